@@ -1,0 +1,1 @@
+"""Ask a server: the client library, and the command that reads sequences from files."""

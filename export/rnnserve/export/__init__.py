@@ -1,0 +1,1 @@
+"""From a module to a proven artifact: TorchScript, ONNX, parity, and publishing."""

@@ -1,0 +1,1 @@
+"""Serve artifacts over gRPC: repository, boundary, batching, transports. Needs neither torch nor onnx."""
