@@ -1,0 +1,62 @@
+# Everything a person or CI does here is one of these; `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+MODELS := direction_simple direction_stacked direction_bidirectional
+CHECKPOINTS ?= checkpoints
+REPOSITORY ?= repository
+SERVE_FLAGS ?=
+
+# `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
+.PHONY: help setup export verify serve test check format protos clean
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: $(VENV)/.installed ## make .venv and install the project into it
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(CHECKPOINTS)/%/checkpoint.json: | setup
+	$(BIN)/rnnserve train $* --checkpoints $(CHECKPOINTS)
+
+export: setup $(MODELS:%=$(CHECKPOINTS)/%/checkpoint.json) ## train what is missing; prove and publish all models
+	$(BIN)/rnnserve export $(MODELS) --checkpoints $(CHECKPOINTS) --repository $(REPOSITORY)
+
+$(REPOSITORY)/%/config.pbtxt: $(CHECKPOINTS)/%/checkpoint.json | setup
+	$(BIN)/rnnserve export $* --checkpoints $(CHECKPOINTS) --repository $(REPOSITORY)
+	$(BIN)/rnnserve verify $(REPOSITORY) $*
+	@touch $@
+
+verify: setup ## prove again what the repository holds
+	$(BIN)/rnnserve verify $(REPOSITORY)
+
+serve: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## train, export and verify what is missing; serve on 127.0.0.1:8001
+	$(BIN)/rnnserve serve $(REPOSITORY) $(SERVE_FLAGS)
+
+test: setup ## run the tests
+	$(BIN)/python -m pytest
+
+check: setup ## lint, types, import contracts, stub drift
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python protos/generate.py --check
+
+format: setup ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+protos: setup ## make the stubs again from the .proto files
+	$(BIN)/python protos/generate.py
+
+clean: ## remove what the targets above have made, models included
+	rm -rf $(VENV) $(CHECKPOINTS) $(REPOSITORY) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

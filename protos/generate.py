@@ -1,0 +1,52 @@
+"""Make the Python stubs from the .proto files, or check that the committed ones are what would be made.
+
+usage: python protos/generate.py [--check]
+"""
+
+import argparse
+import filecmp
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+STUBS = Path("rnnserve/protos")
+SERVICES = {"inference.proto"}  # only where there is a service is there something for gRPC to make
+
+
+def generate(into: Path) -> None:
+    """Write the stubs of every .proto file below `into`."""
+    for proto in sorted((ROOT / STUBS).glob("*.proto")):
+        outputs = ["--python_out", "--mypy_out"]
+        if proto.name in SERVICES:
+            outputs += ["--grpc_python_out", "--mypy_grpc_out"]
+        plugins = [
+            f"--plugin=protoc-gen-{name}={Path(sys.executable).parent / f'protoc-gen-{name}'}"
+            for name in ("mypy", "mypy_grpc")
+        ]
+        command = [sys.executable, "-m", "grpc_tools.protoc", "-I.", *plugins]
+        command += [f"{output}={'quiet:' if 'mypy' in output else ''}{into}" for output in outputs]
+        subprocess.run([*command, str(STUBS / proto.name)], cwd=ROOT, check=True)  # noqa: S603 - our own files
+
+
+def main() -> int:
+    """Run the command line; the exit status is 1 where committed stubs have drifted."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where the committed stubs differ")
+    if not parser.parse_args().check:
+        generate(ROOT)
+        return 0
+    with tempfile.TemporaryDirectory() as scratch:
+        generate(Path(scratch))
+        made, kept = Path(scratch) / STUBS, ROOT / STUBS
+        names = {path.name for folder in (made, kept) for path in folder.glob("*_pb2*.py*")}
+        same, _, _ = filecmp.cmpfiles(made, kept, names, shallow=False)
+    drifted = sorted(names.difference(same))
+    if drifted:
+        print(f"stubs have drifted from their .proto files: {', '.join(drifted)}; run `make protos`", file=sys.stderr)
+    return 1 if drifted else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""Which requests share a run, how they are joined into its arrays, and how its results are split back.
+
+Requests of different lengths share a run: rows are padded with zeros to the longest, and `lengths` tells the recurrence
+where each row ends. Where one padded run would cost more than several shorter ones, they are grouped by length.
+
+Every run has an even number of rows, so that the bits of an answer do not depend on who else was asking: onnxruntime's
+kernels compute a last odd row along another path than a row of a pair (measured: FINDINGS, "onnxruntime").
+
+No threads and no network here: everything is a function of its arguments.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from rnnserve.server.boundary import Array, Inference
+from rnnserve.server.signature import LENGTHS, Signature, TensorSpec
+
+__all__ = ["Cost", "join", "plan", "split"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a run costs, in seconds: `run + point * rows * steps`, measured when the model is loaded.
+
+    Attributes:
+        run: Of a run, whatever its size.
+        point: Of one row at one step, padding included.
+        max_points: A run of several requests has no more rows * steps than this, which bounds its memory.
+    """
+
+    run: float
+    point: float
+    max_points: int = 1 << 20
+
+
+def plan(requests: Sequence[Inference], cost: Cost) -> list[list[int]]:
+    """Decide which requests share a run.
+
+    The cheapest partition is one into neighbours by length, so the best of those is found exactly, by dynamic
+    programming over the distinct lengths.
+
+    Returns:
+        Groups of indices into `requests`, each to be one run; within a group the order of arrival is kept.
+    """
+    if len(requests) == 1:
+        return [[0]]
+    by_length: dict[int, list[int]] = {}
+    for index, request in enumerate(requests):
+        by_length.setdefault(request.longest, []).append(index)
+    lengths = sorted(by_length)
+    rows = [sum(requests[index].batch for index in by_length[length]) for length in lengths]
+    groups = [
+        sorted(itertools.chain.from_iterable(by_length[length] for length in lengths[first:last]))
+        for first, last in _cheapest(lengths, rows, cost)
+    ]
+    return [part for group in groups for part in _within_memory(group, requests, cost.max_points)]
+
+
+def _cheapest(lengths: list[int], rows: list[int], cost: Cost) -> list[tuple[int, int]]:
+    """Partition ascending distinct lengths, each with its number of rows, into the slices that cost least together."""
+    total = list(itertools.accumulate(rows, initial=0))
+    points = sum(length * count for length, count in zip(lengths, rows, strict=True))
+    if cost.point * (total[-1] * lengths[-1] - points) <= cost.run:
+        return [(0, len(lengths))]  # all the padding there is costs less than a second run would
+    best = [0.0]
+    start = [0]
+    for last in range(1, len(lengths) + 1):
+        longest = lengths[last - 1]
+        price, first = min(
+            (best[first] + cost.run + cost.point * longest * (total[last] - total[first]), first)
+            for first in range(last)
+        )
+        best.append(price)
+        start.append(first)
+    slices: list[tuple[int, int]] = []
+    last = len(lengths)
+    while last:
+        slices.append((start[last], last))
+        last = start[last]
+    return slices[::-1]
+
+
+def _within_memory(group: list[int], requests: Sequence[Inference], max_points: int) -> list[list[int]]:
+    """Cut a group where rows * longest would pass `max_points`; a request that does so alone is run alone."""
+    parts: list[list[int]] = [[]]
+    rows = longest = 0
+    for index in group:
+        request = requests[index]
+        rows, longest = rows + request.batch, max(longest, request.longest)
+        if parts[-1] and rows * longest > max_points:
+            parts.append([])
+            rows, longest = request.batch, request.longest
+        parts[-1].append(index)
+    return parts
+
+
+def join(requests: Sequence[Inference], signature: Signature) -> dict[str, Array]:
+    """Join requests into the arrays of one run.
+
+    Returns:
+        Every input of the signature, by name: sequences padded with zeros to the longest, `lengths` (batch) int64,
+        states that were left out as zeros, and a row of zeros of length 1 behind where the number of rows is odd.
+    """
+    used = sum(request.batch for request in requests)
+    rows = used + (used & 1)
+    steps = max(request.longest for request in requests)
+    feeds: dict[str, Array] = {}
+    for spec in signature.inputs.values():
+        array = np.zeros(spec.shape(rows, steps), spec.dtype)
+        if spec.name == LENGTHS:
+            array[used:] = 1
+        at = 0
+        for request in requests:
+            given = request.inputs.get(spec.name)
+            if given is not None:
+                array[_rows(spec, at, request.batch, min(request.sequence, steps))] = _cut(given, spec, steps)
+            elif spec.name == LENGTHS:
+                array[at : at + request.batch] = request.sequence
+            at += request.batch
+        feeds[spec.name] = array
+    return feeds
+
+
+def split(requests: Sequence[Inference], results: Mapping[str, Array], signature: Signature) -> list[dict[str, Array]]:
+    """Split the results of a run back into what each request asked for, in its own shapes and contiguous."""
+    answers: list[dict[str, Array]] = []
+    at = 0
+    for request in requests:
+        answer: dict[str, Array] = {}
+        for name in request.outputs:
+            spec, whole = signature.outputs[name], results[name]
+            part = whole[_rows(spec, at, request.batch, request.sequence)]
+            shape = spec.shape(request.batch, request.sequence)
+            if part.shape != shape:
+                # The request's own padding is longer than the run was: what lies behind every length is zeros.
+                part = np.pad(part, [(0, want - have) for want, have in zip(shape, part.shape, strict=True)])
+            answer[name] = np.ascontiguousarray(part)
+        answers.append(answer)
+        at += request.batch
+    return answers
+
+
+def _rows(spec: TensorSpec, at: int, batch: int, steps: int) -> tuple[slice, ...]:
+    """Where a request's rows lie in a joined array, cut to its own steps where there is a sequence axis."""
+    index = [slice(None)] * len(spec.axes)
+    index[spec.batch_axis] = slice(at, at + batch)
+    if spec.sequence_axis is not None:
+        index[spec.sequence_axis] = slice(0, steps)
+    return tuple(index)
+
+
+def _cut(array: Array, spec: TensorSpec, steps: int) -> Array:
+    """Leave out the steps behind the longest length: padding that the request brought along."""
+    if spec.sequence_axis is None or array.shape[spec.sequence_axis] <= steps:
+        return array
+    index = [slice(None)] * array.ndim
+    index[spec.sequence_axis] = slice(0, steps)
+    return array[tuple(index)]

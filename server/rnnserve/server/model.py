@@ -1,0 +1,120 @@
+"""One version of a model, ready to run: loaded from its artifact, proven on this machine, its cost measured."""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, ArtifactError, read_version
+from rnnserve.protos.golden import load_cases, replay
+from rnnserve.server.batching import Cost, join, split
+from rnnserve.server.boundary import Array, Inference
+from rnnserve.server.providers import new_session, nodes_by_provider
+from rnnserve.server.signature import LENGTHS, Signature, read_signature
+
+__all__ = ["Model", "load_model"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A version that may serve.
+
+    Attributes:
+        name: The repository's folder.
+        version: A number, as text.
+        manifest: What was proven when it was published.
+        signature: Its tensors.
+        device: "cpu" or "cuda": where it runs.
+        nodes: Which nodes run on which provider, counted by operator.
+        cost: What a run costs here.
+    """
+
+    name: str
+    version: str
+    manifest: manifest_pb2.Manifest
+    signature: Signature
+    device: str
+    nodes: Mapping[str, Mapping[str, int]]
+    cost: Cost
+    _session: ort.InferenceSession
+
+    def run(self, requests: Sequence[Inference]) -> list[dict[str, Array]]:
+        """Run requests as one batch.
+
+        Returns:
+            For each request what it asked for, by output name, in its own shapes.
+        """
+        wanted = dict.fromkeys(name for request in requests for name in request.outputs)
+        feeds = join(requests, self.signature)
+        return split(requests, _run(self._session, list(wanted), feeds), self.signature)
+
+
+def load_model(folder: Path, name: str, version: str, device: str) -> Model:
+    """Load `<folder>/model.onnx` and hold it to its proof: digests, signature, and the golden results on this device.
+
+    Raises:
+        ArtifactError: If anything about the version does not hold; the message names the file.
+        StartError: If the device cannot be had.
+    """
+    artifact = read_version(folder)
+    if artifact.manifest.model != name:
+        raise ArtifactError(f'{MANIFEST}: is of "{artifact.manifest.model}", but lies in the folder of "{name}"')
+    try:
+        session = new_session(artifact.files[MODEL], device)
+    except (ort.capi.onnxruntime_pybind11_state.Fail, ort.capi.onnxruntime_pybind11_state.InvalidGraph) as error:
+        raise ArtifactError(f"{MODEL}: onnxruntime cannot load it: {error}") from error
+    signature = read_signature(session.get_inputs(), session.get_outputs(), artifact.manifest)
+    unmeasured = Cost(run=0.0, point=0.0)
+    nodes = nodes_by_provider(session)
+    model = Model(name, version, artifact.manifest, signature, device, nodes, unmeasured, session)
+    _replay(model, artifact.files[GOLDEN])
+    return dataclasses.replace(model, cost=_measure(model))
+
+
+def _run(session: ort.InferenceSession, names: list[str], feeds: Mapping[str, Array]) -> dict[str, Array]:
+    options = ort.RunOptions()
+    options.only_execute_path_to_fetches = True  # what nobody asked for is not computed
+    return dict(zip(names, session.run(names, feeds, options), strict=True))
+
+
+def _replay(model: Model, golden: bytes) -> None:
+    """Run the golden cases as requests are run, joined and split, and compare with what eager PyTorch gave."""
+    limits = next((at for at in model.manifest.replay_limits if at.device == model.device), None)
+    if limits is None:
+        raise ArtifactError(f'{MANIFEST}: has no limits for golden results on the device "{model.device}"')
+    failures = replay(load_cases(golden), lambda inputs: model.run([_as_request(model.signature, inputs)])[0], limits)
+    if failures:
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        raise ArtifactError(f"{GOLDEN}: {MODEL} does not give these results on {model.device}: {failures[0]}{more}")
+
+
+def _as_request(signature: Signature, inputs: Mapping[str, Array]) -> Inference:
+    batch, sequence = inputs[signature.main.name].shape[:2]
+    longest = int(inputs[LENGTHS].max()) if LENGTHS in inputs else sequence
+    return Inference(batch, sequence, longest, dict(inputs), tuple(signature.outputs))
+
+
+def _measure(model: Model) -> Cost:
+    """Time small and large runs, and solve for the cost of a run and of a point."""
+    small, large = 2, 64 * 64
+    few, many = (_seconds(model, rows, steps) for rows, steps in ((2, 1), (64, 64)))
+    point = max(many - few, 0.0) / (large - small)
+    return Cost(run=max(few - small * point, 1e-6), point=max(point, 1e-12))
+
+
+def _seconds(model: Model, rows: int, steps: int) -> float:
+    """The median time of a run: the machine may be busy with something else in one of them."""
+    main = model.signature.main
+    zeros = {main.name: np.zeros(main.shape(rows, steps), main.dtype)}
+    request = Inference(rows, steps, steps, zeros, tuple(model.signature.outputs)[:1])
+    times = []
+    for _ in range(9):
+        started = time.perf_counter()
+        model.run([request])
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)

@@ -1,0 +1,68 @@
+"""Where models run: `cpu`, `cuda`, or `auto`, which takes CUDA where it is there. Nothing falls back silently.
+
+onnxruntime turns a CUDA session into a CPU one where CUDA is missing (onnxruntime #23372, #17801), so what was got is
+compared with what was asked for after every session is made.
+"""
+
+from collections import Counter
+
+import onnxruntime as ort
+
+from rnnserve.server.errors import StartError
+
+__all__ = ["CHOICES", "choose", "new_session", "nodes_by_provider"]
+
+CHOICES = ("cpu", "cuda", "auto")
+
+_NAMES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+def choose(asked: str) -> str:
+    """Turn what was asked for, one of `CHOICES`, into "cpu" or "cuda".
+
+    Raises:
+        StartError: If `cuda` was asked for and this onnxruntime has none.
+    """
+    available = ort.get_available_providers()
+    has_cuda = _NAMES["cuda"] in available
+    if asked == "auto":
+        return "cuda" if has_cuda else "cpu"
+    if asked == "cuda" and not has_cuda:
+        raise StartError(
+            f"provider cuda: this onnxruntime {ort.__version__} has only {', '.join(available)}; install "
+            "onnxruntime-gpu in place of onnxruntime, or serve with --provider cpu or auto"
+        )
+    return asked
+
+
+def new_session(model: bytes, device: str) -> ort.InferenceSession:
+    """Make a session on a device, "cpu" or "cuda", with one thread for each run.
+
+    With more threads a kernel may divide its rows otherwise from run to run, and an answer's bits would depend on the
+    other requests of its batch; batching makes up for them.
+
+    Raises:
+        StartError: If the session was made on another device than asked.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    wanted = [_NAMES["cpu"]] if device == "cpu" else [_NAMES[device], _NAMES["cpu"]]
+    session = ort.InferenceSession(model, options, providers=wanted)
+    got = session.get_providers()
+    if got[0] != wanted[0]:
+        raise StartError(
+            f"provider {device}: onnxruntime made a session on {', '.join(got)} instead; are the CUDA libraries that "
+            f"onnxruntime {ort.__version__} needs installed? Serve with --provider cpu or auto otherwise"
+        )
+    return session
+
+
+def nodes_by_provider(session: ort.InferenceSession) -> dict[str, dict[str, int]]:
+    """Say which nodes run where: {"CPUExecutionProvider": {"RNN": 1, "Gemm": 1, …}}."""
+    counts: dict[str, Counter[str]] = {}
+    for subgraph in session.get_provider_graph_assignment_info():
+        ops = counts.setdefault(subgraph.ep_name, Counter())
+        ops.update(node.op_type for node in subgraph.get_nodes())
+    return {provider: dict(sorted(ops.items())) for provider, ops in sorted(counts.items())}
