@@ -1,0 +1,82 @@
+"""Our .proto files say on the wire what tritonclient's do, so that clients people have work unchanged."""
+
+import subprocess
+import sys
+
+import pytest
+from google.protobuf import descriptor_pb2
+
+from rnnserve.protos import inference_pb2, model_config_pb2
+
+# Two modules that define package `inference` cannot live in one process: tritonclient's speak from another.
+PEER = """
+import sys
+from google.protobuf import descriptor_pb2
+from tritonclient.grpc import {module}
+described = descriptor_pb2.FileDescriptorProto()
+{module}.DESCRIPTOR.CopyToProto(described)
+sys.stdout.buffer.write(described.SerializeToString())
+"""
+
+# MLServer's extension of the protocol, which tritonclient skips as unknown fields.
+OURS = {
+    "message ModelMetadataResponse field 6 parameters",
+    "message ModelMetadataResponse.TensorMetadata field 4 parameters",
+}
+
+
+def peer(module: str) -> descriptor_pb2.FileDescriptorProto:
+    run = subprocess.run([sys.executable, "-c", PEER.format(module=module)], capture_output=True, check=True)
+    return descriptor_pb2.FileDescriptorProto.FromString(run.stdout)
+
+
+def ours(module) -> descriptor_pb2.FileDescriptorProto:
+    described = descriptor_pb2.FileDescriptorProto()
+    module.DESCRIPTOR.CopyToProto(described)
+    return described
+
+
+def facts(file: descriptor_pb2.FileDescriptorProto) -> dict[str, str]:
+    """All that decides about bytes on the wire: names of methods, numbers, types and kinds of fields."""
+    found = {}
+    for service in file.service:
+        for method in service.method:
+            streams = f"{method.client_streaming} {method.server_streaming}"
+            found[f"method {service.name}.{method.name}"] = f"{method.input_type} {method.output_type} {streams}"
+    for enum in file.enum_type:
+        found |= enum_facts(enum, "")
+    for message in file.message_type:
+        found |= message_facts(message, "")
+    return found
+
+
+def message_facts(message: descriptor_pb2.DescriptorProto, prefix: str) -> dict[str, str]:
+    name = prefix + message.name
+    found = {f"message {name}": ""}
+    for field in message.field:
+        oneof = message.oneof_decl[field.oneof_index].name if field.HasField("oneof_index") else ""
+        found[f"message {name} field {field.number} {field.name}"] = (
+            f"{field.label} {field.type} {field.type_name} {oneof}"
+        )
+    for enum in message.enum_type:
+        found |= enum_facts(enum, name + ".")
+    for nested in message.nested_type:
+        if not nested.options.map_entry or name.startswith("Model"):
+            found |= message_facts(nested, name + ".")
+    return found
+
+
+def enum_facts(enum: descriptor_pb2.EnumDescriptorProto, prefix: str) -> dict[str, str]:
+    return {f"enum {prefix}{enum.name} {value.name}": str(value.number) for value in enum.value}
+
+
+@pytest.mark.parametrize(
+    ("module", "peer_module", "extensions"),
+    [(inference_pb2, "service_pb2", OURS), (model_config_pb2, "model_config_pb2", set())],
+    ids=["inference", "model_config"],
+)
+def test_the_protocol_is_tritons(module, peer_module, extensions):
+    mine, theirs = facts(ours(module)), facts(peer(peer_module))
+    assert {name: mine.get(name) for name in theirs} == theirs
+    added = {name for name in mine.keys() - theirs.keys() if "ParametersEntry" not in name}
+    assert added == extensions
