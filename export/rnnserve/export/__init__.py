@@ -1,1 +1,6 @@
 """From a module to a proven artifact: TorchScript, ONNX, parity, and publishing."""
+
+from rnnserve.export.errors import BrokenPostcondition, ExportError, UnsupportedModule, WrongArguments
+from rnnserve.export.recurrence import export_onnx
+
+__all__ = ["BrokenPostcondition", "ExportError", "UnsupportedModule", "WrongArguments", "export_onnx"]

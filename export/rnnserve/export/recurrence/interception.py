@@ -1,0 +1,126 @@
+"""Putting our behaviour under PyTorch's recurrent modules and packing functions, and taking it out again.
+
+A user's file holds `pack_padded_sequence` by name, in a closure, a partial or a default argument; replacing the
+attribute of `torch.nn.utils.rnn` reaches none of these. So the function stays and its code is exchanged: every
+reference to it is a reference to ours, until the code is put back.
+
+The exchanged code asks whether this thread is capturing. Where it is not, PyTorch's own code runs, so other threads
+notice nothing but some microseconds; only one that asks for the *source* of these functions meanwhile, as
+`torch.jit.script` does, would read ours (`rnnserve.export.script` waits for the lock).
+"""
+
+import contextlib
+import threading
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import nn
+from torch.nn.utils import rnn
+
+from rnnserve.export.recurrence import modules, packing, session
+
+__all__ = ["LOCK", "intercepted", "route"]
+
+# Held while anything is exchanged. Reentrant, since a module may export another one while it is captured.
+LOCK = threading.RLock()
+
+
+# The stubs have the signatures of what they stand in for, since torch.export reads the signature of the module that it
+# captures. They run with torch's globals, hence the imports.
+def _rnn_forward(self: Any, input: Any, hx: Any = None) -> Any:
+    from rnnserve.export.recurrence.interception import route
+
+    return route("RNN.forward", self, input, hx)
+
+
+def _gru_forward(self: Any, input: Any, hx: Any = None) -> Any:
+    from rnnserve.export.recurrence.interception import route
+
+    return route("GRU.forward", self, input, hx)
+
+
+def _lstm_forward(self: Any, input: Any, hx: Any = None) -> Any:
+    from rnnserve.export.recurrence.interception import route
+
+    return route("LSTM.forward", self, input, hx)
+
+
+def _pack(input: Any, lengths: Any, batch_first: bool = False, enforce_sorted: bool = True) -> Any:
+    from rnnserve.export.recurrence.interception import route
+
+    return route("pack_padded_sequence", input, lengths, batch_first, enforce_sorted)
+
+
+def _pad(sequence: Any, batch_first: bool = False, padding_value: float = 0.0, total_length: Any = None) -> Any:
+    from rnnserve.export.recurrence.interception import route
+
+    return route("pad_packed_sequence", sequence, batch_first, padding_value, total_length)
+
+
+def _pack_list(sequences: Any, enforce_sorted: bool = True) -> Any:
+    from rnnserve.export.recurrence.interception import route
+
+    return route("pack_sequence", sequences, enforce_sorted)
+
+
+def _unpack_list(packed_sequences: Any) -> Any:
+    from rnnserve.export.recurrence.interception import route
+
+    return route("unpack_sequence", packed_sequences)
+
+
+def _unpad_list(padded_sequences: Any, lengths: Any, batch_first: bool = False) -> Any:
+    from rnnserve.export.recurrence.interception import route
+
+    return route("unpad_sequence", padded_sequences, lengths, batch_first)
+
+
+class _Exchange:
+    """One function of PyTorch: its own code under another name, the stub, and what stands in for it."""
+
+    def __init__(self, function: Any, stub: types.FunctionType, replacement: Callable[..., Any]) -> None:
+        self.function: types.FunctionType = function
+        self.code = self.function.__code__
+        self.original = types.FunctionType(
+            self.code, self.function.__globals__, self.function.__name__, self.function.__defaults__
+        )
+        self.stub = stub.__code__
+        self.replacement = replacement
+
+
+_EXCHANGES = {
+    "RNN.forward": _Exchange(nn.RNN.forward, _rnn_forward, modules.forward),
+    "GRU.forward": _Exchange(nn.GRU.forward, _gru_forward, modules.forward),
+    "LSTM.forward": _Exchange(nn.LSTM.forward, _lstm_forward, modules.forward),
+    "pack_padded_sequence": _Exchange(rnn.pack_padded_sequence, _pack, packing.pack_padded_sequence),
+    "pad_packed_sequence": _Exchange(rnn.pad_packed_sequence, _pad, packing.pad_packed_sequence),
+    "pack_sequence": _Exchange(rnn.pack_sequence, _pack_list, packing.pack_sequence),
+    "unpack_sequence": _Exchange(rnn.unpack_sequence, _unpack_list, packing.unpack_sequence),
+    "unpad_sequence": _Exchange(rnn.unpad_sequence, _unpad_list, packing.unpad_sequence),
+}
+_depth = 0
+
+
+def route(name: str, *arguments: Any) -> Any:
+    """Run our replacement in the thread that captures, and PyTorch's own code in every other."""
+    exchange = _EXCHANGES[name]
+    return (exchange.replacement if session.active() else exchange.original)(*arguments)
+
+
+@contextlib.contextmanager
+def intercepted() -> Iterator[None]:
+    """Exchange the code of PyTorch's functions, and put it back whatever happens."""
+    global _depth  # noqa: PLW0603 - process-wide, as what it counts: how often the code has been exchanged
+    with LOCK:
+        if _depth == 0:
+            for exchange in _EXCHANGES.values():
+                exchange.function.__code__ = exchange.stub
+        _depth += 1
+        try:
+            yield
+        finally:
+            _depth -= 1
+            if _depth == 0:
+                for exchange in _EXCHANGES.values():
+                    exchange.function.__code__ = exchange.code

@@ -1,0 +1,113 @@
+"""One recurrent layer as one operator: what stands in the captured program where ONNX will have RNN, GRU or LSTM.
+
+torch has no operator that is a single layer with lengths; ONNX has. These three are that operator while a module is
+being captured. They know the shapes of their results and nothing else: the numbers come from the ONNX operator.
+
+Axes, for all three: `input` (sequence, batch, features); `lengths` (batch,) int64, or None where every row is as long
+as the sequence; `h_0` and `c_0` (directions, batch, hidden), or None for zeros; `weights` the layer's tensors in
+PyTorch's order and layout, direction by direction: weight_ih, weight_hh and, unless the layer has no bias, bias_ih,
+bias_hh. Results: output (sequence, batch, directions * hidden), zero behind each row's length; h_n and c_n like h_0.
+"""
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+
+__all__ = ["GRU", "LSTM", "RNN"]
+
+
+def _has_no_numbers(name: str) -> NoReturn:
+    raise RuntimeError(f"rnnserve::{name} stands for an ONNX operator in a captured program: run the ONNX program instead")
+
+
+@torch.library.custom_op("rnnserve::rnn", mutates_args=())
+def _rnn(
+    input: Tensor,
+    lengths: Tensor | None,
+    h_0: Tensor | None,
+    weights: Sequence[Tensor],
+    bias: bool,
+    bidirectional: bool,
+    nonlinearity: str,
+) -> tuple[Tensor, Tensor]:
+    _has_no_numbers("rnn")
+
+
+@torch.library.custom_op("rnnserve::gru", mutates_args=())
+def _gru(
+    input: Tensor,
+    lengths: Tensor | None,
+    h_0: Tensor | None,
+    weights: Sequence[Tensor],
+    bias: bool,
+    bidirectional: bool,
+) -> tuple[Tensor, Tensor]:
+    _has_no_numbers("gru")
+
+
+@torch.library.custom_op("rnnserve::lstm", mutates_args=())
+def _lstm(
+    input: Tensor,
+    lengths: Tensor | None,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
+    weights: Sequence[Tensor],
+    bias: bool,
+    bidirectional: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    _has_no_numbers("lstm")
+
+
+def _shapes(input: Tensor, weights: Sequence[Tensor], bidirectional: bool) -> tuple[Tensor, Tensor]:
+    directions, hidden = 1 + bidirectional, weights[1].shape[1]
+    output = input.new_empty((input.shape[0], input.shape[1], directions * hidden))
+    return output, input.new_empty((directions, input.shape[1], hidden))
+
+
+@_rnn.register_fake
+def _rnn_shapes(
+    input: Tensor,
+    lengths: Tensor | None,
+    h_0: Tensor | None,
+    weights: Sequence[Tensor],
+    bias: bool,
+    bidirectional: bool,
+    nonlinearity: str,
+) -> tuple[Tensor, Tensor]:
+    del lengths, h_0, bias, nonlinearity
+    return _shapes(input, weights, bidirectional)
+
+
+@_gru.register_fake
+def _gru_shapes(
+    input: Tensor,
+    lengths: Tensor | None,
+    h_0: Tensor | None,
+    weights: Sequence[Tensor],
+    bias: bool,
+    bidirectional: bool,
+) -> tuple[Tensor, Tensor]:
+    del lengths, h_0, bias
+    return _shapes(input, weights, bidirectional)
+
+
+@_lstm.register_fake
+def _lstm_shapes(
+    input: Tensor,
+    lengths: Tensor | None,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
+    weights: Sequence[Tensor],
+    bias: bool,
+    bidirectional: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    del lengths, h_0, c_0, bias
+    output, h_n = _shapes(input, weights, bidirectional)
+    return output, h_n, torch.empty_like(h_n)
+
+
+RNN = torch.ops.rnnserve.rnn.default
+GRU = torch.ops.rnnserve.gru.default
+LSTM = torch.ops.rnnserve.lstm.default

@@ -1,0 +1,203 @@
+"""Packing without packing: while a module is captured, a packed sequence stays padded and knows its lengths.
+
+PyTorch's packed sequence is sorted and ragged, which no ONNX operator reads. ONNX's recurrent operators take the padded
+tensor and the lengths instead, and give zeros behind each row's end. So `pack_padded_sequence` keeps both, and
+`pad_packed_sequence` gives back what eager gives back: trimmed to the longest row, or padded to `total_length`.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+from torch.fx.experimental.symbolic_shapes import statically_known_true
+from torch.nn.utils.rnn import PackedSequence
+
+from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.recurrence.trim import TRIM
+
+__all__ = [
+    "Packed",
+    "pack_padded_sequence",
+    "pack_sequence",
+    "pad_packed_sequence",
+    "unpack_sequence",
+    "unpad_sequence",
+]
+
+
+class Packed(PackedSequence):
+    """Stands for a `PackedSequence` in a captured module.
+
+    Attributes:
+        steps: (sequence, batch, ...), padded; rows in the order in which they came.
+        row_lengths: (batch,) int64.
+        zeros_behind: whether `steps` is known to be zero behind each row's end, as ONNX's results are.
+    """
+
+    steps: Tensor
+    row_lengths: Tensor
+    zeros_behind: bool
+
+    def __new__(cls, steps: Tensor, row_lengths: Tensor, *, zeros_behind: bool) -> "Packed":
+        packed = tuple.__new__(cls, (None, None, None, None))
+        packed.steps, packed.row_lengths, packed.zeros_behind = steps, row_lengths, zeros_behind
+        return packed
+
+    def to(self, *args: Any, **kwargs: Any) -> "Packed":  # type: ignore[override]
+        """Convert the values, as `PackedSequence.to` does."""
+        return Packed(self.steps.to(*args, **kwargs), self.row_lengths, zeros_behind=self.zeros_behind)
+
+    def cpu(self, *args: Any, **kwargs: Any) -> "Packed":  # type: ignore[override]
+        """Move the values, as `PackedSequence.cpu` does."""
+        return Packed(self.steps.cpu(*args, **kwargs), self.row_lengths, zeros_behind=self.zeros_behind)
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether the values are on a CUDA device."""
+        return self.steps.is_cuda
+
+    @property
+    def data(self) -> NoReturn:  # type: ignore[override]
+        """Refused: see `_refuse_fields`."""
+        _refuse_fields("data")
+
+    @property
+    def batch_sizes(self) -> NoReturn:  # type: ignore[override]
+        """Refused: see `_refuse_fields`."""
+        _refuse_fields("batch_sizes")
+
+    @property
+    def sorted_indices(self) -> NoReturn:  # type: ignore[override]
+        """Refused: see `_refuse_fields`."""
+        _refuse_fields("sorted_indices")
+
+    @property
+    def unsorted_indices(self) -> NoReturn:  # type: ignore[override]
+        """Refused: see `_refuse_fields`."""
+        _refuse_fields("unsorted_indices")
+
+    def __iter__(self) -> Iterator[Any]:
+        _refuse_fields("fields")
+
+    def __getitem__(self, key: Any) -> NoReturn:  # type: ignore[override]
+        _refuse_fields(f"[{key!r}]")
+
+    def _replace(self, **kwargs: Any) -> NoReturn:  # type: ignore[override]
+        _refuse_fields(", ".join(kwargs))
+
+
+def _refuse_fields(name: str) -> NoReturn:
+    raise UnsupportedModule(
+        f"the module reads `{name}` of a PackedSequence. Packed values are sorted and ragged, which ONNX has no form "
+        "for; an exported module may only hand a packed sequence to recurrent modules and to pad_packed_sequence. "
+        "Work on the padded tensor instead: (batch, sequence, features) before pack_padded_sequence or after "
+        "pad_packed_sequence."
+    )
+
+
+def pack_padded_sequence(
+    input: Tensor, lengths: Any, batch_first: bool = False, enforce_sorted: bool = True
+) -> PackedSequence:
+    """Keep the padded tensor and its lengths.
+
+    Args:
+        input: (batch, sequence, ...) where `batch_first`, else (sequence, batch, ...).
+        lengths: (batch,) of integers: a tensor that depends on the module's inputs. A list would be baked into the
+            file, and is only right where the batch is of a fixed size.
+        batch_first: as in PyTorch.
+        enforce_sorted: eager refuses unsorted lengths where it is True. Values cannot be judged while exporting, and
+            rows keep their order in either case, so the exported module takes any order.
+
+    Raises:
+        UnsupportedModule: lengths that are constants although the batch is dynamic, or of the wrong rank or dtype.
+    """
+    del enforce_sorted
+    if input.dim() < 2:  # noqa: PLR2004
+        raise UnsupportedModule(
+            f"pack_padded_sequence got an input of {input.dim()} axes; expected (batch, sequence, ...) or, without "
+            "batch_first, (sequence, batch, ...)"
+        )
+    steps = input.transpose(0, 1) if batch_first else input
+    rows = steps.shape[1]
+    if not isinstance(lengths, Tensor):
+        if not (isinstance(rows, int) and all(isinstance(length, int) for length in lengths)):
+            raise UnsupportedModule(
+                f"pack_padded_sequence got its lengths as a {type(lengths).__name__}, not as a tensor. They would be "
+                "baked into the file and wrong for every other batch. Take `lengths`, an int64 tensor (batch,), as an "
+                "input of the module, and pass that tensor on as it is (no .tolist())."
+            )
+        lengths = torch.tensor(lengths, dtype=torch.int64)
+    if lengths.dim() != 1:
+        raise UnsupportedModule(
+            f"pack_padded_sequence got lengths of shape {tuple(lengths.shape)}; expected (batch,), one length a row"
+        )
+    if lengths.is_floating_point() or lengths.is_complex():
+        raise UnsupportedModule(f"pack_padded_sequence got lengths of dtype {lengths.dtype}; expected int64")
+    if isinstance(lengths.shape[0], int) and not isinstance(rows, int):
+        raise UnsupportedModule(
+            f"pack_padded_sequence got lengths (batch,) of the fixed size {lengths.shape[0]} with an input whose batch "
+            "axis is dynamic. Lengths that do not come from the module's inputs are right for one batch only: take "
+            "`lengths`, an int64 tensor (batch,), as an input, and give its axis the name of the batch axis."
+        )
+    torch._check(lengths.shape[0] == rows, lambda: f"lengths has {lengths.shape[0]} rows and the input {rows}")
+    return Packed(steps, lengths.to(torch.int64), zeros_behind=False)
+
+
+def pad_packed_sequence(
+    sequence: PackedSequence, batch_first: bool = False, padding_value: float = 0.0, total_length: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Give back the padded tensor and its lengths, of the size and with the padding that eager gives.
+
+    Args:
+        sequence: what `pack_padded_sequence` or a recurrent module gave.
+        batch_first: as in PyTorch.
+        padding_value: what stands behind each row's end.
+        total_length: the size of the sequence axis; None is the longest of the lengths, known at run time only.
+
+    Returns:
+        (batch, sequence, ...) where `batch_first`, else (sequence, batch, ...); and the lengths, (batch,) int64.
+    """
+    if not isinstance(sequence, Packed):
+        raise UnsupportedModule(
+            f"pad_packed_sequence got a {type(sequence).__name__} that was not made by pack_padded_sequence within the "
+            "module's forward; build it there, from the padded tensor and its lengths"
+        )
+    steps, lengths = sequence.steps, sequence.row_lengths
+    if total_length is not None and not statically_known_true(total_length == steps.shape[0]):
+        # Longer or shorter, whichever it turns out to be: zeros behind, then cut.
+        padding = [0, 0] * (steps.dim() - 1) + [0, total_length]
+        steps = torch.nn.functional.pad(steps, padding)[:total_length]
+    if padding_value != 0 or not sequence.zeros_behind:
+        steps_so_far = torch.arange(steps.shape[0], device=steps.device)
+        inside = (steps_so_far.unsqueeze(1) < lengths.to(steps.device).unsqueeze(0))  # (sequence, batch)
+        inside = inside.reshape(inside.shape + (1,) * (steps.dim() - 2))
+        steps = torch.where(inside, steps, torch.full((), padding_value, dtype=steps.dtype, device=steps.device))
+    if total_length is None:
+        steps = TRIM(steps, lengths)
+    return (steps.transpose(0, 1) if batch_first else steps), lengths
+
+
+def pack_sequence(sequences: Any, enforce_sorted: bool = True) -> NoReturn:
+    """Refused: a list of rows has a fixed number of rows, each of a fixed size."""
+    del sequences, enforce_sorted
+    _refuse_lists("pack_sequence", "pack_padded_sequence on the padded tensor (batch, sequence, ...) with its lengths")
+
+
+def unpack_sequence(packed_sequences: Any) -> NoReturn:
+    """Refused: a list of rows has a fixed number of rows, each of a fixed size."""
+    del packed_sequences
+    _refuse_lists("unpack_sequence", "pad_packed_sequence, and cut the rows outside the module")
+
+
+def unpad_sequence(padded_sequences: Any, lengths: Any, batch_first: bool = False) -> NoReturn:
+    """Refused: a list of rows has a fixed number of rows, each of a fixed size."""
+    del padded_sequences, lengths, batch_first
+    _refuse_lists("unpad_sequence", "the padded tensor and its lengths, and cut the rows outside the module")
+
+
+def _refuse_lists(name: str, instead: str) -> NoReturn:
+    raise UnsupportedModule(
+        f"the module calls {name}, which works on a Python list with one tensor a row: the number of rows and their "
+        f"lengths would be baked into the file. Use {instead}."
+    )
