@@ -1,0 +1,153 @@
+"""`rnnserve infer`: reads walks from a file or standard input, asks a server, prints which way each goes."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rnnserve.client.answers import Classification
+from rnnserve.client.errors import ClientError, Unavailable, UnreadableInput
+from rnnserve.client.reading import FORMATS, NamedSequences, read_sequences
+from rnnserve.client.sync import Client
+
+__all__ = ["MISTAKES", "add_arguments", "run"]
+
+MISTAKES = (ClientError,)
+
+_STDIN = "standard input"
+
+_FORMATS_HELP = """\
+input formats (a point has as many numbers as the model has features):
+  json  a list of sequences, each a list of points; or one sequence alone
+          [[[0, 0], [0, 1], [1, 1]], [[0, 0], [1, 0]]]
+  csv   a point a line, a column a feature in the model's order, with or without a header; blank lines between
+        sequences
+          x,y
+          0,0
+          0,1
+
+          0,0
+          1,0
+        or, with a column called `sequence` in the header, lines of the same id are one sequence
+          sequence,x,y
+          home,0,0
+          home,0,1
+          shop,0,0
+  npy   one array that numpy.save wrote: (length, features), or (batch, sequence, features)
+
+examples:
+  rnnserve infer direction_simple walks.csv
+  echo '[[0, 0], [0, 1], [1, 1], [1, 0]]' | rnnserve infer direction_simple --format json
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _FORMATS_HELP
+    parser.add_argument("model", metavar="MODEL", help="the model's name, direction_simple for example")
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", help="where the sequences are; - (default) for standard input"
+    )
+    parser.add_argument(
+        "--url", default="127.0.0.1:8001", metavar="HOST:PORT", help="the server's gRPC address (default %(default)s)"
+    )
+    parser.add_argument("--model-version", default="", metavar="V", help="its version (default: the server's choice)")
+    parser.add_argument(
+        "--input-format",
+        choices=("auto", *FORMATS),
+        default="auto",
+        help="how they are written (default %(default)s: by the file's name, else by its first byte)",
+    )
+    parser.add_argument(
+        "--format", choices=("table", "json"), default="table", help="how to print the answers (default %(default)s)"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=10.0, metavar="SECONDS", help="how long to wait (default %(default)g)"
+    )
+    _let_file_come_last(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read, ask, print."""
+    sequences = _read(args.file or "-", args.input_format)
+    with Client(args.url, timeout=args.timeout) as client:
+        results = _classify(client, args.model, args.model_version, sequences)
+    print(_json(args.model, sequences, results) if args.format == "json" else _table(sequences, results))
+    return 0
+
+
+def _let_file_come_last(parser: argparse.ArgumentParser) -> None:
+    """Take FILE behind the options too: `rnnserve infer MODEL --url HOST:PORT FILE`.
+
+    Before Python 3.12.7, argparse gives an optional positional its default as soon as an option follows the
+    positional before it, and FILE comes back as unrecognized (python/cpython#59317).
+    """
+    parse = parser.parse_known_args
+
+    def parse_known_args(
+        args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        known, rest = parse(args, namespace)
+        if known.file is None and len(rest) == 1 and (rest[0] == "-" or not rest[0].startswith("-")):
+            known.file, rest = rest[0], []
+        return known, rest
+
+    parser.parse_known_args = parse_known_args  # type: ignore[method-assign, assignment]
+
+
+def _read(file: str, format_: str) -> NamedSequences:
+    if file == "-":
+        if sys.stdin.isatty():
+            print("reading sequences from the keyboard, up to Ctrl-D", file=sys.stderr)
+        return read_sequences(sys.stdin.buffer.read(), _STDIN, format_)
+    try:
+        data = Path(file).read_bytes()
+    except OSError as error:
+        raise UnreadableInput(
+            f"{file}: cannot be read ({error.strerror}). Expected a file, or - for {_STDIN}"
+        ) from error
+    return read_sequences(data, file, format_)
+
+
+def _classify(client: Client, model: str, version: str, sequences: NamedSequences) -> list[Classification]:
+    try:
+        return client.classify(model, sequences.points, version=version, states=False)
+    except Unavailable as error:
+        if client.is_live():
+            raise
+        raise Unavailable(
+            f"no server answers at {client.url}: start one with `make serve`, or say with --url where it is ({error})"
+        ) from error
+    except ClientError as error:
+        # The command prints one line, in which the notes would be lost.
+        notes = getattr(error, "__notes__", [])
+        raise type(error)("; ".join([str(error), *notes]), error.status) from error
+
+
+def _table(sequences: NamedSequences, results: Sequence[Classification]) -> str:
+    rows = [("sequence", "points", "label", "probability")]
+    for name, points, result in zip(sequences.names, sequences.points, results, strict=True):
+        rows.append((name, str(len(points)), result.label, f"{result.probabilities[result.index]:.4f}"))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return "\n".join(
+        f"{name:<{widths[0]}}  {points:>{widths[1]}}  {label:<{widths[2]}}  {probability:>{widths[3]}}"
+        for name, points, label, probability in rows
+    )
+
+
+def _json(model: str, sequences: NamedSequences, results: Sequence[Classification]) -> str:
+    answers = [
+        {
+            "sequence": name,
+            "points": len(points),
+            "label": result.label,
+            "index": result.index,
+            "probability": float(result.probabilities[result.index]),
+            "probabilities": result.probabilities.tolist(),
+        }
+        for name, points, result in zip(sequences.names, sequences.points, results, strict=True)
+    ]
+    document = {"model": model, "model_version": results[0].model_version, "sequences": answers}
+    return json.dumps(document, indent=2, ensure_ascii=False)

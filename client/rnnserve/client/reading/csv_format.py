@@ -1,0 +1,102 @@
+"""CSV: a point a line, one column a feature; blank lines, or a column `sequence`, tell sequences apart."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rnnserve.client.errors import UnreadableInput
+from rnnserve.client.reading.named import NamedSequences, decode_text
+
+__all__ = ["read_csv"]
+
+_ID = "sequence"
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Which columns are features, and which one the id."""
+
+    names: list[str]
+    line: int
+    id_column: int | None = None
+    features: list[int] = field(default_factory=list)
+
+
+def read_csv(data: bytes, source: str) -> NamedSequences:
+    """Return the sequences of a CSV file.
+
+    A first line without a single number is the header. With a column called `sequence` in it, lines with the same id
+    are one sequence, in the order in which ids first appear; without, blank lines stand between sequences.
+
+    Raises:
+        UnreadableInput: A line has other columns than the first, or a cell is no number.
+    """
+    columns: _Columns | None = None
+    sequences: dict[str, list[list[float]]] = {}
+    run = 0
+    for line, cells in _rows(decode_text(data, source), source):
+        if not any(cells):
+            run += 1
+            continue
+        if columns is None:
+            columns, is_header = _columns(cells, line, source)
+            if is_header:
+                continue
+        if len(cells) != len(columns.names):
+            raise UnreadableInput(
+                f"{source}, line {line}: has {len(cells)} columns. Expected {len(columns.names)}, as in line "
+                f"{columns.line} ({', '.join(columns.names)})"
+            )
+        key = str(run) if columns.id_column is None else cells[columns.id_column]
+        if not key:
+            raise UnreadableInput(f"{source}, line {line}: the column {_ID} is empty. Expected the sequence's id")
+        point = [_number(cells[column], f"{source}, line {line}", columns.names[column]) for column in columns.features]
+        sequences.setdefault(key, []).append(point)
+    points = [np.array(sequence, dtype=np.float64) for sequence in sequences.values()]
+    if columns is None or columns.id_column is None:
+        return NamedSequences.numbered(points)
+    return NamedSequences(list(sequences), points)
+
+
+def _rows(text: str, source: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield each line's number and its cells, stripped; none for a blank line."""
+    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
+    try:
+        for cells in reader:
+            yield reader.line_num, [cell.strip() for cell in cells]
+    except csv.Error as error:
+        raise UnreadableInput(f"{source}, line {reader.line_num}: expected comma-separated cells ({error})") from error
+
+
+def _columns(cells: Sequence[str], line: int, source: str) -> tuple[_Columns, bool]:
+    """Return the columns by the first line, and whether that line is a header."""
+    if any(_is_number(cell) for cell in cells):
+        names = [f"column {index + 1}" for index in range(len(cells))]
+        return _Columns(names, line, None, list(range(len(cells)))), False
+    names = [cell.lower() for cell in cells]
+    features = [index for index, name in enumerate(names) if name != _ID]
+    if len(names) - len(features) > 1 or not features:
+        raise UnreadableInput(
+            f"{source}, line {line}: the header is {', '.join(cells)}. Expected a column for each feature (x, y) "
+            f"and at most one called {_ID}"
+        )
+    return _Columns(list(cells), line, names.index(_ID) if _ID in names else None, features), True
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _number(cell: str, where: str, column: str) -> float:
+    try:
+        return float(cell)
+    except ValueError as error:
+        hint = " (columns are separated by commas)" if ";" in cell or "\t" in cell or " " in cell else ""
+        raise UnreadableInput(f"{where}, {column}: {cell!r} is no number{hint}") from error

@@ -1,0 +1,161 @@
+"""Arrays to the protocol's tensors and back."""
+
+import math
+import struct
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnserve.client.errors import InvalidAnswer, InvalidRequest
+from rnnserve.protos import inference_pb2
+
+__all__ = ["DTYPES", "Array", "add_input", "as_array", "read_outputs"]
+
+Array = npt.NDArray[Any]
+
+DTYPES: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype(np.bool_),
+    "INT8": np.dtype("<i1"),
+    "INT16": np.dtype("<i2"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "UINT8": np.dtype("<u1"),
+    "UINT16": np.dtype("<u2"),
+    "UINT32": np.dtype("<u4"),
+    "UINT64": np.dtype("<u8"),
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+}
+"""The protocol's datatypes whose elements have a fixed size, as they lie in raw contents; BYTES is the other one."""
+
+_DATATYPES = {dtype.newbyteorder("="): datatype for datatype, dtype in DTYPES.items()}
+
+_TYPED_FIELDS = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+
+
+def as_array(value: npt.ArrayLike, what: str) -> Array:
+    """Return `value` as an array; `what` names it in the error.
+
+    Raises:
+        InvalidRequest: the value is ragged.
+    """
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise InvalidRequest(f"{what} is ragged: its parts have different sizes ({error})") from error
+
+
+def add_input(request: inference_pb2.ModelInferRequest, name: str, value: npt.ArrayLike) -> None:
+    """Append a tensor, with raw contents, to a request.
+
+    Args:
+        request: gains one entry in `inputs` and one in `raw_input_contents`.
+        name: the tensor's.
+        value: any shape; the datatype follows the dtype; text and objects of bytes become BYTES.
+
+    Raises:
+        InvalidRequest: the protocol has no datatype for the array.
+    """
+    array = as_array(value, name)
+    datatype = _DATATYPES.get(array.dtype.newbyteorder("="))
+    if datatype is not None:
+        raw = np.ascontiguousarray(array, dtype=DTYPES[datatype]).tobytes()
+    elif array.dtype.kind in "OSU":
+        datatype, raw = "BYTES", b"".join(_length_prefixed(element, name) for element in array.ravel().tolist())
+    else:
+        raise InvalidRequest(f"{name} has dtype {array.dtype}, for which the protocol has no datatype")
+    request.inputs.add(name=name, datatype=datatype, shape=array.shape)
+    request.raw_input_contents.append(raw)
+
+
+def read_outputs(response: inference_pb2.ModelInferResponse) -> dict[str, Array]:
+    """Return an answer's tensors by name, from raw or typed contents, whichever the server wrote.
+
+    Raises:
+        InvalidAnswer: contents that disagree with the shape or the datatype, or are missing.
+    """
+    raw = response.raw_output_contents
+    if raw and len(raw) != len(response.outputs):
+        raise InvalidAnswer(f"the answer has {len(response.outputs)} outputs but {len(raw)} raw_output_contents")
+    outputs: dict[str, Array] = {}
+    for index, output in enumerate(response.outputs):
+        flat = _from_raw(output, raw[index]) if raw else _from_typed(output)
+        shape = tuple(output.shape)
+        if any(size < 0 for size in shape) or flat.size != math.prod(shape):
+            raise InvalidAnswer(f"output {output.name} has {flat.size} elements, which do not make its shape {shape}")
+        outputs[output.name] = flat.reshape(shape)
+    return outputs
+
+
+def _from_raw(output: inference_pb2.ModelInferResponse.InferOutputTensor, raw: bytes) -> Array:
+    if output.datatype == "BYTES":
+        return _objects(_split_length_prefixed(raw, output.name))
+    dtype = _dtype(output)
+    if len(raw) % dtype.itemsize:
+        raise InvalidAnswer(f"output {output.name}: {len(raw)} bytes are no whole number of {output.datatype} elements")
+    # A copy in the machine's byte order: callers may write to it, and the message can go.
+    return np.frombuffer(raw, dtype=dtype).astype(dtype.newbyteorder("="))
+
+
+def _from_typed(output: inference_pb2.ModelInferResponse.InferOutputTensor) -> Array:
+    field = _TYPED_FIELDS.get(output.datatype)
+    if field is None:
+        raise InvalidAnswer(f"output {output.name}: datatype {output.datatype!r} has no typed contents to read")
+    values = list(getattr(output.contents, field))
+    if output.datatype == "BYTES":
+        return _objects(values)
+    try:
+        return np.array(values, dtype=_dtype(output).newbyteorder("="))
+    except OverflowError as error:
+        raise InvalidAnswer(f"output {output.name}: {field} holds values outside {output.datatype}") from error
+
+
+def _dtype(output: inference_pb2.ModelInferResponse.InferOutputTensor) -> np.dtype[Any]:
+    dtype = DTYPES.get(output.datatype)
+    if dtype is None:
+        raise InvalidAnswer(f"output {output.name}: numpy has no dtype for the datatype {output.datatype!r}")
+    return dtype
+
+
+def _objects(values: list[bytes]) -> Array:
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+def _length_prefixed(element: object, name: str) -> bytes:
+    if isinstance(element, str):
+        element = element.encode()
+    if not isinstance(element, bytes):
+        raise InvalidRequest(
+            f"{name} is an array of objects that are neither text nor bytes (one is a {type(element).__name__}): "
+            "numpy makes such arrays of parts with different sizes. A tensor has one size along each axis"
+        )
+    return struct.pack("<I", len(element)) + element
+
+
+def _split_length_prefixed(raw: bytes, name: str) -> list[bytes]:
+    elements, offset = [], 0
+    while offset < len(raw):
+        start = offset + 4
+        size = int.from_bytes(raw[offset:start], "little")
+        offset = start + size
+        if offset > len(raw):
+            raise InvalidAnswer(f"output {name}: a BYTES element ends behind the end of the contents")
+        elements.append(raw[start:offset])
+    return elements

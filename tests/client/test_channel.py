@@ -1,0 +1,101 @@
+import asyncio
+import socket
+
+import numpy as np
+import pytest
+
+from rnnserve.client import AsyncClient, Client, InvalidRequest, ResourceExhausted, Unavailable
+from rnnserve.client.channel import channel_options, target
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("127.0.0.1:8001", "127.0.0.1:8001"),
+        ("grpc://127.0.0.1:8001", "127.0.0.1:8001"),
+        ("inference.svc.cluster.local:80", "inference.svc.cluster.local:80"),
+        ("[::1]:8001", "[::1]:8001"),
+        ("localhost:65535", "localhost:65535"),
+    ],
+)
+def test_urls_that_name_a_host_and_a_port(url, address):
+    assert target(url) == address
+    assert Client(url).url == address
+
+
+@pytest.mark.parametrize(
+    ("url", "lesson"),
+    [
+        ("http://127.0.0.1:8000", "'http' is not spoken.*8001"),
+        ("grpcs://host:8001", "'grpcs' is not spoken.*without TLS"),
+        ("127.0.0.1", "no host and port.*127.0.0.1:8001"),
+        (":8001", "no host and port"),
+        ("", "no host and port"),
+        ("host:8001/v2", "nothing behind the port"),
+        ("host:port", "no host and port"),
+        ("::1:8001", r"\[::1\]:8001"),
+        ("unix:/tmp/socket", "no host and port"),
+        ("host:0", "port 0 is outside"),
+        ("host:65536", "port 65536 is outside"),
+        ("0.0.0.0:8001", r"where a server listens.*127\.0\.0\.1:8001"),
+        ("grpc://[::]:8001", r"where a server listens.*127\.0\.0\.1:8001"),
+    ],
+)
+def test_other_urls_are_refused_with_a_lesson(url, lesson):
+    with pytest.raises(InvalidRequest, match=lesson):
+        Client(url)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"timeout": 0}, {"timeout": -1}, {"timeout": float("nan")}, {"max_rows": 0}, {"max_request_bytes": 0}],
+)
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_settings_that_cannot_work_are_refused(kind, settings):
+    with pytest.raises(InvalidRequest, match=next(iter(settings))):
+        kind("127.0.0.1:8001", **settings)
+
+
+def test_clients_ping_no_more_often_than_grpc_servers_allow():
+    assert dict(channel_options(1))["grpc.keepalive_time_ms"] >= 300_000
+
+
+def test_answers_larger_than_grpcs_own_limit_are_taken_up_to_a_limit_that_can_be_set(connect):
+    large = {"input": np.zeros((5 << 20) // 4, np.float32)}
+    assert connect().infer("echo", large)["input"].nbytes == 5 << 20
+    with pytest.raises(ResourceExhausted, match="larger than max"):
+        connect(max_message_bytes=4 << 20).infer("echo", large)
+
+
+def test_a_closed_client_says_so(connect):
+    client = connect()
+    assert client.is_live()
+    client.close()
+    client.close()
+    with pytest.raises(RuntimeError, match="closed: make a new one"):
+        client.is_live()
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_clients_are_context_managers(url, kind):
+    async def ask():
+        async with AsyncClient(url) as client:
+            assert await client.is_live()
+        return client
+
+    if kind == "async":
+        client = asyncio.run(ask())
+    else:
+        with Client(url) as client:
+            assert client.is_live()
+    assert client._closed
+
+
+def test_nobody_there_is_unavailable_and_not_live(connect):
+    with socket.socket() as bound:  # taken but not listening, so that nobody else answers there
+        bound.bind(("127.0.0.1", 0))
+        client = connect(f"127.0.0.1:{bound.getsockname()[1]}")
+        assert not client.is_live()
+        assert not client.is_ready()
+        with pytest.raises(Unavailable, match="failed to connect"):
+            client.classify("sums", [[(0, 1)]])

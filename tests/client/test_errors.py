@@ -1,0 +1,92 @@
+import inspect
+import pickle
+import re
+import subprocess
+import sys
+
+import grpc
+import pytest
+
+import rnnserve.client
+from rnnserve.client import errors
+from rnnserve.client.errors import ClientError
+
+CLASSES = {
+    "CANCELLED": "Cancelled",
+    "UNKNOWN": "ClientError",
+    "INVALID_ARGUMENT": "InvalidRequest",
+    "DEADLINE_EXCEEDED": "DeadlineExceeded",
+    "NOT_FOUND": "ModelNotFound",
+    "ALREADY_EXISTS": "ClientError",
+    "PERMISSION_DENIED": "ClientError",
+    "RESOURCE_EXHAUSTED": "ResourceExhausted",
+    "FAILED_PRECONDITION": "ClientError",
+    "ABORTED": "ClientError",
+    "OUT_OF_RANGE": "ClientError",
+    "UNIMPLEMENTED": "Unimplemented",
+    "INTERNAL": "InternalError",
+    "UNAVAILABLE": "Unavailable",
+    "DATA_LOSS": "ClientError",
+    "UNAUTHENTICATED": "ClientError",
+}
+
+DEFINED = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, Exception)]
+
+
+def test_the_table_above_names_every_status_of_grpc():
+    assert set(CLASSES) == {status.name for status in grpc.StatusCode} - {"OK"}
+
+
+@pytest.mark.parametrize(("status", "kind"), CLASSES.items())
+def test_a_status_becomes_its_error_with_the_servers_words(client, service, status, kind):
+    service.failure = (grpc.StatusCode[status], "input: axis 2\nhas 3, not 2 ✓")
+    with pytest.raises(ClientError) as raised:
+        client.infer("echo", {"input": [1.0]})
+    assert type(raised.value).__name__ == kind
+    assert raised.value.status is grpc.StatusCode[status]
+    assert str(raised.value) == "input: axis 2\nhas 3, not 2 ✓"
+    assert isinstance(raised.value.__cause__, grpc.RpcError)
+    assert service.calls == ["ModelInfer"], "nothing is tried twice"
+
+
+def test_the_docstring_draws_the_tree_as_it_is():
+    drawn = re.findall(r"^    [│├└─ ]*(\w+) {2,}", errors.__doc__, re.MULTILINE)
+    assert sorted(drawn) == sorted(kind.__name__ for kind in DEFINED)
+
+
+@pytest.mark.parametrize("kind", DEFINED)
+def test_every_error_is_exported_and_survives_pickling(kind):
+    assert getattr(rnnserve.client, kind.__name__) is kind
+    error = pickle.loads(pickle.dumps(kind("words")))
+    assert (type(error), str(error), error.status) == (kind, "words", kind.STATUS)
+
+
+def test_the_exported_names_are_those_documented():
+    assert sorted(rnnserve.client.__all__) == [
+        "AsyncClient",
+        "Cancelled",
+        "Classification",
+        "Client",
+        "ClientError",
+        "DeadlineExceeded",
+        "InternalError",
+        "InvalidAnswer",
+        "InvalidRequest",
+        "ModelMetadata",
+        "ModelNotFound",
+        "ResourceExhausted",
+        "TensorMetadata",
+        "Unavailable",
+        "Unimplemented",
+        "UnreadableInput",
+    ]
+
+
+def test_the_client_loads_nothing_but_numpy_grpc_and_the_contracts():
+    code = (
+        "import sys, rnnserve.client, rnnserve.client.commands.infer;"
+        "print([m for m in ('torch', 'onnx', 'onnxruntime', 'rnnserve.server', 'rnnserve.models', 'rnnserve.export')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

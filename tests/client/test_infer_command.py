@@ -1,0 +1,159 @@
+import argparse
+import io
+import json
+import socket
+import sys
+
+import grpc
+import numpy as np
+import pytest
+
+from rnnserve.cli import main
+from rnnserve.client.commands import infer
+
+JSON = "[[[1, 0], [0, 3], [1, 1]], [[5, 2]]]"
+
+
+@pytest.fixture
+def ask(url, capsys, monkeypatch):
+    """Runs `rnnserve infer` with a standard input; returns exit status, output and errors."""
+
+    def run(*words, stdin="", address=url):
+        data = stdin if isinstance(stdin, bytes) else stdin.encode()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
+        status = main(["infer", *words, "--url", address])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return run
+
+
+def test_a_table_has_a_line_for_each_sequence(ask):
+    assert ask("sums", stdin=JSON) == (
+        0,
+        "sequence  points  label  probability\n"
+        "0              3  right       0.6652\n"
+        "1              1  left        0.9362\n",
+        "",
+    )
+
+
+def test_json_is_one_document(ask, service):
+    status, output, errors = ask("sums", "-", "--format", "json", "--model-version", "3", stdin=JSON)
+    document = json.loads(output)
+    assert (status, errors) == (0, "")
+    assert (document["model"], document["model_version"]) == ("sums", "3")
+    first, second = document["sequences"]
+    assert (first["sequence"], first["points"], first["label"], first["index"]) == ("0", 3, "right", 1)
+    assert first["probability"] == pytest.approx(0.6652, abs=1e-4)
+    assert sum(second["probabilities"]) == pytest.approx(1)
+    assert service.requests[0].model_version == "3"
+    assert [output.name for output in service.requests[0].outputs] == ["logits"]
+
+
+@pytest.mark.parametrize("given", ["file", "stdin"])
+@pytest.mark.parametrize("format_", ["auto", "named"])
+@pytest.mark.parametrize("ending", ["json", "csv", "npy"])
+def test_every_format_from_files_and_standard_input(ask, tmp_path, ending, format_, given):
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([[[1, 0], [0, 3]], [[5, 2], [0, 0]]]))
+    data = {
+        "json": b"[[[1, 0], [0, 3]], [[5, 2], [0, 0]]]",
+        "csv": b"x,y\n1,0\n0,3\n\n5,2\n0,0\n",
+        "npy": buffer.getvalue(),
+    }[ending]
+    file = tmp_path / (f"walks.{ending}" if format_ == "auto" else "walks.txt")
+    file.write_bytes(data)
+    words = [] if format_ == "auto" else ["--input-format", ending]
+    if given == "file":
+        words.append(str(file))
+    status, output, errors = ask("sums", *words, "--format=json", stdin=b"" if given == "file" else data)
+    assert (status, errors) == (0, "")
+    assert [answer["label"] for answer in json.loads(output)["sequences"]] == ["right", "left"]
+
+
+@pytest.mark.parametrize(
+    "words", [["sums", "FILE"], ["sums", "--timeout", "9", "FILE"], ["--timeout", "9", "sums", "FILE"]]
+)
+def test_the_file_may_stand_before_or_behind_options(ask, tmp_path, words):
+    (tmp_path / "walks.json").write_text(JSON)
+    assert ask(*[str(tmp_path / "walks.json") if word == "FILE" else word for word in words])[0] == 0
+
+
+@pytest.mark.parametrize("words", [["sums", "--nonsense"], ["sums", "one.json", "two.json"], []])
+def test_command_lines_that_say_something_else_are_refused(ask, words):
+    with pytest.raises(SystemExit) as left:
+        ask(*words)
+    assert left.value.code == 2
+
+
+def test_ids_of_a_csv_name_the_lines(ask):
+    status, output, _ = ask("sums", stdin="sequence,x,y\nhome,1,0\nto the shop,5,2\nhome,0,3\n")
+    assert status == 0
+    assert [line.split("  ")[0] for line in output.splitlines()] == ["sequence", "home", "to the shop"]
+    assert [line.split()[-3] for line in output.splitlines()] == ["points", "2", "1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin", "complaint"),
+    [
+        (["sums", "no/such/walks.csv"], "", "no/such/walks.csv: cannot be read (No such file or directory). Expected"),
+        (["sums", "."], "", ".: cannot be read (Is a directory)"),
+        (["sums"], "x,y\n1,2\n1,two\n", "standard input, line 3, y: 'two' is no number"),
+        (["sums"], "", "standard input: there are no sequences in it"),
+        (["sums", "--input-format", "npy"], JSON, "standard input: does not start as a .npy file does"),
+        (["sums"], "1,2,3", "sequence 0 has shape (1, 3), but model sums takes (length, features=2)"),
+        (["summs"], JSON, 'no model "summs"'),
+        (["sums", "--timeout", "0"], JSON, "timeout 0.0: expected seconds above 0"),
+    ],
+)
+def test_mistakes_are_one_line_and_a_failure(ask, words, stdin, complaint):
+    status, output, errors = ask(*words, stdin=stdin)
+    assert (status, output) == (1, "")
+    assert errors.startswith(f"rnnserve infer: {complaint}")
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8000", "0.0.0.0:8001", "nonsense"])
+def test_addresses_that_cannot_work_are_explained(ask, address):
+    status, _, errors = ask("sums", stdin=JSON, address=address)
+    assert status == 1
+    assert errors.startswith(f"rnnserve infer: url '{address}'")
+
+
+def test_where_no_server_is_it_says_how_to_start_one(ask):
+    with socket.socket() as bound:  # taken but not listening
+        bound.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{bound.getsockname()[1]}"
+        status, output, errors = ask("sums", stdin=JSON, address=address)
+    assert (status, output) == (1, "")
+    assert errors.startswith(f"rnnserve infer: no server answers at {address}: start one with `make serve`")
+    assert errors.count("\n") == 1
+
+
+def test_where_a_server_is_but_not_the_model_the_server_says_why(ask, service):
+    service.failure, service.failing = (grpc.StatusCode.UNAVAILABLE, "sums/3: golden results differ"), {"ModelInfer"}
+    assert ask("sums", stdin=JSON) == (1, "", "rnnserve infer: sums/3: golden results differ\n")
+
+
+def test_a_failing_request_among_several_says_which_sequences_it_held(ask, service):
+    service.failure, service.fail_from = (grpc.StatusCode.INVALID_ARGUMENT, "input[0, 0, 0] is nan"), 1
+    service.failing = {"ModelInfer"}
+    status, _, errors = ask("sums", stdin=json.dumps([[[0, 0]]] * 300))
+    assert status == 1
+    assert errors == (
+        "rnnserve infer: input[0, 0, 0] is nan; row 0 of the failing request was sequence 256, its last 299\n"
+    )
+
+
+def test_help_shows_every_format_and_its_examples_work(ask, capsys):
+    with pytest.raises(SystemExit):
+        main(["infer", "--help"])
+    shown = capsys.readouterr().out
+    assert all(f"\n  {name} " in shown for name in ("json", "csv", "npy"))
+    examples = shown.partition("input formats")[2]
+    json_line = next(line for line in examples.splitlines() if line.strip().startswith("[[["))
+    assert ask("sums", stdin=json_line)[0] == 0
+    parser = argparse.ArgumentParser()
+    infer.add_arguments(parser)
+    assert parser.parse_args(["direction_simple"]).url == "127.0.0.1:8001"
