@@ -28,6 +28,7 @@ class FakeService(GRPCInferenceServiceServicer):
     """
 
     requests: list = field(default_factory=list)
+    described: list = field(default_factory=list)
     calls: list = field(default_factory=list)
     failure: tuple | None = None
     failing: set | None = None
@@ -51,6 +52,7 @@ class FakeService(GRPCInferenceServiceServicer):
         return pb.ModelReadyResponse(ready=request.name != "later")
 
     def ModelMetadata(self, request, context):
+        self.described.append(request)
         self._enter("ModelMetadata", context)
         if request.name not in ("sums", "sums_lstm", "stranger"):
             context.abort(grpc.StatusCode.NOT_FOUND, f'no model "{request.name}"')

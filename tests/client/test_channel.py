@@ -1,4 +1,5 @@
 import asyncio
+import inspect
 import socket
 
 import numpy as np
@@ -99,3 +100,14 @@ def test_nobody_there_is_unavailable_and_not_live(connect):
         assert not client.is_ready()
         with pytest.raises(Unavailable, match="failed to connect"):
             client.classify("sums", [[(0, 1)]])
+
+
+def test_both_clients_have_the_same_methods_with_the_same_arguments():
+    def methods(kind):
+        return {
+            name: list(inspect.signature(method).parameters.values())
+            for name, method in vars(kind).items()
+            if not name.startswith("_")
+        }
+
+    assert methods(Client) == methods(AsyncClient)

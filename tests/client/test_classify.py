@@ -1,5 +1,8 @@
+import asyncio
 import threading
+import time
 import types
+from concurrent import futures
 
 import grpc
 import numpy as np
@@ -8,7 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from rnnserve.client import DeadlineExceeded, InvalidAnswer, InvalidRequest, ModelNotFound, Unavailable
+from rnnserve.client import (
+    AsyncClient,
+    Cancelled,
+    Client,
+    DeadlineExceeded,
+    InvalidAnswer,
+    InvalidRequest,
+    ModelNotFound,
+    Unavailable,
+)
 
 WALK = np.array([(1, 0), (0, 3), (1, 1)], np.float32)
 SHORT = np.array([(2, 5)], np.float32)
@@ -238,3 +250,58 @@ def test_infer_sends_tensors_as_they_are(client, service):
     assert list(client.infer("echo", inputs)) == ["a", "b", "c"]
     assert (service.requests[0].model_name, service.requests[0].model_version) == ("echo", "7")
     assert service.calls == ["ModelInfer"] * 2
+
+
+def test_states_count_towards_the_size_of_a_request(connect, service):
+    # A row is 3 points of 8 bytes, and 8 bytes of h_0 and h_n: 32 bytes.
+    client = connect(max_request_bytes=72)
+    client.classify("sums", [WALK] * 6)
+    client.classify("sums", [WALK] * 6, states=False)
+    assert [request.inputs[0].shape[0] for request in service.requests] == [2, 2, 2, 3, 3]
+
+
+def test_the_version_asked_for_is_the_one_described_and_run(client, service):
+    client.classify("sums", [WALK], version="2")
+    assert [request.version for request in service.described] == ["2", "3"], "and the one that answered"
+    assert [request.model_version for request in service.requests] == ["2"]
+
+
+def test_threads_share_a_client(url):
+    walks = [np.full((length, 2), length, np.float32) for length in range(1, 9)]
+    with Client(url) as client, futures.ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda walk: client.classify("sums", [walk])[0].logits.tolist(), walks * 5))
+    assert answers == [[len(walk) ** 2, len(walk) ** 2, len(walk)] for walk in walks * 5]
+
+
+def test_tasks_share_a_client(url):
+    async def ask():
+        async with AsyncClient(url) as client:
+            return await asyncio.gather(*(client.classify("sums", [SHORT * n]) for n in range(20)))
+
+    assert [answer[0].logits.tolist() for answer in asyncio.run(ask())] == [[2 * n, 5 * n, 1] for n in range(20)]
+
+
+def test_closing_a_client_ends_the_waiting_of_other_threads(url, service):
+    service.blocked = threading.Event()
+    with Client(url, timeout=60) as client, futures.ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.infer, "echo", {"a": [1.0]})
+        while not service.requests:
+            time.sleep(0.01)
+        client.close()
+        with pytest.raises(Cancelled):
+            waiting.result()
+
+
+def test_cancelling_a_task_cancels_its_call(url, service):
+    service.blocked = threading.Event()
+
+    async def ask():
+        async with AsyncClient(url, timeout=60) as client:
+            waiting = asyncio.create_task(client.infer("echo", {"a": [1.0]}))
+            while not service.requests:
+                await asyncio.sleep(0.01)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+
+    asyncio.run(ask())

@@ -3,6 +3,7 @@ import io
 import json
 import socket
 import sys
+import threading
 
 import grpc
 import numpy as np
@@ -129,6 +130,13 @@ def test_where_no_server_is_it_says_how_to_start_one(ask):
     assert (status, output) == (1, "")
     assert errors.startswith(f"rnnserve infer: no server answers at {address}: start one with `make serve`")
     assert errors.count("\n") == 1
+
+
+def test_where_the_server_is_slow_it_says_what_to_set(ask, service, url):
+    service.blocked = threading.Event()
+    status, _, errors = ask("sums", "--timeout", "0.05", stdin=JSON)
+    assert status == 1
+    assert errors.startswith(f"rnnserve infer: no answer from {url} in time: --timeout sets")
 
 
 def test_where_a_server_is_but_not_the_model_the_server_says_why(ask, service):

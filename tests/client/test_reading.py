@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnserve.client import UnreadableInput
@@ -30,6 +30,7 @@ def npy(array, **options):
     return buffer.getvalue()
 
 
+@settings(deadline=None)
 @given(RAGGED)
 def test_json_gives_the_numbers_that_were_written(sequences):
     found = read_sequences(json.dumps(sequences).encode(), "standard input")
@@ -37,12 +38,14 @@ def test_json_gives_the_numbers_that_were_written(sequences):
     assert found.names == [str(index) for index in range(len(sequences))]
 
 
+@settings(deadline=None)
 @given(RAGGED, st.sampled_from(["\n", "\r\n"]))
 def test_csv_gives_the_numbers_that_were_written(sequences, newline):
     text = (newline * 2).join(newline.join(",".join(map(repr, point)) for point in sequence) for sequence in sequences)
     assert lists(read_sequences(text.encode(), "walks.csv")) == sequences
 
 
+@settings(deadline=None)
 @given(st.integers(0, 999), st.integers(1, 3), st.integers(1, 4), st.integers(1, 3))
 def test_npy_gives_the_numbers_that_were_written(seed, batch, sequence, features):
     array = np.random.default_rng(seed).normal(size=(batch, sequence, features)).astype(np.float32)
@@ -50,6 +53,7 @@ def test_npy_gives_the_numbers_that_were_written(seed, batch, sequence, features
     assert lists(read_sequences(npy(array[0]), "standard input")) == [array[0].tolist()]
 
 
+@settings(deadline=None)
 @given(st.binary() | st.binary().map(lambda tail: npy(np.zeros((2, 2)))[:70] + tail), st.sampled_from(FORMATS))
 def test_whatever_the_bytes_are_they_are_read_or_refused(data, format_):
     try:

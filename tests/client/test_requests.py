@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnserve.client import ModelMetadata, TensorMetadata
@@ -14,18 +14,35 @@ OPTIONAL = {
 }
 
 
-@given(st.lists(st.integers(1, 40)), st.integers(1, 8), st.integers(1, 7), st.integers(1, 400), st.booleans())
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(1, 40)),
+    st.integers(1, 8),
+    st.integers(0, 9),
+    st.integers(1, 7),
+    st.integers(1, 400),
+    st.booleans(),
+)
 def test_requests_hold_every_sequence_once_in_order_and_as_many_as_the_bounds_allow(
-    lengths, bytes_per_point, max_rows, max_bytes, ragged
+    lengths, bytes_per_point, bytes_per_row, max_rows, max_bytes, ragged
 ):
     def fits(part):
         return (
             len(part) <= max_rows
-            and len(part) * max(part) * bytes_per_point <= max_bytes
+            and len(part) * (max(part) * bytes_per_point + bytes_per_row) <= max_bytes
             and (ragged or len(set(part)) == 1)
         )
 
-    runs = list(split(lengths, bytes_per_point=bytes_per_point, max_rows=max_rows, max_bytes=max_bytes, ragged=ragged))
+    runs = list(
+        split(
+            lengths,
+            bytes_per_point=bytes_per_point,
+            bytes_per_row=bytes_per_row,
+            max_rows=max_rows,
+            max_bytes=max_bytes,
+            ragged=ragged,
+        )
+    )
     assert [index for run in runs for index in run] == list(range(len(lengths)))
     parts = [lengths[run.start : run.stop] for run in runs]
     assert all(fits(part) or len(part) == 1 for part in parts)

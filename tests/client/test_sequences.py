@@ -85,6 +85,32 @@ def test_states_come_in_pytorchs_order_whether_one_array_or_one_for_each():
         assert found.dtype == np.float32
 
 
+class Tensor:
+    """An array of another library: it can be iterated over, and numpy can read it."""
+
+    def __init__(self, values):
+        self.values = np.asarray(values)
+
+    def __iter__(self):
+        return map(Tensor, self.values)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.values, dtype)
+
+
+def test_tensors_of_other_libraries_are_arrays():
+    state = np.arange(2 * 2 * 3.0).reshape(2, 2, 3)
+    np.testing.assert_array_equal(check_state("h_0", Tensor(state), 2, model()), state)
+    assert [array.shape for array in check_sequences(Tensor(np.zeros((3, 4, 2))))] == [(4, 2)] * 3
+    assert [array.shape for array in check_sequences([Tensor(np.zeros((4, 2)))])] == [(4, 2)]
+    with pytest.raises(InvalidRequest, match=pattern("pass [sequence]")):
+        check_sequences(Tensor(np.zeros((4, 2))))
+
+
+def test_numbers_beyond_the_models_dtype_become_infinite_without_a_warning():
+    assert np.isinf(check_state("h_0", np.full((2, 1, 3), 1e300), 1, model())).all()
+
+
 @pytest.mark.parametrize("metadata", [model(), model(layers=-1, hidden=-1)])
 def test_none_stands_for_the_zeros_of_a_new_sequence(metadata):
     found = check_state("h_0", [None, np.ones((2, 3))], 2, metadata)

@@ -4,6 +4,7 @@
 waiting is written twice, and everything here is tested without a network.
 """
 
+import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -123,6 +124,7 @@ class Operations:
         for rows in split(
             lengths,
             bytes_per_point=_bytes_per_point(metadata, arrays[0].shape[1], output=output),
+            bytes_per_row=_bytes_per_row(metadata) if states or batch else 0,
             max_rows=self._max_rows,
             max_bytes=self._max_bytes,
             ragged="lengths" in metadata.inputs,
@@ -214,3 +216,8 @@ def _wanted(metadata: ModelMetadata, *, states: bool, output: bool) -> list[str]
 def _bytes_per_point(metadata: ModelMetadata, features: int, *, output: bool) -> int:
     width = metadata.outputs["output"].shape[-1] if output and metadata.outputs["output"].shape else features
     return dtype_of(metadata.inputs["input"]).itemsize * max(features, width)
+
+
+def _bytes_per_row(metadata: ModelMetadata) -> int:
+    tensors = [metadata.inputs[name] for name in _STATES if name in metadata.inputs]
+    return sum(dtype_of(tensor).itemsize * abs(math.prod(tensor.shape)) for tensor in tensors)

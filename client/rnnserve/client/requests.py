@@ -13,13 +13,14 @@ __all__ = ["classify_request", "split"]
 
 
 def split(
-    lengths: Sequence[int], *, bytes_per_point: int, max_rows: int, max_bytes: int, ragged: bool
+    lengths: Sequence[int], *, bytes_per_point: int, bytes_per_row: int, max_rows: int, max_bytes: int, ragged: bool
 ) -> Iterator[range]:
     """Cut sequences into runs of neighbours that share a request, as few as the bounds allow.
 
     Args:
         lengths: Points of each sequence.
         bytes_per_point: What a point takes, padding included, in the request or in its answer.
+        bytes_per_row: What a sequence's states take.
         max_rows: Sequences of one request.
         max_bytes: Padded bytes of one request or answer; a sequence that is larger alone is sent alone.
         ragged: Whether sequences of different lengths may share a request.
@@ -30,7 +31,8 @@ def split(
     start, longest = 0, 0
     for index, length in enumerate(lengths):
         rows, grown = index - start + 1, max(longest, length)
-        fits = rows <= max_rows and rows * grown * bytes_per_point <= max_bytes and (ragged or longest in (0, length))
+        size = rows * (grown * bytes_per_point + bytes_per_row)
+        fits = rows <= max_rows and size <= max_bytes and (ragged or longest in (0, length))
         if index > start and not fits:
             yield range(start, index)
             start, grown = index, length

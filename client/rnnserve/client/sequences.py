@@ -28,7 +28,8 @@ def check_sequences(sequences: Sequences) -> list[Array]:
     Raises:
         InvalidRequest: A sequence that is not two-dimensional, empty, ragged or no numbers, or unlike the first one.
     """
-    if isinstance(sequences, np.ndarray):
+    if hasattr(sequences, "__array__"):
+        sequences = np.asarray(sequences)
         _check_batch(sequences)
     arrays = [_check_sequence(index, sequence) for index, sequence in enumerate(_listed(sequences, "sequences"))]
     for index, array in enumerate(arrays):
@@ -87,7 +88,8 @@ def check_state(name: str, state: States, count: int, metadata: ModelMetadata) -
     tensor = metadata.inputs.get(name)
     if tensor is None or len(tensor.shape) != 3:
         raise InvalidRequest(f"model {metadata.name} takes no {name}: its inputs are {_names(metadata.inputs)}")
-    array = state if isinstance(state, np.ndarray) else _stack_states(name, state, count, tensor)
+    # Tensors of other libraries are arrays too; to iterate over one would mistake layers for sequences.
+    array = np.asarray(state) if hasattr(state, "__array__") else _stack_states(name, state, count, tensor)
     layers, _, hidden = tensor.shape
     expected = (layers, count, hidden)
     if not _suits(array.shape, expected):
@@ -96,7 +98,8 @@ def check_state(name: str, state: States, count: int, metadata: ModelMetadata) -
             f"hidden={_any(hidden)}), as in PyTorch, or a list of {count} arrays (layers * directions, hidden)"
             + _state_hint(array.shape, expected)
         )
-    return _numeric(array, name).astype(dtype_of(tensor), copy=False)
+    with np.errstate(over="ignore"):  # the server says which elements became infinite
+        return _numeric(array, name).astype(dtype_of(tensor), copy=False)
 
 
 def dtype_of(tensor: TensorMetadata) -> np.dtype[np.generic]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rnnserve.client.answers import Classification
-from rnnserve.client.errors import ClientError, Unavailable, UnreadableInput
+from rnnserve.client.errors import ClientError, DeadlineExceeded, Unavailable, UnreadableInput
 from rnnserve.client.reading import FORMATS, NamedSequences, read_sequences
 from rnnserve.client.sync import Client
 
@@ -119,6 +119,10 @@ def _classify(client: Client, model: str, version: str, sequences: NamedSequence
             raise
         raise Unavailable(
             f"no server answers at {client.url}: start one with `make serve`, or say with --url where it is ({error})"
+        ) from error
+    except DeadlineExceeded as error:
+        raise DeadlineExceeded(
+            f"no answer from {client.url} in time: --timeout sets how long to wait ({error})"
         ) from error
     except ClientError as error:
         # The command prints one line, in which the notes would be lost.

@@ -1,0 +1,1 @@
+"""The command that this area brings to `rnnserve`."""
