@@ -1,0 +1,123 @@
+"""A published version: its four files, and the manifest that says what they must be, byte for byte.
+
+::
+
+    <repository>/<model>/<version>/model.onnx, model.pt, golden.npz, manifest.json
+
+The manifest holds the SHA-256 of every other file and, in `self_sha256`, that of its own bytes with those 64 digits
+replaced by zeros: no byte of a version can change unnoticed.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from google.protobuf import json_format
+
+from rnnserve.protos import manifest_pb2
+
+__all__ = [
+    "FORMAT",
+    "GOLDEN",
+    "MANIFEST",
+    "MODEL",
+    "SCRIPT",
+    "ArtifactError",
+    "Version",
+    "describe_file",
+    "dump_manifest",
+    "read_version",
+]
+
+MODEL, SCRIPT, GOLDEN, MANIFEST = "model.onnx", "model.pt", "golden.npz", "manifest.json"
+
+FORMAT = 1
+"""The format of manifests that this code writes, and the only one that it reads."""
+
+_ZEROS = "0" * 64
+_SELF = re.compile(rb'"self_sha256": "([0-9a-f]{64})"')
+
+
+class ArtifactError(Exception):
+    """A version that cannot be trusted; the message begins with the file that is wrong."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Version:
+    """A version whose digests hold.
+
+    Attributes:
+        manifest: What it is.
+        files: The bytes of every other file, by name: what was checked is what is used.
+    """
+
+    manifest: manifest_pb2.Manifest
+    files: Mapping[str, bytes]
+
+
+def read_version(folder: Path) -> Version:
+    """Read `<folder>/manifest.json` and every file that it lists, and check their digests.
+
+    Raises:
+        ArtifactError: If a file is missing or is not as it was when the version was published.
+    """
+    manifest = _read_manifest(_read(folder, MANIFEST))
+    listed = {file.name: file for file in manifest.files}
+    for name in (MODEL, SCRIPT, GOLDEN):
+        if name not in listed:
+            raise ArtifactError(f"{MANIFEST}: lists no {name}; export the model again")
+    files = {name: _read(folder, name) for name in sorted(listed)}
+    for name, data in files.items():
+        found, expected = describe_file(name, data), listed[name]
+        if found != expected:
+            raise ArtifactError(
+                f"{name}: is not the file that was published: it has {found.bytes:,} bytes and SHA-256 {found.sha256}, "
+                f"{MANIFEST} says {expected.bytes:,} and {expected.sha256}; export the model again"
+            )
+    return Version(manifest, files)
+
+
+def describe_file(name: str, data: bytes) -> manifest_pb2.File:
+    """What a manifest says of a file."""
+    return manifest_pb2.File(name=name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+def dump_manifest(manifest: manifest_pb2.Manifest) -> bytes:
+    """Write a manifest as JSON, its own digest filled in: the same manifest gives the same bytes."""
+    unsigned = manifest_pb2.Manifest()
+    unsigned.CopyFrom(manifest)
+    unsigned.self_sha256 = _ZEROS
+    fields = json_format.MessageToDict(unsigned, preserving_proto_field_name=True)
+    data = json.dumps(fields, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+    digest = hashlib.sha256(data).hexdigest().encode()
+    return _SELF.sub(b'"self_sha256": "' + digest + b'"', data)
+
+
+def _read_manifest(data: bytes) -> manifest_pb2.Manifest:
+    found = _SELF.findall(data)
+    if len(found) != 1:
+        raise ArtifactError(f"{MANIFEST}: does not hold its own digest, self_sha256, once; export the model again")
+    zeroed = data.replace(found[0], _ZEROS.encode())
+    if hashlib.sha256(zeroed).hexdigest().encode() != found[0]:
+        raise ArtifactError(f"{MANIFEST}: is not as it was published: its own digest does not hold; export the model again")
+    try:
+        manifest = json_format.Parse(data, manifest_pb2.Manifest(), ignore_unknown_fields=True)
+    except (json_format.ParseError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{MANIFEST}: is no manifest: {error}") from error
+    if manifest.format != FORMAT:
+        raise ArtifactError(f"{MANIFEST}: has format {manifest.format}; this rnnserve reads format {FORMAT}")
+    return manifest
+
+
+def _read(folder: Path, name: str) -> bytes:
+    if Path(name).name != name:
+        raise ArtifactError(f"{MANIFEST}: lists {name!r}, which is no plain file name")
+    try:
+        return (folder / name).read_bytes()
+    except FileNotFoundError:
+        raise ArtifactError(f"{name}: is missing; export the model again") from None
+    except OSError as error:
+        raise ArtifactError(f"{name}: cannot be read: {error.strerror}") from error
