@@ -2,19 +2,22 @@
 
 import contextlib
 import inspect
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.fx.experimental._config
 from torch import nn
 
-from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
+from rnnserve.export.errors import WrongArguments
 from rnnserve.export.recurrence import session
 from rnnserve.export.recurrence.axes import Axes, resize
+from rnnserve.export.recurrence.functional import Functional
 from rnnserve.export.recurrence.interception import intercepted
+from rnnserve.export.recurrence.refusals import explain, refuse_chance, refuse_scripts
+from rnnserve.export.recurrence.zeros import leave_out_zeros
 
-__all__ = ["capture", "parameters_of"]
+__all__ = ["capture", "parameters_of", "prepared"]
 
 
 def parameters_of(module: nn.Module, args: tuple[Any, ...]) -> list[str]:
@@ -50,12 +53,36 @@ def capture(module: nn.Module, args: tuple[Any, ...], axes: Axes) -> torch.expor
     """
     # A sample of one row or one step would be captured as the special case that it is.
     larger = {name: number + 2 for number, (name, size) in enumerate(sorted(axes.sizes.items())) if size == 1}
-    with prepared(module):
-        return torch.export.export(module, resize(args, axes, larger), dynamic_shapes=axes.shapes, strict=False)
+    refuse_scripts(module)
+    with prepared(module), backed_sizes_of_any_value():
+        try:
+            program = torch.export.export(
+                module, resize(args, axes, larger), dynamic_shapes=axes.shapes, strict=False
+            )
+        except Exception as error:  # noqa: BLE001 - torch raises its own and the module's alike; each is explained
+            raise explain(error, module, axes) from error
+    refuse_chance(program)
+    leave_out_zeros(program.graph)
+    program.graph_module.recompile()
+    return program
+
+
+def backed_sizes_of_any_value() -> contextlib.AbstractContextManager[None]:
+    """Do not take for granted that dynamic sizes are 2 or more, as torch.onnx does not either."""
+    context: contextlib.AbstractContextManager[None] = torch.fx.experimental._config.patch(  # type: ignore[attr-defined]  # noqa: SLF001
+        backed_size_oblivious=True
+    )
+    return context
 
 
 @contextlib.contextmanager
 def prepared(module: nn.Module) -> Iterator[None]:
-    """The surroundings in which the module's forward meets our stand-ins."""
-    with intercepted(), session.opened(module), torch.no_grad():
-        yield
+    """The surroundings in which the module's forward meets our stand-ins; its attributes are as before afterwards."""
+    attributes = [(submodule, dict(submodule.__dict__)) for submodule in module.modules()]
+    with intercepted(), session.opened(module), torch.no_grad(), Functional():
+        try:
+            yield
+        finally:
+            for submodule, before in attributes:
+                submodule.__dict__.clear()
+                submodule.__dict__.update(before)

@@ -1,16 +1,20 @@
 """`export_onnx`: any module that holds recurrent layers, through torch's default exporter, one operator a layer."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
 from rnnserve.export.recurrence.axes import Axes
 from rnnserve.export.recurrence.capture import capture, parameters_of
-from rnnserve.export.recurrence.clean import clean
+from rnnserve.export.recurrence.checks import check
+from rnnserve.export.recurrence.clean import name_axes, strip
+from rnnserve.export.recurrence.fold import fold_weights
+from rnnserve.export.recurrence.probing import probe
 from rnnserve.export.recurrence.quiet import quiet
+from rnnserve.export.recurrence.refusals import refuse_state
 from rnnserve.export.recurrence.translate import TRANSLATIONS
 
 __all__ = ["export_onnx"]
@@ -24,9 +28,62 @@ def export_onnx(
     output_names: Sequence[str],
     dynamic_shapes: Any,
 ) -> torch.onnx.ONNXProgram:
+    """Export `module` with one native ONNX operator (RNN, GRU or LSTM) per recurrent layer.
+
+    The module is exported as it is: call `.eval()` first. Sequences may be plain or packed, batch-first or not, with
+    or without initial states. `pad_packed_sequence` without `total_length` trims to the longest row, as in eager.
+
+    Args:
+        module: any module; nn.RNN, nn.GRU and nn.LSTM may be anywhere in it, or nowhere.
+        args: sample arguments for its forward. Only shapes and dtypes matter: exported is what holds for every size of
+            the dynamic axes, and the sample need not be longer than one step or one row.
+        input_names: one name per tensor among `args`, in order. Arguments that are None or plain numbers become part
+            of the program.
+        output_names: one name per tensor among the results, in order.
+        dynamic_shapes: parallel to `args`, or a dict by the forward's parameter names; at each tensor None or axis ->
+            name, such as `{0: "batch", 1: "sequence"}`. Axes of one name are one size.
+
+    Returns:
+        The program, checked: names and axes as asked for, one operator a layer, valid ONNX. It holds no path and no
+        stack trace, and the same module gives the same bytes
+        (`program.model_proto.SerializeToString(deterministic=True)`).
+
+    Raises:
+        WrongArguments: names, sample and dynamic shapes do not fit the module or each other.
+        UnsupportedModule: the module does something that would be exported wrong; says what, where and why.
+        BrokenPostcondition: the exporter gave something else than was asked for.
+    """
+    if not isinstance(module, nn.Module):
+        raise WrongArguments(f"export_onnx got a {type(module).__name__}; expected an nn.Module")
+    if not isinstance(args, tuple):
+        raise WrongArguments(f"args is a {type(args).__name__}; expected a tuple of the forward's arguments")
     axes = Axes.of(parameters_of(module, args), args, dynamic_shapes, input_names)
     with quiet():
         captured = capture(module, args, axes)
+        _check_outputs(captured, output_names)
+        program = _translate(captured, input_names, output_names)
+        refuse_state(program.exported_program)
+        probe(module, args, axes, captured)
+        name_axes(program, axes)
+        fold_weights(program.model)
+        strip(program.model)
+        check(program, axes, input_names, output_names)
+    return program
+
+
+def _check_outputs(captured: torch.export.ExportedProgram, output_names: Sequence[str]) -> None:
+    results = [spec.arg for spec in captured.graph_signature.output_specs]
+    if len(results) != len(output_names) or len(set(output_names)) != len(output_names):
+        raise WrongArguments(
+            f"output_names has {len(set(output_names))} different names, {list(output_names)}, for the module's "
+            f"{len(results)} results; give one name a tensor, nested ones in order (h_n and c_n are two)"
+        )
+
+
+def _translate(
+    captured: torch.export.ExportedProgram, input_names: Sequence[str], output_names: Sequence[str]
+) -> torch.onnx.ONNXProgram:
+    try:
         program = torch.onnx.export(
             captured,
             dynamo=True,
@@ -35,6 +92,12 @@ def export_onnx(
             output_names=list(output_names),
             custom_translation_table=TRANSLATIONS,
         )
-    assert program is not None
-    clean(program, axes)
+    except ExportError:
+        raise
+    except Exception as error:
+        text = next((line.strip() for line in str(error.__cause__ or error).splitlines() if line.strip()), "")
+        raise UnsupportedModule(
+            f"the module was captured, but torch.onnx cannot translate it: {type(error).__name__}: {text}"
+        ) from error
+    assert program is not None  # noqa: S101 - torch gives None for its older exporter only
     return program

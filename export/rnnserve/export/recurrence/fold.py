@@ -1,0 +1,68 @@
+"""Reordered and stacked weights become initializers: the file holds ONNX's layout, not the steps that lead to it.
+
+The exporter's own constant folding stops at a size that a hidden size of some hundreds already exceeds, and leaves the
+originals in the file where it does not. Here exactly the weights of recurrent operators are folded, whatever their
+size, together with what computes them (weight norm and other parametrisations included).
+"""
+
+import numpy as np
+import onnx_ir as ir
+from onnx.reference import ReferenceEvaluator
+
+__all__ = ["RECURRENT", "fold_weights"]
+
+RECURRENT = ("RNN", "GRU", "LSTM")
+_WEIGHTS = {1: "W", 2: "R", 3: "B"}
+
+
+def fold_weights(model: ir.Model) -> None:
+    """Make W, R and B of every recurrent operator an initializer, where they depend on initializers only.
+
+    Afterwards no node and no initializer is left that nobody reads. Weights that depend on the module's inputs stay as
+    they are: they are computed anew at every run.
+    """
+    graph = model.graph
+    known: dict[str, np.ndarray] = {}
+    for number, node in enumerate(node for node in graph if node.op_type in RECURRENT):
+        for position, letter in _WEIGHTS.items():
+            value = node.inputs[position] if position < len(node.inputs) else None
+            if value is None or value.producer() is None or not _constant(value):
+                continue
+            folded = ir.Value(name=f"{node.op_type.lower()}_{number}.{letter}", type=value.type, shape=value.shape)
+            folded.const_value = ir.tensor(_evaluate(value, known), name=folded.name)
+            graph.initializers.add(folded)
+            node.replace_input_with(position, folded)
+    _drop_unread(graph)
+
+
+def _constant(value: ir.Value) -> bool:
+    producer = value.producer()
+    if producer is None:
+        return value.const_value is not None and not value.is_graph_input()
+    if producer.op_type == "Constant":
+        return True
+    return all(_constant(source) for source in producer.inputs if source is not None)
+
+
+def _evaluate(value: ir.Value, known: dict[str, np.ndarray]) -> np.ndarray:
+    name = value.name or ""
+    if name not in known:
+        if value.const_value is not None:
+            known[name] = value.const_value.numpy()
+        else:
+            node = value.producer()
+            assert node is not None  # noqa: S101 - `_constant` has walked this way
+            inputs = {source.name: _evaluate(source, known) for source in node.inputs if source is not None}
+            results = ReferenceEvaluator(ir.to_proto(node)).run(None, inputs)
+            known.update({output.name or "": array for output, array in zip(node.outputs, results, strict=True)})
+    return np.ascontiguousarray(known[name])
+
+
+def _drop_unread(graph: ir.Graph) -> None:
+    kept = set(graph.outputs)
+    for node in reversed(graph):
+        if not any(output.uses() or output in kept for output in node.outputs):
+            graph.remove(node, safe=True)
+    for name, initializer in list(graph.initializers.items()):
+        if not initializer.uses() and initializer not in kept:
+            del graph.initializers[name]
