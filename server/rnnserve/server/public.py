@@ -78,7 +78,7 @@ class PublicTransport:
         self._health.enter_graceful_shutdown()
         self._server.stop(grace).wait()
 
-    def _handlers(self) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
+    def _handlers(self) -> "dict[str, grpc.RpcMethodHandler[bytes, bytes]]":
         handlers = {name: _unary(_answering(method)) for name, method in self._service.methods.items()}
         handlers["ModelInfer"] = _unary(self._infer)
         return handlers
@@ -124,6 +124,7 @@ def _answering(method: Method) -> Callable[[bytes, grpc.ServicerContext], bytes]
     return answer
 
 
+# RpcMethodHandler is generic in its type stubs only, hence the quotes.
 def _unary(answer: Callable[[bytes, grpc.ServicerContext], bytes]) -> "grpc.RpcMethodHandler[bytes, bytes]":
     """A handler from bytes to bytes. This is the one place where errors become statuses on this transport."""
 

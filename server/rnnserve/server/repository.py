@@ -140,8 +140,8 @@ class Repository:
             if not entry.served:
                 raise NotReady(self._why_not(name))
             return entry.served[max(entry.served)]
-        number = int(version) if version.isascii() and version.isdigit() else None
-        if number not in entry.versions:
+        number = next((known for known in entry.versions if str(known) == version), None)
+        if number is None:
             known = ", ".join(str(v) for v in sorted(entry.versions)) or "none"
             raise NotFound(f'model "{name}" has no version "{version}"; it has {known}')
         if number not in entry.served:
