@@ -102,7 +102,9 @@ def _read_manifest(data: bytes) -> manifest_pb2.Manifest:
         raise ArtifactError(f"{MANIFEST}: does not hold its own digest, self_sha256, once; export the model again")
     zeroed = data.replace(found[0], _ZEROS.encode())
     if hashlib.sha256(zeroed).hexdigest().encode() != found[0]:
-        raise ArtifactError(f"{MANIFEST}: is not as it was published: its own digest does not hold; export the model again")
+        raise ArtifactError(
+            f"{MANIFEST}: is not as it was published: its own digest does not hold; export the model again"
+        )
     try:
         manifest = json_format.Parse(data, manifest_pb2.Manifest(), ignore_unknown_fields=True)
     except (json_format.ParseError, UnicodeDecodeError) as error:

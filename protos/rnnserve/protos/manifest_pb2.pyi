@@ -344,7 +344,9 @@ Global___Distance: _TypeAlias = Distance  # noqa: Y015
 
 @_typing.final
 class ReplayLimits(_message.Message):
-    """For golden.npz replayed on a device: the rules that rnnserve.protos.golden applies."""
+    """For golden.npz replayed on a device: the rules that rnnserve.protos.golden applies. Every limit but the factor grows
+    with the largest value of the tensor in question once that is beyond 16, where 4e-6 is two steps of float32.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -354,16 +356,21 @@ class ReplayLimits(_message.Message):
     WALK_LOGITS_FIELD_NUMBER: _builtins.int
     SEQUENCE_RMS_FACTOR_FIELD_NUMBER: _builtins.int
     SEQUENCE_RMS_FLOOR_FIELD_NUMBER: _builtins.int
+    SEQUENCE_LARGEST_FIELD_NUMBER: _builtins.int
     device: _builtins.str
     """"cpu" or "cuda"."""
     step_state: _builtins.float
     """Largest difference from eager after one step, by tensor kind."""
     step_logits: _builtins.float
     walk_logits: _builtins.float
-    """Largest difference in logits from eager on walks of up to 64 points."""
+    """Largest difference from eager, in any tensor, on walks of up to 64 points."""
     sequence_rms_factor: _builtins.float
     """Whole sequences: root mean square distance from float64, as a multiple of eager's own plus a floor."""
     sequence_rms_floor: _builtins.float
+    sequence_largest: _builtins.float
+    """Whole sequences: largest distance from float64 of any one value. Golden ones are chosen such that rounding is not
+    amplified in them, so that this can be tight enough to catch one wrong number.
+    """
     def __init__(
         self,
         *,
@@ -373,10 +380,11 @@ class ReplayLimits(_message.Message):
         walk_logits: _builtins.float = ...,
         sequence_rms_factor: _builtins.float = ...,
         sequence_rms_floor: _builtins.float = ...,
+        sequence_largest: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "sequence_rms_factor", b"sequence_rms_factor", "sequence_rms_floor", b"sequence_rms_floor", "step_logits", b"step_logits", "step_state", b"step_state", "walk_logits", b"walk_logits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "sequence_largest", b"sequence_largest", "sequence_rms_factor", b"sequence_rms_factor", "sequence_rms_floor", b"sequence_rms_floor", "step_logits", b"step_logits", "step_state", b"step_state", "walk_logits", b"walk_logits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,145 @@
+"""A version's files: no byte of them changes unnoticed."""
+
+import json
+
+import pytest
+
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import (
+    FORMAT,
+    GOLDEN,
+    MANIFEST,
+    MODEL,
+    SCRIPT,
+    ArtifactError,
+    describe_file,
+    dump_manifest,
+    read_version,
+)
+
+FILES = {MODEL: b"an ONNX model", SCRIPT: b"a TorchScript archive", GOLDEN: b"golden results"}
+
+
+def a_manifest(**changes) -> manifest_pb2.Manifest:
+    manifest = manifest_pb2.Manifest(
+        format=FORMAT,
+        model="direction_simple",
+        labels=["counter-clockwise", "cloçkwise"],
+        files=[describe_file(name, data) for name, data in FILES.items()],
+        checkpoint_sha256="ab" * 32,
+        versions={"torch": "2.13.0", "onnx": "1.23.2"},
+    )
+    manifest.inputs.add(name="input", datatype="FP32").axes.add(name="batch", size=-1)
+    manifest.parity.distances.add(input="walk", tensor="logits", length=64, onnx_from_eager_max=1.25e-6)
+    for name, value in changes.items():
+        setattr(manifest, name, value)
+    return manifest
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, data in {**FILES, MANIFEST: dump_manifest(a_manifest())}.items():
+        (tmp_path / name).write_bytes(data)
+    return tmp_path
+
+
+def test_what_was_written_is_read(folder):
+    version = read_version(folder)
+    assert version.files == FILES
+    expected = a_manifest()
+    expected.self_sha256 = version.manifest.self_sha256
+    assert version.manifest == expected
+
+
+def test_a_manifest_is_readable_and_the_same_every_time():
+    data = dump_manifest(a_manifest())
+    assert data == dump_manifest(a_manifest())
+    assert data.endswith(b"}\n")
+    fields = json.loads(data)
+    assert fields["checkpoint_sha256"] == "ab" * 32
+    assert fields["inputs"][0]["axes"][0] == {"name": "batch", "size": "-1"}
+    assert list(fields) == sorted(fields)
+
+
+def test_dumping_again_what_was_read_changes_nothing(folder):
+    assert dump_manifest(read_version(folder).manifest) == (folder / MANIFEST).read_bytes()
+
+
+@pytest.mark.parametrize("name", [MODEL, SCRIPT, GOLDEN, MANIFEST])
+def test_any_flipped_byte_keeps_the_version_out_and_names_the_file(folder, name):
+    path = folder / name
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        for bit in (1, 0x20, 0x80):  # 0x20 turns a digit of a digest into its upper case
+            flipped = bytearray(whole)
+            flipped[position] ^= bit
+            path.write_bytes(flipped)
+            with pytest.raises(ArtifactError, match=f"^{name}: "):
+                read_version(folder)
+    path.write_bytes(whole)
+    read_version(folder)
+
+
+@pytest.mark.parametrize("name", [MODEL, SCRIPT, GOLDEN, MANIFEST])
+@pytest.mark.parametrize("change", [lambda _: b"", lambda whole: whole[:-1], lambda whole: whole + b"\n"])
+def test_a_cut_or_grown_file_is_named(folder, name, change):
+    path = folder / name
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(ArtifactError, match=f"^{name}: "):
+        read_version(folder)
+
+
+@pytest.mark.parametrize("name", [MODEL, SCRIPT, GOLDEN, MANIFEST])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(ArtifactError, match=f"^{name}: is missing; export the model again"):
+        read_version(folder)
+
+
+def test_a_folder_in_a_files_place_is_named(folder):
+    (folder / GOLDEN).unlink()
+    (folder / GOLDEN).mkdir()
+    with pytest.raises(ArtifactError, match=rf"^{GOLDEN}: cannot be read: "):
+        read_version(folder)
+
+
+def test_files_that_nobody_listed_are_left_alone(folder):
+    (folder / ".DS_Store").write_bytes(b"a file browser was here")
+    assert GOLDEN in read_version(folder).files
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": FORMAT + 1}, "has format 2; this rnnserve reads format 1"),
+        ({"format": 0}, "has format 0"),
+    ],
+)
+def test_formats_of_another_time_are_refused(folder, changes, message):
+    (folder / MANIFEST).write_bytes(dump_manifest(a_manifest(**changes)))
+    with pytest.raises(ArtifactError, match=f"^{MANIFEST}: {message}"):
+        read_version(folder)
+
+
+def test_a_manifest_must_list_the_model_the_script_and_the_golden_results(folder):
+    manifest = a_manifest()
+    del manifest.files[1]
+    (folder / MANIFEST).write_bytes(dump_manifest(manifest))
+    with pytest.raises(ArtifactError, match=f"^{MANIFEST}: lists no {SCRIPT}"):
+        read_version(folder)
+
+
+def test_a_listed_file_outside_the_folder_is_refused(folder):
+    manifest = a_manifest()
+    manifest.files.append(describe_file("../secret", b""))
+    (folder / MANIFEST).write_bytes(dump_manifest(manifest))
+    with pytest.raises(ArtifactError, match=f"^{MANIFEST}: lists '../secret', which is no plain file name"):
+        read_version(folder)
+
+
+def test_a_digest_beside_another_ones_text_is_no_way_in(folder):
+    """A label that looks like the digest's own line is text, and stays text."""
+    manifest = a_manifest()
+    manifest.labels[0] = '"self_sha256": "' + "0" * 64 + '"'
+    (folder / MANIFEST).write_bytes(dump_manifest(manifest))
+    assert read_version(folder).manifest.labels[0] == manifest.labels[0]
