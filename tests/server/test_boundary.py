@@ -4,12 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from support.asking import request
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.boundary import Inference, Limits, decode, read_inference
 from rnnserve.server.errors import InvalidRequest, ServeError, Unsupported
 from rnnserve.server.signature import Signature, TensorSpec
+from support.asking import request
 
 
 def signature(layers: int = 2, hidden: int = 16) -> Signature:
