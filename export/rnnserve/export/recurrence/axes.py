@@ -156,7 +156,9 @@ def _name(value: Any, label: str, axis: int) -> str | None:
 
 
 def resize(args: Any, axes: Axes, sizes: Mapping[str, int]) -> Any:
-    """The arguments with each named axis at another size, its entries repeated or cut.
+    """The arguments with each named axis at another size, its entries repeated or cut; each a tensor of its own.
+
+    One tensor given for two arguments (zeros for h_0 and c_0) would be captured as one input of the program.
 
     Args:
         args: the sample arguments.
@@ -168,6 +170,7 @@ def resize(args: Any, axes: Axes, sizes: Mapping[str, int]) -> Any:
     resized = []
     for leaf in leaves:
         if isinstance(leaf, Tensor):
+            leaf = leaf.detach().clone()  # noqa: PLW2901
             for axis, name in next(names).items():
                 if (size := sizes.get(name, leaf.shape[axis])) != leaf.shape[axis]:
                     leaf = leaf.index_select(axis, torch.arange(size, device=leaf.device) % leaf.shape[axis])  # noqa: PLW2901

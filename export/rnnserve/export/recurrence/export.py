@@ -12,6 +12,7 @@ from rnnserve.export.recurrence.capture import capture, parameters_of
 from rnnserve.export.recurrence.checks import check
 from rnnserve.export.recurrence.clean import name_axes, strip
 from rnnserve.export.recurrence.fold import fold_weights
+from rnnserve.export.recurrence.memory import refuse_memory
 from rnnserve.export.recurrence.probing import probe
 from rnnserve.export.recurrence.quiet import quiet
 from rnnserve.export.recurrence.refusals import refuse_state
@@ -63,6 +64,7 @@ def export_onnx(
         _check_outputs(captured, output_names)
         program = _translate(captured, input_names, output_names)
         refuse_state(program.exported_program)
+        refuse_memory(module, args)
         probe(module, args, axes, captured)
         name_axes(program, axes)
         fold_weights(program.model)

@@ -48,11 +48,11 @@ def _function(
     dropout: float,
     train: bool,
     bidirectional: bool,
-    batch_first: bool | None = None,
+    batch_first: bool,
 ) -> tuple[Tensor, ...]:
-    """The plain form; the packed one has batch_sizes in second place and no `batch_first`."""
+    """The plain form; the packed one has batch_sizes in second place, everything else one later, no `batch_first`."""
     name = f"torch.{mode.lower()}, called by the module's own code,"
-    if batch_first is None:
+    if not isinstance(has_biases, bool):
         raise UnsupportedModule(
             f"{name} works on the fields of a PackedSequence, which ONNX has no form for; call nn.RNN, nn.GRU or "
             "nn.LSTM with the packed sequence"

@@ -19,6 +19,8 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         for category in (DeprecationWarning, FutureWarning, PendingDeprecationWarning):
             warnings.simplefilter("ignore", category)
+        # Told of every attribute that a forward writes; `memory` tells the harmless ones from the others.
+        warnings.filterwarnings("ignore", r"The tensor attributes? .* assigned during export", UserWarning)
         for logger in loggers:
             logger.setLevel(logging.ERROR)
         try:

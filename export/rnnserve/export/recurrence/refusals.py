@@ -50,10 +50,8 @@ def refuse_chance(program: torch.export.ExportedProgram) -> None:
         on = next((values[name] for name in ("train", "training") if name in values), True)
         rate = next((values[name] for name in ("p", "dropout_p") if name in values), 1.0)
         if on and rate:
-            frames = [(file, line) for file, line in _frames(node) if users_own(file)]
-            at = f" (at {place(*frames[-1])})" if frames else ""
             raise UnsupportedModule(
-                f"the module draws random numbers: {target._schema.name}{at}. Exported, it could equal eager in no "  # noqa: SLF001
+                f"the module draws random numbers: {target._schema.name}. Exported, it could equal eager in no "  # noqa: SLF001
                 "run. If it is dropout, call .eval() on the module before exporting; if it is an initial state, use "
                 "zeros, a parameter, or an input."
             )
@@ -64,11 +62,6 @@ def _arguments(target: torch._ops.OpOverload, node: torch.fx.Node) -> dict[str, 
     values = {argument.name: argument.default_value for argument in schema if argument.has_default_value()}
     values.update({argument.name: value for argument, value in zip(schema, node.args, strict=False)})
     return {**values, **node.kwargs}
-
-
-def _frames(node: torch.fx.Node) -> list[tuple[str, int]]:
-    trace = node.meta.get("stack_trace") or ""
-    return [(file, int(line)) for file, line in re.findall(r'File "([^"]+)", line (\d+)', trace)]
 
 
 def refuse_state(program: torch.export.ExportedProgram) -> None:

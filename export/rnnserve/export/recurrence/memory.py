@@ -1,0 +1,80 @@
+"""Whether a module remembers: whether a call reads what the call before it wrote to an attribute.
+
+An ONNX model remembers nothing, so a module that carries its hidden state in an attribute would be right in its first
+call only. One that merely leaves something there to be looked at (attention weights, say) is exported as it is.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.overrides import TorchFunctionMode
+
+from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.recurrence.capture import prepared
+
+__all__ = ["refuse_memory"]
+
+# PyTorch's own bookkeeping, which changes whenever parameters are exchanged.
+_BOOKKEEPING = {"_parameters", "_buffers", "_modules", "_flat_weights", "_flat_weight_refs"}
+
+
+class _Reads(TorchFunctionMode):
+    """Notices when one of the given tensors is used."""
+
+    def __init__(self, written: dict[int, str]) -> None:
+        super().__init__()
+        self.written = written
+        self.read: set[str] = set()
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run `func`, noting what it reads."""
+        del types
+        for leaf in torch.utils._pytree.tree_leaves((args, kwargs)):  # noqa: SLF001
+            if isinstance(leaf, Tensor) and id(leaf) in self.written:
+                self.read.add(self.written[id(leaf)])
+        return func(*args, **(kwargs or {}))
+
+
+def refuse_memory(module: nn.Module, args: tuple[Any, ...]) -> None:
+    """Call the module twice, on tensors without values, where it writes to its attributes.
+
+    Raises:
+        UnsupportedModule: the second call reads what the first has written.
+    """
+    with prepared(module), FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True) as mode:
+        fakes = torch.utils._pytree.tree_map_only(  # noqa: SLF001
+            Tensor, lambda tensor: mode.from_tensor(tensor, static_shapes=True), args
+        )
+        before = _attributes(module)
+        module(*fakes)
+        written = {
+            id(leaf): name
+            for name, value in _attributes(module).items()
+            if value is not before.get(name)
+            for leaf in torch.utils._pytree.tree_leaves(value)  # noqa: SLF001
+            if isinstance(leaf, Tensor)
+        }
+        if not written:
+            return
+        with _Reads(written) as reads:
+            module(*fakes)
+    if reads.read:
+        raise UnsupportedModule(
+            f"the module keeps {sorted(reads.read)} from one call to the next, and an ONNX model remembers nothing. "
+            "Make the state an input (h_0) and an output (h_n) of the forward, and carry it outside."
+        )
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    return {
+        f"{name}.{attribute}" if name else attribute: value
+        for name, submodule in module.named_modules()
+        for attribute, value in submodule.__dict__.items()
+        if attribute not in _BOOKKEEPING
+    }

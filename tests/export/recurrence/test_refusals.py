@@ -1,0 +1,293 @@
+"""What cannot be exported right is refused, and the message says what, where and why."""
+
+import re
+import warnings
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import (
+    PackedSequence,
+    pack_padded_sequence,
+    pack_sequence,
+    pad_packed_sequence,
+    unpack_sequence,
+    unpad_sequence,
+)
+
+from rnnserve.export import ExportError, UnsupportedModule, WrongArguments, export_onnx
+
+AXES = {0: "batch", 1: "sequence"}
+
+
+def of(forward, make=lambda: nn.LSTM(3, 4, 2, batch_first=True), **members):
+    """A module with one recurrent layer, `encoder.rnn`, and the forward given."""
+
+    class Module(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.ModuleDict({"rnn": make()})
+            for name, member in members.items():
+                setattr(self, name, member)
+
+        @property
+        def rnn(self):
+            return self.encoder["rnn"]
+
+        forward = None
+
+    Module.forward = forward
+    return Module().eval()
+
+
+def plain(self, input):
+    return self.rnn(input)[0]
+
+
+def with_lengths(expression):
+    def forward(self, input, lengths):
+        return pad_packed_sequence(self.rnn(expression(input, lengths))[0], batch_first=True)[0]
+
+    return forward
+
+
+def cell_in_a_loop(self, input):
+    h, hidden = input.new_zeros(input.size(0), 4), []
+    for step in range(input.size(1)):
+        h = self.cell(input[:, step], h)
+        hidden.append(h)
+    return torch.stack(hidden, 1)
+
+
+def refilled(self, input, lengths):
+    packed = pack_padded_sequence(input, lengths, batch_first=True, enforce_sorted=False)
+    packed = PackedSequence(packed.data * 2, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
+    return self.rnn(packed)[1][0]
+
+
+def unpacked(self, input, lengths):
+    packed = pack_padded_sequence(input, lengths, batch_first=True, enforce_sorted=False)
+    data, *_ = packed
+    return data
+
+
+def remembers(self, input):
+    output, self.state = self.rnn(input, self.state)
+    return output
+
+
+def counts(self, input):
+    self.count += 1
+    return self.rnn(input)[0] * self.count
+
+
+def branches(self, input):
+    return self.rnn(input if input.shape[1] > 3 else input * 2)[0]  # noqa: PLR2004
+
+
+def even_or_odd(self, input):
+    return self.rnn(input * 2 if input.shape[1] % 2 else input)[0]
+
+
+def one_row(self, input):
+    if input.size(0) == 1:
+        return self.rnn(input * 2)[0]
+    return self.rnn(input)[0]
+
+
+def squeezes(self, input):
+    return self.rnn(input)[1][0].squeeze()
+
+
+def noisy(self, input):
+    return self.rnn(input, (torch.randn(2, input.size(0), 4), torch.zeros(2, input.size(0), 4)))[0]
+
+
+def by_value(self, input):
+    return self.rnn(input * 2 if input.sum() > 0 else input)[0]
+
+
+def projected():
+    return nn.LSTM(3, 4, proj_size=2, batch_first=True)
+
+
+def scripted(module):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.script(module)
+
+
+PLAIN = {
+    "projections": (of(plain, projected), r"`encoder\.rnn` \(LSTM\) has proj_size=2"),
+    "unbatched": (of(lambda self, x: self.rnn(x[0])[0]), r"`encoder\.rnn` \(LSTM\) got an input of 2 axes.*unsqueeze"),
+    "features": (of(lambda self, x: self.rnn(x[..., :2])[0]), r"`encoder\.rnn`.*2 features; expected.*3 features"),
+    "four axes": (of(lambda self, x: self.rnn(x[None])[0]), r"`encoder\.rnn`.*4 axes"),
+    "state of another size": (
+        of(lambda self, x: self.rnn(x, (x.new_zeros(1, x.size(0), 4),) * 2)[0]),
+        r"`encoder\.rnn` \(LSTM\) got h_0 .*expected \(layers \* directions, batch, hidden\) = \(2,",
+    ),
+    "state, batch first": (
+        of(lambda self, x: self.rnn(x, (x.new_zeros(x.size(0), 2, 4),) * 2)[0]),
+        r"`encoder\.rnn`.*also where the input is batch-first",
+    ),
+    "one state for LSTM": (of(lambda self, x: self.rnn(x, x.new_zeros(2, x.size(0), 4))[0]), r"pair \(h_0, c_0\)"),
+    "float64": (of(lambda self, x: self.rnn(x.double())[0], lambda: nn.GRU(3, 4).double()), r"`encoder\.rnn` \(GRU\).*64"),
+    "half": (of(lambda self, x: self.rnn(x.half())[0], lambda: nn.GRU(3, 4).half()), r"holds torch\.float16.*float32"),
+    "bfloat16": (
+        of(lambda self, x: self.rnn(x.bfloat16())[0], lambda: nn.GRU(3, 4).bfloat16()),
+        r"holds torch\.bfloat16.*kernels for float32 only",
+    ),
+    "input of another dtype": (of(lambda self, x: self.rnn(x.double())[0]), r"torch\.float64; its weights"),
+    "cell in a loop": (of(cell_in_a_loop, cell=nn.RNNCell(3, 4)), r'axis 1 of.*"sequence".*`cell`.*loop'),
+    "branch on size": (of(branches), r"asks about sizes \(at test_refusals\.py:\d+\)"),
+    "even or odd": (of(even_or_odd), r"asks about sizes \(at test_refusals\.py:\d+\)"),
+    "a way for one row": (of(one_row), r'goes another way at "batch" 1'),
+    "squeeze": (of(squeezes), r"squeeze\(0\)"),
+    "noise": (of(noisy), r"random numbers: aten::randn"),
+    "branch on value": (of(by_value), r"depends on the values.*test_refusals\.py:\d+"),
+    "attribute written": (of(remembers, state=None), r"keeps \['state'\] from one call to the next"),
+    "buffer written": (of(counts, count=nn.Buffer(torch.zeros(()))), r"buffers \['count'\].*remembers nothing"),
+    "functional, packed": (
+        of(lambda self, x: torch.lstm(x[0], torch.tensor([1] * 4), (x, x), [], True, 1, 0.0, False, False)[0]),
+        r"torch\.lstm.*PackedSequence",
+    ),
+    "scripted layer": (of(plain, lambda: scripted(nn.LSTM(3, 4, batch_first=True))), r"`encoder\.rnn` is a TorchScript"),
+}
+
+
+LENGTHS = {
+    "list": (with_lengths(lambda x, n: pack_padded_sequence(x, [4, 2, 1], True)), r"lengths as a list.*baked"),
+    "tolist": (with_lengths(lambda x, n: pack_padded_sequence(x, n.tolist(), True)), r"tolist"),
+    "constant tensor": (
+        with_lengths(lambda x, n: pack_padded_sequence(x, torch.tensor([4, 2, 1]), True)),
+        r"fixed size 3.*batch axis is dynamic",
+    ),
+    "lengths of two axes": (
+        with_lengths(lambda x, n: pack_padded_sequence(x, n[:, None], True)), r"expected \(batch,\)"
+    ),
+    "lengths of floats": (with_lengths(lambda x, n: pack_padded_sequence(x, n.float(), True)), r"dtype torch\.float32"),
+    "pack_sequence": (with_lengths(lambda x, n: pack_sequence([x[0], x[1]])), r"pack_sequence.*baked"),
+    "fields rebuilt": (refilled, r"`data` of a PackedSequence"),
+    "fields unpacked": (unpacked, r"`fields` of a PackedSequence"),
+    "unpack_sequence": (
+        lambda self, x, n: unpack_sequence(self.rnn(pack_padded_sequence(x, n, True, False))[0]),
+        r"unpack_sequence",
+    ),
+    "unpad_sequence": (lambda self, x, n: unpad_sequence(x, n, batch_first=True), r"unpad_sequence"),
+    "packed result": (lambda self, x, n: self.rnn(pack_padded_sequence(x, n, True, False))[0], r"PackedSequence"),
+}
+
+
+def export(module, args, shapes, outputs=1):
+    names = [f"input_{number}" for number in range(len(args))]
+    results = [f"output_{number}" for number in range(outputs)]
+    return export_onnx(module, args, input_names=names, output_names=results, dynamic_shapes=shapes)
+
+
+@pytest.mark.parametrize("case", PLAIN)
+def test_refused(case):
+    module, message = PLAIN[case]
+    with pytest.raises(UnsupportedModule, match=re.compile(message, re.DOTALL)):
+        export(module, (torch.randn(3, 4, 3),), (AXES,))
+
+
+@pytest.mark.parametrize("case", LENGTHS)
+def test_refused_with_lengths(case):
+    forward, message = LENGTHS[case]
+    with pytest.raises(UnsupportedModule, match=re.compile(message, re.DOTALL)):
+        export(of(forward), (torch.randn(3, 4, 3), torch.tensor([4, 2, 1])), (AXES, {0: "batch"}))
+
+
+def test_list_of_lengths_is_right_for_a_fixed_batch():
+    program = export(
+        of(with_lengths(lambda x, n: pack_padded_sequence(x, [4, 2, 1], True))),
+        (torch.randn(3, 4, 3), torch.tensor([4, 2, 1])),
+        (None, None),
+    )
+    assert [node.op_type for node in program.model_proto.graph.node].count("LSTM") == 2
+
+
+@pytest.mark.parametrize("make", [lambda: nn.GRU(3, 4, 2, dropout=0.5, batch_first=True), lambda: nn.Dropout(0.5)])
+def test_dropout_that_is_on_is_refused(make):
+    module = nn.Sequential(make())
+    with pytest.raises(UnsupportedModule, match=r"\.eval\(\)"):
+        export(module.train(), (torch.randn(3, 4, 3),), (AXES,), 2)
+    assert module.training
+
+
+def test_batch_norm_in_training_mode_is_refused():
+    class Normalised(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(3)
+            self.rnn = nn.RNN(3, 4, batch_first=True)
+
+        def forward(self, input):
+            return self.rnn(self.norm(input.transpose(1, 2)).transpose(1, 2))[0]
+
+    module = Normalised()
+    before = module.norm.running_mean.clone()
+    with pytest.raises(UnsupportedModule, match=r"buffers.*\.eval\(\)"):
+        export(module, (torch.randn(3, 4, 3),), (AXES,))
+    assert torch.equal(module.norm.running_mean, before)
+
+
+def test_what_eager_refuses_at_other_sizes_is_no_reason_to_refuse():
+    class Long(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convolution = nn.Conv1d(3, 3, 3)
+            self.rnn = nn.RNN(3, 4, batch_first=True)
+
+        def forward(self, input):
+            if input.size(1) < 3:  # noqa: PLR2004
+                raise ValueError("too short")
+            return self.rnn(self.convolution(input.transpose(1, 2)).transpose(1, 2))[0]
+
+    program = export(Long().eval(), (torch.randn(3, 6, 3),), (AXES,))
+    assert str(program.model.graph.outputs[0].shape[1]) == "sequence - 2"
+
+
+ARGUMENTS = {
+    "names, too few": (dict(input_names=[]), r"0 names.*1 tensors"),
+    "names, twice": (dict(output_names=["a", "a"]), r"output_names has 1 different names.*2 results"),
+    "results": (dict(output_names=["a"]), r"output_names has 1.*2 results"),
+    "arguments": (dict(args=(1, 2, 3)), r"cannot be called with 3 arguments"),
+    "args no tuple": (dict(args=[1]), r"expected a tuple"),
+    "shapes, too many": (dict(dynamic_shapes=(AXES, AXES)), r"2 entries for 1 arguments"),
+    "shapes of an unknown parameter": (dict(dynamic_shapes={"x": AXES}), r"names \['x'\].*\['input'\]"),
+    "axis out of range": (dict(dynamic_shapes=({3: "batch"},)), r"axis 3 of `input`, which has 3 axes"),
+    "axis without a name": (dict(dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)), r"give the axis a name"),
+    "one name for two sizes": (dict(dynamic_shapes=({0: "n", 1: "n"},)), r'the axis "n" is 3 at axis 0.*4 at axis 1'),
+    "an empty sample": (dict(args=(torch.randn(0, 4, 3),)), r"sample is empty"),
+    "a tensor where a list is": (dict(args=([torch.randn(3, 4, 3)],)), r"dynamic_shapes gives"),
+}
+
+
+@pytest.mark.parametrize("case", ARGUMENTS)
+def test_wrong_arguments(case):
+    change, message = ARGUMENTS[case]
+    asked = {
+        "args": (torch.randn(3, 4, 3),),
+        "input_names": ["input"],
+        "output_names": ["output", "h_n"],
+        "dynamic_shapes": (AXES,),
+    }
+    with pytest.raises(WrongArguments, match=message):
+        export_onnx(nn.GRU(3, 4, batch_first=True).eval(), **{**asked, **change})
+
+
+def test_two_names_for_one_size():
+    module = of(lambda self, x, h: self.rnn(x, (h, h))[0])
+    with pytest.raises(WrongArguments, match=r'"batch" and "rows" \(axis 1 of `input_1`\) one size'):
+        export(module, (torch.randn(3, 4, 3), torch.zeros(2, 3, 4)), (AXES, {1: "rows"}))
+
+
+def test_not_a_module():
+    with pytest.raises(WrongArguments, match=r"expected an nn\.Module"):
+        export(lambda x: x, (torch.randn(2, 2),), None)
+
+
+def test_every_error_is_an_export_error():
+    assert issubclass(UnsupportedModule, ExportError)
+    assert issubclass(WrongArguments, ExportError)
