@@ -1,6 +1,7 @@
 """The direction classifiers: data, modules, training, checkpoints, and the tutorial that they come from."""
 
 from rnnserve.models.architecture import ARCHITECTURES, LABELS, Architecture, architecture_named
+from rnnserve.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rnnserve.models.classifier import DirectionClassifier
 from rnnserve.models.errors import (
     ArchitectureError,
@@ -10,25 +11,37 @@ from rnnserve.models.errors import (
     ShapeError,
     TrainingError,
 )
+from rnnserve.models.evaluation import Accuracies, Evaluation, evaluate
 from rnnserve.models.loading import Batch, SequenceDataset, data_loader, pad
 from rnnserve.models.sequences import generate_sequences, generate_walks
+from rnnserve.models.training import Schedule, Trained, TrainingReport, train
 
 __all__ = [
     "ARCHITECTURES",
     "LABELS",
+    "Accuracies",
     "Architecture",
     "ArchitectureError",
     "Batch",
+    "Checkpoint",
     "CheckpointError",
     "DataError",
     "DirectionClassifier",
+    "Evaluation",
     "ModelError",
+    "Schedule",
     "SequenceDataset",
     "ShapeError",
+    "Trained",
     "TrainingError",
+    "TrainingReport",
     "architecture_named",
     "data_loader",
+    "evaluate",
     "generate_sequences",
     "generate_walks",
+    "load_checkpoint",
     "pad",
+    "save_checkpoint",
+    "train",
 ]

@@ -1,0 +1,1 @@
+"""The sub-commands of `rnnserve` that the models bring: `train`."""
