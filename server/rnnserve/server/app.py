@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rnnserve.server.boundary import Limits
 from rnnserve.server.providers import choose
-from rnnserve.server.public import PublicTransport
 from rnnserve.server.repository import Repository
 from rnnserve.server.service import Service
+from rnnserve.server.transport import Transport
 
 __all__ = ["Server", "Settings"]
 
@@ -24,6 +24,7 @@ class Settings:
         host: Where to listen.
         grpc_port: 0 for any that is free.
         provider: "cpu", "cuda", or "auto" for CUDA where it is there.
+        transport: "lane", "public", or "auto" for the lane where it can run.
         max_queue: How many requests may wait for each model.
         limits: Of each request.
     """
@@ -32,6 +33,7 @@ class Settings:
     host: str = "127.0.0.1"
     grpc_port: int = 8001
     provider: str = "auto"
+    transport: str = "auto"
     max_queue: int = 4096
     limits: Limits = dataclasses.field(default_factory=Limits)
 
@@ -54,8 +56,12 @@ class Server:
             _log.info("provider auto: took %s", device)
         self._repository = Repository(settings.repository, device=device, capacity=settings.max_queue)
         service = Service(self._repository, settings.limits, settings.provider)
-        self._transport = PublicTransport(
-            service, settings.host, settings.grpc_port, max_message_bytes=settings.limits.max_message_bytes
+        self._transport = Transport(
+            service,
+            settings.host,
+            settings.grpc_port,
+            kind=settings.transport,
+            max_message_bytes=settings.limits.max_message_bytes,
         )
         self.port = self._transport.port
 

@@ -43,13 +43,17 @@ class Work:
         inference: What to run.
         answer: Called exactly once, on the scheduler's thread, with the outputs or the error.
         deadline: On `time.monotonic`'s clock, in seconds; None where the caller waits for ever.
-        cancelled: Set by whoever learns that the caller has gone.
+        cancelled: Whether the caller is known to have gone.
     """
 
     inference: Inference
     answer: Callable[[Answer], None]
     deadline: float | None = None
     cancelled: bool = False
+
+    def cancel(self) -> None:
+        """Say that the caller has gone."""
+        self.cancelled = True
 
 
 class Scheduler:

@@ -11,7 +11,7 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.boundary import Array, Inference, Limits, decode, read_inference
 from rnnserve.server.repository import Repository, Served
 from rnnserve.server.responses import encode
-from rnnserve.server.scheduler import Answer, Work
+from rnnserve.server.scheduler import Work
 from rnnserve.server.signature import TensorSpec
 
 __all__ = ["Call", "Method", "Service"]
@@ -33,20 +33,14 @@ class Call:
     inference: Inference
     served: Served
 
-    def submit(self, answer: Callable[[Answer], None], deadline: float | None) -> Work:
-        """Put it into its model's queue; `answer` is called on the model's thread.
-
-        Args:
-            answer: Takes the outputs or the error.
-            deadline: On `time.monotonic`'s clock; None for none.
+    def submit(self, work: Work) -> None:
+        """Put it into its model's queue.
 
         Raises:
             QueueFull: If as many requests wait as may.
             ShuttingDown: If the server is going.
         """
-        work = Work(self.inference, answer, deadline)
         self.served.scheduler.submit(work)
-        return work
 
     def respond(self, outputs: Mapping[str, Array]) -> bytes:
         """Build the response's bytes."""

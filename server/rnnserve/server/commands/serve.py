@@ -10,6 +10,7 @@ from rnnserve.server.app import Server, Settings
 from rnnserve.server.boundary import Limits
 from rnnserve.server.errors import StartError
 from rnnserve.server.providers import CHOICES
+from rnnserve.server.transport import TRANSPORTS
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
@@ -34,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=CHOICES,
         default=_DEFAULTS.provider,
         help="where models run; auto is CUDA where there is one",
+    )
+    parser.add_argument(
+        "--transport",
+        choices=TRANSPORTS,
+        default=_DEFAULTS.transport,
+        help="how inference requests are taken; auto is the lane, the fast way, where grpcio allows it",
     )
     parser.add_argument(
         "--max-queue",
@@ -64,7 +71,9 @@ def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
     logging.basicConfig(level=args.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     limits = Limits(args.max_message_bytes, args.max_batch, args.max_sequence, args.allow_non_finite)
-    settings = Settings(args.repository, args.host, args.grpc_port, args.provider, args.max_queue, limits)
+    settings = Settings(
+        args.repository, args.host, args.grpc_port, args.provider, args.transport, args.max_queue, limits
+    )
     told_to_stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told_to_stop.set())

@@ -1,4 +1,8 @@
-"""The public transport: the service on grpcio's own server, one thread a request that waits."""
+"""A gRPC server on one port, and how requests come through it: on the lane, or on grpcio's own threads.
+
+Both ways call the same service. The lane takes ModelInfer where it can run; everything else, and ModelInfer where the
+lane cannot run or is not wanted, goes the public way: one thread a request that waits.
+"""
 
 import logging
 import threading
@@ -12,35 +16,40 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from rnnserve.server.boundary import Array
+from rnnserve.server.dispatch import Dispatcher
 from rnnserve.server.errors import InternalError, ServeError, StartError
-from rnnserve.server.scheduler import Answer
+from rnnserve.server.lane import Lane, missing
+from rnnserve.server.scheduler import Answer, Work
 from rnnserve.server.service import Method, Service
 
-__all__ = ["PublicTransport"]
+__all__ = ["TRANSPORTS", "Transport"]
 
 _log = logging.getLogger(__name__)
+
+TRANSPORTS = ("auto", "lane", "public")
 
 _SERVICE = "inference.GRPCInferenceService"
 
 _THREADS = 256
-"""How many ModelInfer requests can be in one batch at the most, since each waits on a thread of its own."""
+"""How many ModelInfer requests can be in one batch on the public way, since each waits on a thread of its own."""
 
 
-class PublicTransport:
+class Transport:
     """A gRPC server on one port."""
 
-    def __init__(self, service: Service, host: str, port: int, *, max_message_bytes: int) -> None:
+    def __init__(self, service: Service, host: str, port: int, *, kind: str = "auto", max_message_bytes: int) -> None:
         """Bind the port; `start` begins to answer.
 
         Args:
             service: What answers.
             host: Name or address to listen on.
             port: 0 for any that is free; `self.port` tells which.
+            kind: One of `TRANSPORTS`: "lane", "public", or "auto" for the lane where it can run.
             max_message_bytes: The limit that the boundary keeps. gRPC's own lies above it, so that a message somewhat
                 too large is answered by the boundary, which says more.
 
         Raises:
-            StartError: If the port cannot be had.
+            StartError: If the port cannot be had, or the lane was asked for and cannot run.
         """
         self._service = service
         self._health = health.HealthServicer()
@@ -55,6 +64,7 @@ class PublicTransport:
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, self._handlers()),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.set_ready(False)
+        self._lane = self._new_lane(kind)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
             self.port = self._server.add_insecure_port(address)
@@ -66,6 +76,8 @@ class PublicTransport:
     def start(self) -> None:
         """Begin to answer."""
         self._server.start()
+        if self._lane is not None:
+            self._lane.start()
 
     def set_ready(self, ready: bool) -> None:
         """Tell those who ask grpc.health.v1, about the server as a whole or the inference service."""
@@ -77,6 +89,19 @@ class PublicTransport:
         """Take no new requests, let those under way end within `grace` seconds, and cut off the others."""
         self._health.enter_graceful_shutdown()
         self._server.stop(grace).wait()
+        if self._lane is not None:
+            self._lane.join()
+
+    def _new_lane(self, kind: str) -> Lane | None:
+        if kind == "public":
+            return None
+        lacking = missing(self._server)
+        if lacking is None:
+            return Lane(self._server, f"/{_SERVICE}/ModelInfer", Dispatcher(self._service).serve)
+        if kind == "lane":
+            raise StartError(f"transport lane: cannot run here: {lacking}; serve with --transport public or auto")
+        _log.warning("ModelInfer takes the public transport, which is slower: the lane cannot run here: %s", lacking)
+        return None
 
     def _handlers(self) -> "dict[str, grpc.RpcMethodHandler[bytes, bytes]]":
         handlers = {name: _unary(_answering(method)) for name, method in self._service.methods.items()}
@@ -88,13 +113,10 @@ class PublicTransport:
         deadline = None if remaining is None else time.monotonic() + remaining
         call = self._service.accept(payload)
         waiter = _Waiter()
-        work = call.submit(waiter.take, deadline)
-
-        def gone() -> None:
-            work.cancelled = True
-
-        if not context.add_callback(gone):
-            gone()  # the call has ended already
+        work = Work(call.inference, waiter.take, deadline)
+        if not context.add_callback(work.cancel):
+            work.cancel()  # the call has ended already
+        call.submit(work)
         return call.respond(waiter.outputs())
 
 

@@ -1,0 +1,223 @@
+"""The lane: one method of a public gRPC server, on a completion queue of our own.
+
+grpcio's server takes an event at a time on one thread and hands each request to another. The lane polls its own queue
+on one thread, takes everything that has arrived, and hands it on as one list: that list is the next batch. Ports, TLS,
+limits and every other method stay with the public server.
+
+This is the only module that touches what grpcio keeps private (`grpc._cython.cygrpc`, `server._state.server`);
+`missing` says what of it a grpcio lacks.
+
+How a call goes, as the queue reports it: a request-call event brings the call; one batch of operations receives its
+message; one batch sends the answer and its status. Where somebody wants to know of a cancellation, a third waits for
+the call to close; elsewhere that operation rides in the last batch, which saves an event a request.
+"""
+
+import importlib
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from rnnserve.server.errors import InternalError, ServeError, Unsupported
+
+__all__ = ["Lane", "LaneCall", "missing"]
+
+_log = logging.getLogger(__name__)
+
+_NEEDED = (
+    "CompletionQueue",
+    "CompletionType",
+    "ReceiveCloseOnServerOperation",
+    "ReceiveMessageOperation",
+    "SendInitialMetadataOperation",
+    "SendMessageOperation",
+    "SendStatusFromServerOperation",
+    "StatusCode",
+)
+_NEEDED_OF_SERVER = ("register_completion_queue", "register_method", "request_registered_call")
+
+_LONG_AGO = 1.0
+"""A deadline in the past: `poll` answers at once, with an event or a time-out. `time.time()` costs a millisecond."""
+
+_OUTSTANDING = 256
+"""How many calls may arrive between two looks at the queue without waiting for one of them."""
+
+_MOST = 256
+"""How many requests are handed on at once at the most: the first of them have waited long enough."""
+
+_ACCEPT = object()
+
+
+def missing(server: grpc.Server) -> str | None:
+    """Say what this grpcio lacks of what the lane needs, or None where it has all."""
+    try:
+        cygrpc = importlib.import_module("grpc._cython.cygrpc")
+        core = server._state.server  # type: ignore[attr-defined]  # noqa: SLF001 - see above
+    except (ImportError, AttributeError) as error:
+        return f"grpcio {grpc.__version__}: {error}"
+    lacking = [name for name in _NEEDED if not hasattr(cygrpc, name)]
+    lacking += [f"Server.{name}" for name in _NEEDED_OF_SERVER if not hasattr(core, name)]
+    return f"grpcio {grpc.__version__} lacks {', '.join(lacking)}" if lacking else None
+
+
+class LaneCall:
+    """A request that has arrived, to be answered exactly once, from any thread.
+
+    Attributes:
+        payload: The request's bytes.
+        deadline: In seconds since the epoch; far in the future where the caller set none.
+        cancelled: Whether the caller is known to have gone; see `watch`.
+    """
+
+    __slots__ = ("_call", "_lane", "_watched", "answered", "cancelled", "deadline", "on_cancel", "payload")
+
+    def __init__(self, lane: "Lane", call: Any, deadline: float) -> None:  # noqa: ANN401 - private to grpcio
+        self._lane = lane
+        self._call = call
+        self._watched = False
+        self.answered = False
+        self.cancelled = False
+        self.deadline = deadline
+        self.on_cancel: Callable[[], None] | None = None
+        self.payload = b""
+
+    def watch(self, on_cancel: Callable[[], None]) -> None:
+        """Call `on_cancel`, on the lane's thread, if the caller goes before the answer does."""
+        self.on_cancel = on_cancel
+        self._watched = True
+        self._call.start_server_batch((self._lane.cygrpc.ReceiveCloseOnServerOperation(0),), _Closed(self))
+
+    def answer(self, payload: bytes) -> None:
+        """Send the response."""
+        cygrpc = self._lane.cygrpc
+        self._finish(
+            cygrpc.SendInitialMetadataOperation((), 0),
+            cygrpc.SendMessageOperation(payload, 0),
+            cygrpc.SendStatusFromServerOperation((), self._lane.ok, b"", 0),
+        )
+
+    def refuse(self, error: ServeError) -> None:
+        """Send the status that an error stands for."""
+        cygrpc = self._lane.cygrpc
+        code = self._lane.codes[error.status]
+        self._finish(
+            cygrpc.SendInitialMetadataOperation((), 0),
+            cygrpc.SendStatusFromServerOperation((), code, str(error).encode(), 0),
+        )
+
+    def _finish(self, *operations: object) -> None:
+        self.answered = True
+        if not self._watched:
+            operations = (*operations, self._lane.cygrpc.ReceiveCloseOnServerOperation(0))
+        self._call.start_server_batch(operations, self)
+
+
+class _Closed:
+    """Tag of the event that says how a watched call closed."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: LaneCall) -> None:
+        self.call = call
+
+
+class Lane:
+    """Serves one unary method of a server that has not been started yet."""
+
+    def __init__(self, server: grpc.Server, method: str, serve: Callable[[list[LaneCall]], None]) -> None:
+        """Register the method; `start` begins to serve it, after the server has been started.
+
+        Args:
+            server: A public server, for which `missing` has found nothing.
+            method: Its full name, "/package.Service/Method".
+            serve: Takes the calls that have arrived together, on the lane's thread, and sees that each is answered.
+        """
+        self.cygrpc: Any = importlib.import_module("grpc._cython.cygrpc")
+        self.ok = self.cygrpc.StatusCode.ok
+        self.codes = {code: getattr(self.cygrpc.StatusCode, code.name.lower()) for code in grpc.StatusCode}
+        self._method = method
+        self._serve = serve
+        self._core = server._state.server  # type: ignore[attr-defined]  # noqa: SLF001 - see above
+        self._core.register_method(method)
+        self._queue = self.cygrpc.CompletionQueue()
+        self._core.register_completion_queue(self._queue)
+        self._thread = threading.Thread(target=self._loop, name="lane", daemon=True)
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._thread.start()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the end, which comes when the server has been stopped and every call is closed."""
+        self._thread.join(timeout)
+
+    def _accept(self) -> bool:
+        """Ask for one more call; False where the server is being stopped."""
+        try:
+            self._core.request_registered_call(self._queue, self._queue, self._method, _ACCEPT)
+        except ValueError:
+            return False
+        return True
+
+    def _loop(self) -> None:
+        poll = self._queue.poll
+        timed_out, shut_down = self.cygrpc.CompletionType.queue_timeout, self.cygrpc.CompletionType.queue_shutdown
+        receive = self.cygrpc.ReceiveMessageOperation
+        accepting = sum(self._accept() for _ in range(_OUTSTANDING))
+        open_calls = 0
+        arrived: list[LaneCall] = []
+        while True:
+            if not (accepting or open_calls or arrived):
+                accepting = -1
+                self._queue.shutdown()  # no operation may be started from here on
+            event = poll(_LONG_AGO) if arrived else poll()
+            tag = event.tag
+            if event.completion_type == timed_out:
+                self._hand_on(arrived)
+                arrived = []
+            elif tag is _ACCEPT:
+                if event.success:
+                    accepting += self._accept() - 1
+                    open_calls += 1
+                    call = LaneCall(self, event.call, event.call_details.deadline)
+                    event.call.start_server_batch((receive(0),), call)
+                else:
+                    accepting -= 1  # the server is being stopped
+            elif event.completion_type == shut_down:
+                return
+            elif type(tag) is _Closed:
+                if event.batch_operations[0].cancelled():
+                    _cancel(tag.call)
+            elif tag.answered:
+                open_calls -= 1
+            else:
+                tag.payload = event.batch_operations[0].message()
+                if tag.payload is None:
+                    self._refuse_nothing(tag)
+                else:
+                    arrived.append(tag)
+                    if len(arrived) >= _MOST:
+                        self._hand_on(arrived)
+                        arrived = []
+            event = None  # a call lives as long as the event that brought it
+
+    def _hand_on(self, arrived: list[LaneCall]) -> None:
+        try:
+            self._serve(arrived)
+        except Exception as error:  # noqa: BLE001 - a defect must neither keep callers waiting nor end the lane
+            hidden = InternalError.hiding(error)
+            for call in arrived:
+                if not call.answered:
+                    call.refuse(hidden)
+
+    def _refuse_nothing(self, call: LaneCall) -> None:
+        """Refuse a call that was half-closed, or lost, before it sent a message: in the public server's words."""
+        call.refuse(Unsupported(f"{self._method} requires exactly one request message."))
+
+
+def _cancel(call: LaneCall) -> None:
+    call.cancelled = True
+    if call.on_cancel is not None:
+        call.on_cancel()
