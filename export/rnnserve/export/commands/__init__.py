@@ -1,0 +1,1 @@
+"""The commands of this area, for the console script."""

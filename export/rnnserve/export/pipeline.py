@@ -1,0 +1,146 @@
+"""From a checkpoint to a published version: exported, scripted, proven, and only then written."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from rnnserve.export.errors import ExportError
+from rnnserve.export.golden import make_cases
+from rnnserve.export.limits import replay_limits
+from rnnserve.export.manifest import describe, inputs_of, outputs_of
+from rnnserve.export.parity import prove
+from rnnserve.export.publish import Published, is_name, publish
+from rnnserve.export.recurrence import export_onnx
+from rnnserve.export.runtime import Runtime
+from rnnserve.export.torchscript import script, script_bytes
+from rnnserve.export.triton import check_config, render_config
+from rnnserve.models import Checkpoint, DirectionClassifier, load_checkpoint
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, dump_manifest
+from rnnserve.protos.golden import dump_cases, replay
+
+__all__ = ["Export", "export_checkpoint", "one_thread", "to_onnx"]
+
+_STAGES = ("load", "ONNX", "TorchScript", "proof", "golden results", "publish")
+
+
+@dataclass(frozen=True)
+class Export:
+    """What came of an export.
+
+    Attributes:
+        name: The model.
+        published: Where it lies, and whether it is new there.
+        manifest: What the version says of itself, its parity record among it.
+    """
+
+    name: str
+    published: Published
+    manifest: manifest_pb2.Manifest
+
+
+def export_checkpoint(checkpoint: Path | Checkpoint, repository: Path, *, progress: bool = True) -> Export:
+    """Export a checkpoint into a repository: the same checkpoint gives the same bytes wherever and whenever.
+
+    Args:
+        checkpoint: What was trained, or its folder.
+        repository: Where models are published, as `<repository>/<model>/<version>`.
+        progress: Whether to show on stderr how far it is.
+
+    Raises:
+        ExportError: If it cannot be exported, or is not what was trained once it is; nothing is published then.
+        ArtifactError: If the repository's config.pbtxt of the model is of other tensors.
+        CheckpointError: If there is no such checkpoint.
+        OSError: If the repository cannot be written.
+    """
+    with one_thread(), tqdm(total=len(_STAGES), unit="stage", leave=False, disable=not progress) as bar:
+        stages = iter(_STAGES)
+
+        def advance(done: int = 1) -> None:
+            bar.update(done)
+            bar.set_description(next(stages))
+
+        advance(0)
+        if isinstance(checkpoint, Path):
+            checkpoint = load_checkpoint(checkpoint)
+        name, classifier = checkpoint.name, checkpoint.classifier.eval()
+        if not is_name(name):
+            raise ExportError(
+                f"the checkpoint is named {name!r}, which cannot be a model's folder: use letters, digits and _.-"
+            )
+        architecture = classifier.architecture
+        inputs, outputs = inputs_of(architecture), outputs_of(architecture)
+        check_config(repository / name, inputs, outputs)
+        advance()
+        model = to_onnx(classifier)
+        advance()
+        scripted = script(classifier)
+        advance()
+        parity = prove(classifier, scripted, model, progress=progress)
+        advance()
+        golden = _golden(classifier, model)
+        advance()
+        files = {MODEL: model, SCRIPT: script_bytes(scripted), GOLDEN: golden}
+        manifest = describe(
+            name,
+            architecture,
+            checkpoint.labels,
+            files=files,
+            checkpoint_sha256=checkpoint.sha256,
+            parity=parity,
+        )
+        # The manifest comes last, as it would on a file system that lost the rename: no version without it.
+        files[MANIFEST] = dump_manifest(manifest)
+        published = publish(repository / name, files, render_config(name, inputs, outputs))
+        bar.update()
+    return Export(name, published, manifest)
+
+
+def to_onnx(classifier: DirectionClassifier) -> bytes:
+    """Export a classifier with every input of its forward, and its batch and sequence axes named.
+
+    Raises:
+        ExportError: If it cannot be exported.
+    """
+    architecture = classifier.architecture
+    inputs, outputs = inputs_of(architecture), outputs_of(architecture)
+    batch, sequence = 3, 5
+    states = [torch.zeros(architecture.states, batch, architecture.hidden) for _ in inputs[2:]]
+    points = torch.linspace(-1, 1, batch * sequence * architecture.features)
+    program = export_onnx(
+        classifier,
+        (points.reshape(batch, sequence, architecture.features), torch.tensor([5, 3, 4]), *states),
+        input_names=[tensor.name for tensor in inputs],
+        output_names=[tensor.name for tensor in outputs],
+        dynamic_shapes=tuple(
+            {number: axis.name for number, axis in enumerate(tensor.axes) if axis.size < 0} for tensor in inputs
+        ),
+    )
+    data: bytes = program.model_proto.SerializeToString(deterministic=True)
+    return data
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute with one thread, since with more its sums depend on how many there are."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _golden(classifier: DirectionClassifier, model: bytes) -> bytes:
+    """Make the golden cases, and hold the model to them as servers will."""
+    cases = make_cases(classifier)
+    runtime = Runtime(model)
+    limits = next(limits for limits in replay_limits() if limits.device == "cpu")
+    failures = replay(cases, runtime.run, limits)
+    if failures:
+        raise ExportError(f"{MODEL} does not give the golden results, so nothing is published: {'; '.join(failures)}")
+    return dump_cases(cases)

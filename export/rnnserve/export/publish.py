@@ -1,0 +1,140 @@
+"""Publishing: a version appears in the repository whole, by one rename, or not at all.
+
+What is written before lies in a folder whose name begins with a dot, which servers do not look into. An export that was
+killed leaves such a folder behind; it may be removed.
+"""
+
+import errno
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rnnserve.export.errors import ExportError
+from rnnserve.export.triton import CONFIG, write_config
+
+__all__ = ["Published", "is_name", "is_version", "publish"]
+
+_ATTEMPTS = 100
+_TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where a version lies.
+
+    Attributes:
+        folder: `<repository>/<model>/<version>`.
+        version: Its number.
+        new: False where the newest version already was what was to be published.
+    """
+
+    folder: Path
+    version: int
+    new: bool
+
+
+def publish(model: Path, files: Mapping[str, bytes], config: str) -> Published:
+    """Publish files as the next version of a model, unless they are its newest version already.
+
+    Args:
+        model: `<repository>/<model>`, made where it is missing.
+        files: The version's, by name.
+        config: Text of config.pbtxt, written where there is none.
+
+    Raises:
+        ExportError: If others publish faster than a number can be taken.
+        OSError: If it cannot be written; nothing of it is left then.
+    """
+    with _undone_on_failure(model):
+        if not (model / CONFIG).exists():
+            write_config(model, config)
+        newest = _newest(model)
+        if newest is not None and _holds(model / str(newest), files):
+            return Published(model / str(newest), newest, new=False)
+        temporary = model / f".publishing-{secrets.token_hex(8)}"
+        temporary.mkdir()
+        try:
+            _write(temporary, files)
+            return _take_number(model, temporary, files)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)  # nothing is there once it is renamed
+
+
+def is_name(name: str) -> bool:
+    """Whether a name can be a model's folder: no path, nothing hidden, nothing to escape in config.pbtxt."""
+    return re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name) is not None
+
+
+def is_version(name: str) -> bool:
+    """Whether a name is that of a version's folder: a number from 1, written in one way only."""
+    return name.isascii() and name.isdigit() and not name.startswith("0")
+
+
+def _take_number(model: Path, temporary: Path, files: Mapping[str, bytes]) -> Published:
+    """Rename to the first number that is free; one that another export takes first is left to it."""
+    for _ in range(_ATTEMPTS):
+        newest = _newest(model)
+        if newest is not None and _holds(model / str(newest), files):
+            return Published(model / str(newest), newest, new=False)
+        number = (newest or 0) + 1
+        try:
+            # Fails where the target is a folder with anything in it: versions are never empty.
+            os.rename(temporary, model / str(number))
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
+            continue
+        _sync(model)
+        return Published(model / str(number), number, new=True)
+    raise ExportError(f"others publish versions of {model.name} faster than a number can be taken; try again")
+
+
+def _newest(model: Path) -> int | None:
+    """The highest number taken, also by something that is no version, such as a file or the folder 007."""
+    names = (path.name for path in model.iterdir())
+    return max((int(name) for name in names if name.isascii() and name.isdigit()), default=None)
+
+
+def _holds(version: Path, files: Mapping[str, bytes]) -> bool:
+    try:
+        return all((version / name).read_bytes() == data for name, data in files.items())
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return False
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, data in files.items():
+        with (folder / name).open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    _sync(folder)
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in a folder last, too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _undone_on_failure(model: Path) -> Iterator[None]:
+    """Make the model's folder; on failure remove what is ours of it: a model without versions troubles servers."""
+    had_folder, had_config = model.is_dir(), (model / CONFIG).exists()
+    model.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if not had_config and _newest(model) is None:  # else another export needs it by now
+            (model / CONFIG).unlink(missing_ok=True)
+        if not had_folder and not any(model.iterdir()):
+            model.rmdir()
+        raise
