@@ -3,10 +3,13 @@
     ExportError
     ├── UnsupportedModule      the module does something that has no right ONNX form; says what, where and why
     ├── WrongArguments         names, sample arguments and dynamic shapes that do not fit the module or each other
-    └── BrokenPostcondition    the exporter gave something else than was asked for; nothing is returned
+    ├── BrokenPostcondition    the exporter gave something else than was asked for; nothing is returned
+    └── ParityError            eager, TorchScript and ONNX do not compute the same; says everything that differs
 """
 
-__all__ = ["BrokenPostcondition", "ExportError", "UnsupportedModule", "WrongArguments"]
+from collections.abc import Sequence
+
+__all__ = ["BrokenPostcondition", "ExportError", "ParityError", "UnsupportedModule", "WrongArguments"]
 
 
 class ExportError(Exception):
@@ -23,3 +26,15 @@ class WrongArguments(ExportError):
 
 class BrokenPostcondition(ExportError):
     """The exported graph is not what was asked for: a lost axis, a missing name, a layer too many or too few."""
+
+
+class ParityError(ExportError):
+    """Eager, TorchScript and ONNX do not compute the same, so nothing is published.
+
+    Attributes:
+        failures: everything that differs, a line each: what, where, expected, found, and the limit.
+    """
+
+    def __init__(self, failures: Sequence[str]) -> None:
+        self.failures = tuple(failures)
+        super().__init__("\n".join(self.failures))

@@ -1,0 +1,93 @@
+"""The one table of limits: how far values may lie apart, by device and dtype.
+
+A trained recurrence amplifies rounding, so no one tolerance is honest for whole sequences (FINDINGS, "Comparing
+recurrent models"). Single steps amplify nothing and are judged tightly; whole sequences by their distance from float64,
+as a multiple of eager's own.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from rnnserve.protos import manifest_pb2
+
+__all__ = ["LIMITS", "Limits", "limits_for", "replay_limits"]
+
+_ULP = 2.0**-23  # float32's step from 1 to 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Limits in the unit of the tensors; each but the factor grows by `rnnserve.protos.golden.scale` of the tensor.
+
+    Attributes:
+        step_state: largest difference from eager after one step, in output, h_n and c_n.
+        step_logits: likewise in logits.
+        walk: largest difference from eager, in any tensor, on walks of up to 64 points.
+        sequence_rms_factor: whole random sequences: root mean square distance from float64, as a multiple of eager's
+            own, of as many samples.
+        sequence_rms_floor: added to that multiple, since eager may be exact by luck.
+        sequence_largest: whole sequences that are known to amplify nothing (golden results): largest distance from
+            float64 of any one value.
+        double: largest difference between two computations of the same thing in float64.
+    """
+
+    step_state: float
+    step_logits: float
+    walk: float
+    sequence_rms_factor: float
+    sequence_rms_floor: float
+    sequence_largest: float
+    double: float
+
+
+LIMITS: Mapping[tuple[str, str], Limits] = MappingProxyType(
+    {
+        ("cpu", "float32"): Limits(
+            step_state=16 * _ULP,
+            step_logits=32 * _ULP,
+            walk=4e-6,
+            sequence_rms_factor=4.0,
+            sequence_rms_floor=4 * _ULP,
+            sequence_largest=4e-6,
+            double=1e-9,
+        ),
+        # cuDNN sums in other orders than the CPU, from which the golden results come. Still float32, not TF32: TF32
+        # keeps 10 bits of a product's factors, and is a thousand times outside these.
+        ("cuda", "float32"): Limits(
+            step_state=32 * _ULP,
+            step_logits=64 * _ULP,
+            walk=8e-6,
+            sequence_rms_factor=8.0,
+            sequence_rms_floor=8 * _ULP,
+            sequence_largest=8e-6,
+            double=1e-9,
+        ),
+    }
+)
+
+
+def limits_for(device: str, dtype: str = "float32") -> Limits:
+    """Look a row of the table up.
+
+    Raises:
+        KeyError: there are no limits for that device and dtype.
+    """
+    return LIMITS[device, dtype]
+
+
+def replay_limits() -> list[manifest_pb2.ReplayLimits]:
+    """What a manifest says of replaying golden results, a message for each device."""
+    return [
+        manifest_pb2.ReplayLimits(
+            device=device,
+            step_state=limits.step_state,
+            step_logits=limits.step_logits,
+            walk_logits=limits.walk,
+            sequence_rms_factor=limits.sequence_rms_factor,
+            sequence_rms_floor=limits.sequence_rms_floor,
+            sequence_largest=limits.sequence_largest,
+        )
+        for (device, dtype), limits in LIMITS.items()
+        if dtype == "float32"
+    ]

@@ -1,0 +1,91 @@
+"""The inputs that are compared: single steps, random sequences and walks, at sizes unlike the exporter's sample."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnserve.export.parity.runner import Arrays
+from rnnserve.models import Architecture, generate_walks, pad
+
+__all__ = ["BATCH_SIZES", "LENGTHS", "WALK_LENGTHS", "Draw", "draws", "random_inputs"]
+
+BATCH_SIZES = tuple(range(1, 34))
+LENGTHS = (2, 3, 4, 5, 8, 13, 16, 31, 32, 33, 64, 100, 128)
+WALK_LENGTHS = (2, 3, 4, 8, 16, 32, 64)
+
+_WALKS = 64
+# By row: a state of zeros, as a sequence begins; small, usual and saturating ones.
+_STATE_SCALES = np.array([1.0, 0.0, 0.1, 3.0], dtype=np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    """One batch of inputs.
+
+    Attributes:
+        kind: "step", "random" or "walk", as in a manifest's parity record.
+        inputs: by name, in the order of the classifier's forward; what lies behind a row's length is garbage.
+    """
+
+    kind: str
+    inputs: Arrays
+
+    @property
+    def length(self) -> int:
+        """Of the sequence axis."""
+        return int(self.inputs["input"].shape[1])
+
+    def __str__(self) -> str:
+        return f"{self.kind} of batch {self.inputs['input'].shape[0]}, sequence {self.length}"
+
+
+def draws(architecture: Architecture, seed: int) -> Iterator[Draw]:
+    """Every batch that is compared: all batch sizes, all lengths, at least 200 rows for each length.
+
+    Walks are points of a plane: a classifier of other features gets none.
+    """
+    random = np.random.default_rng(seed)
+    for batch in BATCH_SIZES:
+        yield Draw("step", random_inputs(architecture, random, batch, 1))
+    for number, length in enumerate(LENGTHS):
+        for position, batch in enumerate(BATCH_SIZES[number % 2 :: 2]):  # odd sizes, then even ones
+            yield Draw("random", random_inputs(architecture, random, batch, length, ragged=position % 3 > 0))
+    if architecture.features == 2:
+        for length in WALK_LENGTHS:
+            yield Draw("walk", _walks(architecture, length, seed))
+
+
+def random_inputs(
+    architecture: Architecture, random: np.random.Generator, batch: int, length: int, *, ragged: bool = False
+) -> Arrays:
+    """Random points and states, and lengths that are all `length` or, ragged, anything up to it and `length` once."""
+    inputs: Arrays = {
+        "input": random.standard_normal((batch, length, architecture.features), dtype=np.float32),
+        "lengths": np.full(batch, length, dtype=np.int64),
+    }
+    if ragged:
+        inputs["lengths"] = random.integers(1, length, size=batch, endpoint=True)
+        inputs["lengths"][random.integers(batch)] = length
+    scales = np.resize(_STATE_SCALES, batch)[:, None]
+    for name in _state_names(architecture):
+        shape = (architecture.states, batch, architecture.hidden)
+        inputs[name] = random.standard_normal(shape, dtype=np.float32) * scales
+    return inputs
+
+
+def _walks(architecture: Architecture, length: int, seed: int) -> Arrays:
+    half = _WALKS // 2
+    full, _ = generate_walks(half, min_length=length, max_length=length, seed=seed + length)
+    ragged, _ = generate_walks(half, max_length=length, seed=seed + length + 1000)
+    points: npt.NDArray[np.float32]
+    points, lengths = pad(full + ragged)
+    inputs: Arrays = {"input": points, "lengths": lengths}
+    for name in _state_names(architecture):
+        inputs[name] = np.zeros((architecture.states, _WALKS, architecture.hidden), dtype=np.float32)
+    return inputs
+
+
+def _state_names(architecture: Architecture) -> tuple[str, ...]:
+    return ("h_0", "c_0") if architecture.cell == "lstm" else ("h_0",)

@@ -1,0 +1,110 @@
+"""The ladder's last rungs, shapes and values, over many batches: TorchScript bit for bit, ONNX by kind of input."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rnnserve.export.limits import Limits
+from rnnserve.export.parity.distances import Distances, within_lengths
+from rnnserve.export.parity.draws import Draw
+from rnnserve.export.parity.failures import Failures
+from rnnserve.export.parity.reference import Reference, call
+from rnnserve.export.parity.runner import Arrays, Runner
+from rnnserve.protos.golden import scale
+
+__all__ = ["Values"]
+
+
+class Values:
+    """Compares batch by batch, and judges at the end what only many samples can tell."""
+
+    def __init__(self, reference: Reference, limits: Limits, failures: Failures) -> None:
+        self.distances = Distances()
+        self._reference = reference
+        self._limits = limits
+        self._failures = failures
+        self._logits: list[tuple[Draw, Arrays, Arrays, npt.NDArray[np.float64]]] = []
+
+    def compare(self, draw: Draw, script: torch.jit.ScriptModule, runner: Runner | None) -> None:
+        """Run a batch everywhere and compare; without a runner, only TorchScript with eager."""
+        eager = self._reference.eager(draw.inputs)
+        self._compare_script(draw, script, eager)
+        if runner is None:
+            return
+        try:
+            found = runner(draw.inputs)
+        except RuntimeError as error:
+            self._failures.add(f"onnx, {draw.kind}: {error}")
+            return
+        self._compare_onnx(draw, found, eager, self._reference.exact(draw.inputs))
+
+    def judge(self) -> None:
+        """Judge whole random sequences by their distance from float64, and labels, once every batch was compared."""
+        limits = self._limits
+        for (kind, name, length), row in self.distances.rows.items():
+            if kind != "random":
+                continue
+            allowed = limits.sequence_rms_factor * row.eager_exact.rms + limits.sequence_rms_floor * row.scale
+            if not row.onnx_exact.rms <= allowed:  # NaN is not
+                self._failures.add(
+                    f'onnx, random: "{name}" at sequence {length}: found {row.onnx_exact.rms:.3g} from float64 (root '
+                    f"mean square), expected about eager's {row.eager_exact.rms:.3g}: {allowed:.3g} allowed"
+                )
+        for draw, found, eager, exact in self._logits:
+            self._judge_labels(draw, found["logits"], eager["logits"], exact)
+
+    def _compare_script(self, draw: Draw, script: torch.jit.ScriptModule, eager: Arrays) -> None:
+        results = call(script, draw.inputs, torch.float32)
+        if len(results) != len(eager):
+            self._failures.add(f"torchscript, names: forward gives {len(results)} tensors; expected {', '.join(eager)}")
+            return
+        for (name, expected), found in zip(eager.items(), results, strict=True):
+            if self._failures.form("torchscript", name, found, expected, draw):
+                self._failures.near("torchscript, bit for bit", name, found, expected, 0.0, draw)
+
+    def _compare_onnx(self, draw: Draw, found: Arrays, eager: Arrays, exact: Arrays) -> None:
+        lengths = draw.inputs["lengths"]
+        for name, expected in eager.items():
+            if name not in found:  # which the names' rung has said
+                continue
+            if not self._failures.form("onnx", name, found[name], expected, draw):
+                continue
+            if draw.kind != "random":
+                limit = self._limit(draw.kind, name) * scale(expected)
+                self._failures.near(f"onnx, {draw.kind}", name, found[name], expected, limit, draw)
+            if name == "output":
+                behind = np.arange(draw.length) >= lengths[:, None]
+                garbage = np.where(behind[..., None], found[name], 0)
+                self._failures.near("onnx, zeros behind lengths", name, garbage, np.zeros_like(garbage), 0.0, draw)
+            values = (within_lengths(name, side[name], lengths) for side in (found, eager, exact))
+            self.distances.add(draw.kind, name, draw.length, *values)
+            if name == "logits":
+                self._logits.append((draw, found, eager, exact[name]))
+
+    def _limit(self, kind: str, name: str) -> float:
+        if kind == "walk":
+            return self._limits.walk
+        return self._limits.step_logits if name == "logits" else self._limits.step_state
+
+    def _judge_labels(
+        self,
+        draw: Draw,
+        found: npt.NDArray[np.float32],
+        eager: npt.NDArray[np.float32],
+        exact: npt.NDArray[np.float64],
+    ) -> None:
+        """Labels are equal unless rounding can turn them: float64's first two classes nearer than eager's errors."""
+        if exact.shape[1] == 1:
+            return
+        row = self.distances.rows[draw.kind, "logits", draw.length]
+        rounding = self._limits.sequence_rms_factor * row.eager_exact.largest + self._limits.step_logits * row.scale
+        first_two = np.sort(exact, axis=1)[:, -2:]
+        decided = first_two[:, 1] - first_two[:, 0] > 2 * rounding
+        for side, logits in (("onnx", found), ("eager", eager)):
+            wrong = np.flatnonzero(decided & (logits.argmax(axis=1) != exact.argmax(axis=1)))
+            if wrong.size:
+                at = int(wrong[0])
+                self._failures.add(
+                    f'{side}, labels: row {at} of {draw}: "logits" {logits[at].tolist()} say class '
+                    f"{int(logits[at].argmax())}, expected {int(exact[at].argmax())} as in float64"
+                )
