@@ -79,7 +79,7 @@ def save_checkpoint(
     architecture = classifier.architecture
     if not _NAME.fullmatch(name):
         raise CheckpointError(
-            f"name is {name!r}; it has letters, digits, '_', '.' and '-', and starts with one of the first two"
+            f"name is {name!r}; it has letters, digits, '_', '.' and '-', and starts with a letter or digit"
         )
     _check_labels(labels, architecture, "labels")
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in classifier.state_dict().items()}

@@ -53,12 +53,12 @@ class Evaluation(NamedTuple):
 
 def evaluate(classifier: DirectionClassifier) -> Evaluation:
     """Judge a classifier of 2 features and 2 classes on about 16,000 held-out sequences."""
-    walk = generate_walks(64, min_length=64, max_length=64, seed=HELD_OUT_SEED + 1)
-    sets = [
+    whole = generate_walks(64, min_length=64, max_length=64, seed=HELD_OUT_SEED + 1)
+    sets: list[tuple[Sequence[NDArray[np.floating]], NDArray[np.int64]]] = [
         _tutorial(variable_len=False),
         _tutorial(variable_len=True),
         generate_walks(4096, seed=HELD_OUT_SEED),
-        _prefixes(*walk),
+        _prefixes(*whole),
     ]
     results = [_judge(classifier, points, directions) for points, directions in sets]
     return Evaluation(Accuracies(*(accuracy for accuracy, _ in results)), max(largest for _, largest in results))

@@ -125,7 +125,7 @@ def _fit(classifier: DirectionClassifier, seed: int, schedule: Schedule, title: 
     rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=schedule.learning_rate, total_steps=steps)
     classifier.train()
     mean = 0.0
-    with tqdm(total=steps, desc=title, unit="batch", file=sys.stderr, disable=title is None) as bar:
+    with tqdm(total=steps, desc=title, unit="batch", mininterval=0.5, file=sys.stderr, disable=title is None) as bar:
         for _ in range(schedule.epochs):
             losses = []
             for batch in loader:
