@@ -1,0 +1,104 @@
+"""From training to an answer, with the commands and the clients that people have."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rnnserve.cli import main
+from rnnserve.client import Client
+from rnnserve.models import ARCHITECTURES, LABELS, generate_walks, load_checkpoint, pad
+
+RNNSERVE = Path(sys.executable).parent / "rnnserve"
+PEER = Path(__file__).parents[1] / "support" / "triton_peer.py"
+
+
+@pytest.fixture(scope="module")
+def serving(repository):
+    """`rnnserve serve`, as a process: the process and its port."""
+    command = [RNNSERVE, "serve", repository, "--grpc-port", "0", "--log-level", "warning"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = re.fullmatch(r"gRPC on 127\.0\.0\.1:(\d+)\n", process.stdout.readline())
+        assert said
+        yield process, int(said[1])
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def eager(checkpoints, name, walks, lengths):
+    with torch.no_grad():
+        logits, *_ = load_checkpoint(checkpoints / name).classifier(torch.from_numpy(walks), torch.from_numpy(lengths))
+    return logits.numpy()
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_tritonclient_gets_what_eager_gives(serving, checkpoints, tmp_path, name):
+    walks, lengths = pad(generate_walks(10_000, min_length=2, max_length=64, seed=2026)[0])
+    np.savez(tmp_path / "walks.npz", input=walks, lengths=lengths)
+    command = [sys.executable, PEER, str(serving[1]), name, tmp_path / "walks.npz", tmp_path / "logits.npy"]
+    subprocess.run(command, check=True, timeout=300)
+    found, expected = np.load(tmp_path / "logits.npy"), eager(checkpoints, name, walks, lengths)
+    assert np.abs(found - expected).max() <= 4e-6
+    np.testing.assert_array_equal(found.argmax(axis=1), expected.argmax(axis=1))
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_our_client_gets_what_eager_gives_and_it_is_right(serving, checkpoints, name):
+    points, directions = generate_walks(1000, min_length=2, max_length=64, seed=2027)
+    with Client(f"127.0.0.1:{serving[1]}") as client:
+        found = client.classify(name, points, output=True)
+    walks, lengths = pad(points)
+    expected = eager(checkpoints, name, walks, lengths)
+    assert [result.label for result in found] == [LABELS[index] for index in expected.argmax(axis=1)]
+    assert np.mean([result.index == direction for result, direction in zip(found, directions, strict=True)]) >= 0.995
+    for result, walk in zip(found, points, strict=True):
+        assert result.output.shape[0] == len(walk)
+
+
+def test_infer_reads_a_file_and_prints_json(serving, tmp_path, capsys):
+    (tmp_path / "walks.json").write_text("[[[-1, -1], [-1, 1], [1, 1]], [[1, 1], [-1, 1]]]")
+    arguments = ["infer", "direction_simple", str(tmp_path / "walks.json"), "--url", f"127.0.0.1:{serving[1]}"]
+    assert main([*arguments, "--format", "json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert [sequence["label"] for sequence in said["sequences"]] == ["clockwise", "counter-clockwise"]
+
+
+def test_the_server_never_loads_torch_or_onnx(serving):
+    """Its address space holds every library that it has loaded."""
+    maps = Path(f"/proc/{serving[0].pid}/maps")
+    if not maps.exists():
+        pytest.skip("there is no /proc here")
+    loaded = maps.read_text()
+    assert "onnxruntime" in loaded
+    assert "/torch/" not in loaded
+    assert "/onnx/" not in loaded
+
+
+def test_verify_proves_the_repository_again(repository, capsys):
+    assert main(["verify", str(repository)]) == 0
+    said = capsys.readouterr().out
+    for name in ARCHITECTURES:
+        assert name in said
+
+
+def test_a_second_export_publishes_nothing_new(checkpoints, repository, capsys):
+    before = {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()}
+    assert main(["export", "--checkpoints", str(checkpoints), "--repository", str(repository)]) == 0
+    assert {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()} == before
+    assert "unchanged" in capsys.readouterr().out
+
+
+def test_a_port_in_use_is_one_line(serving, repository):
+    command = [RNNSERVE, "serve", repository, "--grpc-port", str(serving[1]), "--log-level", "error"]
+    environment = {**os.environ, "GRPC_VERBOSITY": "NONE"}
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    assert run.returncode == 1
+    assert run.stderr.startswith(f"rnnserve serve: cannot listen on 127.0.0.1:{serving[1]}")

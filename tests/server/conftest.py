@@ -1,0 +1,50 @@
+"""Servers on the trained models, on either transport, and models of every cell to run without one."""
+
+import grpc
+import pytest
+import torch
+
+from rnnserve.export.pipeline import export_checkpoint
+from rnnserve.models import Architecture, Checkpoint, DirectionClassifier
+from rnnserve.protos import inference_pb2_grpc as rpc
+from rnnserve.server.app import Server, Settings
+from rnnserve.server.model import load_model
+
+ARCHITECTURES = {
+    "rnn": Architecture(hidden=16),
+    "rnn_stacked_bidirectional": Architecture(hidden=7, num_layers=2, bidirectional=True),
+    "rnn_relu": Architecture(nonlinearity="relu", hidden=33),
+    "gru": Architecture(cell="gru", hidden=12, num_layers=2),
+    "lstm": Architecture(cell="lstm", hidden=24, bidirectional=True),
+}
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """A model of every cell with random weights, loaded as the server loads them."""
+    root = tmp_path_factory.mktemp("cells")
+    loaded = []
+    for name, architecture in ARCHITECTURES.items():
+        torch.manual_seed(5)
+        classifier = DirectionClassifier.of(architecture).eval()
+        export_checkpoint(Checkpoint(name, classifier, ("left", "right"), "0" * 64, None), root, progress=False)
+        loaded.append(load_model(root / name / "1", name, "1", "cpu"))
+    return loaded
+
+
+@pytest.fixture(scope="session", params=["lane", "public"])
+def server(repository, request):
+    with Server(Settings(repository, grpc_port=0, provider="cpu", transport=request.param)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def channel(server):
+    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}", options) as channel:
+        yield channel
+
+
+@pytest.fixture(scope="session")
+def stub(channel):
+    return rpc.GRPCInferenceServiceStub(channel)
