@@ -2,5 +2,6 @@
 
 from rnnserve.export.errors import BrokenPostcondition, ExportError, UnsupportedModule, WrongArguments
 from rnnserve.export.recurrence import export_onnx
+from rnnserve.export.torchscript import script, script_bytes
 
-__all__ = ["BrokenPostcondition", "ExportError", "UnsupportedModule", "WrongArguments", "export_onnx"]
+__all__ = ["BrokenPostcondition", "ExportError", "UnsupportedModule", "WrongArguments", "export_onnx", "script", "script_bytes"]

@@ -79,7 +79,9 @@ def exported() -> Callable[..., Exported]:
 def plain(exported: Callable[..., Exported]) -> Callable[..., Exported]:
     """Export a module of (batch, sequence, 3), and compare it at sizes unlike the sample."""
 
-    def check(module: torch.nn.Module, *, sizes: Sequence[tuple[int, int]] = ((1, 1), (1, 7), (5, 1), (9, 17))) -> Exported:
+    def check(
+        module: torch.nn.Module, *, sizes: Sequence[tuple[int, int]] = ((1, 1), (1, 7), (5, 1), (9, 17))
+    ) -> Exported:
         result = exported(module, (torch.randn(3, 4, 3),), ({**BATCH_SEQUENCE},))
         for batch, sequence in sizes:
             result.agrees(torch.randn(batch, sequence, 3))
@@ -107,5 +109,3 @@ def ragged(exported: Callable[..., Exported]) -> Callable[..., Exported]:
         return result
 
     return check
-
-

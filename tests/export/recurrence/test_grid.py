@@ -39,9 +39,7 @@ class Everything(nn.Module):
 
     def forward(self, input, lengths, states):
         results = []
-        for module, (layers, both, first, with_states, _) in zip(
-            self.recurrent, half(self.packed), strict=True
-        ):
+        for module, (layers, both, first, with_states, _) in zip(self.recurrent, half(self.packed), strict=True):
             x = input if first else input.transpose(0, 1)
             hx = None
             if with_states:

@@ -65,9 +65,7 @@ class Trimmed(nn.Module):
         x = input if self.batch_first else input.transpose(0, 1)
         packed = pack_padded_sequence(x, lengths, batch_first=self.batch_first, enforce_sorted=False)
         output, state = self.rnn(packed)
-        output, back = pad_packed_sequence(
-            output, batch_first=self.batch_first, padding_value=self.padding_value
-        )
+        output, back = pad_packed_sequence(output, batch_first=self.batch_first, padding_value=self.padding_value)
         return self.head(output), output, back, back + 1, state
 
 
@@ -260,9 +258,7 @@ class WeightsFromTheInput(nn.Module):
 
     def forward(self, input, scale):
         weights = [weight * scale for weight in self.rnn._flat_weights]
-        return torch.rnn_tanh(
-            input, torch.zeros(1, input.size(0), 4), weights, True, 1, 0.0, False, False, True
-        )
+        return torch.rnn_tanh(input, torch.zeros(1, input.size(0), 4), weights, True, 1, 0.0, False, False, True)
 
 
 class LooksBack(nn.Module):

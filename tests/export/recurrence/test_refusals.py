@@ -131,7 +131,10 @@ PLAIN = {
         r"`encoder\.rnn`.*also where the input is batch-first",
     ),
     "one state for LSTM": (of(lambda self, x: self.rnn(x, x.new_zeros(2, x.size(0), 4))[0]), r"pair \(h_0, c_0\)"),
-    "float64": (of(lambda self, x: self.rnn(x.double())[0], lambda: nn.GRU(3, 4).double()), r"`encoder\.rnn` \(GRU\).*64"),
+    "float64": (
+        of(lambda self, x: self.rnn(x.double())[0], lambda: nn.GRU(3, 4).double()),
+        r"`encoder\.rnn` \(GRU\).*64",
+    ),
     "half": (of(lambda self, x: self.rnn(x.half())[0], lambda: nn.GRU(3, 4).half()), r"holds torch\.float16.*float32"),
     "bfloat16": (
         of(lambda self, x: self.rnn(x.bfloat16())[0], lambda: nn.GRU(3, 4).bfloat16()),
@@ -151,7 +154,10 @@ PLAIN = {
         of(lambda self, x: torch.lstm(x[0], torch.tensor([1] * 4), (x, x), [], True, 1, 0.0, False, False)[0]),
         r"torch\.lstm.*PackedSequence",
     ),
-    "scripted layer": (of(plain, lambda: scripted(nn.LSTM(3, 4, batch_first=True))), r"`encoder\.rnn` is a TorchScript"),
+    "scripted layer": (
+        of(plain, lambda: scripted(nn.LSTM(3, 4, batch_first=True))),
+        r"`encoder\.rnn` is a TorchScript",
+    ),
 }
 
 
@@ -163,7 +169,8 @@ LENGTHS = {
         r"fixed size 3.*batch axis is dynamic",
     ),
     "lengths of two axes": (
-        with_lengths(lambda x, n: pack_padded_sequence(x, n[:, None], True)), r"expected \(batch,\)"
+        with_lengths(lambda x, n: pack_padded_sequence(x, n[:, None], True)),
+        r"expected \(batch,\)",
     ),
     "lengths of floats": (with_lengths(lambda x, n: pack_padded_sequence(x, n.float(), True)), r"dtype torch\.float32"),
     "pack_sequence": (with_lengths(lambda x, n: pack_sequence([x[0], x[1]])), r"pack_sequence.*baked"),

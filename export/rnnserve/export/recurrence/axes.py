@@ -134,7 +134,9 @@ class _Walk:
 
     def _remember(self, name: str, size: int, where: str) -> None:
         if size == 0:
-            raise WrongArguments(f"the sample is empty: {where} ({name}) has size 0; give at least one row and one step")
+            raise WrongArguments(
+                f"the sample is empty: {where} ({name}) has size 0; give at least one row and one step"
+            )
         if self.sizes.setdefault(name, size) != size:
             raise WrongArguments(
                 f'the axis "{name}" is {self.sizes[name]} at {self.seen_at[name]} and {size} at {where}; axes of one '

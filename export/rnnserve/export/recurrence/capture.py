@@ -56,9 +56,7 @@ def capture(module: nn.Module, args: tuple[Any, ...], axes: Axes) -> torch.expor
     refuse_scripts(module)
     with prepared(module), backed_sizes_of_any_value():
         try:
-            program = torch.export.export(
-                module, resize(args, axes, larger), dynamic_shapes=axes.shapes, strict=False
-            )
+            program = torch.export.export(module, resize(args, axes, larger), dynamic_shapes=axes.shapes, strict=False)
         except Exception as error:  # noqa: BLE001 - torch raises its own and the module's alike; each is explained
             raise explain(error, module, axes) from error
     refuse_chance(program)

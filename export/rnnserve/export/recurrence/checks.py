@@ -54,7 +54,9 @@ def _operators(program: torch.onnx.ONNXProgram) -> list[str]:
     exported = program.exported_program
     stand_ins = [node for node in exported.graph.nodes if node.target in (layer.RNN, layer.GRU, layer.LSTM)]
     # The exporter makes one of two calls that are the same in everything: as many as there are layers, at least.
-    distinct = {(node.target, str([argument for argument in node.args if isinstance(argument, list)])) for node in stand_ins}
+    distinct = {
+        (node.target, str([argument for argument in node.args if isinstance(argument, list)])) for node in stand_ins
+    }
     nodes = [node for node in program.model.graph.all_nodes() if node.op_type in RECURRENT]
     wrong = []
     if not len(distinct) <= len(nodes) <= len(stand_ins):

@@ -19,7 +19,9 @@ __all__ = ["GRU", "LSTM", "RNN"]
 
 
 def _has_no_numbers(name: str) -> NoReturn:
-    raise RuntimeError(f"rnnserve::{name} stands for an ONNX operator in a captured program: run the ONNX program instead")
+    raise RuntimeError(
+        f"rnnserve::{name} stands for an ONNX operator in a captured program: run the ONNX program instead"
+    )
 
 
 @torch.library.custom_op("rnnserve::rnn", mutates_args=())

@@ -170,7 +170,7 @@ def pad_packed_sequence(
         steps = torch.nn.functional.pad(steps, padding)[:total_length]
     if padding_value != 0 or not sequence.zeros_behind:
         steps_so_far = torch.arange(steps.shape[0], device=steps.device)
-        inside = (steps_so_far.unsqueeze(1) < lengths.to(steps.device).unsqueeze(0))  # (sequence, batch)
+        inside = steps_so_far.unsqueeze(1) < lengths.to(steps.device).unsqueeze(0)  # (sequence, batch)
         inside = inside.reshape(inside.shape + (1,) * (steps.dim() - 2))
         steps = torch.where(inside, steps, torch.full((), padding_value, dtype=steps.dtype, device=steps.device))
     if total_length is None:

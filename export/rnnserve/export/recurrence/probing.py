@@ -41,9 +41,7 @@ def symbols_of(program: torch.export.ExportedProgram, axes: Axes) -> dict[sympy.
 
 
 def _inputs(program: torch.export.ExportedProgram) -> list[Tensor]:
-    wanted = [
-        spec.arg.name for spec in program.graph_signature.input_specs if spec.kind is InputKind.USER_INPUT
-    ]
+    wanted = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind is InputKind.USER_INPUT]
     values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
     return [values[name] for name in wanted if isinstance(values.get(name), Tensor)]
 
@@ -104,7 +102,9 @@ def _breaking(guard: sympy.Basic, symbols: Mapping[sympy.Symbol, str], axes: Axe
     return None
 
 
-def _run(module: nn.Module, args: tuple[Any, ...], axes: Axes, sizes: Mapping[str, int]) -> list[tuple[Any, ...]] | None:
+def _run(
+    module: nn.Module, args: tuple[Any, ...], axes: Axes, sizes: Mapping[str, int]
+) -> list[tuple[Any, ...]] | None:
     """The shapes that the module gives at `sizes`, or None where it takes no such sizes."""
     resized = resize(args, axes, sizes)
     with prepared(module), FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True) as mode:
@@ -126,9 +126,7 @@ def _compare(
 ) -> None:
     for number, (found, captured) in enumerate(zip(shapes, _outputs(program), strict=True)):
         at = {symbol: sizes[name] for symbol, name in symbols.items()}
-        expected = tuple(
-            size if isinstance(size, int) else size.node.expr.subs(at) for size in captured.shape
-        )
+        expected = tuple(size if isinstance(size, int) else size.node.expr.subs(at) for size in captured.shape)
         same = len(found) == len(expected) and all(
             not isinstance(one, int) or not isinstance(other, int | sympy.Integer) or one == int(other)
             for one, other in zip(found, expected, strict=True)

@@ -102,4 +102,9 @@ def _lstm(
     return _output(y, bidirectional), h_n, c_n
 
 
-TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {layer.RNN: _rnn, layer.GRU: _gru, layer.LSTM: _lstm, TRIM: translate_trim}
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    layer.RNN: _rnn,
+    layer.GRU: _gru,
+    layer.LSTM: _lstm,
+    TRIM: translate_trim,
+}
