@@ -5,20 +5,19 @@ need care: a trained recurrence amplifies rounding on them, and where it does no
 Rows are therefore chosen: only those stay in which a disturbance as small as float32's rounding remains small.
 """
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from rnnserve.export.limits import replay_limits
-from rnnserve.export.manifest import inputs_of, outputs_of
+from rnnserve.export.manifest import inputs_of
+from rnnserve.export.parity import Reference
 from rnnserve.models import DirectionClassifier, generate_walks, pad
 from rnnserve.protos.golden import Case
 
-__all__ = ["make_cases", "run_module"]
+__all__ = ["make_cases"]
 
 _Array = npt.NDArray[Any]
 
@@ -41,35 +40,18 @@ def make_cases(classifier: DirectionClassifier, *, seed: int = 0) -> list[Case]:
         seed: Of the inputs.
     """
     random = np.random.default_rng(seed)
-    double = copy.deepcopy(classifier).double()
-    cases = [_case("step", classifier, double, _random(classifier, random, [1] * batch, 1)) for batch in _STEPS]
+    reference = Reference(classifier)
+    cases = [_case("step", reference, _random(classifier, random, [1] * batch, 1)) for batch in _STEPS]
     for batch, sequence in _WALKS:
-        cases.append(_case("walk", classifier, double, _walks(classifier, random, batch, sequence)))
+        cases.append(_case("walk", reference, _walks(classifier, random, batch, sequence)))
     for batch, sequence in _RANDOM:
-        rows = [_calm_row(classifier, double, random, length) for length in _lengths(random, batch, sequence)]
-        cases.append(_case("random", classifier, double, _stack(rows, sequence)))
+        rows = [_calm_row(reference, random, length) for length in _lengths(random, batch, sequence)]
+        cases.append(_case("random", reference, _stack(rows, sequence)))
     return cases
 
 
-def run_module(module: torch.nn.Module, inputs: Mapping[str, _Array], names: Sequence[str]) -> dict[str, _Array]:
-    """Call a module with arrays in the order of its arguments, and name what it gives."""
-    with torch.no_grad():
-        results = module(*(torch.from_numpy(array) for array in inputs.values()))
-    return {name: result.numpy() for name, result in zip(names, results, strict=True)}
-
-
-def _case(kind: str, classifier: DirectionClassifier, double: DirectionClassifier, inputs: dict[str, _Array]) -> Case:
-    names = [tensor.name for tensor in outputs_of(classifier.architecture)]
-    return Case(
-        kind,
-        inputs,
-        eager=run_module(classifier, inputs, names),
-        float64=run_module(double, _widened(inputs), names),
-    )
-
-
-def _widened(inputs: Mapping[str, _Array]) -> dict[str, _Array]:
-    return {name: array.astype(np.float64) if array.dtype == np.float32 else array for name, array in inputs.items()}
+def _case(kind: str, reference: Reference, inputs: dict[str, _Array]) -> Case:
+    return Case(kind, inputs, eager=reference.eager(inputs), float64=reference.exact(inputs))
 
 
 def _lengths(random: np.random.Generator, batch: int, sequence: int) -> list[int]:
@@ -109,9 +91,7 @@ def _walks(
     return {"input": input, "lengths": lengths, **states}
 
 
-def _calm_row(
-    classifier: DirectionClassifier, double: DirectionClassifier, random: np.random.Generator, length: int
-) -> dict[str, _Array]:
+def _calm_row(reference: Reference, random: np.random.Generator, length: int) -> dict[str, _Array]:
     """Draw a random row that does not amplify rounding: a shorter one where none of that length is to be had.
 
     Returns:
@@ -119,34 +99,31 @@ def _calm_row(
     """
     limit = _CALM * min(at.sequence_largest for at in replay_limits())
     while True:
-        rows = _random(classifier, random, [length] * _CANDIDATES, length)
-        reach = _reach(double, rows, random)
+        rows = _random(reference.classifier, random, [length] * _CANDIDATES, length)
+        reach = _reach(reference, rows, random)
         calm = np.flatnonzero(reach <= limit)
         if calm.size or length == 1:
-            best = int(calm[0]) if calm.size else int(np.argmin(reach))
-            return {name: np.take(array, [best], _batch_axis(name)) for name, array in rows.items()}
+            chosen = int(calm[0]) if calm.size else int(np.argmin(reach))
+            return {name: np.take(array, [chosen], _batch_axis(name)) for name, array in rows.items()}
         length //= 2
 
 
-def _reach(double: DirectionClassifier, rows: Mapping[str, _Array], random: np.random.Generator) -> _Array:
-    """How far outputs move when points and states move by as much as float32 rounds, for each row; exact otherwise.
+def _reach(reference: Reference, rows: Mapping[str, _Array], random: np.random.Generator) -> _Array:
+    """How far outputs move when points and states move by as much as float32 rounds, for each row.
 
     It is measured in float64 rather than by eager's own error, so that the rows that are chosen are not those in which
     eager had luck.
     """
-    names = [tensor.name for tensor in outputs_of(double.architecture)]
-    exact = run_module(double, _widened(rows), names)
+    exact = reference.exact(rows)
     reach = np.zeros(len(rows["lengths"]))
     for _ in range(_DISTURBANCES):
-        disturbed = {
-            name: array + np.finfo(np.float32).eps * random.uniform(-1, 1, array.shape)
-            if array.dtype == np.float64
-            else array
-            for name, array in _widened(rows).items()
+        moved = {
+            name: array + np.finfo(np.float32).eps * random.uniform(-1, 1, array.shape) if name != "lengths" else array
+            for name, array in rows.items()
         }
-        for name, found in run_module(double, disturbed, names).items():
-            moved = np.moveaxis(np.abs(found - exact[name]), _batch_axis(name), 0)
-            reach = np.maximum(reach, moved.reshape(len(reach), -1).max(axis=1))
+        for name, found in reference.exact(moved).items():
+            by_row = np.moveaxis(np.abs(found - exact[name]), _batch_axis(name), 0)
+            reach = np.maximum(reach, by_row.reshape(len(reach), -1).max(axis=1))
     return reach
 
 

@@ -1,7 +1,5 @@
 """From a checkpoint to a published version: exported, scripted, proven, and only then written."""
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +10,10 @@ from rnnserve.export.errors import ExportError
 from rnnserve.export.golden import make_cases
 from rnnserve.export.limits import replay_limits
 from rnnserve.export.manifest import describe, inputs_of, outputs_of
-from rnnserve.export.parity import prove
+from rnnserve.export.parity import Runner, prove
+from rnnserve.export.parity.reference import one_thread
 from rnnserve.export.publish import Published, is_name, publish
 from rnnserve.export.recurrence import export_onnx
-from rnnserve.export.runtime import Runtime
 from rnnserve.export.torchscript import script, script_bytes
 from rnnserve.export.triton import check_config, render_config
 from rnnserve.models import Checkpoint, DirectionClassifier, load_checkpoint
@@ -23,7 +21,7 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, dump_manifest
 from rnnserve.protos.golden import dump_cases, replay
 
-__all__ = ["Export", "export_checkpoint", "one_thread", "to_onnx"]
+__all__ = ["Export", "export_checkpoint", "to_onnx"]
 
 _STAGES = ("load", "ONNX", "TorchScript", "proof", "golden results", "publish")
 
@@ -124,23 +122,11 @@ def to_onnx(classifier: DirectionClassifier) -> bytes:
     return data
 
 
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute with one thread, since with more its sums depend on how many there are."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def _golden(classifier: DirectionClassifier, model: bytes) -> bytes:
     """Make the golden cases, and hold the model to them as servers will."""
     cases = make_cases(classifier)
-    runtime = Runtime(model)
     limits = next(limits for limits in replay_limits() if limits.device == "cpu")
-    failures = replay(cases, runtime.run, limits)
+    failures = replay(cases, Runner(model), limits)
     if failures:
         raise ExportError(f"{MODEL} does not give the golden results, so nothing is published: {'; '.join(failures)}")
     return dump_cases(cases)

@@ -84,7 +84,7 @@ def _take_number(model: Path, temporary: Path, files: Mapping[str, bytes]) -> Pu
         number = (newest or 0) + 1
         try:
             # Fails where the target is a folder with anything in it: versions are never empty.
-            os.rename(temporary, model / str(number))
+            temporary.rename(model / str(number))
         except OSError as error:
             if error.errno not in _TAKEN:
                 raise

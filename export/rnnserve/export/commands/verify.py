@@ -1,0 +1,59 @@
+"""`rnnserve verify`: prove again what a repository holds."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rnnserve.export.errors import ExportError
+from rnnserve.export.parity import table
+from rnnserve.export.verify import Check, verify_version, versions_of
+
+__all__ = ["MISTAKES", "add_arguments", "run"]
+
+MISTAKES = (ExportError, OSError)
+
+_EPILOG = """\
+Every version is proven from its own four files, without the checkpoint: their digests, config.pbtxt and manifest
+against the ONNX graph, the golden results on onnxruntime and on TorchScript, and the whole comparison of eager PyTorch,
+TorchScript and ONNX that was made when it was published. The exit status is 1 where anything fails.
+
+examples:
+  rnnserve verify repository
+  rnnserve verify repository direction_simple --table
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    parser.add_argument(
+        "repository", type=Path, metavar="REPOSITORY", help="folder with the models, as `rnnserve export` fills it"
+    )
+    parser.add_argument("models", metavar="MODEL", nargs="*", help="a model in it (default: all, every version)")
+    parser.add_argument("--table", action="store_true", help="print how far apart results are, by tensor and length")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Verify one version after another, and sum up."""
+    failed = []
+    folders = versions_of(args.repository, args.models)
+    for folder in folders:
+        title = f"{folder.parent.name} version {folder.name}"
+        checks = verify_version(folder, progress=sys.stderr.isatty())
+        print("\n".join(_lines(title, checks, with_table=args.table)), flush=True)
+        if any(check.failures for check in checks):
+            failed.append(title)
+    count = f"{len(folders)} version{'s' if len(folders) > 1 else ''}"
+    print(f"\n{len(failed)} of {count} failed: {', '.join(failed)}" if failed else f"\n{count} verified")
+    return 1 if failed else 0
+
+
+def _lines(title: str, checks: Sequence[Check], *, with_table: bool) -> Iterator[str]:
+    yield title
+    for check in checks:
+        yield f"  {'FAILED' if check.failures else 'ok':<6}  {check.name}"
+        yield from (f"          {line}" for failure in check.failures for line in failure.splitlines())
+        if with_table and check.parity is not None:
+            yield from (f"          {line}".rstrip() for line in table(check.parity).splitlines())
