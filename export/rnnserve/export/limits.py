@@ -23,10 +23,11 @@ class Limits:
     Attributes:
         step_state: largest difference from eager after one step, in output, h_n and c_n.
         step_logits: likewise in logits.
-        walk: largest difference from eager, in any tensor, on walks of up to 64 points.
-        sequence_rms_factor: whole random sequences: root mean square distance from float64, as a multiple of eager's
-            own, of as many samples.
-        sequence_rms_floor: added to that multiple, since eager may be exact by luck.
+        walk: largest difference from eager in logits, on walks of up to 64 points.
+        sequence_rms_factor: whole sequences: root mean square distance from float64, as a multiple of eager's own, over
+            the calmer nine tenths of a few hundred rows. Trained classifiers come to 1.8, over many seeds.
+        sequence_tail_factor: likewise over all rows, where few amplify most and luck decides. Classifiers come to 8.
+        sequence_rms_floor: added to both multiples, since eager may be exact by luck.
         sequence_largest: whole sequences that are known to amplify nothing (golden results): largest distance from
             float64 of any one value.
         double: largest difference between two computations of the same thing in float64.
@@ -36,6 +37,7 @@ class Limits:
     step_logits: float
     walk: float
     sequence_rms_factor: float
+    sequence_tail_factor: float
     sequence_rms_floor: float
     sequence_largest: float
     double: float
@@ -44,10 +46,11 @@ class Limits:
 LIMITS: Mapping[tuple[str, str], Limits] = MappingProxyType(
     {
         ("cpu", "float32"): Limits(
-            step_state=16 * _ULP,
+            step_state=32 * _ULP,
             step_logits=32 * _ULP,
             walk=4e-6,
             sequence_rms_factor=4.0,
+            sequence_tail_factor=32.0,
             sequence_rms_floor=4 * _ULP,
             sequence_largest=4e-6,
             double=1e-9,
@@ -55,10 +58,11 @@ LIMITS: Mapping[tuple[str, str], Limits] = MappingProxyType(
         # cuDNN sums in other orders than the CPU, from which the golden results come. Still float32, not TF32: TF32
         # keeps 10 bits of a product's factors, and is a thousand times outside these.
         ("cuda", "float32"): Limits(
-            step_state=32 * _ULP,
+            step_state=64 * _ULP,
             step_logits=64 * _ULP,
             walk=8e-6,
             sequence_rms_factor=8.0,
+            sequence_tail_factor=64.0,
             sequence_rms_floor=8 * _ULP,
             sequence_largest=8e-6,
             double=1e-9,

@@ -17,7 +17,7 @@ WALK_LENGTHS = (2, 3, 4, 8, 16, 32, 64)
 
 _WALKS = 64
 # By row: a state of zeros, as a sequence begins; small, usual and saturating ones.
-_STATE_SCALES = np.array([1.0, 0.0, 0.1, 3.0], dtype=np.float32)
+_STATE_SCALES = np.array([1.0, 0.0, 0.1, 2.0], dtype=np.float32)
 
 
 @dataclasses.dataclass(frozen=True)

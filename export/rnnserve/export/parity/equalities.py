@@ -6,7 +6,7 @@ import numpy as np
 
 from rnnserve.export.limits import Limits
 from rnnserve.export.parity.compose import compose
-from rnnserve.export.parity.distances import Distances, within_lengths
+from rnnserve.export.parity.distances import Distances
 from rnnserve.export.parity.draws import random_inputs
 from rnnserve.export.parity.failures import Failures
 from rnnserve.export.parity.reference import Reference
@@ -84,16 +84,10 @@ class _Judge:
         for name, expected in truth.items():
             if name not in found or found[name].shape != expected.shape:  # which other rungs have said
                 continue
-            values = (within_lengths(name, part[name], inputs["lengths"]) for part in (found, eager, truth))
-            distances.add("", name, 0, *values)
+            distances.add(what, name, inputs["lengths"], found=found[name], eager=eager[name], exact=expected)
         for (_, name, _), row in distances.rows.items():
-            allowed = self._limits.sequence_rms_factor * row.eager_exact.rms
-            allowed += self._limits.sequence_rms_floor * row.scale
-            if not row.onnx_exact.rms <= allowed:  # NaN is not
-                self._failures.add(
-                    f'{side}, {what}: "{name}" found {row.onnx_exact.rms:.3g} from float64 (root mean square), '
-                    f"expected about eager's {row.eager_exact.rms:.3g}: {allowed:.3g} allowed"
-                )
+            for failure in row.failures(self._limits):
+                self._failures.add(f'{side}, {what}: "{name}" {failure}')
 
 
 def _final_states(failures: Failures, side: str, directions: int, inputs: Arrays, found: Arrays) -> None:
