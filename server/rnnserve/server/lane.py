@@ -108,6 +108,8 @@ class LaneCall:
         )
 
     def _finish(self, *operations: object) -> None:
+        if self.answered:
+            return  # whoever failed half-way through a batch may refuse all of it
         self.answered = True
         if not self._watched:
             operations = (*operations, self._lane.cygrpc.ReceiveCloseOnServerOperation(0))
@@ -209,8 +211,7 @@ class Lane:
         except Exception as error:  # noqa: BLE001 - a defect must neither keep callers waiting nor end the lane
             hidden = InternalError.hiding(error)
             for call in arrived:
-                if not call.answered:
-                    call.refuse(hidden)
+                call.refuse(hidden)
 
     def _refuse_nothing(self, call: LaneCall) -> None:
         """Refuse a call that was half-closed, or lost, before it sent a message: in the public server's words."""

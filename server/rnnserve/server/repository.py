@@ -41,9 +41,9 @@ class Status:
     reason: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Served:
-    """A version that serves: the model and the queue in front of it."""
+    """A version that serves: the model and the queue in front of it. Each is itself only, and may be a key."""
 
     model: Model
     scheduler: Scheduler
@@ -60,7 +60,11 @@ class _Entry:
 
 
 class Repository:
-    """The models in a folder. One thread calls `load`; any thread asks."""
+    """The models in a folder. One thread calls `load`; any thread asks.
+
+    Attributes:
+        generation: Rises whenever what serves has changed: what was remembered of it holds no longer.
+    """
 
     def __init__(self, root: Path, *, device: str, capacity: int) -> None:
         """Look which models there are; `load` makes them ready.
@@ -76,6 +80,7 @@ class Repository:
         self._root = root
         self._device = device
         self._capacity = capacity
+        self.generation = 0
         if not root.is_dir():
             raise StartError(f"there is no folder {root}; `rnnserve export` makes one (or `make export`)")
         folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
@@ -122,6 +127,7 @@ class Repository:
                 continue
             entry.served[version] = Served(model, Scheduler(model, self._capacity), config)
             entry.versions[version] = Status(READY)
+            self.generation += 1
             _log.info("%s version %d is ready on %s: its golden results hold", name, version, model.device)
 
     def find(self, name: str, version: str = "") -> Served:

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.boundary import Array
+from rnnserve.server.boundary import Array, Inference
 from rnnserve.server.model import Model
 from rnnserve.server.signature import CONTENTS
 
-__all__ = ["encode"]
+__all__ = ["RAW_OUTPUT", "encode", "head_of", "varint"]
+
+RAW_OUTPUT = b"\x32"
+"""The tag of raw_output_contents, the response's last field: field 6, length-delimited."""
 
 
 def encode(request: pb.ModelInferRequest, model: Model, outputs: Mapping[str, Array]) -> bytes:
@@ -21,3 +24,23 @@ def encode(request: pb.ModelInferRequest, model: Model, outputs: Mapping[str, Ar
         else:
             getattr(tensor.contents, CONTENTS[datatype]).extend(array.ravel().tolist())
     return response.SerializeToString()
+
+
+def head_of(request: pb.ModelInferRequest, model: Model, inference: Inference) -> bytes:
+    """Build the response to a request with raw inputs, up to its data: for each output `RAW_OUTPUT`, size and bytes."""
+    response = pb.ModelInferResponse(model_name=model.name, model_version=model.version, id=request.id)
+    for name in inference.outputs:
+        spec = model.signature.outputs[name]
+        shape = spec.shape(inference.batch, inference.sequence)
+        response.outputs.add(name=name, datatype=spec.datatype, shape=shape)
+    return response.SerializeToString()
+
+
+def varint(number: int) -> bytes:
+    """Write a number as protobuf does: seven bits a byte, lowest first."""
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)

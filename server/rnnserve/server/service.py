@@ -48,7 +48,12 @@ class Call:
 
 
 class Service:
-    """The Open Inference Protocol over a repository."""
+    """The Open Inference Protocol over a repository.
+
+    Attributes:
+        repository: The models.
+        limits: Of requests.
+    """
 
     def __init__(self, repository: Repository, limits: Limits, provider: str) -> None:
         """Answer for a repository.
@@ -58,8 +63,8 @@ class Service:
             limits: Of requests.
             provider: What was asked for, "cpu", "cuda" or "auto": the models' metadata tells it.
         """
-        self._repository = repository
-        self._limits = limits
+        self.repository = repository
+        self.limits = limits
         self._provider = provider
 
     @property
@@ -84,9 +89,9 @@ class Service:
             NotReady: If that model does not serve.
             Unsupported: If it asks for what this server does not do.
         """
-        request = decode(payload, self._limits)
-        served = self._repository.find(request.model_name, request.model_version)
-        return Call(request, read_inference(request, served.model.signature, self._limits), served)
+        request = decode(payload, self.limits)
+        served = self.repository.find(request.model_name, request.model_version)
+        return Call(request, read_inference(request, served.model.signature, self.limits), served)
 
     def server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
         """Say that the process is up."""
@@ -94,7 +99,7 @@ class Service:
 
     def server_ready(self, _: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
         """Say whether every model of the repository serves."""
-        return pb.ServerReadyResponse(ready=self._repository.is_ready())
+        return pb.ServerReadyResponse(ready=self.repository.is_ready())
 
     def server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
         """Name the server, its version, and the extensions that it speaks."""
@@ -110,7 +115,7 @@ class Service:
         Raises:
             NotFound: If there is no such model or version.
         """
-        return pb.ModelReadyResponse(ready=self._repository.is_served(request.name, request.version))
+        return pb.ModelReadyResponse(ready=self.repository.is_served(request.name, request.version))
 
     def model_metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
         """Describe a model: tensors with named axes, labels, and where it runs.
@@ -119,7 +124,7 @@ class Service:
             NotFound: If there is no such model or version.
             NotReady: If it does not serve.
         """
-        served = self._repository.find(request.name, request.version)
+        served = self.repository.find(request.name, request.version)
         model = served.model
         said = {
             "labels": json.dumps(list(model.manifest.labels)),
@@ -129,7 +134,7 @@ class Service:
         }
         return pb.ModelMetadataResponse(
             name=model.name,
-            versions=self._repository.versions(request.name),
+            versions=self.repository.versions(request.name),
             platform="onnxruntime_onnx",
             inputs=[_metadata(spec) for spec in model.signature.inputs.values()],
             outputs=[_metadata(spec) for spec in model.signature.outputs.values()],
@@ -143,12 +148,12 @@ class Service:
             NotFound: If there is no such model or version.
             NotReady: If it does not serve.
         """
-        return pb.ModelConfigResponse(config=self._repository.find(request.name, request.version).config)
+        return pb.ModelConfigResponse(config=self.repository.find(request.name, request.version).config)
 
     def repository_index(self, request: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
         """List every version of every model with its state, and why it does not serve."""
         response = pb.RepositoryIndexResponse()
-        for name, versions in self._repository.statuses():
+        for name, versions in self.repository.statuses():
             for version, status in versions.items():
                 if status.state == "READY" or not request.ready:
                     response.models.add(name=name, version=str(version), state=status.state, reason=status.reason)

@@ -1,0 +1,161 @@
+"""What a remembered header stands for is what parsing would have found, whatever bytes come."""
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.server.blocks import answers_of, join_payloads
+from rnnserve.server.boundary import Limits
+from rnnserve.server.errors import ServeError
+from rnnserve.server.headers import Headers
+from rnnserve.server.repository import Repository
+from rnnserve.server.service import Service
+from support.asking import request
+
+NAME = "direction_stacked"
+
+
+@pytest.fixture(scope="module")
+def service(repository):
+    repository_ = Repository(repository, device="cpu", capacity=8)
+    repository_.load()
+    yield Service(repository_, Limits(), "cpu")
+    repository_.close()
+
+
+def inputs(numbers, batch=2, sequence=5, *, lengths=True, state=True):
+    sent = {"input": numbers.normal(size=(batch, sequence, 2)).astype(np.float32)}
+    if lengths:
+        sent["lengths"] = numbers.integers(1, sequence + 1, batch)
+    if state:
+        sent["h_0"] = numbers.normal(size=(2, batch, 16)).astype(np.float32)
+    return sent
+
+
+def remembered(service, payload: bytes) -> Headers:
+    headers = Headers()
+    headers.remember(payload, service.accept(payload))
+    return headers
+
+
+def agrees(service, headers: Headers, payload: bytes) -> bool:
+    """Whether the payload was recognised; if it was, that it was understood as parsing understands it."""
+    header = headers.recognise(payload)
+    if header is None:
+        return False
+    understood = join_payloads(header, [payload], allow_non_finite=False)
+    try:
+        parsed = service.accept(payload)
+    except ServeError:
+        assert understood is None
+        return True
+    if understood is None:
+        return True  # left to the boundary
+    inference = parsed.inference
+    assert header.served is parsed.served
+    assert (understood.batch, understood.sequence, understood.longest, understood.outputs) == (
+        inference.batch, inference.sequence, inference.longest, inference.outputs,
+    )  # fmt: skip
+    assert understood.inputs.keys() == inference.inputs.keys()
+    for name, array in inference.inputs.items():
+        np.testing.assert_array_equal(understood.inputs[name], array)
+    outputs = {
+        name: np.random.default_rng(1).normal(size=spec.shape(inference.batch, inference.sequence)).astype(np.float32)
+        for name, spec in parsed.served.model.signature.outputs.items()
+        if name in inference.outputs
+    }
+    outputs = {name: outputs[name] for name in inference.outputs}
+    assert list(answers_of(header, 1, outputs)) == [parsed.respond(outputs)]
+    return True
+
+
+@pytest.mark.parametrize("lengths", [True, False])
+@pytest.mark.parametrize("state", [True, False])
+@pytest.mark.parametrize("outputs", [(), ("logits",), ("h_n", "output")])
+def test_a_header_is_recognised_before_other_data(service, lengths, state, outputs):
+    first, second = (
+        request(NAME, inputs(np.random.default_rng(seed), lengths=lengths, state=state), outputs, id="x")
+        for seed in (1, 2)
+    )
+    headers = remembered(service, first.SerializeToString())
+    assert agrees(service, headers, second.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: setattr(m, "id", "y"),
+        lambda m: setattr(m, "model_version", "1"),
+        lambda m: setattr(m, "model_name", "direction_simple"),
+        lambda m: m.outputs.add(name="logits"),
+        lambda m: m.inputs[0].shape.__setitem__(slice(0, 2), [5, 2]),
+        lambda m: m.raw_input_contents.reverse(),
+    ],
+)
+def test_another_header_is_not(service, change):
+    message = request(NAME, inputs(np.random.default_rng(1)), id="x")
+    headers = remembered(service, message.SerializeToString())
+    change(message)
+    assert not agrees(service, headers, message.SerializeToString())
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32))
+def test_no_change_of_bytes_fools_it(service, seed):
+    chance, numbers = random.Random(seed), np.random.default_rng(seed)
+    message = request(NAME, inputs(numbers, lengths=chance.random() < 0.5, state=chance.random() < 0.5), id="x")
+    payload = bytearray(message.SerializeToString())
+    headers = remembered(service, bytes(payload))
+    for _ in range(chance.randint(1, 4)):
+        payload[chance.randrange(len(payload))] = chance.randrange(256)
+    agrees(service, headers, bytes(payload))
+
+
+def field(number: int, data: bytes) -> bytes:
+    assert len(data) < 128
+    return bytes([number << 3 | 2, len(data)]) + data
+
+
+def test_fields_in_another_order_are_parsed_or_understood(service):
+    """Data first, header behind it: protobuf allows it, and the data is then not where a header ends."""
+    message = request(NAME, inputs(np.random.default_rng(1), lengths=False, state=False))
+    (data,) = message.raw_input_contents
+    del message.raw_input_contents[:]
+    payload = field(7, data) + message.SerializeToString()
+    assert len(service.accept(payload).request.raw_input_contents) == 1
+    headers = remembered(service, payload)
+    assert not agrees(service, headers, payload)
+
+
+def test_data_hidden_in_an_unknown_field_is_not_taken_for_data(service):
+    """The message ends in an unknown field whose content looks like the data: the real data lies before it."""
+    message = request(NAME, inputs(np.random.default_rng(1), lengths=False, state=False))
+    (data,) = message.raw_input_contents
+    payload = message.SerializeToString() + field(99 & 0xF, field(7, data))
+    headers = remembered(service, payload)
+    forged = payload[: -len(data)] + bytes(len(data))
+    assert pb.ModelInferRequest.FromString(forged).raw_input_contents[0] == data
+    assert not headers.recognise(forged)
+
+
+def test_the_memory_is_bounded(service):
+    headers = Headers()
+    for number in range(10_000):
+        payload = request(NAME, inputs(np.random.default_rng(1)), id=str(number)).SerializeToString()
+        if number < 20:
+            call = service.accept(payload)
+        headers.remember(payload, call)
+    kept = sum(len(by_bytes) for by_size in headers._known.values() for by_bytes in by_size.values())
+    assert 0 < kept <= 4096
+
+
+def test_models_that_changed_are_forgotten(service):
+    payload = request(NAME, inputs(np.random.default_rng(1))).SerializeToString()
+    headers = remembered(service, payload)
+    assert headers.recognise(payload)
+    headers.forget()
+    assert headers.recognise(payload) is None

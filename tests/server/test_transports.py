@@ -1,0 +1,131 @@
+"""The lane and the public transport answer alike, byte for byte, whoever else is asking."""
+
+import contextlib
+import random
+from concurrent import futures
+
+import grpc
+import numpy as np
+import pytest
+
+from rnnserve.protos import inference_pb2_grpc as rpc
+from rnnserve.server import transport
+from rnnserve.server.app import Server, Settings
+from rnnserve.server.errors import StartError
+from rnnserve.server.lane import missing
+from support.asking import request
+
+METHOD = "/inference.GRPCInferenceService/ModelInfer"
+STATES = {"direction_simple": 1, "direction_stacked": 2, "direction_bidirectional": 2}
+
+
+@contextlib.contextmanager
+def asking(repository, kind):
+    """A stub connected to a server of one's own."""
+    with (
+        Server(Settings(repository, grpc_port=0, provider="cpu", transport=kind)) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        yield rpc.GRPCInferenceServiceStub(channel)
+
+
+def mixed(count: int, seed: int):
+    """Requests of every kind that is valid: sizes, optional inputs, outputs, ids, raw and typed."""
+    numbers, chance = np.random.default_rng(seed), random.Random(seed)
+    for index in range(count):
+        name = chance.choice(list(STATES))
+        batch, sequence = chance.randint(1, 3), chance.randint(1, 6)
+        sent = {"input": numbers.normal(size=(batch, sequence, 2)).astype(np.float32)}
+        if chance.random() < 0.5:
+            sent["lengths"] = numbers.integers(1, sequence + 1, batch)
+        if chance.random() < 0.4:
+            sent["h_0"] = numbers.normal(size=(STATES[name], batch, 16)).astype(np.float32)
+        outputs = [output for output in ("logits", "output", "h_n") if chance.random() < 0.6]
+        yield request(name, sent, outputs, id=chance.choice(["", str(index)]), raw=chance.random() < 0.9)
+
+
+def test_both_transports_answer_alike_in_any_company(repository):
+    sent = list(mixed(1500, seed=3))
+    answers = []
+    for kind in ("lane", "public"):
+        with asking(repository, kind) as stub, futures.ThreadPoolExecutor(64) as pool:
+            answers.append([answer.SerializeToString() for answer in pool.map(stub.ModelInfer, sent)])
+            backwards = [answer.SerializeToString() for answer in pool.map(stub.ModelInfer, sent[::-1])]
+            assert backwards[::-1] == answers[-1]
+    assert answers[0] == answers[1]
+
+
+def test_a_large_model_is_queued_and_answers_the_same(repository, monkeypatch):
+    """Where a model is large, its thread runs it: the path is another, the answers are not."""
+    sent = list(mixed(200, seed=4))
+    answers = []
+    for small in (1e9, 0.0):
+        monkeypatch.setattr("rnnserve.server.dispatch._SMALL", small)
+        with asking(repository, "lane") as stub, futures.ThreadPoolExecutor(32) as pool:
+            answers.append([answer.SerializeToString() for answer in pool.map(stub.ModelInfer, sent)])
+    assert answers[0] == answers[1]
+
+
+def test_a_call_without_a_message(channel):
+    with pytest.raises(grpc.RpcError) as refused:
+        channel.stream_unary(METHOD)(iter([]))
+    assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert "requires exactly one request message" in refused.value.details()
+
+
+def test_cancelled_calls_leave_the_server_as_it_was(channel, stub):
+    infer = channel.unary_unary(METHOD)
+    payload = request("direction_stacked", {"input": np.zeros((512, 128, 2), np.float32)}).SerializeToString()
+    for _ in range(20):
+        for call in [infer.future(payload) for _ in range(4)]:
+            call.cancel()
+    answer = stub.ModelInfer(request("direction_stacked", {"input": np.zeros((1, 3, 2), np.float32)}))
+    assert answer.outputs
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+def test_compressed_requests(stub, compression):
+    message = request("direction_simple", {"input": np.zeros((64, 64, 2), np.float32)})
+    plain, compressed = stub.ModelInfer(message), stub.ModelInfer(message, compression=compression)
+    assert plain.SerializeToString() == compressed.SerializeToString()
+
+
+@pytest.mark.parametrize("kind", ["lane", "public"])
+def test_a_graceful_stop_answers_what_is_under_way(repository, kind):
+    server = Server(Settings(repository, grpc_port=0, provider="cpu", transport=kind))
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        infer = channel.unary_unary(METHOD)
+        large = request("direction_stacked", {"input": np.zeros((2000, 200, 2), np.float32)}, ["logits"])
+        calls = [infer.future(large.SerializeToString()) for _ in range(4)]
+        infer(request("direction_simple", {"input": np.zeros((1, 2, 2), np.float32)}).SerializeToString())
+        server.stop(grace=30)
+        for call in calls:
+            try:
+                assert call.result()
+            except grpc.RpcError as error:  # it had not reached the server when that stopped
+                assert error.code() == grpc.StatusCode.UNAVAILABLE  # noqa: PT017
+
+
+@pytest.mark.parametrize("kind", ["lane", "public"])
+def test_starting_and_stopping_many_times(repository, kind):
+    for _ in range(5):
+        with Server(Settings(repository, grpc_port=0, provider="cpu", transport=kind)):
+            pass
+
+
+def test_a_grpcio_without_what_the_lane_needs(repository, monkeypatch, caplog):
+    monkeypatch.setattr(transport, "missing", lambda _: "grpcio 9.9 lacks CompletionQueue")
+    with pytest.raises(StartError, match=r"transport lane: cannot run here: grpcio 9\.9 lacks CompletionQueue"):
+        Server(Settings(repository, grpc_port=0, provider="cpu", transport="lane"))
+    with asking(repository, "auto") as stub:
+        assert stub.ModelInfer(request("direction_simple", {"input": np.zeros((1, 2, 2), np.float32)})).outputs
+    assert "ModelInfer takes the public transport, which is slower" in caplog.text
+
+
+def test_what_is_missing_is_named(monkeypatch):
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    assert missing(server) is None
+    monkeypatch.delattr("grpc._cython.cygrpc.SendMessageOperation")
+    assert missing(server) == f"grpcio {grpc.__version__} lacks SendMessageOperation"
+    assert "has no attribute" in str(missing(object()))
