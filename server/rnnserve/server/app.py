@@ -25,6 +25,7 @@ class Settings:
         grpc_port: 0 for any that is free.
         provider: "cpu", "cuda", or "auto" for CUDA where it is there.
         transport: "lane", "public", or "auto" for the lane where it can run.
+        share_port: Let other processes listen on the port too, as workers do.
         max_queue: How many requests may wait for each model.
         limits: Of each request.
     """
@@ -34,6 +35,7 @@ class Settings:
     grpc_port: int = 8001
     provider: str = "auto"
     transport: str = "auto"
+    share_port: bool = False
     max_queue: int = 4096
     limits: Limits = dataclasses.field(default_factory=Limits)
 
@@ -61,6 +63,7 @@ class Server:
             settings.host,
             settings.grpc_port,
             kind=settings.transport,
+            share_port=settings.share_port,
             max_message_bytes=settings.limits.max_message_bytes,
         )
         self.port = self._transport.port

@@ -37,7 +37,9 @@ _THREADS = 256
 class Transport:
     """A gRPC server on one port."""
 
-    def __init__(self, service: Service, host: str, port: int, *, kind: str = "auto", max_message_bytes: int) -> None:
+    def __init__(
+        self, service: Service, host: str, port: int, *, kind: str, share_port: bool, max_message_bytes: int
+    ) -> None:
         """Bind the port; `start` begins to answer.
 
         Args:
@@ -45,6 +47,7 @@ class Transport:
             host: Name or address to listen on.
             port: 0 for any that is free; `self.port` tells which.
             kind: One of `TRANSPORTS`: "lane", "public", or "auto" for the lane where it can run.
+            share_port: Let other processes listen on the port too; otherwise a second server on it is a mistake.
             max_message_bytes: The limit that the boundary keeps. gRPC's own lies above it, so that a message somewhat
                 too large is answered by the boundary, which says more.
 
@@ -58,7 +61,7 @@ class Transport:
             options=[
                 ("grpc.max_receive_message_length", max(4 * max_message_bytes, 64 << 20)),
                 ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 0),  # a second server on the port is a mistake that should be heard of
+                ("grpc.so_reuseport", int(share_port)),
             ],
         )
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, self._handlers()),))

@@ -2,14 +2,18 @@
 
 import argparse
 import logging
+import os
 import signal
+import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from rnnserve.server.app import Server, Settings
 from rnnserve.server.boundary import Limits
 from rnnserve.server.errors import StartError
 from rnnserve.server.providers import CHOICES
+from rnnserve.server.supervisor import Supervisor, count_of, reserve_port
 from rnnserve.server.transport import TRANSPORTS
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
@@ -17,6 +21,10 @@ __all__ = ["MISTAKES", "add_arguments", "run"]
 MISTAKES = (StartError,)
 
 _DEFAULTS = Settings(Path("repository"))
+
+_PASSED_ON = (
+    "host", "provider", "transport", "max-queue", "max-message-bytes", "max-batch", "max-sequence", "grace", "log-level"
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how inference requests are taken; auto is the lane, the fast way, where grpcio allows it",
     )
     parser.add_argument(
+        "--workers",
+        type=_workers,
+        default=1,
+        metavar="N",
+        help="processes that share the port; auto is one a core. One that dies is replaced",
+    )
+    parser.add_argument(
         "--max-queue",
         type=_count,
         default=_DEFAULTS.max_queue,
@@ -66,25 +81,80 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how much to log on standard error",
     )
 
+    # What a worker is told by its supervisor.
+    parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--lifeline-fd", type=int, help=argparse.SUPPRESS)
+
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
-    logging.basicConfig(level=args.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    limits = Limits(args.max_message_bytes, args.max_batch, args.max_sequence, args.allow_non_finite)
-    settings = Settings(
-        args.repository, args.host, args.grpc_port, args.provider, args.transport, args.max_queue, limits
+    process = "" if args.ready_fd is None else f" [{os.getpid()}]"
+    logging.basicConfig(
+        level=args.log_level.upper(), format=f"%(asctime)s %(levelname)s{process} %(name)s: %(message)s"
     )
+    if args.workers > 1:
+        _supervise(args)
+    else:
+        _serve(args)
+    return 0
+
+
+def _serve(args: argparse.Namespace) -> None:
+    """Be the server, or one worker of it."""
     told_to_stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: told_to_stop.set())
-    server = Server(settings)
+    _on_signals(told_to_stop.set)
+    if args.lifeline_fd is not None:
+        threading.Thread(target=_follow, args=(args.lifeline_fd, told_to_stop), daemon=True).start()
+    limits = Limits(args.max_message_bytes, args.max_batch, args.max_sequence, args.allow_non_finite)
+    server = Server(
+        Settings(
+            args.repository,
+            args.host,
+            args.grpc_port,
+            args.provider,
+            args.transport,
+            share_port=args.ready_fd is not None,
+            max_queue=args.max_queue,
+            limits=limits,
+        )
+    )
     try:
         server.start()
-        print(f"gRPC on {args.host}:{server.port}", flush=True)
+        if args.ready_fd is None:
+            _say_ready(args.host, server.port)
+        else:
+            os.write(args.ready_fd, b"1")
         told_to_stop.wait()
     finally:
         server.stop(args.grace)
-    return 0
+
+
+def _supervise(args: argparse.Namespace) -> None:
+    """Keep workers, each of which runs this command with what only a worker is told."""
+    with reserve_port(args.host, args.grpc_port) as port:
+        command = [sys.executable, "-m", "rnnserve.cli", "serve", str(args.repository), "--grpc-port", str(port)]
+        for name in _PASSED_ON:
+            command += [f"--{name}", str(getattr(args, name.replace("-", "_")))]
+        if args.allow_non_finite:
+            command.append("--allow-non-finite")
+        supervisor = Supervisor(command, args.workers)
+        _on_signals(supervisor.stop)
+        supervisor.run(lambda: _say_ready(args.host, port), grace=args.grace)
+
+
+def _on_signals(stop: Callable[[], None]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop())
+
+
+def _follow(lifeline: int, told_to_stop: threading.Event) -> None:
+    """Stop when the supervisor's end of the pipe closes: it has gone, however it went."""
+    os.read(lifeline, 1)
+    told_to_stop.set()
+
+
+def _say_ready(host: str, port: int) -> None:
+    print(f"gRPC on {host}:{port}", flush=True)
 
 
 def _port(text: str) -> int:
@@ -92,6 +162,13 @@ def _port(text: str) -> int:
     if not 0 <= port <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
     return port
+
+
+def _workers(text: str) -> int:
+    try:
+        return count_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _count(text: str) -> int:

@@ -1,0 +1,164 @@
+"""Workers share a port, outlive one another, and end together."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from rnnserve.protos import inference_pb2_grpc as rpc
+from rnnserve.server.errors import StartError
+from rnnserve.server.supervisor import Backoff, count_of, reserve_port
+from support.asking import request
+
+PATIENCE = 20.0
+
+
+@contextlib.contextmanager
+def serving(repository, *options):
+    """`rnnserve serve --workers 2`: the process, its port, and where it logs."""
+    command = [sys.executable, "-m", "rnnserve.cli", "serve", str(repository), "--grpc-port", "0", "--workers", "2"]
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        said = re.fullmatch(r"gRPC on 127\.0\.0\.1:(\d+)\n", line)
+        assert said, (line, process.stderr.read())
+        try:
+            yield process, int(said[1])
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=PATIENCE)
+
+
+def workers_of(process) -> list[int]:
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(pid) for pid in children]
+
+
+def until(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def ask(port: int) -> grpc.StatusCode:
+    """One request on a connection of its own: any worker may get it."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options) as channel:
+        sent = request("direction_simple", {"input": np.zeros((1, 3, 2), np.float32)})
+        try:
+            assert rpc.GRPCInferenceServiceStub(channel).ModelInfer(sent, timeout=PATIENCE).outputs
+        except grpc.RpcError as error:
+            return error.code()
+        return grpc.StatusCode.OK
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers through /proc")
+
+
+@needs_proc
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
+def test_one_dies_and_the_service_does_not(repository, number):
+    with serving(repository) as (process, port):
+        before = workers_of(process)
+        assert len(before) == 2
+        met = Counter(ask(port) for _ in range(20))
+        os.kill(before[0], number)
+        met += Counter(ask(port) for _ in range(40))
+        until(lambda: len(set(workers_of(process)) - set(before)) == 1)
+        assert before[1] in workers_of(process)
+        met += Counter(ask(port) for _ in range(20))
+        # Connections that lay in the dead worker's hands fail, with the status that says "try again".
+        assert met.keys() <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
+        assert met[grpc.StatusCode.UNAVAILABLE] <= 3
+
+
+@needs_proc
+def test_both_workers_are_asked(repository):
+    """CPU time shows who worked."""
+    with serving(repository) as (process, port):
+        workers = workers_of(process)
+        started = {pid: Path(f"/proc/{pid}/stat").read_text() for pid in workers}
+        for _ in range(60):
+            assert ask(port) == grpc.StatusCode.OK
+        assert all(Path(f"/proc/{pid}/stat").read_text() != started[pid] for pid in workers)
+
+
+@needs_proc
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_they_end_together(repository, number):
+    with serving(repository) as (process, _):
+        workers = workers_of(process)
+        process.send_signal(number)
+        assert process.wait(PATIENCE) == 0
+        assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+@needs_proc
+def test_workers_do_not_outlive_a_supervisor_that_was_killed(repository):
+    with serving(repository) as (process, _):
+        workers = workers_of(process)
+        process.kill()
+        process.wait(PATIENCE)
+        until(lambda: not any(is_running(pid) for pid in workers))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_workers_that_cannot_start_are_the_end_of_it(tmp_path):
+    (tmp_path / "direction_simple" / "1").mkdir(parents=True)
+    command = [sys.executable, "-m", "rnnserve.cli", "serve", str(tmp_path), "--grpc-port", "0", "--workers", "2"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 1
+    last = run.stderr.splitlines()[-1]
+    assert re.fullmatch(r"rnnserve serve: worker \d ended before it was ready, with exit status 1", last)
+    assert "config.pbtxt: missing" in run.stderr
+
+
+def test_a_port_that_another_holds_is_refused():
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(StartError, match=f"cannot listen on 127.0.0.1:{port}"), reserve_port("127.0.0.1", port):
+            pass
+
+
+def test_a_reserved_port_is_shared_with_those_who_share():
+    with reserve_port("127.0.0.1", 0) as port, socket.socket() as worker:
+        worker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        worker.bind(("127.0.0.1", port))
+        worker.listen()
+        with socket.create_connection(("127.0.0.1", port)):
+            worker.settimeout(PATIENCE)
+            accepted, _ = worker.accept()
+            accepted.close()
+
+
+def test_backoff_doubles_and_forgives():
+    backoff = Backoff(first=1.0, most=5.0, old_age=10.0)
+    assert [backoff.after(lived) for lived in (0, 0, 0, 0, 0, 11, 0)] == [1, 2, 4, 5, 5, 1, 2]
+
+
+@pytest.mark.parametrize("asked", ["0", "-1", "two", "", "1.5"])
+def test_a_number_of_workers(asked):
+    with pytest.raises(ValueError, match="neither auto nor a number"):
+        count_of(asked)
+    assert count_of("auto") >= 1
+    assert count_of("3") == 3
