@@ -135,7 +135,7 @@ def test_data_hidden_in_an_unknown_field_is_not_taken_for_data(service):
     """The message ends in an unknown field whose content looks like the data: the real data lies before it."""
     message = request(NAME, inputs(np.random.default_rng(1), lengths=False, state=False))
     (data,) = message.raw_input_contents
-    payload = message.SerializeToString() + field(99 & 0xF, field(7, data))
+    payload = message.SerializeToString() + field(15, field(7, data))
     headers = remembered(service, payload)
     forged = payload[: -len(data)] + bytes(len(data))
     assert pb.ModelInferRequest.FromString(forged).raw_input_contents[0] == data
