@@ -1,7 +1,6 @@
 """How far apart results are, gathered over many batches of one kind and length."""
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,70 +10,56 @@ from rnnserve.export.limits import Limits
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.golden import scale
 
-__all__ = ["Distances", "Row"]
+__all__ = ["Distances", "Row", "Spread"]
 
 Array = npt.NDArray[Any]
 
-_CALM = 0.9
 
+@dataclasses.dataclass
+class Spread:
+    """Largest and root mean square of differences that come in batches."""
 
-class _Spread:
-    """Differences of many rows: the largest, and each row's mean square."""
+    largest: float = 0.0
+    squares: float = 0.0
+    count: int = 0
 
-    def __init__(self) -> None:
-        self.largest = 0.0
-        self._squares: list[Array] = []
-        self._counts: list[Array] = []
-
-    def add(self, differences: Array, counts: Array) -> None:
-        """Take a batch in: differences (batch, …), of which counts (batch,) mean something; the rest are zeros."""
-        rows = differences.reshape(len(differences), -1)
-        self.largest = max(self.largest, float(np.abs(rows).max()))
-        self._squares.append(np.square(rows).sum(axis=1))
-        self._counts.append(counts)
+    def add(self, differences: Array, count: int) -> None:
+        """Take a batch in, of which `count` values mean something; the rest are zeros."""
+        self.largest = max(self.largest, float(np.abs(differences).max()))
+        self.squares += float(np.square(differences).sum())
+        self.count += count
 
     @property
     def rms(self) -> float:
-        """Root mean square over all rows."""
-        return float(np.sqrt(np.concatenate(self._squares).sum() / np.concatenate(self._counts).sum()))
-
-    @property
-    def calm_rms(self) -> float:
-        """Likewise over the nine tenths of the rows with the smallest differences."""
-        squares, counts = np.concatenate(self._squares), np.concatenate(self._counts)
-        kept = np.argsort(squares / counts)[: max(1, int(len(squares) * _CALM))]
-        return float(np.sqrt(squares[kept].sum() / counts[kept].sum()))
+        """Root mean square of all that was taken in."""
+        return float(np.sqrt(self.squares / self.count))
 
 
 @dataclasses.dataclass
 class Row:
-    """Of one kind of input, tensor and length."""
+    """Of one kind of input, tensor and length; `moved_exact` is eager's again, its inputs moved by an ulp."""
 
-    found_eager: _Spread = dataclasses.field(default_factory=_Spread)
-    eager_exact: _Spread = dataclasses.field(default_factory=_Spread)
-    found_exact: _Spread = dataclasses.field(default_factory=_Spread)
+    found_eager: Spread = dataclasses.field(default_factory=Spread)
+    eager_exact: Spread = dataclasses.field(default_factory=Spread)
+    found_exact: Spread = dataclasses.field(default_factory=Spread)
+    moved_exact: Spread = dataclasses.field(default_factory=Spread)
     scale: float = 1.0
 
-    def failures(self, limits: Limits) -> Iterator[str]:
-        """Judge the distance from float64 by eager's own; yields what is wrong with it.
+    @property
+    def rounding(self) -> Spread:
+        """How far rounding takes eager: from float64, over as many runs as there were."""
+        return self.moved_exact if self.moved_exact.count else self.eager_exact
 
-        Rounding is amplified by far the most in few rows, where one run may have luck and the other none: there, only
-        the order of magnitude tells. Nine tenths of the rows tell more.
-        """
-        found, eager = self.found_exact, self.eager_exact
-        yield from self._judge(
-            "the calmer nine tenths", found.calm_rms, eager.calm_rms, limits.sequence_rms_factor, limits
+    def failure(self, limits: Limits) -> str | None:
+        """Judge the distance from float64 by eager's own; says what is wrong with it, if anything is."""
+        found, eager = self.found_exact.rms, self.rounding.rms
+        allowed = limits.sequence_rms_factor * eager + limits.sequence_rms_floor * self.scale
+        if found <= allowed:  # NaN is not
+            return None
+        return (
+            f"found {found:.3g} from float64 (root mean square), expected about eager's {eager:.3g}: "
+            f"{allowed:.3g} allowed"
         )
-        yield from self._judge("all rows", found.rms, eager.rms, limits.sequence_tail_factor, limits)
-
-    def _judge(self, rows: str, found: float, eager: float, factor: float, limits: Limits) -> Iterator[str]:
-
-        allowed = factor * eager + limits.sequence_rms_floor * self.scale
-        if not found <= allowed:  # NaN is not
-            yield (
-                f"found {found:.3g} from float64 (root mean square, {rows}), expected about eager's {eager:.3g}: "
-                f"{allowed:.3g} allowed"
-            )
 
 
 class Distances:
@@ -88,19 +73,17 @@ class Distances:
 
         Of `output` (batch, sequence, …) only what lies before each row's length counts.
         """
-        sequence = int(lengths.max())
-        row = self.rows.setdefault((kind, name, sequence), Row())
-        batch_axis = 1 if name.endswith("_n") else 0
-        counts = np.full(len(lengths), exact.size // len(lengths))
-        if name == "output":
-            counts = lengths * exact.shape[2]
-        for spread, one, other in (
-            (row.found_eager, found, eager),
-            (row.eager_exact, eager, exact),
-            (row.found_exact, found, exact),
-        ):
-            spread.add(np.moveaxis(one.astype(np.float64) - other, batch_axis, 0), counts)
+        row = self.rows.setdefault((kind, name, int(lengths.max())), Row())
+        count = _count(name, lengths, exact)
+        row.found_eager.add(found.astype(np.float64) - eager, count)
+        row.eager_exact.add(eager - exact, count)
+        row.found_exact.add(found - exact, count)
         row.scale = max(row.scale, scale(exact))
+
+    def add_moved(self, kind: str, name: str, lengths: Array, *, moved: Array, exact: Array) -> None:
+        """Take in what eager gave from inputs moved by an ulp, where `add` took the batch before."""
+        row = self.rows[kind, name, int(lengths.max())]
+        row.moved_exact.add(moved - exact, _count(name, lengths, exact))
 
     def record(self) -> list[manifest_pb2.Distance]:
         """The manifest's rows, in the order in which they were first seen."""
@@ -118,3 +101,7 @@ class Distances:
             )
             for (kind, name, length), row in self.rows.items()
         ]
+
+
+def _count(name: str, lengths: Array, exact: Array) -> int:
+    return int(lengths.sum()) * exact.shape[2] if name == "output" else exact.size

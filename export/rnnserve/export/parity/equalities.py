@@ -85,8 +85,14 @@ class _Judge:
             if name not in found or found[name].shape != expected.shape:  # which other rungs have said
                 continue
             distances.add(what, name, inputs["lengths"], found=found[name], eager=eager[name], exact=expected)
+        if any(row.failure(self._limits) for row in distances.rows.values()) and not len(self._failures):
+            for outputs in self._reference.moved(inputs):  # as for whole sequences, see `Values.judge`
+                for _, name, _ in distances.rows:
+                    moved, exact = outputs[name], truth[name]
+                    distances.add_moved(what, name, inputs["lengths"], moved=moved, exact=exact)
         for (_, name, _), row in distances.rows.items():
-            for failure in row.failures(self._limits):
+            failure = row.failure(self._limits)
+            if failure:
                 self._failures.add(f'{side}, {what}: "{name}" {failure}')
 
 

@@ -5,6 +5,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
@@ -14,6 +15,9 @@ from rnnserve.export.parity.runner import Arrays
 from rnnserve.models import DirectionClassifier
 
 __all__ = ["Reference", "call", "one_thread"]
+
+_MOVES = 8
+_ULP = np.float32(2.0**-23)
 
 
 class Reference:
@@ -38,6 +42,21 @@ class Reference:
     def exact(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
         """Every output by name, in float64, of the same float32 inputs."""
         return dict(zip(self._names, call(self.double, inputs, torch.float64), strict=True))
+
+    def moved(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Iterator[Arrays]:
+        """Eager's outputs for inputs moved by an ulp or none, eight times: what else rounding may come to."""
+        for seed in range(_MOVES):
+            random = np.random.default_rng(seed)
+            yield self.eager({name: _moved(array, random) for name, array in inputs.items()})
+
+
+def _moved(array: npt.NDArray[Any], random: np.random.Generator) -> npt.NDArray[Any]:
+    if array.dtype != np.float32:
+        return array
+    moved: npt.NDArray[Any] = array * (
+        1 + random.integers(-1, 1, size=array.shape, endpoint=True).astype(np.float32) * _ULP
+    )
+    return moved
 
 
 def call(module: torch.nn.Module, inputs: Mapping[str, npt.NDArray[Any]], dtype: torch.dtype) -> list[npt.NDArray[Any]]:

@@ -23,6 +23,7 @@ class Values:
         self._reference = reference
         self._limits = limits
         self._failures = failures
+        self._draws: list[Draw] = []
         self._logits: list[tuple[Draw, Arrays, Arrays, npt.NDArray[np.float64]]] = []
 
     def compare(self, draw: Draw, script: torch.jit.ScriptModule, runner: Runner | None) -> None:
@@ -36,15 +37,37 @@ class Values:
         except RuntimeError as error:
             self._failures.add(f"onnx, {draw.kind}: {error}")
             return
+        self._draws.append(draw)
         self._compare_onnx(draw, found, eager, self._reference.exact(draw.inputs))
 
     def judge(self) -> None:
-        """Judge distances from float64, and labels, once every batch was compared."""
-        for (kind, name, length), row in self.distances.rows.items():
-            for failure in row.failures(self._limits):
+        """Judge distances from float64, and labels, once every batch was compared.
+
+        Rounding is amplified by far the most in few rows, and in these one run may have luck. So where ONNX comes to
+        more than eager, eager is asked again; unless ONNX is already known to be wrong.
+        """
+        rows = self.distances.rows
+        if not len(self._failures):
+            for kind, length in {
+                (k, length): None for (k, _, length), row in rows.items() if row.failure(self._limits)
+            }:
+                self._ask_again(kind, length)
+        for (kind, name, length), row in rows.items():
+            failure = row.failure(self._limits)
+            if failure:
                 self._failures.add(f'onnx, {kind}: "{name}" at sequence {length}: {failure}')
         for draw, found, eager, exact in self._logits:
             self._judge_labels(draw, found["logits"], eager["logits"], exact)
+
+    def _ask_again(self, kind: str, length: int) -> None:
+        for draw in self._draws:
+            if (draw.kind, draw.length) != (kind, length):
+                continue
+            lengths, exact = draw.inputs["lengths"], self._reference.exact(draw.inputs)
+            for outputs in self._reference.moved(draw.inputs):
+                for name, moved in outputs.items():
+                    if (kind, name, length) in self.distances.rows:
+                        self.distances.add_moved(kind, name, lengths, moved=moved, exact=exact[name])
 
     def _compare_script(self, draw: Draw, script: torch.jit.ScriptModule, eager: Arrays) -> None:
         results = call(script, draw.inputs, torch.float32)
@@ -89,7 +112,7 @@ class Values:
         if exact.shape[1] == 1:
             return
         row = self.distances.rows[draw.kind, "logits", draw.length]
-        rounding = self._limits.sequence_tail_factor * row.eager_exact.largest + self._limits.step_logits * row.scale
+        rounding = self._limits.sequence_rms_factor * row.rounding.largest + self._limits.step_logits * row.scale
         first_two = np.sort(exact, axis=1)[:, -2:]
         decided = first_two[:, 1] - first_two[:, 0] > 2 * rounding
         for side, logits in (("onnx", found), ("eager", eager)):
