@@ -1,0 +1,34 @@
+"""The three classifiers as `rnnserve train` left them: trained once for all tests."""
+
+import pytest
+import torch
+
+from rnnserve.models import ARCHITECTURES, Accuracies, Schedule, Trained, TrainingReport, load_checkpoint
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Models of this size gain nothing from a second thread, and wait for it where the machine is busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def trained(checkpoints) -> dict[str, Trained]:
+    return {name: _trained(checkpoints / name) for name in ARCHITECTURES}
+
+
+def _trained(folder):
+    checkpoint = load_checkpoint(folder)
+    entries = checkpoint.training
+    report = TrainingReport(
+        **entries | {"schedule": Schedule(**entries["schedule"]), "accuracies": Accuracies(**entries["accuracies"])}
+    )
+    return Trained(checkpoint.classifier, report)

@@ -1,0 +1,48 @@
+import pytest
+
+from rnnserve.models import (
+    ARCHITECTURES,
+    LABELS,
+    Architecture,
+    ArchitectureError,
+    DirectionClassifier,
+    architecture_named,
+)
+
+
+def test_the_tutorial_s_three_models():
+    assert dict(ARCHITECTURES) == {
+        "direction_simple": Architecture("rnn", "tanh", 1, False, 2, 16, 2),
+        "direction_stacked": Architecture("rnn", "tanh", 2, False, 2, 16, 2),
+        "direction_bidirectional": Architecture("rnn", "tanh", 1, True, 2, 16, 2),
+    }
+    assert LABELS == ("counter-clockwise", "clockwise")
+
+
+def test_states_count_layers_and_directions():
+    assert Architecture(num_layers=3, bidirectional=True).states == 6
+    assert Architecture(num_layers=3).directions == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"cell": "elman"}, "cell is 'elman'; it is one of 'rnn', 'gru', 'lstm'"),
+        ({"nonlinearity": "gelu"}, "nonlinearity is 'gelu'; it is one of 'tanh', 'relu'"),
+        ({"cell": "gru", "nonlinearity": "relu"}, "a gru has no choice of nonlinearity"),
+        ({"num_layers": 0}, "num_layers is 0; it is a whole number, 1 or more"),
+        ({"hidden": 2.5}, "hidden is 2.5; it is a whole number"),
+        ({"classes": True}, "classes is True; it is a whole number"),
+        ({"bidirectional": 1}, "bidirectional is 1; it is True or False"),
+    ],
+)
+def test_what_nobody_can_build_is_refused(arguments, message):
+    with pytest.raises(ArchitectureError, match=message):
+        Architecture(**arguments)
+    with pytest.raises(ArchitectureError, match=message):
+        DirectionClassifier(**arguments)
+
+
+def test_an_unknown_name_lists_the_known():
+    with pytest.raises(ArchitectureError, match="no model 'simple'; the models are direction_simple, direction_st"):
+        architecture_named("simple")

@@ -1,0 +1,253 @@
+import hashlib
+import json
+import pickle
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from rnnserve.models import (
+    LABELS,
+    Architecture,
+    CheckpointError,
+    DirectionClassifier,
+    load_checkpoint,
+    save_checkpoint,
+)
+from rnnserve.models.checkpoint import DESCRIPTION, WEIGHTS
+from rnnserve.models.whole import write_folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    save_checkpoint(tmp_path / "tiny", DirectionClassifier(hidden=3), name="tiny", labels=LABELS)
+    return tmp_path / "tiny"
+
+
+def describe(folder, **changes):
+    """Rewrite the description with other entries; None leaves one out."""
+    document = json.loads((folder / DESCRIPTION).read_text()) | changes
+    (folder / DESCRIPTION).write_text(json.dumps({key: value for key, value in document.items() if value is not None}))
+
+
+def reweigh(folder, **changes):
+    """Rewrite the weights with other tensors, digest included; None leaves one out."""
+    state = load_file(folder / WEIGHTS) | {key.replace("__", "."): value for key, value in changes.items()}
+    save_file({key: value for key, value in state.items() if value is not None}, folder / WEIGHTS)
+    describe(folder, weights_sha256=digest(folder / WEIGHTS))
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        Architecture(),
+        Architecture("gru", num_layers=2, features=5),
+        Architecture("lstm", bidirectional=True, classes=2),
+        Architecture("rnn", "relu", 2, True),
+    ],
+    ids=str,
+)
+def test_what_is_saved_is_what_is_loaded(tmp_path, architecture):
+    classifier = DirectionClassifier.of(architecture)
+    save_checkpoint(tmp_path / "deep" / "er", classifier, name="some.name-1", labels=LABELS)
+    loaded = load_checkpoint(tmp_path / "deep" / "er")
+    assert loaded.name == "some.name-1"
+    assert loaded.labels == LABELS
+    assert loaded.training is None
+    assert loaded.sha256 == digest(tmp_path / "deep" / "er" / WEIGHTS)
+    assert loaded.classifier.architecture == architecture
+    assert not loaded.classifier.training
+    input = torch.randn(3, 4, architecture.features)
+    assert all(torch.equal(a, b) for a, b in zip(loaded.classifier(input), classifier(input), strict=True))
+
+
+def test_a_trained_one_carries_its_report(tmp_path, trained):
+    classifier, report = trained["direction_stacked"]
+    save_checkpoint(tmp_path / "a", classifier, name="direction_stacked", labels=LABELS, report=report)
+    training = load_checkpoint(tmp_path / "a").training
+    assert training["seed"] == 13
+    assert training["accuracies"] == report.accuracies._asdict()
+    assert training["schedule"]["epochs"] == report.schedule.epochs
+
+
+def test_the_same_classifier_gives_the_same_bytes(tmp_path, folder):
+    loaded = load_checkpoint(folder)
+    save_checkpoint(tmp_path / "again", loaded.classifier, name="tiny", labels=LABELS)
+    assert files(tmp_path / "again") == files(folder)
+    assert set(files(folder)) == {WEIGHTS, DESCRIPTION}
+    assert str(tmp_path).encode() not in b"".join(files(folder).values())
+
+
+def test_loading_does_not_move_the_global_generator(folder):
+    before = torch.get_rng_state()
+    load_checkpoint(folder)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_saving_replaces_an_older_checkpoint_and_leaves_nothing_beside_it(folder):
+    other = DirectionClassifier(hidden=4)
+    save_checkpoint(folder, other, name="tiny", labels=LABELS)
+    assert load_checkpoint(folder).classifier.architecture.hidden == 4
+    assert [entry.name for entry in folder.parent.iterdir()] == ["tiny"]
+
+
+def test_a_failed_save_leaves_the_older_checkpoint_as_it_was(folder, monkeypatch):
+    before = files(folder)
+    rename = type(folder).rename
+
+    def refuse(self, target):
+        if self.name == "new":
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(type(folder), "rename", refuse)
+    with pytest.raises(CheckpointError, match="tiny cannot be written: No space left on device"):
+        save_checkpoint(folder, DirectionClassifier(), name="tiny", labels=LABELS)
+    assert files(folder) == before
+    assert [entry.name for entry in folder.parent.iterdir()] == ["tiny"]
+
+
+def test_a_folder_with_other_files_is_not_replaced(folder):
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(CheckpointError, match=r"holds notes\.txt, which is no part of a checkpoint"):
+        save_checkpoint(folder, DirectionClassifier(), name="tiny", labels=LABELS)
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="file is a file; a checkpoint is a folder"):
+        write_folder(tmp_path / "file", {})
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        write_folder(tmp_path / "file" / "below", {})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "../up"}, "name is '../up'"),
+        ({"name": ""}, "name is ''"),
+        ({"labels": ["one"]}, r"labels are \['one'\], expected 2 different ones"),
+        ({"labels": ["one", "one"]}, "expected 2 different ones"),
+        ({"labels": ["one", ""]}, "expected a name, not empty"),
+        ({"classifier": DirectionClassifier().double()}, "recurrence.weight_ih_l0 is torch.float64, expected torch.fl"),
+        ({"classifier": "broken"}, "head.bias holds NaN or infinity"),
+    ],
+)
+def test_what_is_no_checkpoint_is_not_written(tmp_path, arguments, message):
+    if arguments.get("classifier") == "broken":
+        arguments["classifier"] = DirectionClassifier()
+        torch.nn.init.constant_(arguments["classifier"].head.bias, float("nan"))
+    arguments = {"classifier": DirectionClassifier(), "name": "tiny", "labels": LABELS} | arguments
+    with pytest.raises(CheckpointError, match=message):
+        save_checkpoint(tmp_path / "new", **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_checkpoint(tmp_path):
+    with pytest.raises(CheckpointError, match=r"there is no checkpoint .*nowhere: `rnnserve train` makes them"):
+        load_checkpoint(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, DESCRIPTION])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(CheckpointError, match=f"{name} is missing"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, DESCRIPTION])
+def test_a_folder_in_a_file_s_place_is_named(folder, name):
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    with pytest.raises(CheckpointError, match=f"{name} cannot be read"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 2}, "format is 2; this version of rnnserve reads format 1"),
+        ({"format": "1"}, "format is '1', expected int"),
+        ({"format": None}, "format is missing"),
+        ({"name": None}, "name is missing"),
+        ({"labels": ["a"]}, "labels are .*expected 2 different ones"),
+        ({"labels": "ab"}, "labels is 'ab', expected list"),
+        ({"labels": [1, 2]}, r"labels are \[1, 2\], expected a name"),
+        ({"architecture": None}, "architecture is missing"),
+        ({"architecture": {"cell": "rnn"}}, "architecture.bidirectional is missing"),
+        ({"weights_sha256": "0" * 64}, "weights.safetensors is not the file that checkpoint.json describes"),
+        ({"training": 3}, "training is 3, expected an object or null"),
+    ],
+)
+def test_a_description_that_is_wrong_names_the_entry(folder, changes, message):
+    describe(folder, **changes)
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(folder)
+
+
+def test_an_architecture_nobody_can_build(folder):
+    architecture = json.loads((folder / DESCRIPTION).read_text())["architecture"]
+    describe(folder, architecture=architecture | {"cell": "elman"})
+    with pytest.raises(CheckpointError, match=r"checkpoint\.json: architecture: cell is 'elman'"):
+        load_checkpoint(folder)
+    describe(folder, architecture=architecture | {"dropout": 0.5})
+    with pytest.raises(CheckpointError, match=r"architecture\.dropout is unknown"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "\udcff"])
+def test_a_description_that_is_no_object(folder, text):
+    (folder / DESCRIPTION).write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(CheckpointError, match=r"checkpoint\.json (is not JSON|holds \w+, expected an object)"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"head__bias": None}, "weights.safetensors: tensor head.bias is missing"),
+        ({"extra": torch.zeros(2)}, "tensor extra belongs to no parameter"),
+        (
+            {"recurrence__weight_hh_l0": torch.zeros(4, 4)},
+            r"recurrence.weight_hh_l0 is \(4, 4\), expected \(3, 3\) for Architecture\(cell='rnn'.*hidden=3",
+        ),
+        ({"head__bias": torch.zeros(2, dtype=torch.float16)}, "head.bias is torch.float16, expected torch.float32"),
+        ({"head__bias": torch.tensor([0, torch.inf])}, "head.bias holds NaN or infinity"),
+    ],
+)
+def test_weights_that_are_wrong_name_the_tensor(folder, changes, message):
+    reweigh(folder, **changes)
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(folder)
+
+
+def test_a_pickle_is_no_safetensors(folder):
+    (folder / WEIGHTS).write_bytes(pickle.dumps({"head.bias": [0, 0]}))
+    describe(folder, weights_sha256=digest(folder / WEIGHTS))
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors is not in the safetensors format"):
+        load_checkpoint(folder)
+
+
+def test_any_flipped_byte_of_the_weights_is_noticed(folder):
+    content = (folder / WEIGHTS).read_bytes()
+    for position in range(0, len(content), 7):
+        flipped = bytearray(content)
+        flipped[position] ^= 1
+        (folder / WEIGHTS).write_bytes(flipped)
+        with pytest.raises(CheckpointError, match=r"weights\.safetensors is not the file"):
+            load_checkpoint(folder)
+
+
+def test_a_moved_checkpoint_loads(folder, tmp_path):
+    shutil.move(folder, tmp_path / "elsewhere")
+    assert load_checkpoint(tmp_path / "elsewhere").name == "tiny"
+
+
+def files(folder):
+    return {entry.name: entry.read_bytes() for entry in folder.iterdir()}

@@ -1,0 +1,116 @@
+"""The tutorial's sequences and longer walks."""
+
+# ruff: noqa: NPY002 (the tutorial draws from NumPy's global generator)
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnnserve.models import DataError, generate_sequences, generate_walks
+from rnnserve.models.sequences import CORNERS
+
+
+def tutorial_generate_sequences(n=128, variable_len=False, seed=13):
+    """The tutorial's function, word for word."""
+    basic_corners = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]])
+    np.random.seed(seed)
+    bases = np.random.randint(4, size=n)
+    if variable_len:  # noqa: SIM108
+        lengths = np.random.randint(3, size=n) + 2
+    else:
+        lengths = [4] * n
+    directions = np.random.randint(2, size=n)
+    points = [basic_corners[[(b + i) % 4 for i in range(4)]][slice(None, None, d*2-1)][:l] + np.random.randn(l, 2) * 0.1 for b, d, l in zip(bases, directions, lengths)]  # fmt: skip # noqa: B905, E501, E741
+    return points, directions
+
+
+@pytest.mark.parametrize("variable_len", [False, True])
+@pytest.mark.parametrize("n", [1, 128, 300])
+@pytest.mark.parametrize("seed", [13, 0, 2**32 - 1])
+def test_the_tutorial_s_sequences_to_the_last_digit(n, variable_len, seed):
+    points, directions = generate_sequences(n, variable_len, seed)
+    expected_points, expected_directions = tutorial_generate_sequences(n, variable_len, seed)
+    assert len(points) == n
+    for found, expected in zip(points, expected_points, strict=True):
+        assert found.dtype == np.float64
+        np.testing.assert_array_equal(found, expected)
+    assert directions.dtype == np.int64
+    np.testing.assert_array_equal(directions, expected_directions)
+
+
+def test_the_tutorial_s_first_sequence_as_printed():
+    points, directions = generate_sequences(n=128, seed=13)
+    printed = [[1.0349, 0.9661], [0.8055, -0.9169], [-0.8251, -0.9499], [-0.8670, 0.9342]]
+    np.testing.assert_allclose(points[0], printed, rtol=0, atol=5.1e-5)
+    assert directions[0] == 1
+
+
+def test_numpy_s_global_generator_is_not_touched():
+    np.random.seed(5)
+    expected = np.random.randn()
+    np.random.seed(5)
+    generate_sequences()
+    generate_walks(3, seed=0)
+    assert np.random.randn() == expected
+
+
+@given(
+    n=st.integers(1, 20),
+    shortest=st.integers(1, 70),
+    more=st.integers(0, 300),
+    size=st.floats(0.01, 100),
+    seed=st.integers(0, 2**40),
+)
+def test_walks_go_from_corner_to_neighbouring_corner_the_way_they_say(n, shortest, more, size, seed):
+    points, directions = generate_walks(
+        n, min_length=shortest, max_length=shortest + more, noise=0.05, size=size, seed=seed
+    )
+    assert len(points) == len(directions) == n
+    assert directions.dtype == np.int64
+    for walk, direction in zip(points, directions, strict=True):
+        assert walk.dtype == np.float32
+        assert shortest <= len(walk) <= shortest + more
+        nearest = np.linalg.norm(walk[:, None] / size - CORNERS, axis=2).argmin(axis=1)  # (length,)
+        assert set((nearest[1:] - nearest[:-1]) % 4) <= {1 if direction == 1 else 3}
+        # Clockwise: the cross product of where one is and where one goes points down.
+        x, y = walk[:-1].T.astype(np.float64)
+        u, v = walk[1:].T.astype(np.float64)
+        assert ((x * v - y * u < 0) == (direction == 1)).all()
+
+
+def test_without_noise_walks_are_the_corners_themselves():
+    points, _ = generate_walks(20, noise=0, size=3, seed=1)
+    assert all((np.abs(walk) == 3).all() for walk in points)
+
+
+def test_walks_repeat_by_seed_and_cover_all_lengths_and_both_directions():
+    points, directions = generate_walks(2000, seed=4)
+    again, directions_again = generate_walks(2000, seed=4)
+    other, _ = generate_walks(2000, seed=5)
+    assert all(np.array_equal(a, b) for a, b in zip(points, again, strict=True))
+    assert np.array_equal(directions, directions_again)
+    assert not np.array_equal(points[0], other[0])
+    assert {len(walk) for walk in points} == set(range(2, 65))
+    assert 0.45 < directions.mean() < 0.55
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n": 0}, "n is 0"),
+        ({"min_length": 0}, "lengths of 0 to 64 points"),
+        ({"min_length": 9, "max_length": 8}, "lengths of 9 to 8 points; expected 1 <= min_length <= max_length"),
+        ({"noise": -0.1}, "noise -0.1"),
+        ({"noise": float("nan")}, "noise nan"),
+        ({"size": 0.0}, "size 0.0"),
+    ],
+)
+def test_walks_nobody_can_draw(arguments, message):
+    with pytest.raises(DataError, match=message):
+        generate_walks(**{"n": 3, "seed": 0, **arguments})
+
+
+def test_no_sequences():
+    with pytest.raises(DataError, match="n is 0"):
+        generate_sequences(0)

@@ -1,0 +1,76 @@
+import argparse
+
+import pytest
+
+from rnnserve.models import ARCHITECTURES, LABELS, ModelError, TrainingError, load_checkpoint
+from rnnserve.models.commands import train as command
+
+
+def run(*words):
+    parser = argparse.ArgumentParser(prog="rnnserve train")
+    command.add_arguments(parser)
+    return command.run(parser.parse_args([str(word) for word in words]))
+
+
+@pytest.fixture
+def trains_at_once(trained, monkeypatch):
+    """The models trained for all tests stand in for a training of some seconds each."""
+    seeds = []
+
+    def train(name, *, seed):
+        seeds.append(seed)
+        return trained[name]
+
+    monkeypatch.setattr(command, "train", train)
+    return seeds
+
+
+@pytest.mark.usefixtures("trains_at_once")
+def test_without_names_it_trains_all(tmp_path, capsys):
+    assert run("--checkpoints", tmp_path) == 0
+    assert {entry.name for entry in tmp_path.iterdir()} == set(ARCHITECTURES)
+    for name in ARCHITECTURES:
+        checkpoint = load_checkpoint(tmp_path / name)
+        assert (checkpoint.name, checkpoint.labels) == (name, LABELS)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["model", *ARCHITECTURES]
+    assert lines[1].split()[1:3] == ["100.00%", "100.00%"]
+    assert all(str(tmp_path) in line for line in lines[1:])
+
+
+def test_named_ones_are_trained_once_in_the_order_named_with_the_seed(tmp_path, capsys, trains_at_once):
+    names = ["direction_stacked", "direction_simple", "direction_stacked"]
+    assert run(*names, "--checkpoints", tmp_path, "--seed", 5) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["direction_stacked", "direction_simple"]
+    assert trains_at_once == [5, 5]
+
+
+def test_an_unknown_name_is_told_before_anything_is_trained(tmp_path, trains_at_once):
+    with pytest.raises(ModelError, match="no model 'simple'; the models are direction_simple"):
+        run("direction_stacked", "simple", "--checkpoints", tmp_path)
+    assert trains_at_once == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missed_targets_write_nothing(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise TrainingError("missed")
+
+    monkeypatch.setattr(command, "train", fail)
+    with pytest.raises(TrainingError):
+        run("--checkpoints", tmp_path / "checkpoints")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_its_mistakes_are_the_user_s():
+    assert (ModelError,) == command.MISTAKES
+
+
+def test_help_names_the_models_and_what_it_writes(capsys):
+    with pytest.raises(SystemExit) as exit:
+        run("--help")
+    assert exit.value.code == 0
+    text = capsys.readouterr().out
+    for word in (*ARCHITECTURES, "--checkpoints DIR", "--seed N", "weights.safetensors", "checkpoint.json", "targets"):
+        assert word in text
