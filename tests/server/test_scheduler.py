@@ -9,7 +9,9 @@ import pytest
 from rnnserve.server.batching import Cost
 from rnnserve.server.boundary import Inference
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, QueueFull, ShuttingDown
-from rnnserve.server.scheduler import Scheduler, Work
+from rnnserve.server.running import Work
+from rnnserve.server.scheduler import Scheduler
+from rnnserve.server.statistics import Statistics
 
 PATIENCE = 10.0
 
@@ -19,6 +21,7 @@ class Model:
 
     name = "slow"
     cost = Cost(run=1.0, point=0.0)
+    statistics = Statistics()
 
     def __init__(self):
         self.batches: list[list[int]] = []

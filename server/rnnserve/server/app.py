@@ -64,6 +64,7 @@ class Server:
             settings.grpc_port,
             kind=settings.transport,
             share_port=settings.share_port,
+            max_queue=settings.max_queue,
             max_message_bytes=settings.limits.max_message_bytes,
         )
         self.port = self._transport.port

@@ -1,21 +1,21 @@
-"""From calls that arrived together on the lane to their answers.
+"""From calls that arrived on the lane to their answers.
 
-Calls with a header that is known are joined into blocks; the others pass the boundary one by one, and leave their
-header behind. Small models run here and now, on the lane's thread: whoever arrives meanwhile is in the next batch. A
-large model runs on its scheduler's thread, so that it delays no other.
+Calls whose header is known wait as they are; the others pass the boundary first, and leave their header behind. Small
+models run on the lane's own thread, a batch of one model at a time: whoever arrives meanwhile is in the next. A large
+model runs on its scheduler's thread, so that it delays no other.
 """
 
-import abc
+import dataclasses
 import time
+from collections import deque
 
-from rnnserve.server.batching import plan
 from rnnserve.server.blocks import answers_of, join_payloads
-from rnnserve.server.boundary import Array, Inference
-from rnnserve.server.errors import DeadlinePassed, InternalError, ServeError
+from rnnserve.server.errors import InternalError, QueueFull, ServeError
 from rnnserve.server.headers import Header, Headers
 from rnnserve.server.lane import LaneCall
+from rnnserve.server.lines import Line
 from rnnserve.server.repository import Served
-from rnnserve.server.scheduler import Answer, Work
+from rnnserve.server.running import Answer, Work, run_all
 from rnnserve.server.service import Call, Service
 
 __all__ = ["Dispatcher"]
@@ -23,153 +23,144 @@ __all__ = ["Dispatcher"]
 _SMALL = 5e-3
 """A model whose run of 64 rows of 64 steps takes no more seconds than this runs on the lane's own thread."""
 
+_BATCH = 256
+"""How many calls of one model are run before the lane looks again who has arrived."""
+
 _BLOCK_POINTS = 1 << 14
-"""A block has no more rows * steps than this, so that `plan` may still group it as it likes."""
+"""A block has no more rows * steps than this, so that `plan` may still group as it likes."""
 
 
-class _Unit(abc.ABC):
-    """What is planned and run as one: a request, or a block of them with one header."""
+@dataclasses.dataclass(slots=True, eq=False)
+class _Waiting:
+    """A call in the line of a small model: with what its header means, or having passed the boundary already."""
 
-    inference: Inference
-
-    @abc.abstractmethod
-    def answer(self, outputs: dict[str, Array]) -> None:
-        """Send the outputs to whoever asked."""
-
-    @abc.abstractmethod
-    def refuse(self, error: ServeError) -> None:
-        """Send an error to whoever asked."""
-
-
-class _Single(_Unit):
-    """A request that has passed the boundary."""
-
-    def __init__(self, lane_call: LaneCall, call: Call) -> None:
-        self.inference = call.inference
-        self._lane_call = lane_call
-        self._call = call
-
-    def answer(self, outputs: dict[str, Array]) -> None:
-        self._lane_call.answer(self._call.respond(outputs))
-
-    def refuse(self, error: ServeError) -> None:
-        self._lane_call.refuse(error)
-
-
-class _Block(_Unit):
-    """Requests with one header."""
-
-    def __init__(self, lane_calls: list[LaneCall], header: Header, inference: Inference) -> None:
-        self.inference = inference
-        self._lane_calls = lane_calls
-        self._header = header
-
-    def answer(self, outputs: dict[str, Array]) -> None:
-        for call, payload in zip(
-            self._lane_calls, answers_of(self._header, len(self._lane_calls), outputs), strict=True
-        ):
-            call.answer(payload)
-
-    def refuse(self, error: ServeError) -> None:
-        for call in self._lane_calls:
-            call.refuse(error)
+    lane_call: LaneCall
+    header: Header | None
+    call: Call | None
+    arrived: int
 
 
 class Dispatcher:
-    """Takes calls through the boundary, runs them, and answers. For one thread, the lane's."""
+    """Takes calls, and works at them a batch at a time. For one thread, the lane's."""
 
-    def __init__(self, service: Service) -> None:
-        """Answer with a service."""
+    def __init__(self, service: Service, capacity: int) -> None:
+        """Answer with a service.
+
+        Args:
+            service: What answers.
+            capacity: How many calls may wait for each model.
+        """
         self._service = service
+        self._capacity = capacity
         self._headers = Headers()
         self._generation = service.repository.generation
+        self._lines: dict[Served, Line[_Waiting]] = {}
+        self._turns: deque[Served] = deque()
 
-    def serve(self, arrived: list[LaneCall]) -> None:
-        """See to it that each call is answered."""
+    def take(self, arrived: list[LaneCall]) -> None:
+        """Put calls into their models' lines; answer those at once that cannot be served."""
         if self._generation != self._service.repository.generation:
             self._headers.forget()
             self._generation = self._service.repository.generation
-        now = time.time()
-        blocks: dict[Header, list[LaneCall]] = {}
-        units: dict[Served, list[_Unit]] = {}
-        for call in arrived:
-            if call.deadline < now:
-                call.refuse(DeadlinePassed("the deadline passed before the request was run"))
-                continue
-            header = self._headers.recognise(call.payload)
-            if header is None:
-                self._take_alone(call, units, now)
-            else:
-                blocks.setdefault(header, []).append(call)
-        for header, calls in blocks.items():
-            self._take_block(header, calls, units, now)
-        for served, of_model in units.items():
-            _run(served, of_model)
+        now = time.perf_counter_ns()
+        for lane_call in arrived:
+            header = self._headers.recognise(lane_call.payload)
+            try:
+                if header is None:
+                    call = self._service.accept(lane_call.payload)
+                    self._headers.remember(lane_call.payload, call)
+                    self._admit(call.served, _Waiting(lane_call, None, call, now))
+                else:
+                    self._admit(header.served, _Waiting(lane_call, header, None, now))
+            except ServeError as error:
+                lane_call.refuse(error)
+            except Exception as error:  # noqa: BLE001 - one request's defect is not its neighbours'
+                lane_call.refuse(InternalError.hiding(error))
 
-    def _take_alone(self, lane_call: LaneCall, units: dict[Served, list[_Unit]], now: float) -> None:
+    def work(self) -> bool:
+        """Run a batch of the model whose turn it is; return whether more waits."""
+        if not self._turns:
+            return False
+        served = self._turns.popleft()
+        line = self._lines[served]
+        run_all(served.model, self._works(line.take(_BATCH)))
+        if line:
+            self._turns.append(served)
+        return bool(self._turns)
+
+    def _admit(self, served: Served, waiting: _Waiting) -> None:
+        if not _is_small(served):
+            for work in self._works([waiting]):
+                waiting.lane_call.watch(work.cancel)
+                served.scheduler.submit(work)
+            return
+        line = self._lines.setdefault(served, Line())
+        if len(line) >= self._capacity:
+            raise QueueFull(f"{served.model.name}: {self._capacity} requests wait already (--max-queue); slow down")
+        if not line:
+            self._turns.append(served)
+        if len(line) < _BATCH:
+            line.add(waiting)
+        else:
+            waiting.lane_call.watch()
+            line.add_to_crowd(waiting, waiting.lane_call.peer())
+
+    def _works(self, taken: list[_Waiting]) -> list[Work]:
+        """Join calls with one header into blocks."""
+        works: list[Work] = []
+        blocks: dict[Header, list[_Waiting]] = {}
+        overdue = time.time()
+        for waiting in taken:
+            if waiting.header is None or waiting.lane_call.cancelled or waiting.lane_call.deadline < overdue:
+                works += self._single(waiting)
+            else:
+                blocks.setdefault(waiting.header, []).append(waiting)
+        for header, members in blocks.items():
+            size = max(1, _BLOCK_POINTS // (header.batch * header.sequence))
+            for at in range(0, len(members), size):
+                works += self._block(header, members[at : at + size])
+        return works
+
+    def _block(self, header: Header, members: list[_Waiting]) -> list[Work]:
+        calls = [waiting.lane_call for waiting in members]
+        payloads = [call.payload for call in calls]
+        inference = join_payloads(header, payloads, allow_non_finite=self._service.limits.allow_non_finite)
+        if inference is None:
+            return [work for waiting in members for work in self._single(waiting)]
+
+        def answer(answer: Answer) -> None:
+            if isinstance(answer, ServeError):
+                for call in calls:
+                    call.refuse(answer)
+            else:
+                for call, payload in zip(calls, answers_of(header, len(calls), answer), strict=True):
+                    call.answer(payload)
+
+        # No deadline of its own: it is checked for each member before the block is made, and that was just now.
+        return [Work(inference, answer, None, len(calls), arrived=members[0].arrived)]
+
+    def _single(self, waiting: _Waiting) -> list[Work]:
+        """Take a call through the boundary where it has not passed yet; nothing where it does not pass."""
+        lane_call = waiting.lane_call
         try:
-            call = self._service.accept(lane_call.payload)
-            self._headers.remember(lane_call.payload, call)
-            self._take(lane_call, _Single(lane_call, call), call.served, units, now)
+            call = waiting.call or self._service.accept(lane_call.payload)
         except ServeError as error:
             lane_call.refuse(error)
+            return []
         except Exception as error:  # noqa: BLE001 - one request's defect is not its neighbours'
             lane_call.refuse(InternalError.hiding(error))
+            return []
 
-    def _take_block(self, header: Header, calls: list[LaneCall], units: dict[Served, list[_Unit]], now: float) -> None:
-        size = 1
-        if _is_small(header.served):
-            size = max(1, _BLOCK_POINTS // (header.batch * header.sequence))
-        for at in range(0, len(calls), size):
-            part = calls[at : at + size]
-            inference = join_payloads(
-                header, [call.payload for call in part], allow_non_finite=self._service.limits.allow_non_finite
-            )
-            if inference is None:
-                for call in part:
-                    self._take_alone(call, units, now)
+        def answer(answer: Answer) -> None:
+            if isinstance(answer, ServeError):
+                lane_call.refuse(answer)
             else:
-                block = _Block(part, header, inference)
-                try:
-                    self._take(part[0], block, header.served, units, now)
-                except ServeError as error:
-                    block.refuse(error)
+                lane_call.answer(call.respond(answer))
 
-    def _take(
-        self, lane_call: LaneCall, unit: _Unit, served: Served, units: dict[Served, list[_Unit]], now: float
-    ) -> None:
-        """Keep a unit of a small model to be run here; queue one of a large model, which is one call."""
-        if _is_small(served):
-            units.setdefault(served, []).append(unit)
-            return
-
-        def take(answer: Answer) -> None:
-            try:
-                if isinstance(answer, ServeError):
-                    unit.refuse(answer)
-                else:
-                    unit.answer(answer)
-            except Exception as error:  # noqa: BLE001 - the model's thread must go on
-                unit.refuse(InternalError.hiding(error))
-
-        work = Work(unit.inference, take, time.monotonic() + (lane_call.deadline - now))
-        lane_call.watch(work.cancel)
-        served.scheduler.submit(work)
+        deadline = time.monotonic() + lane_call.deadline - time.time()
+        return [Work(call.inference, answer, deadline, 1, lane_call.cancelled, waiting.arrived)]
 
 
 def _is_small(served: Served) -> bool:
     cost = served.model.cost
     return cost.run + cost.point * 64 * 64 <= _SMALL
-
-
-def _run(served: Served, units: list[_Unit]) -> None:
-    model = served.model
-    for group in plan([unit.inference for unit in units], model.cost):
-        together = [units[index] for index in group]
-        try:
-            for unit, outputs in zip(together, model.run([unit.inference for unit in together]), strict=True):
-                unit.answer(outputs)
-        except Exception as error:  # noqa: BLE001 - its callers must hear, and the other groups must run
-            hidden = InternalError.hiding(error)
-            for unit in together:
-                unit.refuse(hidden)

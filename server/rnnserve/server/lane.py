@@ -1,8 +1,8 @@
 """The lane: one method of a public gRPC server, on a completion queue of our own.
 
 grpcio's server takes an event at a time on one thread and hands each request to another. The lane polls its own queue
-on one thread, takes everything that has arrived, and hands it on as one list: that list is the next batch. Ports, TLS,
-limits and every other method stay with the public server.
+on one thread, takes everything that has arrived, and hands it on as one list. Ports, TLS, limits and every other method
+stay with the public server.
 
 This is the only module that touches what grpcio keeps private (`grpc._cython.cygrpc`, `server._state.server`);
 `missing` says what of it a grpcio lacks.
@@ -16,13 +16,13 @@ import importlib
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 
 from rnnserve.server.errors import InternalError, ServeError, Unsupported
 
-__all__ = ["Lane", "LaneCall", "missing"]
+__all__ = ["Lane", "LaneCall", "Serves", "missing"]
 
 _log = logging.getLogger(__name__)
 
@@ -83,8 +83,13 @@ class LaneCall:
         self.on_cancel: Callable[[], None] | None = None
         self.payload = b""
 
-    def watch(self, on_cancel: Callable[[], None]) -> None:
-        """Call `on_cancel`, on the lane's thread, if the caller goes before the answer does."""
+    def peer(self) -> str:
+        """Name the connection: the same for all of its calls."""
+        name: str = self._call.peer().decode()
+        return name
+
+    def watch(self, on_cancel: Callable[[], None] | None = None) -> None:
+        """Note in `cancelled` if the caller goes before the answer does, and call `on_cancel`, on the lane's thread."""
         self.on_cancel = on_cancel
         self._watched = True
         self._call.start_server_batch((self._lane.cygrpc.ReceiveCloseOnServerOperation(0),), _Closed(self))
@@ -125,22 +130,32 @@ class _Closed:
         self.call = call
 
 
+class Serves(Protocol):
+    """What answers the calls, on the lane's thread."""
+
+    def take(self, arrived: list[LaneCall]) -> None:
+        """Take calls that have arrived together; each is to be answered, now or later."""
+
+    def work(self) -> bool:
+        """Do some of what is to be done, and return whether more is: the lane looks in between who has arrived."""
+
+
 class Lane:
     """Serves one unary method of a server that has not been started yet."""
 
-    def __init__(self, server: grpc.Server, method: str, serve: Callable[[list[LaneCall]], None]) -> None:
+    def __init__(self, server: grpc.Server, method: str, serves: Serves) -> None:
         """Register the method; `start` begins to serve it, after the server has been started.
 
         Args:
             server: A public server, for which `missing` has found nothing.
             method: Its full name, "/package.Service/Method".
-            serve: Takes the calls that have arrived together, on the lane's thread, and sees that each is answered.
+            serves: What answers the calls.
         """
         self.cygrpc: Any = importlib.import_module("grpc._cython.cygrpc")
         self.ok = self.cygrpc.StatusCode.ok
         self.codes = {code: getattr(self.cygrpc.StatusCode, code.name.lower()) for code in grpc.StatusCode}
         self._method = method
-        self._serve = serve
+        self._serves = serves
         self._core = server._state.server  # type: ignore[attr-defined]  # noqa: SLF001 - see above
         self._core.register_method(method)
         self._queue = self.cygrpc.CompletionQueue()
@@ -170,14 +185,15 @@ class Lane:
         accepting = sum(self._accept() for _ in range(_OUTSTANDING))
         open_calls = 0
         arrived: list[LaneCall] = []
+        more = False
         while True:
             if not (accepting or open_calls or arrived):
                 accepting = -1
                 self._queue.shutdown()  # no operation may be started from here on
-            event = poll(_LONG_AGO) if arrived else poll()
+            event = poll(_LONG_AGO) if arrived or more else poll()
             tag = event.tag
             if event.completion_type == timed_out:
-                self._hand_on(arrived)
+                more = self._hand_on(arrived)
                 arrived = []
             elif tag is _ACCEPT:
                 if event.success:
@@ -201,17 +217,19 @@ class Lane:
                 else:
                     arrived.append(tag)
                     if len(arrived) >= _MOST:
-                        self._hand_on(arrived)
+                        more = self._hand_on(arrived)
                         arrived = []
             event = None  # a call lives as long as the event that brought it
 
-    def _hand_on(self, arrived: list[LaneCall]) -> None:
+    def _hand_on(self, arrived: list[LaneCall]) -> bool:
         try:
-            self._serve(arrived)
+            self._serves.take(arrived)
+            return self._serves.work()
         except Exception as error:  # noqa: BLE001 - a defect must neither keep callers waiting nor end the lane
             hidden = InternalError.hiding(error)
             for call in arrived:
                 call.refuse(hidden)
+            return True
 
     def _refuse_nothing(self, call: LaneCall) -> None:
         """Refuse a call that was half-closed, or lost, before it sent a message: in the public server's words."""

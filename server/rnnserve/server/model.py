@@ -16,6 +16,7 @@ from rnnserve.server.batching import Cost, join, split
 from rnnserve.server.boundary import Array, Inference
 from rnnserve.server.providers import new_session, nodes_by_provider
 from rnnserve.server.signature import LENGTHS, Signature, read_signature
+from rnnserve.server.statistics import Statistics
 
 __all__ = ["Model", "load_model"]
 
@@ -32,6 +33,7 @@ class Model:
         device: "cpu" or "cuda": where it runs.
         nodes: Which nodes run on which provider, counted by operator.
         cost: What a run costs here.
+        statistics: What it has done.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Model:
     nodes: Mapping[str, Mapping[str, int]]
     cost: Cost
     _session: ort.InferenceSession
+    statistics: Statistics = dataclasses.field(default_factory=Statistics)
 
     def run(self, requests: Sequence[Inference]) -> list[dict[str, Array]]:
         """Run requests as one batch.

@@ -178,6 +178,10 @@ class Repository:
         """Whether every model of the repository serves."""
         return all(entry.served for entry in self._entries.values())
 
+    def served(self) -> list[Served]:
+        """Give every version that serves."""
+        return [served for entry in self._entries.values() for _, served in sorted(entry.served.items())]
+
     def statuses(self) -> Iterator[tuple[str, Mapping[int, Status]]]:
         """Give every model with the status of each of its versions."""
         for name, entry in self._entries.items():
@@ -185,9 +189,8 @@ class Repository:
 
     def close(self) -> None:
         """Answer what waits, and end the models' threads."""
-        for entry in self._entries.values():
-            for served in entry.served.values():
-                served.scheduler.close()
+        for served in self.served():
+            served.scheduler.close()
 
     def _entry(self, name: str) -> _Entry:
         entry = self._entries.get(name)

@@ -11,7 +11,7 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.boundary import Array, Inference, Limits, decode, read_inference
 from rnnserve.server.repository import Repository, Served
 from rnnserve.server.responses import encode
-from rnnserve.server.scheduler import Work
+from rnnserve.server.running import Work
 from rnnserve.server.signature import TensorSpec
 
 __all__ = ["Call", "Method", "Service"]
@@ -77,6 +77,7 @@ class Service:
             "ModelReady": Method(pb.ModelReadyRequest.FromString, self.model_ready),
             "ModelMetadata": Method(pb.ModelMetadataRequest.FromString, self.model_metadata),
             "ModelConfig": Method(pb.ModelConfigRequest.FromString, self.model_config),
+            "ModelStatistics": Method(pb.ModelStatisticsRequest.FromString, self.model_statistics),
             "RepositoryIndex": Method(pb.RepositoryIndexRequest.FromString, self.repository_index),
         }
 
@@ -106,7 +107,7 @@ class Service:
         return pb.ServerMetadataResponse(
             name="rnnserve",
             version=importlib.metadata.version("rnnserve"),
-            extensions=["model_configuration", "model_repository"],
+            extensions=["model_configuration", "model_repository", "statistics"],
         )
 
     def model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
@@ -149,6 +150,19 @@ class Service:
             NotReady: If it does not serve.
         """
         return pb.ModelConfigResponse(config=self.repository.find(request.name, request.version).config)
+
+    def model_statistics(self, request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
+        """Say what a model, or every model that serves where none is named, has done in this process.
+
+        Raises:
+            NotFound: If there is no such model or version.
+            NotReady: If it does not serve.
+        """
+        chosen = [self.repository.find(request.name, request.version)] if request.name else self.repository.served()
+        models = [served.model for served in chosen]
+        return pb.ModelStatisticsResponse(
+            model_stats=[model.statistics.message(model.name, model.version) for model in models]
+        )
 
     def repository_index(self, request: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
         """List every version of every model with its state, and why it does not serve."""

@@ -19,7 +19,7 @@ from rnnserve.server.boundary import Array
 from rnnserve.server.dispatch import Dispatcher
 from rnnserve.server.errors import InternalError, ServeError, StartError
 from rnnserve.server.lane import Lane, missing
-from rnnserve.server.scheduler import Answer, Work
+from rnnserve.server.running import Answer, Work
 from rnnserve.server.service import Method, Service
 
 __all__ = ["TRANSPORTS", "Transport"]
@@ -38,7 +38,15 @@ class Transport:
     """A gRPC server on one port."""
 
     def __init__(
-        self, service: Service, host: str, port: int, *, kind: str, share_port: bool, max_message_bytes: int
+        self,
+        service: Service,
+        host: str,
+        port: int,
+        *,
+        kind: str,
+        share_port: bool,
+        max_queue: int,
+        max_message_bytes: int,
     ) -> None:
         """Bind the port; `start` begins to answer.
 
@@ -48,6 +56,7 @@ class Transport:
             port: 0 for any that is free; `self.port` tells which.
             kind: One of `TRANSPORTS`: "lane", "public", or "auto" for the lane where it can run.
             share_port: Let other processes listen on the port too; otherwise a second server on it is a mistake.
+            max_queue: How many requests may wait for each model.
             max_message_bytes: The limit that the boundary keeps. gRPC's own lies above it, so that a message somewhat
                 too large is answered by the boundary, which says more.
 
@@ -67,7 +76,7 @@ class Transport:
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, self._handlers()),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.set_ready(False)
-        self._lane = self._new_lane(kind)
+        self._lane = self._new_lane(kind, max_queue)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
             self.port = self._server.add_insecure_port(address)
@@ -95,12 +104,12 @@ class Transport:
         if self._lane is not None:
             self._lane.join()
 
-    def _new_lane(self, kind: str) -> Lane | None:
+    def _new_lane(self, kind: str, max_queue: int) -> Lane | None:
         if kind == "public":
             return None
         lacking = missing(self._server)
         if lacking is None:
-            return Lane(self._server, f"/{_SERVICE}/ModelInfer", Dispatcher(self._service).serve)
+            return Lane(self._server, f"/{_SERVICE}/ModelInfer", Dispatcher(self._service, max_queue))
         if kind == "lane":
             raise StartError(f"transport lane: cannot run here: {lacking}; serve with --transport public or auto")
         _log.warning("ModelInfer takes the public transport, which is slower: the lane cannot run here: %s", lacking)
