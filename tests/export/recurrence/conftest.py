@@ -21,7 +21,7 @@ class Exported:
         self.module = module
         tensors = [leaf for leaf in _pytree.tree_leaves(args) if isinstance(leaf, torch.Tensor)]
         with torch.no_grad():
-            results = _pytree.tree_leaves(module(*args))
+            results = [leaf for leaf in _pytree.tree_leaves(module(*args)) if isinstance(leaf, torch.Tensor)]
         self.program = export_onnx(
             module,
             args,
@@ -53,7 +53,7 @@ class Exported:
     def agrees(self, *args: Any, limit: float = 3e-6) -> float:
         """The largest difference from eager; fails where shapes, dtypes or values differ."""
         with torch.no_grad():
-            eager = [leaf.numpy() for leaf in _pytree.tree_leaves(self.module(*args))]
+            eager = [leaf.numpy() for leaf in _pytree.tree_leaves(self.module(*args)) if isinstance(leaf, torch.Tensor)]
         worst = 0.0
         for number, (expected, found) in enumerate(zip(eager, self.run(*args), strict=True)):
             assert found.shape == expected.shape, f"output_{number}: {found.shape}, eager {expected.shape}"

@@ -136,7 +136,7 @@ class HeldElsewhere(nn.Module):
         self.other = nn.RNN(3, 4, batch_first=True)
         self.pack = functools.partial(pack_padded_sequence, batch_first=True, enforce_sorted=False)
         inner = packing.pack_padded_sequence
-        self.closure = lambda input, lengths: inner(input, lengths, True, False)
+        self.closure = lambda x, lengths: inner(x, lengths, True, False)
 
     def forward(self, input, lengths, pad=pad_packed_sequence):
         one, _ = pad(self.rnn(self.pack(input, lengths))[0], batch_first=True)

@@ -82,7 +82,7 @@ def counts(self, input):
 
 
 def branches(self, input):
-    return self.rnn(input if input.shape[1] > 3 else input * 2)[0]  # noqa: PLR2004
+    return self.rnn(input if input.shape[1] > 3 else input * 2)[0]
 
 
 def even_or_odd(self, input):
@@ -151,7 +151,7 @@ PLAIN = {
     "attribute written": (of(remembers, state=None), r"keeps \['state'\] from one call to the next"),
     "buffer written": (of(counts, count=nn.Buffer(torch.zeros(()))), r"buffers \['count'\].*remembers nothing"),
     "functional, packed": (
-        of(lambda self, x: torch.lstm(x[0], torch.tensor([1] * 4), (x, x), [], True, 1, 0.0, False, False)[0]),
+        of(lambda _, x: torch.lstm(x[0], torch.tensor([1] * 4), (x, x), [], True, 1, 0.0, False, False)[0]),
         r"torch\.lstm.*PackedSequence",
     ),
     "scripted layer": (
@@ -162,10 +162,10 @@ PLAIN = {
 
 
 LENGTHS = {
-    "list": (with_lengths(lambda x, n: pack_padded_sequence(x, [4, 2, 1], True)), r"lengths as a list.*baked"),
+    "list": (with_lengths(lambda x, _: pack_padded_sequence(x, [4, 2, 1], True)), r"lengths as a list.*baked"),
     "tolist": (with_lengths(lambda x, n: pack_padded_sequence(x, n.tolist(), True)), r"tolist"),
     "constant tensor": (
-        with_lengths(lambda x, n: pack_padded_sequence(x, torch.tensor([4, 2, 1]), True)),
+        with_lengths(lambda x, _: pack_padded_sequence(x, torch.tensor([4, 2, 1]), True)),
         r"fixed size 3.*batch axis is dynamic",
     ),
     "lengths of two axes": (
@@ -173,14 +173,14 @@ LENGTHS = {
         r"expected \(batch,\)",
     ),
     "lengths of floats": (with_lengths(lambda x, n: pack_padded_sequence(x, n.float(), True)), r"dtype torch\.float32"),
-    "pack_sequence": (with_lengths(lambda x, n: pack_sequence([x[0], x[1]])), r"pack_sequence.*baked"),
+    "pack_sequence": (with_lengths(lambda x, _: pack_sequence([x[0], x[1]])), r"pack_sequence.*baked"),
     "fields rebuilt": (refilled, r"`data` of a PackedSequence"),
     "fields unpacked": (unpacked, r"`fields` of a PackedSequence"),
     "unpack_sequence": (
         lambda self, x, n: unpack_sequence(self.rnn(pack_padded_sequence(x, n, True, False))[0]),
         r"unpack_sequence",
     ),
-    "unpad_sequence": (lambda self, x, n: unpad_sequence(x, n, batch_first=True), r"unpad_sequence"),
+    "unpad_sequence": (lambda _, x, n: unpad_sequence(x, n, batch_first=True), r"unpad_sequence"),
     "packed result": (lambda self, x, n: self.rnn(pack_padded_sequence(x, n, True, False))[0], r"PackedSequence"),
 }
 
@@ -207,7 +207,7 @@ def test_refused_with_lengths(case):
 
 def test_list_of_lengths_is_right_for_a_fixed_batch():
     program = export(
-        of(with_lengths(lambda x, n: pack_padded_sequence(x, [4, 2, 1], True))),
+        of(with_lengths(lambda x, _: pack_padded_sequence(x, [4, 2, 1], True))),
         (torch.randn(3, 4, 3), torch.tensor([4, 2, 1])),
         (None, None),
     )
@@ -247,7 +247,7 @@ def test_what_eager_refuses_at_other_sizes_is_no_reason_to_refuse():
             self.rnn = nn.RNN(3, 4, batch_first=True)
 
         def forward(self, input):
-            if input.size(1) < 3:  # noqa: PLR2004
+            if input.size(1) < 3:
                 raise ValueError("too short")
             return self.rnn(self.convolution(input.transpose(1, 2)).transpose(1, 2))[0]
 
@@ -256,18 +256,18 @@ def test_what_eager_refuses_at_other_sizes_is_no_reason_to_refuse():
 
 
 ARGUMENTS = {
-    "names, too few": (dict(input_names=[]), r"0 names.*1 tensors"),
-    "names, twice": (dict(output_names=["a", "a"]), r"output_names has 1 different names.*2 results"),
-    "results": (dict(output_names=["a"]), r"output_names has 1.*2 results"),
-    "arguments": (dict(args=(1, 2, 3)), r"cannot be called with 3 arguments"),
-    "args no tuple": (dict(args=[1]), r"expected a tuple"),
-    "shapes, too many": (dict(dynamic_shapes=(AXES, AXES)), r"2 entries for 1 arguments"),
-    "shapes of an unknown parameter": (dict(dynamic_shapes={"x": AXES}), r"names \['x'\].*\['input'\]"),
-    "axis out of range": (dict(dynamic_shapes=({3: "batch"},)), r"axis 3 of `input`, which has 3 axes"),
-    "axis without a name": (dict(dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)), r"give the axis a name"),
-    "one name for two sizes": (dict(dynamic_shapes=({0: "n", 1: "n"},)), r'the axis "n" is 3 at axis 0.*4 at axis 1'),
-    "an empty sample": (dict(args=(torch.randn(0, 4, 3),)), r"sample is empty"),
-    "a tensor where a list is": (dict(args=([torch.randn(3, 4, 3)],)), r"dynamic_shapes gives"),
+    "names, too few": ({"input_names": []}, r"0 names.*1 tensors"),
+    "names, twice": ({"output_names": ["a", "a"]}, r"output_names has 1 different names.*2 results"),
+    "results": ({"output_names": ["a"]}, r"output_names has 1.*2 results"),
+    "arguments": ({"args": (1, 2, 3)}, r"cannot be called with 3 arguments"),
+    "args no tuple": ({"args": [1]}, r"expected a tuple"),
+    "shapes, too many": ({"dynamic_shapes": (AXES, AXES)}, r"2 entries for 1 arguments"),
+    "shapes of an unknown parameter": ({"dynamic_shapes": {"x": AXES}}, r"names \['x'\].*\['input'\]"),
+    "axis out of range": ({"dynamic_shapes": ({3: "batch"},)}, r"axis 3 of `input`, which has 3 axes"),
+    "axis without a name": ({"dynamic_shapes": ({0: torch.export.Dim.DYNAMIC},)}, r"give the axis a name"),
+    "one name for two sizes": ({"dynamic_shapes": ({0: "n", 1: "n"},)}, r'the axis "n" is 3 at axis 0.*4 at axis 1'),
+    "an empty sample": ({"args": (torch.randn(0, 4, 3),)}, r"sample is empty"),
+    "a tensor where a list is": ({"args": ([torch.randn(3, 4, 3)],)}, r"dynamic_shapes gives"),
 }
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.export import Dim
 
 from rnnserve.export.errors import WrongArguments
+from rnnserve.export.recurrence.kinds import Argument, Arguments, Shapes
 
 __all__ = ["Axes", "resize"]
 
@@ -27,11 +28,11 @@ class Axes:
     names: tuple[Mapping[int, str], ...]
     sizes: Mapping[str, int]
     labels: tuple[str, ...]
-    shapes: tuple[Any, ...]
+    shapes: tuple[Shapes, ...]
 
     @classmethod
     def of(
-        cls, parameters: Sequence[str], args: tuple[Any, ...], dynamic_shapes: Any, input_names: Sequence[str]
+        cls, parameters: Sequence[str], args: Arguments, dynamic_shapes: Shapes, input_names: Sequence[str]
     ) -> "Axes":
         """Check what was asked for against the sample.
 
@@ -48,6 +49,9 @@ class Axes:
         walk = _Walk(list(input_names))
         specs = _by_position(parameters, args, dynamic_shapes)
         shapes = tuple(walk(arg, spec, name) for arg, spec, name in zip(args, specs, parameters, strict=True))
+        variadic = sum(name.startswith("*") for name in parameters)
+        if variadic:  # torch.export takes the shapes of a variadic parameter's arguments as one tuple
+            shapes = (*shapes[:-variadic], shapes[-variadic:])
         if len(walk.names) != len(input_names):
             raise WrongArguments(
                 f"input_names has {len(input_names)} names, {list(input_names)}, for {len(walk.names)} tensors among "
@@ -58,7 +62,7 @@ class Axes:
         return cls(tuple(walk.names), walk.sizes, tuple(input_names), shapes)
 
 
-def _by_position(parameters: Sequence[str], args: tuple[Any, ...], dynamic_shapes: Any) -> list[Any]:
+def _by_position(parameters: Sequence[str], args: Arguments, dynamic_shapes: Shapes) -> list[Any]:
     if dynamic_shapes is None:
         return [None] * len(args)
     if isinstance(dynamic_shapes, Mapping):
@@ -88,7 +92,7 @@ class _Walk:
         self.sizes: dict[str, int] = {}
         self.seen_at: dict[str, str] = {}
 
-    def __call__(self, arg: Any, spec: Any, path: str) -> Any:
+    def __call__(self, arg: Argument, spec: Shapes, path: str) -> Shapes:
         if isinstance(arg, Tensor):
             return self._tensor(arg, spec, path)
         if isinstance(arg, tuple | list):
@@ -105,10 +109,10 @@ class _Walk:
             self._mismatch(path, repr(arg), spec)
         return None
 
-    def _mismatch(self, path: str, what: str, spec: Any) -> NoReturn:
+    def _mismatch(self, path: str, what: str, spec: Shapes) -> NoReturn:
         raise WrongArguments(f"dynamic_shapes gives {spec!r} for the argument {path}, which is {what}")
 
-    def _tensor(self, tensor: Tensor, spec: Any, path: str) -> dict[int, Any] | None:
+    def _tensor(self, tensor: Tensor, spec: Shapes, path: str) -> dict[int, Any] | None:
         number = len(self.names)
         label = f"`{self.input_names[number]}`" if number < len(self.input_names) else path
         self.paths.append(path)
@@ -145,7 +149,7 @@ class _Walk:
         self.seen_at.setdefault(name, where)
 
 
-def _name(value: Any, label: str, axis: int) -> str | None:
+def _name(value: Shapes, label: str, axis: int) -> str | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return None
     name = value if isinstance(value, str) else getattr(value, "__name__", None)
@@ -157,7 +161,7 @@ def _name(value: Any, label: str, axis: int) -> str | None:
     return name
 
 
-def resize(args: Any, axes: Axes, sizes: Mapping[str, int]) -> Any:
+def resize(args: Arguments, axes: Axes, sizes: Mapping[str, int]) -> Arguments:
     """The arguments with each named axis at another size, its entries repeated or cut; each a tensor of its own.
 
     One tensor given for two arguments (zeros for h_0 and c_0) would be captured as one input of the program.
@@ -169,12 +173,15 @@ def resize(args: Any, axes: Axes, sizes: Mapping[str, int]) -> Any:
     """
     leaves, spec = torch.utils._pytree.tree_flatten(args)  # noqa: SLF001
     names = iter(axes.names)
-    resized = []
-    for leaf in leaves:
-        if isinstance(leaf, Tensor):
-            leaf = leaf.detach().clone()  # noqa: PLW2901
-            for axis, name in next(names).items():
-                if (size := sizes.get(name, leaf.shape[axis])) != leaf.shape[axis]:
-                    leaf = leaf.index_select(axis, torch.arange(size, device=leaf.device) % leaf.shape[axis])  # noqa: PLW2901
-        resized.append(leaf)
-    return torch.utils._pytree.tree_unflatten(resized, spec)  # noqa: SLF001
+    resized = [_resize(leaf, next(names), sizes) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+    again: Arguments = torch.utils._pytree.tree_unflatten(resized, spec)  # noqa: SLF001
+    return again
+
+
+def _resize(tensor: Tensor, names: Mapping[int, str], sizes: Mapping[str, int]) -> Tensor:
+    tensor = tensor.detach().clone()
+    for axis, name in names.items():
+        size = tensor.shape[axis]
+        if (wanted := sizes.get(name, size)) != size:
+            tensor = tensor.index_select(axis, torch.arange(wanted, device=tensor.device) % size)
+    return tensor

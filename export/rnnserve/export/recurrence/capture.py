@@ -3,7 +3,6 @@
 import contextlib
 import inspect
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 import torch.fx.experimental._config
@@ -14,14 +13,15 @@ from rnnserve.export.recurrence import session
 from rnnserve.export.recurrence.axes import Axes, resize
 from rnnserve.export.recurrence.functional import Functional
 from rnnserve.export.recurrence.interception import intercepted
+from rnnserve.export.recurrence.kinds import Arguments
 from rnnserve.export.recurrence.refusals import explain, refuse_chance, refuse_scripts
 from rnnserve.export.recurrence.zeros import leave_out_zeros
 
-__all__ = ["capture", "parameters_of", "prepared"]
+__all__ = ["capture", "frozen", "parameters_of", "prepared"]
 
 
-def parameters_of(module: nn.Module, args: tuple[Any, ...]) -> list[str]:
-    """The names of the forward's parameters that `args` are given to, in order.
+def parameters_of(module: nn.Module, args: Arguments) -> list[str]:
+    """The names of the forward's parameters that `args` are given to, in order; `*name` for each of a variadic one.
 
     Raises:
         WrongArguments: the forward does not take that many.
@@ -36,11 +36,11 @@ def parameters_of(module: nn.Module, args: tuple[Any, ...]) -> list[str]:
     names = []
     for name, value in bound.arguments.items():
         variadic = signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
-        names.extend([f"{name}_{number}" for number in range(len(value))] if variadic else [name])
+        names.extend([f"*{name}"] * len(value) if variadic else [name])
     return names
 
 
-def capture(module: nn.Module, args: tuple[Any, ...], axes: Axes) -> torch.export.ExportedProgram:
+def capture(module: nn.Module, args: Arguments, axes: Axes) -> torch.export.ExportedProgram:
     """Capture `module` with its recurrent layers as stand-ins.
 
     Args:
@@ -57,7 +57,7 @@ def capture(module: nn.Module, args: tuple[Any, ...], axes: Axes) -> torch.expor
     with prepared(module), backed_sizes_of_any_value():
         try:
             program = torch.export.export(module, resize(args, axes, larger), dynamic_shapes=axes.shapes, strict=False)
-        except Exception as error:  # noqa: BLE001 - torch raises its own and the module's alike; each is explained
+        except Exception as error:  # torch's own and the module's alike: each is explained
             raise explain(error, module, axes) from error
     refuse_chance(program)
     leave_out_zeros(program.graph)
@@ -71,6 +71,19 @@ def backed_sizes_of_any_value() -> contextlib.AbstractContextManager[None]:
         backed_size_oblivious=True
     )
     return context
+
+
+@contextlib.contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """No parameter wants a gradient meanwhile, since a forward may enable gradients and the stand-ins have none."""
+    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    try:
+        for parameter in learning:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
 
 
 @contextlib.contextmanager

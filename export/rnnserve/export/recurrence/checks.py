@@ -1,6 +1,7 @@
 """What must hold of an exported program before anybody gets it."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import onnx
 import onnx_ir as ir
@@ -51,7 +52,7 @@ def _axes(graph: ir.Graph, axes: Axes) -> list[str]:
 
 def _operators(program: torch.onnx.ONNXProgram) -> list[str]:
     """One operator a layer, none of them unrolled, none of ours left."""
-    exported = program.exported_program
+    exported = cast(torch.export.ExportedProgram, program.exported_program)
     stand_ins = [node for node in exported.graph.nodes if node.target in (layer.RNN, layer.GRU, layer.LSTM)]
     # The exporter makes one of two calls that are the same in everything: as many as there are layers, at least.
     distinct = {

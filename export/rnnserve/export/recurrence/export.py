@@ -1,21 +1,23 @@
 """`export_onnx`: any module that holds recurrent layers, through torch's default exporter, one operator a layer."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
+from torch.export.graph_signature import ConstantArgument, OutputKind
 
-from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
+from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.recurrence.axes import Axes
-from rnnserve.export.recurrence.capture import capture, parameters_of
+from rnnserve.export.recurrence.capture import capture, frozen, parameters_of
 from rnnserve.export.recurrence.checks import check
 from rnnserve.export.recurrence.clean import name_axes, strip
 from rnnserve.export.recurrence.fold import fold_weights
+from rnnserve.export.recurrence.interception import LOCK
+from rnnserve.export.recurrence.kinds import Arguments, Shapes
 from rnnserve.export.recurrence.memory import refuse_memory
 from rnnserve.export.recurrence.probing import probe
 from rnnserve.export.recurrence.quiet import quiet
-from rnnserve.export.recurrence.refusals import refuse_state
+from rnnserve.export.recurrence.refusals import refuse_state, untranslated
 from rnnserve.export.recurrence.translate import TRANSLATIONS
 
 __all__ = ["export_onnx"]
@@ -23,11 +25,11 @@ __all__ = ["export_onnx"]
 
 def export_onnx(
     module: nn.Module,
-    args: tuple[Any, ...],
+    args: Arguments,
     *,
     input_names: Sequence[str],
     output_names: Sequence[str],
-    dynamic_shapes: Any,
+    dynamic_shapes: Shapes,
 ) -> torch.onnx.ONNXProgram:
     """Export `module` with one native ONNX operator (RNN, GRU or LSTM) per recurrent layer.
 
@@ -56,14 +58,24 @@ def export_onnx(
     """
     if not isinstance(module, nn.Module):
         raise WrongArguments(f"export_onnx got a {type(module).__name__}; expected an nn.Module")
+    if isinstance(module, torch._dynamo.eval_frame.OptimizedModule):  # noqa: SLF001 - what torch.compile gives
+        return export_onnx(
+            module._orig_mod,  # noqa: SLF001
+            args,
+            input_names=input_names,
+            output_names=output_names,
+            dynamic_shapes=dynamic_shapes,
+        )
     if not isinstance(args, tuple):
         raise WrongArguments(f"args is a {type(args).__name__}; expected a tuple of the forward's arguments")
     axes = Axes.of(parameters_of(module, args), args, dynamic_shapes, input_names)
-    with quiet():
+    # One export at a time: neither torch's exporter nor the warnings filters are made for several threads.
+    with LOCK, quiet(), frozen(module):
         captured = capture(module, args, axes)
         _check_outputs(captured, output_names)
         program = _translate(captured, input_names, output_names)
-        refuse_state(program.exported_program)
+        if program.exported_program is not None:
+            refuse_state(program.exported_program)
         refuse_memory(module, args)
         probe(module, args, axes, captured)
         name_axes(program, axes)
@@ -74,7 +86,11 @@ def export_onnx(
 
 
 def _check_outputs(captured: torch.export.ExportedProgram, output_names: Sequence[str]) -> None:
-    results = [spec.arg for spec in captured.graph_signature.output_specs]
+    results = [
+        spec
+        for spec in captured.graph_signature.output_specs
+        if spec.kind is OutputKind.USER_OUTPUT and not isinstance(spec.arg, ConstantArgument)
+    ]
     if len(results) != len(output_names) or len(set(output_names)) != len(output_names):
         raise WrongArguments(
             f"output_names has {len(set(output_names))} different names, {list(output_names)}, for the module's "
@@ -97,9 +113,6 @@ def _translate(
     except ExportError:
         raise
     except Exception as error:
-        text = next((line.strip() for line in str(error.__cause__ or error).splitlines() if line.strip()), "")
-        raise UnsupportedModule(
-            f"the module was captured, but torch.onnx cannot translate it: {type(error).__name__}: {text}"
-        ) from error
+        raise untranslated(error) from error
     assert program is not None  # noqa: S101 - torch gives None for its older exporter only
     return program

@@ -28,7 +28,7 @@ def fold_weights(model: ir.Model) -> None:
             value = node.inputs[position] if position < len(node.inputs) else None
             if value is None or value.producer() is None or not _constant(value):
                 continue
-            folded = ir.Value(name=f"{node.op_type.lower()}_{number}.{letter}", type=value.type, shape=value.shape)
+            folded = ir.Value(name=f"{node.op_type}_{number}/{letter}", type=value.type, shape=value.shape)
             folded.const_value = ir.tensor(_evaluate(value, known), name=folded.name)
             graph.initializers.add(folded)
             node.replace_input_with(position, folded)
@@ -52,7 +52,7 @@ def _evaluate(value: ir.Value, known: dict[str, np.ndarray]) -> np.ndarray:
         else:
             node = value.producer()
             assert node is not None  # noqa: S101 - `_constant` has walked this way
-            inputs = {source.name: _evaluate(source, known) for source in node.inputs if source is not None}
+            inputs = {source.name or "": _evaluate(source, known) for source in node.inputs if source is not None}
             results = ReferenceEvaluator(ir.to_proto(node)).run(None, inputs)
             known.update({output.name or "": array for output, array in zip(node.outputs, results, strict=True)})
     return np.ascontiguousarray(known[name])

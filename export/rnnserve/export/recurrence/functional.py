@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.recurrence.kinds import Argument, Arguments
 from rnnserve.export.recurrence.modules import Stack, run
 
 __all__ = ["Functional"]
@@ -28,8 +29,8 @@ class Functional(TorchFunctionMode):
     """Replaces the recurrent functions by stand-ins in this thread."""
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+        self, func: Callable[..., Any], types: Argument, args: Arguments = (), kwargs: dict[str, Any] | None = None
+    ) -> Argument:
         """Run `func`, or its stand-in."""
         del types
         mode = _MODES.get(func)
@@ -41,7 +42,7 @@ class Functional(TorchFunctionMode):
 def _function(
     mode: str,
     input: Tensor,
-    hx: Any,
+    hx: Argument,
     params: Sequence[Tensor],
     has_biases: bool,
     num_layers: int,

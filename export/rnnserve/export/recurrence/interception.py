@@ -13,64 +13,67 @@ import contextlib
 import threading
 import types
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 from torch.nn.utils import rnn
 
 from rnnserve.export.recurrence import modules, packing, session
+from rnnserve.export.recurrence.kinds import Argument
 
 __all__ = ["LOCK", "intercepted", "route"]
 
-# Held while anything is exchanged. Reentrant, since a module may export another one while it is captured.
+# Held while a module is exported. Reentrant, since an export captures and probes, each time with the code exchanged.
 LOCK = threading.RLock()
 
 
 # The stubs have the signatures of what they stand in for, since torch.export reads the signature of the module that it
 # captures. They run with torch's globals, hence the imports.
-def _rnn_forward(self: Any, input: Any, hx: Any = None) -> Any:
+def _rnn_forward(self: Argument, input: Argument, hx: Argument = None) -> Argument:
     from rnnserve.export.recurrence.interception import route
 
     return route("RNN.forward", self, input, hx)
 
 
-def _gru_forward(self: Any, input: Any, hx: Any = None) -> Any:
+def _gru_forward(self: Argument, input: Argument, hx: Argument = None) -> Argument:
     from rnnserve.export.recurrence.interception import route
 
     return route("GRU.forward", self, input, hx)
 
 
-def _lstm_forward(self: Any, input: Any, hx: Any = None) -> Any:
+def _lstm_forward(self: Argument, input: Argument, hx: Argument = None) -> Argument:
     from rnnserve.export.recurrence.interception import route
 
     return route("LSTM.forward", self, input, hx)
 
 
-def _pack(input: Any, lengths: Any, batch_first: bool = False, enforce_sorted: bool = True) -> Any:
+def _pack(input: Argument, lengths: Argument, batch_first: bool = False, enforce_sorted: bool = True) -> Argument:
     from rnnserve.export.recurrence.interception import route
 
     return route("pack_padded_sequence", input, lengths, batch_first, enforce_sorted)
 
 
-def _pad(sequence: Any, batch_first: bool = False, padding_value: float = 0.0, total_length: Any = None) -> Any:
+def _pad(
+    sequence: Argument, batch_first: bool = False, padding_value: float = 0.0, total_length: Argument = None
+) -> Argument:
     from rnnserve.export.recurrence.interception import route
 
     return route("pad_packed_sequence", sequence, batch_first, padding_value, total_length)
 
 
-def _pack_list(sequences: Any, enforce_sorted: bool = True) -> Any:
+def _pack_list(sequences: Argument, enforce_sorted: bool = True) -> Argument:
     from rnnserve.export.recurrence.interception import route
 
     return route("pack_sequence", sequences, enforce_sorted)
 
 
-def _unpack_list(packed_sequences: Any) -> Any:
+def _unpack_list(packed_sequences: Argument) -> Argument:
     from rnnserve.export.recurrence.interception import route
 
     return route("unpack_sequence", packed_sequences)
 
 
-def _unpad_list(padded_sequences: Any, lengths: Any, batch_first: bool = False) -> Any:
+def _unpad_list(padded_sequences: Argument, lengths: Argument, batch_first: bool = False) -> Argument:
     from rnnserve.export.recurrence.interception import route
 
     return route("unpad_sequence", padded_sequences, lengths, batch_first)
@@ -79,13 +82,13 @@ def _unpad_list(padded_sequences: Any, lengths: Any, batch_first: bool = False) 
 class _Exchange:
     """One function of PyTorch: its own code under another name, the stub, and what stands in for it."""
 
-    def __init__(self, function: Any, stub: types.FunctionType, replacement: Callable[..., Any]) -> None:
-        self.function: types.FunctionType = function
+    def __init__(self, function: Callable[..., Any], stub: Callable[..., Any], replacement: Callable[..., Any]) -> None:
+        self.function = cast(types.FunctionType, function)
         self.code = self.function.__code__
         self.original = types.FunctionType(
             self.code, self.function.__globals__, self.function.__name__, self.function.__defaults__
         )
-        self.stub = stub.__code__
+        self.stub = cast(types.FunctionType, stub).__code__
         self.replacement = replacement
 
 
@@ -102,7 +105,7 @@ _EXCHANGES = {
 _depth = 0
 
 
-def route(name: str, *arguments: Any) -> Any:
+def route(name: str, *arguments: Argument) -> Argument:
     """Run our replacement in the thread that captures, and PyTorch's own code in every other."""
     exchange = _EXCHANGES[name]
     return (exchange.replacement if session.active() else exchange.original)(*arguments)
@@ -111,7 +114,7 @@ def route(name: str, *arguments: Any) -> Any:
 @contextlib.contextmanager
 def intercepted() -> Iterator[None]:
     """Exchange the code of PyTorch's functions, and put it back whatever happens."""
-    global _depth  # noqa: PLW0603 - process-wide, as what it counts: how often the code has been exchanged
+    global _depth  # process-wide, as what it counts
     with LOCK:
         if _depth == 0:
             for exchange in _EXCHANGES.values():

@@ -18,48 +18,33 @@ from torch import Tensor
 __all__ = ["GRU", "LSTM", "RNN"]
 
 
-def _has_no_numbers(name: str) -> NoReturn:
-    raise RuntimeError(
-        f"rnnserve::{name} stands for an ONNX operator in a captured program: run the ONNX program instead"
-    )
+def _has_no_numbers(*arguments: object) -> NoReturn:
+    del arguments
+    raise RuntimeError("a recurrent layer of a captured program has no numbers of its own: run the ONNX program")
 
 
-@torch.library.custom_op("rnnserve::rnn", mutates_args=())
-def _rnn(
-    input: Tensor,
-    lengths: Tensor | None,
-    h_0: Tensor | None,
-    weights: Sequence[Tensor],
-    bias: bool,
-    bidirectional: bool,
-    nonlinearity: str,
-) -> tuple[Tensor, Tensor]:
-    _has_no_numbers("rnn")
-
-
-@torch.library.custom_op("rnnserve::gru", mutates_args=())
-def _gru(
-    input: Tensor,
-    lengths: Tensor | None,
-    h_0: Tensor | None,
-    weights: Sequence[Tensor],
-    bias: bool,
-    bidirectional: bool,
-) -> tuple[Tensor, Tensor]:
-    _has_no_numbers("gru")
-
-
-@torch.library.custom_op("rnnserve::lstm", mutates_args=())
-def _lstm(
-    input: Tensor,
-    lengths: Tensor | None,
-    h_0: Tensor | None,
-    c_0: Tensor | None,
-    weights: Sequence[Tensor],
-    bias: bool,
-    bidirectional: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    _has_no_numbers("lstm")
+# Defining an operator again, as a reload does, replaces it.
+_rnn = torch.library.custom_op(
+    "rnnserve::rnn",
+    _has_no_numbers,
+    mutates_args=(),
+    schema="(Tensor input, Tensor? lengths, Tensor? h_0, Tensor[] weights, bool bias, bool bidirectional, "
+    "str nonlinearity) -> (Tensor, Tensor)",
+)
+_gru = torch.library.custom_op(
+    "rnnserve::gru",
+    _has_no_numbers,
+    mutates_args=(),
+    schema="(Tensor input, Tensor? lengths, Tensor? h_0, Tensor[] weights, bool bias, bool bidirectional) "
+    "-> (Tensor, Tensor)",
+)
+_lstm = torch.library.custom_op(
+    "rnnserve::lstm",
+    _has_no_numbers,
+    mutates_args=(),
+    schema="(Tensor input, Tensor? lengths, Tensor? h_0, Tensor? c_0, Tensor[] weights, bool bias, "
+    "bool bidirectional) -> (Tensor, Tensor, Tensor)",
+)
 
 
 def _shapes(input: Tensor, weights: Sequence[Tensor], bidirectional: bool) -> tuple[Tensor, Tensor]:
@@ -69,34 +54,22 @@ def _shapes(input: Tensor, weights: Sequence[Tensor], bidirectional: bool) -> tu
 
 
 @_rnn.register_fake
-def _rnn_shapes(
+@_gru.register_fake
+def _two(
     input: Tensor,
     lengths: Tensor | None,
     h_0: Tensor | None,
     weights: Sequence[Tensor],
     bias: bool,
     bidirectional: bool,
-    nonlinearity: str,
+    nonlinearity: str = "",
 ) -> tuple[Tensor, Tensor]:
     del lengths, h_0, bias, nonlinearity
     return _shapes(input, weights, bidirectional)
 
 
-@_gru.register_fake
-def _gru_shapes(
-    input: Tensor,
-    lengths: Tensor | None,
-    h_0: Tensor | None,
-    weights: Sequence[Tensor],
-    bias: bool,
-    bidirectional: bool,
-) -> tuple[Tensor, Tensor]:
-    del lengths, h_0, bias
-    return _shapes(input, weights, bidirectional)
-
-
 @_lstm.register_fake
-def _lstm_shapes(
+def _three(
     input: Tensor,
     lengths: Tensor | None,
     h_0: Tensor | None,

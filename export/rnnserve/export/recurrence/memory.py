@@ -4,17 +4,18 @@ An ONNX model remembers nothing, so a module that carries its hidden state in an
 call only. One that merely leaves something there to be looked at (attention weights, say) is exported as it is.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode as DataDependent
 from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.recurrence.capture import prepared
+from rnnserve.export.recurrence.dry import dry_run
+from rnnserve.export.recurrence.kinds import Argument, Arguments
 
 __all__ = ["refuse_memory"]
 
@@ -31,8 +32,8 @@ class _Reads(TorchFunctionMode):
         self.read: set[str] = set()
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+        self, func: Callable[..., Any], types: Argument, args: Arguments = (), kwargs: dict[str, Any] | None = None
+    ) -> Argument:
         """Run `func`, noting what it reads."""
         del types
         for leaf in torch.utils._pytree.tree_leaves((args, kwargs)):  # noqa: SLF001
@@ -41,16 +42,14 @@ class _Reads(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def refuse_memory(module: nn.Module, args: tuple[Any, ...]) -> None:
+def refuse_memory(module: nn.Module, args: Arguments) -> None:
     """Call the module twice, on tensors without values, where it writes to its attributes.
 
     Raises:
         UnsupportedModule: the second call reads what the first has written.
     """
-    with prepared(module), FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True) as mode:
-        fakes = torch.utils._pytree.tree_map_only(  # noqa: SLF001
-            Tensor, lambda tensor: mode.from_tensor(tensor, static_shapes=True), args
-        )
+    # Where it cannot be called without values, being captured with symbols was all that could be done.
+    with contextlib.suppress(DataDependent), dry_run(module, args) as fakes:
         before = _attributes(module)
         module(*fakes)
         written = {
@@ -64,11 +63,11 @@ def refuse_memory(module: nn.Module, args: tuple[Any, ...]) -> None:
             return
         with _Reads(written) as reads:
             module(*fakes)
-    if reads.read:
-        raise UnsupportedModule(
-            f"the module keeps {sorted(reads.read)} from one call to the next, and an ONNX model remembers nothing. "
-            "Make the state an input (h_0) and an output (h_n) of the forward, and carry it outside."
-        )
+        if reads.read:
+            raise UnsupportedModule(
+                f"the module keeps {sorted(reads.read)} from one call to the next, and an ONNX model remembers "
+                "nothing. Make the state an input (h_0) and an output (h_n) of the forward, and carry it outside."
+            )
 
 
 def _attributes(module: nn.Module) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence import layer, session
+from rnnserve.export.recurrence.kinds import Argument
 from rnnserve.export.recurrence.packing import Packed
 
 __all__ = ["Stack", "forward", "run"]
@@ -81,7 +82,7 @@ def _layer(
     return tuple(layer.RNN(steps, lengths, h, weights, stack.bias, stack.bidirectional, nonlinearity))
 
 
-def forward(module: nn.RNNBase, input: Any, hx: Any = None) -> tuple[Any, Any]:
+def forward(module: nn.RNNBase, input: Argument, hx: Argument = None) -> tuple[Argument, Argument]:
     """The forward of nn.RNN, nn.GRU and nn.LSTM while capturing.
 
     Args:
@@ -145,11 +146,11 @@ def _axes(module: nn.RNNBase) -> str:
     return "(batch, sequence, features)" if module.batch_first else "(sequence, batch, features)"
 
 
-def _check_plain(module: nn.RNNBase, input: Any, name: str) -> None:
+def _check_plain(module: nn.RNNBase, input: Argument, name: str) -> None:
     if not isinstance(input, Tensor):
         raise UnsupportedModule(f"{name} got a {type(input).__name__}; expected a tensor {_axes(module)}")
-    if input.dim() != 3:  # noqa: PLR2004
-        unbatched = " An unbatched input has to be given its batch axis: unsqueeze it." if input.dim() == 2 else ""  # noqa: PLR2004
+    if input.dim() != 3:
+        unbatched = " An unbatched input has to be given its batch axis: unsqueeze it." if input.dim() == 2 else ""
         raise UnsupportedModule(
             f"{name} got an input of {input.dim()} axes, {tuple(input.shape)}; expected the three axes "
             f"{_axes(module)}.{unbatched}"
@@ -157,7 +158,7 @@ def _check_plain(module: nn.RNNBase, input: Any, name: str) -> None:
 
 
 def _check_features(module: nn.RNNBase, steps: Tensor, name: str) -> None:
-    if steps.shape[-1] != module.input_size or steps.dim() != 3:  # noqa: PLR2004
+    if steps.shape[-1] != module.input_size or steps.dim() != 3:
         raise UnsupportedModule(
             f"{name} got an input of {steps.dim()} axes with {steps.shape[-1]} features; expected {_axes(module)} with "
             f"{module.input_size} features. Are features the last axis?"
@@ -167,25 +168,28 @@ def _check_features(module: nn.RNNBase, steps: Tensor, name: str) -> None:
         raise UnsupportedModule(f"{name} got an input of {steps.dtype}; its weights are {weight.dtype}")
 
 
-def _states(module: nn.RNNBase, hx: Any, batch: int, name: str) -> tuple[Tensor | None, Tensor | None]:
+def _states(module: nn.RNNBase, hx: Argument, batch: int, name: str) -> tuple[Tensor | None, Tensor | None]:
     if hx is None:
         return None, None
     if module.mode != "LSTM":
         _check_state(module, "h_0", hx, batch, name)
         return hx, None
-    if isinstance(hx, Tensor) or len(hx) != 2:  # noqa: PLR2004
+    if isinstance(hx, Tensor) or len(hx) != 2:
         raise UnsupportedModule(f"{name} got {type(hx).__name__} for its initial state; expected the pair (h_0, c_0)")
     for state, tensor in zip(("h_0", "c_0"), hx, strict=True):
         _check_state(module, state, tensor, batch, name)
     return hx[0], hx[1]
 
 
-def _check_state(module: nn.RNNBase, state: str, tensor: Any, batch: int, name: str) -> None:
+def _check_state(module: nn.RNNBase, state: str, tensor: Argument, batch: int, name: str) -> None:
     rows = module.num_layers * (1 + module.bidirectional)
     expected = (rows, batch, module.hidden_size)
-    if not isinstance(tensor, Tensor) or tensor.dim() != 3 or tuple(tensor.shape) != expected:  # noqa: PLR2004
+    if not isinstance(tensor, Tensor) or tensor.dim() != 3 or tuple(tensor.shape) != expected:
         got = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
         raise UnsupportedModule(
             f"{name} got {state} {got}; expected (layers * directions, batch, hidden) = {expected}, also where the "
             "input is batch-first"
         )
+    dtype = getattr(module, module._flat_weights_names[0]).dtype  # noqa: SLF001
+    if tensor.dtype != dtype:
+        raise UnsupportedModule(f"{name} got {state} of {tensor.dtype}; its weights are {dtype}")

@@ -14,6 +14,7 @@ from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.recurrence.kinds import Argument
 from rnnserve.export.recurrence.trim import TRIM
 
 __all__ = [
@@ -40,15 +41,16 @@ class Packed(PackedSequence):
     zeros_behind: bool
 
     def __new__(cls, steps: Tensor, row_lengths: Tensor, *, zeros_behind: bool) -> "Packed":
+        """Hold the padded values and the lengths; the four fields of a `PackedSequence` are not there."""
         packed = tuple.__new__(cls, (None, None, None, None))
         packed.steps, packed.row_lengths, packed.zeros_behind = steps, row_lengths, zeros_behind
         return packed
 
-    def to(self, *args: Any, **kwargs: Any) -> "Packed":  # type: ignore[override]
+    def to(self, *args: Argument, **kwargs: Argument) -> "Packed":
         """Convert the values, as `PackedSequence.to` does."""
         return Packed(self.steps.to(*args, **kwargs), self.row_lengths, zeros_behind=self.zeros_behind)
 
-    def cpu(self, *args: Any, **kwargs: Any) -> "Packed":  # type: ignore[override]
+    def cpu(self, *args: Argument, **kwargs: Argument) -> "Packed":
         """Move the values, as `PackedSequence.cpu` does."""
         return Packed(self.steps.cpu(*args, **kwargs), self.row_lengths, zeros_behind=self.zeros_behind)
 
@@ -58,32 +60,32 @@ class Packed(PackedSequence):
         return self.steps.is_cuda
 
     @property
-    def data(self) -> NoReturn:  # type: ignore[override]
+    def data(self) -> NoReturn:
         """Refused: see `_refuse_fields`."""
         _refuse_fields("data")
 
     @property
-    def batch_sizes(self) -> NoReturn:  # type: ignore[override]
+    def batch_sizes(self) -> NoReturn:
         """Refused: see `_refuse_fields`."""
         _refuse_fields("batch_sizes")
 
     @property
-    def sorted_indices(self) -> NoReturn:  # type: ignore[override]
+    def sorted_indices(self) -> NoReturn:
         """Refused: see `_refuse_fields`."""
         _refuse_fields("sorted_indices")
 
     @property
-    def unsorted_indices(self) -> NoReturn:  # type: ignore[override]
+    def unsorted_indices(self) -> NoReturn:
         """Refused: see `_refuse_fields`."""
         _refuse_fields("unsorted_indices")
 
     def __iter__(self) -> Iterator[Any]:
         _refuse_fields("fields")
 
-    def __getitem__(self, key: Any) -> NoReturn:  # type: ignore[override]
+    def __getitem__(self, key: Argument) -> NoReturn:
         _refuse_fields(f"[{key!r}]")
 
-    def _replace(self, **kwargs: Any) -> NoReturn:  # type: ignore[override]
+    def _replace(self, **kwargs: Argument) -> NoReturn:
         _refuse_fields(", ".join(kwargs))
 
 
@@ -97,7 +99,7 @@ def _refuse_fields(name: str) -> NoReturn:
 
 
 def pack_padded_sequence(
-    input: Tensor, lengths: Any, batch_first: bool = False, enforce_sorted: bool = True
+    input: Tensor, lengths: Argument, batch_first: bool = False, enforce_sorted: bool = True
 ) -> PackedSequence:
     """Keep the padded tensor and its lengths.
 
@@ -113,7 +115,7 @@ def pack_padded_sequence(
         UnsupportedModule: lengths that are constants although the batch is dynamic, or of the wrong rank or dtype.
     """
     del enforce_sorted
-    if input.dim() < 2:  # noqa: PLR2004
+    if input.dim() < 2:
         raise UnsupportedModule(
             f"pack_padded_sequence got an input of {input.dim()} axes; expected (batch, sequence, ...) or, without "
             "batch_first, (sequence, batch, ...)"
@@ -140,7 +142,12 @@ def pack_padded_sequence(
             "axis is dynamic. Lengths that do not come from the module's inputs are right for one batch only: take "
             "`lengths`, an int64 tensor (batch,), as an input, and give its axis the name of the batch axis."
         )
-    torch._check(lengths.shape[0] == rows, lambda: f"lengths has {lengths.shape[0]} rows and the input {rows}")
+    if lengths.shape[0] != rows:
+        expected = "(batch, sequence, ...)" if batch_first else "(sequence, batch, ...)"
+        raise UnsupportedModule(
+            f"pack_padded_sequence got {lengths.shape[0]} lengths for a batch of {rows} rows; expected lengths "
+            f"(batch,) and an input {expected}. Is batch_first as it should be?"
+        )
     return Packed(steps, lengths.to(torch.int64), zeros_behind=False)
 
 
@@ -178,19 +185,19 @@ def pad_packed_sequence(
     return (steps.transpose(0, 1) if batch_first else steps), lengths
 
 
-def pack_sequence(sequences: Any, enforce_sorted: bool = True) -> NoReturn:
+def pack_sequence(sequences: Argument, enforce_sorted: bool = True) -> NoReturn:
     """Refused: a list of rows has a fixed number of rows, each of a fixed size."""
     del sequences, enforce_sorted
     _refuse_lists("pack_sequence", "pack_padded_sequence on the padded tensor (batch, sequence, ...) with its lengths")
 
 
-def unpack_sequence(packed_sequences: Any) -> NoReturn:
+def unpack_sequence(packed_sequences: Argument) -> NoReturn:
     """Refused: a list of rows has a fixed number of rows, each of a fixed size."""
     del packed_sequences
     _refuse_lists("unpack_sequence", "pad_packed_sequence, and cut the rows outside the module")
 
 
-def unpad_sequence(padded_sequences: Any, lengths: Any, batch_first: bool = False) -> NoReturn:
+def unpad_sequence(padded_sequences: Argument, lengths: Argument, batch_first: bool = False) -> NoReturn:
     """Refused: a list of rows has a fixed number of rows, each of a fixed size."""
     del padded_sequences, lengths, batch_first
     _refuse_lists("unpad_sequence", "the padded tensor and its lengths, and cut the rows outside the module")

@@ -12,16 +12,16 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import sympy
+import sympy  # type: ignore[import-untyped]  # a dependency of torch
 import torch
+import torch.fx.experimental.sym_node
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export.graph_signature import InputKind, OutputKind
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.axes import Axes, resize
-from rnnserve.export.recurrence.capture import prepared
+from rnnserve.export.recurrence.dry import dry_run
+from rnnserve.export.recurrence.kinds import Arguments
 from rnnserve.export.recurrence.refusals import place, users_own
 
 __all__ = ["probe", "symbols_of"]
@@ -33,8 +33,8 @@ def symbols_of(program: torch.export.ExportedProgram, axes: Axes) -> dict[sympy.
     for value, names in zip(_inputs(program), axes.names, strict=True):
         for axis, name in names.items():
             size = value.shape[axis]
-            if isinstance(size, torch.SymInt):
-                for expression in (size.node._expr, size.node.expr):  # noqa: SLF001 - before and after unification
+            if isinstance(node := getattr(size, "node", None), torch.fx.experimental.sym_node.SymNode):
+                for expression in (node._expr, node.expr):  # noqa: SLF001 - before and after unification
                     if isinstance(expression, sympy.Symbol):
                         symbols.setdefault(expression, name)
     return symbols
@@ -46,7 +46,7 @@ def _inputs(program: torch.export.ExportedProgram) -> list[Tensor]:
     return [values[name] for name in wanted if isinstance(values.get(name), Tensor)]
 
 
-def probe(module: nn.Module, args: tuple[Any, ...], axes: Axes, program: torch.export.ExportedProgram) -> None:
+def probe(module: nn.Module, args: Arguments, axes: Axes, program: torch.export.ExportedProgram) -> None:
     """Run the module at other sizes than the sample's and compare the way it goes.
 
     Raises:
@@ -60,10 +60,10 @@ def probe(module: nn.Module, args: tuple[Any, ...], axes: Axes, program: torch.e
         if shapes is not None:
             _compare(shapes, program, symbols, sizes)
     for guard, at in _guards(program):
-        sizes = _breaking(guard, symbols, axes)
-        if sizes is not None and _run(module, args, axes, sizes) is not None:
+        breaking = _breaking(guard, symbols, axes)
+        if breaking is not None and _run(module, args, axes, breaking) is not None:
             raise UnsupportedModule(
-                f"the module's code asks about sizes (at {at}), and goes another way at {_words(sizes)} than at the "
+                f"the module's code asks about sizes (at {at}), and goes another way at {_words(breaking)} than at the "
                 "sample's sizes. An exported program goes one way for all sizes. Make the axis static, or write the "
                 "forward without the question."
             )
@@ -102,19 +102,13 @@ def _breaking(guard: sympy.Basic, symbols: Mapping[sympy.Symbol, str], axes: Axe
     return None
 
 
-def _run(
-    module: nn.Module, args: tuple[Any, ...], axes: Axes, sizes: Mapping[str, int]
-) -> list[tuple[Any, ...]] | None:
+def _run(module: nn.Module, args: Arguments, axes: Axes, sizes: Mapping[str, int]) -> list[tuple[Any, ...]] | None:
     """The shapes that the module gives at `sizes`, or None where it takes no such sizes."""
     resized = resize(args, axes, sizes)
-    with prepared(module), FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True) as mode:
-        fakes = torch.utils._pytree.tree_map_only(  # noqa: SLF001
-            Tensor, lambda tensor: mode.from_tensor(tensor, static_shapes=True), resized
-        )
-        # Whatever a module raises at a size that it does not take, it is the module's answer: it refuses the size.
-        with contextlib.suppress(Exception):
-            leaves = torch.utils._pytree.tree_leaves(module(*fakes))  # noqa: SLF001
-            return [tuple(leaf.shape) for leaf in leaves if isinstance(leaf, Tensor)]
+    # Whatever a module raises at a size that it does not take, it is the module's answer: it refuses the size.
+    with contextlib.suppress(Exception), dry_run(module, resized) as fakes:
+        leaves = torch.utils._pytree.tree_leaves(module(*fakes))  # noqa: SLF001
+        return [tuple(leaf.shape) for leaf in leaves if isinstance(leaf, Tensor)]
     return None
 
 

@@ -7,8 +7,15 @@ from collections.abc import Iterator
 
 __all__ = ["quiet"]
 
-# torch.onnx: torchvision is not installed, deprecations inside of torch; onnxscript: what it did not fold.
-_LOGGERS = ("torch.onnx._internal.exporter", "onnxscript", "onnx_ir")
+# torchvision is not installed; what was not folded; and, with whole graphs, why a module cannot be captured, which the
+# exception says too.
+_LOGGERS = (
+    "torch.onnx._internal.exporter",
+    "torch.fx.experimental.symbolic_shapes",
+    "torch._subclasses.fake_tensor",
+    "onnxscript",
+    "onnx_ir",
+)
 
 
 @contextlib.contextmanager
@@ -22,7 +29,7 @@ def quiet() -> Iterator[None]:
         # Told of every attribute that a forward writes; `memory` tells the harmless ones from the others.
         warnings.filterwarnings("ignore", r"The tensor attributes? .* assigned during export", UserWarning)
         for logger in loggers:
-            logger.setLevel(logging.ERROR)
+            logger.setLevel(logging.CRITICAL)
         try:
             yield
         finally:

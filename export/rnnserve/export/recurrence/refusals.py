@@ -12,7 +12,7 @@ from torch.export.graph_signature import InputKind
 from rnnserve.export.errors import ExportError, UnsupportedModule
 from rnnserve.export.recurrence.axes import Axes
 
-__all__ = ["explain", "place", "refuse_chance", "refuse_scripts", "refuse_state", "users_own"]
+__all__ = ["explain", "place", "refuse_chance", "refuse_scripts", "refuse_state", "untranslated", "users_own"]
 
 _TORCH = str(pathlib.Path(torch.__file__).parent)
 _OURS = str(pathlib.Path(__file__).parent)
@@ -93,8 +93,9 @@ def explain(error: Exception, module: nn.Module, axes: Axes) -> ExportError:
     if type(error).__name__ == "GuardOnDataDependentSymNode" or "data-dependent" in text:
         return UnsupportedModule(
             f"the module's Python code depends on the values of a tensor{at}: it branches on one, loops over one, or "
-            f"makes a number of one (.item(), .tolist(), int(...)). Exported, it would be right for the sample's values "
-            f"only. Keep lengths and masks as tensors. torch says: {_first_line(text)}"
+            "makes a number of one (.item(), .tolist(), int(...)). Exported, it would be right for the sample's values "
+            "only. Keep lengths and masks as tensors. If it is the size of what pad_packed_sequence gives, which is "
+            f"the longest length, pass total_length=input.size(1). torch says: {_first_line(text)}"
         )
     return UnsupportedModule(
         f"the module cannot be captured: its forward raised {type(error).__name__}{at}: {_first_line(text)}"
@@ -109,9 +110,22 @@ def _static(lost: re.Match[str], module: nn.Module, axes: Axes) -> str:
     culprit = f" It holds cells, {', '.join(cells)}: is one called in a loop over the steps?" if cells else ""
     return (
         f"axis {axis} of the argument {lost['path']} ({name}) cannot be dynamic: the module's Python code fixes it to "
-        f"the sample's {size}, by a loop over it, by int(), or by a tensor of that fixed size.{culprit} Exported, the "
-        "module would be right for that size only. A loop over steps becomes nn.RNN, nn.GRU or nn.LSTM, which take the "
-        "same weights and are one operator a layer."
+        f"the sample's {size}, by a loop over it, by int() or len() (write .size()), or by a tensor of that fixed size."
+        f"{culprit} Exported, the module would be right for that size only. A loop over steps becomes nn.RNN, nn.GRU "
+        "or nn.LSTM, which take the same weights and are one operator a layer."
+    )
+
+
+def untranslated(error: Exception) -> UnsupportedModule:
+    """What it means that a captured module has no translation."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    operator = re.search(r"target=torch\.ops\.([\w.]+)", str(error) + str(cause))
+    what = f" its {operator[1]}" if operator else ""
+    return UnsupportedModule(
+        f"the module was captured, but torch.onnx cannot translate{what or ' it'}: {type(cause).__name__}: "
+        f"{_first_line(str(cause))}"
     )
 
 

@@ -24,7 +24,7 @@ __all__ = ["TRANSLATIONS"]
 _GATES = {"rnn": (0,), "gru": (1, 0, 2), "lstm": (0, 3, 1, 2)}
 _ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu"}
 
-_Value: TypeAlias = Any  # an onnx_ir.Value; onnxscript's operators are untyped
+_Value: TypeAlias = Any  # an onnx_ir.Value; onnxscript's operators are typed by what they compute
 
 
 def _reorder(tensor: _Value, cell: str) -> _Value:
@@ -33,11 +33,13 @@ def _reorder(tensor: _Value, cell: str) -> _Value:
         return tensor
     rows = int(tensor.shape[0]) // gates
     order = [gate * rows + row for gate in _GATES[cell] for row in range(rows)]
-    return op.Gather(tensor, op.Constant(value_ints=order), axis=0)
+    rows_of_onnx: _Value = op.Constant(value_ints=order)
+    return op.Gather(tensor, rows_of_onnx, axis=0)
 
 
 def _stack(tensors: Sequence[_Value]) -> _Value:
-    rows = [op.Unsqueeze(tensor, op.Constant(value_ints=[0])) for tensor in tensors]
+    first: _Value = op.Constant(value_ints=[0])
+    rows = [op.Unsqueeze(tensor, first) for tensor in tensors]
     return rows[0] if len(rows) == 1 else op.Concat(*rows, axis=0)
 
 
@@ -63,8 +65,10 @@ def _lengths(lengths: _Value) -> _Value:
 def _output(y: _Value, bidirectional: bool) -> _Value:
     """(sequence, directions, batch, hidden) to (sequence, batch, directions * hidden)."""
     if not bidirectional:
-        return op.Squeeze(y, op.Constant(value_ints=[1]))
-    return op.Reshape(op.Transpose(y, perm=[0, 2, 1, 3]), op.Constant(value_ints=[0, 0, -1]))
+        one: _Value = op.Constant(value_ints=[1])
+        return op.Squeeze(y, one)
+    shape: _Value = op.Constant(value_ints=[0, 0, -1])
+    return op.Reshape(op.Transpose(y, perm=[0, 2, 1, 3]), shape)
 
 
 def _rnn(

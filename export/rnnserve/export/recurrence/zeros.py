@@ -4,8 +4,6 @@ Many modules make them in their forward, `torch.zeros(layers * directions, input
 cost a handful of nodes that compute a shape and fill it.
 """
 
-from typing import Any
-
 import torch
 from torch import fx
 
@@ -36,7 +34,7 @@ def leave_out_zeros(graph: fx.Graph) -> None:
     graph.eliminate_dead_code()
 
 
-def _is_zeros(value: Any) -> bool:
+def _is_zeros(value: object) -> bool:
     if not isinstance(value, fx.Node):
         return False
     if value.target in _ZEROS:
