@@ -124,9 +124,10 @@ def to_onnx(classifier: DirectionClassifier) -> bytes:
 
 def _golden(classifier: DirectionClassifier, model: bytes) -> bytes:
     """Make the golden cases, and hold the model to them as servers will."""
-    cases = make_cases(classifier)
+    runner = Runner(model)
+    cases = make_cases(classifier, runner)
     limits = next(limits for limits in replay_limits() if limits.device == "cpu")
-    failures = replay(cases, Runner(model), limits)
+    failures = replay(cases, runner, limits)
     if failures:
         raise ExportError(f"{MODEL} does not give the golden results, so nothing is published: {'; '.join(failures)}")
     return dump_cases(cases)
