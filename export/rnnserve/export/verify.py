@@ -179,7 +179,7 @@ def _golden(version: Version, run: Run) -> list[str]:
             return [f"{GOLDEN}: {case} has the inputs {list(case.inputs)}, expected {names}"]
     try:
         return replay(cases, run, limits)
-    except RuntimeError as error:  # torch's and, by way of `Runner`, onnxruntime's
+    except (RuntimeError, torch.jit.Error) as error:  # onnxruntime's is the former, by way of `Runner`
         return [f"{GOLDEN}: its inputs do not fit: {error}"]
 
 

@@ -1,0 +1,40 @@
+"""A checkpoint of random weights, and the version that it was published as: made once for all tests of the area."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from rnnserve.export.pipeline import export_checkpoint
+from rnnserve.models import LABELS, Architecture, DirectionClassifier, save_checkpoint
+
+NAME = "direction_small"
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory) -> Path:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        classifier = DirectionClassifier.of(Architecture(hidden=4))
+    folder = tmp_path_factory.mktemp("checkpoints") / NAME
+    save_checkpoint(folder, classifier, name=NAME, labels=LABELS)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported(checkpoint, tmp_path_factory):
+    """The repository, left as it is by tests, and what the export said."""
+    repository = tmp_path_factory.mktemp("published") / "repository"
+    return repository, export_checkpoint(checkpoint, repository, progress=False)
+
+
+@pytest.fixture
+def repository(exported, tmp_path) -> Path:
+    """A copy of the repository, to be changed."""
+    return Path(shutil.copytree(exported[0], tmp_path / "repository"))
+
+
+@pytest.fixture
+def version(repository) -> Path:
+    return repository / NAME / "1"

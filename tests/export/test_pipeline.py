@@ -1,0 +1,244 @@
+"""From a checkpoint to a version: the same bytes wherever and whenever, nothing of the machine, nothing unproven."""
+
+import getpass
+import io
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from rnnserve.export import ExportError, pipeline
+from rnnserve.export.golden import make_cases
+from rnnserve.export.limits import replay_limits
+from rnnserve.export.manifest import architecture_of, inputs_of, outputs_of
+from rnnserve.export.parity import ParityError, Runner
+from rnnserve.export.parity.reference import one_thread
+from rnnserve.export.pipeline import export_checkpoint, to_onnx
+from rnnserve.export.triton import CONFIG
+from rnnserve.models import LABELS, Architecture, DirectionClassifier, load_checkpoint, save_checkpoint
+from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, ArtifactError, read_version
+from rnnserve.protos.golden import KINDS, dump_cases, load_cases, replay
+from rnnserve.server.model import load_model
+
+FILES = [GOLDEN, MANIFEST, MODEL, SCRIPT]
+
+ELSEWHERE = """
+import sys
+from pathlib import Path
+import torch
+from rnnserve.export.pipeline import export_checkpoint
+torch.set_num_threads(3)
+torch.manual_seed(99)
+export_checkpoint(Path(sys.argv[1]), Path(sys.argv[2]), progress=False)
+"""
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def export(checkpoint, repository):
+    return export_checkpoint(checkpoint, repository, progress=False)
+
+
+def test_a_version_has_four_files_and_its_model_a_config(exported, checkpoint):
+    repository, done = exported
+    assert done.published.folder == repository / checkpoint.name / "1"
+    assert sorted(contents(done.published.folder)) == FILES
+    assert sorted(path.name for path in (repository / checkpoint.name).iterdir()) == ["1", CONFIG]
+
+
+def test_the_server_takes_it(exported):
+    folder = exported[1].published.folder
+    model = load_model(folder, folder.parent.name, "1", "cpu")
+    assert [spec.optional for spec in model.signature.inputs.values()] == [False, True, True]
+
+
+def test_exporting_again_publishes_nothing_new(checkpoint, repository):
+    before = contents(repository / checkpoint.name / "1")
+    done = export(checkpoint, repository)
+    assert (done.published.version, done.published.new) == (1, False)
+    assert contents(repository / checkpoint.name / "1") == before
+    assert sorted(path.name for path in (repository / checkpoint.name).iterdir()) == ["1", CONFIG]
+
+
+def test_another_checkpoint_of_the_name_is_the_next_version(checkpoint, repository, tmp_path):
+    with torch.random.fork_rng(devices=[]):
+        classifier = DirectionClassifier.of(Architecture(hidden=4))
+    save_checkpoint(tmp_path / "retrained", classifier, name=checkpoint.name, labels=LABELS)
+    assert export(tmp_path / "retrained", repository).published.version == 2
+
+
+def test_another_process_and_folder_give_the_same_bytes(exported, checkpoint, tmp_path):
+    moved = Path(shutil.copytree(checkpoint, tmp_path / "ein anderer Ort" / "c"))
+    environment = {**os.environ, "PYTHONHASHSEED": "5", "HOME": str(tmp_path), "TZ": "Asia/Tokyo"}
+    subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, str(moved), str(tmp_path / "repository")],
+        check=True,
+        cwd=tmp_path,
+        env=environment,
+    )
+    again = contents(tmp_path / "repository" / checkpoint.name / "1")
+    assert again.keys() == set(FILES)
+    for name, data in contents(exported[1].published.folder).items():
+        assert again[name] == data, f"{name} differs"
+
+
+def test_nothing_tells_of_the_machine(exported, checkpoint):
+    secrets = {
+        str(Path.home()),
+        str(Path.cwd()),
+        str(Path(__file__).parents[2]),
+        str(exported[0]),
+        str(checkpoint),
+        str(checkpoint.parent),
+        socket.gethostname(),
+        sys.prefix,
+        "site-packages",
+        ".py",
+    }
+    if len(getpass.getuser()) > 4:  # "root" is a word of PyTorch's, too
+        secrets.add(getpass.getuser())
+    for name, data in contents(exported[1].published.folder).items():
+        pieces = {name: data}
+        if zipfile.is_zipfile(io.BytesIO(data)):
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                for info in archive.infolist():
+                    assert info.date_time[0] == 1980, f"{info.filename} in {name} tells when it was written"
+                    pieces[f"{info.filename} in {name}"] = info.filename.encode() + b"\0" + archive.read(info)
+        for where, piece in pieces.items():
+            for secret in secrets - ({".py"} if name == SCRIPT else set()):  # TorchScript's code lies in .py files
+                assert secret.encode() not in piece, f"{secret} is in {where}"
+
+
+def test_the_manifest_describes_the_version(exported, checkpoint):
+    manifest = read_version(exported[1].published.folder).manifest
+    assert manifest.model == checkpoint.name
+    assert list(manifest.labels) == list(LABELS)
+    assert architecture_of(manifest) == Architecture(hidden=4)
+    assert manifest.checkpoint_sha256 == load_checkpoint(checkpoint).sha256
+    assert [file.name for file in manifest.files] == [GOLDEN, MODEL, SCRIPT]
+    assert {at.device for at in manifest.replay_limits} == {"cpu", "cuda"}
+    assert manifest.parity.samples > 1000
+    assert {distance.input for distance in manifest.parity.distances} == set(KINDS)
+    assert manifest.versions["torch"] == torch.__version__
+    assert manifest.versions["python"] == platform.python_version()
+    assert manifest.versions.keys() == {"numpy", "onnx", "onnxruntime", "onnxscript", "python", "rnnserve", "torch"}
+    assert manifest.versions["onnxruntime"] == onnxruntime.__version__
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_tensors_are_named_axis_by_axis(cell):
+    architecture = Architecture(cell=cell, num_layers=2, bidirectional=True, features=3, hidden=5, classes=4)
+    tensors = [*inputs_of(architecture), *outputs_of(architecture)]
+    form = {t.name: {axis.name: axis.size for axis in t.axes} for t in tensors}
+    state = {"layers * directions": 4, "batch": -1, "hidden": 5}
+    expected = {
+        "input": {"batch": -1, "sequence": -1, "features": 3},
+        "lengths": {"batch": -1},
+        "h_0": state,
+        "logits": {"batch": -1, "classes": 4},
+        "output": {"batch": -1, "sequence": -1, "directions * hidden": 10},
+        "h_n": state,
+    }
+    if cell == "lstm":
+        expected |= {"c_0": state, "c_n": state}
+    assert form == expected
+    continues = {t.name: t.continues_as for t in tensors if t.continues_as}
+    assert continues == {"h_n": "h_0", **({"c_n": "c_0"} if cell == "lstm" else {})}
+
+
+def test_the_manifest_reads_as_json(exported):
+    manifest = json.loads((exported[1].published.folder / MANIFEST).read_text())
+    assert [tensor["name"] for tensor in manifest["inputs"]] == ["input", "lengths", "h_0"]
+    assert manifest["architecture"]["nonlinearity"] == "tanh"
+
+
+def test_golden_cases_are_of_all_kinds_and_many_sizes(exported):
+    data = (exported[1].published.folder / GOLDEN).read_bytes()
+    cases = load_cases(data)
+    assert {case.kind for case in cases} == set(KINDS)
+    assert {1, 2, 5} <= {len(case.inputs["lengths"]) for case in cases}
+    lengths = np.concatenate([case.inputs["lengths"] for case in cases])
+    assert (lengths.min(), lengths.max()) == (1, 64)
+    assert any(len(set(case.inputs["lengths"])) > 2 for case in cases)
+    assert any(np.abs(case.inputs["h_0"]).min() > 0 for case in cases if case.kind == "random")
+    for case in cases:
+        assert list(case.inputs) == ["input", "lengths", "h_0"]
+        assert list(case.eager) == list(case.float64) == ["logits", "output", "h_n"]
+        assert {array.dtype for array in case.eager.values()} == {np.dtype(np.float32)}
+        assert {array.dtype for array in case.float64.values()} == {np.dtype(np.float64)}
+
+
+@pytest.mark.parametrize("architecture", [Architecture(bidirectional=True), Architecture(num_layers=2)])
+def test_golden_cases_are_small(architecture):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        classifier = DirectionClassifier.of(architecture).eval()
+    runner = Runner(to_onnx(classifier))
+    with one_thread():
+        cases = make_cases(classifier, runner)
+    assert len(dump_cases(cases)) < 500_000
+    assert replay(cases, runner, replay_limits()[0]) == []
+
+
+def test_a_wrong_graph_is_refused_and_nothing_is_published(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "to_onnx", lambda classifier: spoilt(to_onnx(classifier)))
+    with pytest.raises(ParityError, match="logits"):
+        export(checkpoint, tmp_path / "repository")
+    assert not (tmp_path / "repository").exists()
+
+
+def test_golden_results_are_a_gate_of_their_own(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "to_onnx", lambda classifier: spoilt(to_onnx(classifier)))
+    monkeypatch.setattr(pipeline, "prove", lambda *_, **__: None)
+    with pytest.raises(ExportError, match="does not give the golden results, so nothing is published: case 0, step"):
+        export(checkpoint, tmp_path / "repository")
+    assert not (tmp_path / "repository").exists()
+
+
+def spoilt(model):
+    """A graph with one weight of the head a thousandth off."""
+    graph = onnx.load_model_from_string(model)
+    head = next(tensor for tensor in graph.graph.initializer if list(tensor.dims) == [2])
+    head.raw_data = (onnx.numpy_helper.to_array(head) + np.float32(1e-3)).tobytes()
+    return graph.SerializeToString()
+
+
+def test_a_config_that_does_not_fit_stops_the_export_at_once(checkpoint, repository, monkeypatch):
+    path = repository / checkpoint.name / CONFIG
+    path.write_text(path.read_text().replace('"logits"', '"scores"'))
+    monkeypatch.setattr(pipeline, "to_onnx", lambda _: pytest.fail("nothing is to be exported"))
+    with pytest.raises(ArtifactError, match=f"^{CONFIG}: its outputs do not fit"):
+        export(checkpoint, repository)
+
+
+def test_an_edited_config_survives(checkpoint, repository, tmp_path):
+    path = repository / checkpoint.name / CONFIG
+    path.write_text(path.read_text().replace("num_versions: 1", "num_versions: 2"))
+    edited = path.read_text()
+    export(checkpoint, repository)
+    assert path.read_text() == edited
+
+
+def test_torch_has_its_threads_back(checkpoint, tmp_path, monkeypatch):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        monkeypatch.setattr(pipeline, "script", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            export(checkpoint, tmp_path)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

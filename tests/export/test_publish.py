@@ -1,0 +1,228 @@
+"""A version appears whole, by one rename, under a number of its own, or not at all."""
+
+import errno
+import multiprocessing
+import threading
+from pathlib import Path
+
+import pytest
+
+from rnnserve.export import ExportError
+from rnnserve.export.publish import is_name, is_version, publish
+from rnnserve.export.triton import CONFIG
+
+CONFIG_TEXT = 'name: "model"\n'
+
+
+def files(mark=b"1"):
+    return {"model.onnx": b"graph " + mark, "manifest.json": b"{" + mark + b"}"}
+
+
+def everything(root):
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def model(tmp_path):
+    return tmp_path / "repository" / "model"
+
+
+def test_the_first_version_makes_the_folder_and_the_config(model):
+    published = publish(model, files(), CONFIG_TEXT)
+    assert (published.folder, published.version, published.new) == (model / "1", 1, True)
+    assert everything(model) == {CONFIG: CONFIG_TEXT.encode(), **{f"1/{name}": data for name, data in files().items()}}
+
+
+def test_versions_count_up_and_nothing_published_changes(model):
+    for number in range(1, 4):
+        before = everything(model) if model.is_dir() else {}
+        assert publish(model, files(b"%d" % number), CONFIG_TEXT).version == number
+        assert before.items() <= everything(model).items()
+
+
+@pytest.mark.parametrize("taken", ["9", "009"])
+def test_the_next_number_follows_the_highest_that_anything_has(model, taken):
+    publish(model, files(b"1"), CONFIG_TEXT)
+    (model / taken).mkdir()
+    assert publish(model, files(b"2"), CONFIG_TEXT).version == 10
+    (model / "12").write_text("a file")
+    assert publish(model, files(b"3"), CONFIG_TEXT).version == 13
+    (model / "backup-99").mkdir()
+    assert publish(model, files(b"4"), CONFIG_TEXT).version == 14
+
+
+def test_what_is_published_already_is_not_published_again(model):
+    publish(model, files(), CONFIG_TEXT)
+    before = everything(model)
+    published = publish(model, files(), "another config\n")
+    assert (published.version, published.folder, published.new) == (1, model / "1", False)
+    assert everything(model) == before
+
+
+def test_an_older_version_with_these_bytes_does_not_stand_for_the_newest(model):
+    publish(model, files(b"1"), CONFIG_TEXT)
+    publish(model, files(b"2"), CONFIG_TEXT)
+    assert publish(model, files(b"1"), CONFIG_TEXT).version == 3
+
+
+def test_an_edited_config_stays(model):
+    publish(model, files(b"1"), CONFIG_TEXT)
+    (model / CONFIG).write_text("edited\n")
+    publish(model, files(b"2"), CONFIG_TEXT)
+    assert (model / CONFIG).read_text() == "edited\n"
+
+
+def failing(name, when=lambda _: True, error=None):
+    """A method of Path that fails, as on a full disk."""
+    original = getattr(Path, name)
+
+    def method(self, *args, **kwargs):
+        if when(self):
+            raise error or OSError(errno.ENOSPC, "No space left on device")
+        return original(self, *args, **kwargs)
+
+    return method
+
+
+MIDDLES = {
+    "the folder": ("mkdir", lambda path: path.name.startswith(".publishing")),
+    "the second file": ("open", lambda path: path.name == "manifest.json"),
+    "the rename": ("rename", lambda _: True),
+}
+
+
+@pytest.mark.parametrize("middle", MIDDLES)
+def test_a_failure_in_the_middle_leaves_nothing(model, monkeypatch, middle):
+    name, when = MIDDLES[middle]
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, name, failing(name, when))
+        with pytest.raises(OSError, match="No space left"):
+            publish(model, files(), CONFIG_TEXT)
+    assert not model.exists()
+    assert publish(model, files(), CONFIG_TEXT).version == 1
+
+
+@pytest.mark.parametrize("middle", MIDDLES)
+def test_a_failure_in_the_middle_leaves_older_versions_as_they_were(model, monkeypatch, middle):
+    publish(model, files(b"1"), CONFIG_TEXT)
+    (model / CONFIG).unlink()
+    before = everything(model)
+    name, when = MIDDLES[middle]
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, name, failing(name, when))
+        with pytest.raises(OSError, match="No space left"):
+            publish(model, files(b"2"), CONFIG_TEXT)
+    after = everything(model)
+    after.pop(CONFIG, None)  # it fits the version that is there
+    assert after == before
+    assert {path.name for path in model.iterdir()} <= {CONFIG, "1"}
+
+
+def test_a_config_that_cannot_be_written_leaves_nothing(model, monkeypatch):
+    monkeypatch.setattr(Path, "replace", failing("replace"))
+    with pytest.raises(OSError, match="No space left"):
+        publish(model, files(), CONFIG_TEXT)
+    assert not model.exists()
+
+
+def test_an_interrupted_export_leaves_nothing(model, monkeypatch):
+    monkeypatch.setattr(Path, "rename", failing("rename", error=KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        publish(model, files(), CONFIG_TEXT)
+    assert not model.exists()
+
+
+def test_no_version_is_to_be_seen_before_it_is_whole(model, monkeypatch):
+    """What a server sees at every step of writing: folders whose names are numbers, always complete."""
+    seen = []
+    original = Path.open
+
+    def watched(self, *args, **kwargs):
+        seen.append([path.name for path in model.iterdir() if is_version(path.name)])
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", watched)
+    publish(model, files(), CONFIG_TEXT)
+    assert len(seen) > len(files())
+    assert not any(seen)
+
+
+def test_the_loser_of_a_race_takes_the_next_number(model, monkeypatch):
+    """Another export publishes between our choice of a number and our rename."""
+    original = Path.rename
+    raced = []
+
+    def rename(self, target):
+        if not raced:
+            raced.append(target)
+            monkeypatch.setattr(Path, "rename", original)
+            publish(model, files(b"theirs"), CONFIG_TEXT)
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    published = publish(model, files(b"ours"), CONFIG_TEXT)
+    assert (published.version, published.new) == (2, True)
+    assert everything(model / "1") == files(b"theirs")
+    assert everything(model / "2") == files(b"ours")
+    assert sorted(path.name for path in model.iterdir()) == ["1", "2", CONFIG]
+
+
+def test_the_loser_of_a_race_for_the_same_bytes_publishes_nothing(model, monkeypatch):
+    original = Path.rename
+
+    def rename(self, target):
+        monkeypatch.setattr(Path, "rename", original)
+        publish(model, files(), CONFIG_TEXT)
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    assert not publish(model, files(), CONFIG_TEXT).new
+    assert sorted(path.name for path in model.iterdir()) == ["1", CONFIG]
+
+
+def test_a_rename_that_never_finds_a_free_number_gives_up(model, monkeypatch):
+    monkeypatch.setattr(Path, "rename", failing("rename", error=OSError(errno.ENOTEMPTY, "Directory not empty")))
+    with pytest.raises(ExportError, match="faster than a number can be taken"):
+        publish(model, files(), CONFIG_TEXT)
+    assert not model.exists()
+
+
+def _publish_some(model, start, mark):
+    start.wait()
+    for number in range(5):
+        publish(model, {name: data * 1000 for name, data in files(b"%s %d" % (mark, number)).items()}, CONFIG_TEXT)
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_exports_at_once_do_not_mix(model, kind):
+    context = multiprocessing.get_context("spawn")
+    if kind == "threads":
+        start, make = threading.Barrier(2), threading.Thread
+    else:
+        start, make = context.Barrier(2), context.Process
+    workers = [make(target=_publish_some, args=(model, start, mark)) for mark in (b"a", b"b")]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert sorted(path.name for path in model.iterdir()) == sorted([*map(str, range(1, 11)), CONFIG])
+    marks = set()
+    for number in range(1, 11):
+        graph = (model / str(number) / "model.onnx").read_bytes()[:9].removeprefix(b"graph ")
+        assert everything(model / str(number)) == {name: data * 1000 for name, data in files(graph).items()}
+        marks.add(graph)
+    assert len(marks) == 10
+
+
+@pytest.mark.parametrize("name", ["direction_simple", "a", "Walks-2.1", "_x"])
+def test_names_that_can_be_folders(name):
+    assert is_name(name)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "a b", 'a"b', "a\n", "-x", "é"])
+def test_names_that_cannot(name):
+    assert not is_name(name)
+
+
+def test_a_version_has_one_name():
+    assert [name for name in ("0", "1", "01", "10", "-1", "1.0", "x", "", "²", ".1") if is_version(name)] == ["1", "10"]

@@ -1,0 +1,305 @@
+"""`rnnserve export` and `rnnserve verify`: what they print, what they catch, and how they exit."""
+
+import re
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from rnnserve.cli import main
+from rnnserve.export.commands.export import _names_in
+from rnnserve.export.manifest import describe
+from rnnserve.export.triton import CONFIG
+from rnnserve.export.verify import verify_version
+from rnnserve.models import LABELS, Architecture
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import (
+    GOLDEN,
+    MANIFEST,
+    MODEL,
+    SCRIPT,
+    ArtifactError,
+    describe_file,
+    dump_manifest,
+    read_version,
+)
+from rnnserve.protos.golden import dump_cases, load_cases
+
+
+def forge(version, change_manifest=None, **changes):
+    """Publish a version changed on purpose: its digests hold, so that only the checks behind them can tell."""
+    held = read_version(version)
+    files = {**held.files, **{{"model": MODEL, "script": SCRIPT, "golden": GOLDEN}[k]: v for k, v in changes.items()}}
+    manifest = manifest_pb2.Manifest()
+    manifest.CopyFrom(held.manifest)
+    del manifest.files[:]
+    manifest.files.extend(describe_file(name, data) for name, data in sorted(files.items()))
+    if change_manifest is not None:
+        change_manifest(manifest)
+    for name, data in {**files, MANIFEST: dump_manifest(manifest)}.items():
+        (version / name).write_bytes(data)
+
+
+def failures(version):
+    return {check.name: list(check.failures) for check in verify_version(version, progress=False) if check.failures}
+
+
+def test_a_published_version_verifies(exported, capsys):
+    repository, done = exported
+    assert main(["verify", str(repository)]) == 0
+    out = capsys.readouterr().out
+    assert re.match(rf"{done.name} version 1\n(  ok      \S.*\n)+\n1 version verified\n$", out), out
+    for part in (MODEL, SCRIPT, GOLDEN, MANIFEST, CONFIG, "parity"):
+        assert f"  ok      {part}" in out
+
+
+def test_the_table_prints_on_demand(exported, capsys):
+    repository, done = exported
+    assert main(["verify", str(repository), done.name, "--table"]) == 0
+    assert "onnx from eager" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [MODEL, SCRIPT, GOLDEN, MANIFEST])
+def test_a_flipped_byte_names_its_file(version, name):
+    whole = (version / name).read_bytes()
+    step = 97 if len(whole) < 50_000 else 1997
+    for position in range(0, len(whole), step):
+        flipped = bytearray(whole)
+        flipped[position] ^= 1
+        (version / name).write_bytes(flipped)
+        with pytest.raises(ArtifactError, match=f"^{name}: "):
+            read_version(version)
+
+
+@pytest.mark.parametrize("name", [MODEL, SCRIPT, GOLDEN, MANIFEST])
+def test_verify_exits_with_1_and_names_the_file(repository, version, name, capsys):
+    data = bytearray((version / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (version / name).write_bytes(data)
+    assert main(["verify", str(repository)]) == 1
+    out = capsys.readouterr().out
+    assert re.search(rf"  FAILED  files: as published\n          {name}: ", out), out
+    assert out.endswith(f"\n1 of 1 version failed: {version.parent.name} version 1\n")
+
+
+def test_every_version_is_verified_and_the_bad_one_named(repository, version, capsys):
+    shutil.copytree(version, version.parent / "2")
+    shutil.copytree(version, version.parent / "10")
+    shutil.copytree(version, version.parent / ".publishing-abc")
+    (version.parent / "2" / SCRIPT).unlink()
+    assert main(["verify", str(repository)]) == 1
+    out = capsys.readouterr().out
+    assert re.findall(r"^\S+ version (\d+)$", out, re.MULTILINE) == ["1", "2", "10"]
+    assert f"{SCRIPT}: is missing" in out
+    assert out.endswith(f"1 of 3 versions failed: {version.parent.name} version 2\n")
+
+
+def changed_golden(version, change):
+    cases = load_cases(read_version(version).files[GOLDEN])
+    change(cases)
+    return dump_cases(cases)
+
+
+@pytest.mark.parametrize("kind", ["step", "walk", "random"])
+@pytest.mark.parametrize("name", ["logits", "output", "h_n"])
+def test_one_wrong_golden_number_is_told(version, kind, name):
+    def change(cases):
+        case = next(case for case in cases if case.kind == kind)
+        part = case.float64 if kind == "random" else case.eager
+        part[name].flat[-1] += 2e-5
+
+    forge(version, golden=changed_golden(version, change))
+    found = failures_without_proof(version)
+    assert found.keys() == {f"{GOLDEN}: {MODEL} gives its results", f"{GOLDEN}: {SCRIPT} gives its results"}
+    for sentences in found.values():
+        assert any(kind in sentence and f'"{name}"' in sentence for sentence in sentences)
+
+
+def failures_without_proof(version):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rnnserve.export.verify.prove", lambda *_, **__: manifest_pb2.Parity())
+        return failures(version)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda cases: cases[0].inputs.pop("h_0"), "has the inputs"),
+        (lambda cases: cases[0].inputs.update(lengths=np.array([9], dtype=np.int32)), "inputs do not fit|case 0"),
+        (lambda cases: cases[0].inputs.update(h_0=np.zeros((7, 1, 4), np.float32)), "inputs do not fit"),
+        (lambda cases: cases[4].eager.update(output=cases[4].eager["output"][:, :-1]), "holds no|not the same|shape"),
+    ],
+)
+def test_golden_cases_of_other_forms_are_told(version, change, message):
+    forge(version, golden=changed_golden(version, change))
+    found = failures_without_proof(version)[f"{GOLDEN}: {MODEL} gives its results"]
+    assert re.search(message, found[0]), found
+
+
+def test_golden_bytes_that_are_none_are_told(version):
+    forge(version, golden=b"nothing")
+    assert "holds no golden results" in failures_without_proof(version)[f"{GOLDEN}: {MODEL} gives its results"][0]
+
+
+def test_a_graph_that_computes_something_else_is_told(version):
+    graph = onnx.load_model_from_string(read_version(version).files[MODEL])
+    head = next(tensor for tensor in graph.graph.initializer if list(tensor.dims) == [2])
+    head.raw_data = (onnx.numpy_helper.to_array(head) + np.float32(1e-3)).tobytes()
+    forge(version, model=graph.SerializeToString())
+    found = failures(version)
+    assert found.keys() == {
+        f"{GOLDEN}: {MODEL} gives its results",
+        f"parity: eager, {SCRIPT} and {MODEL} compute the same",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": b"no graph"}, f"^{MODEL}: "),
+        ({"model": b""}, f"^{MODEL}: "),
+        ({"script": b"no script"}, f"^{SCRIPT}: torch cannot load it"),
+        (
+            {"change_manifest": lambda manifest: manifest.architecture.__setattr__("hidden", 5)},
+            f"^{SCRIPT}: has not the weights of {MANIFEST}'s architecture",
+        ),
+        (
+            {"change_manifest": lambda manifest: manifest.architecture.__setattr__("cell", "rwkv")},
+            f"^{MANIFEST}: describes no classifier: .*rwkv",
+        ),
+    ],
+)
+def test_files_that_cannot_be_loaded_are_told(version, changes, message):
+    forge(version, **changes)
+    found = failures(version)
+    assert found.keys() == {"files: loaded"}
+    assert re.search(message, found["files: loaded"][0]), found
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda manifest: manifest.__setattr__("model", "other"), 'is of the model "other"'),
+        (lambda manifest: manifest.labels.append("neither"), "has 3 labels, expected 2"),
+        (lambda manifest: manifest.inputs[0].axes[0].__setattr__("name", "rows"), "its inputs are .*'rows'.* those of"),
+        (lambda manifest: manifest.outputs[2].__setattr__("continues_as", ""), "its outputs are"),
+        (lambda manifest: manifest.inputs[2].__setattr__("default", 0), "its inputs are"),
+    ],
+)
+def test_a_manifest_that_is_not_of_this_model_is_told(version, change, message):
+    forge(version, change)
+    found = failures_without_proof(version)[f"{MANIFEST}: of this model"]
+    assert any(re.search(message, sentence) for sentence in found), found
+
+
+def test_limits_for_no_device_are_told(version):
+    forge(version, lambda manifest: manifest.ClearField("replay_limits"))
+    assert "has no limits" in failures_without_proof(version)[f"{GOLDEN}: {MODEL} gives its results"][0]
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_config_that_is_missing_or_does_not_fit_is_told(version, gone):
+    path = version.parent / CONFIG
+    text = path.read_text()
+    path.unlink() if gone else path.write_text(text.replace('"h_n"', '"h"'))
+    found = failures_without_proof(version)[f"{CONFIG}: of these tensors"]
+    assert found[0].startswith(f"{CONFIG}: {'is missing' if gone else 'its outputs do not fit'}")
+
+
+def test_a_manifest_that_says_another_architecture_for_a_shape_that_fits_is_caught(version):
+    """A relu RNN has the tensors of a tanh one: only the proof can tell."""
+    forge(version, lambda manifest: manifest.architecture.__setattr__("nonlinearity", "relu"))
+    assert failures(version).keys() == {f"parity: eager, {SCRIPT} and {MODEL} compute the same"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere"], "there is no repository nowhere; `rnnserve export` makes one"),
+        (["."], "there is no model in ."),
+        (["REPOSITORY", "other"], "there is no model 'other' in .*; there are direction_small"),
+    ],
+)
+def test_verify_says_what_it_cannot_find(repository, tmp_path, monkeypatch, capsys, words, message):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    assert main(["verify", *(str(repository) if word == "REPOSITORY" else word for word in words)]) == 1
+    assert re.match(f"rnnserve verify: {message}", capsys.readouterr().err)
+
+
+def test_a_model_without_versions_is_no_success(repository, capsys):
+    (repository / "unfinished").mkdir()
+    assert main(["verify", str(repository)]) == 1
+    assert "the model unfinished" in capsys.readouterr().err
+
+
+def test_export_prints_the_table_and_where_it_published(checkpoint, tmp_path, capsys):
+    words = ["export", "--checkpoints", str(checkpoint.parent), "--repository", str(tmp_path / "repository")]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "onnx from eager" in out
+    version = tmp_path / "repository" / checkpoint.name / "1"
+    assert f"{checkpoint.name}: published as version 1, {version}\n" in out
+    assert main([*words[:1], checkpoint.name, *words[1:]]) == 0
+    assert f"{checkpoint.name}: unchanged: version 1, {version}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_export_without_checkpoints_says_who_makes_them(tmp_path, capsys, exists):
+    folder = tmp_path / "checkpoints"
+    if exists:
+        folder.mkdir()
+    assert main(["export", "--checkpoints", str(folder), "--repository", str(tmp_path / "r")]) == 1
+    assert capsys.readouterr().err == (
+        f"rnnserve export: there are no checkpoints in {folder}; `rnnserve train` makes them\n"
+    )
+    assert not (tmp_path / "r").exists()
+
+
+def test_export_names_the_checkpoint_that_is_missing(checkpoint, tmp_path, capsys):
+    words = ["export", "lost", "--checkpoints", str(checkpoint.parent), "--repository", str(tmp_path)]
+    assert main(words) == 1
+    err = capsys.readouterr().err
+    assert re.match(r"rnnserve export: .*lost.*`rnnserve train`", err)
+    assert err.count("\n") == 1
+
+
+def test_export_into_a_file_says_so(checkpoint, tmp_path, capsys, monkeypatch):
+    (tmp_path / "repository").write_text("a file")
+    monkeypatch.setattr("rnnserve.export.pipeline.prove", lambda *_, **__: manifest_pb2.Parity())
+    words = ["export", "--checkpoints", str(checkpoint.parent), "--repository", str(tmp_path / "repository")]
+    assert main(words) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("rnnserve export: ")
+    assert "repository" in err
+
+
+def test_all_checkpoints_are_folders_that_are_not_hidden(tmp_path):
+    for name in ("b", "a", ".tmp"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "notes.txt").write_text("")
+    assert _names_in(tmp_path) == ["a", "b"]
+
+
+@pytest.mark.parametrize("command", ["export", "verify"])
+def test_help_has_examples(command, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main([command, "--help"])
+    assert exit.value.code == 0
+    assert f"rnnserve {command} " in capsys.readouterr().out
+
+
+def test_a_gru_has_no_nonlinearity_in_its_manifest():
+    manifest = describe(
+        "m",
+        Architecture(cell="gru"),
+        LABELS,
+        files={MODEL: b""},
+        checkpoint_sha256="",
+        parity=manifest_pb2.Parity(),
+    )
+    assert manifest.architecture.nonlinearity == ""
+    assert torch.__version__ == manifest.versions["torch"]
