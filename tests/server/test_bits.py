@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rnnserve.server.boundary import Inference
+from rnnserve.server.invariance import is_batch_invariant
 from support.asking import request
 
 NAMES = ["direction_simple", "direction_stacked", "direction_bidirectional"]
@@ -23,6 +24,22 @@ def test_alone_and_among_63_others(stub, name):
         for _ in range(5):
             together = [answer.SerializeToString() for answer in pool.map(stub.ModelInfer, sent)]
             assert together == alone
+
+
+def test_each_of_them_says_so_of_itself(models):
+    assert {model.name: model.batch_invariant for model in models} == {model.name: True for model in models}
+
+
+def test_a_model_that_is_not_is_found_out(models):
+    """Planted: a result that depends, by one unit in the last place, on how many requests there are."""
+
+    def run(requests):
+        answers = models[0].run(requests)
+        if len(requests) > 1:
+            answers[0]["h_n"] = np.nextafter(answers[0]["h_n"], 2)
+        return answers
+
+    assert not is_batch_invariant(run, models[0].signature)
 
 
 @st.composite

@@ -62,6 +62,7 @@ def test_model_metadata(stub, name, shape):
     said = {key: value.string_param for key, value in answer.parameters.items()}
     assert json.loads(said["labels"]) == ["counter-clockwise", "clockwise"]
     assert (said["provider_requested"], said["provider"]) == ("cpu", "cpu")
+    assert answer.parameters["batch_invariant"].bool_param
     nodes = json.loads(said["nodes"])
     assert list(nodes) == ["CPUExecutionProvider"]
     assert nodes["CPUExecutionProvider"]["RNN"] == (2 if name == "direction_stacked" else 1)
@@ -72,6 +73,24 @@ def test_model_config_is_the_file(stub, repository):
     assert config.name == "direction_simple"
     assert [tensor.name for tensor in config.input] == ["input", "lengths", "h_0"]
     assert [tensor.name for tensor in config.output] == ["logits", "output", "h_n"]
+
+
+def test_statistics_count_what_was_run(stub):
+    def counted():
+        (said,) = stub.ModelStatistics(pb.ModelStatisticsRequest(name="direction_stacked")).model_stats
+        return said
+
+    before = counted()
+    for _ in range(3):
+        stub.ModelInfer(request("direction_stacked", {"input": walks(batch=5)}))
+    after = counted()
+    assert (after.name, after.version) == ("direction_stacked", "1")
+    assert after.inference_count - before.inference_count == 15
+    assert after.execution_count - before.execution_count == 3
+    assert after.inference_stats.success.count - before.inference_stats.success.count == 3
+    assert after.inference_stats.compute_infer.ns > before.inference_stats.compute_infer.ns
+    assert {batch.batch_size for batch in after.batch_stats} >= {5}
+    assert {said.name for said in stub.ModelStatistics(pb.ModelStatisticsRequest()).model_stats} == set(SHAPES)
 
 
 def test_repository_index(stub):

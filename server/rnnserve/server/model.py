@@ -1,6 +1,7 @@
 """One version of a model, ready to run: loaded from its artifact, proven on this machine, its cost measured."""
 
 import dataclasses
+import logging
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -14,11 +15,14 @@ from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, ArtifactError, rea
 from rnnserve.protos.golden import load_cases, replay
 from rnnserve.server.batching import Cost, join, split
 from rnnserve.server.boundary import Array, Inference
+from rnnserve.server.invariance import is_batch_invariant
 from rnnserve.server.providers import new_session, nodes_by_provider
 from rnnserve.server.signature import LENGTHS, Signature, read_signature
 from rnnserve.server.statistics import Statistics
 
 __all__ = ["Model", "load_model"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Model:
         device: "cpu" or "cuda": where it runs.
         nodes: Which nodes run on which provider, counted by operator.
         cost: What a run costs here.
+        batch_invariant: Whether the bits of an answer were found not to depend on the others in its batch.
         statistics: What it has done.
     """
 
@@ -44,6 +49,7 @@ class Model:
     nodes: Mapping[str, Mapping[str, int]]
     cost: Cost
     _session: ort.InferenceSession
+    batch_invariant: bool = False
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
 
     def run(self, requests: Sequence[Inference]) -> list[dict[str, Array]]:
@@ -76,7 +82,10 @@ def load_model(folder: Path, name: str, version: str, device: str) -> Model:
     nodes = nodes_by_provider(session)
     model = Model(name, version, artifact.manifest, signature, device, nodes, unmeasured, session)
     _replay(model, artifact.files[GOLDEN])
-    return dataclasses.replace(model, cost=_measure(model))
+    invariant = is_batch_invariant(model.run, signature)
+    if not invariant:
+        _log.warning("%s version %s: on %s, an answer's bits depend on the others in its batch", name, version, device)
+    return dataclasses.replace(model, cost=_measure(model), batch_invariant=invariant)
 
 
 def _run_options() -> ort.RunOptions:

@@ -139,7 +139,10 @@ class Service:
             platform="onnxruntime_onnx",
             inputs=[_metadata(spec) for spec in model.signature.inputs.values()],
             outputs=[_metadata(spec) for spec in model.signature.outputs.values()],
-            parameters={name: pb.InferParameter(string_param=value) for name, value in said.items()},
+            parameters={
+                "batch_invariant": pb.InferParameter(bool_param=model.batch_invariant),
+                **{name: pb.InferParameter(string_param=value) for name, value in said.items()},
+            },
         )
 
     def model_config(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
