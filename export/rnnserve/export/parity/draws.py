@@ -42,7 +42,7 @@ class Draw:
 
 
 def draws(architecture: Architecture, seed: int) -> Iterator[Draw]:
-    """Every batch that is compared: all batch sizes, all lengths, at least 200 rows for each length.
+    """Every batch that is compared: all batch sizes, all lengths, 176 rows and more for each length of random ones.
 
     Walks are points of a plane: a classifier of other features gets none.
     """
@@ -50,7 +50,7 @@ def draws(architecture: Architecture, seed: int) -> Iterator[Draw]:
     for batch in BATCH_SIZES:
         yield Draw("step", random_inputs(architecture, random, batch, 1))
     for number, length in enumerate(LENGTHS):
-        for position, batch in enumerate(BATCH_SIZES[number % 2 :: 2]):  # odd sizes, then even ones
+        for position, batch in enumerate(BATCH_SIZES[number % 3 :: 3]):  # all of them in three lengths
             yield Draw("random", random_inputs(architecture, random, batch, length, ragged=position % 3 > 0))
     if architecture.features == 2:
         for length in WALK_LENGTHS:

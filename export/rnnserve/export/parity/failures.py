@@ -33,6 +33,10 @@ class Failures:
         if text not in self._texts:
             self._texts.append(text)
 
+    def refused(self, check: str, error: Exception, where: object) -> None:
+        """Take down that a batch could not be run at all."""
+        self._differs(check, "", 0.0, f"{check}: {where}: {error}")
+
     def form(self, check: str, name: str, found: npt.NDArray[Any], expected: npt.NDArray[Any], where: object) -> bool:
         """Compare dtypes and shapes; values can only be compared where this is True."""
         if found.dtype != expected.dtype:

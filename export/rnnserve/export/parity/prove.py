@@ -60,6 +60,7 @@ def _climb(
     for draw in tqdm(batches, desc="parity", unit=" batches", leave=False, disable=not progress):
         values.compare(draw, script, runner)
     values.judge()
+    runner = None if values.refused else runner
     equalities = check_equalities(reference, runner, limits, failures, seed)
     failures.done()
     shapes = [draw.inputs["input"].shape for draw in batches]

@@ -32,7 +32,7 @@ class Runner:
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=list(providers))
         except Exception as error:  # onnxruntime's have no common class but this one
-            raise RuntimeError(f"onnxruntime does not take the model: {error}") from error
+            raise RuntimeError(f"onnxruntime does not take the model: {_in_a_line(error)}") from error
         self.provider: str = self._session.get_providers()[0]
         if self.provider != providers[0]:  # it falls back to the CPU without a word
             raise RuntimeError(f"onnxruntime runs on {self.provider} where {providers[0]} was asked for")
@@ -55,5 +55,9 @@ class Runner:
         try:
             results = self._session.run(None, feeds)
         except Exception as error:
-            raise RuntimeError(f"onnxruntime does not run: {error}") from error
+            raise RuntimeError(f"onnxruntime does not run: {_in_a_line(error)}") from error
         return dict(zip(self.outputs, results, strict=True))
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())

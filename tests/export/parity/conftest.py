@@ -1,0 +1,65 @@
+"""Classifiers of random weights with their script and ONNX model, made once for all tests of the proof."""
+
+import dataclasses
+import functools
+
+import onnx
+import pytest
+import torch
+
+from rnnserve.export import script
+from rnnserve.export.parity import prove
+from rnnserve.export.pipeline import to_onnx
+from rnnserve.models import Architecture, DirectionClassifier
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What a proof is about; tests change copies of it."""
+
+    classifier: DirectionClassifier
+    script: torch.jit.ScriptModule
+    model: bytes
+
+    @classmethod
+    def of(cls, classifier: DirectionClassifier) -> "Subject":
+        return cls(classifier, script(classifier), to_onnx(classifier))
+
+    def graph(self) -> onnx.ModelProto:
+        """The ONNX model, to be changed."""
+        return onnx.load_model_from_string(self.model)
+
+    def prove(self, model=None, *, scripted=None, seed=0):
+        data = self.model if model is None else model.SerializeToString()
+        return prove(self.classifier, scripted or self.script, data, seed=seed, progress=False)
+
+
+@pytest.fixture(scope="session")
+def subject():
+    """`subject(cell="gru", …)`: that architecture's subject; hidden 6, unless said."""
+
+    @functools.cache
+    def make(**sizes) -> Subject:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3)
+            classifier = DirectionClassifier.of(Architecture(**{"hidden": 6} | sizes))
+        return Subject.of(classifier.eval())
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def proven(subject):
+    """`proven(cell="gru", …)`: the record of that subject's proof."""
+    return functools.cache(lambda **sizes: subject(**sizes).prove())
+
+
+@pytest.fixture(scope="session")
+def chaotic() -> Subject:
+    """A recurrence that doubles every difference at every step, rounding's too."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        classifier = DirectionClassifier(features=3)
+    with torch.no_grad():
+        classifier.recurrence.weight_hh_l0 *= 8
+    return Subject.of(classifier.eval())
