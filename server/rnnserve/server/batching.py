@@ -10,8 +10,11 @@ No threads and no network here: everything is a function of its arguments.
 """
 
 import dataclasses
+import functools
 import itertools
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -103,25 +106,70 @@ def join(requests: Sequence[Inference], signature: Signature) -> dict[str, Array
     Returns:
         Every input of the signature, by name: sequences padded with zeros to the longest, `lengths` (batch) int64,
         states that were left out as zeros, and a row of zeros of length 1 behind where the number of rows is odd.
+        Read-only.
     """
     used = sum(request.batch for request in requests)
     rows = used + (used & 1)
     steps = max(request.longest for request in requests)
     feeds: dict[str, Array] = {}
     for spec in signature.inputs.values():
-        array = np.zeros(spec.shape(rows, steps), spec.dtype)
-        if spec.name == LENGTHS:
-            array[used:] = 1
-        at = 0
-        for request in requests:
-            given = request.inputs.get(spec.name)
-            if given is not None:
-                array[_rows(spec, at, request.batch, min(request.sequence, steps))] = _cut(given, spec, steps)
-            elif spec.name == LENGTHS:
-                array[at : at + request.batch] = request.sequence
-            at += request.batch
-        feeds[spec.name] = array
+        shape = spec.shape(rows, steps)
+        if len(requests) == 1 and spec.name in requests[0].inputs and requests[0].inputs[spec.name].shape == shape:
+            feeds[spec.name] = requests[0].inputs[spec.name]
+        elif spec.name == LENGTHS:
+            feeds[spec.name] = _join_lengths(requests, used, rows)
+        elif any(spec.name in request.inputs for request in requests):
+            feeds[spec.name] = _join_given(requests, spec, shape, steps)
+        else:
+            feeds[spec.name] = _zeros(shape, spec.dtype)
     return feeds
+
+
+def _join_lengths(requests: Sequence[Inference], used: int, rows: int) -> Array:
+    if len(requests) == 1 and LENGTHS not in requests[0].inputs:
+        return _full_lengths(requests[0].sequence, used, rows)
+    lengths = np.ones(rows, np.int64)
+    at = 0
+    for request in requests:
+        lengths[at : at + request.batch] = request.inputs.get(LENGTHS, request.sequence)
+        at += request.batch
+    return lengths
+
+
+def _join_given(requests: Sequence[Inference], spec: TensorSpec, shape: tuple[int, ...], steps: int) -> Array:
+    array = np.zeros(shape, spec.dtype)
+    at = 0
+    for request in requests:
+        given = request.inputs.get(spec.name)
+        if given is not None:
+            array[_rows(spec, at, request.batch, min(request.sequence, steps))] = _cut(given, spec, steps)
+        at += request.batch
+    return array
+
+
+_KEPT_BYTES = 1 << 16
+
+
+def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Zeros that nobody writes to; small ones are made once."""
+    if math.prod(shape) * dtype.itemsize > _KEPT_BYTES:
+        return np.zeros(shape, dtype)
+    return _kept_zeros(shape, dtype)
+
+
+@functools.lru_cache(maxsize=256)
+def _kept_zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    zeros = np.zeros(shape, dtype)
+    zeros.flags.writeable = False
+    return zeros
+
+
+@functools.lru_cache(maxsize=1024)
+def _full_lengths(sequence: int, used: int, rows: int) -> Array:
+    lengths = np.ones(rows, np.int64)
+    lengths[:used] = sequence
+    lengths.flags.writeable = False
+    return lengths
 
 
 def split(requests: Sequence[Inference], results: Mapping[str, Array], signature: Signature) -> list[dict[str, Array]]:

@@ -62,8 +62,11 @@ class TensorSpec:
 
     def shape(self, batch: int, sequence: int) -> tuple[int, ...]:
         """The shape for a batch: (batch, sequence, 2) for an `input` of 2 features."""
-        given = {BATCH: batch, SEQUENCE: sequence}
-        return tuple(given.get(axis, size) for axis, size in zip(self.axes, self.sizes, strict=True))
+        shape = list(self.sizes)
+        shape[self.batch_axis] = batch
+        if self.sequence_axis is not None:
+            shape[self.sequence_axis] = sequence
+        return tuple(shape)
 
     def __str__(self) -> str:
         sized = (a if s < 0 else f"{a}={s}" for a, s in zip(self.axes, self.sizes, strict=True))
