@@ -30,7 +30,11 @@ class Exported:
             dynamic_shapes=shapes,
         )
         self.proto = self.program.model_proto
-        self.session = onnxruntime.InferenceSession(self.proto.SerializeToString(), providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(
+            self.proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
 
     @property
     def operators(self) -> list[str]:

@@ -84,6 +84,7 @@ def test_the_simple_classifier_is_seven_nodes():
     operators = [node.op_type for node in model.graph.node]
     assert sorted(operators) == ["Cast", "Gather", "Gemm", "RNN", "Squeeze", "Transpose", "Transpose"]
     assert {entry.domain for entry in model.opset_import} == {""}
+    assert {i.name for i in model.graph.initializer} >= {"RNN_0/W", "RNN_0/R", "RNN_0/B", "head.weight", "head.bias"}
 
 
 def test_axes_have_their_names_on_inputs_and_outputs():

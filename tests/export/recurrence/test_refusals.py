@@ -135,10 +135,9 @@ PLAIN = {
         of(lambda self, x: self.rnn(x.double())[0], lambda: nn.GRU(3, 4).double()),
         r"`encoder\.rnn` \(GRU\).*64",
     ),
-    "half": (of(lambda self, x: self.rnn(x.half())[0], lambda: nn.GRU(3, 4).half()), r"holds torch\.float16.*float32"),
     "bfloat16": (
         of(lambda self, x: self.rnn(x.bfloat16())[0], lambda: nn.GRU(3, 4).bfloat16()),
-        r"holds torch\.bfloat16.*kernels for float32 only",
+        r"holds torch\.bfloat16.*float32 and float16 only",
     ),
     "input of another dtype": (of(lambda self, x: self.rnn(x.double())[0]), r"torch\.float64; its weights"),
     "cell in a loop": (of(cell_in_a_loop, cell=nn.RNNCell(3, 4)), r'axis 1 of.*"sequence".*`cell`.*loop'),

@@ -95,5 +95,7 @@ def prepared(module: nn.Module) -> Iterator[None]:
             yield
         finally:
             for submodule, before in attributes:
-                submodule.__dict__.clear()
-                submodule.__dict__.update(before)
+                now = submodule.__dict__
+                for name in now.keys() - before.keys():
+                    del now[name]
+                now.update({name: value for name, value in before.items() if now.get(name, now) is not value})

@@ -33,7 +33,8 @@ def export_onnx(
 ) -> torch.onnx.ONNXProgram:
     """Export `module` with one native ONNX operator (RNN, GRU or LSTM) per recurrent layer.
 
-    The module is exported as it is: call `.eval()` first. Sequences may be plain or packed, batch-first or not, with
+    The module is exported as it is: call `.eval()` first. No other thread may use it meanwhile; other modules, and
+    PyTorch itself, are as ever for other threads. Sequences may be plain or packed, batch-first or not, with
     or without initial states. `pad_packed_sequence` without `total_length` trims to the longest row, as in eager.
 
     Args:

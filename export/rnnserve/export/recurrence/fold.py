@@ -26,9 +26,16 @@ def fold_weights(model: ir.Model) -> None:
     for number, node in enumerate(node for node in graph if node.op_type in RECURRENT):
         for position, letter in _WEIGHTS.items():
             value = node.inputs[position] if position < len(node.inputs) else None
-            if value is None or value.producer() is None or not _constant(value):
+            if value is None or not _constant(value):
                 continue
-            folded = ir.Value(name=f"{node.op_type}_{number}/{letter}", type=value.type, shape=value.shape)
+            name = f"{node.op_type}_{number}/{letter}"
+            if value.producer() is None:
+                if len(value.uses()) == 1:  # folded by the exporter already, under a running number
+                    del graph.initializers[value.name or ""]
+                    value.name = name
+                    graph.initializers.add(value)
+                continue
+            folded = ir.Value(name=name, type=value.type, shape=value.shape)
             folded.const_value = ir.tensor(_evaluate(value, known), name=folded.name)
             graph.initializers.add(folded)
             node.replace_input_with(position, folded)

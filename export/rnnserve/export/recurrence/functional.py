@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.kinds import Argument, Arguments
-from rnnserve.export.recurrence.modules import Stack, run
+from rnnserve.export.recurrence.modules import Stack, refuse_dtype, run
 
 __all__ = ["Functional"]
 
@@ -75,10 +75,7 @@ def _function(
                 f"{name} got an initial state {tuple(state.shape)}; expected (layers * directions, batch, hidden) = "
                 f"{expected}"
             )
-    if input.dtype != torch.float32:
-        raise UnsupportedModule(
-            f"{name} got {input.dtype}; onnxruntime's CPU provider has recurrent kernels for float32 only"
-        )
+    refuse_dtype(input.dtype, f"{name} got {input.dtype}")
     steps = input.transpose(0, 1) if batch_first else input
     stack = Stack(mode, num_layers, has_biases, bidirectional)
     output, *finals = run(stack, steps, None, h_0, c_0, params)

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode as DataDependent
 from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import UnsupportedModule
@@ -48,8 +47,10 @@ def refuse_memory(module: nn.Module, args: Arguments) -> None:
     Raises:
         UnsupportedModule: the second call reads what the first has written.
     """
-    # Where it cannot be called without values, being captured with symbols was all that could be done.
-    with contextlib.suppress(DataDependent), dry_run(module, args) as fakes:
+    read: set[str] = set()
+    # Whatever a module raises when it is called without values, it is no answer to this question: the capture, with
+    # symbols in the place of values, has succeeded.
+    with contextlib.suppress(Exception), dry_run(module, args) as fakes:
         before = _attributes(module)
         module(*fakes)
         written = {
@@ -59,15 +60,15 @@ def refuse_memory(module: nn.Module, args: Arguments) -> None:
             for leaf in torch.utils._pytree.tree_leaves(value)  # noqa: SLF001
             if isinstance(leaf, Tensor)
         }
-        if not written:
-            return
-        with _Reads(written) as reads:
-            module(*fakes)
-        if reads.read:
-            raise UnsupportedModule(
-                f"the module keeps {sorted(reads.read)} from one call to the next, and an ONNX model remembers "
-                "nothing. Make the state an input (h_0) and an output (h_n) of the forward, and carry it outside."
-            )
+        if written:
+            with _Reads(written) as reads:
+                module(*fakes)
+            read = reads.read
+    if read:
+        raise UnsupportedModule(
+            f"the module keeps {sorted(read)} from one call to the next, and an ONNX model remembers nothing. Make the "
+            "state an input (h_0) and an output (h_n) of the forward, and carry it outside."
+        )
 
 
 def _attributes(module: nn.Module) -> dict[str, Any]:

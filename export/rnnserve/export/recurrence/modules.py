@@ -13,7 +13,7 @@ from rnnserve.export.recurrence import layer, session
 from rnnserve.export.recurrence.kinds import Argument
 from rnnserve.export.recurrence.packing import Packed
 
-__all__ = ["Stack", "forward", "run"]
+__all__ = ["Stack", "forward", "refuse_dtype", "run"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,10 +135,19 @@ def _refuse_settings(module: nn.RNNBase, name: str) -> None:
             "Call .eval() on the module before exporting it."
         )
     dtype = getattr(module, module._flat_weights_names[0]).dtype  # noqa: SLF001
-    if dtype != torch.float32:
+    refuse_dtype(dtype, f"{name} holds {dtype}")
+
+
+def refuse_dtype(dtype: torch.dtype, what: str) -> None:
+    """Refuse recurrent layers of a dtype that cannot be run.
+
+    Of float16 the CPU provider has no kernels either, but it computes in float32 instead, as onnxruntime 1.32 does for
+    operators that it lacks; for float64 there is no such way, and ONNX's operators of opset 20 have no bfloat16.
+    """
+    if dtype not in (torch.float32, torch.float16):
         raise UnsupportedModule(
-            f"{name} holds {dtype}; onnxruntime's CPU provider has recurrent kernels for float32 only. Convert the "
-            "module before exporting it: module.float()."
+            f"{what}; onnxruntime runs recurrent operators in float32 and float16 only. Convert the module before "
+            "exporting it: module.float()."
         )
 
 

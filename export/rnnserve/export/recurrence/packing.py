@@ -160,7 +160,8 @@ def pad_packed_sequence(
         sequence: what `pack_padded_sequence` or a recurrent module gave.
         batch_first: as in PyTorch.
         padding_value: what stands behind each row's end.
-        total_length: the size of the sequence axis; None is the longest of the lengths, known at run time only.
+        total_length: the size of the sequence axis; None is the longest of the lengths, known at run time only. Eager
+            refuses a `total_length` below the longest length; the exported module cuts, as values are not judged there.
 
     Returns:
         (batch, sequence, ...) where `batch_first`, else (sequence, batch, ...); and the lengths, (batch,) int64.
