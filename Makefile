@@ -8,9 +8,10 @@ MODELS := direction_simple direction_stacked direction_bidirectional
 CHECKPOINTS ?= checkpoints
 REPOSITORY ?= repository
 SERVE_FLAGS ?=
+BENCH_FLAGS ?=
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
-.PHONY: help setup export verify serve test check format protos clean
+.PHONY: help setup export verify serve test check format protos bench clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -58,5 +59,9 @@ format: setup ## format the code
 protos: setup ## make the stubs again from the .proto files
 	$(BIN)/python protos/generate.py
 
+bench: setup ## measure side by side with Triton and others; BENCH_FLAGS=--quick for a short look
+	$(BIN)/python -m benchmarks $(BENCH_FLAGS)
+
 clean: ## remove what the targets above have made, models included
 	rm -rf $(VENV) $(CHECKPOINTS) $(REPOSITORY) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv-bench .venv-perf .bench benchmarks/results

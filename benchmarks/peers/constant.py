@@ -1,0 +1,53 @@
+"""The lane's ceiling: `python -m benchmarks.peers.constant RESPONSE`, the lane answering a file's bytes to everything.
+
+What it reaches is what gRPC, the lane's loop and the machine allow a server that does nothing else.
+"""
+
+import sys
+from concurrent import futures
+from pathlib import Path
+
+import grpc
+
+from benchmarks.errors import ServerFailed
+from rnnserve.server.lane import Lane, LaneCall, missing
+
+__all__ = ["main"]
+
+
+class _Constant:
+    """Answers whatever has arrived at once, and has nothing left to do."""
+
+    def __init__(self, response: bytes) -> None:
+        self._response = response
+
+    def take(self, arrived: list[LaneCall]) -> None:
+        for call in arrived:
+            call.answer(self._response)
+
+    def work(self) -> bool:
+        return False
+
+
+def main(path: str) -> None:
+    """Serve until told to end.
+
+    Raises:
+        ServerFailed: If the lane cannot run with this grpcio.
+    """
+    response = Path(path).read_bytes()
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    lacking = missing(server)
+    if lacking is not None:
+        raise ServerFailed(f"the lane cannot run here: {lacking}")
+
+    lane = Lane(server, "/inference.GRPCInferenceService/ModelInfer", _Constant(response))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    lane.start()
+    print(f"gRPC on 127.0.0.1:{port}", flush=True)
+    server.wait_for_termination()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

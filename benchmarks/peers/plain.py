@@ -1,0 +1,122 @@
+"""Textbook servers: `python -m benchmarks.peers.plain aio|threads MODEL MODEL.ONNX`, one request, one onnxruntime run.
+
+What a tutorial on serving a model over gRPC ends up with, on grpc.aio or on grpc.server with its pool of threads. They
+speak enough of the protocol for perf_analyzer. Nothing is checked, batched or limited.
+"""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from concurrent import futures
+from typing import Any
+
+import grpc
+import numpy as np
+import onnxruntime as ort
+
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos import inference_pb2_grpc as rpc
+from rnnserve.protos import model_config_pb2 as config
+
+__all__ = ["main"]
+
+_THREADS = 8
+
+
+class _Model:
+    """A session with the settings that every server here uses: one thread a run."""
+
+    def __init__(self, name: str, path: str) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self.name = name
+        self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._hidden = next(node for node in self._session.get_inputs() if node.name == "h_0").shape[2]
+
+    def infer(self, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
+        shape = tuple(request.inputs[0].shape)
+        batch, sequence = shape[:2]
+        feeds = {
+            "input": np.frombuffer(request.raw_input_contents[0], "<f4").reshape(shape),
+            "lengths": np.full(batch, sequence, np.int64),
+            "h_0": np.zeros((1, batch, self._hidden), np.float32),
+        }
+        logits = self._session.run(["logits"], feeds)[0]
+        response = pb.ModelInferResponse(
+            model_name=self.name, model_version="1", id=request.id, raw_output_contents=[logits.tobytes()]
+        )
+        response.outputs.add(name="logits", datatype="FP32", shape=logits.shape)
+        return response
+
+
+def _answers(model: _Model) -> dict[str, Callable[[Any], Any]]:
+    metadata = pb.ModelMetadataResponse(name=model.name, versions=["1"], platform="onnxruntime_onnx")
+    metadata.inputs.add(name="input", datatype="FP32", shape=[-1, -1, 2])
+    metadata.outputs.add(name="logits", datatype="FP32", shape=[-1, 2])
+    described = pb.ModelConfigResponse()
+    described.config.name = model.name
+    described.config.input.add(name="input", data_type=config.TYPE_FP32, dims=[-1, -1, 2])
+    described.config.output.add(name="logits", data_type=config.TYPE_FP32, dims=[-1, 2])
+    return {
+        "ServerLive": lambda _: pb.ServerLiveResponse(live=True),
+        "ServerReady": lambda _: pb.ServerReadyResponse(ready=True),
+        "ModelReady": lambda _: pb.ModelReadyResponse(ready=True),
+        "ServerMetadata": lambda _: pb.ServerMetadataResponse(name="plain", version="1"),
+        "ModelMetadata": lambda _: metadata,
+        "ModelConfig": lambda _: described,
+        "ModelInfer": model.infer,
+    }
+
+
+def _threaded(model: _Model) -> None:
+    servicer = _servicer({name: _plain(answer) for name, answer in _answers(model).items()})
+    server = grpc.server(futures.ThreadPoolExecutor(_THREADS))
+    rpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    print(f"gRPC on 127.0.0.1:{port}", flush=True)
+    server.wait_for_termination()
+
+
+async def _asynchronous(model: _Model) -> None:
+    servicer = _servicer({name: _awaitable(answer) for name, answer in _answers(model).items()})
+    server = grpc.aio.server()
+    rpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    print(f"gRPC on 127.0.0.1:{port}", flush=True)
+    await server.wait_for_termination()
+
+
+def _servicer(methods: dict[str, Callable[[Any, Any], Any]]) -> rpc.GRPCInferenceServiceServicer:
+    """A servicer with these methods; the others stay unimplemented, as grpcio's base class has them."""
+    made: rpc.GRPCInferenceServiceServicer = type(
+        "Textbook",
+        (rpc.GRPCInferenceServiceServicer,),
+        {name: staticmethod(method) for name, method in methods.items()},
+    )()
+    return made
+
+
+def _plain(answer: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda request, _: answer(request)
+
+
+def _awaitable(answer: Callable[[Any], Any]) -> Callable[[Any, Any], Awaitable[Any]]:
+    async def method(request: object, _: object) -> object:
+        return answer(request)
+
+    return method
+
+
+def main(kind: str, name: str, path: str) -> None:
+    """Serve one model until told to end."""
+    model = _Model(name, path)
+    if kind == "aio":
+        asyncio.run(_asynchronous(model))
+    else:
+        _threaded(model)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:4])

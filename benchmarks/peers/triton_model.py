@@ -1,0 +1,48 @@
+"""The model that Triton's Python backend runs, copied into its repository: one onnxruntime run a batch.
+
+Where `allow_ragged_batch` lets Triton batch requests of different lengths, they are padded to the longest here.
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import triton_python_backend_utils as backend  # type: ignore[import-not-found]  # Triton puts it on the path
+
+__all__ = ["TritonPythonModel"]
+
+
+class TritonPythonModel:
+    """The class that the backend looks for."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the model named in the config."""
+        path = json.loads(args["model_config"])["parameters"]["onnx"]["string_value"]
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._hidden = next(node for node in self._session.get_inputs() if node.name == "h_0").shape[2]
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer a batch of requests, each (rows, sequence, features)."""
+        inputs = [backend.get_input_tensor_by_name(request, "input").as_numpy() for request in requests]
+        rows = [len(input) for input in inputs]
+        lengths = np.repeat([input.shape[1] for input in inputs], rows).astype(np.int64)
+        if len(inputs) == 1:
+            joined = inputs[0]
+        elif lengths.min() == lengths.max():
+            joined = np.concatenate(inputs)
+        else:
+            joined = np.zeros((len(lengths), lengths.max(), inputs[0].shape[2]), np.float32)
+            start = 0
+            for input in inputs:
+                joined[start : start + len(input), : input.shape[1]] = input
+                start += len(input)
+        initial = np.zeros((1, len(joined), self._hidden), np.float32)
+        logits = self._session.run(["logits"], {"input": joined, "lengths": lengths, "h_0": initial})[0]
+        ends = np.cumsum(rows)
+        return [
+            backend.InferenceResponse([backend.Tensor("logits", logits[end - count : end])])
+            for end, count in zip(ends, rows, strict=True)
+        ]

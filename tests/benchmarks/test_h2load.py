@@ -1,0 +1,60 @@
+"""What h2load prints, and that errors of gRPC, which it takes for successes, are found."""
+
+import pytest
+from benchmarks.clients.h2load import parse, parse_log
+from benchmarks.errors import ClientFailed
+
+PRINTED = """\
+Main benchmark duration is over for thread #0. Stopping all clients.
+
+finished in 4.00s, 18536.00 req/s, 1.71MB/s
+requests: 55608 total, 55608 started, 55608 done, 55608 succeeded, 0 failed, 0 errored, 0 timeout
+status codes: 55608 2xx, 0 3xx, 0 4xx, 0 5xx
+traffic: 5.14MB (5390211) total, 1.40MB (1464439) headers (space savings 81.90%), 3.60MB (3775793) data
+                     min         max         mean         sd        +/- sd
+time for request:      545us     22.46ms      3.33ms      2.38ms    92.11%
+time for connect:        0us         0us         0us         0us     0.00%
+req/s           :    4586.92     4696.92     4633.26       46.99    75.00%
+"""
+
+
+def test_its_figures_are_read():
+    assert parse(PRINTED, response_bytes=63) == {"requests/s": 18536.0, "requests": 55608.0, "mean ms": 3.33}
+
+
+@pytest.mark.parametrize(("printed", "milliseconds"), [("333us", 0.333), ("3.33ms", 3.33), ("1.50s", 1500.0)])
+def test_times_come_in_several_units(printed, milliseconds):
+    text = PRINTED.replace("3.33ms", printed)
+    assert parse(text, response_bytes=63)["mean ms"] == pytest.approx(milliseconds)
+
+
+def test_answers_without_a_message_are_errors_though_their_http_status_is_200():
+    with pytest.raises(ClientFailed, match="some are errors"):
+        parse(PRINTED.replace("(3775793) data", "(0) data"), response_bytes=63)
+
+
+def test_a_tenth_of_errors_is_noticed():
+    with pytest.raises(ClientFailed, match="some are errors"):
+        parse(PRINTED.replace("(3775793) data", f"({int(3775793 * 0.9)}) data"), response_bytes=63)
+
+
+@pytest.mark.parametrize("failure", ["1 failed", "1 errored", "1 timeout"])
+def test_failures_that_it_counts_itself_are_failures(failure):
+    text = PRINTED.replace(f"0 {failure.split()[1]}", failure)
+    with pytest.raises(ClientFailed, match="succeeded"):
+        parse(text, response_bytes=63)
+
+
+def test_no_requests_are_no_figure():
+    text = PRINTED.replace("55608 done, 55608 succeeded", "0 done, 0 succeeded")
+    with pytest.raises(ClientFailed, match="of 0 requests"):
+        parse(text, response_bytes=63)
+
+
+def test_other_words_are_not_guessed_at():
+    with pytest.raises(ClientFailed, match="could not connect"):
+        parse("could not connect to host", response_bytes=63)
+
+
+def test_the_log_holds_how_long_each_request_took():
+    assert parse_log("1795569078897244\t200\t2957\n1795569078897251\t200\t3008\n") == [2957.0, 3008.0]
