@@ -8,10 +8,11 @@ MODELS := direction_simple direction_stacked direction_bidirectional
 CHECKPOINTS ?= checkpoints
 REPOSITORY ?= repository
 SERVE_FLAGS ?=
+LOAD_FLAGS ?= --sweep 500:4000:500 --length 1:64 --duration 5
 BENCH_FLAGS ?=
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
-.PHONY: help setup export verify serve test check format protos bench clean
+.PHONY: help setup export verify serve test check format protos load bench clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -42,6 +43,9 @@ verify: setup ## prove again what the repository holds
 serve: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## train, export and verify what is missing; serve on 127.0.0.1:8001
 	$(BIN)/rnnserve serve $(REPOSITORY) $(SERVE_FLAGS)
 
+load: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## load-test a server of its own: load.html and load.json
+	$(BIN)/rnnserve load --serve $(REPOSITORY) --html load.html --json load.json $(LOAD_FLAGS)
+
 test: setup ## run the tests
 	$(BIN)/python -m pytest
 
@@ -64,4 +68,4 @@ bench: setup ## measure side by side with Triton and others; BENCH_FLAGS=--quick
 
 clean: ## remove what the targets above have made, models included
 	rm -rf $(VENV) $(CHECKPOINTS) $(REPOSITORY) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	rm -rf .venv-bench .venv-perf .bench benchmarks/results
+	rm -rf .venv-bench .venv-perf .bench benchmarks/results load.html load.json

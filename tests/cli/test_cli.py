@@ -7,7 +7,7 @@ import pytest
 
 from rnnserve.cli import main
 
-COMMANDS = ["train", "export", "verify", "serve", "infer"]
+COMMANDS = ["train", "export", "verify", "serve", "infer", "load"]
 
 
 def test_help_names_every_command(capsys):
@@ -42,7 +42,7 @@ def test_a_mistake_is_one_line_and_exit_status_1(tmp_path, capsys):
     assert said[0].startswith("rnnserve serve: there is no folder")
 
 
-@pytest.mark.parametrize("command", ["serve", "infer"])
+@pytest.mark.parametrize("command", ["serve", "infer", "load"])
 def test_serving_and_asking_never_import_torch_or_onnx(command):
     probe = (
         "import sys; from rnnserve.cli import main\n"

@@ -37,6 +37,9 @@ _COMMANDS = {
     "verify": _Entry("rnnserve.export.commands.verify", "export", "prove again what a repository holds"),
     "serve": _Entry("rnnserve.server.commands.serve", "server", "serve a repository over gRPC"),
     "infer": _Entry("rnnserve.client.commands.infer", "client", "ask a server which way walks go round"),
+    "load": _Entry(
+        "rnnserve.client.commands.load", "client", "measure how fast a server answers, and up to which rate"
+    ),
 }
 
 

@@ -1,0 +1,115 @@
+"""A high-dynamic-range histogram of durations: three significant digits from a nanosecond to hours, in a few kilobytes.
+
+The layout is HdrHistogram's (Gil Tene, http://hdrhistogram.org): within each power of two, 1024 buckets of equal width,
+so a bucket is never wider than a thousandth of the values in it. The package of that name is well kept, but records one
+value a Python call, has no wheel for Linux on ARM, and installs setuptools and pbr beside itself; whole arrays of
+durations are recorded here at once, with numpy alone.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Histogram"]
+
+_BITS = 10
+_WIDTH = 1 << _BITS
+
+
+class Histogram:
+    """Counts of durations in nanoseconds; sums, percentiles, merging, and pickles.
+
+    Attributes:
+        counts: Of each bucket, up to the last that was needed or somewhat beyond.
+        count: How many durations were recorded.
+        total: Their sum; like the next two, exact.
+        min: The smallest; 0 where there is none.
+        max: The largest; 0 where there is none.
+    """
+
+    def __init__(self) -> None:
+        self.counts = np.zeros(_WIDTH * 2, np.int64)
+        self.count = 0
+        self.total = 0
+        self.min = 0
+        self.max = 0
+
+    def record(self, values: npt.NDArray[np.int64]) -> None:
+        """Add durations, (any,) int64 nanoseconds; negative ones count as 0."""
+        if not values.size:
+            return
+        values = np.maximum(values, 0)
+        counts = np.bincount(_bucket(values))
+        self._grow(len(counts))
+        self.counts[: len(counts)] += counts
+        self._include(len(values), int(values.sum()), int(values.min()), int(values.max()))
+
+    def merge(self, other: "Histogram") -> None:
+        """Add what another one holds."""
+        if not other.count:
+            return
+        self._grow(len(other.counts))
+        self.counts[: len(other.counts)] += other.counts
+        self._include(other.count, other.total, other.min, other.max)
+
+    @classmethod
+    def merged(cls, histograms: Iterable["Histogram"]) -> "Histogram":
+        """Return the sum of several."""
+        result = cls()
+        for histogram in histograms:
+            result.merge(histogram)
+        return result
+
+    @property
+    def mean(self) -> float:
+        """The exact mean; 0 where nothing was recorded."""
+        return self.total / self.count if self.count else 0.0
+
+    def percentile(self, percent: float) -> int:
+        """Return the smallest duration that at least `percent` of the recorded ones do not exceed.
+
+        Rounded up to the end of its bucket, never beyond the largest; 0 where nothing was recorded.
+        """
+        if not self.count:
+            return 0
+        rank = max(1, int(np.ceil(percent / 100 * self.count - 1e-9)))
+        bucket = int(np.searchsorted(np.cumsum(self.counts), rank))
+        return int(min(max(_last_value(bucket), self.min), self.max))
+
+    def buckets(self) -> list[tuple[int, int]]:
+        """Return (largest value, count) of every bucket that holds something, ascending."""
+        return [(_last_value(bucket), int(self.counts[bucket])) for bucket in np.flatnonzero(self.counts).tolist()]
+
+    def below(self, limit: int) -> int:
+        """Return how many durations lie in buckets that end at `limit` or before."""
+        return sum(count for last, count in self.buckets() if last <= limit)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Most buckets behind the largest value are empty.
+        used = int(np.flatnonzero(self.counts)[-1]) + 1 if self.count else 1
+        return {**self.__dict__, "counts": self.counts[:used].copy()}
+
+    def _grow(self, size: int) -> None:
+        if size > len(self.counts):
+            self.counts = np.concatenate([self.counts, np.zeros(size - len(self.counts), np.int64)])
+
+    def _include(self, count: int, total: int, smallest: int, largest: int) -> None:
+        self.min = min(self.min, smallest) if self.count else smallest
+        self.max = max(self.max, largest)
+        self.count += count
+        self.total += total
+
+
+def _bucket(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return each value's bucket: itself below 2048, then 1024 buckets for every power of two."""
+    # frexp's exponent is the number of bits; exact, since durations are far below 2 ** 53.
+    shift = np.maximum(np.frexp(values.astype(np.float64))[1] - (_BITS + 1), 0).astype(np.int64)
+    buckets: npt.NDArray[np.int64] = shift * _WIDTH + (values >> shift)
+    return buckets
+
+
+def _last_value(bucket: int) -> int:
+    shift = max(bucket // _WIDTH - 1, 0)
+    return ((bucket - shift * _WIDTH + 1) << shift) - 1

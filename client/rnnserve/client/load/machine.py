@@ -1,0 +1,48 @@
+"""The machine and the versions that figures belong to."""
+
+import os
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+__all__ = ["describe_machine"]
+
+
+def describe_machine() -> dict[str, str]:
+    """Return what the generator runs on, as text by name; what cannot be found out is left out."""
+    found = {
+        "processor": _processor(),
+        "cores": f"{_usable_cores()} of {os.cpu_count()}" if os.cpu_count() != _usable_cores() else str(os.cpu_count()),
+        "memory": _memory(),
+        "system": f"{platform.system()} {platform.release()} ({platform.machine()})",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        **{name: _version(name) for name in ("rnnserve", "grpcio", "numpy", "protobuf")},
+    }
+    return {name: text for name, text in found.items() if text}
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        model = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)
+        if model:
+            return model[1].strip()
+    return platform.processor()
+
+
+def _usable_cores() -> int | None:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _memory() -> str:
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+        return ""
+    return f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,156 @@
+# ruff: noqa: N802, ARG002 - the fake's methods have the names and arguments of the protocol's
+
+import json
+import threading
+from concurrent import futures
+from dataclasses import dataclass, field
+
+import grpc
+import numpy as np
+import pytest
+
+from rnnserve.client.load.distribution import parse_distribution
+from rnnserve.client.load.plan import Load, Point
+from rnnserve.client.load.samples import Tally
+from rnnserve.client.load.workload import WorkloadSpec
+from rnnserve.client.metadata import ModelMetadata, TensorMetadata
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceServicer, add_GRPCInferenceServiceServicer_to_server
+
+LABELS = ("counter-clockwise", "clockwise")
+
+
+def turns(points, length):
+    """1 where a walk (sequence, 2) goes clockwise, else 0, by the sign of its first turn round the origin."""
+    (a, b), (c, d) = points[0], points[1]
+    return int(length > 1 and a * d - b * c < 0)
+
+
+@dataclass
+class WalkService(GRPCInferenceServiceServicer):
+    """Tells the direction of walks by geometry, or fails as it is told to."""
+
+    requests: list = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    inverted: bool = False
+    failure: tuple | None = None
+    answer: pb.ModelInferResponse | None = None
+    typed: bool = False
+    ready: tuple = ("walks",)
+    statistics: bool = False
+
+    def ServerMetadata(self, request, context):
+        return pb.ServerMetadataResponse(name="geometry", version="7")
+
+    def RepositoryIndex(self, request, context):
+        return pb.RepositoryIndexResponse(
+            models=[pb.RepositoryIndexResponse.ModelIndex(name=name, version="1", state="READY") for name in self.ready]
+        )
+
+    def ModelMetadata(self, request, context):
+        if request.name not in ("walks", "others"):
+            context.abort(grpc.StatusCode.NOT_FOUND, f'no model "{request.name}"')
+        answer = pb.ModelMetadataResponse(name=request.name, versions=["1"], platform="geometry")
+        answer.inputs.add(name="input", datatype="FP32", shape=(-1, -1, 2))
+        lengths = answer.inputs.add(name="lengths", datatype="INT64", shape=(-1,))
+        lengths.parameters["optional"].bool_param = True
+        answer.outputs.add(name="logits", datatype="FP32", shape=(-1, 2))
+        if request.name == "walks":
+            answer.parameters["labels"].string_param = json.dumps(LABELS)
+        return answer
+
+    def ModelStatistics(self, request, context):
+        if not self.statistics:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "no statistics are kept")
+        batch = pb.InferBatchStatistics(batch_size=1)
+        batch.compute_infer.count = len(self.requests)
+        return pb.ModelStatisticsResponse(model_stats=[pb.ModelStatistics(name=request.name, batch_stats=[batch])])
+
+    def ModelInfer(self, request, context):
+        with self.lock:
+            self.requests.append(request)
+        if self.failure is not None:
+            context.abort(*self.failure)
+        if self.answer is not None:
+            return self.answer
+        tensors = {
+            tensor.name: np.frombuffer(raw, "<f4" if tensor.datatype == "FP32" else "<i8").reshape(tensor.shape)
+            for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True)
+        }
+        walks = tensors["input"]
+        lengths = tensors.get("lengths", np.full(len(walks), walks.shape[1]))
+        classes = [turns(walk, length) if length > 1 else 0 for walk, length in zip(walks, lengths, strict=True)]
+        logits = np.eye(2, dtype="<f4")[[1 - index for index in classes] if self.inverted else classes]
+        answer = pb.ModelInferResponse(model_name=request.model_name, model_version="1")
+        output = answer.outputs.add(name="logits", datatype="FP32", shape=logits.shape)
+        if self.typed:
+            output.contents.fp32_contents.extend(logits.ravel().tolist())
+        else:
+            answer.raw_output_contents.append(logits.tobytes())
+        return answer
+
+
+@pytest.fixture(scope="session")
+def _walk_server():
+    service = WalkService()
+    server = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
+    add_GRPCInferenceServiceServicer_to_server(service, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield service, f"127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
+@pytest.fixture
+def walks(_walk_server):
+    """The fake, as new for every test."""
+    service, _ = _walk_server
+    for name, value in vars(WalkService()).items():
+        setattr(service, name, value)
+    return service
+
+
+@pytest.fixture
+def address(_walk_server, walks):
+    del walks  # is fresh once it was asked for
+    return _walk_server[1]
+
+
+def metadata(name="walks", *, features=2, labels=LABELS, ragged=True, states=False):
+    inputs = {"input": TensorMetadata("input", "FP32", (-1, -1, features))}
+    if ragged:
+        inputs["lengths"] = TensorMetadata("lengths", "INT64", (-1,), optional=True)
+    if states:
+        inputs["h_0"] = TensorMetadata("h_0", "FP32", (2, -1, 3))
+    outputs = {"logits": TensorMetadata("logits", "FP32", (-1, 2))}
+    return ModelMetadata(name, ("1",), "geometry", inputs, outputs, labels)
+
+
+@pytest.fixture(name="metadata")
+def _metadata():
+    return metadata
+
+
+@pytest.fixture
+def spec():
+    """Makes a WorkloadSpec of one model, or of several with their weights."""
+
+    def make(*models, length="4", batch="1", weights=None, **settings):
+        models = models or (metadata(),)
+        weights = weights or {model.name: 1.0 for model in models}
+        return WorkloadSpec(models, weights, parse_distribution(length), parse_distribution(batch), **settings)
+
+    return make
+
+
+@pytest.fixture
+def point():
+    """Makes a Point whose latencies and lags are given in milliseconds."""
+
+    def make(latencies=(1.0,), *, lags=(0.0,), rate=100.0, cpu=0.1, seconds=1.0, batches=None, closed=0, **sums):
+        tally = Tally(sent=len(latencies), answered=len(latencies), in_time=len(latencies), cpu=[cpu], **sums)
+        tally.latency.record((np.array(latencies) * 1e6).astype(np.int64))
+        tally.lag.record((np.array(lags) * 1e6).astype(np.int64))
+        return Point(Load(rate=0 if closed else rate, closed=closed, duration=1.0), tally, seconds, batches)
+
+    return make

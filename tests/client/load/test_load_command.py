@@ -1,0 +1,242 @@
+"""`rnnserve load` as it is used: processes, connections, a server; few requests and no limits on time."""
+
+import json
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack
+
+import grpc
+import pytest
+
+from rnnserve.cli import main
+from rnnserve.client.errors import ClientError, Unavailable
+from rnnserve.client.load.plan import Load
+from rnnserve.client.load.processes import Fleet
+from rnnserve.client.load.serving import serving
+from rnnserve.client.load.share import Target
+from rnnserve.protos import inference_pb2 as pb
+
+QUICK = ["--rate", "100", "--duration", "0.3", "--warmup", "0.1"]
+
+
+@pytest.fixture
+def load(address, capsys):
+    """Runs `rnnserve load`; returns exit status, output and errors."""
+
+    def run(*words, url=address):
+        status = main(["load", "--url", url, *words])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def measured(load):
+    """Runs `rnnserve load` and returns its exit status and its one point."""
+
+    def run(*words):
+        status, output, _ = load(*words, "--json", "-")
+        (point,) = json.loads(output)["points"]
+        return status, point
+
+    return run
+
+
+def test_every_answer_is_counted_and_checked(load, walks):
+    status, output, errors = load(*QUICK, "--arrivals", "constant", "--batch", "2", "--length", "2:9")
+    assert status == 0
+    assert len(walks.requests) == 40
+    head, line, _, *said = output.splitlines()
+    assert head.startswith("requests/s  answers/s")
+    assert line.startswith("100  ")
+    assert "labels: all 60 are as expected" in said
+    assert errors.startswith("[1/1] 100 requests/s: 30 answers")
+
+
+def test_wrong_labels_are_counted_and_fail(measured, walks):
+    walks.inverted = True
+    status, point = measured(*QUICK, "--arrivals", "constant")
+    assert status == 1
+    assert point["labels"] == {"checked": 30, "wrong": 30}
+    assert point["answered"] == 30
+
+
+def test_labels_need_not_be_checked(measured, walks):
+    walks.inverted = True
+    status, point = measured(*QUICK, "--no-check")
+    assert status == 0
+    assert point["labels"] == {"checked": 0, "wrong": 0}
+
+
+def test_typed_contents_are_read_too(measured, walks):
+    walks.typed = True
+    status, point = measured(*QUICK, "--arrivals", "constant")
+    assert (status, point["labels"]) == (0, {"checked": 30, "wrong": 0})
+
+
+@pytest.mark.parametrize(
+    ("failure", "answer", "status"),
+    [
+        ((grpc.StatusCode.RESOURCE_EXHAUSTED, "full"), None, "RESOURCE_EXHAUSTED"),
+        (None, pb.ModelInferResponse(), "INVALID_ANSWER"),
+    ],
+)
+def test_errors_are_counted_by_status_and_fail(measured, walks, failure, answer, status):
+    walks.failure, walks.answer = failure, answer
+    exit_status, point = measured(*QUICK, "--arrivals", "constant")
+    assert exit_status == 1
+    assert point["errors"] == {status: 30}
+    assert (point["sent"], point["answered"], point["latency"]["count"]) == (30, 0, 0)
+
+
+def test_generators_share_a_load(measured, walks):
+    status, point = measured(*QUICK, "--processes", "2", "--connections", "2", "--arrivals", "constant")
+    assert status == 0
+    assert point["sent"] == 30
+    assert len(point["generator_cpu"]) == 2
+    assert len({request.SerializeToString() for request in walks.requests}) > 20
+
+
+def test_a_closed_loop_sends_what_it_may(measured, walks):
+    status, point = measured("--closed", "3", "--duration", "60", "--warmup", "0", "--max-requests", "25")
+    assert status == 0
+    assert (point["closed"], point["rate"], point["sent"], point["cut_short"]) == (3, None, 25, True)
+    assert len(walks.requests) == 25
+
+
+def test_an_open_loop_is_cut_short_too(measured):
+    _, point = measured("--rate", "200", "--duration", "60", "--warmup", "0", "--max-requests", "20")
+    assert (point["sent"], point["cut_short"]) == (20, True)
+
+
+def test_an_objective_that_no_rate_holds_fails(load):
+    status, output, _ = load("--rate", "20,40", "--duration", "0.2", "--warmup", "0", "--slo", "p50=1us")
+    assert status == 1
+    assert "p50=1us does not hold, not even at 20 requests/s" in output
+
+
+def test_without_rates_an_objective_is_searched_for(load, walks):
+    walks.failure = (grpc.StatusCode.UNAVAILABLE, "no")
+    status, output, errors = load("--slo", "p99=5s", "--duration", "0.05", "--warmup", "0")
+    assert status == 1
+    assert errors.count("requests/s") > 3
+    assert "does not hold, not even at 1 requests/s" in output
+
+
+def test_all_models_that_are_ready_are_asked_unless_some_are_named(load, walks):
+    walks.ready = ("walks", "others")
+    _, output, _ = load(*QUICK)
+    assert {request.model_name for request in walks.requests} == {"walks", "others"}
+    assert "  others" in output
+    walks.requests.clear()
+    load("others", *QUICK)
+    assert {request.model_name for request in walks.requests} == {"others"}
+
+
+def test_batch_sizes_are_told_where_the_server_tells(measured, walks):
+    assert "batches" not in measured(*QUICK)[1]
+    walks.requests.clear()
+    walks.statistics = True
+    _, point = measured(*QUICK, "--arrivals", "constant")
+    assert point["batches"] == {"1": 40}
+
+
+def test_a_report_is_written(load, tmp_path, walks):
+    walks.statistics = True
+    status, _, _ = load(
+        "--sweep",
+        "50:100:50",
+        "--duration",
+        "0.2",
+        "--html",
+        str(tmp_path / "r.html"),
+        "--json",
+        str(tmp_path / "r.json"),
+    )
+    assert status == 0
+    assert (tmp_path / "r.html").read_text().count("<svg") == 5
+    assert [point["rate"] for point in json.loads((tmp_path / "r.json").read_text())["points"]] == [50, 100]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nobody"], 'no model "nobody"'),
+        (["walks", "walks"], "walks comes twice"),
+        (["walks=x"], "expected NAME or NAME=WEIGHT"),
+    ],
+)
+def test_mistakes_are_one_line(load, words, said):
+    status, output, errors = load(*words, *QUICK)
+    assert (status, output) == (1, "")
+    assert len(errors.splitlines()) == 1
+    assert said in errors
+
+
+def test_a_report_that_cannot_be_written_is_a_mistake(load, tmp_path):
+    status, output, errors = load(*QUICK, "--html", str(tmp_path / "nowhere" / "r.html"))
+    assert status == 1
+    assert output  # the table, which would otherwise be lost
+    assert "cannot be written" in errors
+
+
+def test_nobody_at_the_address(load):
+    status, _, errors = load(*QUICK, "--timeout", "1", url="127.0.0.1:1")
+    assert status == 1
+    assert errors.startswith("rnnserve load: no server answers at 127.0.0.1:1: start one with `make serve`")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--rate", "0"],
+        ["--sweep", "1:2"],
+        ["--closed", "0"],
+        ["--rate", "1", "--closed", "1"],
+        ["--slo", "p99"],
+        ["--length", "0"],
+        ["--duration", "0"],
+        ["--arrivals", "sometimes"],
+    ],
+)
+def test_a_wrong_command_line(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["load", *words])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("rnnserve load: error: ")
+
+
+def test_a_generator_that_dies_is_no_result(address, spec):
+    with ExitStack() as stack:
+        fleet = stack.enter_context(Fleet(Target(address), spec()))
+        fleet._processes[0].kill()
+        fleet._processes[0].join()
+        with pytest.raises((ClientError, ConnectionError)):
+            fleet.run(Load(rate=10, duration=0.1), lambda *_: None)
+
+
+def test_generators_say_why_they_cannot_connect(spec):
+    with Fleet(Target("127.0.0.1:1"), spec()) as fleet, pytest.raises(Unavailable, match="no server answers"):
+        fleet.run(Load(rate=10, duration=0.1, timeout=0.5), lambda *_: None)
+
+
+def test_ctrl_c_shows_what_was_measured(address):
+    command = [sys.executable, "-c", "import sys; from rnnserve.cli import main; sys.exit(main())", "load"]
+    words = ["--url", address, "--rate", "20,10", "--duration", "1", "--warmup", "0"]
+    with subprocess.Popen(
+        [*command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stderr.readline().startswith("[1/2] 20 requests/s")
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+    assert output.splitlines()[1].startswith("20 ")
+
+
+def test_a_server_that_does_not_start_is_told(tmp_path):
+    with pytest.raises(Unavailable, match="ended before it was ready"), serving(tmp_path / "nowhere"):
+        pass
