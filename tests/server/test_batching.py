@@ -90,10 +90,12 @@ def of_length(length: int, batch: int = 1) -> Inference:
 
 
 def price(groups: list[list[int]], requests: list[Inference], cost: Cost) -> float:
-    return sum(
-        cost.run + cost.point * sum(requests[i].batch for i in group) * max(requests[i].longest for i in group)
-        for group in groups
-    )
+    total = 0.0
+    for group in groups:
+        steps, rows = max(requests[i].longest for i in group), sum(requests[i].batch for i in group)
+        points = sum(requests[i].batch * requests[i].longest for i in group)
+        total += cost.run + steps * cost.step + points * cost.point + (rows * steps - points) * cost.padding
+    return total
 
 
 def partitions(indices: list[int]):
@@ -111,10 +113,11 @@ def partitions(indices: list[int]):
 @given(
     st.lists(st.tuples(st.integers(1, 64), st.integers(1, 3)), min_size=1, max_size=6),
     st.sampled_from([0.0, 1.0, 20.0, 1000.0]),
+    st.sampled_from([0.0, 0.5, 4.0]),
 )
-def test_no_partition_is_cheaper(sizes, run):
+def test_no_partition_is_cheaper(sizes, run, step):
     requests = [of_length(length, batch) for length, batch in sizes]
-    cost = Cost(run=run, point=0.25)
+    cost = Cost(run=run, step=step, point=0.5, padding=0.25)
     groups = plan(requests, cost)
     assert sorted(itertools.chain.from_iterable(groups)) == list(range(len(requests)))
     cheapest = min(price(p, requests, cost) for p in partitions(list(range(len(requests)))))
@@ -123,12 +126,12 @@ def test_no_partition_is_cheaper(sizes, run):
 
 def test_a_padded_run_is_bounded():
     requests = [of_length(4), of_length(100), *[of_length(5) for _ in range(30)]]
-    groups = plan(requests, Cost(run=1e9, point=1.0, max_points=1000))
+    groups = plan(requests, Cost(run=1e9, step=0.0, point=1.0, padding=1.0, max_points=1000))
     assert sorted(itertools.chain.from_iterable(groups)) == list(range(len(requests)))
     for group in groups:
         assert sum(requests[i].batch for i in group) * max(requests[i].longest for i in group) <= 1000
 
 
 def test_a_request_larger_than_the_bound_runs_alone():
-    groups = plan([of_length(2000), of_length(1)], Cost(run=1e9, point=1.0, max_points=1000))
+    groups = plan([of_length(2000), of_length(1)], Cost(run=1e9, step=0.0, point=1.0, padding=1.0, max_points=1000))
     assert sorted(groups) == [[0], [1]]

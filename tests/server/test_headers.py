@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.blocks import answers_of, join_payloads
+from rnnserve.server.blocks import answers_of, join_known
 from rnnserve.server.boundary import Limits
 from rnnserve.server.errors import ServeError
 from rnnserve.server.headers import Headers
@@ -44,10 +44,11 @@ def remembered(service, payload: bytes) -> Headers:
 
 def agrees(service, headers: Headers, payload: bytes) -> bool:
     """Whether the payload was recognised; if it was, that it was understood as parsing understands it."""
-    header = headers.recognise(payload)
-    if header is None:
+    known = headers.recognise(payload)
+    if known is None:
         return False
-    understood = join_payloads(header, [payload], allow_non_finite=False)
+    header = known.header
+    understood = join_known(header, [known], allow_non_finite=False)
     try:
         parsed = service.accept(payload)
     except ServeError:
@@ -69,7 +70,7 @@ def agrees(service, headers: Headers, payload: bytes) -> bool:
         if name in inference.outputs
     }
     outputs = {name: outputs[name] for name in inference.outputs}
-    assert list(answers_of(header, 1, outputs)) == [parsed.respond(outputs)]
+    assert answers_of(header, [known], outputs) == [parsed.respond(outputs)]
     return True
 
 
@@ -85,10 +86,36 @@ def test_a_header_is_recognised_before_other_data(service, lengths, state, outpu
     assert agrees(service, headers, second.SerializeToString())
 
 
+@pytest.mark.parametrize("first", ["", "x", "1234"])
+@pytest.mark.parametrize("second", ["", "y", "7" * 127])
+def test_the_id_may_be_another(service, first, second):
+    sent = [request(NAME, inputs(np.random.default_rng(1)), id=id_) for id_ in (first, second)]
+    headers = remembered(service, sent[0].SerializeToString())
+    assert agrees(service, headers, sent[1].SerializeToString())
+
+
+@pytest.mark.parametrize("id_", ["ü", "7" * 128])
+def test_an_unusual_id_is_parsed(service, id_):
+    message = request(NAME, inputs(np.random.default_rng(1)), id="x")
+    headers = remembered(service, message.SerializeToString())
+    message.id = id_
+    assert not agrees(service, headers, message.SerializeToString())
+
+
+def test_a_second_id_is_not_overlooked(service):
+    """The last one counts, wherever it stands."""
+    message = request(NAME, inputs(np.random.default_rng(1), lengths=False, state=False), id="x")
+    (data,) = message.raw_input_contents
+    del message.raw_input_contents[:]
+    payload = message.SerializeToString() + field(3, b"y") + field(7, data)
+    assert service.accept(payload).request.id == "y"
+    headers = remembered(service, payload)
+    assert not agrees(service, headers, payload)
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        lambda m: setattr(m, "id", "y"),
         lambda m: setattr(m, "model_version", "1"),
         lambda m: setattr(m, "model_name", "direction_simple"),
         lambda m: m.outputs.add(name="logits"),
@@ -144,11 +171,11 @@ def test_data_hidden_in_an_unknown_field_is_not_taken_for_data(service):
 
 def test_the_memory_is_bounded(service):
     headers = Headers()
-    for number in range(10_000):
-        payload = request(NAME, inputs(np.random.default_rng(1)), id=str(number)).SerializeToString()
-        if number < 20:
-            call = service.accept(payload)
-        headers.remember(payload, call)
+    for number in range(5_000):
+        message = request(NAME, inputs(np.random.default_rng(1)))
+        message.parameters["number"].int64_param = number
+        payload = message.SerializeToString()
+        headers.remember(payload, service.accept(payload))
     kept = sum(len(by_bytes) for by_size in headers._known.values() for by_bytes in by_size.values())
     assert 0 < kept <= 4096
 

@@ -90,6 +90,9 @@ def test_statistics_count_what_was_run(stub):
     assert after.inference_stats.success.count - before.inference_stats.success.count == 3
     assert after.inference_stats.compute_infer.ns > before.inference_stats.compute_infer.ns
     assert {batch.batch_size for batch in after.batch_stats} >= {5}
+    for said in (after.inference_stats, *after.batch_stats):
+        counts = {said.compute_input.count, said.compute_infer.count, said.compute_output.count}
+        assert len(counts) == 1, "perf_analyzer ends where they differ"
     assert {said.name for said in stub.ModelStatistics(pb.ModelStatisticsRequest()).model_stats} == set(SHAPES)
 
 

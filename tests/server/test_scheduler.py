@@ -20,7 +20,7 @@ class Model:
     """Counts batches, and stands still until it is told to go on."""
 
     name = "slow"
-    cost = Cost(run=1.0, point=0.0)
+    cost = Cost(run=1.0, step=0.0, point=0.0, padding=0.0)
     statistics = Statistics()
 
     def __init__(self):

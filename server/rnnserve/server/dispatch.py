@@ -9,9 +9,9 @@ import dataclasses
 import time
 from collections import deque
 
-from rnnserve.server.blocks import answers_of, join_payloads
+from rnnserve.server.blocks import answers_of, join_known
 from rnnserve.server.errors import InternalError, QueueFull, ServeError
-from rnnserve.server.headers import Header, Headers
+from rnnserve.server.headers import Header, Headers, Known
 from rnnserve.server.lane import LaneCall
 from rnnserve.server.lines import Line
 from rnnserve.server.repository import Served
@@ -20,7 +20,7 @@ from rnnserve.server.service import Call, Service
 
 __all__ = ["Dispatcher"]
 
-_SMALL = 5e-3
+_SMALL = 50e-3
 """A model whose run of 64 rows of 64 steps takes no more seconds than this runs on the lane's own thread."""
 
 _BATCH = 256
@@ -32,10 +32,10 @@ _BLOCK_POINTS = 1 << 14
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Waiting:
-    """A call in the line of a small model: with what its header means, or having passed the boundary already."""
+    """A call in the line of a small model: known by its header, or having passed the boundary already."""
 
     lane_call: LaneCall
-    header: Header | None
+    known: Known | None
     call: Call | None
     arrived: int
 
@@ -64,14 +64,14 @@ class Dispatcher:
             self._generation = self._service.repository.generation
         now = time.perf_counter_ns()
         for lane_call in arrived:
-            header = self._headers.recognise(lane_call.payload)
+            known = self._headers.recognise(lane_call.payload)
             try:
-                if header is None:
+                if known is None:
                     call = self._service.accept(lane_call.payload)
                     self._headers.remember(lane_call.payload, call)
                     self._admit(call.served, _Waiting(lane_call, None, call, now))
                 else:
-                    self._admit(header.served, _Waiting(lane_call, header, None, now))
+                    self._admit(known.header.served, _Waiting(lane_call, known, None, now))
             except ServeError as error:
                 lane_call.refuse(error)
             except Exception as error:  # noqa: BLE001 - one request's defect is not its neighbours'
@@ -108,36 +108,37 @@ class Dispatcher:
     def _works(self, taken: list[_Waiting]) -> list[Work]:
         """Join calls with one header into blocks."""
         works: list[Work] = []
-        blocks: dict[Header, list[_Waiting]] = {}
+        blocks: dict[Header, list[tuple[_Waiting, Known]]] = {}
         overdue = time.time()
         for waiting in taken:
-            if waiting.header is None or waiting.lane_call.cancelled or waiting.lane_call.deadline < overdue:
+            known = waiting.known
+            if known is None or waiting.lane_call.cancelled or waiting.lane_call.deadline < overdue:
                 works += self._single(waiting)
             else:
-                blocks.setdefault(waiting.header, []).append(waiting)
+                blocks.setdefault(known.header, []).append((waiting, known))
         for header, members in blocks.items():
             size = max(1, _BLOCK_POINTS // (header.batch * header.sequence))
             for at in range(0, len(members), size):
                 works += self._block(header, members[at : at + size])
         return works
 
-    def _block(self, header: Header, members: list[_Waiting]) -> list[Work]:
-        calls = [waiting.lane_call for waiting in members]
-        payloads = [call.payload for call in calls]
-        inference = join_payloads(header, payloads, allow_non_finite=self._service.limits.allow_non_finite)
+    def _block(self, header: Header, members: list[tuple[_Waiting, Known]]) -> list[Work]:
+        known = [known for _, known in members]
+        inference = join_known(header, known, allow_non_finite=self._service.limits.allow_non_finite)
         if inference is None:
-            return [work for waiting in members for work in self._single(waiting)]
+            return [work for waiting, _ in members for work in self._single(waiting)]
+        calls = [waiting.lane_call for waiting, _ in members]
 
         def answer(answer: Answer) -> None:
             if isinstance(answer, ServeError):
                 for call in calls:
                     call.refuse(answer)
             else:
-                for call, payload in zip(calls, answers_of(header, len(calls), answer), strict=True):
+                for call, payload in zip(calls, answers_of(header, known, answer), strict=True):
                     call.answer(payload)
 
         # No deadline of its own: it is checked for each member before the block is made, and that was just now.
-        return [Work(inference, answer, None, len(calls), arrived=members[0].arrived)]
+        return [Work(inference, answer, None, len(calls), arrived=members[0][0].arrived)]
 
     def _single(self, waiting: _Waiting) -> list[Work]:
         """Take a call through the boundary where it has not passed yet; nothing where it does not pass."""
@@ -162,5 +163,4 @@ class Dispatcher:
 
 
 def _is_small(served: Served) -> bool:
-    cost = served.model.cost
-    return cost.run + cost.point * 64 * 64 <= _SMALL
+    return served.model.cost.of(64, 64) <= _SMALL

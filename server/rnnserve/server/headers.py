@@ -1,13 +1,13 @@
 """A memory of headers: what the bytes before a request's data have meant, so that they need not be parsed again.
 
 Clients send the same header over and over: everything before `raw_input_contents`, the protocol's last field, repeats
-byte for byte while model, shapes and outputs do. What such a header meant once it will mean again, in front of any data
-of the same sizes; only values are left to check.
+byte for byte while model, shapes and outputs do, but for the `id`, which some count up. What such a header meant once
+it will mean again, in front of any data of the same sizes; only values are left to check.
 
 That it cannot be fooled rests on two facts of protobuf: a message's fields may be cut apart between two fields and
-parsed one after the other, and a field's bytes say by themselves where it ends. So a header is remembered only if it
-parses on its own, holds none of the data, and is followed by exactly the data's fields; and one is recognised only by
-all of its bytes, with the data's tags and sizes where they were. Anything else is parsed.
+parsed one after the other, and a field's bytes say by themselves where it ends. So a header is remembered, without its
+id, only if it parses on its own, holds none of the data and no second id, and is followed by exactly the data's fields;
+and one is recognised only by all of its bytes, with the data's tags and sizes where they were. Anything else is parsed.
 """
 
 import dataclasses
@@ -20,9 +20,11 @@ from rnnserve.server.responses import head_of, varint
 from rnnserve.server.service import Call
 from rnnserve.server.signature import TensorSpec
 
-__all__ = ["Header", "Headers"]
+__all__ = ["Header", "Headers", "Known"]
 
-_RAW_INPUT = b"\x3a"  # field 7, length-delimited
+# Tags of length-delimited fields of ModelInferRequest: number << 3 | 2.
+_MODEL_NAME, _MODEL_VERSION, _ID = 0x0A, 0x12, 0x1A
+_RAW_INPUT = b"\x3a"
 _MOST = 4096
 _MOST_SIZES = 4
 
@@ -36,9 +38,9 @@ class Header:
         batch: Rows of each request.
         sequence: Steps of each request.
         outputs: What is wanted, in order.
-        data: For each input its spec, and where its bytes lie in the payload.
+        data: For each input its spec, and where its bytes lie in the payload without an id.
         marks: Where the tags and sizes of the data lie, and what they are.
-        head: The response up to its data.
+        head: The response up to its data, in two parts: what comes before the id, and what comes behind it.
     """
 
     served: Served
@@ -47,7 +49,22 @@ class Header:
     outputs: tuple[str, ...]
     data: tuple[tuple[TensorSpec, int, int], ...]
     marks: tuple[tuple[int, int, bytes], ...]
-    head: bytes
+    head: tuple[bytes, bytes]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Known:
+    """A request whose header was recognised.
+
+    Attributes:
+        header: What it means.
+        payload: The request. Its data lies `len(id_field)` bytes behind where `header.data` says.
+        id_field: The id as a field, tag and size included; empty where there is none.
+    """
+
+    header: Header
+    payload: bytes
+    id_field: bytes
 
 
 class Headers:
@@ -64,39 +81,43 @@ class Headers:
         self._known.clear()
         self._count = 0
 
-    def recognise(self, payload: bytes) -> Header | None:
-        """Return what the payload's header means, or None where it has to be parsed."""
-        sizes = self._known.get(len(payload))
+    def recognise(self, payload: bytes) -> Known | None:
+        """Return what the payload is, or None where its header has to be parsed."""
+        start, end = _id_field(payload)
+        shift = end - start
+        sizes = self._known.get(len(payload) - shift)
         if sizes is None:
             return None
         for size, headers in sizes.items():
-            header = headers.get(payload[:size])
+            header = headers.get(payload[:start] + payload[end : size + shift] if shift else payload[:size])
             if header is not None:
-                for start, end, mark in header.marks:
-                    if payload[start:end] != mark:
+                for at, until, mark in header.marks:
+                    if payload[at + shift : until + shift] != mark:
                         return None
-                return header
+                return Known(header, payload, payload[start:end])
         return None
 
     def remember(self, payload: bytes, call: Call) -> None:
         """Remember the header of a request that has been parsed, if it is one that can be."""
+        start, end = _id_field(payload)
+        payload = payload[:start] + payload[end:]
         request, inference = call.request, call.inference
         raw = request.raw_input_contents
         tags = [_RAW_INPUT + varint(len(data)) for data in raw]
         size = len(payload) - sum(len(tag) + len(data) for tag, data in zip(tags, raw, strict=True))
-        if not raw or size <= 0 or not _is_header(payload[:size], request):
-            return
         sizes = self._known.get(len(payload), {})
         if (size not in sizes and len(sizes) >= _MOST_SIZES) or payload[:size] in sizes.get(size, ()):
             return
+        if not raw or size <= start or not _is_header(payload[:size], request):
+            return
         at, marks, data = size, [], []
         for tag, bytes_, tensor in zip(tags, raw, request.inputs, strict=True):
-            start = at + len(tag)
-            if payload[at:start] != tag or payload[start : start + len(bytes_)] != bytes_:
+            begin = at + len(tag)
+            if payload[at:begin] != tag or payload[begin : begin + len(bytes_)] != bytes_:
                 return  # the data's fields are not the last ones, or not written in the usual way
-            marks.append((at, start, tag))
-            at = start + len(bytes_)
-            data.append((call.served.model.signature.inputs[tensor.name], start, at))
+            marks.append((at, begin, tag))
+            at = begin + len(bytes_)
+            data.append((call.served.model.signature.inputs[tensor.name], begin, at))
         if self._count >= _MOST:
             self.forget()
         self._count += 1
@@ -107,12 +128,31 @@ class Headers:
             inference.outputs,
             tuple(data),
             tuple(marks),
-            head_of(request, call.served.model, inference),
+            head_of(call.served.model, inference),
         )
 
 
+def _id_field(payload: bytes) -> tuple[int, int]:
+    """Where the id lies, tag and size included, if it is where every client writes it: behind name and version.
+
+    Walks over fields 1 and 2 from the message's start, so it is certain to stand between two fields. An id that is
+    empty, long, or not plain ASCII counts as none: it stays part of the header, and is parsed.
+    """
+    try:
+        at = 2 + payload[1] if payload[0] == _MODEL_NAME and payload[1] < 0x80 else 0
+        if payload[at] == _MODEL_VERSION and payload[at + 1] < 0x80:
+            at += 2 + payload[at + 1]
+        if payload[at] == _ID and 0 < payload[at + 1] < 0x80:
+            end = at + 2 + payload[at + 1]
+            if end < len(payload) and payload[at:end].isascii():
+                return at, end
+    except IndexError:
+        pass  # a payload as short as that is parsed, and refused
+    return 0, 0
+
+
 def _is_header(start: bytes, request: pb.ModelInferRequest) -> bool:
-    """Whether these bytes are a message of their own: the request without its data."""
+    """Whether these bytes are a message of their own: the request without its data and its id."""
     try:
         header = pb.ModelInferRequest.FromString(start)
     except DecodeError:
@@ -120,4 +160,7 @@ def _is_header(start: bytes, request: pb.ModelInferRequest) -> bool:
     if header.raw_input_contents:
         return False
     header.raw_input_contents.extend(request.raw_input_contents)
+    if header.id:
+        return False
+    header.id = request.id
     return header == request

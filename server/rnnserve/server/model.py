@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import statistics
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -78,7 +77,7 @@ def load_model(folder: Path, name: str, version: str, device: str) -> Model:
     except (ort.capi.onnxruntime_pybind11_state.Fail, ort.capi.onnxruntime_pybind11_state.InvalidGraph) as error:
         raise ArtifactError(f"{MODEL}: onnxruntime cannot load it: {error}") from error
     signature = read_signature(session.get_inputs(), session.get_outputs(), artifact.manifest)
-    unmeasured = Cost(run=0.0, point=0.0)
+    unmeasured = Cost(0.0, 0.0, 0.0, 0.0)
     nodes = nodes_by_provider(session)
     model = Model(name, version, artifact.manifest, signature, device, nodes, unmeasured, session)
     _replay(model, artifact.files[GOLDEN])
@@ -115,21 +114,25 @@ def _as_request(signature: Signature, inputs: Mapping[str, Array]) -> Inference:
 
 
 def _measure(model: Model) -> Cost:
-    """Time small and large runs, and solve for the cost of a run and of a point."""
-    small, large = 2, 64 * 64
-    few, many = (_seconds(model, rows, steps) for rows, steps in ((2, 1), (64, 64)))
-    point = max(many - few, 0.0) / (large - small)
-    return Cost(run=max(few - small * point, 1e-6), point=max(point, 1e-12))
+    """Time a small run, a long one, a large one, and one that is nearly all padding, and solve for the costs."""
+    small, long, large = _seconds(model, 2, 1), _seconds(model, 2, 64), _seconds(model, 64, 64)
+    padded = _seconds(model, 64, 64, length=1) if LENGTHS in model.signature.inputs else large
+    point = max(large - long, 0.0) / (62 * 64)
+    step = max(long - small - 126 * point, 0.0) / 63
+    padding = max(point - (large - padded) / (64 * 63), 0.0)
+    return Cost(max(small - step - 2 * point, 0.0), step, point, padding)
 
 
-def _seconds(model: Model, rows: int, steps: int) -> float:
-    """The median time of a run: the machine may be busy with something else in one of them."""
+def _seconds(model: Model, rows: int, steps: int, *, length: int | None = None) -> float:
+    """The shortest of some runs: whatever else the machine does can only add to it."""
     main = model.signature.main
-    zeros = {main.name: np.zeros(main.shape(rows, steps), main.dtype)}
-    request = Inference(rows, steps, steps, zeros, tuple(model.signature.outputs)[:1])
+    inputs: dict[str, Array] = {main.name: np.zeros(main.shape(rows, steps), main.dtype)}
+    if length is not None:
+        inputs[LENGTHS] = np.full(rows, length, np.int64)
+    request = Inference(rows, steps, steps, inputs, tuple(model.signature.outputs)[:1])
     times = []
     for _ in range(9):
         started = time.perf_counter()
         model.run([request])
         times.append(time.perf_counter() - started)
-    return statistics.median(times)
+    return min(times)

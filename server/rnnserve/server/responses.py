@@ -26,14 +26,18 @@ def encode(request: pb.ModelInferRequest, model: Model, outputs: Mapping[str, Ar
     return response.SerializeToString()
 
 
-def head_of(request: pb.ModelInferRequest, model: Model, inference: Inference) -> bytes:
-    """Build the response to a request with raw inputs, up to its data: for each output `RAW_OUTPUT`, size and bytes."""
-    response = pb.ModelInferResponse(model_name=model.name, model_version=model.version, id=request.id)
+def head_of(model: Model, inference: Inference) -> tuple[bytes, bytes]:
+    """Build the response to a request with raw inputs, up to its data, in two parts: the id's field lies between them.
+
+    The data follows: for each output `RAW_OUTPUT`, size and bytes.
+    """
+    before = pb.ModelInferResponse(model_name=model.name, model_version=model.version)
+    behind = pb.ModelInferResponse()
     for name in inference.outputs:
         spec = model.signature.outputs[name]
         shape = spec.shape(inference.batch, inference.sequence)
-        response.outputs.add(name=name, datatype=spec.datatype, shape=shape)
-    return response.SerializeToString()
+        behind.outputs.add(name=name, datatype=spec.datatype, shape=shape)
+    return before.SerializeToString(), behind.SerializeToString()
 
 
 def varint(number: int) -> bytes:

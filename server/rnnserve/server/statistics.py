@@ -48,11 +48,16 @@ class Statistics:
     def message(self, name: str, version: str) -> pb.ModelStatistics:
         """Say it as the protocol does.
 
-        `compute_infer` is the whole of a run here, joining and splitting included; each of a run's requests has taken
-        all of its time.
+        `compute_infer` is the whole of a run here, joining and splitting included. `compute_input` and `compute_output`
+        are counted all the same, with no time of their own: perf_analyzer ends where the three counts differ.
         """
         batches = [
-            pb.InferBatchStatistics(batch_size=rows, compute_infer=pb.StatisticDuration(count=count, ns=spent))
+            pb.InferBatchStatistics(
+                batch_size=rows,
+                compute_input=pb.StatisticDuration(count=count),
+                compute_infer=pb.StatisticDuration(count=count, ns=spent),
+                compute_output=pb.StatisticDuration(count=count),
+            )
             for rows, (count, spent) in sorted(self.sizes.copy().items())
         ]
         return pb.ModelStatistics(
@@ -65,7 +70,9 @@ class Statistics:
                 success=pb.StatisticDuration(count=self.requests, ns=self.wait_ns + self.run_ns),
                 fail=pb.StatisticDuration(count=self.failures + self.dropped),
                 queue=pb.StatisticDuration(count=self.requests, ns=self.wait_ns),
+                compute_input=pb.StatisticDuration(count=self.requests),
                 compute_infer=pb.StatisticDuration(count=self.requests, ns=self.run_ns),
+                compute_output=pb.StatisticDuration(count=self.requests),
             ),
             batch_stats=batches,
         )
