@@ -60,7 +60,7 @@ class Everything(nn.Module):
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
 @pytest.mark.parametrize("cell", CELLS)
-def test_every_combination_equals_eager_at_other_sizes(exported, cell, packed, record_property):
+def test_every_combination_equals_eager_at_other_sizes(exported, cell, packed):
     torch.manual_seed(0)
     module = Everything(cell, packed)
     batch = {0: "batch"}
@@ -70,11 +70,9 @@ def test_every_combination_equals_eager_at_other_sizes(exported, cell, packed, r
         ({0: "batch", 1: "sequence"}, batch, {1: "batch"}),
     )
 
-    worst = 0.0
     for rows, sequence in (([1], 1), ([4], 9), ([1, 1, 1], 1), ([7, 2, 19, 19, 1, 8, 3], 19), ([2, 3], 6)):
         arguments = (torch.randn(len(rows), sequence, FEATURES), torch.tensor(rows), torch.randn(5, len(rows), HIDDEN))
-        worst = max(worst, result.agrees(*arguments))
-    record_property("worst", worst)
+        result.agrees(*arguments)
 
     assert result.layers == sum(layers for layers, *_ in module.share)
     assert set(result.operators) & {"Loop", "Scan", "If"} == set()
