@@ -8,7 +8,7 @@ MODELS := direction_simple direction_stacked direction_bidirectional
 CHECKPOINTS ?= checkpoints
 REPOSITORY ?= repository
 SERVE_FLAGS ?=
-LOAD_FLAGS ?= --sweep 500:4000:500 --length 1:64 --duration 5
+LOAD_FLAGS ?= --rate 250,500,1000,2000,4000 --slo p99=20ms --length 1:64 --duration 5
 BENCH_FLAGS ?=
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.

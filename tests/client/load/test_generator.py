@@ -59,11 +59,11 @@ def ms(times):
 
 
 def test_each_is_sent_when_it_is_due(loop):
-    async def send(request):
+    async def send(request, timeout):
         await asyncio.sleep(0.002)
         return b""
 
-    samples = sent_by(loop, Generator(pool(), [send], np.zeros(1, int), loop.clock), [0, 5 * MS, 9 * MS, 9 * MS])
+    samples = sent_by(loop, Generator(pool(), [send], np.zeros(1, int), 5.0, loop.clock), [0, 5 * MS, 9 * MS, 9 * MS])
     assert ms(samples.due) == [0, 5, 9, 9]
     assert ms(samples.sent) == [0, 5, 9, 9]
     assert ms(samples.done) == [2, 7, 11, 11]
@@ -72,12 +72,12 @@ def test_each_is_sent_when_it_is_due(loop):
 
 
 def test_a_stalled_server_is_charged_for_every_request_that_it_kept_waiting(loop):
-    async def send(request):
+    async def send(request, timeout):
         # Answers within a millisecond, but not between 100 and 400 ms.
         await asyncio.sleep((400 * MS - loop.now) / 1e9 if 100 * MS <= loop.now < 400 * MS else 0.001)
         return b""
 
-    generator = Generator(pool(), [send], np.zeros(1, int), loop.clock)
+    generator = Generator(pool(), [send], np.zeros(1, int), 5.0, loop.clock)
     samples = sent_by(loop, generator, range(0, 500 * MS, 10 * MS))
     latencies = dict(zip(ms(samples.due), ms(np.subtract(samples.done, samples.due)), strict=True))
     for due in range(0, 500, 10):
@@ -89,14 +89,14 @@ def test_a_stalled_server_is_charged_for_every_request_that_it_kept_waiting(loop
 def test_a_stalled_generator_is_charged_too_and_its_lag_shows(loop):
     calls = []
 
-    async def send(request):
+    async def send(request, timeout):
         calls.append(loop.now)
         if len(calls) == 2:
             loop.now += 50 * MS  # the whole process stood still
         await asyncio.sleep(0.001)
         return b""
 
-    generator = Generator(pool(), [send], np.zeros(1, int), loop.clock)
+    generator = Generator(pool(), [send], np.zeros(1, int), 5.0, loop.clock)
     samples = sent_by(loop, generator, [0, 10 * MS, 20 * MS, 30 * MS, 100 * MS])
     lags = dict(zip(ms(samples.due), ms(np.subtract(samples.sent, samples.due)), strict=True))
     assert lags == {0: 0, 10: 0, 20: 40, 30: 30, 100: 0}
@@ -104,16 +104,33 @@ def test_a_stalled_generator_is_charged_too_and_its_lag_shows(loop):
     assert latencies == {0: 1, 10: 51, 20: 41, 30: 31, 100: 1}
 
 
+def test_what_has_run_out_of_time_is_not_sent(loop):
+    given = []
+
+    async def send(request, timeout):
+        given.append(timeout)
+        if len(given) == 1:
+            loop.now += 70 * MS  # the whole process stood still
+        return b""
+
+    generator = Generator(pool(), [send], np.zeros(1, int), 0.05, loop.clock)
+    samples = sent_by(loop, generator, [0, 10 * MS, 30 * MS, 100 * MS])
+    assert given == pytest.approx([0.05, 0.01, 0.05], abs=1e-4)
+    result = tally(samples, generator._pool, begin=0, end=100 * MS)
+    assert result.errors == {"NOT_SENT": 1}
+    assert ms([result.lag.max, result.latency.max]) == [60, 70]
+
+
 def test_answers_are_taken_while_the_generator_is_behind(loop):
     answered = []
 
-    async def send(request):
+    async def send(request, timeout):
         await asyncio.sleep(0)
         answered.append(len(started))
         return b""
 
     started = []
-    generator = Generator(pool(), [send], np.zeros(1, int), lambda: started.append(1) or 10**12)
+    generator = Generator(pool(), [send], np.zeros(1, int), 1e9, lambda: started.append(1) or 10**12)
     sent_by(loop, generator, [0] * 1000)
     assert answered[0] < 100  # not all of the thousand were made before the first answer was seen
 
@@ -121,7 +138,7 @@ def test_answers_are_taken_while_the_generator_is_behind(loop):
 def test_a_closed_loop_keeps_its_requests_in_flight(loop):
     flying, most = 0, 0
 
-    async def send(request):
+    async def send(request, timeout):
         nonlocal flying, most
         flying += 1
         most = max(most, flying)
@@ -129,7 +146,7 @@ def test_a_closed_loop_keeps_its_requests_in_flight(loop):
         flying -= 1
         return b""
 
-    generator = Generator(pool(), [send], np.zeros(1, int), loop.clock)
+    generator = Generator(pool(), [send], np.zeros(1, int), 5.0, loop.clock)
     ended = loop.run_until_complete(generator.closed_loop(0, 20 * MS, 100 * MS, workers=3, most=1000))
     assert not ended
     assert most == 3
@@ -138,11 +155,11 @@ def test_a_closed_loop_keeps_its_requests_in_flight(loop):
 
 
 def test_a_closed_loop_ends_with_its_last_request(loop):
-    async def send(request):
+    async def send(request, timeout):
         await asyncio.sleep(0.01)
         return b""
 
-    generator = Generator(pool(), [send], np.zeros(1, int), loop.clock)
+    generator = Generator(pool(), [send], np.zeros(1, int), 5.0, loop.clock)
     assert loop.run_until_complete(generator.closed_loop(0, 20 * MS, 10**12, workers=2, most=5))
     assert sum(due >= 20 * MS for due in generator.samples.due) == 5
 
@@ -151,14 +168,14 @@ def test_connections_and_requests_take_turns(loop):
     taken = {0: [], 1: []}
 
     def connection(number):
-        async def send(request):
+        async def send(request, timeout):
             taken[number].append(request)
             return b""
 
         return send
 
     requests = Pool(("m",), [b"a", b"b", b"c"], np.zeros(3, int), np.ones(3, int), [None] * 3)
-    generator = Generator(requests, [connection(0), connection(1)], np.array([2, 0, 1]), loop.clock)
+    generator = Generator(requests, [connection(0), connection(1)], np.array([2, 0, 1]), 5.0, loop.clock)
     sent_by(loop, generator, range(0, 6 * MS, MS))
     assert taken == {0: [b"c", b"b", b"a"], 1: [b"a", b"c", b"b"]}
 
@@ -166,11 +183,11 @@ def test_connections_and_requests_take_turns(loop):
 def test_failures_are_noted_with_what_was_said_first(loop):
     said = iter(["full", "still full"])
 
-    async def send(request):
+    async def send(request, timeout):
         metadata = grpc.aio.Metadata()
         raise grpc.aio.AioRpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, metadata, metadata, details=next(said))
 
-    generator = Generator(pool(), [send], np.zeros(1, int), loop.clock)
+    generator = Generator(pool(), [send], np.zeros(1, int), 5.0, loop.clock)
     result = tally(sent_by(loop, generator, [0, MS]), generator._pool, begin=0, end=MS)
     assert result.errors == {"RESOURCE_EXHAUSTED": 2}
     assert result.details == {"RESOURCE_EXHAUSTED": "full"}
@@ -178,11 +195,11 @@ def test_failures_are_noted_with_what_was_said_first(loop):
 
 
 def test_a_defect_is_not_counted_but_raised(loop):
-    async def send(request):
+    async def send(request, timeout):
         raise ZeroDivisionError
 
     with pytest.raises(ExceptionGroup) as raised:
-        sent_by(loop, Generator(pool(), [send], np.zeros(1, int), loop.clock), [0])
+        sent_by(loop, Generator(pool(), [send], np.zeros(1, int), 5.0, loop.clock), [0])
     assert raised.group_contains(ZeroDivisionError)
 
 
@@ -208,10 +225,10 @@ def response(logits, typed=False):
     ],
 )
 def test_an_answer_that_will_be_checked_has_logits(loop, answer, status):
-    async def send(request):
+    async def send(request, timeout):
         return answer
 
-    generator = Generator(pool(expected=np.array([1])), [send], np.zeros(1, int), loop.clock)
+    generator = Generator(pool(expected=np.array([1])), [send], np.zeros(1, int), 5.0, loop.clock)
     samples = sent_by(loop, generator, [0])
     assert list(samples.status) == [status]
     result = tally(samples, generator._pool, begin=0, end=MS)
@@ -223,7 +240,7 @@ def test_labels_are_compared_row_by_row_in_the_order_of_the_answers(loop, spec):
     requests = build_pool(spec(length="1:6", batch="1:5", pool=20))
     flipped = 3
 
-    async def send(request):
+    async def send(request, timeout):
         number = requests.payloads.index(request)
         await asyncio.sleep((20 - number) / 1000)  # the last is answered first
         expected = requests.expected[number]
@@ -231,7 +248,7 @@ def test_labels_are_compared_row_by_row_in_the_order_of_the_answers(loop, spec):
         classes = 1 - classes if number == flipped else classes
         return response(np.eye(2)[classes].ravel())
 
-    generator = Generator(requests, [send], np.arange(20), loop.clock)
+    generator = Generator(requests, [send], np.arange(20), 5.0, loop.clock)
     result = tally(sent_by(loop, generator, range(20)), requests, begin=0, end=10**9)
     known = [0 if expected is None else int((expected >= 0).sum()) for expected in requests.expected]
     assert known[flipped]

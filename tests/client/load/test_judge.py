@@ -43,6 +43,10 @@ def test_the_generator_is_named_where_it_is_the_limit(point, latencies, lags, cp
     assert (limit is None) if said is None else (said in limit)
 
 
+def test_what_was_never_sent_is_the_generators_fault(point):
+    assert "7 requests had run out of time" in generator_limit(point(errors={"NOT_SENT": 7}))
+
+
 def test_more_processes_are_recommended_only_where_they_can_help(point):
     assert "--processes" in generator_limit(point(cpu=0.95))
     assert "--processes" not in generator_limit(point([5], lags=[5], cpu=0.2))

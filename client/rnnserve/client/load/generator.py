@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
-from rnnserve.client.load.samples import INVALID_ANSWER, OK, Samples
+from rnnserve.client.load.samples import INVALID_ANSWER, NOT_SENT, OK, Samples
 from rnnserve.client.load.workload import Pool
 from rnnserve.protos.inference_pb2 import ModelInferResponse
 
@@ -35,8 +35,9 @@ __all__ = ["Generator", "Send", "run_precisely"]
 
 T = TypeVar("T")
 
-Send = Callable[[bytes], Awaitable[bytes]]
-"""Sends one serialized request over one connection and returns the serialized answer, or raises AioRpcError."""
+Send = Callable[[bytes, float], Awaitable[bytes]]
+"""Sends one serialized request over one connection, which has so many seconds; returns the serialized answer, or
+raises AioRpcError."""
 
 _SPIN_NS = 30_000
 _BURST = 16
@@ -50,6 +51,7 @@ class Generator:
         pool: What to send.
         sends: One for each connection; they take turns.
         order: (any,) int64, indices into the pool: what is sent, in this order, again and again.
+        timeout: Seconds that a request has from when it was due.
         clock: Nanoseconds, the same in all processes.
     """
 
@@ -58,6 +60,7 @@ class Generator:
         pool: Pool,
         sends: Sequence[Send],
         order: npt.NDArray[np.int64],
+        timeout: float,
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self.samples = Samples()
@@ -66,10 +69,14 @@ class Generator:
         self._sends = sends
         self._order: list[int] = order.tolist()
         self._rows: list[int] = pool.rows.tolist()
+        self._timeout = timeout
         self._clock = clock
 
     async def open_loop(self, begin: int, schedule: npt.NDArray[np.int64]) -> None:
         """Send each request when it is due, however the earlier ones fare, and wait for the last answer.
+
+        A generator that falls behind sends late; what has run out of time by then it does not send at all, so that a
+        load that is too much for it ends when it should.
 
         Args:
             begin: The clock's time from which the schedule counts.
@@ -123,8 +130,12 @@ class Generator:
         item = self._order[number % len(self._order)]
         samples = self.samples
         sent = self._clock()
+        left = self._timeout - (sent - due) / 1e9
+        if left <= 0:
+            self._note(due, sent, sent, item, NOT_SENT)
+            return
         try:
-            answer = await self._sends[number % len(self._sends)](self._pool.payloads[item])
+            answer = await self._sends[number % len(self._sends)](self._pool.payloads[item], left)
             done = self._clock()
             status = OK if self._pool.expected[item] is None else self._keep(item, answer)
         except grpc.aio.AioRpcError as error:
@@ -133,6 +144,10 @@ class Generator:
             if status not in samples.names:
                 samples.names[status] = name
                 samples.details[status] = error.details() or ""
+        self._note(due, sent, done, item, status)
+
+    def _note(self, due: int, sent: int, done: int, item: int, status: int) -> None:
+        samples = self.samples
         samples.due.append(due)
         samples.sent.append(sent)
         samples.done.append(done)

@@ -72,6 +72,8 @@ def generator_limit(point: Point) -> str | None:
     late, measured = tally.lag.percentile(99), tally.latency.percentile(99)
     busiest = max(tally.cpu, default=0.0)
     said = []
+    if "NOT_SENT" in tally.errors:
+        said.append(f"{tally.errors['NOT_SENT']:,} requests had run out of time before it could send them")
     if late > _LATE_NS and late > _LATE_SHARE * measured:
         said.append(f"sends were late by {duration_text(late)} (p99), which the latencies include")
     if busiest > _BUSY:

@@ -12,11 +12,13 @@ from rnnserve.client.load.histogram import Histogram
 from rnnserve.client.load.walks import UNKNOWN
 from rnnserve.client.load.workload import Pool
 
-__all__ = ["INVALID_ANSWER", "OK", "Samples", "Tally", "tally"]
+__all__ = ["INVALID_ANSWER", "NOT_SENT", "OK", "Samples", "Tally", "tally"]
 
 OK = 0
 INVALID_ANSWER = -1
 """In place of a status: the call succeeded, but its answer has no logits for the rows that were asked."""
+NOT_SENT = -2
+"""In place of a status: the generator was so late that the request had run out of time before it could be sent."""
 
 _DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
 
@@ -33,7 +35,7 @@ class Samples:
         sent: When it was.
         done: When its answer, or its failure, was there.
         item: Its index in the pool.
-        status: OK, INVALID_ANSWER or the number of a gRPC status.
+        status: OK, INVALID_ANSWER, NOT_SENT or the number of a gRPC status.
         logits: Raw FP32 logits of the requests that are checked and succeeded, one after the other.
         names: By number, what the statuses are called.
         details: By number, what the server said the first time.
@@ -45,7 +47,7 @@ class Samples:
     item: "array[int]" = field(default_factory=lambda: array("q"))
     status: "array[int]" = field(default_factory=lambda: array("q"))
     logits: bytearray = field(default_factory=bytearray)
-    names: dict[int, str] = field(default_factory=lambda: {INVALID_ANSWER: "INVALID_ANSWER"})
+    names: dict[int, str] = field(default_factory=lambda: {INVALID_ANSWER: "INVALID_ANSWER", NOT_SENT: "NOT_SENT"})
     details: dict[int, str] = field(default_factory=dict)
 
 

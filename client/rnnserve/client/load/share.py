@@ -99,7 +99,7 @@ async def _measure(
     try:
         await _connect(channels, target.address, load.timeout)
         order = random.integers(len(pool.payloads), size=_ORDER)
-        generator = Generator(pool, [_send(channel, load.timeout) for channel in channels], order)
+        generator = Generator(pool, [_send(channel) for channel in channels], order, load.timeout)
         times, cut_short = _times(load, part, random)
         pipe.send("")
         begin = pipe.recv()
@@ -151,9 +151,9 @@ async def _connect(channels: list[grpc.aio.Channel], address: str, timeout: floa
         raise Unavailable(f"no server answers at {address} within {timeout:g} s") from error
 
 
-def _send(channel: grpc.aio.Channel, timeout: float) -> Send:
+def _send(channel: grpc.aio.Channel) -> Send:
     call: Callable[..., Awaitable[bytes]] = channel.unary_unary(_METHOD)
-    return lambda payload: call(payload, timeout=timeout)
+    return lambda payload, timeout: call(payload, timeout=timeout)
 
 
 async def _tick(generator: Generator, counters: Any, index: int) -> None:  # noqa: ANN401 - ctypes' arrays have no public type
