@@ -26,6 +26,7 @@ class Settings:
         provider: "cpu", "cuda", or "auto" for CUDA where it is there.
         transport: "lane", "public", or "auto" for the lane where it can run.
         share_port: Let other processes listen on the port too, as workers do.
+        tls: Files in PEM with the certificate chain and the private key; None for a port without TLS.
         max_queue: How many requests may wait for each model.
         limits: Of each request.
     """
@@ -36,6 +37,7 @@ class Settings:
     provider: str = "auto"
     transport: str = "auto"
     share_port: bool = False
+    tls: tuple[Path, Path] | None = None
     max_queue: int = 4096
     limits: Limits = dataclasses.field(default_factory=Limits)
 
@@ -64,6 +66,7 @@ class Server:
             settings.grpc_port,
             kind=settings.transport,
             share_port=settings.share_port,
+            tls=settings.tls,
             max_queue=settings.max_queue,
             max_message_bytes=settings.limits.max_message_bytes,
         )

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent import futures
+from pathlib import Path
 from typing import NoReturn
 
 import grpc
@@ -45,6 +46,7 @@ class Transport:
         *,
         kind: str,
         share_port: bool,
+        tls: tuple[Path, Path] | None,
         max_queue: int,
         max_message_bytes: int,
     ) -> None:
@@ -56,12 +58,13 @@ class Transport:
             port: 0 for any that is free; `self.port` tells which.
             kind: One of `TRANSPORTS`: "lane", "public", or "auto" for the lane where it can run.
             share_port: Let other processes listen on the port too; otherwise a second server on it is a mistake.
+            tls: Files in PEM with the certificate chain and the private key; None for a port without TLS.
             max_queue: How many requests may wait for each model.
             max_message_bytes: The limit that the boundary keeps. gRPC's own lies above it, so that a message somewhat
                 too large is answered by the boundary, which says more.
 
         Raises:
-            StartError: If the port cannot be had, or the lane was asked for and cannot run.
+            StartError: If the port or the certificate cannot be had, or the lane was asked for and cannot run.
         """
         self._service = service
         self._health = health.HealthServicer()
@@ -78,8 +81,12 @@ class Transport:
         self.set_ready(False)
         self._lane = self._new_lane(kind, max_queue)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        credentials = _credentials(tls) if tls else None
         try:
-            self.port = self._server.add_insecure_port(address)
+            if credentials is None:
+                self.port = self._server.add_insecure_port(address)
+            else:
+                self.port = self._server.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise StartError(
                 f"cannot listen on {address}: is the port in use, or the host not this machine's?"
@@ -130,6 +137,14 @@ class Transport:
             work.cancel()  # the call has ended already
         call.submit(work)
         return call.respond(waiter.outputs())
+
+
+def _credentials(tls: tuple[Path, Path]) -> grpc.ServerCredentials:
+    try:
+        certificate, key = (path.read_bytes() for path in tls)
+    except OSError as error:
+        raise StartError(f"cannot read {error.filename}: {error.strerror}") from error
+    return grpc.ssl_server_credentials([(key, certificate)])
 
 
 class _Waiter:

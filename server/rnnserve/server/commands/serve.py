@@ -57,6 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes that share the port; auto is one a core. One that dies is replaced",
     )
+    parser.add_argument("--tls-certificate", type=Path, metavar="FILE", help="serve over TLS: certificate chain in PEM")
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="serve over TLS: private key in PEM")
     parser.add_argument(
         "--max-queue",
         type=_count,
@@ -114,6 +116,7 @@ def _serve(args: argparse.Namespace) -> None:
             args.provider,
             args.transport,
             share_port=args.ready_fd is not None,
+            tls=_tls(args),
             max_queue=args.max_queue,
             limits=limits,
         )
@@ -137,9 +140,17 @@ def _supervise(args: argparse.Namespace) -> None:
             command += [f"--{name}", str(getattr(args, name.replace("-", "_")))]
         if args.allow_non_finite:
             command.append("--allow-non-finite")
+        if tls := _tls(args):
+            command += ["--tls-certificate", str(tls[0]), "--tls-key", str(tls[1])]
         supervisor = Supervisor(command, args.workers)
         _on_signals(supervisor.stop)
         supervisor.run(lambda: _say_ready(args.host, port), grace=args.grace)
+
+
+def _tls(args: argparse.Namespace) -> tuple[Path, Path] | None:
+    if (args.tls_certificate is None) != (args.tls_key is None):
+        raise StartError("TLS needs both --tls-certificate and --tls-key")
+    return None if args.tls_key is None else (args.tls_certificate, args.tls_key)
 
 
 def _on_signals(stop: Callable[[], None]) -> None:
