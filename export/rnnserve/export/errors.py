@@ -1,5 +1,7 @@
 """What can go wrong between a module and a published artifact.
 
+::
+
     ExportError
     ├── UnsupportedModule      the module does something that has no right ONNX form; says what, where and why
     ├── WrongArguments         names, sample arguments and dynamic shapes that do not fit the module or each other
