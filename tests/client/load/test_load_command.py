@@ -156,7 +156,7 @@ def test_a_report_is_written(load, tmp_path, walks):
         str(tmp_path / "r.json"),
     )
     assert status == 0
-    assert (tmp_path / "r.html").read_text().count("<svg") == 5
+    assert (tmp_path / "r.html").read_text().count("<svg") == 6
     assert [point["rate"] for point in json.loads((tmp_path / "r.json").read_text())["points"]] == [50, 100]
 
 

@@ -116,7 +116,7 @@ def test_the_document_is_json_and_holds_the_histogram(many, context):
 def test_batch_sizes_are_left_out_where_the_server_does_not_tell(point, context):
     found = campaign([point()])
     assert "batches" not in document(found, context)["points"][0]
-    assert "Batches" not in report(found, context)
+    assert "Batches by size" not in report(found, context)
 
 
 class Balanced(HTMLParser):
@@ -151,7 +151,7 @@ def test_the_page_stands_alone(many, context):
     text = " ".join(read.text)
     for expected in ("abacus <1>", "rnnserve load '<b>&'", "geometry 7", "Passed", "holds at 200 requests/s", "6,400"):
         assert expected in text
-    assert sum(tag == "svg" for tag, _ in read.seen) == 5
+    assert sum(tag == "svg" for tag, _ in read.seen) == 6
     assert sum(tag == "tr" for tag, _ in read.seen) == 8
 
 
@@ -168,6 +168,7 @@ def test_plots_of_odd_latencies_are_drawn(point, latencies):
     drawn = [
         charts.latency_by_percentile(points)[0],
         charts.latency_by_load(points, None)[0],
+        charts.lag_by_load(points)[0],
         charts.errors_by_load(points)[0],
         charts.latency_histogram(points[0].tally.latency),
         charts.batch_sizes({1: 1}),
@@ -224,9 +225,9 @@ def test_marks_are_drawn_where_their_values_are():
     svg = plot("p", x, y, [Line("l", [(0, 0), (10, 10)], marked=True), Bars("b", [(0, 5, 10)])], limits=[(5, "limit")])
     root = inside_the_frame(svg)
     dots = [(float(dot.get("cx")), float(dot.get("cy"))) for dot in root.iter("circle")]
-    assert dots == [(64, 274), (608, 14)]
+    assert dots == [(80, 274), (608, 14)]
     (bar,) = root.iter("rect")
-    assert (float(bar.get("y")), float(bar.get("height")), float(bar.get("width"))) == (14, 260, 271)
+    assert (float(bar.get("y")), float(bar.get("height")), float(bar.get("width"))) == (14, 260, 263)
     assert [text.text for text in root.iter("text") if text.get("class") == "limit"] == ["limit"]
 
 

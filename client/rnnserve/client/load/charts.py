@@ -1,7 +1,7 @@
-"""The plots of a report: latency by percentile, by load and as a histogram, errors by load, batch sizes."""
+"""The plots of a report: latency by percentile, by load and as a histogram, errors and lag by load, batch sizes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rnnserve.client.load.histogram import Histogram
 from rnnserve.client.load.judge import Objective
@@ -9,9 +9,15 @@ from rnnserve.client.load.plan import Point
 from rnnserve.client.load.svg import Axis, Bars, Line, linear, logarithmic, plot
 from rnnserve.client.load.units import duration_text, rate_text
 
-__all__ = ["batch_sizes", "errors_by_load", "latency_by_load", "latency_by_percentile", "latency_histogram"]
+__all__ = [
+    "batch_sizes",
+    "errors_by_load",
+    "lag_by_load",
+    "latency_by_load",
+    "latency_by_percentile",
+    "latency_histogram",
+]
 
-_LATENCY = "latency"
 _BY_LOAD = ((50.0, 0), (90.0, 1), (99.0, 2), (99.9, 3))
 _NINES = ((0, "0 %"), (1, "90 %"), (2, "99 %"), (3, "99.9 %"), (4, "99.99 %"), (5, "99.999 %"), (6, "99.9999 %"))
 _BARS = 60
@@ -34,27 +40,25 @@ def latency_by_percentile(points: Sequence[Point]) -> tuple[str, list[tuple[int,
         lines.append(Line(point.load.text, curve, color))
     end = math.ceil(deepest)
     x = Axis("percentile", 0, end, tuple((float(place), label) for place, label in _NINES[: end + 1]))
-    y = logarithmic(_LATENCY, [height for line in lines for _, height in line.points], _round_duration)
+    y = logarithmic("", [height for line in lines for _, height in line.points], _round_duration)
     return plot("latency by percentile", x, y, lines), [(line.color, line.name) for line in lines]
 
 
 def latency_by_load(points: Sequence[Point], objective: Objective | None) -> tuple[str, list[tuple[int, str]]]:
     """Return the plot and its legend."""
-    ordered = sorted(points, key=lambda point: point.load.size)
-    lines = []
-    for percent, color in _BY_LOAD:
-        places = [(point.load.size, float(point.tally.latency.percentile(percent))) for point in ordered]
-        hints = [
-            f"p{percent:g} at {point.load.text}: {duration_text(up)}"
-            for point, (_, up) in zip(ordered, places, strict=True)
-        ]
-        lines.append(Line(f"p{percent:g}", places, color, marked=True, hints=hints))
+    lines = [_by_load(points, f"p{percent:g}", percent, color, _latency) for percent, color in _BY_LOAD]
     limits = [] if objective is None else [(float(limit), f"p{percent:g} limit") for percent, limit in objective.limits]
-    heights = [height for line in lines for _, height in line.points] + [limit for limit, _ in limits]
-    svg = plot(
-        "latency by load", _load_axis(ordered), logarithmic(_LATENCY, heights, _round_duration), lines, limits=limits
-    )
-    return svg, [(line.color, line.name) for line in lines]
+    return _durations_by_load("latency by load", points, lines, limits)
+
+
+def lag_by_load(points: Sequence[Point]) -> tuple[str, list[tuple[int, str]]]:
+    """Return the plot, of how late requests were sent, beside the latency that includes it, and its legend."""
+    lines = [
+        _by_load(points, "latency p99", 99.0, 2, _latency),
+        _by_load(points, "send lag p99", 99.0, 4, _lag),
+        _by_load(points, "send lag p50", 50.0, 0, _lag),
+    ]
+    return _durations_by_load("send lag by load", points, lines, [])
 
 
 def errors_by_load(points: Sequence[Point]) -> tuple[str, list[tuple[int, str]]]:
@@ -75,7 +79,7 @@ def errors_by_load(points: Sequence[Point]) -> tuple[str, list[tuple[int, str]]]
         )
         for line in lines
     ]
-    y = linear("a second", [height for line in lines for _, height in line.points], rate_text)
+    y = linear("", [height for line in lines for _, height in line.points], rate_text)
     svg = plot("answers and errors by load", _load_axis(ordered), y, lines)
     return svg, [(line.color, line.name) for line in lines]
 
@@ -84,7 +88,7 @@ def latency_histogram(latency: Histogram) -> str:
     """Return the plot: how many answers took how long, over bars of equal ratios."""
     # One stray answer in ten thousand would squeeze all the others into a corner.
     low, high = float(max(latency.min, 1)), float(max(latency.percentile(99.95), latency.min + 1))
-    x = logarithmic(f"{_LATENCY} (the slowest 0.05 % are in the last bar)", [low, high], _round_duration)
+    x = logarithmic("latency (the slowest 0.05 % are in the last bar)", [low, high], _round_duration)
     ratio = (x.high / x.low) ** (1 / _BARS)
     counts = [0] * _BARS
     for last, count in latency.buckets():
@@ -93,7 +97,7 @@ def latency_histogram(latency: Histogram) -> str:
     edges = [x.low * ratio**index for index in range(_BARS + 1)]
     bars = [(edges[index], edges[index + 1], float(count)) for index, count in enumerate(counts) if count]
     hints = [f"{duration_text(begin)} to {duration_text(end)}: {count:,.0f}" for begin, end, count in bars]
-    y = linear("answers", [count for *_, count in bars], rate_text)
+    y = linear("", [count for *_, count in bars], rate_text)
     return plot("histogram of latencies", x, y, [Bars("answers", bars, 0, hints)])
 
 
@@ -114,8 +118,32 @@ def batch_sizes(batches: dict[int, int]) -> str:
     step = max(1, math.ceil(max(batches) / 8))
     ticks = tuple((float(size), str(size)) for size in range(1, max(batches) + 1, step))
     x = Axis("rows in a batch", 0.5, max(end for _, end, _ in bars), ticks)
-    y = linear("batches", [count for *_, count in bars], rate_text)
+    y = linear("", [count for *_, count in bars], rate_text)
     return plot("batch sizes", x, y, [Bars("batches", bars, 1, hints)])
+
+
+def _latency(point: Point) -> Histogram:
+    return point.tally.latency
+
+
+def _lag(point: Point) -> Histogram:
+    return point.tally.lag
+
+
+def _by_load(points: Sequence[Point], name: str, percent: float, color: int, of: Callable[[Point], Histogram]) -> Line:
+    ordered = sorted(points, key=lambda point: point.load.size)
+    values = [of(point).percentile(percent) for point in ordered]
+    places = [(point.load.size, float(value)) for point, value in zip(ordered, values, strict=True)]
+    hints = [f"{name} at {point.load.text}: {duration_text(up)}" for point, up in zip(ordered, values, strict=True)]
+    return Line(name, places, color, marked=True, hints=hints)
+
+
+def _durations_by_load(
+    title: str, points: Sequence[Point], lines: Sequence[Line], limits: Sequence[tuple[float, str]]
+) -> tuple[str, list[tuple[int, str]]]:
+    heights = [height for line in lines for _, height in line.points] + [limit for limit, _ in limits]
+    svg = plot(title, _load_axis(points), logarithmic("", heights, _round_duration), lines, limits=limits)
+    return svg, [(line.color, line.name) for line in lines]
 
 
 def _load_axis(points: Sequence[Point]) -> Axis:

@@ -49,7 +49,7 @@ def _verdict(campaign: Campaign) -> str:
 def _tiles(point: Point) -> str:
     tally = point.tally
     tiles = [
-        ("load", point.load.text),
+        ("in flight" if point.load.closed else "requests/s", rate_text(point.load.size)),
         ("answers/s", rate_text(round(point.throughput))),
         ("p50", duration_text(tally.latency.percentile(50))),
         ("p99", duration_text(tally.latency.percentile(99))),
@@ -67,11 +67,13 @@ def _figures(campaign: Campaign, shown: Point) -> Iterable[str]:
     if len(answered) > 1:
         yield _figure("Latency by load", *charts.latency_by_load(answered, campaign.objective))
     if len(campaign.points) > 1:
-        yield _figure("Answers and errors by load", *charts.errors_by_load(campaign.points))
+        yield _figure("Answers and errors a second, by load", *charts.errors_by_load(campaign.points))
+    if len(answered) > 1 and not shown.load.closed:
+        yield _figure("What the generator added: how late it sent", *charts.lag_by_load(answered))
     if shown.tally.latency.count:
-        yield _figure(f"Latencies at {shown.load.text}", charts.latency_histogram(shown.tally.latency))
+        yield _figure(f"Answers by latency, at {shown.load.text}", charts.latency_histogram(shown.tally.latency))
     if shown.batches:
-        yield _figure(f"Batches that the server ran at {shown.load.text}", charts.batch_sizes(shown.batches))
+        yield _figure(f"Batches by size that the server ran, at {shown.load.text}", charts.batch_sizes(shown.batches))
 
 
 def _figure(title: str, svg: str, legend: Sequence[tuple[int, str]] = ()) -> str:

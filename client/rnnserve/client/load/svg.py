@@ -8,7 +8,7 @@ from html import escape
 __all__ = ["Axis", "Bars", "Line", "linear", "logarithmic", "plot"]
 
 _WIDTH, _HEIGHT = 640, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 32, 14, 46
+_LEFT, _RIGHT, _TOP, _BOTTOM = 80, 32, 14, 46
 _LABEL_ROOM = 46
 
 
@@ -17,7 +17,7 @@ class Axis:
     """One axis.
 
     Attributes:
-        title: What it shows.
+        title: What it shows; may be empty where the plot's own heading says it.
         low: The value at its beginning.
         high: The value at its end, above `low`.
         ticks: Values that are marked, with their labels.

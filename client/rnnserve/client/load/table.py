@@ -114,6 +114,4 @@ def _latencies(tally: Tally, model: str | None = None) -> list[str]:
 
 
 def _model_row(model: str, point: Point) -> tuple[str, ...]:
-    count = point.tally.latency_of[model].count
-    rate = rate_text(round(count / point.seconds)) if point.seconds else "-"
-    return (f"  {model}", rate, *_latencies(point.tally, model), "", "", "", "")
+    return (f"  {model}", "", *_latencies(point.tally, model), "", "", "", "")
