@@ -35,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1
     about: dict[str, Any] = {"hardware": machine.hardware(), "versions": machine.versions()}
+    if machine.is_busy():
+        print("benchmarks: this machine is busy with something else, so expect figures that mislead", file=sys.stderr)
     found, failures = {}, []
     for name in chosen:
         try:
@@ -155,4 +157,7 @@ def _write(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

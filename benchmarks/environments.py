@@ -59,7 +59,7 @@ class Environment:
         return done.stdout.strip()
 
 
-# nvidia-pytriton 0.7.0 carries tritonserver 2.60 or so; its numpy must be older than 2.
+# nvidia-pytriton 0.7.0 carries tritonserver 2.51.0, and needs a numpy older than 2.
 BENCH = Environment(
     _ROOT / ".venv-bench",
     ("nvidia-pytriton==0.7.0", "numpy<2", "onnxruntime==1.32.0", "matplotlib>=3.8"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.environments import BENCH, PERF, h2load
 
-__all__ = ["hardware", "versions"]
+__all__ = ["hardware", "is_busy", "versions"]
 
 _OURS = ("rnnserve", "grpcio", "onnxruntime", "numpy", "protobuf")
 
@@ -26,6 +26,11 @@ def hardware() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}",
         "load before": f"{os.getloadavg()[0]:.1f}",
     }
+
+
+def is_busy() -> bool:
+    """Whether more than half a core has been at work for the last minute, before anything was measured."""
+    return os.getloadavg()[0] > 0.5
 
 
 def versions() -> dict[str, str]:

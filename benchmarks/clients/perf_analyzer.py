@@ -62,7 +62,7 @@ def run(load: Load, seconds: float, port: int, model: str, data: str, work: Path
         raise ClientFailed(f"perf_analyzer did not end within {within:.0f} s") from error
     said = " ".join((done.stdout + done.stderr).split())
     if load.rate and not report.is_file() and any(word in said for word in _SATURATED):
-        raise Saturated(f"perf_analyzer gave up on it: {said[-100:]}")
+        raise Saturated(f"it does not keep up with {load.rate:,} a second, and perf_analyzer gave up")
     if done.returncode != 0 or not report.is_file():
         raise ClientFailed(f"perf_analyzer ended with status {done.returncode}: {said[-300:]}")
     return parse(report.read_text())
