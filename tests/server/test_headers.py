@@ -180,6 +180,13 @@ def test_the_memory_is_bounded(service):
     assert 0 < kept <= 4096
 
 
+def test_a_header_as_long_as_nobody_writes_is_not_remembered(service):
+    message = request(NAME, inputs(np.random.default_rng(1)))
+    message.parameters["note"].string_param = "x" * 3000
+    payload = message.SerializeToString()
+    assert remembered(service, payload).recognise(payload) is None
+
+
 def test_models_that_changed_are_forgotten(service):
     payload = request(NAME, inputs(np.random.default_rng(1))).SerializeToString()
     headers = remembered(service, payload)

@@ -152,7 +152,7 @@ def join(requests: Sequence[Inference], signature: Signature) -> dict[str, Array
 
 
 def _join_lengths(requests: Sequence[Inference], used: int, rows: int) -> Array:
-    if len(requests) == 1 and LENGTHS not in requests[0].inputs:
+    if len(requests) == 1 and LENGTHS not in requests[0].inputs and rows <= _KEPT_ROWS:
         return _full_lengths(requests[0].sequence, used, rows)
     lengths = np.ones(rows, np.int64)
     at = 0
@@ -173,7 +173,7 @@ def _join_given(requests: Sequence[Inference], spec: TensorSpec, shape: tuple[in
     return array
 
 
-_KEPT_BYTES = 1 << 16
+_KEPT_BYTES, _KEPT_ROWS = 1 << 16, 1 << 10
 
 
 def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

@@ -20,7 +20,7 @@ from rnnserve.server.service import Call, Service
 
 __all__ = ["Dispatcher"]
 
-_SMALL = 50e-3
+_SMALL = 10e-3
 """A model whose run of 64 rows of 64 steps takes no more seconds than this runs on the lane's own thread."""
 
 _BATCH = 256

@@ -26,7 +26,13 @@ __all__ = ["Header", "Headers", "Known"]
 _MODEL_NAME, _MODEL_VERSION, _ID = 0x0A, 0x12, 0x1A
 _RAW_INPUT = b"\x3a"
 _MOST = 4096
+"""How many headers are remembered; with more, memory starts anew."""
+
+_MOST_BYTES = 2048
+"""How long a header that is remembered may be; usual ones have some hundred bytes."""
+
 _MOST_SIZES = 4
+"""How many sizes a header may have before payloads of one size: each is a look-up."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -108,7 +114,7 @@ class Headers:
         sizes = self._known.get(len(payload), {})
         if (size not in sizes and len(sizes) >= _MOST_SIZES) or payload[:size] in sizes.get(size, ()):
             return
-        if not raw or size <= start or not _is_header(payload[:size], request):
+        if not raw or not start < size <= _MOST_BYTES or not _is_header(payload[:size], request):
             return
         at, marks, data = size, [], []
         for tag, bytes_, tensor in zip(tags, raw, request.inputs, strict=True):
