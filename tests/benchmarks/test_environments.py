@@ -1,6 +1,7 @@
 """What cannot be had is named in one line, with how to get it."""
 
 import pytest
+
 from benchmarks.environments import Environment, h2load
 from benchmarks.errors import Missing
 

@@ -1,6 +1,7 @@
 """Medians over rounds and ratios within them."""
 
 import pytest
+
 from benchmarks.figures import median, percentile, ratio
 
 ROUNDS = {

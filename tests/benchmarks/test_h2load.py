@@ -1,6 +1,7 @@
 """What h2load prints, and that errors of gRPC, which it takes for successes, are found."""
 
 import pytest
+
 from benchmarks.clients.h2load import parse, parse_log
 from benchmarks.errors import ClientFailed
 

@@ -1,6 +1,7 @@
 """perf_analyzer's report."""
 
 import pytest
+
 from benchmarks.clients.perf_analyzer import parse
 from benchmarks.errors import ClientFailed
 

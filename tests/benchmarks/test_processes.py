@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from benchmarks.errors import ServerFailed
 from benchmarks.processes import Process, mapped, resident_bytes, started
 

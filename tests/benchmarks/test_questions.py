@@ -5,8 +5,8 @@ import json
 
 import numpy as np
 import pytest
-from benchmarks.questions import Question, encode, frame, perf_analyzer_data, read_questions
 
+from benchmarks.questions import Question, encode, frame, perf_analyzer_data, read_questions
 from rnnserve.protos import inference_pb2 as pb
 
 

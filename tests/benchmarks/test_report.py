@@ -1,6 +1,7 @@
 """The table, and the figures to reach."""
 
 import pytest
+
 from benchmarks.report import judge, render, table
 from benchmarks.scenarios import CONSTANT, LANE, SCENARIOS, TARGETS, TRITON, TRITON_RAGGED, Target
 
