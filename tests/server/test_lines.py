@@ -10,6 +10,7 @@ from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server.app import Server, Settings
 from rnnserve.server.lines import Line
 from rnnserve.server.model import Model
+from rnnserve.server.running import Work
 from support.asking import request
 
 
@@ -87,6 +88,13 @@ def test_a_full_line_refuses_and_what_waits_is_answered(repository, held, monkey
 def test_a_deadline_that_passes_in_the_queue_costs_no_run(repository, held, monkeypatch, kind):
     started, may_go = held
     monkeypatch.setattr("rnnserve.server.dispatch._SMALL", 0.0)
+    told, cancel = threading.Semaphore(0), Work.cancel
+
+    def cancel_and_tell(work):
+        cancel(work)
+        told.release()
+
+    monkeypatch.setattr(Work, "cancel", cancel_and_tell)
     sent = request("direction_simple", {"input": np.zeros((1, 77, 2), np.float32)})
     with (
         Server(Settings(repository, grpc_port=0, provider="cpu", transport=kind)) as server,
@@ -99,6 +107,8 @@ def test_a_deadline_that_passes_in_the_queue_costs_no_run(repository, held, monk
         gone = infer.future(sent)
         assert late.code() == grpc.StatusCode.DEADLINE_EXCEEDED
         gone.cancel()
+        assert told.acquire(timeout=20)
+        assert told.acquire(timeout=20)
         may_go.set()
         assert first.code() == grpc.StatusCode.OK
         assert infer(sent).outputs

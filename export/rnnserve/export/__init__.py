@@ -4,4 +4,12 @@ from rnnserve.export.errors import BrokenPostcondition, ExportError, Unsupported
 from rnnserve.export.recurrence import export_onnx
 from rnnserve.export.torchscript import script, script_bytes
 
-__all__ = ["BrokenPostcondition", "ExportError", "UnsupportedModule", "WrongArguments", "export_onnx", "script", "script_bytes"]
+__all__ = [
+    "BrokenPostcondition",
+    "ExportError",
+    "UnsupportedModule",
+    "WrongArguments",
+    "export_onnx",
+    "script",
+    "script_bytes",
+]
