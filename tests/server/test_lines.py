@@ -8,9 +8,14 @@ import pytest
 
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server.app import Server, Settings
+from rnnserve.server.boundary import Limits
+from rnnserve.server.dispatch import Dispatcher
+from rnnserve.server.errors import Cancelled, DeadlinePassed, QueueFull, ServeError
 from rnnserve.server.lines import Line
 from rnnserve.server.model import Model
+from rnnserve.server.repository import Repository
 from rnnserve.server.running import Work
+from rnnserve.server.service import Service
 from support.asking import request
 
 
@@ -57,10 +62,9 @@ def held(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["lane", "public"])
-@pytest.mark.parametrize("small", [True, False])
-def test_a_full_line_refuses_and_what_waits_is_answered(repository, held, monkeypatch, kind, small):
+def test_a_full_queue_refuses_and_what_waits_is_answered(repository, held, monkeypatch, kind):
     started, may_go = held
-    monkeypatch.setattr("rnnserve.server.dispatch._SMALL", 1e9 if small else 0.0)
+    monkeypatch.setattr("rnnserve.server.dispatch._SMALL", 0.0)
     settings = Settings(repository, grpc_port=0, provider="cpu", transport=kind, max_queue=8)
     sent = request("direction_simple", {"input": np.zeros((1, 77, 2), np.float32)})
     with Server(settings) as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
@@ -68,20 +72,93 @@ def test_a_full_line_refuses_and_what_waits_is_answered(repository, held, monkey
         first = infer.future(sent)
         assert started.wait(20)
         calls = [infer.future(sent) for _ in range(20)]
-        if not (kind == "lane" and small):  # there the lane itself stands still, and refuses once it goes on
-            ended = threading.Semaphore(0)
-            for call in calls:
-                call.add_done_callback(lambda _: ended.release())
-            for _ in range(12):
-                assert ended.acquire(timeout=20)
+        ended = threading.Semaphore(0)
+        for call in calls:
+            call.add_done_callback(lambda _: ended.release())
+        for _ in range(12):
+            assert ended.acquire(timeout=20)
         may_go.set()
         codes = [call.code() for call in calls]
         assert first.code() == grpc.StatusCode.OK
         assert codes.count(grpc.StatusCode.OK) == 8
         assert codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED) == 12
-        assert all(
-            "requests wait already (--max-queue)" in c.details() for c in calls if c.code() != grpc.StatusCode.OK
-        )
+        told = [call.details() for call in calls if call.code() != grpc.StatusCode.OK]
+        assert all("requests wait already (--max-queue)" in said for said in told)
+
+
+class FakeCall:
+    """A call on the lane, without the lane."""
+
+    def __init__(self, payload: bytes, peer: str = "a", deadline: float = 2e9) -> None:
+        self.payload, self.deadline, self.cancelled = payload, deadline, False
+        self._peer = peer
+        self.answers: list[bytes | ServeError] = []
+
+    def peer(self):
+        return self._peer
+
+    def watch(self, on_cancel=None):
+        self.on_cancel = on_cancel
+
+    def answer(self, payload):
+        self.answers.append(payload)
+
+    refuse = answer
+
+
+@pytest.fixture
+def dispatcher(repository):
+    models = Repository(repository, device="cpu", capacity=8)
+    models.load()
+    yield Dispatcher(Service(models, Limits(), "cpu"), 300)
+    models.close()
+
+
+def asks(name="direction_simple", sequence=3, **more):
+    sent = request(name, {"input": np.zeros((1, sequence, 2), np.float32)}, ["logits"])
+    return FakeCall(sent.SerializeToString(), **more)
+
+
+def test_a_full_line_of_a_small_model_refuses_at_once(dispatcher):
+    calls = [asks(sequence=1 + number % 9) for number in range(310)]
+    dispatcher.take(calls)
+    assert [type(call.answers[0]) for call in calls[300:]] == [QueueFull] * 10
+    assert not any(call.answers for call in calls[:300])
+    while dispatcher.work():
+        pass
+    assert all(len(call.answers) == 1 and isinstance(call.answers[0], bytes) for call in calls[:300])
+
+
+def test_models_take_turns(dispatcher):
+    many = [asks("direction_simple") for _ in range(290)]
+    one = asks("direction_stacked")
+    dispatcher.take([*many, one])
+    assert dispatcher.work()
+    assert not one.answers
+    assert dispatcher.work()
+    assert one.answers
+    assert not many[-1].answers
+    assert not dispatcher.work()
+    assert all(call.answers for call in many)
+
+
+def test_a_flooding_connection_delays_itself(dispatcher):
+    flood = [asks(peer="flood") for _ in range(299)]
+    other = asks(peer="other")
+    dispatcher.take([*flood, other])
+    dispatcher.work()
+    dispatcher.take([asks(peer="flood")])
+    dispatcher.work()
+    assert other.answers
+
+
+def test_who_has_gone_or_waited_too_long_is_not_run(dispatcher):
+    late, gone, there = asks(deadline=1.0), asks(), asks()
+    dispatcher.take([asks(), late, gone, there])
+    gone.cancelled = True
+    dispatcher.work()
+    assert [type(call.answers[0]) for call in (late, gone)] == [DeadlinePassed, Cancelled]
+    assert isinstance(there.answers[0], bytes)
 
 
 @pytest.mark.parametrize("kind", ["lane", "public"])
