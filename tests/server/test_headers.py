@@ -12,6 +12,7 @@ from rnnserve.server.blocks import answers_of, join_known
 from rnnserve.server.boundary import Limits
 from rnnserve.server.errors import ServeError
 from rnnserve.server.headers import Headers
+from rnnserve.server.lone import Lone
 from rnnserve.server.repository import Repository
 from rnnserve.server.service import Service
 from support.asking import request
@@ -49,11 +50,15 @@ def agrees(service, headers: Headers, payload: bytes) -> bool:
         return False
     header = known.header
     understood = join_known(header, [known], allow_non_finite=False)
+    alone = Lone(header, allow_non_finite=False).run(known, 0)
     try:
         parsed = service.accept(payload)
     except ServeError:
         assert understood is None
+        assert alone is None
         return True
+    (answer,) = parsed.served.model.run([parsed.inference])
+    assert alone in (None, parsed.respond(answer))
     if understood is None:
         return True  # left to the boundary
     inference = parsed.inference
@@ -84,6 +89,23 @@ def test_a_header_is_recognised_before_other_data(service, lengths, state, outpu
     )
     headers = remembered(service, first.SerializeToString())
     assert agrees(service, headers, second.SerializeToString())
+    known = headers.recognise(second.SerializeToString())
+    lone = Lone(known.header, allow_non_finite=False)
+    for message in (first, second, first):  # buffers are kept, what was in them is not
+        payload = message.SerializeToString()
+        parsed = service.accept(payload)
+        (answer,) = parsed.served.model.run([parsed.inference])
+        assert lone.run(headers.recognise(payload), 0) == parsed.respond(answer)
+
+
+def test_a_lone_request_that_is_not_finite_is_left_to_the_boundary(service):
+    sent = inputs(np.random.default_rng(1))
+    headers = remembered(service, request(NAME, sent).SerializeToString())
+    for value in (np.nan, np.inf, -np.inf):
+        sent["input"][1, 2, 1] = value
+        known = headers.recognise(request(NAME, sent).SerializeToString())
+        assert Lone(known.header, allow_non_finite=False).run(known, 0) is None
+        assert Lone(known.header, allow_non_finite=True).run(known, 0) is not None
 
 
 @pytest.mark.parametrize("first", ["", "x", "1234"])

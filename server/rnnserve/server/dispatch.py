@@ -14,6 +14,7 @@ from rnnserve.server.errors import InternalError, QueueFull, ServeError
 from rnnserve.server.headers import Header, Headers, Known
 from rnnserve.server.lane import LaneCall
 from rnnserve.server.lines import Line
+from rnnserve.server.lone import Lone
 from rnnserve.server.repository import Served
 from rnnserve.server.running import Answer, Work, run_all
 from rnnserve.server.service import Call, Service
@@ -25,6 +26,9 @@ _SMALL = 10e-3
 
 _BATCH = 256
 """How many calls of one model are run before the lane looks again who has arrived."""
+
+_MOST_LONE = 512
+"""For how many headers the buffers of lone requests are kept."""
 
 _BLOCK_POINTS = 1 << 14
 """A block has no more rows * steps than this, so that `plan` may still group as it likes."""
@@ -56,11 +60,13 @@ class Dispatcher:
         self._generation = service.repository.generation
         self._lines: dict[Served, Line[_Waiting]] = {}
         self._turns: deque[Served] = deque()
+        self._lone: dict[Header, Lone] = {}
 
     def take(self, arrived: list[LaneCall]) -> None:
         """Put calls into their models' lines; answer those at once that cannot be served."""
         if self._generation != self._service.repository.generation:
             self._headers.forget()
+            self._lone.clear()
             self._generation = self._service.repository.generation
         now = time.perf_counter_ns()
         for lane_call in arrived:
@@ -83,7 +89,9 @@ class Dispatcher:
             return False
         served = self._turns.popleft()
         line = self._lines[served]
-        run_all(served.model, self._works(line.take(_BATCH)))
+        taken = line.take(_BATCH)
+        if len(taken) > 1 or not self._run_lone(taken[0]):
+            run_all(served.model, self._works(taken))
         if line:
             self._turns.append(served)
         return bool(self._turns)
@@ -104,6 +112,29 @@ class Dispatcher:
         else:
             waiting.lane_call.watch()
             line.add_to_crowd(waiting, waiting.lane_call.peer())
+
+    def _run_lone(self, waiting: _Waiting) -> bool:
+        """Run a call that is alone the short way; False where it has to go the usual way."""
+        known, lane_call = waiting.known, waiting.lane_call
+        if known is None or lane_call.cancelled or lane_call.deadline < time.time():
+            return False
+        lone = self._lone.get(known.header)
+        if lone is None:
+            if not Lone.fits(known.header):
+                return False
+            if len(self._lone) >= _MOST_LONE:
+                self._lone.clear()
+            lone = Lone(known.header, allow_non_finite=self._service.limits.allow_non_finite)
+            self._lone[known.header] = lone
+        try:
+            response = lone.run(known, waiting.arrived)
+        except Exception as error:  # noqa: BLE001 - its caller must hear, and the lane must go on
+            lane_call.refuse(InternalError.hiding(error))
+            return True
+        if response is None:
+            return False
+        lane_call.answer(response)
+        return True
 
     def _works(self, taken: list[_Waiting]) -> list[Work]:
         """Join calls with one header into blocks."""

@@ -1,0 +1,102 @@
+"""A request alone: run in buffers that are kept with its header, since nothing but its values differs from the last.
+
+Of what a lone request costs, most is Python that runs with cold caches, so the way here is as short as can be. The run
+itself is the one that a batch would be: an even number of rows, the same zeros, the same operator.
+"""
+
+import math
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnserve.server.boundary import Array
+from rnnserve.server.headers import Header, Known
+from rnnserve.server.responses import RAW_OUTPUT, varint
+from rnnserve.server.signature import LENGTHS
+
+__all__ = ["Lone"]
+
+_MOST_VALUES = 1024
+"""Requests with more values than this are run as any others: what is kept with a header stays small."""
+
+
+class _Fill(NamedTuple):
+    """Where an input's bytes lie in the payload, and the part of the buffer that they go to."""
+
+    start: int
+    values: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    part: Array
+    is_lengths: bool
+
+
+class Lone:
+    """What is kept to run requests with one header, one at a time, on one thread."""
+
+    def __init__(self, header: Header, *, allow_non_finite: bool) -> None:
+        """Make the buffers; see `fits`."""
+        model = header.served.model
+        self._model = model
+        self._sequence = header.sequence
+        self._batch = header.batch
+        self._allow_non_finite = allow_non_finite
+        self._names = list(header.outputs)
+        self._before, self._behind = header.head
+        rows = header.batch + (header.batch & 1)
+        given = {spec.name: start for spec, start, _ in header.data}
+        self._feeds: dict[str, Array] = {}
+        self._fills: list[_Fill] = []
+        for spec in model.signature.inputs.values():
+            buffer = np.zeros(spec.shape(rows, header.sequence), spec.dtype)
+            part = buffer[(slice(None),) * spec.batch_axis + (slice(0, header.batch),)]
+            if spec.name == LENGTHS:
+                buffer[:] = 1
+                part[:] = header.sequence
+            self._feeds[spec.name] = buffer
+            if spec.name in given:
+                shape = spec.shape(header.batch, header.sequence)
+                fill = _Fill(given[spec.name], part.size, spec.dtype, shape, part, spec.name == LENGTHS)
+                self._fills.append(fill)
+        self._parts: list[tuple[bytes, tuple[slice, ...]]] = []
+        for name in header.outputs:
+            spec = model.signature.outputs[name]
+            size = math.prod(spec.shape(header.batch, header.sequence)) * spec.dtype.itemsize
+            index = (slice(None),) * spec.batch_axis + (slice(0, header.batch),)
+            self._parts.append((RAW_OUTPUT + varint(size), index))
+
+    @staticmethod
+    def fits(header: Header) -> bool:
+        """Whether requests with this header are small enough for their buffers to be kept."""
+        return header.data[-1][2] - header.data[0][1] <= 4 * _MOST_VALUES
+
+    def run(self, known: Known, arrived: int) -> bytes | None:
+        """Run a request and build its response.
+
+        Args:
+            known: A request with this header.
+            arrived: When it came, on `time.perf_counter_ns`'s clock.
+
+        Returns:
+            The response's bytes, or None where a value is not plainly valid: then it has to pass the boundary.
+        """
+        started = time.perf_counter_ns()
+        shift = len(known.id_field)
+        for start, values, dtype, shape, part, is_lengths in self._fills:
+            array: npt.NDArray[Any] = np.frombuffer(known.payload, dtype, values, start + shift)
+            if is_lengths:
+                if int(array.min()) < 1 or int(array.max()) > self._sequence:
+                    return None
+            # A sum of squares is finite only if every number is; numbers beyond 1e19 may be refused by it, and are
+            # then let through by the boundary.
+            elif not self._allow_non_finite and not math.isfinite(array.dot(array)):
+                return None
+            part[...] = array.reshape(shape)
+        results = self._model.run_feeds(self._names, self._feeds)
+        data = [tag + result[index].tobytes() for (tag, index), result in zip(self._parts, results, strict=True)]
+        self._model.statistics.record(
+            requests=1, rows=self._batch, run_ns=time.perf_counter_ns() - started, wait_ns=started - arrived
+        )
+        return b"".join([self._before, known.id_field, self._behind, *data])
