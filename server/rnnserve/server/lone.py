@@ -83,20 +83,33 @@ class Lone:
             The response's bytes, or None where a value is not plainly valid: then it has to pass the boundary.
         """
         started = time.perf_counter_ns()
-        shift = len(known.id_field)
-        for start, values, dtype, shape, part, is_lengths in self._fills:
-            array: npt.NDArray[Any] = np.frombuffer(known.payload, dtype, values, start + shift)
-            if is_lengths:
-                if int(array.min()) < 1 or int(array.max()) > self._sequence:
-                    return None
-            # A sum of squares is finite only if every number is; numbers beyond 1e19 may be refused by it, and are
-            # then let through by the boundary.
-            elif not self._allow_non_finite and not math.isfinite(array.dot(array)):
-                return None
-            part[...] = array.reshape(shape)
+        if not self._fill(known):
+            return None
         results = self._model.run_feeds(self._names, self._feeds)
         data = [tag + result[index].tobytes() for (tag, index), result in zip(self._parts, results, strict=True)]
         self._model.statistics.record(
             requests=1, rows=self._batch, run_ns=time.perf_counter_ns() - started, wait_ns=started - arrived
         )
         return b"".join([self._before, known.id_field, self._behind, *data])
+
+    def _fill(self, known: Known) -> bool:
+        """Put the request's values into the buffers; False where one of them is not plainly valid."""
+        shift = len(known.id_field)
+        for start, values, dtype, shape, part, is_lengths in self._fills:
+            array: npt.NDArray[Any] = np.frombuffer(known.payload, dtype, values, start + shift)
+            if is_lengths:
+                if int(array.min()) < 1 or int(array.max()) > self._sequence:
+                    return False
+            elif not self._allow_non_finite and not _all_finite(array):
+                return False
+            part[...] = array.reshape(shape)
+        return True
+
+
+def _all_finite(array: npt.NDArray[Any]) -> bool:
+    """Whether every number is finite: False for some arrays of numbers beyond 1e19, too.
+
+    A sum of squares is finite only if every number is, and takes a third of the time that asking each takes.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.isfinite(array.dot(array))
