@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import socket
 from concurrent import futures
 
 import grpc
@@ -82,6 +83,29 @@ def test_cancelled_calls_leave_the_server_as_it_was(channel, stub):
             call.cancel()
     answer = stub.ModelInfer(request("direction_stacked", {"input": np.zeros((1, 3, 2), np.float32)}))
     assert answer.outputs
+
+
+def test_clients_that_vanish_leave_the_server_as_it_was(server, stub):
+    """Connections that end in the middle of a handshake, a frame, or a run."""
+    payload = request("direction_stacked", {"input": np.zeros((256, 64, 2), np.float32)}).SerializeToString()
+    for start in (b"", b"PRI * HTTP/2.0", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 64):
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(start)
+    for _ in range(5):
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        with grpc.insecure_channel(f"127.0.0.1:{server.port}", options) as channel:
+            calls = [channel.unary_unary(METHOD).future(payload) for _ in range(8)]
+        assert all(call.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.OK) for call in calls)
+    assert stub.ModelInfer(request("direction_stacked", {"input": np.zeros((1, 3, 2), np.float32)})).outputs
+
+
+def test_many_connections(server):
+    sent = request("direction_simple", {"input": np.zeros((1, 3, 2), np.float32)})
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    with contextlib.ExitStack() as stack:
+        channels = [stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{server.port}", options)) for _ in range(100)]
+        calls = [rpc.GRPCInferenceServiceStub(channel).ModelInfer.future(sent) for channel in channels]
+        assert len({call.result(20).SerializeToString() for call in calls}) == 1
 
 
 @pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
