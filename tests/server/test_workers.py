@@ -17,7 +17,8 @@ import pytest
 
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server.errors import StartError
-from rnnserve.server.supervisor import Backoff, count_of, reserve_port
+from rnnserve.server.ports import reserve_port
+from rnnserve.server.supervisor import Backoff, count_of
 from support.asking import request
 
 PATIENCE = 20.0

@@ -12,15 +12,14 @@ import dataclasses
 import logging
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from rnnserve.server.errors import StartError
 
-__all__ = ["Backoff", "Supervisor", "count_of", "reserve_port"]
+__all__ = ["Backoff", "Supervisor", "count_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -39,37 +38,6 @@ def count_of(asked: str) -> int:
     if not (asked.isascii() and asked.isdigit() and int(asked) > 0):
         raise ValueError(f"{asked!r} is neither auto nor a number of 1 or more")
     return int(asked)
-
-
-@contextlib.contextmanager
-def reserve_port(host: str, port: int) -> Iterator[int]:
-    """Hold a port for workers to share, without listening on it.
-
-    Args:
-        host: Where the workers will listen.
-        port: 0 for any that is free.
-
-    Yields:
-        The port.
-
-    Raises:
-        StartError: If it cannot be had: somebody listens there who does not share, or the host is not this machine's.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as held:
-        with contextlib.closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
-            # Others who share the port are another server of ours, and its clients would be answered by either.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError as error:
-                raise StartError(f"cannot listen on {host}:{port}: {error.strerror}") from error
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        try:
-            held.bind((host, port))
-        except OSError as error:
-            raise StartError(f"cannot listen on {host}:{port}: {error.strerror}") from error
-        yield held.getsockname()[1]
 
 
 @dataclasses.dataclass

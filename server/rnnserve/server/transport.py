@@ -20,6 +20,7 @@ from rnnserve.server.boundary import Array
 from rnnserve.server.dispatch import Dispatcher
 from rnnserve.server.errors import InternalError, ServeError, StartError
 from rnnserve.server.lane import Lane, missing
+from rnnserve.server.ports import probe_port
 from rnnserve.server.running import Answer, Work
 from rnnserve.server.service import Method, Service
 
@@ -82,6 +83,8 @@ class Transport:
         self._lane = self._new_lane(kind, max_queue)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         credentials = _credentials(tls) if tls else None
+        if not share_port:
+            probe_port(host, port)  # gRPC would log its own view of a port in use, at length
         try:
             if credentials is None:
                 self.port = self._server.add_insecure_port(address)

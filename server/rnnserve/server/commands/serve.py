@@ -12,8 +12,9 @@ from pathlib import Path
 from rnnserve.server.app import Server, Settings
 from rnnserve.server.boundary import Limits
 from rnnserve.server.errors import StartError
+from rnnserve.server.ports import reserve_port
 from rnnserve.server.providers import CHOICES
-from rnnserve.server.supervisor import Supervisor, count_of, reserve_port
+from rnnserve.server.supervisor import Supervisor, count_of
 from rnnserve.server.transport import TRANSPORTS
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
