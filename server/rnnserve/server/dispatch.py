@@ -18,9 +18,9 @@ cut the answer                                 0.3     1
 lines, planning, counting                      1.5     6
 =====================================  =============  =====
 
-A header that is not recognised costs some 60 more, for parsing and checking, and 5 for building the response. Alone, gRPC
-is mostly two processes waking each other. With hidden 128 and lengths of 1 to 64, onnxruntime takes 37 % of the lane's
-time and sending 27 % (py-spy): one system call a response, and each wakes the client.
+A header that is not recognised costs some 60 more, for parsing and checking, and 5 for building the response. Alone,
+gRPC is mostly two processes waking each other. With hidden 128 and lengths of 1 to 64, onnxruntime takes 37 % of the
+lane's time and sending 27 % (py-spy): one system call a response, and each wakes the client.
 """
 
 import dataclasses
