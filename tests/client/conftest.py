@@ -3,7 +3,6 @@
 import asyncio
 import json
 import threading
-from concurrent import futures
 from dataclasses import dataclass, field
 
 import grpc
@@ -12,7 +11,8 @@ import pytest
 
 from rnnserve.client import AsyncClient, Client
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceServicer, add_GRPCInferenceServiceServicer_to_server
+from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceServicer
+from support.fakes import serving
 
 LABELS = ("left", "right", "level")
 DTYPES = {"FP32": "<f4", "INT64": "<i8", "FP64": "<f8"}
@@ -129,13 +129,8 @@ class FakeService(GRPCInferenceServiceServicer):
 @pytest.fixture(scope="session")
 def _server():
     service = FakeService()
-    options = [("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
-    server = grpc.server(futures.ThreadPoolExecutor(4), options=options)
-    add_GRPCInferenceServiceServicer_to_server(service, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield service, f"127.0.0.1:{port}"
-    server.stop(None).wait()
+    with serving(service) as address:
+        yield service, address
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import threading
-from concurrent import futures
 from dataclasses import dataclass, field
 
 import grpc
@@ -15,7 +14,8 @@ from rnnserve.client.load.samples import Tally
 from rnnserve.client.load.workload import WorkloadSpec
 from rnnserve.client.metadata import ModelMetadata, TensorMetadata
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceServicer, add_GRPCInferenceServiceServicer_to_server
+from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceServicer
+from support.fakes import serving
 
 LABELS = ("counter-clockwise", "clockwise")
 
@@ -93,12 +93,8 @@ class WalkService(GRPCInferenceServiceServicer):
 @pytest.fixture(scope="session")
 def _walk_server():
     service = WalkService()
-    server = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
-    add_GRPCInferenceServiceServicer_to_server(service, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield service, f"127.0.0.1:{port}"
-    server.stop(None).wait()
+    with serving(service) as address:
+        yield service, address
 
 
 @pytest.fixture
