@@ -1,5 +1,6 @@
 """Order, turns and bounds of what waits on the lane."""
 
+import dataclasses
 import threading
 
 import grpc
@@ -8,10 +9,11 @@ import pytest
 
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server.app import Server, Settings
+from rnnserve.server.batching import Cost
 from rnnserve.server.boundary import Limits
 from rnnserve.server.dispatch import Dispatcher
-from rnnserve.server.errors import Cancelled, DeadlinePassed, QueueFull, ServeError
-from rnnserve.server.lines import Line
+from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest, QueueFull, ServeError
+from rnnserve.server.lines import MOST, Line
 from rnnserve.server.model import Model
 from rnnserve.server.repository import Repository
 from rnnserve.server.running import Work
@@ -19,29 +21,98 @@ from rnnserve.server.service import Service
 from support.asking import request
 
 
+@dataclasses.dataclass(frozen=True)
+class Item:
+    name: str
+    rows: int = 1
+    steps: int = 1
+
+
+def names(items: list[Item]) -> list[str]:
+    return [item.name for item in items]
+
+
+ENDLESS = Cost(run=1.0, step=0.0, point=0.0, padding=0.0)
+"""Of a model whose runs cost the same whatever their size: there is never enough."""
+
+NOTHING = Cost(run=0.0, step=0.0, point=1.0, padding=0.0)
+"""Of a model whose runs cost nothing by themselves."""
+
+
 def test_without_a_crowd_it_is_first_come_first_served():
-    line: Line[int] = Line()
+    line: Line[Item] = Line()
     for number in range(5):
-        line.add(number)
-    assert line.take(3) == [0, 1, 2]
+        line.add(Item(str(number)))
+    assert names(line.take(NOTHING)) == ["0", "1", "2"]
     assert len(line) == 2
-    assert line.take(9) == [3, 4]
+    assert names(line.take(ENDLESS)) == ["3", "4"]
     assert not line
+    assert line.take(ENDLESS) == []
+
+
+def test_a_batch_is_half_of_what_waits_or_as_much_as_is_worth_a_run():
+    cost = Cost(run=8.0, step=1.0, point=1.0, padding=0.0)
+    for length, taken in ((1, 54), (4, 18), (100, 10)):  # 6 * (8 + length) / length, but half of 20 at least
+        line: Line[Item] = Line()
+        for number in range(20):
+            line.add(Item(str(number), steps=length))
+        assert len(line.take(cost)) == min(taken, 20)
+
+
+def test_rows_count_each():
+    line: Line[Item] = Line()
+    for number in range(20):
+        line.add(Item(str(number), rows=3, steps=4))
+    assert len(line.take(Cost(run=20.0, step=1.0, point=1.0, padding=0.0))) == 12  # of 12 points: 6 * 24 are enough
+
+
+def test_the_longest_counts_for_all():
+    """Its steps are steps of the run, so more is needed for that to be worth its while."""
+    cost = Cost(run=0.0, step=1.0, point=1.0, padding=0.0)
+    line: Line[Item] = Line()
+    for length in (1, 1, 100, *[1] * 97):
+        line.add(Item("", steps=length))
+    assert len(line.take(cost)) == 100
+    for length in [1] * 10:
+        line.add(Item("", steps=length))
+    assert len(line.take(cost)) == 6
+
+
+def test_a_batch_is_bounded():
+    line: Line[Item] = Line()
+    for number in range(1000):
+        line.add(Item(str(number)))
+    assert len(line.take(ENDLESS)) == MOST
 
 
 def test_in_a_crowd_connections_take_turns():
-    line: Line[str] = Line()
-    line.add("before")
+    line: Line[Item] = Line()
+    line.add(Item("before"))
+    assert not line.is_crowd
     for number in range(100):
-        line.add_to_crowd(f"flood {number}", "a")
-    line.add_to_crowd("one of few 0", "b")
-    line.add_to_crowd("one of few 1", "b")
-    line.add_to_crowd("another 0", "c")
+        line.add_to_crowd(Item(f"flood {number}"), "a")
+    line.add_to_crowd(Item("one of few 0"), "b")
+    line.add_to_crowd(Item("one of few 1"), "b")
+    line.add_to_crowd(Item("another 0"), "c")
+    assert line.is_crowd
     assert len(line) == 104
-    assert line.take(7) == ["before", "flood 0", "one of few 0", "another 0", "flood 1", "one of few 1", "flood 2"]
-    assert line.take(1000) == [f"flood {number}" for number in range(3, 100)]
+    first = names(line.take(NOTHING))
+    assert len(first) == 52
+    assert first[:7] == ["before", "flood 0", "one of few 0", "another 0", "flood 1", "one of few 1", "flood 2"]
+    assert names(line.take(ENDLESS)) == [f"flood {number}" for number in range(48, 100)]
     assert len(line) == 0
-    assert line.take(1) == []
+    assert not line.is_crowd
+
+
+def test_who_comes_late_to_a_crowd_does_not_overtake_it(dispatcher):
+    crowd = [asks() for _ in range(290)]
+    dispatcher.take(crowd)
+    dispatcher.work()
+    late = asks()
+    dispatcher.take([late])
+    while not late.answers:
+        dispatcher.work()
+    assert all(call.answers for call in crowd)
 
 
 @pytest.fixture
@@ -192,3 +263,31 @@ def test_a_deadline_that_passes_in_the_queue_costs_no_run(repository, held, monk
         (model,) = [served.model for served in server._repository.served() if served.model.name == "direction_simple"]
         assert model.statistics.requests == 2
         assert model.statistics.dropped == 2
+
+
+def test_one_that_is_not_finite_spoils_nothing_for_the_others(dispatcher):
+    dispatcher.take([asks(), asks(sequence=5)])
+    dispatcher.work()
+    bad = request("direction_simple", {"input": np.full((1, 3, 2), np.nan, np.float32)}, ["logits"])
+    calls = [asks(), FakeCall(bad.SerializeToString()), asks(sequence=5)]
+    dispatcher.take(calls)
+    while dispatcher.work():
+        pass
+    assert [type(call.answers[0]) for call in calls] == [bytes, InvalidRequest, bytes]
+
+
+def test_a_run_that_fails_answers_all_and_the_next_one_runs(dispatcher, monkeypatch):
+    dispatcher.take([asks(), asks(sequence=5)])
+    dispatcher.work()
+    calls = [asks(), asks(sequence=5)]
+    with monkeypatch.context() as patched:
+        patched.setattr(Model, "run_feeds", lambda *_: 1 / 0)
+        dispatcher.take(calls)
+        while dispatcher.work():
+            pass
+    assert [type(call.answers[0]) for call in calls] == [InternalError] * 2
+    after = [asks(), asks(sequence=5)]
+    dispatcher.take(after)
+    while dispatcher.work():
+        pass
+    assert all(isinstance(call.answers[0], bytes) for call in after)

@@ -21,7 +21,7 @@ import numpy as np
 from rnnserve.server.boundary import Array, Inference
 from rnnserve.server.signature import LENGTHS, Signature, TensorSpec
 
-__all__ = ["Cost", "join", "plan", "split"]
+__all__ = ["Cost", "cut", "join", "part_of", "plan", "rows_of", "split", "zeros"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Cost:
         run: Of a run, whatever its size.
         step: Of a step, whatever its rows.
         point: Of one row at one step.
-        padding: Of one row at one step behind its end.
+        padding: Of one row at one step behind its end; infinite for a model without `lengths`, which cannot tell.
         max_points: A run of several requests has no more rows * steps than this, which bounds its memory.
     """
 
@@ -50,59 +50,89 @@ class Cost:
         """Seconds that a run of `rows` rows of `steps` steps takes, without padding."""
         return self.run + steps * (self.step + rows * self.point)
 
+    def enough(self, steps: int) -> float:
+        """Rows * steps with which a run of `steps` steps is worth its while: more in it would wait for each other.
+
+        Beyond that, what a run costs whatever its rows is a small part of it. Two runs then take hardly longer than one
+        of both, and the first half is answered, and may ask again, while the second runs.
+        """
+        return _ROWS_TO_FIXED * (self.run + steps * self.step) / self.point if self.point else math.inf
+
+
+_ROWS_TO_FIXED = 6
+"""How many times as long the rows of a run have to take as what comes with any run. With hidden 128 and lengths 1 to 64
+that is some 17 requests: of batches of at most 8, 12, 16, 20 and any number, those of 16 gave the most inferences a
+second, an eighth more than any number did, and p99 was lower by a fifth (32 in flight, perf_analyzer, A B A B)."""
+
 
 _STAGES = 8
 """How many lengths `plan` tells apart; of more, neighbours count as the longer. Its time grows with the square."""
 
 
-_THINKING = 5e-5
-"""Seconds that planning itself takes, about: less than that cannot be saved by it."""
+_WORTH = 0.2
+"""What part of a padded run's time more runs must save. Each brings what no measurement of runs alone shows: cold
+caches, and answers that leave in smaller bunches. Splits that should have saved a tenth made the server slower."""
 
 
-def plan(requests: Sequence[Inference], cost: Cost) -> list[list[int]]:
+def plan(lengths: Sequence[int], rows: Sequence[int], cost: Cost) -> list[list[int]]:
     """Decide which requests share a run.
 
     The cheapest partition is one into neighbours by length, so the best of those is found exactly, by dynamic
     programming over the lengths that there are.
 
+    Args:
+        lengths: The longest sequence of each request, in steps.
+        rows: The size of its batch axis.
+        cost: Of a run.
+
     Returns:
-        Groups of indices into `requests`, each to be one run; within a group the order of arrival is kept.
+        Groups of indices, each to be one run; within a group the order of arrival is kept.
     """
-    if len(requests) == 1:
+    if len(lengths) == 1:
         return [[0]]
     by_length: dict[int, list[int]] = {}
-    for index, request in enumerate(requests):
-        by_length.setdefault(request.longest, []).append(index)
-    lengths = sorted(by_length)
-    rows = [sum([requests[index].batch for index in by_length[length]]) for length in lengths]
+    for index, length in enumerate(lengths):
+        by_length.setdefault(length, []).append(index)
+    ascending = sorted(by_length)
+    rows_of_each = [sum([rows[index] for index in by_length[length]]) for length in ascending]
     groups = [
-        sorted(itertools.chain.from_iterable(by_length[length] for length in lengths[first:last]))
-        for first, last in _cheapest(lengths, rows, cost)
+        sorted(itertools.chain.from_iterable(by_length[length] for length in ascending[first:last]))
+        for first, last in _cheapest(ascending, rows_of_each, cost)
     ]
-    return [part for group in groups for part in _within_memory(group, requests, cost.max_points)]
+    return [part for group in groups for part in _within_memory(group, lengths, rows, cost.max_points)]
 
 
 def _cheapest(lengths: list[int], rows: list[int], cost: Cost) -> list[tuple[int, int]]:
-    """Partition ascending distinct lengths, each with its number of rows, into the slices that cost least together."""
+    """Partition ascending distinct lengths, each with its number of rows, into the slices that cost least together.
+
+    One slice, where others would not save as much as they must.
+    """
+    if math.isinf(cost.padding):
+        return [(stage, stage + 1) for stage in range(len(lengths))]
     total = list(itertools.accumulate(rows, initial=0))
     points = sum([length * count for length, count in zip(lengths, rows, strict=True)])
-    if cost.padding * (total[-1] * lengths[-1] - points) <= cost.of(0, lengths[0]) + _THINKING:
-        return [(0, len(lengths))]  # all the padding there is costs less than a second run and planning would
+    run, step, padding = cost.run, cost.step, cost.padding
+    # Points themselves cost the same however they are cut: padding up to all of them is what differs.
+    together = run + lengths[-1] * (step + padding * total[-1])
+    must_save = _WORTH * (together + (cost.point - padding) * points)
+    whole = [(0, len(lengths))]
+    if padding * (total[-1] * lengths[-1] - points) <= must_save:
+        return whole
     count = min(len(lengths), _STAGES)
     ends = [(stage + 1) * len(lengths) // count for stage in range(count)]  # each stage is lengths[…:end]
-    run, step, padding = cost.run, cost.step, cost.padding
     best, start = [0.0], [0]
     for end in ends:
         longest, up_to = lengths[end - 1], total[end]
         cheapest, first = float("inf"), 0
         for stage, before in enumerate(best):
             from_ = ends[stage - 1] if stage else 0
-            # Points themselves cost the same however they are cut: padding up to all of them is what differs.
             price = before + run + longest * (step + padding * (up_to - total[from_]))
             if price < cheapest:
                 cheapest, first = price, stage
         best.append(cheapest)
         start.append(first)
+    if together - best[-1] <= must_save:
+        return whole
     slices: list[tuple[int, int]] = []
     stage = count
     while stage:
@@ -112,16 +142,15 @@ def _cheapest(lengths: list[int], rows: list[int], cost: Cost) -> list[tuple[int
     return slices[::-1]
 
 
-def _within_memory(group: list[int], requests: Sequence[Inference], max_points: int) -> list[list[int]]:
+def _within_memory(group: list[int], lengths: Sequence[int], rows: Sequence[int], max_points: int) -> list[list[int]]:
     """Cut a group where rows * longest would pass `max_points`; a request that does so alone is run alone."""
     parts: list[list[int]] = [[]]
-    rows = longest = 0
+    used = longest = 0
     for index in group:
-        request = requests[index]
-        rows, longest = rows + request.batch, max(longest, request.longest)
-        if parts[-1] and rows * longest > max_points:
+        used, longest = used + rows[index], max(longest, lengths[index])
+        if parts[-1] and used * longest > max_points:
             parts.append([])
-            rows, longest = request.batch, request.longest
+            used, longest = rows[index], lengths[index]
         parts[-1].append(index)
     return parts
 
@@ -147,7 +176,7 @@ def join(requests: Sequence[Inference], signature: Signature) -> dict[str, Array
         elif any(spec.name in request.inputs for request in requests):
             feeds[spec.name] = _join_given(requests, spec, shape, steps)
         else:
-            feeds[spec.name] = _zeros(shape, spec.dtype)
+            feeds[spec.name] = zeros(shape, spec.dtype)
     return feeds
 
 
@@ -168,7 +197,7 @@ def _join_given(requests: Sequence[Inference], spec: TensorSpec, shape: tuple[in
     for request in requests:
         given = request.inputs.get(spec.name)
         if given is not None:
-            array[_rows(spec, at, request.batch, min(request.sequence, steps))] = _cut(given, spec, steps)
+            array[rows_of(spec, at, request.batch, min(request.sequence, steps))] = cut(given, spec, steps)
         at += request.batch
     return array
 
@@ -176,7 +205,7 @@ def _join_given(requests: Sequence[Inference], spec: TensorSpec, shape: tuple[in
 _KEPT_BYTES, _KEPT_ROWS = 1 << 16, 1 << 10
 
 
-def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+def zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Zeros that nobody writes to; small ones are made once."""
     if math.prod(shape) * dtype.itemsize > _KEPT_BYTES:
         return np.zeros(shape, dtype)
@@ -205,19 +234,24 @@ def split(requests: Sequence[Inference], results: Mapping[str, Array], signature
     for request in requests:
         answer: dict[str, Array] = {}
         for name in request.outputs:
-            spec, whole = signature.outputs[name], results[name]
-            part = whole[_rows(spec, at, request.batch, request.sequence)]
-            shape = spec.shape(request.batch, request.sequence)
-            if part.shape != shape:
-                # The request's own padding is longer than the run was: what lies behind every length is zeros.
-                part = np.pad(part, [(0, want - have) for want, have in zip(shape, part.shape, strict=True)])
+            part = part_of(results[name], signature.outputs[name], at, request.batch, request.sequence)
             answer[name] = np.ascontiguousarray(part)
         answers.append(answer)
         at += request.batch
     return answers
 
 
-def _rows(spec: TensorSpec, at: int, batch: int, steps: int) -> tuple[slice, ...]:
+def part_of(whole: Array, spec: TensorSpec, at: int, batch: int, sequence: int) -> Array:
+    """Find a request's part of a run's output: its `batch` rows from `at` on, in its own shape."""
+    part = whole[rows_of(spec, at, batch, sequence)]
+    shape = spec.shape(batch, sequence)
+    if part.shape != shape:
+        # The request's own padding is longer than the run was: what lies behind every length is zeros.
+        part = np.pad(part, [(0, want - have) for want, have in zip(shape, part.shape, strict=True)])
+    return part
+
+
+def rows_of(spec: TensorSpec, at: int, batch: int, steps: int) -> tuple[slice, ...]:
     """Where a request's rows lie in a joined array, cut to its own steps where there is a sequence axis."""
     index = [slice(None)] * len(spec.axes)
     index[spec.batch_axis] = slice(at, at + batch)
@@ -226,7 +260,7 @@ def _rows(spec: TensorSpec, at: int, batch: int, steps: int) -> tuple[slice, ...
     return tuple(index)
 
 
-def _cut(array: Array, spec: TensorSpec, steps: int) -> Array:
+def cut(array: Array, spec: TensorSpec, steps: int) -> Array:
     """Leave out the steps behind the longest length: padding that the request brought along."""
     if spec.sequence_axis is None or array.shape[spec.sequence_axis] <= steps:
         return array

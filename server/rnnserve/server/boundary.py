@@ -20,7 +20,7 @@ from rnnserve.server.errors import InvalidRequest, Unsupported
 from rnnserve.server.shapes import axis_of, wrong_batch, wrong_shape
 from rnnserve.server.signature import CONTENTS, LENGTHS, Signature, TensorSpec
 
-__all__ = ["Array", "Inference", "Limits", "decode", "read_inference"]
+__all__ = ["Array", "Inference", "Limits", "all_finite", "decode", "read_inference"]
 
 Array = npt.NDArray[Any]
 
@@ -229,11 +229,19 @@ def _check_lengths(lengths: Array, sequence: int, signature: Signature) -> None:
         )
 
 
+def all_finite(array: Array) -> bool:
+    """Whether every number of a float array is finite; several times as fast as `np.isfinite(array).all()`."""
+    flat = array.reshape(-1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        # A sum of squares is finite only if every number is; that of numbers beyond 1e19 may not be, so they are asked.
+        return math.isfinite(flat.dot(flat)) or bool(np.isfinite(flat).all())
+
+
 def _finite(array: Array, spec: TensorSpec, lengths: Array | None) -> Array:
     """Return the array, with zeros where padding is not finite; refuse it where a value that counts is not."""
-    finite = np.isfinite(array)
-    if finite.all():
+    if all_finite(array):
         return array
+    finite = np.isfinite(array)
     counts = ~finite
     if lengths is not None and spec.sequence_axis is not None:
         steps = np.arange(array.shape[spec.sequence_axis])

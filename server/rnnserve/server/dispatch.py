@@ -27,12 +27,14 @@ import dataclasses
 import time
 from collections import deque
 
-from rnnserve.server.blocks import answers_of, join_known
+from rnnserve.server.batching import plan
 from rnnserve.server.errors import InternalError, QueueFull, ServeError
 from rnnserve.server.headers import Header, Headers, Known
 from rnnserve.server.lane import LaneCall
 from rnnserve.server.lines import Line
 from rnnserve.server.lone import Lone
+from rnnserve.server.model import Model
+from rnnserve.server.padded import is_finite, longest_of, run_padded
 from rnnserve.server.repository import Served
 from rnnserve.server.running import Answer, Work, run_all
 from rnnserve.server.service import Call, Service
@@ -42,14 +44,8 @@ __all__ = ["Dispatcher"]
 _SMALL = 10e-3
 """A model whose run of 64 rows of 64 steps takes no more seconds than this runs on the lane's own thread."""
 
-_BATCH = 256
-"""How many calls of one model are run before the lane looks again who has arrived."""
-
 _MOST_LONE = 512
 """For how many headers the buffers of lone requests are kept."""
-
-_BLOCK_POINTS = 1 << 14
-"""A block has no more rows * steps than this, so that `plan` may still group as it likes."""
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -60,6 +56,8 @@ class _Waiting:
     known: Known | None
     call: Call | None
     arrived: int
+    rows: int
+    steps: int
 
 
 class Dispatcher:
@@ -87,15 +85,18 @@ class Dispatcher:
             self._lone.clear()
             self._generation = self._service.repository.generation
         now = time.perf_counter_ns()
+        recognise = self._headers.recognise
         for lane_call in arrived:
-            known = self._headers.recognise(lane_call.payload)
             try:
+                known = recognise(lane_call.payload)
                 if known is None:
                     call = self._service.accept(lane_call.payload)
                     self._headers.remember(lane_call.payload, call)
-                    self._admit(call.served, _Waiting(lane_call, None, call, now))
+                    inference = call.inference
+                    self._admit(call.served, _Waiting(lane_call, None, call, now, inference.batch, inference.sequence))
                 else:
-                    self._admit(known.header.served, _Waiting(lane_call, known, None, now))
+                    header = known.header
+                    self._admit(header.served, _Waiting(lane_call, known, None, now, header.batch, header.sequence))
             except ServeError as error:
                 lane_call.refuse(error)
             except Exception as error:  # noqa: BLE001 - one request's defect is not its neighbours'
@@ -107,29 +108,31 @@ class Dispatcher:
             return False
         served = self._turns.popleft()
         line = self._lines[served]
-        taken = line.take(_BATCH)
+        taken = line.take(served.model.cost)
         if len(taken) > 1 or not self._run_lone(taken[0]):
-            run_all(served.model, self._works(taken))
+            self._run(served.model, taken)
         if line:
             self._turns.append(served)
         return bool(self._turns)
 
     def _admit(self, served: Served, waiting: _Waiting) -> None:
-        if not _is_small(served):
-            for work in self._works([waiting]):
-                waiting.lane_call.watch(work.cancel)
-                served.scheduler.submit(work)
-            return
-        line = self._lines.setdefault(served, Line())
+        line = self._lines.get(served)
+        if line is None:
+            if not _is_small(served):
+                for work in self._work_of(waiting):
+                    waiting.lane_call.watch(work.cancel)
+                    served.scheduler.submit(work)
+                return
+            line = self._lines[served] = Line()
         if len(line) >= self._capacity:
             raise QueueFull(f"{served.model.name}: {self._capacity} requests wait already (--max-queue); slow down")
         if not line:
             self._turns.append(served)
-        if len(line) < _BATCH:
-            line.add(waiting)
-        else:
+        if line.is_crowd:
             waiting.lane_call.watch()
             line.add_to_crowd(waiting, waiting.lane_call.peer())
+        else:
+            line.add(waiting)
 
     def _run_lone(self, waiting: _Waiting) -> bool:
         """Run a call that is alone the short way; False where it has to go the usual way."""
@@ -154,43 +157,57 @@ class Dispatcher:
         lane_call.answer(response)
         return True
 
-    def _works(self, taken: list[_Waiting]) -> list[Work]:
-        """Join calls with one header into blocks."""
-        works: list[Work] = []
-        blocks: dict[Header, list[tuple[_Waiting, Known]]] = {}
-        overdue = time.time()
+    def _run(self, model: Model, taken: list[_Waiting]) -> None:
+        """Run what was taken from a model's line: requests with known headers together, the others behind them."""
+        together: list[tuple[_Waiting, Known]] = []
+        lengths: list[int] = []
+        others: list[_Waiting] = []
+        now = time.time()
         for waiting in taken:
             known = waiting.known
-            if known is None or waiting.lane_call.cancelled or waiting.lane_call.deadline < overdue:
-                works += self._single(waiting)
+            if known is None or waiting.lane_call.cancelled or waiting.lane_call.deadline < now:
+                others.append(waiting)
+            elif longest := longest_of(known):
+                together.append((waiting, known))
+                lengths.append(longest)
             else:
-                blocks.setdefault(known.header, []).append((waiting, known))
-        for header, members in blocks.items():
-            size = max(1, _BLOCK_POINTS // (header.batch * header.sequence))
-            for at in range(0, len(members), size):
-                works += self._block(header, members[at : at + size])
-        return works
+                others.append(waiting)
+        if together:
+            for group in plan(lengths, [known.header.batch for _, known in together], model.cost):
+                steps = max([lengths[index] for index in group])
+                others += self._run_together(model, [together[index] for index in group], steps)
+        if others:
+            run_all(model, [work for waiting in others for work in self._work_of(waiting)])
 
-    def _block(self, header: Header, members: list[tuple[_Waiting, Known]]) -> list[Work]:
-        known = [known for _, known in members]
-        inference = join_known(header, known, allow_non_finite=self._service.limits.allow_non_finite)
-        if inference is None:
-            return [work for waiting, _ in members for work in self._single(waiting)]
-        calls = [waiting.lane_call for waiting, _ in members]
+    def _run_together(self, model: Model, members: list[tuple[_Waiting, Known]], steps: int) -> list[_Waiting]:
+        """Run requests as one batch and answer them; return those that have to pass the boundary instead."""
+        started = time.perf_counter_ns()
+        limits, statistics = self._service.limits, model.statistics
+        try:
+            known = [known for _, known in members]
+            responses = run_padded(model, known, steps, allow_non_finite=limits.allow_non_finite)
+        except Exception as error:  # noqa: BLE001 - whatever it is, its callers must hear, and the lane must go on
+            statistics.failures += len(members)
+            hidden = InternalError.hiding(error)
+            for waiting, _ in members:
+                waiting.lane_call.refuse(hidden)
+            return []
+        if responses is None:
+            finite = [member for member in members if is_finite(member[1])]
+            others = [waiting for waiting, known in members if not is_finite(known)]
+            return others + self._run_together(model, finite, steps) if finite else others
+        statistics.record(
+            requests=len(members),
+            rows=sum([known.header.batch for _, known in members]),
+            run_ns=time.perf_counter_ns() - started,
+            wait_ns=sum([started - waiting.arrived for waiting, _ in members]),
+        )
+        for (waiting, _), response in zip(members, responses, strict=True):
+            waiting.lane_call.answer(response)
+        return []
 
-        def answer(answer: Answer) -> None:
-            if isinstance(answer, ServeError):
-                for call in calls:
-                    call.refuse(answer)
-            else:
-                for call, payload in zip(calls, answers_of(header, known, answer), strict=True):
-                    call.answer(payload)
-
-        # No deadline of its own: it is checked for each member before the block is made, and that was just now.
-        return [Work(inference, answer, None, len(calls), arrived=members[0][0].arrived)]
-
-    def _single(self, waiting: _Waiting) -> list[Work]:
-        """Take a call through the boundary where it has not passed yet; nothing where it does not pass."""
+    def _work_of(self, waiting: _Waiting) -> list[Work]:
+        """Take a call through the boundary where it has not passed yet; no work where it does not pass."""
         lane_call = waiting.lane_call
         try:
             call = waiting.call or self._service.accept(lane_call.payload)
@@ -208,7 +225,7 @@ class Dispatcher:
                 lane_call.answer(call.respond(answer))
 
         deadline = time.monotonic() + lane_call.deadline - time.time()
-        return [Work(call.inference, answer, deadline, 1, lane_call.cancelled, waiting.arrived)]
+        return [Work(call.inference, answer, deadline, lane_call.cancelled, waiting.arrived)]
 
 
 def _is_small(served: Served) -> bool:

@@ -11,6 +11,8 @@ and one is recognised only by all of its bytes, with the data's tags and sizes w
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
@@ -18,7 +20,6 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.repository import Served
 from rnnserve.server.responses import head_of, varint
 from rnnserve.server.service import Call
-from rnnserve.server.signature import TensorSpec
 
 __all__ = ["Header", "Headers", "Known"]
 
@@ -44,27 +45,28 @@ class Header:
         batch: Rows of each request.
         sequence: Steps of each request.
         outputs: What is wanted, in order.
-        data: For each input its spec, and where its bytes lie in the payload without an id.
-        marks: Where the tags and sizes of the data lie, and what they are.
-        head: The response up to its data, in two parts: what comes before the id, and what comes behind it.
+        places: For each input that is sent, where its bytes lie in the payload without an id.
+        marks: Where the tags of the data, sizes included, lie in the payload without an id, and what they are.
+        before: The response up to its id.
+        leads: For each output, what comes in the response before its bytes; the first begins behind the id.
     """
 
     served: Served
     batch: int
     sequence: int
     outputs: tuple[str, ...]
-    data: tuple[tuple[TensorSpec, int, int], ...]
-    marks: tuple[tuple[int, int, bytes], ...]
-    head: tuple[bytes, bytes]
+    places: Mapping[str, tuple[int, int]]
+    marks: tuple[tuple[int, bytes], ...]
+    before: bytes
+    leads: tuple[bytes, ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Known:
+class Known(NamedTuple):
     """A request whose header was recognised.
 
     Attributes:
         header: What it means.
-        payload: The request. Its data lies `len(id_field)` bytes behind where `header.data` says.
+        payload: The request. Its data lies `len(id_field)` bytes behind where `header.places` says.
         id_field: The id as a field, tag and size included; empty where there is none.
     """
 
@@ -97,8 +99,8 @@ class Headers:
         for size, headers in sizes.items():
             header = headers.get(payload[:start] + payload[end : size + shift] if shift else payload[:size])
             if header is not None:
-                for at, until, mark in header.marks:
-                    if payload[at + shift : until + shift] != mark:
+                for at, mark in header.marks:
+                    if not payload.startswith(mark, at + shift):
                         return None
                 return Known(header, payload, payload[start:end])
         return None
@@ -116,25 +118,29 @@ class Headers:
             return
         if not raw or not start < size <= _MOST_BYTES or not _is_header(payload[:size], request):
             return
-        at, marks, data = size, [], []
+        at = size
+        marks: list[tuple[int, bytes]] = []
+        places: dict[str, tuple[int, int]] = {}
         for tag, bytes_, tensor in zip(tags, raw, request.inputs, strict=True):
             begin = at + len(tag)
             if payload[at:begin] != tag or payload[begin : begin + len(bytes_)] != bytes_:
                 return  # the data's fields are not the last ones, or not written in the usual way
-            marks.append((at, begin, tag))
+            marks.append((at, tag))
             at = begin + len(bytes_)
-            data.append((call.served.model.signature.inputs[tensor.name], begin, at))
+            places[tensor.name] = begin, at
         if self._count >= _MOST:
             self.forget()
         self._count += 1
+        before, leads = head_of(call.served.model, inference)
         self._known.setdefault(len(payload), {}).setdefault(size, {})[payload[:size]] = Header(
-            call.served,
-            inference.batch,
-            inference.sequence,
-            inference.outputs,
-            tuple(data),
-            tuple(marks),
-            head_of(call.served.model, inference),
+            served=call.served,
+            batch=inference.batch,
+            sequence=inference.sequence,
+            outputs=inference.outputs,
+            places=places,
+            marks=tuple(marks),
+            before=before,
+            leads=leads,
         )
 
 

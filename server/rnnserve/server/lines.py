@@ -1,19 +1,36 @@
-"""The line in front of a small model on the lane."""
+"""The line in front of a model: who is next, and how many of those that wait share the next batch."""
 
 from collections import deque
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-__all__ = ["Line"]
+from rnnserve.server.batching import Cost
 
-T = TypeVar("T")
+__all__ = ["MOST", "Line", "Waits"]
+
+MOST = 256
+"""How many requests are in a batch at the most: behind it, others are looked after."""
+
+
+class Waits(Protocol):
+    """What stands in a line."""
+
+    @property
+    def rows(self) -> int:
+        """Size of its batch axis."""
+
+    @property
+    def steps(self) -> int:
+        """Size of its sequence axis."""
+
+
+T = TypeVar("T", bound=Waits)
 
 
 class Line(Generic[T]):
     """First come, first served, until there is a crowd: then connections take turns.
 
-    As long as what waits fits into one batch, order does not matter, and nobody is asked where he comes from. Beyond
-    that each connection has a line of its own, and a batch takes from each in turn: one that floods the server delays
-    itself, and the others by a batch.
+    As long as few wait, nobody is asked where he comes from. In a crowd each connection has a line of its own, and is
+    served in turn: one that floods the server delays itself, and the others by little.
     """
 
     def __init__(self) -> None:
@@ -25,8 +42,13 @@ class Line(Generic[T]):
     def __len__(self) -> int:
         return self._length
 
+    @property
+    def is_crowd(self) -> bool:
+        """Whether as many wait that connections take turns: then who comes has to `add_to_crowd`."""
+        return self._length >= MOST or bool(self._by_peer)
+
     def add(self, item: T) -> None:
-        """Put an item behind the others."""
+        """Put an item behind the others, where there is no crowd."""
         self._first.append(item)
         self._length += 1
 
@@ -35,16 +57,32 @@ class Line(Generic[T]):
         self._by_peer.setdefault(peer, deque()).append(item)
         self._length += 1
 
-    def take(self, most: int) -> list[T]:
-        """Take as many as there are, up to `most`: who came before the crowd, then from each connection in turn."""
-        taken: list[T] = []
-        while self._first and len(taken) < most:
-            taken.append(self._first.popleft())
-        while self._by_peer and len(taken) < most:
-            peer = next(iter(self._by_peer))
-            line = self._by_peer.pop(peer)
-            taken.append(line.popleft())
-            if line:
-                self._by_peer[peer] = line  # at the back: the next connection's turn
-        self._length -= len(taken)
+    def take(self, cost: Cost) -> list[T]:
+        """Take the next batch: half of what waits, or more, until there is enough for a run to be worth its while.
+
+        A batch of all that waits would keep the first of them waiting for the last. And where clients ask again as soon
+        as they are answered, all of them would wait for the server, and then the server for all of them.
+        """
+        half = min((self._length + 1) // 2, MOST)
+        taken = [self._next() for _ in range(half)]
+        steps = max([item.steps for item in taken], default=0)
+        points = sum([item.rows * item.steps for item in taken])
+        most = min(half + self._length, MOST)
+        while len(taken) < most and points < cost.enough(steps):
+            item = self._next()
+            taken.append(item)
+            steps = max(steps, item.steps)
+            points += item.rows * item.steps
         return taken
+
+    def _next(self) -> T:
+        """Who came before the crowd, then each connection in turn."""
+        self._length -= 1
+        if self._first:
+            return self._first.popleft()
+        peer = next(iter(self._by_peer))
+        line = self._by_peer.pop(peer)
+        item = line.popleft()
+        if line:
+            self._by_peer[peer] = line  # at the back: the next connection's turn
+        return item

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -125,10 +126,11 @@ def _as_request(signature: Signature, inputs: Mapping[str, Array]) -> Inference:
 def _measure(model: Model) -> Cost:
     """Time a small run, a long one, a large one, and one that is nearly all padding, and solve for the costs."""
     small, long, large = _seconds(model, 2, 1), _seconds(model, 2, 64), _seconds(model, 64, 64)
-    padded = _seconds(model, 64, 64, length=1) if LENGTHS in model.signature.inputs else large
     point = max(large - long, 0.0) / (62 * 64)
     step = max(long - small - 126 * point, 0.0) / 63
-    padding = max(point - (large - padded) / (64 * 63), 0.0)
+    padding = math.inf
+    if LENGTHS in model.signature.inputs:
+        padding = max(point - (large - _seconds(model, 64, 64, length=1)) / (64 * 63), 0.0)
     return Cost(max(small - step - 2 * point, 0.0), step, point, padding)
 
 

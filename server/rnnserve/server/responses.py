@@ -1,5 +1,6 @@
 """From a run's arrays to the bytes of a ModelInferResponse."""
 
+import math
 from collections.abc import Mapping
 
 from rnnserve.protos import inference_pb2 as pb
@@ -7,9 +8,9 @@ from rnnserve.server.boundary import Array, Inference
 from rnnserve.server.model import Model
 from rnnserve.server.signature import CONTENTS
 
-__all__ = ["RAW_OUTPUT", "encode", "head_of", "varint"]
+__all__ = ["encode", "head_of", "varint"]
 
-RAW_OUTPUT = b"\x32"
+_RAW_OUTPUT = b"\x32"
 """The tag of raw_output_contents, the response's last field: field 6, length-delimited."""
 
 
@@ -26,18 +27,23 @@ def encode(request: pb.ModelInferRequest, model: Model, outputs: Mapping[str, Ar
     return response.SerializeToString()
 
 
-def head_of(model: Model, inference: Inference) -> tuple[bytes, bytes]:
-    """Build the response to a request with raw inputs, up to its data, in two parts: the id's field lies between them.
+def head_of(model: Model, inference: Inference) -> tuple[bytes, tuple[bytes, ...]]:
+    """Build the response to a request with raw inputs, but for its id and the outputs' bytes.
 
-    The data follows: for each output `RAW_OUTPUT`, size and bytes.
+    Returns:
+        What comes before the id's field, and for each output what comes before its bytes: the first begins behind the
+        id's field and describes all of them.
     """
     before = pb.ModelInferResponse(model_name=model.name, model_version=model.version)
-    behind = pb.ModelInferResponse()
+    outputs = pb.ModelInferResponse()
+    tags: list[bytes] = []
     for name in inference.outputs:
         spec = model.signature.outputs[name]
         shape = spec.shape(inference.batch, inference.sequence)
-        behind.outputs.add(name=name, datatype=spec.datatype, shape=shape)
-    return before.SerializeToString(), behind.SerializeToString()
+        outputs.outputs.add(name=name, datatype=spec.datatype, shape=shape)
+        tags.append(_RAW_OUTPUT + varint(math.prod(shape) * spec.dtype.itemsize))
+    tags[0] = outputs.SerializeToString() + tags[0]
+    return before.SerializeToString(), tuple(tags)
 
 
 def varint(number: int) -> bytes:

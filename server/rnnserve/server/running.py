@@ -36,13 +36,12 @@ class Runs(Protocol):
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Work:
-    """What is planned and run as one: a request, or several with one header, joined.
+    """A request that is to be run.
 
     Attributes:
         inference: What to run.
         answer: Called on the thread that runs it, with the outputs or the error; again, with an error, if it raises.
         deadline: On `time.monotonic`'s clock, in seconds; None where the caller waits for ever.
-        requests: How many requests it is.
         cancelled: Whether the caller is known to have gone.
         arrived: On `time.perf_counter_ns`'s clock.
     """
@@ -50,9 +49,18 @@ class Work:
     inference: Inference
     answer: Callable[[Answer], None]
     deadline: float | None = None
-    requests: int = 1
     cancelled: bool = False
     arrived: int = dataclasses.field(default_factory=time.perf_counter_ns)
+
+    @property
+    def rows(self) -> int:
+        """Size of its batch axis."""
+        return self.inference.batch
+
+    @property
+    def steps(self) -> int:
+        """Its longest length."""
+        return self.inference.longest
 
     def cancel(self) -> None:
         """Say that the caller has gone."""
@@ -64,27 +72,26 @@ def run_all(model: Runs, waiting: list[Work]) -> None:
     wanted = [work for work in waiting if not _dropped(work, model.statistics)]
     if not wanted:
         return
-    for group in plan([work.inference for work in wanted], model.cost):
+    for group in plan([work.steps for work in wanted], [work.rows for work in wanted], model.cost):
         _run([wanted[index] for index in group], model)
 
 
 def _run(batch: list[Work], model: Runs) -> None:
     started = time.perf_counter_ns()
     statistics = model.statistics
-    requests = sum(work.requests for work in batch)
     try:
         answers = model.run([work.inference for work in batch])
     except Exception as error:  # noqa: BLE001 - whatever it is, its callers must hear, and the next batch must run
-        statistics.failures += requests
+        statistics.failures += len(batch)
         hidden = InternalError.hiding(error)
         for work in batch:
             work.answer(hidden)
         return
     statistics.record(
-        requests=requests,
-        rows=sum(work.inference.batch for work in batch),
+        requests=len(batch),
+        rows=sum(work.rows for work in batch),
         run_ns=time.perf_counter_ns() - started,
-        wait_ns=sum(work.requests * (started - work.arrived) for work in batch),
+        wait_ns=sum(started - work.arrived for work in batch),
     )
     for work, answer in zip(batch, answers, strict=True):
         try:
@@ -101,5 +108,5 @@ def _dropped(work: Work, statistics: Statistics) -> bool:
         work.answer(DeadlinePassed("the deadline passed before the request was run"))
     else:
         return False
-    statistics.dropped += work.requests
+    statistics.dropped += 1
     return True

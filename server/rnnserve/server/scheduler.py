@@ -1,13 +1,13 @@
-"""Natural batching: whatever has arrived while the last batch ran is the next one. No timer, so nobody waits for one.
+"""Natural batching: the next batch is of what has arrived while the last one ran. No timer, so nobody waits for one.
 
 A scheduler has one thread and one model. Requests come from any thread and are answered on the scheduler's own, through
 the callback that they brought; a slow model therefore holds up nobody but itself.
 """
 
 import threading
-from collections import deque
 
 from rnnserve.server.errors import QueueFull, ShuttingDown
+from rnnserve.server.lines import Line
 from rnnserve.server.running import Runs, Work, run_all
 
 __all__ = ["Scheduler"]
@@ -25,7 +25,7 @@ class Scheduler:
         """
         self._model = model
         self._capacity = capacity
-        self._waiting: deque[Work] = deque()
+        self._waiting: Line[Work] = Line()
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._loop, name=f"scheduler {model.name}", daemon=True)
@@ -43,7 +43,7 @@ class Scheduler:
                 raise ShuttingDown(f"{self._model.name}: the server is shutting down")
             if len(self._waiting) >= self._capacity:
                 raise QueueFull(f"{self._model.name}: {self._capacity} requests wait already (--max-queue); slow down")
-            self._waiting.append(work)
+            self._waiting.add(work)
             self._changed.notify()
 
     def close(self) -> None:
@@ -60,6 +60,5 @@ class Scheduler:
                     self._changed.wait()
                 if not self._waiting:
                     return
-                arrived = list(self._waiting)
-                self._waiting.clear()
-            run_all(self._model, arrived)
+                batch = self._waiting.take(self._model.cost)
+            run_all(self._model, batch)

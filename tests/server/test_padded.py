@@ -1,0 +1,103 @@
+"""Requests that run together are answered as each is alone, byte for byte, whatever they bring and want."""
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rnnserve.server.boundary import Limits
+from rnnserve.server.errors import InvalidRequest
+from rnnserve.server.headers import Headers, Known
+from rnnserve.server.padded import is_finite, longest_of, run_padded
+from rnnserve.server.repository import Repository
+from rnnserve.server.service import Service
+from support.asking import request
+
+NAME = "direction_bidirectional"
+STATE = (2, 16)  # layers * directions, hidden
+
+
+@pytest.fixture(scope="module")
+def service(repository):
+    models = Repository(repository, device="cpu", capacity=8)
+    models.load()
+    yield Service(models, Limits(), "cpu")
+    models.close()
+
+
+def asked(seed: int) -> bytes:
+    """A request of any kind: rows, steps, lengths or none, a state or none, outputs in any order, an id or none."""
+    chance, numbers = random.Random(seed), np.random.default_rng(seed)
+    batch, sequence = chance.choice([1, 1, 1, 2, 3]), chance.randint(1, 12)
+    inputs = {"input": numbers.normal(size=(batch, sequence, 2)).astype(np.float32)}
+    if chance.random() < 0.4:
+        inputs["lengths"] = numbers.integers(1, sequence + 1, batch)
+    if chance.random() < 0.4:
+        inputs["h_0"] = numbers.normal(size=(STATE[0], batch, STATE[1])).astype(np.float32)
+    outputs = chance.sample(["logits", "output", "h_n"], chance.randint(1, 3))
+    message = request(NAME, inputs, ["logits"] if chance.random() < 0.5 else outputs)
+    message.id = chance.choice(["", str(seed)])
+    return message.SerializeToString()
+
+
+def known(service, headers: Headers, payload: bytes) -> Known:
+    if headers.recognise(payload) is None:
+        headers.remember(payload, service.accept(payload))
+    found = headers.recognise(payload)
+    assert found is not None
+    return found
+
+
+def alone(service, payload: bytes) -> bytes:
+    call = service.accept(payload)
+    (answer,) = call.served.model.run([call.inference])
+    return call.respond(answer)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 2**32), min_size=1, max_size=9))
+def test_each_is_answered_as_it_is_alone(service, seeds):
+    headers = Headers()
+    payloads = [asked(seed) for seed in seeds]
+    members = [known(service, headers, payload) for payload in payloads]
+    steps = max(longest_of(member) for member in members)
+    responses = run_padded(members[0].header.served.model, members, steps, allow_non_finite=False)
+    assert responses == [alone(service, payload) for payload in payloads]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_found(service, value):
+    headers = Headers()
+    good, bad = (np.ones((1, 3, 2), np.float32) for _ in range(2))
+    bad[0, 1, 1] = value
+    members = [known(service, headers, request(NAME, {"input": good}, ["logits"], id="x").SerializeToString())]
+    bad_payload = request(NAME, {"input": bad}, ["logits"], id="y").SerializeToString()
+    found = headers.recognise(bad_payload)
+    assert found is not None
+    members.append(found)
+    model = members[0].header.served.model
+    assert run_padded(model, members, 3, allow_non_finite=False) is None
+    assert [is_finite(member) for member in members] == [True, False]
+    assert run_padded(model, members, 3, allow_non_finite=True) is not None
+    with pytest.raises(InvalidRequest, match="numbers must be finite"):
+        service.accept(bad_payload)
+
+
+def test_large_numbers_are_finite(service):
+    """Their squares are not."""
+    payload = request(NAME, {"input": np.full((1, 3, 2), 3e38, np.float32)}, ["logits"]).SerializeToString()
+    member = known(service, Headers(), payload)
+    assert run_padded(member.header.served.model, [member], 3, allow_non_finite=False) == [alone(service, payload)]
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 4])
+def test_lengths_outside_the_sequence_are_found(service, wrong):
+    headers = Headers()
+    inputs = {"input": np.ones((2, 3, 2), np.float32), "lengths": np.array([1, 3])}
+    known(service, headers, request(NAME, inputs).SerializeToString())
+    inputs["lengths"][1] = wrong
+    found = headers.recognise(request(NAME, inputs).SerializeToString())
+    assert found is not None
+    assert longest_of(found) == 0
