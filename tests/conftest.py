@@ -2,6 +2,7 @@
 
 import pytest
 
+import rnnserve.server.polling  # noqa: F401 - before anything imports grpc, as `rnnserve serve` does
 from rnnserve.cli import main
 
 

@@ -3,6 +3,8 @@
 What it reaches is what gRPC, the lane's loop and the machine allow a server that does nothing else.
 """
 
+import rnnserve.server.polling  # noqa: F401 # isort: skip - before anything imports grpc
+
 import sys
 from concurrent import futures
 from pathlib import Path

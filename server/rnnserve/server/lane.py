@@ -71,7 +71,9 @@ class LaneCall:
         cancelled: Whether the caller is known to have gone; see `watch`.
     """
 
-    __slots__ = ("_call", "_lane", "_watched", "answered", "cancelled", "deadline", "on_cancel", "payload")
+    __slots__ = ("_call", "_lane", "_watched", "answered", "cancelled", "deadline", "payload")
+
+    payload: bytes
 
     def __init__(self, lane: "Lane", call: Any, deadline: float) -> None:  # noqa: ANN401 - private to grpcio
         self._lane = lane
@@ -80,8 +82,6 @@ class LaneCall:
         self.answered = False
         self.cancelled = False
         self.deadline = deadline
-        self.on_cancel: Callable[[], None] | None = None
-        self.payload = b""
 
     def peer(self) -> str:
         """Name the connection: the same for all of its calls."""
@@ -90,44 +90,36 @@ class LaneCall:
 
     def watch(self, on_cancel: Callable[[], None] | None = None) -> None:
         """Note in `cancelled` if the caller goes before the answer does, and call `on_cancel`, on the lane's thread."""
-        self.on_cancel = on_cancel
         self._watched = True
-        self._call.start_server_batch((self._lane.cygrpc.ReceiveCloseOnServerOperation(0),), _Closed(self))
+        operation = self._lane.cygrpc.ReceiveCloseOnServerOperation(0)
+        self._call.start_server_batch((operation,), _Closed(self, on_cancel))
 
     def answer(self, payload: bytes) -> None:
         """Send the response."""
-        cygrpc = self._lane.cygrpc
-        self._finish(
-            cygrpc.SendInitialMetadataOperation((), 0),
-            cygrpc.SendMessageOperation(payload, 0),
-            cygrpc.SendStatusFromServerOperation((), self._lane.ok, b"", 0),
-        )
+        lane = self._lane
+        self._finish((lane.no_metadata, lane.send_message(payload, 0), lane.ok))
 
     def refuse(self, error: ServeError) -> None:
         """Send the status that an error stands for."""
-        cygrpc = self._lane.cygrpc
-        code = self._lane.codes[error.status]
-        self._finish(
-            cygrpc.SendInitialMetadataOperation((), 0),
-            cygrpc.SendStatusFromServerOperation((), code, str(error).encode(), 0),
-        )
+        lane = self._lane
+        status = lane.cygrpc.SendStatusFromServerOperation((), lane.codes[error.status], str(error).encode(), 0)
+        self._finish((lane.no_metadata, status))
 
-    def _finish(self, *operations: object) -> None:
+    def _finish(self, operations: tuple[object, ...]) -> None:
         if self.answered:
             return  # whoever failed half-way through a batch may refuse all of it
         self.answered = True
-        if not self._watched:
-            operations = (*operations, self._lane.cygrpc.ReceiveCloseOnServerOperation(0))
-        self._call.start_server_batch(operations, self)
+        self._call.start_server_batch(operations if self._watched else (*operations, self._lane.close), self)
 
 
 class _Closed:
     """Tag of the event that says how a watched call closed."""
 
-    __slots__ = ("call",)
+    __slots__ = ("call", "on_cancel")
 
-    def __init__(self, call: LaneCall) -> None:
+    def __init__(self, call: LaneCall, on_cancel: Callable[[], None] | None) -> None:
         self.call = call
+        self.on_cancel = on_cancel
 
 
 class Serves(Protocol):
@@ -152,7 +144,12 @@ class Lane:
             serves: What answers the calls.
         """
         self.cygrpc: Any = importlib.import_module("grpc._cython.cygrpc")
-        self.ok = self.cygrpc.StatusCode.ok
+        # Operations that every answer has, made once. Calls may share them in flight: empty metadata and details own no
+        # memory, so that nothing is freed twice (`operation.pyx.pxi`), and what the last one finds out nobody asks for.
+        self.no_metadata = self.cygrpc.SendInitialMetadataOperation((), 0)
+        self.ok = self.cygrpc.SendStatusFromServerOperation((), self.cygrpc.StatusCode.ok, b"", 0)
+        self.close = self.cygrpc.ReceiveCloseOnServerOperation(0)
+        self.send_message = self.cygrpc.SendMessageOperation
         self.codes = {code: getattr(self.cygrpc.StatusCode, code.name.lower()) for code in grpc.StatusCode}
         self._method = method
         self._serves = serves
@@ -207,7 +204,7 @@ class Lane:
                 return
             elif type(tag) is _Closed:
                 if event.batch_operations[0].cancelled():
-                    _cancel(tag.call)
+                    _cancel(tag)
             elif tag.answered:
                 open_calls -= 1
             else:
@@ -236,7 +233,7 @@ class Lane:
         call.refuse(Unsupported(f"{self._method} requires exactly one request message."))
 
 
-def _cancel(call: LaneCall) -> None:
-    call.cancelled = True
-    if call.on_cancel is not None:
-        call.on_cancel()
+def _cancel(closed: _Closed) -> None:
+    closed.call.cancelled = True
+    if closed.on_cancel is not None:
+        closed.on_cancel()

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import rnnserve.server.polling  # noqa: F401 - before anything imports grpc
 from rnnserve.server.app import Server, Settings
 from rnnserve.server.boundary import Limits
 from rnnserve.server.errors import StartError
