@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -88,58 +89,53 @@ def plan(lengths: Sequence[int], rows: Sequence[int], cost: Cost) -> list[list[i
     Returns:
         Groups of indices, each to be one run; within a group the order of arrival is kept.
     """
-    if len(lengths) == 1:
-        return [[0]]
+    used, longest = sum(rows), max(lengths)
+    points = sum(map(operator.mul, lengths, rows))
+    groups = [list(range(len(lengths)))]
+    if used * longest > points:
+        padding = cost.padding * (used * longest - points)
+        must_save = _WORTH * (cost.run + longest * cost.step + points * cost.point + padding)
+        if padding > must_save or math.isinf(padding):
+            saved, cheapest = _cheapest(lengths, rows, cost)
+            if saved > must_save or math.isinf(padding):
+                groups = cheapest
+    if used * longest > cost.max_points:
+        groups = [part for group in groups for part in _within_memory(group, lengths, rows, cost.max_points)]
+    return groups
+
+
+def _cheapest(lengths: Sequence[int], rows: Sequence[int], cost: Cost) -> tuple[float, list[list[int]]]:
+    """Find the partition into neighbours by length that costs least, and how many seconds less than one group."""
     by_length: dict[int, list[int]] = {}
     for index, length in enumerate(lengths):
         by_length.setdefault(length, []).append(index)
     ascending = sorted(by_length)
-    rows_of_each = [sum([rows[index] for index in by_length[length]]) for length in ascending]
-    groups = [
-        sorted(itertools.chain.from_iterable(by_length[length] for length in ascending[first:last]))
-        for first, last in _cheapest(ascending, rows_of_each, cost)
-    ]
-    return [part for group in groups for part in _within_memory(group, lengths, rows, cost.max_points)]
-
-
-def _cheapest(lengths: list[int], rows: list[int], cost: Cost) -> list[tuple[int, int]]:
-    """Partition ascending distinct lengths, each with its number of rows, into the slices that cost least together.
-
-    One slice, where others would not save as much as they must.
-    """
     if math.isinf(cost.padding):
-        return [(stage, stage + 1) for stage in range(len(lengths))]
-    total = list(itertools.accumulate(rows, initial=0))
-    points = sum([length * count for length, count in zip(lengths, rows, strict=True)])
-    run, step, padding = cost.run, cost.step, cost.padding
-    # Points themselves cost the same however they are cut: padding up to all of them is what differs.
-    together = run + lengths[-1] * (step + padding * total[-1])
-    must_save = _WORTH * (together + (cost.point - padding) * points)
-    whole = [(0, len(lengths))]
-    if padding * (total[-1] * lengths[-1] - points) <= must_save:
-        return whole
-    count = min(len(lengths), _STAGES)
-    ends = [(stage + 1) * len(lengths) // count for stage in range(count)]  # each stage is lengths[…:end]
+        return math.inf, [by_length[length] for length in ascending]
+    total = list(itertools.accumulate((sum([rows[index] for index in by_length[at]]) for at in ascending), initial=0))
+    count = min(len(ascending), _STAGES)
+    ends = [(stage + 1) * len(ascending) // count for stage in range(count)]  # each stage is ascending[…:end]
     best, start = [0.0], [0]
     for end in ends:
-        longest, up_to = lengths[end - 1], total[end]
-        cheapest, first = float("inf"), 0
+        longest, up_to = ascending[end - 1], total[end]
+        cheapest, first = math.inf, 0
         for stage, before in enumerate(best):
             from_ = ends[stage - 1] if stage else 0
-            price = before + run + longest * (step + padding * (up_to - total[from_]))
+            # Points themselves cost the same however they are cut: padding up to all of them is what differs.
+            price = before + cost.run + longest * (cost.step + cost.padding * (up_to - total[from_]))
             if price < cheapest:
                 cheapest, first = price, stage
         best.append(cheapest)
         start.append(first)
-    if together - best[-1] <= must_save:
-        return whole
-    slices: list[tuple[int, int]] = []
+    groups: list[list[int]] = []
     stage = count
     while stage:
         first = start[stage]
-        slices.append((ends[first - 1] if first else 0, ends[stage - 1]))
+        slice_ = ascending[ends[first - 1] if first else 0 : ends[stage - 1]]
+        groups.append(sorted(itertools.chain.from_iterable(by_length[length] for length in slice_)))
         stage = first
-    return slices[::-1]
+    together = cost.run + ascending[-1] * (cost.step + cost.padding * total[-1])
+    return together - best[-1], groups[::-1]
 
 
 def _within_memory(group: list[int], lengths: Sequence[int], rows: Sequence[int], max_points: int) -> list[list[int]]:

@@ -26,6 +26,9 @@ Array = npt.NDArray[Any]
 
 _SHARED_MEMORY = "shared_memory_region"
 
+_FEW = 64
+"""Up to so many numbers Python's own sum is faster than two calls of numpy: five times as fast for eight."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
@@ -230,11 +233,10 @@ def _check_lengths(lengths: Array, sequence: int, signature: Signature) -> None:
 
 
 def all_finite(array: Array) -> bool:
-    """Whether every number of a float array is finite; several times as fast as `np.isfinite(array).all()`."""
-    flat = array.reshape(-1)
-    with np.errstate(over="ignore", invalid="ignore"):
-        # A sum of squares is finite only if every number is; that of numbers beyond 1e19 may not be, so they are asked.
-        return math.isfinite(flat.dot(flat)) or bool(np.isfinite(flat).all())
+    """Whether every number of an FP32 array is finite."""
+    if array.size <= _FEW:
+        return math.isfinite(sum(array.reshape(-1).tolist()))  # in double precision, so few of them cannot overflow
+    return bool(np.isfinite(array).all())
 
 
 def _finite(array: Array, spec: TensorSpec, lengths: Array | None) -> Array:

@@ -63,6 +63,8 @@ class Line(Generic[T]):
         A batch of all that waits would keep the first of them waiting for the last. And where clients ask again as soon
         as they are answered, all of them would wait for the server, and then the server for all of them.
         """
+        if self._length == 1:
+            return [self._next()]
         half = min((self._length + 1) // 2, MOST)
         taken = [self._next() for _ in range(half)]
         steps = max([item.steps for item in taken], default=0)

@@ -53,7 +53,7 @@ def run_padded(model: Model, members: Sequence[Known], steps: int, *, allow_non_
         if spec.name == LENGTHS:
             feeds[spec.name] = _lengths(members, shape)
         elif any(spec.name in known.header.places for known in members):
-            feeds[spec.name] = _join(members, spec, shape, steps)
+            feeds[spec.name] = _join(members, spec, shape, steps, single=used == len(members))
             if not (allow_non_finite or all_finite(feeds[spec.name])):
                 return None
         else:
@@ -83,11 +83,11 @@ def _lengths(members: Sequence[Known], shape: tuple[int, ...]) -> Array:
     return np.array(lengths, np.int64)
 
 
-def _join(members: Sequence[Known], spec: TensorSpec, shape: tuple[int, ...], steps: int) -> Array:
-    """Copy what requests bring of an input into its rows; whatever they do not is zeros."""
+def _join(members: Sequence[Known], spec: TensorSpec, shape: tuple[int, ...], steps: int, *, single: bool) -> Array:
+    """Copy what requests bring of an input into their rows, a `single` one each or not; what they do not is zeros."""
     array = np.zeros(shape, spec.dtype)
-    if spec.batch_axis == 0 and all(known.header.batch == 1 for known in members):
-        # One row each: bytes are copied to where the row begins, which costs a tenth of what numpy takes.
+    if single and spec.batch_axis == 0:
+        # Bytes are copied to where the row begins, which takes a tenth of the time that numpy's indexing takes.
         rows = array.data.cast("B")
         size = array.nbytes // shape[0]
         at = 0
