@@ -20,6 +20,8 @@ __all__ = ["main"]
 class _Constant:
     """Answers whatever has arrived at once, and has nothing left to do."""
 
+    call_type = LaneCall
+
     def __init__(self, response: bytes) -> None:
         self._response = response
 

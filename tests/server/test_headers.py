@@ -16,6 +16,7 @@ from rnnserve.server.padded import longest_of, run_padded
 from rnnserve.server.repository import Repository
 from rnnserve.server.service import Service
 from support.asking import request
+from support.known import recognised
 
 NAME = "direction_stacked"
 
@@ -45,7 +46,7 @@ def remembered(service, payload: bytes) -> Headers:
 
 def agrees(service, headers: Headers, payload: bytes) -> bool:
     """Whether the payload was recognised; if it was, that it is answered as it is when it has been parsed."""
-    known = headers.recognise(payload)
+    known = recognised(headers, payload)
     if known is None:
         return False
     model = known.header.served.model
@@ -76,13 +77,13 @@ def test_a_header_is_recognised_before_other_data(service, lengths, state, outpu
     )
     headers = remembered(service, first.SerializeToString())
     assert agrees(service, headers, second.SerializeToString())
-    known = headers.recognise(second.SerializeToString())
+    known = recognised(headers, second.SerializeToString())
     lone = Lone(known.header, allow_non_finite=False)
     for message in (first, second, first):  # buffers are kept, what was in them is not
         payload = message.SerializeToString()
         parsed = service.accept(payload)
         (answer,) = parsed.served.model.run([parsed.inference])
-        assert lone.run(headers.recognise(payload), 0) == parsed.respond(answer)
+        assert lone.run(recognised(headers, payload), 0) == parsed.respond(answer)
 
 
 def test_a_lone_request_that_is_not_finite_is_left_to_the_boundary(service):
@@ -90,7 +91,7 @@ def test_a_lone_request_that_is_not_finite_is_left_to_the_boundary(service):
     headers = remembered(service, request(NAME, sent).SerializeToString())
     for value in (np.nan, np.inf, -np.inf):
         sent["input"][1, 2, 1] = value
-        known = headers.recognise(request(NAME, sent).SerializeToString())
+        known = recognised(headers, request(NAME, sent).SerializeToString())
         assert Lone(known.header, allow_non_finite=False).run(known, 0) is None
         assert Lone(known.header, allow_non_finite=True).run(known, 0) is not None
 

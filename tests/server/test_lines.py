@@ -11,7 +11,7 @@ from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server.app import Server, Settings
 from rnnserve.server.batching import Cost
 from rnnserve.server.boundary import Limits
-from rnnserve.server.dispatch import Dispatcher
+from rnnserve.server.dispatch import Dispatcher, Request
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest, QueueFull, ServeError
 from rnnserve.server.lines import MOST, Line
 from rnnserve.server.model import Model
@@ -157,11 +157,12 @@ def test_a_full_queue_refuses_and_what_waits_is_answered(repository, held, monke
         assert all("requests wait already (--max-queue)" in said for said in told)
 
 
-class FakeCall:
-    """A call on the lane, without the lane."""
+class FakeCall(Request):
+    """A request on the lane, without the lane."""
 
     def __init__(self, payload: bytes, peer: str = "a", deadline: float = 2e9) -> None:
-        self.payload, self.deadline, self.cancelled = payload, deadline, False
+        super().__init__(None, None, deadline)
+        self.payload = payload
         self._peer = peer
         self.answers: list[bytes | ServeError] = []
 

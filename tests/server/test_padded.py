@@ -14,6 +14,7 @@ from rnnserve.server.padded import is_finite, longest_of, run_padded
 from rnnserve.server.repository import Repository
 from rnnserve.server.service import Service
 from support.asking import request
+from support.known import recognised
 
 NAME = "direction_bidirectional"
 STATE = (2, 16)  # layers * directions, hidden
@@ -45,7 +46,7 @@ def asked(seed: int) -> bytes:
 def known(service, headers: Headers, payload: bytes) -> Known:
     if headers.recognise(payload) is None:
         headers.remember(payload, service.accept(payload))
-    found = headers.recognise(payload)
+    found = recognised(headers, payload)
     assert found is not None
     return found
 
@@ -74,7 +75,7 @@ def test_what_is_not_finite_is_found(service, value):
     bad[0, 1, 1] = value
     members = [known(service, headers, request(NAME, {"input": good}, ["logits"], id="x").SerializeToString())]
     bad_payload = request(NAME, {"input": bad}, ["logits"], id="y").SerializeToString()
-    found = headers.recognise(bad_payload)
+    found = recognised(headers, bad_payload)
     assert found is not None
     members.append(found)
     model = members[0].header.served.model
@@ -98,6 +99,6 @@ def test_lengths_outside_the_sequence_are_found(service, wrong):
     inputs = {"input": np.ones((2, 3, 2), np.float32), "lengths": np.array([1, 3])}
     known(service, headers, request(NAME, inputs).SerializeToString())
     inputs["lengths"][1] = wrong
-    found = headers.recognise(request(NAME, inputs).SerializeToString())
+    found = recognised(headers, request(NAME, inputs).SerializeToString())
     assert found is not None
     assert longest_of(found) == 0

@@ -22,7 +22,7 @@ import numpy as np
 from rnnserve.server.boundary import Array, Inference
 from rnnserve.server.signature import LENGTHS, Signature, TensorSpec
 
-__all__ = ["Cost", "cut", "join", "part_of", "plan", "rows_of", "split", "zeros"]
+__all__ = ["Cost", "cut", "full_lengths", "join", "part_of", "plan", "rows_of", "split", "zeros"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +178,7 @@ def join(requests: Sequence[Inference], signature: Signature) -> dict[str, Array
 
 def _join_lengths(requests: Sequence[Inference], used: int, rows: int) -> Array:
     if len(requests) == 1 and LENGTHS not in requests[0].inputs and rows <= _KEPT_ROWS:
-        return _full_lengths(requests[0].sequence, used, rows)
+        return full_lengths(requests[0].sequence, used, rows)
     lengths = np.ones(rows, np.int64)
     at = 0
     for request in requests:
@@ -216,7 +216,8 @@ def _kept_zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 
 @functools.lru_cache(maxsize=1024)
-def _full_lengths(sequence: int, used: int, rows: int) -> Array:
+def full_lengths(sequence: int, used: int, rows: int) -> Array:
+    """Lengths of `rows` rows, of which `used` are as long as the sequence axis and the others padding: read-only."""
     lengths = np.ones(rows, np.int64)
     lengths[:used] = sequence
     lengths.flags.writeable = False

@@ -236,7 +236,7 @@ def all_finite(array: Array) -> bool:
     """Whether every number of an FP32 array is finite."""
     if array.size <= _FEW:
         return math.isfinite(sum(array.reshape(-1).tolist()))  # in double precision, so few of them cannot overflow
-    return bool(np.isfinite(array).all())
+    return b"\0" not in np.isfinite(array).tobytes()  # `all` is a call of numpy more, and by far the slower
 
 
 def _finite(array: Array, spec: TensorSpec, lengths: Array | None) -> Array:

@@ -23,15 +23,14 @@ gRPC is mostly two processes waking each other. With hidden 128 and lengths of 1
 lane's time and sending 27 % (py-spy): one system call a response, and each wakes the client.
 """
 
-import dataclasses
 import time
 from collections import deque
 
 from rnnserve.server.batching import plan
 from rnnserve.server.errors import InternalError, QueueFull, ServeError
-from rnnserve.server.headers import Header, Headers, Known
+from rnnserve.server.headers import Header, Headers
 from rnnserve.server.lane import LaneCall
-from rnnserve.server.lines import Line
+from rnnserve.server.lines import MOST, Line
 from rnnserve.server.lone import Lone
 from rnnserve.server.model import Model
 from rnnserve.server.padded import is_finite, longest_of, run_padded
@@ -39,7 +38,7 @@ from rnnserve.server.repository import Served
 from rnnserve.server.running import Answer, Work, run_all
 from rnnserve.server.service import Call, Service
 
-__all__ = ["Dispatcher"]
+__all__ = ["Dispatcher", "Request"]
 
 _SMALL = 10e-3
 """A model whose run of 64 rows of 64 steps takes no more seconds than this runs on the lane's own thread."""
@@ -48,20 +47,32 @@ _MOST_LONE = 512
 """For how many headers the buffers of lone requests are kept."""
 
 
-@dataclasses.dataclass(slots=True, eq=False)
-class _Waiting:
-    """A call in the line of a small model: known by its header, or having passed the boundary already."""
+class Request(LaneCall):
+    """A call, and what is noted of it while it waits.
 
-    lane_call: LaneCall
-    known: Known | None
+    Attributes:
+        call: What parsing and the boundary have found; None where its header was known.
+        header: What its header means, where that was known.
+        id_field: Its id as a field, where its header was known.
+        rows: Size of its batch axis.
+        steps: Size of its sequence axis.
+        arrived: When it came, on `time.perf_counter_ns`'s clock.
+    """
+
+    __slots__ = ("arrived", "call", "header", "id_field", "rows", "steps")
+
     call: Call | None
-    arrived: int
+    header: Header
+    id_field: bytes
     rows: int
     steps: int
+    arrived: int
 
 
 class Dispatcher:
     """Takes calls, and works at them a batch at a time. For one thread, the lane's."""
+
+    call_type = Request
 
     def __init__(self, service: Service, capacity: int) -> None:
         """Answer with a service.
@@ -74,11 +85,11 @@ class Dispatcher:
         self._capacity = capacity
         self._headers = Headers()
         self._generation = service.repository.generation
-        self._lines: dict[Served, Line[_Waiting]] = {}
+        self._lines: dict[Served, Line[Request]] = {}
         self._turns: deque[Served] = deque()
         self._lone: dict[Header, Lone] = {}
 
-    def take(self, arrived: list[LaneCall]) -> None:
+    def take(self, arrived: list[Request]) -> None:
         """Put calls into their models' lines; answer those at once that cannot be served."""
         if self._generation != self._service.repository.generation:
             self._headers.forget()
@@ -86,21 +97,28 @@ class Dispatcher:
             self._generation = self._service.repository.generation
         now = time.perf_counter_ns()
         recognise = self._headers.recognise
-        for lane_call in arrived:
+        accepted: dict[Served, list[Request]] = {}
+        for request in arrived:
+            request.arrived = now
             try:
-                known = recognise(lane_call.payload)
-                if known is None:
-                    call = self._service.accept(lane_call.payload)
-                    self._headers.remember(lane_call.payload, call)
-                    inference = call.inference
-                    self._admit(call.served, _Waiting(lane_call, None, call, now, inference.batch, inference.sequence))
+                found = recognise(request.payload)
+                if found is None:
+                    served = self._parse(request)
                 else:
-                    header = known.header
-                    self._admit(header.served, _Waiting(lane_call, known, None, now, header.batch, header.sequence))
+                    request.call = None
+                    request.header, request.id_field = header, _ = found
+                    request.rows, request.steps, served = header.batch, header.sequence, header.served
             except ServeError as error:
-                lane_call.refuse(error)
+                request.refuse(error)
             except Exception as error:  # noqa: BLE001 - one request's defect is not its neighbours'
-                lane_call.refuse(InternalError.hiding(error))
+                request.refuse(InternalError.hiding(error))
+            else:
+                if served in accepted:
+                    accepted[served].append(request)
+                else:
+                    accepted[served] = [request]
+        for served, requests in accepted.items():
+            self._admit(served, requests)
 
     def work(self) -> bool:
         """Run a batch of the model whose turn it is; return whether more waits."""
@@ -115,117 +133,136 @@ class Dispatcher:
             self._turns.append(served)
         return bool(self._turns)
 
-    def _admit(self, served: Served, waiting: _Waiting) -> None:
+    def _parse(self, request: Request) -> Served:
+        """Take a request through the boundary, and remember its header for the next one like it."""
+        call = self._service.accept(request.payload)
+        self._headers.remember(request.payload, call)
+        request.call = call
+        request.rows, request.steps = call.inference.batch, call.inference.longest
+        return call.served
+
+    def _admit(self, served: Served, requests: list[Request]) -> None:
+        """Put requests into the line of a small model, or give them to the thread of a large one."""
         line = self._lines.get(served)
         if line is None:
             if not _is_small(served):
-                for work in self._work_of(waiting):
-                    waiting.lane_call.watch(work.cancel)
-                    served.scheduler.submit(work)
+                for request in requests:
+                    self._submit(served, request)
                 return
             line = self._lines[served] = Line()
-        if len(line) >= self._capacity:
-            raise QueueFull(f"{served.model.name}: {self._capacity} requests wait already (--max-queue); slow down")
+        room = self._capacity - len(line)
+        for request in requests[room:]:
+            request.refuse(
+                QueueFull(f"{served.model.name}: {self._capacity} requests wait already (--max-queue); slow down")
+            )
         if not line:
             self._turns.append(served)
-        if line.is_crowd:
-            waiting.lane_call.watch()
-            line.add_to_crowd(waiting, waiting.lane_call.peer())
-        else:
-            line.add(waiting)
+        admitted = requests[:room]
+        if len(line) + len(admitted) <= MOST and not line.is_crowd:
+            line.extend(admitted)
+            return
+        for request in admitted:
+            if line.is_crowd:
+                request.watch()
+                line.add_to_crowd(request, request.peer())
+            else:
+                line.add(request)
 
-    def _run_lone(self, waiting: _Waiting) -> bool:
-        """Run a call that is alone the short way; False where it has to go the usual way."""
-        known, lane_call = waiting.known, waiting.lane_call
-        if known is None or lane_call.cancelled or lane_call.deadline < time.time():
+    def _submit(self, served: Served, request: Request) -> None:
+        for work in self._work_of(request):
+            request.watch(work.cancel)
+            try:
+                served.scheduler.submit(work)
+            except ServeError as error:
+                request.refuse(error)
+
+    def _run_lone(self, request: Request) -> bool:
+        """Run a request that is alone the short way; False where it has to go the usual way."""
+        if request.call is not None or request.cancelled or request.deadline < time.time():
             return False
-        lone = self._lone.get(known.header)
+        header = request.header
+        lone = self._lone.get(header)
         if lone is None:
-            if not Lone.fits(known.header):
+            if not Lone.fits(header):
                 return False
             if len(self._lone) >= _MOST_LONE:
                 self._lone.clear()
-            lone = Lone(known.header, allow_non_finite=self._service.limits.allow_non_finite)
-            self._lone[known.header] = lone
+            lone = self._lone[header] = Lone(header, allow_non_finite=self._service.limits.allow_non_finite)
         try:
-            response = lone.run(known, waiting.arrived)
+            response = lone.run(request, request.arrived)
         except Exception as error:  # noqa: BLE001 - its caller must hear, and the lane must go on
-            lane_call.refuse(InternalError.hiding(error))
+            request.refuse(InternalError.hiding(error))
             return True
         if response is None:
             return False
-        lane_call.answer(response)
+        request.answer(response)
         return True
 
-    def _run(self, model: Model, taken: list[_Waiting]) -> None:
+    def _run(self, model: Model, taken: list[Request]) -> None:
         """Run what was taken from a model's line: requests with known headers together, the others behind them."""
-        together: list[tuple[_Waiting, Known]] = []
-        lengths: list[int] = []
-        others: list[_Waiting] = []
         now = time.time()
-        for waiting in taken:
-            known = waiting.known
-            if known is None or waiting.lane_call.cancelled or waiting.lane_call.deadline < now:
-                others.append(waiting)
-            elif longest := longest_of(known):
-                together.append((waiting, known))
-                lengths.append(longest)
-            else:
-                others.append(waiting)
+        together = [r for r in taken if r.call is None and not r.cancelled and r.deadline >= now]
+        lengths = [longest_of(r) if r.header.has_lengths else r.steps for r in together]
+        if 0 in lengths:
+            together = [r for r, longest in zip(together, lengths, strict=True) if longest]
+            lengths = [longest for longest in lengths if longest]
+        others: list[Request] = []
+        if len(together) < len(taken):
+            known = set(together)
+            others = [r for r in taken if r not in known]
         if together:
-            for group in plan(lengths, [known.header.batch for _, known in together], model.cost):
+            for group in plan(lengths, [request.rows for request in together], model.cost):
                 steps = max([lengths[index] for index in group])
-                others += self._run_together(model, [together[index] for index in group], steps)
+                members = [together[index] for index in group] if len(group) < len(together) else together
+                others += self._run_together(model, members, steps)
         if others:
-            run_all(model, [work for waiting in others for work in self._work_of(waiting)])
+            run_all(model, [work for request in others for work in self._work_of(request)])
 
-    def _run_together(self, model: Model, members: list[tuple[_Waiting, Known]], steps: int) -> list[_Waiting]:
+    def _run_together(self, model: Model, members: list[Request], steps: int) -> list[Request]:
         """Run requests as one batch and answer them; return those that have to pass the boundary instead."""
         started = time.perf_counter_ns()
-        limits, statistics = self._service.limits, model.statistics
+        statistics, allow_non_finite = model.statistics, self._service.limits.allow_non_finite
         try:
-            known = [known for _, known in members]
-            responses = run_padded(model, known, steps, allow_non_finite=limits.allow_non_finite)
+            responses = run_padded(model, members, steps, allow_non_finite=allow_non_finite)
         except Exception as error:  # noqa: BLE001 - whatever it is, its callers must hear, and the lane must go on
             statistics.failures += len(members)
             hidden = InternalError.hiding(error)
-            for waiting, _ in members:
-                waiting.lane_call.refuse(hidden)
+            for request in members:
+                request.refuse(hidden)
             return []
         if responses is None:
-            finite = [member for member in members if is_finite(member[1])]
-            others = [waiting for waiting, known in members if not is_finite(known)]
+            finite = [request for request in members if is_finite(request)]
+            others = [request for request in members if not is_finite(request)]
             return others + self._run_together(model, finite, steps) if finite else others
         statistics.record(
             requests=len(members),
-            rows=sum([known.header.batch for _, known in members]),
+            rows=sum([request.rows for request in members]),
             run_ns=time.perf_counter_ns() - started,
-            wait_ns=sum([started - waiting.arrived for waiting, _ in members]),
+            wait_ns=started * len(members) - sum([request.arrived for request in members]),
         )
-        for (waiting, _), response in zip(members, responses, strict=True):
-            waiting.lane_call.answer(response)
+        for request, response in zip(members, responses, strict=True):
+            request.answer(response)
         return []
 
-    def _work_of(self, waiting: _Waiting) -> list[Work]:
-        """Take a call through the boundary where it has not passed yet; no work where it does not pass."""
-        lane_call = waiting.lane_call
+    def _work_of(self, request: Request) -> list[Work]:
+        """Take a request through the boundary where it has not passed yet; no work where it does not pass."""
         try:
-            call = waiting.call or self._service.accept(lane_call.payload)
+            call = request.call or self._service.accept(request.payload)
         except ServeError as error:
-            lane_call.refuse(error)
+            request.refuse(error)
             return []
         except Exception as error:  # noqa: BLE001 - one request's defect is not its neighbours'
-            lane_call.refuse(InternalError.hiding(error))
+            request.refuse(InternalError.hiding(error))
             return []
 
         def answer(answer: Answer) -> None:
             if isinstance(answer, ServeError):
-                lane_call.refuse(answer)
+                request.refuse(answer)
             else:
-                lane_call.answer(call.respond(answer))
+                request.answer(call.respond(answer))
 
-        deadline = time.monotonic() + lane_call.deadline - time.time()
-        return [Work(call.inference, answer, deadline, lane_call.cancelled, waiting.arrived)]
+        deadline = time.monotonic() + request.deadline - time.time()
+        return [Work(call.inference, answer, deadline, request.cancelled, request.arrived)]
 
 
 def _is_small(served: Served) -> bool:

@@ -12,7 +12,7 @@ and one is recognised only by all of its bytes, with the data's tags and sizes w
 
 import dataclasses
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Protocol
 
 from google.protobuf.message import DecodeError
 
@@ -20,6 +20,7 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.repository import Served
 from rnnserve.server.responses import head_of, varint
 from rnnserve.server.service import Call
+from rnnserve.server.signature import LENGTHS
 
 __all__ = ["Header", "Headers", "Known"]
 
@@ -32,6 +33,7 @@ _MOST = 4096
 _MOST_BYTES = 2048
 """How long a header that is remembered may be; usual ones have some hundred bytes."""
 
+_NONE: Mapping[int, dict[bytes, "Header"]] = {}
 _MOST_SIZES = 4
 """How many sizes a header may have before payloads of one size: each is a look-up."""
 
@@ -46,7 +48,9 @@ class Header:
         sequence: Steps of each request.
         outputs: What is wanted, in order.
         places: For each input that is sent, where its bytes lie in the payload without an id.
-        marks: Where the tags of the data, sizes included, lie in the payload without an id, and what they are.
+        has_lengths: Whether `lengths` are among them.
+        marks: Where the tags of the data behind the first, sizes included, lie in the payload without an id, and what
+            they are; the first is the end of what was compared.
         before: The response up to its id.
         leads: For each output, what comes in the response before its bytes; the first begins behind the id.
     """
@@ -56,12 +60,13 @@ class Header:
     sequence: int
     outputs: tuple[str, ...]
     places: Mapping[str, tuple[int, int]]
+    has_lengths: bool
     marks: tuple[tuple[int, bytes], ...]
     before: bytes
     leads: tuple[bytes, ...]
 
 
-class Known(NamedTuple):
+class Known(Protocol):
     """A request whose header was recognised.
 
     Attributes:
@@ -80,7 +85,8 @@ class Headers:
 
     def __init__(self) -> None:
         """Remember nothing yet."""
-        # By the payload's size, then by the header's, then by its bytes: looked up by slicing, without parsing.
+        # By the payload's size, then by the header's, then by its bytes, those of the first tag of data behind it
+        # included: looked up by slicing, without parsing.
         self._known: dict[int, dict[int, dict[bytes, Header]]] = {}
         self._count = 0
 
@@ -89,20 +95,20 @@ class Headers:
         self._known.clear()
         self._count = 0
 
-    def recognise(self, payload: bytes) -> Known | None:
-        """Return what the payload is, or None where its header has to be parsed."""
+    def recognise(self, payload: bytes) -> tuple[Header, bytes] | None:
+        """Return a request's header and its id's field, or None where it has to be parsed."""
         start, end = _id_field(payload)
-        shift = end - start
-        sizes = self._known.get(len(payload) - shift)
-        if sizes is None:
+        if end:
+            shift = end - start
+            for size, headers in self._known.get(len(payload) - shift, _NONE).items():
+                header = headers.get(payload[:start] + payload[end : size + shift])
+                if header is not None:
+                    return (header, payload[start:end]) if _has_marks(payload, header, shift) else None
             return None
-        for size, headers in sizes.items():
-            header = headers.get(payload[:start] + payload[end : size + shift] if shift else payload[:size])
+        for size, headers in self._known.get(len(payload), _NONE).items():
+            header = headers.get(payload[:size])
             if header is not None:
-                for at, mark in header.marks:
-                    if not payload.startswith(mark, at + shift):
-                        return None
-                return Known(header, payload, payload[start:end])
+                return (header, b"") if not header.marks or _has_marks(payload, header, 0) else None
         return None
 
     def remember(self, payload: bytes, call: Call) -> None:
@@ -113,9 +119,6 @@ class Headers:
         raw = request.raw_input_contents
         tags = [_RAW_INPUT + varint(len(data)) for data in raw]
         size = len(payload) - sum(len(tag) + len(data) for tag, data in zip(tags, raw, strict=True))
-        sizes = self._known.get(len(payload), {})
-        if (size not in sizes and len(sizes) >= _MOST_SIZES) or payload[:size] in sizes.get(size, ()):
-            return
         if not raw or not start < size <= _MOST_BYTES or not _is_header(payload[:size], request):
             return
         at = size
@@ -128,20 +131,29 @@ class Headers:
             marks.append((at, tag))
             at = begin + len(bytes_)
             places[tensor.name] = begin, at
+        key = payload[: size + len(tags[0])]
+        sizes = self._known.get(len(payload), {})
+        if (len(key) not in sizes and len(sizes) >= _MOST_SIZES) or key in sizes.get(len(key), ()):
+            return
         if self._count >= _MOST:
             self.forget()
         self._count += 1
         before, leads = head_of(call.served.model, inference)
-        self._known.setdefault(len(payload), {}).setdefault(size, {})[payload[:size]] = Header(
+        self._known.setdefault(len(payload), {}).setdefault(len(key), {})[key] = Header(
             served=call.served,
             batch=inference.batch,
             sequence=inference.sequence,
             outputs=inference.outputs,
             places=places,
-            marks=tuple(marks),
+            has_lengths=LENGTHS in places,
+            marks=tuple(marks[1:]),
             before=before,
             leads=leads,
         )
+
+
+def _has_marks(payload: bytes, header: Header, shift: int) -> bool:
+    return all(payload.startswith(mark, at + shift) for at, mark in header.marks)
 
 
 def _id_field(payload: bytes) -> tuple[int, int]:

@@ -16,7 +16,7 @@ import importlib
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
 
@@ -75,7 +75,7 @@ class LaneCall:
 
     payload: bytes
 
-    def __init__(self, lane: "Lane", call: Any, deadline: float) -> None:  # noqa: ANN401 - private to grpcio
+    def __init__(self, lane: "Lane[Any]", call: Any, deadline: float) -> None:  # noqa: ANN401 - private to grpcio
         self._lane = lane
         self._call = call
         self._watched = False
@@ -122,20 +122,27 @@ class _Closed:
         self.on_cancel = on_cancel
 
 
-class Serves(Protocol):
+T = TypeVar("T", bound=LaneCall)
+
+
+class Serves(Protocol[T]):
     """What answers the calls, on the lane's thread."""
 
-    def take(self, arrived: list[LaneCall]) -> None:
+    @property
+    def call_type(self) -> type[T]:
+        """What calls are made as: `LaneCall`, or a class that adds what is to be noted of each."""
+
+    def take(self, arrived: list[T]) -> None:
         """Take calls that have arrived together; each is to be answered, now or later."""
 
     def work(self) -> bool:
         """Do some of what is to be done, and return whether more is: the lane looks in between who has arrived."""
 
 
-class Lane:
+class Lane(Generic[T]):
     """Serves one unary method of a server that has not been started yet."""
 
-    def __init__(self, server: grpc.Server, method: str, serves: Serves) -> None:
+    def __init__(self, server: grpc.Server, method: str, serves: Serves[T]) -> None:
         """Register the method; `start` begins to serve it, after the server has been started.
 
         Args:
@@ -177,11 +184,12 @@ class Lane:
 
     def _loop(self) -> None:
         poll = self._queue.poll
-        timed_out, shut_down = self.cygrpc.CompletionType.queue_timeout, self.cygrpc.CompletionType.queue_shutdown
+        call_type = self._serves.call_type
+        shut_down = self.cygrpc.CompletionType.queue_shutdown
         receive = self.cygrpc.ReceiveMessageOperation
         accepting = sum(self._accept() for _ in range(_OUTSTANDING))
         open_calls = 0
-        arrived: list[LaneCall] = []
+        arrived: list[T] = []
         more = False
         while True:
             if not (accepting or open_calls or arrived):
@@ -189,19 +197,19 @@ class Lane:
                 self._queue.shutdown()  # no operation may be started from here on
             event = poll(_LONG_AGO) if arrived or more else poll()
             tag = event.tag
-            if event.completion_type == timed_out:
-                more = self._hand_on(arrived)
-                arrived = []
-            elif tag is _ACCEPT:
+            if tag is _ACCEPT:
                 if event.success:
                     accepting += self._accept() - 1
                     open_calls += 1
-                    call = LaneCall(self, event.call, event.call_details.deadline)
+                    call = call_type(self, event.call, event.call_details.deadline)
                     event.call.start_server_batch((receive(0),), call)
                 else:
                     accepting -= 1  # the server is being stopped
-            elif event.completion_type == shut_down:
-                return
+            elif tag is None:
+                if event.completion_type == shut_down:
+                    return
+                more = self._hand_on(arrived)
+                arrived = []
             elif type(tag) is _Closed:
                 if event.batch_operations[0].cancelled():
                     _cancel(tag)
@@ -218,7 +226,7 @@ class Lane:
                         arrived = []
             event = None  # a call lives as long as the event that brought it
 
-    def _hand_on(self, arrived: list[LaneCall]) -> bool:
+    def _hand_on(self, arrived: list[T]) -> bool:
         try:
             self._serves.take(arrived)
             return self._serves.work()

@@ -52,6 +52,11 @@ class Line(Generic[T]):
         self._first.append(item)
         self._length += 1
 
+    def extend(self, items: list[T]) -> None:
+        """Put items behind the others, where there is no crowd, nor one with them."""
+        self._first.extend(items)
+        self._length += len(items)
+
     def add_to_crowd(self, item: T, peer: str) -> None:
         """Put an item behind the others of its connection."""
         self._by_peer.setdefault(peer, deque()).append(item)
@@ -65,16 +70,27 @@ class Line(Generic[T]):
         """
         if self._length == 1:
             return [self._next()]
+        first = self._first
+        if self._length == len(first) <= MOST:
+            steps = max([item.steps for item in first], default=0)
+            if sum([item.rows * item.steps for item in first]) <= cost.enough(steps):
+                taken = list(first)
+                first.clear()
+                self._length = 0
+                return taken
         half = min((self._length + 1) // 2, MOST)
         taken = [self._next() for _ in range(half)]
         steps = max([item.steps for item in taken], default=0)
         points = sum([item.rows * item.steps for item in taken])
         most = min(half + self._length, MOST)
-        while len(taken) < most and points < cost.enough(steps):
+        enough = cost.enough(steps)
+        while len(taken) < most and points < enough:
             item = self._next()
             taken.append(item)
-            steps = max(steps, item.steps)
             points += item.rows * item.steps
+            if item.steps > steps:
+                steps = item.steps
+                enough = cost.enough(steps)
         return taken
 
     def _next(self) -> T:

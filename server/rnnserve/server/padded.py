@@ -5,13 +5,14 @@ into its row, and the batch is checked as a whole.
 """
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from rnnserve.server.batching import cut, part_of, rows_of, zeros
+from rnnserve.server.batching import cut, full_lengths, part_of, rows_of, zeros
 from rnnserve.server.boundary import Array, all_finite
-from rnnserve.server.headers import Known
+from rnnserve.server.headers import Header, Known
 from rnnserve.server.model import Model
 from rnnserve.server.signature import LENGTHS, TensorSpec
 
@@ -21,7 +22,7 @@ __all__ = ["is_finite", "longest_of", "run_padded"]
 def longest_of(known: Known) -> int:
     """The largest of a request's lengths: steps behind it are padding. 0 where a length is not in 1..sequence."""
     header = known.header
-    if LENGTHS not in header.places:
+    if not header.has_lengths:
         return header.sequence
     lengths = _sent(known, header.served.model.signature.inputs[LENGTHS])
     longest = int(lengths.max())
@@ -46,21 +47,24 @@ def run_padded(model: Model, members: Sequence[Known], steps: int, *, allow_non_
     Returns:
         The responses, or None where a number is not finite; `is_finite` tells whose.
     """
-    used = sum([known.header.batch for known in members])
+    headers = [known.header for known in members]
+    alike = headers[0] if headers.count(headers[0]) == len(headers) else None
+    used = alike.batch * len(headers) if alike else sum([header.batch for header in headers])
     feeds: dict[str, Array] = {}
     for spec in model.signature.inputs.values():
         shape = spec.shape(used + (used & 1), steps)
         if spec.name == LENGTHS:
-            feeds[spec.name] = _lengths(members, shape)
-        elif any(spec.name in known.header.places for known in members):
-            feeds[spec.name] = _join(members, spec, shape, steps, single=used == len(members))
+            feeds[spec.name] = _lengths(members, shape[0], used, alike)
+        elif any(spec.name in header.places for header in headers):
+            feeds[spec.name] = _join(members, spec, shape, steps, alike)
             if not (allow_non_finite or all_finite(feeds[spec.name])):
                 return None
         else:
             feeds[spec.name] = zeros(shape, spec.dtype)
-    wanted = list(dict.fromkeys(itertools.chain.from_iterable([known.header.outputs for known in members])))
+    asked = alike.outputs if alike else itertools.chain.from_iterable([header.outputs for header in headers])
+    wanted = list(dict.fromkeys(asked))
     results = dict(zip(wanted, model.run_feeds(wanted, feeds), strict=True))
-    return _responses(model, members, results)
+    return _responses(model, members, results, alike)
 
 
 def _sent(known: Known, spec: TensorSpec) -> Array:
@@ -71,34 +75,43 @@ def _sent(known: Known, spec: TensorSpec) -> Array:
     return np.ndarray(shape, spec.dtype, known.payload, start + len(known.id_field))
 
 
-def _lengths(members: Sequence[Known], shape: tuple[int, ...]) -> Array:
+def _lengths(members: Sequence[Known], rows: int, used: int, alike: Header | None) -> Array:
+    if alike and not alike.has_lengths:
+        return full_lengths(alike.sequence, used, rows)
     lengths: list[int] = []
     for known in members:
         header = known.header
-        if LENGTHS in header.places:
+        if header.has_lengths:
             lengths += _sent(known, header.served.model.signature.inputs[LENGTHS]).tolist()
         else:
             lengths += [header.sequence] * header.batch
-    lengths += [1] * (shape[0] - len(lengths))
+    lengths += [1] * (rows - used)
     return np.array(lengths, np.int64)
 
 
-def _join(members: Sequence[Known], spec: TensorSpec, shape: tuple[int, ...], steps: int, *, single: bool) -> Array:
-    """Copy what requests bring of an input into their rows, a `single` one each or not; what they do not is zeros."""
+def _join(
+    members: Sequence[Known], spec: TensorSpec, shape: tuple[int, ...], steps: int, alike: Header | None
+) -> Array:
+    """Copy what requests bring of an input into their rows; what they do not is zeros."""
+    if alike and spec.batch_axis == 0 and steps == alike.sequence:
+        start, end = alike.places[spec.name]
+        parts = [known.payload[start + len(known.id_field) : end + len(known.id_field)] for known in members]
+        parts.append(bytes(math.prod(shape) * spec.dtype.itemsize - (end - start) * len(members)))
+        return np.frombuffer(b"".join(parts), spec.dtype).reshape(shape)
     array = np.zeros(shape, spec.dtype)
-    if single and spec.batch_axis == 0:
+    at = 0
+    if spec.batch_axis == 0 and all(known.header.batch == 1 for known in members):
         # Bytes are copied to where the row begins, which takes a tenth of the time that numpy's indexing takes.
         rows = array.data.cast("B")
         size = array.nbytes // shape[0]
-        at = 0
-        for header, payload, id_field in members:
-            if spec.name in header.places:
-                start, end = header.places[spec.name]
-                shift, used = len(id_field), min(end - start, size)
-                rows[at : at + used] = payload[start + shift : start + shift + used]
+        for known in members:
+            place = known.header.places.get(spec.name)
+            if place is not None:
+                start, end = place
+                shift, used = len(known.id_field), min(end - start, size)
+                rows[at : at + used] = known.payload[start + shift : start + shift + used]
             at += size
         return array
-    at = 0
     for known in members:
         header = known.header
         if spec.name in header.places:
@@ -108,28 +121,37 @@ def _join(members: Sequence[Known], spec: TensorSpec, shape: tuple[int, ...], st
     return array
 
 
-def _responses(model: Model, members: Sequence[Known], results: Mapping[str, Array]) -> list[bytes]:
-    data = {name: _split(members, array, model.signature.outputs[name]) for name, array in results.items()}
+def _responses(
+    model: Model, members: Sequence[Known], results: Mapping[str, Array], alike: Header | None
+) -> list[bytes]:
+    data = {name: _split(members, array, model.signature.outputs[name], alike) for name, array in results.items()}
     if len(data) == 1:
         (parts,) = data.values()
+        if alike:
+            before, lead = alike.before, alike.leads[0]
+            return [before + known.id_field + lead + part for known, part in zip(members, parts, strict=True)]
         return [
-            b"".join((header.before, id_field, header.leads[0], part))
-            for (header, _, id_field), part in zip(members, parts, strict=True)
+            known.header.before + known.id_field + known.header.leads[0] + part
+            for known, part in zip(members, parts, strict=True)
         ]
     responses: list[bytes] = []
-    for number, (header, _, id_field) in enumerate(members):
-        pieces = [header.before, id_field]
+    for number, known in enumerate(members):
+        header = known.header
+        pieces = [header.before, known.id_field]
         for name, lead in zip(header.outputs, header.leads, strict=True):
             pieces += lead, data[name][number]
         responses.append(b"".join(pieces))
     return responses
 
 
-def _split(members: Sequence[Known], array: Array, spec: TensorSpec) -> list[bytes]:
+def _split(members: Sequence[Known], array: Array, spec: TensorSpec, alike: Header | None) -> list[bytes]:
     """The bytes of an output for each request, empty for those that did not ask for it."""
     if spec.batch_axis == 0 and spec.sequence_axis is None:
         whole = array.tobytes()
         size = len(whole) // len(array)
+        if alike:
+            size *= alike.batch
+            return [whole[at : at + size] for at in range(0, size * len(members), size)]
         ends = list(itertools.accumulate([known.header.batch * size for known in members], initial=0))
         return [whole[start:end] for start, end in itertools.pairwise(ends)]
     parts: list[bytes] = []

@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from rnnserve.server.boundary import Array
-from rnnserve.server.dispatch import Dispatcher
+from rnnserve.server.dispatch import Dispatcher, Request
 from rnnserve.server.errors import InternalError, ServeError, StartError
 from rnnserve.server.lane import Lane, missing
 from rnnserve.server.ports import probe_port
@@ -114,7 +114,7 @@ class Transport:
         if self._lane is not None:
             self._lane.join()
 
-    def _new_lane(self, kind: str, max_queue: int) -> Lane | None:
+    def _new_lane(self, kind: str, max_queue: int) -> Lane[Request] | None:
         if kind == "public":
             return None
         lacking = missing(self._server)
