@@ -51,7 +51,7 @@ def agrees(service, headers: Headers, payload: bytes) -> bool:
         return False
     model = known.header.served.model
     longest = longest_of(known)
-    answers = [Lone(known.header, allow_non_finite=False).run(known, 0)]
+    answers = [Lone(known.header, allow_non_finite=False).run(known)]
     if longest:
         answers += run_padded(model, [known], longest, allow_non_finite=False) or [None]
     try:
@@ -83,7 +83,7 @@ def test_a_header_is_recognised_before_other_data(service, lengths, state, outpu
         payload = message.SerializeToString()
         parsed = service.accept(payload)
         (answer,) = parsed.served.model.run([parsed.inference])
-        assert lone.run(recognised(headers, payload), 0) == parsed.respond(answer)
+        assert lone.run(recognised(headers, payload)) == parsed.respond(answer)
 
 
 def test_a_lone_request_that_is_not_finite_is_left_to_the_boundary(service):
@@ -92,8 +92,8 @@ def test_a_lone_request_that_is_not_finite_is_left_to_the_boundary(service):
     for value in (np.nan, np.inf, -np.inf):
         sent["input"][1, 2, 1] = value
         known = recognised(headers, request(NAME, sent).SerializeToString())
-        assert Lone(known.header, allow_non_finite=False).run(known, 0) is None
-        assert Lone(known.header, allow_non_finite=True).run(known, 0) is not None
+        assert Lone(known.header, allow_non_finite=False).run(known) is None
+        assert Lone(known.header, allow_non_finite=True).run(known) is not None
 
 
 @pytest.mark.parametrize("first", ["", "x", "1234"])

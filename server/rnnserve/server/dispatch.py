@@ -127,7 +127,7 @@ class Dispatcher:
         served = self._turns.popleft()
         line = self._lines[served]
         taken = line.take(served.model.cost)
-        if len(taken) > 1 or not self._run_lone(taken[0]):
+        if len(taken) > 1 or not self._run_lone(served.model, taken[0]):
             self._run(served.model, taken)
         if line:
             self._turns.append(served)
@@ -150,6 +150,8 @@ class Dispatcher:
                     self._submit(served, request)
                 return
             line = self._lines[served] = Line()
+        if len(requests) == 1 and not self._turns and self._run_lone(served.model, requests[0]):
+            return  # nobody waits, so neither did it
         room = self._capacity - len(line)
         for request in requests[room:]:
             request.refuse(
@@ -176,7 +178,7 @@ class Dispatcher:
             except ServeError as error:
                 request.refuse(error)
 
-    def _run_lone(self, request: Request) -> bool:
+    def _run_lone(self, model: Model, request: Request) -> bool:
         """Run a request that is alone the short way; False where it has to go the usual way."""
         if request.call is not None or request.cancelled or request.deadline < time.time():
             return False
@@ -188,14 +190,20 @@ class Dispatcher:
             if len(self._lone) >= _MOST_LONE:
                 self._lone.clear()
             lone = self._lone[header] = Lone(header, allow_non_finite=self._service.limits.allow_non_finite)
+        started = time.perf_counter_ns()
         try:
-            response = lone.run(request, request.arrived)
+            response = lone.run(request)
         except Exception as error:  # noqa: BLE001 - its caller must hear, and the lane must go on
+            model.statistics.failures += 1
             request.refuse(InternalError.hiding(error))
             return True
         if response is None:
             return False
+        ended = time.perf_counter_ns()
         request.answer(response)
+        model.statistics.record(
+            requests=1, rows=request.rows, run_ns=ended - started, wait_ns=started - request.arrived
+        )
         return True
 
     def _run(self, model: Model, taken: list[Request]) -> None:
@@ -234,14 +242,15 @@ class Dispatcher:
             finite = [request for request in members if is_finite(request)]
             others = [request for request in members if not is_finite(request)]
             return others + self._run_together(model, finite, steps) if finite else others
+        ended = time.perf_counter_ns()
+        for request, response in zip(members, responses, strict=True):
+            request.answer(response)
         statistics.record(
             requests=len(members),
             rows=sum([request.rows for request in members]),
-            run_ns=time.perf_counter_ns() - started,
+            run_ns=ended - started,
             wait_ns=started * len(members) - sum([request.arrived for request in members]),
         )
-        for request, response in zip(members, responses, strict=True):
-            request.answer(response)
         return []
 
     def _work_of(self, request: Request) -> list[Work]:

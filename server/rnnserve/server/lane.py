@@ -191,6 +191,7 @@ class Lane(Generic[T]):
         open_calls = 0
         arrived: list[T] = []
         more = False
+        one_by_one = False  # the last call came alone
         while True:
             if not (accepting or open_calls or arrived):
                 accepting = -1
@@ -208,6 +209,7 @@ class Lane(Generic[T]):
             elif tag is None:
                 if event.completion_type == shut_down:
                     return
+                one_by_one = len(arrived) == 1
                 more = self._hand_on(arrived)
                 arrived = []
             elif type(tag) is _Closed:
@@ -221,7 +223,7 @@ class Lane(Generic[T]):
                     self._refuse_nothing(tag)
                 else:
                     arrived.append(tag)
-                    if len(arrived) >= _MOST:
+                    if len(arrived) >= _MOST or (one_by_one and open_calls == 1):
                         more = self._hand_on(arrived)
                         arrived = []
             event = None  # a call lives as long as the event that brought it

@@ -4,8 +4,7 @@ Of what a lone request costs, most is Python that runs with cold caches, so the 
 itself is the one that a batch would be: an even number of rows, the same zeros, the same operator.
 """
 
-import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,10 +22,10 @@ class _Fill(NamedTuple):
     """Where an input's bytes lie in the payload, and the part of the buffer that they go to."""
 
     start: int
-    values: int
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
+    end: int
     part: Array
+    view: memoryview | None
+    """The part's bytes, where they lie in one piece."""
     is_lengths: bool
 
 
@@ -38,7 +37,6 @@ class Lone:
         model = header.served.model
         self._model = model
         self._sequence = header.sequence
-        self._batch = header.batch
         self._allow_non_finite = allow_non_finite
         self._names = list(header.outputs)
         self._before = header.before
@@ -53,10 +51,9 @@ class Lone:
                 part[:] = header.sequence
             self._feeds[spec.name] = buffer
             if spec.name in header.places:
-                shape = spec.shape(header.batch, header.sequence)
-                start, _ = header.places[spec.name]
-                fill = _Fill(start, part.size, spec.dtype, shape, part, spec.name == LENGTHS)
-                self._fills.append(fill)
+                start, end = header.places[spec.name]
+                view = part.data.cast("B") if part.flags.c_contiguous else None
+                self._fills.append(_Fill(start, end, part, view, spec.name == LENGTHS))
         self._parts: list[tuple[bytes, tuple[slice, ...]]] = []
         for name, lead in zip(header.outputs, header.leads, strict=True):
             axis = model.signature.outputs[name].batch_axis
@@ -67,35 +64,29 @@ class Lone:
         """Whether requests with this header are small enough for their buffers to be kept."""
         return sum(end - start for start, end in header.places.values()) <= 4 * _MOST_VALUES
 
-    def run(self, known: Known, arrived: int) -> bytes | None:
-        """Run a request and build its response.
-
-        Args:
-            known: A request with this header.
-            arrived: When it came, on `time.perf_counter_ns`'s clock.
+    def run(self, known: Known) -> bytes | None:
+        """Run a request with this header.
 
         Returns:
             The response's bytes, or None where a value is not plainly valid: then it has to pass the boundary.
         """
-        started = time.perf_counter_ns()
         if not self._fill(known):
             return None
         results = self._model.run_feeds(self._names, self._feeds)
         data = [lead + result[index].tobytes() for (lead, index), result in zip(self._parts, results, strict=True)]
-        self._model.statistics.record(
-            requests=1, rows=self._batch, run_ns=time.perf_counter_ns() - started, wait_ns=started - arrived
-        )
         return b"".join([self._before, known.id_field, *data])
 
     def _fill(self, known: Known) -> bool:
         """Put the request's values into the buffers; False where one of them is not plainly valid."""
-        shift = len(known.id_field)
-        for start, values, dtype, shape, part, is_lengths in self._fills:
-            array: Array = np.frombuffer(known.payload, dtype, values, start + shift)
+        payload, shift = known.payload, len(known.id_field)
+        for start, end, part, view, is_lengths in self._fills:
+            if view is not None:
+                view[:] = payload[start + shift : end + shift]
+            else:
+                part[...] = np.ndarray(part.shape, part.dtype, payload, start + shift)
             if is_lengths:
-                if int(array.min()) < 1 or int(array.max()) > self._sequence:
+                if int(part.min()) < 1 or int(part.max()) > self._sequence:
                     return False
-            elif not self._allow_non_finite and not all_finite(array):
+            elif not (self._allow_non_finite or all_finite(part)):
                 return False
-            part[...] = array.reshape(shape)
         return True
