@@ -292,3 +292,18 @@ def test_a_run_that_fails_answers_all_and_the_next_one_runs(dispatcher, monkeypa
     while dispatcher.work():
         pass
     assert all(isinstance(call.answers[0], bytes) for call in after)
+
+
+def test_a_lone_run_that_fails_is_answered_and_counted(dispatcher, monkeypatch):
+    dispatcher.take([asks()])
+    dispatcher.work()
+    dispatcher.take([asks()])
+    failed, after = asks(), asks()
+    with monkeypatch.context() as patched:
+        patched.setattr(Model, "run_feeds", lambda *_: 1 / 0)
+        dispatcher.take([failed])
+    assert [type(answer) for answer in failed.answers] == [InternalError]
+    dispatcher.take([after])
+    assert isinstance(after.answers[0], bytes)
+    statistics = after.header.served.model.statistics
+    assert (statistics.failures, statistics.requests) == (1, 3)

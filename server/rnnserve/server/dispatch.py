@@ -5,22 +5,24 @@ models run on the lane's own thread, a batch of one model at a time: whoever arr
 model runs on its scheduler's thread, so that it delays no other.
 
 What a request costs, in microseconds (`[1, 4, 2]`, logits, hidden 16; onnxruntime 1.32, grpcio 1.85, one core of an AMD
-EPYC; gRPC's share from the lane answering a constant in `make bench`, the rest timed step by step):
+EPYC; gRPC's share from the lane answering a constant in `make bench`, the rest timed step by step in a server under
+h2load's 64 requests in flight, or its one):
 
 =====================================  =============  =====
 step                                   64 together    alone
 =====================================  =============  =====
-gRPC: accept, receive, poll, send               23     150
-recognise the header                           1.1     2.4
-check and join the data                        0.2     2
-onnxruntime                                    0.6      11
-cut the answer                                 0.3     1
-lines, planning, counting                      1.5     6
+gRPC: accept, receive, poll, send               22     160
+recognise the header                           0.5       3
+check and join the data                        0.6       6
+onnxruntime                                    1.3      43
+cut the answer                                 0.4       8
+lines, planning, counting                      0.8      13
 =====================================  =============  =====
 
-A header that is not recognised costs some 60 more, for parsing and checking, and 5 for building the response. Alone,
-gRPC is mostly two processes waking each other. With hidden 128 and lengths of 1 to 64, onnxruntime takes 37 % of the
-lane's time and sending 27 % (py-spy): one system call a response, and each wakes the client.
+Alone, every step meets cold caches: in a loop of its own the same run of onnxruntime takes 11. A header that is not
+recognised costs some 60 more, for parsing and checking, and 5 for building the response. Alone, gRPC is mostly two
+processes waking each other. With hidden 128 and lengths of 1 to 64, onnxruntime takes 40 % of the lane's time, sending
+26 % and polling 15 % (py-spy): a response is one system call, which wakes the client.
 """
 
 import time
