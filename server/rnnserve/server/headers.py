@@ -97,18 +97,17 @@ class Headers:
 
     def recognise(self, payload: bytes) -> tuple[Header, bytes] | None:
         """Return a request's header and its id's field, or None where it has to be parsed."""
-        start, end = _id_field(payload)
-        if end:
-            shift = end - start
-            for size, headers in self._known.get(len(payload) - shift, _NONE).items():
-                header = headers.get(payload[:start] + payload[end : size + shift])
-                if header is not None:
-                    return (header, payload[start:end]) if _has_marks(payload, header, shift) else None
-            return None
         for size, headers in self._known.get(len(payload), _NONE).items():
             header = headers.get(payload[:size])
             if header is not None:
                 return (header, b"") if not header.marks or _has_marks(payload, header, 0) else None
+        start, end = _id_field(payload)
+        shift = end - start
+        if shift:
+            for size, headers in self._known.get(len(payload) - shift, _NONE).items():
+                header = headers.get(payload[:start] + payload[end : size + shift])
+                if header is not None:
+                    return (header, payload[start:end]) if _has_marks(payload, header, shift) else None
         return None
 
     def remember(self, payload: bytes, call: Call) -> None:
