@@ -4,9 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.boundary import Inference, Limits, decode, read_inference
+from rnnserve.server.boundary import Inference, Limits, all_finite, are_finite, decode, read_inference
 from rnnserve.server.errors import InvalidRequest, ServeError, Unsupported
 from rnnserve.server.signature import Signature, TensorSpec
 from support.asking import request
@@ -233,3 +236,18 @@ def test_what_is_not_spoken_is_said(change):
     with pytest.raises(Unsupported):
         read(message)
     assert issubclass(Unsupported, ServeError)
+
+
+@given(arrays(np.uint32, st.integers(0, 9)))
+def test_finite_bytes_are_finite_numbers(bits):
+    """Any bit pattern: NaNs of every kind, infinities, subnormals, the largest numbers."""
+    numbers = bits.view(np.float32)
+    assert are_finite(numbers.tobytes()) == bool(np.isfinite(numbers).all())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3.4e38, -3.4e38, 1.8e38, 1e-45])
+@pytest.mark.parametrize("size", [1, 63, 64, 65, 1000])
+def test_one_number_among_many(value, size):
+    numbers = np.ones(size, np.float32)
+    numbers[size // 2] = value
+    assert are_finite(numbers.tobytes()) == all_finite(numbers) == bool(np.isfinite(value))

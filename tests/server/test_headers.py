@@ -16,7 +16,7 @@ from rnnserve.server.padded import longest_of, run_padded
 from rnnserve.server.repository import Repository
 from rnnserve.server.service import Service
 from support.asking import request
-from support.known import recognised
+from support.known import KnownRequest, recognised
 
 NAME = "direction_stacked"
 
@@ -94,6 +94,48 @@ def test_a_lone_request_that_is_not_finite_is_left_to_the_boundary(service):
         known = recognised(headers, request(NAME, sent).SerializeToString())
         assert Lone(known.header, allow_non_finite=False).run(known) is None
         assert Lone(known.header, allow_non_finite=True).run(known) is not None
+
+
+def test_many_are_noted_as_each_is_recognised(service):
+    """In any order, with and without ids, of one input and of several, known and unknown."""
+    numbers, chance = np.random.default_rng(1), random.Random(1)
+    headers, sent = Headers(), []
+    for sequence in (3, 4):
+        for sizes in ({"lengths": False, "state": False}, {"lengths": True, "state": False}, {}):
+            message = request(NAME, inputs(numbers, sequence=sequence, **sizes))
+            headers.remember(message.SerializeToString(), service.accept(message.SerializeToString()))
+            for id_ in ("", "x"):
+                message.id = id_
+                sent += [message.SerializeToString()] * 3
+    sent += [request(NAME, inputs(numbers, sequence=5)).SerializeToString(), b"", b"\n"]
+    for _ in range(20):
+        chance.shuffle(sent)
+        requests = [KnownRequest(None, payload, b"?") for payload in sent]
+        unknown, shared = headers.note(requests)
+        assert shared is None
+        for noted, payload in zip(requests, sent, strict=True):
+            found = headers.recognise(payload)
+            assert (noted in unknown) == (found is None)
+            assert found is None or (noted.header, noted.id_field) == found
+
+
+def test_what_all_share_is_told(service):
+    one, other = (
+        request(NAME, inputs(np.random.default_rng(1), sequence=n, lengths=False, state=False)) for n in (3, 4)
+    )
+    headers = Headers()
+    for message in (one, other):
+        headers.remember(message.SerializeToString(), service.accept(message.SerializeToString()))
+
+    def shared(*messages):
+        return headers.note([KnownRequest(None, message.SerializeToString(), b"") for message in messages])[1]
+
+    assert shared(one, one) is None  # the first time, it is not clear at once
+    assert shared(one, one) is headers.recognise(one.SerializeToString())[0]
+    assert shared(one, other) is None
+    assert shared(other, other) is headers.recognise(other.SerializeToString())[0]
+    headers.forget()
+    assert shared(other) is None
 
 
 @pytest.mark.parametrize("first", ["", "x", "1234"])

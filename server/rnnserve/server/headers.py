@@ -11,8 +11,8 @@ and one is recognised only by all of its bytes, with the data's tags and sizes w
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from typing import Protocol, TypeVar
 
 from google.protobuf.message import DecodeError
 
@@ -43,6 +43,8 @@ class Header:
     """What a header means.
 
     Attributes:
+        key: What payloads begin with, the id left out: all before the data, and the data's first tag and size.
+        size: The payloads' size in bytes, the id left out.
         served: The model that it asks.
         batch: Rows of each request.
         sequence: Steps of each request.
@@ -50,11 +52,13 @@ class Header:
         places: For each input that is sent, where its bytes lie in the payload without an id.
         has_lengths: Whether `lengths` are among them.
         marks: Where the tags of the data behind the first, sizes included, lie in the payload without an id, and what
-            they are; the first is the end of what was compared.
+            they are.
         before: The response up to its id.
         leads: For each output, what comes in the response before its bytes; the first begins behind the id.
     """
 
+    key: bytes
+    size: int
     served: Served
     batch: int
     sequence: int
@@ -64,6 +68,11 @@ class Header:
     marks: tuple[tuple[int, bytes], ...]
     before: bytes
     leads: tuple[bytes, ...]
+
+    @property
+    def points(self) -> int:
+        """Rows * steps of each request."""
+        return self.batch * self.sequence
 
 
 class Known(Protocol):
@@ -80,6 +89,9 @@ class Known(Protocol):
     id_field: bytes
 
 
+T = TypeVar("T", bound=Known)
+
+
 class Headers:
     """Remembers headers, a bounded number of them. For one thread."""
 
@@ -89,11 +101,38 @@ class Headers:
         # included: looked up by slicing, without parsing.
         self._known: dict[int, dict[int, dict[bytes, Header]]] = {}
         self._count = 0
+        self._last: Header | None = None  # of one input: most often it is the next one, too
 
     def forget(self) -> None:
         """Forget everything, as when the models have changed."""
         self._known.clear()
         self._count = 0
+        self._last = None
+
+    def note(self, requests: Iterable[T]) -> tuple[list[T], Header | None]:
+        """Note of requests what their headers mean.
+
+        Returns:
+            Those that have to be parsed; and the header of all of them, where it is clear at once that it is the same.
+        """
+        unknown: list[T] = []
+        last = shared = self._last
+        key, size = (last.key, last.size) if last is not None else (b"", -1)
+        for request in requests:
+            payload = request.payload
+            if last is not None and len(payload) == size and payload.startswith(key):
+                request.header, request.id_field = last, b""
+                continue
+            shared = None
+            found = self.recognise(payload)
+            if found is None:
+                unknown.append(request)
+                continue
+            request.header, request.id_field = header, id_field = found
+            if not (id_field or header.marks):
+                last, key, size = header, header.key, header.size
+        self._last = last
+        return unknown, shared
 
     def recognise(self, payload: bytes) -> tuple[Header, bytes] | None:
         """Return a request's header and its id's field, or None where it has to be parsed."""
@@ -139,6 +178,8 @@ class Headers:
         self._count += 1
         before, leads = head_of(call.served.model, inference)
         self._known.setdefault(len(payload), {}).setdefault(len(key), {})[key] = Header(
+            key=key,
+            size=len(payload),
             served=call.served,
             batch=inference.batch,
             sequence=inference.sequence,

@@ -38,6 +38,7 @@ class Line(Generic[T]):
         self._first: deque[T] = deque()
         self._by_peer: dict[str, deque[T]] = {}
         self._length = 0
+        self._points = 0  # rows * steps of all that wait
 
     def __len__(self) -> int:
         return self._length
@@ -51,16 +52,19 @@ class Line(Generic[T]):
         """Put an item behind the others, where there is no crowd."""
         self._first.append(item)
         self._length += 1
+        self._points += item.rows * item.steps
 
-    def extend(self, items: list[T]) -> None:
-        """Put items behind the others, where there is no crowd, nor one with them."""
+    def extend(self, items: list[T], points: int) -> None:
+        """Put items, `points` rows * steps together, behind the others, where there is no crowd, nor one with them."""
         self._first.extend(items)
         self._length += len(items)
+        self._points += points
 
     def add_to_crowd(self, item: T, peer: str) -> None:
         """Put an item behind the others of its connection."""
         self._by_peer.setdefault(peer, deque()).append(item)
         self._length += 1
+        self._points += item.rows * item.steps
 
     def take(self, cost: Cost) -> list[T]:
         """Take the next batch: half of what waits, or more, until there is enough for a run to be worth its while.
@@ -68,16 +72,11 @@ class Line(Generic[T]):
         A batch of all that waits would keep the first of them waiting for the last. And where clients ask again as soon
         as they are answered, all of them would wait for the server, and then the server for all of them.
         """
-        if self._length == 1:
-            return [self._next()]
-        first = self._first
-        if self._length == len(first) <= MOST:
-            steps = max([item.steps for item in first], default=0)
-            if sum([item.rows * item.steps for item in first]) <= cost.enough(steps):
-                taken = list(first)
-                first.clear()
-                self._length = 0
-                return taken
+        if self._length == len(self._first) <= MOST and (self._length <= 1 or self._is_little(cost)):
+            taken = list(self._first)
+            self._first.clear()
+            self._length = self._points = 0
+            return taken
         half = min((self._length + 1) // 2, MOST)
         taken = [self._next() for _ in range(half)]
         steps = max([item.steps for item in taken], default=0)
@@ -91,7 +90,12 @@ class Line(Generic[T]):
             if item.steps > steps:
                 steps = item.steps
                 enough = cost.enough(steps)
+        self._points -= points
         return taken
+
+    def _is_little(self, cost: Cost) -> bool:
+        """Whether all that waits is not more than enough for a run."""
+        return self._points <= cost.enough(1) or self._points <= cost.enough(max([item.steps for item in self._first]))
 
     def _next(self) -> T:
         """Who came before the crowd, then each connection in turn."""

@@ -33,7 +33,7 @@ class Lone:
     """What is kept to run requests with one header, one at a time, on one thread."""
 
     def __init__(self, header: Header, *, allow_non_finite: bool) -> None:
-        """Make the buffers; see `fits`."""
+        """Make the buffers."""
         model = header.served.model
         self._model = model
         self._sequence = header.sequence
@@ -59,10 +59,11 @@ class Lone:
             axis = model.signature.outputs[name].batch_axis
             self._parts.append((lead, (slice(None),) * axis + (slice(0, header.batch),)))
 
-    @staticmethod
-    def fits(header: Header) -> bool:
-        """Whether requests with this header are small enough for their buffers to be kept."""
-        return sum(end - start for start, end in header.places.values()) <= 4 * _MOST_VALUES
+    @classmethod
+    def of(cls, header: Header, *, allow_non_finite: bool) -> "Lone | None":
+        """Make the buffers, unless requests with this header are too large for them to be kept."""
+        fits = sum(end - start for start, end in header.places.values()) <= 4 * _MOST_VALUES
+        return cls(header, allow_non_finite=allow_non_finite) if fits else None
 
     def run(self, known: Known) -> bytes | None:
         """Run a request with this header.

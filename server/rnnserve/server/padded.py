@@ -5,14 +5,13 @@ into its row, and the batch is checked as a whole.
 """
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from rnnserve.server.batching import cut, full_lengths, part_of, rows_of, zeros
+from rnnserve.server.batching import cut, part_of, rows_of, zeros
 from rnnserve.server.boundary import Array, all_finite
-from rnnserve.server.headers import Header, Known
+from rnnserve.server.headers import Known
 from rnnserve.server.model import Model
 from rnnserve.server.signature import LENGTHS, TensorSpec
 
@@ -48,23 +47,21 @@ def run_padded(model: Model, members: Sequence[Known], steps: int, *, allow_non_
         The responses, or None where a number is not finite; `is_finite` tells whose.
     """
     headers = [known.header for known in members]
-    alike = headers[0] if headers.count(headers[0]) == len(headers) else None
-    used = alike.batch * len(headers) if alike else sum([header.batch for header in headers])
+    used = sum([header.batch for header in headers])
     feeds: dict[str, Array] = {}
     for spec in model.signature.inputs.values():
         shape = spec.shape(used + (used & 1), steps)
         if spec.name == LENGTHS:
-            feeds[spec.name] = _lengths(members, shape[0], used, alike)
+            feeds[spec.name] = _lengths(members, shape[0])
         elif any(spec.name in header.places for header in headers):
-            feeds[spec.name] = _join(members, spec, shape, steps, alike)
+            feeds[spec.name] = _join(members, spec, shape, steps)
             if not (allow_non_finite or all_finite(feeds[spec.name])):
                 return None
         else:
             feeds[spec.name] = zeros(shape, spec.dtype)
-    asked = alike.outputs if alike else itertools.chain.from_iterable([header.outputs for header in headers])
-    wanted = list(dict.fromkeys(asked))
+    wanted = list(dict.fromkeys(itertools.chain.from_iterable([header.outputs for header in headers])))
     results = dict(zip(wanted, model.run_feeds(wanted, feeds), strict=True))
-    return _responses(model, members, results, alike)
+    return _responses(model, members, results)
 
 
 def _sent(known: Known, spec: TensorSpec) -> Array:
@@ -75,9 +72,7 @@ def _sent(known: Known, spec: TensorSpec) -> Array:
     return np.ndarray(shape, spec.dtype, known.payload, start + len(known.id_field))
 
 
-def _lengths(members: Sequence[Known], rows: int, used: int, alike: Header | None) -> Array:
-    if alike and not alike.has_lengths:
-        return full_lengths(alike.sequence, used, rows)
+def _lengths(members: Sequence[Known], rows: int) -> Array:
     lengths: list[int] = []
     for known in members:
         header = known.header
@@ -85,19 +80,12 @@ def _lengths(members: Sequence[Known], rows: int, used: int, alike: Header | Non
             lengths += _sent(known, header.served.model.signature.inputs[LENGTHS]).tolist()
         else:
             lengths += [header.sequence] * header.batch
-    lengths += [1] * (rows - used)
+    lengths += [1] * (rows - len(lengths))
     return np.array(lengths, np.int64)
 
 
-def _join(
-    members: Sequence[Known], spec: TensorSpec, shape: tuple[int, ...], steps: int, alike: Header | None
-) -> Array:
+def _join(members: Sequence[Known], spec: TensorSpec, shape: tuple[int, ...], steps: int) -> Array:
     """Copy what requests bring of an input into their rows; what they do not is zeros."""
-    if alike and spec.batch_axis == 0 and steps == alike.sequence:
-        start, end = alike.places[spec.name]
-        parts = [known.payload[start + len(known.id_field) : end + len(known.id_field)] for known in members]
-        parts.append(bytes(math.prod(shape) * spec.dtype.itemsize - (end - start) * len(members)))
-        return np.frombuffer(b"".join(parts), spec.dtype).reshape(shape)
     array = np.zeros(shape, spec.dtype)
     at = 0
     if spec.batch_axis == 0 and all(known.header.batch == 1 for known in members):
@@ -121,15 +109,10 @@ def _join(
     return array
 
 
-def _responses(
-    model: Model, members: Sequence[Known], results: Mapping[str, Array], alike: Header | None
-) -> list[bytes]:
-    data = {name: _split(members, array, model.signature.outputs[name], alike) for name, array in results.items()}
+def _responses(model: Model, members: Sequence[Known], results: Mapping[str, Array]) -> list[bytes]:
+    data = {name: _split(members, array, model.signature.outputs[name]) for name, array in results.items()}
     if len(data) == 1:
         (parts,) = data.values()
-        if alike:
-            before, lead = alike.before, alike.leads[0]
-            return [before + known.id_field + lead + part for known, part in zip(members, parts, strict=True)]
         return [
             known.header.before + known.id_field + known.header.leads[0] + part
             for known, part in zip(members, parts, strict=True)
@@ -144,14 +127,11 @@ def _responses(
     return responses
 
 
-def _split(members: Sequence[Known], array: Array, spec: TensorSpec, alike: Header | None) -> list[bytes]:
+def _split(members: Sequence[Known], array: Array, spec: TensorSpec) -> list[bytes]:
     """The bytes of an output for each request, empty for those that did not ask for it."""
     if spec.batch_axis == 0 and spec.sequence_axis is None:
         whole = array.tobytes()
         size = len(whole) // len(array)
-        if alike:
-            size *= alike.batch
-            return [whole[at : at + size] for at in range(0, size * len(members), size)]
         ends = list(itertools.accumulate([known.header.batch * size for known in members], initial=0))
         return [whole[start:end] for start, end in itertools.pairwise(ends)]
     parts: list[bytes] = []

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rnnserve.server.alike import Alike
 from rnnserve.server.boundary import Limits
 from rnnserve.server.errors import InvalidRequest
 from rnnserve.server.headers import Headers, Known
@@ -28,18 +29,21 @@ def service(repository):
     models.close()
 
 
-def asked(seed: int) -> bytes:
-    """A request of any kind: rows, steps, lengths or none, a state or none, outputs in any order, an id or none."""
-    chance, numbers = random.Random(seed), np.random.default_rng(seed)
+def asked(seed: int, values: int | None = None, *, lengths: float = 0.4) -> bytes:
+    """A request of any kind: rows, steps, lengths or none, a state or none, outputs in any order, an id or none.
+
+    Of two with the same seed and other `values`, only the values and the id differ.
+    """
+    chance, numbers = random.Random(seed), np.random.default_rng(seed if values is None else values)
     batch, sequence = chance.choice([1, 1, 1, 2, 3]), chance.randint(1, 12)
     inputs = {"input": numbers.normal(size=(batch, sequence, 2)).astype(np.float32)}
-    if chance.random() < 0.4:
+    if chance.random() < lengths:
         inputs["lengths"] = numbers.integers(1, sequence + 1, batch)
     if chance.random() < 0.4:
         inputs["h_0"] = numbers.normal(size=(STATE[0], batch, STATE[1])).astype(np.float32)
     outputs = chance.sample(["logits", "output", "h_n"], chance.randint(1, 3))
     message = request(NAME, inputs, ["logits"] if chance.random() < 0.5 else outputs)
-    message.id = chance.choice(["", str(seed)])
+    message.id = random.Random(values).choice(["", "", str(seed), str(values)])
     return message.SerializeToString()
 
 
@@ -68,6 +72,18 @@ def test_each_is_answered_as_it_is_alone(service, seeds):
     assert responses == [alone(service, payload) for payload in payloads]
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32), st.integers(0, 2**32), st.integers(1, 9))
+def test_those_with_one_header_too(service, seed, values, count):
+    headers = Headers()
+    payloads = [asked(seed, values + number, lengths=0) for number in range(count)]
+    members = [known(service, headers, payload) for payload in payloads]
+    header = members[0].header
+    assert all(member.header is header for member in members)
+    responses = Alike(header, allow_non_finite=False).run(members)
+    assert responses == [alone(service, payload) for payload in payloads]
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_is_found(service, value):
     headers = Headers()
@@ -78,10 +94,12 @@ def test_what_is_not_finite_is_found(service, value):
     found = recognised(headers, bad_payload)
     assert found is not None
     members.append(found)
-    model = members[0].header.served.model
+    model, header = members[0].header.served.model, members[0].header
     assert run_padded(model, members, 3, allow_non_finite=False) is None
+    assert Alike(header, allow_non_finite=False).run(members) is None
     assert [is_finite(member) for member in members] == [True, False]
     assert run_padded(model, members, 3, allow_non_finite=True) is not None
+    assert Alike(header, allow_non_finite=True).run(members) is not None
     with pytest.raises(InvalidRequest, match="numbers must be finite"):
         service.accept(bad_payload)
 
@@ -91,6 +109,7 @@ def test_large_numbers_are_finite(service):
     payload = request(NAME, {"input": np.full((1, 3, 2), 3e38, np.float32)}, ["logits"]).SerializeToString()
     member = known(service, Headers(), payload)
     assert run_padded(member.header.served.model, [member], 3, allow_non_finite=False) == [alone(service, payload)]
+    assert Alike(member.header, allow_non_finite=False).run([member]) == [alone(service, payload)]
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 4])
