@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.server.alike import Alike
 from rnnserve.server.boundary import Limits
 from rnnserve.server.errors import ServeError
 from rnnserve.server.headers import Headers
-from rnnserve.server.lone import Lone
 from rnnserve.server.padded import longest_of, run_padded
 from rnnserve.server.repository import Repository
 from rnnserve.server.service import Service
@@ -51,7 +51,7 @@ def agrees(service, headers: Headers, payload: bytes) -> bool:
         return False
     model = known.header.served.model
     longest = longest_of(known)
-    answers = [Lone(known.header, allow_non_finite=False).run(known)]
+    answers = Alike(known.header, 1, allow_non_finite=False).run([known]) or [None]
     if longest:
         answers += run_padded(model, [known], longest, allow_non_finite=False) or [None]
     try:
@@ -78,12 +78,12 @@ def test_a_header_is_recognised_before_other_data(service, lengths, state, outpu
     headers = remembered(service, first.SerializeToString())
     assert agrees(service, headers, second.SerializeToString())
     known = recognised(headers, second.SerializeToString())
-    lone = Lone(known.header, allow_non_finite=False)
+    alike = Alike(known.header, 1, allow_non_finite=False)
     for message in (first, second, first):  # buffers are kept, what was in them is not
         payload = message.SerializeToString()
         parsed = service.accept(payload)
         (answer,) = parsed.served.model.run([parsed.inference])
-        assert lone.run(recognised(headers, payload)) == parsed.respond(answer)
+        assert alike.run([recognised(headers, payload)]) == [parsed.respond(answer)]
 
 
 def test_a_lone_request_that_is_not_finite_is_left_to_the_boundary(service):
@@ -92,8 +92,8 @@ def test_a_lone_request_that_is_not_finite_is_left_to_the_boundary(service):
     for value in (np.nan, np.inf, -np.inf):
         sent["input"][1, 2, 1] = value
         known = recognised(headers, request(NAME, sent).SerializeToString())
-        assert Lone(known.header, allow_non_finite=False).run(known) is None
-        assert Lone(known.header, allow_non_finite=True).run(known) is not None
+        assert Alike(known.header, 1, allow_non_finite=False).run([known]) is None
+        assert Alike(known.header, 1, allow_non_finite=True).run([known]) is not None
 
 
 def test_many_are_noted_as_each_is_recognised(service):
@@ -111,8 +111,7 @@ def test_many_are_noted_as_each_is_recognised(service):
     for _ in range(20):
         chance.shuffle(sent)
         requests = [KnownRequest(None, payload, b"?") for payload in sent]
-        unknown, shared = headers.note(requests)
-        assert shared is None
+        unknown = headers.note(requests)
         for noted, payload in zip(requests, sent, strict=True):
             found = headers.recognise(payload)
             assert (noted in unknown) == (found is None)
@@ -120,20 +119,26 @@ def test_many_are_noted_as_each_is_recognised(service):
 
 
 def test_what_all_share_is_told(service):
-    one, other = (
-        request(NAME, inputs(np.random.default_rng(1), sequence=n, lengths=False, state=False)) for n in (3, 4)
-    )
+    numbers = np.random.default_rng(1)
+    one, other = (request(NAME, inputs(numbers, sequence=n, lengths=False, state=False)) for n in (3, 4))
+    with_id = request(NAME, inputs(numbers, sequence=3, lengths=False, state=False), id="x")
     headers = Headers()
     for message in (one, other):
         headers.remember(message.SerializeToString(), service.accept(message.SerializeToString()))
 
     def shared(*messages):
-        return headers.note([KnownRequest(None, message.SerializeToString(), b"") for message in messages])[1]
+        return headers.shared([KnownRequest(None, message.SerializeToString(), b"") for message in messages])
 
-    assert shared(one, one) is None  # the first time, it is not clear at once
-    assert shared(one, one) is headers.recognise(one.SerializeToString())[0]
-    assert shared(one, other) is None
-    assert shared(other, other) is headers.recognise(other.SerializeToString())[0]
+    assert shared(one, one) is None  # none has come yet
+    for message in (one, other):
+        payload = message.SerializeToString()
+        assert headers.note([KnownRequest(None, payload, b"")]) == []
+        assert shared(message, message) is headers.recognise(payload)[0]
+    assert shared(one, one) is None
+    assert shared(other, one) is None
+    headers.note([KnownRequest(None, with_id.SerializeToString(), b"")])
+    assert shared(with_id) is None
+    assert shared(other) is not None
     headers.forget()
     assert shared(other) is None
 

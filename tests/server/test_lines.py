@@ -11,11 +11,12 @@ from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server.app import Server, Settings
 from rnnserve.server.batching import Cost
 from rnnserve.server.boundary import Limits
-from rnnserve.server.dispatch import Dispatcher, Request
+from rnnserve.server.dispatch import Dispatcher
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest, QueueFull, ServeError
 from rnnserve.server.lines import MOST, Line
 from rnnserve.server.model import Model
 from rnnserve.server.repository import Repository
+from rnnserve.server.requests import Request
 from rnnserve.server.running import Work
 from rnnserve.server.service import Service
 from support.asking import request

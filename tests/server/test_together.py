@@ -80,7 +80,7 @@ def test_those_with_one_header_too(service, seed, values, count):
     members = [known(service, headers, payload) for payload in payloads]
     header = members[0].header
     assert all(member.header is header for member in members)
-    responses = Alike(header, allow_non_finite=False).run(members)
+    responses = Alike(header, count, allow_non_finite=False).run(members)
     assert responses == [alone(service, payload) for payload in payloads]
 
 
@@ -96,10 +96,10 @@ def test_what_is_not_finite_is_found(service, value):
     members.append(found)
     model, header = members[0].header.served.model, members[0].header
     assert run_padded(model, members, 3, allow_non_finite=False) is None
-    assert Alike(header, allow_non_finite=False).run(members) is None
+    assert Alike(header, 2, allow_non_finite=False).run(members) is None
     assert [is_finite(member) for member in members] == [True, False]
     assert run_padded(model, members, 3, allow_non_finite=True) is not None
-    assert Alike(header, allow_non_finite=True).run(members) is not None
+    assert Alike(header, 2, allow_non_finite=True).run(members) is not None
     with pytest.raises(InvalidRequest, match="numbers must be finite"):
         service.accept(bad_payload)
 
@@ -109,7 +109,7 @@ def test_large_numbers_are_finite(service):
     payload = request(NAME, {"input": np.full((1, 3, 2), 3e38, np.float32)}, ["logits"]).SerializeToString()
     member = known(service, Headers(), payload)
     assert run_padded(member.header.served.model, [member], 3, allow_non_finite=False) == [alone(service, payload)]
-    assert Alike(member.header, allow_non_finite=False).run([member]) == [alone(service, payload)]
+    assert Alike(member.header, 1, allow_non_finite=False).run([member]) == [alone(service, payload)]
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 4])

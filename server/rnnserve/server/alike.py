@@ -1,7 +1,11 @@
-"""Requests with one header and no lengths, run together: they differ by their values alone, so nothing is padded."""
+"""Requests with one header, run together: they differ by their values alone, so there is nothing to plan.
+
+For a header and a number of requests, the arrays of a run are kept, and only filled. Of what such a request costs
+beside gRPC, most is Python that runs with cold caches: the way here is as short as can be.
+"""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,96 +18,121 @@ from rnnserve.server.signature import LENGTHS, TensorSpec
 __all__ = ["Alike"]
 
 
-class _Given(NamedTuple):
-    """An input that the requests bring, and the slice of their payloads that it is, counted from the end: ids vary."""
+class _Input(NamedTuple):
+    """An input that the requests bring."""
 
     spec: TensorSpec
     start: int
+    """Where its bytes begin in a payload, counted from the end, since ids vary; and where they end."""
     end: int | None
+    part: Array
+    """The rows of the kept array that they go to."""
+    view: memoryview
+    """The kept array's bytes."""
+
+
+class _Output(NamedTuple):
+    """An output that the requests ask for."""
+
+    spec: TensorSpec
+    size: int
+    """Bytes in a response."""
+    lead: bytes
+    """What comes before them behind an id, and where there is none."""
+    lead_without_id: bytes
 
 
 class Alike:
-    """What is kept to run requests with one header together, on one thread."""
+    """What is kept to run a number of requests with one header, again and again, on one thread.
 
-    def __init__(self, header: Header, *, allow_non_finite: bool) -> None:
-        """Find out where everything lies; the header has no lengths."""
+    Attributes:
+        nbytes: How much memory it keeps, in bytes.
+    """
+
+    def __init__(self, header: Header, count: int, *, allow_non_finite: bool) -> None:
+        """Make the arrays.
+
+        Args:
+            header: The requests'. With lengths, it is one request: of several, those of other lengths would be padding.
+            count: How many requests.
+            allow_non_finite: Let NaN and infinity through.
+        """
         self._header = header
-        self._model = header.served.model
+        self._count = count
         self._allow_non_finite = allow_non_finite
-        signature = self._model.signature
-        self._given = [
-            _Given(signature.inputs[name], start - header.size, end - header.size or None)
-            for name, (start, end) in header.places.items()
-        ]
-        self._spared = [spec for name, spec in signature.inputs.items() if name not in header.places]
+        self._model = header.served.model
+        used = count * header.batch
+        rows = used + (used & 1)
+        self._feeds: dict[str, Array] = {}
+        self._inputs: list[_Input] = []
+        for spec in self._model.signature.inputs.values():
+            shape = spec.shape(rows, header.sequence)
+            if spec.name in header.places:
+                start, end = header.places[spec.name]
+                array = np.ones(shape, spec.dtype) if spec.name == LENGTHS else np.zeros(shape, spec.dtype)
+                part = array[_rows(spec, used)]
+                view = array.data.cast("B")
+                self._inputs.append(_Input(spec, start - header.size, end - header.size or None, part, view))
+                self._feeds[spec.name] = array
+            elif spec.name == LENGTHS:
+                self._feeds[spec.name] = full_lengths(header.sequence, used, rows)
+            else:
+                self._feeds[spec.name] = zeros(shape, spec.dtype)
+        self.nbytes = sum(self._feeds[name].nbytes for name in header.places)
         self._names = list(header.outputs)
-        self._specs = [signature.outputs[name] for name in header.outputs]
-        self._leads_without_id = (header.before + header.leads[0], *header.leads[1:])
+        self._outputs: list[_Output] = []
+        for name, lead in zip(header.outputs, header.leads, strict=True):
+            spec = self._model.signature.outputs[name]
+            size = math.prod(spec.shape(header.batch, header.sequence)) * spec.dtype.itemsize
+            self._outputs.append(_Output(spec, size, lead, lead if self._outputs else header.before + lead))
 
-    def run(self, members: Sequence[Known]) -> list[bytes] | None:
-        """Run requests with this header as one batch.
+    def run(self, members: Sequence[Known], *, has_ids: bool = True) -> list[bytes] | None:
+        """Run requests as one batch.
+
+        Args:
+            members: As many requests as were told.
+            has_ids: Whether one of them may have an id; where none has, nothing but their payloads is looked at.
 
         Returns:
-            The responses, or None where a number is not finite.
+            The responses, or None where a value is not plainly valid: then each has to pass the boundary.
         """
-        feeds = self._feeds(members)
-        if feeds is None:
-            return None
-        results = self._model.run_feeds(self._names, feeds)
-        ids = [known.id_field for known in members]
+        for input in self._inputs:
+            start, end = input.start, input.end
+            if not self._fill(input, b"".join([known.payload[start:end] for known in members])):
+                return None
+        results = self._model.run_feeds(self._names, self._feeds)
+        ids = [known.id_field for known in members] if has_ids else []
         has_ids = any(ids)
-        leads = self._header.leads if has_ids else self._leads_without_id
-        columns = [
-            self._split(lead, result, spec, len(members))
-            for lead, result, spec in zip(leads, results, self._specs, strict=True)
-        ]
-        if has_ids:
-            before = self._header.before
-            columns.insert(0, [before + id_field for id_field in ids])
+        columns = [[self._header.before + id_field for id_field in ids]] if has_ids else []
+        for result, (spec, size, lead, lead_without_id) in zip(results, self._outputs, strict=True):
+            whole = result.tobytes() if spec.batch_axis == 0 else self._by_request(result, spec)
+            before = lead if has_ids else lead_without_id
+            columns.append([before + whole[at : at + size] for at in range(0, size * self._count, size)])
         return columns[0] if len(columns) == 1 else list(map(b"".join, zip(*columns, strict=True)))
 
-    def _feeds(self, members: Sequence[Known]) -> Mapping[str, Array] | None:
-        """Join what the requests bring; None where a number is not finite."""
-        batch, sequence = self._header.batch, self._header.sequence
-        used = len(members) * batch
-        rows = used + (used & 1)
-        feeds: dict[str, Array] = {}
-        for spec, start, end in self._given:
-            parts = [known.payload[start:end] for known in members]
-            if spec.batch_axis == 0 and rows > used:
-                parts.append(bytes(len(parts[0]) // batch))
-            joined = b"".join(parts)
-            if not (self._allow_non_finite or are_finite(joined)):
-                return None
-            if spec.batch_axis == 0:
-                feeds[spec.name] = np.frombuffer(joined, spec.dtype).reshape(spec.shape(rows, sequence))
-            else:
-                feeds[spec.name] = self._as_state(joined, spec, rows)
-        for spec in self._spared:
-            is_lengths = spec.name == LENGTHS
-            shape = spec.shape(rows, sequence)
-            feeds[spec.name] = full_lengths(sequence, used, rows) if is_lengths else zeros(shape, spec.dtype)
-        return feeds
+    def _fill(self, input: _Input, values: bytes) -> bool:
+        """Put an input's values into its rows; False where one of them is not plainly valid."""
+        spec, part = input.spec, input.part
+        if spec.name == LENGTHS:
+            part[...] = np.frombuffer(values, spec.dtype)
+            return int(part.min()) >= 1 and int(part.max()) <= self._header.sequence
+        if not (self._allow_non_finite or are_finite(values)):
+            return False
+        if spec.batch_axis == 0:
+            input.view[: len(values)] = values
+        else:
+            each = np.frombuffer(values, spec.dtype).reshape(self._count, *self._shape(spec))
+            part[...] = np.moveaxis(each, 0, spec.batch_axis).reshape(part.shape)
+        return True
 
-    def _as_state(self, states: bytes, spec: TensorSpec, rows: int) -> Array:
-        """Join states, (layers * directions, batch, hidden) each, one behind the other, along their batch axis."""
-        batch, sequence = self._header.batch, self._header.sequence
-        each = np.frombuffer(states, spec.dtype).reshape(-1, *spec.shape(batch, sequence))
-        joined = np.zeros(spec.shape(rows, sequence), spec.dtype)
-        used = joined[_rows(spec, len(each) * batch)]
-        used[...] = np.moveaxis(each, 0, spec.batch_axis).reshape(used.shape)
-        return joined
+    def _by_request(self, states: Array, spec: TensorSpec) -> bytes:
+        """States, (layers * directions, rows, hidden), as bytes of (layers * directions, batch, hidden) for each."""
+        shape, axis = self._shape(spec), spec.batch_axis
+        used = states[_rows(spec, self._count * self._header.batch)]
+        return np.moveaxis(used.reshape(*shape[:axis], self._count, *shape[axis:]), axis, 0).tobytes()
 
-    def _split(self, lead: bytes, result: Array, spec: TensorSpec, count: int) -> list[bytes]:
-        """Split an output into what each request gets of it, each behind `lead`; the run's padding is left out."""
-        batch, axis = self._header.batch, spec.batch_axis
-        if axis:
-            shape = spec.shape(batch, self._header.sequence)
-            each = result[_rows(spec, count * batch)].reshape(*shape[:axis], count, *shape[axis:])
-            result = np.moveaxis(each, axis, 0)
-        whole = result.tobytes()
-        size = math.prod(spec.shape(batch, self._header.sequence)) * spec.dtype.itemsize
-        return [lead + whole[at : at + size] for at in range(0, size * count, size)]
+    def _shape(self, spec: TensorSpec) -> tuple[int, ...]:
+        return spec.shape(self._header.batch, self._header.sequence)
 
 
 def _rows(spec: TensorSpec, count: int) -> tuple[slice, ...]:

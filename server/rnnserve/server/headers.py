@@ -109,21 +109,28 @@ class Headers:
         self._count = 0
         self._last = None
 
-    def note(self, requests: Iterable[T]) -> tuple[list[T], Header | None]:
-        """Note of requests what their headers mean.
+    def shared(self, requests: Iterable[Known]) -> Header | None:
+        """The header of all of these, where each is the one that came last, without an id; nothing is noted."""
+        last = self._last
+        if last is None:
+            return None
+        key, size = last.key, last.size
+        for request in requests:
+            payload = request.payload
+            if len(payload) != size or not payload.startswith(key):
+                return None
+        return last
 
-        Returns:
-            Those that have to be parsed; and the header of all of them, where it is clear at once that it is the same.
-        """
+    def note(self, requests: Iterable[T]) -> list[T]:
+        """Note of requests what their headers mean; return those that have to be parsed."""
         unknown: list[T] = []
-        last = shared = self._last
+        last = self._last
         key, size = (last.key, last.size) if last is not None else (b"", -1)
         for request in requests:
             payload = request.payload
             if last is not None and len(payload) == size and payload.startswith(key):
                 request.header, request.id_field = last, b""
                 continue
-            shared = None
             found = self.recognise(payload)
             if found is None:
                 unknown.append(request)
@@ -132,7 +139,7 @@ class Headers:
             if not (id_field or header.marks):
                 last, key, size = header, header.key, header.size
         self._last = last
-        return unknown, shared
+        return unknown
 
     def recognise(self, payload: bytes) -> tuple[Header, bytes] | None:
         """Return a request's header and its id's field, or None where it has to be parsed."""

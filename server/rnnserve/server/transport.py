@@ -17,10 +17,11 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from rnnserve.server.boundary import Array
-from rnnserve.server.dispatch import Dispatcher, Request
+from rnnserve.server.dispatch import Dispatcher
 from rnnserve.server.errors import InternalError, ServeError, StartError
 from rnnserve.server.lane import Lane, missing
 from rnnserve.server.ports import probe_port
+from rnnserve.server.requests import Request
 from rnnserve.server.running import Answer, Work
 from rnnserve.server.service import Method, Service
 
