@@ -166,12 +166,14 @@ class FakeCall(Request):
         self.payload = payload
         self._peer = peer
         self.answers: list[bytes | ServeError] = []
+        self.is_watched = False
 
     def peer(self):
         return self._peer
 
-    def watch(self, on_cancel=None):
-        self.on_cancel = on_cancel
+    def watch(self, on_cancel=None):  # noqa: ARG002 - as the lane's
+        assert not self.is_watched
+        self.is_watched = True
 
     def answer(self, payload):
         self.answers.append(payload)
@@ -234,6 +236,58 @@ def test_who_has_gone_or_waited_too_long_is_not_run(dispatcher):
     assert isinstance(there.answers[0], bytes)
 
 
+def test_who_will_wait_for_long_is_watched(dispatcher, monkeypatch):
+    """Runs of a few milliseconds before them: who gives up meanwhile leaves before he costs anything."""
+    soon = [asks(sequence=1 + number % 9) for number in range(40)]
+    dispatcher.take(soon)
+    assert not any(call.is_watched for call in soon)
+    monkeypatch.setattr("rnnserve.server.dispatch._PATIENCE", 0.0)
+    late = [asks(sequence=1 + number % 9) for number in range(40)]
+    dispatcher.take(late)
+    assert all(call.is_watched for call in late)
+    late[7].cancelled = True
+    while dispatcher.work():
+        pass
+    assert [type(call.answers[0]) for call in late] == [Cancelled if call is late[7] else bytes for call in late]
+
+
+def test_a_request_that_takes_long_does_not_hold_up_the_lane(dispatcher, monkeypatch):
+    """It runs on its model's own thread; the others of its model are answered on the lane, before it."""
+    first = [asks(), asks(sequence=2)]
+    dispatcher.take(first)
+    while dispatcher.work():
+        pass
+    model = first[0].call.served.model
+    may_go, ended = threading.Event(), threading.Event()
+    run = Model.run
+
+    def held(self, requests):
+        assert may_go.wait(20)
+        return run(self, requests)
+
+    monkeypatch.setattr(Model, "run", held)
+    monkeypatch.setattr("rnnserve.server.dispatch._SMALL", model.cost.of(1, 200))
+    large, small = asks(sequence=300), asks(sequence=2)
+    large.answer = lambda payload: (large.answers.append(payload), ended.set())
+    dispatcher.take([large, small])
+    while dispatcher.work():
+        pass
+    assert large.is_watched
+    assert isinstance(small.answers[0], bytes)
+    assert not large.answers
+    may_go.set()
+    assert ended.wait(20)
+    assert isinstance(large.answers[0], bytes)
+
+
+def test_a_batch_ends_where_it_would_take_long():
+    line: Line[Item] = Line()
+    for number in range(20):
+        line.add(Item(str(number), rows=2, steps=5))
+    assert len(line.take(ENDLESS, most_points=25)) == 3
+    assert len(line.take(ENDLESS)) == 17
+
+
 @pytest.mark.parametrize("kind", ["lane", "public"])
 def test_a_deadline_that_passes_in_the_queue_costs_no_run(repository, held, monkeypatch, kind):
     started, may_go = held
@@ -278,6 +332,19 @@ def test_one_that_is_not_finite_spoils_nothing_for_the_others(dispatcher):
     assert [type(call.answers[0]) for call in calls] == [bytes, InvalidRequest, bytes]
 
 
+def test_nor_for_those_that_are_alike(dispatcher):
+    dispatcher.take([asks()])
+    dispatcher.work()
+    bad = request("direction_simple", {"input": np.full((1, 3, 2), np.inf, np.float32)}, ["logits"]).SerializeToString()
+    calls = [asks(), FakeCall(bad), asks(), asks(deadline=1.0)]
+    for some in (calls[:3], [*calls[3:], asks(), asks()]):  # one is not finite; one came too late
+        dispatcher.take(some)
+        while dispatcher.work():
+            pass
+        assert all(len(call.answers) == 1 for call in some)
+    assert [type(call.answers[0]) for call in calls] == [bytes, InvalidRequest, bytes, DeadlinePassed]
+
+
 def test_a_run_that_fails_answers_all_and_the_next_one_runs(dispatcher, monkeypatch):
     dispatcher.take([asks(), asks(sequence=5)])
     dispatcher.work()
@@ -296,7 +363,8 @@ def test_a_run_that_fails_answers_all_and_the_next_one_runs(dispatcher, monkeypa
 
 
 def test_a_lone_run_that_fails_is_answered_and_counted(dispatcher, monkeypatch):
-    dispatcher.take([asks()])
+    first = asks()
+    dispatcher.take([first])
     dispatcher.work()
     dispatcher.take([asks()])
     failed, after = asks(), asks()
@@ -306,5 +374,5 @@ def test_a_lone_run_that_fails_is_answered_and_counted(dispatcher, monkeypatch):
     assert [type(answer) for answer in failed.answers] == [InternalError]
     dispatcher.take([after])
     assert isinstance(after.answers[0], bytes)
-    statistics = after.header.served.model.statistics
+    statistics = first.call.served.model.statistics
     assert (statistics.failures, statistics.requests) == (1, 3)

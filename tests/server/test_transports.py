@@ -3,6 +3,8 @@
 import contextlib
 import random
 import socket
+import subprocess
+import sys
 from concurrent import futures
 
 import grpc
@@ -157,6 +159,40 @@ def test_starting_and_stopping_many_times(repository, kind):
     for _ in range(5):
         with Server(Settings(repository, grpc_port=0, provider="cpu", transport=kind)):
             pass
+
+
+STOP_AT_ONCE = """
+import random, time
+from concurrent import futures
+import grpc
+from rnnserve.server import lane
+
+class Nobody:
+    call_type = lane.LaneCall
+    def take(self, arrived): pass
+    def work(self): return False
+
+lane._OUTSTANDING = 2000
+for _ in range(60):
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    one = lane.Lane(server, "/a.B/C", Nobody())
+    server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    one.start()
+    time.sleep(random.random() * 2e-3)
+    one.stop_accepting()
+    server.stop(0).wait()
+    one.join(20)
+    assert not one._thread.is_alive()
+"""
+
+
+def test_a_lane_is_stopped_while_it_asks_for_calls():
+    """A server that is destroyed meanwhile takes the process with it, one time in three without `stop_accepting`."""
+    done = subprocess.run(
+        [sys.executable, "-c", STOP_AT_ONCE], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_grpcio_without_what_the_lane_needs(repository, monkeypatch, caplog):

@@ -51,6 +51,11 @@ class Cost:
         """Seconds that a run of `rows` rows of `steps` steps takes, without padding."""
         return self.run + steps * (self.step + rows * self.point)
 
+    def points_within(self, seconds: float) -> float:
+        """Rows * steps that take no more seconds in one run, whatever their shape: at the worst, all are steps."""
+        each = self.step + self.point
+        return max(seconds - self.run, 0.0) / each if each else math.inf
+
     def enough(self, steps: int) -> float:
         """Rows * steps with which a run of `steps` steps is worth its while: more in it would wait for each other.
 

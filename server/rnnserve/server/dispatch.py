@@ -39,7 +39,11 @@ from rnnserve.server.service import Call, Service
 __all__ = ["Dispatcher"]
 
 _SMALL = 10e-3
-"""A model whose run of 64 rows of 64 steps takes no more seconds than this runs on the lane's own thread."""
+"""Seconds that a run on the lane's own thread may take, during which it does nothing else. A model whose run of 64 rows
+of 64 steps takes more runs on a thread of its own, and so does a request that takes more by itself."""
+
+_PATIENCE = 5e-3
+"""Seconds of runs that may wait in a line before it is noted who gives up: noting costs two events more a request."""
 
 
 class Dispatcher:
@@ -71,7 +75,7 @@ class Dispatcher:
             self._runner.forget()
             self._generation = self._service.repository.generation
         now = time.perf_counter_ns()
-        if not self._turns and len(arrived) > 1 and self._run_fresh(arrived, now):
+        if not self._turns and self._run_fresh(arrived, now):
             return
         for request in arrived:
             request.arrived = now
@@ -91,7 +95,7 @@ class Dispatcher:
             return False
         served = self._turns.popleft()
         line = self._lines[served]
-        taken = line.take(served.model.cost)
+        taken = line.take(served.model.cost, served.model.cost.points_within(_SMALL))
         if len(taken) > 1 or not self._runner.run_lone(served.model, taken[0]):
             self._runner.run(served.model, taken)
         if line:
@@ -103,9 +107,10 @@ class Dispatcher:
         header = self._headers.shared(arrived)
         if header is None or header.served not in self._lines:
             return False
-        model = header.served.model
-        is_enough = len(arrived) <= MOST and len(arrived) * header.points <= model.cost.enough(header.sequence)
-        return is_enough and self._runner.run_fresh(model, header, arrived, now)
+        cost, count = header.served.model.cost, len(arrived)
+        most_points = min(cost.enough(header.sequence), cost.points_within(_SMALL), cost.max_points)
+        is_one_run = count <= MOST and count * header.points <= most_points
+        return is_one_run and self._runner.run_fresh(header, arrived, now)
 
     def _accept(self, request: Request) -> Call | None:
         """Take a request through the boundary, and remember its header; None where it is refused."""
@@ -121,13 +126,20 @@ class Dispatcher:
         return None
 
     def _admit(self, served: Served, requests: list[Request]) -> None:
-        """Put requests into the line of a small model, or give them to the thread of a large one."""
+        """Put requests into their model's line; give those that take long to the model's own thread."""
+        cost, points = served.model.cost, points_of(requests)
         line = self._lines.get(served)
-        if line is None:
-            if not _is_small(served):
-                for request in requests:
-                    self._submit(served, request)
+        if line is None or points > cost.points_within(_SMALL):
+            is_large = line is None and cost.of(64, 64) > _SMALL
+            large = [request for request in requests if is_large or cost.of(request.rows, request.steps) > _SMALL]
+            for request in large:
+                self._submit(served, request)
+            if large:
+                requests = [request for request in requests if request not in large]
+                points = points_of(requests)
+            if not requests:
                 return
+        if line is None:
             line = self._lines[served] = Line()
         if len(requests) == 1 and not self._turns and self._runner.run_lone(served.model, requests[0]):
             return  # nobody waits, so neither did it
@@ -137,14 +149,17 @@ class Dispatcher:
             for request in requests[room:]:
                 request.refuse(full)
             requests = requests[:room]
+            points = points_of(requests)
         if not line:
             self._turns.append(served)
-        if len(line) + len(requests) <= MOST and not line.is_crowd:
-            line.extend(requests, points_of(requests))
+        most_points = cost.points_within(_PATIENCE)
+        if len(line) + len(requests) <= MOST and not line.is_crowd and line.points + points <= most_points:
+            line.extend(requests, points)
             return
         for request in requests:
-            if line.is_crowd:
+            if line.is_crowd or line.points > most_points:
                 request.watch()
+            if line.is_crowd:
                 line.add_to_crowd(request, request.peer())
             else:
                 line.add(request)
@@ -156,7 +171,3 @@ class Dispatcher:
                 served.scheduler.submit(work)
             except ServeError as error:
                 request.refuse(error)
-
-
-def _is_small(served: Served) -> bool:
-    return served.model.cost.of(64, 64) <= _SMALL

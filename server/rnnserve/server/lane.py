@@ -164,22 +164,33 @@ class Lane(Generic[T]):
         self._core.register_method(method)
         self._queue = self.cygrpc.CompletionQueue()
         self._core.register_completion_queue(self._queue)
+        self._may_accept = threading.Lock()
+        self._is_told_to_stop = False
         self._thread = threading.Thread(target=self._loop, name="lane", daemon=True)
 
     def start(self) -> None:
         """Begin to serve."""
         self._thread.start()
 
+    def stop_accepting(self) -> None:
+        """Ask for no more calls. To be called before the server is stopped.
+
+        Asking lets go of Python's lock, so a server that is stopped at that moment may be destroyed under it, which
+        ends the process.
+        """
+        with self._may_accept:
+            self._is_told_to_stop = True
+
     def join(self, timeout: float | None = None) -> None:
-        """Wait for the end, which comes when the server has been stopped and every call is closed."""
+        """Wait for the end, which comes when the server has been stopped and every call has been answered."""
         self._thread.join(timeout)
 
     def _accept(self) -> bool:
-        """Ask for one more call; False where the server is being stopped."""
-        try:
+        """Ask for one more call; False where it has been told not to."""
+        with self._may_accept:
+            if self._is_told_to_stop:
+                return False
             self._core.request_registered_call(self._queue, self._queue, self._method, _ACCEPT)
-        except ValueError:
-            return False
         return True
 
     def _loop(self) -> None:

@@ -1,5 +1,6 @@
 """The line in front of a model: who is next, and how many of those that wait share the next batch."""
 
+import math
 from collections import deque
 from typing import Generic, Protocol, TypeVar
 
@@ -66,24 +67,30 @@ class Line(Generic[T]):
         self._length += 1
         self._points += item.rows * item.steps
 
-    def take(self, cost: Cost) -> list[T]:
+    @property
+    def points(self) -> int:
+        """Rows * steps of all that wait."""
+        return self._points
+
+    def take(self, cost: Cost, most_points: float = math.inf) -> list[T]:
         """Take the next batch: half of what waits, or more, until there is enough for a run to be worth its while.
 
         A batch of all that waits would keep the first of them waiting for the last. And where clients ask again as soon
         as they are answered, all of them would wait for the server, and then the server for all of them.
+
+        Args:
+            cost: Of a run.
+            most_points: With as many rows * steps, a batch ends.
         """
-        if self._length == len(self._first) <= MOST and (self._length <= 1 or self._is_little(cost)):
-            taken = list(self._first)
+        if self._length == len(self._first) <= MOST and self._points <= min(cost.enough(1), most_points):
+            taken = list(self._first)  # enough is more for more steps
             self._first.clear()
             self._length = self._points = 0
             return taken
-        half = min((self._length + 1) // 2, MOST)
-        taken = [self._next() for _ in range(half)]
-        steps = max([item.steps for item in taken], default=0)
-        points = sum([item.rows * item.steps for item in taken])
-        most = min(half + self._length, MOST)
-        enough = cost.enough(steps)
-        while len(taken) < most and points < enough:
+        most, half = min(self._length, MOST), (self._length + 1) // 2
+        points, steps, enough = 0, 0, 0.0
+        taken = []
+        while len(taken) < most and points < most_points and (len(taken) < half or points < enough):
             item = self._next()
             taken.append(item)
             points += item.rows * item.steps
@@ -92,10 +99,6 @@ class Line(Generic[T]):
                 enough = cost.enough(steps)
         self._points -= points
         return taken
-
-    def _is_little(self, cost: Cost) -> bool:
-        """Whether all that waits is not more than enough for a run."""
-        return self._points <= cost.enough(1) or self._points <= cost.enough(max([item.steps for item in self._first]))
 
     def _next(self) -> T:
         """Who came before the crowd, then each connection in turn."""

@@ -45,28 +45,24 @@ class Runner:
         header = request.header
         return self._answer(model, [request], header.batch, request.arrived, self._alike(header, 1).run)
 
-    def run_fresh(self, model: Model, header: Header, requests: list[Request], arrived: int) -> bool:
+    def run_fresh(self, header: Header, requests: list[Request], arrived: int) -> bool:
         """Run requests that share a header and have come just now; False where they have to go the usual way.
 
-        Nothing needs to have been noted of them.
-
         Args:
-            model: Theirs.
-            header: Theirs, without ids.
-            requests: At least one.
+            header: Theirs.
+            requests: Without ids; nothing needs to have been noted of them.
             arrived: When they came, on `time.perf_counter_ns`'s clock.
         """
-        now = time.time()
-        if header.has_lengths or not _fits(header, requests, model) or [r for r in requests if r.deadline < now]:
+        now, count = time.time(), len(requests)
+        if header.has_lengths or [request for request in requests if request.deadline < now]:
             return False
-        count = len(requests)
         run = functools.partial(self._alike(header, count).run, has_ids=False)
-        return self._answer(model, requests, count * header.batch, count * arrived, run)
+        return self._answer(header.served.model, requests, count * header.batch, count * arrived, run)
 
     def run(self, model: Model, taken: list[Request]) -> None:
         """Run what was taken from a model's line: requests with known headers together, the others behind them."""
         header = _shared(taken)
-        if header is not None and not header.has_lengths and _fits(header, taken, model):
+        if header is not None and not header.has_lengths and len(taken) * header.points <= model.cost.max_points:
             others = self._run_together(model, taken, lambda members: self._alike(header, len(members)).run(members))
         else:
             now = time.time()
@@ -142,18 +138,17 @@ class Runner:
         try:
             responses = run(members)
         except Exception as error:  # noqa: BLE001 - whatever it is, its callers must hear, and the lane must go on
-            model.statistics.failures += len(members)
+            model.statistics.record_failures(len(members))
             hidden = InternalError.hiding(error)
             for request in members:
                 request.refuse(hidden)
             return True
         if responses is None:
             return False
-        ended = time.perf_counter_ns()
+        run_ns, wait_ns = time.perf_counter_ns() - started, started * len(members) - arrived
+        model.statistics.record(requests=len(members), rows=rows, run_ns=run_ns, wait_ns=wait_ns)
         for request, response in zip(members, responses, strict=True):
             request.answer(response)
-        wait_ns = started * len(members) - arrived
-        model.statistics.record(requests=len(members), rows=rows, run_ns=ended - started, wait_ns=wait_ns)
         return True
 
 
@@ -167,7 +162,3 @@ def _shared(requests: list[Request]) -> Header | None:
     header, now = requests[0].header, time.time()
     others = [r for r in requests if r.call is not None or r.header is not header or r.cancelled or r.deadline < now]
     return None if others else header
-
-
-def _fits(header: Header, requests: list[Request], model: Model) -> bool:
-    return len(requests) * header.points <= model.cost.max_points

@@ -82,7 +82,7 @@ def _run(batch: list[Work], model: Runs) -> None:
     try:
         answers = model.run([work.inference for work in batch])
     except Exception as error:  # noqa: BLE001 - whatever it is, its callers must hear, and the next batch must run
-        statistics.failures += len(batch)
+        statistics.record_failures(len(batch))
         hidden = InternalError.hiding(error)
         for work in batch:
             work.answer(hidden)
@@ -108,5 +108,5 @@ def _dropped(work: Work, statistics: Statistics) -> bool:
         work.answer(DeadlinePassed("the deadline passed before the request was run"))
     else:
         return False
-    statistics.dropped += 1
+    statistics.record_dropped()
     return True

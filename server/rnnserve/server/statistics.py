@@ -1,6 +1,7 @@
 """What a model has done, counted once a run."""
 
 import dataclasses
+import threading
 import time
 
 from rnnserve.protos import inference_pb2 as pb
@@ -10,7 +11,7 @@ __all__ = ["Statistics"]
 
 @dataclasses.dataclass
 class Statistics:
-    """Counts since the model was loaded. One thread writes, the one that runs the model; any may read.
+    """Counts since the model was loaded. Any thread may write or read.
 
     Attributes:
         requests: Answered requests.
@@ -33,17 +34,29 @@ class Statistics:
     wait_ns: int = 0
     last: float = 0.0
     sizes: dict[int, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock, repr=False)
 
     def record(self, *, requests: int, rows: int, run_ns: int, wait_ns: int) -> None:
         """Count a run that has ended well."""
-        self.requests += requests
-        self.rows += rows
-        self.runs += 1
-        self.run_ns += run_ns
-        self.wait_ns += wait_ns
-        self.last = time.time()
-        count, spent = self.sizes.get(rows, (0, 0))
-        self.sizes[rows] = (count + 1, spent + run_ns)
+        with self._lock:
+            self.requests += requests
+            self.rows += rows
+            self.runs += 1
+            self.run_ns += run_ns
+            self.wait_ns += wait_ns
+            self.last = time.time()
+            count, spent = self.sizes.get(rows, (0, 0))
+            self.sizes[rows] = (count + 1, spent + run_ns)
+
+    def record_failures(self, requests: int) -> None:
+        """Count requests whose run failed."""
+        with self._lock:
+            self.failures += requests
+
+    def record_dropped(self) -> None:
+        """Count a request that nobody waited for any more."""
+        with self._lock:
+            self.dropped += 1
 
     def message(self, name: str, version: str) -> pb.ModelStatistics:
         """Say it as the protocol does.

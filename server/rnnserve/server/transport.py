@@ -111,6 +111,8 @@ class Transport:
     def stop(self, grace: float) -> None:
         """Take no new requests, let those under way end within `grace` seconds, and cut off the others."""
         self._health.enter_graceful_shutdown()
+        if self._lane is not None:
+            self._lane.stop_accepting()
         self._server.stop(grace).wait()
         if self._lane is not None:
             self._lane.join()
