@@ -56,7 +56,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="Measure this server side by side with others, in one run."
     )
-    parser.add_argument("--rounds", type=int, default=3, help="how often each server is timed (default: 3; quick: 1)")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each server is timed (default: 5; quick: 1)")
     parser.add_argument("--quick", action="store_true", help="one short round: shows that it runs, not who is fast")
     parser.add_argument("--only", action="append", choices=_NAMES, metavar="NAME", help=f"of {', '.join(_NAMES)}")
     parser.add_argument("--soak", action="store_true", help=f"also watch memory over {SOAK.requests:,} requests")

@@ -1,28 +1,30 @@
-"""From calls that arrived on the lane to their answers.
+"""From calls that arrived on the lane to their runs: who waits, for how long, and whose turn it is.
 
-Calls whose header is known wait as they are; the others pass the boundary first, and leave their header behind. Small
-models run on the lane's own thread, a batch of one model at a time: whoever arrives meanwhile is in the next. A large
-model runs on its scheduler's thread, so that it delays no other.
+Calls whose header is known wait as they are; the others pass the boundary first, and leave their header behind. What
+takes little runs on the lane's own thread, a batch of one model at a time: whoever arrives meanwhile is in the next.
+Where nobody waits, those that have just come need not either. A large model, or a request that takes long by itself,
+runs on the model's own thread, so that it delays no other.
 
 What a request costs, in microseconds (`[1, 4, 2]`, logits, hidden 16; onnxruntime 1.32, grpcio 1.85, one core of an AMD
-EPYC; gRPC's share from the lane answering a constant in `make bench`, the rest timed step by step in a server under
-h2load's 64 requests in flight, or its one):
+EPYC; gRPC's share is the lane answering a constant, the rest was timed step by step in a server under h2load's 64
+requests in flight, or its one):
 
 =====================================  =============  =====
 step                                   64 together    alone
 =====================================  =============  =====
-gRPC: accept, receive, poll, send               22     160
-recognise the header                           0.5       3
-check and join the data                        0.6       6
-onnxruntime                                    1.3      43
-cut the answer                                 0.4       8
-lines, planning, counting                      0.8      13
+gRPC: accept, receive, poll, send             19.4     124
+recognise the header                           0.1       1
+check and join the data                        0.2       5
+onnxruntime                                    1.1      37
+cut the answer                                 0.2       6
+lines, planning, counting                      0.2      11
 =====================================  =============  =====
 
-Alone, every step meets cold caches: in a loop of its own the same run of onnxruntime takes 11. A header that is not
-recognised costs some 60 more, for parsing and checking, and 5 for building the response. Alone, gRPC is mostly two
-processes waking each other. With hidden 128 and lengths of 1 to 64, onnxruntime takes 40 % of the lane's time, sending
-26 % and polling 15 % (py-spy): a response is one system call, which wakes the client.
+Every step meets cold caches: in a loop of its own the same run of onnxruntime takes 0.6 a request for 64, and 11 for
+one. Each of 64 answers takes 0.4 more than a constant one, for the same reason. A header that is not recognised costs
+some 60 more, for parsing and checking, and 5 for building the response. Alone, gRPC is mostly two processes waking each
+other. With hidden 128 and lengths of 1 to 64, onnxruntime takes 40 % of the lane's time, sending 26 % and polling 15 %
+(py-spy): a response is one system call, which wakes the client.
 """
 
 import time
@@ -131,12 +133,13 @@ class Dispatcher:
         line = self._lines.get(served)
         if line is None or points > cost.points_within(_SMALL):
             is_large = line is None and cost.of(64, 64) > _SMALL
-            large = [request for request in requests if is_large or cost.of(request.rows, request.steps) > _SMALL]
-            for request in large:
-                self._submit(served, request)
-            if large:
-                requests = [request for request in requests if request not in large]
-                points = points_of(requests)
+            small: list[Request] = []
+            for request in requests:
+                if is_large or cost.of(request.rows, request.steps) > _SMALL:
+                    self._submit(served, request)
+                else:
+                    small.append(request)
+            requests, points = small, points_of(small)
             if not requests:
                 return
         if line is None:
