@@ -6,6 +6,7 @@ import threading
 import grpc
 import numpy as np
 import pytest
+from onnxruntime import InferenceSession
 
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server.app import Server, Settings
@@ -350,7 +351,8 @@ def test_a_run_that_fails_answers_all_and_the_next_one_runs(dispatcher, monkeypa
     dispatcher.work()
     calls = [asks(), asks(sequence=5)]
     with monkeypatch.context() as patched:
-        patched.setattr(Model, "run_feeds", lambda *_: 1 / 0)
+        patched.setattr(InferenceSession, "run", lambda *_: 1 / 0)
+        patched.setattr(InferenceSession, "run_with_iobinding", lambda *_: 1 / 0)
         dispatcher.take(calls)
         while dispatcher.work():
             pass
@@ -369,7 +371,8 @@ def test_a_lone_run_that_fails_is_answered_and_counted(dispatcher, monkeypatch):
     dispatcher.take([asks()])
     failed, after = asks(), asks()
     with monkeypatch.context() as patched:
-        patched.setattr(Model, "run_feeds", lambda *_: 1 / 0)
+        patched.setattr(InferenceSession, "run", lambda *_: 1 / 0)
+        patched.setattr(InferenceSession, "run_with_iobinding", lambda *_: 1 / 0)
         dispatcher.take([failed])
     assert [type(answer) for answer in failed.answers] == [InternalError]
     dispatcher.take([after])

@@ -1,5 +1,6 @@
 """Requests that run together are answered as each is alone, byte for byte, whatever they bring and want."""
 
+import dataclasses
 import random
 
 import numpy as np
@@ -82,6 +83,22 @@ def test_those_with_one_header_too(service, seed, values, count):
     assert all(member.header is header for member in members)
     responses = Alike(header, count, allow_non_finite=False).run(members)
     assert responses == [alone(service, payload) for payload in payloads]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_bound_run_is_a_run(service, device):
+    """Its arrays are read and written anew every time; what is not said to be on the CPU is not bound by address."""
+    model = dataclasses.replace(service.repository.find(NAME).model, device=device)  # its session is on the CPU
+    numbers = np.random.default_rng(1)
+    feeds = {spec.name: np.zeros(spec.shape(4, 6), spec.dtype) for spec in model.signature.inputs.values()}
+    outputs = {spec.name: np.zeros(spec.shape(4, 6), spec.dtype) for spec in model.signature.outputs.values()}
+    run = model.bind(feeds, outputs)
+    for _ in range(3):
+        for name, array in feeds.items():
+            array[...] = numbers.integers(1, 7, array.shape) if name == "lengths" else numbers.normal(size=array.shape)
+        run()
+        for array, expected in zip(outputs.values(), model.run_feeds(list(outputs), feeds), strict=True):
+            assert array.tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

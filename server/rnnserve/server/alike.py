@@ -35,6 +35,8 @@ class _Output(NamedTuple):
     """An output that the requests ask for."""
 
     spec: TensorSpec
+    result: Array
+    """The kept array that it is written to."""
     size: int
     """Bytes in a response."""
     lead: bytes
@@ -60,12 +62,12 @@ class Alike:
         self._header = header
         self._count = count
         self._allow_non_finite = allow_non_finite
-        self._model = header.served.model
+        model = header.served.model
         used = count * header.batch
         rows = used + (used & 1)
-        self._feeds: dict[str, Array] = {}
+        feeds: dict[str, Array] = {}
         self._inputs: list[_Input] = []
-        for spec in self._model.signature.inputs.values():
+        for spec in model.signature.inputs.values():
             shape = spec.shape(rows, header.sequence)
             if spec.name in header.places:
                 start, end = header.places[spec.name]
@@ -73,18 +75,20 @@ class Alike:
                 part = array[_rows(spec, used)]
                 view = array.data.cast("B")
                 self._inputs.append(_Input(spec, start - header.size, end - header.size or None, part, view))
-                self._feeds[spec.name] = array
+                feeds[spec.name] = array
             elif spec.name == LENGTHS:
-                self._feeds[spec.name] = full_lengths(header.sequence, used, rows)
+                feeds[spec.name] = full_lengths(header.sequence, used, rows)
             else:
-                self._feeds[spec.name] = zeros(shape, spec.dtype)
-        self.nbytes = sum(self._feeds[name].nbytes for name in header.places)
-        self._names = list(header.outputs)
+                feeds[spec.name] = zeros(shape, spec.dtype)
         self._outputs: list[_Output] = []
         for name, lead in zip(header.outputs, header.leads, strict=True):
-            spec = self._model.signature.outputs[name]
+            spec = model.signature.outputs[name]
+            result = np.empty(spec.shape(rows, header.sequence), spec.dtype)
             size = math.prod(spec.shape(header.batch, header.sequence)) * spec.dtype.itemsize
-            self._outputs.append(_Output(spec, size, lead, lead if self._outputs else header.before + lead))
+            self._outputs.append(_Output(spec, result, size, lead, lead if self._outputs else header.before + lead))
+        results = {output.spec.name: output.result for output in self._outputs}
+        self.nbytes = sum(array.nbytes for array in (*(feeds[name] for name in header.places), *results.values()))
+        self._run = model.bind(feeds, results)
 
     def run(self, members: Sequence[Known], *, has_ids: bool = True) -> list[bytes] | None:
         """Run requests as one batch.
@@ -100,11 +104,11 @@ class Alike:
             start, end = input.start, input.end
             if not self._fill(input, b"".join([known.payload[start:end] for known in members])):
                 return None
-        results = self._model.run_feeds(self._names, self._feeds)
+        self._run()
         ids = [known.id_field for known in members] if has_ids else []
         has_ids = any(ids)
         columns = [[self._header.before + id_field for id_field in ids]] if has_ids else []
-        for result, (spec, size, lead, lead_without_id) in zip(results, self._outputs, strict=True):
+        for spec, result, size, lead, lead_without_id in self._outputs:
             whole = result.tobytes() if spec.batch_axis == 0 else self._by_request(result, spec)
             before = lead if has_ids else lead_without_id
             columns.append([before + whole[at : at + size] for at in range(0, size * self._count, size)])

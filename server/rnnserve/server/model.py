@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, ArtifactError, read_version
 from rnnserve.protos.golden import load_cases, replay
 from rnnserve.server.batching import Cost, join, split
+from rnnserve.server.bound import BoundRun
 from rnnserve.server.boundary import Array, Inference
 from rnnserve.server.invariance import is_batch_invariant
 from rnnserve.server.providers import new_session, nodes_by_provider
@@ -70,6 +71,22 @@ class Model:
         """
         results: list[Array] = self._session.run(names, feeds, _OPTIONS)
         return results
+
+    def bind(self, feeds: Mapping[str, Array], outputs: Mapping[str, Array]) -> Callable[[], None]:
+        """Make a run of arrays that stay: it reads `feeds` and writes `outputs`.
+
+        Args:
+            feeds: Every input, contiguous, with an even number of rows.
+            outputs: Those wanted, contiguous.
+        """
+        if self.device == "cpu":
+            return BoundRun(self._session, feeds, outputs).run
+
+        def run() -> None:
+            for array, result in zip(outputs.values(), self.run_feeds(list(outputs), feeds), strict=True):
+                array[...] = result
+
+        return run
 
 
 def load_model(folder: Path, name: str, version: str, device: str) -> Model:
