@@ -107,7 +107,8 @@ def _measure(name: str, args: argparse.Namespace, versions: dict[str, str]) -> d
     scenario = next(scenario for scenario in SCENARIOS if scenario.name == name)
     seconds = scenario.load.quick if args.quick else scenario.load.seconds
     asked_of = [server for server in scenario.servers if server not in args.without]
-    return measure.measure(scenario, asked_of, args.rounds, seconds, args.work, versions)
+    rounds = args.rounds if args.quick else args.rounds * scenario.turns
+    return measure.measure(scenario, asked_of, rounds, seconds, args.work, versions)
 
 
 def _write(

@@ -70,6 +70,8 @@ class Scenario:
         metrics: What of the client's figures is shown, in this order; the first is the one that is plotted.
         load: How it is asked for.
         servers: Who is asked.
+        turns: In how many pieces a round is cut, each with a turn of every server: where one of 1.0 is told from one of
+            0.9, many short turns say more than few long ones, since the machine's mood lasts for seconds.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Scenario:
     metrics: tuple[str, ...]
     load: Load
     servers: tuple[str, ...]
+    turns: int = 1
 
 
 SCENARIOS = (
@@ -88,8 +91,9 @@ SCENARIOS = (
         "hidden_16",
         (4, 4),
         ("requests/s",),
-        Load("h2load", in_flight=64, connections=4),
+        Load("h2load", in_flight=64, connections=4, warm_up=0.5, seconds=1.5),
         (CONSTANT, *_THAT_INFER),
+        turns=3,
     ),
     Scenario(
         "alone",
