@@ -8,7 +8,10 @@ from rnnserve.export.pipeline import export_checkpoint
 from rnnserve.models import Architecture, Checkpoint, DirectionClassifier
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server.app import Server, Settings
+from rnnserve.server.boundary import Limits
 from rnnserve.server.model import load_model
+from rnnserve.server.repository import Repository
+from rnnserve.server.service import Service
 
 ARCHITECTURES = {
     "rnn": Architecture(hidden=16),
@@ -30,6 +33,15 @@ def models(tmp_path_factory):
         export_checkpoint(Checkpoint(name, classifier, ("left", "right"), "0" * 64, None), root, progress=False)
         loaded.append(load_model(root / name / "1", name, "1", "cpu"))
     return loaded
+
+
+@pytest.fixture(scope="module")
+def service(repository):
+    """The trained models, without a transport."""
+    models = Repository(repository, device="cpu", capacity=8)
+    models.load()
+    yield Service(models, Limits(), "cpu")
+    models.close()
 
 
 @pytest.fixture(scope="session", params=["lane", "public"])

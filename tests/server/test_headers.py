@@ -9,24 +9,13 @@ from hypothesis import strategies as st
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.alike import Alike
-from rnnserve.server.boundary import Limits
 from rnnserve.server.errors import ServeError
 from rnnserve.server.headers import Headers
 from rnnserve.server.padded import longest_of, run_padded
-from rnnserve.server.repository import Repository
-from rnnserve.server.service import Service
 from support.asking import request
 from support.known import KnownRequest, recognised
 
 NAME = "direction_stacked"
-
-
-@pytest.fixture(scope="module")
-def service(repository):
-    repository_ = Repository(repository, device="cpu", capacity=8)
-    repository_.load()
-    yield Service(repository_, Limits(), "cpu")
-    repository_.close()
 
 
 def inputs(numbers, batch=2, sequence=5, *, lengths=True, state=True):

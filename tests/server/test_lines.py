@@ -11,15 +11,12 @@ from onnxruntime import InferenceSession
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server.app import Server, Settings
 from rnnserve.server.batching import Cost
-from rnnserve.server.boundary import Limits
 from rnnserve.server.dispatch import Dispatcher
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest, QueueFull, ServeError
 from rnnserve.server.lines import MOST, Line
 from rnnserve.server.model import Model
-from rnnserve.server.repository import Repository
 from rnnserve.server.requests import Request
 from rnnserve.server.running import Work
-from rnnserve.server.service import Service
 from support.asking import request
 
 
@@ -183,11 +180,8 @@ class FakeCall(Request):
 
 
 @pytest.fixture
-def dispatcher(repository):
-    models = Repository(repository, device="cpu", capacity=8)
-    models.load()
-    yield Dispatcher(Service(models, Limits(), "cpu"), 300)
-    models.close()
+def dispatcher(service):
+    return Dispatcher(service, 300)
 
 
 def asks(name="direction_simple", sequence=3, **more):
@@ -364,9 +358,10 @@ def test_a_run_that_fails_answers_all_and_the_next_one_runs(dispatcher, monkeypa
     assert all(isinstance(call.answers[0], bytes) for call in after)
 
 
-def test_a_lone_run_that_fails_is_answered_and_counted(dispatcher, monkeypatch):
-    first = asks()
-    dispatcher.take([first])
+def test_a_lone_run_that_fails_is_answered_and_counted(service, dispatcher, monkeypatch):
+    statistics = service.repository.find("direction_simple").model.statistics
+    failures, requests = statistics.failures, statistics.requests
+    dispatcher.take([asks()])
     dispatcher.work()
     dispatcher.take([asks()])
     failed, after = asks(), asks()
@@ -377,5 +372,4 @@ def test_a_lone_run_that_fails_is_answered_and_counted(dispatcher, monkeypatch):
     assert [type(answer) for answer in failed.answers] == [InternalError]
     dispatcher.take([after])
     assert isinstance(after.answers[0], bytes)
-    statistics = first.call.served.model.statistics
-    assert (statistics.failures, statistics.requests) == (1, 3)
+    assert (statistics.failures, statistics.requests) == (failures + 1, requests + 3)

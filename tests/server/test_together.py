@@ -9,25 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnserve.server.alike import Alike
-from rnnserve.server.boundary import Limits
 from rnnserve.server.errors import InvalidRequest
 from rnnserve.server.headers import Headers, Known
 from rnnserve.server.padded import is_finite, longest_of, run_padded
-from rnnserve.server.repository import Repository
-from rnnserve.server.service import Service
 from support.asking import request
 from support.known import recognised
 
 NAME = "direction_bidirectional"
 STATE = (2, 16)  # layers * directions, hidden
-
-
-@pytest.fixture(scope="module")
-def service(repository):
-    models = Repository(repository, device="cpu", capacity=8)
-    models.load()
-    yield Service(models, Limits(), "cpu")
-    models.close()
 
 
 def asked(seed: int, values: int | None = None, *, lengths: float = 0.4) -> bytes:
