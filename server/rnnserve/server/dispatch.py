@@ -12,15 +12,15 @@ requests in flight, or its one):
 =====================================  =============  =====
 step                                   64 together    alone
 =====================================  =============  =====
-gRPC: accept, receive, poll, send             19.4     124
+gRPC: accept, receive, poll, send             19.4     123
 recognise the header                           0.1       1
-check and join the data                        0.2       5
-onnxruntime                                    1.1      37
-cut the answer                                 0.2       6
-lines, planning, counting                      0.2      11
+check and join the data                        0.3       5
+onnxruntime                                    1.0      26
+cut the answer                                 0.2       4
+lines, planning, counting                      0.2      10
 =====================================  =============  =====
 
-Every step meets cold caches: in a loop of its own the same run of onnxruntime takes 0.6 a request for 64, and 11 for
+Every step meets cold caches: in a loop of its own the same run of onnxruntime takes 0.6 a request for 64, and 8 for
 one. Each of 64 answers takes 0.4 more than a constant one, for the same reason. A header that is not recognised costs
 some 60 more, for parsing and checking, and 5 for building the response. Alone, gRPC is mostly two processes waking each
 other. With hidden 128 and lengths of 1 to 64, onnxruntime takes 40 % of the lane's time, sending 26 % and polling 15 %
