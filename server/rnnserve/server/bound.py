@@ -10,7 +10,20 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-__all__ = ["BoundRun"]
+__all__ = ["RUN_OPTIONS", "BoundRun"]
+
+
+def _run_options() -> ort.RunOptions:
+    options = ort.RunOptions()
+    options.only_execute_path_to_fetches = True  # what nobody asked for is not computed
+    # No graph to capture, said in advance: where nothing is said, onnxruntime's wrapper spends 25 microseconds on a
+    # lookup that fails.
+    options.add_run_config_entry("gpu_graph_id", "-1")
+    return options
+
+
+RUN_OPTIONS = _run_options()
+"""Of every run, bound or not; made once, since making them costs as much as a small run."""
 
 
 class BoundRun:
@@ -39,16 +52,4 @@ class BoundRun:
 
     def run(self) -> None:
         """Read the inputs and write the outputs."""
-        self._session.run_with_iobinding(self._binding, _OPTIONS)
-
-
-def _run_options() -> ort.RunOptions:
-    options = ort.RunOptions()
-    options.only_execute_path_to_fetches = True  # what nobody asked for is not computed
-    # No graph to capture, said in advance: where nothing is said, onnxruntime's wrapper spends 25 microseconds on a
-    # lookup that fails.
-    options.add_run_config_entry("gpu_graph_id", "-1")
-    return options
-
-
-_OPTIONS = _run_options()
+        self._session.run_with_iobinding(self._binding, RUN_OPTIONS)

@@ -14,7 +14,7 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, ArtifactError, read_version
 from rnnserve.protos.golden import load_cases, replay
 from rnnserve.server.batching import Cost, join, split
-from rnnserve.server.bound import BoundRun
+from rnnserve.server.bound import RUN_OPTIONS, BoundRun
 from rnnserve.server.boundary import Array, Inference
 from rnnserve.server.invariance import is_batch_invariant
 from rnnserve.server.providers import new_session, nodes_by_provider
@@ -69,7 +69,7 @@ class Model:
         Returns:
             The outputs named, in their order.
         """
-        results: list[Array] = self._session.run(names, feeds, _OPTIONS)
+        results: list[Array] = self._session.run(names, feeds, RUN_OPTIONS)
         return results
 
     def bind(self, feeds: Mapping[str, Array], outputs: Mapping[str, Array]) -> Callable[[], None]:
@@ -112,15 +112,6 @@ def load_model(folder: Path, name: str, version: str, device: str) -> Model:
     if not invariant:
         _log.warning("%s version %s: on %s, an answer's bits depend on the others in its batch", name, version, device)
     return dataclasses.replace(model, cost=_measure(model), batch_invariant=invariant)
-
-
-def _run_options() -> ort.RunOptions:
-    options = ort.RunOptions()
-    options.only_execute_path_to_fetches = True  # what nobody asked for is not computed
-    return options
-
-
-_OPTIONS = _run_options()  # making them costs as much as a small run
 
 
 def _replay(model: Model, golden: bytes) -> None:
