@@ -30,7 +30,7 @@ from rnnserve.export.triton import CONFIG
 from rnnserve.models import LABELS, Architecture, DirectionClassifier, load_checkpoint, save_checkpoint
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, ArtifactError, read_version
 from rnnserve.protos.golden import KINDS, dump_cases, load_cases, replay
-from rnnserve.server.model import load_model
+from rnnserve.server.repository.loading import load_model
 
 FILES = [GOLDEN, MANIFEST, MODEL, SCRIPT]
 

@@ -10,9 +10,9 @@ from rnnserve.export.manifest import inputs_of, outputs_of
 from rnnserve.export.triton import CONFIG, check_config, render_config
 from rnnserve.models import Architecture
 from rnnserve.protos.artifact import ArtifactError
-from rnnserve.server.config import check_config as check_as_server
-from rnnserve.server.config import read_config, versions_to_serve
-from rnnserve.server.signature import Signature, TensorSpec
+from rnnserve.server.boundary.signature import Signature, TensorSpec
+from rnnserve.server.repository.config import check_config as check_as_server
+from rnnserve.server.repository.config import read_config, versions_to_serve
 
 ARCHITECTURES = {
     "rnn": Architecture(),
