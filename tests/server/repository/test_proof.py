@@ -118,10 +118,10 @@ def test_one_broken_model_does_not_keep_the_others_out(repository, tmp_path):
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        (None, "config.pbtxt: missing"),
-        ("name: 3", "config.pbtxt: line 1"),
+        (None, "config.pbtxt: is missing"),
+        ("name: 3", "config.pbtxt: is not a ModelConfig of Triton: line 1"),
         ('name: "other"', 'config.pbtxt: names the model "other"'),
-        ('name: "direction_simple"', 'config.pbtxt: the input "input" is not as in the model'),
+        ('name: "direction_simple"', 'config.pbtxt: its inputs do not fit the model: it has none; expected, in this order, "input" FP32 [-1, -1, 2], '),
     ],
 )
 def test_a_config_that_does_not_fit(own, config, said):

@@ -133,7 +133,7 @@ def test_workers_that_cannot_start_are_the_end_of_it(tmp_path):
     assert run.returncode == 1
     last = run.stderr.splitlines()[-1]
     assert re.fullmatch(r"rnnserve serve: worker \d ended before it was ready, with exit status 1", last)
-    assert "config.pbtxt: missing" in run.stderr
+    assert "config.pbtxt: is missing" in run.stderr
 
 
 @pytest.mark.parametrize("asked", ["0", "-1", "two", "", "1.5"])

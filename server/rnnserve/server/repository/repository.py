@@ -16,8 +16,9 @@ from pathlib import Path
 
 from rnnserve.protos import model_config_pb2
 from rnnserve.protos.artifact import ArtifactError
+from rnnserve.protos.names import version_number
+from rnnserve.protos.triton_config import check_tensors, read_config, versions_to_serve
 from rnnserve.server.errors import NotFound, NotReady, StartError
-from rnnserve.server.repository.config import check_config, read_config, versions_to_serve
 from rnnserve.server.repository.loading import load_model
 from rnnserve.server.repository.model import Model
 
@@ -128,7 +129,7 @@ class Repository:
                 continue
             try:
                 model = load_model(folder / str(version), name, str(version), self._device)
-                check_config(config, model.signature)
+                check_tensors(config, model.manifest.inputs, model.manifest.outputs)
             except ArtifactError as error:
                 entry.versions[version] = Status(UNAVAILABLE, str(error))
                 _log.error("%s version %d stays out: %s", name, version, error)
@@ -216,6 +217,6 @@ class Repository:
 
 
 def _versions_in(folder: Path) -> list[int]:
-    """The versions in a model's folder, ascending. A name like 007 is none: each version has one name."""
-    names = [path.name for path in folder.iterdir() if path.is_dir()]
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name)) == name != "0")
+    """The numbers of the versions in a model's folder, ascending."""
+    numbers = [version_number(path.name) for path in folder.iterdir() if path.is_dir()]
+    return sorted(number for number in numbers if number is not None)
