@@ -23,7 +23,13 @@ _MB = 1e6
 
 
 def measure(
-    scenario: Scenario, asked_of: Sequence[str], rounds: int, seconds: float, work: Path, versions: dict[str, str]
+    scenario: Scenario,
+    asked_of: Sequence[str],
+    rounds: int,
+    seconds: float,
+    work: Path,
+    versions: dict[str, str],
+    start_server: servers.StartServer = servers.start,
 ) -> dict[str, list[Figures]]:
     """Start the servers, check what each answers, and time them.
 
@@ -34,6 +40,7 @@ def measure(
         seconds: Of measuring, each time.
         work: Holds the models, and takes logs.
         versions: Takes what servers say of their version.
+        start_server: Starts one of them.
 
     Returns:
         The figures of each server, a round after the other; none where a server was saturated.
@@ -48,7 +55,7 @@ def measure(
         running: dict[str, tuple[Process, int]] = {}
         for server in asked_of:
             _say(f"{scenario.name}: starting and checking {server}")
-            process = stack.enter_context(servers.start(server, repository, scenario.model, work, asked[0]))
+            process = stack.enter_context(start_server(server, repository, scenario.model, work, asked[0]))
             running[server] = process, check(server, process.port, scenario.model, asked)
             if server == scenarios.TRITON:
                 versions["Triton"] = _version(process.port)
