@@ -26,11 +26,11 @@ from rnnserve.export.manifest import architecture_of, inputs_of, outputs_of
 from rnnserve.export.parity import ParityError, Runner
 from rnnserve.export.parity.reference import one_thread
 from rnnserve.export.pipeline import export_checkpoint, to_onnx
-from rnnserve.export.triton import CONFIG
 from rnnserve.models import LABELS, Architecture, DirectionClassifier, load_checkpoint, save_checkpoint
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, ArtifactError, read_version
 from rnnserve.protos.golden import KINDS, dump_cases, load_cases, replay
-from rnnserve.server.model import load_model
+from rnnserve.protos.triton_config import CONFIG
+from rnnserve.server.repository.loading import load_model
 
 FILES = [GOLDEN, MANIFEST, MODEL, SCRIPT]
 

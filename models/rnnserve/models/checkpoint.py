@@ -8,7 +8,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -34,7 +33,6 @@ DESCRIPTION = "checkpoint.json"
 FORMAT = 1
 
 _Kind = TypeVar("_Kind")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def save_checkpoint(
     Args:
         folder: of this one checkpoint, by custom `checkpoints/<name>`; an older checkpoint there is replaced.
         classifier: with finite float32 weights.
-        name: letters, digits, `_`, `.` and `-`, since it becomes a folder of a repository.
+        name: the model's, not empty. `rnnserve export` holds it to the rule for names in a repository.
         labels: a name for each class, all different.
         report: how the training went.
 
@@ -77,10 +75,8 @@ def save_checkpoint(
         CheckpointError: an argument is not as said above, or the folder cannot be written.
     """
     architecture = classifier.architecture
-    if not _NAME.fullmatch(name):
-        raise CheckpointError(
-            f"name is {name!r}; it has letters, digits, '_', '.' and '-', and starts with a letter or digit"
-        )
+    if not name:
+        raise CheckpointError("name is empty, expected the model's name")
     _check_labels(labels, architecture, "labels")
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in classifier.state_dict().items()}
     _check_state(state, classifier, "the classifier")
