@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _compare_with_commit(args: argparse.Namespace) -> int:
-    chosen = args.only or comparison.COMPARED
+    chosen = args.only or list(comparison.COMPARED)
     other = unpack_commit(_ROOT, args.against, args.work / "commits")
     trees = [working_tree(_ROOT), other]
     _find_clients(chosen)

@@ -4,13 +4,14 @@ Both servers run side by side and are loaded in turns, A B B A, many short turns
 seconds, so a figure is divided by the other server's in the same round, and the median of these ratios is the result.
 """
 
+import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from benchmarks import measure, servers
-from benchmarks.figures import Figures, Rounds, median, median_interval, speed_ratios
+from benchmarks.figures import Figures, Rounds, fastest_quarter_ratio, median, median_interval, speed_ratios
 from benchmarks.processes import Process
 from benchmarks.questions import Question
 from benchmarks.report import table
@@ -19,11 +20,14 @@ from benchmarks.source_trees import SourceTree
 
 __all__ = ["COMPARED", "ROUNDS", "compare", "render_comparison", "server_name"]
 
-COMPARED = ("throughput", "alone", "lengths")
-"""The scenarios that can be compared between commits."""
+COMPARED = {"throughput": 1.0, "alone": 1.0, "lengths": 1.5}
+"""The scenarios that can be compared between commits, with the seconds that each turn is measured."""
 
-ROUNDS = 20
-"""Rounds where the command line does not say otherwise: about four minutes for the three scenarios."""
+ROUNDS = 40
+"""Rounds where the command line does not say otherwise: about seven minutes for the three scenarios."""
+
+_WARM_UP = 0.2
+"""Seconds before each turn of h2load: the server is warm already, only the connections are new."""
 
 
 def server_name(tree: SourceTree) -> str:
@@ -55,7 +59,8 @@ def compare(
         return servers.start_from_tree(server, by_name[server], repository, model, work)
 
     scenario = _scenario(name)
-    return measure.measure(scenario, list(by_name), rounds, scenario.load.quick, work, versions, start)
+    scenario = dataclasses.replace(scenario, load=dataclasses.replace(scenario.load, warm_up=_WARM_UP))
+    return measure.measure(scenario, list(by_name), rounds, COMPARED[name], work, versions, start, with_cpu=True)
 
 
 def render_comparison(
@@ -67,20 +72,23 @@ def render_comparison(
     for name, rounds in found.items():
         scenario = _scenario(name)
         count = max(len(figures) for figures in rounds.values())
-        lines += [f"{scenario.title} ({name}; {count} rounds of {scenario.load.quick:g} s)"]
-        rows = [["metric", this.name, other.name, "speed ratio", "95 % interval", "middle half of rounds"]]
+        lines += [f"{scenario.title} ({name}; {count} rounds of {COMPARED[name]:g} s)"]
+        rows = [["metric", this.name, other.name, "speed ratio", "95 % interval", "middle half", "fastest quarters"]]
         details = []
-        for metric in scenario.metrics:
+        for metric in (*scenario.metrics, measure.CPU_METRIC):
             ratios = speed_ratios(rounds, server_name(this), server_name(other), metric)
+            fastest = fastest_quarter_ratio(rounds, server_name(this), server_name(other), metric)
             medians = [median(rounds, server_name(tree), metric) for tree in trees]
-            rows.append([metric, *(_figure(value) for value in medians), *_summary(ratios)])
+            rows.append([metric, *(_figure(value) for value in medians), *_summary(ratios), _number(fastest)])
             details.append(f"{metric} by round: {' '.join(f'{ratio:.3f}' for ratio in ratios)}")
         lines += [*table(rows), *details, ""]
     lines += [
-        f"speed ratio: {this.name} against {other.name}, the median of the ratios in each round. Rates are divided as "
-        "they are, times the",
-        f"other way round: more than 1 means that {this.name} is faster. The interval is the median's, from the order "
-        "of the rounds' ratios.",
+        f"All ratios are of speed, {this.name} to {other.name}: times are inverted, so that more than 1 means that "
+        f"{this.name} is faster.",
+        "speed ratio: the median of the ratios in each round; 95 % interval: of this median; middle half: of the "
+        "rounds' ratios.",
+        "fastest quarters: the ratio of the medians of each server's fastest quarter of rounds, those that other work "
+        "on the machine disturbed least.",
     ]
     for heading in ("hardware", "versions"):
         lines.append(f"{heading}: " + ", ".join(f"{key} {value}" for key, value in about[heading].items()))
@@ -101,6 +109,10 @@ def _summary(ratios: Sequence[float]) -> list[str]:
         f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "-",
         f"{spread[0]:.3f} to {spread[2]:.3f}" if spread else "-",
     ]
+
+
+def _number(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.3f}"
 
 
 def _figure(value: float | None) -> str:

@@ -4,7 +4,16 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-__all__ = ["Figures", "Rounds", "median", "median_interval", "percentile", "ratio", "speed_ratios"]
+__all__ = [
+    "Figures",
+    "Rounds",
+    "fastest_quarter_ratio",
+    "median",
+    "median_interval",
+    "percentile",
+    "ratio",
+    "speed_ratios",
+]
 
 Figures = Mapping[str, float]
 """What one client says of one server in one round, by metric."""
@@ -40,6 +49,22 @@ def speed_ratios(rounds: Rounds, server: str, against: str, metric: str) -> list
     pairs = zip(rounds.get(server, ()), rounds.get(against, ()), strict=False)
     figures = [(a[metric], b[metric]) for a, b in pairs if a.get(metric) and b.get(metric)]
     return [a / b if metric.endswith("/s") else b / a for a, b in figures]
+
+
+def fastest_quarter_ratio(rounds: Rounds, server: str, against: str, metric: str) -> float | None:
+    """Divide one server's speed by the other's, each the median of its fastest quarter of rounds; None without figures.
+
+    Other work on the machine only ever slows a server down, so these rounds are the ones that it disturbs least.
+    """
+    is_rate = metric.endswith("/s")
+    medians = []
+    for name in (server, against):
+        ordered = sorted((figures[metric] for figures in rounds.get(name, ()) if figures.get(metric)), reverse=is_rate)
+        if not ordered:
+            return None
+        medians.append(statistics.median(ordered[: -(-len(ordered) // 4)]))
+    this, other = medians
+    return this / other if is_rate else other / this
 
 
 def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:

@@ -97,8 +97,7 @@ def _git(root: Path, *arguments: str, what: str = "HEAD") -> str:
 
 def _run(root: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     try:
-        return subprocess.run(
-            ["git", "--no-optional-locks", "-C", str(root), *arguments], capture_output=True, check=False
-        )  # noqa: S603, S607 - git of the machine
+        command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - no shell, our own arguments
     except OSError as error:
         raise UnknownCommit(f"git cannot be run, so no other commit can be compared: {error}") from error

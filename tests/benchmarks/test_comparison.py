@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.comparison import COMPARED, render_comparison, server_name
-from benchmarks.figures import median_interval, speed_ratios
+from benchmarks.figures import fastest_quarter_ratio, median_interval, speed_ratios
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.source_trees import SourceTree
 
@@ -24,6 +24,17 @@ def test_more_than_one_is_faster_for_rates_and_for_times():
 def test_a_round_without_a_figure_is_left_out():
     rounds = {THIS: [{}, {"x/s": 3.0}, {"x/s": 1.0}], OTHER: [{"x/s": 1.0}, {"x/s": 2.0}, {"x/s": 0.0}]}
     assert speed_ratios(rounds, THIS, OTHER, "x/s") == [1.5]
+
+
+def test_the_fastest_rounds_of_each_are_compared_though_they_are_not_the_same():
+    rounds = {
+        THIS: [{"x/s": speed, "x ms": 1 / speed} for speed in (9.0, 1.0, 8.0, 2.0, 1.0, 1.0, 2.0, 1.0)],
+        OTHER: [{"x/s": speed, "x ms": 1 / speed} for speed in (1.0, 1.0, 2.0, 1.0, 1.0, 2.0, 4.0, 6.0)],
+    }
+    assert fastest_quarter_ratio(rounds, THIS, OTHER, "x/s") == pytest.approx(8.5 / 5)
+    times = (1 / 4 + 1 / 6) / 2, (1 / 8 + 1 / 9) / 2
+    assert fastest_quarter_ratio(rounds, THIS, OTHER, "x ms") == pytest.approx(times[0] / times[1])
+    assert fastest_quarter_ratio(rounds, THIS, "not measured", "x/s") is None
 
 
 def test_the_interval_of_a_median_lies_between_order_statistics():

@@ -1,4 +1,4 @@
-"""From walks to batches: padding, and a data loader that pads."""
+"""Padding of sequences into batches, and a data loader that pads."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,12 +15,12 @@ __all__ = ["Batch", "SequenceDataset", "data_loader", "pad"]
 
 
 class Batch(NamedTuple):
-    """Padded sequences and what they are.
+    """Padded sequences with their classes.
 
     Attributes:
-        input: (batch, sequence, features) float32, zeros behind each row's length.
-        lengths: (batch,) int64.
-        directions: (batch,) int64.
+        input: Points, (batch, sequence, features) float32, with zeros after each row's length.
+        lengths: Number of points in each row, (batch,) int64.
+        directions: Class of each row, (batch,) int64: 1 clockwise, 0 counter-clockwise.
     """
 
     input: Tensor
@@ -29,10 +29,14 @@ class Batch(NamedTuple):
 
 
 class SequenceDataset(Dataset[tuple[NDArray[np.floating], int]]):
-    """Pairs of points (length, features) and their class.
+    """Pairs of a sequence, (length, features), and its class.
+
+    Attributes:
+        points: For each sequence an array (length, features), float32 or float64.
+        directions: Classes, (sequences,) int64.
 
     Raises:
-        DataError: not as many directions as sequences.
+        DataError: If the numbers of sequences and classes differ.
     """
 
     def __init__(self, points: Sequence[NDArray[np.floating]], directions: NDArray[np.int64]) -> None:
@@ -49,15 +53,16 @@ class SequenceDataset(Dataset[tuple[NDArray[np.floating], int]]):
 
 
 def data_loader(dataset: SequenceDataset, *, batch_size: int, seed: int | None = None) -> DataLoader[Batch]:
-    """Load padded batches, in order or, given a seed, shuffled: the same seed gives the same batches each time.
+    """Return a loader of padded batches, in the dataset's order or shuffled by a seed.
 
     Args:
-        dataset: sequences of one features axis, of any lengths.
-        batch_size: rows of a batch; the last may have fewer.
-        seed: of the order, which differs from epoch to epoch; None keeps the dataset's own.
+        dataset: Sequences of any lengths, all with the same number of features.
+        batch_size: Rows of a batch; the last batch may have fewer.
+        seed: Seed of the order, which differs between epochs; the same seed gives the same batches. None keeps the
+            dataset's order.
     """
     generator = None if seed is None else torch.Generator().manual_seed(seed)
-    # DataLoader is typed by what its dataset holds; what it gives is what collate_fn makes of it.
+    # DataLoader's type parameter is the dataset's item; it yields what collate_fn returns, a Batch.
     loader: DataLoader[Any] = DataLoader(
         dataset, batch_size=batch_size, shuffle=seed is not None, generator=generator, collate_fn=_collate
     )
@@ -65,17 +70,17 @@ def data_loader(dataset: SequenceDataset, *, batch_size: int, seed: int | None =
 
 
 def pad(points: Sequence[ArrayLike]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Put sequences of different lengths into one array, zeros behind each one's end.
+    """Copy sequences of different lengths into one array, with zeros after each sequence's end.
 
     Args:
-        points: arrays (length, features), each of 1 point or more, all of the same number of features.
+        points: Arrays (length, features), each of 1 point or more, all with the same number of features.
 
     Returns:
-        input: (batch, sequence, features) float32; sequence is the longest length.
-        lengths: (batch,) int64.
+        input: (batch, sequence, features) float32, where sequence is the longest length.
+        lengths: Number of points of each sequence, (batch,) int64.
 
     Raises:
-        DataError: no sequences, an empty one, one that is not (length, features), or one of other features.
+        DataError: If there are no sequences, or one is empty, is not (length, features), or has other features.
     """
     arrays = [np.asarray(sequence, dtype=np.float32) for sequence in points]
     if not arrays:

@@ -53,6 +53,6 @@ def test_a_tensor_that_does_not_fit_teaches_its_shape(arguments, messages):
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*")
-def test_a_script_is_free_of_the_checks():
+def test_a_script_does_not_contain_the_checks():
     script = torch.jit.script(DirectionClassifier())
     assert not re.search("check|ShapeError", script.code)
