@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from rnnserve.export.manifest import inputs_of, outputs_of
+from rnnserve.export.classifier_tensors import inputs_of, outputs_of
 from rnnserve.export.triton_config import render_config, write_config
 from rnnserve.models import Architecture
 from rnnserve.protos.triton_config import CONFIG, check_tensors, read_config, versions_to_serve

@@ -21,7 +21,8 @@ def test_the_number_of_a_version(name, number):
 
 
 @pytest.mark.parametrize(
-    "name", ["0", "01", "00", "-1", "+1", "1.0", "1_0", "x", "1x", "", "²", "١", ".1", " 1", "1\n"]
+    "name",
+    ["0", "01", "00", "-1", "+1", "1.0", "1_0", "x", "1x", "", "²", "\N{ARABIC-INDIC DIGIT ONE}", ".1", " 1", "1\n"],
 )
 def test_names_that_are_no_version(name):
     assert version_number(name) is None

@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from rnnserve.export.classifier_tensors import initial_states_of, inputs_of, outputs_of, shape_of
 from rnnserve.export.errors import ExportError
 from rnnserve.export.golden import make_cases
 from rnnserve.export.limits import replay_limits
-from rnnserve.export.manifest import describe, inputs_of, outputs_of
+from rnnserve.export.manifest import describe
 from rnnserve.export.parity import Runner, prove
 from rnnserve.export.parity.reference import one_thread
 from rnnserve.export.publish import Published, publish
@@ -111,7 +112,7 @@ def to_onnx(classifier: DirectionClassifier) -> bytes:
     architecture = classifier.architecture
     inputs, outputs = inputs_of(architecture), outputs_of(architecture)
     batch, sequence = 3, 5
-    states = [torch.zeros(architecture.states, batch, architecture.hidden) for _ in inputs[2:]]
+    states = [torch.zeros(shape_of(state, {"batch": batch})) for state in initial_states_of(architecture)]
     points = torch.linspace(-1, 1, batch * sequence * architecture.features)
     program = export_onnx(
         classifier,

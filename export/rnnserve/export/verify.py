@@ -12,8 +12,9 @@ import onnx
 import torch
 from google.protobuf.message import DecodeError
 
+from rnnserve.export.classifier_tensors import inputs_of, outputs_of
 from rnnserve.export.errors import ExportError, ParityError
-from rnnserve.export.manifest import architecture_of, inputs_of, outputs_of
+from rnnserve.export.manifest import architecture_of
 from rnnserve.export.parity import Runner, prove
 from rnnserve.export.parity.reference import call, one_thread
 from rnnserve.export.parity.runner import Arrays

@@ -121,7 +121,10 @@ def test_one_broken_model_does_not_keep_the_others_out(repository, tmp_path):
         (None, "config.pbtxt: is missing"),
         ("name: 3", "config.pbtxt: is not a ModelConfig of Triton: line 1"),
         ('name: "other"', 'config.pbtxt: names the model "other"'),
-        ('name: "direction_simple"', 'config.pbtxt: its inputs do not fit the model: it has none; expected, in this order, '),
+        (
+            'name: "direction_simple"',
+            "config.pbtxt: its inputs do not fit the model: it has none; expected, in this order, ",
+        ),
     ],
 )
 def test_a_config_that_does_not_fit(own, config, said):

@@ -47,7 +47,7 @@ def write_options(settings: Settings) -> list[str]:
             positional.append(str(value))
         elif value is True:
             named.append(_flag(field.name))
-        elif value not in (None, False):
+        elif value is not None and value is not False:  # 0 is a value
             named.append(f"{_flag(field.name)}={value}")
     return [*named, "--", *positional]
 
