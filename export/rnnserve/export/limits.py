@@ -11,14 +11,16 @@ from types import MappingProxyType
 
 from rnnserve.protos import manifest_pb2
 
-__all__ = ["LIMITS", "Limits", "limits_for", "replay_limits"]
+__all__ = ["LIMITS", "ParityLimits", "limits_for", "replay_limits"]
 
 _ULP = 2.0**-23  # float32's step from 1 to 2
 
 
 @dataclasses.dataclass(frozen=True)
-class Limits:
-    """Limits in the unit of the tensors; each but the factor grows by `rnnserve.protos.golden.scale` of the tensor.
+class ParityLimits:
+    """How far values may lie apart, in the unit of the tensors.
+
+    Every limit but the factor grows with large values, by `rnnserve.protos.differences.scale` of the tensor.
 
     Attributes:
         step_state: largest difference from eager after one step, in output, h_n and c_n.
@@ -41,9 +43,9 @@ class Limits:
     double: float
 
 
-LIMITS: Mapping[tuple[str, str], Limits] = MappingProxyType(
+LIMITS: Mapping[tuple[str, str], ParityLimits] = MappingProxyType(
     {
-        ("cpu", "float32"): Limits(
+        ("cpu", "float32"): ParityLimits(
             step_state=32 * _ULP,
             step_logits=32 * _ULP,
             walk=4e-6,
@@ -54,7 +56,7 @@ LIMITS: Mapping[tuple[str, str], Limits] = MappingProxyType(
         ),
         # Twice the CPU's, since cuDNN sums in other orders than the CPU, from which the golden results come: reasoned,
         # not measured yet. They are meant for float32, not for TF32, which keeps 10 bits of a product's factors.
-        ("cuda", "float32"): Limits(
+        ("cuda", "float32"): ParityLimits(
             step_state=64 * _ULP,
             step_logits=64 * _ULP,
             walk=8e-6,
@@ -67,7 +69,7 @@ LIMITS: Mapping[tuple[str, str], Limits] = MappingProxyType(
 )
 
 
-def limits_for(device: str, dtype: str = "float32") -> Limits:
+def limits_for(device: str, dtype: str = "float32") -> ParityLimits:
     """Look a row of the table up.
 
     Raises:

@@ -9,13 +9,13 @@ from tqdm import tqdm
 
 from rnnserve.export.classifier_tensors import initial_states_of, inputs_of, outputs_of, shape_of
 from rnnserve.export.errors import ExportError
-from rnnserve.export.golden import make_cases
+from rnnserve.export.golden_cases import make_cases
 from rnnserve.export.limits import replay_limits
 from rnnserve.export.manifest import describe
-from rnnserve.export.parity import Runner, prove
-from rnnserve.export.parity.reference import one_thread
+from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.publish import Published, publish
 from rnnserve.export.recurrence import export_onnx
+from rnnserve.export.torch_threads import one_thread
 from rnnserve.export.torchscript import script, script_bytes
 from rnnserve.export.triton_config import render_config
 from rnnserve.models import Checkpoint, DirectionClassifier, load_checkpoint
@@ -129,7 +129,7 @@ def to_onnx(classifier: DirectionClassifier) -> bytes:
 
 def _golden(classifier: DirectionClassifier, model: bytes) -> bytes:
     """Make the golden cases, and hold the model to them as servers will."""
-    runner = Runner(model)
+    runner = OnnxRunner(model)
     cases = make_cases(classifier, runner)
     limits = next(limits for limits in replay_limits() if limits.device == "cpu")
     failures = replay(cases, runner, limits)

@@ -15,9 +15,10 @@ from google.protobuf.message import DecodeError
 from rnnserve.export.classifier_tensors import inputs_of, outputs_of
 from rnnserve.export.errors import ExportError, ParityError
 from rnnserve.export.manifest import architecture_of
-from rnnserve.export.parity import Runner, prove
-from rnnserve.export.parity.reference import call, one_thread
-from rnnserve.export.parity.runner import Arrays
+from rnnserve.export.parity import OnnxRunner, prove
+from rnnserve.export.parity.onnx_runner import Arrays
+from rnnserve.export.parity.reference import run_module
+from rnnserve.export.torch_threads import one_thread
 from rnnserve.models import DirectionClassifier
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, ArtifactError, Version, read_version
@@ -90,7 +91,7 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
     names = [tensor.name for tensor in version.manifest.outputs]
 
     def run_script(inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
-        return dict(zip(names, call(script, inputs, torch.float32), strict=True))
+        return dict(zip(names, run_module(script, inputs, torch.float32), strict=True))
 
     with one_thread():
         return [
@@ -110,9 +111,9 @@ def _check(name: str, failures: Callable[[], Iterable[str]]) -> Check:
         return Check(name, [str(error)])
 
 
-def _graph(version: Version) -> tuple[onnx.GraphProto, Runner]:
+def _graph(version: Version) -> tuple[onnx.GraphProto, OnnxRunner]:
     try:
-        return onnx.load_model_from_string(version.files[MODEL]).graph, Runner(version.files[MODEL])
+        return onnx.load_model_from_string(version.files[MODEL]).graph, OnnxRunner(version.files[MODEL])
     except (DecodeError, RuntimeError) as error:
         raise ArtifactError(f"{MODEL}: {error}") from error
 
@@ -181,7 +182,7 @@ def _golden(version: Version, run: Run) -> list[str]:
             return [f"{GOLDEN}: {case} has the inputs {list(case.inputs)}, expected {names}"]
     try:
         return replay(cases, run, limits)
-    except (RuntimeError, torch.jit.Error) as error:  # onnxruntime's is the former, by way of `Runner`
+    except (RuntimeError, torch.jit.Error) as error:  # onnxruntime's is the former, by way of `OnnxRunner`
         return [f"{GOLDEN}: its inputs do not fit: {error}"]
 
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from rnnserve.export.errors import ExportError
-from rnnserve.export.parity import table
+from rnnserve.export.parity import parity_table
 from rnnserve.export.pipeline import Export, export_checkpoint
 from rnnserve.models import CheckpointError
 from rnnserve.protos.artifact import ArtifactError
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     """Export one checkpoint after another; what was published before one fails stays published."""
     for name in args.names or _names_in(args.checkpoints):
         done = export_checkpoint(args.checkpoints / name, args.repository, progress=sys.stderr.isatty())
-        print(f"{done.name}\n\n{table(done.manifest.parity)}\n\n{_outcome(done)}\n", flush=True)
+        print(f"{done.name}\n\n{parity_table(done.manifest.parity)}\n\n{_outcome(done)}\n", flush=True)
     return 0
 
 

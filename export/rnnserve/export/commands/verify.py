@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rnnserve.export.errors import ExportError
-from rnnserve.export.parity import table
+from rnnserve.export.parity import parity_table
 from rnnserve.export.verify import Check, verify_version, versions_of
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
@@ -56,4 +56,4 @@ def _lines(title: str, checks: Sequence[Check], *, with_table: bool) -> Iterator
         yield f"  {'FAILED' if check.failures else 'ok':<6}  {check.name}"
         yield from (f"          {line}" for failure in check.failures for line in failure.splitlines())
         if with_table and check.parity is not None:
-            yield from (f"          {line}".rstrip() for line in table(check.parity).splitlines())
+            yield from (f"          {line}".rstrip() for line in parity_table(check.parity).splitlines())

@@ -1,20 +1,20 @@
-"""Initial states that are zeros are left out: ONNX's recurrent operators start from zeros by themselves.
+"""Removing initial states that are zeros: ONNX's recurrent operators start from zeros by default.
 
-Many modules make them in their forward, `torch.zeros(layers * directions, input.size(0), hidden)`. Kept, each would
-cost a handful of nodes that compute a shape and fill it.
+Many modules make them in their forward, `torch.zeros(layers * directions, input.size(0), hidden)`. Each would add
+several nodes that compute a shape and fill it.
 """
 
 import torch
 from torch import fx
 
-from rnnserve.export.recurrence import layer
+from rnnserve.export.recurrence import layer_operators
 
-__all__ = ["leave_out_zeros"]
+__all__ = ["remove_zero_states"]
 
 _aten = torch.ops.aten
 _ZEROS = (_aten.zeros.default, _aten.new_zeros.default, _aten.zeros_like.default)
 _FULL = (_aten.full.default, _aten.new_full.default, _aten.full_like.default)
-# What makes zeros of zeros.
+# Operators whose result is zeros if their first argument is.
 _KEEPS = (
     _aten.slice.Tensor, _aten.select.int, _aten.expand.default, _aten.unsqueeze.default, _aten.squeeze.dim,
     _aten.view.default, _aten.reshape.default, _aten.transpose.int, _aten.permute.default, _aten.contiguous.default,
@@ -22,11 +22,11 @@ _KEEPS = (
     _aten.detach.default, _aten.detach_.default, _aten.alias.default, _aten.narrow.default,
     _aten.lift_fresh_copy.default,
 )  # fmt: skip
-_STATES = {layer.RNN: (2,), layer.GRU: (2,), layer.LSTM: (2, 3)}
+_STATES = {layer_operators.RNN: (2,), layer_operators.GRU: (2,), layer_operators.LSTM: (2, 3)}
 
 
-def leave_out_zeros(graph: fx.Graph) -> None:
-    """Replace the initial states that are surely zeros by None, and drop what computed them, in place."""
+def remove_zero_states(graph: fx.Graph) -> None:
+    """Replace initial states that are certainly zeros by None, and remove the nodes that computed them, in place."""
     for node in graph.nodes:
         for position in _STATES.get(node.target, ()):
             if _is_zeros(node.args[position]):
@@ -45,7 +45,7 @@ def _is_zeros(value: object) -> bool:
 
 
 def _written(value: fx.Node) -> bool:
-    """Whether anything may write to `value`, by itself or through a view of it."""
+    """Whether an operator may write to `value`, directly or through a view of it."""
     for user in value.users:
         if not isinstance(user.target, torch._ops.OpOverload):  # noqa: SLF001
             continue

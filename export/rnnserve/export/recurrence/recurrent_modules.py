@@ -1,4 +1,4 @@
-"""What nn.RNN, nn.GRU and nn.LSTM do while a module is captured: the same checks, and one stand-in per layer."""
+"""nn.RNN, nn.GRU and nn.LSTM during a capture: the checks of PyTorch, and one stand-in for each layer."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,22 +9,22 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.recurrence import layer, session
-from rnnserve.export.recurrence.kinds import Argument
-from rnnserve.export.recurrence.packing import Packed
+from rnnserve.export.recurrence import capture_session, layer_operators
+from rnnserve.export.recurrence.argument_types import Argument
+from rnnserve.export.recurrence.packing import PaddedSequence
 
-__all__ = ["Stack", "forward", "refuse_dtype", "run"]
+__all__ = ["LayerStack", "forward", "refuse_dtype", "run"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Stack:
+class LayerStack:
     """A stack of recurrent layers, as PyTorch describes one.
 
     Attributes:
         mode: RNN_TANH, RNN_RELU, GRU or LSTM.
-        num_layers: how many layers.
-        bias: whether each has bias_ih and bias_hh.
-        bidirectional: whether each runs in both directions.
+        num_layers: How many layers.
+        bias: Whether each has bias_ih and bias_hh.
+        bidirectional: Whether each runs in both directions.
     """
 
     mode: str
@@ -34,7 +34,7 @@ class Stack:
 
 
 def run(
-    stack: Stack,
+    stack: LayerStack,
     steps: Tensor,
     lengths: Tensor | None,
     h_0: Tensor | None,
@@ -44,12 +44,12 @@ def run(
     """Put one stand-in per layer into the captured program.
 
     Args:
-        stack: what to run.
+        stack: What to run.
         steps: (sequence, batch, features).
         lengths: (batch,) int64, or None where all rows are as long as the sequence.
         h_0: (layers * directions, batch, hidden), or None for zeros.
-        c_0: like h_0, for LSTM.
-        weights: all layers' tensors, in PyTorch's order.
+        c_0: Like h_0, for LSTM.
+        weights: All layers' tensors, in PyTorch's order.
 
     Returns:
         output (sequence, batch, directions * hidden), h_n like h_0 and, for LSTM, c_n like c_0.
@@ -72,21 +72,21 @@ def _rows(state: Tensor, rows: slice, num_layers: int) -> Tensor:
 
 
 def _layer(
-    stack: Stack, steps: Tensor, lengths: Tensor | None, h: Tensor | None, c: Tensor | None, weights: list[Tensor]
+    stack: LayerStack, steps: Tensor, lengths: Tensor | None, h: Tensor | None, c: Tensor | None, weights: list[Tensor]
 ) -> tuple[Tensor, ...]:
     if stack.mode == "LSTM":
-        return tuple(layer.LSTM(steps, lengths, h, c, weights, stack.bias, stack.bidirectional))
+        return tuple(layer_operators.LSTM(steps, lengths, h, c, weights, stack.bias, stack.bidirectional))
     if stack.mode == "GRU":
-        return tuple(layer.GRU(steps, lengths, h, weights, stack.bias, stack.bidirectional))
+        return tuple(layer_operators.GRU(steps, lengths, h, weights, stack.bias, stack.bidirectional))
     nonlinearity = {"RNN_TANH": "tanh", "RNN_RELU": "relu"}[stack.mode]
-    return tuple(layer.RNN(steps, lengths, h, weights, stack.bias, stack.bidirectional, nonlinearity))
+    return tuple(layer_operators.RNN(steps, lengths, h, weights, stack.bias, stack.bidirectional, nonlinearity))
 
 
 def forward(module: nn.RNNBase, input: Argument, hx: Argument = None) -> tuple[Argument, Argument]:
-    """The forward of nn.RNN, nn.GRU and nn.LSTM while capturing.
+    """Do what the forward of nn.RNN, nn.GRU and nn.LSTM does, with stand-ins.
 
     Args:
-        module: the recurrent module.
+        module: The recurrent module.
         input: (batch, sequence, features) where it is batch-first, else (sequence, batch, features); or packed.
         hx: None, h_0 (layers * directions, batch, hidden) or, for LSTM, the pair (h_0, c_0).
 
@@ -94,13 +94,13 @@ def forward(module: nn.RNNBase, input: Argument, hx: Argument = None) -> tuple[A
         output, in the form of the input, and h_n or, for LSTM, the pair (h_n, c_n).
 
     Raises:
-        UnsupportedModule: projections, an unbatched input, dropout that is on, a dtype without a kernel, or
-            arguments that eager refuses too; the message names the module.
+        UnsupportedModule: For projections, an unbatched input, dropout that is on, a dtype without a kernel, and
+            arguments that eager refuses, too; the message names the module.
     """
-    name = session.current().name(module)
+    name = capture_session.current().name(module)
     _refuse_settings(module, name)
     lengths: Tensor | None = None
-    if isinstance(input, Packed):
+    if isinstance(input, PaddedSequence):
         steps, lengths = input.steps, input.row_lengths
     elif isinstance(input, PackedSequence):
         raise UnsupportedModule(
@@ -112,12 +112,12 @@ def forward(module: nn.RNNBase, input: Argument, hx: Argument = None) -> tuple[A
         steps = input.transpose(0, 1) if module.batch_first else input
     _check_features(module, steps, name)
     h_0, c_0 = _states(module, hx, steps.shape[1], name)
-    stack = Stack(module.mode, module.num_layers, module.bias, module.bidirectional)
-    # getattr and not _flat_weights: parametrisations compute the weight when it is read, as eager does.
+    stack = LayerStack(module.mode, module.num_layers, module.bias, module.bidirectional)
+    # getattr instead of _flat_weights: parametrisations compute the weight when it is read, as in eager.
     weights = [getattr(module, weight) for weight in module._flat_weights_names]  # noqa: SLF001
     output, *finals = run(stack, steps, lengths, h_0, c_0, weights)
     if lengths is not None:
-        result: Any = Packed(output, lengths, zeros_behind=True)
+        result: Any = PaddedSequence(output, lengths, zero_padded=True)
     else:
         result = output.transpose(0, 1) if module.batch_first else output
     return result, tuple(finals) if module.mode == "LSTM" else finals[0]
@@ -127,7 +127,7 @@ def _refuse_settings(module: nn.RNNBase, name: str) -> None:
     if module.proj_size:
         raise UnsupportedModule(
             f"{name} has proj_size={module.proj_size}; ONNX's LSTM operator has no projections. Train it with "
-            "proj_size=0, with a Linear layer behind it if its size has to shrink."
+            "proj_size=0, with a Linear layer after it if its size has to shrink."
         )
     if module.training and module.dropout and module.num_layers > 1:
         raise UnsupportedModule(
@@ -139,10 +139,13 @@ def _refuse_settings(module: nn.RNNBase, name: str) -> None:
 
 
 def refuse_dtype(dtype: torch.dtype, what: str) -> None:
-    """Refuse recurrent layers of a dtype that cannot be run.
+    """Refuse recurrent layers of a dtype that onnxruntime cannot run.
 
-    Of float16 the CPU provider has no kernels either, but it computes in float32 instead, as onnxruntime 1.32 does for
-    operators that it lacks; for float64 there is no such way, and ONNX's operators of opset 20 have no bfloat16.
+    The CPU provider has no float16 kernels, but onnxruntime 1.32 computes such operators in float32. It does not do
+    that for float64, and ONNX's operators of opset 20 have no bfloat16.
+
+    Raises:
+        UnsupportedModule: If the dtype is neither float32 nor float16.
     """
     if dtype not in (torch.float32, torch.float16):
         raise UnsupportedModule(

@@ -1,4 +1,4 @@
-"""The ladder's first rungs: names, axis names and dtypes, of the ONNX model and of the script."""
+"""The first comparisons: names, axis names and dtypes, of the ONNX model and of the script."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,13 +12,11 @@ from rnnserve.protos import manifest_pb2
 
 __all__ = ["check_onnx", "check_script"]
 
-
-_DTYPES = {"FP32": "float32", "INT64": "int64"}
-"""Datatypes of the Open Inference Protocol, by the names that NumPy gives them."""
+_DTYPES = {"FP32": "float32", "INT64": "int64"}  # datatypes of the Open Inference Protocol, and NumPy's names of them
 
 
 def check_onnx(model: onnx.ModelProto, architecture: Architecture) -> Iterator[str]:
-    """Compare an ONNX model's inputs and outputs with a classifier's; yields a sentence per difference."""
+    """Compare an ONNX model's inputs and outputs with a classifier's; yields a sentence for each difference."""
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in constants]
     yield from _check_side("input", inputs, inputs_of(architecture))
@@ -26,7 +24,7 @@ def check_onnx(model: onnx.ModelProto, architecture: Architecture) -> Iterator[s
 
 
 def check_script(script: torch.jit.ScriptModule, architecture: Architecture) -> Iterator[str]:
-    """Compare the names that a script's forward takes with a classifier's; yields a sentence if they differ."""
+    """Compare the names of a script's arguments with a classifier's; yields a sentence if they differ."""
     forward: Any = script.forward  # typed as a plain callable
     found = [argument.name for argument in forward.schema.arguments[1:]]
     names = [tensor.name for tensor in inputs_of(architecture)]

@@ -1,4 +1,4 @@
-"""The capture in progress, if any: known to the exporting thread only, so that other threads see PyTorch as it is."""
+"""The capture in progress: known to the exporting thread only, so that other threads use PyTorch's own code."""
 
 import contextlib
 import dataclasses
@@ -7,29 +7,29 @@ from collections.abc import Iterator
 
 from torch import nn
 
-__all__ = ["Session", "active", "current", "opened"]
+__all__ = ["CaptureSession", "active", "current", "opened"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Session:
+class CaptureSession:
     """What is known while one module is captured.
 
     Attributes:
-        root: the module being exported.
-        names: `id` of each submodule -> the name by which messages call it.
+        root: The module being exported.
+        names: `id` of each submodule -> its name in messages.
     """
 
     root: nn.Module
     names: dict[int, str]
 
     @classmethod
-    def of(cls, root: nn.Module) -> "Session":
-        """A session for `root`; a module registered under several names goes by the first."""
+    def of(cls, root: nn.Module) -> "CaptureSession":
+        """Make a session for `root`; a module registered under several names has the first."""
         names = {id(module): f"`{name}`" if name else "the module itself" for name, module in root.named_modules()}
         return cls(root, names)
 
     def name(self, module: nn.Module) -> str:
-        """How a message calls `module`: its qualified name and its class."""
+        """Name a module for messages: its qualified name and its class."""
         known = self.names.get(id(module), "a module that the exported one does not register")
         return f"{known} ({type(module).__name__})"
 
@@ -42,17 +42,17 @@ def active() -> bool:
     return getattr(_thread, "session", None) is not None
 
 
-def current() -> Session:
-    """This thread's session; only called where there is one."""
-    session: Session = _thread.session
+def current() -> CaptureSession:
+    """Give this thread's session; only for code that runs while there is one."""
+    session: CaptureSession = _thread.session
     return session
 
 
 @contextlib.contextmanager
-def opened(root: nn.Module) -> Iterator[Session]:
-    """Make this thread capture `root`; whatever was being captured goes on afterwards."""
+def opened(root: nn.Module) -> Iterator[CaptureSession]:
+    """Open a session for `root` in this thread; afterwards the session before it is current again."""
     before = getattr(_thread, "session", None)
-    session = Session.of(root)
+    session = CaptureSession.of(root)
     _thread.session = session
     try:
         yield session

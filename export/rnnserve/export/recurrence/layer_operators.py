@@ -1,12 +1,12 @@
-"""One recurrent layer as one operator: what stands in the captured program where ONNX will have RNN, GRU or LSTM.
+"""One recurrent layer as one operator: it is in the captured program where ONNX will have RNN, GRU or LSTM.
 
-torch has no operator that is a single layer with lengths; ONNX has. These three are that operator while a module is
-being captured. They know the shapes of their results and nothing else: the numbers come from the ONNX operator.
+torch has no operator for a single layer with lengths; ONNX has. These three stand for it while a module is captured.
+They compute the shapes of their results only: the values come from the ONNX operator.
 
 Axes, for all three: `input` (sequence, batch, features); `lengths` (batch,) int64, or None where every row is as long
 as the sequence; `h_0` and `c_0` (directions, batch, hidden), or None for zeros; `weights` the layer's tensors in
 PyTorch's order and layout, direction by direction: weight_ih, weight_hh and, unless the layer has no bias, bias_ih,
-bias_hh. Results: output (sequence, batch, directions * hidden), zero behind each row's length; h_n and c_n like h_0.
+bias_hh. Results: output (sequence, batch, directions * hidden), zero after each row's length; h_n and c_n like h_0.
 """
 
 from collections.abc import Sequence
@@ -18,29 +18,29 @@ from torch import Tensor
 __all__ = ["GRU", "LSTM", "RNN"]
 
 
-def _has_no_numbers(*arguments: object) -> NoReturn:
+def _has_no_values(*arguments: object) -> NoReturn:
     del arguments
-    raise RuntimeError("a recurrent layer of a captured program has no numbers of its own: run the ONNX program")
+    raise RuntimeError("a recurrent layer of a captured program computes no values: run the ONNX program")
 
 
-# Defining an operator again, as a reload does, replaces it.
+# Defining an operator again, for example by reloading this module, replaces it.
 _rnn = torch.library.custom_op(
     "rnnserve::rnn",
-    _has_no_numbers,
+    _has_no_values,
     mutates_args=(),
     schema="(Tensor input, Tensor? lengths, Tensor? h_0, Tensor[] weights, bool bias, bool bidirectional, "
     "str nonlinearity) -> (Tensor, Tensor)",
 )
 _gru = torch.library.custom_op(
     "rnnserve::gru",
-    _has_no_numbers,
+    _has_no_values,
     mutates_args=(),
     schema="(Tensor input, Tensor? lengths, Tensor? h_0, Tensor[] weights, bool bias, bool bidirectional) "
     "-> (Tensor, Tensor)",
 )
 _lstm = torch.library.custom_op(
     "rnnserve::lstm",
-    _has_no_numbers,
+    _has_no_values,
     mutates_args=(),
     schema="(Tensor input, Tensor? lengths, Tensor? h_0, Tensor? c_0, Tensor[] weights, bool bias, "
     "bool bidirectional) -> (Tensor, Tensor, Tensor)",

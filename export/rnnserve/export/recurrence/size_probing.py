@@ -1,10 +1,10 @@
-"""Whether a captured program is right for the sizes that the sample did not have.
+"""Checking that a captured program is right for sizes that the sample does not have.
 
-A capture follows the sample's way through the module's Python code. What the code asks about sizes (`if
-input.shape[1] > 3`) becomes a guard, which ONNX has no place for; and some operators do something else where an axis is
-1 (`squeeze()`) without asking. So the module is run, on tensors without values, at sizes of one, at larger ones, and at
-those that break a guard of the user's own code. Where eager refuses a size, nothing is lost; where it takes the size
-but goes another way, the module is refused.
+A capture follows the sample's path through the module's Python code. A condition on sizes (`if input.shape[1] > 3`)
+becomes a guard, which ONNX cannot express; and some operators behave differently where an axis is 1 (`squeeze()`),
+without a guard. So the module is run, on tensors without values, at sizes of one, at larger sizes, and at sizes that
+break a guard of the user's own code. Where eager refuses a size, the program need not be right. Where eager accepts it
+but takes another path, the module is refused.
 """
 
 import contextlib
@@ -19,16 +19,16 @@ from torch import Tensor, nn
 from torch.export.graph_signature import InputKind, OutputKind
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.recurrence.axes import Axes, resize
-from rnnserve.export.recurrence.dry import dry_run
-from rnnserve.export.recurrence.kinds import Arguments
-from rnnserve.export.recurrence.refusals import place, users_own
+from rnnserve.export.recurrence.argument_types import Arguments
+from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
+from rnnserve.export.recurrence.fake_tensors import fake_arguments
+from rnnserve.export.recurrence.refusals import is_users_code, source_line
 
-__all__ = ["probe", "symbols_of"]
+__all__ = ["check_other_sizes", "symbols_of"]
 
 
-def symbols_of(program: torch.export.ExportedProgram, axes: Axes) -> dict[sympy.Symbol, str]:
-    """The symbols of the captured sizes, each with the name of its axis (the first, where it has several)."""
+def symbols_of(program: torch.export.ExportedProgram, axes: DynamicAxes) -> dict[sympy.Symbol, str]:
+    """Give the symbols of the captured sizes, each with the name of its axis (the first, where it has several)."""
     symbols: dict[sympy.Symbol, str] = {}
     for value, names in zip(_inputs(program), axes.names, strict=True):
         for axis, name in names.items():
@@ -46,16 +46,24 @@ def _inputs(program: torch.export.ExportedProgram) -> list[Tensor]:
     return [values[name] for name in wanted if isinstance(values.get(name), Tensor)]
 
 
-def probe(module: nn.Module, args: Arguments, axes: Axes, program: torch.export.ExportedProgram) -> None:
-    """Run the module at other sizes than the sample's and compare the way it goes.
+def check_other_sizes(
+    module: nn.Module, args: Arguments, axes: DynamicAxes, program: torch.export.ExportedProgram
+) -> None:
+    """Run the module at other sizes than the sample's and compare the shapes of its results.
+
+    Args:
+        module: The one that was captured.
+        args: The sample arguments.
+        axes: Which of their axes are dynamic.
+        program: What was captured.
 
     Raises:
-        UnsupportedModule: it goes another way at some size.
+        UnsupportedModule: If the module takes another path at some size.
     """
     if not axes.sizes:
         return
     symbols = symbols_of(program, axes)
-    for sizes in _ordinary(axes):
+    for sizes in _usual_sizes(axes):
         shapes = _run(module, args, axes, sizes)
         if shapes is not None:
             _compare(shapes, program, symbols, sizes)
@@ -63,30 +71,30 @@ def probe(module: nn.Module, args: Arguments, axes: Axes, program: torch.export.
         breaking = _breaking(guard, symbols, axes)
         if breaking is not None and _run(module, args, axes, breaking) is not None:
             raise UnsupportedModule(
-                f"the module's code asks about sizes (at {at}), and goes another way at {_words(breaking)} than at the "
-                "sample's sizes. An exported program goes one way for all sizes. Make the axis static, or write the "
-                "forward without the question."
+                f"the module's code has a condition on sizes (at {at}), and takes another path at {_listed(breaking)} "
+                "than at the sample's sizes. An exported program has one path for all sizes. Make the axis static, or "
+                "write the forward without the condition."
             )
 
 
-def _ordinary(axes: Axes) -> Iterator[dict[str, int]]:
+def _usual_sizes(axes: DynamicAxes) -> Iterator[dict[str, int]]:
     for name in axes.sizes:
         yield {**axes.sizes, name: 1}
     yield {name: 2 * size + 1 + number for number, (name, size) in enumerate(axes.sizes.items())}
 
 
 def _guards(program: torch.export.ExportedProgram) -> Iterator[tuple[sympy.Basic, str]]:
-    """What the user's own code asked about sizes, and where."""
+    """Give the conditions on sizes in the user's own code, and where they are."""
     values = _inputs(program)
     environment = getattr(getattr(values[0], "fake_mode", None), "shape_env", None) if values else None
     for guard in environment.guards if environment is not None else ():
         frame = guard.sloc.framework_loc
-        if frame is not None and not isinstance(frame, str) and users_own(frame.filename):
-            yield guard.expr, place(frame.filename, frame.lineno)
+        if frame is not None and not isinstance(frame, str) and is_users_code(frame.filename):
+            yield guard.expr, source_line(frame.filename, frame.lineno)
 
 
-def _breaking(guard: sympy.Basic, symbols: Mapping[sympy.Symbol, str], axes: Axes) -> dict[str, int] | None:
-    """Sizes at which the guard does not hold, if any are near the numbers that it mentions."""
+def _breaking(guard: sympy.Basic, symbols: Mapping[sympy.Symbol, str], axes: DynamicAxes) -> dict[str, int] | None:
+    """Find sizes at which the guard does not hold, among those near the numbers in it; None if there are none."""
     asked = [symbol for symbol in guard.free_symbols if symbol in symbols]
     if not asked or len(asked) != len(guard.free_symbols):
         return None
@@ -102,11 +110,13 @@ def _breaking(guard: sympy.Basic, symbols: Mapping[sympy.Symbol, str], axes: Axe
     return None
 
 
-def _run(module: nn.Module, args: Arguments, axes: Axes, sizes: Mapping[str, int]) -> list[tuple[Any, ...]] | None:
-    """The shapes that the module gives at `sizes`, or None where it takes no such sizes."""
+def _run(
+    module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Mapping[str, int]
+) -> list[tuple[Any, ...]] | None:
+    """Give the shapes of the module's results at `sizes`; None if it refuses these sizes."""
     resized = resize(args, axes, sizes)
-    # Whatever a module raises at a size that it does not take, it is the module's answer: it refuses the size.
-    with contextlib.suppress(Exception), dry_run(module, resized) as fakes:
+    # Any error means that the module refuses the size.
+    with contextlib.suppress(Exception), fake_arguments(module, resized) as fakes:
         leaves = torch.utils._pytree.tree_leaves(module(*fakes))  # noqa: SLF001
         return [tuple(leaf.shape) for leaf in leaves if isinstance(leaf, Tensor)]
     return None
@@ -127,7 +137,7 @@ def _compare(
         )
         if not same:
             raise UnsupportedModule(
-                f"at {_words(sizes)} the module's result {number} is {found}, and the captured program's is "
+                f"at {_listed(sizes)} the module's result {number} is {found}, and the captured program's is "
                 f"{tuple(map(str, expected))}: the module treats this size as a special case, as squeeze() without an "
                 "axis does. Name the axis: squeeze(0)."
             )
@@ -140,5 +150,5 @@ def _outputs(program: torch.export.ExportedProgram) -> list[Tensor]:
     return [value for value in results if isinstance(value, Tensor)]
 
 
-def _words(sizes: Mapping[str, int]) -> str:
+def _listed(sizes: Mapping[str, int]) -> str:
     return ", ".join(f'"{name}" {size}' for name, size in sizes.items())

@@ -1,14 +1,14 @@
-"""What the exporter says while it works, to nobody who could act on it, kept from users and from `-W error`."""
+"""Warnings and log messages of the exporter that users cannot act on."""
 
 import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
 
-__all__ = ["quiet"]
+__all__ = ["without_exporter_messages"]
 
-# torchvision is not installed; what was not folded; and, with whole graphs, why a module cannot be captured, which the
-# exception says too.
+# They report that torchvision is not installed, what was not folded and, with whole graphs, why a module cannot be
+# captured, which the exception says as well.
 _LOGGERS = (
     "torch.onnx._internal.exporter",
     "torch.fx.experimental.symbolic_shapes",
@@ -19,14 +19,14 @@ _LOGGERS = (
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep back deprecations within torch's exporter and its running commentary; errors still come through."""
+def without_exporter_messages() -> Iterator[None]:
+    """Suppress deprecation warnings and log messages of torch's exporter, also under `-W error`; errors still raise."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         for category in (DeprecationWarning, FutureWarning, PendingDeprecationWarning):
             warnings.simplefilter("ignore", category)
-        # Told of every attribute that a forward writes; `memory` tells the harmless ones from the others.
+        # torch warns of every attribute that a forward writes; `carried_state` refuses those that matter.
         warnings.filterwarnings("ignore", r"The tensor attributes? .* assigned during export", UserWarning)
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)

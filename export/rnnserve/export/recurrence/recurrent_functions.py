@@ -1,7 +1,7 @@
-"""`torch.lstm`, `torch.gru`, `torch.rnn_tanh` and `torch.rnn_relu`, called by the user's own code, while capturing.
+"""`torch.lstm`, `torch.gru`, `torch.rnn_tanh` and `torch.rnn_relu`, called by the user's own code during a capture.
 
-nn.RNN, nn.GRU and nn.LSTM end in these functions, and so do modules that keep weights of their own (weight dropout,
-generated weights). Left alone, they would be unrolled step by step.
+nn.RNN, nn.GRU and nn.LSTM call these functions, and so do modules that hold weights of their own (weight dropout,
+generated weights). torch.export would unroll them step by step.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.recurrence.kinds import Argument, Arguments
-from rnnserve.export.recurrence.modules import Stack, refuse_dtype, run
+from rnnserve.export.recurrence.argument_types import Argument, Arguments
+from rnnserve.export.recurrence.recurrent_modules import LayerStack, refuse_dtype, run
 
-__all__ = ["Functional"]
+__all__ = ["RecurrentFunctionMode"]
 
 _MODES: dict[Any, str] = {
     torch.rnn_tanh: "RNN_TANH",
@@ -25,13 +25,13 @@ _MODES: dict[Any, str] = {
 }
 
 
-class Functional(TorchFunctionMode):
+class RecurrentFunctionMode(TorchFunctionMode):
     """Replaces the recurrent functions by stand-ins in this thread."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Argument, args: Arguments = (), kwargs: dict[str, Any] | None = None
     ) -> Argument:
-        """Run `func`, or its stand-in."""
+        """Run `func` or, for a recurrent function, its stand-in."""
         del types
         mode = _MODES.get(func)
         if mode is None:
@@ -51,7 +51,29 @@ def _function(
     bidirectional: bool,
     batch_first: bool,
 ) -> tuple[Tensor, ...]:
-    """The plain form; the packed one has batch_sizes in second place, everything else one later, no `batch_first`."""
+    """Do what the function does with a plain sequence, with one stand-in a layer.
+
+    The form for packed sequences has `batch_sizes` as its second argument, all others one place later, and no
+    `batch_first`; so a `has_biases` that is not a bool means a packed sequence, which is refused.
+
+    Args:
+        mode: RNN_TANH, RNN_RELU, GRU or LSTM.
+        input: (batch, sequence, features) where `batch_first`, else (sequence, batch, features).
+        hx: h_0 (layers * directions, batch, hidden) or, for LSTM, the pair (h_0, c_0).
+        params: All layers' weights, in PyTorch's order.
+        has_biases: Whether each layer has bias_ih and bias_hh.
+        num_layers: How many layers.
+        dropout: Between layers.
+        train: Whether dropout is on.
+        bidirectional: Whether each layer runs in both directions.
+        batch_first: As in PyTorch.
+
+    Returns:
+        output, in the form of the input, h_n like h_0 and, for LSTM, c_n like c_0.
+
+    Raises:
+        UnsupportedModule: If the arguments have no ONNX form or would be refused by eager.
+    """
     name = f"torch.{mode.lower()}, called by the module's own code,"
     if not isinstance(has_biases, bool):
         raise UnsupportedModule(
@@ -77,6 +99,6 @@ def _function(
             )
     refuse_dtype(input.dtype, f"{name} got {input.dtype}")
     steps = input.transpose(0, 1) if batch_first else input
-    stack = Stack(mode, num_layers, has_biases, bidirectional)
+    stack = LayerStack(mode, num_layers, has_biases, bidirectional)
     output, *finals = run(stack, steps, None, h_0, c_0, params)
     return (output.transpose(0, 1) if batch_first else output), *finals

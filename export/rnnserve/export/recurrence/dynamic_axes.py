@@ -1,4 +1,4 @@
-"""The axes asked to be dynamic, in the form torch.export wants, checked against the sample arguments first."""
+"""The axes that are to be dynamic, checked against the sample arguments and in the form that torch.export takes."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -9,20 +9,20 @@ from torch import Tensor
 from torch.export import Dim
 
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.recurrence.kinds import Argument, Arguments, Shapes
+from rnnserve.export.recurrence.argument_types import Argument, Arguments, Shapes
 
-__all__ = ["Axes", "resize"]
+__all__ = ["DynamicAxes", "resize"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Axes:
+class DynamicAxes:
     """Which axes of which inputs are dynamic.
 
     Attributes:
-        names: per tensor among the arguments, in order: axis -> the name asked for.
-        sizes: name -> its size in the sample arguments.
-        labels: per tensor, how a message calls it.
-        shapes: what torch.export takes as `dynamic_shapes`.
+        names: For each tensor among the arguments, in order: axis -> the name asked for.
+        sizes: Name -> its size in the sample arguments.
+        labels: For each tensor, its name in messages.
+        shapes: What torch.export takes as `dynamic_shapes`.
     """
 
     names: tuple[Mapping[int, str], ...]
@@ -33,18 +33,18 @@ class Axes:
     @classmethod
     def of(
         cls, parameters: Sequence[str], args: Arguments, dynamic_shapes: Shapes, input_names: Sequence[str]
-    ) -> "Axes":
+    ) -> "DynamicAxes":
         """Check what was asked for against the sample.
 
         Args:
-            parameters: the names of the forward's parameters that `args` are given to.
-            args: the sample arguments: tensors, nested tuples, lists and dicts of them, and constants.
-            dynamic_shapes: as for torch.onnx.export: a tuple parallel to `args`, or a dict by parameter name; at each
+            parameters: The names of the forward's parameters that `args` are passed to.
+            args: The sample arguments: tensors, nested tuples, lists and dicts of them, and constants.
+            dynamic_shapes: As for torch.onnx.export: a tuple parallel to `args`, or a dict by parameter name; at each
                 tensor None or axis -> name.
-            input_names: one name per tensor among the arguments, in order.
+            input_names: One name per tensor among the arguments, in order.
 
         Raises:
-            WrongArguments: they do not fit; the message says where.
+            WrongArguments: If they do not fit; the message says where.
         """
         walk = _Walk(list(input_names))
         specs = _by_position(parameters, args, dynamic_shapes)
@@ -83,7 +83,7 @@ def _by_position(parameters: Sequence[str], args: Arguments, dynamic_shapes: Sha
 
 
 class _Walk:
-    """Arguments and their dynamic shapes, side by side."""
+    """Walks through arguments and their dynamic shapes together, and gathers names and sizes."""
 
     def __init__(self, input_names: list[str]) -> None:
         self.input_names = input_names
@@ -144,7 +144,7 @@ class _Walk:
         if self.sizes.setdefault(name, size) != size:
             raise WrongArguments(
                 f'the axis "{name}" is {self.sizes[name]} at {self.seen_at[name]} and {size} at {where}; axes of one '
-                "name are one size. Is an axis out of place, or does it want another name?"
+                "name are one size. Is an axis out of place, or does it need another name?"
             )
         self.seen_at.setdefault(name, where)
 
@@ -161,15 +161,16 @@ def _name(value: Shapes, label: str, axis: int) -> str | None:
     return name
 
 
-def resize(args: Arguments, axes: Axes, sizes: Mapping[str, int]) -> Arguments:
-    """The arguments with each named axis at another size, its entries repeated or cut; each a tensor of its own.
+def resize(args: Arguments, axes: DynamicAxes, sizes: Mapping[str, int]) -> Arguments:
+    """Copy the arguments with each named axis at another size, its entries repeated or cut.
 
-    One tensor given for two arguments (zeros for h_0 and c_0) would be captured as one input of the program.
+    Every argument becomes a tensor of its own: one tensor passed twice (zeros for h_0 and c_0) would be captured as one
+    input of the program.
 
     Args:
-        args: the sample arguments.
-        axes: their dynamic axes.
-        sizes: name -> size; a name that is missing keeps its size.
+        args: The sample arguments.
+        axes: Their dynamic axes.
+        sizes: Name -> size; a name that is missing keeps its size.
     """
     leaves, spec = torch.utils._pytree.tree_flatten(args)  # noqa: SLF001
     names = iter(axes.names)

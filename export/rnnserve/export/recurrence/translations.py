@@ -1,11 +1,11 @@
-"""From the stand-ins of `layer` to the ONNX operators RNN, GRU and LSTM.
+"""Translating the stand-ins of `layer_operators` to the ONNX operators RNN, GRU and LSTM.
 
 Where ONNX differs from PyTorch (https://onnx.ai/onnx/operators/onnx__GRU.html and its neighbours):
 
 - gates: GRU is z r h in ONNX and r z n in PyTorch; LSTM is i o f c in ONNX and i f g o in PyTorch;
 - GRU: PyTorch multiplies by the reset gate after the recurrent product, which is `linear_before_reset=1`;
 - W (directions, gates * hidden, features), R (directions, gates * hidden, hidden) and B (directions, 2 * gates *
-  hidden) hold both directions; B is both biases, one behind the other;
+  hidden) hold both directions; B holds both biases, bias_ih before bias_hh;
 - the first result is (sequence, directions, batch, hidden); `sequence_lens` is int32.
 """
 
@@ -15,19 +15,20 @@ from typing import Any, TypeAlias
 import onnx
 from onnxscript import opset20 as op
 
-from rnnserve.export.recurrence import layer
-from rnnserve.export.recurrence.trim import TRIM, translate_trim
+from rnnserve.export.recurrence import layer_operators
+from rnnserve.export.recurrence.trim_operator import TRIM, translate_trim
 
 __all__ = ["TRANSLATIONS"]
 
-# PyTorch's gates in ONNX's order: the n-th entry says where ONNX's n-th gate lies in PyTorch's tensors.
+# PyTorch's gates in ONNX's order: the n-th entry is the position of ONNX's n-th gate in PyTorch's tensors.
 _GATES = {"rnn": (0,), "gru": (1, 0, 2), "lstm": (0, 3, 1, 2)}
 _ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu"}
 
-_Value: TypeAlias = Any  # an onnx_ir.Value; onnxscript's operators are typed by what they compute
+_Value: TypeAlias = Any  # an onnx_ir.Value; onnxscript types its operators by what they compute
 
 
 def _reorder(tensor: _Value, cell: str) -> _Value:
+    """Put the gates of a weight (gates * hidden, …) or a bias (gates * hidden,) in ONNX's order."""
     gates = len(_GATES[cell])
     if gates == 1:
         return tensor
@@ -38,13 +39,22 @@ def _reorder(tensor: _Value, cell: str) -> _Value:
 
 
 def _stack(tensors: Sequence[_Value]) -> _Value:
+    """Stack one tensor a direction along a new first axis, directions."""
     first: _Value = op.Constant(value_ints=[0])
     rows = [op.Unsqueeze(tensor, first) for tensor in tensors]
     return rows[0] if len(rows) == 1 else op.Concat(*rows, axis=0)
 
 
 def _weights(weights: Sequence[_Value], bias: bool, bidirectional: bool, cell: str) -> tuple[_Value, _Value, _Value]:
-    """W, R and B (None without bias) from PyTorch's tensors; constants, so that they are folded into the file."""
+    """Make W, R and B (None without bias) from PyTorch's tensors; `fold_weights` turns them into initializers.
+
+    Args:
+        weights: Direction by direction: weight_ih (gates * hidden, features), weight_hh (gates * hidden, hidden) and,
+            with bias, bias_ih and bias_hh (gates * hidden,).
+        bias: Whether there are biases.
+        bidirectional: Whether there are two directions.
+        cell: "rnn", "gru" or "lstm".
+    """
     directions, each = 1 + bidirectional, 4 if bias else 2
     ordered = [_reorder(tensor, cell) for tensor in weights]
     rows = [ordered[direction * each : (direction + 1) * each] for direction in range(directions)]
@@ -63,7 +73,7 @@ def _lengths(lengths: _Value) -> _Value:
 
 
 def _output(y: _Value, bidirectional: bool) -> _Value:
-    """(sequence, directions, batch, hidden) to (sequence, batch, directions * hidden)."""
+    """Turn (sequence, directions, batch, hidden) into (sequence, batch, directions * hidden)."""
     if not bidirectional:
         one: _Value = op.Constant(value_ints=[1])
         return op.Squeeze(y, one)
@@ -107,8 +117,8 @@ def _lstm(
 
 
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
-    layer.RNN: _rnn,
-    layer.GRU: _gru,
-    layer.LSTM: _lstm,
+    layer_operators.RNN: _rnn,
+    layer_operators.GRU: _gru,
+    layer_operators.LSTM: _lstm,
     TRIM: translate_trim,
 }

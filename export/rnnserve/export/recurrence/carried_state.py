@@ -1,7 +1,7 @@
-"""Whether a module remembers: whether a call reads what the call before it wrote to an attribute.
+"""Refusing modules that carry state: whether a call reads what the call before it wrote to an attribute.
 
-An ONNX model remembers nothing, so a module that carries its hidden state in an attribute would be right in its first
-call only. One that merely leaves something there to be looked at (attention weights, say) is exported as it is.
+An ONNX model keeps no state between runs, so a module that carries its hidden state in an attribute would be right in
+its first call only. A module that only stores values for others to read (attention weights, for example) is exported.
 """
 
 import contextlib
@@ -13,17 +13,17 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.recurrence.dry import dry_run
-from rnnserve.export.recurrence.kinds import Argument, Arguments
+from rnnserve.export.recurrence.argument_types import Argument, Arguments
+from rnnserve.export.recurrence.fake_tensors import fake_arguments
 
-__all__ = ["refuse_memory"]
+__all__ = ["refuse_carried_state"]
 
-# PyTorch's own bookkeeping, which changes whenever parameters are exchanged.
+# PyTorch's own attributes, which change whenever parameters are replaced.
 _BOOKKEEPING = {"_parameters", "_buffers", "_modules", "_flat_weights", "_flat_weight_refs"}
 
 
-class _Reads(TorchFunctionMode):
-    """Notices when one of the given tensors is used."""
+class _ReadRecorder(TorchFunctionMode):
+    """Records which of the given tensors are used; `written` is `id` of a tensor -> the attribute that holds it."""
 
     def __init__(self, written: dict[int, str]) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class _Reads(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Argument, args: Arguments = (), kwargs: dict[str, Any] | None = None
     ) -> Argument:
-        """Run `func`, noting what it reads."""
+        """Run `func` and record what it reads."""
         del types
         for leaf in torch.utils._pytree.tree_leaves((args, kwargs)):  # noqa: SLF001
             if isinstance(leaf, Tensor) and id(leaf) in self.written:
@@ -41,16 +41,16 @@ class _Reads(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def refuse_memory(module: nn.Module, args: Arguments) -> None:
-    """Call the module twice, on tensors without values, where it writes to its attributes.
+def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
+    """Call the module on tensors without values and, if it writes to its attributes, call it again.
 
     Raises:
-        UnsupportedModule: the second call reads what the first has written.
+        UnsupportedModule: If the second call reads what the first has written.
     """
     read: set[str] = set()
-    # Whatever a module raises when it is called without values, it is no answer to this question: the capture, with
-    # symbols in the place of values, has succeeded.
-    with contextlib.suppress(Exception), dry_run(module, args) as fakes:
+    # An error here says nothing of carried state: the module is called without values, and the capture, with symbols
+    # in place of values, has succeeded.
+    with contextlib.suppress(Exception), fake_arguments(module, args) as fakes:
         before = _attributes(module)
         module(*fakes)
         written = {
@@ -61,12 +61,12 @@ def refuse_memory(module: nn.Module, args: Arguments) -> None:
             if isinstance(leaf, Tensor)
         }
         if written:
-            with _Reads(written) as reads:
+            with _ReadRecorder(written) as recorder:
                 module(*fakes)
-            read = reads.read
+            read = recorder.read
     if read:
         raise UnsupportedModule(
-            f"the module keeps {sorted(read)} from one call to the next, and an ONNX model remembers nothing. Make the "
+            f"the module keeps {sorted(read)} from one call to the next, and an ONNX model keeps no state. Make the "
             "state an input (h_0) and an output (h_n) of the forward, and carry it outside."
         )
 

@@ -1,4 +1,4 @@
-"""What must hold of an exported program before anybody gets it."""
+"""What must hold of an exported program before it is returned."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -8,18 +8,26 @@ import onnx_ir as ir
 import torch
 
 from rnnserve.export.errors import BrokenPostcondition
-from rnnserve.export.recurrence import layer
-from rnnserve.export.recurrence.axes import Axes
-from rnnserve.export.recurrence.fold import RECURRENT
+from rnnserve.export.recurrence import layer_operators
+from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
+from rnnserve.export.recurrence.weight_folding import RECURRENT
 
-__all__ = ["check"]
+__all__ = ["check_postconditions"]
 
 
-def check(program: torch.onnx.ONNXProgram, axes: Axes, input_names: Sequence[str], output_names: Sequence[str]) -> None:
-    """Compare `program` with what was asked for.
+def check_postconditions(
+    program: torch.onnx.ONNXProgram, axes: DynamicAxes, input_names: Sequence[str], output_names: Sequence[str]
+) -> None:
+    """Compare a program with what was asked for.
+
+    Args:
+        program: What is to be returned.
+        axes: The dynamic ones.
+        input_names: In order.
+        output_names: In order.
 
     Raises:
-        BrokenPostcondition: all that is wrong, in one message.
+        BrokenPostcondition: If anything differs; the message has all of it.
     """
     graph = program.model.graph
     wrong = [
@@ -40,7 +48,7 @@ def _names(what: str, found: Sequence[str | None], asked: Sequence[str]) -> list
     return [] if list(found) == list(asked) else [f"{what} are {list(found)}, not {list(asked)}"]
 
 
-def _axes(graph: ir.Graph, axes: Axes) -> list[str]:
+def _axes(graph: ir.Graph, axes: DynamicAxes) -> list[str]:
     wrong = []
     for value, names in zip(graph.inputs, axes.names, strict=True):
         for axis, name in names.items():
@@ -51,10 +59,14 @@ def _axes(graph: ir.Graph, axes: Axes) -> list[str]:
 
 
 def _operators(program: torch.onnx.ONNXProgram) -> list[str]:
-    """One operator a layer, none of them unrolled, none of ours left."""
+    """Check that there is one operator for each layer, none unrolled, and none of our own domain."""
     exported = cast(torch.export.ExportedProgram, program.exported_program)
-    stand_ins = [node for node in exported.graph.nodes if node.target in (layer.RNN, layer.GRU, layer.LSTM)]
-    # The exporter makes one of two calls that are the same in everything: as many as there are layers, at least.
+    stand_ins = [
+        node
+        for node in exported.graph.nodes
+        if node.target in (layer_operators.RNN, layer_operators.GRU, layer_operators.LSTM)
+    ]
+    # The exporter merges calls that are equal in everything, so that there may be fewer operators than calls.
     distinct = {
         (node.target, str([argument for argument in node.args if isinstance(argument, list)])) for node in stand_ins
     }

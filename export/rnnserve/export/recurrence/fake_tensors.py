@@ -1,4 +1,4 @@
-"""Running a module on tensors without values: what it does with sizes, at the cost of a few milliseconds."""
+"""Running a module on tensors without values (torch's FakeTensor): what it does with sizes, in a few milliseconds."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,17 +9,17 @@ from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.capture import prepared
-from rnnserve.export.recurrence.kinds import Arguments
 
-__all__ = ["dry_run"]
+__all__ = ["fake_arguments"]
 
 
 @contextlib.contextmanager
-def dry_run(module: nn.Module, args: Arguments) -> Iterator[Arguments]:
-    """Surroundings in which the module can be called with the arguments given, which are `args` without values.
+def fake_arguments(module: nn.Module, args: Arguments) -> Iterator[Arguments]:
+    """Give `args` without values; within the context, the module can be called with them.
 
-    Sizes are plain numbers there, but for those that come of values: trimming to the longest row has a symbol.
+    Sizes are plain numbers, except those that depend on values: trimming to the longest row gives a symbol.
     """
     with (
         prepared(module),
