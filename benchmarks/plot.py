@@ -1,6 +1,7 @@
-"""Draws bench.json: `python benchmarks/plot.py bench.json bench.svg`, in the benchmark's own environment.
+"""Draw bench.json as bars: `python benchmarks/plot.py bench.json bench.svg`, in the benchmark's environment.
 
-A program of its own that imports nothing of this package, since matplotlib is not in the project's environment.
+It is a separate program and imports nothing from this package, since the project's environment does not have
+matplotlib.
 """
 
 import json
@@ -13,15 +14,15 @@ import matplotlib as mpl  # type: ignore[import-not-found]  # in the environment
 
 mpl.use("svg")
 mpl.rcParams["svg.hashsalt"] = "rnnserve"
-from matplotlib import pyplot as plt  # noqa: E402 - behind the choice of backend
+from matplotlib import pyplot as plt  # noqa: E402 - after the choice of backend
 
 __all__ = ["draw"]
 
-_OURS, _OTHERS, _CEILING = "#1f6f8b", "#b8b8b8", "#e3c16f"
+_RNNSERVE, _OTHERS, _UPPER_LIMIT = "#1f6f8b", "#b8b8b8", "#e3c16f"
 
 
 def draw(results: dict[str, Any], target: Path) -> None:
-    """Draw a bar a server, its rounds as dots, a panel for each figure of each scenario."""
+    """Draw a panel for each metric of each scenario: a bar for each server's median, and a dot for each round."""
     panels = [
         (scenario["title"], metric, scenario["rounds"])
         for scenario in results["scenarios"].values()
@@ -36,7 +37,7 @@ def draw(results: dict[str, Any], target: Path) -> None:
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     for axis, (title, metric, rounds) in zip(axes.flat, panels, strict=False):
-        _panel(axis, title, metric, rounds)
+        _draw_panel(axis, title, metric, rounds)
     hardware = results["hardware"]
     figure.suptitle(
         f"rnnserve side by side: {hardware['processor']}, {hardware['cores']} cores, {results['when']}", fontsize=11
@@ -46,11 +47,11 @@ def draw(results: dict[str, Any], target: Path) -> None:
     figure.savefig(target, metadata={"Date": None})
 
 
-def _panel(axis: Any, title: str, metric: str, rounds: dict[str, list[dict[str, float]]]) -> None:  # noqa: ANN401 - matplotlib has no types
+def _draw_panel(axis: Any, title: str, metric: str, rounds: dict[str, list[dict[str, float]]]) -> None:  # noqa: ANN401 - matplotlib has no types
     servers = [server for server, figures in rounds.items() if figures and all(metric in one for one in figures)]
     values = {server: [figures[metric] for figures in rounds[server]] for server in servers}
     medians = [statistics.median(values[server]) for server in servers]
-    colours = [_OURS if s.startswith("rnnserve") else _CEILING if "constant" in s else _OTHERS for s in servers]
+    colours = [_RNNSERVE if s.startswith("rnnserve") else _UPPER_LIMIT if "constant" in s else _OTHERS for s in servers]
     bars = axis.barh(servers, medians, color=colours)
     axis.bar_label(bars, [f" {value:,.0f}" if value >= 100 else f" {value:.3g}" for value in medians], fontsize=8)
     for server in servers:
