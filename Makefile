@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+AREAS := cli client export models protos server
 MODELS := direction_simple direction_stacked direction_bidirectional
 CHECKPOINTS ?= checkpoints
 REPOSITORY ?= repository
@@ -13,7 +14,7 @@ BENCH_FLAGS ?=
 COMMIT ?=
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
-.PHONY: help setup export verify serve test check format protos load bench compare clean
+.PHONY: help setup export verify serve test check lint format protos load bench compare clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -47,10 +48,17 @@ serve: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## train, export and verif
 load: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## load-test a server of its own: load.html and load.json
 	$(BIN)/rnnserve load --serve $(REPOSITORY) --html load.html --json load.json $(LOAD_FLAGS)
 
-test: setup ## run the tests
-	$(BIN)/python -m pytest
+test: setup ## run the tests and measure their coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
 
-check: setup ## lint, types, import contracts, stub drift
+check: lint ## all of lint, and the coverage that `make test` measured
+	@test -z "$$(find $(AREAS) -name '*.py' -newer .coverage 2>&1)" || \
+		{ echo "coverage: run \`make test\` first; .coverage is missing or older than the code"; exit 1; }
+	$(BIN)/coverage report
+
+lint: setup ## style, types, import contracts, stub drift
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -73,4 +81,4 @@ compare: setup ## measure this tree's server against that of another commit: mak
 
 clean: ## remove what the targets above have made, models included
 	rm -rf $(VENV) $(CHECKPOINTS) $(REPOSITORY) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	rm -rf .venv-bench .venv-perf .bench benchmarks/results load.html load.json
+	rm -rf .coverage .coverage.* .venv-bench .venv-perf .bench benchmarks/results load.html load.json

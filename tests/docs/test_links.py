@@ -15,9 +15,6 @@ ROOT = Path(__file__).parents[2]
 AREAS = ("benchmarks", "cli", "client", "docs", "export", "models", "protos", "server", "tests")
 """The folders whose files are checked, and into which paths in documents are checked."""
 
-PLANNED = ("docs/architecture.md",)
-"""Documents that links may name before they are written. Empty this once they are."""
-
 FINDINGS = "docs/findings.md"
 
 # Written in parts, so that this file does not contain them.
@@ -96,8 +93,6 @@ def broken_links(document: Path, text: str) -> list[str]:
         name, _, anchor = link.partition("#")
         target = (document.parent / name).resolve() if name else document
         if not target.exists():
-            if target.is_relative_to(ROOT) and relative(target) in PLANNED:
-                continue
             broken.append(f"{link}: there is no such file")
         elif anchor and anchor not in anchors(text if target == document else target.read_text(encoding="utf-8")):
             broken.append(f"{link}: {target.name} has no such heading")

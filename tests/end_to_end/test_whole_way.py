@@ -1,8 +1,6 @@
 """From training to an answer, with the commands and the clients that people have."""
 
 import json
-import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,22 +12,16 @@ import torch
 from rnnserve.cli import main
 from rnnserve.client import Client
 from rnnserve.models import ARCHITECTURES, LABELS, generate_walks, load_checkpoint, pad
+from support.serving import RNNSERVE, serve_in_process
 
-RNNSERVE = Path(sys.executable).parent / "rnnserve"
 PEER = Path(__file__).parents[1] / "support" / "triton_peer.py"
 
 
 @pytest.fixture(scope="module")
 def serving(repository):
     """`rnnserve serve`, as a process: the process and its port."""
-    command = [RNNSERVE, "serve", repository, "--grpc-port", "0", "--log-level", "warning"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        said = re.fullmatch(r"gRPC on 127\.0\.0\.1:(\d+)\n", process.stdout.readline())
-        assert said
-        yield process, int(said[1])
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+    with serve_in_process(repository) as serving:
+        yield serving
 
 
 def eager(checkpoints, name, walks, lengths):
