@@ -1,7 +1,7 @@
 """Side-by-side measurements of this server and others in one run: `make bench`, `make compare`, `python -m benchmarks`.
 
-No other folder imports this package, and no wheel contains it. It installs Triton, perf_analyzer and matplotlib into
-environments of its own, `.venv-bench` and `.venv-perf`. It writes to `.bench` (models, logs, trees of other commits)
+No other folder imports this package, and no wheel contains it. It installs Triton and perf_analyzer into environments
+of its own, `.venv-bench` and `.venv-perf`. It writes to `.bench` (models, logs, trees of other commits)
 and to `benchmarks/results`.
 
 A run goes through these modules: `__main__` (options), `preparation` (tools and models), `scenarios` (what is

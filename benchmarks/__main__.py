@@ -13,7 +13,7 @@ from benchmarks import comparison, results
 from benchmarks.errors import BenchmarkError
 from benchmarks.measurement import measure_scenario, measure_soak, measure_start
 from benchmarks.metrics import Metrics
-from benchmarks.preparation import find_load_generators, install_peers, make_models
+from benchmarks.preparation import find_load_generators, install_triton, make_models
 from benchmarks.report import render_report
 from benchmarks.run_description import describe_run, is_machine_busy
 from benchmarks.scenarios import ALL_SERVERS, SCENARIOS, SOAK
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _compare_with_peers(args: argparse.Namespace) -> int:
     chosen = args.only or [name for name in _NAMES if name != "soak" or args.soak]
     find_load_generators(chosen)
-    install_peers(chosen, args.without)
+    install_triton(chosen, args.without)
     make_models(args.work)
     _warn_if_busy()
     description = describe_run()

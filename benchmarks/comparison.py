@@ -20,11 +20,12 @@ from benchmarks.metrics import (
     median_of_rounds,
     speed_ratios,
 )
-from benchmarks.report import align_table, describe_lines, format_metric
+from benchmarks.report import describe_lines, format_metric
 from benchmarks.requests import BenchmarkRequest
 from benchmarks.scenarios import LANE, SCENARIOS, Scenario
 from benchmarks.server_processes import ServerProcess
 from benchmarks.source_trees import SourceTree
+from rnnserve.client.aligned_table import format_aligned_table
 
 __all__ = ["COMPARED", "ROUNDS", "compare_trees", "render_comparison", "server_name"]
 
@@ -125,7 +126,7 @@ def _scenario_lines(rounds: Rounds, metrics: Sequence[str], trees: Sequence[Sour
         )
         ratios_by_round.append(f"{metric} by round: {' '.join(f'{ratio:.3f}' for ratio in ratios)}")
     header = ["metric", *(tree.name for tree in trees), "speed ratio", "95 % interval", "middle half"]
-    return [align_table([*header, "fastest quarters"], rows), *ratios_by_round]
+    return [format_aligned_table([*header, "fastest quarters"], rows), *ratios_by_round]
 
 
 def _middle_half(values: Sequence[float]) -> tuple[float, float] | None:

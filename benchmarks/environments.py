@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.errors import MissingDependency
 
-__all__ = ["PEERS", "PERF_ANALYZER", "Environment", "find_h2load"]
+__all__ = ["PERF_ANALYZER", "TRITON", "Environment", "find_h2load"]
 
 _ROOT = Path(__file__).parents[1]
 
@@ -60,11 +60,7 @@ class Environment:
 
 
 # nvidia-pytriton 0.7.0 contains tritonserver 2.51.0, and needs numpy before version 2.
-PEERS = Environment(
-    _ROOT / ".venv-bench",
-    ("nvidia-pytriton==0.7.0", "numpy<2", "onnxruntime==1.32.0", "matplotlib>=3.8"),
-    "Triton and the plot",
-)
+TRITON = Environment(_ROOT / ".venv-bench", ("nvidia-pytriton==0.7.0", "numpy<2", "onnxruntime==1.32.0"), "Triton")
 PERF_ANALYZER = Environment(_ROOT / ".venv-perf", ("perf-analyzer==2.60.0",), "perf_analyzer")
 
 

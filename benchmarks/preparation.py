@@ -5,11 +5,12 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
-from benchmarks.environments import PEERS, PERF_ANALYZER, find_h2load
+from benchmarks import environments
+from benchmarks.environments import PERF_ANALYZER, find_h2load
 from benchmarks.errors import BenchmarkError, MissingDependency
 from benchmarks.scenarios import SCENARIOS, TRITON, TRITON_RAGGED
 
-__all__ = ["find_load_generators", "install_peers", "make_models"]
+__all__ = ["find_load_generators", "install_triton", "make_models"]
 
 _ROOT = Path(__file__).parents[1]
 
@@ -25,24 +26,25 @@ def find_load_generators(chosen: Collection[str]) -> None:
         PERF_ANALYZER.ensure()
 
 
-def install_peers(chosen: Collection[str], without: Collection[str]) -> None:
-    """Install Triton and matplotlib, if a chosen scenario needs them.
+def install_triton(chosen: Collection[str], without: Collection[str]) -> None:
+    """Install Triton, if a chosen scenario measures it.
+
+    Args:
+        chosen: Names of the chosen scenarios.
+        without: Names of the servers to leave out.
 
     Raises:
-        MissingDependency: If Triton is needed and cannot be installed. Without matplotlib there is only no plot.
+        MissingDependency: If Triton cannot be installed.
     """
-    scenarios = [scenario for scenario in SCENARIOS if scenario.name in chosen]
-    if not scenarios:
+    names = {server for scenario in SCENARIOS if scenario.name in chosen for server in scenario.servers}
+    measured = sorted((names & {TRITON, TRITON_RAGGED}) - set(without))
+    if not measured:
         return
-    names = {server for scenario in scenarios for server in scenario.servers} - set(without)
     try:
-        PEERS.ensure()
+        environments.TRITON.ensure()
     except MissingDependency as error:
-        peers = sorted(names & {TRITON, TRITON_RAGGED})
-        if peers:
-            options = " ".join(f"--without {peer!r}" for peer in peers)
-            raise MissingDependency(f"{error}; or leave it out: {options}") from error
-        print(f"benchmarks: no plot: {error}", file=sys.stderr)
+        options = " ".join(f"--without {server!r}" for server in measured)
+        raise MissingDependency(f"{error}; or leave it out: {options}") from error
 
 
 def make_models(work: Path) -> None:

@@ -3,13 +3,12 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from tabulate import tabulate
-
 from benchmarks.metrics import Rounds, median_of_rounds, median_ratio
 from benchmarks.peers.triton import NOT_MEASURED
 from benchmarks.scenarios import GOALS, SCENARIOS, SOAK, TRITON, TRITON_RAGGED, PerformanceGoal
+from rnnserve.client.aligned_table import format_aligned_table
 
-__all__ = ["GoalResult", "align_table", "describe_lines", "evaluate_goals", "format_metric", "render_report"]
+__all__ = ["GoalResult", "describe_lines", "evaluate_goals", "format_metric", "render_report"]
 
 _TITLES = {scenario.name: scenario.title for scenario in SCENARIOS} | {
     "start": "start to ready, three models",
@@ -84,13 +83,6 @@ def describe_lines(description: Mapping[str, Mapping[str, str]]) -> list[str]:
     return [f"{heading}: " + ", ".join(f"{k} {v}" for k, v in facts.items()) for heading, facts in description.items()]
 
 
-def align_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Align the columns of a table: the first to the left, the others to the right."""
-    alignment = ("left", *["right"] * (len(header) - 1))
-    # The header is a row like others, since tabulate pads columns with headers by two more spaces.
-    return tabulate([header, *rows], tablefmt="plain", colalign=alignment, disable_numparse=True)
-
-
 def format_metric(value: float | None) -> str:
     """Format a metric with three or more digits; "-" for None."""
     if value is None:
@@ -112,7 +104,7 @@ def _scenario_table(rounds: Rounds, metrics: Sequence[str]) -> str:
             row.append(format_metric(median_of_rounds(rounds, server, metric)))
             row += [_format_ratio(median_ratio(rounds, server, base, metric)) for base in bases]
         rows.append(row)
-    return align_table(header, rows)
+    return format_aligned_table(header, rows)
 
 
 def _goal_table(results: Sequence[GoalResult]) -> str:
@@ -121,7 +113,7 @@ def _goal_table(results: Sequence[GoalResult]) -> str:
         goal = result.goal
         value = _format_ratio(result.value) if goal.against else format_metric(result.value)
         rows.append([goal.scenario, goal.metric, goal.server, str(goal), value, "yes" if result.is_met else "no"])
-    return align_table(["scenario", "metric", "server", "goal", "measured", "met"], rows)
+    return format_aligned_table(["scenario", "metric", "server", "goal", "measured", "met"], rows)
 
 
 def _format_ratio(value: float | None) -> str:

@@ -2,23 +2,20 @@
 
 import datetime as dt
 import json
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.comparison import server_name
-from benchmarks.environments import PEERS
 from benchmarks.metrics import Rounds
 from benchmarks.peers.triton import NOT_MEASURED
+from benchmarks.plot import draw_plot
 from benchmarks.report import evaluate_goals
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.source_trees import SourceTree
 
 __all__ = ["write_comparison", "write_report"]
-
-_PLOT_PROGRAM = Path(__file__).with_name("plot.py")
 
 
 def write_report(
@@ -29,7 +26,7 @@ def write_report(
     *,
     quick: bool,
 ) -> None:
-    """Write bench.json, bench.txt and, if matplotlib is installed, bench.svg.
+    """Write bench.json, bench.txt and, if a scenario was measured, bench.svg.
 
     Args:
         folder: Folder for the files.
@@ -64,10 +61,9 @@ def write_report(
         ],
     }
     written = _write(folder, "bench", results, description, text)
-    if PEERS.python.is_file() and any(name in by_name for name in found):
-        plot = [str(PEERS.python), str(_PLOT_PROGRAM), str(folder / "bench.json"), str(folder / "bench.svg")]
-        if subprocess.run(plot, check=False).returncode == 0:  # noqa: S603 - our own program
-            written.append("bench.svg")
+    hardware = ", ".join(f"{name} {text}" for name, text in description["hardware"].items())
+    if draw_plot(found, f"rnnserve side by side: {hardware}", folder / "bench.svg"):
+        written.append("bench.svg")
     print(f"wrote {', '.join(written)} to {folder}", file=sys.stderr)
 
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from benchmarks.environments import PEERS, PERF_ANALYZER, find_h2load
+from benchmarks.environments import PERF_ANALYZER, TRITON, find_h2load
 from rnnserve.client.load.machine import describe_machine
 
 __all__ = ["describe_run", "is_machine_busy"]
@@ -27,7 +27,7 @@ def describe_run() -> dict[str, dict[str, str]]:
         root = Path(__file__).parents[1]
         versions["commit"] = _output(["git", "-C", str(root), "rev-parse", "--short", "HEAD"])
     versions["h2load"] = _output([find_h2load(), "--version"]).removeprefix("h2load ")
-    for environment, packages in ((PEERS, ("nvidia-pytriton", "onnxruntime")), (PERF_ANALYZER, ("perf-analyzer",))):
+    for environment, packages in ((TRITON, ("nvidia-pytriton", "onnxruntime")), (PERF_ANALYZER, ("perf-analyzer",))):
         if environment.python.is_file():
             versions |= {f"{name} ({environment.folder.name})": environment.version(name) for name in packages}
     return {"hardware": hardware | {"load before": f"{os.getloadavg()[0]:.1f}"}, "versions": versions}

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from benchmarks import scenarios
-from benchmarks.environments import PEERS
+from benchmarks import environments, scenarios
 from benchmarks.peers import triton
 from benchmarks.requests import BenchmarkRequest
 from benchmarks.server_processes import ServerProcess, free_port, running_server
@@ -63,9 +62,9 @@ def start_server(
         return running_server(
             server, [sys.executable, "-m", "benchmarks.peers.constant", str(response)], READY_PATTERN, log
         )
-    PEERS.ensure()
+    environments.TRITON.ensure()
     ragged = server == scenarios.TRITON_RAGGED
-    ready = triton.prepare_triton(PEERS, folder, model, onnx, free_port(), ragged=ragged)
+    ready = triton.prepare_triton(environments.TRITON, folder, model, onnx, free_port(), ragged=ragged)
     return running_server(server, ready.command, triton.READY_PATTERN, log, ready.environment)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.report import align_table, evaluate_goals, render_report
+from benchmarks.report import evaluate_goals, render_report
 from benchmarks.scenarios import CONSTANT, GOALS, LANE, SCENARIOS, TRITON, TRITON_RAGGED, PerformanceGoal
 
 ABOUT = {"hardware": {"processor": "a processor", "cores": "2"}, "versions": {"grpcio": "1.85.3"}}
@@ -76,8 +76,3 @@ def test_a_saturated_server_has_no_metrics_and_the_report_says_so():
     assert line.split()[2:] == ["-"] * 6
     assert "saturated" in text
     assert evaluate_goals(found) == []
-
-
-def test_columns_are_aligned_and_numbers_stay_as_they_are():
-    text = align_table(["server", "p50 ms"], [["a", "10.0"], ["01", "1,000"]])
-    assert text == "server  p50 ms\na         10.0\n01       1,000"

@@ -3,20 +3,13 @@
 import json
 from pathlib import Path
 
-import pytest
-
 from benchmarks.comparison import server_name
-from benchmarks.environments import Environment
+from benchmarks.plot import draw_plot
 from benchmarks.results import write_comparison, write_report
-from benchmarks.scenarios import CONSTANT, LANE
+from benchmarks.scenarios import CONSTANT, LANE, TRITON
 from benchmarks.source_trees import SourceTree
 
 DESCRIPTION = {"hardware": {"processor": "a processor"}, "versions": {"grpcio": "1.85.3"}}
-
-
-@pytest.fixture(autouse=True)
-def no_matplotlib(tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmarks.results.PEERS", Environment(tmp_path / "env", (), "tests"))
 
 
 def test_a_report_is_written_with_rounds_and_goals(tmp_path):
@@ -29,7 +22,16 @@ def test_a_report_is_written_with_rounds_and_goals(tmp_path):
     (goal,) = results["targets"]
     assert (goal["to reach"], goal["found"], goal["reached"]) == (f"at least 0.9 x {CONSTANT}", 0.95, True)
     assert (tmp_path / "results" / "bench.txt").read_text() == "the text\n"
-    assert not (tmp_path / "results" / "bench.svg").exists()
+    assert "a processor" in (tmp_path / "results" / "bench.svg").read_text()
+
+
+def test_equal_results_give_equal_plots_and_no_scenario_gives_none(tmp_path):
+    found = {"throughput": {LANE: [{"requests/s": 95.0}, {"requests/s": 90.0}], TRITON: [{}]}}
+    assert draw_plot(found, "title", tmp_path / "a.svg")
+    assert draw_plot(found, "title", tmp_path / "b.svg")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert not draw_plot({"start": {LANE: [{"ready s": 1.0}]}}, "title", tmp_path / "c.svg")
+    assert not (tmp_path / "c.svg").exists()
 
 
 def test_a_comparison_is_written_with_both_trees(tmp_path):

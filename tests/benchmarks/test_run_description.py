@@ -16,7 +16,7 @@ def description(tmp_path, monkeypatch):
     h2load.chmod(0o755)
     empty = Environment(tmp_path / "env", (), "tests")
     monkeypatch.setattr("benchmarks.run_description.find_h2load", lambda: str(h2load))
-    monkeypatch.setattr("benchmarks.run_description.PEERS", empty)
+    monkeypatch.setattr("benchmarks.run_description.TRITON", empty)
     monkeypatch.setattr("benchmarks.run_description.PERF_ANALYZER", empty)
     return describe_run()
 
