@@ -1,16 +1,18 @@
-"""The models under load, published as `rnnserve export` publishes, and what eager PyTorch answers.
+"""The measured models, published like those of `rnnserve export`, and the answers of eager PyTorch.
 
-A program of its own, `python -m benchmarks.models FOLDER`, so that torch is not in the process that measures:
+It is a separate program, `python -m benchmarks.make_models FOLDER`, so that the process that measures does not load
+torch:
 
 ::
 
-    <FOLDER>/whole/<model>/      as published, with every output
-            /logits/<model>/     the same weights without the outputs `output` and `h_n`
-            /three/<model>/      the shapes of the tutorial's three classifiers, to start a server with
-            /answers.npz         <model>/<length>/input (1, length, 2) and <model>/<length>/logits (1, 2), float32
-            /made_from           the digest of what made it: unchanged sources are not run again
+    <FOLDER>/all_outputs/<model>/    as published, with all outputs
+            /logits_only/<model>/    the same weights without the outputs `output` and `h_n`
+            /three_models/<model>/   the tutorial's three architectures, to measure the start of a server
+            /answers.npz             <model>/<length>/input, (batch, sequence, features) = (1, length, 2) float32, and
+                                     <model>/<length>/logits, (batch, classes) = (1, 2) float32
+            /sources.sha256          digest of the sources; the folder is made again if it differs
 
-perf_analyzer asks for every output that a model has, hence `logits`: every server answers logits only.
+perf_analyzer asks for all outputs of a model, so in `logits_only` every server answers with the logits only.
 """
 
 import hashlib
@@ -31,20 +33,20 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, describe_file, dump_manifest, read_version
 from rnnserve.protos.golden import Case, dump_cases, load_cases
 
-__all__ = ["make"]
+__all__ = ["make_models"]
 
 _LABELS = ("counter-clockwise", "clockwise")
 _SEED = 13
 _MARGIN = 1e-2
-"""How far apart the two logits of a request must lie, so that its label does not hang on rounding."""
+"""Least difference of the two logits of a request, so that its label does not depend on rounding."""
 
 _SOURCES = ("models", "export", "protos")
 
 
-def make(folder: Path) -> None:
-    """Fill the folder, unless it is full already."""
-    digest = _digest()
-    stamp = folder / "made_from"
+def make_models(folder: Path) -> None:
+    """Write the folder, unless it exists with the digest of the same sources."""
+    digest = _digest_sources()
+    stamp = folder / "sources.sha256"
     if stamp.is_file() and stamp.read_text() == digest:
         return
     shutil.rmtree(folder, ignore_errors=True)
@@ -52,16 +54,16 @@ def make(folder: Path) -> None:
     torch.set_num_threads(1)
     answers: dict[str, np.ndarray] = {}
     for name, hidden in MODELS.items():
-        classifier = _publish(name, Architecture(hidden=hidden), folder / "whole")
-        _publish_logits(folder / "whole" / name, folder / "logits" / name)
-        answers |= _ask(name, classifier)
+        classifier = _publish(name, Architecture(hidden=hidden), folder / "all_outputs")
+        _publish_logits_only(folder / "all_outputs" / name, folder / "logits_only" / name)
+        answers |= _answer_requests(name, classifier)
     for name, architecture in ARCHITECTURES.items():
-        _publish(name, architecture, folder / "three")
+        _publish(name, architecture, folder / "three_models")
     np.savez(folder / "answers.npz", **answers)  # type: ignore[arg-type]
     stamp.write_text(digest)
 
 
-def _digest() -> str:
+def _digest_sources() -> str:
     root = Path(__file__).parents[1]
     digest = hashlib.sha256(torch.__version__.encode())
     paths = [path for source in _SOURCES for path in sorted((root / source).rglob("*.py"))]
@@ -77,8 +79,8 @@ def _publish(name: str, architecture: Architecture, repository: Path) -> Directi
     return classifier
 
 
-def _publish_logits(whole: Path, model: Path) -> None:
-    newest = max((path for path in whole.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+def _publish_logits_only(complete: Path, model: Path) -> None:
+    newest = max((path for path in complete.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
     version = read_version(newest)
     graph = onnx.load_from_string(version.files[MODEL])
     for output in [output for output in graph.graph.output if output.name != "logits"]:
@@ -105,12 +107,13 @@ def _publish_logits(whole: Path, model: Path) -> None:
     publish(model, files, render_config(model.name, inputs, kept))
 
 
-def _ask(name: str, classifier: DirectionClassifier) -> dict[str, np.ndarray]:
+def _answer_requests(name: str, classifier: DirectionClassifier) -> dict[str, np.ndarray]:
+    """Draw an input of each length, 1 to 64 points; return inputs and eager's logits by their names in answers.npz."""
     generator = torch.Generator().manual_seed(_SEED)
     found: dict[str, np.ndarray] = {}
     for length in range(1, 65):
         while True:
-            input = torch.rand(1, length, 2, generator=generator) * 2 - 1
+            input = torch.rand(1, length, 2, generator=generator) * 2 - 1  # (batch, sequence, features), -1 to 1
             with torch.no_grad():
                 logits = classifier(input)[0]
             if abs(float(logits[0, 0] - logits[0, 1])) > _MARGIN:
@@ -121,4 +124,4 @@ def _ask(name: str, classifier: DirectionClassifier) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]))
+    make_models(Path(sys.argv[1]))

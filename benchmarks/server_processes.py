@@ -1,4 +1,4 @@
-"""Servers as processes: started, watched, measured, and ended as groups, whatever happens."""
+"""Server processes: start, supervision, memory and processor time, and their end with all of their children."""
 
 import contextlib
 import os
@@ -13,33 +13,48 @@ from typing import Any
 
 from benchmarks.errors import ServerFailed
 
-__all__ = ["Process", "cpu_seconds", "ended", "free_port", "mapped", "resident_bytes", "started"]
+__all__ = [
+    "ServerProcess",
+    "count_mapped_files",
+    "cpu_seconds",
+    "free_port",
+    "interrupt_on_signal",
+    "resident_bytes",
+    "running_server",
+]
 
-_START_WITHIN, _END_WITHIN = 60.0, 10.0
+_START_TIMEOUT_S, _END_TIMEOUT_S = 60.0, 10.0
 
 
-class Process:
-    """A server that answers.
+class ServerProcess:
+    """A server that has printed that it is ready.
 
     Attributes:
-        name: For messages.
-        port: On 127.0.0.1.
-        seconds: From starting the process until it said that it answers.
-        log: What it prints.
+        name: Name of the server, for messages.
+        port: Port on 127.0.0.1.
+        seconds: Seconds from the start of the process until it was ready.
+        log: File with the output of the server.
     """
 
     def __init__(
         self, name: str, command: Sequence[str], ready: str, log: Path, environment: Mapping[str, str] | None = None
     ) -> None:
-        """Start it and wait until its log matches `ready`, whose first group is the port.
+        """Start the server and wait until it is ready.
+
+        Args:
+            name: Name of the server, for messages.
+            command: The command line.
+            ready: A regular expression for the output of a ready server; its first group is the port.
+            log: File for the output.
+            environment: Environment variables beside those of this process.
 
         Raises:
-            ServerFailed: If it ends before, or takes too long.
+            ServerFailed: If the server ends before it is ready, or is not ready within 60 s.
         """
         self.name = name
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
-        began = time.perf_counter()
+        started = time.perf_counter()
         with log.open("wb") as out:
             self._process: subprocess.Popen[Any] = subprocess.Popen(  # noqa: S603 - no shell, our own arguments
                 list(command),
@@ -50,33 +65,35 @@ class Process:
                 start_new_session=True,
             )
         try:
-            self.port = self._wait(re.compile(ready))
+            self.port = self._wait_until_ready(re.compile(ready))
         except BaseException:
             self.end()
             raise
-        self.seconds = time.perf_counter() - began
+        self.seconds = time.perf_counter() - started
 
     @property
     def pids(self) -> list[int]:
-        """The process and those that it started, in its session."""
-        return _session(self._process.pid)
+        """The process and its children, which are in its session."""
+        return _pids_in_session(self._process.pid)
 
     def check_alive(self) -> None:
-        """Make sure that it still runs.
+        """Check that the server still runs.
 
         Raises:
-            ServerFailed: If it does not.
+            ServerFailed: If it has ended.
         """
         if self._process.poll() is not None:
-            raise ServerFailed(f"{self.name} ended by itself with status {self._process.returncode}: {self._last()}")
+            raise ServerFailed(
+                f"{self.name} ended by itself with status {self._process.returncode}: {self._last_line()}"
+            )
 
     def end(self) -> None:
-        """Ask it to end, and see to it that it does, with all that it started."""
+        """Terminate the server and its children; kill those that still run after 10 s."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_END_WITHIN)
-        deadline = time.monotonic() + _END_WITHIN
+            self._process.wait(_END_TIMEOUT_S)
+        deadline = time.monotonic() + _END_TIMEOUT_S
         while (left := self.pids) and time.monotonic() < deadline:
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
@@ -84,40 +101,40 @@ class Process:
             time.sleep(0.01)
         self._process.wait()
 
-    def _wait(self, ready: re.Pattern[str]) -> int:
-        deadline = time.monotonic() + _START_WITHIN
+    def _wait_until_ready(self, ready: re.Pattern[str]) -> int:
+        deadline = time.monotonic() + _START_TIMEOUT_S
         while time.monotonic() < deadline:
             found = ready.search(self.log.read_text(errors="replace"))
             if found:
                 return int(found[1])
             self.check_alive()
             time.sleep(0.002)
-        raise ServerFailed(f"{self.name} was not ready within {_START_WITHIN:.0f} s: {self._last()}")
+        raise ServerFailed(f"{self.name} was not ready within {_START_TIMEOUT_S:.0f} s: {self._last_line()}")
 
-    def _last(self) -> str:
+    def _last_line(self) -> str:
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
-        return f"{lines[-1].strip() if lines else 'it printed nothing'} (all of it: {self.log})"
+        return f"{lines[-1].strip() if lines else 'it printed nothing'} (log: {self.log})"
 
 
 @contextlib.contextmanager
-def started(
+def running_server(
     name: str, command: Sequence[str], ready: str, log: Path, environment: Mapping[str, str] | None = None
-) -> Iterator[Process]:
-    """Start a server, and end it behind the block."""
-    process = Process(name, command, ready, log, environment)
+) -> Iterator[ServerProcess]:
+    """Start a server with the arguments of `ServerProcess`, and end it after the block."""
+    process = ServerProcess(name, command, ready, log, environment)
     try:
         yield process
     finally:
         process.end()
 
 
-def ended(number: int, _: object) -> None:
-    """Turn a signal into an exception, so that servers are ended on the way out."""
+def interrupt_on_signal(number: int, _: object) -> None:
+    """Handle a signal by raising KeyboardInterrupt, so that blocks end their servers."""
     raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 def free_port() -> int:
-    """A port that was free a moment ago, for servers that take no port 0."""
+    """Return a port that is free now, for servers that do not take port 0."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -125,7 +142,7 @@ def free_port() -> int:
 
 
 def resident_bytes(pids: Sequence[int]) -> int:
-    """Resident memory of processes together, pages that they share counted once for each."""
+    """Return the resident memory of processes in bytes; shared pages count once for each process."""
     total = 0
     for pid in pids:
         found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
@@ -134,7 +151,7 @@ def resident_bytes(pids: Sequence[int]) -> int:
 
 
 def cpu_seconds(pids: Sequence[int]) -> float:
-    """Processor time that processes have used since they started, in user mode and in the kernel, all threads."""
+    """Return the processor time that processes have used, in user mode and in the kernel, in seconds."""
     ticks = 0
     for pid in pids:
         # After "pid (name)": state is field 0, utime field 11, stime field 12, in clock ticks.
@@ -143,8 +160,8 @@ def cpu_seconds(pids: Sequence[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def mapped(pids: Sequence[int], word: str) -> int:
-    """How many files whose path holds the word are mapped into the processes."""
+def count_mapped_files(pids: Sequence[int], word: str) -> int:
+    """Count the mapped files of processes whose name contains the word, or which are in a folder of this name."""
     paths = {
         line.split(maxsplit=5)[5]
         for pid in pids
@@ -154,12 +171,12 @@ def mapped(pids: Sequence[int], word: str) -> int:
     return sum(word in Path(path).name or f"/{word}/" in path for path in paths)
 
 
-def _session(leader: int) -> list[int]:
-    """The processes of a session that still run."""
+def _pids_in_session(leader: int) -> list[int]:
+    """Return the running processes of a session."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, IndexError):
-            # pid (name) state parent group session: the name may hold spaces and brackets
+            # "pid (name) state parent group session …": the name may contain spaces and brackets.
             fields = path.read_text().rpartition(")")[2].split()
             if int(fields[3]) == leader and fields[0] != "Z":
                 found.append(int(path.parent.name))

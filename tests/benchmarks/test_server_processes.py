@@ -1,4 +1,4 @@
-"""Servers are ended with all that they started, and their failures are told in one line."""
+"""Servers end with all of their children, and their failures are reported in one line."""
 
 import mmap
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.errors import ServerFailed
-from benchmarks.processes import Process, cpu_seconds, mapped, resident_bytes, started
+from benchmarks.server_processes import ServerProcess, count_mapped_files, cpu_seconds, resident_bytes, running_server
 
 READY = r"gRPC on 127\.0\.0\.1:(\d+)"
 SERVER = """
@@ -31,7 +31,7 @@ def alive(pid):
 
 
 def test_a_server_is_ended_with_its_children_even_those_that_ignore_sigterm(tmp_path):
-    with started("a server", [sys.executable, "-c", SERVER], READY, tmp_path / "log") as process:
+    with running_server("a server", [sys.executable, "-c", SERVER], READY, tmp_path / "log") as process:
         assert process.port == 1234
         assert process.seconds > 0
         pids = process.pids
@@ -44,7 +44,7 @@ def test_a_server_is_ended_where_the_block_fails(tmp_path):
     pids = []
 
     def measure():
-        with started("a server", [sys.executable, "-c", SERVER], READY, tmp_path / "log") as process:
+        with running_server("a server", [sys.executable, "-c", SERVER], READY, tmp_path / "log") as process:
             pids.extend(process.pids)
             raise RuntimeError("measuring failed")
 
@@ -57,12 +57,12 @@ def test_a_server_is_ended_where_the_block_fails(tmp_path):
 def test_a_server_that_does_not_come_up_says_why_in_its_last_line(tmp_path):
     command = [sys.executable, "-c", "import sys; sys.exit('no such model')"]
     with pytest.raises(ServerFailed, match="a server ended by itself with status 1: no such model"):
-        Process("a server", command, READY, tmp_path / "log")
+        ServerProcess("a server", command, READY, tmp_path / "log")
 
 
 def test_a_server_that_has_died_is_noticed(tmp_path):
     command = [sys.executable, "-c", "print('gRPC on 127.0.0.1:1', flush=True)"]
-    with started("a server", command, READY, tmp_path / "log") as process:
+    with running_server("a server", command, READY, tmp_path / "log") as process:
         process._process.wait(10)
         with pytest.raises(ServerFailed, match="ended by itself with status 0"):
             process.check_alive()
@@ -72,8 +72,8 @@ def test_mapped_files_are_counted_by_name(tmp_path):
     library = tmp_path / "libwanted.so"
     library.write_bytes(bytes(4096))
     with library.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ):
-        assert mapped([os.getpid()], "wanted") == 1
-    assert mapped([os.getpid()], "wanted") == 0
+        assert count_mapped_files([os.getpid()], "wanted") == 1
+    assert count_mapped_files([os.getpid()], "wanted") == 0
 
 
 def test_processor_time_grows_with_work_and_not_with_waiting():
