@@ -11,9 +11,10 @@ REPOSITORY ?= repository
 SERVE_FLAGS ?=
 LOAD_FLAGS ?= --rate 250,500,1000,2000,4000 --slo p99=20ms --length 1:64 --duration 5
 BENCH_FLAGS ?=
+COMMIT ?=
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
-.PHONY: help setup export verify serve test check lint format protos load bench clean
+.PHONY: help setup export verify serve test check lint format protos load bench compare clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -73,6 +74,10 @@ protos: setup ## make the stubs again from the .proto files
 
 bench: setup ## measure side by side with Triton and others; BENCH_FLAGS=--quick for a short look
 	$(BIN)/python -m benchmarks $(BENCH_FLAGS)
+
+compare: setup ## measure this tree's server against that of another commit: make compare COMMIT=main
+	@test -n "$(COMMIT)" || { echo "make compare: say which commit, for example COMMIT=HEAD~1"; exit 1; }
+	$(BIN)/python -m benchmarks --against '$(COMMIT)' $(BENCH_FLAGS)
 
 clean: ## remove what the targets above have made, models included
 	rm -rf $(VENV) $(CHECKPOINTS) $(REPOSITORY) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

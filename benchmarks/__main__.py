@@ -1,4 +1,7 @@
-"""`python -m benchmarks`: measure side by side, and write a table, JSON and a plot."""
+"""`python -m benchmarks`: measure side by side, and write a table, JSON and a plot.
+
+Without `--against` this server is measured beside others; with it, beside the server of another commit.
+"""
 
 import argparse
 import datetime as dt
@@ -10,13 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, measure, report
+from benchmarks import comparison, machine, measure, report
 from benchmarks.environments import BENCH, PERF, h2load
 from benchmarks.errors import BenchError, Missing
 from benchmarks.figures import Figures
 from benchmarks.peers.triton import NOT_MEASURED
 from benchmarks.processes import ended
 from benchmarks.scenarios import ALL_SERVERS, SCENARIOS, SOAK, TRITON, TRITON_RAGGED
+from benchmarks.source_trees import unpack_commit, working_tree
 
 __all__ = ["main"]
 
@@ -28,15 +32,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; the exit status says whether it ran, not whether the figures please."""
     args = _arguments(argv)
     signal.signal(signal.SIGTERM, ended)
-    chosen = args.only or [name for name in _NAMES if name != "soak" or args.soak]
     try:
-        _prepare(chosen, args)
+        return _compare_with_commit(args) if args.against else _compare_with_peers(args)
     except BenchError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1
-    about: dict[str, Any] = {"hardware": machine.hardware(), "versions": machine.versions()}
-    if machine.is_busy():
-        print("benchmarks: this machine is busy with something else, so expect figures that mislead", file=sys.stderr)
+
+
+def _compare_with_commit(args: argparse.Namespace) -> int:
+    chosen = args.only or list(comparison.COMPARED)
+    other = unpack_commit(_ROOT, args.against, args.work / "commits")
+    trees = [working_tree(_ROOT), other]
+    _find_clients(chosen)
+    _make_models(args.work)
+    about = _describe()
+    found = {
+        name: comparison.compare(name, trees, args.rounds, args.work, about["versions"])
+        for name in comparison.COMPARED
+        if name in chosen
+    }
+    text = comparison.render_comparison(found, trees, about)
+    print(text, end="")
+    results = {
+        "when": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        **about,
+        "trees": {comparison.server_name(tree): tree.description for tree in trees},
+        "scenarios": found,
+    }
+    args.output.mkdir(parents=True, exist_ok=True)
+    (args.output / "compare.json").write_text(json.dumps(results, indent=2) + "\n")
+    (args.output / "compare.txt").write_text(text)
+    print(f"wrote compare.json, compare.txt to {args.output}", file=sys.stderr)
+    return 0
+
+
+def _compare_with_peers(args: argparse.Namespace) -> int:
+    chosen = args.only or [name for name in _NAMES if name != "soak" or args.soak]
+    _prepare(chosen, args)
+    about = _describe()
     found, failures = {}, []
     for name in chosen:
         try:
@@ -52,13 +85,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if failures else 0
 
 
+def _describe() -> dict[str, dict[str, str]]:
+    if machine.is_busy():
+        print("benchmarks: this machine is busy with something else, so expect figures that mislead", file=sys.stderr)
+    return {"hardware": machine.hardware(), "versions": machine.versions()}
+
+
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="Measure this server side by side with others, in one run."
     )
-    parser.add_argument("--rounds", type=int, default=5, help="how often each server is timed (default: 5; quick: 1)")
+    parser.add_argument(
+        "--against",
+        metavar="COMMIT",
+        help="compare this working tree's server with that of a commit of this repository, and with no other; "
+        f"scenarios: {', '.join(comparison.COMPARED)}",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        help=f"how often each server is timed (default: 5; with --against: {comparison.ROUNDS}; quick: 1)",
+    )
     parser.add_argument("--quick", action="store_true", help="one short round: shows that it runs, not who is fast")
-    parser.add_argument("--only", action="append", choices=_NAMES, metavar="NAME", help=f"of {', '.join(_NAMES)}")
+    parser.add_argument(
+        "--only",
+        action="extend",
+        type=_scenario_names,
+        metavar="NAME[,NAME]",
+        help=f"measure these only, of {', '.join(_NAMES)}; may be given several times",
+    )
     parser.add_argument("--soak", action="store_true", help=f"also watch memory over {SOAK.requests:,} requests")
     parser.add_argument(
         "--without", action="append", default=[], choices=ALL_SERVERS, metavar="SERVER", help="leave a server out"
@@ -68,21 +123,39 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--work", type=Path, default=_ROOT / ".bench", help="folder for models and logs")
     args = parser.parse_args(argv)
+    if args.rounds is None:
+        args.rounds = comparison.ROUNDS if args.against else 5
     if args.rounds < 1:
         parser.error("--rounds must be 1 or more")
     if args.quick:
         args.rounds = 1
+    if args.against and (args.soak or args.without):
+        parser.error("--against compares two servers: --soak and --without do not apply")
+    if args.against and set(args.only or ()) - set(comparison.COMPARED):
+        parser.error(f"--against compares {', '.join(comparison.COMPARED)} only")
     args.work = args.work.resolve()
     return args
+
+
+def _scenario_names(text: str) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in _NAMES:
+            raise argparse.ArgumentTypeError(f"there is no {name!r}; choose from {', '.join(_NAMES)}")
+    return names
+
+
+def _find_clients(chosen: Sequence[str]) -> None:
+    h2load()
+    if any(scenario.load.client == "perf_analyzer" for scenario in SCENARIOS if scenario.name in chosen):
+        PERF.ensure()
 
 
 def _prepare(chosen: Sequence[str], args: argparse.Namespace) -> None:
     """Have everything at hand before anything is timed."""
     scenarios = [scenario for scenario in SCENARIOS if scenario.name in chosen]
     asked_of = {server for scenario in scenarios for server in scenario.servers} - set(args.without)
-    h2load()
-    if any(scenario.load.client == "perf_analyzer" for scenario in scenarios):
-        PERF.ensure()
+    _find_clients(chosen)
     peers = sorted(asked_of & {TRITON, TRITON_RAGGED})
     if scenarios:
         try:
@@ -92,8 +165,12 @@ def _prepare(chosen: Sequence[str], args: argparse.Namespace) -> None:
                 leave_out = " ".join(f"--without {peer!r}" for peer in peers)
                 raise Missing(f"{error}; or leave it out: {leave_out}") from error
             print(f"benchmarks: no plot: {error}", file=sys.stderr)
+    _make_models(args.work)
+
+
+def _make_models(work: Path) -> None:
     print("making the models", file=sys.stderr, flush=True)
-    command = [sys.executable, "-m", "benchmarks.models", str(args.work / "models")]
+    command = [sys.executable, "-m", "benchmarks.models", str(work / "models")]
     done = subprocess.run(command, cwd=_ROOT, check=False)  # noqa: S603 - our own interpreter
     if done.returncode != 0:
         raise BenchError("the models could not be made; what is above says why")

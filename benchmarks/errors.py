@@ -1,14 +1,18 @@
 """What can go wrong for reasons that whoever runs the benchmark can mend: each is printed as one line."""
 
-__all__ = ["BenchError", "ClientFailed", "Missing", "Saturated", "ServerFailed", "WrongAnswer"]
+__all__ = ["BenchError", "ClientFailed", "Missing", "Saturated", "ServerFailed", "UnknownCommit", "WrongAnswer"]
 
 
 class BenchError(Exception):
-    """The root: `Missing`, `ServerFailed`, `WrongAnswer`, `ClientFailed` and `Saturated` are of this kind."""
+    """The root of all errors of the benchmark; those below are its only kinds."""
 
 
 class Missing(BenchError):
     """A peer or client cannot be had here; the message says what is missing and how to get it."""
+
+
+class UnknownCommit(BenchError):
+    """The commit to compare with is not in this repository."""
 
 
 class ServerFailed(BenchError):

@@ -12,18 +12,29 @@ from benchmarks.checking import check
 from benchmarks.clients import h2load, perf_analyzer
 from benchmarks.errors import Saturated
 from benchmarks.figures import Figures
-from benchmarks.processes import Process, mapped, resident_bytes, started
+from benchmarks.processes import Process, cpu_seconds, mapped, resident_bytes, started
 from benchmarks.questions import Question, encode, perf_analyzer_data, read_questions
 from benchmarks.scenarios import Scenario, Soak
 from rnnserve.protos import inference_pb2 as pb
 
-__all__ = ["measure", "soak", "start"]
+__all__ = ["CPU_METRIC", "measure", "soak", "start"]
 
 _MB = 1e6
 
+CPU_METRIC = "CPU µs"
+"""The server's processor time for each inference, by its own count: it depends less than rates do on what else the
+machine does."""
+
 
 def measure(
-    scenario: Scenario, asked_of: Sequence[str], rounds: int, seconds: float, work: Path, versions: dict[str, str]
+    scenario: Scenario,
+    asked_of: Sequence[str],
+    rounds: int,
+    seconds: float,
+    work: Path,
+    versions: dict[str, str],
+    start_server: servers.StartServer = servers.start,
+    with_cpu: bool = False,
 ) -> dict[str, list[Figures]]:
     """Start the servers, check what each answers, and time them.
 
@@ -34,6 +45,8 @@ def measure(
         seconds: Of measuring, each time.
         work: Holds the models, and takes logs.
         versions: Takes what servers say of their version.
+        start_server: Starts one of them.
+        with_cpu: Whether to measure `CPU_METRIC` too; each server must count inferences (ModelStatistics).
 
     Returns:
         The figures of each server, a round after the other; none where a server was saturated.
@@ -48,13 +61,14 @@ def measure(
         running: dict[str, tuple[Process, int]] = {}
         for server in asked_of:
             _say(f"{scenario.name}: starting and checking {server}")
-            process = stack.enter_context(servers.start(server, repository, scenario.model, work, asked[0]))
+            process = stack.enter_context(start_server(server, repository, scenario.model, work, asked[0]))
             running[server] = process, check(server, process.port, scenario.model, asked)
             if server == scenarios.TRITON:
                 versions["Triton"] = _version(process.port)
         for turn, server in _turns(asked_of, rounds):
             process, response_bytes = running[server]
             process.check_alive()
+            before = _work_done(process, scenario.model) if with_cpu else None
             try:
                 figures = _ask(scenario, server, process.port, asked, response_bytes, seconds, work)
             except Saturated as error:
@@ -63,6 +77,11 @@ def measure(
                 continue
             finally:
                 process.check_alive()
+            if before:
+                seconds_before, count_before = before
+                seconds_after, count_after = _work_done(process, scenario.model)
+                cpu = 1e6 * (seconds_after - seconds_before) / (count_after - count_before)
+                figures = {**figures, CPU_METRIC: cpu}
             found[server].append(figures)
             said = ", ".join(f"{figures[metric]:,.6g} {metric}" for metric in scenario.metrics)
             _say(f"{scenario.name}, round {turn} of {rounds}: {server}: {said}")
@@ -127,6 +146,18 @@ def _ask(
     with_batch = server not in (scenarios.TRITON, scenarios.TRITON_RAGGED)
     data = perf_analyzer_data(asked, with_batch=with_batch)
     return perf_analyzer.run(scenario.load, seconds, port, scenario.model, data, work)
+
+
+def _work_done(process: Process, model: str) -> tuple[float, int]:
+    """Return the processor seconds that a server has used, and how many inferences it has made with a model."""
+    with grpc.insecure_channel(f"127.0.0.1:{process.port}") as channel:
+        ask = channel.unary_unary(
+            "/inference.GRPCInferenceService/ModelStatistics",
+            request_serializer=pb.ModelStatisticsRequest.SerializeToString,
+            response_deserializer=pb.ModelStatisticsResponse.FromString,
+        )
+        answer: pb.ModelStatisticsResponse = ask(pb.ModelStatisticsRequest(name=model), timeout=10)
+    return cpu_seconds(process.pids), sum(version.inference_count for version in answer.model_stats)
 
 
 def _version(port: int) -> str:

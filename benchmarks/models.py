@@ -25,7 +25,7 @@ import torch
 from benchmarks.scenarios import MODELS
 from rnnserve.export.pipeline import export_checkpoint
 from rnnserve.export.publish import publish
-from rnnserve.export.triton import render_config
+from rnnserve.export.triton_config import render_config
 from rnnserve.models import ARCHITECTURES, Architecture, Checkpoint, DirectionClassifier
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, describe_file, dump_manifest, read_version

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.errors import ServerFailed
 
-__all__ = ["Process", "ended", "free_port", "mapped", "resident_bytes", "started"]
+__all__ = ["Process", "cpu_seconds", "ended", "free_port", "mapped", "resident_bytes", "started"]
 
 _START_WITHIN, _END_WITHIN = 60.0, 10.0
 
@@ -131,6 +131,16 @@ def resident_bytes(pids: Sequence[int]) -> int:
         found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
         total += int(found[1]) * 1024 if found else 0
     return total
+
+
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """Processor time that processes have used since they started, in user mode and in the kernel, all threads."""
+    ticks = 0
+    for pid in pids:
+        # After "pid (name)": state is field 0, utime field 11, stime field 12, in clock ticks.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def mapped(pids: Sequence[int], word: str) -> int:

@@ -2,8 +2,10 @@
 
 import pytest
 
-import rnnserve.server.polling  # noqa: F401 - before anything imports grpc, as `rnnserve serve` does
 from rnnserve.cli import main
+from rnnserve.server.transport.polling import choose_polling
+
+choose_polling()  # before anything imports grpc, as `rnnserve serve` does
 
 
 def pytest_addoption(parser):

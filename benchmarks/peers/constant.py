@@ -3,24 +3,24 @@
 What it reaches is what gRPC, the lane's loop and the machine allow a server that does nothing else.
 """
 
-import rnnserve.server.polling  # noqa: F401 # isort: skip - before anything imports grpc
-
 import sys
 from concurrent import futures
 from pathlib import Path
 
-import grpc
+from rnnserve.server.transport.polling import choose_polling
 
-from benchmarks.errors import ServerFailed
-from rnnserve.server.lane import Lane, LaneCall, missing
+choose_polling()  # before grpc is imported, as `rnnserve serve` does
+
+import grpc  # noqa: E402
+
+from benchmarks.errors import ServerFailed  # noqa: E402
+from rnnserve.server.lane.completion_queue import Lane, LaneCall, missing_parts  # noqa: E402
 
 __all__ = ["main"]
 
 
 class _Constant:
     """Answers whatever has arrived at once, and has nothing left to do."""
-
-    call_type = LaneCall
 
     def __init__(self, response: bytes) -> None:
         self._response = response
@@ -41,7 +41,7 @@ def main(path: str) -> None:
     """
     response = Path(path).read_bytes()
     server = grpc.server(futures.ThreadPoolExecutor(1))
-    lacking = missing(server)
+    lacking = missing_parts(server)
     if lacking is not None:
         raise ServerFailed(f"the lane cannot run here: {lacking}")
 

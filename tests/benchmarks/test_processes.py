@@ -3,12 +3,13 @@
 import mmap
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from benchmarks.errors import ServerFailed
-from benchmarks.processes import Process, mapped, resident_bytes, started
+from benchmarks.processes import Process, cpu_seconds, mapped, resident_bytes, started
 
 READY = r"gRPC on 127\.0\.0\.1:(\d+)"
 SERVER = """
@@ -73,3 +74,12 @@ def test_mapped_files_are_counted_by_name(tmp_path):
     with library.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ):
         assert mapped([os.getpid()], "wanted") == 1
     assert mapped([os.getpid()], "wanted") == 0
+
+
+def test_processor_time_grows_with_work_and_not_with_waiting():
+    pids = [os.getpid()]
+    before = cpu_seconds(pids)
+    used = time.process_time()
+    while time.process_time() - used < 0.2:
+        pass
+    assert cpu_seconds(pids) - before == pytest.approx(time.process_time() - used, abs=0.05)

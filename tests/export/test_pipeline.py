@@ -22,15 +22,15 @@ import torch
 from rnnserve.export import ExportError, pipeline
 from rnnserve.export.golden import make_cases
 from rnnserve.export.limits import replay_limits
-from rnnserve.export.manifest import architecture_of, inputs_of, outputs_of
+from rnnserve.export.manifest import architecture_of
 from rnnserve.export.parity import ParityError, Runner
 from rnnserve.export.parity.reference import one_thread
 from rnnserve.export.pipeline import export_checkpoint, to_onnx
-from rnnserve.export.triton import CONFIG
 from rnnserve.models import LABELS, Architecture, DirectionClassifier, load_checkpoint, save_checkpoint
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, ArtifactError, read_version
 from rnnserve.protos.golden import KINDS, dump_cases, load_cases, replay
-from rnnserve.server.model import load_model
+from rnnserve.protos.triton_config import CONFIG
+from rnnserve.server.repository.loading import load_model
 
 FILES = [GOLDEN, MANIFEST, MODEL, SCRIPT]
 
@@ -162,27 +162,6 @@ def test_the_manifest_describes_the_version(exported, checkpoint):
     assert manifest.versions["python"] == platform.python_version()
     assert manifest.versions.keys() == {"numpy", "onnx", "onnxruntime", "onnxscript", "python", "rnnserve", "torch"}
     assert manifest.versions["onnxruntime"] == onnxruntime.__version__
-
-
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-def test_tensors_are_named_axis_by_axis(cell):
-    architecture = Architecture(cell=cell, num_layers=2, bidirectional=True, features=3, hidden=5, classes=4)
-    tensors = [*inputs_of(architecture), *outputs_of(architecture)]
-    form = {t.name: {axis.name: axis.size for axis in t.axes} for t in tensors}
-    state = {"layers * directions": 4, "batch": -1, "hidden": 5}
-    expected = {
-        "input": {"batch": -1, "sequence": -1, "features": 3},
-        "lengths": {"batch": -1},
-        "h_0": state,
-        "logits": {"batch": -1, "classes": 4},
-        "output": {"batch": -1, "sequence": -1, "directions * hidden": 10},
-        "h_n": state,
-    }
-    if cell == "lstm":
-        expected |= {"c_0": state, "c_n": state}
-    assert form == expected
-    continues = {t.name: t.continues_as for t in tensors if t.continues_as}
-    assert continues == {"h_n": "h_0", **({"c_n": "c_0"} if cell == "lstm" else {})}
 
 
 def test_the_manifest_reads_as_json(exported):

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from rnnserve.export import ExportError
-from rnnserve.export.publish import is_name, is_version, publish
-from rnnserve.export.triton import CONFIG
+from rnnserve.export.publish import publish
+from rnnserve.protos.names import version_number
+from rnnserve.protos.triton_config import CONFIG
 
 CONFIG_TEXT = 'name: "model"\n'
 
@@ -138,7 +139,7 @@ def test_no_version_is_to_be_seen_before_it_is_whole(model, monkeypatch):
     original = Path.open
 
     def watched(self, *args, **kwargs):
-        seen.append([path.name for path in model.iterdir() if is_version(path.name)])
+        seen.append([path.name for path in model.iterdir() if version_number(path.name)])
         return original(self, *args, **kwargs)
 
     monkeypatch.setattr(Path, "open", watched)
@@ -212,17 +213,3 @@ def test_exports_at_once_do_not_mix(model, kind):
         assert everything(model / str(number)) == {name: data * 1000 for name, data in files(graph).items()}
         marks.add(graph)
     assert len(marks) == 10
-
-
-@pytest.mark.parametrize("name", ["direction_simple", "a", "Walks-2.1", "_x"])
-def test_names_that_can_be_folders(name):
-    assert is_name(name)
-
-
-@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "a b", 'a"b', "a\n", "-x", "é"])
-def test_names_that_cannot(name):
-    assert not is_name(name)
-
-
-def test_a_version_has_one_name():
-    assert [name for name in ("0", "1", "01", "10", "-1", "1.0", "x", "", "²", ".1") if is_version(name)] == ["1", "10"]

@@ -11,7 +11,6 @@ import torch
 from rnnserve.cli import main
 from rnnserve.export.commands.export import _names_in
 from rnnserve.export.manifest import describe
-from rnnserve.export.triton import CONFIG
 from rnnserve.export.verify import verify_version
 from rnnserve.models import LABELS, Architecture
 from rnnserve.protos import manifest_pb2
@@ -26,6 +25,7 @@ from rnnserve.protos.artifact import (
     read_version,
 )
 from rnnserve.protos.golden import dump_cases, load_cases
+from rnnserve.protos.triton_config import CONFIG
 
 
 def forge(version, change_manifest=None, **changes):

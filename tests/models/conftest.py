@@ -1,4 +1,4 @@
-"""The three classifiers as `rnnserve train` left them: trained once for all tests."""
+"""The three classifiers that `rnnserve train` writes, trained once for all tests."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ def seeded():
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Models of this size gain nothing from a second thread, and wait for it where the machine is busy."""
+    """Models of this size are not faster with a second thread, and wait for it on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -12,7 +12,7 @@ from rnnserve.models.sequences import CORNERS
 
 
 def tutorial_generate_sequences(n=128, variable_len=False, seed=13):
-    """The tutorial's function, word for word."""
+    """The tutorial's function, verbatim."""
     basic_corners = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]])
     np.random.seed(seed)
     bases = np.random.randint(4, size=n)
@@ -73,7 +73,7 @@ def test_walks_go_from_corner_to_neighbouring_corner_the_way_they_say(n, shortes
         assert shortest <= len(walk) <= shortest + more
         nearest = np.linalg.norm(walk[:, None] / size - CORNERS, axis=2).argmin(axis=1)  # (length,)
         assert set((nearest[1:] - nearest[:-1]) % 4) <= {1 if direction == 1 else 3}
-        # Clockwise: the cross product of where one is and where one goes points down.
+        # Clockwise: the cross product of a point and the next one is negative.
         x, y = walk[:-1].T.astype(np.float64)
         u, v = walk[1:].T.astype(np.float64)
         assert ((x * v - y * u < 0) == (direction == 1)).all()
@@ -106,7 +106,7 @@ def test_walks_repeat_by_seed_and_cover_all_lengths_and_both_directions():
         ({"size": 0.0}, "size 0.0"),
     ],
 )
-def test_walks_nobody_can_draw(arguments, message):
+def test_walks_that_cannot_be_drawn(arguments, message):
     with pytest.raises(DataError, match=message):
         generate_walks(**{"n": 3, "seed": 0, **arguments})
 

@@ -14,7 +14,7 @@ def run(*words):
 
 @pytest.fixture
 def trains_at_once(trained, monkeypatch):
-    """The models trained for all tests stand in for a training of some seconds each."""
+    """Replace training, which takes some seconds for each model, by the models that are trained once for all tests."""
     seeds = []
 
     def train(name, *, seed):

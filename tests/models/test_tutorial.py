@@ -217,7 +217,7 @@ def test_only_one_layer_of_two_directions_comes_apart_by_direction(whole):
         tutorial.manually_bidirectional(whole)
 
 
-def test_projections_do_not_come_apart():
+def test_projections_cannot_be_split():
     with pytest.raises(ArchitectureError, match="proj_size 2"):
         tutorial.manually_stacked(nn.LSTM(3, 5, 2, proj_size=2))
 

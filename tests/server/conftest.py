@@ -7,11 +7,10 @@ import torch
 from rnnserve.export.pipeline import export_checkpoint
 from rnnserve.models import Architecture, Checkpoint, DirectionClassifier
 from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server.app import Server, Settings
-from rnnserve.server.boundary import Limits
-from rnnserve.server.model import load_model
-from rnnserve.server.repository import Repository
-from rnnserve.server.service import Service
+from rnnserve.server import Server, Settings
+from rnnserve.server.protocol.service import Service
+from rnnserve.server.repository.loading import load_model
+from rnnserve.server.repository.repository import Repository
 
 ARCHITECTURES = {
     "rnn": Architecture(hidden=16),
@@ -38,10 +37,9 @@ def models(tmp_path_factory):
 @pytest.fixture(scope="module")
 def service(repository):
     """The trained models, without a transport."""
-    models = Repository(repository, device="cpu", capacity=8)
+    models = Repository(repository, device="cpu")
     models.load()
-    yield Service(models, Limits(), "cpu")
-    models.close()
+    return Service(models, Settings(repository, provider="cpu"))
 
 
 @pytest.fixture(scope="session", params=["lane", "public"])

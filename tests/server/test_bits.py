@@ -7,8 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rnnserve.server.boundary import Inference
-from rnnserve.server.invariance import is_batch_invariant
+from rnnserve.server.boundary.checked_request import CheckedRequest
 from support.asking import request
 
 NAMES = ["direction_simple", "direction_stacked", "direction_bidirectional"]
@@ -26,24 +25,8 @@ def test_alone_and_among_63_others(stub, name):
             assert together == alone
 
 
-def test_each_of_them_says_so_of_itself(models):
-    assert {model.name: model.batch_invariant for model in models} == {model.name: True for model in models}
-
-
-def test_a_model_that_is_not_is_found_out(models):
-    """Planted: a result that depends, by one unit in the last place, on how many requests there are."""
-
-    def run(requests):
-        answers = models[0].run(requests)
-        if len(requests) > 1:
-            answers[0]["h_n"] = np.nextafter(answers[0]["h_n"], 2)
-        return answers
-
-    assert not is_batch_invariant(run, models[0].signature)
-
-
 @st.composite
-def companies(draw) -> list[Inference]:
+def companies(draw) -> list[CheckedRequest]:
     """Requests of 1 to 9 rows and 1 to 64 points, some with lengths and states."""
     numbers = np.random.default_rng(draw(st.integers(0, 2**32)))
     requests = []
@@ -54,7 +37,7 @@ def companies(draw) -> list[Inference]:
         if numbers.random() < 0.5:
             inputs["lengths"] = numbers.integers(1, sequence + 1, batch)
             longest = int(inputs["lengths"].max())
-        requests.append(Inference(batch, sequence, longest, inputs, ("logits", "output")))
+        requests.append(CheckedRequest(batch, sequence, longest, inputs, ("logits", "output")))
     return requests
 
 

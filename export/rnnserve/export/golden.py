@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.manifest import inputs_of
+from rnnserve.export.classifier_tensors import batch_axes, initial_states_of, shape_of
 from rnnserve.export.parity import Reference
-from rnnserve.export.rounding import Rounding, batch_axis
+from rnnserve.export.rounding import Rounding
 from rnnserve.models import Architecture, DirectionClassifier, generate_walks
 from rnnserve.protos.golden import Case, Run
 
@@ -50,7 +50,7 @@ def make_cases(classifier: DirectionClassifier, run: Run, *, seed: int = 0) -> l
         for batch, sequence in sizes:
             lengths = _lengths(random, batch, sequence)
             rows = [_calm_row(architecture, rounding, random, draw, length) for length in lengths]
-            cases.append(_case(kind, rounding.reference, _stack(rows, sequence)))
+            cases.append(_case(kind, rounding.reference, _stack(architecture, rows, sequence)))
     return cases
 
 
@@ -73,9 +73,8 @@ def _random(
         "input": random.standard_normal((batch, length, architecture.features), dtype=np.float32),
         "lengths": np.full(batch, length, dtype=np.int64),
     }
-    for tensor in inputs_of(architecture)[2:]:
-        shape = (architecture.states, batch, architecture.hidden)
-        inputs[tensor.name] = random.uniform(-1, 1, shape).astype(np.float32)
+    for state in initial_states_of(architecture):
+        inputs[state.name] = random.uniform(-1, 1, shape_of(state, {"batch": batch})).astype(np.float32)
     return inputs
 
 
@@ -87,8 +86,8 @@ def _walks(architecture: Architecture, random: np.random.Generator, length: int)
         "input": np.stack(points)[:, :, features],
         "lengths": np.full(_CANDIDATES, length, dtype=np.int64),
     }
-    for tensor in inputs_of(architecture)[2:]:
-        inputs[tensor.name] = np.zeros((architecture.states, _CANDIDATES, architecture.hidden), dtype=np.float32)
+    for state in initial_states_of(architecture):
+        inputs[state.name] = np.zeros(shape_of(state, {"batch": _CANDIDATES}), dtype=np.float32)
     return inputs
 
 
@@ -106,16 +105,18 @@ def _calm_row(
         calm = np.flatnonzero(reach <= _CALM)
         if calm.size or length == 1:
             chosen = int(calm[0]) if calm.size else int(np.argmin(reach))
-            return {name: np.take(array, [chosen], batch_axis(name)) for name, array in rows.items()}
+            axes = batch_axes(architecture)
+            return {name: np.take(array, [chosen], axes[name]) for name, array in rows.items()}
         length //= 2
 
 
-def _stack(rows: Sequence[Mapping[str, _Array]], sequence: int) -> dict[str, _Array]:
+def _stack(architecture: Architecture, rows: Sequence[Mapping[str, _Array]], sequence: int) -> dict[str, _Array]:
     """Put rows of batch 1 into one batch, zeros behind each one's end."""
+    axes = batch_axes(architecture)
     inputs = {}
     for name in rows[0]:
         arrays = [row[name] for row in rows]
         if name == "input":
             arrays = [np.pad(array, ((0, 0), (0, sequence - array.shape[1]), (0, 0))) for array in arrays]
-        inputs[name] = np.concatenate(arrays, batch_axis(name))
+        inputs[name] = np.concatenate(arrays, axes[name])
     return inputs

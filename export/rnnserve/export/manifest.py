@@ -10,14 +10,13 @@ import onnxruntime
 import onnxscript
 import torch
 
+from rnnserve.export.classifier_tensors import inputs_of, outputs_of
 from rnnserve.export.limits import replay_limits
 from rnnserve.models import Architecture, ArchitectureError
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import FORMAT, MANIFEST, ArtifactError, describe_file
 
-__all__ = ["architecture_of", "describe", "inputs_of", "outputs_of"]
-
-_FREE = -1
+__all__ = ["architecture_of", "describe"]
 
 
 def describe(
@@ -53,36 +52,6 @@ def describe(
     )
 
 
-def inputs_of(architecture: Architecture) -> list[manifest_pb2.Tensor]:
-    """Describe `input`, `lengths`, `h_0` and, for lstm, `c_0`: the arguments of forward, in its order."""
-    tensors = [
-        _tensor("input", ("batch", _FREE), ("sequence", _FREE), ("features", architecture.features)),
-        manifest_pb2.Tensor(
-            name="lengths",
-            datatype="INT64",
-            axes=[manifest_pb2.Axis(name="batch", size=_FREE)],
-            default=manifest_pb2.DEFAULT_FULL_LENGTH,
-        ),
-    ]
-    for state in _states(architecture, "0"):
-        state.default = manifest_pb2.DEFAULT_ZEROS
-        tensors.append(state)
-    return tensors
-
-
-def outputs_of(architecture: Architecture) -> list[manifest_pb2.Tensor]:
-    """Describe `logits`, `output`, `h_n` and, for lstm, `c_n`: the results of forward, in its order."""
-    width = architecture.directions * architecture.hidden
-    tensors = [
-        _tensor("logits", ("batch", _FREE), ("classes", architecture.classes)),
-        _tensor("output", ("batch", _FREE), ("sequence", _FREE), ("directions * hidden", width)),
-    ]
-    for state in _states(architecture, "n"):
-        state.continues_as = state.name.replace("_n", "_0")
-        tensors.append(state)
-    return tensors
-
-
 def architecture_of(manifest: manifest_pb2.Manifest) -> Architecture:
     """Read the architecture back.
 
@@ -102,17 +71,6 @@ def architecture_of(manifest: manifest_pb2.Manifest) -> Architecture:
         )
     except ArchitectureError as error:
         raise ArtifactError(f"{MANIFEST}: describes no classifier: {error}") from error
-
-
-def _states(architecture: Architecture, suffix: str) -> list[manifest_pb2.Tensor]:
-    letters = "hc" if architecture.cell == "lstm" else "h"
-    axes = (("layers * directions", architecture.states), ("batch", _FREE), ("hidden", architecture.hidden))
-    return [_tensor(f"{letter}_{suffix}", *axes) for letter in letters]
-
-
-def _tensor(name: str, *axes: tuple[str, int]) -> manifest_pb2.Tensor:
-    named = [manifest_pb2.Axis(name=axis, size=size) for axis, size in axes]
-    return manifest_pb2.Tensor(name=name, datatype="FP32", axes=named)
 
 
 def _versions() -> dict[str, str]:

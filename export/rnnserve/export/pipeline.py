@@ -1,25 +1,29 @@
 """From a checkpoint to a published version: exported, scripted, proven, and only then written."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
+from rnnserve.export.classifier_tensors import initial_states_of, inputs_of, outputs_of, shape_of
 from rnnserve.export.errors import ExportError
 from rnnserve.export.golden import make_cases
 from rnnserve.export.limits import replay_limits
-from rnnserve.export.manifest import describe, inputs_of, outputs_of
+from rnnserve.export.manifest import describe
 from rnnserve.export.parity import Runner, prove
 from rnnserve.export.parity.reference import one_thread
-from rnnserve.export.publish import Published, is_name, publish
+from rnnserve.export.publish import Published, publish
 from rnnserve.export.recurrence import export_onnx
 from rnnserve.export.torchscript import script, script_bytes
-from rnnserve.export.triton import check_config, render_config
+from rnnserve.export.triton_config import render_config
 from rnnserve.models import Checkpoint, DirectionClassifier, load_checkpoint
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, dump_manifest
 from rnnserve.protos.golden import dump_cases, replay
+from rnnserve.protos.names import is_model_name
+from rnnserve.protos.triton_config import MissingConfigError, check_tensors, read_config
 
 __all__ = ["Export", "export_checkpoint", "to_onnx"]
 
@@ -66,13 +70,14 @@ def export_checkpoint(checkpoint: Path | Checkpoint, repository: Path, *, progre
         if isinstance(checkpoint, Path):
             checkpoint = load_checkpoint(checkpoint)
         name, classifier = checkpoint.name, checkpoint.classifier.eval()
-        if not is_name(name):
+        if not is_model_name(name):
             raise ExportError(
                 f"the checkpoint is named {name!r}, which cannot be a model's folder: use letters, digits and _.-"
             )
         architecture = classifier.architecture
         inputs, outputs = inputs_of(architecture), outputs_of(architecture)
-        check_config(repository / name, inputs, outputs)
+        with contextlib.suppress(MissingConfigError):  # publishing writes it
+            check_tensors(read_config(repository / name), inputs, outputs)
         advance()
         model = to_onnx(classifier)
         advance()
@@ -107,7 +112,7 @@ def to_onnx(classifier: DirectionClassifier) -> bytes:
     architecture = classifier.architecture
     inputs, outputs = inputs_of(architecture), outputs_of(architecture)
     batch, sequence = 3, 5
-    states = [torch.zeros(architecture.states, batch, architecture.hidden) for _ in inputs[2:]]
+    states = [torch.zeros(shape_of(state, {"batch": batch})) for state in initial_states_of(architecture)]
     points = torch.linspace(-1, 1, batch * sequence * architecture.features)
     program = export_onnx(
         classifier,

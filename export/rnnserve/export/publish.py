@@ -6,7 +6,6 @@ killed leaves such a folder behind; it may be removed.
 
 import errno
 import os
-import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -15,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rnnserve.export.errors import ExportError
-from rnnserve.export.triton import CONFIG, write_config
+from rnnserve.export.triton_config import write_config
+from rnnserve.protos.triton_config import CONFIG
 
-__all__ = ["Published", "is_name", "is_version", "publish"]
+__all__ = ["Published", "publish"]
 
 _ATTEMPTS = 100
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
@@ -63,16 +63,6 @@ def publish(model: Path, files: Mapping[str, bytes], config: str) -> Published:
             return _take_number(model, temporary, files)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)  # nothing is there once it is renamed
-
-
-def is_name(name: str) -> bool:
-    """Whether a name can be a model's folder: no path, nothing hidden, nothing to escape in config.pbtxt."""
-    return re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name) is not None
-
-
-def is_version(name: str) -> bool:
-    """Whether a name is that of a version's folder: a number from 1, written in one way only."""
-    return name.isascii() and name.isdigit() and not name.startswith("0")
 
 
 def _take_number(model: Path, temporary: Path, files: Mapping[str, bytes]) -> Published:

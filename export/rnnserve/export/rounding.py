@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rnnserve.export.classifier_tensors import batch_axes
 from rnnserve.export.limits import replay_limits
 from rnnserve.export.parity import Reference
 from rnnserve.models import DirectionClassifier
-from rnnserve.protos.golden import Run, scale
+from rnnserve.protos.differences import scale
+from rnnserve.protos.golden import Run
 
-__all__ = ["Rounding", "batch_axis"]
+__all__ = ["Rounding"]
 
 _Array = npt.NDArray[Any]
 
@@ -31,6 +33,7 @@ class Rounding:
 
     def __init__(self, classifier: DirectionClassifier, run: Run, random: np.random.Generator) -> None:
         self.reference = Reference(classifier)
+        self._batch_axes = batch_axes(classifier.architecture)
         self._run = run
         self._random = random
 
@@ -47,7 +50,8 @@ class Rounding:
         reach = np.zeros(len(rows["lengths"]))
         for sample in self._samples(rows):
             for name, found in sample.items():
-                for row, (at, of) in enumerate(zip(_by_row(name, found), _by_row(name, exact[name]), strict=True)):
+                pairs = zip(self._by_row(name, found), self._by_row(name, exact[name]), strict=True)
+                for row, (at, of) in enumerate(pairs):
                     reach[row] = max(reach[row], np.abs(at - of).max() / (_limit() * scale(of)))
         return reach
 
@@ -63,14 +67,8 @@ class Rounding:
         moved: _Array = array + _SIZE * self._random.uniform(-1, 1, array.shape)
         return moved
 
-
-def batch_axis(name: str) -> int:
-    """Where the batch axis of a classifier's tensor is: states have it second."""
-    return 1 if name in ("h_0", "c_0", "h_n", "c_n") else 0
-
-
-def _by_row(name: str, array: _Array) -> _Array:
-    return np.moveaxis(array, batch_axis(name), 0)
+    def _by_row(self, name: str, array: _Array) -> _Array:
+        return np.moveaxis(array, self._batch_axes[name], 0)
 
 
 def _limit() -> float:

@@ -12,17 +12,18 @@ import onnx
 import torch
 from google.protobuf.message import DecodeError
 
+from rnnserve.export.classifier_tensors import inputs_of, outputs_of
 from rnnserve.export.errors import ExportError, ParityError
-from rnnserve.export.manifest import architecture_of, inputs_of, outputs_of
+from rnnserve.export.manifest import architecture_of
 from rnnserve.export.parity import Runner, prove
 from rnnserve.export.parity.reference import call, one_thread
 from rnnserve.export.parity.runner import Arrays
-from rnnserve.export.publish import is_version
-from rnnserve.export.triton import CONFIG, check_config
 from rnnserve.models import DirectionClassifier
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, ArtifactError, Version, read_version
 from rnnserve.protos.golden import Run, load_cases, replay
+from rnnserve.protos.names import version_number
+from rnnserve.protos.triton_config import CONFIG, check_tensors, read_config
 
 __all__ = ["Check", "verify_version", "versions_of"]
 
@@ -61,10 +62,11 @@ def versions_of(repository: Path, models: Sequence[str] = ()) -> list[Path]:
     for model in models or known:
         if model not in known:
             raise ExportError(f"there is no model {model!r} in {repository}; there are {', '.join(known)}")
-        versions = [path for path in (repository / model).iterdir() if path.is_dir() and is_version(path.name)]
-        if not versions:
+        paths = [path for path in (repository / model).iterdir() if path.is_dir()]
+        numbers = [number for path in paths if (number := version_number(path.name)) is not None]
+        if not numbers:
             raise ExportError(f"the model {model} in {repository} has no versions, folders named 1, 2, …")
-        folders += sorted(versions, key=lambda path: int(path.name))
+        folders += [repository / model / str(number) for number in sorted(numbers)]
     return folders
 
 
@@ -136,8 +138,8 @@ def _modules(version: Version) -> tuple[DirectionClassifier, torch.jit.ScriptMod
 
 
 def _config(model: Path, manifest: manifest_pb2.Manifest) -> list[str]:
-    exists = check_config(model, manifest.inputs, manifest.outputs)
-    return [] if exists else [f"{CONFIG}: is missing; `rnnserve export` writes it"]
+    check_tensors(read_config(model), manifest.inputs, manifest.outputs)
+    return []
 
 
 def _manifest(folder: Path, manifest: manifest_pb2.Manifest, graph: onnx.GraphProto) -> Iterator[str]:

@@ -1,8 +1,13 @@
-"""The direction classifiers: data, modules, training, checkpoints, and the tutorial that they come from."""
+"""The direction classifiers: data, modules, training, checkpoints, and the tutorial that they come from.
+
+Walks go in, and checkpoints (trained weights with their description) come out; `rnnserve.export` reads them. This
+package imports no other area: a classifier does not depend on how it is exported or served.
+"""
 
 from rnnserve.models.architecture import ARCHITECTURES, LABELS, Architecture, architecture_named
 from rnnserve.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rnnserve.models.classifier import DirectionClassifier
+from rnnserve.models.data_loading import Batch, SequenceDataset, data_loader, pad
 from rnnserve.models.errors import (
     ArchitectureError,
     CheckpointError,
@@ -12,7 +17,6 @@ from rnnserve.models.errors import (
     TrainingError,
 )
 from rnnserve.models.evaluation import Accuracies, Evaluation, evaluate
-from rnnserve.models.loading import Batch, SequenceDataset, data_loader, pad
 from rnnserve.models.sequences import generate_sequences, generate_walks
 from rnnserve.models.training import Schedule, Trained, TrainingReport, train
 

@@ -11,8 +11,8 @@ __all__ = ["ARCHITECTURES", "CELLS", "LABELS", "NONLINEARITIES", "Architecture",
 CELLS = ("rnn", "gru", "lstm")
 NONLINEARITIES = ("tanh", "relu")
 
-# Index 0 and 1 are the tutorial's `directions`: 1 visits its corners in the order written there, left and upwards
-# first, which is clockwise.
+# The index is the tutorial's `directions`: 1 visits the corners in the order that the tutorial writes them, from the
+# lower left upwards, which is clockwise.
 LABELS = ("counter-clockwise", "clockwise")
 
 
@@ -22,15 +22,15 @@ class Architecture:
 
     Attributes:
         cell: `"rnn"`, `"gru"` or `"lstm"`.
-        nonlinearity: `"tanh"` or `"relu"`; only an rnn has the choice.
-        num_layers: recurrent layers, each reading the output of the one below.
-        bidirectional: whether each layer also reads its sequence from the end.
-        features: values of one point of a sequence.
-        hidden: values of one direction's hidden state.
-        classes: logits.
+        nonlinearity: `"tanh"` or `"relu"`; only cell `"rnn"` can use `"relu"`.
+        num_layers: Number of recurrent layers; each reads the output of the layer below.
+        bidirectional: Whether each layer also reads its sequence from the end.
+        features: Number of values of one point of a sequence.
+        hidden: Number of values of one direction's hidden state.
+        classes: Number of classes, which is the number of logits.
 
     Raises:
-        ArchitectureError: an attribute outside the above, or a size below 1.
+        ArchitectureError: If an attribute has none of these values, or a size is below 1.
     """
 
     cell: str = "rnn"
@@ -48,8 +48,8 @@ class Architecture:
             raise ArchitectureError(f"nonlinearity is {self.nonlinearity!r}; it is one of {_listed(NONLINEARITIES)}")
         if self.cell != "rnn" and self.nonlinearity != "tanh":
             raise ArchitectureError(
-                f"a {self.cell} has no choice of nonlinearity (only cell 'rnn' has), so {self.nonlinearity!r} would "
-                "be ignored: leave nonlinearity out"
+                f"nonlinearity is {self.nonlinearity!r}, but a {self.cell} always uses its own (only cell 'rnn' has a "
+                "choice): leave nonlinearity out"
             )
         if not isinstance(self.bidirectional, bool):
             raise ArchitectureError(f"bidirectional is {self.bidirectional!r}; it is True or False")
@@ -60,12 +60,12 @@ class Architecture:
 
     @property
     def directions(self) -> int:
-        """2 where each layer is read both ways, else 1."""
+        """Return 2 if the layers are bidirectional, else 1."""
         return 2 if self.bidirectional else 1
 
     @property
     def states(self) -> int:
-        """Length of the first axis of a hidden state: num_layers * directions."""
+        """Return the size of the first axis of a hidden state: num_layers * directions."""
         return self.num_layers * self.directions
 
 
@@ -79,10 +79,10 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
 
 
 def architecture_named(name: str) -> Architecture:
-    """Look one of `ARCHITECTURES` up.
+    """Return the architecture of `ARCHITECTURES` with this name.
 
     Raises:
-        ArchitectureError: there is none of that name; the message lists those there are.
+        ArchitectureError: If there is none; the message lists the names.
     """
     try:
         return ARCHITECTURES[name]

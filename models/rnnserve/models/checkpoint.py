@@ -1,4 +1,4 @@
-"""Checkpoints: weights in safetensors, all else in JSON, no pickles.
+"""Checkpoints: weights in safetensors, everything else in JSON, no pickles.
 
 ::
 
@@ -8,7 +8,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -23,30 +22,29 @@ from torch import Tensor
 from rnnserve.models.architecture import Architecture
 from rnnserve.models.classifier import DirectionClassifier
 from rnnserve.models.errors import ArchitectureError, CheckpointError
+from rnnserve.models.folder_replacement import replace_folder
 from rnnserve.models.training import TrainingReport
-from rnnserve.models.whole import write_folder
 
 __all__ = ["DESCRIPTION", "FORMAT", "WEIGHTS", "Checkpoint", "load_checkpoint", "save_checkpoint"]
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "checkpoint.json"
-# Of checkpoint.json; rises when an older reader would misread it.
+# Format number of checkpoint.json; it is increased when an older reader would misread the file.
 FORMAT = 1
 
-_Kind = TypeVar("_Kind")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_Entry = TypeVar("_Entry")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint's folder holds.
+    """The content of a checkpoint's folder.
 
     Attributes:
-        name: the model's, later its folder's in a repository.
-        classifier: with its weights, float32, in evaluation mode.
-        labels: the name of class i is labels[i].
-        sha256: of the file of weights, in hexadecimal.
-        training: what `TrainingReport` holds, as plain JSON; None for weights that were not trained here.
+        name: Name of the model, and later of its folder in a repository.
+        classifier: The classifier with its float32 weights, in evaluation mode.
+        labels: Names of the classes; labels[i] is the name of class i.
+        sha256: SHA-256 digest of the weights file, in hexadecimal.
+        training: The fields of `TrainingReport` as plain JSON; None for weights that were not trained here.
     """
 
     name: str
@@ -64,23 +62,21 @@ def save_checkpoint(
     labels: Sequence[str],
     report: TrainingReport | None = None,
 ) -> None:
-    """Write a checkpoint whole or not at all; equal arguments give equal bytes.
+    """Write a complete checkpoint, or none if writing fails; equal arguments give equal bytes.
 
     Args:
-        folder: of this one checkpoint, by custom `checkpoints/<name>`; an older checkpoint there is replaced.
-        classifier: with finite float32 weights.
-        name: letters, digits, `_`, `.` and `-`, since it becomes a folder of a repository.
-        labels: a name for each class, all different.
-        report: how the training went.
+        folder: Folder of this checkpoint, usually `checkpoints/<name>`; an older checkpoint there is replaced.
+        classifier: A classifier with finite float32 weights.
+        name: Name of the model, not empty. `rnnserve export` applies the rule for names in a repository.
+        labels: A name for each class, all different.
+        report: Results of the training.
 
     Raises:
-        CheckpointError: an argument is not as said above, or the folder cannot be written.
+        CheckpointError: If an argument is not as described above, or the folder cannot be written.
     """
     architecture = classifier.architecture
-    if not _NAME.fullmatch(name):
-        raise CheckpointError(
-            f"name is {name!r}; it has letters, digits, '_', '.' and '-', and starts with a letter or digit"
-        )
+    if not name:
+        raise CheckpointError("name is empty, expected the model's name")
     _check_labels(labels, architecture, "labels")
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in classifier.state_dict().items()}
     _check_state(state, classifier, "the classifier")
@@ -90,62 +86,62 @@ def save_checkpoint(
         "name": name,
         "architecture": asdict(architecture),
         "labels": list(labels),
-        "training": None if report is None else _plain(report),
+        "training": None if report is None else _to_json(report),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
     text = json.dumps(description, indent=2, allow_nan=False) + "\n"
-    write_folder(Path(folder), {WEIGHTS: weights, DESCRIPTION: text.encode()})
+    replace_folder(Path(folder), {WEIGHTS: weights, DESCRIPTION: text.encode()})
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read a checkpoint and check all of it.
+    """Read a checkpoint and check all of its content.
 
     Args:
-        folder: of one checkpoint, by custom `checkpoints/<name>`.
+        folder: Folder of one checkpoint, usually `checkpoints/<name>`.
 
     Raises:
-        CheckpointError: a file is missing or damaged, or a tensor is not what the description says; the message names
-            the file and the entry.
+        CheckpointError: If a file is missing or damaged, or a tensor is not as the description says; the message
+            names the file and the entry.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise CheckpointError(f"there is no checkpoint {folder}: `rnnserve train` makes them")
+        raise CheckpointError(f"there is no checkpoint {folder}: `rnnserve train` writes checkpoints")
     path = folder / DESCRIPTION
-    document = _document(path)
-    architecture = _architecture(path, _entry(path, document, "architecture", dict))
-    labels = _entry(path, document, "labels", list)
+    document = _read_description(path)
+    architecture = _parse_architecture(path, _get_entry(path, document, "architecture", dict))
+    labels = _get_entry(path, document, "labels", list)
     _check_labels(labels, architecture, f"{path}: labels")
-    sha256 = _entry(path, document, "weights_sha256", str)
+    sha256 = _get_entry(path, document, "weights_sha256", str)
     training = document.get("training")
     if training is not None and not isinstance(training, dict):
         raise CheckpointError(f"{path}: training is {training!r}, expected an object or null")
-    name = _entry(path, document, "name", str)
-    return Checkpoint(name, _classifier(folder / WEIGHTS, architecture, sha256), tuple(labels), sha256, training)
+    name = _get_entry(path, document, "name", str)
+    return Checkpoint(name, _load_classifier(folder / WEIGHTS, architecture, sha256), tuple(labels), sha256, training)
 
 
-def _document(path: Path) -> dict[str, Any]:
+def _read_description(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(_read(path))
     except ValueError as error:
         raise CheckpointError(f"{path} is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise CheckpointError(f"{path} holds {type(document).__name__}, expected an object")
-    found = _entry(path, document, "format", int)
+    found = _get_entry(path, document, "format", int)
     if found != FORMAT:
         raise CheckpointError(f"{path}: format is {found}; this version of rnnserve reads format {FORMAT}")
     return document
 
 
-def _entry(path: Path, document: dict[str, Any], key: str, kind: type[_Kind]) -> _Kind:
+def _get_entry(path: Path, document: dict[str, Any], key: str, expected_type: type[_Entry]) -> _Entry:
     if key not in document:
         raise CheckpointError(f"{path}: {key} is missing")
     value = document[key]
-    if not isinstance(value, kind):
-        raise CheckpointError(f"{path}: {key} is {value!r}, expected {kind.__name__}")
+    if not isinstance(value, expected_type):
+        raise CheckpointError(f"{path}: {key} is {value!r}, expected {expected_type.__name__}")
     return value
 
 
-def _architecture(path: Path, entries: dict[str, Any]) -> Architecture:
+def _parse_architecture(path: Path, entries: dict[str, Any]) -> Architecture:
     known = {field.name for field in fields(Architecture)}
     for key in sorted(known ^ entries.keys()):
         raise CheckpointError(f"{path}: architecture.{key} is {'missing' if key in known else 'unknown'}")
@@ -164,7 +160,7 @@ def _check_labels(labels: Sequence[str], architecture: Architecture, what: str) 
         )
 
 
-def _classifier(path: Path, architecture: Architecture, sha256: str) -> DirectionClassifier:
+def _load_classifier(path: Path, architecture: Architecture, sha256: str) -> DirectionClassifier:
     content = _read(path)
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
@@ -175,7 +171,7 @@ def _classifier(path: Path, architecture: Architecture, sha256: str) -> Directio
         state = load_tensors(content)
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not in the safetensors format: {error}") from error
-    # The random weights that a new module draws are not the caller's randomness to lose.
+    # A new module draws random weights; the caller's random generator must not advance for them.
     with torch.random.fork_rng(devices=[]):
         classifier = DirectionClassifier.of(architecture).float()
     _check_state(state, classifier, str(path))
@@ -200,7 +196,7 @@ def _check_state(state: dict[str, Tensor], classifier: DirectionClassifier, wher
             raise CheckpointError(f"{where}: tensor {key} holds NaN or infinity")
 
 
-def _plain(report: TrainingReport) -> dict[str, Any]:
+def _to_json(report: TrainingReport) -> dict[str, Any]:
     return {**asdict(report), "accuracies": report.accuracies._asdict()}
 
 

@@ -1,11 +1,11 @@
-"""What can go wrong between data and checkpoint.
+"""Errors of data, classifiers, training and checkpoints.
 
-ModelError                  the root: every error of ours, and nothing else
-├── ArchitectureError       a classifier nobody can build (also a ValueError)
+ModelError                  the root of all errors that this area raises itself
+├── ArchitectureError       an invalid architecture (also a ValueError)
 ├── ShapeError              a tensor of the wrong rank, size, dtype or range (also a ValueError)
-├── DataError               walks nobody can draw or pad (also a ValueError)
-├── TrainingError           a training that missed its targets: what it made is not to be used
-└── CheckpointError         a checkpoint that is missing, incomplete, or not what its own description says
+├── DataError               invalid arguments for drawing or padding sequences (also a ValueError)
+├── TrainingError           arguments that do not fit, or a training that missed its accuracy targets
+└── CheckpointError         a checkpoint that is missing, incomplete, or not as its own description says
 """
 
 __all__ = ["ArchitectureError", "CheckpointError", "DataError", "ModelError", "ShapeError", "TrainingError"]
@@ -16,19 +16,19 @@ class ModelError(Exception):
 
 
 class ArchitectureError(ModelError, ValueError):
-    """An `Architecture` that no classifier can have: an unknown cell or name, a size below 1."""
+    """An `Architecture` is invalid: an unknown cell or name, or a size below 1."""
 
 
 class ShapeError(ModelError, ValueError):
-    """A tensor that does not fit: says what came, what was expected axis by axis, and the likely mistake."""
+    """A tensor does not fit; the message has its shape, the expected axes and the likely mistake."""
 
 
 class DataError(ModelError, ValueError):
-    """Walks that cannot be drawn, or points that cannot be padded into one batch."""
+    """Walks cannot be drawn, or sequences cannot be padded into one batch."""
 
 
 class TrainingError(ModelError):
-    """A training missed its targets; the message holds the figures."""
+    """Training arguments do not fit, or a training missed its targets; the message has the figures."""
 
 
 class CheckpointError(ModelError):

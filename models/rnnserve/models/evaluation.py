@@ -1,4 +1,4 @@
-"""How good a direction classifier is, on sequences that no training draws."""
+"""Accuracy of a direction classifier on sequences that no training draws."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,23 +8,23 @@ import torch
 from numpy.typing import NDArray
 
 from rnnserve.models.classifier import DirectionClassifier
-from rnnserve.models.loading import SequenceDataset, data_loader
+from rnnserve.models.data_loading import SequenceDataset, data_loader
 from rnnserve.models.sequences import generate_sequences, generate_walks
 
-__all__ = ["HELD_OUT_SEED", "TARGETS", "Accuracies", "Evaluation", "evaluate"]
+__all__ = ["ACCURACY_TARGETS", "HELD_OUT_SEED", "Accuracies", "Evaluation", "evaluate"]
 
-# Trainings take seeds below it, so that none ever draws the walks that judge it.
+# Trainings take seeds below this one, so that no training draws the walks of the evaluation.
 HELD_OUT_SEED = 2**32
 
 
 class Accuracies(NamedTuple):
-    """Shares of held-out sequences told right, 0 to 1.
+    """Shares of held-out sequences that are classified correctly, 0 to 1.
 
     Attributes:
-        tutorial_fixed: the tutorial's sequences of 4 points, its own 128 among them.
-        tutorial_variable: the tutorial's sequences of 2 to 4 points.
-        walks: walks of 2 to 64 points.
-        prefixes: each prefix of 2 or more points of walks of 64, as one who streams points meets them.
+        tutorial_fixed: Of the tutorial's sequences of 4 points, with the 128 of the tutorial itself among them.
+        tutorial_variable: Of the tutorial's sequences of 2 to 4 points.
+        walks: Of walks of 2 to 64 points.
+        prefixes: Of all prefixes of 2 or more points of walks of 64, which is what a client that streams points sends.
     """
 
     tutorial_fixed: float
@@ -33,44 +33,44 @@ class Accuracies(NamedTuple):
     prefixes: float
 
     def missed(self) -> list[str]:
-        """Say which of `TARGETS` are not reached, a phrase each."""
+        """Describe each of the `ACCURACY_TARGETS` that is not reached."""
         return [
             f"{name} {found:.4f} (target {target})"
-            for name, found, target in zip(self._fields, self, TARGETS, strict=True)
+            for name, found, target in zip(self._fields, self, ACCURACY_TARGETS, strict=True)
             if not found >= target
         ]
 
 
-TARGETS = Accuracies(tutorial_fixed=1.0, tutorial_variable=1.0, walks=0.995, prefixes=0.995)
+ACCURACY_TARGETS = Accuracies(tutorial_fixed=1.0, tutorial_variable=1.0, walks=0.995, prefixes=0.995)
 
 
 class Evaluation(NamedTuple):
-    """Accuracies, and the largest absolute logit met: rounding in float32 grows with it."""
+    """Accuracies, and the largest absolute logit: float32's rounding error grows with it."""
 
     accuracies: Accuracies
     largest_logit: float
 
 
 def evaluate(classifier: DirectionClassifier) -> Evaluation:
-    """Judge a classifier of 2 features and 2 classes on about 16,000 held-out sequences."""
-    whole = generate_walks(64, min_length=64, max_length=64, seed=HELD_OUT_SEED + 1)
+    """Evaluate a classifier of 2 features and 2 classes on about 16,000 held-out sequences."""
+    longest = generate_walks(64, min_length=64, max_length=64, seed=HELD_OUT_SEED + 1)
     sets: list[tuple[Sequence[NDArray[np.floating]], NDArray[np.int64]]] = [
-        _tutorial(variable_len=False),
-        _tutorial(variable_len=True),
+        _tutorial_sequences(variable_len=False),
+        _tutorial_sequences(variable_len=True),
         generate_walks(4096, seed=HELD_OUT_SEED),
-        _prefixes(*whole),
+        _all_prefixes(*longest),
     ]
-    results = [_judge(classifier, points, directions) for points, directions in sets]
+    results = [_evaluate_on(classifier, points, directions) for points, directions in sets]
     return Evaluation(Accuracies(*(accuracy for accuracy, _ in results)), max(largest for _, largest in results))
 
 
-def _tutorial(*, variable_len: bool) -> tuple[list[NDArray[np.float64]], NDArray[np.int64]]:
-    # From the tutorial's own seed on: trainings draw walks only, so all of them are held out.
+def _tutorial_sequences(*, variable_len: bool) -> tuple[list[NDArray[np.float64]], NDArray[np.int64]]:
+    # Seeds from the tutorial's own on. Trainings draw walks only, so all of these sequences are held out.
     draws = [generate_sequences(128, variable_len, seed) for seed in range(13, 45)]
     return [row for points, _ in draws for row in points], np.concatenate([directions for _, directions in draws])
 
 
-def _prefixes(
+def _all_prefixes(
     points: list[NDArray[np.float32]], directions: NDArray[np.int64]
 ) -> tuple[list[NDArray[np.float32]], NDArray[np.int64]]:
     prefixes = [
@@ -81,7 +81,7 @@ def _prefixes(
     return [prefix for prefix, _ in prefixes], np.array([direction for _, direction in prefixes])
 
 
-def _judge(
+def _evaluate_on(
     classifier: DirectionClassifier, points: Sequence[NDArray[np.floating]], directions: NDArray[np.int64]
 ) -> tuple[float, float]:
     right, largest = 0, 0.0

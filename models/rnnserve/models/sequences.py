@@ -1,4 +1,4 @@
-"""Walks round the corners of a square: the tutorial's, and longer ones of any length."""
+"""Walks round the corners of a square: the tutorial's sequences, and longer ones of any length."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,30 +7,30 @@ from rnnserve.models.errors import DataError
 
 __all__ = ["CORNERS", "generate_sequences", "generate_walks"]
 
-# (corner, axis): in clockwise order, as the tutorial writes them.
+# (corners, features) int64: x and y of each corner, in clockwise order, as the tutorial writes them.
 CORNERS = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]])
 
 
 def generate_sequences(
     n: int = 128, variable_len: bool = False, seed: int = 13
 ) -> tuple[list[NDArray[np.float64]], NDArray[np.int64]]:
-    """Draw the tutorial's sequences, to the last digit, without touching NumPy's global generator.
+    """Draw the tutorial's sequences, equal to the last digit, without using NumPy's global generator.
 
     Args:
-        n: how many.
-        variable_len: lengths of 2 to 4 points instead of 4.
-        seed: of NumPy's legacy generator; 13 gives the points that the tutorial prints.
+        n: Number of sequences.
+        variable_len: Whether lengths are 2 to 4 points instead of 4.
+        seed: Seed of NumPy's legacy generator; 13 gives the points that the tutorial prints.
 
     Returns:
-        points: n arrays (length, 2) float64.
+        points: n arrays (length, features), features 2 (x and y), float64. The square's corners are at -1 and 1.
         directions: (n,) int64: 1 clockwise, 0 counter-clockwise.
 
     Raises:
-        DataError: n is below 1.
+        DataError: If n is below 1.
     """
     if n < 1:
         raise DataError(f"n is {n}; there must be 1 sequence or more")
-    # np.random.seed's own generator: the tutorial's numbers come from no other.
+    # The generator that np.random.seed seeds: no other generator draws the tutorial's numbers.
     random = np.random.RandomState(seed)
     bases = random.randint(4, size=n)
     lengths = random.randint(3, size=n) + 2 if variable_len else np.full(n, 4)
@@ -45,22 +45,22 @@ def generate_sequences(
 def generate_walks(
     n: int, *, min_length: int = 2, max_length: int = 64, noise: float = 0.1, size: float = 1.0, seed: int
 ) -> tuple[list[NDArray[np.float32]], NDArray[np.int64]]:
-    """Draw walks that may go round the square many times.
+    """Draw walks that may go round the square several times.
 
     Args:
-        n: how many.
-        min_length: the fewest points of a walk; below 2 a walk has no direction.
-        max_length: the most points of a walk; lengths are uniform between the two.
-        noise: standard deviation of each coordinate round its corner, for a square of size 1; it grows with the size.
-        size: half the side of the square, which is centred on the origin; the tutorial's is 1.
-        seed: of a generator of its own; the same arguments draw the same walks.
+        n: Number of walks.
+        min_length: Least number of points of a walk; with fewer than 2 points a walk has no direction.
+        max_length: Greatest number of points of a walk; lengths are uniform between the two.
+        noise: Standard deviation of each coordinate from its corner, relative to `size`.
+        size: Half the side of the square, which is centred on the origin; the tutorial's is 1.
+        seed: Seed of a separate generator; the same arguments draw the same walks.
 
     Returns:
-        points: n arrays (length, 2) float32.
+        points: n arrays (length, features), features 2 (x and y), float32. The corners are at -size and size.
         directions: (n,) int64: 1 clockwise, 0 counter-clockwise.
 
     Raises:
-        DataError: n or min_length below 1, max_length below min_length, a negative noise, a size of 0 or less.
+        DataError: If n or min_length is below 1, max_length below min_length, noise negative, or size 0 or less.
     """
     if n < 1:
         raise DataError(f"n is {n}; there must be 1 walk or more")

@@ -1,7 +1,7 @@
-"""Training the direction classifiers: the same seed gives the same bytes.
+"""Training of the direction classifiers: the same seed gives the same bytes.
 
-Each row of each batch is cut at a random point and drawn at a random size, so that what is learned is to tell every
-prefix of a walk, since clients stream points, round a square of half or twice the tutorial's size.
+Each row of each batch is cut at a random point and scaled by a random factor. So a classifier learns to classify every
+prefix of a walk, since clients stream points, and squares of half to twice the tutorial's size.
 """
 
 import sys
@@ -17,9 +17,9 @@ from tqdm import tqdm
 
 from rnnserve.models.architecture import Architecture, architecture_named
 from rnnserve.models.classifier import DirectionClassifier
+from rnnserve.models.data_loading import Batch, SequenceDataset, data_loader
 from rnnserve.models.errors import TrainingError
 from rnnserve.models.evaluation import HELD_OUT_SEED, Accuracies, evaluate
-from rnnserve.models.loading import Batch, SequenceDataset, data_loader
 from rnnserve.models.sequences import generate_walks
 
 __all__ = ["Schedule", "Trained", "TrainingReport", "train"]
@@ -27,16 +27,16 @@ __all__ = ["Schedule", "Trained", "TrainingReport", "train"]
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how hard to train.
+    """Hyperparameters of a training.
 
     Attributes:
-        walks: walks of 2 to 64 points in the training set.
-        epochs: times each of them is seen, cut at another point each time.
-        batch_size: rows of a batch.
-        learning_rate: the highest, a third of the way in (one cycle).
-        weight_decay: AdamW's.
-        label_smoothing: the share of certainty taken away. It bounds the logits, to about 3.5, where cross entropy
-            alone drives them to 9 and float32's rounding up with them.
+        walks: Number of walks, of 2 to 64 points, in the training set.
+        epochs: Number of passes over the training set; each pass cuts the walks at other points.
+        batch_size: Rows of a batch.
+        learning_rate: The highest learning rate, reached after 30 % of the steps (one cycle).
+        weight_decay: Weight decay of AdamW.
+        label_smoothing: Probability that is spread over all classes. It bounds the logits, to about 3.5. Without it
+            cross entropy drives them to 9, and float32's rounding error grows with them.
     """
 
     walks: int = 8192
@@ -52,14 +52,14 @@ _DEFAULT = Schedule()
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """What a training came to; nothing in it differs between two runs of the same seed.
+    """Results of a training; two runs with the same seed have equal reports.
 
     Attributes:
-        seed: of weights, walks, order and cuts.
-        schedule: how long it took.
-        loss: mean cross entropy, smoothing included, over the last epoch.
-        accuracies: on held-out sequences.
-        largest_logit: the largest absolute logit on these.
+        seed: Seed of weights, walks, order and cuts.
+        schedule: The hyperparameters.
+        loss: Mean cross entropy over the last epoch, label smoothing included.
+        accuracies: Accuracies on held-out sequences.
+        largest_logit: The largest absolute logit on the same sequences.
     """
 
     seed: int
@@ -70,7 +70,7 @@ class TrainingReport:
 
 
 class Trained(NamedTuple):
-    """A classifier, in evaluation mode, and how its training went."""
+    """A classifier in evaluation mode, and the results of its training."""
 
     classifier: DirectionClassifier
     report: TrainingReport
@@ -81,18 +81,19 @@ def train(
 ) -> Trained:
     """Train a direction classifier on walks of 2 to 64 points, on one CPU thread.
 
-    The same arguments give the same weights, bit for bit, on the same torch and kind of CPU. Torch's global generator,
-    thread count, default dtype and gradient mode are as before when it returns or raises.
+    The same arguments give the same weights, bit for bit, with the same torch version and CPU type. Torch's global
+    generator, thread count, default dtype and gradient mode are restored afterwards, also after an error.
 
     Args:
-        model: a name in `ARCHITECTURES`, or an architecture of 2 features and 2 classes.
+        model: A name in `ARCHITECTURES`, or an architecture of 2 features and 2 classes.
         seed: 0 to 2**32 - 1.
-        schedule: how long to train.
-        progress: whether to show a bar on standard error.
+        schedule: The hyperparameters.
+        progress: Whether to show a progress bar on standard error.
 
     Raises:
-        ArchitectureError: an unknown name.
-        TrainingError: an architecture that does not fit the walks, a seed out of range, or accuracies below `TARGETS`.
+        ArchitectureError: If the name is unknown.
+        TrainingError: If the architecture does not fit the walks, the seed is out of range, or the accuracies are below
+            `ACCURACY_TARGETS`.
     """
     architecture = architecture_named(model) if isinstance(model, str) else model
     if (architecture.features, architecture.classes) != (2, 2):
@@ -103,7 +104,7 @@ def train(
     if not 0 <= seed < HELD_OUT_SEED:
         raise TrainingError(f"seed is {seed}, expected 0 to {HELD_OUT_SEED - 1}")
     name = model if isinstance(model, str) else architecture.cell
-    with _reproducible(seed):
+    with _reproducible_torch(seed):
         classifier = DirectionClassifier.of(architecture)
         loss = _fit(classifier, seed, schedule, name if progress else None)
         accuracies, largest_logit = evaluate(classifier)
@@ -129,12 +130,12 @@ def _fit(classifier: DirectionClassifier, seed: int, schedule: Schedule, title: 
         for _ in range(schedule.epochs):
             losses = []
             for batch in loader:
-                input, lengths, directions = _varied(batch)
+                input, lengths, directions = _augment(batch)
                 logits: Tensor = classifier(input, lengths)[0]
                 loss = functional.cross_entropy(logits, directions, label_smoothing=schedule.label_smoothing)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
-                # Gradients through 64 steps of a recurrence now and then explode; one such step undoes many.
+                # Gradients through 64 steps of a recurrence sometimes explode; one such step undoes many others.
                 nn.utils.clip_grad_norm_(classifier.parameters(), 1.0)
                 optimizer.step()
                 rates.step()
@@ -146,19 +147,19 @@ def _fit(classifier: DirectionClassifier, seed: int, schedule: Schedule, title: 
     return mean
 
 
-def _varied(batch: Batch) -> Batch:
-    """Cut each row to 2 or more of its points, and scale it by 1/2 to 2."""
+def _augment(batch: Batch) -> Batch:
+    """Cut each row to its first 2 or more points, and scale it by a factor of 1/2 to 2."""
     cuts = 2 + (torch.rand(len(batch.lengths)) * (batch.lengths - 1)).long()
     sizes = torch.exp2(2 * torch.rand(len(cuts), 1, 1) - 1)
     return Batch(batch.input[:, : int(cuts.max())] * sizes, cuts, batch.directions)
 
 
 @contextmanager
-def _reproducible(seed: int) -> Iterator[None]:
+def _reproducible_torch(seed: int) -> Iterator[None]:
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         try:
-            # Sums over more threads add in another order, and end in other bits.
+            # With more threads, sums are added in another order and their last bits differ.
             torch.set_num_threads(1)
             torch.set_default_dtype(torch.float32)
             torch.manual_seed(seed)

@@ -21,8 +21,9 @@ import numpy.typing as npt
 
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, ArtifactError
+from rnnserve.protos.differences import largest_difference, scale
 
-__all__ = ["KINDS", "Case", "Run", "dump_cases", "load_cases", "replay", "scale"]
+__all__ = ["KINDS", "Case", "Run", "dump_cases", "load_cases", "replay"]
 
 Array = npt.NDArray[Any]
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
@@ -136,11 +137,6 @@ def replay(cases: Sequence[Case], run: Run, limits: manifest_pb2.ReplayLimits) -
     return failures
 
 
-def scale(expected: Array) -> float:
-    """By how much a limit grows for a tensor of large values: 1 up to 16, where float32's steps are 1.9e-6 apart."""
-    return max(1.0, float(np.abs(expected).max()) / 16)
-
-
 def _form(where: str, case: Case, found: Mapping[str, Array]) -> Iterator[str]:
     """Names, shapes and datatypes come before values."""
     for name, eager in case.eager.items():
@@ -164,14 +160,11 @@ def _limit(kind: str, name: str, limits: manifest_pb2.ReplayLimits) -> float:
 
 
 def _near(what: str, found: Array, truth: str, expected: Array, limit: float) -> Iterator[str]:
-    distance = np.abs(found.astype(np.float64) - expected)
-    # NaN is no distance, and must not pass for a small one.
-    worst = np.unravel_index(int(np.argmax(np.where(np.isnan(distance), np.inf, distance))), distance.shape)
-    if not distance[worst] <= limit:
-        at = [int(i) for i in worst]
+    worst = largest_difference(found, expected)
+    if not worst.distance <= limit:
         yield (
-            f"{what} at {at} is {found[worst]:.9g}, {truth} gave {expected[worst]:.9g}: "
-            f"{distance[worst]:.3g} apart, {limit:.3g} allowed"
+            f"{what} at {list(worst.index)} is {worst.found:.9g}, {truth} gave {worst.expected:.9g}: "
+            f"{worst.distance:.3g} apart, {limit:.3g} allowed"
         )
 
 

@@ -1,1 +1,51 @@
-"""Serve artifacts over gRPC: repository, boundary, batching, transports. Needs neither torch nor onnx."""
+"""Serve artifacts over gRPC. Needs neither torch nor onnx.
+
+::
+
+    from rnnserve.server import Server, Settings
+
+    with Server(Settings(repository=Path("repository"), grpc_port=0)) as server:
+        print(server.port)
+
+The rooms, top first; each imports only rooms below it (`make check` holds this):
+
+==============  =======================================================================================
+room            what it does
+==============  =======================================================================================
+`commands/`     `rnnserve serve`
+`app.py`        puts a server together
+`transport/`    sockets: the gRPC server, ports, polling, workers and their supervisor
+`lane/`         the completion queue and the fast way of the requests on it
+`protocol/`     what each method answers, and the bytes of responses
+`repository/`   which versions there are and which serve; loading, proof, providers
+`batching/`     which requests share a run, how they are joined and split, how a run is made and answered
+`boundary/`     from a request's bytes to checked arrays
+`settings.py`   every option, declared once
+`errors.py`     what can go wrong, and the gRPC status of each
+==============  =======================================================================================
+
+Importing this package has no effect and imports neither grpc nor onnxruntime: `Server` and `Settings` are imported at
+their first use. A process that wants the faster way of reading sockets calls
+`rnnserve.server.transport.polling.choose_polling()` before anything imports grpc, as `rnnserve serve` does.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rnnserve.server.app import Server
+    from rnnserve.server.settings import Settings
+
+__all__ = ["Server", "Settings"]
+
+_HOMES = {"Server": "rnnserve.server.app", "Settings": "rnnserve.server.settings"}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,28 +1,27 @@
-"""What can go wrong while serving, and the gRPC status that says so.
+"""What can go wrong while serving, and the gRPC status of each.
 
 ::
 
     ServeError
     ├── InvalidRequest      INVALID_ARGUMENT    the request would fail however often it is sent
-    ├── NotFound            NOT_FOUND           no model or version of that name is in the repository
-    ├── NotReady            UNAVAILABLE         it is in the repository but does not serve (now)
-    ├── ShuttingDown        UNAVAILABLE         this server is going; another may answer
-    ├── QueueFull           RESOURCE_EXHAUSTED  more waits than the server promised to hold: slow down
+    ├── NotFound            NOT_FOUND           the repository has no model or version of that name
+    ├── NotReady            UNAVAILABLE         the repository has it, but it does not serve (now)
+    ├── ShuttingDown        UNAVAILABLE         this server is stopping; another may answer
+    ├── QueueFull           RESOURCE_EXHAUSTED  as many requests wait as may: slow down
     ├── DeadlinePassed      DEADLINE_EXCEEDED   the caller has stopped waiting
-    ├── Cancelled           CANCELLED           the caller has gone
-    ├── Unsupported         UNIMPLEMENTED       the protocol has it, this server has not
-    └── InternalError       INTERNAL            ours; the detail is in the log, under the id in the message
+    ├── Cancelled           CANCELLED           the caller cancelled, or its connection broke
+    ├── Unsupported         UNIMPLEMENTED       the protocol has it, this server does not
+    └── InternalError       INTERNAL            a defect of the server; the log has the detail, under the message's id
 
-    StartError                                  the server cannot start as asked; never reaches a client
+    StartError                                  the server cannot start as asked; never sent to a client
 
-Transports turn a `ServeError` into its status, message included, in one place each. The message of every one of them is
-written for the caller; nothing else ever reaches one.
+Each transport turns a `ServeError` into its status in one place. The message of each is written for the caller; nothing
+else is ever sent to a caller.
 """
 
 import logging
 import secrets
-
-import grpc
+from typing import ClassVar
 
 __all__ = [
     "Cancelled",
@@ -42,71 +41,84 @@ _log = logging.getLogger(__name__)
 
 
 class ServeError(Exception):
-    """Root of what a caller may be told."""
+    """Root of the errors that a caller may be told.
 
-    status: grpc.StatusCode = grpc.StatusCode.INTERNAL
+    Attributes:
+        status: Name of a `grpc.StatusCode`. A name, so that the rooms below the transports do without grpc.
+    """
+
+    status: ClassVar[str] = "INTERNAL"
 
 
 class InvalidRequest(ServeError):
     """The request itself is wrong: its tensors, names or bytes."""
 
-    status = grpc.StatusCode.INVALID_ARGUMENT
+    status = "INVALID_ARGUMENT"
 
 
 class NotFound(ServeError):
-    """No such model or version in the repository."""
+    """The repository has no such model or version."""
 
-    status = grpc.StatusCode.NOT_FOUND
+    status = "NOT_FOUND"
 
 
 class NotReady(ServeError):
     """The model is known but does not serve: it is loading, or its proof failed."""
 
-    status = grpc.StatusCode.UNAVAILABLE
+    status = "UNAVAILABLE"
 
 
 class ShuttingDown(ServeError):
-    """The server has stopped taking requests."""
+    """The server has stopped accepting requests."""
 
-    status = grpc.StatusCode.UNAVAILABLE
+    status = "UNAVAILABLE"
 
 
 class QueueFull(ServeError):
     """As many requests wait for the model as may."""
 
-    status = grpc.StatusCode.RESOURCE_EXHAUSTED
+    status = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, model: str, capacity: int) -> None:
+        """Say which queue is full.
+
+        Args:
+            model: Its name.
+            capacity: How many requests may wait.
+        """
+        super().__init__(f"{model}: {capacity} requests wait already (--max-queue); slow down")
 
 
 class DeadlinePassed(ServeError):
     """The request's deadline passed before it was run."""
 
-    status = grpc.StatusCode.DEADLINE_EXCEEDED
+    status = "DEADLINE_EXCEEDED"
 
 
 class Cancelled(ServeError):
     """The caller cancelled, or its connection broke, before the request was run."""
 
-    status = grpc.StatusCode.CANCELLED
+    status = "CANCELLED"
 
 
 class Unsupported(ServeError):
-    """A part of the protocol that this server does not speak."""
+    """The request asks for a part of the protocol that this server does not have."""
 
-    status = grpc.StatusCode.UNIMPLEMENTED
+    status = "UNIMPLEMENTED"
 
 
 class InternalError(ServeError):
-    """A defect of ours: callers get an id, the log gets the exception under the same id."""
+    """A defect of the server: callers are told an id, and the log has the exception under the same id."""
 
-    status = grpc.StatusCode.INTERNAL
+    status = "INTERNAL"
 
     @classmethod
     def hiding(cls, cause: BaseException) -> "InternalError":
-        """Log `cause` with its traceback, and return an error that says nothing of it but the id."""
+        """Log `cause` with its traceback, and return an error that tells only the id."""
         error_id = secrets.token_hex(4)
         _log.error("internal error %s", error_id, exc_info=cause)
         return cls(f"internal error {error_id}: the server's log has the details")
 
 
 class StartError(Exception):
-    """The server cannot start as asked: no models, a provider that is not there, a port in use."""
+    """The server cannot start as asked: no models, a provider that is missing, a port in use."""

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from rnnserve.export.limits import Limits
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.golden import scale
+from rnnserve.protos.differences import scale
 
 __all__ = ["Distances", "Row", "Spread"]
 

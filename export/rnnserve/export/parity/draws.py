@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from rnnserve.export.classifier_tensors import initial_states_of, shape_of
 from rnnserve.export.parity.runner import Arrays
 from rnnserve.models import Architecture, generate_walks, pad
 
@@ -69,9 +70,8 @@ def random_inputs(
         inputs["lengths"] = random.integers(1, length, size=batch, endpoint=True)
         inputs["lengths"][random.integers(batch)] = length
     scales = np.resize(_STATE_SCALES, batch)[:, None]
-    for name in _state_names(architecture):
-        shape = (architecture.states, batch, architecture.hidden)
-        inputs[name] = random.standard_normal(shape, dtype=np.float32) * scales
+    for state in initial_states_of(architecture):
+        inputs[state.name] = random.standard_normal(shape_of(state, {"batch": batch}), dtype=np.float32) * scales
     return inputs
 
 
@@ -82,10 +82,6 @@ def _walks(architecture: Architecture, length: int, seed: int) -> Arrays:
     points: npt.NDArray[np.float32]
     points, lengths = pad(full + ragged)
     inputs: Arrays = {"input": points, "lengths": lengths}
-    for name in _state_names(architecture):
-        inputs[name] = np.zeros((architecture.states, _WALKS, architecture.hidden), dtype=np.float32)
+    for state in initial_states_of(architecture):
+        inputs[state.name] = np.zeros(shape_of(state, {"batch": _WALKS}), dtype=np.float32)
     return inputs
-
-
-def _state_names(architecture: Architecture) -> tuple[str, ...]:
-    return ("h_0", "c_0") if architecture.cell == "lstm" else ("h_0",)

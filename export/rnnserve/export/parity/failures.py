@@ -3,10 +3,10 @@
 import dataclasses
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from rnnserve.export.errors import ParityError
+from rnnserve.protos.differences import largest_difference
 
 __all__ = ["Failures"]
 
@@ -56,18 +56,14 @@ class Failures:
         where: object,
     ) -> None:
         """Compare values, one by one, of arrays of one shape; a limit of 0 asks for the same number."""
-        distance = np.abs(found.astype(np.float64) - expected)
-        # NaN is no distance, and must not pass for a small one.
-        distance = np.where(np.isnan(distance), np.inf, distance)
-        worst = np.unravel_index(int(np.argmax(distance)), distance.shape)
-        if distance[worst] <= limit:
+        worst = largest_difference(found, expected)
+        if worst.distance <= limit:
             return
-        at = [int(index) for index in worst]
         text = (
-            f'{check}: "{name}" at {at} of {where}: found {found[worst]:.9g}, expected {expected[worst]:.9g}: '
-            f"{distance[worst]:.3g} apart, {limit:.3g} allowed"
+            f'{check}: "{name}" at {list(worst.index)} of {where}: found {worst.found:.9g}, expected '
+            f"{worst.expected:.9g}: {worst.distance:.3g} apart, {limit:.3g} allowed"
         )
-        self._differs(check, name, float(distance[worst]), text)
+        self._differs(check, name, worst.distance, text)
 
     def done(self) -> None:
         """Raise what was collected.

@@ -1,77 +1,42 @@
 """The ladder's first rungs: names, axis names and dtypes, of the ONNX model and of the script."""
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import onnx
 import torch
 
+from rnnserve.export.classifier_tensors import inputs_of, outputs_of
 from rnnserve.models import Architecture
+from rnnserve.protos import manifest_pb2
 
-__all__ = ["Signature", "Tensor", "check_onnx", "check_script", "signature_of"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Tensor:
-    """What a tensor must be.
-
-    Attributes:
-        name: as PyTorch calls it.
-        dtype: NumPy's name.
-        axes: a name where a request chooses the size, else the size.
-    """
-
-    name: str
-    dtype: str
-    axes: tuple[str | int, ...]
+__all__ = ["check_onnx", "check_script"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Signature:
-    """The tensors that a classifier takes and gives, in order."""
-
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+_DTYPES = {"FP32": "float32", "INT64": "int64"}
+"""Datatypes of the Open Inference Protocol, by the names that NumPy gives them."""
 
 
-def signature_of(architecture: Architecture) -> Signature:
-    """The tensors of a classifier of this architecture."""
-    states, hidden = architecture.states, architecture.hidden
-    letters = ("h", "c") if architecture.cell == "lstm" else ("h",)
-    state = (states, "batch", hidden)
-    return Signature(
-        inputs=(
-            Tensor("input", "float32", ("batch", "sequence", architecture.features)),
-            Tensor("lengths", "int64", ("batch",)),
-            *(Tensor(f"{letter}_0", "float32", state) for letter in letters),
-        ),
-        outputs=(
-            Tensor("logits", "float32", ("batch", architecture.classes)),
-            Tensor("output", "float32", ("batch", "sequence", architecture.directions * hidden)),
-            *(Tensor(f"{letter}_n", "float32", state) for letter in letters),
-        ),
-    )
-
-
-def check_onnx(model: onnx.ModelProto, expected: Signature) -> Iterator[str]:
-    """Compare an ONNX model's inputs and outputs with what they must be; yields a sentence per difference."""
+def check_onnx(model: onnx.ModelProto, architecture: Architecture) -> Iterator[str]:
+    """Compare an ONNX model's inputs and outputs with a classifier's; yields a sentence per difference."""
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in constants]
-    yield from _check_side("input", inputs, expected.inputs)
-    yield from _check_side("output", list(model.graph.output), expected.outputs)
+    yield from _check_side("input", inputs, inputs_of(architecture))
+    yield from _check_side("output", list(model.graph.output), outputs_of(architecture))
 
 
-def check_script(script: torch.jit.ScriptModule, expected: Signature) -> Iterator[str]:
-    """Compare the names that a script's forward takes with what they must be."""
+def check_script(script: torch.jit.ScriptModule, architecture: Architecture) -> Iterator[str]:
+    """Compare the names that a script's forward takes with a classifier's; yields a sentence if they differ."""
     forward: Any = script.forward  # typed as a plain callable
     found = [argument.name for argument in forward.schema.arguments[1:]]
-    names = [tensor.name for tensor in expected.inputs]
+    names = [tensor.name for tensor in inputs_of(architecture)]
     if found != names:
         yield f"torchscript, names: forward takes {_listed(found)}; expected {_listed(names)}"
 
 
-def _check_side(side: str, values: Sequence[onnx.ValueInfoProto], expected: Sequence[Tensor]) -> Iterator[str]:
+def _check_side(
+    side: str, values: Sequence[onnx.ValueInfoProto], expected: Sequence[manifest_pb2.Tensor]
+) -> Iterator[str]:
     found = {value.name: value for value in values}
     names = [tensor.name for tensor in expected]
     if list(found) != names:
@@ -80,14 +45,15 @@ def _check_side(side: str, values: Sequence[onnx.ValueInfoProto], expected: Sequ
         if tensor.name not in found:
             continue
         kind = found[tensor.name].type.tensor_type
-        dtype = _dtype(kind.elem_type)
-        if dtype != tensor.dtype:
-            yield f'onnx, dtypes: {side} "{tensor.name}" is {dtype}; expected {tensor.dtype}'
+        dtype, expected_dtype = _dtype(kind.elem_type), _DTYPES[tensor.datatype]
+        if dtype != expected_dtype:
+            yield f'onnx, dtypes: {side} "{tensor.name}" is {dtype}; expected {expected_dtype}'
         axes = tuple(
             dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "(no name)" for dim in kind.shape.dim
         )
-        if axes != tensor.axes:
-            yield f'onnx, axis names: {side} "{tensor.name}" has axes {_shown(axes)}; expected {_shown(tensor.axes)}'
+        expected_axes = tuple(axis.name if axis.size < 0 else axis.size for axis in tensor.axes)
+        if axes != expected_axes:
+            yield f'onnx, axis names: {side} "{tensor.name}" has axes {_shown(axes)}; expected {_shown(expected_axes)}'
 
 
 def _dtype(elem_type: int) -> str:

@@ -9,11 +9,11 @@ from rnnserve.export.limits import limits_for
 from rnnserve.export.parity.draws import draws
 from rnnserve.export.parity.equalities import check_equalities
 from rnnserve.export.parity.failures import Failures
-from rnnserve.export.parity.interface import Signature, check_onnx, check_script
+from rnnserve.export.parity.interface import check_onnx, check_script
 from rnnserve.export.parity.reference import Reference, one_thread
 from rnnserve.export.parity.runner import Runner
 from rnnserve.export.parity.values import Values
-from rnnserve.models import DirectionClassifier
+from rnnserve.models import Architecture, DirectionClassifier
 from rnnserve.protos import manifest_pb2
 
 __all__ = ["prove"]
@@ -52,9 +52,9 @@ def _climb(
     reference = Reference(classifier)
     limits = limits_for("cpu")
     failures = Failures()
-    for failure in check_script(script, reference.signature):
+    for failure in check_script(script, classifier.architecture):
         failures.add(failure)
-    runner = _runner(onnx_model, reference.signature, failures)
+    runner = _runner(onnx_model, classifier.architecture, failures)
     values = Values(reference, limits, failures)
     batches = list(draws(classifier.architecture, seed))
     for draw in tqdm(batches, desc="parity", unit=" batches", leave=False, disable=not progress):
@@ -84,15 +84,14 @@ _CHECKS = (
 _WALKS = ("onnx: logits of walks of 2 to 64 points, within 4e-6 of eager's; states, as near to float64 as eager's",)
 
 
-def _runner(onnx_model: bytes, signature: Signature, failures: Failures) -> Runner | None:
+def _runner(onnx_model: bytes, architecture: Architecture, failures: Failures) -> Runner | None:
     """The ONNX model, ready to run; None where it cannot be fed what eager is."""
     try:
         model = onnx.load_model_from_string(onnx_model)
     except DecodeError as error:
         failures.add(f"onnx: is no ONNX model: {error}")
         return None
-    differences = list(check_onnx(model, signature))
-    for difference in differences:
+    for difference in check_onnx(model, architecture):
         failures.add(difference)
     try:
         return Runner(onnx_model)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rnnserve.export.parity.interface import signature_of
+from rnnserve.export.classifier_tensors import outputs_of
 from rnnserve.export.parity.runner import Arrays
 from rnnserve.models import DirectionClassifier
 
@@ -26,14 +26,12 @@ class Reference:
     Attributes:
         classifier: the module itself.
         double: a copy of it in double precision: exact, as far as float32 can tell.
-        signature: the tensors that it takes and gives.
     """
 
     def __init__(self, classifier: DirectionClassifier) -> None:
         self.classifier = classifier
         self.double = copy.deepcopy(classifier).double()
-        self.signature = signature_of(classifier.architecture)
-        self._names = [tensor.name for tensor in self.signature.outputs]
+        self._names = [tensor.name for tensor in outputs_of(classifier.architecture)]
 
     def eager(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
         """Every output by name, in float32."""

@@ -10,7 +10,7 @@ from rnnserve.export.parity.draws import Draw
 from rnnserve.export.parity.failures import Failures
 from rnnserve.export.parity.reference import Reference, call
 from rnnserve.export.parity.runner import Arrays, Runner
-from rnnserve.protos.golden import scale
+from rnnserve.protos.differences import scale
 
 __all__ = ["Values"]
 

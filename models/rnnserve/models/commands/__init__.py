@@ -1,1 +1,1 @@
-"""The sub-commands of `rnnserve` that the models bring: `train`."""
+"""The commands of `rnnserve` that this area provides: `train`."""

@@ -1,4 +1,4 @@
-"""`rnnserve train`: the direction classifiers, from nothing to checkpoints."""
+"""`rnnserve train`: train the direction classifiers and write their checkpoints."""
 
 import argparse
 import time
@@ -15,16 +15,16 @@ MISTAKES: tuple[type[Exception], ...] = (ModelError,)
 
 _COLUMNS = ("tutorial, 4", "tutorial, 2-4", "walks", "prefixes", "logits up to", "seconds")
 _DESCRIPTION = """\
-Train classifiers that tell a clockwise walk round the corners of a square from a counter-clockwise one, and write
-each as a checkpoint for `rnnserve export`: DIR/NAME/weights.safetensors and DIR/NAME/checkpoint.json.
+Train classifiers that distinguish clockwise from counter-clockwise walks round the corners of a square, and write each
+as a checkpoint for `rnnserve export`: DIR/NAME/weights.safetensors and DIR/NAME/checkpoint.json.
 
 models:
 {models}
 """
 _EPILOG = """\
-It takes a few seconds a model on one CPU core. The table shows the share of held-out sequences told right: the
-tutorial's of 4 points and of 2 to 4, walks of 2 to 64 points, and every prefix of 2 or more points of such walks.
-A training that misses its targets writes nothing. The same seed gives the same bytes.
+Each model takes a few seconds on one CPU core. The table shows the share of held-out sequences that are classified
+correctly: the tutorial's sequences of 4 points and of 2 to 4, walks of 2 to 64 points, and all prefixes of 2 or more
+points of walks of 64. A training that misses its targets writes nothing. The same seed gives the same bytes.
 """
 
 
@@ -45,44 +45,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         type=Path,
         default=Path("checkpoints"),
-        help="where checkpoints go; a checkpoint already there is replaced (default: %(default)s)",
+        help="folder for the checkpoints; an older checkpoint there is replaced (default: %(default)s)",
     )
     parser.add_argument(
         "--seed",
         metavar="N",
         type=int,
         default=13,
-        help="of weights, walks and their order, 0 to 2**32 - 1 (default: %(default)s)",
+        help="seed of weights, walks and their order, 0 to 2**32 - 1 (default: %(default)s)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train each model, write its checkpoint and print its line of the table.
+    """Train each model, write its checkpoint and print its row of the table.
 
     Raises:
-        ModelError: an unknown name (then nothing is trained), targets missed, or a checkpoint that cannot be written.
+        ModelError: If a name is unknown (then nothing is trained), targets are missed, or a checkpoint cannot be
+            written.
     """
     names = list(dict.fromkeys(args.names)) or list(ARCHITECTURES)
     for name in names:
         architecture_named(name)
     width = max(map(len, names))
     for position, name in enumerate(names):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         trained = train(name, seed=args.seed)
         folder = args.checkpoints / name
         save_checkpoint(folder, trained.classifier, name=name, labels=LABELS, report=trained.report)
         if position == 0:
             print(f"{'model':<{width}}", *_COLUMNS, "checkpoint", sep="  ")
-        print(_line(name.ljust(width), trained, time.perf_counter() - begun, folder), flush=True)
+        print(_format_row(name.ljust(width), trained, time.perf_counter() - started, folder), flush=True)
     return 0
 
 
-def _line(name: str, trained: Trained, seconds: float, folder: Path) -> str:
+# By hand and not with tabulate, since each row is printed when its training ends.
+def _format_row(name: str, trained: Trained, seconds: float, folder: Path) -> str:
     report = trained.report
-    figures = [*map(_share, report.accuracies), f"{report.largest_logit:.2f}", f"{seconds:.1f}"]
+    figures = [*map(_format_share, report.accuracies), f"{report.largest_logit:.2f}", f"{seconds:.1f}"]
     cells = [figure.rjust(len(column)) for figure, column in zip(figures, _COLUMNS, strict=True)]
     return "  ".join([name, *cells, str(folder)])
 
 
-def _share(accuracy: float) -> str:
+def _format_share(accuracy: float) -> str:
     return f"{accuracy:.2%}"

@@ -1,9 +1,12 @@
-"""The tutorial that the classifiers come from, as code: its demonstrations, and layers composed by hand."""
+"""The tutorial on recurrent layers as code: its demonstrations, and layers that are composed by hand.
+
+Each function returns tensors that the tutorial prints; the tests compare them with the printed numbers.
+"""
 
 from rnnserve.models.tutorial.demonstrations import (
     SEED,
-    BothWays,
-    Run,
+    BidirectionalOutput,
+    LayerOutput,
     batch_first,
     bidirectional,
     cell_in_a_loop,
@@ -17,7 +20,7 @@ from rnnserve.models.tutorial.demonstrations import (
     sample_batch,
     stacked,
 )
-from rnnserve.models.tutorial.manual import (
+from rnnserve.models.tutorial.manual_layers import (
     ManuallyBidirectional,
     ManuallyStacked,
     manually_bidirectional,
@@ -27,10 +30,10 @@ from rnnserve.models.tutorial.manual import (
 
 __all__ = [
     "SEED",
-    "BothWays",
+    "BidirectionalOutput",
+    "LayerOutput",
     "ManuallyBidirectional",
     "ManuallyStacked",
-    "Run",
     "batch_first",
     "bidirectional",
     "cell_in_a_loop",

@@ -1,0 +1,31 @@
+"""Runs `rnnserve` from a source tree: `python -P launch_from_tree.py TREE ARGUMENTS...`, with TREE's PYTHONPATH.
+
+A program of its own that imports nothing of this package. It refuses to run where Python would find `rnnserve` in
+another tree, since a comparison of a tree with itself would look like a result.
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+__all__ = ["main"]
+
+_AREAS = ("rnnserve.server", "rnnserve.protos", "rnnserve.cli")
+
+
+def main(tree: str, arguments: list[str]) -> int:
+    """Run the command line and return its exit status."""
+    for area in _AREAS:
+        # `find_spec` does not import the area itself: the server sets up grpcio before its first import.
+        spec = importlib.util.find_spec(area)
+        found = "nowhere" if spec is None or spec.origin is None else spec.origin
+        if not Path(found).resolve().is_relative_to(Path(tree).resolve()):
+            print(f"{area} is found in {found}, expected in {tree}", file=sys.stderr)
+            return 1
+    from rnnserve.cli import main as run_command_line
+
+    return run_command_line(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

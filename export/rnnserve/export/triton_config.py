@@ -1,0 +1,57 @@
+"""Writing a model's config.pbtxt, which Triton and our own server read; `rnnserve.protos.triton_config` reads it."""
+
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.triton_config import CONFIG
+
+__all__ = ["render_config", "write_config"]
+
+_Tensors = Sequence[manifest_pb2.Tensor]
+
+
+def render_config(name: str, inputs: _Tensors, outputs: _Tensors) -> str:
+    """Write the config of a model: `dims` are whole shapes, -1 where a request chooses."""
+    lines = [
+        f"# Written by `rnnserve export`, and left alone from then on: edit it, but for the tensors of {name}.",
+        f'name: "{name}"',
+        'platform: "onnxruntime_onnx"',
+        "",
+        "# 0, since h_0 has its batch on axis 1 and Triton would put it on axis 0: the dims below are whole shapes.",
+        "max_batch_size: 0",
+    ]
+    for tensor in inputs:
+        optional = tensor.default != manifest_pb2.DEFAULT_REQUIRED
+        lines += _block("input", tensor, ["optional: true"] if optional else [])
+    for tensor in outputs:
+        lines += _block("output", tensor, [])
+    lines += ["", "version_policy { latest { num_versions: 1 } }"]
+    return "\n".join(lines) + "\n"
+
+
+def write_config(folder: Path, text: str) -> Path:
+    """Put the text at `<folder>/config.pbtxt`, whole or not at all."""
+    temporary = folder / f".{CONFIG}-{secrets.token_hex(8)}"
+    try:
+        with temporary.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        return temporary.replace(folder / CONFIG)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _block(kind: str, tensor: manifest_pb2.Tensor, more: list[str]) -> list[str]:
+    sizes = ", ".join(str(axis.size) for axis in tensor.axes)
+    fields = [
+        f'name: "{tensor.name}"',
+        f"data_type: TYPE_{tensor.datatype}",
+        f"dims: [ {sizes} ]  # {', '.join(axis.name for axis in tensor.axes)}",
+        *more,
+    ]
+    return ["", f"{kind} {{", *(f"  {field}" for field in fields), "}"]

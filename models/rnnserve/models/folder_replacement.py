@@ -1,0 +1,71 @@
+"""Writing of a folder of a few files: all of them appear at once, or none does."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from rnnserve.models.errors import CheckpointError
+
+__all__ = ["replace_folder"]
+
+
+def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write a folder with exactly these files, in place of an older one with files of the same names.
+
+    The files are written to a folder beside it, which is then renamed. A reader sees the old folder, or for a moment
+    none, or the new one, and never a mixture.
+
+    Args:
+        folder: The folder to write; its parents are made if they are missing.
+        files: Content of each file, by name.
+
+    Raises:
+        CheckpointError: If the folder holds other files, or cannot be written; the old folder is then unchanged.
+    """
+    try:
+        _refuse_other_files(folder, files)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            _write_files(work / "new", files)
+            _swap(work / "new", folder, backup=work / "old")
+        finally:
+            shutil.rmtree(work)
+    except OSError as error:
+        raise CheckpointError(f"{folder} cannot be written: {error.strerror or error}") from error
+
+
+def _refuse_other_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is a file; a checkpoint is a folder")
+    others = sorted(entry.name for entry in folder.iterdir() if entry.name not in files)
+    if others:
+        raise CheckpointError(
+            f"{folder} holds {', '.join(others)}, which is no part of a checkpoint: it is not replaced"
+        )
+
+
+def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    folder.mkdir()
+    for name, content in files.items():
+        with (folder / name).open("wb") as file:
+            file.write(content)
+            file.flush()
+            # Without it, a power failure after the rename may leave a file with its name and no content.
+            os.fsync(file.fileno())
+
+
+def _swap(new: Path, folder: Path, *, backup: Path) -> None:
+    if not folder.exists():
+        new.rename(folder)
+        return
+    folder.rename(backup)
+    try:
+        new.rename(folder)
+    except OSError:
+        backup.rename(folder)
+        raise

@@ -1,0 +1,124 @@
+"""A model's config.pbtxt, Triton's ModelConfig: reading it, its rules, and which versions it lets serve.
+
+Triton, our server and `rnnserve export` read the same file. Messages hold no path, since servers send them to clients.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from google.protobuf import text_format
+
+from rnnserve.protos import manifest_pb2, model_config_pb2
+from rnnserve.protos.artifact import ArtifactError
+
+__all__ = ["CONFIG", "ConfigError", "MissingConfigError", "check_tensors", "read_config", "versions_to_serve"]
+
+CONFIG = "config.pbtxt"
+
+_Declared = tuple[str, str, tuple[int, ...]]  # name, datatype as in the Open Inference Protocol, sizes of the axes
+
+
+class ConfigError(ArtifactError):
+    """A config.pbtxt that cannot be used; the message begins with the file's name."""
+
+
+class MissingConfigError(ConfigError):
+    """There is no config.pbtxt in the model's folder."""
+
+
+def read_config(folder: Path) -> model_config_pb2.ModelConfig:
+    """Read `<folder>/config.pbtxt`, with the model's name filled in where the file leaves it out.
+
+    Args:
+        folder: `<repository>/<model>`.
+
+    Raises:
+        MissingConfigError: If there is none.
+        ConfigError: If it cannot be read, is not a ModelConfig, or names another model than its folder.
+    """
+    try:
+        text = (folder / CONFIG).read_bytes().decode()
+    except FileNotFoundError:
+        raise MissingConfigError(f"{CONFIG}: is missing; `rnnserve export` writes it") from None
+    except OSError as error:
+        raise ConfigError(f"{CONFIG}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{CONFIG}: cannot be read: {error}") from error
+    try:
+        config = text_format.Parse(text, model_config_pb2.ModelConfig())
+    except text_format.ParseError as error:
+        raise ConfigError(f"{CONFIG}: is not a ModelConfig of Triton: line {error}") from error
+    if config.name not in ("", folder.name):
+        raise ConfigError(f'{CONFIG}: names the model "{config.name}", but lies in the folder of "{folder.name}"')
+    config.name = folder.name
+    return config
+
+
+def check_tensors(
+    config: model_config_pb2.ModelConfig,
+    inputs: Sequence[manifest_pb2.Tensor],
+    outputs: Sequence[manifest_pb2.Tensor],
+) -> None:
+    """Compare the tensors that a config declares with those of a version of the model.
+
+    Args:
+        config: From `read_config`.
+        inputs: The manifest's, in its order.
+        outputs: The manifest's, in its order.
+
+    Raises:
+        ConfigError: If they differ in name, datatype, size of an axis, or order.
+    """
+    if config.max_batch_size != 0:
+        raise ConfigError(
+            f"{CONFIG}: max_batch_size is {config.max_batch_size}, expected 0: its dims are whole shapes, and h_0 has "
+            "its batch on axis 1"
+        )
+    _compare("input", config.input, inputs)
+    _compare("output", config.output, outputs)
+
+
+def versions_to_serve(config: model_config_pb2.ModelConfig, versions: Iterable[int]) -> tuple[list[int], int]:
+    """Apply the config's version policy; without one, the latest version serves.
+
+    Args:
+        config: From `read_config`.
+        versions: The numbers of the versions that there are.
+
+    Returns:
+        The versions that may serve, newest first: the order in which to try them. And how many of them are to serve.
+    """
+    policy = config.version_policy
+    newest_first = sorted(versions, reverse=True)
+    match policy.WhichOneof("policy_choice"):
+        case "all":
+            return newest_first, len(newest_first)
+        case "specific":
+            chosen = [version for version in newest_first if version in policy.specific.versions]
+            return chosen, len(chosen)
+        case _:
+            return newest_first, policy.latest.num_versions or 1  # proto3 reads a number left out as 0
+
+
+def _compare(
+    kind: str,
+    declared: Iterable[model_config_pb2.ModelInput | model_config_pb2.ModelOutput],
+    tensors: Sequence[manifest_pb2.Tensor],
+) -> None:
+    found: list[_Declared] = [(tensor.name, _datatype(tensor.data_type), tuple(tensor.dims)) for tensor in declared]
+    expected = [(tensor.name, tensor.datatype, tuple(axis.size for axis in tensor.axes)) for tensor in tensors]
+    if found != expected:
+        raise ConfigError(
+            f"{CONFIG}: its {kind}s do not fit the model: it has {_listed(found)}; expected, in this order, "
+            f"{_listed(expected)}; correct it, or remove it and `rnnserve export` writes a new one"
+        )
+
+
+def _datatype(number: int) -> str:
+    if number not in model_config_pb2.DataType.values():  # the text format takes any number
+        return f"type {number}"
+    return model_config_pb2.DataType.Name(model_config_pb2.DataType.ValueType(number)).removeprefix("TYPE_")
+
+
+def _listed(tensors: Iterable[_Declared]) -> str:
+    return ", ".join(f'"{name}" {datatype} {list(sizes)}' for name, datatype, sizes in tensors) or "none"

@@ -1,0 +1,16 @@
+"""Batching: which requests share a run, how they are joined and split, and how a run is made, recorded and answered.
+
+In: `PendingRequest`s, from the lane or from the public transport, and a model that runs batches. Out: each request
+answered exactly once, with its own rows of the results or with an error.
+
+Here stand, once each: what a run costs (`cost`), which requests share one (`planning`), the even-row rule and the only
+assembly of a batch of checked requests (`joining`), the queue of a model (`fair_queue`), the one function that runs a
+batch, records it and answers (`execution`), the threads of models (`scheduler`), the counts (`statistics`), and the
+clock that deadlines and durations are measured on (`clock`).
+
+Imports `boundary`, `settings` and `errors`; no repository, no protocol, no gRPC.
+"""
+
+MAX_REQUESTS = 256
+"""How many requests are in one batch, and how many the lane collects before it hands them on: after as many, the thread
+looks after others."""

@@ -1,0 +1,109 @@
+"""The queue of a model: which request is next, and how many of those that wait share the next batch."""
+
+import math
+from collections import deque
+from typing import Generic, Protocol, TypeVar
+
+from rnnserve.server.batching import MAX_REQUESTS
+from rnnserve.server.batching.cost import Cost
+
+__all__ = ["FairQueue", "QueueItem"]
+
+
+class QueueItem(Protocol):
+    """What waits in a queue."""
+
+    @property
+    def rows(self) -> int:
+        """Size of its batch axis."""
+
+    @property
+    def steps(self) -> int:
+        """Its longest length, or the size of its sequence axis."""
+
+
+T = TypeVar("T", bound=QueueItem)
+
+
+class FairQueue(Generic[T]):
+    """First come, first served, until it is crowded: then connections take turns.
+
+    While few requests wait, they are not grouped by connection. When it is crowded, each connection has a queue of its
+    own, and the connections are served in turn: one that floods the server delays itself much and the others little.
+
+    Attributes:
+        points: Rows * steps of all that wait.
+    """
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._first: deque[T] = deque()
+        self._by_connection: dict[str, deque[T]] = {}
+        self._length = 0
+        self.points = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many wait that connections take turns: then an item is added with `add_from`."""
+        return self._length >= MAX_REQUESTS or bool(self._by_connection)
+
+    def add(self, item: T) -> None:
+        """Add an item after the others. For a queue that is not crowded."""
+        self._first.append(item)
+        self._length += 1
+        self.points += item.rows * item.steps
+
+    def extend(self, items: list[T], points: int) -> None:
+        """Add items, of `points` rows * steps together, after the others. For a queue that is not crowded with them."""
+        self._first.extend(items)
+        self._length += len(items)
+        self.points += points
+
+    def add_from(self, connection: str, item: T) -> None:
+        """Add an item after the others of its connection."""
+        self._by_connection.setdefault(connection, deque()).append(item)
+        self._length += 1
+        self.points += item.rows * item.steps
+
+    def take(self, cost: Cost, most_points: float = math.inf) -> list[T]:
+        """Take the next batch: half of what waits, or more, until a run of it is worth making.
+
+        A batch of all that waits would keep the first of them waiting for the last. And where clients ask again as soon
+        as they are answered, all of them would wait for the server, and then the server for all of them.
+
+        Args:
+            cost: What a run costs.
+            most_points: With as many rows * steps, a batch is complete.
+        """
+        if self._length == len(self._first) <= MAX_REQUESTS and self.points <= min(cost.enough(1), most_points):
+            taken = list(self._first)  # for more steps, `enough` is more
+            self._first.clear()
+            self._length = self.points = 0
+            return taken
+        most, half = min(self._length, MAX_REQUESTS), (self._length + 1) // 2
+        points, steps, enough = 0, 0, 0.0
+        taken = []
+        while len(taken) < most and points < most_points and (len(taken) < half or points < enough):
+            item = self._next()
+            taken.append(item)
+            points += item.rows * item.steps
+            if item.steps > steps:
+                steps = item.steps
+                enough = cost.enough(steps)
+        self.points -= points
+        return taken
+
+    def _next(self) -> T:
+        """Those that came before the queue was crowded, then one of each connection in turn."""
+        self._length -= 1
+        if self._first:
+            return self._first.popleft()
+        connection = next(iter(self._by_connection))
+        items = self._by_connection.pop(connection)
+        item = items.popleft()
+        if items:
+            self._by_connection[connection] = items  # at the end: the next connection's turn
+        return item

@@ -1,0 +1,257 @@
+"""One method of a public gRPC server, on a completion queue of our own.
+
+grpcio's server takes an event at a time on one thread and hands each request to another. The lane polls its own queue
+on one thread, takes everything that has arrived, and hands it on as one list. Ports, TLS, limits and every other method
+stay with the public server.
+
+This is the only module that uses what grpcio keeps private (`grpc._cython.cygrpc`, `server._state.server`);
+`missing_parts` says what of it a grpcio lacks.
+
+How a call proceeds, as the queue reports it: a request-call event brings the call; one batch of operations receives its
+message; one batch sends the answer and its status. Where a cancellation has to be known, a third waits for the call to
+close; elsewhere that operation is part of the last batch, which saves an event a request.
+"""
+
+import importlib
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import grpc
+
+from rnnserve.server.batching import MAX_REQUESTS
+from rnnserve.server.batching.clock import from_wall_clock
+from rnnserve.server.errors import InternalError, ServeError, Unsupported
+
+__all__ = ["CallHandler", "Lane", "LaneCall", "missing_parts"]
+
+_log = logging.getLogger(__name__)
+
+_NEEDED = (
+    "CompletionQueue",
+    "CompletionType",
+    "ReceiveCloseOnServerOperation",
+    "ReceiveMessageOperation",
+    "SendInitialMetadataOperation",
+    "SendMessageOperation",
+    "SendStatusFromServerOperation",
+    "StatusCode",
+)
+_NEEDED_OF_SERVER = ("register_completion_queue", "register_method", "request_registered_call")
+
+_LONG_AGO = 1.0
+"""A deadline in the past: `poll` answers at once, with an event or a time-out. `time.time()` costs a millisecond."""
+
+_OUTSTANDING = MAX_REQUESTS
+"""How many calls may arrive between two looks at the queue without waiting for one of them."""
+
+_ACCEPT = object()
+"""Tag of the events that bring a new call."""
+
+
+def missing_parts(server: grpc.Server) -> str | None:
+    """Say what this grpcio lacks of what the lane needs, or None where it has everything."""
+    try:
+        cygrpc = importlib.import_module("grpc._cython.cygrpc")
+        core = server._state.server  # type: ignore[attr-defined]  # noqa: SLF001 - see above
+    except (ImportError, AttributeError) as error:
+        return f"grpcio {grpc.__version__}: {error}"
+    lacking = [name for name in _NEEDED if not hasattr(cygrpc, name)]
+    lacking += [f"Server.{name}" for name in _NEEDED_OF_SERVER if not hasattr(core, name)]
+    return f"grpcio {grpc.__version__} lacks {', '.join(lacking)}" if lacking else None
+
+
+class LaneCall:
+    """A request that has arrived, to be answered exactly once, from any thread: the first of its three stages.
+
+    Attributes:
+        payload: The request's bytes.
+        deadline: In seconds on the clock of `batching.clock`; far in the future where the caller set none.
+        is_answered: Whether it has been answered or refused.
+    """
+
+    __slots__ = ("_call", "_is_watched", "_lane", "deadline", "is_answered", "payload")
+
+    def __init__(self, lane: "Lane", call: Any, payload: bytes, deadline: float) -> None:  # noqa: ANN401 - grpcio's own
+        self._lane = lane
+        self._call = call
+        self.payload = payload
+        self.deadline = deadline
+        self._is_watched = False
+        self.is_answered = False
+
+    def peer(self) -> str:
+        """Name the connection: the same for all of its calls."""
+        name: str = self._call.peer().decode()
+        return name
+
+    def watch(self, on_cancel: Callable[[], None]) -> None:
+        """Call `on_cancel`, on the lane's thread, if the call is cancelled before it is answered."""
+        self._is_watched = True
+        self._call.start_server_batch((self._lane.new_close(),), _Watch(on_cancel))
+
+    def answer(self, payload: bytes) -> None:
+        """Send the response."""
+        self._finish(self._lane.answer_operations(payload))
+
+    def refuse(self, error: ServeError) -> None:
+        """Send the status of an error."""
+        self._finish(self._lane.refusal_operations(error))
+
+    def _finish(self, operations: tuple[object, ...]) -> None:
+        if self.is_answered:
+            return  # after a failure in the middle of a batch, all of the batch may be refused
+        self.is_answered = True
+        self._call.start_server_batch(operations if self._is_watched else (*operations, self._lane.close), self)
+
+
+class _Watch:
+    """Tag of the event that says how a watched call closed."""
+
+    __slots__ = ("on_cancel",)
+
+    def __init__(self, on_cancel: Callable[[], None]) -> None:
+        self.on_cancel = on_cancel
+
+
+class CallHandler(Protocol):
+    """What answers the calls, on the lane's thread."""
+
+    def take(self, arrived: list[LaneCall]) -> None:
+        """Take calls that have arrived together; each is to be answered, now or later."""
+
+    def work(self) -> bool:
+        """Do some of what is to be done, and return whether more is: in between, the lane collects what arrives."""
+
+
+class Lane:
+    """Serve one unary method of a server that has not been started yet."""
+
+    def __init__(self, server: grpc.Server, method: str, handler: CallHandler) -> None:
+        """Register the method; `start` begins to serve it, after the server has been started.
+
+        Args:
+            server: A public server, for which `missing_parts` gives None.
+            method: Its full name, "/package.Service/Method".
+            handler: What answers the calls.
+        """
+        self._cygrpc: Any = importlib.import_module("grpc._cython.cygrpc")
+        # Operations that every answer has, made once. Calls may share them in flight: empty metadata and details own no
+        # memory, so that nothing is freed twice (`operation.pyx.pxi`), and the result of the last one is never read.
+        self._no_metadata = self._cygrpc.SendInitialMetadataOperation((), 0)
+        self._ok = self._cygrpc.SendStatusFromServerOperation((), self._cygrpc.StatusCode.ok, b"", 0)
+        self.close = self.new_close()
+        self._send_message = self._cygrpc.SendMessageOperation
+        self._codes = {code.name: getattr(self._cygrpc.StatusCode, code.name.lower()) for code in grpc.StatusCode}
+        self._method = method
+        self._handler = handler
+        self._core = server._state.server  # type: ignore[attr-defined]  # noqa: SLF001 - see above
+        self._core.register_method(method)
+        self._queue = self._cygrpc.CompletionQueue()
+        self._core.register_completion_queue(self._queue)
+        self._may_accept = threading.Lock()
+        self._is_told_to_stop = False
+        self._thread = threading.Thread(target=self._loop, name="lane", daemon=True)
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._thread.start()
+
+    def stop_accepting(self) -> None:
+        """Request no more calls. To be called before the server is stopped.
+
+        `request_registered_call` releases Python's lock, so a server that is stopped at that moment may be destroyed
+        during the call, which ends the process.
+        """
+        with self._may_accept:
+            self._is_told_to_stop = True
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the end, which comes when the server has been stopped and every call has been answered."""
+        self._thread.join(timeout)
+
+    def is_running(self) -> bool:
+        """Whether the lane's thread runs."""
+        return self._thread.is_alive()
+
+    def new_close(self) -> object:
+        """An operation that completes when a call closes, and tells whether it was cancelled."""
+        return self._cygrpc.ReceiveCloseOnServerOperation(0)
+
+    def answer_operations(self, payload: bytes) -> tuple[object, ...]:
+        """The operations that send a response."""
+        return (self._no_metadata, self._send_message(payload, 0), self._ok)
+
+    def refusal_operations(self, error: ServeError) -> tuple[object, ...]:
+        """The operations that send an error's status."""
+        status = self._cygrpc.SendStatusFromServerOperation((), self._codes[error.status], str(error).encode(), 0)
+        return (self._no_metadata, status)
+
+    def _accept(self) -> bool:
+        """Request one more call; False where the lane has been told not to."""
+        with self._may_accept:
+            if self._is_told_to_stop:
+                return False
+            self._core.request_registered_call(self._queue, self._queue, self._method, _ACCEPT)
+        return True
+
+    def _loop(self) -> None:
+        poll = self._queue.poll
+        shut_down = self._cygrpc.CompletionType.queue_shutdown
+        receive = self._cygrpc.ReceiveMessageOperation
+        accepting = sum(self._accept() for _ in range(_OUTSTANDING))
+        open_calls = 0
+        arrived: list[LaneCall] = []
+        has_work = False
+        came_alone = False  # the last call that was handed on
+        while True:
+            if not (accepting or open_calls or arrived):
+                accepting = -1
+                self._queue.shutdown()  # no operation may be started after this
+            event = poll(_LONG_AGO) if arrived or has_work else poll()
+            tag = event.tag
+            if tag is _ACCEPT:
+                if event.success:
+                    accepting += self._accept() - 1
+                    open_calls += 1
+                    call = event.call
+                    call.start_server_batch((receive(0),), (call, from_wall_clock(event.call_details.deadline)))
+                else:
+                    accepting -= 1  # the server is being stopped
+            elif tag is None:
+                if event.completion_type == shut_down:
+                    return
+                came_alone = len(arrived) == 1
+                has_work = self._hand_on(arrived)
+                arrived = []
+            elif type(tag) is tuple:
+                call, deadline = tag
+                payload = event.batch_operations[0].message()
+                if payload is None:
+                    self._refuse_without_message(call, deadline)
+                else:
+                    arrived.append(LaneCall(self, call, payload, deadline))
+                    if len(arrived) >= MAX_REQUESTS or (came_alone and open_calls == 1):
+                        has_work = self._hand_on(arrived)
+                        arrived = []
+            elif type(tag) is LaneCall:
+                open_calls -= 1
+            elif event.batch_operations[0].cancelled():
+                tag.on_cancel()
+            event = tag = call = None  # a call lives as long as anything that refers to it
+
+    def _hand_on(self, arrived: list[LaneCall]) -> bool:
+        try:
+            self._handler.take(arrived)
+            return self._handler.work()
+        except Exception as error:  # noqa: BLE001 - a defect must neither keep callers waiting nor end the lane
+            hidden = InternalError.hiding(error)
+            for call in arrived:
+                call.refuse(hidden)
+            return True
+
+    def _refuse_without_message(self, call: Any, deadline: float) -> None:  # noqa: ANN401 - grpcio's own
+        """Refuse a call that was half-closed, or lost, before it sent a message: with the public server's message."""
+        error = Unsupported(f"{self._method} requires exactly one request message.")
+        LaneCall(self, call, b"", deadline).refuse(error)

@@ -1,0 +1,189 @@
+"""From calls that arrived on the lane to their runs: which wait, for how long, and which model is next.
+
+What takes little runs on the lane's own thread, a batch of one model at a time: what arrives meanwhile is in the next.
+Where nothing waits, calls that have just arrived are run at once. A large model, or a request that takes long by
+itself, runs on the model's own thread, so that it delays no other.
+
+What a request costs, in microseconds (`[1, 4, 2]`, logits, hidden 16; onnxruntime 1.32, grpcio 1.85, one core of an AMD
+EPYC; gRPC's share is the lane answering a constant, the rest was timed step by step in a server under h2load's 64
+requests in flight, or its one):
+
+=====================================  =============  =====
+step                                   64 together    alone
+=====================================  =============  =====
+gRPC: accept, receive, poll, send             19.4     123
+recognise the prefix                           0.1       1
+check and join the data                        0.3       5
+onnxruntime                                    1.0      26
+split the answer                               0.2       4
+queues, planning, counting                     0.2      10
+=====================================  =============  =====
+
+Every step runs with cold caches: in a loop of its own the same run of onnxruntime takes 0.6 a request for 64, and 8 for
+one. Each of 64 answers takes 0.4 more than a constant one, for the same reason. A prefix that is not recognised costs
+some 60 more, for parsing and checking, and 5 for building the response. Alone, most of gRPC's share is two processes
+waking each other. With hidden 128 and lengths of 1 to 64, onnxruntime takes 40 % of the lane's time, sending 26 % and
+polling 15 % (py-spy): a response is one system call, which wakes the client.
+"""
+
+import functools
+from collections import deque
+
+from rnnserve.server.batching import MAX_REQUESTS
+from rnnserve.server.batching.clock import now
+from rnnserve.server.batching.execution import run_batch, run_pending
+from rnnserve.server.batching.fair_queue import FairQueue
+from rnnserve.server.batching.scheduler import Schedulers
+from rnnserve.server.errors import QueueFull, ServeError
+from rnnserve.server.lane.admission import Admission
+from rnnserve.server.lane.completion_queue import LaneCall
+from rnnserve.server.lane.pending_calls import PendingCall
+from rnnserve.server.lane.prefixes import RequestPrefix
+from rnnserve.server.lane.same_prefix import SamePrefixRuns
+from rnnserve.server.protocol.service import Service
+from rnnserve.server.repository.model import Model
+
+__all__ = ["Dispatcher"]
+
+_LANE_SECONDS = 10e-3
+"""Seconds that a run on the lane's own thread may take, during which it does nothing else. A model whose run of 64 rows
+of 64 steps takes more runs on a thread of its own, and so does a request that takes more by itself."""
+
+_WATCH_SECONDS = 5e-3
+"""Seconds of runs that may wait in a queue before cancellations are watched: watching costs two events a request."""
+
+
+class Dispatcher:
+    """Takes calls, and runs them a batch at a time. For one thread, the lane's."""
+
+    def __init__(self, service: Service, schedulers: Schedulers) -> None:
+        """Start with nothing waiting.
+
+        Args:
+            service: What takes requests through the boundary; its settings say how many may wait for each model.
+            schedulers: The models' own threads.
+        """
+        self._capacity = service.settings.max_queue
+        self._schedulers = schedulers
+        self._admission = Admission(service)
+        self._runs = SamePrefixRuns(allow_non_finite=service.settings.allow_non_finite)
+        self._queues: dict[Model, FairQueue[PendingCall]] = {}
+        self._turns: deque[Model] = deque()
+
+    def take(self, arrived: list[LaneCall]) -> None:
+        """Run calls, or put them into their models' queues; refuse at once those that cannot be served."""
+        if not arrived:
+            return
+        if self._admission.models_have_changed():
+            self._runs.clear()
+        at = now()
+        if not self._turns and self._run_at_once(arrived, at):
+            return
+        by_model: dict[Model, list[PendingCall]] = {}
+        for pending in self._admission.admit(arrived, at):
+            by_model.setdefault(pending.served.model, []).append(pending)
+        for model, calls in by_model.items():
+            self._enqueue(model, calls)
+
+    def work(self) -> bool:
+        """Run a batch of the model whose turn it is; return whether more waits."""
+        if not self._turns:
+            return False
+        model = self._turns.popleft()
+        queue = self._queues[model]
+        self._run(model, queue.take(model.cost, model.cost.points_within(_LANE_SECONDS)))
+        if queue:
+            self._turns.append(model)
+        return bool(self._turns)
+
+    def _run_at_once(self, calls: list[LaneCall], arrived: float) -> bool:
+        """Run calls that have just arrived, if they have one prefix and are enough for one run: most often so.
+
+        False where they have to wait in the queue; then none is answered.
+        """
+        prefix = self._admission.shared_prefix(calls)
+        if prefix is None or prefix.has_lengths or prefix.served.model not in self._queues:
+            return False
+        cost, count = prefix.served.model.cost, len(calls)
+        most_points = min(cost.enough(prefix.sequence), cost.points_within(_LANE_SECONDS), cost.max_points)
+        if count > MAX_REQUESTS or count * prefix.points > most_points:
+            return False
+        if [call for call in calls if call.deadline < arrived]:
+            return False
+        run = functools.partial(self._runs.get(prefix, count).run, [call.payload for call in calls])
+        return run_batch(prefix.served.model.statistics, calls, run, rows=count * prefix.batch, arrived=count * arrived)
+
+    def _run(self, model: Model, taken: list[PendingCall]) -> None:
+        """Run what was taken from a model's queue: by the short cut where all have one prefix."""
+        prefix = _shared_prefix(taken)
+        if (
+            prefix is not None
+            and (len(taken) == 1 or not prefix.has_lengths)
+            and len(taken) * prefix.points <= model.cost.max_points
+        ):
+            payloads, id_fields = [p.call.payload for p in taken], [p.id_field for p in taken]
+            run = functools.partial(self._runs.get(prefix, len(taken)).run, payloads, id_fields)
+            rows, arrived = len(taken) * prefix.batch, sum([p.arrived for p in taken])
+            if run_batch(model.statistics, [p.call for p in taken], run, rows=rows, arrived=arrived):
+                return
+        run_pending(model, taken)
+
+    def _enqueue(self, model: Model, calls: list[PendingCall]) -> None:
+        """Put calls into their model's queue; give those that take long to the model's own thread."""
+        cost, points = model.cost, _points(calls)
+        queue = self._queues.get(model)
+        if queue is None or points > cost.points_within(_LANE_SECONDS):
+            is_large = queue is None and cost.of(64, 64) > _LANE_SECONDS
+            small: list[PendingCall] = []
+            for pending in calls:
+                if is_large or cost.of(pending.rows, pending.steps) > _LANE_SECONDS:
+                    self._submit(model, pending)
+                else:
+                    small.append(pending)
+            if not small:
+                return
+            calls, points = small, _points(small)
+        if queue is None:
+            queue = self._queues[model] = FairQueue()
+        if len(calls) == 1 and not self._turns:
+            self._run(model, calls)  # nothing waits, so it need not either
+            return
+        room = self._capacity - len(queue)
+        if room < len(calls):
+            full = QueueFull(model.name, self._capacity)
+            for pending in calls[room:]:
+                pending.refuse(full)
+            calls = calls[:room]
+            points = _points(calls)
+        if not queue:
+            self._turns.append(model)
+        most_points = cost.points_within(_WATCH_SECONDS)
+        if len(queue) + len(calls) <= MAX_REQUESTS and not queue.is_crowded and queue.points + points <= most_points:
+            queue.extend(calls, points)
+            return
+        for pending in calls:
+            if queue.is_crowded or queue.points > most_points:
+                pending.watch()
+            if queue.is_crowded:
+                queue.add_from(pending.call.peer(), pending)
+            else:
+                queue.add(pending)
+
+    def _submit(self, model: Model, pending: PendingCall) -> None:
+        pending.watch()
+        try:
+            self._schedulers.submit(model, pending)
+        except ServeError as error:
+            pending.refuse(error)
+
+
+def _shared_prefix(calls: list[PendingCall]) -> RequestPrefix | None:
+    """The prefix of all of these, where it is known, one and the same, and all are still to be run."""
+    prefix, at = calls[0].prefix, now()
+    others = [p for p in calls if p.prefix is not prefix or p.is_cancelled or p.deadline < at]
+    return None if others else prefix
+
+
+def _points(calls: list[PendingCall]) -> int:
+    """Rows * steps of all of these."""
+    return sum([pending.rows * pending.steps for pending in calls])

@@ -1,0 +1,183 @@
+"""Requests with one prefix, run together: they differ by their values alone, so there is nothing to plan.
+
+For a prefix and a number of requests, the arrays of a run are kept, and only filled. Most of what such a request costs
+beside gRPC is Python that runs with cold caches, so the code here executes as little as possible.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from rnnserve.server.batching.joining import even_rows, full_lengths, zeros
+from rnnserve.server.boundary.checked_request import Array
+from rnnserve.server.boundary.signature import LENGTHS, TensorSpec
+from rnnserve.server.boundary.values import are_finite
+from rnnserve.server.lane.prefixes import RequestPrefix
+
+__all__ = ["SamePrefixRun", "SamePrefixRuns"]
+
+_MAX_RUNS, _MAX_BYTES = 512, 1 << 14
+"""For how many prefixes and numbers of requests the arrays of a run are kept, and how large they may be, in bytes."""
+
+
+class _Input(NamedTuple):
+    """An input that the requests send.
+
+    Attributes:
+        spec: The input.
+        start: Where its bytes begin in a payload, counted from the payload's end, since ids differ in size.
+        end: Where they end; None for the payload's end.
+        rows: The requests' rows of the kept array, of the spec's axes.
+        view: The kept array's bytes.
+    """
+
+    spec: TensorSpec
+    start: int
+    end: int | None
+    rows: Array
+    view: memoryview
+
+
+class _Output(NamedTuple):
+    """An output that the requests ask for.
+
+    Attributes:
+        spec: The output.
+        result: The kept array that a run writes, of the spec's axes.
+        size: Its bytes in one response.
+        before: What precedes them in a response, after the id where it is the first output.
+        before_without_id: The same in a response without an id.
+    """
+
+    spec: TensorSpec
+    result: Array
+    size: int
+    before: bytes
+    before_without_id: bytes
+
+
+class SamePrefixRun:
+    """What is kept to run a number of requests with one prefix, again and again, on one thread.
+
+    Attributes:
+        nbytes: How much memory its arrays take, in bytes.
+    """
+
+    def __init__(self, prefix: RequestPrefix, count: int, *, allow_non_finite: bool) -> None:
+        """Make the arrays.
+
+        Args:
+            prefix: The requests'. With lengths, `count` is 1: of several requests, the shorter ones would be padded.
+            count: How many requests.
+            allow_non_finite: Let NaN and infinity through.
+        """
+        self._prefix = prefix
+        self._count = count
+        self._allow_non_finite = allow_non_finite
+        model, head = prefix.served.model, prefix.head
+        used = count * prefix.batch
+        rows = even_rows(used)
+        sent = {input.spec.name: input for input in prefix.inputs}
+        feeds: dict[str, Array] = {}
+        self._inputs: list[_Input] = []
+        for spec in model.signature.inputs.values():
+            shape = spec.shape(rows, prefix.sequence)
+            if spec.name in sent:
+                start, end = sent[spec.name].start, sent[spec.name].end
+                array = np.ones(shape, spec.dtype) if spec.name == LENGTHS else np.zeros(shape, spec.dtype)
+                view = array.data.cast("B")
+                self._inputs.append(
+                    _Input(spec, start - prefix.size, end - prefix.size or None, array[_rows(spec, used)], view)
+                )
+                feeds[spec.name] = array
+            elif spec.name == LENGTHS:
+                feeds[spec.name] = full_lengths(prefix.sequence, used, rows)
+            else:
+                feeds[spec.name] = zeros(shape, spec.dtype)
+        self._outputs: list[_Output] = []
+        for name, before in zip(prefix.outputs, head.before_outputs, strict=True):
+            spec = model.signature.outputs[name]
+            result: Array = np.empty(spec.shape(rows, prefix.sequence), spec.dtype)
+            size = math.prod(self._shape(spec)) * spec.dtype.itemsize
+            without_id = before if self._outputs else head.before_id + before
+            self._outputs.append(_Output(spec, result, size, before, without_id))
+        results = {output.spec.name: output.result for output in self._outputs}
+        self.nbytes = sum(array.nbytes for array in (*(feeds[name] for name in sent), *results.values()))
+        self._run = model.bind(feeds, results)
+
+    def run(self, payloads: Sequence[bytes], id_fields: Sequence[bytes] = ()) -> list[bytes] | None:
+        """Run requests as one batch.
+
+        Args:
+            payloads: Of as many requests as were told.
+            id_fields: The id's field of each, tag and size included, empty for none; or nothing where none has an id.
+
+        Returns:
+            The responses, or None where a value is not plainly valid: then each has to pass the boundary.
+        """
+        for input in self._inputs:
+            start, end = input.start, input.end
+            if not self._fill(input, b"".join([payload[start:end] for payload in payloads])):
+                return None
+        self._run()
+        has_ids = any(id_fields)
+        columns = [[self._prefix.head.before_id + id_field for id_field in id_fields]] if has_ids else []
+        for spec, result, size, before, before_without_id in self._outputs:
+            data = result.tobytes() if spec.batch_axis == 0 else self._by_request(result, spec)
+            lead = before if has_ids else before_without_id
+            columns.append([lead + data[at : at + size] for at in range(0, size * self._count, size)])
+        return columns[0] if len(columns) == 1 else list(map(b"".join, zip(*columns, strict=True)))
+
+    def _fill(self, input: _Input, values: bytes) -> bool:
+        """Put an input's values into its rows; False where one of them is not plainly valid."""
+        spec, rows = input.spec, input.rows
+        if spec.name == LENGTHS:
+            rows[...] = np.frombuffer(values, spec.dtype)  # (batch)
+            return int(rows.min()) >= 1 and int(rows.max()) <= self._prefix.sequence
+        if not (self._allow_non_finite or are_finite(values)):
+            return False
+        if spec.batch_axis == 0:
+            input.view[: len(values)] = values
+        else:  # (requests, layers * directions, batch, hidden) to (layers * directions, requests * batch, hidden)
+            each = np.frombuffer(values, spec.dtype).reshape(self._count, *self._shape(spec))
+            rows[...] = np.moveaxis(each, 0, spec.batch_axis).reshape(rows.shape)
+        return True
+
+    def _by_request(self, states: Array, spec: TensorSpec) -> bytes:
+        """States (layers * directions, rows, hidden) as bytes of (requests, layers * directions, batch, hidden)."""
+        shape, axis = self._shape(spec), spec.batch_axis
+        used = states[_rows(spec, self._count * self._prefix.batch)]
+        return np.moveaxis(used.reshape(*shape[:axis], self._count, *shape[axis:]), axis, 0).tobytes()
+
+    def _shape(self, spec: TensorSpec) -> tuple[int, ...]:
+        return spec.shape(self._prefix.batch, self._prefix.sequence)
+
+
+class SamePrefixRuns:
+    """The runs that are kept: a bounded number, each of a bounded size. For one thread."""
+
+    def __init__(self, *, allow_non_finite: bool) -> None:
+        """Start without any."""
+        self._allow_non_finite = allow_non_finite
+        self._runs: dict[tuple[RequestPrefix, int], SamePrefixRun] = {}
+
+    def clear(self) -> None:
+        """Drop everything, as when the models have changed."""
+        self._runs.clear()
+
+    def get(self, prefix: RequestPrefix, count: int) -> SamePrefixRun:
+        """The run of as many requests with this prefix."""
+        run = self._runs.get((prefix, count))
+        if run is None:
+            run = SamePrefixRun(prefix, count, allow_non_finite=self._allow_non_finite)
+            if run.nbytes <= _MAX_BYTES:
+                if len(self._runs) >= _MAX_RUNS:
+                    self._runs.clear()
+                self._runs[prefix, count] = run
+        return run
+
+
+def _rows(spec: TensorSpec, count: int) -> tuple[slice, ...]:
+    return (slice(None),) * spec.batch_axis + (slice(0, count),)

@@ -1,0 +1,45 @@
+"""A model's counts as the protocol describes them."""
+
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.server.batching.statistics import Statistics
+
+__all__ = ["statistics_message"]
+
+
+def statistics_message(name: str, version: str, statistics: Statistics) -> pb.ModelStatistics:
+    """Describe what a model has done.
+
+    `compute_infer` is the whole of a run here, joining and splitting included. `compute_input` and `compute_output`
+    have the same count and no time of their own: perf_analyzer ends with an error where the three counts differ.
+    """
+    batches = [
+        pb.InferBatchStatistics(
+            batch_size=rows,
+            compute_input=pb.StatisticDuration(count=count),
+            compute_infer=pb.StatisticDuration(count=count, ns=_nanoseconds(seconds)),
+            compute_output=pb.StatisticDuration(count=count),
+        )
+        for rows, (count, seconds) in sorted(statistics.sizes.copy().items())
+    ]
+    requests = statistics.requests
+    run_ns, wait_ns = _nanoseconds(statistics.run_seconds), _nanoseconds(statistics.wait_seconds)
+    return pb.ModelStatistics(
+        name=name,
+        version=version,
+        last_inference=int(statistics.last * 1000),  # milliseconds since the epoch
+        inference_count=statistics.rows,
+        execution_count=statistics.runs,
+        inference_stats=pb.InferStatistics(
+            success=pb.StatisticDuration(count=requests, ns=wait_ns + run_ns),
+            fail=pb.StatisticDuration(count=statistics.failures + statistics.dropped),
+            queue=pb.StatisticDuration(count=requests, ns=wait_ns),
+            compute_input=pb.StatisticDuration(count=requests),
+            compute_infer=pb.StatisticDuration(count=requests, ns=run_ns),
+            compute_output=pb.StatisticDuration(count=requests),
+        ),
+        batch_stats=batches,
+    )
+
+
+def _nanoseconds(seconds: float) -> int:
+    return round(seconds * 1e9)

@@ -1,0 +1,8 @@
+"""The repository: which versions of which models there are, which of them serve, and why the others do not.
+
+In: a folder of artifacts. Out: `ServedVersion`s, whose models run batches; a version serves only after its digests held
+and its golden results came out right on this machine's provider.
+
+Imports `batching`, `boundary`, `settings`, `errors`, the contracts (`rnnserve.protos`) and onnxruntime; no threads, no
+gRPC.
+"""

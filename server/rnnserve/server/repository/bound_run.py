@@ -1,0 +1,52 @@
+"""A run whose arrays stay where they are: bound to the session once, so that a run neither looks up nor makes anything.
+
+It takes 7.5 microseconds instead of 10.5 for two rows of a small model, and executes less code with cold caches. On the
+CPU only: elsewhere onnxruntime copies inputs when they are bound, not when it runs.
+"""
+
+from collections.abc import Mapping
+
+import onnxruntime as ort
+
+from rnnserve.server.boundary.checked_request import Array
+
+__all__ = ["RUN_OPTIONS", "BoundRun"]
+
+
+def _run_options() -> ort.RunOptions:
+    options = ort.RunOptions()
+    options.only_execute_path_to_fetches = True  # outputs that were not asked for are not computed
+    # No graph to capture, said in advance: where nothing is said, onnxruntime's wrapper spends 25 microseconds on a
+    # lookup that fails.
+    options.add_run_config_entry("gpu_graph_id", "-1")
+    return options
+
+
+RUN_OPTIONS = _run_options()
+"""Options of every run, bound or not; made once, since making them costs as much as a small run."""
+
+
+class BoundRun:
+    """A session with inputs and outputs bound to arrays. For one thread at a time."""
+
+    def __init__(
+        self, session: ort.InferenceSession, inputs: Mapping[str, Array], outputs: Mapping[str, Array]
+    ) -> None:
+        """Bind arrays.
+
+        Args:
+            session: On the CPU.
+            inputs: By name, each read again by every run; contiguous.
+            outputs: By name, each written by every run; contiguous.
+        """
+        self._session = session
+        self._arrays = (*inputs.values(), *outputs.values())  # they are bound by their addresses, so they must live
+        self._binding = session.io_binding()
+        for name, array in inputs.items():
+            self._binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
+        for name, array in outputs.items():
+            self._binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+
+    def run(self) -> None:
+        """Read the inputs and write the outputs."""
+        self._session.run_with_iobinding(self._binding, RUN_OPTIONS)

@@ -1,0 +1,68 @@
+"""Where models run: `cpu`, `cuda`, or `auto`, which takes CUDA where this onnxruntime has it. No silent fallback.
+
+onnxruntime turns a CUDA session into a CPU one where CUDA is missing (onnxruntime #23372, #17801), so the provider of
+every session is compared with the one asked for.
+"""
+
+from collections import Counter
+
+import onnxruntime as ort
+
+from rnnserve.server.errors import StartError
+
+__all__ = ["choose_device", "new_session", "nodes_by_provider"]
+
+_NAMES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+def choose_device(provider: str) -> str:
+    """Turn a provider, "cpu", "cuda" or "auto", into the device "cpu" or "cuda".
+
+    Raises:
+        StartError: If `cuda` is asked for and this onnxruntime has none.
+    """
+    available = ort.get_available_providers()
+    has_cuda = _NAMES["cuda"] in available
+    if provider == "auto":
+        return "cuda" if has_cuda else "cpu"
+    if provider == "cuda" and not has_cuda:
+        raise StartError(
+            f"provider cuda: this onnxruntime {ort.__version__} has only {', '.join(available)}; install "
+            "onnxruntime-gpu in place of onnxruntime, or serve with --provider cpu or auto"
+        )
+    return provider
+
+
+def new_session(model: bytes, device: str) -> ort.InferenceSession:
+    """Make a session on a device, "cpu" or "cuda", with one thread for each run.
+
+    With more threads a kernel may divide its rows differently from run to run, and an answer's bits would depend on the
+    other requests of its batch. Batching makes up for the threads.
+
+    Raises:
+        StartError: If the session was made on another device than asked.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    wanted = [_NAMES["cpu"]] if device == "cpu" else [_NAMES[device], _NAMES["cpu"]]
+    # TF32 of the tensor cores keeps ten of a float32's twenty-three bits: the golden results would not hold.
+    of_each: list[dict[str, str]] = [{"use_tf32": "0"} if name == _NAMES["cuda"] else {} for name in wanted]
+    session = ort.InferenceSession(model, options, providers=wanted, provider_options=of_each)
+    got = session.get_providers()
+    if got[0] != wanted[0]:
+        raise StartError(
+            f"provider {device}: onnxruntime made a session on {', '.join(got)} instead; are the CUDA libraries that "
+            f"onnxruntime {ort.__version__} needs installed? Serve with --provider cpu or auto otherwise"
+        )
+    return session
+
+
+def nodes_by_provider(session: ort.InferenceSession) -> dict[str, dict[str, int]]:
+    """Say which nodes run where: {"CPUExecutionProvider": {"RNN": 1, "Gemm": 1, …}}."""
+    counts: dict[str, Counter[str]] = {}
+    for subgraph in session.get_provider_graph_assignment_info():
+        ops = counts.setdefault(subgraph.ep_name, Counter())
+        ops.update(node.op_type for node in subgraph.get_nodes())
+    return {provider: dict(sorted(ops.items())) for provider, ops in sorted(counts.items())}

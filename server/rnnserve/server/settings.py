@@ -1,0 +1,139 @@
+"""Every option of the server, declared once.
+
+A field of `Settings` is the option's name, type, default, documentation and place on the command line. The command line
+of `rnnserve serve` and the command lines of its workers are made from the fields; the whole object is passed to where
+an option is used. A new option is one field here and its use.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from rnnserve.server.errors import StartError
+
+__all__ = ["Option", "Settings"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """How a field of `Settings` appears on the command line: as `--max-queue` for `max_queue`.
+
+    Attributes:
+        help: What the option does, for `--help`.
+        parse: Turns the argument's text into the field's value; raises ValueError with a message for the user.
+        choices: The values that are accepted; empty for any that `parse` accepts.
+        metavar: The argument's name in `--help`.
+        is_positional: Whether the option is given by its place instead of by its name.
+    """
+
+    help: str
+    parse: Callable[[str], object] = str
+    choices: tuple[str, ...] = ()
+    metavar: str | None = None
+    is_positional: bool = False
+
+
+def _port(text: str) -> int:
+    port = int(text) if text.isascii() and text.isdigit() else -1
+    if not 0 <= port <= 65535:
+        raise ValueError(f"{text!r} is not a port: 0 to 65535")
+    return port
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise ValueError(f"{text!r} is not a number of 1 or more")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"{text!r} is not a number of seconds")
+    return seconds
+
+
+def _option(
+    help: str,
+    parse: Callable[[str], object] = str,
+    *,
+    choices: tuple[str, ...] = (),
+    metavar: str | None = None,
+    is_positional: bool = False,
+) -> Mapping[str, Option]:
+    """Metadata of a field that is an option."""
+    return {"option": Option(help, parse, choices, metavar, is_positional)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to serve.
+
+    Attributes:
+        repository: The folder with the models.
+        host: Name or address to listen on.
+        grpc_port: 0 for any that is free.
+        provider: "cpu", "cuda", or "auto" for CUDA where this onnxruntime has it.
+        transport: "lane", "public", or "auto" for the lane where grpcio has what it needs.
+        tls_certificate: File in PEM with the certificate chain; None for a port without TLS.
+        tls_key: File in PEM with the private key; given together with `tls_certificate`.
+        max_queue: Number of requests that may wait for each model.
+        max_message_bytes: Largest request, in bytes as sent.
+        max_batch: Most rows (sequences) in one request.
+        max_sequence: Most steps of one sequence.
+        allow_non_finite: Let NaN and infinity through to the models.
+        grace: Seconds that requests in progress may take to end when the server stops.
+        share_port: Let other processes listen on the port too, as workers do. Not an option of the command.
+
+    Raises:
+        StartError: If only one of the two TLS files is given.
+    """
+
+    repository: Path = dataclasses.field(
+        default=Path("repository"),
+        metadata=_option(
+            "folder with the models, as `rnnserve export` fills it", Path, metavar="REPOSITORY", is_positional=True
+        ),
+    )
+    host: str = dataclasses.field(default="127.0.0.1", metadata=_option("name or address to listen on"))
+    grpc_port: int = dataclasses.field(default=8001, metadata=_option("port for gRPC; 0 takes a free one", _port))
+    provider: str = dataclasses.field(
+        default="auto",
+        metadata=_option("where models run; auto is CUDA where there is one", choices=("cpu", "cuda", "auto")),
+    )
+    transport: str = dataclasses.field(
+        default="auto",
+        metadata=_option(
+            "how inference requests are received; auto is the lane, the fast way, where grpcio has what it needs",
+            choices=("auto", "lane", "public"),
+        ),
+    )
+    tls_certificate: Path | None = dataclasses.field(
+        default=None, metadata=_option("serve over TLS: certificate chain in PEM", Path, metavar="FILE")
+    )
+    tls_key: Path | None = dataclasses.field(
+        default=None, metadata=_option("serve over TLS: private key in PEM", Path, metavar="FILE")
+    )
+    max_queue: int = dataclasses.field(
+        default=4096,
+        metadata=_option("requests that may wait for each model; more are refused at once", _count),
+    )
+    max_message_bytes: int = dataclasses.field(default=16 << 20, metadata=_option("largest request, in bytes", _count))
+    max_batch: int = dataclasses.field(default=16384, metadata=_option("most sequences in one request", _count))
+    max_sequence: int = dataclasses.field(default=4096, metadata=_option("most steps of one sequence", _count))
+    allow_non_finite: bool = dataclasses.field(
+        default=False, metadata=_option("let NaN and infinity through to the models")
+    )
+    grace: float = dataclasses.field(
+        default=5.0,
+        metadata=_option("how long requests in progress may take to end after SIGTERM", _seconds, metavar="SECONDS"),
+    )
+    share_port: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise StartError("TLS needs both --tls-certificate and --tls-key")

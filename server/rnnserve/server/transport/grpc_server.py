@@ -1,0 +1,123 @@
+"""A gRPC server on one port, and how requests come to it: on the lane, or on grpcio's own threads.
+
+Both ways call the same service. The lane takes ModelInfer where it can run; everything else, and ModelInfer where the
+lane cannot run or is not wanted, is served the public way: one thread for each request that waits.
+"""
+
+import logging
+from concurrent import futures
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from rnnserve.server.batching import MAX_REQUESTS
+from rnnserve.server.batching.scheduler import Schedulers
+from rnnserve.server.errors import StartError
+from rnnserve.server.lane.completion_queue import Lane, missing_parts
+from rnnserve.server.lane.dispatcher import Dispatcher
+from rnnserve.server.protocol.service import Service
+from rnnserve.server.settings import Settings
+from rnnserve.server.transport.ports import probe_port
+from rnnserve.server.transport.public_calls import method_handlers
+
+__all__ = ["GrpcTransport"]
+
+_log = logging.getLogger(__name__)
+
+_SERVICE = "inference.GRPCInferenceService"
+
+_THREADS = MAX_REQUESTS
+"""As many ModelInfer requests can be in one batch on the public way, since each waits on a thread of its own."""
+
+
+class GrpcTransport:
+    """A gRPC server on one port.
+
+    Attributes:
+        port: Where it listens.
+    """
+
+    def __init__(self, service: Service, schedulers: Schedulers, settings: Settings) -> None:
+        """Bind the port; `start` begins to answer.
+
+        Args:
+            service: What answers.
+            schedulers: The models' threads, which run what does not run on the lane.
+            settings: Where and how to listen. gRPC's own limit on messages is above `max_message_bytes`, so that a
+                message somewhat too large is refused by the boundary, which says more.
+
+        Raises:
+            StartError: If the port or the certificate cannot be had, or the lane was asked for and cannot run.
+        """
+        self._health = health.HealthServicer()
+        self._server = grpc.server(
+            futures.ThreadPoolExecutor(_THREADS, thread_name_prefix="grpc"),
+            options=[
+                ("grpc.max_receive_message_length", max(4 * settings.max_message_bytes, 64 << 20)),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", int(settings.share_port)),
+            ],
+        )
+        handlers = method_handlers(service, schedulers)
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self.set_ready(False)
+        self._lane = self._new_lane(service, schedulers, settings.transport)
+        self.port = self._bind(settings)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._server.start()
+        if self._lane is not None:
+            self._lane.start()
+
+    def set_ready(self, ready: bool) -> None:
+        """Tell those who ask grpc.health.v1, about the server as a whole or the inference service."""
+        status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ("", _SERVICE):
+            self._health.set(name, status)
+
+    def stop(self, grace: float) -> None:
+        """Accept no new requests, let those in progress end within `grace` seconds, and cut off the others."""
+        self._health.enter_graceful_shutdown()
+        if self._lane is not None:
+            self._lane.stop_accepting()
+        self._server.stop(grace).wait()
+        if self._lane is not None:
+            self._lane.join()
+
+    def _new_lane(self, service: Service, schedulers: Schedulers, transport: str) -> Lane | None:
+        if transport == "public":
+            return None
+        lacking = missing_parts(self._server)
+        if lacking is None:
+            return Lane(self._server, f"/{_SERVICE}/ModelInfer", Dispatcher(service, schedulers))
+        if transport == "lane":
+            raise StartError(f"transport lane: cannot run here: {lacking}; serve with --transport public or auto")
+        _log.warning("ModelInfer takes the public transport, which is slower: the lane cannot run here: %s", lacking)
+        return None
+
+    def _bind(self, settings: Settings) -> int:
+        host, port = settings.host, settings.grpc_port
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        credentials = _credentials(settings)
+        if not settings.share_port:
+            probe_port(host, port)  # gRPC would log its own description of a port in use, at length
+        try:
+            if credentials is None:
+                return self._server.add_insecure_port(address)
+            return self._server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            raise StartError(
+                f"cannot listen on {address}: is the port in use, or the host not this machine's?"
+            ) from error
+
+
+def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    try:
+        certificate, key = settings.tls_certificate.read_bytes(), settings.tls_key.read_bytes()
+    except OSError as error:
+        raise StartError(f"cannot read {error.filename}: {error.strerror}") from error
+    return grpc.ssl_server_credentials([(key, certificate)])

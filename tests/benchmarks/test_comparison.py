@@ -1,0 +1,93 @@
+"""Two commits side by side: ratios by round, and how they are reported."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.comparison import COMPARED, render_comparison, server_name
+from benchmarks.figures import fastest_quarter_ratio, median_interval, speed_ratios
+from benchmarks.scenarios import SCENARIOS
+from benchmarks.source_trees import SourceTree
+
+TREES = [SourceTree(Path("a"), "working tree", "working tree: of b"), SourceTree(Path("b"), "7845b38", "7845b38: Old")]
+THIS, OTHER = (server_name(tree) for tree in TREES)
+ABOUT = {"hardware": {"processor": "a processor"}, "versions": {"grpcio": "1.85.3"}}
+
+
+def test_more_than_one_is_faster_for_rates_and_for_times():
+    rounds = {THIS: [{"requests/s": 300.0, "p50 ms": 2.0}], OTHER: [{"requests/s": 200.0, "p50 ms": 1.0}]}
+    assert speed_ratios(rounds, THIS, OTHER, "requests/s") == [1.5]
+    assert speed_ratios(rounds, THIS, OTHER, "p50 ms") == [0.5]
+
+
+def test_a_round_without_a_figure_is_left_out():
+    rounds = {THIS: [{}, {"x/s": 3.0}, {"x/s": 1.0}], OTHER: [{"x/s": 1.0}, {"x/s": 2.0}, {"x/s": 0.0}]}
+    assert speed_ratios(rounds, THIS, OTHER, "x/s") == [1.5]
+
+
+def test_the_fastest_rounds_of_each_are_compared_though_they_are_not_the_same():
+    rounds = {
+        THIS: [{"x/s": speed, "x ms": 1 / speed} for speed in (9.0, 1.0, 8.0, 2.0, 1.0, 1.0, 2.0, 1.0)],
+        OTHER: [{"x/s": speed, "x ms": 1 / speed} for speed in (1.0, 1.0, 2.0, 1.0, 1.0, 2.0, 4.0, 6.0)],
+    }
+    assert fastest_quarter_ratio(rounds, THIS, OTHER, "x/s") == pytest.approx(8.5 / 5)
+    times = (1 / 4 + 1 / 6) / 2, (1 / 8 + 1 / 9) / 2
+    assert fastest_quarter_ratio(rounds, THIS, OTHER, "x ms") == pytest.approx(times[0] / times[1])
+    assert fastest_quarter_ratio(rounds, THIS, "not measured", "x/s") is None
+
+
+def test_the_interval_of_a_median_lies_between_order_statistics():
+    """For n = 10 the 95 % interval is from the 2nd to the 9th value, for n = 20 from the 6th to the 15th."""
+    assert median_interval([float(value) for value in range(10, 0, -1)]) == (2.0, 9.0)
+    assert median_interval([float(value) for value in range(1, 21)]) == (6.0, 15.0)
+
+
+def test_few_values_have_no_interval():
+    """Five values lie on one side of the median with a probability of 1 in 16, six with 1 in 32."""
+    assert median_interval([1.0, 2.0, 3.0, 4.0, 5.0]) is None
+    assert median_interval([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]) == (1.0, 6.0)
+    assert median_interval([]) is None
+
+
+def test_the_report_has_medians_ratios_and_each_round():
+    values = zip((110.0, 90.0, 400.0), (100.0, 100.0, 200.0), strict=True)
+    rounds = {THIS: [], OTHER: []}
+    for this, other in values:
+        rounds[THIS].append({"requests/s": this})
+        rounds[OTHER].append({"requests/s": other})
+    text = render_comparison({"throughput": rounds}, TREES, ABOUT)
+    (row,) = [line for line in text.splitlines() if line.startswith("requests/s  ")]
+    assert row.split()[1:5] == ["110", "100", "1.100", "-"]
+    assert "requests/s by round: 1.100 0.900 2.000" in text
+    assert "working tree: of b\n7845b38: Old\n" in text
+    assert "a processor" in text
+    assert "grpcio 1.85.3" in text
+
+
+def test_what_is_compared_are_scenarios():
+    assert set(COMPARED) < {scenario.name for scenario in SCENARIOS}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "soak"], "compares throughput, alone, lengths only"),
+        (["--only", "alone,none"], "there is no 'none'"),
+        (["--soak"], "do not apply"),
+        (["--without", "Triton"], "do not apply"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        main(["--against", "HEAD", *arguments])
+    assert message in capsys.readouterr().err
+
+
+def test_a_commit_that_does_not_exist_is_said_in_one_line(tmp_path, capsys):
+    assert main(["--against", "no-such-commit", "--work", str(tmp_path), "--output", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("benchmarks: ")
+    assert "no-such-commit" in error or "git cannot be run" in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

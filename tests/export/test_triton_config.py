@@ -1,0 +1,75 @@
+"""The config.pbtxt that export writes, as Triton's own client and our own code read it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from rnnserve.export.classifier_tensors import inputs_of, outputs_of
+from rnnserve.export.triton_config import render_config, write_config
+from rnnserve.models import Architecture
+from rnnserve.protos.triton_config import CONFIG, check_tensors, read_config, versions_to_serve
+
+ARCHITECTURES = {
+    "rnn": Architecture(),
+    "wide": Architecture(num_layers=2, bidirectional=True, features=3, hidden=5, classes=4),
+    "lstm": Architecture(cell="lstm", hidden=7),
+}
+
+# Triton's generated modules and ours cannot share a process.
+READ_AS_TRITON = """
+import json, sys
+from google.protobuf import json_format, text_format
+from tritonclient.grpc import model_config_pb2
+config = text_format.Parse(open(sys.argv[1]).read(), model_config_pb2.ModelConfig())
+print(json.dumps(json_format.MessageToDict(config, preserving_proto_field_name=True)))
+"""
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def model(request, tmp_path):
+    """A model's folder with its config, and its architecture."""
+    architecture = ARCHITECTURES[request.param]
+    folder = tmp_path / request.param
+    folder.mkdir()
+    (folder / CONFIG).write_text(render_config(folder.name, inputs_of(architecture), outputs_of(architecture)))
+    return folder, architecture
+
+
+def test_our_own_code_reads_it(model):
+    folder, architecture = model
+    config = read_config(folder)
+    check_tensors(config, inputs_of(architecture), outputs_of(architecture))
+    assert config.name == folder.name
+    assert versions_to_serve(config, [1, 2, 10]) == ([10, 2, 1], 1)
+
+
+def test_triton_reads_it(model):
+    folder, architecture = model
+    done = subprocess.run(
+        [sys.executable, "-c", READ_AS_TRITON, str(folder / CONFIG)], check=True, capture_output=True, text=True
+    )
+    config = json.loads(done.stdout)
+    assert config["name"] == folder.name
+    assert config["platform"] == "onnxruntime_onnx"
+    assert config.get("max_batch_size", 0) == 0
+    assert config["version_policy"] == {"latest": {"num_versions": 1}}
+    states = ["h_0", "c_0"] if architecture.cell == "lstm" else ["h_0"]
+    assert [tensor["name"] for tensor in config["input"]] == ["input", "lengths", *states]
+    assert [tensor["name"] for tensor in config["input"] if tensor.get("optional")] == ["lengths", *states]
+    assert [int(size) for size in config["input"][0]["dims"]] == [-1, -1, architecture.features]
+    assert config["input"][1]["data_type"] == "TYPE_INT64"
+    assert [int(size) for size in config["output"][2]["dims"]] == [architecture.states, -1, architecture.hidden]
+
+
+def test_it_says_why_there_is_no_max_batch_size(model):
+    lines = (model[0] / CONFIG).read_text().splitlines()
+    assert "h_0 has its batch on axis 1" in lines[lines.index("max_batch_size: 0") - 1]
+
+
+def test_writing_replaces_the_file_and_leaves_nothing_beside_it(tmp_path):
+    assert write_config(tmp_path, "old\n") == tmp_path / CONFIG
+    write_config(tmp_path, "new ä\n")
+    assert (tmp_path / CONFIG).read_bytes() == "new ä\n".encode()
+    assert [path.name for path in tmp_path.iterdir()] == [CONFIG]

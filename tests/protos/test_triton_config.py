@@ -1,0 +1,191 @@
+"""config.pbtxt: what is read, what is refused and how, and which versions serve."""
+
+import pytest
+
+from rnnserve.protos import manifest_pb2, model_config_pb2
+from rnnserve.protos.artifact import ArtifactError
+from rnnserve.protos.triton_config import (
+    CONFIG,
+    ConfigError,
+    MissingConfigError,
+    check_tensors,
+    read_config,
+    versions_to_serve,
+)
+
+TEXT = """\
+# Written by a person.
+name: "simple"
+max_batch_size: 0
+input { name: "input" data_type: TYPE_FP32 dims: [ -1, -1, 2 ] }
+input { name: "lengths" data_type: TYPE_INT64 dims: [ -1 ] optional: true }
+output { name: "logits" data_type: TYPE_FP32 dims: [ -1, 3 ] }
+version_policy { latest { num_versions: 1 } }
+"""
+
+
+def tensor(name, datatype, *sizes):
+    axes = [manifest_pb2.Axis(name=f"axis {number}", size=size) for number, size in enumerate(sizes)]
+    return manifest_pb2.Tensor(name=name, datatype=datatype, axes=axes)
+
+
+INPUTS = [tensor("input", "FP32", -1, -1, 2), tensor("lengths", "INT64", -1)]
+OUTPUTS = [tensor("logits", "FP32", -1, 3)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "simple"
+    path.mkdir()
+    (path / CONFIG).write_text(TEXT)
+    return path
+
+
+def edit(folder, old, new):
+    text = (folder / CONFIG).read_text()
+    assert old in text
+    (folder / CONFIG).write_text(text.replace(old, new, 1))
+
+
+def check(folder, inputs=INPUTS, outputs=OUTPUTS):
+    check_tensors(read_config(folder), inputs, outputs)
+
+
+def test_the_file_is_named_as_triton_names_it():
+    assert CONFIG == "config.pbtxt"
+
+
+def test_what_is_read(folder):
+    config = read_config(folder)
+    assert config.name == "simple"
+    assert [(t.name, t.data_type, list(t.dims), t.optional) for t in config.input] == [
+        ("input", model_config_pb2.TYPE_FP32, [-1, -1, 2], False),
+        ("lengths", model_config_pb2.TYPE_INT64, [-1], True),
+    ]
+    assert [t.name for t in config.output] == ["logits"]
+
+
+def test_a_name_left_out_is_the_folders(folder):
+    edit(folder, 'name: "simple"', "")
+    assert read_config(folder).name == "simple"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("num_versions: 1", "num_versions: 3"),
+        ("# Written", "# Edited"),
+        ("max_batch_size: 0", ""),
+        ("optional: true", ""),
+        ("version_policy", "instance_group { count: 2 }\nversion_policy"),
+    ],
+)
+def test_what_a_person_may_edit(folder, old, new):
+    edit(folder, old, new)
+    check(folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            'name: "lengths"',
+            'name: "length"',
+            'its inputs do not fit the model: it has "input" FP32 [-1, -1, 2], "length" INT64 [-1]; expected, in this '
+            'order, "input" FP32 [-1, -1, 2], "lengths" INT64 [-1]; correct it, or remove it and `rnnserve export` '
+            "writes a new one",
+        ),
+        ("TYPE_INT64", "TYPE_INT32", 'it has "input" FP32 [-1, -1, 2], "lengths" INT32 [-1]; expected'),
+        ("TYPE_INT64", "99", '"lengths" type 99 [-1]; expected'),
+        ("[ -1, -1, 2 ]", "[ -1, 2 ]", 'it has "input" FP32 [-1, 2], '),
+        ("[ -1, -1, 2 ]", "[ -1, -1, 3 ]", 'it has "input" FP32 [-1, -1, 3], '),
+        (
+            'name: "logits"',
+            'name: "scores"',
+            'its outputs do not fit the model: it has "scores" FP32 [-1, 3]; expected',
+        ),
+        ("max_batch_size: 0", "max_batch_size: 64", "max_batch_size is 64, expected 0: its dims are whole shapes"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_told(folder, old, new, message):
+    edit(folder, old, new)
+    config = read_config(folder)
+    with pytest.raises(ConfigError) as error:
+        check_tensors(config, INPUTS, OUTPUTS)
+    assert str(error.value).startswith(f"{CONFIG}: ")
+    assert message in str(error.value)
+
+
+def test_the_order_of_tensors_counts(folder):
+    with pytest.raises(ConfigError, match="its inputs do not fit"):
+        check(folder, inputs=INPUTS[::-1])
+
+
+def test_a_lost_and_an_added_tensor_are_told(folder):
+    with pytest.raises(ConfigError, match="its outputs do not fit"):
+        check(folder, outputs=[*OUTPUTS, tensor("h_n", "FP32", 1, -1, 4)])
+    with pytest.raises(ConfigError, match=r'it has "logits" FP32 \[-1, 3\]; expected, in this order, none'):
+        check(folder, outputs=[])
+
+
+def test_a_config_without_tensors_has_none(folder):
+    (folder / CONFIG).write_text("")
+    with pytest.raises(ConfigError, match="its inputs do not fit the model: it has none; expected"):
+        check(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"name: 3", "is not a ModelConfig of Triton: line 1:7"),
+        (b"name: 'simple'\nmax_batch_sizes: 0", 'is not a ModelConfig of Triton: line 2:1 .*"max_batch_sizes"'),
+        (b"\xff\xfe", "cannot be read: .*utf-8"),
+        (b'name: "other"', 'names the model "other", but lies in the folder of "simple"'),
+    ],
+)
+def test_what_is_no_config_of_this_model_is_told(folder, content, message):
+    (folder / CONFIG).write_bytes(content)
+    with pytest.raises(ConfigError, match=f"(?s)^{CONFIG}: {message}") as error:
+        read_config(folder)
+    assert not isinstance(error.value, MissingConfigError)
+
+
+def test_one_that_is_missing_is_told(folder):
+    (folder / CONFIG).unlink()
+    with pytest.raises(MissingConfigError, match=f"^{CONFIG}: is missing; `rnnserve export` writes it$"):
+        read_config(folder)
+
+
+def test_a_folder_in_its_place_is_told_without_its_path(folder):
+    (folder / CONFIG).unlink()
+    (folder / CONFIG).mkdir()
+    with pytest.raises(ConfigError, match=f"^{CONFIG}: cannot be read: Is a directory$"):
+        read_config(folder)
+
+
+def test_errors_of_a_config_are_errors_of_an_artifact():
+    assert issubclass(MissingConfigError, ConfigError)
+    assert issubclass(ConfigError, ArtifactError)
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("", ([10, 2, 1], 1)),
+        ("version_policy {}", ([10, 2, 1], 1)),
+        ("version_policy { latest {} }", ([10, 2, 1], 1)),
+        ("version_policy { latest { num_versions: 1 } }", ([10, 2, 1], 1)),
+        ("version_policy { latest { num_versions: 2 } }", ([10, 2, 1], 2)),
+        ("version_policy { latest { num_versions: 7 } }", ([10, 2, 1], 7)),
+        ("version_policy { all {} }", ([10, 2, 1], 3)),
+        ("version_policy { specific { versions: [ 1, 10, 99 ] } }", ([10, 1], 2)),
+        ("version_policy { specific { versions: [ 99 ] } }", ([], 0)),
+    ],
+)
+def test_which_versions_serve(folder, policy, expected):
+    (folder / CONFIG).write_text(policy)
+    assert versions_to_serve(read_config(folder), [1, 10, 2]) == expected
+
+
+def test_no_version_is_none_to_serve(folder):
+    assert versions_to_serve(read_config(folder), []) == ([], 1)

@@ -1,0 +1,98 @@
+"""Order, turns and bounds of a model's queue."""
+
+import dataclasses
+
+from rnnserve.server.batching import MAX_REQUESTS
+from rnnserve.server.batching.cost import Cost
+from rnnserve.server.batching.fair_queue import FairQueue
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    name: str
+    rows: int = 1
+    steps: int = 1
+
+
+def names(items: list[Item]) -> list[str]:
+    return [item.name for item in items]
+
+
+ENDLESS = Cost(run=1.0, step=0.0, point=0.0, padding=0.0)
+"""Of a model whose runs cost the same whatever their size: no batch is ever large enough."""
+
+NOTHING = Cost(run=0.0, step=0.0, point=1.0, padding=0.0)
+"""Of a model whose runs cost nothing by themselves."""
+
+
+def test_without_a_crowd_it_is_first_come_first_served():
+    queue: FairQueue[Item] = FairQueue()
+    for number in range(5):
+        queue.add(Item(str(number)))
+    assert names(queue.take(NOTHING)) == ["0", "1", "2"]
+    assert len(queue) == 2
+    assert names(queue.take(ENDLESS)) == ["3", "4"]
+    assert not queue
+    assert queue.take(ENDLESS) == []
+
+
+def test_a_batch_is_half_of_what_waits_or_as_much_as_is_worth_a_run():
+    cost = Cost(run=8.0, step=1.0, point=1.0, padding=0.0)
+    for length, taken in ((1, 54), (4, 18), (100, 10)):  # 6 * (8 + length) / length, but half of 20 at least
+        queue: FairQueue[Item] = FairQueue()
+        for number in range(20):
+            queue.add(Item(str(number), steps=length))
+        assert len(queue.take(cost)) == min(taken, 20)
+
+
+def test_rows_count_each():
+    queue: FairQueue[Item] = FairQueue()
+    for number in range(20):
+        queue.add(Item(str(number), rows=3, steps=4))
+    assert len(queue.take(Cost(run=20.0, step=1.0, point=1.0, padding=0.0))) == 12  # of 12 points: 6 * 24 are enough
+
+
+def test_the_longest_counts_for_all():
+    """Its steps are steps of the run, so more is needed until a run is worth making."""
+    cost = Cost(run=0.0, step=1.0, point=1.0, padding=0.0)
+    queue: FairQueue[Item] = FairQueue()
+    for length in (1, 1, 100, *[1] * 97):
+        queue.add(Item("", steps=length))
+    assert len(queue.take(cost)) == 100
+    for length in [1] * 10:
+        queue.add(Item("", steps=length))
+    assert len(queue.take(cost)) == 6
+
+
+def test_a_batch_is_bounded():
+    queue: FairQueue[Item] = FairQueue()
+    for number in range(1000):
+        queue.add(Item(str(number)))
+    assert len(queue.take(ENDLESS)) == MAX_REQUESTS
+
+
+def test_in_a_crowd_connections_take_turns():
+    queue: FairQueue[Item] = FairQueue()
+    queue.add(Item("before"))
+    assert not queue.is_crowded
+    for number in range(100):
+        queue.add_from("a", Item(f"flood {number}"))
+    queue.add_from("b", Item("one of few 0"))
+    queue.add_from("b", Item("one of few 1"))
+    queue.add_from("c", Item("another 0"))
+    assert queue.is_crowded
+    assert len(queue) == 104
+    first = names(queue.take(NOTHING))
+    assert len(first) == 52
+    assert first[:7] == ["before", "flood 0", "one of few 0", "another 0", "flood 1", "one of few 1", "flood 2"]
+    assert names(queue.take(ENDLESS)) == [f"flood {number}" for number in range(48, 100)]
+    assert len(queue) == 0
+    assert not queue.is_crowded
+
+
+def test_a_batch_ends_where_it_would_take_long():
+    queue: FairQueue[Item] = FairQueue()
+    for number in range(20):
+        queue.add(Item(str(number), rows=2, steps=5))
+    assert len(queue.take(ENDLESS, most_points=25)) == 3
+    assert len(queue.take(ENDLESS)) == 17

@@ -1,0 +1,81 @@
+"""Joining and splitting lose and mix nothing."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnnserve.server.batching.joining import join, split
+from rnnserve.server.boundary.checked_request import CheckedRequest
+from rnnserve.server.boundary.signature import Signature, TensorSpec
+
+STATE = ("layers * directions", "batch", "hidden")
+SIGNATURE = Signature(
+    {
+        "input": TensorSpec("input", "FP32", ("batch", "sequence", "features"), (-1, -1, 2)),
+        "lengths": TensorSpec("lengths", "INT64", ("batch",), (-1,), optional=True),
+        "h_0": TensorSpec("h_0", "FP32", STATE, (2, -1, 3), optional=True),
+    },
+    {
+        "logits": TensorSpec("logits", "FP32", ("batch", "classes"), (-1, 2)),
+        "output": TensorSpec("output", "FP32", ("batch", "sequence", "hidden"), (-1, -1, 2)),
+        "h_n": TensorSpec("h_n", "FP32", STATE, (2, -1, 3)),
+    },
+)
+
+
+def reference(feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A model that is easily checked: sums up to each length, running sums, and states that count the steps."""
+    x, lengths, h_0 = feeds["input"], feeds["lengths"], feeds["h_0"]
+    within = np.arange(x.shape[1]) < lengths[:, None]
+    masked = x * within[..., None]
+    return {
+        "logits": masked.sum(axis=1),
+        "output": (np.cumsum(masked, axis=1) * within[..., None]).astype(np.float32),
+        "h_n": h_0 + lengths[None, :, None].astype(np.float32),
+    }
+
+
+@st.composite
+def checked_requests(draw) -> CheckedRequest:
+    batch, sequence = draw(st.integers(1, 4)), draw(st.integers(1, 9))
+    numbers = np.random.default_rng(draw(st.integers(0, 2**16)))
+    inputs = {"input": numbers.integers(-9, 9, (batch, sequence, 2)).astype(np.float32)}
+    longest = sequence
+    if draw(st.booleans()):
+        inputs["lengths"] = numbers.integers(1, sequence + 1, batch)
+        longest = int(inputs["lengths"].max())
+    if draw(st.booleans()):
+        inputs["h_0"] = numbers.integers(-9, 9, (2, batch, 3)).astype(np.float32)
+    outputs = draw(st.lists(st.sampled_from(["logits", "output", "h_n"]), min_size=1, unique=True))
+    return CheckedRequest(batch, sequence, longest, inputs, tuple(outputs))
+
+
+def alone(request: CheckedRequest) -> dict[str, np.ndarray]:
+    """What a request should get, computed from its own arrays only."""
+    feeds = {
+        "input": request.inputs["input"],
+        "lengths": request.inputs.get("lengths", np.full(request.batch, request.sequence)),
+        "h_0": request.inputs.get("h_0", np.zeros((2, request.batch, 3), np.float32)),
+    }
+    return {name: reference(feeds)[name] for name in request.outputs}
+
+
+@given(st.lists(checked_requests(), min_size=1, max_size=8))
+def test_each_request_gets_back_its_own(requests):
+    feeds = join(requests, SIGNATURE)
+    assert {name: array.dtype for name, array in feeds.items()} == {s.name: s.dtype for s in SIGNATURE.inputs.values()}
+    answers = split(requests, reference(feeds), SIGNATURE)
+    for request, answer in zip(requests, answers, strict=True):
+        expected = alone(request)
+        assert list(answer) == list(request.outputs)
+        for name in request.outputs:
+            np.testing.assert_array_equal(answer[name], expected[name])
+
+
+@given(st.lists(checked_requests(), min_size=1, max_size=8))
+def test_a_run_has_an_even_number_of_rows_and_no_needless_step(requests):
+    feeds = join(requests, SIGNATURE)
+    rows = sum(request.batch for request in requests)
+    assert feeds["input"].shape == (rows + rows % 2, max(request.longest for request in requests), 2)
+    assert (feeds["lengths"] >= 1).all()
+    assert (feeds["lengths"] <= feeds["input"].shape[1]).all()

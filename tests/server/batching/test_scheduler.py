@@ -1,0 +1,183 @@
+"""Natural batching, limits and failures, without a network or a model."""
+
+import math
+import threading
+
+import numpy as np
+import pytest
+
+from rnnserve.server.batching.clock import now
+from rnnserve.server.batching.cost import Cost
+from rnnserve.server.batching.pending import PendingRequest
+from rnnserve.server.batching.scheduler import Scheduler, Schedulers
+from rnnserve.server.batching.statistics import Statistics
+from rnnserve.server.boundary.checked_request import CheckedRequest
+from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, QueueFull, ShuttingDown
+
+PATIENCE = 10.0
+
+
+class Model:
+    """Counts batches, and stands still until it is told to go on."""
+
+    name = "slow"
+    cost = Cost(run=1.0, step=0.0, point=0.0, padding=0.0)
+
+    def __init__(self):
+        self.statistics = Statistics()
+        self.batches: list[list[int]] = []
+        self.started, self.may_go = threading.Event(), threading.Event()
+
+    def run(self, requests):
+        self.batches.append([request.sequence for request in requests])
+        self.started.set()
+        assert self.may_go.wait(PATIENCE)
+        if any(request.sequence == 13 for request in requests):
+            raise ZeroDivisionError("secret")
+        return [{"logits": np.array([request.sequence])} for request in requests]
+
+
+class Caller(PendingRequest):
+    """A request of one row and `number` steps."""
+
+    def __init__(self, number: int, deadline: float = math.inf):
+        super().__init__(rows=1, steps=number, deadline=deadline, arrived=now())
+        self._answered = threading.Event()
+
+    def check(self):
+        return CheckedRequest(1, self.steps, self.steps, {}, ("logits",))
+
+    def answer(self, outputs):
+        assert not self._answered.is_set(), "answered twice"
+        self.got = outputs
+        self._answered.set()
+
+    refuse = answer
+
+    def wait(self):
+        assert self._answered.wait(PATIENCE)
+        return self.got
+
+
+@pytest.fixture
+def model():
+    return Model()
+
+
+@pytest.fixture
+def scheduler(model):
+    scheduler = Scheduler(model, capacity=4)
+    yield scheduler
+    model.may_go.set()
+    scheduler.close()
+
+
+def hold(scheduler, model) -> Caller:
+    """Occupy the model with one request."""
+    first = Caller(1)
+    scheduler.submit(first)
+    assert model.started.wait(PATIENCE)
+    return first
+
+
+def test_what_arrives_during_a_run_is_the_next_batch(scheduler, model):
+    first = hold(scheduler, model)
+    later = [Caller(number) for number in (2, 3, 4)]
+    for caller in later:
+        scheduler.submit(caller)
+    model.may_go.set()
+    assert [int(caller.wait()["logits"][0]) for caller in (first, *later)] == [1, 2, 3, 4]
+    assert model.batches == [[1], [2, 3, 4]]
+
+
+def test_a_full_queue_refuses_at_once(scheduler, model):
+    hold(scheduler, model)
+    waiting = [Caller(number) for number in range(2, 6)]
+    for caller in waiting:
+        scheduler.submit(caller)
+    with pytest.raises(QueueFull, match="slow: 4 requests wait already"):
+        scheduler.submit(Caller(6))
+    model.may_go.set()
+    for caller in waiting:
+        assert isinstance(caller.wait(), dict)
+
+
+def test_nobody_runs_for_those_who_have_gone(scheduler, model):
+    hold(scheduler, model)
+    late, gone, there = Caller(2, deadline=now() - 1), Caller(3), Caller(4, deadline=now() + 60)
+    for caller in (late, gone, there):
+        scheduler.submit(caller)
+    gone.cancel()
+    model.may_go.set()
+    assert isinstance(late.wait(), DeadlinePassed)
+    assert isinstance(gone.wait(), Cancelled)
+    assert isinstance(there.wait(), dict)
+    assert model.batches == [[1], [4]]
+
+
+def test_a_failing_run_tells_an_id_and_the_next_one_runs(scheduler, model, caplog):
+    model.may_go.set()
+    failing, next_one = Caller(13), Caller(2)
+    scheduler.submit(failing)
+    error = failing.wait()
+    assert isinstance(error, InternalError)
+    assert "secret" not in str(error)
+    error_id = str(error).split()[2].rstrip(":")
+    assert error_id in caplog.text
+    assert "secret" in caplog.text
+    scheduler.submit(next_one)
+    assert isinstance(next_one.wait(), dict)
+
+
+def test_closing_answers_what_waits_and_takes_nothing_new(model):
+    scheduler = Scheduler(model, capacity=4)
+    first = hold(scheduler, model)
+    second = Caller(2)
+    scheduler.submit(second)
+    closing = threading.Thread(target=scheduler.close)
+    closing.start()
+    model.may_go.set()
+    closing.join(PATIENCE)
+    assert not closing.is_alive()
+    assert isinstance(first.wait(), dict)
+    assert isinstance(second.wait(), dict)
+    with pytest.raises(ShuttingDown):
+        scheduler.submit(Caller(3))
+
+
+def test_each_model_has_a_thread_of_its_own_that_starts_with_its_first_request():
+    """A model that stands still delays no other."""
+    schedulers, still, quick = Schedulers(capacity=4), Model(), Model()
+    quick.may_go.set()
+    before = threading.active_count()
+    first, second = Caller(1), Caller(2)
+    try:
+        schedulers.submit(still, first)
+        assert still.started.wait(PATIENCE)
+        schedulers.submit(quick, second)
+        assert isinstance(second.wait(), dict)
+        assert threading.active_count() == before + 2
+        still.may_go.set()
+        assert isinstance(first.wait(), dict)
+    finally:
+        still.may_go.set()
+        schedulers.close()
+    assert threading.active_count() == before
+    for model in (still, Model()):
+        with pytest.raises(ShuttingDown, match="slow: the server is shutting down"):
+            schedulers.submit(model, Caller(3))
+
+
+def test_each_model_has_a_queue_of_its_own():
+    schedulers, models = Schedulers(capacity=1), (Model(), Model())
+    try:
+        for model in models:
+            schedulers.submit(model, Caller(1))
+            assert model.started.wait(PATIENCE)
+            schedulers.submit(model, Caller(2))
+            with pytest.raises(QueueFull):
+                schedulers.submit(model, Caller(3))
+    finally:
+        for model in models:
+            model.may_go.set()
+        schedulers.close()

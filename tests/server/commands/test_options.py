@@ -1,0 +1,77 @@
+"""The command line is made from the fields of `Settings`, and a worker's from its supervisor's settings."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from rnnserve.server import Settings
+from rnnserve.server.commands.options import add_options, read_options, write_options
+from rnnserve.server.errors import StartError
+
+OTHER = Settings(
+    repository=Path("-models"), host="::1", grpc_port=0, provider="cpu", transport="public",
+    tls_certificate=Path("a b.pem"), tls_key=Path("-k.pem"), max_queue=7, max_message_bytes=8, max_batch=9,
+    max_sequence=10, allow_non_finite=True, grace=0.25,
+)  # fmt: skip
+
+
+def parse(*words: str) -> Settings:
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    add_options(parser)
+    return read_options(parser.parse_args(words))
+
+
+def test_the_other_settings_differ_in_every_option():
+    for field in dataclasses.fields(Settings):
+        if "option" in field.metadata:
+            assert getattr(OTHER, field.name) != field.default, field.name
+
+
+@pytest.mark.parametrize("settings", [Settings(Path("models")), OTHER], ids=["defaults", "others"])
+def test_settings_that_are_written_as_arguments_are_read_again(settings):
+    assert parse(*write_options(settings)) == settings
+
+
+def test_without_arguments_the_defaults_hold():
+    assert parse("models") == Settings(Path("models"))
+
+
+def test_how_an_option_is_written():
+    parsed = parse("models", "--grpc-port", "9", "--allow-non-finite", "--max-queue=3", "--provider", "cpu")
+    expected = Settings(Path("models"), grpc_port=9, allow_non_finite=True, max_queue=3, provider="cpu")
+    assert parsed == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--grpc-port", "65536"], "'65536' is not a port: 0 to 65535"),
+        (["--grpc-port", "-1"], "'-1' is not a port"),
+        (["--grpc-port", "x"], "'x' is not a port"),
+        (["--max-queue", "0"], "'0' is not a number of 1 or more"),
+        (["--max-batch", "1.5"], "'1.5' is not a number of 1 or more"),
+        (["--max-sequence", "²"], "is not a number of 1 or more"),
+        (["--grace", "-1"], "'-1' is not a number of seconds"),
+        (["--grace", "inf"], "'inf' is not a number of seconds"),
+        (["--grace", "soon"], "'soon' is not a number of seconds"),
+        (["--provider", "tpu"], "invalid choice: 'tpu'"),
+    ],
+)
+def test_a_wrong_value_is_explained(words, said):
+    option, value = words
+    with pytest.raises(argparse.ArgumentError) as refused:
+        parse("models", f"{option}={value}")
+    assert said in str(refused.value)
+
+
+def test_the_largest_port_and_no_grace_are_values():
+    parsed = parse("models", "--grpc-port", "65535", "--grace", "0", "--max-queue", "1")
+    assert (parsed.grpc_port, parsed.grace, parsed.max_queue) == (65535, 0.0, 1)
+
+
+@pytest.mark.parametrize("given", ["tls_certificate", "tls_key"])
+def test_one_file_of_tls_is_not_enough(given):
+    with pytest.raises(StartError, match="TLS needs both --tls-certificate and --tls-key"):
+        Settings(**{given: Path("x.pem")})

@@ -1,0 +1,168 @@
+"""The lane and the public transport answer alike, byte for byte, whoever else is asking."""
+
+import contextlib
+import random
+import socket
+from concurrent import futures
+
+import grpc
+import numpy as np
+import pytest
+import trustme
+
+from rnnserve.protos import inference_pb2_grpc as rpc
+from rnnserve.server import Server, Settings
+from rnnserve.server.errors import StartError
+from rnnserve.server.transport import grpc_server
+from support.asking import request
+
+METHOD = "/inference.GRPCInferenceService/ModelInfer"
+STATES = {"direction_simple": 1, "direction_stacked": 2, "direction_bidirectional": 2}
+
+
+@contextlib.contextmanager
+def asking(repository, kind):
+    """A stub connected to a server of one's own."""
+    with (
+        Server(Settings(repository, grpc_port=0, provider="cpu", transport=kind)) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        yield rpc.GRPCInferenceServiceStub(channel)
+
+
+def mixed(count: int, seed: int):
+    """Requests of every kind that is valid: sizes, optional inputs, outputs, ids, raw and typed."""
+    numbers, chance = np.random.default_rng(seed), random.Random(seed)
+    for index in range(count):
+        name = chance.choice(list(STATES))
+        batch, sequence = chance.randint(1, 3), chance.randint(1, 6)
+        sent = {"input": numbers.normal(size=(batch, sequence, 2)).astype(np.float32)}
+        if chance.random() < 0.5:
+            sent["lengths"] = numbers.integers(1, sequence + 1, batch)
+        if chance.random() < 0.4:
+            sent["h_0"] = numbers.normal(size=(STATES[name], batch, 16)).astype(np.float32)
+        outputs = [output for output in ("logits", "output", "h_n") if chance.random() < 0.6]
+        yield request(name, sent, outputs, id=chance.choice(["", str(index)]), raw=chance.random() < 0.9)
+
+
+def test_both_transports_answer_alike_in_any_company(repository):
+    sent = list(mixed(1500, seed=3))
+    answers = []
+    for kind in ("lane", "public"):
+        with asking(repository, kind) as stub, futures.ThreadPoolExecutor(64) as pool:
+            answers.append([answer.SerializeToString() for answer in pool.map(stub.ModelInfer, sent)])
+            backwards = [answer.SerializeToString() for answer in pool.map(stub.ModelInfer, sent[::-1])]
+            assert backwards[::-1] == answers[-1]
+    assert answers[0] == answers[1]
+
+
+def test_a_large_model_is_queued_and_answers_the_same(repository, monkeypatch):
+    """Where a model is large, its thread runs it: the path is another, the answers are not."""
+    sent = list(mixed(200, seed=4))
+    answers = []
+    for small in (1e9, 0.0):
+        monkeypatch.setattr("rnnserve.server.lane.dispatcher._LANE_SECONDS", small)
+        with asking(repository, "lane") as stub, futures.ThreadPoolExecutor(32) as pool:
+            answers.append([answer.SerializeToString() for answer in pool.map(stub.ModelInfer, sent)])
+    assert answers[0] == answers[1]
+
+
+def test_a_call_without_a_message(channel):
+    with pytest.raises(grpc.RpcError) as refused:
+        channel.stream_unary(METHOD)(iter([]))
+    assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert "requires exactly one request message" in refused.value.details()
+
+
+def test_cancelled_calls_leave_the_server_as_it_was(channel, stub):
+    infer = channel.unary_unary(METHOD)
+    payload = request("direction_stacked", {"input": np.zeros((512, 128, 2), np.float32)}).SerializeToString()
+    for _ in range(20):
+        for call in [infer.future(payload) for _ in range(4)]:
+            call.cancel()
+    answer = stub.ModelInfer(request("direction_stacked", {"input": np.zeros((1, 3, 2), np.float32)}))
+    assert answer.outputs
+
+
+def test_clients_that_vanish_leave_the_server_as_it_was(server, stub):
+    """Connections that end in the middle of a handshake, a frame, or a run."""
+    payload = request("direction_stacked", {"input": np.zeros((256, 64, 2), np.float32)}).SerializeToString()
+    for start in (b"", b"PRI * HTTP/2.0", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 64):
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(start)
+    for _ in range(5):
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        with grpc.insecure_channel(f"127.0.0.1:{server.port}", options) as channel:
+            calls = [channel.unary_unary(METHOD).future(payload) for _ in range(8)]
+        assert all(call.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.OK) for call in calls)
+    assert stub.ModelInfer(request("direction_stacked", {"input": np.zeros((1, 3, 2), np.float32)})).outputs
+
+
+def test_many_connections(server):
+    sent = request("direction_simple", {"input": np.zeros((1, 3, 2), np.float32)})
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    with contextlib.ExitStack() as stack:
+        channels = [stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{server.port}", options)) for _ in range(100)]
+        calls = [rpc.GRPCInferenceServiceStub(channel).ModelInfer.future(sent) for channel in channels]
+        assert len({call.result(20).SerializeToString() for call in calls}) == 1
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+def test_compressed_requests(stub, compression):
+    message = request("direction_simple", {"input": np.zeros((64, 64, 2), np.float32)})
+    plain, compressed = stub.ModelInfer(message), stub.ModelInfer(message, compression=compression)
+    assert plain.SerializeToString() == compressed.SerializeToString()
+
+
+@pytest.mark.parametrize("kind", ["lane", "public"])
+def test_tls(repository, tmp_path, kind):
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    key.write_bytes(issued.private_key_pem.bytes())
+    settings = Settings(repository, "localhost", 0, "cpu", kind, tls_certificate=certificate, tls_key=key)
+    trusted = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
+    sent = request("direction_simple", {"input": np.zeros((1, 2, 2), np.float32)})
+    with Server(settings) as server, grpc.secure_channel(f"localhost:{server.port}", trusted) as channel:
+        assert rpc.GRPCInferenceServiceStub(channel).ModelInfer(sent).outputs
+
+
+def test_a_certificate_that_is_not_there(repository, tmp_path):
+    none = tmp_path / "none.pem"
+    settings = Settings(repository, grpc_port=0, provider="cpu", tls_certificate=none, tls_key=none)
+    with pytest.raises(StartError, match=r"cannot read .*none\.pem: No such file"):
+        Server(settings)
+
+
+@pytest.mark.parametrize("kind", ["lane", "public"])
+def test_a_graceful_stop_answers_what_is_under_way(repository, kind):
+    server = Server(Settings(repository, grpc_port=0, provider="cpu", transport=kind))
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        infer = channel.unary_unary(METHOD)
+        large = request("direction_stacked", {"input": np.zeros((2000, 200, 2), np.float32)}, ["logits"])
+        calls = [infer.future(large.SerializeToString()) for _ in range(4)]
+        infer(request("direction_simple", {"input": np.zeros((1, 2, 2), np.float32)}).SerializeToString())
+        server.stop(grace=30)
+        for call in calls:
+            try:
+                assert call.result()
+            except grpc.RpcError as error:  # it had not reached the server when that stopped
+                assert error.code() == grpc.StatusCode.UNAVAILABLE  # noqa: PT017
+
+
+@pytest.mark.parametrize("kind", ["lane", "public"])
+def test_starting_and_stopping_many_times(repository, kind):
+    for _ in range(5):
+        with Server(Settings(repository, grpc_port=0, provider="cpu", transport=kind)):
+            pass
+
+
+def test_a_grpcio_without_what_the_lane_needs(repository, monkeypatch, caplog):
+    monkeypatch.setattr(grpc_server, "missing_parts", lambda _: "grpcio 9.9 lacks CompletionQueue")
+    with pytest.raises(StartError, match=r"transport lane: cannot run here: grpcio 9\.9 lacks CompletionQueue"):
+        Server(Settings(repository, grpc_port=0, provider="cpu", transport="lane"))
+    with asking(repository, "auto") as stub:
+        assert stub.ModelInfer(request("direction_simple", {"input": np.zeros((1, 2, 2), np.float32)})).outputs
+    assert "ModelInfer takes the public transport, which is slower" in caplog.text
