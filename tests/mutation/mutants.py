@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cosmic_ray.ast
@@ -17,7 +17,7 @@ __all__ = ["Mutant", "draw", "find_mutants", "read_equivalents"]
 # These two need names of variables; no-op is not a mutation.
 _LEFT_OUT = ("VariableReplacer", "VariableInserter", "NoOp")
 _NEVER_CHANGED = ("name", "string", "newline", "endmarker", "fstring_start", "fstring_string", "fstring_end")
-_PUNCTUATION = frozenset("( ) [ ] { } : , . ; = -> @ ...".split())
+_PUNCTUATION = frozenset(["(", ")", "[", "]", "{", "}", ":", ",", ".", ";", "=", "->", "@", "..."])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,14 +63,14 @@ def find_mutants(root: Path, folders: list[str]) -> Iterator[Mutant]:
     }
     for path in sorted(file for folder in folders for file in (root / folder).rglob("*.py")):
         code = path.read_text()
-        lines, annotations = code.splitlines(), _annotations(code)
+        lines, left_out = code.splitlines(), _unobservable(code)
         counts: Counter[str] = Counter()
         for node in cosmic_ray.ast.ast_nodes(cosmic_ray.ast.get_ast(code)):
             if node.type in _NEVER_CHANGED or getattr(node, "value", None) in _PUNCTUATION:
                 continue
             for name, operator in operators.items():
                 for (line, column), _ in operator.mutation_positions(node):
-                    if not any(start <= (line, column) < end for start, end in annotations):
+                    if not any(start <= (line, column) < end for start, end in left_out):
                         source = lines[line - 1].strip()
                         indentation = len(lines[line - 1]) - len(lines[line - 1].lstrip())
                         file = path.relative_to(root).as_posix()
@@ -78,25 +78,31 @@ def find_mutants(root: Path, folders: list[str]) -> Iterator[Mutant]:
                     counts[name] += 1
 
 
-def draw(mutants: Iterator[Mutant], count: int, seed: int) -> list[Mutant]:
+def draw(mutants: Iterable[Mutant], count: int, seed: int, root: Path) -> list[Mutant]:
     """`count` mutants, no two of one place.
 
     Each place has a rank that depends on the seed, the file and the text of the line alone, so that a change elsewhere
     leaves most of the sample as it is. cosmic-ray replaces an operator by each of a dozen others: drawn by place, these
     count once.
     """
-    repeated: Counter[object] = Counter()
-    places: dict[tuple[object, ...], list[Mutant]] = {}
+    places: dict[tuple[str, int, int], list[Mutant]] = {}
     for mutant in mutants:
         places.setdefault((mutant.file, mutant.line, mutant.column), []).append(mutant)
-    ranked = []
+    repeated: Counter[tuple[str, str, int]] = Counter()
+    ranked: dict[str, list[Mutant]] = {}
     for variants in places.values():
-        first = variants[0]
-        place = (first.file, first.source, first.column)
-        rank = _hash(seed, *place, repeated[place])
+        place = (variants[0].file, variants[0].source, variants[0].column)
         repeated[place] += 1
-        ranked.append((rank, min(variants, key=lambda variant: _hash(seed, rank, variant.operator, variant.occurrence))))
-    return [mutant for _, mutant in sorted(ranked, key=lambda pair: pair[0])[:count]]
+        rank = _hash(seed, place, repeated[place])
+        by_hash = {_hash(rank, variant.operator, number): variant for number, variant in enumerate(variants)}
+        ranked[rank] = [by_hash[key] for key in sorted(by_hash)]
+    drawn: list[Mutant] = []
+    for _, variants in sorted(ranked.items()):
+        if len(drawn) == count:
+            break
+        codes = ((variant, variant.mutate((root / variant.file).read_text())) for variant in variants)
+        drawn += [variant for variant, code in codes if _compiles(code)][:1]
+    return drawn
 
 
 def read_equivalents(path: Path) -> dict[tuple[str, str, str, str], str]:
@@ -109,13 +115,28 @@ def _hash(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def _annotations(code: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Where annotations stand, as (line, column) from and to: types are mypy's to check."""
+def _unobservable(code: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Where a change cannot show in what a correct program does, as (line, column) from and to.
+
+    These are annotations, which mypy checks, and the arguments `strict`, `frozen` and `slots`, which guard against
+    mistakes of programmers.
+    """
     found = []
     for node in ast.walk(ast.parse(code)):
-        for name in ("annotation", "returns"):
-            annotation = getattr(node, name, None)
-            if isinstance(annotation, ast.expr):
-                end = (annotation.end_lineno or 0, annotation.end_col_offset or 0)
-                found.append(((annotation.lineno, annotation.col_offset), end))
+        parts = [getattr(node, "annotation", None), getattr(node, "returns", None)]
+        if isinstance(node, ast.keyword) and node.arg in ("strict", "frozen", "slots"):
+            parts.append(node.value)
+        found += [
+            ((part.lineno, part.col_offset), (part.end_lineno or 0, part.end_col_offset or 0))
+            for part in parts
+            if isinstance(part, ast.expr)
+        ]
     return found
+
+
+def _compiles(code: str) -> bool:
+    try:
+        compile(code, "mutant", "exec")
+    except SyntaxError:
+        return False
+    return True
