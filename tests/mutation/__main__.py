@@ -10,8 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.mutation.mutants import Mutant, draw, find_mutants, read_equivalents
-from tests.mutation.running import TreeCopy
+from mutation.mutants import Mutant, draw, find_mutants, read_equivalents
+from mutation.running import TreeCopy
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ["server", "export"]
@@ -87,7 +87,7 @@ def main() -> int:
 
 
 def _parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m mutation", description=__doc__)
     parser.add_argument("--count", type=int, default=100, help="mutants to draw (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the sample (default %(default)s)")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="mutants at a time")

@@ -8,15 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.mutation.mutants import Mutant
-from tests.mutation.selection import TestsByLine
+from mutation.mutants import Mutant
+from mutation.selection import TestsByLine
 
 __all__ = ["TreeCopy"]
 
 AREAS = ("cli", "client", "export", "models", "protos", "server")
 _COPIED = (*AREAS, "benchmarks", "docs", "tests")
-# What no test notices without these: no byte code of a file that is changed within one second; no colours, no cache.
-_PYTEST = (sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.mutation.tracing")
+_FAILED = 1  # pytest's exit status
+_TIMED_OUT = -1
+# -B: Python tells byte code of one size and second apart by neither.
+_PYTEST = (sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "mutation.tracing")
 
 
 class TreeCopy:
@@ -35,9 +37,9 @@ class TreeCopy:
     def run(
         self, arguments: list[str], log: Path, timeout: float, prefix: tuple[str, ...] = _PYTEST, **extra: str
     ) -> int:
-        """Run pytest in the copy; gives its exit status, or -1 past the time-out. Nothing that it started is left."""
+        """Run pytest in the copy; gives its exit status, or `_TIMED_OUT`. Nothing that it started is left."""
         environment = os.environ | extra
-        environment["PYTHONPATH"] = os.pathsep.join(str(self.root / name) for name in (*AREAS, "."))
+        environment["PYTHONPATH"] = os.pathsep.join(str(self.root / name) for name in (*AREAS, "tests"))
         environment["PYTHONDONTWRITEBYTECODE"] = "1"
         command = [*prefix, f"--checkpoints={self._checkpoints}", f"--basetemp={self.root}.tmp", *arguments]
         with (
@@ -49,7 +51,7 @@ class TreeCopy:
             try:
                 return process.wait(timeout)
             except subprocess.TimeoutExpired:
-                return -1
+                return _TIMED_OUT
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
@@ -60,7 +62,7 @@ class TreeCopy:
         Raises:
             RuntimeError: If a test fails without a mutant.
         """
-        config = work / "coverage.ini"
+        config = work / "trace.ini"
         config.write_text(
             f"[run]\nparallel = true\ncore = ctrace\ncontext = ${{MUTATION_CONTEXT-}}\ndata_file = {work}/coverage\n"
             f"source =\n  {self.root}/server\n  {self.root}/export\ndisable_warnings = no-data-collected\n"
@@ -81,13 +83,23 @@ class TreeCopy:
         return TestsByLine(work / "coverage", tests, self.root)
 
     def survives(self, mutant: Mutant, tests: list[str], log: Path, timeout: float) -> bool:
-        """Whether all these tests pass with the mutant."""
+        """Whether all these tests pass with the mutant.
+
+        Raises:
+            RuntimeError: If the tests cannot be run at all.
+        """
         path = self.root / mutant.file
         original = path.read_text()
         names = log.with_suffix(".tests")
         names.write_text("\n".join(tests))
         try:
             path.write_text(mutant.mutate(original))
-            return self.run(["-x", f"@{names}"], log, timeout) == 0
+            status = self.run(["-x", f"@{names}"], log, timeout)
         finally:
             path.write_text(original)
+        if status in (0, _FAILED, _TIMED_OUT):
+            return status == 0
+        # Not even collected, since a module cannot be imported; without the mutant it must be otherwise.
+        if self.run(["--collect-only", f"@{names}"], log.with_suffix(".collect.log"), timeout) != 0:
+            raise RuntimeError(f"tests of {mutant.file}:{mutant.line} cannot be collected: {log.read_text()}")
+        return False
