@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl  # type: ignore[import-not-found]  # in the environment that runs this
+import matplotlib as mpl
 
 mpl.use("svg")
 mpl.rcParams["svg.hashsalt"] = "rnnserve"

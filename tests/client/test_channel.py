@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rnnserve.client import AsyncClient, Client, InvalidRequest, ResourceExhausted, Unavailable
-from rnnserve.client.channel import channel_options, target
+from rnnserve.client.channel import channel_options, parse_address
 
 
 @pytest.mark.parametrize(
@@ -20,26 +20,26 @@ from rnnserve.client.channel import channel_options, target
     ],
 )
 def test_urls_that_name_a_host_and_a_port(url, address):
-    assert target(url) == address
+    assert parse_address(url) == address
     assert Client(url).url == address
 
 
 @pytest.mark.parametrize(
     ("url", "lesson"),
     [
-        ("http://127.0.0.1:8000", "'http' is not spoken.*8001"),
-        ("grpcs://host:8001", "'grpcs' is not spoken.*without TLS"),
+        ("http://127.0.0.1:8000", "'http' is not supported.*8001"),
+        ("grpcs://host:8001", "'grpcs' is not supported.*without TLS"),
         ("127.0.0.1", "no host and port.*127.0.0.1:8001"),
         (":8001", "no host and port"),
         ("", "no host and port"),
-        ("host:8001/v2", "nothing behind the port"),
+        ("host:8001/v2", "nothing after the port"),
         ("host:port", "no host and port"),
         ("::1:8001", r"\[::1\]:8001"),
         ("unix:/tmp/socket", "no host and port"),
         ("host:0", "port 0 is outside"),
         ("host:65536", "port 65536 is outside"),
-        ("0.0.0.0:8001", r"where a server listens.*127\.0\.0\.1:8001"),
-        ("grpc://[::]:8001", r"where a server listens.*127\.0\.0\.1:8001"),
+        ("0.0.0.0:8001", r"a server listens.*127\.0\.0\.1:8001"),
+        ("grpc://[::]:8001", r"a server listens.*127\.0\.0\.1:8001"),
     ],
 )
 def test_other_urls_are_refused_with_a_lesson(url, lesson):
@@ -73,7 +73,7 @@ def test_a_closed_client_says_so(connect):
     assert client.is_live()
     client.close()
     client.close()
-    with pytest.raises(RuntimeError, match="closed: make a new one"):
+    with pytest.raises(RuntimeError, match="closed: create a new one"):
         client.is_live()
 
 

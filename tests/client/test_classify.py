@@ -110,7 +110,7 @@ def test_a_new_sequence_joins_those_carried_on(client):
 
 def test_an_lstm_carries_both_states_or_none(client, service):
     (result,) = client.classify("sums_lstm", [WALK])
-    with pytest.raises(InvalidRequest, match="h_0 came without c_0"):
+    with pytest.raises(InvalidRequest, match="h_0 was passed without c_0"):
         client.classify("sums_lstm", [WALK], h_0=[result.h_n])
     with pytest.raises(InvalidRequest, match="takes no c_0"):
         client.classify("sums", [WALK], h_0=[result.h_n], c_0=[result.c_n])
@@ -184,7 +184,7 @@ def test_a_failure_in_one_of_several_requests_says_which_sequences_it_held(conne
 
 @pytest.mark.parametrize(
     ("labels", "complaint"),
-    [(["a", "b"], "2 labels but answered 3 classes"), ({"a": 1}, "no JSON list"), ([1], "no JSON list")],
+    [(["a", "b"], "2 labels, but the answer has 3 classes"), ({"a": 1}, "not a JSON list"), ([1], "not a JSON list")],
 )
 def test_labels_that_cannot_be_right_are_refused(client, service, labels, complaint):
     service.labels = labels
@@ -218,7 +218,7 @@ def test_a_timeout_holds_for_all_requests_together(connect, service, monkeypatch
         now += 1.0
         return now
 
-    monkeypatch.setattr("rnnserve.client.base.time", types.SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr("rnnserve.client.base_client.time", types.SimpleNamespace(monotonic=clock))
     with pytest.raises(DeadlineExceeded):
         connect(max_rows=1).classify("sums", [WALK] * 50, timeout=20)
     assert 0 < len(service.requests) <= 20

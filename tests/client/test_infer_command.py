@@ -100,9 +100,9 @@ def test_ids_of_a_csv_name_the_lines(ask):
     [
         (["sums", "no/such/walks.csv"], "", "no/such/walks.csv: cannot be read (No such file or directory). Expected"),
         (["sums", "."], "", ".: cannot be read (Is a directory)"),
-        (["sums"], "x,y\n1,2\n1,two\n", "standard input, line 3, y: 'two' is no number"),
-        (["sums"], "", "standard input: there are no sequences in it"),
-        (["sums", "--input-format", "npy"], JSON, "standard input: does not start as a .npy file does"),
+        (["sums"], "x,y\n1,2\n1,two\n", "standard input, line 3, y: 'two' is not a number"),
+        (["sums"], "", "standard input: holds no sequences"),
+        (["sums", "--input-format", "npy"], JSON, "standard input: is not a .npy file"),
         (["sums"], "1,2,3", "sequence 0 has shape (1, 3), but model sums takes (length, features=2)"),
         (["summs"], JSON, 'no model "summs"'),
         (["sums", "--timeout", "0"], JSON, "timeout 0.0: expected seconds above 0"),

@@ -82,7 +82,7 @@ def test_typed_contents_are_read(datatype, field, values):
     ("response", "complaint"),
     [
         (answer_of(("t", "FP32", (2,), None), raw=[b"1234"]), "t has 1 elements"),
-        (answer_of(("t", "FP32", (2,), None), raw=[b"123456789"]), "9 bytes are no whole number of FP32"),
+        (answer_of(("t", "FP32", (2,), None), raw=[b"123456789"]), "9 bytes are not a whole number of FP32"),
         (answer_of(("t", "FP32", (1,), None), raw=[b"1234", b""]), "1 outputs but 2 raw"),
         (answer_of(("t", "FP32", (2,), pb.InferTensorContents(fp32_contents=[1]))), "t has 1 elements"),
         (answer_of(("t", "FP32", (1,), pb.InferTensorContents(fp64_contents=[1]))), "t has 0 elements"),
@@ -90,8 +90,8 @@ def test_typed_contents_are_read(datatype, field, values):
         (answer_of(("t", "BF16", (1,), None), raw=[b"12"]), "no dtype for the datatype 'BF16'"),
         (answer_of(("t", "FP32", (-1, -1), None), raw=[b"1234"]), "do not make its shape"),
         (answer_of(("t", "INT8", (1,), pb.InferTensorContents(int_contents=[300]))), "values outside INT8"),
-        (answer_of(("t", "BYTES", (1,), None), raw=[b"\x09\0\0\0abc"]), "ends behind the end"),
-        (answer_of(("t", "BYTES", (1,), None), raw=[b"\x09\0"]), "ends behind the end"),
+        (answer_of(("t", "BYTES", (1,), None), raw=[b"\x09\0\0\0abc"]), "ends after the end"),
+        (answer_of(("t", "BYTES", (1,), None), raw=[b"\x09\0"]), "ends after the end"),
     ],
 )
 def test_answers_that_contradict_themselves_are_refused(response, complaint):

@@ -1,4 +1,4 @@
-"""Fakes of a server, for the tests of those who ask one."""
+"""Fakes of a server, for the tests of clients."""
 
 import contextlib
 from collections.abc import Iterator

@@ -100,7 +100,7 @@ class TotalLength(nn.Module):
 
 
 class Repacked(nn.Module):
-    """Two packed modules, one behind the other, with and without a padded interlude."""
+    """Two packed modules, one after the other, with and without a padded interlude."""
 
     def __init__(self):
         super().__init__()

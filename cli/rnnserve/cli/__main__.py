@@ -1,4 +1,4 @@
-"""`python -m rnnserve.cli`: the console script, where there is no script."""
+"""`python -m rnnserve.cli`: the console script, if the script itself is not installed."""
 
 import sys
 

@@ -1,10 +1,11 @@
-"""Ask a server: the client library, and the command that reads sequences from files.
+"""The client library, and the commands `rnnserve infer` and `rnnserve load`.
 
-Speaks the Open Inference Protocol, so it asks Triton and others as well as `rnnserve serve`. Needs numpy and grpcio.
+The client uses the Open Inference Protocol, so it works with Triton and other servers as well as with `rnnserve serve`.
+The library needs numpy, protobuf and grpcio; it imports nothing of the server, of the export or of training.
 """
 
-from rnnserve.client.answers import Classification
-from rnnserve.client.asynchronous import AsyncClient
+from rnnserve.client.async_client import AsyncClient
+from rnnserve.client.classification import Classification
 from rnnserve.client.errors import (
     Cancelled,
     ClientError,
@@ -19,7 +20,7 @@ from rnnserve.client.errors import (
     UnreadableInput,
 )
 from rnnserve.client.metadata import ModelMetadata, TensorMetadata
-from rnnserve.client.sync import Client
+from rnnserve.client.sync_client import Client
 
 __all__ = [
     "AsyncClient",

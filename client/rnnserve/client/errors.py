@@ -1,22 +1,22 @@
-"""What can go wrong between asking and answering, each with the gRPC status that it stands for.
+"""The errors of the client, each with its gRPC status.
 
-    ClientError               UNKNOWN, and every status that has no class of its own (`status` says which)
-    ├── InvalidRequest        INVALID_ARGUMENT: the request is wrong, whether this library or the server noticed
-    │   └── UnreadableInput   a file, or standard input, that holds no sequences
-    ├── ModelNotFound         NOT_FOUND: no model of that name, or no such version of it
-    ├── Unavailable           UNAVAILABLE: nobody answers at the address, or the model is known but not ready
+    ClientError               UNKNOWN, and every status without a class of its own (see `status`)
+    ├── InvalidRequest        INVALID_ARGUMENT: the request is wrong; this library or the server found the mistake
+    │   └── UnreadableInput   a file, or standard input, does not hold sequences
+    ├── ModelNotFound         NOT_FOUND: the server has no such model, or not that version of it
+    ├── Unavailable           UNAVAILABLE: no server answers at the address, or the model exists but is not ready
     ├── DeadlineExceeded      DEADLINE_EXCEEDED: no answer within `timeout`
     ├── ResourceExhausted     RESOURCE_EXHAUSTED: the server is full, or a message is larger than a side allows
-    ├── Unimplemented         UNIMPLEMENTED: what answers there does not speak this part of the protocol
-    ├── Cancelled             CANCELLED: the client was closed, or the server gave up
-    └── InternalError         INTERNAL: a fault of the server's; its log knows more
-        └── InvalidAnswer     an answer that breaks the protocol or disagrees with the model's metadata
+    ├── Unimplemented         UNIMPLEMENTED: the server does not implement this part of the protocol
+    ├── Cancelled             CANCELLED: the client was closed, or the server cancelled the call
+    └── InternalError         INTERNAL: the server failed; its log holds the details
+        └── InvalidAnswer     the answer violates the protocol or contradicts the model's metadata
 
-gRPC gives one status, UNAVAILABLE, both where a connection fails and where a server says so itself, and nothing but
-the wording tells them apart: `is_live()` does, by asking.
+gRPC uses one status, UNAVAILABLE, both for a failed connection and for a server that answers UNAVAILABLE; only the
+message differs. `is_live()` tells them apart with one more call.
 
-The message is the server's, word for word. Where one call was sent as several requests, a note (`__notes__`) says
-which sequences the failing request held.
+The message is the server's, unchanged. If one call was sent as several requests, a note (`__notes__`) says which
+sequences the failing request held.
 """
 
 from typing import ClassVar
@@ -41,12 +41,12 @@ __all__ = [
 
 
 class ClientError(Exception):
-    """The root of everything raised here on purpose; raised itself for a status that has no class of its own."""
+    """The root of all errors of the client; raised itself for a status without a class of its own."""
 
     STATUS: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
 
     status: grpc.StatusCode
-    """What the server answered, or what this library would have been answered."""
+    """The server's status, or the status that the server would have answered."""
 
     def __init__(self, message: str, status: grpc.StatusCode | None = None) -> None:
         super().__init__(message)
@@ -54,7 +54,7 @@ class ClientError(Exception):
 
 
 class InvalidRequest(ClientError):
-    """The request is wrong and will be refused again: mend it rather than repeat it."""
+    """The request is wrong and would be refused again: correct it before you send it again."""
 
     STATUS = grpc.StatusCode.INVALID_ARGUMENT
 
@@ -70,43 +70,43 @@ class ModelNotFound(ClientError):
 
 
 class Unavailable(ClientError):
-    """Nobody answers at the address, or the model is known but not ready; worth another try later."""
+    """No server answers at the address, or the model exists but is not ready; try again later."""
 
     STATUS = grpc.StatusCode.UNAVAILABLE
 
 
 class DeadlineExceeded(ClientError):
-    """No answer came within the time allowed; the server may or may not have done the work."""
+    """No answer arrived within the timeout; the server may or may not have processed the request."""
 
     STATUS = grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 class ResourceExhausted(ClientError):
-    """The server's queue is full (try again, later and less), or a message is larger than one side allows."""
+    """The server's queue is full (try again later, with less load), or a message is larger than one side allows."""
 
     STATUS = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 class Unimplemented(ClientError):
-    """What answers at the address does not speak this part of the Open Inference Protocol."""
+    """The server does not implement this part of the Open Inference Protocol."""
 
     STATUS = grpc.StatusCode.UNIMPLEMENTED
 
 
 class Cancelled(ClientError):
-    """The call was given up: the client was closed meanwhile, or the server dropped it."""
+    """The call was cancelled: the client was closed during the call, or the server cancelled it."""
 
     STATUS = grpc.StatusCode.CANCELLED
 
 
 class InternalError(ClientError):
-    """The server failed through no fault of the request; its message holds an id to look for in its log."""
+    """The server failed, although the request is valid; the message holds an id to search for in the server's log."""
 
     STATUS = grpc.StatusCode.INTERNAL
 
 
 class InvalidAnswer(InternalError):
-    """The answer breaks the protocol, or disagrees with what the model's metadata promised."""
+    """The answer violates the protocol, or contradicts the model's metadata."""
 
 
 _CLASSES: dict[grpc.StatusCode, type[ClientError]] = {
@@ -125,14 +125,14 @@ _CLASSES: dict[grpc.StatusCode, type[ClientError]] = {
 
 
 def from_status(status: grpc.StatusCode, message: str) -> ClientError:
-    """Return the error for a status, with the message as it is."""
+    """Return the error for a status, with the message unchanged."""
     return _CLASSES.get(status, ClientError)(message, status)
 
 
 def from_rpc_error(error: grpc.RpcError) -> ClientError:
-    """Return the error for what `grpc` or `grpc.aio` raised.
+    """Return the error for an exception of `grpc` or `grpc.aio`.
 
-    Both raise objects with `code()` and `details()`; only the root class that they share does not declare them.
+    Both raise objects with `code()` and `details()`, but their common root class does not declare these methods.
     """
     if not isinstance(error, grpc.Call | grpc.aio.AioRpcError):
         return ClientError(str(error))

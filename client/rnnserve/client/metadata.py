@@ -1,4 +1,4 @@
-"""What a model takes and gives, as its server describes it."""
+"""A model's metadata: its inputs, outputs and labels, as the server reports them."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -14,14 +14,14 @@ Parameter = bool | int | float | str
 
 @dataclass(frozen=True)
 class TensorMetadata:
-    """One of a model's inputs or outputs.
+    """One input or output of a model.
 
     Attributes:
-        name: As in requests.
-        datatype: The protocol's name, "FP32" or "INT64".
-        shape: Size of each axis, -1 where a request chooses it.
-        axes: Name of each axis, ("batch", "sequence", "features"); empty where the server tells none.
-        optional: Whether a request may leave the input out; False where the server does not say.
+        name: The tensor's name in requests and answers.
+        datatype: The protocol's name of the datatype: "FP32", "INT64".
+        shape: Size of each axis; -1 if the request determines it.
+        axes: Name of each axis: ("batch", "sequence", "features"); empty if the server does not report them.
+        optional: Whether a request may omit the input; False if the server does not report it.
     """
 
     name: str
@@ -33,16 +33,16 @@ class TensorMetadata:
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """What a model takes and gives.
+    """A model's inputs, outputs and labels.
 
     Attributes:
-        name: The model's.
-        versions: Those that the server offers.
-        platform: What runs it, "onnxruntime_onnx" for example.
-        inputs: By name, in the model's order.
-        outputs: By name, in the model's order.
-        labels: What each class is called, by index; None where the server has none, as is the rule with others.
-        parameters: Whatever else the server said about the model, "provider" for example.
+        name: The model's name.
+        versions: Versions that the server offers.
+        platform: The runtime, "onnxruntime_onnx" for example.
+        inputs: Inputs by name, in the model's order.
+        outputs: Outputs by name, in the model's order.
+        labels: Label of each class, by index; None if the server has no labels, which is usual for other servers.
+        parameters: Other facts that the server reports about the model, "provider" for example.
     """
 
     name: str
@@ -55,10 +55,10 @@ class ModelMetadata:
 
 
 def read_metadata(response: inference_pb2.ModelMetadataResponse) -> ModelMetadata:
-    """Return what a ModelMetadata call answered.
+    """Return the metadata in an answer to ModelMetadata.
 
     Raises:
-        InvalidAnswer: The parameter `labels` is no JSON list of strings.
+        InvalidAnswer: The parameter `labels` is not a JSON list of strings.
     """
     parameters = _parameters(response.parameters)
     return ModelMetadata(
@@ -106,5 +106,5 @@ def _labels(model: str, parameters: Mapping[str, Parameter]) -> tuple[str, ...] 
     except json.JSONDecodeError as error:
         raise InvalidAnswer(f"model {model}: its parameter labels is not JSON: {text!r}") from error
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise InvalidAnswer(f"model {model}: its parameter labels is no JSON list of strings: {text!r}")
+        raise InvalidAnswer(f"model {model}: its parameter labels is not a JSON list of strings: {text!r}")
     return tuple(labels)

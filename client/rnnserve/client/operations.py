@@ -1,7 +1,7 @@
-"""What a client does, without doing it: every operation is a generator of calls, and takes their answers.
+"""The client's operations without input and output: each is a generator that yields calls and receives their answers.
 
-`Client` and `AsyncClient` drive the same generators, one with blocking calls and one with awaited ones, so nothing but
-waiting is written twice, and everything here is tested without a network.
+`Client` drives these generators with blocking calls, `AsyncClient` with awaited calls. Only the waiting is written
+twice, and everything here can be tested without a network.
 """
 
 import math
@@ -12,45 +12,53 @@ from typing import TypeVar
 import numpy.typing as npt
 from google.protobuf.message import Message
 
-from rnnserve.client.answers import Classification, classifications
+from rnnserve.client.classification import Classification, read_classifications
 from rnnserve.client.errors import ClientError, InvalidRequest, Unavailable
+from rnnserve.client.input_checks import (
+    SequencesLike,
+    StatesLike,
+    check_features,
+    check_sequences,
+    check_state,
+    dtype_of,
+)
 from rnnserve.client.metadata import ModelMetadata, read_metadata
-from rnnserve.client.requests import classify_request, split
-from rnnserve.client.sequences import Sequences, States, check_features, check_sequences, check_state, dtype_of
+from rnnserve.client.request_builder import build_classify_request, split_into_requests
 from rnnserve.client.tensors import Array, add_input, read_outputs
 from rnnserve.protos import inference_pb2
 
-__all__ = ["Call", "Operations", "Steps"]
+__all__ = ["ClientOperations", "OperationSteps", "RemoteCall"]
 
 T = TypeVar("T")
 Answer = TypeVar("Answer", bound=Message)
 
-_STATES = {"h_0": "h_n", "c_0": "c_n"}
+_FINAL_STATES = {"h_0": "h_n", "c_0": "c_n"}
+"""Name of the final state that continues each initial state."""
 
 
 @dataclass(frozen=True)
-class Call:
-    """One remote call to make.
+class RemoteCall:
+    """A remote call for the client to make.
 
     Attributes:
-        method: Its name in GRPCInferenceService.
-        request: Its message.
+        method: Name of the method in GRPCInferenceService.
+        request: The request message.
     """
 
     method: str
     request: Message
 
 
-Steps = Generator[Call, Message, T]
-"""Yields calls, is sent their answers (or has their errors thrown in), returns the operation's result."""
+OperationSteps = Generator[RemoteCall, Message, T]
+"""Yields calls; receives each answer by `send`, or each error by `throw`; returns the operation's result."""
 
 
-class Operations:
-    """The operations of one client, with what it remembers of the models.
+class ClientOperations:
+    """The operations of one client, with its cache of models' metadata.
 
     Args:
-        max_rows: Sequences of one request.
-        max_request_bytes: Padded bytes of one request or answer.
+        max_rows: Largest number of sequences in one request.
+        max_request_bytes: Largest size of one request or answer, in bytes and with padding.
     """
 
     def __init__(self, *, max_rows: int, max_request_bytes: int) -> None:
@@ -58,39 +66,39 @@ class Operations:
             raise InvalidRequest(f"max_rows {max_rows} and max_request_bytes {max_request_bytes} must be at least 1")
         self._max_rows = max_rows
         self._max_bytes = max_request_bytes
-        self._known: dict[tuple[str, str], ModelMetadata] = {}
+        self._metadata_cache: dict[tuple[str, str], ModelMetadata] = {}
 
-    def is_live(self) -> Steps[bool]:
-        """Ask whether a server is up."""
+    def is_live(self) -> OperationSteps[bool]:
+        """Return whether the server is live; False if no server can be reached."""
         try:
-            answer = yield from _ask("ServerLive", inference_pb2.ServerLiveRequest(), inference_pb2.ServerLiveResponse)
+            answer = yield from _call("ServerLive", inference_pb2.ServerLiveRequest(), inference_pb2.ServerLiveResponse)
         except Unavailable:
             return False
         return answer.live
 
-    def is_ready(self, model: str, version: str) -> Steps[bool]:
-        """Ask whether a model is ready, or all of them where none is named."""
+    def is_ready(self, model: str, version: str) -> OperationSteps[bool]:
+        """Return whether a model is ready, or all models if none is named; False if no server can be reached."""
         try:
             if model:
                 request = inference_pb2.ModelReadyRequest(name=model, version=version)
-                return (yield from _ask("ModelReady", request, inference_pb2.ModelReadyResponse)).ready
+                return (yield from _call("ModelReady", request, inference_pb2.ModelReadyResponse)).ready
             everything = inference_pb2.ServerReadyRequest()
-            return (yield from _ask("ServerReady", everything, inference_pb2.ServerReadyResponse)).ready
+            return (yield from _call("ServerReady", everything, inference_pb2.ServerReadyResponse)).ready
         except Unavailable:
             return False
 
-    def metadata(self, model: str, version: str) -> Steps[ModelMetadata]:
-        """Ask what a model takes and gives, and remember it for `classify`."""
+    def metadata(self, model: str, version: str) -> OperationSteps[ModelMetadata]:
+        """Return a model's metadata, and cache them for `classify`."""
         _check_model(model)
         request = inference_pb2.ModelMetadataRequest(name=model, version=version)
-        metadata = read_metadata((yield from _ask("ModelMetadata", request, inference_pb2.ModelMetadataResponse)))
-        self._known[model, version] = metadata
+        metadata = read_metadata((yield from _call("ModelMetadata", request, inference_pb2.ModelMetadataResponse)))
+        self._metadata_cache[model, version] = metadata
         return metadata
 
     def infer(
         self, model: str, inputs: Mapping[str, npt.ArrayLike], outputs: Sequence[str], version: str
-    ) -> Steps[dict[str, Array]]:
-        """Send tensors as they are, get tensors."""
+    ) -> OperationSteps[dict[str, Array]]:
+        """Send tensors unchanged; return the answer's tensors."""
         _check_model(model)
         request = inference_pb2.ModelInferRequest(model_name=model, model_version=version)
         for name, value in inputs.items():
@@ -98,52 +106,52 @@ class Operations:
         request.outputs.extend(
             inference_pb2.ModelInferRequest.InferRequestedOutputTensor(name=name) for name in outputs
         )
-        return read_outputs((yield from _ask("ModelInfer", request, inference_pb2.ModelInferResponse)))
+        return read_outputs((yield from _call("ModelInfer", request, inference_pb2.ModelInferResponse)))
 
     def classify(
         self,
         model: str,
-        sequences: Sequences,
+        sequences: SequencesLike,
         *,
         version: str,
-        h_0: States | None,
-        c_0: States | None,
+        h_0: StatesLike | None,
+        c_0: StatesLike | None,
         states: bool,
         output: bool,
-    ) -> Steps[list[Classification]]:
+    ) -> OperationSteps[list[Classification]]:
         """Classify sequences of any lengths, in as few requests as the limits allow."""
         _check_model(model)
         arrays = check_sequences(sequences)
         initial = {name: state for name, state in (("h_0", h_0), ("c_0", c_0)) if state is not None}
         if not arrays:
             return []
-        metadata, batch = yield from self._prepare(model, version, arrays, initial)
-        wanted = _wanted(metadata, states=states, output=output)
+        metadata, states_0 = yield from self._prepare(model, version, arrays, initial)
+        requested = _requested_outputs(metadata, states=states, output=output)
         lengths = [len(array) for array in arrays]
         results: list[Classification] = []
-        for rows in split(
+        for rows in split_into_requests(
             lengths,
             bytes_per_point=_bytes_per_point(metadata, arrays[0].shape[1], output=output),
-            bytes_per_row=_bytes_per_row(metadata) if states or batch else 0,
+            bytes_per_row=_bytes_per_row(metadata) if states or states_0 else 0,
             max_rows=self._max_rows,
             max_bytes=self._max_bytes,
             ragged="lengths" in metadata.inputs,
         ):
             part = slice(rows.start, rows.stop)
-            carried = {name: state[:, part] for name, state in batch.items()}
-            request = classify_request(model, version, metadata, arrays[part], carried, wanted)
+            initial_rows = {name: state[:, part] for name, state in states_0.items()}
+            request = build_classify_request(model, version, metadata, arrays[part], initial_rows, requested)
             try:
-                response = yield from _ask("ModelInfer", request, inference_pb2.ModelInferResponse)
+                response = yield from _call("ModelInfer", request, inference_pb2.ModelInferResponse)
                 described = yield from self._described(model, version, response.model_version)
-                results += classifications(
+                results += read_classifications(
                     read_outputs(response),
                     lengths[part],
-                    wanted=wanted,
+                    requested=requested,
                     labels=described.labels,
                     model_version=response.model_version,
                 )
             except ClientError as error:
-                # Whatever failed, what is remembered may be the reason.
+                # Cached metadata may be the reason of any failure.
                 self._forget(model)
                 if len(rows) < len(arrays):
                     error.add_note(f"row 0 of the failing request was sequence {rows.start}, its last {rows.stop - 1}")
@@ -151,35 +159,45 @@ class Operations:
         return results
 
     def _prepare(
-        self, model: str, version: str, arrays: Sequence[Array], initial: Mapping[str, States]
-    ) -> Steps[tuple[ModelMetadata, dict[str, Array]]]:
-        """Check sequences and states against the model's metadata, asking for it only where memory does not do."""
-        known = self._known.get((model, version))
+        self, model: str, version: str, arrays: Sequence[Array], initial: Mapping[str, StatesLike]
+    ) -> OperationSteps[tuple[ModelMetadata, dict[str, Array]]]:
+        """Check sequences and states against the model's metadata; call the server only if the cache does not suffice.
+
+        Args:
+            model: The model's name.
+            version: The model's version.
+            arrays: One array (length, features) per sequence.
+            initial: Initial states as the caller passed them, by name.
+
+        Returns:
+            The metadata, and the initial states to send, each (layers * directions, batch, hidden).
+        """
+        known = self._metadata_cache.get((model, version))
         if known is not None:
             try:
                 return known, _check(known, arrays, initial)
             except InvalidRequest:
-                # The model may have been replaced since; only what its server says now is a reason to refuse.
+                # The model may have been replaced since then: only current metadata justify a refusal.
                 self._forget(model)
         metadata = yield from self.metadata(model, version)
         return metadata, _check(metadata, arrays, initial)
 
-    def _described(self, model: str, version: str, answered: str) -> Steps[ModelMetadata]:
-        """Return the metadata of the version that answered: another one may have other labels."""
-        known = self._known.get((model, version))
+    def _described(self, model: str, version: str, answered: str) -> OperationSteps[ModelMetadata]:
+        """Return the metadata of the version that answered, whose labels may differ from another version's."""
+        known = self._metadata_cache.get((model, version))
         if known is not None and (answered in ("", version) or known.versions == (answered,)):
             return known
-        described = self._known.get((model, answered or version))
+        described = self._metadata_cache.get((model, answered or version))
         return described or (yield from self.metadata(model, answered or version))
 
     def _forget(self, model: str) -> None:
-        for key in [key for key in list(self._known) if key[0] == model]:
-            self._known.pop(key, None)
+        for key in [key for key in list(self._metadata_cache) if key[0] == model]:
+            self._metadata_cache.pop(key, None)
 
 
-def _ask(method: str, request: Message, kind: type[Answer]) -> Steps[Answer]:
-    """Make one call; `kind` is the message that the protocol answers it with."""
-    answer = yield Call(method, request)
+def _call(method: str, request: Message, kind: type[Answer]) -> OperationSteps[Answer]:
+    """Make one call; `kind` is the type of its answer in the protocol."""
+    answer = yield RemoteCall(method, request)
     if not isinstance(answer, kind):
         raise TypeError(f"{method} was answered with a {type(answer).__name__}")
     return answer
@@ -190,27 +208,29 @@ def _check_model(model: str) -> None:
         raise InvalidRequest("the model's name is empty")
 
 
-def _check(metadata: ModelMetadata, arrays: Sequence[Array], initial: Mapping[str, States]) -> dict[str, Array]:
-    """Return the initial states to send, each (layers * directions, batch, hidden)."""
+def _check(metadata: ModelMetadata, arrays: Sequence[Array], initial: Mapping[str, StatesLike]) -> dict[str, Array]:
+    """Return the initial states to send, each (layers * directions, batch, hidden), after all checks."""
     check_features(arrays, metadata)
-    needed = {name for name in _STATES if name in metadata.inputs}
+    needed = {name for name in _FINAL_STATES if name in metadata.inputs}
     if initial and needed - set(initial):
         raise InvalidRequest(
-            f"{', '.join(initial)} came without {', '.join(needed - set(initial))}: model {metadata.name} carries both "
-            "from step to step (c_n belongs to h_n as c_0 to h_0)"
+            f"{', '.join(initial)} was passed without {', '.join(needed - set(initial))}: model {metadata.name} needs "
+            "both initial states (h_n of the previous part as h_0, c_n as c_0)"
         )
     if not initial:
-        # Servers that follow the protocol to the letter want every input; ours marks these as optional.
+        # Servers that follow the protocol strictly require every input; `rnnserve serve` marks states as optional.
         initial = {name: [None] * len(arrays) for name in sorted(needed) if not metadata.inputs[name].optional}
     return {name: check_state(name, state, len(arrays), metadata) for name, state in initial.items()}
 
 
-def _wanted(metadata: ModelMetadata, *, states: bool, output: bool) -> list[str]:
-    """Return the names of the outputs to request: only those are computed and sent."""
+def _requested_outputs(metadata: ModelMetadata, *, states: bool, output: bool) -> list[str]:
+    """Return the names of the outputs to request; the server computes and sends only these."""
     if output and "output" not in metadata.outputs:
-        raise InvalidRequest(f"model {metadata.name} gives no `output`: {', '.join(metadata.outputs)}")
-    wanted = ["logits", *(name for name in _STATES.values() if states and name in metadata.outputs)]
-    return [*wanted, "output"] if output else wanted
+        raise InvalidRequest(
+            f"model {metadata.name} has no output `output`; its outputs are {', '.join(metadata.outputs)}"
+        )
+    names = ["logits", *(name for name in _FINAL_STATES.values() if states and name in metadata.outputs)]
+    return [*names, "output"] if output else names
 
 
 def _bytes_per_point(metadata: ModelMetadata, features: int, *, output: bool) -> int:
@@ -219,5 +239,5 @@ def _bytes_per_point(metadata: ModelMetadata, features: int, *, output: bool) ->
 
 
 def _bytes_per_row(metadata: ModelMetadata) -> int:
-    tensors = [metadata.inputs[name] for name in _STATES if name in metadata.inputs]
+    tensors = [metadata.inputs[name] for name in _FINAL_STATES if name in metadata.inputs]
     return sum(dtype_of(tensor).itemsize * abs(math.prod(tensor.shape)) for tensor in tensors)

@@ -1,4 +1,4 @@
-"""Arrays to the protocol's tensors and back."""
+"""Conversion between numpy arrays and the protocol's tensors."""
 
 import math
 import struct
@@ -28,7 +28,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
 }
-"""The protocol's datatypes whose elements have a fixed size, as they lie in raw contents; BYTES is the other one."""
+"""Dtype in raw contents of each datatype with elements of a fixed size: all datatypes of the protocol but BYTES."""
 
 _DATATYPES = {dtype.newbyteorder("="): datatype for datatype, dtype in DTYPES.items()}
 
@@ -52,7 +52,7 @@ def as_array(value: npt.ArrayLike, what: str) -> Array:
     """Return `value` as an array; `what` names it in the error.
 
     Raises:
-        InvalidRequest: the value is ragged.
+        InvalidRequest: The value is ragged.
     """
     try:
         return np.asarray(value)
@@ -61,15 +61,15 @@ def as_array(value: npt.ArrayLike, what: str) -> Array:
 
 
 def add_input(request: inference_pb2.ModelInferRequest, name: str, value: npt.ArrayLike) -> None:
-    """Append a tensor, with raw contents, to a request.
+    """Append a tensor with raw contents to a request.
 
     Args:
-        request: gains one entry in `inputs` and one in `raw_input_contents`.
-        name: the tensor's.
-        value: any shape; the datatype follows the dtype; text and objects of bytes become BYTES.
+        request: Gets one entry in `inputs` and one in `raw_input_contents`.
+        name: The tensor's name.
+        value: An array of any shape. The datatype follows the dtype; text and bytes become BYTES.
 
     Raises:
-        InvalidRequest: the protocol has no datatype for the array.
+        InvalidRequest: The protocol has no datatype for the array.
     """
     array = as_array(value, name)
     datatype = _DATATYPES.get(array.dtype.newbyteorder("="))
@@ -84,10 +84,10 @@ def add_input(request: inference_pb2.ModelInferRequest, name: str, value: npt.Ar
 
 
 def read_outputs(response: inference_pb2.ModelInferResponse) -> dict[str, Array]:
-    """Return an answer's tensors by name, from raw or typed contents, whichever the server wrote.
+    """Return an answer's tensors by name, from raw or typed contents.
 
     Raises:
-        InvalidAnswer: contents that disagree with the shape or the datatype, or are missing.
+        InvalidAnswer: Contents are missing, or contradict the shape or the datatype.
     """
     raw = response.raw_output_contents
     if raw and len(raw) != len(response.outputs):
@@ -107,8 +107,10 @@ def _from_raw(output: inference_pb2.ModelInferResponse.InferOutputTensor, raw: b
         return _objects(_split_length_prefixed(raw, output.name))
     dtype = _dtype(output)
     if len(raw) % dtype.itemsize:
-        raise InvalidAnswer(f"output {output.name}: {len(raw)} bytes are no whole number of {output.datatype} elements")
-    # A copy in the machine's byte order: callers may write to it, and the message can go.
+        raise InvalidAnswer(
+            f"output {output.name}: {len(raw)} bytes are not a whole number of {output.datatype} elements"
+        )
+    # A copy in the machine's byte order: callers may write to it, and the message can be freed.
     return np.frombuffer(raw, dtype=dtype).astype(dtype.newbyteorder("="))
 
 
@@ -156,6 +158,6 @@ def _split_length_prefixed(raw: bytes, name: str) -> list[bytes]:
         size = int.from_bytes(raw[offset:start], "little")
         offset = start + size
         if offset > len(raw):
-            raise InvalidAnswer(f"output {name}: a BYTES element ends behind the end of the contents")
+            raise InvalidAnswer(f"output {name}: a BYTES element ends after the end of the contents")
         elements.append(raw[start:offset])
     return elements

@@ -8,16 +8,20 @@ import grpc
 import numpy as np
 import pytest
 
-from rnnserve.client.load.distribution import parse_distribution
-from rnnserve.client.load.plan import Load, Point
-from rnnserve.client.load.samples import Tally
+from rnnserve.client.load.latency_objective import parse_objective
+from rnnserve.client.load.load_level import LoadLevel, LoadResult
+from rnnserve.client.load.load_statistics import LoadStatistics
+from rnnserve.client.load.load_test import LoadTest
+from rnnserve.client.load.run_description import RunDescription
+from rnnserve.client.load.server_inspector import ServerIdentity
+from rnnserve.client.load.size_distribution import parse_size_distribution
 from rnnserve.client.load.workload import WorkloadSpec
 from rnnserve.client.metadata import ModelMetadata, TensorMetadata
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceServicer
 from support.fakes import serving
 
-LABELS = ("counter-clockwise", "clockwise")
+WALK_LABELS = ("counter-clockwise", "clockwise")
 
 
 def turns(points, length):
@@ -56,7 +60,7 @@ class WalkService(GRPCInferenceServiceServicer):
         lengths.parameters["optional"].bool_param = True
         answer.outputs.add(name="logits", datatype="FP32", shape=(-1, 2))
         if request.name == "walks":
-            answer.parameters["labels"].string_param = json.dumps(LABELS)
+            answer.parameters["labels"].string_param = json.dumps(WALK_LABELS)
         return answer
 
     def ModelStatistics(self, request, context):
@@ -112,7 +116,7 @@ def address(_walk_server, walks):
     return _walk_server[1]
 
 
-def metadata(name="walks", *, features=2, labels=LABELS, ragged=True, states=False):
+def metadata(name="walks", *, features=2, labels=WALK_LABELS, ragged=True, states=False):
     inputs = {"input": TensorMetadata("input", "FP32", (-1, -1, features))}
     if ragged:
         inputs["lengths"] = TensorMetadata("lengths", "INT64", (-1,), optional=True)
@@ -134,19 +138,58 @@ def spec():
     def make(*models, length="4", batch="1", weights=None, **settings):
         models = models or (metadata(),)
         weights = weights or {model.name: 1.0 for model in models}
-        return WorkloadSpec(models, weights, parse_distribution(length), parse_distribution(batch), **settings)
+        return WorkloadSpec(
+            models, weights, parse_size_distribution(length), parse_size_distribution(batch), **settings
+        )
 
     return make
 
 
 @pytest.fixture
-def point():
-    """Makes a Point whose latencies and lags are given in milliseconds."""
+def result():
+    """Makes a LoadResult whose latencies and lags are given in milliseconds."""
 
     def make(latencies=(1.0,), *, lags=(0.0,), rate=100.0, cpu=0.1, seconds=1.0, batches=None, closed=0, **sums):
-        tally = Tally(sent=len(latencies), answered=len(latencies), in_time=len(latencies), cpu=[cpu], **sums)
-        tally.latency.record((np.array(latencies) * 1e6).astype(np.int64))
-        tally.lag.record((np.array(lags) * 1e6).astype(np.int64))
-        return Point(Load(rate=0 if closed else rate, closed=closed, duration=1.0), tally, seconds, batches)
+        statistics = LoadStatistics(
+            sent=len(latencies), answered=len(latencies), in_time=len(latencies), cpu=[cpu], **sums
+        )
+        statistics.latency.record((np.array(latencies) * 1e6).astype(np.int64))
+        statistics.lag.record((np.array(lags) * 1e6).astype(np.int64))
+        return LoadResult(
+            LoadLevel(rate=0 if closed else rate, closed=closed, duration=1.0), statistics, seconds, batches
+        )
 
     return make
+
+
+@pytest.fixture
+def load_test():
+    """Makes a LoadTest that has been run, with these results."""
+
+    def make(results, slo=None, models=("walks",)):
+        return LoadTest(None, None, models, None, parse_objective(slo) if slo else None, list(results))
+
+    return make
+
+
+@pytest.fixture
+def sweep(result):
+    """Results of seven rates, with latencies that grow with the rate."""
+    random = np.random.default_rng(1)
+    return [
+        result(random.exponential(rate / 100, 500), rate=rate, batches={1: 400, 3: 20}, checked=500, wrong=0)
+        for rate in (100, 200, 400, 800, 1600, 3200, 6400)
+    ]
+
+
+@pytest.fixture
+def run():
+    return RunDescription(
+        started="2026-11-25T01:00:00+00:00",
+        command="rnnserve load '<b>&'",
+        address="127.0.0.1:1",
+        server=ServerIdentity("geometry", "7"),
+        models=(metadata(),),
+        machine={"processor": "abacus <1>"},
+        workload={"lengths": "4"},
+    )

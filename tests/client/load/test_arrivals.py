@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from rnnserve.client.load.arrivals import schedule
+from rnnserve.client.load.arrivals import draw_schedule
 
 
 def made(arrivals, rate, seconds, parts=1, seed=1):
     return [
-        schedule(arrivals, rate, seconds, random=np.random.default_rng([seed, part]), part=part, parts=parts)
+        draw_schedule(arrivals, rate, seconds, random=np.random.default_rng([seed, part]), part=part, parts=parts)
         for part in range(parts)
     ]
 
@@ -47,5 +47,5 @@ def test_a_short_first_draw_is_continued():
         def exponential(self, mean, size):
             return np.full(size, mean / 10)
 
-    times = schedule("poisson", 1000, 1, random=Hasty())
+    times = draw_schedule("poisson", 1000, 1, random=Hasty())
     assert len(times) == pytest.approx(10_000, abs=1)

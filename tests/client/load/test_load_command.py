@@ -11,10 +11,10 @@ import pytest
 
 from rnnserve.cli import main
 from rnnserve.client.errors import ClientError, Unavailable
-from rnnserve.client.load.plan import Load
-from rnnserve.client.load.processes import Fleet
-from rnnserve.client.load.serving import serving
-from rnnserve.client.load.share import Target
+from rnnserve.client.load.generator_processes import GeneratorProcesses
+from rnnserve.client.load.generator_worker import LoadTarget
+from rnnserve.client.load.load_level import LoadLevel
+from rnnserve.client.load.local_server import serve_repository
 from rnnserve.protos import inference_pb2 as pb
 
 QUICK = ["--rate", "100", "--duration", "0.3", "--warmup", "0.1"]
@@ -210,16 +210,19 @@ def test_a_wrong_command_line(words, capsys):
 
 def test_a_generator_that_dies_is_no_result(address, spec):
     with ExitStack() as stack:
-        fleet = stack.enter_context(Fleet(Target(address), spec()))
+        fleet = stack.enter_context(GeneratorProcesses(LoadTarget(address), spec()))
         fleet._processes[0].kill()
         fleet._processes[0].join()
         with pytest.raises((ClientError, ConnectionError)):
-            fleet.run(Load(rate=10, duration=0.1), lambda *_: None)
+            fleet.run(LoadLevel(rate=10, duration=0.1), lambda *_: None)
 
 
 def test_generators_say_why_they_cannot_connect(spec):
-    with Fleet(Target("127.0.0.1:1"), spec()) as fleet, pytest.raises(Unavailable, match="no server answers"):
-        fleet.run(Load(rate=10, duration=0.1, timeout=0.5), lambda *_: None)
+    with (
+        GeneratorProcesses(LoadTarget("127.0.0.1:1"), spec()) as fleet,
+        pytest.raises(Unavailable, match="no server answers"),
+    ):
+        fleet.run(LoadLevel(rate=10, duration=0.1, timeout=0.5), lambda *_: None)
 
 
 def test_ctrl_c_shows_what_was_measured(address):
@@ -238,5 +241,26 @@ def test_ctrl_c_shows_what_was_measured(address):
 
 
 def test_a_server_that_does_not_start_is_told(tmp_path):
-    with pytest.raises(Unavailable, match="ended before it was ready"), serving(tmp_path / "nowhere"):
+    with pytest.raises(Unavailable, match="ended before it was ready"), serve_repository(tmp_path / "nowhere"):
         pass
+
+
+def test_the_report_needs_its_extra_and_says_so_before_any_load(load, walks, monkeypatch, tmp_path):
+    for name in [name for name in sys.modules if name.startswith("rnnserve.client.load.report")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    status, output, errors = load(*QUICK, "--html", str(tmp_path / "r.html"))
+    assert (status, output) == (1, "")
+    assert errors == "rnnserve load: --html needs the package matplotlib: pip install 'rnnserve[report]'\n"
+    assert walks.requests == []
+
+
+@pytest.mark.parametrize(("options", "imported"), [([], False), (["--html", "r.html"], True)])
+def test_only_html_imports_matplotlib_and_jinja(address, tmp_path, options, imported):
+    code = (
+        "import sys; from rnnserve.cli import main; status = main(sys.argv[1:])\n"
+        "print('IMPORTED', sorted({'matplotlib', 'matplotlib.pyplot', 'jinja2'} & set(sys.modules))); sys.exit(status)"
+    )
+    command = [sys.executable, "-c", code, "load", "--url", address, "--rate", "50", "--duration", "0.1", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == f"IMPORTED {['jinja2', 'matplotlib'] if imported else []}"

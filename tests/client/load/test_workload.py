@@ -3,11 +3,9 @@ import pytest
 
 from rnnserve.client.errors import InvalidRequest
 from rnnserve.client.load import workload
-from rnnserve.client.load.walks import LABELS, UNKNOWN, walk_batch
-from rnnserve.client.load.workload import build_pool, is_ours
+from rnnserve.client.load.labelled_walks import UNKNOWN_CLASS, WALK_LABELS
+from rnnserve.client.load.workload import build_request_pool, classifies_walks
 from rnnserve.client.metadata import TensorMetadata
-from rnnserve.models import LABELS as TRAINED_LABELS
-from rnnserve.models import generate_walks
 from rnnserve.protos import inference_pb2 as pb
 
 
@@ -25,26 +23,8 @@ def direction(walk):
     return int(a * d - b * c < 0)
 
 
-def test_walks_go_where_they_are_said_to():
-    walks, classes = walk_batch(np.arange(1, 200) % 64 + 1, np.random.default_rng(1))
-    assert [len(walk) for walk in walks] == (np.arange(1, 200) % 64 + 1).tolist()
-    for walk, class_ in zip(walks, classes, strict=True):
-        assert walk.dtype == np.float32
-        assert class_ == (UNKNOWN if len(walk) == 1 else direction(walk))
-    assert {0, 1} <= set(classes.tolist())
-
-
-def test_walks_and_labels_are_those_of_the_training():
-    assert LABELS == TRAINED_LABELS
-    trained, classes = generate_walks(500, min_length=2, max_length=30, seed=1)
-    assert [direction(walk) for walk in trained] == classes.tolist()
-    walks, _ = walk_batch(np.full(500, 20), np.random.default_rng(2))
-    spread = np.concatenate(walks).std(axis=0)
-    assert spread == pytest.approx(np.concatenate(trained).std(axis=0), rel=0.1)
-
-
 def test_rows_of_different_lengths_share_a_request(spec):
-    pool = build_pool(spec(length="1:9", batch="4", pool=50))
+    pool = build_request_pool(spec(length="1:9", batch="4", pool=50))
     assert len(pool.payloads) == 50
     for payload, expected in zip(pool.payloads, pool.expected, strict=True):
         request, tensors = read(payload)
@@ -54,11 +34,11 @@ def test_rows_of_different_lengths_share_a_request(spec):
         assert tensors["input"].shape == (4, lengths.max(), 2)
         for walk, length, class_ in zip(tensors["input"], lengths, expected, strict=True):
             assert not walk[length:].any()
-            assert class_ == (direction(walk) if length > 1 else UNKNOWN)
+            assert class_ == (direction(walk) if length > 1 else UNKNOWN_CLASS)
 
 
 def test_a_model_without_lengths_gets_rows_of_one_length(spec, metadata):
-    pool = build_pool(spec(metadata(ragged=False), length="2:9", batch="1:4", pool=50))
+    pool = build_request_pool(spec(metadata(ragged=False), length="2:9", batch="1:4", pool=50))
     shapes = set()
     for payload, rows in zip(pool.payloads, pool.rows.tolist(), strict=True):
         _, tensors = read(payload)
@@ -69,52 +49,52 @@ def test_a_model_without_lengths_gets_rows_of_one_length(spec, metadata):
 
 
 def test_states_that_a_server_wants_are_zeros(spec, metadata):
-    _, tensors = read(build_pool(spec(metadata(states=True), batch="3", pool=1)).payloads[0])
+    _, tensors = read(build_request_pool(spec(metadata(states=True), batch="3", pool=1)).payloads[0])
     np.testing.assert_array_equal(tensors["h_0"], np.zeros((2, 3, 3), np.float32))
 
 
 def test_models_are_asked_by_their_weights(spec, metadata):
     models = (metadata("often"), metadata("seldom"))
-    pool = build_pool(spec(*models, weights={"often": 9.0, "seldom": 1.0}, pool=2000))
+    pool = build_request_pool(spec(*models, weights={"often": 9.0, "seldom": 1.0}, pool=2000))
     assert pool.models == ("often", "seldom")
     assert (pool.model == 0).mean() == pytest.approx(0.9, abs=0.03)
     assert {read(payload)[0].model_name for payload in pool.payloads[:200]} == {"often", "seldom"}
 
 
 def test_generators_ask_different_things_and_the_same_again(spec):
-    one, other, again = build_pool(spec(), 0), build_pool(spec(), 1), build_pool(spec(), 0)
+    one, other, again = build_request_pool(spec(), 0), build_request_pool(spec(), 1), build_request_pool(spec(), 0)
     assert one.payloads == again.payloads
     assert one.payloads != other.payloads
-    assert build_pool(spec(seed=14)).payloads != one.payloads
+    assert build_request_pool(spec(seed=14)).payloads != one.payloads
 
 
 def test_a_pool_does_not_outgrow_memory(spec, monkeypatch):
     monkeypatch.setattr(workload, "_MAX_POOL_BYTES", 10_000)
-    pool = build_pool(spec(length="100", batch="2"))
+    pool = build_request_pool(spec(length="100", batch="2"))
     assert 1 <= len(pool.payloads) < 10
     assert len(pool.rows) == len(pool.model) == len(pool.expected) == len(pool.payloads)
 
 
 def test_only_answers_of_our_models_are_checked(spec, metadata):
-    assert is_ours(metadata())
-    assert not is_ours(metadata(labels=None))
-    assert not is_ours(metadata(labels=LABELS[::-1]))
-    assert not is_ours(metadata(features=3))
+    assert classifies_walks(metadata())
+    assert not classifies_walks(metadata(labels=None))
+    assert not classifies_walks(metadata(labels=WALK_LABELS[::-1]))
+    assert not classifies_walks(metadata(features=3))
     doubles = metadata()
     doubles.outputs["logits"] = TensorMetadata("logits", "FP64", (-1, 2))
-    assert not is_ours(doubles)
+    assert not classifies_walks(doubles)
     for settings in (spec(check=False), spec(metadata(labels=None)), spec(metadata(features=3)), spec(length="1")):
-        assert set(build_pool(settings).expected) == {None}
+        assert set(build_request_pool(settings).expected) == {None}
 
 
 @pytest.mark.parametrize("features", [-1, 0])
 def test_a_model_that_does_not_say_its_features_is_refused(spec, metadata, features):
     with pytest.raises(InvalidRequest, match="how many features"):
-        build_pool(spec(metadata(features=features)))
+        build_request_pool(spec(metadata(features=features)))
 
 
 def test_a_model_that_takes_no_sequences_is_refused(spec, metadata):
     other = metadata()
     del other.inputs["input"]
     with pytest.raises(InvalidRequest, match="takes lengths"):
-        build_pool(spec(other))
+        build_request_pool(spec(other))

@@ -59,7 +59,7 @@ def test_a_run_that_fails_refuses_every_member_with_one_id(caplog):
     assert (statistics.failures, statistics.requests, statistics.runs) == (3, 0, 0)
 
 
-def test_a_run_that_gives_nothing_answers_nobody_and_counts_nothing():
+def test_a_run_that_gives_nothing_answers_none_and_counts_nothing():
     statistics, member = Statistics(), Member()
     assert not run_batch(statistics, [member], lambda: None, rows=1, arrived=0.0)
     assert member.got == []

@@ -102,7 +102,7 @@ def test_a_full_queue_refuses_at_once(scheduler, model):
         assert isinstance(caller.wait(), dict)
 
 
-def test_nobody_runs_for_those_who_have_gone(scheduler, model):
+def test_late_and_cancelled_requests_are_not_run(scheduler, model):
     hold(scheduler, model)
     late, gone, there = Caller(2, deadline=now() - 1), Caller(3), Caller(4, deadline=now() + 60)
     for caller in (late, gone, there):

@@ -1,4 +1,4 @@
-"""The lane and the public transport answer alike, byte for byte, whoever else is asking."""
+"""The lane and the public transport give the same answers, byte for byte, whatever else is asked."""
 
 import contextlib
 import random

@@ -1,1 +1,1 @@
-"""The command that this area brings to `rnnserve`."""
+"""The commands `rnnserve infer` and `rnnserve load`."""

@@ -1,4 +1,4 @@
-"""`rnnserve infer`: reads walks from a file or standard input, asks a server, prints which way each goes."""
+"""`rnnserve infer`: reads sequences from a file or standard input, classifies them on a server, prints the labels."""
 
 import argparse
 import json
@@ -6,10 +6,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rnnserve.client.answers import Classification
+from rnnserve.client.aligned_table import format_aligned_table
+from rnnserve.client.classification import Classification
 from rnnserve.client.errors import ClientError, DeadlineExceeded, Unavailable, UnreadableInput
 from rnnserve.client.reading import FORMATS, NamedSequences, read_sequences
-from rnnserve.client.sync import Client
+from rnnserve.client.sync_client import Client
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
@@ -19,9 +20,9 @@ _STDIN = "standard input"
 
 _FORMATS_HELP = """\
 input formats (a point has as many numbers as the model has features):
-  json  a list of sequences, each a list of points; or one sequence alone
+  json  a list of sequences, each a list of points; or a single sequence
           [[[0, 0], [0, 1], [1, 1]], [[0, 0], [1, 0]]]
-  csv   a point a line, a column a feature in the model's order, with or without a header; blank lines between
+  csv   one point per line, one column per feature in the model's order, with or without a header; blank lines separate
         sequences
           x,y
           0,0
@@ -29,7 +30,7 @@ input formats (a point has as many numbers as the model has features):
 
           0,0
           1,0
-        or, with a column called `sequence` in the header, lines of the same id are one sequence
+        or, with a column `sequence` in the header, lines with the same id form one sequence
           sequence,x,y
           home,0,0
           home,0,1
@@ -48,29 +49,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _FORMATS_HELP
     parser.add_argument("model", metavar="MODEL", help="the model's name, direction_simple for example")
     parser.add_argument(
-        "file", metavar="FILE", nargs="?", help="where the sequences are; - (default) for standard input"
+        "file", metavar="FILE", nargs="?", help="file with the sequences; - (default) for standard input"
     )
     parser.add_argument(
         "--url", default="127.0.0.1:8001", metavar="HOST:PORT", help="the server's gRPC address (default %(default)s)"
     )
-    parser.add_argument("--model-version", default="", metavar="V", help="its version (default: the server's choice)")
+    parser.add_argument(
+        "--model-version", default="", metavar="V", help="the model's version (default: the server's choice)"
+    )
     parser.add_argument(
         "--input-format",
         choices=("auto", *FORMATS),
         default="auto",
-        help="how they are written (default %(default)s: by the file's name, else by its first byte)",
+        help="format of the sequences (default %(default)s: by the file's name, else by its first byte)",
     )
     parser.add_argument(
-        "--format", choices=("table", "json"), default="table", help="how to print the answers (default %(default)s)"
+        "--format", choices=("table", "json"), default="table", help="format of the output (default %(default)s)"
     )
     parser.add_argument(
-        "--timeout", type=float, default=10.0, metavar="SECONDS", help="how long to wait (default %(default)g)"
+        "--timeout",
+        type=float,
+        default=10.0,
+        metavar="SECONDS",
+        help="seconds to wait for the answer (default %(default)g)",
     )
     _let_file_come_last(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read, ask, print."""
+    """Read the sequences, classify them, print the results."""
     sequences = _read(args.file or "-", args.input_format)
     with Client(args.url, timeout=args.timeout) as client:
         results = _classify(client, args.model, args.model_version, sequences)
@@ -79,10 +86,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _let_file_come_last(parser: argparse.ArgumentParser) -> None:
-    """Take FILE behind the options too: `rnnserve infer MODEL --url HOST:PORT FILE`.
+    """Accept FILE after the options too: `rnnserve infer MODEL --url HOST:PORT FILE`.
 
-    Before Python 3.12.7, argparse gives an optional positional its default as soon as an option follows the
-    positional before it, and FILE comes back as unrecognized (python/cpython#59317).
+    Before Python 3.12.7, argparse sets an optional positional argument to its default as soon as an option follows the
+    previous positional argument, and then reports FILE as unrecognized (python/cpython#59317).
     """
     parse = parser.parse_known_args
 
@@ -118,27 +125,22 @@ def _classify(client: Client, model: str, version: str, sequences: NamedSequence
         if client.is_live():
             raise
         raise Unavailable(
-            f"no server answers at {client.url}: start one with `make serve`, or say with --url where it is ({error})"
+            f"no server answers at {client.url}: start one with `make serve`, or give its address with --url ({error})"
         ) from error
     except DeadlineExceeded as error:
-        raise DeadlineExceeded(
-            f"no answer from {client.url} in time: --timeout sets how long to wait ({error})"
-        ) from error
+        raise DeadlineExceeded(f"no answer from {client.url} in time: --timeout sets the limit ({error})") from error
     except ClientError as error:
-        # The command prints one line, in which the notes would be lost.
+        # The command prints one line, which does not include notes.
         notes = getattr(error, "__notes__", [])
         raise type(error)("; ".join([str(error), *notes]), error.status) from error
 
 
 def _table(sequences: NamedSequences, results: Sequence[Classification]) -> str:
-    rows = [("sequence", "points", "label", "probability")]
-    for name, points, result in zip(sequences.names, sequences.points, results, strict=True):
-        rows.append((name, str(len(points)), result.label, f"{result.probabilities[result.index]:.4f}"))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return "\n".join(
-        f"{name:<{widths[0]}}  {points:>{widths[1]}}  {label:<{widths[2]}}  {probability:>{widths[3]}}"
-        for name, points, label, probability in rows
-    )
+    rows = [
+        (name, str(len(points)), result.label, f"{result.probabilities[result.index]:.4f}")
+        for name, points, result in zip(sequences.names, sequences.points, results, strict=True)
+    ]
+    return format_aligned_table(("sequence", "points", "label", "probability"), rows, text_columns=(0, 2))
 
 
 def _json(model: str, sequences: NamedSequences, results: Sequence[Classification]) -> str:

@@ -1,4 +1,4 @@
-"""`rnnserve load`: how long a server takes to answer, at which rates, and the highest that holds an objective."""
+"""`rnnserve load`: measures a server's latency at given rates, and finds the highest rate that meets an objective."""
 
 import argparse
 import contextlib
@@ -6,50 +6,59 @@ import datetime as dt
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from rnnserve.client.errors import ClientError, InvalidRequest
+from rnnserve.client.load.argument_types import (
+    argument_type,
+    parse_count,
+    parse_counts,
+    parse_nonnegative_seconds,
+    parse_rates,
+    parse_seconds,
+    parse_sweep,
+)
 from rnnserve.client.load.arrivals import ARRIVALS
-from rnnserve.client.load.campaign import Campaign
-from rnnserve.client.load.context import Context
-from rnnserve.client.load.discovery import Server
-from rnnserve.client.load.distribution import parse_distribution, parse_weighted
-from rnnserve.client.load.document import document
-from rnnserve.client.load.judge import parse_objective
+from rnnserve.client.load.generator_processes import GeneratorProcesses
+from rnnserve.client.load.generator_worker import LoadTarget
+from rnnserve.client.load.latency_objective import parse_objective
+from rnnserve.client.load.load_level import LoadLevel
+from rnnserve.client.load.load_test import LoadTest
+from rnnserve.client.load.local_server import serve_repository
 from rnnserve.client.load.machine import describe_machine
-from rnnserve.client.load.plan import Load
-from rnnserve.client.load.processes import Fleet
-from rnnserve.client.load.progress import Progress
-from rnnserve.client.load.report import report
-from rnnserve.client.load.serving import serving
-from rnnserve.client.load.share import Target
-from rnnserve.client.load.table import table
-from rnnserve.client.load.words import count, counts, rates, seconds, seconds_or_none, sweep, word
-from rnnserve.client.load.workload import WorkloadSpec, build_pool
+from rnnserve.client.load.progress import LoadProgress
+from rnnserve.client.load.results_document import build_results_document
+from rnnserve.client.load.results_table import format_results
+from rnnserve.client.load.run_description import RunDescription
+from rnnserve.client.load.server_inspector import ServerInspector
+from rnnserve.client.load.size_distribution import parse_size_distribution, parse_weights
+from rnnserve.client.load.workload import WorkloadSpec, build_request_pool
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
 MISTAKES = (ClientError,)
 
-_RATE = 100.0
+_DEFAULT_RATE = 100.0
 
 _EXPLANATION = """\
-Requests are sent at a rate, whether or not the server keeps up, as independent users would (an open loop). Latency is
-counted from the moment at which a request was to be sent, so a server that stalls is charged for everyone it kept
-waiting. --closed N keeps N requests in flight instead, which shows how much a server can do, not how it feels.
+Requests are sent at a rate, whether or not the server keeps up, as independent users would send them (an open loop).
+Latency is measured from the moment at which a request was due, so a server that stalls is charged for every request
+that it delays. --closed N keeps N requests in flight instead, which shows the server's capacity, not the latency that
+users see.
 
 Lengths and batch sizes are one number (16), a range (1:64), or numbers with weights (4=3,64=1: three of four are 4).
-Models that tell walks' directions are asked about walks whose direction is known, and every label is checked.
+Classifiers of directions get walks whose direction is known, and every label is checked.
 
 examples:
   rnnserve load                                      every model at 127.0.0.1:8001, 100 requests/s for 10 s
   rnnserve load direction_simple --rate 500,1000,2000 --html load.html
   rnnserve load direction_simple=3 direction_stacked=1 --length 1:64 --batch 1=9,8=1
-  rnnserve load --sweep 500:4000:500 --slo p99=5ms   which of these rates hold it?
-  rnnserve load --slo p50=1ms,p99=5ms                the highest rate that holds it
+  rnnserve load --sweep 500:4000:500 --slo p99=5ms   which of these rates meet the objective?
+  rnnserve load --slo p50=1ms,p99=5ms                the highest rate that meets it
   rnnserve load --serve repository --closed 64       starts and stops the server, too
 
-exit status: 0 when every request was answered and every label was right; with --slo, when some rate holds it and every
+exit status: 0 if every request was answered and every label was right; with --slo, if some rate meets it and every
 label was right. Otherwise 1.
 """
 
@@ -58,157 +67,197 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EXPLANATION
+    _add_server_arguments(parser)
+    _add_load_arguments(parser)
+    _add_workload_arguments(parser)
+    _add_output_arguments(parser)
+
+
+def _add_server_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "models",
         metavar="MODEL[=WEIGHT]",
         nargs="*",
-        help="whom to ask, and how often relative to others (default: all)",
+        help="models to send requests to, with relative weights (default: all)",
     )
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument(
+    server = parser.add_mutually_exclusive_group()
+    server.add_argument(
         "--url", default="127.0.0.1:8001", metavar="HOST:PORT", help="the server's gRPC address (default %(default)s)"
     )
-    where.add_argument(
-        "--serve", type=Path, metavar="REPOSITORY", help="start `rnnserve serve REPOSITORY` for the time of the test"
+    server.add_argument(
+        "--serve", type=Path, metavar="REPOSITORY", help="run `rnnserve serve REPOSITORY` for the duration of the test"
     )
     parser.add_argument(
         "--serve-flags", default="", metavar="FLAGS", help="more options for the server that --serve starts"
     )
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument("--rate", type=word(rates), metavar="R[,R...]", help=f"requests a second (default {_RATE:g})")
-    how.add_argument("--sweep", type=word(sweep), metavar="FROM:TO:STEP", help="rates, both ends included")
-    how.add_argument("--closed", type=word(counts), metavar="N[,N...]", help="keep N requests in flight instead")
+
+
+def _add_load_arguments(parser: argparse.ArgumentParser) -> None:
+    count, seconds = argument_type(parse_count), argument_type(parse_seconds)
+    levels = parser.add_mutually_exclusive_group()
+    levels.add_argument(
+        "--rate",
+        type=argument_type(parse_rates),
+        metavar="R[,R...]",
+        help=f"requests per second (default {_DEFAULT_RATE:g})",
+    )
+    levels.add_argument(
+        "--sweep", type=argument_type(parse_sweep), metavar="FROM:TO:STEP", help="a range of rates, both ends included"
+    )
+    levels.add_argument(
+        "--closed", type=argument_type(parse_counts), metavar="N[,N...]", help="keep N requests in flight instead"
+    )
     parser.add_argument(
         "--slo",
-        type=word(parse_objective),
+        type=argument_type(parse_objective),
         metavar="pQ=TIME[,...]",
-        help="what latencies may be, p99=5ms; without rates, search for the highest rate that holds it",
+        help="limits of latencies, p99=5ms; without rates, search for the highest rate that meets them",
     )
     parser.add_argument(
         "--arrivals",
         choices=ARRIVALS,
         default=ARRIVALS[0],
-        help="how an open loop's requests are spaced (default %(default)s)",
+        help="spacing of an open loop's requests (default %(default)s)",
     )
     parser.add_argument(
-        "--length",
-        type=word(parse_distribution),
-        default="4",
-        metavar="SIZES",
-        help="points of a sequence (default 4)",
+        "--duration", type=seconds, default=10.0, metavar="S", help="measured seconds per load (default 10)"
     )
     parser.add_argument(
-        "--batch",
-        type=word(parse_distribution),
-        default="1",
-        metavar="SIZES",
-        help="sequences in a request (default 1)",
-    )
-    parser.add_argument(
-        "--duration",
-        type=word(seconds),
-        default=10.0,
+        "--warmup",
+        type=argument_type(parse_nonnegative_seconds),
+        default=1.0,
         metavar="S",
-        help="seconds measured for each load (default 10)",
-    )
-    parser.add_argument(
-        "--warmup", type=word(seconds_or_none), default=1.0, metavar="S", help="seconds before them (default 1)"
+        help="seconds of load before the measurement (default 1)",
     )
     parser.add_argument(
         "--max-requests",
-        type=word(count),
+        type=count,
         default=1_000_000,
         metavar="N",
-        help="most requests measured for each load (default 1,000,000)",
+        help="largest number of measured requests per load (default 1,000,000)",
     )
     parser.add_argument(
-        "--timeout", type=word(seconds), default=5.0, metavar="S", help="seconds that a request may take (default 5)"
+        "--timeout", type=seconds, default=5.0, metavar="S", help="seconds that a request may take (default 5)"
     )
     parser.add_argument(
-        "--processes", type=word(count), default=1, metavar="N", help="generators, each in a process (default 1)"
+        "--processes", type=count, default=1, metavar="N", help="number of generators, one process each (default 1)"
     )
     parser.add_argument(
-        "--connections", type=word(count), default=4, metavar="N", help="connections of each generator (default 4)"
+        "--connections", type=count, default=4, metavar="N", help="connections of each generator (default 4)"
     )
-    parser.add_argument("--seed", type=int, default=13, metavar="N", help="of everything random (default 13)")
+
+
+def _add_workload_arguments(parser: argparse.ArgumentParser) -> None:
+    sizes = argument_type(parse_size_distribution)
+    parser.add_argument("--length", type=sizes, default="4", metavar="SIZES", help="points per sequence (default 4)")
+    parser.add_argument("--batch", type=sizes, default="1", metavar="SIZES", help="sequences per request (default 1)")
+    parser.add_argument("--seed", type=int, default=13, metavar="N", help="seed of all random numbers (default 13)")
     parser.add_argument("--no-check", action="store_true", help="do not check labels")
+
+
+def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json",
         metavar="FILE",
-        help="write everything found; - for standard output, the table then goes to standard error",
+        help="write all results as JSON; - for standard output, and then the table goes to standard error",
     )
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with plots")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with charts (needs the extra `report`)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask, measure, tell."""
-    weights = parse_weighted(args.models)
+    """Run the load test, and write its results."""
+    # First of all: a missing package must not be found after minutes of load.
+    render_report = None if args.html is None else _import_report()
+    weights = parse_weights(args.models)
     with contextlib.ExitStack() as stack:
-        address = args.url if args.serve is None else stack.enter_context(serving(args.serve, args.serve_flags))
-        server = stack.enter_context(Server(address, args.timeout))
-        description = server.describe()
+        address = (
+            args.url if args.serve is None else stack.enter_context(serve_repository(args.serve, args.serve_flags))
+        )
+        server = stack.enter_context(ServerInspector(address, args.timeout))
+        identity = server.identify()
         weights = weights or dict.fromkeys(server.ready_models(), 1.0)
-        models = server.models(weights)
+        models = server.model_metadata(weights)
         spec = WorkloadSpec(models, weights, args.length, args.batch, not args.no_check, args.seed)
-        build_pool(spec)  # what cannot be asked is said here, by one process, before any load is made
-        context = Context(
+        build_request_pool(spec)  # raises errors of the workload here, once, before any generator starts
+        description = RunDescription(
             started=dt.datetime.now(dt.UTC).astimezone().isoformat(timespec="seconds"),
             command=shlex.join(["rnnserve", *sys.argv[1:]]),
             address=server.address,
-            server=description,
+            server=identity,
             models=models,
             machine=describe_machine(),
-            workload=_workload(args, weights),
+            workload=_describe_workload(args, weights),
         )
-        fleet = stack.enter_context(Fleet(Target(server.address, args.connections), spec, args.processes))
-        loads = _loads(args)
-        searching = bool(args.slo) and loads == []
-        progress = Progress(sys.stderr, None if searching else len(loads) or 1)
-        campaign = Campaign(fleet, server, tuple(weights), progress, args.slo)
+        target = LoadTarget(server.address, args.connections)
+        generators = stack.enter_context(GeneratorProcesses(target, spec, args.processes))
+        levels = _load_levels(args)
+        searching = bool(args.slo) and levels == []
+        progress = LoadProgress(sys.stderr, None if searching else len(levels) or 1)
+        test = LoadTest(generators, server, tuple(weights), progress, args.slo)
         try:
             if searching:
-                campaign.search(_load(args, rate=_RATE))
+                test.search(_load_level(args, rate=_DEFAULT_RATE))
             else:
-                campaign.sweep(loads or [_load(args, rate=_RATE)])
+                test.sweep(levels or [_load_level(args, rate=_DEFAULT_RATE)])
         except KeyboardInterrupt:
-            progress.say("interrupted: what was measured before follows")
-            _tell(args, campaign, context)
+            progress.write_line("interrupted: the results so far follow")
+            _write_results(args, test, description, render_report)
             raise
-    _tell(args, campaign, context)
-    return 0 if campaign.passed else 1
+    _write_results(args, test, description, render_report)
+    return 0 if test.passed else 1
 
 
-def _tell(args: argparse.Namespace, campaign: Campaign, context: Context) -> None:
-    if not campaign.points:
+def _import_report() -> Callable[[LoadTest, RunDescription], str]:
+    """Import the report's code, which needs matplotlib and Jinja2; only --html pays for it.
+
+    Raises:
+        InvalidRequest: A package of the extra `report` is missing.
+    """
+    try:
+        from rnnserve.client.load.report import render_report
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("rnnserve"):
+            raise
+        raise InvalidRequest(f"--html needs the package {error.name}: pip install 'rnnserve[report]'") from error
+    return render_report
+
+
+def _write_results(
+    args: argparse.Namespace,
+    test: LoadTest,
+    description: RunDescription,
+    render_report: Callable[[LoadTest, RunDescription], str] | None,
+) -> None:
+    if not test.results:
         return
-    print(table(campaign), file=sys.stderr if args.json == "-" else sys.stdout)
+    print(format_results(test), file=sys.stderr if args.json == "-" else sys.stdout)
     if args.json is not None:
-        text = json.dumps(document(campaign, context), indent=1, ensure_ascii=False)
+        text = json.dumps(build_results_document(test, description), indent=1, ensure_ascii=False)
         if args.json == "-":
             print(text)
         else:
-            _write(Path(args.json), text + "\n")
-    if args.html is not None:
-        _write(args.html, report(campaign, context))
+            _write_file(Path(args.json), text + "\n")
+    if render_report is not None:
+        _write_file(args.html, render_report(test, description))
 
 
-def _write(path: Path, text: str) -> None:
+def _write_file(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InvalidRequest(f"{path}: cannot be written ({error.strerror})") from error
 
 
-def _loads(args: argparse.Namespace) -> list[Load]:
-    open_loops = [_load(args, rate=rate) for rate in args.rate or args.sweep or ()]
-    return open_loops + [_load(args, closed=in_flight) for in_flight in args.closed or ()]
+def _load_levels(args: argparse.Namespace) -> list[LoadLevel]:
+    open_loops = [_load_level(args, rate=rate) for rate in args.rate or args.sweep or ()]
+    return open_loops + [_load_level(args, closed=in_flight) for in_flight in args.closed or ()]
 
 
-def _load(args: argparse.Namespace, rate: float = 0.0, closed: int = 0) -> Load:
-    return Load(rate, closed, args.arrivals, args.warmup, args.duration, args.max_requests, args.timeout)
+def _load_level(args: argparse.Namespace, rate: float = 0.0, closed: int = 0) -> LoadLevel:
+    return LoadLevel(rate, closed, args.arrivals, args.warmup, args.duration, args.max_requests, args.timeout)
 
 
-def _workload(args: argparse.Namespace, weights: dict[str, float]) -> dict[str, str]:
+def _describe_workload(args: argparse.Namespace, weights: dict[str, float]) -> dict[str, str]:
     return {
         "models": ", ".join(f"{name} {weight / sum(weights.values()):.0%}" for name, weight in weights.items()),
         "lengths": args.length.text,

@@ -1,17 +1,25 @@
-"""The latency load test: open loop, latency from the intended send, every answer checked.
+"""The load test: an open loop, latency measured from the intended send time, every answer checked.
 
-`rnnserve load` is the way in; `rnnserve.client.commands.load` shows how the parts are put together.
+`rnnserve load` is the entry point; `rnnserve.client.commands.load` shows how the parts work together. Only `report/`
+needs matplotlib and Jinja2.
 
-    plan          what is measured: a load, and what came of it
-    distribution, arrivals, walks, workload
-                  what is asked and when, drawn and serialized beforehand
-    generator     the hot path; `samples` is what it notes, `histogram` what becomes of the durations
-    share, processes
-                  generators in processes of their own
-    campaign      loads one after the other; `search` finds the highest rate that holds an objective
-    judge         whether an objective holds, and whether the generator was the limit
-    discovery, serving, machine, context
-                  whom is asked, on what
-    progress, table, document, report
-                  what is told; `charts` and `svg` draw for the report
+    load_level      what is measured: one load level and its result
+    size_distribution, arrivals, labelled_walks, workload
+                    what is sent and when, drawn and serialized before the load starts
+    load_generator  the hot path; it appends to `samples`
+    histogram, load_statistics
+                    from samples to statistics
+    generator_worker, generator_processes
+                    generators in their own processes
+    load_test       several levels in turn; `rate_search` finds the highest rate that meets an objective
+    latency_objective, generator_limit
+                    whether an objective is met, and whether the generator was the limit
+    server_inspector, local_server, machine, run_description
+                    the server under test, the generator's machine, and what identifies a run
+    progress, findings, results_table, results_document, report/
+                    output: progress bar, sentences, table, JSON, HTML page
+    argument_types, units
+                    from text to numbers and back
 """
+
+__all__: list[str] = []

@@ -1,9 +1,11 @@
 """A high-dynamic-range histogram of durations: three significant digits from a nanosecond to hours, in a few kilobytes.
 
-The layout is HdrHistogram's (Gil Tene, http://hdrhistogram.org): within each power of two, 1024 buckets of equal width,
-so a bucket is never wider than a thousandth of the values in it. The package of that name is well kept, but records one
-value a Python call, has no wheel for Linux on ARM, and installs setuptools and pbr beside itself; whole arrays of
-durations are recorded here at once, with numpy alone.
+The layout is that of HdrHistogram (Gil Tene, http://hdrhistogram.org): 1024 buckets of equal width within each power of
+two, so that a bucket is never wider than a thousandth of the values in it.
+
+Written by hand, although the package hdrhistogram is well kept: that package records one value per Python call, has no
+wheel for Linux on ARM, and installs setuptools and pbr as dependencies. This code records whole arrays of durations at
+once, with numpy only.
 """
 
 from collections.abc import Iterable
@@ -19,14 +21,14 @@ _WIDTH = 1 << _BITS
 
 
 class Histogram:
-    """Counts of durations in nanoseconds; sums, percentiles, merging, and pickles.
+    """Counts of durations, in nanoseconds. Histograms can be merged and pickled.
 
     Attributes:
-        counts: Of each bucket, up to the last that was needed or somewhat beyond.
-        count: How many durations were recorded.
-        total: Their sum; like the next two, exact.
-        min: The smallest; 0 where there is none.
-        max: The largest; 0 where there is none.
+        counts: (buckets,) int64, count of each bucket; empty buckets may follow the last used one.
+        count: Number of recorded durations.
+        total: Exact sum of the durations, nanoseconds.
+        min: Exact minimum, nanoseconds; 0 if there are no durations.
+        max: Exact maximum, nanoseconds; 0 if there are no durations.
     """
 
     def __init__(self) -> None:
@@ -37,7 +39,7 @@ class Histogram:
         self.max = 0
 
     def record(self, values: npt.NDArray[np.int64]) -> None:
-        """Add durations, (any,) int64 nanoseconds; negative ones count as 0."""
+        """Add durations, (values,) int64, nanoseconds; negative durations count as 0."""
         if not values.size:
             return
         values = np.maximum(values, 0)
@@ -47,7 +49,7 @@ class Histogram:
         self._include(len(values), int(values.sum()), int(values.min()), int(values.max()))
 
     def merge(self, other: "Histogram") -> None:
-        """Add what another one holds."""
+        """Add the counts of another histogram."""
         if not other.count:
             return
         self._grow(len(other.counts))
@@ -56,7 +58,7 @@ class Histogram:
 
     @classmethod
     def merged(cls, histograms: Iterable["Histogram"]) -> "Histogram":
-        """Return the sum of several."""
+        """Return the sum of several histograms."""
         result = cls()
         for histogram in histograms:
             result.merge(histogram)
@@ -64,13 +66,14 @@ class Histogram:
 
     @property
     def mean(self) -> float:
-        """The exact mean; 0 where nothing was recorded."""
+        """The exact mean, nanoseconds; 0 if there are no durations."""
         return self.total / self.count if self.count else 0.0
 
     def percentile(self, percent: float) -> int:
-        """Return the smallest duration that at least `percent` of the recorded ones do not exceed.
+        """Return the smallest duration that at least `percent` of the recorded durations do not exceed.
 
-        Rounded up to the end of its bucket, never beyond the largest; 0 where nothing was recorded.
+        The result, in nanoseconds, is rounded up to the end of its bucket, but not above the maximum; 0 if there are no
+        durations.
         """
         if not self.count:
             return 0
@@ -79,15 +82,11 @@ class Histogram:
         return int(min(max(_last_value(bucket), self.min), self.max))
 
     def buckets(self) -> list[tuple[int, int]]:
-        """Return (largest value, count) of every bucket that holds something, ascending."""
+        """Return (largest value in nanoseconds, count) of every non-empty bucket, ascending."""
         return [(_last_value(bucket), int(self.counts[bucket])) for bucket in np.flatnonzero(self.counts).tolist()]
 
-    def below(self, limit: int) -> int:
-        """Return how many durations lie in buckets that end at `limit` or before."""
-        return sum(count for last, count in self.buckets() if last <= limit)
-
     def __getstate__(self) -> dict[str, Any]:
-        # Most buckets behind the largest value are empty.
+        # The buckets after the largest value are empty.
         used = int(np.flatnonzero(self.counts)[-1]) + 1 if self.count else 1
         return {**self.__dict__, "counts": self.counts[:used].copy()}
 
@@ -103,7 +102,14 @@ class Histogram:
 
 
 def _bucket(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return each value's bucket: itself below 2048, then 1024 buckets for every power of two."""
+    """Return the bucket of each value: the value itself below 2048, then 1024 buckets per power of two.
+
+    Args:
+        values: (values,) int64, nanoseconds.
+
+    Returns:
+        (values,) int64, indices of buckets.
+    """
     # frexp's exponent is the number of bits; exact, since durations are far below 2 ** 53.
     shift = np.maximum(np.frexp(values.astype(np.float64))[1] - (_BITS + 1), 0).astype(np.int64)
     buckets: npt.NDArray[np.int64] = shift * _WIDTH + (values >> shift)

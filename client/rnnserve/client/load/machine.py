@@ -1,4 +1,4 @@
-"""The machine and the versions that figures belong to."""
+"""Description of the machine and the package versions on which figures were measured."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ __all__ = ["describe_machine"]
 
 
 def describe_machine() -> dict[str, str]:
-    """Return what the generator runs on, as text by name; what cannot be found out is left out."""
+    """Return facts about this machine, as text by name; facts that cannot be determined are left out."""
     found = {
         "processor": _processor(),
         "cores": f"{_usable_cores()} of {os.cpu_count()}" if os.cpu_count() != _usable_cores() else str(os.cpu_count()),

@@ -1,83 +1,80 @@
-"""How far a test is: one line kept up to date in a terminal, a line for each load elsewhere."""
+"""Progress of a load test: a progress bar in a terminal, one line per load elsewhere."""
 
 import time
 from collections.abc import Callable
-from typing import TextIO
+from typing import Never, TextIO
 
-from rnnserve.client.load.plan import Load, Point
-from rnnserve.client.load.units import duration_text
+from tqdm import tqdm
 
-__all__ = ["Progress"]
+from rnnserve.client.load.load_level import LoadLevel, LoadResult
+from rnnserve.client.load.units import format_duration
 
-_EVERY = 0.2
+__all__ = ["LoadProgress"]
+
+_BAR = "{desc}: [{bar:20}] {n:.1f} of {total:g} s{postfix}"
 
 
-class Progress:
-    """Writes to a stream what is going on.
+class LoadProgress:
+    """Shows the progress of a load test on a stream.
 
     Args:
-        stream: Standard error, usually.
-        loads: How many there will be; None where that is not known.
-        clock: Seconds.
+        stream: Standard error, usually; the bar appears only if it is a terminal.
+        loads: Number of loads of the test; None if it is not known.
+        clock: Returns seconds.
     """
 
     def __init__(self, stream: TextIO, loads: int | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
-        self._live = stream.isatty()
-        self._of = f"/{loads}" if loads else ""
+        self._of_loads = f"/{loads}" if loads else ""
         self._clock = clock
         self._number = 0
-        self._load = Load()
-        self._begin = self._next = 0.0
-        self._width = 0
+        self._load = LoadLevel()
+        self._begin = 0.0
+        self._bar: tqdm[Never] | None = None
 
-    def begin(self, load: Load) -> None:
-        """Say that a load begins."""
+    def begin(self, load: LoadLevel) -> None:
+        """Show that a load begins."""
         self._number += 1
         self._load = load
         self._begin = self._clock()
-        self._next = self._begin
-        self.watch(0, 0)
-
-    def watch(self, started: int, ended: int) -> None:
-        """Say how many requests were started and how many have ended, in a terminal and not too often."""
-        now = self._clock()
-        if not self._live or now < self._next:
-            return
-        self._next = now + _EVERY
-        passed, whole = now - self._begin, self._load.warmup + self._load.duration
-        state = "warming up" if passed < self._load.warmup else "measuring"
-        state = state if passed < whole else "waiting for the last answers"
-        filled = min(20, int(20 * passed / whole)) if whole else 20
-        self._rewrite(
-            f"{self._head()} [{'#' * filled}{'.' * (20 - filled)}] {min(passed, whole):.1f} of {whole:g} s, {state}: "
-            f"{started:,} sent, {started - ended:,} under way"
+        self._bar = tqdm(
+            desc=self._heading(),
+            total=load.warmup + load.duration,
+            file=self._stream,
+            disable=None,  # unless the stream is a terminal
+            bar_format=_BAR,
+            ascii=".#",
+            leave=False,
+            dynamic_ncols=True,
+            postfix="starting",
         )
 
-    def end(self, point: Point) -> None:
-        """Say what came of the load."""
-        tally = point.tally
-        failed = sum(tally.errors.values())
-        said = f"{tally.answered:,} answers, p50 {duration_text(tally.latency.percentile(50))}, p99 "
-        said += duration_text(tally.latency.percentile(99))
-        said += f", {failed:,} errors" if failed else ""
-        said += f", {tally.wrong:,} wrong labels" if tally.wrong else ""
-        self.say(f"{self._head()}: {said}")
+    def update(self, started: int, ended: int) -> None:
+        """Show how many requests were started and how many have ended; in a terminal only."""
+        if self._bar is None:
+            return
+        passed, total = self._clock() - self._begin, self._load.warmup + self._load.duration
+        state = "warming up" if passed < self._load.warmup else "measuring"
+        state = state if passed < total else "waiting for the last answers"
+        self._bar.n = min(passed, total)
+        self._bar.set_postfix_str(f"{state}: {started:,} sent, {started - ended:,} in flight")
 
-    def say(self, text: str) -> None:
-        """Write a line that stays."""
-        if self._live:
-            self._rewrite(text)
-        else:
-            self._stream.write(text)
-        self._stream.write("\n")
+    def end(self, result: LoadResult) -> None:
+        """Write one line about the result of the load."""
+        statistics = result.statistics
+        text = f"{statistics.answered:,} answers, p50 {format_duration(statistics.latency.percentile(50))}, p99 "
+        text += format_duration(statistics.latency.percentile(99))
+        text += f", {statistics.failed:,} errors" if statistics.failed else ""
+        text += f", {statistics.wrong:,} wrong labels" if statistics.wrong else ""
+        self.write_line(f"{self._heading()}: {text}")
+
+    def write_line(self, text: str) -> None:
+        """Remove the bar and write a line that stays."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        self._stream.write(f"{text}\n")
         self._stream.flush()
-        self._width = 0
 
-    def _head(self) -> str:
-        return f"[{self._number}{self._of}] {self._load.text}"
-
-    def _rewrite(self, text: str) -> None:
-        self._stream.write("\r" + text.ljust(self._width))
-        self._stream.flush()
-        self._width = len(text)
+    def _heading(self) -> str:
+        return f"[{self._number}{self._of_loads}] {self._load.text}"

@@ -1,41 +1,41 @@
-"""Durations and rates as people write and read them."""
+"""Durations and rates as text that people write and read."""
 
 import re
 
 from rnnserve.client.errors import InvalidRequest
 
-__all__ = ["duration_text", "parse_duration", "rate_text"]
+__all__ = ["format_duration", "format_rate", "parse_duration"]
 
 _NANOSECONDS = {"us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}
 _DURATION = re.compile(r"(?P<number>[0-9]*\.?[0-9]+)\s*(?P<unit>us|µs|ms|s)")
 
 
 def parse_duration(text: str) -> int:
-    """Return nanoseconds.
+    """Return a duration in nanoseconds.
 
     Args:
         text: `"500us"`, `"5ms"`, `"0.2s"`.
 
     Raises:
-        InvalidRequest: No number above 0, or no unit.
+        InvalidRequest: The number is not above 0, or the unit is missing.
     """
-    parts = _DURATION.fullmatch(text.strip())
-    nanoseconds = round(float(parts["number"]) * _NANOSECONDS[parts["unit"]]) if parts else 0
+    match = _DURATION.fullmatch(text.strip())
+    nanoseconds = round(float(match["number"]) * _NANOSECONDS[match["unit"]]) if match else 0
     if nanoseconds < 1:
-        raise InvalidRequest(f"{text!r} is no duration above 0. Expected a number and its unit: 500us, 5ms, 0.2s")
+        raise InvalidRequest(f"{text!r} is not a duration above 0. Expected a number with its unit: 500us, 5ms, 0.2s")
     return nanoseconds
 
 
-def duration_text(nanoseconds: float) -> str:
-    """Return a duration with three significant digits."""
+def format_duration(nanoseconds: float) -> str:
+    """Return a duration with three significant digits: `"1.23 ms"`."""
     for unit, size in (("s", 1e9), ("ms", 1e6)):
         if nanoseconds >= 0.9995 * size:
             return f"{_three_digits(nanoseconds / size)} {unit}"
     return f"{_three_digits(nanoseconds / 1e3)} µs"
 
 
-def rate_text(rate: float) -> str:
-    """Return a rate, a second left out: `"1,200"`, `"2.5"`."""
+def format_rate(rate: float) -> str:
+    """Return a rate per second, without its unit: `"1,200"`, `"2.5"`."""
     return f"{rate:,.0f}" if rate >= 100 or rate == round(rate) else f"{rate:.1f}"
 
 

@@ -1,4 +1,4 @@
-"""CSV: a point a line, one column a feature; blank lines, or a column `sequence`, tell sequences apart."""
+"""CSV: one point per line, one column per feature; blank lines, or a column `sequence`, separate sequences."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rnnserve.client.errors import UnreadableInput
-from rnnserve.client.reading.named import NamedSequences, decode_text
+from rnnserve.client.reading.named_sequences import NamedSequences, decode_text
 
 __all__ = ["read_csv"]
 
@@ -17,7 +17,14 @@ _ID = "sequence"
 
 @dataclass(frozen=True)
 class _Columns:
-    """Which columns are features, and which one the id."""
+    """The columns of a file.
+
+    Attributes:
+        names: Name of each column.
+        line: Number of the line that set the columns.
+        id_column: Index of the column with the sequences' ids, if there is one.
+        features: Indices of the columns with features.
+    """
 
     names: list[str]
     line: int
@@ -28,11 +35,11 @@ class _Columns:
 def read_csv(data: bytes, source: str) -> NamedSequences:
     """Return the sequences of a CSV file.
 
-    A first line without a single number is the header. With a column called `sequence` in it, lines with the same id
-    are one sequence, in the order in which ids first appear; without, blank lines stand between sequences.
+    A first line without any number is the header. If the header has a column `sequence`, lines with the same id form
+    one sequence, and sequences are in the order of their ids' first lines. Otherwise blank lines separate sequences.
 
     Raises:
-        UnreadableInput: A line has other columns than the first, or a cell is no number.
+        UnreadableInput: A line has another number of columns than the first line, or a cell is not a number.
     """
     columns: _Columns | None = None
     sequences: dict[str, list[list[float]]] = {}
@@ -62,7 +69,7 @@ def read_csv(data: bytes, source: str) -> NamedSequences:
 
 
 def _rows(text: str, source: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield each line's number and its cells, stripped; none for a blank line."""
+    """Yield each line's number and its cells without surrounding spaces; a blank line has no cells."""
     reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
     try:
         for cells in reader:
@@ -72,7 +79,7 @@ def _rows(text: str, source: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _columns(cells: Sequence[str], line: int, source: str) -> tuple[_Columns, bool]:
-    """Return the columns by the first line, and whether that line is a header."""
+    """Return the columns that the first line sets, and whether that line is a header."""
     if any(_is_number(cell) for cell in cells):
         names = [f"column {index + 1}" for index in range(len(cells))]
         return _Columns(names, line, None, list(range(len(cells)))), False
@@ -99,4 +106,4 @@ def _number(cell: str, where: str, column: str) -> float:
         return float(cell)
     except ValueError as error:
         hint = " (columns are separated by commas)" if ";" in cell or "\t" in cell or " " in cell else ""
-        raise UnreadableInput(f"{where}, {column}: {cell!r} is no number{hint}") from error
+        raise UnreadableInput(f"{where}, {column}: {cell!r} is not a number{hint}") from error

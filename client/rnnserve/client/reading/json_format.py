@@ -1,4 +1,4 @@
-"""JSON: a list of sequences, each a list of points, each a list of numbers; or one such sequence alone."""
+"""JSON: a list of sequences, each a list of points, each a list of numbers; or a single such sequence."""
 
 import json
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnserve.client.errors import UnreadableInput
-from rnnserve.client.reading.named import NamedSequences, decode_text
+from rnnserve.client.reading.named_sequences import NamedSequences, decode_text
 
 __all__ = ["read_json"]
 
@@ -15,7 +15,7 @@ def read_json(data: bytes, source: str) -> NamedSequences:
     """Return the sequences of a JSON document.
 
     Raises:
-        UnreadableInput: It is not JSON, or holds something other than sequences.
+        UnreadableInput: The document is not JSON, or does not hold sequences.
     """
     try:
         document = json.loads(decode_text(data, source))
@@ -32,7 +32,7 @@ def read_json(data: bytes, source: str) -> NamedSequences:
 
 
 def _is_sequence(document: list[object]) -> bool:
-    """Is it one sequence, a list of points? The first thing in its first part tells."""
+    """Return whether a document is a single sequence, a list of points, by its first element."""
     first = document[0] if document else None
     return isinstance(first, list) and bool(first) and not isinstance(first[0], list)
 

@@ -5,7 +5,7 @@ import io
 import numpy as np
 
 from rnnserve.client.errors import UnreadableInput
-from rnnserve.client.reading.named import NamedSequences
+from rnnserve.client.reading.named_sequences import NamedSequences
 
 __all__ = ["MAGIC", "read_npy"]
 
@@ -13,18 +13,19 @@ MAGIC = b"\x93NUMPY"
 
 
 def read_npy(data: bytes, source: str) -> NamedSequences:
-    """Return the sequences of a `.npy` file; all of (batch, sequence, features) have the same length.
+    """Return the sequences of a `.npy` file; the sequences of a three-dimensional array have equal lengths.
 
     Raises:
-        UnreadableInput: It is no such file, holds objects (pickles are never loaded) or no numbers, or has other axes.
+        UnreadableInput: The content is not a `.npy` file, holds objects (pickles are never loaded) or no real numbers,
+            or has other axes.
     """
     if not data.startswith(MAGIC):
-        raise UnreadableInput(f"{source}: does not start as a .npy file does. Expected what numpy.save writes")
+        raise UnreadableInput(f"{source}: is not a .npy file. Expected a file that numpy.save wrote")
     try:
         array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, MemoryError) as error:  # a damaged header may claim any size
+    except (ValueError, MemoryError) as error:  # a damaged header may state any size
         raise UnreadableInput(
-            f"{source}: expected one array of numbers ({error}). Sequences of different lengths fit JSON or CSV"
+            f"{source}: expected one array of numbers ({error}). For sequences of different lengths, use JSON or CSV"
         ) from error
     if array.dtype.kind not in "biuf":
         raise UnreadableInput(f"{source}: has dtype {array.dtype}. Expected real numbers")

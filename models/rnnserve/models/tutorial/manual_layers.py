@@ -1,7 +1,7 @@
 """Stacked and bidirectional recurrent modules, split into modules of one layer or one direction and joined by hand.
 
-The functions take any `nn.RNN`, `nn.GRU` or `nn.LSTM` without projections, and copy its weights. The results equal those
-of the original module.
+The functions take any `nn.RNN`, `nn.GRU` or `nn.LSTM` without projections, and copy its weights. The results equal
+those of the original module.
 """
 
 from typing import cast

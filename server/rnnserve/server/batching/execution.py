@@ -38,7 +38,7 @@ A = TypeVar("A", contravariant=True)
 
 
 class Recipient(Protocol[A]):
-    """Someone who waits for an answer."""
+    """What is answered after a run."""
 
     def answer(self, answer: A, /) -> None:
         """Take the answer."""
@@ -94,8 +94,8 @@ def run_batch(
 
     Args:
         statistics: Of the model.
-        members: Who waits for the answers.
-        run: Makes the run and gives their answers, in the same order; None where a value is not plainly valid.
+        members: What is answered, in the order of the run's answers.
+        run: Makes the run and gives the answers, in the same order; None where a value is not plainly valid.
         rows: Rows of all of them.
         arrived: Sum of their arrivals, in seconds on the clock of `batching.clock`.
 

@@ -89,7 +89,7 @@ _KEPT_BYTES, _KEPT_ROWS = 1 << 16, 1 << 10
 
 
 def zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Zeros of this shape, which nobody writes to; small arrays are made once."""
+    """Zeros of this shape, which must not be written to; small arrays are made once."""
     if math.prod(shape) * dtype.itemsize > _KEPT_BYTES:
         return np.zeros(shape, dtype)
     return _kept_zeros(shape, dtype)

@@ -72,7 +72,7 @@ class GrpcTransport:
             self._lane.start()
 
     def set_ready(self, ready: bool) -> None:
-        """Tell those who ask grpc.health.v1, about the server as a whole or the inference service."""
+        """Set what grpc.health.v1 answers, for the server as a whole and for the inference service."""
         status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in ("", _SERVICE):
             self._health.set(name, status)

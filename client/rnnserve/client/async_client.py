@@ -1,0 +1,111 @@
+"""The client for asyncio: the same methods as `Client`, awaited."""
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+import grpc
+import numpy.typing as npt
+
+from rnnserve.client.base_client import ClientBase
+from rnnserve.client.classification import Classification
+from rnnserve.client.errors import from_rpc_error
+from rnnserve.client.input_checks import SequencesLike, StatesLike
+from rnnserve.client.metadata import ModelMetadata
+from rnnserve.client.operations import OperationSteps
+from rnnserve.client.tensors import Array
+
+__all__ = ["AsyncClient"]
+
+T = TypeVar("T")
+
+
+class AsyncClient(ClientBase[grpc.aio.Channel]):
+    """Client for servers of the Open Inference Protocol that does not block the event loop.
+
+    Methods, arguments and errors are the same as those of `Client`; see there. A client belongs to the event loop in
+    which it is first used. Any number of calls may run at the same time. Cancelling the task that waits for a call
+    cancels the call on the server too.
+
+    Example:
+        async with AsyncClient("127.0.0.1:8001") as client:
+            first, second = await asyncio.gather(
+                client.classify("direction_simple", walks), client.classify("direction_stacked", walks)
+            )
+    """
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection; calls of other tasks that are still waiting are cancelled."""
+        channel = self._take_channel()
+        if channel is not None:
+            await channel.close()
+
+    async def classify(
+        self,
+        model: str,
+        sequences: SequencesLike,
+        *,
+        version: str = "",
+        h_0: StatesLike | None = None,
+        c_0: StatesLike | None = None,
+        states: bool = True,
+        output: bool = False,
+        timeout: float | None = None,
+    ) -> list[Classification]:
+        """Classify sequences of any lengths: see `Client.classify`."""
+        steps = self._operations.classify(
+            model, sequences, version=version, h_0=h_0, c_0=c_0, states=states, output=output
+        )
+        return await self._run(steps, timeout)
+
+    async def infer(
+        self,
+        model: str,
+        inputs: Mapping[str, npt.ArrayLike],
+        outputs: Sequence[str] = (),
+        *,
+        version: str = "",
+        timeout: float | None = None,
+    ) -> dict[str, Array]:
+        """Send tensors unchanged in one request: see `Client.infer`."""
+        return await self._run(self._operations.infer(model, inputs, outputs, version), timeout)
+
+    async def metadata(self, model: str, *, version: str = "", timeout: float | None = None) -> ModelMetadata:
+        """Return a model's metadata."""
+        return await self._run(self._operations.metadata(model, version), timeout)
+
+    async def is_live(self, *, timeout: float | None = None) -> bool:
+        """Return whether the server is live; False if no server can be reached."""
+        return await self._run(self._operations.is_live(), timeout)
+
+    async def is_ready(self, model: str = "", *, version: str = "", timeout: float | None = None) -> bool:
+        """Return whether a model is ready, or all models if none is named; False if no server can be reached."""
+        return await self._run(self._operations.is_ready(model, version), timeout)
+
+    async def _run(self, steps: OperationSteps[T], timeout: float | None) -> T:
+        deadline = self._deadline(timeout)
+        try:
+            call = next(steps)
+            while True:
+                try:
+                    answer = await self._start(call, deadline)
+                except grpc.RpcError as error:
+                    raised = from_rpc_error(error)
+                    raised.__cause__ = error
+                    call = steps.throw(raised)
+                else:
+                    call = steps.send(answer)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+    def _open(self) -> grpc.aio.Channel:
+        return grpc.aio.insecure_channel(self._address, options=self._options)

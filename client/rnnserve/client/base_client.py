@@ -1,0 +1,102 @@
+"""The common base of both clients: settings, connection, deadline."""
+
+import math
+import threading
+import time
+from abc import ABC, abstractmethod
+from typing import Any, Generic, TypeVar
+
+import grpc
+
+from rnnserve.client.channel import channel_options, parse_address
+from rnnserve.client.errors import InvalidRequest
+from rnnserve.client.operations import ClientOperations, RemoteCall
+from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceStub
+
+__all__ = ["ClientBase", "Deadline"]
+
+AnyChannel = TypeVar("AnyChannel", grpc.Channel, grpc.aio.Channel)
+
+
+class Deadline:
+    """The deadline of one operation, which may make several calls.
+
+    Args:
+        timeout: Seconds; `math.inf` for no limit.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        if not timeout > 0:
+            raise InvalidRequest(f"timeout {timeout}: expected seconds above 0, or math.inf for no limit")
+        self._end = time.monotonic() + timeout
+
+    def remaining(self) -> float | None:
+        """Return the remaining seconds in gRPC's form: None for no limit, below 0 after the deadline."""
+        if math.isinf(self._end):
+            return None
+        remaining = self._end - time.monotonic()
+        # A server nearby can still meet a deadline of this moment, but not a deadline that is long past.
+        return remaining if remaining > 0 else -1.0
+
+
+class ClientBase(ABC, Generic[AnyChannel]):
+    """Settings of a client, and its channel, which is opened on first use.
+
+    Args:
+        url: `"host:port"` or `"grpc://host:port"`.
+        timeout: Default for the seconds that a whole operation may take; `math.inf` for no limit.
+        max_rows: Largest number of sequences that `classify` puts into one request.
+        max_request_bytes: Largest size, in bytes and with padding, of a request of `classify` and of its answer. A
+            single sequence that is larger is sent alone.
+        max_message_bytes: Largest answer accepted, in bytes; gRPC's default is 4 MiB.
+
+    Raises:
+        InvalidRequest: A setting is invalid.
+    """
+
+    def __init__(
+        self,
+        url: str = "127.0.0.1:8001",
+        *,
+        timeout: float = 10.0,
+        max_rows: int = 256,
+        max_request_bytes: int = 1 << 20,
+        max_message_bytes: int = 64 << 20,
+    ) -> None:
+        Deadline(timeout)
+        self._address = parse_address(url)
+        self._options = channel_options(max_message_bytes)
+        self._timeout = timeout
+        self._operations = ClientOperations(max_rows=max_rows, max_request_bytes=max_request_bytes)
+        self._lock = threading.Lock()
+        self._channel: AnyChannel | None = None
+        self._stub: Any = None
+        self._closed = False
+
+    @property
+    def url(self) -> str:
+        """The server's `host:port`."""
+        return self._address
+
+    @abstractmethod
+    def _open(self) -> AnyChannel:
+        """Open a channel to `_address` with `_options`."""
+
+    def _deadline(self, timeout: float | None) -> Deadline:
+        return Deadline(self._timeout if timeout is None else timeout)
+
+    def _start(self, call: RemoteCall, deadline: Deadline) -> Any:  # noqa: ANN401 - an answer, or an awaitable of one with grpc.aio
+        with self._lock:
+            if self._closed:
+                raise RuntimeError(f"this client of {self._address} is closed: create a new one")
+            if self._stub is None:
+                self._channel = self._open()
+                self._stub = GRPCInferenceServiceStub(self._channel)
+            method = getattr(self._stub, call.method)
+        return method(call.request, timeout=deadline.remaining())
+
+    def _take_channel(self) -> AnyChannel | None:
+        """Mark the client as closed, and return its channel for closing; None if none is open."""
+        with self._lock:
+            channel, self._channel, self._stub, self._closed = self._channel, None, None, True
+        return channel

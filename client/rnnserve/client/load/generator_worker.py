@@ -1,0 +1,186 @@
+"""The code of one generator process: it runs its part of each load level."""
+
+import asyncio
+import gc
+import signal
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+
+from rnnserve.client.channel import channel_options
+from rnnserve.client.errors import ClientError, Unavailable
+from rnnserve.client.load.arrivals import draw_schedule
+from rnnserve.client.load.load_generator import LoadGenerator, SendRequest, run_precisely
+from rnnserve.client.load.load_level import LoadLevel
+from rnnserve.client.load.load_statistics import LoadStatistics, summarize_samples
+from rnnserve.client.load.workload import RequestPool, WorkloadSpec, build_request_pool
+
+__all__ = ["LoadTarget", "run_generator_worker"]
+
+_METHOD = "/inference.GRPCInferenceService/ModelInfer"
+_MAX_ANSWER_BYTES = 64 << 20
+_ORDER_LENGTH = 1 << 14
+_TICK_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class LoadTarget:
+    """The server's `host:port`, and the number of connections that each generator opens to it."""
+
+    address: str
+    connections: int = 4
+
+
+@dataclass(frozen=True)
+class _WorkerShare:
+    """The index of this generator, and the number of generators."""
+
+    index: int
+    count: int
+
+    def of(self, total: int) -> int:
+        """Return this generator's part of a total number."""
+        return total // self.count + (self.index < total % self.count)
+
+
+def run_generator_worker(
+    pipe: Connection,
+    target: LoadTarget,
+    spec: WorkloadSpec,
+    index: int,
+    count: int,
+    counters: Any,  # noqa: ANN401 - ctypes' arrays have no public type
+) -> None:
+    """Run this generator's part of each load level that arrives on the pipe, until the pipe closes.
+
+    For each level: send an empty message when ready, receive the start time, then send the `LoadStatistics` and the
+    measured seconds. After an error, send the error instead and end.
+
+    Args:
+        pipe: Connection to the parent process.
+        target: The server, and the connections to it.
+        spec: What to send.
+        index: Index of this generator.
+        count: Number of generators.
+        counters: (2 * count,) int64, shared memory: requests started and requests ended, for each generator.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
+    share, loads = _WorkerShare(index, count), 0
+    try:
+        pool = build_request_pool(spec, index)
+        # Objects made so far live until the end: exclude them from garbage collections during the measurement.
+        gc.collect()
+        gc.freeze()
+        while True:
+            load = pipe.recv()
+            random = np.random.default_rng([spec.seed, index, loads])
+            pipe.send(run_precisely(_measure(pipe, target, pool, load, share, random, counters)))
+            loads += 1
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+    except ClientError as error:
+        pipe.send(error)
+    except Exception:  # noqa: BLE001 - the parent process raises it, with this traceback
+        pipe.send(RuntimeError(f"a generator failed:\n{traceback.format_exc()}"))
+
+
+async def _measure(
+    pipe: Connection,
+    target: LoadTarget,
+    pool: RequestPool,
+    load: LoadLevel,
+    share: _WorkerShare,
+    random: np.random.Generator,
+    counters: Any,  # noqa: ANN401 - ctypes' arrays have no public type
+) -> tuple[LoadStatistics, float]:
+    """Run this generator's part of one load level; return its statistics and the measured seconds."""
+    options = [*channel_options(_MAX_ANSWER_BYTES), ("grpc.use_local_subchannel_pool", 1)]
+    channels = [grpc.aio.insecure_channel(target.address, options=options) for _ in range(target.connections)]
+    try:
+        await _connect(channels, target.address, load.timeout)
+        order = random.integers(len(pool.payloads), size=_ORDER_LENGTH)
+        generator = LoadGenerator(pool, [_sender(channel) for channel in channels], order, load.timeout)
+        schedule, cut_short = _draw_share(load, share, random)
+        pipe.send("")
+        begin = pipe.recv()
+        ticker = asyncio.create_task(_update_counters(generator, counters, share.index))
+        cpu_start, start = time.process_time_ns(), time.perf_counter_ns()
+        if load.closed:
+            cut_short = await generator.closed_loop(
+                begin,
+                measure_from=begin + int(load.warmup * 1e9),
+                end=begin + int(load.warmup * 1e9) + int(load.duration * 1e9),
+                workers=share.of(load.closed),
+                max_requests=share.of(load.max_requests),
+            )
+        else:
+            await generator.open_loop(begin, schedule)
+        cpu = (time.process_time_ns() - cpu_start) / max(1, time.perf_counter_ns() - start)
+        ticker.cancel()
+    finally:
+        for channel in channels:
+            await channel.close()
+    return _summarize(generator, pool, load, begin, cpu, cut_short=cut_short)
+
+
+def _draw_share(
+    load: LoadLevel, share: _WorkerShare, random: np.random.Generator
+) -> tuple[npt.NDArray[np.int64], bool]:
+    """Draw this generator's part of an open loop's schedule.
+
+    Returns:
+        schedule: (requests,) int64, nanoseconds from the start; empty for a closed loop.
+        cut_short: Whether the schedule was cut after `max_requests` measured requests.
+    """
+    if load.closed:
+        return np.empty(0, np.int64), False
+    # Draw no more than can be sent: a day at a million requests per second would not fit into memory.
+    seconds = load.warmup + min(load.duration, (1.2 * load.max_requests + 1000) / load.rate)
+    schedule = draw_schedule(load.arrivals, load.rate, seconds, random=random, part=share.index, parts=share.count)
+    last = int(np.searchsorted(schedule, load.warmup * 1e9)) + share.of(load.max_requests)
+    return schedule[:last], last < len(schedule)
+
+
+def _summarize(
+    generator: LoadGenerator, pool: RequestPool, load: LoadLevel, begin: int, cpu: float, *, cut_short: bool
+) -> tuple[LoadStatistics, float]:
+    """Return the statistics and the measured seconds; `begin` is in nanoseconds, `cpu` a fraction of one core."""
+    samples, measured_from = generator.samples, begin + int(load.warmup * 1e9)
+    end = measured_from + int(load.duration * 1e9)
+    if cut_short:
+        # A closed loop ended with its last answer, an open loop when its last request was due.
+        last = max(samples.done if load.closed else samples.due, default=measured_from)
+        end = max(measured_from, min(end, last))
+    statistics = summarize_samples(samples, pool, begin=measured_from, end=end)
+    statistics.cpu = [cpu]
+    return statistics, (end - measured_from) / 1e9
+
+
+async def _connect(channels: list[grpc.aio.Channel], address: str, timeout: float) -> None:
+    try:
+        await asyncio.wait_for(asyncio.gather(*(channel.channel_ready() for channel in channels)), timeout)
+    except TimeoutError as error:
+        raise Unavailable(f"no server answers at {address} within {timeout:g} s") from error
+
+
+def _sender(channel: grpc.aio.Channel) -> SendRequest:
+    call: Callable[..., Awaitable[bytes]] = channel.unary_unary(_METHOD)
+    return lambda payload, timeout: call(payload, timeout=timeout)
+
+
+async def _update_counters(
+    generator: LoadGenerator,
+    counters: Any,  # noqa: ANN401 - ctypes' arrays have no public type
+    index: int,
+) -> None:
+    """Write the generator's progress into shared memory, ten times per second."""
+    while True:
+        counters[2 * index], counters[2 * index + 1] = generator.started, len(generator.samples.done)
+        await asyncio.sleep(_TICK_SECONDS)

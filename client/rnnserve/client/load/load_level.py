@@ -1,0 +1,79 @@
+"""What a load test measures: one load level, and the result of running it."""
+
+from dataclasses import dataclass
+
+from rnnserve.client.load.load_statistics import LoadStatistics
+from rnnserve.client.load.units import format_rate
+
+__all__ = ["LoadLevel", "LoadResult"]
+
+
+@dataclass(frozen=True)
+class LoadLevel:
+    """One level of load, produced by all generators together.
+
+    Attributes:
+        rate: Requests per second of an open loop; 0 for a closed loop.
+        closed: Requests in flight of a closed loop; 0 for an open loop.
+        arrivals: "poisson" or "constant"; used by an open loop only.
+        warmup: Seconds at the same load before the measurement starts.
+        duration: Seconds that are measured.
+        max_requests: Largest number of measured requests; a level that would send more is cut short.
+        timeout: Seconds that one request may take.
+    """
+
+    rate: float = 0.0
+    closed: int = 0
+    arrivals: str = "poisson"
+    warmup: float = 1.0
+    duration: float = 10.0
+    max_requests: int = 1_000_000
+    timeout: float = 5.0
+
+    @property
+    def size(self) -> float:
+        """The number that differs between levels: requests per second, or requests in flight."""
+        return self.closed or self.rate
+
+    @property
+    def text(self) -> str:
+        """The level as text: "1,000 requests/s", "16 in flight"."""
+        return f"{self.closed} in flight" if self.closed else f"{format_rate(self.rate)} requests/s"
+
+
+@dataclass(frozen=True)
+class LoadResult:
+    """The result of one load level.
+
+    Attributes:
+        load: The level that was requested.
+        statistics: Sums over all generators.
+        seconds: Measured time.
+        batches: Number of batches that the server ran, by batch size, warm-up included; None if the server does not
+            report it.
+    """
+
+    load: LoadLevel
+    statistics: LoadStatistics
+    seconds: float
+    batches: dict[int, int] | None = None
+
+    @property
+    def throughput(self) -> float:
+        """Answers per second within the measured time."""
+        return self.statistics.in_time / self.seconds if self.seconds else 0.0
+
+    @property
+    def failures_per_second(self) -> float:
+        """Failed requests per second of the measured time."""
+        return self.statistics.failed / self.seconds if self.seconds else 0.0
+
+    @property
+    def wrong_labels_per_second(self) -> float:
+        """Wrong labels per second of the measured time."""
+        return self.statistics.wrong / self.seconds if self.seconds else 0.0
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether `max_requests` ended the measurement."""
+        return self.seconds < self.load.duration

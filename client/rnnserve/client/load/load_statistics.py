@@ -1,0 +1,137 @@
+"""Statistics of one load level, computed from the samples of each generator and summed over generators."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnserve.client.load.histogram import Histogram
+from rnnserve.client.load.labelled_walks import UNKNOWN_CLASS
+from rnnserve.client.load.samples import OK, RequestSamples
+from rnnserve.client.load.workload import RequestPool
+
+__all__ = ["LoadStatistics", "summarize_samples"]
+
+_DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+
+
+@dataclass
+class LoadStatistics:
+    """Sums over the requests whose intended send time was after the warm-up.
+
+    Attributes:
+        sent: Number of requests.
+        answered: Requests that succeeded; an answer with a wrong label counts as answered.
+        in_time: Answers that arrived before the measured time ended; divided by that time, this is the throughput.
+        rows: Sequences in the requests that succeeded.
+        errors: Number of failed requests, by gRPC status.
+        details: The server's first message, by gRPC status.
+        checked: Rows whose label was compared with the expected label.
+        wrong: Checked rows with a different label.
+        latency: Nanoseconds from the intended send to the answer, of requests that succeeded or timed out. Without the
+            timed-out requests, a server would look better the slower it is.
+        latency_of: The same, by model.
+        lag: Nanoseconds from the intended to the actual send, of all requests: the delay that the generator adds.
+        cpu: For each generator, the fraction of one core that it used.
+    """
+
+    sent: int = 0
+    answered: int = 0
+    in_time: int = 0
+    rows: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    details: dict[str, str] = field(default_factory=dict)
+    checked: int = 0
+    wrong: int = 0
+    latency: Histogram = field(default_factory=Histogram)
+    latency_of: dict[str, Histogram] = field(default_factory=dict)
+    lag: Histogram = field(default_factory=Histogram)
+    cpu: list[float] = field(default_factory=list)
+
+    @property
+    def failed(self) -> int:
+        """Number of failed requests."""
+        return sum(self.errors.values())
+
+    @classmethod
+    def merged(cls, parts: Iterable["LoadStatistics"]) -> "LoadStatistics":
+        """Return the sum over several generators."""
+        result = cls()
+        for part in parts:
+            result.sent += part.sent
+            result.answered += part.answered
+            result.in_time += part.in_time
+            result.rows += part.rows
+            result.errors.update(part.errors)
+            result.details = {**part.details, **result.details}
+            result.checked += part.checked
+            result.wrong += part.wrong
+            result.latency.merge(part.latency)
+            for model, histogram in part.latency_of.items():
+                result.latency_of.setdefault(model, Histogram()).merge(histogram)
+            result.lag.merge(part.lag)
+            result.cpu += part.cpu
+        return result
+
+
+def summarize_samples(samples: RequestSamples, pool: RequestPool, *, begin: int, end: int) -> LoadStatistics:
+    """Compute the statistics of one generator.
+
+    Args:
+        samples: The generator's samples.
+        pool: The requests that it sent.
+        begin: Start of the measured time, nanoseconds of the samples' clock; requests due earlier are warm-up.
+        end: End of the measured time, nanoseconds of the same clock.
+    """
+    due, sent, done, item, status = (
+        np.array(numbers, np.int64)  # (requests,)
+        for numbers in (samples.due, samples.sent, samples.done, samples.item, samples.status)
+    )
+    measured = due >= begin  # (requests,) bool, like the masks below
+    succeeded = measured & (status == OK)
+    result = LoadStatistics(sent=int(measured.sum()), answered=int(succeeded.sum()))
+    result.in_time = int((succeeded & (done <= end)).sum())
+    result.rows = int(pool.rows[item[succeeded]].sum())
+    for number, count in Counter(status[measured & (status != OK)].tolist()).items():
+        result.errors[samples.names[number]] = count
+        result.details[samples.names[number]] = samples.details.get(number, "")
+    timeout_numbers = [number for number, name in samples.names.items() if name == _DEADLINE_EXCEEDED]
+    timed = succeeded | (measured & np.isin(status, timeout_numbers))
+    result.latency.record((done - due)[timed])
+    for index, model in enumerate(pool.models):
+        of_model = timed & (pool.model[item] == index)
+        if of_model.any():
+            result.latency_of[model] = Histogram()
+            result.latency_of[model].record((done - due)[of_model])
+    result.lag.record((sent - due)[measured])
+    result.checked, result.wrong = _compare_labels(samples, pool, item, status == OK, measured)
+    return result
+
+
+def _compare_labels(
+    samples: RequestSamples,
+    pool: RequestPool,
+    item: npt.NDArray[np.int64],
+    succeeded: npt.NDArray[np.bool_],
+    measured: npt.NDArray[np.bool_],
+) -> tuple[int, int]:
+    """Return how many rows of the measured answers were checked, and how many of them had a wrong label.
+
+    Args:
+        samples: The generator's samples; `logits` holds the rows of all checked answers, warm-up included.
+        pool: The requests that it sent.
+        item: (requests,) int64, indices into the pool.
+        succeeded: (requests,) bool, warm-up included.
+        measured: (requests,) bool, False for warm-up.
+    """
+    has_labels = np.array([expected is not None for expected in pool.expected])  # (pool size,) bool
+    order = np.flatnonzero(succeeded & has_labels[item])  # (checked requests,), in the order of their logits
+    classes = [expected for index in item[order].tolist() if (expected := pool.expected[index]) is not None]
+    if not classes:
+        return 0, 0
+    found = np.frombuffer(samples.logits, "<f4").reshape(-1, 2).argmax(axis=1)  # (rows,)
+    expected = np.concatenate(classes)  # (rows,)
+    counted = np.repeat(measured[order], pool.rows[item[order]]) & (expected != UNKNOWN_CLASS)  # (rows,) bool
+    return int(counted.sum()), int((found != expected)[counted].sum())

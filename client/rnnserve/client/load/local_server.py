@@ -1,0 +1,57 @@
+"""A local server for the duration of a test: `rnnserve serve` on a free port, stopped in every case."""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rnnserve.client.errors import InvalidRequest, Unavailable
+
+__all__ = ["serve_repository"]
+
+_SERVE = "import sys; from rnnserve.cli import main; sys.exit(main())"
+_GRACE_SECONDS = 10.0
+_ANNOUNCEMENT = re.compile(r"gRPC on (?P<address>\S+)")
+
+
+@contextmanager
+def serve_repository(repository: Path, flags: str = "") -> Iterator[str]:
+    """Serve a repository; yield the server's `host:port` when it is ready.
+
+    Args:
+        repository: A folder that `rnnserve export` wrote.
+        flags: More options of `rnnserve serve`, quoted as for a shell.
+
+    Raises:
+        InvalidRequest: The flags are not quoted correctly.
+        Unavailable: The server ended before it was ready; its error message is on standard error.
+    """
+    try:
+        options = shlex.split(flags)
+    except ValueError as error:
+        raise InvalidRequest(f"--serve-flags {flags!r}: {error}") from error
+    # The same Python, independent of PATH. The server's modules are not imported here: see the import contracts.
+    command = [sys.executable, "-c", _SERVE, "serve", str(repository), "--grpc-port", "0", "--log-level", "warning"]
+    # In a session of its own: Ctrl-C ends the test first, and the test ends the server.
+    with subprocess.Popen(  # noqa: S603 - the user's own options
+        [*command, *options], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, start_new_session=True
+    ) as process:
+        try:
+            yield _wait_for_address(process)
+        finally:
+            process.terminate()
+            try:
+                process.wait(_GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _wait_for_address(process: "subprocess.Popen[str]") -> str:
+    for line in process.stdout or ():
+        announcement = _ANNOUNCEMENT.match(line)
+        if announcement:
+            return announcement["address"]
+    raise Unavailable(f"the server ended before it was ready, with exit status {process.wait()}")

@@ -1,0 +1,60 @@
+"""The report's page, rendered from `templates/page.html.jinja`."""
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from rnnserve.client.load.findings import list_findings
+from rnnserve.client.load.load_level import LoadResult
+from rnnserve.client.load.load_test import LoadTest
+from rnnserve.client.load.report.charts import draw_charts
+from rnnserve.client.load.results_table import result_cells, result_columns
+from rnnserve.client.load.run_description import RunDescription
+from rnnserve.client.load.units import format_duration, format_rate
+
+__all__ = ["render_report"]
+
+
+def render_report(test: LoadTest, run: RunDescription) -> str:
+    """Return the page; the test must have at least one result.
+
+    The same results give the same page, byte for byte.
+    """
+    environment = Environment(
+        loader=PackageLoader("rnnserve.client.load.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    shown = test.best or test.results[-1]
+    return environment.get_template("page.html.jinja").render(
+        run=run,
+        passed=test.passed,
+        findings=list_findings(test),
+        tiles=_key_figures(shown),
+        charts=draw_charts(test, shown),
+        columns=result_columns(test.results[0]),
+        rows=[result_cells(result) for result in test.results],
+        facts={"Generator": run.machine, "Server": _server_facts(run), "Workload": run.workload},
+    )
+
+
+def _key_figures(result: LoadResult) -> dict[str, str]:
+    latency = result.statistics.latency
+    return {
+        "in flight" if result.load.closed else "requests/s": format_rate(result.load.size),
+        "answers/s": format_rate(round(result.throughput)),
+        "p50": format_duration(latency.percentile(50)),
+        "p99": format_duration(latency.percentile(99)),
+        "max": format_duration(latency.max),
+        "errors": f"{result.statistics.failed:,}",
+    }
+
+
+def _server_facts(run: RunDescription) -> dict[str, str]:
+    facts = {"address": run.address, "server": f"{run.server.name} {run.server.version}".strip()}
+    for model in run.models:
+        provider = model.parameters.get("provider")
+        versions = f"version {', '.join(model.versions)}" if model.versions else ""
+        parts = [versions, model.platform, f"on {provider}" if provider else ""]
+        facts[model.name] = ", ".join(part for part in parts if part)
+    return facts

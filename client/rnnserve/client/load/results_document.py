@@ -1,0 +1,82 @@
+"""Results as one JSON document, for other programs."""
+
+from typing import Any
+
+from rnnserve.client.load.findings import list_findings
+from rnnserve.client.load.generator_limit import explain_generator_limit
+from rnnserve.client.load.histogram import Histogram
+from rnnserve.client.load.load_level import LoadResult
+from rnnserve.client.load.load_test import LoadTest
+from rnnserve.client.load.run_description import RunDescription
+
+__all__ = ["PERCENTILES", "build_results_document"]
+
+PERCENTILES = (1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.95, 99.99, 99.999)
+
+_FORMAT = "rnnserve load 1"
+
+
+def build_results_document(test: LoadTest, run: RunDescription) -> dict[str, Any]:
+    """Return all results, ready for `json.dumps`; durations are integers, in nanoseconds."""
+    objective, best = test.objective, test.best
+    return {
+        "format": _FORMAT,
+        "started": run.started,
+        "command": run.command,
+        "server": {"address": run.address, "name": run.server.name, "version": run.server.version},
+        "models": [
+            {
+                "name": model.name,
+                "versions": list(model.versions),
+                "platform": model.platform,
+                "parameters": dict(model.parameters),
+            }
+            for model in run.models
+        ],
+        "machine": run.machine,
+        "points": [_result(result) for result in test.results],
+        "objective": None
+        if objective is None
+        else {"text": objective.text, "holds_at": None if best is None else best.load.size},
+        "passed": test.passed,
+        "findings": list_findings(test),
+    }
+
+
+def _result(result: LoadResult) -> dict[str, Any]:
+    load, statistics = result.load, result.statistics
+    fields = {
+        "rate": load.rate or None,
+        "closed": load.closed or None,
+        "arrivals": None if load.closed else load.arrivals,
+        "warmup_seconds": load.warmup,
+        "seconds": result.seconds,
+        "cut_short": result.cut_short,
+        "sent": statistics.sent,
+        "answered": statistics.answered,
+        "rows": statistics.rows,
+        "answers_per_second": result.throughput,
+        "errors": dict(statistics.errors),
+        "details": statistics.details,
+        "labels": {"checked": statistics.checked, "wrong": statistics.wrong},
+        "latency": _histogram(statistics.latency),
+        "latency_of": {model: _histogram(histogram) for model, histogram in statistics.latency_of.items()},
+        "send_lag": _histogram(statistics.lag),
+        "generator_cpu": statistics.cpu,
+        "generator_limit": explain_generator_limit(result),
+    }
+    if result.batches is not None:
+        fields["batches"] = {str(size): count for size, count in result.batches.items()}
+    return fields
+
+
+def _histogram(histogram: Histogram) -> dict[str, Any]:
+    """Return a histogram; each entry of `buckets` is a bucket's largest duration and the count of values in it."""
+    return {
+        "count": histogram.count,
+        "min": histogram.min,
+        "mean": histogram.mean,
+        "max": histogram.max,
+        "percentiles": {f"{percent:g}": histogram.percentile(percent) for percent in PERCENTILES},
+        "buckets": histogram.buckets(),
+    }

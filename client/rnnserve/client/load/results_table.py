@@ -1,0 +1,57 @@
+"""Results as text for a terminal: an aligned table, and the findings after it."""
+
+from collections.abc import Sequence
+
+from rnnserve.client.aligned_table import format_aligned_table
+from rnnserve.client.load.findings import list_findings
+from rnnserve.client.load.histogram import Histogram
+from rnnserve.client.load.load_level import LoadResult
+from rnnserve.client.load.load_test import LoadTest
+from rnnserve.client.load.units import format_duration, format_rate
+
+__all__ = ["format_results", "result_cells", "result_columns"]
+
+_PERCENTILES = (50, 90, 99, 99.9)
+
+
+def format_results(test: LoadTest) -> str:
+    """Return one line per load, one line per model if there are several models, and the findings."""
+    rows: list[Sequence[str]] = []
+    for result in test.results:
+        rows.append(result_cells(result))
+        if len(test.models) > 1:
+            latency_of = result.statistics.latency_of
+            rows += [_model_cells(model, latency_of[model]) for model in test.models if model in latency_of]
+    table = format_aligned_table(result_columns(test.results[0]), rows) if rows else ""
+    findings = list_findings(test)
+    return "\n".join([table, *(["", *findings] if findings else [])])
+
+
+def result_columns(result: LoadResult) -> tuple[str, ...]:
+    """Return the column headings of the table."""
+    load = "in flight" if result.load.closed else "requests/s"
+    percentiles = (f"p{percent:g}" for percent in _PERCENTILES)
+    return (load, "answers/s", *percentiles, "max", "errors", "wrong", "send lag p99", "generator CPU")
+
+
+def result_cells(result: LoadResult) -> tuple[str, ...]:
+    """Return the cells of one load's row, one per column."""
+    statistics, load = result.statistics, result.load
+    return (
+        str(load.closed) if load.closed else format_rate(load.rate),
+        format_rate(round(result.throughput)),
+        *_latency_cells(statistics.latency),
+        f"{statistics.failed:,}",
+        f"{statistics.wrong:,}" if statistics.checked else "-",
+        "-" if load.closed else format_duration(statistics.lag.percentile(99)),
+        "+".join(f"{fraction:.0%}" for fraction in statistics.cpu),
+    )
+
+
+def _model_cells(model: str, latency: Histogram) -> tuple[str, ...]:
+    return (f"  {model}", "", *_latency_cells(latency), "", "", "", "")
+
+
+def _latency_cells(latency: Histogram) -> list[str]:
+    values = [*(latency.percentile(percent) for percent in _PERCENTILES), latency.max]
+    return [format_duration(value) if latency.count else "-" for value in values]

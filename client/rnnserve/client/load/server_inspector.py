@@ -1,0 +1,117 @@
+"""What a server reports about itself: its name, its models, and the batches that it has run."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+
+from rnnserve.client.channel import channel_options, parse_address
+from rnnserve.client.errors import InvalidRequest, Unavailable, from_rpc_error
+from rnnserve.client.metadata import ModelMetadata, read_metadata
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceStub
+
+__all__ = ["ServerIdentity", "ServerInspector"]
+
+_MAX_ANSWER_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class ServerIdentity:
+    """A server's name and version; empty if the server does not report them."""
+
+    name: str
+    version: str
+
+
+class ServerInspector:
+    """Calls a server's metadata and statistics methods, over a connection separate from the load.
+
+    Args:
+        url: `"host:port"`.
+        timeout: Seconds per call.
+    """
+
+    def __init__(self, url: str, timeout: float = 5.0) -> None:
+        self.address = parse_address(url)
+        self._timeout = timeout
+        self._channel = grpc.insecure_channel(self.address, options=channel_options(_MAX_ANSWER_BYTES))
+        self._stub = GRPCInferenceServiceStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._channel.close()
+
+    def identify(self) -> ServerIdentity:
+        """Return the server's name and version.
+
+        Raises:
+            Unavailable: No server answers at the address.
+        """
+        try:
+            answer = self._stub.ServerMetadata(pb.ServerMetadataRequest(), timeout=self._timeout)
+        except grpc.RpcError as error:
+            raised = from_rpc_error(error)
+            if isinstance(raised, Unavailable):
+                raise Unavailable(
+                    f"no server answers at {self.address}: start one with `make serve`, give its address with --url, "
+                    f"or let --serve start one ({raised})"
+                ) from error
+            raise raised from error
+        return ServerIdentity(answer.name, answer.version)
+
+    def ready_models(self) -> list[str]:
+        """Return the names of the models that are ready.
+
+        Raises:
+            InvalidRequest: No model is ready, or the server does not list its models.
+        """
+        try:
+            answer = self._call("RepositoryIndex", pb.RepositoryIndexRequest(ready=True))
+        except grpc.RpcError as error:
+            raise InvalidRequest(f"{self.address} does not list its models: give their names") from error
+        names = list(dict.fromkeys(model.name for model in answer.models))
+        if not names:
+            raise InvalidRequest(f"no model is ready at {self.address}")
+        return names
+
+    def model_metadata(self, names: Iterable[str]) -> tuple[ModelMetadata, ...]:
+        """Return the metadata of models.
+
+        Raises:
+            ClientError: The server answered with an error.
+        """
+        try:
+            return tuple(
+                read_metadata(self._call("ModelMetadata", pb.ModelMetadataRequest(name=name))) for name in names
+            )
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+
+    def count_batches(self, models: Iterable[str]) -> Counter[int] | None:
+        """Return the number of batches that the models have run so far, by batch size.
+
+        Returns:
+            None if the server does not report it: many servers keep no statistics, and a server that was overloaded a
+            moment ago may not answer in time.
+        """
+        counts: Counter[int] = Counter()
+        for name in models:
+            try:
+                answer = self._call("ModelStatistics", pb.ModelStatisticsRequest(name=name))
+            except grpc.RpcError:
+                return None
+            for model in answer.model_stats:
+                for batch in model.batch_stats:
+                    counts[batch.batch_size] += batch.compute_infer.count
+        return counts
+
+    def _call(self, method: str, request: Any) -> Any:  # noqa: ANN401 - one method for every message of the protocol
+        return getattr(self._stub, method)(request, timeout=self._timeout)

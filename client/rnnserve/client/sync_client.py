@@ -1,0 +1,154 @@
+"""The blocking client."""
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+import grpc
+import numpy.typing as npt
+
+from rnnserve.client.base_client import ClientBase
+from rnnserve.client.classification import Classification
+from rnnserve.client.errors import from_rpc_error
+from rnnserve.client.input_checks import SequencesLike, StatesLike
+from rnnserve.client.metadata import ModelMetadata
+from rnnserve.client.operations import OperationSteps
+from rnnserve.client.tensors import Array
+
+__all__ = ["Client"]
+
+T = TypeVar("T")
+
+
+class Client(ClientBase[grpc.Channel]):
+    """Client for servers of the Open Inference Protocol; its methods block until the answer has arrived.
+
+    A client holds one connection, which it opens on first use and opens again after a loss. It is made to live as long
+    as its process, and threads may share it. The client does not retry: it raises errors at once. Only gRPC itself
+    repeats requests, and only those that never reached the server's application.
+
+    Every method may raise a `ClientError` (see `rnnserve.client.errors` for the tree) and takes a `timeout` in seconds
+    for the whole operation: None for the client's default, `math.inf` for no limit.
+
+    Example:
+        with Client("127.0.0.1:8001") as client:
+            for result in client.classify("direction_simple", [[(0, 0), (0, 1), (1, 1)], [(0, 0), (1, 0)]]):
+                print(result.label, result.probabilities)
+    """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; calls of other threads that are still waiting raise `Cancelled`."""
+        channel = self._take_channel()
+        if channel is not None:
+            channel.close()
+
+    def classify(
+        self,
+        model: str,
+        sequences: SequencesLike,
+        *,
+        version: str = "",
+        h_0: StatesLike | None = None,
+        c_0: StatesLike | None = None,
+        states: bool = True,
+        output: bool = False,
+        timeout: float | None = None,
+    ) -> list[Classification]:
+        """Classify sequences of any lengths.
+
+        The sequences are padded with zeros and sent together with `lengths`; a long list becomes several requests, one
+        after the other. The client asks the server for the model's metadata once, and caches it until a call fails or
+        another version answers.
+
+        To continue a sequence later, pass the final states of its first part as the initial states of the next part:
+            first = client.classify(model, [points[:10]])
+            whole = client.classify(model, [points[10:]], h_0=[first[0].h_n])
+        An LSTM needs `c_0=[first[0].c_n]` too. The states of a bidirectional model cannot be continued: its backward
+        direction starts at the end of the sequence.
+
+        Args:
+            model: The model's name.
+            sequences: A list of arrays (length, features), or one array (batch, sequence, features), of real numbers.
+                An empty list is allowed; then no request is sent.
+            version: The model's version; empty for the server's choice.
+            h_0: Initial hidden states, zeros if None: one array (layers * directions, batch, hidden), axes in
+                PyTorch's order, or a list with one array (layers * directions, hidden) or None per sequence.
+            c_0: Initial cell states of an LSTM, of the same form.
+            states: Whether to request `h_n` and `c_n`.
+            output: Whether to request `output`.
+            timeout: Seconds for all requests together.
+
+        Returns:
+            One classification per sequence, in the same order.
+
+        Raises:
+            InvalidRequest: The sequences or states do not match the model; the message says how.
+        """
+        steps = self._operations.classify(
+            model, sequences, version=version, h_0=h_0, c_0=c_0, states=states, output=output
+        )
+        return self._run(steps, timeout)
+
+    def infer(
+        self,
+        model: str,
+        inputs: Mapping[str, npt.ArrayLike],
+        outputs: Sequence[str] = (),
+        *,
+        version: str = "",
+        timeout: float | None = None,
+    ) -> dict[str, Array]:
+        """Send tensors unchanged in one request, and return the answer's tensors; works for any model.
+
+        Args:
+            model: The model's name.
+            inputs: Arrays of any shape, by name; only the server checks them. The datatype follows the dtype: float32
+                becomes FP32, a list of floats FP64, text and bytes BYTES.
+            outputs: Names of the requested tensors; all outputs if empty.
+            version: The model's version; empty for the server's choice.
+            timeout: Seconds.
+
+        Returns:
+            Arrays by name.
+        """
+        return self._run(self._operations.infer(model, inputs, outputs, version), timeout)
+
+    def metadata(self, model: str, *, version: str = "", timeout: float | None = None) -> ModelMetadata:
+        """Return a model's metadata."""
+        return self._run(self._operations.metadata(model, version), timeout)
+
+    def is_live(self, *, timeout: float | None = None) -> bool:
+        """Return whether the server is live; False if no server can be reached."""
+        return self._run(self._operations.is_live(), timeout)
+
+    def is_ready(self, model: str = "", *, version: str = "", timeout: float | None = None) -> bool:
+        """Return whether a model is ready, or all models if none is named; False if no server can be reached."""
+        return self._run(self._operations.is_ready(model, version), timeout)
+
+    def _run(self, steps: OperationSteps[T], timeout: float | None) -> T:
+        deadline = self._deadline(timeout)
+        try:
+            call = next(steps)
+            while True:
+                try:
+                    answer = self._start(call, deadline)
+                except grpc.RpcError as error:
+                    raised = from_rpc_error(error)
+                    raised.__cause__ = error
+                    call = steps.throw(raised)
+                else:
+                    call = steps.send(answer)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+    def _open(self) -> grpc.Channel:
+        return grpc.insecure_channel(self._address, options=self._options)

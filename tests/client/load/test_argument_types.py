@@ -1,0 +1,56 @@
+import pytest
+
+from rnnserve.client.errors import InvalidRequest
+from rnnserve.client.load.argument_types import (
+    parse_count,
+    parse_nonnegative_seconds,
+    parse_rates,
+    parse_seconds,
+    parse_sweep,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("100:300:100", [100, 200, 300]),
+        ("100:350:100", [100, 200, 300, 350]),
+        ("5:5:1", [5]),
+        ("0.1:0.3:0.1", [0.1, 0.2, 0.3]),
+    ],
+)
+def test_a_sweep_includes_both_ends(text, expected):
+    assert parse_sweep(text) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1:2", "2:1:1", "0:5:1", "1:5:0", "1:5:-1", "1:x:1", "1:1e6:0.1", "1:2e6:5e5", "1:2:inf"]
+)
+def test_a_wrong_sweep_is_refused(text):
+    with pytest.raises(InvalidRequest):
+        parse_sweep(text)
+
+
+@pytest.mark.parametrize("text", ["", "0", "-5", "1,,2", "nan", "inf", "100,0", "1000001"])
+def test_wrong_rates_are_refused(text):
+    with pytest.raises(InvalidRequest):
+        parse_rates(text)
+
+
+@pytest.mark.parametrize(
+    ("read", "text"),
+    [
+        (parse_seconds, "0"),
+        (parse_seconds, "inf"),
+        (parse_nonnegative_seconds, "-1"),
+        (parse_count, "0"),
+        (parse_count, "1.5"),
+    ],
+)
+def test_other_wrong_numbers_are_refused(read, text):
+    with pytest.raises(InvalidRequest):
+        read(text)
+
+
+def test_no_warm_up_is_fine():
+    assert parse_nonnegative_seconds("0") == 0
