@@ -109,8 +109,8 @@ def test_cases_that_prove_nothing_are_refused(cases):
     good = cases[0]
     for bad, message in [
         (Case("sample", good.inputs, good.eager, good.float64), 'is a "sample"; expected one of step, walk, random'),
-        (Case("step", good.inputs, {}, {"logits": good.float64["logits"]}), "has not the same tensors"),
-        (Case("step", good.inputs, good.eager, {"logits": good.float64["logits"]}), "has not the same tensors"),
+        (Case("step", good.inputs, {}, {"logits": good.float64["logits"]}), "does not have the same tensors"),
+        (Case("step", good.inputs, good.eager, {"logits": good.float64["logits"]}), "does not have the same tensors"),
         (Case("step", {"h_0": good.inputs["h_0"]}, good.eager, good.float64), 'has no "input"'),
     ]:
         with pytest.raises(ArtifactError, match=message):
@@ -164,7 +164,7 @@ def test_swapped_rows_are_caught(cases, number, tensor, axis):
         (lambda r: {n: a for n, a in r.items() if n != "h_n"}, 'no output "h_n"; there are logits, output'),
         (lambda r: {**r, "h_n": r["h_n"][0]}, r'"h_n" has shape \[5, 3\], eager gave \[1, 5, 3\]'),
         (lambda r: {**r, "h_n": r["h_n"].astype(float)}, '"h_n" is float64, eager gave float32'),
-        (lambda r: {**r, "c_n": r["h_n"]}, 'an output "c_n" that eager has not'),
+        (lambda r: {**r, "c_n": r["h_n"]}, 'an output "c_n" that eager does not have'),
     ],
 )
 def test_names_shapes_and_datatypes_are_held(cases, change, message):

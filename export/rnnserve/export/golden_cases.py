@@ -1,8 +1,9 @@
-"""The golden cases of a classifier: inputs, and what eager PyTorch makes of them in float32 and in float64.
+"""The golden cases of a classifier: inputs, and eager PyTorch's results in float32 and in float64.
 
 Every server computes them again before it serves. Of the three kinds (see `rnnserve.protos.golden`), whole sequences
-need care: a trained recurrence amplifies rounding on some of them, random ones above all, and where it does no value
-can be held to a tight limit. Rows are therefore chosen: only those stay on which rounding remains small.
+need
+care: a trained recurrence amplifies rounding on some of them, random ones above all, and then no value has a tight
+limit. So rows are chosen: only those are used on which rounding remains small.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from rnnserve.export.classifier_tensors import batch_axes, initial_states_of, sh
 from rnnserve.export.parity import Reference
 from rnnserve.export.rounding import Rounding
 from rnnserve.models import Architecture, DirectionClassifier, generate_walks
-from rnnserve.protos.golden import Case, Run
+from rnnserve.protos.golden import Case, Inference
 
 __all__ = ["make_cases"]
 
@@ -26,24 +27,24 @@ _Sizes = Sequence[tuple[int, int]]
 _STEPS = (1, 2, 5, 8)
 _WALKS = ((1, 64), (2, 7), (4, 64), (3, 33))
 _RANDOM = ((1, 16), (2, 64), (5, 33), (4, 48))
-"""Batch, and batch and sequence sizes: one row, even and odd, and no two alike."""
+"""Batch sizes, and (batch, sequence) sizes: one row, even and odd numbers, and no two equal."""
 
 _CANDIDATES = 64
 _CALM = 0.25
-"""How much of what is allowed rounding may take up here: another runtime's may be unluckier."""
+"""The part of a limit that rounding may use here: on another runtime it may use more."""
 
 
-def make_cases(classifier: DirectionClassifier, run: Run, *, seed: int = 0) -> list[Case]:
+def make_cases(classifier: DirectionClassifier, compute: Inference, *, seed: int = 0) -> list[Case]:
     """Make the golden cases: the same classifier and seed give the same ones.
 
     Args:
         classifier: In evaluation mode, float32.
-        run: Its ONNX model, proven: it only helps to tell on which rows rounding remains small.
+        compute: Its ONNX model, proven: used only to find rows on which rounding remains small.
         seed: Of the inputs.
     """
     architecture = classifier.architecture
     random = np.random.default_rng(seed)
-    rounding = Rounding(classifier, run, random)
+    rounding = Rounding(classifier, compute, random)
     cases = [_case("step", rounding.reference, _random(architecture, random, 1, batch)) for batch in _STEPS]
     draws: dict[str, tuple[_Sizes, _Draw]] = {"walk": (_WALKS, _walks), "random": (_RANDOM, _random)}
     for kind, (sizes, draw) in draws.items():
@@ -59,7 +60,7 @@ def _case(kind: str, reference: Reference, inputs: dict[str, _Array]) -> Case:
 
 
 def _lengths(random: np.random.Generator, batch: int, sequence: int) -> list[int]:
-    """Ragged: one row is as long as the sequence axis, wherever in the batch; the others are of any length."""
+    """Draw lengths: one row, anywhere in the batch, is as long as the sequence axis; the others have any length."""
     lengths = random.integers(1, sequence, size=batch, endpoint=True)
     lengths[random.integers(batch)] = sequence
     return [int(length) for length in lengths]
@@ -68,7 +69,11 @@ def _lengths(random: np.random.Generator, batch: int, sequence: int) -> list[int
 def _random(
     architecture: Architecture, random: np.random.Generator, length: int, batch: int = _CANDIDATES
 ) -> dict[str, _Array]:
-    """Draw normal points, and states within -1 and 1, where tanh keeps them."""
+    """Draw rows of one length: normal points, and states between -1 and 1, the range of tanh.
+
+    Returns:
+        Every input by name; shapes as in `rnnserve.export.classifier_tensors.inputs_of`.
+    """
     inputs: dict[str, _Array] = {
         "input": random.standard_normal((batch, length, architecture.features), dtype=np.float32),
         "lengths": np.full(batch, length, dtype=np.int64),
@@ -79,7 +84,7 @@ def _random(
 
 
 def _walks(architecture: Architecture, random: np.random.Generator, length: int) -> dict[str, _Array]:
-    """Draw walks round the square from zero states, as in training; further features repeat the two."""
+    """Draw walks round the square from zero states, as in training; features beyond two repeat the two."""
     points, _ = generate_walks(_CANDIDATES, min_length=length, max_length=length, seed=int(random.integers(2**31)))
     features = np.arange(architecture.features) % 2
     inputs: dict[str, _Array] = {
@@ -94,10 +99,10 @@ def _walks(architecture: Architecture, random: np.random.Generator, length: int)
 def _calm_row(
     architecture: Architecture, rounding: Rounding, random: np.random.Generator, draw: _Draw, length: int
 ) -> dict[str, _Array]:
-    """Draw a row on which rounding remains small: a shorter one where none of that length is to be had.
+    """Draw a row on which rounding remains small; a shorter one if there is none of that length.
 
     Returns:
-        Inputs of batch 1.
+        Every input by name, of batch 1.
     """
     while True:
         rows = draw(architecture, random, length)
@@ -111,7 +116,7 @@ def _calm_row(
 
 
 def _stack(architecture: Architecture, rows: Sequence[Mapping[str, _Array]], sequence: int) -> dict[str, _Array]:
-    """Put rows of batch 1 into one batch, zeros behind each one's end."""
+    """Join rows of batch 1 to one batch, with zeros after each row's length."""
     axes = batch_axes(architecture)
     inputs = {}
     for name in rows[0]:

@@ -1,4 +1,4 @@
-"""`rnnserve verify`: prove again what a repository holds."""
+"""`rnnserve verify`: prove again the versions in a repository."""
 
 import argparse
 import sys
@@ -14,9 +14,9 @@ __all__ = ["MISTAKES", "add_arguments", "run"]
 MISTAKES = (ExportError, OSError)
 
 _EPILOG = """\
-Every version is proven from its own four files, without the checkpoint: their digests, config.pbtxt and manifest
-against the ONNX graph, the golden results on onnxruntime and on TorchScript, and the whole comparison of eager PyTorch,
-TorchScript and ONNX that was made when it was published. The exit status is 1 where anything fails.
+Every version is proven from its own four files, without the checkpoint: their digests; config.pbtxt and the manifest
+against the ONNX graph; the golden results on onnxruntime and on TorchScript; and the whole comparison of eager PyTorch,
+TorchScript and ONNX that was made when it was published. The exit status is 1 if anything fails.
 
 examples:
   rnnserve verify repository
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Verify one version after another, and sum up."""
+    """Verify one version after another, and print a summary."""
     failed = []
     folders = versions_of(args.repository, args.models)
     for folder in folders:
