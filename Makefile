@@ -11,10 +11,11 @@ REPOSITORY ?= repository
 SERVE_FLAGS ?=
 LOAD_FLAGS ?= --rate 250,500,1000,2000,4000 --slo p99=20ms --length 1:64 --duration 5
 BENCH_FLAGS ?=
+MUTANTS_FLAGS ?=
 COMMIT ?=
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
-.PHONY: help setup export verify serve test check lint format protos load bench compare clean
+.PHONY: help setup export verify serve test check lint mutants format protos load bench compare clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -64,6 +65,10 @@ lint: setup ## style, types, import contracts, stub drift
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python protos/generate.py --check
+
+mutants: setup ## change the code in one place at a time; print the changes that no test notices
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,mutants]'
+	PYTHONPATH=tests $(BIN)/python -m mutation $(MUTANTS_FLAGS)
 
 format: setup ## format the code
 	$(BIN)/ruff check --fix .

@@ -1,5 +1,7 @@
 """Options, and the real thing that several areas test against: the three classifiers, trained and published once."""
 
+from pathlib import Path
+
 import pytest
 
 from rnnserve.cli import main
@@ -10,19 +12,25 @@ choose_polling()  # before anything imports grpc, as `rnnserve serve` does
 
 def pytest_addoption(parser):
     parser.addoption("--malformed", type=int, default=2000, help="how many malformed requests to send to a server")
+    parser.addoption(
+        "--checkpoints", type=Path, help="folder of trained classifiers to use; trained into it if it does not exist"
+    )
 
 
 @pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory):
+def checkpoints(tmp_path_factory, pytestconfig):
     """What `rnnserve train` makes."""
-    folder = tmp_path_factory.mktemp("trained") / "checkpoints"
+    kept = pytestconfig.getoption("--checkpoints")
+    if kept is not None and kept.exists():
+        return kept
+    folder = kept or tmp_path_factory.mktemp("trained") / "checkpoints"
     assert main(["train", "--checkpoints", str(folder)]) == 0
     return folder
 
 
 @pytest.fixture(scope="session")
-def repository(checkpoints):
+def repository(checkpoints, tmp_path_factory):
     """What `rnnserve export` publishes."""
-    folder = checkpoints.parent / "repository"
+    folder = tmp_path_factory.mktemp("published") / "repository"
     assert main(["export", "--checkpoints", str(checkpoints), "--repository", str(folder)]) == 0
     return folder

@@ -20,12 +20,12 @@ import pytest
 import torch
 
 from rnnserve.export import ExportError, pipeline
-from rnnserve.export.golden import make_cases
+from rnnserve.export.golden_cases import make_cases
 from rnnserve.export.limits import replay_limits
 from rnnserve.export.manifest import architecture_of
-from rnnserve.export.parity import ParityError, Runner
-from rnnserve.export.parity.reference import one_thread
+from rnnserve.export.parity import OnnxRunner, ParityError
 from rnnserve.export.pipeline import export_checkpoint, to_onnx
+from rnnserve.export.torch_threads import one_thread
 from rnnserve.models import LABELS, Architecture, DirectionClassifier, load_checkpoint, save_checkpoint
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, ArtifactError, read_version
 from rnnserve.protos.golden import KINDS, dump_cases, load_cases, replay
@@ -191,7 +191,7 @@ def test_golden_cases_are_small(architecture):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         classifier = DirectionClassifier.of(architecture).eval()
-    runner = Runner(to_onnx(classifier))
+    runner = OnnxRunner(to_onnx(classifier))
     with one_thread():
         cases = make_cases(classifier, runner)
     assert len(dump_cases(cases)) < 500_000

@@ -1,4 +1,4 @@
-"""TorchScript from the module that is exported, as bytes that repeat and tell nothing of the scripting machine."""
+"""TorchScript of the module that is exported, as bytes that repeat and hold nothing of the scripting machine."""
 
 import io
 import warnings
@@ -14,16 +14,16 @@ __all__ = ["script", "script_bytes"]
 
 
 def script(module: nn.Module) -> torch.jit.ScriptModule:
-    """Script `module`, in evaluation mode, with `torch.jit.script`.
+    """Script a module, in evaluation mode, with `torch.jit.script`.
 
-    The module's own training flags are as before afterwards; the script's are those of evaluation.
+    The module's own training flags are restored afterwards; the script stays in evaluation mode.
 
     Raises:
-        UnsupportedModule: TorchScript cannot compile it; the message ends in TorchScript's own words.
+        UnsupportedModule: If TorchScript cannot compile it; the message ends with TorchScript's own.
     """
     training = [(submodule, submodule.training) for submodule in module.modules()]
     module.eval()
-    # An export in another thread has other code in PyTorch's recurrent modules while it runs; scripts read the source.
+    # An export in another thread exchanges the code of PyTorch's recurrent modules, whose source a script reads.
     with LOCK, warnings.catch_warnings():
         # "torch.jit.script is deprecated": a DeprecationWarning in torch 2.13, a FutureWarning in 2.15. It still works,
         # and model.pt is part of the artifact.
@@ -40,10 +40,10 @@ def script(module: nn.Module) -> torch.jit.ScriptModule:
 
 
 def script_bytes(scripted: torch.jit.ScriptModule) -> bytes:
-    """The script as a file that `torch.jit.load` reads.
+    """Write a script as the bytes of a file that `torch.jit.load` reads.
 
-    The same script gives the same bytes in every process, whatever was scripted in it before, and they hold neither
-    source paths nor debug records.
+    The same script gives the same bytes in every process, whatever was scripted there before. They hold neither source
+    paths nor debug records.
     """
     buffer = io.BytesIO()
     with warnings.catch_warnings():
