@@ -29,7 +29,7 @@ from rnnserve.protos.triton_config import CONFIG
 
 
 def forge(version, change_manifest=None, **changes):
-    """Publish a version changed on purpose: its digests hold, so that only the checks behind them can tell."""
+    """Publish a version changed on purpose: its digests hold, so that only later checks can detect the change."""
     held = read_version(version)
     files = {**held.files, **{{"model": MODEL, "script": SCRIPT, "golden": GOLDEN}[k]: v for k, v in changes.items()}}
     manifest = manifest_pb2.Manifest()
