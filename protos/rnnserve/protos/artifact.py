@@ -4,6 +4,9 @@
 
     <repository>/<model>/<version>/model.onnx, model.pt, golden.npz, manifest.json
 
+model.pt is left out where a module cannot be scripted, or there is none. Format 1, of the direction classifiers, does not
+say which input holds lengths nor which requests may share a run; `read_version` adds what that format implies.
+
 The manifest holds the SHA-256 of every other file and, in `self_sha256`, that of its own bytes with those 64 digits
 replaced by zeros: a change of any byte of a version is detected.
 """
@@ -34,8 +37,10 @@ __all__ = [
 
 MODEL, SCRIPT, GOLDEN, MANIFEST = "model.onnx", "model.pt", "golden.npz", "manifest.json"
 
-FORMAT = 1
-"""The format of manifests that this code writes, and the only one that it reads."""
+FORMAT = 2
+"""The format of manifests that this code writes."""
+
+_FORMATS = (1, 2)  # that it reads
 
 _ZEROS = "0" * 64
 _SELF = re.compile(rb'"self_sha256": "([0-9a-f]{64})"')
@@ -66,7 +71,7 @@ def read_version(folder: Path) -> Version:
     """
     manifest = _read_manifest(_read(folder, MANIFEST))
     listed = {file.name: file for file in manifest.files}
-    for name in (MODEL, SCRIPT, GOLDEN):
+    for name in (MODEL, GOLDEN):
         if name not in listed:
             raise ArtifactError(f"{MANIFEST}: lists no {name}; export the model again")
     files = {name: _read(folder, name) for name in sorted(listed)}
@@ -109,9 +114,21 @@ def _read_manifest(data: bytes) -> manifest_pb2.Manifest:
         manifest = json_format.Parse(data, manifest_pb2.Manifest(), ignore_unknown_fields=True)
     except (json_format.ParseError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{MANIFEST}: is no manifest: {error}") from error
-    if manifest.format != FORMAT:
-        raise ArtifactError(f"{MANIFEST}: has format {manifest.format}; this rnnserve reads format {FORMAT}")
+    if manifest.format not in _FORMATS:
+        known = " and ".join(map(str, _FORMATS))
+        raise ArtifactError(f"{MANIFEST}: has format {manifest.format}; this rnnserve reads formats {known}")
+    if manifest.format == 1:
+        _add_implied(manifest)
     return manifest
+
+
+def _add_implied(manifest: manifest_pb2.Manifest) -> None:
+    """Add to a manifest of format 1 what later formats say: the role of `lengths`, and that rows may be padded."""
+    for tensor in manifest.inputs:
+        if tensor.name == "lengths":
+            tensor.lengths_of = "sequence"
+    has_lengths = any(tensor.lengths_of for tensor in manifest.inputs)
+    manifest.batching.mode = manifest_pb2.BATCHING_PADDED if has_lengths else manifest_pb2.BATCHING_JOINED
 
 
 def _read(folder: Path, name: str) -> bytes:

@@ -22,6 +22,53 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Origin:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OriginEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Origin.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ORIGIN_EXPORTED: _Origin.ValueType  # 0
+    """From a PyTorch module, with which it was compared."""
+    ORIGIN_ADOPTED: _Origin.ValueType  # 1
+    """From an ONNX file: not compared with its framework."""
+
+class Origin(_Origin, metaclass=_OriginEnumTypeWrapper):
+    """Where the ONNX model comes from."""
+
+ORIGIN_EXPORTED: Origin.ValueType  # 0
+"""From a PyTorch module, with which it was compared."""
+ORIGIN_ADOPTED: Origin.ValueType  # 1
+"""From an ONNX file: not compared with its framework."""
+Global___Origin: _TypeAlias = Origin  # noqa: Y015
+
+class _BatchingMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BatchingModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BatchingMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BATCHING_UNSPECIFIED: _BatchingMode.ValueType  # 0
+    """Format 1, whose models are safe to pad."""
+    BATCHING_PADDED: _BatchingMode.ValueType  # 1
+    """Requests of different lengths: rows are padded to the longest."""
+    BATCHING_JOINED: _BatchingMode.ValueType  # 2
+    """Requests whose dynamic axes, except for the batch, have equal sizes."""
+    BATCHING_ALONE: _BatchingMode.ValueType  # 3
+    """Each request as it was sent: no neighbour, and no row added."""
+
+class BatchingMode(_BatchingMode, metaclass=_BatchingModeEnumTypeWrapper): ...
+
+BATCHING_UNSPECIFIED: BatchingMode.ValueType  # 0
+"""Format 1, whose models are safe to pad."""
+BATCHING_PADDED: BatchingMode.ValueType  # 1
+"""Requests of different lengths: rows are padded to the longest."""
+BATCHING_JOINED: BatchingMode.ValueType  # 2
+"""Requests whose dynamic axes, except for the batch, have equal sizes."""
+BATCHING_ALONE: BatchingMode.ValueType  # 3
+"""Each request as it was sent: no neighbour, and no row added."""
+Global___BatchingMode: _TypeAlias = BatchingMode  # noqa: Y015
+
 class _Default:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -77,6 +124,8 @@ class Manifest(_message.Message):
     PARITY_FIELD_NUMBER: _builtins.int
     REPLAY_LIMITS_FIELD_NUMBER: _builtins.int
     SELF_SHA256_FIELD_NUMBER: _builtins.int
+    BATCHING_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     format: _builtins.int
     """Of this description. Readers refuse formats that they do not know."""
     model: _builtins.str
@@ -85,8 +134,11 @@ class Manifest(_message.Message):
     """SHA-256 of the checkpoint's weights that were exported, in hexadecimal."""
     self_sha256: _builtins.str
     """SHA-256 of this file's own bytes with these 64 digits replaced by zeros."""
+    origin: Global___Origin.ValueType
     @_builtins.property
-    def architecture(self) -> Global___Architecture: ...
+    def architecture(self) -> Global___Architecture:
+        """In format 1 only: the direction classifier that was exported."""
+
     @_builtins.property
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The name of class i is labels[i]."""
@@ -109,6 +161,8 @@ class Manifest(_message.Message):
     def replay_limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplayLimits]:
         """How far a provider's answers may lie from the golden ones, by device."""
 
+    @_builtins.property
+    def batching(self) -> Global___Batching: ...
     def __init__(
         self,
         *,
@@ -124,14 +178,43 @@ class Manifest(_message.Message):
         parity: Global___Parity | None = ...,
         replay_limits: _abc.Iterable[Global___ReplayLimits] | None = ...,
         self_sha256: _builtins.str = ...,
+        batching: Global___Batching | None = ...,
+        origin: Global___Origin.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "parity", b"parity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batching", b"batching", "parity", b"parity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "checkpoint_sha256", b"checkpoint_sha256", "files", b"files", "format", b"format", "inputs", b"inputs", "labels", b"labels", "model", b"model", "outputs", b"outputs", "parity", b"parity", "replay_limits", b"replay_limits", "self_sha256", b"self_sha256", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batching", b"batching", "checkpoint_sha256", b"checkpoint_sha256", "files", b"files", "format", b"format", "inputs", b"inputs", "labels", b"labels", "model", b"model", "origin", b"origin", "outputs", b"outputs", "parity", b"parity", "replay_limits", b"replay_limits", "self_sha256", b"self_sha256", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Manifest: _TypeAlias = Manifest  # noqa: Y015
+
+@_typing.final
+class Batching(_message.Message):
+    """Which requests may share a run, as proven when the version was published."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODE_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    mode: Global___BatchingMode.ValueType
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why the mode is not a freer one, a sentence each."""
+
+    def __init__(
+        self,
+        *,
+        mode: Global___BatchingMode.ValueType = ...,
+        reasons: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "reasons", b"reasons"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Batching: _TypeAlias = Batching  # noqa: Y015
 
 @_typing.final
 class Architecture(_message.Message):
@@ -181,15 +264,30 @@ class Tensor(_message.Message):
     AXES_FIELD_NUMBER: _builtins.int
     DEFAULT_FIELD_NUMBER: _builtins.int
     CONTINUES_AS_FIELD_NUMBER: _builtins.int
+    LENGTHS_OF_FIELD_NUMBER: _builtins.int
+    INTEGERS_FIELD_NUMBER: _builtins.int
+    FLOATS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     datatype: _builtins.str
-    """As in the Open Inference Protocol: "FP32", "INT64"."""
+    """As in the Open Inference Protocol: "BOOL", "INT8" to "INT64", "UINT8" to "UINT64", "FP16", "FP32", "FP64"."""
     default: Global___Default.ValueType
     """What stands for an input that a request leaves out."""
     continues_as: _builtins.str
     """For an output that is a final state: the input that continues from it (h_n: "h_0")."""
+    lengths_of: _builtins.str
+    """For an input that tells where each row ends: the name of the axis whose steps it counts ("sequence"). In format 1 the
+    input "lengths" does so without saying it.
+    """
     @_builtins.property
     def axes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Axis]: ...
+    @_builtins.property
+    def integers(self) -> Global___IntegerRange:
+        """Values that an integer input may take; absent for any."""
+
+    @_builtins.property
+    def floats(self) -> Global___FloatRange:
+        """Values that a float input usually takes, from which load tests and proofs draw; absent for a normal distribution."""
+
     def __init__(
         self,
         *,
@@ -198,14 +296,62 @@ class Tensor(_message.Message):
         axes: _abc.Iterable[Global___Axis] | None = ...,
         default: Global___Default.ValueType = ...,
         continues_as: _builtins.str = ...,
+        lengths_of: _builtins.str = ...,
+        integers: Global___IntegerRange | None = ...,
+        floats: Global___FloatRange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["floats", b"floats", "integers", b"integers"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["axes", b"axes", "continues_as", b"continues_as", "datatype", b"datatype", "default", b"default", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axes", b"axes", "continues_as", b"continues_as", "datatype", b"datatype", "default", b"default", "floats", b"floats", "integers", b"integers", "lengths_of", b"lengths_of", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Tensor: _TypeAlias = Tensor  # noqa: Y015
+
+@_typing.final
+class IntegerRange(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    low: _builtins.int
+    high: _builtins.int
+    """Exclusive."""
+    def __init__(
+        self,
+        *,
+        low: _builtins.int = ...,
+        high: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IntegerRange: _TypeAlias = IntegerRange  # noqa: Y015
+
+@_typing.final
+class FloatRange(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    low: _builtins.float
+    high: _builtins.float
+    def __init__(
+        self,
+        *,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FloatRange: _TypeAlias = FloatRange  # noqa: Y015
 
 @_typing.final
 class Axis(_message.Message):
@@ -267,7 +413,12 @@ class Parity(_message.Message):
     LENGTHS_FIELD_NUMBER: _builtins.int
     SAMPLES_FIELD_NUMBER: _builtins.int
     DISTANCES_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
     samples: _builtins.int
+    exact: _builtins.str
+    """What whole sequences were compared with: "float64", or "inputs moved by an ulp" where the module cannot run in float64.
+    Empty in format 1, where it is float64.
+    """
     @_builtins.property
     def checks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What was compared, a line each: "onnx: names", "torchscript: values, bit for bit", …"""
@@ -286,10 +437,11 @@ class Parity(_message.Message):
         lengths: _abc.Iterable[_builtins.int] | None = ...,
         samples: _builtins.int = ...,
         distances: _abc.Iterable[Global___Distance] | None = ...,
+        exact: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_sizes", b"batch_sizes", "checks", b"checks", "distances", b"distances", "lengths", b"lengths", "samples", b"samples"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_sizes", b"batch_sizes", "checks", b"checks", "distances", b"distances", "exact", b"exact", "lengths", b"lengths", "samples", b"samples"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -311,7 +463,7 @@ class Distance(_message.Message):
     ONNX_FROM_FLOAT64_MAX_FIELD_NUMBER: _builtins.int
     ONNX_FROM_FLOAT64_RMS_FIELD_NUMBER: _builtins.int
     input: _builtins.str
-    """"step" (one step from an arbitrary state), "walk" (what the model was trained on), "random" (random points and states)."""
+    """"step" (one step from an arbitrary state), "sample" (given inputs; "walk" in format 1), "random" (drawn inputs)."""
     tensor: _builtins.str
     length: _builtins.int
     onnx_from_eager_max: _builtins.float
