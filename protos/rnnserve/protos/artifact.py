@@ -127,6 +127,8 @@ def _add_implied(manifest: manifest_pb2.Manifest) -> None:
     for tensor in manifest.inputs:
         if tensor.name == "lengths":
             tensor.lengths_of = "sequence"
+    for tensor in manifest.outputs:
+        tensor.zeros_after_lengths = any(axis.name == "sequence" for axis in tensor.axes)
     has_lengths = any(tensor.lengths_of for tensor in manifest.inputs)
     manifest.batching.mode = manifest_pb2.BATCHING_PADDED if has_lengths else manifest_pb2.BATCHING_JOINED
 

@@ -7,11 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-__all__ = ["Arrays", "OnnxRunner"]
+from rnnserve.export.module_interface import Arrays
 
-Arrays = dict[str, npt.NDArray[Any]]
-"""Arrays by the names of a model's tensors, in the order of its forward."""
-
+__all__ = ["OnnxRunner"]
 
 class OnnxRunner:
     """Runs an ONNX model on one thread, so that the bits of a result do not depend on the machine's cores.
