@@ -1,5 +1,7 @@
 """The table, and the figures to reach."""
 
+from typing import Any
+
 import pytest
 
 from benchmarks.report import judge, render, table
@@ -48,7 +50,7 @@ def test_a_target_is_met_at_its_figure_and_beyond(target, figure, is_met):
 
 def test_what_was_measured_is_judged_and_nothing_else():
     verdicts = judge(FOUND)
-    assert [(v.target.against, pytest.approx(v.figure), v.is_met) for v in verdicts] == [
+    assert [(v.target.against, pytest.approx(v.figure), v.is_met) for v in verdicts] == [  # type: ignore[comparison-overlap]
         (TRITON, 2.0, True),
         (CONSTANT, 0.8, False),
     ]
@@ -70,7 +72,7 @@ def test_nothing_is_said_of_triton_where_it_did_not_take_part():
 
 
 def test_a_saturated_server_has_no_figure_and_the_report_says_so():
-    found = {"poisson": {LANE: [{"p99 ms": 2.0, "p50 ms": 1.0, "inferences/s": 4000.0}], TRITON_RAGGED: [{}]}}
+    found: Any = {"poisson": {LANE: [{"p99 ms": 2.0, "p50 ms": 1.0, "inferences/s": 4000.0}], TRITON_RAGGED: [{}]}}
     text = render(found, ABOUT)
     (line,) = [line for line in text.splitlines() if line.startswith("Triton ragged")]
     assert line.split()[2:] == ["-"] * 6

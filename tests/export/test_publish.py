@@ -200,7 +200,7 @@ def test_exports_at_once_do_not_mix(model, kind):
     if kind == "threads":
         start, make = threading.Barrier(2), threading.Thread
     else:
-        start, make = context.Barrier(2), context.Process
+        start, make = context.Barrier(2), context.Process  # type: ignore[assignment]
     workers = [make(target=_publish_some, args=(model, start, mark)) for mark in (b"a", b"b")]
     for worker in workers:
         worker.start()

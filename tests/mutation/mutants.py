@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import hashlib
 import tomllib
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -136,7 +137,8 @@ def _unobservable(code: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
 
 def _compiles(code: str) -> bool:
     try:
-        compile(code, "mutant", "exec")
+        with warnings.catch_warnings(action="ignore"):  # `is` with a literal
+            compile(code, "mutant", "exec")
     except SyntaxError:
         return False
     return True

@@ -205,7 +205,7 @@ def test_limits_grow_with_large_values_only():
             found = {"logits": eager["logits"] + distance * growth * 1e-4}
             found["logits"] = found["logits"].astype(np.float32)
             limits = manifest_pb2.ReplayLimits(walk_logits=1e-4)
-            assert len(replay([case], lambda _, found=found: found, limits)) == failing
+            assert len(replay([case], lambda _, found=found: found, limits)) == failing  # type: ignore[misc]
 
 
 def test_without_limits_nothing_but_equality_passes(cases):
