@@ -1,5 +1,10 @@
-"""Side-by-side runs of this server against others, in one run: `make bench`, or `python -m benchmarks --help`.
+"""Side-by-side measurements of this server and others in one run: `make bench`, `make compare`, `python -m benchmarks`.
 
-Nothing imports this package, and it is in no wheel. What it needs beside the project's own environment it installs into
-`.venv-bench` and `.venv-perf`; what it makes lies in `.bench` and `benchmarks/results`.
+No other folder imports this package, and no wheel contains it. It installs Triton and perf_analyzer into environments
+of its own, `.venv-bench` and `.venv-perf`. It writes to `.bench` (models, logs, trees of other commits)
+and to `benchmarks/results`.
+
+A run goes through these modules: `__main__` (options), `preparation` (tools and models), `scenarios` (what is
+measured), `measurement` (the turns), `servers` and `load_generators` (what runs), `metrics` and `report` (what is
+printed), `results` (what is written). `comparison` and `source_trees` compare with another commit.
 """

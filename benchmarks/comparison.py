@@ -1,7 +1,7 @@
-"""Compare this working tree's server with the server of another commit: `python -m benchmarks --against COMMIT`.
+"""Comparison of this working tree's server with the server of another commit: `python -m benchmarks --against COMMIT`.
 
-Both servers run side by side and are loaded in turns, A B B A, many short turns each. The machine's speed changes over
-seconds, so a figure is divided by the other server's in the same round, and the median of these ratios is the result.
+Both servers run at the same time and have turns in the order A B, B A. The speed of the machine changes over seconds,
+so a server's metric is divided by the other's in the same round, and the median of these ratios is the result.
 """
 
 import dataclasses
@@ -10,112 +10,131 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from benchmarks import measure, servers
-from benchmarks.figures import Figures, Rounds, fastest_quarter_ratio, median, median_interval, speed_ratios
-from benchmarks.processes import Process
-from benchmarks.questions import Question
-from benchmarks.report import table
-from benchmarks.scenarios import SCENARIOS, Scenario
+from benchmarks import servers
+from benchmarks.measurement import CPU_METRIC, measure_scenario
+from benchmarks.metrics import (
+    Metrics,
+    Rounds,
+    fastest_quarter_ratio,
+    median_interval,
+    median_of_rounds,
+    speed_ratios,
+)
+from benchmarks.report import describe_lines, format_metric
+from benchmarks.requests import BenchmarkRequest
+from benchmarks.scenarios import LANE, SCENARIOS, Scenario
+from benchmarks.server_processes import ServerProcess
 from benchmarks.source_trees import SourceTree
+from rnnserve.client.aligned_table import format_aligned_table
 
-__all__ = ["COMPARED", "ROUNDS", "compare", "render_comparison", "server_name"]
+__all__ = ["COMPARED", "ROUNDS", "compare_trees", "render_comparison", "server_name"]
 
 COMPARED = {"throughput": 1.0, "alone": 1.0, "lengths": 1.5}
-"""The scenarios that can be compared between commits, with the seconds that each turn is measured."""
+"""The scenarios that commits are compared with, and the seconds of the measurement in a turn."""
 
 ROUNDS = 40
-"""Rounds where the command line does not say otherwise: about seven minutes for the three scenarios."""
+"""Default number of rounds; the three scenarios then take about seven minutes."""
 
-_WARM_UP = 0.2
-"""Seconds before each turn of h2load: the server is warm already, only the connections are new."""
+_WARM_UP_S = 0.2
+"""Warm-up of h2load in each turn. It is short, since the server is warm and only the connections are new."""
 
 
 def server_name(tree: SourceTree) -> str:
-    """Name the server of a tree in tables and logs."""
-    return f"rnnserve (lane), {tree.name}"
+    """Return the name of a tree's server for tables and logs."""
+    return f"{LANE}, {tree.name}"
 
 
-def compare(
+def compare_trees(
     name: str, trees: Sequence[SourceTree], rounds: int, work: Path, versions: dict[str, str]
-) -> dict[str, list[Figures]]:
-    """Start the server of each tree, check its answers, and time them in turns.
+) -> dict[str, list[Metrics]]:
+    """Start the server of each tree, check its answers, and measure the servers in turns.
 
     Args:
-        name: One of `COMPARED`.
-        trees: This working tree and the other one.
-        rounds: Turns of each server.
-        work: Holds the models, and takes logs.
-        versions: Takes what servers say of their version.
+        name: Name of a scenario of `COMPARED`.
+        trees: This working tree and the other tree.
+        rounds: Number of rounds.
+        work: Folder with the models, and for logs.
+        versions: As in `measure_scenario`.
 
     Returns:
-        The figures of each server by `server_name`, one entry for each round.
+        The metrics of each server by `server_name`, one entry for each round.
 
     Raises:
-        BenchError: If a server or a client fails, or an answer is wrong.
+        BenchmarkError: If a server or a load generator fails, or an answer is wrong.
     """
     by_name = {server_name(tree): tree for tree in trees}
 
-    def start(server: str, repository: Path, model: str, work: Path, _: Question) -> AbstractContextManager[Process]:
-        return servers.start_from_tree(server, by_name[server], repository, model, work)
+    def start_server(
+        server: str, repository: Path, model: str, work: Path, _: BenchmarkRequest
+    ) -> AbstractContextManager[ServerProcess]:
+        return servers.start_server_from_tree(server, by_name[server], repository, model, work)
 
     scenario = _scenario(name)
-    scenario = dataclasses.replace(scenario, load=dataclasses.replace(scenario.load, warm_up=_WARM_UP))
-    return measure.measure(scenario, list(by_name), rounds, COMPARED[name], work, versions, start, with_cpu=True)
+    scenario = dataclasses.replace(scenario, load=dataclasses.replace(scenario.load, warm_up=_WARM_UP_S))
+    seconds = COMPARED[name]
+    return measure_scenario(scenario, list(by_name), rounds, seconds, work, versions, start_server, with_cpu=True)
 
 
 def render_comparison(
-    found: Mapping[str, Rounds], trees: Sequence[SourceTree], about: Mapping[str, Mapping[str, str]]
+    found: Mapping[str, Rounds], trees: Sequence[SourceTree], description: Mapping[str, Mapping[str, str]]
 ) -> str:
-    """Write medians, ratios and the ratios of each round as text."""
+    """Write medians, ratios and the ratios of all rounds as text.
+
+    Args:
+        found: The rounds of each scenario by its name.
+        trees: This working tree and the other tree.
+        description: What `run_description.describe_run` returned.
+    """
     this, other = trees
-    lines = [f"{tree.description}" for tree in trees] + [""]
+    lines = [*(tree.description for tree in trees), ""]
     for name, rounds in found.items():
         scenario = _scenario(name)
-        count = max(len(figures) for figures in rounds.values())
-        lines += [f"{scenario.title} ({name}; {count} rounds of {COMPARED[name]:g} s)"]
-        rows = [["metric", this.name, other.name, "speed ratio", "95 % interval", "middle half", "fastest quarters"]]
-        details = []
-        for metric in (*scenario.metrics, measure.CPU_METRIC):
-            ratios = speed_ratios(rounds, server_name(this), server_name(other), metric)
-            fastest = fastest_quarter_ratio(rounds, server_name(this), server_name(other), metric)
-            medians = [median(rounds, server_name(tree), metric) for tree in trees]
-            rows.append([metric, *(_figure(value) for value in medians), *_summary(ratios), _number(fastest)])
-            details.append(f"{metric} by round: {' '.join(f'{ratio:.3f}' for ratio in ratios)}")
-        lines += [*table(rows), *details, ""]
+        count = max(len(each) for each in rounds.values())
+        lines.append(f"{scenario.title} ({name}; {count} rounds of {COMPARED[name]:g} s)")
+        lines += [*_scenario_lines(rounds, (*scenario.metrics, CPU_METRIC), trees), ""]
     lines += [
-        f"All ratios are of speed, {this.name} to {other.name}: times are inverted, so that more than 1 means that "
+        f"All ratios are of speed, {this.name} to {other.name}: times are inverted, so more than 1 means that "
         f"{this.name} is faster.",
         "speed ratio: the median of the ratios in each round; 95 % interval: of this median; middle half: of the "
         "rounds' ratios.",
-        "fastest quarters: the ratio of the medians of each server's fastest quarter of rounds, those that other work "
-        "on the machine disturbed least.",
+        "fastest quarters: the ratio of the medians of each server's fastest quarter of rounds, which other work on "
+        "the machine has disturbed least.",
     ]
-    for heading in ("hardware", "versions"):
-        lines.append(f"{heading}: " + ", ".join(f"{key} {value}" for key, value in about[heading].items()))
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *describe_lines(description)]) + "\n"
 
 
 def _scenario(name: str) -> Scenario:
     return next(scenario for scenario in SCENARIOS if scenario.name == name)
 
 
-def _summary(ratios: Sequence[float]) -> list[str]:
-    if not ratios:
-        return ["-"] * 3
-    interval = median_interval(ratios)
-    spread = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else None
-    return [
-        f"{statistics.median(ratios):.3f}",
-        f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "-",
-        f"{spread[0]:.3f} to {spread[2]:.3f}" if spread else "-",
-    ]
+def _scenario_lines(rounds: Rounds, metrics: Sequence[str], trees: Sequence[SourceTree]) -> list[str]:
+    this, other = (server_name(tree) for tree in trees)
+    rows, ratios_by_round = [], []
+    for metric in metrics:
+        ratios = speed_ratios(rounds, this, other, metric)
+        medians = [median_of_rounds(rounds, server, metric) for server in (this, other)]
+        fastest = fastest_quarter_ratio(rounds, this, other, metric)
+        rows.append(
+            [
+                metric,
+                *(format_metric(median) for median in medians),
+                "-" if not ratios else f"{statistics.median(ratios):.3f}",
+                _format_range(median_interval(ratios)),
+                _format_range(_middle_half(ratios)),
+                "-" if fastest is None else f"{fastest:.3f}",
+            ]
+        )
+        ratios_by_round.append(f"{metric} by round: {' '.join(f'{ratio:.3f}' for ratio in ratios)}")
+    header = ["metric", *(tree.name for tree in trees), "speed ratio", "95 % interval", "middle half"]
+    return [format_aligned_table([*header, "fastest quarters"], rows), *ratios_by_round]
 
 
-def _number(ratio: float | None) -> str:
-    return "-" if ratio is None else f"{ratio:.3f}"
+def _middle_half(values: Sequence[float]) -> tuple[float, float] | None:
+    if len(values) < 2:
+        return None
+    quartiles = statistics.quantiles(values, n=4, method="inclusive")
+    return quartiles[0], quartiles[2]
 
 
-def _figure(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.4g}"
+def _format_range(limits: tuple[float, float] | None) -> str:
+    return "-" if limits is None else f"{limits[0]:.3f} to {limits[1]:.3f}"

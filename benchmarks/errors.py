@@ -1,31 +1,48 @@
-"""What can go wrong for reasons that whoever runs the benchmark can mend: each is printed as one line."""
+"""Errors that the user of the benchmark can correct; each is printed as one line.
 
-__all__ = ["BenchError", "ClientFailed", "Missing", "Saturated", "ServerFailed", "UnknownCommit", "WrongAnswer"]
+BenchmarkError              the root
+├── MissingDependency       a peer, a load generator or a tool cannot be installed or found
+├── UnknownCommit           the commit to compare with is not in this repository
+├── ServerFailed            a server did not start, or ended by itself
+├── WrongAnswer             a server's answer differs from eager PyTorch's
+├── LoadGeneratorFailed     a load generator failed, or some of its requests did
+└── Saturated               a server could not follow the request rate: a result, not a fault
+"""
+
+__all__ = [
+    "BenchmarkError",
+    "LoadGeneratorFailed",
+    "MissingDependency",
+    "Saturated",
+    "ServerFailed",
+    "UnknownCommit",
+    "WrongAnswer",
+]
 
 
-class BenchError(Exception):
-    """The root of all errors of the benchmark; those below are its only kinds."""
+class BenchmarkError(Exception):
+    """The root of all errors of the benchmark."""
 
 
-class Missing(BenchError):
-    """A peer or client cannot be had here; the message says what is missing and how to get it."""
+class MissingDependency(BenchmarkError):
+    """A peer, load generator or tool is missing; the message says which, and how to install it."""
 
 
-class UnknownCommit(BenchError):
+class UnknownCommit(BenchmarkError):
     """The commit to compare with is not in this repository."""
 
 
-class ServerFailed(BenchError):
+class ServerFailed(BenchmarkError):
     """A server did not start, or ended by itself."""
 
 
-class WrongAnswer(BenchError):
-    """A server does not answer what eager PyTorch answers, so there is nothing to time."""
+class WrongAnswer(BenchmarkError):
+    """A server's answer differs from that of eager PyTorch, so its speed means nothing."""
 
 
-class ClientFailed(BenchError):
+class LoadGeneratorFailed(BenchmarkError):
     """A load generator failed, or some of the requests that it sent did."""
 
 
-class Saturated(BenchError):
-    """A server fell behind so far that the load generator has no figures: that is a result, and no mistake."""
+class Saturated(BenchmarkError):
+    """A server answered so much slower than requests came that the load generator has no figures: a result."""

@@ -1,7 +1,7 @@
 """Runs `rnnserve` from a source tree: `python -P launch_from_tree.py TREE ARGUMENTS...`, with TREE's PYTHONPATH.
 
-A program of its own that imports nothing of this package. It refuses to run where Python would find `rnnserve` in
-another tree, since a comparison of a tree with itself would look like a result.
+It is a separate program and imports nothing from this package. It refuses to run if Python finds `rnnserve` in another
+tree: a tree would be compared with itself, and the result would look valid.
 """
 
 import importlib.util
@@ -16,7 +16,7 @@ _AREAS = ("rnnserve.server", "rnnserve.protos", "rnnserve.cli")
 def main(tree: str, arguments: list[str]) -> int:
     """Run the command line and return its exit status."""
     for area in _AREAS:
-        # `find_spec` does not import the area itself: the server sets up grpcio before its first import.
+        # `find_spec` does not import the area: `rnnserve serve` configures grpcio before grpcio is first imported.
         spec = importlib.util.find_spec(area)
         found = "nowhere" if spec is None or spec.origin is None else spec.origin
         if not Path(found).resolve().is_relative_to(Path(tree).resolve()):

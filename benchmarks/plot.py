@@ -1,65 +1,65 @@
-"""Draws bench.json: `python benchmarks/plot.py bench.json bench.svg`, in the benchmark's own environment.
+"""The plot of the results: a panel for each metric of each scenario."""
 
-A program of its own that imports nothing of this package, since matplotlib is not in the project's environment.
-"""
-
-import json
 import statistics
-import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-mpl.use("svg")
-mpl.rcParams["svg.hashsalt"] = "rnnserve"
-from matplotlib import pyplot as plt  # noqa: E402 - behind the choice of backend
+from benchmarks.metrics import Rounds
+from benchmarks.peers.triton import NOT_MEASURED
+from benchmarks.scenarios import CONSTANT, LANE, PUBLIC, SCENARIOS, TWO_WORKERS
 
-__all__ = ["draw"]
+__all__ = ["draw_plot"]
 
-_OURS, _OTHERS, _CEILING = "#1f6f8b", "#b8b8b8", "#e3c16f"
+_RNNSERVE, _OTHERS, _UPPER_LIMIT = "#1f6f8b", "#b8b8b8", "#e3c16f"
+_COLOURS = {LANE: _RNNSERVE, PUBLIC: _RNNSERVE, TWO_WORKERS: _RNNSERVE, CONSTANT: _UPPER_LIMIT}
+_COLUMNS = 2
 
 
-def draw(results: dict[str, Any], target: Path) -> None:
-    """Draw a bar a server, its rounds as dots, a panel for each figure of each scenario."""
+def draw_plot(found: Mapping[str, Rounds], title: str, path: Path) -> bool:
+    """Draw a bar for each server's median and a dot for each round, in a panel for each metric.
+
+    Args:
+        found: The rounds of each scenario by its name.
+        title: Title above all panels.
+        path: The SVG file to write.
+
+    Returns:
+        Whether there was a scenario to draw; otherwise no file is written.
+    """
     panels = [
-        (scenario["title"], metric, scenario["rounds"])
-        for scenario in results["scenarios"].values()
-        if scenario["compared"]
-        for metric in scenario["metrics"]
+        (scenario.title, metric, found[scenario.name])
+        for scenario in SCENARIOS
+        if scenario.name in found
+        for metric in scenario.metrics
     ]
     if not panels:
-        return
-    columns = 2
-    rows = -(-len(panels) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(13, 2.9 * rows), squeeze=False)
-    for axis in axes.flat[len(panels) :]:
-        axis.set_visible(False)
-    for axis, (title, metric, rounds) in zip(axes.flat, panels, strict=False):
-        _panel(axis, title, metric, rounds)
-    hardware = results["hardware"]
-    figure.suptitle(
-        f"rnnserve side by side: {hardware['processor']}, {hardware['cores']} cores, {results['when']}", fontsize=11
-    )
-    figure.text(0.01, 0.005, results["note"], fontsize=7, wrap=True)
+        return False
+    rows = -(-len(panels) // _COLUMNS)
+    figure = Figure(figsize=(13, 2.9 * rows))
+    for index, (heading, metric, rounds) in enumerate(panels):
+        _draw_panel(figure.add_subplot(rows, _COLUMNS, index + 1), heading, metric, rounds)
+    figure.suptitle(title, fontsize=11)
+    figure.text(0.01, 0.005, NOT_MEASURED, fontsize=7, wrap=True)
     figure.tight_layout(rect=(0, 0.03, 1, 0.98))
-    figure.savefig(target, metadata={"Date": None})
+    # A fixed salt and no date, so that equal results give equal bytes.
+    with mpl.rc_context({"svg.hashsalt": "rnnserve"}):
+        figure.savefig(path, format="svg", metadata={"Date": None})
+    return True
 
 
-def _panel(axis: Any, title: str, metric: str, rounds: dict[str, list[dict[str, float]]]) -> None:  # noqa: ANN401 - matplotlib has no types
-    servers = [server for server, figures in rounds.items() if figures and all(metric in one for one in figures)]
-    values = {server: [figures[metric] for figures in rounds[server]] for server in servers}
+def _draw_panel(axes: Axes, heading: str, metric: str, rounds: Rounds) -> None:
+    servers = [server for server, each in rounds.items() if each and all(metric in metrics for metrics in each)]
+    values = {server: [metrics[metric] for metrics in rounds[server]] for server in servers}
     medians = [statistics.median(values[server]) for server in servers]
-    colours = [_OURS if s.startswith("rnnserve") else _CEILING if "constant" in s else _OTHERS for s in servers]
-    bars = axis.barh(servers, medians, color=colours)
-    axis.bar_label(bars, [f" {value:,.0f}" if value >= 100 else f" {value:.3g}" for value in medians], fontsize=8)
+    bars = axes.barh(servers, medians, color=[_COLOURS.get(server, _OTHERS) for server in servers])
+    axes.bar_label(bars, [f" {value:,.0f}" if value >= 100 else f" {value:.3g}" for value in medians], fontsize=8)
     for server in servers:
-        axis.plot(values[server], [server] * len(values[server]), "k.", markersize=3)
-    axis.invert_yaxis()
-    axis.margins(x=0.15)
-    axis.set_title(f"{title}\n{metric}, {'more' if metric.endswith('/s') else 'less'} is better", fontsize=8)
-    axis.tick_params(labelsize=8)
-
-
-if __name__ == "__main__":
-    draw(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))
+        axes.plot(values[server], [server] * len(values[server]), "k.", markersize=3)
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    axes.set_title(f"{heading}\n{metric}, {'more' if metric.endswith('/s') else 'less'} is better", fontsize=8)
+    axes.tick_params(labelsize=8)

@@ -1,14 +1,14 @@
-"""From figures to a table: medians, ratios, and whether the figures to reach are reached."""
+"""The report: tables of medians and ratios, and whether the performance goals are met."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from benchmarks.figures import Rounds, median, ratio
+from benchmarks.metrics import Rounds, median_of_rounds, median_ratio
 from benchmarks.peers.triton import NOT_MEASURED
-from benchmarks.scenarios import SCENARIOS, SOAK, TARGETS, TRITON, TRITON_RAGGED, Target
+from benchmarks.scenarios import GOALS, SCENARIOS, SOAK, TRITON, TRITON_RAGGED, PerformanceGoal
+from rnnserve.client.aligned_table import format_aligned_table
 
-__all__ = ["Verdict", "judge", "render", "table"]
+__all__ = ["GoalResult", "describe_lines", "evaluate_goals", "format_metric", "render_report"]
 
 _TITLES = {scenario.name: scenario.title for scenario in SCENARIOS} | {
     "start": "start to ready, three models",
@@ -21,92 +21,70 @@ _METRICS = {scenario.name: scenario.metrics for scenario in SCENARIOS} | {
 
 
 @dataclasses.dataclass(frozen=True)
-class Verdict:
-    """A figure to reach, and what was found."""
+class GoalResult:
+    """A performance goal and the measured value.
 
-    target: Target
-    figure: float
+    Attributes:
+        goal: The goal.
+        value: The median of the metric over the rounds, or the median ratio.
+    """
+
+    goal: PerformanceGoal
+    value: float
 
     @property
     def is_met(self) -> bool:
-        """Whether it is reached."""
-        return self.target.is_met(self.figure)
+        """Whether the goal is met."""
+        return self.goal.is_met(self.value)
 
 
-def judge(found: Mapping[str, Rounds]) -> list[Verdict]:
-    """Hold what was measured against the figures to reach; what was not measured is left out."""
-    verdicts = []
-    for target in TARGETS:
-        rounds = found.get(target.scenario, {})
-        if target.against is None:
-            figure = median(rounds, target.server, target.metric)
+def evaluate_goals(found: Mapping[str, Rounds]) -> list[GoalResult]:
+    """Compare measured values with the goals; goals without a measured value are left out.
+
+    Args:
+        found: The rounds of each scenario by its name.
+    """
+    results = []
+    for goal in GOALS:
+        rounds = found.get(goal.scenario, {})
+        if goal.against is None:
+            value = median_of_rounds(rounds, goal.server, goal.metric)
         else:
-            figure = ratio(rounds, target.server, target.against, target.metric)
-        if figure is not None:
-            verdicts.append(Verdict(target, figure))
-    return verdicts
+            value = median_ratio(rounds, goal.server, goal.against, goal.metric)
+        if value is not None:
+            results.append(GoalResult(goal, value))
+    return results
 
 
-def render(found: Mapping[str, Rounds], about: Mapping[str, Any]) -> str:
-    """Write everything as text."""
+def render_report(found: Mapping[str, Rounds], description: Mapping[str, Mapping[str, str]]) -> str:
+    """Write the report as text.
+
+    Args:
+        found: The rounds of each scenario by its name.
+        description: What `run_description.describe_run` returned.
+    """
     lines = []
     for name, rounds in found.items():
-        metrics = _METRICS[name]
-        count = max((len(figures) for figures in rounds.values()), default=0)
-        lines += [f"{_TITLES[name]} ({name}; median of {count})", *_scenario(rounds, metrics), ""]
-    verdicts = judge(found)
-    if verdicts:
-        lines += ["figures to reach", *_verdicts(verdicts), ""]
-    if any(not figures for rounds in found.values() for each in rounds.values() for figures in each):
-        lines.append("-: saturated: in some round it fell so far behind the rate that perf_analyzer has no figures")
-    lines.append("ratios: the median over the rounds of one figure divided by the other's in the same round")
+        count = max((len(each) for each in rounds.values()), default=0)
+        lines += [f"{_TITLES[name]} ({name}; median of {count})", _scenario_table(rounds, _METRICS[name]), ""]
+    results = evaluate_goals(found)
+    if results:
+        lines += ["performance goals", _goal_table(results), ""]
+    if any(not metrics for rounds in found.values() for each in rounds.values() for metrics in each):
+        lines.append("-: saturated: in some round it answered so much slower than the rate that there are no figures")
+    lines.append("ratios: the median over the rounds of a metric divided by the other server's in the same round")
     if any(TRITON in rounds or TRITON_RAGGED in rounds for rounds in found.values()):
         lines.append(NOT_MEASURED)
-    for heading in ("hardware", "versions"):
-        lines.append(f"{heading}: " + ", ".join(f"{key} {value}" for key, value in about[heading].items()))
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *describe_lines(description)]) + "\n"
 
 
-def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Align columns: the first to the left, the others to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+def describe_lines(description: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return a line for the hardware and one for the versions."""
+    return [f"{heading}: " + ", ".join(f"{k} {v}" for k, v in facts.items()) for heading, facts in description.items()]
 
 
-def _scenario(rounds: Rounds, metrics: Iterable[str]) -> list[str]:
-    metrics = tuple(metrics)
-    bases = [base for base in (TRITON, TRITON_RAGGED) if rounds.get(base)]
-    head = ["server"]
-    for metric in metrics:
-        head += [metric, *(f"/ {base}" for base in bases)]
-    rows = [head]
-    for server in rounds:
-        row = [server]
-        for metric in metrics:
-            row.append(_number(median(rounds, server, metric)))
-            row += [_times(ratio(rounds, server, base, metric)) for base in bases]
-        rows.append(row)
-    return table(rows)
-
-
-def _verdicts(verdicts: Iterable[Verdict]) -> list[str]:
-    rows = [["work", "figure", "of", "to reach", "found", "reached"]]
-    for verdict in verdicts:
-        target = verdict.target
-        found = _times(verdict.figure) if target.against else _number(verdict.figure)
-        rows.append(
-            [target.scenario, target.metric, target.server, str(target), found, "yes" if verdict.is_met else "no"]
-        )
-    return table(rows)
-
-
-def _number(value: float | None) -> str:
+def format_metric(value: float | None) -> str:
+    """Format a metric with three or more digits; "-" for None."""
     if value is None:
         return "-"
     if value >= 100:
@@ -114,5 +92,29 @@ def _number(value: float | None) -> str:
     return f"{value:.3f}" if value < 10 else f"{value:.1f}"
 
 
-def _times(value: float | None) -> str:
+def _scenario_table(rounds: Rounds, metrics: Sequence[str]) -> str:
+    bases = [base for base in (TRITON, TRITON_RAGGED) if rounds.get(base)]
+    header = ["server"]
+    for metric in metrics:
+        header += [metric, *(f"/ {base}" for base in bases)]
+    rows = []
+    for server in rounds:
+        row = [server]
+        for metric in metrics:
+            row.append(format_metric(median_of_rounds(rounds, server, metric)))
+            row += [_format_ratio(median_ratio(rounds, server, base, metric)) for base in bases]
+        rows.append(row)
+    return format_aligned_table(header, rows)
+
+
+def _goal_table(results: Sequence[GoalResult]) -> str:
+    rows = []
+    for result in results:
+        goal = result.goal
+        value = _format_ratio(result.value) if goal.against else format_metric(result.value)
+        rows.append([goal.scenario, goal.metric, goal.server, str(goal), value, "yes" if result.is_met else "no"])
+    return format_aligned_table(["scenario", "metric", "server", "goal", "measured", "met"], rows)
+
+
+def _format_ratio(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f} x"

@@ -1,10 +1,11 @@
-"""What is measured: every constant of the benchmark, in one table, and the figures to reach."""
+"""What is measured: all scenarios with their constants, and the performance goals."""
 
 import dataclasses
 
 __all__ = [
     "ALL_SERVERS",
     "CONSTANT",
+    "GOALS",
     "GRPC_AIO",
     "GRPC_SERVER",
     "LANE",
@@ -12,44 +13,43 @@ __all__ = [
     "PUBLIC",
     "SCENARIOS",
     "SOAK",
-    "TARGETS",
     "TRITON",
     "TRITON_RAGGED",
     "TWO_WORKERS",
-    "Load",
+    "LoadSettings",
+    "PerformanceGoal",
     "Scenario",
-    "Soak",
-    "Target",
+    "SoakSettings",
 ]
 
-LANE, PUBLIC, TWO_WORKERS = "rnnserve lane", "rnnserve public", "rnnserve lane, 2 workers"
+LANE, PUBLIC, TWO_WORKERS = "rnnserve (lane)", "rnnserve (public)", "rnnserve (lane), 2 workers"
 TRITON, TRITON_RAGGED = "Triton", "Triton ragged"
 GRPC_AIO, GRPC_SERVER, CONSTANT = "grpc.aio", "grpc.server", "lane, constant"
 
-_THAT_INFER = (LANE, TRITON, TRITON_RAGGED, PUBLIC, GRPC_AIO, GRPC_SERVER)
-"""In this order they are asked, so that what is divided by one another stands side by side in time, too."""
+_INFERENCE_SERVERS = (LANE, TRITON, TRITON_RAGGED, PUBLIC, GRPC_AIO, GRPC_SERVER)
+"""The order of the turns: servers whose metrics are divided by each other have neighbouring turns."""
 
-ALL_SERVERS = (CONSTANT, *_THAT_INFER, TWO_WORKERS)
+ALL_SERVERS = (CONSTANT, *_INFERENCE_SERVERS, TWO_WORKERS)
 
 MODELS = {"hidden_16": 16, "hidden_128": 128}
-"""The models under load, direction classifiers with random weights: name to hidden size."""
+"""Hidden size of each measured model, by name. The models are direction classifiers with random weights."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Load:
-    """How a load generator is run.
+class LoadSettings:
+    """Settings of a load generator.
 
     Attributes:
-        client: "h2load" or "perf_analyzer".
-        in_flight: How many requests are under way at once, where the load is a closed loop.
-        connections: HTTP/2 connections of h2load; perf_analyzer keeps its own counsel.
-        rate: Requests a second, arriving as a Poisson process; 0 for a closed loop.
-        warm_up: Seconds before measuring.
-        seconds: Of measuring.
-        quick: The same with `--quick`.
+        generator: "h2load" or "perf_analyzer".
+        in_flight: Number of requests under way at once, for a closed loop.
+        connections: Number of HTTP/2 connections of h2load; perf_analyzer chooses its own.
+        rate: Requests a second, which arrive as a Poisson process; 0 for a closed loop.
+        warm_up: Seconds of load before the measurement; only h2load uses it.
+        seconds: Seconds of the measurement.
+        quick: Seconds of the measurement with `--quick`.
     """
 
-    client: str
+    generator: str
     in_flight: int
     connections: int = 1
     rate: int = 0
@@ -60,18 +60,18 @@ class Load:
 
 @dataclasses.dataclass(frozen=True)
 class Scenario:
-    """One piece of work, given to several servers.
+    """A kind of load that several servers are measured with.
 
     Attributes:
-        name: For `--only`.
-        title: For the table.
-        model: One of `MODELS`.
-        lengths: Shortest and longest sequence of the requests, each of one row.
-        metrics: What of the client's figures is shown, in this order; the first is the one that is plotted.
-        load: How it is asked for.
-        servers: Who is asked.
-        turns: In how many pieces a round is cut, each with a turn of every server: where one of 1.0 is told from one of
-            0.9, many short turns say more than few long ones, since the machine's mood lasts for seconds.
+        name: Name for `--only`.
+        title: Title for the table.
+        model: Name of the model, one of `MODELS`.
+        lengths: Shortest and longest sequence of the requests, in points; each request has one row.
+        metrics: The load generator's metrics that are shown, in this order.
+        load: Settings of the load generator.
+        servers: Names of the servers that are measured.
+        turns: Number of parts of a round; each server has a turn in each part. Many short turns distinguish ratios of
+            1.0 and 0.9 better than few long ones, since the speed of the machine changes over seconds.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Scenario:
     model: str
     lengths: tuple[int, int]
     metrics: tuple[str, ...]
-    load: Load
+    load: LoadSettings
     servers: tuple[str, ...]
     turns: int = 1
 
@@ -91,8 +91,8 @@ SCENARIOS = (
         "hidden_16",
         (4, 4),
         ("requests/s",),
-        Load("h2load", in_flight=64, connections=4, warm_up=0.5, seconds=1.5),
-        (CONSTANT, *_THAT_INFER),
+        LoadSettings("h2load", in_flight=64, connections=4, warm_up=0.5, seconds=1.5),
+        (CONSTANT, *_INFERENCE_SERVERS),
         turns=3,
     ),
     Scenario(
@@ -101,8 +101,8 @@ SCENARIOS = (
         "hidden_16",
         (4, 4),
         ("p50 ms", "p99 ms"),
-        Load("h2load", in_flight=1, warm_up=0.5, seconds=2.5, quick=1.0),
-        (CONSTANT, *_THAT_INFER),
+        LoadSettings("h2load", in_flight=1, warm_up=0.5, seconds=2.5, quick=1.0),
+        (CONSTANT, *_INFERENCE_SERVERS),
     ),
     Scenario(
         "lengths",
@@ -110,8 +110,8 @@ SCENARIOS = (
         "hidden_128",
         (1, 64),
         ("inferences/s", "p50 ms", "p99 ms"),
-        Load("perf_analyzer", in_flight=32, seconds=4.5),
-        (TWO_WORKERS, *_THAT_INFER),
+        LoadSettings("perf_analyzer", in_flight=32, seconds=4.5),
+        (TWO_WORKERS, *_INFERENCE_SERVERS),
     ),
     Scenario(
         "poisson",
@@ -119,42 +119,42 @@ SCENARIOS = (
         "hidden_128",
         (1, 64),
         ("p99 ms", "p50 ms", "inferences/s"),
-        Load("perf_analyzer", in_flight=0, rate=4000, seconds=4.5),
-        _THAT_INFER,
+        LoadSettings("perf_analyzer", in_flight=0, rate=4000, seconds=4.5),
+        _INFERENCE_SERVERS,
     ),
 )
-"""Beside these there are `start` (start to ready, with three models) and `soak` (memory over many requests)."""
+"""Two measurements are not scenarios: `start` (start to ready, three models) and `soak` (memory over many requests)."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Soak:
-    """How memory is watched.
+class SoakSettings:
+    """Settings of the measurement of memory growth.
 
     Attributes:
-        settle: Requests before the first look at resident memory.
-        requests: In all.
-        looks: How often it is looked at behind `settle`.
+        settle: Number of requests before resident memory is first read.
+        requests: Number of all requests.
+        readings: How often resident memory is read after `settle`.
     """
 
     settle: int
     requests: int
-    looks: int
+    readings: int
 
 
-SOAK = Soak(settle=50_000, requests=1_000_000, looks=19)
+SOAK = SoakSettings(settle=50_000, requests=1_000_000, readings=19)
 
 
 @dataclasses.dataclass(frozen=True)
-class Target:
-    """A figure to reach.
+class PerformanceGoal:
+    """A limit that a metric, or a ratio of two servers' metrics, should keep.
 
     Attributes:
-        scenario: Its name, or "start" or "soak".
-        metric: Of the scenario.
-        server: Whose figure it is.
-        against: The server whose figure it is divided by; None for a figure that stands for itself.
-        at_least: The least that the figure may be, or None.
-        at_most: The most, or None.
+        scenario: Name of the scenario, or "start" or "soak".
+        metric: Name of the metric.
+        server: Name of the measured server.
+        against: Name of the server whose metric is the divisor; None for the metric itself.
+        at_least: Lower limit, or None.
+        at_most: Upper limit, or None.
     """
 
     scenario: str
@@ -164,27 +164,27 @@ class Target:
     at_least: float | None = None
     at_most: float | None = None
 
-    def is_met(self, figure: float) -> bool:
-        """Whether a figure reaches it."""
-        return (self.at_least is None or figure >= self.at_least) and (self.at_most is None or figure <= self.at_most)
+    def is_met(self, value: float) -> bool:
+        """Return whether a metric or ratio keeps the limit."""
+        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
 
     def __str__(self) -> str:
-        wanted = f"at least {self.at_least:g}" if self.at_least is not None else f"at most {self.at_most:g}"
-        return f"{wanted} x {self.against}" if self.against else wanted
+        limit = f"at least {self.at_least:g}" if self.at_least is not None else f"at most {self.at_most:g}"
+        return f"{limit} x {self.against}" if self.against else limit
 
 
-TARGETS = (
-    Target("throughput", "requests/s", against=TRITON, at_least=1.8),
-    Target("throughput", "requests/s", against=CONSTANT, at_least=0.9),
-    Target("alone", "p50 ms", against=TRITON, at_most=0.6),
-    Target("lengths", "inferences/s", against=TRITON, at_least=2.5),
-    Target("lengths", "inferences/s", against=TRITON_RAGGED, at_least=1.35),
-    Target("lengths", "p99 ms", against=TRITON, at_most=0.5),
-    Target("lengths", "p99 ms", against=TRITON_RAGGED, at_most=0.7),
-    Target("lengths", "inferences/s", server=TWO_WORKERS, against=LANE, at_least=1.0),
-    Target("poisson", "p99 ms", against=TRITON_RAGGED, at_most=0.6),
-    Target("soak", "growth MB", at_most=5),
-    Target("start", "ready s", at_most=1.5),
-    Target("start", "resident MB", at_most=200),
-    Target("start", "torch files mapped", at_most=0),
+GOALS = (
+    PerformanceGoal("throughput", "requests/s", against=TRITON, at_least=1.8),
+    PerformanceGoal("throughput", "requests/s", against=CONSTANT, at_least=0.9),
+    PerformanceGoal("alone", "p50 ms", against=TRITON, at_most=0.6),
+    PerformanceGoal("lengths", "inferences/s", against=TRITON, at_least=2.5),
+    PerformanceGoal("lengths", "inferences/s", against=TRITON_RAGGED, at_least=1.35),
+    PerformanceGoal("lengths", "p99 ms", against=TRITON, at_most=0.5),
+    PerformanceGoal("lengths", "p99 ms", against=TRITON_RAGGED, at_most=0.7),
+    PerformanceGoal("lengths", "inferences/s", server=TWO_WORKERS, against=LANE, at_least=1.0),
+    PerformanceGoal("poisson", "p99 ms", against=TRITON_RAGGED, at_most=0.6),
+    PerformanceGoal("soak", "growth MB", at_most=5),
+    PerformanceGoal("start", "ready s", at_most=1.5),
+    PerformanceGoal("start", "resident MB", at_most=200),
+    PerformanceGoal("start", "torch files mapped", at_most=0),
 )

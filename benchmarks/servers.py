@@ -1,4 +1,4 @@
-"""How each server of the table is started on a model."""
+"""Commands that start each measured server on a model."""
 
 import re
 import sys
@@ -6,92 +6,96 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from benchmarks import scenarios
-from benchmarks.environments import BENCH
+from benchmarks import environments, scenarios
 from benchmarks.peers import triton
-from benchmarks.processes import Process, free_port, started
-from benchmarks.questions import Question
+from benchmarks.requests import BenchmarkRequest
+from benchmarks.server_processes import ServerProcess, free_port, running_server
 from benchmarks.source_trees import SourceTree
 from rnnserve.protos import inference_pb2 as pb
 
-__all__ = ["CONSOLE_SCRIPT", "READY", "StartServer", "start", "start_from_tree"]
+__all__ = ["CONSOLE_SCRIPT", "READY_PATTERN", "StartServer", "start_server", "start_server_from_tree"]
 
 CONSOLE_SCRIPT = str(Path(sys.executable).with_name("rnnserve"))
 
-READY = r"gRPC on 127\.0\.0\.1:(\d+)"
+READY_PATTERN = r"gRPC on 127\.0\.0\.1:(\d+)"
+"""Output of a ready server; the group is its port."""
 
-StartServer = Callable[[str, Path, str, Path, Question], AbstractContextManager[Process]]
-"""Starts a server with the arguments of `start`."""
+StartServer = Callable[[str, Path, str, Path, BenchmarkRequest], AbstractContextManager[ServerProcess]]
+"""A function with the arguments of `start_server`."""
 
-_OURS = {
+_RNNSERVE_OPTIONS = {
     scenarios.LANE: ("--transport", "lane"),
     scenarios.PUBLIC: ("--transport", "public"),
     scenarios.TWO_WORKERS: ("--transport", "lane", "--workers", "2"),
 }
-_PLAIN = {scenarios.GRPC_AIO: "aio", scenarios.GRPC_SERVER: "threads"}
+_PLAIN_KINDS = {scenarios.GRPC_AIO: "aio", scenarios.GRPC_SERVER: "threads"}
 
 
-def start(server: str, repository: Path, model: str, work: Path, question: Question) -> AbstractContextManager[Process]:
-    """Start a server; leaving the context ends it.
+def start_server(
+    server: str, repository: Path, model: str, work: Path, request: BenchmarkRequest
+) -> AbstractContextManager[ServerProcess]:
+    """Start a server, which ends with the returned context.
 
     Args:
-        server: One of `scenarios.ALL_SERVERS`.
-        repository: Holds the model, as `rnnserve export` publishes; every server runs its model.onnx.
-        model: Its name there.
-        work: A folder for logs and whatever else the server needs.
-        question: What `scenarios.CONSTANT` knows the answer to.
+        server: Name of the server, one of `scenarios.ALL_SERVERS`.
+        repository: Repository with the model, from `rnnserve export`; every server runs its model.onnx.
+        model: Name of the model.
+        work: Folder for logs and other files of the server.
+        request: The request whose answer `scenarios.CONSTANT` returns.
 
     Raises:
-        ServerFailed: If it does not come up.
-        Missing: If it cannot be had here.
+        ServerFailed: If the server does not become ready.
+        MissingDependency: If the server cannot be installed.
     """
-    folder = _folder(work, server, model)
+    folder = _server_folder(work, server, model)
     log = folder.with_suffix(".log")
     onnx = repository / model / "1" / "model.onnx"
-    if server in _OURS:
-        command = [CONSOLE_SCRIPT, "serve", str(repository), "--grpc-port", "0", *_OURS[server]]
-        return started(server, command, READY, log)
-    if server in _PLAIN:
-        command = [sys.executable, "-m", "benchmarks.peers.plain", _PLAIN[server], model, str(onnx)]
-        return started(server, command, READY, log)
+    if server in _RNNSERVE_OPTIONS:
+        command = [CONSOLE_SCRIPT, "serve", str(repository), "--grpc-port", "0", *_RNNSERVE_OPTIONS[server]]
+        return running_server(server, command, READY_PATTERN, log)
+    if server in _PLAIN_KINDS:
+        command = [sys.executable, "-m", "benchmarks.peers.plain", _PLAIN_KINDS[server], model, str(onnx)]
+        return running_server(server, command, READY_PATTERN, log)
     if server == scenarios.CONSTANT:
         response = folder / "response"
-        response.write_bytes(_response(model, question))
-        return started(server, [sys.executable, "-m", "benchmarks.peers.constant", str(response)], READY, log)
-    BENCH.ensure()
+        response.write_bytes(_encode_response(model, request))
+        return running_server(
+            server, [sys.executable, "-m", "benchmarks.peers.constant", str(response)], READY_PATTERN, log
+        )
+    environments.TRITON.ensure()
     ragged = server == scenarios.TRITON_RAGGED
-    ready = triton.prepare(BENCH, folder, model, onnx, free_port(), ragged=ragged)
-    return started(server, ready.command, triton.READY, log, ready.environment)
+    ready = triton.prepare_triton(environments.TRITON, folder, model, onnx, free_port(), ragged=ragged)
+    return running_server(server, ready.command, triton.READY_PATTERN, log, ready.environment)
 
 
-def start_from_tree(
+def start_server_from_tree(
     server: str, tree: SourceTree, repository: Path, model: str, work: Path
-) -> AbstractContextManager[Process]:
-    """Start the server of a source tree, on the lane.
+) -> AbstractContextManager[ServerProcess]:
+    """Start the server of a source tree with the lane transport; it ends with the returned context.
 
     Args:
-        server: Its name, for messages and for its log.
+        server: Name of the server, for messages and the name of its log.
         tree: The tree whose code runs.
-        repository: Holds the model, as `rnnserve export` publishes.
-        model: Its name there, for the log.
-        work: A folder for logs.
+        repository: Repository with the model, from `rnnserve export`.
+        model: Name of the model.
+        work: Folder for logs.
 
     Raises:
-        ServerFailed: If it does not come up, or if other code than the tree's would run.
+        ServerFailed: If the server does not become ready, or other code than the tree's would run.
     """
     command = tree.command(["serve", str(repository), "--grpc-port", "0", "--transport", "lane"])
-    log = _folder(work, server, model).with_suffix(".log")
-    return started(server, command, READY, log, tree.environment)
+    log = _server_folder(work, server, model).with_suffix(".log")
+    return running_server(server, command, READY_PATTERN, log, tree.environment)
 
 
-def _folder(work: Path, server: str, model: str) -> Path:
+def _server_folder(work: Path, server: str, model: str) -> Path:
     folder = work / f"{re.sub(r'[^a-z0-9]+', '_', server.lower()).strip('_')}-{model}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def _response(model: str, question: Question) -> bytes:
-    logits = question.logits.astype("<f4")
+def _encode_response(model: str, request: BenchmarkRequest) -> bytes:
+    logits = request.logits.astype("<f4")
     response = pb.ModelInferResponse(model_name=model, model_version="1", raw_output_contents=[logits.tobytes()])
     response.outputs.add(name="logits", datatype="FP32", shape=logits.shape)
     return response.SerializeToString()

@@ -1,7 +1,7 @@
-"""Source trees of this repository whose servers are compared: the working tree, and the tree of a commit.
+"""Source trees of this repository: the working tree, and the files of a commit.
 
-A commit's files are unpacked with `git archive`, so neither the working tree nor git's list of worktrees changes. A
-server runs from a tree with this interpreter and its packages: the tree's source roots stand first on PYTHONPATH.
+`git archive` gives the files of a commit, so neither the working tree nor git's list of worktrees changes. A tree's
+server runs with this interpreter and its installed packages; PYTHONPATH begins with the tree's source roots.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from benchmarks.errors import UnknownCommit
 __all__ = ["SOURCE_ROOTS", "SourceTree", "unpack_commit", "working_tree"]
 
 SOURCE_ROOTS = ("server", "client", "protos", "cli", "export", "models")
-"""The folders of a tree that hold portions of the namespace package `rnnserve`."""
+"""The folders of a tree that contain portions of the namespace package `rnnserve`."""
 
 _LAUNCHER = Path(__file__).with_name("launch_from_tree.py")
 
@@ -31,8 +31,8 @@ class SourceTree:
 
     Attributes:
         root: The folder.
-        name: Short, for tables: "working tree" or an abbreviated commit.
-        description: One line that says which state of the repository it is.
+        name: Short name for tables: "working tree" or an abbreviated commit.
+        description: One line: the commit, with its subject or with the number of changed files.
     """
 
     root: Path
@@ -40,19 +40,19 @@ class SourceTree:
     description: str
 
     def command(self, arguments: Sequence[str]) -> list[str]:
-        """Return the command that runs `rnnserve ARGUMENTS` from this tree, and that fails if other code would run."""
+        """Return the command for `rnnserve ARGUMENTS` from this tree; it fails if other code would run."""
         return [sys.executable, "-P", str(_LAUNCHER), str(self.root), *arguments]
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The environment variables that the command needs."""
+        """Environment variables for the command."""
         # The editable install adds its folders after PYTHONPATH, so the first `rnnserve.server` found is this tree's.
         paths = [str(self.root / folder) for folder in SOURCE_ROOTS]
         return {"PYTHONPATH": os.pathsep.join([*paths, *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
 def working_tree(root: Path) -> SourceTree:
-    """Describe the working tree: its commit, and whether files differ from it."""
+    """Describe the working tree: its commit, and the number of files that differ from it."""
     commit = _git(root, "rev-parse", "--short", "HEAD")
     changed = len(_git(root, "status", "--porcelain").splitlines())
     changes = f"{changed} files changed or not tracked" if changed else "without changes"
@@ -65,17 +65,17 @@ def unpack_commit(root: Path, commit: str, folder: Path) -> SourceTree:
     Args:
         root: The working tree.
         commit: A hash, tag, branch or any other name that `git rev-parse` takes.
-        folder: Gets one folder for each commit, named by its hash.
+        folder: Folder for the trees of commits; each has the full hash as its name.
 
     Raises:
-        UnknownCommit: If the repository does not hold the commit.
+        UnknownCommit: If the repository does not contain the commit, or git cannot be run.
     """
     sha = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{commit}}", what=commit)
     target = folder / sha
     if not target.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         archive = _run(root, "archive", "--format=tar", sha).stdout
-        # Renamed when complete, so that an interrupted run leaves no tree that lacks files.
+        # Renamed when it is complete, so that an interrupted run leaves no incomplete tree.
         partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
         try:
             with tarfile.open(fileobj=io.BytesIO(archive)) as files:

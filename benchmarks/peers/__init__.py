@@ -1,1 +1,1 @@
-"""The servers to compare with. Each module is a program that prints `gRPC on 127.0.0.1:PORT` once it answers."""
+"""The servers that this one is compared with: `plain` and `constant` are programs, `triton` prepares Triton's."""

@@ -1,6 +1,6 @@
-"""The lane's ceiling: `python -m benchmarks.peers.constant RESPONSE`, the lane answering a file's bytes to everything.
+"""The lane's upper limit: `python -m benchmarks.peers.constant RESPONSE` answers every request with a file's bytes.
 
-What it reaches is what gRPC, the lane's loop and the machine allow a server that does nothing else.
+Its rate is the highest that gRPC, the lane's loop and the machine allow for a server that does nothing else.
 """
 
 import sys
@@ -20,7 +20,7 @@ __all__ = ["main"]
 
 
 class _Constant:
-    """Answers whatever has arrived at once, and has nothing left to do."""
+    """Answers every request on arrival, so that no work is left."""
 
     def __init__(self, response: bytes) -> None:
         self._response = response
@@ -34,7 +34,7 @@ class _Constant:
 
 
 def main(path: str) -> None:
-    """Serve until told to end.
+    """Serve until the process is terminated.
 
     Raises:
         ServerFailed: If the lane cannot run with this grpcio.

@@ -1,7 +1,7 @@
-"""Textbook servers: `python -m benchmarks.peers.plain aio|threads MODEL MODEL.ONNX`, one request, one onnxruntime run.
+"""Textbook servers: `python -m benchmarks.peers.plain aio|threads MODEL MODEL.ONNX`, one onnxruntime run for a request.
 
-What a tutorial on serving a model over gRPC ends up with, on grpc.aio or on grpc.server with its pool of threads. They
-speak enough of the protocol for perf_analyzer. Nothing is checked, batched or limited.
+They are what a tutorial on serving a model over gRPC shows, with grpc.aio, or with grpc.server and its thread pool.
+They implement the methods of the protocol that perf_analyzer calls. They do not check, batch or limit requests.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ __all__ = ["main"]
 _THREADS = 8
 
 
-class _Model:
-    """A session with the settings that every server here uses: one thread a run."""
+class _OnnxModel:
+    """A session with the settings of all measured servers: one thread for a run."""
 
     def __init__(self, name: str, path: str) -> None:
         options = ort.SessionOptions()
@@ -37,11 +37,11 @@ class _Model:
         shape = tuple(request.inputs[0].shape)
         batch, sequence = shape[:2]
         feeds = {
-            "input": np.frombuffer(request.raw_input_contents[0], "<f4").reshape(shape),
+            "input": np.frombuffer(request.raw_input_contents[0], "<f4").reshape(shape),  # (batch, sequence, features)
             "lengths": np.full(batch, sequence, np.int64),
             "h_0": np.zeros((1, batch, self._hidden), np.float32),
         }
-        logits = self._session.run(["logits"], feeds)[0]
+        logits = self._session.run(["logits"], feeds)[0]  # (batch, classes) float32
         response = pb.ModelInferResponse(
             model_name=self.name, model_version="1", id=request.id, raw_output_contents=[logits.tobytes()]
         )
@@ -49,7 +49,7 @@ class _Model:
         return response
 
 
-def _answers(model: _Model) -> dict[str, Callable[[Any], Any]]:
+def _methods(model: _OnnxModel) -> dict[str, Callable[[Any], Any]]:
     metadata = pb.ModelMetadataResponse(name=model.name, versions=["1"], platform="onnxruntime_onnx")
     metadata.inputs.add(name="input", datatype="FP32", shape=[-1, -1, 2])
     metadata.outputs.add(name="logits", datatype="FP32", shape=[-1, 2])
@@ -68,8 +68,8 @@ def _answers(model: _Model) -> dict[str, Callable[[Any], Any]]:
     }
 
 
-def _threaded(model: _Model) -> None:
-    servicer = _servicer({name: _plain(answer) for name, answer in _answers(model).items()})
+def _serve_with_threads(model: _OnnxModel) -> None:
+    servicer = _make_servicer({name: _as_method(answer) for name, answer in _methods(model).items()})
     server = grpc.server(futures.ThreadPoolExecutor(_THREADS))
     rpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -78,8 +78,8 @@ def _threaded(model: _Model) -> None:
     server.wait_for_termination()
 
 
-async def _asynchronous(model: _Model) -> None:
-    servicer = _servicer({name: _awaitable(answer) for name, answer in _answers(model).items()})
+async def _serve_with_aio(model: _OnnxModel) -> None:
+    servicer = _make_servicer({name: _as_async_method(answer) for name, answer in _methods(model).items()})
     server = grpc.aio.server()
     rpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -88,8 +88,8 @@ async def _asynchronous(model: _Model) -> None:
     await server.wait_for_termination()
 
 
-def _servicer(methods: dict[str, Callable[[Any, Any], Any]]) -> rpc.GRPCInferenceServiceServicer:
-    """A servicer with these methods; the others stay unimplemented, as grpcio's base class has them."""
+def _make_servicer(methods: dict[str, Callable[[Any, Any], Any]]) -> rpc.GRPCInferenceServiceServicer:
+    """Return a servicer with these methods; the others stay unimplemented, as in grpcio's base class."""
     made: rpc.GRPCInferenceServiceServicer = type(
         "Textbook",
         (rpc.GRPCInferenceServiceServicer,),
@@ -98,11 +98,11 @@ def _servicer(methods: dict[str, Callable[[Any, Any], Any]]) -> rpc.GRPCInferenc
     return made
 
 
-def _plain(answer: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+def _as_method(answer: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
     return lambda request, _: answer(request)
 
 
-def _awaitable(answer: Callable[[Any], Any]) -> Callable[[Any, Any], Awaitable[Any]]:
+def _as_async_method(answer: Callable[[Any], Any]) -> Callable[[Any, Any], Awaitable[Any]]:
     async def method(request: object, _: object) -> object:
         return answer(request)
 
@@ -110,12 +110,12 @@ def _awaitable(answer: Callable[[Any], Any]) -> Callable[[Any, Any], Awaitable[A
 
 
 def main(kind: str, name: str, path: str) -> None:
-    """Serve one model until told to end."""
-    model = _Model(name, path)
+    """Serve one model until the process is terminated."""
+    model = _OnnxModel(name, path)
     if kind == "aio":
-        asyncio.run(_asynchronous(model))
+        asyncio.run(_serve_with_aio(model))
     else:
-        _threaded(model)
+        _serve_with_threads(model)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Triton from PyPI: the wheel of nvidia-pytriton carries the real `tritonserver` and its Python backend.
+"""Triton from PyPI: the wheel of nvidia-pytriton contains `tritonserver` and its Python backend.
 
-The binary is run directly, since pytriton's own wrapper fails on some Pythons. Its ONNX Runtime backend, in C++, is in
-no registry: what is measured is Triton with the Python backend calling onnxruntime, and nothing else may be claimed.
+The binary is run directly, since pytriton's wrapper fails with some versions of Python. Triton's ONNX Runtime backend,
+in C++, is in no package registry. So Triton is measured with the Python backend calling onnxruntime, and the results
+hold only for this combination.
 """
 
 import dataclasses
@@ -11,17 +12,17 @@ import sys
 from pathlib import Path
 
 from benchmarks.environments import Environment
-from benchmarks.errors import Missing
+from benchmarks.errors import MissingDependency
 
-__all__ = ["NOT_MEASURED", "READY", "Triton", "prepare"]
+__all__ = ["NOT_MEASURED", "READY_PATTERN", "TritonCommand", "prepare_triton"]
 
 NOT_MEASURED = (
     "Triton here is its C++ front end with the Python backend calling onnxruntime, dynamic batching on; Triton's C++ "
     "ONNX Runtime backend is in no package registry and was not measured."
 )
 
-READY = r"Started GRPCInferenceService at 127\.0\.0\.1:(\d+)"
-"""What it prints once its models are loaded and it answers."""
+READY_PATTERN = r"Started GRPCInferenceService at 127\.0\.0\.1:(\d+)"
+"""Its output after its models are loaded and it answers; the group is its port."""
 
 _CONFIG = """\
 name: "{name}"
@@ -36,40 +37,42 @@ instance_group {{ count: 1 kind: KIND_CPU }}
 
 
 @dataclasses.dataclass(frozen=True)
-class Triton:
-    """How to start it: a command and what it needs in its environment."""
+class TritonCommand:
+    """The command line that starts Triton, and its environment variables."""
 
     command: list[str]
     environment: dict[str, str]
 
 
-def prepare(environment: Environment, folder: Path, name: str, onnx: Path, port: int, *, ragged: bool) -> Triton:
-    """Write a model repository with one model, and say how to serve it.
+def prepare_triton(
+    environment: Environment, folder: Path, name: str, onnx: Path, port: int, *, ragged: bool
+) -> TritonCommand:
+    """Write a model repository with one model, and return the command that serves it.
 
     Args:
-        environment: Holds nvidia-pytriton, onnxruntime and numpy.
-        folder: Of this server alone.
-        name: The model's.
-        onnx: Its model.onnx.
-        port: Where to listen on 127.0.0.1.
-        ragged: Whether requests of different lengths may share a batch.
+        environment: The environment with nvidia-pytriton, onnxruntime and numpy.
+        folder: Folder of this server, which is written again.
+        name: Name of the model.
+        onnx: Path of its model.onnx.
+        port: Port on 127.0.0.1.
+        ragged: Whether requests with sequences of different lengths may share a batch.
 
     Raises:
-        Missing: If the wheel does not hold what it should for this Python.
+        MissingDependency: If the wheel lacks a file for this version of Python.
     """
     site = environment.site_packages
-    shipped = site / "pytriton" / "tritonserver"
+    wheel_files = site / "pytriton" / "tritonserver"
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    stub = shipped / "python_backend_stubs" / python / "triton_python_backend_stub"
-    binary = shipped / "bin" / "tritonserver"
+    stub = wheel_files / "python_backend_stubs" / python / "triton_python_backend_stub"
+    binary = wheel_files / "bin" / "tritonserver"
     for needed in (binary, stub):
         if not needed.is_file():
-            raise Missing(
-                f"nvidia-pytriton holds no {needed.relative_to(site)}: Triton needs another Python, 3.9 to 3.13"
+            raise MissingDependency(
+                f"nvidia-pytriton does not contain {needed.relative_to(site)}: Triton needs another Python, 3.9 to 3.13"
             )
     backend = folder / "backends" / "python"
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(shipped / "backends" / "python", backend)
+    shutil.copytree(wheel_files / "backends" / "python", backend)
     shutil.copy2(stub, backend)
     (backend / stub.name).chmod(0o755)
     version = folder / "models" / name / "1"
@@ -87,7 +90,7 @@ def prepare(environment: Environment, folder: Path, name: str, onnx: Path, port:
         "--allow-metrics=false",
     ]
     libraries = [str(site / "nvidia_pytriton.libs"), os.environ.get("LD_LIBRARY_PATH", "")]
-    return Triton(
+    return TritonCommand(
         command,
         {
             "LD_LIBRARY_PATH": ":".join(filter(None, libraries)),

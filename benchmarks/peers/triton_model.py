@@ -1,6 +1,7 @@
-"""The model that Triton's Python backend runs, copied into its repository: one onnxruntime run a batch.
+"""The model of Triton's Python backend, which is copied into Triton's repository: one onnxruntime run for a batch.
 
-Where `allow_ragged_batch` lets Triton batch requests of different lengths, they are padded to the longest here.
+If `allow_ragged_batch` lets Triton batch requests with sequences of different lengths, they are padded to the longest
+here.
 """
 
 import json
@@ -14,10 +15,10 @@ __all__ = ["TritonPythonModel"]
 
 
 class TritonPythonModel:
-    """The class that the backend looks for."""
+    """The class that Triton's Python backend loads."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the model named in the config."""
+        """Load the ONNX model that the config names."""
         path = json.loads(args["model_config"])["parameters"]["onnx"]["string_value"]
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -25,9 +26,10 @@ class TritonPythonModel:
         self._hidden = next(node for node in self._session.get_inputs() if node.name == "h_0").shape[2]
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer a batch of requests, each (rows, sequence, features)."""
+        """Answer a batch of requests, whose inputs are (rows, sequence, features) float32."""
         inputs = [backend.get_input_tensor_by_name(request, "input").as_numpy() for request in requests]
         rows = [len(input) for input in inputs]
+        # (batch,) int64: the number of points of each row
         lengths = np.repeat([input.shape[1] for input in inputs], rows).astype(np.int64)
         if len(inputs) == 1:
             joined = inputs[0]
@@ -39,7 +41,7 @@ class TritonPythonModel:
             for input in inputs:
                 joined[start : start + len(input), : input.shape[1]] = input
                 start += len(input)
-        initial = np.zeros((1, len(joined), self._hidden), np.float32)
+        initial = np.zeros((1, len(joined), self._hidden), np.float32)  # h_0, (num_layers, batch, hidden)
         logits = self._session.run(["logits"], {"input": joined, "lengths": lengths, "h_0": initial})[0]
         ends = np.cumsum(rows)
         return [

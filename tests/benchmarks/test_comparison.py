@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.comparison import COMPARED, render_comparison, server_name
-from benchmarks.figures import fastest_quarter_ratio, median_interval, speed_ratios
+from benchmarks.metrics import fastest_quarter_ratio, median_interval, speed_ratios
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.source_trees import SourceTree
 

@@ -1,9 +1,9 @@
-"""What h2load prints, and that errors of gRPC, which it takes for successes, are found."""
+"""h2load's output, and errors of gRPC, which it counts as successes."""
 
 import pytest
 
-from benchmarks.clients.h2load import parse, parse_log
-from benchmarks.errors import ClientFailed
+from benchmarks.errors import LoadGeneratorFailed
+from benchmarks.load_generators.h2load import parse_log, parse_output
 
 PRINTED = """\
 Main benchmark duration is over for thread #0. Stopping all clients.
@@ -20,41 +20,41 @@ req/s           :    4586.92     4696.92     4633.26       46.99    75.00%
 
 
 def test_its_figures_are_read():
-    assert parse(PRINTED, response_bytes=63) == {"requests/s": 18536.0, "requests": 55608.0, "mean ms": 3.33}
+    assert parse_output(PRINTED, response_bytes=63) == {"requests/s": 18536.0, "requests": 55608.0, "mean ms": 3.33}
 
 
 @pytest.mark.parametrize(("printed", "milliseconds"), [("333us", 0.333), ("3.33ms", 3.33), ("1.50s", 1500.0)])
 def test_times_come_in_several_units(printed, milliseconds):
     text = PRINTED.replace("3.33ms", printed)
-    assert parse(text, response_bytes=63)["mean ms"] == pytest.approx(milliseconds)
+    assert parse_output(text, response_bytes=63)["mean ms"] == pytest.approx(milliseconds)
 
 
 def test_answers_without_a_message_are_errors_though_their_http_status_is_200():
-    with pytest.raises(ClientFailed, match="some are errors"):
-        parse(PRINTED.replace("(3775793) data", "(0) data"), response_bytes=63)
+    with pytest.raises(LoadGeneratorFailed, match="some are errors"):
+        parse_output(PRINTED.replace("(3775793) data", "(0) data"), response_bytes=63)
 
 
 def test_a_tenth_of_errors_is_noticed():
-    with pytest.raises(ClientFailed, match="some are errors"):
-        parse(PRINTED.replace("(3775793) data", f"({int(3775793 * 0.9)}) data"), response_bytes=63)
+    with pytest.raises(LoadGeneratorFailed, match="some are errors"):
+        parse_output(PRINTED.replace("(3775793) data", f"({int(3775793 * 0.9)}) data"), response_bytes=63)
 
 
 @pytest.mark.parametrize("failure", ["1 failed", "1 errored", "1 timeout"])
 def test_failures_that_it_counts_itself_are_failures(failure):
     text = PRINTED.replace(f"0 {failure.split()[1]}", failure)
-    with pytest.raises(ClientFailed, match="succeeded"):
-        parse(text, response_bytes=63)
+    with pytest.raises(LoadGeneratorFailed, match="succeeded"):
+        parse_output(text, response_bytes=63)
 
 
 def test_no_requests_are_no_figure():
     text = PRINTED.replace("55608 done, 55608 succeeded", "0 done, 0 succeeded")
-    with pytest.raises(ClientFailed, match="of 0 requests"):
-        parse(text, response_bytes=63)
+    with pytest.raises(LoadGeneratorFailed, match="of 0 requests"):
+        parse_output(text, response_bytes=63)
 
 
-def test_other_words_are_not_guessed_at():
-    with pytest.raises(ClientFailed, match="could not connect"):
-        parse("could not connect to host", response_bytes=63)
+def test_output_of_another_format_is_refused():
+    with pytest.raises(LoadGeneratorFailed, match="could not connect"):
+        parse_output("could not connect to host", response_bytes=63)
 
 
 def test_the_log_holds_how_long_each_request_took():

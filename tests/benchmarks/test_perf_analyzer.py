@@ -2,30 +2,30 @@
 
 import pytest
 
-from benchmarks.clients.perf_analyzer import parse
-from benchmarks.errors import ClientFailed
+from benchmarks.errors import LoadGeneratorFailed
+from benchmarks.load_generators.perf_analyzer import parse_report
 
 HEAD = "Concurrency,Inferences/Second,Client Send,Client Recv,p50 latency,p90 latency,p95 latency,p99 latency\n"
 
 
 def test_its_figures_are_read_as_milliseconds():
     report = HEAD + "32,2400.29,3,1,11872,21185,25132,40357\n"
-    assert parse(report) == {"inferences/s": 2400.29, "p50 ms": 11.872, "p99 ms": 40.357}
+    assert parse_report(report) == {"inferences/s": 2400.29, "p50 ms": 11.872, "p99 ms": 40.357}
 
 
 def test_a_server_that_tells_statistics_adds_columns():
     head = HEAD.replace("Client Recv,", "Network+Server Send/Recv,Server Queue,Server Compute Infer,Client Recv,")
     report = head + "32,100.5,3,10,20,30,1,1000,2000,3000,4000\n"
-    assert parse(report) == {"inferences/s": 100.5, "p50 ms": 1.0, "p99 ms": 4.0}
+    assert parse_report(report) == {"inferences/s": 100.5, "p50 ms": 1.0, "p99 ms": 4.0}
 
 
 @pytest.mark.parametrize("report", ["", HEAD, HEAD + "1,2,3,4,5,6,7,8\n" * 2])
 def test_one_measurement_is_expected(report):
-    with pytest.raises(ClientFailed, match="expected one"):
-        parse(report)
+    with pytest.raises(LoadGeneratorFailed, match="expected one"):
+        parse_report(report)
 
 
 @pytest.mark.parametrize("report", ["Concurrency,Inferences/Second\n32,2400.29\n", HEAD + "32,100.5,3,1\n"])
 def test_a_report_that_lacks_a_figure_is_refused(report):
-    with pytest.raises(ClientFailed, match="lacks"):
-        parse(report)
+    with pytest.raises(LoadGeneratorFailed, match="lacks"):
+        parse_report(report)

@@ -1,11 +1,11 @@
-"""The table, and the figures to reach."""
+"""The tables, and the performance goals."""
 
 from typing import Any
 
 import pytest
 
-from benchmarks.report import judge, render, table
-from benchmarks.scenarios import CONSTANT, LANE, SCENARIOS, TARGETS, TRITON, TRITON_RAGGED, Target
+from benchmarks.report import evaluate_goals, render_report
+from benchmarks.scenarios import CONSTANT, GOALS, LANE, SCENARIOS, TRITON, TRITON_RAGGED, PerformanceGoal
 
 ABOUT = {"hardware": {"processor": "a processor", "cores": "2"}, "versions": {"grpcio": "1.85.3"}}
 
@@ -23,42 +23,42 @@ FOUND = {
 }
 
 
-def test_every_target_is_of_a_scenario_that_measures_its_metric_on_its_servers():
+def test_every_goal_is_of_a_scenario_that_measures_its_metric_on_its_servers():
     by_name = {scenario.name: scenario for scenario in SCENARIOS}
-    for target in TARGETS:
-        if target.scenario in by_name:
-            scenario = by_name[target.scenario]
-            assert target.metric in scenario.metrics
-            assert {target.server, target.against} <= set(scenario.servers)
+    for goal in GOALS:
+        if goal.scenario in by_name:
+            scenario = by_name[goal.scenario]
+            assert goal.metric in scenario.metrics
+            assert {goal.server, goal.against} <= set(scenario.servers)
         else:
-            assert target.scenario in ("start", "soak")
-            assert target.against is None
+            assert goal.scenario in ("start", "soak")
+            assert goal.against is None
 
 
 @pytest.mark.parametrize(
-    ("target", "figure", "is_met"),
+    ("goal", "value", "is_met"),
     [
-        (Target("s", "m", at_least=1.8), 1.8, True),
-        (Target("s", "m", at_least=1.8), 1.79, False),
-        (Target("s", "m", at_most=0.6), 0.6, True),
-        (Target("s", "m", at_most=0.6), 0.61, False),
+        (PerformanceGoal("s", "m", at_least=1.8), 1.8, True),
+        (PerformanceGoal("s", "m", at_least=1.8), 1.79, False),
+        (PerformanceGoal("s", "m", at_most=0.6), 0.6, True),
+        (PerformanceGoal("s", "m", at_most=0.6), 0.61, False),
     ],
 )
-def test_a_target_is_met_at_its_figure_and_beyond(target, figure, is_met):
-    assert target.is_met(figure) is is_met
+def test_a_goal_is_met_at_its_limit_and_beyond(goal, value, is_met):
+    assert goal.is_met(value) is is_met
 
 
-def test_what_was_measured_is_judged_and_nothing_else():
-    verdicts = judge(FOUND)
-    assert [(v.target.against, pytest.approx(v.figure), v.is_met) for v in verdicts] == [  # type: ignore[comparison-overlap]
+def test_goals_are_evaluated_for_what_was_measured():
+    results = evaluate_goals(FOUND)
+    assert [(r.goal.against, pytest.approx(r.value), r.is_met) for r in results] == [  # type: ignore[comparison-overlap]
         (TRITON, 2.0, True),
         (CONSTANT, 0.8, False),
     ]
 
 
-def test_the_report_says_what_was_compared_and_on_what():
-    text = render(FOUND, ABOUT)
-    assert "rnnserve lane" in text
+def test_the_report_names_servers_machine_and_versions():
+    text = render_report(FOUND, ABOUT)
+    assert "rnnserve (lane)" in text
     assert "40,000" in text
     assert "2.00 x" in text
     assert "C++ ONNX Runtime backend is in no package registry and was not measured" in text
@@ -67,18 +67,14 @@ def test_the_report_says_what_was_compared_and_on_what():
     assert "saturated" not in text
 
 
-def test_nothing_is_said_of_triton_where_it_did_not_take_part():
-    assert "Triton" not in render({"throughput": {LANE: FOUND["throughput"][LANE]}}, ABOUT)
+def test_triton_is_not_mentioned_if_it_was_not_measured():
+    assert "Triton" not in render_report({"throughput": {LANE: FOUND["throughput"][LANE]}}, ABOUT)
 
 
-def test_a_saturated_server_has_no_figure_and_the_report_says_so():
+def test_a_saturated_server_has_no_metrics_and_the_report_says_so():
     found: Any = {"poisson": {LANE: [{"p99 ms": 2.0, "p50 ms": 1.0, "inferences/s": 4000.0}], TRITON_RAGGED: [{}]}}
-    text = render(found, ABOUT)
+    text = render_report(found, ABOUT)
     (line,) = [line for line in text.splitlines() if line.startswith("Triton ragged")]
     assert line.split()[2:] == ["-"] * 6
     assert "saturated" in text
-    assert judge(found) == []
-
-
-def test_columns_are_aligned():
-    assert table([["server", "p50 ms"], ["a", "10.0"]]) == ["server  p50 ms", "a         10.0"]
+    assert evaluate_goals(found) == []

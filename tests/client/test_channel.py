@@ -92,8 +92,8 @@ def test_clients_are_context_managers(url, kind):
     assert client._closed
 
 
-def test_nobody_there_is_unavailable_and_not_live(connect):
-    with socket.socket() as bound:  # taken but not listening, so that nobody else answers there
+def test_a_missing_server_is_unavailable_and_not_live(connect):
+    with socket.socket() as bound:  # bound but not listening, so that no other program answers there
         bound.bind(("127.0.0.1", 0))
         client = connect(f"127.0.0.1:{bound.getsockname()[1]}")
         assert not client.is_live()

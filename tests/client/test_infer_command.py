@@ -76,7 +76,7 @@ def test_every_format_from_files_and_standard_input(ask, tmp_path, ending, forma
 @pytest.mark.parametrize(
     "words", [["sums", "FILE"], ["sums", "--timeout", "9", "FILE"], ["--timeout", "9", "sums", "FILE"]]
 )
-def test_the_file_may_stand_before_or_behind_options(ask, tmp_path, words):
+def test_the_file_may_stand_before_or_after_options(ask, tmp_path, words):
     (tmp_path / "walks.json").write_text(JSON)
     assert ask(*[str(tmp_path / "walks.json") if word == "FILE" else word for word in words])[0] == 0
 

@@ -66,7 +66,11 @@ def test_other_shapes_are_refused_with_a_lesson(sequences, lesson):
     [
         (np.zeros((4, 5)), model(), "sequence 0 has shape (4, 5), but model m takes (length, features=2)"),
         (np.zeros((2, 5)), model(), "It looks like (features, length): transpose it"),
-        (np.zeros((4, 2)), ModelMetadata("m", (), "", {}, {}), "takes nothing and gives nothing.*infer() takes any"),
+        (
+            np.zeros((4, 2)),
+            ModelMetadata("m", (), "", {}, {}),
+            "takes nothing and returns nothing.*infer() accepts any",
+        ),
     ],
 )
 def test_features_are_compared_with_the_models(array, metadata, lesson):

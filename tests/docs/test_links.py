@@ -15,13 +15,15 @@ ROOT = Path(__file__).parents[2]
 AREAS = ("benchmarks", "cli", "client", "docs", "export", "models", "protos", "server", "tests")
 """The folders whose files are checked, and into which paths in documents are checked."""
 
-FINDINGS = "docs/findings.md"
+CITED_PAGE = "docs/findings.md"
 
 # Written in parts, so that this file does not contain them.
 OUTSIDE = {
     "a folder of one machine": re.compile(r"(?<![\w.-])/(?:wor" + r"k|tmp/w" + r"t)\b"),
     "a folder beside the repository": re.compile(r"(?<![\w/-])share" + r"d/"),
-    "a text beside the repository": re.compile(r"\b(?:FINDING" + r"S|DESIG" + r"N|STYL" + r"E)\.md\b"),
+    "a text beside the repository": re.compile(
+        r"\b(?:FINDING" + r"S|DESIG" + r"N|STYL" + r"E)\.md\b|\bFINDING" + r"S\b|\bDESIG" + r"N\b"
+    ),
     "the name of a session": re.compile(r"farm-stu" + r"dio"),
     "the host of a package registry": re.compile(
         r"pythonhost" + r"ed|pypi\." + r"org|index[-_]u" + r"rl|find-lin" + r"ks", re.IGNORECASE
@@ -103,11 +105,11 @@ def broken_citations(text: str, titles: list[str]) -> list[str]:
     """Citations of the findings in a source that name no heading, or one that is not there."""
     joined = re.sub(r"[ \t]*\n[ \t]*(?:#|//|\*)?[ \t]*", " ", text)  # a citation may go on in the next line
     broken = []
-    for cited in re.findall(re.escape(FINDINGS) + r'((?:(?:,| and)? \\?"[^"]*")*)', joined):
+    for cited in re.findall(re.escape(CITED_PAGE) + r'((?:(?:,| and)? \\?"[^"]*")*)', joined):
         named = re.findall(r'"([^"\\]*)\\?"', cited)
-        broken += [f'"{title}" is no heading of {FINDINGS}' for title in named if title not in titles]
+        broken += [f'"{title}" is no heading of {CITED_PAGE}' for title in named if title not in titles]
         if not named:
-            broken.append(f"{FINDINGS} is cited without a heading")
+            broken.append(f"{CITED_PAGE} is cited without a heading")
     return broken
 
 
@@ -143,7 +145,7 @@ def test_paths_in_documents_are_there(document: Path) -> None:
 
 
 def test_sources_cite_findings_by_their_headings() -> None:
-    titles = headings((ROOT / FINDINGS).read_text(encoding="utf-8"))
+    titles = headings((ROOT / CITED_PAGE).read_text(encoding="utf-8"))
     broken = {relative(path): broken_citations(path.read_text(encoding="utf-8"), titles) for path in SOURCES}
     assert {path: found for path, found in broken.items() if found} == {}
 
@@ -155,7 +157,7 @@ def test_nothing_names_what_is_not_in_the_repository() -> None:
 
 def test_documents_are_found() -> None:
     """The checks above would pass if they looked at nothing."""
-    assert {"README.md", "CHANGELOG.md", "docs/README.md", FINDINGS} <= set(map(relative, DOCUMENTS))
+    assert {"README.md", "CHANGELOG.md", "docs/README.md", CITED_PAGE} <= set(map(relative, DOCUMENTS))
     assert {path.split("/")[0] for path in map(relative, SOURCES)} == set(AREAS) - {"docs"}
     assert "tests/docs/test_links.py" in map(relative, ALL)
     assert not any(
@@ -211,13 +213,13 @@ def test_broken_links_are_found(text: str, broken: list[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "broken"),
     [
-        (f'"""Why (measured: {FINDINGS}, "Even rows")."""', []),
-        (f'# Why: {FINDINGS}, "Even\n    # rows".', []),
-        (f'Why ({FINDINGS},\n"Even rows" and "The lane").', []),
-        (f'{{"why": "{FINDINGS}, \\"Even rows\\""}}', []),
-        (f'Why ({FINDINGS}, "Odd rows").', [f'"Odd rows" is no heading of {FINDINGS}']),
-        (f'Why ({FINDINGS}, "Even rows", "Odd\nrows").', [f'"Odd rows" is no heading of {FINDINGS}']),
-        (f"Why ({FINDINGS}).", [f"{FINDINGS} is cited without a heading"]),
+        (f'"""Why (measured: {CITED_PAGE}, "Even rows")."""', []),
+        (f'# Why: {CITED_PAGE}, "Even\n    # rows".', []),
+        (f'Why ({CITED_PAGE},\n"Even rows" and "The lane").', []),
+        (f'{{"why": "{CITED_PAGE}, \\"Even rows\\""}}', []),
+        (f'Why ({CITED_PAGE}, "Odd rows").', [f'"Odd rows" is no heading of {CITED_PAGE}']),
+        (f'Why ({CITED_PAGE}, "Even rows", "Odd\nrows").', [f'"Odd rows" is no heading of {CITED_PAGE}']),
+        (f"Why ({CITED_PAGE}).", [f"{CITED_PAGE} is cited without a heading"]),
     ],
 )
 def test_broken_citations_are_found(text: str, broken: list[str]) -> None:
@@ -236,6 +238,7 @@ def test_missing_paths_are_found() -> None:
         (".github/workflows, the/work, framework", 0),
         ("in share" + "d/x, and in ../share" + "d/x", 1),
         ("DESIG" + "N.md and STYL" + "E.md", 2),
+        ("(FINDING" + 'S, "onnxruntime"), as far as DESIG' + "N says", 2),
         ("design.md, docs/style.md", 0),
         ("--index-u" + "rl https://pypi." + "org/simple", 2),
         ("https://github.com/rnnserve/rnnserve", 0),

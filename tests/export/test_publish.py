@@ -2,6 +2,7 @@
 
 import errno
 import multiprocessing
+import os
 import threading
 from pathlib import Path
 
@@ -213,3 +214,93 @@ def test_exports_at_once_do_not_mix(model, kind):
         assert everything(model / str(number)) == {name: data * 1000 for name, data in files(graph).items()}
         marks.add(graph)
     assert len(marks) == 10
+
+
+@pytest.mark.parametrize("code", [errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR])
+def test_a_number_that_is_taken_meanwhile_is_tried_once_more(model, monkeypatch, code):
+    """By system and by what has taken it, the error of the rename differs."""
+    original, attempts = Path.rename, []
+
+    def rename(self, target):
+        attempts.append(target)
+        if len(attempts) < 3:
+            raise OSError(code, os.strerror(code))
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    published = publish(model, files(), CONFIG_TEXT)
+    assert (published.version, published.new) == (1, True)
+    assert len(attempts) == 3
+
+
+def test_it_gives_up_after_a_hundred_numbers(model, monkeypatch):
+    attempts = []
+
+    def rename(self, target):
+        attempts.append(target)
+        raise OSError(errno.EEXIST, "File exists")
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(
+        ExportError, match=r"^others publish versions of model faster than a number can be taken; try again$"
+    ):
+        publish(model, files(), CONFIG_TEXT)
+    assert len(attempts) == 100
+
+
+def test_everything_is_on_the_disk_before_it_is_seen(model, monkeypatch):
+    """Files and their folder before the rename, the model's folder after it."""
+    events: list[int | str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def synced(descriptor):
+        events.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    def renamed(self, target):
+        events.append("rename")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    folder = publish(model, files(), CONFIG_TEXT).folder
+    inode = {path: path.stat().st_ino for path in (model / CONFIG, *(folder / name for name in files()), folder, model)}
+    before, after = events[: events.index("rename")], events[events.index("rename") + 1 :]
+    assert before == [inode[path] for path in (model / CONFIG, *(folder / name for name in files()), folder)]
+    assert after == [inode[model]]
+
+
+@pytest.mark.parametrize(
+    "kind", ["file lost", "folder in a file's place", "file in the version's place", "other bytes"]
+)
+def test_a_damaged_newest_version_does_not_stand_for_what_is_published(model, kind):
+    version = publish(model, files(), CONFIG_TEXT).folder
+    (version / "model.onnx").unlink()
+    if kind == "folder in a file's place":
+        (version / "model.onnx").mkdir()
+    elif kind == "other bytes":
+        (version / "model.onnx").write_bytes(files(b"2")["model.onnx"])
+    elif kind == "file in the version's place":
+        (version / "manifest.json").unlink()
+        version.rmdir()
+        version.write_text("a file")
+    published = publish(model, files(), CONFIG_TEXT)
+    assert (published.version, published.new) == (2, True)
+    assert everything(model / "2") == files()
+
+
+def test_a_failure_keeps_a_config_that_was_there(model, monkeypatch):
+    model.mkdir(parents=True)
+    (model / CONFIG).write_text("edited\n")
+    monkeypatch.setattr(Path, "rename", failing("rename"))
+    with pytest.raises(OSError, match="No space left"):
+        publish(model, files(), CONFIG_TEXT)
+    assert everything(model) == {CONFIG: b"edited\n"}
+
+
+def test_a_failure_keeps_a_folder_that_was_there(model, monkeypatch):
+    model.mkdir(parents=True)
+    monkeypatch.setattr(Path, "rename", failing("rename"))
+    with pytest.raises(OSError, match="No space left"):
+        publish(model, files(), CONFIG_TEXT)
+    assert list(model.iterdir()) == []

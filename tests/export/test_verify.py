@@ -29,7 +29,7 @@ from rnnserve.protos.triton_config import CONFIG
 
 
 def forge(version, change_manifest=None, **changes):
-    """Publish a version changed on purpose: its digests hold, so that only the checks behind them can tell."""
+    """Publish a version changed on purpose: its digests hold, so that only later checks can detect the change."""
     held = read_version(version)
     files = {**held.files, **{{"model": MODEL, "script": SCRIPT, "golden": GOLDEN}[k]: v for k, v in changes.items()}}
     manifest = manifest_pb2.Manifest()
@@ -58,7 +58,7 @@ def test_a_published_version_verifies(exported, capsys):
 def test_the_table_prints_on_demand(exported, capsys):
     repository, done = exported
     assert main(["verify", str(repository), done.name, "--table"]) == 0
-    assert "onnx from eager" in capsys.readouterr().out
+    assert "onnx from" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", [MODEL, SCRIPT, GOLDEN, MANIFEST])
@@ -129,7 +129,10 @@ def failures_without_proof(version):
         (lambda cases: cases[0].inputs.pop("h_0"), "has the inputs"),
         (lambda cases: cases[0].inputs.update(lengths=np.array([9], dtype=np.int32)), "inputs do not fit|case 0"),
         (lambda cases: cases[0].inputs.update(h_0=np.zeros((7, 1, 4), np.float32)), "inputs do not fit"),
-        (lambda cases: cases[4].eager.update(output=cases[4].eager["output"][:, :-1]), "holds no|not the same|shape"),
+        (
+            lambda cases: cases[4].eager.update(output=cases[4].eager["output"][:, :-1]),
+            "holds no|the same tensors|shape",
+        ),
     ],
 )
 def test_golden_cases_of_other_forms_are_told(version, change, message):
@@ -163,7 +166,7 @@ def test_a_graph_that_computes_something_else_is_told(version):
         ({"script": b"no script"}, f"^{SCRIPT}: torch cannot load it"),
         (
             {"change_manifest": lambda manifest: manifest.architecture.__setattr__("hidden", 5)},
-            f"^{SCRIPT}: has not the weights of {MANIFEST}'s architecture",
+            f"^{SCRIPT}: does not have the weights of {MANIFEST}'s architecture",
         ),
         (
             {"change_manifest": lambda manifest: manifest.architecture.__setattr__("cell", "rwkv")},
@@ -240,7 +243,7 @@ def test_export_prints_the_table_and_where_it_published(checkpoint, tmp_path, ca
     words = ["export", "--checkpoints", str(checkpoint.parent), "--repository", str(tmp_path / "repository")]
     assert main(words) == 0
     out = capsys.readouterr().out
-    assert "onnx from eager" in out
+    assert "onnx from" in out
     version = tmp_path / "repository" / checkpoint.name / "1"
     assert f"{checkpoint.name}: published as version 1, {version}\n" in out
     assert main([*words[:1], checkpoint.name, *words[1:]]) == 0

@@ -1,5 +1,6 @@
 """A version's files: no byte of them changes unnoticed."""
 
+import hashlib
 import json
 
 import pytest
@@ -54,7 +55,9 @@ def test_what_was_written_is_read(folder):
 def test_a_manifest_is_readable_and_the_same_every_time():
     data = dump_manifest(a_manifest())
     assert data == dump_manifest(a_manifest())
+    assert data.startswith(b'{\n  "checkpoint_sha256": "')
     assert data.endswith(b"}\n")
+    assert "cloçkwise".encode() in data
     fields = json.loads(data)
     assert fields["checkpoint_sha256"] == "ab" * 32
     assert fields["inputs"][0]["axes"][0] == {"name": "batch", "size": "-1"}
@@ -143,3 +146,56 @@ def test_a_digest_beside_another_ones_text_is_no_way_in(folder):
     manifest.labels[0] = '"self_sha256": "' + "0" * 64 + '"'
     (folder / MANIFEST).write_bytes(dump_manifest(manifest))
     assert read_version(folder).manifest.labels[0] == manifest.labels[0]
+
+
+def test_a_file_is_described_by_its_size_and_its_digest():
+    described = describe_file("a", b"abc")
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
+    assert (described.name, described.bytes, described.sha256) == ("a", 3, digest)
+
+
+def test_what_is_said_of_a_file_that_changed(folder):
+    data = FILES[MODEL] + b"!" * 2000
+    (folder / MODEL).write_bytes(data)
+    found, expected = describe_file(MODEL, data), describe_file(MODEL, FILES[MODEL])
+    with pytest.raises(ArtifactError) as error:
+        read_version(folder)
+    assert str(error.value) == (
+        f"{MODEL}: is not the file that was published: it has 2,013 bytes and SHA-256 {found.sha256}, "
+        f"{MANIFEST} says 13 and {expected.sha256}; export the model again"
+    )
+
+
+def test_the_digest_of_a_manifest_is_of_its_bytes_with_zeros_in_the_digests_place():
+    data = dump_manifest(a_manifest())
+    digest = json.loads(data)["self_sha256"]
+    assert data.count(digest.encode()) == 1
+    assert hashlib.sha256(data.replace(digest.encode(), b"0" * 64)).hexdigest() == digest
+
+
+def test_an_error_holds_no_path(folder):
+    (folder / GOLDEN).unlink()
+    (folder / GOLDEN).mkdir()
+    with pytest.raises(ArtifactError, match=rf"^{GOLDEN}: cannot be read: Is a directory$"):
+        read_version(folder)
+
+
+def test_the_names_and_the_format_are_those_that_others_read():
+    assert (MODEL, SCRIPT, GOLDEN, MANIFEST, FORMAT) == ("model.onnx", "model.pt", "golden.npz", "manifest.json", 1)
+
+
+def test_what_is_signed_and_still_no_manifest_is_refused(folder):
+    zeros = b"0" * 64
+    unsigned = b'{"format": "one", "self_sha256": "' + zeros + b'"}\n'
+    digest = hashlib.sha256(unsigned).hexdigest().encode()
+    (folder / MANIFEST).write_bytes(unsigned.replace(zeros, digest))
+    with pytest.raises(ArtifactError, match=f"^{MANIFEST}: is no manifest: "):
+        read_version(folder)
+
+
+def test_fields_of_a_later_time_are_left_alone(folder):
+    fields = json.loads((folder / MANIFEST).read_bytes()) | {"added_later": 1, "self_sha256": "0" * 64}
+    unsigned = json.dumps(fields).encode()
+    digest = hashlib.sha256(unsigned).hexdigest().encode()
+    (folder / MANIFEST).write_bytes(unsigned.replace(b"0" * 64, digest))
+    assert read_version(folder).manifest.model == "direction_simple"

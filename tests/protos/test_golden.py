@@ -109,8 +109,8 @@ def test_cases_that_prove_nothing_are_refused(cases):
     good = cases[0]
     for bad, message in [
         (Case("sample", good.inputs, good.eager, good.float64), 'is a "sample"; expected one of step, walk, random'),
-        (Case("step", good.inputs, {}, {"logits": good.float64["logits"]}), "has not the same tensors"),
-        (Case("step", good.inputs, good.eager, {"logits": good.float64["logits"]}), "has not the same tensors"),
+        (Case("step", good.inputs, {}, {"logits": good.float64["logits"]}), "does not have the same tensors"),
+        (Case("step", good.inputs, good.eager, {"logits": good.float64["logits"]}), "does not have the same tensors"),
         (Case("step", {"h_0": good.inputs["h_0"]}, good.eager, good.float64), 'has no "input"'),
     ]:
         with pytest.raises(ArtifactError, match=message):
@@ -164,7 +164,7 @@ def test_swapped_rows_are_caught(cases, number, tensor, axis):
         (lambda r: {n: a for n, a in r.items() if n != "h_n"}, 'no output "h_n"; there are logits, output'),
         (lambda r: {**r, "h_n": r["h_n"][0]}, r'"h_n" has shape \[5, 3\], eager gave \[1, 5, 3\]'),
         (lambda r: {**r, "h_n": r["h_n"].astype(float)}, '"h_n" is float64, eager gave float32'),
-        (lambda r: {**r, "c_n": r["h_n"]}, 'an output "c_n" that eager has not'),
+        (lambda r: {**r, "c_n": r["h_n"]}, 'an output "c_n" that eager does not have'),
     ],
 )
 def test_names_shapes_and_datatypes_are_held(cases, change, message):
@@ -210,3 +210,121 @@ def test_limits_grow_with_large_values_only():
 
 def test_without_limits_nothing_but_equality_passes(cases):
     assert replay(cases, lambda inputs: rounded(inputs, seed=1), manifest_pb2.ReplayLimits(device="cpu"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "tensor", "limit"),
+    [
+        ("step", "logits", "step_logits"),
+        ("step", "output", "step_state"),
+        ("step", "h_n", "step_state"),
+        ("walk", "logits", "walk_logits"),
+        ("walk", "h_n", "walk_logits"),
+        ("random", "logits", "sequence_largest"),
+        ("random", "h_n", "sequence_largest"),
+    ],
+)
+def test_each_kind_and_tensor_has_its_limit(kind, tensor, limit):
+    """All other limits allow anything, so that only this one decides."""
+    values = np.zeros((1, 2), np.float32)
+    case = Case(kind, {"input": np.zeros((1, 1, 2), np.float32)}, {tensor: values}, {tensor: values.astype(float)})
+    limits = manifest_pb2.ReplayLimits()
+    for field in manifest_pb2.ReplayLimits.DESCRIPTOR.fields:
+        if field.name != "device":
+            setattr(limits, field.name, 1e9)
+    setattr(limits, limit, 1e-3)
+    for distance, failing in [(0.9e-3, 0), (1.1e-3, 1), (-1.1e-3, 1)]:
+        assert len(replay([case], lambda _, d=distance: {tensor: values + np.float32(d)}, limits)) == failing  # type: ignore[misc]
+
+
+def test_a_distance_of_exactly_the_limit_passes():
+    values = np.zeros((1, 2), np.float32)
+    case = Case(
+        "walk", {"input": np.zeros((1, 1, 2), np.float32)}, {"logits": values}, {"logits": values.astype(float)}
+    )
+    limits = manifest_pb2.ReplayLimits(walk_logits=0.25)
+    assert replay([case], lambda _: {"logits": values + np.float32(0.25)}, limits) == []
+
+
+def test_walks_and_steps_are_compared_with_eager_and_random_ones_with_float64():
+    for kind, truth in [("step", "eager"), ("walk", "eager"), ("random", "float64")]:
+        zeros, ones = np.zeros((1, 2), np.float32), np.ones((1, 2))
+        case = Case(kind, {"input": np.zeros((1, 1, 2), np.float32)}, {"logits": zeros}, {"logits": ones})
+        limits = manifest_pb2.ReplayLimits(sequence_rms_factor=9)
+        for name, answer in [("eager", zeros), ("float64", ones.astype(np.float32))]:
+            failures = replay([case], lambda _, answer=answer: {"logits": answer}, limits)  # type: ignore[misc]
+            assert bool(failures) == (name != truth)
+            assert all(f"{truth} gave" in failure for failure in failures)
+
+
+@pytest.mark.parametrize(
+    ("factor", "floor", "size", "distance", "passes"),
+    [
+        (3, 0.0, 1.0, 2.9e-3, True),
+        (3, 0.0, 1.0, 3.1e-3, False),
+        (0, 2e-3, 1.0, 1.9e-3, True),
+        (0, 2e-3, 1.0, 2.1e-3, False),
+        (0, 2e-3, 32.0, 3.9e-3, True),  # the floor grows with values beyond 16
+        (0, 2e-3, 32.0, 4.1e-3, False),
+        (1, 1e-3, 1.0, 1.9e-3, True),
+        (1, 1e-3, 1.0, 2.1e-3, False),
+    ],
+)
+def test_the_root_mean_square_has_a_factor_and_a_floor(factor, floor, size, distance, passes):
+    """Eager is 1e-3 from float64 everywhere; what is judged is `distance` from it."""
+    exact = np.full((4, 2), size)
+    inputs = {"input": np.zeros((4, 3, 2), np.float32)}
+    case = Case("random", inputs, {"logits": exact + 1e-3}, {"logits": exact})
+    limits = manifest_pb2.ReplayLimits(sequence_largest=1, sequence_rms_factor=factor, sequence_rms_floor=floor)
+    failures = replay([case], lambda _: {"logits": exact - distance}, limits)
+    assert (failures == []) == passes
+    if not passes:
+        assert failures[0].startswith(f'random sequences: "logits" is {distance:.3g} from float64 (root mean square), ')
+        assert "eager 0.001: " in failures[0]
+        assert failures[0].endswith(" allowed")
+
+
+def test_the_root_mean_square_is_over_all_random_cases():
+    """One case twice as far as allowed, three that are exact: half of it in the root mean square."""
+    exact = np.ones((1, 2))
+    inputs = {"input": np.zeros((1, 3, 2), np.float32)}
+    cases = [Case("random", inputs, {"logits": exact + 1e-3}, {"logits": exact}) for _ in range(4)]
+    limits = manifest_pb2.ReplayLimits(sequence_largest=1, sequence_rms_factor=1.01)
+    for distance, failing in [(2e-3, 0), (2.1e-3, 1)]:
+        answers = iter([exact + distance, exact, exact, exact])
+        assert len(replay(cases, lambda _, a=answers: {"logits": next(a)}, limits)) == failing  # type: ignore[misc]
+
+
+def test_a_case_says_its_kind_and_its_sizes():
+    assert str(a_case("walk", 5, 9, 2)) == "walk of batch 5, sequence 9"
+    assert KINDS == ("step", "walk", "random")
+
+
+def test_the_entries_of_the_file(cases):
+    """Servers of other versions read it: number, kind, part and name, dated 1980, made on a Unix, not compressed."""
+    with zipfile.ZipFile(io.BytesIO(dump_cases(cases[:2]))) as archive:
+        infos = archive.infolist()
+    outputs = ["logits", "output", "h_n"]
+    parts = {"inputs": ["input", "lengths", "h_0"], "eager": outputs, "float64": outputs}
+    names = [f"{part}/{name}" for part, held in parts.items() for name in held]
+    assert [info.filename for info in infos] == [
+        f"{case}/{name}.npy" for case in ("000/step", "001/walk") for name in names
+    ]
+    assert {info.date_time for info in infos} == {(1980, 1, 1, 0, 0, 0)}
+    assert {(info.create_system, info.compress_type) for info in infos} == {(3, zipfile.ZIP_STORED)}
+
+
+@pytest.mark.parametrize("ndim", [2, 4])
+def test_an_input_of_other_axes_is_refused(cases, ndim):
+    case = cases[0]
+    case.inputs["input"] = np.zeros((2,) * ndim, np.float32)
+    with pytest.raises(
+        ArtifactError, match=r'^golden\.npz: case 000 has no "input" of axes \(batch, sequence, features\)'
+    ):
+        load_cases(dump_cases([case]))
+
+
+def test_the_case_that_is_wrong_is_named_by_its_number(cases):
+    bad = Case("sample", cases[1].inputs, cases[1].eager, cases[1].float64)
+    with pytest.raises(ArtifactError, match="case 001 is a "):
+        load_cases(dump_cases([cases[0], bad]))

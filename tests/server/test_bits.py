@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rnnserve.server.boundary.checked_request import CheckedRequest
-from support.asking import request
+from support.inference_requests import request
 
 NAMES = ["direction_simple", "direction_stacked", "direction_bidirectional"]
 

@@ -56,8 +56,8 @@ def check_features(arrays: Sequence[Array], metadata: ModelMetadata) -> None:
     tensor = metadata.inputs.get("input")
     if tensor is None or len(tensor.shape) != 3 or "logits" not in metadata.outputs:
         raise InvalidRequest(
-            f"model {metadata.name} takes {_names(metadata.inputs)} and gives {_names(metadata.outputs)}. classify() "
-            "needs `input` (batch, sequence, features) and `logits` (batch, classes); infer() takes any tensors"
+            f"model {metadata.name} takes {_names(metadata.inputs)} and returns {_names(metadata.outputs)}. classify() "
+            "needs `input` (batch, sequence, features) and `logits` (batch, classes); infer() accepts any tensors"
         )
     features = tensor.shape[2]
     for index, array in enumerate(arrays):
@@ -191,10 +191,10 @@ def _stack_states(name: str, states: StatesLike, count: int, tensor: TensorMetad
 
 def _zeros(name: str, given: Sequence[Array | None], shape: tuple[int, int]) -> Array:
     """Return zeros (layers * directions, hidden) of the given states' shape, or of the model's if there are none."""
-    known = next((array.shape for array in given if array is not None), shape)
-    if min(known) < 0:
+    size = next((array.shape for array in given if array is not None), shape)
+    if min(size) < 0:
         raise InvalidRequest(f"{name}: the server does not report the size of a state, so None cannot stand for zeros")
-    return np.zeros(known, dtype=np.float32)
+    return np.zeros(size, dtype=np.float32)
 
 
 def _state_hint(shape: tuple[int, ...], expected: tuple[int, int, int]) -> str:
@@ -209,7 +209,7 @@ def _state_hint(shape: tuple[int, ...], expected: tuple[int, int, int]) -> str:
 def _matches(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
     """Return whether a shape is as expected; an expected -1 matches any size but 0."""
     return len(shape) == len(expected) and all(
-        size == wanted if wanted >= 0 else size > 0 for size, wanted in zip(shape, expected, strict=True)
+        size == required if required >= 0 else size > 0 for size, required in zip(shape, expected, strict=True)
     )
 
 

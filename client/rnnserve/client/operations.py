@@ -138,16 +138,17 @@ class ClientOperations:
             ragged="lengths" in metadata.inputs,
         ):
             part = slice(rows.start, rows.stop)
+            # Each (layers * directions, rows of this request, hidden).
             initial_rows = {name: state[:, part] for name, state in states_0.items()}
             request = build_classify_request(model, version, metadata, arrays[part], initial_rows, requested)
             try:
                 response = yield from _call("ModelInfer", request, inference_pb2.ModelInferResponse)
-                described = yield from self._described(model, version, response.model_version)
+                answering = yield from self._metadata_of_version(model, version, response.model_version)
                 results += read_classifications(
                     read_outputs(response),
                     lengths[part],
                     requested=requested,
-                    labels=described.labels,
+                    labels=answering.labels,
                     model_version=response.model_version,
                 )
             except ClientError as error:
@@ -172,23 +173,23 @@ class ClientOperations:
         Returns:
             The metadata, and the initial states to send, each (layers * directions, batch, hidden).
         """
-        known = self._metadata_cache.get((model, version))
-        if known is not None:
+        cached = self._metadata_cache.get((model, version))
+        if cached is not None:
             try:
-                return known, _check(known, arrays, initial)
+                return cached, _check_inputs(cached, arrays, initial)
             except InvalidRequest:
                 # The model may have been replaced since then: only current metadata justify a refusal.
                 self._forget(model)
         metadata = yield from self.metadata(model, version)
-        return metadata, _check(metadata, arrays, initial)
+        return metadata, _check_inputs(metadata, arrays, initial)
 
-    def _described(self, model: str, version: str, answered: str) -> OperationSteps[ModelMetadata]:
+    def _metadata_of_version(self, model: str, version: str, answered: str) -> OperationSteps[ModelMetadata]:
         """Return the metadata of the version that answered, whose labels may differ from another version's."""
-        known = self._metadata_cache.get((model, version))
-        if known is not None and (answered in ("", version) or known.versions == (answered,)):
-            return known
-        described = self._metadata_cache.get((model, answered or version))
-        return described or (yield from self.metadata(model, answered or version))
+        cached = self._metadata_cache.get((model, version))
+        if cached is not None and (answered in ("", version) or cached.versions == (answered,)):
+            return cached
+        metadata = self._metadata_cache.get((model, answered or version))
+        return metadata or (yield from self.metadata(model, answered or version))
 
     def _forget(self, model: str) -> None:
         for key in [key for key in list(self._metadata_cache) if key[0] == model]:
@@ -208,7 +209,9 @@ def _check_model(model: str) -> None:
         raise InvalidRequest("the model's name is empty")
 
 
-def _check(metadata: ModelMetadata, arrays: Sequence[Array], initial: Mapping[str, StatesLike]) -> dict[str, Array]:
+def _check_inputs(
+    metadata: ModelMetadata, arrays: Sequence[Array], initial: Mapping[str, StatesLike]
+) -> dict[str, Array]:
     """Return the initial states to send, each (layers * directions, batch, hidden), after all checks."""
     check_features(arrays, metadata)
     needed = {name for name in _FINAL_STATES if name in metadata.inputs}

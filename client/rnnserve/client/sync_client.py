@@ -70,7 +70,7 @@ class Client(ClientBase[grpc.Channel]):
 
         To continue a sequence later, pass the final states of its first part as the initial states of the next part:
             first = client.classify(model, [points[:10]])
-            whole = client.classify(model, [points[10:]], h_0=[first[0].h_n])
+            second = client.classify(model, [points[10:]], h_0=[first[0].h_n])
         An LSTM needs `c_0=[first[0].c_n]` too. The states of a bidirectional model cannot be continued: its backward
         direction starts at the end of the sequence.
 

@@ -1,4 +1,9 @@
-"""From a module to a proven artifact: TorchScript, ONNX, parity, and publishing."""
+"""From a module to a proven artifact: TorchScript, ONNX, parity, and publishing.
+
+`export_onnx` and `script_bytes` take any module. `pipeline` exports a checkpoint: it runs both, proves the results
+(`parity`), makes golden cases (`golden_cases`) and publishes the version (`publish`); `verify` proves a published
+version again. The area imports models, protos, torch, onnx and onnxruntime, and nothing of the server or the client.
+"""
 
 from rnnserve.export.errors import BrokenPostcondition, ExportError, UnsupportedModule, WrongArguments
 from rnnserve.export.recurrence import export_onnx

@@ -6,7 +6,7 @@
     ├── UnsupportedModule      the module does something that has no right ONNX form; says what, where and why
     ├── WrongArguments         names, sample arguments and dynamic shapes that do not fit the module or each other
     ├── BrokenPostcondition    the exporter gave something else than was asked for; nothing is returned
-    └── ParityError            eager, TorchScript and ONNX do not compute the same; says everything that differs
+    └── ParityError            eager, TorchScript and ONNX do not compute the same; has everything that differs
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ class ExportError(Exception):
 
 
 class UnsupportedModule(ExportError):
-    """The module does something that cannot be exported right, so it is not exported at all."""
+    """The module does something that would be exported wrong, so it is not exported."""
 
 
 class WrongArguments(ExportError):
@@ -34,7 +34,7 @@ class ParityError(ExportError):
     """Eager, TorchScript and ONNX do not compute the same, so nothing is published.
 
     Attributes:
-        failures: everything that differs, a line each: what, where, expected, found, and the limit.
+        failures: Everything that differs, a line each: what, where, expected, found, and the limit.
     """
 
     def __init__(self, failures: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What the manifest says of a classifier: its tensors with named axes, its architecture, and who exported it."""
+"""The manifest of a classifier: its tensors with named axes, its architecture, and the versions of the libraries."""
 
 import importlib.metadata
 import platform
@@ -28,7 +28,16 @@ def describe(
     checkpoint_sha256: str,
     parity: manifest_pb2.Parity,
 ) -> manifest_pb2.Manifest:
-    """Describe a version: everything but its own digest, and nothing of when, where or by whom it was exported."""
+    """Describe a version: everything but its own digest. When, where and by whom it was exported is not in it.
+
+    Args:
+        name: The model's.
+        architecture: Of the classifier.
+        labels: The name of class i is labels[i].
+        files: The version's other files, by name.
+        checkpoint_sha256: Of the checkpoint's weights, in hexadecimal.
+        parity: The record of the proof.
+    """
     return manifest_pb2.Manifest(
         format=FORMAT,
         model=name,
@@ -53,10 +62,10 @@ def describe(
 
 
 def architecture_of(manifest: manifest_pb2.Manifest) -> Architecture:
-    """Read the architecture back.
+    """Read the architecture from a manifest.
 
     Raises:
-        ArtifactError: If there is no such architecture.
+        ArtifactError: If no classifier can have it.
     """
     described = manifest.architecture
     try:
@@ -74,7 +83,7 @@ def architecture_of(manifest: manifest_pb2.Manifest) -> Architecture:
 
 
 def _versions() -> dict[str, str]:
-    # onnxruntime comes as several distributions, so that modules are asked, not the installer.
+    # onnxruntime is in several distributions (onnxruntime-gpu is another), so the version is the module's.
     return {
         "numpy": np.__version__,
         "onnx": onnx.__version__,

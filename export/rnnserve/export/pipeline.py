@@ -1,4 +1,4 @@
-"""From a checkpoint to a published version: exported, scripted, proven, and only then written."""
+"""From a checkpoint to a published version: export, script, prove, and only then write."""
 
 import contextlib
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from tqdm import tqdm
 
 from rnnserve.export.classifier_tensors import initial_states_of, inputs_of, outputs_of, shape_of
 from rnnserve.export.errors import ExportError
-from rnnserve.export.golden import make_cases
+from rnnserve.export.golden_cases import make_cases
 from rnnserve.export.limits import replay_limits
 from rnnserve.export.manifest import describe
-from rnnserve.export.parity import Runner, prove
-from rnnserve.export.parity.reference import one_thread
+from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.publish import Published, publish
 from rnnserve.export.recurrence import export_onnx
+from rnnserve.export.torch_threads import one_thread
 from rnnserve.export.torchscript import script, script_bytes
 from rnnserve.export.triton_config import render_config
 from rnnserve.models import Checkpoint, DirectionClassifier, load_checkpoint
@@ -25,19 +25,19 @@ from rnnserve.protos.golden import dump_cases, replay
 from rnnserve.protos.names import is_model_name
 from rnnserve.protos.triton_config import MissingConfigError, check_tensors, read_config
 
-__all__ = ["Export", "export_checkpoint", "to_onnx"]
+__all__ = ["ExportResult", "export_checkpoint", "to_onnx"]
 
 _STAGES = ("load", "ONNX", "TorchScript", "proof", "golden results", "publish")
 
 
 @dataclass(frozen=True)
-class Export:
-    """What came of an export.
+class ExportResult:
+    """What an export has published.
 
     Attributes:
         name: The model.
-        published: Where it lies, and whether it is new there.
-        manifest: What the version says of itself, its parity record among it.
+        published: Where the version is, and whether it is new.
+        manifest: The version's manifest, with the parity record.
     """
 
     name: str
@@ -45,17 +45,18 @@ class Export:
     manifest: manifest_pb2.Manifest
 
 
-def export_checkpoint(checkpoint: Path | Checkpoint, repository: Path, *, progress: bool = True) -> Export:
-    """Export a checkpoint into a repository: the same checkpoint gives the same bytes wherever and whenever.
+def export_checkpoint(checkpoint: Path | Checkpoint, repository: Path, *, progress: bool = True) -> ExportResult:
+    """Export a checkpoint into a repository: the same checkpoint gives the same bytes on every machine, at any time.
 
     Args:
         checkpoint: What was trained, or its folder.
         repository: Where models are published, as `<repository>/<model>/<version>`.
-        progress: Whether to show on stderr how far it is.
+        progress: Whether to show a progress bar on standard error.
 
     Raises:
-        ExportError: If it cannot be exported, or is not what was trained once it is; nothing is published then.
-        ArtifactError: If the repository's config.pbtxt of the model is of other tensors.
+        ExportError: If the classifier cannot be exported, or the export does not compute the same; nothing is
+            published.
+        ArtifactError: If the model's config.pbtxt in the repository has other tensors.
         CheckpointError: If there is no such checkpoint.
         OSError: If the repository cannot be written.
     """
@@ -96,11 +97,11 @@ def export_checkpoint(checkpoint: Path | Checkpoint, repository: Path, *, progre
             checkpoint_sha256=checkpoint.sha256,
             parity=parity,
         )
-        # The manifest comes last, as it would on a file system that lost the rename: no version without it.
+        # The manifest is written last: a folder without it is not a version, if a file system loses the rename.
         files[MANIFEST] = dump_manifest(manifest)
         published = publish(repository / name, files, render_config(name, inputs, outputs))
         bar.update()
-    return Export(name, published, manifest)
+    return ExportResult(name, published, manifest)
 
 
 def to_onnx(classifier: DirectionClassifier) -> bytes:
@@ -128,8 +129,8 @@ def to_onnx(classifier: DirectionClassifier) -> bytes:
 
 
 def _golden(classifier: DirectionClassifier, model: bytes) -> bytes:
-    """Make the golden cases, and hold the model to them as servers will."""
-    runner = Runner(model)
+    """Make the golden cases, and compare the model with them as servers do."""
+    runner = OnnxRunner(model)
     cases = make_cases(classifier, runner)
     limits = next(limits for limits in replay_limits() if limits.device == "cpu")
     failures = replay(cases, runner, limits)

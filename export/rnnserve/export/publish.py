@@ -1,7 +1,7 @@
-"""Publishing: a version appears in the repository whole, by one rename, or not at all.
+"""Publishing: a version appears in the repository complete, by one rename, or not at all.
 
-What is written before lies in a folder whose name begins with a dot, which servers do not look into. An export that was
-killed leaves such a folder behind; it may be removed.
+Before the rename its files are in a folder whose name begins with a dot, which servers ignore. An export that is killed
+leaves such a folder, which may be removed.
 """
 
 import errno
@@ -25,12 +25,12 @@ _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
 @dataclass(frozen=True)
 class Published:
-    """Where a version lies.
+    """Where a version is.
 
     Attributes:
         folder: `<repository>/<model>/<version>`.
         version: Its number.
-        new: False where the newest version already was what was to be published.
+        new: False if the newest version already had these files.
     """
 
     folder: Path
@@ -44,11 +44,11 @@ def publish(model: Path, files: Mapping[str, bytes], config: str) -> Published:
     Args:
         model: `<repository>/<model>`, made where it is missing.
         files: The version's, by name.
-        config: Text of config.pbtxt, written where there is none.
+        config: Text of config.pbtxt, written if there is none.
 
     Raises:
-        ExportError: If others publish faster than a number can be taken.
-        OSError: If it cannot be written; nothing of it is left then.
+        ExportError: If other exports take every number first.
+        OSError: If it cannot be written; nothing of it remains.
     """
     with _undone_on_failure(model):
         if not (model / CONFIG).exists():
@@ -62,18 +62,18 @@ def publish(model: Path, files: Mapping[str, bytes], config: str) -> Published:
             _write(temporary, files)
             return _take_number(model, temporary, files)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)  # nothing is there once it is renamed
+            shutil.rmtree(temporary, ignore_errors=True)  # after the rename there is nothing to remove
 
 
 def _take_number(model: Path, temporary: Path, files: Mapping[str, bytes]) -> Published:
-    """Rename to the first number that is free; one that another export takes first is left to it."""
+    """Rename to the first free number; if another export takes it first, try the next one."""
     for _ in range(_ATTEMPTS):
         newest = _newest(model)
         if newest is not None and _holds(model / str(newest), files):
             return Published(model / str(newest), newest, new=False)
         number = (newest or 0) + 1
         try:
-            # Fails where the target is a folder with anything in it: versions are never empty.
+            # Fails if the target is a folder that is not empty, as every version is.
             temporary.rename(model / str(number))
         except OSError as error:
             if error.errno not in _TAKEN:
@@ -85,7 +85,7 @@ def _take_number(model: Path, temporary: Path, files: Mapping[str, bytes]) -> Pu
 
 
 def _newest(model: Path) -> int | None:
-    """The highest number taken, also by something that is no version, such as a file or the folder 007."""
+    """Give the highest number taken, also by something that is not a version, such as a file or the folder 007."""
     names = (path.name for path in model.iterdir())
     return max((int(name) for name in names if name.isascii() and name.isdigit()), default=None)
 
@@ -107,7 +107,7 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Make the names in a folder last, too."""
+    """Write the names in a folder to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -117,13 +117,13 @@ def _sync(folder: Path) -> None:
 
 @contextmanager
 def _undone_on_failure(model: Path) -> Iterator[None]:
-    """Make the model's folder; on failure remove what is ours of it: a model without versions troubles servers."""
+    """Make the model's folder; on failure remove what was added, since servers report a model without versions."""
     had_folder, had_config = model.is_dir(), (model / CONFIG).exists()
     model.mkdir(parents=True, exist_ok=True)
     try:
         yield
     except BaseException:
-        if not had_config and _newest(model) is None:  # else another export needs it by now
+        if not had_config and _newest(model) is None:  # otherwise another export needs it
             (model / CONFIG).unlink(missing_ok=True)
         if not had_folder and not any(model.iterdir()):
             model.rmdir()

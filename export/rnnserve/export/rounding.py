@@ -1,4 +1,4 @@
-"""How far rounding may move a classifier's results, row by row: a trained recurrence amplifies it on some inputs."""
+"""How far rounding may move a classifier's results, for each row: a trained recurrence amplifies it on some inputs."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,40 +11,47 @@ from rnnserve.export.limits import replay_limits
 from rnnserve.export.parity import Reference
 from rnnserve.models import DirectionClassifier
 from rnnserve.protos.differences import scale
-from rnnserve.protos.golden import Run
+from rnnserve.protos.golden import Inference
 
 __all__ = ["Rounding"]
 
 _Array = npt.NDArray[Any]
 
 _SAMPLES = 4
-_SIZE = float(np.finfo(np.float32).eps)
+_STEP = float(np.finfo(np.float32).eps)  # float32's step from 1 to 2
 
 
 class Rounding:
-    """What rounding may do to a classifier's results.
+    """Samples of what rounding does to a classifier's results.
 
-    Eager's own and another runtime's are two samples of it, in which a row may be lucky. Float64 with points and states
-    that are off by as much as float32 rounds gives more.
+    Eager's results and another runtime's are two samples, in which a row's rounding may be small by luck. Float64 on
+    points and states that are moved by as much as float32 rounds gives further samples.
 
     Attributes:
-        reference: the classifier in float32 and in float64.
+        reference: The classifier in float32 and in float64.
     """
 
-    def __init__(self, classifier: DirectionClassifier, run: Run, random: np.random.Generator) -> None:
+    def __init__(self, classifier: DirectionClassifier, compute: Inference, random: np.random.Generator) -> None:
+        """Take what computes the samples.
+
+        Args:
+            classifier: In evaluation mode, float32.
+            compute: Its ONNX model.
+            random: Moves the inputs.
+        """
         self.reference = Reference(classifier)
         self._batch_axes = batch_axes(classifier.architecture)
-        self._run = run
+        self._compute = compute
         self._random = random
 
     def reach(self, rows: Mapping[str, _Array]) -> npt.NDArray[np.float64]:
-        """How far any value of each row moves, as a part of what golden results allow.
+        """Measure how far the results of each row move, as a part of the limit for golden results.
 
         Args:
-            rows: every input by name, as in a golden case.
+            rows: Every input by name, as in a golden case.
 
         Returns:
-            (batch,), 1 where the limit is reached.
+            (batch,) float64: of the value that moves furthest; 1 is the limit.
         """
         exact = self.reference.exact(rows)
         reach = np.zeros(len(rows["lengths"]))
@@ -57,14 +64,14 @@ class Rounding:
 
     def _samples(self, rows: Mapping[str, _Array]) -> Iterator[Mapping[str, _Array]]:
         yield self.reference.eager(rows)
-        yield self._run(rows)
+        yield self._compute(rows)
         for _ in range(_SAMPLES):
             yield self.reference.exact({name: self._moved(rows[name]) for name in rows})
 
     def _moved(self, array: _Array) -> _Array:
         if array.dtype != np.float32:  # lengths
             return array
-        moved: _Array = array + _SIZE * self._random.uniform(-1, 1, array.shape)
+        moved: _Array = array + _STEP * self._random.uniform(-1, 1, array.shape)
         return moved
 
     def _by_row(self, name: str, array: _Array) -> _Array:
@@ -72,4 +79,5 @@ class Rounding:
 
 
 def _limit() -> float:
+    """Give the tightest limit for one value of a whole sequence, over all devices."""
     return min(min(at.sequence_largest, at.walk_logits) for at in replay_limits())

@@ -1,9 +1,9 @@
 """A TorchScript file in one canonical form, so that the same module gives the same bytes in every process.
 
-`torch.jit.save` writes things that are not of the module: debug records, which hold the paths of its sources; names
-like `___torch_mangle_7`, which count the classes of one name that the process has scripted so far; and notes of the
-pickle to itself that depend on who else holds a tensor. Here the records and the notes are left out, and the classes
-are numbered anew, each name for itself, in the order in which the module uses them: the first `GRU` is `GRU`, the
+`torch.jit.save` writes what does not depend on the module alone: debug records, which hold the paths of its sources;
+names like `___torch_mangle_7`, which count the classes of one name that the process has scripted so far; and the
+pickle's memo opcodes, which depend on the number of references to a tensor. Here the records and the opcodes are
+removed, and classes of one name are numbered in the order in which the module uses them: the first `GRU` is `GRU`, the
 second `___torch_mangle_0.GRU`.
 
 The format: https://github.com/pytorch/pytorch/blob/main/torch/csrc/jit/docs/serialization.md
@@ -23,17 +23,17 @@ _QUALIFIED = re.compile(r"__torch__(?:\.\w+)+")
 _GLOBAL = re.compile(rb"c(__torch__[.\w]*)\n(\w+)\n")
 _DEFINITION = re.compile(r"^(?:class|def) (\w+)", re.MULTILINE)
 _CONSTANTS = re.compile(r"(?:^  \w+ : Final\[.*\n)+", re.MULTILINE)
-# Strings first, so that nothing within one is taken for a name.
+# Strings first, so that no text within a string is taken for a name.
 _TEMPORARY = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|(?<![\w.])_\d+\b""")
 _MEMBER_LIKE_ONE = re.compile(r"\._\d+\b")
 _FIRST_DAY = (1980, 1, 1, 0, 0, 0)
 
 
 def canonical(archive: bytes) -> bytes:
-    """Rewrite what `torch.jit.save` gave, without paths and with names that depend on the module only.
+    """Rewrite a TorchScript file without paths and with names that depend on the module only.
 
     Args:
-        archive: the bytes of a TorchScript file.
+        archive: The bytes from `torch.jit.save`.
 
     Returns:
         A file that `torch.jit.load` reads, stored without compression.
@@ -44,11 +44,11 @@ def canonical(archive: bytes) -> bytes:
     renamed = _numbered(_in_order(definitions, records["data.pkl"]))
     rename = _renamer(renamed)
     for name in ("data.pkl", "constants.pkl"):
-        # What the pickle remembers depends on how many references to a tensor there happened to be.
+        # The pickle's memo depends on the number of references to a tensor.
         records[name] = pickletools.optimize(records[name])
     pickles = {name: _rename_globals(records[name], renamed) for name in ("data.pkl", "constants.pkl")}
     if not any(b"___torch_mangle_" in _GLOBAL.sub(b"", pickled) for pickled in pickles.values()):
-        # Otherwise a type is named within a string of data.pkl, whose length is written before it: names stay.
+        # Otherwise a string of data.pkl names a type, and its length is written before it: names stay.
         records.update(pickles)
         code = {}
         for old, new in renamed.items():
@@ -59,7 +59,7 @@ def canonical(archive: bytes) -> bytes:
 
 def _records(archive: bytes) -> dict[str, bytes]:
     with zipfile.ZipFile(io.BytesIO(archive)) as opened:
-        # The archive's own folder, named after the file that it was saved to, goes; so do debug records and the id.
+        # Without the archive's own folder, which has the name of the saved file, and without debug records and the id.
         contents = {name.partition("/")[2]: opened.read(name) for name in opened.namelist()}
     return {
         name: content
@@ -69,7 +69,7 @@ def _records(archive: bytes) -> dict[str, bytes]:
 
 
 def _definitions(code: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Qualified name -> text, for every class and function."""
+    """Give the qualified name and the text of every class and function."""
     for file, text in code.items():
         namespace = file.removeprefix("code/").removesuffix(".py").replace("/", ".")
         starts = list(_DEFINITION.finditer(text))
@@ -78,9 +78,9 @@ def _definitions(code: dict[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _repeatable(text: str) -> str:
-    # A class's constants come out of a set, in an order that differs from process to process.
+    # A class's constants come from a set, whose order differs from process to process.
     text = _CONSTANTS.sub(lambda lines: "".join(sorted(lines[0].splitlines(keepends=True))), text)
-    # Temporaries (_39) are counted through a file, and which classes share one depends on what was scripted before.
+    # Temporaries (_39) are numbered through a file, and which classes share a file depends on earlier scripts.
     if _MEMBER_LIKE_ONE.search(text):
         return text
     numbers: dict[str, str] = {}
@@ -90,7 +90,7 @@ def _repeatable(text: str) -> str:
 
 
 def _in_order(definitions: dict[str, str], pickled: bytes) -> list[str]:
-    """The definitions in the order in which the module comes to them: its own classes, then what their code names."""
+    """Order definitions as the module uses them: the classes of its objects, then what their code names."""
     order: dict[str, None] = {}
     waiting = [f"{namespace.decode()}.{name.decode()}" for namespace, name in _GLOBAL.findall(pickled)]
     while waiting:
@@ -102,7 +102,7 @@ def _in_order(definitions: dict[str, str], pickled: bytes) -> list[str]:
 
 
 def _known(token: str, names: dict[str, str]) -> str | None:
-    """The name that `token` begins with, since a member may follow it."""
+    """Give the longest known name that `token` begins with, since a member may follow the name."""
     while token and token not in names:
         token = token.rpartition(".")[0]
     return token or None

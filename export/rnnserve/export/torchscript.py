@@ -1,7 +1,9 @@
-"""TorchScript from the module that is exported, as bytes that repeat and tell nothing of the scripting machine."""
+"""TorchScript of the module that is exported, as bytes that repeat and hold nothing of the scripting machine."""
 
+import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -10,25 +12,21 @@ from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.interception import LOCK
 from rnnserve.export.script_archive import canonical
 
-__all__ = ["script", "script_bytes"]
+__all__ = ["load_script", "script", "script_bytes"]
 
 
 def script(module: nn.Module) -> torch.jit.ScriptModule:
-    """Script `module`, in evaluation mode, with `torch.jit.script`.
+    """Script a module, in evaluation mode, with `torch.jit.script`.
 
-    The module's own training flags are as before afterwards; the script's are those of evaluation.
+    The module's own training flags are restored afterwards; the script stays in evaluation mode.
 
     Raises:
-        UnsupportedModule: TorchScript cannot compile it; the message ends in TorchScript's own words.
+        UnsupportedModule: If TorchScript cannot compile it; the message ends with TorchScript's own.
     """
     training = [(submodule, submodule.training) for submodule in module.modules()]
     module.eval()
-    # An export in another thread has other code in PyTorch's recurrent modules while it runs; scripts read the source.
-    with LOCK, warnings.catch_warnings():
-        # "torch.jit.script is deprecated": a DeprecationWarning in torch 2.13, a FutureWarning in 2.15. It still works,
-        # and model.pt is part of the artifact.
-        warnings.filterwarnings("ignore", r".*torch\.jit.*deprecated", DeprecationWarning)
-        warnings.filterwarnings("ignore", r".*torch\.jit.*deprecated", FutureWarning)
+    # An export in another thread exchanges the code of PyTorch's recurrent modules, whose source a script reads.
+    with LOCK, _without_deprecations():
         try:
             scripted: torch.jit.ScriptModule = torch.jit.script(module)
         except (torch.jit.frontend.FrontendError, RuntimeError, TypeError, ValueError, AttributeError) as error:
@@ -40,14 +38,34 @@ def script(module: nn.Module) -> torch.jit.ScriptModule:
 
 
 def script_bytes(scripted: torch.jit.ScriptModule) -> bytes:
-    """The script as a file that `torch.jit.load` reads.
+    """Write a script as the bytes of a file that `torch.jit.load` reads.
 
-    The same script gives the same bytes in every process, whatever was scripted in it before, and they hold neither
-    source paths nor debug records.
+    The same script gives the same bytes in every process, whatever was scripted there before. They hold neither source
+    paths nor debug records.
     """
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r".*torch\.jit.*deprecated", DeprecationWarning)
-        warnings.filterwarnings("ignore", r".*torch\.jit.*deprecated", FutureWarning)
+    with _without_deprecations():
         torch.jit.save(scripted, buffer)
     return canonical(buffer.getvalue())
+
+
+def load_script(data: bytes) -> torch.jit.ScriptModule:
+    """Load what `script_bytes` wrote, on the CPU.
+
+    Raises:
+        RuntimeError: If torch cannot load it; with torch's message.
+    """
+    with _without_deprecations():
+        scripted: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
+            io.BytesIO(data), map_location="cpu"
+        )
+    return scripted
+
+
+@contextlib.contextmanager
+def _without_deprecations() -> Iterator[None]:
+    """Suppress "torch.jit.… is deprecated": it still works, and model.pt is part of the artifact."""
+    with warnings.catch_warnings():
+        for category in (DeprecationWarning, FutureWarning):  # the former in torch 2.13, the latter in 2.15
+            warnings.filterwarnings("ignore", r".*torch\.jit.*deprecated", category)
+        yield

@@ -14,7 +14,13 @@ _Tensors = Sequence[manifest_pb2.Tensor]
 
 
 def render_config(name: str, inputs: _Tensors, outputs: _Tensors) -> str:
-    """Write the config of a model: `dims` are whole shapes, -1 where a request chooses."""
+    """Write the text of a model's config.
+
+    Args:
+        name: The model's.
+        inputs: In order; `dims` are whole shapes, -1 where a request chooses the size.
+        outputs: In order.
+    """
     lines = [
         f"# Written by `rnnserve export`, and left alone from then on: edit it, but for the tensors of {name}.",
         f'name: "{name}"',
@@ -33,7 +39,7 @@ def render_config(name: str, inputs: _Tensors, outputs: _Tensors) -> str:
 
 
 def write_config(folder: Path, text: str) -> Path:
-    """Put the text at `<folder>/config.pbtxt`, whole or not at all."""
+    """Write `<folder>/config.pbtxt` completely or not at all, and return its path."""
     temporary = folder / f".{CONFIG}-{secrets.token_hex(8)}"
     try:
         with temporary.open("x", encoding="utf-8", newline="\n") as file:

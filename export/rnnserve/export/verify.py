@@ -1,7 +1,5 @@
-"""Verifying: proving a published version again, from what lies in the repository alone."""
+"""Verifying: proving a published version again, from the files in the repository alone."""
 
-import io
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +13,15 @@ from google.protobuf.message import DecodeError
 from rnnserve.export.classifier_tensors import inputs_of, outputs_of
 from rnnserve.export.errors import ExportError, ParityError
 from rnnserve.export.manifest import architecture_of
-from rnnserve.export.parity import Runner, prove
-from rnnserve.export.parity.reference import call, one_thread
-from rnnserve.export.parity.runner import Arrays
+from rnnserve.export.parity import OnnxRunner, prove
+from rnnserve.export.parity.onnx_runner import Arrays
+from rnnserve.export.parity.reference import run_module
+from rnnserve.export.torch_threads import one_thread
+from rnnserve.export.torchscript import load_script
 from rnnserve.models import DirectionClassifier
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, ArtifactError, Version, read_version
-from rnnserve.protos.golden import Run, load_cases, replay
+from rnnserve.protos.golden import Inference, load_cases, replay
 from rnnserve.protos.names import version_number
 from rnnserve.protos.triton_config import CONFIG, check_tensors, read_config
 
@@ -37,9 +37,9 @@ class Check:
     """One thing that was verified.
 
     Attributes:
-        name: What.
-        failures: What is wrong with it, a sentence each; empty where nothing is.
-        parity: The record of the proof, for the check that is the proof and holds.
+        name: What was verified.
+        failures: What is wrong with it, a sentence each; empty if nothing is.
+        parity: The record of the proof, in the check that is the proof, if it holds.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Check:
 
 
 def versions_of(repository: Path, models: Sequence[str] = ()) -> list[Path]:
-    """List the folders of versions, oldest first, of the models named or, where none is, of all.
+    """List the folders of versions, oldest first, of the models named or, if none is, of all models.
 
     Raises:
         ExportError: If there is no such repository, model or version.
@@ -71,17 +71,17 @@ def versions_of(repository: Path, models: Sequence[str] = ()) -> list[Path]:
 
 
 def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
-    """Prove a version again: everything is tried, as far as its files can be trusted.
+    """Prove a version again, with every check that its files allow.
 
     Args:
         folder: `<repository>/<model>/<version>`.
-        progress: Whether to show on stderr how far it is.
+        progress: Whether to show a progress bar on standard error.
     """
     try:
         version = read_version(folder)
         files = [Check(f"{name}: as published") for name in (*sorted(version.files), MANIFEST)]
     except ArtifactError as error:
-        return [Check("files: as published", [str(error)])]  # nothing else means anything then
+        return [Check("files: as published", [str(error)])]  # no other check can be trusted
     try:
         graph, runner = _graph(version)
         classifier, script = _modules(version)
@@ -90,7 +90,7 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
     names = [tensor.name for tensor in version.manifest.outputs]
 
     def run_script(inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
-        return dict(zip(names, call(script, inputs, torch.float32), strict=True))
+        return dict(zip(names, run_module(script, inputs, torch.float32), strict=True))
 
     with one_thread():
         return [
@@ -110,30 +110,25 @@ def _check(name: str, failures: Callable[[], Iterable[str]]) -> Check:
         return Check(name, [str(error)])
 
 
-def _graph(version: Version) -> tuple[onnx.GraphProto, Runner]:
+def _graph(version: Version) -> tuple[onnx.GraphProto, OnnxRunner]:
     try:
-        return onnx.load_model_from_string(version.files[MODEL]).graph, Runner(version.files[MODEL])
+        return onnx.load_model_from_string(version.files[MODEL]).graph, OnnxRunner(version.files[MODEL])
     except (DecodeError, RuntimeError) as error:
         raise ArtifactError(f"{MODEL}: {error}") from error
 
 
 def _modules(version: Version) -> tuple[DirectionClassifier, torch.jit.ScriptModule]:
-    """The script, and around its weights the classifier from which it was made."""
+    """Load the script, and make the classifier that it was made from, with its weights."""
     try:
-        with warnings.catch_warnings():
-            for category in (DeprecationWarning, FutureWarning):  # by torch version
-                warnings.filterwarnings("ignore", r".*torch\.jit.*deprecated", category)
-            script = torch.jit.load(  # type: ignore[no-untyped-call]
-                io.BytesIO(version.files[SCRIPT]), map_location="cpu"
-            )
+        script = load_script(version.files[SCRIPT])
     except RuntimeError as error:
         raise ArtifactError(f"{SCRIPT}: torch cannot load it: {error}") from error
-    with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced at once
+    with torch.random.fork_rng(devices=[]):  # the random weights are replaced below
         classifier = DirectionClassifier.of(architecture_of(version.manifest))
     try:
         classifier.load_state_dict(script.state_dict())
     except RuntimeError as error:
-        raise ArtifactError(f"{SCRIPT}: has not the weights of {MANIFEST}'s architecture: {error}") from error
+        raise ArtifactError(f"{SCRIPT}: does not have the weights of {MANIFEST}'s architecture: {error}") from error
     return classifier.eval(), script
 
 
@@ -144,10 +139,10 @@ def _config(model: Path, manifest: manifest_pb2.Manifest) -> list[str]:
 
 def _manifest(folder: Path, manifest: manifest_pb2.Manifest, graph: onnx.GraphProto) -> Iterator[str]:
     if manifest.model != folder.parent.name:
-        yield f'{MANIFEST}: is of the model "{manifest.model}", but lies in the folder of "{folder.parent.name}"'
+        yield f'{MANIFEST}: is of the model "{manifest.model}", but is in the folder of "{folder.parent.name}"'
     architecture = architecture_of(manifest)
     if len(manifest.labels) != architecture.classes:
-        yield f"{MANIFEST}: has {len(manifest.labels)} labels, expected {architecture.classes}, one a class"
+        yield f"{MANIFEST}: has {len(manifest.labels)} labels, expected {architecture.classes}, one for each class"
     for kind, described, expected, values in (
         ("inputs", manifest.inputs, inputs_of(architecture), graph.input),
         ("outputs", manifest.outputs, outputs_of(architecture), graph.output),
@@ -169,7 +164,7 @@ def _form(value: onnx.ValueInfoProto) -> _Form:
     return value.name, datatype, [axis.dim_param or axis.dim_value for axis in tensor.shape.dim]
 
 
-def _golden(version: Version, run: Run) -> list[str]:
+def _golden(version: Version, compute: Inference) -> list[str]:
     manifest = version.manifest
     limits = next((limits for limits in manifest.replay_limits if limits.device == "cpu"), None)
     if limits is None:
@@ -180,8 +175,8 @@ def _golden(version: Version, run: Run) -> list[str]:
         if list(case.inputs) != names:
             return [f"{GOLDEN}: {case} has the inputs {list(case.inputs)}, expected {names}"]
     try:
-        return replay(cases, run, limits)
-    except (RuntimeError, torch.jit.Error) as error:  # onnxruntime's is the former, by way of `Runner`
+        return replay(cases, compute, limits)
+    except (RuntimeError, torch.jit.Error) as error:  # `OnnxRunner` raises the former
         return [f"{GOLDEN}: its inputs do not fit: {error}"]
 
 

@@ -1,1 +1,10 @@
-"""The contracts between the areas: the inference protocol, the artifact's manifest, and what a golden result proves."""
+"""The contracts between the areas, and the code that reads and writes them.
+
+- `inference_pb2`, `inference_pb2_grpc`, `model_config_pb2`: the inference protocol, made from the .proto files.
+- `manifest_pb2`, `artifact`: a published version, its files and its manifest.
+- `golden`, `differences`: golden results, and how near another runtime must come to them.
+- `triton_config`: a model's config.pbtxt.
+- `names`: names of models and versions in a repository.
+
+The package imports protobuf, numpy and, for the service's stubs, grpc; it imports no other area.
+"""

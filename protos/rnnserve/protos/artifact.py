@@ -1,11 +1,11 @@
-"""A published version: its four files, and the manifest that says what they must be, byte for byte.
+"""A published version: its files, and the manifest that has their digests.
 
 ::
 
     <repository>/<model>/<version>/model.onnx, model.pt, golden.npz, manifest.json
 
 The manifest holds the SHA-256 of every other file and, in `self_sha256`, that of its own bytes with those 64 digits
-replaced by zeros: no byte of a version can change unnoticed.
+replaced by zeros: a change of any byte of a version is detected.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ _SELF = re.compile(rb'"self_sha256": "([0-9a-f]{64})"')
 
 
 class ArtifactError(Exception):
-    """A version that cannot be trusted; the message begins with the file that is wrong."""
+    """A version that cannot be trusted; the message begins with the name of the file that is wrong."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Version:
     """A version whose digests hold.
 
     Attributes:
-        manifest: What it is.
-        files: The bytes of every other file, by name: what was checked is what is used.
+        manifest: Its description.
+        files: The bytes of every other file, by name: the bytes that were checked are the ones that are used.
     """
 
     manifest: manifest_pb2.Manifest
@@ -62,7 +62,7 @@ def read_version(folder: Path) -> Version:
     """Read `<folder>/manifest.json` and every file that it lists, and check their digests.
 
     Raises:
-        ArtifactError: If a file is missing or is not as it was when the version was published.
+        ArtifactError: If a file is missing or has changed since the version was published.
     """
     manifest = _read_manifest(_read(folder, MANIFEST))
     listed = {file.name: file for file in manifest.files}
@@ -81,12 +81,12 @@ def read_version(folder: Path) -> Version:
 
 
 def describe_file(name: str, data: bytes) -> manifest_pb2.File:
-    """What a manifest says of a file."""
+    """Describe a file as manifests do: name, number of bytes and SHA-256."""
     return manifest_pb2.File(name=name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
 def dump_manifest(manifest: manifest_pb2.Manifest) -> bytes:
-    """Write a manifest as JSON, its own digest filled in: the same manifest gives the same bytes."""
+    """Write a manifest as JSON, with its own digest; the same manifest gives the same bytes."""
     unsigned = manifest_pb2.Manifest()
     unsigned.CopyFrom(manifest)
     unsigned.self_sha256 = _ZEROS

@@ -1,10 +1,10 @@
-"""Golden results: what eager PyTorch gave for some inputs, and how near another runtime must come to it.
+"""Golden results: eager PyTorch's results for some inputs, and how near another runtime must come to them.
 
-A trained recurrence amplifies rounding, so no one tolerance is honest for whole sequences (FINDINGS, "Comparing
-recurrent models"). Three kinds of case are judged by three rules:
+A trained recurrence amplifies rounding, so no single tolerance is right for whole sequences (docs/findings.md,
+"Comparing recurrent models"). Each of the three kinds of case has its own rule:
 
 - `step`: one step from an arbitrary state. Nothing is amplified, so every value lies within a few ulps of eager's.
-- `walk`: what the model was trained on, up to 64 points. Every value lies close to eager's.
+- `walk`: inputs like those of training, up to 64 points. Every value lies close to eager's.
 - `random`: random points and states. Over all such cases the root mean square distance from the same module in float64
   is no more than a small multiple of eager's own. Export picks cases in which rounding is not amplified, so that each
   single value has a limit as well.
@@ -23,10 +23,11 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, ArtifactError
 from rnnserve.protos.differences import largest_difference, scale
 
-__all__ = ["KINDS", "Case", "Run", "dump_cases", "load_cases", "replay"]
+__all__ = ["KINDS", "Case", "Inference", "dump_cases", "load_cases", "replay"]
 
 Array = npt.NDArray[Any]
-Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+Inference = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+"""Computes a model's outputs by name from all its inputs by name."""
 
 KINDS = ("step", "walk", "random")
 _PARTS = ("inputs", "eager", "float64")
@@ -34,14 +35,15 @@ _PARTS = ("inputs", "eager", "float64")
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """Inputs and what came out.
+    """Inputs of a model, and eager's results.
 
     Attributes:
         kind: One of `KINDS`.
-        inputs: By name, every input of the model: `input` (batch, sequence, features) float32, `lengths` (batch) int64,
-            `h_0` (layers * directions, batch, hidden) float32, …
-        eager: By name, every output as eager PyTorch computed it, float32.
-        float64: The same in double precision: exact, as far as float32 can tell.
+        inputs: By name, every input of the model: `input` (batch, sequence, features) float32, `lengths` (batch,)
+            int64, `h_0` (layers * directions, batch, hidden) float32, …
+        eager: By name, every output as eager PyTorch computed it, float32: `logits` (batch, classes), `output` (batch,
+            sequence, directions * hidden), `h_n` like `h_0`, …
+        float64: The same outputs in float64: exact, as far as float32 can tell.
     """
 
     kind: str
@@ -55,7 +57,7 @@ class Case:
 
 
 def dump_cases(cases: Iterable[Case]) -> bytes:
-    """Write cases as an .npz file: the same cases give the same bytes, whatever the clock and the zlib at hand."""
+    """Write cases as an .npz file: the same cases give the same bytes, at any time and with any zlib."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for number, case in enumerate(cases):
@@ -63,8 +65,8 @@ def dump_cases(cases: Iterable[Case]) -> bytes:
                 for name, array in getattr(case, part).items():
                     entry = io.BytesIO()
                     np.lib.format.write_array(entry, np.ascontiguousarray(array), allow_pickle=False)
-                    info = zipfile.ZipInfo(f"{number:03}/{case.kind}/{part}/{name}.npy")  # dated 1980, as all of them
-                    info.create_system = 3  # wherever it is written
+                    info = zipfile.ZipInfo(f"{number:03}/{case.kind}/{part}/{name}.npy")  # its date is 1980, always
+                    info.create_system = 3  # on every system
                     archive.writestr(info, entry.getvalue())
     return buffer.getvalue()
 
@@ -73,7 +75,7 @@ def load_cases(data: bytes) -> list[Case]:
     """Read what `dump_cases` wrote.
 
     Raises:
-        ArtifactError: If it is no such file.
+        ArtifactError: If it is another file, or a case is incomplete.
     """
     cases: dict[str, Case] = {}
     try:
@@ -92,32 +94,38 @@ def load_cases(data: bytes) -> list[Case]:
 
 
 def _check(number: str, case: Case) -> None:
-    """A case that proves less than it seems to is no case."""
+    """Refuse a case that would prove less than it seems to.
+
+    Raises:
+        ArtifactError: If its kind, its input or its results are not as in `Case`.
+    """
     if case.kind not in KINDS:
         raise ArtifactError(f'{GOLDEN}: case {number} is a "{case.kind}"; expected one of {", ".join(KINDS)}')
     if "input" not in case.inputs or case.inputs["input"].ndim != 3:
         raise ArtifactError(f'{GOLDEN}: case {number} has no "input" of axes (batch, sequence, features)')
     shapes = [{name: array.shape for name, array in part.items()} for part in (case.eager, case.float64)]
     if not case.eager or shapes[0] != shapes[1]:
-        raise ArtifactError(f"{GOLDEN}: case {number} has not the same tensors from eager, {shapes[0]}, and in float64")
+        raise ArtifactError(
+            f"{GOLDEN}: case {number} does not have the same tensors from eager, {shapes[0]}, and in float64"
+        )
 
 
-def replay(cases: Sequence[Case], run: Run, limits: manifest_pb2.ReplayLimits) -> list[str]:
-    """Run every case and judge what comes out.
+def replay(cases: Sequence[Case], compute: Inference, limits: manifest_pb2.ReplayLimits) -> list[str]:
+    """Compute every case and compare with the results in it.
 
     Args:
-        cases: What eager gave.
-        run: Takes a case's inputs by name, and gives the outputs by name.
-        limits: How near they must be.
+        cases: Inputs, with eager's results.
+        compute: The model, on the runtime that is judged.
+        limits: For that runtime's device.
 
     Returns:
-        What is wrong, a sentence each; empty where all is as it should be.
+        What is wrong, a sentence each; empty if nothing is.
     """
     failures: list[str] = []
     errors: dict[str, list[tuple[Array, Array]]] = {}
     for number, case in enumerate(cases):
         where = f"case {number}, {case}"
-        found = run(case.inputs)
+        found = compute(case.inputs)
         wrong = list(_form(where, case, found))
         failures += wrong
         if wrong:
@@ -138,7 +146,7 @@ def replay(cases: Sequence[Case], run: Run, limits: manifest_pb2.ReplayLimits) -
 
 
 def _form(where: str, case: Case, found: Mapping[str, Array]) -> Iterator[str]:
-    """Names, shapes and datatypes come before values."""
+    """Compare names, shapes and dtypes, which must be right before values are compared."""
     for name, eager in case.eager.items():
         if name not in found:
             yield f'{where}: no output "{name}"; there are {", ".join(found) or "none"}'
@@ -148,7 +156,7 @@ def _form(where: str, case: Case, found: Mapping[str, Array]) -> Iterator[str]:
             yield f'{where}: "{name}" is {found[name].dtype}, eager gave {eager.dtype}'
     for name in found:
         if name not in case.eager:
-            yield f'{where}: an output "{name}" that eager has not'
+            yield f'{where}: an output "{name}" that eager does not have'
 
 
 def _limit(kind: str, name: str, limits: manifest_pb2.ReplayLimits) -> float:

@@ -46,7 +46,7 @@ def test_merging_equals_recording_together(first, second):
 
 
 @given(DURATIONS)
-def test_a_value_is_in_the_bucket_that_ends_at_or_behind_it(values):
+def test_a_value_is_in_the_bucket_that_ends_at_or_after_it(values):
     for value in values:
         ((last, count),) = recorded([value]).buckets()
         assert count == 1

@@ -163,7 +163,7 @@ def test_a_report_is_written(load, tmp_path, walks):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nobody"], 'no model "nobody"'),
+        (["missing"], 'no model "missing"'),
         (["walks", "walks"], "walks comes twice"),
         (["walks=x"], "expected NAME or NAME=WEIGHT"),
     ],
@@ -182,7 +182,7 @@ def test_a_report_that_cannot_be_written_is_a_mistake(load, tmp_path):
     assert "cannot be written" in errors
 
 
-def test_nobody_at_the_address(load):
+def test_no_server_at_the_address(load):
     status, _, errors = load(*QUICK, "--timeout", "1", url="127.0.0.1:1")
     assert status == 1
     assert errors.startswith("rnnserve load: no server answers at 127.0.0.1:1: start one with `make serve`")

@@ -124,7 +124,7 @@ def test_what_has_run_out_of_time_is_not_sent(loop):
     assert ms([result.lag.max, result.latency.max]) == [60, 70]
 
 
-def test_answers_are_taken_while_the_generator_is_behind(loop):
+def test_answers_are_taken_while_the_generator_is_late(loop):
     answered = []
 
     async def send(request, timeout):

@@ -141,14 +141,14 @@ PLAIN = {
     ),
     "input of another dtype": (of(lambda self, x: self.rnn(x.double())[0]), r"torch\.float64; its weights"),
     "cell in a loop": (of(cell_in_a_loop, cell=nn.RNNCell(3, 4)), r'axis 1 of.*"sequence".*`cell`.*loop'),
-    "branch on size": (of(branches), r"asks about sizes \(at test_refusals\.py:\d+\)"),
-    "even or odd": (of(even_or_odd), r"asks about sizes \(at test_refusals\.py:\d+\)"),
-    "a way for one row": (of(one_row), r'goes another way at "batch" 1'),
+    "branch on size": (of(branches), r"condition on sizes \(at test_refusals\.py:\d+\)"),
+    "even or odd": (of(even_or_odd), r"condition on sizes \(at test_refusals\.py:\d+\)"),
+    "a way for one row": (of(one_row), r'takes another path at "batch" 1'),
     "squeeze": (of(squeezes), r"squeeze\(0\)"),
     "noise": (of(noisy), r"random numbers: aten::randn"),
     "branch on value": (of(by_value), r"depends on the values.*test_refusals\.py:\d+"),
     "attribute written": (of(remembers, state=None), r"keeps \['state'\] from one call to the next"),
-    "buffer written": (of(counts, count=nn.Buffer(torch.zeros(()))), r"buffers \['count'\].*remembers nothing"),
+    "buffer written": (of(counts, count=nn.Buffer(torch.zeros(()))), r"buffers \['count'\].*keeps no state"),
     "functional, packed": (
         of(lambda _, x: torch.lstm(x[0], torch.tensor([1] * 4), (x, x), [], True, 1, 0.0, False, False)[0]),
         r"torch\.lstm.*PackedSequence",
@@ -161,7 +161,10 @@ PLAIN = {
 
 
 LENGTHS = {
-    "list": (with_lengths(lambda x, _: pack_padded_sequence(x, [4, 2, 1], True)), r"lengths as a list.*baked"),
+    "list": (
+        with_lengths(lambda x, _: pack_padded_sequence(x, [4, 2, 1], True)),
+        r"lengths as a list.*constants of the file",
+    ),
     "tolist": (with_lengths(lambda x, n: pack_padded_sequence(x, n.tolist(), True)), r"tolist"),
     "constant tensor": (
         with_lengths(lambda x, _: pack_padded_sequence(x, torch.tensor([4, 2, 1]), True)),
@@ -172,7 +175,7 @@ LENGTHS = {
         r"expected \(batch,\)",
     ),
     "lengths of floats": (with_lengths(lambda x, n: pack_padded_sequence(x, n.float(), True)), r"dtype torch\.float32"),
-    "pack_sequence": (with_lengths(lambda x, _: pack_sequence([x[0], x[1]])), r"pack_sequence.*baked"),
+    "pack_sequence": (with_lengths(lambda x, _: pack_sequence([x[0], x[1]])), r"pack_sequence.*constants of the file"),
     "fields rebuilt": (refilled, r"`data` of a PackedSequence"),
     "fields unpacked": (unpacked, r"`fields` of a PackedSequence"),
     "unpack_sequence": (

@@ -12,7 +12,7 @@ from rnnserve.server.errors import InvalidRequest
 from rnnserve.server.lane.prefixes import PrefixCache, RequestPrefix
 from rnnserve.server.lane.same_prefix import _MAX_BYTES, _MAX_RUNS, SamePrefixRun, SamePrefixRuns
 from rnnserve.server.protocol.responses import encode_response
-from support.asking import request
+from support.inference_requests import request
 
 NAME = "direction_bidirectional"
 STATE = (2, 16)  # layers * directions, hidden

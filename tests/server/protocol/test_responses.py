@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.protocol.responses import ResponseHead, encode_response, encode_varint
-from support.asking import DATATYPES
+from support.inference_requests import DATATYPES
 
 NAME = "direction_stacked"
 

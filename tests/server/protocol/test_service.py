@@ -8,7 +8,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from rnnserve.protos import inference_pb2 as pb
-from support.asking import arrays, request
+from support.inference_requests import arrays, request
 
 SHAPES = {
     "direction_simple": (1, 16),

@@ -14,7 +14,7 @@ from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.errors import StartError
 from rnnserve.server.transport import grpc_server
-from support.asking import request
+from support.inference_requests import request
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 STATES = {"direction_simple": 1, "direction_stacked": 2, "direction_bidirectional": 2}

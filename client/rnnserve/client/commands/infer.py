@@ -96,10 +96,10 @@ def _let_file_come_last(parser: argparse.ArgumentParser) -> None:
     def parse_known_args(
         args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        known, rest = parse(args, namespace)
-        if known.file is None and len(rest) == 1 and (rest[0] == "-" or not rest[0].startswith("-")):
-            known.file, rest = rest[0], []
-        return known, rest
+        parsed, rest = parse(args, namespace)
+        if parsed.file is None and len(rest) == 1 and (rest[0] == "-" or not rest[0].startswith("-")):
+            parsed.file, rest = rest[0], []
+        return parsed, rest
 
     parser.parse_known_args = parse_known_args  # type: ignore[method-assign, assignment]
 

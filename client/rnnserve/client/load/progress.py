@@ -29,14 +29,14 @@ class LoadProgress:
         self._clock = clock
         self._number = 0
         self._load = LoadLevel()
-        self._begin = 0.0
+        self._begin: float | None = None
         self._bar: tqdm[Never] | None = None
 
     def begin(self, load: LoadLevel) -> None:
         """Show that a load begins."""
         self._number += 1
         self._load = load
-        self._begin = self._clock()
+        self._begin = None
         self._bar = tqdm(
             desc=self._heading(),
             total=load.warmup + load.duration,
@@ -53,6 +53,8 @@ class LoadProgress:
         """Show how many requests were started and how many have ended; in a terminal only."""
         if self._bar is None:
             return
+        if self._begin is None:
+            self._begin = self._clock()  # generators connect between `begin` and the first update
         passed, total = self._clock() - self._begin, self._load.warmup + self._load.duration
         state = "warming up" if passed < self._load.warmup else "measuring"
         state = state if passed < total else "waiting for the last answers"

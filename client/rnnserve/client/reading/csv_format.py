@@ -101,9 +101,9 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _number(cell: str, where: str, column: str) -> float:
+def _number(cell: str, place: str, column: str) -> float:
     try:
         return float(cell)
     except ValueError as error:
         hint = " (columns are separated by commas)" if ";" in cell or "\t" in cell or " " in cell else ""
-        raise UnreadableInput(f"{where}, {column}: {cell!r} is not a number{hint}") from error
+        raise UnreadableInput(f"{place}, {column}: {cell!r} is not a number{hint}") from error

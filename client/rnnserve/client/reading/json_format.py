@@ -37,29 +37,29 @@ def _is_sequence(document: list[object]) -> bool:
     return isinstance(first, list) and bool(first) and not isinstance(first[0], list)
 
 
-def _sequence(value: object, where: str) -> npt.NDArray[np.float64]:
+def _sequence(value: object, place: str) -> npt.NDArray[np.float64]:
     if not isinstance(value, list) or not value:
-        raise UnreadableInput(f"{where}: holds {_kind(value)}. Expected a list of points, at least one")
+        raise UnreadableInput(f"{place}: holds {_kind(value)}. Expected a list of points, at least one")
     features = len(value[0]) if isinstance(value[0], list) else 0
-    points = [_point(point, f"{where}, point {index}", features) for index, point in enumerate(value)]
+    points = [_point(point, f"{place}, point {index}", features) for index, point in enumerate(value)]
     return np.array(points, dtype=np.float64)
 
 
-def _point(value: object, where: str, features: int) -> list[float]:
+def _point(value: object, place: str, features: int) -> list[float]:
     if not isinstance(value, list) or not value:
-        raise UnreadableInput(f"{where}: holds {_kind(value)}. Expected a point, a list of numbers such as [0.5, -0.5]")
+        raise UnreadableInput(f"{place}: holds {_kind(value)}. Expected a point, a list of numbers such as [0.5, -0.5]")
     if len(value) != features:
-        raise UnreadableInput(f"{where}: has {len(value)} numbers. Expected {features}, as in point 0")
-    return [_number(number, f"{where}, number {index}") for index, number in enumerate(value)]
+        raise UnreadableInput(f"{place}: has {len(value)} numbers. Expected {features}, as in point 0")
+    return [_number(number, f"{place}, number {index}") for index, number in enumerate(value)]
 
 
-def _number(value: object, where: str) -> float:
+def _number(value: object, place: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UnreadableInput(f"{where}: holds {_kind(value)}. Expected a number")
+        raise UnreadableInput(f"{place}: holds {_kind(value)}. Expected a number")
     try:
         return float(value)
     except OverflowError as error:
-        raise UnreadableInput(f"{where}: is too large for a floating-point number") from error
+        raise UnreadableInput(f"{place}: is too large for a floating-point number") from error
 
 
 def _kind(value: object) -> str:

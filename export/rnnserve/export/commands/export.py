@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from rnnserve.export.errors import ExportError
-from rnnserve.export.parity import table
-from rnnserve.export.pipeline import Export, export_checkpoint
+from rnnserve.export.parity import parity_table
+from rnnserve.export.pipeline import ExportResult, export_checkpoint
 from rnnserve.models import CheckpointError
 from rnnserve.protos.artifact import ArtifactError
 
@@ -15,9 +15,9 @@ __all__ = ["MISTAKES", "add_arguments", "run"]
 MISTAKES = (ExportError, ArtifactError, CheckpointError, OSError)
 
 _EPILOG = """\
-Each checkpoint becomes ONNX and TorchScript, and both are proven against the module that was trained: the table says
-how far apart they are. Only then it appears in the repository, as its model's next version. Nothing published is ever
-changed, and a checkpoint that is published already is not published again.
+Each checkpoint is exported to ONNX and TorchScript, and both are compared with the module that was trained; the table
+shows how far apart they are. If the proof holds, the checkpoint is published as its model's next version. A published
+version never changes, and a checkpoint that is the newest version already is not published again.
 
 examples:
   rnnserve export
@@ -47,10 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export one checkpoint after another; what was published before one fails stays published."""
+    """Export one checkpoint after another; if one fails, those before it stay published."""
     for name in args.names or _names_in(args.checkpoints):
         done = export_checkpoint(args.checkpoints / name, args.repository, progress=sys.stderr.isatty())
-        print(f"{done.name}\n\n{table(done.manifest.parity)}\n\n{_outcome(done)}\n", flush=True)
+        print(f"{done.name}\n\n{parity_table(done.manifest.parity)}\n\n{_outcome(done)}\n", flush=True)
     return 0
 
 
@@ -63,7 +63,7 @@ def _names_in(checkpoints: Path) -> list[str]:
     return names
 
 
-def _outcome(done: Export) -> str:
+def _outcome(done: ExportResult) -> str:
     if done.published.new:
         return f"{done.name}: published as version {done.published.version}, {done.published.folder}"
     return f"{done.name}: unchanged: version {done.published.version}, {done.published.folder}"

@@ -1,4 +1,4 @@
-"""`rnnserve verify`: prove again what a repository holds."""
+"""`rnnserve verify`: prove again the versions in a repository."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rnnserve.export.errors import ExportError
-from rnnserve.export.parity import table
+from rnnserve.export.parity import parity_table
 from rnnserve.export.verify import Check, verify_version, versions_of
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
@@ -14,9 +14,9 @@ __all__ = ["MISTAKES", "add_arguments", "run"]
 MISTAKES = (ExportError, OSError)
 
 _EPILOG = """\
-Every version is proven from its own four files, without the checkpoint: their digests, config.pbtxt and manifest
-against the ONNX graph, the golden results on onnxruntime and on TorchScript, and the whole comparison of eager PyTorch,
-TorchScript and ONNX that was made when it was published. The exit status is 1 where anything fails.
+Every version is proven from its own four files, without the checkpoint: their digests; config.pbtxt and the manifest
+against the ONNX graph; the golden results on onnxruntime and on TorchScript; and the whole comparison of eager PyTorch,
+TorchScript and ONNX that was made when it was published. The exit status is 1 if anything fails.
 
 examples:
   rnnserve verify repository
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Verify one version after another, and sum up."""
+    """Verify one version after another, and print a summary."""
     failed = []
     folders = versions_of(args.repository, args.models)
     for folder in folders:
@@ -56,4 +56,4 @@ def _lines(title: str, checks: Sequence[Check], *, with_table: bool) -> Iterator
         yield f"  {'FAILED' if check.failures else 'ok':<6}  {check.name}"
         yield from (f"          {line}" for failure in check.failures for line in failure.splitlines())
         if with_table and check.parity is not None:
-            yield from (f"          {line}".rstrip() for line in table(check.parity).splitlines())
+            yield from (f"          {line}".rstrip() for line in parity_table(check.parity).splitlines())

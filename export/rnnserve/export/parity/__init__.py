@@ -1,9 +1,13 @@
-"""Proof that eager, TorchScript and ONNX compute the same: names, axis names, dtypes, shapes, values, in this order."""
+"""Proof that eager PyTorch, TorchScript and ONNX compute the same: names, axis names, dtypes, shapes, values.
+
+`prove` runs all of it and returns the record for the manifest, or raises everything that differs. The package compares
+what it is given: it exports nothing and writes nothing. It imports models, protos, torch, onnx and onnxruntime.
+"""
 
 from rnnserve.export.errors import ParityError
-from rnnserve.export.parity.prove import prove
+from rnnserve.export.parity.onnx_runner import OnnxRunner
+from rnnserve.export.parity.proof import prove
+from rnnserve.export.parity.record_table import parity_table
 from rnnserve.export.parity.reference import Reference
-from rnnserve.export.parity.runner import Runner
-from rnnserve.export.parity.table import table
 
-__all__ = ["ParityError", "Reference", "Runner", "prove", "table"]
+__all__ = ["OnnxRunner", "ParityError", "Reference", "parity_table", "prove"]

@@ -6,38 +6,51 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.limits import Limits
+from rnnserve.export.limits import ParityLimits
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.differences import scale
 
-__all__ = ["Distances", "Row", "Spread"]
+__all__ = ["DistanceRow", "Distances", "Spread"]
 
 Array = npt.NDArray[Any]
 
 
 @dataclasses.dataclass
 class Spread:
-    """Largest and root mean square of differences that come in batches."""
+    """Largest value and root mean square of differences that come in batches, in the unit of the tensor."""
 
     largest: float = 0.0
     squares: float = 0.0
     count: int = 0
 
     def add(self, differences: Array, count: int) -> None:
-        """Take a batch in, of which `count` values mean something; the rest are zeros."""
+        """Take a batch in.
+
+        Args:
+            differences: Any shape, float64.
+            count: How many of them are values that count; the others are zeros.
+        """
         self.largest = max(self.largest, float(np.abs(differences).max()))
         self.squares += float(np.square(differences).sum())
         self.count += count
 
     @property
     def rms(self) -> float:
-        """Root mean square of all that was taken in."""
+        """Root mean square of everything that was taken in."""
         return float(np.sqrt(self.squares / self.count))
 
 
 @dataclasses.dataclass
-class Row:
-    """Of one kind of input, tensor and length; `moved_exact` is eager's again, its inputs moved by an ulp."""
+class DistanceRow:
+    """The distances of one kind of input, one tensor and one length.
+
+    Attributes:
+        found_eager: Of the found values from eager's.
+        eager_exact: Of eager's values from those in float64.
+        found_exact: Of the found values from those in float64.
+        moved_exact: Of eager's values from those in float64, when eager's inputs are moved by an ulp.
+        scale: By how much limits grow, see `rnnserve.protos.differences.scale`.
+    """
 
     found_eager: Spread = dataclasses.field(default_factory=Spread)
     eager_exact: Spread = dataclasses.field(default_factory=Spread)
@@ -47,14 +60,18 @@ class Row:
 
     @property
     def rounding(self) -> Spread:
-        """How far rounding takes eager: from float64, over as many runs as there were."""
+        """How far rounding takes eager from float64: over several runs where there were several, else over one."""
         return self.moved_exact if self.moved_exact.count else self.eager_exact
 
-    def failure(self, limits: Limits) -> str | None:
-        """Judge the distance from float64 by eager's own; says what is wrong with it, if anything is."""
+    def failure(self, limits: ParityLimits) -> str | None:
+        """Judge the distance from float64 by eager's own.
+
+        Returns:
+            What is wrong with it, in words; None if nothing is.
+        """
         found, eager = self.found_exact.rms, self.rounding.rms
         allowed = limits.sequence_rms_factor * eager + limits.sequence_rms_floor * self.scale
-        if found <= allowed:  # NaN is not
+        if found <= allowed:  # False for NaN
             return None
         return (
             f"found {found:.3g} from float64 (root mean square), expected about eager's {eager:.3g}: "
@@ -63,17 +80,27 @@ class Row:
 
 
 class Distances:
-    """Distances between what was found, eager and float64, by kind of input, tensor and length."""
+    """Distances between found values, eager's and float64's, by kind of input, tensor and length.
+
+    Attributes:
+        rows: By kind, name of the tensor and length of the sequence axis.
+    """
 
     def __init__(self) -> None:
-        self.rows: dict[tuple[str, str, int], Row] = {}
+        self.rows: dict[tuple[str, str, int], DistanceRow] = {}
 
     def add(self, kind: str, name: str, lengths: Array, *, found: Array, eager: Array, exact: Array) -> None:
-        """Take a batch of one tensor in: arrays of one shape, `exact` in float64.
+        """Take in one tensor of a batch.
 
-        Of `output` (batch, sequence, …) only what lies before each row's length counts.
+        Args:
+            kind: Of input: "step", "random" or "walk", or another one that the caller chooses.
+            name: The tensor's. Of `output` (batch, sequence, …) only what lies before each row's length counts.
+            lengths: (batch,) int64; the largest is the size of the sequence axis.
+            found: As computed by what is judged, float32 or float64.
+            eager: Of the same shape, float32.
+            exact: Of the same shape, float64.
         """
-        row = self.rows.setdefault((kind, name, int(lengths.max())), Row())
+        row = self.rows.setdefault((kind, name, int(lengths.max())), DistanceRow())
         count = _count(name, lengths, exact)
         row.found_eager.add(found.astype(np.float64) - eager, count)
         row.eager_exact.add(eager - exact, count)
@@ -81,12 +108,20 @@ class Distances:
         row.scale = max(row.scale, scale(exact))
 
     def add_moved(self, kind: str, name: str, lengths: Array, *, moved: Array, exact: Array) -> None:
-        """Take in what eager gave from inputs moved by an ulp, where `add` took the batch before."""
+        """Take in eager's values for inputs moved by an ulp, after `add` took the batch in.
+
+        Args:
+            kind: As for `add`.
+            name: As for `add`.
+            lengths: As for `add`.
+            moved: Eager's values, float32.
+            exact: Of the same shape, of the inputs that were not moved, float64.
+        """
         row = self.rows[kind, name, int(lengths.max())]
         row.moved_exact.add(moved - exact, _count(name, lengths, exact))
 
     def record(self) -> list[manifest_pb2.Distance]:
-        """The manifest's rows, in the order in which they were first seen."""
+        """Give the manifest's rows, in the order in which they first came."""
         return [
             manifest_pb2.Distance(
                 input=kind,

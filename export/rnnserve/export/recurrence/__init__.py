@@ -1,4 +1,12 @@
-"""Exporting recurrent modules: one native ONNX operator a layer, whatever surrounds them."""
+"""Export of modules that hold recurrent layers: one native ONNX operator a layer, whatever surrounds them.
+
+`export_onnx` takes any nn.Module. The steps, each in a module of this package: `dynamic_axes` checks the arguments;
+`capture` runs torch.export while `interception` puts our code in place of PyTorch's recurrent modules
+(`recurrent_modules`), functions (`recurrent_functions`) and packing (`packing`), which leave one of `layer_operators`
+for each layer; `translations` turns these into ONNX; `refusals`, `carried_state` and `size_probing` refuse what would
+be exported wrong; `axis_names`, `weight_folding` and `exporter_metadata` clean the graph; `postconditions` checks it.
+The package imports torch, onnx and onnxscript, and of rnnserve only the errors.
+"""
 
 from rnnserve.export.recurrence.export import export_onnx
 

@@ -1,4 +1,4 @@
-"""From a module to a captured program, with the recurrent layers replaced by stand-ins."""
+"""Capturing a module with torch.export, with one stand-in operator for each recurrent layer."""
 
 import contextlib
 import inspect
@@ -9,22 +9,22 @@ import torch.fx.experimental._config
 from torch import nn
 
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.recurrence import session
-from rnnserve.export.recurrence.axes import Axes, resize
-from rnnserve.export.recurrence.functional import Functional
+from rnnserve.export.recurrence import capture_session
+from rnnserve.export.recurrence.argument_types import Arguments
+from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
 from rnnserve.export.recurrence.interception import intercepted
-from rnnserve.export.recurrence.kinds import Arguments
-from rnnserve.export.recurrence.refusals import explain, refuse_chance, refuse_scripts
-from rnnserve.export.recurrence.zeros import leave_out_zeros
+from rnnserve.export.recurrence.recurrent_functions import RecurrentFunctionMode
+from rnnserve.export.recurrence.refusals import explain, refuse_random_numbers, refuse_scripts
+from rnnserve.export.recurrence.zero_states import remove_zero_states
 
 __all__ = ["capture", "frozen", "parameters_of", "prepared"]
 
 
 def parameters_of(module: nn.Module, args: Arguments) -> list[str]:
-    """The names of the forward's parameters that `args` are given to, in order; `*name` for each of a variadic one.
+    """Name the forward's parameters that `args` are passed to, in order; `*name` for each of a variadic one.
 
     Raises:
-        WrongArguments: the forward does not take that many.
+        WrongArguments: If the forward does not take that many.
     """
     signature = inspect.signature(module.forward)
     try:
@@ -40,33 +40,33 @@ def parameters_of(module: nn.Module, args: Arguments) -> list[str]:
     return names
 
 
-def capture(module: nn.Module, args: Arguments, axes: Axes) -> torch.export.ExportedProgram:
-    """Capture `module` with its recurrent layers as stand-ins.
+def capture(module: nn.Module, args: Arguments, axes: DynamicAxes) -> torch.export.ExportedProgram:
+    """Capture a module with one stand-in operator for each recurrent layer.
 
     Args:
-        module: the module; as it is, in training or evaluation mode.
-        args: the sample arguments. Only their shapes and dtypes matter.
-        axes: which of their axes are dynamic.
+        module: As it is, in training or evaluation mode.
+        args: The sample arguments. Only their shapes and dtypes matter.
+        axes: Which of their axes are dynamic.
 
     Raises:
-        UnsupportedModule: the module cannot be captured for every size of its dynamic axes.
+        UnsupportedModule: If the module cannot be captured for every size of its dynamic axes.
     """
-    # A sample of one row or one step would be captured as the special case that it is.
+    # A sample of one row or one step would be captured as a special case.
     larger = {name: number + 2 for number, (name, size) in enumerate(sorted(axes.sizes.items())) if size == 1}
     refuse_scripts(module)
     with prepared(module), backed_sizes_of_any_value():
         try:
             program = torch.export.export(module, resize(args, axes, larger), dynamic_shapes=axes.shapes, strict=False)
-        except Exception as error:  # torch's own and the module's alike: each is explained
+        except Exception as error:  # torch's errors and the module's own: `explain` has a message for each
             raise explain(error, module, axes) from error
-    refuse_chance(program)
-    leave_out_zeros(program.graph)
+    refuse_random_numbers(program)
+    remove_zero_states(program.graph)
     program.graph_module.recompile()
     return program
 
 
 def backed_sizes_of_any_value() -> contextlib.AbstractContextManager[None]:
-    """Do not take for granted that dynamic sizes are 2 or more, as torch.onnx does not either."""
+    """Make torch.export not assume that dynamic sizes are 2 or more, as torch.onnx does."""
     context: contextlib.AbstractContextManager[None] = torch.fx.experimental._config.patch(  # type: ignore[attr-defined]  # noqa: SLF001
         backed_size_oblivious=True
     )
@@ -75,7 +75,7 @@ def backed_sizes_of_any_value() -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """No parameter wants a gradient meanwhile, since a forward may enable gradients and the stand-ins have none."""
+    """Make no parameter require a gradient in the context: a forward may enable gradients, which stand-ins lack."""
     learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
     try:
         for parameter in learning:
@@ -88,9 +88,9 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def prepared(module: nn.Module) -> Iterator[None]:
-    """The surroundings in which the module's forward meets our stand-ins; its attributes are as before afterwards."""
+    """Make the module's forward use our stand-ins in the context; afterwards restore the module's attributes."""
     attributes = [(submodule, dict(submodule.__dict__)) for submodule in module.modules()]
-    with intercepted(), session.opened(module), torch.no_grad(), Functional():
+    with intercepted(), capture_session.opened(module), torch.no_grad(), RecurrentFunctionMode():
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""`export_onnx`: any module that holds recurrent layers, through torch's default exporter, one operator a layer."""
+"""`export_onnx`: any module that holds recurrent layers, with torch's default exporter, one operator a layer."""
 
 from collections.abc import Sequence
 
@@ -7,18 +7,19 @@ from torch import nn
 from torch.export.graph_signature import ConstantArgument, OutputKind
 
 from rnnserve.export.errors import ExportError, WrongArguments
-from rnnserve.export.recurrence.axes import Axes
+from rnnserve.export.recurrence.argument_types import Arguments, Shapes
+from rnnserve.export.recurrence.axis_names import name_axes
 from rnnserve.export.recurrence.capture import capture, frozen, parameters_of
-from rnnserve.export.recurrence.checks import check
-from rnnserve.export.recurrence.clean import name_axes, strip
-from rnnserve.export.recurrence.fold import fold_weights
+from rnnserve.export.recurrence.carried_state import refuse_carried_state
+from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
+from rnnserve.export.recurrence.exporter_messages import without_exporter_messages
+from rnnserve.export.recurrence.exporter_metadata import remove_metadata
 from rnnserve.export.recurrence.interception import LOCK
-from rnnserve.export.recurrence.kinds import Arguments, Shapes
-from rnnserve.export.recurrence.memory import refuse_memory
-from rnnserve.export.recurrence.probing import probe
-from rnnserve.export.recurrence.quiet import quiet
+from rnnserve.export.recurrence.postconditions import check_postconditions
 from rnnserve.export.recurrence.refusals import refuse_state, untranslated
-from rnnserve.export.recurrence.translate import TRANSLATIONS
+from rnnserve.export.recurrence.size_probing import check_other_sizes
+from rnnserve.export.recurrence.translations import TRANSLATIONS
+from rnnserve.export.recurrence.weight_folding import fold_weights
 
 __all__ = ["export_onnx"]
 
@@ -33,19 +34,19 @@ def export_onnx(
 ) -> torch.onnx.ONNXProgram:
     """Export `module` with one native ONNX operator (RNN, GRU or LSTM) per recurrent layer.
 
-    The module is exported as it is: call `.eval()` first. No other thread may use it meanwhile; other modules, and
-    PyTorch itself, are as ever for other threads. Sequences may be plain or packed, batch-first or not, with
-    or without initial states. `pad_packed_sequence` without `total_length` trims to the longest row, as in eager.
+    The module is exported as it is: call `.eval()` first. No other thread may use the module during the export; other
+    modules, and PyTorch itself, work as usual in other threads. Sequences may be plain or packed, batch-first or not,
+    with or without initial states. `pad_packed_sequence` without `total_length` trims to the longest row, as in eager.
 
     Args:
-        module: any module; nn.RNN, nn.GRU and nn.LSTM may be anywhere in it, or nowhere.
-        args: sample arguments for its forward. Only shapes and dtypes matter: exported is what holds for every size of
-            the dynamic axes, and the sample need not be longer than one step or one row.
-        input_names: one name per tensor among `args`, in order. Arguments that are None or plain numbers become part
+        module: Any module; nn.RNN, nn.GRU and nn.LSTM may be anywhere in it, or nowhere.
+        args: Sample arguments for its forward. Only shapes and dtypes matter: the program is right for every size of
+            the dynamic axes, and a sample of one row and one step is enough.
+        input_names: One name per tensor among `args`, in order. Arguments that are None or plain numbers become part
             of the program.
-        output_names: one name per tensor among the results, in order.
-        dynamic_shapes: parallel to `args`, or a dict by the forward's parameter names; at each tensor None or axis ->
-            name, such as `{0: "batch", 1: "sequence"}`. Axes of one name are one size.
+        output_names: One name per tensor among the results, in order.
+        dynamic_shapes: Parallel to `args`, or a dict by the forward's parameter names; at each tensor None or axis ->
+            name, such as `{0: "batch", 1: "sequence"}`. DynamicAxes of one name are one size.
 
     Returns:
         The program, checked: names and axes as asked for, one operator a layer, valid ONNX. It holds no path and no
@@ -53,9 +54,10 @@ def export_onnx(
         (`program.model_proto.SerializeToString(deterministic=True)`).
 
     Raises:
-        WrongArguments: names, sample and dynamic shapes do not fit the module or each other.
-        UnsupportedModule: the module does something that would be exported wrong; says what, where and why.
-        BrokenPostcondition: the exporter gave something else than was asked for.
+        WrongArguments: If names, sample and dynamic shapes do not fit the module or each other.
+        UnsupportedModule: If the module does something that would be exported wrong; the message says what, where and
+            why.
+        BrokenPostcondition: If the exporter gave something else than was asked for.
     """
     if not isinstance(module, nn.Module):
         raise WrongArguments(f"export_onnx got a {type(module).__name__}; expected an nn.Module")
@@ -69,20 +71,20 @@ def export_onnx(
         )
     if not isinstance(args, tuple):
         raise WrongArguments(f"args is a {type(args).__name__}; expected a tuple of the forward's arguments")
-    axes = Axes.of(parameters_of(module, args), args, dynamic_shapes, input_names)
-    # One export at a time: neither torch's exporter nor the warnings filters are made for several threads.
-    with LOCK, quiet(), frozen(module):
+    axes = DynamicAxes.of(parameters_of(module, args), args, dynamic_shapes, input_names)
+    # One export at a time: neither torch's exporter nor the filters of warnings support several threads.
+    with LOCK, without_exporter_messages(), frozen(module):
         captured = capture(module, args, axes)
         _check_outputs(captured, output_names)
         program = _translate(captured, input_names, output_names)
         if program.exported_program is not None:
             refuse_state(program.exported_program)
-        refuse_memory(module, args)
-        probe(module, args, axes, captured)
+        refuse_carried_state(module, args)
+        check_other_sizes(module, args, axes, captured)
         name_axes(program, axes)
         fold_weights(program.model)
-        strip(program.model)
-        check(program, axes, input_names, output_names)
+        remove_metadata(program.model)
+        check_postconditions(program, axes, input_names, output_names)
     return program
 
 

@@ -1,12 +1,12 @@
-"""Putting our behaviour under PyTorch's recurrent modules and packing functions, and taking it out again.
+"""Replacing the code of PyTorch's recurrent modules and packing functions during a capture, and restoring it.
 
-A user's file holds `pack_padded_sequence` by name, in a closure, a partial or a default argument; replacing the
-attribute of `torch.nn.utils.rnn` reaches none of these. So the function stays and its code is exchanged: every
-reference to it is a reference to ours, until the code is put back.
+A user's file refers to `pack_padded_sequence` by name, in a closure, a partial or a default argument; replacing the
+attribute of `torch.nn.utils.rnn` reaches none of these. So the function object stays and its code is exchanged: every
+reference to it runs our code, until the original code is restored.
 
-The exchanged code asks whether this thread is capturing. Where it is not, PyTorch's own code runs, so other threads
-notice nothing but some microseconds; only one that asks for the *source* of these functions meanwhile, as
-`torch.jit.script` does, would read ours (`rnnserve.export.script` waits for the lock).
+The exchanged code checks whether this thread is capturing. If not, it runs PyTorch's own code, so other threads are
+only some microseconds slower. A thread that reads the *source* of these functions meanwhile, as `torch.jit.script`
+does, would read ours; so `rnnserve.export.script` waits for the lock.
 """
 
 import contextlib
@@ -18,17 +18,17 @@ from typing import Any, cast
 from torch import nn
 from torch.nn.utils import rnn
 
-from rnnserve.export.recurrence import modules, packing, session
-from rnnserve.export.recurrence.kinds import Argument
+from rnnserve.export.recurrence import capture_session, packing, recurrent_modules
+from rnnserve.export.recurrence.argument_types import Argument
 
 __all__ = ["LOCK", "intercepted", "route"]
 
-# Held while a module is exported. Reentrant, since an export captures and probes, each time with the code exchanged.
+# Held while a module is exported. Reentrant: an export captures the module and runs it again, each with exchanged code.
 LOCK = threading.RLock()
 
 
-# The stubs have the signatures of what they stand in for, since torch.export reads the signature of the module that it
-# captures. They run with torch's globals, hence the imports.
+# The stubs have the signatures of what they replace, since torch.export reads the signature of the module that it
+# captures. They run with torch's globals, so they import what they need.
 def _rnn_forward(self: Argument, input: Argument, hx: Argument = None) -> Argument:
     from rnnserve.export.recurrence.interception import route
 
@@ -80,7 +80,7 @@ def _unpad_list(padded_sequences: Argument, lengths: Argument, batch_first: bool
 
 
 class _Exchange:
-    """One function of PyTorch: its own code under another name, the stub, and what stands in for it."""
+    """One function of PyTorch: its own code under another name, the stub's code, and our replacement."""
 
     def __init__(self, function: Callable[..., Any], stub: Callable[..., Any], replacement: Callable[..., Any]) -> None:
         self.function = cast(types.FunctionType, function)
@@ -93,9 +93,9 @@ class _Exchange:
 
 
 _EXCHANGES = {
-    "RNN.forward": _Exchange(nn.RNN.forward, _rnn_forward, modules.forward),
-    "GRU.forward": _Exchange(nn.GRU.forward, _gru_forward, modules.forward),
-    "LSTM.forward": _Exchange(nn.LSTM.forward, _lstm_forward, modules.forward),
+    "RNN.forward": _Exchange(nn.RNN.forward, _rnn_forward, recurrent_modules.forward),
+    "GRU.forward": _Exchange(nn.GRU.forward, _gru_forward, recurrent_modules.forward),
+    "LSTM.forward": _Exchange(nn.LSTM.forward, _lstm_forward, recurrent_modules.forward),
     "pack_padded_sequence": _Exchange(rnn.pack_padded_sequence, _pack, packing.pack_padded_sequence),
     "pad_packed_sequence": _Exchange(rnn.pad_packed_sequence, _pad, packing.pad_packed_sequence),
     "pack_sequence": _Exchange(rnn.pack_sequence, _pack_list, packing.pack_sequence),
@@ -106,15 +106,15 @@ _depth = 0
 
 
 def route(name: str, *arguments: Argument) -> Argument:
-    """Run our replacement in the thread that captures, and PyTorch's own code in every other."""
+    """Run our replacement in the thread that captures, and PyTorch's own code in every other thread."""
     exchange = _EXCHANGES[name]
-    return (exchange.replacement if session.active() else exchange.original)(*arguments)
+    return (exchange.replacement if capture_session.active() else exchange.original)(*arguments)
 
 
 @contextlib.contextmanager
 def intercepted() -> Iterator[None]:
-    """Exchange the code of PyTorch's functions, and put it back whatever happens."""
-    global _depth  # process-wide, as what it counts
+    """Exchange the code of PyTorch's functions in the context, and restore it afterwards."""
+    global _depth  # of the process, like the code that is exchanged
     with LOCK:
         if _depth == 0:
             for exchange in _EXCHANGES.values():

@@ -1,8 +1,8 @@
-"""Packing without packing: while a module is captured, a packed sequence stays padded and knows its lengths.
+"""PyTorch's packing functions during a capture: a packed sequence stays padded, with its lengths.
 
-PyTorch's packed sequence is sorted and ragged, which no ONNX operator reads. ONNX's recurrent operators take the padded
-tensor and the lengths instead, and give zeros behind each row's end. So `pack_padded_sequence` keeps both, and
-`pad_packed_sequence` gives back what eager gives back: trimmed to the longest row, or padded to `total_length`.
+PyTorch's packed sequence is sorted and ragged, and no ONNX operator reads that form. ONNX's recurrent operators take
+the padded tensor and the lengths instead, and give zeros after each row's length. So `pack_padded_sequence` keeps both,
+and `pad_packed_sequence` returns what eager returns: trimmed to the longest row, or padded to `total_length`.
 """
 
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.recurrence.kinds import Argument
-from rnnserve.export.recurrence.trim import TRIM
+from rnnserve.export.recurrence.argument_types import Argument
+from rnnserve.export.recurrence.trim_operator import TRIM
 
 __all__ = [
-    "Packed",
+    "PaddedSequence",
     "pack_padded_sequence",
     "pack_sequence",
     "pad_packed_sequence",
@@ -27,32 +27,32 @@ __all__ = [
 ]
 
 
-class Packed(PackedSequence):
+class PaddedSequence(PackedSequence):
     """Stands for a `PackedSequence` in a captured module.
 
     Attributes:
-        steps: (sequence, batch, ...), padded; rows in the order in which they came.
+        steps: (sequence, batch, …), padded; rows in the order of the input.
         row_lengths: (batch,) int64.
-        zeros_behind: whether `steps` is known to be zero behind each row's end, as ONNX's results are.
+        zero_padded: Whether `steps` is known to be zero after each row's length, as ONNX's results are.
     """
 
     steps: Tensor
     row_lengths: Tensor
-    zeros_behind: bool
+    zero_padded: bool
 
-    def __new__(cls, steps: Tensor, row_lengths: Tensor, *, zeros_behind: bool) -> "Packed":
-        """Hold the padded values and the lengths; the four fields of a `PackedSequence` are not there."""
+    def __new__(cls, steps: Tensor, row_lengths: Tensor, *, zero_padded: bool) -> "PaddedSequence":
+        """Hold the padded values and the lengths; the four fields of a `PackedSequence` are refused."""
         packed = tuple.__new__(cls, (None, None, None, None))
-        packed.steps, packed.row_lengths, packed.zeros_behind = steps, row_lengths, zeros_behind
+        packed.steps, packed.row_lengths, packed.zero_padded = steps, row_lengths, zero_padded
         return packed
 
-    def to(self, *args: Argument, **kwargs: Argument) -> "Packed":
+    def to(self, *args: Argument, **kwargs: Argument) -> "PaddedSequence":
         """Convert the values, as `PackedSequence.to` does."""
-        return Packed(self.steps.to(*args, **kwargs), self.row_lengths, zeros_behind=self.zeros_behind)
+        return PaddedSequence(self.steps.to(*args, **kwargs), self.row_lengths, zero_padded=self.zero_padded)
 
-    def cpu(self, *args: Argument, **kwargs: Argument) -> "Packed":
+    def cpu(self, *args: Argument, **kwargs: Argument) -> "PaddedSequence":
         """Move the values, as `PackedSequence.cpu` does."""
-        return Packed(self.steps.cpu(*args, **kwargs), self.row_lengths, zeros_behind=self.zeros_behind)
+        return PaddedSequence(self.steps.cpu(*args, **kwargs), self.row_lengths, zero_padded=self.zero_padded)
 
     @property
     def is_cuda(self) -> bool:
@@ -61,22 +61,22 @@ class Packed(PackedSequence):
 
     @property
     def data(self) -> NoReturn:
-        """Refused: see `_refuse_fields`."""
+        """Refuse: see `_refuse_fields`."""
         _refuse_fields("data")
 
     @property
     def batch_sizes(self) -> NoReturn:
-        """Refused: see `_refuse_fields`."""
+        """Refuse: see `_refuse_fields`."""
         _refuse_fields("batch_sizes")
 
     @property
     def sorted_indices(self) -> NoReturn:
-        """Refused: see `_refuse_fields`."""
+        """Refuse: see `_refuse_fields`."""
         _refuse_fields("sorted_indices")
 
     @property
     def unsorted_indices(self) -> NoReturn:
-        """Refused: see `_refuse_fields`."""
+        """Refuse: see `_refuse_fields`."""
         _refuse_fields("unsorted_indices")
 
     def __iter__(self) -> Iterator[Any]:
@@ -104,15 +104,15 @@ def pack_padded_sequence(
     """Keep the padded tensor and its lengths.
 
     Args:
-        input: (batch, sequence, ...) where `batch_first`, else (sequence, batch, ...).
-        lengths: (batch,) of integers: a tensor that depends on the module's inputs. A list would be baked into the
-            file, and is only right where the batch is of a fixed size.
-        batch_first: as in PyTorch.
-        enforce_sorted: eager refuses unsorted lengths where it is True. Values cannot be judged while exporting, and
-            rows keep their order in either case, so the exported module takes any order.
+        input: (batch, sequence, …) where `batch_first`, else (sequence, batch, …).
+        lengths: (batch,) of integers: a tensor that depends on the module's inputs. A list becomes a constant of the
+            file, which is only right where the batch has a fixed size.
+        batch_first: As in PyTorch.
+        enforce_sorted: Eager refuses unsorted lengths where it is True. An export has no values to check, and rows keep
+            their order in either case, so the exported module takes any order.
 
     Raises:
-        UnsupportedModule: lengths that are constants although the batch is dynamic, or of the wrong rank or dtype.
+        UnsupportedModule: If lengths are constants although the batch is dynamic, or have the wrong rank or dtype.
     """
     del enforce_sorted
     if input.dim() < 2:
@@ -126,7 +126,7 @@ def pack_padded_sequence(
         if not (isinstance(rows, int) and all(isinstance(length, int) for length in lengths)):
             raise UnsupportedModule(
                 f"pack_padded_sequence got its lengths as a {type(lengths).__name__}, not as a tensor. They would be "
-                "baked into the file and wrong for every other batch. Take `lengths`, an int64 tensor (batch,), as an "
+                "constants of the file, wrong for every other batch. Take `lengths`, an int64 tensor (batch,), as an "
                 "input of the module, and pass that tensor on as it is (no .tolist())."
             )
         lengths = torch.tensor(lengths, dtype=torch.int64)
@@ -148,35 +148,38 @@ def pack_padded_sequence(
             f"pack_padded_sequence got {lengths.shape[0]} lengths for a batch of {rows} rows; expected lengths "
             f"(batch,) and an input {expected}. Is batch_first as it should be?"
         )
-    return Packed(steps, lengths.to(torch.int64), zeros_behind=False)
+    return PaddedSequence(steps, lengths.to(torch.int64), zero_padded=False)
 
 
 def pad_packed_sequence(
     sequence: PackedSequence, batch_first: bool = False, padding_value: float = 0.0, total_length: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Give back the padded tensor and its lengths, of the size and with the padding that eager gives.
+    """Return the padded tensor and its lengths, of the size and with the padding of eager.
 
     Args:
-        sequence: what `pack_padded_sequence` or a recurrent module gave.
-        batch_first: as in PyTorch.
-        padding_value: what stands behind each row's end.
-        total_length: the size of the sequence axis; None is the longest of the lengths, known at run time only. Eager
-            refuses a `total_length` below the longest length; the exported module cuts, as values are not judged there.
+        sequence: From `pack_padded_sequence` or a recurrent module.
+        batch_first: As in PyTorch.
+        padding_value: The value after each row's length.
+        total_length: The size of the sequence axis; None is the longest length, known at run time only. Eager refuses a
+            `total_length` below the longest length; the exported module cuts, since it does not check values.
 
     Returns:
-        (batch, sequence, ...) where `batch_first`, else (sequence, batch, ...); and the lengths, (batch,) int64.
+        (batch, sequence, …) where `batch_first`, else (sequence, batch, …); and the lengths, (batch,) int64.
+
+    Raises:
+        UnsupportedModule: If the sequence was packed outside the module's forward.
     """
-    if not isinstance(sequence, Packed):
+    if not isinstance(sequence, PaddedSequence):
         raise UnsupportedModule(
             f"pad_packed_sequence got a {type(sequence).__name__} that was not made by pack_padded_sequence within the "
             "module's forward; build it there, from the padded tensor and its lengths"
         )
     steps, lengths = sequence.steps, sequence.row_lengths
     if total_length is not None and not statically_known_true(total_length == steps.shape[0]):
-        # Longer or shorter, whichever it turns out to be: zeros behind, then cut.
+        # Pad by total_length, then cut to it: right whether it is longer or shorter than the steps.
         padding = [0, 0] * (steps.dim() - 1) + [0, total_length]
         steps = torch.nn.functional.pad(steps, padding)[:total_length]
-    if padding_value != 0 or not sequence.zeros_behind:
+    if padding_value != 0 or not sequence.zero_padded:
         steps_so_far = torch.arange(steps.shape[0], device=steps.device)
         inside = steps_so_far.unsqueeze(1) < lengths.to(steps.device).unsqueeze(0)  # (sequence, batch)
         inside = inside.reshape(inside.shape + (1,) * (steps.dim() - 2))
@@ -187,19 +190,19 @@ def pad_packed_sequence(
 
 
 def pack_sequence(sequences: Argument, enforce_sorted: bool = True) -> NoReturn:
-    """Refused: a list of rows has a fixed number of rows, each of a fixed size."""
+    """Refuse: a list of rows has a fixed number of rows, each of a fixed size."""
     del sequences, enforce_sorted
     _refuse_lists("pack_sequence", "pack_padded_sequence on the padded tensor (batch, sequence, ...) with its lengths")
 
 
 def unpack_sequence(packed_sequences: Argument) -> NoReturn:
-    """Refused: a list of rows has a fixed number of rows, each of a fixed size."""
+    """Refuse: a list of rows has a fixed number of rows, each of a fixed size."""
     del packed_sequences
     _refuse_lists("unpack_sequence", "pad_packed_sequence, and cut the rows outside the module")
 
 
 def unpad_sequence(padded_sequences: Argument, lengths: Argument, batch_first: bool = False) -> NoReturn:
-    """Refused: a list of rows has a fixed number of rows, each of a fixed size."""
+    """Refuse: a list of rows has a fixed number of rows, each of a fixed size."""
     del padded_sequences, lengths, batch_first
     _refuse_lists("unpad_sequence", "the padded tensor and its lengths, and cut the rows outside the module")
 
@@ -207,5 +210,5 @@ def unpad_sequence(padded_sequences: Argument, lengths: Argument, batch_first: b
 def _refuse_lists(name: str, instead: str) -> NoReturn:
     raise UnsupportedModule(
         f"the module calls {name}, which works on a Python list with one tensor a row: the number of rows and their "
-        f"lengths would be baked into the file. Use {instead}."
+        f"lengths would be constants of the file. Use {instead}."
     )

@@ -1,4 +1,4 @@
-"""What a captured program may not do, since ONNX could only do it wrong, and what the exporter's errors mean."""
+"""Refusing what a captured program cannot do in ONNX, and explaining the errors of torch's exporter."""
 
 import pathlib
 import re
@@ -10,38 +10,54 @@ from torch import nn
 from torch.export.graph_signature import InputKind
 
 from rnnserve.export.errors import ExportError, UnsupportedModule
-from rnnserve.export.recurrence.axes import Axes
+from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 
-__all__ = ["explain", "place", "refuse_chance", "refuse_scripts", "refuse_state", "untranslated", "users_own"]
+__all__ = [
+    "explain",
+    "is_users_code",
+    "refuse_random_numbers",
+    "refuse_scripts",
+    "refuse_state",
+    "source_line",
+    "untranslated",
+]
 
 _TORCH = str(pathlib.Path(torch.__file__).parent)
 _OURS = str(pathlib.Path(__file__).parent)
 _SPECIALISED = re.compile(r"L\['(?P<path>[^']+)'\]\S*?\.size\(\)\[(?P<axis>\d+)\].*?constant \((?P<size>\d+)\)")
 
 
-def users_own(filename: str) -> bool:
-    """Whether a frame lies in the user's code: not in torch, not here."""
+def is_users_code(filename: str) -> bool:
+    """Whether a file is the user's: neither torch's nor this package's."""
     return not filename.startswith((_TORCH, _OURS))
 
 
-def place(filename: str, line: int | None) -> str:
-    """How a message names a line of the user's code."""
+def source_line(filename: str, line: int | None) -> str:
+    """Name a line of the user's code for messages: the file without its folder, and the number."""
     return f"{pathlib.PurePath(filename).name}:{line}"
 
 
 def refuse_scripts(module: nn.Module) -> None:
-    """A scripted module cannot be captured: its Python is gone."""
+    """Refuse scripted modules, which have no Python code to capture.
+
+    Raises:
+        UnsupportedModule: If the module or one in it is scripted.
+    """
     for name, submodule in module.named_modules():
         if isinstance(submodule, torch.jit.ScriptModule):
             what = f"`{name}`" if name else "the module itself"
             raise UnsupportedModule(
-                f"{what} is a TorchScript module, whose Python code is gone, so that it cannot be captured. Export the "
+                f"{what} is a TorchScript module: it has no Python code and cannot be captured. Export the "
                 "module that it was scripted from."
             )
 
 
-def refuse_chance(program: torch.export.ExportedProgram) -> None:
-    """Random numbers that the captured program would draw: dropout that is on, or noise."""
+def refuse_random_numbers(program: torch.export.ExportedProgram) -> None:
+    """Refuse random numbers in the captured program: dropout that is on, or noise.
+
+    Raises:
+        UnsupportedModule: If it draws any.
+    """
     for node in program.graph.nodes:
         target = node.target
         if not isinstance(target, torch._ops.OpOverload) or torch.Tag.nondeterministic_seeded not in target.tags:  # noqa: SLF001
@@ -65,11 +81,15 @@ def _arguments(target: torch._ops.OpOverload, node: torch.fx.Node) -> dict[str, 
 
 
 def refuse_state(program: torch.export.ExportedProgram) -> None:
-    """Buffers that the module writes to: an ONNX model remembers nothing from one run to the next."""
+    """Refuse buffers that the module writes to: an ONNX model keeps no state from one run to the next.
+
+    Raises:
+        UnsupportedModule: If there are any, or the module holds a TorchScript object.
+    """
     mutated = sorted(program.graph_signature.buffers_to_mutate.values())
     if mutated:
         raise UnsupportedModule(
-            f"the module writes to its buffers {mutated} when it is called, and an ONNX model remembers nothing from "
+            f"the module writes to its buffers {mutated} when it is called, and an ONNX model keeps no state from "
             "one run to the next. Call .eval() if it is a normalisation in training mode; make a carried state an "
             "input (h_0) and an output (h_n)."
         )
@@ -78,15 +98,15 @@ def refuse_state(program: torch.export.ExportedProgram) -> None:
             raise UnsupportedModule(f"the module holds a TorchScript object, {spec.target}, which ONNX has no form for")
 
 
-def explain(error: Exception, module: nn.Module, axes: Axes) -> ExportError:
-    """What an error of the capture means for the user."""
+def explain(error: Exception, module: nn.Module, axes: DynamicAxes) -> ExportError:
+    """Turn an error of the capture into one whose message says what to change in the module."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ExportError):
             return cause
         cause = cause.__cause__ or cause.__context__
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if users_own(frame.filename)]
-    at = f" (at {place(frames[-1].filename, frames[-1].lineno)})" if frames else ""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_users_code(frame.filename)]
+    at = f" (at {source_line(frames[-1].filename, frames[-1].lineno)})" if frames else ""
     text = str(error)
     if lost := _SPECIALISED.search(text):
         return UnsupportedModule(_static(lost, module, axes))
@@ -102,7 +122,7 @@ def explain(error: Exception, module: nn.Module, axes: Axes) -> ExportError:
     )
 
 
-def _static(lost: re.Match[str], module: nn.Module, axes: Axes) -> str:
+def _static(lost: re.Match[str], module: nn.Module, axes: DynamicAxes) -> str:
     axis, size = int(lost["axis"]), lost["size"]
     names = {name for tensor in axes.names for position, name in tensor.items() if position == axis}
     name = " or ".join(f'"{name}"' for name in sorted(names))
@@ -117,7 +137,7 @@ def _static(lost: re.Match[str], module: nn.Module, axes: Axes) -> str:
 
 
 def untranslated(error: Exception) -> UnsupportedModule:
-    """What it means that a captured module has no translation."""
+    """Turn an error of torch.onnx into one that names the operator without a translation."""
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__

@@ -20,17 +20,18 @@ from matplotlib.ticker import MaxNLocator
 __all__ = ["SvgChart", "TickText", "chart_style"]
 
 TickText = Callable[[float], str]
-"""From a value on an axis to its label."""
+"""Returns the label of a value on an axis."""
 
 _WIDTH, _HEIGHT = 640, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 80, 32, 14, 46
 _POINTS_PER_INCH = 72
 _MAX_LOG_TICKS = 8
 
-# One placeholder per colour variable of templates/page.css.
-_PLACEHOLDERS = {name: f"#{0xABC000 + index:06x}" for index, name in enumerate(
-    ["c0", "c1", "c2", "c3", "c4", "c5", "card", "soft", "rule", "bad"]
-)}  # fmt: skip
+_COLOURS = ("c0", "c1", "c2", "c3", "c4", "c5", "card", "soft", "rule", "bad")
+"""The colour variables of templates/page.css that charts use."""
+
+_PLACEHOLDERS = {name: f"#{0xABC000 + index:06x}" for index, name in enumerate(_COLOURS)}
+"""The colour that matplotlib draws with in place of each variable."""
 
 _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: readable for screen readers and searches
@@ -206,8 +207,8 @@ class SvgChart:
     def _adapt(self, root: ET.Element) -> None:
         """Turn matplotlib's SVG document into an element of an HTML page.
 
-        No namespaces, since HTML knows the element; no size, which the style sheet sets; no fonts, for the same reason;
-        no ids but those that something refers to, since ids must be unique within the page; tooltips added.
+        Removes namespaces, which HTML does not need; the size and the fonts, which the style sheet sets; and the ids of
+        groups, since ids must be unique in a page. Adds the tooltips.
         """
         for element in root.iter():
             element.tag = element.tag.removeprefix(_SVG)

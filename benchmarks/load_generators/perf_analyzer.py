@@ -1,0 +1,89 @@
+"""perf_analyzer: Triton's load generator. It measures latency from the actual sending of a request, not the planned."""
+
+import csv
+import subprocess
+from pathlib import Path
+
+from benchmarks.environments import PERF_ANALYZER
+from benchmarks.errors import LoadGeneratorFailed, Saturated
+from benchmarks.scenarios import LoadSettings
+
+__all__ = ["parse_report", "run_perf_analyzer"]
+
+_SATURATED = ("No valid requests recorded within time interval", "had error: CANCELLED")
+"""Its messages if requests come faster than they are answered: no request begins and ends within a window, or so many
+are under way at the end that it cancels them."""
+
+_WINDOWS = 3
+"""It measures in three windows or more. Its own test of stability is off: rounds and medians replace it."""
+
+
+def run_perf_analyzer(
+    load: LoadSettings, seconds: float, port: int, model: str, data: str, work: Path
+) -> dict[str, float]:
+    """Send requests for some time and measure.
+
+    Args:
+        load: The request rate, or the number of requests in flight.
+        seconds: Duration of the measurement.
+        port: Port of the server on 127.0.0.1.
+        model: Name of the model.
+        data: The requests, from `requests.perf_analyzer_input`.
+        work: A folder for perf_analyzer's files.
+
+    Returns:
+        "inferences/s", "p50 ms" and "p99 ms".
+
+    Raises:
+        LoadGeneratorFailed: If perf_analyzer fails, or requests do.
+        Saturated: If the server answers so much slower than the rate that there are no figures.
+        MissingDependency: If perf_analyzer cannot be installed.
+    """
+    PERF_ANALYZER.ensure()
+    input_file, report = work / "perf_analyzer.json", work / "perf_analyzer.csv"
+    input_file.write_text(data)
+    report.unlink(missing_ok=True)
+    if load.rate:
+        load_options = [f"--request-rate-range={load.rate}", "--request-distribution=poisson"]
+    else:
+        load_options = [f"--concurrency-range={load.in_flight}"]
+    command = [
+        str(PERF_ANALYZER.folder / "bin" / "perf_analyzer"),
+        *("-m", model, "-u", f"127.0.0.1:{port}", "-i", "grpc", "--async"),
+        *load_options,
+        f"--input-data={input_file}",
+        f"--measurement-interval={round(seconds / _WINDOWS * 1000)}",
+        "--stability-percentage=999",
+        f"--max-trials={_WINDOWS}",
+        *("-f", str(report)),
+    ]
+    timeout_s = seconds + 60
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)  # noqa: S603 - no shell
+    except subprocess.TimeoutExpired as error:
+        raise LoadGeneratorFailed(f"perf_analyzer did not end within {timeout_s:.0f} s") from error
+    output = " ".join((done.stdout + done.stderr).split())
+    if load.rate and not report.is_file() and any(word in output for word in _SATURATED):
+        raise Saturated(f"it answers fewer than {load.rate:,} requests a second, so perf_analyzer has no figures")
+    if done.returncode != 0 or not report.is_file():
+        raise LoadGeneratorFailed(f"perf_analyzer ended with status {done.returncode}: {output[-300:]}")
+    return parse_report(report.read_text())
+
+
+def parse_report(text: str) -> dict[str, float]:
+    """Read "inferences/s", "p50 ms" and "p99 ms" from perf_analyzer's CSV report, which has microseconds.
+
+    Raises:
+        LoadGeneratorFailed: If the report is not one row, or lacks a column.
+    """
+    rows = list(csv.DictReader(text.splitlines()))
+    if len(rows) != 1:
+        raise LoadGeneratorFailed(f"perf_analyzer reports {len(rows)} measurements, expected one")
+    try:
+        return {
+            "inferences/s": float(rows[0]["Inferences/Second"]),
+            "p50 ms": float(rows[0]["p50 latency"]) / 1e3,
+            "p99 ms": float(rows[0]["p99 latency"]) / 1e3,
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise LoadGeneratorFailed(f"perf_analyzer's report lacks {error}: {text.strip()[:300]}") from error

@@ -1,0 +1,127 @@
+"""The measured models, published like those of `rnnserve export`, and the answers of eager PyTorch.
+
+It is a separate program, `python -m benchmarks.make_models FOLDER`, so that the process that measures does not load
+torch:
+
+::
+
+    <FOLDER>/all_outputs/<model>/    as published, with all outputs
+            /logits_only/<model>/    the same weights without the outputs `output` and `h_n`
+            /three_models/<model>/   the tutorial's three architectures, to measure the start of a server
+            /answers.npz             <model>/<length>/input, (batch, sequence, features) = (1, length, 2) float32, and
+                                     <model>/<length>/logits, (batch, classes) = (1, 2) float32
+            /sources.sha256          digest of the sources; the folder is made again if it differs
+
+perf_analyzer asks for all outputs of a model, so in `logits_only` every server answers with the logits only.
+"""
+
+import hashlib
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+
+from benchmarks.scenarios import MODELS
+from rnnserve.export.pipeline import export_checkpoint
+from rnnserve.export.publish import publish
+from rnnserve.export.triton_config import render_config
+from rnnserve.models import ARCHITECTURES, Architecture, Checkpoint, DirectionClassifier
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, describe_file, dump_manifest, read_version
+from rnnserve.protos.golden import Case, dump_cases, load_cases
+
+__all__ = ["make_models"]
+
+_LABELS = ("counter-clockwise", "clockwise")
+_SEED = 13
+_MARGIN = 1e-2
+"""Least difference of the two logits of a request, so that its label does not depend on rounding."""
+
+_SOURCES = ("models", "export", "protos")
+
+
+def make_models(folder: Path) -> None:
+    """Write the folder, unless it exists with the digest of the same sources."""
+    digest = _digest_sources()
+    stamp = folder / "sources.sha256"
+    if stamp.is_file() and stamp.read_text() == digest:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    torch.set_num_threads(1)
+    answers: dict[str, np.ndarray] = {}
+    for name, hidden in MODELS.items():
+        classifier = _publish(name, Architecture(hidden=hidden), folder / "all_outputs")
+        _publish_logits_only(folder / "all_outputs" / name, folder / "logits_only" / name)
+        answers |= _answer_requests(name, classifier)
+    for name, architecture in ARCHITECTURES.items():
+        _publish(name, architecture, folder / "three_models")
+    np.savez(folder / "answers.npz", **answers)  # type: ignore[arg-type]
+    stamp.write_text(digest)
+
+
+def _digest_sources() -> str:
+    root = Path(__file__).parents[1]
+    digest = hashlib.sha256(torch.__version__.encode())
+    paths = [path for source in _SOURCES for path in sorted((root / source).rglob("*.py"))]
+    for path in (*paths, Path(__file__)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _publish(name: str, architecture: Architecture, repository: Path) -> DirectionClassifier:
+    torch.manual_seed(_SEED)
+    classifier = DirectionClassifier.of(architecture).eval()
+    export_checkpoint(Checkpoint(name, classifier, _LABELS, "0" * 64, None), repository, progress=False)
+    return classifier
+
+
+def _publish_logits_only(complete: Path, model: Path) -> None:
+    newest = max((path for path in complete.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+    version = read_version(newest)
+    graph = onnx.load_from_string(version.files[MODEL])
+    for output in [output for output in graph.graph.output if output.name != "logits"]:
+        graph.graph.output.remove(output)
+    cases = [
+        Case(c.kind, c.inputs, {"logits": c.eager["logits"]}, {"logits": c.float64["logits"]})
+        for c in load_cases(version.files[GOLDEN])
+    ]
+    files = {
+        MODEL: graph.SerializeToString(deterministic=True),
+        SCRIPT: version.files[SCRIPT],
+        GOLDEN: dump_cases(cases),
+    }
+    manifest = manifest_pb2.Manifest()
+    manifest.CopyFrom(version.manifest)
+    kept = [tensor for tensor in manifest.outputs if tensor.name == "logits"]
+    inputs = list(manifest.inputs)
+    for tensor in inputs:
+        tensor.continues_as = ""
+    del manifest.outputs[:], manifest.files[:]
+    manifest.outputs.extend(kept)
+    manifest.files.extend(describe_file(name, data) for name, data in files.items())
+    files[MANIFEST] = dump_manifest(manifest)
+    publish(model, files, render_config(model.name, inputs, kept))
+
+
+def _answer_requests(name: str, classifier: DirectionClassifier) -> dict[str, np.ndarray]:
+    """Draw an input of each length, 1 to 64 points; return inputs and eager's logits by their names in answers.npz."""
+    generator = torch.Generator().manual_seed(_SEED)
+    found: dict[str, np.ndarray] = {}
+    for length in range(1, 65):
+        while True:
+            input = torch.rand(1, length, 2, generator=generator) * 2 - 1  # (batch, sequence, features), -1 to 1
+            with torch.no_grad():
+                logits = classifier(input)[0]
+            if abs(float(logits[0, 0] - logits[0, 1])) > _MARGIN:
+                break
+        found[f"{name}/{length}/input"] = input.numpy()
+        found[f"{name}/{length}/logits"] = logits.numpy()
+    return found
+
+
+if __name__ == "__main__":
+    make_models(Path(sys.argv[1]))

@@ -1,0 +1,186 @@
+"""Measurement: all servers of a scenario run at the same time, and are loaded one after the other, A B A B."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import grpc
+
+from benchmarks import scenarios, servers
+from benchmarks.answer_check import check_answers
+from benchmarks.errors import Saturated
+from benchmarks.load_generators.h2load import run_h2load, send_requests
+from benchmarks.load_generators.perf_analyzer import run_perf_analyzer
+from benchmarks.metrics import Metrics
+from benchmarks.requests import BenchmarkRequest, encode_request, perf_analyzer_input, read_requests
+from benchmarks.scenarios import Scenario, SoakSettings
+from benchmarks.server_processes import (
+    ServerProcess,
+    count_mapped_files,
+    cpu_seconds,
+    resident_bytes,
+    running_server,
+)
+from rnnserve.protos import inference_pb2 as pb
+
+__all__ = ["CPU_METRIC", "measure_scenario", "measure_soak", "measure_start"]
+
+_MB = 1e6
+
+CPU_METRIC = "CPU µs"
+"""The server's processor time for each inference, by the server's own count of inferences. It depends less than rates
+do on other work on the machine."""
+
+
+def measure_scenario(
+    scenario: Scenario,
+    names: Sequence[str],
+    rounds: int,
+    seconds: float,
+    work: Path,
+    versions: dict[str, str],
+    start_server: servers.StartServer = servers.start_server,
+    with_cpu: bool = False,
+) -> dict[str, list[Metrics]]:
+    """Start the servers, check the answers of each, and measure them in turns.
+
+    Args:
+        scenario: The scenario.
+        names: Names of the servers.
+        rounds: Number of rounds; in each round every server has one turn, and each round begins with another server.
+        seconds: Duration of the measurement in a turn.
+        work: Folder with the models, and for logs.
+        versions: Gets the version that Triton reports.
+        start_server: The function that starts a server.
+        with_cpu: Whether to measure `CPU_METRIC` too; then each server must implement ModelStatistics.
+
+    Returns:
+        The metrics of each server, one entry for each round, empty if the server was saturated.
+
+    Raises:
+        BenchmarkError: If a server or a load generator fails, or an answer is wrong.
+    """
+    repository = work / "models" / ("all_outputs" if scenario.load.generator == "h2load" else "logits_only")
+    requests = read_requests(work / "models" / "answers.npz", scenario.model, scenario.lengths)
+    found: dict[str, list[Metrics]] = {name: [] for name in names}
+    with ExitStack() as stack:
+        running: dict[str, tuple[ServerProcess, int]] = {}
+        for name in names:
+            _print_progress(f"{scenario.name}: starting and checking {name}")
+            process = stack.enter_context(start_server(name, repository, scenario.model, work, requests[0]))
+            running[name] = process, check_answers(name, process.port, scenario.model, requests)
+            if name == scenarios.TRITON:
+                versions["Triton"] = _read_server_version(process.port)
+        for number, name in _turns(names, rounds):
+            process, response_bytes = running[name]
+            prefix = f"{scenario.name}, round {number} of {rounds}: {name}"
+            process.check_alive()
+            before = _read_work_done(process, scenario.model) if with_cpu else None
+            try:
+                metrics = _run_load_generator(scenario, name, process.port, requests, response_bytes, seconds, work)
+            except Saturated as error:
+                found[name].append({})
+                _print_progress(f"{prefix}: saturated: {error}")
+                continue
+            finally:
+                process.check_alive()
+            if before is not None:
+                seconds_before, count_before = before
+                seconds_after, count_after = _read_work_done(process, scenario.model)
+                metrics = {**metrics, CPU_METRIC: 1e6 * (seconds_after - seconds_before) / (count_after - count_before)}
+            found[name].append(metrics)
+            values = ", ".join(f"{metrics[metric]:,.6g} {metric}" for metric in scenario.metrics)
+            _print_progress(f"{prefix}: {values}")
+    return found
+
+
+def measure_start(rounds: int, work: Path) -> dict[str, list[Metrics]]:
+    """Start this server with three models: measure the time until it is ready, memory, and mapped files of torch."""
+    found: list[Metrics] = []
+    command = [servers.CONSOLE_SCRIPT, "serve", str(work / "models" / "three_models"), "--grpc-port", "0"]
+    for number in range(1, rounds + 1):
+        with running_server("rnnserve", command, servers.READY_PATTERN, work / "start.log") as process:
+            metrics = {
+                "ready s": process.seconds,
+                "resident MB": resident_bytes(process.pids) / _MB,
+                "torch files mapped": float(count_mapped_files(process.pids, "torch")),
+            }
+        found.append(metrics)
+        values = ", ".join(f"{value:.4g} {name}" for name, value in metrics.items())
+        _print_progress(f"start, round {number} of {rounds}: {values}")
+    return {scenarios.LANE: found}
+
+
+def measure_soak(settings: SoakSettings, work: Path) -> dict[str, list[Metrics]]:
+    """Send many requests to this server, and measure the growth of its resident memory."""
+    scenario = scenarios.SCENARIOS[0]
+    requests = read_requests(work / "models" / "answers.npz", scenario.model, scenario.lengths)
+    message = encode_request(scenario.model, requests[0])
+    repository = work / "models" / "all_outputs"
+    with servers.start_server(scenarios.LANE, repository, scenario.model, work, requests[0]) as process:
+        response_bytes = check_answers(scenarios.LANE, process.port, scenario.model, requests)
+        send_requests(settings.settle, process.port, message, response_bytes, work)
+        settled = largest = resident_bytes(process.pids)
+        sent = settings.settle
+        for left in range(settings.readings, 0, -1):
+            count = (settings.requests - sent) // left
+            send_requests(count, process.port, message, response_bytes, work)
+            sent += count
+            resident = resident_bytes(process.pids)
+            largest = max(largest, resident)
+            growth = (resident - settled) / _MB
+            _print_progress(f"soak: {sent:,} requests, {resident / _MB:.1f} MB, {growth:+.2f} MB")
+    metrics = {"growth MB": (largest - settled) / _MB, "resident MB": resident / _MB, "requests": float(sent)}
+    return {scenarios.LANE: [metrics]}
+
+
+def _turns(names: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:
+    """Yield the number of the round, from 1, and the server of each turn."""
+    for number in range(rounds):
+        first = number % len(names) if names else 0
+        yield from ((number + 1, name) for name in (*names[first:], *names[:first]))
+
+
+def _run_load_generator(
+    scenario: Scenario,
+    server: str,
+    port: int,
+    requests: Sequence[BenchmarkRequest],
+    response_bytes: int,
+    seconds: float,
+    work: Path,
+) -> Metrics:
+    if scenario.load.generator == "h2load":
+        message = encode_request(scenario.model, requests[0])
+        return run_h2load(scenario.load, seconds, port, message, response_bytes, work)
+    with_batch = server not in (scenarios.TRITON, scenarios.TRITON_RAGGED)
+    data = perf_analyzer_input(requests, with_batch=with_batch)
+    return run_perf_analyzer(scenario.load, seconds, port, scenario.model, data, work)
+
+
+def _read_work_done(process: ServerProcess, model: str) -> tuple[float, int]:
+    """Return the processor time that a server has used, in seconds, and the number of its inferences with a model."""
+    with grpc.insecure_channel(f"127.0.0.1:{process.port}") as channel:
+        method = channel.unary_unary(
+            "/inference.GRPCInferenceService/ModelStatistics",
+            request_serializer=pb.ModelStatisticsRequest.SerializeToString,
+            response_deserializer=pb.ModelStatisticsResponse.FromString,
+        )
+        response: pb.ModelStatisticsResponse = method(pb.ModelStatisticsRequest(name=model), timeout=10)
+    return cpu_seconds(process.pids), sum(version.inference_count for version in response.model_stats)
+
+
+def _read_server_version(port: int) -> str:
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        method = channel.unary_unary(
+            "/inference.GRPCInferenceService/ServerMetadata",
+            request_serializer=pb.ServerMetadataRequest.SerializeToString,
+            response_deserializer=pb.ServerMetadataResponse.FromString,
+        )
+        response: pb.ServerMetadataResponse = method(pb.ServerMetadataRequest(), timeout=10)
+    return response.version
+
+
+def _print_progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

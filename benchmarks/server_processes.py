@@ -1,0 +1,183 @@
+"""Server processes: start, supervision, memory and processor time, and their end with all of their children."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.errors import ServerFailed
+
+__all__ = [
+    "ServerProcess",
+    "count_mapped_files",
+    "cpu_seconds",
+    "free_port",
+    "interrupt_on_signal",
+    "resident_bytes",
+    "running_server",
+]
+
+_START_TIMEOUT_S, _END_TIMEOUT_S = 60.0, 10.0
+
+
+class ServerProcess:
+    """A server that has printed that it is ready.
+
+    Attributes:
+        name: Name of the server, for messages.
+        port: Port on 127.0.0.1.
+        seconds: Seconds from the start of the process until it was ready.
+        log: File with the output of the server.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], ready: str, log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Start the server and wait until it is ready.
+
+        Args:
+            name: Name of the server, for messages.
+            command: The command line.
+            ready: A regular expression for the output of a ready server; its first group is the port.
+            log: File for the output.
+            environment: Environment variables beside those of this process.
+
+        Raises:
+            ServerFailed: If the server ends before it is ready, or is not ready within 60 s.
+        """
+        self.name = name
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        started = time.perf_counter()
+        with log.open("wb") as out:
+            self._process: subprocess.Popen[Any] = subprocess.Popen(  # noqa: S603 - no shell, our own arguments
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
+                start_new_session=True,
+            )
+        try:
+            self.port = self._wait_until_ready(re.compile(ready))
+        except BaseException:
+            self.end()
+            raise
+        self.seconds = time.perf_counter() - started
+
+    @property
+    def pids(self) -> list[int]:
+        """The process and its children, which are in its session."""
+        return _pids_in_session(self._process.pid)
+
+    def check_alive(self) -> None:
+        """Check that the server still runs.
+
+        Raises:
+            ServerFailed: If it has ended.
+        """
+        if self._process.poll() is not None:
+            raise ServerFailed(
+                f"{self.name} ended by itself with status {self._process.returncode}: {self._last_line()}"
+            )
+
+    def end(self) -> None:
+        """Terminate the server and its children; kill those that still run after 10 s."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_TIMEOUT_S)
+        deadline = time.monotonic() + _END_TIMEOUT_S
+        while (left := self.pids) and time.monotonic() < deadline:
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)
+        self._process.wait()
+
+    def _wait_until_ready(self, ready: re.Pattern[str]) -> int:
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            found = ready.search(self.log.read_text(errors="replace"))
+            if found:
+                return int(found[1])
+            self.check_alive()
+            time.sleep(0.002)
+        raise ServerFailed(f"{self.name} was not ready within {_START_TIMEOUT_S:.0f} s: {self._last_line()}")
+
+    def _last_line(self) -> str:
+        lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
+        return f"{lines[-1].strip() if lines else 'it printed nothing'} (log: {self.log})"
+
+
+@contextlib.contextmanager
+def running_server(
+    name: str, command: Sequence[str], ready: str, log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[ServerProcess]:
+    """Start a server with the arguments of `ServerProcess`, and end it after the block."""
+    process = ServerProcess(name, command, ready, log, environment)
+    try:
+        yield process
+    finally:
+        process.end()
+
+
+def interrupt_on_signal(number: int, _: object) -> None:
+    """Handle a signal by raising KeyboardInterrupt, so that blocks end their servers."""
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def free_port() -> int:
+    """Return a port that is free now, for servers that do not take port 0."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def resident_bytes(pids: Sequence[int]) -> int:
+    """Return the resident memory of processes in bytes; shared pages count once for each process."""
+    total = 0
+    for pid in pids:
+        found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        total += int(found[1]) * 1024 if found else 0
+    return total
+
+
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """Return the processor time that processes have used, in user mode and in the kernel, in seconds."""
+    ticks = 0
+    for pid in pids:
+        # After "pid (name)": state is field 0, utime field 11, stime field 12, in clock ticks.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def count_mapped_files(pids: Sequence[int], word: str) -> int:
+    """Count the mapped files of processes whose name contains the word, or which are in a folder of this name."""
+    paths = {
+        line.split(maxsplit=5)[5]
+        for pid in pids
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines()
+        if len(line.split(maxsplit=5)) == 6
+    }
+    return sum(word in Path(path).name or f"/{word}/" in path for path in paths)
+
+
+def _pids_in_session(leader: int) -> list[int]:
+    """Return the running processes of a session."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, IndexError):
+            # "pid (name) state parent group session …": the name may contain spaces and brackets.
+            fields = path.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == leader and fields[0] != "Z":
+                found.append(int(path.parent.name))
+    return found

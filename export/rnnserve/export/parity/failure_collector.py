@@ -1,0 +1,121 @@
+"""Collecting everything that differs, so that a proof that fails says all of it in one error."""
+
+import dataclasses
+from typing import Any
+
+import numpy.typing as npt
+
+from rnnserve.export.errors import ParityError
+from rnnserve.protos.differences import largest_difference
+
+__all__ = ["FailureCollector"]
+
+
+@dataclasses.dataclass
+class _Worst:
+    distance: float
+    text: str
+    batches: int = 1
+
+
+class FailureCollector:
+    """Failures in the order in which they came; of values that differ, the worst batch for each check and tensor."""
+
+    def __init__(self) -> None:
+        self._failures: list[str | _Worst] = []
+        self._worst: dict[tuple[str, str], _Worst] = {}
+
+    def __len__(self) -> int:
+        return len(self._failures)
+
+    def add(self, text: str) -> None:
+        """Add a sentence, unless it was added before."""
+        if text not in self._failures:
+            self._failures.append(text)
+
+    def add_refusal(self, check: str, error: Exception, where: object) -> None:
+        """Add that a batch could not be run at all.
+
+        Args:
+            check: What was checked.
+            error: What was raised.
+            where: Which batch.
+        """
+        self._add_difference(check, "", 0.0, f"{check}: {where}: {error}")
+
+    def compare_forms(
+        self, check: str, name: str, found: npt.NDArray[Any], expected: npt.NDArray[Any], where: object
+    ) -> bool:
+        """Compare dtypes and shapes, and add what differs.
+
+        Args:
+            check: What is checked.
+            name: Of the tensor.
+            found: What is judged.
+            expected: What it has to be like.
+            where: Which batch.
+
+        Returns:
+            Whether the shapes are the same, so that values can be compared.
+        """
+        if found.dtype != expected.dtype:
+            self.add(f'{check}, dtypes: "{name}" is {found.dtype}; expected {expected.dtype}')
+        if found.shape != expected.shape:
+            text = f'{check}, shapes: "{name}" of {where} is {found.shape}; expected {expected.shape}'
+            self._add_difference(check + ", shapes", name, 0.0, text)
+        return found.shape == expected.shape
+
+    def compare_values(
+        self,
+        check: str,
+        name: str,
+        found: npt.NDArray[Any],
+        expected: npt.NDArray[Any],
+        limit: float,
+        where: object,
+    ) -> None:
+        """Compare values one by one, and add the largest difference if it is beyond the limit.
+
+        Args:
+            check: What is checked.
+            name: Of the tensor.
+            found: What is judged.
+            expected: Of the same shape.
+            limit: The largest difference allowed, in the unit of the tensor; 0 asks for equal numbers.
+            where: Which batch.
+        """
+        worst = largest_difference(found, expected)
+        if worst.distance <= limit:
+            return
+        text = (
+            f'{check}: "{name}" at {list(worst.index)} of {where}: found {worst.found:.9g}, expected '
+            f"{worst.expected:.9g}: {worst.distance:.3g} apart, {limit:.3g} allowed"
+        )
+        self._add_difference(check, name, worst.distance, text)
+
+    def raise_if_any(self) -> None:
+        """Raise what was collected.
+
+        Raises:
+            ParityError: If anything was.
+        """
+        if not self._failures:
+            return
+        lines = []
+        for failure in self._failures:
+            if isinstance(failure, str):
+                lines.append(failure)
+            else:
+                others = f" (and in {failure.batches - 1} other batches)" if failure.batches > 1 else ""
+                lines.append(failure.text + others)
+        raise ParityError(lines)
+
+    def _add_difference(self, check: str, name: str, distance: float, text: str) -> None:
+        known = self._worst.get((check, name))
+        if known is None:
+            self._worst[check, name] = _Worst(distance, text)
+            self._failures.append(self._worst[check, name])
+            return
+        known.batches += 1
+        if distance > known.distance:
+            known.distance, known.text = distance, text

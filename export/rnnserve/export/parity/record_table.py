@@ -1,0 +1,44 @@
+"""The parity record as a table for people."""
+
+from collections.abc import Iterator, Sequence
+
+from tabulate import tabulate
+
+from rnnserve.protos import manifest_pb2
+
+__all__ = ["parity_table"]
+
+_PAIRS = ("onnx from\neager", "eager from\nfloat64", "onnx from\nfloat64")
+_HEADERS = ["input", "tensor", "length", *(f"{pair}\n{figure}" for pair in _PAIRS for figure in ("largest", "rms"))]
+
+
+def parity_table(parity: manifest_pb2.Parity) -> str:
+    """Lay a parity record out, in at most 120 columns: a line for each kind of input, tensor and length."""
+    return "\n".join(_lines(parity))
+
+
+def _lines(parity: manifest_pb2.Parity) -> Iterator[str]:
+    yield from parity.checks
+    yield (
+        f"{parity.samples:,} sequences, in batches of {_span(parity.batch_sizes)}, of {_span(parity.lengths)} points"
+    )
+    yield ""
+    rows = [
+        (
+            row.input,
+            row.tensor,
+            row.length,
+            row.onnx_from_eager_max,
+            row.onnx_from_eager_rms,
+            row.eager_from_float64_max,
+            row.eager_from_float64_rms,
+            row.onnx_from_float64_max,
+            row.onnx_from_float64_rms,
+        )
+        for row in parity.distances
+    ]
+    yield tabulate(rows, headers=_HEADERS, tablefmt="plain", floatfmt=".1e", numalign="right")
+
+
+def _span(numbers: Sequence[int]) -> str:
+    return f"{min(numbers)} to {max(numbers)}" if numbers else "no"

@@ -1,0 +1,69 @@
+"""The first comparisons: names, axis names and dtypes, of the ONNX model and of the script."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import onnx
+import torch
+
+from rnnserve.export.classifier_tensors import inputs_of, outputs_of
+from rnnserve.models import Architecture
+from rnnserve.protos import manifest_pb2
+
+__all__ = ["check_onnx", "check_script"]
+
+_DTYPES = {"FP32": "float32", "INT64": "int64"}  # datatypes of the Open Inference Protocol, and NumPy's names of them
+
+
+def check_onnx(model: onnx.ModelProto, architecture: Architecture) -> Iterator[str]:
+    """Compare an ONNX model's inputs and outputs with a classifier's; yields a sentence for each difference."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    yield from _check_side("input", inputs, inputs_of(architecture))
+    yield from _check_side("output", list(model.graph.output), outputs_of(architecture))
+
+
+def check_script(script: torch.jit.ScriptModule, architecture: Architecture) -> Iterator[str]:
+    """Compare the names of a script's arguments with a classifier's; yields a sentence if they differ."""
+    forward: Any = script.forward  # typed as a plain callable
+    found = [argument.name for argument in forward.schema.arguments[1:]]
+    names = [tensor.name for tensor in inputs_of(architecture)]
+    if found != names:
+        yield f"torchscript, names: forward takes {_listed(found)}; expected {_listed(names)}"
+
+
+def _check_side(
+    side: str, values: Sequence[onnx.ValueInfoProto], expected: Sequence[manifest_pb2.Tensor]
+) -> Iterator[str]:
+    found = {value.name: value for value in values}
+    names = [tensor.name for tensor in expected]
+    if list(found) != names:
+        yield f"onnx, names: {side}s are {_listed(list(found))}; expected {_listed(names)}"
+    for tensor in expected:
+        if tensor.name not in found:
+            continue
+        kind = found[tensor.name].type.tensor_type
+        dtype, expected_dtype = _dtype(kind.elem_type), _DTYPES[tensor.datatype]
+        if dtype != expected_dtype:
+            yield f'onnx, dtypes: {side} "{tensor.name}" is {dtype}; expected {expected_dtype}'
+        axes = tuple(
+            dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "(no name)" for dim in kind.shape.dim
+        )
+        expected_axes = tuple(axis.name if axis.size < 0 else axis.size for axis in tensor.axes)
+        if axes != expected_axes:
+            yield f'onnx, axis names: {side} "{tensor.name}" has axes {_shown(axes)}; expected {_shown(expected_axes)}'
+
+
+def _dtype(elem_type: int) -> str:
+    try:
+        return onnx.helper.tensor_dtype_to_np_dtype(elem_type).name
+    except KeyError:
+        return f"of ONNX's type {elem_type}"
+
+
+def _shown(axes: Sequence[str | int]) -> str:
+    return f"({', '.join(str(axis) for axis in axes)})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names) or "none"

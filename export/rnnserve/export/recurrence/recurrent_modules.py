@@ -1,0 +1,207 @@
+"""nn.RNN, nn.GRU and nn.LSTM during a capture: the checks of PyTorch, and one stand-in for each layer."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.recurrence import capture_session, layer_operators
+from rnnserve.export.recurrence.argument_types import Argument
+from rnnserve.export.recurrence.packing import PaddedSequence
+
+__all__ = ["LayerStack", "forward", "refuse_dtype", "run"]
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerStack:
+    """A stack of recurrent layers, as PyTorch describes one.
+
+    Attributes:
+        mode: RNN_TANH, RNN_RELU, GRU or LSTM.
+        num_layers: How many layers.
+        bias: Whether each has bias_ih and bias_hh.
+        bidirectional: Whether each runs in both directions.
+    """
+
+    mode: str
+    num_layers: int
+    bias: bool
+    bidirectional: bool
+
+
+def run(
+    stack: LayerStack,
+    steps: Tensor,
+    lengths: Tensor | None,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
+    weights: Sequence[Tensor],
+) -> tuple[Tensor, ...]:
+    """Put one stand-in per layer into the captured program.
+
+    Args:
+        stack: What to run.
+        steps: (sequence, batch, features).
+        lengths: (batch,) int64, or None where all rows are as long as the sequence.
+        h_0: (layers * directions, batch, hidden), or None for zeros.
+        c_0: Like h_0, for LSTM.
+        weights: All layers' tensors, in PyTorch's order.
+
+    Returns:
+        output (sequence, batch, directions * hidden), h_n like h_0 and, for LSTM, c_n like c_0.
+    """
+    directions = 1 + stack.bidirectional
+    each = directions * (4 if stack.bias else 2)
+    finals: list[tuple[Tensor, ...]] = []
+    for number in range(stack.num_layers):
+        rows = slice(number * directions, (number + 1) * directions)
+        own = list(weights[number * each : (number + 1) * each])
+        h, c = (None if state is None else _rows(state, rows, stack.num_layers) for state in (h_0, c_0))
+        steps, *final = _layer(stack, steps, lengths, h, c, own)
+        finals.append(tuple(final))
+    states = (per_layer[0] if len(per_layer) == 1 else torch.cat(per_layer) for per_layer in zip(*finals, strict=True))
+    return steps, *states
+
+
+def _rows(state: Tensor, rows: slice, num_layers: int) -> Tensor:
+    return state if num_layers == 1 else state[rows]
+
+
+def _layer(
+    stack: LayerStack, steps: Tensor, lengths: Tensor | None, h: Tensor | None, c: Tensor | None, weights: list[Tensor]
+) -> tuple[Tensor, ...]:
+    if stack.mode == "LSTM":
+        return tuple(layer_operators.LSTM(steps, lengths, h, c, weights, stack.bias, stack.bidirectional))
+    if stack.mode == "GRU":
+        return tuple(layer_operators.GRU(steps, lengths, h, weights, stack.bias, stack.bidirectional))
+    nonlinearity = {"RNN_TANH": "tanh", "RNN_RELU": "relu"}[stack.mode]
+    return tuple(layer_operators.RNN(steps, lengths, h, weights, stack.bias, stack.bidirectional, nonlinearity))
+
+
+def forward(module: nn.RNNBase, input: Argument, hx: Argument = None) -> tuple[Argument, Argument]:
+    """Do what the forward of nn.RNN, nn.GRU and nn.LSTM does, with stand-ins.
+
+    Args:
+        module: The recurrent module.
+        input: (batch, sequence, features) where it is batch-first, else (sequence, batch, features); or packed.
+        hx: None, h_0 (layers * directions, batch, hidden) or, for LSTM, the pair (h_0, c_0).
+
+    Returns:
+        output, in the form of the input, and h_n or, for LSTM, the pair (h_n, c_n).
+
+    Raises:
+        UnsupportedModule: For projections, an unbatched input, dropout that is on, a dtype without a kernel, and
+            arguments that eager refuses, too; the message names the module.
+    """
+    name = capture_session.current().name(module)
+    _refuse_settings(module, name)
+    lengths: Tensor | None = None
+    if isinstance(input, PaddedSequence):
+        steps, lengths = input.steps, input.row_lengths
+    elif isinstance(input, PackedSequence):
+        raise UnsupportedModule(
+            f"{name} got a PackedSequence that was not made by pack_padded_sequence within the module's forward. Let "
+            "the module take the padded tensor and `lengths`, and pack them there."
+        )
+    else:
+        _check_plain(module, input, name)
+        steps = input.transpose(0, 1) if module.batch_first else input
+    _check_features(module, steps, name)
+    h_0, c_0 = _states(module, hx, steps.shape[1], name)
+    stack = LayerStack(module.mode, module.num_layers, module.bias, module.bidirectional)
+    # getattr instead of _flat_weights: parametrisations compute the weight when it is read, as in eager.
+    weights = [getattr(module, weight) for weight in module._flat_weights_names]  # noqa: SLF001
+    output, *finals = run(stack, steps, lengths, h_0, c_0, weights)
+    if lengths is not None:
+        result: Any = PaddedSequence(output, lengths, zero_padded=True)
+    else:
+        result = output.transpose(0, 1) if module.batch_first else output
+    return result, tuple(finals) if module.mode == "LSTM" else finals[0]
+
+
+def _refuse_settings(module: nn.RNNBase, name: str) -> None:
+    if module.proj_size:
+        raise UnsupportedModule(
+            f"{name} has proj_size={module.proj_size}; ONNX's LSTM operator has no projections. Train it with "
+            "proj_size=0, with a Linear layer after it if its size has to shrink."
+        )
+    if module.training and module.dropout and module.num_layers > 1:
+        raise UnsupportedModule(
+            f"{name} is in training mode with dropout={module.dropout} between its layers, which draws random numbers. "
+            "Call .eval() on the module before exporting it."
+        )
+    dtype = getattr(module, module._flat_weights_names[0]).dtype  # noqa: SLF001
+    refuse_dtype(dtype, f"{name} holds {dtype}")
+
+
+def refuse_dtype(dtype: torch.dtype, what: str) -> None:
+    """Refuse recurrent layers of a dtype that onnxruntime cannot run.
+
+    The CPU provider has no float16 kernels, but onnxruntime 1.32 computes such operators in float32. It does not do
+    that for float64, and ONNX's operators of opset 20 have no bfloat16.
+
+    Raises:
+        UnsupportedModule: If the dtype is neither float32 nor float16.
+    """
+    if dtype not in (torch.float32, torch.float16):
+        raise UnsupportedModule(
+            f"{what}; onnxruntime runs recurrent operators in float32 and float16 only. Convert the module before "
+            "exporting it: module.float()."
+        )
+
+
+def _axes(module: nn.RNNBase) -> str:
+    return "(batch, sequence, features)" if module.batch_first else "(sequence, batch, features)"
+
+
+def _check_plain(module: nn.RNNBase, input: Argument, name: str) -> None:
+    if not isinstance(input, Tensor):
+        raise UnsupportedModule(f"{name} got a {type(input).__name__}; expected a tensor {_axes(module)}")
+    if input.dim() != 3:
+        unbatched = " An unbatched input has to be given its batch axis: unsqueeze it." if input.dim() == 2 else ""
+        raise UnsupportedModule(
+            f"{name} got an input of {input.dim()} axes, {tuple(input.shape)}; expected the three axes "
+            f"{_axes(module)}.{unbatched}"
+        )
+
+
+def _check_features(module: nn.RNNBase, steps: Tensor, name: str) -> None:
+    if steps.shape[-1] != module.input_size or steps.dim() != 3:
+        raise UnsupportedModule(
+            f"{name} got an input of {steps.dim()} axes with {steps.shape[-1]} features; expected {_axes(module)} with "
+            f"{module.input_size} features. Are features the last axis?"
+        )
+    weight = getattr(module, module._flat_weights_names[0])  # noqa: SLF001
+    if steps.dtype != weight.dtype:
+        raise UnsupportedModule(f"{name} got an input of {steps.dtype}; its weights are {weight.dtype}")
+
+
+def _states(module: nn.RNNBase, hx: Argument, batch: int, name: str) -> tuple[Tensor | None, Tensor | None]:
+    if hx is None:
+        return None, None
+    if module.mode != "LSTM":
+        _check_state(module, "h_0", hx, batch, name)
+        return hx, None
+    if isinstance(hx, Tensor) or len(hx) != 2:
+        raise UnsupportedModule(f"{name} got {type(hx).__name__} for its initial state; expected the pair (h_0, c_0)")
+    for state, tensor in zip(("h_0", "c_0"), hx, strict=True):
+        _check_state(module, state, tensor, batch, name)
+    return hx[0], hx[1]
+
+
+def _check_state(module: nn.RNNBase, state: str, tensor: Argument, batch: int, name: str) -> None:
+    rows = module.num_layers * (1 + module.bidirectional)
+    expected = (rows, batch, module.hidden_size)
+    if not isinstance(tensor, Tensor) or tensor.dim() != 3 or tuple(tensor.shape) != expected:
+        got = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
+        raise UnsupportedModule(
+            f"{name} got {state} {got}; expected (layers * directions, batch, hidden) = {expected}, also where the "
+            "input is batch-first"
+        )
+    dtype = getattr(module, module._flat_weights_names[0]).dtype  # noqa: SLF001
+    if tensor.dtype != dtype:
+        raise UnsupportedModule(f"{name} got {state} of {tensor.dtype}; its weights are {dtype}")

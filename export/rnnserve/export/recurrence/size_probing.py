@@ -1,0 +1,154 @@
+"""Checking that a captured program is right for sizes that the sample does not have.
+
+A capture follows the sample's path through the module's Python code. A condition on sizes (`if input.shape[1] > 3`)
+becomes a guard, which ONNX cannot express; and some operators behave differently where an axis is 1 (`squeeze()`),
+without a guard. So the module is run, on tensors without values, at sizes of one, at larger sizes, and at sizes that
+break a guard of the user's own code. Where eager refuses a size, the program need not be right. Where eager accepts it
+but takes another path, the module is refused.
+"""
+
+import contextlib
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import sympy  # type: ignore[import-untyped]  # a dependency of torch
+import torch
+import torch.fx.experimental.sym_node
+from torch import Tensor, nn
+from torch.export.graph_signature import InputKind, OutputKind
+
+from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.recurrence.argument_types import Arguments
+from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
+from rnnserve.export.recurrence.fake_tensors import fake_arguments
+from rnnserve.export.recurrence.refusals import is_users_code, source_line
+
+__all__ = ["check_other_sizes", "symbols_of"]
+
+
+def symbols_of(program: torch.export.ExportedProgram, axes: DynamicAxes) -> dict[sympy.Symbol, str]:
+    """Give the symbols of the captured sizes, each with the name of its axis (the first, where it has several)."""
+    symbols: dict[sympy.Symbol, str] = {}
+    for value, names in zip(_inputs(program), axes.names, strict=True):
+        for axis, name in names.items():
+            size = value.shape[axis]
+            if isinstance(node := getattr(size, "node", None), torch.fx.experimental.sym_node.SymNode):
+                for expression in (node._expr, node.expr):  # noqa: SLF001 - before and after unification
+                    if isinstance(expression, sympy.Symbol):
+                        symbols.setdefault(expression, name)
+    return symbols
+
+
+def _inputs(program: torch.export.ExportedProgram) -> list[Tensor]:
+    wanted = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind is InputKind.USER_INPUT]
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
+    return [values[name] for name in wanted if isinstance(values.get(name), Tensor)]
+
+
+def check_other_sizes(
+    module: nn.Module, args: Arguments, axes: DynamicAxes, program: torch.export.ExportedProgram
+) -> None:
+    """Run the module at other sizes than the sample's and compare the shapes of its results.
+
+    Args:
+        module: The one that was captured.
+        args: The sample arguments.
+        axes: Which of their axes are dynamic.
+        program: What was captured.
+
+    Raises:
+        UnsupportedModule: If the module takes another path at some size.
+    """
+    if not axes.sizes:
+        return
+    symbols = symbols_of(program, axes)
+    for sizes in _usual_sizes(axes):
+        shapes = _run(module, args, axes, sizes)
+        if shapes is not None:
+            _compare(shapes, program, symbols, sizes)
+    for guard, at in _guards(program):
+        breaking = _breaking(guard, symbols, axes)
+        if breaking is not None and _run(module, args, axes, breaking) is not None:
+            raise UnsupportedModule(
+                f"the module's code has a condition on sizes (at {at}), and takes another path at {_listed(breaking)} "
+                "than at the sample's sizes. An exported program has one path for all sizes. Make the axis static, or "
+                "write the forward without the condition."
+            )
+
+
+def _usual_sizes(axes: DynamicAxes) -> Iterator[dict[str, int]]:
+    for name in axes.sizes:
+        yield {**axes.sizes, name: 1}
+    yield {name: 2 * size + 1 + number for number, (name, size) in enumerate(axes.sizes.items())}
+
+
+def _guards(program: torch.export.ExportedProgram) -> Iterator[tuple[sympy.Basic, str]]:
+    """Give the conditions on sizes in the user's own code, and where they are."""
+    values = _inputs(program)
+    environment = getattr(getattr(values[0], "fake_mode", None), "shape_env", None) if values else None
+    for guard in environment.guards if environment is not None else ():
+        frame = guard.sloc.framework_loc
+        if frame is not None and not isinstance(frame, str) and is_users_code(frame.filename):
+            yield guard.expr, source_line(frame.filename, frame.lineno)
+
+
+def _breaking(guard: sympy.Basic, symbols: Mapping[sympy.Symbol, str], axes: DynamicAxes) -> dict[str, int] | None:
+    """Find sizes at which the guard does not hold, among those near the numbers in it; None if there are none."""
+    asked = [symbol for symbol in guard.free_symbols if symbol in symbols]
+    if not asked or len(asked) != len(guard.free_symbols):
+        return None
+    names = sorted({symbols[symbol] for symbol in asked})
+    constants = {int(number) for number in guard.atoms(sympy.Integer)}
+    near = {1, 2, 3, 4, 5, *(size + d for size in axes.sizes.values() for d in (0, 1))}
+    near |= {constant + d for constant in constants for d in (-1, 0, 1)}
+    candidates = sorted(size for size in near if 1 <= size <= 1 << 20)
+    for combination in itertools.islice(itertools.product(candidates, repeat=len(names)), 4096):
+        sizes = dict(zip(names, combination, strict=True))
+        if guard.subs({symbol: sizes[symbols[symbol]] for symbol in asked}) == sympy.false:
+            return {**axes.sizes, **sizes}
+    return None
+
+
+def _run(
+    module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Mapping[str, int]
+) -> list[tuple[Any, ...]] | None:
+    """Give the shapes of the module's results at `sizes`; None if it refuses these sizes."""
+    resized = resize(args, axes, sizes)
+    # Any error means that the module refuses the size.
+    with contextlib.suppress(Exception), fake_arguments(module, resized) as fakes:
+        leaves = torch.utils._pytree.tree_leaves(module(*fakes))  # noqa: SLF001
+        return [tuple(leaf.shape) for leaf in leaves if isinstance(leaf, Tensor)]
+    return None
+
+
+def _compare(
+    shapes: list[tuple[Any, ...]],
+    program: torch.export.ExportedProgram,
+    symbols: Mapping[sympy.Symbol, str],
+    sizes: Mapping[str, int],
+) -> None:
+    for number, (found, captured) in enumerate(zip(shapes, _outputs(program), strict=True)):
+        at = {symbol: sizes[name] for symbol, name in symbols.items()}
+        expected = tuple(size if isinstance(size, int) else size.node.expr.subs(at) for size in captured.shape)
+        same = len(found) == len(expected) and all(
+            not isinstance(one, int) or not isinstance(other, int | sympy.Integer) or one == int(other)
+            for one, other in zip(found, expected, strict=True)
+        )
+        if not same:
+            raise UnsupportedModule(
+                f"at {_listed(sizes)} the module's result {number} is {found}, and the captured program's is "
+                f"{tuple(map(str, expected))}: the module treats this size as a special case, as squeeze() without an "
+                "axis does. Name the axis: squeeze(0)."
+            )
+
+
+def _outputs(program: torch.export.ExportedProgram) -> list[Tensor]:
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    specs = program.graph_signature.output_specs
+    results = [values.get(spec.arg.name) for spec in specs if spec.kind is OutputKind.USER_OUTPUT]
+    return [value for value in results if isinstance(value, Tensor)]
+
+
+def _listed(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f'"{name}" {size}' for name, size in sizes.items())

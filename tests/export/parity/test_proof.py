@@ -1,0 +1,107 @@
+"""What is right passes, whatever the architecture, and leaves a record."""
+
+import math
+
+import pytest
+import torch
+
+from rnnserve.export.limits import LIMITS, replay_limits
+from rnnserve.export.parity import parity_table
+from rnnserve.export.parity.input_batches import input_batches
+
+ARCHITECTURES = [
+    {},
+    {"num_layers": 2},
+    {"cell": "rnn", "nonlinearity": "relu", "num_layers": 3, "bidirectional": True},
+    {"cell": "gru", "num_layers": 2, "bidirectional": True},
+    {"cell": "lstm", "num_layers": 2},
+    {"cell": "lstm", "bidirectional": True, "features": 3, "hidden": 5, "classes": 4},
+    {"cell": "gru", "num_layers": 3, "features": 1, "hidden": 1, "classes": 1},
+]
+
+
+@pytest.mark.parametrize("sizes", ARCHITECTURES, ids=str)
+def test_a_right_export_is_proven(proven, sizes):
+    parity = proven(**sizes)
+    assert list(parity.batch_sizes) == [*range(1, 34), *([64] if sizes.get("features", 2) == 2 else [])]
+    assert parity.lengths[0] == 1
+    assert parity.lengths[-1] == 128
+    tensors = {"logits", "output", "h_n"} | ({"c_n"} if sizes.get("cell") == "lstm" else set())
+    kinds = {"step", "random"} | ({"walk"} if sizes.get("features", 2) == 2 else set())
+    assert {(row.input, row.tensor) for row in parity.distances} == {(k, t) for k in kinds for t in tensors}
+    for row in parity.distances:
+        for pair in ("onnx_from_eager", "eager_from_float64", "onnx_from_float64"):
+            largest, rms = getattr(row, f"{pair}_max"), getattr(row, f"{pair}_rms")
+            assert 0 <= rms <= largest < 1e-4
+    assert any(row.eager_from_float64_rms > 0 for row in parity.distances)
+
+
+def test_every_length_has_many_samples(subject):
+    rows: dict[tuple[str, int], int] = {}
+    for batch in input_batches(subject().classifier.architecture, 0):
+        rows[batch.kind, batch.length] = rows.get((batch.kind, batch.length), 0) + len(batch.inputs["lengths"])
+        assert batch.inputs["lengths"].max() == batch.length
+        assert batch.inputs["lengths"].min() >= 1
+    assert min(rows.values()) >= 64
+
+
+def test_the_record_repeats(subject, proven):
+    assert subject().prove() == proven()
+    assert subject().prove(seed=1) != proven()
+
+
+def test_the_table_fits_a_terminal_and_has_a_line_for_each_row(proven):
+    parity = proven(num_layers=2)
+    lines = parity_table(parity).splitlines()
+    assert max(len(line) for line in lines) <= 120
+    cells = [line.split() for line in lines]
+    for row in parity.distances:
+        start = [
+            row.input,
+            row.tensor,
+            str(row.length),
+            f"{row.onnx_from_eager_max:.1e}",
+            f"{row.onnx_from_eager_rms:.1e}",
+        ]
+        assert sum(line[:5] == start for line in cells) == 1
+    assert all(check in lines for check in parity.checks)
+
+
+def test_only_what_was_compared_is_recorded(proven):
+    simple, both = proven(), proven(cell="gru", num_layers=2, bidirectional=True)
+    assert any("two parts" in check for check in simple.checks)
+    assert not any("two parts" in check for check in both.checks)  # the backward direction begins at the end
+    plane, space = simple, proven(cell="lstm", bidirectional=True, features=3, hidden=5, classes=4)
+    assert any("walks" in check for check in plane.checks)
+    assert not any("walks" in check for check in space.checks)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_number_of_threads_is_as_before(subject, threads):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        subject().prove()
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_recurrence_that_amplifies_rounding_without_end_passes_if_it_is_exported_right(chaotic):
+    parity = chaotic.prove()
+    rows = [row for row in parity.distances if (row.input, row.length) == ("random", 128)]
+    assert max(row.eager_from_float64_max for row in rows) > 0.1  # float32 means nothing here, in eager either
+    assert max(row.onnx_from_float64_max for row in rows) > 0.1
+    steps = [row for row in parity.distances if row.input == "step"]
+    assert max(row.onnx_from_eager_max for row in steps) < 1e-5
+
+
+def test_limits_are_given_for_every_device():
+    limits = {row.device: row for row in replay_limits()}
+    assert set(limits) == {"cpu", "cuda"} == {device for device, _ in LIMITS}
+    for row in limits.values():
+        numbers = [value for field, value in row.ListFields() if field.name != "device"]
+        assert len(numbers) == len(row.DESCRIPTOR.fields) - 1
+        assert all(math.isfinite(number) and number > 0 for number in numbers)
+    assert limits["cpu"].walk_logits == 4e-6
+    assert limits["cpu"].step_state <= limits["cuda"].step_state

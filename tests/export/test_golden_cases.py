@@ -1,0 +1,88 @@
+"""The golden cases that are made: their sizes, their padding, and rows on which rounding remains small."""
+
+import numpy as np
+import pytest
+import torch
+
+from rnnserve.export.golden_cases import make_cases
+from rnnserve.export.limits import replay_limits
+from rnnserve.export.parity import Reference
+from rnnserve.export.torch_threads import one_thread
+from rnnserve.models import Architecture, DirectionClassifier
+from rnnserve.protos.golden import replay
+
+
+def make(architecture, *, factor=1.0, seed=0):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        classifier = DirectionClassifier.of(architecture).eval()
+    with torch.no_grad():
+        classifier.recurrence.weight_hh_l0 *= factor
+    with one_thread():
+        return classifier, make_cases(classifier, Reference(classifier).eager, seed=seed)
+
+
+@pytest.fixture(scope="module")
+def lstm():
+    return make(Architecture(cell="lstm", num_layers=2, features=3, hidden=5))
+
+
+def test_the_sizes_of_all_cases(lstm):
+    sizes = [(case.kind, *case.inputs["input"].shape[:2]) for case in lstm[1]]
+    assert sizes == [
+        ("step", 1, 1), ("step", 2, 1), ("step", 5, 1), ("step", 8, 1),
+        ("walk", 1, 64), ("walk", 2, 7), ("walk", 4, 64), ("walk", 3, 33),
+        ("random", 1, 16), ("random", 2, 64), ("random", 5, 33), ("random", 4, 48),
+    ]  # fmt: skip
+
+
+def test_inputs_are_zero_after_each_rows_length(lstm):
+    for case in lstm[1]:
+        points, lengths = case.inputs["input"], case.inputs["lengths"]
+        padding = np.arange(points.shape[1]) >= lengths[:, None]
+        assert not points[padding].any()
+        assert points[~padding].any(axis=1).all()
+        assert lengths.min() >= 1
+        assert lengths.max() <= points.shape[1]
+
+
+def test_states_are_zeros_for_walks_and_anything_else_otherwise(lstm):
+    for case in lstm[1]:
+        for name in ("h_0", "c_0"):
+            state = case.inputs[name]
+            assert state.shape == (2, len(case.inputs["lengths"]), 5)
+            assert state.dtype == np.float32
+            assert (np.abs(state) <= 1).all()
+            assert state.any() == (case.kind != "walk")
+
+
+def test_results_are_eagers_in_float32_and_in_float64(lstm):
+    classifier, cases = lstm
+    reference = Reference(classifier)
+    for case in cases:
+        with one_thread():
+            eager, exact = reference.eager(case.inputs), reference.exact(case.inputs)
+        assert case.eager.keys() == case.float64.keys() == {"logits", "output", "h_n", "c_n"}
+        for name in eager:
+            np.testing.assert_array_equal(case.eager[name], eager[name])
+            np.testing.assert_array_equal(case.float64[name], exact[name])
+
+
+def test_a_seed_gives_the_same_cases_and_another_one_others():
+    first, again, other = (make(Architecture(hidden=3), seed=seed)[1] for seed in (1, 1, 2))
+    for case, same, different in zip(first, again, other, strict=True):
+        for name in case.inputs:
+            np.testing.assert_array_equal(case.inputs[name], same.inputs[name])
+        assert not np.array_equal(case.inputs["input"], different.inputs["input"])
+
+
+def test_a_recurrence_that_amplifies_rounding_gets_shorter_rows_and_its_cases_hold():
+    """Eight times the recurrent weights double every difference at every step."""
+    architecture = Architecture(hidden=16)
+    classifier, wild = make(architecture, factor=8)
+    longest = [int(case.inputs["lengths"].max()) for case in wild]
+    calm = [int(case.inputs["lengths"].max()) for case in make(architecture)[1]]
+    assert all(short <= usual for short, usual in zip(longest, calm, strict=True))
+    assert sum(longest) < sum(calm)
+    with one_thread():
+        assert replay(wild, Reference(classifier).eager, replay_limits()[0]) == []
