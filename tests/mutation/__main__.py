@@ -37,6 +37,8 @@ def main() -> int:
         print("running all tests once, to see which lines each of them runs", flush=True)
         selection = copies[0].trace(args.tests, work, timeout=args.minutes * 60)
         print(f"{len(selection.seconds)} tests, {time.monotonic() - begun:.0f} s", flush=True)
+        for name in selection.failing:
+            print(f"left out, since it fails without a mutant: {name}", flush=True)
 
         # Before any of the copies is changed.
         plans = {mutant: selection.tests_of(mutant.file, mutant.line) for mutant in sample}

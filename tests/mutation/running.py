@@ -60,7 +60,7 @@ class TreeCopy:
         """Run all tests of these folders and record which lines each runs.
 
         Raises:
-            RuntimeError: If a test fails without a mutant.
+            RuntimeError: If the tests cannot be run, or not within the time.
         """
         config = work / "trace.ini"
         config.write_text(
@@ -77,8 +77,10 @@ class TreeCopy:
             COVERAGE_PROCESS_START=str(config),
             MUTATION_TESTS=str(tests),
         )
-        if status != 0:
-            raise RuntimeError(f"the tests fail without a mutant, or take more than {timeout:.0f} s: see {log}")
+        if status not in _VERDICTS or status == _TIMED_OUT:
+            raise RuntimeError(
+                f"the tests without a mutant: {_VERDICTS.get(status, status)}\n{log.read_text()[-4000:]}"
+            )
         subprocess.run([*coverage, "combine", "-q", f"--rcfile={config}"], check=True, cwd=self.root)
         return TestsByLine(work / "coverage", tests, self.root)
 

@@ -15,14 +15,18 @@ class TestsByLine:
     """What `tracing` recorded.
 
     Attributes:
-        seconds: How long each test took, by its node id.
+        failing: Node ids of the tests that fail without a mutant, and so cannot notice one.
+        seconds: How long each other test took, by its node id.
     """
 
     __test__ = False
 
     def __init__(self, data_file: Path, tests_file: Path, root: Path) -> None:
         tests = json.loads(tests_file.read_text())
-        self.seconds: dict[str, float] = {name: test["seconds"] for name, test in tests.items()}
+        self.failing = [name for name, test in tests.items() if test.get("failed")]
+        self.seconds: dict[str, float] = {
+            name: test["seconds"] for name, test in tests.items() if name not in self.failing
+        }
         self._root = root
         self._data = coverage.CoverageData(str(data_file))
         self._data.read()

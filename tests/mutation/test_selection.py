@@ -8,6 +8,7 @@ import pytest
 from mutation.selection import TestsByLine
 
 QUICK, SLOW, SERVED = "tests/a.py::test_quick", "tests/a.py::test_slow[1]", "tests/b.py::test_served"
+FAILING = "tests/b.py::test_failing"
 
 
 CODE = """import os
@@ -33,6 +34,7 @@ def tests(tmp_path):
     data.write()
     times = {QUICK: (0.1, []), SLOW: (5.0, []), SERVED: (1.0, ["server"])}
     recorded = {name: {"seconds": seconds, "fixtures": fixtures} for name, (seconds, fixtures) in times.items()}
+    recorded[FAILING] = {"seconds": 0.0, "fixtures": ["server"], "failed": True}
     (tmp_path / "tests.json").write_text(json.dumps(recorded))
     return TestsByLine(tmp_path / "data", tmp_path / "tests.json", tmp_path)
 
@@ -55,3 +57,7 @@ def test_what_an_import_runs_belongs_to_all_that_run_the_file(tests):
 
 def test_what_no_test_runs_belongs_to_none(tests):
     assert tests.tests_of("code.py", 10) == []
+
+
+def test_what_fails_anyway_is_named(tests):
+    assert tests.failing == [FAILING]
