@@ -5,16 +5,27 @@
 version again. The area imports models, protos, torch, onnx and onnxruntime, and nothing of the server or the client.
 """
 
-from rnnserve.export.errors import BrokenPostcondition, ExportError, UnsupportedModule, WrongArguments
+from rnnserve.export.descriptions import Flags, Floats, Integers, Lengths
+from rnnserve.export.errors import BrokenPostcondition, ExportError, ParityError, UnsupportedModule, WrongArguments
+from rnnserve.export.pipeline import ExportResult, publish
+from rnnserve.export.publication import Publication
 from rnnserve.export.recurrence import export_onnx
 from rnnserve.export.torchscript import script, script_bytes
 
 __all__ = [
     "BrokenPostcondition",
     "ExportError",
+    "ExportResult",
+    "Flags",
+    "Floats",
+    "Integers",
+    "Lengths",
+    "ParityError",
+    "Publication",
     "UnsupportedModule",
     "WrongArguments",
     "export_onnx",
+    "publish",
     "script",
     "script_bytes",
 ]

@@ -69,7 +69,8 @@ def describe_model(publication: Publication) -> DescribedModel:
     """
     if not is_model_name(publication.name):
         raise WrongArguments(
-            f"the name {publication.name!r} cannot be a model's folder: use letters, digits, _, . and -, and begin with "
+            f"the name {publication.name!r} cannot be a model's folder: use letters, digits, _, . and -, and begin "
+            "with "
             "a letter, a digit or _"
         )
     module = _unwrapped(publication.module)
@@ -120,7 +121,8 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 def _unwrapped(module: nn.Module) -> nn.Module:
     if isinstance(module, torch.jit.ScriptModule):
         raise UnsupportedModule(
-            "the module is a TorchScript module, which has no Python code to export; publish the nn.Module that was scripted"
+            "the module is a TorchScript module, which has no Python code to export; publish the nn.Module that was "
+            "scripted"
         )
     if not isinstance(module, nn.Module):
         raise WrongArguments(f"publish got a {type(module).__name__}; expected an nn.Module")
@@ -132,7 +134,8 @@ def _unwrapped(module: nn.Module) -> nn.Module:
             raise UnsupportedModule(f"the module's {name} is on {tensor.device}; publish module.cpu()")
         if tensor.dtype in (torch.float16, torch.bfloat16):
             raise UnsupportedModule(
-                f"the module's {name} is {str(tensor.dtype).removeprefix('torch.')}, which onnxruntime's recurrent operators do "
+                f"the module's {name} is {str(tensor.dtype).removeprefix('torch.')}, which onnxruntime's recurrent "
+                "operators do "
                 "not compute on the CPU; publish module.float(), which holds the same weights"
             )
     return module
@@ -163,7 +166,8 @@ def _parameters(module: nn.Module, publication: Publication) -> tuple[list[Param
             for tensor, description in entries.items():
                 if not isinstance(description, InputDescription):
                     raise WrongArguments(
-                        f'inputs["{name}"] is a {type(description).__name__}; expected Floats(…), Integers(…), Lengths(…) or '
+                        f'inputs["{name}"] is a {type(description).__name__}; expected Floats(…), Integers(…), '
+                        "Lengths(…) or "
                         "Flags(…)"
                     )
                 if tensor in described:
@@ -184,7 +188,8 @@ def _check_inputs(inputs: Sequence[manifest_pb2.Tensor]) -> None:
     for tensor in inputs:
         if axis_of(tensor, BATCH) is None:
             raise WrongArguments(
-                f'input "{tensor.name}" has no axis "{BATCH}", so requests could not share a run; give it one, or make it a '
+                f'input "{tensor.name}" has no axis "{BATCH}", so requests could not share a run; give it one, or '
+                "make it a "
                 "constant of the module"
             )
         if tensor.lengths_of and tensor.lengths_of not in axes:
@@ -224,7 +229,9 @@ def _describe_outputs(
         if datatype is None:
             raise UnsupportedModule(f'output "{name}" is {first.dtype}; models give booleans, integers and floats')
         if first.ndim != second.ndim:
-            raise UnsupportedModule(f'output "{name}" has shape {first.shape} or {second.shape}, by the size of the inputs')
+            raise UnsupportedModule(
+                f'output "{name}" has shape {first.shape} or {second.shape}, by the size of the inputs'
+            )
         tensor = manifest_pb2.Tensor(name=name, datatype=datatype)
         for at, pair in enumerate(zip(first.shape, second.shape, strict=True)):
             dynamic = [axis for axis in probes[0] if (probes[0][axis], probes[1][axis]) == pair]
@@ -234,12 +241,14 @@ def _describe_outputs(
                 tensor.axes.add(name=dynamic[0], size=DYNAMIC)
             else:
                 raise UnsupportedModule(
-                    f'axis {at} of output "{name}" is {pair[0]} for {probes[0]} and {pair[1]} for {probes[1]}: neither fixed nor '
+                    f'axis {at} of output "{name}" is {pair[0]} for {probes[0]} and {pair[1]} for {probes[1]}: '
+                    "neither fixed nor "
                     "as large as an axis of the inputs, so the server could not divide it among requests"
                 )
         if axis_of(tensor, BATCH) is None:
             raise UnsupportedModule(
-                f'output "{name}" of shape {list(first.shape)} has no axis as large as the batch, so it could not be divided among '
+                f'output "{name}" of shape {list(first.shape)} has no axis as large as the batch, so it could not be '
+                "divided among "
                 "requests; leave it out, or return a row of it for each row of the inputs"
             )
         if isinstance(given, Mapping):
@@ -268,7 +277,8 @@ def _name_axes(tensor: manifest_pb2.Tensor, described: InputDescription) -> None
     expected = [name if size == DYNAMIC else size for name, size in described.axes]
     if found != expected or DTYPES[tensor.datatype] != described.dtype:
         raise WrongArguments(
-            f'outputs["{tensor.name}"] describes {described.dtype} {expected}; forward gives {DTYPES[tensor.datatype]} {found}'
+            f'outputs["{tensor.name}"] describes {described.dtype} {expected}; forward gives '
+            f"{DTYPES[tensor.datatype]} {found}"
         )
     for axis, (name, _) in zip(tensor.axes, described.axes, strict=True):
         axis.name = name
@@ -287,7 +297,8 @@ def _check_states(
         output, input = known[final], by_name[initial]
         if [axis.size for axis in output.axes] != [axis.size for axis in input.axes]:
             raise WrongArguments(
-                f'states: "{final}" continues as "{initial}", but has axes {[a.size for a in output.axes]} where the input has '
+                f'states: "{final}" continues as "{initial}", but has axes {[a.size for a in output.axes]} where the '
+                "input has "
                 f"{[a.size for a in input.axes]}"
             )
         output.continues_as = initial
@@ -338,8 +349,11 @@ def _complete_sample(number: int, sample: Mapping[str, Any], inputs: Sequence[ma
                 f'samples[{number}]["{tensor.name}"] has shape {list(found)}; expected {list(expected)}, '
                 f"({', '.join(axis.name for axis in tensor.axes)})"
             )
-        if tensor.lengths_of and not (
-            (arrays[tensor.name] >= 1) & (arrays[tensor.name] <= sizes[tensor.lengths_of])
-        ).all():
-            raise WrongArguments(f'samples[{number}]["{tensor.name}"] has a length outside 1..{sizes[tensor.lengths_of]}')
+        if (
+            tensor.lengths_of
+            and not ((arrays[tensor.name] >= 1) & (arrays[tensor.name] <= sizes[tensor.lengths_of])).all()
+        ):
+            raise WrongArguments(
+                f'samples[{number}]["{tensor.name}"] has a length outside 1..{sizes[tensor.lengths_of]}'
+            )
     return {name: arrays[name] for name in known}

@@ -1,6 +1,7 @@
 """Drawing inputs for a model from the descriptions of its tensors."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +32,7 @@ def draw_inputs(
         inputs: Described as in a manifest.
         random: Where values are drawn from.
         sizes: Of every dynamic axis, the batch among them.
-        ragged: Whether rows have any length up to an axis's size, and one of them the size; otherwise all have the size.
+        ragged: Whether rows have any length up to an axis's size, and one of them the size; otherwise all have it.
         bounded_states: Whether states lie within -1 and 1, where tanh keeps them; otherwise some are larger.
 
     Returns:
@@ -42,7 +43,7 @@ def draw_inputs(
     arrays: Arrays = {}
     for tensor in inputs:
         shape, dtype = shape_of(tensor, sizes), DTYPES[tensor.datatype]
-        array: npt.NDArray[np.generic]
+        array: npt.NDArray[Any]
         if tensor.lengths_of:
             size = sizes[tensor.lengths_of]
             array = np.full(batch, size)

@@ -49,7 +49,9 @@ class ModuleInterface:
     outputs: tuple[str, ...]
 
     @classmethod
-    def of_script(cls, script: torch.jit.ScriptModule, inputs: Sequence[str], outputs: Sequence[str]) -> "ModuleInterface":
+    def of_script(
+        cls, script: torch.jit.ScriptModule, inputs: Sequence[str], outputs: Sequence[str]
+    ) -> "ModuleInterface":
         """Read the interface of a script from the types of its forward.
 
         Args:
@@ -135,6 +137,7 @@ class FlatOutputs(nn.Module):
         self.module = module
 
     def forward(self, *args: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 - what the module takes
+        """Run the module and flatten its results."""
         return tuple(flatten_results(self.module(*args)))
 
 
@@ -171,7 +174,9 @@ def _flattened(result: object) -> Iterator[Tensor]:
         for field in dataclasses.fields(result):
             yield from _flattened(getattr(result, field.name))
     else:
-        raise WrongArguments(f"forward returns a {type(result).__name__}; return tensors, in tuples, dicts or dataclasses")
+        raise WrongArguments(
+            f"forward returns a {type(result).__name__}; return tensors, in tuples, dicts or dataclasses"
+        )
 
 
 def _names(parameter: Parameter) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from torch import nn
 from rnnserve.export.descriptions import InputDescription
 
 if TYPE_CHECKING:
+    from rnnserve.export.described_model import DescribedModel
     from rnnserve.export.limits import ParityLimits
     from rnnserve.export.parity.failure_collector import FailureCollector
     from rnnserve.export.parity.onnx_runner import OnnxRunner
@@ -20,9 +21,10 @@ __all__ = ["FurtherCheck", "InputDescriptions", "Publication"]
 InputDescriptions = Mapping[str, InputDescription | Mapping[str, InputDescription]]
 
 FurtherCheck = Callable[
-    ["Reference", "OnnxRunner | None", "ParityLimits", "FailureCollector", int], Sequence[str]
+    ["DescribedModel", "Reference", "OnnxRunner | None", "ParityLimits", "FailureCollector", int], Sequence[str]
 ]
-"""A check of one family of modules: adds failures, and returns lines for the record, see `parity.prove`."""
+"""A check of one family of modules. Takes what the proof has, and the seed of its inputs; adds failures, and returns
+what it compared, a line each, for the record."""
 
 
 @dataclasses.dataclass(frozen=True)

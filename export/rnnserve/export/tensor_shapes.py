@@ -1,6 +1,7 @@
 """Shapes of a model's tensors at given sizes, and which values of a tensor lie before its rows' lengths."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +11,15 @@ from rnnserve.export.module_interface import Arrays
 from rnnserve.protos import manifest_pb2
 
 __all__ = [
-    "axis_of", "lengths_inputs", "mask_before_lengths", "sequence_axes", "shape_of", "sizes_of", "stack_rows", "take_row",
-]  # fmt: skip
+    "axis_of",
+    "lengths_inputs",
+    "mask_before_lengths",
+    "sequence_axes",
+    "shape_of",
+    "sizes_of",
+    "stack_rows",
+    "take_row",
+]
 
 Tensors = Sequence[manifest_pb2.Tensor]
 
@@ -37,7 +45,7 @@ def lengths_inputs(inputs: Tensors) -> dict[str, str]:
     return {tensor.lengths_of: tensor.name for tensor in inputs if tensor.lengths_of}
 
 
-def sizes_of(inputs: Tensors, arrays: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, int]:
+def sizes_of(inputs: Tensors, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, int]:
     """Read the sizes of the dynamic axes from arrays of the inputs."""
     return {
         axis.name: arrays[tensor.name].shape[at]
@@ -48,7 +56,10 @@ def sizes_of(inputs: Tensors, arrays: Mapping[str, npt.NDArray[np.generic]]) -> 
 
 
 def mask_before_lengths(
-    tensor: manifest_pb2.Tensor, shape: Sequence[int], arrays: Mapping[str, npt.NDArray[np.generic]], lengths: Mapping[str, str]
+    tensor: manifest_pb2.Tensor,
+    shape: Sequence[int],
+    arrays: Mapping[str, npt.NDArray[Any]],
+    lengths: Mapping[str, str],
 ) -> npt.NDArray[np.bool_] | None:
     """Tell which values of a tensor lie before the ends of their rows.
 
@@ -74,7 +85,7 @@ def mask_before_lengths(
     return mask
 
 
-def take_row(tensors: Iterable[manifest_pb2.Tensor], arrays: Mapping[str, npt.NDArray[np.generic]], row: int) -> Arrays:
+def take_row(tensors: Iterable[manifest_pb2.Tensor], arrays: Mapping[str, npt.NDArray[Any]], row: int) -> Arrays:
     """Cut one row out of arrays by name: batch 1."""
     return {t.name: np.take(arrays[t.name], [row], axis_of(t, BATCH) or 0) for t in tensors if t.name in arrays}
 

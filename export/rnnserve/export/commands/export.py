@@ -4,9 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from rnnserve.export.classifiers import export_checkpoint
 from rnnserve.export.errors import ExportError
 from rnnserve.export.parity import parity_table
-from rnnserve.export.pipeline import ExportResult, export_checkpoint
+from rnnserve.export.pipeline import ExportResult
 from rnnserve.models import CheckpointError
 from rnnserve.protos.artifact import ArtifactError
 

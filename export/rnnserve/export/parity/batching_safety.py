@@ -6,6 +6,7 @@ float64, so that what rounding does is far below what a dependence does.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,10 +34,12 @@ _LENGTHS = (1, 2, 3, 7, 12)
 _MORE = 9  # steps of padding that are added
 _EAGER_ROUNDING = 1e-4  # of a value of 1, over short sequences; a dependence moves results by more
 
-_Compute = Callable[[Mapping[str, npt.NDArray[np.generic]]], Arrays]
+_Compute = Callable[[Mapping[str, npt.NDArray[Any]]], Arrays]
 
 
-def find_batching(model: DescribedModel, reference: Reference, limits: ParityLimits, seed: int) -> manifest_pb2.Batching:
+def find_batching(
+    model: DescribedModel, reference: Reference, limits: ParityLimits, seed: int
+) -> manifest_pb2.Batching:
     """Find the freest mode in which a model's requests may share runs, and why not a freer one."""
     tries = _BatchingTries(model, reference, limits, np.random.default_rng([seed, 2]))
     neighbours = tries.neighbours()
@@ -82,7 +85,8 @@ class _BatchingTries:
                 for number, row in enumerate(company[: len(rows) if company is rows else 1]):
                     self._compare(worst, row, take_row(self._model.outputs, together, number), self._compute(row))
         return [
-            f'"{name}" of a row changes by {change:.3g} when other rows are in its batch: does the module normalise, sort or '
+            f'"{name}" of a row changes by {change:.3g} when other rows are in its batch: does the module normalise, '
+            "sort or "
             "average over the batch axis?"
             for name, change in worst.by_name.items()
         ]
@@ -101,7 +105,8 @@ class _BatchingTries:
                     noisy[tensor.name] = np.where(mask, padded[tensor.name], noise[tensor.name])
             self._compare(worst, padded, self._compute(noisy), self._compute(padded))
         return [
-            f'"{name}" of a row changes by {change:.3g} when the values after its length change: is something computed over '
+            f'"{name}" of a row changes by {change:.3g} when the values after its length change: is something '
+            "computed over "
             "all steps, such as a mean, a maximum or a convolution? Mask it by the lengths"
             for name, change in worst.by_name.items()
         ]
@@ -113,7 +118,8 @@ class _BatchingTries:
             row = self._row(sizes)
             self._compare(worst, row, self._compute(self._padded(row, sizes)), self._compute(row))
         return [
-            f'"{name}" of a row changes by {change:.3g} when {_MORE} steps of padding are added: does the module average over all '
+            f'"{name}" of a row changes by {change:.3g} when {_MORE} steps of padding are added: does the module '
+            "average over all "
             "steps, or read the last one? Use the lengths: sum before each length and divide by it, or read h_n"
             for name, change in worst.by_name.items()
         ]

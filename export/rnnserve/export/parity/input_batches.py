@@ -1,4 +1,4 @@
-"""The inputs that are compared: single steps, drawn sequences and given samples, at sizes unlike the exporter's sample."""
+"""The inputs that are compared: single steps, drawn sequences, given samples, at sizes unlike the exporter's."""
 
 import dataclasses
 from collections.abc import Iterator

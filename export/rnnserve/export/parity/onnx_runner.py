@@ -11,6 +11,7 @@ from rnnserve.export.module_interface import Arrays
 
 __all__ = ["OnnxRunner"]
 
+
 class OnnxRunner:
     """Runs an ONNX model on one thread, so that the bits of a result do not depend on the machine's cores.
 

@@ -87,7 +87,9 @@ def _prove(
         comparison.compare(batch, scripted, runner)
     comparison.judge()
     runner = None if comparison.refused else runner
-    further = [line for check in model.further_checks for line in check(reference, runner, limits, failures, seed)]
+    further = [
+        line for check in model.further_checks for line in check(model, reference, runner, limits, failures, seed)
+    ]
     failures.raise_if_any()
     parity = manifest_pb2.Parity(
         checks=[*_checks(model, reference, script, batches, comparison.zeros_after_lengths), *further],

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import nn
 
 from rnnserve.export.module_interface import Arrays, ModuleInterface
@@ -69,13 +70,15 @@ def _moved(array: npt.NDArray[Any], random: np.random.Generator) -> npt.NDArray[
     if array.dtype.kind != "f":
         return array
     factors = 1 + random.integers(-1, 1, size=array.shape, endpoint=True) * _ULP
-    return (array * factors).astype(array.dtype)
+    moved: npt.NDArray[Any] = (array * factors).astype(array.dtype)
+    return moved
 
 
 def _in_float64(module: nn.Module, interface: ModuleInterface, probe: Arrays) -> nn.Module | None:
     """A copy in float64; None where it raises, or computes in something else inside, which its outputs' dtypes tell."""
     try:
-        double = copy.deepcopy(module).double()
+        with torch.no_grad():
+            double = copy.deepcopy(module).double()
         found = interface.call(double, probe, double=True)
     except Exception:  # noqa: BLE001 - whatever a user's module raises, it does not run in float64
         return None

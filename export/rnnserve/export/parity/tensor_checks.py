@@ -34,9 +34,7 @@ def check_script(script: torch.jit.ScriptModule, inputs: _Tensors) -> Iterator[s
         yield f"torchscript, names: forward takes {_listed(found)}; expected {_listed(names)}"
 
 
-def _check_side(
-    side: str, values: Sequence[onnx.ValueInfoProto], expected: _Tensors
-) -> Iterator[str]:
+def _check_side(side: str, values: Sequence[onnx.ValueInfoProto], expected: _Tensors) -> Iterator[str]:
     found = {value.name: value for value in values}
     names = [tensor.name for tensor in expected]
     if list(found) != names:

@@ -7,6 +7,7 @@ square over all their rows. Integers and booleans are equal wherever eager and f
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,11 @@ from rnnserve.export.parity.onnx_runner import OnnxRunner
 from rnnserve.export.parity.reference import MOVED, Reference
 from rnnserve.export.tensor_shapes import lengths_inputs, mask_before_lengths
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.differences import scale
+from rnnserve.protos.differences import coarseness, scale
 
 __all__ = ["ValueComparison"]
 
-_Array = npt.NDArray[np.generic]
-_Floats = npt.NDArray[np.floating]
+_Array = npt.NDArray[Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +42,9 @@ class _Labelled:
     """
 
     batch: InputBatch
-    found: _Floats
-    eager: _Floats
-    exact: _Floats
+    found: _Array
+    eager: _Array
+    exact: _Array
 
 
 class ValueComparison:
@@ -201,7 +201,7 @@ class ValueComparison:
         base = self._limits.step if kind == "step" else self._limits.sample
         rounding = np.abs(eager - exact)
         rounding = rounding if mask is None else np.where(mask, rounding, 0)
-        return base * _dtype_factor(eager) * scale(exact) + self._limits.sequence_rms_factor * float(rounding.max())
+        return base * coarseness(eager.dtype) * scale(exact) + self._limits.sequence_rms_factor * float(rounding.max())
 
     def _judge_labels(self, labelled: _Labelled) -> None:
         """Check that labels are those of float64, in rows where rounding cannot change them.
@@ -223,11 +223,6 @@ class ValueComparison:
                     f'{side}, labels: row {at} of {batch}: "{self._model.labelled}" {values[at].tolist()} say class '
                     f"{int(values[at].argmax())}, expected {int(exact[at].argmax())} as in float64"
                 )
-
-
-def _dtype_factor(values: _Array) -> float:
-    """How much coarser than float32 a dtype is; 1 for finer ones."""
-    return max(1.0, float(np.finfo(values.dtype).eps / np.finfo(np.float32).eps))  # type: ignore[type-var]
 
 
 def _rows_of(values: Sequence[_Array], mask: npt.NDArray[np.bool_] | None) -> list[_Array]:
