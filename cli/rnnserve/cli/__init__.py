@@ -11,6 +11,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import NamedTuple, Protocol, cast
 
 __all__ = ["main"]
@@ -60,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="From a trained recurrent classifier to a verified ONNX artifact and a gRPC service.",
         epilog="`rnnserve COMMAND --help` explains a command.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('rnnserve')}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
     command: _CommandModule | None = None
