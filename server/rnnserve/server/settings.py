@@ -77,7 +77,7 @@ class Settings:
         repository: The folder with the models.
         host: Name or address to listen on.
         grpc_port: 0 for any that is free.
-        provider: "cpu", "cuda", or "auto" for CUDA where this onnxruntime has it.
+        provider: "cpu", "cuda", or "auto" for CUDA where a trial of it succeeds.
         transport: "lane", "public", or "auto" for the lane where grpcio has what it needs.
         tls_certificate: File in PEM with the certificate chain; None for a port without TLS.
         tls_key: File in PEM with the private key; given together with `tls_certificate`.
@@ -103,7 +103,7 @@ class Settings:
     grpc_port: int = dataclasses.field(default=8001, metadata=_option("port for gRPC; 0 takes a free one", _port))
     provider: str = dataclasses.field(
         default="auto",
-        metadata=_option("where models run; auto is CUDA where there is one", choices=("cpu", "cuda", "auto")),
+        metadata=_option("where models run; auto is CUDA where it works", choices=("cpu", "cuda", "auto")),
     )
     transport: str = dataclasses.field(
         default="auto",
