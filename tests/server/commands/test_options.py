@@ -74,4 +74,4 @@ def test_the_largest_port_and_no_grace_are_values():
 @pytest.mark.parametrize("given", ["tls_certificate", "tls_key"])
 def test_one_file_of_tls_is_not_enough(given):
     with pytest.raises(StartError, match="TLS needs both --tls-certificate and --tls-key"):
-        Settings(**{given: Path("x.pem")})
+        Settings(**{given: Path("x.pem")})  # type: ignore[arg-type]

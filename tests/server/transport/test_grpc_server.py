@@ -14,7 +14,7 @@ from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.errors import StartError
 from rnnserve.server.transport import grpc_server
-from support.asking import request
+from support.inference_requests import request
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 STATES = {"direction_simple": 1, "direction_stacked": 2, "direction_bidirectional": 2}
@@ -36,7 +36,7 @@ def mixed(count: int, seed: int):
     for index in range(count):
         name = chance.choice(list(STATES))
         batch, sequence = chance.randint(1, 3), chance.randint(1, 6)
-        sent = {"input": numbers.normal(size=(batch, sequence, 2)).astype(np.float32)}
+        sent: dict[str, np.ndarray] = {"input": numbers.normal(size=(batch, sequence, 2)).astype(np.float32)}
         if chance.random() < 0.5:
             sent["lengths"] = numbers.integers(1, sequence + 1, batch)
         if chance.random() < 0.4:
@@ -93,7 +93,7 @@ def test_clients_that_vanish_leave_the_server_as_it_was(server, stub):
     for _ in range(5):
         options = [("grpc.use_local_subchannel_pool", 1)]
         with grpc.insecure_channel(f"127.0.0.1:{server.port}", options) as channel:
-            calls = [channel.unary_unary(METHOD).future(payload) for _ in range(8)]
+            calls = [channel.unary_unary(METHOD).future(payload) for _ in range(8)]  # type: ignore[arg-type]
         assert all(call.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.OK) for call in calls)
     assert stub.ModelInfer(request("direction_stacked", {"input": np.zeros((1, 3, 2), np.float32)})).outputs
 
