@@ -9,6 +9,7 @@ and importing argparse takes 7 ms, click 26 ms.
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -89,6 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _import_command(name: str, entry: _CommandEntry) -> _CommandModule:
+    # Read when gRPC is imported. By default it logs each failed TLS handshake too, beside the command's one line.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         return cast(_CommandModule, importlib.import_module(entry.module))
     except ModuleNotFoundError as missing:
