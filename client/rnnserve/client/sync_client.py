@@ -29,7 +29,8 @@ class Client(ClientBase[grpc.Channel]):
     repeats requests, and only those that never reached the server's application.
 
     Every method may raise a `ClientError` (see `rnnserve.client.errors` for the tree) and takes a `timeout` in seconds
-    for the whole operation: None for the client's default, `math.inf` for no limit.
+    for the whole operation: None for the client's default, `math.inf` for no limit. Where one side speaks TLS and the
+    other does not, or a certificate is not accepted, every method raises `InvalidRequest`.
 
     Example:
         with Client("127.0.0.1:8001") as client:

@@ -40,6 +40,7 @@ class TlsFiles:
             InvalidRequest: A file cannot be read or is not what it should be, or of certificate and key one is missing.
         """
         context = ssl.create_default_context()
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # set since Python 3.13, and not by gRPC
         if self.ca is not None:
             text = _read(self.ca)
             try:
