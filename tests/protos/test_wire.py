@@ -5,7 +5,7 @@ import tritonclient.grpc.model_config_pb2
 import tritonclient.grpc.service_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool
 
-from rnnserve.protos import inference_pb2, model_config_pb2
+from rnnserve.protos import inference_pb2, manifest_pb2, model_config_pb2
 from rnnserve.protos.descriptor_pool import POOL
 
 # MLServer's extension of the protocol, which tritonclient skips as unknown fields.
@@ -70,11 +70,10 @@ def test_the_protocol_is_tritons(module, peer, extensions):
     assert added == extensions
 
 
-@pytest.mark.parametrize(
-    "name", ["inference.GRPCInferenceService", "inference.ModelConfig", "rnnserve.manifest.v1.Manifest"]
-)
-def test_the_messages_are_in_our_descriptor_pool_and_only_there(name):
-    file = POOL.FindFileContainingSymbol(name)
-    assert file.name.startswith("rnnserve/protos/")
+@pytest.mark.parametrize("module", [inference_pb2, manifest_pb2, model_config_pb2])
+def test_the_messages_are_in_our_descriptor_pool_and_only_there(module):
+    name = module.DESCRIPTOR.name
+    assert name.startswith("rnnserve/protos/")
+    assert POOL.FindFileByName(name).serialized_pb == module.DESCRIPTOR.serialized_pb
     with pytest.raises(KeyError):
-        descriptor_pool.Default().FindFileByName(file.name)
+        descriptor_pool.Default().FindFileByName(name)
