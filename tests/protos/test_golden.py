@@ -328,3 +328,10 @@ def test_the_case_that_is_wrong_is_named_by_its_number(cases):
     bad = Case("sample", cases[1].inputs, cases[1].eager, cases[1].float64)
     with pytest.raises(ArtifactError, match="case 001 is a "):
         load_cases(dump_cases([cases[0], bad]))
+
+
+def test_a_root_mean_square_of_exactly_what_is_allowed_passes(cases):
+    """What gives eager's own bits is as far from float64 as eager is."""
+    random = [case for case in cases if case.kind == "random"]
+    limits = manifest_pb2.ReplayLimits(sequence_largest=1, sequence_rms_factor=1)
+    assert replay(random, altered(random, -1, None), limits) == []
