@@ -1,6 +1,7 @@
 """From training to an answer, with the commands and the clients that people have."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -83,8 +84,10 @@ def test_a_second_export_publishes_nothing_new(checkpoints, repository, capsys):
     assert "unchanged" in capsys.readouterr().out
 
 
-def test_a_port_in_use_is_one_line(serving, repository):
+def test_a_port_in_use_is_one_line(serving, repository, tmp_path):
     command = [RNNSERVE, "serve", repository, "--grpc-port", str(serving[1]), "--log-level", "error"]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    # Where a user has no home, onnxruntime warns that it cannot keep an identifier there.
+    environment = os.environ | {"HOME": str(tmp_path)}
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
     assert run.returncode == 1
     assert run.stderr == f"rnnserve serve: cannot listen on 127.0.0.1:{serving[1]}: Address already in use\n"
