@@ -5,12 +5,19 @@
 version again. The area imports models, protos, torch, onnx and onnxruntime, and nothing of the server or the client.
 """
 
-from rnnserve.export.descriptions import Flags, Floats, Integers, Lengths
-from rnnserve.export.errors import BrokenPostcondition, ExportError, ParityError, UnsupportedModule, WrongArguments
-from rnnserve.export.pipeline import ExportResult, publish
-from rnnserve.export.publication import Publication
-from rnnserve.export.recurrence import export_onnx
-from rnnserve.export.torchscript import script, script_bytes
+try:
+    from rnnserve.export.descriptions import Flags, Floats, Integers, Lengths
+    from rnnserve.export.errors import BrokenPostcondition, ExportError, ParityError, UnsupportedModule, WrongArguments
+    from rnnserve.export.pipeline import ExportResult, publish
+    from rnnserve.export.publication import Publication
+    from rnnserve.export.recurrence import export_onnx
+    from rnnserve.export.torchscript import script, script_bytes
+except ModuleNotFoundError as error:
+    if error.name is None or error.name.startswith("rnnserve"):
+        raise
+    raise ModuleNotFoundError(
+        f"rnnserve.export needs {error.name}: pip install 'rnnserve[export]'", name=error.name
+    ) from None
 
 __all__ = [
     "BrokenPostcondition",
