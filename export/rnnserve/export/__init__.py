@@ -6,7 +6,7 @@ version again. The area imports models, protos, torch, onnx and onnxruntime, and
 """
 
 from rnnserve.export.errors import BrokenPostcondition, ExportError, UnsupportedModule, WrongArguments
-from rnnserve.export.recurrence import export_onnx
+from rnnserve.export.recurrence import export_onnx, scan
 from rnnserve.export.torchscript import script, script_bytes
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "UnsupportedModule",
     "WrongArguments",
     "export_onnx",
+    "scan",
     "script",
     "script_bytes",
 ]

@@ -9,5 +9,6 @@ The package imports torch, onnx and onnxscript, and of rnnserve only the errors.
 """
 
 from rnnserve.export.recurrence.export import export_onnx
+from rnnserve.export.recurrence.scan import scan
 
-__all__ = ["export_onnx"]
+__all__ = ["export_onnx", "scan"]

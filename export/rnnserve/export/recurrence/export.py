@@ -17,6 +17,7 @@ from rnnserve.export.recurrence.exporter_metadata import remove_metadata
 from rnnserve.export.recurrence.interception import LOCK
 from rnnserve.export.recurrence.postconditions import check_postconditions
 from rnnserve.export.recurrence.refusals import refuse_state, untranslated
+from rnnserve.export.recurrence.scan_translation import translate_scans
 from rnnserve.export.recurrence.size_probing import check_other_sizes
 from rnnserve.export.recurrence.translations import TRANSLATIONS
 from rnnserve.export.recurrence.weight_folding import fold_weights
@@ -81,6 +82,7 @@ def export_onnx(
             refuse_state(program.exported_program)
         refuse_carried_state(module, args)
         check_other_sizes(module, args, axes, captured)
+        translate_scans(program.model)
         name_axes(program, axes)
         fold_weights(program.model)
         remove_metadata(program.model)
