@@ -99,8 +99,8 @@ def _nodes_of_step(graph: ir.Graph, begin: ir.Node, end: ir.Node) -> list[ir.Nod
 
 def _refuse_leak() -> None:
     raise UnsupportedModule(
-        "a value of a single step of scan is used outside the step. Let combine_fn return it, as a part of the state or "
-        "of the step's output, and use what scan returns."
+        "a value of a single step of scan is used outside the step. Let combine_fn return it, as a part of the state "
+        "or of the step's output, and use what scan returns."
     )
 
 
@@ -126,7 +126,7 @@ def _like(value: ir.Value | None, name: str, without: int | None = None) -> ir.V
 def _results(
     of_step: Sequence[ir.Value | None], body: Sequence[ir.Node], name: str
 ) -> tuple[list[ir.Value], list[ir.Node]]:
-    """Make the body's outputs, each the result of another node of the body, with nodes that copy where it needs them."""
+    """Make the body's outputs, each the result of another node of the body, and the nodes that copy for this."""
     made = {value for node in body for value in node.outputs}
     results: list[ir.Value] = []
     copies = []
