@@ -2,7 +2,8 @@
 
 `export_onnx` and `script_bytes` take any module; `scan` is a loop over steps that `export_onnx` can export. `pipeline`
 exports a checkpoint: it runs both, proves the results (`parity`), makes golden cases (`golden_cases`) and publishes the
-version (`publish`); `verify` proves a published version again. The area imports models, protos, torch, onnx and onnxruntime, and nothing of the server or the client.
+version (`publish`); `verify` proves a published version again. The area imports models, protos, torch, onnx and
+onnxruntime, and nothing of the server or the client.
 """
 
 from rnnserve.export.errors import BrokenPostcondition, ExportError, UnsupportedModule, WrongArguments

@@ -118,7 +118,10 @@ def test_every_form_equals_eager_at_other_sizes(exported, cell):
     module = Everything(cell)
     result = exported(module, (torch.randn(3, 4, 3), torch.tensor([4, 2, 1])), (AXES, {0: "batch"}))
     for rows in ([1], [1, 1, 1], [6], [2, 9, 9, 1, 5], [13, 1]):
-        limit = 8 * EPSILON * max(rows)  # of two layers, a few units in the last place of 1 for each step
+        # Of two layers, a few units in the last place of 1 for each step. Normalising four values divides by a small
+        # deviation: after 13 steps, eager is itself 1e-4 away from the same module in float64.
+        units = 8 if "normalised" not in cell else 16 if max(rows) == 1 else 100
+        limit = units * EPSILON * max(rows)
         result.agrees(torch.randn(len(rows), max(rows), 3), torch.tensor(rows), limit=limit)
     assert result.operators.count("Scan") == sum(layers * (1 + both) for layers, both, _, _ in module.forms)
     for axes, (_, _, batch_first, _) in zip(
