@@ -11,9 +11,11 @@ from rnnserve.export.recurrence.argument_types import Arguments, Shapes
 from rnnserve.export.recurrence.axis_names import name_axes
 from rnnserve.export.recurrence.capture import capture, frozen, parameters_of
 from rnnserve.export.recurrence.carried_state import refuse_carried_state
+from rnnserve.export.recurrence.cast_order import cast_before_transposing
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.exporter_messages import without_exporter_messages
 from rnnserve.export.recurrence.exporter_metadata import remove_metadata
+from rnnserve.export.recurrence.float16 import compute_float16_in_float32
 from rnnserve.export.recurrence.interception import LOCK
 from rnnserve.export.recurrence.postconditions import check_postconditions
 from rnnserve.export.recurrence.refusals import refuse_state, untranslated
@@ -85,6 +87,8 @@ def export_onnx(
         translate_scans(program.model)
         name_axes(program, axes)
         fold_weights(program.model)
+        compute_float16_in_float32(program.model)
+        cast_before_transposing(program.model)
         remove_metadata(program.model)
         check_postconditions(program, axes, input_names, output_names)
     return program

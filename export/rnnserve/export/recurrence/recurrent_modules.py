@@ -146,8 +146,8 @@ def _refuse_settings(module: nn.RNNBase, name: str) -> None:
 def refuse_dtype(dtype: torch.dtype, what: str) -> None:
     """Refuse recurrent layers of a dtype that onnxruntime cannot run.
 
-    The CPU provider has no float16 kernels, but onnxruntime 1.32 computes such operators in float32. It does not do
-    that for float64, and ONNX's operators of opset 20 have no bfloat16.
+    float16 is computed in float32 (`float16`), which is more exact. float64 would be less exact, and neither
+    onnxruntime nor ONNX's operators of opset 20 have bfloat16.
 
     Raises:
         UnsupportedModule: If the dtype is neither float32 nor float16.
