@@ -188,6 +188,7 @@ def test_odd_steps(plain):
     torch.manual_seed(7)
     result = plain(Odd())
     assert result.layers == 0, "the layer is within the step's graph"
+    assert {"GRU_0/W", "GRU_0/R", "GRU_0/B"} <= {each.name for each in result.proto.graph.initializer}
     assert result.axes("outputs")[2:4] == [["batch", "sequence", 4], ["batch", "sequence", 4]]
 
 

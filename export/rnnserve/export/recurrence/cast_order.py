@@ -13,20 +13,22 @@ def cast_before_transposing(model: ir.Model) -> None:
     """
     for graph in model.graphs():
         for cast in [node for node in graph if node.op_type == "Cast"]:
-            value = cast.inputs[0]
-            transpose = value.producer() if value is not None else None
-            if transpose is None or transpose.op_type != "Transpose":
+            transposed, result = cast.inputs[0], cast.outputs[0]
+            transpose = transposed.producer() if transposed is not None else None
+            if transposed is None or transpose is None or transpose.op_type != "Transpose":
                 continue
-            source, result = transpose.inputs[0], cast.outputs[0]
+            source = transpose.inputs[0]
             assert source is not None  # noqa: S101 - Transpose has one input
             early = ir.Value(name=f"{result.name}/cast", type=result.type, shape=source.shape)
-            graph.insert_before(cast, ir.node("Cast", [source], dict(cast.attributes), outputs=[early]))
-            late = ir.node("Transpose", [early], dict(transpose.attributes), num_outputs=1)
-            name = result.name
-            graph.insert_before(cast, late)
-            late.outputs[0].type, late.outputs[0].shape = result.type, result.shape
-            result.replace_all_uses_with(late.outputs[0], replace_graph_outputs=True)
+            late = ir.Value(name=result.name, type=result.type, shape=result.shape)
+            graph.insert_before(
+                cast,
+                [
+                    ir.node("Cast", [source], dict(cast.attributes), outputs=[early]),
+                    ir.node("Transpose", [early], dict(transpose.attributes), outputs=[late]),
+                ],
+            )
+            result.replace_all_uses_with(late, replace_graph_outputs=True)
             graph.remove(cast, safe=True)
-            late.outputs[0].name = name
-            if not value.uses() and not value.is_graph_output():
+            if not transposed.uses() and not transposed.is_graph_output() and transpose.graph is graph:
                 graph.remove(transpose, safe=True)
