@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 from torch import nn
+from torch._higher_order_ops.scan import scan as prototype_scan
 
 from rnnserve.export import UnsupportedModule, export_onnx, scan
 
@@ -190,6 +191,17 @@ def test_odd_steps(plain):
     assert result.layers == 0, "the layer is within the step's graph"
     assert {"GRU_0/W", "GRU_0/R", "GRU_0/B"} <= {each.name for each in result.proto.graph.initializer}
     assert result.axes("outputs")[2:4] == [["batch", "sequence", 4], ["batch", "sequence", 4]]
+
+
+def test_the_prototype_of_torch(plain):
+    def forward(self, input):
+        def step(h, x):
+            h = self.cell(x, h)
+            return h, h.clone()
+
+        return prototype_scan(step, input.new_zeros(input.size(0), 4), input, dim=1)
+
+    assert plain(of(forward, cell=nn.GRUCell(3, 4))).operators.count("Scan") == 1
 
 
 def test_the_same_bytes():
