@@ -3,8 +3,8 @@
 `publish` describes any module (`descriptions`, `publication`), exports it (`export_onnx`, `script`), proves the results
 (`parity`), makes golden cases (`golden_cases`) and publishes the version (`publishing`); `pipeline` is the order of it.
 `scan` is a loop over steps that `export_onnx` can export. `classifiers` describes the direction classifiers; `verify`
-proves a published version again. The area imports models, protos, torch, onnx and onnxruntime, and nothing of the server
-or the client.
+proves a published version again. The area imports models, protos, torch, onnx and onnxruntime, and nothing of the
+server or the client.
 """
 
 try:
