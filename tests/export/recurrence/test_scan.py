@@ -250,6 +250,21 @@ def writes(_, x):
     return scan(step, x[:, 0], x, dim=1)
 
 
+def counts(_, x):
+    calls = []
+
+    def step(h, each):
+        calls.append(None)
+        return h + each * len(calls), h
+
+    return scan(step, x[:, 0], x, dim=1)
+
+
+def takes_turns(self, x):
+    weights = itertools.cycle([self.first, self.second])
+    return scan(lambda h, each: (h + each * next(weights), h), x[:, 0], x, dim=1)
+
+
 REFUSED = {
     "broadcast state": (
         stepping(lambda h, x: (h + x, h), lambda _: torch.zeros(1, 3)),
@@ -266,6 +281,8 @@ REFUSED = {
     "leak": (leaks, r"used outside the step"),
     "a write": (writes, r"writes to a tensor that it has not made"),
     "a write to the state": (stepping(lambda h, x: (h.mul_(0.5) + x, x)), r"writes to a tensor"),
+    "tensors that take turns": (takes_turns, r"computes something else when it is called again"),
+    "a count of calls": (counts, r"computes something else when it is called again"),
     "a branch": (stepping(lambda h, x: (h, x) if h.sum() > 0 else (x, h)), r"depends on the values"),
 }
 
@@ -273,7 +290,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused(case):
     forward, message = REFUSED[case]
-    module = of(forward)
+    module = of(forward, first=nn.Parameter(torch.ones(3)), second=nn.Parameter(torch.ones(3)))
     names = {"input_names": ["input"], "output_names": ["state", "output"]}
     with pytest.raises(UnsupportedModule, match=re.compile(message, re.DOTALL)):
         export_onnx(module, (torch.randn(3, 4, 3),), dynamic_shapes=(AXES,), **names)

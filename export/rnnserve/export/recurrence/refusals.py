@@ -115,9 +115,9 @@ def explain(error: Exception, module: nn.Module, axes: DynamicAxes) -> ExportErr
         return UnsupportedModule(
             f"the module's Python code depends on the values of a tensor{at}: it branches on one, loops over one, or "
             "makes a number of one (.item(), .tolist(), int(...)). Exported, it would be right for the sample's values "
-            "only. Keep lengths and masks as tensors. A loop up to the longest length becomes rnnserve.export.scan over all "
-            "steps, with torch.where for rows that have ended. If it is the size of what pad_packed_sequence gives, which is "
-            f"the longest length, pass total_length=input.size(1). torch says: {_first_line(text)}"
+            "only. Keep lengths and masks as tensors. A loop up to the longest length becomes rnnserve.export.scan "
+            "over all steps, with torch.where for rows that have ended. If it is the size of what pad_packed_sequence "
+            f"gives, which is the longest length, pass total_length=input.size(1). torch says: {_first_line(text)}"
         )
     return UnsupportedModule(
         f"the module cannot be captured: its forward raised {type(error).__name__}{at}: {_first_line(text)}"

@@ -19,10 +19,10 @@ from torch import Tensor, fx
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.argument_types import Argument
 
-__all__ = ["BEGIN", "DOMAIN", "END", "Scan", "mark_begin", "mark_end", "refuse_writes"]
+__all__ = ["BEGIN", "DOMAIN", "END", "MARKER", "Scan", "mark_begin", "mark_end", "refuse_writes"]
 
 DOMAIN, BEGIN, END = "rnnserve", "ScanBegin", "ScanEnd"
-_MARKER = torch.ops.onnx_symbolic._symbolic_multi_out.default  # noqa: SLF001 - what symbolic_multi_out leaves
+MARKER = torch.ops.onnx_symbolic._symbolic_multi_out.default  # noqa: SLF001 - what symbolic_multi_out leaves
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +178,7 @@ def refuse_writes(program: torch.export.ExportedProgram) -> None:
 
 
 def _is_marker(node: fx.Node, name: str) -> bool:
-    return node.target is _MARKER and node.args[1] == name and node.kwargs.get("domain") == DOMAIN
+    return node.target is MARKER and node.args[1] == name and node.kwargs.get("domain") == DOMAIN
 
 
 def _written(node: fx.Node) -> list[fx.Node]:
