@@ -134,8 +134,9 @@ def _static(lost: re.Match[str], module: nn.Module, axes: DynamicAxes) -> str:
         f"axis {axis} of the argument {lost['path']} ({name}) cannot be dynamic: the module's Python code fixes it to "
         f"the sample's {size}, by a loop over it, by int() or len() (write .size()), or by a tensor of that fixed size."
         f"{culprit} Exported, the module would be right for that size only. A loop that only calls a cell of PyTorch "
-        "becomes nn.RNN, nn.GRU or nn.LSTM, which take the same weights and are one operator a layer. Any other loop "
-        f"over steps becomes a scan, which is a loop in eager and one operator, Scan, in ONNX:\n\n"
+        "becomes nn.RNN, nn.GRU or nn.LSTM, which take the same weights (the cell's names with _l0 after each) and are "
+        "one operator a layer. Any other loop over steps becomes a scan, which is a loop in eager and one operator, "
+        f"Scan, in ONNX:\n\n"
         f"{rewritten_loop(module, int(axis))}\n"
     )
 

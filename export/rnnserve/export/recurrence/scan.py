@@ -27,7 +27,13 @@ def scan(
 
     In eager it is a loop. `export_onnx` makes one ONNX Scan of it, which is right for every number of steps, where a
     Python loop would be right for the sample's number only. Signature and results are those of torch's prototype
-    `torch._higher_order_ops.scan`.
+    `torch._higher_order_ops.scan`. With a cell, and `input` (batch, sequence, features)::
+
+        def step(h, x):  # (batch, hidden), (batch, features)
+            h = cell(x, h)
+            return h, h
+
+        h_n, output = scan(step, input.new_zeros(input.size(0), hidden), input, dim=1)
 
     An export calls `combine_fn` for one step, so all steps have to compute the same: a number that changes from step to
     step has to be a tensor among `xs`, such as `torch.arange(input.size(1))` with `dim=0`. It may use parameters and
