@@ -1,4 +1,4 @@
-"""From a checkpoint to a version: the same bytes wherever and whenever, nothing of the machine, nothing unproven."""
+"""From a checkpoint to a version: the same bytes on every machine, nothing of the machine in them, nothing unproven."""
 
 import getpass
 import io
@@ -102,7 +102,7 @@ SOURCE_FILE = re.compile(rb"[A-Za-z_]{4,}\.py\b")
 
 
 def secrets_of_the_machine(*folders):
-    """What tells where, and by whom, an artifact was made, as far as it is long enough to be found by design only."""
+    """Words that identify the machine and the user, where they are too long to occur by chance."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container's user need not have a name
@@ -203,6 +203,19 @@ def test_a_wrong_graph_is_refused_and_nothing_is_published(checkpoint, tmp_path,
     with pytest.raises(ParityError, match="logits"):
         export(checkpoint, tmp_path / "repository")
     assert not (tmp_path / "repository").exists()
+
+
+@pytest.mark.parametrize("name", ["../up", ".hidden", "-x", "a b"])
+def test_a_name_that_no_model_may_have_is_refused_at_once(tmp_path, monkeypatch, name):
+    with torch.random.fork_rng(devices=[]):
+        classifier = DirectionClassifier.of(Architecture(hidden=4))
+    save_checkpoint(tmp_path / "checkpoint", classifier, name=name, labels=LABELS)
+    monkeypatch.setattr(pipeline, "to_onnx", lambda _: pytest.fail("nothing is to be exported"))
+    with pytest.raises(
+        ExportError, match=r"^the checkpoint is named .*, which cannot be a model's folder: use letters"
+    ):
+        export(tmp_path / "checkpoint", tmp_path / "repository")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 
 def test_golden_results_are_a_gate_of_their_own(checkpoint, tmp_path, monkeypatch):

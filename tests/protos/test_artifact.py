@@ -55,7 +55,9 @@ def test_what_was_written_is_read(folder):
 def test_a_manifest_is_readable_and_the_same_every_time():
     data = dump_manifest(a_manifest())
     assert data == dump_manifest(a_manifest())
+    assert data.startswith(b'{\n  "checkpoint_sha256": "')
     assert data.endswith(b"}\n")
+    assert "cloçkwise".encode() in data
     fields = json.loads(data)
     assert fields["checkpoint_sha256"] == "ab" * 32
     assert fields["inputs"][0]["axes"][0] == {"name": "batch", "size": "-1"}

@@ -10,7 +10,7 @@ from concurrent import futures
 import grpc
 import numpy as np
 
-from support.asking import arrays, request
+from support.inference_requests import arrays, request
 from support.malformed import Malformed, malformed
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"

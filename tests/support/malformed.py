@@ -8,7 +8,7 @@ import grpc
 import numpy as np
 
 from rnnserve.protos import inference_pb2 as pb
-from support.asking import request
+from support.inference_requests import request
 
 INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 

@@ -6,9 +6,16 @@ version (`publish`); `verify` proves a published version again. The area imports
 onnxruntime, and nothing of the server or the client.
 """
 
-from rnnserve.export.errors import BrokenPostcondition, ExportError, UnsupportedModule, WrongArguments
-from rnnserve.export.recurrence import export_onnx, scan
-from rnnserve.export.torchscript import script, script_bytes
+try:
+    from rnnserve.export.errors import BrokenPostcondition, ExportError, UnsupportedModule, WrongArguments
+    from rnnserve.export.recurrence import export_onnx, scan
+    from rnnserve.export.torchscript import script, script_bytes
+except ModuleNotFoundError as error:
+    if error.name is None or error.name.startswith("rnnserve"):
+        raise
+    raise ModuleNotFoundError(
+        f"rnnserve.export needs {error.name}: pip install 'rnnserve[export]'", name=error.name
+    ) from None
 
 __all__ = [
     "BrokenPostcondition",

@@ -77,6 +77,8 @@ def export_checkpoint(checkpoint: Path | Checkpoint, repository: Path, *, progre
             )
         architecture = classifier.architecture
         inputs, outputs = inputs_of(architecture), outputs_of(architecture)
+        if repository.exists() and not repository.is_dir():
+            raise ExportError(f"the repository {repository} is a file, expected a folder")
         with contextlib.suppress(MissingConfigError):  # publishing writes it
             check_tensors(read_config(repository / name), inputs, outputs)
         advance()

@@ -58,8 +58,8 @@ class Rounding:
         for sample in self._samples(rows):
             for name, found in sample.items():
                 pairs = zip(self._by_row(name, found), self._by_row(name, exact[name]), strict=True)
-                for row, (at, of) in enumerate(pairs):
-                    reach[row] = max(reach[row], np.abs(at - of).max() / (_limit() * scale(of)))
+                for row, (values, expected) in enumerate(pairs):
+                    reach[row] = max(reach[row], np.abs(values - expected).max() / (_limit() * scale(expected)))
         return reach
 
     def _samples(self, rows: Mapping[str, _Array]) -> Iterator[Mapping[str, _Array]]:
@@ -69,12 +69,14 @@ class Rounding:
             yield self.reference.exact({name: self._moved(rows[name]) for name in rows})
 
     def _moved(self, array: _Array) -> _Array:
+        """Move float32 values by up to one step of float32 near 1; the result is float64."""
         if array.dtype != np.float32:  # lengths
             return array
         moved: _Array = array + _STEP * self._random.uniform(-1, 1, array.shape)
         return moved
 
     def _by_row(self, name: str, array: _Array) -> _Array:
+        """Move the batch axis to the front: the result is a sequence of rows."""
         return np.moveaxis(array, self._batch_axes[name], 0)
 
 

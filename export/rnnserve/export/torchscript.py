@@ -1,7 +1,9 @@
 """TorchScript of the module that is exported, as bytes that repeat and hold nothing of the scripting machine."""
 
+import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -10,7 +12,7 @@ from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.interception import LOCK
 from rnnserve.export.script_archive import canonical
 
-__all__ = ["script", "script_bytes"]
+__all__ = ["load_script", "script", "script_bytes"]
 
 
 def script(module: nn.Module) -> torch.jit.ScriptModule:
@@ -24,11 +26,7 @@ def script(module: nn.Module) -> torch.jit.ScriptModule:
     training = [(submodule, submodule.training) for submodule in module.modules()]
     module.eval()
     # An export in another thread exchanges the code of PyTorch's recurrent modules, whose source a script reads.
-    with LOCK, warnings.catch_warnings():
-        # "torch.jit.script is deprecated": a DeprecationWarning in torch 2.13, a FutureWarning in 2.15. It still works,
-        # and model.pt is part of the artifact.
-        warnings.filterwarnings("ignore", r".*torch\.jit.*deprecated", DeprecationWarning)
-        warnings.filterwarnings("ignore", r".*torch\.jit.*deprecated", FutureWarning)
+    with LOCK, _without_deprecations():
         try:
             scripted: torch.jit.ScriptModule = torch.jit.script(module)
         except (torch.jit.frontend.FrontendError, RuntimeError, TypeError, ValueError, AttributeError) as error:
@@ -46,8 +44,28 @@ def script_bytes(scripted: torch.jit.ScriptModule) -> bytes:
     paths nor debug records.
     """
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r".*torch\.jit.*deprecated", DeprecationWarning)
-        warnings.filterwarnings("ignore", r".*torch\.jit.*deprecated", FutureWarning)
+    with _without_deprecations():
         torch.jit.save(scripted, buffer)
     return canonical(buffer.getvalue())
+
+
+def load_script(data: bytes) -> torch.jit.ScriptModule:
+    """Load what `script_bytes` wrote, on the CPU.
+
+    Raises:
+        RuntimeError: If torch cannot load it; with torch's message.
+    """
+    with _without_deprecations():
+        scripted: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
+            io.BytesIO(data), map_location="cpu"
+        )
+    return scripted
+
+
+@contextlib.contextmanager
+def _without_deprecations() -> Iterator[None]:
+    """Suppress "torch.jit.… is deprecated": it still works, and model.pt is part of the artifact."""
+    with warnings.catch_warnings():
+        for category in (DeprecationWarning, FutureWarning):  # the former in torch 2.13, the latter in 2.15
+            warnings.filterwarnings("ignore", r".*torch\.jit.*deprecated", category)
+        yield

@@ -1,7 +1,5 @@
 """Verifying: proving a published version again, from the files in the repository alone."""
 
-import io
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.onnx_runner import Arrays
 from rnnserve.export.parity.reference import run_module
 from rnnserve.export.torch_threads import one_thread
+from rnnserve.export.torchscript import load_script
 from rnnserve.models import DirectionClassifier
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, ArtifactError, Version, read_version
@@ -121,12 +120,7 @@ def _graph(version: Version) -> tuple[onnx.GraphProto, OnnxRunner]:
 def _modules(version: Version) -> tuple[DirectionClassifier, torch.jit.ScriptModule]:
     """Load the script, and make the classifier that it was made from, with its weights."""
     try:
-        with warnings.catch_warnings():
-            for category in (DeprecationWarning, FutureWarning):  # by torch version
-                warnings.filterwarnings("ignore", r".*torch\.jit.*deprecated", category)
-            script = torch.jit.load(  # type: ignore[no-untyped-call]
-                io.BytesIO(version.files[SCRIPT]), map_location="cpu"
-            )
+        script = load_script(version.files[SCRIPT])
     except RuntimeError as error:
         raise ArtifactError(f"{SCRIPT}: torch cannot load it: {error}") from error
     with torch.random.fork_rng(devices=[]):  # the random weights are replaced below

@@ -91,14 +91,15 @@ class DirectionClassifier(nn.Module):
             bidirectional=architecture.bidirectional,
         )
 
-    def _lengths_or_full(self, input: Tensor, lengths: Tensor | None) -> Tensor:
+    # The names of these methods are in the code of published TorchScript files.
+    def _lengths(self, input: Tensor, lengths: Tensor | None) -> Tensor:
         if lengths is None:
             return torch.full((input.size(0),), input.size(1), dtype=torch.int64)
         return lengths
 
-    def _classify(self, h_n: Tensor) -> Tensor:
+    def _logits(self, h_n: Tensor) -> Tensor:
         last = h_n[-self.directions :]  # (directions, batch, hidden)
-        logits: Tensor = self.head(last.transpose(0, 1).flatten(1))
+        logits: Tensor = self.head(last.transpose(0, 1).flatten(1))  # (batch, classes)
         return logits
 
 
@@ -111,11 +112,11 @@ class _HiddenClassifier(DirectionClassifier):
         if not torch.jit.is_scripting():  # type: ignore[attr-defined]
             check_inputs(self, input, lengths, h_0=h_0)
         packed = packing.pack_padded_sequence(
-            input, self._lengths_or_full(input, lengths), batch_first=True, enforce_sorted=False
+            input, self._lengths(input, lengths), batch_first=True, enforce_sorted=False
         )
         packed_output, h_n = self.recurrence(packed, h_0)
         output, _ = packing.pad_packed_sequence(packed_output, batch_first=True, total_length=input.size(1))
-        return self._classify(h_n), output, h_n
+        return self._logits(h_n), output, h_n
 
 
 class _LSTMClassifier(DirectionClassifier):
@@ -130,11 +131,11 @@ class _LSTMClassifier(DirectionClassifier):
         zeros = input.new_zeros((self.states, input.size(0), self.hidden))
         states = (zeros if h_0 is None else h_0, zeros if c_0 is None else c_0)
         packed = packing.pack_padded_sequence(
-            input, self._lengths_or_full(input, lengths), batch_first=True, enforce_sorted=False
+            input, self._lengths(input, lengths), batch_first=True, enforce_sorted=False
         )
         packed_output, (h_n, c_n) = self.recurrence(packed, states)
         output, _ = packing.pad_packed_sequence(packed_output, batch_first=True, total_length=input.size(1))
-        return self._classify(h_n), output, h_n, c_n
+        return self._logits(h_n), output, h_n, c_n
 
 
 def _make_recurrence(architecture: Architecture) -> nn.RNNBase:

@@ -65,6 +65,7 @@ def evaluate(classifier: DirectionClassifier) -> Evaluation:
 
 
 def _tutorial_sequences(*, variable_len: bool) -> tuple[list[NDArray[np.float64]], NDArray[np.int64]]:
+    """Return the tutorial's sequences of 32 seeds, each (length, features), and their classes, (sequences,) int64."""
     # Seeds from the tutorial's own on. Trainings draw walks only, so all of these sequences are held out.
     draws = [generate_sequences(128, variable_len, seed) for seed in range(13, 45)]
     return [row for points, _ in draws for row in points], np.concatenate([directions for _, directions in draws])
@@ -73,6 +74,7 @@ def _tutorial_sequences(*, variable_len: bool) -> tuple[list[NDArray[np.float64]
 def _all_prefixes(
     points: list[NDArray[np.float32]], directions: NDArray[np.int64]
 ) -> tuple[list[NDArray[np.float32]], NDArray[np.int64]]:
+    """Return all prefixes of 2 or more points of walks, each (length, features), and their classes, (prefixes,)."""
     prefixes = [
         (walk[:length], direction)
         for walk, direction in zip(points, directions, strict=True)
@@ -84,10 +86,17 @@ def _all_prefixes(
 def _evaluate_on(
     classifier: DirectionClassifier, points: Sequence[NDArray[np.floating]], directions: NDArray[np.int64]
 ) -> tuple[float, float]:
+    """Return the accuracy, 0 to 1, and the largest absolute logit on sequences.
+
+    Args:
+        classifier: The classifier.
+        points: Sequences, each (length, features), float32 or float64.
+        directions: Their classes, (sequences,) int64.
+    """
     right, largest = 0, 0.0
     with torch.inference_mode():
         for batch in data_loader(SequenceDataset(points, directions), batch_size=512):
-            logits = classifier(batch.input, batch.lengths)[0]
+            logits = classifier(batch.input, batch.lengths)[0]  # (batch, classes)
             right += int((logits.argmax(dim=1) == batch.directions).sum())
             largest = max(largest, float(logits.abs().max()))
     return right / len(points), largest

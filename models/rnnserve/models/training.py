@@ -131,7 +131,7 @@ def _fit(classifier: DirectionClassifier, seed: int, schedule: Schedule, title: 
             losses = []
             for batch in loader:
                 input, lengths, directions = _augment(batch)
-                logits: Tensor = classifier(input, lengths)[0]
+                logits: Tensor = classifier(input, lengths)[0]  # (batch, classes) float32
                 loss = functional.cross_entropy(logits, directions, label_smoothing=schedule.label_smoothing)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -149,8 +149,8 @@ def _fit(classifier: DirectionClassifier, seed: int, schedule: Schedule, title: 
 
 def _augment(batch: Batch) -> Batch:
     """Cut each row to its first 2 or more points, and scale it by a factor of 1/2 to 2."""
-    cuts = 2 + (torch.rand(len(batch.lengths)) * (batch.lengths - 1)).long()
-    sizes = torch.exp2(2 * torch.rand(len(cuts), 1, 1) - 1)
+    cuts = 2 + (torch.rand(len(batch.lengths)) * (batch.lengths - 1)).long()  # (batch,) int64, in points
+    sizes = torch.exp2(2 * torch.rand(len(cuts), 1, 1) - 1)  # (batch, 1, 1) float32, factors
     return Batch(batch.input[:, : int(cuts.max())] * sizes, cuts, batch.directions)
 
 

@@ -97,7 +97,7 @@ def test_ignored_lengths(subject, sizes):
     for node in layers(model):
         node.input[4] = ""
     message = caught(subject(**sizes), model)
-    assert 'zeros behind lengths: "output"' in message
+    assert 'zeros after lengths: "output"' in message
     assert 'onnx, padding: "logits"' in message
     assert 'onnx, walk: "logits"' in message
 

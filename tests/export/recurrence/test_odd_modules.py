@@ -11,7 +11,7 @@ from support.odd_modules import PLAIN, RAGGED, SideBySide, Trimmed, WeightsFromT
 @pytest.mark.parametrize("group", RAGGED)
 def test_modules_with_lengths_equal_eager(ragged, group):
     torch.manual_seed(1)
-    makes, layers = zip(*RAGGED[group], strict=True)
+    makes, layers = zip(*RAGGED[group], strict=True)  # type: ignore[misc]
     result = ragged(SideBySide([make() for make in makes]), beyond=30)
     assert result.layers == sum(layers)
     assert result.axes("inputs") == [["batch", "sequence", 3], ["batch"]]
@@ -20,7 +20,7 @@ def test_modules_with_lengths_equal_eager(ragged, group):
 @pytest.mark.parametrize("group", PLAIN)
 def test_modules_without_lengths_equal_eager(plain, group):
     torch.manual_seed(2)
-    makes, layers = zip(*PLAIN[group], strict=True)
+    makes, layers = zip(*PLAIN[group], strict=True)  # type: ignore[misc]
     assert plain(SideBySide([make() for make in makes])).layers == sum(layers)
 
 

@@ -290,7 +290,7 @@ def test_wrong_arguments(case):
         "dynamic_shapes": (AXES,),
     }
     with pytest.raises(WrongArguments, match=message):
-        export_onnx(nn.GRU(3, 4, batch_first=True).eval(), **{**asked, **change})
+        export_onnx(nn.GRU(3, 4, batch_first=True).eval(), **{**asked, **change})  # type: ignore[arg-type, dict-item]
 
 
 def test_two_names_for_one_size():

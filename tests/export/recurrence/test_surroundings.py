@@ -1,4 +1,4 @@
-"""What an export leaves behind: nothing. And what other threads notice of it: nothing."""
+"""An export restores everything that it changes, and other threads use PyTorch's own code meanwhile."""
 
 import logging
 import threading

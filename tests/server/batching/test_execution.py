@@ -50,7 +50,7 @@ def test_a_run_is_recorded_and_each_member_gets_its_answer(clock):
 
 def test_a_run_that_fails_refuses_every_member_with_one_id(caplog):
     statistics, members = Statistics(), [Member(), Member(), Member()]
-    assert run_batch(statistics, members, lambda: 1 / 0, rows=3, arrived=0.0)
+    assert run_batch(statistics, members, lambda: 1 / 0, rows=3, arrived=0.0)  # type: ignore[arg-type, return-value]
     errors = [member.got for member in members]
     assert all(len(got) == 1 and isinstance(got[0], InternalError) for got in errors)
     assert len({str(error) for (error,) in errors}) == 1

@@ -9,7 +9,7 @@ from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.checking import check_request, parse_request
 from rnnserve.server.boundary.signature import Signature, TensorSpec
 from rnnserve.server.errors import InvalidRequest, ServeError, Unsupported
-from support.asking import request
+from support.inference_requests import request
 
 
 def signature(layers: int = 2, hidden: int = 16) -> Signature:

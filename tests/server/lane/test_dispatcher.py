@@ -23,7 +23,7 @@ from rnnserve.server.lane.dispatcher import Dispatcher
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.repository import Repository
-from support.asking import request
+from support.inference_requests import request
 
 
 def test_a_late_call_does_not_overtake_a_crowd(dispatcher):

@@ -13,7 +13,7 @@ from rnnserve.server.lane.completion_queue import LaneCall
 from rnnserve.server.lane.prefixes import PrefixCache
 from rnnserve.server.lane.same_prefix import SamePrefixRun
 from rnnserve.server.protocol.responses import encode_response
-from support.asking import request
+from support.inference_requests import request
 
 NAME = "direction_stacked"
 

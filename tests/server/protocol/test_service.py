@@ -8,7 +8,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from rnnserve.protos import inference_pb2 as pb
-from support.asking import arrays, request
+from support.inference_requests import arrays, request
 
 SHAPES = {
     "direction_simple": (1, 16),
@@ -32,7 +32,7 @@ def test_live_and_ready(stub):
 def test_health(channel):
     health = health_pb2_grpc.HealthStub(channel)
     for name in ("", "inference.GRPCInferenceService"):
-        answer = health.Check(health_pb2.HealthCheckRequest(service=name))
+        answer = health.Check(health_pb2.HealthCheckRequest(service=name))  # type: ignore[attr-defined]
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 

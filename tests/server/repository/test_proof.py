@@ -10,7 +10,7 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.errors import StartError
-from support.asking import arrays, request
+from support.inference_requests import arrays, request
 
 NAME = "direction_simple"
 FILES = ["model.onnx", "model.pt", "golden.npz", "manifest.json"]

@@ -119,7 +119,7 @@ class ValueComparison:
                 padding = np.arange(batch.length) >= lengths[:, None]  # (batch, sequence)
                 padded = np.where(padding[..., None], found[name], 0)  # (batch, sequence, directions * hidden)
                 zeros = np.zeros_like(padded)
-                self._failures.compare_values("onnx, zeros behind lengths", name, padded, zeros, 0.0, batch)
+                self._failures.compare_values("onnx, zeros after lengths", name, padded, zeros, 0.0, batch)
             self.distances.add(batch.kind, name, lengths, found=found[name], eager=expected, exact=exact[name])
             if name == "logits":
                 self._logits.append((batch, found[name], expected, exact[name]))

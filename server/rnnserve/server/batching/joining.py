@@ -1,7 +1,7 @@
 """How checked requests are joined into the arrays of one run, and how its results are split again.
 
 Every run has an even number of rows, so that the bits of an answer do not depend on the other requests in its batch:
-onnxruntime's kernels compute a last odd row along another path than a row of a pair (docs/findings.md, "onnxruntime").
+onnxruntime's kernels compute a last odd row along another path than a row of a pair (docs/findings.md, "Even rows").
 
 No threads and no network here: everything is a function of its arguments.
 """

@@ -2,8 +2,8 @@
 
 Clients send the same prefix over and over: everything before `raw_input_contents`, the protocol's last field, repeats
 byte for byte while model, shapes and outputs do, except for the `id`, which some clients count up. What such a prefix
-meant once it means again, before any data of the same sizes; only the values are left to check. (gRPC's headers are
-something else: metadata, which is not looked at here.)
+meant once it means again, before any data of the same sizes; only the values are left to check (docs/findings.md,
+"Request prefixes"). gRPC's headers are something else: metadata, which is not looked at here.
 
 That crafted bytes cannot deceive the cache rests on two facts of protobuf: a message's bytes may be cut between two
 fields and the parts parsed one after the other, and a field's bytes say by themselves where it ends. So a prefix is

@@ -1,4 +1,4 @@
-"""Requests of the Open Inference Protocol, built by hand."""
+"""ModelInfer requests and responses of the Open Inference Protocol: arrays to messages and back."""
 
 from collections.abc import Iterable, Mapping
 
@@ -23,7 +23,16 @@ def request(
     id: str = "",
     version: str = "",
 ) -> pb.ModelInferRequest:
-    """A ModelInfer request with these arrays, raw or typed."""
+    """Return a ModelInfer request.
+
+    Args:
+        model: Name of the model.
+        inputs: Arrays of any shape by the name of their tensor; their dtypes are those of `DATATYPES`.
+        outputs: Names of the outputs to ask for; none asks for all.
+        raw: Whether contents are raw bytes instead of typed fields; typed are float32 and int64 only.
+        id: The request's id.
+        version: The model's version; empty for the server's choice.
+    """
     message = pb.ModelInferRequest(model_name=model, model_version=version, id=id)
     for name, array in inputs.items():
         tensor = message.inputs.add(name=name, datatype=DATATYPES[array.dtype], shape=array.shape)
@@ -39,7 +48,7 @@ def request(
 
 
 def arrays(response: pb.ModelInferResponse) -> dict[str, np.ndarray]:
-    """The outputs of a response with raw contents, in its order."""
+    """Return the outputs of a response with raw contents by their names, in its order."""
     assert len(response.outputs) == len(response.raw_output_contents)
     return {
         tensor.name: np.frombuffer(raw, {"FP32": "<f4", "INT64": "<i8"}[tensor.datatype]).reshape(tuple(tensor.shape))

@@ -1,0 +1,101 @@
+"""Largest and root mean square differences over batches, and how they are judged."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from rnnserve.export.limits import limits_for
+from rnnserve.export.parity.distances import DistanceRow, Distances, Spread
+
+LIMITS = dataclasses.replace(limits_for("cpu"), sequence_rms_factor=3.0, sequence_rms_floor=1e-3)
+
+
+def test_a_spread_over_batches():
+    spread = Spread()
+    spread.add(np.array([3.0, -4.0, 0.0]), 2)
+    spread.add(np.array([[1.0], [1.0]]), 2)
+    assert spread.largest == 4
+    assert spread.rms == pytest.approx(np.sqrt((9 + 16 + 1 + 1) / 4))
+
+
+@pytest.mark.parametrize(
+    ("found", "eager", "scale", "passes"),
+    [
+        (0.0309, 0.01, 1.0, True),
+        (0.0311, 0.01, 1.0, False),
+        (0.0319, 0.01, 2.0, True),  # the floor grows with the scale
+        (0.0321, 0.01, 2.0, False),
+        (0.0009, 0.0, 1.0, True),
+        (0.0011, 0.0, 1.0, False),
+        (np.nan, 0.01, 1.0, False),
+    ],
+)
+def test_the_distance_from_float64_is_judged_by_eagers(found, eager, scale, passes):
+    row = DistanceRow(scale=scale)
+    row.found_exact.add(np.array([found]), 1)
+    row.eager_exact.add(np.array([eager]), 1)
+    failure = row.failure(LIMITS)
+    assert (failure is None) == passes
+    if failure is not None:
+        allowed = 3 * eager + 1e-3 * scale
+        assert failure == (
+            f"found {found:.3g} from float64 (root mean square), expected about eager's {eager:.3g}: "
+            f"{allowed:.3g} allowed"
+        )
+
+
+def test_moved_runs_of_eager_take_the_place_of_the_first():
+    row = DistanceRow()
+    row.eager_exact.add(np.array([1.0]), 1)
+    assert row.rounding is row.eager_exact
+    row.moved_exact.add(np.array([2.0]), 1)
+    assert row.rounding is row.moved_exact
+
+
+def test_of_output_only_what_lies_before_each_rows_length_counts():
+    lengths = np.array([1, 3])
+    exact = np.zeros((2, 3, 2))
+    eager = exact.astype(np.float32)
+    found = eager.copy()
+    found[1, 2, 0] = 2.0
+    distances = Distances()
+    distances.add("walk", "output", lengths, found=found, eager=eager, exact=exact)
+    (row,) = distances.rows.values()
+    assert row.found_exact.count == (1 + 3) * 2
+    assert row.found_eager.rms == pytest.approx(np.sqrt(4 / 8))
+
+
+def test_the_record_has_a_row_for_each_kind_tensor_and_length():
+    distances = Distances()
+    shape = (2, 3)
+    for kind, name, lengths in [
+        ("step", "logits", [1, 1]),
+        ("walk", "logits", [2, 5]),
+        ("walk", "h_n", [5, 1]),
+        ("walk", "logits", [5, 5]),
+    ]:
+        exact = np.full(shape, 32.0)
+        eager, found = (exact + 1e-3).astype(np.float32), (exact - 2e-3).astype(np.float32)
+        distances.add(kind, name, np.array(lengths), found=found, eager=eager, exact=exact)
+    rows = distances.record()
+    assert [(row.input, row.tensor, row.length) for row in rows] == [
+        ("step", "logits", 1),
+        ("walk", "logits", 5),
+        ("walk", "h_n", 5),
+    ]
+    for row in rows:
+        for pair, distance in [("onnx_from_eager", 3e-3), ("eager_from_float64", 1e-3), ("onnx_from_float64", 2e-3)]:
+            assert getattr(row, f"{pair}_max") == pytest.approx(distance, rel=1e-2)
+            assert getattr(row, f"{pair}_rms") == pytest.approx(distance, rel=1e-2)
+    assert distances.rows["walk", "logits", 5].found_exact.count == 12
+    assert distances.rows["walk", "logits", 5].scale == 2
+
+
+def test_moved_values_count_in_their_own_row():
+    exact = np.zeros((1, 2))
+    distances = Distances()
+    distances.add("walk", "logits", np.array([4]), found=exact, eager=exact, exact=exact)
+    distances.add_moved("walk", "logits", np.array([4]), moved=exact + 0.5, exact=exact)
+    (row,) = distances.rows.values()
+    assert (row.moved_exact.largest, row.moved_exact.count, row.eager_exact.largest) == (0.5, 2, 0)
