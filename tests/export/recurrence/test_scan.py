@@ -180,7 +180,7 @@ class Odd(nn.Module):
         last, (sums, numbers) = scan(two, final[0], (outputs["h"].transpose(0, 1), torch.arange(input.size(1))))
         steps = input.transpose(0, 1)
         counted, _ = scan(lambda count, _: (count + 1, count), torch.zeros((), dtype=torch.int64), steps)
-        only_state, nothing = scan(lambda total, x: (total + x, ()), torch.zeros_like(input[:, 0]), input, dim=1)
+        only_state, nothing = scan(lambda total, x: (total + x, ()), torch.zeros_like(input[:, 0]), input, dim=-2)
         assert nothing == ()
         return final, outputs, last, sums, numbers, counted, only_state
 
@@ -276,6 +276,7 @@ REFUSED = {
     "states forgotten": (stepping(lambda h, _: (h, None)), r"NoneType.*pair"),
     "numbers as state": (stepping(lambda n, x: (n + 1, x), lambda _: 0), r"init with int"),
     "axis": (stepping(lambda h, x: (h, x), dim=3), r"dim=3 for xs"),
+    "axis of one": (stepping(lambda h, x: (h, x[0]), xs=lambda x: (x, torch.ones(4)), dim=-2), r"dim=-2 for xs"),
     "too few axes in outputs": (stepping(lambda h, x: (h, x.sum())), r"output \(\).*1 axes or more"),
     "steps of two sizes": (stepping(lambda h, x: (h, x[0]), xs=lambda x: (x, torch.ones(2, 7))), r"same number"),
     "leak": (leaks, r"used outside the step"),

@@ -10,7 +10,8 @@ from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.argument_types import Argument
 from rnnserve.export.recurrence.operation_recorder import OperationRecorder
-from rnnserve.export.recurrence.scan_markers import MARKER, Scan, mark_begin, mark_end
+from rnnserve.export.recurrence.scan_loop import ScanLoop
+from rnnserve.export.recurrence.scan_markers import MARKER, mark_begin, mark_end
 
 __all__ = ["scan"]
 
@@ -57,7 +58,7 @@ def scan(
     """
     states, state_spec = torch.utils._pytree.tree_flatten(init)  # noqa: SLF001
     sequences, step_spec = torch.utils._pytree.tree_flatten(xs)  # noqa: SLF001
-    loop = Scan.of(states, sequences, dim, reverse)
+    loop = ScanLoop.of(states, sequences, dim, reverse)
 
     def step(before: list[Tensor], of_step: list[Tensor]) -> tuple[list[Tensor], list[Tensor], Argument]:
         """Call `combine_fn` with flat lists; the last result is the structure of the output."""
@@ -99,7 +100,7 @@ def scan(
 
 
 def _loop(
-    loop: Scan,
+    loop: ScanLoop,
     step: Callable[[list[Tensor], list[Tensor]], tuple[list[Tensor], list[Tensor], Argument]],
     states: list[Tensor],
     sequences: list[Tensor],
