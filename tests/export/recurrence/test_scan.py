@@ -193,6 +193,37 @@ def test_odd_steps(plain):
     assert result.axes("outputs")[2:4] == [["batch", "sequence", 4], ["batch", "sequence", 4]]
 
 
+class Decoder(nn.Module):
+    """Each step reads what the step before it gave, and attends to the encoded source."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.cell = nn.GRU(3, 8, batch_first=True), nn.GRUCell(11, 8)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, source, target):
+        memory, h_n = self.encoder(source)  # (batch, source, 8), (1, batch, 8)
+
+        def step(state, x):
+            h, before = state
+            weights = torch.softmax(torch.bmm(memory, h.unsqueeze(2)).squeeze(2), dim=1)  # (batch, source)
+            context = torch.bmm(weights.unsqueeze(1), memory).squeeze(1)
+            h = self.cell(torch.cat((before + x, context), dim=1), h)
+            output = self.head(h)
+            return (h, output), (output, weights)
+
+        return scan(step, (h_n[0], torch.zeros_like(target[:, 0])), target, dim=1)
+
+
+def test_a_decoder_with_attention(exported):
+    torch.manual_seed(13)
+    arguments = (torch.randn(2, 3, 3), torch.randn(2, 4, 3))
+    result = exported(Decoder(), arguments, ({0: "batch", 1: "source"}, {0: "batch", 1: "target"}))
+    for batch, source, target in ((1, 1, 1), (5, 9, 2), (3, 2, 11)):
+        result.agrees(torch.randn(batch, source, 3), torch.randn(batch, target, 3))
+    assert result.axes("outputs")[2:] == [["batch", "target", 3], ["batch", "target", "source"]]
+
+
 def test_the_prototype_of_torch(plain):
     def forward(self, input):
         def step(h, x):
