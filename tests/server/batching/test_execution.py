@@ -37,9 +37,14 @@ def clock(monkeypatch):
     monkeypatch.setattr(execution, "now", lambda: next(times))
 
 
+def gives(*answers):
+    """A run that gives these answers."""
+    return lambda part: answers[part]
+
+
 def test_a_run_is_recorded_and_each_member_gets_its_answer(clock):
     statistics, members = Statistics(), [Member(), Member()]
-    assert run_batch(statistics, members, lambda: ["a", "b"], rows=5, arrived=90.0 + 95.0)
+    assert run_batch(statistics, members, gives("a", "b"), rows=[2, 3], arrived=[90.0, 95.0])
     assert [member.got for member in members] == [["a"], ["b"]]
     assert (statistics.requests, statistics.rows, statistics.runs) == (2, 5, 1)
     assert statistics.run_seconds == 7.0
@@ -48,27 +53,89 @@ def test_a_run_is_recorded_and_each_member_gets_its_answer(clock):
     assert (statistics.failures, statistics.dropped) == (0, 0)
 
 
-def test_a_run_that_fails_refuses_every_member_with_one_id(caplog):
-    statistics, members = Statistics(), [Member(), Member(), Member()]
-    assert run_batch(statistics, members, lambda: 1 / 0, rows=3, arrived=0.0)
-    errors = [member.got for member in members]
-    assert all(len(got) == 1 and isinstance(got[0], InternalError) for got in errors)
-    assert len({str(error) for (error,) in errors}) == 1
-    assert "division by zero" not in str(errors[0][0])
-    assert "ZeroDivisionError" in caplog.text
-    assert (statistics.failures, statistics.requests, statistics.runs) == (3, 0, 0)
+class Refusing:
+    """A run of members 0, 1, … that raises where some of them are among those in the run, and keeps what it ran."""
+
+    def __init__(self, bad, error=None):
+        self.bad = bad
+        self.error = error or InvalidRequest("token 99")
+        self.ran = []
+
+    def __call__(self, part):
+        members = range(part.start, part.stop)
+        self.ran.append(list(members))
+        if self.bad.intersection(members):
+            raise self.error
+        return [f"answer {member}" for member in members]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 13, 64])
+def test_a_run_that_raises_is_made_again_in_halves_until_the_culprit_is_found(count):
+    for culprit in {0, count // 2, count - 1}:
+        statistics, members, run = Statistics(), [Member() for _ in range(count)], Refusing({culprit})
+        rows, arrived = [1 + member % 3 for member in range(count)], [0.0] * count
+        assert run_batch(statistics, members, run, rows=rows, arrived=arrived)
+        answers = [f"answer {member}" for member in range(count)]
+        assert [member.got for member in members] == [
+            [run.error if member == culprit else answers[member]] for member in range(count)
+        ]
+        assert len(run.ran) <= 1 + 2 * math.ceil(math.log2(count))
+        assert (statistics.requests, statistics.failures) == (count - 1, 1)
+        assert statistics.rows == sum(rows) - rows[culprit]
+        assert statistics.runs == sum(statistics.sizes[rows][0] for rows in statistics.sizes)
+
+
+def test_several_culprits_are_found_and_only_they_are_refused():
+    statistics, members, run = Statistics(), [Member() for _ in range(9)], Refusing({0, 4, 5, 8})
+    assert run_batch(statistics, members, run, rows=[1] * 9, arrived=[0.0] * 9)
+    refused = {number for number, member in enumerate(members) if member.got == [run.error]}
+    assert refused == run.bad
+    assert all(member.got == [f"answer {n}"] for n, member in enumerate(members) if n not in refused)
+    assert (statistics.requests, statistics.failures, statistics.rows) == (5, 4, 5)
+
+
+def test_a_run_that_only_its_size_fails_costs_no_answer():
+    """For lack of memory, say."""
+
+    def run(part):
+        if part.stop - part.start > 2:
+            raise MemoryError
+        return list(range(part.start, part.stop))
+
+    statistics, members = Statistics(), [Member() for _ in range(7)]
+    assert run_batch(statistics, members, run, rows=[1] * 7, arrived=[0.0] * 7)
+    assert [member.got for member in members] == [[number] for number in range(7)]
+    assert (statistics.requests, statistics.failures) == (7, 0)
+
+
+def test_waiting_is_counted_from_each_arrival_to_the_run_that_answered(monkeypatch):
+    times = iter((10.0, 11.0, 12.0, 20.0))  # before the whole run, before each half, after the second half
+    monkeypatch.setattr(execution, "now", lambda: next(times))
+    statistics, run = Statistics(), Refusing({0})
+    assert run_batch(statistics, [Member(), Member()], run, rows=[1, 1], arrived=[3.0, 5.0])
+    assert (statistics.wait_seconds, statistics.run_seconds) == (12.0 - 5.0, 8.0)
+
+
+def test_a_defect_is_refused_with_an_id(caplog):
+    members, run = [Member(), Member(), Member()], Refusing({1}, ZeroDivisionError("secret"))
+    assert run_batch(Statistics(), members, run, rows=[1] * 3, arrived=[0.0] * 3)
+    (error,) = members[1].got
+    assert isinstance(error, InternalError)
+    assert "secret" not in str(error)
+    assert "ZeroDivisionError: secret" in caplog.text
+    assert [members[0].got, members[2].got] == [["answer 0"], ["answer 2"]]
 
 
 def test_a_run_that_gives_nothing_answers_none_and_counts_nothing():
     statistics, member = Statistics(), Member()
-    assert not run_batch(statistics, [member], lambda: None, rows=1, arrived=0.0)
+    assert not run_batch(statistics, [member], lambda _: None, rows=[1], arrived=[0.0])
     assert member.got == []
     assert (statistics.requests, statistics.failures, statistics.runs) == (0, 0, 0)
 
 
 def test_a_member_that_cannot_be_answered_costs_the_others_nothing(caplog):
     members = [Member(), Member(is_deaf=True), Member()]
-    assert run_batch(Statistics(), members, lambda: ["a", "b", "c"], rows=3, arrived=0.0)
+    assert run_batch(Statistics(), members, gives("a", "b", "c"), rows=[1] * 3, arrived=[0.0] * 3)
     assert members[0].got == ["a"]
     assert members[2].got == ["c"]
     assert isinstance(members[1].got[0], InternalError)

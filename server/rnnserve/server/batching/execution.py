@@ -31,7 +31,11 @@ class BatchModel(Protocol):
         """Counts of what it has done."""
 
     def run(self, requests: Sequence[CheckedRequest]) -> list[dict[str, Array]]:
-        """Run requests as one batch, and give each its own outputs by name."""
+        """Run requests as one batch, and give each its own outputs by name.
+
+        Raises:
+            InvalidRequest: If a request has values that the model refuses.
+        """
 
 
 A = TypeVar("A", contravariant=True)
@@ -76,48 +80,66 @@ def run_pending(model: BatchModel, waiting: Iterable[PendingRequest]) -> None:
         run_batch(
             model.statistics,
             members,
-            functools.partial(model.run, requests),
-            rows=sum([request.batch for request in requests]),
-            arrived=sum([pending.arrived for pending in members]),
+            functools.partial(_run_part, model, requests),
+            rows=[request.batch for request in requests],
+            arrived=[pending.arrived for pending in members],
         )
+
+
+def _run_part(model: BatchModel, requests: Sequence[CheckedRequest], part: slice) -> list[dict[str, Array]]:
+    return model.run(requests[part])
 
 
 def run_batch(
     statistics: Statistics,
     members: Sequence[Recipient[T]],
-    run: Callable[[], Sequence[T] | None],
+    run: Callable[[slice], Sequence[T] | None],
     *,
-    rows: int,
-    arrived: float,
+    rows: Sequence[int],
+    arrived: Sequence[float],
 ) -> bool:
     """Run requests as one batch, record it, and answer each of them.
+
+    A run that raises is made again in halves, until the requests that it fails for are found: these are refused, and
+    all others are answered. One such request of n costs about 2 log2 n further runs.
 
     Args:
         statistics: Of the model.
         members: What is answered, in the order of the run's answers.
-        run: Makes the run and gives the answers, in the same order; None where a value is not plainly valid.
-        rows: Rows of all of them.
-        arrived: Sum of their arrivals, in seconds on the clock of `batching.clock`.
+        run: Makes a run of the members in a slice and gives their answers, in the same order; None where a value is not
+            plainly valid.
+        rows: Rows of each member.
+        arrived: When each arrived, in seconds on the clock of `batching.clock`.
 
     Returns:
         False where `run` gave None: then none is answered, and each has to pass the boundary.
     """
-    started = now()
-    try:
-        answers = run()
-    except Exception as error:  # noqa: BLE001 - whatever it is, the callers must hear, and the next batch must run
-        statistics.record_failures(len(members))
-        hidden = InternalError.hiding(error)
-        for member in members:
-            member.refuse(hidden)
-        return True
-    if answers is None:
-        return False
-    count = len(members)
-    statistics.record(requests=count, rows=rows, run_seconds=now() - started, wait_seconds=count * started - arrived)
-    for member, answer in zip(members, answers, strict=True):
+    parts = [slice(0, len(members))]  # still to be run, the next one last
+    while parts:
+        part = parts.pop()
+        count = part.stop - part.start
+        started = now()
         try:
-            member.answer(answer)
-        except Exception as error:  # noqa: BLE001 - the rest of the batch must be answered
-            member.refuse(InternalError.hiding(error))
+            answers = run(part)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the callers must hear, and the next batch must run
+            if count > 1:
+                middle = part.start + count // 2
+                parts += slice(middle, part.stop), slice(part.start, middle)
+            else:
+                statistics.record_failures(1)
+                members[part.start].refuse(error if isinstance(error, ServeError) else InternalError.hiding(error))
+            continue
+        if answers is None:
+            return False
+        statistics.record(
+            requests=count,
+            rows=sum(rows[part]),
+            run_seconds=now() - started,
+            wait_seconds=count * started - sum(arrived[part]),
+        )
+        for member, answer in zip(members[part], answers, strict=True):
+            try:
+                member.answer(answer)
+            except Exception as error:  # noqa: BLE001 - the rest of the batch must be answered
+                member.refuse(InternalError.hiding(error))
     return True

@@ -110,8 +110,9 @@ class Dispatcher:
             return False
         if [call for call in calls if call.deadline < arrived]:
             return False
-        run = functools.partial(self._runs.get(prefix, count).run, [call.payload for call in calls])
-        return run_batch(prefix.served.model.statistics, calls, run, rows=count * prefix.batch, arrived=count * arrived)
+        run = functools.partial(self._runs.run, prefix, [call.payload for call in calls], ())
+        rows, since = [prefix.batch] * count, [arrived] * count
+        return run_batch(prefix.served.model.statistics, calls, run, rows=rows, arrived=since)
 
     def _run(self, model: Model, taken: list[PendingCall]) -> None:
         """Run what was taken from a model's queue: by the short cut where all have one prefix."""
@@ -122,8 +123,8 @@ class Dispatcher:
             and len(taken) * prefix.points <= model.cost.max_points
         ):
             payloads, id_fields = [p.call.payload for p in taken], [p.id_field for p in taken]
-            run = functools.partial(self._runs.get(prefix, len(taken)).run, payloads, id_fields)
-            rows, arrived = len(taken) * prefix.batch, sum([p.arrived for p in taken])
+            run = functools.partial(self._runs.run, prefix, payloads, id_fields)
+            rows, arrived = [prefix.batch] * len(taken), [p.arrived for p in taken]
             if run_batch(model.statistics, [p.call for p in taken], run, rows=rows, arrived=arrived):
                 return
         run_pending(model, taken)

@@ -167,6 +167,12 @@ class SamePrefixRuns:
         """Drop everything, as when the models have changed."""
         self._runs.clear()
 
+    def run(
+        self, prefix: RequestPrefix, payloads: Sequence[bytes], id_fields: Sequence[bytes], part: slice
+    ) -> list[bytes] | None:
+        """Run some of these requests, all with this prefix, as one batch; see `SamePrefixRun.run`."""
+        return self.get(prefix, part.stop - part.start).run(payloads[part], id_fields[part])
+
     def get(self, prefix: RequestPrefix, count: int) -> SamePrefixRun:
         """The run of as many requests with this prefix."""
         run = self._runs.get((prefix, count))

@@ -12,6 +12,7 @@ from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.signature import Signature
 from rnnserve.server.repository.bound_run import RUN_OPTIONS, BoundRun
+from rnnserve.server.repository.kernel_errors import KERNEL_ERRORS, reraise
 
 __all__ = ["Model"]
 
@@ -62,8 +63,14 @@ class Model:
 
         Returns:
             The outputs named, in their order.
+
+        Raises:
+            InvalidRequest: If onnxruntime refuses their values.
         """
-        results: list[Array] = self._session.run(names, feeds, RUN_OPTIONS)
+        try:
+            results: list[Array] = self._session.run(names, feeds, RUN_OPTIONS)
+        except KERNEL_ERRORS as error:
+            reraise(error)
         return results
 
     def bind(self, feeds: Mapping[str, Array], outputs: Mapping[str, Array]) -> Callable[[], None]:
