@@ -37,15 +37,38 @@ def clock(monkeypatch):
     monkeypatch.setattr(execution, "now", lambda: next(times))
 
 
-def gives(*answers):
-    """A run that gives these answers."""
-    return lambda part: answers[part]
+class Batch:
+    """Members 0, 1, … whose run is a function of their numbers."""
+
+    def __init__(self, members, run, *, rows=None, arrived=None, numbers=None):
+        self.members = members
+        self.numbers = list(range(len(members))) if numbers is None else numbers
+        self._run = run
+        self._rows = rows or [1] * len(members)
+        self._arrived = arrived or [0.0] * len(members)
+        self.rows, self.arrived = sum(self._rows), sum(self._arrived)
+
+    def run(self):
+        return self._run(self.numbers)
+
+    def part(self, part):
+        return Batch(
+            self.members[part],
+            self._run,
+            rows=self._rows[part],
+            arrived=self._arrived[part],
+            numbers=self.numbers[part],
+        )
+
+
+def answers_of(numbers):
+    return [f"answer {number}" for number in numbers]
 
 
 def test_a_run_is_recorded_and_each_member_gets_its_answer(clock):
     statistics, members = Statistics(), [Member(), Member()]
-    assert run_batch(statistics, members, gives("a", "b"), rows=[2, 3], arrived=[90.0, 95.0])
-    assert [member.got for member in members] == [["a"], ["b"]]
+    assert run_batch(statistics, Batch(members, answers_of, rows=[2, 3], arrived=[90.0, 95.0]))
+    assert [member.got for member in members] == [["answer 0"], ["answer 1"]]
     assert (statistics.requests, statistics.rows, statistics.runs) == (2, 5, 1)
     assert statistics.run_seconds == 7.0
     assert statistics.wait_seconds == 10.0 + 5.0
@@ -61,21 +84,20 @@ class Refusing:
         self.error = error or InvalidRequest("token 99")
         self.ran = []
 
-    def __call__(self, part):
-        members = range(part.start, part.stop)
-        self.ran.append(list(members))
-        if self.bad.intersection(members):
+    def __call__(self, numbers):
+        self.ran.append(numbers)
+        if self.bad.intersection(numbers):
             raise self.error
-        return [f"answer {member}" for member in members]
+        return answers_of(numbers)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 13, 64])
 def test_a_run_that_raises_is_made_again_in_halves_until_the_culprit_is_found(count):
     for culprit in {0, count // 2, count - 1}:
         statistics, members, run = Statistics(), [Member() for _ in range(count)], Refusing({culprit})
-        rows, arrived = [1 + member % 3 for member in range(count)], [0.0] * count
-        assert run_batch(statistics, members, run, rows=rows, arrived=arrived)
-        answers = [f"answer {member}" for member in range(count)]
+        rows = [1 + member % 3 for member in range(count)]
+        assert run_batch(statistics, Batch(members, run, rows=rows))
+        answers = answers_of(range(count))
         assert [member.got for member in members] == [
             [run.error if member == culprit else answers[member]] for member in range(count)
         ]
@@ -87,7 +109,7 @@ def test_a_run_that_raises_is_made_again_in_halves_until_the_culprit_is_found(co
 
 def test_several_culprits_are_found_and_only_they_are_refused():
     statistics, members, run = Statistics(), [Member() for _ in range(9)], Refusing({0, 4, 5, 8})
-    assert run_batch(statistics, members, run, rows=[1] * 9, arrived=[0.0] * 9)
+    assert run_batch(statistics, Batch(members, run))
     refused = {number for number, member in enumerate(members) if member.got == [run.error]}
     assert refused == run.bad
     assert all(member.got == [f"answer {n}"] for n, member in enumerate(members) if n not in refused)
@@ -97,13 +119,13 @@ def test_several_culprits_are_found_and_only_they_are_refused():
 def test_a_run_that_only_its_size_fails_costs_no_answer():
     """For lack of memory, say."""
 
-    def run(part):
-        if part.stop - part.start > 2:
+    def run(numbers):
+        if len(numbers) > 2:
             raise MemoryError
-        return list(range(part.start, part.stop))
+        return numbers
 
     statistics, members = Statistics(), [Member() for _ in range(7)]
-    assert run_batch(statistics, members, run, rows=[1] * 7, arrived=[0.0] * 7)
+    assert run_batch(statistics, Batch(members, run))
     assert [member.got for member in members] == [[number] for number in range(7)]
     assert (statistics.requests, statistics.failures) == (7, 0)
 
@@ -111,14 +133,14 @@ def test_a_run_that_only_its_size_fails_costs_no_answer():
 def test_waiting_is_counted_from_each_arrival_to_the_run_that_answered(monkeypatch):
     times = iter((10.0, 11.0, 12.0, 20.0))  # before the whole run, before each half, after the second half
     monkeypatch.setattr(execution, "now", lambda: next(times))
-    statistics, run = Statistics(), Refusing({0})
-    assert run_batch(statistics, [Member(), Member()], run, rows=[1, 1], arrived=[3.0, 5.0])
+    statistics = Statistics()
+    assert run_batch(statistics, Batch([Member(), Member()], Refusing({0}), arrived=[3.0, 5.0]))
     assert (statistics.wait_seconds, statistics.run_seconds) == (12.0 - 5.0, 8.0)
 
 
 def test_a_defect_is_refused_with_an_id(caplog):
     members, run = [Member(), Member(), Member()], Refusing({1}, ZeroDivisionError("secret"))
-    assert run_batch(Statistics(), members, run, rows=[1] * 3, arrived=[0.0] * 3)
+    assert run_batch(Statistics(), Batch(members, run))
     (error,) = members[1].got
     assert isinstance(error, InternalError)
     assert "secret" not in str(error)
@@ -128,16 +150,16 @@ def test_a_defect_is_refused_with_an_id(caplog):
 
 def test_a_run_that_gives_nothing_answers_none_and_counts_nothing():
     statistics, member = Statistics(), Member()
-    assert not run_batch(statistics, [member], lambda _: None, rows=[1], arrived=[0.0])
+    assert not run_batch(statistics, Batch([member], lambda _: None))
     assert member.got == []
     assert (statistics.requests, statistics.failures, statistics.runs) == (0, 0, 0)
 
 
 def test_a_member_that_cannot_be_answered_costs_the_others_nothing(caplog):
     members = [Member(), Member(is_deaf=True), Member()]
-    assert run_batch(Statistics(), members, gives("a", "b", "c"), rows=[1] * 3, arrived=[0.0] * 3)
-    assert members[0].got == ["a"]
-    assert members[2].got == ["c"]
+    assert run_batch(Statistics(), Batch(members, answers_of))
+    assert members[0].got == ["answer 0"]
+    assert members[2].got == ["answer 2"]
     assert isinstance(members[1].got[0], InternalError)
     assert "secret" in caplog.text
 

@@ -1,7 +1,6 @@
 """Running what waits: grouped into batches, each run, recorded and answered by one function."""
 
-import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from rnnserve.server.batching.clock import now
@@ -12,7 +11,7 @@ from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.errors import InternalError, ServeError
 
-__all__ = ["BatchModel", "Recipient", "run_batch", "run_pending"]
+__all__ = ["Batch", "BatchModel", "CheckedBatch", "Recipient", "run_batch", "run_pending"]
 
 
 class BatchModel(Protocol):
@@ -38,20 +37,69 @@ class BatchModel(Protocol):
         """
 
 
-A = TypeVar("A", contravariant=True)
+A = TypeVar("A")
+A_contra = TypeVar("A_contra", contravariant=True)
 
 
-class Recipient(Protocol[A]):
+class Recipient(Protocol[A_contra]):
     """What is answered after a run."""
 
-    def answer(self, answer: A, /) -> None:
+    def answer(self, answer: A_contra, /) -> None:
         """Take the answer."""
 
     def refuse(self, error: ServeError, /) -> None:
         """Take an error instead."""
 
 
-T = TypeVar("T")
+class Batch(Protocol[A]):
+    """Requests that are run together."""
+
+    @property
+    def members(self) -> Sequence[Recipient[A]]:
+        """What is answered."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of all of them."""
+
+    @property
+    def arrived(self) -> float:
+        """Sum of their arrivals, in seconds on the clock of `batching.clock`."""
+
+    def run(self) -> Sequence[A] | None:
+        """Make the run, and give the answers in the members' order; None where a value is not plainly valid."""
+
+    def part(self, part: slice) -> "Batch[A]":
+        """Give some of the requests as a batch of their own."""
+
+
+class CheckedBatch:
+    """Requests that have passed the boundary, as one batch.
+
+    Attributes:
+        members: The requests as they waited.
+        rows: Rows of all of them.
+        arrived: Sum of their arrivals, in seconds on the clock of `batching.clock`.
+    """
+
+    __slots__ = ("_model", "_requests", "arrived", "members", "rows")
+
+    def __init__(
+        self, model: BatchModel, members: Sequence[PendingRequest], requests: Sequence[CheckedRequest]
+    ) -> None:
+        self._model = model
+        self._requests = requests
+        self.members = members
+        self.rows = sum([request.batch for request in requests])
+        self.arrived = sum([pending.arrived for pending in members])
+
+    def run(self) -> list[dict[str, Array]]:
+        """Run them, and give each its outputs by name."""
+        return self._model.run(self._requests)
+
+    def part(self, part: slice) -> "CheckedBatch":
+        """Give some of the requests as a batch of their own."""
+        return CheckedBatch(self._model, self.members[part], self._requests[part])
 
 
 def run_pending(model: BatchModel, waiting: Iterable[PendingRequest]) -> None:
@@ -75,71 +123,44 @@ def run_pending(model: BatchModel, waiting: Iterable[PendingRequest]) -> None:
     if not wanted:
         return
     for group in plan([request.longest for request in checked], [request.batch for request in checked], model.cost):
-        members = [wanted[index] for index in group]
-        requests = [checked[index] for index in group]
-        run_batch(
-            model.statistics,
-            members,
-            functools.partial(_run_part, model, requests),
-            rows=[request.batch for request in requests],
-            arrived=[pending.arrived for pending in members],
-        )
+        members, requests = [wanted[index] for index in group], [checked[index] for index in group]
+        run_batch(model.statistics, CheckedBatch(model, members, requests))
 
 
-def _run_part(model: BatchModel, requests: Sequence[CheckedRequest], part: slice) -> list[dict[str, Array]]:
-    return model.run(requests[part])
-
-
-def run_batch(
-    statistics: Statistics,
-    members: Sequence[Recipient[T]],
-    run: Callable[[slice], Sequence[T] | None],
-    *,
-    rows: Sequence[int],
-    arrived: Sequence[float],
-) -> bool:
-    """Run requests as one batch, record it, and answer each of them.
+def run_batch(statistics: Statistics, batch: Batch[A]) -> bool:
+    """Run a batch, record the run, and answer each of its members.
 
     A run that raises is made again in halves, until the requests that it fails for are found: these are refused, and
     all others are answered. One such request of n costs about 2 log2 n further runs.
 
     Args:
         statistics: Of the model.
-        members: What is answered, in the order of the run's answers.
-        run: Makes a run of the members in a slice and gives their answers, in the same order; None where a value is not
-            plainly valid.
-        rows: Rows of each member.
-        arrived: When each arrived, in seconds on the clock of `batching.clock`.
+        batch: The requests.
 
     Returns:
-        False where `run` gave None: then none is answered, and each has to pass the boundary.
+        False where the run gave None: then none is answered, and each has to pass the boundary.
     """
-    parts = [slice(0, len(members))]  # still to be run, the next one last
-    while parts:
-        part = parts.pop()
-        count = part.stop - part.start
-        started = now()
+    members = batch.members
+    count = len(members)
+    started = now()
+    try:
+        answers = batch.run()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the callers must hear, and the next batch must run
+        if count > 1:
+            for half in (slice(0, count // 2), slice(count // 2, count)):
+                run_batch(statistics, batch.part(half))
+        else:
+            statistics.record_failures(1)
+            members[0].refuse(error if isinstance(error, ServeError) else InternalError.hiding(error))
+        return True
+    if answers is None:
+        return False
+    statistics.record(
+        requests=count, rows=batch.rows, run_seconds=now() - started, wait_seconds=count * started - batch.arrived
+    )
+    for member, answer in zip(members, answers, strict=True):
         try:
-            answers = run(part)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the callers must hear, and the next batch must run
-            if count > 1:
-                middle = part.start + count // 2
-                parts += slice(middle, part.stop), slice(part.start, middle)
-            else:
-                statistics.record_failures(1)
-                members[part.start].refuse(error if isinstance(error, ServeError) else InternalError.hiding(error))
-            continue
-        if answers is None:
-            return False
-        statistics.record(
-            requests=count,
-            rows=sum(rows[part]),
-            run_seconds=now() - started,
-            wait_seconds=count * started - sum(arrived[part]),
-        )
-        for member, answer in zip(members[part], answers, strict=True):
-            try:
-                member.answer(answer)
-            except Exception as error:  # noqa: BLE001 - the rest of the batch must be answered
-                member.refuse(InternalError.hiding(error))
+            member.answer(answer)
+        except Exception as error:  # noqa: BLE001 - the rest of the batch must be answered
+            member.refuse(InternalError.hiding(error))
     return True

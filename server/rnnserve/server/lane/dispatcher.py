@@ -26,7 +26,6 @@ waking each other. With hidden 128 and lengths of 1 to 64, onnxruntime takes 40 
 polling 15 % (py-spy): a response is one system call, which wakes the client.
 """
 
-import functools
 from collections import deque
 
 from rnnserve.server.batching import MAX_REQUESTS
@@ -39,7 +38,7 @@ from rnnserve.server.lane.admission import Admission
 from rnnserve.server.lane.completion_queue import LaneCall
 from rnnserve.server.lane.pending_calls import PendingCall
 from rnnserve.server.lane.prefixes import RequestPrefix
-from rnnserve.server.lane.same_prefix import SamePrefixRuns
+from rnnserve.server.lane.same_prefix import SamePrefixBatch, SamePrefixRuns
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.model import Model
 
@@ -110,9 +109,9 @@ class Dispatcher:
             return False
         if [call for call in calls if call.deadline < arrived]:
             return False
-        run = functools.partial(self._runs.run, prefix, [call.payload for call in calls], ())
-        rows, since = [prefix.batch] * count, [arrived] * count
-        return run_batch(prefix.served.model.statistics, calls, run, rows=rows, arrived=since)
+        payloads = [call.payload for call in calls]
+        batch = SamePrefixBatch(self._runs, prefix, calls, payloads, (), [arrived] * count)
+        return run_batch(prefix.served.model.statistics, batch)
 
     def _run(self, model: Model, taken: list[PendingCall]) -> None:
         """Run what was taken from a model's queue: by the short cut where all have one prefix."""
@@ -123,9 +122,8 @@ class Dispatcher:
             and len(taken) * prefix.points <= model.cost.max_points
         ):
             payloads, id_fields = [p.call.payload for p in taken], [p.id_field for p in taken]
-            run = functools.partial(self._runs.run, prefix, payloads, id_fields)
-            rows, arrived = [prefix.batch] * len(taken), [p.arrived for p in taken]
-            if run_batch(model.statistics, [p.call for p in taken], run, rows=rows, arrived=arrived):
+            calls, arrivals = [p.call for p in taken], [p.arrived for p in taken]
+            if run_batch(model.statistics, SamePrefixBatch(self._runs, prefix, calls, payloads, id_fields, arrivals)):
                 return
         run_pending(model, taken)
 

@@ -14,9 +14,10 @@ from rnnserve.server.batching.joining import even_rows, full_lengths, zeros
 from rnnserve.server.boundary.checked_request import Array
 from rnnserve.server.boundary.signature import LENGTHS, TensorSpec
 from rnnserve.server.boundary.values import are_finite
+from rnnserve.server.lane.completion_queue import LaneCall
 from rnnserve.server.lane.prefixes import RequestPrefix
 
-__all__ = ["SamePrefixRun", "SamePrefixRuns"]
+__all__ = ["SamePrefixBatch", "SamePrefixRun", "SamePrefixRuns"]
 
 _MAX_RUNS, _MAX_BYTES = 512, 1 << 14
 """For how many prefixes and numbers of requests the arrays of a run are kept, and how large they may be, in bytes."""
@@ -167,12 +168,6 @@ class SamePrefixRuns:
         """Drop everything, as when the models have changed."""
         self._runs.clear()
 
-    def run(
-        self, prefix: RequestPrefix, payloads: Sequence[bytes], id_fields: Sequence[bytes], part: slice
-    ) -> list[bytes] | None:
-        """Run some of these requests, all with this prefix, as one batch; see `SamePrefixRun.run`."""
-        return self.get(prefix, part.stop - part.start).run(payloads[part], id_fields[part])
-
     def get(self, prefix: RequestPrefix, count: int) -> SamePrefixRun:
         """The run of as many requests with this prefix."""
         run = self._runs.get((prefix, count))
@@ -183,6 +178,61 @@ class SamePrefixRuns:
                     self._runs.clear()
                 self._runs[prefix, count] = run
         return run
+
+
+class SamePrefixBatch:
+    """Calls with one prefix, as one batch.
+
+    Attributes:
+        members: The calls.
+        rows: Rows of all of them.
+        arrived: Sum of their arrivals, in seconds on the clock of `batching.clock`.
+    """
+
+    __slots__ = ("_arrivals", "_id_fields", "_payloads", "_prefix", "_runs", "arrived", "members", "rows")
+
+    def __init__(
+        self,
+        runs: SamePrefixRuns,
+        prefix: RequestPrefix,
+        calls: Sequence[LaneCall],
+        payloads: Sequence[bytes],
+        id_fields: Sequence[bytes],
+        arrivals: Sequence[float],
+    ) -> None:
+        """Make a batch.
+
+        Args:
+            runs: The runs that are kept.
+            prefix: The calls'.
+            calls: The calls.
+            payloads: Of each.
+            id_fields: The id's field of each, tag and size included, empty for none; or nothing where none has an id.
+            arrivals: When each arrived, in seconds on the clock of `batching.clock`.
+        """
+        self._runs = runs
+        self._prefix = prefix
+        self._payloads = payloads
+        self._id_fields = id_fields
+        self._arrivals = arrivals
+        self.members = calls
+        self.rows = len(calls) * prefix.batch
+        self.arrived = sum(arrivals)
+
+    def run(self) -> list[bytes] | None:
+        """Run them, and give the responses; None where a value is not plainly valid."""
+        return self._runs.get(self._prefix, len(self._payloads)).run(self._payloads, self._id_fields)
+
+    def part(self, part: slice) -> "SamePrefixBatch":
+        """Give some of the calls as a batch of their own."""
+        return SamePrefixBatch(
+            self._runs,
+            self._prefix,
+            self.members[part],
+            self._payloads[part],
+            self._id_fields[part],
+            self._arrivals[part],
+        )
 
 
 def _rows(spec: TensorSpec, count: int) -> tuple[slice, ...]:

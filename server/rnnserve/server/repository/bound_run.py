@@ -16,8 +16,6 @@ __all__ = ["RUN_OPTIONS", "BoundRun"]
 
 def _run_options() -> ort.RunOptions:
     options = ort.RunOptions()
-    # What a kernel refuses is told to the sender of the request; it is no event of the server's.
-    options.log_severity_level = 4
     options.only_execute_path_to_fetches = True  # outputs that were not asked for are not computed
     # No graph to capture, said in advance: where nothing is said, onnxruntime's wrapper spends 25 microseconds on a
     # lookup that fails.

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, ArtifactError, read_version
 from rnnserve.protos.golden import load_cases, replay
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.signature import LENGTHS, Signature, read_signature
+from rnnserve.server.errors import StartError, one_line
 from rnnserve.server.repository.invariance import is_batch_invariant
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.providers import new_session, nodes_by_provider
@@ -44,8 +44,10 @@ def load_model(folder: Path, name: str, version: str, device: str) -> Model:
         raise ArtifactError(f'{MANIFEST}: is of "{artifact.manifest.model}", but lies in the folder of "{name}"')
     try:
         session = new_session(artifact.files[MODEL], device)
-    except (ort.capi.onnxruntime_pybind11_state.Fail, ort.capi.onnxruntime_pybind11_state.InvalidGraph) as error:
-        raise ArtifactError(f"{MODEL}: onnxruntime cannot load it: {error}") from error
+    except StartError:
+        raise
+    except Exception as error:
+        raise ArtifactError(f"{MODEL}: onnxruntime cannot load it: {one_line(str(error))}") from error
     signature = read_signature(session.get_inputs(), session.get_outputs(), artifact.manifest)
     nodes = nodes_by_provider(session)
     model = Model(name, version, artifact.manifest, signature, device, nodes, _UNMEASURED, session)
@@ -61,7 +63,14 @@ def _replay(model: Model, golden: bytes) -> None:
     limits = next((at for at in model.manifest.replay_limits if at.device == model.device), None)
     if limits is None:
         raise ArtifactError(f'{MANIFEST}: has no limits for golden results on the device "{model.device}"')
-    failures = replay(load_cases(golden), lambda inputs: model.run([_as_request(model.signature, inputs)])[0], limits)
+    cases = load_cases(golden)
+    try:
+        failures = replay(cases, lambda inputs: model.run([_as_request(model.signature, inputs)])[0], limits)
+    except Exception as error:
+        raise ArtifactError(
+            f"{GOLDEN}: {MODEL} does not run these cases on {model.device}: {type(error).__name__}: "
+            f"{one_line(str(error))}"
+        ) from error
     if failures:
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
         raise ArtifactError(f"{GOLDEN}: {MODEL} does not give these results on {model.device}: {failures[0]}{more}")
