@@ -21,7 +21,7 @@ def test_what_is_held_is_installed(requirement):
 
 def needed(name: str, extras: frozenset[str], seen: set[tuple[str, str]]) -> set[str]:
     """Every distribution that one needs with these extras, itself included."""
-    names = {canonicalize_name(name)}
+    names: set[str] = {canonicalize_name(name)}
     for text in importlib.metadata.requires(name) or []:
         requirement = Requirement(text)
         applies = [

@@ -1,5 +1,7 @@
 """The tables, and the performance goals."""
 
+from typing import Any
+
 import pytest
 
 from benchmarks.report import evaluate_goals, render_report
@@ -48,7 +50,7 @@ def test_a_goal_is_met_at_its_limit_and_beyond(goal, value, is_met):
 
 def test_goals_are_evaluated_for_what_was_measured():
     results = evaluate_goals(FOUND)
-    assert [(r.goal.against, pytest.approx(r.value), r.is_met) for r in results] == [
+    assert [(r.goal.against, pytest.approx(r.value), r.is_met) for r in results] == [  # type: ignore[comparison-overlap]
         (TRITON, 2.0, True),
         (CONSTANT, 0.8, False),
     ]
@@ -70,7 +72,7 @@ def test_triton_is_not_mentioned_if_it_was_not_measured():
 
 
 def test_a_saturated_server_has_no_metrics_and_the_report_says_so():
-    found = {"poisson": {LANE: [{"p99 ms": 2.0, "p50 ms": 1.0, "inferences/s": 4000.0}], TRITON_RAGGED: [{}]}}
+    found: Any = {"poisson": {LANE: [{"p99 ms": 2.0, "p50 ms": 1.0, "inferences/s": 4000.0}], TRITON_RAGGED: [{}]}}
     text = render_report(found, ABOUT)
     (line,) = [line for line in text.splitlines() if line.startswith("Triton ragged")]
     assert line.split()[2:] == ["-"] * 6

@@ -16,7 +16,7 @@ def answers(tmp_path):
     for length in range(1, 6):
         arrays[f"m/{length}/input"] = np.full((1, length, 2), length, np.float32)
         arrays[f"m/{length}/logits"] = np.array([[length, -length]], np.float32)
-    np.savez(tmp_path / "answers.npz", **arrays)
+    np.savez(tmp_path / "answers.npz", **arrays)  # type: ignore[arg-type]
     return tmp_path / "answers.npz"
 
 

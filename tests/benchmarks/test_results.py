@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from benchmarks.comparison import server_name
 from benchmarks.plot import draw_plot
@@ -26,7 +27,7 @@ def test_a_report_is_written_with_rounds_and_goals(tmp_path):
 
 
 def test_equal_results_give_equal_plots_and_no_scenario_gives_none(tmp_path):
-    found = {"throughput": {LANE: [{"requests/s": 95.0}, {"requests/s": 90.0}], TRITON: [{}]}}
+    found: Any = {"throughput": {LANE: [{"requests/s": 95.0}, {"requests/s": 90.0}], TRITON: [{}]}}
     assert draw_plot(found, "title", tmp_path / "a.svg")
     assert draw_plot(found, "title", tmp_path / "b.svg")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()

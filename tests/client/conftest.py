@@ -59,10 +59,11 @@ class FakeService(GRPCInferenceServiceServicer):
         known = request.name != "stranger"
         answer = pb.ModelMetadataResponse(name=request.name, versions=[self.version], platform="arithmetic")
         state = "layers * directions, batch, hidden"
+        inputs: list[tuple[str, str, tuple[int, ...], str, bool]]
         inputs = [("input", "FP32", (-1, -1, self.features), "batch, sequence, features", False)]
         inputs += [("lengths", "INT64", (-1,), "batch", True)] if known else []
         inputs += [(name, "FP32", (1, -1, 2), state, True) for name in self._states(request.name, "0")]
-        outputs = [("logits", (-1, 3)), ("output", (-1, -1, 2))]
+        outputs: list[tuple[str, tuple[int, ...]]] = [("logits", (-1, 3)), ("output", (-1, -1, 2))]
         outputs += [(name, (1, -1, 2)) for name in self._states(request.name, "n")]
         for name, datatype, shape, axes, optional in inputs:
             tensor = answer.inputs.add(name=name, datatype=datatype, shape=shape)
@@ -128,7 +129,7 @@ class FakeService(GRPCInferenceServiceServicer):
 
 @pytest.fixture(scope="session")
 def _server():
-    service = FakeService()
+    service = FakeService()  # type: ignore[abstract]
     with serving(service) as address:
         yield service, address
 
@@ -137,7 +138,7 @@ def _server():
 def service(_server):
     """The fake, as new for every test."""
     service, _ = _server
-    for name, value in vars(FakeService()).items():
+    for name, value in vars(FakeService()).items():  # type: ignore[abstract]
         setattr(service, name, value)
     yield service
     if service.blocked is not None:

@@ -1,7 +1,9 @@
 import argparse
 import io
 import json
+import os
 import socket
+import subprocess
 import sys
 import threading
 
@@ -11,6 +13,9 @@ import pytest
 
 from rnnserve.cli import main
 from rnnserve.client.commands import infer
+from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceServicer
+from support.certificates import write_certificates
+from support.fakes import serving
 
 JSON = "[[[1, 0], [0, 3], [1, 1]], [[5, 2]]]"
 
@@ -120,6 +125,36 @@ def test_addresses_that_cannot_work_are_explained(ask, address):
     status, _, errors = ask("sums", stdin=JSON, address=address)
     assert status == 1
     assert errors.startswith(f"rnnserve infer: url '{address}'")
+
+
+def test_over_tls_with_a_client_certificate(ask, service, tmp_path):
+    files = write_certificates(tmp_path)
+    trust = ["--tls-ca", str(files.ca)]
+    shown = ["--tls-certificate", str(files.client), "--tls-key", str(files.key(files.client))]
+    with serving(service, files.server_credentials(files.server, mutual=True)) as address:
+        assert ask("sums", *trust, *shown, stdin=JSON, address=f"grpcs://{address}")[0] == 0
+        for scheme, words, lesson in (
+            ("grpc", [], f"the server speaks TLS: use grpcs://{address}"),
+            ("grpcs", trust, "the server asks for a client certificate: give tls_certificate and tls_key"),
+        ):
+            status, output, errors = ask("sums", *words, stdin=JSON, address=f"{scheme}://{address}")
+            assert (status, output) == (1, "")
+            assert errors.startswith(f"rnnserve infer: {scheme}://{address}: {lesson}")
+            assert errors.count("\n") == 1
+
+
+def test_grpc_logs_nothing_beside_the_line(tmp_path):
+    """Of gRPC's own log only the process's standard error tells."""
+    code = "import sys; from rnnserve.cli import main; sys.exit(main(sys.argv[1:]))"
+    with serving(GRPCInferenceServiceServicer()) as address:
+        done = subprocess.run(
+            [sys.executable, "-c", code, "infer", "sums", "--url", f"grpcs://{address}"],
+            input=JSON,
+            capture_output=True,
+            text=True,
+            env={name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"},
+        )
+    assert done.stderr == (f"rnnserve infer: grpcs://{address}: the server does not speak TLS: use grpc://{address}\n")
 
 
 def test_where_no_server_is_it_says_how_to_start_one(ask):

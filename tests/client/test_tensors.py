@@ -39,7 +39,9 @@ def test_any_array_comes_back_as_it_was(array, transposed):
 
 
 def test_big_endian_arrays_are_sent_little_endian():
-    np.testing.assert_array_equal(read_outputs(echoed("t", np.array([1.5, 2], ">f4")))["t"], np.float32([1.5, 2]))
+    np.testing.assert_array_equal(
+        read_outputs(echoed("t", np.array([1.5, 2], ">f4")))["t"], np.array([1.5, 2], np.float32)
+    )
 
 
 @settings(deadline=None)

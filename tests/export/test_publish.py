@@ -201,7 +201,7 @@ def test_exports_at_once_do_not_mix(model, kind):
     if kind == "threads":
         start, make = threading.Barrier(2), threading.Thread
     else:
-        start, make = context.Barrier(2), context.Process
+        start, make = context.Barrier(2), context.Process  # type: ignore[assignment]
     workers = [make(target=_publish_some, args=(model, start, mark)) for mark in (b"a", b"b")]
     for worker in workers:
         worker.start()
@@ -250,7 +250,7 @@ def test_it_gives_up_after_a_hundred_numbers(model, monkeypatch):
 
 def test_everything_is_on_the_disk_before_it_is_seen(model, monkeypatch):
     """Files and their folder before the rename, the model's folder after it."""
-    events = []
+    events: list[int | str] = []
     fsync, rename = os.fsync, Path.rename
 
     def synced(descriptor):

@@ -272,12 +272,11 @@ def test_export_names_the_checkpoint_that_is_missing(checkpoint, tmp_path, capsy
 
 def test_export_into_a_file_says_so(checkpoint, tmp_path, capsys, monkeypatch):
     (tmp_path / "repository").write_text("a file")
-    monkeypatch.setattr("rnnserve.export.pipeline.prove", lambda *_, **__: manifest_pb2.Parity())
+    monkeypatch.setattr("rnnserve.export.pipeline.to_onnx", lambda _: pytest.fail("nothing is to be exported"))
     words = ["export", "--checkpoints", str(checkpoint.parent), "--repository", str(tmp_path / "repository")]
     assert main(words) == 1
     err = capsys.readouterr().err
-    assert err.startswith("rnnserve export: ")
-    assert "repository" in err
+    assert err == f"rnnserve export: the repository {tmp_path / 'repository'} is a file, expected a folder\n"
 
 
 def test_all_checkpoints_are_folders_that_are_not_hidden(tmp_path):

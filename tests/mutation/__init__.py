@@ -8,7 +8,7 @@ file                   what it does
 `tracing.py`           pytest plugin that records which test runs which line
 `selection.py`         the tests that run a line, quickest first
 `running.py`           runs these tests on a copy of the tree that holds one mutant
-`equivalents.toml`     mutants that behave as the original, each with the reason
+`equivalents.py`       mutants that behave as the original, each with the reason: `equivalents.toml`
 =====================  =========================================================================================
 
 Nothing here is imported by other tests, and pytest collects nothing from here but `test_*.py`.

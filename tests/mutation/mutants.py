@@ -3,7 +3,7 @@
 import ast
 import dataclasses
 import hashlib
-import tomllib
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,7 +12,9 @@ import cosmic_ray.ast
 import cosmic_ray.mutating
 import cosmic_ray.plugins
 
-__all__ = ["Mutant", "draw", "find_mutants", "read_equivalents"]
+from mutation.equivalents import Key
+
+__all__ = ["Mutant", "draw", "find_mutants"]
 
 # These two need names of variables; no-op is not a mutation.
 _LEFT_OUT = ("VariableReplacer", "VariableInserter", "NoOp")
@@ -47,8 +49,8 @@ class Mutant:
         assert isinstance(mutated, str)
         return mutated
 
-    def key(self, code: str) -> tuple[str, str, str, str]:
-        """What names the mutant in `equivalents.toml`, wherever its line moves: file, operator, line, changed line."""
+    def key(self, code: str) -> Key:
+        """What names the mutant in `equivalents.toml`; `code` is the whole file."""
         before, after = code.splitlines(), self.mutate(code).splitlines()
         changed = next((line for line, old in zip(after, before, strict=False) if line != old), "")
         return self.file, self.operator, self.source, changed.strip()
@@ -105,12 +107,6 @@ def draw(mutants: Iterable[Mutant], count: int, seed: int, root: Path) -> list[M
     return drawn
 
 
-def read_equivalents(path: Path) -> dict[tuple[str, str, str, str], str]:
-    """The reason for each mutant that behaves as the original, by `Mutant.key`."""
-    entries = tomllib.loads(path.read_text()).get("equivalent", [])
-    return {(entry["file"], entry["operator"], entry["line"], entry["becomes"]): entry["reason"] for entry in entries}
-
-
 def _hash(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
@@ -136,7 +132,8 @@ def _unobservable(code: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
 
 def _compiles(code: str) -> bool:
     try:
-        compile(code, "mutant", "exec")
+        with warnings.catch_warnings(action="ignore"):  # `is` with a literal
+            compile(code, "mutant", "exec")
     except SyntaxError:
         return False
     return True

@@ -15,8 +15,8 @@ __all__ = ["TreeCopy"]
 
 AREAS = ("cli", "client", "export", "models", "protos", "server")
 _COPIED = (*AREAS, "benchmarks", "docs", "tests")
-_FAILED = 1  # pytest's exit status
 _TIMED_OUT = -1
+_VERDICTS = {0: "survived", 1: "killed", _TIMED_OUT: "timed out"}  # by pytest's exit status
 # -B: Python tells byte code of one size and second apart by neither.
 _PYTEST = (sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "mutation.tracing")
 
@@ -60,7 +60,7 @@ class TreeCopy:
         """Run all tests of these folders and record which lines each runs.
 
         Raises:
-            RuntimeError: If a test fails without a mutant.
+            RuntimeError: If the tests cannot be run, or not within the time.
         """
         config = work / "trace.ini"
         config.write_text(
@@ -77,13 +77,15 @@ class TreeCopy:
             COVERAGE_PROCESS_START=str(config),
             MUTATION_TESTS=str(tests),
         )
-        if status != 0:
-            raise RuntimeError(f"the tests fail without a mutant, or take more than {timeout:.0f} s: see {log}")
+        if status not in _VERDICTS or status == _TIMED_OUT:
+            raise RuntimeError(
+                f"the tests without a mutant: {_VERDICTS.get(status, status)}\n{log.read_text()[-4000:]}"
+            )
         subprocess.run([*coverage, "combine", "-q", f"--rcfile={config}"], check=True, cwd=self.root)
         return TestsByLine(work / "coverage", tests, self.root)
 
-    def survives(self, mutant: Mutant, tests: list[str], log: Path, timeout: float) -> bool:
-        """Whether all these tests pass with the mutant.
+    def judge(self, mutant: Mutant, tests: list[str], log: Path, timeout: float) -> str:
+        """Run these tests with the mutant: "survived" if all pass, "killed" if one fails, else "timed out".
 
         Raises:
             RuntimeError: If the tests cannot be run at all.
@@ -97,9 +99,9 @@ class TreeCopy:
             status = self.run(["-x", f"@{names}"], log, timeout)
         finally:
             path.write_text(original)
-        if status in (0, _FAILED, _TIMED_OUT):
-            return status == 0
+        if status in _VERDICTS:
+            return _VERDICTS[status]
         # Not even collected, since a module cannot be imported; without the mutant it must be otherwise.
-        if self.run(["--collect-only", f"@{names}"], log.with_suffix(".collect.log"), timeout) != 0:
+        if self.run(["--collect-only", f"@{names}"], log.with_suffix(".collect.log"), 600) != 0:
             raise RuntimeError(f"tests of {mutant.file}:{mutant.line} cannot be collected: {log.read_text()}")
-        return False
+        return "killed"

@@ -49,8 +49,11 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object], request: pytest.
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    test = _tests[report.nodeid]
     if report.when == "call":
-        _tests[report.nodeid]["seconds"] = report.duration
+        test["seconds"] = report.duration
+    if report.failed:
+        test["failed"] = True
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -32,7 +32,7 @@ def companies(draw) -> list[CheckedRequest]:
     requests = []
     for _ in range(draw(st.integers(1, 12))):
         batch, sequence = int(numbers.integers(1, 10)), int(numbers.integers(1, 65))
-        inputs = {"input": numbers.normal(size=(batch, sequence, 2)).astype(np.float32)}
+        inputs: dict[str, np.ndarray] = {"input": numbers.normal(size=(batch, sequence, 2)).astype(np.float32)}
         longest = sequence
         if numbers.random() < 0.5:
             inputs["lengths"] = numbers.integers(1, sequence + 1, batch)

@@ -9,8 +9,10 @@ and importing argparse takes 7 ms, click 26 ms.
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import NamedTuple, Protocol, cast
 
 __all__ = ["main"]
@@ -60,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="From a trained recurrent classifier to a verified ONNX artifact and a gRPC service.",
         epilog="`rnnserve COMMAND --help` explains a command.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('rnnserve')}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
     command: _CommandModule | None = None
@@ -87,6 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _import_command(name: str, entry: _CommandEntry) -> _CommandModule:
+    # Read when gRPC is imported. By default it logs each failed TLS handshake too, beside the command's one line.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         return cast(_CommandModule, importlib.import_module(entry.module))
     except ModuleNotFoundError as missing:

@@ -14,6 +14,7 @@ from rnnserve.client.input_checks import SequencesLike, StatesLike
 from rnnserve.client.metadata import ModelMetadata
 from rnnserve.client.operations import OperationSteps
 from rnnserve.client.tensors import Array
+from rnnserve.client.tls_diagnosis import explain_connection_failure
 
 __all__ = ["Client"]
 
@@ -28,7 +29,8 @@ class Client(ClientBase[grpc.Channel]):
     repeats requests, and only those that never reached the server's application.
 
     Every method may raise a `ClientError` (see `rnnserve.client.errors` for the tree) and takes a `timeout` in seconds
-    for the whole operation: None for the client's default, `math.inf` for no limit.
+    for the whole operation: None for the client's default, `math.inf` for no limit. Where one side speaks TLS and the
+    other does not, or a certificate is not accepted, every method raises `InvalidRequest`.
 
     Example:
         with Client("127.0.0.1:8001") as client:
@@ -141,7 +143,7 @@ class Client(ClientBase[grpc.Channel]):
                 try:
                     answer = self._start(call, deadline)
                 except grpc.RpcError as error:
-                    raised = from_rpc_error(error)
+                    raised = explain_connection_failure(self._endpoint, from_rpc_error(error))
                     raised.__cause__ = error
                     call = steps.throw(raised)
                 else:
@@ -151,4 +153,4 @@ class Client(ClientBase[grpc.Channel]):
             return result
 
     def _open(self) -> grpc.Channel:
-        return grpc.insecure_channel(self._address, options=self._options)
+        return self._endpoint.open_channel(self._options)

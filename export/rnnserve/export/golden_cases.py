@@ -1,32 +1,31 @@
-"""The golden cases of a classifier: inputs, and eager PyTorch's results in float32 and in float64.
+"""The golden cases of a model: inputs, and eager PyTorch's results as they are and in float64.
 
-Every server computes them again before it serves. Of the three kinds (see `rnnserve.protos.golden`), whole sequences
-need
+Every server computes them again before it serves. Of the kinds (see `rnnserve.protos.golden`), whole sequences need
 care: a trained recurrence amplifies rounding on some of them, random ones above all, and then no value has a tight
-limit. So rows are chosen: only those are used on which rounding remains small.
+limit. So rows are chosen: only those are used on which rounding remains small, as far as there are such.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import dataclasses
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.classifier_tensors import batch_axes, initial_states_of, shape_of
-from rnnserve.export.parity import Reference
+from rnnserve.export.described_model import DescribedModel
+from rnnserve.export.descriptions import BATCH
+from rnnserve.export.input_drawing import draw_inputs
+from rnnserve.export.limits import limits_for
+from rnnserve.export.module_interface import Arrays
+from rnnserve.export.parity.reference import Reference
 from rnnserve.export.rounding import Rounding
-from rnnserve.models import Architecture, DirectionClassifier, generate_walks
+from rnnserve.export.tensor_shapes import lengths_inputs, sequence_axes, sizes_of, stack_rows, take_row
 from rnnserve.protos.golden import Case, Inference
 
-__all__ = ["make_cases"]
-
-_Array = npt.NDArray[Any]
-_Draw = Callable[[Architecture, np.random.Generator, int], dict[str, _Array]]
-_Sizes = Sequence[tuple[int, int]]
+__all__ = ["GoldenCases", "make_cases"]
 
 _STEPS = (1, 2, 5, 8)
-_WALKS = ((1, 64), (2, 7), (4, 64), (3, 33))
 _RANDOM = ((1, 16), (2, 64), (5, 33), (4, 48))
+_SAMPLES = (1, 2, 4, 3)
 """Batch sizes, and (batch, sequence) sizes: one row, even and odd numbers, and no two equal."""
 
 _CANDIDATES = 64
@@ -34,94 +33,120 @@ _CALM = 0.25
 """The part of a limit that rounding may use here: on another runtime it may use more."""
 
 
-def make_cases(classifier: DirectionClassifier, compute: Inference, *, seed: int = 0) -> list[Case]:
-    """Make the golden cases: the same classifier and seed give the same ones.
+@dataclasses.dataclass(frozen=True)
+class GoldenCases:
+    """Golden cases, and what rounding does in them.
+
+    Attributes:
+        cases: The cases.
+        step: How far rounding was found to move a value in one step, in the unit of limits.
+        sequence: The same in whole sequences.
+    """
+
+    cases: Sequence[Case]
+    step: float
+    sequence: float
+
+
+def make_cases(model: DescribedModel, reference: Reference, compute: Inference, *, seed: int = 0) -> GoldenCases:
+    """Make the golden cases: the same model and seed give the same ones.
 
     Args:
-        classifier: In evaluation mode, float32.
+        model: What is published.
+        reference: Its module, in evaluation mode.
         compute: Its ONNX model, proven: used only to find rows on which rounding remains small.
         seed: Of the inputs.
     """
-    architecture = classifier.architecture
     random = np.random.default_rng(seed)
-    rounding = Rounding(classifier, compute, random)
-    cases = [_case("step", rounding.reference, _random(architecture, random, 1, batch)) for batch in _STEPS]
-    draws: dict[str, tuple[_Sizes, _Draw]] = {"walk": (_WALKS, _walks), "random": (_RANDOM, _random)}
-    for kind, (sizes, draw) in draws.items():
-        for batch, sequence in sizes:
-            lengths = _lengths(random, batch, sequence)
-            rows = [_calm_row(architecture, rounding, random, draw, length) for length in lengths]
-            cases.append(_case(kind, rounding.reference, _stack(architecture, rows, sequence)))
-    return cases
+    rounding = Rounding(model, reference, compute, random)
+    steps = [("step", inputs) for inputs in _steps(model, random)]
+    sequences = [
+        *(("sample", inputs) for inputs in _samples(model, rounding)),
+        *(("random", inputs) for inputs in _sequences(model, rounding, random)),
+    ]
+    return GoldenCases(
+        [Case(kind, i, eager=reference.eager(i), float64=reference.exact(i)) for kind, i in (*steps, *sequences)],
+        step=max((float(rounding.distances(inputs).max()) for _, inputs in steps), default=0.0),
+        sequence=max((float(rounding.distances(inputs).max()) for _, inputs in sequences), default=0.0),
+    )
 
 
-def _case(kind: str, reference: Reference, inputs: dict[str, _Array]) -> Case:
-    return Case(kind, inputs, eager=reference.eager(inputs), float64=reference.exact(inputs))
+def _steps(model: DescribedModel, random: np.random.Generator) -> Iterator[Arrays]:
+    axes = sequence_axes(model.inputs)
+    if any(model.sizes[axis][0] > 1 for axis in axes):
+        return
+    for batch in _fitting(_STEPS, *model.sizes[BATCH]):
+        yield draw_inputs(model.inputs, random, {**dict.fromkeys(axes, 1), BATCH: batch}, bounded_states=True)
 
 
-def _lengths(random: np.random.Generator, batch: int, sequence: int) -> list[int]:
-    """Draw lengths: one row, anywhere in the batch, is as long as the sequence axis; the others have any length."""
-    lengths = random.integers(1, sequence, size=batch, endpoint=True)
-    lengths[random.integers(batch)] = sequence
-    return [int(length) for length in lengths]
+def _samples(model: DescribedModel, rounding: Rounding) -> Iterator[Arrays]:
+    """Take calm rows of given samples, each case from one sample, spread over all of them."""
+    samples = model.samples
+    chosen = dict.fromkeys(int(at) for at in np.linspace(0, len(samples) - 1, len(_SAMPLES))) if samples else {}
+    for number, batch in zip(chosen, _SAMPLES, strict=False):
+        sample = samples[number]
+        rows = _calm(rounding.distances(sample), batch)
+        yield stack_rows(
+            model.inputs, [take_row(model.inputs, sample, int(row)) for row in rows], sizes_of(model.inputs, sample)
+        )
 
 
-def _random(
-    architecture: Architecture, random: np.random.Generator, length: int, batch: int = _CANDIDATES
-) -> dict[str, _Array]:
-    """Draw rows of one length: normal points, and states between -1 and 1, the range of tanh.
+def _sequences(model: DescribedModel, rounding: Rounding, random: np.random.Generator) -> Iterator[Arrays]:
+    axes = sequence_axes(model.inputs)
+    if not axes:
+        return
+    for number, (batch, length) in enumerate(_RANDOM):
+        sizes = {axis: int(np.clip(length + 3 * at * (number + 1), *model.sizes[axis])) for at, axis in enumerate(axes)}
+        rows = min(max(batch, model.sizes[BATCH][0]), model.sizes[BATCH][1])
+        yield _calm_batch(model, rounding, random, rows, sizes)
 
-    Returns:
-        Every input by name; shapes as in `rnnserve.export.classifier_tensors.inputs_of`.
+
+def _calm_batch(
+    model: DescribedModel, rounding: Rounding, random: np.random.Generator, batch: int, sizes: dict[str, int]
+) -> Arrays:
+    """Draw a batch of rows on which rounding remains small; shorter ones than asked where there are none.
+
+    Where every sequence axis has lengths, rows are ragged, and one of them, anywhere in the batch, is as long as the
+    axes.
     """
-    inputs: dict[str, _Array] = {
-        "input": random.standard_normal((batch, length, architecture.features), dtype=np.float32),
-        "lengths": np.full(batch, length, dtype=np.int64),
-    }
-    for state in initial_states_of(architecture):
-        inputs[state.name] = random.uniform(-1, 1, shape_of(state, {"batch": batch})).astype(np.float32)
-    return inputs
+    lengths = lengths_inputs(model.inputs)
+    if lengths.keys() < sizes.keys():
+        rows = _calm_rows(model, rounding, random, batch, sizes)
+        return stack_rows(model.inputs, rows, sizes_of(model.inputs, rows[0]))
+    longest = _calm_rows(model, rounding, random, 1, sizes)
+    sizes = sizes_of(model.inputs, longest[0])
+    rows = []
+    for _ in range(batch - 1):
+        of_row = {axis: int(random.integers(model.sizes[axis][0], sizes[axis], endpoint=True)) for axis in lengths}
+        rows += _calm_rows(model, rounding, random, 1, of_row)
+    rows.insert(int(random.integers(batch)), longest[0])
+    return stack_rows(model.inputs, rows, sizes)
 
 
-def _walks(architecture: Architecture, random: np.random.Generator, length: int) -> dict[str, _Array]:
-    """Draw walks round the square from zero states, as in training; features beyond two repeat the two."""
-    points, _ = generate_walks(_CANDIDATES, min_length=length, max_length=length, seed=int(random.integers(2**31)))
-    features = np.arange(architecture.features) % 2
-    inputs: dict[str, _Array] = {
-        "input": np.stack(points)[:, :, features],
-        "lengths": np.full(_CANDIDATES, length, dtype=np.int64),
-    }
-    for state in initial_states_of(architecture):
-        inputs[state.name] = np.zeros(shape_of(state, {"batch": _CANDIDATES}), dtype=np.float32)
-    return inputs
-
-
-def _calm_row(
-    architecture: Architecture, rounding: Rounding, random: np.random.Generator, draw: _Draw, length: int
-) -> dict[str, _Array]:
-    """Draw a row on which rounding remains small; a shorter one if there is none of that length.
-
-    Returns:
-        Every input by name, of batch 1.
-    """
+def _calm_rows(
+    model: DescribedModel, rounding: Rounding, random: np.random.Generator, count: int, sizes: dict[str, int]
+) -> list[Arrays]:
+    """Draw rows of one size, batch 1 each; with ever smaller sizes, until rounding remains small on as many."""
+    candidates = min(_CANDIDATES, model.sizes[BATCH][1])
     while True:
-        rows = draw(architecture, random, length)
-        reach = rounding.reach(rows)
-        calm = np.flatnonzero(reach <= _CALM)
-        if calm.size or length == 1:
-            chosen = int(calm[0]) if calm.size else int(np.argmin(reach))
-            axes = batch_axes(architecture)
-            return {name: np.take(array, [chosen], axes[name]) for name, array in rows.items()}
-        length //= 2
+        drawn = draw_inputs(model.inputs, random, {**sizes, BATCH: candidates}, bounded_states=True)
+        furthest = rounding.distances(drawn)
+        rows = _calm(furthest, count)
+        smaller = {axis: max(model.sizes[axis][0], size // 2) for axis, size in sizes.items()}
+        if (len(rows) >= count and furthest[rows].max() <= _limit()) or smaller == sizes:
+            return [take_row(model.inputs, drawn, int(row)) for row in np.resize(rows, count)]
+        sizes = smaller
 
 
-def _stack(architecture: Architecture, rows: Sequence[Mapping[str, _Array]], sequence: int) -> dict[str, _Array]:
-    """Join rows of batch 1 to one batch, with zeros after each row's length."""
-    axes = batch_axes(architecture)
-    inputs = {}
-    for name in rows[0]:
-        arrays = [row[name] for row in rows]
-        if name == "input":
-            arrays = [np.pad(array, ((0, 0), (0, sequence - array.shape[1]), (0, 0))) for array in arrays]
-        inputs[name] = np.concatenate(arrays, axes[name])
-    return inputs
+def _calm(furthest: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.intp]:
+    """The first rows on which rounding remains small, at most `count`; where there is none, the calmest one."""
+    calm = np.flatnonzero(furthest <= _limit())[:count]
+    return calm if calm.size else np.argmin(furthest, keepdims=True)
+
+
+def _limit() -> float:
+    return _CALM * limits_for("cpu").sequence_largest
+
+
+def _fitting(sizes: Sequence[int], least: int, most: int) -> list[int]:
+    return sorted({min(max(size, least), most) for size in sizes})

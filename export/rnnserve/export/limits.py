@@ -14,6 +14,7 @@ from rnnserve.protos import manifest_pb2
 __all__ = ["LIMITS", "ParityLimits", "limits_for", "replay_limits"]
 
 _ULP = 2.0**-23  # float32's step from 1 to 2
+_SPARE = 4.0  # another runtime's rounding may move a value further than the samples of it did
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +24,8 @@ class ParityLimits:
     Every limit but the factor grows with large values, by `rnnserve.protos.differences.scale` of the tensor.
 
     Attributes:
-        step_state: Largest difference from eager after one step, in output, h_n and c_n.
-        step_logits: The same in logits.
-        walk: Largest difference from eager in logits, on walks of up to 64 points.
+        step: Largest difference from eager after one step, beside a multiple of eager's own distance from float64.
+        sample: The same for given samples.
         sequence_rms_factor: Whole sequences: root mean square distance from float64, as a multiple of eager's own, over
             a few hundred rows and, where eager is close to float64 by luck, over several runs of eager.
         sequence_rms_floor: Added to that multiple, since eager may be exact by luck.
@@ -34,9 +34,8 @@ class ParityLimits:
         double: Largest difference between two computations of the same result in float64.
     """
 
-    step_state: float
-    step_logits: float
-    walk: float
+    step: float
+    sample: float
     sequence_rms_factor: float
     sequence_rms_floor: float
     sequence_largest: float
@@ -46,9 +45,8 @@ class ParityLimits:
 LIMITS: Mapping[tuple[str, str], ParityLimits] = MappingProxyType(
     {
         ("cpu", "float32"): ParityLimits(
-            step_state=32 * _ULP,
-            step_logits=32 * _ULP,
-            walk=4e-6,
+            step=32 * _ULP,
+            sample=4e-6,
             sequence_rms_factor=4.0,
             sequence_rms_floor=4 * _ULP,
             sequence_largest=4e-6,
@@ -57,9 +55,8 @@ LIMITS: Mapping[tuple[str, str], ParityLimits] = MappingProxyType(
         # Twice the CPU's, since the golden results come from the CPU and cuDNN adds in another order: reasoned, not
         # measured yet. They are for float32, not for TF32, which keeps 10 bits of a product's factors.
         ("cuda", "float32"): ParityLimits(
-            step_state=64 * _ULP,
-            step_logits=64 * _ULP,
-            walk=8e-6,
+            step=64 * _ULP,
+            sample=8e-6,
             sequence_rms_factor=8.0,
             sequence_rms_floor=8 * _ULP,
             sequence_largest=8e-6,
@@ -78,18 +75,31 @@ def limits_for(device: str, dtype: str = "float32") -> ParityLimits:
     return LIMITS[device, dtype]
 
 
-def replay_limits() -> list[manifest_pb2.ReplayLimits]:
-    """Give the limits for replaying golden results as the manifest has them, a message for each device."""
-    return [
-        manifest_pb2.ReplayLimits(
-            device=device,
-            step_state=limits.step_state,
-            step_logits=limits.step_logits,
-            walk_logits=limits.walk,
-            sequence_rms_factor=limits.sequence_rms_factor,
-            sequence_rms_floor=limits.sequence_rms_floor,
-            sequence_largest=limits.sequence_largest,
+def replay_limits(*, step: float = 0.0, sequence: float = 0.0) -> list[manifest_pb2.ReplayLimits]:
+    """Give the limits for replaying golden results as the manifest has them, a message for each device.
+
+    Args:
+        step: How far rounding was found to move a value in one step, in the unit of the limit; wide layers need more
+            than the table has.
+        sequence: The same in whole sequences.
+    """
+    needed = {"step": _SPARE * step, "sequence": _SPARE * sequence}
+    cpu = LIMITS["cpu", "float32"]
+    messages = []
+    for (device, dtype), limits in LIMITS.items():
+        if dtype != "float32":
+            continue
+        step_limit = limits.step * max(1.0, needed["step"] / cpu.step)
+        largest = limits.sequence_largest * max(1.0, needed["sequence"] / cpu.sequence_largest)
+        messages.append(
+            manifest_pb2.ReplayLimits(
+                device=device,
+                step_state=step_limit,
+                step_logits=step_limit,
+                walk_logits=limits.sample,
+                sequence_rms_factor=limits.sequence_rms_factor,
+                sequence_rms_floor=limits.sequence_rms_floor * largest / limits.sequence_largest,
+                sequence_largest=largest,
+            )
         )
-        for (device, dtype), limits in LIMITS.items()
-        if dtype == "float32"
-    ]
+    return messages

@@ -1,33 +1,43 @@
-"""From a checkpoint to a published version: export, script, prove, and only then write."""
+"""From a publication to a published version: describe, export, script, prove, and only then write."""
 
 import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from torch import nn
 from tqdm import tqdm
 
-from rnnserve.export.classifier_tensors import initial_states_of, inputs_of, outputs_of, shape_of
-from rnnserve.export.errors import ExportError
-from rnnserve.export.golden_cases import make_cases
+from rnnserve.export.described_model import DescribedModel, describe_model, evaluating
+from rnnserve.export.descriptions import BATCH, DYNAMIC, InputDescription
+from rnnserve.export.errors import ExportError, UnsupportedModule
+from rnnserve.export.golden_cases import GoldenCases, make_cases
+from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.limits import replay_limits
-from rnnserve.export.manifest import describe
+from rnnserve.export.manifest import describe_version
+from rnnserve.export.module_interface import FlatOutputs, is_flat
 from rnnserve.export.parity import OnnxRunner, prove
-from rnnserve.export.publish import Published, publish
+from rnnserve.export.parity.proof import reference_of
+from rnnserve.export.publication import InputDescriptions, Publication
+from rnnserve.export.publishing import Published, publish_version
 from rnnserve.export.recurrence import export_onnx
 from rnnserve.export.torch_threads import one_thread
 from rnnserve.export.torchscript import script, script_bytes
 from rnnserve.export.triton_config import render_config
-from rnnserve.models import Checkpoint, DirectionClassifier, load_checkpoint
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, dump_manifest
 from rnnserve.protos.golden import dump_cases, replay
-from rnnserve.protos.names import is_model_name
 from rnnserve.protos.triton_config import MissingConfigError, check_tensors, read_config
 
-__all__ = ["ExportResult", "export_checkpoint", "to_onnx"]
+__all__ = ["ExportResult", "publish", "publish_publication", "to_onnx"]
 
-_STAGES = ("load", "ONNX", "TorchScript", "proof", "golden results", "publish")
+_LONGEST_REASON = 300  # characters
+
+_STAGES = ("description", "ONNX", "TorchScript", "proof", "golden results", "publish")
 
 
 @dataclass(frozen=True)
@@ -38,28 +48,60 @@ class ExportResult:
         name: The model.
         published: Where the version is, and whether it is new.
         manifest: The version's manifest, with the parity record.
+        unscripted: Why there is no model.pt; empty where there is one.
     """
 
     name: str
     published: Published
     manifest: manifest_pb2.Manifest
+    unscripted: str = ""
 
 
-def export_checkpoint(checkpoint: Path | Checkpoint, repository: Path, *, progress: bool = True) -> ExportResult:
-    """Export a checkpoint into a repository: the same checkpoint gives the same bytes on every machine, at any time.
+def publish(
+    module: nn.Module,
+    name: str,
+    *,
+    repository: Path | str,
+    inputs: InputDescriptions,
+    outputs: Sequence[str] | Mapping[str, InputDescription],
+    states: Mapping[str, str] | None = None,
+    labels: Sequence[str] = (),
+    samples: Sequence[Mapping[str, npt.NDArray[Any]]] = (),
+    sizes: Mapping[str, tuple[int, int]] | None = None,
+    progress: bool = True,
+) -> ExportResult:
+    """Export a module, prove the export, and publish it as a model's next version.
+
+    Nothing is published whose proof fails, and the same module and description give the same bytes.
 
     Args:
-        checkpoint: What was trained, or its folder.
+        module: Any nn.Module that `export_onnx` takes, float32, on the CPU. It is used in evaluation mode, and left as
+            it was.
+        name: The model's.
         repository: Where models are published, as `<repository>/<model>/<version>`.
+        inputs: By the names of forward's parameters, in its order: `Floats`, `Integers`, `Lengths` or `Flags`, or for
+            a parameter that is a tuple of tensors a dict of names and such descriptions.
+        outputs: Names of what forward returns, in its order, nested ones flattened.
+        states: Which output continues as which input: {"h_n": "h_0"}.
+        labels: Names of the classes.
+        samples: Real inputs, each a dict of arrays by input name; lengths and states may be left out.
+        sizes: The smallest and the largest size of a dynamic axis that the module takes: {"sequence": (1, 64)}.
         progress: Whether to show a progress bar on standard error.
 
     Raises:
-        ExportError: If the classifier cannot be exported, or the export does not compute the same; nothing is
-            published.
-        ArtifactError: If the model's config.pbtxt in the repository has other tensors.
-        CheckpointError: If there is no such checkpoint.
+        WrongArguments: If the description does not fit the module; nothing has been exported.
+        UnsupportedModule: If the module cannot be exported right, or not be served.
+        ParityError: If the export does not compute the same.
+        ExportError: If it cannot be published.
+        ArtifactError: If the repository's config.pbtxt of the model has other tensors.
         OSError: If the repository cannot be written.
     """
+    publication = Publication(module, name, inputs, outputs, states or {}, labels, samples, sizes or {})
+    return publish_publication(publication, Path(repository), progress=progress)
+
+
+def publish_publication(publication: Publication, repository: Path, *, progress: bool = True) -> ExportResult:
+    """Export, prove and publish a publication; see `publish`."""
     with one_thread(), tqdm(total=len(_STAGES), unit="stage", leave=False, disable=not progress) as bar:
         stages = iter(_STAGES)
 
@@ -68,72 +110,88 @@ def export_checkpoint(checkpoint: Path | Checkpoint, repository: Path, *, progre
             bar.set_description(next(stages))
 
         advance(0)
-        if isinstance(checkpoint, Path):
-            checkpoint = load_checkpoint(checkpoint)
-        name, classifier = checkpoint.name, checkpoint.classifier.eval()
-        if not is_model_name(name):
-            raise ExportError(
-                f"the checkpoint is named {name!r}, which cannot be a model's folder: use letters, digits and _.-"
-            )
-        architecture = classifier.architecture
-        inputs, outputs = inputs_of(architecture), outputs_of(architecture)
+        model = describe_model(publication)
         with contextlib.suppress(MissingConfigError):  # publishing writes it
-            check_tensors(read_config(repository / name), inputs, outputs)
+            check_tensors(read_config(repository / model.name), model.inputs, model.outputs)
         advance()
-        model = to_onnx(classifier)
+        onnx_model = to_onnx(model)
         advance()
-        scripted = script(classifier)
+        scripted, unscripted = _scripted(model)
         advance()
-        parity = prove(classifier, scripted, model, progress=progress)
+        proof = prove(model, scripted, onnx_model, progress=progress)
         advance()
-        golden = _golden(classifier, model)
+        golden = _golden(model, onnx_model)
         advance()
-        files = {MODEL: model, SCRIPT: script_bytes(scripted), GOLDEN: golden}
-        manifest = describe(
-            name,
-            architecture,
-            checkpoint.labels,
-            files=files,
-            checkpoint_sha256=checkpoint.sha256,
-            parity=parity,
-        )
-        # The manifest is written last: a folder without it is not a version, if a file system loses the rename.
+        files = {MODEL: onnx_model, GOLDEN: dump_cases(golden.cases)}
+        if scripted is not None:
+            files[SCRIPT] = script_bytes(scripted)
+        manifest = describe_version(model, proof, golden, files)
+        # The manifest comes last, so that on a file system that lost the rename no version has it without its files.
         files[MANIFEST] = dump_manifest(manifest)
-        published = publish(repository / name, files, render_config(name, inputs, outputs))
+        published = publish_version(
+            repository / model.name, files, render_config(model.name, model.inputs, model.outputs)
+        )
         bar.update()
-    return ExportResult(name, published, manifest)
+    return ExportResult(model.name, published, manifest, unscripted)
 
 
-def to_onnx(classifier: DirectionClassifier) -> bytes:
-    """Export a classifier with every input of its forward, and its batch and sequence axes named.
+def to_onnx(model: DescribedModel) -> bytes:
+    """Export a described model with every input, and its dynamic axes named.
 
     Raises:
         ExportError: If it cannot be exported.
     """
-    architecture = classifier.architecture
-    inputs, outputs = inputs_of(architecture), outputs_of(architecture)
-    batch, sequence = 3, 5
-    states = [torch.zeros(shape_of(state, {"batch": batch})) for state in initial_states_of(architecture)]
-    points = torch.linspace(-1, 1, batch * sequence * architecture.features)
-    program = export_onnx(
-        classifier,
-        (points.reshape(batch, sequence, architecture.features), torch.tensor([5, 3, 4]), *states),
-        input_names=[tensor.name for tensor in inputs],
-        output_names=[tensor.name for tensor in outputs],
-        dynamic_shapes=tuple(
-            {number: axis.name for number, axis in enumerate(tensor.axes) if axis.size < 0} for tensor in inputs
-        ),
+    sizes = _sample_sizes(model)
+    arrays = draw_inputs(model.inputs, np.random.default_rng(0), sizes)
+    arguments = model.interface.arguments(arrays)
+    named = {
+        tensor.name: {at: axis.name for at, axis in enumerate(tensor.axes) if axis.size == DYNAMIC}
+        for tensor in model.inputs
+    }
+    shapes = tuple(
+        named[parameter]
+        if isinstance(parameter, str)
+        else tuple(named[name] for name in parameter)
+        if isinstance(parameter, tuple)
+        else None
+        for parameter in model.interface.parameters
     )
+    with evaluating(model.module):
+        with torch.no_grad():
+            flat = is_flat(model.module(*arguments))
+        program = export_onnx(
+            model.module if flat else FlatOutputs(model.module).eval(),
+            arguments,
+            input_names=[tensor.name for tensor in model.inputs],
+            output_names=[tensor.name for tensor in model.outputs],
+            dynamic_shapes=shapes,
+        )
     data: bytes = program.model_proto.SerializeToString(deterministic=True)
     return data
 
 
-def _golden(classifier: DirectionClassifier, model: bytes) -> bytes:
-    """Make the golden cases, and compare the model with them as servers do."""
-    runner = OnnxRunner(model)
-    cases = make_cases(classifier, runner)
-    limits = next(limits for limits in replay_limits() if limits.device == "cpu")
-    failures = replay(cases, runner, limits)
+def _sample_sizes(model: DescribedModel) -> dict[str, int]:
+    """A batch of three rows and sequences of five, six, … steps, as far as the module takes them."""
+    wanted = {axis: 3 if axis == BATCH else 4 + number for number, axis in enumerate(model.sizes)}
+    return {axis: min(max(wanted[axis], low), high) for axis, (low, high) in model.sizes.items()}
+
+
+def _scripted(model: DescribedModel) -> tuple[torch.jit.ScriptModule | None, str]:
+    """Script the module; None, and why, where TorchScript cannot compile it."""
+    try:
+        return script(model.module), ""
+    except UnsupportedModule as error:
+        reason = " ".join(str(error).split())
+        return None, reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
+
+
+def _golden(model: DescribedModel, onnx_model: bytes) -> GoldenCases:
+    """Make the golden cases, and replay them on the ONNX model as servers will."""
+    runner = OnnxRunner(onnx_model)
+    with evaluating(model.module):
+        golden = make_cases(model, reference_of(model), runner)
+    limits = next(at for at in replay_limits(step=golden.step, sequence=golden.sequence) if at.device == "cpu")
+    failures = replay(golden.cases, runner, limits)
     if failures:
         raise ExportError(f"{MODEL} does not give the golden results, so nothing is published: {'; '.join(failures)}")
-    return dump_cases(cases)
+    return golden

@@ -1,4 +1,4 @@
-"""How far rounding may move a classifier's results, for each row: a trained recurrence amplifies it on some inputs."""
+"""How far rounding may move a model's results, row by row: a trained recurrence amplifies it on some inputs."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.classifier_tensors import batch_axes
-from rnnserve.export.limits import replay_limits
-from rnnserve.export.parity import Reference
-from rnnserve.models import DirectionClassifier
-from rnnserve.protos.differences import scale
+from rnnserve.export.described_model import DescribedModel
+from rnnserve.export.descriptions import BATCH
+from rnnserve.export.parity.reference import Reference
+from rnnserve.export.tensor_shapes import axis_of, lengths_inputs, mask_before_lengths
+from rnnserve.protos.differences import coarseness, scale
 from rnnserve.protos.golden import Inference
 
 __all__ = ["Rounding"]
@@ -22,62 +22,69 @@ _STEP = float(np.finfo(np.float32).eps)  # float32's step from 1 to 2
 
 
 class Rounding:
-    """Samples of what rounding does to a classifier's results.
+    """Samples of what rounding does to a model's results.
 
     Eager's results and another runtime's are two samples, in which a row's rounding may be small by luck. Float64 on
-    points and states that are moved by as much as float32 rounds gives further samples.
+    inputs that are moved by as much as float32 rounds gives further samples.
 
     Attributes:
-        reference: The classifier in float32 and in float64.
+        reference: The module as it is and in float64.
     """
 
-    def __init__(self, classifier: DirectionClassifier, compute: Inference, random: np.random.Generator) -> None:
+    def __init__(
+        self, model: DescribedModel, reference: Reference, compute: Inference, random: np.random.Generator
+    ) -> None:
         """Take what computes the samples.
 
         Args:
-            classifier: In evaluation mode, float32.
+            model: What is computed.
+            reference: Its module.
             compute: Its ONNX model.
             random: Moves the inputs.
         """
-        self.reference = Reference(classifier)
-        self._batch_axes = batch_axes(classifier.architecture)
+        self.reference = reference
+        self._outputs = model.outputs
+        self._lengths = lengths_inputs(model.inputs)
         self._compute = compute
         self._random = random
 
-    def reach(self, rows: Mapping[str, _Array]) -> npt.NDArray[np.float64]:
-        """Measure how far the results of each row move, as a part of the limit for golden results.
+    def distances(self, inputs: Mapping[str, _Array]) -> npt.NDArray[np.float64]:
+        """Measure how far the results of each row move.
 
         Args:
-            rows: Every input by name, as in a golden case.
+            inputs: Every input by name, as in a golden case.
 
         Returns:
-            (batch,) float64: of the value that moves furthest; 1 is the limit.
+            (batch,) float64: the distance of the value that moves furthest, in the unit of limits.
         """
-        exact = self.reference.exact(rows)
-        reach = np.zeros(len(rows["lengths"]))
-        for sample in self._samples(rows):
-            for name, found in sample.items():
-                pairs = zip(self._by_row(name, found), self._by_row(name, exact[name]), strict=True)
-                for row, (at, of) in enumerate(pairs):
-                    reach[row] = max(reach[row], np.abs(at - of).max() / (_limit() * scale(of)))
-        return reach
+        exact = self.reference.exact(inputs)
+        rows = next(exact[tensor.name].shape[axis_of(tensor, BATCH) or 0] for tensor in self._outputs)
+        furthest = np.zeros(rows)
+        for sample in self._samples(inputs):
+            for tensor in self._outputs:
+                found, expected = sample[tensor.name], exact[tensor.name]
+                if expected.dtype.kind != "f" or found.shape != expected.shape:
+                    continue
+                mask = mask_before_lengths(tensor, expected.shape, inputs, self._lengths)
+                distance = np.abs(found.astype(np.float64) - expected)
+                distance = distance if mask is None else np.where(mask, distance, 0)
+                unit = scale(expected) * (coarseness(found.dtype) if found.dtype.kind == "f" else 1)
+                by_row = np.moveaxis(distance, axis_of(tensor, BATCH) or 0, 0).reshape(rows, -1)
+                furthest = np.maximum(furthest, by_row.max(axis=1) / unit)
+        return furthest
 
-    def _samples(self, rows: Mapping[str, _Array]) -> Iterator[Mapping[str, _Array]]:
-        yield self.reference.eager(rows)
-        yield self._compute(rows)
+    def _samples(self, inputs: Mapping[str, _Array]) -> Iterator[Mapping[str, _Array]]:
+        yield self.reference.eager(inputs)
+        yield self._compute(inputs)
+        if self.reference.double is None:
+            yield from self.reference.moved(inputs)
+            return
         for _ in range(_SAMPLES):
-            yield self.reference.exact({name: self._moved(rows[name]) for name in rows})
+            yield self.reference.exact({name: self._moved(array) for name, array in inputs.items()})
 
     def _moved(self, array: _Array) -> _Array:
-        if array.dtype != np.float32:  # lengths
+        """Move floats by up to one step of float32 near 1; the result is float64."""
+        if array.dtype.kind != "f":
             return array
         moved: _Array = array + _STEP * self._random.uniform(-1, 1, array.shape)
         return moved
-
-    def _by_row(self, name: str, array: _Array) -> _Array:
-        return np.moveaxis(array, self._batch_axes[name], 0)
-
-
-def _limit() -> float:
-    """Give the tightest limit for one value of a whole sequence, over all devices."""
-    return min(min(at.sequence_largest, at.walk_logits) for at in replay_limits())

@@ -10,24 +10,22 @@ import onnx
 import torch
 from google.protobuf.message import DecodeError
 
-from rnnserve.export.classifier_tensors import inputs_of, outputs_of
-from rnnserve.export.errors import ExportError, ParityError
-from rnnserve.export.manifest import architecture_of
+from rnnserve.export.described_model import DescribedModel
+from rnnserve.export.descriptions import BATCH
+from rnnserve.export.errors import ExportError, ParityError, WrongArguments
+from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.parity import OnnxRunner, prove
-from rnnserve.export.parity.onnx_runner import Arrays
-from rnnserve.export.parity.reference import run_module
+from rnnserve.export.tensor_shapes import sequence_axes
 from rnnserve.export.torch_threads import one_thread
 from rnnserve.export.torchscript import load_script
-from rnnserve.models import DirectionClassifier
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, ArtifactError, Version, read_version
+from rnnserve.protos.datatypes import datatype_of
 from rnnserve.protos.golden import Inference, load_cases, replay
 from rnnserve.protos.names import version_number
 from rnnserve.protos.triton_config import CONFIG, check_tensors, read_config
 
 __all__ = ["Check", "verify_version", "versions_of"]
-
-_DATATYPES: dict[int, str] = {onnx.TensorProto.FLOAT: "FP32", onnx.TensorProto.INT64: "INT64"}
 
 _Form = tuple[str, str, list[Any]]
 
@@ -84,23 +82,25 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
         return [Check("files: as published", [str(error)])]  # no other check can be trusted
     try:
         graph, runner = _graph(version)
-        classifier, script = _modules(version)
+        model = _described(version) if SCRIPT in version.files else None
     except ArtifactError as error:
         return [*files, Check("files: loaded", [str(error)])]
-    names = [tensor.name for tensor in version.manifest.outputs]
-
-    def run_script(inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
-        return dict(zip(names, run_module(script, inputs, torch.float32), strict=True))
-
+    checks = [
+        *files,
+        _check(f"{CONFIG}: of these tensors", lambda: _config(folder.parent, version.manifest)),
+        _check(f"{MANIFEST}: of this model", lambda: _manifest(folder, version.manifest, graph)),
+    ]
     with one_thread():
-        return [
-            *files,
-            _check(f"{CONFIG}: of these tensors", lambda: _config(folder.parent, version.manifest)),
-            _check(f"{MANIFEST}: of this model", lambda: _manifest(folder, version.manifest, graph)),
-            _check(f"{GOLDEN}: {MODEL} gives its results", lambda: _golden(version, runner)),
-            _check(f"{GOLDEN}: {SCRIPT} gives its results", lambda: _golden(version, run_script)),
-            _parity(classifier, script, version.files[MODEL], progress=progress),
-        ]
+        checks.append(_check(f"{GOLDEN}: {MODEL} gives its results", lambda: _golden(version, runner)))
+        if model is None:
+            unrepeated = f"parity and batching: not repeated, since there is no {SCRIPT} to compare {MODEL} with"
+            return [*checks, Check(unrepeated)]
+
+        def run_script(inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
+            return model.interface.call(model.module, inputs)
+
+        checks.append(_check(f"{GOLDEN}: {SCRIPT} gives its results", lambda: _golden(version, run_script)))
+        return [*checks, *_proof(model, version, progress=progress)]
 
 
 def _check(name: str, failures: Callable[[], Iterable[str]]) -> Check:
@@ -117,19 +117,34 @@ def _graph(version: Version) -> tuple[onnx.GraphProto, OnnxRunner]:
         raise ArtifactError(f"{MODEL}: {error}") from error
 
 
-def _modules(version: Version) -> tuple[DirectionClassifier, torch.jit.ScriptModule]:
-    """Load the script, and make the classifier that it was made from, with its weights."""
+def _described(version: Version) -> DescribedModel:
+    """Describe the model from its manifest, with the script in the place of the module that it was made from."""
+    manifest = version.manifest
     try:
         script = load_script(version.files[SCRIPT])
     except RuntimeError as error:
         raise ArtifactError(f"{SCRIPT}: torch cannot load it: {error}") from error
-    with torch.random.fork_rng(devices=[]):  # the random weights are replaced below
-        classifier = DirectionClassifier.of(architecture_of(version.manifest))
+    names = [[tensor.name for tensor in tensors] for tensors in (manifest.inputs, manifest.outputs)]
     try:
-        classifier.load_state_dict(script.state_dict())
-    except RuntimeError as error:
-        raise ArtifactError(f"{SCRIPT}: does not have the weights of {MANIFEST}'s architecture: {error}") from error
-    return classifier.eval(), script
+        interface = ModuleInterface.of_script(script, *names)
+    except WrongArguments as error:
+        raise ArtifactError(f"{SCRIPT}: {error}") from error
+    batches, lengths = manifest.parity.batch_sizes or [1, 2], manifest.parity.lengths or [1]
+    sizes = {axis: (min(lengths), max(lengths)) for axis in sequence_axes(manifest.inputs)}
+    labelled = next((t.name for t in manifest.outputs if t.axes[-1].name == "classes"), "") if manifest.labels else ""
+    return DescribedModel(
+        name=manifest.model,
+        module=script,
+        interface=interface,
+        inputs=manifest.inputs,
+        outputs=manifest.outputs,
+        labels=manifest.labels,
+        labelled=labelled,
+        samples=(),
+        sizes={BATCH: (min(batches), max(batches))} | sizes,
+        further_checks=(),
+        checkpoint_sha256=manifest.checkpoint_sha256,
+    )
 
 
 def _config(model: Path, manifest: manifest_pb2.Manifest) -> list[str]:
@@ -140,18 +155,16 @@ def _config(model: Path, manifest: manifest_pb2.Manifest) -> list[str]:
 def _manifest(folder: Path, manifest: manifest_pb2.Manifest, graph: onnx.GraphProto) -> Iterator[str]:
     if manifest.model != folder.parent.name:
         yield f'{MANIFEST}: is of the model "{manifest.model}", but is in the folder of "{folder.parent.name}"'
-    architecture = architecture_of(manifest)
-    if len(manifest.labels) != architecture.classes:
-        yield f"{MANIFEST}: has {len(manifest.labels)} labels, expected {architecture.classes}, one for each class"
-    for kind, described, expected, values in (
-        ("inputs", manifest.inputs, inputs_of(architecture), graph.input),
-        ("outputs", manifest.outputs, outputs_of(architecture), graph.output),
+    for kind, described, values in (
+        ("inputs", manifest.inputs, graph.input),
+        ("outputs", manifest.outputs, graph.output),
     ):
-        if list(described) != expected:
-            yield f"{MANIFEST}: its {kind} are {_forms(described)}, expected {_forms(expected)} for {architecture}"
         found = [_form(value) for value in values]
         if found != _forms(described):
             yield f"{MANIFEST}: its {kind} are {_forms(described)}, but those of {MODEL} are {found}"
+    classes = [tensor.axes[-1].size for tensor in manifest.outputs if tensor.axes[-1].name == "classes"]
+    if manifest.labels and len(manifest.labels) not in classes:
+        yield f"{MANIFEST}: has {len(manifest.labels)} labels, expected one a class, as in {classes}"
 
 
 def _forms(tensors: Sequence[manifest_pb2.Tensor]) -> list[_Form]:
@@ -160,7 +173,10 @@ def _forms(tensors: Sequence[manifest_pb2.Tensor]) -> list[_Form]:
 
 def _form(value: onnx.ValueInfoProto) -> _Form:
     tensor = value.type.tensor_type
-    datatype = _DATATYPES.get(tensor.elem_type, f"ONNX type {tensor.elem_type}")
+    try:
+        datatype = datatype_of(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)) or ""
+    except KeyError:
+        datatype = f"ONNX type {tensor.elem_type}"
     return value.name, datatype, [axis.dim_param or axis.dim_value for axis in tensor.shape.dim]
 
 
@@ -180,9 +196,12 @@ def _golden(version: Version, compute: Inference) -> list[str]:
         return [f"{GOLDEN}: its inputs do not fit: {error}"]
 
 
-def _parity(classifier: DirectionClassifier, script: torch.jit.ScriptModule, model: bytes, *, progress: bool) -> Check:
-    name = f"parity: eager, {SCRIPT} and {MODEL} compute the same"
+def _proof(model: DescribedModel, version: Version, *, progress: bool) -> list[Check]:
+    name = f"parity: {SCRIPT} and {MODEL} compute the same"
     try:
-        return Check(name, parity=prove(classifier, script, model, progress=progress))
+        proof = prove(model, None, version.files[MODEL], progress=progress)
     except ParityError as error:
-        return Check(name, error.failures)
+        return [Check(name, error.failures)]
+    recorded, found = (manifest_pb2.BatchingMode.Name(b.mode) for b in (version.manifest.batching, proof.batching))
+    failures = [] if found == recorded else [f"{MANIFEST}: says {recorded}, found {found}: {proof.batching.reasons}"]
+    return [Check(name, parity=proof.parity), Check(f"batching: {MANIFEST} says what is safe", failures)]

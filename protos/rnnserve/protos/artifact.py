@@ -4,8 +4,8 @@
 
     <repository>/<model>/<version>/model.onnx, model.pt, golden.npz, manifest.json
 
-model.pt is left out where a module cannot be scripted, or there is none. Format 1, of the direction classifiers, does not
-say which input holds lengths nor which requests may share a run; `read_version` adds what that format implies.
+model.pt is left out where a module cannot be scripted, or there is none. Format 1, of the direction classifiers, does
+not say which input holds lengths nor which requests may share a run; `read_version` adds what that format implies.
 
 The manifest holds the SHA-256 of every other file and, in `self_sha256`, that of its own bytes with those 64 digits
 replaced by zeros: a change of any byte of a version is detected.
@@ -127,6 +127,8 @@ def _add_implied(manifest: manifest_pb2.Manifest) -> None:
     for tensor in manifest.inputs:
         if tensor.name == "lengths":
             tensor.lengths_of = "sequence"
+    for tensor in manifest.outputs:
+        tensor.zeros_after_lengths = any(axis.name == "sequence" for axis in tensor.axes)
     has_lengths = any(tensor.lengths_of for tensor in manifest.inputs)
     manifest.batching.mode = manifest_pb2.BATCHING_PADDED if has_lengths else manifest_pb2.BATCHING_JOINED
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Difference", "largest_difference", "scale"]
+__all__ = ["Difference", "coarseness", "largest_difference", "scale"]
 
 Array = npt.NDArray[Any]
 
@@ -44,4 +44,9 @@ def scale(expected: Array) -> float:
 
     It is 1 while no value is beyond 16, where float32's steps are 1.9e-6 apart; then the largest value over 16.
     """
-    return max(1.0, float(np.abs(expected).max()) / 16)
+    return max(1.0, float(np.abs(expected.astype(np.float64)).max()) / 16)
+
+
+def coarseness(dtype: np.dtype[Any]) -> float:
+    """Give the factor by which a limit grows for a float dtype whose steps are larger than float32's; else 1."""
+    return max(1.0, float(np.finfo(dtype).eps / np.finfo(np.float32).eps))

@@ -1,13 +1,15 @@
 """Golden results: eager PyTorch's results for some inputs, and how near another runtime must come to them.
 
 A trained recurrence amplifies rounding, so no single tolerance is right for whole sequences (docs/findings.md,
-"Comparing recurrent models"). Each of the three kinds of case has its own rule:
+"Comparing recurrent models"). Each kind of case has its own rule:
 
 - `step`: one step from an arbitrary state. Nothing is amplified, so every value lies within a few ulps of eager's.
-- `walk`: inputs like those of training, up to 64 points. Every value lies close to eager's.
-- `random`: random points and states. Over all such cases the root mean square distance from the same module in float64
-  is no more than a small multiple of eager's own. Export picks cases in which rounding is not amplified, so that each
-  single value has a limit as well.
+- `sample` and `random`: given and drawn sequences. Over all cases of a kind the root mean square distance from the same
+  module in float64 is no more than a small multiple of eager's own. Export picks cases in which rounding is not
+  amplified, so that each single value has a limit as well.
+- `walk`, in artifacts of format 1: inputs like those of training. Every value lies close to eager's.
+
+Integers and booleans are equal to eager's.
 """
 
 import dataclasses
@@ -21,7 +23,7 @@ import numpy.typing as npt
 
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, ArtifactError
-from rnnserve.protos.differences import largest_difference, scale
+from rnnserve.protos.differences import coarseness, largest_difference, scale
 
 __all__ = ["KINDS", "Case", "Inference", "dump_cases", "load_cases", "replay"]
 
@@ -29,7 +31,8 @@ Array = npt.NDArray[Any]
 Inference = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 """Computes a model's outputs by name from all its inputs by name."""
 
-KINDS = ("step", "walk", "random")
+KINDS = ("step", "walk", "sample", "random")
+_BY_FLOAT64 = ("sample", "random")  # judged by their distance from float64
 _PARTS = ("inputs", "eager", "float64")
 
 
@@ -41,9 +44,9 @@ class Case:
         kind: One of `KINDS`.
         inputs: By name, every input of the model: `input` (batch, sequence, features) float32, `lengths` (batch,)
             int64, `h_0` (layers * directions, batch, hidden) float32, …
-        eager: By name, every output as eager PyTorch computed it, float32: `logits` (batch, classes), `output` (batch,
-            sequence, directions * hidden), `h_n` like `h_0`, …
-        float64: The same outputs in float64: exact, as far as float32 can tell.
+        eager: By name, every output as eager PyTorch computed it: `logits` (batch, classes) float32, `output` (batch,
+            sequence, directions * hidden) float32, `h_n` like `h_0`, …
+        float64: The same outputs in float64: exact, as far as float32 can tell. Integers and booleans as in `eager`.
     """
 
     kind: str
@@ -52,10 +55,8 @@ class Case:
     float64: dict[str, Array]
 
     def __str__(self) -> str:
-        if "input" in self.inputs and self.inputs["input"].ndim == 3:
-            batch, sequence = self.inputs["input"].shape[:2]
-            return f"{self.kind} of batch {batch}, sequence {sequence}"
-        return f"{self.kind} of " + ", ".join(f"{name} {list(array.shape)}" for name, array in self.inputs.items())
+        name, first = next(iter(self.inputs.items()))
+        return f'{self.kind} of "{name}" {list(first.shape)}'
 
 
 def dump_cases(cases: Iterable[Case]) -> bytes:
@@ -124,7 +125,7 @@ def replay(cases: Sequence[Case], compute: Inference, limits: manifest_pb2.Repla
         What is wrong, a sentence each; empty if nothing is.
     """
     failures: list[str] = []
-    errors: dict[str, list[tuple[Array, Array]]] = {}
+    errors: dict[tuple[str, str], list[tuple[Array, Array]]] = {}
     for number, case in enumerate(cases):
         where = f"case {number}, {case}"
         found = compute(case.inputs)
@@ -133,17 +134,16 @@ def replay(cases: Sequence[Case], compute: Inference, limits: manifest_pb2.Repla
         if wrong:
             continue
         for name, eager in case.eager.items():
-            if case.kind == "random":
-                exact = case.float64[name]
-                errors.setdefault(name, []).append((found[name] - exact, eager - exact))
-                truth, expected = "float64", exact
-            else:
-                truth, expected = "eager", eager
-            limit = _limit(case.kind, name, limits) * scale(expected)
+            exact, is_float = case.float64[name], eager.dtype.kind == "f"
+            truth, expected = ("float64", exact) if case.kind in _BY_FLOAT64 and is_float else ("eager", eager)
+            if truth == "float64":
+                errors.setdefault((case.kind, name), []).append((found[name] - exact, eager - exact))
+            limit = _limit(case.kind, name, limits) * scale(expected) * coarseness(eager.dtype) if is_float else 0.0
             failures += _near(f'{where}: "{name}"', found[name], truth, expected, limit)
-    for name, pairs in errors.items():
-        largest = max(scale(case.float64[name]) for case in cases if case.kind == "random")
-        failures += _as_exact(name, pairs, largest, limits)
+    for (kind, name), pairs in errors.items():
+        largest = max(scale(case.float64[name]) for case in cases if case.kind == kind)
+        coarse = max(coarseness(case.eager[name].dtype) for case in cases if case.kind == kind)
+        failures += _as_exact(kind, name, pairs, largest * coarse, limits)
     return failures
 
 
@@ -162,7 +162,7 @@ def _form(where: str, case: Case, found: Mapping[str, Array]) -> Iterator[str]:
 
 
 def _limit(kind: str, name: str, limits: manifest_pb2.ReplayLimits) -> float:
-    if kind == "random":
+    if kind in _BY_FLOAT64:
         return limits.sequence_largest
     if kind == "walk":
         return limits.walk_logits
@@ -179,13 +179,13 @@ def _near(what: str, found: Array, truth: str, expected: Array, limit: float) ->
 
 
 def _as_exact(
-    name: str, pairs: list[tuple[Array, Array]], largest: float, limits: manifest_pb2.ReplayLimits
+    kind: str, name: str, pairs: list[tuple[Array, Array]], largest: float, limits: manifest_pb2.ReplayLimits
 ) -> Iterator[str]:
     found, eager = (_rms([pair[side] for pair in pairs]) for side in (0, 1))
     allowed = limits.sequence_rms_factor * eager + limits.sequence_rms_floor * largest
     if not found <= allowed:
         yield (
-            f'random sequences: "{name}" is {found:.3g} from float64 (root mean square), eager {eager:.3g}: '
+            f'{kind} sequences: "{name}" is {found:.3g} from float64 (root mean square), eager {eager:.3g}: '
             f"{allowed:.3g} allowed"
         )
 

@@ -267,6 +267,7 @@ class Tensor(_message.Message):
     LENGTHS_OF_FIELD_NUMBER: _builtins.int
     INTEGERS_FIELD_NUMBER: _builtins.int
     FLOATS_FIELD_NUMBER: _builtins.int
+    ZEROS_AFTER_LENGTHS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     datatype: _builtins.str
     """As in the Open Inference Protocol: "BOOL", "INT8" to "INT64", "UINT8" to "UINT64", "FP16", "FP32", "FP64"."""
@@ -277,6 +278,10 @@ class Tensor(_message.Message):
     lengths_of: _builtins.str
     """For an input that tells where each row ends: the name of the axis whose steps it counts ("sequence"). In format 1 the
     input "lengths" does so without saying it.
+    """
+    zeros_after_lengths: _builtins.bool
+    """For an output with an axis whose lengths an input tells: whether it is zeros after each row's length, as found in the proof.
+    Format 1 does not say it; its outputs are.
     """
     @_builtins.property
     def axes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Axis]: ...
@@ -299,10 +304,11 @@ class Tensor(_message.Message):
         lengths_of: _builtins.str = ...,
         integers: Global___IntegerRange | None = ...,
         floats: Global___FloatRange | None = ...,
+        zeros_after_lengths: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["floats", b"floats", "integers", b"integers"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["axes", b"axes", "continues_as", b"continues_as", "datatype", b"datatype", "default", b"default", "floats", b"floats", "integers", b"integers", "lengths_of", b"lengths_of", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axes", b"axes", "continues_as", b"continues_as", "datatype", b"datatype", "default", b"default", "floats", b"floats", "integers", b"integers", "lengths_of", b"lengths_of", "name", b"name", "zeros_after_lengths", b"zeros_after_lengths"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

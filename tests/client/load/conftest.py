@@ -96,7 +96,7 @@ class WalkService(GRPCInferenceServiceServicer):
 
 @pytest.fixture(scope="session")
 def _walk_server():
-    service = WalkService()
+    service = WalkService()  # type: ignore[abstract]
     with serving(service) as address:
         yield service, address
 
@@ -105,7 +105,7 @@ def _walk_server():
 def walks(_walk_server):
     """The fake, as new for every test."""
     service, _ = _walk_server
-    for name, value in vars(WalkService()).items():
+    for name, value in vars(WalkService()).items():  # type: ignore[abstract]
         setattr(service, name, value)
     return service
 

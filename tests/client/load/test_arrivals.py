@@ -47,5 +47,5 @@ def test_a_short_first_draw_is_continued():
         def exponential(self, mean, size):
             return np.full(size, mean / 10)
 
-    times = draw_schedule("poisson", 1000, 1, random=Hasty())
+    times = draw_schedule("poisson", 1000, 1, random=Hasty())  # type: ignore[arg-type]
     assert len(times) == pytest.approx(10_000, abs=1)

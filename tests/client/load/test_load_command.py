@@ -10,12 +10,15 @@ import grpc
 import pytest
 
 from rnnserve.cli import main
+from rnnserve.client.endpoint import Endpoint
 from rnnserve.client.errors import ClientError, Unavailable
 from rnnserve.client.load.generator_processes import GeneratorProcesses
 from rnnserve.client.load.generator_worker import LoadTarget
 from rnnserve.client.load.load_level import LoadLevel
 from rnnserve.client.load.local_server import serve_repository
 from rnnserve.protos import inference_pb2 as pb
+from support.certificates import write_certificates
+from support.fakes import serving
 
 QUICK = ["--rate", "100", "--duration", "0.3", "--warmup", "0.1"]
 
@@ -188,6 +191,26 @@ def test_no_server_at_the_address(load):
     assert errors.startswith("rnnserve load: no server answers at 127.0.0.1:1: start one with `make serve`")
 
 
+def test_over_tls_with_a_client_certificate(load, walks, tmp_path):
+    files = write_certificates(tmp_path)
+    trust = ["--tls-ca", str(files.ca)]
+    shown = ["--tls-certificate", str(files.client), "--tls-key", str(files.key(files.client))]
+    with serving(walks, files.server_credentials(files.server, mutual=True)) as address:
+        status, output, _ = load(*QUICK, "--arrivals", "constant", *trust, *shown, url=f"grpcs://{address}")
+        assert status == 0
+        assert "labels: all 30 are as expected" in output
+        walks.requests.clear()
+        for scheme, words, lesson in (
+            ("grpc", [], f"the server speaks TLS: use grpcs://{address}"),
+            ("grpcs", trust, "the server asks for a client certificate: give tls_certificate and tls_key"),
+        ):
+            status, output, errors = load(*QUICK, *words, url=f"{scheme}://{address}")
+            assert (status, output) == (1, "")
+            assert errors.startswith(f"rnnserve load: {scheme}://{address}: {lesson}")
+            assert errors.count("\n") == 1
+    assert walks.requests == []
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -210,7 +233,7 @@ def test_a_wrong_command_line(words, capsys):
 
 def test_a_generator_that_dies_is_no_result(address, spec):
     with ExitStack() as stack:
-        fleet = stack.enter_context(GeneratorProcesses(LoadTarget(address), spec()))
+        fleet = stack.enter_context(GeneratorProcesses(LoadTarget(Endpoint(address)), spec()))
         fleet._processes[0].kill()
         fleet._processes[0].join()
         with pytest.raises((ClientError, ConnectionError)):
@@ -219,7 +242,7 @@ def test_a_generator_that_dies_is_no_result(address, spec):
 
 def test_generators_say_why_they_cannot_connect(spec):
     with (
-        GeneratorProcesses(LoadTarget("127.0.0.1:1"), spec()) as fleet,
+        GeneratorProcesses(LoadTarget(Endpoint("127.0.0.1:1")), spec()) as fleet,
         pytest.raises(Unavailable, match="no server answers"),
     ):
         fleet.run(LoadLevel(rate=10, duration=0.1, timeout=0.5), lambda *_: None)

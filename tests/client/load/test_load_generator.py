@@ -29,7 +29,7 @@ class VirtualTime(asyncio.SelectorEventLoop):
             self.now += round((timeout or 0) * 1e9)
             return select(0)
 
-        real.select = moved
+        real.select = moved  # type: ignore[method-assign]
 
     def time(self):
         return self.now / 1e9
@@ -265,6 +265,6 @@ def test_labels_are_compared_row_by_row_in_the_order_of_the_answers(loop, spec):
 
 def test_sleeps_do_not_wait_for_whole_milliseconds():
     async def kind():
-        return type(asyncio.get_running_loop()._selector)
+        return type(asyncio.get_running_loop()._selector)  # type: ignore[attr-defined]
 
     assert run_precisely(kind()) is selectors.SelectSelector

@@ -13,7 +13,7 @@ POOL = RequestPool(("a", "b"), [b"", b""], np.array([0, 1]), np.array([1, 3]), [
 def samples(*entries):
     """Entries (due, sent, done, item, status)."""
     columns = [array("q", column) for column in zip(*entries, strict=True)]
-    return RequestSamples(*columns, names={4: "DEADLINE_EXCEEDED", 14: "UNAVAILABLE"}, details={14: "gone"})
+    return RequestSamples(*columns, names={4: "DEADLINE_EXCEEDED", 14: "UNAVAILABLE"}, details={14: "gone"})  # type: ignore[arg-type, misc]
 
 
 def test_what_was_due_in_the_warm_up_does_not_count():

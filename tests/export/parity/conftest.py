@@ -61,5 +61,5 @@ def chaotic() -> Subject:
         torch.manual_seed(3)
         classifier = DirectionClassifier(features=3)
     with torch.no_grad():
-        classifier.recurrence.weight_hh_l0 *= 8
+        classifier.recurrence.weight_hh_l0 *= 8  # type: ignore[operator]
     return Subject.of(classifier.eval())

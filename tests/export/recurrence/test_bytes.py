@@ -120,7 +120,7 @@ def test_large_weights_are_folded_too(cell):
     weights = {i.name: onnx.numpy_helper.to_array(i) for i in model.graph.initializer}
     node = next(node for node in model.graph.node if node.op_type == cell)
     order = {"GRU": (1, 0, 2), "LSTM": (0, 3, 1, 2)}[cell]
-    theirs = module[0].weight_hh_l0.detach().numpy().reshape(-1, hidden, hidden)[list(order)]
+    theirs = module[0].weight_hh_l0.detach().numpy().reshape(-1, hidden, hidden)[list(order)]  # type: ignore[operator]
     np.testing.assert_array_equal(weights[node.input[2]], theirs.reshape(1, -1, hidden))
     total = sum(array.nbytes for array in weights.values())
     assert total < 1.01 * sum(parameter.nbytes for parameter in module.parameters()), "no weight is in the file twice"

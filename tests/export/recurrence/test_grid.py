@@ -37,7 +37,7 @@ class Everything(nn.Module):
         super().__init__()
         self.packed, self.share = packed, share(cell, packed)
         self.recurrent = nn.ModuleList(
-            CELLS[cell](FEATURES, HIDDEN, layers, bidirectional=both, batch_first=first, bias=bias)
+            CELLS[cell](FEATURES, HIDDEN, layers, bidirectional=both, batch_first=first, bias=bias)  # type: ignore[operator]
             for layers, both, first, _, bias in self.share
         )
 

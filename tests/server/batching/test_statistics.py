@@ -1,6 +1,5 @@
 """Counts start at 0 and grow by what was done."""
 
-from rnnserve.server.batching import statistics as module
 from rnnserve.server.batching.statistics import Statistics
 
 
@@ -12,7 +11,7 @@ def test_counts_start_at_nothing():
 
 def test_two_runs_are_the_sum_of_both(monkeypatch):
     statistics = Statistics()
-    monkeypatch.setattr(module.time, "time", lambda: 1234.5)
+    monkeypatch.setattr("time.time", lambda: 1234.5)
     statistics.record(requests=3, rows=4, run_seconds=0.5, wait_seconds=0.25)
     statistics.record(requests=1, rows=4, run_seconds=1.0, wait_seconds=2.0)
     statistics.record(requests=2, rows=2, run_seconds=0.125, wait_seconds=0.0)

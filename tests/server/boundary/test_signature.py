@@ -1,6 +1,7 @@
 """A signature is read from the graph, and the manifest must describe that graph."""
 
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Sequence
 
 import pytest
 
@@ -11,13 +12,16 @@ from rnnserve.server.boundary.signature import read_signature
 REQUIRED, ZEROS = manifest_pb2.DEFAULT_REQUIRED, manifest_pb2.DEFAULT_ZEROS
 
 
-class GraphTensor(NamedTuple):
+@dataclasses.dataclass
+class GraphTensor:
     name: str
     type: str
-    shape: list[int | str | None]
+    shape: Sequence[int | str | None]
 
 
-def tensor(name: str, datatype: str, axes: dict[str, int], default: int = REQUIRED) -> manifest_pb2.Tensor:
+def tensor(
+    name: str, datatype: str, axes: dict[str, int], default: manifest_pb2.Default.ValueType = REQUIRED
+) -> manifest_pb2.Tensor:
     described = [manifest_pb2.Axis(name=axis, size=size) for axis, size in axes.items()]
     return manifest_pb2.Tensor(name=name, datatype=datatype, axes=described, default=default)
 
@@ -56,13 +60,13 @@ def test_names_axes_sizes_and_datatypes_are_the_graphs():
 @pytest.mark.parametrize(
     ("graph", "said"),
     [
-        (INPUTS[0]._replace(type="tensor(int64)"), r"tensor\(int64\) \['batch', 'sequence', 2\]"),
-        (INPUTS[0]._replace(type="tensor(double)"), r"tensor\(double\)"),
-        (INPUTS[0]._replace(shape=["batch", "sequence", 3]), r"\['batch', 'sequence', 3\]"),
-        (INPUTS[0]._replace(shape=["batch", 4, 2]), r"\['batch', 4, 2\]"),
-        (INPUTS[0]._replace(shape=["sequence", "batch", 2]), r"\['sequence', 'batch', 2\]"),
-        (INPUTS[0]._replace(shape=["batch", None, 2]), r"\['batch', None, 2\]"),
-        (INPUTS[0]._replace(shape=["batch", "sequence"]), r"\['batch', 'sequence'\]"),
+        (dataclasses.replace(INPUTS[0], type="tensor(int64)"), r"tensor\(int64\) \['batch', 'sequence', 2\]"),
+        (dataclasses.replace(INPUTS[0], type="tensor(double)"), r"tensor\(double\)"),
+        (dataclasses.replace(INPUTS[0], shape=["batch", "sequence", 3]), r"\['batch', 'sequence', 3\]"),
+        (dataclasses.replace(INPUTS[0], shape=["batch", 4, 2]), r"\['batch', 4, 2\]"),
+        (dataclasses.replace(INPUTS[0], shape=["sequence", "batch", 2]), r"\['sequence', 'batch', 2\]"),
+        (dataclasses.replace(INPUTS[0], shape=["batch", None, 2]), r"\['batch', None, 2\]"),
+        (dataclasses.replace(INPUTS[0], shape=["batch", "sequence"]), r"\['batch', 'sequence'\]"),
     ],
     ids=["type", "unknown type", "size", "frozen axis", "order", "axis without a name", "rank"],
 )
@@ -74,7 +78,7 @@ def test_a_graph_that_differs_from_its_manifest_is_refused(graph, said):
 
 
 def test_an_output_that_differs_is_refused():
-    graph = [OUTPUTS[0]._replace(shape=["batch", 3])]
+    graph = [dataclasses.replace(OUTPUTS[0], shape=["batch", 3])]
     with pytest.raises(ArtifactError, match=r'describes "logits"'):
         read_signature(INPUTS, graph, described())
 
@@ -90,12 +94,12 @@ def test_a_tensor_without_a_batch_axis_is_refused():
     manifest = described()
     manifest.outputs[0].axes[0].name = "rows"
     with pytest.raises(ArtifactError, match=r'^model\.onnx: "logits" has no axis named "batch"'):
-        read_signature(INPUTS, [OUTPUTS[0]._replace(shape=["rows", 2])], manifest)
+        read_signature(INPUTS, [dataclasses.replace(OUTPUTS[0], shape=["rows", 2])], manifest)
 
 
 def test_a_model_without_a_sequence_axis_is_refused():
     manifest = described()
     manifest.inputs[0].axes[1].name = "steps"
-    graph = INPUTS[0]._replace(shape=["batch", "steps", 2])
+    graph = dataclasses.replace(INPUTS[0], shape=["batch", "steps", 2])
     with pytest.raises(ArtifactError, match=r'^model\.onnx: no input has an axis named "sequence"'):
         read_signature([graph, INPUTS[1]], OUTPUTS, manifest)

@@ -55,7 +55,7 @@ def test_what_is_missing_is_named(monkeypatch):
     assert missing_parts(server) is None
     monkeypatch.delattr("grpc._cython.cygrpc.SendMessageOperation")
     assert missing_parts(server) == f"grpcio {grpc.__version__} lacks SendMessageOperation"
-    assert "has no attribute" in str(missing_parts(object()))
+    assert "has no attribute" in str(missing_parts(object()))  # type: ignore[arg-type]
 
 
 class Held:

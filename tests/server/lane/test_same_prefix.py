@@ -25,7 +25,7 @@ def asked(seed: int, values: int | None = None, *, lengths: float = 0.4) -> byte
     """
     chance, numbers = random.Random(seed), np.random.default_rng(seed if values is None else values)
     batch, sequence = chance.choice([1, 1, 1, 2, 3]), chance.randint(1, 12)
-    inputs = {"input": numbers.normal(size=(batch, sequence, 2)).astype(np.float32)}
+    inputs: dict[str, np.ndarray] = {"input": numbers.normal(size=(batch, sequence, 2)).astype(np.float32)}
     if chance.random() < lengths:
         inputs["lengths"] = numbers.integers(1, sequence + 1, batch)
     if chance.random() < 0.4:
@@ -128,7 +128,7 @@ def test_large_numbers_are_finite(service):
 @pytest.mark.parametrize("wrong", [0, -1, 4])
 def test_lengths_outside_the_sequence_are_found(service, wrong):
     prefixes = PrefixCache()
-    inputs = {"input": np.ones((2, 3, 2), np.float32), "lengths": np.array([1, 3])}
+    inputs: dict[str, np.ndarray] = {"input": np.ones((2, 3, 2), np.float32), "lengths": np.array([1, 3])}
     recognised(service, prefixes, request(NAME, inputs).SerializeToString())
     inputs["lengths"][1] = wrong
     payload = request(NAME, inputs).SerializeToString()

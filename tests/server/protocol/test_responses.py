@@ -54,4 +54,4 @@ def test_a_head_needs_an_array_for_each_output(service):
 
 @given(st.integers(0, 2**64 - 1) | st.sampled_from([0, 127, 128, 16383, 16384, 2**32]))
 def test_a_varint_is_what_protobuf_writes(number):
-    assert encode_varint(number) == encoder._VarintBytes(number)
+    assert encode_varint(number) == encoder._VarintBytes(number)  # type: ignore[attr-defined]

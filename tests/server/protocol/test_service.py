@@ -32,7 +32,7 @@ def test_live_and_ready(stub):
 def test_health(channel):
     health = health_pb2_grpc.HealthStub(channel)
     for name in ("", "inference.GRPCInferenceService"):
-        answer = health.Check(health_pb2.HealthCheckRequest(service=name))
+        answer = health.Check(health_pb2.HealthCheckRequest(service=name))  # type: ignore[attr-defined]
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 

@@ -8,7 +8,6 @@ from concurrent import futures
 import grpc
 import numpy as np
 import pytest
-import trustme
 
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
@@ -36,7 +35,7 @@ def mixed(count: int, seed: int):
     for index in range(count):
         name = chance.choice(list(STATES))
         batch, sequence = chance.randint(1, 3), chance.randint(1, 6)
-        sent = {"input": numbers.normal(size=(batch, sequence, 2)).astype(np.float32)}
+        sent: dict[str, np.ndarray] = {"input": numbers.normal(size=(batch, sequence, 2)).astype(np.float32)}
         if chance.random() < 0.5:
             sent["lengths"] = numbers.integers(1, sequence + 1, batch)
         if chance.random() < 0.4:
@@ -93,7 +92,7 @@ def test_clients_that_vanish_leave_the_server_as_it_was(server, stub):
     for _ in range(5):
         options = [("grpc.use_local_subchannel_pool", 1)]
         with grpc.insecure_channel(f"127.0.0.1:{server.port}", options) as channel:
-            calls = [channel.unary_unary(METHOD).future(payload) for _ in range(8)]
+            calls = [channel.unary_unary(METHOD).future(payload) for _ in range(8)]  # type: ignore[arg-type]
         assert all(call.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.OK) for call in calls)
     assert stub.ModelInfer(request("direction_stacked", {"input": np.zeros((1, 3, 2), np.float32)})).outputs
 
@@ -112,27 +111,6 @@ def test_compressed_requests(stub, compression):
     message = request("direction_simple", {"input": np.zeros((64, 64, 2), np.float32)})
     plain, compressed = stub.ModelInfer(message), stub.ModelInfer(message, compression=compression)
     assert plain.SerializeToString() == compressed.SerializeToString()
-
-
-@pytest.mark.parametrize("kind", ["lane", "public"])
-def test_tls(repository, tmp_path, kind):
-    authority = trustme.CA()
-    issued = authority.issue_cert("localhost")
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-    key.write_bytes(issued.private_key_pem.bytes())
-    settings = Settings(repository, "localhost", 0, "cpu", kind, tls_certificate=certificate, tls_key=key)
-    trusted = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
-    sent = request("direction_simple", {"input": np.zeros((1, 2, 2), np.float32)})
-    with Server(settings) as server, grpc.secure_channel(f"localhost:{server.port}", trusted) as channel:
-        assert rpc.GRPCInferenceServiceStub(channel).ModelInfer(sent).outputs
-
-
-def test_a_certificate_that_is_not_there(repository, tmp_path):
-    none = tmp_path / "none.pem"
-    settings = Settings(repository, grpc_port=0, provider="cpu", tls_certificate=none, tls_key=none)
-    with pytest.raises(StartError, match=r"cannot read .*none\.pem: No such file"):
-        Server(settings)
 
 
 @pytest.mark.parametrize("kind", ["lane", "public"])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rnnserve.client.aligned_table import format_aligned_table
 from rnnserve.client.classification import Classification
+from rnnserve.client.commands.connection_options import URL_HELP, add_tls_options
 from rnnserve.client.errors import ClientError, DeadlineExceeded, Unavailable, UnreadableInput
 from rnnserve.client.reading import FORMATS, NamedSequences, read_sequences
 from rnnserve.client.sync_client import Client
@@ -51,9 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", metavar="FILE", nargs="?", help="file with the sequences; - (default) for standard input"
     )
-    parser.add_argument(
-        "--url", default="127.0.0.1:8001", metavar="HOST:PORT", help="the server's gRPC address (default %(default)s)"
-    )
+    parser.add_argument("--url", default="127.0.0.1:8001", metavar="HOST:PORT", help=URL_HELP)
+    add_tls_options(parser)
     parser.add_argument(
         "--model-version", default="", metavar="V", help="the model's version (default: the server's choice)"
     )
@@ -79,7 +79,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Read the sequences, classify them, print the results."""
     sequences = _read(args.file or "-", args.input_format)
-    with Client(args.url, timeout=args.timeout) as client:
+    with Client(
+        args.url,
+        timeout=args.timeout,
+        tls_ca=args.tls_ca,
+        tls_certificate=args.tls_certificate,
+        tls_key=args.tls_key,
+    ) as client:
         results = _classify(client, args.model, args.model_version, sequences)
     print(_json(args.model, sequences, results) if args.format == "json" else _table(sequences, results))
     return 0

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from rnnserve.client.commands.connection_options import URL_HELP, add_tls_options
+from rnnserve.client.endpoint import parse_endpoint
 from rnnserve.client.errors import ClientError, InvalidRequest
 from rnnserve.client.load.argument_types import (
     argument_type,
@@ -81,15 +83,14 @@ def _add_server_arguments(parser: argparse.ArgumentParser) -> None:
         help="models to send requests to, with relative weights (default: all)",
     )
     server = parser.add_mutually_exclusive_group()
-    server.add_argument(
-        "--url", default="127.0.0.1:8001", metavar="HOST:PORT", help="the server's gRPC address (default %(default)s)"
-    )
+    server.add_argument("--url", default="127.0.0.1:8001", metavar="HOST:PORT", help=URL_HELP)
     server.add_argument(
         "--serve", type=Path, metavar="REPOSITORY", help="run `rnnserve serve REPOSITORY` for the duration of the test"
     )
     parser.add_argument(
         "--serve-flags", default="", metavar="FLAGS", help="more options for the server that --serve starts"
     )
+    add_tls_options(parser)
 
 
 def _add_load_arguments(parser: argparse.ArgumentParser) -> None:
@@ -170,10 +171,13 @@ def run(args: argparse.Namespace) -> int:
     render_report = None if args.html is None else _import_report()
     weights = parse_weights(args.models)
     with contextlib.ExitStack() as stack:
-        address = (
-            args.url if args.serve is None else stack.enter_context(serve_repository(args.serve, args.serve_flags))
-        )
-        server = stack.enter_context(ServerInspector(address, args.timeout))
+        files = {"tls_ca": args.tls_ca, "tls_certificate": args.tls_certificate, "tls_key": args.tls_key}
+        url = args.url
+        if args.serve is not None:
+            address = stack.enter_context(serve_repository(args.serve, args.serve_flags))
+            url = f"grpcs://{address}" if any(files.values()) else address
+        endpoint = parse_endpoint(url, **files)
+        server = stack.enter_context(ServerInspector(endpoint, args.timeout))
         identity = server.identify()
         weights = weights or dict.fromkeys(server.ready_models(), 1.0)
         models = server.model_metadata(weights)
@@ -188,7 +192,7 @@ def run(args: argparse.Namespace) -> int:
             machine=describe_machine(),
             workload=_describe_workload(args, weights),
         )
-        target = LoadTarget(server.address, args.connections)
+        target = LoadTarget(endpoint, args.connections)
         generators = stack.enter_context(GeneratorProcesses(target, spec, args.processes))
         levels = _load_levels(args)
         searching = bool(args.slo) and levels == []

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnserve.client.channel import channel_options
+from rnnserve.client.endpoint import Endpoint
 from rnnserve.client.errors import ClientError, Unavailable
 from rnnserve.client.load.arrivals import draw_schedule
 from rnnserve.client.load.load_generator import LoadGenerator, SendRequest, run_precisely
@@ -32,9 +33,9 @@ _TICK_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class LoadTarget:
-    """The server's `host:port`, and the number of connections that each generator opens to it."""
+    """The server, and the number of connections that each generator opens to it."""
 
-    address: str
+    endpoint: Endpoint
     connections: int = 4
 
 
@@ -102,9 +103,9 @@ async def _measure(
 ) -> tuple[LoadStatistics, float]:
     """Run this generator's part of one load level; return its statistics and the measured seconds."""
     options = [*channel_options(_MAX_ANSWER_BYTES), ("grpc.use_local_subchannel_pool", 1)]
-    channels = [grpc.aio.insecure_channel(target.address, options=options) for _ in range(target.connections)]
+    channels = [target.endpoint.open_async_channel(options) for _ in range(target.connections)]
     try:
-        await _connect(channels, target.address, load.timeout)
+        await _connect(channels, target.endpoint.address, load.timeout)
         order = random.integers(len(pool.payloads), size=_ORDER_LENGTH)
         generator = LoadGenerator(pool, [_sender(channel) for channel in channels], order, load.timeout)
         schedule, cut_short = _draw_share(load, share, random)

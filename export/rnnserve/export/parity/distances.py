@@ -89,36 +89,41 @@ class Distances:
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str, int], DistanceRow] = {}
 
-    def add(self, kind: str, name: str, lengths: Array, *, found: Array, eager: Array, exact: Array) -> None:
+    def add(
+        self, kind: str, name: str, length: int, *, found: Array, eager: Array, exact: Array, mask: Array | None = None
+    ) -> None:
         """Take in one tensor of a batch.
 
         Args:
-            kind: Of input: "step", "random" or "walk", or another one that the caller chooses.
-            name: The tensor's. Of `output` (batch, sequence, …) only what lies before each row's length counts.
-            lengths: (batch,) int64; the largest is the size of the sequence axis.
-            found: As computed by what is judged, float32 or float64.
-            eager: Of the same shape, float32.
+            kind: Of input: "step", "random" or "sample", or another one that the caller chooses.
+            name: The tensor's.
+            length: The size of the first sequence axis.
+            found: As computed by what is judged; floats.
+            eager: Of the same shape; floats.
             exact: Of the same shape, float64.
+            mask: Which values count, broadcast to that shape; None for all.
         """
-        row = self.rows.setdefault((kind, name, int(lengths.max())), DistanceRow())
-        count = _count(name, lengths, exact)
-        row.found_eager.add(found.astype(np.float64) - eager, count)
-        row.eager_exact.add(eager - exact, count)
-        row.found_exact.add(found - exact, count)
-        row.scale = max(row.scale, scale(exact))
+        row = self.rows.setdefault((kind, name, length), DistanceRow())
+        count = _count(mask, exact)
+        row.found_eager.add(_masked(found.astype(np.float64) - eager, mask), count)
+        row.eager_exact.add(_masked(eager - exact, mask), count)
+        row.found_exact.add(_masked(found - exact, mask), count)
+        row.scale = max(row.scale, scale(_masked(exact, mask)))
 
-    def add_moved(self, kind: str, name: str, lengths: Array, *, moved: Array, exact: Array) -> None:
+    def add_moved(
+        self, kind: str, name: str, length: int, *, moved: Array, exact: Array, mask: Array | None = None
+    ) -> None:
         """Take in eager's values for inputs moved by an ulp, after `add` took the batch in.
 
         Args:
             kind: As for `add`.
             name: As for `add`.
-            lengths: As for `add`.
-            moved: Eager's values, float32.
+            length: As for `add`.
+            moved: Eager's values; floats.
             exact: Of the same shape, of the inputs that were not moved, float64.
+            mask: As for `add`.
         """
-        row = self.rows[kind, name, int(lengths.max())]
-        row.moved_exact.add(moved - exact, _count(name, lengths, exact))
+        self.rows[kind, name, length].moved_exact.add(_masked(moved - exact, mask), _count(mask, exact))
 
     def record(self) -> list[manifest_pb2.Distance]:
         """Give the manifest's rows, in the order in which they first came."""
@@ -138,5 +143,9 @@ class Distances:
         ]
 
 
-def _count(name: str, lengths: Array, exact: Array) -> int:
-    return int(lengths.sum()) * exact.shape[2] if name == "output" else exact.size
+def _masked(values: Array, mask: Array | None) -> Array:
+    return values if mask is None else np.where(mask, values, 0)
+
+
+def _count(mask: Array | None, values: Array) -> int:
+    return values.size if mask is None else int(np.broadcast_to(mask, values.shape).sum())

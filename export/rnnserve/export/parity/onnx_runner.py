@@ -7,10 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-__all__ = ["Arrays", "OnnxRunner"]
+from rnnserve.export.module_interface import Arrays
 
-Arrays = dict[str, npt.NDArray[Any]]
-"""Arrays by the names of a model's tensors, in the order of its forward."""
+__all__ = ["OnnxRunner"]
 
 
 class OnnxRunner:

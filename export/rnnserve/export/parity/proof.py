@@ -1,101 +1,151 @@
 """The whole comparison of eager, TorchScript and ONNX: the record of it, or everything that differs."""
 
+import dataclasses
+from collections.abc import Collection
+
+import numpy as np
 import onnx
 import torch
 from google.protobuf.message import DecodeError
 from tqdm import tqdm
 
+from rnnserve.export.described_model import DescribedModel, evaluating
+from rnnserve.export.descriptions import BATCH
+from rnnserve.export.errors import WrongArguments
+from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.limits import limits_for
+from rnnserve.export.module_interface import ModuleInterface
+from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.failure_collector import FailureCollector
-from rnnserve.export.parity.input_batches import input_batches
+from rnnserve.export.parity.input_batches import InputBatch, input_batches
 from rnnserve.export.parity.onnx_runner import OnnxRunner
-from rnnserve.export.parity.reference import Reference
+from rnnserve.export.parity.reference import FLOAT64, Reference
 from rnnserve.export.parity.tensor_checks import check_onnx, check_script
-from rnnserve.export.parity.tutorial_equalities import check_tutorial_equalities
 from rnnserve.export.parity.value_comparison import ValueComparison
+from rnnserve.export.tensor_shapes import sequence_axes
 from rnnserve.export.torch_threads import one_thread
-from rnnserve.models import Architecture, DirectionClassifier
 from rnnserve.protos import manifest_pb2
 
-__all__ = ["prove"]
+__all__ = ["Proof", "prove", "reference_of"]
 
 
-# These lines are part of every manifest: another wording gives other bytes.
-_CHECKS = (
-    "torchscript: names, shapes, dtypes, values as in eager, bit for bit",
-    "onnx: names, axis names, dtypes, shapes",
-    "onnx: single steps from arbitrary states, within a few ulps of eager",
-    "onnx: whole random sequences, as near to float64 as eager is",
-    "onnx: zeros in output behind each row's length",
-    "onnx: labels, wherever float64 is not itself undecided",
-)
-_WALK_CHECKS = (
-    "onnx: logits of walks of 2 to 64 points, within 4e-6 of eager's; states, as near to float64 as eager's",
-)
+@dataclasses.dataclass(frozen=True)
+class Proof:
+    """What was found.
+
+    Attributes:
+        parity: The record of what was compared, and how far apart it was.
+        batching: Which requests may share a run.
+        zeros_after_lengths: Names of the outputs that are zeros after each row's length.
+    """
+
+    parity: manifest_pb2.Parity
+    batching: manifest_pb2.Batching
+    zeros_after_lengths: Collection[str]
 
 
 def prove(
-    classifier: DirectionClassifier,
-    script: torch.jit.ScriptModule,
+    model: DescribedModel,
+    script: torch.jit.ScriptModule | None,
     onnx_model: bytes,
     *,
     seed: int = 0,
     progress: bool = True,
-) -> manifest_pb2.Parity:
-    """Prove that a script and an ONNX model compute what a classifier computes in eager mode.
+) -> Proof:
+    """Prove that a script and an ONNX model compute what a module computes in eager mode.
 
     Args:
-        classifier: The module that was exported, in evaluation mode, float32, on the CPU.
-        script: Made from it by `torch.jit.script`.
+        model: The module that was exported.
+        script: Made from it by `torch.jit.script`; None if there is none.
         onnx_model: Made from it by `export_onnx`.
         seed: Of the inputs: the same seed gives the same inputs.
         progress: Whether to show a progress bar on standard error.
 
-    Returns:
-        The record: what was compared, and how far apart it was. The same arguments give the same record.
-
     Raises:
         ParityError: If anything differs; the message has a line for everything that does.
     """
-    with one_thread():
-        return _prove(classifier, script, onnx_model, seed=seed, progress=progress)
+    with one_thread(), evaluating(model.module):
+        return _prove(model, script, onnx_model, seed=seed, progress=progress)
+
+
+def reference_of(model: DescribedModel) -> Reference:
+    """Make the reference of a described model."""
+    sizes = {axis: low for axis, (low, _) in model.sizes.items()}
+    sizes[BATCH] = max(2, sizes[BATCH])
+    return Reference(model.module, model.interface, draw_inputs(model.inputs, np.random.default_rng(0), sizes))
 
 
 def _prove(
-    classifier: DirectionClassifier, script: torch.jit.ScriptModule, onnx_model: bytes, *, seed: int, progress: bool
-) -> manifest_pb2.Parity:
-    reference = Reference(classifier)
-    limits = limits_for("cpu")
-    failures = FailureCollector()
-    for failure in check_script(script, classifier.architecture):
-        failures.add(failure)
-    runner = _runner(onnx_model, classifier.architecture, failures)
-    comparison = ValueComparison(reference, limits, failures)
-    batches = list(input_batches(classifier.architecture, seed))
+    model: DescribedModel, script: torch.jit.ScriptModule | None, onnx_model: bytes, *, seed: int, progress: bool
+) -> Proof:
+    reference, limits, failures = reference_of(model), limits_for("cpu"), FailureCollector()
+    scripted = None if script is None else _script_interface(model, script, failures)
+    runner = _runner(onnx_model, model, failures)
+    comparison = ValueComparison(model, reference, limits, failures)
+    batches = list(input_batches(model, seed))
     for batch in tqdm(batches, desc="parity", unit=" batches", leave=False, disable=not progress):
-        comparison.compare(batch, script, runner)
+        comparison.compare(batch, scripted, runner)
     comparison.judge()
     runner = None if comparison.refused else runner
-    equalities = check_tutorial_equalities(reference, runner, limits, failures, seed)
+    further = [
+        line for check in model.further_checks for line in check(model, reference, runner, limits, failures, seed)
+    ]
     failures.raise_if_any()
-    shapes = [batch.inputs["input"].shape for batch in batches]
-    return manifest_pb2.Parity(
-        checks=[*_CHECKS, *(_WALK_CHECKS if any(batch.kind == "walk" for batch in batches) else ()), *equalities],
-        batch_sizes=sorted({shape[0] for shape in shapes}),
-        lengths=sorted({shape[1] for shape in shapes}),
-        samples=sum(shape[0] for shape in shapes),
+    parity = manifest_pb2.Parity(
+        checks=[*_checks(model, reference, script, batches, comparison.zeros_after_lengths), *further],
+        batch_sizes=sorted({batch.rows for batch in batches}),
+        lengths=sorted({batch.length for batch in batches}),
+        samples=sum(batch.rows for batch in batches),
         distances=comparison.distances.record(),
+        exact=reference.exact_by,
     )
+    return Proof(parity, find_batching(model, reference, limits, seed), comparison.zeros_after_lengths)
 
 
-def _runner(onnx_model: bytes, architecture: Architecture, failures: FailureCollector) -> OnnxRunner | None:
+def _checks(
+    model: DescribedModel,
+    reference: Reference,
+    script: torch.jit.ScriptModule | None,
+    batches: list[InputBatch],
+    zeros: Collection[str],
+) -> list[str]:
+    """What was compared, a line each."""
+    kinds = {batch.kind for batch in batches}
+    exact = "float64" if reference.exact_by == FLOAT64 else "itself on inputs moved by an ulp"
+    has_axes = bool(sequence_axes(model.inputs))
+    lines = {
+        "torchscript: names, shapes, dtypes, values as in eager, bit for bit": script is not None,
+        "onnx: names, axis names, dtypes, shapes": True,
+        "onnx: single steps from arbitrary states, within a few ulps of eager": "step" in kinds and has_axes,
+        "onnx: drawn inputs, within a few ulps of eager": "step" in kinds and not has_axes,
+        f"onnx: whole random sequences, as near to {exact} as eager is": "random" in kinds,
+        f"onnx: given samples, near eager, and as near to {exact} as eager is": "sample" in kinds,
+        f"onnx: zeros after each row's length in {', '.join(sorted(zeros))}": bool(zeros),
+        "onnx: labels, wherever float64 is not itself undecided": bool(model.labelled),
+    }
+    return [line for line, holds in lines.items() if holds]
+
+
+def _script_interface(
+    model: DescribedModel, script: torch.jit.ScriptModule, failures: FailureCollector
+) -> tuple[torch.jit.ScriptModule, ModuleInterface] | None:
+    for difference in check_script(script, model.inputs):
+        failures.add(difference)
+    try:
+        return script, ModuleInterface.of_script(script, model.interface.inputs, model.interface.outputs)
+    except WrongArguments as error:
+        failures.add(f"torchscript: {error}")
+        return None
+
+
+def _runner(onnx_model: bytes, model: DescribedModel, failures: FailureCollector) -> OnnxRunner | None:
     """Load the ONNX model and check its tensors; None where it cannot be loaded."""
     try:
-        model = onnx.load_model_from_string(onnx_model)
+        loaded = onnx.load_model_from_string(onnx_model)
     except DecodeError as error:
         failures.add(f"onnx: is no ONNX model: {error}")
         return None
-    for difference in check_onnx(model, architecture):
+    for difference in check_onnx(loaded, model.inputs, model.outputs):
         failures.add(difference)
     try:
         return OnnxRunner(onnx_model)

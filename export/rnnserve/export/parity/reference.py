@@ -1,4 +1,4 @@
-"""What ONNX is compared with: the eager module in float32, and the same module in float64."""
+"""What ONNX is compared with: the eager module as it is, and the same module in float64."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -7,43 +7,57 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import nn
 
-from rnnserve.export.classifier_tensors import outputs_of
-from rnnserve.export.parity.onnx_runner import Arrays
-from rnnserve.models import DirectionClassifier
+from rnnserve.export.module_interface import Arrays, ModuleInterface
 
-__all__ = ["Reference", "run_module"]
+__all__ = ["FLOAT64", "MOVED", "Reference"]
+
+FLOAT64, MOVED = "float64", "inputs moved by an ulp"
+"""What whole sequences are compared with, as a manifest's parity record says it."""
 
 _MOVES = 8
-_ULP = np.float32(2.0**-23)
+_ULP = 2.0**-23  # float32's step from 1 to 2
 
 
 class Reference:
-    """A classifier in float32 and in float64, run on arrays by name.
-
-    Inputs and outputs are those of `rnnserve.export.classifier_tensors`.
+    """A module, eager or scripted, as it is and in float64, run on arrays by name.
 
     Attributes:
-        classifier: The module itself.
-        double: A copy of it in float64: exact, as far as float32 can tell.
+        module: The module itself.
+        interface: How it is called.
+        double: A copy of it in float64; None where it does not run in float64.
     """
 
-    def __init__(self, classifier: DirectionClassifier) -> None:
-        self.classifier = classifier
-        self.double = copy.deepcopy(classifier).double()
-        self._names = [tensor.name for tensor in outputs_of(classifier.architecture)]
+    def __init__(self, module: nn.Module, interface: ModuleInterface, probe: Arrays) -> None:
+        """Make the copy in float64.
+
+        Args:
+            module: In evaluation mode, on the CPU.
+            interface: How it is called.
+            probe: Inputs on which the copy is tried.
+        """
+        self.module = module
+        self.interface = interface
+        self.double = _in_float64(module, interface, probe)
+
+    @property
+    def exact_by(self) -> str:
+        """What `exact` gives: `FLOAT64`; or `MOVED` where it is eager itself, to be judged by moved inputs."""
+        return MOVED if self.double is None else FLOAT64
 
     def eager(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
-        """Compute every output in float32."""
-        return dict(zip(self._names, run_module(self.classifier, inputs, torch.float32), strict=True))
+        """Compute every output as the module does."""
+        return self.interface.call(self.module, inputs)
 
     def exact(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
-        """Compute every output in float64, from the same inputs."""
-        return dict(zip(self._names, run_module(self.double, inputs, torch.float64), strict=True))
+        """Compute every output in float64, from the same inputs; integers and booleans keep their dtypes."""
+        if self.double is not None:
+            return self.interface.call(self.double, inputs, double=True)
+        return {name: a.astype(np.float64) if a.dtype.kind == "f" else a for name, a in self.eager(inputs).items()}
 
     def moved(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Iterator[Arrays]:
-        """Compute every output in float32 eight times, with each input value moved by one ulp or none.
+        """Compute every output eight times, with each float of the inputs moved by one ulp or none.
 
         What these differ by is what rounding alone may do.
         """
@@ -53,26 +67,19 @@ class Reference:
 
 
 def _moved(array: npt.NDArray[Any], random: np.random.Generator) -> npt.NDArray[Any]:
-    if array.dtype != np.float32:  # lengths
+    if array.dtype.kind != "f":
         return array
-    moved: npt.NDArray[Any] = array * (
-        1 + random.integers(-1, 1, size=array.shape, endpoint=True).astype(np.float32) * _ULP
-    )
+    factors = 1 + random.integers(-1, 1, size=array.shape, endpoint=True) * _ULP
+    moved: npt.NDArray[Any] = (array * factors).astype(array.dtype)
     return moved
 
 
-def run_module(
-    module: torch.nn.Module, inputs: Mapping[str, npt.NDArray[Any]], dtype: torch.dtype
-) -> list[npt.NDArray[Any]]:
-    """Run a module, eager or scripted.
-
-    Args:
-        module: Its forward gives a tuple of tensors.
-        inputs: In the order of its forward; integers stay as they are.
-        dtype: What floats are converted to.
-    """
-    tensors = [torch.from_numpy(array) for array in inputs.values()]
-    tensors = [tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
-    with torch.no_grad():
-        results: tuple[Tensor, ...] = module(*tensors)
-    return [result.numpy() for result in results]
+def _in_float64(module: nn.Module, interface: ModuleInterface, probe: Arrays) -> nn.Module | None:
+    """A copy in float64; None where it raises, or computes in something else inside, which its outputs' dtypes tell."""
+    try:
+        with torch.no_grad():
+            double = copy.deepcopy(module).double()
+        found = interface.call(double, probe, double=True)
+    except Exception:  # noqa: BLE001 - whatever a user's module raises, it does not run in float64
+        return None
+    return double if all(array.dtype.kind != "f" or array.dtype == np.float64 for array in found.values()) else None

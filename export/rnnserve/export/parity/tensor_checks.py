@@ -6,35 +6,35 @@ from typing import Any
 import onnx
 import torch
 
-from rnnserve.export.classifier_tensors import inputs_of, outputs_of
-from rnnserve.models import Architecture
 from rnnserve.protos import manifest_pb2
+from rnnserve.protos.datatypes import DTYPES
 
 __all__ = ["check_onnx", "check_script"]
 
-_DTYPES = {"FP32": "float32", "INT64": "int64"}  # datatypes of the Open Inference Protocol, and NumPy's names of them
+_Tensors = Sequence[manifest_pb2.Tensor]
 
 
-def check_onnx(model: onnx.ModelProto, architecture: Architecture) -> Iterator[str]:
-    """Compare an ONNX model's inputs and outputs with a classifier's; yields a sentence for each difference."""
+def check_onnx(model: onnx.ModelProto, inputs: _Tensors, outputs: _Tensors) -> Iterator[str]:
+    """Compare an ONNX model's inputs and outputs with those described; yields a sentence for each difference."""
     constants = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in constants]
-    yield from _check_side("input", inputs, inputs_of(architecture))
-    yield from _check_side("output", list(model.graph.output), outputs_of(architecture))
+    yield from _check_side("input", [value for value in model.graph.input if value.name not in constants], inputs)
+    yield from _check_side("output", list(model.graph.output), outputs)
 
 
-def check_script(script: torch.jit.ScriptModule, architecture: Architecture) -> Iterator[str]:
-    """Compare the names of a script's arguments with a classifier's; yields a sentence if they differ."""
+def check_script(script: torch.jit.ScriptModule, inputs: _Tensors) -> Iterator[str]:
+    """Compare the names of a script's arguments with the inputs; yields a sentence if they differ.
+
+    An argument that is a tuple has a name of its own, so that only arguments of one tensor are compared.
+    """
     forward: Any = script.forward  # typed as a plain callable
-    found = [argument.name for argument in forward.schema.arguments[1:]]
-    names = [tensor.name for tensor in inputs_of(architecture)]
-    if found != names:
+    arguments = forward.schema.arguments[1:]
+    found = [argument.name for argument in arguments if "Tuple" not in str(argument.type)]
+    names = [tensor.name for tensor in inputs]
+    if len(found) == len(arguments) and found[: len(names)] != names:
         yield f"torchscript, names: forward takes {_listed(found)}; expected {_listed(names)}"
 
 
-def _check_side(
-    side: str, values: Sequence[onnx.ValueInfoProto], expected: Sequence[manifest_pb2.Tensor]
-) -> Iterator[str]:
+def _check_side(side: str, values: Sequence[onnx.ValueInfoProto], expected: _Tensors) -> Iterator[str]:
     found = {value.name: value for value in values}
     names = [tensor.name for tensor in expected]
     if list(found) != names:
@@ -43,7 +43,7 @@ def _check_side(
         if tensor.name not in found:
             continue
         kind = found[tensor.name].type.tensor_type
-        dtype, expected_dtype = _dtype(kind.elem_type), _DTYPES[tensor.datatype]
+        dtype, expected_dtype = _dtype(kind.elem_type), DTYPES[tensor.datatype].name
         if dtype != expected_dtype:
             yield f'onnx, dtypes: {side} "{tensor.name}" is {dtype}; expected {expected_dtype}'
         axes = tuple(

@@ -4,14 +4,17 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from rnnserve.export.classifier_tensors import outputs_of
+from rnnserve.export.described_model import DescribedModel
+from rnnserve.export.descriptions import BATCH
+from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.limits import ParityLimits
+from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity.cell_by_cell import compute_cell_by_cell
 from rnnserve.export.parity.distances import Distances
 from rnnserve.export.parity.failure_collector import FailureCollector
-from rnnserve.export.parity.input_batches import random_inputs
-from rnnserve.export.parity.onnx_runner import Arrays, OnnxRunner
+from rnnserve.export.parity.onnx_runner import OnnxRunner
 from rnnserve.export.parity.reference import Reference
+from rnnserve.models import DirectionClassifier
 from rnnserve.protos.differences import scale
 
 __all__ = ["check_tutorial_equalities"]
@@ -24,7 +27,12 @@ _Compute = Callable[[Arrays], Arrays]
 
 
 def check_tutorial_equalities(
-    reference: Reference, runner: OnnxRunner | None, limits: ParityLimits, failures: FailureCollector, seed: int
+    model: DescribedModel,
+    reference: Reference,
+    runner: OnnxRunner | None,
+    limits: ParityLimits,
+    failures: FailureCollector,
+    seed: int,
 ) -> list[str]:
     """Check the tutorial's equalities in float64, in eager and, given a runner, in ONNX.
 
@@ -32,7 +40,8 @@ def check_tutorial_equalities(
     does. Where the arithmetic is the same, the bits are equal.
 
     Args:
-        reference: The classifier.
+        model: A direction classifier.
+        reference: Its module.
         runner: Its ONNX model; None if it does not run.
         limits: For the device "cpu".
         failures: What differs is added to it.
@@ -41,17 +50,23 @@ def check_tutorial_equalities(
     Returns:
         What was compared, a line each; the lines are part of every manifest.
     """
-    architecture = reference.classifier.architecture
+    classifier, double = reference.module, reference.double
+    if not isinstance(classifier, DirectionClassifier) or not isinstance(double, DirectionClassifier):
+        raise TypeError(
+            f"the tutorial's equalities are those of a DirectionClassifier, not of a {type(classifier).__name__}"
+        )
+    architecture = classifier.architecture
     random = np.random.default_rng([seed, 1])
-    ragged = random_inputs(architecture, random, _BATCH, _LENGTH, ragged=True)
-    full = random_inputs(architecture, random, _BATCH, _LENGTH)
+    sizes = {BATCH: _BATCH, "sequence": _LENGTH}
+    ragged = draw_inputs(model.inputs, random, sizes, ragged=True)
+    full = draw_inputs(model.inputs, random, sizes)
     sides: dict[str, _Compute] = {"eager": reference.eager}
     if runner is not None:
         sides["onnx"] = runner
     comparison = _Float64Comparison(reference, limits, failures)
     checks = []
 
-    composed = compute_cell_by_cell(reference.double, ragged)
+    composed = compute_cell_by_cell(double, ragged)
     comparison.compare_float64("composed by hand", reference.exact(ragged), composed)
     for side, compute in sides.items():
         comparison.compare_float32(side, "composed by hand", ragged, compute(ragged), composed)
@@ -63,7 +78,7 @@ def check_tutorial_equalities(
 
     if not architecture.bidirectional:
         whole = reference.exact(full)
-        carried = {state.name: state.continues_as for state in outputs_of(architecture) if state.continues_as}
+        carried = {state.name: state.continues_as for state in model.outputs if state.continues_as}
         comparison.compare_float64("in two parts", _in_two_parts(reference.exact, full, carried), whole)
         for side, compute in sides.items():
             comparison.compare_float32(side, "in two parts", full, _in_two_parts(compute, full, carried), whole)
@@ -71,7 +86,7 @@ def check_tutorial_equalities(
 
     for side, compute in sides.items():
         _check_padding(failures, side, compute, ragged)
-    checks.append("tutorial: what lies behind a row's length changes nothing, bit for bit")
+    checks.append("tutorial: values after a row's length change nothing, bit for bit")
     return checks
 
 
@@ -96,11 +111,11 @@ class _Float64Comparison:
         for name, expected in exact.items():
             if name not in found or found[name].shape != expected.shape:  # other checks report it
                 continue
-            distances.add(what, name, inputs["lengths"], found=found[name], eager=eager[name], exact=expected)
+            distances.add(what, name, _LENGTH, found=found[name], eager=eager[name], exact=expected)
         if any(row.failure(self._limits) for row in distances.rows.values()) and not len(self._failures):
             for outputs in self._reference.moved(inputs):  # as for whole sequences, see `ValueComparison.judge`
                 for _, name, _ in distances.rows:
-                    distances.add_moved(what, name, inputs["lengths"], moved=outputs[name], exact=exact[name])
+                    distances.add_moved(what, name, _LENGTH, moved=outputs[name], exact=exact[name])
         for (_, name, _), row in distances.rows.items():
             failure = row.failure(self._limits)
             if failure:

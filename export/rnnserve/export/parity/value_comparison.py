@@ -1,23 +1,50 @@
 """Comparing shapes and values over many batches: TorchScript bit for bit, ONNX by kind of input.
 
 A trained recurrence amplifies rounding, so each kind of input has a rule of its own (docs/findings.md, "Comparing
-recurrent models"): single steps and walks are compared with eager, value by value; whole sequences with float64, by
-root mean square over all their rows.
+recurrent models"): single steps are compared with eager, value by value; whole sequences with float64, by root mean
+square over all their rows. Integers and booleans are equal wherever eager and float64 agree about them.
 """
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from rnnserve.export.described_model import DescribedModel
 from rnnserve.export.limits import ParityLimits
+from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.parity.distances import Distances
 from rnnserve.export.parity.failure_collector import FailureCollector
 from rnnserve.export.parity.input_batches import InputBatch
-from rnnserve.export.parity.onnx_runner import Arrays, OnnxRunner
-from rnnserve.export.parity.reference import Reference, run_module
-from rnnserve.protos.differences import scale
+from rnnserve.export.parity.onnx_runner import OnnxRunner
+from rnnserve.export.parity.reference import MOVED, Reference
+from rnnserve.export.tensor_shapes import lengths_inputs, mask_before_lengths
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.differences import coarseness, scale
 
 __all__ = ["ValueComparison"]
+
+_Array = npt.NDArray[Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Labelled:
+    """Values of the output that has the classes on its last axis.
+
+    Attributes:
+        batch: The inputs.
+        found: ONNX's, (rows, classes), of the rows that count.
+        eager: Eager's, likewise.
+        exact: Float64's, likewise.
+    """
+
+    batch: InputBatch
+    found: _Array
+    eager: _Array
+    exact: _Array
 
 
 class ValueComparison:
@@ -26,36 +53,49 @@ class ValueComparison:
     Attributes:
         distances: Between ONNX, eager and float64, so far.
         refused: Whether onnxruntime refused to run any batch.
+        zeros_after_lengths: The outputs with lengths that were zeros after each row's length so far.
     """
 
-    def __init__(self, reference: Reference, limits: ParityLimits, failures: FailureCollector) -> None:
+    def __init__(
+        self, model: DescribedModel, reference: Reference, limits: ParityLimits, failures: FailureCollector
+    ) -> None:
         """Start with no batches.
 
         Args:
-            reference: The classifier.
+            model: What is compared.
+            reference: Its module.
             limits: For the device that the ONNX model runs on.
             failures: What differs is added to it.
         """
         self.distances = Distances()
         self.refused = False
+        self._model = model
+        self._lengths = lengths_inputs(model.inputs)
         self._reference = reference
         self._limits = limits
         self._failures = failures
         self._batches: list[InputBatch] = []
-        # For each batch its logits (batch, classes): ONNX's float32, eager's float32, float64's.
-        self._logits: list[tuple[InputBatch, npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float64]]]
-        self._logits = []
+        self._labelled: list[_Labelled] = []
+        self.zeros_after_lengths = {
+            tensor.name for tensor in model.outputs if any(axis.name in self._lengths for axis in tensor.axes)
+        }
 
-    def compare(self, batch: InputBatch, script: torch.jit.ScriptModule, runner: OnnxRunner | None) -> None:
+    def compare(
+        self,
+        batch: InputBatch,
+        script: tuple[torch.jit.ScriptModule, ModuleInterface] | None,
+        runner: OnnxRunner | None,
+    ) -> None:
         """Compute a batch in every way and compare the results.
 
         Args:
-            batch: Inputs of the classifier.
-            script: Compared with eager, bit for bit.
+            batch: Inputs of the model.
+            script: Compared with eager, bit for bit; None if there is none.
             runner: The ONNX model; None if it cannot be loaded.
         """
         eager = self._reference.eager(batch.inputs)
-        self._compare_script(batch, script, eager)
+        if script is not None:
+            self._compare_script(batch, *script, eager)
         if runner is None:
             return
         try:
@@ -65,99 +105,129 @@ class ValueComparison:
             self.refused = True
             return
         self._batches.append(batch)
-        self._compare_onnx(batch, found, eager, self._reference.exact(batch.inputs))
+        exact = self._reference.exact(batch.inputs)
+        for tensor in self._model.outputs:
+            if tensor.name in found:  # `check_onnx` reports it otherwise
+                self._compare_onnx(batch, tensor, found[tensor.name], eager[tensor.name], exact[tensor.name])
 
     def judge(self) -> None:
         """Judge distances from float64, and labels, after every batch was compared.
 
         Few rows amplify rounding far more than the others, and in these a single run of eager may be close to float64
         by luck. So where ONNX is further from float64 than eager, eager is run again on moved inputs; unless ONNX is
-        already known to be wrong.
+        already known to be wrong. Where there is no float64, moved inputs are all there is to judge by.
         """
         rows = self.distances.rows
         if not len(self._failures):
-            beyond = {(kind, length): None for (kind, _, length), row in rows.items() if row.failure(self._limits)}
-            for kind, length in beyond:
+            judged = {
+                (kind, length): None
+                for (kind, _, length), row in rows.items()
+                if self._reference.exact_by == MOVED or row.failure(self._limits)
+            }
+            for kind, length in judged:
                 self._run_eager_again(kind, length)
         for (kind, name, length), row in rows.items():
             failure = row.failure(self._limits)
             if failure:
                 self._failures.add(f'onnx, {kind}: "{name}" at sequence {length}: {failure}')
-        for batch, found, eager, exact in self._logits:
-            self._judge_labels(batch, found, eager, exact)
+        for labelled in self._labelled:
+            self._judge_labels(labelled)
 
     def _run_eager_again(self, kind: str, length: int) -> None:
         for batch in self._batches:
             if (batch.kind, batch.length) != (kind, length):
                 continue
-            lengths, exact = batch.inputs["lengths"], self._reference.exact(batch.inputs)
+            exact = self._reference.exact(batch.inputs)
             for outputs in self._reference.moved(batch.inputs):
-                for name, moved in outputs.items():
-                    if (kind, name, length) in self.distances.rows:
-                        self.distances.add_moved(kind, name, lengths, moved=moved, exact=exact[name])
+                for tensor in self._model.outputs:
+                    moved = outputs[tensor.name]
+                    if (kind, tensor.name, length) in self.distances.rows:
+                        mask = self._mask(tensor, moved, batch.inputs)
+                        self.distances.add_moved(
+                            kind, tensor.name, length, moved=moved, exact=exact[tensor.name], mask=mask
+                        )
 
-    def _compare_script(self, batch: InputBatch, script: torch.jit.ScriptModule, eager: Arrays) -> None:
-        results = run_module(script, batch.inputs, torch.float32)
-        if len(results) != len(eager):
-            self._failures.add(f"torchscript, names: forward gives {len(results)} tensors; expected {', '.join(eager)}")
-            return
-        for (name, expected), found in zip(eager.items(), results, strict=True):
-            if self._failures.compare_forms("torchscript", name, found, expected, batch):
-                self._failures.compare_values("torchscript, bit for bit", name, found, expected, 0.0, batch)
+    def _mask(self, tensor: manifest_pb2.Tensor, values: _Array, inputs: Arrays) -> npt.NDArray[np.bool_] | None:
+        return mask_before_lengths(tensor, values.shape, inputs, self._lengths)
 
-    def _compare_onnx(self, batch: InputBatch, found: Arrays, eager: Arrays, exact: Arrays) -> None:
-        """Compare ONNX's outputs with eager's, by name: arrays of one shape, float32 and, for `exact`, float64."""
-        lengths = batch.inputs["lengths"]  # (batch,) int64
-        for name, expected in eager.items():
-            if name not in found:  # `check_onnx` reports it
-                continue
-            if not self._failures.compare_forms("onnx", name, found[name], expected, batch):
-                continue
-            limit = self._limit(batch.kind, name) * scale(expected)
-            self._failures.compare_values(f"onnx, {batch.kind}", name, found[name], expected, limit, batch)
-            if name == "output":
-                padding = np.arange(batch.length) >= lengths[:, None]  # (batch, sequence)
-                padded = np.where(padding[..., None], found[name], 0)  # (batch, sequence, directions * hidden)
-                zeros = np.zeros_like(padded)
-                self._failures.compare_values("onnx, zeros after lengths", name, padded, zeros, 0.0, batch)
-            self.distances.add(batch.kind, name, lengths, found=found[name], eager=expected, exact=exact[name])
-            if name == "logits":
-                self._logits.append((batch, found[name], expected, exact[name]))
-
-    def _limit(self, kind: str, name: str) -> float:
-        """Give how far any one value may lie from eager's; no limit where only the distance from float64 counts."""
-        if kind == "step":
-            return self._limits.step_logits if name == "logits" else self._limits.step_state
-        return self._limits.walk if (kind, name) == ("walk", "logits") else np.inf
-
-    def _judge_labels(
-        self,
-        batch: InputBatch,
-        found: npt.NDArray[np.float32],
-        eager: npt.NDArray[np.float32],
-        exact: npt.NDArray[np.float64],
+    def _compare_script(
+        self, batch: InputBatch, script: torch.jit.ScriptModule, interface: ModuleInterface, eager: Arrays
     ) -> None:
+        found = interface.call(script, batch.inputs)
+        for name, expected in eager.items():
+            if self._failures.compare_forms("torchscript", name, found[name], expected, batch):
+                self._failures.compare_values("torchscript, bit for bit", name, found[name], expected, 0.0, batch)
+
+    def _compare_onnx(
+        self, batch: InputBatch, tensor: manifest_pb2.Tensor, found: _Array, eager: _Array, exact: _Array
+    ) -> None:
+        """Compare one output: arrays of one shape, ONNX's and eager's of its dtype and float64's."""
+        name = tensor.name
+        if not self._failures.compare_forms("onnx", name, found, eager, batch):
+            return
+        mask = self._mask(tensor, eager, batch.inputs)
+        if mask is not None:
+            self._compare_after_lengths(batch, name, found, eager, mask)
+        if eager.dtype.kind != "f":
+            decided = eager == exact
+            decided = decided if mask is None else decided & mask
+            found, eager = (np.where(decided, values, 0) for values in (found, eager))
+            self._failures.compare_values(f"onnx, {batch.kind}, integers", name, found, eager, 0.0, batch)
+            return
+        limit = self._limit(batch.kind, eager, exact, mask)
+        counted = (found, eager) if mask is None else (np.where(mask, found, 0), np.where(mask, eager, 0))
+        self._failures.compare_values(f"onnx, {batch.kind}", name, *counted, limit, batch)
+        self.distances.add(batch.kind, name, batch.length, found=found, eager=eager, exact=exact, mask=mask)
+        if name == self._model.labelled:
+            self._labelled.append(_Labelled(batch, *_rows_of((found, eager, exact), mask)))
+
+    def _compare_after_lengths(
+        self, batch: InputBatch, name: str, found: _Array, eager: _Array, mask: npt.NDArray[np.bool_]
+    ) -> None:
+        """Where eager gives zeros after each row's length, ONNX must."""
+        if np.where(mask, 0, eager).any():
+            self.zeros_after_lengths.discard(name)
+        else:
+            after = np.where(mask, 0, found)
+            self._failures.compare_values("onnx, zeros after lengths", name, after, np.zeros_like(after), 0.0, batch)
+
+    def _limit(self, kind: str, eager: _Array, exact: _Array, mask: npt.NDArray[np.bool_] | None) -> float:
+        """Give how far any one value may lie from eager's; no limit where only the distance from float64 counts.
+
+        Rounding of eager itself, in layers as wide as the module has them, is added to a few ulps.
+        """
+        if kind == "random":
+            return np.inf
+        base = self._limits.step if kind == "step" else self._limits.sample
+        rounding = np.abs(eager - exact)
+        rounding = rounding if mask is None else np.where(mask, rounding, 0)
+        return base * coarseness(eager.dtype) * scale(exact) + self._limits.sequence_rms_factor * float(rounding.max())
+
+    def _judge_labels(self, labelled: _Labelled) -> None:
         """Check that labels are those of float64, in rows where rounding cannot change them.
 
-        Rounding can change a label where float64's two largest logits differ by less than twice eager's errors.
-
-        Args:
-            batch: The inputs.
-            found: ONNX's logits, (batch, classes).
-            eager: Eager's, (batch, classes).
-            exact: Float64's, (batch, classes).
+        Rounding can change a label where float64's two largest values differ by less than twice eager's errors.
         """
+        batch, exact = labelled.batch, labelled.exact
         if exact.shape[1] == 1:
             return
-        row = self.distances.rows[batch.kind, "logits", batch.length]
-        rounding = self._limits.sequence_rms_factor * row.rounding.largest + self._limits.step_logits * row.scale
+        row = self.distances.rows[batch.kind, self._model.labelled, batch.length]
+        rounding = self._limits.sequence_rms_factor * row.rounding.largest + self._limits.step * row.scale
         two_largest = np.sort(exact, axis=1)[:, -2:]
-        decided = two_largest[:, 1] - two_largest[:, 0] > 2 * rounding  # (batch,) bool
-        for side, logits in (("onnx", found), ("eager", eager)):
-            wrong = np.flatnonzero(decided & (logits.argmax(axis=1) != exact.argmax(axis=1)))
+        decided = two_largest[:, 1] - two_largest[:, 0] > 2 * rounding  # (rows,) bool
+        for side, values in (("onnx", labelled.found), ("eager", labelled.eager)):
+            wrong = np.flatnonzero(decided & (values.argmax(axis=1) != exact.argmax(axis=1)))
             if wrong.size:
                 at = int(wrong[0])
                 self._failures.add(
-                    f'{side}, labels: row {at} of {batch}: "logits" {logits[at].tolist()} say class '
-                    f"{int(logits[at].argmax())}, expected {int(exact[at].argmax())} as in float64"
+                    f'{side}, labels: row {at} of {batch}: "{self._model.labelled}" {values[at].tolist()} say class '
+                    f"{int(values[at].argmax())}, expected {int(exact[at].argmax())} as in float64"
                 )
+
+
+def _rows_of(values: Sequence[_Array], mask: npt.NDArray[np.bool_] | None) -> list[_Array]:
+    """Arrays (…, classes) as (rows, classes), without the rows that do not count."""
+    if mask is None:
+        return [array.reshape(-1, array.shape[-1]) for array in values]
+    counts = np.broadcast_to(mask, values[0].shape)[..., 0]
+    return [array[counts] for array in values]

@@ -17,7 +17,7 @@ from rnnserve.export.errors import ExportError
 from rnnserve.export.triton_config import write_config
 from rnnserve.protos.triton_config import CONFIG
 
-__all__ = ["Published", "publish"]
+__all__ = ["Published", "publish_version"]
 
 _ATTEMPTS = 100
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
@@ -38,7 +38,7 @@ class Published:
     new: bool
 
 
-def publish(model: Path, files: Mapping[str, bytes], config: str) -> Published:
+def publish_version(model: Path, files: Mapping[str, bytes], config: str) -> Published:
     """Publish files as the next version of a model, unless they are its newest version already.
 
     Args:

@@ -1,0 +1,89 @@
+"""The publication of a direction classifier: its walks are the samples, the tutorial's equalities further checks."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from rnnserve.export.descriptions import Floats, InputDescription, Lengths
+from rnnserve.export.parity.tutorial_equalities import check_tutorial_equalities
+from rnnserve.export.pipeline import ExportResult, publish_publication
+from rnnserve.export.publication import Publication
+from rnnserve.models import Architecture, Checkpoint, generate_walks, load_checkpoint, pad
+
+__all__ = ["classifier_publication", "export_checkpoint"]
+
+_WALK_LENGTHS = (2, 3, 4, 8, 16, 32, 64)
+_WALKS = 64  # of each length
+
+
+def classifier_publication(checkpoint: Checkpoint, *, seed: int = 0) -> Publication:
+    """Describe a classifier as a publication.
+
+    Args:
+        checkpoint: What was trained.
+        seed: Of the walks.
+    """
+    architecture = checkpoint.classifier.architecture
+    states = ["h", "c"] if architecture.cell == "lstm" else ["h"]
+    state = Floats(("layers * directions", architecture.states), "batch", ("hidden", architecture.hidden))
+    inputs: dict[str, InputDescription] = {
+        "input": Floats("batch", "sequence", ("features", architecture.features)),
+        "lengths": Lengths(),
+        **{f"{letter}_0": state for letter in states},
+    }
+    outputs: dict[str, InputDescription] = {
+        "logits": Floats("batch", ("classes", architecture.classes)),
+        "output": Floats("batch", "sequence", ("directions * hidden", architecture.directions * architecture.hidden)),
+        **{f"{letter}_n": state for letter in states},
+    }
+    return Publication(
+        checkpoint.classifier,
+        checkpoint.name,
+        inputs,
+        outputs,
+        states={f"{letter}_n": f"{letter}_0" for letter in states},
+        labels=checkpoint.labels,
+        samples=_walks(architecture, seed),
+        further_checks=[check_tutorial_equalities],
+        checkpoint_sha256=checkpoint.sha256,
+    )
+
+
+def export_checkpoint(checkpoint: Path | Checkpoint, repository: Path, *, progress: bool = True) -> ExportResult:
+    """Export a checkpoint into a repository: the same checkpoint gives the same bytes on every machine, at any time.
+
+    Args:
+        checkpoint: What was trained, or its folder.
+        repository: Where models are published, as `<repository>/<model>/<version>`.
+        progress: Whether to show a progress bar on standard error.
+
+    Raises:
+        ExportError: If the classifier cannot be exported, or the export does not compute the same; nothing is
+            published.
+        ArtifactError: If the repository's config.pbtxt of the model has other tensors.
+        CheckpointError: If there is no such checkpoint.
+        OSError: If the repository cannot be written.
+    """
+    loaded = load_checkpoint(checkpoint) if isinstance(checkpoint, Path) else checkpoint
+    return publish_publication(classifier_publication(loaded), repository, progress=progress)
+
+
+def _walks(architecture: Architecture, seed: int) -> list[dict[str, npt.NDArray[Any]]]:
+    """Draw walks round the square, half of them of full length.
+
+    Walks are points of a plane, so a classifier whose features are not two gets none.
+
+    Returns:
+        Samples: `input` (batch, sequence, features) float32, `lengths` (batch,) int64.
+    """
+    if architecture.features != 2:
+        return []
+    samples: list[dict[str, npt.NDArray[Any]]] = []
+    half = _WALKS // 2
+    for length in _WALK_LENGTHS:
+        full, _ = generate_walks(half, min_length=length, max_length=length, seed=seed + length)
+        ragged, _ = generate_walks(half, max_length=length, seed=seed + length + 1000)
+        points, lengths = pad(full + ragged)
+        samples.append({"input": points, "lengths": lengths})
+    return samples

@@ -1,0 +1,173 @@
+"""Descriptions of a module's inputs: axes, datatypes, and the values that they take.
+
+An axis is described by its name where its size is dynamic ("batch", "sequence"), by name and size where it is fixed
+(("hidden", 64)), or by its size alone. Axes of one name have one size in a request. The axis named "batch" holds
+independent rows; every other dynamic axis is a sequence axis.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rnnserve.export.errors import WrongArguments
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.datatypes import datatype_of
+
+__all__ = ["BATCH", "DYNAMIC", "Axis", "Flags", "Floats", "InputDescription", "Integers", "Lengths"]
+
+BATCH = "batch"
+DYNAMIC = -1
+
+Axis = str | int | tuple[str, int]
+"""A dynamic axis by its name, a fixed one by its size or by name and size."""
+
+
+@dataclasses.dataclass(frozen=True)
+class InputDescription:
+    """What an input is; `Floats`, `Integers`, `Lengths` and `Flags` make one.
+
+    Attributes:
+        axes: Name and size of each axis, outermost first; the size is -1 where it is dynamic.
+        dtype: Of its values.
+        low: The lowest value; None for any.
+        high: The highest value of floats, one more than the highest of integers; None for any.
+        lengths_of: For lengths, the axis whose steps they count; else empty.
+    """
+
+    axes: tuple[tuple[str, int], ...]
+    dtype: np.dtype[Any]
+    low: float | int | None = None
+    high: float | int | None = None
+    lengths_of: str = ""
+
+    def tensor(self, name: str, *, is_state: bool = False) -> manifest_pb2.Tensor:
+        """Describe the input as a manifest does.
+
+        Args:
+            name: Its name.
+            is_state: Whether it is an initial state, which is zeros where a request leaves it out.
+
+        Raises:
+            WrongArguments: If no model may have such an input.
+        """
+        datatype = datatype_of(self.dtype)
+        if datatype is None:
+            raise WrongArguments(f'input "{name}" has dtype {self.dtype}; models take booleans, integers and floats')
+        tensor = manifest_pb2.Tensor(
+            name=name,
+            datatype=datatype,
+            axes=[manifest_pb2.Axis(name=axis, size=size) for axis, size in self.axes],
+            lengths_of=self.lengths_of,
+        )
+        if self.lengths_of:
+            tensor.default = manifest_pb2.DEFAULT_FULL_LENGTH
+        elif is_state:
+            tensor.default = manifest_pb2.DEFAULT_ZEROS
+        if self.dtype.kind in "iu" and self.high is not None:
+            tensor.integers.low, tensor.integers.high = int(self.low or 0), int(self.high)
+        elif self.dtype.kind == "f" and self.low is not None and self.high is not None:
+            tensor.floats.low, tensor.floats.high = self.low, self.high
+        return tensor
+
+
+def Floats(  # noqa: N802 - it reads as a description where it is used
+    *axes: Axis, low: float | None = None, high: float | None = None, dtype: str = "float32"
+) -> InputDescription:
+    """Describe an input of floats.
+
+    Args:
+        axes: Its axes, outermost first: `"batch", "sequence", ("features", 2)`.
+        low: The lowest usual value, from which on proofs and load tests draw; given together with `high`.
+        high: The highest usual value. Without the two, values are drawn from a standard normal distribution.
+        dtype: "float32", "float64" or "float16".
+
+    Raises:
+        WrongArguments: If the axes, the bounds or the dtype are none.
+    """
+    if (low is None) != (high is None) or (low is not None and high is not None and not low < high):
+        raise WrongArguments(f"Floats(low={low}, high={high}): give both, low below high, or neither")
+    return InputDescription(_axes("Floats", axes), _dtype("Floats", dtype, "f"), low, high)
+
+
+def Integers(*axes: Axis, high: int, low: int = 0, dtype: str = "int64") -> InputDescription:  # noqa: N802
+    """Describe an input of integers, such as token ids; servers refuse values outside its bounds.
+
+    Args:
+        axes: Its axes, outermost first.
+        high: One more than the highest value that the module takes: an embedding's number of entries.
+        low: The lowest value that the module takes.
+        dtype: "int64", or another integer type.
+
+    Raises:
+        WrongArguments: If the axes, the bounds or the dtype are none.
+    """
+    found = _dtype("Integers", dtype, "iu")
+    limits = np.iinfo(found)
+    if not limits.min <= low < high <= limits.max + 1:
+        raise WrongArguments(f"Integers(low={low}, high={high}, dtype={dtype!r}): no {dtype} lies in this range")
+    return InputDescription(_axes("Integers", axes), found, low, high)
+
+
+def Flags(*axes: Axis) -> InputDescription:  # noqa: N802
+    """Describe an input of booleans.
+
+    Args:
+        axes: Its axes, outermost first.
+
+    Raises:
+        WrongArguments: If the axes are none.
+    """
+    return InputDescription(_axes("Flags", axes), np.dtype(np.bool_))
+
+
+def Lengths(axis: str = "sequence", dtype: str = "int64") -> InputDescription:  # noqa: N802
+    """Describe an input (batch,) that tells how many steps of a sequence axis each row has.
+
+    A request may leave it out: every row is then as long as the axis.
+
+    Args:
+        axis: The name of the sequence axis.
+        dtype: "int64" or "int32".
+
+    Raises:
+        WrongArguments: If the dtype is none of them, or the axis is the batch.
+    """
+    if dtype not in ("int64", "int32") or axis == BATCH:
+        raise WrongArguments(f"Lengths({axis!r}, dtype={dtype!r}): name a sequence axis; lengths are int64 or int32")
+    return InputDescription(((BATCH, DYNAMIC),), np.dtype(dtype), lengths_of=axis)
+
+
+def _dtype(what: str, dtype: str, kinds: str) -> np.dtype[Any]:
+    try:
+        found = np.dtype(dtype)
+    except TypeError as error:
+        raise WrongArguments(f"{what}(dtype={dtype!r}): {error}") from error
+    if found.kind not in kinds or datatype_of(found) is None:
+        raise WrongArguments(f"{what}(dtype={dtype!r}): models do not take such values as {what}")
+    return found
+
+
+def _axes(what: str, axes: Sequence[Axis]) -> tuple[tuple[str, int], ...]:
+    named = tuple(_axis(what, number, axis) for number, axis in enumerate(axes))
+    names = [name for name, _ in named]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise WrongArguments(f'{what}{axes}: two axes are named "{twice}"')
+    return named
+
+
+def _axis(what: str, number: int, axis: Axis) -> tuple[str, int]:
+    match axis:
+        case bool():
+            pass
+        case str() if axis:
+            return axis, DYNAMIC
+        case int() if axis > 0:
+            return f"axis {number}", axis
+        case (str() as name, int() as size) if name and size > 0 and not isinstance(size, bool):
+            if name == BATCH:
+                raise WrongArguments(f'{what}: the axis "{BATCH}" is dynamic: requests choose it; write "{BATCH}"')
+            return name, size
+    raise WrongArguments(f'{what}: {axis!r} is no axis; write "name" for a dynamic one, ("name", size) for a fixed one')

@@ -1,0 +1,77 @@
+"""Drawing inputs for a model from the descriptions of its tensors."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnserve.export.descriptions import BATCH
+from rnnserve.export.module_interface import Arrays
+from rnnserve.export.tensor_shapes import shape_of
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.datatypes import DTYPES
+
+__all__ = ["draw_inputs"]
+
+# By row: usual states; zeros, with which a sequence begins; small ones; ones that saturate tanh.
+_STATE_SCALES = np.array([1.0, 0.0, 0.1, 2.0])
+
+
+def draw_inputs(
+    inputs: Sequence[manifest_pb2.Tensor],
+    random: np.random.Generator,
+    sizes: Mapping[str, int],
+    *,
+    ragged: bool = False,
+    bounded_states: bool = False,
+) -> Arrays:
+    """Draw every input of a model.
+
+    Args:
+        inputs: Described as in a manifest.
+        random: Where values are drawn from.
+        sizes: Of every dynamic axis, the batch among them.
+        ragged: Whether rows have any length up to an axis's size, and one of them the size; otherwise all have it.
+        bounded_states: Whether states lie within -1 and 1, where tanh keeps them; otherwise some are larger.
+
+    Returns:
+        By name: floats within their bounds, else normal; integers within their bounds; lengths of at least 1. Values
+        after a row's length are like the others.
+    """
+    batch = sizes[BATCH]
+    arrays: Arrays = {}
+    for tensor in inputs:
+        shape, dtype = shape_of(tensor, sizes), DTYPES[tensor.datatype]
+        array: npt.NDArray[Any]
+        if tensor.lengths_of:
+            size = sizes[tensor.lengths_of]
+            array = np.full(batch, size)
+            if ragged:
+                array = random.integers(1, size, size=batch, endpoint=True)
+                array[random.integers(batch)] = size
+        elif tensor.datatype == "BOOL":
+            array = random.integers(0, 2, size=shape)
+        elif dtype.kind in "iu":
+            limits = np.iinfo(dtype)
+            low, high = (tensor.integers.low, tensor.integers.high) if tensor.HasField("integers") else (0, limits.max)
+            array = random.integers(low, high, size=shape)
+        elif tensor.HasField("floats"):
+            array = random.uniform(tensor.floats.low, tensor.floats.high, size=shape)
+        elif tensor.default == manifest_pb2.DEFAULT_ZEROS:
+            array = _draw_state(tensor, random, shape, batch, bounded=bounded_states)
+        else:
+            array = random.standard_normal(shape)
+        arrays[tensor.name] = array.astype(dtype)
+    return arrays
+
+
+def _draw_state(
+    tensor: manifest_pb2.Tensor, random: np.random.Generator, shape: tuple[int, ...], batch: int, *, bounded: bool
+) -> npt.NDArray[np.float64]:
+    if bounded:
+        return random.uniform(-1, 1, size=shape)
+    at = next(number for number, axis in enumerate(tensor.axes) if axis.name == BATCH)
+    scales = np.resize(_STATE_SCALES, batch).reshape([-1 if number == at else 1 for number in range(len(shape))])
+    drawn: npt.NDArray[np.float64] = random.standard_normal(shape) * scales
+    return drawn

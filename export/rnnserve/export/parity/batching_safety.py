@@ -1,0 +1,167 @@
+"""Which requests may share a run of a model, found by running its module: eager's own answer decides.
+
+A row's answer must not depend on the other rows in its batch, on the values in its padding, nor on how much padding
+there is. Rows are computed alone, and again in company; the numbers are the module's in float64 where it runs in
+float64, so that what rounding does is far below what a dependence does.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnserve.export.described_model import DescribedModel
+from rnnserve.export.descriptions import BATCH
+from rnnserve.export.input_drawing import draw_inputs
+from rnnserve.export.limits import ParityLimits
+from rnnserve.export.module_interface import Arrays
+from rnnserve.export.parity.reference import FLOAT64, Reference
+from rnnserve.export.tensor_shapes import (
+    lengths_inputs,
+    mask_before_lengths,
+    sequence_axes,
+    stack_rows,
+    take_row,
+)
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.differences import scale
+
+__all__ = ["find_batching"]
+
+_ROWS = 5
+_LENGTHS = (1, 2, 3, 7, 12)
+_MORE = 9  # steps of padding that are added
+_EAGER_ROUNDING = 1e-4  # of a value of 1, over short sequences; a dependence moves results by more
+
+_Compute = Callable[[Mapping[str, npt.NDArray[Any]]], Arrays]
+
+
+def find_batching(
+    model: DescribedModel, reference: Reference, limits: ParityLimits, seed: int
+) -> manifest_pb2.Batching:
+    """Find the freest mode in which a model's requests may share runs, and why not a freer one."""
+    tries = _BatchingTries(model, reference, limits, np.random.default_rng([seed, 2]))
+    neighbours = tries.neighbours()
+    if neighbours:
+        return manifest_pb2.Batching(mode=manifest_pb2.BATCHING_ALONE, reasons=neighbours)
+    axes, lengths = sequence_axes(model.inputs), lengths_inputs(model.inputs)
+    if not axes:
+        return manifest_pb2.Batching(mode=manifest_pb2.BATCHING_JOINED)
+    reasons = [
+        f'no input holds the lengths of the axis "{axis}", so the model could not tell where a padded row ends'
+        for axis in axes
+        if axis not in lengths
+    ]
+    reasons = reasons or [*tries.padding_values(), *tries.padding_amount()]
+    mode = manifest_pb2.BATCHING_JOINED if reasons else manifest_pb2.BATCHING_PADDED
+    return manifest_pb2.Batching(mode=mode, reasons=reasons)
+
+
+class _BatchingTries:
+    def __init__(
+        self, model: DescribedModel, reference: Reference, limits: ParityLimits, random: np.random.Generator
+    ) -> None:
+        self._model = model
+        self._compute: _Compute = reference.exact
+        self._rounding = limits.double if reference.exact_by == FLOAT64 else _EAGER_ROUNDING
+        self._random = random
+        self._axes = sequence_axes(model.inputs)
+        self._lengths = lengths_inputs(model.inputs)
+
+    def neighbours(self) -> list[str]:
+        """Try rows in batches of other rows, and beside the row of zeros by which servers make a batch even."""
+        worst = _WorstChanges()
+        for sizes in self._all_sizes():
+            rows = [self._row(sizes) for _ in range(_ROWS)]
+            zeros = {name: np.zeros_like(array) for name, array in rows[0].items()}
+            for name in self._lengths.values():
+                zeros[name] = np.ones_like(rows[0][name])
+            for tensor in self._model.inputs:
+                if tensor.HasField("integers") and tensor.integers.low > 0:
+                    zeros[tensor.name] = np.full_like(rows[0][tensor.name], tensor.integers.low)
+            for company in (rows, [rows[0], zeros]):
+                together = self._compute(stack_rows(self._model.inputs, company, sizes))
+                for number, row in enumerate(company[: len(rows) if company is rows else 1]):
+                    self._compare(worst, row, take_row(self._model.outputs, together, number), self._compute(row))
+        return [
+            f'"{name}" of a row changes by {change:.3g} when other rows are in its batch: does the module normalise, '
+            "sort or "
+            "average over the batch axis?"
+            for name, change in worst.by_name.items()
+        ]
+
+    def padding_values(self) -> list[str]:
+        """Try other values after the ends of rows."""
+        worst = _WorstChanges()
+        for sizes in self._all_sizes():
+            row = self._row(sizes)
+            padded = self._padded(row, sizes)
+            noise = draw_inputs(self._model.inputs, self._random, self._longer(sizes) | {BATCH: 1})
+            noisy = dict(padded)
+            for tensor in self._model.inputs:
+                mask = mask_before_lengths(tensor, padded[tensor.name].shape, padded, self._lengths)
+                if mask is not None:
+                    noisy[tensor.name] = np.where(mask, padded[tensor.name], noise[tensor.name])
+            self._compare(worst, padded, self._compute(noisy), self._compute(padded))
+        return [
+            f'"{name}" of a row changes by {change:.3g} when the values after its length change: is something '
+            "computed over "
+            "all steps, such as a mean, a maximum or a convolution? Mask it by the lengths"
+            for name, change in worst.by_name.items()
+        ]
+
+    def padding_amount(self) -> list[str]:
+        """Try more steps after the ends of rows."""
+        worst = _WorstChanges()
+        for sizes in self._all_sizes():
+            row = self._row(sizes)
+            self._compare(worst, row, self._compute(self._padded(row, sizes)), self._compute(row))
+        return [
+            f'"{name}" of a row changes by {change:.3g} when {_MORE} steps of padding are added: does the module '
+            "average over all "
+            "steps, or read the last one? Use the lengths: sum before each length and divide by it, or read h_n"
+            for name, change in worst.by_name.items()
+        ]
+
+    def _all_sizes(self) -> Iterator[dict[str, int]]:
+        if not self._axes:
+            yield {}
+            return
+        for number in range(len(_LENGTHS)):
+            sizes = {axis: _LENGTHS[(number + at) % len(_LENGTHS)] for at, axis in enumerate(self._axes)}
+            bounds = self._model.sizes
+            if all(bounds[axis][0] <= size and size + _MORE <= bounds[axis][1] for axis, size in sizes.items()):
+                yield sizes
+
+    def _longer(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        return {axis: size + _MORE for axis, size in sizes.items()}
+
+    def _row(self, sizes: Mapping[str, int]) -> Arrays:
+        return draw_inputs(self._model.inputs, self._random, {**sizes, BATCH: 1}, bounded_states=True)
+
+    def _padded(self, row: Arrays, sizes: Mapping[str, int]) -> Arrays:
+        return stack_rows(self._model.inputs, [row], self._longer(sizes))
+
+    def _compare(self, worst: "_WorstChanges", inputs: Arrays, found: Arrays, expected: Arrays) -> None:
+        """Compare a row's outputs, as far as both have them: padding makes some longer."""
+        for tensor in self._model.outputs:
+            name = tensor.name
+            common = tuple(slice(0, min(sizes)) for sizes in zip(found[name].shape, expected[name].shape, strict=True))
+            some, others = found[name][common], expected[name][common]
+            mask = mask_before_lengths(tensor, some.shape, inputs, self._lengths)
+            change = np.abs(some.astype(np.float64) - others.astype(np.float64))
+            change = change if mask is None else np.where(mask, change, 0)
+            largest = float(change.max(initial=0.0))
+            if not largest <= (self._rounding * scale(others) if others.dtype.kind == "f" else 0):
+                worst.add(name, largest)
+
+
+class _WorstChanges:
+    """The largest change of each output that changed."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, float] = {}
+
+    def add(self, name: str, change: float) -> None:
+        self.by_name[name] = max(change, self.by_name.get(name, 0.0))

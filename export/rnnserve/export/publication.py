@@ -1,0 +1,63 @@
+"""A publication: a module, and the description under which it is published."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+from torch import nn
+
+from rnnserve.export.descriptions import InputDescription
+
+if TYPE_CHECKING:
+    from rnnserve.export.described_model import DescribedModel
+    from rnnserve.export.limits import ParityLimits
+    from rnnserve.export.parity.failure_collector import FailureCollector
+    from rnnserve.export.parity.onnx_runner import OnnxRunner
+    from rnnserve.export.parity.reference import Reference
+
+__all__ = ["FurtherCheck", "InputDescriptions", "Publication"]
+
+InputDescriptions = Mapping[str, InputDescription | Mapping[str, InputDescription]]
+
+FurtherCheck = Callable[
+    ["DescribedModel", "Reference", "OnnxRunner | None", "ParityLimits", "FailureCollector", int], Sequence[str]
+]
+"""A check of one family of modules. Takes what the proof has, and the seed of its inputs; adds failures, and returns
+what it compared, a line each, for the record."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Publication:
+    """What is published, and as what.
+
+    `rnnserve export FILE.py:NAME` takes one, a list of them, or a function that returns either.
+
+    Attributes:
+        module: Any nn.Module that `export_onnx` takes, float32, on the CPU.
+        name: The model's.
+        inputs: By the names of forward's parameters, in its order; parameters with a default may be left out. For a
+            parameter that is a tuple of tensors, a dict of the tensors' names and descriptions.
+        outputs: Names of what forward returns, in its order, nested ones flattened; or a dict of names and
+            descriptions, which names fixed axes, too.
+        states: Which output continues as which input: {"h_n": "h_0"}. Such inputs are zeros where a request leaves them
+            out.
+        labels: Names of the classes: of the last axis of the first output that has as many.
+        samples: Real inputs, each a dict of arrays by input name; lengths and states may be left out. The proof and
+            the golden results use them beside drawn ones.
+        sizes: The smallest and the largest size of a dynamic axis that the module takes, where that is less than any:
+            {"sequence": (1, 64)}. The proof keeps to them.
+        further_checks: Checks that the proof runs beside its own.
+        checkpoint_sha256: The digest of the weights' file, where there is one.
+    """
+
+    module: nn.Module
+    name: str
+    inputs: InputDescriptions
+    outputs: Sequence[str] | Mapping[str, InputDescription]
+    states: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    labels: Sequence[str] = ()
+    samples: Sequence[Mapping[str, npt.NDArray[Any]]] = ()
+    sizes: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    further_checks: Sequence[FurtherCheck] = ()
+    checkpoint_sha256: str = ""
