@@ -10,8 +10,8 @@ from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.execution import run_batch, run_pending
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.statistics import Statistics
-from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest
+from support.checked_requests import checked_request, signature
 
 
 class Member:
@@ -175,7 +175,7 @@ class Pending(PendingRequest):
     def check(self):
         if self._defect is not None:
             raise self._defect
-        return CheckedRequest(self.rows, self.steps, self.steps, {}, ("logits",))
+        return checked_request(self.rows, self.steps)
 
     def answer(self, outputs):
         self.got.append(int(outputs["logits"][0]))
@@ -186,6 +186,7 @@ class Pending(PendingRequest):
 
 class Model:
     name = "fake"
+    signature = signature()
 
     def __init__(self, **cost):
         self.cost = Cost(**{"run": 1e9, "step": 0.0, "point": 1.0, "padding": 0.0, **cost})
@@ -193,8 +194,8 @@ class Model:
         self.batches = []
 
     def run(self, requests):
-        self.batches.append([request.sequence for request in requests])
-        return [{"logits": np.array([request.sequence])} for request in requests]
+        self.batches.append([request.steps for request in requests])
+        return [{"logits": np.array([request.steps])} for request in requests]
 
 
 def test_requests_that_are_dropped_or_refused_are_not_run():

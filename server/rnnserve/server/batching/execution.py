@@ -9,6 +9,7 @@ from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.planning import plan
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
+from rnnserve.server.boundary.signature import Signature
 from rnnserve.server.errors import InternalError, ServeError
 
 __all__ = ["Batch", "BatchModel", "CheckedBatch", "Recipient", "run_batch", "run_pending"]
@@ -20,6 +21,10 @@ class BatchModel(Protocol):
     @property
     def name(self) -> str:
         """Its name, for messages."""
+
+    @property
+    def signature(self) -> Signature:
+        """Its tensors, and which requests may share a run."""
 
     @property
     def cost(self) -> Cost:
@@ -122,7 +127,7 @@ def run_pending(model: BatchModel, waiting: Iterable[PendingRequest]) -> None:
             wanted.append(pending)
     if not wanted:
         return
-    for group in plan([request.longest for request in checked], [request.batch for request in checked], model.cost):
+    for group in plan(checked, model.signature, model.cost):
         members, requests = [wanted[index] for index in group], [checked[index] for index in group]
         run_batch(model.statistics, CheckedBatch(model, members, requests))
 

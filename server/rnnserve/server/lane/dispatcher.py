@@ -101,10 +101,10 @@ class Dispatcher:
         False where they have to wait in the queue; then none is answered.
         """
         prefix = self._admission.shared_prefix(calls)
-        if prefix is None or prefix.has_lengths or prefix.served.model not in self._queues:
+        if prefix is None or not prefix.is_joined or prefix.served.model not in self._queues:
             return False
         cost, count = prefix.served.model.cost, len(calls)
-        most_points = min(cost.enough(prefix.sequence), cost.points_within(_LANE_SECONDS), cost.max_points)
+        most_points = min(cost.enough(prefix.steps), cost.points_within(_LANE_SECONDS), cost.max_points)
         if count > MAX_REQUESTS or count * prefix.points > most_points:
             return False
         if [call for call in calls if call.deadline < arrived]:
@@ -118,7 +118,8 @@ class Dispatcher:
         prefix = _shared_prefix(taken)
         if (
             prefix is not None
-            and (len(taken) == 1 or not prefix.has_lengths)
+            and (len(taken) == 1 or prefix.is_joined)
+            and prefix.is_bindable
             and len(taken) * prefix.points <= model.cost.max_points
         ):
             payloads, id_fields = [p.call.payload for p in taken], [p.id_field for p in taken]
@@ -132,7 +133,7 @@ class Dispatcher:
         cost, points = model.cost, _points(calls)
         queue = self._queues.get(model)
         if queue is None or points > cost.points_within(_LANE_SECONDS):
-            is_large = queue is None and cost.of(64, 64) > _LANE_SECONDS
+            is_large = queue is None and cost.of(64, 64 * len(model.signature.sequence_axes) or 1) > _LANE_SECONDS
             small: list[PendingCall] = []
             for pending in calls:
                 if is_large or cost.of(pending.rows, pending.steps) > _LANE_SECONDS:

@@ -30,6 +30,8 @@ class Model:
         nodes: Which nodes run on which provider, counted by operator: {"CPUExecutionProvider": {"RNN": 1, …}}.
         cost: What a run costs here.
         batch_invariant: Whether the bits of an answer were found not to depend on the other requests in its batch.
+        trims_outputs: Whether outputs have no more steps than the longest length, where lengths are shorter than the
+            inputs.
         statistics: Counts of what it has done.
     """
 
@@ -42,6 +44,7 @@ class Model:
     cost: Cost
     _session: ort.InferenceSession
     batch_invariant: bool = False
+    trims_outputs: bool = False
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
 
     def run(self, requests: Sequence[CheckedRequest]) -> list[dict[str, Array]]:
@@ -59,7 +62,7 @@ class Model:
 
         Args:
             names: The outputs wanted.
-            feeds: Every input by name, with an even number of rows.
+            feeds: Every input by name, with as many rows as the signature says for a run.
 
         Returns:
             The outputs named, in their order.
@@ -77,7 +80,8 @@ class Model:
         """Make a run of arrays that stay: each call reads `feeds` and writes `outputs`.
 
         Args:
-            feeds: Every input by name, contiguous, with an even number of rows.
+            feeds: Every input by name, contiguous, with as many rows as the signature
+                says for a run.
             outputs: The outputs wanted by name, contiguous.
         """
         if self.device == "cpu":
