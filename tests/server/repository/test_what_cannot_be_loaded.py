@@ -120,10 +120,10 @@ def test_whatever_loading_raises_the_version_before_serves(tmp_path, monkeypatch
     publish_model(tmp_path, "good", TWICE, INPUTS, OUTPUTS, [SAMPLE], version=2)
     load = repository.load_model
 
-    def load_or_raise(folder, name, version, device):
+    def load_or_raise(folder, name, version, device, **options):
         if version == "2":
             raise error
-        return load(folder, name, version, device)
+        return load(folder, name, version, device, **options)
 
     monkeypatch.setattr(repository, "load_model", load_or_raise)
     models = Repository(tmp_path, "cpu")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, ArtifactError, read_version
 from rnnserve.protos.golden import Case, load_cases, replay
 from rnnserve.server.batching.cost import Cost
@@ -23,10 +24,12 @@ __all__ = ["load_model"]
 
 _log = logging.getLogger(__name__)
 
+_ADOPTED = "the version was adopted from an ONNX file, and not compared with its framework"
+
 _UNMEASURED = Cost(run=0.0, step=0.0, point=0.0, padding=0.0)
 
 
-def load_model(folder: Path, name: str, version: str, device: str) -> Model:
+def load_model(folder: Path, name: str, version: str, device: str, *, allow_unproven: bool = False) -> Model:
     """Load `<folder>/model.onnx` and prove it: digests, signature, and the golden results on this device.
 
     Args:
@@ -34,6 +37,7 @@ def load_model(folder: Path, name: str, version: str, device: str) -> Model:
         name: The model's, as its folder is named.
         version: Its number, as text.
         device: "cpu" or "cuda".
+        allow_unproven: Load versions, too, that were adopted from an ONNX file and not compared with its framework.
 
     Raises:
         ArtifactError: If anything about the version does not hold; the message names the file.
@@ -42,6 +46,9 @@ def load_model(folder: Path, name: str, version: str, device: str) -> Model:
     artifact = read_version(folder)
     if artifact.manifest.model != name:
         raise ArtifactError(f'{MANIFEST}: is of "{artifact.manifest.model}", but lies in the folder of "{name}"')
+    is_adopted = artifact.manifest.origin == manifest_pb2.ORIGIN_ADOPTED
+    if is_adopted and not allow_unproven:
+        raise ArtifactError(f"{MANIFEST}: {_ADOPTED}; --allow-unproven serves it")
     try:
         session = new_session(artifact.files[MODEL], device)
     except StartError:
@@ -59,6 +66,8 @@ def load_model(folder: Path, name: str, version: str, device: str) -> Model:
         invariant = is_batch_invariant(model.run, signature, trials)
         trims = _trims_outputs(model, trials)
         cost = _measure(model, trials)
+    if is_adopted:
+        _log.warning("%s version %s: %s", name, version, _ADOPTED)
     if not invariant:
         _log.warning("%s version %s: on %s, an answer's bits depend on the others in its batch", name, version, device)
     return dataclasses.replace(model, cost=cost, batch_invariant=invariant, trims_outputs=trims)

@@ -47,6 +47,11 @@ class Model:
     trims_outputs: bool = False
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
 
+    @property
+    def origin(self) -> str:
+        """Where it is from: "exported" from a module and compared with it, or "adopted" from an ONNX file, unproven."""
+        return "adopted" if self.manifest.origin == manifest_pb2.ORIGIN_ADOPTED else "exported"
+
     def run(self, requests: Sequence[CheckedRequest]) -> list[dict[str, Array]]:
         """Run requests as one batch.
 

@@ -77,18 +77,20 @@ class Repository:
         generation: Increased whenever what serves has changed: what was cached of it is out of date then.
     """
 
-    def __init__(self, root: Path, device: str) -> None:
+    def __init__(self, root: Path, device: str, *, allow_unproven: bool = False) -> None:
         """Look which models there are; `load` makes them ready.
 
         Args:
             root: The repository's folder.
             device: "cpu" or "cuda".
+            allow_unproven: Serve versions, too, that were adopted from an ONNX file and not proven.
 
         Raises:
             StartError: If there is no such folder, or no model in it.
         """
         self._root = root
         self._device = device
+        self._allow_unproven = allow_unproven
         self.generation = 0
         if not root.is_dir():
             raise StartError(f"there is no folder {root}; `rnnserve export` makes one (or `make export`)")
@@ -132,7 +134,9 @@ class Repository:
                 entry.versions[version] = Status(UNAVAILABLE, "a newer version serves")
                 continue
             try:
-                model = load_model(folder / str(version), name, str(version), self._device)
+                model = load_model(
+                    folder / str(version), name, str(version), self._device, allow_unproven=self._allow_unproven
+                )
                 check_tensors(config, model.manifest.inputs, model.manifest.outputs)
             except StartError:
                 raise
