@@ -108,7 +108,7 @@ def test_ids_of_a_csv_name_the_lines(ask):
         (["sums"], "x,y\n1,2\n1,two\n", "standard input, line 3, y: 'two' is not a number"),
         (["sums"], "", "standard input: holds no sequences"),
         (["sums", "--input-format", "npy"], JSON, "standard input: is not a .npy file"),
-        (["sums"], "1,2,3", "sequence 0 has shape (1, 3), but model sums takes (length, features=2)"),
+        (["sums"], "1,2,3", "sequence 0 has shape (1, 3), but model sums takes (sequence, features=2)"),
         (["summs"], JSON, 'no model "summs"'),
         (["sums", "--timeout", "0"], JSON, "timeout 0.0: expected seconds above 0"),
     ],
@@ -185,7 +185,7 @@ def test_a_failing_request_among_several_says_which_sequences_it_held(ask, servi
     status, _, errors = ask("sums", stdin=json.dumps([[[0, 0]]] * 300))
     assert status == 1
     assert errors == (
-        "rnnserve infer: input[0, 0, 0] is nan; row 0 of the failing request was sequence 256, its last 299\n"
+        "rnnserve infer: input[0, 0, 0] is nan; the failing request held sequences 256 to 299, as rows 0 to 43\n"
     )
 
 

@@ -96,5 +96,5 @@ def test_a_model_that_does_not_say_its_features_is_refused(spec, metadata, featu
 def test_a_model_that_takes_no_sequences_is_refused(spec, metadata):
     other = metadata()
     del other.inputs["input"]
-    with pytest.raises(InvalidRequest, match="takes lengths"):
+    with pytest.raises(InvalidRequest, match='takes "lengths"'):
         build_request_pool(spec(other))

@@ -1,17 +1,17 @@
 """What is sent: a pool of requests, serialized before the load starts, with the expected answers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from rnnserve.client.errors import InvalidRequest
-from rnnserve.client.input_checks import check_features, check_state
 from rnnserve.client.load.labelled_walks import UNKNOWN_CLASS, WALK_LABELS, draw_labelled_walks
 from rnnserve.client.load.size_distribution import SizeDistribution
 from rnnserve.client.metadata import ModelMetadata
-from rnnserve.client.request_builder import build_classify_request
+from rnnserve.client.request_builder import build_request
+from rnnserve.client.row_inputs import check_rows
 from rnnserve.client.tensors import Array
 
 __all__ = ["RequestPool", "WorkloadSpec", "build_request_pool", "classifies_walks"]
@@ -109,9 +109,8 @@ def _draw_request(
     lengths = spec.lengths.draw(random, batch if ragged else 1)
     lengths = lengths if ragged else np.repeat(lengths, batch)  # (batch,)
     sequences, classes = _draw_sequences(metadata, lengths, random)
-    check_features(sequences, metadata)
-    states = dict(_zero_states(metadata, batch))
-    request = build_classify_request(metadata.name, "", metadata, sequences, states, ["logits"])
+    rows = check_rows(metadata, sequences)
+    request = build_request(metadata.name, "", metadata, rows, range(batch), ["logits"])
     checked = spec.check and classifies_walks(metadata) and bool((classes != UNKNOWN_CLASS).any())
     return request.SerializeToString(), classes if checked else None
 
@@ -131,10 +130,3 @@ def _draw_sequences(
         )
     sequences = [random.standard_normal((length, features)).astype(np.float32) for length in lengths.tolist()]
     return sequences, np.full(len(lengths), UNKNOWN_CLASS)
-
-
-def _zero_states(metadata: ModelMetadata, batch: int) -> Iterator[tuple[str, Array]]:
-    """Yield zero states, (layers * directions, batch, hidden), for servers that require every input."""
-    for name in ("h_0", "c_0"):
-        if name in metadata.inputs and not metadata.inputs[name].optional:
-            yield name, check_state(name, [None] * batch, batch, metadata)
