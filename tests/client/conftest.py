@@ -63,7 +63,10 @@ class FakeService(GRPCInferenceServiceServicer):
         inputs = [("input", "FP32", (-1, -1, self.features), "batch, sequence, features", False)]
         inputs += [("lengths", "INT64", (-1,), "batch", True)] if known else []
         inputs += [(name, "FP32", (1, -1, self.features), state, True) for name in self._states(request.name, "0")]
-        outputs: list[tuple[str, tuple[int, ...]]] = [("logits", (-1, self.features + 1)), ("output", (-1, -1, self.features))]
+        outputs: list[tuple[str, tuple[int, ...]]] = [
+            ("logits", (-1, self.features + 1)),
+            ("output", (-1, -1, self.features)),
+        ]
         outputs += [(name, (1, -1, self.features)) for name in self._states(request.name, "n")]
         for name, datatype, shape, axes, optional in inputs:
             tensor = answer.inputs.add(name=name, datatype=datatype, shape=shape)

@@ -87,7 +87,7 @@ def _rows(
     del padded[tensor.batch_axis]
     # Copies: a state that is kept for long must not keep its whole batch in memory.
     return [
-        divided[row][tuple(slice(rows.ends[index].get(axis) if axis else None) for axis in padded)].copy()
+        np.array(divided[(row, *(slice(rows.ends[index].get(axis) if axis else None) for axis in padded))])
         for row, index in enumerate(chosen)
     ]
 

@@ -92,8 +92,8 @@ def _stack(tensor: TensorMetadata, arrays: Sequence[Array], largest: Mapping[str
     names = (axis for axis, _ in tensor.row_axes)
     shape = [largest.get(axis, size) for axis, size in zip(names, arrays[0].shape, strict=True)]
     stacked = np.zeros((len(arrays), *shape), dtype_of(tensor))
-    for row, array in zip(stacked, arrays, strict=True):
-        row[tuple(slice(size) for size in array.shape)] = array
+    for row, array in enumerate(arrays):
+        stacked[(row, *(slice(size) for size in array.shape))] = array
     return np.moveaxis(stacked, 0, tensor.batch_axis or 0)
 
 
