@@ -83,6 +83,9 @@ class FakeModels(rpc.GRPCInferenceServiceServicer):
             ]
         )
 
+    def ModelStatistics(self, request: Any, context: Any) -> pb.ModelStatisticsResponse:
+        return pb.ModelStatisticsResponse()
+
     def ModelMetadata(self, request: Any, context: Any) -> pb.ModelMetadataResponse:
         return self.models[request.name].describe(request.name)
 

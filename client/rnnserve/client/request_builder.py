@@ -93,7 +93,8 @@ def _stack(tensor: TensorMetadata, arrays: Sequence[Array], largest: Mapping[str
     shape = [largest.get(axis, size) for axis, size in zip(names, arrays[0].shape, strict=True)]
     stacked = np.zeros((len(arrays), *shape), dtype_of(tensor))
     for row, array in enumerate(arrays):
-        stacked[(row, *(slice(size) for size in array.shape))] = array
+        where: tuple[int | slice, ...] = (row, *(slice(size) for size in array.shape))
+        stacked[where] = array
     return np.moveaxis(stacked, 0, tensor.batch_axis or 0)
 
 
