@@ -32,8 +32,8 @@ def read_onnx(path: Path, *, external_data: bool) -> onnx.ModelProto:
     outside = _external_files(model)
     if outside and not external_data:
         raise WrongArguments(
-            f"{path} keeps weights outside the file, in {', '.join(outside)}; a version has one model file: save it with "
-            "onnx.save(onnx.load(path), path, save_as_external_data=False)"
+            f"{path} keeps weights outside the file, in {', '.join(outside)}; a version has one model file: save it "
+            "with onnx.save(onnx.load(path), path, save_as_external_data=False)"
         )
     try:
         if outside:

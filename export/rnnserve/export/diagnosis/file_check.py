@@ -13,7 +13,7 @@ from rnnserve.export.diagnosis.graph_walk import first_wrong_node
 from rnnserve.export.diagnosis.recurrent_nodes import compare_recurrent_nodes, layout_faults
 from rnnserve.export.diagnosis.size_trials import SizeTrials
 from rnnserve.export.diagnosis.tensor_matching import MatchedFile, match_tensors
-from rnnserve.export.errors import ParityError
+from rnnserve.export.errors import ExportError, ParityError
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.onnx_files import read_onnx
 from rnnserve.export.parity import OnnxRunner, prove
@@ -48,7 +48,7 @@ def check_file(path: Path, publication: Publication, *, progress: bool = True) -
 
     Raises:
         WrongArguments: If it is no ONNX file, or the description does not fit the module.
-        UnsupportedModule: If the module has no right export to compare with.
+        UnsupportedModule: If such a module cannot be published at all.
         OSError: If the file cannot be read.
     """
     file = read_onnx(path, external_data=True)
@@ -82,14 +82,14 @@ def _faults(matched: MatchedFile, described: DescribedModel, *, progress: bool) 
 
 
 def _causes(model: onnx.ModelProto, described: DescribedModel, inputs: Arrays) -> Iterator[str]:
-    """Compare the graph with a right export's: its recurrent operators, then every node."""
-    right = GraphValues(onnx.load_model_from_string(to_onnx(described)), inputs)
-    found = None
-    with contextlib.suppress(RuntimeError):  # some operators give values that cannot be outputs of a graph
+    """Compare the graph with a right export's: its recurrent operators, then every node.
+
+    Nothing is found where the module has no right export, or where values of the graph cannot be its outputs.
+    """
+    with contextlib.suppress(ExportError, RuntimeError):
+        right = GraphValues(onnx.load_model_from_string(to_onnx(described)), inputs)
         found = GraphValues(model, inputs)
-    if found is None:
-        return
-    yield from compare_recurrent_nodes(found, right)
-    walked = first_wrong_node(found, right)
-    if walked:
-        yield walked
+        yield from compare_recurrent_nodes(found, right)
+        walked = first_wrong_node(found, right)
+        if walked:
+            yield walked

@@ -43,8 +43,9 @@ def first_wrong_node(found: GraphValues, right: GraphValues) -> str:
             rejoining |= {value.name for value in node.inputs if value is not None and value.name}
     for node in nodes:
         for value in node.outputs:
-            if value.name in found.variable and value.name not in rejoining and _counts(found.values.get(value.name)):
-                return _described(node, found.values[value.name], known)
+            result = found.values.get(value.name or "")
+            if value.name in found.variable - rejoining and result is not None and _counts(result):
+                return _described(node, result, known)
     return ""
 
 
@@ -68,9 +69,9 @@ class _Known:
         return min((_distance(squeezed, candidate) for candidate in candidates), default=np.inf)
 
 
-def _counts(array: _Array | None) -> bool:
+def _counts(array: _Array) -> bool:
     """Whether a tensor tells anything: floats, not all equal. Shapes and masks are computed in many ways."""
-    return array is not None and array.dtype.kind == "f" and array.size > 1 and bool(np.ptp(array) > 0)
+    return array.dtype.kind == "f" and array.size > 1 and bool(np.ptp(array) > 0)
 
 
 def _squeezed(array: _Array) -> _Array:
@@ -94,6 +95,4 @@ def _described(node: ir.Node, array: _Array, known: _Known) -> str:
         if np.isfinite(distance)
         else "a right export has no tensor of such sizes"
     )
-    return (
-        f"the first node whose result differs is {node_title(node)}, which gives {list(array.shape)}: {near}"
-    ).replace("is node", "is the node")
+    return f"the first node whose result differs is the {node_title(node)}, which gives {list(array.shape)}: {near}"

@@ -74,8 +74,8 @@ def _attribute_differences(node: ir.Node, expected: ir.Node) -> Iterator[str]:
     resets = [_integer(side, "linear_before_reset") for side in (node, expected)]
     if node.op_type == "GRU" and resets[0] != resets[1]:
         yield (
-            f"has linear_before_reset={resets[0]}: a GRU of another formula. PyTorch multiplies by the reset gate after "
-            f"the hidden weights; set linear_before_reset={resets[1]}"
+            f"has linear_before_reset={resets[0]}: a GRU of another formula. PyTorch multiplies by the reset gate "
+            f"after the hidden weights; set linear_before_reset={resets[1]}"
         )
     directions = [_text(side, "direction", "forward") for side in (node, expected)]
     if directions[0] != directions[1]:
@@ -91,7 +91,8 @@ def _attribute_differences(node: ir.Node, expected: ir.Node) -> Iterator[str]:
 
 def _weight_differences(found: GraphValues, node: ir.Node, right: GraphValues, expected: ir.Node) -> Iterator[str]:
     """Compare weights; where they differ, try other orders of directions and gates."""
-    weights, rights = ([graph.input_of(side, at) for at in (1, 2)] for graph, side in ((found, node), (right, expected)))
+    sides = ((found, node), (right, expected))
+    weights, rights = ([graph.input_of(side, at) for at in (1, 2)] for graph, side in sides)
     pairs = [(w, r) for w, r in zip(weights, rights, strict=True) if w is not None and r is not None]
     if len(pairs) != 2 or any(w.shape != r.shape for w, r in pairs):
         shapes = [None if w is None else list(w.shape) for w in weights]
@@ -100,7 +101,7 @@ def _weight_differences(found: GraphValues, node: ir.Node, right: GraphValues, e
     if not all(_same(w, r) for w, r in pairs):
         yield _explained(node.op_type, pairs)
         return
-    biases = [_effective_bias(node.op_type, graph.input_of(side, 3), weights[1]) for graph, side in ((found, node), (right, expected))]
+    biases = [_effective_bias(node.op_type, graph.input_of(side, 3), weights[1]) for graph, side in sides]
     if not _same(biases[0], biases[1]):
         distance = float(np.abs(biases[0] - biases[1]).max())
         yield f"has other biases B than the module, up to {distance:.3g} apart"

@@ -37,7 +37,7 @@ class SizeTrials:
     """Runs of a file and of its module on drawn inputs of any sizes.
 
     Attributes:
-        failing: Inputs on which the file runs and differs from the module, from the last search; None if there are none.
+        failing: Inputs on which the file runs and differs from the module, once `faults` has found some.
     """
 
     def __init__(
@@ -92,11 +92,13 @@ class SizeTrials:
             message = outcomes[refused[0]].refusal
             yield f'frozen {_what(axis)}: it runs only with "{axis}" {base[axis]}; at {refused[0]}, {message}'
             return
+        running = {size: outcome for size, outcome in outcomes.items() if not outcome.refusal}
+        refusals = ""
         if refused:
             sizes = ", ".join(map(str, sorted(refused)))
-            yield f'it does not run with "{axis}" {sizes}: {outcomes[refused[0]].refusal}'
-        running = {size: outcome for size, outcome in outcomes.items() if not outcome.refusal}
+            refusals = f'it does not run with "{axis}" {sizes}: {outcomes[refused[0]].refusal}'
         if all(outcome.agrees for outcome in running.values()):
+            yield from filter(None, [refusals])
             return
         for size in self._candidates(axis):
             running.setdefault(size, self._try(base | {axis: size}))
@@ -109,6 +111,7 @@ class SizeTrials:
         if agreeing and differing and (axis == BATCH or max(agreeing) > 1):
             shown = f"{agreeing[0]}" if len(agreeing) == 1 else f"{agreeing[0]} to {agreeing[-1]}"
             yield f'frozen {_what(axis)}: its values are right only with "{axis}" {shown}, not with {min(differing)}'
+        yield from filter(None, [refusals])
 
     def _search_ragged(self, base: dict[str, int]) -> None:
         """Look for rows of different lengths on which values differ, where full ones agree."""
@@ -124,9 +127,7 @@ class SizeTrials:
 
     def _draw(self, sizes: Mapping[str, int], *, ragged: bool) -> Arrays:
         """Draw inputs; those that the file does not have are what it must take for granted."""
-        drawn = draw_inputs(
-            self._described.inputs, np.random.default_rng(0), sizes, ragged=ragged, bounded_states=True
-        )
+        drawn = draw_inputs(self._described.inputs, np.random.default_rng(0), sizes, ragged=ragged, bounded_states=True)
         for tensor in self._described.inputs:
             if tensor.name not in self._matched.inputs and tensor.default != manifest_pb2.DEFAULT_REQUIRED:
                 fill = sizes[tensor.lengths_of] if tensor.lengths_of else 0

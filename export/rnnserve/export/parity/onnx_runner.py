@@ -39,7 +39,7 @@ class OnnxRunner:
         options.inter_op_num_threads = 1
         if not optimized:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.log_severity_level = 3  # callers compare, and report, what its warnings are about
+        options.log_severity_level = 4  # callers report what it raises, and compare what its warnings are about
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=list(providers))
         except Exception as error:  # onnxruntime's errors have no other class in common
