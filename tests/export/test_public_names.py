@@ -13,12 +13,13 @@ EXPORTED = {
         "UnsupportedModule",
         "WrongArguments",
         "export_onnx",
+        "scan",
         "script",
         "script_bytes",
     ],
     "rnnserve.export.commands": None,
     "rnnserve.export.parity": ["OnnxRunner", "ParityError", "Reference", "parity_table", "prove"],
-    "rnnserve.export.recurrence": ["export_onnx"],
+    "rnnserve.export.recurrence": ["export_onnx", "scan"],
 }
 
 

@@ -132,11 +132,11 @@ def _unwrapped(module: nn.Module) -> nn.Module:
     for name, tensor in tensors:
         if tensor.device.type != "cpu":
             raise UnsupportedModule(f"the module's {name} is on {tensor.device}; publish module.cpu()")
-        if tensor.dtype in (torch.float16, torch.bfloat16):
+        if tensor.dtype == torch.bfloat16:
             raise UnsupportedModule(
-                f"the module's {name} is {str(tensor.dtype).removeprefix('torch.')}, which onnxruntime's recurrent "
-                "operators do "
-                "not compute on the CPU; publish module.float(), which holds the same weights"
+                f"the module's {name} is bfloat16, which the Open Inference Protocol does not have; publish "
+                "module.float(), "
+                "which holds the same weights"
             )
     return module
 
