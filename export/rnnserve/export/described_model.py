@@ -15,6 +15,7 @@ from torch import nn
 from rnnserve.export.described_tensors import (
     ModelDescription,
     check_inputs,
+    check_model_name,
     check_states,
     complete_sample,
     describe_outputs,
@@ -25,7 +26,6 @@ from rnnserve.export.descriptions import InputDescription
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.module_interface import Arrays, Constant, ModuleInterface, Parameter
 from rnnserve.export.publication import FurtherCheck, Publication
-from rnnserve.protos.names import is_model_name
 
 __all__ = ["DescribedModel", "describe_model", "evaluating"]
 
@@ -52,12 +52,7 @@ def describe_model(publication: Publication) -> DescribedModel:
         WrongArguments: If the description does not fit the module; the message says where.
         UnsupportedModule: If such a module cannot be published; the message says what to do.
     """
-    if not is_model_name(publication.name):
-        raise WrongArguments(
-            f"the name {publication.name!r} cannot be a model's folder: use letters, digits, _, . and -, and begin "
-            "with "
-            "a letter, a digit or _"
-        )
+    check_model_name(publication.name)
     module = _unwrapped(publication.module)
     parameters, described = _parameters(module, publication)
     states = dict(publication.states)

@@ -13,10 +13,12 @@ from rnnserve.export.module_interface import Arrays
 from rnnserve.export.tensor_shapes import axis_of, sequence_axes, shape_of, sizes_of
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES, datatype_of
+from rnnserve.protos.names import is_model_name
 
 __all__ = [
     "ModelDescription",
     "check_inputs",
+    "check_model_name",
     "check_states",
     "complete_sample",
     "describe_outputs",
@@ -52,6 +54,19 @@ class ModelDescription:
     samples: Sequence[Arrays]
     sizes: Mapping[str, tuple[int, int]]
     checkpoint_sha256: str
+
+
+def check_model_name(name: str) -> None:
+    """Check that a model's folder may have a name.
+
+    Raises:
+        WrongArguments: If not.
+    """
+    if not is_model_name(name):
+        raise WrongArguments(
+            f"the name {name!r} cannot be a model's folder: use letters, digits, _, . and -, and begin with a letter, "
+            "a digit or _"
+        )
 
 
 def proof_sizes(inputs: Tensors, given: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:

@@ -356,9 +356,7 @@ def test_the_default_exporter_freezes_sizes(tmp_path):
 
 def test_the_command(tmp_path, capsys):
     (tmp_path / "mine.py").write_text(
-        "import sys\nsys.path.insert(0, %r)\n"
-        % str(tmp_path)
-        + "import torch\nfrom torch import nn\nfrom rnnserve.export import Floats, Publication\n"
+        "import torch\nfrom torch import nn\nfrom rnnserve.export import Floats, Publication\n"
         "torch.manual_seed(0)\n"
         "inputs = {'input': Floats('batch', 'sequence', ('features', 2))}\n"
         "one = Publication(nn.GRU(2, 3, batch_first=True), 'one', inputs, ['output', 'h_n'],\n"
