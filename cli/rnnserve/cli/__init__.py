@@ -42,6 +42,15 @@ _COMMANDS = {
     ),
     "export": _CommandEntry("rnnserve.export.commands.export", "export", "export checkpoints, prove and publish them"),
     "verify": _CommandEntry("rnnserve.export.commands.verify", "export", "prove the contents of a repository again"),
+    "check": _CommandEntry(
+        "rnnserve.export.commands.check", "export", "compare an ONNX file of any exporter with its module"
+    ),
+    "import": _CommandEntry(
+        "rnnserve.export.commands.import_model", "export", "publish an ONNX file of any exporter as adopted"
+    ),
+    "inspect": _CommandEntry(
+        "rnnserve.cli.inspection", "client", "show what a repository holds: tensors, roles, batching, proof"
+    ),
     "serve": _CommandEntry("rnnserve.server.commands.serve", "server", "serve a repository over gRPC"),
     "infer": _CommandEntry("rnnserve.client.commands.infer", "client", "classify sequences from a file on a server"),
     "load": _CommandEntry(
