@@ -10,14 +10,22 @@ EXPORTED = {
     "rnnserve.export": [
         "BrokenPostcondition",
         "ExportError",
+        "ExportResult",
+        "Flags",
+        "Floats",
+        "Integers",
+        "Lengths",
+        "ParityError",
+        "Publication",
         "UnsupportedModule",
         "WrongArguments",
         "export_onnx",
+        "publish",
         "script",
         "script_bytes",
     ],
     "rnnserve.export.commands": None,
-    "rnnserve.export.parity": ["OnnxRunner", "ParityError", "Reference", "parity_table", "prove"],
+    "rnnserve.export.parity": ["OnnxRunner", "ParityError", "Proof", "Reference", "parity_table", "prove"],
     "rnnserve.export.recurrence": ["export_onnx"],
 }
 
