@@ -14,6 +14,17 @@ ROOT = Path(__file__).resolve().parent
 STUBS = Path("rnnserve/protos")
 SERVICES = {"inference.proto"}  # only where there is a service is there something for gRPC to make
 
+# Lines of protoc, and their replacements: protoc has no option for a descriptor pool of our own (see
+# rnnserve/protos/descriptor_pool.py). That pool does not have google.protobuf's messages; no .proto file imports them.
+OWN_POOL = {
+    "from google.protobuf import descriptor_pool as _descriptor_pool": (
+        "from rnnserve.protos import descriptor_pool as _descriptor_pool"
+    ),
+    "DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(": (
+        "DESCRIPTOR = _descriptor_pool.POOL.AddSerializedFile("
+    ),
+}
+
 
 def generate(into: Path) -> None:
     """Write the stubs of every .proto file below `into`."""
@@ -28,6 +39,21 @@ def generate(into: Path) -> None:
         command = [sys.executable, "-m", "grpc_tools.protoc", "-I.", *plugins]
         command += [f"{output}={'quiet:' if 'mypy' in output else ''}{into}" for output in outputs]
         subprocess.run([*command, str(STUBS / proto.name)], cwd=ROOT, check=True)  # noqa: S603 - our own files
+        use_own_pool(into / STUBS / f"{proto.stem}_pb2.py")
+
+
+def use_own_pool(stub: Path) -> None:
+    """Replace the default descriptor pool by our own in a generated module.
+
+    Raises:
+        ValueError: The module does not have the lines to replace, so protoc has changed.
+    """
+    text = stub.read_text(encoding="utf-8")
+    for written, wanted in OWN_POOL.items():
+        if text.count(written) != 1:
+            raise ValueError(f"{stub.name}: expected {written!r} once, found it {text.count(written)} times")
+        text = text.replace(written, wanted)
+    stub.write_text(text, encoding="utf-8")
 
 
 def main() -> int:

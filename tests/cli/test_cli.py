@@ -1,5 +1,6 @@
 """The console script: help, mistakes, and that a command imports only what it needs."""
 
+import importlib.metadata
 import subprocess
 import sys
 
@@ -7,7 +8,7 @@ import pytest
 
 from rnnserve.cli import main
 
-COMMANDS = ["train", "export", "verify", "serve", "infer", "load"]
+COMMANDS = ["train", "export", "verify", "check", "import", "inspect", "serve", "infer", "load"]
 
 
 def test_help_names_every_command(capsys):
@@ -25,6 +26,22 @@ def test_every_command_explains_itself(command, capsys):
         main([command, "--help"])
     assert ended.value.code == 0
     assert f"usage: rnnserve {command}" in capsys.readouterr().out
+
+
+def test_version_is_that_of_the_installed_package(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"rnnserve {importlib.metadata.version('rnnserve')}\n"
+
+
+@pytest.mark.parametrize("module", ["rnnserve", "rnnserve.cli"])
+def test_python_m_runs_the_console_script(module):
+    run = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=True)
+    assert run.stdout == f"rnnserve {importlib.metadata.version('rnnserve')}\n"
+    run = subprocess.run([sys.executable, "-m", module, "sevre"], capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert run.stderr.splitlines()[-1].startswith("rnnserve: error: ")
 
 
 @pytest.mark.parametrize("words", [[], ["sevre"], ["serve"], ["serve", "x", "--no-such-option"]])
@@ -61,3 +78,31 @@ def test_a_missing_extra_is_named():
     run = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert run.stderr == "rnnserve serve: needs the package onnxruntime: pip install 'rnnserve[server]'\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "extra"),
+    [
+        ("rnnserve.export", "torch", "export"),
+        ("rnnserve.export", "onnx", "export"),
+        ("rnnserve.export.recurrence", "onnxscript", "export"),
+        ("rnnserve.models", "torch", "train"),
+        ("rnnserve.models.commands.train", "safetensors", "train"),
+    ],
+)
+def test_an_import_without_the_extra_names_it(module, package, extra):
+    probe = "import importlib, sys; sys.modules[sys.argv[2]] = None; importlib.import_module(sys.argv[1])"
+    run = subprocess.run([sys.executable, "-c", probe, module, package], capture_output=True, text=True, check=False)
+    area = ".".join(module.split(".")[:2])
+    assert run.stderr.splitlines()[-1] == (
+        f"ModuleNotFoundError: {area} needs {package}: pip install 'rnnserve[{extra}]'"
+    )
+    assert "During handling" not in run.stderr
+
+
+@pytest.mark.parametrize(("command", "extra"), [("export", "export"), ("verify", "export"), ("train", "train")])
+def test_a_command_without_its_extra_names_it(command, extra):
+    probe = "import sys; sys.modules['torch'] = None\nfrom rnnserve.cli import main; sys.exit(main(sys.argv[1:]))"
+    run = subprocess.run([sys.executable, "-c", probe, command], capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert run.stderr == f"rnnserve {command}: needs the package torch: pip install 'rnnserve[{extra}]'\n"

@@ -6,45 +6,7 @@ import numpy as np
 import pytest
 
 from rnnserve.client import AsyncClient, Client, InvalidRequest, ResourceExhausted, Unavailable
-from rnnserve.client.channel import channel_options, parse_address
-
-
-@pytest.mark.parametrize(
-    ("url", "address"),
-    [
-        ("127.0.0.1:8001", "127.0.0.1:8001"),
-        ("grpc://127.0.0.1:8001", "127.0.0.1:8001"),
-        ("inference.svc.cluster.local:80", "inference.svc.cluster.local:80"),
-        ("[::1]:8001", "[::1]:8001"),
-        ("localhost:65535", "localhost:65535"),
-    ],
-)
-def test_urls_that_name_a_host_and_a_port(url, address):
-    assert parse_address(url) == address
-    assert Client(url).url == address
-
-
-@pytest.mark.parametrize(
-    ("url", "lesson"),
-    [
-        ("http://127.0.0.1:8000", "'http' is not supported.*8001"),
-        ("grpcs://host:8001", "'grpcs' is not supported.*without TLS"),
-        ("127.0.0.1", "no host and port.*127.0.0.1:8001"),
-        (":8001", "no host and port"),
-        ("", "no host and port"),
-        ("host:8001/v2", "nothing after the port"),
-        ("host:port", "no host and port"),
-        ("::1:8001", r"\[::1\]:8001"),
-        ("unix:/tmp/socket", "no host and port"),
-        ("host:0", "port 0 is outside"),
-        ("host:65536", "port 65536 is outside"),
-        ("0.0.0.0:8001", r"a server listens.*127\.0\.0\.1:8001"),
-        ("grpc://[::]:8001", r"a server listens.*127\.0\.0\.1:8001"),
-    ],
-)
-def test_other_urls_are_refused_with_a_lesson(url, lesson):
-    with pytest.raises(InvalidRequest, match=lesson):
-        Client(url)
+from rnnserve.client.channel import channel_options
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,6 @@
 """Run every Python block of README.md and docs/, in order; the blocks of one document share their names."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -33,11 +31,7 @@ def test_example_runs(example, port, folder, monkeypatch):
         example.parsed = Lexeme(source, example.parsed.offset, example.parsed.line_offset)
     else:  # one `>>>` of a doctest
         example.parsed.source = example.parsed.source.replace(ADDRESS, f"127.0.0.1:{port}")
-    if "tritonclient" in example.document.text[example.start : example.end]:
-        # tritonclient and rnnserve.protos both register the package `inference`; one process cannot import both.
-        subprocess.run([sys.executable, "-c", example.parsed], check=True, timeout=120)
-    else:
-        example.evaluate()
+    example.evaluate()
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -3,6 +3,17 @@
 import json
 
 from rnnserve.cli import main
+from support.certificates import write_certificates
+
+
+def test_a_server_with_tls_for_the_time_of_the_test(repository, tmp_path, capsys):
+    files = write_certificates(tmp_path)
+    flags = f"--tls-certificate {files.server} --tls-key {files.key(files.server)}"
+    words = ["--serve", str(repository), "--serve-flags", flags, "--tls-ca", str(files.ca)]
+    status = main(["load", "direction_simple", *words, "--rate", "50", "--duration", "0.3", "--warmup", "0"])
+    said = capsys.readouterr()
+    assert status == 0, said.err
+    assert "are as expected" in said.out
 
 
 def test_a_server_for_the_time_of_the_test(repository, capsys):

@@ -21,12 +21,13 @@ EXPORTED = {
         "WrongArguments",
         "export_onnx",
         "publish",
+        "scan",
         "script",
         "script_bytes",
     ],
     "rnnserve.export.commands": None,
     "rnnserve.export.parity": ["OnnxRunner", "ParityError", "Proof", "Reference", "parity_table", "prove"],
-    "rnnserve.export.recurrence": ["export_onnx"],
+    "rnnserve.export.recurrence": ["export_onnx", "scan"],
 }
 
 

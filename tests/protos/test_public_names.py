@@ -19,6 +19,7 @@ EXPORTED = {
         "dump_manifest",
         "read_version",
     ],
+    "descriptor_pool": ["POOL"],
     "differences": ["Difference", "largest_difference", "scale"],
     "golden": ["KINDS", "Case", "Inference", "dump_cases", "load_cases", "replay"],
     "names": ["is_model_name", "version_number"],

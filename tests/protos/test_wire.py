@@ -1,22 +1,12 @@
 """Our .proto files say on the wire what tritonclient's do, so that clients people have work unchanged."""
 
-import subprocess
-import sys
-
 import pytest
-from google.protobuf import descriptor_pb2
+import tritonclient.grpc.model_config_pb2
+import tritonclient.grpc.service_pb2
+from google.protobuf import descriptor_pb2, descriptor_pool
 
-from rnnserve.protos import inference_pb2, model_config_pb2
-
-# Two modules that define package `inference` cannot live in one process: tritonclient's speak from another.
-PEER = """
-import sys
-from google.protobuf import descriptor_pb2
-from tritonclient.grpc import {module}
-described = descriptor_pb2.FileDescriptorProto()
-{module}.DESCRIPTOR.CopyToProto(described)
-sys.stdout.buffer.write(described.SerializeToString())
-"""
+from rnnserve.protos import inference_pb2, manifest_pb2, model_config_pb2
+from rnnserve.protos.descriptor_pool import POOL
 
 # MLServer's extension of the protocol, which tritonclient skips as unknown fields.
 OURS = {
@@ -25,12 +15,7 @@ OURS = {
 }
 
 
-def peer(module: str) -> descriptor_pb2.FileDescriptorProto:
-    run = subprocess.run([sys.executable, "-c", PEER.format(module=module)], capture_output=True, check=True)
-    return descriptor_pb2.FileDescriptorProto.FromString(run.stdout)
-
-
-def ours(module) -> descriptor_pb2.FileDescriptorProto:
+def describe(module) -> descriptor_pb2.FileDescriptorProto:
     described = descriptor_pb2.FileDescriptorProto()
     module.DESCRIPTOR.CopyToProto(described)
     return described
@@ -71,12 +56,24 @@ def enum_facts(enum: descriptor_pb2.EnumDescriptorProto, prefix: str) -> dict[st
 
 
 @pytest.mark.parametrize(
-    ("module", "peer_module", "extensions"),
-    [(inference_pb2, "service_pb2", OURS), (model_config_pb2, "model_config_pb2", set())],
+    ("module", "peer", "extensions"),
+    [
+        (inference_pb2, tritonclient.grpc.service_pb2, OURS),
+        (model_config_pb2, tritonclient.grpc.model_config_pb2, set()),
+    ],
     ids=["inference", "model_config"],
 )
-def test_the_protocol_is_tritons(module, peer_module, extensions):
-    mine, theirs = facts(ours(module)), facts(peer(peer_module))
+def test_the_protocol_is_tritons(module, peer, extensions):
+    mine, theirs = facts(describe(module)), facts(describe(peer))
     assert {name: mine.get(name) for name in theirs} == theirs
     added = {name for name in mine.keys() - theirs.keys() if "ParametersEntry" not in name}
     assert added == extensions
+
+
+@pytest.mark.parametrize("module", [inference_pb2, manifest_pb2, model_config_pb2])
+def test_the_messages_are_in_our_descriptor_pool_and_only_there(module):
+    name = module.DESCRIPTOR.name
+    assert name.startswith("rnnserve/protos/")
+    assert POOL.FindFileByName(name).serialized_pb == module.DESCRIPTOR.serialized_pb
+    with pytest.raises(KeyError):
+        descriptor_pool.Default().FindFileByName(name)

@@ -9,8 +9,10 @@ and importing argparse takes 7 ms, click 26 ms.
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import NamedTuple, Protocol, cast
 
 __all__ = ["main"]
@@ -40,6 +42,15 @@ _COMMANDS = {
     ),
     "export": _CommandEntry("rnnserve.export.commands.export", "export", "export checkpoints, prove and publish them"),
     "verify": _CommandEntry("rnnserve.export.commands.verify", "export", "prove the contents of a repository again"),
+    "check": _CommandEntry(
+        "rnnserve.export.commands.check", "export", "compare an ONNX file of any exporter with its module"
+    ),
+    "import": _CommandEntry(
+        "rnnserve.export.commands.import_model", "export", "publish an ONNX file of any exporter as adopted"
+    ),
+    "inspect": _CommandEntry(
+        "rnnserve.cli.inspection", "client", "show what a repository holds: tensors, roles, batching, proof"
+    ),
     "serve": _CommandEntry("rnnserve.server.commands.serve", "server", "serve a repository over gRPC"),
     "infer": _CommandEntry("rnnserve.client.commands.infer", "client", "classify sequences from a file on a server"),
     "load": _CommandEntry(
@@ -60,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="From a trained recurrent classifier to a verified ONNX artifact and a gRPC service.",
         epilog="`rnnserve COMMAND --help` explains a command.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('rnnserve')}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
     command: _CommandModule | None = None
@@ -87,6 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _import_command(name: str, entry: _CommandEntry) -> _CommandModule:
+    # Read when gRPC is imported. By default it logs each failed TLS handshake too, beside the command's one line.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         return cast(_CommandModule, importlib.import_module(entry.module))
     except ModuleNotFoundError as missing:

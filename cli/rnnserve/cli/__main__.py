@@ -1,4 +1,4 @@
-"""`python -m rnnserve.cli`: the console script, if the script itself is not installed."""
+"""`python -m rnnserve.cli`: the same as `python -m rnnserve`."""
 
 import sys
 

@@ -8,7 +8,8 @@ from typing import Any, Generic, TypeVar
 
 import grpc
 
-from rnnserve.client.channel import channel_options, parse_address
+from rnnserve.client.channel import channel_options
+from rnnserve.client.endpoint import FilePath, parse_endpoint
 from rnnserve.client.errors import InvalidRequest
 from rnnserve.client.operations import ClientOperations, RemoteCall
 from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceStub
@@ -43,15 +44,18 @@ class ClientBase(ABC, Generic[AnyChannel]):
     """Settings of a client, and its channel, which is opened on first use.
 
     Args:
-        url: `"host:port"` or `"grpc://host:port"`.
+        url: `"host:port"` or `"grpc://host:port"`; `"grpcs://host:port"` for TLS.
         timeout: Default for the seconds that a whole operation may take; `math.inf` for no limit.
-        max_rows: Largest number of sequences that `classify` puts into one request.
-        max_request_bytes: Largest size, in bytes and with padding, of a request of `classify` and of its answer. A
-            single sequence that is larger is sent alone.
+        max_rows: Largest number of rows that `predict` and `classify` put into one request.
+        max_request_bytes: Largest size, in bytes and with padding, of such a request and of its answer. A single row
+            that is larger is sent alone.
         max_message_bytes: Largest answer accepted, in bytes; gRPC's default is 4 MiB.
+        tls_ca: File in PEM with the certificates of the authorities to trust; None for those that the machine trusts.
+        tls_certificate: File in PEM with the client's certificate chain, for a server that asks for one.
+        tls_key: File in PEM with the private key of `tls_certificate`.
 
     Raises:
-        InvalidRequest: A setting is invalid.
+        InvalidRequest: A setting is invalid, or a file for TLS cannot be used.
     """
 
     def __init__(
@@ -62,9 +66,12 @@ class ClientBase(ABC, Generic[AnyChannel]):
         max_rows: int = 256,
         max_request_bytes: int = 1 << 20,
         max_message_bytes: int = 64 << 20,
+        tls_ca: FilePath | None = None,
+        tls_certificate: FilePath | None = None,
+        tls_key: FilePath | None = None,
     ) -> None:
         Deadline(timeout)
-        self._address = parse_address(url)
+        self._endpoint = parse_endpoint(url, tls_ca=tls_ca, tls_certificate=tls_certificate, tls_key=tls_key)
         self._options = channel_options(max_message_bytes)
         self._timeout = timeout
         self._operations = ClientOperations(max_rows=max_rows, max_request_bytes=max_request_bytes)
@@ -76,11 +83,11 @@ class ClientBase(ABC, Generic[AnyChannel]):
     @property
     def url(self) -> str:
         """The server's `host:port`."""
-        return self._address
+        return self._endpoint.address
 
     @abstractmethod
     def _open(self) -> AnyChannel:
-        """Open a channel to `_address` with `_options`."""
+        """Open a channel to `_endpoint` with `_options`."""
 
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline(self._timeout if timeout is None else timeout)
@@ -88,7 +95,7 @@ class ClientBase(ABC, Generic[AnyChannel]):
     def _start(self, call: RemoteCall, deadline: Deadline) -> Any:  # noqa: ANN401 - an answer, or an awaitable of one with grpc.aio
         with self._lock:
             if self._closed:
-                raise RuntimeError(f"this client of {self._address} is closed: create a new one")
+                raise RuntimeError(f"this client of {self.url} is closed: create a new one")
             if self._stub is None:
                 self._channel = self._open()
                 self._stub = GRPCInferenceServiceStub(self._channel)

@@ -1,49 +1,8 @@
-"""Server addresses and channel options, for both clients."""
+"""Options of channels, for both clients and the load test."""
 
-import re
-
-from rnnserve.client.errors import InvalidRequest
-
-__all__ = ["ChannelOptions", "channel_options", "parse_address"]
+__all__ = ["ChannelOptions", "channel_options"]
 
 ChannelOptions = list[tuple[str, int]]
-
-_HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]@?#]+):(?P<port>[0-9]{1,5})")
-_EVERY_INTERFACE = {"0.0.0.0", "[::]"}  # noqa: S104 - refused below
-
-
-def parse_address(url: str) -> str:
-    """Return the `host:port` of a URL.
-
-    Args:
-        url: `"127.0.0.1:8001"`, `"grpc://127.0.0.1:8001"`, `"[::1]:8001"`.
-
-    Raises:
-        InvalidRequest: The URL has no host and port, has a scheme other than grpc, or is a wildcard address, on which
-            a server can listen but cannot be reached.
-    """
-    scheme, separator, rest = url.partition("://")
-    if separator and scheme != "grpc":
-        raise InvalidRequest(
-            f"url {url!r}: the scheme {scheme!r} is not supported. Expected host:port or grpc://host:port, without "
-            "TLS; the usual ports are 8001 for gRPC and 8000 for HTTP"
-        )
-    address = rest if separator else url
-    parts = _HOST_PORT.fullmatch(address)
-    if parts is None:
-        raise InvalidRequest(
-            f"url {url!r} has no host and port. Expected host:port or grpc://host:port, such as 127.0.0.1:8001 or "
-            "[::1]:8001, with nothing after the port"
-        )
-    host, port = parts["host"], int(parts["port"])
-    if not 1 <= port <= 65535:
-        raise InvalidRequest(f"url {url!r}: port {port} is outside 1..65535; the usual port for gRPC is 8001")
-    if host in _EVERY_INTERFACE:
-        raise InvalidRequest(
-            f"url {url!r}: on {host} a server listens (on every interface), but a client cannot reach it there. On the "
-            f"same machine, use 127.0.0.1:{port}"
-        )
-    return address
 
 
 def channel_options(max_message_bytes: int) -> ChannelOptions:

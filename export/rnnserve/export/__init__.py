@@ -1,16 +1,25 @@
 """From a module to a proven artifact: TorchScript, ONNX, parity, and publishing.
 
-`export_onnx` and `script_bytes` take any module. `pipeline` exports a checkpoint: it runs both, proves the results
-(`parity`), makes golden cases (`golden_cases`) and publishes the version (`publish`); `verify` proves a published
-version again. The area imports models, protos, torch, onnx and onnxruntime, and nothing of the server or the client.
+`publish` describes any module (`descriptions`, `publication`), exports it (`export_onnx`, `script`), proves the results
+(`parity`), makes golden cases (`golden_cases`) and publishes the version (`publishing`); `pipeline` is the order of it.
+`scan` is a loop over steps that `export_onnx` can export. `classifiers` describes the direction classifiers; `verify`
+proves a published version again. The area imports models, protos, torch, onnx and onnxruntime, and nothing of the
+server or the client.
 """
 
-from rnnserve.export.descriptions import Flags, Floats, Integers, Lengths
-from rnnserve.export.errors import BrokenPostcondition, ExportError, ParityError, UnsupportedModule, WrongArguments
-from rnnserve.export.pipeline import ExportResult, publish
-from rnnserve.export.publication import Publication
-from rnnserve.export.recurrence import export_onnx
-from rnnserve.export.torchscript import script, script_bytes
+try:
+    from rnnserve.export.descriptions import Flags, Floats, Integers, Lengths
+    from rnnserve.export.errors import BrokenPostcondition, ExportError, ParityError, UnsupportedModule, WrongArguments
+    from rnnserve.export.pipeline import ExportResult, publish
+    from rnnserve.export.publication import Publication
+    from rnnserve.export.recurrence import export_onnx, scan
+    from rnnserve.export.torchscript import script, script_bytes
+except ModuleNotFoundError as error:
+    if error.name is None or error.name.startswith("rnnserve"):
+        raise
+    raise ModuleNotFoundError(
+        f"rnnserve.export needs {error.name}: pip install 'rnnserve[export]'", name=error.name
+    ) from None
 
 __all__ = [
     "BrokenPostcondition",
@@ -26,6 +35,7 @@ __all__ = [
     "WrongArguments",
     "export_onnx",
     "publish",
+    "scan",
     "script",
     "script_bytes",
 ]

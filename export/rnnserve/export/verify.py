@@ -93,14 +93,19 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
     with one_thread():
         checks.append(_check(f"{GOLDEN}: {MODEL} gives its results", lambda: _golden(version, runner)))
         if model is None:
-            unrepeated = f"parity and batching: not repeated, since there is no {SCRIPT} to compare {MODEL} with"
-            return [*checks, Check(unrepeated)]
+            return [*checks, Check(f"parity and batching: not repeated, since {_unrepeated(version.manifest)}")]
 
         def run_script(inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
             return model.interface.call(model.module, inputs)
 
         checks.append(_check(f"{GOLDEN}: {SCRIPT} gives its results", lambda: _golden(version, run_script)))
         return [*checks, *_proof(model, version, progress=progress)]
+
+
+def _unrepeated(manifest: manifest_pb2.Manifest) -> str:
+    if manifest.origin == manifest_pb2.ORIGIN_ADOPTED:
+        return f"{MODEL} is adopted: not compared with its framework"
+    return f"there is no {SCRIPT} to compare {MODEL} with"
 
 
 def _check(name: str, failures: Callable[[], Iterable[str]]) -> Check:

@@ -1,6 +1,7 @@
 """The contracts between the areas, and the code that reads and writes them.
 
 - `inference_pb2`, `inference_pb2_grpc`, `model_config_pb2`: the inference protocol, made from the .proto files.
+- `descriptor_pool`: where these stubs register their messages.
 - `manifest_pb2`, `artifact`: a published version, its files and its manifest.
 - `golden`, `differences`: golden results, and how near another runtime must come to them.
 - `triton_config`: a model's config.pbtxt.

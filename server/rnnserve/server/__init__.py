@@ -13,6 +13,7 @@ The rooms, top first; each imports only rooms below it (`make check` holds this)
 room            what it does
 ==============  =======================================================================================
 `commands/`     `rnnserve serve`
+`testing.py`    a server inside a `with`, for the tests of code that uses one
 `app.py`        puts a server together
 `transport/`    sockets: the gRPC server, ports, polling, workers and their supervisor
 `lane/`         the completion queue and the fast way of the requests on it

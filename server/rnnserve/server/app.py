@@ -1,6 +1,5 @@
 """A whole server: put together from its rooms, made ready, run until it is told to stop."""
 
-import logging
 from typing import Self
 
 from rnnserve.server.batching.scheduler import Schedulers
@@ -11,8 +10,6 @@ from rnnserve.server.settings import Settings
 from rnnserve.server.transport.grpc_server import GrpcTransport
 
 __all__ = ["Server"]
-
-_log = logging.getLogger(__name__)
 
 
 class Server:
@@ -29,10 +26,8 @@ class Server:
             StartError: If the repository, the provider or the port cannot be had.
         """
         device = choose_device(settings.provider)
-        if settings.provider == "auto":
-            _log.info("provider auto: took %s", device)
         self._settings = settings
-        self._repository = Repository(settings.repository, device)
+        self._repository = Repository(settings.repository, device, allow_unproven=settings.allow_unproven)
         self._schedulers = Schedulers(settings.max_queue)
         self._transport = GrpcTransport(Service(self._repository, settings), self._schedulers, settings)
         self.port = self._transport.port

@@ -77,20 +77,23 @@ class Settings:
         repository: The folder with the models.
         host: Name or address to listen on.
         grpc_port: 0 for any that is free.
-        provider: "cpu", "cuda", or "auto" for CUDA where this onnxruntime has it.
+        provider: "cpu", "cuda", or "auto" for CUDA where a trial of it succeeds.
         transport: "lane", "public", or "auto" for the lane where grpcio has what it needs.
         tls_certificate: File in PEM with the certificate chain; None for a port without TLS.
         tls_key: File in PEM with the private key; given together with `tls_certificate`.
+        tls_client_ca: File in PEM with the authorities of client certificates (mutual TLS): clients without a
+            certificate of one of these cannot connect. None admits every client.
         max_queue: Number of requests that may wait for each model.
         max_message_bytes: Largest request, in bytes as sent.
         max_batch: Most rows (sequences) in one request.
         max_sequence: Most steps of one sequence.
         allow_non_finite: Let NaN and infinity through to the models.
+        allow_unproven: Serve versions, too, that were adopted from an ONNX file and not compared with its framework.
         grace: Seconds that requests in progress may take to end when the server stops.
         share_port: Let other processes listen on the port too, as workers do. Not an option of the command.
 
     Raises:
-        StartError: If only one of the two TLS files is given.
+        StartError: If only one of certificate and key is given, or `tls_client_ca` without them.
     """
 
     repository: Path = dataclasses.field(
@@ -103,7 +106,7 @@ class Settings:
     grpc_port: int = dataclasses.field(default=8001, metadata=_option("port for gRPC; 0 takes a free one", _port))
     provider: str = dataclasses.field(
         default="auto",
-        metadata=_option("where models run; auto is CUDA where there is one", choices=("cpu", "cuda", "auto")),
+        metadata=_option("where models run; auto is CUDA where it works", choices=("cpu", "cuda", "auto")),
     )
     transport: str = dataclasses.field(
         default="auto",
@@ -118,6 +121,12 @@ class Settings:
     tls_key: Path | None = dataclasses.field(
         default=None, metadata=_option("serve over TLS: private key in PEM", Path, metavar="FILE")
     )
+    tls_client_ca: Path | None = dataclasses.field(
+        default=None,
+        metadata=_option(
+            "admit only clients with a certificate of these authorities: certificates in PEM", Path, metavar="FILE"
+        ),
+    )
     max_queue: int = dataclasses.field(
         default=4096,
         metadata=_option("requests that may wait for each model; more are refused at once", _count),
@@ -128,6 +137,12 @@ class Settings:
     allow_non_finite: bool = dataclasses.field(
         default=False, metadata=_option("let NaN and infinity through to the models")
     )
+    allow_unproven: bool = dataclasses.field(
+        default=False,
+        metadata=_option(
+            "serve versions, too, that were adopted from ONNX files and never compared with their framework"
+        ),
+    )
     grace: float = dataclasses.field(
         default=5.0,
         metadata=_option("how long requests in progress may take to end after SIGTERM", _seconds, metavar="SECONDS"),
@@ -137,3 +152,5 @@ class Settings:
     def __post_init__(self) -> None:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise StartError("TLS needs both --tls-certificate and --tls-key")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise StartError("--tls-client-ca needs TLS: --tls-certificate and --tls-key")

@@ -7,15 +7,19 @@ import sys
 from contextlib import ExitStack
 
 import grpc
+import numpy as np
 import pytest
 
 from rnnserve.cli import main
+from rnnserve.client.endpoint import Endpoint
 from rnnserve.client.errors import ClientError, Unavailable
 from rnnserve.client.load.generator_processes import GeneratorProcesses
 from rnnserve.client.load.generator_worker import LoadTarget
 from rnnserve.client.load.load_level import LoadLevel
 from rnnserve.client.load.local_server import serve_repository
 from rnnserve.protos import inference_pb2 as pb
+from support.certificates import write_certificates
+from support.fakes import FakeModel, FakeModels, serving
 
 QUICK = ["--rate", "100", "--duration", "0.3", "--warmup", "0.1"]
 
@@ -89,6 +93,69 @@ def test_errors_are_counted_by_status_and_fail(measured, walks, failure, answer,
     assert exit_status == 1
     assert point["errors"] == {status: 30}
     assert (point["sent"], point["answered"], point["latency"]["count"]) == (30, 0, 0)
+
+
+@pytest.fixture
+def counted():
+    """A server of a model that sums token ids, and from its tenth answer on adds `counted.drift`."""
+
+    class Counted(FakeModels):
+        drift = 0
+
+        def compute(self, tensors):
+            drift = self.drift if len(self.asked) >= 10 else 0
+            return {"sum": (tensors["tokens"].sum(axis=1, keepdims=True) + drift).astype("<f4")}
+
+    service = Counted({})  # type: ignore[abstract]
+    inputs = {
+        "tokens": ("INT64", ("batch", "sequence"), {"low": 3, "high": 6}),
+        "lengths": ("INT64", ("batch",), {"lengths_of": "sequence", "optional": True}),
+    }
+    outputs = {"sum": ("FP32", ("batch", ("sum", 1)))}
+    service.models["count"] = FakeModel(inputs, outputs, service.compute, {"batch_invariant": True})
+    with serving(service) as address:
+        service.address = address
+        yield service
+
+
+def test_any_model_is_asked_and_its_answers_agree_with_their_first(load, counted):
+    status, output, errors = load(*QUICK, "--batch", "2", "--length", "1:5", url=counted.address)
+    assert status == 0, errors
+    tokens = np.concatenate([tensors["tokens"].ravel() for tensors in counted.asked])
+    assert set(tokens.tolist()) == {0, 3, 4, 5}, "0 is padding"
+    assert "agree with the golden ones" in output or "no request was answered twice" in output
+
+
+def test_answers_that_depend_on_traffic_are_counted_and_fail(load, counted, tmp_path):
+    np.savez(tmp_path / "one.npz", tokens=[[3, 4]])
+    words = [*QUICK, "--arrivals", "constant", "--inputs", str(tmp_path / "one.npz")]
+    status, output, _ = load(*words, url=counted.address)
+    assert status == 0
+    assert "answers: those to all 30 rows agree with the golden ones" in output, "the first one was in the warm-up"
+    counted.asked.clear()
+    counted.drift = 1e-3
+    status, output, _ = load(*words, "--json", "-", url=counted.address)
+    assert status == 1
+    (point,) = json.loads(output)["points"]
+    assert point["answers"] == {"compared": 30, "different": 30}
+    assert point["labels"] == {"checked": 0, "wrong": 0}
+    assert load(*words, "--no-check", url=counted.address)[0] == 0
+
+
+def test_samples_may_hold_the_answers(load, counted, tmp_path):
+    words = [*QUICK, "--arrivals", "constant", "--batch", "1:2", "--inputs", str(tmp_path / "samples.npz")]
+    for wrong, expected in ((0, 0), (1, 1)):
+        np.savez(tmp_path / "samples.npz", tokens=[[3, 4], [5, 5]], sum=[[7.0], [10.0 + wrong]])
+        assert load("count", *words, url=counted.address)[0] == expected
+    assert {tuple(row) for tensors in counted.asked for row in tensors["tokens"].tolist()} == {(3, 4), (5, 5)}
+
+
+def test_samples_are_for_one_model(load, walks, tmp_path):
+    walks.ready = ("walks", "others")
+    status, _, errors = load(*QUICK, "--inputs", str(tmp_path / "samples.npz"))
+    assert (status, errors) == (1, "rnnserve load: --inputs: the rows are for one model; name one of walks, others\n")
+    _, _, errors = load("walks", *QUICK, "--inputs", str(tmp_path / "samples.npz"))
+    assert errors == f"rnnserve load: {tmp_path / 'samples.npz'}: cannot be read (No such file or directory)\n"
 
 
 def test_generators_share_a_load(measured, walks):
@@ -188,6 +255,26 @@ def test_no_server_at_the_address(load):
     assert errors.startswith("rnnserve load: no server answers at 127.0.0.1:1: start one with `make serve`")
 
 
+def test_over_tls_with_a_client_certificate(load, walks, tmp_path):
+    files = write_certificates(tmp_path)
+    trust = ["--tls-ca", str(files.ca)]
+    shown = ["--tls-certificate", str(files.client), "--tls-key", str(files.key(files.client))]
+    with serving(walks, files.server_credentials(files.server, mutual=True)) as address:
+        status, output, _ = load(*QUICK, "--arrivals", "constant", *trust, *shown, url=f"grpcs://{address}")
+        assert status == 0
+        assert "labels: all 30 are as expected" in output
+        walks.requests.clear()
+        for scheme, words, lesson in (
+            ("grpc", [], f"the server speaks TLS: use grpcs://{address}"),
+            ("grpcs", trust, "the server asks for a client certificate: give tls_certificate and tls_key"),
+        ):
+            status, output, errors = load(*QUICK, *words, url=f"{scheme}://{address}")
+            assert (status, output) == (1, "")
+            assert errors.startswith(f"rnnserve load: {scheme}://{address}: {lesson}")
+            assert errors.count("\n") == 1
+    assert walks.requests == []
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -210,7 +297,7 @@ def test_a_wrong_command_line(words, capsys):
 
 def test_a_generator_that_dies_is_no_result(address, spec):
     with ExitStack() as stack:
-        fleet = stack.enter_context(GeneratorProcesses(LoadTarget(address), spec()))
+        fleet = stack.enter_context(GeneratorProcesses(LoadTarget(Endpoint(address)), spec()))
         fleet._processes[0].kill()
         fleet._processes[0].join()
         with pytest.raises((ClientError, ConnectionError)):
@@ -219,7 +306,7 @@ def test_a_generator_that_dies_is_no_result(address, spec):
 
 def test_generators_say_why_they_cannot_connect(spec):
     with (
-        GeneratorProcesses(LoadTarget("127.0.0.1:1"), spec()) as fleet,
+        GeneratorProcesses(LoadTarget(Endpoint("127.0.0.1:1")), spec()) as fleet,
         pytest.raises(Unavailable, match="no server answers"),
     ):
         fleet.run(LoadLevel(rate=10, duration=0.1, timeout=0.5), lambda *_: None)

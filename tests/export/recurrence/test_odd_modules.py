@@ -120,10 +120,3 @@ def test_sample_of_one_row_or_one_step(exported, sample):
     result = exported(module, (torch.randn(*sample, 3), lengths), ({0: "batch", 1: "sequence"}, {0: "batch"}))
     result.agrees(torch.randn(1, 1, 3), torch.tensor([1]))
     result.agrees(torch.randn(5, 8, 3), torch.tensor([5, 1, 8, 2, 3]))
-
-
-@pytest.mark.parametrize("make", [nn.RNN, nn.GRU, nn.LSTM])
-def test_float16(exported, make):
-    module = nn.Sequential(make(3, 4, batch_first=True, bidirectional=True)).half()
-    result = exported(module, (torch.randn(2, 3, 3).half(),), ({0: "batch", 1: "sequence"},))
-    result.agrees(torch.randn(5, 9, 3).half(), limit=4e-3)

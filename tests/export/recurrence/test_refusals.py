@@ -107,10 +107,6 @@ def by_value(self, input):
     return self.rnn(input * 2 if input.sum() > 0 else input)[0]
 
 
-def projected():
-    return nn.LSTM(3, 4, proj_size=2, batch_first=True)
-
-
 def scripted(module):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -118,7 +114,6 @@ def scripted(module):
 
 
 PLAIN = {
-    "projections": (of(plain, projected), r"`encoder\.rnn` \(LSTM\) has proj_size=2"),
     "unbatched": (of(lambda self, x: self.rnn(x[0])[0]), r"`encoder\.rnn` \(LSTM\) got an input of 2 axes.*unsqueeze"),
     "features": (of(lambda self, x: self.rnn(x[..., :2])[0]), r"`encoder\.rnn`.*2 features; expected.*3 features"),
     "four axes": (of(lambda self, x: self.rnn(x[None])[0]), r"`encoder\.rnn`.*4 axes"),
@@ -129,6 +124,18 @@ PLAIN = {
     "state, batch first": (
         of(lambda self, x: self.rnn(x, (x.new_zeros(x.size(0), 2, 4),) * 2)[0]),
         r"`encoder\.rnn`.*also where the input is batch-first",
+    ),
+    "state of a projection": (
+        of(lambda self, x: self.rnn(x, (x.new_zeros(1, x.size(0), 4),) * 2)[0], lambda: nn.LSTM(3, 4, proj_size=2)),
+        r"`encoder\.rnn` \(LSTM\) got h_0 .*expected \(layers \* directions, batch, proj_size\) = \(1,.*, 2\)",
+    ),
+    "state of a function": (
+        of(lambda self, x: torch.lstm(x, (x, x), self.rnn._flat_weights, True, 2, 0.0, False, False, True)[0]),
+        r"torch\.lstm.*got h_0 .*expected \(layers \* directions, batch, hidden\) = \(2,.*, 4\)",
+    ),
+    "weights of a function": (
+        of(lambda self, x: torch.lstm(x, (x, x), self.rnn._flat_weights[:7], True, 2, 0.0, False, False, True)[0]),
+        r"torch\.lstm.*7 weights for 2 layers.*weight_hr",
     ),
     "one state for LSTM": (of(lambda self, x: self.rnn(x, x.new_zeros(2, x.size(0), 4))[0]), r"pair \(h_0, c_0\)"),
     "float64": (

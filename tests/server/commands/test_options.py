@@ -12,8 +12,9 @@ from rnnserve.server.errors import StartError
 
 OTHER = Settings(
     repository=Path("-models"), host="::1", grpc_port=0, provider="cpu", transport="public",
-    tls_certificate=Path("a b.pem"), tls_key=Path("-k.pem"), max_queue=7, max_message_bytes=8, max_batch=9,
-    max_sequence=10, allow_non_finite=True, grace=0.25,
+    tls_certificate=Path("a b.pem"), tls_key=Path("-k.pem"), tls_client_ca=Path("c.pem"), max_queue=7,
+    max_message_bytes=8, max_batch=9,
+    max_sequence=10, allow_non_finite=True, allow_unproven=True, grace=0.25,
 )  # fmt: skip
 
 
@@ -75,3 +76,8 @@ def test_the_largest_port_and_no_grace_are_values():
 def test_one_file_of_tls_is_not_enough(given):
     with pytest.raises(StartError, match="TLS needs both --tls-certificate and --tls-key"):
         Settings(**{given: Path("x.pem")})  # type: ignore[arg-type]
+
+
+def test_certificates_of_clients_need_tls():
+    with pytest.raises(StartError, match="--tls-client-ca needs TLS"):
+        Settings(tls_client_ca=Path("x.pem"))

@@ -1,6 +1,7 @@
 """What was asked for, what is there, and no silent fallback."""
 
 import json
+import logging
 
 import grpc
 import onnxruntime as ort
@@ -10,20 +11,85 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.errors import StartError
+from rnnserve.server.repository import providers
 from rnnserve.server.repository.providers import choose_device, new_session
 
 HAS_CUDA = "CUDAExecutionProvider" in ort.get_available_providers()
 
 
-def test_cpu_is_always_there():
-    assert choose_device("cpu") == "cpu"
+@pytest.fixture
+def cuda(monkeypatch):
+    """Makes onnxruntime one that has CUDA, with this fault or none."""
+
+    def fake(fault):
+        monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+        monkeypatch.setattr(providers, "find_cuda_fault", lambda: fault)
+
+    return fake
+
+
+def test_cpu_is_always_there(cuda, caplog):
+    cuda("must not be tried")
+    with caplog.at_level(logging.INFO):
+        assert choose_device("cpu") == "cpu"
+    assert caplog.messages == []
 
 
 @pytest.mark.skipif(HAS_CUDA, reason="CUDA is here: test_cuda_serves covers it")
-def test_cuda_is_refused_where_it_is_not():
-    with pytest.raises(StartError, match=r"provider cuda: this onnxruntime .* has only"):
+def test_onnxruntime_without_cuda(caplog):
+    with pytest.raises(StartError, match=r"provider cuda: this onnxruntime .* has only .*; install onnxruntime-gpu"):
         choose_device("cuda")
-    assert choose_device("auto") == "cpu"
+    with caplog.at_level(logging.INFO):
+        assert choose_device("auto") == "cpu"
+    ((_, level, message),) = caplog.record_tuples
+    assert level == logging.INFO
+    assert message.startswith("provider auto: took cpu: this onnxruntime")
+
+
+@pytest.mark.parametrize("provider", ["auto", "cuda"])
+def test_cuda_is_taken_where_its_trial_succeeds(cuda, caplog, provider):
+    cuda(None)
+    with caplog.at_level(logging.INFO):
+        assert choose_device(provider) == "cuda"
+    assert caplog.messages == [f"provider {provider}: took cuda: a trial of it succeeded"]
+
+
+def test_auto_warns_once_and_takes_the_cpu_where_the_trial_fails(cuda, caplog):
+    cuda("libcuda.so.1 is missing")
+    with caplog.at_level(logging.INFO):
+        assert choose_device("auto") == "cpu"
+    ((_, level, message),) = caplog.record_tuples
+    assert level == logging.WARNING
+    assert message == (
+        f"provider auto: took cpu: onnxruntime {ort.__version__} cannot use CUDA here: libcuda.so.1 is missing"
+    )
+
+
+def test_cuda_refuses_to_start_where_the_trial_fails(cuda):
+    cuda("libcuda.so.1 is missing")
+    with pytest.raises(
+        StartError, match=r"provider cuda: .* cannot use CUDA here: libcuda.so.1 is missing\. Otherwise"
+    ):
+        choose_device("cuda")
+
+
+@pytest.mark.parametrize("library", ["for the CPU", "without a GPU"])
+def test_auto_serves_on_the_cpu_where_there_is_no_gpu(repository, cuda, caplog, library):
+    if library == "without a GPU":
+        cuda("CUDA failure 100: no CUDA-capable device is detected")
+    elif HAS_CUDA:
+        pytest.skip("this onnxruntime has CUDA")
+    settings = Settings(repository, grpc_port=0, provider="auto")
+    with (
+        caplog.at_level(logging.WARNING),
+        Server(settings) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        stub = rpc.GRPCInferenceServiceStub(channel)
+        said = stub.ModelMetadata(pb.ModelMetadataRequest(name="direction_simple")).parameters
+    assert said["provider_requested"].string_param == "auto"
+    assert said["provider"].string_param == "cpu"
+    assert len(caplog.messages) == (library == "without a GPU")
 
 
 def test_a_session_that_fell_back_is_refused(repository, monkeypatch):
@@ -33,9 +99,7 @@ def test_a_session_that_fell_back_is_refused(repository, monkeypatch):
     def fall_back(model, options, **_):
         return real(model, options, providers=["CPUExecutionProvider"])
 
-    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     monkeypatch.setattr(ort, "InferenceSession", fall_back)
-    assert choose_device("auto") == "cuda"
     with pytest.raises(StartError, match="provider cuda: onnxruntime made a session on CPUExecutionProvider instead"):
         new_session((repository / "direction_simple" / "1" / "model.onnx").read_bytes(), "cuda")
 

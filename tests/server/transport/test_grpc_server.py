@@ -8,7 +8,6 @@ from concurrent import futures
 import grpc
 import numpy as np
 import pytest
-import trustme
 
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
@@ -112,27 +111,6 @@ def test_compressed_requests(stub, compression):
     message = request("direction_simple", {"input": np.zeros((64, 64, 2), np.float32)})
     plain, compressed = stub.ModelInfer(message), stub.ModelInfer(message, compression=compression)
     assert plain.SerializeToString() == compressed.SerializeToString()
-
-
-@pytest.mark.parametrize("kind", ["lane", "public"])
-def test_tls(repository, tmp_path, kind):
-    authority = trustme.CA()
-    issued = authority.issue_cert("localhost")
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-    key.write_bytes(issued.private_key_pem.bytes())
-    settings = Settings(repository, "localhost", 0, "cpu", kind, tls_certificate=certificate, tls_key=key)
-    trusted = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
-    sent = request("direction_simple", {"input": np.zeros((1, 2, 2), np.float32)})
-    with Server(settings) as server, grpc.secure_channel(f"localhost:{server.port}", trusted) as channel:
-        assert rpc.GRPCInferenceServiceStub(channel).ModelInfer(sent).outputs
-
-
-def test_a_certificate_that_is_not_there(repository, tmp_path):
-    none = tmp_path / "none.pem"
-    settings = Settings(repository, grpc_port=0, provider="cpu", tls_certificate=none, tls_key=none)
-    with pytest.raises(StartError, match=r"cannot read .*none\.pem: No such file"):
-        Server(settings)
 
 
 @pytest.mark.parametrize("kind", ["lane", "public"])

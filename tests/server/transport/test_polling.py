@@ -24,7 +24,7 @@ polled_by = [fd for fd, name in sorted(descriptors.items()) if "eventpoll" in na
              for line in pathlib.Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
              if line.startswith("tfd:") and descriptors[int(line.split()[1])].startswith("socket")]
 first = min(fd for fd, name in descriptors.items() if "eventpoll" in name)
-print("by the threads that wait" if set(polled_by) == {first} else "by an engine")
+print("by the threads that wait" if set(polled_by) == {first} else "by an engine", flush=True)
 os._exit(0)
 """
 

@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnserve.client.channel import channel_options
+from rnnserve.client.endpoint import Endpoint
 from rnnserve.client.errors import ClientError, Unavailable
+from rnnserve.client.load.answer_checks import AnswerChecker
 from rnnserve.client.load.arrivals import draw_schedule
 from rnnserve.client.load.load_generator import LoadGenerator, SendRequest, run_precisely
 from rnnserve.client.load.load_level import LoadLevel
@@ -32,9 +34,9 @@ _TICK_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class LoadTarget:
-    """The server's `host:port`, and the number of connections that each generator opens to it."""
+    """The server, and the number of connections that each generator opens to it."""
 
-    address: str
+    endpoint: Endpoint
     connections: int = 4
 
 
@@ -75,13 +77,14 @@ def run_generator_worker(
     share, loads = _WorkerShare(index, count), 0
     try:
         pool = build_request_pool(spec, index)
+        checker = AnswerChecker(pool.answers)
         # Objects made so far live until the end: exclude them from garbage collections during the measurement.
         gc.collect()
         gc.freeze()
         while True:
             load = pipe.recv()
             random = np.random.default_rng([spec.seed, index, loads])
-            pipe.send(run_precisely(_measure(pipe, target, pool, load, share, random, counters)))
+            pipe.send(run_precisely(_measure(pipe, target, pool, checker, load, share, random, counters)))
             loads += 1
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
@@ -95,6 +98,7 @@ async def _measure(
     pipe: Connection,
     target: LoadTarget,
     pool: RequestPool,
+    checker: AnswerChecker,
     load: LoadLevel,
     share: _WorkerShare,
     random: np.random.Generator,
@@ -102,11 +106,13 @@ async def _measure(
 ) -> tuple[LoadStatistics, float]:
     """Run this generator's part of one load level; return its statistics and the measured seconds."""
     options = [*channel_options(_MAX_ANSWER_BYTES), ("grpc.use_local_subchannel_pool", 1)]
-    channels = [grpc.aio.insecure_channel(target.address, options=options) for _ in range(target.connections)]
+    channels = [target.endpoint.open_async_channel(options) for _ in range(target.connections)]
     try:
-        await _connect(channels, target.address, load.timeout)
+        await _connect(channels, target.endpoint.address, load.timeout)
         order = random.integers(len(pool.payloads), size=_ORDER_LENGTH)
-        generator = LoadGenerator(pool, [_sender(channel) for channel in channels], order, load.timeout)
+        generator = LoadGenerator(
+            pool, [_sender(channel) for channel in channels], order, load.timeout, checker=checker
+        )
         schedule, cut_short = _draw_share(load, share, random)
         pipe.send("")
         begin = pipe.recv()

@@ -8,9 +8,11 @@ from typing import Any, Self
 
 import grpc
 
-from rnnserve.client.channel import channel_options, parse_address
+from rnnserve.client.channel import channel_options
+from rnnserve.client.endpoint import Endpoint
 from rnnserve.client.errors import InvalidRequest, Unavailable, from_rpc_error
 from rnnserve.client.metadata import ModelMetadata, read_metadata
+from rnnserve.client.tls_diagnosis import explain_connection_failure
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceStub
 
@@ -31,14 +33,15 @@ class ServerInspector:
     """Calls a server's metadata and statistics methods, over a connection separate from the load.
 
     Args:
-        url: `"host:port"`.
+        endpoint: The server.
         timeout: Seconds per call.
     """
 
-    def __init__(self, url: str, timeout: float = 5.0) -> None:
-        self.address = parse_address(url)
+    def __init__(self, endpoint: Endpoint, timeout: float = 5.0) -> None:
+        self.address = endpoint.address
+        self._endpoint = endpoint
         self._timeout = timeout
-        self._channel = grpc.insecure_channel(self.address, options=channel_options(_MAX_ANSWER_BYTES))
+        self._channel = endpoint.open_channel(channel_options(_MAX_ANSWER_BYTES))
         self._stub = GRPCInferenceServiceStub(self._channel)
 
     def __enter__(self) -> Self:
@@ -54,11 +57,12 @@ class ServerInspector:
 
         Raises:
             Unavailable: No server answers at the address.
+            InvalidRequest: A server listens there, with TLS or certificates that do not fit.
         """
         try:
             answer = self._stub.ServerMetadata(pb.ServerMetadataRequest(), timeout=self._timeout)
         except grpc.RpcError as error:
-            raised = from_rpc_error(error)
+            raised = explain_connection_failure(self._endpoint, from_rpc_error(error))
             if isinstance(raised, Unavailable):
                 raise Unavailable(
                     f"no server answers at {self.address}: start one with `make serve`, give its address with --url, "

@@ -1,28 +1,34 @@
-"""`rnnserve export`: export checkpoints, prove them, publish them."""
+"""`rnnserve export`: export checkpoints and own modules, prove them, publish them."""
 
 import argparse
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rnnserve.export.classifiers import export_checkpoint
+from rnnserve.export.classifiers import classifier_publication
 from rnnserve.export.errors import ExportError
 from rnnserve.export.parity import parity_table
-from rnnserve.export.pipeline import ExportResult
-from rnnserve.models import CheckpointError
+from rnnserve.export.pipeline import ExportResult, publish_publication
+from rnnserve.export.publication import Publication
+from rnnserve.export.publication_targets import is_target, load_publications
+from rnnserve.models import CheckpointError, load_checkpoint
 from rnnserve.protos.artifact import ArtifactError
+from rnnserve.protos.batching_modes import BATCHING_MODES
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
 MISTAKES = (ExportError, ArtifactError, CheckpointError, OSError)
 
 _EPILOG = """\
-Each checkpoint is exported to ONNX and TorchScript, and both are compared with the module that was trained; the table
-shows how far apart they are. If the proof holds, the checkpoint is published as its model's next version. A published
-version never changes, and a checkpoint that is the newest version already is not published again.
+A publication is a module with the description of its tensors (rnnserve.export.Publication); FILE.py:NAME is one, a
+list of them, or a function that returns either. Each module is exported to ONNX and TorchScript, and both are compared
+with the module itself; the table shows how far apart they are. If the proof holds, it is published as its model's next
+version. A published version never changes, and what is the newest version already is not published again.
 
 examples:
   rnnserve export
   rnnserve export direction_simple --checkpoints checkpoints --repository repository
+  rnnserve export my_models.py:sentiment my_package.models:all_of_them
 """
 
 
@@ -30,7 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
-    parser.add_argument("names", metavar="NAME", nargs="*", help="a checkpoint's folder in DIR (default: all of them)")
+    parser.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="*",
+        help="a checkpoint's folder in DIR, FILE.py:NAME or package.module:NAME (default: all checkpoints)",
+    )
     parser.add_argument(
         "--checkpoints",
         type=Path,
@@ -48,11 +59,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export one checkpoint after another; if one fails, those before it stay published."""
-    for name in args.names or _names_in(args.checkpoints):
-        done = export_checkpoint(args.checkpoints / name, args.repository, progress=sys.stderr.isatty())
-        print(f"{done.name}\n\n{parity_table(done.manifest.parity)}\n\n{_outcome(done)}\n", flush=True)
+    """Export one model after another; if one fails, those before it stay published."""
+    for publication in _publications(args.names or _names_in(args.checkpoints), args.checkpoints):
+        done = publish_publication(publication, args.repository, progress=sys.stderr.isatty())
+        print("\n".join(_lines(done)), flush=True)
     return 0
+
+
+def _publications(names: Sequence[str], checkpoints: Path) -> Iterator[Publication]:
+    """Read what is to be published; own modules first of all, so that a mistake in them is told at once."""
+    loaded = {name: load_publications(name) for name in names if is_target(name)}
+    for name in names:
+        if name in loaded:
+            yield from loaded[name]
+        else:
+            yield classifier_publication(load_checkpoint(checkpoints / name))
 
 
 def _names_in(checkpoints: Path) -> list[str]:
@@ -64,7 +85,11 @@ def _names_in(checkpoints: Path) -> list[str]:
     return names
 
 
-def _outcome(done: ExportResult) -> str:
-    if done.published.new:
-        return f"{done.name}: published as version {done.published.version}, {done.published.folder}"
-    return f"{done.name}: unchanged: version {done.published.version}, {done.published.folder}"
+def _lines(done: ExportResult) -> Iterator[str]:
+    yield f"{done.name}\n\n{parity_table(done.manifest.parity)}\n"
+    yield f"batching {BATCHING_MODES[done.manifest.batching.mode]}"
+    yield from (f"  since {reason}" for reason in done.manifest.batching.reasons)
+    if done.unscripted:
+        yield f"there is no model.pt: {done.unscripted}"
+    state = "published as" if done.published.new else "unchanged:"
+    yield f"{done.name}: {state} version {done.published.version}, {done.published.folder}\n"

@@ -15,6 +15,7 @@ from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
 from rnnserve.export.recurrence.interception import intercepted
 from rnnserve.export.recurrence.recurrent_functions import RecurrentFunctionMode
 from rnnserve.export.recurrence.refusals import explain, refuse_random_numbers, refuse_scripts
+from rnnserve.export.recurrence.scan_writes import refuse_writes
 from rnnserve.export.recurrence.zero_states import remove_zero_states
 
 __all__ = ["capture", "frozen", "parameters_of", "prepared"]
@@ -60,6 +61,7 @@ def capture(module: nn.Module, args: Arguments, axes: DynamicAxes) -> torch.expo
         except Exception as error:  # torch's errors and the module's own: `explain` has a message for each
             raise explain(error, module, axes) from error
     refuse_random_numbers(program)
+    refuse_writes(program)
     remove_zero_states(program.graph)
     program.graph_module.recompile()
     return program

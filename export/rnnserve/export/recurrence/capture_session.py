@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import threading
 from collections.abc import Iterator
 
@@ -17,10 +18,12 @@ class CaptureSession:
     Attributes:
         root: The module being exported.
         names: `id` of each submodule -> its name in messages.
+        scans: Gives each `scan` of the captured program a number.
     """
 
     root: nn.Module
     names: dict[int, str]
+    scans: Iterator[int] = dataclasses.field(default_factory=itertools.count)
 
     @classmethod
     def of(cls, root: nn.Module) -> "CaptureSession":

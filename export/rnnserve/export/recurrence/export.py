@@ -11,12 +11,15 @@ from rnnserve.export.recurrence.argument_types import Arguments, Shapes
 from rnnserve.export.recurrence.axis_names import name_axes
 from rnnserve.export.recurrence.capture import capture, frozen, parameters_of
 from rnnserve.export.recurrence.carried_state import refuse_carried_state
+from rnnserve.export.recurrence.cast_order import cast_before_transposing
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.exporter_messages import without_exporter_messages
 from rnnserve.export.recurrence.exporter_metadata import remove_metadata
+from rnnserve.export.recurrence.float16 import compute_float16_in_float32
 from rnnserve.export.recurrence.interception import LOCK
 from rnnserve.export.recurrence.postconditions import check_postconditions
 from rnnserve.export.recurrence.refusals import refuse_state, untranslated
+from rnnserve.export.recurrence.scan_translation import translate_scans
 from rnnserve.export.recurrence.size_probing import check_other_sizes
 from rnnserve.export.recurrence.translations import TRANSLATIONS
 from rnnserve.export.recurrence.weight_folding import fold_weights
@@ -81,8 +84,11 @@ def export_onnx(
             refuse_state(program.exported_program)
         refuse_carried_state(module, args)
         check_other_sizes(module, args, axes, captured)
+        translate_scans(program.model)
         name_axes(program, axes)
         fold_weights(program.model)
+        compute_float16_in_float32(program.model)
+        cast_before_transposing(program.model)
         remove_metadata(program.model)
         check_postconditions(program, axes, input_names, output_names)
     return program

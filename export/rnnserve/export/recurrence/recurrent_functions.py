@@ -4,6 +4,7 @@ nn.RNN, nn.GRU and nn.LSTM call these functions, and so do modules that hold wei
 generated weights). torch.export would unroll them step by step.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -83,22 +84,24 @@ def _function(
     if train and dropout and num_layers > 1:
         raise UnsupportedModule(f"{name} has dropout={dropout} that is on; call .eval() on the module before exporting")
     directions = 1 + bidirectional
-    if len(params) != num_layers * directions * (4 if has_biases else 2):
+    plain = LayerStack(mode, num_layers, has_biases, bidirectional)
+    stacks = [plain, dataclasses.replace(plain, projected=True)] if mode == "LSTM" else [plain]
+    stack = next((stack for stack in stacks if len(params) == num_layers * stack.weights), None)
+    if stack is None:
         raise UnsupportedModule(
             f"{name} got {len(params)} weights for {num_layers} layers in {directions} directions; expected weight_ih, "
-            "weight_hh and the two biases of each. ONNX has no projections (weight_hr)."
+            "weight_hh, the two biases and, for an LSTM with projections, weight_hr of each"
         )
     h_0, c_0 = hx if mode == "LSTM" else (hx, None)
-    hidden = params[1].shape[1]
-    expected = (num_layers * directions, input.shape[0 if batch_first else 1], hidden)
-    for state in (h_0,) if c_0 is None else (h_0, c_0):
-        if tuple(state.shape) != expected:
+    batch = input.shape[0 if batch_first else 1]
+    # weight_hh is (gates * hidden, hidden or proj_size); only LSTM, which has four gates, has c_0.
+    for label, state, size in (("h_0", h_0, params[1].shape[1]), ("c_0", c_0, params[1].shape[0] // 4)):
+        expected = (num_layers * directions, batch, size)
+        if state is not None and tuple(state.shape) != expected:
             raise UnsupportedModule(
-                f"{name} got an initial state {tuple(state.shape)}; expected (layers * directions, batch, hidden) = "
-                f"{expected}"
+                f"{name} got {label} {tuple(state.shape)}; expected (layers * directions, batch, hidden) = {expected}"
             )
     refuse_dtype(input.dtype, f"{name} got {input.dtype}")
     steps = input.transpose(0, 1) if batch_first else input
-    stack = LayerStack(mode, num_layers, has_biases, bidirectional)
     output, *finals = run(stack, steps, None, h_0, c_0, params)
     return (output.transpose(0, 1) if batch_first else output), *finals

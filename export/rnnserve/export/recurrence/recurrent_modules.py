@@ -12,6 +12,7 @@ from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence import capture_session, layer_operators
 from rnnserve.export.recurrence.argument_types import Argument
 from rnnserve.export.recurrence.packing import PaddedSequence
+from rnnserve.export.recurrence.projections import projected_lstm
 
 __all__ = ["LayerStack", "forward", "refuse_dtype", "run"]
 
@@ -25,12 +26,19 @@ class LayerStack:
         num_layers: How many layers.
         bias: Whether each has bias_ih and bias_hh.
         bidirectional: Whether each runs in both directions.
+        projected: Whether each has projections (`proj_size`), which LSTM only has.
     """
 
     mode: str
     num_layers: int
     bias: bool
     bidirectional: bool
+    projected: bool = False
+
+    @property
+    def weights(self) -> int:
+        """How many tensors each layer has."""
+        return (1 + self.bidirectional) * (2 + 2 * self.bias + self.projected)
 
 
 def run(
@@ -41,21 +49,21 @@ def run(
     c_0: Tensor | None,
     weights: Sequence[Tensor],
 ) -> tuple[Tensor, ...]:
-    """Put one stand-in per layer into the captured program.
+    """Put one stand-in per layer into the captured program; a scan for each direction of a layer with projections.
 
     Args:
         stack: What to run.
         steps: (sequence, batch, features).
         lengths: (batch,) int64, or None where all rows are as long as the sequence.
-        h_0: (layers * directions, batch, hidden), or None for zeros.
-        c_0: Like h_0, for LSTM.
+        h_0: (layers * directions, batch, hidden), or None for zeros; with projections, hidden is their size.
+        c_0: (layers * directions, batch, hidden), for LSTM.
         weights: All layers' tensors, in PyTorch's order.
 
     Returns:
         output (sequence, batch, directions * hidden), h_n like h_0 and, for LSTM, c_n like c_0.
     """
     directions = 1 + stack.bidirectional
-    each = directions * (4 if stack.bias else 2)
+    each = stack.weights
     finals: list[tuple[Tensor, ...]] = []
     for number in range(stack.num_layers):
         rows = slice(number * directions, (number + 1) * directions)
@@ -74,6 +82,8 @@ def _rows(state: Tensor, rows: slice, num_layers: int) -> Tensor:
 def _layer(
     stack: LayerStack, steps: Tensor, lengths: Tensor | None, h: Tensor | None, c: Tensor | None, weights: list[Tensor]
 ) -> tuple[Tensor, ...]:
+    if stack.projected:
+        return projected_lstm(steps, lengths, h, c, weights, stack.bidirectional)
     if stack.mode == "LSTM":
         return tuple(layer_operators.LSTM(steps, lengths, h, c, weights, stack.bias, stack.bidirectional))
     if stack.mode == "GRU":
@@ -94,7 +104,7 @@ def forward(module: nn.RNNBase, input: Argument, hx: Argument = None) -> tuple[A
         output, in the form of the input, and h_n or, for LSTM, the pair (h_n, c_n).
 
     Raises:
-        UnsupportedModule: For projections, an unbatched input, dropout that is on, a dtype without a kernel, and
+        UnsupportedModule: For an unbatched input, dropout that is on, a dtype without a kernel, and
             arguments that eager refuses, too; the message names the module.
     """
     name = capture_session.current().name(module)
@@ -112,7 +122,7 @@ def forward(module: nn.RNNBase, input: Argument, hx: Argument = None) -> tuple[A
         steps = input.transpose(0, 1) if module.batch_first else input
     _check_features(module, steps, name)
     h_0, c_0 = _states(module, hx, steps.shape[1], name)
-    stack = LayerStack(module.mode, module.num_layers, module.bias, module.bidirectional)
+    stack = LayerStack(module.mode, module.num_layers, module.bias, module.bidirectional, module.proj_size > 0)
     # getattr instead of _flat_weights: parametrisations compute the weight when it is read, as in eager.
     weights = [getattr(module, weight) for weight in module._flat_weights_names]  # noqa: SLF001
     output, *finals = run(stack, steps, lengths, h_0, c_0, weights)
@@ -124,11 +134,6 @@ def forward(module: nn.RNNBase, input: Argument, hx: Argument = None) -> tuple[A
 
 
 def _refuse_settings(module: nn.RNNBase, name: str) -> None:
-    if module.proj_size:
-        raise UnsupportedModule(
-            f"{name} has proj_size={module.proj_size}; ONNX's LSTM operator has no projections. Train it with "
-            "proj_size=0, with a Linear layer after it if its size has to shrink."
-        )
     if module.training and module.dropout and module.num_layers > 1:
         raise UnsupportedModule(
             f"{name} is in training mode with dropout={module.dropout} between its layers, which draws random numbers. "
@@ -141,8 +146,8 @@ def _refuse_settings(module: nn.RNNBase, name: str) -> None:
 def refuse_dtype(dtype: torch.dtype, what: str) -> None:
     """Refuse recurrent layers of a dtype that onnxruntime cannot run.
 
-    The CPU provider has no float16 kernels, but onnxruntime 1.32 computes such operators in float32. It does not do
-    that for float64, and ONNX's operators of opset 20 have no bfloat16.
+    float16 is computed in float32 (`float16`), which is more exact. float64 would be less exact, and neither
+    onnxruntime nor ONNX's operators of opset 20 have bfloat16.
 
     Raises:
         UnsupportedModule: If the dtype is neither float32 nor float16.
@@ -195,12 +200,13 @@ def _states(module: nn.RNNBase, hx: Argument, batch: int, name: str) -> tuple[Te
 
 def _check_state(module: nn.RNNBase, state: str, tensor: Argument, batch: int, name: str) -> None:
     rows = module.num_layers * (1 + module.bidirectional)
-    expected = (rows, batch, module.hidden_size)
+    projected = module.proj_size > 0 and state == "h_0"
+    expected = (rows, batch, module.proj_size if projected else module.hidden_size)
     if not isinstance(tensor, Tensor) or tensor.dim() != 3 or tuple(tensor.shape) != expected:
         got = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
         raise UnsupportedModule(
-            f"{name} got {state} {got}; expected (layers * directions, batch, hidden) = {expected}, also where the "
-            "input is batch-first"
+            f"{name} got {state} {got}; expected (layers * directions, batch, "
+            f"{'proj_size' if projected else 'hidden'}) = {expected}, also where the input is batch-first"
         )
     dtype = getattr(module, module._flat_weights_names[0]).dtype  # noqa: SLF001
     if tensor.dtype != dtype:

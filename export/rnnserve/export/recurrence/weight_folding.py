@@ -24,7 +24,7 @@ def fold_weights(model: ir.Model) -> None:
     """
     graph = model.graph
     known: dict[str, np.ndarray] = {}
-    for number, node in enumerate(node for node in graph if node.op_type in RECURRENT):
+    for number, node in enumerate(node for node in graph.all_nodes() if node.op_type in RECURRENT):
         for position, letter in _WEIGHTS.items():
             value = node.inputs[position] if position < len(node.inputs) else None
             if value is None or not _is_constant(value):

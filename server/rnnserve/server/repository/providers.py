@@ -1,36 +1,53 @@
-"""Where models run: `cpu`, `cuda`, or `auto`, which takes CUDA where this onnxruntime has it. No silent fallback.
+"""Where models run: `cpu`, `cuda`, or `auto`, which takes CUDA where a trial of it succeeds. No silent fallback.
 
 onnxruntime turns a CUDA session into a CPU one where CUDA is missing (onnxruntime #23372, #17801), so the provider of
 every session is compared with the one asked for.
 """
 
+import logging
 from collections import Counter
 
 import onnxruntime as ort
 
 from rnnserve.server.errors import StartError
+from rnnserve.server.repository.cuda_trial import find_cuda_fault
 
 __all__ = ["choose_device", "new_session", "nodes_by_provider"]
+
+_log = logging.getLogger(__name__)
 
 _NAMES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 def choose_device(provider: str) -> str:
-    """Turn a provider, "cpu", "cuda" or "auto", into the device "cpu" or "cuda".
+    """Turn a provider, "cpu", "cuda" or "auto", into the device "cpu" or "cuda", and log which one and why.
 
     Raises:
-        StartError: If `cuda` is asked for and this onnxruntime has none.
+        StartError: `cuda` is asked for, and cannot run here.
     """
+    if provider == "cpu":
+        return "cpu"
     available = ort.get_available_providers()
-    has_cuda = _NAMES["cuda"] in available
-    if provider == "auto":
-        return "cuda" if has_cuda else "cpu"
-    if provider == "cuda" and not has_cuda:
+    if _NAMES["cuda"] not in available:
+        lacking = f"this onnxruntime {ort.__version__} has only {', '.join(available)}"
+        if provider == "cuda":
+            raise StartError(
+                f"provider cuda: {lacking}; install onnxruntime-gpu in place of onnxruntime, or serve with --provider "
+                "cpu or auto"
+            )
+        _log.info("provider auto: took cpu: %s", lacking)
+        return "cpu"
+    fault = find_cuda_fault()
+    if fault is None:
+        _log.info("provider %s: took cuda: a trial of it succeeded", provider)
+        return "cuda"
+    if provider == "cuda":
         raise StartError(
-            f"provider cuda: this onnxruntime {ort.__version__} has only {', '.join(available)}; install "
-            "onnxruntime-gpu in place of onnxruntime, or serve with --provider cpu or auto"
+            f"provider cuda: onnxruntime {ort.__version__} cannot use CUDA here: {fault}. Otherwise serve with "
+            "--provider cpu or auto"
         )
-    return provider
+    _log.warning("provider auto: took cpu: onnxruntime %s cannot use CUDA here: %s", ort.__version__, fault)
+    return "cpu"
 
 
 def new_session(model: bytes, device: str) -> ort.InferenceSession:
@@ -44,7 +61,8 @@ def new_session(model: bytes, device: str) -> ort.InferenceSession:
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    # Errors are raised as well, and what a kernel refuses is told to the sender: neither needs lines in the log.
+    options.log_severity_level = 4
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     wanted = [_NAMES["cpu"]] if device == "cpu" else [_NAMES[device], _NAMES["cpu"]]
     # TF32 of the tensor cores keeps ten of a float32's twenty-three bits: the golden results would not hold.

@@ -19,6 +19,7 @@ from rnnserve.server.protocol.service import Service
 from rnnserve.server.settings import Settings
 from rnnserve.server.transport.ports import probe_port
 from rnnserve.server.transport.public_calls import method_handlers
+from rnnserve.server.transport.tls import server_credentials
 
 __all__ = ["GrpcTransport"]
 
@@ -100,7 +101,7 @@ class GrpcTransport:
     def _bind(self, settings: Settings) -> int:
         host, port = settings.host, settings.grpc_port
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        credentials = _credentials(settings)
+        credentials = server_credentials(settings)
         if not settings.share_port:
             probe_port(host, port)  # gRPC would log its own description of a port in use, at length
         try:
@@ -111,13 +112,3 @@ class GrpcTransport:
             raise StartError(
                 f"cannot listen on {address}: is the port in use, or the host not this machine's?"
             ) from error
-
-
-def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
-    if settings.tls_certificate is None or settings.tls_key is None:
-        return None
-    try:
-        certificate, key = settings.tls_certificate.read_bytes(), settings.tls_key.read_bytes()
-    except OSError as error:
-        raise StartError(f"cannot read {error.filename}: {error.strerror}") from error
-    return grpc.ssl_server_credentials([(key, certificate)])

@@ -1,0 +1,97 @@
+"""Finding publications by name: `FILE.py:NAME`, or `package.module:NAME`."""
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import TypeVar
+
+from rnnserve.export.errors import WrongArguments
+from rnnserve.export.publication import Publication
+
+__all__ = ["is_target", "load_publications"]
+
+
+def is_target(word: str) -> bool:
+    """Whether a word of the command line names a Python object, not a checkpoint."""
+    return ":" in word or word.endswith(".py")
+
+
+def load_publications(target: str) -> list[Publication]:
+    """Import a target and read the publications that it stands for.
+
+    Args:
+        target: `FILE.py:NAME` or `package.module:NAME`; NAME is a `Publication`, a list of them, or a function without
+            arguments that returns either. The folder of FILE.py, and the current one, are searched for its imports.
+
+    Raises:
+        WrongArguments: If there is no such thing, or importing it fails.
+    """
+    source, _, name = target.rpartition(":")
+    if not source or not name:
+        raise WrongArguments(f"{target}: name an object, too: {target.removesuffix(':')}:NAME")
+    module = _import(source)
+    try:
+        found = getattr(module, name)
+    except AttributeError:
+        known = sorted(key for key, value in vars(module).items() if _stands_for_publications(value))
+        hint = f"; it has {', '.join(known)}" if known else ""
+        raise WrongArguments(f'{source} has no "{name}"{hint}') from None
+    if callable(found) and not isinstance(found, type | Publication):
+        found = _guarded(target, found)
+    publications = [found] if isinstance(found, Publication) else found
+    if not isinstance(publications, list | tuple) or not all(isinstance(each, Publication) for each in publications):
+        raise WrongArguments(
+            f"{target} is a {type(found).__name__}; expected a Publication, a list of them, or a function that returns "
+            "either"
+        )
+    if not publications:
+        raise WrongArguments(f"{target} is an empty list: there is nothing to publish")
+    return list(publications)
+
+
+def _import(source: str) -> ModuleType:
+    _search(Path.cwd())
+    if not source.endswith(".py"):
+        return _guarded(source, lambda: importlib.import_module(source))
+    path = Path(source)
+    if not path.is_file():
+        raise WrongArguments(f"there is no file {source}")
+    _search(path.resolve().parent)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise WrongArguments(f"{source} cannot be imported")
+    module, loader = importlib.util.module_from_spec(spec), spec.loader
+    sys.modules[path.stem] = module  # as an import does: dataclasses and scripting look their module up
+    _guarded(source, lambda: loader.exec_module(module))
+    return module
+
+
+def _search(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+
+T = TypeVar("T")
+
+
+def _guarded(what: str, run: Callable[[], T]) -> T:
+    """Run the user's code; what it raises becomes one line that names the place."""
+    try:
+        return run()
+    except WrongArguments:
+        raise
+    except Exception as error:  # whatever the user's code raises
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise WrongArguments(
+            f"{what}: {type(error).__name__}: {error} (line {place.lineno} of {place.filename})"
+        ) from error
+
+
+def _stands_for_publications(value: object) -> bool:
+    return isinstance(value, Publication) or (
+        isinstance(value, list | tuple) and bool(value) and all(isinstance(each, Publication) for each in value)
+    )

@@ -1,0 +1,112 @@
+"""What the trial of CUDA says where CUDA does not work; the messages are those of onnxruntime-gpu 1.31.1."""
+
+import ctypes
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper
+
+from rnnserve.server.repository import cuda_trial
+from rnnserve.server.repository.cuda_trial import find_cuda_fault
+
+NO_GPU = (
+    "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_call.cc:146 std::conditional_t<THRW, void, "
+    "onnxruntime::common::Status> onnxruntime::CudaCall(ERRTYPE, const char*, const char*, SUCCTYPE, const char*, "
+    "const char*, int) [with ERRTYPE = cudaError; bool THRW = true; SUCCTYPE = cudaError] CUDA failure 100: no "
+    "CUDA-capable device is detected ; GPU=-1 ; hostname=vm ; file=/onnxruntime_src/onnxruntime/core/providers/cuda/"
+    "cuda_execution_provider.cc ; line=355 ; expr=cudaSetDevice(info_.device_id); \n\n"
+)
+ON_THE_CPU = (
+    "[ONNXRuntimeError] : 1 : FAIL : This session contains graph nodes that are assigned to the default CPU EP, but "
+    "fallback to CPU EP has been explicitly disabled by the user."
+)
+
+
+@pytest.fixture
+def answer(monkeypatch):
+    """Decides what onnxruntime answers to the trial, and the dynamic linker; returns the severities that were set."""
+
+    def fake(error=None, linker=None, run=lambda *_: []):
+        def session(model, options, **how):
+            assert how == {"providers": ["CUDAExecutionProvider"], "enable_fallback": 0}
+            if error is not None:
+                raise error
+            return type("Session", (), {"run": run})
+
+        def load(_):
+            if linker is not None:
+                raise OSError(linker)
+
+        severities = []
+        monkeypatch.setattr(ort, "InferenceSession", session)
+        monkeypatch.setattr(ort, "set_default_logger_severity", severities.append)
+        monkeypatch.setattr(ctypes, "CDLL", load)
+        return severities
+
+    return fake
+
+
+def test_the_model_is_what_onnx_writes():
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4, 4])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1, 4, 4])
+    graph = helper.make_graph([helper.make_node("RNN", ["x", "x", "x"], ["y"], hidden_size=4)], "trial", [x], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+    onnx.checker.check_model(model, full_check=True)
+    assert model.SerializeToString(deterministic=True) == cuda_trial._MODEL
+
+
+def test_the_model_runs():
+    session = ort.InferenceSession(cuda_trial._MODEL, providers=["CPUExecutionProvider"])
+    (y,) = session.run(None, {"x": np.full((1, 4, 4), 0.25, np.float32)})
+    np.testing.assert_allclose(y, np.full((1, 1, 4, 4), np.tanh(0.25)), rtol=1e-6)
+
+
+def test_there_is_no_fault_where_the_trial_runs(answer):
+    given = []
+    severities = answer(run=lambda *words: given.append(words))
+    assert find_cuda_fault() is None
+    ((_, inputs),) = given
+    assert inputs["x"].shape == (1, 4, 4)
+    assert severities == [4, 2]
+
+
+@pytest.mark.parametrize(
+    ("error", "linker", "fault"),
+    [
+        (
+            RuntimeError(ON_THE_CPU),
+            "libcublasLt.so.13: cannot open shared object file: No such file or directory",
+            "libcublasLt.so.13 is missing; `pip install 'onnxruntime-gpu[cuda,cudnn]'` installs it",
+        ),
+        (
+            RuntimeError(ON_THE_CPU),
+            "libcuda.so.1: cannot open shared object file: No such file or directory",
+            "libcuda.so.1 is missing; it belongs to the NVIDIA driver",
+        ),
+        (RuntimeError(NO_GPU), None, "CUDA failure 100: no CUDA-capable device is detected"),
+        (RuntimeError(ON_THE_CPU), None, "it runs no recurrent layer; is cuDNN installed?"),
+        (RuntimeError(ON_THE_CPU), "x.so: undefined symbol: y", "it runs no recurrent layer; is cuDNN installed?"),
+        (ValueError("something\n  else"), None, "something else"),
+    ],
+)
+def test_a_fault_is_one_line(answer, error, linker, fault):
+    severities = answer(error, linker)
+    assert find_cuda_fault() == fault
+    assert severities == [4, 2]
+
+
+def test_a_run_that_fails_is_a_fault(answer):
+    def run(*_):
+        raise RuntimeError("CUDNN failure 4000: CUDNN_STATUS_INTERNAL_ERROR ; GPU=0 ; hostname=vm")
+
+    answer(run=run)
+    assert find_cuda_fault() == "CUDNN failure 4000: CUDNN_STATUS_INTERNAL_ERROR"
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" in ort.get_available_providers(), reason="this onnxruntime has the library")
+@pytest.mark.filterwarnings("ignore:Specified provider 'CUDAExecutionProvider'")
+def test_the_library_itself_may_be_missing():
+    """As it is in onnxruntime for the CPU, whose answer is a real one."""
+    assert find_cuda_fault() == "it runs no recurrent layer; is cuDNN installed?"
