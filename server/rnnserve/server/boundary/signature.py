@@ -184,6 +184,11 @@ class Signature:
         """Whether rows of a run may be padded, and what follows a row's length may be left out."""
         return self.batching is Batching.PADDED
 
+    @functools.cached_property
+    def equal_axes(self) -> tuple[str, ...]:
+        """The sequence axes along which requests that share a run have equal sizes: only the first may be padded."""
+        return tuple(self.sequence_axes)[1 if self.is_padded else 0 :]
+
     def rows_of_run(self, rows: int) -> int:
         """The rows of a run for this many rows of requests: even, by a row of padding, where requests may share a run.
 

@@ -189,14 +189,13 @@ class SamePrefixBatch:
         arrived: Sum of their arrivals, in seconds on the clock of `batching.clock`.
     """
 
-    __slots__ = ("_arrivals", "_id_fields", "_payloads", "_prefix", "_runs", "arrived", "members", "rows")
+    __slots__ = ("_arrivals", "_id_fields", "_prefix", "_runs", "arrived", "members", "rows")
 
     def __init__(
         self,
         runs: SamePrefixRuns,
         prefix: RequestPrefix,
         calls: Sequence[LaneCall],
-        payloads: Sequence[bytes],
         id_fields: Sequence[bytes],
         arrivals: Sequence[float],
     ) -> None:
@@ -206,13 +205,11 @@ class SamePrefixBatch:
             runs: The runs that are kept.
             prefix: The calls'.
             calls: The calls.
-            payloads: Of each.
             id_fields: The id's field of each, tag and size included, empty for none; or nothing where none has an id.
             arrivals: When each arrived, in seconds on the clock of `batching.clock`.
         """
         self._runs = runs
         self._prefix = prefix
-        self._payloads = payloads
         self._id_fields = id_fields
         self._arrivals = arrivals
         self.members = calls
@@ -221,7 +218,8 @@ class SamePrefixBatch:
 
     def run(self) -> list[bytes] | None:
         """Run them, and give the responses; None where a value is not plainly valid."""
-        return self._runs.get(self._prefix, len(self._payloads)).run(self._payloads, self._id_fields)
+        run = self._runs.get(self._prefix, len(self.members))
+        return run.run([call.payload for call in self.members], self._id_fields)
 
     def part(self, part: slice) -> "SamePrefixBatch":
         """Give some of the calls as a batch of their own."""
@@ -229,7 +227,6 @@ class SamePrefixBatch:
             self._runs,
             self._prefix,
             self.members[part],
-            self._payloads[part],
             self._id_fields[part],
             self._arrivals[part],
         )
