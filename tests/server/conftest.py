@@ -4,7 +4,7 @@ import grpc
 import pytest
 import torch
 
-from rnnserve.export.pipeline import export_checkpoint
+from rnnserve.export.classifiers import export_checkpoint
 from rnnserve.models import Architecture, Checkpoint, DirectionClassifier
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rnnserve.server.boundary.checked_request import CheckedRequest
+from support.checked_requests import checked_request
 from support.inference_requests import request
 
 NAMES = ["direction_simple", "direction_stacked", "direction_bidirectional"]
@@ -37,7 +38,7 @@ def companies(draw) -> list[CheckedRequest]:
         if numbers.random() < 0.5:
             inputs["lengths"] = numbers.integers(1, sequence + 1, batch)
             longest = int(inputs["lengths"].max())
-        requests.append(CheckedRequest(batch, sequence, longest, inputs, ("logits", "output")))
+        requests.append(checked_request(batch, sequence, inputs, ("logits", "output"), longest=longest))
     return requests
 
 

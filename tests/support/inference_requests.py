@@ -5,13 +5,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos.datatypes import CONTENTS, DTYPES
 
-DATATYPES = {
-    np.dtype("float32"): "FP32",
-    np.dtype("int64"): "INT64",
-    np.dtype("float64"): "FP64",
-    np.dtype("int32"): "INT32",
-}
+DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def request(
@@ -29,7 +25,7 @@ def request(
         model: Name of the model.
         inputs: Arrays of any shape by the name of their tensor; their dtypes are those of `DATATYPES`.
         outputs: Names of the outputs to ask for; none asks for all.
-        raw: Whether contents are raw bytes instead of typed fields; typed are float32 and int64 only.
+        raw: Whether contents are raw bytes instead of typed fields, which cannot hold FP16.
         id: The request's id.
         version: The model's version; empty for the server's choice.
     """
@@ -38,10 +34,8 @@ def request(
         tensor = message.inputs.add(name=name, datatype=DATATYPES[array.dtype], shape=array.shape)
         if raw:
             message.raw_input_contents.append(array.tobytes())
-        elif array.dtype == np.float32:
-            tensor.contents.fp32_contents.extend(array.ravel().tolist())
         else:
-            tensor.contents.int64_contents.extend(array.ravel().tolist())
+            getattr(tensor.contents, CONTENTS[tensor.datatype]).extend(array.ravel().tolist())
     for name in outputs:
         message.outputs.add(name=name)
     return message
@@ -51,6 +45,6 @@ def arrays(response: pb.ModelInferResponse) -> dict[str, np.ndarray]:
     """Return the outputs of a response with raw contents by their names, in its order."""
     assert len(response.outputs) == len(response.raw_output_contents)
     return {
-        tensor.name: np.frombuffer(raw, {"FP32": "<f4", "INT64": "<i8"}[tensor.datatype]).reshape(tuple(tensor.shape))
+        tensor.name: np.frombuffer(raw, DTYPES[tensor.datatype]).reshape(tuple(tensor.shape))
         for tensor, raw in zip(response.outputs, response.raw_output_contents, strict=True)
     }

@@ -27,7 +27,7 @@ class Server:
         """
         device = choose_device(settings.provider)
         self._settings = settings
-        self._repository = Repository(settings.repository, device)
+        self._repository = Repository(settings.repository, device, allow_unproven=settings.allow_unproven)
         self._schedulers = Schedulers(settings.max_queue)
         self._transport = GrpcTransport(Service(self._repository, settings), self._schedulers, settings)
         self.port = self._transport.port

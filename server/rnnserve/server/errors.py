@@ -20,6 +20,7 @@ else is ever sent to a caller.
 """
 
 import logging
+import re
 import secrets
 from typing import ClassVar
 
@@ -35,9 +36,18 @@ __all__ = [
     "ShuttingDown",
     "StartError",
     "Unsupported",
+    "one_line",
 ]
 
 _log = logging.getLogger(__name__)
+
+_MAX_MESSAGE = 300
+"""Characters of another library's message that are passed on; gRPC bounds the size of a status."""
+
+_PATH = re.compile(
+    r"(?<![\w.])(?:[A-Za-z]:)?(?:[/\\][\w.+@-]+){2,}(?::\d+)?:?|[\w./\\-]+\.(?:cc|cpp|cu|h|hpp|py):\d+:?"
+)
+"""Paths of the machine that runs or that built a library, and places in its source."""
 
 
 class ServeError(Exception):
@@ -122,3 +132,9 @@ class InternalError(ServeError):
 
 class StartError(Exception):
     """The server cannot start as asked: no models, a provider that is missing, a port in use."""
+
+
+def one_line(message: str) -> str:
+    """Make another library's message fit for a caller or a status: one line of bounded length, without paths."""
+    line = " ".join(_PATH.sub("", message).split())
+    return line if len(line) <= _MAX_MESSAGE else line[: _MAX_MESSAGE - 1] + "…"

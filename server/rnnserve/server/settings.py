@@ -88,6 +88,7 @@ class Settings:
         max_batch: Most rows (sequences) in one request.
         max_sequence: Most steps of one sequence.
         allow_non_finite: Let NaN and infinity through to the models.
+        allow_unproven: Serve versions, too, that were adopted from an ONNX file and not compared with its framework.
         grace: Seconds that requests in progress may take to end when the server stops.
         share_port: Let other processes listen on the port too, as workers do. Not an option of the command.
 
@@ -135,6 +136,12 @@ class Settings:
     max_sequence: int = dataclasses.field(default=4096, metadata=_option("most steps of one sequence", _count))
     allow_non_finite: bool = dataclasses.field(
         default=False, metadata=_option("let NaN and infinity through to the models")
+    )
+    allow_unproven: bool = dataclasses.field(
+        default=False,
+        metadata=_option(
+            "serve versions, too, that were adopted from ONNX files and never compared with their framework"
+        ),
     )
     grace: float = dataclasses.field(
         default=5.0,

@@ -10,8 +10,8 @@ from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.execution import run_batch, run_pending
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.statistics import Statistics
-from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest
+from support.checked_requests import checked_request, signature
 
 
 class Member:
@@ -37,10 +37,38 @@ def clock(monkeypatch):
     monkeypatch.setattr(execution, "now", lambda: next(times))
 
 
+class Batch:
+    """Members 0, 1, … whose run is a function of their numbers."""
+
+    def __init__(self, members, run, *, rows=None, arrived=None, numbers=None):
+        self.members = members
+        self.numbers = list(range(len(members))) if numbers is None else numbers
+        self._run = run
+        self._rows = rows or [1] * len(members)
+        self._arrived = arrived or [0.0] * len(members)
+        self.rows, self.arrived = sum(self._rows), sum(self._arrived)
+
+    def run(self):
+        return self._run(self.numbers)
+
+    def part(self, part):
+        return Batch(
+            self.members[part],
+            self._run,
+            rows=self._rows[part],
+            arrived=self._arrived[part],
+            numbers=self.numbers[part],
+        )
+
+
+def answers_of(numbers):
+    return [f"answer {number}" for number in numbers]
+
+
 def test_a_run_is_recorded_and_each_member_gets_its_answer(clock):
     statistics, members = Statistics(), [Member(), Member()]
-    assert run_batch(statistics, members, lambda: ["a", "b"], rows=5, arrived=90.0 + 95.0)
-    assert [member.got for member in members] == [["a"], ["b"]]
+    assert run_batch(statistics, Batch(members, answers_of, rows=[2, 3], arrived=[90.0, 95.0]))
+    assert [member.got for member in members] == [["answer 0"], ["answer 1"]]
     assert (statistics.requests, statistics.rows, statistics.runs) == (2, 5, 1)
     assert statistics.run_seconds == 7.0
     assert statistics.wait_seconds == 10.0 + 5.0
@@ -48,29 +76,90 @@ def test_a_run_is_recorded_and_each_member_gets_its_answer(clock):
     assert (statistics.failures, statistics.dropped) == (0, 0)
 
 
-def test_a_run_that_fails_refuses_every_member_with_one_id(caplog):
-    statistics, members = Statistics(), [Member(), Member(), Member()]
-    assert run_batch(statistics, members, lambda: 1 / 0, rows=3, arrived=0.0)  # type: ignore[arg-type, return-value]
-    errors = [member.got for member in members]
-    assert all(len(got) == 1 and isinstance(got[0], InternalError) for got in errors)
-    assert len({str(error) for (error,) in errors}) == 1
-    assert "division by zero" not in str(errors[0][0])
-    assert "ZeroDivisionError" in caplog.text
-    assert (statistics.failures, statistics.requests, statistics.runs) == (3, 0, 0)
+class Refusing:
+    """A run of members 0, 1, … that raises where some of them are among those in the run, and keeps what it ran."""
+
+    def __init__(self, bad, error=None):
+        self.bad = bad
+        self.error = error or InvalidRequest("token 99")
+        self.ran = []
+
+    def __call__(self, numbers):
+        self.ran.append(numbers)
+        if self.bad.intersection(numbers):
+            raise self.error
+        return answers_of(numbers)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 13, 64])
+def test_a_run_that_raises_is_made_again_in_halves_until_the_culprit_is_found(count):
+    for culprit in {0, count // 2, count - 1}:
+        statistics, members, run = Statistics(), [Member() for _ in range(count)], Refusing({culprit})
+        rows = [1 + member % 3 for member in range(count)]
+        assert run_batch(statistics, Batch(members, run, rows=rows))
+        answers = answers_of(range(count))
+        assert [member.got for member in members] == [
+            [run.error if member == culprit else answers[member]] for member in range(count)
+        ]
+        assert len(run.ran) <= 1 + 2 * math.ceil(math.log2(count))
+        assert (statistics.requests, statistics.failures) == (count - 1, 1)
+        assert statistics.rows == sum(rows) - rows[culprit]
+        assert statistics.runs == sum(statistics.sizes[rows][0] for rows in statistics.sizes)
+
+
+def test_several_culprits_are_found_and_only_they_are_refused():
+    statistics, members, run = Statistics(), [Member() for _ in range(9)], Refusing({0, 4, 5, 8})
+    assert run_batch(statistics, Batch(members, run))
+    refused = {number for number, member in enumerate(members) if member.got == [run.error]}
+    assert refused == run.bad
+    assert all(member.got == [f"answer {n}"] for n, member in enumerate(members) if n not in refused)
+    assert (statistics.requests, statistics.failures, statistics.rows) == (5, 4, 5)
+
+
+def test_a_run_that_only_its_size_fails_costs_no_answer():
+    """For lack of memory, say."""
+
+    def run(numbers):
+        if len(numbers) > 2:
+            raise MemoryError
+        return numbers
+
+    statistics, members = Statistics(), [Member() for _ in range(7)]
+    assert run_batch(statistics, Batch(members, run))
+    assert [member.got for member in members] == [[number] for number in range(7)]
+    assert (statistics.requests, statistics.failures) == (7, 0)
+
+
+def test_waiting_is_counted_from_each_arrival_to_the_run_that_answered(monkeypatch):
+    times = iter((10.0, 11.0, 12.0, 20.0))  # before the whole run, before each half, after the second half
+    monkeypatch.setattr(execution, "now", lambda: next(times))
+    statistics = Statistics()
+    assert run_batch(statistics, Batch([Member(), Member()], Refusing({0}), arrived=[3.0, 5.0]))
+    assert (statistics.wait_seconds, statistics.run_seconds) == (12.0 - 5.0, 8.0)
+
+
+def test_a_defect_is_refused_with_an_id(caplog):
+    members, run = [Member(), Member(), Member()], Refusing({1}, ZeroDivisionError("secret"))
+    assert run_batch(Statistics(), Batch(members, run))
+    (error,) = members[1].got
+    assert isinstance(error, InternalError)
+    assert "secret" not in str(error)
+    assert "ZeroDivisionError: secret" in caplog.text
+    assert [members[0].got, members[2].got] == [["answer 0"], ["answer 2"]]
 
 
 def test_a_run_that_gives_nothing_answers_none_and_counts_nothing():
     statistics, member = Statistics(), Member()
-    assert not run_batch(statistics, [member], lambda: None, rows=1, arrived=0.0)
+    assert not run_batch(statistics, Batch([member], lambda _: None))
     assert member.got == []
     assert (statistics.requests, statistics.failures, statistics.runs) == (0, 0, 0)
 
 
 def test_a_member_that_cannot_be_answered_costs_the_others_nothing(caplog):
     members = [Member(), Member(is_deaf=True), Member()]
-    assert run_batch(Statistics(), members, lambda: ["a", "b", "c"], rows=3, arrived=0.0)
-    assert members[0].got == ["a"]
-    assert members[2].got == ["c"]
+    assert run_batch(Statistics(), Batch(members, answers_of))
+    assert members[0].got == ["answer 0"]
+    assert members[2].got == ["answer 2"]
     assert isinstance(members[1].got[0], InternalError)
     assert "secret" in caplog.text
 
@@ -86,7 +175,7 @@ class Pending(PendingRequest):
     def check(self):
         if self._defect is not None:
             raise self._defect
-        return CheckedRequest(self.rows, self.steps, self.steps, {}, ("logits",))
+        return checked_request(self.rows, self.steps)
 
     def answer(self, outputs):
         self.got.append(int(outputs["logits"][0]))
@@ -97,6 +186,7 @@ class Pending(PendingRequest):
 
 class Model:
     name = "fake"
+    signature = signature()
 
     def __init__(self, **cost):
         self.cost = Cost(**{"run": 1e9, "step": 0.0, "point": 1.0, "padding": 0.0, **cost})
@@ -104,8 +194,8 @@ class Model:
         self.batches = []
 
     def run(self, requests):
-        self.batches.append([request.sequence for request in requests])
-        return [{"logits": np.array([request.sequence])} for request in requests]
+        self.batches.append([request.steps for request in requests])
+        return [{"logits": np.array([request.steps])} for request in requests]
 
 
 def test_requests_that_are_dropped_or_refused_are_not_run():

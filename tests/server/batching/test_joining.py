@@ -7,17 +7,18 @@ from hypothesis import strategies as st
 from rnnserve.server.batching.joining import join, split
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.signature import Signature, TensorSpec
+from support.checked_requests import checked_request
 
 STATE = ("layers * directions", "batch", "hidden")
 SIGNATURE = Signature(
     {
         "input": TensorSpec("input", "FP32", ("batch", "sequence", "features"), (-1, -1, 2)),
-        "lengths": TensorSpec("lengths", "INT64", ("batch",), (-1,), optional=True),
+        "lengths": TensorSpec("lengths", "INT64", ("batch",), (-1,), optional=True, lengths_of="sequence"),
         "h_0": TensorSpec("h_0", "FP32", STATE, (2, -1, 3), optional=True),
     },
     {
         "logits": TensorSpec("logits", "FP32", ("batch", "classes"), (-1, 2)),
-        "output": TensorSpec("output", "FP32", ("batch", "sequence", "hidden"), (-1, -1, 2)),
+        "output": TensorSpec("output", "FP32", ("batch", "sequence", "hidden"), (-1, -1, 2), zeros_after_lengths=True),
         "h_n": TensorSpec("h_n", "FP32", STATE, (2, -1, 3)),
     },
 )
@@ -47,14 +48,14 @@ def checked_requests(draw) -> CheckedRequest:
     if draw(st.booleans()):
         inputs["h_0"] = numbers.integers(-9, 9, (2, batch, 3)).astype(np.float32)
     outputs = draw(st.lists(st.sampled_from(["logits", "output", "h_n"]), min_size=1, unique=True))
-    return CheckedRequest(batch, sequence, longest, inputs, tuple(outputs))
+    return checked_request(batch, sequence, inputs, tuple(outputs), longest=longest)
 
 
 def alone(request: CheckedRequest) -> dict[str, np.ndarray]:
     """What a request should get, computed from its own arrays only."""
     feeds = {
         "input": request.inputs["input"],
-        "lengths": request.inputs.get("lengths", np.full(request.batch, request.sequence)),
+        "lengths": request.inputs.get("lengths", np.full(request.batch, request.sizes["sequence"])),
         "h_0": request.inputs.get("h_0", np.zeros((2, request.batch, 3), np.float32)),
     }
     return {name: reference(feeds)[name] for name in request.outputs}
@@ -76,6 +77,6 @@ def test_each_request_gets_back_its_own(requests):
 def test_a_run_has_an_even_number_of_rows_and_no_needless_step(requests):
     feeds = join(requests, SIGNATURE)
     rows = sum(request.batch for request in requests)
-    assert feeds["input"].shape == (rows + rows % 2, max(request.longest for request in requests), 2)
+    assert feeds["input"].shape == (rows + rows % 2, max(request.longest["sequence"] for request in requests), 2)
     assert (feeds["lengths"] >= 1).all()
     assert (feeds["lengths"] <= feeds["input"].shape[1]).all()

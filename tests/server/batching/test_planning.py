@@ -1,7 +1,6 @@
 """The grouping of requests is the cheapest there is."""
 
 import itertools
-import math
 from typing import NamedTuple
 
 import pytest
@@ -10,7 +9,10 @@ from hypothesis import strategies as st
 
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.planning import _WORTH as WORTH
-from rnnserve.server.batching.planning import plan
+from rnnserve.server.batching.planning import plan, plan_lengths
+from rnnserve.server.boundary.checked_request import CheckedRequest
+from rnnserve.server.boundary.signature import Batching
+from support.checked_requests import checked_request, signature
 
 
 class Request(NamedTuple):
@@ -21,7 +23,7 @@ class Request(NamedTuple):
 
 
 def planned(requests: list[Request], cost: Cost) -> list[list[int]]:
-    return plan([request.longest for request in requests], [request.batch for request in requests], cost)
+    return plan_lengths([request.longest for request in requests], [request.batch for request in requests], cost)
 
 
 def price(groups: list[list[int]], requests: list[Request], cost: Cost) -> float:
@@ -69,11 +71,31 @@ def test_padding_that_costs_much_is_avoided():
     assert sorted(groups) == [[0, 2, 3, 4, 5, 6, 7], [1]]
 
 
-def test_a_model_that_cannot_tell_padding_gets_none():
-    requests = [Request(length) for length in (3, 5, 3, 4, 5, *range(6, 30))]
-    groups = planned(requests, Cost(run=1e9, step=0.0, point=1.0, padding=math.inf))
-    assert groups[:3] == [[0, 2], [3], [1, 4]]
-    assert all(len({requests[i].longest for i in group}) == 1 for group in groups)
+CHEAP_PADDING = Cost(run=1e9, step=0.0, point=1.0, padding=0.0)
+
+
+def test_requests_that_are_joined_have_equal_sizes():
+    requests = [checked_request(1, length) for length in (3, 5, 3, 4, 5)]
+    assert plan(requests, signature(Batching.JOINED), CHEAP_PADDING) == [[0, 2], [1, 4], [3]]
+    assert plan(requests, signature(Batching.PADDED), CHEAP_PADDING) == [[0, 1, 2, 3, 4]]
+
+
+def test_requests_that_run_alone_do_so():
+    requests = [checked_request(2, 3) for _ in range(3)]
+    assert plan(requests, signature(Batching.ALONE), CHEAP_PADDING) == [[0], [1], [2]]
+
+
+def test_of_several_axes_only_the_first_is_padded():
+    def asked(source: int, target: int) -> CheckedRequest:
+        sizes = {"source": source, "target": target}
+        return CheckedRequest(1, sizes, sizes, source + target, {}, ("logits",))
+
+    requests = [asked(3, 4), asked(5, 4), asked(3, 6), asked(3, 4), asked(9, 6)]
+    of_each = {batching: signature(batching, "source", "target") for batching in Batching}
+    assert plan(requests, of_each[Batching.PADDED], CHEAP_PADDING) == [[0, 1, 3], [2, 4]]
+    assert plan(requests, of_each[Batching.JOINED], CHEAP_PADDING) == [[0, 3], [1], [2], [4]]
+    dear = Cost(run=1.0, step=0.0, point=1.0, padding=1e6)
+    assert sorted(plan(requests, of_each[Batching.PADDED], dear)) == [[0, 3], [1], [2], [4]]
 
 
 def test_a_padded_run_is_bounded():

@@ -11,8 +11,8 @@ from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.scheduler import Scheduler, Schedulers
 from rnnserve.server.batching.statistics import Statistics
-from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, QueueFull, ShuttingDown
+from support.checked_requests import checked_request, signature
 
 PATIENCE = 10.0
 
@@ -21,6 +21,7 @@ class Model:
     """Counts batches, and stands still until it is told to go on."""
 
     name = "slow"
+    signature = signature()
     cost = Cost(run=1.0, step=0.0, point=0.0, padding=0.0)
 
     def __init__(self):
@@ -29,12 +30,12 @@ class Model:
         self.started, self.may_go = threading.Event(), threading.Event()
 
     def run(self, requests):
-        self.batches.append([request.sequence for request in requests])
+        self.batches.append([request.steps for request in requests])
         self.started.set()
         assert self.may_go.wait(PATIENCE)
-        if any(request.sequence == 13 for request in requests):
+        if any(request.steps == 13 for request in requests):
             raise ZeroDivisionError("secret")
-        return [{"logits": np.array([request.sequence])} for request in requests]
+        return [{"logits": np.array([request.steps])} for request in requests]
 
 
 class Caller(PendingRequest):
@@ -45,7 +46,7 @@ class Caller(PendingRequest):
         self._answered = threading.Event()
 
     def check(self):
-        return CheckedRequest(1, self.steps, self.steps, {}, ("logits",))
+        return checked_request(1, self.steps)
 
     def answer(self, outputs):
         assert not self._answered.is_set(), "answered twice"

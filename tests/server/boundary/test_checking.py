@@ -12,17 +12,23 @@ from rnnserve.server.errors import InvalidRequest, ServeError, Unsupported
 from support.inference_requests import request
 
 
-def signature(layers: int = 2, hidden: int = 16) -> Signature:
+def signature(layers: int = 2, hidden: int = 16, *, zeros_after_lengths: bool = True) -> Signature:
     state = ("layers * directions", "batch", "hidden")
     return Signature(
         {
             "input": TensorSpec("input", "FP32", ("batch", "sequence", "features"), (-1, -1, 2)),
-            "lengths": TensorSpec("lengths", "INT64", ("batch",), (-1,), optional=True),
+            "lengths": TensorSpec("lengths", "INT64", ("batch",), (-1,), optional=True, lengths_of="sequence"),
             "h_0": TensorSpec("h_0", "FP32", state, (layers, -1, hidden), optional=True),
         },
         {
             "logits": TensorSpec("logits", "FP32", ("batch", "classes"), (-1, 2)),
-            "output": TensorSpec("output", "FP32", ("batch", "sequence", "directions * hidden"), (-1, -1, hidden)),
+            "output": TensorSpec(
+                "output",
+                "FP32",
+                ("batch", "sequence", "directions * hidden"),
+                (-1, -1, hidden),
+                zeros_after_lengths=zeros_after_lengths,
+            ),
             "h_n": TensorSpec("h_n", "FP32", state, (layers, -1, hidden)),
         },
     )
@@ -32,13 +38,16 @@ def walks(batch=3, sequence=4):
     return np.arange(batch * sequence * 2, dtype=np.float32).reshape(batch, sequence, 2)
 
 
-def read(message: pb.ModelInferRequest, settings: Settings = Settings()) -> CheckedRequest:  # noqa: B008 - immutable
-    return check_request(parse_request(message.SerializeToString(), settings), signature(), settings)
+DEFAULTS, CLASSIFIER = Settings(), signature()
 
 
-def refusal(message: pb.ModelInferRequest, settings: Settings = Settings()) -> str:  # noqa: B008 - immutable
+def read(message: pb.ModelInferRequest, settings: Settings = DEFAULTS, *, of: Signature = CLASSIFIER) -> CheckedRequest:
+    return check_request(parse_request(message.SerializeToString(), settings), of, settings)
+
+
+def refusal(message: pb.ModelInferRequest, settings: Settings = DEFAULTS, *, of: Signature = CLASSIFIER) -> str:
     with pytest.raises(InvalidRequest) as refused:
-        read(message, settings)
+        read(message, settings, of=of)
     return str(refused.value)
 
 
@@ -46,7 +55,7 @@ def refusal(message: pb.ModelInferRequest, settings: Settings = Settings()) -> s
 def test_arrays_come_out_as_they_went_in(raw):
     sent = {"input": walks(), "lengths": np.array([4, 1, 3]), "h_0": np.ones((2, 3, 16), np.float32)}
     checked = read(request("m", sent, ["h_n", "logits"], raw=raw))
-    assert (checked.batch, checked.sequence, checked.longest) == (3, 4, 4)
+    assert (checked.batch, checked.sizes, checked.longest, checked.steps) == (3, {"sequence": 4}, {"sequence": 4}, 4)
     assert checked.outputs == ("h_n", "logits")
     assert checked.inputs.keys() == sent.keys()
     for name, array in sent.items():
@@ -58,8 +67,14 @@ def test_all_outputs_where_none_is_named():
     assert read(request("m", {"input": walks()})).outputs == ("logits", "output", "h_n")
 
 
-def test_longest_is_what_lengths_say():
-    assert read(request("m", {"input": walks(), "lengths": np.array([2, 1, 2])})).longest == 2
+def test_longest_is_what_lengths_say_where_the_outputs_are_zeros_after_them():
+    sent = {"input": walks(), "lengths": np.array([2, 1, 2])}
+    for outputs in ([], ["logits"], ["output"], ["h_n", "logits"]):
+        checked = read(request("m", sent, outputs))
+        assert (checked.longest, checked.steps) == ({"sequence": 2}, 2)
+    whole = signature(zeros_after_lengths=False)
+    assert read(request("m", sent, ["logits", "h_n"]), of=whole).longest == {"sequence": 2}
+    assert read(request("m", sent, ["logits", "output"]), of=whole).longest == {"sequence": 4}
 
 
 WRONG_SHAPES = {
@@ -76,7 +91,7 @@ WRONG_SHAPES = {
     "lengths of another batch": ("lengths", (2,), ["axis 0 (batch) is 2", 'axis 0 (batch) of "input" is 3']),
     "sequence-first": ("lengths", (4,), ['Is "input" sequence-first?', "(sequence, batch, features)"]),
     "batch-first state": ("h_0", (3, 2, 16), ["axis 0 (layers * directions) is 3", "Is it batch-first?", "[2, 3, 16]"]),
-    "state without layers": ("h_0", (3, 16), ["has 2 axes where 3", "Is an axis missing?", "[2, batch, 16]"]),
+    "state without layers": ("h_0", (3, 16), ["has 2 axes where 3", "Is an axis missing?", "[2, 3, 16]"]),
     "layers": ("h_0", (1, 3, 16), ["axis 0 (layers * directions) is 1 where 2", "one entry a layer and direction"]),
     "hidden": ("h_0", (2, 3, 8), ["axis 2 (hidden) is 8 where 16 is expected"]),
     "state of another batch": ("h_0", (2, 5, 16), ["axis 1 (batch) is 5", 'axis 0 (batch) of "input" is 3']),

@@ -7,8 +7,24 @@ import pytest
 
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import ArtifactError
-from rnnserve.server.boundary.signature import read_signature
+from rnnserve.protos.datatypes import DTYPES
+from rnnserve.server.boundary.signature import Batching, TensorSpec, read_signature
 
+JOINED = manifest_pb2.Batching(mode=manifest_pb2.BATCHING_JOINED)
+GRAPH_TYPES = {
+    "tensor(bool)": "BOOL",
+    "tensor(int8)": "INT8",
+    "tensor(int16)": "INT16",
+    "tensor(int32)": "INT32",
+    "tensor(int64)": "INT64",
+    "tensor(uint8)": "UINT8",
+    "tensor(uint16)": "UINT16",
+    "tensor(uint32)": "UINT32",
+    "tensor(uint64)": "UINT64",
+    "tensor(float16)": "FP16",
+    "tensor(float)": "FP32",
+    "tensor(double)": "FP64",
+}
 REQUIRED, ZEROS = manifest_pb2.DEFAULT_REQUIRED, manifest_pb2.DEFAULT_ZEROS
 
 
@@ -33,6 +49,7 @@ def described() -> manifest_pb2.Manifest:
             tensor("h_0", "FP32", {"layers * directions": 1, "batch": -1, "hidden": 3}, ZEROS),
         ],
         outputs=[tensor("logits", "FP32", {"batch": -1, "classes": 2})],
+        batching=JOINED,
     )
 
 
@@ -48,10 +65,10 @@ def test_names_axes_sizes_and_datatypes_are_the_graphs():
     assert list(signature.inputs) == ["input", "h_0"]
     assert list(signature.outputs) == ["logits"]
     main, state = signature.main, signature.inputs["h_0"]
-    assert (main.name, main.batch_axis, main.sequence_axis, main.optional) == ("input", 0, 1, False)
-    assert (state.batch_axis, state.sequence_axis, state.optional) == (1, None, True)
-    assert main.shape(5, 7) == (5, 7, 2)
-    assert state.shape(5, 7) == (1, 5, 3)
+    assert (main.name, main.batch_axis, dict(main.sequence_axes), main.optional) == ("input", 0, {"sequence": 1}, False)
+    assert (state.batch_axis, dict(state.sequence_axes), state.optional) == (1, {}, True)
+    assert main.shape(5, {"sequence": 7}) == (5, 7, 2)
+    assert state.shape(5, {"sequence": 7}) == (1, 5, 3)
     assert str(signature) == (
         '"input" FP32 (batch, sequence, features=2), optionally "h_0" FP32 (layers * directions=1, batch, hidden=3)'
     )
@@ -97,9 +114,86 @@ def test_a_tensor_without_a_batch_axis_is_refused():
         read_signature(INPUTS, [dataclasses.replace(OUTPUTS[0], shape=["rows", 2])], manifest)
 
 
-def test_a_model_without_a_sequence_axis_is_refused():
+def test_a_model_may_have_any_sequence_axes_or_none():
     manifest = described()
     manifest.inputs[0].axes[1].name = "steps"
     graph = dataclasses.replace(INPUTS[0], shape=["batch", "steps", 2])
-    with pytest.raises(ArtifactError, match=r'^model\.onnx: no input has an axis named "sequence"'):
-        read_signature([graph, INPUTS[1]], OUTPUTS, manifest)
+    signature = read_signature([graph, INPUTS[1]], OUTPUTS, manifest)
+    assert dict(signature.sequence_axes) == {"steps": signature.main}
+    del manifest.inputs[0].axes[1]
+    signature = read_signature([dataclasses.replace(INPUTS[0], shape=["batch", 2]), INPUTS[1]], OUTPUTS, manifest)
+    assert dict(signature.sequence_axes) == {}
+    assert signature.main.shape(3, {}) == (3, 2)
+
+
+def with_lengths() -> tuple[list[GraphTensor], manifest_pb2.Manifest]:
+    manifest = described()
+    ends = tensor("ends", "INT64", {"batch": -1}, manifest_pb2.DEFAULT_FULL_LENGTH)
+    ends.lengths_of = "sequence"
+    manifest.inputs.append(ends)
+    manifest.batching.mode = manifest_pb2.BATCHING_PADDED
+    return [*INPUTS, GraphTensor("ends", "tensor(int64)", ["batch"])], manifest
+
+
+def test_lengths_are_known_by_their_role():
+    inputs, manifest = with_lengths()
+    signature = read_signature(inputs, OUTPUTS, manifest)
+    assert signature.batching is Batching.PADDED
+    assert {axis: spec.name for axis, spec in signature.lengths.items()} == {"sequence": "ends"}
+
+
+def make_all_optional(manifest):
+    for described in manifest.inputs:
+        described.default = ZEROS
+
+
+def take_no_integer(manifest):
+    manifest.inputs[2].integers.CopyFrom(manifest_pb2.IntegerRange(low=3, high=3))
+
+
+REFUSED = {
+    "lengths of no axis": (lambda m: setattr(m.inputs[2], "lengths_of", "steps"), 'lengths of "steps", which is no'),
+    "padded without lengths": (lambda m: m.inputs[2].ClearField("lengths_of"), "no input holds their lengths along"),
+    "no mode": (lambda m: m.ClearField("batching"), "does not say which requests may share a run"),
+    "nothing required": (make_all_optional, "no input is required"),
+    "text": (lambda m: setattr(m.inputs[2], "datatype", "BYTES"), '"ends" has the datatype "BYTES"'),
+    "no integers": (take_no_integer, ": none"),
+}
+
+
+@pytest.mark.parametrize(("change", "said"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_served_is_said(change, said):
+    inputs, manifest = with_lengths()
+    change(manifest)
+    with pytest.raises(ArtifactError, match=rf"^manifest\.json: .*{said}"):
+        read_signature(inputs, OUTPUTS, manifest)
+
+
+def test_an_axis_whose_size_nothing_required_sets_is_refused():
+    manifest = described()
+    manifest.outputs[0].axes[1].CopyFrom(manifest_pb2.Axis(name="steps", size=-1))
+    with pytest.raises(ArtifactError, match=r'^manifest\.json: the axis "steps" of "logits" is in no input'):
+        read_signature(INPUTS, [dataclasses.replace(OUTPUTS[0], shape=["batch", "steps"])], manifest)
+
+
+def test_every_datatype_has_its_type_in_graphs():
+    types = [GraphTensor(f"x{n}", kind, ["batch"]) for n, kind in enumerate(GRAPH_TYPES)]
+    tensors = [tensor(f"x{n}", datatype, {"batch": -1}) for n, datatype in enumerate(GRAPH_TYPES.values())]
+    manifest = manifest_pb2.Manifest(inputs=tensors, outputs=tensors, batching=JOINED)
+    assert [spec.datatype for spec in read_signature(types, types, manifest).inputs.values()] == list(DTYPES)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "role", "filler"),
+    [
+        ((None, None), "", 0),
+        ((0, 9), "", 0),
+        ((3, 9), "", 3),
+        ((-9, -3), "", -4),
+        ((None, None), "sequence", 1),
+        ((2, 9), "sequence", 2),
+    ],
+)
+def test_padding_is_a_value_that_the_input_takes(bounds, role, filler):
+    low, high = bounds
+    assert TensorSpec("x", "INT64", ("batch",), (-1,), lengths_of=role, low=low, high=high).filler == filler

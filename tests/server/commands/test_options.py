@@ -14,7 +14,7 @@ OTHER = Settings(
     repository=Path("-models"), host="::1", grpc_port=0, provider="cpu", transport="public",
     tls_certificate=Path("a b.pem"), tls_key=Path("-k.pem"), tls_client_ca=Path("c.pem"), max_queue=7,
     max_message_bytes=8, max_batch=9,
-    max_sequence=10, allow_non_finite=True, grace=0.25,
+    max_sequence=10, allow_non_finite=True, allow_unproven=True, grace=0.25,
 )  # fmt: skip
 
 

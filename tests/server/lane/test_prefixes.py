@@ -58,8 +58,8 @@ def agrees(service, prefixes: PrefixCache, payload: bytes) -> bool:
         return True
     assert served is prefix.served
     if checked is not None:  # None: left to the boundary
-        assert (checked.batch, checked.sequence, checked.longest, checked.outputs) == (
-            expected.batch, expected.sequence, expected.longest, expected.outputs,
+        assert (checked.batch, checked.sizes, checked.longest, checked.steps, checked.outputs) == (
+            expected.batch, expected.sizes, expected.longest, expected.steps, expected.outputs,
         )  # fmt: skip
         (outputs,) = model.run([checked])
         assert prefix.head.encode(id_field, outputs.values()) == parsed(service, payload)

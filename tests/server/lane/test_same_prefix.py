@@ -86,8 +86,12 @@ def test_a_bound_run_is_a_run(service, device):
     """Its arrays are read and written anew every time; what is not said to be on the CPU is not bound by address."""
     model = dataclasses.replace(service.repository.find(NAME).model, device=device)  # its session is on the CPU
     numbers = np.random.default_rng(1)
-    feeds = {spec.name: np.zeros(spec.shape(4, 6), spec.dtype) for spec in model.signature.inputs.values()}
-    outputs = {spec.name: np.zeros(spec.shape(4, 6), spec.dtype) for spec in model.signature.outputs.values()}
+    feeds = {
+        spec.name: np.zeros(spec.shape(4, {"sequence": 6}), spec.dtype) for spec in model.signature.inputs.values()
+    }
+    outputs = {
+        spec.name: np.zeros(spec.shape(4, {"sequence": 6}), spec.dtype) for spec in model.signature.outputs.values()
+    }
     run = model.bind(feeds, outputs)
     for _ in range(3):
         for name, array in feeds.items():

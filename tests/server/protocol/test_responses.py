@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.protocol.responses import ResponseHead, encode_response, encode_varint
+from support.checked_requests import checked_request
 from support.inference_requests import DATATYPES
 
 NAME = "direction_stacked"
@@ -33,8 +33,10 @@ def built(model, outputs, id_, *, raw):
 def test_a_response_is_what_protobuf_writes(service, names, id_, raw, batch, sequence):
     model, numbers = service.repository.find(NAME).model, np.random.default_rng(3)
     specs = model.signature.outputs
-    outputs = {name: numbers.normal(size=specs[name].shape(batch, sequence)).astype(np.float32) for name in names}
-    request = CheckedRequest(batch, sequence, sequence, {}, names, id=id_, is_raw=raw)
+    outputs = {
+        name: numbers.normal(size=specs[name].shape(batch, {"sequence": sequence})).astype(np.float32) for name in names
+    }
+    request = checked_request(batch, sequence, {}, names, id=id_, is_raw=raw)
     assert encode_response(model, request, outputs) == built(model, outputs, id_, raw=raw)
 
 
@@ -42,12 +44,12 @@ def test_a_view_that_is_not_contiguous_is_written_in_order(service):
     model, names = service.repository.find(NAME).model, ("h_n",)
     whole = np.arange(2 * 6 * 16, dtype=np.float32).reshape(2, 6, 16)
     view = whole[:, 2:5]  # (layers * directions, batch, hidden)
-    request = CheckedRequest(3, 4, 4, {}, names)
+    request = checked_request(3, 4, {}, names)
     assert encode_response(model, request, {"h_n": view}) == built(model, {"h_n": view.copy()}, "", raw=True)
 
 
 def test_a_head_needs_an_array_for_each_output(service):
-    head = ResponseHead.of(service.repository.find(NAME).model, 1, 2, ("logits", "h_n"))
+    head = ResponseHead.of(service.repository.find(NAME).model, 1, {"sequence": 2}, ("logits", "h_n"))
     with pytest.raises(ValueError, match="shorter"):
         head.encode(b"", [np.zeros((1, 2), np.float32)])
 

@@ -1,12 +1,37 @@
 """Whether an answer's bits depend on the other requests in its batch is found out when a model is loaded."""
 
-import numpy as np
+import dataclasses
 
+import numpy as np
+import pytest
+
+from rnnserve.protos.golden import Case
+from rnnserve.server.boundary.signature import Batching
 from rnnserve.server.repository.invariance import is_batch_invariant
+from rnnserve.server.repository.trial_requests import TrialRequests
 
 
 def test_each_of_them_says_so_of_itself(models):
     assert {model.name: model.batch_invariant for model in models} == {model.name: True for model in models}
+
+
+def trials_of(model) -> TrialRequests:
+    """Trials of a model with inputs `input`, `lengths` and `h_0`, of sizes 1 to 40."""
+    state = model.signature.inputs["h_0"].shape(2, {})
+    cases = [
+        Case(
+            "step",
+            {
+                "input": np.zeros((2, steps, 2), np.float32),
+                "lengths": np.full(2, steps),
+                "h_0": np.zeros(state, np.float32),
+            },
+            {},
+            {},
+        )
+        for steps in (1, 40)
+    ]
+    return TrialRequests(model.signature, cases)
 
 
 def test_a_model_that_is_not_is_found_out(models):
@@ -18,4 +43,38 @@ def test_a_model_that_is_not_is_found_out(models):
             answers[0]["h_n"] = np.nextafter(answers[0]["h_n"], 2)
         return answers
 
-    assert not is_batch_invariant(run, models[0].signature)
+    trials = trials_of(models[0])
+    for batching, found in ((Batching.PADDED, False), (Batching.JOINED, False), (Batching.ALONE, True)):
+        signature = dataclasses.replace(models[0].signature, batching=batching)
+        assert is_batch_invariant(run, signature, trials) is found
+
+
+def test_a_model_whose_amount_of_padding_matters_is_found_out(models):
+    """Planted: logits that depend, by one unit in the last place, on whether every row of a run alone is padded."""
+
+    def run(requests):
+        answers = models[0].run(requests)
+        ends = [request.inputs["lengths"].max() for request in requests if "lengths" in request.inputs]
+        if len(requests) == 1 and ends and max(ends) < requests[0].steps:
+            answers[0]["logits"] = np.nextafter(answers[0]["logits"], 99)
+        return answers
+
+    assert is_batch_invariant(models[0].run, models[0].signature, trials_of(models[0]))
+    assert not is_batch_invariant(run, models[0].signature, trials_of(models[0]))
+
+
+@pytest.mark.parametrize("batching", list(Batching))
+def test_only_batches_are_tried_that_the_server_makes(models, batching):
+    ran = []
+
+    def run(requests):
+        ran.append({tuple(request.sizes.values()) for request in requests})
+        return models[0].run(requests)
+
+    signature = dataclasses.replace(models[0].signature, batching=batching)
+    assert is_batch_invariant(run, signature, trials_of(models[0]))
+    if batching is Batching.ALONE:
+        assert not ran
+    else:
+        assert (max(map(len, ran)) > 2) is (batching is Batching.PADDED)
+        assert len(set.union(*ran)) > 5

@@ -24,8 +24,7 @@ class Cost:
         run: Seconds of a run, whatever its size.
         step: Seconds of a step, whatever its rows.
         point: Seconds of one row at one step.
-        padding: Seconds of one row at one step after its end; infinite for a model without `lengths`, which cannot be
-            told where a row ends.
+        padding: Seconds of one row at one step after its end.
         max_points: A run of several requests has no more points than this, which bounds its memory.
     """
 

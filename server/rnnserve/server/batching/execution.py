@@ -1,7 +1,6 @@
 """Running what waits: grouped into batches, each run, recorded and answered by one function."""
 
-import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from rnnserve.server.batching.clock import now
@@ -10,9 +9,10 @@ from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.planning import plan
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
+from rnnserve.server.boundary.signature import Signature
 from rnnserve.server.errors import InternalError, ServeError
 
-__all__ = ["BatchModel", "Recipient", "run_batch", "run_pending"]
+__all__ = ["Batch", "BatchModel", "CheckedBatch", "Recipient", "run_batch", "run_pending"]
 
 
 class BatchModel(Protocol):
@@ -23,6 +23,10 @@ class BatchModel(Protocol):
         """Its name, for messages."""
 
     @property
+    def signature(self) -> Signature:
+        """Its tensors, and which requests may share a run."""
+
+    @property
     def cost(self) -> Cost:
         """What its runs cost."""
 
@@ -31,23 +35,76 @@ class BatchModel(Protocol):
         """Counts of what it has done."""
 
     def run(self, requests: Sequence[CheckedRequest]) -> list[dict[str, Array]]:
-        """Run requests as one batch, and give each its own outputs by name."""
+        """Run requests as one batch, and give each its own outputs by name.
+
+        Raises:
+            InvalidRequest: If a request has values that the model refuses.
+        """
 
 
-A = TypeVar("A", contravariant=True)
+A = TypeVar("A")
+A_contra = TypeVar("A_contra", contravariant=True)
 
 
-class Recipient(Protocol[A]):
+class Recipient(Protocol[A_contra]):
     """What is answered after a run."""
 
-    def answer(self, answer: A, /) -> None:
+    def answer(self, answer: A_contra, /) -> None:
         """Take the answer."""
 
     def refuse(self, error: ServeError, /) -> None:
         """Take an error instead."""
 
 
-T = TypeVar("T")
+class Batch(Protocol[A]):
+    """Requests that are run together."""
+
+    @property
+    def members(self) -> Sequence[Recipient[A]]:
+        """What is answered."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of all of them."""
+
+    @property
+    def arrived(self) -> float:
+        """Sum of their arrivals, in seconds on the clock of `batching.clock`."""
+
+    def run(self) -> Sequence[A] | None:
+        """Make the run, and give the answers in the members' order; None where a value is not plainly valid."""
+
+    def part(self, part: slice) -> "Batch[A]":
+        """Give some of the requests as a batch of their own."""
+
+
+class CheckedBatch:
+    """Requests that have passed the boundary, as one batch.
+
+    Attributes:
+        members: The requests as they waited.
+        rows: Rows of all of them.
+        arrived: Sum of their arrivals, in seconds on the clock of `batching.clock`.
+    """
+
+    __slots__ = ("_model", "_requests", "arrived", "members", "rows")
+
+    def __init__(
+        self, model: BatchModel, members: Sequence[PendingRequest], requests: Sequence[CheckedRequest]
+    ) -> None:
+        self._model = model
+        self._requests = requests
+        self.members = members
+        self.rows = sum([request.batch for request in requests])
+        self.arrived = sum([pending.arrived for pending in members])
+
+    def run(self) -> list[dict[str, Array]]:
+        """Run them, and give each its outputs by name."""
+        return self._model.run(self._requests)
+
+    def part(self, part: slice) -> "CheckedBatch":
+        """Give some of the requests as a batch of their own."""
+        return CheckedBatch(self._model, self.members[part], self._requests[part])
 
 
 def run_pending(model: BatchModel, waiting: Iterable[PendingRequest]) -> None:
@@ -70,51 +127,42 @@ def run_pending(model: BatchModel, waiting: Iterable[PendingRequest]) -> None:
             wanted.append(pending)
     if not wanted:
         return
-    for group in plan([request.longest for request in checked], [request.batch for request in checked], model.cost):
-        members = [wanted[index] for index in group]
-        requests = [checked[index] for index in group]
-        run_batch(
-            model.statistics,
-            members,
-            functools.partial(model.run, requests),
-            rows=sum([request.batch for request in requests]),
-            arrived=sum([pending.arrived for pending in members]),
-        )
+    for group in plan(checked, model.signature, model.cost):
+        members, requests = [wanted[index] for index in group], [checked[index] for index in group]
+        run_batch(model.statistics, CheckedBatch(model, members, requests))
 
 
-def run_batch(
-    statistics: Statistics,
-    members: Sequence[Recipient[T]],
-    run: Callable[[], Sequence[T] | None],
-    *,
-    rows: int,
-    arrived: float,
-) -> bool:
-    """Run requests as one batch, record it, and answer each of them.
+def run_batch(statistics: Statistics, batch: Batch[A]) -> bool:
+    """Run a batch, record the run, and answer each of its members.
+
+    A run that raises is made again in halves, until the requests that it fails for are found: these are refused, and
+    all others are answered. One such request of n costs about 2 log2 n further runs.
 
     Args:
         statistics: Of the model.
-        members: What is answered, in the order of the run's answers.
-        run: Makes the run and gives the answers, in the same order; None where a value is not plainly valid.
-        rows: Rows of all of them.
-        arrived: Sum of their arrivals, in seconds on the clock of `batching.clock`.
+        batch: The requests.
 
     Returns:
-        False where `run` gave None: then none is answered, and each has to pass the boundary.
+        False where the run gave None: then none is answered, and each has to pass the boundary.
     """
+    members = batch.members
+    count = len(members)
     started = now()
     try:
-        answers = run()
+        answers = batch.run()
     except Exception as error:  # noqa: BLE001 - whatever it is, the callers must hear, and the next batch must run
-        statistics.record_failures(len(members))
-        hidden = InternalError.hiding(error)
-        for member in members:
-            member.refuse(hidden)
+        if count > 1:
+            for half in (slice(0, count // 2), slice(count // 2, count)):
+                run_batch(statistics, batch.part(half))
+        else:
+            statistics.record_failures(1)
+            members[0].refuse(error if isinstance(error, ServeError) else InternalError.hiding(error))
         return True
     if answers is None:
         return False
-    count = len(members)
-    statistics.record(requests=count, rows=rows, run_seconds=now() - started, wait_seconds=count * started - arrived)
+    statistics.record(
+        requests=count, rows=batch.rows, run_seconds=now() - started, wait_seconds=count * started - batch.arrived
+    )
     for member, answer in zip(members, answers, strict=True):
         try:
             member.answer(answer)

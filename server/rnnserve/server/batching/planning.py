@@ -1,17 +1,20 @@
-"""Which requests share a run: the grouping that costs least.
+"""Which requests share a run: the grouping that costs least, of those that the model allows.
 
-Requests of different lengths share a run: rows are padded with zeros to the longest, and `lengths` tells the recurrence
-where each row ends. Where one padded run would cost more than several shorter ones, requests are grouped by length.
+Where rows may be padded, requests of different lengths share a run: rows are padded to the longest, and `lengths` tells
+the recurrence where each row ends. Where one padded run would cost more than several shorter ones, requests are grouped
+by length. Of several sequence axes only the first is padded.
 """
 
 import itertools
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rnnserve.server.batching.cost import Cost
+from rnnserve.server.boundary.checked_request import CheckedRequest
+from rnnserve.server.boundary.signature import Batching, Signature
 
-__all__ = ["plan"]
+__all__ = ["plan", "plan_lengths"]
 
 _STAGES = 8
 """How many lengths `plan` distinguishes; of more, neighbours count as the longer one. Its time grows with the square of
@@ -23,8 +26,35 @@ cold caches, and answers that are sent in smaller groups. Splits that should hav
 """
 
 
-def plan(lengths: Sequence[int], rows: Sequence[int], cost: Cost) -> list[list[int]]:
+def plan(requests: Sequence[CheckedRequest], signature: Signature, cost: Cost) -> list[list[int]]:
     """Decide which requests share a run.
+
+    Args:
+        requests: In the order of their arrival.
+        signature: The model's, which says whether rows may be padded, or joined at all.
+        cost: What a run costs.
+
+    Returns:
+        Groups of indices, each to be one run; within a group the order of arrival is kept.
+    """
+    if signature.batching is Batching.ALONE:
+        return [[index] for index in range(len(requests))]
+    equal = tuple(signature.sequence_axes)[1 if signature.is_padded else 0 :]
+    groups: Iterable[list[int]] = [list(range(len(requests)))]
+    if equal:
+        by_sizes: dict[tuple[int, ...], list[int]] = {}
+        for index, request in enumerate(requests):
+            by_sizes.setdefault(tuple([request.longest[axis] for axis in equal]), []).append(index)
+        groups = by_sizes.values()
+    planned: list[list[int]] = []
+    for group in groups:
+        steps, rows = [requests[index].steps for index in group], [requests[index].batch for index in group]
+        planned += [[group[at] for at in part] for part in plan_lengths(steps, rows, cost)]
+    return planned
+
+
+def plan_lengths(lengths: Sequence[int], rows: Sequence[int], cost: Cost) -> list[list[int]]:
+    """Decide which requests share a run, where rows may be padded along one axis.
 
     The cheapest partition is one into neighbours by length, so the best of those is found exactly, by dynamic
     programming over the lengths that occur.
@@ -43,9 +73,9 @@ def plan(lengths: Sequence[int], rows: Sequence[int], cost: Cost) -> list[list[i
     if used * longest > points:
         padding = cost.padding * (used * longest - points)
         must_save = _WORTH * (cost.run + longest * cost.step + points * cost.point + padding)
-        if padding > must_save or math.isinf(padding):
+        if padding > must_save:
             saved, cheapest = _cheapest(lengths, rows, cost)
-            if saved > must_save or math.isinf(padding):
+            if saved > must_save:
                 groups = cheapest
     if used * longest > cost.max_points:
         groups = [part for group in groups for part in _within_memory(group, lengths, rows, cost.max_points)]
@@ -58,8 +88,6 @@ def _cheapest(lengths: Sequence[int], rows: Sequence[int], cost: Cost) -> tuple[
     for index, length in enumerate(lengths):
         by_length.setdefault(length, []).append(index)
     ascending = sorted(by_length)
-    if math.isinf(cost.padding):
-        return math.inf, [by_length[length] for length in ascending]
     total = list(itertools.accumulate((sum([rows[index] for index in by_length[at]]) for at in ascending), initial=0))
     count = min(len(ascending), _STAGES)
     ends = [(stage + 1) * len(ascending) // count for stage in range(count)]  # each stage is ascending[…:end]

@@ -17,8 +17,10 @@ class CheckedRequest:
 
     Attributes:
         batch: Size of the batch axis: the request's rows.
-        sequence: Size of the sequence axis: the steps that it was sent with.
-        longest: The largest of `lengths`: steps after it are padding in every row.
+        sizes: Size of each sequence axis by name: the steps that it was sent with. Empty for a model without any.
+        longest: By sequence axis, how many steps a run of it needs: no more than `sizes`, and those after the longest
+            of its lengths left out where they may be.
+        steps: Steps of a row in a run: the sum of `longest`, or 1 for a model without sequence axes.
         inputs: By name, the arrays that were sent, such as `input` (batch, sequence, features) float32, `lengths`
             (batch) int64, `h_0` (layers * directions, batch, hidden) float32; read-only, contiguous.
         outputs: Names of the outputs wanted, in the order asked.
@@ -27,8 +29,9 @@ class CheckedRequest:
     """
 
     batch: int
-    sequence: int
-    longest: int
+    sizes: Mapping[str, int]
+    longest: Mapping[str, int]
+    steps: int
     inputs: Mapping[str, Array]
     outputs: tuple[str, ...]
     id: str = ""

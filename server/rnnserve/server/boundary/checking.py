@@ -2,7 +2,8 @@
 
 What passes is safe to run: names, datatypes, ranks and sizes are the model's, sizes agree with the bytes, no axis is 0
 (onnxruntime aborts the process on some of those), lengths lie in 1..sequence (a 0 reads foreign memory before
-onnxruntime 1.26), numbers are finite (docs/findings.md, "onnxruntime").
+onnxruntime 1.26), numbers are finite (docs/findings.md, "onnxruntime"), integers are within the bounds that the model
+was published with.
 """
 
 import difflib
@@ -11,10 +12,11 @@ from collections.abc import Iterable
 from google.protobuf.message import DecodeError
 
 from rnnserve.protos import inference_pb2
+from rnnserve.protos.datatypes import CONTENTS
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.shapes import axis_name, wrong_batch, wrong_shape
-from rnnserve.server.boundary.signature import LENGTHS, Signature, TensorSpec
-from rnnserve.server.boundary.values import check_lengths, read_raw, read_typed, with_finite_values
+from rnnserve.server.boundary.shapes import axis_name, wrong_shape, wrong_size
+from rnnserve.server.boundary.signature import BATCH, Signature, TensorSpec
+from rnnserve.server.boundary.values import check_lengths, read_raw, read_typed, with_valid_values
 from rnnserve.server.errors import InvalidRequest, Unsupported
 from rnnserve.server.settings import Settings
 
@@ -54,22 +56,28 @@ def check_request(request: inference_pb2.ModelInferRequest, signature: Signature
     specs = _specs_of(request, signature)
     shapes = _shapes_of(request, specs, signature, settings)
     arrays = _arrays_of(request, specs, shapes)
-    batch, sequence = shapes[signature.main.name][:2]
-    lengths = arrays.get(LENGTHS)  # (batch)
-    if lengths is not None:
-        check_lengths(lengths, sequence, signature.main)
-    if not settings.allow_non_finite:
-        for spec in specs:
-            if spec.datatype == "FP32":
-                arrays[spec.name] = with_finite_values(arrays[spec.name], spec, lengths)
+    sizes, outputs = signature.sizes_of(shapes), _outputs_of(request, signature)
+    lengths: dict[str, Array] = {}  # by sequence axis: (batch)
+    for axis, spec in signature.lengths.items():
+        if spec.name in arrays:
+            check_lengths(arrays[spec.name], spec, sizes[axis], signature.sequence_axes[axis])
+            lengths[axis] = arrays[spec.name]
+    ends = lengths if signature.is_padded else {}
+    for spec in specs:
+        arrays[spec.name] = with_valid_values(arrays[spec.name], spec, ends, allow_non_finite=settings.allow_non_finite)
+    is_raw = bool(request.raw_input_contents)
+    if not is_raw:
+        _refuse_typed_outputs(outputs, signature)
+    longest = signature.longest(sizes, arrays, outputs)
     return CheckedRequest(
-        batch=batch,
-        sequence=sequence,
-        longest=sequence if lengths is None else int(lengths.max()),
+        batch=shapes[signature.main.name][signature.main.batch_axis],
+        sizes=sizes,
+        longest=longest,
+        steps=signature.steps_of(longest),
         inputs=arrays,
-        outputs=_outputs_of(request, signature),
+        outputs=outputs,
         id=request.id,
-        is_raw=bool(request.raw_input_contents),
+        is_raw=is_raw,
     )
 
 
@@ -77,7 +85,8 @@ def _refuse_unsupported(request: inference_pb2.ModelInferRequest) -> None:
     sequence_id = request.parameters.get("sequence_id")
     if sequence_id is not None and (sequence_id.int64_param or sequence_id.uint64_param or sequence_id.string_param):
         raise Unsupported(
-            "parameter sequence_id: ModelInfer keeps no state between requests; ask for h_n and send it on as h_0"
+            "parameter sequence_id: ModelInfer keeps no state between requests; ask for the final states, such as h_n, "
+            "and send them on as the initial ones, such as h_0"
         )
     tensors: Iterable[
         inference_pb2.ModelInferRequest.InferInputTensor | inference_pb2.ModelInferRequest.InferRequestedOutputTensor
@@ -88,7 +97,7 @@ def _refuse_unsupported(request: inference_pb2.ModelInferRequest) -> None:
                 raise Unsupported(f'{kind} "{tensor.name}": shared memory is not supported; send the bytes')
             if "classification" in tensor.parameters:
                 raise Unsupported(
-                    f'{kind} "{tensor.name}": the classification extension is not supported; ask for logits'
+                    f'{kind} "{tensor.name}": the classification extension is not supported; ask for the tensor'
                 )
 
 
@@ -124,20 +133,23 @@ def _shapes_of(
             raise InvalidRequest(wrong)
     main = signature.main
     for spec in specs:
-        wrong = wrong_batch(spec, shapes[spec.name], main, shapes[main.name])
-        if wrong:
-            raise InvalidRequest(wrong)
-    batch, sequence = shapes[main.name][:2]
-    for axis, size, limit, option in (
-        (0, batch, settings.max_batch, "--max-batch"),
-        (1, sequence, settings.max_sequence, "--max-sequence"),
-    ):
-        if size > limit:
-            raise InvalidRequest(
-                f'input "{main.name}" has shape {list(shapes[main.name])}: {axis_name(main, axis)} is {size}, more '
-                f"than the {limit} that this server takes ({option})"
-            )
+        for axis in (BATCH, *spec.sequence_axes):
+            sets = main if axis == BATCH else signature.sequence_axes[axis]
+            wrong = wrong_size(spec, shapes[spec.name], axis, sets, shapes[sets.name])
+            if wrong:
+                raise InvalidRequest(wrong)
+    _refuse_large(main, main.batch_axis, shapes, settings.max_batch, "--max-batch")
+    for axis, spec in signature.sequence_axes.items():
+        _refuse_large(spec, spec.sequence_axes[axis], shapes, settings.max_sequence, "--max-sequence")
     return shapes
+
+
+def _refuse_large(spec: TensorSpec, axis: int, shapes: dict[str, tuple[int, ...]], limit: int, option: str) -> None:
+    if shapes[spec.name][axis] > limit:
+        raise InvalidRequest(
+            f'input "{spec.name}" has shape {list(shapes[spec.name])}: {axis_name(spec, axis)} is '
+            f"{shapes[spec.name][axis]}, more than the {limit} that this server takes ({option})"
+        )
 
 
 def _arrays_of(
@@ -175,6 +187,16 @@ def _outputs_of(request: inference_pb2.ModelInferRequest, signature: Signature) 
         twice = next(name for name in names if names.count(name) > 1)
         raise InvalidRequest(f'output "{twice}" is asked for twice')
     return names
+
+
+def _refuse_typed_outputs(outputs: Iterable[str], signature: Signature) -> None:
+    """Refuse a request with typed contents for outputs that a response of the same kind cannot hold."""
+    for name in outputs:
+        if signature.outputs[name].datatype not in CONTENTS:
+            raise InvalidRequest(
+                f'output "{name}" has datatype {signature.outputs[name].datatype}, which contents cannot hold: send '
+                "raw_input_contents, and the response is raw, too"
+            )
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:

@@ -1,14 +1,15 @@
 """Messages that teach tensor shapes: what came, what was expected axis by axis, and the likely mistake.
 
 Each function takes an input's `TensorSpec` and the shape that came, and returns the message, or None where the shape is
-right.
+right. All of it is said in the names of the model's own axes.
 """
 
+import itertools
 from collections.abc import Sequence
 
-from rnnserve.server.boundary.signature import BATCH, SEQUENCE, TensorSpec
+from rnnserve.server.boundary.signature import BATCH, TensorSpec
 
-__all__ = ["axis_name", "wrong_batch", "wrong_shape"]
+__all__ = ["axis_name", "wrong_shape", "wrong_size"]
 
 
 def axis_name(spec: TensorSpec, axis: int) -> str:
@@ -32,21 +33,34 @@ def wrong_shape(spec: TensorSpec, shape: Sequence[int]) -> str | None:
     return None
 
 
-def wrong_batch(spec: TensorSpec, shape: Sequence[int], main: TensorSpec, main_shape: Sequence[int]) -> str | None:
-    """Say where an input's batch differs from the main input's, or None where it does not."""
-    axis, main_axis = spec.batch_axis, main.batch_axis
-    size, expected = shape[axis], main_shape[main_axis]
+def wrong_size(
+    spec: TensorSpec, shape: Sequence[int], axis: str, other: TensorSpec, other_shape: Sequence[int]
+) -> str | None:
+    """Say where the size of a dynamic axis differs from the same axis of another input, or None where it does not.
+
+    Args:
+        spec: The input.
+        shape: Its shape.
+        axis: The axis, which both inputs have: the batch, or a sequence axis.
+        other: The input that sets the size.
+        other_shape: Its shape.
+    """
+    at, other_at = spec.axes.index(axis), other.axes.index(axis)
+    size, expected = shape[at], other_shape[other_at]
     if size == expected:
         return None
     said = (
-        f'input "{spec.name}" has shape {list(shape)}: {axis_name(spec, axis)} is {size}, but '
-        f'{axis_name(main, main_axis)} of "{main.name}" is {expected}; every input has one entry a sequence'
+        f'input "{spec.name}" has shape {list(shape)}: {axis_name(spec, at)} is {size}, but '
+        f'{axis_name(other, other_at)} of "{other.name}" is {expected}; '
     )
-    sequence_axis = main.sequence_axis
-    if sequence_axis is not None and main_shape[sequence_axis] == size:
+    said += "every input has one entry a sequence" if axis == BATCH else f"all inputs have the same {axis}"
+    first = next(iter(other.sequence_axes.items()), None)
+    if axis == BATCH and first is not None and other_shape[first[1]] == size:
+        swapped = list(other.axes)
+        swapped[other.batch_axis], swapped[first[1]] = first[0], BATCH
         said += (
-            f'. Is "{main.name}" sequence-first? Its shape {list(main_shape)} would fit as '
-            f"({SEQUENCE}, {BATCH}, {main.axes[-1]}); send ({', '.join(main.axes)})"
+            f'. Is "{other.name}" {"sequence-first" if other.batch_axis < first[1] else "batch-first"}? Its shape '
+            f"{list(other_shape)} would fit as ({', '.join(swapped)}); send ({', '.join(other.axes)})"
         )
     return said
 
@@ -56,57 +70,94 @@ def _count(axes: int) -> str:
 
 
 def _say(spec: TensorSpec, shape: list[int], wrong: str) -> str:
-    said = f'input "{spec.name}" has shape {shape}: {wrong}; {spec.name} is {_expected(spec)}'
+    said = f'input "{spec.name}" has shape {shape}: {wrong}; {spec.name} is {spec.described_axes}'
     mistake = _likely_mistake(spec, shape)
     return f"{said}. {mistake}" if mistake else said
 
 
-def _expected(spec: TensorSpec) -> str:
-    return "(" + ", ".join(a if s < 0 else f"{a}={s}" for a, s in zip(spec.axes, spec.sizes, strict=True)) + ")"
-
-
 def _likely_mistake(spec: TensorSpec, shape: list[int]) -> str:
-    if spec.sequence_axis is not None:
-        return _mistake_in_sequences(spec, shape)
-    if len(spec.sizes) == 1:
-        return f"Flatten it to [{shape[0]}]" if len(shape) == 2 and shape[1] == 1 else ""
-    return _mistake_in_state(spec, shape)
+    if len(shape) < len(spec.sizes):
+        return _mistake_of_few_axes(spec, shape)
+    if len(shape) > len(spec.sizes):
+        return _mistake_of_many_axes(spec, shape)
+    return _mistake_in_order(spec, shape)
 
 
-def _mistake_in_sequences(spec: TensorSpec, shape: list[int]) -> str:
-    features = spec.sizes[-1]
-    if len(shape) == 2 and shape[1] == features:
-        return f"Is the batch axis missing? One sequence of {shape[0]} points is [1, {shape[0]}, {features}]"
-    if len(shape) == 1 and shape[0] == features:
-        return f"Are batch and sequence axes missing? One sequence of one point is [1, 1, {features}]"
-    if len(shape) == 4 and shape[-1] == features and 1 in shape[:2]:
-        return "Is there an axis of size 1 too many in front?"
-    if len(shape) == 3 and shape[2] != features:
-        if shape[1] == features:
-            return (
-                f"Are the features in the middle, (batch, features, sequence)? Swap the last two axes: {_swap(shape)}"
-            )
-        if shape[0] == features:
-            return f"Are the features in front? They come last: (batch, sequence, features={features})"
+def _mistake_of_few_axes(spec: TensorSpec, shape: list[int]) -> str:
+    """The batch axis missing, or the sequence axis as well, or another one."""
+    sizes = list(spec.sizes)
+    fixed = [size for size in sizes if size >= 0]
+    without_batch = [size for at, size in enumerate(sizes) if at != spec.batch_axis]
+    if _fits(shape, without_batch):
+        steps = " and ".join(
+            f"{shape[at - (at > spec.batch_axis)]} {'points' if fixed else 'steps'}"
+            for at in spec.sequence_axes.values()
+        )
+        what = f"One sequence of {steps}" if steps else "One row"
+        return f"Is the batch axis missing? {what} is {_inserted(shape, spec.batch_axis)}"
+    if spec.sequence_axes and shape == fixed:
+        one = [max(size, 1) for size in sizes]
+        return f"Are batch and sequence axes missing? One sequence of one point is {one}"
+    for at in range(len(sizes)):
+        if len(shape) == len(sizes) - 1 and _fits(shape, sizes[:at] + sizes[at + 1 :]):
+            return f"Is an axis missing? {spec.axes[at]} is axis {at}: {_inserted(shape, at, max(sizes[at], 1))}"
+    if len(shape) == len(sizes) - 1 and shape and shape[-1] == sizes[-1]:
+        said = [str(size) if size >= 0 else spec.axes[at] for at, size in enumerate(sizes)]
+        return f"Is an axis missing? {spec.name} is [{', '.join(said)}]"
     return ""
 
 
-def _mistake_in_state(spec: TensorSpec, shape: list[int]) -> str:
-    layers, hidden = spec.sizes[0], spec.sizes[-1]
-    if len(shape) == 3 and shape[1:] == [layers, hidden] and shape[0] != layers:
-        return (
-            f"Is it batch-first? A hidden state is ({', '.join(spec.axes)}), also where the input is batch-first: "
-            f"[{layers}, {shape[0]}, {hidden}]"
-        )
-    if len(shape) == 2 and shape[1] == hidden:
-        return (
-            f"Is an axis missing? A hidden state is ({', '.join(spec.axes)}): "
-            f"[{layers}, {shape[0] if layers == 1 else 'batch'}, {hidden}]"
-        )
-    if len(shape) == 3 and shape[2] == hidden and shape[0] != layers:
-        return f"This model has {layers} in layers * directions: one entry a layer and direction"
+def _mistake_of_many_axes(spec: TensorSpec, shape: list[int]) -> str:
+    """An axis of size 1 too many."""
+    if len(spec.sizes) == 1 and len(shape) == 2 and shape[1] == 1:
+        return f"Flatten it to [{shape[0]}]"
+    if len(shape) == len(spec.sizes) + 1:
+        for at, size in enumerate(shape):
+            if size == 1 and _fits(shape[:at] + shape[at + 1 :], spec.sizes):
+                place = "in front" if at == 0 else f"at {at}"
+                return f"Is there an axis of size 1 too many {place}?"
     return ""
 
 
-def _swap(shape: list[int]) -> list[int]:
-    return [shape[0], shape[2], shape[1]]
+def _mistake_in_order(spec: TensorSpec, shape: list[int]) -> str:
+    """All axes there, in another order."""
+    count = len(shape)
+    orders = [order for order in itertools.permutations(range(count)) if order != tuple(range(count))]
+    # The one that leaves most axes where they are.
+    orders.sort(key=lambda order: sum(at != place for place, at in enumerate(order)))
+    for order in orders if count <= 4 else ():
+        moved = [shape[at] for at in order]
+        if min(shape) >= 1 and _fits(moved, spec.sizes):
+            return _say_order(spec, order, moved)
+    if count == 3 and spec.sequence_axes and spec.sizes[-1] >= 0 and shape[0] == spec.sizes[-1]:
+        last = spec.axes[-1]
+        return f"Are the {last} in front? They come last: {spec.described_axes}"
+    if not spec.sequence_axes and "layers * directions" in spec.axes:
+        at = spec.axes.index("layers * directions")
+        if shape[at] != spec.sizes[at]:
+            return f"This model has {spec.sizes[at]} in layers * directions: one entry a layer and direction"
+    return ""
+
+
+def _say_order(spec: TensorSpec, order: Sequence[int], moved: list[int]) -> str:
+    """Say which order was sent, where the model's axis i was sent as axis order[i]."""
+    sent = [spec.axes[list(order).index(at)] for at in range(len(order))]
+    if not spec.sequence_axes and order[spec.batch_axis] == 0:
+        return (
+            f'Is it batch-first? "{spec.name}" is ({", ".join(spec.axes)}), also where other inputs are batch-first: '
+            f"{moved}"
+        )
+    last = spec.axes[-1]
+    if order[-1] == 0 and spec.sizes[-1] >= 0:
+        return f"Are the {last} in front? They come last: {spec.described_axes}"
+    if list(order) == [*range(len(order) - 2), len(order) - 1, len(order) - 2]:
+        return f"Are the {last} in the middle, ({', '.join(sent)})? Swap the last two axes: {moved}"
+    return f"Are the axes in another order, ({', '.join(sent)})? Send ({', '.join(spec.axes)}): {moved}"
+
+
+def _fits(shape: Sequence[int], sizes: Sequence[int]) -> bool:
+    return len(shape) == len(sizes) and all(e in (-1, size) for size, e in zip(shape, sizes, strict=True))
+
+
+def _inserted(shape: list[int], at: int, size: int = 1) -> list[int]:
+    return [*shape[:at], size, *shape[at:]]

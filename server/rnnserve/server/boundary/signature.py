@@ -1,30 +1,47 @@
-"""What a model takes and gives, read from the exported graph itself.
+"""What a model takes and gives, read from the exported graph itself, and which requests may share a run.
 
-The names of the dynamic axes decide how requests are joined: along the axis named "batch"; and padded: along the axis
-named "sequence". Nothing else is configured.
+The names of the dynamic axes decide how requests are joined. Along the axis named "batch" their rows follow one
+another; every other dynamic axis is a sequence axis, along which rows are padded where the model may be padded.
 """
 
 import dataclasses
+import enum
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
 
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MANIFEST, MODEL, ArtifactError
+from rnnserve.protos.datatypes import DTYPES
+from rnnserve.server.boundary.checked_request import Array
 
-__all__ = ["BATCH", "CONTENTS", "DTYPES", "LENGTHS", "SEQUENCE", "Signature", "TensorSpec", "read_signature"]
+__all__ = ["BATCH", "Batching", "Signature", "TensorSpec", "read_signature"]
 
-BATCH, SEQUENCE, LENGTHS = "batch", "sequence", "lengths"
+BATCH = "batch"
 
-DTYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "INT64": np.dtype("<i8")}
-"""The protocol's datatypes that the server accepts, as numpy's (little-endian, as in the protocol)."""
+_ONNX_TYPES = {
+    "tensor(bool)": "BOOL",
+    **{f"tensor({sign}int{bits})": f"{sign.upper()}INT{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    "tensor(float16)": "FP16",
+    "tensor(float)": "FP32",
+    "tensor(double)": "FP64",
+}
 
-CONTENTS = {"FP32": "fp32_contents", "INT64": "int64_contents"}
-"""The field of InferTensorContents in which each datatype's elements belong."""
+_LENGTHS_TYPES = ("INT32", "INT64")
 
-_ONNX_TYPES = {"tensor(float)": "FP32", "tensor(int64)": "INT64"}
+
+class Batching(enum.Enum):
+    """Which requests may share a run."""
+
+    PADDED = "padded"
+    """Requests of any sizes: rows are padded to the longest."""
+    JOINED = "joined"
+    """Requests with equal sizes of all sequence axes."""
+    ALONE = "alone"
+    """None: each is run as it was sent, without a row that makes their number even."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +50,15 @@ class TensorSpec:
 
     Attributes:
         name: As in the graph.
-        datatype: The protocol's name, "FP32" or "INT64".
+        datatype: The protocol's name, such as "FP32".
         axes: Name of each axis, outermost first: ("batch", "sequence", "features").
         sizes: Size of each axis, -1 where a request chooses it: (-1, -1, 2).
         optional: Whether a request may leave the input out (`lengths`: every row has full length; states: zeros).
+        lengths_of: For an input that holds the lengths of rows, the sequence axis whose steps they count; else empty.
+        low: The smallest value that an input takes; None for any.
+        high: For integers the first value that is too large, for floats the largest usual one; None for any.
+        continues_as: For an output that is a final state, the input that continues from it; else empty.
+        zeros_after_lengths: For an output, whether it is zeros after each row's length.
     """
 
     name: str
@@ -44,6 +66,11 @@ class TensorSpec:
     axes: tuple[str, ...]
     sizes: tuple[int, ...]
     optional: bool = False
+    lengths_of: str = ""
+    low: int | float | None = None
+    high: int | float | None = None
+    continues_as: str = ""
+    zeros_after_lengths: bool = False
 
     @functools.cached_property
     def dtype(self) -> np.dtype[Any]:
@@ -51,26 +78,68 @@ class TensorSpec:
         return DTYPES[self.datatype]
 
     @functools.cached_property
+    def is_float(self) -> bool:
+        """Whether its values are floating-point numbers."""
+        return self.dtype.kind == "f"
+
+    @functools.cached_property
+    def bounds(self) -> tuple[int, int] | None:
+        """The smallest integer that the input takes, and the first one that is too large; None for any, and floats."""
+        if self.is_float or self.low is None or self.high is None:
+            return None
+        return int(self.low), int(self.high)
+
+    @functools.cached_property
+    def filler(self) -> int:
+        """The value of padding: 0, or the nearest one to it that the input takes; 1 for lengths."""
+        nearest = int(bool(self.lengths_of))
+        return nearest if self.bounds is None else min(max(nearest, self.bounds[0]), self.bounds[1] - 1)
+
+    @functools.cached_property
     def batch_axis(self) -> int:
         """Where the batch axis is: 0 for `input`, 1 for `h_0`."""
         return self.axes.index(BATCH)
 
     @functools.cached_property
-    def sequence_axis(self) -> int | None:
-        """Where the sequence axis is, or None for a tensor without one, such as `lengths` or `h_0`."""
-        return self.axes.index(SEQUENCE) if SEQUENCE in self.axes else None
+    def sequence_axes(self) -> Mapping[str, int]:
+        """Where each sequence axis is, by name; empty for a tensor without one, such as `lengths` or `h_0`."""
+        return MappingProxyType(
+            {
+                name: at
+                for at, (name, size) in enumerate(zip(self.axes, self.sizes, strict=True))
+                if size < 0 and name != BATCH
+            }
+        )
 
-    def shape(self, batch: int, sequence: int) -> tuple[int, ...]:
-        """The shape for a batch: (batch, sequence, 2) for an `input` of 2 features."""
+    @functools.cached_property
+    def has_plain_rows(self) -> bool:
+        """Whether a row is one block of bytes, whose first part is its first steps: (batch, sequence, …)."""
+        return self.batch_axis == 0 and set(self.sequence_axes.values()) <= {1}
+
+    def shape(self, batch: int, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """The shape for a batch and sizes of sequence axes: (batch, sequence, 2) for an `input` of 2 features."""
         shape = list(self.sizes)
         shape[self.batch_axis] = batch
-        if self.sequence_axis is not None:
-            shape[self.sequence_axis] = sequence
+        for name, at in self.sequence_axes.items():
+            shape[at] = sizes[name]
         return tuple(shape)
 
-    def __str__(self) -> str:
+    def part(self, start: int, stop: int, sizes: Mapping[str, int]) -> tuple[slice, ...]:
+        """Where the rows from `start` to `stop` are in an array, up to these sizes of the sequence axes."""
+        index = [slice(None)] * len(self.axes)
+        index[self.batch_axis] = slice(start, stop)
+        for name, at in self.sequence_axes.items():
+            index[at] = slice(0, sizes[name])
+        return tuple(index)
+
+    @property
+    def described_axes(self) -> str:
+        """The axes with the sizes that are fixed: `(batch, sequence, features=2)`."""
         sized = (a if s < 0 else f"{a}={s}" for a, s in zip(self.axes, self.sizes, strict=True))
-        return f'"{self.name}" {self.datatype} ({", ".join(sized)})'
+        return f"({', '.join(sized)})"
+
+    def __str__(self) -> str:
+        return f'"{self.name}" {self.datatype} {self.described_axes}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,17 +147,85 @@ class Signature:
     """The tensors of a model, in the graph's order.
 
     Attributes:
-        inputs: By name; `main` among them.
+        inputs: By name.
         outputs: By name.
+        batching: Which requests may share a run.
     """
 
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
+    batching: Batching = Batching.PADDED
 
     @functools.cached_property
     def main(self) -> TensorSpec:
-        """The input that sets batch and sequence sizes: the required one with both axes."""
-        return next(spec for spec in self.inputs.values() if spec.sequence_axis is not None)
+        """The input that sets the size of the batch: the first that is required, with a sequence axis if there is one.
+
+        Other inputs are compared with it.
+        """
+        required = [spec for spec in self.inputs.values() if not spec.optional]
+        return max(required, key=lambda spec: bool(spec.sequence_axes))
+
+    @functools.cached_property
+    def sequence_axes(self) -> Mapping[str, TensorSpec]:
+        """The sequence axes in the inputs' order, and for each the required input that sets its size."""
+        sets: dict[str, TensorSpec] = {}
+        for spec in self.inputs.values():
+            for axis in () if spec.optional else spec.sequence_axes:
+                sets.setdefault(axis, spec)
+        return MappingProxyType(sets)
+
+    @functools.cached_property
+    def lengths(self) -> Mapping[str, TensorSpec]:
+        """By sequence axis: the input that holds the lengths of rows along it."""
+        return MappingProxyType({spec.lengths_of: spec for spec in self.inputs.values() if spec.lengths_of})
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether rows of a run may be padded, and what follows a row's length may be left out."""
+        return self.batching is Batching.PADDED
+
+    def rows_of_run(self, rows: int) -> int:
+        """The rows of a run for this many rows of requests: even, by a row of padding, where requests may share a run.
+
+        onnxruntime's kernels compute a last odd row along another path than a row of a pair, so that the bits of an
+        answer would depend on the other requests in its batch (docs/findings.md, "Even rows").
+        """
+        return rows if self.batching is Batching.ALONE else rows + (rows & 1)
+
+    def sizes_of(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
+        """The sizes of the sequence axes, from the shapes of the inputs."""
+        return {axis: shapes[spec.name][spec.sequence_axes[axis]] for axis, spec in self.sequence_axes.items()}
+
+    def longest(
+        self, sizes: Mapping[str, int], arrays: Mapping[str, Array], outputs: Iterable[str]
+    ) -> Mapping[str, int]:
+        """How many steps of each sequence axis a run of a request needs.
+
+        Steps after the longest length are left out where the model may be padded, and where the outputs asked for
+        are zeros there.
+
+        Args:
+            sizes: Of the sequence axes, as sent.
+            arrays: The inputs sent, by name; lengths (batch,) int32 or int64 among them.
+            outputs: Names of the outputs asked for.
+        """
+        if not self.is_padded:
+            return sizes
+        longest = dict(sizes)
+        for axis, spec in self.lengths.items():
+            lengths = arrays.get(spec.name)
+            if lengths is not None and axis not in self._kept_axes(tuple(outputs)):
+                longest[axis] = int(lengths.max())
+        return longest
+
+    def _kept_axes(self, outputs: tuple[str, ...]) -> set[str]:
+        """The sequence axes of which these outputs need every step that was sent."""
+        specs = [self.outputs[name] for name in outputs]
+        return {axis for spec in specs if not spec.zeros_after_lengths for axis in spec.sequence_axes}
+
+    def steps_of(self, sizes: Mapping[str, int]) -> int:
+        """Steps of a row with these sizes of the sequence axes: their sum; 1 for a model without sequence axes."""
+        return sum(sizes.values()) or 1
 
     def __str__(self) -> str:
         required = [str(spec) for spec in self.inputs.values() if not spec.optional]
@@ -110,12 +247,55 @@ def read_signature(
     """Read the signature from a session's tensors, and compare the manifest with it.
 
     Raises:
-        ArtifactError: If graph and manifest disagree, or the graph has no input with axes "batch" and "sequence".
+        ArtifactError: If graph and manifest disagree, or it is a signature that cannot be served.
     """
-    signature = Signature(_specs(inputs, manifest.inputs), _specs(outputs, manifest.outputs))
-    if not any(spec.sequence_axis is not None for spec in signature.inputs.values()):
-        raise ArtifactError(f'{MODEL}: no input has an axis named "{SEQUENCE}"; export with dynamic axes')
+    signature = Signature(_specs(inputs, manifest.inputs), _specs(outputs, manifest.outputs), _batching_of(manifest))
+    if not any(not spec.optional for spec in signature.inputs.values()):
+        raise ArtifactError(f"{MANIFEST}: no input is required, so that nothing sets the size of the batch")
+    _check_axes(signature)
+    _check_lengths(signature)
     return signature
+
+
+def _batching_of(manifest: manifest_pb2.Manifest) -> Batching:
+    match manifest.batching.mode:
+        case manifest_pb2.BATCHING_PADDED:
+            return Batching.PADDED
+        case manifest_pb2.BATCHING_JOINED:
+            return Batching.JOINED
+        case manifest_pb2.BATCHING_ALONE:
+            return Batching.ALONE
+        case _:
+            raise ArtifactError(f"{MANIFEST}: does not say which requests may share a run; export the model again")
+
+
+def _check_axes(signature: Signature) -> None:
+    """Refuse sequence axes whose size no required input sets."""
+    for spec in (*signature.inputs.values(), *signature.outputs.values()):
+        for axis in spec.sequence_axes:
+            if axis not in signature.sequence_axes:
+                raise ArtifactError(
+                    f'{MANIFEST}: the axis "{axis}" of "{spec.name}" is in no input that is required, so that its '
+                    "size is not known"
+                )
+
+
+def _check_lengths(signature: Signature) -> None:
+    """Refuse lengths that are none, and padding of axes without lengths."""
+    for spec in signature.inputs.values():
+        if not spec.lengths_of:
+            continue
+        if spec.lengths_of not in signature.sequence_axes:
+            raise ArtifactError(f'{MANIFEST}: {spec} holds lengths of "{spec.lengths_of}", which is no sequence axis')
+        if signature.lengths[spec.lengths_of] is not spec:
+            raise ArtifactError(f'{MANIFEST}: more than one input holds the lengths of the axis "{spec.lengths_of}"')
+        if spec.axes != (BATCH,) or spec.datatype not in _LENGTHS_TYPES:
+            raise ArtifactError(f"{MANIFEST}: {spec} holds lengths, which are (batch) and INT64 or INT32")
+    without = [axis for axis in signature.sequence_axes if axis not in signature.lengths]
+    if signature.is_padded and without:
+        raise ArtifactError(
+            f'{MANIFEST}: says that rows may be padded, but no input holds their lengths along the axis "{without[0]}"'
+        )
 
 
 def _specs(nodes: Iterable[_GraphTensor], tensors: Iterable[manifest_pb2.Tensor]) -> dict[str, TensorSpec]:
@@ -125,20 +305,45 @@ def _specs(nodes: Iterable[_GraphTensor], tensors: Iterable[manifest_pb2.Tensor]
         tensor = described.pop(node.name, None)
         if tensor is None:
             raise ArtifactError(f'{MANIFEST}: does not describe the tensor "{node.name}" of {MODEL}')
-        spec = TensorSpec(
-            name=tensor.name,
-            datatype=tensor.datatype,
-            axes=tuple(axis.name for axis in tensor.axes),
-            sizes=tuple(axis.size for axis in tensor.axes),
-            optional=tensor.default != manifest_pb2.DEFAULT_REQUIRED,
-        )
+        spec = _spec_of(tensor)
         found = tuple(node.shape)
         expected = tuple(axis if size < 0 else size for axis, size in zip(spec.axes, spec.sizes, strict=True))
         if found != expected or _ONNX_TYPES.get(node.type) != spec.datatype:
             raise ArtifactError(f"{MANIFEST}: describes {spec}, but in {MODEL} it is {node.type} {list(found)}")
-        if BATCH not in spec.axes:
+        dynamic = [axis for axis, size in zip(spec.axes, spec.sizes, strict=True) if size < 0]
+        if BATCH not in dynamic:
             raise ArtifactError(f'{MODEL}: "{node.name}" has no axis named "{BATCH}", so requests cannot share a run')
+        if len(set(dynamic)) < len(dynamic) or spec.axes.count(BATCH) > 1:
+            raise ArtifactError(f"{MODEL}: {spec} has one dynamic axis twice")
         specs[spec.name] = spec
     if described:
         raise ArtifactError(f'{MODEL}: lacks the tensor "{next(iter(described))}" that {MANIFEST} describes')
     return specs
+
+
+def _spec_of(tensor: manifest_pb2.Tensor) -> TensorSpec:
+    if tensor.datatype not in DTYPES:
+        raise ArtifactError(
+            f'{MANIFEST}: "{tensor.name}" has the datatype "{tensor.datatype}"; this server takes {", ".join(DTYPES)}, '
+            "and no text"
+        )
+    low: int | float | None = None
+    high: int | float | None = None
+    if tensor.HasField("integers"):
+        low, high = tensor.integers.low, tensor.integers.high
+        if low >= high:
+            raise ArtifactError(f'{MANIFEST}: "{tensor.name}" takes integers from {low} to below {high}: none')
+    elif tensor.HasField("floats"):
+        low, high = tensor.floats.low, tensor.floats.high
+    return TensorSpec(
+        name=tensor.name,
+        datatype=tensor.datatype,
+        axes=tuple(axis.name for axis in tensor.axes),
+        sizes=tuple(axis.size for axis in tensor.axes),
+        optional=tensor.default != manifest_pb2.DEFAULT_REQUIRED,
+        lengths_of=tensor.lengths_of,
+        low=low,
+        high=high,
+        continues_as=tensor.continues_as,
+        zeros_after_lengths=tensor.zeros_after_lengths,
+    )

@@ -1,16 +1,18 @@
-"""From a tensor's data to an array with valid values: raw or typed contents, finite numbers, lengths within bounds."""
+"""From a tensor's data to an array with valid values: raw or typed contents, finite numbers, integers within bounds."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
 from rnnserve.protos import inference_pb2
+from rnnserve.protos.datatypes import CONTENTS
 from rnnserve.server.boundary.checked_request import Array
 from rnnserve.server.boundary.shapes import axis_name
-from rnnserve.server.boundary.signature import CONTENTS, LENGTHS, TensorSpec
+from rnnserve.server.boundary.signature import TensorSpec
 from rnnserve.server.errors import InvalidRequest
 
-__all__ = ["all_finite", "are_finite", "check_lengths", "read_raw", "read_typed", "with_finite_values"]
+__all__ = ["all_finite", "are_finite", "are_valid", "check_lengths", "read_raw", "read_typed", "with_valid_values"]
 
 _FEW = 64
 """Up to this many numbers, Python's own sum is faster than two calls of numpy: five times as fast for eight."""
@@ -20,7 +22,7 @@ def read_raw(data: bytes, spec: TensorSpec, shape: tuple[int, ...], position: in
     """Make an array over the bytes of `raw_input_contents[position]`.
 
     Raises:
-        InvalidRequest: If there are more or fewer bytes than the shape takes.
+        InvalidRequest: If there are more or fewer bytes than the shape takes, or a BOOL is neither 0 nor 1.
     """
     expected = math.prod(shape) * spec.dtype.itemsize
     if len(data) != expected:
@@ -28,6 +30,9 @@ def read_raw(data: bytes, spec: TensorSpec, shape: tuple[int, ...], position: in
             f"{_described(spec, shape)} and datatype {spec.datatype} takes {expected} bytes; "
             f"raw_input_contents[{position}] has {len(data)}"
         )
+    if spec.datatype == "BOOL" and not _are_booleans(data):
+        numbers: Array = np.frombuffer(data, np.uint8).reshape(shape)
+        raise InvalidRequest(f"{_at_first(numbers > 1, numbers, spec)}: a byte of a BOOL is 0 or 1")
     return np.frombuffer(data, spec.dtype).reshape(shape)
 
 
@@ -37,9 +42,15 @@ def read_typed(
     """Make an array of the elements in `contents`.
 
     Raises:
-        InvalidRequest: If they are in another datatype's field, or more or fewer than the shape takes.
+        InvalidRequest: If they are in another datatype's field, more or fewer than the shape takes, or too large for
+            the datatype.
     """
-    field = CONTENTS[spec.datatype]
+    field = CONTENTS.get(spec.datatype)
+    if field is None:
+        raise InvalidRequest(
+            f'input "{spec.name}" has datatype {spec.datatype}, which contents cannot hold; send its bytes in '
+            "raw_input_contents"
+        )
     for other, _ in tensor.contents.ListFields():
         if other.name != field:
             raise InvalidRequest(
@@ -49,62 +60,86 @@ def read_typed(
     expected = math.prod(shape)
     if len(values) != expected:
         raise InvalidRequest(f"{_described(spec, shape)} takes {expected} elements; {field} has {len(values)}")
-    return np.fromiter(values, spec.dtype, expected).reshape(shape)
+    try:
+        return np.fromiter(values, spec.dtype, expected).reshape(shape)
+    except OverflowError:
+        limits = np.iinfo(spec.dtype)
+        numbers = np.array(values).reshape(shape)
+        wrong = (numbers < limits.min) | (numbers > limits.max)
+        raise InvalidRequest(
+            f"{_at_first(wrong, numbers, spec)}: {spec.datatype} is {limits.min}..{limits.max}"
+        ) from None
 
 
-def check_lengths(lengths: Array, sequence: int, main: TensorSpec) -> None:
-    """Hold every length against the sequence axis.
+def check_lengths(lengths: Array, spec: TensorSpec, size: int, sized: TensorSpec) -> None:
+    """Hold every length against its sequence axis.
 
     Args:
-        lengths: (batch) int64.
-        sequence: Size of the sequence axis.
-        main: The input that has the sequence axis.
+        lengths: (batch) int64 or int32.
+        spec: The input that they are.
+        size: Size of the sequence axis.
+        sized: The input that sets it.
 
     Raises:
-        InvalidRequest: If one is not in 1..sequence.
+        InvalidRequest: If one is not in 1..size.
     """
-    wrong = np.flatnonzero((lengths < 1) | (lengths > sequence))
+    wrong = np.flatnonzero((lengths < 1) | (lengths > size))
     if wrong.size:
         row = int(wrong[0])
         raise InvalidRequest(
-            f'input "{LENGTHS}" is {int(lengths[row])} for row {row} of axis 0 (batch): a length lies between 1 and '
-            f'{axis_name(main, 1)} of "{main.name}", which is {sequence}'
+            f'input "{spec.name}" is {int(lengths[row])} for row {row} of axis 0 (batch): a length lies between 1 and '
+            f'{axis_name(sized, sized.axes.index(spec.lengths_of))} of "{sized.name}", which is {size}'
         )
 
 
-def with_finite_values(array: Array, spec: TensorSpec, lengths: Array | None) -> Array:
-    """Return the array, with zeros where padding is not finite.
+def with_valid_values(array: Array, spec: TensorSpec, lengths: Mapping[str, Array], *, allow_non_finite: bool) -> Array:
+    """Return the array, with the spec's filler where a value in the padding is not valid.
 
     Args:
-        array: A float input, of the spec's axes.
+        array: An input, of the spec's axes.
         spec: The input.
-        lengths: (batch) int64: steps after a row's length are padding; None where every row has full length.
+        lengths: By sequence axis, (batch) int64 or int32: steps after a row's length are padding. Empty where every row
+            has full length, and where padding must be as the model takes it.
+        allow_non_finite: Let NaN and infinity through.
 
     Raises:
-        InvalidRequest: If a value that is not padding is not finite.
+        InvalidRequest: If a value that is not padding is not finite, or not within the spec's bounds.
     """
-    if all_finite(array):
-        return array
-    finite = np.isfinite(array)
-    wrong = ~finite
-    if lengths is not None and spec.sequence_axis is not None:
-        steps = np.arange(array.shape[spec.sequence_axis])  # (sequence)
-        wrong &= (steps < lengths[:, None])[..., None]
-    found = np.argwhere(wrong)
-    if found.size:
-        at = tuple(int(i) for i in found[0])
-        where = ", ".join(f"{axis} {i}" for axis, i in zip(spec.axes, at, strict=True))
-        raise InvalidRequest(
-            f'input "{spec.name}" is {array[at]} at {list(at)} ({where}): numbers must be finite '
-            "(--allow-non-finite lets them through)"
-        )
-    return np.where(finite, array, array.dtype.type(0))
+    if spec.is_float:
+        if allow_non_finite or all_finite(array):
+            return array
+        valid = np.isfinite(array)
+        rule = "numbers must be finite (--allow-non-finite lets them through)"
+    else:
+        if spec.bounds is None or _are_within(array, *spec.bounds):
+            return array
+        low, high = spec.bounds
+        valid = (array >= low) & (array < high)
+        rule = f"{low}..{high - 1}"
+    wrong = ~valid
+    for axis, ends in lengths.items():
+        if axis in spec.sequence_axes:
+            wrong &= _before(ends, spec, axis, array.shape)
+    if wrong.any():
+        raise InvalidRequest(f"{_at_first(wrong, array, spec)}: {rule}")
+    return np.where(valid, array, array.dtype.type(spec.filler))
+
+
+def are_valid(data: bytes, spec: TensorSpec, *, allow_non_finite: bool) -> bool:
+    """Whether every value of an input is valid, given as its bytes in the protocol; padding is not excepted."""
+    if spec.is_float:
+        if allow_non_finite:
+            return True
+        return are_finite(data) if spec.datatype == "FP32" else all_finite(np.frombuffer(data, spec.dtype))
+    if spec.datatype == "BOOL":
+        return _are_booleans(data)
+    return spec.bounds is None or _are_within(np.frombuffer(data, spec.dtype), *spec.bounds)
 
 
 def all_finite(array: Array) -> bool:
-    """Whether every number of a float32 array, of any shape, is finite."""
+    """Whether every number of a float array, of any shape, is finite; FP64 whose sum is not may count as not finite."""
     if array.size <= _FEW:
-        return math.isfinite(sum(array.reshape(-1).tolist()))  # in double precision, so few of them cannot overflow
+        return math.isfinite(sum(array.reshape(-1).tolist()))  # in double precision, so few FP32 cannot overflow
     return b"\0" not in np.isfinite(array).tobytes()  # `all` is a call of numpy more, and by far the slower
 
 
@@ -115,6 +150,33 @@ def are_finite(data: bytes) -> bool:
     """
     highest = data[3::4]
     return (b"\x7f" not in highest and b"\xff" not in highest) or all_finite(np.frombuffer(data, "<f4"))
+
+
+def _are_within(array: Array, low: int, high: int) -> bool:
+    if array.size <= _FEW:
+        values: list[int] = array.reshape(-1).tolist()
+        return min(values) >= low and max(values) < high
+    return int(array.min()) >= low and int(array.max()) < high
+
+
+def _are_booleans(data: bytes) -> bool:
+    return not data.strip(b"\0\1")
+
+
+def _before(ends: Array, spec: TensorSpec, axis: str, shape: tuple[int, ...]) -> Array:
+    """Whether a step comes before its row's end, of as many axes as the shape has."""
+    at = spec.sequence_axes[axis]
+    steps = np.arange(shape[at]).reshape([-1 if i == at else 1 for i in range(len(shape))])
+    rows = ends.reshape([-1 if i == spec.batch_axis else 1 for i in range(len(shape))])
+    before: Array = steps < rows
+    return before
+
+
+def _at_first(wrong: Array, array: Array, spec: TensorSpec) -> str:
+    """Say what the first wrong value is, and where: `input "tokens" is 5000 at [0, 3] (batch 0, sequence 3)`."""
+    at = tuple(int(i) for i in np.argwhere(wrong)[0])
+    where = ", ".join(f"{axis} {i}" for axis, i in zip(spec.axes, at, strict=True))
+    return f'input "{spec.name}" is {array[at]} at {list(at)} ({where})'
 
 
 def _described(spec: TensorSpec, shape: tuple[int, ...]) -> str:

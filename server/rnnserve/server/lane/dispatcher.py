@@ -26,7 +26,6 @@ waking each other. With hidden 128 and lengths of 1 to 64, onnxruntime takes 40 
 polling 15 % (py-spy): a response is one system call, which wakes the client.
 """
 
-import functools
 from collections import deque
 
 from rnnserve.server.batching import MAX_REQUESTS
@@ -39,7 +38,7 @@ from rnnserve.server.lane.admission import Admission
 from rnnserve.server.lane.completion_queue import LaneCall
 from rnnserve.server.lane.pending_calls import PendingCall
 from rnnserve.server.lane.prefixes import RequestPrefix
-from rnnserve.server.lane.same_prefix import SamePrefixRuns
+from rnnserve.server.lane.same_prefix import SamePrefixBatch, SamePrefixRuns
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.model import Model
 
@@ -102,29 +101,30 @@ class Dispatcher:
         False where they have to wait in the queue; then none is answered.
         """
         prefix = self._admission.shared_prefix(calls)
-        if prefix is None or prefix.has_lengths or prefix.served.model not in self._queues:
+        if prefix is None or not prefix.is_joined or prefix.served.model not in self._queues:
             return False
         cost, count = prefix.served.model.cost, len(calls)
-        most_points = min(cost.enough(prefix.sequence), cost.points_within(_LANE_SECONDS), cost.max_points)
+        most_points = min(cost.enough(prefix.steps), cost.points_within(_LANE_SECONDS), cost.max_points)
         if count > MAX_REQUESTS or count * prefix.points > most_points:
             return False
         if [call for call in calls if call.deadline < arrived]:
             return False
-        run = functools.partial(self._runs.get(prefix, count).run, [call.payload for call in calls])
-        return run_batch(prefix.served.model.statistics, calls, run, rows=count * prefix.batch, arrived=count * arrived)
+        payloads = [call.payload for call in calls]
+        batch = SamePrefixBatch(self._runs, prefix, calls, payloads, (), [arrived] * count)
+        return run_batch(prefix.served.model.statistics, batch)
 
     def _run(self, model: Model, taken: list[PendingCall]) -> None:
         """Run what was taken from a model's queue: by the short cut where all have one prefix."""
         prefix = _shared_prefix(taken)
         if (
             prefix is not None
-            and (len(taken) == 1 or not prefix.has_lengths)
+            and (len(taken) == 1 or prefix.is_joined)
+            and prefix.is_bindable
             and len(taken) * prefix.points <= model.cost.max_points
         ):
             payloads, id_fields = [p.call.payload for p in taken], [p.id_field for p in taken]
-            run = functools.partial(self._runs.get(prefix, len(taken)).run, payloads, id_fields)
-            rows, arrived = len(taken) * prefix.batch, sum([p.arrived for p in taken])
-            if run_batch(model.statistics, [p.call for p in taken], run, rows=rows, arrived=arrived):
+            calls, arrivals = [p.call for p in taken], [p.arrived for p in taken]
+            if run_batch(model.statistics, SamePrefixBatch(self._runs, prefix, calls, payloads, id_fields, arrivals)):
                 return
         run_pending(model, taken)
 
@@ -133,7 +133,7 @@ class Dispatcher:
         cost, points = model.cost, _points(calls)
         queue = self._queues.get(model)
         if queue is None or points > cost.points_within(_LANE_SECONDS):
-            is_large = queue is None and cost.of(64, 64) > _LANE_SECONDS
+            is_large = queue is None and cost.of(64, 64 * len(model.signature.sequence_axes) or 1) > _LANE_SECONDS
             small: list[PendingCall] = []
             for pending in calls:
                 if is_large or cost.of(pending.rows, pending.steps) > _LANE_SECONDS:

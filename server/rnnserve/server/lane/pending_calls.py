@@ -58,7 +58,7 @@ class ParsedCall(PendingCall):
     __slots__ = ("_checked",)
 
     def __init__(self, call: LaneCall, served: ServedVersion, checked: CheckedRequest, arrived: float) -> None:
-        super().__init__(call, served, rows=checked.batch, steps=checked.longest, arrived=arrived)
+        super().__init__(call, served, rows=checked.batch, steps=checked.steps, arrived=arrived)
         self._checked = checked
 
     def check(self) -> CheckedRequest:
@@ -82,7 +82,7 @@ class RecognisedCall(PendingCall):
             call,
             prefix.served,
             rows=prefix.batch,
-            steps=prefix.sequence,
+            steps=prefix.steps,
             arrived=arrived,
             prefix=prefix,
             id_field=id_field,

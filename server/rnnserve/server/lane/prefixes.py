@@ -21,8 +21,8 @@ from google.protobuf.message import DecodeError
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.signature import LENGTHS, TensorSpec
-from rnnserve.server.boundary.values import are_finite
+from rnnserve.server.boundary.signature import Batching, TensorSpec
+from rnnserve.server.boundary.values import are_valid
 from rnnserve.server.lane.completion_queue import LaneCall
 from rnnserve.server.protocol.responses import ResponseHead, encode_varint
 from rnnserve.server.repository.repository import ServedVersion
@@ -69,10 +69,13 @@ class RequestPrefix:
         size: The payloads' size in bytes, without an id.
         served: The version that it asks.
         batch: Rows of each request.
-        sequence: Steps of each request.
+        sizes: Size of each sequence axis of each request.
+        steps: Steps of each request's rows: the sum of the sizes, or 1 for a model without sequence axes.
         outputs: The outputs wanted, in order.
         inputs: The inputs sent, in order.
-        has_lengths: Whether `lengths` are among them.
+        is_joined: Whether requests with this prefix share runs as they are: lengths, where they are sent, would have
+            each run be as long as its longest row.
+        is_bindable: Whether the shapes of the outputs follow from the sizes alone, so that arrays can be bound to them.
         later_tags: Where the tags of the data after the first, sizes included, are in a payload without an id, and
             their bytes.
         head: The head of the responses.
@@ -82,17 +85,19 @@ class RequestPrefix:
     size: int
     served: ServedVersion
     batch: int
-    sequence: int
+    sizes: Mapping[str, int]
+    steps: int
     outputs: tuple[str, ...]
     inputs: tuple[SentInput, ...]
-    has_lengths: bool
+    is_joined: bool
+    is_bindable: bool
     later_tags: tuple[tuple[int, bytes], ...]
     head: ResponseHead
 
     @property
     def points(self) -> int:
         """Rows * steps of each request."""
-        return self.batch * self.sequence
+        return self.batch * self.steps
 
     def read(self, payload: bytes, id_size: int, *, allow_non_finite: bool) -> CheckedRequest | None:
         """Read the values of a request with this prefix.
@@ -105,18 +110,20 @@ class RequestPrefix:
         Returns:
             The checked request, or None where a value is not plainly valid: then it has to pass the boundary.
         """
-        longest = self.sequence
         inputs: dict[str, Array] = {}
         for spec, shape, start, end in self.inputs:
             array: Array = np.ndarray(shape, spec.dtype, payload, start + id_size)
-            if spec.name == LENGTHS:
-                longest = int(array.max())
-                if longest > self.sequence or int(array.min()) < 1:
+            if spec.lengths_of:
+                if int(array.max()) > self.sizes[spec.lengths_of] or int(array.min()) < 1:
                     return None
-            elif not (allow_non_finite or are_finite(payload[start + id_size : end + id_size])):
+            elif not are_valid(payload[start + id_size : end + id_size], spec, allow_non_finite=allow_non_finite):
                 return None
             inputs[spec.name] = array
-        return CheckedRequest(self.batch, self.sequence, longest, inputs, self.outputs)
+        if self.is_joined:
+            return CheckedRequest(self.batch, self.sizes, self.sizes, self.steps, inputs, self.outputs)
+        signature = self.served.model.signature
+        longest = signature.longest(self.sizes, inputs, self.outputs)
+        return CheckedRequest(self.batch, self.sizes, longest, signature.steps_of(longest), inputs, self.outputs)
 
 
 class PrefixCache:
@@ -200,6 +207,9 @@ class PrefixCache:
             inputs.append(SentInput(served.model.signature.inputs[name], array.shape, begin, at))
         if not _is_prefix(without_id[:size], [without_id[i.start : i.end] for i in inputs], payload):
             return
+        signature = served.model.signature
+        has_lengths = any(spec.name in request.inputs for spec in signature.lengths.values())
+        is_bindable = not (has_lengths and served.model.trims_outputs)
         if self._count >= _MAX_PREFIXES:
             self.clear()
         self._count += 1
@@ -208,12 +218,16 @@ class PrefixCache:
             size=len(without_id),
             served=served,
             batch=request.batch,
-            sequence=request.sequence,
+            sizes=request.sizes,
+            steps=signature.steps_of(request.sizes),
             outputs=request.outputs,
             inputs=tuple(inputs),
-            has_lengths=LENGTHS in request.inputs,
+            is_joined=is_bindable
+            and signature.batching is not Batching.ALONE
+            and not (signature.is_padded and has_lengths),
+            is_bindable=is_bindable,
             later_tags=tuple(places[1:]),
-            head=ResponseHead.of(served.model, request.batch, request.sequence, request.outputs),
+            head=ResponseHead.of(served.model, request.batch, request.sizes, request.outputs),
         )
 
 

@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnnserve.server.batching.joining import even_rows, full_lengths, zeros
+from rnnserve.server.batching.joining import full_lengths, zeros
 from rnnserve.server.boundary.checked_request import Array
-from rnnserve.server.boundary.signature import LENGTHS, TensorSpec
-from rnnserve.server.boundary.values import are_finite
+from rnnserve.server.boundary.signature import TensorSpec
+from rnnserve.server.boundary.values import are_valid
+from rnnserve.server.lane.completion_queue import LaneCall
 from rnnserve.server.lane.prefixes import RequestPrefix
 
-__all__ = ["SamePrefixRun", "SamePrefixRuns"]
+__all__ = ["SamePrefixBatch", "SamePrefixRun", "SamePrefixRuns"]
 
 _MAX_RUNS, _MAX_BYTES = 512, 1 << 14
 """For how many prefixes and numbers of requests the arrays of a run are kept, and how large they may be, in bytes."""
@@ -69,8 +70,8 @@ class SamePrefixRun:
         """Make the arrays.
 
         Args:
-            prefix: The requests'. With lengths, `count` is 1: of several requests, the shorter ones would be padded.
-            count: How many requests.
+            prefix: The requests'; one that is bindable.
+            count: How many requests; 1 where those with the prefix are not joined.
             allow_non_finite: Let NaN and infinity through.
         """
         self._prefix = prefix
@@ -78,28 +79,28 @@ class SamePrefixRun:
         self._allow_non_finite = allow_non_finite
         model, head = prefix.served.model, prefix.head
         used = count * prefix.batch
-        rows = even_rows(used)
+        rows = model.signature.rows_of_run(used)
         sent = {input.spec.name: input for input in prefix.inputs}
         feeds: dict[str, Array] = {}
         self._inputs: list[_Input] = []
         for spec in model.signature.inputs.values():
-            shape = spec.shape(rows, prefix.sequence)
+            shape = spec.shape(rows, prefix.sizes)
             if spec.name in sent:
                 start, end = sent[spec.name].start, sent[spec.name].end
-                array = np.ones(shape, spec.dtype) if spec.name == LENGTHS else np.zeros(shape, spec.dtype)
+                array: Array = np.full(shape, spec.filler, spec.dtype)
                 view = array.data.cast("B")
                 self._inputs.append(
                     _Input(spec, start - prefix.size, end - prefix.size or None, array[_rows(spec, used)], view)
                 )
                 feeds[spec.name] = array
-            elif spec.name == LENGTHS:
-                feeds[spec.name] = full_lengths(prefix.sequence, used, rows)
+            elif spec.lengths_of:
+                feeds[spec.name] = full_lengths(spec, prefix.sizes[spec.lengths_of], used, rows)
             else:
                 feeds[spec.name] = zeros(shape, spec.dtype)
         self._outputs: list[_Output] = []
         for name, before in zip(prefix.outputs, head.before_outputs, strict=True):
             spec = model.signature.outputs[name]
-            result: Array = np.empty(spec.shape(rows, prefix.sequence), spec.dtype)
+            result: Array = np.empty(spec.shape(rows, prefix.sizes), spec.dtype)
             size = math.prod(self._shape(spec)) * spec.dtype.itemsize
             without_id = before if self._outputs else head.before_id + before
             self._outputs.append(_Output(spec, result, size, before, without_id))
@@ -133,10 +134,10 @@ class SamePrefixRun:
     def _fill(self, input: _Input, values: bytes) -> bool:
         """Put an input's values into its rows; False where one of them is not plainly valid."""
         spec, rows = input.spec, input.rows
-        if spec.name == LENGTHS:
+        if spec.lengths_of:
             rows[...] = np.frombuffer(values, spec.dtype)  # (batch)
-            return int(rows.min()) >= 1 and int(rows.max()) <= self._prefix.sequence
-        if not (self._allow_non_finite or are_finite(values)):
+            return int(rows.min()) >= 1 and int(rows.max()) <= self._prefix.sizes[spec.lengths_of]
+        if not are_valid(values, spec, allow_non_finite=self._allow_non_finite):
             return False
         if spec.batch_axis == 0:
             input.view[: len(values)] = values
@@ -152,7 +153,7 @@ class SamePrefixRun:
         return np.moveaxis(used.reshape(*shape[:axis], self._count, *shape[axis:]), axis, 0).tobytes()
 
     def _shape(self, spec: TensorSpec) -> tuple[int, ...]:
-        return spec.shape(self._prefix.batch, self._prefix.sequence)
+        return spec.shape(self._prefix.batch, self._prefix.sizes)
 
 
 class SamePrefixRuns:
@@ -177,6 +178,61 @@ class SamePrefixRuns:
                     self._runs.clear()
                 self._runs[prefix, count] = run
         return run
+
+
+class SamePrefixBatch:
+    """Calls with one prefix, as one batch.
+
+    Attributes:
+        members: The calls.
+        rows: Rows of all of them.
+        arrived: Sum of their arrivals, in seconds on the clock of `batching.clock`.
+    """
+
+    __slots__ = ("_arrivals", "_id_fields", "_payloads", "_prefix", "_runs", "arrived", "members", "rows")
+
+    def __init__(
+        self,
+        runs: SamePrefixRuns,
+        prefix: RequestPrefix,
+        calls: Sequence[LaneCall],
+        payloads: Sequence[bytes],
+        id_fields: Sequence[bytes],
+        arrivals: Sequence[float],
+    ) -> None:
+        """Make a batch.
+
+        Args:
+            runs: The runs that are kept.
+            prefix: The calls'.
+            calls: The calls.
+            payloads: Of each.
+            id_fields: The id's field of each, tag and size included, empty for none; or nothing where none has an id.
+            arrivals: When each arrived, in seconds on the clock of `batching.clock`.
+        """
+        self._runs = runs
+        self._prefix = prefix
+        self._payloads = payloads
+        self._id_fields = id_fields
+        self._arrivals = arrivals
+        self.members = calls
+        self.rows = len(calls) * prefix.batch
+        self.arrived = sum(arrivals)
+
+    def run(self) -> list[bytes] | None:
+        """Run them, and give the responses; None where a value is not plainly valid."""
+        return self._runs.get(self._prefix, len(self._payloads)).run(self._payloads, self._id_fields)
+
+    def part(self, part: slice) -> "SamePrefixBatch":
+        """Give some of the calls as a batch of their own."""
+        return SamePrefixBatch(
+            self._runs,
+            self._prefix,
+            self.members[part],
+            self._payloads[part],
+            self._id_fields[part],
+            self._arrivals[part],
+        )
 
 
 def _rows(spec: TensorSpec, count: int) -> tuple[slice, ...]:

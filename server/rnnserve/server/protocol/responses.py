@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Self
 
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos.datatypes import CONTENTS
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.signature import CONTENTS
 from rnnserve.server.repository.model import Model
 
 __all__ = ["ResponseHead", "encode_response", "encode_varint"]
@@ -34,14 +34,14 @@ class ResponseHead:
     before_outputs: tuple[bytes, ...]
 
     @classmethod
-    def of(cls, model: Model, batch: int, sequence: int, outputs: Iterable[str]) -> Self:
+    def of(cls, model: Model, batch: int, sizes: Mapping[str, int], outputs: Iterable[str]) -> Self:
         """Build the head of the responses to requests of these sizes for these outputs."""
         before = pb.ModelInferResponse(model_name=model.name, model_version=model.version)
         described = pb.ModelInferResponse()
         tags: list[bytes] = []
         for name in outputs:
             spec = model.signature.outputs[name]
-            shape = spec.shape(batch, sequence)
+            shape = spec.shape(batch, sizes)
             described.outputs.add(name=name, datatype=spec.datatype, shape=shape)
             tags.append(_RAW_OUTPUT + encode_varint(math.prod(shape) * spec.dtype.itemsize))
         tags[0] = described.SerializeToString() + tags[0]
@@ -71,7 +71,7 @@ def encode_response(model: Model, request: CheckedRequest, outputs: Mapping[str,
     if request.is_raw:
         id_ = request.id.encode()
         id_field = _ID + encode_varint(len(id_)) + id_ if id_ else b""
-        head = ResponseHead.of(model, request.batch, request.sequence, request.outputs)
+        head = ResponseHead.of(model, request.batch, request.sizes, request.outputs)
         return head.encode(id_field, outputs.values())
     response = pb.ModelInferResponse(model_name=model.name, model_version=model.version, id=request.id)
     for name, array in outputs.items():

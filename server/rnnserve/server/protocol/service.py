@@ -99,7 +99,7 @@ class Service:
         return pb.ModelReadyResponse(ready=self.repository.is_served(request.name, request.version))
 
     def model_metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
-        """Describe a model: tensors with named axes, labels, and where it runs.
+        """Describe a model: tensors with named axes, labels, which requests share a run, its origin, where it runs.
 
         Raises:
             NotFound: If there is no such model or version.
@@ -108,7 +108,9 @@ class Service:
         served = self.repository.find(request.name, request.version)
         model = served.model
         said = {
+            "batching": model.signature.batching.value,
             "labels": json.dumps(list(model.manifest.labels)),
+            "origin": model.origin,
             "provider_requested": self.settings.provider,
             "provider": model.device,
             "nodes": json.dumps(model.nodes),
@@ -158,9 +160,23 @@ class Service:
 
 
 def _metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
+    """Describe a tensor: beside what the protocol asks, what a client needs to fill it.
+
+    Its parameters: `axes`, the names of the axes; `optional`; `lengths_of`, the axis whose lengths it holds; `low` and
+    `high`, where the manifest has them: for integers the values that the model takes, `high` exclusive, for floats the
+    usual ones; `continues_as`, the input that continues from it.
+    """
     parameters = {"axes": pb.InferParameter(string_param=", ".join(spec.axes))}
     if spec.optional:
         parameters["optional"] = pb.InferParameter(bool_param=True)
+    for name, said in (("lengths_of", spec.lengths_of), ("continues_as", spec.continues_as)):
+        if said:
+            parameters[name] = pb.InferParameter(string_param=said)
+    for name, bound in (("low", spec.low), ("high", spec.high)):
+        if bound is not None:
+            parameters[name] = (
+                pb.InferParameter(double_param=bound) if spec.is_float else pb.InferParameter(int64_param=int(bound))
+            )
     return pb.ModelMetadataResponse.TensorMetadata(
         name=spec.name, datatype=spec.datatype, shape=spec.sizes, parameters=parameters
     )

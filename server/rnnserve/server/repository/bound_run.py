@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import onnxruntime as ort
 
 from rnnserve.server.boundary.checked_request import Array
+from rnnserve.server.repository.kernel_errors import KERNEL_ERRORS, reraise
 
 __all__ = ["RUN_OPTIONS", "BoundRun"]
 
@@ -48,5 +49,12 @@ class BoundRun:
             self._binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
 
     def run(self) -> None:
-        """Read the inputs and write the outputs."""
-        self._session.run_with_iobinding(self._binding, RUN_OPTIONS)
+        """Read the inputs and write the outputs.
+
+        Raises:
+            InvalidRequest: If onnxruntime refuses the values.
+        """
+        try:
+            self._session.run_with_iobinding(self._binding, RUN_OPTIONS)
+        except KERNEL_ERRORS as error:
+            reraise(error)

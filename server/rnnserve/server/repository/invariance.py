@@ -1,46 +1,73 @@
-"""Whether the bits of an answer depend on the other requests in its batch: tried on the device where the model runs."""
+"""Whether the bits of an answer depend on the requests that share its run: tried on the device where the model runs.
+
+Only batches are tried that the server makes: none where each request runs alone; of equal sizes where rows may not be
+padded; of any sizes where they may, with more and less padding.
+"""
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.signature import LENGTHS, Signature
+from rnnserve.server.boundary.signature import Batching, Signature
+from rnnserve.server.repository.trial_requests import TrialRequests
 
 __all__ = ["is_batch_invariant"]
 
-_LENGTHS = (1, 2, 3, 5, 8, 13, 21, 33)
+_STEPS = (1, 2, 3, 5, 8, 13, 21, 33)
 _BATCHES = (1, 1, 2, 3, 1, 5)
 
+_Run = Callable[[Sequence[CheckedRequest]], list[dict[str, Array]]]
 
-def is_batch_invariant(
-    run: Callable[[Sequence[CheckedRequest]], list[dict[str, Array]]], signature: Signature, seed: int = 0
-) -> bool:
-    """Run requests of many sizes alone, two by two, and all together, and compare all outputs byte for byte.
+
+def is_batch_invariant(run: _Run, signature: Signature, trials: TrialRequests) -> bool:
+    """Run requests alone and in company, and compare all outputs byte for byte.
 
     Args:
         run: Runs requests as one batch.
         signature: The model's.
-        seed: Of the values sent.
+        trials: Draws its requests.
     """
-    numbers = np.random.default_rng(seed)
+    if signature.batching is Batching.ALONE:
+        return True
+    if not signature.is_padded:
+        sizes = {tuple(trials.sizes(steps).items()) for steps in _STEPS}
+        return all(
+            _agree_in_company(run, [trials.draw(batch, dict(size)) for batch in _BATCHES]) for size in sorted(sizes)
+        )
     requests = [
-        _request(signature, batch, length, numbers)
-        for number, length in enumerate(_LENGTHS)
+        trials.draw(batch, trials.sizes(steps), lengths="drawn" if number % 2 else "")
+        for number, steps in enumerate(_STEPS)
         for batch in _BATCHES[number % 3 :: 3]
     ]
+    return _agree_in_company(run, requests) and _agree_in_padding(run, signature, trials)
+
+
+def _agree_in_company(run: _Run, requests: list[CheckedRequest]) -> bool:
+    """Run requests alone, two by two, and all together."""
     alone = [run([request])[0] for request in requests]
     in_pairs = [run(list(pair))[0] for pair in zip(requests, requests[1:] + requests[:1], strict=True)]
     return all(_same(alone, others) for others in (run(requests), run(requests[::-1])[::-1], in_pairs))
 
 
-def _request(signature: Signature, batch: int, length: int, numbers: np.random.Generator) -> CheckedRequest:
-    inputs = {
-        spec.name: numbers.normal(size=spec.shape(batch, length)).astype(spec.dtype)
-        for spec in signature.inputs.values()
-        if spec.name != LENGTHS
-    }
-    return CheckedRequest(batch, length, length, inputs, tuple(signature.outputs))
+def _agree_in_padding(run: _Run, signature: Signature, trials: TrialRequests) -> bool:
+    """Run requests that were sent with padding, as they are and with more padding, for a longer request beside them.
+
+    Of outputs without a sequence axis also without any padding: those are what the server leaves padding out for.
+    """
+    short = tuple(spec.name for spec in signature.outputs.values() if not spec.sequence_axes)
+    for steps in _STEPS:
+        sizes = trials.sizes(steps)
+        padded = trials.draw(3, sizes, lengths=(steps + 1) // 2)
+        longer = trials.draw(2, trials.sizes(2 * steps + 3))
+        (alone,) = run([padded])
+        if not _same([alone], run([padded, longer])[:1]):
+            return False
+        if short:
+            whole = CheckedRequest(3, sizes, sizes, signature.steps_of(sizes), padded.inputs, short)
+            longest = signature.longest(sizes, padded.inputs, short)
+            cut = CheckedRequest(3, sizes, longest, signature.steps_of(longest), padded.inputs, short)
+            if not _same(run([whole]), run([cut])):
+                return False
+    return True
 
 
 def _same(some: list[dict[str, Array]], others: list[dict[str, Array]]) -> bool:

@@ -1,32 +1,35 @@
 """From an artifact to a model that may serve: loaded, proven on this machine, its cost measured."""
 
+import contextlib
 import dataclasses
 import logging
-import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-import onnxruntime as ort
-
+from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, ArtifactError, read_version
-from rnnserve.protos.golden import load_cases, replay
+from rnnserve.protos.golden import Case, load_cases, replay
 from rnnserve.server.batching.cost import Cost
+from rnnserve.server.batching.joining import join
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.signature import LENGTHS, Signature, read_signature
+from rnnserve.server.boundary.signature import read_signature
+from rnnserve.server.errors import StartError, one_line
 from rnnserve.server.repository.invariance import is_batch_invariant
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.providers import new_session, nodes_by_provider
+from rnnserve.server.repository.trial_requests import TrialRequests, as_request
 
 __all__ = ["load_model"]
 
 _log = logging.getLogger(__name__)
 
+_ADOPTED = "the version was adopted from an ONNX file, and not compared with its framework"
+
 _UNMEASURED = Cost(run=0.0, step=0.0, point=0.0, padding=0.0)
 
 
-def load_model(folder: Path, name: str, version: str, device: str) -> Model:
+def load_model(folder: Path, name: str, version: str, device: str, *, allow_unproven: bool = False) -> Model:
     """Load `<folder>/model.onnx` and prove it: digests, signature, and the golden results on this device.
 
     Args:
@@ -34,6 +37,7 @@ def load_model(folder: Path, name: str, version: str, device: str) -> Model:
         name: The model's, as its folder is named.
         version: Its number, as text.
         device: "cpu" or "cuda".
+        allow_unproven: Load versions, too, that were adopted from an ONNX file and not compared with its framework.
 
     Raises:
         ArtifactError: If anything about the version does not hold; the message names the file.
@@ -42,56 +46,102 @@ def load_model(folder: Path, name: str, version: str, device: str) -> Model:
     artifact = read_version(folder)
     if artifact.manifest.model != name:
         raise ArtifactError(f'{MANIFEST}: is of "{artifact.manifest.model}", but lies in the folder of "{name}"')
+    is_adopted = artifact.manifest.origin == manifest_pb2.ORIGIN_ADOPTED
+    if is_adopted and not allow_unproven:
+        raise ArtifactError(f"{MANIFEST}: {_ADOPTED}; --allow-unproven serves it")
     try:
         session = new_session(artifact.files[MODEL], device)
-    except (ort.capi.onnxruntime_pybind11_state.Fail, ort.capi.onnxruntime_pybind11_state.InvalidGraph) as error:
-        raise ArtifactError(f"{MODEL}: onnxruntime cannot load it: {error}") from error
+    except StartError:
+        raise
+    except Exception as error:
+        raise ArtifactError(f"{MODEL}: onnxruntime cannot load it: {one_line(str(error))}") from error
     signature = read_signature(session.get_inputs(), session.get_outputs(), artifact.manifest)
     nodes = nodes_by_provider(session)
     model = Model(name, version, artifact.manifest, signature, device, nodes, _UNMEASURED, session)
-    _replay(model, artifact.files[GOLDEN])
-    invariant = is_batch_invariant(model.run, signature)
+    cases = load_cases(artifact.files[GOLDEN])
+    trials = TrialRequests(signature, cases)
+    with _said_as(f"{GOLDEN}: {MODEL} does not run these cases on {device}"):
+        _replay(model, cases)
+    with _said_as(f"{MODEL}: does not run on inputs like those of its golden cases on {device}"):
+        invariant = is_batch_invariant(model.run, signature, trials)
+        trims = _trims_outputs(model, trials)
+        cost = _measure(model, trials)
+    if is_adopted:
+        _log.warning("%s version %s: %s", name, version, _ADOPTED)
     if not invariant:
         _log.warning("%s version %s: on %s, an answer's bits depend on the others in its batch", name, version, device)
-    return dataclasses.replace(model, cost=_measure(model), batch_invariant=invariant)
+    return dataclasses.replace(model, cost=cost, batch_invariant=invariant, trims_outputs=trims)
 
 
-def _replay(model: Model, golden: bytes) -> None:
+@contextlib.contextmanager
+def _said_as(what: str) -> Iterator[None]:
+    """Turn whatever a run raises into an ArtifactError that begins with `what`."""
+    try:
+        yield
+    except ArtifactError:
+        raise
+    except Exception as error:
+        raise ArtifactError(f"{what}: {type(error).__name__}: {one_line(str(error))}") from error
+
+
+def _replay(model: Model, cases: Sequence[Case]) -> None:
     """Run the golden cases as requests are run, joined and split, and compare with what eager PyTorch gave."""
     limits = next((at for at in model.manifest.replay_limits if at.device == model.device), None)
     if limits is None:
         raise ArtifactError(f'{MANIFEST}: has no limits for golden results on the device "{model.device}"')
-    failures = replay(load_cases(golden), lambda inputs: model.run([_as_request(model.signature, inputs)])[0], limits)
+
+    def compute(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        request = as_request(model.signature, inputs)
+        (outputs,) = model.run([request])
+        for spec in model.signature.outputs.values():
+            expected, found = spec.shape(request.batch, request.sizes), outputs[spec.name].shape
+            if found != expected:
+                raise ArtifactError(f"{MODEL}: {spec} comes out as {list(found)} where {list(expected)} is expected")
+        return outputs
+
+    failures = replay(cases, compute, limits)
     if failures:
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
         raise ArtifactError(f"{GOLDEN}: {MODEL} does not give these results on {model.device}: {failures[0]}{more}")
 
 
-def _as_request(signature: Signature, inputs: Mapping[str, Array]) -> CheckedRequest:
-    """Inputs of a golden case, by name, as a request for all outputs."""
-    batch, sequence = inputs[signature.main.name].shape[:2]
-    longest = int(inputs[LENGTHS].max()) if LENGTHS in inputs else sequence
-    return CheckedRequest(batch, sequence, longest, inputs, tuple(signature.outputs))
+def _trims_outputs(model: Model, trials: TrialRequests) -> bool:
+    """Whether an output has fewer steps than the inputs, where every length is smaller than its axis."""
+    signature = model.signature
+    if not signature.lengths:
+        return False
+    sizes = trials.sizes(64)
+    request = trials.draw(2, sizes, lengths=1)
+    request.longest = sizes  # as in a run of requests with one prefix
+    feeds = join([request], signature)
+    arrays = model.run_arrays(list(signature.outputs), feeds)
+    return any(
+        array.shape != spec.shape(2, sizes) for spec, array in zip(signature.outputs.values(), arrays, strict=True)
+    )
 
 
-def _measure(model: Model) -> Cost:
+def _measure(model: Model, trials: TrialRequests) -> Cost:
     """Time a small run, a long one, a large one, and one that is nearly all padding, and solve for the costs."""
-    small, long, large = _seconds(model, 2, 1), _seconds(model, 2, 64), _seconds(model, 64, 64)
-    point = max(large - long, 0.0) / (62 * 64)
-    step = max(long - small - 126 * point, 0.0) / 63
-    padding = math.inf
-    if LENGTHS in model.signature.inputs:
-        padding = max(point - (large - _seconds(model, 64, 64, length=1)) / (64 * 63), 0.0)
-    return Cost(run=max(small - step - 2 * point, 0.0), step=step, point=point, padding=padding)
+    signature = model.signature
+    least, most = trials.sizes(1), trials.sizes(64)
+    short, long = signature.steps_of(least), signature.steps_of(most)
+
+    def seconds(rows: int, sizes: Mapping[str, int], *, lengths: int | str = "") -> float:
+        return _seconds(model, trials.draw(rows, sizes, lengths=lengths, outputs=tuple(signature.outputs)[:1]), sizes)
+
+    small, large = seconds(2, least), seconds(64, most)
+    slim = seconds(2, most) if long > short else small
+    point = max(large - slim, 0.0) / (62 * long)
+    step = max(slim - small - 2 * (long - short) * point, 0.0) / (long - short) if long > short else 0.0
+    padding = 0.0
+    if signature.is_padded and long > short:
+        padding = max(point - (large - seconds(64, most, lengths=1)) / (64 * (long - short)), 0.0)
+    return Cost(run=max(small - short * step - 2 * short * point, 0.0), step=step, point=point, padding=padding)
 
 
-def _seconds(model: Model, rows: int, steps: int, *, length: int | None = None) -> float:
-    """The shortest of nine runs, in seconds: whatever else the machine does can only add to it."""
-    main = model.signature.main
-    inputs: dict[str, Array] = {main.name: np.zeros(main.shape(rows, steps), main.dtype)}
-    if length is not None:
-        inputs[LENGTHS] = np.full(rows, length, np.int64)  # (batch)
-    request = CheckedRequest(rows, steps, steps, inputs, tuple(model.signature.outputs)[:1])
+def _seconds(model: Model, request: CheckedRequest, sizes: Mapping[str, int]) -> float:
+    """The shortest of nine runs with all steps, in seconds: whatever else the machine does can only add to it."""
+    request.longest = sizes
     times = []
     for _ in range(9):
         started = time.perf_counter()

@@ -12,6 +12,7 @@ from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.signature import Signature
 from rnnserve.server.repository.bound_run import RUN_OPTIONS, BoundRun
+from rnnserve.server.repository.kernel_errors import KERNEL_ERRORS, reraise
 
 __all__ = ["Model"]
 
@@ -29,6 +30,8 @@ class Model:
         nodes: Which nodes run on which provider, counted by operator: {"CPUExecutionProvider": {"RNN": 1, …}}.
         cost: What a run costs here.
         batch_invariant: Whether the bits of an answer were found not to depend on the other requests in its batch.
+        trims_outputs: Whether outputs have no more steps than the longest length, where lengths are shorter than the
+            inputs.
         statistics: Counts of what it has done.
     """
 
@@ -41,7 +44,13 @@ class Model:
     cost: Cost
     _session: ort.InferenceSession
     batch_invariant: bool = False
+    trims_outputs: bool = False
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
+
+    @property
+    def origin(self) -> str:
+        """Where it is from: "exported" from a module and compared with it, or "adopted" from an ONNX file, unproven."""
+        return "adopted" if self.manifest.origin == manifest_pb2.ORIGIN_ADOPTED else "exported"
 
     def run(self, requests: Sequence[CheckedRequest]) -> list[dict[str, Array]]:
         """Run requests as one batch.
@@ -58,19 +67,26 @@ class Model:
 
         Args:
             names: The outputs wanted.
-            feeds: Every input by name, with an even number of rows.
+            feeds: Every input by name, with as many rows as the signature says for a run.
 
         Returns:
             The outputs named, in their order.
+
+        Raises:
+            InvalidRequest: If onnxruntime refuses their values.
         """
-        results: list[Array] = self._session.run(names, feeds, RUN_OPTIONS)
+        try:
+            results: list[Array] = self._session.run(names, feeds, RUN_OPTIONS)
+        except KERNEL_ERRORS as error:
+            reraise(error)
         return results
 
     def bind(self, feeds: Mapping[str, Array], outputs: Mapping[str, Array]) -> Callable[[], None]:
         """Make a run of arrays that stay: each call reads `feeds` and writes `outputs`.
 
         Args:
-            feeds: Every input by name, contiguous, with an even number of rows.
+            feeds: Every input by name, contiguous, with as many rows as the signature
+                says for a run.
             outputs: The outputs wanted by name, contiguous.
         """
         if self.device == "cpu":

@@ -18,7 +18,7 @@ from rnnserve.protos import model_config_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.names import version_number
 from rnnserve.protos.triton_config import check_tensors, read_config, versions_to_serve
-from rnnserve.server.errors import NotFound, NotReady, StartError
+from rnnserve.server.errors import NotFound, NotReady, StartError, one_line
 from rnnserve.server.repository.loading import load_model
 from rnnserve.server.repository.model import Model
 
@@ -77,25 +77,27 @@ class Repository:
         generation: Increased whenever what serves has changed: what was cached of it is out of date then.
     """
 
-    def __init__(self, root: Path, device: str) -> None:
+    def __init__(self, root: Path, device: str, *, allow_unproven: bool = False) -> None:
         """Look which models there are; `load` makes them ready.
 
         Args:
             root: The repository's folder.
             device: "cpu" or "cuda".
+            allow_unproven: Serve versions, too, that were adopted from an ONNX file and not proven.
 
         Raises:
             StartError: If there is no such folder, or no model in it.
         """
         self._root = root
         self._device = device
+        self._allow_unproven = allow_unproven
         self.generation = 0
         if not root.is_dir():
             raise StartError(f"there is no folder {root}; `rnnserve export` makes one (or `make export`)")
         folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
         if not folders:
             raise StartError(f"no model lies in {root}; `rnnserve export` publishes some (or `make export`)")
-        self._entries = {path.name: _Entry(dict.fromkeys(_versions_in(path), Status(LOADING)), {}) for path in folders}
+        self._entries = {path.name: _entry_of(path) for path in folders}
 
     def load(self) -> None:
         """Load and prove the versions that the configs choose, model after model.
@@ -106,15 +108,19 @@ class Repository:
         for name, entry in self._entries.items():
             try:
                 self._load(name, entry)
-            except ArtifactError as error:
-                entry.reason = str(error)
-                entry.versions = dict.fromkeys(entry.versions, Status(UNAVAILABLE, str(error)))
-                _log.error("%s: %s", name, error)
+            except StartError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one model's folder must not keep the others out
+                entry.reason = _reason(error)
+                entry.versions = dict.fromkeys(entry.versions, Status(UNAVAILABLE, entry.reason))
+                _log.error("%s: %s", name, entry.reason, exc_info=_unforeseen(error))
         if not any(entry.served for entry in self._entries.values()):
             reasons = "\n".join(f"  {self._why_not(name)}" for name in self._entries)
             raise StartError(f"no model in {self._root} may serve:\n{reasons}")
 
     def _load(self, name: str, entry: _Entry) -> None:
+        if entry.reason:
+            raise ArtifactError(entry.reason)
         folder = self._root / name
         if not entry.versions:
             raise ArtifactError("has no versions, folders named 1, 2, …")
@@ -128,11 +134,16 @@ class Repository:
                 entry.versions[version] = Status(UNAVAILABLE, "a newer version serves")
                 continue
             try:
-                model = load_model(folder / str(version), name, str(version), self._device)
+                model = load_model(
+                    folder / str(version), name, str(version), self._device, allow_unproven=self._allow_unproven
+                )
                 check_tensors(config, model.manifest.inputs, model.manifest.outputs)
-            except ArtifactError as error:
-                entry.versions[version] = Status(UNAVAILABLE, str(error))
-                _log.error("%s version %d stays out: %s", name, version, error)
+            except StartError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one version must not keep the others out, whatever it does
+                reason = _reason(error)
+                entry.versions[version] = Status(UNAVAILABLE, reason)
+                _log.error("%s version %d stays out: %s", name, version, reason, exc_info=_unforeseen(error))
                 continue
             entry.served[version] = ServedVersion(model, config)
             entry.versions[version] = Status(READY)
@@ -214,6 +225,26 @@ class Repository:
             f"version {number}: {status.reason or 'is loading'}" for number, status in sorted(statuses.items())
         )
         return f'model "{name}" does not serve: {said}'
+
+
+def _entry_of(folder: Path) -> _Entry:
+    """Look which versions a model's folder holds."""
+    try:
+        return _Entry(dict.fromkeys(_versions_in(folder), Status(LOADING)), {})
+    except OSError as error:
+        return _Entry({}, {}, f"its folder cannot be read: {error.strerror}")
+
+
+def _reason(error: Exception) -> str:
+    """Say in one line why something cannot be loaded; statuses are sent to clients, so without paths."""
+    if isinstance(error, ArtifactError):
+        return " ".join(str(error).split())
+    return f"cannot be loaded: {type(error).__name__}: {one_line(str(error))}"
+
+
+def _unforeseen(error: Exception) -> Exception | None:
+    """The error where its traceback belongs into the log: where it is not one that loading is known to raise."""
+    return None if isinstance(error, ArtifactError) else error
 
 
 def _versions_in(folder: Path) -> list[int]:

@@ -1,0 +1,119 @@
+"""Requests for trials of a model that has just been loaded: sizes and values are such as its golden cases have."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from rnnserve.protos.artifact import GOLDEN, ArtifactError
+from rnnserve.protos.golden import Case
+from rnnserve.server.boundary.checked_request import Array, CheckedRequest
+from rnnserve.server.boundary.shapes import wrong_shape, wrong_size
+from rnnserve.server.boundary.signature import BATCH, Signature, TensorSpec
+
+__all__ = ["TrialRequests", "as_request"]
+
+
+def as_request(signature: Signature, inputs: Mapping[str, Array], outputs: Iterable[str] = ()) -> CheckedRequest:
+    """Turn arrays of inputs, whose shapes are the model's, into a request.
+
+    Args:
+        signature: The model's.
+        inputs: By name.
+        outputs: Names of the outputs to ask for; all where there are none.
+    """
+    names = tuple(outputs) or tuple(signature.outputs)
+    shapes = {name: array.shape for name, array in inputs.items()}
+    sizes = signature.sizes_of(shapes)
+    longest = signature.longest(sizes, inputs, names)
+    batch = shapes[signature.main.name][signature.main.batch_axis]
+    return CheckedRequest(batch, sizes, longest, signature.steps_of(longest), inputs, names)
+
+
+class TrialRequests:
+    """Draws requests that a model takes, since its golden cases have as large sizes and values of the same kind."""
+
+    def __init__(self, signature: Signature, cases: Sequence[Case], seed: int = 0) -> None:
+        """Look at the golden cases.
+
+        Args:
+            signature: The model's.
+            cases: Its golden cases.
+            seed: Of the values.
+
+        Raises:
+            ArtifactError: If a case's inputs are not those of the signature.
+        """
+        for number, case in enumerate(cases):
+            _check_inputs(f"{GOLDEN}: case {number}", signature, case.inputs)
+        self._signature = signature
+        self._numbers = np.random.default_rng(seed)
+        sizes = [signature.sizes_of({name: a.shape for name, a in case.inputs.items()}) for case in cases]
+        self._range = {
+            axis: (min(size[axis] for size in sizes), max(size[axis] for size in sizes))
+            for axis in signature.sequence_axes
+        }
+        self._values = {
+            spec.name: np.concatenate([case.inputs[spec.name].ravel() for case in cases])
+            for spec in signature.inputs.values()
+        }
+
+    def sizes(self, steps: int) -> dict[str, int]:
+        """Sizes of the sequence axes: as many steps, or as near to it as a golden case has been."""
+        return {axis: min(max(steps, low), high) for axis, (low, high) in self._range.items()}
+
+    def draw(
+        self, batch: int, sizes: Mapping[str, int], *, lengths: int | str = "", outputs: Iterable[str] = ()
+    ) -> CheckedRequest:
+        """Draw a request without optional inputs but lengths and states.
+
+        Args:
+            batch: Its rows.
+            sizes: Of its sequence axes.
+            lengths: "" for none, "drawn" for one of the golden sizes to the axis' own each, or one number for all.
+            outputs: Names of the outputs to ask for; all where there are none.
+        """
+        inputs: dict[str, Array] = {}
+        for spec in self._signature.inputs.values():
+            if spec.lengths_of:
+                if lengths != "" or not spec.optional:
+                    inputs[spec.name] = self._lengths(spec, batch, sizes[spec.lengths_of], lengths)
+            else:
+                inputs[spec.name] = self._draw(spec, spec.shape(batch, sizes))
+        return as_request(self._signature, inputs, outputs)
+
+    def _lengths(self, spec: TensorSpec, batch: int, size: int, lengths: int | str) -> Array:
+        low = min(self._range[spec.lengths_of][0], size)
+        if isinstance(lengths, int):
+            return np.full(batch, min(max(lengths, low), size), spec.dtype)
+        if lengths == "drawn":
+            return self._numbers.integers(low, size, batch, endpoint=True).astype(spec.dtype)
+        return np.full(batch, size, spec.dtype)
+
+    def _draw(self, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
+        if spec.is_float and spec.low is not None and spec.high is not None:
+            return self._numbers.uniform(spec.low, spec.high, shape).astype(spec.dtype)
+        if spec.is_float:
+            return self._numbers.normal(size=shape).astype(spec.dtype)
+        if spec.bounds is not None:
+            return self._numbers.integers(*spec.bounds, shape, dtype=spec.dtype)
+        return self._numbers.choice(self._values[spec.name], shape)
+
+
+def _check_inputs(where: str, signature: Signature, inputs: Mapping[str, Array]) -> None:
+    """Refuse inputs that the boundary would refuse for their names, dtypes or shapes."""
+    if inputs.keys() != signature.inputs.keys():
+        raise ArtifactError(f"{where} has the inputs {', '.join(inputs)}; the model takes {signature}")
+    main = signature.main
+    wrong = [wrong_shape(spec, inputs[spec.name].shape) for spec in signature.inputs.values()]
+    wrong += [
+        wrong_size(spec, inputs[spec.name].shape, axis, sets, inputs[sets.name].shape)
+        for spec in signature.inputs.values()
+        for axis, sets in ((BATCH, main), *((axis, signature.sequence_axes[axis]) for axis in spec.sequence_axes))
+        if not any(wrong)
+    ]
+    for spec in signature.inputs.values():
+        if inputs[spec.name].dtype != spec.dtype:
+            wrong.append(f'input "{spec.name}" is {inputs[spec.name].dtype}; it is {spec}')
+    said = next((one for one in wrong if one), None)
+    if said:
+        raise ArtifactError(f"{where}: {said}")
