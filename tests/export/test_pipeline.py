@@ -20,11 +20,12 @@ import pytest
 import torch
 
 from rnnserve.export import ExportError, pipeline
+from rnnserve.export.classifiers import export_checkpoint
 from rnnserve.export.golden_cases import make_cases
 from rnnserve.export.limits import replay_limits
 from rnnserve.export.manifest import architecture_of
 from rnnserve.export.parity import OnnxRunner, ParityError
-from rnnserve.export.pipeline import export_checkpoint, to_onnx
+from rnnserve.export.pipeline import to_onnx
 from rnnserve.export.torch_threads import one_thread
 from rnnserve.models import LABELS, Architecture, DirectionClassifier, load_checkpoint, save_checkpoint
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, ArtifactError, read_version
@@ -38,7 +39,7 @@ ELSEWHERE = """
 import sys
 from pathlib import Path
 import torch
-from rnnserve.export.pipeline import export_checkpoint
+from rnnserve.export.classifiers import export_checkpoint
 torch.set_num_threads(3)
 torch.manual_seed(99)
 export_checkpoint(Path(sys.argv[1]), Path(sys.argv[2]), progress=False)
