@@ -89,13 +89,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("the command is missing")
     try:
         return command.run(args)
-    except command.MISTAKES as mistake:
-        print(f"rnnserve {args.command}: {mistake}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
+    except BrokenPipeError:  # an OSError, which is among some commands' mistakes
         # The reader of our output has ended, as in `rnnserve … | head`, so an error message would not be read.
         sys.stderr.close()
         return 141
+    except command.MISTAKES as mistake:
+        print(f"rnnserve {args.command}: {mistake}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 

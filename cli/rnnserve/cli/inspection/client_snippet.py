@@ -7,12 +7,14 @@ from rnnserve.protos.datatypes import DTYPES
 
 __all__ = ["client_snippet"]
 
-_BATCH = 2
 _STEPS = 5
+_FEWER = 2  # steps of the second row
 
 
 def client_snippet(manifest: manifest_pb2.Manifest, address: str) -> str:
     """Write a program that runs against a server of the model.
+
+    It asks for two rows of zeros, or of the lowest integers that the model takes.
 
     Args:
         manifest: The version's.
@@ -22,47 +24,45 @@ def client_snippet(manifest: manifest_pb2.Manifest, address: str) -> str:
 
 
 def _lines(manifest: manifest_pb2.Manifest, address: str) -> Iterator[str]:
-    sizes = _sizes(manifest)
+    first = _sizes(manifest)
+    second = {name: max(min(manifest.parity.lengths, default=1), size - _FEWER) for name, size in first.items()}
+    required = [tensor for tensor in manifest.inputs if tensor.default == manifest_pb2.DEFAULT_REQUIRED]
     yield "import numpy as np"
+    yield ""
     yield "from rnnserve.client import Client"
     yield ""
+    yield "two_rows = {"
+    for tensor in required:
+        rows = ", ".join(_row(tensor, sizes) for sizes in (first, second))
+        yield f'    "{tensor.name}": [{rows}],  # of each row: {_axes(tensor)}'
+    yield "}"
     yield f'with Client("{address}") as client:'
-    yield "    answer = client.infer("
-    yield f'        "{manifest.model}",'
-    yield "        {"
-    for tensor in manifest.inputs:
-        yield from (f"            {line}" for line in _input(tensor, sizes))
-    yield "        },"
-    yield "    )"
+    yield f'    results = client.predict("{manifest.model}", two_rows)'
+    if any(tensor.continues_as for tensor in manifest.outputs):
+        yield f'    # client.predict("{manifest.model}", next_parts, continue_from=results) continues the two rows'
+    yield "for result in results:"
     for tensor in manifest.outputs:
-        yield f'print(answer["{tensor.name}"].shape)  # {_axes(tensor)}'
+        yield f'    print("{tensor.name}", result["{tensor.name}"].shape)  # {_axes(tensor)}'
 
 
-def _input(tensor: manifest_pb2.Tensor, sizes: Mapping[str, int]) -> Iterator[str]:
-    shape = tuple(axis.size if axis.size >= 0 else sizes[axis.name] for axis in tensor.axes)
+def _row(tensor: manifest_pb2.Tensor, sizes: Mapping[str, int]) -> str:
+    shape = tuple(axis.size if axis.size >= 0 else sizes[axis.name] for axis in tensor.axes if axis.name != "batch")
     dtype = f"np.{DTYPES[tensor.datatype].name}"
-    if tensor.lengths_of:
-        longest = sizes[tensor.lengths_of]
-        lengths = [longest, *[max(1, longest - 2)] * (shape[0] - 1)]
-        yield f'"{tensor.name}": np.array({lengths}, {dtype}),  # {_axes(tensor)}; may be left out: full length'
-    elif tensor.default == manifest_pb2.DEFAULT_ZEROS:
-        yield f'# "{tensor.name}": np.zeros({shape}, {dtype}),  # {_axes(tensor)}; zeros where it is left out'
-    elif tensor.HasField("integers") and not tensor.integers.low <= 0 < tensor.integers.high:
-        yield f'"{tensor.name}": np.full({shape}, {tensor.integers.low}, {dtype}),  # {_axes(tensor)}'
-    else:
-        yield f'"{tensor.name}": np.zeros({shape}, {dtype}),  # {_axes(tensor)}'
+    if tensor.HasField("integers") and not tensor.integers.low <= 0 < tensor.integers.high:
+        return f"np.full({shape}, {tensor.integers.low}, {dtype})"
+    return f"np.zeros({shape}, {dtype})"
 
 
 def _sizes(manifest: manifest_pb2.Manifest) -> dict[str, int]:
-    """Give each dynamic axis a size, unlike the others', that the proof had."""
+    """Give each sequence axis a size that the proof had, unlike the others' as far as there are such."""
     names = dict.fromkeys(axis.name for tensor in manifest.inputs for axis in tensor.axes if axis.size < 0)
-    sizes, lengths, batches = {}, manifest.parity.lengths, manifest.parity.batch_sizes
+    sizes, lengths = {}, manifest.parity.lengths
     for number, name in enumerate(name for name in names if name != "batch"):
         wanted = _STEPS + number
         sizes[name] = min(max(wanted, min(lengths, default=wanted)), max(lengths, default=wanted))
-    return sizes | {"batch": min(max(_BATCH, min(batches, default=_BATCH)), max(batches, default=_BATCH))}
+    return sizes
 
 
 def _axes(tensor: manifest_pb2.Tensor) -> str:
-    names = [axis.name for axis in tensor.axes]
+    names = [axis.name for axis in tensor.axes if axis.name != "batch"]
     return f"({', '.join(names)}{',' if len(names) == 1 else ''})"
