@@ -91,5 +91,5 @@ def test_a_module_without_source_code_is_refused_with_words():
     """As one that was typed at Python's prompt: TorchScript compiles from source."""
     namespace = {"__name__": "prompt"}
     exec("import torch\nclass Typed(torch.nn.Module):\n    def forward(self, x):\n        return x\n", namespace)
-    with pytest.raises(UnsupportedModule, match="TorchScript cannot compile Typed: .*source"):
+    with pytest.raises(UnsupportedModule, match=r"TorchScript cannot compile Typed: .*source"):
         script(namespace["Typed"]())
