@@ -1,6 +1,7 @@
 """From any module to its answers, with the client alone: `publish`, the server, `predict`, and the two commands."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,7 +85,7 @@ def state(*axes):
     return Floats(*axes, "batch", ("hidden", 5))
 
 
-PUBLISHED = {
+PUBLISHED: dict[str, Any] = {
     "sentiment": (
         Sentiment,
         {"tokens": Integers("batch", "sequence", high=20), "lengths": Lengths()},

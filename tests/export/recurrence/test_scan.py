@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ class NormalisedCell(nn.Module):
         return torch.tanh(self.norm(self.map(torch.cat((x, h), dim=1))))
 
 
-CELLS = {
+CELLS: dict[str, Any] = {
     "tanh": nn.RNNCell,
     "relu": lambda *sizes: nn.RNNCell(*sizes, nonlinearity="relu"),
     "gru": nn.GRUCell,

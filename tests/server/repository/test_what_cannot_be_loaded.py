@@ -118,7 +118,7 @@ def test_a_bad_version_is_unavailable_and_the_others_serve(tmp_path, make, said)
 def test_whatever_loading_raises_the_version_before_serves(tmp_path, monkeypatch, caplog, error):
     publish_model(tmp_path, "good", TWICE, INPUTS, OUTPUTS, [SAMPLE])
     publish_model(tmp_path, "good", TWICE, INPUTS, OUTPUTS, [SAMPLE], version=2)
-    load = repository.load_model
+    load = repository.load_model  # type: ignore[attr-defined]
 
     def load_or_raise(folder, name, version, device, **options):
         if version == "2":
