@@ -46,7 +46,7 @@ class NormalisedCell(nn.Module):
 
 CELLS: dict[str, Any] = {
     "tanh": nn.RNNCell,
-    "relu": lambda *sizes: nn.RNNCell(*sizes, nonlinearity="relu"),
+    "relu": lambda inputs, hidden: nn.RNNCell(inputs, hidden, nonlinearity="relu"),
     "gru": nn.GRUCell,
     "lstm": nn.LSTMCell,
     "normalised lstm": NormalisedLSTMCell,
