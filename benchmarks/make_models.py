@@ -25,8 +25,8 @@ import onnx
 import torch
 
 from benchmarks.scenarios import MODELS
-from rnnserve.export.pipeline import export_checkpoint
-from rnnserve.export.publish import publish
+from rnnserve.export.classifiers import export_checkpoint
+from rnnserve.export.publishing import publish_version
 from rnnserve.export.triton_config import render_config
 from rnnserve.models import ARCHITECTURES, Architecture, Checkpoint, DirectionClassifier
 from rnnserve.protos import manifest_pb2
@@ -104,7 +104,7 @@ def _publish_logits_only(complete: Path, model: Path) -> None:
     manifest.outputs.extend(kept)
     manifest.files.extend(describe_file(name, data) for name, data in files.items())
     files[MANIFEST] = dump_manifest(manifest)
-    publish(model, files, render_config(model.name, inputs, kept))
+    publish_version(model, files, render_config(model.name, inputs, kept))
 
 
 def _answer_requests(name: str, classifier: DirectionClassifier) -> dict[str, np.ndarray]:

@@ -62,9 +62,12 @@ class FakeService(GRPCInferenceServiceServicer):
         inputs: list[tuple[str, str, tuple[int, ...], str, bool]]
         inputs = [("input", "FP32", (-1, -1, self.features), "batch, sequence, features", False)]
         inputs += [("lengths", "INT64", (-1,), "batch", True)] if known else []
-        inputs += [(name, "FP32", (1, -1, 2), state, True) for name in self._states(request.name, "0")]
-        outputs: list[tuple[str, tuple[int, ...]]] = [("logits", (-1, 3)), ("output", (-1, -1, 2))]
-        outputs += [(name, (1, -1, 2)) for name in self._states(request.name, "n")]
+        inputs += [(name, "FP32", (1, -1, self.features), state, True) for name in self._states(request.name, "0")]
+        outputs: list[tuple[str, tuple[int, ...]]] = [
+            ("logits", (-1, self.features + 1)),
+            ("output", (-1, -1, self.features)),
+        ]
+        outputs += [(name, (1, -1, self.features)) for name in self._states(request.name, "n")]
         for name, datatype, shape, axes, optional in inputs:
             tensor = answer.inputs.add(name=name, datatype=datatype, shape=shape)
             if known:

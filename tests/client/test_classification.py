@@ -1,50 +1,76 @@
+import re
+
 import numpy as np
 import pytest
 
-from rnnserve.client import InvalidAnswer
-from rnnserve.client.classification import read_classifications
+from rnnserve.client import InvalidAnswer, InvalidRequest, ModelMetadata, Prediction, TensorMetadata
+from rnnserve.client.classification import classified_output, read_classification, require_classified_output
 
-GOOD = {
-    "logits": np.array([[1.0, 2.0], [4.0, 3.0]], np.float32),
-    "h_n": np.arange(2 * 2 * 3, dtype=np.float32).reshape(2, 2, 3),
-    "output": np.ones((2, 5, 3), np.float32),
-}
+HIDDEN = np.ones((1, 3), np.float32)
 
 
-def read(outputs, requested=("logits", "h_n", "output")):
-    return read_classifications(outputs, [5, 2], requested=requested, labels=["no", "yes"], model_version="1")
+def tensor(name, axes, datatype="FP32", sizes=None):
+    return TensorMetadata(name, datatype, sizes or (-1,) * (len(axes) - 1) + (3,), tuple(axes))
 
 
-def test_each_row_gets_its_own_part():
-    first, second = read(GOOD)
-    assert (first.label, second.label) == ("yes", "no")
-    np.testing.assert_array_equal(second.h_n, GOOD["h_n"][:, 1])
-    assert (first.output.shape, second.output.shape) == ((5, 3), (2, 3))
-    second.h_n[:] = 0
-    assert GOOD["h_n"].any(), "a state is a copy of its own"
+def model(*outputs, labels=("no", "yes")):
+    return ModelMetadata("m", ("1",), "", {}, {output.name: output for output in outputs}, labels)
+
+
+def read(logits, labels=("no", "yes")):
+    prediction = Prediction({"scores": np.asarray(logits), "h_n": HIDDEN}, "7")
+    return read_classification(prediction, "scores", model(labels=labels))
+
+
+def test_the_most_probable_class_has_the_label():
+    found = read(np.array([1.0, 2.0], np.float32))
+    assert (found.label, found.index, found.model_version) == ("yes", 1, "7")
+    assert found.logits.tolist() == [1, 2]
+    np.testing.assert_allclose(found.probabilities, np.exp([1, 2]) / np.exp([1, 2]).sum())
+    assert found.h_n is HIDDEN
+    assert (found.c_n, found.output) == (None, None)
+
+
+def test_without_labels_the_index_is_the_label():
+    assert read(np.array([1.0, 2.0]), None).label == "1"
 
 
 def test_probabilities_of_any_logits_add_up():
-    large = np.array([[1e4, 0], [-1e4, -1e4]], np.float32)
-    first, second = read({"logits": large}, ["logits"])
-    assert first.probabilities.tolist() == [1, 0]
-    assert second.probabilities.tolist() == [0.5, 0.5]
+    assert read(np.array([1e4, 0], np.float32)).probabilities.tolist() == [1, 0]
+    assert read(np.array([-1e4, -1e4], np.float32)).probabilities.tolist() == [0.5, 0.5]
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "complaint"),
+    ("logits", "complaint"),
     [
-        ("logits", None, "lacks logits.*it has h_n, output"),
-        ("logits", np.zeros((3, 2), "f4"), r"logits has shape \(3, 2\), expected \(2, -1\)"),
-        ("logits", np.zeros((2, 0), "f4"), "no classes"),
-        ("logits", np.zeros((2, 2), int), "logits has dtype int64"),
-        ("logits", np.zeros((2, 3), "f4"), "2 labels, but the answer has 3 classes"),
-        ("h_n", np.zeros((2, 3), "f4"), r"h_n has shape \(2, 3\), expected \(-1, 2, -1\)"),
-        ("h_n", np.zeros((2, 1, 3), "f4"), r"h_n has shape \(2, 1, 3\)"),
-        ("output", np.zeros((2, 4, 3), "f4"), r"output has shape \(2, 4, 3\), expected \(2, 5, -1\)"),
+        (np.zeros(0, "f4"), "scores has no classes"),
+        (np.zeros(2, int), "scores has dtype int64"),
+        (np.zeros(3, "f4"), "2 labels, but the answer has 3 classes"),
     ],
 )
-def test_answers_that_do_not_fit_the_question_are_refused(name, value, complaint):
-    outputs = {key: array for key, array in (GOOD | {name: value}).items() if array is not None}
+def test_answers_without_classes_are_refused(logits, complaint):
     with pytest.raises(InvalidAnswer, match=complaint):
-        read(outputs)
+        read(logits)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "name"),
+    [
+        ([tensor("h", ["batch", "hidden"]), tensor("scores", ["batch", "classes"])], "scores"),
+        ([tensor("tags", ["batch", "sequence", "classes"]), tensor("scores", ["batch", "classes"])], "scores"),
+        ([tensor("logits", [], sizes=(-1, 3))], "logits"),
+        ([tensor("logits", ["batch", "values"])], None),
+        ([tensor("tags", ["batch", "sequence", "classes"])], None),
+        ([tensor("counts", ["batch", "classes"], "INT64")], None),
+        ([], None),
+    ],
+)
+def test_the_output_with_the_classes_is_found(outputs, name):
+    assert classified_output(model(*outputs)) == name
+
+
+def test_a_model_without_classes_is_no_classifier():
+    with pytest.raises(
+        InvalidRequest, match=re.escape("model m returns h. classify() needs an output (batch, classes)")
+    ):
+        require_classified_output(model(tensor("h", ["batch", "hidden"])))

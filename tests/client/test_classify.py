@@ -137,8 +137,7 @@ def test_mistakes_are_noticed_before_anything_is_sent(client, service):
         client.classify("sums", [WALK, np.zeros(4)])
     with pytest.raises(InvalidRequest, match="name is empty"):
         client.classify("", [WALK])
-    assert service.calls == []
-    with pytest.raises(InvalidRequest, match=r"model sums takes \(length, features=2\)"):
+    with pytest.raises(InvalidRequest, match=r"model sums takes \(sequence, features=2\)"):
         client.classify("sums", [np.zeros((4, 3))])
     with pytest.raises(InvalidRequest, match="batch-first"):
         client.classify("sums", [WALK, WALK], h_0=np.zeros((2, 1, 2)))
@@ -179,7 +178,7 @@ def test_a_failure_in_one_of_several_requests_says_which_sequences_it_held(conne
     with pytest.raises(InvalidRequest) as raised:
         connect(max_rows=2).classify("sums", [WALK] * 5)
     assert str(raised.value) == "input[1, 0, 0] is nan"
-    assert raised.value.__notes__ == ["row 0 of the failing request was sequence 2, its last 3"]
+    assert raised.value.__notes__ == ["the failing request held sequences 2 to 3, as rows 0 to 1"]
 
 
 @pytest.mark.parametrize(
@@ -253,11 +252,11 @@ def test_infer_sends_tensors_as_they_are(client, service):
 
 
 def test_states_count_towards_the_size_of_a_request(connect, service):
-    # A row is 3 points of 8 bytes, and 8 bytes of h_0 and h_n: 32 bytes.
+    # A row is 3 points of 8 bytes, and 8 bytes of h_0; its answer is 12 bytes of logits and 8 bytes of h_n.
     client = connect(max_request_bytes=72)
-    client.classify("sums", [WALK] * 6)
-    client.classify("sums", [WALK] * 6, states=False)
-    assert [request.inputs[0].shape[0] for request in service.requests] == [2, 2, 2, 3, 3]
+    results = client.classify("sums", [WALK] * 6)
+    client.classify("sums", [WALK] * 6, h_0=[result.h_n for result in results])
+    assert [request.inputs[0].shape[0] for request in service.requests] == [3, 3, 2, 2, 2]
 
 
 def test_the_version_asked_for_is_the_one_described_and_run(client, service):

@@ -14,6 +14,7 @@ def test_exported_names():
         "InvalidRequest",
         "ModelMetadata",
         "ModelNotFound",
+        "Prediction",
         "ResourceExhausted",
         "TensorMetadata",
         "Unavailable",

@@ -15,7 +15,7 @@ from rnnserve.cli import main
 from rnnserve.client.commands import infer
 from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceServicer
 from support.certificates import write_certificates
-from support.fakes import serving
+from support.fakes import FakeModel, FakeModels, serving
 
 JSON = "[[[1, 0], [0, 3], [1, 1]], [[5, 2]]]"
 
@@ -108,7 +108,7 @@ def test_ids_of_a_csv_name_the_lines(ask):
         (["sums"], "x,y\n1,2\n1,two\n", "standard input, line 3, y: 'two' is not a number"),
         (["sums"], "", "standard input: holds no sequences"),
         (["sums", "--input-format", "npy"], JSON, "standard input: is not a .npy file"),
-        (["sums"], "1,2,3", "sequence 0 has shape (1, 3), but model sums takes (length, features=2)"),
+        (["sums"], "1,2,3", "sequence 0 has shape (1, 3), but model sums takes (sequence, features=2)"),
         (["summs"], JSON, 'no model "summs"'),
         (["sums", "--timeout", "0"], JSON, "timeout 0.0: expected seconds above 0"),
     ],
@@ -185,15 +185,57 @@ def test_a_failing_request_among_several_says_which_sequences_it_held(ask, servi
     status, _, errors = ask("sums", stdin=json.dumps([[[0, 0]]] * 300))
     assert status == 1
     assert errors == (
-        "rnnserve infer: input[0, 0, 0] is nan; row 0 of the failing request was sequence 256, its last 299\n"
+        "rnnserve infer: input[0, 0, 0] is nan; the failing request held sequences 256 to 299, as rows 0 to 43\n"
     )
+
+
+def test_outputs_that_are_named_are_printed_instead_of_labels(ask):
+    status, output, errors = ask("sums", "--outputs", "logits,output", stdin=JSON)
+    assert (status, errors) == (0, "")
+    assert output == (
+        "sequence  points  logits  output\n0              3  2 4 3   1 0 1 3 2 4\n1              1  5 2 1   5 2\n"
+    )
+    status, output, _ = ask("sums", "--outputs", "h_n", "--format", "json", stdin=JSON)
+    assert json.loads(output)["sequences"] == [
+        {"sequence": "0", "points": 3, "outputs": {"h_n": [[2.0, 4.0]]}},
+        {"sequence": "1", "points": 1, "outputs": {"h_n": [[5.0, 2.0]]}},
+    ]
+    assert ask("sums", "--outputs", "x", stdin=JSON)[2].startswith("rnnserve infer: model sums has no output `x`")
+
+
+def test_any_model_is_asked_for_its_outputs(ask, tmp_path):
+    step = FakeModel(
+        {"a": ("INT64", ("batch", ("features", 2))), "b": ("FP32", ("batch",))},
+        {"sum": ("FP32", ("batch",)), "wide": ("INT64", ("batch", ("width", 9)))},
+        lambda tensors: {
+            "sum": (tensors["a"].sum(axis=1) + tensors["b"]).astype("<f4"),
+            "wide": np.arange(9 * len(tensors["b"])).reshape(-1, 9),
+        },
+    )
+    np.savez(tmp_path / "rows.npz", a=[[1, 2], [3, 4]], b=[0.5, 0.25])
+    with serving(FakeModels({"step": step})) as address:  # type: ignore[abstract]
+        for words, stdin in (
+            ([], '{"a": [[1, 2], [3, 4]], "b": [0.5, 0.25]}'),
+            ([str(tmp_path / "rows.npz")], ""),
+        ):
+            assert ask("step", *words, stdin=stdin, address=address) == (
+                0,
+                "row  sum   wide\n0    3.5   9 int64\n1    7.25  9 int64\n",
+                "",
+            )
+        status, output, _ = ask("step", "--format", "json", stdin='{"a": [[1, 2]], "b": [0.5]}', address=address)
+        assert status == 0
+        assert json.loads(output)["sequences"] == [{"sequence": "0", "outputs": {"sum": 3.5, "wide": [*range(9)]}}]
+        assert ask("step", stdin="[[1, 2]]", address=address)[2].startswith(
+            "rnnserve infer: standard input: holds the rows of one input, but model step takes a, b"
+        )
 
 
 def test_help_shows_every_format_and_its_examples_work(ask, capsys):
     with pytest.raises(SystemExit):
         main(["infer", "--help"])
     shown = capsys.readouterr().out
-    assert all(f"\n  {name} " in shown for name in ("json", "csv", "npy"))
+    assert all(f"\n  {name} " in shown for name in ("json", "csv", "npy", "npz"))
     examples = shown.partition("input formats")[2]
     json_line = next(line for line in examples.splitlines() if line.strip().startswith("[[["))
     assert ask("sums", stdin=json_line)[0] == 0

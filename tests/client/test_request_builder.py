@@ -5,53 +5,63 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnnserve.client import ModelMetadata, TensorMetadata
-from rnnserve.client.request_builder import build_classify_request, split_into_requests
+from rnnserve.client import InvalidRequest, ModelMetadata, TensorMetadata
+from rnnserve.client.request_builder import build_request, group_rows
+from rnnserve.client.row_inputs import check_rows
 
-OPTIONAL = {
-    "input": TensorMetadata("input", "FP32", (-1, -1, 2)),
-    "lengths": TensorMetadata("lengths", "INT64", (-1,), optional=True),
-}
+INPUT = TensorMetadata("input", "FP32", (-1, -1, 2), ("batch", "sequence", "features"))
+LENGTHS = TensorMetadata("lengths", "INT64", (-1,), ("batch",), optional=True, lengths_of="sequence")
+LOGITS = TensorMetadata("logits", "FP32", (-1, 3), ("batch", "classes"))
+
+
+def model(*inputs, batching="padded"):
+    inputs = {tensor.name: tensor for tensor in inputs or (INPUT, LENGTHS)}
+    return ModelMetadata("m", ("1",), "", inputs, {"logits": LOGITS}, parameters={"batching": batching})
 
 
 @settings(deadline=None)
 @given(
-    st.lists(st.integers(1, 40)),
-    st.integers(1, 8),
-    st.integers(0, 9),
+    st.lists(st.integers(1, 40), min_size=1),
     st.integers(1, 7),
     st.integers(1, 400),
-    st.booleans(),
+    st.sampled_from(["padded", "joined", "alone"]),
 )
-def test_requests_hold_every_sequence_once_in_order_and_as_many_as_the_bounds_allow(
-    lengths, bytes_per_point, bytes_per_row, max_rows, max_bytes, ragged
+def test_requests_hold_every_row_once_and_as_many_as_the_model_and_the_limits_allow(
+    lengths, max_rows, max_bytes, batching
 ):
     def fits(part):
         return (
-            len(part) <= max_rows
-            and len(part) * (max(part) * bytes_per_point + bytes_per_row) <= max_bytes
-            and (ragged or len(set(part)) == 1)
+            len(part) <= (1 if batching == "alone" else max_rows)
+            and len(part) * max(max(part) * 8, 12) <= max_bytes
+            and (batching == "padded" or len(set(part)) == 1)
         )
 
-    runs = list(
-        split_into_requests(
-            lengths,
-            bytes_per_point=bytes_per_point,
-            bytes_per_row=bytes_per_row,
-            max_rows=max_rows,
-            max_bytes=max_bytes,
-            ragged=ragged,
-        )
-    )
-    assert [index for run in runs for index in run] == list(range(len(lengths)))
-    parts = [lengths[run.start : run.stop] for run in runs]
+    metadata = model(batching=batching)
+    rows = check_rows(metadata, [np.zeros((length, 2)) for length in lengths])
+    requests = list(group_rows(metadata, rows, ["logits"], max_rows=max_rows, max_bytes=max_bytes))
+    assert sorted(index for request in requests for index in request) == list(range(len(lengths)))
+    assert all(request == sorted(request) for request in requests)
+    parts = [[lengths[index] for index in request] for request in requests]
     assert all(fits(part) or len(part) == 1 for part in parts)
-    assert not any(fits([*part, following[0]]) for part, following in itertools.pairwise(parts))
+    if batching == "padded":
+        assert requests == sorted(requests)
+    if batching != "alone":
+        assert not any(fits([*part, following[0]]) for part, following in itertools.pairwise(parts))
 
 
-def build(arrays, inputs=OPTIONAL, states=None):
-    metadata = ModelMetadata("m", ("1",), "", inputs, {})
-    return build_classify_request("m", "", metadata, [np.asarray(array) for array in arrays], states or {}, ["logits"])
+def test_every_axis_without_lengths_divides_rows():
+    source = TensorMetadata("source", "INT64", (-1, -1), ("batch", "source"))
+    lengths = TensorMetadata("source_lengths", "INT64", (-1,), ("batch",), optional=True, lengths_of="source")
+    target = TensorMetadata("target", "INT64", (-1, -1), ("batch", "target"))
+    metadata = model(source, lengths, target)
+    rows = check_rows(metadata, {"source": [[1], [1, 2], [1]], "target": [[1], [1, 2], [3]]})
+    assert list(group_rows(metadata, rows, ["logits"], max_rows=9, max_bytes=999)) == [[0, 2], [1]]
+
+
+def build(inputs, *tensors, batching="padded"):
+    metadata = model(*tensors, batching=batching)
+    rows = check_rows(metadata, inputs)
+    return build_request("m", "", metadata, rows, range(len(rows)), ["logits"])
 
 
 def raw(request, dtype, index):
@@ -69,20 +79,31 @@ def test_shorter_sequences_are_padded_with_zeros_and_their_lengths_sent():
     assert [output.name for output in request.outputs] == ["logits"]
 
 
+def test_the_batch_is_where_the_model_has_it():
+    time_first = TensorMetadata("input", "FP32", (-1, -1, 2), ("sequence", "batch", "features"))
+    request = build([[[1, 2]], [[3, 4], [5, 6]]], time_first, LENGTHS)
+    assert raw(request, "<f4", 0).tolist() == [[[1, 2], [3, 4]], [[0, 0], [5, 6]]]
+
+
 def test_lengths_are_left_out_where_they_say_nothing_unless_the_model_insists():
     equal = [[[1, 2]], [[3, 4]]]
     assert [tensor.name for tensor in build(equal).inputs] == ["input"]
-    insisting = {**OPTIONAL, "lengths": TensorMetadata("lengths", "INT32", (-1,))}
-    request = build(equal, insisting)
+    insisting = TensorMetadata("lengths", "INT32", (-1,), ("batch",), lengths_of="sequence")
+    request = build(equal, INPUT, insisting)
     assert [(tensor.name, tensor.datatype) for tensor in request.inputs] == [("input", "FP32"), ("lengths", "INT32")]
     assert raw(request, "<i4", 1).tolist() == [1, 1]
 
 
+def test_lengths_that_nothing_tells_are_asked_for():
+    insisting = TensorMetadata("lengths", "INT64", (-1,), ("batch",), lengths_of="steps")
+    with pytest.raises(InvalidRequest, match="requires lengths, but no input has the axis steps"):
+        build([[[1, 2]]], INPUT, insisting)
+
+
 @pytest.mark.parametrize(("datatype", "dtype"), [("FP32", "<f4"), ("FP64", "<f8"), ("FP16", "<f2")])
 def test_points_are_sent_in_the_models_datatype(datatype, dtype):
-    request = build([[[0.1, 1e300]]], {"input": TensorMetadata("input", datatype, (-1, -1, 2))})
-    with np.errstate(over="ignore"):
-        assert raw(request, dtype, 0).tolist() == np.array([[[0.1, 1e300]]]).astype(dtype).tolist()
+    request = build([[[0.1, 0.2]]], TensorMetadata("input", datatype, (-1, -1, 2)))
+    assert raw(request, dtype, 0).tolist() == np.array([[[0.1, 0.2]]]).astype(dtype).tolist()
 
 
 def test_not_a_number_is_left_for_the_server_to_point_at():

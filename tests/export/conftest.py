@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rnnserve.export.pipeline import export_checkpoint
+from rnnserve.export.classifiers import export_checkpoint
 from rnnserve.models import LABELS, Architecture, DirectionClassifier, save_checkpoint
 
 NAME = "direction_small"

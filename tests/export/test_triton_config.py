@@ -4,10 +4,10 @@ import pytest
 from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
-from rnnserve.export.classifier_tensors import inputs_of, outputs_of
 from rnnserve.export.triton_config import render_config, write_config
 from rnnserve.models import Architecture
 from rnnserve.protos.triton_config import CONFIG, check_tensors, read_config, versions_to_serve
+from support.descriptions import describe_architecture
 
 ARCHITECTURES = {
     "rnn": Architecture(),
@@ -22,14 +22,16 @@ def model(request, tmp_path):
     architecture = ARCHITECTURES[request.param]
     folder = tmp_path / request.param
     folder.mkdir()
-    (folder / CONFIG).write_text(render_config(folder.name, inputs_of(architecture), outputs_of(architecture)))
+    described = describe_architecture(architecture)
+    (folder / CONFIG).write_text(render_config(folder.name, described.inputs, described.outputs))
     return folder, architecture
 
 
 def test_our_own_code_reads_it(model):
     folder, architecture = model
     config = read_config(folder)
-    check_tensors(config, inputs_of(architecture), outputs_of(architecture))
+    described = describe_architecture(architecture)
+    check_tensors(config, described.inputs, described.outputs)
     assert config.name == folder.name
     assert versions_to_serve(config, [1, 2, 10]) == ([10, 2, 1], 1)
 

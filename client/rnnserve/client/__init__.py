@@ -20,6 +20,7 @@ from rnnserve.client.errors import (
     UnreadableInput,
 )
 from rnnserve.client.metadata import ModelMetadata, TensorMetadata
+from rnnserve.client.predictions import Prediction
 from rnnserve.client.sync_client import Client
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "InvalidRequest",
     "ModelMetadata",
     "ModelNotFound",
+    "Prediction",
     "ResourceExhausted",
     "TensorMetadata",
     "Unavailable",

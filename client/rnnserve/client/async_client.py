@@ -11,9 +11,10 @@ import numpy.typing as npt
 from rnnserve.client.base_client import ClientBase
 from rnnserve.client.classification import Classification
 from rnnserve.client.errors import Unavailable, from_rpc_error
-from rnnserve.client.input_checks import SequencesLike, StatesLike
 from rnnserve.client.metadata import ModelMetadata
 from rnnserve.client.operations import OperationSteps
+from rnnserve.client.predictions import Prediction
+from rnnserve.client.row_inputs import InputsLike, RowsLike
 from rnnserve.client.tensors import Array
 from rnnserve.client.tls_diagnosis import explain_connection_failure
 
@@ -50,14 +51,30 @@ class AsyncClient(ClientBase[grpc.aio.Channel]):
         if channel is not None:
             await channel.close()
 
+    async def predict(
+        self,
+        model: str,
+        sequences: InputsLike,
+        outputs: Sequence[str] = (),
+        *,
+        continue_from: Sequence[Mapping[str, Array] | None] | None = None,
+        version: str = "",
+        timeout: float | None = None,
+    ) -> list[Prediction]:
+        """Ask any model about rows of any sizes: see `Client.predict`."""
+        steps = self._operations.predict(
+            model, sequences, version=version, outputs=outputs, continue_from=continue_from
+        )
+        return await self._run(steps, timeout)
+
     async def classify(
         self,
         model: str,
-        sequences: SequencesLike,
+        sequences: InputsLike,
         *,
         version: str = "",
-        h_0: StatesLike | None = None,
-        c_0: StatesLike | None = None,
+        h_0: RowsLike | None = None,
+        c_0: RowsLike | None = None,
         states: bool = True,
         output: bool = False,
         timeout: float | None = None,

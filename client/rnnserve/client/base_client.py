@@ -46,9 +46,9 @@ class ClientBase(ABC, Generic[AnyChannel]):
     Args:
         url: `"host:port"` or `"grpc://host:port"`; `"grpcs://host:port"` for TLS.
         timeout: Default for the seconds that a whole operation may take; `math.inf` for no limit.
-        max_rows: Largest number of sequences that `classify` puts into one request.
-        max_request_bytes: Largest size, in bytes and with padding, of a request of `classify` and of its answer. A
-            single sequence that is larger is sent alone.
+        max_rows: Largest number of rows that `predict` and `classify` put into one request.
+        max_request_bytes: Largest size, in bytes and with padding, of such a request and of its answer. A single row
+            that is larger is sent alone.
         max_message_bytes: Largest answer accepted, in bytes; gRPC's default is 4 MiB.
         tls_ca: File in PEM with the certificates of the authorities to trust; None for those that the machine trusts.
         tls_certificate: File in PEM with the client's certificate chain, for a server that asks for one.

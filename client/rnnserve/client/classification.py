@@ -1,16 +1,19 @@
-"""Classifications, read from the tensors of an answer."""
+"""Classifications: predictions whose output with the classes is turned into probabilities and a label."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.client.errors import InvalidAnswer
+from rnnserve.client.errors import InvalidAnswer, InvalidRequest
+from rnnserve.client.metadata import ModelMetadata
+from rnnserve.client.predictions import Prediction
 from rnnserve.client.tensors import Array
 
-__all__ = ["Classification", "read_classifications"]
+__all__ = ["Classification", "classified_output", "read_classification", "require_classified_output"]
+
+_CLASSES, _LOGITS = "classes", "logits"
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,97 +21,108 @@ class Classification:
     """The model's result for one sequence.
 
     Attributes:
-        label: Label of the most probable class; the class index as text if the server has no labels.
+        label: Label of the most probable class; the class index as text if the model has no labels.
         index: Index of the same class in `logits`.
         probabilities: (classes,) float64, the softmax of `logits`.
-        logits: (classes,), the model's dtype.
-        model_version: The version that answered; empty if the server does not report it.
-        h_n: (layers * directions, hidden), the model's dtype: the hidden state after the last point, to be passed as
-            `h_0` of the next part; None if states were not requested or the model has no such output.
-        c_n: (layers * directions, hidden), the model's dtype: the cell state of an LSTM; None for other cells.
-        output: (length, directions * hidden), the model's dtype: the last layer's output at every point; None if it was
-            not requested.
+        logits: (classes,), the model's dtype: the output whose last axis has the classes, whatever its name.
+        outputs: Every output that was requested, by name.
     """
 
     label: str
     index: int
     probabilities: npt.NDArray[np.float64]
     logits: npt.NDArray[Any]
-    model_version: str
-    h_n: npt.NDArray[Any] | None = None
-    c_n: npt.NDArray[Any] | None = None
-    output: npt.NDArray[Any] | None = None
+    outputs: Prediction
+
+    @property
+    def model_version(self) -> str:
+        """The version that answered; empty if the server does not report it."""
+        return self.outputs.model_version
+
+    @property
+    def h_n(self) -> npt.NDArray[Any] | None:
+        """(layers * directions, hidden), the model's dtype: the hidden state after the last point.
+
+        It is to be passed as `h_0` of the next part; None if states were not requested or the model has no such output.
+        """
+        return self.outputs.get("h_n")
+
+    @property
+    def c_n(self) -> npt.NDArray[Any] | None:
+        """(layers * directions, hidden), the model's dtype: the cell state of an LSTM; None for other cells."""
+        return self.outputs.get("c_n")
+
+    @property
+    def output(self) -> npt.NDArray[Any] | None:
+        """(length, directions * hidden), the model's dtype: the last layer's output at every point.
+
+        None if it was not requested.
+        """
+        return self.outputs.get("output")
 
 
-def read_classifications(
-    outputs: Mapping[str, Array],
-    lengths: Sequence[int],
-    *,
-    requested: Sequence[str],
-    labels: Sequence[str] | None,
-    model_version: str,
-) -> list[Classification]:
-    """Return one classification for each row of an answer.
+def classified_output(metadata: ModelMetadata) -> str | None:
+    """Return the name of the output (batch, classes) that a model classifies by; None if there is none.
+
+    It is the first output of floats whose last axis is named "classes"; where the server does not name axes, `logits`.
+    """
+    for name, tensor in metadata.outputs.items():
+        if not tensor.datatype.startswith("FP") or len(tensor.row_axes) != 1:
+            continue
+        if tensor.axis_names[-1] == _CLASSES or (name == _LOGITS and not tensor.axes):
+            return name
+    return None
+
+
+def read_classification(prediction: Prediction, output: str, metadata: ModelMetadata) -> Classification:
+    """Return the classification of one row.
 
     Args:
-        outputs: `logits` (batch, classes); if requested, `h_n` and `c_n` (layers * directions, batch, hidden) and
-            `output` (batch, sequence, directions * hidden).
-        lengths: Number of points of each row's sequence, in order.
-        requested: Names of the outputs that were requested.
-        labels: Label of each class; None if the model has no labels.
-        model_version: The version that answered.
+        prediction: The row's outputs.
+        output: Name of the output with the classes.
+        metadata: The metadata of the version that answered.
 
     Raises:
-        InvalidAnswer: An output is missing or has another shape, or the numbers of labels and classes differ.
+        InvalidAnswer: There are no classes, or the numbers of labels and classes differ.
     """
-    logits = _take(outputs, requested, "logits", (len(lengths), -1))
-    if logits is None or not logits.shape[1]:
-        raise InvalidAnswer("the answer has no logits, or its logits have no classes")
-    if labels is not None and len(labels) != logits.shape[1]:
-        raise InvalidAnswer(f"the model has {len(labels)} labels, but the answer has {logits.shape[1]} classes")
-    h_n = _take(outputs, requested, "h_n", (-1, len(lengths), -1))
-    c_n = _take(outputs, requested, "c_n", (-1, len(lengths), -1))
-    output = _take(outputs, requested, "output", (len(lengths), max(lengths), -1))
-    probabilities = _softmax(logits)
-    indices = logits.argmax(axis=1)
-    return [
-        Classification(
-            label=str(index) if labels is None else labels[index],
-            index=index,
-            probabilities=probabilities[row],
-            logits=logits[row],
-            model_version=model_version,
-            # Copies: a state that is kept for long must not keep its whole batch in memory.
-            h_n=None if h_n is None else h_n[:, row].copy(),
-            c_n=None if c_n is None else c_n[:, row].copy(),
-            output=None if output is None else output[row, : lengths[row]].copy(),
-        )
-        for row, index in enumerate(indices.tolist())
-    ]
-
-
-def _take(outputs: Mapping[str, Array], requested: Sequence[str], name: str, expected: tuple[int, ...]) -> Array | None:
-    """Return an output if it was requested, after a check of its shape; -1 in `expected` matches any size."""
-    if name not in requested:
-        return None
-    array = outputs.get(name)
-    if array is None:
-        raise InvalidAnswer(f"the answer lacks {name}, which was requested: it has {', '.join(outputs) or 'nothing'}")
-    if array.dtype.kind != "f":
-        raise InvalidAnswer(f"the answer's {name} has dtype {array.dtype}, expected floating-point numbers")
-    fits = len(array.shape) == len(expected) and all(
-        size in (found, -1) for size, found in zip(expected, array.shape, strict=True)
+    logits = prediction[output]
+    labels = metadata.labels
+    if logits.dtype.kind != "f":
+        raise InvalidAnswer(f"the answer's {output} has dtype {logits.dtype}, expected floating-point numbers")
+    if not logits.size:
+        raise InvalidAnswer(f"the answer's {output} has no classes")
+    if labels is not None and len(labels) != logits.size:
+        raise InvalidAnswer(f"the model has {len(labels)} labels, but the answer has {logits.size} classes")
+    index = int(logits.argmax())
+    return Classification(
+        label=str(index) if labels is None else labels[index],
+        index=index,
+        probabilities=_softmax(logits),
+        logits=logits,
+        outputs=prediction,
     )
-    if not fits:
-        raise InvalidAnswer(f"the answer's {name} has shape {array.shape}, expected {expected} (-1: any size)")
-    return array
+
+
+def require_classified_output(metadata: ModelMetadata) -> str:
+    """Return the name of the output that a model classifies by.
+
+    Raises:
+        InvalidRequest: The model is no classifier of rows.
+    """
+    name = classified_output(metadata)
+    if name is None:
+        raise InvalidRequest(
+            f"model {metadata.name} returns {', '.join(metadata.outputs) or 'nothing'}. classify() needs an output "
+            '(batch, classes), whose last axis is named "classes"; predict() returns any outputs'
+        )
+    return name
 
 
 def _softmax(logits: Array) -> npt.NDArray[np.float64]:
-    """Return probabilities (batch, classes) for logits (batch, classes)."""
+    """Return probabilities (classes,) for logits (classes,)."""
     # Subtract the maximum, so that no exponential overflows. Infinite logits become NaN, without a warning.
     with np.errstate(invalid="ignore"):
-        shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+        shifted = logits.astype(np.float64) - logits.max()
     powers = np.exp(shifted)
-    probabilities: npt.NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    probabilities: npt.NDArray[np.float64] = powers / powers.sum()
     return probabilities

@@ -1,15 +1,30 @@
-"""A model's metadata: its inputs, outputs and labels, as the server reports them."""
+"""A model's metadata: its inputs, outputs and labels, as the server reports them.
 
+A server that names no axes and no roles is read by the names and the order that are usual for recurrent models: of the
+axes of unknown size, the first is the batch and the second the sequence; `lengths` counts the steps of the sequence;
+`h_n` continues as `h_0` and `c_n` as `c_0`.
+"""
+
+import functools
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rnnserve.client.errors import InvalidAnswer
 from rnnserve.protos import inference_pb2
 
-__all__ = ["ModelMetadata", "TensorMetadata", "read_metadata"]
+__all__ = ["ALONE", "BATCH", "JOINED", "PADDED", "ModelMetadata", "TensorMetadata", "read_metadata"]
 
 Parameter = bool | int | float | str
+
+BATCH = "batch"
+"""Name of the axis whose indices are independent rows."""
+
+PADDED, JOINED, ALONE = "padded", "joined", "alone"
+"""Which rows may share a request: rows of any lengths; rows of equal sizes; none."""
+
+_STATE_AXES = ("layers * directions", BATCH, "hidden")
+_FINAL_STATES = {"h_n": "h_0", "c_n": "c_0"}
 
 
 @dataclass(frozen=True)
@@ -22,6 +37,11 @@ class TensorMetadata:
         shape: Size of each axis; -1 if the request determines it.
         axes: Name of each axis: ("batch", "sequence", "features"); empty if the server does not report them.
         optional: Whether a request may omit the input; False if the server does not report it.
+        lengths_of: For an input that tells where each row ends, the name of the axis whose steps it counts; else empty.
+        low: The lowest value that an integer input may take, or that a float input usually takes; None if unknown.
+        high: One more than the highest value of an integer input, or the highest usual value of a float input; None if
+            unknown.
+        continues_as: For an output that is a final state, the input that continues from it; else empty.
     """
 
     name: str
@@ -29,6 +49,31 @@ class TensorMetadata:
     shape: tuple[int, ...]
     axes: tuple[str, ...] = ()
     optional: bool = False
+    lengths_of: str = ""
+    low: float | None = None
+    high: float | None = None
+    continues_as: str = ""
+
+    @functools.cached_property
+    def axis_names(self) -> tuple[str, ...]:
+        """Name of each axis, assumed where the server does not report it."""
+        if len(self.axes) == len(self.shape):
+            return self.axes
+        if len(self.shape) == len(_STATE_AXES) and self.name in (*_FINAL_STATES, *_FINAL_STATES.values()):
+            return _STATE_AXES
+        dynamic = [index for index, size in enumerate(self.shape) if size < 0]
+        usual = dict(zip(dynamic, (BATCH, "sequence"), strict=False))
+        return tuple(usual.get(index, f"axis {index}") for index in range(len(self.shape)))
+
+    @functools.cached_property
+    def batch_axis(self) -> int | None:
+        """Index of the batch axis; None if there is none."""
+        return self.axis_names.index(BATCH) if BATCH in self.axis_names else None
+
+    @functools.cached_property
+    def row_axes(self) -> tuple[tuple[str, int], ...]:
+        """Name and size of each axis of one row: all axes but the batch. The size is -1 where a request chooses it."""
+        return tuple(axis for axis in zip(self.axis_names, self.shape, strict=True) if axis[0] != BATCH)
 
 
 @dataclass(frozen=True)
@@ -41,7 +86,7 @@ class ModelMetadata:
         platform: The runtime, "onnxruntime_onnx" for example.
         inputs: Inputs by name, in the model's order.
         outputs: Outputs by name, in the model's order.
-        labels: Label of each class, by index; None if the server has no labels, which is usual for other servers.
+        labels: Label of each class, by index; None if the model has none or the server does not report them.
         parameters: Other facts that the server reports about the model, "provider" for example.
     """
 
@@ -53,6 +98,25 @@ class ModelMetadata:
     labels: tuple[str, ...] | None = None
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
+    @functools.cached_property
+    def states(self) -> dict[str, str]:
+        """The final state that continues as each initial state: {"h_0": "h_n"}."""
+        return {tensor.continues_as: name for name, tensor in self.outputs.items() if tensor.continues_as}
+
+    @functools.cached_property
+    def batching(self) -> str:
+        """PADDED, JOINED or ALONE: which rows may share a request."""
+        reported = self.parameters.get("batching")
+        if reported in (PADDED, JOINED, ALONE):
+            return str(reported)
+        return PADDED if any(tensor.lengths_of for tensor in self.inputs.values()) else JOINED
+
+    @functools.cached_property
+    def padded_axes(self) -> frozenset[str]:
+        """The axes along which rows of different sizes may share a request, since an input tells where they end."""
+        counted = {tensor.lengths_of for tensor in self.inputs.values() if tensor.lengths_of}
+        return frozenset(counted if self.batching == PADDED else ())
+
 
 def read_metadata(response: inference_pb2.ModelMetadataResponse) -> ModelMetadata:
     """Return the metadata in an answer to ModelMetadata.
@@ -61,12 +125,14 @@ def read_metadata(response: inference_pb2.ModelMetadataResponse) -> ModelMetadat
         InvalidAnswer: The parameter `labels` is not a JSON list of strings.
     """
     parameters = _parameters(response.parameters)
+    inputs, outputs = _tensors(response.inputs), _tensors(response.outputs)
+    _assume_roles(inputs, outputs)
     return ModelMetadata(
         name=response.name,
         versions=tuple(response.versions),
         platform=response.platform,
-        inputs=_tensors(response.inputs),
-        outputs=_tensors(response.outputs),
+        inputs=inputs,
+        outputs=outputs,
         labels=_labels(response.name, parameters),
         parameters=parameters,
     )
@@ -78,14 +144,30 @@ def _tensors(tensors: Iterable[inference_pb2.ModelMetadataResponse.TensorMetadat
 
 def _tensor(tensor: inference_pb2.ModelMetadataResponse.TensorMetadata) -> TensorMetadata:
     parameters = _parameters(tensor.parameters)
-    axes = parameters.get("axes")
+    axes, low, high = parameters.get("axes"), parameters.get("low"), parameters.get("high")
     return TensorMetadata(
         name=tensor.name,
         datatype=tensor.datatype,
         shape=tuple(tensor.shape),
         axes=tuple(axis.strip() for axis in axes.split(",")) if isinstance(axes, str) else (),
         optional=parameters.get("optional") is True,
+        lengths_of=str(parameters.get("lengths_of", "")),
+        low=low if isinstance(low, int | float) else None,
+        high=high if isinstance(high, int | float) else None,
+        continues_as=str(parameters.get("continues_as", "")),
     )
+
+
+def _assume_roles(inputs: dict[str, TensorMetadata], outputs: dict[str, TensorMetadata]) -> None:
+    """Add the roles of tensors with the usual names, where the server reports no role of any tensor."""
+    if any(tensor.lengths_of for tensor in inputs.values()) or any(tensor.continues_as for tensor in outputs.values()):
+        return
+    lengths = inputs.get("lengths")
+    if lengths is not None and len(lengths.shape) == 1:
+        inputs["lengths"] = replace(lengths, lengths_of="sequence")
+    for final, initial in _FINAL_STATES.items():
+        if final in outputs and initial in inputs:
+            outputs[final] = replace(outputs[final], continues_as=initial)
 
 
 def _parameters(parameters: Mapping[str, inference_pb2.InferParameter]) -> dict[str, Parameter]:
@@ -107,4 +189,4 @@ def _labels(model: str, parameters: Mapping[str, Parameter]) -> tuple[str, ...] 
         raise InvalidAnswer(f"model {model}: its parameter labels is not JSON: {text!r}") from error
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise InvalidAnswer(f"model {model}: its parameter labels is not a JSON list of strings: {text!r}")
-    return tuple(labels)
+    return tuple(labels) or None

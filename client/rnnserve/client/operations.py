@@ -4,26 +4,19 @@
 twice, and everything here can be tested without a network.
 """
 
-import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy.typing as npt
 from google.protobuf.message import Message
 
-from rnnserve.client.classification import Classification, read_classifications
+from rnnserve.client.classification import Classification, read_classification, require_classified_output
 from rnnserve.client.errors import ClientError, InvalidRequest, Unavailable
-from rnnserve.client.input_checks import (
-    SequencesLike,
-    StatesLike,
-    check_features,
-    check_sequences,
-    check_state,
-    dtype_of,
-)
 from rnnserve.client.metadata import ModelMetadata, read_metadata
-from rnnserve.client.request_builder import build_classify_request, split_into_requests
+from rnnserve.client.predictions import Prediction, read_predictions
+from rnnserve.client.request_builder import build_request, group_rows
+from rnnserve.client.row_inputs import InputsLike, RowInputs, RowsLike, check_rows, main_input
 from rnnserve.client.tensors import Array, add_input, read_outputs
 from rnnserve.protos import inference_pb2
 
@@ -31,9 +24,6 @@ __all__ = ["ClientOperations", "OperationSteps", "RemoteCall"]
 
 T = TypeVar("T")
 Answer = TypeVar("Answer", bound=Message)
-
-_FINAL_STATES = {"h_0": "h_n", "c_0": "c_n"}
-"""Name of the final state that continues each initial state."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +78,7 @@ class ClientOperations:
             return False
 
     def metadata(self, model: str, version: str) -> OperationSteps[ModelMetadata]:
-        """Return a model's metadata, and cache them for `classify`."""
+        """Return a model's metadata, and cache them for `predict`."""
         _check_model(model)
         request = inference_pb2.ModelMetadataRequest(name=model, version=version)
         metadata = read_metadata((yield from _call("ModelMetadata", request, inference_pb2.ModelMetadataResponse)))
@@ -108,80 +98,112 @@ class ClientOperations:
         )
         return read_outputs((yield from _call("ModelInfer", request, inference_pb2.ModelInferResponse)))
 
+    def predict(
+        self,
+        model: str,
+        sequences: InputsLike,
+        *,
+        version: str,
+        outputs: Sequence[str],
+        continue_from: Sequence[Mapping[str, Array] | None] | None,
+    ) -> OperationSteps[list[Prediction]]:
+        """Ask any model about rows of any sizes, in as few requests as the model and the limits allow."""
+        _check_model(model)
+        sequences = _listed(sequences)
+        if isinstance(sequences, list) and not sequences:
+            return []
+
+        def prepare(metadata: ModelMetadata) -> tuple[RowInputs, list[str]]:
+            inputs = sequences if continue_from is None else _add_states(metadata, sequences, continue_from)
+            return check_rows(metadata, inputs), _check_outputs(metadata, outputs)
+
+        metadata, (rows, requested) = yield from self._prepare(model, version, prepare)
+        answers = yield from self._ask(model, version, metadata, rows, requested)
+        return [prediction for prediction, _ in answers]
+
     def classify(
         self,
         model: str,
-        sequences: SequencesLike,
+        sequences: InputsLike,
         *,
         version: str,
-        h_0: StatesLike | None,
-        c_0: StatesLike | None,
+        h_0: RowsLike | None,
+        c_0: RowsLike | None,
         states: bool,
         output: bool,
     ) -> OperationSteps[list[Classification]]:
-        """Classify sequences of any lengths, in as few requests as the limits allow."""
+        """Classify rows of any sizes: predict, and turn the output with the classes into labels."""
         _check_model(model)
-        arrays = check_sequences(sequences)
-        initial = {name: state for name, state in (("h_0", h_0), ("c_0", c_0)) if state is not None}
-        if not arrays:
+        sequences = _listed(sequences)
+        if isinstance(sequences, list) and not sequences:
             return []
-        metadata, states_0 = yield from self._prepare(model, version, arrays, initial)
-        requested = _requested_outputs(metadata, states=states, output=output)
-        lengths = [len(array) for array in arrays]
-        results: list[Classification] = []
-        for rows in split_into_requests(
-            lengths,
-            bytes_per_point=_bytes_per_point(metadata, arrays[0].shape[1], output=output),
-            bytes_per_row=_bytes_per_row(metadata) if states or states_0 else 0,
-            max_rows=self._max_rows,
-            max_bytes=self._max_bytes,
-            ragged="lengths" in metadata.inputs,
-        ):
-            part = slice(rows.start, rows.stop)
-            # Each (layers * directions, rows of this request, hidden).
-            initial_rows = {name: state[:, part] for name, state in states_0.items()}
-            request = build_classify_request(model, version, metadata, arrays[part], initial_rows, requested)
+        initial = {name: state for name, state in (("h_0", h_0), ("c_0", c_0)) if state is not None}
+
+        def prepare(metadata: ModelMetadata) -> tuple[RowInputs, list[str]]:
+            requested = [require_classified_output(metadata)]
+            requested += [name for name in metadata.states.values() if states]
+            requested += _check_outputs(metadata, ["output"]) if output else []
+            inputs = _named(metadata, sequences) | initial if initial else sequences
+            return check_rows(metadata, inputs), requested
+
+        metadata, (rows, requested) = yield from self._prepare(model, version, prepare)
+        answers = yield from self._ask(model, version, metadata, rows, requested)
+        try:
+            return [read_classification(prediction, requested[0], answering) for prediction, answering in answers]
+        except ClientError:
+            self._forget(model)
+            raise
+
+    def _ask(
+        self, model: str, version: str, metadata: ModelMetadata, rows: RowInputs, requested: Sequence[str]
+    ) -> OperationSteps[list[tuple[Prediction, ModelMetadata]]]:
+        """Send the rows, and return each row's prediction with the metadata of the version that made it."""
+        answers: dict[int, tuple[Prediction, ModelMetadata]] = {}
+        for chosen in group_rows(metadata, rows, requested, max_rows=self._max_rows, max_bytes=self._max_bytes):
             try:
+                request = build_request(model, version, metadata, rows, chosen, requested)
                 response = yield from _call("ModelInfer", request, inference_pb2.ModelInferResponse)
                 answering = yield from self._metadata_of_version(model, version, response.model_version)
-                results += read_classifications(
+                predictions = read_predictions(
+                    answering,
                     read_outputs(response),
-                    lengths[part],
+                    rows,
+                    chosen,
                     requested=requested,
-                    labels=answering.labels,
                     model_version=response.model_version,
                 )
             except ClientError as error:
                 # Cached metadata may be the reason of any failure.
                 self._forget(model)
-                if len(rows) < len(arrays):
-                    error.add_note(f"row 0 of the failing request was sequence {rows.start}, its last {rows.stop - 1}")
+                if len(chosen) < len(rows):
+                    error.add_note(f"the failing request held {_describe_rows(chosen)}")
                 raise
-        return results
+            for index, prediction in zip(chosen, predictions, strict=True):
+                answers[index] = prediction, answering
+        return [answers[index] for index in range(len(rows))]
 
     def _prepare(
-        self, model: str, version: str, arrays: Sequence[Array], initial: Mapping[str, StatesLike]
-    ) -> OperationSteps[tuple[ModelMetadata, dict[str, Array]]]:
-        """Check sequences and states against the model's metadata; call the server only if the cache does not suffice.
+        self, model: str, version: str, prepare: Callable[[ModelMetadata], T]
+    ) -> OperationSteps[tuple[ModelMetadata, T]]:
+        """Check a call against the model's metadata; ask the server for them only if the cache does not suffice.
 
         Args:
             model: The model's name.
             version: The model's version.
-            arrays: One array (length, features) per sequence.
-            initial: Initial states as the caller passed them, by name.
+            prepare: Checks the call, and returns what to send.
 
         Returns:
-            The metadata, and the initial states to send, each (layers * directions, batch, hidden).
+            The metadata, and what `prepare` returned.
         """
         cached = self._metadata_cache.get((model, version))
         if cached is not None:
             try:
-                return cached, _check_inputs(cached, arrays, initial)
+                return cached, prepare(cached)
             except InvalidRequest:
                 # The model may have been replaced since then: only current metadata justify a refusal.
                 self._forget(model)
         metadata = yield from self.metadata(model, version)
-        return metadata, _check_inputs(metadata, arrays, initial)
+        return metadata, prepare(metadata)
 
     def _metadata_of_version(self, model: str, version: str, answered: str) -> OperationSteps[ModelMetadata]:
         """Return the metadata of the version that answered, whose labels may differ from another version's."""
@@ -209,38 +231,51 @@ def _check_model(model: str) -> None:
         raise InvalidRequest("the model's name is empty")
 
 
-def _check_inputs(
-    metadata: ModelMetadata, arrays: Sequence[Array], initial: Mapping[str, StatesLike]
-) -> dict[str, Array]:
-    """Return the initial states to send, each (layers * directions, batch, hidden), after all checks."""
-    check_features(arrays, metadata)
-    needed = {name for name in _FINAL_STATES if name in metadata.inputs}
-    if initial and needed - set(initial):
-        raise InvalidRequest(
-            f"{', '.join(initial)} was passed without {', '.join(needed - set(initial))}: model {metadata.name} needs "
-            "both initial states (h_n of the previous part as h_0, c_n as c_0)"
-        )
-    if not initial:
-        # Servers that follow the protocol strictly require every input; `rnnserve serve` marks states as optional.
-        initial = {name: [None] * len(arrays) for name in sorted(needed) if not metadata.inputs[name].optional}
-    return {name: check_state(name, state, len(arrays), metadata) for name, state in initial.items()}
+def _listed(sequences: InputsLike) -> InputsLike:
+    """Return rows that can be read twice: a list in place of an iterator."""
+    if isinstance(sequences, Mapping | str | bytes) or hasattr(sequences, "__array__"):
+        return sequences
+    return list(sequences) if isinstance(sequences, Iterable) else sequences
 
 
-def _requested_outputs(metadata: ModelMetadata, *, states: bool, output: bool) -> list[str]:
-    """Return the names of the outputs to request; the server computes and sends only these."""
-    if output and "output" not in metadata.outputs:
-        raise InvalidRequest(
-            f"model {metadata.name} has no output `output`; its outputs are {', '.join(metadata.outputs)}"
-        )
-    names = ["logits", *(name for name in _FINAL_STATES.values() if states and name in metadata.outputs)]
-    return [*names, "output"] if output else names
+def _check_outputs(metadata: ModelMetadata, outputs: Sequence[str]) -> list[str]:
+    """Return the names of the outputs to request, all of them if none is named."""
+    names = [outputs] if isinstance(outputs, str) else list(outputs)
+    for name in names:
+        if name not in metadata.outputs:
+            raise InvalidRequest(
+                f"model {metadata.name} has no output `{name}`; its outputs are {', '.join(metadata.outputs)}"
+            )
+    return names or list(metadata.outputs)
 
 
-def _bytes_per_point(metadata: ModelMetadata, features: int, *, output: bool) -> int:
-    width = metadata.outputs["output"].shape[-1] if output and metadata.outputs["output"].shape else features
-    return dtype_of(metadata.inputs["input"]).itemsize * max(features, width)
+def _named(metadata: ModelMetadata, sequences: InputsLike) -> dict[str, RowsLike]:
+    return dict(sequences) if isinstance(sequences, Mapping) else {main_input(metadata).name: sequences}
 
 
-def _bytes_per_row(metadata: ModelMetadata) -> int:
-    tensors = [metadata.inputs[name] for name in _FINAL_STATES if name in metadata.inputs]
-    return sum(dtype_of(tensor).itemsize * abs(math.prod(tensor.shape)) for tensor in tensors)
+def _add_states(
+    metadata: ModelMetadata, sequences: InputsLike, continue_from: Sequence[Mapping[str, Array] | None]
+) -> dict[str, RowsLike]:
+    """Add the initial states that continue earlier predictions, one for each row; None for a row that starts."""
+    if not metadata.states:
+        raise InvalidRequest(f"model {metadata.name} has no states, so its rows cannot continue earlier ones")
+    inputs = _named(metadata, sequences)
+    for initial, final in metadata.states.items():
+        for index, prediction in enumerate(continue_from):
+            if prediction is not None and final not in prediction:
+                raise InvalidRequest(
+                    f"continue_from[{index}] has no {final}, from which {initial} continues: request {final} as well"
+                )
+        inputs[initial] = [None if prediction is None else prediction[final] for prediction in continue_from]
+    return inputs
+
+
+def _describe_rows(chosen: Sequence[int]) -> str:
+    """Return which rows a request held: "sequence 2", "sequences 2 to 5", or "sequences 2, 5, 8"."""
+    first, last = chosen[0], chosen[-1]
+    if len(chosen) == 1:
+        return f"sequence {first}"
+    if last - first + 1 == len(chosen):
+        return f"sequences {first} to {last}, as rows 0 to {len(chosen) - 1}"
+    listed = ", ".join(str(index) for index in chosen[:20])
+    return f"sequences {listed}{', …' if len(chosen) > 20 else ''}, in this order"

@@ -1,79 +1,117 @@
-"""Requests from sequences: which sequences share a request, and the padded tensors with their `lengths`."""
+"""Requests from rows: which rows share a request, and the padded tensors with their lengths."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from rnnserve.client.input_checks import dtype_of
-from rnnserve.client.metadata import ModelMetadata
-from rnnserve.client.tensors import Array, add_input
+from rnnserve.client.errors import InvalidRequest
+from rnnserve.client.metadata import ALONE, ModelMetadata, TensorMetadata
+from rnnserve.client.row_inputs import RowInputs, dtype_of
+from rnnserve.client.tensors import DTYPES, Array, add_input
 from rnnserve.protos import inference_pb2
 
-__all__ = ["build_classify_request", "split_into_requests"]
+__all__ = ["build_request", "group_rows"]
 
 
-def split_into_requests(
-    lengths: Sequence[int], *, bytes_per_point: int, bytes_per_row: int, max_rows: int, max_bytes: int, ragged: bool
-) -> Iterator[range]:
-    """Split a list of sequences into consecutive groups, one per request, as few as the limits allow.
+def group_rows(
+    metadata: ModelMetadata, rows: RowInputs, outputs: Sequence[str], *, max_rows: int, max_bytes: int
+) -> Iterator[list[int]]:
+    """Divide rows into requests, as few as the model and the limits allow.
+
+    Rows of different sizes share a request only where an input tells where each row ends and the model is safe to pad.
+    The rows of a model that is served alone share none.
 
     Args:
-        lengths: Number of points of each sequence.
-        bytes_per_point: Size of one point, padding included, in the request or in its answer, whichever is larger.
-        bytes_per_row: Size of one sequence's states.
-        max_rows: Largest number of sequences in one request.
-        max_bytes: Largest size of one request or answer, with padding; a larger single sequence is sent alone.
-        ragged: Whether sequences of different lengths may share a request.
+        metadata: The model's metadata.
+        rows: The rows.
+        outputs: Names of the requested outputs.
+        max_rows: Largest number of rows in one request.
+        max_bytes: Largest size of one request or answer, with padding; a larger single row is sent alone.
 
     Yields:
-        The indices of each request's sequences, in order and without gaps.
+        The indices of each request's rows, in ascending order; every row is in one request.
     """
-    start, longest = 0, 0
-    for index, length in enumerate(lengths):
-        rows, grown = index - start + 1, max(longest, length)
-        size = rows * (grown * bytes_per_point + bytes_per_row)
-        fits = rows <= max_rows and size <= max_bytes and (ragged or longest in (0, length))
-        if index > start and not fits:
-            yield range(start, index)
-            start, grown = index, length
-        longest = grown
-    if start < len(lengths):
-        yield range(start, len(lengths))
+    if metadata.batching == ALONE:
+        max_rows = 1
+    groups: dict[tuple[tuple[str, int], ...], list[int]] = {}
+    for index, sizes in enumerate(rows.sizes):
+        fixed = tuple(sorted(item for item in sizes.items() if item[0] not in metadata.padded_axes))
+        groups.setdefault(fixed, []).append(index)
+    sent = [metadata.inputs[name] for name in rows.tensors]
+    answered = [metadata.outputs[name] for name in outputs]
+    for group in groups.values():
+        request: list[int] = []
+        largest: dict[str, int] = {}
+        for index in group:
+            grown = _largest([largest, rows.sizes[index]])
+            size = (len(request) + 1) * max(_bytes_per_row(sent, grown), _bytes_per_row(answered, grown))
+            if request and (len(request) == max_rows or size > max_bytes):
+                yield request
+                request, grown = [], dict(rows.sizes[index])
+            request.append(index)
+            largest = grown
+        yield request
 
 
-def build_classify_request(
-    model: str,
-    version: str,
-    metadata: ModelMetadata,
-    arrays: Sequence[Array],
-    states: dict[str, Array],
-    outputs: Sequence[str],
+def build_request(
+    model: str, version: str, metadata: ModelMetadata, rows: RowInputs, chosen: Sequence[int], outputs: Sequence[str]
 ) -> inference_pb2.ModelInferRequest:
-    """Build one request; its `input` is padded with zeros after each row's length.
+    """Build one request; shorter rows are padded with zeros, and lengths tell where they end.
 
     Args:
         model: The model's name.
         version: The model's version; empty for the server's choice.
         metadata: The model's metadata.
-        arrays: One array (length, features) of real numbers per sequence.
-        states: Initial states `h_0` and `c_0`, each (layers * directions, batch, hidden), in the model's dtype; may be
-            empty.
+        rows: All rows.
+        chosen: Indices of the request's rows.
         outputs: Names of the requested outputs.
+
+    Raises:
+        InvalidRequest: The model requires lengths of an axis that no input has.
     """
-    lengths = np.array([len(array) for array in arrays])  # (batch,)
-    tensor = metadata.inputs["input"]
-    # (batch, sequence, features)
-    padded = np.zeros((len(arrays), lengths.max(), arrays[0].shape[1]), dtype_of(tensor))
-    # Numbers outside the range of the model's dtype become infinite; the server reports which.
-    with np.errstate(over="ignore"):
-        for row, array in zip(padded, arrays, strict=True):
-            row[: len(array)] = array
     request = inference_pb2.ModelInferRequest(model_name=model, model_version=version)
-    add_input(request, "input", padded)
-    lengths_tensor = metadata.inputs.get("lengths")
-    if lengths_tensor is not None and (not lengths_tensor.optional or lengths.min() < lengths.max()):
-        add_input(request, "lengths", lengths.astype(dtype_of(lengths_tensor)))
-    for name, state in states.items():
-        add_input(request, name, state)
+    largest = _largest(rows.sizes[index] for index in chosen)
+    for name, tensor in metadata.inputs.items():
+        if name in rows.tensors:
+            add_input(request, name, _stack(tensor, [rows.tensors[name][index] for index in chosen], largest))
+        elif tensor.lengths_of:
+            lengths = [rows.ends[index].get(tensor.lengths_of, -1) for index in chosen]
+            if not tensor.optional and -1 in lengths:
+                raise InvalidRequest(
+                    f"model {metadata.name} requires {name}, but no input has the axis {tensor.lengths_of}: pass {name}"
+                )
+            if not tensor.optional or any(length != largest.get(tensor.lengths_of, -1) for length in lengths):
+                add_input(request, name, np.array(lengths).astype(dtype_of(tensor)))
     request.outputs.extend(inference_pb2.ModelInferRequest.InferRequestedOutputTensor(name=name) for name in outputs)
     return request
+
+
+def _stack(tensor: TensorMetadata, arrays: Sequence[Array], largest: Mapping[str, int]) -> Array:
+    """Return a tensor with its batch axis, padded with zeros to the largest sizes."""
+    names = (axis for axis, _ in tensor.row_axes)
+    shape = [largest.get(axis, size) for axis, size in zip(names, arrays[0].shape, strict=True)]
+    stacked = np.zeros((len(arrays), *shape), dtype_of(tensor))
+    for row, array in enumerate(arrays):
+        where: tuple[int | slice, ...] = (row, *(slice(size) for size in array.shape))
+        stacked[where] = array
+    return np.moveaxis(stacked, 0, tensor.batch_axis or 0)
+
+
+def _largest(sizes: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Return the largest size of each axis."""
+    largest: dict[str, int] = {}
+    for row in sizes:
+        for axis, size in row.items():
+            largest[axis] = max(size, largest.get(axis, 0))
+    return largest
+
+
+def _bytes_per_row(tensors: Iterable[TensorMetadata], sizes: Mapping[str, int]) -> int:
+    """Return the size of one row of these tensors; axes of unknown size count as 1."""
+    total = 0
+    for tensor in tensors:
+        dtype = DTYPES.get(tensor.datatype)
+        elements = math.prod(size if size >= 0 else sizes.get(axis, 1) for axis, size in tensor.row_axes)
+        total += elements * (dtype.itemsize if dtype is not None else 1)
+    return total

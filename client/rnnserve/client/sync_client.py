@@ -10,9 +10,10 @@ import numpy.typing as npt
 from rnnserve.client.base_client import ClientBase
 from rnnserve.client.classification import Classification
 from rnnserve.client.errors import from_rpc_error
-from rnnserve.client.input_checks import SequencesLike, StatesLike
 from rnnserve.client.metadata import ModelMetadata
 from rnnserve.client.operations import OperationSteps
+from rnnserve.client.predictions import Prediction
+from rnnserve.client.row_inputs import InputsLike, RowsLike
 from rnnserve.client.tensors import Array
 from rnnserve.client.tls_diagnosis import explain_connection_failure
 
@@ -52,23 +53,73 @@ class Client(ClientBase[grpc.Channel]):
         if channel is not None:
             channel.close()
 
+    def predict(
+        self,
+        model: str,
+        sequences: InputsLike,
+        outputs: Sequence[str] = (),
+        *,
+        continue_from: Sequence[Mapping[str, Array] | None] | None = None,
+        version: str = "",
+        timeout: float | None = None,
+    ) -> list[Prediction]:
+        """Ask any model about rows of any sizes, from its metadata alone.
+
+        The rows are padded with zeros, their lengths are added, and results end where the rows end. Rows are sent as
+        the model can take them: rows of different lengths in one request if the model is safe to pad, else rows of
+        equal sizes together or each row alone; a long list becomes several requests, one after the other. Numbers
+        become the model's datatype if their values stay the same (3.0 as an integer, True as 1); floats may be rounded
+        to floats of fewer digits. The client asks the server for the model's metadata once, and caches it until a call
+        fails or another version answers.
+
+            client.predict("sentiment", [[5, 17, 3], [8, 2]])                        # token ids
+            client.predict("translator", {"source": [[5, 3]], "target": [[1, 7, 2]]})  # several inputs
+            client.predict("policy", [[0.1, 0.5], [0.0, 0.2]])                       # one step of each row
+
+        To continue sequences later, pass the results of their first part, which hold the final states:
+            first = client.predict(model, beginnings)
+            second = client.predict(model, continuations, continue_from=first)
+
+        Args:
+            model: The model's name.
+            sequences: One entry for each row, with all axes of the input but the batch, (sequence, features) for
+                example; lists of numbers or arrays, of any lengths. Or one array with all axes of the input, in the
+                model's order. A model that requires several inputs takes a dict of these by name. Initial states may be
+                among them, with None for a row that starts with zeros, and lengths of rows that are padded already.
+            outputs: Names of the outputs to return; all outputs if empty.
+            continue_from: One earlier result for each row, from whose final states the row continues; None for a row
+                that starts. A model without states, or a bidirectional one, cannot be continued.
+            version: The model's version; empty for the server's choice.
+            timeout: Seconds for all requests together.
+
+        Returns:
+            One prediction for each row, in the same order: a dict of arrays by output name, without the batch axis, in
+            the model's dtype. Axes with lengths are cut to the row's own length.
+
+        Raises:
+            InvalidRequest: The rows do not match the model, or a number does not fit its datatype; the message says
+                how.
+        """
+        steps = self._operations.predict(
+            model, sequences, version=version, outputs=outputs, continue_from=continue_from
+        )
+        return self._run(steps, timeout)
+
     def classify(
         self,
         model: str,
-        sequences: SequencesLike,
+        sequences: InputsLike,
         *,
         version: str = "",
-        h_0: StatesLike | None = None,
-        c_0: StatesLike | None = None,
+        h_0: RowsLike | None = None,
+        c_0: RowsLike | None = None,
         states: bool = True,
         output: bool = False,
         timeout: float | None = None,
     ) -> list[Classification]:
-        """Classify sequences of any lengths.
+        """Classify rows of any sizes: `predict`, and the softmax of the output (batch, classes).
 
-        The sequences are padded with zeros and sent together with `lengths`; a long list becomes several requests, one
-        after the other. The client asks the server for the model's metadata once, and caches it until a call fails or
-        another version answers.
+        The output is the one whose last axis is named "classes"; `logits` where the server names no axes.
 
         To continue a sequence later, pass the final states of its first part as the initial states of the next part:
             first = client.classify(model, [points[:10]])
@@ -78,13 +129,13 @@ class Client(ClientBase[grpc.Channel]):
 
         Args:
             model: The model's name.
-            sequences: A list of arrays (length, features), or one array (batch, sequence, features), of real numbers.
-                An empty list is allowed; then no request is sent.
+            sequences: As in `predict`: for the classifiers of directions, a list of arrays (length, features), or one
+                array (batch, sequence, features). An empty list is allowed; then no request is sent.
             version: The model's version; empty for the server's choice.
             h_0: Initial hidden states, zeros if None: one array (layers * directions, batch, hidden), axes in
                 PyTorch's order, or a list with one array (layers * directions, hidden) or None per sequence.
             c_0: Initial cell states of an LSTM, of the same form.
-            states: Whether to request `h_n` and `c_n`.
+            states: Whether to request the final states, `h_n` and `c_n`.
             output: Whether to request `output`.
             timeout: Seconds for all requests together.
 

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.described_model import DescribedModel
+from rnnserve.export.described_tensors import ModelDescription
 from rnnserve.export.descriptions import BATCH
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.limits import limits_for
 from rnnserve.export.module_interface import Arrays
-from rnnserve.export.parity.reference import Reference
+from rnnserve.export.parity.reference import Truth
 from rnnserve.export.rounding import Rounding
 from rnnserve.export.tensor_shapes import lengths_inputs, sequence_axes, sizes_of, stack_rows, take_row
 from rnnserve.protos.golden import Case, Inference
@@ -48,12 +48,12 @@ class GoldenCases:
     sequence: float
 
 
-def make_cases(model: DescribedModel, reference: Reference, compute: Inference, *, seed: int = 0) -> GoldenCases:
+def make_cases(model: ModelDescription, reference: Truth, compute: Inference, *, seed: int = 0) -> GoldenCases:
     """Make the golden cases: the same model and seed give the same ones.
 
     Args:
         model: What is published.
-        reference: Its module, in evaluation mode.
+        reference: Its module, in evaluation mode, or what stands for it.
         compute: Its ONNX model, proven: used only to find rows on which rounding remains small.
         seed: Of the inputs.
     """
@@ -71,7 +71,7 @@ def make_cases(model: DescribedModel, reference: Reference, compute: Inference, 
     )
 
 
-def _steps(model: DescribedModel, random: np.random.Generator) -> Iterator[Arrays]:
+def _steps(model: ModelDescription, random: np.random.Generator) -> Iterator[Arrays]:
     axes = sequence_axes(model.inputs)
     if any(model.sizes[axis][0] > 1 for axis in axes):
         return
@@ -79,7 +79,7 @@ def _steps(model: DescribedModel, random: np.random.Generator) -> Iterator[Array
         yield draw_inputs(model.inputs, random, {**dict.fromkeys(axes, 1), BATCH: batch}, bounded_states=True)
 
 
-def _samples(model: DescribedModel, rounding: Rounding) -> Iterator[Arrays]:
+def _samples(model: ModelDescription, rounding: Rounding) -> Iterator[Arrays]:
     """Take calm rows of given samples, each case from one sample, spread over all of them."""
     samples = model.samples
     chosen = dict.fromkeys(int(at) for at in np.linspace(0, len(samples) - 1, len(_SAMPLES))) if samples else {}
@@ -91,7 +91,7 @@ def _samples(model: DescribedModel, rounding: Rounding) -> Iterator[Arrays]:
         )
 
 
-def _sequences(model: DescribedModel, rounding: Rounding, random: np.random.Generator) -> Iterator[Arrays]:
+def _sequences(model: ModelDescription, rounding: Rounding, random: np.random.Generator) -> Iterator[Arrays]:
     axes = sequence_axes(model.inputs)
     if not axes:
         return
@@ -102,7 +102,7 @@ def _sequences(model: DescribedModel, rounding: Rounding, random: np.random.Gene
 
 
 def _calm_batch(
-    model: DescribedModel, rounding: Rounding, random: np.random.Generator, batch: int, sizes: dict[str, int]
+    model: ModelDescription, rounding: Rounding, random: np.random.Generator, batch: int, sizes: dict[str, int]
 ) -> Arrays:
     """Draw a batch of rows on which rounding remains small; shorter ones than asked where there are none.
 
@@ -124,7 +124,7 @@ def _calm_batch(
 
 
 def _calm_rows(
-    model: DescribedModel, rounding: Rounding, random: np.random.Generator, count: int, sizes: dict[str, int]
+    model: ModelDescription, rounding: Rounding, random: np.random.Generator, count: int, sizes: dict[str, int]
 ) -> list[Arrays]:
     """Draw rows of one size, batch 1 each; with ever smaller sizes, until rounding remains small on as many."""
     candidates = min(_CANDIDATES, model.sizes[BATCH][1])

@@ -10,7 +10,7 @@ import onnxruntime
 import onnxscript
 import torch
 
-from rnnserve.export.described_model import DescribedModel
+from rnnserve.export.described_tensors import ModelDescription
 from rnnserve.export.golden_cases import GoldenCases
 from rnnserve.export.limits import replay_limits
 from rnnserve.export.parity.proof import Proof
@@ -21,7 +21,11 @@ __all__ = ["describe_version"]
 
 
 def describe_version(
-    model: DescribedModel, proof: Proof, golden: GoldenCases, files: Mapping[str, bytes]
+    model: ModelDescription,
+    proof: Proof,
+    golden: GoldenCases,
+    files: Mapping[str, bytes],
+    origin: manifest_pb2.Origin.ValueType = manifest_pb2.ORIGIN_EXPORTED,
 ) -> manifest_pb2.Manifest:
     """Describe a version: everything but its own digest, and nothing of when, where or by whom it was exported."""
     outputs = []
@@ -42,7 +46,7 @@ def describe_version(
         parity=proof.parity,
         replay_limits=replay_limits(step=golden.step, sequence=golden.sequence),
         batching=proof.batching,
-        origin=manifest_pb2.ORIGIN_EXPORTED,
+        origin=origin,
     )
 
 

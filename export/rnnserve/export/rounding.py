@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.described_model import DescribedModel
+from rnnserve.export.described_tensors import ModelDescription
 from rnnserve.export.descriptions import BATCH
-from rnnserve.export.parity.reference import Reference
+from rnnserve.export.parity.reference import MOVED, Truth
 from rnnserve.export.tensor_shapes import axis_of, lengths_inputs, mask_before_lengths
 from rnnserve.protos.differences import coarseness, scale
 from rnnserve.protos.golden import Inference
@@ -28,17 +28,17 @@ class Rounding:
     inputs that are moved by as much as float32 rounds gives further samples.
 
     Attributes:
-        reference: The module as it is and in float64.
+        reference: What computes the results that are judged by.
     """
 
     def __init__(
-        self, model: DescribedModel, reference: Reference, compute: Inference, random: np.random.Generator
+        self, model: ModelDescription, reference: Truth, compute: Inference, random: np.random.Generator
     ) -> None:
         """Take what computes the samples.
 
         Args:
             model: What is computed.
-            reference: Its module.
+            reference: Its module, or what stands for it.
             compute: Its ONNX model.
             random: Moves the inputs.
         """
@@ -76,7 +76,7 @@ class Rounding:
     def _samples(self, inputs: Mapping[str, _Array]) -> Iterator[Mapping[str, _Array]]:
         yield self.reference.eager(inputs)
         yield self._compute(inputs)
-        if self.reference.double is None:
+        if self.reference.exact_by == MOVED:
             yield from self.reference.moved(inputs)
             return
         for _ in range(_SAMPLES):

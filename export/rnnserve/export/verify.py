@@ -22,7 +22,7 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, ArtifactError, Version, read_version
 from rnnserve.protos.datatypes import datatype_of
 from rnnserve.protos.golden import Inference, load_cases, replay
-from rnnserve.protos.names import version_number
+from rnnserve.protos.repository_folders import version_folders
 from rnnserve.protos.triton_config import CONFIG, check_tensors, read_config
 
 __all__ = ["Check", "verify_version", "versions_of"]
@@ -51,21 +51,10 @@ def versions_of(repository: Path, models: Sequence[str] = ()) -> list[Path]:
     Raises:
         ExportError: If there is no such repository, model or version.
     """
-    if not repository.is_dir():
-        raise ExportError(f"there is no repository {repository}; `rnnserve export` makes one")
-    known = sorted(path.name for path in repository.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if not known:
-        raise ExportError(f"there is no model in {repository}; `rnnserve export` publishes some")
-    folders = []
-    for model in models or known:
-        if model not in known:
-            raise ExportError(f"there is no model {model!r} in {repository}; there are {', '.join(known)}")
-        paths = [path for path in (repository / model).iterdir() if path.is_dir()]
-        numbers = [number for path in paths if (number := version_number(path.name)) is not None]
-        if not numbers:
-            raise ExportError(f"the model {model} in {repository} has no versions, folders named 1, 2, …")
-        folders += [repository / model / str(number) for number in sorted(numbers)]
-    return folders
+    try:
+        return version_folders(repository, models)
+    except ArtifactError as error:
+        raise ExportError(str(error)) from None
 
 
 def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
@@ -93,14 +82,19 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
     with one_thread():
         checks.append(_check(f"{GOLDEN}: {MODEL} gives its results", lambda: _golden(version, runner)))
         if model is None:
-            unrepeated = f"parity and batching: not repeated, since there is no {SCRIPT} to compare {MODEL} with"
-            return [*checks, Check(unrepeated)]
+            return [*checks, Check(f"parity and batching: not repeated, since {_unrepeated(version.manifest)}")]
 
         def run_script(inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
             return model.interface.call(model.module, inputs)
 
         checks.append(_check(f"{GOLDEN}: {SCRIPT} gives its results", lambda: _golden(version, run_script)))
         return [*checks, *_proof(model, version, progress=progress)]
+
+
+def _unrepeated(manifest: manifest_pb2.Manifest) -> str:
+    if manifest.origin == manifest_pb2.ORIGIN_ADOPTED:
+        return f"{MODEL} is adopted: not compared with its framework"
+    return f"there is no {SCRIPT} to compare {MODEL} with"
 
 
 def _check(name: str, failures: Callable[[], Iterable[str]]) -> Check:
@@ -162,6 +156,10 @@ def _manifest(folder: Path, manifest: manifest_pb2.Manifest, graph: onnx.GraphPr
         found = [_form(value) for value in values]
         if found != _forms(described):
             yield f"{MANIFEST}: its {kind} are {_forms(described)}, but those of {MODEL} are {found}"
+    states = [tensor.name for tensor in manifest.inputs if tensor.default == manifest_pb2.DEFAULT_ZEROS]
+    continued = [tensor.continues_as for tensor in manifest.outputs if tensor.continues_as]
+    if sorted(states) != sorted(continued):
+        yield f"{MANIFEST}: its inputs that begin as zeros are {states}, but its outputs continue as {continued}"
     classes = [tensor.axes[-1].size for tensor in manifest.outputs if tensor.axes[-1].name == "classes"]
     if manifest.labels and len(manifest.labels) not in classes:
         yield f"{MANIFEST}: has {len(manifest.labels)} labels, expected one a class, as in {classes}"

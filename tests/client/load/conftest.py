@@ -119,10 +119,12 @@ def address(_walk_server, walks):
 def metadata(name="walks", *, features=2, labels=WALK_LABELS, ragged=True, states=False):
     inputs = {"input": TensorMetadata("input", "FP32", (-1, -1, features))}
     if ragged:
-        inputs["lengths"] = TensorMetadata("lengths", "INT64", (-1,), optional=True)
+        inputs["lengths"] = TensorMetadata("lengths", "INT64", (-1,), optional=True, lengths_of="sequence")
     if states:
         inputs["h_0"] = TensorMetadata("h_0", "FP32", (2, -1, 3))
     outputs = {"logits": TensorMetadata("logits", "FP32", (-1, 2))}
+    if states:
+        outputs["h_n"] = TensorMetadata("h_n", "FP32", (2, -1, 3), continues_as="h_0")
     return ModelMetadata(name, ("1",), "geometry", inputs, outputs, labels)
 
 

@@ -9,6 +9,8 @@ from rnnserve.client.load.findings import list_findings
         ({"errors": {"UNAVAILABLE": 3}, "details": {"UNAVAILABLE": "gone"}}, "3 x UNAVAILABLE, the first: gone"),
         ({"checked": 10, "wrong": 4}, "4 of 10 labels are wrong (40.0%)"),
         ({"checked": 10}, "all 10 are as expected"),
+        ({"compared": 10, "different": 4}, "4 of 10 rows have other answers than the golden ones (40.0%)"),
+        ({"compared": 10}, "answers: those to all 10 rows agree with the golden ones"),
         ({}, "not checked"),
         ({"seconds": 0.25}, "cut short after 0.2 s"),
         ({"cpu": 0.99}, "the generator, not the server"),

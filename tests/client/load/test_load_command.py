@@ -7,6 +7,7 @@ import sys
 from contextlib import ExitStack
 
 import grpc
+import numpy as np
 import pytest
 
 from rnnserve.cli import main
@@ -18,7 +19,7 @@ from rnnserve.client.load.load_level import LoadLevel
 from rnnserve.client.load.local_server import serve_repository
 from rnnserve.protos import inference_pb2 as pb
 from support.certificates import write_certificates
-from support.fakes import serving
+from support.fakes import FakeModel, FakeModels, serving
 
 QUICK = ["--rate", "100", "--duration", "0.3", "--warmup", "0.1"]
 
@@ -92,6 +93,69 @@ def test_errors_are_counted_by_status_and_fail(measured, walks, failure, answer,
     assert exit_status == 1
     assert point["errors"] == {status: 30}
     assert (point["sent"], point["answered"], point["latency"]["count"]) == (30, 0, 0)
+
+
+@pytest.fixture
+def counted():
+    """A server of a model that sums token ids, and from its tenth answer on adds `counted.drift`."""
+
+    class Counted(FakeModels):
+        drift = 0
+
+        def compute(self, tensors):
+            drift = self.drift if len(self.asked) >= 10 else 0
+            return {"sum": (tensors["tokens"].sum(axis=1, keepdims=True) + drift).astype("<f4")}
+
+    service = Counted({})  # type: ignore[abstract]
+    inputs = {
+        "tokens": ("INT64", ("batch", "sequence"), {"low": 3, "high": 6}),
+        "lengths": ("INT64", ("batch",), {"lengths_of": "sequence", "optional": True}),
+    }
+    outputs = {"sum": ("FP32", ("batch", ("sum", 1)))}
+    service.models["count"] = FakeModel(inputs, outputs, service.compute, {"batch_invariant": True})
+    with serving(service) as address:
+        service.address = address
+        yield service
+
+
+def test_any_model_is_asked_and_its_answers_agree_with_their_first(load, counted):
+    status, output, errors = load(*QUICK, "--batch", "2", "--length", "1:5", url=counted.address)
+    assert status == 0, errors
+    tokens = np.concatenate([tensors["tokens"].ravel() for tensors in counted.asked])
+    assert set(tokens.tolist()) == {0, 3, 4, 5}, "0 is padding"
+    assert "agree with the golden ones" in output or "no request was answered twice" in output
+
+
+def test_answers_that_depend_on_traffic_are_counted_and_fail(load, counted, tmp_path):
+    np.savez(tmp_path / "one.npz", tokens=[[3, 4]])
+    words = [*QUICK, "--arrivals", "constant", "--inputs", str(tmp_path / "one.npz")]
+    status, output, _ = load(*words, url=counted.address)
+    assert status == 0
+    assert "answers: those to all 30 rows agree with the golden ones" in output, "the first one was in the warm-up"
+    counted.asked.clear()
+    counted.drift = 1e-3
+    status, output, _ = load(*words, "--json", "-", url=counted.address)
+    assert status == 1
+    (point,) = json.loads(output)["points"]
+    assert point["answers"] == {"compared": 30, "different": 30}
+    assert point["labels"] == {"checked": 0, "wrong": 0}
+    assert load(*words, "--no-check", url=counted.address)[0] == 0
+
+
+def test_samples_may_hold_the_answers(load, counted, tmp_path):
+    words = [*QUICK, "--arrivals", "constant", "--batch", "1:2", "--inputs", str(tmp_path / "samples.npz")]
+    for wrong, expected in ((0, 0), (1, 1)):
+        np.savez(tmp_path / "samples.npz", tokens=[[3, 4], [5, 5]], sum=[[7.0], [10.0 + wrong]])
+        assert load("count", *words, url=counted.address)[0] == expected
+    assert {tuple(row) for tensors in counted.asked for row in tensors["tokens"].tolist()} == {(3, 4), (5, 5)}
+
+
+def test_samples_are_for_one_model(load, walks, tmp_path):
+    walks.ready = ("walks", "others")
+    status, _, errors = load(*QUICK, "--inputs", str(tmp_path / "samples.npz"))
+    assert (status, errors) == (1, "rnnserve load: --inputs: the rows are for one model; name one of walks, others\n")
+    _, _, errors = load("walks", *QUICK, "--inputs", str(tmp_path / "samples.npz"))
+    assert errors == f"rnnserve load: {tmp_path / 'samples.npz'}: cannot be read (No such file or directory)\n"
 
 
 def test_generators_share_a_load(measured, walks):

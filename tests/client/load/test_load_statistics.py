@@ -11,8 +11,11 @@ POOL = RequestPool(("a", "b"), [b"", b""], np.array([0, 1]), np.array([1, 3]), [
 
 
 def samples(*entries):
-    """Entries (due, sent, done, item, status)."""
-    columns = [array("q", column) for column in zip(*entries, strict=True)]
+    """Entries (due, sent, done, item, status) or, with what a comparison gave, (…, compared)."""
+    columns = [
+        array("q", column)
+        for column in zip(*(entry if len(entry) == 6 else (*entry, 0) for entry in entries), strict=True)
+    ]
     return RequestSamples(*columns, names={4: "DEADLINE_EXCEEDED", 14: "UNAVAILABLE"}, details={14: "gone"})  # type: ignore[arg-type, misc]
 
 
@@ -51,3 +54,13 @@ def test_nothing_sent_is_nothing_found():
     result = summarize_samples(RequestSamples(), POOL, begin=0, end=1)
     assert (result.sent, result.latency.count, result.checked) == (0, 0, 0)
     assert result.latency.mean == pytest.approx(0)
+
+
+def test_rows_of_answers_that_were_compared_are_counted():
+    compared = samples((0, 0, 1, 0, 0, 1), (0, 0, 1, 1, 0, 2), (0, 0, 1, 1, 0, 0), (0, 0, 1, 1, 0, 1))
+    result = summarize_samples(compared, POOL, begin=0, end=100)
+    assert (result.compared, result.different, result.faults) == (7, 3, 3)
+    both = LoadStatistics.merged([result, result])
+    assert (both.compared, both.different) == (14, 6)
+    late = summarize_samples(compared, POOL, begin=1, end=100)
+    assert (late.compared, late.different) == (0, 0), "warm-up does not count"

@@ -46,6 +46,4 @@ def test_elsewhere_there_is_a_line_for_each_load_and_no_bar(result):
     progress.begin(LoadLevel(rate=100))
     progress.update(5, 5)
     progress.end(result([1.0], errors={"UNAVAILABLE": 1000}, wrong=2))
-    assert stream.getvalue() == (
-        "[1] 100 requests/s: 1 answers, p50 1.00 ms, p99 1.00 ms, 1,000 errors, 2 wrong labels\n"
-    )
+    assert stream.getvalue() == ("[1] 100 requests/s: 1 answers, p50 1.00 ms, p99 1.00 ms, 1,000 errors, 2 wrong\n")

@@ -1,11 +1,14 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from rnnserve.client.errors import InvalidRequest
 from rnnserve.client.load import workload
 from rnnserve.client.load.labelled_walks import UNKNOWN_CLASS, WALK_LABELS
+from rnnserve.client.load.sample_inputs import SampleCase
 from rnnserve.client.load.workload import build_request_pool, classifies_walks
-from rnnserve.client.metadata import TensorMetadata
+from rnnserve.client.metadata import ModelMetadata, TensorMetadata
 from rnnserve.protos import inference_pb2 as pb
 
 
@@ -85,16 +88,80 @@ def test_only_answers_of_our_models_are_checked(spec, metadata):
     assert not classifies_walks(doubles)
     for settings in (spec(check=False), spec(metadata(labels=None)), spec(metadata(features=3)), spec(length="1")):
         assert set(build_request_pool(settings).expected) == {None}
+    assert build_request_pool(spec()).answers == {}
+    assert len(build_request_pool(spec(metadata(labels=None), pool=5)).answers) == 5
+    assert build_request_pool(spec(metadata(labels=None), check=False)).answers == {}
 
 
 @pytest.mark.parametrize("features", [-1, 0])
 def test_a_model_that_does_not_say_its_features_is_refused(spec, metadata, features):
-    with pytest.raises(InvalidRequest, match="how many features"):
+    with pytest.raises(InvalidRequest, match="does not say what its axes are"):
         build_request_pool(spec(metadata(features=features)))
 
 
+TOKENS = ModelMetadata(
+    "tagger",
+    ("1",),
+    "",
+    {
+        "tokens": TensorMetadata("tokens", "INT64", (-1, -1), ("batch", "sequence"), low=0, high=9),
+        "lengths": TensorMetadata("lengths", "INT64", (-1,), ("batch",), optional=True, lengths_of="sequence"),
+    },
+    {
+        "tags": TensorMetadata("tags", "FP32", (-1, -1, 2), ("batch", "sequence", "classes")),
+        "h_n": TensorMetadata("h_n", "FP32", (1, -1, 2), ("layers", "batch", "hidden")),
+    },
+    parameters={"batch_invariant": True},
+)
+
+
+def test_any_model_gets_what_its_description_allows_and_all_outputs_are_compared(spec):
+    pool = build_request_pool(spec(TOKENS, length="1:9", batch="3", pool=20))
+    for index, payload in enumerate(pool.payloads):
+        request = pb.ModelInferRequest.FromString(payload)
+        tokens = np.frombuffer(request.raw_input_contents[0], "<i8").reshape(request.inputs[0].shape)
+        assert 0 <= tokens.min() <= tokens.max() < 9
+        assert [output.name for output in request.outputs] == ["tags", "h_n"]
+        check = pool.answers[index]
+        assert (check.is_exact, check.expected, list(check.chosen)) == (True, None, [0, 1, 2])
+        assert max(end["sequence"] for end in check.rows.ends) == tokens.shape[1]
+
+
+def test_samples_are_taken_with_their_answers(spec):
+    tokens, tags = np.arange(8).reshape(4, 2), np.arange(16, dtype=np.float32).reshape(4, 2, 2)
+    case = SampleCase({"tokens": tokens, "lengths": np.array([2, 1, 2, 2])}, {"tags": tags})
+    pool = build_request_pool(spec(TOKENS, batch="2", pool=30, samples=(case,)))
+    starts = set()
+    for index, payload in enumerate(pool.payloads):
+        request = pb.ModelInferRequest.FromString(payload)
+        found = np.frombuffer(request.raw_input_contents[0], "<i8").reshape(request.inputs[0].shape)
+        start = int(found[0, 0]) // 2
+        starts.add(start)
+        assert found.tolist() == tokens[start : start + 2].tolist()
+        assert [output.name for output in request.outputs] == ["tags"]
+        expected = pool.answers[index].expected
+        ends = [2, 1, 2, 2][start : start + 2]
+        assert [row["tags"].tolist() for row in expected] == [
+            tags[row, :end].tolist() for row, end in zip((start, start + 1), ends, strict=True)
+        ]
+    assert starts == {0, 1, 2}
+
+
+def test_a_model_that_is_served_alone_gets_whole_cases(spec):
+    alone = dataclasses.replace(TOKENS, parameters={"batching": "alone"})
+    case = SampleCase({"tokens": np.arange(8).reshape(4, 2)})
+    pool = build_request_pool(spec(alone, batch="1", pool=3, samples=(case,)))
+    assert pool.rows.tolist() == [4, 4, 4]
+
+
+def test_answers_that_do_not_match_their_inputs_are_refused(spec):
+    case = SampleCase({"tokens": np.zeros((4, 2), int)}, {"tags": np.zeros((4, 3, 2), np.float32)})
+    with pytest.raises(InvalidRequest, match=r"answers do not match their inputs: .* tags has shape"):
+        build_request_pool(spec(TOKENS, samples=(case,)))
+
+
 def test_a_model_that_takes_no_sequences_is_refused(spec, metadata):
-    other = metadata()
-    del other.inputs["input"]
-    with pytest.raises(InvalidRequest, match="takes lengths"):
+    other = metadata(labels=None)
+    other.inputs["input"] = TensorMetadata("input", "BYTES", (-1, -1))
+    with pytest.raises(InvalidRequest, match="takes input as BYTES"):
         build_request_pool(spec(other))

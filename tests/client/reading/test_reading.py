@@ -7,8 +7,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnnserve.client import UnreadableInput
-from rnnserve.client.reading import FORMATS, guess_format, read_sequences
+from rnnserve.client import ModelMetadata, TensorMetadata, UnreadableInput
+from rnnserve.client.reading import FORMATS, guess_format, read_rows
+
+TENSORS = {
+    "points": TensorMetadata("input", "FP32", (-1, -1, -1), ("batch", "sequence", "features")),
+    "time_first": TensorMetadata("input", "FP32", (-1, -1, 2), ("sequence", "batch", "features")),
+    "tokens": TensorMetadata("tokens", "INT64", (-1, -1), ("batch", "sequence")),
+    "step": TensorMetadata("observation", "FP32", (-1, 3), ("batch", "features")),
+    "number": TensorMetadata("price", "FP32", (-1,), ("batch",)),
+    "flags": TensorMetadata("flags", "BOOL", (-1, -1), ("batch", "sequence")),
+    "frames": TensorMetadata("frames", "FP32", (-1, -1, 2, 3), ("batch", "sequence", "height", "width")),
+}
+
+
+def model(*names):
+    return ModelMetadata("m", ("1",), "", {TENSORS[name].name: TENSORS[name] for name in names}, {})
+
+
+def read_sequences(data, source, format_="auto", names=("points",)):
+    return read_rows(data, source, model(*names), format_)
+
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 RAGGED = st.integers(1, 4).flatmap(
@@ -21,13 +40,23 @@ RAGGED = st.integers(1, 4).flatmap(
 
 
 def lists(found):
-    return [points.tolist() for points in found.points]
+    (rows,) = found.inputs.values()
+    return [row.tolist() for row in rows]
 
 
 def npy(array, **options):
     buffer = io.BytesIO()
     np.save(buffer, array, **options)
     return buffer.getvalue()
+
+
+def npz(**arrays):
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+cut_npz = st.tuples(st.integers(0, 300), st.binary()).map(lambda cut: npz(input=np.zeros((2, 2)))[: cut[0]] + cut[1])
 
 
 @settings(deadline=None)
@@ -54,14 +83,16 @@ def test_npy_gives_the_numbers_that_were_written(seed, batch, sequence, features
 
 
 @settings(deadline=None)
-@given(st.binary() | st.binary().map(lambda tail: npy(np.zeros((2, 2)))[:70] + tail), st.sampled_from(FORMATS))
+@given(
+    st.binary() | st.binary().map(lambda tail: npy(np.zeros((2, 2)))[:70] + tail) | cut_npz, st.sampled_from(FORMATS)
+)
 def test_whatever_the_bytes_are_they_are_read_or_refused(data, format_):
     try:
         found = read_sequences(data, "noise", format_)
     except UnreadableInput as error:
         message = str(error)
     else:
-        assert all(points.ndim == 2 and points.size for points in found.points)
+        assert all(row.ndim == 2 and row.size for rows in found.inputs.values() for row in rows)
         return
     assert message.startswith("noise")
 
@@ -97,6 +128,7 @@ def test_a_column_called_sequence_names_sequences_and_may_stand_anywhere():
         (b" \n[[", "standard input", "json"),
         (b"\xef\xbb\xbf{", "walks.txt", "json"),
         (b"\x93NUMPY\x01", "walks", "npy"),
+        (b"PK\x03", "walks", "npz"),
         (b"0,0", "walks.dat", "csv"),
         (b"", "standard input", "csv"),
     ],
@@ -110,7 +142,9 @@ def test_formats_are_told_by_name_then_by_content(data, source, format_):
     [
         ("w.json", "", "w.json, line 1, column 1: expected JSON"),
         ("w.json", "[[[0, 1],\n [2 3]]]", "w.json, line 2, column 5: expected JSON"),
-        ("w.json", '{"walks": []}', "w.json: holds an object. Expected a list of sequences"),
+        ("w.json", '{"walks": []}', "w.json: holds 'walks', but the inputs of model m are input"),
+        ("w.json", '{"input": 5}', "w.json, input: holds a number. Expected a list of sequences"),
+        ("w.json", "{}", "w.json: holds no sequences"),
         ("w.json", "[]", "w.json: holds no sequences"),
         ("w.json", "[[], [[0, 1]]]", "w.json, sequence 0: holds an empty list. Expected a list of points"),
         ("w.json", "[0, 1]", "w.json, sequence 0: holds a number. Expected a list of points"),
@@ -142,7 +176,11 @@ def test_formats_are_told_by_name_then_by_content(data, source, format_):
         ("w.npy", "0,1", "w.npy: is not a .npy file"),
         ("w.npy", npy(np.zeros((2, 2)))[:-1], "w.npy: expected one array of numbers"),
         ("w.npy", npy(np.array([None]), allow_pickle=True), "w.npy: expected one array of numbers"),
-        ("w.npy", npy(np.zeros(4)), "w.npy: has shape (4,). Expected (length, features), or (batch, sequence"),
+        (
+            "w.npy",
+            npy(np.zeros(4)),
+            "w.npy: has shape (4,). Expected (sequence, features), or (batch, sequence, features)",
+        ),
         ("w.npy", npy(np.zeros((0, 2))), "w.npy: has shape (0, 2)"),
         ("w.npy", npy(np.array([["a"]])), "w.npy: has dtype <U1. Expected real numbers"),
     ],
@@ -150,3 +188,75 @@ def test_formats_are_told_by_name_then_by_content(data, source, format_):
 def test_mistakes_are_named_with_their_place(source, data, complaint):
     with pytest.raises(UnreadableInput, match=re.escape(complaint)):
         read_sequences(data.encode() if isinstance(data, str) else data, source)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "data", "rows"),
+    [
+        ("tokens", "t.json", "[[1, 2, 3], [4]]", [[1, 2, 3], [4]]),
+        ("tokens", "t.json", "[1, 2, 3]", [[1, 2, 3]]),
+        ("tokens", "t.json", '{"tokens": [[9007199254740993]]}', [[9007199254740993]]),
+        ("tokens", "t.csv", "1\n2\n\n3\n", [[1, 2], [3]]),
+        ("tokens", "t.npy", npy(np.array([1, 2])), [[1, 2]]),
+        ("tokens", "t.npz", npz(tokens=np.array([[1, 2], [3, 4]])), [[1, 2], [3, 4]]),
+        ("step", "s.json", "[[1, 2, 3], [4, 5, 6]]", [[1, 2, 3], [4, 5, 6]]),
+        ("step", "s.csv", "a,b,c\n1,2,3\n\n4,5,6\n", [[1, 2, 3], [4, 5, 6]]),
+        ("number", "n.json", "[1, 2.5]", [1, 2.5]),
+        ("number", "n.csv", "1\n2.5\n", [1, 2.5]),
+        ("flags", "f.json", "[[true, false], [true]]", [[True, False], [True]]),
+        ("frames", "f.json", "[[[[1, 2, 3], [4, 5, 6]]]]", [[[[1, 2, 3], [4, 5, 6]]]]),
+        (
+            "time_first",
+            "t.npy",
+            npy(np.array([[[1, 2], [5, 6]], [[3, 4], [7, 8]]])),
+            [[[1, 2], [3, 4]], [[5, 6], [7, 8]]],
+        ),
+    ],
+)
+def test_rows_have_the_axes_of_the_models_input(name, source, data, rows):
+    found = read_sequences(data.encode() if isinstance(data, str) else data, source, names=[name])
+    assert lists(found) == rows
+    assert found.names == [str(index) for index in range(len(rows))]
+
+
+def test_several_inputs_come_by_name():
+    for data in (b'{"tokens": [[1, 2]], "observation": [[1, 2, 3]]}', npz(tokens=[[1, 2]], observation=[[1, 2, 3]])):
+        found = read_sequences(data, "standard input", names=["tokens", "step"])
+        assert {name: [row.tolist() for row in rows] for name, rows in found.inputs.items()} == {
+            "tokens": [[1, 2]],
+            "observation": [[1, 2, 3]],
+        }
+    with pytest.raises(UnreadableInput, match="holds the rows of one input, but model m takes tokens, observation"):
+        read_sequences(b"[[1, 2]]", "standard input", names=["tokens", "step"])
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "data", "complaint"),
+    [
+        ("tokens", "t.json", '[[1, "a"]]', "t.json, sequence 0, number 1: holds the text 'a'. Expected a number"),
+        ("tokens", "t.json", "[[1, true]]", "t.json, sequence 0, number 1: holds true"),
+        ("tokens", "t.json", "[[1], 2]", "t.json, sequence 1: holds a number. Expected a list of numbers"),
+        ("step", "s.json", "[[1, 2, 3], []]", "s.json, row 1: holds an empty list"),
+        (
+            "frames",
+            "f.json",
+            "[[[[1, 2], [3]]]]",
+            "sequence 0, point 0, part 1: has 1 numbers. Expected 2, as in part 0",
+        ),
+        ("tokens", "t.csv", "1,2\n", "t.csv: has 2 columns. Expected 1, since tokens has one number per step"),
+        ("frames", "f.csv", "1,2\n", "f.csv: a row of frames is (sequence, height, width), more than a table"),
+        (
+            "tokens",
+            "t.npy",
+            npy(np.zeros((1, 2, 3))),
+            "t.npy: has shape (1, 2, 3). Expected (sequence), or (batch, seq",
+        ),
+        ("tokens", "t.npz", npz(ids=[1]), "t.npz: holds 'ids', but the inputs of model m are tokens"),
+        ("tokens", "t.npz", npz(tokens=["a"]), "t.npz, tokens: has dtype <U1. Expected real numbers"),
+        ("tokens", "t.npz", b"0", "t.npz: is not a .npz file"),
+        ("tokens", "t.npz", b"PK", "t.npz: expected arrays of numbers"),
+    ],
+)
+def test_mistakes_in_rows_of_other_axes(name, source, data, complaint):
+    with pytest.raises(UnreadableInput, match=re.escape(complaint)):
+        read_sequences(data.encode() if isinstance(data, str) else data, source, names=[name])

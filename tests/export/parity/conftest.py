@@ -8,22 +8,30 @@ import pytest
 import torch
 
 from rnnserve.export import script
+from rnnserve.export.described_model import DescribedModel
 from rnnserve.export.parity import prove
 from rnnserve.export.pipeline import to_onnx
 from rnnserve.models import Architecture, DirectionClassifier
+from support.descriptions import describe_classifier
 
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
     """What a proof is about; tests change copies of it."""
 
-    classifier: DirectionClassifier
+    described: DescribedModel
     script: torch.jit.ScriptModule
     model: bytes
 
     @classmethod
     def of(cls, classifier: DirectionClassifier) -> "Subject":
-        return cls(classifier, script(classifier), to_onnx(classifier))
+        described = describe_classifier(classifier)
+        return cls(described, script(classifier), to_onnx(described))
+
+    @property
+    def classifier(self) -> DirectionClassifier:
+        assert isinstance(self.described.module, DirectionClassifier)
+        return self.described.module
 
     def graph(self) -> onnx.ModelProto:
         """The ONNX model, to be changed."""
@@ -31,7 +39,7 @@ class Subject:
 
     def prove(self, model=None, *, scripted=None, seed=0):
         data = self.model if model is None else model.SerializeToString()
-        return prove(self.classifier, scripted or self.script, data, seed=seed, progress=False)
+        return prove(self.described, scripted or self.script, data, seed=seed, progress=False)
 
 
 @pytest.fixture(scope="session")
@@ -50,8 +58,8 @@ def subject():
 
 @pytest.fixture(scope="session")
 def proven(subject):
-    """`proven(cell="gru", …)`: the record of that subject's proof."""
-    return functools.cache(lambda **sizes: subject(**sizes).prove())
+    """`proven(cell="gru", …)`: the record in that subject's proof."""
+    return functools.cache(lambda **sizes: subject(**sizes).prove().parity)
 
 
 @pytest.fixture(scope="session")

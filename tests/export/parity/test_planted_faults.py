@@ -79,7 +79,7 @@ def test_a_reversed_direction(subject, sizes):
         direction.s = b"reverse"
     message = caught(subject(**sizes), model)
     assert 'onnx, random: "output"' in message
-    assert 'onnx, walk: "logits"' in message
+    assert 'onnx, sample: "logits"' in message
     assert "in two parts" in message
 
 
@@ -99,7 +99,7 @@ def test_ignored_lengths(subject, sizes):
     message = caught(subject(**sizes), model)
     assert 'zeros after lengths: "output"' in message
     assert 'onnx, padding: "logits"' in message
-    assert 'onnx, walk: "logits"' in message
+    assert 'onnx, sample: "logits"' in message
 
 
 def test_lengths_that_are_no_input(subject):
@@ -124,7 +124,7 @@ def test_logits_of_the_last_output(subject):
     at = list(model.graph.node).index(head)
     model.graph.node.insert(at, gather)
     message = caught(subject(num_layers=2), model)
-    assert 'onnx, walk: "logits"' in message
+    assert 'onnx, sample: "logits"' in message
     assert 'onnx, step: "logits"' not in message
     assert '"h_n"' not in message
 

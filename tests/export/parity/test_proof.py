@@ -27,7 +27,7 @@ def test_a_right_export_is_proven(proven, sizes):
     assert parity.lengths[0] == 1
     assert parity.lengths[-1] == 128
     tensors = {"logits", "output", "h_n"} | ({"c_n"} if sizes.get("cell") == "lstm" else set())
-    kinds = {"step", "random"} | ({"walk"} if sizes.get("features", 2) == 2 else set())
+    kinds = {"step", "random"} | ({"sample"} if sizes.get("features", 2) == 2 else set())
     assert {(row.input, row.tensor) for row in parity.distances} == {(k, t) for k in kinds for t in tensors}
     for row in parity.distances:
         for pair in ("onnx_from_eager", "eager_from_float64", "onnx_from_float64"):
@@ -38,16 +38,17 @@ def test_a_right_export_is_proven(proven, sizes):
 
 def test_every_length_has_many_samples(subject):
     rows: dict[tuple[str, int], int] = {}
-    for batch in input_batches(subject().classifier.architecture, 0):
-        rows[batch.kind, batch.length] = rows.get((batch.kind, batch.length), 0) + len(batch.inputs["lengths"])
+    for batch in input_batches(subject().described, 0):
+        rows[batch.kind, batch.length] = rows.get((batch.kind, batch.length), 0) + batch.rows
+        assert batch.rows == len(batch.inputs["lengths"])
         assert batch.inputs["lengths"].max() == batch.length
         assert batch.inputs["lengths"].min() >= 1
     assert min(rows.values()) >= 64
 
 
 def test_the_record_repeats(subject, proven):
-    assert subject().prove() == proven()
-    assert subject().prove(seed=1) != proven()
+    assert subject().prove().parity == proven()
+    assert subject().prove(seed=1).parity != proven()
 
 
 def test_the_table_fits_a_terminal_and_has_a_line_for_each_row(proven):
@@ -72,8 +73,8 @@ def test_only_what_was_compared_is_recorded(proven):
     assert any("two parts" in check for check in simple.checks)
     assert not any("two parts" in check for check in both.checks)  # the backward direction begins at the end
     plane, space = simple, proven(cell="lstm", bidirectional=True, features=3, hidden=5, classes=4)
-    assert any("walks" in check for check in plane.checks)
-    assert not any("walks" in check for check in space.checks)
+    assert any("samples" in check for check in plane.checks)
+    assert not any("samples" in check for check in space.checks)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -88,7 +89,7 @@ def test_the_number_of_threads_is_as_before(subject, threads):
 
 
 def test_a_recurrence_that_amplifies_rounding_without_end_passes_if_it_is_exported_right(chaotic):
-    parity = chaotic.prove()
+    parity = chaotic.prove().parity
     rows = [row for row in parity.distances if (row.input, row.length) == ("random", 128)]
     assert max(row.eager_from_float64_max for row in rows) > 0.1  # float32 means nothing here, in eager either
     assert max(row.onnx_from_float64_max for row in rows) > 0.1

@@ -151,7 +151,7 @@ def test_in_eager_it_is_pytorch_layer_and_learns(reverse):
 
 
 class Odd(nn.Module):
-    """Nested scans, numbers of steps, states and constants as outputs, nests of outputs, a layer within a step."""
+    """Nested scans, numbers of steps, states and constants as outputs, a layer in a step, a step that uses nothing."""
 
     def __init__(self):
         super().__init__()
@@ -180,9 +180,10 @@ class Odd(nn.Module):
         last, (sums, numbers) = scan(two, final[0], (outputs["h"].transpose(0, 1), torch.arange(input.size(1))))
         steps = input.transpose(0, 1)
         counted, _ = scan(lambda count, _: (count + 1, count), torch.zeros((), dtype=torch.int64), steps)
-        only_state, nothing = scan(lambda total, x: (total + x, ()), torch.zeros_like(input[:, 0]), input, dim=1)
+        only_state, nothing = scan(lambda total, x: (total + x, ()), torch.zeros_like(input[:, 0]), input, dim=-2)
         assert nothing == ()
-        return final, outputs, last, sums, numbers, counted, only_state
+        constants = scan(lambda _, __: (self.start * 2, self.start), self.start, input, dim=1)
+        return final, outputs, last, sums, numbers, counted, only_state, constants
 
 
 def test_odd_steps(plain):
@@ -191,6 +192,37 @@ def test_odd_steps(plain):
     assert result.layers == 0, "the layer is within the step's graph"
     assert {"GRU_0/W", "GRU_0/R", "GRU_0/B"} <= {each.name for each in result.proto.graph.initializer}
     assert result.axes("outputs")[2:4] == [["batch", "sequence", 4], ["batch", "sequence", 4]]
+
+
+class Decoder(nn.Module):
+    """Each step reads what the step before it gave, and attends to the encoded source."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.cell = nn.GRU(3, 8, batch_first=True), nn.GRUCell(11, 8)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, source, target):
+        memory, h_n = self.encoder(source)  # (batch, source, 8), (1, batch, 8)
+
+        def step(state, x):
+            h, before = state
+            weights = torch.softmax(torch.bmm(memory, h.unsqueeze(2)).squeeze(2), dim=1)  # (batch, source)
+            context = torch.bmm(weights.unsqueeze(1), memory).squeeze(1)
+            h = self.cell(torch.cat((before + x, context), dim=1), h)
+            output = self.head(h)
+            return (h, output), (output, weights)
+
+        return scan(step, (h_n[0], torch.zeros_like(target[:, 0])), target, dim=1)
+
+
+def test_a_decoder_with_attention(exported):
+    torch.manual_seed(13)
+    arguments = (torch.randn(2, 3, 3), torch.randn(2, 4, 3))
+    result = exported(Decoder(), arguments, ({0: "batch", 1: "source"}, {0: "batch", 1: "target"}))
+    for batch, source, target in ((1, 1, 1), (5, 9, 2), (3, 2, 11)):
+        result.agrees(torch.randn(batch, source, 3), torch.randn(batch, target, 3))
+    assert result.axes("outputs")[2:] == [["batch", "target", 3], ["batch", "target", "source"]]
 
 
 def test_the_prototype_of_torch(plain):
@@ -207,7 +239,7 @@ def test_the_prototype_of_torch(plain):
 def test_the_same_bytes():
     def content():
         torch.manual_seed(8)
-        names = {"input_names": ["input"], "output_names": [f"output_{number}" for number in range(12)]}
+        names = {"input_names": ["input"], "output_names": [f"output_{number}" for number in range(14)]}
         program = export_onnx(Odd().eval(), (torch.randn(2, 3, 3),), dynamic_shapes=(AXES,), **names)
         return program.model_proto.SerializeToString(deterministic=True)
 
@@ -250,6 +282,21 @@ def writes(_, x):
     return scan(step, x[:, 0], x, dim=1)
 
 
+def counts(_, x):
+    calls = []
+
+    def step(h, each):
+        calls.append(None)
+        return h + each * len(calls), h
+
+    return scan(step, x[:, 0], x, dim=1)
+
+
+def takes_turns(self, x):
+    weights = itertools.cycle([self.first, self.second])
+    return scan(lambda h, each: (h + each * next(weights), h), x[:, 0], x, dim=1)
+
+
 REFUSED = {
     "broadcast state": (
         stepping(lambda h, x: (h + x, h), lambda _: torch.zeros(1, 3)),
@@ -261,11 +308,14 @@ REFUSED = {
     "states forgotten": (stepping(lambda h, _: (h, None)), r"NoneType.*pair"),
     "numbers as state": (stepping(lambda n, x: (n + 1, x), lambda _: 0), r"init with int"),
     "axis": (stepping(lambda h, x: (h, x), dim=3), r"dim=3 for xs"),
+    "axis of one": (stepping(lambda h, x: (h, x[0]), xs=lambda x: (x, torch.ones(4)), dim=-2), r"dim=-2 for xs"),
     "too few axes in outputs": (stepping(lambda h, x: (h, x.sum())), r"output \(\).*1 axes or more"),
     "steps of two sizes": (stepping(lambda h, x: (h, x[0]), xs=lambda x: (x, torch.ones(2, 7))), r"same number"),
     "leak": (leaks, r"used outside the step"),
     "a write": (writes, r"writes to a tensor that it has not made"),
     "a write to the state": (stepping(lambda h, x: (h.mul_(0.5) + x, x)), r"writes to a tensor"),
+    "tensors that take turns": (takes_turns, r"computes something else when it is called again"),
+    "a count of calls": (counts, r"computes something else when it is called again"),
     "a branch": (stepping(lambda h, x: (h, x) if h.sum() > 0 else (x, h)), r"depends on the values"),
 }
 
@@ -273,7 +323,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused(case):
     forward, message = REFUSED[case]
-    module = of(forward)
+    module = of(forward, first=nn.Parameter(torch.ones(3)), second=nn.Parameter(torch.ones(3)))
     names = {"input_names": ["input"], "output_names": ["state", "output"]}
     with pytest.raises(UnsupportedModule, match=re.compile(message, re.DOTALL)):
         export_onnx(module, (torch.randn(3, 4, 3),), dynamic_shapes=(AXES,), **names)

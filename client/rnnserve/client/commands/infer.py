@@ -1,28 +1,40 @@
-"""`rnnserve infer`: reads sequences from a file or standard input, classifies them on a server, prints the labels."""
+"""`rnnserve infer`: reads rows from a file or standard input, asks any model on a server, prints its answers."""
 
 import argparse
+import contextlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rnnserve.client.aligned_table import format_aligned_table
-from rnnserve.client.classification import Classification
+from rnnserve.client.classification import Classification, classified_output
 from rnnserve.client.commands.connection_options import URL_HELP, add_tls_options
 from rnnserve.client.errors import ClientError, DeadlineExceeded, Unavailable, UnreadableInput
-from rnnserve.client.reading import FORMATS, NamedSequences, read_sequences
+from rnnserve.client.metadata import ModelMetadata
+from rnnserve.client.predictions import Prediction
+from rnnserve.client.reading import FORMATS, NamedRows, read_rows
 from rnnserve.client.sync_client import Client
+from rnnserve.client.tensors import Array
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
 MISTAKES = (ClientError,)
 
 _STDIN = "standard input"
+_SHOWN_NUMBERS = 8
 
 _FORMATS_HELP = """\
+A model with an output (batch, classes) is asked for labels; every other model, and --outputs, for its outputs. The
+model's metadata tell which axes a row has; rows may have different lengths. Initial states may be left out.
+
 input formats (a point has as many numbers as the model has features):
   json  a list of sequences, each a list of points; or a single sequence
           [[[0, 0], [0, 1], [1, 1]], [[0, 0], [1, 0]]]
+        for token ids, each sequence is a list of integers; for a model of single steps, each row is a list of numbers
+          [[5, 17, 3], [8, 2]]
+        for several inputs, an object with such a list for each input
+          {"source": [[5, 3]], "target": [[1, 7, 2]]}
   csv   one point per line, one column per feature in the model's order, with or without a header; blank lines separate
         sequences
           x,y
@@ -36,10 +48,13 @@ input formats (a point has as many numbers as the model has features):
           home,0,0
           home,0,1
           shop,0,0
-  npy   one array that numpy.save wrote: (length, features), or (batch, sequence, features)
+  npy   one array that numpy.save wrote: (length, features), or (batch, sequence, features); the axes are in the model's
+        order
+  npz   arrays that numpy.savez wrote, one for each input, by the inputs' names
 
 examples:
   rnnserve infer direction_simple walks.csv
+  rnnserve infer direction_simple walks.csv --outputs logits,h_n --format json
   echo '[[0, 0], [0, 1], [1, 1], [1, 0]]' | rnnserve infer direction_simple --format json
 """
 
@@ -64,6 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="format of the sequences (default %(default)s: by the file's name, else by its first byte)",
     )
     parser.add_argument(
+        "--outputs",
+        metavar="NAME[,NAME...]",
+        help="print these outputs (default: labels if the model has classes, else all)",
+    )
+    parser.add_argument(
         "--format", choices=("table", "json"), default="table", help="format of the output (default %(default)s)"
     )
     parser.add_argument(
@@ -77,8 +97,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read the sequences, classify them, print the results."""
-    sequences = _read(args.file or "-", args.input_format)
+    """Read the rows, ask the model about them, print its answers."""
+    data, source = _read(args.file or "-")
+    names = [name.strip() for name in (args.outputs or "").split(",") if name.strip()]
     with Client(
         args.url,
         timeout=args.timeout,
@@ -86,8 +107,27 @@ def run(args: argparse.Namespace) -> int:
         tls_certificate=args.tls_certificate,
         tls_key=args.tls_key,
     ) as client:
-        results = _classify(client, args.model, args.model_version, sequences)
-    print(_json(args.model, sequences, results) if args.format == "json" else _table(sequences, results))
+        with _explained(client):
+            metadata = client.metadata(args.model, version=args.model_version)
+        rows = read_rows(data, source, metadata, args.input_format)
+        if not names and classified_output(metadata):
+            with _explained(client):
+                labelled = client.classify(args.model, rows.inputs, version=args.model_version, states=False)
+            cells, answers, version = *_describe_labels(labelled), labelled[0].model_version
+        else:
+            with _explained(client):
+                predictions = client.predict(args.model, rows.inputs, names, version=args.model_version)
+            cells, answers, version = *_describe_outputs(predictions), predictions[0].model_version
+    lengths = _lengths(rows, metadata)
+    if args.format == "json":
+        sizes = [{} if lengths is None else {"points": lengths[index]} for index in range(len(rows.names))]
+        sequences = [
+            {"sequence": name, **size, **answer} for name, size, answer in zip(rows.names, sizes, answers, strict=True)
+        ]
+        document = {"model": args.model, "model_version": version, "sequences": sequences}
+        print(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        print(_table(rows.names, lengths, cells))
     return 0
 
 
@@ -110,23 +150,25 @@ def _let_file_come_last(parser: argparse.ArgumentParser) -> None:
     parser.parse_known_args = parse_known_args  # type: ignore[method-assign, assignment]
 
 
-def _read(file: str, format_: str) -> NamedSequences:
+def _read(file: str) -> tuple[bytes, str]:
+    """Return the content of a file or of standard input, and its name for messages."""
     if file == "-":
         if sys.stdin.isatty():
             print("reading sequences from the keyboard, up to Ctrl-D", file=sys.stderr)
-        return read_sequences(sys.stdin.buffer.read(), _STDIN, format_)
+        return sys.stdin.buffer.read(), _STDIN
     try:
-        data = Path(file).read_bytes()
+        return Path(file).read_bytes(), file
     except OSError as error:
         raise UnreadableInput(
             f"{file}: cannot be read ({error.strerror}). Expected a file, or - for {_STDIN}"
         ) from error
-    return read_sequences(data, file, format_)
 
 
-def _classify(client: Client, model: str, version: str, sequences: NamedSequences) -> list[Classification]:
+@contextlib.contextmanager
+def _explained(client: Client) -> Iterator[None]:
+    """Add to a failed call what the user of the command can do."""
     try:
-        return client.classify(model, sequences.points, version=version, states=False)
+        yield
     except Unavailable as error:
         if client.is_live():
             raise
@@ -141,25 +183,50 @@ def _classify(client: Client, model: str, version: str, sequences: NamedSequence
         raise type(error)("; ".join([str(error), *notes]), error.status) from error
 
 
-def _table(sequences: NamedSequences, results: Sequence[Classification]) -> str:
-    rows = [
-        (name, str(len(points)), result.label, f"{result.probabilities[result.index]:.4f}")
-        for name, points, result in zip(sequences.names, sequences.points, results, strict=True)
-    ]
-    return format_aligned_table(("sequence", "points", "label", "probability"), rows, text_columns=(0, 2))
+def _lengths(rows: NamedRows, metadata: ModelMetadata) -> list[int] | None:
+    """Return each row's size of the first axis that a request chooses; None if there is no such axis."""
+    for name, arrays in rows.inputs.items():
+        for index, (_, size) in enumerate(metadata.inputs[name].row_axes):
+            if size < 0:
+                return [array.shape[index] for array in arrays]
+    return None
 
 
-def _json(model: str, sequences: NamedSequences, results: Sequence[Classification]) -> str:
-    answers = [
+def _describe_labels(results: Sequence[Classification]) -> tuple[dict[str, list[str]], list[dict[str, object]]]:
+    """Return the table's columns, and each row's fields of the JSON document."""
+    cells = {
+        "label": [result.label for result in results],
+        "probability": [f"{result.probabilities[result.index]:.4f}" for result in results],
+    }
+    return cells, [
         {
-            "sequence": name,
-            "points": len(points),
             "label": result.label,
             "index": result.index,
             "probability": float(result.probabilities[result.index]),
             "probabilities": result.probabilities.tolist(),
         }
-        for name, points, result in zip(sequences.names, sequences.points, results, strict=True)
+        for result in results
     ]
-    document = {"model": model, "model_version": results[0].model_version, "sequences": answers}
-    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def _describe_outputs(results: Sequence[Prediction]) -> tuple[dict[str, list[str]], list[dict[str, object]]]:
+    """Return the table's columns, and each row's fields of the JSON document."""
+    cells = {name: [_cell(result[name]) for result in results] for name in results[0]}
+    return cells, [{"outputs": {name: array.tolist() for name, array in result.items()}} for result in results]
+
+
+def _cell(array: Array) -> str:
+    """Return a few numbers, or the shape of many."""
+    if array.size > _SHOWN_NUMBERS or array.dtype == object:
+        return f"{'x'.join(map(str, array.shape))} {array.dtype.name}"
+    numbers = array.ravel().tolist()
+    return " ".join(f"{number:.5g}" if array.dtype.kind == "f" else str(number) for number in numbers)
+
+
+def _table(names: Sequence[str], lengths: Sequence[int] | None, cells: dict[str, list[str]]) -> str:
+    columns: dict[str, Sequence[str]] = {"sequence": names} if lengths is not None else {"row": names}
+    if lengths is not None:
+        columns["points"] = [str(length) for length in lengths]
+    columns |= cells
+    texts = [index for index, name in enumerate(columns) if name not in ("points", "probability")]
+    return format_aligned_table(tuple(columns), list(zip(*columns.values(), strict=True)), text_columns=texts)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rnnserve.client.commands.connection_options import URL_HELP, add_tls_options
 from rnnserve.client.endpoint import parse_endpoint
-from rnnserve.client.errors import ClientError, InvalidRequest
+from rnnserve.client.errors import ClientError, InvalidRequest, UnreadableInput
 from rnnserve.client.load.argument_types import (
     argument_type,
     parse_count,
@@ -33,9 +33,11 @@ from rnnserve.client.load.progress import LoadProgress
 from rnnserve.client.load.results_document import build_results_document
 from rnnserve.client.load.results_table import format_results
 from rnnserve.client.load.run_description import RunDescription
+from rnnserve.client.load.sample_inputs import SampleCase, read_samples
 from rnnserve.client.load.server_inspector import ServerInspector
 from rnnserve.client.load.size_distribution import parse_size_distribution, parse_weights
 from rnnserve.client.load.workload import WorkloadSpec, build_request_pool
+from rnnserve.client.metadata import ModelMetadata
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
@@ -50,7 +52,18 @@ that it delays. --closed N keeps N requests in flight instead, which shows the s
 users see.
 
 Lengths and batch sizes are one number (16), a range (1:64), or numbers with weights (4=3,64=1: three of four are 4).
-Classifiers of directions get walks whose direction is known, and every label is checked.
+
+What is sent and checked:
+  Classifiers of directions get walks whose direction is known, and every label is checked.
+  Other models get inputs drawn from their description: integers within their bounds, floats within theirs or normal,
+  rows of --length steps, or of one length in a request where rows cannot be padded. The first answer to each request
+  is kept as the golden one, and every later answer to the same request must be equal to it: bit for bit where the
+  server says that the model is batch_invariant, else floats within 0.001 (0.001 of the largest value if that is above
+  1). So wrong answers show that depend on traffic, not those that are always the same.
+  --inputs FILE.npz sends your own rows to one model. Each array has all axes of an input, with the batch, and the
+  input's name; CASE/NAME makes several cases. A request takes --batch rows of a case that follow one another, or all of
+  them for a model that is served alone. Arrays with the names of outputs are the golden answers, to which every answer
+  must be near, within 0.001 as above. The golden.npz of a published version is such a file.
 
 examples:
   rnnserve load                                      every model at 127.0.0.1:8001, 100 requests/s for 10 s
@@ -59,9 +72,10 @@ examples:
   rnnserve load --sweep 500:4000:500 --slo p99=5ms   which of these rates meet the objective?
   rnnserve load --slo p50=1ms,p99=5ms                the highest rate that meets it
   rnnserve load --serve repository --closed 64       starts and stops the server, too
+  rnnserve load sentiment --inputs samples.npz --batch 1:8
 
-exit status: 0 if every request was answered and every label was right; with --slo, if some rate meets it and every
-label was right. Otherwise 1.
+exit status: 0 if every request was answered and every answer that was checked was right; with --slo, if some rate meets
+it and every such answer was right. Otherwise 1.
 """
 
 
@@ -150,10 +164,11 @@ def _add_load_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_workload_arguments(parser: argparse.ArgumentParser) -> None:
     sizes = argument_type(parse_size_distribution)
-    parser.add_argument("--length", type=sizes, default="4", metavar="SIZES", help="points per sequence (default 4)")
-    parser.add_argument("--batch", type=sizes, default="1", metavar="SIZES", help="sequences per request (default 1)")
+    parser.add_argument("--length", type=sizes, default="4", metavar="SIZES", help="steps per sequence (default 4)")
+    parser.add_argument("--batch", type=sizes, default="1", metavar="SIZES", help="rows per request (default 1)")
     parser.add_argument("--seed", type=int, default=13, metavar="N", help="seed of all random numbers (default 13)")
-    parser.add_argument("--no-check", action="store_true", help="do not check labels")
+    parser.add_argument("--inputs", type=Path, metavar="FILE.npz", help="send rows from a file, to one model")
+    parser.add_argument("--no-check", action="store_true", help="do not check labels and answers")
 
 
 def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
@@ -181,7 +196,8 @@ def run(args: argparse.Namespace) -> int:
         identity = server.identify()
         weights = weights or dict.fromkeys(server.ready_models(), 1.0)
         models = server.model_metadata(weights)
-        spec = WorkloadSpec(models, weights, args.length, args.batch, not args.no_check, args.seed)
+        samples = () if args.inputs is None else _read_samples(args.inputs, models)
+        spec = WorkloadSpec(models, weights, args.length, args.batch, not args.no_check, args.seed, samples=samples)
         build_request_pool(spec)  # raises errors of the workload here, once, before any generator starts
         description = RunDescription(
             started=dt.datetime.now(dt.UTC).astimezone().isoformat(timespec="seconds"),
@@ -209,6 +225,16 @@ def run(args: argparse.Namespace) -> int:
             raise
     _write_results(args, test, description, render_report)
     return 0 if test.passed else 1
+
+
+def _read_samples(path: Path, models: tuple[ModelMetadata, ...]) -> tuple[SampleCase, ...]:
+    if len(models) != 1:
+        raise InvalidRequest(f"--inputs: the rows are for one model; name one of {', '.join(m.name for m in models)}")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UnreadableInput(f"{path}: cannot be read ({error.strerror})") from error
+    return read_samples(data, str(path), models[0])
 
 
 def _import_report() -> Callable[[LoadTest, RunDescription], str]:
@@ -264,7 +290,7 @@ def _load_level(args: argparse.Namespace, rate: float = 0.0, closed: int = 0) ->
 def _describe_workload(args: argparse.Namespace, weights: dict[str, float]) -> dict[str, str]:
     return {
         "models": ", ".join(f"{name} {weight / sum(weights.values()):.0%}" for name, weight in weights.items()),
-        "lengths": args.length.text,
+        "lengths": args.length.text if args.inputs is None else f"those in {args.inputs.name}",
         "batch sizes": args.batch.text,
         "arrivals": "closed loop" if args.closed else args.arrivals,
         "duration": f"{args.duration:g} s after {args.warmup:g} s of warm-up",

@@ -4,8 +4,9 @@
 needs matplotlib and Jinja2.
 
     load_level      what is measured: one load level and its result
-    size_distribution, arrivals, labelled_walks, workload
+    size_distribution, arrivals, labelled_walks, input_drawing, sample_inputs, workload
                     what is sent and when, drawn and serialized before the load starts
+    answer_checks   answers against golden ones, where the labels are not known
     load_generator  the hot path; it appends to `samples`
     histogram, load_statistics
                     from samples to statistics

@@ -1,4 +1,4 @@
-"""Sentences about a load test's results: errors, wrong labels, what limited the test, and the verdict."""
+"""Sentences about a load test's results: errors, wrong answers, what limited the test, and the verdict."""
 
 from collections.abc import Sequence
 
@@ -21,6 +21,12 @@ def list_findings(test: LoadTest) -> list[str]:
         if statistics.wrong:
             fraction = statistics.wrong / statistics.checked
             findings.append(f"{load}: {statistics.wrong:,} of {statistics.checked:,} labels are wrong ({fraction:.1%})")
+        if statistics.different:
+            fraction = statistics.different / statistics.compared
+            findings.append(
+                f"{load}: {statistics.different:,} of {statistics.compared:,} rows have other answers than the golden "
+                f"ones ({fraction:.1%})"
+            )
         if result.cut_short:
             findings.append(
                 f"{load}: cut short after {result.seconds:.1f} s by --max-requests {result.load.max_requests}"
@@ -28,7 +34,7 @@ def list_findings(test: LoadTest) -> list[str]:
         limit = explain_generator_limit(result)
         if limit:
             findings.append(f"{load}: {limit}")
-    findings += _label_findings(test.results)
+    findings += _check_findings(test.results)
     if any(result.load.closed for result in test.results):
         findings.append(
             "closed loop: when the server stalls, the load stops too, so latencies look better than users would see "
@@ -39,12 +45,17 @@ def list_findings(test: LoadTest) -> list[str]:
     return findings
 
 
-def _label_findings(results: Sequence[LoadResult]) -> list[str]:
+def _check_findings(results: Sequence[LoadResult]) -> list[str]:
     checked = sum(result.statistics.checked for result in results)
     wrong = sum(result.statistics.wrong for result in results)
-    if checked and not wrong:
-        return [f"labels: all {checked:,} are as expected"]
-    return [] if checked else ["labels: not checked, since the expected labels are unknown or checks are off"]
+    compared = sum(result.statistics.compared for result in results)
+    different = sum(result.statistics.different for result in results)
+    findings = [f"labels: all {checked:,} are as expected"] if checked and not wrong else []
+    if compared and not different:
+        findings.append(f"answers: those to all {compared:,} rows agree with the golden ones")
+    if not checked and not compared:
+        findings.append("answers: not checked, since checks are off or no request was answered twice")
+    return findings
 
 
 def _verdict(test: LoadTest, objective: LatencyObjective) -> str:

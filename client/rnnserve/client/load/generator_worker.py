@@ -17,6 +17,7 @@ import numpy.typing as npt
 from rnnserve.client.channel import channel_options
 from rnnserve.client.endpoint import Endpoint
 from rnnserve.client.errors import ClientError, Unavailable
+from rnnserve.client.load.answer_checks import AnswerChecker
 from rnnserve.client.load.arrivals import draw_schedule
 from rnnserve.client.load.load_generator import LoadGenerator, SendRequest, run_precisely
 from rnnserve.client.load.load_level import LoadLevel
@@ -76,13 +77,14 @@ def run_generator_worker(
     share, loads = _WorkerShare(index, count), 0
     try:
         pool = build_request_pool(spec, index)
+        checker = AnswerChecker(pool.answers)
         # Objects made so far live until the end: exclude them from garbage collections during the measurement.
         gc.collect()
         gc.freeze()
         while True:
             load = pipe.recv()
             random = np.random.default_rng([spec.seed, index, loads])
-            pipe.send(run_precisely(_measure(pipe, target, pool, load, share, random, counters)))
+            pipe.send(run_precisely(_measure(pipe, target, pool, checker, load, share, random, counters)))
             loads += 1
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
@@ -96,6 +98,7 @@ async def _measure(
     pipe: Connection,
     target: LoadTarget,
     pool: RequestPool,
+    checker: AnswerChecker,
     load: LoadLevel,
     share: _WorkerShare,
     random: np.random.Generator,
@@ -107,7 +110,9 @@ async def _measure(
     try:
         await _connect(channels, target.endpoint.address, load.timeout)
         order = random.integers(len(pool.payloads), size=_ORDER_LENGTH)
-        generator = LoadGenerator(pool, [_sender(channel) for channel in channels], order, load.timeout)
+        generator = LoadGenerator(
+            pool, [_sender(channel) for channel in channels], order, load.timeout, checker=checker
+        )
         schedule, cut_short = _draw_share(load, share, random)
         pipe.send("")
         begin = pipe.recv()

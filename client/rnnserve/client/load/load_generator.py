@@ -1,10 +1,11 @@
 """The hot path: sends serialized requests when they are due, and records when the answers arrived.
 
-Requests are sent as bytes, and answers arrive as bytes. Only the logits of an answer are read, and only if they will be
-checked. The code uses `grpc.aio`, which is faster here than `future()` with callbacks of the threaded `grpc`: 6,400 to
-8,400 requests/s from one process against 3,400 to 3,800, measured side by side with 16 to 64 requests in flight, with
-the server and other programs on the same two cores (grpcio 1.85). On the same machine at rest, this module sends
-10,300 requests/s.
+Requests are sent as bytes, and answers arrive as bytes. An answer is read only if it is checked: of a direction
+classifier's the logits, of other models' all outputs, which are compared as bytes with an answer that was right. The
+code uses `grpc.aio`, which is faster here than `future()` with callbacks of the threaded `grpc`: 6,400 to 8,400
+requests/s from one process against 3,400 to 3,800, measured side by side with 16 to 64 requests in flight, with the
+server and other programs on the same two cores (grpcio 1.85). On the same machine at rest, this module sends 10,300
+requests/s.
 
 An open loop sends by a schedule that was drawn before the load, and never waits for answers. Latency is measured from
 the time at which a request was due. A server that stalls is therefore charged for every request that it delays, and a
@@ -29,7 +30,17 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
-from rnnserve.client.load.samples import INVALID_ANSWER, NOT_SENT, OK, RequestSamples
+from rnnserve.client.errors import InvalidAnswer
+from rnnserve.client.load.answer_checks import AnswerChecker
+from rnnserve.client.load.samples import (
+    DIFFERENT,
+    EQUAL,
+    INVALID_ANSWER,
+    NOT_COMPARED,
+    NOT_SENT,
+    OK,
+    RequestSamples,
+)
 from rnnserve.client.load.workload import RequestPool
 from rnnserve.protos.inference_pb2 import ModelInferResponse
 
@@ -55,6 +66,8 @@ class LoadGenerator:
         order: (any,) int64, indices into the pool: the requests are sent in this order, which repeats.
         timeout: Seconds that a request has from its due time.
         clock: Returns nanoseconds; must be the same clock in all processes.
+        checker: Compares answers with golden ones; one for all load levels, since it keeps the first answers. None to
+            compare nothing.
     """
 
     def __init__(
@@ -64,6 +77,7 @@ class LoadGenerator:
         order: npt.NDArray[np.int64],
         timeout: float,
         clock: Callable[[], int] = time.perf_counter_ns,
+        checker: AnswerChecker | None = None,
     ) -> None:
         self.samples = RequestSamples()
         self.started = 0
@@ -72,6 +86,7 @@ class LoadGenerator:
         self._order: list[int] = order.tolist()
         self._rows: list[int] = pool.rows.tolist()
         self._timeout = timeout
+        self._checker = checker or AnswerChecker({})
         self._clock = clock
 
     async def open_loop(self, begin: int, schedule: npt.NDArray[np.int64]) -> None:
@@ -136,11 +151,15 @@ class LoadGenerator:
         if seconds_left <= 0:
             self._record(due, sent, sent, item, NOT_SENT)
             return
+        status, compared = OK, NOT_COMPARED
         try:
             send = self._senders[number % len(self._senders)]
             answer = await send(self._pool.payloads[item], seconds_left)
             done = self._clock()
-            status = OK if self._pool.expected[item] is None else self._keep_logits(item, answer)
+            if item in self._checker:
+                status, compared = self._compare(item, answer)
+            elif self._pool.expected[item] is not None:
+                status = self._keep_logits(item, answer)
         except grpc.aio.AioRpcError as error:
             done = self._clock()
             code = error.code()
@@ -151,15 +170,26 @@ class LoadGenerator:
             if status not in samples.names:
                 samples.names[status] = name
                 samples.details[status] = error.details() or ""
-        self._record(due, sent, done, item, status)
+        self._record(due, sent, done, item, status, compared)
 
-    def _record(self, due: int, sent: int, done: int, item: int, status: int) -> None:
+    def _record(self, due: int, sent: int, done: int, item: int, status: int, compared: int = NOT_COMPARED) -> None:
         samples = self.samples
         samples.due.append(due)
         samples.sent.append(sent)
         samples.done.append(done)
         samples.item.append(item)
         samples.status.append(status)
+        samples.compared.append(compared)
+
+    def _compare(self, item: int, answer: bytes) -> tuple[int, int]:
+        """Compare an answer with the golden one; return its status, and whether it agrees."""
+        try:
+            agrees = self._checker.agrees(item, ModelInferResponse.FromString(answer))
+        except (DecodeError, InvalidAnswer) as error:
+            return self._invalid(str(error)), NOT_COMPARED
+        if agrees is None:
+            return OK, NOT_COMPARED
+        return OK, EQUAL if agrees else DIFFERENT
 
     def _keep_logits(self, item: int, answer: bytes) -> int:
         """Keep an answer's logits (rows, classes=2) FP32 for the comparison after the load; return its status."""

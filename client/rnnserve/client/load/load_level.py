@@ -69,9 +69,9 @@ class LoadResult:
         return self.statistics.failed / self.seconds if self.seconds else 0.0
 
     @property
-    def wrong_labels_per_second(self) -> float:
-        """Wrong labels per second of the measured time."""
-        return self.statistics.wrong / self.seconds if self.seconds else 0.0
+    def faults_per_second(self) -> float:
+        """Rows answered wrongly per second of the measured time."""
+        return self.statistics.faults / self.seconds if self.seconds else 0.0
 
     @property
     def cut_short(self) -> bool:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from rnnserve.client.load.histogram import Histogram
 from rnnserve.client.load.labelled_walks import UNKNOWN_CLASS
-from rnnserve.client.load.samples import OK, RequestSamples
+from rnnserve.client.load.samples import DIFFERENT, NOT_COMPARED, OK, RequestSamples
 from rnnserve.client.load.workload import RequestPool
 
 __all__ = ["LoadStatistics", "summarize_samples"]
@@ -23,13 +23,15 @@ class LoadStatistics:
 
     Attributes:
         sent: Number of requests.
-        answered: Requests that succeeded; an answer with a wrong label counts as answered.
+        answered: Requests that succeeded; a wrong answer counts as answered.
         in_time: Answers that arrived before the measured time ended; divided by that time, this is the throughput.
         rows: Sequences in the requests that succeeded.
         errors: Number of failed requests, by gRPC status.
         details: The server's first message, by gRPC status.
         checked: Rows whose label was compared with the expected label.
         wrong: Checked rows with a different label.
+        compared: Rows whose answer was compared with the golden answer to the same request.
+        different: Compared rows of answers that do not agree with it.
         latency: Nanoseconds from the intended send to the answer, of requests that succeeded or timed out. Without the
             timed-out requests, a server would look better the slower it is.
         latency_of: The same, by model.
@@ -45,6 +47,8 @@ class LoadStatistics:
     details: dict[str, str] = field(default_factory=dict)
     checked: int = 0
     wrong: int = 0
+    compared: int = 0
+    different: int = 0
     latency: Histogram = field(default_factory=Histogram)
     latency_of: dict[str, Histogram] = field(default_factory=dict)
     lag: Histogram = field(default_factory=Histogram)
@@ -54,6 +58,11 @@ class LoadStatistics:
     def failed(self) -> int:
         """Number of failed requests."""
         return sum(self.errors.values())
+
+    @property
+    def faults(self) -> int:
+        """Number of rows that were answered wrongly, whichever way they were checked."""
+        return self.wrong + self.different
 
     @classmethod
     def merged(cls, parts: Iterable["LoadStatistics"]) -> "LoadStatistics":
@@ -68,6 +77,8 @@ class LoadStatistics:
             result.details = {**part.details, **result.details}
             result.checked += part.checked
             result.wrong += part.wrong
+            result.compared += part.compared
+            result.different += part.different
             result.latency.merge(part.latency)
             for model, histogram in part.latency_of.items():
                 result.latency_of.setdefault(model, Histogram()).merge(histogram)
@@ -85,9 +96,9 @@ def summarize_samples(samples: RequestSamples, pool: RequestPool, *, begin: int,
         begin: Start of the measured time, nanoseconds of the samples' clock; requests due earlier are warm-up.
         end: End of the measured time, nanoseconds of the same clock.
     """
-    due, sent, done, item, status = (
+    due, sent, done, item, status, compared = (
         np.array(numbers, np.int64)  # (requests,)
-        for numbers in (samples.due, samples.sent, samples.done, samples.item, samples.status)
+        for numbers in (samples.due, samples.sent, samples.done, samples.item, samples.status, samples.compared)
     )
     measured = due >= begin  # (requests,) bool, like the masks below
     succeeded = measured & (status == OK)
@@ -107,6 +118,8 @@ def summarize_samples(samples: RequestSamples, pool: RequestPool, *, begin: int,
             result.latency_of[model].record((done - due)[of_model])
     result.lag.record((sent - due)[measured])
     result.checked, result.wrong = _compare_labels(samples, pool, item, status == OK, measured)
+    result.compared = int(pool.rows[item[measured & (compared != NOT_COMPARED)]].sum())
+    result.different = int(pool.rows[item[measured & (compared == DIFFERENT)]].sum())
     return result
 
 

@@ -80,11 +80,11 @@ class LoadTest:
 
     @property
     def passed(self) -> bool:
-        """Whether all labels were right and, without an objective, no request failed or, with one, some load met it.
+        """Whether all answers were right and, without an objective, no request failed or, with one, some load met it.
 
         Failures above the rate that meets the objective are allowed: they are what a search looks for.
         """
-        if any(result.statistics.wrong for result in self.results):
+        if any(result.statistics.faults for result in self.results):
             return False
         if self.objective is None:
             return not any(result.statistics.errors for result in self.results)

@@ -67,7 +67,7 @@ class LoadProgress:
         text = f"{statistics.answered:,} answers, p50 {format_duration(statistics.latency.percentile(50))}, p99 "
         text += format_duration(statistics.latency.percentile(99))
         text += f", {statistics.failed:,} errors" if statistics.failed else ""
-        text += f", {statistics.wrong:,} wrong labels" if statistics.wrong else ""
+        text += f", {statistics.faults:,} wrong" if statistics.faults else ""
         self.write_line(f"{self._heading()}: {text}")
 
     def write_line(self, text: str) -> None:

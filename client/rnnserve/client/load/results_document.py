@@ -59,6 +59,7 @@ def _result(result: LoadResult) -> dict[str, Any]:
         "errors": dict(statistics.errors),
         "details": statistics.details,
         "labels": {"checked": statistics.checked, "wrong": statistics.wrong},
+        "answers": {"compared": statistics.compared, "different": statistics.different},
         "latency": _histogram(statistics.latency),
         "latency_of": {model: _histogram(histogram) for model, histogram in statistics.latency_of.items()},
         "send_lag": _histogram(statistics.lag),

@@ -42,7 +42,7 @@ def result_cells(result: LoadResult) -> tuple[str, ...]:
         format_rate(round(result.throughput)),
         *_latency_cells(statistics.latency),
         f"{statistics.failed:,}",
-        f"{statistics.wrong:,}" if statistics.checked else "-",
+        f"{statistics.faults:,}" if statistics.checked or statistics.compared else "-",
         "-" if load.closed else format_duration(statistics.lag.percentile(99)),
         "+".join(f"{fraction:.0%}" for fraction in statistics.cpu),
     )

@@ -1,18 +1,22 @@
-"""What is sent: a pool of requests, serialized before the load starts, with the expected answers."""
+"""What is sent: a pool of requests, serialized before the load starts, with what is known about their answers."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.client.errors import InvalidRequest
-from rnnserve.client.input_checks import check_features, check_state
+from rnnserve.client.classification import classified_output
+from rnnserve.client.errors import InvalidAnswer, InvalidRequest
+from rnnserve.client.load.answer_checks import AnswerCheck
+from rnnserve.client.load.input_drawing import draw_inputs, draw_sizes
 from rnnserve.client.load.labelled_walks import UNKNOWN_CLASS, WALK_LABELS, draw_labelled_walks
+from rnnserve.client.load.sample_inputs import SampleCase
 from rnnserve.client.load.size_distribution import SizeDistribution
-from rnnserve.client.metadata import ModelMetadata
-from rnnserve.client.request_builder import build_classify_request
-from rnnserve.client.tensors import Array
+from rnnserve.client.metadata import ALONE, ModelMetadata
+from rnnserve.client.predictions import read_predictions
+from rnnserve.client.request_builder import build_request
+from rnnserve.client.row_inputs import RowInputs, check_rows
 
 __all__ = ["RequestPool", "WorkloadSpec", "build_request_pool", "classifies_walks"]
 
@@ -26,11 +30,14 @@ class WorkloadSpec:
     Attributes:
         models: Metadata of each model.
         weights: Relative frequency of each model, by name.
-        lengths: Points per sequence. If the model takes `lengths`, each row of a request has a length of its own.
+        lengths: Sizes of each axis that a request chooses: points per sequence. If the rows of a model may be padded,
+            each row of a request has a length of its own.
         batches: Rows per request.
-        check: Whether to compare the answers of direction classifiers with the known direction of each walk.
+        check: Whether to check answers: those of direction classifiers by the known direction of each walk, those of
+            other models by golden answers.
         seed: Seed of all random numbers.
         pool: Number of different requests; they are sent again and again in random order.
+        samples: Rows to send to the only model, instead of drawn ones; empty to draw rows.
     """
 
     models: tuple[ModelMetadata, ...]
@@ -40,6 +47,7 @@ class WorkloadSpec:
     check: bool = True
     seed: int = 13
     pool: int = 512
+    samples: tuple[SampleCase, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,9 +58,10 @@ class RequestPool:
         models: Names of the models, to which `model` refers.
         payloads: One serialized ModelInferRequest per request.
         model: (requests,) int64, index of each request's model.
-        rows: (requests,) int64, sequences in each request.
+        rows: (requests,) int64, rows in each request.
         expected: For each request, its expected classes, (batch,) int64, with `UNKNOWN_CLASS` for rows without a known
-            class; None for requests whose answers are not checked.
+            class; None for requests whose labels are not checked.
+        answers: By index, the requests whose answers are compared with golden ones.
     """
 
     models: tuple[str, ...]
@@ -60,6 +69,17 @@ class RequestPool:
     model: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
     expected: list[npt.NDArray[np.int64] | None]
+    answers: Mapping[int, AnswerCheck] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """One request of the pool, with one of the two ways to check its answer, or none."""
+
+    payload: bytes
+    rows: int
+    classes: npt.NDArray[np.int64] | None = None
+    answer: AnswerCheck | None = None
 
 
 def classifies_walks(metadata: ModelMetadata) -> bool:
@@ -79,62 +99,107 @@ def build_request_pool(spec: WorkloadSpec, part: int = 0) -> RequestPool:
         part: Index of the generator; each generator sends different requests.
 
     Raises:
-        InvalidRequest: A model takes no sequences, or its metadata does not give the number of features.
+        InvalidRequest: A model's metadata do not describe its inputs well enough, or the samples do not match it.
     """
     random = np.random.default_rng([spec.seed, part])
     weights = np.array([spec.weights[metadata.name] for metadata in spec.models])  # (models,)
     models = random.choice(len(spec.models), size=spec.pool, p=weights / weights.sum())  # (requests,)
-    rows = spec.batches.draw(random, spec.pool)  # (requests,)
-    payloads: list[bytes] = []
-    expected: list[npt.NDArray[np.int64] | None] = []
+    batches = spec.batches.draw(random, spec.pool)  # (requests,)
+    cases = [check_rows(spec.models[0], case.inputs) for case in spec.samples]
+    requests: list[_Request] = []
     size = 0
-    for index, batch in zip(models.tolist(), rows.tolist(), strict=True):
-        payload, classes = _draw_request(spec, spec.models[index], batch, random)
-        size += len(payload)
-        if payloads and size > _MAX_POOL_BYTES:
+    for index, batch in zip(models.tolist(), batches.tolist(), strict=True):
+        metadata = spec.models[index]
+        if cases:
+            number = int(random.integers(len(cases)))
+            request = _take_samples(spec, metadata, cases[number], spec.samples[number], batch, random)
+        else:
+            request = _draw_request(spec, metadata, batch, random)
+        size += len(request.payload)
+        if requests and size > _MAX_POOL_BYTES:
             break
-        payloads.append(payload)
-        expected.append(classes)
-    count = len(payloads)
+        requests.append(request)
+    first: dict[bytes, int] = {}  # index of the first request of each content
+    answers = {
+        index: replace(request.answer, key=first.setdefault(request.payload, index))
+        for index, request in enumerate(requests)
+        if request.answer is not None
+    }
     return RequestPool(
-        tuple(metadata.name for metadata in spec.models), payloads, models[:count], rows[:count], expected
+        models=tuple(metadata.name for metadata in spec.models),
+        payloads=[request.payload for request in requests],
+        model=models[: len(requests)],
+        rows=np.array([request.rows for request in requests], np.int64),
+        expected=[request.classes for request in requests],
+        answers=answers,
     )
 
 
-def _draw_request(
-    spec: WorkloadSpec, metadata: ModelMetadata, batch: int, random: np.random.Generator
-) -> tuple[bytes, npt.NDArray[np.int64] | None]:
-    """Return one serialized request, and its expected classes (batch,) int64 if its answer is to be checked."""
-    ragged = "lengths" in metadata.inputs
-    lengths = spec.lengths.draw(random, batch if ragged else 1)
-    lengths = lengths if ragged else np.repeat(lengths, batch)  # (batch,)
-    sequences, classes = _draw_sequences(metadata, lengths, random)
-    check_features(sequences, metadata)
-    states = dict(_zero_states(metadata, batch))
-    request = build_classify_request(metadata.name, "", metadata, sequences, states, ["logits"])
-    checked = spec.check and classifies_walks(metadata) and bool((classes != UNKNOWN_CLASS).any())
-    return request.SerializeToString(), classes if checked else None
+def _draw_request(spec: WorkloadSpec, metadata: ModelMetadata, batch: int, random: np.random.Generator) -> _Request:
+    if classifies_walks(metadata):
+        lengths = draw_sizes(metadata, "sequence", batch, spec.lengths, random)
+        walks, classes = draw_labelled_walks(lengths, random)
+        rows = check_rows(metadata, {"input": walks})
+        payload = _serialize(metadata, rows, range(batch), ["logits"])
+        is_checked = spec.check and bool((classes != UNKNOWN_CLASS).any())
+        return _Request(payload, batch, classes if is_checked else None)
+    rows = check_rows(metadata, draw_inputs(metadata, batch, spec.lengths, random))
+    requested = _usual_outputs(metadata)
+    payload = _serialize(metadata, rows, range(batch), requested)
+    return _Request(payload, batch, answer=_check(spec, metadata, rows, range(batch), requested, SampleCase()))
 
 
-def _draw_sequences(
-    metadata: ModelMetadata, lengths: npt.NDArray[np.int64], random: np.random.Generator
-) -> tuple[Sequence[Array], npt.NDArray[np.int64]]:
-    """Return one (length, features) float32 array per row, and the rows' classes (batch,) int64."""
-    tensor = metadata.inputs.get("input")
-    features = tensor.shape[2] if tensor is not None and len(tensor.shape) == 3 else 2
-    if features == 2:
-        return draw_labelled_walks(lengths, random)
-    if features < 1:
-        raise InvalidRequest(
-            f"model {metadata.name} takes `input` of shape {tensor.shape if tensor else ()}: the shape does not say "
-            "how many features a point has, so no points can be drawn for it"
-        )
-    sequences = [random.standard_normal((length, features)).astype(np.float32) for length in lengths.tolist()]
-    return sequences, np.full(len(lengths), UNKNOWN_CLASS)
+def _take_samples(
+    spec: WorkloadSpec,
+    metadata: ModelMetadata,
+    rows: RowInputs,
+    case: SampleCase,
+    batch: int,
+    random: np.random.Generator,
+) -> _Request:
+    """Take rows that follow one another from a case; all rows for a model that is served alone."""
+    batch = len(rows) if metadata.batching == ALONE else min(batch, len(rows))
+    start = int(random.integers(len(rows) - batch + 1))
+    chosen = range(start, start + batch)
+    requested = list(case.answers) or _usual_outputs(metadata)
+    payload = _serialize(metadata, rows, chosen, requested)
+    return _Request(payload, batch, answer=_check(spec, metadata, rows, chosen, requested, case))
 
 
-def _zero_states(metadata: ModelMetadata, batch: int) -> Iterator[tuple[str, Array]]:
-    """Yield zero states, (layers * directions, batch, hidden), for servers that require every input."""
-    for name in ("h_0", "c_0"):
-        if name in metadata.inputs and not metadata.inputs[name].optional:
-            yield name, check_state(name, [None] * batch, batch, metadata)
+def _usual_outputs(metadata: ModelMetadata) -> list[str]:
+    """Return the output with the classes, if there is one, else all outputs."""
+    classified = classified_output(metadata)
+    return list(metadata.outputs) if classified is None else [classified]
+
+
+def _serialize(metadata: ModelMetadata, rows: RowInputs, chosen: Sequence[int], requested: Sequence[str]) -> bytes:
+    return build_request(metadata.name, "", metadata, rows, chosen, requested).SerializeToString()
+
+
+def _check(
+    spec: WorkloadSpec,
+    metadata: ModelMetadata,
+    rows: RowInputs,
+    chosen: Sequence[int],
+    requested: Sequence[str],
+    case: SampleCase,
+) -> AnswerCheck | None:
+    if not spec.check:
+        return None
+    expected = None
+    if case.answers:
+        try:
+            whole = read_predictions(
+                metadata, case.answers, rows, range(len(rows)), requested=requested, model_version=""
+            )
+        except InvalidAnswer as error:
+            raise InvalidRequest(f"the samples' answers do not match their inputs: {error}") from error
+        expected = [whole[index] for index in chosen]
+    return AnswerCheck(
+        metadata=metadata,
+        rows=RowInputs({}, rows.sizes, rows.ends),
+        chosen=chosen,
+        requested=requested,
+        is_exact=metadata.parameters.get("batch_invariant") is True,
+        expected=expected,
+    )

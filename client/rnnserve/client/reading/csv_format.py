@@ -1,4 +1,8 @@
-"""CSV: one point per line, one column per feature; blank lines, or a column `sequence`, separate sequences."""
+"""CSV: one point per line, one column per feature; blank lines, or a column `sequence`, separate sequences.
+
+For an input with one number per step, such as token ids, there is one column; for an input without a sequence axis,
+each line is a row.
+"""
 
 import csv
 import io
@@ -6,9 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from rnnserve.client.errors import UnreadableInput
-from rnnserve.client.reading.named_sequences import NamedSequences, decode_text
+from rnnserve.client.metadata import ModelMetadata, TensorMetadata
+from rnnserve.client.reading.named_rows import NamedRows, decode_text, input_of_rows
+from rnnserve.client.tensors import Array
 
 __all__ = ["read_csv"]
 
@@ -32,15 +39,20 @@ class _Columns:
     features: list[int] = field(default_factory=list)
 
 
-def read_csv(data: bytes, source: str) -> NamedSequences:
-    """Return the sequences of a CSV file.
+def read_csv(data: bytes, source: str, metadata: ModelMetadata) -> NamedRows:
+    """Return the rows of a CSV file.
 
     A first line without any number is the header. If the header has a column `sequence`, lines with the same id form
     one sequence, and sequences are in the order of their ids' first lines. Otherwise blank lines separate sequences.
 
     Raises:
-        UnreadableInput: A line has another number of columns than the first line, or a cell is not a number.
+        UnreadableInput: A line has another number of columns than the first line, a cell is not a number, or the
+            model's input has other axes than a table.
     """
+    tensor = input_of_rows(metadata, source)
+    if len(tensor.row_axes) > 2:
+        axes = ", ".join(axis for axis, _ in tensor.row_axes)
+        raise UnreadableInput(f"{source}: a row of {tensor.name} is ({axes}), more than a table. Use JSON or .npy")
     columns: _Columns | None = None
     sequences: dict[str, list[list[float]]] = {}
     run = 0
@@ -63,9 +75,28 @@ def read_csv(data: bytes, source: str) -> NamedSequences:
         point = [_number(cells[column], f"{source}, line {line}", columns.names[column]) for column in columns.features]
         sequences.setdefault(key, []).append(point)
     points = [np.array(sequence, dtype=np.float64) for sequence in sequences.values()]
-    if columns is None or columns.id_column is None:
-        return NamedSequences.numbered(points)
-    return NamedSequences(list(sequences), points)
+    named = columns is not None and columns.id_column is not None
+    return _fit(points, list(sequences) if named else None, tensor, source)
+
+
+def _fit(
+    points: list[npt.NDArray[np.float64]], names: list[str] | None, tensor: TensorMetadata, source: str
+) -> NamedRows:
+    """Give sequences (length, columns) the axes of a row of the input."""
+    rows: list[Array] = list(points)
+    sizes = [size for _, size in tensor.row_axes]
+    if len(sizes) < 2:
+        if sizes in ([], [-1]):
+            if any(array.shape[1] != 1 for array in points):
+                raise UnreadableInput(
+                    f"{source}: has {points[0].shape[1]} columns. Expected 1, since {tensor.name} has one number per "
+                    f"{'step' if sizes else 'row'}"
+                )
+            rows = [array[:, 0] for array in points]
+        if sizes != [-1]:  # every line is a row
+            rows, names = [row for array in rows for row in array], None
+    inputs = {tensor.name: rows}
+    return NamedRows.numbered(inputs) if names is None else NamedRows(names, inputs)
 
 
 def _rows(text: str, source: str) -> Iterator[tuple[int, list[str]]]:

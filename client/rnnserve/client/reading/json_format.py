@@ -1,21 +1,23 @@
-"""JSON: a list of sequences, each a list of points, each a list of numbers; or a single such sequence."""
+"""JSON: a list of rows, each nested lists of numbers; a single such row; or an object with the rows of each input."""
 
 import json
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from rnnserve.client.errors import UnreadableInput
-from rnnserve.client.reading.named_sequences import NamedSequences, decode_text
+from rnnserve.client.metadata import ModelMetadata, TensorMetadata
+from rnnserve.client.reading.named_rows import NamedRows, decode_text, input_of_rows, named_input, row_word
+from rnnserve.client.tensors import Array
 
 __all__ = ["read_json"]
 
 
-def read_json(data: bytes, source: str) -> NamedSequences:
-    """Return the sequences of a JSON document.
+def read_json(data: bytes, source: str, metadata: ModelMetadata) -> NamedRows:
+    """Return the rows of a JSON document.
 
     Raises:
-        UnreadableInput: The document is not JSON, or does not hold sequences.
+        UnreadableInput: The document is not JSON, or does not hold rows of the model's inputs.
     """
     try:
         document = json.loads(decode_text(data, source))
@@ -25,39 +27,74 @@ def read_json(data: bytes, source: str) -> NamedSequences:
         ) from error
     except RecursionError as error:
         raise UnreadableInput(f"{source}: nested too deeply. Expected a list of sequences of points") from error
+    if isinstance(document, dict):
+        return NamedRows.numbered(
+            {
+                name: _rows(rows, named_input(metadata, name, source), f"{source}, {name}")
+                for name, rows in document.items()
+            }
+        )
+    tensor = input_of_rows(metadata, source)
+    return NamedRows.numbered({tensor.name: _rows(document, tensor, source)})
+
+
+def _rows(document: object, tensor: TensorMetadata, source: str) -> list[Array]:
     if not isinstance(document, list):
-        raise UnreadableInput(f"{source}: holds {_kind(document)}. Expected a list of sequences, each a list of points")
-    sequences = [document] if _is_sequence(document) else document
-    return NamedSequences.numbered([_sequence(value, f"{source}, sequence {i}") for i, value in enumerate(sequences)])
+        raise UnreadableInput(
+            f"{source}: holds {_kind(document)}. Expected a list of {row_word(tensor)}s, or an object with such a list "
+            "for each input"
+        )
+    rank = len(tensor.row_axes)
+    # What the parts of a row are called in messages, outermost first.
+    words = ["point", *["part"] * (rank - 2), "number"] if rank > 1 else ["number"] * rank
+    listed = [document] if _is_row(document, rank) else document
+    return [
+        _row(row, words, f"{source}, {row_word(tensor)} {index}", allows_booleans=tensor.datatype == "BOOL")
+        for index, row in enumerate(listed)
+    ]
 
 
-def _is_sequence(document: list[object]) -> bool:
-    """Return whether a document is a single sequence, a list of points, by its first element."""
-    first = document[0] if document else None
-    return isinstance(first, list) and bool(first) and not isinstance(first[0], list)
+def _is_row(document: list[Any], rank: int) -> bool:
+    """Return whether a document is a single row and no list of rows, by its first elements."""
+    value: Any = document
+    for _ in range(rank):
+        if not isinstance(value, list) or not value:
+            return False
+        value = value[0]
+    return rank > 0 and not isinstance(value, list)
 
 
-def _sequence(value: object, place: str) -> npt.NDArray[np.float64]:
+def _row(value: object, words: list[str], place: str, *, allows_booleans: bool) -> Array:
+    _check(value, words, place, allows_booleans=allows_booleans)
+    array = np.array(value)
+    return array.astype(np.float64) if array.dtype == object else array  # integers beyond 64 bits
+
+
+def _check(value: object, words: list[str], place: str, *, allows_booleans: bool) -> None:
+    """Check that a value is nested lists of numbers, with as many levels as there are words."""
+    if not words:
+        _check_number(value, place, allows_booleans=allows_booleans)
+        return
+    word, *inner = words
     if not isinstance(value, list) or not value:
-        raise UnreadableInput(f"{place}: holds {_kind(value)}. Expected a list of points, at least one")
-    features = len(value[0]) if isinstance(value[0], list) else 0
-    points = [_point(point, f"{place}, point {index}", features) for index, point in enumerate(value)]
-    return np.array(points, dtype=np.float64)
+        is_point = place.rsplit(" ", 2)[-2] == "point"
+        expected = "a point, a list of numbers such as [0.5, -0.5]" if is_point else f"a list of {word}s, at least one"
+        raise UnreadableInput(f"{place}: holds {_kind(value)}. Expected {expected}")
+    for index, part in enumerate(value):
+        _check(part, inner, f"{place}, {word} {index}", allows_booleans=allows_booleans)
+        if inner and len(part) != len(value[0]):
+            raise UnreadableInput(
+                f"{place}, {word} {index}: has {len(part)} {inner[0]}s. Expected {len(value[0])}, as in {word} 0"
+            )
 
 
-def _point(value: object, place: str, features: int) -> list[float]:
-    if not isinstance(value, list) or not value:
-        raise UnreadableInput(f"{place}: holds {_kind(value)}. Expected a point, a list of numbers such as [0.5, -0.5]")
-    if len(value) != features:
-        raise UnreadableInput(f"{place}: has {len(value)} numbers. Expected {features}, as in point 0")
-    return [_number(number, f"{place}, number {index}") for index, number in enumerate(value)]
-
-
-def _number(value: object, place: str) -> float:
+def _check_number(value: object, place: str, *, allows_booleans: bool) -> None:
+    if isinstance(value, bool) and allows_booleans:
+        return
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UnreadableInput(f"{place}: holds {_kind(value)}. Expected a number")
     try:
-        return float(value)
+        float(value)
     except OverflowError as error:
         raise UnreadableInput(f"{place}: is too large for a floating-point number") from error
 

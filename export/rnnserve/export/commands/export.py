@@ -12,8 +12,8 @@ from rnnserve.export.pipeline import ExportResult, publish_publication
 from rnnserve.export.publication import Publication
 from rnnserve.export.publication_targets import is_target, load_publications
 from rnnserve.models import CheckpointError, load_checkpoint
-from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import ArtifactError
+from rnnserve.protos.batching_modes import BATCHING_MODES
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
@@ -30,12 +30,6 @@ examples:
   rnnserve export direction_simple --checkpoints checkpoints --repository repository
   rnnserve export my_models.py:sentiment my_package.models:all_of_them
 """
-
-_BATCHING = {
-    manifest_pb2.BATCHING_PADDED: "padded: requests of different lengths share a run",
-    manifest_pb2.BATCHING_JOINED: "joined: only requests of equal sizes share a run",
-    manifest_pb2.BATCHING_ALONE: "alone: no requests share a run",
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +87,7 @@ def _names_in(checkpoints: Path) -> list[str]:
 
 def _lines(done: ExportResult) -> Iterator[str]:
     yield f"{done.name}\n\n{parity_table(done.manifest.parity)}\n"
-    yield f"batching {_BATCHING[done.manifest.batching.mode]}"
+    yield f"batching {BATCHING_MODES[done.manifest.batching.mode]}"
     yield from (f"  since {reason}" for reason in done.manifest.batching.reasons)
     if done.unscripted:
         yield f"there is no model.pt: {done.unscripted}"

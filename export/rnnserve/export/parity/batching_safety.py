@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.described_model import DescribedModel
+from rnnserve.export.described_tensors import ModelDescription
 from rnnserve.export.descriptions import BATCH
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.limits import ParityLimits
 from rnnserve.export.module_interface import Arrays
-from rnnserve.export.parity.reference import FLOAT64, Reference
+from rnnserve.export.parity.reference import FLOAT64, Truth
 from rnnserve.export.tensor_shapes import (
     lengths_inputs,
     mask_before_lengths,
@@ -37,10 +37,15 @@ _EAGER_ROUNDING = 1e-4  # of a value of 1, over short sequences; a dependence mo
 _Compute = Callable[[Mapping[str, npt.NDArray[Any]]], Arrays]
 
 
-def find_batching(
-    model: DescribedModel, reference: Reference, limits: ParityLimits, seed: int
-) -> manifest_pb2.Batching:
-    """Find the freest mode in which a model's requests may share runs, and why not a freer one."""
+def find_batching(model: ModelDescription, reference: Truth, limits: ParityLimits, seed: int) -> manifest_pb2.Batching:
+    """Find the freest mode in which a model's requests may share runs, and why not a freer one.
+
+    Args:
+        model: What is run.
+        reference: Its module; or the ONNX model itself where there is no other, and then the results are its own.
+        limits: For the device that it runs on.
+        seed: Of the inputs.
+    """
     tries = _BatchingTries(model, reference, limits, np.random.default_rng([seed, 2]))
     neighbours = tries.neighbours()
     if neighbours:
@@ -60,7 +65,7 @@ def find_batching(
 
 class _BatchingTries:
     def __init__(
-        self, model: DescribedModel, reference: Reference, limits: ParityLimits, random: np.random.Generator
+        self, model: ModelDescription, reference: Truth, limits: ParityLimits, random: np.random.Generator
     ) -> None:
         self._model = model
         self._compute: _Compute = reference.exact

@@ -21,12 +21,15 @@ class OnnxRunner:
         outputs: The names of its outputs.
     """
 
-    def __init__(self, model: bytes, *, providers: Sequence[str] = ("CPUExecutionProvider",)) -> None:
+    def __init__(
+        self, model: bytes, *, providers: Sequence[str] = ("CPUExecutionProvider",), optimized: bool = True
+    ) -> None:
         """Load a model.
 
         Args:
             model: The bytes of an ONNX file.
             providers: onnxruntime's, the wanted one first.
+            optimized: Whether onnxruntime may rewrite the graph.
 
         Raises:
             RuntimeError: If onnxruntime refuses the model or does not have the provider; with its message.
@@ -34,7 +37,9 @@ class OnnxRunner:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # callers compare, and report, what its warnings are about
+        if not optimized:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = 4  # callers report what it raises, and compare what its warnings are about
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=list(providers))
         except Exception as error:  # onnxruntime's errors have no other class in common

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,13 +11,30 @@ from torch import nn
 
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 
-__all__ = ["FLOAT64", "MOVED", "Reference"]
+__all__ = ["FLOAT64", "MOVED", "Reference", "Truth", "moved_inputs"]
 
 FLOAT64, MOVED = "float64", "inputs moved by an ulp"
 """What whole sequences are compared with, as a manifest's parity record says it."""
 
 _MOVES = 8
 _ULP = 2.0**-23  # float32's step from 1 to 2
+
+
+class Truth(Protocol):
+    """What results are judged by: a module, or what stands for it."""
+
+    @property
+    def exact_by(self) -> str:
+        """What `exact` gives: `FLOAT64`; or `MOVED` where it is `eager` itself, to be judged by moved inputs."""
+
+    def eager(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
+        """Compute every output in its own dtype."""
+
+    def exact(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
+        """Compute every output in float64, as exactly as can be; integers and booleans keep their dtypes."""
+
+    def moved(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Iterator[Arrays]:
+        """Compute every output several times, with the floats of the inputs moved by an ulp."""
 
 
 class Reference:
@@ -61,9 +78,14 @@ class Reference:
 
         What these differ by is what rounding alone may do.
         """
-        for seed in range(_MOVES):
-            random = np.random.default_rng(seed)
-            yield self.eager({name: _moved(array, random) for name, array in inputs.items()})
+        yield from map(self.eager, moved_inputs(inputs))
+
+
+def moved_inputs(inputs: Mapping[str, npt.NDArray[Any]]) -> Iterator[Arrays]:
+    """Give inputs eight times, with each float moved by one ulp or none."""
+    for seed in range(_MOVES):
+        random = np.random.default_rng(seed)
+        yield {name: _moved(array, random) for name, array in inputs.items()}
 
 
 def _moved(array: npt.NDArray[Any], random: np.random.Generator) -> npt.NDArray[Any]:

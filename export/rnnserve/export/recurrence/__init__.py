@@ -8,8 +8,8 @@ be exported wrong; `axis_names`, `weight_folding`, `float16`, `cast_order` and `
 `postconditions` checks it.
 
 `scan` is a loop over steps of any kind: `scan_markers` are in the captured program where a step begins and ends, and
-`scan_translation` makes ONNX's Scan of them. `projections` is LSTM with `proj_size`, as a scan; `loop_advice` is what
-the refusal of a Python loop shows.
+`scan_translation` makes ONNX's Scan of them; `scan_loop`, `scan_writes` and `operation_recorder` are for its refusals.
+`projections` is LSTM with `proj_size`, as a scan; `loop_advice` is what the refusal of a Python loop shows.
 
 The package imports torch, onnx and onnxscript, and of rnnserve only the errors.
 """

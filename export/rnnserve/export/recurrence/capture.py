@@ -15,7 +15,7 @@ from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
 from rnnserve.export.recurrence.interception import intercepted
 from rnnserve.export.recurrence.recurrent_functions import RecurrentFunctionMode
 from rnnserve.export.recurrence.refusals import explain, refuse_random_numbers, refuse_scripts
-from rnnserve.export.recurrence.scan_markers import refuse_writes
+from rnnserve.export.recurrence.scan_writes import refuse_writes
 from rnnserve.export.recurrence.zero_states import remove_zero_states
 
 __all__ = ["capture", "frozen", "parameters_of", "prepared"]

@@ -116,10 +116,8 @@ def explain(error: Exception, module: nn.Module, axes: DynamicAxes) -> ExportErr
             f"the module's Python code depends on the values of a tensor{at}: it branches on one, loops over one, or "
             "makes a number of one (.item(), .tolist(), int(...)). Exported, it would be right for the sample's values "
             "only. Keep lengths and masks as tensors. A loop up to the longest length becomes rnnserve.export.scan "
-            "over all "
-            "steps, with torch.where for rows that have ended. If it is the size of what pad_packed_sequence gives, "
-            "which is "
-            f"the longest length, pass total_length=input.size(1). torch says: {_first_line(text)}"
+            "over all steps, with torch.where for rows that have ended. If it is the size of what pad_packed_sequence "
+            f"gives, which is the longest length, pass total_length=input.size(1). torch says: {_first_line(text)}"
         )
     return UnsupportedModule(
         f"the module cannot be captured: its forward raised {type(error).__name__}{at}: {_first_line(text)}"
@@ -136,8 +134,9 @@ def _static(lost: re.Match[str], module: nn.Module, axes: DynamicAxes) -> str:
         f"axis {axis} of the argument {lost['path']} ({name}) cannot be dynamic: the module's Python code fixes it to "
         f"the sample's {size}, by a loop over it, by int() or len() (write .size()), or by a tensor of that fixed size."
         f"{culprit} Exported, the module would be right for that size only. A loop that only calls a cell of PyTorch "
-        "becomes nn.RNN, nn.GRU or nn.LSTM, which take the same weights and are one operator a layer. Any other loop "
-        f"over steps becomes a scan, which is a loop in eager and one operator, Scan, in ONNX:\n\n"
+        "becomes nn.RNN, nn.GRU or nn.LSTM, which take the same weights (the cell's names with _l0 after each) and are "
+        "one operator a layer. Any other loop over steps becomes a scan, which is a loop in eager and one operator, "
+        f"Scan, in ONNX:\n\n"
         f"{rewritten_loop(module, int(axis))}\n"
     )
 

@@ -9,7 +9,9 @@ from torch import Tensor
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.argument_types import Argument
-from rnnserve.export.recurrence.scan_markers import Scan, mark_begin, mark_end
+from rnnserve.export.recurrence.operation_recorder import OperationRecorder
+from rnnserve.export.recurrence.scan_loop import ScanLoop
+from rnnserve.export.recurrence.scan_markers import MARKER, mark_begin, mark_end
 
 __all__ = ["scan"]
 
@@ -26,10 +28,16 @@ def scan(
 
     In eager it is a loop. `export_onnx` makes one ONNX Scan of it, which is right for every number of steps, where a
     Python loop would be right for the sample's number only. Signature and results are those of torch's prototype
-    `torch._higher_order_ops.scan`.
+    `torch._higher_order_ops.scan`. With a cell, and `input` (batch, sequence, features)::
 
-    `combine_fn` is called once during an export, so each step has to compute the same: a number that changes from step
-    to step has to be a tensor among `xs`, such as `torch.arange(input.size(1))` with `dim=0`. It may use parameters and
+        def step(h, x):  # (batch, hidden), (batch, features)
+            h = cell(x, h)
+            return h, h
+
+        h_n, output = scan(step, input.new_zeros(input.size(0), hidden), input, dim=1)
+
+    An export calls `combine_fn` for one step, so all steps have to compute the same: a number that changes from step to
+    step has to be a tensor among `xs`, such as `torch.arange(input.size(1))` with `dim=0`. It may use parameters and
     tensors from outside, but may write only to tensors that it has made.
 
     Args:
@@ -50,7 +58,7 @@ def scan(
     """
     states, state_spec = torch.utils._pytree.tree_flatten(init)  # noqa: SLF001
     sequences, step_spec = torch.utils._pytree.tree_flatten(xs)  # noqa: SLF001
-    loop = Scan.of(states, sequences, dim, reverse)
+    loop = ScanLoop.of(states, sequences, dim, reverse)
 
     def step(before: list[Tensor], of_step: list[Tensor]) -> tuple[list[Tensor], list[Tensor], Argument]:
         """Call `combine_fn` with flat lists; the last result is the structure of the output."""
@@ -71,7 +79,17 @@ def scan(
 
     if capture_session.active():
         number = next(capture_session.current().scans)
-        states_after, output, output_spec = step(*mark_begin(loop, number, states, sequences))
+        begun = mark_begin(loop, number, states, sequences)
+        with OperationRecorder(MARKER) as first:
+            states_after, output, output_spec = step(*begun)
+        with OperationRecorder(MARKER) as second:
+            step(*begun)
+        if first.operations != second.operations:
+            raise UnsupportedModule(
+                "a step of scan computes something else when it is called again: its Python code counts calls, or "
+                "keeps something from one call to the next. Exported, all steps are equal. Make what changes a part of "
+                "the state, or a tensor among xs, such as torch.arange(input.size(1)) with dim=0."
+            )
         final, stacked = mark_end(loop, number, states, sequences, states_after, output)
     else:
         final, stacked, output_spec = _loop(loop, step, states, sequences)
@@ -82,7 +100,7 @@ def scan(
 
 
 def _loop(
-    loop: Scan,
+    loop: ScanLoop,
     step: Callable[[list[Tensor], list[Tensor]], tuple[list[Tensor], list[Tensor], Argument]],
     states: list[Tensor],
     sequences: list[Tensor],

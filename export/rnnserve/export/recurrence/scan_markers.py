@@ -9,110 +9,36 @@ begin with the same tensors. ScanBegin(states, sequences) gives the states befor
 after the step, outputs of the step, states, sequences) gives the states after the last step, and the stacked outputs.
 """
 
-import dataclasses
-import operator
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, fx
 
-from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.recurrence.argument_types import Argument
+from rnnserve.export.recurrence.scan_loop import ScanLoop
 
-__all__ = ["BEGIN", "DOMAIN", "END", "Scan", "mark_begin", "mark_end", "refuse_writes"]
+__all__ = ["BEGIN", "DOMAIN", "END", "MARKER", "is_marker", "mark_begin", "mark_end"]
 
 DOMAIN, BEGIN, END = "rnnserve", "ScanBegin", "ScanEnd"
-_MARKER = torch.ops.onnx_symbolic._symbolic_multi_out.default  # noqa: SLF001 - what symbolic_multi_out leaves
-
-
-@dataclasses.dataclass(frozen=True)
-class Scan:
-    """The loop of one scan.
-
-    Attributes:
-        dim: The axis of the steps, 0 or more.
-        reverse: Whether the last step is the first.
-        steps: How many there are; a symbol where the axis is dynamic.
-    """
-
-    dim: int
-    reverse: bool
-    steps: int | torch.SymInt
-
-    @classmethod
-    def of(cls, states: Sequence[Argument], sequences: Sequence[Argument], dim: int, reverse: bool) -> "Scan":
-        """Check the arguments of a scan.
-
-        Raises:
-            UnsupportedModule: If they do not fit together; the message says which.
-        """
-        for name, leaves in (("init", states), ("xs", sequences)):
-            other = [type(leaf).__name__ for leaf in leaves if not isinstance(leaf, Tensor)]
-            if other or not leaves:
-                raise UnsupportedModule(
-                    f"scan got {name} with {', '.join(other) or 'no tensor'}; expected tensors only. A state that is "
-                    "None before the first step has to be zeros instead."
-                )
-        if not all(-sequence.dim() <= dim < sequence.dim() for sequence in sequences):
-            shapes = [tuple(sequence.shape) for sequence in sequences]
-            raise UnsupportedModule(f"scan got dim={dim} for xs of shapes {shapes}; all need that axis")
-        dim %= sequences[0].dim()
-        sizes = [sequence.shape[dim] for sequence in sequences]
-        if any(size != sizes[0] for size in sizes[1:]):
-            raise UnsupportedModule(f"scan got xs of {sizes} steps along axis {dim}; all need the same number")
-        if isinstance(sizes[0], int) and sizes[0] == 0:
-            raise UnsupportedModule("scan got a sequence without a step")
-        return cls(dim, reverse, sizes[0])
-
-    def check_states(self, before: Sequence[Tensor], after: Sequence[Argument]) -> None:
-        """Refuse a step that changes shapes or dtypes of the state.
-
-        Raises:
-            UnsupportedModule: If it does; the message has both shapes.
-        """
-        for old, new in zip(before, after, strict=True):
-            if not isinstance(new, Tensor):
-                raise UnsupportedModule(f"a step of scan gives the state {type(new).__name__}; expected a tensor")
-            if new.shape != old.shape or new.dtype != old.dtype:
-                raise UnsupportedModule(
-                    f"a step of scan changes the state from {tuple(old.shape)}, {old.dtype}, to {tuple(new.shape)}, "
-                    f"{new.dtype}. Give the state before the first step the shape and the dtype that it has after each "
-                    "step, such as input.new_zeros(input.size(0), hidden)."
-                )
-
-    def check_outputs(self, outputs: Sequence[Argument]) -> None:
-        """Refuse outputs that cannot be stacked along `dim`.
-
-        Raises:
-            UnsupportedModule: If one is no tensor, or has too few axes.
-        """
-        for output in outputs:
-            if not isinstance(output, Tensor) or output.dim() < self.dim:
-                got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-                raise UnsupportedModule(
-                    f"a step of scan gives the output {got}; expected a tensor of {self.dim} axes or more, to be "
-                    f"stacked along axis {self.dim}. combine_fn returns the pair (state after the step, output of the "
-                    "step)."
-                )
+MARKER = torch.ops.onnx_symbolic._symbolic_multi_out.default  # noqa: SLF001 - what symbolic_multi_out leaves
 
 
 def mark_begin(
-    scan: Scan, number: int, states: Sequence[Tensor], sequences: Sequence[Tensor]
+    loop: ScanLoop, number: int, states: Sequence[Tensor], sequences: Sequence[Tensor]
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Put ScanBegin into the captured program.
 
     Args:
-        scan: The loop.
+        loop: Of the scan.
         number: Another one for each scan of the program.
         states: Before the first step.
-        sequences: Each with `scan.steps` steps along the axis `scan.dim`.
+        sequences: Each with `loop.steps` steps along the axis `loop.dim`.
 
     Returns:
         The states before a step, and one step of each sequence.
     """
     shapes = [
         *(state.shape for state in states),
-        *((*sequence.shape[: scan.dim], *sequence.shape[scan.dim + 1 :]) for sequence in sequences),
+        *((*sequence.shape[: loop.dim], *sequence.shape[loop.dim + 1 :]) for sequence in sequences),
     ]
     inputs = [*states, *sequences]
     results = torch.onnx.ops.symbolic_multi_out(
@@ -122,7 +48,7 @@ def mark_begin(
 
 
 def mark_end(
-    scan: Scan,
+    loop: ScanLoop,
     number: int,
     states: Sequence[Tensor],
     sequences: Sequence[Tensor],
@@ -132,7 +58,7 @@ def mark_end(
     """Put ScanEnd into the captured program.
 
     Args:
-        scan: The loop.
+        loop: Of the scan.
         number: As for `mark_begin`.
         states: As for `mark_begin`.
         sequences: As for `mark_begin`.
@@ -145,60 +71,18 @@ def mark_end(
     of_step = [*states_after, *outputs]
     shapes = [
         *(state.shape for state in states),
-        *((*output.shape[: scan.dim], scan.steps, *output.shape[scan.dim :]) for output in outputs),
+        *((*output.shape[: loop.dim], loop.steps, *output.shape[loop.dim :]) for output in outputs),
     ]
     results = torch.onnx.ops.symbolic_multi_out(
         f"{DOMAIN}::{END}",
         [*of_step, *states, *sequences],
-        {"number": number, "states": len(states), "outputs": len(outputs), "dim": scan.dim, "reverse": scan.reverse},
+        {"number": number, "states": len(states), "outputs": len(outputs), "dim": loop.dim, "reverse": loop.reverse},
         dtypes=[each.dtype for each in of_step],
         shapes=shapes,
     )
     return list(results[: len(states)]), list(results[len(states) :])
 
 
-def refuse_writes(program: torch.export.ExportedProgram) -> None:
-    """Refuse steps that write to tensors from outside: the next step would not see it, as it does in eager.
-
-    Raises:
-        UnsupportedModule: If there is one.
-    """
-    positions = {node: position for position, node in enumerate(program.graph.nodes)}
-    begins: list[int] = []
-    for node, position in positions.items():
-        if _is_marker(node, BEGIN):
-            begins.append(position)
-        elif _is_marker(node, END):
-            begins.pop()
-        elif begins and any(positions[_origin(written)] <= begins[-1] for written in _written(node)):
-            raise UnsupportedModule(
-                f"a step of scan writes to a tensor that it has not made ({node.target}). Make the tensor a part of "
-                "the state, and let the step return its new value."
-            )
-
-
-def _is_marker(node: fx.Node, name: str) -> bool:
-    return node.target is _MARKER and node.args[1] == name and node.kwargs.get("domain") == DOMAIN
-
-
-def _written(node: fx.Node) -> list[fx.Node]:
-    """Give the tensors that a node of the captured program writes to."""
-    if not isinstance(node.target, torch._ops.OpOverload):  # noqa: SLF001
-        return []
-    schema = zip(node.target._schema.arguments, node.args, strict=False)  # noqa: SLF001
-    return [
-        value
-        for argument, value in schema
-        if argument.alias_info is not None and argument.alias_info.is_write and isinstance(value, fx.Node)
-    ]
-
-
-def _origin(node: fx.Node) -> fx.Node:
-    """Give the node whose result `node` is a view of, or a part of, or the node itself."""
-    while node.args and isinstance(source := node.args[0], fx.Node):
-        schema = getattr(node.target, "_schema", None)
-        is_view = schema is not None and any(result.alias_info is not None for result in schema.returns)
-        if not is_view and node.target is not operator.getitem:
-            break
-        node = source
-    return node
+def is_marker(node: fx.Node, name: str) -> bool:
+    """Whether a node of the captured program is the marker `name`, BEGIN or END."""
+    return node.target is MARKER and node.args[1] == name and node.kwargs.get("domain") == DOMAIN

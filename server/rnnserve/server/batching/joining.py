@@ -36,6 +36,7 @@ def join(requests: Sequence[CheckedRequest], signature: Signature) -> dict[str, 
     used = sum([request.batch for request in requests])
     rows = rows_of_run(signature, used)
     sizes = {axis: max([request.longest[axis] for request in requests]) for axis in signature.sequence_axes}
+    sent = set().union(*[request.inputs for request in requests])
     feeds: dict[str, Array] = {}
     for spec in signature.inputs.values():
         shape = spec.shape(rows, sizes)
@@ -43,7 +44,7 @@ def join(requests: Sequence[CheckedRequest], signature: Signature) -> dict[str, 
             feeds[spec.name] = requests[0].inputs[spec.name]
         elif spec.lengths_of:
             feeds[spec.name] = _join_lengths(requests, spec, used, rows)
-        elif any(spec.name in request.inputs for request in requests):
+        elif spec.name in sent:
             feeds[spec.name] = _join_sent(requests, spec, shape, sizes)
         else:
             feeds[spec.name] = zeros(shape, spec.dtype)
@@ -69,14 +70,16 @@ def _join_sent(
     """Copy what requests sent of an input into their rows; the rows of those that sent none are padding."""
     array = np.full(shape, spec.filler, spec.dtype) if spec.filler else np.zeros(shape, spec.dtype)
     at = 0
-    if spec.has_plain_rows and all(request.batch == 1 for request in requests):
+    if spec.has_plain_rows and max([request.batch for request in requests]) == 1:
         # Bytes are copied to where the row begins: a quarter of the time that numpy's indexing takes.
         rows = array.data.cast("B")
-        size = array.nbytes // shape[0]
+        name, size = spec.name, array.nbytes // shape[0]
         for request in requests:
-            sent = request.inputs.get(spec.name)
+            sent = request.inputs.get(name)
             if sent is not None:
-                row = sent.data.cast("B")[:size]
+                row = sent.data.cast("B")
+                if len(row) > size:
+                    row = row[:size]
                 rows[at : at + len(row)] = row
             at += size
         return array
@@ -130,18 +133,19 @@ def split(
     Returns:
         For each request its outputs by name, in the order asked: views of the results where no padding is added.
     """
+    specs = signature.outputs
+    rows_first = {name for name in results if specs[name].batch_axis == 0 and not specs[name].sequence_axes}
     answers: list[dict[str, Array]] = []
     at = 0
     for request in requests:
-        answer: dict[str, Array] = {}
-        for name in request.outputs:
-            spec = signature.outputs[name]
-            if spec.batch_axis == 0 and not spec.sequence_axes:
-                answer[name] = results[name][at : at + request.batch]
-            else:
-                answer[name] = _rows_of(results[name], spec, at, request)
-        answers.append(answer)
-        at += request.batch
+        end = at + request.batch
+        answers.append(
+            {
+                name: results[name][at:end] if name in rows_first else _rows_of(results[name], specs[name], at, request)
+                for name in request.outputs
+            }
+        )
+        at = end
     return answers
 
 

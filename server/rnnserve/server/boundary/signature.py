@@ -215,6 +215,11 @@ class Signature:
                 longest[axis] = int(lengths.max())
         return longest
 
+    def without_cuts(self) -> "Signature":
+        """The same tensors, with outputs that need every step that was sent."""
+        outputs = {name: dataclasses.replace(spec, zeros_after_lengths=False) for name, spec in self.outputs.items()}
+        return dataclasses.replace(self, outputs=outputs)
+
     def _kept_axes(self, outputs: tuple[str, ...]) -> set[str]:
         """The sequence axes of which these outputs need every step that was sent."""
         specs = [self.outputs[name] for name in outputs]

@@ -85,7 +85,7 @@ def test_tooltips_give_the_figures_at_each_load(load_test, result):
     assert "p99 at 200 requests/s: 4.00 ms" in tooltips(charts["Latency by load"])
     found = tooltips(charts["Answers and errors per second, by load"])
     assert found == [
-        "1.0 answers/s", "1.0 answers/s", "0.0 errors/s", "3.0 errors/s", "1.0 wrong labels/s", "0.0 wrong labels/s",
+        "1.0 answers/s", "1.0 answers/s", "0.0 errors/s", "3.0 errors/s", "1.0 wrong answers/s", "0.0 wrong answers/s",
     ]  # fmt: skip
 
 

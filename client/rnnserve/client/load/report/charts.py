@@ -127,9 +127,9 @@ def _answers_by_load(results: Sequence[LoadResult]) -> Chart:
         ("answers", "c0", [result.throughput for result in results]),
         ("errors", "c5", [result.failures_per_second for result in results]),
     ]
-    wrong = [result.wrong_labels_per_second for result in results]
+    wrong = [result.faults_per_second for result in results]
     if any(wrong):
-        lines.append(("wrong labels", "c3", wrong))
+        lines.append(("wrong answers", "c3", wrong))
     sizes = [result.load.size for result in results]
     heading = "Answers and errors per second, by load"
     chart = SvgChart(heading, _load_title(results[0]))

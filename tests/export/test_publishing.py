@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rnnserve.export import ExportError
-from rnnserve.export.publish import publish
+from rnnserve.export.publishing import publish_version
 from rnnserve.protos.names import version_number
 from rnnserve.protos.triton_config import CONFIG
 
@@ -30,7 +30,7 @@ def model(tmp_path):
 
 
 def test_the_first_version_makes_the_folder_and_the_config(model):
-    published = publish(model, files(), CONFIG_TEXT)
+    published = publish_version(model, files(), CONFIG_TEXT)
     assert (published.folder, published.version, published.new) == (model / "1", 1, True)
     assert everything(model) == {CONFIG: CONFIG_TEXT.encode(), **{f"1/{name}": data for name, data in files().items()}}
 
@@ -38,39 +38,39 @@ def test_the_first_version_makes_the_folder_and_the_config(model):
 def test_versions_count_up_and_nothing_published_changes(model):
     for number in range(1, 4):
         before = everything(model) if model.is_dir() else {}
-        assert publish(model, files(b"%d" % number), CONFIG_TEXT).version == number
+        assert publish_version(model, files(b"%d" % number), CONFIG_TEXT).version == number
         assert before.items() <= everything(model).items()
 
 
 @pytest.mark.parametrize("taken", ["9", "009"])
 def test_the_next_number_follows_the_highest_that_anything_has(model, taken):
-    publish(model, files(b"1"), CONFIG_TEXT)
+    publish_version(model, files(b"1"), CONFIG_TEXT)
     (model / taken).mkdir()
-    assert publish(model, files(b"2"), CONFIG_TEXT).version == 10
+    assert publish_version(model, files(b"2"), CONFIG_TEXT).version == 10
     (model / "12").write_text("a file")
-    assert publish(model, files(b"3"), CONFIG_TEXT).version == 13
+    assert publish_version(model, files(b"3"), CONFIG_TEXT).version == 13
     (model / "backup-99").mkdir()
-    assert publish(model, files(b"4"), CONFIG_TEXT).version == 14
+    assert publish_version(model, files(b"4"), CONFIG_TEXT).version == 14
 
 
 def test_what_is_published_already_is_not_published_again(model):
-    publish(model, files(), CONFIG_TEXT)
+    publish_version(model, files(), CONFIG_TEXT)
     before = everything(model)
-    published = publish(model, files(), "another config\n")
+    published = publish_version(model, files(), "another config\n")
     assert (published.version, published.folder, published.new) == (1, model / "1", False)
     assert everything(model) == before
 
 
 def test_an_older_version_with_these_bytes_does_not_stand_for_the_newest(model):
-    publish(model, files(b"1"), CONFIG_TEXT)
-    publish(model, files(b"2"), CONFIG_TEXT)
-    assert publish(model, files(b"1"), CONFIG_TEXT).version == 3
+    publish_version(model, files(b"1"), CONFIG_TEXT)
+    publish_version(model, files(b"2"), CONFIG_TEXT)
+    assert publish_version(model, files(b"1"), CONFIG_TEXT).version == 3
 
 
 def test_an_edited_config_stays(model):
-    publish(model, files(b"1"), CONFIG_TEXT)
+    publish_version(model, files(b"1"), CONFIG_TEXT)
     (model / CONFIG).write_text("edited\n")
-    publish(model, files(b"2"), CONFIG_TEXT)
+    publish_version(model, files(b"2"), CONFIG_TEXT)
     assert (model / CONFIG).read_text() == "edited\n"
 
 
@@ -99,21 +99,21 @@ def test_a_failure_in_the_middle_leaves_nothing(model, monkeypatch, middle):
     with monkeypatch.context() as patch:
         patch.setattr(Path, name, failing(name, when))
         with pytest.raises(OSError, match="No space left"):
-            publish(model, files(), CONFIG_TEXT)
+            publish_version(model, files(), CONFIG_TEXT)
     assert not model.exists()
-    assert publish(model, files(), CONFIG_TEXT).version == 1
+    assert publish_version(model, files(), CONFIG_TEXT).version == 1
 
 
 @pytest.mark.parametrize("middle", MIDDLES)
 def test_a_failure_in_the_middle_leaves_older_versions_as_they_were(model, monkeypatch, middle):
-    publish(model, files(b"1"), CONFIG_TEXT)
+    publish_version(model, files(b"1"), CONFIG_TEXT)
     (model / CONFIG).unlink()
     before = everything(model)
     name, when = MIDDLES[middle]
     with monkeypatch.context() as patch:
         patch.setattr(Path, name, failing(name, when))
         with pytest.raises(OSError, match="No space left"):
-            publish(model, files(b"2"), CONFIG_TEXT)
+            publish_version(model, files(b"2"), CONFIG_TEXT)
     after = everything(model)
     after.pop(CONFIG, None)  # it fits the version that is there
     assert after == before
@@ -123,14 +123,14 @@ def test_a_failure_in_the_middle_leaves_older_versions_as_they_were(model, monke
 def test_a_config_that_cannot_be_written_leaves_nothing(model, monkeypatch):
     monkeypatch.setattr(Path, "replace", failing("replace"))
     with pytest.raises(OSError, match="No space left"):
-        publish(model, files(), CONFIG_TEXT)
+        publish_version(model, files(), CONFIG_TEXT)
     assert not model.exists()
 
 
 def test_an_interrupted_export_leaves_nothing(model, monkeypatch):
     monkeypatch.setattr(Path, "rename", failing("rename", error=KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
-        publish(model, files(), CONFIG_TEXT)
+        publish_version(model, files(), CONFIG_TEXT)
     assert not model.exists()
 
 
@@ -144,7 +144,7 @@ def test_no_version_is_to_be_seen_before_it_is_whole(model, monkeypatch):
         return original(self, *args, **kwargs)
 
     monkeypatch.setattr(Path, "open", watched)
-    publish(model, files(), CONFIG_TEXT)
+    publish_version(model, files(), CONFIG_TEXT)
     assert len(seen) > len(files())
     assert not any(seen)
 
@@ -158,11 +158,11 @@ def test_the_loser_of_a_race_takes_the_next_number(model, monkeypatch):
         if not raced:
             raced.append(target)
             monkeypatch.setattr(Path, "rename", original)
-            publish(model, files(b"theirs"), CONFIG_TEXT)
+            publish_version(model, files(b"theirs"), CONFIG_TEXT)
         return original(self, target)
 
     monkeypatch.setattr(Path, "rename", rename)
-    published = publish(model, files(b"ours"), CONFIG_TEXT)
+    published = publish_version(model, files(b"ours"), CONFIG_TEXT)
     assert (published.version, published.new) == (2, True)
     assert everything(model / "1") == files(b"theirs")
     assert everything(model / "2") == files(b"ours")
@@ -174,25 +174,27 @@ def test_the_loser_of_a_race_for_the_same_bytes_publishes_nothing(model, monkeyp
 
     def rename(self, target):
         monkeypatch.setattr(Path, "rename", original)
-        publish(model, files(), CONFIG_TEXT)
+        publish_version(model, files(), CONFIG_TEXT)
         return original(self, target)
 
     monkeypatch.setattr(Path, "rename", rename)
-    assert not publish(model, files(), CONFIG_TEXT).new
+    assert not publish_version(model, files(), CONFIG_TEXT).new
     assert sorted(path.name for path in model.iterdir()) == ["1", CONFIG]
 
 
 def test_a_rename_that_never_finds_a_free_number_gives_up(model, monkeypatch):
     monkeypatch.setattr(Path, "rename", failing("rename", error=OSError(errno.ENOTEMPTY, "Directory not empty")))
     with pytest.raises(ExportError, match="faster than a number can be taken"):
-        publish(model, files(), CONFIG_TEXT)
+        publish_version(model, files(), CONFIG_TEXT)
     assert not model.exists()
 
 
 def _publish_some(model, start, mark):
     start.wait()
     for number in range(5):
-        publish(model, {name: data * 1000 for name, data in files(b"%s %d" % (mark, number)).items()}, CONFIG_TEXT)
+        publish_version(
+            model, {name: data * 1000 for name, data in files(b"%s %d" % (mark, number)).items()}, CONFIG_TEXT
+        )
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
@@ -228,7 +230,7 @@ def test_a_number_that_is_taken_meanwhile_is_tried_once_more(model, monkeypatch,
         return original(self, target)
 
     monkeypatch.setattr(Path, "rename", rename)
-    published = publish(model, files(), CONFIG_TEXT)
+    published = publish_version(model, files(), CONFIG_TEXT)
     assert (published.version, published.new) == (1, True)
     assert len(attempts) == 3
 
@@ -244,7 +246,7 @@ def test_it_gives_up_after_a_hundred_numbers(model, monkeypatch):
     with pytest.raises(
         ExportError, match=r"^others publish versions of model faster than a number can be taken; try again$"
     ):
-        publish(model, files(), CONFIG_TEXT)
+        publish_version(model, files(), CONFIG_TEXT)
     assert len(attempts) == 100
 
 
@@ -263,7 +265,7 @@ def test_everything_is_on_the_disk_before_it_is_seen(model, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(Path, "rename", renamed)
-    folder = publish(model, files(), CONFIG_TEXT).folder
+    folder = publish_version(model, files(), CONFIG_TEXT).folder
     inode = {path: path.stat().st_ino for path in (model / CONFIG, *(folder / name for name in files()), folder, model)}
     before, after = events[: events.index("rename")], events[events.index("rename") + 1 :]
     assert before == [inode[path] for path in (model / CONFIG, *(folder / name for name in files()), folder)]
@@ -274,7 +276,7 @@ def test_everything_is_on_the_disk_before_it_is_seen(model, monkeypatch):
     "kind", ["file lost", "folder in a file's place", "file in the version's place", "other bytes"]
 )
 def test_a_damaged_newest_version_does_not_stand_for_what_is_published(model, kind):
-    version = publish(model, files(), CONFIG_TEXT).folder
+    version = publish_version(model, files(), CONFIG_TEXT).folder
     (version / "model.onnx").unlink()
     if kind == "folder in a file's place":
         (version / "model.onnx").mkdir()
@@ -284,7 +286,7 @@ def test_a_damaged_newest_version_does_not_stand_for_what_is_published(model, ki
         (version / "manifest.json").unlink()
         version.rmdir()
         version.write_text("a file")
-    published = publish(model, files(), CONFIG_TEXT)
+    published = publish_version(model, files(), CONFIG_TEXT)
     assert (published.version, published.new) == (2, True)
     assert everything(model / "2") == files()
 
@@ -294,7 +296,7 @@ def test_a_failure_keeps_a_config_that_was_there(model, monkeypatch):
     (model / CONFIG).write_text("edited\n")
     monkeypatch.setattr(Path, "rename", failing("rename"))
     with pytest.raises(OSError, match="No space left"):
-        publish(model, files(), CONFIG_TEXT)
+        publish_version(model, files(), CONFIG_TEXT)
     assert everything(model) == {CONFIG: b"edited\n"}
 
 
@@ -302,5 +304,5 @@ def test_a_failure_keeps_a_folder_that_was_there(model, monkeypatch):
     model.mkdir(parents=True)
     monkeypatch.setattr(Path, "rename", failing("rename"))
     with pytest.raises(OSError, match="No space left"):
-        publish(model, files(), CONFIG_TEXT)
+        publish_version(model, files(), CONFIG_TEXT)
     assert list(model.iterdir()) == []

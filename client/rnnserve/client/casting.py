@@ -1,0 +1,71 @@
+"""Casts of a caller's numbers to a model's datatype, which refuse numbers that the datatype cannot hold."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnserve.client.errors import InvalidRequest
+from rnnserve.client.tensors import Array
+
+__all__ = ["cast_losslessly", "check_numbers"]
+
+
+def check_numbers(array: Array, what: str) -> None:
+    """Check that an array holds real numbers or booleans; `what` names it in the error.
+
+    Raises:
+        InvalidRequest: It holds something else.
+    """
+    if array.dtype == object:
+        raise InvalidRequest(
+            f"{what} is an array of objects, shape {array.shape}: numpy creates such arrays from parts of different "
+            "sizes. Expected numbers, and one size along each axis"
+        )
+    if array.dtype.kind not in "biuf":
+        raise InvalidRequest(f"{what} has dtype {array.dtype}. Expected real numbers")
+
+
+def cast_losslessly(array: Array, dtype: np.dtype[Any], what: str) -> Array:
+    """Return an array of numbers in a model's dtype, with equal values.
+
+    Only floats are rounded, to floats of fewer digits: Python has no float32, so a list of numbers could not be sent
+    otherwise. Everything else that would change a value is refused: a fraction as an integer, a number outside the
+    range of the dtype, an integer that a float cannot represent, a number other than 0 and 1 as a boolean.
+
+    Args:
+        array: Of any shape, real numbers or booleans.
+        dtype: The model's.
+        what: Names the array in errors.
+
+    Raises:
+        InvalidRequest: A value would change.
+    """
+    check_numbers(array, what)
+    if array.dtype == dtype or np.can_cast(array.dtype, dtype, "safe"):
+        return array.astype(dtype, copy=False)
+    with np.errstate(all="ignore"):  # what these warnings tell is found below
+        cast = array.astype(dtype)
+        if array.dtype.kind == "f" and dtype.kind == "f":
+            changed = np.isfinite(array) & ~np.isfinite(cast)
+        else:
+            changed = ~_equal(array, cast)
+    if changed.any():
+        index = np.unravel_index(int(changed.argmax()), array.shape)
+        place = f" at {[int(position) for position in index]}" if array.ndim else ""
+        raise InvalidRequest(
+            f"{what} is {array[index].item()!r}{place}, which {dtype.name} cannot hold: the model takes {dtype.name}"
+        )
+    return cast
+
+
+def _equal(array: Array, cast: Array) -> npt.NDArray[np.bool_]:
+    """Compare values exactly, beyond the range in which floats represent every integer too."""
+    if {array.dtype.kind, cast.dtype.kind} <= set("iu"):
+        return np.asarray((array == cast) & ((array < 0) == (cast < 0)))
+    same = np.asarray(cast.astype(array.dtype) == array)
+    # Some processors turn a float above the largest integer into that integer, which as a float is equal again.
+    for floats, integers in ((array, cast), (cast, array)):
+        if floats.dtype.kind == "f" and integers.dtype.kind in "iu":
+            same &= floats.astype(np.float64) < float(np.iinfo(integers.dtype).max) + 1
+    return same

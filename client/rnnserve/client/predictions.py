@@ -1,0 +1,105 @@
+"""Predictions: the part of an answer that belongs to one row, without batch axis and padding."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from rnnserve.client.errors import InvalidAnswer
+from rnnserve.client.metadata import ModelMetadata, TensorMetadata
+from rnnserve.client.row_inputs import RowInputs
+from rnnserve.client.tensors import Array
+
+__all__ = ["Prediction", "read_predictions"]
+
+
+class Prediction(dict[str, Array]):
+    """A model's outputs for one row, by name: all axes of the output but the batch, in the model's dtype.
+
+    An output with an axis whose lengths the model takes, such as `output` (sequence, directions * hidden), ends where
+    the row ends. A final state, such as `h_n` (layers * directions, hidden), can be passed as one row of the input that
+    continues from it.
+
+    Attributes:
+        model_version: The version that answered; empty if the server does not report it.
+    """
+
+    def __init__(self, outputs: Mapping[str, Array], model_version: str) -> None:
+        super().__init__(outputs)
+        self.model_version = model_version
+
+
+def read_predictions(
+    metadata: ModelMetadata,
+    outputs: Mapping[str, Array],
+    rows: RowInputs,
+    chosen: Sequence[int],
+    *,
+    requested: Sequence[str],
+    model_version: str,
+) -> list[Prediction]:
+    """Divide an answer into its rows.
+
+    Args:
+        metadata: The metadata of the version that answered.
+        outputs: The answer's tensors by name, each with all of its axes.
+        rows: All rows.
+        chosen: Indices of the request's rows.
+        requested: Names of the outputs that were requested.
+        model_version: The version that answered.
+
+    Returns:
+        One prediction for each row of the request, in order.
+
+    Raises:
+        InvalidAnswer: An output is missing or has another shape than the metadata say.
+    """
+    parts = {name: _rows(metadata, name, outputs, rows, chosen) for name in requested}
+    return [
+        Prediction({name: arrays[index] for name, arrays in parts.items()}, model_version)
+        for index in range(len(chosen))
+    ]
+
+
+def _rows(
+    metadata: ModelMetadata, name: str, outputs: Mapping[str, Array], rows: RowInputs, chosen: Sequence[int]
+) -> list[Array]:
+    array, tensor = outputs.get(name), metadata.outputs.get(name)
+    if array is None or tensor is None:
+        raise InvalidAnswer(f"the answer lacks {name}, which was requested: it has {', '.join(outputs) or 'nothing'}")
+    if tensor.batch_axis is None:
+        raise InvalidAnswer(f"{name} {list(tensor.shape)} has no batch axis, so it cannot be divided into rows")
+    sizes = _expected_shape(tensor, rows, chosen)
+    # Axes that the server does not name are assumed, which is no reason to refuse an answer.
+    expected = (
+        sizes
+        if tensor.axes
+        else tuple(len(chosen) if i == tensor.batch_axis else size for i, size in enumerate(tensor.shape))
+    )
+    fits = array.ndim == len(expected) and all(
+        size in (found, -1) for size, found in zip(expected, array.shape, strict=True)
+    )
+    if not fits:
+        raise InvalidAnswer(f"the answer's {name} has shape {array.shape}, expected {expected} (-1: any size)")
+    divided = np.moveaxis(array, tensor.batch_axis, 0)
+    padded = [
+        axis if found == size else None for axis, found, size in zip(tensor.axis_names, array.shape, sizes, strict=True)
+    ]
+    del padded[tensor.batch_axis]
+    # Copies: a state that is kept for long must not keep its whole batch in memory.
+    return [
+        np.array(divided[(row, *(slice(rows.ends[index].get(axis) if axis else None) for axis in padded))])
+        for row, index in enumerate(chosen)
+    ]
+
+
+def _expected_shape(tensor: TensorMetadata, rows: RowInputs, chosen: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of an output for a request; -1 for a size that no input determines."""
+    expected = []
+    for axis, size in zip(tensor.axis_names, tensor.shape, strict=True):
+        if axis == tensor.axis_names[tensor.batch_axis or 0]:
+            expected.append(len(chosen))
+        elif size >= 0:
+            expected.append(size)
+        else:
+            expected.append(max(rows.sizes[index].get(axis, -1) for index in chosen))
+    return tuple(expected)

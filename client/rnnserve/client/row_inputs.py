@@ -1,0 +1,283 @@
+"""The rows that a caller passes, checked against a model's metadata before anything is sent.
+
+Only shapes and datatypes are checked here. The server checks values: it reports which element is NaN, for example.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnserve.client.casting import cast_losslessly, check_numbers
+from rnnserve.client.errors import InvalidRequest
+from rnnserve.client.metadata import BATCH, ModelMetadata, TensorMetadata
+from rnnserve.client.tensors import DTYPES, Array, as_array
+
+__all__ = ["InputsLike", "RowInputs", "RowsLike", "check_rows", "dtype_of", "main_input"]
+
+RowsLike = npt.ArrayLike | Sequence[npt.ArrayLike | None]
+"""The rows of one input: a list with one array for each row, without the batch axis and of any lengths; or one array
+with all axes of the input, the batch axis included. In a list, None stands for zeros."""
+
+InputsLike = RowsLike | Mapping[str, RowsLike]
+"""The rows of every input by its name, or the rows of the only input that a model requires."""
+
+
+@dataclass(frozen=True)
+class RowInputs:
+    """Rows that match a model.
+
+    Attributes:
+        tensors: For each input that is sent, one array for each row: all axes of the input but the batch, and the
+            model's dtype.
+        sizes: For each row, the size of each axis that has no fixed size, by the axis's name.
+        ends: For each row, the number of steps that count on each axis with lengths, by the axis's name.
+    """
+
+    tensors: dict[str, list[Array]]
+    sizes: list[dict[str, int]]
+    ends: list[dict[str, int]]
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+
+def check_rows(metadata: ModelMetadata, inputs: InputsLike) -> RowInputs:
+    """Return the rows of a call, of equal count and sizes in every input.
+
+    An initial state that is left out is zeros, and lengths that are left out are the rows' sizes.
+
+    Args:
+        metadata: The model's metadata.
+        inputs: What the caller passed.
+
+    Raises:
+        InvalidRequest: The rows do not match the model; the message says how.
+    """
+    given = dict(inputs) if isinstance(inputs, Mapping) else {main_input(metadata).name: inputs}
+    _check_names(metadata, list(given))
+    named = isinstance(inputs, Mapping) and len(inputs) > 1
+    rows = {name: _check_input(metadata, name, value, named=named) for name, value in given.items()}
+    first, count = next((name, len(arrays)) for name, arrays in rows.items())
+    for name, arrays in rows.items():
+        if len(arrays) != count:
+            raise InvalidRequest(
+                f'"{name}" has {len(arrays)} rows, but "{first}" has {count}. Expected one for each row in every input'
+            )
+    for name, tensor in metadata.inputs.items():
+        if name not in rows and not tensor.optional and name in metadata.states:
+            # Servers that follow the protocol strictly require every input; `rnnserve serve` marks states as optional.
+            rows[name] = [None] * count
+    sizes = [_row_sizes(metadata, rows, index) for index in range(count)]
+    tensors = {
+        name: [
+            _zeros(metadata.inputs[name], arrays, sizes[index]) if array is None else array
+            for index, array in enumerate(arrays)
+        ]
+        for name, arrays in rows.items()
+    }
+    return RowInputs(tensors, sizes, [_row_ends(metadata, tensors, index, sizes[index]) for index in range(count)])
+
+
+def main_input(metadata: ModelMetadata) -> TensorMetadata:
+    """Return the input that the rows of a call without names are for: the only one that must be passed.
+
+    Raises:
+        InvalidRequest: The model requires several inputs, or none.
+    """
+    required = [
+        tensor
+        for name, tensor in metadata.inputs.items()
+        if not tensor.optional and not tensor.lengths_of and name not in metadata.states
+    ]
+    if len(required) != 1:
+        names = ", ".join(f'"{tensor.name}"' for tensor in required or metadata.inputs.values()) or "no input"
+        raise InvalidRequest(
+            f"model {metadata.name} takes {names}: pass a dict with the rows of each input by its name"
+        )
+    return required[0]
+
+
+def dtype_of(tensor: TensorMetadata) -> np.dtype[Any]:
+    """Return the dtype of a model's input.
+
+    Raises:
+        InvalidRequest: The input does not take numbers.
+    """
+    dtype = DTYPES.get(tensor.datatype)
+    if dtype is None:
+        raise InvalidRequest(f"the model takes {tensor.name} as {tensor.datatype}, which has no numeric dtype in numpy")
+    return dtype
+
+
+def _check_names(metadata: ModelMetadata, names: Sequence[str]) -> None:
+    for name in names:
+        if name not in metadata.inputs:
+            raise InvalidRequest(
+                f"model {metadata.name} takes no {name}: its inputs are {', '.join(metadata.inputs) or 'none'}"
+            )
+    for name, tensor in metadata.inputs.items():
+        if name in names or tensor.optional or tensor.lengths_of or name in metadata.states:
+            continue
+        raise InvalidRequest(f'"{name}" is missing: model {metadata.name} takes {_form(tensor)} for each row')
+    carried = [name for name in names if name in metadata.states]
+    missing = [name for name in metadata.states if name in metadata.inputs and name not in names]
+    if carried and missing:
+        raise InvalidRequest(
+            f"{', '.join(carried)} was passed without {', '.join(missing)}: model {metadata.name} needs all its "
+            "initial states, or none (h_n of the previous part as h_0, c_n as c_0)"
+        )
+
+
+def _check_input(metadata: ModelMetadata, name: str, value: RowsLike, *, named: bool) -> list[Array | None]:
+    """Return one array for each row, in the model's dtype; None for rows that are zeros."""
+    tensor = metadata.inputs[name]
+    if tensor.batch_axis is None:
+        raise InvalidRequest(
+            f"model {metadata.name}: {name} {list(tensor.shape)} has no batch axis, so it cannot be made of rows; "
+            "infer() sends tensors unchanged"
+        )
+    is_named = named or name in metadata.states or bool(tensor.lengths_of)
+    if hasattr(value, "__array__"):  # iterating over a tensor of another library would mistake layers for rows
+        what = name if is_named else "sequences"
+        whole = cast_losslessly(_check_whole(tensor, np.asarray(value), what), dtype_of(tensor), what)
+        arrays = list(np.moveaxis(whole, tensor.batch_axis, 0))
+        if arrays:
+            _check_row(metadata, tensor, arrays[0], f"{what}: each row")
+        return list(arrays)
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise InvalidRequest(
+            f"{name if is_named else 'sequences'} is a {type(value).__name__}. Expected a list of arrays"
+        )
+    rows: list[Array | None] = []
+    for index, row in enumerate(value):
+        what = f"{name}[{index}]" if is_named else f"{_row_word(tensor)} {index}"
+        if row is None:
+            if name not in metadata.states and not tensor.optional:
+                raise InvalidRequest(f"{what} is None. Expected {_form(tensor)}: only initial states may be None")
+            rows.append(None)
+            continue
+        array = as_array(row, what)
+        check_numbers(array, what)
+        _check_row(metadata, tensor, array, what)
+        rows.append(cast_losslessly(array, dtype_of(tensor), what))
+    return rows
+
+
+def _check_whole(tensor: TensorMetadata, array: Array, what: str) -> Array:
+    """Check the shape of an array with all axes of an input."""
+    if array.dtype == object:
+        raise InvalidRequest(
+            f"{what} is an array of objects, shape {array.shape}. Rows of different sizes go into a list: "
+            f"[first, second], each {_form(tensor)}"
+        )
+    expected = ", ".join(_sized(axis, size) for axis, size in zip(tensor.axis_names, tensor.shape, strict=True))
+    if _matches(array.shape, tensor.shape) or (0 in array.shape and array.ndim == len(tensor.shape)):
+        return array
+    hint = ""
+    batch_first = [BATCH, *(axis for axis in tensor.axis_names if axis != BATCH)]
+    sizes = dict(zip(tensor.axis_names, tensor.shape, strict=True))
+    if _matches(array.shape, [size for _, size in tensor.row_axes]):
+        hint = f". It looks like a single row: pass [{what if what != 'sequences' else 'sequence'}]"
+    elif tensor.batch_axis != 0 and _matches(array.shape, [sizes[axis] for axis in batch_first]):
+        hint = f". It looks batch-first: the model takes the batch as axis {tensor.batch_axis}; use numpy.moveaxis"
+    raise InvalidRequest(
+        f"{what} is one array of shape {array.shape}. Expected ({expected}), or a list of arrays {_form(tensor)}{hint}"
+    )
+
+
+def _check_row(metadata: ModelMetadata, tensor: TensorMetadata, array: Array, what: str) -> None:
+    expected = [size for _, size in tensor.row_axes]
+    if _matches(array.shape, expected) and 0 not in array.shape:
+        return
+    said = f"{what} has shape {array.shape}"
+    if 0 in array.shape and len(array.shape) == len(expected):
+        raise InvalidRequest(f"{said} and is empty. Expected {_form(tensor)}, every size at least 1")
+    raise InvalidRequest(f"{said}, but model {metadata.name} takes {_form(tensor)}{_row_hint(array.shape, expected)}")
+
+
+def _row_word(tensor: TensorMetadata) -> str:
+    return "sequence" if any(size < 0 for _, size in tensor.row_axes) else "row"
+
+
+def _row_hint(shape: tuple[int, ...], expected: Sequence[int]) -> str:
+    if len(shape) == len(expected) and _matches(shape[::-1], expected):
+        return ". It looks like the axes in reverse order: transpose it"
+    if len(shape) == len(expected) + 1:
+        return ". It has a batch axis of its own: pass the arrays in it as separate rows"
+    if not shape:
+        return ". It is a single number: pass a list of rows"
+    if len(shape) == len(expected) - 1 and expected[-1] == 1:
+        return ". If each step has one number, use reshape(-1, 1)"
+    return ""
+
+
+def _row_sizes(metadata: ModelMetadata, rows: Mapping[str, Sequence[Array | None]], index: int) -> dict[str, int]:
+    """Return the sizes of one row's axes that have no fixed size, which every input with that axis must agree on."""
+    sizes: dict[str, int] = {}
+    source: dict[str, str] = {}
+    for name, arrays in rows.items():
+        array = arrays[index]
+        if array is None:
+            continue
+        for (axis, fixed), size in zip(metadata.inputs[name].row_axes, array.shape, strict=True):
+            if fixed >= 0:
+                continue
+            if sizes.setdefault(axis, size) != size:
+                raise InvalidRequest(
+                    f"{name}[{index}] has {axis}={size}, but {source[axis]}[{index}] has {axis}={sizes[axis]}. "
+                    "Expected one size of an axis in all inputs of a row"
+                )
+            source.setdefault(axis, name)
+    return sizes
+
+
+def _row_ends(
+    metadata: ModelMetadata, tensors: Mapping[str, Sequence[Array]], index: int, sizes: Mapping[str, int]
+) -> dict[str, int]:
+    """Return how many steps of one row count: the lengths that were passed, else the row's sizes."""
+    ends: dict[str, int] = {}
+    for name, tensor in metadata.inputs.items():
+        axis = tensor.lengths_of
+        if not axis:
+            continue
+        if name in tensors:
+            ends[axis] = int(tensors[name][index])
+            if not 1 <= ends[axis] <= sizes.get(axis, ends[axis]):
+                raise InvalidRequest(f"{name}[{index}] is {ends[axis]}. Expected 1 to {axis}={sizes[axis]}")
+        elif axis in sizes:
+            ends[axis] = sizes[axis]
+    return ends
+
+
+def _zeros(tensor: TensorMetadata, rows: Sequence[Array | None], sizes: Mapping[str, int]) -> Array:
+    """Return zeros for one row of an input, of the other rows' shape where the metadata do not give it."""
+    shape = [size if size >= 0 else sizes.get(axis, -1) for axis, size in tensor.row_axes]
+    if min(shape, default=0) < 0:
+        other = next((array for array in rows if array is not None), None)
+        if other is None:
+            raise InvalidRequest(
+                f"{tensor.name}: the server does not report the size of a row, so None cannot stand for zeros"
+            )
+        shape = list(other.shape)
+    return np.zeros(shape, dtype_of(tensor))
+
+
+def _matches(shape: Sequence[int], expected: Sequence[int]) -> bool:
+    """Return whether a shape is as expected; an expected -1 matches any size."""
+    return len(shape) == len(expected) and all(
+        required in (-1, size) for size, required in zip(shape, expected, strict=True)
+    )
+
+
+def _form(tensor: TensorMetadata) -> str:
+    """Return a row's axes with their sizes: "(sequence, features=2)"."""
+    if not tensor.row_axes:
+        return "a number"
+    return f"({', '.join(_sized(axis, size) for axis, size in tensor.row_axes)})"
+
+
+def _sized(axis: str, size: int) -> str:
+    return axis if size < 0 else f"{axis}={size}"

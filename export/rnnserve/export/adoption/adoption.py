@@ -1,0 +1,172 @@
+"""From an ONNX file of any origin to a published version that says that it is adopted."""
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rnnserve.export.adoption.expected_results import expected_cases
+from rnnserve.export.adoption.file_tensors import (
+    choose_outputs,
+    describe_inputs,
+    describe_states,
+    name_output_axes,
+    write_axis_names,
+)
+from rnnserve.export.adoption.onnx_truth import OnnxTruth
+from rnnserve.export.adoption.roles import Roles
+from rnnserve.export.adoption.sample_file import Sample
+from rnnserve.export.described_tensors import (
+    ModelDescription,
+    check_inputs,
+    check_model_name,
+    check_states,
+    complete_sample,
+    describe_outputs,
+    name_classes,
+    proof_sizes,
+)
+from rnnserve.export.descriptions import BATCH
+from rnnserve.export.errors import ExportError, WrongArguments
+from rnnserve.export.golden_cases import GoldenCases, make_cases
+from rnnserve.export.input_drawing import draw_inputs
+from rnnserve.export.limits import limits_for, replay_limits
+from rnnserve.export.manifest import describe_version
+from rnnserve.export.module_interface import Arrays
+from rnnserve.export.onnx_files import read_onnx
+from rnnserve.export.parity import OnnxRunner, Proof
+from rnnserve.export.parity.batching_safety import find_batching
+from rnnserve.export.pipeline import ExportResult
+from rnnserve.export.publishing import publish_version
+from rnnserve.export.tensor_shapes import lengths_inputs, mask_before_lengths
+from rnnserve.export.triton_config import render_config
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, dump_manifest
+from rnnserve.protos.golden import dump_cases, replay
+from rnnserve.protos.triton_config import MissingConfigError, check_tensors, read_config
+
+__all__ = ["adopt"]
+
+_NOT_COMPARED = "adopted: not compared with its framework"
+_RAGGED_BATCHES = 4
+
+
+def adopt(
+    path: Path, name: str, repository: Path, roles: Roles | None = None, samples: Sequence[Sample] = ()
+) -> ExportResult:
+    """Publish an ONNX file as a model's next version, marked as adopted.
+
+    Args:
+        path: The file, with its weights in it.
+        name: The model's.
+        repository: Where models are published, as `<repository>/<model>/<version>`.
+        roles: What the file does not say of its tensors.
+        samples: Real inputs; where they have outputs, the file has to give these, and servers replay them.
+
+    Raises:
+        WrongArguments: If the file and the roles do not say enough, or do not fit; the message says what to do.
+        UnsupportedModule: If such a model cannot be served.
+        ExportError: If it does not give the expected outputs, or not always the same results.
+        ArtifactError: If the repository's config.pbtxt of the model has other tensors.
+        OSError: If a file cannot be read or written.
+    """
+    check_model_name(name)
+    roles = roles or Roles()
+    model = read_onnx(path, external_data=False)
+    choose_outputs(model, roles.outputs)
+    try:
+        truth = OnnxTruth(OnnxRunner(model.SerializeToString()))
+        description = _describe(truth, describe_inputs(model, roles), [v.name for v in model.graph.output], name, roles)
+        write_axis_names(model, description.inputs, description.outputs)
+        data = model.SerializeToString(deterministic=True)
+        truth = OnnxTruth(OnnxRunner(data))
+        return _publish(description, truth, data, repository, samples)
+    except RuntimeError as error:  # what `OnnxRunner` raises
+        raise ExportError(f"{path}: {error}") from error
+
+
+def _describe(
+    truth: OnnxTruth, inputs: list[manifest_pb2.Tensor], names: Sequence[str], name: str, roles: Roles
+) -> ModelDescription:
+    check_inputs(inputs)
+    sizes = proof_sizes(inputs, roles.sizes)
+
+    def compute(arrays: Arrays) -> Arrays:
+        try:
+            return truth.eager(arrays)
+        except RuntimeError as error:
+            shapes = ", ".join(f'"{name}" {list(array.shape)}' for name, array in arrays.items())
+            raise WrongArguments(
+                f"it does not run with {shapes}; are sizes frozen in the graph, or values out of bounds? {error}"
+            ) from error
+
+    outputs = describe_outputs(compute, inputs, names, sizes)
+    name_output_axes(outputs, roles)
+    check_states(describe_states(inputs, outputs, roles), inputs, outputs)
+    return ModelDescription(
+        name=name,
+        inputs=inputs,
+        outputs=outputs,
+        labels=list(roles.labels),
+        labelled=name_classes(roles.labels, outputs),
+        samples=(),
+        sizes=sizes,
+        checkpoint_sha256="",
+    )
+
+
+def _publish(
+    model: ModelDescription, truth: OnnxTruth, data: bytes, repository: Path, samples: Sequence[Sample]
+) -> ExportResult:
+    with contextlib.suppress(MissingConfigError):  # publishing writes it
+        check_tensors(read_config(repository / model.name), model.inputs, model.outputs)
+    complete = [complete_sample(number, sample.inputs, model.inputs) for number, sample in enumerate(samples)]
+    unknown = [inputs for inputs, sample in zip(complete, samples, strict=True) if not sample.outputs]
+    known = [(inputs, sample.outputs) for inputs, sample in zip(complete, samples, strict=True) if sample.outputs]
+    model = dataclasses.replace(model, samples=unknown)
+    expected = expected_cases(model, truth, known)
+    drawn = make_cases(model, truth, truth.runner)
+    golden = GoldenCases([*drawn.cases, *expected.cases], drawn.step, max(drawn.sequence, expected.sequence))
+    limits = next(at for at in replay_limits(step=golden.step, sequence=golden.sequence) if at.device == "cpu")
+    failures = replay(golden.cases, truth.runner, limits)
+    if failures:
+        raise ExportError(
+            f"{MODEL} does not give its own results again, so nothing is published: {'; '.join(failures)}"
+        )
+    files = {MODEL: data, GOLDEN: dump_cases(golden.cases)}
+    manifest = describe_version(model, _found(model, truth, known), golden, files, origin=manifest_pb2.ORIGIN_ADOPTED)
+    files[MANIFEST] = dump_manifest(manifest)
+    config = render_config(model.name, model.inputs, model.outputs)
+    return ExportResult(model.name, publish_version(repository / model.name, files, config), manifest)
+
+
+def _found(model: ModelDescription, truth: OnnxTruth, known: Sequence[tuple[Arrays, Arrays]]) -> Proof:
+    """Say what onnxruntime told of the file, and that this is no comparison with its framework."""
+    checks = [_NOT_COMPARED]
+    if known:
+        names = sorted({name for _, outputs in known for name in outputs})
+        checks.append(f"onnx: the outputs given with {len(known)} samples: {', '.join(names)}")
+    checks.append("onnx: batching, by the results of onnxruntime itself")
+    return Proof(
+        manifest_pb2.Parity(checks=checks), find_batching(model, truth, limits_for("cpu"), 0), _zeros(model, truth)
+    )
+
+
+def _zeros(model: ModelDescription, truth: OnnxTruth) -> set[str]:
+    """Name the outputs that are zeros after each row's length."""
+    lengths = lengths_inputs(model.inputs)
+    zeros = {tensor.name for tensor in model.outputs if any(axis.name in lengths for axis in tensor.axes)}
+    random = np.random.default_rng(0)
+    for _ in range(_RAGGED_BATCHES if zeros else 0):
+        inputs = draw_inputs(model.inputs, random, _small_sizes(model.sizes), ragged=True)
+        for tensor, array in ((tensor, truth.eager(inputs)[tensor.name]) for tensor in model.outputs):
+            mask = mask_before_lengths(tensor, array.shape, inputs, lengths)
+            if mask is not None and np.where(mask, 0, array).any():
+                zeros.discard(tensor.name)
+    return zeros
+
+
+def _small_sizes(bounds: Mapping[str, tuple[int, int]]) -> dict[str, int]:
+    return {axis: min(max(5 if axis == BATCH else 8, low), high) for axis, (low, high) in bounds.items()}

@@ -1,0 +1,98 @@
+"""Golden cases from results that a user gives: what the file's framework computed."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnserve.export.adoption.onnx_truth import OnnxTruth
+from rnnserve.export.described_tensors import ModelDescription
+from rnnserve.export.descriptions import BATCH
+from rnnserve.export.errors import ExportError, WrongArguments
+from rnnserve.export.golden_cases import GoldenCases
+from rnnserve.export.limits import limits_for
+from rnnserve.export.module_interface import Arrays
+from rnnserve.export.tensor_shapes import axis_of, lengths_inputs, mask_before_lengths
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.datatypes import DTYPES
+from rnnserve.protos.differences import coarseness, largest_difference, scale
+from rnnserve.protos.golden import Case
+
+__all__ = ["expected_cases"]
+
+_MOST_ROWS = 64  # of a sample that servers replay
+_SPARE = 2.5  # the limit of a root mean square is that much tighter than that of the largest distance
+_ROUNDING = 4.0  # a framework's rounding may move a value further than the samples of it did
+
+
+def expected_cases(model: ModelDescription, truth: OnnxTruth, known: Sequence[tuple[Arrays, Arrays]]) -> GoldenCases:
+    """Compare a file's results with expected ones, and make golden cases of these.
+
+    Args:
+        model: What the file takes and gives.
+        truth: The file.
+        known: Complete inputs, and the outputs that are known for them.
+
+    Raises:
+        WrongArguments: If an output is none of the model's, or has another shape or dtype.
+        ExportError: If the file gives other values.
+    """
+    cases, furthest = [], 0.0
+    for number, (inputs, given) in enumerate(known):
+        inputs = _first_rows(model.inputs, inputs)
+        outputs = truth.eager(inputs)
+        rounding = list(truth.moved(inputs))
+        for name, array in _checked(number, model, given, outputs):
+            tensor = next(tensor for tensor in model.outputs if tensor.name == name)
+            mask = mask_before_lengths(tensor, array.shape, inputs, lengths_inputs(model.inputs))
+            found, expected = (_masked(side, mask) for side in (outputs[name], array))
+            unit = scale(expected) * coarseness(array.dtype) if array.dtype.kind == "f" else 1.0
+            moved = max(
+                (largest_difference(_masked(each[name], mask), found).distance for each in rounding), default=0.0
+            )
+            limit = limits_for("cpu").sample * unit + _ROUNDING * moved if array.dtype.kind == "f" else 0.0
+            worst = largest_difference(found, expected)
+            if not worst.distance <= limit:
+                raise ExportError(
+                    f'sample {number}: "{name}" at {list(worst.index)} is {worst.found:.9g}, given is '
+                    f"{worst.expected:.9g}: {worst.distance:.3g} apart, {limit:.3g} allowed; the file does not compute "
+                    "what its framework computed, or the sample is of another model"
+                )
+            furthest = max(furthest, worst.distance / unit)
+            # After a row's length, a framework may leave anything; the file's own values stand there.
+            outputs[name] = array if mask is None else np.where(mask, array, outputs[name])
+        exact = {name: a.astype(np.float64) if a.dtype.kind == "f" else a for name, a in outputs.items()}
+        cases.append(Case("sample", inputs, eager=outputs, float64=exact))
+    return GoldenCases(cases, step=0.0, sequence=_SPARE * furthest)
+
+
+def _checked(
+    number: int, model: ModelDescription, given: Arrays, outputs: Arrays
+) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """Give the expected outputs in the model's dtypes and first rows."""
+    tensors = {tensor.name: tensor for tensor in model.outputs}
+    for name, array in given.items():
+        if name not in tensors:
+            raise WrongArguments(f'sample {number} has "output:{name}"; the outputs are {", ".join(tensors)}')
+        tensor = tensors[name]
+        rows = outputs[name].shape[axis_of(tensor, BATCH) or 0]
+        cut = np.take(array, range(rows), axis_of(tensor, BATCH) or 0) if array.ndim == len(tensor.axes) else array
+        if cut.shape != outputs[name].shape:
+            raise WrongArguments(
+                f'sample {number}: "output:{name}" has shape {list(array.shape)}; the file gives '
+                f"{list(outputs[name].shape)}"
+            )
+        yield name, cut.astype(DTYPES[tensor.datatype])
+
+
+def _first_rows(tensors: Sequence[manifest_pb2.Tensor], arrays: Arrays) -> Arrays:
+    return {
+        tensor.name: np.ascontiguousarray(np.moveaxis(np.moveaxis(arrays[tensor.name], at, 0)[:_MOST_ROWS], 0, at))
+        for tensor in tensors
+        for at in [axis_of(tensor, BATCH) or 0]
+    }
+
+
+def _masked(array: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None) -> npt.NDArray[Any]:
+    return array if mask is None else np.where(mask, array, 0)

@@ -1,0 +1,217 @@
+"""The inputs of an ONNX file, described as a manifest does; and the file with the axis names of the description."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+import onnx
+
+from rnnserve.export.adoption.roles import Roles
+from rnnserve.export.descriptions import BATCH, DYNAMIC
+from rnnserve.export.errors import WrongArguments
+from rnnserve.export.onnx_files import model_inputs
+from rnnserve.export.tensor_shapes import sequence_axes
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.datatypes import DTYPES, datatype_of
+
+__all__ = ["choose_outputs", "describe_inputs", "describe_states", "name_output_axes", "write_axis_names"]
+
+_Tensors = Sequence[manifest_pb2.Tensor]
+
+_LENGTHS = re.compile(r"len", re.IGNORECASE)  # lengths, seq_len, sequence_length
+_THROUGH = ("Cast", "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze")  # pass ids on to a table
+
+
+def choose_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
+    """Keep only the outputs named, in their order; all of them where there are no names.
+
+    Raises:
+        WrongArguments: If there is no such output.
+    """
+    by_name = {value.name: value for value in model.graph.output}
+    for name in names:
+        if name not in by_name:
+            raise WrongArguments(f'there is no output "{name}"; the outputs are {", ".join(by_name)}')
+    if names:
+        chosen = [by_name[name] for name in names]
+        del model.graph.output[:]
+        model.graph.output.extend(chosen)
+
+
+def describe_inputs(model: onnx.ModelProto, roles: Roles) -> list[manifest_pb2.Tensor]:
+    """Describe the inputs that have no value in the file.
+
+    Args:
+        model: The file.
+        roles: What the user says.
+
+    Raises:
+        WrongArguments: If the file and the roles do not say enough; the message says what to add.
+    """
+    values = model_inputs(model)
+    _check_names(model, values, roles)
+    inputs = [_describe(value, roles) for value in values]
+    axes = sequence_axes(inputs)
+    for tensor in inputs:
+        if DTYPES[tensor.datatype].kind in "iu":
+            _find_lengths(tensor, axes, roles)
+            if not tensor.lengths_of:
+                _find_range(model.graph, tensor, roles)
+    return inputs
+
+
+def describe_states(inputs: _Tensors, outputs: _Tensors, roles: Roles) -> dict[str, str]:
+    """Find which output continues as which input: given by the user, or named X_n and X_0 with equal axes.
+
+    Returns:
+        {"h_n": "h_0"}; the inputs among them are marked as zeros where a request leaves them out.
+    """
+    known = {tensor.name: tensor for tensor in outputs}
+    states = dict(roles.states)
+    for tensor in inputs:
+        final = f"{tensor.name.removesuffix('_0')}_n"
+        if not tensor.name.endswith("_0") or final not in known or tensor.name in states.values():
+            continue
+        if [axis.size for axis in known[final].axes] == [axis.size for axis in tensor.axes]:
+            states[final] = tensor.name
+    for tensor in inputs:
+        if tensor.name in states.values():
+            tensor.default = manifest_pb2.DEFAULT_ZEROS
+    return states
+
+
+def name_output_axes(outputs: _Tensors, roles: Roles) -> None:
+    """Give fixed axes of outputs the names that the user says.
+
+    Raises:
+        WrongArguments: If a dynamic axis would get another name than the axis of the inputs that it is.
+    """
+    for tensor in outputs:
+        for at, axis in enumerate(tensor.axes):
+            name = roles.axes.get((tensor.name, at), axis.name)
+            if axis.size == DYNAMIC and name != axis.name:
+                raise WrongArguments(f'--axis {tensor.name}.{at}={name}: this axis is as large as "{axis.name}"')
+            axis.name = name
+
+
+def write_axis_names(model: onnx.ModelProto, inputs: _Tensors, outputs: _Tensors) -> None:
+    """Write the described axes into a file's inputs and outputs, and remove inputs that have a value."""
+    described = {tensor.name: tensor for tensor in (*inputs, *outputs)}
+    kept = model_inputs(model)
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+    for value in (*model.graph.input, *model.graph.output):
+        shape = value.type.tensor_type.shape
+        del shape.dim[:]
+        for axis in described[value.name].axes:
+            if axis.size == DYNAMIC:
+                shape.dim.add(dim_param=axis.name)
+            else:
+                shape.dim.add(dim_value=axis.size)
+
+
+def _check_names(model: onnx.ModelProto, values: Sequence[onnx.ValueInfoProto], roles: Roles) -> None:
+    """Refuse roles of tensors that there are not: the user would think that they hold."""
+    inputs, outputs = [value.name for value in values], [value.name for value in model.graph.output]
+    given: Sequence[tuple[str, Mapping[str, object] | Sequence[str], Sequence[str]]] = (
+        ("--axis", [name for name, _ in roles.axes], [*inputs, *outputs]),
+        ("--lengths", roles.lengths, inputs),
+        ("--integers", roles.integers, inputs),
+        ("--state", list(roles.states.values()), inputs),
+        ("--state", roles.states, outputs),
+    )
+    for option, names, known in given:
+        for name in names:
+            if name not in known:
+                raise WrongArguments(f'{option} names "{name}"; there are {", ".join(known)}')
+
+
+def _describe(value: onnx.ValueInfoProto, roles: Roles) -> manifest_pb2.Tensor:
+    kind = value.type.tensor_type
+    try:
+        datatype = datatype_of(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+    except KeyError:
+        datatype = None
+    if datatype is None:
+        shown = onnx.TensorProto.DataType.Name(kind.elem_type).lower() if kind.elem_type else "no tensor"
+        raise WrongArguments(f'input "{value.name}" is {shown}; models take booleans, integers and floats')
+    if not kind.HasField("shape"):
+        raise WrongArguments(f'input "{value.name}" declares no shape; export the file with its axes')
+    tensor = manifest_pb2.Tensor(name=value.name, datatype=datatype)
+    for at, dim in enumerate(kind.shape.dim):
+        given = roles.axes.get((value.name, at), "")
+        if dim.HasField("dim_value"):
+            if given == BATCH:
+                raise WrongArguments(
+                    f"--axis {value.name}.{at}={BATCH}: this axis is always {dim.dim_value}: the file was exported for "
+                    "one size of batch; export it again with the axis dynamic"
+                )
+            tensor.axes.add(name=given or f"axis {at}", size=dim.dim_value)
+            continue
+        name = given or (BATCH if dim.dim_param.lower().startswith(BATCH) else dim.dim_param)
+        if not name:
+            raise WrongArguments(
+                f'axis {at} of input "{value.name}" has no name; say what it is: --axis {value.name}.{at}={BATCH} or '
+                f"--axis {value.name}.{at}=sequence"
+            )
+        tensor.axes.add(name=name, size=DYNAMIC)
+    if not any(axis.name == BATCH for axis in tensor.axes):
+        dynamic = [f"{value.name}.{at}" for at, axis in enumerate(tensor.axes) if axis.size == DYNAMIC]
+        advice = (
+            f"say which axis it is: --axis {dynamic[0]}={BATCH}"
+            if dynamic
+            else "all its axes are fixed, so it was exported for one size; export it again with the axis dynamic"
+        )
+        raise WrongArguments(f'input "{value.name}" has no axis "{BATCH}": {advice}')
+    return tensor
+
+
+def _find_lengths(tensor: manifest_pb2.Tensor, axes: Sequence[str], roles: Roles) -> None:
+    """Mark an input (batch,) that holds lengths: one that the user names, or one whose name says so."""
+    given = roles.lengths.get(tensor.name)
+    fits = len(tensor.axes) == 1 and tensor.datatype in ("INT32", "INT64")
+    if given is not None:
+        if not fits or given not in axes:
+            raise WrongArguments(
+                f"--lengths {tensor.name}={given}: lengths are INT64 or INT32 of axes (batch), and count the steps "
+                f"of a sequence axis; there are {', '.join(axes) or 'none'}"
+            )
+        tensor.lengths_of = given
+    elif fits and _LENGTHS.search(tensor.name) and tensor.name not in roles.integers:
+        if len(axes) != 1:
+            raise WrongArguments(
+                f'input "{tensor.name}" may hold lengths, but of which axis? Say --lengths {tensor.name}=AXIS, with '
+                f"one of {', '.join(axes) or 'no sequence axis'}; or, if not, --integers {tensor.name}=LOW:HIGH"
+            )
+        tensor.lengths_of = axes[0]
+    if tensor.lengths_of:
+        tensor.default = manifest_pb2.DEFAULT_FULL_LENGTH
+
+
+def _find_range(graph: onnx.GraphProto, tensor: manifest_pb2.Tensor, roles: Roles) -> None:
+    """Find which integers an input takes: the user says it, or the table has so many rows that they choose from."""
+    bounds = roles.integers.get(tensor.name)
+    if bounds is None:
+        rows = min(_table_rows(graph, tensor.name), default=None)
+        if rows is None:
+            raise WrongArguments(
+                f'input "{tensor.name}" is {tensor.datatype}, and the file does not say which values it takes: '
+                f"--integers {tensor.name}=LOW:HIGH, where HIGH is one more than the highest"
+            )
+        bounds = (0, rows)
+    tensor.integers.low, tensor.integers.high = bounds
+
+
+def _table_rows(graph: onnx.GraphProto, name: str) -> Iterator[int]:
+    """Give the number of rows of each constant table from which an input chooses."""
+    tables = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    for node in graph.node:
+        for attribute in node.attribute if node.op_type == "Constant" else ():
+            if attribute.name == "value":
+                tables[node.output[0]] = list(attribute.t.dims)
+    names = {name}
+    for node in graph.node:  # in topological order, as ONNX demands
+        if node.op_type in _THROUGH and node.input[0] in names:
+            names.add(node.output[0])
+        elif node.op_type == "Gather" and node.input[1] in names and node.input[0] in tables:
+            axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)
+            yield tables[node.input[0]][axis]

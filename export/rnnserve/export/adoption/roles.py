@@ -1,0 +1,29 @@
+"""What a user says about the tensors of an ONNX file, beyond what the file says itself."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+__all__ = ["Roles"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Roles:
+    """Names and roles that an ONNX file does not hold.
+
+    Attributes:
+        axes: Names of axes, by tensor and position: {("input", 0): "batch"}.
+        lengths: The sequence axis whose steps an input counts: {"n": "sequence"}.
+        states: Which output continues as which input: {"h_n": "h_0"}.
+        integers: The lowest value of an integer input, and one more than the highest: {"tokens": (0, 5000)}.
+        sizes: The smallest and the largest size of a dynamic axis that the model takes: {"sequence": (1, 64)}.
+        outputs: Which outputs are published, in this order; empty for all.
+        labels: Names of the classes.
+    """
+
+    axes: Mapping[tuple[str, int], str] = dataclasses.field(default_factory=dict)
+    lengths: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    states: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    integers: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    sizes: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    outputs: Sequence[str] = ()
+    labels: Sequence[str] = ()

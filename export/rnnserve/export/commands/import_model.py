@@ -1,0 +1,167 @@
+"""`rnnserve import`: adopt an ONNX file of any exporter."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rnnserve.export.adoption import Roles, adopt
+from rnnserve.export.adoption.sample_file import read_samples
+from rnnserve.export.errors import ExportError
+from rnnserve.export.pipeline import ExportResult
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import ArtifactError
+from rnnserve.protos.batching_modes import BATCHING_MODES
+
+__all__ = ["MISTAKES", "add_arguments", "run"]
+
+MISTAKES = (ExportError, ArtifactError, OSError)
+
+_EPILOG = """\
+There is no module to compare the file with, so the version is marked "adopted: not compared with its framework", and
+`rnnserve serve` serves it only with --allow-unproven. Where you have the module, use `rnnserve export`, or at least
+`rnnserve check`. What onnxruntime itself can tell is found: which requests may share a run, and results that servers
+compute again before they serve.
+
+Axes whose names begin with "batch" are the batch axis; every other dynamic axis is a sequence axis. An INT64 or INT32
+input (batch,) with "len" in its name holds the lengths of the only sequence axis. Inputs X_0 and outputs X_n of equal
+axes are states. Where the file does not say enough, the command says which option to add.
+
+SAMPLES.npz holds real inputs under their names and, as output:NAME, what the model's framework gave for them: the file
+has to give the same. Several samples have a number and a slash before each name: 0/input, 0/output:logits, 1/input.
+
+examples:
+  rnnserve import model.onnx --name tagger
+  rnnserve import model.onnx --name tagger --axis x.0=batch --axis x.1=sequence --lengths n=sequence
+  rnnserve import model.onnx --name forecaster --state hidden_out=hidden_in --samples samples.npz
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    parser.add_argument("file", type=Path, metavar="MODEL.onnx", help="the ONNX file, with its weights in it")
+    parser.add_argument("--name", required=True, help="the model's name in the repository")
+    parser.add_argument(
+        "--axis",
+        action="append",
+        default=[],
+        type=_axis,
+        metavar="TENSOR.AT=NAME",
+        help="name an axis by its position, such as input.0=batch (may be repeated, as all such options)",
+    )
+    parser.add_argument(
+        "--lengths",
+        action="append",
+        default=[],
+        type=_pair,
+        metavar="INPUT=AXIS",
+        help="an input that tells how many steps of a sequence axis each row has",
+    )
+    parser.add_argument(
+        "--state",
+        action="append",
+        default=[],
+        type=_pair,
+        metavar="OUTPUT=INPUT",
+        help="an output continues as an input",
+    )
+    parser.add_argument(
+        "--integers",
+        action="append",
+        default=[],
+        type=_range,
+        metavar="INPUT=LOW:HIGH",
+        help="integers that an input takes, LOW to HIGH - 1 (default: as many as the embedding has rows)",
+    )
+    parser.add_argument(
+        "--size",
+        action="append",
+        default=[],
+        type=_range,
+        metavar="AXIS=LOW:HIGH",
+        help="sizes that the model takes, LOW to HIGH, where that is less than any",
+    )
+    parser.add_argument(
+        "--output", action="append", default=[], metavar="NAME", help="an output to publish (default: all)"
+    )
+    parser.add_argument(
+        "--labels", type=lambda text: text.split(","), default=[], metavar="A,B,…", help="names of the classes"
+    )
+    parser.add_argument("--samples", type=Path, metavar="SAMPLES.npz", help="real inputs, and expected outputs")
+    parser.add_argument(
+        "--repository",
+        type=Path,
+        default=Path("repository"),
+        metavar="DIR",
+        help="where to publish, as DIR/<model>/<version> (default %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Adopt the file, and print what was found of it."""
+    roles = Roles(
+        axes=dict(args.axis),
+        lengths=dict(args.lengths),
+        states=dict(args.state),
+        integers=dict(args.integers),
+        sizes=dict(args.size),
+        outputs=args.output,
+        labels=args.labels,
+    )
+    samples = read_samples(args.samples) if args.samples else ()
+    print("\n".join(_lines(adopt(args.file, args.name, args.repository, roles, samples))))
+    return 0
+
+
+def _lines(done: ExportResult) -> Iterator[str]:
+    manifest = done.manifest
+    yield from _tensors("input", manifest.inputs)
+    yield from _tensors("output", manifest.outputs)
+    yield f"batching {BATCHING_MODES[manifest.batching.mode]}"
+    yield from (f"  since {reason}" for reason in manifest.batching.reasons)
+    yield from manifest.parity.checks
+    state = "published as" if done.published.new else "unchanged:"
+    yield f"{done.name}: {state} version {done.published.version}, {done.published.folder}"
+    yield "`rnnserve serve --allow-unproven` serves it"
+
+
+def _tensors(kind: str, tensors: Sequence[manifest_pb2.Tensor]) -> Iterator[str]:
+    for tensor in tensors:
+        axes = ", ".join(axis.name if axis.size < 0 else f"{axis.name}: {axis.size}" for axis in tensor.axes)
+        roles = []
+        if tensor.lengths_of:
+            roles.append(f'lengths of "{tensor.lengths_of}"')
+        if tensor.default == manifest_pb2.DEFAULT_ZEROS:
+            roles.append("a state, zeros where a request leaves it out")
+        if tensor.HasField("integers"):
+            roles.append(f"{tensor.integers.low} to {tensor.integers.high - 1}")
+        if tensor.continues_as:
+            roles.append(f"continues as {tensor.continues_as}")
+        yield "  ".join([f"{kind:<6}", f"{tensor.name} {tensor.datatype} ({axes})", *roles])
+
+
+def _pair(text: str) -> tuple[str, str]:
+    left, sign, right = text.partition("=")
+    if not (left and sign and right):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=NAME")
+    return left, right
+
+
+def _axis(text: str) -> tuple[tuple[str, int], str]:
+    tensor, dot, at = (place := _pair(text))[0].rpartition(".")
+    if not (tensor and dot and at.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form TENSOR.AT=NAME, such as input.0=batch")
+    return (tensor, int(at)), place[1]
+
+
+def _range(text: str) -> tuple[str, tuple[int, int]]:
+    name, bounds = _pair(text)
+    low, _, high = bounds.partition(":")
+    try:
+        found = int(low), int(high)
+    except ValueError:
+        found = (1, 0)
+    if found[0] > found[1]:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=LOW:HIGH")
+    return name, found

@@ -1,0 +1,270 @@
+"""The tensors of a model, described as a manifest does: what is checked of them, whatever computes them."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rnnserve.export.descriptions import BATCH, DYNAMIC, InputDescription
+from rnnserve.export.errors import UnsupportedModule, WrongArguments
+from rnnserve.export.input_drawing import draw_inputs
+from rnnserve.export.module_interface import Arrays
+from rnnserve.export.tensor_shapes import axis_of, sequence_axes, shape_of, sizes_of
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.datatypes import DTYPES, datatype_of
+from rnnserve.protos.names import is_model_name
+
+__all__ = [
+    "ModelDescription",
+    "check_inputs",
+    "check_model_name",
+    "check_states",
+    "complete_sample",
+    "describe_outputs",
+    "name_classes",
+    "proof_sizes",
+]
+
+Tensors = Sequence[manifest_pb2.Tensor]
+
+_LARGEST_BATCH, _LARGEST_SEQUENCE = 33, 128  # of proofs, where nothing else is said
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelDescription:
+    """What a model takes and gives.
+
+    Attributes:
+        name: The model's.
+        inputs: As a manifest describes them, in order.
+        outputs: Likewise.
+        labels: Names of the classes; empty where there are none.
+        labelled: The output whose last axis has the classes; empty where there are no labels.
+        samples: Given inputs, complete: every input by name.
+        sizes: The smallest and the largest size of each dynamic axis that the proof uses.
+        checkpoint_sha256: The digest of the weights' file, where there is one.
+    """
+
+    name: str
+    inputs: Tensors
+    outputs: Tensors
+    labels: Sequence[str]
+    labelled: str
+    samples: Sequence[Arrays]
+    sizes: Mapping[str, tuple[int, int]]
+    checkpoint_sha256: str
+
+
+def check_model_name(name: str) -> None:
+    """Check that a model's folder may have a name.
+
+    Raises:
+        WrongArguments: If not.
+    """
+    if not is_model_name(name):
+        raise WrongArguments(
+            f"the name {name!r} cannot be a model's folder: use letters, digits, _, . and -, and begin with a letter, "
+            "a digit or _"
+        )
+
+
+def proof_sizes(inputs: Tensors, given: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    """Give the smallest and the largest size of each dynamic axis that a proof uses.
+
+    Args:
+        inputs: Described.
+        given: Bounds of the model itself, by axis.
+
+    Raises:
+        WrongArguments: If bounds are given for an axis that there is not.
+    """
+    axes = [BATCH, *sequence_axes(inputs)]
+    unknown = sorted(set(given) - set(axes))
+    if unknown:
+        raise WrongArguments(f"sizes names the axes {unknown}; the dynamic axes are {axes}")
+    return {axis: given.get(axis, (1, _LARGEST_BATCH if axis == BATCH else _LARGEST_SEQUENCE)) for axis in axes}
+
+
+def check_inputs(inputs: Tensors) -> None:
+    """Check that inputs can be batched, and that the roles of their axes fit together.
+
+    Raises:
+        WrongArguments: If they do not.
+    """
+    fixed = {axis.name for tensor in inputs for axis in tensor.axes if axis.size != DYNAMIC}
+    axes = sequence_axes(inputs)
+    for tensor in inputs:
+        if axis_of(tensor, BATCH) is None:
+            raise WrongArguments(
+                f'input "{tensor.name}" has no axis "{BATCH}", so requests could not share a run; give it one, or '
+                "make it a "
+                "constant of the module"
+            )
+        if tensor.lengths_of and tensor.lengths_of not in axes:
+            raise WrongArguments(
+                f'input "{tensor.name}" holds lengths of "{tensor.lengths_of}", which is no dynamic axis; there are '
+                f"{', '.join(axes) or 'none'}"
+            )
+    twice = [axis for axis in axes if axis in fixed]
+    if twice:
+        raise WrongArguments(f'the axis "{twice[0]}" is dynamic in one input and fixed in another; use two names')
+    lengths = [tensor.lengths_of for tensor in inputs if tensor.lengths_of]
+    if len(set(lengths)) != len(lengths):
+        raise WrongArguments(f"two inputs hold the lengths of one axis: {', '.join(lengths)}")
+
+
+def _probing_sizes(sizes: Mapping[str, tuple[int, int]]) -> list[dict[str, int]]:
+    """Two sizes for each axis, unlike each other and unlike those of the other axes, as far as the bounds allow."""
+    return [
+        {axis: min(low + 2 + 2 * number + 5 * turn, high) for number, (axis, (low, high)) in enumerate(sizes.items())}
+        for turn in range(2)
+    ]
+
+
+def describe_outputs(
+    compute: Callable[[Arrays], Arrays],
+    inputs: Tensors,
+    given: Sequence[str] | Mapping[str, InputDescription],
+    sizes: Mapping[str, tuple[int, int]],
+) -> list[manifest_pb2.Tensor]:
+    """Run a model at two sizes, which tells the datatypes and axes of its outputs.
+
+    Args:
+        compute: The model.
+        inputs: Described.
+        given: The outputs' names, and their descriptions where there are such.
+        sizes: The smallest and the largest size of each dynamic axis.
+
+    Raises:
+        WrongArguments: If a description does not fit.
+        UnsupportedModule: If an output cannot be divided among requests.
+    """
+    probes = _probing_sizes(sizes)
+    results = [compute(draw_inputs(inputs, np.random.default_rng(0), probe)) for probe in probes]
+    outputs = []
+    for name in given:
+        first, second = (result[name] for result in results)
+        datatype = datatype_of(first.dtype)
+        if datatype is None:
+            raise UnsupportedModule(f'output "{name}" is {first.dtype}; models give booleans, integers and floats')
+        if first.ndim != second.ndim:
+            raise UnsupportedModule(
+                f'output "{name}" has shape {first.shape} or {second.shape}, by the size of the inputs'
+            )
+        tensor = manifest_pb2.Tensor(name=name, datatype=datatype)
+        for at, pair in enumerate(zip(first.shape, second.shape, strict=True)):
+            dynamic = [axis for axis in probes[0] if (probes[0][axis], probes[1][axis]) == pair]
+            if pair[0] == pair[1]:
+                tensor.axes.add(name=f"axis {at}", size=pair[0])
+            elif dynamic:
+                tensor.axes.add(name=dynamic[0], size=DYNAMIC)
+            else:
+                raise UnsupportedModule(
+                    f'axis {at} of output "{name}" is {pair[0]} for {probes[0]} and {pair[1]} for {probes[1]}: '
+                    "neither fixed nor "
+                    "as large as an axis of the inputs, so the server could not divide it among requests"
+                )
+        if axis_of(tensor, BATCH) is None:
+            raise UnsupportedModule(
+                f'output "{name}" of shape {list(first.shape)} has no axis as large as the batch, so it could not be '
+                "divided among "
+                "requests; leave it out, or return a row of it for each row of the inputs"
+            )
+        if isinstance(given, Mapping):
+            _name_axes(tensor, given[name])
+        outputs.append(tensor)
+    return outputs
+
+
+def _name_axes(tensor: manifest_pb2.Tensor, described: InputDescription) -> None:
+    found = [axis.name if axis.size == DYNAMIC else axis.size for axis in tensor.axes]
+    expected = [name if size == DYNAMIC else size for name, size in described.axes]
+    if found != expected or DTYPES[tensor.datatype] != described.dtype:
+        raise WrongArguments(
+            f'outputs["{tensor.name}"] describes {described.dtype} {expected}; forward gives '
+            f"{DTYPES[tensor.datatype]} {found}"
+        )
+    for axis, (name, _) in zip(tensor.axes, described.axes, strict=True):
+        axis.name = name
+
+
+def check_states(states: Mapping[str, str], inputs: Tensors, outputs: Tensors) -> None:
+    """Check what continues as what, mark the outputs, and give a state's fixed axes the names of the input's."""
+    by_name = {tensor.name: tensor for tensor in inputs}
+    known = {tensor.name: tensor for tensor in outputs}
+    for final, initial in states.items():
+        for kind, name, there in (("output", final, known), ("input", initial, by_name)):
+            if name not in there:
+                raise WrongArguments(f'states names the {kind} "{name}"; the {kind}s are {", ".join(there)}')
+        output, input = known[final], by_name[initial]
+        if [axis.size for axis in output.axes] != [axis.size for axis in input.axes]:
+            raise WrongArguments(
+                f'states: "{final}" continues as "{initial}", but has axes {[a.size for a in output.axes]} where the '
+                "input has "
+                f"{[a.size for a in input.axes]}"
+            )
+        output.continues_as = initial
+        for axis, of_input in zip(output.axes, input.axes, strict=True):
+            axis.name = of_input.name
+    if len(set(states.values())) != len(states):
+        raise WrongArguments(f"states: two outputs continue as one input: {dict(states)}")
+
+
+def name_classes(labels: Sequence[str], outputs: Tensors) -> str:
+    """Give the last axis of the first output that has as many values the name "classes".
+
+    Returns:
+        That output's name; empty without labels.
+
+    Raises:
+        WrongArguments: If no output has as many.
+    """
+    if not labels:
+        return ""
+    if isinstance(labels, str) or len(set(labels)) != len(labels) or not all(labels):
+        raise WrongArguments(f"labels is {labels!r}; expected a different name for each class")
+    for tensor in outputs:
+        if tensor.axes[-1].size == len(labels) and not tensor.continues_as and tensor.datatype.startswith("FP"):
+            tensor.axes[-1].name = "classes"
+            return tensor.name
+    shapes = "; ".join(f'"{t.name}" {[axis.size for axis in t.axes]}' for t in outputs)
+    raise WrongArguments(f"labels has {len(labels)} names, but no output has a last axis of that size: {shapes}")
+
+
+def complete_sample(number: int, sample: Mapping[str, Any], inputs: Tensors) -> Arrays:
+    """Check a given sample, and fill in lengths and states that it leaves out."""
+    known = [tensor.name for tensor in inputs]
+    unknown = [name for name in sample if name not in known]
+    if unknown:
+        raise WrongArguments(f'samples[{number}] has "{unknown[0]}"; the inputs are {", ".join(known)}')
+    arrays: Arrays = {}
+    for tensor in inputs:
+        if tensor.name in sample:
+            array = np.asarray(sample[tensor.name])
+            dtype = DTYPES[tensor.datatype]
+            cast = array.astype(dtype)
+            if not np.array_equal(cast, array) and array.dtype.kind != "f":
+                raise WrongArguments(f'samples[{number}]["{tensor.name}"] is {array.dtype}; expected {dtype}')
+            arrays[tensor.name] = cast
+    sizes = sizes_of(inputs, arrays)
+    for tensor in inputs:
+        if tensor.name not in arrays:
+            if tensor.default == manifest_pb2.DEFAULT_REQUIRED:
+                raise WrongArguments(f'samples[{number}] has no "{tensor.name}", which is neither a state nor lengths')
+            fill = sizes[tensor.lengths_of] if tensor.lengths_of else 0
+            arrays[tensor.name] = np.full(shape_of(tensor, sizes), fill, DTYPES[tensor.datatype])
+        found, expected = arrays[tensor.name].shape, shape_of(tensor, sizes)
+        if found != expected:
+            raise WrongArguments(
+                f'samples[{number}]["{tensor.name}"] has shape {list(found)}; expected {list(expected)}, '
+                f"({', '.join(axis.name for axis in tensor.axes)})"
+            )
+        if (
+            tensor.lengths_of
+            and not ((arrays[tensor.name] >= 1) & (arrays[tensor.name] <= sizes[tensor.lengths_of])).all()
+        ):
+            raise WrongArguments(
+                f'samples[{number}]["{tensor.name}"] has a length outside 1..{sizes[tensor.lengths_of]}'
+            )
+    return {name: arrays[name] for name in known}

@@ -1,0 +1,98 @@
+"""Walking a graph to the first node whose result no node of a right export gives."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from rnnserve.export.diagnosis.graph_values import GraphValues
+from rnnserve.export.diagnosis.recurrent_nodes import node_title
+from rnnserve.export.diagnosis.size_trials import TOLERANCE
+from rnnserve.protos.differences import scale
+
+__all__ = ["first_wrong_node"]
+
+_Array = npt.NDArray[Any]
+
+_MOST_AXES = 4  # whose orders are tried
+
+
+def first_wrong_node(found: GraphValues, right: GraphValues) -> str:
+    """Name the first node that goes another way than the module.
+
+    Exporters cut computations into different nodes, so that a right graph may hold results which the other one does
+    not. A node is named only if nothing that is computed from it is in the right graph either. Results are the same
+    in any order of their axes.
+
+    Args:
+        found: The graph that is wrong, with its values.
+        right: A right export of the same module, with its values for the same inputs.
+
+    Returns:
+        A sentence; empty if every result rejoins the right graph.
+    """
+    known = _Known([array for name, array in right.values.items() if name in right.variable])
+    nodes = list(found.graph)
+    rejoining: set[str] = {
+        name for name in found.variable if name is not None and name in found.values and known.has(found.values[name])
+    }
+    for node in reversed(nodes):
+        if any(value.name in rejoining for value in node.outputs):
+            rejoining |= {value.name for value in node.inputs if value is not None and value.name}
+    for node in nodes:
+        for value in node.outputs:
+            result = found.values.get(value.name or "")
+            if value.name in found.variable - rejoining and result is not None and _counts(result):
+                return _described(node, result, known)
+    return ""
+
+
+class _Known:
+    """Tensors of the right graph, found by their numbers."""
+
+    def __init__(self, arrays: list[_Array]) -> None:
+        self._by_shape: dict[tuple[int, ...], list[_Array]] = {}
+        for array in arrays:
+            if _counts(array):
+                squeezed = _squeezed(array)
+                self._by_shape.setdefault(tuple(sorted(squeezed.shape)), []).append(squeezed)
+
+    def has(self, array: _Array) -> bool:
+        return _counts(array) and self.distance(array) <= TOLERANCE * scale(array)
+
+    def distance(self, array: _Array) -> float:
+        """How far the nearest tensor is, in any order of its axes; infinite where none has such sizes."""
+        squeezed = _squeezed(array)
+        candidates = self._by_shape.get(tuple(sorted(squeezed.shape)), [])
+        return min((_distance(squeezed, candidate) for candidate in candidates), default=np.inf)
+
+
+def _counts(array: _Array) -> bool:
+    """Whether a tensor tells anything: floats, not all equal. Shapes and masks are computed in many ways."""
+    return array.dtype.kind == "f" and array.size > 1 and bool(np.ptp(array) > 0)
+
+
+def _squeezed(array: _Array) -> _Array:
+    return array.astype(np.float64).squeeze()
+
+
+def _distance(some: _Array, others: _Array) -> float:
+    orders = itertools.permutations(range(some.ndim)) if some.ndim <= _MOST_AXES else [tuple(range(some.ndim))]
+    distances = [
+        float(np.abs(turned - others).max())
+        for order in orders
+        if (turned := some.transpose(order)).shape == others.shape
+    ]
+    return min(distances, default=np.inf)
+
+
+def _described(node: ir.Node, array: _Array, known: _Known) -> str:
+    distance = known.distance(array)
+    near = (
+        f"the nearest tensor of a right export is {distance:.3g} away"
+        if np.isfinite(distance)
+        else "a right export has no tensor of such sizes"
+    )
+    return f"the first node whose result differs is the {node_title(node)}, which gives {list(array.shape)}: {near}"

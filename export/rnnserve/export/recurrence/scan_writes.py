@@ -1,0 +1,54 @@
+"""Refusing steps of a `scan` that write to tensors from outside: a later step sees it in eager, but not in ONNX."""
+
+import operator
+
+import torch
+from torch import fx
+
+from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.recurrence.scan_markers import BEGIN, END, is_marker
+
+__all__ = ["refuse_writes"]
+
+
+def refuse_writes(program: torch.export.ExportedProgram) -> None:
+    """Refuse steps that write to a tensor which they have not made.
+
+    Raises:
+        UnsupportedModule: If there is one.
+    """
+    positions = {node: position for position, node in enumerate(program.graph.nodes)}
+    begins: list[int] = []
+    for node, position in positions.items():
+        if is_marker(node, BEGIN):
+            begins.append(position)
+        elif is_marker(node, END):
+            begins.pop()
+        elif begins and any(positions[_origin(written)] <= begins[-1] for written in _written(node)):
+            raise UnsupportedModule(
+                f"a step of scan writes to a tensor that it has not made ({node.target}). Make the tensor a part of "
+                "the state, and let the step return its new value."
+            )
+
+
+def _written(node: fx.Node) -> list[fx.Node]:
+    """Give the tensors that a node of the captured program writes to."""
+    if not isinstance(node.target, torch._ops.OpOverload):  # noqa: SLF001
+        return []
+    schema = zip(node.target._schema.arguments, node.args, strict=False)  # noqa: SLF001
+    return [
+        value
+        for argument, value in schema
+        if argument.alias_info is not None and argument.alias_info.is_write and isinstance(value, fx.Node)
+    ]
+
+
+def _origin(node: fx.Node) -> fx.Node:
+    """Give the node whose result `node` is a view of, or a part of, or the node itself."""
+    while node.args and isinstance(source := node.args[0], fx.Node):
+        schema = getattr(node.target, "_schema", None)
+        is_view = schema is not None and any(result.alias_info is not None for result in schema.returns)
+        if not is_view and node.target is not operator.getitem:
+            break
+        node = source
+    return node

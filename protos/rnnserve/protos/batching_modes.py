@@ -1,0 +1,17 @@
+"""Batching modes in words."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from rnnserve.protos import manifest_pb2
+
+__all__ = ["BATCHING_MODES"]
+
+BATCHING_MODES: Mapping[int, str] = MappingProxyType(
+    {
+        manifest_pb2.BATCHING_PADDED: "padded: requests of different lengths share a run",
+        manifest_pb2.BATCHING_JOINED: "joined: only requests of equal sizes share a run",
+        manifest_pb2.BATCHING_ALONE: "alone: no requests share a run",
+    }
+)
+"""By the manifest's number."""
