@@ -193,6 +193,34 @@ def tagger() -> Example:
     )
 
 
+def long_rows() -> Example:
+    """A model whose rows have 5 or 6 steps: any other length, also of a row of padding, is refused by a kernel."""
+
+    def draw(numbers):
+        batch, length = int(numbers.choice([1, 1, 2, 3])), int(numbers.integers(5, 7))
+        sent: Arrays = {"input": numbers.normal(size=(batch, length)).astype(np.float32)}
+        if numbers.random() < 0.6:
+            sent["ends"] = numbers.integers(5, length, batch, endpoint=True)
+        return sent
+
+    def answer(sent):
+        return {"more": TABLE[ends_of(sent, "ends", *sent["input"].shape) - 5][:, 0]}
+
+    nodes = [node("Sub", "ends five", "index"), node("Gather", "table index", "more")]
+    return Example(
+        nodes,
+        [
+            tensor("input", "FP32", "batch", "sequence"),
+            tensor("ends", "INT64", "batch", default=FULL, lengths_of="sequence"),
+        ],
+        [tensor("more", "FP32", "batch")],
+        {"five": np.array(5), "table": TABLE[:2, 0]},
+        PADDED,
+        draw,
+        answer,
+    )
+
+
 def two_axes() -> Example:
     """Sums of a source and of a target, each of a length of its own; rows cannot be told where they end."""
 
@@ -306,7 +334,17 @@ def every_datatype() -> Example:
 
 EXAMPLES = {
     make.__name__: make()
-    for make in (bag, sequence_first, masked_by_a_product, tagger, two_axes, step, neighbours, every_datatype)
+    for make in (
+        bag,
+        sequence_first,
+        masked_by_a_product,
+        tagger,
+        long_rows,
+        two_axes,
+        step,
+        neighbours,
+        every_datatype,
+    )
 }
 
 

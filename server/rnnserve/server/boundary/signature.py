@@ -57,6 +57,7 @@ class TensorSpec:
         lengths_of: For an input that holds the lengths of rows, the sequence axis whose steps they count; else empty.
         low: The smallest value that an input takes; None for any.
         high: For integers the first value that is too large, for floats the largest usual one; None for any.
+        shortest: For lengths, the length of rows of padding: one that the model is known to take.
         continues_as: For an output that is a final state, the input that continues from it; else empty.
         zeros_after_lengths: For an output, whether it is zeros after each row's length.
     """
@@ -69,6 +70,7 @@ class TensorSpec:
     lengths_of: str = ""
     low: int | float | None = None
     high: int | float | None = None
+    shortest: int = 1
     continues_as: str = ""
     zeros_after_lengths: bool = False
 
@@ -91,9 +93,15 @@ class TensorSpec:
 
     @functools.cached_property
     def filler(self) -> int:
-        """The value of padding: 0, or the nearest one to it that the input takes; 1 for lengths."""
-        nearest = int(bool(self.lengths_of))
-        return nearest if self.bounds is None else min(max(nearest, self.bounds[0]), self.bounds[1] - 1)
+        """The value of padding: 0, or the nearest one to it that the input takes; for lengths the shortest.
+
+        It is 0 for an input that may be left out, which stands for zeros, too.
+        """
+        if self.lengths_of:
+            return self.shortest
+        if self.bounds is None or self.optional:
+            return 0
+        return min(max(0, self.bounds[0]), self.bounds[1] - 1)
 
     @functools.cached_property
     def batch_axis(self) -> int:
@@ -214,6 +222,14 @@ class Signature:
             if lengths is not None and axis not in self._kept_axes(tuple(outputs)):
                 longest[axis] = int(lengths.max())
         return longest
+
+    def with_shortest(self, shortest: Mapping[str, int]) -> "Signature":
+        """The same tensors, with the lengths of rows of padding for these inputs by name."""
+        inputs = {
+            name: dataclasses.replace(spec, shortest=shortest[name]) if name in shortest else spec
+            for name, spec in self.inputs.items()
+        }
+        return dataclasses.replace(self, inputs=inputs)
 
     def without_cuts(self) -> "Signature":
         """The same tensors, with outputs that need every step that was sent."""

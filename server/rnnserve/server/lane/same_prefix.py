@@ -87,7 +87,8 @@ class SamePrefixRun:
             shape = spec.shape(rows, prefix.sizes)
             if spec.name in sent:
                 start, end = sent[spec.name].start, sent[spec.name].end
-                array: Array = np.full(shape, spec.filler, spec.dtype)
+                fill = min(spec.filler, prefix.sizes[spec.lengths_of]) if spec.lengths_of else spec.filler
+                array: Array = np.full(shape, fill, spec.dtype)
                 view = array.data.cast("B")
                 self._inputs.append(
                     _Input(spec, start - prefix.size, end - prefix.size or None, array[_rows(spec, used)], view)
