@@ -151,10 +151,7 @@ def test_floats_of_every_size_are_finite(name, value):
     ],
 )
 def test_wrong_sizes_are_explained_in_the_models_own_words(change, said):
-    sent: dict[str, np.ndarray] = {
-        "source": np.zeros((5, 2, 4), np.float16),
-        "target": np.zeros((2, 3), np.uint8),
-    }
+    sent: dict[str, np.ndarray] = {"source": np.zeros((5, 2, 4), np.float16), "target": np.zeros((2, 3), np.uint8)}
     message = refusal(IMAGES, {**sent, **change})
     assert said in message
     for foreign in ("layers", "hidden", "lengths", "points"):

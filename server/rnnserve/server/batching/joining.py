@@ -11,9 +11,18 @@ from typing import Any
 import numpy as np
 
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.signature import Signature, TensorSpec
+from rnnserve.server.boundary.signature import Batching, Signature, TensorSpec
 
-__all__ = ["full_lengths", "join", "split", "zeros"]
+__all__ = ["full_lengths", "join", "rows_of_run", "split", "zeros"]
+
+
+def rows_of_run(signature: Signature, rows: int) -> int:
+    """The rows of a run for this many rows of requests: even, by a row of padding, where requests may share a run.
+
+    onnxruntime's kernels compute a last odd row along another path than a row of a pair, so that the bits of an answer
+    would depend on the other requests in its batch (docs/findings.md, "Even rows").
+    """
+    return rows if signature.batching is Batching.ALONE else rows + (rows & 1)
 
 
 def join(requests: Sequence[CheckedRequest], signature: Signature) -> dict[str, Array]:
@@ -22,10 +31,10 @@ def join(requests: Sequence[CheckedRequest], signature: Signature) -> dict[str, 
     Returns:
         Every input of the signature, by name: sequences (batch, sequence, …) padded to the longest with zeros, or
         with the nearest value that the input takes; lengths (batch); what no request sent as zeros. Where requests may
-        share a run, batch is even: the row of padding after the others has length 1. Read-only.
+        share a run, batch is even: the row of padding after the others is as short as rows may be. Read-only.
     """
     used = sum([request.batch for request in requests])
-    rows = signature.rows_of_run(used)
+    rows = rows_of_run(signature, used)
     sizes = {axis: max([request.longest[axis] for request in requests]) for axis in signature.sequence_axes}
     sent = set().union(*[request.inputs for request in requests])
     feeds: dict[str, Array] = {}
@@ -34,7 +43,7 @@ def join(requests: Sequence[CheckedRequest], signature: Signature) -> dict[str, 
         if len(requests) == 1 and spec.name in requests[0].inputs and requests[0].inputs[spec.name].shape == shape:
             feeds[spec.name] = requests[0].inputs[spec.name]
         elif spec.lengths_of:
-            feeds[spec.name] = _join_lengths(requests, spec, used, rows)
+            feeds[spec.name] = _join_lengths(requests, spec, used, rows, sizes[spec.lengths_of])
         elif spec.name in sent:
             feeds[spec.name] = _join_sent(requests, spec, shape, sizes)
         else:
@@ -42,7 +51,7 @@ def join(requests: Sequence[CheckedRequest], signature: Signature) -> dict[str, 
     return feeds
 
 
-def _join_lengths(requests: Sequence[CheckedRequest], spec: TensorSpec, used: int, rows: int) -> Array:
+def _join_lengths(requests: Sequence[CheckedRequest], spec: TensorSpec, used: int, rows: int, size: int) -> Array:
     """Lengths (rows) of the spec's dtype: as sent, or the size of the sequence axis where a request sent none."""
     axis = spec.lengths_of
     if len(requests) == 1 and spec.name not in requests[0].inputs and rows <= _KEPT_ROWS:
@@ -51,7 +60,7 @@ def _join_lengths(requests: Sequence[CheckedRequest], spec: TensorSpec, used: in
     for request in requests:
         sent = request.inputs.get(spec.name)  # (batch)
         lengths += [request.sizes[axis]] * request.batch if sent is None else sent.tolist()
-    lengths += [spec.filler] * (rows - used)
+    lengths += [min(spec.filler, size)] * (rows - used)
     return np.array(lengths, spec.dtype)
 
 
@@ -104,7 +113,7 @@ def _kept_zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 @functools.lru_cache(maxsize=1024)
 def full_lengths(spec: TensorSpec, size: int, used: int, rows: int) -> Array:
     """Lengths (rows) of the spec's dtype: `used` rows as long as the sequence axis, the others padding; read-only."""
-    lengths: Array = np.full(rows, spec.filler, spec.dtype)
+    lengths: Array = np.full(rows, min(spec.filler, size), spec.dtype)
     lengths[:used] = size
     lengths.flags.writeable = False
     return lengths

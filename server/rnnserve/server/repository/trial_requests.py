@@ -30,7 +30,11 @@ def as_request(signature: Signature, inputs: Mapping[str, Array], outputs: Itera
 
 
 class TrialRequests:
-    """Draws requests that a model takes, since its golden cases have as large sizes and values of the same kind."""
+    """Draws requests that a model takes, since its golden cases have as large sizes and values of the same kind.
+
+    Attributes:
+        shortest: By input that holds lengths, the shortest of the golden cases.
+    """
 
     def __init__(self, signature: Signature, cases: Sequence[Case], seed: int = 0) -> None:
         """Look at the golden cases.
@@ -52,6 +56,9 @@ class TrialRequests:
             axis: (min(size[axis] for size in sizes), max(size[axis] for size in sizes))
             for axis in signature.sequence_axes
         }
+        self.shortest = {
+            spec.name: min(int(case.inputs[spec.name].min()) for case in cases) for spec in signature.lengths.values()
+        }
         self._values = {
             spec.name: np.concatenate([case.inputs[spec.name].ravel() for case in cases])
             for spec in signature.inputs.values()
@@ -69,7 +76,7 @@ class TrialRequests:
         Args:
             batch: Its rows.
             sizes: Of its sequence axes.
-            lengths: "" for none, "drawn" for one of the golden sizes to the axis' own each, or one number for all.
+            lengths: "" for none, "drawn" for one from the shortest golden length on each, or one number for all.
             outputs: Names of the outputs to ask for; all where there are none.
         """
         inputs: dict[str, Array] = {}
@@ -82,7 +89,7 @@ class TrialRequests:
         return as_request(self._signature, inputs, outputs)
 
     def _lengths(self, spec: TensorSpec, batch: int, size: int, lengths: int | str) -> Array:
-        low = min(self._range[spec.lengths_of][0], size)
+        low = min(self.shortest[spec.name], size)
         if isinstance(lengths, int):
             return np.full(batch, min(max(lengths, low), size), spec.dtype)
         if lengths == "drawn":
