@@ -74,6 +74,7 @@ def test_the_exported_names_are_those_documented():
         "InvalidRequest",
         "ModelMetadata",
         "ModelNotFound",
+        "Prediction",
         "ResourceExhausted",
         "TensorMetadata",
         "Unavailable",
