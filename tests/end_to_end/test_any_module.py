@@ -84,7 +84,7 @@ def state(*axes):
     return Floats(*axes, "batch", ("hidden", 5))
 
 
-PUBLISHED = {
+PUBLISHED: dict[str, tuple[type[nn.Module], dict, list[str], dict]] = {
     "sentiment": (
         Sentiment,
         {"tokens": Integers("batch", "sequence", high=20), "lengths": Lengths()},
