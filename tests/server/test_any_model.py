@@ -154,6 +154,18 @@ def sequence_first() -> Example:
     )
 
 
+def masked_by_a_product() -> Example:
+    """The same with a mask that is multiplied: after each row's end there is 0 or -0, so that no step is left out."""
+    example = sequence_first()
+    nodes = [
+        *masked("input", "steps", "ends", "mask", sequence_first=True),
+        node("Unsqueeze", "mask axis2", "wide_mask"),
+        node("Add", "input input", "twice"),
+        node("Mul", "twice wide_mask", "output"),
+    ]
+    return example._replace(nodes=nodes)
+
+
 def tagger() -> Example:
     """Per step one more than the input, also in the padding: outputs that are not zeros after each row's end."""
 
@@ -292,7 +304,10 @@ def every_datatype() -> Example:
     )
 
 
-EXAMPLES = {make.__name__: make() for make in (bag, sequence_first, tagger, two_axes, step, neighbours, every_datatype)}
+EXAMPLES = {
+    make.__name__: make()
+    for make in (bag, sequence_first, masked_by_a_product, tagger, two_axes, step, neighbours, every_datatype)
+}
 
 
 def with_everything(example: Example, sent: Arrays) -> Arrays:

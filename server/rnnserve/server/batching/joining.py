@@ -11,9 +11,18 @@ from typing import Any
 import numpy as np
 
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.signature import Signature, TensorSpec
+from rnnserve.server.boundary.signature import Batching, Signature, TensorSpec
 
-__all__ = ["full_lengths", "join", "split", "zeros"]
+__all__ = ["full_lengths", "join", "rows_of_run", "split", "zeros"]
+
+
+def rows_of_run(signature: Signature, rows: int) -> int:
+    """The rows of a run for this many rows of requests: even, by a row of padding, where requests may share a run.
+
+    onnxruntime's kernels compute a last odd row along another path than a row of a pair, so that the bits of an answer
+    would depend on the other requests in its batch (docs/findings.md, "Even rows").
+    """
+    return rows if signature.batching is Batching.ALONE else rows + (rows & 1)
 
 
 def join(requests: Sequence[CheckedRequest], signature: Signature) -> dict[str, Array]:
@@ -25,7 +34,7 @@ def join(requests: Sequence[CheckedRequest], signature: Signature) -> dict[str, 
         share a run, batch is even: the row of padding after the others has length 1. Read-only.
     """
     used = sum([request.batch for request in requests])
-    rows = signature.rows_of_run(used)
+    rows = rows_of_run(signature, used)
     sizes = {axis: max([request.longest[axis] for request in requests]) for axis in signature.sequence_axes}
     sent = set().union(*[request.inputs for request in requests])
     feeds: dict[str, Array] = {}

@@ -189,14 +189,6 @@ class Signature:
         """The sequence axes along which requests that share a run have equal sizes: only the first may be padded."""
         return tuple(self.sequence_axes)[1 if self.is_padded else 0 :]
 
-    def rows_of_run(self, rows: int) -> int:
-        """The rows of a run for this many rows of requests: even, by a row of padding, where requests may share a run.
-
-        onnxruntime's kernels compute a last odd row along another path than a row of a pair, so that the bits of an
-        answer would depend on the other requests in its batch (docs/findings.md, "Even rows").
-        """
-        return rows if self.batching is Batching.ALONE else rows + (rows & 1)
-
     def sizes_of(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
         """The sizes of the sequence axes, from the shapes of the inputs."""
         return {axis: shapes[spec.name][spec.sequence_axes[axis]] for axis, spec in self.sequence_axes.items()}
@@ -222,6 +214,11 @@ class Signature:
             if lengths is not None and axis not in self._kept_axes(tuple(outputs)):
                 longest[axis] = int(lengths.max())
         return longest
+
+    def without_cuts(self) -> "Signature":
+        """The same tensors, with outputs that need every step that was sent."""
+        outputs = {name: dataclasses.replace(spec, zeros_after_lengths=False) for name, spec in self.outputs.items()}
+        return dataclasses.replace(self, outputs=outputs)
 
     def _kept_axes(self, outputs: tuple[str, ...]) -> set[str]:
         """The sequence axes of which these outputs need every step that was sent."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnnserve.server.batching.joining import full_lengths, zeros
+from rnnserve.server.batching.joining import full_lengths, rows_of_run, zeros
 from rnnserve.server.boundary.checked_request import Array
 from rnnserve.server.boundary.signature import TensorSpec
 from rnnserve.server.boundary.values import are_valid
@@ -79,7 +79,7 @@ class SamePrefixRun:
         self._allow_non_finite = allow_non_finite
         model, head = prefix.served.model, prefix.head
         used = count * prefix.batch
-        rows = model.signature.rows_of_run(used)
+        rows = rows_of_run(model.signature, used)
         sent = {input.spec.name: input for input in prefix.inputs}
         feeds: dict[str, Array] = {}
         self._inputs: list[_Input] = []

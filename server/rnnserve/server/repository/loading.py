@@ -64,6 +64,11 @@ def load_model(folder: Path, name: str, version: str, device: str, *, allow_unpr
         _replay(model, cases)
     with _said_as(f"{MODEL}: does not run on inputs like those of its golden cases on {device}"):
         invariant = is_batch_invariant(model.run, signature, trials)
+        if not invariant:
+            # Zeros after each row's length may be -0 where the model multiplies by a mask: then no step is left out.
+            whole = signature.without_cuts()
+            model, signature, trials = dataclasses.replace(model, signature=whole), whole, TrialRequests(whole, cases)
+            invariant = is_batch_invariant(model.run, whole, trials)
         trims = _trims_outputs(model, trials)
         cost = _measure(model, trials)
     if is_adopted:
