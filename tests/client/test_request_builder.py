@@ -15,8 +15,8 @@ LOGITS = TensorMetadata("logits", "FP32", (-1, 3), ("batch", "classes"))
 
 
 def model(*inputs, batching="padded"):
-    by_name = {tensor.name: tensor for tensor in inputs or (INPUT, LENGTHS)}
-    return ModelMetadata("m", ("1",), "", by_name, {"logits": LOGITS}, parameters={"batching": batching})
+    named = {tensor.name: tensor for tensor in inputs or (INPUT, LENGTHS)}
+    return ModelMetadata("m", ("1",), "", named, {"logits": LOGITS}, parameters={"batching": batching})
 
 
 @settings(deadline=None)

@@ -1,7 +1,6 @@
 """From any module to its answers, with the client alone: `publish`, the server, `predict`, and the two commands."""
 
 import json
-from typing import Any
 
 import numpy as np
 import pytest
@@ -85,7 +84,7 @@ def state(*axes):
     return Floats(*axes, "batch", ("hidden", 5))
 
 
-PUBLISHED: dict[str, Any] = {
+PUBLISHED: dict[str, tuple[type[nn.Module], dict, list[str], dict]] = {
     "sentiment": (
         Sentiment,
         {"tokens": Integers("batch", "sequence", high=20), "lengths": Lengths()},

@@ -101,7 +101,8 @@ def counted():
     """A server of a model that sums token ids, and from its tenth answer on adds `counted.drift`."""
 
     class Counted(FakeModels):
-        drift = 0
+        drift: float = 0
+        address = ""
 
         def compute(self, tensors):
             drift = self.drift if len(self.asked) >= 10 else 0
