@@ -300,6 +300,62 @@ def test_other_names_are_matched_in_order(tmp_path):
     assert any('named "time"' in difference for difference in found.differences)
 
 
+def test_other_integers_are_cast(tmp_path):
+    model = exported(tagger())
+    model.graph.input[1].type.tensor_type.elem_type = onnx.TensorProto.INT32
+    found = checked(tmp_path, model, tagger())
+    assert found == CheckedFile(['input "lengths" is int32; the module takes int64'], [])
+
+
+def test_weights_beside_the_file_are_read(tmp_path):
+    path = tmp_path / "model.onnx"
+    onnx.save_model(exported(tagger()), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    assert check_file(path, tagger(), progress=False).faults == []
+
+
+def drop_output(model):
+    model.graph.output.pop()
+
+
+def add_input(model):
+    model.graph.input.append(onnx.helper.make_tensor_value_info("more", onnx.TensorProto.FLOAT, ["batch"]))
+
+
+def add_output(model):
+    model.graph.output.append(onnx.helper.make_tensor_value_info("linear", onnx.TensorProto.FLOAT, [None] * 3))
+
+
+def drop_axis(model):
+    del model.graph.input[0].type.tensor_type.shape.dim[2]
+
+
+def change_features(model):
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 7
+
+
+INTERFACES = {
+    "no output": (forecaster, drop_output, 'missing output: nothing gives the module\'s "c_n"'),
+    "one input more": (tagger, add_input, 'input "more" has no counterpart in the module, so it cannot be run'),
+    "two axes": (tagger, drop_axis, 'input "input" has 2 axes; expected 3: (batch, sequence, features)'),
+    "features": (tagger, change_features, 'axis 2 of input "input", "features", is 7; in the module it is 3'),
+}
+
+
+def test_an_output_more_is_no_fault(tmp_path):
+    model = exported(tagger())
+    add_output(model)
+    found = checked(tmp_path, model, tagger())
+    assert found == CheckedFile(['output "linear" has no counterpart in the module, and is not compared'], [])
+
+
+@pytest.mark.parametrize("what", INTERFACES)
+def test_other_tensors_are_faults(what, tmp_path):
+    publication, change, fault = INTERFACES[what]
+    model = exported(publication())
+    change(model)
+    assert fault in checked(tmp_path, model, publication()).faults
+
+
 def export_by_torch(module, arguments, **options):
     file = io.BytesIO()
     with warnings.catch_warnings():
