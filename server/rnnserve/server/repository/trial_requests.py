@@ -9,6 +9,8 @@ from rnnserve.protos.golden import Case
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.shapes import wrong_shape, wrong_size
 from rnnserve.server.boundary.signature import BATCH, Signature, TensorSpec
+from rnnserve.server.boundary.values import check_lengths
+from rnnserve.server.errors import InvalidRequest
 
 __all__ = ["TrialRequests", "as_request"]
 
@@ -107,7 +109,7 @@ class TrialRequests:
 
 
 def _check_inputs(where: str, signature: Signature, inputs: Mapping[str, Array]) -> None:
-    """Refuse inputs that the boundary would refuse for their names, dtypes or shapes."""
+    """Refuse inputs that the boundary would refuse for their names, dtypes, shapes or lengths."""
     if inputs.keys() != signature.inputs.keys():
         raise ArtifactError(f"{where} has the inputs {', '.join(inputs)}; the model takes {signature}")
     main = signature.main
@@ -124,3 +126,9 @@ def _check_inputs(where: str, signature: Signature, inputs: Mapping[str, Array])
     said = next((one for one in wrong if one), None)
     if said:
         raise ArtifactError(f"{where}: {said}")
+    sizes = signature.sizes_of({name: array.shape for name, array in inputs.items()})
+    try:
+        for axis, spec in signature.lengths.items():
+            check_lengths(inputs[spec.name], spec, sizes[axis], signature.sequence_axes[axis])
+    except InvalidRequest as error:
+        raise ArtifactError(f"{where}: {error}") from error
