@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,8 @@ class Sentiment(nn.Module):
 
 
 def test_from_a_file_to_answers(tmp_path, capsys):
-    module, file = Sentiment().eval(), io.BytesIO()
+    module = Sentiment().eval()
+    file: Any = io.BytesIO()  # torch takes one, its annotations do not say it
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
