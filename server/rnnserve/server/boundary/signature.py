@@ -1,4 +1,4 @@
-"""What a model takes and gives, read from the exported graph itself, and which requests may share a run.
+"""What a model takes and gives, and which requests may share a run.
 
 The names of the dynamic axes decide how requests are joined. Along the axis named "batch" their rows follow one
 another; every other dynamic axis is a sequence axis, along which rows are padded where the model may be padded.
@@ -9,28 +9,16 @@ import enum
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import MANIFEST, MODEL, ArtifactError
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.server.boundary.checked_request import Array
 
-__all__ = ["BATCH", "Batching", "Signature", "TensorSpec", "read_signature"]
+__all__ = ["BATCH", "Batching", "Signature", "TensorSpec"]
 
 BATCH = "batch"
-
-_ONNX_TYPES = {
-    "tensor(bool)": "BOOL",
-    **{f"tensor({sign}int{bits})": f"{sign.upper()}INT{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
-    "tensor(float16)": "FP16",
-    "tensor(float)": "FP32",
-    "tensor(double)": "FP64",
-}
-
-_LENGTHS_TYPES = ("INT32", "INT64")
 
 
 class Batching(enum.Enum):
@@ -249,119 +237,3 @@ class Signature:
         required = [str(spec) for spec in self.inputs.values() if not spec.optional]
         optional = [str(spec) for spec in self.inputs.values() if spec.optional]
         return " and ".join(required) + (f", optionally {', '.join(optional)}" if optional else "")
-
-
-class _GraphTensor(Protocol):
-    """An input or output of a session, as onnxruntime describes it."""
-
-    name: str
-    type: str
-    shape: Sequence[int | str | None]
-
-
-def read_signature(
-    inputs: Iterable[_GraphTensor], outputs: Iterable[_GraphTensor], manifest: manifest_pb2.Manifest
-) -> Signature:
-    """Read the signature from a session's tensors, and compare the manifest with it.
-
-    Raises:
-        ArtifactError: If graph and manifest disagree, or it is a signature that cannot be served.
-    """
-    signature = Signature(_specs(inputs, manifest.inputs), _specs(outputs, manifest.outputs), _batching_of(manifest))
-    if not any(not spec.optional for spec in signature.inputs.values()):
-        raise ArtifactError(f"{MANIFEST}: no input is required, so that nothing sets the size of the batch")
-    _check_axes(signature)
-    _check_lengths(signature)
-    return signature
-
-
-def _batching_of(manifest: manifest_pb2.Manifest) -> Batching:
-    match manifest.batching.mode:
-        case manifest_pb2.BATCHING_PADDED:
-            return Batching.PADDED
-        case manifest_pb2.BATCHING_JOINED:
-            return Batching.JOINED
-        case manifest_pb2.BATCHING_ALONE:
-            return Batching.ALONE
-        case _:
-            raise ArtifactError(f"{MANIFEST}: does not say which requests may share a run; export the model again")
-
-
-def _check_axes(signature: Signature) -> None:
-    """Refuse sequence axes whose size no required input sets."""
-    for spec in (*signature.inputs.values(), *signature.outputs.values()):
-        for axis in spec.sequence_axes:
-            if axis not in signature.sequence_axes:
-                raise ArtifactError(
-                    f'{MANIFEST}: the axis "{axis}" of "{spec.name}" is in no input that is required, so that its '
-                    "size is not known"
-                )
-
-
-def _check_lengths(signature: Signature) -> None:
-    """Refuse lengths that are none, and padding of axes without lengths."""
-    for spec in signature.inputs.values():
-        if not spec.lengths_of:
-            continue
-        if spec.lengths_of not in signature.sequence_axes:
-            raise ArtifactError(f'{MANIFEST}: {spec} holds lengths of "{spec.lengths_of}", which is no sequence axis')
-        if signature.lengths[spec.lengths_of] is not spec:
-            raise ArtifactError(f'{MANIFEST}: more than one input holds the lengths of the axis "{spec.lengths_of}"')
-        if spec.axes != (BATCH,) or spec.datatype not in _LENGTHS_TYPES:
-            raise ArtifactError(f"{MANIFEST}: {spec} holds lengths, which are (batch) and INT64 or INT32")
-    without = [axis for axis in signature.sequence_axes if axis not in signature.lengths]
-    if signature.is_padded and without:
-        raise ArtifactError(
-            f'{MANIFEST}: says that rows may be padded, but no input holds their lengths along the axis "{without[0]}"'
-        )
-
-
-def _specs(nodes: Iterable[_GraphTensor], tensors: Iterable[manifest_pb2.Tensor]) -> dict[str, TensorSpec]:
-    described = {tensor.name: tensor for tensor in tensors}
-    specs: dict[str, TensorSpec] = {}
-    for node in nodes:
-        tensor = described.pop(node.name, None)
-        if tensor is None:
-            raise ArtifactError(f'{MANIFEST}: does not describe the tensor "{node.name}" of {MODEL}')
-        spec = _spec_of(tensor)
-        found = tuple(node.shape)
-        expected = tuple(axis if size < 0 else size for axis, size in zip(spec.axes, spec.sizes, strict=True))
-        if found != expected or _ONNX_TYPES.get(node.type) != spec.datatype:
-            raise ArtifactError(f"{MANIFEST}: describes {spec}, but in {MODEL} it is {node.type} {list(found)}")
-        dynamic = [axis for axis, size in zip(spec.axes, spec.sizes, strict=True) if size < 0]
-        if BATCH not in dynamic:
-            raise ArtifactError(f'{MODEL}: "{node.name}" has no axis named "{BATCH}", so requests cannot share a run')
-        if len(set(dynamic)) < len(dynamic) or spec.axes.count(BATCH) > 1:
-            raise ArtifactError(f"{MODEL}: {spec} has one dynamic axis twice")
-        specs[spec.name] = spec
-    if described:
-        raise ArtifactError(f'{MODEL}: lacks the tensor "{next(iter(described))}" that {MANIFEST} describes')
-    return specs
-
-
-def _spec_of(tensor: manifest_pb2.Tensor) -> TensorSpec:
-    if tensor.datatype not in DTYPES:
-        raise ArtifactError(
-            f'{MANIFEST}: "{tensor.name}" has the datatype "{tensor.datatype}"; this server takes {", ".join(DTYPES)}, '
-            "and no text"
-        )
-    low: int | float | None = None
-    high: int | float | None = None
-    if tensor.HasField("integers"):
-        low, high = tensor.integers.low, tensor.integers.high
-        if low >= high:
-            raise ArtifactError(f'{MANIFEST}: "{tensor.name}" takes integers from {low} to below {high}: none')
-    elif tensor.HasField("floats"):
-        low, high = tensor.floats.low, tensor.floats.high
-    return TensorSpec(
-        name=tensor.name,
-        datatype=tensor.datatype,
-        axes=tuple(axis.name for axis in tensor.axes),
-        sizes=tuple(axis.size for axis in tensor.axes),
-        optional=tensor.default != manifest_pb2.DEFAULT_REQUIRED,
-        lengths_of=tensor.lengths_of,
-        low=low,
-        high=high,
-        continues_as=tensor.continues_as,
-        zeros_after_lengths=tensor.zeros_after_lengths,
-    )

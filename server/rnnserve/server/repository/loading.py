@@ -13,7 +13,7 @@ from rnnserve.protos.golden import Case, load_cases, replay
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.joining import join
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.signature import read_signature
+from rnnserve.server.boundary.signature_reading import read_signature
 from rnnserve.server.errors import StartError, one_line
 from rnnserve.server.repository.invariance import is_batch_invariant
 from rnnserve.server.repository.model import Model
