@@ -199,4 +199,5 @@ def test_no_rows_have_no_answers(client, asked, rows):
 
 def test_an_iterator_is_read_once(client):
     client.predict("tokens", [[1]])
-    assert len(client.predict("tokens", (row for row in [[1], [2]]))) == 2
+    for rows in ((row for row in [[1], [2]]), {"tokens": iter([[1], [2]])}):
+        assert len(client.predict("tokens", rows)) == 2

@@ -186,6 +186,7 @@ def test_lengths_of_rows_that_are_padded_already_are_where_the_rows_end():
         (model(TensorMetadata("a", "BYTES", (-1, 1))), [[0]], "takes a as BYTES"),
         (model(TensorMetadata("a", "FP32", (1, 3))), [[0, 1, 2]], "a [1, 3] has no batch axis"),
         (model(), [[0]], "model m takes no input"),
+        (model(), {}, "no rows were passed: the inputs of model m are none"),
     ],
 )
 def test_other_rows_are_refused_with_a_lesson(metadata, inputs, lesson):

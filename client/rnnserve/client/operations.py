@@ -4,9 +4,9 @@
 twice, and everything here can be tested without a network.
 """
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy.typing as npt
 from google.protobuf.message import Message
@@ -109,8 +109,8 @@ class ClientOperations:
     ) -> OperationSteps[list[Prediction]]:
         """Ask any model about rows of any sizes, in as few requests as the model and the limits allow."""
         _check_model(model)
-        sequences = _listed(sequences)
-        if isinstance(sequences, list) and not sequences:
+        sequences = _read_iterators(sequences)
+        if isinstance(sequences, list | tuple) and not sequences:
             return []
 
         def prepare(metadata: ModelMetadata) -> tuple[RowInputs, list[str]]:
@@ -134,8 +134,8 @@ class ClientOperations:
     ) -> OperationSteps[list[Classification]]:
         """Classify rows of any sizes: predict, and turn the output with the classes into labels."""
         _check_model(model)
-        sequences = _listed(sequences)
-        if isinstance(sequences, list) and not sequences:
+        sequences = _read_iterators(sequences)
+        if isinstance(sequences, list | tuple) and not sequences:
             return []
         initial = {name: state for name, state in (("h_0", h_0), ("c_0", c_0)) if state is not None}
 
@@ -231,11 +231,11 @@ def _check_model(model: str) -> None:
         raise InvalidRequest("the model's name is empty")
 
 
-def _listed(sequences: InputsLike) -> InputsLike:
-    """Return rows that can be read twice: a list in place of an iterator."""
-    if isinstance(sequences, Mapping | str | bytes) or hasattr(sequences, "__array__"):
-        return sequences
-    return list(sequences) if isinstance(sequences, Iterable) else sequences
+def _read_iterators(sequences: Any) -> Any:  # noqa: ANN401 - whatever the caller passes; `check_rows` checks it
+    """Return rows that can be read twice: lists in place of iterators."""
+    if isinstance(sequences, Mapping):
+        return {name: _read_iterators(rows) for name, rows in sequences.items()}
+    return list(sequences) if isinstance(sequences, Iterator) else sequences
 
 
 def _check_outputs(metadata: ModelMetadata, outputs: Sequence[str]) -> list[str]:

@@ -58,6 +58,8 @@ def check_rows(metadata: ModelMetadata, inputs: InputsLike) -> RowInputs:
     """
     given = dict(inputs) if isinstance(inputs, Mapping) else {main_input(metadata).name: inputs}
     _check_names(metadata, list(given))
+    if not given:
+        raise InvalidRequest(f"no rows were passed: the inputs of model {metadata.name} are {_listed(metadata)}")
     named = isinstance(inputs, Mapping) and len(inputs) > 1
     rows = {name: _check_input(metadata, name, value, named=named) for name, value in given.items()}
     first, count = next((name, len(arrays)) for name, arrays in rows.items())
@@ -115,9 +117,7 @@ def dtype_of(tensor: TensorMetadata) -> np.dtype[Any]:
 def _check_names(metadata: ModelMetadata, names: Sequence[str]) -> None:
     for name in names:
         if name not in metadata.inputs:
-            raise InvalidRequest(
-                f"model {metadata.name} takes no {name}: its inputs are {', '.join(metadata.inputs) or 'none'}"
-            )
+            raise InvalidRequest(f"model {metadata.name} takes no {name}: its inputs are {_listed(metadata)}")
     for name, tensor in metadata.inputs.items():
         if name in names or tensor.optional or tensor.lengths_of or name in metadata.states:
             continue
@@ -270,6 +270,10 @@ def _matches(shape: Sequence[int], expected: Sequence[int]) -> bool:
     return len(shape) == len(expected) and all(
         required in (-1, size) for size, required in zip(shape, expected, strict=True)
     )
+
+
+def _listed(metadata: ModelMetadata) -> str:
+    return ", ".join(metadata.inputs) or "none"
 
 
 def _form(tensor: TensorMetadata) -> str:

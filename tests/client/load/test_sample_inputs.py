@@ -43,6 +43,16 @@ def test_cases_have_names():
     ]
 
 
+def test_samples_for_an_import_are_samples():
+    data = npz(**{"0/tokens": TOKENS, "0/output:scores": SCORES, "1/tokens": TOKENS})
+    assert lists(read_samples(data, "s.npz", MODEL)) == [
+        ({"tokens": [[1, 2]]}, {"scores"}),
+        ({"tokens": [[1, 2]]}, set()),
+    ]
+    with pytest.raises(InvalidRequest, match="holds 'output:tokens', but the tensors"):
+        read_samples(npz(**{"output:tokens": TOKENS}), "s.npz", MODEL)
+
+
 def test_golden_results_of_a_version_are_samples():
     cases = [Case("random", {"tokens": TOKENS + n}, {"scores": SCORES}, {"scores": SCORES + 1.0}) for n in range(2)]
     found = read_samples(dump_cases(cases), "golden.npz", MODEL)

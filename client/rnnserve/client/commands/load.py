@@ -62,8 +62,8 @@ What is sent and checked:
   1). So wrong answers show that depend on traffic, not those that are always the same.
   --inputs FILE.npz sends your own rows to one model. Each array has all axes of an input, with the batch, and the
   input's name; CASE/NAME makes several cases. A request takes --batch rows of a case that follow one another, or all of
-  them for a model that is served alone. Arrays with the names of outputs are the golden answers, to which every answer
-  must be near, within 0.001 as above. The golden.npz of a published version is such a file.
+  them for a model that is served alone. Arrays with the names of outputs (or output:NAME) are the golden answers, to
+  which every answer must be near, within 0.001 as above. The golden.npz of a published version is such a file.
 
 examples:
   rnnserve load                                      every model at 127.0.0.1:8001, 100 requests/s for 10 s

@@ -13,6 +13,9 @@ __all__ = ["SampleCase", "read_samples"]
 _GOLDEN_PARTS = ("inputs", "eager", "float64")
 """The parts of a case in a version's golden.npz: NUMBER/KIND/PART/NAME."""
 
+_OUTPUT = "output:"
+"""Precedes the names of outputs in the files of samples that `rnnserve import` reads."""
+
 
 @dataclass(frozen=True)
 class SampleCase:
@@ -31,8 +34,8 @@ def read_samples(data: bytes, source: str, metadata: ModelMetadata) -> tuple[Sam
     """Return the cases of a file.
 
     Args:
-        data: The file's content: arrays called NAME, or CASE/NAME for several cases, where NAME is an input or an
-            output of the model; or a version's golden.npz.
+        data: The file's content: arrays called NAME, or CASE/NAME for several cases, where NAME is an input of the
+            model, or an output, also as output:NAME; or a version's golden.npz.
         source: The file's name, for errors.
         metadata: The model's metadata.
 
@@ -46,7 +49,8 @@ def read_samples(data: bytes, source: str, metadata: ModelMetadata) -> tuple[Sam
         if part == "float64":  # more exact than the model's answers
             continue
         found = cases.setdefault("/".join(case), SampleCase())
-        if name in metadata.inputs:
+        is_output, name = name.startswith(_OUTPUT), name.removeprefix(_OUTPUT)
+        if name in metadata.inputs and not is_output:
             _check(array, metadata.inputs[name], f"{source}, {key}")
             found.inputs[name] = array
         elif name in metadata.outputs:
