@@ -6,10 +6,11 @@ import torch
 
 from rnnserve.export.golden_cases import make_cases
 from rnnserve.export.limits import replay_limits
-from rnnserve.export.parity import Reference
+from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.torch_threads import one_thread
 from rnnserve.models import Architecture, DirectionClassifier
 from rnnserve.protos.golden import replay
+from support.descriptions import describe_classifier
 
 
 def make(architecture, *, factor=1.0, seed=0):
@@ -19,7 +20,9 @@ def make(architecture, *, factor=1.0, seed=0):
     with torch.no_grad():
         classifier.recurrence.weight_hh_l0 *= factor
     with one_thread():
-        return classifier, make_cases(classifier, Reference(classifier).eager, seed=seed)
+        model = describe_classifier(classifier)
+        reference = reference_of(model)
+        return reference, make_cases(model, reference, reference.eager, seed=seed).cases
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +34,15 @@ def test_the_sizes_of_all_cases(lstm):
     sizes = [(case.kind, *case.inputs["input"].shape[:2]) for case in lstm[1]]
     assert sizes == [
         ("step", 1, 1), ("step", 2, 1), ("step", 5, 1), ("step", 8, 1),
-        ("walk", 1, 64), ("walk", 2, 7), ("walk", 4, 64), ("walk", 3, 33),
+        ("random", 1, 16), ("random", 2, 64), ("random", 5, 33), ("random", 4, 48),
+    ]  # fmt: skip
+
+
+def test_the_sizes_of_a_classifiers_cases():
+    sizes = [(case.kind, *case.inputs["input"].shape[:2]) for case in make(Architecture(hidden=3))[1]]
+    assert sizes == [
+        ("step", 1, 1), ("step", 2, 1), ("step", 5, 1), ("step", 8, 1),
+        ("sample", 1, 2), ("sample", 2, 4), ("sample", 4, 16), ("sample", 3, 64),
         ("random", 1, 16), ("random", 2, 64), ("random", 5, 33), ("random", 4, 48),
     ]  # fmt: skip
 
@@ -46,19 +57,18 @@ def test_inputs_are_zero_after_each_rows_length(lstm):
         assert lengths.max() <= points.shape[1]
 
 
-def test_states_are_zeros_for_walks_and_anything_else_otherwise(lstm):
-    for case in lstm[1]:
+def test_states_are_zeros_for_walks_and_anything_else_otherwise():
+    for case in make(Architecture(cell="lstm", num_layers=2, hidden=5))[1]:
         for name in ("h_0", "c_0"):
             state = case.inputs[name]
             assert state.shape == (2, len(case.inputs["lengths"]), 5)
             assert state.dtype == np.float32
             assert (np.abs(state) <= 1).all()
-            assert state.any() == (case.kind != "walk")
+            assert state.any() == (case.kind != "sample")
 
 
 def test_results_are_eagers_in_float32_and_in_float64(lstm):
-    classifier, cases = lstm
-    reference = Reference(classifier)
+    reference, cases = lstm
     for case in cases:
         with one_thread():
             eager, exact = reference.eager(case.inputs), reference.exact(case.inputs)
@@ -73,16 +83,17 @@ def test_a_seed_gives_the_same_cases_and_another_one_others():
     for case, same, different in zip(first, again, other, strict=True):
         for name in case.inputs:
             np.testing.assert_array_equal(case.inputs[name], same.inputs[name])
-        assert not np.array_equal(case.inputs["input"], different.inputs["input"])
+        if case.kind != "sample":  # given ones are the same
+            assert not np.array_equal(case.inputs["input"], different.inputs["input"])
 
 
 def test_a_recurrence_that_amplifies_rounding_gets_shorter_rows_and_its_cases_hold():
     """Eight times the recurrent weights double every difference at every step."""
     architecture = Architecture(hidden=16)
-    classifier, wild = make(architecture, factor=8)
+    reference, wild = make(architecture, factor=8)
     longest = [int(case.inputs["lengths"].max()) for case in wild]
     calm = [int(case.inputs["lengths"].max()) for case in make(architecture)[1]]
     assert all(short <= usual for short, usual in zip(longest, calm, strict=True))
     assert sum(longest) < sum(calm)
     with one_thread():
-        assert replay(wild, Reference(classifier).eager, replay_limits()[0]) == []
+        assert replay(wild, reference.eager, replay_limits()[0]) == []

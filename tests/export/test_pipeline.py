@@ -23,15 +23,17 @@ from rnnserve.export import ExportError, pipeline
 from rnnserve.export.classifiers import export_checkpoint
 from rnnserve.export.golden_cases import make_cases
 from rnnserve.export.limits import replay_limits
-from rnnserve.export.manifest import architecture_of
 from rnnserve.export.parity import OnnxRunner, ParityError
+from rnnserve.export.parity.proof import Proof, reference_of
 from rnnserve.export.pipeline import to_onnx
 from rnnserve.export.torch_threads import one_thread
 from rnnserve.models import LABELS, Architecture, DirectionClassifier, load_checkpoint, save_checkpoint
+from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, ArtifactError, read_version
-from rnnserve.protos.golden import KINDS, dump_cases, load_cases, replay
+from rnnserve.protos.golden import dump_cases, load_cases, replay
 from rnnserve.protos.triton_config import CONFIG
 from rnnserve.server.repository.loading import load_model
+from support.descriptions import describe_classifier
 
 FILES = [GOLDEN, MANIFEST, MODEL, SCRIPT]
 
@@ -153,12 +155,16 @@ def test_the_manifest_describes_the_version(exported, checkpoint):
     manifest = read_version(exported[1].published.folder).manifest
     assert manifest.model == checkpoint.name
     assert list(manifest.labels) == list(LABELS)
-    assert architecture_of(manifest) == Architecture(hidden=4)
+    assert manifest.format == 2
+    assert not manifest.HasField("architecture")
+    assert manifest.batching == manifest_pb2.Batching(mode=manifest_pb2.BATCHING_PADDED)
+    assert manifest.parity.exact == "float64"
+    assert manifest.origin == manifest_pb2.ORIGIN_EXPORTED
     assert manifest.checkpoint_sha256 == load_checkpoint(checkpoint).sha256
     assert [file.name for file in manifest.files] == [GOLDEN, MODEL, SCRIPT]
     assert {at.device for at in manifest.replay_limits} == {"cpu", "cuda"}
     assert manifest.parity.samples > 1000
-    assert {distance.input for distance in manifest.parity.distances} == set(KINDS)
+    assert {distance.input for distance in manifest.parity.distances} == {"step", "sample", "random"}
     assert manifest.versions["torch"] == torch.__version__
     assert manifest.versions["python"] == platform.python_version()
     assert manifest.versions.keys() == {"numpy", "onnx", "onnxruntime", "onnxscript", "python", "rnnserve", "torch"}
@@ -168,13 +174,14 @@ def test_the_manifest_describes_the_version(exported, checkpoint):
 def test_the_manifest_reads_as_json(exported):
     manifest = json.loads((exported[1].published.folder / MANIFEST).read_text())
     assert [tensor["name"] for tensor in manifest["inputs"]] == ["input", "lengths", "h_0"]
-    assert manifest["architecture"]["nonlinearity"] == "tanh"
+    assert manifest["inputs"][1]["lengths_of"] == "sequence"
+    assert manifest["batching"] == {"mode": "BATCHING_PADDED"}
 
 
 def test_golden_cases_are_of_all_kinds_and_many_sizes(exported):
     data = (exported[1].published.folder / GOLDEN).read_bytes()
     cases = load_cases(data)
-    assert {case.kind for case in cases} == set(KINDS)
+    assert {case.kind for case in cases} == {"step", "sample", "random"}
     assert {1, 2, 5} <= {len(case.inputs["lengths"]) for case in cases}
     lengths = np.concatenate([case.inputs["lengths"] for case in cases])
     assert (lengths.min(), lengths.max()) == (1, 64)
@@ -192,9 +199,10 @@ def test_golden_cases_are_small(architecture):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         classifier = DirectionClassifier.of(architecture).eval()
-    runner = OnnxRunner(to_onnx(classifier))
+    model = describe_classifier(classifier)
+    runner = OnnxRunner(to_onnx(model))
     with one_thread():
-        cases = make_cases(classifier, runner)
+        cases = make_cases(model, reference_of(model), runner).cases
     assert len(dump_cases(cases)) < 500_000
     assert replay(cases, runner, replay_limits()[0]) == []
 
@@ -212,16 +220,15 @@ def test_a_name_that_no_model_may_have_is_refused_at_once(tmp_path, monkeypatch,
         classifier = DirectionClassifier.of(Architecture(hidden=4))
     save_checkpoint(tmp_path / "checkpoint", classifier, name=name, labels=LABELS)
     monkeypatch.setattr(pipeline, "to_onnx", lambda _: pytest.fail("nothing is to be exported"))
-    with pytest.raises(
-        ExportError, match=r"^the checkpoint is named .*, which cannot be a model's folder: use letters"
-    ):
+    with pytest.raises(ExportError, match=r"^the name .* cannot be a model's folder: use letters"):
         export(tmp_path / "checkpoint", tmp_path / "repository")
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 
 def test_golden_results_are_a_gate_of_their_own(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "to_onnx", lambda classifier: spoilt(to_onnx(classifier)))
-    monkeypatch.setattr(pipeline, "prove", lambda *_, **__: None)
+    unproven = Proof(manifest_pb2.Parity(), manifest_pb2.Batching(), ())
+    monkeypatch.setattr(pipeline, "prove", lambda *_, **__: unproven)
     with pytest.raises(ExportError, match="does not give the golden results, so nothing is published: case 0, step"):
         export(checkpoint, tmp_path / "repository")
     assert not (tmp_path / "repository").exists()

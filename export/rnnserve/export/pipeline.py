@@ -111,6 +111,8 @@ def publish_publication(publication: Publication, repository: Path, *, progress:
 
         advance(0)
         model = describe_model(publication)
+        if repository.exists() and not repository.is_dir():
+            raise ExportError(f"the repository {repository} is a file, expected a folder")
         with contextlib.suppress(MissingConfigError):  # publishing writes it
             check_tensors(read_config(repository / model.name), model.inputs, model.outputs)
         advance()

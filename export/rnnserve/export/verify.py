@@ -156,6 +156,10 @@ def _manifest(folder: Path, manifest: manifest_pb2.Manifest, graph: onnx.GraphPr
         found = [_form(value) for value in values]
         if found != _forms(described):
             yield f"{MANIFEST}: its {kind} are {_forms(described)}, but those of {MODEL} are {found}"
+    states = [tensor.name for tensor in manifest.inputs if tensor.default == manifest_pb2.DEFAULT_ZEROS]
+    continued = [tensor.continues_as for tensor in manifest.outputs if tensor.continues_as]
+    if sorted(states) != sorted(continued):
+        yield f"{MANIFEST}: its inputs that begin as zeros are {states}, but its outputs continue as {continued}"
     classes = [tensor.axes[-1].size for tensor in manifest.outputs if tensor.axes[-1].name == "classes"]
     if manifest.labels and len(manifest.labels) not in classes:
         yield f"{MANIFEST}: has {len(manifest.labels)} labels, expected one a class, as in {classes}"

@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from typing import Any
 
 import numpy as np
 import onnx
@@ -398,7 +399,7 @@ def test_other_tensors_are_faults(what, tmp_path):
 
 
 def export_by_torch(module, arguments, **options):
-    file = io.BytesIO()
+    file: Any = io.BytesIO()  # torch takes one, its annotations do not say it
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(module.eval(), arguments, file, verbose=False, **options)
