@@ -302,7 +302,7 @@ def test_integers_as_the_user_says(tmp_path, capsys):
     assert main([*words, "--integers", "x=-3:4", "--axis", "y.1=numbers"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == [
-        "input   x INT64 (batch, axis 1: 2)  -3 to 3",
+        "input   x INT64 (batch, axis 1: 2)  values -3 to 3",
         "output  y INT64 (batch, numbers: 2)",
         "batching joined: only requests of equal sizes share a run",
     ]
@@ -357,8 +357,8 @@ def test_axes_are_renamed(tmp_path, capsys):
     assert main(words) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "input   x FP32 (batch, steps, axis 2: 2)"
-    assert said[1] == 'input   len INT64 (batch)  lengths of "steps"'
-    assert said[2] == "output  y FP32 (batch, steps, scores: 3)"
+    assert said[1] == 'input   len INT64 (batch)  lengths of "steps"; full length where a request leaves it out'
+    assert said[2] == "output  y FP32 (batch, steps, scores: 3)  zeros after each row's length"
     assert said[3] == "batching padded: requests of different lengths share a run"
     assert "adopted: not compared with its framework" in said
     assert said[-1] == "`rnnserve serve --allow-unproven` serves it"
