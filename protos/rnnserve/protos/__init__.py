@@ -5,7 +5,7 @@
 - `manifest_pb2`, `artifact`: a published version, its files and its manifest.
 - `golden`, `differences`: golden results, and how near another runtime must come to them.
 - `triton_config`: a model's config.pbtxt.
-- `batching_modes`: which requests may share a run, in words.
+- `batching_modes`, `tensors_in_words`: which requests may share a run, and what tensors are for, in words.
 - `names`, `repository_folders`: names of models and versions in a repository, and their folders.
 
 The package imports protobuf, numpy and, for the service's stubs, grpc; it imports no other area.

@@ -252,6 +252,93 @@ ASKED = {
 }
 
 
+def one_node(folder, operator, *, kind=TensorProto.FLOAT, axes=("batch", 2), second=None):
+    """A file of one operator: x, of one kind and axes, and y; and an input that has a value."""
+    inputs = [helper.make_tensor_value_info("x", kind, axes)]
+    names = ["x"]
+    if second is not None:
+        inputs.append(helper.make_tensor_value_info(second, TensorProto.INT64, ["batch"]))
+    nodes = [helper.make_node(operator, names, ["y"])]
+    graph = helper.make_graph(nodes, "one", inputs, [helper.make_tensor_value_info("y", kind, [None] * len(axes))])
+    path = folder / "one.onnx"
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+ASKED |= {
+    "strings": (
+        lambda folder: one_node(folder, "Identity", kind=TensorProto.STRING),
+        [],
+        'input "x" is string; models take booleans, integers and floats',
+    ),
+    "all axes fixed": (
+        lambda folder: one_node(folder, "Tanh", axes=(1, 2)),
+        [],
+        'input "x" has no axis "batch": all its axes are fixed, so it was exported for one size; export it again',
+    ),
+    "integers without a table": (
+        lambda folder: one_node(folder, "Identity", kind=TensorProto.INT64),
+        [],
+        'input "x" is INT64, and the file does not say which values it takes: --integers x=LOW:HIGH, where HIGH is',
+    ),
+    "lengths of no axis": (
+        lambda folder: one_node(folder, "Tanh", second="length"),
+        [],
+        'input "length" may hold lengths, but of which axis? Say --lengths length=AXIS, with one of no sequence axis; ',
+    ),
+    "another name for a known axis": (
+        lambda folder: one_node(folder, "Tanh"),
+        ["--axis", "y.0=rows"],
+        '--axis y.0=rows: this axis is as large as "batch"',
+    ),
+    "no ONNX": (lambda folder: folder / "nothing.onnx", [], "there is no file "),
+}
+
+
+def test_integers_as_the_user_says(tmp_path, capsys):
+    path = one_node(tmp_path, "Identity", kind=TensorProto.INT64)
+    words = ["import", str(path), "--name", "same", "--repository", str(tmp_path / "repository")]
+    assert main([*words, "--integers", "x=-3:4", "--axis", "y.1=numbers"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [
+        "input   x INT64 (batch, axis 1: 2)  values -3 to 3",
+        "output  y INT64 (batch, numbers: 2)",
+        "batching joined: only requests of equal sizes share a run",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--axis", "x=batch"], "'x=batch' is not of the form TENSOR.AT=NAME, such as input.0=batch"),
+        (["--state", "h_n"], "'h_n' is not of the form NAME=NAME"),
+        (["--integers", "x=5"], "'x=5' is not of the form NAME=LOW:HIGH"),
+        (["--size", "x=5:a"], "'x=5:a' is not of the form NAME=LOW:HIGH"),
+        (["--size", "x=5:4"], "'x=5:4' is not of the form NAME=LOW:HIGH"),
+    ],
+)
+def test_options_of_another_form(option, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["import", "x.onnx", "--name", "x", *option])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        ({"z": np.zeros((2, 2), np.float32)}, 'sample 0 has "output:z"; the outputs are y'),
+        ({"y": np.zeros((2, 3), np.float32)}, 'sample 0: "output:y" has shape [2, 3]; the file gives [2, 2]'),
+    ],
+)
+def test_expected_outputs_that_do_not_fit(outputs, message, tmp_path):
+    sample = Sample({"x": np.ones((2, 2), np.float32)}, outputs)
+    with pytest.raises(WrongArguments) as raised:
+        adopt(one_node(tmp_path, "Tanh"), "one", tmp_path / "repository", samples=[sample])
+    assert str(raised.value) == message
+
+
 @pytest.mark.parametrize("what", ASKED)
 def test_what_the_file_does_not_say_is_asked_for(what, tmp_path, capsys):
     make, options, message = ASKED[what]
@@ -270,8 +357,8 @@ def test_axes_are_renamed(tmp_path, capsys):
     assert main(words) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "input   x FP32 (batch, steps, axis 2: 2)"
-    assert said[1] == 'input   len INT64 (batch)  lengths of "steps"'
-    assert said[2] == "output  y FP32 (batch, steps, scores: 3)"
+    assert said[1] == 'input   len INT64 (batch)  lengths of "steps"; full length where a request leaves it out'
+    assert said[2] == "output  y FP32 (batch, steps, scores: 3)  zeros after each row's length"
     assert said[3] == "batching padded: requests of different lengths share a run"
     assert "adopted: not compared with its framework" in said
     assert said[-1] == "`rnnserve serve --allow-unproven` serves it"

@@ -88,8 +88,10 @@ def recurrent(model):
     return next(node for node in model.graph.node if node.op_type in ("RNN", "GRU", "LSTM"))
 
 
-def attribute(node, name):
-    return next(attribute for attribute in node.attribute if attribute.name == name)
+def set_attribute(node, name, value):
+    kept = [attribute for attribute in node.attribute if attribute.name != name]
+    del node.attribute[:]
+    node.attribute.extend([*kept, onnx.helper.make_attribute(name, value)])
 
 
 def change_weights(model, change):
@@ -113,14 +115,11 @@ def drop_lengths(model):
 
 
 def make_batch_first(model):
-    attributes = recurrent(model).attribute
-    kept = [each for each in attributes if each.name != "layout"]
-    del attributes[:]
-    attributes.extend([*kept, onnx.helper.make_attribute("layout", 1)])
+    set_attribute(recurrent(model), "layout", 1)
 
 
 def wrong_reset(model):
-    attribute(recurrent(model), "linear_before_reset").i = 0
+    set_attribute(recurrent(model), "linear_before_reset", 0)
 
 
 def swap_directions(model):
@@ -139,7 +138,7 @@ def freeze_length(model):
 
 
 def clip(model):
-    recurrent(model).attribute.append(onnx.helper.make_attribute("clip", 0.05))
+    set_attribute(recurrent(model), "clip", 0.05)
 
 
 def change_head(model):
@@ -207,10 +206,7 @@ def test_gates_of_an_lstm_in_the_order_of_pytorch(tmp_path):
 
 def test_one_direction_backwards_is_named(tmp_path):
     model = exported(tagger(directions=1))
-    node = recurrent(model)
-    kept = [each for each in node.attribute if each.name != "direction"]
-    del node.attribute[:]
-    node.attribute.extend([*kept, onnx.helper.make_attribute("direction", "reverse")])
+    set_attribute(recurrent(model), "direction", "reverse")
     faults = checked(tmp_path, model, tagger(directions=1)).faults
     assert any('has direction "reverse"; the module\'s layer is "forward"' in fault for fault in faults), faults
 
@@ -250,7 +246,7 @@ def test_swapped_outputs_are_named(tmp_path):
 def test_the_second_layer_is_blamed_and_not_the_first(tmp_path):
     model = exported(forecaster())
     nodes = [node for node in model.graph.node if node.op_type == "LSTM"]
-    nodes[1].attribute.append(onnx.helper.make_attribute("clip", 0.05))
+    set_attribute(nodes[1], "clip", 0.05)
     faults = checked(tmp_path, model, forecaster()).faults
     title = f'node "{nodes[1].name}" (LSTM)'
     assert faults[0].startswith(f"{title} has clip=0.05")
@@ -312,6 +308,51 @@ def test_weights_beside_the_file_are_read(tmp_path):
     path = tmp_path / "model.onnx"
     onnx.save_model(exported(tagger()), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
     assert check_file(path, tagger(), progress=False).faults == []
+
+
+def other_weights(model):
+    change_weights(model, lambda array: array if array.ndim == 2 else array * np.float32(1.5))
+
+
+def other_biases(model):
+    change_weights(model, lambda array: array + np.float32(0.5) if array.ndim == 2 else array)
+
+
+def no_biases(model):
+    recurrent(model).input[3] = ""
+
+
+def couple_gates(model):
+    set_attribute(recurrent(model), "input_forget", 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (other_weights, "(LSTM) has other weights than the module: W up to "),
+        (other_biases, "(LSTM) has other biases B than the module, up to 1 apart"),
+        (no_biases, "(LSTM) has other biases B than the module, up to "),
+        (couple_gates, "(LSTM) has input_forget=1: it couples the input and the forget gate"),
+    ],
+)
+def test_other_numbers_in_the_recurrence_are_named(change, fault, tmp_path):
+    model = exported(tagger(nn.LSTM))
+    change(model)
+    found = checked(tmp_path, model, tagger(nn.LSTM)).faults
+    assert any(fault in each for each in found), found
+
+
+def test_another_kind_of_recurrence_is_named(tmp_path):
+    """A file of the same tensors, of another module."""
+    faults = checked(tmp_path, exported(tagger(nn.LSTM)), tagger()).faults
+    assert faults[0] == "its recurrent operators are LSTM; a right export of the module has GRU"
+
+
+def test_another_width_is_named(tmp_path):
+    wide = tagger()
+    wide.module.cell, wide.module.head = nn.GRU(3, 6, batch_first=True, bidirectional=True), nn.Linear(12, 2)
+    faults = checked(tmp_path, to_onnx(describe_model(wide)), tagger()).faults
+    assert "has weights W and R of shapes [2, 18, 3] and [2, 18, 6], unlike the module's" in faults[0]
 
 
 def drop_output(model):

@@ -7,8 +7,9 @@ from rnnserve.cli.inspection.proof_summary import largest_distances
 from rnnserve.cli.inspection.version_record import VersionRecord
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.batching_modes import BATCHING_MODES
+from rnnserve.protos.tensors_in_words import axes_in_words, roles_in_words
 
-__all__ = ["tensor_roles", "text_report"]
+__all__ = ["text_report"]
 
 
 def text_report(record: VersionRecord, address: str) -> Iterator[str]:
@@ -38,24 +39,6 @@ def text_report(record: VersionRecord, address: str) -> Iterator[str]:
     yield from (f"    {line}".rstrip() for line in client_snippet(manifest, address).splitlines())
 
 
-def tensor_roles(tensor: manifest_pb2.Tensor) -> Iterator[str]:
-    """Say what a tensor is for, and what values it may have."""
-    if tensor.lengths_of:
-        yield f'lengths of "{tensor.lengths_of}"'
-    if tensor.default == manifest_pb2.DEFAULT_FULL_LENGTH:
-        yield "full length where a request leaves it out"
-    elif tensor.default == manifest_pb2.DEFAULT_ZEROS:
-        yield "zeros where a request leaves it out"
-    if tensor.HasField("integers"):
-        yield f"values {tensor.integers.low} to {tensor.integers.high - 1}"
-    if tensor.HasField("floats"):
-        yield f"usually {tensor.floats.low:g} to {tensor.floats.high:g}"
-    if tensor.continues_as:
-        yield f'send it as "{tensor.continues_as}" to continue'
-    if tensor.zeros_after_lengths:
-        yield "zeros after each row's length"
-
-
 def _origin(record: VersionRecord) -> str:
     if record.is_adopted:
         return "an ONNX file, adopted: not compared with its framework; `rnnserve serve` needs --allow-unproven"
@@ -67,15 +50,11 @@ def _origin(record: VersionRecord) -> str:
 def _tensors(title: str, tensors: Sequence[manifest_pb2.Tensor]) -> Iterator[str]:
     names = max(len(tensor.name) for tensor in tensors)
     rows = [
-        (f"{tensor.name:<{names}}  {tensor.datatype:<5}  {_axes(tensor)}", "; ".join(tensor_roles(tensor)))
+        (f"{tensor.name:<{names}}  {tensor.datatype:<5}  {axes_in_words(tensor)}", "; ".join(roles_in_words(tensor)))
         for tensor in tensors
     ]
     width = max(len(row) for row, _ in rows)
     yield from _titled(title, [f"{row:<{width}}  {roles}".rstrip() for row, roles in rows])
-
-
-def _axes(tensor: manifest_pb2.Tensor) -> str:
-    return f"({', '.join(axis.name if axis.size < 0 else f'{axis.name}: {axis.size}' for axis in tensor.axes)})"
 
 
 def _proof(parity: manifest_pb2.Parity) -> Iterator[str]:

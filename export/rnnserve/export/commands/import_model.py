@@ -11,6 +11,7 @@ from rnnserve.export.pipeline import ExportResult
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.batching_modes import BATCHING_MODES
+from rnnserve.protos.tensors_in_words import axes_in_words, roles_in_words
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
@@ -128,17 +129,8 @@ def _lines(done: ExportResult) -> Iterator[str]:
 
 def _tensors(kind: str, tensors: Sequence[manifest_pb2.Tensor]) -> Iterator[str]:
     for tensor in tensors:
-        axes = ", ".join(axis.name if axis.size < 0 else f"{axis.name}: {axis.size}" for axis in tensor.axes)
-        roles = []
-        if tensor.lengths_of:
-            roles.append(f'lengths of "{tensor.lengths_of}"')
-        if tensor.default == manifest_pb2.DEFAULT_ZEROS:
-            roles.append("a state, zeros where a request leaves it out")
-        if tensor.HasField("integers"):
-            roles.append(f"{tensor.integers.low} to {tensor.integers.high - 1}")
-        if tensor.continues_as:
-            roles.append(f"continues as {tensor.continues_as}")
-        yield "  ".join([f"{kind:<6}", f"{tensor.name} {tensor.datatype} ({axes})", *roles])
+        roles = "; ".join(roles_in_words(tensor))
+        yield f"{kind:<6}  {tensor.name} {tensor.datatype} {axes_in_words(tensor)}  {roles}".rstrip()
 
 
 def _pair(text: str) -> tuple[str, str]:

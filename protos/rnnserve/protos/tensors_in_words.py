@@ -1,0 +1,30 @@
+"""Tensors of a manifest in words: their axes, and what they are for."""
+
+from collections.abc import Iterator
+
+from rnnserve.protos import manifest_pb2
+
+__all__ = ["axes_in_words", "roles_in_words"]
+
+
+def axes_in_words(tensor: manifest_pb2.Tensor) -> str:
+    """Name a tensor's axes, with the sizes of fixed ones: "(batch, sequence, features: 2)"."""
+    return f"({', '.join(axis.name if axis.size < 0 else f'{axis.name}: {axis.size}' for axis in tensor.axes)})"
+
+
+def roles_in_words(tensor: manifest_pb2.Tensor) -> Iterator[str]:
+    """Say what a tensor is for, and what values it may have."""
+    if tensor.lengths_of:
+        yield f'lengths of "{tensor.lengths_of}"'
+    if tensor.default == manifest_pb2.DEFAULT_FULL_LENGTH:
+        yield "full length where a request leaves it out"
+    elif tensor.default == manifest_pb2.DEFAULT_ZEROS:
+        yield "zeros where a request leaves it out"
+    if tensor.HasField("integers"):
+        yield f"values {tensor.integers.low} to {tensor.integers.high - 1}"
+    if tensor.HasField("floats"):
+        yield f"usually {tensor.floats.low:g} to {tensor.floats.high:g}"
+    if tensor.continues_as:
+        yield f'send it as "{tensor.continues_as}" to continue'
+    if tensor.zeros_after_lengths:
+        yield "zeros after each row's length"
