@@ -61,27 +61,6 @@ def test_every_error_is_exported_and_survives_pickling(kind):
     assert (type(error), str(error), error.status) == (kind, "words", kind.STATUS)
 
 
-def test_the_exported_names_are_those_documented():
-    assert sorted(rnnserve.client.__all__) == [
-        "AsyncClient",
-        "Cancelled",
-        "Classification",
-        "Client",
-        "ClientError",
-        "DeadlineExceeded",
-        "InternalError",
-        "InvalidAnswer",
-        "InvalidRequest",
-        "ModelMetadata",
-        "ModelNotFound",
-        "ResourceExhausted",
-        "TensorMetadata",
-        "Unavailable",
-        "Unimplemented",
-        "UnreadableInput",
-    ]
-
-
 def test_the_client_loads_nothing_but_numpy_grpc_and_the_contracts():
     code = (
         "import sys, rnnserve.client, rnnserve.client.commands.infer;"

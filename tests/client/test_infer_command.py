@@ -146,7 +146,7 @@ def test_over_tls_with_a_client_certificate(ask, service, tmp_path):
 def test_grpc_logs_nothing_beside_the_line(tmp_path):
     """Of gRPC's own log only the process's standard error tells."""
     code = "import sys; from rnnserve.cli import main; sys.exit(main(sys.argv[1:]))"
-    with serving(GRPCInferenceServiceServicer()) as address:
+    with serving(GRPCInferenceServiceServicer()) as address:  # type: ignore[abstract]
         done = subprocess.run(
             [sys.executable, "-c", code, "infer", "sums", "--url", f"grpcs://{address}"],
             input=JSON,

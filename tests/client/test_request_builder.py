@@ -15,8 +15,8 @@ LOGITS = TensorMetadata("logits", "FP32", (-1, 3), ("batch", "classes"))
 
 
 def model(*inputs, batching="padded"):
-    inputs = {tensor.name: tensor for tensor in inputs or (INPUT, LENGTHS)}
-    return ModelMetadata("m", ("1",), "", inputs, {"logits": LOGITS}, parameters={"batching": batching})
+    named = {tensor.name: tensor for tensor in inputs or (INPUT, LENGTHS)}
+    return ModelMetadata("m", ("1",), "", named, {"logits": LOGITS}, parameters={"batching": batching})
 
 
 @settings(deadline=None)

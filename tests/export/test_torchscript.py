@@ -7,6 +7,7 @@ import io
 import pathlib
 import warnings
 import zipfile
+from typing import Any
 
 import pytest
 import torch
@@ -85,3 +86,11 @@ def test_warnings_of_the_user_are_not_swallowed():
     before = list(warnings.filters)
     script(Stack(4))
     assert list(warnings.filters) == before
+
+
+def test_a_module_without_source_code_is_refused_with_words():
+    """As one that was typed at Python's prompt: TorchScript compiles from source."""
+    namespace: dict[str, Any] = {"__name__": "prompt"}
+    exec("import torch\nclass Typed(torch.nn.Module):\n    def forward(self, x):\n        return x\n", namespace)
+    with pytest.raises(UnsupportedModule, match=r"TorchScript cannot compile Typed: .*source"):
+        script(namespace["Typed"]())

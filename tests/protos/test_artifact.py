@@ -114,7 +114,7 @@ def test_files_that_nobody_listed_are_left_alone(folder):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": FORMAT + 1}, "has format 2; this rnnserve reads format 1"),
+        ({"format": FORMAT + 1}, "has format 3; this rnnserve reads formats 1 and 2"),
         ({"format": 0}, "has format 0"),
     ],
 )
@@ -124,12 +124,38 @@ def test_formats_of_another_time_are_refused(folder, changes, message):
         read_version(folder)
 
 
-def test_a_manifest_must_list_the_model_the_script_and_the_golden_results(folder):
+@pytest.mark.parametrize("missing", [MODEL, GOLDEN])
+def test_a_manifest_must_list_the_model_and_the_golden_results(folder, missing):
     manifest = a_manifest()
-    del manifest.files[1]
+    manifest.files.remove(next(file for file in manifest.files if file.name == missing))
     (folder / MANIFEST).write_bytes(dump_manifest(manifest))
-    with pytest.raises(ArtifactError, match=f"^{MANIFEST}: lists no {SCRIPT}"):
+    with pytest.raises(ArtifactError, match=f"^{MANIFEST}: lists no {missing}"):
         read_version(folder)
+
+
+def test_a_module_that_cannot_be_scripted_has_no_script(folder):
+    manifest = a_manifest()
+    manifest.files.remove(next(file for file in manifest.files if file.name == SCRIPT))
+    (folder / MANIFEST).write_bytes(dump_manifest(manifest))
+    assert SCRIPT not in read_version(folder).files
+
+
+def test_what_format_1_implies_is_added(folder):
+    manifest = a_manifest(format=1)
+    sequence = manifest_pb2.Axis(name="sequence", size=-1)
+    manifest.inputs.extend([manifest_pb2.Tensor(name="input", axes=[sequence]), manifest_pb2.Tensor(name="lengths")])
+    manifest.outputs.extend([manifest_pb2.Tensor(name="output", axes=[sequence]), manifest_pb2.Tensor(name="logits")])
+    (folder / MANIFEST).write_bytes(dump_manifest(manifest))
+    read = read_version(folder).manifest
+    assert (read.format, read.batching.mode) == (1, manifest_pb2.BATCHING_PADDED)
+    assert {tensor.name: tensor.lengths_of for tensor in read.inputs}["lengths"] == "sequence"
+    assert {tensor.name: tensor.zeros_after_lengths for tensor in read.outputs}["output"]
+    assert not {tensor.name: tensor.zeros_after_lengths for tensor in read.outputs}["logits"]
+
+
+def test_nothing_is_added_to_later_formats(folder):
+    read = read_version(folder).manifest
+    assert read == a_manifest(self_sha256=read.self_sha256)
 
 
 def test_a_listed_file_outside_the_folder_is_refused(folder):
@@ -181,7 +207,7 @@ def test_an_error_holds_no_path(folder):
 
 
 def test_the_names_and_the_format_are_those_that_others_read():
-    assert (MODEL, SCRIPT, GOLDEN, MANIFEST, FORMAT) == ("model.onnx", "model.pt", "golden.npz", "manifest.json", 1)
+    assert (MODEL, SCRIPT, GOLDEN, MANIFEST, FORMAT) == ("model.onnx", "model.pt", "golden.npz", "manifest.json", 2)
 
 
 def test_what_is_signed_and_still_no_manifest_is_refused(folder):

@@ -108,7 +108,7 @@ def test_entries_of_other_names_are_refused(name):
 def test_cases_that_prove_nothing_are_refused(cases):
     good = cases[0]
     for bad, message in [
-        (Case("sample", good.inputs, good.eager, good.float64), 'is a "sample"; expected one of step, walk, random'),
+        (Case("hop", good.inputs, good.eager, good.float64), 'is a "hop"; expected one of step, walk, sample, random'),
         (Case("step", good.inputs, {}, {"logits": good.float64["logits"]}), "does not have the same tensors"),
         (Case("step", good.inputs, good.eager, {"logits": good.float64["logits"]}), "does not have the same tensors"),
         (Case("step", {}, good.eager, good.float64), "has no inputs"),
@@ -169,7 +169,7 @@ def test_swapped_rows_are_caught(cases, number, tensor, axis):
 )
 def test_names_shapes_and_datatypes_are_held(cases, change, message):
     (failure,) = replay(cases, altered(cases, 1, change), LIMITS)
-    assert failure.startswith("case 1, walk of batch 5, sequence 9: ")
+    assert failure.startswith('case 1, walk of "input" [5, 9, 2]: ')
     assert re.search(message, failure)
 
 
@@ -296,8 +296,8 @@ def test_the_root_mean_square_is_over_all_random_cases():
 
 
 def test_a_case_says_its_kind_and_its_sizes():
-    assert str(a_case("walk", 5, 9, 2)) == "walk of batch 5, sequence 9"
-    assert KINDS == ("step", "walk", "random")
+    assert str(a_case("walk", 5, 9, 2)) == 'walk of "input" [5, 9, 2]'
+    assert KINDS == ("step", "walk", "sample", "random")
 
 
 def test_the_entries_of_the_file(cases):
@@ -320,7 +320,7 @@ def test_a_case_names_the_shapes_of_any_inputs():
 
 
 def test_the_case_that_is_wrong_is_named_by_its_number(cases):
-    bad = Case("sample", cases[1].inputs, cases[1].eager, cases[1].float64)
+    bad = Case("hop", cases[1].inputs, cases[1].eager, cases[1].float64)
     with pytest.raises(ArtifactError, match="case 001 is a "):
         load_cases(dump_cases([cases[0], bad]))
 
@@ -330,3 +330,37 @@ def test_a_root_mean_square_of_exactly_what_is_allowed_passes(cases):
     random = [case for case in cases if case.kind == "random"]
     limits = manifest_pb2.ReplayLimits(sequence_largest=1, sequence_rms_factor=1)
     assert replay(random, altered(random, -1, None), limits) == []
+
+
+def test_integers_and_booleans_are_equal_or_wrong():
+    inputs = {"x": np.ones((2, 3), np.float32)}
+    results = {"tags": np.array([1, 2]), "flags": np.array([True, False])}
+    case = Case("sample", inputs, results, results)
+    assert replay([case], lambda _: results, LIMITS) == []
+    (failure,) = replay([case], lambda _: {**results, "tags": np.array([1, 3])}, LIMITS)
+    assert failure.startswith('case 0, sample of "x" [2, 3]: "tags" at [1] is 3, eager gave 2')
+    (failure,) = replay([case], lambda _: {**results, "flags": np.array([True, True])}, LIMITS)
+    assert '"flags" at [1] is 1, eager gave 0' in failure
+
+
+@pytest.mark.parametrize("kind", ["sample", "random"])
+def test_samples_are_judged_as_random_sequences_are(kind):
+    exact = np.zeros(4)
+    case = Case(kind, {"x": np.ones(4, np.float32)}, {"y": exact.astype(np.float32) + np.float32(1e-3)}, {"y": exact})
+    limits = manifest_pb2.ReplayLimits(sequence_largest=1.0, sequence_rms_factor=2.0)
+    assert replay([case], lambda _: {"y": np.full(4, 1.9e-3, np.float32)}, limits) == []
+    (failure,) = replay([case], lambda _: {"y": np.full(4, 2.1e-3, np.float32)}, limits)
+    assert failure.startswith(f'{kind} sequences: "y" is 0.0021 from float64')
+
+
+def test_limits_grow_for_coarser_floats():
+    exact = np.zeros(2)
+    limits = manifest_pb2.ReplayLimits(step_state=2**-23)
+    for dtype, passes in ((np.float16, True), (np.float32, False), (np.float64, False)):
+        case = Case("step", {"x": np.ones(2, np.float32)}, {"y": exact.astype(dtype)}, {"y": exact})
+        found = {"y": np.full(2, 2**-11, dtype)}
+
+        def compute(_, found=found):
+            return found
+
+        assert (replay([case], compute, limits) == []) is passes

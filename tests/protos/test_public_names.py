@@ -20,7 +20,7 @@ EXPORTED = {
         "read_version",
     ],
     "descriptor_pool": ["POOL"],
-    "differences": ["Difference", "largest_difference", "scale"],
+    "differences": ["Difference", "coarseness", "largest_difference", "scale"],
     "golden": ["KINDS", "Case", "Inference", "dump_cases", "load_cases", "replay"],
     "names": ["is_model_name", "version_number"],
     "triton_config": [

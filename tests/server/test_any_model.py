@@ -154,6 +154,18 @@ def sequence_first() -> Example:
     )
 
 
+def masked_by_a_product() -> Example:
+    """The same with a mask that is multiplied: after each row's end there is 0 or -0, so that no step is left out."""
+    example = sequence_first()
+    nodes = [
+        *masked("input", "steps", "ends", "mask", sequence_first=True),
+        node("Unsqueeze", "mask axis2", "wide_mask"),
+        node("Add", "input input", "twice"),
+        node("Mul", "twice wide_mask", "output"),
+    ]
+    return example._replace(nodes=nodes)
+
+
 def tagger() -> Example:
     """Per step one more than the input, also in the padding: outputs that are not zeros after each row's end."""
 
@@ -175,6 +187,34 @@ def tagger() -> Example:
         ],
         [tensor("output", "FP64", "batch", "sequence"), tensor("lasting", "INT64", "batch")],
         {"plus": np.array(1.0)},
+        PADDED,
+        draw,
+        answer,
+    )
+
+
+def long_rows() -> Example:
+    """A model whose rows have 5 or 6 steps: any other length, also of a row of padding, is refused by a kernel."""
+
+    def draw(numbers):
+        batch, length = int(numbers.choice([1, 1, 2, 3])), int(numbers.integers(5, 7))
+        sent: Arrays = {"input": numbers.normal(size=(batch, length)).astype(np.float32)}
+        if numbers.random() < 0.6:
+            sent["ends"] = numbers.integers(5, length, batch, endpoint=True)
+        return sent
+
+    def answer(sent):
+        return {"more": TABLE[ends_of(sent, "ends", *sent["input"].shape) - 5][:, 0]}
+
+    nodes = [node("Sub", "ends five", "index"), node("Gather", "table index", "more")]
+    return Example(
+        nodes,
+        [
+            tensor("input", "FP32", "batch", "sequence"),
+            tensor("ends", "INT64", "batch", default=FULL, lengths_of="sequence"),
+        ],
+        [tensor("more", "FP32", "batch")],
+        {"five": np.array(5), "table": TABLE[:2, 0]},
         PADDED,
         draw,
         answer,
@@ -292,7 +332,20 @@ def every_datatype() -> Example:
     )
 
 
-EXAMPLES = {make.__name__: make() for make in (bag, sequence_first, tagger, two_axes, step, neighbours, every_datatype)}
+EXAMPLES = {
+    make.__name__: make()
+    for make in (
+        bag,
+        sequence_first,
+        masked_by_a_product,
+        tagger,
+        long_rows,
+        two_axes,
+        step,
+        neighbours,
+        every_datatype,
+    )
+}
 
 
 def with_everything(example: Example, sent: Arrays) -> Arrays:

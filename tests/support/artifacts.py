@@ -71,8 +71,8 @@ def publish_model(
     outputs: Sequence[manifest_pb2.Tensor],
     samples: Iterable[Arrays],
     *,
-    batching: manifest_pb2.BatchingMode = manifest_pb2.BATCHING_JOINED,
-    origin: manifest_pb2.Origin = manifest_pb2.ORIGIN_EXPORTED,
+    batching: manifest_pb2.BatchingMode.ValueType = manifest_pb2.BATCHING_JOINED,
+    origin: manifest_pb2.Origin.ValueType = manifest_pb2.ORIGIN_EXPORTED,
     cases: Sequence[Case] | None = None,
     version: int = 1,
 ) -> Path:

@@ -31,6 +31,8 @@ class _CommandModule(Protocol):
 
 
 class _CommandEntry(NamedTuple):
+    """Where a command is, and the extra with what it needs; empty where the package alone has it."""
+
     module: str
     extra: str
     help: str
@@ -49,7 +51,7 @@ _COMMANDS = {
         "rnnserve.export.commands.import_model", "export", "publish an ONNX file of any exporter as adopted"
     ),
     "inspect": _CommandEntry(
-        "rnnserve.cli.inspection", "client", "show what a repository holds: tensors, roles, batching, proof"
+        "rnnserve.cli.commands.inspect", "", "show what a repository holds: tensors, roles, batching, proof"
     ),
     "serve": _CommandEntry("rnnserve.server.commands.serve", "server", "serve a repository over gRPC"),
     "infer": _CommandEntry("rnnserve.client.commands.infer", "client", "classify sequences from a file on a server"),
@@ -87,13 +89,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("the command is missing")
     try:
         return command.run(args)
-    except command.MISTAKES as mistake:
-        print(f"rnnserve {args.command}: {mistake}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
+    except BrokenPipeError:  # an OSError, which is among some commands' mistakes
         # The reader of our output has ended, as in `rnnserve … | head`, so an error message would not be read.
         sys.stderr.close()
         return 141
+    except command.MISTAKES as mistake:
+        print(f"rnnserve {args.command}: {mistake}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 
@@ -106,4 +108,5 @@ def _import_command(name: str, entry: _CommandEntry) -> _CommandModule:
     except ModuleNotFoundError as missing:
         if missing.name is None or missing.name.startswith("rnnserve"):
             raise
-        sys.exit(f"rnnserve {name}: needs the package {missing.name}: pip install 'rnnserve[{entry.extra}]'")
+        package = f"'rnnserve[{entry.extra}]'" if entry.extra else "rnnserve"
+        sys.exit(f"rnnserve {name}: needs the package {missing.name}: pip install {package}")

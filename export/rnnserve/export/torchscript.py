@@ -29,7 +29,14 @@ def script(module: nn.Module) -> torch.jit.ScriptModule:
     with LOCK, _without_deprecations():
         try:
             scripted: torch.jit.ScriptModule = torch.jit.script(module)
-        except (torch.jit.frontend.FrontendError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+        except (
+            torch.jit.frontend.FrontendError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            OSError,
+        ) as error:
             raise UnsupportedModule(f"TorchScript cannot compile {type(module).__name__}: {error}") from error
         finally:
             for submodule, flag in training:

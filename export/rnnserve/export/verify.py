@@ -22,7 +22,7 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, ArtifactError, Version, read_version
 from rnnserve.protos.datatypes import datatype_of
 from rnnserve.protos.golden import Inference, load_cases, replay
-from rnnserve.protos.names import version_number
+from rnnserve.protos.repository_folders import version_folders
 from rnnserve.protos.triton_config import CONFIG, check_tensors, read_config
 
 __all__ = ["Check", "verify_version", "versions_of"]
@@ -51,21 +51,10 @@ def versions_of(repository: Path, models: Sequence[str] = ()) -> list[Path]:
     Raises:
         ExportError: If there is no such repository, model or version.
     """
-    if not repository.is_dir():
-        raise ExportError(f"there is no repository {repository}; `rnnserve export` makes one")
-    known = sorted(path.name for path in repository.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if not known:
-        raise ExportError(f"there is no model in {repository}; `rnnserve export` publishes some")
-    folders = []
-    for model in models or known:
-        if model not in known:
-            raise ExportError(f"there is no model {model!r} in {repository}; there are {', '.join(known)}")
-        paths = [path for path in (repository / model).iterdir() if path.is_dir()]
-        numbers = [number for path in paths if (number := version_number(path.name)) is not None]
-        if not numbers:
-            raise ExportError(f"the model {model} in {repository} has no versions, folders named 1, 2, …")
-        folders += [repository / model / str(number) for number in sorted(numbers)]
-    return folders
+    try:
+        return version_folders(repository, models)
+    except ArtifactError as error:
+        raise ExportError(str(error)) from None
 
 
 def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:

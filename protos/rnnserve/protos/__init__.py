@@ -5,7 +5,8 @@
 - `manifest_pb2`, `artifact`: a published version, its files and its manifest.
 - `golden`, `differences`: golden results, and how near another runtime must come to them.
 - `triton_config`: a model's config.pbtxt.
-- `names`: names of models and versions in a repository.
+- `batching_modes`: which requests may share a run, in words.
+- `names`, `repository_folders`: names of models and versions in a repository, and their folders.
 
 The package imports protobuf, numpy and, for the service's stubs, grpc; it imports no other area.
 """

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from contextlib import ExitStack
+from typing import Any
 
 import grpc
 import numpy as np
@@ -100,13 +101,14 @@ def counted():
     """A server of a model that sums token ids, and from its tenth answer on adds `counted.drift`."""
 
     class Counted(FakeModels):
-        drift = 0
+        drift: float = 0
+        address = ""
 
         def compute(self, tensors):
             drift = self.drift if len(self.asked) >= 10 else 0
             return {"sum": (tensors["tokens"].sum(axis=1, keepdims=True) + drift).astype("<f4")}
 
-    service = Counted({})  # type: ignore[abstract]
+    service: Any = Counted({})  # type: ignore[abstract]
     inputs = {
         "tokens": ("INT64", ("batch", "sequence"), {"low": 3, "high": 6}),
         "lengths": ("INT64", ("batch",), {"lengths_of": "sequence", "optional": True}),

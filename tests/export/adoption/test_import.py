@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from typing import Any
 
 import numpy as np
 import onnx
@@ -44,7 +45,7 @@ class Mean(nn.Module):
 
 
 def traced(module, arguments, path, **options):
-    file = io.BytesIO()
+    file: Any = io.BytesIO()  # torch takes one, its annotations do not say it
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(module.eval(), arguments, file, dynamo=False, verbose=False, **options)
@@ -204,11 +205,13 @@ def test_expected_outputs_become_golden_results(tmp_path):
 
 def test_samples_are_read(tmp_path):
     path = tmp_path / "samples.npz"
-    np.savez(path, **{"10/x": np.ones(2), "2/x": np.zeros(2), "2/output:y": np.zeros(3)})
+    arrays: dict[str, Any] = {"10/x": np.ones(2), "2/x": np.zeros(2), "2/output:y": np.zeros(3)}
+    np.savez(path, **arrays)
     first, second = read_samples(path)
     assert (list(first.inputs), list(first.outputs)) == (["x"], ["y"])
     assert second.inputs["x"].tolist() == [1, 1]
-    np.savez(path, **{"x": np.ones(2), "output:y": np.zeros(3)})
+    arrays = {"x": np.ones(2), "output:y": np.zeros(3)}
+    np.savez(path, **arrays)
     assert [(list(each.inputs), list(each.outputs)) for each in read_samples(path)] == [(["x"], ["y"])]
     path.write_bytes(b"nothing")
     with pytest.raises(WrongArguments, match=r"is no \.npz file of arrays"):

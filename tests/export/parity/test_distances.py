@@ -60,7 +60,8 @@ def test_of_output_only_what_lies_before_each_rows_length_counts():
     found = eager.copy()
     found[1, 2, 0] = 2.0
     distances = Distances()
-    distances.add("walk", "output", lengths, found=found, eager=eager, exact=exact)
+    mask = (np.arange(3) < lengths[:, None])[..., None]
+    distances.add("walk", "output", 3, found=found, eager=eager, exact=exact, mask=mask)
     (row,) = distances.rows.values()
     assert row.found_exact.count == (1 + 3) * 2
     assert row.found_eager.rms == pytest.approx(np.sqrt(4 / 8))
@@ -69,15 +70,10 @@ def test_of_output_only_what_lies_before_each_rows_length_counts():
 def test_the_record_has_a_row_for_each_kind_tensor_and_length():
     distances = Distances()
     shape = (2, 3)
-    for kind, name, lengths in [
-        ("step", "logits", [1, 1]),
-        ("walk", "logits", [2, 5]),
-        ("walk", "h_n", [5, 1]),
-        ("walk", "logits", [5, 5]),
-    ]:
+    for kind, name, length in [("step", "logits", 1), ("walk", "logits", 5), ("walk", "h_n", 5), ("walk", "logits", 5)]:
         exact = np.full(shape, 32.0)
         eager, found = (exact + 1e-3).astype(np.float32), (exact - 2e-3).astype(np.float32)
-        distances.add(kind, name, np.array(lengths), found=found, eager=eager, exact=exact)
+        distances.add(kind, name, length, found=found, eager=eager, exact=exact)
     rows = distances.record()
     assert [(row.input, row.tensor, row.length) for row in rows] == [
         ("step", "logits", 1),
@@ -95,7 +91,7 @@ def test_the_record_has_a_row_for_each_kind_tensor_and_length():
 def test_moved_values_count_in_their_own_row():
     exact = np.zeros((1, 2))
     distances = Distances()
-    distances.add("walk", "logits", np.array([4]), found=exact, eager=exact, exact=exact)
-    distances.add_moved("walk", "logits", np.array([4]), moved=exact + 0.5, exact=exact)
+    distances.add("walk", "logits", 4, found=exact, eager=exact, exact=exact)
+    distances.add_moved("walk", "logits", 4, moved=exact + 0.5, exact=exact)
     (row,) = distances.rows.values()
     assert (row.moved_exact.largest, row.moved_exact.count, row.eager_exact.largest) == (0.5, 2, 0)

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -43,9 +44,9 @@ class NormalisedCell(nn.Module):
         return torch.tanh(self.norm(self.map(torch.cat((x, h), dim=1))))
 
 
-CELLS = {
+CELLS: dict[str, Any] = {
     "tanh": nn.RNNCell,
-    "relu": lambda *sizes: nn.RNNCell(*sizes, nonlinearity="relu"),
+    "relu": lambda inputs, hidden: nn.RNNCell(inputs, hidden, nonlinearity="relu"),
     "gru": nn.GRUCell,
     "lstm": nn.LSTMCell,
     "normalised lstm": NormalisedLSTMCell,
@@ -151,7 +152,7 @@ def test_in_eager_it_is_pytorch_layer_and_learns(reverse):
 
 
 class Odd(nn.Module):
-    """Nested scans, numbers of steps, states and constants as outputs, nests of outputs, a layer within a step."""
+    """Nested scans, numbers of steps, states and constants as outputs, a layer in a step, a step that uses nothing."""
 
     def __init__(self):
         super().__init__()
@@ -182,7 +183,8 @@ class Odd(nn.Module):
         counted, _ = scan(lambda count, _: (count + 1, count), torch.zeros((), dtype=torch.int64), steps)
         only_state, nothing = scan(lambda total, x: (total + x, ()), torch.zeros_like(input[:, 0]), input, dim=-2)
         assert nothing == ()
-        return final, outputs, last, sums, numbers, counted, only_state
+        constants = scan(lambda _, __: (self.start * 2, self.start), self.start, input, dim=1)
+        return final, outputs, last, sums, numbers, counted, only_state, constants
 
 
 def test_odd_steps(plain):
@@ -238,7 +240,7 @@ def test_the_prototype_of_torch(plain):
 def test_the_same_bytes():
     def content():
         torch.manual_seed(8)
-        names = {"input_names": ["input"], "output_names": [f"output_{number}" for number in range(12)]}
+        names = {"input_names": ["input"], "output_names": [f"output_{number}" for number in range(14)]}
         program = export_onnx(Odd().eval(), (torch.randn(2, 3, 3),), dynamic_shapes=(AXES,), **names)
         return program.model_proto.SerializeToString(deterministic=True)
 

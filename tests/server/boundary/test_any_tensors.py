@@ -121,7 +121,7 @@ def test_a_byte_of_a_bool_is_0_or_1():
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("name", ["source", "memory"])
 def test_floats_of_every_size_are_finite(name, value):
-    sent = {
+    sent: dict[str, np.ndarray] = {
         "source": np.zeros((5, 2, 4), np.float16),
         "target": np.zeros((2, 3), np.uint8),
         "memory": np.full((2, 5, 2), 1e308),
@@ -151,7 +151,7 @@ def test_floats_of_every_size_are_finite(name, value):
     ],
 )
 def test_wrong_sizes_are_explained_in_the_models_own_words(change, said):
-    sent = {"source": np.zeros((5, 2, 4), np.float16), "target": np.zeros((2, 3), np.uint8)}
+    sent: dict[str, np.ndarray] = {"source": np.zeros((5, 2, 4), np.float16), "target": np.zeros((2, 3), np.uint8)}
     message = refusal(IMAGES, {**sent, **change})
     assert said in message
     for foreign in ("layers", "hidden", "lengths", "points"):

@@ -184,16 +184,16 @@ def test_every_datatype_has_its_type_in_graphs():
 
 
 @pytest.mark.parametrize(
-    ("bounds", "role", "filler"),
+    ("more", "filler"),
     [
-        ((None, None), "", 0),
-        ((0, 9), "", 0),
-        ((3, 9), "", 3),
-        ((-9, -3), "", -4),
-        ((None, None), "sequence", 1),
-        ((2, 9), "sequence", 2),
+        ({}, 0),
+        ({"low": 0, "high": 9}, 0),
+        ({"low": 3, "high": 9}, 3),
+        ({"low": -9, "high": -3}, -4),
+        ({"low": 3, "high": 9, "optional": True}, 0),
+        ({"lengths_of": "sequence"}, 1),
+        ({"lengths_of": "sequence", "shortest": 5, "optional": True}, 5),
     ],
 )
-def test_padding_is_a_value_that_the_input_takes(bounds, role, filler):
-    low, high = bounds
-    assert TensorSpec("x", "INT64", ("batch",), (-1,), lengths_of=role, low=low, high=high).filler == filler
+def test_padding_is_a_value_that_the_input_takes(more, filler):
+    assert TensorSpec("x", "INT64", ("batch",), (-1,), **more).filler == filler

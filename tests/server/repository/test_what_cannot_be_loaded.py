@@ -12,6 +12,7 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.golden import Case
 from rnnserve.server import Server, Settings
 from rnnserve.server.repository import repository
+from rnnserve.server.repository.loading import load_model
 from rnnserve.server.repository.repository import UNAVAILABLE, Repository
 from support.artifacts import build_model, publish_model, tensor
 from support.inference_requests import arrays, request
@@ -118,7 +119,7 @@ def test_a_bad_version_is_unavailable_and_the_others_serve(tmp_path, make, said)
 def test_whatever_loading_raises_the_version_before_serves(tmp_path, monkeypatch, caplog, error):
     publish_model(tmp_path, "good", TWICE, INPUTS, OUTPUTS, [SAMPLE])
     publish_model(tmp_path, "good", TWICE, INPUTS, OUTPUTS, [SAMPLE], version=2)
-    load = repository.load_model
+    load = load_model
 
     def load_or_raise(folder, name, version, device, **options):
         if version == "2":

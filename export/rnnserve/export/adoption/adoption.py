@@ -76,14 +76,23 @@ def adopt(
     roles = roles or Roles()
     model = read_onnx(path, external_data=False)
     choose_outputs(model, roles.outputs)
+    inputs = describe_inputs(model, roles)
+    truth = _truth(path, model.SerializeToString())
     try:
-        truth = OnnxTruth(OnnxRunner(model.SerializeToString()))
-        description = _describe(truth, describe_inputs(model, roles), [v.name for v in model.graph.output], name, roles)
+        description = _describe(truth, inputs, [v.name for v in model.graph.output], name, roles)
         write_axis_names(model, description.inputs, description.outputs)
         data = model.SerializeToString(deterministic=True)
-        truth = OnnxTruth(OnnxRunner(data))
-        return _publish(description, truth, data, repository, samples)
+        return _publish(description, _truth(path, data), data, repository, samples)
     except RuntimeError as error:  # what `OnnxRunner` raises
+        raise ExportError(
+            f"{path}: {error}; if the model does not take all sizes, say which: --size AXIS=LOW:HIGH"
+        ) from error
+
+
+def _truth(path: Path, data: bytes) -> OnnxTruth:
+    try:
+        return OnnxTruth(OnnxRunner(data))
+    except RuntimeError as error:
         raise ExportError(f"{path}: {error}") from error
 
 
@@ -99,7 +108,8 @@ def _describe(
         except RuntimeError as error:
             shapes = ", ".join(f'"{name}" {list(array.shape)}' for name, array in arrays.items())
             raise WrongArguments(
-                f"it does not run with {shapes}; are sizes frozen in the graph, or values out of bounds? {error}"
+                f"it does not run with {shapes}; are sizes frozen in the graph, are two axes always of one size (give "
+                f"them one name), or are values out of bounds? {error}"
             ) from error
 
     outputs = describe_outputs(compute, inputs, names, sizes)

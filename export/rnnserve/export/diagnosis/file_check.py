@@ -9,7 +9,7 @@ import onnx
 
 from rnnserve.export.described_model import DescribedModel, describe_model, evaluating
 from rnnserve.export.diagnosis.graph_values import GraphValues
-from rnnserve.export.diagnosis.graph_walk import first_wrong_node
+from rnnserve.export.diagnosis.graph_walk import first_wrong_node, mistaken_outputs
 from rnnserve.export.diagnosis.recurrent_nodes import compare_recurrent_nodes, layout_faults
 from rnnserve.export.diagnosis.size_trials import SizeTrials
 from rnnserve.export.diagnosis.tensor_matching import MatchedFile, match_tensors
@@ -78,7 +78,16 @@ def _faults(matched: MatchedFile, described: DescribedModel, *, progress: bool) 
             differences = error.failures
     if trials.failing is not None and (matched.faults or frozen or differences):
         yield from _causes(matched.model, described, trials.failing)
-    yield from differences
+    yield from _without_repetitions(differences)
+
+
+def _without_repetitions(failures: Sequence[str]) -> Iterator[str]:
+    """Give one of the sentences that differ only in the length of the sequences, and how many there are."""
+    alike: dict[str, list[str]] = {}
+    for failure in failures:
+        alike.setdefault(failure.partition(" at sequence ")[0], []).append(failure)
+    for first, *others in alike.values():
+        yield f"{first} (and at {len(others)} other lengths)" if others else first
 
 
 def _causes(model: onnx.ModelProto, described: DescribedModel, inputs: Arrays) -> Iterator[str]:
@@ -90,6 +99,7 @@ def _causes(model: onnx.ModelProto, described: DescribedModel, inputs: Arrays) -
         right = GraphValues(onnx.load_model_from_string(to_onnx(described)), inputs)
         found = GraphValues(model, inputs)
         yield from compare_recurrent_nodes(found, right)
+        yield from mistaken_outputs(found, right)
         walked = first_wrong_node(found, right)
         if walked:
             yield walked

@@ -45,10 +45,11 @@ class GraphValues:
         }
         self.values |= {name: np.asarray(array) for name, array in inputs.items()}
         self.values |= {name: array for name, array in computed.items() if isinstance(array, np.ndarray)}
-        self.variable = {value.name for value in self.graph.inputs if value.name not in self.graph.initializers}
+        self.variable: set[str] = {name for name in inputs if name in self.values}
         for node in self.graph:
-            if any(value is not None and value.name in self.variable for value in node.inputs) or _captures(node):
-                self.variable |= {value.name for value in node.outputs}
+            depends = any(value is not None and value.name in self.variable for value in node.inputs)
+            if depends or _captures(node):
+                self.variable |= {value.name for value in node.outputs if value.name}
 
     def input_of(self, node: ir.Node, at: int) -> npt.NDArray[Any] | None:
         """Give the value of a node's input; None where it has none."""

@@ -1,6 +1,7 @@
 """Walking a graph to the first node whose result no node of a right export gives."""
 
 import itertools
+from collections.abc import Iterator, Set
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from rnnserve.export.diagnosis.recurrent_nodes import node_title
 from rnnserve.export.diagnosis.size_trials import TOLERANCE
 from rnnserve.protos.differences import scale
 
-__all__ = ["first_wrong_node"]
+__all__ = ["first_wrong_node", "mistaken_outputs"]
 
 _Array = npt.NDArray[Any]
 
@@ -23,8 +24,8 @@ def first_wrong_node(found: GraphValues, right: GraphValues) -> str:
     """Name the first node that goes another way than the module.
 
     Exporters cut computations into different nodes, so that a right graph may hold results which the other one does
-    not. A node is named only if nothing that is computed from it is in the right graph either. Results are the same
-    in any order of their axes.
+    not. A node is named only if a wrong output is computed from it, and nothing that is computed from it on the way is
+    in the right graph. Results are the same in any order of their axes.
 
     Args:
         found: The graph that is wrong, with its values.
@@ -34,19 +35,45 @@ def first_wrong_node(found: GraphValues, right: GraphValues) -> str:
         A sentence; empty if every result rejoins the right graph.
     """
     known = _Known([array for name, array in right.values.items() if name in right.variable])
-    nodes = list(found.graph)
-    rejoining: set[str] = {
-        name for name in found.variable if name is not None and name in found.values and known.has(found.values[name])
-    }
-    for node in reversed(nodes):
-        if any(value.name in rejoining for value in node.outputs):
-            rejoining |= {value.name for value in node.inputs if value is not None and value.name}
-    for node in nodes:
+    outputs = [value.name for value in found.graph.outputs if value.name is not None]
+    wrong = {name for name in outputs if name in right.values and not _same(found.values[name], right.values[name])}
+    suspects = _ancestors(found, wrong)
+    rejoining = _ancestors(
+        found, {name for name in found.variable & found.values.keys() if known.has(found.values[name])}
+    )
+    for node in found.graph:
         for value in node.outputs:
-            result = found.values.get(value.name or "")
-            if value.name in found.variable - rejoining and result is not None and _counts(result):
+            name = value.name or ""
+            result = found.values.get(name)
+            if name in found.variable & suspects - rejoining and result is not None and _counts(result):
                 return _described(node, result, known)
     return ""
+
+
+def mistaken_outputs(found: GraphValues, right: GraphValues) -> Iterator[str]:
+    """Name outputs that give what the module gives under another name."""
+    names = [value.name for value in right.graph.outputs if value.name is not None and value.name in found.values]
+    for name in names:
+        if _same(found.values[name], right.values[name]):
+            continue
+        for other in names:
+            if other != name and _same(found.values[name], right.values[other]):
+                yield f'output "{name}" gives what the module gives as "{other}": are two outputs swapped?'
+
+
+def _same(some: _Array, others: _Array) -> bool:
+    return some.shape == others.shape and float(
+        np.abs(some.astype(np.float64) - others.astype(np.float64)).max(initial=0.0)
+    ) <= TOLERANCE * scale(others)
+
+
+def _ancestors(graph: GraphValues, names: Set[str | None]) -> set[str | None]:
+    """Give these values and all that they are computed from."""
+    found = set(names)
+    for node in reversed(list(graph.graph)):
+        if any(value.name in found for value in node.outputs):
+            found |= {value.name for value in node.inputs if value is not None and value.name}
+    return found
 
 
 class _Known:

@@ -17,7 +17,7 @@ _Array = npt.NDArray[Any]
 
 _GATES = {"RNN": "i", "GRU": "zrh", "LSTM": "iofc"}
 _ACTIVATIONS = {"RNN": ["tanh"], "GRU": ["sigmoid", "tanh"], "LSTM": ["sigmoid", "tanh", "tanh"]}
-_LENGTHS, _INITIAL_H = 4, 5  # positions among the operators' inputs
+_LENGTHS, _INITIAL_H, _INITIAL_C = 4, 5, 6  # positions among the operators' inputs
 _CLOSE = 1e-6  # weights are the same numbers; some exporters add two biases
 
 
@@ -68,6 +68,16 @@ def _differences(found: GraphValues, node: ir.Node, right: GraphValues, expected
         yield f"has {has}: it ignores the lengths, and runs into the padding"
     if right.is_variable(expected, _INITIAL_H) and not found.is_variable(node, _INITIAL_H):
         yield "has no initial_h, or a constant one: it ignores the initial state"
+    if _are_states_swapped(found, node, right, expected):
+        yield "has initial_h and initial_c swapped"
+
+
+def _are_states_swapped(found: GraphValues, node: ir.Node, right: GraphValues, expected: ir.Node) -> bool:
+    h, c = (found.input_of(node, at) for at in (_INITIAL_H, _INITIAL_C))
+    right_h, right_c = (right.input_of(expected, at) for at in (_INITIAL_H, _INITIAL_C))
+    if h is None or c is None or right_h is None or right_c is None:
+        return False
+    return not _same(h, right_h) and _same(h, right_c) and _same(c, right_h)
 
 
 def _attribute_differences(node: ir.Node, expected: ir.Node) -> Iterator[str]:

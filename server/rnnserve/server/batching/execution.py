@@ -111,8 +111,9 @@ def run_pending(model: BatchModel, waiting: Iterable[PendingRequest]) -> None:
     """Run what waits, in the batches that cost least, and answer all of it, dropped requests included."""
     wanted: list[PendingRequest] = []
     checked: list[CheckedRequest] = []
+    at = now()
     for pending in waiting:
-        dropped = pending.reason_to_drop()
+        dropped = pending.reason_to_drop(at)
         if dropped is not None:
             model.statistics.record_dropped()
             pending.refuse(dropped)

@@ -3,7 +3,6 @@
 import abc
 from collections.abc import Mapping
 
-from rnnserve.server.batching.clock import now
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.errors import Cancelled, DeadlinePassed, ServeError
 
@@ -50,10 +49,14 @@ class PendingRequest(abc.ABC):
         """Note that the caller has cancelled: the request need not be run."""
         self.is_cancelled = True
 
-    def reason_to_drop(self) -> ServeError | None:
-        """Say why the request need not be run any more, or None where it has to be."""
+    def reason_to_drop(self, now: float) -> ServeError | None:
+        """Say why the request need not be run any more, or None where it has to be.
+
+        Args:
+            now: In seconds on the clock of `batching.clock`.
+        """
         if self.is_cancelled:
             return Cancelled("the request was cancelled before it was run")
-        if self.deadline < now():
+        if self.deadline < now:
             return DeadlinePassed("the deadline passed before the request was run")
         return None

@@ -8,7 +8,7 @@ by length. Of several sequence axes only the first is padded.
 import itertools
 import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.boundary.checked_request import CheckedRequest
@@ -39,15 +39,14 @@ def plan(requests: Sequence[CheckedRequest], signature: Signature, cost: Cost) -
     """
     if signature.batching is Batching.ALONE:
         return [[index] for index in range(len(requests))]
-    equal = tuple(signature.sequence_axes)[1 if signature.is_padded else 0 :]
-    groups: Iterable[list[int]] = [list(range(len(requests)))]
-    if equal:
-        by_sizes: dict[tuple[int, ...], list[int]] = {}
-        for index, request in enumerate(requests):
-            by_sizes.setdefault(tuple([request.longest[axis] for axis in equal]), []).append(index)
-        groups = by_sizes.values()
+    equal = signature.equal_axes
+    if not equal:
+        return plan_lengths([request.steps for request in requests], [request.batch for request in requests], cost)
+    by_sizes: dict[tuple[int, ...], list[int]] = {}
+    for index, request in enumerate(requests):
+        by_sizes.setdefault(tuple([request.longest[axis] for axis in equal]), []).append(index)
     planned: list[list[int]] = []
-    for group in groups:
+    for group in by_sizes.values():
         steps, rows = [requests[index].steps for index in group], [requests[index].batch for index in group]
         planned += [[group[at] for at in part] for part in plan_lengths(steps, rows, cost)]
     return planned

@@ -57,6 +57,7 @@ class TensorSpec:
         lengths_of: For an input that holds the lengths of rows, the sequence axis whose steps they count; else empty.
         low: The smallest value that an input takes; None for any.
         high: For integers the first value that is too large, for floats the largest usual one; None for any.
+        shortest: For lengths, the length of rows of padding: one that the model is known to take.
         continues_as: For an output that is a final state, the input that continues from it; else empty.
         zeros_after_lengths: For an output, whether it is zeros after each row's length.
     """
@@ -69,6 +70,7 @@ class TensorSpec:
     lengths_of: str = ""
     low: int | float | None = None
     high: int | float | None = None
+    shortest: int = 1
     continues_as: str = ""
     zeros_after_lengths: bool = False
 
@@ -91,9 +93,15 @@ class TensorSpec:
 
     @functools.cached_property
     def filler(self) -> int:
-        """The value of padding: 0, or the nearest one to it that the input takes; 1 for lengths."""
-        nearest = int(bool(self.lengths_of))
-        return nearest if self.bounds is None else min(max(nearest, self.bounds[0]), self.bounds[1] - 1)
+        """The value of padding: 0, or the nearest one to it that the input takes; for lengths the shortest.
+
+        It is 0 for an input that may be left out, which stands for zeros, too.
+        """
+        if self.lengths_of:
+            return self.shortest
+        if self.bounds is None or self.optional:
+            return 0
+        return min(max(0, self.bounds[0]), self.bounds[1] - 1)
 
     @functools.cached_property
     def batch_axis(self) -> int:
@@ -184,13 +192,10 @@ class Signature:
         """Whether rows of a run may be padded, and what follows a row's length may be left out."""
         return self.batching is Batching.PADDED
 
-    def rows_of_run(self, rows: int) -> int:
-        """The rows of a run for this many rows of requests: even, by a row of padding, where requests may share a run.
-
-        onnxruntime's kernels compute a last odd row along another path than a row of a pair, so that the bits of an
-        answer would depend on the other requests in its batch (docs/findings.md, "Even rows").
-        """
-        return rows if self.batching is Batching.ALONE else rows + (rows & 1)
+    @functools.cached_property
+    def equal_axes(self) -> tuple[str, ...]:
+        """The sequence axes along which requests that share a run have equal sizes: only the first may be padded."""
+        return tuple(self.sequence_axes)[1 if self.is_padded else 0 :]
 
     def sizes_of(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
         """The sizes of the sequence axes, from the shapes of the inputs."""
@@ -217,6 +222,19 @@ class Signature:
             if lengths is not None and axis not in self._kept_axes(tuple(outputs)):
                 longest[axis] = int(lengths.max())
         return longest
+
+    def with_shortest(self, shortest: Mapping[str, int]) -> "Signature":
+        """The same tensors, with the lengths of rows of padding for these inputs by name."""
+        inputs = {
+            name: dataclasses.replace(spec, shortest=shortest[name]) if name in shortest else spec
+            for name, spec in self.inputs.items()
+        }
+        return dataclasses.replace(self, inputs=inputs)
+
+    def without_cuts(self) -> "Signature":
+        """The same tensors, with outputs that need every step that was sent."""
+        outputs = {name: dataclasses.replace(spec, zeros_after_lengths=False) for name, spec in self.outputs.items()}
+        return dataclasses.replace(self, outputs=outputs)
 
     def _kept_axes(self, outputs: tuple[str, ...]) -> set[str]:
         """The sequence axes of which these outputs need every step that was sent."""

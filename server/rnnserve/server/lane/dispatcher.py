@@ -109,8 +109,7 @@ class Dispatcher:
             return False
         if [call for call in calls if call.deadline < arrived]:
             return False
-        payloads = [call.payload for call in calls]
-        batch = SamePrefixBatch(self._runs, prefix, calls, payloads, (), [arrived] * count)
+        batch = SamePrefixBatch(self._runs, prefix, calls, (), [arrived] * count)
         return run_batch(prefix.served.model.statistics, batch)
 
     def _run(self, model: Model, taken: list[PendingCall]) -> None:
@@ -122,9 +121,9 @@ class Dispatcher:
             and prefix.is_bindable
             and len(taken) * prefix.points <= model.cost.max_points
         ):
-            payloads, id_fields = [p.call.payload for p in taken], [p.id_field for p in taken]
+            id_fields = [p.id_field for p in taken]
             calls, arrivals = [p.call for p in taken], [p.arrived for p in taken]
-            if run_batch(model.statistics, SamePrefixBatch(self._runs, prefix, calls, payloads, id_fields, arrivals)):
+            if run_batch(model.statistics, SamePrefixBatch(self._runs, prefix, calls, id_fields, arrivals)):
                 return
         run_pending(model, taken)
 

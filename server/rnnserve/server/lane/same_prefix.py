@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnnserve.server.batching.joining import full_lengths, zeros
+from rnnserve.server.batching.joining import full_lengths, rows_of_run, zeros
 from rnnserve.server.boundary.checked_request import Array
 from rnnserve.server.boundary.signature import TensorSpec
 from rnnserve.server.boundary.values import are_valid
@@ -79,7 +79,7 @@ class SamePrefixRun:
         self._allow_non_finite = allow_non_finite
         model, head = prefix.served.model, prefix.head
         used = count * prefix.batch
-        rows = model.signature.rows_of_run(used)
+        rows = rows_of_run(model.signature, used)
         sent = {input.spec.name: input for input in prefix.inputs}
         feeds: dict[str, Array] = {}
         self._inputs: list[_Input] = []
@@ -87,7 +87,8 @@ class SamePrefixRun:
             shape = spec.shape(rows, prefix.sizes)
             if spec.name in sent:
                 start, end = sent[spec.name].start, sent[spec.name].end
-                array: Array = np.full(shape, spec.filler, spec.dtype)
+                fill = min(spec.filler, prefix.sizes[spec.lengths_of]) if spec.lengths_of else spec.filler
+                array: Array = np.full(shape, fill, spec.dtype)
                 view = array.data.cast("B")
                 self._inputs.append(
                     _Input(spec, start - prefix.size, end - prefix.size or None, array[_rows(spec, used)], view)
@@ -189,14 +190,13 @@ class SamePrefixBatch:
         arrived: Sum of their arrivals, in seconds on the clock of `batching.clock`.
     """
 
-    __slots__ = ("_arrivals", "_id_fields", "_payloads", "_prefix", "_runs", "arrived", "members", "rows")
+    __slots__ = ("_arrivals", "_id_fields", "_prefix", "_runs", "arrived", "members", "rows")
 
     def __init__(
         self,
         runs: SamePrefixRuns,
         prefix: RequestPrefix,
         calls: Sequence[LaneCall],
-        payloads: Sequence[bytes],
         id_fields: Sequence[bytes],
         arrivals: Sequence[float],
     ) -> None:
@@ -206,13 +206,11 @@ class SamePrefixBatch:
             runs: The runs that are kept.
             prefix: The calls'.
             calls: The calls.
-            payloads: Of each.
             id_fields: The id's field of each, tag and size included, empty for none; or nothing where none has an id.
             arrivals: When each arrived, in seconds on the clock of `batching.clock`.
         """
         self._runs = runs
         self._prefix = prefix
-        self._payloads = payloads
         self._id_fields = id_fields
         self._arrivals = arrivals
         self.members = calls
@@ -221,7 +219,8 @@ class SamePrefixBatch:
 
     def run(self) -> list[bytes] | None:
         """Run them, and give the responses; None where a value is not plainly valid."""
-        return self._runs.get(self._prefix, len(self._payloads)).run(self._payloads, self._id_fields)
+        run = self._runs.get(self._prefix, len(self.members))
+        return run.run([call.payload for call in self.members], self._id_fields)
 
     def part(self, part: slice) -> "SamePrefixBatch":
         """Give some of the calls as a batch of their own."""
@@ -229,7 +228,6 @@ class SamePrefixBatch:
             self._runs,
             self._prefix,
             self.members[part],
-            self._payloads[part],
             self._id_fields[part],
             self._arrivals[part],
         )

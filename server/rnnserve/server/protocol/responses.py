@@ -54,6 +54,9 @@ class ResponseHead:
             id_field: The id's field, tag and size included; empty for no id.
             outputs: In the order asked, each of the request's own shape.
         """
+        if len(self.before_outputs) == 1:
+            (array,) = outputs
+            return self.before_id + id_field + self.before_outputs[0] + array.tobytes()
         pieces = [self.before_id, id_field]
         for before, array in zip(self.before_outputs, outputs, strict=True):
             pieces += before, array.tobytes()

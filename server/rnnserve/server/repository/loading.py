@@ -56,14 +56,20 @@ def load_model(folder: Path, name: str, version: str, device: str, *, allow_unpr
     except Exception as error:
         raise ArtifactError(f"{MODEL}: onnxruntime cannot load it: {one_line(str(error))}") from error
     signature = read_signature(session.get_inputs(), session.get_outputs(), artifact.manifest)
-    nodes = nodes_by_provider(session)
-    model = Model(name, version, artifact.manifest, signature, device, nodes, _UNMEASURED, session)
     cases = load_cases(artifact.files[GOLDEN])
     trials = TrialRequests(signature, cases)
+    signature = signature.with_shortest(trials.shortest)
+    nodes = nodes_by_provider(session)
+    model = Model(name, version, artifact.manifest, signature, device, nodes, _UNMEASURED, session)
     with _said_as(f"{GOLDEN}: {MODEL} does not run these cases on {device}"):
         _replay(model, cases)
     with _said_as(f"{MODEL}: does not run on inputs like those of its golden cases on {device}"):
         invariant = is_batch_invariant(model.run, signature, trials)
+        if not invariant:
+            # Zeros after each row's length may be -0 where the model multiplies by a mask: then no step is left out.
+            whole = signature.without_cuts()
+            model, signature, trials = dataclasses.replace(model, signature=whole), whole, TrialRequests(whole, cases)
+            invariant = is_batch_invariant(model.run, whole, trials)
         trims = _trims_outputs(model, trials)
         cost = _measure(model, trials)
     if is_adopted:

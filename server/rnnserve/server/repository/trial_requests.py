@@ -9,6 +9,8 @@ from rnnserve.protos.golden import Case
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.shapes import wrong_shape, wrong_size
 from rnnserve.server.boundary.signature import BATCH, Signature, TensorSpec
+from rnnserve.server.boundary.values import check_lengths
+from rnnserve.server.errors import InvalidRequest
 
 __all__ = ["TrialRequests", "as_request"]
 
@@ -30,7 +32,11 @@ def as_request(signature: Signature, inputs: Mapping[str, Array], outputs: Itera
 
 
 class TrialRequests:
-    """Draws requests that a model takes, since its golden cases have as large sizes and values of the same kind."""
+    """Draws requests that a model takes, since its golden cases have as large sizes and values of the same kind.
+
+    Attributes:
+        shortest: By input that holds lengths, the shortest of the golden cases.
+    """
 
     def __init__(self, signature: Signature, cases: Sequence[Case], seed: int = 0) -> None:
         """Look at the golden cases.
@@ -52,6 +58,9 @@ class TrialRequests:
             axis: (min(size[axis] for size in sizes), max(size[axis] for size in sizes))
             for axis in signature.sequence_axes
         }
+        self.shortest = {
+            spec.name: min(int(case.inputs[spec.name].min()) for case in cases) for spec in signature.lengths.values()
+        }
         self._values = {
             spec.name: np.concatenate([case.inputs[spec.name].ravel() for case in cases])
             for spec in signature.inputs.values()
@@ -69,7 +78,7 @@ class TrialRequests:
         Args:
             batch: Its rows.
             sizes: Of its sequence axes.
-            lengths: "" for none, "drawn" for one of the golden sizes to the axis' own each, or one number for all.
+            lengths: "" for none, "drawn" for one from the shortest golden length on each, or one number for all.
             outputs: Names of the outputs to ask for; all where there are none.
         """
         inputs: dict[str, Array] = {}
@@ -82,7 +91,7 @@ class TrialRequests:
         return as_request(self._signature, inputs, outputs)
 
     def _lengths(self, spec: TensorSpec, batch: int, size: int, lengths: int | str) -> Array:
-        low = min(self._range[spec.lengths_of][0], size)
+        low = min(self.shortest[spec.name], size)
         if isinstance(lengths, int):
             return np.full(batch, min(max(lengths, low), size), spec.dtype)
         if lengths == "drawn":
@@ -100,7 +109,7 @@ class TrialRequests:
 
 
 def _check_inputs(where: str, signature: Signature, inputs: Mapping[str, Array]) -> None:
-    """Refuse inputs that the boundary would refuse for their names, dtypes or shapes."""
+    """Refuse inputs that the boundary would refuse for their names, dtypes, shapes or lengths."""
     if inputs.keys() != signature.inputs.keys():
         raise ArtifactError(f"{where} has the inputs {', '.join(inputs)}; the model takes {signature}")
     main = signature.main
@@ -117,3 +126,9 @@ def _check_inputs(where: str, signature: Signature, inputs: Mapping[str, Array])
     said = next((one for one in wrong if one), None)
     if said:
         raise ArtifactError(f"{where}: {said}")
+    sizes = signature.sizes_of({name: array.shape for name, array in inputs.items()})
+    try:
+        for axis, spec in signature.lengths.items():
+            check_lengths(inputs[spec.name], spec, sizes[axis], signature.sequence_axes[axis])
+    except InvalidRequest as error:
+        raise ArtifactError(f"{where}: {error}") from error

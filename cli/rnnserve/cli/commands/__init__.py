@@ -1,0 +1,1 @@
+"""The commands of this area: those that need no other area than protos."""

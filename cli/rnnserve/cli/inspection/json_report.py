@@ -1,0 +1,84 @@
+"""A version's record as JSON."""
+
+import dataclasses
+from typing import Any
+
+from rnnserve.cli.inspection.client_snippet import client_snippet
+from rnnserve.cli.inspection.proof_summary import largest_distances
+from rnnserve.cli.inspection.version_record import VersionRecord
+from rnnserve.protos import manifest_pb2
+
+__all__ = ["json_report"]
+
+_DEFAULTS = {
+    manifest_pb2.DEFAULT_REQUIRED: None,
+    manifest_pb2.DEFAULT_FULL_LENGTH: "full length",
+    manifest_pb2.DEFAULT_ZEROS: "zeros",
+}
+
+
+def json_report(record: VersionRecord, address: str) -> dict[str, Any]:
+    """Give what `text_report` shows, as values for JSON.
+
+    Args:
+        record: Of the version.
+        address: A server's, for the client's program.
+
+    Returns:
+        "problem" is empty where the version can be used; otherwise only "model", "version" and "folder" are there, too.
+    """
+    head = {
+        "model": record.model,
+        "version": record.number,
+        "folder": str(record.folder),
+        "problem": record.problem,
+    }
+    if record.manifest is None:
+        return head
+    manifest, parity = record.manifest, record.manifest.parity
+    return head | {
+        "served": record.is_chosen,
+        "origin": "adopted" if record.is_adopted else "exported",
+        "inputs": [_input(tensor) for tensor in manifest.inputs],
+        "outputs": [_output(tensor) for tensor in manifest.outputs],
+        "labels": list(manifest.labels),
+        "batching": {
+            "mode": manifest_pb2.BatchingMode.Name(manifest.batching.mode).removeprefix("BATCHING_").lower(),
+            "reasons": list(manifest.batching.reasons),
+        },
+        "proof": {
+            "checks": list(parity.checks),
+            "sequences": parity.samples,
+            "batch_sizes": list(parity.batch_sizes),
+            "lengths": list(parity.lengths),
+            "largest_distances": [dataclasses.asdict(row) for row in largest_distances(parity)],
+        },
+        "files": [{"name": file.name, "bytes": file.bytes, "sha256": file.sha256} for file in manifest.files],
+        "libraries": dict(manifest.versions),
+        "snippet": client_snippet(manifest, address),
+    }
+
+
+def _tensor(tensor: manifest_pb2.Tensor) -> dict[str, Any]:
+    return {
+        "name": tensor.name,
+        "datatype": tensor.datatype,
+        "axes": [{"name": axis.name, "size": axis.size} for axis in tensor.axes],
+    }
+
+
+def _input(tensor: manifest_pb2.Tensor) -> dict[str, Any]:
+    integers = [tensor.integers.low, tensor.integers.high - 1] if tensor.HasField("integers") else None
+    floats = [tensor.floats.low, tensor.floats.high] if tensor.HasField("floats") else None
+    return _tensor(tensor) | {
+        "lengths_of": tensor.lengths_of or None,
+        "default": _DEFAULTS[tensor.default],
+        "bounds": integers or floats,
+    }
+
+
+def _output(tensor: manifest_pb2.Tensor) -> dict[str, Any]:
+    return _tensor(tensor) | {
+        "continues_as": tensor.continues_as or None,
+        "zeros_after_lengths": tensor.zeros_after_lengths,
+    }

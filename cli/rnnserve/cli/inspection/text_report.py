@@ -1,0 +1,101 @@
+"""A version's record for people."""
+
+from collections.abc import Iterator, Sequence
+
+from rnnserve.cli.inspection.client_snippet import client_snippet
+from rnnserve.cli.inspection.proof_summary import largest_distances
+from rnnserve.cli.inspection.version_record import VersionRecord
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.batching_modes import BATCHING_MODES
+
+__all__ = ["tensor_roles", "text_report"]
+
+
+def text_report(record: VersionRecord, address: str) -> Iterator[str]:
+    """Give the lines of a report.
+
+    Args:
+        record: Of the version.
+        address: A server's, for the client's program.
+    """
+    served = "" if record.is_chosen else ", not served: config.pbtxt chooses others"
+    if record.manifest is None:
+        yield f"{record.model} version {record.number}"
+        yield f"  CANNOT BE USED  {record.problem}"
+        return
+    manifest = record.manifest
+    yield f"{record.model} version {record.number}{served}"
+    yield f"  origin    {_origin(record)}"
+    yield from _tensors("inputs", manifest.inputs)
+    yield from _tensors("outputs", manifest.outputs)
+    if manifest.labels:
+        yield f"  labels    {', '.join(manifest.labels)}"
+    yield f"  batching  {BATCHING_MODES[manifest.batching.mode]}"
+    yield from (f"            since {reason}" for reason in manifest.batching.reasons)
+    yield from _titled("proof", list(_proof(manifest.parity)))
+    yield from _titled("files", [f"{record.folder / file.name}  {file.bytes:,} bytes" for file in manifest.files])
+    yield "  in Python"
+    yield from (f"    {line}".rstrip() for line in client_snippet(manifest, address).splitlines())
+
+
+def tensor_roles(tensor: manifest_pb2.Tensor) -> Iterator[str]:
+    """Say what a tensor is for, and what values it may have."""
+    if tensor.lengths_of:
+        yield f'lengths of "{tensor.lengths_of}"'
+    if tensor.default == manifest_pb2.DEFAULT_FULL_LENGTH:
+        yield "full length where a request leaves it out"
+    elif tensor.default == manifest_pb2.DEFAULT_ZEROS:
+        yield "zeros where a request leaves it out"
+    if tensor.HasField("integers"):
+        yield f"values {tensor.integers.low} to {tensor.integers.high - 1}"
+    if tensor.HasField("floats"):
+        yield f"usually {tensor.floats.low:g} to {tensor.floats.high:g}"
+    if tensor.continues_as:
+        yield f'send it as "{tensor.continues_as}" to continue'
+    if tensor.zeros_after_lengths:
+        yield "zeros after each row's length"
+
+
+def _origin(record: VersionRecord) -> str:
+    if record.is_adopted:
+        return "an ONNX file, adopted: not compared with its framework; `rnnserve serve` needs --allow-unproven"
+    libraries = record.manifest.versions if record.manifest is not None else {}
+    torch = f" (torch {libraries['torch']})" if "torch" in libraries else ""
+    return f"a PyTorch module{torch}, with which it was compared"
+
+
+def _tensors(title: str, tensors: Sequence[manifest_pb2.Tensor]) -> Iterator[str]:
+    names = max(len(tensor.name) for tensor in tensors)
+    rows = [
+        (f"{tensor.name:<{names}}  {tensor.datatype:<5}  {_axes(tensor)}", "; ".join(tensor_roles(tensor)))
+        for tensor in tensors
+    ]
+    width = max(len(row) for row, _ in rows)
+    yield from _titled(title, [f"{row:<{width}}  {roles}".rstrip() for row, roles in rows])
+
+
+def _axes(tensor: manifest_pb2.Tensor) -> str:
+    return f"({', '.join(axis.name if axis.size < 0 else f'{axis.name}: {axis.size}' for axis in tensor.axes)})"
+
+
+def _proof(parity: manifest_pb2.Parity) -> Iterator[str]:
+    yield from parity.checks
+    if parity.samples:
+        yield (
+            f"{parity.samples:,} sequences, in batches of {_span(parity.batch_sizes)}, of {_span(parity.lengths)} steps"
+        )
+    exact = parity.exact or "float64"
+    for row in largest_distances(parity):
+        yield (
+            f'largest distances, {row.inputs}: "{row.tensor}" ONNX from eager {row.onnx_from_eager:.1e}; from {exact}: '
+            f"ONNX {row.onnx_from_exact:.1e}, eager {row.eager_from_exact:.1e}"
+        )
+
+
+def _titled(title: str, lines: Sequence[str]) -> Iterator[str]:
+    for number, line in enumerate(lines):
+        yield f"  {title if number == 0 else '':<8}  {line}"
+
+
+def _span(numbers: Sequence[int]) -> str:
+    return f"{min(numbers)} to {max(numbers)}" if numbers else "no"

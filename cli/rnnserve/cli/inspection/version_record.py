@@ -1,0 +1,57 @@
+"""What a version's own files say of it."""
+
+import dataclasses
+from pathlib import Path
+
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import ArtifactError, read_version
+from rnnserve.protos.triton_config import read_config, versions_to_serve
+
+__all__ = ["VersionRecord", "read_record"]
+
+
+@dataclasses.dataclass(frozen=True)
+class VersionRecord:
+    """A version of a model.
+
+    Attributes:
+        model: The model's name.
+        number: The version's.
+        folder: `<repository>/<model>/<version>`.
+        manifest: Its description; None where it cannot be trusted.
+        problem: What is wrong with its files; empty if nothing is.
+        is_chosen: Whether config.pbtxt lets it serve.
+    """
+
+    model: str
+    number: int
+    folder: Path
+    manifest: manifest_pb2.Manifest | None
+    problem: str
+    is_chosen: bool
+
+    @property
+    def is_adopted(self) -> bool:
+        """Whether it comes from an ONNX file, which was not compared with its framework."""
+        return self.manifest is not None and self.manifest.origin == manifest_pb2.ORIGIN_ADOPTED
+
+
+def read_record(folder: Path) -> VersionRecord:
+    """Read a version, and check its files' digests; what is wrong with it is in the record.
+
+    Args:
+        folder: `<repository>/<model>/<version>`.
+    """
+    number = int(folder.name)
+    try:
+        manifest = read_version(folder).manifest
+        chosen = _is_chosen(folder.parent, number)
+    except ArtifactError as error:
+        return VersionRecord(folder.parent.name, number, folder, None, str(error), is_chosen=False)
+    return VersionRecord(folder.parent.name, number, folder, manifest, "", chosen)
+
+
+def _is_chosen(model: Path, number: int) -> bool:
+    numbers = [int(path.name) for path in model.iterdir() if path.is_dir() and path.name.isdecimal()]
+    newest_first, count = versions_to_serve(read_config(model), numbers)
+    return number in newest_first[:count]

@@ -1,0 +1,32 @@
+"""The folders of a repository: `<repository>/<model>/<version>`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rnnserve.protos.artifact import ArtifactError
+from rnnserve.protos.names import version_number
+
+__all__ = ["version_folders"]
+
+
+def version_folders(repository: Path, models: Sequence[str] = ()) -> list[Path]:
+    """List the folders of versions, oldest first, of the models named or, if none is, of all models.
+
+    Raises:
+        ArtifactError: If there is no such repository, model or version.
+    """
+    if not repository.is_dir():
+        raise ArtifactError(f"there is no repository {repository}; `rnnserve export` makes one")
+    known = sorted(path.name for path in repository.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not known:
+        raise ArtifactError(f"there is no model in {repository}; `rnnserve export` publishes some")
+    folders = []
+    for model in models or known:
+        if model not in known:
+            raise ArtifactError(f"there is no model {model!r} in {repository}; there are {', '.join(known)}")
+        paths = [path for path in (repository / model).iterdir() if path.is_dir()]
+        numbers = [number for path in paths if (number := version_number(path.name)) is not None]
+        if not numbers:
+            raise ArtifactError(f"the model {model} in {repository} has no versions, folders named 1, 2, …")
+        folders += [repository / model / str(number) for number in sorted(numbers)]
+    return folders

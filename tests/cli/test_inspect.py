@@ -1,0 +1,170 @@
+"""What a repository holds, for people and as JSON; and a client's program that runs."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from rnnserve.cli import main
+from rnnserve.cli.inspection.client_snippet import client_snippet
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import read_version
+from rnnserve.server.settings import Settings
+from rnnserve.server.testing import serve
+from support.artifacts import build_model, publish_model, tensor
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """Two models: token ids with lengths and a state, adopted; and a step model."""
+    repository = tmp_path_factory.mktemp("inspected") / "repository"
+    tokens = tensor("tokens", "INT64", "batch", "sequence", integers=manifest_pb2.IntegerRange(low=3, high=9))
+    lengths = tensor("n", "INT64", "batch", lengths_of="sequence", default=manifest_pb2.DEFAULT_FULL_LENGTH)
+    state = tensor("h_0", "FP32", ("layers", 1), "batch", ("hidden", 2), default=manifest_pb2.DEFAULT_ZEROS)
+    final = tensor("h_n", "FP32", ("layers", 1), "batch", ("hidden", 2), continues_as="h_0")
+    random = np.random.default_rng(0)
+    constants = {
+        "table": random.standard_normal((9, 3)).astype(np.float32),
+        "W": random.standard_normal((1, 6, 3)).astype(np.float32),
+        "R": random.standard_normal((1, 6, 2)).astype(np.float32),
+        "B": random.standard_normal((1, 12)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Gather", ["table", "tokens"], ["embedded"]),
+        helper.make_node("Transpose", ["embedded"], ["x"], perm=[1, 0, 2]),
+        helper.make_node("Cast", ["n"], ["steps"], to=6),
+        helper.make_node("GRU", ["x", "W", "R", "B", "steps", "h_0"], ["", "h_n"], hidden_size=2),
+    ]
+    model = build_model(nodes, [tokens, lengths, state], [final], constants)
+    sample = {
+        "tokens": np.array([[3, 8, 4], [5, 3, 3]]),
+        "n": np.array([3, 2]),
+        "h_0": np.zeros((1, 2, 2), np.float32),
+    }
+    publish_model(
+        repository,
+        "words",
+        model,
+        [tokens, lengths, state],
+        [final],
+        [sample],
+        batching=manifest_pb2.BATCHING_PADDED,
+        origin=manifest_pb2.ORIGIN_ADOPTED,
+    )
+    x, y = tensor("x", "FP32", "batch", ("features", 2)), tensor("y", "FP32", "batch", ("features", 2))
+    step = build_model([helper.make_node("Tanh", ["x"], ["y"])], [x], [y], {})
+    publish_model(repository, "step", step, [x], [y], [{"x": np.ones((2, 2), np.float32)}])
+    return repository
+
+
+def test_the_report(published, capsys):
+    assert main(["inspect", str(published), "words"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:8] == [
+        "words version 1",
+        "  origin    an ONNX file, adopted: not compared with its framework; `rnnserve serve` needs --allow-unproven",
+        "  inputs    tokens  INT64  (batch, sequence)              values 3 to 8",
+        '            n       INT64  (batch)                        lengths of "sequence"; full length where a request '
+        "leaves it out",
+        "            h_0     FP32   (layers: 1, batch, hidden: 2)  zeros where a request leaves it out",
+        '  outputs   h_n  FP32   (layers: 1, batch, hidden: 2)  send it as "h_0" to continue',
+        "  batching  padded: requests of different lengths share a run",
+        f"  files     {published / 'words' / '1' / 'golden.npz'}  "
+        f"{(published / 'words' / '1' / 'golden.npz').stat().st_size:,} bytes",
+    ]
+
+
+def test_json_says_the_same(published, capsys):
+    assert main(["inspect", str(published), "--json"]) == 0
+    step, words = json.loads(capsys.readouterr().out)
+    assert (step["model"], step["version"], step["origin"], step["served"]) == ("step", 1, "exported", True)
+    assert words["origin"] == "adopted"
+    roles = [[tensor[key] for key in ("name", "lengths_of", "default", "bounds")] for tensor in words["inputs"]]
+    assert roles == [
+        ["tokens", None, None, [3, 8]],
+        ["n", "sequence", "full length", None],
+        ["h_0", None, "zeros", None],
+    ]
+    assert words["outputs"][0]["continues_as"] == "h_0"
+    assert words["batching"] == {"mode": "padded", "reasons": []}
+    assert words["inputs"][0]["axes"] == [{"name": "batch", "size": -1}, {"name": "sequence", "size": -1}]
+    assert [file["name"] for file in words["files"]] == ["golden.npz", "model.onnx"]
+
+
+@pytest.mark.parametrize(("model", "printed"), [("words", ["h_n (1, 2)"] * 2), ("step", ["y (2,)"] * 2)])
+def test_the_program_runs(published, model, printed, capsys):
+    manifest = read_version(published / model / "1").manifest
+    with serve(published, Settings(provider="cpu", allow_unproven=True)) as server:
+        exec(compile(client_snippet(manifest, server.address), "snippet", "exec"), {})
+    assert capsys.readouterr().out.splitlines() == printed
+
+
+def test_the_program_of_a_classifier_runs(repository, capsys):
+    """With lengths, states and everything that a proof records."""
+    assert main(["inspect", str(repository), "direction_stacked", "--address", "HERE"]) == 0
+    said = capsys.readouterr().out
+    assert "origin    a PyTorch module (torch " in said
+    assert 'largest distances, step: "logits" ONNX from eager ' in said
+    assert "labels    " in said
+    program = "\n".join(line.removeprefix("    ") for line in said.partition("  in Python\n")[2].splitlines())
+    with serve(repository) as server:
+        exec(compile(program.replace("HERE", server.address), "snippet", "exec"), {})
+    assert capsys.readouterr().out.splitlines()[0] == "logits (2,)"
+
+
+def test_a_damaged_version_is_shown_as_such(published, tmp_path, capsys):
+    repository = shutil.copytree(published, tmp_path / "repository")
+    with (repository / "step" / "1" / "golden.npz").open("ab") as file:
+        file.write(b"x")
+    assert main(["inspect", str(repository)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "step version 1"
+    assert lines[1].startswith("  CANNOT BE USED  golden.npz: is not the file that was published: ")
+    assert "words version 1" in lines
+    assert main(["inspect", str(repository), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)[0]["problem"].startswith("golden.npz: ")
+
+
+def test_a_version_that_does_not_serve_is_marked(published, tmp_path, capsys):
+    repository = shutil.copytree(published, tmp_path / "repository")
+    shutil.copytree(repository / "step" / "1", repository / "step" / "2")
+    assert main(["inspect", str(repository), "step"]) == 0
+    said = capsys.readouterr().out
+    assert "step version 1, not served: config.pbtxt chooses others\n" in said
+    assert "step version 2\n" in said
+
+
+def test_mistakes_are_one_line(tmp_path, published, capsys):
+    assert main(["inspect", str(tmp_path / "nowhere")]) == 1
+    assert capsys.readouterr().err.startswith("rnnserve inspect: there is no repository ")
+    assert main(["inspect", str(published), "wrods"]) == 1
+    assert capsys.readouterr().err == (
+        f"rnnserve inspect: there is no model 'wrods' in {published}; there are step, words\n"
+    )
+
+
+def test_neither_torch_nor_onnx_nor_grpc_is_needed(published):
+    probe = (
+        "import sys\nfor name in ('torch', 'onnx', 'onnxruntime', 'grpc'): sys.modules[name] = None\n"
+        "from rnnserve.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", probe, "inspect", str(published)], capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_output_into_a_pipe_that_ends_is_no_mistake(published):
+    """OSError is among the command's mistakes, and BrokenPipeError is an OSError."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    probe = "import sys; from rnnserve.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-u", "-c", probe, "inspect", str(published)]
+    run = subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(theirs)
+    assert (run.returncode, run.stderr) == (141, "")
