@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from rnnserve.export.described_model import DescribedModel
+from rnnserve.export.errors import WrongArguments
 from rnnserve.export.limits import ParityLimits
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.parity.distances import Distances
@@ -153,7 +154,11 @@ class ValueComparison:
     def _compare_script(
         self, batch: InputBatch, script: torch.jit.ScriptModule, interface: ModuleInterface, eager: Arrays
     ) -> None:
-        found = interface.call(script, batch.inputs)
+        try:
+            found = interface.call(script, batch.inputs)
+        except WrongArguments:
+            self._failures.add(f"torchscript, names: forward does not give the tensors {', '.join(interface.outputs)}")
+            return
         for name, expected in eager.items():
             if self._failures.compare_forms("torchscript", name, found[name], expected, batch):
                 self._failures.compare_values("torchscript, bit for bit", name, found[name], expected, 0.0, batch)

@@ -1,0 +1,169 @@
+"""Modules that are no classifiers, from the call that publishes them to `verify`."""
+
+import dataclasses
+import functools
+
+import pytest
+import torch
+
+from rnnserve.export import UnsupportedModule
+from rnnserve.export.pipeline import publish_publication
+from rnnserve.export.verify import verify_version
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import GOLDEN, read_version
+from rnnserve.protos.golden import load_cases
+from support.own_modules import PUBLICATIONS, DoubleRecurrent, own_module
+
+PADDED, JOINED, ALONE = manifest_pb2.BATCHING_PADDED, manifest_pb2.BATCHING_JOINED, manifest_pb2.BATCHING_ALONE
+
+MODES = {
+    "sentiment": PADDED,
+    "forecaster": JOINED,
+    "tagger": PADDED,
+    "mean": JOINED,
+    "step": JOINED,
+    "over_the_batch": ALONE,
+    "seq2seq": JOINED,
+    "alarm": PADDED,
+    "single_inside": JOINED,
+    "double": JOINED,
+}
+
+AXES = {
+    "sentiment": {"logits": {"batch": -1, "classes": 3}, "h_n": {"layers * directions": 4, "batch": -1, "hidden": 5}},
+    "forecaster": {
+        "y": {"batch": -1, "sequence": -1, "axis 2": 1},
+        "h_n": {"layers * directions": 1, "batch": -1, "hidden": 8},
+        "c_n": {"layers * directions": 1, "batch": -1, "hidden": 8},
+    },
+    "tagger": {"scores": {"sequence": -1, "batch": -1, "axis 2": 4}, "tags": {"sequence": -1, "batch": -1}},
+    "mean": {"y": {"batch": -1, "axis 1": 2}},
+    "step": {"action": {"batch": -1, "axis 1": 2}, "h_n": {"batch": -1, "axis 1": 6}},
+    "over_the_batch": {"y": {"batch": -1, "axis 1": 6}},
+    "seq2seq": {"y": {"batch": -1, "target": -1, "axis 2": 2}},
+    "alarm": {
+        "output": {"batch": -1, "sequence": -1, "axis 2": 5},
+        "high": {"batch": -1},
+        "score": {"batch": -1},
+        "h_n": {"batch": -1, "axis 1": 5},
+    },
+    "single_inside": {"output": {"batch": -1, "sequence": -1, "axis 2": 5}},
+    "double": {"output": {"batch": -1, "sequence": -1, "axis 2": 5}},
+}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """`published(name)`: what publishing that module gave; each is published once, in training mode."""
+    repository = tmp_path_factory.mktemp("own")
+
+    @functools.cache
+    def publish_once(name):
+        kind, describe = PUBLICATIONS[name]
+        return publish_publication(describe(own_module(kind).train()), repository, progress=False)
+
+    return publish_once
+
+
+@pytest.mark.parametrize("name", PUBLICATIONS)
+def test_it_is_published_and_verifies(published, name):
+    done = published(name)
+    assert done.published.new
+    checks = verify_version(done.published.folder, progress=False)
+    assert [check for check in checks if check.failures] == []
+    assert any(check.name.startswith("parity") for check in checks)
+
+
+@pytest.mark.parametrize("name", PUBLICATIONS)
+def test_the_batching_mode_and_the_axes(published, name):
+    manifest = published(name).manifest
+    assert manifest.batching.mode == MODES[name]
+    assert {t.name: {axis.name: axis.size for axis in t.axes} for t in manifest.outputs} == AXES[name]
+    assert bool(manifest.batching.reasons) == (MODES[name] != PADDED and name != "step")
+
+
+def test_reasons_name_the_tensor_and_the_likely_mistake(published):
+    reasons = list(published("mean").manifest.batching.reasons)
+    assert len(reasons) == 2
+    assert all(reason.startswith('"y" of a row changes by ') for reason in reasons)
+    assert "such as a mean, a maximum or a convolution? Mask it by the lengths" in reasons[0]
+    assert "9 steps of padding" in reasons[1]
+    (reason,) = published("over_the_batch").manifest.batching.reasons
+    assert reason.startswith('"y" of a row changes by ')
+    assert "normalise, sort or average over the batch axis?" in reason
+    (reason,) = published("seq2seq").manifest.batching.reasons
+    assert reason.startswith('no input holds the lengths of the axis "target"')
+
+
+def test_zeros_after_lengths_are_recorded_where_the_module_gives_them(published):
+    zeros = {
+        name: [tensor.name for tensor in published(name).manifest.outputs if tensor.zeros_after_lengths]
+        for name in ("sentiment", "tagger", "alarm")
+    }
+    # The tagger's head adds its bias after the lengths, too.
+    assert zeros == {"sentiment": [], "tagger": [], "alarm": ["output"]}
+
+
+def test_integers_and_booleans_are_outputs(published):
+    datatypes = {tensor.name: tensor.datatype for tensor in published("alarm").manifest.outputs}
+    assert datatypes == {"output": "FP32", "high": "BOOL", "score": "FP32", "h_n": "FP32"}
+    assert [tensor.datatype for tensor in published("tagger").manifest.outputs] == ["FP32", "INT64"]
+    cases = load_cases(read_version(published("tagger").published.folder).files[GOLDEN])
+    assert len({int(tag) for case in cases for tag in case.eager["tags"].ravel()}) > 1
+
+
+def test_what_exact_is(published):
+    assert published("single_inside").manifest.parity.exact == "inputs moved by an ulp"
+    assert published("sentiment").manifest.parity.exact == "float64"
+    assert published("double").manifest.parity.exact == "float64"
+    assert [tensor.datatype for tensor in published("double").manifest.outputs] == ["FP64"]
+
+
+def test_bounds_of_integers_and_roles(published):
+    tokens, lengths, h_0 = published("sentiment").manifest.inputs
+    assert (tokens.integers.low, tokens.integers.high, tokens.datatype) == (0, 50, "INT64")
+    assert (lengths.lengths_of, lengths.default) == ("sequence", manifest_pb2.DEFAULT_FULL_LENGTH)
+    assert h_0.default == manifest_pb2.DEFAULT_ZEROS
+    assert published("sentiment").manifest.outputs[1].continues_as == "h_0"
+
+
+def test_optional_parameters_that_are_left_out_have_their_defaults(published):
+    assert [tensor.name for tensor in published("alarm").manifest.inputs] == ["x", "lengths", "armed"]
+
+
+def test_the_module_is_left_in_training_mode(tmp_path):
+    kind, describe = PUBLICATIONS["step"]
+    module = own_module(kind).train()
+    module.head.eval()
+    publish_publication(describe(module), tmp_path, progress=False)
+    assert (module.training, module.cell.training, module.head.training) == (True, True, False)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # torch.compile itself uses it
+@pytest.mark.parametrize("wrap", [torch.nn.DataParallel, torch.compile])
+def test_a_wrapped_module_is_published_as_the_module_inside(published, tmp_path, wrap):
+    kind, describe = PUBLICATIONS["step"]
+    done = publish_publication(describe(wrap(own_module(kind))), tmp_path, progress=False)
+    assert done.manifest == published("step").manifest
+
+
+def test_a_recurrent_layer_in_float64_is_refused_with_what_to_do(tmp_path):
+    publication = PUBLICATIONS["double"][1](own_module(DoubleRecurrent))
+    with pytest.raises(UnsupportedModule, match=r"`gru` \(GRU\) holds torch.float64; .*module.float\(\)"):
+        publish_publication(publication, tmp_path / "repository", progress=False)
+    assert not (tmp_path / "repository").exists()
+
+
+def test_the_proof_keeps_to_the_sizes_that_the_module_takes(tmp_path):
+    class AtMostEight(PUBLICATIONS["over_the_batch"][0]):
+        def forward(self, x):
+            if not torch.compiler.is_exporting() and not (x.size(1) <= 8 and x.size(0) <= 4):
+                raise ValueError("too many")
+            return self.gru(x)[0]
+
+    publication = PUBLICATIONS["over_the_batch"][1](own_module(AtMostEight))
+    publication = dataclasses.replace(publication, sizes={"sequence": (2, 8), "batch": (1, 4)})
+    done = publish_publication(publication, tmp_path, progress=False)
+    assert (min(done.manifest.parity.lengths), max(done.manifest.parity.lengths)) == (2, 8)
+    assert list(done.manifest.parity.batch_sizes) == [1, 2, 3, 4]
+    assert {row.input for row in done.manifest.parity.distances} == {"random"}  # a single step is out of bounds
