@@ -155,7 +155,7 @@ def test_a_recurrent_layer_in_float64_is_refused_with_what_to_do(tmp_path):
 
 
 def test_the_proof_keeps_to_the_sizes_that_the_module_takes(tmp_path):
-    class AtMostEight(PUBLICATIONS["over_the_batch"][0]):
+    class AtMostEight(PUBLICATIONS["over_the_batch"][0]):  # type: ignore[misc]
         def forward(self, x):
             if not torch.compiler.is_exporting() and not (x.size(1) <= 8 and x.size(0) <= 4):
                 raise ValueError("too many")

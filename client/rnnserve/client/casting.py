@@ -42,7 +42,9 @@ def cast_losslessly(array: Array, dtype: np.dtype[Any], what: str) -> Array:
         InvalidRequest: A value would change.
     """
     check_numbers(array, what)
-    if array.dtype == dtype or np.can_cast(array.dtype, dtype, "safe"):
+    # numpy calls integers to floats safe, though float64 does not hold every int64.
+    is_rounded = array.dtype.kind in "iu" and dtype.kind == "f"
+    if array.dtype == dtype or (not is_rounded and np.can_cast(array.dtype, dtype, "safe")):
         return array.astype(dtype, copy=False)
     with np.errstate(all="ignore"):  # what these warnings tell is found below
         cast = array.astype(dtype)
