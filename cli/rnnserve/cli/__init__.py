@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog="rnnserve",
-        description="From a trained recurrent classifier to a verified ONNX artifact and a gRPC service.",
+        description="From any trained recurrent PyTorch module to a proven ONNX artifact and a gRPC service.",
         epilog="`rnnserve COMMAND --help` explains a command.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('rnnserve')}")
