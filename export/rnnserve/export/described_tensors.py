@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rnnserve.export.descriptions import BATCH, DYNAMIC, InputDescription
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
@@ -77,12 +78,17 @@ def proof_sizes(inputs: Tensors, given: Mapping[str, tuple[int, int]]) -> dict[s
         given: Bounds of the model itself, by axis.
 
     Raises:
-        WrongArguments: If bounds are given for an axis that there is not.
+        WrongArguments: If bounds are given for an axis that there is not, or are none.
     """
     axes = [BATCH, *sequence_axes(inputs)]
     unknown = sorted(set(given) - set(axes))
     if unknown:
         raise WrongArguments(f"sizes names the axes {unknown}; the dynamic axes are {axes}")
+    for axis, bounds in given.items():
+        if len(bounds) != 2 or not 1 <= bounds[0] <= bounds[1]:
+            raise WrongArguments(
+                f'sizes["{axis}"] is {bounds}; expected the smallest and the largest size, both at least 1'
+            )
     return {axis: given.get(axis, (1, _LARGEST_BATCH if axis == BATCH else _LARGEST_SEQUENCE)) for axis in axes}
 
 
@@ -232,6 +238,15 @@ def name_classes(labels: Sequence[str], outputs: Tensors) -> str:
     raise WrongArguments(f"labels has {len(labels)} names, but no output has a last axis of that size: {shapes}")
 
 
+def _check_values(what: str, array: npt.NDArray[Any], tensor: manifest_pb2.Tensor) -> None:
+    """Check that a given sample's values are some that a server takes."""
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise WrongArguments(f"{what} has a value that is not finite")
+    low, high = tensor.integers.low, tensor.integers.high
+    if tensor.HasField("integers") and not ((array >= low) & (array < high)).all():
+        raise WrongArguments(f"{what} has a value outside {low}..{high - 1}")
+
+
 def complete_sample(number: int, sample: Mapping[str, Any], inputs: Tensors) -> Arrays:
     """Check a given sample, and fill in lengths and states that it leaves out."""
     known = [tensor.name for tensor in inputs]
@@ -244,8 +259,9 @@ def complete_sample(number: int, sample: Mapping[str, Any], inputs: Tensors) -> 
             array = np.asarray(sample[tensor.name])
             dtype = DTYPES[tensor.datatype]
             cast = array.astype(dtype)
-            if not np.array_equal(cast, array) and array.dtype.kind != "f":
+            if not np.array_equal(cast, array) and not (array.dtype.kind == dtype.kind == "f"):
                 raise WrongArguments(f'samples[{number}]["{tensor.name}"] is {array.dtype}; expected {dtype}')
+            _check_values(f'samples[{number}]["{tensor.name}"]', cast, tensor)
             arrays[tensor.name] = cast
     sizes = sizes_of(inputs, arrays)
     for tensor in inputs:

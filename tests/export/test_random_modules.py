@@ -1,0 +1,70 @@
+"""Modules of random architecture: each is published, and its golden results are those of its module."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from rnnserve.export import Floats, Lengths, Publication
+from rnnserve.export.parity import OnnxRunner
+from rnnserve.export.pipeline import publish_publication
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import GOLDEN, MODEL, read_version
+from rnnserve.protos.golden import load_cases, replay
+
+CELLS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+
+
+class Plain(nn.Module):
+    def __init__(self, cell, **options):
+        super().__init__()
+        self.recurrence = CELLS[cell](2, 3, **options)
+
+    def forward(self, x):
+        return self.recurrence(x)[0]
+
+
+class Packed(Plain):
+    def forward(self, x, lengths):
+        batch_first = self.recurrence.batch_first
+        packed = pack_padded_sequence(x, lengths, batch_first=batch_first, enforce_sorted=False)
+        total = x.size(1 if batch_first else 0)
+        return pad_packed_sequence(self.recurrence(packed)[0], batch_first=batch_first, total_length=total)[0]
+
+
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(
+    st.sampled_from(sorted(CELLS)),
+    st.integers(1, 3),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_module_of_any_architecture_is_published_and_replays(cell, layers, bidirectional, batch_first, packed):
+    options = {"num_layers": layers, "bidirectional": bidirectional, "batch_first": batch_first}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        module = (Packed if packed else Plain)(cell, **options)
+    axes = ("batch", "sequence") if batch_first else ("sequence", "batch")
+    inputs = {"x": Floats(*axes, ("features", 2))} | ({"lengths": Lengths()} if packed else {})
+    sizes = {"sequence": (1, 16), "batch": (1, 9)}  # a short proof
+    publication = Publication(module, "any", inputs, ["output"], sizes=sizes)
+    with tempfile.TemporaryDirectory() as folder:
+        done = publish_publication(publication, Path(folder), progress=False)
+        version = read_version(done.published.folder)
+    manifest = version.manifest
+    assert manifest.batching.mode == (manifest_pb2.BATCHING_PADDED if packed else manifest_pb2.BATCHING_JOINED)
+    (output,) = manifest.outputs
+    assert [axis.name for axis in output.axes[:2]] == list(axes)
+    assert (output.axes[2].size, output.zeros_after_lengths) == (3 * (1 + bidirectional), packed)
+    cases = load_cases(version.files[GOLDEN])
+    assert replay(cases, OnnxRunner(version.files[MODEL]), manifest.replay_limits[0]) == []
+    for case in cases:
+        with torch.no_grad():
+            eager = module.eval()(*map(torch.from_numpy, case.inputs.values()))
+        np.testing.assert_allclose(case.eager["output"], eager.numpy(), atol=1e-6)
