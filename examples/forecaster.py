@@ -1,0 +1,81 @@
+"""The next value of a sensor: an LSTM for regression, whose states continue a series where the last request ended.
+
+Run it with `python examples/forecaster.py`, or publish it with `rnnserve export examples/forecaster.py:publication`.
+"""
+
+import tempfile
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rnnserve.client import Client
+from rnnserve.export import Floats, Publication, publish
+from rnnserve.server.testing import serve
+
+HIDDEN = 32
+
+
+class Forecaster(nn.Module):
+    """An LSTM that predicts, after each step, the value of the next one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(1, HIDDEN, batch_first=True)
+        self.predict = nn.Linear(HIDDEN, 1)
+
+    def forward(self, values: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Return forecasts (batch, sequence, 1), and h_n and c_n (layers, batch, hidden), all float32."""
+        output, (h_n, c_n) = self.lstm(values, state)
+        return self.predict(output), (h_n, c_n)
+
+
+def zeros(batch: int) -> tuple[Tensor, Tensor]:
+    """Return the state before a series."""
+    return torch.zeros(1, batch, HIDDEN), torch.zeros(1, batch, HIDDEN)
+
+
+def waves(batch: int, steps: int) -> Tensor:
+    """Return sine waves of random phase and frequency, (batch, steps, 1) float32."""
+    phase, step = torch.rand(batch, 1, 1) * 6, torch.rand(batch, 1, 1) / 2 + 0.1
+    return torch.sin(phase + step * torch.arange(steps)[:, None])
+
+
+def train(module: Forecaster, steps: int = 60) -> None:
+    """Train on waves of 25 values, whose values from the second on are the targets."""
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
+    for _ in range(steps):
+        series = waves(32, 25)
+        forecasts, _ = module(series[:, :-1], zeros(32))
+        loss = nn.functional.mse_loss(forecasts, series[:, 1:])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def publication() -> Publication:
+    """Train the module, and describe its tensors."""
+    torch.manual_seed(0)
+    module = Forecaster()
+    train(module)
+    state = Floats(("layers", 1), "batch", ("hidden", HIDDEN))
+    return Publication(
+        module.eval(),
+        "forecaster",
+        inputs={"values": Floats("batch", "sequence", ("features", 1)), "state": {"h_0": state, "c_0": state}},
+        outputs=["forecasts", "h_n", "c_n"],
+        states={"h_n": "h_0", "c_n": "c_0"},
+    )
+
+
+if __name__ == "__main__":
+    it, series = publication(), waves(1, 20)
+    with tempfile.TemporaryDirectory() as repository:
+        publish(it.module, it.name, repository=repository, inputs=it.inputs, outputs=it.outputs, states=it.states)
+        with serve(repository) as server, Client(server.address) as client:
+            first = client.predict("forecaster", [series[0, :12].numpy()])
+            second = client.predict("forecaster", [series[0, 12:].numpy()], continue_from=first)
+        forecasts = np.concatenate([first[0]["forecasts"], second[0]["forecasts"]])
+        eager, _ = it.module(series, zeros(1))
+        np.testing.assert_allclose(forecasts, eager[0].detach(), rtol=1e-4, atol=1e-5)
+        print(f"the next value: {forecasts[-1, 0]:.3f}")
