@@ -31,14 +31,13 @@ class Forecaster(nn.Module):
 
 
 def zeros(batch: int) -> tuple[Tensor, Tensor]:
-    """Return the state before a series."""
+    """Return the states before a series."""
     return torch.zeros(1, batch, HIDDEN), torch.zeros(1, batch, HIDDEN)
 
 
 def waves(batch: int, steps: int) -> Tensor:
     """Return sine waves of random phase and frequency, (batch, steps, 1) float32."""
-    phase, step = torch.rand(batch, 1, 1) * 6, torch.rand(batch, 1, 1) / 2 + 0.1
-    return torch.sin(phase + step * torch.arange(steps)[:, None])
+    return torch.sin(6 * torch.rand(batch, 1, 1) + (0.1 + torch.rand(batch, 1, 1) / 2) * torch.arange(steps)[:, None])
 
 
 def train(module: Forecaster, steps: int = 60) -> None:
@@ -46,8 +45,7 @@ def train(module: Forecaster, steps: int = 60) -> None:
     optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
     for _ in range(steps):
         series = waves(32, 25)
-        forecasts, _ = module(series[:, :-1], zeros(32))
-        loss = nn.functional.mse_loss(forecasts, series[:, 1:])
+        loss = nn.functional.mse_loss(module(series[:, :-1], zeros(32))[0], series[:, 1:])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-AREAS = ("benchmarks", "cli", "client", "docs", "export", "models", "protos", "server", "tests")
+AREAS = ("benchmarks", "cli", "client", "docs", "examples", "export", "models", "protos", "server", "tests")
 """The folders whose files are checked, and into which paths in documents are checked."""
 
 CITED_PAGE = "docs/findings.md"

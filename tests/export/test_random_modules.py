@@ -30,7 +30,7 @@ class Plain(nn.Module):
 
 
 class Packed(Plain):
-    def forward(self, x, lengths):
+    def forward(self, x, lengths):  # type: ignore[override]
         batch_first = self.recurrence.batch_first
         packed = pack_padded_sequence(x, lengths, batch_first=batch_first, enforce_sorted=False)
         total = x.size(1 if batch_first else 0)
