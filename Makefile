@@ -57,7 +57,10 @@ load: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## load-test a server of it
 
 test: setup ## run the tests and measure their coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	@# Two processes, since the tests of export take half of the time: each has its own exit status, and both must be 0.
+	$(BIN)/coverage run -m pytest tests/export tests/examples & others=$$!; \
+	$(BIN)/coverage run -m pytest --ignore tests/export --ignore tests/examples; status=$$?; \
+	wait $$others && exit $$status
 	$(BIN)/coverage combine --quiet
 
 check: lint ## all of lint, and the coverage that `make test` measured
