@@ -97,3 +97,22 @@ def test_a_recurrence_that_amplifies_rounding_gets_shorter_rows_and_its_cases_ho
     assert sum(longest) < sum(calm)
     with one_thread():
         assert replay(wild, reference.eager, replay_limits()[0]) == []
+
+
+def test_a_wrong_model_does_not_widen_the_limits_that_it_is_judged_by():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        model = describe_classifier(DirectionClassifier.of(Architecture(hidden=3)).eval())
+    reference = reference_of(model)
+
+    def wrong(inputs):
+        return {name: array + np.float32(1e-3) for name, array in reference.eager(inputs).items()}
+
+    with one_thread():
+        golden = make_cases(model, reference, wrong)
+        limits = replay_limits(step=golden.step, sequence=golden.sequence)[0]
+        failures = replay(golden.cases, wrong, limits)
+    assert limits == replay_limits()[0]
+    assert {kind for kind in ("step", "sample", "random") if any(f", {kind} of" in line for line in failures)} == {
+        "step", "sample", "random",
+    }  # fmt: skip
