@@ -34,6 +34,7 @@ from rnnserve.protos.golden import dump_cases, load_cases, replay
 from rnnserve.protos.triton_config import CONFIG
 from rnnserve.server.repository.loading import load_model
 from support.descriptions import describe_classifier
+from support.machine_words import machine_words
 
 FILES = [GOLDEN, MANIFEST, MODEL, SCRIPT]
 
@@ -99,28 +100,7 @@ def test_another_process_and_folder_give_the_same_bytes(exported, checkpoint, tm
         assert again[name] == data, f"{name} differs"
 
 
-# Shorter words occur by chance: the two letters of a host called "vm" are in any compressed array.
-SHORTEST_SECRET = 8  # characters
 SOURCE_FILE = re.compile(rb"[A-Za-z_]{4,}\.py\b")
-
-
-def secrets_of_the_machine(*folders):
-    """Words that identify the machine and the user, where they are too long to occur by chance."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user need not have a name
-        user = ""
-    words = {
-        os.environ.get("HOME", ""),
-        str(Path.cwd()),
-        str(Path(__file__).parents[2]),
-        *map(str, folders),
-        socket.gethostname(),
-        user,
-        sys.prefix,
-        "site-packages",
-    }
-    return {word.encode() for word in words if len(word) >= SHORTEST_SECRET}
 
 
 def secrets_in(data, secrets, *, sources=True):
@@ -131,15 +111,16 @@ def secrets_in(data, secrets, *, sources=True):
 
 def test_a_secret_is_found_and_a_short_word_is_none(monkeypatch, tmp_path):
     monkeypatch.setattr(socket, "gethostname", lambda: "vm")
-    secrets = secrets_of_the_machine(tmp_path)
-    assert b"vm" not in secrets
+    monkeypatch.setattr(getpass, "getuser", lambda: "rnnserve")
+    secrets = machine_words(tmp_path)
+    assert not {b"vm", b"rnnserve"} & secrets
     trace = str(tmp_path).encode() + b"/module.py, line 3"
     assert secrets_in(b"\x00" + trace + b"\xff", secrets) >= {str(tmp_path).encode(), b"module.py"}
     assert secrets_in(b"\x00.pyvm\xff", secrets) == set()
 
 
 def test_nothing_tells_of_the_machine(exported, checkpoint):
-    secrets = secrets_of_the_machine(exported[0], checkpoint, checkpoint.parent)
+    secrets = machine_words(exported[0], checkpoint, checkpoint.parent)
     for name, data in contents(exported[1].published.folder).items():
         pieces = {name: data}
         if zipfile.is_zipfile(io.BytesIO(data)):
