@@ -9,7 +9,7 @@ from rnnserve.server import Settings
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.checking import check_request
 from rnnserve.server.boundary.signature import Batching, Signature, TensorSpec
-from rnnserve.server.boundary.values import are_valid
+from rnnserve.server.boundary.values import validator
 from rnnserve.server.errors import InvalidRequest
 from support.inference_requests import request
 
@@ -172,4 +172,4 @@ def test_lengths_are_named_by_the_model(end):
 def test_one_integer_among_many(count, value, valid):
     numbers = np.full(count, 7)
     numbers[count // 2] = value
-    assert are_valid(numbers.tobytes(), TOKENS.inputs["tokens"], allow_non_finite=False) is valid
+    assert validator(TOKENS.inputs["tokens"], allow_non_finite=False)(numbers.tobytes()) is valid

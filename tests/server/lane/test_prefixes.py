@@ -29,7 +29,7 @@ def inputs(numbers, batch=2, sequence=5, *, lengths=True, state=True):
 
 def kept(service, payload: bytes) -> PrefixCache:
     """A cache with the prefix of this request, if it can be kept."""
-    prefixes = PrefixCache()
+    prefixes = PrefixCache(allow_non_finite=False)
     prefixes.add(payload, *service.accept(payload))
     return prefixes
 
@@ -48,8 +48,8 @@ def agrees(service, prefixes: PrefixCache, payload: bytes) -> bool:
         return False
     prefix, id_field = found
     model = prefix.served.model
-    run = SamePrefixRun(prefix, 1, allow_non_finite=False).run([payload], [id_field])
-    checked = prefix.read(payload, len(id_field), allow_non_finite=False)
+    run = SamePrefixRun(prefix, 1).run([payload], [id_field])
+    checked = prefix.read(payload, len(id_field))
     try:
         served, expected = service.accept(payload)
     except ServeError:
@@ -78,7 +78,7 @@ def test_a_prefix_is_recognised_before_other_data(service, lengths, state, outpu
     prefixes = kept(service, first.SerializeToString())
     assert agrees(service, prefixes, second.SerializeToString())
     prefix, _ = prefixes.recognise(second.SerializeToString())
-    run = SamePrefixRun(prefix, 1, allow_non_finite=False)
+    run = SamePrefixRun(prefix, 1)
     for message in (first, second, first):  # the arrays are kept, what was in them is not
         payload = message.SerializeToString()
         assert run.run([payload], [prefixes.recognise(payload)[1]]) == [parsed(service, payload)]
@@ -86,15 +86,16 @@ def test_a_prefix_is_recognised_before_other_data(service, lengths, state, outpu
 
 def test_a_lone_request_that_is_not_finite_is_left_to_the_boundary(service):
     sent = inputs(np.random.default_rng(1))
-    prefixes = kept(service, request(NAME, sent).SerializeToString())
-    for value in (np.nan, np.inf, -np.inf):
-        sent["input"][1, 2, 1] = value
-        payload = request(NAME, sent).SerializeToString()
-        prefix, _ = prefixes.recognise(payload)
-        for allow_non_finite in (False, True):
-            run = SamePrefixRun(prefix, 1, allow_non_finite=allow_non_finite)
-            assert (run.run([payload]) is not None) == allow_non_finite
-            assert (prefix.read(payload, 0, allow_non_finite=allow_non_finite) is not None) == allow_non_finite
+    known = request(NAME, sent).SerializeToString()
+    for allow_non_finite in (False, True):
+        prefixes = PrefixCache(allow_non_finite=allow_non_finite)
+        prefixes.add(known, *service.accept(known))
+        for value in (np.nan, np.inf, -np.inf):
+            sent["input"][1, 2, 1] = value
+            payload = request(NAME, sent).SerializeToString()
+            prefix, _ = prefixes.recognise(payload)
+            assert (SamePrefixRun(prefix, 1).run([payload]) is not None) == allow_non_finite
+            assert (prefix.read(payload, 0) is not None) == allow_non_finite
 
 
 def call(message: pb.ModelInferRequest) -> LaneCall:
@@ -105,7 +106,7 @@ def test_a_prefix_that_all_calls_share_is_told(service):
     numbers = np.random.default_rng(1)
     one, other = (request(NAME, inputs(numbers, sequence=n, lengths=False, state=False)) for n in (3, 4))
     with_id = request(NAME, inputs(numbers, sequence=3, lengths=False, state=False), id="x")
-    prefixes = PrefixCache()
+    prefixes = PrefixCache(allow_non_finite=False)
     for message in (one, other):
         prefixes.add(message.SerializeToString(), *service.accept(message.SerializeToString()))
 
@@ -210,7 +211,7 @@ def test_data_hidden_in_an_unknown_field_is_not_taken_for_data(service):
 
 
 def test_the_memory_is_bounded(service):
-    prefixes = PrefixCache()
+    prefixes = PrefixCache(allow_non_finite=False)
     for number in range(5_000):
         message = request(NAME, inputs(np.random.default_rng(1)))
         message.parameters["number"].int64_param = number

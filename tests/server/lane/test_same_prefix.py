@@ -54,11 +54,11 @@ def alone(service, payload: bytes) -> bytes:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 2**32), min_size=1, max_size=9))
 def test_each_is_answered_as_it_is_alone(service, seeds):
-    prefixes = PrefixCache()
+    prefixes = PrefixCache(allow_non_finite=False)
     payloads = [asked(seed) for seed in seeds]
     found = [recognised(service, prefixes, payload) for payload in payloads]
     checked = [
-        prefix.read(payload, len(id_field), allow_non_finite=False)
+        prefix.read(payload, len(id_field))
         for payload, (prefix, id_field) in zip(payloads, found, strict=True)
     ]
     answers = found[0][0].served.model.run(checked)
@@ -72,12 +72,12 @@ def test_each_is_answered_as_it_is_alone(service, seeds):
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32), st.integers(0, 2**32), st.integers(1, 9))
 def test_those_with_one_prefix_too(service, seed, values, count):
-    prefixes = PrefixCache()
+    prefixes = PrefixCache(allow_non_finite=False)
     payloads = [asked(seed, values + number, lengths=0) for number in range(count)]
     found = [recognised(service, prefixes, payload) for payload in payloads]
     prefix = found[0][0]
     assert all(other is prefix for other, _ in found)
-    run = SamePrefixRun(prefix, count, allow_non_finite=False)
+    run = SamePrefixRun(prefix, count)
     assert run.run(payloads, [id_field for _, id_field in found]) == [alone(service, payload) for payload in payloads]
 
 
@@ -103,20 +103,19 @@ def test_a_bound_run_is_a_run(service, device):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_finite_are_found(service, value):
-    prefixes = PrefixCache()
     good, bad = (np.ones((1, 3, 2), np.float32) for _ in range(2))
     bad[0, 1, 1] = value
     payloads = [
         request(NAME, {"input": array}, ["logits"], id=id_).SerializeToString()
         for array, id_ in ((good, "x"), (bad, "y"))
     ]
-    recognised(service, prefixes, payloads[0])
-    (prefix, one), (_, other) = (prefixes.recognise(payload) for payload in payloads)
     for allow_non_finite in (False, True):
-        run = SamePrefixRun(prefix, 2, allow_non_finite=allow_non_finite)
-        assert (run.run(payloads, [one, other]) is not None) == allow_non_finite
-    read = [prefix.read(payload, len(one), allow_non_finite=False) for payload in payloads]
-    assert [checked is not None for checked in read] == [True, False]
+        prefixes = PrefixCache(allow_non_finite=allow_non_finite)
+        recognised(service, prefixes, payloads[0])
+        (prefix, one), (_, other) = (prefixes.recognise(payload) for payload in payloads)
+        assert (SamePrefixRun(prefix, 2).run(payloads, [one, other]) is not None) == allow_non_finite
+        read = [prefix.read(payload, len(one)) for payload in payloads]
+        assert [checked is not None for checked in read] == [True, allow_non_finite]
     with pytest.raises(InvalidRequest, match="numbers must be finite"):
         service.accept(payloads[1])
 
@@ -124,25 +123,25 @@ def test_values_that_are_not_finite_are_found(service, value):
 def test_large_numbers_are_finite(service):
     """Their squares are not."""
     payload = request(NAME, {"input": np.full((1, 3, 2), 3e38, np.float32)}, ["logits"]).SerializeToString()
-    prefix, id_field = recognised(service, PrefixCache(), payload)
-    assert prefix.read(payload, len(id_field), allow_non_finite=False) is not None
-    assert SamePrefixRun(prefix, 1, allow_non_finite=False).run([payload]) == [alone(service, payload)]
+    prefix, id_field = recognised(service, PrefixCache(allow_non_finite=False), payload)
+    assert prefix.read(payload, len(id_field)) is not None
+    assert SamePrefixRun(prefix, 1).run([payload]) == [alone(service, payload)]
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 4])
 def test_lengths_outside_the_sequence_are_found(service, wrong):
-    prefixes = PrefixCache()
+    prefixes = PrefixCache(allow_non_finite=False)
     inputs: dict[str, np.ndarray] = {"input": np.ones((2, 3, 2), np.float32), "lengths": np.array([1, 3])}
     recognised(service, prefixes, request(NAME, inputs).SerializeToString())
     inputs["lengths"][1] = wrong
     payload = request(NAME, inputs).SerializeToString()
     prefix, id_field = prefixes.recognise(payload)
-    assert prefix.read(payload, len(id_field), allow_non_finite=False) is None
-    assert SamePrefixRun(prefix, 1, allow_non_finite=False).run([payload]) is None
+    assert prefix.read(payload, len(id_field)) is None
+    assert SamePrefixRun(prefix, 1).run([payload]) is None
 
 
 def test_the_runs_that_are_kept_are_bounded_in_number_and_size(service):
-    prefixes, runs = PrefixCache(), SamePrefixRuns(allow_non_finite=False)
+    prefixes, runs = PrefixCache(allow_non_finite=False), SamePrefixRuns()
 
     def prefix(sequence: int) -> RequestPrefix:
         sent = {"input": np.ones((1, sequence, 2), np.float32)}

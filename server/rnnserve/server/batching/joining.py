@@ -4,6 +4,7 @@ No threads and no network here: everything is a function of its arguments.
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,7 +37,6 @@ def join(requests: Sequence[CheckedRequest], signature: Signature) -> dict[str, 
     used = sum([request.batch for request in requests])
     rows = rows_of_run(signature, used)
     sizes = {axis: max([request.longest[axis] for request in requests]) for axis in signature.sequence_axes}
-    sent = set().union(*[request.inputs for request in requests])
     feeds: dict[str, Array] = {}
     for spec in signature.inputs.values():
         shape = spec.shape(rows, sizes)
@@ -44,7 +44,7 @@ def join(requests: Sequence[CheckedRequest], signature: Signature) -> dict[str, 
             feeds[spec.name] = requests[0].inputs[spec.name]
         elif spec.lengths_of:
             feeds[spec.name] = _join_lengths(requests, spec, used, rows, sizes[spec.lengths_of])
-        elif spec.name in sent:
+        elif any(spec.name in request.inputs for request in requests):
             feeds[spec.name] = _join_sent(requests, spec, shape, sizes)
         else:
             feeds[spec.name] = zeros(shape, spec.dtype)
@@ -53,36 +53,33 @@ def join(requests: Sequence[CheckedRequest], signature: Signature) -> dict[str, 
 
 def _join_lengths(requests: Sequence[CheckedRequest], spec: TensorSpec, used: int, rows: int, size: int) -> Array:
     """Lengths (rows) of the spec's dtype: as sent, or the size of the sequence axis where a request sent none."""
-    axis = spec.lengths_of
-    if len(requests) == 1 and spec.name not in requests[0].inputs and rows <= _KEPT_ROWS:
+    axis, name = spec.lengths_of, spec.name
+    if len(requests) == 1 and name not in requests[0].inputs and rows <= _KEPT_ROWS:
         return full_lengths(spec, requests[0].sizes[axis], used, rows)
-    lengths: list[int] = []
-    for request in requests:
-        sent = request.inputs.get(spec.name)  # (batch)
-        lengths += [request.sizes[axis]] * request.batch if sent is None else sent.tolist()
-    lengths += [min(spec.filler, size)] * (rows - used)
-    return np.array(lengths, spec.dtype)
+    of_requests = [
+        request.inputs[name].tolist() if name in request.inputs else [request.sizes[axis]] * request.batch
+        for request in requests
+    ]
+    padding = [min(spec.filler, size)] * (rows - used)
+    return np.array([*itertools.chain.from_iterable(of_requests), *padding], spec.dtype)
 
 
 def _join_sent(
     requests: Sequence[CheckedRequest], spec: TensorSpec, shape: tuple[int, ...], sizes: Mapping[str, int]
 ) -> Array:
     """Copy what requests sent of an input into their rows; the rows of those that sent none are padding."""
+    if spec.has_plain_rows and max([request.batch for request in requests]) == 1:
+        # Bytes of whole rows are joined: a sixth of the time that numpy's indexing takes.
+        name, size = spec.name, math.prod(shape[1:]) * spec.dtype.itemsize
+        padding = spec.dtype.type(spec.filler).tobytes() * (size // spec.dtype.itemsize)
+        rows = [
+            (request.inputs[name].tobytes() + padding)[:size] if name in request.inputs else padding
+            for request in requests
+        ]
+        rows += [padding] * (shape[0] - len(rows))
+        return np.ndarray(shape, spec.dtype, b"".join(rows))
     array = np.full(shape, spec.filler, spec.dtype) if spec.filler else np.zeros(shape, spec.dtype)
     at = 0
-    if spec.has_plain_rows and max([request.batch for request in requests]) == 1:
-        # Bytes are copied to where the row begins: a quarter of the time that numpy's indexing takes.
-        rows = array.data.cast("B")
-        name, size = spec.name, array.nbytes // shape[0]
-        for request in requests:
-            sent = request.inputs.get(name)
-            if sent is not None:
-                row = sent.data.cast("B")
-                if len(row) > size:
-                    row = row[:size]
-                rows[at : at + len(row)] = row
-            at += size
-        return array
     for request in requests:
         sent = request.inputs.get(spec.name)
         if sent is not None:

@@ -22,7 +22,7 @@ class PendingRequest(abc.ABC):
 
     __slots__ = ("arrived", "deadline", "is_cancelled", "rows", "steps")
 
-    def __init__(self, *, rows: int, steps: int, deadline: float, arrived: float) -> None:
+    def __init__(self, rows: int, steps: int, deadline: float, arrived: float) -> None:
         self.rows = rows
         self.steps = steps
         self.deadline = deadline

@@ -1,7 +1,7 @@
 """From a tensor's data to an array with valid values: raw or typed contents, finite numbers, integers within bounds."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from rnnserve.server.boundary.shapes import axis_name
 from rnnserve.server.boundary.signature import TensorSpec
 from rnnserve.server.errors import InvalidRequest
 
-__all__ = ["all_finite", "are_finite", "are_valid", "check_lengths", "read_raw", "read_typed", "with_valid_values"]
+__all__ = ["all_finite", "are_finite", "check_lengths", "read_raw", "read_typed", "validator", "with_valid_values"]
 
 _FEW = 64
 """Up to this many numbers, Python's own sum is faster than two calls of numpy: five times as fast for eight."""
@@ -125,22 +125,31 @@ def with_valid_values(array: Array, spec: TensorSpec, lengths: Mapping[str, Arra
     return np.where(valid, array, array.dtype.type(spec.filler))
 
 
-def are_valid(data: bytes, spec: TensorSpec, *, allow_non_finite: bool) -> bool:
-    """Whether every value of an input is valid, given as its bytes in the protocol; padding is not excepted."""
-    if spec.is_float:
-        if allow_non_finite:
-            return True
-        return are_finite(data) if spec.datatype == "FP32" else all_finite(np.frombuffer(data, spec.dtype))
+def validator(spec: TensorSpec, *, allow_non_finite: bool) -> Callable[[bytes], bool]:
+    """A function that says whether every value of an input is valid, given as its bytes in the protocol.
+
+    Padding is not excepted. FP32 and FP64 that are finite but very large may count as not valid.
+
+    Args:
+        spec: The input; not one that holds lengths.
+        allow_non_finite: Let NaN and infinity through.
+    """
+    if spec.is_float and not allow_non_finite:
+        return are_finite if spec.datatype == "FP32" else lambda data: all_finite(np.frombuffer(data, spec.dtype))
     if spec.datatype == "BOOL":
-        return _are_booleans(data)
-    return spec.bounds is None or _are_within(np.frombuffer(data, spec.dtype), *spec.bounds)
+        return _are_booleans
+    bounds = spec.bounds
+    if bounds is None:
+        return lambda _: True
+    low, high = bounds
+    return lambda data: _are_within(np.frombuffer(data, spec.dtype), low, high)
 
 
 def all_finite(array: Array) -> bool:
     """Whether every number of a float array, of any shape, is finite; FP64 whose sum is not may count as not finite."""
     if array.size <= _FEW:
         return math.isfinite(sum(array.reshape(-1).tolist()))  # in double precision, so few FP32 cannot overflow
-    return b"\0" not in np.isfinite(array).tobytes()  # `all` is a call of numpy more, and by far the slower
+    return 0 not in np.isfinite(array).tobytes()  # `all` is a call of numpy more, and by far the slower
 
 
 def are_finite(data: bytes) -> bool:
@@ -149,7 +158,8 @@ def are_finite(data: bytes) -> bool:
     NaN, infinity and what exceeds 1.7e38 have a highest byte of 0x7F or 0xFF; few others need a closer look.
     """
     highest = data[3::4]
-    return (b"\x7f" not in highest and b"\xff" not in highest) or all_finite(np.frombuffer(data, "<f4"))
+    # Numbers are found four times as fast as bytes objects of length 1.
+    return (0x7F not in highest and 0xFF not in highest) or all_finite(np.frombuffer(data, "<f4"))
 
 
 def _are_within(array: Array, low: int, high: int) -> bool:

@@ -21,7 +21,7 @@ class Admission:
             service: Takes requests through the boundary.
         """
         self._service = service
-        self._prefixes = PrefixCache()
+        self._prefixes = PrefixCache(allow_non_finite=service.settings.allow_non_finite)
         self._generation = service.repository.generation
 
     def models_have_changed(self) -> bool:

@@ -65,7 +65,7 @@ class Dispatcher:
         self._capacity = service.settings.max_queue
         self._schedulers = schedulers
         self._admission = Admission(service)
-        self._runs = SamePrefixRuns(allow_non_finite=service.settings.allow_non_finite)
+        self._runs = SamePrefixRuns()
         self._queues: dict[Model, FairQueue[PendingCall]] = {}
         self._turns: deque[Model] = deque()
 

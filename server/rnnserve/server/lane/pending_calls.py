@@ -26,22 +26,10 @@ class PendingCall(PendingRequest):
 
     __slots__ = ("call", "id_field", "prefix", "served")
 
-    def __init__(
-        self,
-        call: LaneCall,
-        served: ServedVersion,
-        *,
-        rows: int,
-        steps: int,
-        arrived: float,
-        prefix: RequestPrefix | None = None,
-        id_field: bytes = b"",
-    ) -> None:
-        super().__init__(rows=rows, steps=steps, deadline=call.deadline, arrived=arrived)
-        self.call = call
-        self.served = served
-        self.prefix = prefix
-        self.id_field = id_field
+    call: LaneCall
+    served: ServedVersion
+    prefix: RequestPrefix | None
+    id_field: bytes
 
     def watch(self) -> None:
         """Note a cancellation as soon as it comes. It costs two events a request, so it is for those that wait long."""
@@ -58,7 +46,11 @@ class ParsedCall(PendingCall):
     __slots__ = ("_checked",)
 
     def __init__(self, call: LaneCall, served: ServedVersion, checked: CheckedRequest, arrived: float) -> None:
-        super().__init__(call, served, rows=checked.batch, steps=checked.steps, arrived=arrived)
+        super().__init__(checked.batch, checked.steps, call.deadline, arrived)
+        self.call = call
+        self.served = served
+        self.prefix = None
+        self.id_field = b""
         self._checked = checked
 
     def check(self) -> CheckedRequest:
@@ -78,16 +70,11 @@ class RecognisedCall(PendingCall):
     def __init__(
         self, call: LaneCall, prefix: RequestPrefix, id_field: bytes, arrived: float, service: Service
     ) -> None:
-        super().__init__(
-            call,
-            prefix.served,
-            rows=prefix.batch,
-            steps=prefix.steps,
-            arrived=arrived,
-            prefix=prefix,
-            id_field=id_field,
-        )
-        self._known = prefix
+        super().__init__(prefix.batch, prefix.steps, call.deadline, arrived)
+        self.call = call
+        self.served = prefix.served
+        self.prefix = self._known = prefix
+        self.id_field = id_field
         self._service = service
 
     def check(self) -> CheckedRequest:
@@ -96,8 +83,8 @@ class RecognisedCall(PendingCall):
         Raises:
             ServeError: If the request does not pass the boundary.
         """
-        payload, allow_non_finite = self.call.payload, self._service.settings.allow_non_finite
-        checked = self._known.read(payload, len(self.id_field), allow_non_finite=allow_non_finite)
+        payload = self.call.payload
+        checked = self._known.read(payload, len(self.id_field))
         return self._service.accept(payload)[1] if checked is None else checked
 
     def answer(self, outputs: Mapping[str, Array]) -> None:

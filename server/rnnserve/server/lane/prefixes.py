@@ -13,7 +13,7 @@ other requests are parsed.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from google.protobuf.message import DecodeError
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.signature import Batching, TensorSpec
-from rnnserve.server.boundary.values import are_valid
+from rnnserve.server.boundary.values import validator
 from rnnserve.server.lane.completion_queue import LaneCall
 from rnnserve.server.protocol.responses import ResponseHead, encode_varint
 from rnnserve.server.repository.repository import ServedVersion
@@ -52,12 +52,14 @@ class SentInput(NamedTuple):
         shape: Its shape, of the spec's axes.
         start: Where its bytes begin in a payload without an id.
         end: Where they end.
+        are_valid: Says of these bytes whether every value is plainly valid; not used for lengths.
     """
 
     spec: TensorSpec
     shape: tuple[int, ...]
     start: int
     end: int
+    are_valid: Callable[[bytes], bool]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -99,24 +101,23 @@ class RequestPrefix:
         """Rows * steps of each request."""
         return self.batch * self.steps
 
-    def read(self, payload: bytes, id_size: int, *, allow_non_finite: bool) -> CheckedRequest | None:
+    def read(self, payload: bytes, id_size: int) -> CheckedRequest | None:
         """Read the values of a request with this prefix.
 
         Args:
             payload: The request.
             id_size: Bytes of its id's field.
-            allow_non_finite: Let NaN and infinity through.
 
         Returns:
             The checked request, or None where a value is not plainly valid: then it has to pass the boundary.
         """
         inputs: dict[str, Array] = {}
-        for spec, shape, start, end in self.inputs:
+        for spec, shape, start, end, are_valid in self.inputs:
             array: Array = np.ndarray(shape, spec.dtype, payload, start + id_size)
             if spec.lengths_of:
                 if int(array.max()) > self.sizes[spec.lengths_of] or int(array.min()) < 1:
                     return None
-            elif not are_valid(payload[start + id_size : end + id_size], spec, allow_non_finite=allow_non_finite):
+            elif not are_valid(payload[start + id_size : end + id_size]):
                 return None
             inputs[spec.name] = array
         if self.is_joined:
@@ -129,8 +130,13 @@ class RequestPrefix:
 class PrefixCache:
     """A bounded number of prefixes. For one thread."""
 
-    def __init__(self) -> None:
-        """Start empty."""
+    def __init__(self, *, allow_non_finite: bool) -> None:
+        """Start empty.
+
+        Args:
+            allow_non_finite: Let NaN and infinity through.
+        """
+        self._allow_non_finite = allow_non_finite
         # By the payload's size, then by the prefix's, then by its bytes, those of the first tag of data after it
         # included: looked up by slicing, without parsing.
         self._prefixes: dict[int, dict[int, dict[bytes, RequestPrefix]]] = {}
@@ -204,7 +210,9 @@ class PrefixCache:
                 return  # the data's fields are not the last ones, or not written in the usual way
             places.append((at, tag))
             at = begin + array.nbytes
-            inputs.append(SentInput(served.model.signature.inputs[name], array.shape, begin, at))
+            spec = served.model.signature.inputs[name]
+            are_valid = validator(spec, allow_non_finite=self._allow_non_finite)
+            inputs.append(SentInput(spec, array.shape, begin, at, are_valid))
         if not _is_prefix(without_id[:size], [without_id[i.start : i.end] for i in inputs], payload):
             return
         signature = served.model.signature

@@ -5,7 +5,7 @@ beside gRPC is Python that runs with cold caches, so the code here executes as l
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,6 @@ import numpy as np
 from rnnserve.server.batching.joining import full_lengths, rows_of_run, zeros
 from rnnserve.server.boundary.checked_request import Array
 from rnnserve.server.boundary.signature import TensorSpec
-from rnnserve.server.boundary.values import are_valid
 from rnnserve.server.lane.completion_queue import LaneCall
 from rnnserve.server.lane.prefixes import RequestPrefix
 
@@ -32,6 +31,7 @@ class _Input(NamedTuple):
         end: Where they end; None for the payload's end.
         rows: The requests' rows of the kept array, of the spec's axes.
         view: The kept array's bytes.
+        are_valid: Says of the values' bytes whether every value is plainly valid; not used for lengths.
     """
 
     spec: TensorSpec
@@ -39,6 +39,7 @@ class _Input(NamedTuple):
     end: int | None
     rows: Array
     view: memoryview
+    are_valid: Callable[[bytes], bool]
 
 
 class _Output(NamedTuple):
@@ -66,17 +67,15 @@ class SamePrefixRun:
         nbytes: How much memory its arrays take, in bytes.
     """
 
-    def __init__(self, prefix: RequestPrefix, count: int, *, allow_non_finite: bool) -> None:
+    def __init__(self, prefix: RequestPrefix, count: int) -> None:
         """Make the arrays.
 
         Args:
             prefix: The requests'; one that is bindable.
             count: How many requests; 1 where those with the prefix are not joined.
-            allow_non_finite: Let NaN and infinity through.
         """
         self._prefix = prefix
         self._count = count
-        self._allow_non_finite = allow_non_finite
         model, head = prefix.served.model, prefix.head
         used = count * prefix.batch
         rows = rows_of_run(model.signature, used)
@@ -86,13 +85,12 @@ class SamePrefixRun:
         for spec in model.signature.inputs.values():
             shape = spec.shape(rows, prefix.sizes)
             if spec.name in sent:
-                start, end = sent[spec.name].start, sent[spec.name].end
+                _, _, start, end, are_valid = sent[spec.name]
                 fill = min(spec.filler, prefix.sizes[spec.lengths_of]) if spec.lengths_of else spec.filler
                 array: Array = np.full(shape, fill, spec.dtype)
                 view = array.data.cast("B")
-                self._inputs.append(
-                    _Input(spec, start - prefix.size, end - prefix.size or None, array[_rows(spec, used)], view)
-                )
+                at = start - prefix.size, end - prefix.size or None
+                self._inputs.append(_Input(spec, *at, array[_rows(spec, used)], view, are_valid))
                 feeds[spec.name] = array
             elif spec.lengths_of:
                 feeds[spec.name] = full_lengths(spec, prefix.sizes[spec.lengths_of], used, rows)
@@ -138,7 +136,7 @@ class SamePrefixRun:
         if spec.lengths_of:
             rows[...] = np.frombuffer(values, spec.dtype)  # (batch)
             return int(rows.min()) >= 1 and int(rows.max()) <= self._prefix.sizes[spec.lengths_of]
-        if not are_valid(values, spec, allow_non_finite=self._allow_non_finite):
+        if not input.are_valid(values):
             return False
         if spec.batch_axis == 0:
             input.view[: len(values)] = values
@@ -160,9 +158,8 @@ class SamePrefixRun:
 class SamePrefixRuns:
     """The runs that are kept: a bounded number, each of a bounded size. For one thread."""
 
-    def __init__(self, *, allow_non_finite: bool) -> None:
+    def __init__(self) -> None:
         """Start without any."""
-        self._allow_non_finite = allow_non_finite
         self._runs: dict[tuple[RequestPrefix, int], SamePrefixRun] = {}
 
     def clear(self) -> None:
@@ -173,7 +170,7 @@ class SamePrefixRuns:
         """The run of as many requests with this prefix."""
         run = self._runs.get((prefix, count))
         if run is None:
-            run = SamePrefixRun(prefix, count, allow_non_finite=self._allow_non_finite)
+            run = SamePrefixRun(prefix, count)
             if run.nbytes <= _MAX_BYTES:
                 if len(self._runs) >= _MAX_RUNS:
                     self._runs.clear()

@@ -1,6 +1,7 @@
 """One version of a model, ready to run."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import onnxruntime as ort
@@ -58,7 +59,7 @@ class Model:
         Returns:
             For each request the outputs that it asked for, by name, in its own shapes.
         """
-        wanted = list(dict.fromkeys(name for request in requests for name in request.outputs))
+        wanted = list(dict.fromkeys(itertools.chain.from_iterable([request.outputs for request in requests])))
         results = self.run_arrays(wanted, join(requests, self.signature))
         return split(requests, dict(zip(wanted, results, strict=True)), self.signature)
 

@@ -34,7 +34,7 @@ class _WaitingCall(PendingRequest):
     __slots__ = ("_checked", "_outputs")
 
     def __init__(self, checked: CheckedRequest, deadline: float) -> None:
-        super().__init__(rows=checked.batch, steps=checked.steps, deadline=deadline, arrived=now())
+        super().__init__(checked.batch, checked.steps, deadline, arrived=now())
         self._checked = checked
         self._outputs: futures.Future[Mapping[str, Array]] = futures.Future()
 
