@@ -57,10 +57,7 @@ def test_each_is_answered_as_it_is_alone(service, seeds):
     prefixes = PrefixCache(allow_non_finite=False)
     payloads = [asked(seed) for seed in seeds]
     found = [recognised(service, prefixes, payload) for payload in payloads]
-    checked = [
-        prefix.read(payload, len(id_field))
-        for payload, (prefix, id_field) in zip(payloads, found, strict=True)
-    ]
+    checked = [prefix.read(payload, len(id_field)) for payload, (prefix, id_field) in zip(payloads, found, strict=True)]
     answers = found[0][0].served.model.run(checked)
     responses = [
         prefix.head.encode(id_field, outputs.values())
