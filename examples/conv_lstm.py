@@ -61,9 +61,7 @@ if __name__ == "__main__":
     it = publication()
     signals = [np.sin(step * np.arange(size, dtype=np.float32))[:, None] for step, size in ((0.2, 20), (1.4, 15))]
     with tempfile.TemporaryDirectory() as repository:
-        batching = publish(
-            it.module, it.name, repository=repository, inputs=it.inputs, outputs=it.outputs, labels=it.labels
-        ).manifest.batching
+        batching = publish(it, repository=repository).manifest.batching
         print(batching)  # the mode, and the reasons for it
         with serve(repository) as server, Client(server.address) as client:
             for signal, result in zip(signals, client.classify("conv_lstm", signals), strict=True):

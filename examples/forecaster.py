@@ -69,7 +69,7 @@ def publication() -> Publication:
 if __name__ == "__main__":
     it, series = publication(), waves(1, 20)
     with tempfile.TemporaryDirectory() as repository:
-        publish(it.module, it.name, repository=repository, inputs=it.inputs, outputs=it.outputs, states=it.states)
+        publish(it, repository=repository)
         with serve(repository) as server, Client(server.address) as client:
             first = client.predict("forecaster", [series[0, :12].numpy()])
             second = client.predict("forecaster", [series[0, 12:].numpy()], continue_from=first)

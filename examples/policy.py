@@ -58,8 +58,7 @@ def publication() -> Publication:
 if __name__ == "__main__":
     it, h, answer = publication(), torch.zeros(1, HIDDEN), None
     with tempfile.TemporaryDirectory() as repository:
-        inputs, outputs, states, labels = it.inputs, it.outputs, it.states, it.labels
-        publish(it.module, it.name, repository=repository, inputs=inputs, outputs=outputs, states=states, labels=labels)
+        publish(it, repository=repository)
         with serve(repository) as server, Client(server.address) as client:
             for observation in torch.randn(5, 2):
                 answer = client.predict("policy", {"observation": [observation.numpy()]}, continue_from=answer)

@@ -69,8 +69,7 @@ def publication() -> Publication:
 if __name__ == "__main__":
     it, texts = publication(), [[GOOD, 1, GOOD], [3, BAD, 4, 5, BAD, 6], [GOOD]]
     with tempfile.TemporaryDirectory() as repository:
-        inputs, outputs, states, labels = it.inputs, it.outputs, it.states, it.labels
-        publish(it.module, it.name, repository=repository, inputs=inputs, outputs=outputs, states=states, labels=labels)
+        publish(it, repository=repository)
         with serve(repository) as server, Client(server.address) as client:
             for text, result in zip(texts, client.classify("sentiment", texts), strict=True):
                 logits, _ = it.module(torch.tensor([text]), torch.tensor([len(text)]), torch.zeros(4, 1, 32))

@@ -65,7 +65,7 @@ def publication() -> Publication:
 if __name__ == "__main__":
     it, sources, targets = publication(), [[1, 2, 3, 4], [5, 6]], [[START], [START, 6, 5]]
     with tempfile.TemporaryDirectory() as repository:
-        publish(it.module, it.name, repository=repository, inputs=it.inputs, outputs=it.outputs)
+        publish(it, repository=repository)
         with serve(repository) as server, Client(server.address) as client:
             answers = client.predict("seq2seq", {"source": sources, "target": targets})
         for source, target, answer in zip(sources, targets, answers, strict=True):

@@ -60,7 +60,7 @@ def publication() -> Publication:
 if __name__ == "__main__":
     it, sentences = publication(), [[1, 1, 2, 3, 3], [0, 2], [3]]
     with tempfile.TemporaryDirectory() as repository:
-        publish(it.module, it.name, repository=repository, inputs=it.inputs, outputs=it.outputs, labels=it.labels)
+        publish(it, repository=repository)
         with serve(repository) as server, Client(server.address) as client:
             for words, answer in zip(sentences, client.predict("tagger", sentences), strict=True):
                 eager = it.module(torch.tensor([words]), torch.tensor([len(words)]))

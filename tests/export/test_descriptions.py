@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rnnserve.export import Flags, Floats, Integers, Lengths, Publication, UnsupportedModule, WrongArguments, pipeline
 from rnnserve.export.described_model import describe_model
 from rnnserve.export.descriptions import InputDescription
-from rnnserve.export.pipeline import publish_publication
+from rnnserve.export.pipeline import publish
 from support.own_modules import PUBLICATIONS, own_module
 
 X = Floats("batch", "sequence", 2)
@@ -40,7 +40,7 @@ def refused(tmp_path, monkeypatch):
 
     def check(error, match, **changes):
         with pytest.raises(error, match=match):
-            publish_publication(dataclasses.replace(RIGHT, **changes), tmp_path / "repository", progress=False)
+            publish(dataclasses.replace(RIGHT, **changes), repository=tmp_path / "repository", progress=False)
         assert not (tmp_path / "repository").exists()
 
     return check
@@ -228,7 +228,7 @@ def test_a_sample_of_integers_out_of_bounds(tmp_path, monkeypatch):
     kind, describe = PUBLICATIONS["tagger"]
     publication = dataclasses.replace(describe(own_module(kind)), samples=[{"words": np.full((3, 2), 40)}])
     with pytest.raises(WrongArguments, match=r'^samples\[0\]\["words"\] has a value outside 0..39$'):
-        publish_publication(publication, tmp_path / "repository", progress=False)
+        publish(publication, repository=tmp_path / "repository", progress=False)
 
 
 def test_samples_are_completed():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rnnserve.export import UnsupportedModule
-from rnnserve.export.pipeline import publish_publication
+from rnnserve.export.pipeline import publish
 from rnnserve.export.verify import verify_version
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MODEL, read_version
@@ -60,7 +60,7 @@ def published(tmp_path_factory):
     @functools.cache
     def publish_once(name):
         kind, describe = PUBLICATIONS[name]
-        return publish_publication(describe(own_module(kind).train()), repository, progress=False)
+        return publish(describe(own_module(kind).train()), repository=repository, progress=False)
 
     return publish_once
 
@@ -79,7 +79,7 @@ def test_the_batching_mode_and_the_axes(published, name):
     manifest = published(name).manifest
     assert manifest.batching.mode == MODES[name]
     assert {t.name: {axis.name: axis.size for axis in t.axes} for t in manifest.outputs} == AXES[name]
-    assert bool(manifest.batching.reasons) == (MODES[name] != PADDED and name != "step")
+    assert bool(manifest.batching.reasons) == (MODES[name] != PADDED)
 
 
 def test_reasons_name_the_tensor_and_the_likely_mistake(published):
@@ -135,7 +135,7 @@ def test_the_module_is_left_in_training_mode(tmp_path):
     kind, describe = PUBLICATIONS["step"]
     module = own_module(kind).train()
     module.head.eval()
-    publish_publication(describe(module), tmp_path, progress=False)
+    publish(describe(module), repository=tmp_path, progress=False)
     assert (module.training, module.cell.training, module.head.training) == (True, True, False)
 
 
@@ -143,7 +143,7 @@ def test_the_module_is_left_in_training_mode(tmp_path):
 @pytest.mark.parametrize("wrap", [torch.nn.DataParallel, torch.compile])
 def test_a_wrapped_module_is_published_as_the_module_inside(published, tmp_path, wrap):
     kind, describe = PUBLICATIONS["step"]
-    done = publish_publication(describe(wrap(own_module(kind))), tmp_path, progress=False)
+    done = publish(describe(wrap(own_module(kind))), repository=tmp_path, progress=False)
     inside, found = ({file.name: file.sha256 for file in m.files} for m in (published("step").manifest, done.manifest))
     assert (found[MODEL], found[GOLDEN]) == (inside[MODEL], inside[GOLDEN])  # torch.compile leaves a mark in model.pt
     assert done.manifest.parity == published("step").manifest.parity
@@ -152,7 +152,7 @@ def test_a_wrapped_module_is_published_as_the_module_inside(published, tmp_path,
 def test_a_recurrent_layer_in_float64_is_refused_with_what_to_do(tmp_path):
     publication = PUBLICATIONS["double"][1](own_module(DoubleRecurrent))
     with pytest.raises(UnsupportedModule, match=r"`gru` \(GRU\) holds torch.float64; .*module.float\(\)"):
-        publish_publication(publication, tmp_path / "repository", progress=False)
+        publish(publication, repository=tmp_path / "repository", progress=False)
     assert not (tmp_path / "repository").exists()
 
 
@@ -165,7 +165,7 @@ def test_the_proof_keeps_to_the_sizes_that_the_module_takes(tmp_path):
 
     publication = PUBLICATIONS["over_the_batch"][1](own_module(AtMostEight))
     publication = dataclasses.replace(publication, sizes={"sequence": (2, 8), "batch": (1, 4)})
-    done = publish_publication(publication, tmp_path, progress=False)
+    done = publish(publication, repository=tmp_path, progress=False)
     assert (min(done.manifest.parity.lengths), max(done.manifest.parity.lengths)) == (2, 8)
     assert list(done.manifest.parity.batch_sizes) == [1, 2, 3, 4]
     assert {row.input for row in done.manifest.parity.distances} == {"random"}  # a single step is out of bounds

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rnnserve.export.pipeline import publish_publication
+from rnnserve.export.pipeline import publish
 from support.machine_words import machine_words
 from support.own_modules import PUBLICATIONS, own_module
 
@@ -15,19 +15,19 @@ PUBLISH = """
 import sys
 from pathlib import Path
 import torch
-from rnnserve.export.pipeline import publish_publication
+from rnnserve.export.pipeline import publish
 from support.own_modules import PUBLICATIONS, own_module
 torch.set_num_threads(3)
 torch.manual_seed(99)
 kind, describe = PUBLICATIONS[sys.argv[1]]
-publish_publication(describe(own_module(kind)), Path(sys.argv[2]), progress=False)
+publish(describe(own_module(kind)), repository=Path(sys.argv[2]), progress=False)
 """
 
 
 @pytest.mark.parametrize("name", ["tagger", "forecaster", "alarm", "single_inside"])
 def test_another_process_gives_the_same_bytes(tmp_path, name):
     kind, describe = PUBLICATIONS[name]
-    here = publish_publication(describe(own_module(kind)), tmp_path / "here", progress=False).published.folder
+    here = publish(describe(own_module(kind)), repository=tmp_path / "here", progress=False).published.folder
     tests = str(Path(__file__).parents[1])
     environment = {
         **os.environ,

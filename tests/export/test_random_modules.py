@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnserve.export import Floats, Lengths, Publication
 from rnnserve.export.parity import OnnxRunner
-from rnnserve.export.pipeline import publish_publication
+from rnnserve.export.pipeline import publish
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MODEL, read_version
 from rnnserve.protos.golden import load_cases, replay
@@ -52,10 +52,10 @@ def test_a_module_of_any_architecture_is_published_and_replays(cell, layers, bid
         module = (Packed if packed else Plain)(cell, **options)
     axes = ("batch", "sequence") if batch_first else ("sequence", "batch")
     inputs = {"x": Floats(*axes, ("features", 2))} | ({"lengths": Lengths()} if packed else {})
-    sizes = {"sequence": (1, 16), "batch": (1, 9)}  # a short proof
+    sizes = {"sequence": (1, 16)}  # a short proof
     publication = Publication(module, "any", inputs, ["output"], sizes=sizes)
     with tempfile.TemporaryDirectory() as folder:
-        done = publish_publication(publication, Path(folder), progress=False)
+        done = publish(publication, repository=Path(folder), progress=False)
         version = read_version(done.published.folder)
     manifest = version.manifest
     assert manifest.batching.mode == (manifest_pb2.BATCHING_PADDED if packed else manifest_pb2.BATCHING_JOINED)

@@ -42,6 +42,7 @@ class TensorMetadata:
         high: One more than the highest value of an integer input, or the highest usual value of a float input; None if
             unknown.
         continues_as: For an output that is a final state, the input that continues from it; else empty.
+        limits: The smallest and the largest size of each axis that the model takes, where it does not take any.
     """
 
     name: str
@@ -53,6 +54,7 @@ class TensorMetadata:
     low: float | None = None
     high: float | None = None
     continues_as: str = ""
+    limits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @functools.cached_property
     def axis_names(self) -> tuple[str, ...]:
@@ -155,7 +157,17 @@ def _tensor(tensor: inference_pb2.ModelMetadataResponse.TensorMetadata) -> Tenso
         low=low if isinstance(low, int | float) else None,
         high=high if isinstance(high, int | float) else None,
         continues_as=str(parameters.get("continues_as", "")),
+        limits=_limits(parameters.get("limits")),
     )
+
+
+def _limits(text: Parameter | None) -> dict[str, tuple[int, int]]:
+    """Read the limits of axes; none where the text is not of the form that rnnserve writes."""
+    try:
+        limits = json.loads(text) if isinstance(text, str) else {}
+        return {str(axis): (int(low), int(high)) for axis, (low, high) in limits.items()}
+    except (AttributeError, TypeError, ValueError):
+        return {}
 
 
 def _assume_roles(inputs: dict[str, TensorMetadata], outputs: dict[str, TensorMetadata]) -> None:

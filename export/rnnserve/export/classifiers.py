@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from rnnserve.export.descriptions import Floats, InputDescription, Lengths
 from rnnserve.export.parity.tutorial_equalities import check_tutorial_equalities
-from rnnserve.export.pipeline import ExportResult, publish_publication
+from rnnserve.export.pipeline import ExportResult, publish
 from rnnserve.export.publication import Publication
 from rnnserve.models import Architecture, Checkpoint, generate_walks, load_checkpoint, pad
 
@@ -66,7 +66,7 @@ def export_checkpoint(checkpoint: Path | Checkpoint, repository: Path, *, progre
         OSError: If the repository cannot be written.
     """
     loaded = load_checkpoint(checkpoint) if isinstance(checkpoint, Path) else checkpoint
-    return publish_publication(classifier_publication(loaded), repository, progress=progress)
+    return publish(classifier_publication(loaded), repository=repository, progress=progress)
 
 
 def _walks(architecture: Architecture, seed: int) -> list[dict[str, npt.NDArray[Any]]]:

@@ -19,6 +19,7 @@ from rnnserve.export.described_tensors import (
     check_states,
     complete_sample,
     describe_outputs,
+    limit_sizes,
     name_classes,
     proof_sizes,
 )
@@ -62,7 +63,8 @@ def describe_model(publication: Publication) -> DescribedModel:
     if isinstance(given, str) or not given or len(set(given)) != len(given):
         raise WrongArguments(f"outputs is {given!r}; expected the name of each tensor that forward returns, each once")
     interface = ModuleInterface(tuple(parameters), tuple(given))
-    sizes = proof_sizes(inputs, publication.sizes)
+    limit_sizes(inputs, publication.sizes)
+    sizes = proof_sizes(inputs)
     with evaluating(module):
         outputs = describe_outputs(partial(_compute, module, interface), inputs, given, sizes)
     check_states(states, inputs, outputs)

@@ -11,7 +11,7 @@ from rnnserve.export.descriptions import BATCH, DYNAMIC, InputDescription
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
-from rnnserve.export.tensor_shapes import axis_of, sequence_axes, shape_of, sizes_of
+from rnnserve.export.tensor_shapes import axis_of, sequence_axes, shape_of, size_limits, sizes_of
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES, datatype_of
 from rnnserve.protos.names import is_model_name
@@ -23,6 +23,7 @@ __all__ = [
     "check_states",
     "complete_sample",
     "describe_outputs",
+    "limit_sizes",
     "name_classes",
     "proof_sizes",
 ]
@@ -70,26 +71,36 @@ def check_model_name(name: str) -> None:
         )
 
 
-def proof_sizes(inputs: Tensors, given: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
-    """Give the smallest and the largest size of each dynamic axis that a proof uses.
+def limit_sizes(inputs: Tensors, given: Mapping[str, tuple[int, int]]) -> None:
+    """Write the smallest and the largest size of dynamic axes into the inputs.
 
     Args:
         inputs: Described.
-        given: Bounds of the model itself, by axis.
+        given: The sizes that the model takes, by axis.
 
     Raises:
-        WrongArguments: If bounds are given for an axis that there is not, or are none.
+        WrongArguments: If sizes are given for an axis that there is not, or are none.
     """
     axes = [BATCH, *sequence_axes(inputs)]
     unknown = sorted(set(given) - set(axes))
     if unknown:
         raise WrongArguments(f"sizes names the axes {unknown}; the dynamic axes are {axes}")
-    for axis, bounds in given.items():
+    for name, bounds in given.items():
         if len(bounds) != 2 or not 1 <= bounds[0] <= bounds[1]:
             raise WrongArguments(
-                f'sizes["{axis}"] is {bounds}; expected the smallest and the largest size, both at least 1'
+                f'sizes["{name}"] is {bounds}; expected the smallest and the largest size, both at least 1'
             )
-    return {axis: given.get(axis, (1, _LARGEST_BATCH if axis == BATCH else _LARGEST_SEQUENCE)) for axis in axes}
+        for axis in (axis for tensor in inputs for axis in tensor.axes if axis.name == name and axis.size == DYNAMIC):
+            axis.smallest, axis.largest = bounds
+
+
+def proof_sizes(inputs: Tensors) -> dict[str, tuple[int, int]]:
+    """Give the smallest and the largest size of each dynamic axis that a proof uses: those that the model takes."""
+    sizes = {}
+    for axis, (low, high) in size_limits(inputs).items():
+        largest = _LARGEST_BATCH if axis == BATCH else max(_LARGEST_SEQUENCE, low)
+        sizes[axis] = (low, high or largest)
+    return {axis: sizes[axis] for axis in (BATCH, *sequence_axes(inputs))}
 
 
 def check_inputs(inputs: Tensors) -> None:
@@ -263,7 +274,11 @@ def complete_sample(number: int, sample: Mapping[str, Any], inputs: Tensors) -> 
                 raise WrongArguments(f'samples[{number}]["{tensor.name}"] is {array.dtype}; expected {dtype}')
             _check_values(f'samples[{number}]["{tensor.name}"]', cast, tensor)
             arrays[tensor.name] = cast
-    sizes = sizes_of(inputs, arrays)
+    sizes, limits = sizes_of(inputs, arrays), size_limits(inputs)
+    for axis, size in sizes.items():
+        low, high = limits[axis]
+        if size < low or (high is not None and size > high):
+            raise WrongArguments(f'samples[{number}] has the size {size} of "{axis}"; sizes says {low} to {high}')
     for tensor in inputs:
         if tensor.name not in arrays:
             if tensor.default == manifest_pb2.DEFAULT_REQUIRED:
@@ -276,11 +291,8 @@ def complete_sample(number: int, sample: Mapping[str, Any], inputs: Tensors) -> 
                 f'samples[{number}]["{tensor.name}"] has shape {list(found)}; expected {list(expected)}, '
                 f"({', '.join(axis.name for axis in tensor.axes)})"
             )
-        if (
-            tensor.lengths_of
-            and not ((arrays[tensor.name] >= 1) & (arrays[tensor.name] <= sizes[tensor.lengths_of])).all()
-        ):
-            raise WrongArguments(
-                f'samples[{number}]["{tensor.name}"] has a length outside 1..{sizes[tensor.lengths_of]}'
-            )
+        if tensor.lengths_of:
+            shortest, size = limits[tensor.lengths_of][0], sizes[tensor.lengths_of]
+            if not ((arrays[tensor.name] >= shortest) & (arrays[tensor.name] <= size)).all():
+                raise WrongArguments(f'samples[{number}]["{tensor.name}"] has a length outside {shortest}..{size}')
     return {name: arrays[name] for name in known}

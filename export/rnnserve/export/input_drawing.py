@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from rnnserve.export.descriptions import BATCH
 from rnnserve.export.module_interface import Arrays
-from rnnserve.export.tensor_shapes import shape_of
+from rnnserve.export.tensor_shapes import shape_of, size_limits
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 
@@ -32,14 +32,16 @@ def draw_inputs(
         inputs: Described as in a manifest.
         random: Where values are drawn from.
         sizes: Of every dynamic axis, the batch among them.
-        ragged: Whether rows have any length up to an axis's size, and one of them the size; otherwise all have it.
+        ragged: Whether rows have any length that the axis may have, up to its size, and one of them the size; otherwise
+            all have it.
         bounded_states: Whether states lie within -1 and 1, where tanh keeps them; otherwise some are larger.
 
     Returns:
-        By name: floats within their bounds, else normal; integers within their bounds; lengths of at least 1. Values
-        after a row's length are like the others.
+        By name: floats within their bounds, else normal; integers within their bounds; lengths of at least 1, or the
+        smallest size of their axis. Values after a row's length are like the others.
     """
     batch = sizes[BATCH]
+    limits_of = size_limits(inputs)
     arrays: Arrays = {}
     for tensor in inputs:
         shape, dtype = shape_of(tensor, sizes), DTYPES[tensor.datatype]
@@ -48,7 +50,7 @@ def draw_inputs(
             size = sizes[tensor.lengths_of]
             array = np.full(batch, size)
             if ragged:
-                array = random.integers(1, size, size=batch, endpoint=True)
+                array = random.integers(limits_of[tensor.lengths_of][0], size, size=batch, endpoint=True)
                 array[random.integers(batch)] = size
         elif tensor.datatype == "BOOL":
             array = random.integers(0, 2, size=shape)

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,7 @@ from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, dump_manif
 from rnnserve.protos.golden import dump_cases, replay
 from rnnserve.protos.triton_config import MissingConfigError, check_tensors, read_config
 
-__all__ = ["ExportResult", "publish", "publish_publication", "to_onnx"]
+__all__ = ["ExportResult", "publish", "to_onnx"]
 
 _LONGEST_REASON = 300  # characters
 
@@ -57,6 +57,11 @@ class ExportResult:
     unscripted: str = ""
 
 
+@overload
+def publish(module: Publication, /, *, repository: Path | str, progress: bool = True) -> ExportResult: ...
+
+
+@overload
 def publish(
     module: nn.Module,
     name: str,
@@ -69,14 +74,29 @@ def publish(
     samples: Sequence[Mapping[str, npt.NDArray[Any]]] = (),
     sizes: Mapping[str, tuple[int, int]] | None = None,
     progress: bool = True,
+) -> ExportResult: ...
+
+
+def publish(
+    module: nn.Module | Publication,
+    name: str = "",
+    *,
+    repository: Path | str,
+    inputs: InputDescriptions | None = None,
+    outputs: Sequence[str] | Mapping[str, InputDescription] = (),
+    states: Mapping[str, str] | None = None,
+    labels: Sequence[str] = (),
+    samples: Sequence[Mapping[str, npt.NDArray[Any]]] = (),
+    sizes: Mapping[str, tuple[int, int]] | None = None,
+    progress: bool = True,
 ) -> ExportResult:
     """Export a module, prove the export, and publish it as a model's next version.
 
     Nothing is published whose proof fails, and the same module and description give the same bytes.
 
     Args:
-        module: Any nn.Module that `export_onnx` takes, float32, on the CPU. It is used in evaluation mode, and left as
-            it was.
+        module: Any nn.Module that `export_onnx` takes, on the CPU. It is used in evaluation mode, and left as it was.
+            Or a `Publication`, which holds all that follows but `repository` and `progress`.
         name: The model's.
         repository: Where models are published, as `<repository>/<model>/<version>`.
         inputs: By the names of forward's parameters, in its order: `Floats`, `Integers`, `Lengths` or `Flags`, or for
@@ -85,7 +105,8 @@ def publish(
         states: Which output continues as which input: {"h_n": "h_0"}.
         labels: Names of the classes.
         samples: Real inputs, each a dict of arrays by input name; lengths and states may be left out.
-        sizes: The smallest and the largest size of a dynamic axis that the module takes: {"sequence": (1, 64)}.
+        sizes: The smallest and the largest size of a dynamic axis that the module takes: {"sequence": (5, 64)}. No row
+            is shorter.
         progress: Whether to show a progress bar on standard error.
 
     Raises:
@@ -96,12 +117,13 @@ def publish(
         ArtifactError: If the repository's config.pbtxt of the model has other tensors.
         OSError: If the repository cannot be written.
     """
-    publication = Publication(module, name, inputs, outputs, states or {}, labels, samples, sizes or {})
-    return publish_publication(publication, Path(repository), progress=progress)
+    if isinstance(module, Publication):
+        return _publish(module, Path(repository), progress=progress)
+    publication = Publication(module, name, inputs or {}, outputs, states or {}, labels, samples, sizes or {})
+    return _publish(publication, Path(repository), progress=progress)
 
 
-def publish_publication(publication: Publication, repository: Path, *, progress: bool = True) -> ExportResult:
-    """Export, prove and publish a publication; see `publish`."""
+def _publish(publication: Publication, repository: Path, *, progress: bool) -> ExportResult:
     with one_thread(), tqdm(total=len(_STAGES), unit="stage", leave=False, disable=not progress) as bar:
         stages = iter(_STAGES)
 

@@ -46,7 +46,7 @@ class Publication:
         samples: Real inputs, each a dict of arrays by input name; lengths and states may be left out. The proof and
             the golden results use them beside drawn ones.
         sizes: The smallest and the largest size of a dynamic axis that the module takes, where that is less than any:
-            {"sequence": (1, 64)}. The proof keeps to them.
+            {"sequence": (5, 64)}. No row is shorter. The proof keeps to them, and servers refuse others.
         further_checks: Checks that the proof runs beside its own.
         checkpoint_sha256: The digest of the weights' file, where there is one.
     """

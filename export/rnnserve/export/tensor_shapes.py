@@ -16,6 +16,7 @@ __all__ = [
     "mask_before_lengths",
     "sequence_axes",
     "shape_of",
+    "size_limits",
     "sizes_of",
     "stack_rows",
     "take_row",
@@ -43,6 +44,16 @@ def sequence_axes(inputs: Tensors) -> list[str]:
 def lengths_inputs(inputs: Tensors) -> dict[str, str]:
     """Give the input that holds the lengths of each sequence axis, for the axes that have one."""
     return {tensor.lengths_of: tensor.name for tensor in inputs if tensor.lengths_of}
+
+
+def size_limits(inputs: Tensors) -> dict[str, tuple[int, int | None]]:
+    """Give the smallest and the largest size of the dynamic axes of inputs; None for no largest."""
+    return {
+        axis.name: (axis.smallest or 1, axis.largest or None)
+        for tensor in inputs
+        for axis in tensor.axes
+        if axis.size == DYNAMIC
+    }
 
 
 def sizes_of(inputs: Tensors, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, int]:

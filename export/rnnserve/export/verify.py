@@ -15,7 +15,7 @@ from rnnserve.export.descriptions import BATCH
 from rnnserve.export.errors import ExportError, ParityError, WrongArguments
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.parity import OnnxRunner, prove
-from rnnserve.export.tensor_shapes import sequence_axes
+from rnnserve.export.tensor_shapes import sequence_axes, size_limits
 from rnnserve.export.torch_threads import one_thread
 from rnnserve.export.torchscript import load_script
 from rnnserve.protos import manifest_pb2
@@ -124,7 +124,11 @@ def _described(version: Version) -> DescribedModel:
     except WrongArguments as error:
         raise ArtifactError(f"{SCRIPT}: {error}") from error
     batches, lengths = manifest.parity.batch_sizes or [1, 2], manifest.parity.lengths or [1]
-    sizes = {axis: (min(lengths), max(lengths)) for axis in sequence_axes(manifest.inputs)}
+    limits = size_limits(manifest.inputs)
+    sizes = {
+        axis: (limits[axis][0], limits[axis][1] or max(*lengths, limits[axis][0]))
+        for axis in sequence_axes(manifest.inputs)
+    }
     labelled = next((t.name for t in manifest.outputs if t.axes[-1].name == "classes"), "") if manifest.labels else ""
     return DescribedModel(
         name=manifest.model,

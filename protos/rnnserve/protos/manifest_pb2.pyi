@@ -365,19 +365,26 @@ class Axis(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
+    SMALLEST_FIELD_NUMBER: _builtins.int
+    LARGEST_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"batch", "sequence", "features", "layers * directions", …"""
     size: _builtins.int
     """-1 where a request chooses the size."""
+    smallest: _builtins.int
+    """The sizes that the model takes, where a request chooses the size; 0 for no limit."""
+    largest: _builtins.int
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         size: _builtins.int = ...,
+        smallest: _builtins.int = ...,
+        largest: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["largest", b"largest", "name", b"name", "size", b"size", "smallest", b"smallest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

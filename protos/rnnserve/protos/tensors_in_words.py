@@ -8,8 +8,14 @@ __all__ = ["axes_in_words", "roles_in_words"]
 
 
 def axes_in_words(tensor: manifest_pb2.Tensor) -> str:
-    """Name a tensor's axes, with the sizes of fixed ones: "(batch, sequence, features: 2)"."""
-    return f"({', '.join(axis.name if axis.size < 0 else f'{axis.name}: {axis.size}' for axis in tensor.axes)})"
+    """Name a tensor's axes, with sizes that are fixed or limited: "(batch, sequence: 5 to 64, features: 2)"."""
+    return f"({', '.join(map(_axis_in_words, tensor.axes))})"
+
+
+def _axis_in_words(axis: manifest_pb2.Axis) -> str:
+    if axis.size >= 0:
+        return f"{axis.name}: {axis.size}"
+    return f"{axis.name}: {axis.smallest or 1} to {axis.largest}" if axis.largest else axis.name
 
 
 def roles_in_words(tensor: manifest_pb2.Tensor) -> Iterator[str]:

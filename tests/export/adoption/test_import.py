@@ -20,7 +20,7 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import read_version
 from rnnserve.protos.golden import load_cases, replay
 
-SIZES = {"batch": (1, 8), "sequence": (1, 24)}
+SIZES = {"sequence": (1, 24)}
 
 
 class Words(nn.Module):
@@ -353,10 +353,10 @@ def test_what_the_file_does_not_say_is_asked_for(what, tmp_path, capsys):
 def test_axes_are_renamed(tmp_path, capsys):
     words = ["import", str(with_lengths(tmp_path, axes=("n", "t"))), "--name", "by_hand"]
     words += ["--repository", str(tmp_path / "repository"), "--axis", "x.0=batch", "--axis", "len.0=batch"]
-    words += ["--axis", "x.1=steps", "--axis", "y.2=scores", "--size", "steps=1:24", "--size", "batch=1:8"]
+    words += ["--axis", "x.1=steps", "--axis", "y.2=scores", "--size", "steps=1:24"]
     assert main(words) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == "input   x FP32 (batch, steps, axis 2: 2)"
+    assert said[0] == "input   x FP32 (batch, steps: 1 to 24, axis 2: 2)"
     assert said[1] == 'input   len INT64 (batch)  lengths of "steps"; full length where a request leaves it out'
     assert said[2] == "output  y FP32 (batch, steps, scores: 3)  zeros after each row's length"
     assert said[3] == "batching padded: requests of different lengths share a run"

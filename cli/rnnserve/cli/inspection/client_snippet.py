@@ -7,8 +7,7 @@ from rnnserve.protos.datatypes import DTYPES
 
 __all__ = ["client_snippet"]
 
-_STEPS = 5
-_FEWER = 2  # steps of the second row
+_STEPS, _FEWER_STEPS = 5, 3  # of the first row and of the second
 
 
 def client_snippet(manifest: manifest_pb2.Manifest, address: str) -> str:
@@ -24,8 +23,7 @@ def client_snippet(manifest: manifest_pb2.Manifest, address: str) -> str:
 
 
 def _lines(manifest: manifest_pb2.Manifest, address: str) -> Iterator[str]:
-    first = _sizes(manifest)
-    second = {name: max(min(manifest.parity.lengths, default=1), size - _FEWER) for name, size in first.items()}
+    first, second = _sizes(manifest, _STEPS), _sizes(manifest, _FEWER_STEPS)
     required = [tensor for tensor in manifest.inputs if tensor.default == manifest_pb2.DEFAULT_REQUIRED]
     yield "import numpy as np"
     yield ""
@@ -53,14 +51,19 @@ def _row(tensor: manifest_pb2.Tensor, sizes: Mapping[str, int]) -> str:
     return f"np.zeros({shape}, {dtype})"
 
 
-def _sizes(manifest: manifest_pb2.Manifest) -> dict[str, int]:
-    """Give each sequence axis a size that the proof had, unlike the others' as far as there are such."""
-    names = dict.fromkeys(axis.name for tensor in manifest.inputs for axis in tensor.axes if axis.size < 0)
-    sizes, lengths = {}, manifest.parity.lengths
-    for number, name in enumerate(name for name in names if name != "batch"):
-        wanted = _STEPS + number
-        sizes[name] = min(max(wanted, min(lengths, default=wanted)), max(lengths, default=wanted))
+def _sizes(manifest: manifest_pb2.Manifest, steps: int) -> dict[str, int]:
+    """Give each sequence axis a size that the model takes, unlike the others' as far as there are such."""
+    axes = {axis.name: axis for tensor in manifest.inputs for axis in tensor.axes if axis.size < 0}
+    sizes: dict[str, int] = {}
+    for number, axis in enumerate(axis for axis in axes.values() if axis.name != "batch"):
+        sizes[axis.name] = _within(axis, steps + number)
     return sizes
+
+
+def _within(axis: manifest_pb2.Axis, size: int) -> int:
+    """The size, or the nearest one that the model takes."""
+    size = max(size, axis.smallest or 1)
+    return min(size, axis.largest) if axis.largest else size
 
 
 def _axes(tensor: manifest_pb2.Tensor) -> str:

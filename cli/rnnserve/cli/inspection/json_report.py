@@ -63,7 +63,10 @@ def _tensor(tensor: manifest_pb2.Tensor) -> dict[str, Any]:
     return {
         "name": tensor.name,
         "datatype": tensor.datatype,
-        "axes": [{"name": axis.name, "size": axis.size} for axis in tensor.axes],
+        "axes": [
+            {"name": axis.name, "size": axis.size, "smallest": axis.smallest or None, "largest": axis.largest or None}
+            for axis in tensor.axes
+        ],
     }
 
 

@@ -53,10 +53,13 @@ def draw_inputs(
 def draw_sizes(
     metadata: ModelMetadata, axis: str, batch: int, lengths: SizeDistribution, random: np.random.Generator
 ) -> Array:
-    """Draw the sizes (batch,) int64 of an axis: one for each row if rows may be padded along it, else the same."""
-    if axis in metadata.padded_axes:
-        return lengths.draw(random, batch)
-    return np.repeat(lengths.draw(random, 1), batch)
+    """Draw the sizes (batch,) int64 of an axis: one for each row if rows may be padded along it, else the same.
+
+    Sizes that the model does not take become the nearest that it does.
+    """
+    limits = [tensor.limits[axis] for tensor in metadata.inputs.values() if axis in tensor.limits]
+    drawn = lengths.draw(random, batch) if axis in metadata.padded_axes else np.repeat(lengths.draw(random, 1), batch)
+    return np.clip(drawn, *limits[0]) if limits else drawn
 
 
 def _row_axes(metadata: ModelMetadata, tensor: TensorMetadata) -> tuple[tuple[str, int], ...]:

@@ -25,6 +25,7 @@ from rnnserve.export.described_tensors import (
     check_states,
     complete_sample,
     describe_outputs,
+    limit_sizes,
     name_classes,
     proof_sizes,
 )
@@ -100,7 +101,8 @@ def _describe(
     truth: OnnxTruth, inputs: list[manifest_pb2.Tensor], names: Sequence[str], name: str, roles: Roles
 ) -> ModelDescription:
     check_inputs(inputs)
-    sizes = proof_sizes(inputs, roles.sizes)
+    limit_sizes(inputs, roles.sizes)
+    sizes = proof_sizes(inputs)
 
     def compute(arrays: Arrays) -> Arrays:
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from rnnserve.export.classifiers import classifier_publication
 from rnnserve.export.errors import ExportError
 from rnnserve.export.parity import parity_table
-from rnnserve.export.pipeline import ExportResult, publish_publication
+from rnnserve.export.pipeline import ExportResult, publish
 from rnnserve.export.publication import Publication
 from rnnserve.export.publication_targets import is_target, load_publications
 from rnnserve.models import CheckpointError, load_checkpoint
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export one model after another; if one fails, those before it stay published."""
     for publication in _publications(args.names or _names_in(args.checkpoints), args.checkpoints):
-        done = publish_publication(publication, args.repository, progress=sys.stderr.isatty())
+        done = publish(publication, repository=args.repository, progress=sys.stderr.isatty())
         print("\n".join(_lines(done)), flush=True)
     return 0
 

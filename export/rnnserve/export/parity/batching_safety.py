@@ -21,6 +21,7 @@ from rnnserve.export.tensor_shapes import (
     lengths_inputs,
     mask_before_lengths,
     sequence_axes,
+    size_limits,
     stack_rows,
     take_row,
 )
@@ -31,8 +32,10 @@ __all__ = ["find_batching"]
 
 _ROWS = 5
 _LENGTHS = (1, 2, 3, 7, 12)
-_MORE = 9  # steps of padding that are added
+_MORE = 9  # steps of padding that are added, as far as the model takes them
 _EAGER_ROUNDING = 1e-4  # of a value of 1, over short sequences; a dependence moves results by more
+
+_NOTHING_TO_PAD = "the model has no sequence axis, so there is nothing to pad"
 
 _Compute = Callable[[Mapping[str, npt.NDArray[Any]]], Arrays]
 
@@ -46,17 +49,26 @@ def find_batching(model: ModelDescription, reference: Truth, limits: ParityLimit
         limits: For the device that it runs on.
         seed: Of the inputs.
     """
+    fewest, most = size_limits(model.inputs)[BATCH]
+    if fewest > 1 or most is not None:
+        reason = f"the model takes {fewest} to {most} rows only, so the number of rows in a run cannot be chosen"
+        return manifest_pb2.Batching(mode=manifest_pb2.BATCHING_ALONE, reasons=[reason])
     tries = _BatchingTries(model, reference, limits, np.random.default_rng([seed, 2]))
     neighbours = tries.neighbours()
     if neighbours:
         return manifest_pb2.Batching(mode=manifest_pb2.BATCHING_ALONE, reasons=neighbours)
     axes, lengths = sequence_axes(model.inputs), lengths_inputs(model.inputs)
     if not axes:
-        return manifest_pb2.Batching(mode=manifest_pb2.BATCHING_JOINED)
+        return manifest_pb2.Batching(mode=manifest_pb2.BATCHING_JOINED, reasons=[_NOTHING_TO_PAD])
     reasons = [
         f'no input holds the lengths of the axis "{axis}", so the model could not tell where a padded row ends'
         for axis in axes
         if axis not in lengths
+    ]
+    reasons += [
+        f'the axis "{axis}" always has {low} steps, so there is nothing to pad'
+        for axis, (low, high) in model.sizes.items()
+        if axis in lengths and low == high
     ]
     reasons = reasons or [*tries.padding_values(), *tries.padding_amount()]
     mode = manifest_pb2.BATCHING_JOINED if reasons else manifest_pb2.BATCHING_PADDED
@@ -80,8 +92,8 @@ class _BatchingTries:
         for sizes in self._all_sizes():
             rows = [self._row(sizes) for _ in range(_ROWS)]
             zeros = {name: np.zeros_like(array) for name, array in rows[0].items()}
-            for name in self._lengths.values():
-                zeros[name] = np.ones_like(rows[0][name])
+            for axis, name in self._lengths.items():
+                zeros[name] = np.full_like(rows[0][name], self._model.sizes[axis][0])
             for tensor in self._model.inputs:
                 if tensor.HasField("integers") and tensor.integers.low > 0:
                     zeros[tensor.name] = np.full_like(rows[0][tensor.name], tensor.integers.low)
@@ -123,7 +135,7 @@ class _BatchingTries:
             row = self._row(sizes)
             self._compare(worst, row, self._compute(self._padded(row, sizes)), self._compute(row))
         return [
-            f'"{name}" of a row changes by {change:.3g} when {_MORE} steps of padding are added: does the module '
+            f'"{name}" of a row changes by {change:.3g} when up to {_MORE} steps of padding are added: does the module '
             "average over all "
             "steps, or read the last one? Use the lengths: sum before each length and divide by it, or read h_n"
             for name, change in worst.by_name.items()
@@ -134,13 +146,15 @@ class _BatchingTries:
             yield {}
             return
         for number in range(len(_LENGTHS)):
-            sizes = {axis: _LENGTHS[(number + at) % len(_LENGTHS)] for at, axis in enumerate(self._axes)}
-            bounds = self._model.sizes
-            if all(bounds[axis][0] <= size and size + _MORE <= bounds[axis][1] for axis, size in sizes.items()):
-                yield sizes
+            sizes = {}
+            for at, axis in enumerate(self._axes):
+                low, high = self._model.sizes[axis]
+                # Below the largest size, where there is one, so that padding can be added.
+                sizes[axis] = min(low + _LENGTHS[(number + at) % len(_LENGTHS)] - 1, max(high - 1, low))
+            yield sizes
 
     def _longer(self, sizes: Mapping[str, int]) -> dict[str, int]:
-        return {axis: size + _MORE for axis, size in sizes.items()}
+        return {axis: min(size + _MORE, self._model.sizes[axis][1]) for axis, size in sizes.items()}
 
     def _row(self, sizes: Mapping[str, int]) -> Arrays:
         return draw_inputs(self._model.inputs, self._random, {**sizes, BATCH: 1}, bounded_states=True)

@@ -20,7 +20,8 @@ def axis_name(spec: TensorSpec, axis: int) -> str:
 def wrong_shape(spec: TensorSpec, shape: Sequence[int]) -> str | None:
     """Say what is wrong with the shape of an input on its own, or None where nothing is.
 
-    An axis whose size a request chooses must be 1 or more; every other axis has the size that the model was built with.
+    An axis whose size a request chooses must be 1 or more, or within the limits that the model was published with;
+    every other axis has the size that the model was built with.
     """
     shape = list(shape)
     if len(shape) != len(spec.sizes):
@@ -30,6 +31,9 @@ def wrong_shape(spec: TensorSpec, shape: Sequence[int]) -> str | None:
             return _say(spec, shape, f"{axis_name(spec, axis)} is {size}, and must be 1 or more")
         if expected not in (-1, size):
             return _say(spec, shape, f"{axis_name(spec, axis)} is {size} where {expected} is expected")
+        low, high = spec.limits.get(spec.axes[axis], (size, size))
+        if not low <= size <= high:
+            return _say(spec, shape, f"{axis_name(spec, axis)} is {size}, and the model takes {low} to {high}")
     return None
 
 

@@ -43,11 +43,13 @@ class TensorSpec:
         sizes: Size of each axis, -1 where a request chooses it: (-1, -1, 2).
         optional: Whether a request may leave the input out (`lengths`: every row has full length; states: zeros).
         lengths_of: For an input that holds the lengths of rows, the sequence axis whose steps they count; else empty.
-        low: The smallest value that an input takes; None for any.
+        low: The smallest value that an input takes; None for any, and for lengths 1.
         high: For integers the first value that is too large, for floats the largest usual one; None for any.
         shortest: For lengths, the length of rows of padding: one that the model is known to take.
         continues_as: For an output that is a final state, the input that continues from it; else empty.
         zeros_after_lengths: For an output, whether it is zeros after each row's length.
+        limits: By axis whose size a request chooses: the smallest and the largest size that the model takes, where it
+            does not take any.
     """
 
     name: str
@@ -61,6 +63,7 @@ class TensorSpec:
     shortest: int = 1
     continues_as: str = ""
     zeros_after_lengths: bool = False
+    limits: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict, hash=False)
 
     @functools.cached_property
     def dtype(self) -> np.dtype[Any]:
@@ -78,6 +81,11 @@ class TensorSpec:
         if self.is_float or self.low is None or self.high is None:
             return None
         return int(self.low), int(self.high)
+
+    @functools.cached_property
+    def least_length(self) -> int:
+        """For an input that holds lengths: the smallest that a request may send."""
+        return int(self.low or 1)
 
     @functools.cached_property
     def filler(self) -> int:
@@ -130,8 +138,9 @@ class TensorSpec:
 
     @property
     def described_axes(self) -> str:
-        """The axes with the sizes that are fixed: `(batch, sequence, features=2)`."""
-        sized = (a if s < 0 else f"{a}={s}" for a, s in zip(self.axes, self.sizes, strict=True))
+        """The axes with sizes that are fixed or limited: `(batch, sequence, features=2)`, `(batch, sequence=5..64)`."""
+        limits = {axis: f"={low}..{high}" for axis, (low, high) in self.limits.items()}
+        sized = (f"{a}{limits.get(a, '')}" if s < 0 else f"{a}={s}" for a, s in zip(self.axes, self.sizes, strict=True))
         return f"({', '.join(sized)})"
 
     def __str__(self) -> str:

@@ -1,5 +1,6 @@
 """The signature of a model, read from the exported graph itself and compared with the manifest."""
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -37,7 +38,8 @@ def read_signature(
     Raises:
         ArtifactError: If graph and manifest disagree, or it is a signature that cannot be served.
     """
-    signature = Signature(_specs(inputs, manifest.inputs), _specs(outputs, manifest.outputs), _batching_of(manifest))
+    specs = _with_least_lengths(_specs(inputs, manifest.inputs))
+    signature = Signature(specs, _specs(outputs, manifest.outputs), _batching_of(manifest))
     if not any(not spec.optional for spec in signature.inputs.values()):
         raise ArtifactError(f"{MANIFEST}: no input is required, so that nothing sets the size of the batch")
     _check_axes(signature)
@@ -79,11 +81,22 @@ def _check_lengths(signature: Signature) -> None:
             raise ArtifactError(f'{MANIFEST}: more than one input holds the lengths of the axis "{spec.lengths_of}"')
         if spec.axes != (BATCH,) or spec.datatype not in _LENGTHS_TYPES:
             raise ArtifactError(f"{MANIFEST}: {spec} holds lengths, which are (batch) and INT64 or INT32")
+    if BATCH in signature.main.limits and signature.batching is not Batching.ALONE:
+        raise ArtifactError(f"{MANIFEST}: says that requests may share a run, but limits the number of rows")
     without = [axis for axis in signature.sequence_axes if axis not in signature.lengths]
     if signature.is_padded and without:
         raise ArtifactError(
             f'{MANIFEST}: says that rows may be padded, but no input holds their lengths along the axis "{without[0]}"'
         )
+
+
+def _with_least_lengths(specs: dict[str, TensorSpec]) -> dict[str, TensorSpec]:
+    """No row is shorter than the sequence axis may be."""
+    limits = {axis: limits for spec in specs.values() for axis, limits in spec.limits.items()}
+    return {
+        name: dataclasses.replace(spec, low=limits[spec.lengths_of][0]) if spec.lengths_of in limits else spec
+        for name, spec in specs.items()
+    }
 
 
 def _specs(nodes: Iterable[_GraphTensor], tensors: Iterable[manifest_pb2.Tensor]) -> dict[str, TensorSpec]:
@@ -123,11 +136,16 @@ def _spec_of(tensor: manifest_pb2.Tensor) -> TensorSpec:
             raise ArtifactError(f'{MANIFEST}: "{tensor.name}" takes integers from {low} to below {high}: none')
     elif tensor.HasField("floats"):
         low, high = tensor.floats.low, tensor.floats.high
+    limits = {axis.name: (axis.smallest or 1, axis.largest) for axis in tensor.axes if axis.size < 0 and axis.largest}
+    for axis, (smallest, largest) in limits.items():
+        if smallest > largest:
+            raise ArtifactError(f'{MANIFEST}: the axis "{axis}" of "{tensor.name}" has {smallest} to {largest} steps')
     return TensorSpec(
         name=tensor.name,
         datatype=tensor.datatype,
         axes=tuple(axis.name for axis in tensor.axes),
         sizes=tuple(axis.size for axis in tensor.axes),
+        limits=limits,
         optional=tensor.default != manifest_pb2.DEFAULT_REQUIRED,
         lengths_of=tensor.lengths_of,
         low=low,

@@ -81,14 +81,15 @@ def check_lengths(lengths: Array, spec: TensorSpec, size: int, sized: TensorSpec
         sized: The input that sets it.
 
     Raises:
-        InvalidRequest: If one is not in 1..size.
+        InvalidRequest: If one is larger than the axis, or smaller than the model takes.
     """
-    wrong = np.flatnonzero((lengths < 1) | (lengths > size))
+    wrong = np.flatnonzero((lengths < spec.least_length) | (lengths > size))
     if wrong.size:
         row = int(wrong[0])
         raise InvalidRequest(
-            f'input "{spec.name}" is {int(lengths[row])} for row {row} of axis 0 (batch): a length lies between 1 and '
-            f'{axis_name(sized, sized.axes.index(spec.lengths_of))} of "{sized.name}", which is {size}'
+            f'input "{spec.name}" is {int(lengths[row])} for row {row} of axis 0 (batch): a length lies between '
+            f'{spec.least_length} and {axis_name(sized, sized.axes.index(spec.lengths_of))} of "{sized.name}", which '
+            f"is {size}"
         )
 
 

@@ -115,7 +115,7 @@ class RequestPrefix:
         for spec, shape, start, end, are_valid in self.inputs:
             array: Array = np.ndarray(shape, spec.dtype, payload, start + id_size)
             if spec.lengths_of:
-                if int(array.max()) > self.sizes[spec.lengths_of] or int(array.min()) < 1:
+                if int(array.max()) > self.sizes[spec.lengths_of] or int(array.min()) < spec.least_length:
                     return None
             elif not are_valid(payload[start + id_size : end + id_size]):
                 return None

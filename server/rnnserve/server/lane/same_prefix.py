@@ -135,7 +135,7 @@ class SamePrefixRun:
         spec, rows = input.spec, input.rows
         if spec.lengths_of:
             rows[...] = np.frombuffer(values, spec.dtype)  # (batch)
-            return int(rows.min()) >= 1 and int(rows.max()) <= self._prefix.sizes[spec.lengths_of]
+            return int(rows.min()) >= spec.least_length and int(rows.max()) <= self._prefix.sizes[spec.lengths_of]
         if not input.are_valid(values):
             return False
         if spec.batch_axis == 0:

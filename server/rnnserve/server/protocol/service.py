@@ -164,7 +164,8 @@ def _metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
 
     Its parameters: `axes`, the names of the axes; `optional`; `lengths_of`, the axis whose lengths it holds; `low` and
     `high`, where the manifest has them: for integers the values that the model takes, `high` exclusive, for floats the
-    usual ones; `continues_as`, the input that continues from it.
+    usual ones; `limits`, a JSON object with the smallest and the largest size of each axis that the model takes, where
+    it does not take any; `continues_as`, the input that continues from it.
     """
     parameters = {"axes": pb.InferParameter(string_param=", ".join(spec.axes))}
     if spec.optional:
@@ -172,6 +173,8 @@ def _metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
     for name, said in (("lengths_of", spec.lengths_of), ("continues_as", spec.continues_as)):
         if said:
             parameters[name] = pb.InferParameter(string_param=said)
+    if spec.limits:
+        parameters["limits"] = pb.InferParameter(string_param=json.dumps(spec.limits))
     for name, bound in (("low", spec.low), ("high", spec.high)):
         if bound is not None:
             parameters[name] = (

@@ -117,12 +117,13 @@ def _trims_outputs(model: Model, trials: TrialRequests) -> bool:
     if not signature.lengths:
         return False
     sizes = trials.sizes(64)
-    request = trials.draw(2, sizes, lengths=1)
+    rows = trials.rows(2)
+    request = trials.draw(rows, sizes, lengths=1)
     request.longest = sizes  # as in a run of requests with one prefix
     feeds = join([request], signature)
     arrays = model.run_arrays(list(signature.outputs), feeds)
     return any(
-        array.shape != spec.shape(2, sizes) for spec, array in zip(signature.outputs.values(), arrays, strict=True)
+        array.shape != spec.shape(rows, sizes) for spec, array in zip(signature.outputs.values(), arrays, strict=True)
     )
 
 
@@ -135,14 +136,15 @@ def _measure(model: Model, trials: TrialRequests) -> Cost:
     def seconds(rows: int, sizes: Mapping[str, int], *, lengths: int | str = "") -> float:
         return _seconds(model, trials.draw(rows, sizes, lengths=lengths, outputs=tuple(signature.outputs)[:1]), sizes)
 
-    small, large = seconds(2, least), seconds(64, most)
-    slim = seconds(2, most) if long > short else small
-    point = max(large - slim, 0.0) / (62 * long)
-    step = max(slim - small - 2 * (long - short) * point, 0.0) / (long - short) if long > short else 0.0
+    few, many = trials.rows(2), trials.rows(64)
+    small, large = seconds(few, least), seconds(many, most)
+    slim = seconds(few, most) if long > short else small
+    point = max(large - slim, 0.0) / ((many - few) * long) if many > few else 0.0
+    step = max(slim - small - few * (long - short) * point, 0.0) / (long - short) if long > short else 0.0
     padding = 0.0
     if signature.is_padded and long > short:
-        padding = max(point - (large - seconds(64, most, lengths=1)) / (64 * (long - short)), 0.0)
-    return Cost(run=max(small - short * step - 2 * short * point, 0.0), step=step, point=point, padding=padding)
+        padding = max(point - (large - seconds(many, most, lengths=1)) / (many * (long - short)), 0.0)
+    return Cost(run=max(small - short * step - few * short * point, 0.0), step=step, point=point, padding=padding)
 
 
 def _seconds(model: Model, request: CheckedRequest, sizes: Mapping[str, int]) -> float:

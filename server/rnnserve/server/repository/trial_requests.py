@@ -70,6 +70,11 @@ class TrialRequests:
         """Sizes of the sequence axes: as many steps, or as near to it as a golden case has been."""
         return {axis: min(max(steps, low), high) for axis, (low, high) in self._range.items()}
 
+    def rows(self, count: int) -> int:
+        """As many rows, or as near to it as the model takes."""
+        low, high = self._signature.main.limits.get(BATCH, (count, count))
+        return min(max(count, low), high)
+
     def draw(
         self, batch: int, sizes: Mapping[str, int], *, lengths: int | str = "", outputs: Iterable[str] = ()
     ) -> CheckedRequest:

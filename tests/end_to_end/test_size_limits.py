@@ -1,0 +1,140 @@
+"""The sizes that a module takes: told at publishing, proven within, kept to by the server and its clients."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from rnnserve.cli import main
+from rnnserve.client import Client, InvalidRequest
+from rnnserve.export import Floats, Lengths, Publication, WrongArguments, publish
+from rnnserve.protos import manifest_pb2
+from rnnserve.server.testing import serve
+
+SMALLEST, LARGEST = 5, 24
+
+
+class Windows(nn.Module):
+    """A convolution over windows of five steps, so that a row has five steps at least; then a recurrent layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv1d(2, 4, SMALLEST)
+        self.gru = nn.GRU(4, 6, batch_first=True)
+
+    def forward(self, x, lengths):
+        windows = self.convolution(x.transpose(1, 2)).transpose(1, 2)
+        packed = pack_padded_sequence(windows, lengths - (SMALLEST - 1), batch_first=True, enforce_sorted=False)
+        return self.gru(packed)[1][0]
+
+
+class MeanOfAll(Windows):
+    """The padding counts in the mean."""
+
+    def forward(self, x, lengths):
+        windows = self.convolution(x.transpose(1, 2)).transpose(1, 2)
+        return self.gru(windows)[0].mean(1) + 0 * lengths[:, None]
+
+
+INPUTS = {"x": Floats("batch", "sequence", 2), "lengths": Lengths()}
+
+
+def publication(kind=Windows, **changes):
+    torch.manual_seed(0)
+    made = Publication(kind().eval(), "windows", INPUTS, ["y"], sizes={"sequence": (SMALLEST, LARGEST)})
+    return dataclasses.replace(made, **changes)
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("windows")
+    assert publish(publication(), repository=folder).manifest.batching.mode == manifest_pb2.BATCHING_PADDED
+    return folder
+
+
+@pytest.fixture(scope="module")
+def client(repository):
+    with serve(repository) as server, Client(server.address) as client:
+        yield client
+
+
+def test_rows_of_all_sizes_share_a_request(client):
+    rows = [np.random.default_rng(n).normal(size=(n, 2)).astype(np.float32) for n in (LARGEST, SMALLEST, 9)]
+    module = publication().module
+    for row, answer in zip(rows, client.predict("windows", rows), strict=True):
+        eager = module(torch.from_numpy(row)[None], torch.tensor([len(row)]))
+        np.testing.assert_allclose(answer["y"], eager[0].detach(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [SMALLEST - 1, LARGEST + 1])
+def test_a_sequence_that_the_model_does_not_take_is_refused(client, steps):
+    message = (
+        rf'"x" has shape \[1, {steps}, 2\]: axis 1 \(sequence\) is {steps}, and the model takes 5 to 24; '
+        r"x is \(batch, sequence=5..24, axis 2=2\)"
+    )
+    with pytest.raises(InvalidRequest, match=message):
+        client.predict("windows", np.zeros((1, steps, 2), np.float32))
+
+
+def test_a_length_that_the_model_does_not_take_is_refused(client):
+    inputs = {"x": np.zeros((2, 9, 2), np.float32), "lengths": np.array([SMALLEST - 1, 9])}
+    for _ in range(2):  # parsed, and recognised by its prefix
+        with pytest.raises(InvalidRequest, match=r'"lengths" is 4 for row 0 .*: a length lies between 5 and axis 1'):
+            client.infer("windows", inputs)
+        client.infer("windows", inputs | {"lengths": np.array([SMALLEST, 9])})
+
+
+def test_load_draws_sizes_that_the_model_takes(client, repository, capsys):
+    assert client.metadata("windows").inputs["x"].limits == {"sequence": (SMALLEST, LARGEST)}
+    arguments = ["load", "windows", "--serve", str(repository), "--rate", "100", "--duration", "0.3", "--warmup", "0"]
+    assert main([*arguments, "--length", "1:64"]) == 0, capsys.readouterr()
+
+
+def test_inspect_tells_the_sizes(repository, capsys):
+    assert main(["inspect", str(repository), "windows"]) == 0
+    assert "(batch, sequence: 5 to 24, axis 2: 2)" in capsys.readouterr().out
+    assert main(["inspect", str(repository), "windows", "--json"]) == 0
+    axis = json.loads(capsys.readouterr().out)[0]["inputs"][0]["axes"][1]
+    assert (axis["smallest"], axis["largest"]) == (SMALLEST, LARGEST)
+
+
+def test_verify_keeps_to_the_sizes(repository):
+    assert main(["verify", str(repository)]) == 0
+
+
+def test_padding_is_tried_within_the_sizes(tmp_path):
+    batching = publish(publication(MeanOfAll), repository=tmp_path, progress=False).manifest.batching
+    assert batching.mode == manifest_pb2.BATCHING_JOINED
+    assert '"y" of a row changes by' in batching.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "mode", "reason"),
+    [
+        ({"sequence": (8, 8)}, manifest_pb2.BATCHING_JOINED, 'the axis "sequence" always has 8 steps, so there is'),
+        ({"batch": (1, 4), "sequence": (5, 9)}, manifest_pb2.BATCHING_ALONE, "the model takes 1 to 4 rows only"),
+    ],
+)
+def test_sizes_that_leave_nothing_to_share(tmp_path, sizes, mode, reason):
+    batching = publish(publication(sizes=sizes), repository=tmp_path, progress=False).manifest.batching
+    assert batching.mode == mode
+    assert batching.reasons[0].startswith(reason)
+    with serve(tmp_path) as server, Client(server.address) as client:
+        steps = sizes["sequence"][0]
+        assert client.predict("windows", np.zeros((3, steps, 2), np.float32))[2]["y"].shape == (6,)
+        if "batch" in sizes:
+            with pytest.raises(InvalidRequest, match=r"axis 0 \(batch\) is 5, and the model takes 1 to 4"):
+                client.infer("windows", {"x": np.zeros((5, steps, 2), np.float32)})
+
+
+def test_a_sample_of_another_size_is_refused(tmp_path):
+    sample = {"x": np.zeros((1, SMALLEST - 1, 2), np.float32)}
+    with pytest.raises(WrongArguments, match=r'samples\[0\] has the size 4 of "sequence"; sizes says 5 to 24'):
+        publish(publication(samples=[sample]), repository=tmp_path / "repository", progress=False)
+    short = {"x": np.zeros((1, 9, 2), np.float32), "lengths": np.array([4])}
+    with pytest.raises(WrongArguments, match=r'samples\[0\]\["lengths"\] has a length outside 5..9'):
+        publish(publication(samples=[short]), repository=tmp_path / "repository", progress=False)
