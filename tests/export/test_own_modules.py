@@ -10,7 +10,7 @@ from rnnserve.export import UnsupportedModule
 from rnnserve.export.pipeline import publish
 from rnnserve.export.verify import verify_version
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import GOLDEN, MODEL, read_version
+from rnnserve.protos.artifact import GOLDEN, MODEL, SCRIPT, read_version
 from rnnserve.protos.golden import load_cases
 from support.own_modules import PUBLICATIONS, DoubleRecurrent, own_module
 
@@ -27,6 +27,8 @@ MODES = {
     "alarm": PADDED,
     "single_inside": JOINED,
     "double": JOINED,
+    "half": PADDED,
+    "scanned": PADDED,
 }
 
 AXES = {
@@ -49,6 +51,8 @@ AXES = {
     },
     "single_inside": {"output": {"batch": -1, "sequence": -1, "axis 2": 5}},
     "double": {"output": {"batch": -1, "sequence": -1, "axis 2": 5}},
+    "half": {"h_n": {"batch": -1, "axis 1": 5}},
+    "scanned": {"output": {"batch": -1, "sequence": -1, "axis 2": 5}, "h_n": {"batch": -1, "axis 1": 5}},
 }
 
 
@@ -117,6 +121,18 @@ def test_what_exact_is(published):
     assert published("sentiment").manifest.parity.exact == "float64"
     assert published("double").manifest.parity.exact == "float64"
     assert [tensor.datatype for tensor in published("double").manifest.outputs] == ["FP64"]
+
+
+def test_a_loop_over_steps_has_no_script_and_says_why(published):
+    done = published("scanned")
+    assert done.unscripted.startswith("TorchScript cannot compile ScannedCell: function definitions")
+    assert SCRIPT not in {file.name for file in done.manifest.files}
+    assert all(not published(name).unscripted for name in ("half", "sentiment"))
+
+
+def test_float16_is_computed_in_float32_and_rounded_once(published):
+    manifest = published("half").manifest
+    assert [tensor.datatype for tensor in (*manifest.inputs, *manifest.outputs)] == ["FP16", "INT64", "FP16"]
 
 
 def test_bounds_of_integers_and_roles(published):

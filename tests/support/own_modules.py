@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rnnserve.export import Flags, Floats, Integers, Lengths, Publication
+from rnnserve.export import Flags, Floats, Integers, Lengths, Publication, scan
 from rnnserve.export.descriptions import InputDescription
 
 __all__ = ["PUBLICATIONS", "DoubleRecurrent", "own_module"]
@@ -160,6 +160,40 @@ class Double(nn.Module):
         return torch.tanh(self.head(x))
 
 
+class HalfPrecision(nn.Module):
+    """Float16 throughout, packed."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(2, 5, batch_first=True)
+        self.half()
+
+    def forward(self, x, lengths):
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        return self.gru(packed)[1][0]
+
+
+class ScannedCell(nn.Module):
+    """A cell in a loop over the steps; rows keep their state after their lengths."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.LSTMCell(3, 5)
+
+    def forward(self, x, lengths):
+        zeros = x.new_zeros(x.size(0), 5)
+
+        def step(state, now):
+            features, number = now  # (batch, features), ()
+            h, c = self.cell(features, state)
+            lives = (number < lengths)[:, None]
+            state = torch.where(lives, h, state[0]), torch.where(lives, c, state[1])
+            return state, state[0]
+
+        (h_n, _), output = scan(step, (zeros, zeros), (x.transpose(0, 1), torch.arange(x.size(1))))
+        return output.transpose(0, 1), h_n
+
+
 class DoubleRecurrent(nn.Module):
     """A recurrent layer in float64, which is refused."""
 
@@ -253,6 +287,16 @@ def _single_inside(module):
     return Publication(module, "single_inside", inputs={"x": Floats("batch", "sequence", 2)}, outputs=["output"])
 
 
+def _half(module):
+    inputs = {"x": Floats("batch", "sequence", 2, dtype="float16"), "lengths": Lengths()}
+    return Publication(module, "half", inputs=inputs, outputs=["h_n"])
+
+
+def _scanned(module):
+    inputs = {"x": Floats("batch", "sequence", 3), "lengths": Lengths()}
+    return Publication(module, "scanned", inputs=inputs, outputs=["output", "h_n"])
+
+
 def _double(module):
     inputs = {"x": Floats("batch", "sequence", 2, dtype="float64")}
     return Publication(module, "double", inputs=inputs, outputs=["output"])
@@ -269,5 +313,7 @@ PUBLICATIONS = {
     "alarm": (Alarm, _alarm),
     "single_inside": (SinglePrecisionInside, _single_inside),
     "double": (Double, _double),
+    "half": (HalfPrecision, _half),
+    "scanned": (ScannedCell, _scanned),
 }
 """By the model's name: a module's class, and the description under which a module of it is published."""
