@@ -11,6 +11,9 @@ LENGTHS = TensorSpec("lengths", "INT64", ("batch",), (-1,))
 TOKENS = TensorSpec("tokens", "INT64", ("batch", "sequence"), (-1, -1))
 STATE = TensorSpec("h_0", "FP32", ("layers * directions", "batch", "hidden"), (2, -1, 16))
 PROFILE = TensorSpec("profile", "FP32", ("batch", "fields"), (-1, 5))
+COLUMNS = TensorSpec("columns", "FP32", ("channels", "time", "batch"), (4, -1, -1))
+BETWEEN = TensorSpec("between", "FP32", ("time", "channels", "batch"), (-1, 4, -1))
+SIGNAL = TensorSpec("signal", "FP32", ("batch", "channels", "time"), (-1, 2, -1))
 GRID = TensorSpec("grid", "FP32", ("batch", "height", "width"), (-1, -1, -1))
 VIDEO = TensorSpec("video", "FP32", ("batch", "time", "height", "width"), (-1, -1, 4, 6))
 COLOURS = TensorSpec("colours", "FP32", ("batch", "time", "height", "width", "channels"), (-1, -1, 4, 6, 3))
@@ -53,6 +56,8 @@ WRONG_COUNT = [
     (PROFILE, (5,), "Is the batch axis missing? One row is [1, 5]"),
     (PROFILE, (3,), "Is an axis missing? fields is axis 1: [3, 5]"),
     (GRID, (4, 5), "Is the batch axis missing? One sequence of 4 steps and 5 steps is [1, 4, 5]"),
+    (BETWEEN, (4, 3), "Is an axis missing? time is axis 0: [1, 4, 3]"),
+    (SIGNAL, (3, 7), "Is an axis missing? channels is axis 1: [3, 2, 7]"),
     (GRID, (5,), ""),
     (GRID, (3, 4, 5, 1), "Is there an axis of size 1 too many at 3?"),
     (COLOURS, (7, 4, 6, 3), "Is the batch axis missing? One sequence of 7 points is [1, 7, 4, 6, 3]"),
@@ -97,6 +102,12 @@ WRONG_SIZE = [
         "Are the fields in front? They come last: (batch, fields=5)",
     ),
     (PROFILE, (3, 4), "axis 1 (fields) is 4 where 5 is expected", ""),
+    (
+        COLUMNS,
+        (9, 7, 4),
+        "axis 0 (channels) is 9 where 4 is expected",
+        OTHER + "(batch, time, channels)? Send (channels, time, batch): [4, 7, 9]",
+    ),
     (
         VIDEO,
         (7, 2, 6, 4),

@@ -1,0 +1,80 @@
+"""The measurement finds exactly what a run costs, where each run takes what `Cost` says of it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from rnnserve.protos.golden import Case
+from rnnserve.server.batching.cost import Cost
+from rnnserve.server.boundary.signature import Batching
+from rnnserve.server.repository import cost_measurement
+from rnnserve.server.repository.cost_measurement import measure_cost
+from rnnserve.server.repository.trial_requests import TrialRequests
+from support.checked_requests import signature
+
+SIGNATURE = signature()
+OUTPUTS = {**SIGNATURE.outputs, "more": dataclasses.replace(SIGNATURE.outputs["logits"], name="more")}
+COST = Cost(run=512.0, step=8.0, point=2.0, padding=0.5)
+
+
+class Model:
+    """Runs take what `cost` says on a clock of their own; only the last of nine is not disturbed by something else."""
+
+    def __init__(self, cost: Cost, batching: Batching = Batching.PADDED):
+        self.signature = dataclasses.replace(SIGNATURE, outputs=OUTPUTS, batching=batching)
+        self.cost = cost
+        self.ran = []
+        self.time = 1000.0
+
+    def run(self, requests):
+        (request,) = requests
+        rows, steps = request.batch, request.longest["sequence"]
+        assert request.inputs["sequence input"].shape == (rows, request.sizes["sequence"], 2)
+        lengths = request.inputs.get("sequence lengths", np.full(rows, steps))
+        self.ran.append((rows, steps, int(lengths.max()), request.outputs))
+        points = int(lengths.sum())
+        padding = rows * steps - points
+        self.time += self.cost.run + steps * self.cost.step + points * self.cost.point + padding * self.cost.padding
+        self.time += 0.0 if len(self.ran) % 9 == 0 else 64.0
+        return [{}]
+
+
+def measured(monkeypatch, model: Model, *sizes: int) -> Cost:
+    """What is measured where golden cases have these sizes of the sequence axis."""
+    cases = [
+        Case("step", {"sequence input": np.ones((1, size, 2), np.float32), "sequence lengths": np.ones(1, int)}, {}, {})
+        for size in sizes
+    ]
+    monkeypatch.setattr(cost_measurement.time, "perf_counter", lambda: model.time)
+    return measure_cost(model, TrialRequests(model.signature, cases))
+
+
+def test_a_model_of_any_lengths(monkeypatch):
+    model = Model(COST)
+    assert measured(monkeypatch, model, 1, 200) == COST
+    first = ("logits",)  # one output is enough
+    assert model.ran[::9] == [(2, 1, 1, first), (64, 64, 64, first), (2, 64, 64, first), (64, 64, 1, first)]
+    assert len(model.ran) == 4 * 9
+
+
+def test_a_model_whose_rows_may_not_be_padded(monkeypatch):
+    model = Model(COST, Batching.JOINED)
+    assert measured(monkeypatch, model, 1, 33) == dataclasses.replace(COST, padding=0.0)
+    assert [ran[:3] for ran in model.ran[::9]] == [(2, 1, 1), (64, 33, 33), (2, 33, 33)]
+
+
+def test_a_model_of_one_length(monkeypatch):
+    """A step's price cannot be told from that of the run."""
+    model = Model(COST)
+    assert measured(monkeypatch, model, 7) == Cost(run=COST.of(rows=0, steps=7), step=0.0, point=2.0, padding=0.0)
+    assert [ran[:3] for ran in model.ran[::9]] == [(2, 7, 7), (64, 7, 7)]
+
+
+@pytest.mark.parametrize("part", ["run", "step", "point", "padding"])
+def test_nothing_is_cheaper_than_free(monkeypatch, part):
+    """As a disturbance of a small run can make it look."""
+    model = Model(dataclasses.replace(COST, **{part: -16.0}))
+    found = measured(monkeypatch, model, 1, 64)
+    assert getattr(found, part) == 0.0
+    assert min(found.run, found.step, found.point, found.padding) == 0.0
