@@ -90,7 +90,7 @@ def _cheapest(lengths: Sequence[int], rows: Sequence[int], cost: Cost) -> tuple[
     total = list(itertools.accumulate((sum([rows[index] for index in by_length[at]]) for at in ascending), initial=0))
     count = min(len(ascending), _STAGES)
     ends = [(stage + 1) * len(ascending) // count for stage in range(count)]  # each stage is ascending[…:end]
-    best, start = [0.0], [0]
+    best, start = [0.0], list[int]()
     for end in ends:
         longest, up_to = ascending[end - 1], total[end]
         cheapest, first = math.inf, 0
@@ -105,7 +105,7 @@ def _cheapest(lengths: Sequence[int], rows: Sequence[int], cost: Cost) -> tuple[
     groups: list[list[int]] = []
     stage = count
     while stage:
-        first = start[stage]
+        first = start[stage - 1]
         slice_ = ascending[ends[first - 1] if first else 0 : ends[stage - 1]]
         groups.append(sorted(itertools.chain.from_iterable(by_length[length] for length in slice_)))
         stage = first
