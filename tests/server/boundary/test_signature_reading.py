@@ -143,6 +143,72 @@ def test_lengths_are_known_by_their_role():
     assert {axis: spec.name for axis, spec in signature.lengths.items()} == {"sequence": "ends"}
 
 
+@pytest.mark.parametrize("datatype", ["INT32", "INT64"])
+def test_lengths_are_integers_of_either_size(datatype):
+    inputs, manifest = with_lengths()
+    manifest.inputs[2].datatype, inputs[2].type = datatype, f"tensor({datatype.lower()})"
+    assert read_signature(inputs, OUTPUTS, manifest).lengths["sequence"].datatype == datatype
+
+
+def test_lengths_of_another_datatype_are_refused():
+    inputs, manifest = with_lengths()
+    manifest.inputs[2].datatype, inputs[2].type = "INT16", "tensor(int16)"
+    said = r'^manifest\.json: "ends" INT16 \(batch\) holds lengths, which are \(batch\) and INT64 or INT32$'
+    with pytest.raises(ArtifactError, match=said):
+        read_signature(inputs, OUTPUTS, manifest)
+
+
+def test_lengths_of_other_axes_are_refused():
+    inputs, manifest = with_lengths()
+    manifest.inputs[2].axes.add(name="sequence", size=-1)
+    inputs[2].shape = ["batch", "sequence"]
+    said = r'^manifest\.json: "ends" INT64 \(batch, sequence\) holds lengths, which are \(batch\) and INT64 or INT32$'
+    with pytest.raises(ArtifactError, match=said):
+        read_signature(inputs, OUTPUTS, manifest)
+
+
+def test_an_axis_has_lengths_once():
+    inputs, manifest = with_lengths()
+    manifest.inputs.add().CopyFrom(manifest.inputs[2])
+    manifest.inputs[3].name = "more ends"
+    inputs.append(dataclasses.replace(inputs[2], name="more ends"))
+    with pytest.raises(ArtifactError, match=r'more than one input holds the lengths of the axis "sequence"$'):
+        read_signature(inputs, OUTPUTS, manifest)
+
+
+@pytest.mark.parametrize("axes", [("batch", "steps", "steps"), ("batch", "batch", "features")])
+def test_a_dynamic_axis_is_there_once(axes):
+    manifest = described()
+    del manifest.inputs[0].axes[:]
+    sizes = [-1 if name != "features" else 2 for name in axes]
+    manifest.inputs[0].axes.extend(manifest_pb2.Axis(name=n, size=s) for n, s in zip(axes, sizes, strict=True))
+    shape: list[int | str | None] = [name if size < 0 else size for name, size in zip(axes, sizes, strict=True)]
+    with pytest.raises(ArtifactError, match=r'^model\.onnx: "input" FP32 .* has one dynamic axis twice$'):
+        read_signature([dataclasses.replace(INPUTS[0], shape=shape), INPUTS[1]], OUTPUTS, manifest)
+
+
+def test_a_second_batch_axis_of_a_fixed_size_is_refused():
+    manifest = described()
+    manifest.inputs[0].axes[2].name = "batch"
+    with pytest.raises(ArtifactError, match=r"\(batch, sequence, batch=2\) has one dynamic axis twice$"):
+        read_signature(INPUTS, OUTPUTS, manifest)
+
+
+def test_bounds_and_roles_are_the_manifests():
+    manifest = described()
+    manifest.inputs[0].floats.CopyFrom(manifest_pb2.FloatRange(low=-2.5, high=3.5))
+    manifest.outputs[0].continues_as = "h_0"
+    manifest.outputs[0].zeros_after_lengths = True
+    signature = read_signature(INPUTS, OUTPUTS, manifest)
+    assert (signature.main.low, signature.main.high, signature.main.bounds) == (-2.5, 3.5, None)
+    assert (signature.inputs["h_0"].low, signature.inputs["h_0"].high) == (None, None)
+    logits = signature.outputs["logits"]
+    assert (logits.continues_as, logits.zeros_after_lengths) == ("h_0", True)
+    inputs, manifest = with_lengths()
+    manifest.inputs[2].integers.CopyFrom(manifest_pb2.IntegerRange(low=3, high=4))
+    assert read_signature(inputs, OUTPUTS, manifest).inputs["ends"].bounds == (3, 4)
+
+
 def make_all_optional(manifest):
     for described in manifest.inputs:
         described.default = ZEROS
