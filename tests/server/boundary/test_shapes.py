@@ -18,6 +18,10 @@ GRID = TensorSpec("grid", "FP32", ("batch", "height", "width"), (-1, -1, -1))
 VIDEO = TensorSpec("video", "FP32", ("batch", "time", "height", "width"), (-1, -1, 4, 6))
 COLOURS = TensorSpec("colours", "FP32", ("batch", "time", "height", "width", "channels"), (-1, -1, 4, 6, 3))
 
+LIMITED = TensorSpec(
+    "limited", "FP32", ("batch", "sequence", "features"), (-1, -1, 2), limits={"batch": (1, 8), "sequence": (5, 64)}
+)
+
 BOTH = "Are batch and sequence axes missing? One sequence of one point is "
 MIDDLE = "Are the features in the middle, (batch, features, sequence)? Swap the last two axes: "
 FRONT = "Are the features in front? They come last: (batch, sequence, features=2)"
@@ -132,6 +136,15 @@ WRONG_SIZE = [
         "axis 2 (height) is 7 where 4 is expected",
         OTHER + "(height, time, batch, width)? Send (batch, time, height, width): [7, 2, 4, 6]",
     ),
+    (LIMITED, (3, 4, 2), "axis 1 (sequence) is 4, and the model takes 5 to 64", ""),
+    (LIMITED, (3, 65, 2), "axis 1 (sequence) is 65, and the model takes 5 to 64", ""),
+    (
+        LIMITED,
+        (9, 5, 2),
+        "axis 0 (batch) is 9, and the model takes 1 to 8",
+        OTHER + "(sequence, batch, features)? Send (batch, sequence, features): [5, 9, 2]",
+    ),
+    (LIMITED, (3, 0, 2), "axis 1 (sequence) is 0, and must be 1 or more", ""),
     (COLOURS, (2, 7, 6, 4, 3), "axis 2 (height) is 6 where 4 is expected", ""),
 ]
 
@@ -155,7 +168,15 @@ def test_an_axis_of_a_wrong_size(spec, shape, wrong, mistake):
 
 
 @pytest.mark.parametrize(
-    ("spec", "shape"), [(INPUT, (1, 1, 2)), (STATE, (2, 2, 16)), (LENGTHS, (1,)), (COLOURS, (2, 7, 4, 6, 3))]
+    ("spec", "shape"),
+    [
+        (INPUT, (1, 1, 2)),
+        (STATE, (2, 2, 16)),
+        (LENGTHS, (1,)),
+        (COLOURS, (2, 7, 4, 6, 3)),
+        (LIMITED, (1, 5, 2)),
+        (LIMITED, (8, 64, 2)),
+    ],
 )
 def test_a_shape_that_is_right(spec, shape):
     assert wrong_shape(spec, shape) is None

@@ -209,6 +209,43 @@ def test_bounds_and_roles_are_the_manifests():
     assert read_signature(inputs, OUTPUTS, manifest).inputs["ends"].bounds == (3, 4)
 
 
+def limited(smallest: int, largest: int) -> tuple[list[GraphTensor], manifest_pb2.Manifest]:
+    inputs, manifest = with_lengths()
+    manifest.inputs[0].axes[1].smallest, manifest.inputs[0].axes[1].largest = smallest, largest
+    return inputs, manifest
+
+
+def test_limits_of_an_axis_are_those_of_its_lengths():
+    inputs, manifest = limited(5, 64)
+    signature = read_signature(inputs, OUTPUTS, manifest)
+    assert signature.main.limits == {"sequence": (5, 64)}
+    assert signature.main.described_axes == "(batch, sequence=5..64, features=2)"
+    assert signature.inputs["ends"].least_length == 5
+    assert signature.main.low is None
+    inputs, manifest = limited(0, 64)
+    assert read_signature(inputs, OUTPUTS, manifest).main.limits == {"sequence": (1, 64)}
+    inputs, manifest = with_lengths()
+    signature = read_signature(inputs, OUTPUTS, manifest)
+    assert (signature.main.limits, signature.inputs["ends"].least_length) == ({}, 1)
+
+
+def test_one_size_is_a_limit_and_none_is_refused():
+    inputs, manifest = limited(5, 5)
+    assert read_signature(inputs, OUTPUTS, manifest).main.limits == {"sequence": (5, 5)}
+    inputs, manifest = limited(6, 5)
+    with pytest.raises(ArtifactError, match=r'^manifest\.json: the axis "sequence" of "input" has 6 to 5 steps$'):
+        read_signature(inputs, OUTPUTS, manifest)
+
+
+def test_a_limited_number_of_rows_is_for_requests_that_run_alone():
+    manifest = described()
+    manifest.inputs[0].axes[0].largest = 8
+    with pytest.raises(ArtifactError, match=r"says that requests may share a run, but limits the number of rows$"):
+        read_signature(INPUTS, OUTPUTS, manifest)
+    manifest.batching.mode = manifest_pb2.BATCHING_ALONE
+    assert read_signature(INPUTS, OUTPUTS, manifest).main.limits == {"batch": (1, 8)}
+
+
 def make_all_optional(manifest):
     for described in manifest.inputs:
         described.default = ZEROS

@@ -24,8 +24,12 @@ class Model:
     name = "priced"
     statistics = Statistics()
 
-    def __init__(self, cost: Cost, batching: Batching = Batching.PADDED):
-        self.signature = dataclasses.replace(SIGNATURE, outputs=OUTPUTS, batching=batching)
+    def __init__(self, cost: Cost, batching: Batching = Batching.PADDED, most_rows: int | None = None):
+        inputs = dict(SIGNATURE.inputs)
+        if most_rows is not None:
+            limits = {"batch": (1, most_rows)}
+            inputs["sequence input"] = dataclasses.replace(inputs["sequence input"], limits=limits)
+        self.signature = dataclasses.replace(SIGNATURE, inputs=inputs, outputs=OUTPUTS, batching=batching)
         self.cost = cost
         self.ran = []
         self.time = 1000.0
@@ -74,6 +78,20 @@ def test_a_model_of_one_length(monkeypatch):
         run=COST.of(rows=0, steps=7), step=0.0, point=COST.point, padding=0.0
     )
     assert [ran[:3] for ran in model.ran[::9]] == [(2, 7, 7), (64, 7, 7)]
+
+
+def test_a_model_of_few_rows(monkeypatch):
+    model = Model(COST, Batching.ALONE, most_rows=6)
+    assert measured(monkeypatch, model, 1, 64) == dataclasses.replace(COST, padding=0.0)
+    assert [ran[:2] for ran in model.ran[::9]] == [(2, 1), (6, 64), (2, 64)]
+
+
+def test_a_model_of_one_row(monkeypatch):
+    """A row's price cannot be told from that of the step."""
+    model = Model(COST, Batching.ALONE, most_rows=1)
+    expected = Cost(run=COST.run, step=COST.step + COST.point, point=0.0, padding=0.0)
+    assert measured(monkeypatch, model, 1, 64) == expected
+    assert [ran[:2] for ran in model.ran[::9]] == [(1, 1), (1, 64), (1, 64)]
 
 
 @pytest.mark.parametrize(

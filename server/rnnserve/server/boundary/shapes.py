@@ -26,15 +26,8 @@ def wrong_shape(spec: TensorSpec, shape: Sequence[int]) -> str | None:
     shape = list(shape)
     if len(shape) != len(spec.sizes):
         return _say(spec, shape, f"has {_count(len(shape))} where {_count(len(spec.sizes))} should be")
-    for axis, (size, expected) in enumerate(zip(shape, spec.sizes, strict=True)):
-        if size < 1:
-            return _say(spec, shape, f"{axis_name(spec, axis)} is {size}, and must be 1 or more")
-        if expected not in (-1, size):
-            return _say(spec, shape, f"{axis_name(spec, axis)} is {size} where {expected} is expected")
-        low, high = spec.limits.get(spec.axes[axis], (size, size))
-        if not low <= size <= high:
-            return _say(spec, shape, f"{axis_name(spec, axis)} is {size}, and the model takes {low} to {high}")
-    return None
+    wrong = _wrong_axis(spec, shape)
+    return None if wrong is None else _say(spec, shape, wrong)
 
 
 def wrong_size(
@@ -67,6 +60,19 @@ def wrong_size(
             f"{list(other_shape)} would fit as ({', '.join(swapped)}); send ({', '.join(other.axes)})"
         )
     return said
+
+
+def _wrong_axis(spec: TensorSpec, shape: list[int]) -> str | None:
+    """Say which axis has a size that the model does not take, of as many axes as it takes; None where none has."""
+    for axis, (size, expected) in enumerate(zip(shape, spec.sizes, strict=True)):
+        if size < 1:
+            return f"{axis_name(spec, axis)} is {size}, and must be 1 or more"
+        if expected not in (-1, size):
+            return f"{axis_name(spec, axis)} is {size} where {expected} is expected"
+        low, high = spec.limits.get(spec.axes[axis], (size, size))
+        if not low <= size <= high:
+            return f"{axis_name(spec, axis)} is {size}, and the model takes {low} to {high}"
+    return None
 
 
 def _count(axes: int) -> str:
@@ -121,7 +127,7 @@ def _mistake_of_many_axes(spec: TensorSpec, shape: list[int]) -> str:
 
 def _mistake_in_order(spec: TensorSpec, shape: list[int]) -> str:
     """All axes there, in another order."""
-    if len(shape) <= 4 and min(shape) >= 1:  # of five axes there are 120 orders already
+    if len(shape) <= 4:  # of five axes there are 120 orders already
         # The one that leaves most axes where they are comes first.
         orders = sorted(
             itertools.permutations(range(len(shape))),
@@ -129,7 +135,7 @@ def _mistake_in_order(spec: TensorSpec, shape: list[int]) -> str:
         )
         for order in orders:
             moved = [shape[at] for at in order]
-            if _fits(moved, spec.sizes):
+            if _wrong_axis(spec, moved) is None:
                 return _say_order(spec, order, moved)
     if not spec.sequence_axes and "layers * directions" in spec.axes:
         at = spec.axes.index("layers * directions")
