@@ -65,17 +65,16 @@ def plan_lengths(lengths: Sequence[int], rows: Sequence[int], cost: Cost) -> lis
     Returns:
         Groups of indices, each to be one run; within a group the order of arrival is kept.
     """
-    used, longest = sum(rows), max(lengths)
-    points = sum(map(operator.mul, lengths, rows))
+    longest = max(lengths)
+    points, padded = sum(map(operator.mul, lengths, rows)), sum(rows) * longest
     groups = [list(range(len(lengths)))]
-    if used * longest > points:
-        padding = cost.padding * (used * longest - points)
-        must_save = _WORTH * (cost.run + longest * cost.step + points * cost.point + padding)
-        if padding > must_save:
-            saved, cheapest = _cheapest(lengths, rows, cost)
-            if saved > must_save:
-                groups = cheapest
-    if used * longest > cost.max_points:
+    padding = cost.padding * (padded - points)
+    must_save = _WORTH * (cost.run + longest * cost.step + points * cost.point + padding)
+    if padding > must_save:  # no split saves more than the padding
+        saved, cheapest = _cheapest(lengths, rows, cost)
+        if saved > must_save:
+            groups = cheapest
+    if padded > cost.max_points:
         groups = [part for group in groups for part in _within_memory(group, lengths, rows, cost.max_points)]
     return groups
 
