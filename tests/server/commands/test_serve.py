@@ -1,6 +1,7 @@
 """What `rnnserve serve` makes of its arguments: one server, or workers that run the same command."""
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -77,3 +78,11 @@ def test_workers_run_the_same_command_on_one_port(monkeypatch, capsys):
     (stop,) = stops
     stop()
     assert made[-1] == "stop"
+
+
+def test_the_line_that_says_where_is_written_at_once(monkeypatch):
+    """Whoever waits for it reads a pipe, which would otherwise keep it until the end."""
+    output = io.TextIOWrapper(io.BytesIO())
+    monkeypatch.setattr(sys, "stdout", output)
+    serve._print_ready("::1", 8001)
+    assert output.buffer.getvalue() == b"gRPC on ::1:8001\n"
