@@ -22,7 +22,7 @@ def root(tmp_path, monkeypatch):
     bad: set[str] = set()
 
     def load(folder, name, version, device, *, allow_unproven):
-        assert folder == tmp_path / name / version
+        assert (folder, device, allow_unproven) == (tmp_path / name / version, "cpu", False)
         if f"{name}/{version}" in bad:
             raise ArtifactError(NO_GOOD)
         manifest = types.SimpleNamespace(inputs=[], outputs=[])
@@ -72,6 +72,7 @@ def test_the_newest_serves(root):
     assert found is models.find("a", "10")
     assert (found.model.name, found.model.version, found.config.name) == ("a", "10", "a")
     assert models.served() == [found, models.find("b")]
+    assert {found: "a key"}[models.find("a")] == "a key"
     assert models.is_served("a")
     assert models.is_served("a", "10")
     assert not models.is_served("a", "1")
