@@ -301,3 +301,8 @@ def test_every_datatype_has_its_type_in_graphs():
 )
 def test_padding_is_a_value_that_the_input_takes(more, filler):
     assert TensorSpec("x", "INT64", ("batch",), (-1,), **more).filler == filler
+
+
+@pytest.mark.parametrize(("more", "bounds"), [({"low": 3}, None), ({"high": 3}, None), ({"low": 0, "high": 3}, (0, 3))])
+def test_integers_are_bounded_on_both_sides_or_not(more, bounds):
+    assert TensorSpec("x", "INT64", ("batch",), (-1,), **more).bounds == bounds
