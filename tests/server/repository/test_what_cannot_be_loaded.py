@@ -155,6 +155,6 @@ def test_of_several_golden_results_that_differ_the_first_is_told(tmp_path, wrong
 
 def test_an_adopted_version_is_loaded_only_where_that_is_said(tmp_path):
     folder = publish_model(tmp_path, "m", TWICE, INPUTS, OUTPUTS, [SAMPLE], origin=manifest_pb2.ORIGIN_ADOPTED)
-    with pytest.raises(ArtifactError, match="--allow-unproven serves it$"):
+    with pytest.raises(ArtifactError, match=r"--allow-unproven serves it$"):
         load_model(folder, "m", "1", "cpu")
     assert load_model(folder, "m", "1", "cpu", allow_unproven=True).origin == "adopted"
