@@ -70,9 +70,11 @@ def find_mutants(root: Path, folders: list[str]) -> Iterator[Mutant]:
         for node in cosmic_ray.ast.ast_nodes(cosmic_ray.ast.get_ast(code)):
             if node.type in _NEVER_CHANGED or getattr(node, "value", None) in _PUNCTUATION:
                 continue
+            # The bare * before arguments that are given by name, which mypy checks; ast has no node for it.
+            is_star = getattr(node, "value", None) == "*" and getattr(node.parent, "type", None) == "parameters"
             for name, operator in operators.items():
                 for (line, column), _ in operator.mutation_positions(node):
-                    if not any(start <= (line, column) < end for start, end in left_out):
+                    if not is_star and not any(start <= (line, column) < end for start, end in left_out):
                         source = lines[line - 1].strip()
                         indentation = len(lines[line - 1]) - len(lines[line - 1].lstrip())
                         file = path.relative_to(root).as_posix()
@@ -114,18 +116,20 @@ def _hash(*parts: object) -> str:
 def _unobservable(code: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """Where a change cannot show in what a correct program does, as (line, column) from and to.
 
-    These are annotations, which mypy checks, and the arguments `strict`, `frozen` and `slots`, which guard against
-    mistakes of programmers.
+    These are annotations and protocols, which mypy checks, and the arguments `strict`, `frozen` and `slots`, which
+    guard against mistakes of programmers.
     """
     found = []
     for node in ast.walk(ast.parse(code)):
         parts = [getattr(node, "annotation", None), getattr(node, "returns", None)]
         if isinstance(node, ast.keyword) and node.arg in ("strict", "frozen", "slots"):
             parts.append(node.value)
+        if isinstance(node, ast.ClassDef) and any("Protocol" in ast.unparse(base) for base in node.bases):
+            parts.append(node)
         found += [
             ((part.lineno, part.col_offset), (part.end_lineno or 0, part.end_col_offset or 0))
             for part in parts
-            if isinstance(part, ast.expr)
+            if isinstance(part, ast.expr | ast.stmt)
         ]
     return found
 

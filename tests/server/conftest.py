@@ -11,6 +11,7 @@ from rnnserve.server import Server, Settings
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.loading import load_model
 from rnnserve.server.repository.repository import Repository
+from support.examples import publish_examples
 
 ARCHITECTURES = {
     "rnn": Architecture(hidden=16),
@@ -32,6 +33,14 @@ def models(tmp_path_factory):
         export_checkpoint(Checkpoint(name, classifier, ("left", "right"), "0" * 64, None), root, progress=False)
         loaded.append(load_model(root / name / "1", name, "1", "cpu"))
     return loaded
+
+
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory):
+    """A repository with the examples of models of any tensors."""
+    root = tmp_path_factory.mktemp("zoo")
+    publish_examples(root)
+    return root
 
 
 @pytest.fixture(scope="module")

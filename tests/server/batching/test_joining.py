@@ -1,10 +1,12 @@
 """Joining and splitting lose and mix nothing."""
 
+import dataclasses
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnserve.server.batching.joining import join, split
+from rnnserve.server.batching.joining import join, split, zeros
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.signature import Signature, TensorSpec
 from support.checked_requests import checked_request
@@ -80,3 +82,40 @@ def test_a_run_has_an_even_number_of_rows_and_no_needless_step(requests):
     assert feeds["input"].shape == (rows + rows % 2, max(request.longest["sequence"] for request in requests), 2)
     assert (feeds["lengths"] >= 1).all()
     assert (feeds["lengths"] <= feeds["input"].shape[1]).all()
+
+
+def lengths_of(batch: int) -> np.ndarray:
+    """The lengths of a run of one request without lengths, of this many rows."""
+    return join([checked_request(batch, 3, {"input": np.ones((batch, 3, 2), np.float32)})], SIGNATURE)["lengths"]
+
+
+def test_small_arrays_that_never_change_are_made_once_and_cannot_be_written():
+    small, large = (2**14,), (2**14 + 1,)  # of 4 bytes each: 64 KiB
+    assert zeros(small, np.dtype(np.float32)) is zeros(small, np.dtype(np.float32))
+    assert not zeros(small, np.dtype(np.float32)).flags.writeable
+    assert zeros(large, np.dtype(np.float32)) is not zeros(large, np.dtype(np.float32))
+    assert lengths_of(1024) is lengths_of(1024)
+    assert not lengths_of(1024).flags.writeable
+    assert lengths_of(1026) is not lengths_of(1026)
+    assert lengths_of(1026).tolist() == [3] * 1026
+
+
+def test_a_row_of_padding_is_as_short_as_rows_may_be():
+    longer = dataclasses.replace(SIGNATURE.inputs["lengths"], shortest=2)
+    signature = dataclasses.replace(SIGNATURE, inputs={**SIGNATURE.inputs, "lengths": longer})
+    one = checked_request(1, 3, {"input": np.ones((1, 3, 2), np.float32)})
+    short = checked_request(1, 1, {"input": np.ones((1, 1, 2), np.float32)})
+    with_lengths = checked_request(1, 3, {"input": np.ones((1, 3, 2), np.float32), "lengths": np.array([3])})
+    assert join([one], SIGNATURE)["lengths"].tolist() == [3, 1]
+    assert join([one], signature)["lengths"].tolist() == [3, 2]
+    assert join([short], signature)["lengths"].tolist() == [1, 1]
+    assert join([with_lengths], signature)["lengths"].tolist() == [3, 2]
+    assert join([one, with_lengths, short], signature)["lengths"].tolist() == [3, 3, 1, 2]
+
+
+def test_a_request_that_fills_a_run_is_not_copied():
+    sent = {"input": np.ones((2, 3, 2), np.float32), "lengths": np.array([3, 1])}
+    feeds = join([checked_request(2, 3, sent)], SIGNATURE)
+    assert feeds["input"] is sent["input"]
+    assert feeds["lengths"] is sent["lengths"]
+    assert join([checked_request(2, 3, sent, longest=2)], SIGNATURE)["input"].shape == (2, 2, 2)

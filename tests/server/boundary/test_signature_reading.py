@@ -143,6 +143,109 @@ def test_lengths_are_known_by_their_role():
     assert {axis: spec.name for axis, spec in signature.lengths.items()} == {"sequence": "ends"}
 
 
+@pytest.mark.parametrize("datatype", ["INT32", "INT64"])
+def test_lengths_are_integers_of_either_size(datatype):
+    inputs, manifest = with_lengths()
+    manifest.inputs[2].datatype, inputs[2].type = datatype, f"tensor({datatype.lower()})"
+    assert read_signature(inputs, OUTPUTS, manifest).lengths["sequence"].datatype == datatype
+
+
+def test_lengths_of_another_datatype_are_refused():
+    inputs, manifest = with_lengths()
+    manifest.inputs[2].datatype, inputs[2].type = "INT16", "tensor(int16)"
+    said = r'^manifest\.json: "ends" INT16 \(batch\) holds lengths, which are \(batch\) and INT64 or INT32$'
+    with pytest.raises(ArtifactError, match=said):
+        read_signature(inputs, OUTPUTS, manifest)
+
+
+def test_lengths_of_other_axes_are_refused():
+    inputs, manifest = with_lengths()
+    manifest.inputs[2].axes.add(name="sequence", size=-1)
+    inputs[2].shape = ["batch", "sequence"]
+    said = r'^manifest\.json: "ends" INT64 \(batch, sequence\) holds lengths, which are \(batch\) and INT64 or INT32$'
+    with pytest.raises(ArtifactError, match=said):
+        read_signature(inputs, OUTPUTS, manifest)
+
+
+def test_an_axis_has_lengths_once():
+    inputs, manifest = with_lengths()
+    manifest.inputs.add().CopyFrom(manifest.inputs[2])
+    manifest.inputs[3].name = "more ends"
+    inputs.append(dataclasses.replace(inputs[2], name="more ends"))
+    with pytest.raises(ArtifactError, match=r'more than one input holds the lengths of the axis "sequence"$'):
+        read_signature(inputs, OUTPUTS, manifest)
+
+
+@pytest.mark.parametrize("axes", [("batch", "steps", "steps"), ("batch", "batch", "features")])
+def test_a_dynamic_axis_is_there_once(axes):
+    manifest = described()
+    del manifest.inputs[0].axes[:]
+    sizes = [-1 if name != "features" else 2 for name in axes]
+    manifest.inputs[0].axes.extend(manifest_pb2.Axis(name=n, size=s) for n, s in zip(axes, sizes, strict=True))
+    shape: list[int | str | None] = [name if size < 0 else size for name, size in zip(axes, sizes, strict=True)]
+    with pytest.raises(ArtifactError, match=r'^model\.onnx: "input" FP32 .* has one dynamic axis twice$'):
+        read_signature([dataclasses.replace(INPUTS[0], shape=shape), INPUTS[1]], OUTPUTS, manifest)
+
+
+def test_a_second_batch_axis_of_a_fixed_size_is_refused():
+    manifest = described()
+    manifest.inputs[0].axes[2].name = "batch"
+    with pytest.raises(ArtifactError, match=r"\(batch, sequence, batch=2\) has one dynamic axis twice$"):
+        read_signature(INPUTS, OUTPUTS, manifest)
+
+
+def test_bounds_and_roles_are_the_manifests():
+    manifest = described()
+    manifest.inputs[0].floats.CopyFrom(manifest_pb2.FloatRange(low=-2.5, high=3.5))
+    manifest.outputs[0].continues_as = "h_0"
+    manifest.outputs[0].zeros_after_lengths = True
+    signature = read_signature(INPUTS, OUTPUTS, manifest)
+    assert (signature.main.low, signature.main.high, signature.main.bounds) == (-2.5, 3.5, None)
+    assert (signature.inputs["h_0"].low, signature.inputs["h_0"].high) == (None, None)
+    logits = signature.outputs["logits"]
+    assert (logits.continues_as, logits.zeros_after_lengths) == ("h_0", True)
+    inputs, manifest = with_lengths()
+    manifest.inputs[2].integers.CopyFrom(manifest_pb2.IntegerRange(low=3, high=4))
+    assert read_signature(inputs, OUTPUTS, manifest).inputs["ends"].bounds == (3, 4)
+
+
+def limited(smallest: int, largest: int) -> tuple[list[GraphTensor], manifest_pb2.Manifest]:
+    inputs, manifest = with_lengths()
+    manifest.inputs[0].axes[1].smallest, manifest.inputs[0].axes[1].largest = smallest, largest
+    return inputs, manifest
+
+
+def test_limits_of_an_axis_are_those_of_its_lengths():
+    inputs, manifest = limited(5, 64)
+    signature = read_signature(inputs, OUTPUTS, manifest)
+    assert signature.main.limits == {"sequence": (5, 64)}
+    assert signature.main.described_axes == "(batch, sequence=5..64, features=2)"
+    assert signature.inputs["ends"].least_length == 5
+    assert signature.main.low is None
+    inputs, manifest = limited(0, 64)
+    assert read_signature(inputs, OUTPUTS, manifest).main.limits == {"sequence": (1, 64)}
+    inputs, manifest = with_lengths()
+    signature = read_signature(inputs, OUTPUTS, manifest)
+    assert (signature.main.limits, signature.inputs["ends"].least_length) == ({}, 1)
+
+
+def test_one_size_is_a_limit_and_none_is_refused():
+    inputs, manifest = limited(5, 5)
+    assert read_signature(inputs, OUTPUTS, manifest).main.limits == {"sequence": (5, 5)}
+    inputs, manifest = limited(6, 5)
+    with pytest.raises(ArtifactError, match=r'^manifest\.json: the axis "sequence" of "input" has 6 to 5 steps$'):
+        read_signature(inputs, OUTPUTS, manifest)
+
+
+def test_a_limited_number_of_rows_is_for_requests_that_run_alone():
+    manifest = described()
+    manifest.inputs[0].axes[0].largest = 8
+    with pytest.raises(ArtifactError, match=r"says that requests may share a run, but limits the number of rows$"):
+        read_signature(INPUTS, OUTPUTS, manifest)
+    manifest.batching.mode = manifest_pb2.BATCHING_ALONE
+    assert read_signature(INPUTS, OUTPUTS, manifest).main.limits == {"batch": (1, 8)}
+
+
 def make_all_optional(manifest):
     for described in manifest.inputs:
         described.default = ZEROS
@@ -198,3 +301,8 @@ def test_every_datatype_has_its_type_in_graphs():
 )
 def test_padding_is_a_value_that_the_input_takes(more, filler):
     assert TensorSpec("x", "INT64", ("batch",), (-1,), **more).filler == filler
+
+
+@pytest.mark.parametrize(("more", "bounds"), [({"low": 3}, None), ({"high": 3}, None), ({"low": 0, "high": 3}, (0, 3))])
+def test_integers_are_bounded_on_both_sides_or_not(more, bounds):
+    assert TensorSpec("x", "INT64", ("batch",), (-1,), **more).bounds == bounds

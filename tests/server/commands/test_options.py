@@ -39,6 +39,29 @@ def test_without_arguments_the_defaults_hold():
     assert parse("models") == Settings(Path("models"))
 
 
+def test_the_defaults():
+    """README and the documents name them."""
+    settings = Settings()
+    assert dataclasses.asdict(settings) == {
+        "repository": Path("repository"),
+        "host": "127.0.0.1",
+        "grpc_port": 8001,
+        "provider": "auto",
+        "transport": "auto",
+        "tls_certificate": None,
+        "tls_key": None,
+        "tls_client_ca": None,
+        "max_queue": 4096,
+        "max_message_bytes": 16 * 2**20,
+        "max_batch": 16384,
+        "max_sequence": 4096,
+        "allow_non_finite": False,
+        "allow_unproven": False,
+        "grace": 5.0,
+        "share_port": False,
+    }
+
+
 def test_how_an_option_is_written():
     parsed = parse("models", "--grpc-port", "9", "--allow-non-finite", "--max-queue=3", "--provider", "cpu")
     expected = Settings(Path("models"), grpc_port=9, allow_non_finite=True, max_queue=3, provider="cpu")

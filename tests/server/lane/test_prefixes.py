@@ -129,10 +129,37 @@ def test_a_prefix_that_all_calls_share_is_told(service):
 
 @pytest.mark.parametrize("first", ["", "x", "1234"])
 @pytest.mark.parametrize("second", ["", "y", "7" * 127])
-def test_the_id_may_be_another(service, first, second):
-    sent = [request(NAME, inputs(np.random.default_rng(1)), id=id_) for id_ in (first, second)]
+@pytest.mark.parametrize("version", ["", "1"])
+def test_the_id_may_be_another(service, first, second, version):
+    sent = [request(NAME, inputs(np.random.default_rng(1)), id=id_, version=version) for id_ in (first, second)]
     prefixes = kept(service, sent[0].SerializeToString())
     assert agrees(service, prefixes, sent[1].SerializeToString())
+
+
+@pytest.mark.parametrize("lengths", [[1, 5], [5, 5], [1, 1], [2, 4]])
+def test_lengths_may_be_others(service, lengths):
+    sent = inputs(np.random.default_rng(1))
+    prefixes = kept(service, request(NAME, sent).SerializeToString())
+    payload = request(NAME, {**sent, "lengths": np.array(lengths)}).SerializeToString()
+    prefix, _ = prefixes.recognise(payload)
+    checked = prefix.read(payload, 0)
+    assert checked.inputs["lengths"].tolist() == lengths
+    assert (checked.sizes, checked.longest, checked.steps) == (
+        {"sequence": 5},
+        {"sequence": max(lengths)},
+        max(lengths),
+    )
+    assert SamePrefixRun(prefix, 1).run([payload]) == [parsed(service, payload)]
+
+
+@pytest.mark.parametrize("lengths", [[0, 5], [1, 6], [0, 6], [-1, 1], [2**62, 1]])
+def test_lengths_outside_of_the_sequence_are_left_to_the_boundary(service, lengths):
+    sent = inputs(np.random.default_rng(1))
+    prefixes = kept(service, request(NAME, sent).SerializeToString())
+    payload = request(NAME, {**sent, "lengths": np.array(lengths)}).SerializeToString()
+    prefix, _ = prefixes.recognise(payload)
+    assert prefix.read(payload, 0) is None
+    assert SamePrefixRun(prefix, 1).run([payload]) is None
 
 
 @pytest.mark.parametrize("id_", ["ü", "7" * 128])

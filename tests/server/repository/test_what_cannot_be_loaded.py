@@ -9,6 +9,7 @@ from onnx import helper
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.golden import Case
 from rnnserve.server import Server, Settings
 from rnnserve.server.repository import repository
@@ -136,3 +137,24 @@ def test_whatever_loading_raises_the_version_before_serves(tmp_path, monkeypatch
     assert "\n" not in statuses[2].reason
     assert "/home" not in statuses[2].reason
     assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize(("wrong", "more"), [(1, ""), (2, " (and 1 more)"), (5, " (and 4 more)")])
+def test_of_several_golden_results_that_differ_the_first_is_told(tmp_path, wrong, more):
+    right = case(SAMPLE, 2 * SAMPLE["input"])
+    cases = [right, *[case(SAMPLE, 2 * SAMPLE["input"] + 1)] * wrong, right]
+    folder = publish_model(tmp_path, "bad", TWICE, INPUTS, OUTPUTS, [], cases=cases)
+    with pytest.raises(ArtifactError) as refused:
+        load_model(folder, "bad", "1", "cpu")
+    said = str(refused.value)
+    start = "golden.npz: model.onnx does not give these results on cpu: "
+    assert said.startswith(start)
+    assert said.removeprefix(start).count("(and") == (wrong > 1)
+    assert said.endswith(more)
+
+
+def test_an_adopted_version_is_loaded_only_where_that_is_said(tmp_path):
+    folder = publish_model(tmp_path, "m", TWICE, INPUTS, OUTPUTS, [SAMPLE], origin=manifest_pb2.ORIGIN_ADOPTED)
+    with pytest.raises(ArtifactError, match=r"--allow-unproven serves it$"):
+        load_model(folder, "m", "1", "cpu")
+    assert load_model(folder, "m", "1", "cpu", allow_unproven=True).origin == "adopted"

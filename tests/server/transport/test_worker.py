@@ -38,6 +38,12 @@ def test_backoff_doubles_and_starts_anew_after_a_long_life():
     assert [backoff.seconds_after(lived) for lived in (0, 0, 0, 0, 0, 11, 0)] == [1, 2, 4, 5, 5, 1, 2]
 
 
+def test_a_worker_waits_at_most_five_seconds_and_has_grown_up_after_ten():
+    backoff = Backoff()
+    waits = [backoff.seconds_after(lived) for lived in (0, 9.99, 9.99, 9.99, 9.99, 9.99, 9.99, 9.99, 9.99, 10.0)]
+    assert waits == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 0.05]
+
+
 def test_a_life_of_just_the_age_starts_anew():
     backoff = Backoff(first=1.0, longest=5.0, grown_up=10.0)
     assert [backoff.seconds_after(lived) for lived in (0, 9.9, 10.0, 9.9)] == [1, 2, 1, 2]

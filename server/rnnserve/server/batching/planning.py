@@ -6,7 +6,6 @@ by length. Of several sequence axes only the first is padded.
 """
 
 import itertools
-import math
 import operator
 from collections.abc import Sequence
 
@@ -66,17 +65,16 @@ def plan_lengths(lengths: Sequence[int], rows: Sequence[int], cost: Cost) -> lis
     Returns:
         Groups of indices, each to be one run; within a group the order of arrival is kept.
     """
-    used, longest = sum(rows), max(lengths)
-    points = sum(map(operator.mul, lengths, rows))
+    longest = max(lengths)
+    points, padded = sum(map(operator.mul, lengths, rows)), sum(rows) * longest
     groups = [list(range(len(lengths)))]
-    if used * longest > points:
-        padding = cost.padding * (used * longest - points)
-        must_save = _WORTH * (cost.run + longest * cost.step + points * cost.point + padding)
-        if padding > must_save:
-            saved, cheapest = _cheapest(lengths, rows, cost)
-            if saved > must_save:
-                groups = cheapest
-    if used * longest > cost.max_points:
+    padding = cost.padding * (padded - points)
+    must_save = _WORTH * (cost.run + longest * cost.step + points * cost.point + padding)
+    if padding > must_save:  # no split saves more than the padding
+        saved, cheapest = _cheapest(lengths, rows, cost)
+        if saved > must_save:
+            groups = cheapest
+    if padded > cost.max_points:
         groups = [part for group in groups for part in _within_memory(group, lengths, rows, cost.max_points)]
     return groups
 
@@ -89,24 +87,23 @@ def _cheapest(lengths: Sequence[int], rows: Sequence[int], cost: Cost) -> tuple[
     ascending = sorted(by_length)
     total = list(itertools.accumulate((sum([rows[index] for index in by_length[at]]) for at in ascending), initial=0))
     count = min(len(ascending), _STAGES)
-    ends = [(stage + 1) * len(ascending) // count for stage in range(count)]  # each stage is ascending[…:end]
-    best, start = [0.0], [0]
-    for end in ends:
+    starts = [stage * len(ascending) // count for stage in range(count + 1)]  # of stages, and the end of the last
+    best = [0.0]  # by stage: the price of the cheapest partition of all that comes before it
+    before: list[int] = []  # by stage: where the last part of such a partition, this stage included, starts
+    for end in starts[1:]:
         longest, up_to = ascending[end - 1], total[end]
-        cheapest, first = math.inf, 0
-        for stage, before in enumerate(best):
-            from_ = ends[stage - 1] if stage else 0
-            # The points themselves cost the same in any partition: only their padding differs.
-            price = before + cost.run + longest * (cost.step + cost.padding * (up_to - total[from_]))
-            if price < cheapest:
-                cheapest, first = price, stage
-        best.append(cheapest)
-        start.append(first)
+        # The points themselves cost the same in any partition: only their padding differs.
+        prices = [
+            price + cost.run + longest * (cost.step + cost.padding * (up_to - total[start]))
+            for price, start in zip(best, starts, strict=False)
+        ]
+        best.append(min(prices))
+        before.append(prices.index(best[-1]))
     groups: list[list[int]] = []
     stage = count
     while stage:
-        first = start[stage]
-        slice_ = ascending[ends[first - 1] if first else 0 : ends[stage - 1]]
+        first = before[stage - 1]
+        slice_ = ascending[starts[first] : starts[stage]]
         groups.append(sorted(itertools.chain.from_iterable(by_length[length] for length in slice_)))
         stage = first
     together = cost.run + ascending[-1] * (cost.step + cost.padding * total[-1])

@@ -26,15 +26,8 @@ def wrong_shape(spec: TensorSpec, shape: Sequence[int]) -> str | None:
     shape = list(shape)
     if len(shape) != len(spec.sizes):
         return _say(spec, shape, f"has {_count(len(shape))} where {_count(len(spec.sizes))} should be")
-    for axis, (size, expected) in enumerate(zip(shape, spec.sizes, strict=True)):
-        if size < 1:
-            return _say(spec, shape, f"{axis_name(spec, axis)} is {size}, and must be 1 or more")
-        if expected not in (-1, size):
-            return _say(spec, shape, f"{axis_name(spec, axis)} is {size} where {expected} is expected")
-        low, high = spec.limits.get(spec.axes[axis], (size, size))
-        if not low <= size <= high:
-            return _say(spec, shape, f"{axis_name(spec, axis)} is {size}, and the model takes {low} to {high}")
-    return None
+    wrong = _wrong_axis(spec, shape)
+    return None if wrong is None else _say(spec, shape, wrong)
 
 
 def wrong_size(
@@ -67,6 +60,19 @@ def wrong_size(
             f"{list(other_shape)} would fit as ({', '.join(swapped)}); send ({', '.join(other.axes)})"
         )
     return said
+
+
+def _wrong_axis(spec: TensorSpec, shape: list[int]) -> str | None:
+    """Say which axis has a size that the model does not take, of as many axes as it takes; None where none has."""
+    for axis, (size, expected) in enumerate(zip(shape, spec.sizes, strict=True)):
+        if size < 1:
+            return f"{axis_name(spec, axis)} is {size}, and must be 1 or more"
+        if expected not in (-1, size):
+            return f"{axis_name(spec, axis)} is {size} where {expected} is expected"
+        low, high = spec.limits.get(spec.axes[axis], (size, size))
+        if not low <= size <= high:
+            return f"{axis_name(spec, axis)} is {size}, and the model takes {low} to {high}"
+    return None
 
 
 def _count(axes: int) -> str:
@@ -103,11 +109,8 @@ def _mistake_of_few_axes(spec: TensorSpec, shape: list[int]) -> str:
         one = [max(size, 1) for size in sizes]
         return f"Are batch and sequence axes missing? One sequence of one point is {one}"
     for at in range(len(sizes)):
-        if len(shape) == len(sizes) - 1 and _fits(shape, sizes[:at] + sizes[at + 1 :]):
+        if _fits(shape, sizes[:at] + sizes[at + 1 :]):
             return f"Is an axis missing? {spec.axes[at]} is axis {at}: {_inserted(shape, at, max(sizes[at], 1))}"
-    if len(shape) == len(sizes) - 1 and shape and shape[-1] == sizes[-1]:
-        said = [str(size) if size >= 0 else spec.axes[at] for at, size in enumerate(sizes)]
-        return f"Is an axis missing? {spec.name} is [{', '.join(said)}]"
     return ""
 
 
@@ -115,27 +118,25 @@ def _mistake_of_many_axes(spec: TensorSpec, shape: list[int]) -> str:
     """An axis of size 1 too many."""
     if len(spec.sizes) == 1 and len(shape) == 2 and shape[1] == 1:
         return f"Flatten it to [{shape[0]}]"
-    if len(shape) == len(spec.sizes) + 1:
-        for at, size in enumerate(shape):
-            if size == 1 and _fits(shape[:at] + shape[at + 1 :], spec.sizes):
-                place = "in front" if at == 0 else f"at {at}"
-                return f"Is there an axis of size 1 too many {place}?"
+    for at, size in enumerate(shape):
+        if size == 1 and _fits(shape[:at] + shape[at + 1 :], spec.sizes):
+            place = "in front" if at == 0 else f"at {at}"
+            return f"Is there an axis of size 1 too many {place}?"
     return ""
 
 
 def _mistake_in_order(spec: TensorSpec, shape: list[int]) -> str:
     """All axes there, in another order."""
-    count = len(shape)
-    orders = [order for order in itertools.permutations(range(count)) if order != tuple(range(count))]
-    # The one that leaves most axes where they are.
-    orders.sort(key=lambda order: sum(at != place for place, at in enumerate(order)))
-    for order in orders if count <= 4 else ():
-        moved = [shape[at] for at in order]
-        if min(shape) >= 1 and _fits(moved, spec.sizes):
-            return _say_order(spec, order, moved)
-    if count == 3 and spec.sequence_axes and spec.sizes[-1] >= 0 and shape[0] == spec.sizes[-1]:
-        last = spec.axes[-1]
-        return f"Are the {last} in front? They come last: {spec.described_axes}"
+    if len(shape) <= 4:  # of five axes there are 120 orders already
+        # The one that leaves most axes where they are comes first.
+        orders = sorted(
+            itertools.permutations(range(len(shape))),
+            key=lambda order: sum(at != place for place, at in enumerate(order)),
+        )
+        for order in orders:
+            moved = [shape[at] for at in order]
+            if _wrong_axis(spec, moved) is None:
+                return _say_order(spec, order, moved)
     if not spec.sequence_axes and "layers * directions" in spec.axes:
         at = spec.axes.index("layers * directions")
         if shape[at] != spec.sizes[at]:

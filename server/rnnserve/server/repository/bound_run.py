@@ -16,7 +16,6 @@ __all__ = ["RUN_OPTIONS", "BoundRun"]
 
 def _run_options() -> ort.RunOptions:
     options = ort.RunOptions()
-    options.only_execute_path_to_fetches = True  # outputs that were not asked for are not computed
     # No graph to capture, said in advance: where nothing is said, onnxruntime's wrapper spends 25 microseconds on a
     # lookup that fails.
     options.add_run_config_entry("gpu_graph_id", "-1")

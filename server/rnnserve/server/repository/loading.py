@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -11,10 +10,11 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, ArtifactError, read_version
 from rnnserve.protos.golden import Case, load_cases, replay
 from rnnserve.server.batching.cost import Cost
-from rnnserve.server.batching.joining import join
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
+from rnnserve.server.batching.joining import join, rows_of_run
+from rnnserve.server.boundary.checked_request import Array
 from rnnserve.server.boundary.signature_reading import read_signature
 from rnnserve.server.errors import StartError, one_line
+from rnnserve.server.repository.cost_measurement import measure_cost
 from rnnserve.server.repository.invariance import is_batch_invariant
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.providers import new_session, nodes_by_provider
@@ -71,7 +71,7 @@ def load_model(folder: Path, name: str, version: str, device: str, *, allow_unpr
             model, signature, trials = dataclasses.replace(model, signature=whole), whole, TrialRequests(whole, cases)
             invariant = is_batch_invariant(model.run, whole, trials)
         trims = _trims_outputs(model, trials)
-        cost = _measure(model, trials)
+        cost = measure_cost(model, trials)
     if is_adopted:
         _log.warning("%s version %s: %s", name, version, _ADOPTED)
     if not invariant:
@@ -114,45 +114,14 @@ def _replay(model: Model, cases: Sequence[Case]) -> None:
 def _trims_outputs(model: Model, trials: TrialRequests) -> bool:
     """Whether an output has fewer steps than the inputs, where every length is smaller than its axis."""
     signature = model.signature
-    if not signature.lengths:
-        return False
     sizes = trials.sizes(64)
     rows = trials.rows(2)
     request = trials.draw(rows, sizes, lengths=1)
     request.longest = sizes  # as in a run of requests with one prefix
     feeds = join([request], signature)
     arrays = model.run_arrays(list(signature.outputs), feeds)
+    run_rows = rows_of_run(signature, rows)
     return any(
-        array.shape != spec.shape(rows, sizes) for spec, array in zip(signature.outputs.values(), arrays, strict=True)
+        array.shape != spec.shape(run_rows, sizes)
+        for spec, array in zip(signature.outputs.values(), arrays, strict=True)
     )
-
-
-def _measure(model: Model, trials: TrialRequests) -> Cost:
-    """Time a small run, a long one, a large one, and one that is nearly all padding, and solve for the costs."""
-    signature = model.signature
-    least, most = trials.sizes(1), trials.sizes(64)
-    short, long = signature.steps_of(least), signature.steps_of(most)
-
-    def seconds(rows: int, sizes: Mapping[str, int], *, lengths: int | str = "") -> float:
-        return _seconds(model, trials.draw(rows, sizes, lengths=lengths, outputs=tuple(signature.outputs)[:1]), sizes)
-
-    few, many = trials.rows(2), trials.rows(64)
-    small, large = seconds(few, least), seconds(many, most)
-    slim = seconds(few, most) if long > short else small
-    point = max(large - slim, 0.0) / ((many - few) * long) if many > few else 0.0
-    step = max(slim - small - few * (long - short) * point, 0.0) / (long - short) if long > short else 0.0
-    padding = 0.0
-    if signature.is_padded and long > short:
-        padding = max(point - (large - seconds(many, most, lengths=1)) / (many * (long - short)), 0.0)
-    return Cost(run=max(small - short * step - few * short * point, 0.0), step=step, point=point, padding=padding)
-
-
-def _seconds(model: Model, request: CheckedRequest, sizes: Mapping[str, int]) -> float:
-    """The shortest of nine runs with all steps, in seconds: whatever else the machine does can only add to it."""
-    request.longest = sizes
-    times = []
-    for _ in range(9):
-        started = time.perf_counter()
-        model.run([request])
-        times.append(time.perf_counter() - started)
-    return min(times)

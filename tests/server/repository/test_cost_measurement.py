@@ -1,0 +1,109 @@
+"""The measurement finds exactly what a run costs, where each run takes what `Cost` says of it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from rnnserve.protos.golden import Case
+from rnnserve.server.batching.cost import Cost
+from rnnserve.server.batching.statistics import Statistics
+from rnnserve.server.boundary.signature import Batching
+from rnnserve.server.repository.cost_measurement import measure_cost
+from rnnserve.server.repository.trial_requests import TrialRequests
+from support.checked_requests import signature
+
+SIGNATURE = signature()
+OUTPUTS = {**SIGNATURE.outputs, "more": dataclasses.replace(SIGNATURE.outputs["logits"], name="more")}
+COST = Cost(run=512.5, step=8.25, point=2.125, padding=0.625)
+
+
+class Model:
+    """Runs take what `cost` says on a clock of their own; only the last of nine is not disturbed by something else."""
+
+    name = "priced"
+    statistics = Statistics()
+
+    def __init__(self, cost: Cost, batching: Batching = Batching.PADDED, most_rows: int | None = None):
+        inputs = dict(SIGNATURE.inputs)
+        if most_rows is not None:
+            limits = {"batch": (1, most_rows)}
+            inputs["sequence input"] = dataclasses.replace(inputs["sequence input"], limits=limits)
+        self.signature = dataclasses.replace(SIGNATURE, inputs=inputs, outputs=OUTPUTS, batching=batching)
+        self.cost = cost
+        self.ran = []
+        self.time = 1000.0
+
+    def run(self, requests):
+        (request,) = requests
+        rows, steps = request.batch, request.longest["sequence"]
+        assert request.inputs["sequence input"].shape == (rows, request.sizes["sequence"], 2)
+        lengths = request.inputs.get("sequence lengths", np.full(rows, steps))
+        self.ran.append((rows, steps, int(lengths.max()), request.outputs))
+        points = int(lengths.sum())
+        padding = rows * steps - points
+        self.time += self.cost.run + steps * self.cost.step + points * self.cost.point + padding * self.cost.padding
+        self.time += 0.0 if len(self.ran) % 9 == 0 else 64.0
+        return [{}]
+
+
+def measured(monkeypatch, model: Model, *sizes: int) -> Cost:
+    """What is measured where golden cases have these sizes of the sequence axis."""
+    cases = [
+        Case("step", {"sequence input": np.ones((1, size, 2), np.float32), "sequence lengths": np.ones(1, int)}, {}, {})
+        for size in sizes
+    ]
+    monkeypatch.setattr("time.perf_counter", lambda: model.time)
+    return measure_cost(model, TrialRequests(model.signature, cases))
+
+
+def test_a_model_of_any_lengths(monkeypatch):
+    model = Model(COST)
+    assert measured(monkeypatch, model, 1, 200) == COST
+    first = ("logits",)  # one output is enough
+    assert model.ran[::9] == [(2, 1, 1, first), (64, 64, 64, first), (2, 64, 64, first), (64, 64, 1, first)]
+    assert len(model.ran) == 4 * 9
+
+
+def test_a_model_whose_rows_may_not_be_padded(monkeypatch):
+    model = Model(COST, Batching.JOINED)
+    assert measured(monkeypatch, model, 1, 33) == dataclasses.replace(COST, padding=0.0)
+    assert [ran[:3] for ran in model.ran[::9]] == [(2, 1, 1), (64, 33, 33), (2, 33, 33)]
+
+
+def test_a_model_of_one_length(monkeypatch):
+    """A step's price cannot be told from that of the run."""
+    model = Model(COST)
+    assert measured(monkeypatch, model, 7) == Cost(
+        run=COST.of(rows=0, steps=7), step=0.0, point=COST.point, padding=0.0
+    )
+    assert [ran[:3] for ran in model.ran[::9]] == [(2, 7, 7), (64, 7, 7)]
+
+
+def test_a_model_of_few_rows(monkeypatch):
+    model = Model(COST, Batching.ALONE, most_rows=6)
+    assert measured(monkeypatch, model, 1, 64) == dataclasses.replace(COST, padding=0.0)
+    assert [ran[:2] for ran in model.ran[::9]] == [(2, 1), (6, 64), (2, 64)]
+
+
+def test_a_model_of_one_row(monkeypatch):
+    """A row's price cannot be told from that of the step."""
+    model = Model(COST, Batching.ALONE, most_rows=1)
+    expected = Cost(run=COST.run, step=COST.step + COST.point, point=0.0, padding=0.0)
+    assert measured(monkeypatch, model, 1, 64) == expected
+    assert [ran[:2] for ran in model.ran[::9]] == [(1, 1), (1, 64), (1, 64)]
+
+
+@pytest.mark.parametrize(
+    ("cost", "found"),
+    [
+        (dataclasses.replace(COST, run=-16.0), dataclasses.replace(COST, run=0.0)),
+        (dataclasses.replace(COST, step=-2.0), dataclasses.replace(COST, run=COST.run - 2.0, step=0.0)),
+        (dataclasses.replace(COST, padding=-2.0), dataclasses.replace(COST, padding=0.0)),
+        (Cost(run=64.0, step=8.0, point=-1.0, padding=-1.0), Cost(run=64.0, step=6.0, point=0.0, padding=0.0)),
+    ],
+    ids=["run", "step", "padding", "point"],
+)
+def test_nothing_is_cheaper_than_free(monkeypatch, cost, found):
+    """As disturbances can make it look; what is less than 0 is then part of something else."""
+    assert measured(monkeypatch, Model(cost), 1, 64) == found
