@@ -31,7 +31,7 @@ def right(inputs):
     return {"y": inputs["x"] * 2, "twice": inputs["lengths"] * 2}
 
 
-def trials(change=lambda inputs, outputs: outputs, *, given=("x", "lengths"), fixed=None, **sizes):
+def trials(change=lambda _, outputs: outputs, *, given=("x", "lengths"), fixed=None, **sizes):
     """Trials of a file that gives the right outputs, changed."""
     model = described(sizes)
     matched = MatchedFile(onnx.ModelProto(), list(given), ["y", "twice"], fixed or {}, [], [])
@@ -166,19 +166,19 @@ def test_rounding_is_no_difference(change, agrees):
 
 
 def test_integers_are_equal_or_wrong():
-    tried = trials(lambda inputs, outputs: outputs | {"twice": outputs["twice"] + 1e-6})
+    tried = trials(lambda _, outputs: outputs | {"twice": outputs["twice"] + 1e-6})
     list(tried.faults())
     assert tried.failing is not None
 
 
 def test_another_shape_is_wrong():
-    tried = trials(lambda inputs, outputs: outputs | {"y": outputs["y"][:, :1]})
+    tried = trials(lambda _, outputs: outputs | {"y": outputs["y"][:, :1]})
     list(tried.faults())
     assert tried.failing["x"].shape[1] > 1
 
 
 def test_outputs_that_the_file_does_not_give_are_not_compared():
-    tried = trials(lambda inputs, outputs: {"twice": outputs["twice"]})
+    tried = trials(lambda _, outputs: {"twice": outputs["twice"]})
     assert list(tried.faults()) == []
     assert tried.failing is None
 

@@ -75,7 +75,7 @@ def test_padding_is_that_of_eager(batch_first, padding_value, total_length, trai
 
 def test_a_sequence_packed_outside_is_refused():
     outside = rnn.pack_padded_sequence(STEPS, LENGTHS, batch_first=True, enforce_sorted=False)
-    with pytest.raises(UnsupportedModule, match="^pad_packed_sequence got a PackedSequence that was not made by"):
+    with pytest.raises(UnsupportedModule, match=r"^pad_packed_sequence got a PackedSequence that was not made by"):
         pad_packed_sequence(outside)
 
 
