@@ -78,6 +78,20 @@ def test_what_no_input_can_be(describe, match):
         describe()
 
 
+@pytest.mark.parametrize(("dtype", "low", "high"), [("uint8", 0, 256), ("int8", -128, 128), ("int16", -32768, 32768)])
+def test_integers_may_take_all_values_of_their_dtype(dtype, low, high):
+    described = Integers("batch", low=low, high=high, dtype=dtype)
+    assert (described.low, described.high) == (low, high)
+    for wrong in ({"low": low - 1, "high": high}, {"low": low, "high": high + 1}, {"low": low, "high": low}):
+        with pytest.raises(WrongArguments, match=f"no {dtype} lies in this range"):
+            Integers("batch", dtype=dtype, **wrong)
+
+
+@pytest.mark.parametrize("name", ["a", "batches", "zeros"])
+def test_fixed_axes_have_any_name_but_batch(name):
+    assert Floats("batch", (name, 3)).axes == (("batch", -1), (name, 3))
+
+
 @pytest.mark.parametrize(
     ("inputs", "match"),
     [
@@ -160,6 +174,11 @@ def test_a_dict_of_outputs_names_fixed_axes():
         (
             UnsupportedModule,
             lambda o, _: o if o.size(1) < 9 else o[:, 0],
+            r'^output "y" has shape .* or .*, by the size of the inputs$',
+        ),
+        (
+            UnsupportedModule,
+            lambda o, _: o if o.size(1) > 9 else o[:, 0],
             r'^output "y" has shape .* or .*, by the size of the inputs$',
         ),
         (WrongArguments, lambda *_: 3, "^forward returns a int; return tensors, in tuples, dicts or dataclasses$"),

@@ -183,6 +183,17 @@ def test_outputs_that_the_file_does_not_give_are_not_compared():
     assert tried.failing is None
 
 
+def test_all_sizes_are_tried_where_values_differ():
+    seen = set()
+    tried = trials(
+        lambda inputs, outputs: seen.add(inputs["x"].shape[:2]) or right_at("sequence", ())(inputs, outputs),
+        sequence=(1, 128),
+    )
+    list(tried.faults())
+    assert {size for batch, size in seen if batch == 3} == {*range(1, 41), 64, 100, 128}
+    assert {batch for batch, size in seen if size == 5} == {*range(1, 34)}
+
+
 def test_a_search_for_sizes_that_run_ends():
     model = described({})
     runs = []

@@ -1,12 +1,14 @@
 """What is right passes, whatever the architecture, and leaves a record."""
 
+import dataclasses
+import itertools
 import math
 
 import pytest
 import torch
 
 from rnnserve.export.limits import LIMITS, replay_limits
-from rnnserve.export.parity import parity_table
+from rnnserve.export.parity import parity_table, proof
 from rnnserve.export.parity.input_batches import input_batches
 
 ARCHITECTURES = [
@@ -105,3 +107,26 @@ def test_limits_are_given_for_every_device():
         assert all(math.isfinite(number) and number > 0 for number in numbers)
     assert limits["cpu"].walk_logits == 4e-6
     assert limits["cpu"].step_state <= limits["cuda"].step_state
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_a_bar_is_shown_on_demand(subject, monkeypatch, capsys, progress):
+    monkeypatch.setattr(proof, "input_batches", lambda model, seed: itertools.islice(input_batches(model, seed), 3))
+    proof.prove(dataclasses.replace(subject().described, further_checks=()), None, subject().model, progress=progress)
+    assert ("parity: " in capsys.readouterr().err) == progress
+
+
+def test_all_that_was_compared_is_recorded(proven):
+    assert list(proven().checks) == [
+        "torchscript: names, shapes, dtypes, values as in eager, bit for bit",
+        "onnx: names, axis names, dtypes, shapes",
+        "onnx: single steps from arbitrary states, within a few ulps of eager",
+        "onnx: whole random sequences, as near to float64 as eager is",
+        "onnx: given samples, near eager, and as near to float64 as eager is",
+        "onnx: zeros after each row's length in output",
+        "onnx: labels, wherever float64 is not itself undecided",
+        "tutorial: cells in a loop, layers stacked and directions composed by hand give the same",
+        "tutorial: h_n is output at each row's last point, or backwards at its first: bit for bit",
+        "tutorial: a sequence in two parts, states carried over, gives the same as the whole",
+        "tutorial: values after a row's length change nothing, bit for bit",
+    ]
