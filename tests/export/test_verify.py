@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rnnserve.cli import main
-from rnnserve.export import script, script_bytes
+from rnnserve.export import script, script_bytes, verify
 from rnnserve.export.commands.export import _names_in
 from rnnserve.export.parity.proof import Proof
 from rnnserve.export.verify import verify_version
@@ -205,6 +205,14 @@ def test_a_manifest_that_is_not_of_this_model_is_told(version, change, message):
     forge(version, change)
     found = failures_without_proof(version)[f"{MANIFEST}: of this model"]
     assert any(re.search(message, sentence) for sentence in found), found
+
+
+@pytest.mark.parametrize(
+    ("kind", "datatype"), [(onnx.TensorProto.FLOAT, "FP32"), (onnx.TensorProto.COMPLEX64, ""), (99, "ONNX type 99")]
+)
+def test_a_tensor_of_any_type_has_a_form(kind, datatype):
+    value = onnx.helper.make_tensor_value_info("x", kind, ["batch", 3])
+    assert verify._form(value) == ("x", datatype, ["batch", 3])
 
 
 def test_limits_for_no_device_are_told(version):
