@@ -73,7 +73,7 @@ class OneCalmRow:
 
     def __init__(self, reference):
         self._reference = reference
-        self.exact_by, self.exact = reference.exact_by, reference.exact
+        self.exact_by, self.exact, self.moved = reference.exact_by, reference.exact, reference.moved
 
     def eager(self, inputs):
         outputs = self._reference.eager(inputs)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rnnserve.export.descriptions import Flags, Floats, Integers, Lengths
+from rnnserve.export.descriptions import Axis, Flags, Floats, Integers, Lengths
 from rnnserve.export.input_drawing import draw_inputs
 
 SIZES = {"batch": 400, "sequence": 6}
@@ -63,7 +63,7 @@ def test_floats_lie_within_their_bounds_or_are_normal():
 
 @pytest.mark.parametrize("at", [0, 1, 2])
 def test_states_are_usual_zeros_small_or_large_by_row(at):
-    axes = [("layers", 20), ("hidden", 30)]
+    axes: list[Axis] = [("layers", 20), ("hidden", 30)]
     axes.insert(at, "batch")
     drawn = np.moveaxis(draw(Floats(*axes), is_state=True), at, 0)
     assert drawn.shape == (400, 20, 30)

@@ -1,6 +1,7 @@
 """How far rounding moves a row: which runs are samples of it, and which outputs count."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from rnnserve.export.descriptions import Floats, Integers, Lengths
 from rnnserve.export.parity.reference import FLOAT64, MOVED
 from rnnserve.export.rounding import Rounding
 
-MODEL = SimpleNamespace(
+MODEL: Any = SimpleNamespace(
     inputs=[Floats("batch", "sequence").tensor("x"), Lengths().tensor("lengths")],
     outputs=[
         Floats("sequence", "batch").tensor("y"),

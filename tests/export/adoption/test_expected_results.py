@@ -1,6 +1,7 @@
 """Results that a user gives for a file: how far the file's may lie from them, and what becomes of them."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,14 +13,17 @@ from rnnserve.export.errors import ExportError, WrongArguments
 
 DESCRIBED = {"x": Floats("sequence", "batch", 2), "lengths": Lengths()}
 OUTPUTS = {"y": Floats("sequence", "batch", 2), "tags": Integers("batch", high=9)}
-MODEL = SimpleNamespace(
+MODEL: Any = SimpleNamespace(
     inputs=[described.tensor(name) for name, described in DESCRIBED.items()],
     outputs=[described.tensor(name) for name, described in OUTPUTS.items()],
 )
 
 
-def run(inputs):
+def computed(inputs):
     return {"y": inputs["x"] * 1, "tags": inputs["lengths"] * 1}
+
+
+RUN: Any = computed  # typed as a runner
 
 
 def sample(rows=3, steps=2, lengths=None):
@@ -28,8 +32,8 @@ def sample(rows=3, steps=2, lengths=None):
     return {"x": x, "lengths": np.full(rows, steps) if lengths is None else np.array(lengths)}
 
 
-def cases(inputs, given, run=run):
-    return expected_cases(MODEL, OnnxTruth(run), [(inputs, given)])
+def cases(inputs, given):
+    return expected_cases(MODEL, OnnxTruth(RUN), [(inputs, given)])
 
 
 def test_given_results_take_the_place_of_the_files():
@@ -125,5 +129,5 @@ def test_one_batch_of_samples_after_another():
     inputs = sample()
     known = [(inputs, {"y": inputs["x"]}), (inputs, {"tags": np.array([2, 2, 1])})]
     with pytest.raises(ExportError, match=r'^sample 1: "tags" at \[2\] '):
-        expected_cases(MODEL, OnnxTruth(run), known)
-    assert expected_cases(MODEL, OnnxTruth(run), []).cases == []
+        expected_cases(MODEL, OnnxTruth(RUN), known)
+    assert expected_cases(MODEL, OnnxTruth(RUN), []).cases == []

@@ -1,5 +1,7 @@
 """onnxruntime's results in the place of a module's: as they are, and as float64."""
 
+from typing import Any
+
 import numpy as np
 
 from rnnserve.export.adoption.onnx_truth import OnnxTruth
@@ -15,7 +17,8 @@ RESULTS = {
 
 
 def test_floats_become_float64_and_the_rest_stays():
-    truth = OnnxTruth(lambda _: RESULTS)
+    run: Any = lambda _: RESULTS  # noqa: E731 - typed as a runner
+    truth = OnnxTruth(run)
     exact = truth.exact({})
     assert {name: array.dtype.name for name, array in exact.items()} == {
         "floats": "float64", "halves": "float64", "flags": "bool", "tags": "int32", "bytes": "uint8",
@@ -27,7 +30,8 @@ def test_floats_become_float64_and_the_rest_stays():
 
 def test_results_of_moved_inputs_are_eight():
     x = np.full(1000, 1.0, np.float32)
-    given = list(OnnxTruth(lambda inputs: inputs).moved({"x": x, "n": np.array([3])}))
+    run: Any = lambda inputs: inputs  # noqa: E731 - typed as a runner
+    given = list(OnnxTruth(run).moved({"x": x, "n": np.array([3])}))
     assert len(given) == 8
     ulp = 2.0**-23
     for each in given:

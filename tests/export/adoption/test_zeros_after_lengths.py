@@ -1,6 +1,7 @@
 """Which outputs of an ONNX file are zeros after each row's length: found by running it."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from rnnserve.export.descriptions import Floats, Lengths
 
 def zeros(run, *, inputs=None, sizes=None):
     described = inputs or {"x": Floats("batch", "sequence"), "lengths": Lengths()}
-    model = SimpleNamespace(
+    model: Any = SimpleNamespace(
         inputs=[each.tensor(name) for name, each in described.items()],
         outputs=[Floats("batch", "sequence").tensor("steps"), Floats("batch", 1).tensor("last")],
         sizes=sizes or {"batch": (1, 33), "sequence": (1, 128)},
@@ -23,7 +24,8 @@ def zeros(run, *, inputs=None, sizes=None):
         shapes.append(arrays["x"].shape)
         return run(arrays)
 
-    return _zeros(model, OnnxTruth(kept)), set(shapes)
+    runner: Any = kept
+    return _zeros(model, OnnxTruth(runner)), set(shapes)
 
 
 def masked(arrays):

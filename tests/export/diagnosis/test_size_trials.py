@@ -1,6 +1,7 @@
 """What trials at many sizes say of a file: exact sentences, and the inputs on which values differ."""
 
 import dataclasses
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -35,7 +36,8 @@ def trials(change=lambda _, outputs: outputs, *, given=("x", "lengths"), fixed=N
     """Trials of a file that gives the right outputs, changed."""
     model = described(sizes)
     matched = MatchedFile(onnx.ModelProto(), list(given), ["y", "twice"], fixed or {}, [], [])
-    return SizeTrials(model, reference_of(model), matched, lambda inputs: change(inputs, right(inputs)))
+    runner: Any = lambda inputs: change(inputs, right(inputs))  # noqa: E731
+    return SizeTrials(model, reference_of(model), matched, runner)
 
 
 def only(axis, accepted):
@@ -202,8 +204,8 @@ def test_a_search_for_sizes_that_run_ends():
         runs.append(inputs["x"].shape[:2])
         raise RuntimeError("no")
 
-    matched = MatchedFile(onnx.ModelProto(), ["x", "lengths"], ["y", "twice"], {}, [], [])
-    assert list(SizeTrials(model, reference_of(model), matched, refuse).faults()) == [
+    matched, runner = MatchedFile(onnx.ModelProto(), ["x", "lengths"], ["y", "twice"], {}, [], []), cast(Any, refuse)
+    assert list(SizeTrials(model, reference_of(model), matched, runner).faults()) == [
         "it runs at no size that was tried: no"
     ]
     assert runs[:2] == [(3, 5), (3, 4)]

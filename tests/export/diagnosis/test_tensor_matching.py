@@ -41,9 +41,11 @@ def file_of(inputs=(X, N, H), outputs=(Y, H_N), *, extra=(), constants=()):
         *([helper.make_node("Add", [h, h], [outputs[1][0]])] if len(outputs) > 1 else []),
         *extra,
     ]
-    infos = [[helper.make_tensor_value_info(*value) for value in side] for side in (inputs, outputs)]
+    given, results = ([helper.make_tensor_value_info(*value) for value in side] for side in (inputs, outputs))
     return helper.make_model(
-        helper.make_graph(nodes, "file", *infos, [numpy_helper.from_array(*constant) for constant in constants]),
+        helper.make_graph(
+            nodes, "file", given, results, [numpy_helper.from_array(*constant) for constant in constants]
+        ),
         opset_imports=[helper.make_opsetid("", 20)],
         ir_version=9,
     )

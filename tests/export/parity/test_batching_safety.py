@@ -1,6 +1,7 @@
 """How it is found which requests may share a run: which inputs are tried, and what is said of each dependence."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,12 +32,12 @@ def found(compute, *, described=None, exact_by=FLOAT64, sizes=None, outputs=None
         seen.append(inputs)
         return compute(inputs)
 
-    model = SimpleNamespace(
+    model: Any = SimpleNamespace(
         inputs=[each.tensor(name) for name, each in (described or DESCRIBED).items()],
         outputs=[each.tensor(name) for name, each in (outputs or {"y": Floats("batch", 1)}).items()],
         sizes=sizes or SIZES,
     )
-    reference = SimpleNamespace(exact=run, exact_by=exact_by)
+    reference: Any = SimpleNamespace(exact=run, exact_by=exact_by)
     batching = find_batching(model, reference, limits_for("cpu"), 0)
     return manifest_pb2.BatchingMode.Name(batching.mode), list(batching.reasons), seen
 

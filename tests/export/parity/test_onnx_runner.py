@@ -2,10 +2,10 @@
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from rnnserve.export.parity import onnx_runner
 from rnnserve.export.parity.onnx_runner import OnnxRunner
 
 
@@ -58,7 +58,7 @@ class Session:
 
 
 def test_a_provider_that_falls_back_is_an_error(monkeypatch):
-    monkeypatch.setattr(onnx_runner.onnxruntime, "InferenceSession", Session)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
     monkeypatch.setattr(Session, "given", ("CUDAExecutionProvider", "CPUExecutionProvider"))
     assert OnnxRunner(b"", providers=["CUDAExecutionProvider"]).provider == "CUDAExecutionProvider"
     monkeypatch.setattr(Session, "given", ("CPUExecutionProvider",))

@@ -1,6 +1,7 @@
 """How each kind of input is judged: exact limits, labels at their edge, and when eager is run again."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,7 +81,8 @@ def judged(told, found, *, kind="random", model=None, lengths=None, judge=True):
         "x": np.zeros((rows, steps, 3), np.float32),
         "lengths": np.full(rows, steps) if lengths is None else np.array(lengths),
     }
-    comparison.compare(InputBatch(kind, inputs, rows, steps), None, lambda _: found)
+    runner: Any = lambda _: found  # noqa: E731 - typed as a runner
+    comparison.compare(InputBatch(kind, inputs, rows, steps), None, runner)
     if judge:
         comparison.judge()
     try:
@@ -255,11 +257,13 @@ def test_what_onnxruntime_refuses_is_a_failure():
     def refuse(_):
         raise RuntimeError("onnxruntime does not run it")
 
+    runner: Any = refuse
+    told: Any = Told(sums([1, 0, 0]))
     failures = FailureCollector()
-    comparison = ValueComparison(described(), Told(sums([1, 0, 0])), LIMITS, failures)
+    comparison = ValueComparison(described(), told, LIMITS, failures)
     assert not comparison.refused
-    inputs = {"x": np.zeros((1, 1, 3), np.float32), "lengths": np.ones(1, np.int64)}
-    comparison.compare(InputBatch("step", inputs, 1, 1), None, refuse)
+    inputs: Any = {"x": np.zeros((1, 1, 3), np.float32), "lengths": np.ones(1, np.int64)}
+    comparison.compare(InputBatch("step", inputs, 1, 1), None, runner)
     comparison.compare(InputBatch("step", inputs, 1, 1), None, None)
     assert comparison.refused
     with pytest.raises(ParityError) as error:

@@ -1,7 +1,7 @@
 """At which sizes a module is tried again: usual ones, and the smallest ones that break a condition."""
 
 import pytest
-import sympy
+import sympy  # type: ignore[import-untyped]  # a dependency of torch
 
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.size_probing import _breaking, _usual_sizes

@@ -41,8 +41,7 @@ def _reorder(tensor: _Value, cell: str) -> _Value:
 def _stack(tensors: Sequence[_Value]) -> _Value:
     """Stack one tensor a direction along a new first axis, directions."""
     first: _Value = op.Constant(value_ints=[0])
-    rows = [op.Unsqueeze(tensor, first) for tensor in tensors]
-    return rows[0] if len(rows) == 1 else op.Concat(*rows, axis=0)
+    return op.Concat(*(op.Unsqueeze(tensor, first) for tensor in tensors), axis=0)
 
 
 def _weights(weights: Sequence[_Value], bias: bool, cell: str) -> tuple[_Value, _Value, _Value]:
