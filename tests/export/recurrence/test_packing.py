@@ -85,7 +85,10 @@ def test_a_sequence_packed_outside_is_refused():
         ((torch.zeros(3), LENGTHS), "pack_padded_sequence got an input of 1 axes; expected (batch, sequence, ...) or,"),
         ((STEPS, LENGTHS[:, None], True), "pack_padded_sequence got lengths of shape (3, 1); expected (batch,), one"),
         ((STEPS, LENGTHS.double(), True), "pack_padded_sequence got lengths of dtype torch.float64; expected int64"),
-        ((STEPS, LENGTHS.to(torch.complex64), True), "pack_padded_sequence got lengths of dtype torch.complex64; expected int64"),
+        (
+            (STEPS, LENGTHS.to(torch.complex64), True),
+            "pack_padded_sequence got lengths of dtype torch.complex64; expected int64",
+        ),
         (
             (STEPS, LENGTHS),
             "pack_padded_sequence got 3 lengths for a batch of 4 rows; expected lengths (batch,) and an input "
