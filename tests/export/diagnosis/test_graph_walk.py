@@ -77,10 +77,15 @@ def test_the_first_node_that_goes_another_way(nodes, named):
     assert first_wrong_node(values(*nodes, constants=constants), values(*RIGHT)) == named
 
 
-@pytest.mark.parametrize("on_the_way", [("Shape", ("x",), "aside"), ("Mul", ("x", "none"), "aside")])
+@pytest.mark.parametrize(
+    "on_the_way",
+    [
+        (("Shape", ("x",), "aside"), ("Expand", ("one", "aside"), "ones")),
+        (("Mul", ("x", "none"), "aside"), ("Add", ("aside", "one"), "ones")),
+    ],
+)
 def test_shapes_and_constants_are_computed_in_many_ways(on_the_way):
-    use = ("Expand", ("bent", "aside"), "e") if on_the_way[0] == "Shape" else ("Add", ("bent", "aside"), "e")
-    found = values(*RIGHT[:2], on_the_way, use, ("Sub", ("e", "one"), "y"), constants={"none": np.zeros(1, np.float32)})
+    found = values(*RIGHT[:2], *on_the_way, ("Sub", ("bent", "ones"), "y"), constants={"none": np.zeros(1, np.float32)})
     assert '"n_y" (Sub)' in first_wrong_node(found, values(*RIGHT))
 
 
