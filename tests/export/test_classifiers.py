@@ -88,7 +88,7 @@ def test_a_classifier_of_other_features_has_no_walks():
 @pytest.mark.parametrize(("options", "shown"), [({}, True), ({"progress": False}, False)])
 def test_a_bar_is_shown_unless_it_is_not_wanted(monkeypatch, tmp_path, options, shown):
     seen = []
-    monkeypatch.setattr(classifiers, "publish_publication", lambda *_, progress: seen.append(progress))
+    monkeypatch.setattr(classifiers, "publish", lambda *_, progress, **__: seen.append(progress))
     classifier = DirectionClassifier.of(Architecture(hidden=3))
     classifiers.export_checkpoint(Checkpoint("small", classifier, LABELS, "0" * 64, None), tmp_path, **options)
     assert seen == [shown]

@@ -14,19 +14,24 @@ def draw(described, *, is_state=False, **options):
     return draw_inputs([tensor], np.random.default_rng(1), SIZES, **options)["tensor"]
 
 
+def draw_lengths(described, seed=1, *, smallest=0, sizes=SIZES, **options):
+    x = Floats("batch", "sequence").tensor("x")
+    x.axes[1].smallest = smallest
+    return draw_inputs([described.tensor("lengths"), x], np.random.default_rng(seed), sizes, **options)["lengths"]
+
+
 def test_lengths_are_full_unless_rows_are_to_be_ragged():
-    full, ragged = draw(Lengths()), draw(Lengths(), ragged=True)
+    full, ragged = draw_lengths(Lengths()), draw_lengths(Lengths(), ragged=True)
     assert full.tolist() == [6] * 400
     assert set(ragged.tolist()) == {1, 2, 3, 4, 5, 6}
     assert full.dtype == ragged.dtype == np.int64
-    assert draw(Lengths(dtype="int32")).dtype == np.int32
+    assert draw_lengths(Lengths(dtype="int32")).dtype == np.int32
+    assert set(draw_lengths(Lengths(), smallest=4, ragged=True).tolist()) == {4, 5, 6}
 
 
 def test_one_ragged_row_is_as_long_as_the_axis():
-    tensor = Lengths().tensor("tensor", is_state=False)
     for seed in range(50):
-        lengths = draw_inputs([tensor], np.random.default_rng(seed), {"batch": 2, "sequence": 90}, ragged=True)
-        assert lengths["tensor"].max() == 90
+        assert draw_lengths(Lengths(), seed, sizes={"batch": 2, "sequence": 90}, ragged=True).max() == 90
 
 
 @pytest.mark.parametrize(

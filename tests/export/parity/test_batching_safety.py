@@ -25,7 +25,7 @@ def steps_before(inputs):
     return np.where(within, inputs["x"], 0)
 
 
-def found(compute, *, described=None, exact_by=FLOAT64, sizes=None, outputs=None):
+def found(compute, *, described=None, exact_by=FLOAT64, sizes=None, outputs=None, rows=(0, 0)):
     seen = []
 
     def run(inputs):
@@ -37,6 +37,8 @@ def found(compute, *, described=None, exact_by=FLOAT64, sizes=None, outputs=None
         outputs=[each.tensor(name) for name, each in (outputs or {"y": Floats("batch", 1)}).items()],
         sizes=sizes or SIZES,
     )
+    for tensor in model.inputs:
+        tensor.axes[0].smallest, tensor.axes[0].largest = rows
     reference: Any = SimpleNamespace(exact=run, exact_by=exact_by)
     batching = find_batching(model, reference, limits_for("cpu"), 0)
     return manifest_pb2.BatchingMode.Name(batching.mode), list(batching.reasons), seen
@@ -55,12 +57,12 @@ def test_inputs_are_such_as_servers_make():
     """Bounds of integers hold in padding and in the row that makes a batch even, too; sizes are those of the model."""
     _, _, seen = found(right, sizes={"batch": (1, 33), "sequence": (2, 16)})
     lengths = {inputs["x"].shape[1] for inputs in seen}
-    assert lengths == {2, 3, 7, 11, 12, 16}
+    assert lengths == {2, 3, 4, 8, 11, 12, 13, 16}
     assert {len(inputs["x"]) for inputs in seen} == {1, 2, 5}
     for inputs in seen:
         assert inputs["words"].min() >= 1
         assert inputs["words"].max() < 5
-        assert inputs["lengths"].min() >= 1
+        assert inputs["lengths"].min() >= 2
         assert inputs["lengths"].max() <= inputs["x"].shape[1]
 
 
@@ -76,8 +78,8 @@ def test_inputs_are_such_as_servers_make():
         (
             lambda inputs: {"y": right(inputs)["y"] + inputs["x"].shape[1]},
             "BATCHING_JOINED",
-            '"y" of a row changes by 9 when 9 steps of padding are added: does the module average over all steps, or '
-            "read the last one? Use the lengths: sum before each length and divide by it, or read h_n",
+            '"y" of a row changes by 9 when up to 9 steps of padding are added: does the module average over all '
+            "steps, or read the last one? Use the lengths: sum before each length and divide by it, or read h_n",
         ),
         (
             lambda inputs: {"y": right(inputs)["y"] + (inputs["x"] != steps_before(inputs)).any()},
@@ -137,5 +139,22 @@ def test_without_sequences_all_requests_share_a_run():
     described = {"x": Floats("batch", 3)}
     assert found(lambda inputs: {"y": inputs["x"][:, :1]}, described=described, sizes={"batch": (1, 3)})[:2] == (
         "BATCHING_JOINED",
-        [],
+        ["the model has no sequence axis, so there is nothing to pad"],
+    )
+
+
+@pytest.mark.parametrize(("smallest", "largest"), [(2, 8), (1, 8)])
+def test_a_model_of_some_numbers_of_rows_runs_alone(smallest, largest):
+    mode, reasons, seen = found(right, rows=(smallest, largest))
+    assert mode == "BATCHING_ALONE"
+    assert reasons == [
+        f"the model takes {smallest} to {largest} rows only, so the number of rows in a run cannot be chosen"
+    ]
+    assert seen == []
+
+
+def test_sequences_of_one_length_have_nothing_to_pad():
+    assert found(right, sizes={"batch": (1, 33), "sequence": (6, 6)})[:2] == (
+        "BATCHING_JOINED",
+        ['the axis "sequence" always has 6 steps, so there is nothing to pad'],
     )
