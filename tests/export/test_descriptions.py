@@ -257,6 +257,15 @@ def test_samples_are_completed():
     assert sample["h_0"].shape == (1, 3, 5)
 
 
+def test_sizes_are_those_of_the_proof_and_of_the_axes_of_inputs():
+    model = describe_model(dataclasses.replace(RIGHT, sizes={"sequence": (5, 64)}))
+    assert model.sizes == {"batch": (1, 33), "sequence": (5, 64)}
+    limits = {(t.name, a.name): (a.smallest, a.largest) for t in model.inputs for a in t.axes if a.size == -1}
+    assert limits == {
+        ("x", "batch"): (0, 0), ("x", "sequence"): (5, 64), ("lengths", "batch"): (0, 0), ("h_0", "batch"): (0, 0),
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("bounds", [(0, 5), (5, 4), (-1, 3), (3,)])
 def test_sizes_that_are_none(refused, bounds):
     refused(WrongArguments, r'^sizes\["sequence"\] is .*; expected the smallest and', sizes={"sequence": bounds})

@@ -25,7 +25,7 @@ def test_attributes_that_a_forward_writes_are_restored(error):
     before = [dict(each.__dict__) for each in module.modules()]
     try:
         with prepared(module):
-            module.count, module.more, module.layer.more = 2, 3, 4
+            module.count, module.more, module.layer.more = 2, 3, 4  # type: ignore[assignment]
             del module.gone
             if error is not None:
                 raise error
