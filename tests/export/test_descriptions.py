@@ -257,6 +257,12 @@ def test_samples_are_completed():
     assert sample["h_0"].shape == (1, 3, 5)
 
 
+def test_a_final_state_has_the_axis_names_of_the_initial_one():
+    inputs = {**INPUTS, "h_0": Floats(("layers", 1), "batch", ("hidden", 5))}
+    h_n = describe_model(dataclasses.replace(RIGHT, inputs=inputs)).outputs[1]
+    assert ([axis.name for axis in h_n.axes], h_n.continues_as) == (["layers", "batch", "hidden"], "h_0")
+
+
 def test_sizes_are_those_of_the_proof_and_of_the_axes_of_inputs():
     model = describe_model(dataclasses.replace(RIGHT, sizes={"sequence": (5, 64)}))
     assert model.sizes == {"batch": (1, 33), "sequence": (5, 64)}
