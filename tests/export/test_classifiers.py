@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from rnnserve.export import classifiers
 from rnnserve.export.parity.tutorial_equalities import check_tutorial_equalities
 from rnnserve.export.tensor_shapes import axis_of, shape_of
-from rnnserve.models import Architecture, DirectionClassifier
+from rnnserve.models import LABELS, Architecture, Checkpoint, DirectionClassifier
 from rnnserve.protos import manifest_pb2
 from support.descriptions import describe_architecture
 
@@ -82,3 +83,12 @@ def test_samples_are_walks_of_seven_lengths_half_of_them_ragged():
 
 def test_a_classifier_of_other_features_has_no_walks():
     assert list(describe_architecture(Architecture(features=3)).samples) == []
+
+
+@pytest.mark.parametrize(("options", "shown"), [({}, True), ({"progress": False}, False)])
+def test_a_bar_is_shown_unless_it_is_not_wanted(monkeypatch, tmp_path, options, shown):
+    seen = []
+    monkeypatch.setattr(classifiers, "publish", lambda *_, progress, **__: seen.append(progress))
+    classifier = DirectionClassifier.of(Architecture(hidden=3))
+    classifiers.export_checkpoint(Checkpoint("small", classifier, LABELS, "0" * 64, None), tmp_path, **options)
+    assert seen == [shown]

@@ -78,6 +78,20 @@ def test_what_no_input_can_be(describe, match):
         describe()
 
 
+@pytest.mark.parametrize(("dtype", "low", "high"), [("uint8", 0, 256), ("int8", -128, 128), ("int16", -32768, 32768)])
+def test_integers_may_take_all_values_of_their_dtype(dtype, low, high):
+    described = Integers("batch", low=low, high=high, dtype=dtype)
+    assert (described.low, described.high) == (low, high)
+    for wrong in ({"low": low - 1, "high": high}, {"low": low, "high": high + 1}, {"low": low, "high": low}):
+        with pytest.raises(WrongArguments, match=f"no {dtype} lies in this range"):
+            Integers("batch", dtype=dtype, **wrong)
+
+
+@pytest.mark.parametrize("name", ["a", "batches", "zeros"])
+def test_fixed_axes_have_any_name_but_batch(name):
+    assert Floats("batch", (name, 3)).axes == (("batch", -1), (name, 3))
+
+
 @pytest.mark.parametrize(
     ("inputs", "match"),
     [
@@ -162,6 +176,11 @@ def test_a_dict_of_outputs_names_fixed_axes():
             lambda o, _: o if o.size(1) < 9 else o[:, 0],
             r'^output "y" has shape .* or .*, by the size of the inputs$',
         ),
+        (
+            UnsupportedModule,
+            lambda o, _: o if o.size(1) > 9 else o[:, 0],
+            r'^output "y" has shape .* or .*, by the size of the inputs$',
+        ),
         (WrongArguments, lambda *_: 3, "^forward returns a int; return tensors, in tuples, dicts or dataclasses$"),
         (
             WrongArguments,
@@ -236,6 +255,21 @@ def test_samples_are_completed():
     assert list(sample) == ["x", "lengths", "h_0"]
     assert sample["lengths"].tolist() == [4, 4, 4]
     assert sample["h_0"].shape == (1, 3, 5)
+
+
+def test_a_final_state_has_the_axis_names_of_the_initial_one():
+    inputs = {**INPUTS, "h_0": Floats(("layers", 1), "batch", ("hidden", 5))}
+    h_n = describe_model(dataclasses.replace(RIGHT, inputs=inputs)).outputs[1]
+    assert ([axis.name for axis in h_n.axes], h_n.continues_as) == (["layers", "batch", "hidden"], "h_0")
+
+
+def test_sizes_are_those_of_the_proof_and_of_the_axes_of_inputs():
+    model = describe_model(dataclasses.replace(RIGHT, sizes={"sequence": (5, 64)}))
+    assert model.sizes == {"batch": (1, 33), "sequence": (5, 64)}
+    limits = {(t.name, a.name): (a.smallest, a.largest) for t in model.inputs for a in t.axes if a.size == -1}
+    assert limits == {
+        ("x", "batch"): (0, 0), ("x", "sequence"): (5, 64), ("lengths", "batch"): (0, 0), ("h_0", "batch"): (0, 0),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("bounds", [(0, 5), (5, 4), (-1, 3), (3,)])

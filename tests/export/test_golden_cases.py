@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from rnnserve.export.described_model import describe_model
 from rnnserve.export.golden_cases import make_cases
 from rnnserve.export.limits import replay_limits
 from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.torch_threads import one_thread
 from rnnserve.models import Architecture, DirectionClassifier
 from rnnserve.protos.golden import replay
-from support.descriptions import describe_classifier
+from support.descriptions import describe_architecture, describe_classifier
+from support.own_modules import PUBLICATIONS, own_module
 
 
 def make(architecture, *, factor=1.0, seed=0):
@@ -45,6 +47,47 @@ def test_the_sizes_of_a_classifiers_cases():
         ("sample", 1, 2), ("sample", 2, 4), ("sample", 4, 16), ("sample", 3, 64),
         ("random", 1, 16), ("random", 2, 64), ("random", 5, 33), ("random", 4, 48),
     ]  # fmt: skip
+
+
+def test_rows_are_ragged_and_one_of_them_is_as_long_as_the_case(lstm):
+    for case in lstm[1]:
+        if case.kind == "random" and len(case.inputs["lengths"]) > 1:
+            assert len(set(case.inputs["lengths"].tolist())) > 1
+            assert case.inputs["lengths"].max() == case.inputs["input"].shape[1]
+
+
+def test_several_axes_have_sizes_unlike_each_other_and_rows_are_full_where_lengths_are_missing():
+    kind, describe = PUBLICATIONS["seq2seq"]
+    with one_thread():
+        model = describe_model(describe(own_module(kind)))
+        reference = reference_of(model)
+        cases = make_cases(model, reference, reference.eager).cases
+    sizes = [(*case.inputs["source"].shape[:2], case.inputs["target"].shape[1]) for case in cases]
+    assert sizes == [(1, 1, 1), (2, 1, 1), (5, 1, 1), (8, 1, 1), (1, 16, 19), (2, 64, 70), (5, 33, 42), (4, 48, 60)]
+    for case in cases:
+        assert (case.inputs["source_lengths"] == case.inputs["source"].shape[1]).all()
+
+
+class OneCalmRow:
+    """Float64 is a classifier's; eager's logits lie far away in all rows but the first."""
+
+    def __init__(self, reference):
+        self._reference = reference
+        self.exact_by, self.exact, self.moved = reference.exact_by, reference.exact, reference.moved
+
+    def eager(self, inputs):
+        outputs = self._reference.eager(inputs)
+        outputs["logits"][1:] += 1
+        return outputs
+
+
+def test_one_calm_row_of_a_length_is_enough_to_keep_it():
+    model = describe_architecture(Architecture(cell="lstm", num_layers=2, features=3, hidden=5))
+    with one_thread():
+        reference = OneCalmRow(reference_of(model))
+        cases = make_cases(model, reference, reference.eager).cases
+    sizes = [case.inputs["input"].shape[:2] for case in cases if case.kind == "random"]
+    assert sizes == [(1, 16), (2, 64), (5, 33), (4, 48)]
 
 
 def test_inputs_are_zero_after_each_rows_length(lstm):

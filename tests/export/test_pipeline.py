@@ -1,5 +1,6 @@
 """From a checkpoint to a version: the same bytes on every machine, nothing of the machine in them, nothing unproven."""
 
+import contextlib
 import getpass
 import io
 import json
@@ -249,3 +250,32 @@ def test_torch_has_its_threads_back(checkpoint, tmp_path, monkeypatch):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_bar_shows_the_stage_and_how_many_are_done(checkpoint, tmp_path, monkeypatch):
+    bars = []
+
+    class Bar(contextlib.nullcontext):
+        def __init__(self, *, total, disable, **_):
+            super().__init__(self)
+            self.seen, self.done, self.total, self.disable = [], 0, total, disable
+            bars.append(self)
+
+        def update(self, count):
+            self.done += count
+
+        def set_description(self, stage):
+            self.seen.append((self.done, stage))
+
+    def stop(_):
+        raise ExportError("stop")
+
+    monkeypatch.setattr(pipeline, "tqdm", Bar)
+    monkeypatch.setattr(pipeline, "_scripted", stop)
+    monkeypatch.setattr(pipeline, "to_onnx", lambda _: b"")
+    with pytest.raises(ExportError, match=r"^stop$"):
+        export(checkpoint, tmp_path / "repository")
+    (bar,) = bars
+    assert bar.disable
+    assert bar.seen == list(enumerate(pipeline._STAGES[:3]))
+    assert bar.total == len(pipeline._STAGES)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rnnserve.cli import main
-from rnnserve.export import script, script_bytes
+from rnnserve.export import script, script_bytes, verify
 from rnnserve.export.commands.export import _names_in
 from rnnserve.export.parity.proof import Proof
 from rnnserve.export.verify import verify_version
@@ -54,6 +54,18 @@ def test_a_published_version_verifies(exported, capsys):
     assert re.match(rf"{done.name} version 1\n(  ok      \S.*\n)+\n1 version verified\n$", out), out
     for part in (MODEL, SCRIPT, GOLDEN, MANIFEST, CONFIG, "parity"):
         assert f"  ok      {part}" in out
+
+
+def test_the_proof_is_made_again(exported):
+    """What was compared with a checkpoint's classifier alone, and with the script, cannot be compared with itself."""
+    repository, done = exported
+    checks = verify_version(repository / done.name / "1", progress=False)
+    (again,) = (check.parity for check in checks if check.parity is not None)
+    published = done.manifest.parity
+    kept = [line for line in published.checks if not line.startswith(("torchscript: ", "tutorial: "))]
+    assert list(again.checks) == [line for line in kept if "given samples" not in line]
+    assert "onnx: labels, wherever float64 is not itself undecided" in again.checks
+    assert list(again.lengths) == list(published.lengths)
 
 
 def test_the_table_prints_on_demand(exported, capsys):
@@ -193,6 +205,14 @@ def test_a_manifest_that_is_not_of_this_model_is_told(version, change, message):
     forge(version, change)
     found = failures_without_proof(version)[f"{MANIFEST}: of this model"]
     assert any(re.search(message, sentence) for sentence in found), found
+
+
+@pytest.mark.parametrize(
+    ("kind", "datatype"), [(onnx.TensorProto.FLOAT, "FP32"), (onnx.TensorProto.COMPLEX64, ""), (99, "ONNX type 99")]
+)
+def test_a_tensor_of_any_type_has_a_form(kind, datatype):
+    value = onnx.helper.make_tensor_value_info("x", kind, ["batch", 3])
+    assert verify._form(value) == ("x", datatype, ["batch", 3])
 
 
 def test_limits_for_no_device_are_told(version):

@@ -1,4 +1,4 @@
-"""The table of limits: how far values may lie apart, by device and dtype.
+"""The table of limits: how far values of float32 may lie apart, by device.
 
 A trained recurrence amplifies rounding, so no single tolerance is right for whole sequences (docs/findings.md,
 "Comparing recurrent models"). Single steps amplify nothing and have tight limits; whole sequences are judged by their
@@ -42,9 +42,9 @@ class ParityLimits:
     double: float
 
 
-LIMITS: Mapping[tuple[str, str], ParityLimits] = MappingProxyType(
+LIMITS: Mapping[str, ParityLimits] = MappingProxyType(
     {
-        ("cpu", "float32"): ParityLimits(
+        "cpu": ParityLimits(
             step=32 * _ULP,
             sample=4e-6,
             sequence_rms_factor=4.0,
@@ -53,8 +53,8 @@ LIMITS: Mapping[tuple[str, str], ParityLimits] = MappingProxyType(
             double=1e-9,
         ),
         # Twice the CPU's, since the golden results come from the CPU and cuDNN adds in another order: reasoned, not
-        # measured yet. They are for float32, not for TF32, which keeps 10 bits of a product's factors.
-        ("cuda", "float32"): ParityLimits(
+        # measured yet. They are not for TF32, which keeps 10 bits of a product's factors.
+        "cuda": ParityLimits(
             step=64 * _ULP,
             sample=8e-6,
             sequence_rms_factor=8.0,
@@ -66,13 +66,13 @@ LIMITS: Mapping[tuple[str, str], ParityLimits] = MappingProxyType(
 )
 
 
-def limits_for(device: str, dtype: str = "float32") -> ParityLimits:
+def limits_for(device: str) -> ParityLimits:
     """Look up a row of the table.
 
     Raises:
-        KeyError: If there are no limits for that device and dtype.
+        KeyError: If there are no limits for that device.
     """
-    return LIMITS[device, dtype]
+    return LIMITS[device]
 
 
 def replay_limits(*, step: float = 0.0, sequence: float = 0.0) -> list[manifest_pb2.ReplayLimits]:
@@ -83,14 +83,12 @@ def replay_limits(*, step: float = 0.0, sequence: float = 0.0) -> list[manifest_
             than the table has.
         sequence: The same in whole sequences.
     """
-    needed = {"step": _SPARE * step, "sequence": _SPARE * sequence}
-    cpu = LIMITS["cpu", "float32"]
+    cpu = LIMITS["cpu"]
+    wider_step = max(1.0, _SPARE * step / cpu.step)
+    wider_sequence = max(1.0, _SPARE * sequence / cpu.sequence_largest)
     messages = []
-    for (device, dtype), limits in LIMITS.items():
-        if dtype != "float32":
-            continue
-        step_limit = limits.step * max(1.0, needed["step"] / cpu.step)
-        largest = limits.sequence_largest * max(1.0, needed["sequence"] / cpu.sequence_largest)
+    for device, limits in LIMITS.items():
+        step_limit = limits.step * wider_step
         messages.append(
             manifest_pb2.ReplayLimits(
                 device=device,
@@ -98,8 +96,8 @@ def replay_limits(*, step: float = 0.0, sequence: float = 0.0) -> list[manifest_
                 step_logits=step_limit,
                 walk_logits=limits.sample,
                 sequence_rms_factor=limits.sequence_rms_factor,
-                sequence_rms_floor=limits.sequence_rms_floor * largest / limits.sequence_largest,
-                sequence_largest=largest,
+                sequence_rms_floor=limits.sequence_rms_floor * wider_sequence,
+                sequence_largest=limits.sequence_largest * wider_sequence,
             )
         )
     return messages

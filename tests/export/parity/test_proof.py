@@ -1,12 +1,14 @@
 """What is right passes, whatever the architecture, and leaves a record."""
 
+import dataclasses
+import itertools
 import math
 
 import pytest
 import torch
 
 from rnnserve.export.limits import LIMITS, replay_limits
-from rnnserve.export.parity import parity_table
+from rnnserve.export.parity import parity_table, proof
 from rnnserve.export.parity.input_batches import input_batches
 
 ARCHITECTURES = [
@@ -24,8 +26,7 @@ ARCHITECTURES = [
 def test_a_right_export_is_proven(proven, sizes):
     parity = proven(**sizes)
     assert list(parity.batch_sizes) == [*range(1, 34), *([64] if sizes.get("features", 2) == 2 else [])]
-    assert parity.lengths[0] == 1
-    assert parity.lengths[-1] == 128
+    assert list(parity.lengths) == [1, 2, 3, 4, 5, 8, 13, 16, 31, 32, 33, 64, 100, 128]
     tensors = {"logits", "output", "h_n"} | ({"c_n"} if sizes.get("cell") == "lstm" else set())
     kinds = {"step", "random"} | ({"sample"} if sizes.get("features", 2) == 2 else set())
     assert {(row.input, row.tensor) for row in parity.distances} == {(k, t) for k in kinds for t in tensors}
@@ -99,10 +100,33 @@ def test_a_recurrence_that_amplifies_rounding_without_end_passes_if_it_is_export
 
 def test_limits_are_given_for_every_device():
     limits = {row.device: row for row in replay_limits()}
-    assert set(limits) == {"cpu", "cuda"} == {device for device, _ in LIMITS}
+    assert set(limits) == {"cpu", "cuda"} == LIMITS.keys()
     for row in limits.values():
         numbers = [value for field, value in row.ListFields() if field.name != "device"]
         assert len(numbers) == len(row.DESCRIPTOR.fields) - 1
         assert all(math.isfinite(number) and number > 0 for number in numbers)
     assert limits["cpu"].walk_logits == 4e-6
     assert limits["cpu"].step_state <= limits["cuda"].step_state
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_a_bar_is_shown_on_demand(subject, monkeypatch, capsys, progress):
+    monkeypatch.setattr(proof, "input_batches", lambda model, seed: itertools.islice(input_batches(model, seed), 3))
+    proof.prove(dataclasses.replace(subject().described, further_checks=()), None, subject().model, progress=progress)
+    assert ("parity: " in capsys.readouterr().err) == progress
+
+
+def test_all_that_was_compared_is_recorded(proven):
+    assert list(proven().checks) == [
+        "torchscript: names, shapes, dtypes, values as in eager, bit for bit",
+        "onnx: names, axis names, dtypes, shapes",
+        "onnx: single steps from arbitrary states, within a few ulps of eager",
+        "onnx: whole random sequences, as near to float64 as eager is",
+        "onnx: given samples, near eager, and as near to float64 as eager is",
+        "onnx: zeros after each row's length in output",
+        "onnx: labels, wherever float64 is not itself undecided",
+        "tutorial: cells in a loop, layers stacked and directions composed by hand give the same",
+        "tutorial: h_n is output at each row's last point, or backwards at its first: bit for bit",
+        "tutorial: a sequence in two parts, states carried over, gives the same as the whole",
+        "tutorial: values after a row's length change nothing, bit for bit",
+    ]

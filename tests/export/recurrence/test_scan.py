@@ -273,6 +273,21 @@ def leaks(_, x):
     return final + seen[0], outputs
 
 
+def leaks_within(_, x):
+    seen = []
+
+    def inner(h, each):  # each (batch,)
+        seen.append(each * 2)
+        return h + each, h
+
+    def outer(h, each):  # each (batch, features)
+        total, _ = scan(inner, h[:, 0], each, dim=1)
+        return h + total[:, None], seen[-1]
+
+    final, outputs = scan(outer, x[:, 0], x, dim=1)
+    return final * 2, outputs * 2
+
+
 def writes(_, x):
     total = torch.zeros(3)
 
@@ -313,6 +328,7 @@ REFUSED = {
     "too few axes in outputs": (stepping(lambda h, x: (h, x.sum())), r"output \(\).*1 axes or more"),
     "steps of two sizes": (stepping(lambda h, x: (h, x[0]), xs=lambda x: (x, torch.ones(2, 7))), r"same number"),
     "leak": (leaks, r"used outside the step"),
+    "leak of a scan within another": (leaks_within, r"used outside the step"),
     "a write": (writes, r"writes to a tensor that it has not made"),
     "a write to the state": (stepping(lambda h, x: (h.mul_(0.5) + x, x)), r"writes to a tensor"),
     "tensors that take turns": (takes_turns, r"computes something else when it is called again"),

@@ -36,11 +36,6 @@ class MatchedFile:
     differences: list[str]
     faults: list[str]
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether every input and output of the module has a counterpart."""
-        return not self.faults
-
 
 def match_tensors(file: onnx.ModelProto, described: DescribedModel) -> MatchedFile:
     """Give the inputs and outputs of a file the names of the module's.

@@ -100,7 +100,7 @@ def _refuse_fields(name: str) -> NoReturn:
 
 def pack_padded_sequence(
     input: Tensor, lengths: Argument, batch_first: bool = False, enforce_sorted: bool = True
-) -> PackedSequence:
+) -> PaddedSequence:
     """Keep the padded tensor and its lengths.
 
     Args:

@@ -87,21 +87,13 @@ def _nodes_of_step(graph: ir.Graph, begin: ir.Node, end: ir.Node) -> list[ir.Nod
         if node is not end and any(value in made for value in _used(node)):
             nodes.append(node)
             made.update(node.outputs)
-    needed = set(end.inputs)
-    for node in reversed(nodes):
-        if needed.isdisjoint(node.outputs):
-            _refuse_leak()
-        needed.update(_used(node))
+    # Whatever a step's value is used for outside the step ends in a result of the module.
     if any(value.is_graph_output() for value in made):
-        _refuse_leak()
+        raise UnsupportedModule(
+            "a value of a single step of scan is used outside the step. Let combine_fn return it, as a part of the "
+            "state or of the step's output, and use what scan returns."
+        )
     return nodes
-
-
-def _refuse_leak() -> None:
-    raise UnsupportedModule(
-        "a value of a single step of scan is used outside the step. Let combine_fn return it, as a part of the state "
-        "or of the step's output, and use what scan returns."
-    )
 
 
 def _used(node: ir.Node) -> Iterable[ir.Value | None]:

@@ -100,8 +100,7 @@ def _breaking(guard: sympy.Basic, symbols: Mapping[sympy.Symbol, str], axes: Dyn
         return None
     names = sorted({symbols[symbol] for symbol in asked})
     constants = {int(number) for number in guard.atoms(sympy.Integer)}
-    near = {1, 2, 3, 4, 5, *(size + d for size in axes.sizes.values() for d in (0, 1))}
-    near |= {constant + d for constant in constants for d in (-1, 0, 1)}
+    near = {1, 2, 3, 4, 5, *(constant + d for constant in constants for d in (-1, 0, 1))}
     candidates = sorted(size for size in near if 1 <= size <= 1 << 20)
     for combination in itertools.islice(itertools.product(candidates, repeat=len(names)), 4096):
         sizes = dict(zip(names, combination, strict=True))

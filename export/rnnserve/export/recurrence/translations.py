@@ -41,23 +41,21 @@ def _reorder(tensor: _Value, cell: str) -> _Value:
 def _stack(tensors: Sequence[_Value]) -> _Value:
     """Stack one tensor a direction along a new first axis, directions."""
     first: _Value = op.Constant(value_ints=[0])
-    rows = [op.Unsqueeze(tensor, first) for tensor in tensors]
-    return rows[0] if len(rows) == 1 else op.Concat(*rows, axis=0)
+    return op.Concat(*(op.Unsqueeze(tensor, first) for tensor in tensors), axis=0)
 
 
-def _weights(weights: Sequence[_Value], bias: bool, bidirectional: bool, cell: str) -> tuple[_Value, _Value, _Value]:
+def _weights(weights: Sequence[_Value], bias: bool, cell: str) -> tuple[_Value, _Value, _Value]:
     """Make W, R and B (None without bias) from PyTorch's tensors; `fold_weights` turns them into initializers.
 
     Args:
         weights: Direction by direction: weight_ih (gates * hidden, features), weight_hh (gates * hidden, hidden) and,
             with bias, bias_ih and bias_hh (gates * hidden,).
         bias: Whether there are biases.
-        bidirectional: Whether there are two directions.
         cell: "rnn", "gru" or "lstm".
     """
-    directions, each = 1 + bidirectional, 4 if bias else 2
+    each = 4 if bias else 2
     ordered = [_reorder(tensor, cell) for tensor in weights]
-    rows = [ordered[direction * each : (direction + 1) * each] for direction in range(directions)]
+    rows = [ordered[start : start + each] for start in range(0, len(ordered), each)]
     w, r = _stack([row[0] for row in rows]), _stack([row[1] for row in rows])
     b = _stack([op.Concat(row[2], row[3], axis=0) for row in rows]) if bias else None
     return w, r, b
@@ -90,7 +88,7 @@ def _rnn(
     bidirectional: bool,
     nonlinearity: str,
 ) -> tuple[_Value, _Value]:
-    w, r, b = _weights(weights, bias, bidirectional, "rnn")
+    w, r, b = _weights(weights, bias, "rnn")
     activations = [_ACTIVATIONS[nonlinearity]] * (1 + bidirectional)
     y, h_n = op.RNN(
         input, w, r, b, _lengths(lengths), h_0, activations=activations, **_attributes(weights, bidirectional)
@@ -101,7 +99,7 @@ def _rnn(
 def _gru(
     input: _Value, lengths: _Value, h_0: _Value, weights: Sequence[_Value], bias: bool, bidirectional: bool
 ) -> tuple[_Value, _Value]:
-    w, r, b = _weights(weights, bias, bidirectional, "gru")
+    w, r, b = _weights(weights, bias, "gru")
     y, h_n = op.GRU(
         input, w, r, b, _lengths(lengths), h_0, linear_before_reset=1, **_attributes(weights, bidirectional)
     )
@@ -111,7 +109,7 @@ def _gru(
 def _lstm(
     input: _Value, lengths: _Value, h_0: _Value, c_0: _Value, weights: Sequence[_Value], bias: bool, bidirectional: bool
 ) -> tuple[_Value, _Value, _Value]:
-    w, r, b = _weights(weights, bias, bidirectional, "lstm")
+    w, r, b = _weights(weights, bias, "lstm")
     y, h_n, c_n = op.LSTM(input, w, r, b, _lengths(lengths), h_0, c_0, **_attributes(weights, bidirectional))
     return _output(y, bidirectional), h_n, c_n
 

@@ -1,0 +1,81 @@
+"""Which batches are compared: kinds, sizes and rows."""
+
+import dataclasses
+from collections import defaultdict
+
+import numpy as np
+import pytest
+
+from rnnserve.export.described_model import describe_model
+from rnnserve.export.parity.input_batches import input_batches
+from rnnserve.models import Architecture
+from support.descriptions import describe_architecture
+from support.own_modules import PUBLICATIONS, own_module
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return describe_architecture(Architecture(hidden=3))
+
+
+def test_what_every_proof_compares(classifier):
+    rows = defaultdict(list)
+    for batch in input_batches(classifier, 0):
+        rows[batch.kind, batch.length].append(batch.rows)
+    assert rows["step", 1] == [*range(1, 34)]
+    lengths = [length for kind, length in rows if kind == "random"]
+    assert lengths == [2, 3, 4, 5, 8, 13, 16, 31, 32, 33, 64, 100, 128]
+    for first, second, third in zip(lengths, lengths[1:], lengths[2:], strict=False):
+        together = rows["random", first] + rows["random", second] + rows["random", third]
+        assert sorted(together) == [*range(1, 34)]
+    assert min(sum(rows["random", length]) for length in lengths) == 176
+    assert {kind for kind, _ in rows} == {"step", "random", "sample"}
+
+
+def test_two_of_three_batches_are_ragged(classifier):
+    batches = [batch for batch in input_batches(classifier, 0) if batch.kind == "random" and batch.length == 128]
+    full = [(batch.inputs["lengths"] == 128).all() for batch in batches]
+    assert full == [at % 3 == 0 for at in range(11)]
+
+
+def test_a_seed_gives_other_inputs(classifier):
+    first, again, other = ([b.inputs["input"] for b in input_batches(classifier, seed)] for seed in (1, 1, 2))
+    assert all(np.array_equal(one, same) for one, same in zip(first, again, strict=True))
+    assert not np.array_equal(first[0], other[0])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "kinds", "lengths"),
+    [
+        ({"batch": (2, 4), "sequence": (1, 3)}, {"step", "random"}, {1, 2, 3}),
+        ({"batch": (2, 4), "sequence": (2, 5)}, {"random"}, {2, 3, 4, 5}),
+        ({"batch": (2, 4), "sequence": (6, 7)}, {"random"}, {6, 7}),
+        ({"batch": (2, 4), "sequence": (130, 130)}, {"random"}, {130}),
+    ],
+)
+def test_sizes_stay_within_those_of_the_model(classifier, sizes, kinds, lengths):
+    batches = list(input_batches(dataclasses.replace(classifier, sizes=sizes, samples=()), 0))
+    assert {batch.kind for batch in batches} == kinds
+    assert {batch.length for batch in batches} == lengths
+    assert {batch.rows for batch in batches} <= {2, 3, 4}
+    for batch in batches:
+        assert batch.inputs["input"].shape == (batch.rows, batch.length, 2)
+    assert str(batches[0]) == f"{batches[0].kind} of batch 2, sequence {min(lengths)}"
+
+
+def described(name):
+    kind, describe = PUBLICATIONS[name]
+    return describe_model(describe(own_module(kind)))
+
+
+def test_a_model_without_a_sequence_axis_has_steps_only():
+    batches = list(input_batches(described("step"), 0))
+    assert {(batch.kind, batch.length) for batch in batches} == {("step", 1)}
+
+
+def test_several_axes_have_lengths_unlike_each_other():
+    batches = [batch for batch in input_batches(described("seq2seq"), 0) if batch.kind == "random"]
+    sizes = {(batch.inputs["source"].shape[1], batch.inputs["target"].shape[1]) for batch in batches}
+    assert len(sizes) == 13
+    assert all(source != target for source, target in sizes)
+    assert all(batch.length == batch.inputs["source"].shape[1] for batch in batches)

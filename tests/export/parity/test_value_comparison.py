@@ -1,0 +1,271 @@
+"""How each kind of input is judged: exact limits, labels at their edge, and when eager is run again."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rnnserve.export import Floats, Lengths, Publication
+from rnnserve.export.described_model import describe_model
+from rnnserve.export.limits import limits_for
+from rnnserve.export.parity import ParityError
+from rnnserve.export.parity.failure_collector import FailureCollector
+from rnnserve.export.parity.input_batches import InputBatch
+from rnnserve.export.parity.reference import FLOAT64, MOVED
+from rnnserve.export.parity.value_comparison import ValueComparison
+
+LIMITS = dataclasses.replace(
+    limits_for("cpu"), step=1e-3, sample=1e-2, sequence_rms_factor=4.0, sequence_rms_floor=1e-3
+)
+
+
+class Sums(nn.Module):
+    """Sums over the steps before each row's length, and the steps: zeros after the lengths, unless `kept`."""
+
+    def __init__(self, *, kept=False):
+        super().__init__()
+        self.kept = kept
+
+    def forward(self, x, lengths):
+        steps = x * (torch.arange(x.size(1)) < lengths[:, None])[..., None]
+        return steps.sum(1), x * 1 if self.kept else steps, steps[..., 0] > 0
+
+
+def described(**options):
+    inputs = {"x": Floats("batch", "sequence", 3), "lengths": Lengths()}
+    return describe_model(
+        Publication(Sums(**options), "sums", inputs, ["sums", "steps", "flags"], labels=["a", "b", "c"])
+    )
+
+
+def rounded(outputs):
+    return {name: a.astype(np.float32) if a.dtype.kind == "f" else a for name, a in outputs.items()}
+
+
+class Told:
+    """A reference that gives what a test says; eager is float64, rounded, unless said."""
+
+    def __init__(self, exact, eager=None, moved=(), exact_by=FLOAT64):
+        self.exact_by = exact_by
+        self.runs = 0
+        self._exact = exact
+        self._eager = eager or rounded(exact)
+        self._moved = moved
+
+    def eager(self, _inputs):
+        return self._eager
+
+    def exact(self, _inputs):
+        return self._exact
+
+    def moved(self, _inputs):
+        self.runs += 1
+        yield from self._moved
+
+
+def sums(*rows):
+    """Outputs for rows of one step that have these sums."""
+    values = np.array(rows, dtype=np.float64)
+    return {"sums": values, "steps": values[:, None], "flags": values[:, None, 0] > 0}
+
+
+def judged(told, found, *, kind="random", model=None, lengths=None, judge=True):
+    """The failures where onnxruntime gives `found`, and the comparison."""
+    rows, steps = told.eager(None)["flags"].shape
+    failures = FailureCollector()
+    comparison = ValueComparison(model or described(), told, LIMITS, failures)
+    inputs = {
+        "x": np.zeros((rows, steps, 3), np.float32),
+        "lengths": np.full(rows, steps) if lengths is None else np.array(lengths),
+    }
+    runner: Any = lambda _: found  # noqa: E731 - typed as a runner
+    comparison.compare(InputBatch(kind, inputs, rows, steps), None, runner)
+    if judge:
+        comparison.judge()
+    try:
+        failures.raise_if_any()
+    except ParityError as error:
+        return list(error.failures), comparison
+    return [], comparison
+
+
+def shifted(told, name, change):
+    eager = told.eager(None)
+    return eager | {name: (eager[name] + np.float32(change)).astype(np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "passes"),
+    [
+        ("step", 0.9e-3, True),
+        ("step", 1.1e-3, False),
+        ("sample", 0.9e-2, True),
+        ("sample", 1.1e-2, False),
+        ("random", 5.0, True),
+    ],
+)
+def test_values_have_the_limit_of_their_kind(kind, change, passes):
+    told = Told(sums([0, 0, 0], [0, 0, 0]))
+    failures, _ = judged(told, shifted(told, "sums", change), kind=kind, judge=False)
+    assert (failures == []) == passes
+    if not passes:
+        limit = {"step": 0.001, "sample": 0.01}[kind]
+        found = float(np.float32(change))
+        assert failures == [
+            f'onnx, {kind}: "sums" at [0, 0] of {kind} of batch 2, sequence 1: found {found:.9g}, expected 0: '
+            f"{found:.3g} apart, {limit} allowed"
+        ]
+
+
+def test_a_limit_grows_with_large_values_and_with_eagers_own_rounding():
+    told = Told(sums([32, 0, 0]))
+    assert judged(told, shifted(told, "sums", 1.9e-3), kind="step", judge=False)[0] == []
+    assert judged(told, shifted(told, "sums", 2.1e-3), kind="step", judge=False)[0] != []
+    exact = sums([0, 0, 0])
+    told = Told(exact, rounded(exact) | {"sums": np.full((1, 3), 1e-3, np.float32)})
+    assert judged(told, shifted(told, "sums", 4.9e-3), kind="step", judge=False)[0] == []
+    assert judged(told, shifted(told, "sums", 5.1e-3), kind="step", judge=False)[0] != []
+
+
+def test_booleans_differ_or_are_equal():
+    told = Told(sums([1, 0, 0], [1, 0, 0]))
+    found = told.eager(None) | {"flags": np.array([[True], [False]])}
+    failures, _ = judged(told, found, kind="step", judge=False)
+    assert failures == [
+        'onnx, step, integers: "flags" at [1, 0] of step of batch 2, sequence 1: found 0, expected 1: 1 apart, '
+        "0 allowed"
+    ]
+
+
+def test_integers_count_only_where_eager_and_float64_agree():
+    exact = sums([1, 0, 0])
+    told = Told(exact, rounded(exact) | {"flags": np.array([[False]])})
+    assert judged(told, told.eager(None) | {"flags": np.array([[True]])}, judge=False)[0] == []
+
+
+def padded(after):
+    """Two rows of lengths 1 and 2, the second step of the first being `after`."""
+    exact = sums([1, 0, 0], [1, 0, 0])
+    steps = np.array([[[1, 0, 0], [after] * 3], [[1, 0, 0]] * 2], dtype=np.float64)
+    return exact | {"steps": steps, "flags": np.array([[True, False], [True, True]])}
+
+
+def test_after_a_rows_length_zeros_are_zeros():
+    told = Told(padded(0))
+    found = told.eager(None) | {"steps": padded(7)["steps"].astype(np.float32)}
+    failures, comparison = judged(told, found, lengths=[1, 2])
+    assert failures == [
+        'onnx, zeros after lengths: "steps" at [0, 1, 0] of random of batch 2, sequence 2: found 7, expected 0: '
+        "7 apart, 0 allowed"
+    ]
+    assert comparison.zeros_after_lengths == {"steps", "flags"}
+
+
+def test_after_a_rows_length_anything_else_does_not_count():
+    told = Told(padded(7))
+    found = told.eager(None) | {"steps": padded(-9)["steps"].astype(np.float32)}
+    for kind in ("step", "random"):
+        failures, comparison = judged(told, found, kind=kind, lengths=[1, 2])
+        assert failures == []
+        assert comparison.zeros_after_lengths == {"flags"}
+
+
+# With these limits, and an eager that is exact, a label is decided where the two largest are more than 0.002 apart.
+@pytest.mark.parametrize(
+    ("exact", "found", "wrong"),
+    [
+        ([0, 1, 1.0025], [0, 2, 1], True),
+        ([0, 1, 1.0015], [0, 2, 1], False),
+        ([0, 0, 1], [2, 0, 1], True),
+        ([0, 0, 1], [0, 0.5, 1], False),
+    ],
+)
+def test_labels_are_those_of_float64_where_these_are_decided(exact, found, wrong):
+    told = Told(sums([1, 0, 0], exact))
+    failures, _ = judged(told, rounded(sums([1, 0, 0], found)))
+    values = [float(np.float32(value)) for value in found]
+    assert [failure for failure in failures if ", labels: " in failure] == [
+        f'onnx, labels: row 1 of random of batch 2, sequence 1: "sums" {values} say class '
+        f"{int(np.argmax(found))}, expected {int(np.argmax(exact))} as in float64"
+    ] * wrong
+
+
+def test_labels_of_eager_count_too_where_other_runs_of_it_agree_with_float64():
+    exact = sums([1, 0, 0])
+    told = Told(exact, rounded(sums([0, 1, 0])), moved=[rounded(exact)])
+    # Far enough away that eager is run again.
+    failures, _ = judged(told, rounded(sums([-9, 9, -9])))
+    assert [failure for failure in failures if ", labels: " in failure] == [
+        f'{side}, labels: row 0 of random of batch 1, sequence 1: "sums" {values} say class 1, expected 0 as in float64'
+        for side, values in (("onnx", [-9.0, 9.0, -9.0]), ("eager", [0.0, 1.0, 0.0]))
+    ]
+
+
+def test_labels_of_each_step_count_before_the_rows_length():
+    model = dataclasses.replace(described(), labelled="steps")
+    told = Told(padded(0))
+    steps = padded(0)["steps"].astype(np.float32)
+    for at, wrong in (((0, 1), False), ((1, 1), True)):
+        found = steps.copy()
+        found[at] = (0, 5, 0)
+        failures, _ = judged(told, told.eager(None) | {"steps": found}, model=model, lengths=[1, 2])
+        labels = [failure for failure in failures if ", labels: " in failure]
+        assert [failure.split(":")[1] for failure in labels] == [" row 2 of random of batch 2, sequence 2"] * wrong
+
+
+def test_one_class_has_no_label():
+    told = Told({"sums": np.ones((1, 1)), "steps": np.ones((1, 1, 3)), "flags": np.ones((1, 1), bool)})
+    found = told.eager(None) | {"sums": np.full((1, 1), -1, np.float32)}
+    assert not any(", labels: " in failure for failure in judged(told, found)[0])
+
+
+def test_eager_that_is_exact_by_luck_is_run_again_on_moved_inputs():
+    exact = sums([0, 0, 0])
+    told = Told(exact, moved=[rounded(exact | {"sums": exact["sums"] + 5e-3})])
+    assert judged(told, shifted(told, "sums", 5e-3))[0] == []
+    assert told.runs == 1
+    told = Told(exact)
+    failures, _ = judged(told, shifted(told, "sums", 5e-3))
+    assert failures == [
+        'onnx, random: "sums" at sequence 1: found 0.005 from float64 (root mean square), expected about eager\'s 0: '
+        "0.001 allowed"
+    ]
+
+
+def test_eager_is_not_run_again_where_it_agrees_or_where_something_is_wrong_already():
+    exact = sums([1, 0, 0])
+    told = Told(exact, moved=[rounded(exact | {"sums": exact["sums"] + 5e-3})])
+    assert judged(told, told.eager(None))[0] == []
+    assert told.runs == 0
+    found = shifted(told, "sums", 5e-3) | {"flags": np.array([[False]])}
+    failures, _ = judged(told, found)
+    assert [failure.partition(":")[0] for failure in failures] == ["onnx, random, integers", "onnx, random"]
+    assert told.runs == 0
+
+
+def test_without_float64_moved_inputs_are_all_there_is_to_judge_by():
+    exact = sums([1, 0, 0])
+    told = Told(exact, moved=[rounded(exact | {"sums": exact["sums"] + 5e-3})], exact_by=MOVED)
+    assert judged(told, told.eager(None))[0] == []
+    assert told.runs == 1
+
+
+def test_what_onnxruntime_refuses_is_a_failure():
+    def refuse(_):
+        raise RuntimeError("onnxruntime does not run it")
+
+    runner: Any = refuse
+    told: Any = Told(sums([1, 0, 0]))
+    failures = FailureCollector()
+    comparison = ValueComparison(described(), told, LIMITS, failures)
+    assert not comparison.refused
+    inputs: Any = {"x": np.zeros((1, 1, 3), np.float32), "lengths": np.ones(1, np.int64)}
+    comparison.compare(InputBatch("step", inputs, 1, 1), None, runner)
+    comparison.compare(InputBatch("step", inputs, 1, 1), None, None)
+    assert comparison.refused
+    with pytest.raises(ParityError) as error:
+        failures.raise_if_any()
+    assert list(error.value.failures) == ["onnx, step: step of batch 1, sequence 1: onnxruntime does not run it"]

@@ -1,0 +1,136 @@
+"""Publications in users' files and packages: what a target stands for, and what is said where it stands for nothing."""
+
+import sys
+
+import pytest
+
+from rnnserve.export.errors import WrongArguments
+from rnnserve.export.publication_targets import is_target, load_publications
+
+FILE = """
+from torch import nn
+
+from rnnserve.export import Floats, Publication, UnsupportedModule, WrongArguments
+
+
+def describe(name):
+    return Publication(nn.GRU(2, 3), name, {"input": Floats("sequence", "batch", 2)}, ["output", "h_n"])
+
+
+one = describe("one")
+several = [one, describe("two")]
+pair = tuple(several)
+empty = []
+number = 5
+mixed = [one, 5]
+
+
+def function():
+    return describe("of_a_function")
+
+
+def functions():
+    return several
+
+
+def inner():
+    raise ValueError("no")
+
+
+def outer():
+    return inner()
+
+
+def wrong():
+    raise WrongArguments("as it is")
+
+
+class Kind:
+    pass
+"""
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine_of_a_test.py").write_text(FILE)
+    yield tmp_path / "mine_of_a_test.py"
+    sys.modules.pop("mine_of_a_test", None)
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"), [("file.py:one", True), ("package:one", True), ("file.py", True), ("checkpoint", False)]
+)
+def test_targets_are_not_checkpoints(word, expected):
+    assert is_target(word) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [
+        ("one", ["one"]),
+        ("several", ["one", "two"]),
+        ("pair", ["one", "two"]),
+        ("function", ["of_a_function"]),
+        ("functions", ["one", "two"]),
+    ],
+)
+@pytest.mark.parametrize("source", ["mine_of_a_test.py", "mine_of_a_test"])
+def test_what_a_target_stands_for(mine, source, name, names):
+    found = load_publications(f"{source}:{name}")
+    assert isinstance(found, list)
+    assert [publication.name for publication in found] == names
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("mine_of_a_test.py", "mine_of_a_test.py: name an object, too: mine_of_a_test.py:NAME"),
+        ("mine_of_a_test.py:", "mine_of_a_test.py:: name an object, too: mine_of_a_test.py:NAME"),
+        (":one", ":one: name an object, too: :one:NAME"),
+        ("nowhere.py:one", "there is no file nowhere.py"),
+        ("mine_of_a_test.py:three", 'mine_of_a_test.py has no "three"; it has one, pair, several'),
+        ("mine_of_a_test:three", 'mine_of_a_test has no "three"; it has one, pair, several'),
+        ("mine_of_a_test.py:empty", "mine_of_a_test.py:empty is an empty list: there is nothing to publish"),
+        (
+            "mine_of_a_test.py:number",
+            "mine_of_a_test.py:number is a int; expected a Publication, a list of them, or a function that returns "
+            "either",
+        ),
+        (
+            "mine_of_a_test.py:mixed",
+            "mine_of_a_test.py:mixed is a list; expected a Publication, a list of them, or a function that returns "
+            "either",
+        ),
+        (
+            "mine_of_a_test.py:Kind",
+            "mine_of_a_test.py:Kind is a type; expected a Publication, a list of them, or a function that returns "
+            "either",
+        ),
+        ("mine_of_a_test.py:wrong", "as it is"),
+    ],
+)
+def test_a_target_that_stands_for_nothing(mine, target, message):
+    with pytest.raises(WrongArguments) as refused:
+        load_publications(target)
+    assert str(refused.value) == message
+
+
+def test_the_innermost_place_of_an_error_is_named(mine):
+    with pytest.raises(WrongArguments) as refused:
+        load_publications("mine_of_a_test.py:outer")
+    line = next(number for number, text in enumerate(FILE.splitlines(), 1) if "raise ValueError" in text)
+    assert str(refused.value) == f"mine_of_a_test.py:outer: ValueError: no (line {line} of {mine})"
+    mine.write_text("import math\n\nmath.nothing\n")
+    with pytest.raises(WrongArguments) as refused:
+        load_publications("mine_of_a_test.py:one")
+    assert str(refused.value) == (
+        f"mine_of_a_test.py: AttributeError: module 'math' has no attribute 'nothing' (line 3 of {mine})"
+    )
+
+
+def test_nothing_is_offered_where_there_is_nothing(mine):
+    mine.write_text("number = 5\n")
+    with pytest.raises(WrongArguments, match=r'^mine_of_a_test\.py has no "one"$'):
+        load_publications("mine_of_a_test.py:one")
