@@ -13,7 +13,7 @@ from benchmarks import comparison, results
 from benchmarks.errors import BenchmarkError
 from benchmarks.measurement import measure_scenario, measure_soak, measure_start
 from benchmarks.metrics import Metrics
-from benchmarks.preparation import find_load_generators, install_triton, make_models
+from benchmarks.preparation import find_load_generators, install_triton, make_models, make_models_of_tree
 from benchmarks.report import render_report
 from benchmarks.run_description import describe_run, is_machine_busy
 from benchmarks.scenarios import ALL_SERVERS, SCENARIOS, SOAK
@@ -76,10 +76,12 @@ def _compare_with_commit(args: argparse.Namespace) -> int:
     trees = [working_tree(_ROOT), other]
     find_load_generators(chosen)
     make_models(args.work)
+    others = make_models_of_tree(other, args.work)
     _warn_if_busy()
     description = describe_run()
     found = {
-        name: comparison.compare_trees(name, trees, args.rounds, args.work, description["versions"]) for name in chosen
+        name: comparison.compare_trees(name, trees, others, args.rounds, args.work, description["versions"])
+        for name in chosen
     }
     text = comparison.render_comparison(found, trees, description)
     print(text, end="")

@@ -45,15 +45,21 @@ def server_name(tree: SourceTree) -> str:
 
 
 def compare_trees(
-    name: str, trees: Sequence[SourceTree], rounds: int, work: Path, versions: dict[str, str]
+    name: str,
+    trees: Sequence[SourceTree],
+    others: Mapping[str, Path],
+    rounds: int,
+    work: Path,
+    versions: dict[str, str],
 ) -> dict[str, list[Metrics]]:
     """Start the server of each tree, check its answers, and measure the servers in turns.
 
     Args:
         name: Name of a scenario of `COMPARED`.
         trees: This working tree and the other tree.
+        others: The other tree's models, from `preparation.make_models_of_tree`.
         rounds: Number of rounds.
-        work: Folder with the models, and for logs.
+        work: Folder with the models of this tree, and for logs.
         versions: As in `measure_scenario`.
 
     Returns:
@@ -67,7 +73,9 @@ def compare_trees(
     def start_server(
         server: str, repository: Path, model: str, work: Path, _: BenchmarkRequest
     ) -> AbstractContextManager[ServerProcess]:
-        return servers.start_server_from_tree(server, by_name[server], repository, model, work)
+        tree = by_name[server]
+        models = repository if tree is trees[0] else others[repository.name]
+        return servers.start_server_from_tree(server, tree, models, model, work)
 
     scenario = _scenario(name)
     scenario = dataclasses.replace(scenario, load=dataclasses.replace(scenario.load, warm_up=_WARM_UP_S))

@@ -1,18 +1,26 @@
 """Preparation of a run: the tools, the environments and the models, before anything is measured."""
 
+import os
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from benchmarks import environments
 from benchmarks.environments import PERF_ANALYZER, find_h2load
 from benchmarks.errors import BenchmarkError, MissingDependency
 from benchmarks.scenarios import SCENARIOS, TRITON, TRITON_RAGGED
+from benchmarks.source_trees import SourceTree
 
-__all__ = ["find_load_generators", "install_triton", "make_models"]
+__all__ = ["find_load_generators", "install_triton", "make_models", "make_models_of_tree"]
 
 _ROOT = Path(__file__).parents[1]
+
+_MAKERS = {
+    True: ("make_models", {"all_outputs": "all_outputs", "logits_only": "logits_only"}),
+    False: ("models", {"all_outputs": "whole", "logits_only": "logits"}),  # until commit 7845b38
+}
+"""By whether a tree has benchmarks/make_models.py: the program that makes its models, and the names of their folders."""
 
 
 def find_load_generators(chosen: Collection[str]) -> None:
@@ -45,6 +53,33 @@ def install_triton(chosen: Collection[str], without: Collection[str]) -> None:
     except MissingDependency as error:
         options = " ".join(f"--without {server!r}" for server in measured)
         raise MissingDependency(f"{error}; or leave it out: {options}") from error
+
+
+def make_models_of_tree(tree: SourceTree, work: Path) -> Mapping[str, Path]:
+    """Write the measured models by the code of another tree: a server reads the artifacts of its own time.
+
+    The weights are those of `make_models`, which follow from a seed.
+
+    Args:
+        tree: The tree.
+        work: Folder for models.
+
+    Returns:
+        The folders for which `make_models` has the names "all_outputs" and "logits_only".
+
+    Raises:
+        BenchmarkError: If that fails; the process has printed the reason.
+    """
+    print(f"making the models of {tree.name}", file=sys.stderr, flush=True)
+    folder = work / f"models-{tree.name}"
+    is_named_so = (tree.root / "benchmarks" / "make_models.py").is_file()
+    module, names = _MAKERS[is_named_so]
+    command = [sys.executable, "-m", f"benchmarks.{module}", str(folder)]
+    environment = {**os.environ, **tree.environment}
+    done = subprocess.run(command, cwd=tree.root, env=environment, check=False)  # noqa: S603 - our own interpreter
+    if done.returncode != 0:
+        raise BenchmarkError(f"the models of {tree.name} could not be made; the lines above say why")
+    return {name: folder / own for name, own in names.items()}
 
 
 def make_models(work: Path) -> None:

@@ -1,6 +1,7 @@
 """The tensors of a model, described as a manifest does: what is checked of them, whatever computes them."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -132,11 +133,20 @@ def check_inputs(inputs: Tensors) -> None:
 
 
 def _probing_sizes(sizes: Mapping[str, tuple[int, int]]) -> list[dict[str, int]]:
-    """Two sizes for each axis, unlike each other and unlike those of the other axes, as far as the bounds allow."""
-    return [
-        {axis: min(low + 2 + 2 * number + 5 * turn, high) for number, (axis, (low, high)) in enumerate(sizes.items())}
-        for turn in range(2)
-    ]
+    """Two sizes for each axis, unlike each other and together unlike those of the other axes, within the bounds."""
+    pairs: dict[str, tuple[int, int]] = {}
+    for number, (axis, (low, high)) in enumerate(sizes.items()):
+        if low == high:
+            fixed = f'an axis of one size is a fixed one; describe it as ("{axis}", {low}) in inputs'
+            raise WrongArguments(
+                f'sizes["{axis}"] is {(low, high)}: {"a batch has any number of rows" if axis == BATCH else fixed}'
+            )
+        usual = (low + 2 + 2 * number, low + 7 + 2 * number)
+        few = range(max(low, high - len(sizes)), high + 1)
+        wanted = [usual] if usual[1] <= high else list(itertools.permutations(few, 2))
+        unused = [pair for pair in wanted if pair not in pairs.values()]
+        pairs[axis] = (unused or wanted)[0]
+    return [{axis: pair[turn] for axis, pair in pairs.items()} for turn in range(2)]
 
 
 def describe_outputs(
@@ -180,18 +190,29 @@ def describe_outputs(
                 raise UnsupportedModule(
                     f'axis {at} of output "{name}" is {pair[0]} for {probes[0]} and {pair[1]} for {probes[1]}: '
                     "neither fixed nor "
-                    "as large as an axis of the inputs, so the server could not divide it among requests"
+                    "as large as an axis of the inputs, so the server could not divide it among requests. "
+                    "Where a stride makes fewer steps: pad the output with zeros to the steps of the input, and return "
+                    "the number of steps of each row, (batch,), as another output"
                 )
         if axis_of(tensor, BATCH) is None:
             raise UnsupportedModule(
                 f'output "{name}" of shape {list(first.shape)} has no axis as large as the batch, so it could not be '
                 "divided among "
-                "requests; leave it out, or return a row of it for each row of the inputs"
+                "requests; leave it out, or return a row of it for each row of the inputs."
+                f"{_swapped(first.shape, probes[0])}"
             )
         if isinstance(given, Mapping):
             _name_axes(tensor, given[name])
         outputs.append(tensor)
     return outputs
+
+
+def _swapped(shape: Sequence[int], sizes: Mapping[str, int]) -> str:
+    """Say of an output without a batch axis whether the batch is where a sequence axis was described."""
+    axis = next((axis for axis, size in sizes.items() if axis != BATCH and size in shape), None)
+    if axis is None:
+        return ""
+    return f' It has the size of "{axis}", {sizes[axis]}: are "{BATCH}" and "{axis}" exchanged in the inputs\' axes?'
 
 
 def _name_axes(tensor: manifest_pb2.Tensor, described: InputDescription) -> None:
