@@ -277,6 +277,25 @@ def test_sizes_that_are_none(refused, bounds):
     refused(WrongArguments, r'^sizes\["sequence"\] is .*; expected the smallest and', sizes={"sequence": bounds})
 
 
+@pytest.mark.parametrize(
+    ("axis", "match"),
+    [
+        ("sequence", r"\(4, 4\): an axis of one size is a fixed one; describe it as \(\"sequence\", 4\)"),
+        ("batch", r"\(4, 4\): a batch has any number of rows"),
+    ],
+)
+def test_sizes_of_one_size(refused, axis, match):
+    refused(WrongArguments, match, sizes={axis: (4, 4)})
+
+
+@pytest.mark.parametrize("high", [2, 3, 4, 5, 7])
+def test_axes_are_found_within_narrow_sizes(high):
+    sizes = {"sequence": (1, high), "batch": (1, high)}
+    model = describe_model(dataclasses.replace(RIGHT, sizes=sizes))
+    assert [[axis.size for axis in tensor.axes] for tensor in model.outputs] == [[-1, -1, 5], [1, -1, 5]]
+    assert [axis.name for axis in model.outputs[0].axes[:2]] == ["batch", "sequence"]
+
+
 def test_a_script_is_refused_with_what_to_publish(refused):
     class Plain(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import functools
 import pytest
 import torch
 
-from rnnserve.export import UnsupportedModule
+from rnnserve.export import Floats, Publication, UnsupportedModule
 from rnnserve.export.pipeline import publish
 from rnnserve.export.verify import verify_version
 from rnnserve.protos import manifest_pb2
@@ -185,3 +185,24 @@ def test_the_proof_keeps_to_the_sizes_that_the_module_takes(tmp_path):
     assert (min(done.manifest.parity.lengths), max(done.manifest.parity.lengths)) == (2, 8)
     assert list(done.manifest.parity.batch_sizes) == [1, 2, 3, 4]
     assert {row.input for row in done.manifest.parity.distances} == {"random"}  # a single step is out of bounds
+
+
+class _WithoutAnnotation(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru = torch.nn.GRU(2, 5, batch_first=True)
+
+    def forward(self, x, h=None):
+        return self.gru(x, h)[0]
+
+
+def test_a_script_that_does_not_run_is_left_out_with_what_to_annotate(tmp_path):
+    inputs = {"x": Floats("batch", "sequence", 2)}
+    publication = Publication(own_module(_WithoutAnnotation), "plain", inputs, ["y"], sizes={"sequence": (1, 8)})
+    done = publish(publication, tmp_path, progress=False)
+    assert "annotate it: h: torch.Tensor | None = None" in done.unscripted
+    assert sorted(path.name for path in done.published.folder.iterdir()) == [
+        "golden.npz",
+        "manifest.json",
+        "model.onnx",
+    ]

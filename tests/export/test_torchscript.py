@@ -9,11 +9,15 @@ import warnings
 import zipfile
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from rnnserve.export import UnsupportedModule, script, script_bytes
+from rnnserve.export.module_interface import ModuleInterface
+from rnnserve.export.parity.tensor_checks import check_script
+from rnnserve.protos import manifest_pb2
 
 
 class Stack(nn.Module):
@@ -94,3 +98,47 @@ def test_a_module_without_source_code_is_refused_with_words():
     exec("import torch\nclass Typed(torch.nn.Module):\n    def forward(self, x):\n        return x\n", namespace)
     with pytest.raises(UnsupportedModule, match=r"TorchScript cannot compile Typed: .*source"):
         script(namespace["Typed"]())
+
+
+class _Optional(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(2, 5, batch_first=True)
+
+    def forward(
+        self,
+        x,
+        scale: torch.Tensor | None = None,
+        state: tuple[torch.Tensor, torch.Tensor] | None = None,
+        lengths: torch.Tensor | None = None,
+        gain: float = 2.0,
+        bias: torch.Tensor | None = None,
+    ):
+        y = self.lstm(x, state)[0] * gain
+        if scale is not None:
+            y = y * scale
+        if lengths is not None:
+            y = y + lengths[:, None, None]
+        if bias is not None:
+            y = y + bias
+        return y
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [["x"], ["x", "lengths"], ["x", "h_0", "c_0"], ["x", "h_0", "c_0", "bias"], ["x", "scale", "lengths", "bias"]],
+    ids="-".join,
+)
+def test_any_optional_parameter_may_be_left_out(inputs):
+    module = _Optional().eval()
+    scripted = script(module)
+    interface = ModuleInterface.of_script(scripted, inputs, ["y"])
+    shapes = {"x": (3, 4, 2), "lengths": (3,), "h_0": (1, 3, 5), "c_0": (1, 3, 5)}
+    arrays = {name: np.random.default_rng(0).random(shapes.get(name, (3, 4, 5)), np.float32) for name in inputs}
+    state = tuple(arrays[name] for name in ("h_0", "c_0") if name in inputs)
+    given = {name: torch.from_numpy(array) for name, array in arrays.items() if name not in ("h_0", "c_0")}
+    with torch.no_grad():  # with gradients, torch's kernel is another one
+        expected = module(**given, state=tuple(map(torch.from_numpy, state)) or None)
+    assert interface.call(scripted, arrays)["y"].tolist() == expected.tolist()
+    tensors = [manifest_pb2.Tensor(name=name) for name in inputs]
+    assert list(check_script(scripted, tensors)) == []

@@ -179,8 +179,8 @@ def test_a_graph_that_computes_something_else_is_told(version):
         ({"model": b""}, f"^{MODEL}: "),
         ({"script": b"no script"}, f"^{SCRIPT}: torch cannot load it"),
         (
-            {"change_manifest": lambda manifest: manifest.inputs.pop()},
-            rf"^{SCRIPT}: its forward takes 3 tensors; expected 2: input, lengths$",
+            {"change_manifest": lambda manifest: manifest.inputs.add(name="extra", datatype="FP32")},
+            rf"^{SCRIPT}: its forward takes 3 tensors; expected 4: input, lengths, h_0, extra$",
         ),
     ],
 )

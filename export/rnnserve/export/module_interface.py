@@ -63,15 +63,24 @@ class ModuleInterface:
             WrongArguments: If it takes more or fewer tensors.
         """
         forward: Any = script.forward  # typed as a plain callable
-        names = iter(inputs)
+        arguments = forward.schema.arguments[1:]
+        remaining = list(inputs)
         parameters: list[Parameter] = []
-        for argument in forward.schema.arguments[1:]:
+        for number, argument in enumerate(arguments):
             kind = argument.type
             kind = kind.getElementType() if kind.kind() == "OptionalType" else kind
-            if kind.kind() == "TensorType":
-                parameters.append(next(names, ""))
+            later = {other.name for other in arguments[number + 1 :]}
+            is_tensor = kind.kind() == "TensorType"
+            # A tensor has its argument's name, and the tensors of a tuple have names of their own.
+            left_out = not remaining or (remaining[0] != argument.name if is_tensor else remaining[0] in later)
+            if argument.has_default_value() and left_out:
+                parameters.append(Constant(argument.default_value))
+            elif is_tensor:
+                parameters.append(remaining.pop(0) if remaining else "")
             elif kind.kind() == "TupleType":
-                parameters.append(tuple(next(names, "") for _ in kind.elements()))
+                size = len(kind.elements())
+                parameters.append(tuple([*remaining, *[""] * size][:size]))
+                del remaining[:size]
             else:
                 parameters.append(Constant(argument.default_value))
         found = [name for parameter in parameters for name in _names(parameter)]

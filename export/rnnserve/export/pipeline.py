@@ -19,14 +19,14 @@ from rnnserve.export.golden_cases import GoldenCases, make_cases
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.limits import replay_limits
 from rnnserve.export.manifest import describe_version
-from rnnserve.export.module_interface import FlatOutputs, is_flat
+from rnnserve.export.module_interface import FlatOutputs, ModuleInterface, is_flat
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.publication import InputDescriptions, Publication
 from rnnserve.export.publishing import Published, publish_version
 from rnnserve.export.recurrence import export_onnx
 from rnnserve.export.torch_threads import one_thread
-from rnnserve.export.torchscript import script, script_bytes
+from rnnserve.export.torchscript import script, script_bytes, try_script
 from rnnserve.export.triton_config import render_config
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, dump_manifest
@@ -201,12 +201,15 @@ def _sample_sizes(model: DescribedModel) -> dict[str, int]:
 
 
 def _scripted(model: DescribedModel) -> tuple[torch.jit.ScriptModule | None, str]:
-    """Script the module; None, and why, where TorchScript cannot compile it."""
+    """Script the module; None, and why, where TorchScript cannot compile it, or where its script does not run."""
     try:
-        return script(model.module), ""
+        scripted = script(model.module)
+        interface = ModuleInterface.of_script(scripted, model.interface.inputs, model.interface.outputs)
+        try_script(scripted, interface, draw_inputs(model.inputs, np.random.default_rng(0), _sample_sizes(model)))
     except UnsupportedModule as error:
         reason = " ".join(str(error).split())
         return None, reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
+    return scripted, ""
 
 
 def _golden(model: DescribedModel, onnx_model: bytes) -> GoldenCases:

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.recurrence.interception import LOCK
 from rnnserve.export.script_archive import canonical
 
-__all__ = ["load_script", "script", "script_bytes"]
+__all__ = ["load_script", "script", "script_bytes", "try_script"]
 
 
 def script(module: nn.Module) -> torch.jit.ScriptModule:
@@ -42,6 +43,24 @@ def script(module: nn.Module) -> torch.jit.ScriptModule:
             for submodule, flag in training:
                 submodule.training = flag
     return scripted
+
+
+def try_script(scripted: torch.jit.ScriptModule, interface: ModuleInterface, arrays: Arrays) -> None:
+    """Run a script once: TorchScript compiles some modules into scripts that raise where the module does not.
+
+    It takes a parameter without annotation for a tensor, for example, and None for a tensor without values.
+
+    Raises:
+        UnsupportedModule: If the script raises; the message ends with TorchScript's own.
+    """
+    try:
+        interface.call(scripted, arrays)
+    except (torch.jit.Error, RuntimeError) as error:
+        last = str(error).strip().rpartition("\n")[2]
+        raise UnsupportedModule(
+            "TorchScript's form of the module raises where the module does not. If a parameter of forward may be None, "
+            f"annotate it: h: torch.Tensor | None = None. TorchScript: {last}"
+        ) from error
 
 
 def script_bytes(scripted: torch.jit.ScriptModule) -> bytes:

@@ -41,7 +41,7 @@ class FailureCollector:
             error: What was raised.
             where: Which batch.
         """
-        self._add_difference(check, "", 0.0, f"{check}: {where}: {error}")
+        self.add_difference(check, "", 0.0, f"{check}: {where}: {error}")
 
     def compare_forms(
         self, check: str, name: str, found: npt.NDArray[Any], expected: npt.NDArray[Any], where: object
@@ -62,7 +62,7 @@ class FailureCollector:
             self.add(f'{check}, dtypes: "{name}" is {found.dtype}; expected {expected.dtype}')
         if found.shape != expected.shape:
             text = f'{check}, shapes: "{name}" of {where} is {found.shape}; expected {expected.shape}'
-            self._add_difference(check + ", shapes", name, 0.0, text)
+            self.add_difference(check + ", shapes", name, 0.0, text)
         return found.shape == expected.shape
 
     def compare_values(
@@ -91,7 +91,25 @@ class FailureCollector:
             f'{check}: "{name}" at {list(worst.index)} of {where}: found {worst.found:.9g}, expected '
             f"{worst.expected:.9g}: {worst.distance:.3g} apart, {limit:.3g} allowed"
         )
-        self._add_difference(check, name, worst.distance, text)
+        self.add_difference(check, name, worst.distance, text)
+
+    def add_difference(self, check: str, name: str, distance: float, text: str) -> None:
+        """Add a failure of one batch; of a check and a tensor, the batch of the largest distance is told.
+
+        Args:
+            check: What was checked.
+            name: Of the tensor.
+            distance: How far apart its values are; 0 where there is no distance.
+            text: The sentence about this batch.
+        """
+        known = self._worst.get((check, name))
+        if known is None:
+            self._worst[check, name] = _Worst(distance, text)
+            self._failures.append(self._worst[check, name])
+            return
+        known.batches += 1
+        if distance > known.distance:
+            known.distance, known.text = distance, text
 
     def raise_if_any(self) -> None:
         """Raise what was collected.
@@ -109,13 +127,3 @@ class FailureCollector:
                 others = f" (and in {failure.batches - 1} other batches)" if failure.batches > 1 else ""
                 lines.append(failure.text + others)
         raise ParityError(lines)
-
-    def _add_difference(self, check: str, name: str, distance: float, text: str) -> None:
-        known = self._worst.get((check, name))
-        if known is None:
-            self._worst[check, name] = _Worst(distance, text)
-            self._failures.append(self._worst[check, name])
-            return
-        known.batches += 1
-        if distance > known.distance:
-            known.distance, known.text = distance, text

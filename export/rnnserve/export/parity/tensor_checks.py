@@ -24,13 +24,17 @@ def check_onnx(model: onnx.ModelProto, inputs: _Tensors, outputs: _Tensors) -> I
 def check_script(script: torch.jit.ScriptModule, inputs: _Tensors) -> Iterator[str]:
     """Compare the names of a script's arguments with the inputs; yields a sentence if they differ.
 
-    An argument that is a tuple has a name of its own, so that only arguments of one tensor are compared.
+    An argument with a default may be missing from the inputs. The tensors of a tuple have names of their own, so
+    nothing is compared where a tuple is passed.
     """
     forward: Any = script.forward  # typed as a plain callable
     arguments = forward.schema.arguments[1:]
-    found = [argument.name for argument in arguments if "Tuple" not in str(argument.type)]
     names = [tensor.name for tensor in inputs]
-    if len(found) == len(arguments) and found[: len(names)] != names:
+    known = {argument.name for argument in arguments}
+    if any("Tuple" in str(argument.type) for argument in arguments) and not known.issuperset(names):
+        return
+    found = [argument.name for argument in arguments if argument.name in names or not argument.has_default_value()]
+    if found != names:
         yield f"torchscript, names: forward takes {_listed(found)}; expected {_listed(names)}"
 
 

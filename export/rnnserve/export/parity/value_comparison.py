@@ -224,9 +224,12 @@ class ValueComparison:
             wrong = np.flatnonzero(decided & (values.argmax(axis=1) != exact.argmax(axis=1)))
             if wrong.size:
                 at = int(wrong[0])
-                self._failures.add(
+                self._failures.add_difference(
+                    f"{side}, labels",
+                    self._model.labelled,
+                    0.0,
                     f'{side}, labels: row {at} of {batch}: "{self._model.labelled}" {values[at].tolist()} say class '
-                    f"{int(values[at].argmax())}, expected {int(exact[at].argmax())} as in float64"
+                    f"{int(values[at].argmax())}, expected {int(exact[at].argmax())} as in float64",
                 )
 
 
