@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnserve.export import Flags, Floats, Integers, Lengths, Publication, UnsupportedModule, WrongArguments, pipeline
 from rnnserve.export.described_model import describe_model
@@ -313,3 +314,115 @@ def test_bfloat16_is_refused_with_what_to_publish(refused):
 
 def test_a_module_elsewhere_is_refused_with_what_to_publish(refused):
     refused(UnsupportedModule, r"is on meta; publish module.cpu\(\)$", module=Model().to("meta"))
+
+
+class Positions(nn.Module):
+    """Has eight positions, needs three steps, and normalises over the batch, each where it is told so."""
+
+    def __init__(self, most=8, least=1, *, over_the_batch=False, sort=False, trim=False):
+        super().__init__()
+        self.gru = nn.GRU(2, 5, batch_first=True)
+        self.positions = nn.Embedding(most, 2)
+        self.least, self.sort, self.trim = least, sort, trim
+        self.norm = nn.BatchNorm1d(5, track_running_stats=False) if over_the_batch else nn.Identity()
+
+    def forward(self, x, lengths):
+        if x.size(1) < self.least:
+            raise RuntimeError("too short")
+        x = x + self.positions(torch.arange(x.size(1)))
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=self.sort)
+        output, h_n = self.gru(packed)
+        output, _ = pad_packed_sequence(output, batch_first=True, total_length=None if self.trim else x.size(1))
+        return output, self.norm(h_n[-1])
+
+
+@pytest.mark.parametrize(
+    ("module", "sizes", "match"),
+    [
+        (
+            Positions(16),
+            {},
+            r"^forward raises for the sizes batch 1, sequence 128: IndexError: .* It got x \[1, 128, 2\] float32, "
+            r'lengths \[1\] int64\. .*: sizes=\{"sequence": \(1, …\)\}$',
+        ),
+        (Positions(), {}, r'it got "lengths" up to 10: .*does the module take fewer steps: sizes='),
+        (
+            Positions(least=3),
+            {"sequence": (1, 8)},
+            r'^forward raises for the sizes batch 1, sequence 1: RuntimeError: too short\. .*\{"sequence": \(…, 8\)\}$',
+        ),
+        (
+            Positions(over_the_batch=True),
+            {"sequence": (1, 8)},
+            r"^forward raises for the sizes batch 1, sequence 1: .* It takes two rows, and a request may have one\. .*"
+            "track_running_stats=False$",
+        ),
+        (
+            Positions(sort=True),
+            {"sequence": (1, 8)},
+            r'^forward raises for the lengths "lengths" \[1, 3, 5\]: .*: pass enforce_sorted=False to',
+        ),
+        (
+            Positions(trim=True),
+            {"sequence": (1, 8)},
+            r'^output "output" has shape \[3, 5, 5\] where .*; expected \[3, 6, 5\], \(batch, sequence, axis 2\)\. .*'
+            r"pass total_length=x\.size\(1\)",
+        ),
+    ],
+    ids=["positions", "few positions", "steps", "rows", "sorted", "trimmed"],
+)
+def test_sizes_and_lengths_that_the_module_does_not_take(refused, module, sizes, match):
+    inputs = {"x": X, "lengths": Lengths()}
+    refused(WrongArguments, match, module=module, inputs=inputs, outputs=["output", "h"], states={}, sizes=sizes)
+
+
+def test_sizes_that_the_module_takes_are_described():
+    inputs = {"x": X, "lengths": Lengths()}
+    module = Positions(least=3)
+    model = describe_model(Publication(module, "model", inputs, ["output", "h"], sizes={"sequence": (3, 8)}))
+    assert [len(tensor.axes) for tensor in model.outputs] == [3, 2]
+
+
+def test_a_name_of_an_input_and_an_output(refused):
+    refused(WrongArguments, '^"h_0" names an input and an output; name the output', outputs=["output", "h_0"])
+
+
+def test_a_batch_and_a_sequence_axis_that_are_exchanged(refused):
+    class Plain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru = nn.GRU(2, 7, batch_first=True)
+
+        def forward(self, x):
+            return self.gru(x)
+
+    refused(
+        UnsupportedModule,
+        'It has the size of "sequence", 5: are "batch" and "sequence" exchanged in the inputs\' axes',
+        module=Plain(),
+        inputs={"x": Floats("sequence", "batch", 2)},
+        states={},
+    )
+
+
+def test_an_embedding_that_is_smaller_than_described(refused):
+    kind, describe = PUBLICATIONS["tagger"]
+    publication = describe(own_module(kind))
+    inputs = {**publication.inputs, "words": Integers("sequence", "batch", high=4000)}
+    with_more = {"module": publication.module, "inputs": inputs, "outputs": publication.outputs, "states": {}}
+    refused(WrongArguments, r'"words" up to \d+, .*: is high more than an embedding has entries\?', **with_more)
+
+
+def test_weights_that_are_not_numbers(refused):
+    module = Model()
+    with torch.no_grad():
+        module.gru.weight_hh_l0[0, 0] = torch.nan
+    refused(WrongArguments, "^the module's gru.weight_hh_l0 holds NaN", module=module)
+
+
+def test_a_description_that_is_none(refused):
+    refused(WrongArguments, r'^inputs\["x"\] is a str; expected Floats', inputs={**INPUTS, "x": "float32"})
+
+
+def test_one_sample_without_a_list(refused):
+    refused(WrongArguments, "^samples is one dict; expected a list", samples={"x": np.zeros((1, 2, 2), np.float32)})

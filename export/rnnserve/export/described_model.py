@@ -6,7 +6,7 @@ The module is run a few times, at sizes unlike each other, which tells the axes 
 import contextlib
 import dataclasses
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -23,6 +23,7 @@ from rnnserve.export.described_tensors import (
     name_classes,
     proof_sizes,
 )
+from rnnserve.export.description_trials import describe_arrays, try_lengths, try_sizes
 from rnnserve.export.descriptions import InputDescription
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.module_interface import Arrays, Constant, ModuleInterface, Parameter
@@ -62,12 +63,21 @@ def describe_model(publication: Publication) -> DescribedModel:
     given = publication.outputs
     if isinstance(given, str) or not given or len(set(given)) != len(given):
         raise WrongArguments(f"outputs is {given!r}; expected the name of each tensor that forward returns, each once")
+    both = [name for name in given if name in described]
+    if both:
+        raise WrongArguments(f'"{both[0]}" names an input and an output; name the output otherwise, "{both[0]}_n"')
+    _check_numbers(module)
     interface = ModuleInterface(tuple(parameters), tuple(given))
     limit_sizes(inputs, publication.sizes)
     sizes = proof_sizes(inputs)
     with evaluating(module):
-        outputs = describe_outputs(partial(_compute, module, interface), inputs, given, sizes)
+        compute = partial(_compute, module, interface)
+        outputs = describe_outputs(compute, inputs, given, sizes)
+        try_sizes(partial(interface.call, module), inputs, sizes)
+        try_lengths(partial(interface.call, module), inputs, outputs, sizes)
     check_states(states, inputs, outputs)
+    if isinstance(publication.samples, Mapping):
+        raise WrongArguments("samples is one dict; expected a list of dicts, one for each batch of real inputs")
     samples = [complete_sample(number, sample, inputs) for number, sample in enumerate(publication.samples)]
     return DescribedModel(
         name=publication.name,
@@ -119,6 +129,13 @@ def _unwrapped(module: nn.Module) -> nn.Module:
     return module
 
 
+def _check_numbers(module: nn.Module) -> None:
+    """Check that no weight is NaN, as training that diverged leaves them. Infinities may be meant: masks have them."""
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.isnan().any():
+            raise WrongArguments(f"the module's {name} holds NaN, so its results do, too; has training diverged?")
+
+
 def _parameters(module: nn.Module, publication: Publication) -> tuple[list[Parameter], dict[str, InputDescription]]:
     """Read which parameters of forward are passed; describe every tensor among them by name."""
     signature = inspect.signature(module.forward)
@@ -139,8 +156,8 @@ def _parameters(module: nn.Module, publication: Publication) -> tuple[list[Param
     for number, (name, parameter) in enumerate(known.items()):
         if name in wanted:
             what = publication.inputs[name]
-            entries = {name: what} if isinstance(what, InputDescription) else dict(what)
-            parameters.append(name if isinstance(what, InputDescription) else tuple(entries))
+            entries = dict(what) if isinstance(what, Mapping) else {name: what}
+            parameters.append(tuple(entries) if isinstance(what, Mapping) else name)
             for tensor, description in entries.items():
                 if not isinstance(description, InputDescription):
                     raise WrongArguments(
@@ -166,7 +183,16 @@ def _compute(module: nn.Module, interface: ModuleInterface, arrays: Arrays) -> A
     except WrongArguments:
         raise
     except Exception as error:  # whatever the user's module raises
-        shapes = ", ".join(f"{name} {list(array.shape)} {array.dtype}" for name, array in arrays.items())
         raise WrongArguments(
-            f"forward does not take inputs as described, {shapes}: {type(error).__name__}: {error}"
+            f"forward does not take inputs as described, {describe_arrays(arrays)}: {type(error).__name__}: {error}"
+            f"{_bounds(arrays) if isinstance(error, IndexError) else ''}"
         ) from error
+
+
+def _bounds(arrays: Arrays) -> str:
+    """Say which integers were drawn: a table may have fewer entries, or positions."""
+    drawn = [f'"{name}" up to {array.max()}' for name, array in arrays.items() if array.dtype.kind in "iu"]
+    return (
+        f"; it got {', '.join(drawn) or 'no integers'}: is high more than an embedding has entries? Or does the module "
+        'take fewer steps: sizes={"sequence": (1, …)}?'
+    )

@@ -142,7 +142,7 @@ def _probing_sizes(sizes: Mapping[str, tuple[int, int]]) -> list[dict[str, int]]
                 f'sizes["{axis}"] is {(low, high)}: {"a batch has any number of rows" if axis == BATCH else fixed}'
             )
         usual = (low + 2 + 2 * number, low + 7 + 2 * number)
-        few = range(low, min(high, low + len(sizes)) + 1)
+        few = range(max(low, high - len(sizes)), high + 1)
         wanted = [usual] if usual[1] <= high else list(itertools.permutations(few, 2))
         unused = [pair for pair in wanted if pair not in pairs.values()]
         pairs[axis] = (unused or wanted)[0]
@@ -196,12 +196,21 @@ def describe_outputs(
             raise UnsupportedModule(
                 f'output "{name}" of shape {list(first.shape)} has no axis as large as the batch, so it could not be '
                 "divided among "
-                "requests; leave it out, or return a row of it for each row of the inputs"
+                "requests; leave it out, or return a row of it for each row of the inputs."
+                f"{_swapped(first.shape, probes[0])}"
             )
         if isinstance(given, Mapping):
             _name_axes(tensor, given[name])
         outputs.append(tensor)
     return outputs
+
+
+def _swapped(shape: Sequence[int], sizes: Mapping[str, int]) -> str:
+    """Say of an output without a batch axis whether the batch is where a sequence axis was described."""
+    axis = next((axis for axis, size in sizes.items() if axis != BATCH and size in shape), None)
+    if axis is None:
+        return ""
+    return f' It has the size of "{axis}", {sizes[axis]}: are "{BATCH}" and "{axis}" exchanged in the inputs\' axes?'
 
 
 def _name_axes(tensor: manifest_pb2.Tensor, described: InputDescription) -> None:

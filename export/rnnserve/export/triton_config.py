@@ -26,7 +26,7 @@ def render_config(name: str, inputs: _Tensors, outputs: _Tensors) -> str:
         f'name: "{name}"',
         'platform: "onnxruntime_onnx"',
         "",
-        "# 0, since h_0 has its batch on axis 1 and Triton would put it on axis 0: the dims below are whole shapes.",
+        "# 0: the dims below are whole shapes. With another number Triton would put a batch axis before them.",
         "max_batch_size: 0",
     ]
     for tensor in inputs:

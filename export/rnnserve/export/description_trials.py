@@ -1,0 +1,115 @@
+"""Runs of a module at the sizes and lengths of the proof, before anything is exported.
+
+Many modules run at the sizes of their training only: a table of positions has an end, a convolution needs some steps,
+packing wants sorted rows. What they raise elsewhere is told with the sizes, and with what to change.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from rnnserve.export.descriptions import BATCH
+from rnnserve.export.errors import WrongArguments
+from rnnserve.export.input_drawing import draw_inputs
+from rnnserve.export.module_interface import Arrays
+from rnnserve.export.tensor_shapes import lengths_inputs, shape_of
+from rnnserve.protos import manifest_pb2
+
+__all__ = ["describe_arrays", "try_lengths", "try_sizes"]
+
+Tensors = Sequence[manifest_pb2.Tensor]
+_Compute = Callable[[Arrays], Arrays]
+
+_ROWS, _STEPS = 3, 6  # of the trial of lengths, as far as the module takes them
+
+_FOR_ONE_ROW = (
+    "It takes two rows, and a request may have one. Does it normalise over the batch? BatchNorm in evaluation mode "
+    "uses its running statistics, unless it has track_running_stats=False"
+)
+_ANY_ROWS = "Requests of any number of rows share a run"
+
+
+def describe_arrays(arrays: Arrays) -> str:
+    """Name inputs with their shapes and dtypes."""
+    return ", ".join(f"{name} {list(array.shape)} {array.dtype}" for name, array in arrays.items())
+
+
+def try_sizes(compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> None:
+    """Run a module at the smallest sizes, and with each dynamic axis at its largest.
+
+    Args:
+        compute: The module.
+        inputs: Described.
+        sizes: The smallest and the largest size of each dynamic axis.
+
+    Raises:
+        WrongArguments: If it raises; the message says how to name the sizes that it takes.
+    """
+    smallest = {axis: low for axis, (low, _) in sizes.items()}
+    error = _error(compute, inputs, smallest)
+    if error is not None:
+        alone = sizes[BATCH][0] == 1 and _error(compute, inputs, smallest | {BATCH: 2}) is None
+        raise _raised(error, inputs, smallest, _FOR_ONE_ROW if alone else _named(sizes, "(…, {high})")) from error
+    for axis, (low, high) in sizes.items():
+        error = _error(compute, inputs, smallest | {axis: high})
+        if error is not None:
+            advice = _ANY_ROWS if axis == BATCH else _named({axis: (low, high)}, "({low}, …)")
+            raise _raised(error, inputs, smallest | {axis: high}, advice) from error
+
+
+def _named(sizes: Mapping[str, tuple[int, int]], bounds: str) -> str:
+    named = ", ".join(
+        f'"{axis}": {bounds.format(low=low, high=high)}' for axis, (low, high) in sizes.items() if axis != BATCH
+    )
+    return f"If it takes fewer sizes than the proof uses, name those that it takes: sizes={{{named}}}"
+
+
+def _error(compute: _Compute, inputs: Tensors, sizes: Mapping[str, int]) -> Exception | None:
+    try:
+        compute(draw_inputs(inputs, np.random.default_rng(0), sizes))
+    except Exception as error:  # noqa: BLE001 - whatever the user's module raises
+        return error
+    return None
+
+
+def _raised(error: Exception, inputs: Tensors, sizes: Mapping[str, int], advice: str) -> WrongArguments:
+    shown = ", ".join(f"{axis} {size}" for axis, size in sizes.items())
+    arrays = describe_arrays(draw_inputs(inputs, np.random.default_rng(0), sizes))
+    return WrongArguments(
+        f"forward raises for the sizes {shown}: {type(error).__name__}: {error}. It got {arrays}. {advice}"
+    )
+
+
+def try_lengths(compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> None:
+    """Run a module on rows that are not sorted by their lengths, and all shorter than the sequence axis.
+
+    Args:
+        compute: The module.
+        inputs: Described.
+        outputs: Described.
+        sizes: The smallest and the largest size of each dynamic axis.
+
+    Raises:
+        WrongArguments: If it raises, or gives fewer steps than its inputs have; the message says what to change.
+    """
+    trial = {axis: min(max(low, _ROWS if axis == BATCH else _STEPS), high) for axis, (low, high) in sizes.items()}
+    arrays = draw_inputs(inputs, np.random.default_rng(0), trial)
+    for axis, name in lengths_inputs(inputs).items():
+        ascending = np.linspace(1, max(1, trial[axis] - 1), trial[BATCH])
+        arrays[name] = ascending.astype(arrays[name].dtype)
+    try:
+        found = compute(arrays)
+    except Exception as error:  # whatever the user's module raises
+        lengths = ", ".join(f'"{name}" {arrays[name].tolist()}' for name in lengths_inputs(inputs).values())
+        raise WrongArguments(
+            f"forward raises for the lengths {lengths}: {type(error).__name__}: {error} Rows of a request come in any "
+            "order: pass enforce_sorted=False to pack_padded_sequence, which is exported"
+        ) from error
+    for tensor in outputs:
+        expected, shape = shape_of(tensor, trial), found[tensor.name].shape
+        if shape != expected:
+            raise WrongArguments(
+                f'output "{tensor.name}" has shape {list(shape)} where all rows are shorter than the input; expected '
+                f"{list(expected)}, ({', '.join(axis.name for axis in tensor.axes)}). pad_packed_sequence gives as "
+                "many steps as the longest row has: pass total_length=x.size(1) to it, the number of steps of the input"
+            )
