@@ -107,7 +107,7 @@ def test_the_program_runs(published, model, printed, capsys):
 
 def test_the_program_of_a_classifier_runs(repository, capsys):
     """With lengths, states and everything that a proof records."""
-    assert main(["inspect", str(repository), "direction_stacked", "--address", "HERE"]) == 0
+    assert main(["inspect", str(repository), "direction_stacked", "--url", "HERE"]) == 0
     said = capsys.readouterr().out
     assert "origin    a PyTorch module (torch " in said
     assert 'largest distances, step: "logits" ONNX from eager ' in said

@@ -21,6 +21,7 @@ from pathlib import Path
 from google.protobuf import json_format
 
 from rnnserve.protos import manifest_pb2
+from rnnserve.protos.regular_files import read_regular
 
 __all__ = [
     "FORMAT",
@@ -137,7 +138,7 @@ def _read(folder: Path, name: str) -> bytes:
     if Path(name).name != name:
         raise ArtifactError(f"{MANIFEST}: lists {name!r}, which is no plain file name")
     try:
-        return (folder / name).read_bytes()
+        return read_regular(folder / name)
     except FileNotFoundError:
         raise ArtifactError(f"{name}: is missing; export the model again") from None
     except OSError as error:

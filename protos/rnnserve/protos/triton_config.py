@@ -10,6 +10,7 @@ from google.protobuf import text_format
 
 from rnnserve.protos import manifest_pb2, model_config_pb2
 from rnnserve.protos.artifact import ArtifactError
+from rnnserve.protos.regular_files import read_regular
 
 __all__ = ["CONFIG", "ConfigError", "MissingConfigError", "check_tensors", "read_config", "versions_to_serve"]
 
@@ -37,7 +38,7 @@ def read_config(folder: Path) -> model_config_pb2.ModelConfig:
         ConfigError: If it cannot be read, is not a ModelConfig, or names another model than its folder.
     """
     try:
-        text = (folder / CONFIG).read_bytes().decode()
+        text = read_regular(folder / CONFIG).decode()
     except FileNotFoundError:
         raise MissingConfigError(f"{CONFIG}: is missing; `rnnserve export` writes it") from None
     except OSError as error:

@@ -1,5 +1,7 @@
 """A version that cannot be loaded, for whatever reason, is UNAVAILABLE with one line; every other model serves."""
 
+import os
+
 import grpc
 import numpy as np
 import onnx
@@ -81,6 +83,20 @@ def a_config_that_is_a_folder(root):
     config.mkdir()
 
 
+def a_pipe_for_a_file(root):
+    publish_model(root, "bad", TWICE, INPUTS, OUTPUTS, [SAMPLE])
+    golden = root / "bad" / "1" / "golden.npz"
+    golden.unlink()
+    os.mkfifo(golden)
+
+
+def a_config_that_is_a_pipe(root):
+    publish_model(root, "bad", TWICE, INPUTS, OUTPUTS, [SAMPLE])
+    config = root / "bad" / "config.pbtxt"
+    config.unlink()
+    os.mkfifo(config)
+
+
 BAD = {
     garbage: "model.onnx: onnxruntime cannot load it: ",
     raising: "golden.npz: model.onnx does not run these cases on cpu: InvalidRequest: ",
@@ -91,6 +107,8 @@ BAD = {
     without_axes: "manifest.json: ",
     a_file_for_a_version: "manifest.json: cannot be read: Is a directory",
     a_config_that_is_a_folder: "config.pbtxt: cannot be read: Is a directory",
+    a_pipe_for_a_file: "golden.npz: cannot be read: is no regular file",
+    a_config_that_is_a_pipe: "config.pbtxt: cannot be read: is no regular file",
 }
 
 

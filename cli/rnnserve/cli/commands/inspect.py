@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", metavar="MODEL", nargs="*", help="a model in it (default: all, every version)")
     parser.add_argument("--json", action="store_true", help="print a list of versions as JSON")
     parser.add_argument(
-        "--address",
+        "--url",
         default="127.0.0.1:8001",
         metavar="HOST:PORT",
         help="the server that the Python program asks (default %(default)s)",
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     """Print a report of each version."""
     records = [read_record(folder) for folder in version_folders(args.repository, args.models)]
     if args.json:
-        print(json.dumps([json_report(record, args.address) for record in records], indent=2, ensure_ascii=False))
+        print(json.dumps([json_report(record, args.url) for record in records], indent=2, ensure_ascii=False))
     else:
-        print("\n\n".join("\n".join(text_report(record, args.address)) for record in records))
+        print("\n\n".join("\n".join(text_report(record, args.url)) for record in records))
     return 1 if any(record.problem for record in records) else 0
