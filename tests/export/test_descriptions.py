@@ -426,3 +426,12 @@ def test_a_description_that_is_none(refused):
 
 def test_one_sample_without_a_list(refused):
     refused(WrongArguments, "^samples is one dict; expected a list", samples={"x": np.zeros((1, 2, 2), np.float32)})
+
+
+def test_scores_that_are_masked_by_infinity(refused):
+    module = Model(lambda output, h_n: (output.masked_fill(output > 0, -torch.inf), h_n))
+    refused(
+        UnsupportedModule,
+        r'^output "output" holds values that are not finite, .*: masked_fill\(…, -100\)$',
+        module=module,
+    )

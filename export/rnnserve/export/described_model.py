@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -179,7 +180,7 @@ def _parameters(module: nn.Module, publication: Publication) -> tuple[list[Param
 
 def _compute(module: nn.Module, interface: ModuleInterface, arrays: Arrays) -> Arrays:
     try:
-        return interface.call(module, arrays)
+        results = interface.call(module, arrays)
     except WrongArguments:
         raise
     except Exception as error:  # whatever the user's module raises
@@ -187,6 +188,13 @@ def _compute(module: nn.Module, interface: ModuleInterface, arrays: Arrays) -> A
             f"forward does not take inputs as described, {describe_arrays(arrays)}: {type(error).__name__}: {error}"
             f"{_bounds(arrays) if isinstance(error, IndexError) else ''}"
         ) from error
+    for name, array in results.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise UnsupportedModule(
+                f'output "{name}" holds values that are not finite, of which no distance can be proven. Where they '
+                "mask scores, use a number of which softmax makes zero, too: masked_fill(…, -100)"
+            )
+    return results
 
 
 def _bounds(arrays: Arrays) -> str:

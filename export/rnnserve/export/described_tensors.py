@@ -190,7 +190,9 @@ def describe_outputs(
                 raise UnsupportedModule(
                     f'axis {at} of output "{name}" is {pair[0]} for {probes[0]} and {pair[1]} for {probes[1]}: '
                     "neither fixed nor "
-                    "as large as an axis of the inputs, so the server could not divide it among requests"
+                    "as large as an axis of the inputs, so the server could not divide it among requests. "
+                    "Where a stride makes fewer steps: pad the output with zeros to the steps of the input, and return "
+                    "the number of steps of each row, (batch,), as another output"
                 )
         if axis_of(tensor, BATCH) is None:
             raise UnsupportedModule(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnserve.export.described_tensors import ModelDescription
-from rnnserve.export.descriptions import BATCH
+from rnnserve.export.descriptions import BATCH, DYNAMIC
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.limits import ParityLimits
 from rnnserve.export.module_interface import Arrays
@@ -102,7 +102,7 @@ class _BatchingTries:
                 for number, row in enumerate(company[: len(rows) if company is rows else 1]):
                     self._compare(worst, row, take_row(self._model.outputs, together, number), self._compute(row))
         return [
-            f'"{name}" of a row changes by {change:.3g} when other rows are in its batch: does the module normalise, '
+            f'"{name}" of a row changes by {change} when other rows are in its batch: does the module normalise, '
             "sort or "
             "average over the batch axis?"
             for name, change in worst.by_name.items()
@@ -122,7 +122,7 @@ class _BatchingTries:
                     noisy[tensor.name] = np.where(mask, padded[tensor.name], noise[tensor.name])
             self._compare(worst, padded, self._compute(noisy), self._compute(padded))
         return [
-            f'"{name}" of a row changes by {change:.3g} when the values after its length change: is something '
+            f'"{name}" of a row changes by {change} when the values after its length change: is something '
             "computed over "
             "all steps, such as a mean, a maximum or a convolution? Mask it by the lengths"
             for name, change in worst.by_name.items()
@@ -135,9 +135,10 @@ class _BatchingTries:
             row = self._row(sizes)
             self._compare(worst, row, self._compute(self._padded(row, sizes)), self._compute(row))
         return [
-            f'"{name}" of a row changes by {change:.3g} when up to {_MORE} steps of padding are added: does the module '
+            f'"{name}" of a row changes by {change} when up to {_MORE} steps of padding are added: does the module '
             "average over all "
-            "steps, or read the last one? Use the lengths: sum before each length and divide by it, or read h_n"
+            "steps, or read the last one? Use the lengths: sum before each length and divide by it, or read h_n. An "
+            "output of fewer steps than its input has to be zero after them"
             for name, change in worst.by_name.items()
         ]
 
@@ -173,14 +174,31 @@ class _BatchingTries:
             change = change if mask is None else np.where(mask, change, 0)
             largest = float(change.max(initial=0.0))
             if not largest <= (self._rounding * scale(others) if others.dtype.kind == "f" else 0):
-                worst.add(name, largest)
+                worst.add(name, largest, _place(tensor, change))
+
+
+def _place(tensor: manifest_pb2.Tensor, change: npt.NDArray[Any]) -> str:
+    """Say at which step of each sequence axis of an output the largest change is."""
+    index = np.unravel_index(int(np.argmax(change)), change.shape)
+    steps = [
+        f"{axis.name} {at} of {size}"
+        for axis, at, size in zip(tensor.axes, index, change.shape, strict=True)
+        if axis.size == DYNAMIC and axis.name != BATCH
+    ]
+    return f" at {', '.join(steps)}" if steps else ""
 
 
 class _WorstChanges:
     """The largest change of each output that changed."""
 
     def __init__(self) -> None:
-        self.by_name: dict[str, float] = {}
+        self._by_name: dict[str, tuple[float, str]] = {}
 
-    def add(self, name: str, change: float) -> None:
-        self.by_name[name] = max(change, self.by_name.get(name, 0.0))
+    @property
+    def by_name(self) -> dict[str, str]:
+        """By output: how much it changed, and where."""
+        return {name: f"{change:.3g}{place}" for name, (change, place) in self._by_name.items()}
+
+    def add(self, name: str, change: float, place: str) -> None:
+        if name not in self._by_name or change > self._by_name[name][0]:
+            self._by_name[name] = (change, place)
