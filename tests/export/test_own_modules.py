@@ -199,7 +199,7 @@ class _WithoutAnnotation(torch.nn.Module):
 def test_a_script_that_does_not_run_is_left_out_with_what_to_annotate(tmp_path):
     inputs = {"x": Floats("batch", "sequence", 2)}
     publication = Publication(own_module(_WithoutAnnotation), "plain", inputs, ["y"], sizes={"sequence": (1, 8)})
-    done = publish(publication, tmp_path, progress=False)
+    done = publish(publication, repository=tmp_path, progress=False)
     assert "annotate it: h: torch.Tensor | None = None" in done.unscripted
     assert sorted(path.name for path in done.published.folder.iterdir()) == [
         "golden.npz",
