@@ -58,7 +58,7 @@ def test_the_step_is_named_where_the_padding_counts():
     assert "when the values after its length change" in values
     assert '" of a row changes by 0.' in values
     assert " at sequence " in values
-    assert " when 9 steps of padding are added" in amount
+    assert " when up to 9 steps of padding are added" in amount
 
 
 @pytest.mark.parametrize("masked", [True, False])
