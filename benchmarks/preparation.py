@@ -20,7 +20,7 @@ _MAKERS = {
     True: ("make_models", {"all_outputs": "all_outputs", "logits_only": "logits_only"}),
     False: ("models", {"all_outputs": "whole", "logits_only": "logits"}),  # until commit 7845b38
 }
-"""By whether a tree has benchmarks/make_models.py: the program that makes its models, and the names of their folders."""
+"""By whether a tree has benchmarks/make_models.py: the program that makes its models, and how its folders are named."""
 
 
 def find_load_generators(chosen: Collection[str]) -> None:

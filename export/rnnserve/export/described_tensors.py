@@ -136,14 +136,9 @@ def _probing_sizes(sizes: Mapping[str, tuple[int, int]]) -> list[dict[str, int]]
     """Two sizes for each axis, unlike each other and together unlike those of the other axes, within the bounds."""
     pairs: dict[str, tuple[int, int]] = {}
     for number, (axis, (low, high)) in enumerate(sizes.items()):
-        if low == high:
-            fixed = f'an axis of one size is a fixed one; describe it as ("{axis}", {low}) in inputs'
-            raise WrongArguments(
-                f'sizes["{axis}"] is {(low, high)}: {"a batch has any number of rows" if axis == BATCH else fixed}'
-            )
         usual = (low + 2 + 2 * number, low + 7 + 2 * number)
         few = range(max(low, high - len(sizes)), high + 1)
-        wanted = [usual] if usual[1] <= high else list(itertools.permutations(few, 2))
+        wanted = [usual] if usual[1] <= high else list(itertools.permutations(few, 2)) or [(low, high)]
         unused = [pair for pair in wanted if pair not in pairs.values()]
         pairs[axis] = (unused or wanted)[0]
     return [{axis: pair[turn] for axis, pair in pairs.items()} for turn in range(2)]

@@ -24,9 +24,9 @@ _ROWS, _STEPS = 3, 6  # of the trial of lengths, as far as the module takes them
 
 _FOR_ONE_ROW = (
     "It takes two rows, and a request may have one. Does it normalise over the batch? BatchNorm in evaluation mode "
-    "uses its running statistics, unless it has track_running_stats=False"
+    "uses its running statistics, unless it has track_running_stats=False. If one row is too few, say so: "
+    'sizes={"batch": (2, …)}'
 )
-_ANY_ROWS = "Requests of any number of rows share a run"
 
 
 def describe_arrays(arrays: Arrays) -> str:
@@ -53,13 +53,15 @@ def try_sizes(compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int,
     for axis, (low, high) in sizes.items():
         error = _error(compute, inputs, smallest | {axis: high})
         if error is not None:
-            advice = _ANY_ROWS if axis == BATCH else _named({axis: (low, high)}, "({low}, …)")
+            advice = _named({axis: (low, high)}, "({low}, …)")
             raise _raised(error, inputs, smallest | {axis: high}, advice) from error
 
 
 def _named(sizes: Mapping[str, tuple[int, int]], bounds: str) -> str:
     named = ", ".join(
-        f'"{axis}": {bounds.format(low=low, high=high)}' for axis, (low, high) in sizes.items() if axis != BATCH
+        f'"{axis}": {bounds.format(low=low, high=high)}'
+        for axis, (low, high) in sizes.items()
+        if axis != BATCH or len(sizes) == 1
     )
     return f"If it takes fewer sizes than the proof uses, name those that it takes: sizes={{{named}}}"
 
@@ -95,15 +97,15 @@ def try_lengths(compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Map
     trial = {axis: min(max(low, _ROWS if axis == BATCH else _STEPS), high) for axis, (low, high) in sizes.items()}
     arrays = draw_inputs(inputs, np.random.default_rng(0), trial)
     for axis, name in lengths_inputs(inputs).items():
-        ascending = np.linspace(1, max(1, trial[axis] - 1), trial[BATCH])
+        low = sizes[axis][0]
+        ascending = np.linspace(low, max(low, trial[axis] - 1), trial[BATCH])
         arrays[name] = ascending.astype(arrays[name].dtype)
     try:
         found = compute(arrays)
     except Exception as error:  # whatever the user's module raises
         lengths = ", ".join(f'"{name}" {arrays[name].tolist()}' for name in lengths_inputs(inputs).values())
         raise WrongArguments(
-            f"forward raises for the lengths {lengths}: {type(error).__name__}: {error} Rows of a request come in any "
-            "order: pass enforce_sorted=False to pack_padded_sequence, which is exported"
+            f"forward raises for the lengths {lengths}: {type(error).__name__}: {error}{_sorting(error)}"
         ) from error
     for tensor in outputs:
         expected, shape = shape_of(tensor, trial), found[tensor.name].shape
@@ -113,3 +115,9 @@ def try_lengths(compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Map
                 f"{list(expected)}, ({', '.join(axis.name for axis in tensor.axes)}). pad_packed_sequence gives as "
                 "many steps as the longest row has: pass total_length=x.size(1) to it, the number of steps of the input"
             )
+
+
+def _sorting(error: Exception) -> str:
+    if "sorted" not in str(error):
+        return ""
+    return " Rows of a request come in any order: pass enforce_sorted=False to pack_padded_sequence, which is exported"

@@ -79,8 +79,8 @@ def test_inputs_are_such_as_servers_make():
             lambda inputs: {"y": right(inputs)["y"] + inputs["x"].shape[1]},
             "BATCHING_JOINED",
             '"y" of a row changes by 9 when up to 9 steps of padding are added: does the module average over all '
-            "steps, or read the last one? Use the lengths: sum before each length and divide by it, or read h_n. An "
-            "output of fewer steps than its input has to be zero after them",
+            "steps, or read the last one? Use the lengths: sum before each length and divide by it, or read h_n. "
+            "An output of fewer steps than its input has to be zero after them",
         ),
         (
             lambda inputs: {"y": right(inputs)["y"] + (inputs["x"] != steps_before(inputs)).any()},
