@@ -35,6 +35,10 @@ COMPARED = {"throughput": 1.0, "alone": 1.0, "lengths": 1.5}
 ROUNDS = 40
 """Default number of rounds; the three scenarios then take about seven minutes."""
 
+ROUNDS_A_START = 8
+"""After as many rounds the servers are started again. A server measures the costs of runs when it starts, and plans its
+batches by them as long as it runs: on a machine whose speed changes, two starts of one server differed by a third."""
+
 _WARM_UP_S = 0.2
 """Warm-up of h2load in each turn. It is short, since the server is warm and only the connections are new."""
 
@@ -52,7 +56,7 @@ def compare_trees(
     work: Path,
     versions: dict[str, str],
 ) -> dict[str, list[Metrics]]:
-    """Start the server of each tree, check its answers, and measure the servers in turns.
+    """Start the server of each tree, check its answers, and measure the servers in turns; then start them again.
 
     Args:
         name: Name of a scenario of `COMPARED`.
@@ -80,7 +84,15 @@ def compare_trees(
     scenario = _scenario(name)
     scenario = dataclasses.replace(scenario, load=dataclasses.replace(scenario.load, warm_up=_WARM_UP_S))
     seconds = COMPARED[name]
-    return measure_scenario(scenario, list(by_name), rounds, seconds, work, versions, start_server, with_cpu=True)
+    found: dict[str, list[Metrics]] = {server: [] for server in by_name}
+    for first in range(0, rounds, ROUNDS_A_START):
+        count = min(ROUNDS_A_START, rounds - first)
+        measured = measure_scenario(
+            scenario, list(by_name), count, seconds, work, versions, start_server, with_cpu=True
+        )
+        for server, metrics in measured.items():
+            found[server] += metrics
+    return found
 
 
 def render_comparison(
