@@ -32,7 +32,7 @@ def supervisor(code: str, count: int = 1) -> Supervisor:
         ("sys.exit(0)", "exit status 0"),
         ("sys.exit(1)", "exit status 1"),
         ("os.kill(os.getpid(), signal.SIGKILL)", "signal SIGKILL"),
-        ("os.kill(os.getpid(), signal.SIGHUP)", "signal SIGHUP"),
+        ("os.kill(os.getpid(), signal.SIGUSR1)", "signal SIGUSR1"),
     ],
 )
 def test_a_worker_that_never_becomes_ready_is_the_end(code, said):
