@@ -54,7 +54,7 @@ _COMMANDS = {
         "rnnserve.cli.commands.inspect", "", "show what a repository holds: tensors, roles, batching, proof"
     ),
     "serve": _CommandEntry("rnnserve.server.commands.serve", "server", "serve a repository over gRPC"),
-    "infer": _CommandEntry("rnnserve.client.commands.infer", "client", "classify sequences from a file on a server"),
+    "infer": _CommandEntry("rnnserve.client.commands.infer", "client", "ask any model on a server; rows from a file"),
     "load": _CommandEntry(
         "rnnserve.client.commands.load", "client", "measure a server's latency, and the highest rate that it sustains"
     ),
