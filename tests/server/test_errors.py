@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 from rnnserve.server import errors
-from rnnserve.server.errors import InternalError, QueueFull, ServeError, one_line
+from rnnserve.server.errors import InternalError, InvalidRequest, QueueFull, ServeError, one_line, quoted
 
 STATUSES = {
     "InvalidRequest": "INVALID_ARGUMENT",
@@ -28,6 +28,23 @@ def test_each_error_has_its_status():
         assert name in errors.__all__
         assert grpc.StatusCode[status]
         assert re.search(rf"── {name} +{status}  ", errors.__doc__)
+
+
+def test_a_callers_own_text_is_repeated_in_part():
+    assert quoted("a" * 100) == f'"{"a" * 100}"'
+    assert quoted("a" * 101) == f'"{"a" * 100}…" (101 characters)'
+
+
+@pytest.mark.parametrize("character", ["a", "%", "\n", "ä", "😀"])
+def test_a_message_fits_into_the_metadata_of_a_call(character):
+    """gRPC writes every byte but plain ASCII as three, and lets 8 kB of metadata through."""
+    for count in (1, 300, 341, 342, 1365, 1366, 4096, 4097, 10_000):
+        told = str(InvalidRequest(character * count))
+        written = sum(1 if " " <= c <= "~" and c != "%" else 3 * len(c.encode()) for c in told)
+        assert written <= 4096
+        whole = count * (1 if character == "a" else 3 * len(character.encode())) <= 4096
+        assert told == character * count if whole else told.endswith("…")
+        assert whole or written > 4000
 
 
 def test_a_full_queue_says_how_many_wait():

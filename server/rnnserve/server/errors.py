@@ -37,12 +37,19 @@ __all__ = [
     "StartError",
     "Unsupported",
     "one_line",
+    "quoted",
 ]
 
 _log = logging.getLogger(__name__)
 
-_MAX_MESSAGE = 300
-"""Characters of another library's message that are passed on; gRPC bounds the size of a status."""
+_MAX_FOREIGN = 300
+"""Characters of another library's message that are passed on."""
+
+_MAX_QUOTED = 100
+"""Characters of a caller's own text, such as a name, that are repeated to it."""
+
+_MAX_MESSAGE = 4096
+"""Bytes of a message as HTTP/2 carries it. gRPC lets no more than 8 kB of metadata through."""
 
 _PATH = re.compile(
     r"(?<![\w.])(?:[A-Za-z]:)?(?:[/\\][\w.+@-]+){2,}(?::\d+)?:?|[\w./\\-]+\.(?:cc|cpp|cu|h|hpp|py):\d+:?"
@@ -58,6 +65,10 @@ class ServeError(Exception):
     """
 
     status: ClassVar[str] = "INTERNAL"
+
+    def __str__(self) -> str:
+        """The message for the caller, of bounded size."""
+        return _cut(super().__str__())
 
 
 class InvalidRequest(ServeError):
@@ -137,4 +148,25 @@ class StartError(Exception):
 def one_line(message: str) -> str:
     """Make another library's message fit for a caller or a status: one line of bounded length, without paths."""
     line = " ".join(_PATH.sub("", message).split())
-    return line if len(line) <= _MAX_MESSAGE else line[: _MAX_MESSAGE - 1] + "…"
+    return line if len(line) <= _MAX_FOREIGN else line[: _MAX_FOREIGN - 1] + "…"
+
+
+def quoted(text: str) -> str:
+    """Put a caller's own text into quotation marks, to repeat it in a message: its beginning, if it is long."""
+    if len(text) <= _MAX_QUOTED:
+        return f'"{text}"'
+    return f'"{text[:_MAX_QUOTED]}…" ({len(text):,} characters)'
+
+
+def _cut(message: str) -> str:
+    """The message, or its beginning, as far as it fits. gRPC writes other bytes than plain ASCII as three: %C3."""
+    if len(message) <= _MAX_MESSAGE // 12:  # a character is four bytes at most
+        return message
+    size = kept = 0
+    for at, character in enumerate(message):
+        if size <= _MAX_MESSAGE - 9:  # as much as the ellipsis takes
+            kept = at
+        size += 1 if " " <= character <= "~" and character != "%" else 3 * len(character.encode(errors="replace"))
+        if size > _MAX_MESSAGE:
+            return message[:kept] + "…"
+    return message

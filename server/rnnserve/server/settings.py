@@ -85,6 +85,7 @@ class Settings:
             certificate of one of these cannot connect. None admits every client.
         max_queue: Number of requests that may wait for each model.
         max_message_bytes: Largest request, in bytes as sent.
+        max_response_bytes: Largest response, in bytes of its outputs.
         max_batch: Most rows (sequences) in one request.
         max_sequence: Most steps of one sequence.
         allow_non_finite: Let NaN and infinity through to the models.
@@ -132,6 +133,9 @@ class Settings:
         metadata=_option("requests that may wait for each model; more are refused at once", _count),
     )
     max_message_bytes: int = dataclasses.field(default=16 << 20, metadata=_option("largest request, in bytes", _count))
+    max_response_bytes: int = dataclasses.field(
+        default=64 << 20, metadata=_option("largest response, in bytes of its outputs", _count)
+    )
     max_batch: int = dataclasses.field(default=16384, metadata=_option("most sequences in one request", _count))
     max_sequence: int = dataclasses.field(default=4096, metadata=_option("most steps of one sequence", _count))
     allow_non_finite: bool = dataclasses.field(

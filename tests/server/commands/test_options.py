@@ -13,8 +13,8 @@ from rnnserve.server.errors import StartError
 OTHER = Settings(
     repository=Path("-models"), host="::1", grpc_port=0, provider="cpu", transport="public",
     tls_certificate=Path("a b.pem"), tls_key=Path("-k.pem"), tls_client_ca=Path("c.pem"), max_queue=7,
-    max_message_bytes=8, max_batch=9,
-    max_sequence=10, allow_non_finite=True, allow_unproven=True, grace=0.25,
+    max_message_bytes=8, max_response_bytes=11, max_batch=9, max_sequence=10,
+    allow_non_finite=True, allow_unproven=True, grace=0.25,
 )  # fmt: skip
 
 
@@ -53,6 +53,7 @@ def test_the_defaults():
         "tls_client_ca": None,
         "max_queue": 4096,
         "max_message_bytes": 16 * 2**20,
+        "max_response_bytes": 64 * 2**20,
         "max_batch": 16384,
         "max_sequence": 4096,
         "allow_non_finite": False,

@@ -7,35 +7,47 @@ was published with.
 """
 
 import difflib
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 
 from google.protobuf.message import DecodeError
 
 from rnnserve.protos import inference_pb2
 from rnnserve.protos.datatypes import CONTENTS
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
+from rnnserve.server.boundary.field_counts import refuse_crowded
 from rnnserve.server.boundary.shapes import axis_name, wrong_shape, wrong_size
 from rnnserve.server.boundary.signature import BATCH, Signature, TensorSpec
 from rnnserve.server.boundary.values import check_lengths, read_raw, read_typed, with_valid_values
-from rnnserve.server.errors import InvalidRequest, Unsupported
+from rnnserve.server.errors import InvalidRequest, Unsupported, quoted
 from rnnserve.server.settings import Settings
 
 __all__ = ["check_request", "parse_request"]
 
 _SHARED_MEMORY = "shared_memory_region"
 
+_MAX_AXES = 16
+"""Axes that are repeated in a message; no model has as many."""
+
+_MAX_ID = 4096
+"""Characters of an id."""
+
+_LONGEST_MISTYPED = 100
+"""Characters of a name that is compared with the known ones."""
+
 
 def parse_request(payload: bytes, settings: Settings) -> inference_pb2.ModelInferRequest:
     """Parse the bytes of a ModelInferRequest.
 
     Raises:
-        InvalidRequest: If they are too many, or not such a message.
+        InvalidRequest: If they are too many, have too many fields, or are not such a message.
     """
     if len(payload) > settings.max_message_bytes:
         raise InvalidRequest(
             f"the request has {len(payload):,} bytes, more than the {settings.max_message_bytes:,} that this server "
             "takes (--max-message-bytes): send fewer rows (the batch axis) a request"
         )
+    refuse_crowded(payload)
     try:
         return inference_pb2.ModelInferRequest.FromString(payload)
     except DecodeError:
@@ -53,10 +65,14 @@ def check_request(request: inference_pb2.ModelInferRequest, signature: Signature
         Unsupported: If it asks for shared memory, a state kept by the server, or classification.
     """
     _refuse_unsupported(request)
+    if len(request.id) > _MAX_ID:
+        raise InvalidRequest(f"the id has {len(request.id):,} characters; the response repeats up to {_MAX_ID:,}")
     specs = _specs_of(request, signature)
     shapes = _shapes_of(request, specs, signature, settings)
     arrays = _arrays_of(request, specs, shapes)
     sizes, outputs = signature.sizes_of(shapes), _outputs_of(request, signature)
+    batch = shapes[signature.main.name][signature.main.batch_axis]
+    _refuse_large_response(outputs, signature, batch, sizes, settings)
     lengths: dict[str, Array] = {}  # by sequence axis: (batch)
     for axis, spec in signature.lengths.items():
         if spec.name in arrays:
@@ -70,7 +86,7 @@ def check_request(request: inference_pb2.ModelInferRequest, signature: Signature
         _refuse_typed_outputs(outputs, signature)
     longest = signature.longest(sizes, arrays, outputs)
     return CheckedRequest(
-        batch=shapes[signature.main.name][signature.main.batch_axis],
+        batch=batch,
         sizes=sizes,
         longest=longest,
         steps=signature.steps_of(longest),
@@ -94,10 +110,10 @@ def _refuse_unsupported(request: inference_pb2.ModelInferRequest) -> None:
     for kind, tensors in (("input", request.inputs), ("output", request.outputs)):
         for tensor in tensors:
             if _SHARED_MEMORY in tensor.parameters:
-                raise Unsupported(f'{kind} "{tensor.name}": shared memory is not supported; send the bytes')
+                raise Unsupported(f"{kind} {quoted(tensor.name)}: shared memory is not supported; send the bytes")
             if "classification" in tensor.parameters:
                 raise Unsupported(
-                    f'{kind} "{tensor.name}": the classification extension is not supported; ask for the tensor'
+                    f"{kind} {quoted(tensor.name)}: the classification extension is not supported; ask for the tensor"
                 )
 
 
@@ -108,13 +124,14 @@ def _specs_of(request: inference_pb2.ModelInferRequest, signature: Signature) ->
         spec = signature.inputs.get(tensor.name)
         if spec is None:
             raise InvalidRequest(
-                f'unknown input "{tensor.name}"{_suggestion(tensor.name, signature.inputs)}: takes {signature}'
+                f"unknown input {quoted(tensor.name)}{_suggestion(tensor.name, signature.inputs)}: takes {signature}"
             )
         if spec in specs:
             raise InvalidRequest(f'input "{tensor.name}" comes twice')
         if tensor.datatype != spec.datatype:
             raise InvalidRequest(
-                f'input "{spec.name}" has datatype "{tensor.datatype}" where {spec.datatype} is expected: it is {spec}'
+                f'input "{spec.name}" has datatype {quoted(tensor.datatype)} where {spec.datatype} is expected: it is '
+                f"{spec}"
             )
         specs.append(spec)
     for spec in signature.inputs.values():
@@ -126,6 +143,9 @@ def _specs_of(request: inference_pb2.ModelInferRequest, signature: Signature) ->
 def _shapes_of(
     request: inference_pb2.ModelInferRequest, specs: list[TensorSpec], signature: Signature, settings: Settings
 ) -> dict[str, tuple[int, ...]]:
+    for spec, tensor in zip(specs, request.inputs, strict=True):
+        if len(tensor.shape) > _MAX_AXES:
+            raise InvalidRequest(f'input "{spec.name}" has {len(tensor.shape):,} axes; it is {spec}')
     shapes = {spec.name: tuple(tensor.shape) for spec, tensor in zip(specs, request.inputs, strict=True)}
     for spec in specs:
         wrong = wrong_shape(spec, shapes[spec.name])
@@ -182,11 +202,27 @@ def _outputs_of(request: inference_pb2.ModelInferRequest, signature: Signature) 
     for name in names:
         if name not in signature.outputs:
             known = ", ".join(str(spec) for spec in signature.outputs.values())
-            raise InvalidRequest(f'unknown output "{name}"{_suggestion(name, signature.outputs)}: gives {known}')
+            raise InvalidRequest(f"unknown output {quoted(name)}{_suggestion(name, signature.outputs)}: gives {known}")
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InvalidRequest(f'output "{twice}" is asked for twice')
     return names
+
+
+def _refuse_large_response(
+    outputs: Iterable[str], signature: Signature, batch: int, sizes: Mapping[str, int], settings: Settings
+) -> None:
+    size_of: dict[str, int] = {}
+    for name in outputs:
+        spec = signature.outputs[name]
+        size_of[name] = math.prod(spec.shape(batch, sizes)) * spec.dtype.itemsize
+    if sum(size_of.values()) > settings.max_response_bytes:
+        largest = max(size_of, key=lambda name: size_of[name])
+        raise InvalidRequest(
+            f'the response would have {sum(size_of.values()):,} bytes, {size_of[largest]:,} of them "{largest}", more '
+            f"than the {settings.max_response_bytes:,} that this server sends (--max-response-bytes): name the outputs "
+            "that you need, or send fewer rows (the batch axis) a request"
+        )
 
 
 def _refuse_typed_outputs(outputs: Iterable[str], signature: Signature) -> None:
@@ -200,5 +236,7 @@ def _refuse_typed_outputs(outputs: Iterable[str], signature: Signature) -> None:
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:
+    if len(name) > _LONGEST_MISTYPED:
+        return ""  # to compare 16 MB takes seconds
     close = difflib.get_close_matches(name, list(known), n=1)
     return f' (did you mean "{close[0]}"?)' if close else ""

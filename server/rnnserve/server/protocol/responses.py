@@ -20,6 +20,10 @@ __all__ = ["ResponseHead", "encode_response", "encode_varint"]
 _ID, _RAW_OUTPUT = b"\x1a", b"\x32"
 
 
+_AT_ONCE = 1 << 14
+"""Elements that are written to typed contents at once: in between, other threads may take Python's lock."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class ResponseHead:
     """A response with raw outputs, without its id and the outputs' bytes.
@@ -80,7 +84,9 @@ def encode_response(model: Model, request: CheckedRequest, outputs: Mapping[str,
     for name, array in outputs.items():
         datatype = model.signature.outputs[name].datatype
         tensor = response.outputs.add(name=name, datatype=datatype, shape=array.shape)
-        getattr(tensor.contents, CONTENTS[datatype]).extend(array.ravel().tolist())
+        contents, flat = getattr(tensor.contents, CONTENTS[datatype]), array.ravel()
+        for start in range(0, flat.size, _AT_ONCE):
+            contents.extend(flat[start : start + _AT_ONCE].tolist())
     return response.SerializeToString()
 
 

@@ -18,7 +18,7 @@ from rnnserve.protos import model_config_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.names import version_number
 from rnnserve.protos.triton_config import check_tensors, read_config, versions_to_serve
-from rnnserve.server.errors import NotFound, NotReady, StartError, one_line
+from rnnserve.server.errors import NotFound, NotReady, StartError, one_line, quoted
 from rnnserve.server.repository.loading import load_model
 from rnnserve.server.repository.model import Model
 
@@ -169,7 +169,7 @@ class Repository:
         number = next((known for known in entry.versions if str(known) == version), None)
         if number is None:
             known = ", ".join(str(v) for v in sorted(entry.versions)) or "none"
-            raise NotFound(f'model "{name}" has no version "{version}"; it has {known}')
+            raise NotFound(f'model "{name}" has no version {quoted(version)}; it has {known}')
         if number not in entry.served:
             raise NotReady(self._why_not(name, number))
         return entry.served[number]
@@ -212,7 +212,9 @@ class Repository:
         if entry is None:
             known = ", ".join(f'"{known}"' for known in self._entries)
             raise NotFound(
-                f'no model is named "{name}"; there are {known}' if name else f"model_name is empty; there are {known}"
+                f"no model is named {quoted(name)}; there are {known}"
+                if name
+                else f"model_name is empty; there are {known}"
             )
         return entry
 
