@@ -1,4 +1,7 @@
-"""A checkpoint of random weights, and the version that it was published as: made once for all tests of the area."""
+"""A checkpoint of random weights, and the version that it was published as: made once for all tests of the area.
+
+And what is checked of a publication that is refused.
+"""
 
 import shutil
 from pathlib import Path
@@ -6,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from rnnserve.export import pipeline, publish
 from rnnserve.export.classifiers import export_checkpoint
 from rnnserve.models import LABELS, Architecture, DirectionClassifier, save_checkpoint
 
@@ -38,3 +42,17 @@ def repository(exported, tmp_path) -> Path:
 @pytest.fixture
 def version(repository) -> Path:
     return repository / NAME / "1"
+
+
+@pytest.fixture
+def not_published(tmp_path, monkeypatch):
+    """`not_published(error, match, publication)`: the publication is refused, before anything is exported."""
+    monkeypatch.setattr(pipeline, "to_onnx", lambda *_: pytest.fail("nothing is to be exported"))
+    monkeypatch.setattr(pipeline, "script", lambda *_: pytest.fail("nothing is to be exported"))
+
+    def check(error, match, publication):
+        with pytest.raises(error, match=match):
+            publish(publication, repository=tmp_path / "repository", progress=False)
+        assert not (tmp_path / "repository").exists()
+
+    return check

@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rnnserve.export import Flags, Floats, Integers, Lengths, Publication, UnsupportedModule, WrongArguments, pipeline
+from rnnserve.export import Flags, Floats, Integers, Lengths, Publication, UnsupportedModule, WrongArguments
 from rnnserve.export.described_model import describe_model
 from rnnserve.export.descriptions import InputDescription
-from rnnserve.export.pipeline import publish
 from support.own_modules import PUBLICATIONS, own_module
 
 X = Floats("batch", "sequence", 2)
@@ -34,17 +32,9 @@ RIGHT = Publication(Model(), "model", INPUTS, ["output", "h_n"], states={"h_n": 
 
 
 @pytest.fixture
-def refused(tmp_path, monkeypatch):
+def refused(not_published):
     """`refused(error, match, **changes)`: a right publication with these changes is refused, before any export."""
-    monkeypatch.setattr(pipeline, "to_onnx", lambda *_: pytest.fail("nothing is to be exported"))
-    monkeypatch.setattr(pipeline, "script", lambda *_: pytest.fail("nothing is to be exported"))
-
-    def check(error, match, **changes):
-        with pytest.raises(error, match=match):
-            publish(dataclasses.replace(RIGHT, **changes), repository=tmp_path / "repository", progress=False)
-        assert not (tmp_path / "repository").exists()
-
-    return check
+    return lambda error, match, **changes: not_published(error, match, dataclasses.replace(RIGHT, **changes))
 
 
 def test_the_right_one_is_described():
@@ -243,12 +233,10 @@ def test_samples_that_are_incomplete_or_of_other_shapes(refused, sample, match):
     refused(WrongArguments, match, samples=[GOOD, sample])
 
 
-def test_a_sample_of_integers_out_of_bounds(tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "to_onnx", lambda *_: pytest.fail("nothing is to be exported"))
+def test_a_sample_of_integers_out_of_bounds(not_published):
     kind, describe = PUBLICATIONS["tagger"]
     publication = dataclasses.replace(describe(own_module(kind)), samples=[{"words": np.full((3, 2), 40)}])
-    with pytest.raises(WrongArguments, match=r'^samples\[0\]\["words"\] has a value outside 0..39$'):
-        publish(publication, repository=tmp_path / "repository", progress=False)
+    not_published(WrongArguments, r'^samples\[0\]\["words"\] has a value outside 0..39$', publication)
 
 
 def test_samples_are_completed():
@@ -303,74 +291,6 @@ def test_bfloat16_is_refused_with_what_to_publish(refused):
 
 def test_a_module_elsewhere_is_refused_with_what_to_publish(refused):
     refused(UnsupportedModule, r"is on meta; publish module.cpu\(\)$", module=Model().to("meta"))
-
-
-class Positions(nn.Module):
-    """Has eight positions, needs three steps, and normalises over the batch, each where it is told so."""
-
-    def __init__(self, most=8, least=1, *, over_the_batch=False, sort=False, trim=False):
-        super().__init__()
-        self.gru = nn.GRU(2, 5, batch_first=True)
-        self.positions = nn.Embedding(most, 2)
-        self.least, self.sort, self.trim = least, sort, trim
-        self.norm = nn.BatchNorm1d(5, track_running_stats=False) if over_the_batch else nn.Identity()
-
-    def forward(self, x, lengths):
-        if x.size(1) < self.least:
-            raise RuntimeError("too short")
-        x = x + self.positions(torch.arange(x.size(1)))
-        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=self.sort)
-        output, h_n = self.gru(packed)
-        output, _ = pad_packed_sequence(output, batch_first=True, total_length=None if self.trim else x.size(1))
-        return output, self.norm(h_n[-1])
-
-
-@pytest.mark.parametrize(
-    ("module", "sizes", "match"),
-    [
-        (
-            Positions(16),
-            {},
-            r"^forward raises for the sizes batch 1, sequence 128: IndexError: .* It got x \[1, 128, 2\] float32, "
-            r'lengths \[1\] int64\. .*: sizes=\{"sequence": \(1, …\)\}$',
-        ),
-        (Positions(), {}, r'it got "lengths" up to 10: .*does the module take fewer steps: sizes='),
-        (
-            Positions(least=3),
-            {"sequence": (1, 8)},
-            r'^forward raises for the sizes batch 1, sequence 1: RuntimeError: too short\. .*\{"sequence": \(…, 8\)\}$',
-        ),
-        (
-            Positions(over_the_batch=True),
-            {"sequence": (1, 8)},
-            r"^forward raises for the sizes batch 1, sequence 1: .* It takes two rows, and a request may have one\. .*"
-            r'track_running_stats=False\..* sizes=\{"batch": \(2, …\)\}$',
-        ),
-        (
-            Positions(sort=True),
-            {"sequence": (1, 8)},
-            r'^forward raises for the lengths "lengths" \[1, 3, 5\]: .*: pass enforce_sorted=False to',
-        ),
-        (
-            Positions(trim=True),
-            {"sequence": (1, 8)},
-            r'^output "output" has shape \[3, 5, 5\] where .*; expected \[3, 6, 5\], \(batch, sequence, axis 2\)\. .*'
-            r"pass total_length=x\.size\(1\)",
-        ),
-    ],
-    ids=["positions", "few positions", "steps", "rows", "sorted", "trimmed"],
-)
-def test_sizes_and_lengths_that_the_module_does_not_take(refused, module, sizes, match):
-    inputs = {"x": X, "lengths": Lengths()}
-    refused(WrongArguments, match, module=module, inputs=inputs, outputs=["output", "h"], states={}, sizes=sizes)
-
-
-@pytest.mark.parametrize("sizes", [(3, 8), (8, 8)])
-def test_sizes_that_the_module_takes_are_described(sizes):
-    inputs = {"x": X, "lengths": Lengths()}
-    module = Positions(least=3)
-    model = describe_model(Publication(module, "model", inputs, ["output", "h"], sizes={"sequence": sizes}))
-    assert [len(tensor.axes) for tensor in model.outputs] == [3, 2]
 
 
 def test_a_name_of_an_input_and_an_output(refused):

@@ -42,6 +42,8 @@ def read_signature(
     signature = Signature(specs, _specs(outputs, manifest.outputs), _batching_of(manifest))
     if not any(not spec.optional for spec in signature.inputs.values()):
         raise ArtifactError(f"{MANIFEST}: no input is required, so that nothing sets the size of the batch")
+    if BATCH in signature.main.limits and signature.batching is not Batching.ALONE:
+        raise ArtifactError(f"{MANIFEST}: says that requests may share a run, but limits the number of rows")
     _check_axes(signature)
     _check_lengths(signature)
     return signature
@@ -81,8 +83,6 @@ def _check_lengths(signature: Signature) -> None:
             raise ArtifactError(f'{MANIFEST}: more than one input holds the lengths of the axis "{spec.lengths_of}"')
         if spec.axes != (BATCH,) or spec.datatype not in _LENGTHS_TYPES:
             raise ArtifactError(f"{MANIFEST}: {spec} holds lengths, which are (batch) and INT64 or INT32")
-    if BATCH in signature.main.limits and signature.batching is not Batching.ALONE:
-        raise ArtifactError(f"{MANIFEST}: says that requests may share a run, but limits the number of rows")
     without = [axis for axis in signature.sequence_axes if axis not in signature.lengths]
     if signature.is_padded and without:
         raise ArtifactError(

@@ -26,10 +26,21 @@ class PendingCall(PendingRequest):
 
     __slots__ = ("call", "id_field", "prefix", "served")
 
-    call: LaneCall
-    served: ServedVersion
-    prefix: RequestPrefix | None
-    id_field: bytes
+    def __init__(
+        self,
+        call: LaneCall,
+        served: ServedVersion,
+        rows: int,
+        steps: int,
+        arrived: float,
+        prefix: RequestPrefix | None = None,
+        id_field: bytes = b"",
+    ) -> None:
+        super().__init__(rows, steps, call.deadline, arrived)
+        self.call = call
+        self.served = served
+        self.prefix = prefix
+        self.id_field = id_field
 
     def watch(self) -> None:
         """Note a cancellation as soon as it comes. It costs two events a request, so it is for those that wait long."""
@@ -46,11 +57,7 @@ class ParsedCall(PendingCall):
     __slots__ = ("_checked",)
 
     def __init__(self, call: LaneCall, served: ServedVersion, checked: CheckedRequest, arrived: float) -> None:
-        super().__init__(checked.batch, checked.steps, call.deadline, arrived)
-        self.call = call
-        self.served = served
-        self.prefix = None
-        self.id_field = b""
+        super().__init__(call, served, checked.batch, checked.steps, arrived)
         self._checked = checked
 
     def check(self) -> CheckedRequest:
@@ -70,11 +77,8 @@ class RecognisedCall(PendingCall):
     def __init__(
         self, call: LaneCall, prefix: RequestPrefix, id_field: bytes, arrived: float, service: Service
     ) -> None:
-        super().__init__(prefix.batch, prefix.steps, call.deadline, arrived)
-        self.call = call
-        self.served = prefix.served
-        self.prefix = self._known = prefix
-        self.id_field = id_field
+        super().__init__(call, prefix.served, prefix.batch, prefix.steps, arrived, prefix, id_field)
+        self._known = prefix
         self._service = service
 
     def check(self) -> CheckedRequest:

@@ -12,14 +12,15 @@ from rnnserve.server.repository.trial_requests import TrialRequests
 __all__ = ["measure_cost"]
 
 _ROUNDS = 9
+"""How often each run is made."""
 
 
 def measure_cost(model: BatchModel, trials: TrialRequests) -> Cost:
     """Time a small run, a large one, a long one, and one that is nearly all padding, and solve for the costs.
 
-    They are run in turns, and of each the shortest run counts: whatever else the machine does can only add to it. A
-    machine whose speed changes for a moment is slow for all of them then. Run one after the other, they had costs that
-    do not fit together: one server in three planned its batches so that it gave half as many inferences a second.
+    They are run in turns, and of each the shortest run counts: whatever else the machine does can only add to it. So a
+    moment in which the machine is slow is one for all of them, and their times fit together (docs/findings.md, "Batch
+    size and grouping").
     """
     signature = model.signature
     least, most = trials.sizes(1), trials.sizes(64)

@@ -1,0 +1,77 @@
+"""Sizes and lengths that a module does not take are told before anything is exported, with what to change."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from rnnserve.export import Floats, Lengths, Publication, WrongArguments
+from rnnserve.export.described_model import describe_model
+
+INPUTS = {"x": Floats("batch", "sequence", 2), "lengths": Lengths()}
+
+
+class Positions(nn.Module):
+    """Has eight positions, needs three steps, and normalises over the batch, each where it is told so."""
+
+    def __init__(self, most=8, least=1, *, over_the_batch=False, sort=False, trim=False):
+        super().__init__()
+        self.gru = nn.GRU(2, 5, batch_first=True)
+        self.positions = nn.Embedding(most, 2)
+        self.least, self.sort, self.trim = least, sort, trim
+        self.norm = nn.BatchNorm1d(5, track_running_stats=False) if over_the_batch else nn.Identity()
+
+    def forward(self, x, lengths):
+        if x.size(1) < self.least:
+            raise RuntimeError("too short")
+        x = x + self.positions(torch.arange(x.size(1)))
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=self.sort)
+        output, h_n = self.gru(packed)
+        output, _ = pad_packed_sequence(output, batch_first=True, total_length=None if self.trim else x.size(1))
+        return output, self.norm(h_n[-1])
+
+
+@pytest.mark.parametrize(
+    ("module", "sizes", "match"),
+    [
+        (
+            Positions(16),
+            {},
+            r"^forward raises for the sizes batch 1, sequence 128: IndexError: .* It got x \[1, 128, 2\] float32, "
+            r'lengths \[1\] int64\. .*: sizes=\{"sequence": \(1, …\)\}$',
+        ),
+        (Positions(), {}, r'it got "lengths" up to 10: .*does the module take fewer steps: sizes='),
+        (
+            Positions(least=3),
+            {"sequence": (1, 8)},
+            r'^forward raises for the sizes batch 1, sequence 1: RuntimeError: too short\. .*\{"sequence": \(…, 8\)\}$',
+        ),
+        (
+            Positions(over_the_batch=True),
+            {"sequence": (1, 8)},
+            r"^forward raises for the sizes batch 1, sequence 1: .* It takes two rows, and a request may have one\. .*"
+            r'track_running_stats=False\..* sizes=\{"batch": \(2, …\)\}$',
+        ),
+        (
+            Positions(sort=True),
+            {"sequence": (1, 8)},
+            r'^forward raises for the lengths "lengths" \[1, 3, 5\]: .*: pass enforce_sorted=False to',
+        ),
+        (
+            Positions(trim=True),
+            {"sequence": (1, 8)},
+            r'^output "output" has shape \[3, 5, 5\] where .*; expected \[3, 6, 5\], \(batch, sequence, axis 2\)\. .*'
+            r"pass total_length=x\.size\(1\)",
+        ),
+    ],
+    ids=["positions", "few positions", "steps", "rows", "sorted", "trimmed"],
+)
+def test_sizes_and_lengths_that_the_module_does_not_take(not_published, module, sizes, match):
+    not_published(WrongArguments, match, Publication(module, "model", INPUTS, ["output", "h"], sizes=sizes))
+
+
+@pytest.mark.parametrize("sizes", [(3, 8), (8, 8)])
+def test_sizes_that_the_module_takes_are_described(sizes):
+    publication = Publication(Positions(least=3), "model", INPUTS, ["output", "h"], sizes={"sequence": sizes})
+    model = describe_model(publication)
+    assert [len(tensor.axes) for tensor in model.outputs] == [3, 2]
