@@ -78,6 +78,7 @@ lint: setup ## style, types, import contracts, stub drift
 
 mutants: setup ## change the code in one place at a time; print the changes that no test notices
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,mutants]'
+	$(BIN)/python -m pytest tests/mutation
 	PYTHONPATH=tests $(BIN)/python -m mutation $(MUTANTS_FLAGS)
 
 format: setup ## format the code

@@ -1,6 +1,10 @@
 """What is changed, and what is not since it could not show."""
 
-from mutation.mutants import draw, find_mutants
+import pytest
+
+pytest.importorskip("cosmic_ray", reason="`make mutants` installs cosmic-ray, and runs these tests first")
+
+from mutation.mutants import draw, find_mutants  # noqa: E402 - it imports cosmic-ray
 
 CODE = '''
 import dataclasses
