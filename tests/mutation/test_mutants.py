@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("cosmic_ray", reason="`make mutants` installs cosmic-ray, and runs these tests first")
 
-from mutation.mutants import draw, find_mutants  # noqa: E402 - it imports cosmic-ray
+from mutation.mutants import draw, find_mutants
 
 CODE = '''
 import dataclasses
