@@ -14,6 +14,9 @@ BENCH_FLAGS ?=
 MUTANTS_FLAGS ?=
 COMMIT ?=
 
+# Half of the time that all tests take.
+SLOW_TESTS := tests/examples $(addprefix tests/export/,adoption diagnosis parity recurrence)
+
 # What does not pay in tests: annotations of every test and fixture; None, since one in the place of a value fails the
 # test; unreachable code, since mypy believes an assert about a property even after the call that changes it.
 MYPY_TESTS := --follow-imports silent --allow-untyped-defs --allow-incomplete-defs --allow-untyped-calls \
@@ -57,9 +60,9 @@ load: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## load-test a server of it
 
 test: setup ## run the tests and measure their coverage
 	$(BIN)/coverage erase
-	@# Two processes, since the tests of export take half of the time: each has its own exit status, and both must be 0.
-	$(BIN)/coverage run -m pytest tests/export tests/examples & others=$$!; \
-	$(BIN)/coverage run -m pytest --ignore tests/export --ignore tests/examples; status=$$?; \
+	@# Two processes, each with half of the time: each has its own exit status, and both must be 0.
+	$(BIN)/coverage run -m pytest $(SLOW_TESTS) & others=$$!; \
+	$(BIN)/coverage run -m pytest $(SLOW_TESTS:%=--ignore %); status=$$?; \
 	wait $$others && exit $$status
 	$(BIN)/coverage combine --quiet
 
