@@ -86,6 +86,7 @@ class Settings:
         max_queue: Number of requests that may wait for each model.
         max_message_bytes: Largest request, in bytes as sent.
         max_response_bytes: Largest response, in bytes of its outputs.
+        max_held_bytes: Bytes of requests in hand and of responses not yet sent, together; of one connection, half.
         max_batch: Most rows (sequences) in one request.
         max_sequence: Most steps of one sequence.
         allow_non_finite: Let NaN and infinity through to the models.
@@ -94,7 +95,8 @@ class Settings:
         share_port: Let other processes listen on the port too, as workers do. Not an option of the command.
 
     Raises:
-        StartError: If only one of certificate and key is given, or `tls_client_ca` without them.
+        StartError: If only one of certificate and key is given, or `tls_client_ca` without them; or if
+            `max_held_bytes` leaves a connection less than its largest message.
     """
 
     repository: Path = dataclasses.field(
@@ -136,6 +138,13 @@ class Settings:
     max_response_bytes: int = dataclasses.field(
         default=64 << 20, metadata=_option("largest response, in bytes of its outputs", _count)
     )
+    max_held_bytes: int = dataclasses.field(
+        default=256 << 20,
+        metadata=_option(
+            "bytes of requests in hand and responses not yet sent, half of it for one connection; more are refused",
+            _count,
+        ),
+    )
     max_batch: int = dataclasses.field(default=16384, metadata=_option("most sequences in one request", _count))
     max_sequence: int = dataclasses.field(default=4096, metadata=_option("most steps of one sequence", _count))
     allow_non_finite: bool = dataclasses.field(
@@ -158,3 +167,9 @@ class Settings:
             raise StartError("TLS needs both --tls-certificate and --tls-key")
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise StartError("--tls-client-ca needs TLS: --tls-certificate and --tls-key")
+        largest = max(self.max_message_bytes, self.max_response_bytes)
+        if self.max_held_bytes < 2 * largest:
+            raise StartError(
+                f"--max-held-bytes {self.max_held_bytes} leaves one connection half of it: give it {2 * largest} or "
+                "more, twice what the largest request or response may have"
+            )

@@ -25,14 +25,14 @@ class Cost:
         step: Seconds of a step, whatever its rows.
         point: Seconds of one row at one step.
         padding: Seconds of one row at one step after its end.
-        max_points: A run of several requests has no more points than this, which bounds its memory.
+        max_points: A run has no more points than this, which bounds its memory: larger requests are run in parts.
     """
 
     run: float
     step: float
     point: float
     padding: float
-    max_points: int = 1 << 20
+    max_points: int = 1 << 16
 
     def of(self, rows: int, steps: int) -> float:
         """Seconds that a run of `rows` rows of `steps` steps takes, without padding."""

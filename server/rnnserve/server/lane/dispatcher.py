@@ -2,7 +2,7 @@
 
 What takes little runs on the lane's own thread, a batch of one model at a time: what arrives meanwhile is in the next.
 Where nothing waits, calls that have just arrived are run at once. A large model, or a request that takes long by
-itself, runs on the model's own thread, so that it delays no other.
+itself, runs on the model's own thread, so that it delays no other; a request of many bytes is parsed on another, too.
 
 What a request costs, in microseconds (`[1, 4, 2]`, logits, hidden 16; onnxruntime 1.32, grpcio 1.85, one core of an AMD
 EPYC; gRPC's share is the lane answering a constant, the rest was timed step by step in a server under h2load's 64
@@ -36,6 +36,7 @@ from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.errors import QueueFull, ServeError
 from rnnserve.server.lane.admission import Admission
 from rnnserve.server.lane.completion_queue import LaneCall
+from rnnserve.server.lane.large_requests import LargeRequests
 from rnnserve.server.lane.pending_calls import PendingCall
 from rnnserve.server.lane.prefixes import RequestPrefix
 from rnnserve.server.lane.same_prefix import SamePrefixBatch, SamePrefixRuns
@@ -64,6 +65,7 @@ class Dispatcher:
         """
         self._capacity = service.settings.max_queue
         self._schedulers = schedulers
+        self._large_requests = LargeRequests(service, schedulers)
         self._admission = Admission(service)
         self._runs = SamePrefixRuns()
         self._queues: dict[Model, FairQueue[PendingCall]] = {}
@@ -83,6 +85,14 @@ class Dispatcher:
             by_model.setdefault(pending.served.model, []).append(pending)
         for model, calls in by_model.items():
             self._enqueue(model, calls)
+
+    def take_large(self, call: LaneCall) -> None:
+        """Let a call of many bytes be parsed and run on other threads."""
+        self._large_requests.submit(call)
+
+    def close(self) -> None:
+        """End the thread of large requests. To be called when no more calls arrive."""
+        self._large_requests.close()
 
     def work(self) -> bool:
         """Run a batch of the model whose turn it is; return whether more waits."""
