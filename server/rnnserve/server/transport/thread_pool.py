@@ -61,9 +61,9 @@ class CallPool(futures.ThreadPoolExecutor):
             is_too_many = self._in_hand >= self.capacity
             self._in_hand += not is_too_many
         if is_too_many:
-            return self._refusing.submit(self._refuse, fn, *args, **kwargs)
+            return self._refusing.submit(self._refuse(fn), *args, **kwargs)
         try:
-            return super().submit(self._answer, fn, *args, **kwargs)
+            return super().submit(self._answer(fn), *args, **kwargs)
         except RuntimeError:  # the pool has been shut down
             self._end_one()
             raise
@@ -105,15 +105,21 @@ class CallPool(futures.ThreadPoolExecutor):
         self._refusing.shutdown(wait, cancel_futures=cancel_futures)
         super().shutdown(wait, cancel_futures=cancel_futures)
 
-    def _answer(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return fn(*args, **kwargs)
-        finally:
-            self._end_one()
+    def _answer(self, fn: Callable[P, R]) -> Callable[P, R]:
+        def answer(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return fn(*args, **kwargs)
+            finally:
+                self._end_one()
 
-    def _refuse(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        self._on_thread.must_refuse = True
-        return fn(*args, **kwargs)
+        return answer
+
+    def _refuse(self, fn: Callable[P, R]) -> Callable[P, R]:
+        def refuse(*args: P.args, **kwargs: P.kwargs) -> R:
+            self._on_thread.must_refuse = True
+            return fn(*args, **kwargs)
+
+        return refuse
 
     def _end_one(self) -> None:
         with self._lock:
