@@ -3,6 +3,7 @@
 from typing import Self
 
 from rnnserve.server.batching.scheduler import Schedulers
+from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.providers import choose_device
 from rnnserve.server.repository.repository import Repository
@@ -28,7 +29,7 @@ class Server:
         device = choose_device(settings.provider)
         self._settings = settings
         self._repository = Repository(settings.repository, device, allow_unproven=settings.allow_unproven)
-        self._schedulers = Schedulers(settings.max_queue)
+        self._schedulers = Schedulers(WaitingLimits(settings.max_queue, settings.max_wait))
         self._transport = GrpcTransport(Service(self._repository, settings), self._schedulers, settings)
         self.port = self._transport.port
 

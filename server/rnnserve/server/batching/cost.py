@@ -43,6 +43,14 @@ class Cost:
         each = self.step + self.point
         return max(seconds - self.run, 0.0) / each if each else math.inf
 
+    def points_taking(self, seconds: float) -> float:
+        """Points that take `seconds` in runs of many rows, without what a run and its steps cost whatever its rows."""
+        return seconds / self.point if self.point else math.inf
+
+    def seconds_of_queue(self, points: int) -> float:
+        """Seconds that requests of so many points take that wait together, and are run in batches worth making."""
+        return points * self.point * (1 + 1 / _ROWS_TO_FIXED)
+
     def enough(self, steps: int) -> float:
         """Points with which a run of `steps` steps is worth making: more in it would only wait for each other.
 

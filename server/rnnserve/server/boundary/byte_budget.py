@@ -13,10 +13,14 @@ from collections.abc import Iterator
 
 from rnnserve.server.errors import TooMuchHeld
 
-__all__ = ["SMALL", "ByteBudget"]
+__all__ = ["RESPONSE_COPIES", "SMALL", "ByteBudget"]
 
 SMALL = 16 << 10
 """Bytes of a message that is not counted: the queues' lengths and the number of streams bound how many there are."""
+
+
+RESPONSE_COPIES = 2
+"""How often a response is in memory until it has been sent: gRPC copies it, and keeps the original meanwhile."""
 
 
 class ByteBudget:

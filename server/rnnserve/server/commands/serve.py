@@ -12,6 +12,7 @@ from collections.abc import Callable
 from rnnserve.server.commands.options import add_options, argument_type, read_options, write_options
 from rnnserve.server.errors import StartError
 from rnnserve.server.settings import Settings
+from rnnserve.server.transport.allocation import give_back_large_blocks
 from rnnserve.server.transport.polling import choose_polling
 from rnnserve.server.transport.ports import reserve_port
 from rnnserve.server.transport.supervisor import Supervisor, worker_count
@@ -61,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
 def _serve(settings: Settings, ready_fd: int | None, lifeline_fd: int | None) -> None:
     """Be the server, or one worker of it."""
     choose_polling()
+    give_back_large_blocks()
     try:
         from rnnserve.server.app import Server  # imports grpc, which reads the choice then
     except ModuleNotFoundError as missing:

@@ -23,7 +23,7 @@ import grpc
 
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.clock import from_wall_clock
-from rnnserve.server.boundary.byte_budget import SMALL, ByteBudget
+from rnnserve.server.boundary.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
 from rnnserve.server.errors import InternalError, ServeError, TooMuchHeld, Unsupported
 
 __all__ = ["LARGE", "CallHandler", "Lane", "LaneCall", "missing_parts"]
@@ -48,7 +48,7 @@ _LONG_AGO = 1.0
 _OUTSTANDING = MAX_REQUESTS
 """How many calls may arrive between two looks at the queue without waiting for one of them."""
 
-_LATE_SECONDS = 0.1
+_LATE_SECONDS = 0.25
 """Seconds that a call's message may take to arrive while the server's memory is short."""
 
 LARGE = 128 << 10
@@ -122,7 +122,7 @@ class LaneCall:
         """Send the response, or that the budget of bytes is spent."""
         if len(payload) > SMALL or self._held:
             try:
-                self.hold(len(payload))
+                self.hold(RESPONSE_COPIES * len(payload))
             except TooMuchHeld as error:
                 self.refuse(error)
                 return

@@ -40,6 +40,9 @@ _CONTROL_THREADS, _CONTROL_CALLS = 16, 1024
 _STREAMS = 1024
 """Calls in hand of one connection; a client's further calls wait at the client."""
 
+_UNCOUNTED = 192 << 20
+"""Bytes of memory, beside those that are counted, that the largest requests take while they are read and run."""
+
 _PENDING_CALLS = 1 << 24
 """gRPC's core drops calls, with CANCELLED and no message, of which more than this wait for a thread to take them: more
 than can be, since this server refuses what is too much itself, and says so. The core's own limit is 1,000."""
@@ -79,7 +82,7 @@ class GrpcTransport:
         self.port = self._bind(settings)
         enders = [self._control.end_late, self._inference.end_late]
         self._memory_guard = MemoryGuard(
-            settings.max_held_bytes * 5 // 4, enders if self._lane is None else [*enders, self._lane.end_late]
+            settings.max_held_bytes + _UNCOUNTED, enders if self._lane is None else [*enders, self._lane.end_late]
         )
 
     def start(self) -> None:

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError, Message
 from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.scheduler import Schedulers
-from rnnserve.server.boundary.byte_budget import SMALL, ByteBudget
+from rnnserve.server.boundary.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest, QueueFull, ServeError
 from rnnserve.server.protocol.responses import encode_response
@@ -30,12 +30,18 @@ Watch = Callable[[bytes, grpc.ServicerContext, Callable[[object], None]], None]
 class _WaitingCall(PendingRequest):
     """A request whose caller's thread waits for it."""
 
-    __slots__ = ("_checked", "_outputs")
+    __slots__ = ("_checked", "_connection", "_outputs")
 
-    def __init__(self, checked: CheckedRequest, deadline: float) -> None:
+    def __init__(self, checked: CheckedRequest, deadline: float, connection: str) -> None:
         super().__init__(checked.batch, checked.steps, deadline, arrived=now())
         self._checked = checked
+        self._connection = connection
         self._outputs: futures.Future[Mapping[str, Array]] = futures.Future()
+
+    @property
+    def connection(self) -> str:
+        """Names its connection."""
+        return self._connection
 
     def check(self) -> CheckedRequest:
         """Give the checked request."""
@@ -92,7 +98,7 @@ class PublicCalls:
         with self._budget.holding(context.peer(), len(payload)):
             response = self._run(payload, context)
         if len(response) > SMALL:
-            self._hold_until_sent(context, len(response))
+            self._hold_until_sent(context, RESPONSE_COPIES * len(response))
         return response
 
     def _run(self, payload: bytes, context: grpc.ServicerContext) -> bytes:
@@ -101,7 +107,7 @@ class PublicCalls:
         if deadline < now():
             raise DeadlinePassed("the deadline passed before the request was read")
         served, checked = self._service.accept(payload)
-        waiting = _WaitingCall(checked, deadline)
+        waiting = _WaitingCall(checked, deadline, context.peer())
         if not context.add_callback(waiting.cancel):
             waiting.cancel()  # the call has ended already
         self._schedulers.submit(served.model, waiting)

@@ -21,8 +21,11 @@ R = TypeVar("R")
 
 _REFUSING_THREADS = 2
 
-_LATE_SECONDS = 0.1
+_LATE_SECONDS = 0.25
 """Seconds after which a call without a message gives its thread up where others wait."""
+
+_RECEIVING, _TURN_SECONDS = 8, 0.1
+"""Messages that are received at once, since nobody has counted their bytes yet; a slow one is passed after a time."""
 
 _LOOK_SECONDS = 0.05
 
@@ -45,6 +48,7 @@ class CallPool(futures.ThreadPoolExecutor):
         self._lock = threading.Lock()
         self._refusing = futures.ThreadPoolExecutor(_REFUSING_THREADS, thread_name_prefix=f"{name} refusing")
         self._on_thread = threading.local()
+        self._turns = threading.Semaphore(_RECEIVING)
         self._unfinished: dict[grpc.ServicerContext, float] = {}
         self._is_closed = threading.Event()
         self._watchdog = threading.Thread(target=self._watch, name=f"{name} watchdog", daemon=True)
@@ -75,6 +79,7 @@ class CallPool(futures.ThreadPoolExecutor):
             Unsupported: If the caller has ended its side without one.
             Cancelled: If the call has ended, or has given way to others.
         """
+        has_turn = self._turns.acquire(timeout=_TURN_SECONDS)
         self._unfinished[context] = now()
         try:
             return next(messages)
@@ -84,6 +89,8 @@ class CallPool(futures.ThreadPoolExecutor):
             raise Cancelled("the call ended before its message had arrived") from None
         finally:
             del self._unfinished[context]
+            if has_turn:
+                self._turns.release()
 
     def end_late(self, count: int) -> int:
         """End calls whose message has not arrived for a while, the oldest first.
