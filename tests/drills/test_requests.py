@@ -16,8 +16,10 @@ from support.inference_requests import request
 MOST_BYTES, AFTERWARDS_BYTES = 700 << 20, 200 << 20
 """Resident memory during every drill, and within seconds after it."""
 
-LIMITED_BYTES = 400 << 20
-"""Resident memory of a server that may hold 64 MB."""
+LIMITED_BYTES = 500 << 20
+"""Resident memory of a server that may hold 64 MB, while twelve messages of 14 MB are received and one is run."""
+
+SHORT = "RESOURCE_EXHAUSTED: the server's memory is short"
 
 HOSTILE_SECONDS = 1.0
 """A bystander's longest wait while something hostile is sent."""
@@ -70,7 +72,7 @@ def test_large_compressed_requests_at_once(repository, transport):
             said = list(pool.map(lambda n: clients[n % 6].said(LARGE, gzip=True), range(60)))
         refused = {one for one in said if one != "OK: "}
         assert len(refused) < 60
-        assert all(one.startswith("RESOURCE_EXHAUSTED: requests and unread responses ") for one in refused), refused
+        assert all(one.startswith(("RESOURCE_EXHAUSTED: requests and unread", SHORT)) for one in refused), refused
         assert server.peak < LIMITED_BYTES
         assert server.settles_below(AFTERWARDS_BYTES)
 

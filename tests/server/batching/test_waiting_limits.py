@@ -61,7 +61,7 @@ def test_a_request_that_cannot_make_its_deadline_hears_so_at_once():
     assert refused(limits, queue, Waiting(1, deadline=now() + 60)) is None
     late = refused(limits, queue, Waiting(1, deadline=now() + 5))
     assert isinstance(late, WaitTooLong)
-    assert str(late).startswith("walks: what waits takes 7.000 s, and the request's deadline is in 4.9")
+    assert str(late).startswith("walks: what waits takes 7.000 s, and the request's deadline is in ")
 
 
 def test_one_whose_deadline_has_passed_is_left_to_its_run_which_counts_it():

@@ -16,6 +16,7 @@ import importlib
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -48,7 +49,14 @@ _LONG_AGO = 1.0
 _OUTSTANDING = MAX_REQUESTS
 """How many calls may arrive between two looks at the queue without waiting for one of them."""
 
-_LATE_SECONDS = 0.25
+_RECEIVING = 12
+"""Messages that are received at once: nobody has counted their bytes yet, and 15 kB may be compressed 16 MB. Usual ones
+have arrived with their calls, so that receiving one takes a turn of the loop, whatever this number."""
+
+_LATE_SECONDS = 2e-3
+"""Seconds without any event after which the next are received beside those whose messages do not arrive."""
+
+_HOPELESS_SECONDS = 0.25
 """Seconds that a call's message may take to arrive while the server's memory is short."""
 
 LARGE = 128 << 10
@@ -227,10 +235,10 @@ class Lane:
             How many.
         """
         before = list(self._unfinished.values())
-        time.sleep(_LATE_SECONDS)
+        time.sleep(_HOPELESS_SECONDS)
         late = [tag for tag in before if id(tag) in self._unfinished][:count]
         for call, _ in late:
-            call.cancel(self._cygrpc.StatusCode.resource_exhausted, "the request's message came too slowly")
+            call.cancel(self._cygrpc.StatusCode.resource_exhausted, "the server's memory is short: slow down")
         return len(late)
 
     def is_running(self) -> bool:
@@ -262,7 +270,8 @@ class Lane:
         poll = self._queue.poll
         shut_down = self._cygrpc.CompletionType.queue_shutdown
         receive = self._cygrpc.ReceiveMessageOperation
-        unfinished = self._unfinished
+        unfinished, deferred = self._unfinished, deque[tuple[Any, float]]()
+        late = 0  # of the unfinished: they have had their time, and others are received beside them
         accepting = sum(self._accept() for _ in range(_OUTSTANDING))
         open_calls = 0
         arrived: list[LaneCall] = []
@@ -272,7 +281,10 @@ class Lane:
             if not (accepting or open_calls or arrived):
                 accepting = -1
                 self._queue.shutdown()  # no operation may be started after this
-            event = poll(_LONG_AGO) if arrived or has_work else poll()
+            if arrived or has_work:
+                event = poll(_LONG_AGO)
+            else:
+                event = poll(time.time() + _LATE_SECONDS) if deferred else poll()
             tag = event.tag
             if tag is _ACCEPT:
                 if event.success:
@@ -280,19 +292,29 @@ class Lane:
                     open_calls += 1
                     call = event.call
                     tag = (call, from_wall_clock(event.call_details.deadline))
-                    call.start_server_batch((receive(0),), tag)
-                    unfinished[id(tag)] = tag
+                    if len(unfinished) < _RECEIVING + late:
+                        unfinished[id(tag)] = tag
+                        call.start_server_batch((receive(0),), tag)
+                    else:
+                        deferred.append(tag)
                 else:
                     accepting -= 1  # the server is being stopped
             elif tag is None:
                 if event.completion_type == shut_down:
                     return
+                if deferred and not (arrived or has_work):
+                    late = len(unfinished)
+                    for _ in range(min(_RECEIVING, len(deferred))):
+                        self._receive(deferred.popleft())
                 came_alone = len(arrived) == 1
                 has_work = self._hand_on(arrived)
                 arrived = []
             elif type(tag) is tuple:
                 call, deadline = tag
                 del unfinished[id(tag)]
+                late = min(late, len(unfinished))
+                if deferred:
+                    self._receive(deferred.popleft())
                 payload = event.batch_operations[0].message()
                 if payload is None:
                     self._refuse_without_message(call, deadline)
@@ -309,6 +331,11 @@ class Lane:
             elif event.batch_operations[0].cancelled():
                 tag.on_cancel()
             event = tag = call = payload = None  # a call lives as long as anything that refers to it
+
+    def _receive(self, tag: tuple[Any, float]) -> None:
+        """Receive the message of a call whose turn it is."""
+        self._unfinished[id(tag)] = tag
+        tag[0].start_server_batch((self._cygrpc.ReceiveMessageOperation(0),), tag)
 
     def _hand_on(self, arrived: list[LaneCall]) -> bool:
         try:

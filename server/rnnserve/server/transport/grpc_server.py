@@ -80,10 +80,9 @@ class GrpcTransport:
         self._dispatcher: Dispatcher | None = None
         self._lane = self._new_lane(service, schedulers, settings.transport)
         self.port = self._bind(settings)
-        enders = [self._control.end_late, self._inference.end_late]
-        self._memory_guard = MemoryGuard(
-            settings.max_held_bytes + _UNCOUNTED, enders if self._lane is None else [*enders, self._lane.end_late]
-        )
+        self._memory_guard: MemoryGuard | None = None
+        if self._lane is not None:
+            self._memory_guard = MemoryGuard(settings.max_held_bytes + _UNCOUNTED, self._lane.end_late)
 
     def start(self) -> None:
         """Begin to answer."""
@@ -105,7 +104,8 @@ class GrpcTransport:
             self._lane.join()
         if self._dispatcher is not None:
             self._dispatcher.close()
-        self._memory_guard.close()
+        if self._memory_guard is not None:
+            self._memory_guard.close()
         for pool in (self._control, self._inference):
             pool.shutdown(wait=False)
 

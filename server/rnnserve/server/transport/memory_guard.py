@@ -1,12 +1,13 @@
-"""The last resort against messages that never end: what has arrived of them is in gRPC's memory, uncounted.
+"""The last resort against messages that do not end: what has arrived of them is in gRPC's memory, uncounted.
 
-A client may send all but the last byte of many messages. The server's resident memory tells, and the calls that have
-been without a message the longest are ended until it is small again.
+A client may send all but the last byte of many messages to the lane, or many that become large when they are
+decompressed. The server's resident memory tells, and the calls that have been without a message the longest are ended
+until it is small again.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 __all__ = ["MemoryGuard", "resident_bytes"]
@@ -32,14 +33,14 @@ def resident_bytes() -> int | None:
 class MemoryGuard:
     """Looks at the memory of the process while it serves."""
 
-    def __init__(self, most_bytes: int, enders: Sequence[Callable[[int], int]]) -> None:
+    def __init__(self, most_bytes: int, end_late: Callable[[int], int]) -> None:
         """Start the thread, where the operating system tells the memory.
 
         Args:
             most_bytes: Resident bytes, beyond those of now, above which calls are ended.
-            enders: Each ends up to as many calls whose message is late as it is told, and says how many.
+            end_late: Ends up to as many calls whose message is late as it is told, and says how many.
         """
-        self._enders = enders
+        self._end_late = end_late
         self._is_closed = threading.Event()
         before = resident_bytes()
         if before is not None:
@@ -53,6 +54,6 @@ class MemoryGuard:
     def _loop(self) -> None:
         while not self._is_closed.wait(_LOOK_SECONDS):
             if (resident_bytes() or 0) > self._most:
-                ended = sum(end_late(_AT_ONCE) for end_late in self._enders)
+                ended = self._end_late(_AT_ONCE)
                 if ended:
                     _log.warning("ended %d calls whose messages took memory and did not end", ended)

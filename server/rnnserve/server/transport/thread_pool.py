@@ -1,7 +1,7 @@
 """Threads for calls the public way: a bounded number, with a bounded number of calls that wait for one.
 
 grpcio's own pool takes any number of calls. Here, one that comes when as many wait as may is given to a few threads
-that only refuse; and a call whose message has not arrived keeps its thread only until others wait for one.
+that only refuse; and a call whose message does not arrive gives way to those that wait to be received.
 """
 
 import threading
@@ -21,11 +21,12 @@ R = TypeVar("R")
 
 _REFUSING_THREADS = 2
 
-_LATE_SECONDS = 0.25
-"""Seconds after which a call without a message gives its thread up where others wait."""
+_RECEIVING = 8
+"""Messages that are received at once: nobody has counted their bytes yet, and 15 kB may be compressed 16 MB."""
 
-_RECEIVING, _TURN_SECONDS = 8, 0.1
-"""Messages that are received at once, since nobody has counted their bytes yet; a slow one is passed after a time."""
+_LATE_SECONDS = 3.0
+"""Seconds after which a call whose message has not arrived gives way, where others wait to be received. Its caller
+hears CANCELLED: grpcio has no other way to end a call from outside of its handler."""
 
 _LOOK_SECONDS = 0.05
 
@@ -43,13 +44,13 @@ class CallPool(futures.ThreadPoolExecutor):
         """
         super().__init__(threads, thread_name_prefix=name)
         self.capacity = capacity
-        self._threads_at_most = threads
         self._in_hand = 0
         self._lock = threading.Lock()
         self._refusing = futures.ThreadPoolExecutor(_REFUSING_THREADS, thread_name_prefix=f"{name} refusing")
         self._on_thread = threading.local()
         self._turns = threading.Semaphore(_RECEIVING)
-        self._unfinished: dict[grpc.ServicerContext, float] = {}
+        self._waiting_to_receive = 0
+        self._receiving: dict[grpc.ServicerContext, float] = {}
         self._is_closed = threading.Event()
         self._watchdog = threading.Thread(target=self._watch, name=f"{name} watchdog", daemon=True)
         self._watchdog.start()
@@ -79,8 +80,13 @@ class CallPool(futures.ThreadPoolExecutor):
             Unsupported: If the caller has ended its side without one.
             Cancelled: If the call has ended, or has given way to others.
         """
-        has_turn = self._turns.acquire(timeout=_TURN_SECONDS)
-        self._unfinished[context] = now()
+        if not self._turns.acquire(blocking=False):
+            with self._lock:
+                self._waiting_to_receive += 1
+            self._turns.acquire()
+            with self._lock:
+                self._waiting_to_receive -= 1
+        self._receiving[context] = now()
         try:
             return next(messages)
         except StopIteration:
@@ -88,23 +94,8 @@ class CallPool(futures.ThreadPoolExecutor):
         except grpc.RpcError:
             raise Cancelled("the call ended before its message had arrived") from None
         finally:
-            del self._unfinished[context]
-            if has_turn:
-                self._turns.release()
-
-    def end_late(self, count: int) -> int:
-        """End calls whose message has not arrived for a while, the oldest first.
-
-        Args:
-            count: How many at most.
-
-        Returns:
-            How many.
-        """
-        late = [context for context, since in list(self._unfinished.items()) if since < now() - _LATE_SECONDS]
-        for context in late[:count]:
-            context.cancel()
-        return len(late[:count])
+            del self._receiving[context]
+            self._turns.release()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the threads when they have done what they have."""
@@ -132,8 +123,12 @@ class CallPool(futures.ThreadPoolExecutor):
         with self._lock:
             self._in_hand -= 1
 
+    def _end_late(self) -> None:
+        late = [context for context, since in list(self._receiving.items()) if since < now() - _LATE_SECONDS]
+        for context in late:
+            context.cancel()
+
     def _watch(self) -> None:
         while not self._is_closed.wait(_LOOK_SECONDS):
-            waiting = self._in_hand - self._threads_at_most
-            if waiting > 0:
-                self.end_late(waiting)
+            if self._waiting_to_receive:
+                self._end_late()
