@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 
+from rnnserve.server.commands.log_limits import LogLimits
 from rnnserve.server.commands.options import add_options, argument_type, read_options, write_options
 from rnnserve.server.errors import StartError
 from rnnserve.server.settings import Settings
@@ -51,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(
         level=args.log_level.upper(), format=f"%(asctime)s %(levelname)s{process} %(name)s: %(message)s"
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(LogLimits())
     settings = read_options(args)
     if args.workers > 1:
         _supervise(settings, args.workers, args.log_level)
