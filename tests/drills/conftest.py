@@ -1,8 +1,26 @@
-"""Drills: what tries to break a server, beside a bystander that must notice little of it (docs/reference/limits.md)."""
+"""Drills: what tries to break a server, beside a bystander that must notice little of it (docs/reference/limits.md).
+
+After the tests a table tells what each drill cost: the bystander's longest wait, and the server's memory.
+"""
 
 import pytest
 
+from rnnserve.client.aligned_table import format_aligned_table
 from support.drilled import Bystander, drilled
+
+COSTS = pytest.StashKey[list[list[str]]]()
+HEAD = ["drill", "answers to the bystander", "its longest wait, ms", "server at most, MB", "at the end, MB"]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--soak-minutes", type=float, default=30.0, help="how long the soak among the long drills takes")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    costs = config.stash.get(COSTS, [])
+    if costs:
+        terminalreporter.section("what the drills cost")
+        terminalreporter.write_line(format_aligned_table(HEAD, costs))
 
 
 @pytest.fixture(scope="module", params=["lane", "public"])
@@ -11,14 +29,23 @@ def transport(request):
 
 
 @pytest.fixture
-def server(repository, transport):
+def server(repository, transport, request):
     """A fresh server, since memory that an earlier drill took would be counted."""
     with drilled(repository, "--transport", transport) as server:
         yield server
+        _note(request, server, [])
 
 
 @pytest.fixture
-def bystander(server):
+def bystander(server, request):
     with Bystander(server.port) as bystander:
         yield bystander
-        assert bystander.failures == []
+    request.node.user_properties.append(("waits", bystander.waits))
+    assert bystander.failures == []
+
+
+def _note(request, server, waits):
+    waits = dict(request.node.user_properties).get("waits", waits)
+    longest = f"{max(waits) * 1e3:.0f}" if waits else ""
+    row = [request.node.name, str(len(waits) or ""), longest, f"{server.peak >> 20}", f"{server.resident >> 20}"]
+    request.config.stash.setdefault(COSTS, []).append(row)

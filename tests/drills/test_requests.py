@@ -33,8 +33,7 @@ ANSWER_BYTES = 15 << 20
 @pytest.mark.parametrize("field", [b"\x2a\x00", b"\x32\x00", b"\x3a\x00"], ids=["inputs", "outputs", "data"])
 def test_millions_of_empty_fields(server, bystander, field, gzip):
     payload = NAME + field * 7_800_000
-    with server.watched():
-        said = [Infer(server.port).said(payload, gzip=gzip) for _ in range(3)]
+    said = [Infer(server.port).said(payload, gzip=gzip) for _ in range(3)]
     assert all(one.startswith("INVALID_ARGUMENT: the request has more than 2,048 fields") for one in said)
     assert max(bystander.waits) < HOSTILE_SECONDS
     assert server.peak < MOST_BYTES
@@ -55,8 +54,7 @@ def test_millions_of_empty_fields(server, bystander, field, gzip):
     ids=["name", "version", "id", "input", "axes"],
 )
 def test_texts_and_shapes_without_end(server, bystander, payload):
-    with server.watched():
-        said = Infer(server.port).said(payload)
+    said = Infer(server.port).said(payload)
     assert said.startswith(("INVALID_ARGUMENT: ", "NOT_FOUND: "))
     assert len(said) < 4096
     assert max(bystander.waits) < HOSTILE_SECONDS
@@ -68,7 +66,7 @@ def test_large_compressed_requests_at_once(repository, transport):
     limits = ("--max-held-bytes", str(64 << 20), "--max-response-bytes", str(8 << 20))
     with drilled(repository, "--transport", transport, *limits) as server:
         clients = [Infer(server.port) for _ in range(6)]
-        with server.watched(), concurrent.futures.ThreadPoolExecutor(60) as pool:
+        with concurrent.futures.ThreadPoolExecutor(60) as pool:
             said = list(pool.map(lambda n: clients[n % 6].said(LARGE, gzip=True), range(60)))
         refused = {one for one in said if one != "OK: "}
         assert len(refused) < 60
@@ -82,9 +80,8 @@ def test_answers_that_are_not_read(server, bystander):
     clients = [Infer(server.port) for _ in range(4)]
     steps = ANSWER_BYTES // (16 * 4 * 1024)
     payload = request(MODEL, {"input": points(1024, steps)}, ["output"]).SerializeToString()
-    with server.watched():
-        calls = [unread(client, payload) for client in clients for _ in range(6)]
-        time.sleep(4)
+    calls = [unread(client, payload) for client in clients for _ in range(6)]
+    time.sleep(4)
     assert server.peak < MOST_BYTES
     assert max(bystander.waits) < HOSTILE_SECONDS
     for call in calls:
@@ -96,8 +93,7 @@ def test_the_largest_request_there_is(server, bystander):
     """Raw, and as numbers: it takes seconds, and the bystander does not notice."""
     raw = request(MODEL, {"input": points(16384, 120)}, ["logits"]).SerializeToString()
     typed = request(MODEL, {"input": points(16384, 120)}, ["logits"], raw=False).SerializeToString()
-    with server.watched():
-        said = [Infer(server.port).said(payload) for payload in (raw, typed)]
+    said = [Infer(server.port).said(payload) for payload in (raw, typed)]
     assert said == ["OK: ", "OK: "]
     assert max(bystander.waits) < HOSTILE_SECONDS
     assert server.peak < MOST_BYTES
@@ -138,10 +134,7 @@ def test_health_answers_under_any_load(repository, transport):
 
 def test_names_that_are_watched_take_no_memory(server, bystander):
     name = "x" * (1 << 20)
-    with (
-        server.watched(),
-        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
-    ):
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         for number in range(100):
             watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=f"{number}{name}"))
             with pytest.raises(grpc.RpcError, match="NOT_FOUND"):

@@ -1,7 +1,6 @@
 """A server that is drilled: a process, a bystander that asks it all the while, and what it takes and logs."""
 
 import contextlib
-import dataclasses
 import re
 import resource
 import signal
@@ -91,20 +90,31 @@ class Infer:
         return "OK: "
 
 
-@dataclasses.dataclass
 class DrilledServer:
-    """A server in a process.
+    """A server in a process, whose memory is watched.
 
     Attributes:
         port: Where it listens.
         process: The process.
         log: The file with what it has logged.
+        peak: The highest resident memory so far, in bytes.
     """
 
-    port: int
-    process: subprocess.Popen[str]
-    log: Path
-    peak: int = 0
+    def __init__(self, port: int, process: "subprocess.Popen[str]", log: Path) -> None:
+        self.port = port
+        self.process = process
+        self.log = log
+        self.peak = 0
+        self._ends = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "DrilledServer":
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.set()
+        self._watcher.join()
 
     @property
     def resident(self) -> int:
@@ -112,22 +122,9 @@ class DrilledServer:
         pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
         return int(pages) * resource.getpagesize()
 
-    @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
-        """Note the highest resident memory while a block runs, in `peak`, in bytes."""
-        self.peak, ends = 0, threading.Event()
-
-        def watch() -> None:
-            while not ends.wait(2e-3):
-                self.peak = max(self.peak, self.resident)
-
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ends.set()
-            thread.join()
+    def _watch(self) -> None:
+        while not self._ends.wait(5e-3):
+            self.peak = max(self.peak, self.resident)
 
     def settles_below(self, most: int, seconds: float = 10) -> bool:
         """Whether resident memory falls below so many bytes within some seconds."""
@@ -150,8 +147,9 @@ def drilled(repository: Path, *options: str) -> Iterator[DrilledServer]:
             try:
                 printed = re.fullmatch(r"gRPC on 127\.0\.0\.1:(\d+)\n", process.stdout.readline())
                 assert printed, log.read_text()
-                yield DrilledServer(int(printed[1]), process, log)
-                assert process.poll() is None, log.read_text()
+                with DrilledServer(int(printed[1]), process, log) as server:
+                    yield server
+                    assert process.poll() is None, log.read_text()
                 process.send_signal(signal.SIGTERM)
                 assert process.wait(60) == 0
             finally:
