@@ -1,0 +1,36 @@
+"""What came on a connection whose frames are written by hand."""
+
+import time
+
+from ..attack import Answers
+from ..http2 import GOAWAY, HEADERS, RST_STREAM, Http2Connection
+
+__all__ = ["note_frames"]
+
+_PATIENCE = 0.2
+"""Seconds without a frame after which no more is expected."""
+
+_LONGEST = 2.0
+
+
+def note_frames(answers: Answers, connection: Http2Connection) -> None:
+    """Count answers (header frames), resets and the end of the connection."""
+    until = time.monotonic() + _LONGEST
+    has_answered = False
+    while time.monotonic() < until:
+        frames = connection.read(time.monotonic() + _PATIENCE)
+        for frame in frames:
+            if frame.kind == GOAWAY:
+                answers.note(f"GOAWAY {frame.error}", frame.payload[8:].decode(errors="replace"))
+            elif frame.kind == RST_STREAM:
+                answers.note(f"RST {frame.error}")
+            elif frame.kind == HEADERS:
+                answers.note("ANSWER")
+            has_answered = has_answered or frame.kind in (GOAWAY, RST_STREAM, HEADERS)
+        if connection.is_closed:
+            answers.note("CLOSED")
+            return
+        if not frames:
+            break
+    if not has_answered:
+        answers.note("SILENT")
