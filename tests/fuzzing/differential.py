@@ -1,4 +1,4 @@
-"""The same requests to two servers: both transports have to give the same bytes, the same status and the same message."""
+"""The same requests to two servers: both transports have to give the same bytes, or the same status and message."""
 
 import dataclasses
 from collections import Counter, deque
@@ -103,7 +103,7 @@ def _judge(burst: list[bytes], answers: list[list[Any]], number: int, tally: Tal
     return number
 
 
-def _outcome(call: Any) -> Outcome:  # noqa: ANN401 - grpcio's types name no futures
+def _outcome(call: Any) -> Outcome:
     if call.exception() is None:
         return Outcome("OK", call.result())
     return Outcome(call.code().name, call.details())

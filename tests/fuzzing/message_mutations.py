@@ -147,7 +147,7 @@ def _name(message: _Message, chance: random.Random) -> None:
         case 1:
             message.model_name = chance.choice((*_NAMES, message.model_name + "s", "../" + message.model_name))
         case _:
-            message.model_version = chance.choice(("", "1", "2", "01", "-1", "1.0", "9" * 30, "١", "1\0"))
+            message.model_version = chance.choice(("", "1", "2", "01", "-1", "1.0", "9" * 30, "\u0661", "1\0"))
 
 
 def _tensors(message: _Message, chance: random.Random) -> None:

@@ -1,7 +1,7 @@
 """Requests as a hostile crowd sends them: bursts in which valid requests and mutants of them share a prefix.
 
 The lane parses a prefix once and recognises it afterwards by its bytes. So each mutation is applied to several requests
-that differ in data and id alone: what the first one taught is used for those after it, in the same burst and in later ones.
+that differ in data and id alone: what the first one taught is used for those after it, in the same burst and later.
 """
 
 import random
@@ -33,8 +33,8 @@ def valid_requests(classifiers: Mapping[str, tuple[int, int]], seed: int) -> lis
     found: list[bytes] = []
     for name, example in EXAMPLES.items():
         for outputs in ((), tuple(output.name for output in example.outputs[-1:])):
-            for id_ in ("", "7"):
-                found.append(request(name, example.draw(numbers), outputs, id=id_).SerializeToString())
+            sent = [request(name, example.draw(numbers), outputs, id=id_) for id_ in ("", "7")]
+            found += [message.SerializeToString() for message in sent]
     for name, (layers, hidden) in classifiers.items():
         for left_out in ((), ("h_0",), ("lengths", "h_0")):
             for id_ in ("", "first"):

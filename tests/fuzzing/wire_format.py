@@ -1,4 +1,4 @@
-"""Protobuf's wire format, field by field: as much of it as a mutator needs, and nothing that a parser would refuse to write."""
+"""Protobuf's wire format, field by field: as much of it as a mutator needs."""
 
 from typing import NamedTuple
 

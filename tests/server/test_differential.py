@@ -1,6 +1,6 @@
 """Mutated requests, many in flight, to both transports: the same bytes, the same status, the same message.
 
-`make differential` sends a million. A trial of the fuzzer itself is below: it finds defects that are planted in the lane.
+`make fuzz` sends a million. A trial of the fuzzer itself is below: it finds defects that are planted in the lane.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from rnnserve.server.testing import RunningServer, serve
 SEED, REQUESTS = 11, 20_000
 
 ENOUGH = 12_000
-"""Requests after which a planted defect must have been found, which takes some seconds; most are found in the first 1,000."""
+"""Requests after which a planted defect must have been found, which takes some seconds; most are among the first 1,000."""
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
-"""Attacks over the wire on any server of the Open Inference Protocol: `python -m tests.drills.wire --target HOST:PORT`.
+"""Attacks over the wire on any server of the Open Inference Protocol: `python -m tests.drills.wire`.
 
-Each attack is bounded in time and runs beside a bystander, a client with a process and a connection of its own. All that
-is known of the server is the protocol, and one model that serves; its tensors are read from its metadata.
+Each attack is bounded in time and runs beside a bystander, a client with a process and a connection of its own. What is
+known of the server is the protocol, and one model that serves; its tensors are read from its metadata.
 docs/reference/attacks.md has the classes of attack, and what servers answered.
 
 =========================  =====================================================================================

@@ -12,7 +12,7 @@ import tqdm
 
 from .attacks import ATTACKS
 from .bystander import Bystander
-from .drill import drill
+from .drill import METHODS, drill
 from .report import table
 from .target import Target, TargetError
 
@@ -28,6 +28,7 @@ def main() -> int:
         "--only", nargs="+", metavar="ATTACK", help="names of attacks, or words in the names of classes"
     )
     parser.add_argument("--markdown", action="store_true", help="print the table for a document")
+    parser.add_argument("--verbose", action="store_true", help="print a line after each attack, too")
     parser.add_argument("--list", action="store_true", help="list the attacks and end")
     args = parser.parse_args()
     if args.list:
@@ -50,12 +51,13 @@ def main() -> int:
     with Bystander(target.address, target.valid) as bystander, tqdm.tqdm(chosen, disable=None, leave=False) as progress:
         for result in drill(target, progress, bystander, args.seconds, args.pid):
             results.append(result)
-            progress.set_postfix_str(result.attack.name)
-            if not result.is_alive:
+            if args.verbose:
+                progress.write(f"{result.attack.name}, {result.seconds:.1f} s: {result.answers}", file=sys.stderr)
+            if len(result.gone) == METHODS:
                 break
     target.close()
     print(table(results, markdown=args.markdown))
-    return int(any(not result.is_alive or result.seen.failures for result in results))
+    return int(any(result.gone or result.seen.failures for result in results))
 
 
 if __name__ == "__main__":

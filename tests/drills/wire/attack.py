@@ -41,7 +41,7 @@ class Answers:
             for status, count in self.counts.most_common(4):
                 text = self._samples[status]
                 cut = text if len(text) <= _TEXT else text[: _TEXT - 1] + "…"
-                said.append(f"{status} × {count:,}" + (f": {cut}" if cut else ""))
+                said.append(f"{count:,} {status}" + (f": {cut}" if cut else ""))
             return "; ".join(said) or "nothing"
 
     @property
@@ -73,12 +73,11 @@ class Strike:
         method: str,
         payload: bytes,
         *,
-        gzip: bool = False,
         metadata: tuple[tuple[str, str], ...] = (),
         timeout: float | None = None,
     ) -> None:
-        """Call a method of the protocol's service, or of another whose name begins with a slash, and note the answer."""
-        self.flood(method, [payload], gzip=gzip, metadata=metadata, timeout=timeout)
+        """Call a method of the protocol's service, or another by its full name, and note the answer."""
+        self.flood(method, [payload], metadata=metadata, timeout=timeout)
 
     def flood(
         self,
@@ -86,19 +85,17 @@ class Strike:
         payloads: Iterable[bytes],
         *,
         in_flight: int = 32,
-        gzip: bool = False,
         metadata: tuple[tuple[str, str], ...] = (),
         timeout: float | None = None,
     ) -> None:
         """Call a method with each payload, as many as fit into the time, some in flight together; note the answers."""
         send = self.target.channel.unary_unary(self.target.path(method))
         waiting: deque[grpc.Future] = deque()
-        compression = grpc.Compression.Gzip if gzip else None
         for payload in payloads:
             if waiting and not self.left():
                 break
             longest = timeout if timeout is not None else self.left() + _LONGEST_CALL
-            waiting.append(send.future(payload, timeout=longest, compression=compression, metadata=metadata))
+            waiting.append(send.future(payload, timeout=longest, metadata=metadata))
             if len(waiting) >= in_flight:
                 self._note(waiting.popleft())
         for answer in waiting:

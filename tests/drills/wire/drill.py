@@ -11,10 +11,13 @@ from .bystander import Bystander, Sighting
 from .resident_memory import ResidentMemory
 from .target import Target
 
-__all__ = ["Result", "drill"]
+__all__ = ["METHODS", "Result", "drill"]
 
 _RECOVERY = 30.0
-"""Seconds that a server may take until it answers again after an attack, before it counts as gone."""
+"""Seconds that a method may take until it answers again after an attack, before it counts as gone."""
+
+METHODS = 3
+"""Methods that are asked after an attack."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Result:
         answers: What the server answered.
         seen: What the bystander met, until the server answered a new connection again.
         memory: The server's, before the attack, at its peak and after it, in bytes; 0 where it is not known.
-        is_alive: Whether a new connection was answered in the end.
+        gone: Methods that did not answer in the end, on a new connection.
         seconds: How long all of it took.
     """
 
@@ -34,7 +37,7 @@ class Result:
     answers: Answers
     seen: Sighting
     memory: tuple[int, int, int]
-    is_alive: bool
+    gone: tuple[str, ...]
     seconds: float
 
 
@@ -59,23 +62,24 @@ def drill(
                 attack.run(Strike(target, answers, started + seconds))
             except OSError as error:  # a server that is gone, or takes no more connections
                 answers.note("NO CONNECTION", type(error).__name__)
-            is_alive = _answers_again(target)
+            gone = _gone(target)
         yield Result(
             attack=attack,
             answers=answers,
             seen=bystander.report(),
             memory=(memory.before, memory.peak, memory.after),
-            is_alive=is_alive,
+            gone=gone,
             seconds=time.monotonic() - started,
         )
 
 
-def _answers_again(target: Target) -> bool:
-    """Whether a valid request on a new connection is answered."""
+def _gone(target: Target) -> tuple[str, ...]:
+    """The methods that do not answer a new connection: servers have threads of their own for inference."""
+    asked = {"ModelInfer": target.valid, "ServerLive": b"", "ModelMetadata": target.metadata_request}
     options = [("grpc.use_local_subchannel_pool", 1)]
     with grpc.insecure_channel(target.address, options) as channel:
-        try:
-            channel.unary_unary(target.path("ModelInfer"))(target.valid, timeout=_RECOVERY, wait_for_ready=True)
-        except grpc.RpcError:
-            return False
-    return True
+        calls = {
+            method: channel.unary_unary(target.path(method)).future(payload, timeout=_RECOVERY, wait_for_ready=True)
+            for method, payload in asked.items()
+        }
+        return tuple(method for method, call in calls.items() if call.exception() is not None)

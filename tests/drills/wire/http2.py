@@ -11,13 +11,20 @@ import time
 from typing import NamedTuple, Self
 
 __all__ = [
-    "ACK", "CONTINUATION", "DATA", "END_HEADERS", "END_STREAM", "GOAWAY", "HEADERS", "PING", "PRIORITY", "RST_STREAM",
-    "SETTINGS", "WINDOW_UPDATE", "Frame", "Http2Connection", "call_headers", "frame", "grpc_message", "literal",
+    "ACK", "CONTINUATION", "DATA", "END_HEADERS", "END_STREAM", "GOAWAY", "HEADERS", "INITIAL_WINDOW_SIZE", "PING",
+    "PRIORITY", "RST_STREAM", "SETTINGS", "WINDOW_UPDATE", "Frame", "Http2Connection", "call_headers", "frame",
+    "grpc_message", "literal",
 ]  # fmt: skip
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, _PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM = ACK = 0x1
 END_HEADERS = 0x4
+
+_WINDOW = 65_535
+"""Of a connection, and of a stream, until the server says another."""
+
+INITIAL_WINDOW_SIZE = 4
+"""The identifier of a setting."""
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -89,6 +96,8 @@ def _number(number: int) -> bytes:
 class Http2Connection:
     """A connection, in a `with`. It answers nothing by itself: neither pings nor settings.
 
+    Only `send_data` keeps to the windows that the server opens.
+
     Attributes:
         is_closed: Whether the server has closed it.
         frames: What came and was not taken yet.
@@ -113,6 +122,8 @@ class Http2Connection:
         self._received = b""
         self.is_closed = False
         self.frames: list[Frame] = []
+        self._initial_window = self._window = _WINDOW
+        self._windows: dict[int, int] = {}  # by stream: how much of the initial window is used, or added to it
         if greets:
             payload = b"".join(struct.pack(">HI", *setting) for setting in settings)
             self.send(_PREFACE + frame(SETTINGS, payload=payload), time.monotonic() + 5)
@@ -148,6 +159,27 @@ class Http2Connection:
                     self.is_closed = True
         return not self.is_closed
 
+    def send_data(self, stream: int, data: bytes, until: float) -> int:
+        """Send frames of data, without the end of the stream, as far as the server's windows let them.
+
+        Returns:
+            How many bytes were sent: less where the connection is closed, or the time was over.
+        """
+        sent = 0
+        while sent < len(data) and not self.is_closed and time.monotonic() < until:
+            room = min(self._window, self._initial_window + self._windows.get(stream, 0), len(data) - sent, 1 << 14)
+            if room <= 0:
+                if not select.select([self._socket], [], [], until - time.monotonic())[0]:
+                    break
+                self._receive()
+                continue
+            if not self.send(frame(DATA, 0, stream, data[sent : sent + room]), until):
+                break
+            self._window -= room
+            self._windows[stream] = self._windows.get(stream, 0) - room
+            sent += room
+        return sent
+
     def read(self, until: float) -> list[Frame]:
         """Wait until a frame comes, the connection is closed or the time is over; give and forget what came."""
         while not (self.frames or self.is_closed):
@@ -181,5 +213,19 @@ class Http2Connection:
                 return
             stream = int.from_bytes(self._received[5:9], "big") & 0x7FFFFFFF
             kind, flags = self._received[3], self._received[4]
-            self.frames.append(Frame(kind, flags, stream, self._received[9 : 9 + size]))
+            found = Frame(kind, flags, stream, self._received[9 : 9 + size])
             self._received = self._received[9 + size :]
+            self._note_window(found)
+            self.frames.append(found)
+
+    def _note_window(self, found: Frame) -> None:
+        if found.kind == WINDOW_UPDATE:
+            opened = int.from_bytes(found.payload, "big")
+            if found.stream:
+                self._windows[found.stream] = self._windows.get(found.stream, 0) + opened
+            else:
+                self._window += opened
+        elif found.kind == SETTINGS and not found.flags & ACK:
+            for setting, value in struct.iter_unpack(">HI", found.payload):
+                if setting == INITIAL_WINDOW_SIZE:
+                    self._initial_window = value

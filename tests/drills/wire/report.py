@@ -25,7 +25,7 @@ def table(results: Sequence[Result], *, markdown: bool = False) -> str:
             "bystander's longest wait": _duration(result.seen.longest),
             "failed": _failures(result),
             "memory, MB": " / ".join(str(size // _MEGABYTE) for size in result.memory) if any(result.memory) else "",
-            "alive": "yes" if result.is_alive else "NO",
+            "answers after it": f"not {', '.join(result.gone)}" if result.gone else "yes",
         }
         for result in results
     ]
@@ -38,7 +38,7 @@ def table(results: Sequence[Result], *, markdown: bool = False) -> str:
 def _failures(result: Result) -> str:
     if not result.seen.failures:
         return f"0 of {result.seen.requests}"
-    by_status = ", ".join(f"{status} × {count}" for status, count in result.seen.failures.items())
+    by_status = ", ".join(f"{count} {status}" for status, count in result.seen.failures.items())
     return f"{by_status} of {result.seen.requests}"
 
 

@@ -51,6 +51,8 @@ class Target:
         host: The host.
         port: The port.
         model: Name of a model that serves.
+        metadata_request: A valid ModelMetadataRequest for it.
+        valid: A valid ModelInferRequest for it.
         channel: The attacker's, which is not the bystander's.
     """
 
@@ -70,8 +72,8 @@ class Target:
         self.channel = grpc.insecure_channel(address, _CHANNEL)
         try:
             self.model = model or self._first_model()
-            asked = pb.ModelMetadataRequest(name=self.model).SerializeToString()
-            self._metadata = pb.ModelMetadataResponse.FromString(self._ask("ModelMetadata", asked))
+            self.metadata_request = pb.ModelMetadataRequest(name=self.model).SerializeToString()
+            self._metadata = pb.ModelMetadataResponse.FromString(self._ask("ModelMetadata", self.metadata_request))
             self.valid = self._find_valid()
         except grpc.RpcError as error:
             raise TargetError(f"{address}: {error.code().name}: {error.details()}") from error

@@ -1,5 +1,6 @@
 """Calls that are not as calls are: slow, unfinished, cancelled, late, unread, with headers without bound."""
 
+import contextlib
 import itertools
 import struct
 import time
@@ -10,6 +11,7 @@ from ..http2 import (
     END_HEADERS,
     END_STREAM,
     HEADERS,
+    INITIAL_WINDOW_SIZE,
     RST_STREAM,
     Http2Connection,
     call_headers,
@@ -26,8 +28,7 @@ _STORMS = "storms"
 _HEADERS = "headers without bound"
 _FRAMING = "messages that are framed wrongly"
 
-_INITIAL_WINDOW = 4
-"""Identifier of the setting SETTINGS_INITIAL_WINDOW_SIZE."""
+_LARGE, _PART = 15_000_000, 1 << 18  # bytes
 
 _CANCEL = struct.pack(">I", 8)
 
@@ -37,32 +38,23 @@ def _opened(strike: Strike, stream: int, *more: tuple[str, str]) -> bytes:
     return frame(HEADERS, END_HEADERS, stream, block)
 
 
-def _in_frames(stream: int, data: bytes) -> bytes:
-    """Data frames of 16 kB, without the end of the stream."""
-    return b"".join(frame(DATA, 0, stream, data[at : at + 16384]) for at in range(0, len(data), 16384))
-
-
 @attack(_SLOW)
 def unfinished_messages(strike: Strike) -> None:
     """40 connections that send all of a message of 15 MB but its last byte, and wait."""
-    connections = [Http2Connection(strike.target.host, strike.target.port) for _ in range(40)]
-    message = _in_frames(1, grpc_message(bytes(15_000_000))[:-1])
-    view = memoryview(message)
-    sent = [0] * len(connections)
-    try:
+    message = grpc_message(bytes(_LARGE))[:-1]
+    with contextlib.ExitStack() as held:
+        connections = [held.enter_context(Http2Connection(strike.target.host, strike.target.port)) for _ in range(40)]
+        sent = [0] * len(connections)
         for connection in connections:
             connection.send(_opened(strike, 1), strike.until)
-        step = 1 << 18  # a part at a time, so that all of them grow; the server's windows say how far
         while strike.left() and min(sent) < len(message):
-            for at, connection in enumerate(connections):
-                connection.send(view[sent[at] : sent[at] + step], min(strike.until, time.monotonic() + 0.05))
-                sent[at] += step
+            for at, connection in enumerate(connections):  # a part at a time, so that all of them grow
+                part = message[sent[at] : sent[at] + _PART]
+                sent[at] += connection.send_data(1, part, min(strike.until, time.monotonic() + 0.05))
         time.sleep(strike.left())
+        strike.answers.note("SENT", f"{sum(sent) >> 20} MB")
         for connection in connections:
             note_frames(strike.answers, connection)
-    finally:
-        for connection in connections:
-            connection.reset()
 
 
 @attack(_SLOW)
@@ -81,14 +73,16 @@ def one_byte_at_a_time(strike: Strike) -> None:
 
 @attack(_SLOW)
 def unread_answers(strike: Strike) -> None:
-    """64 requests whose answers are large, on a connection that opens no window for them."""
+    """64 requests of 480 kB whose answers are large, on a connection that opens no window for them."""
     request = strike.target.request(512, 120)
     message = grpc_message(request.SerializeToString())
-    with Http2Connection(strike.target.host, strike.target.port, ((_INITIAL_WINDOW, 0),)) as connection:
+    with Http2Connection(strike.target.host, strike.target.port, ((INITIAL_WINDOW_SIZE, 0),)) as connection:
         for stream in range(1, 128, 2):
-            if not connection.send(_opened(strike, stream) + _in_frames(stream, message), strike.until):
+            connection.send(_opened(strike, stream), strike.until)
+            if connection.send_data(stream, message, strike.until) < len(message):
                 break
             connection.send(frame(DATA, END_STREAM, stream), strike.until)
+            strike.answers.note("SENT")
         time.sleep(strike.left())
         note_frames(strike.answers, connection)
 
@@ -178,10 +172,11 @@ def huge_metadata(strike: Strike) -> None:
 def odd_headers(strike: Strike) -> None:
     """Time-outs, encodings and paths that no client writes."""
     more = [
-        ("grpc-timeout", "99999999H"), ("grpc-timeout", "-1S"), ("grpc-timeout", "1" * 500 + "S"), ("grpc-timeout", "0n"),
-        ("grpc-timeout", ""), ("grpc-encoding", "none-such"), ("grpc-encoding", "deflate"), ("grpc-encoding", "x" * 5000),
-        ("content-encoding", "gzip"), ("grpc-accept-encoding", "," * 9000), ("x-bin", "!!!"), ("x", "\0"), ("X-UPPER", "a"),
-        (":path", "/again"), (":unknown", "x"), ("connection", "close"), ("transfer-encoding", "chunked"),
+        ("grpc-timeout", "99999999H"), ("grpc-timeout", "-1S"), ("grpc-timeout", "1" * 500 + "S"),
+        ("grpc-timeout", "0n"), ("grpc-timeout", ""), ("grpc-encoding", "none-such"), ("grpc-encoding", "deflate"),
+        ("grpc-encoding", "x" * 5000), ("content-encoding", "gzip"), ("grpc-accept-encoding", "," * 9000),
+        ("x-bin", "!!!"), ("x", "\0"), ("X-UPPER", "a"), (":path", "/again"), (":unknown", "x"),
+        ("connection", "close"), ("transfer-encoding", "chunked"),
     ]  # fmt: skip
     data = frame(DATA, END_STREAM, 1, grpc_message(strike.target.valid))
     for field in more:
@@ -208,8 +203,9 @@ def sizes_of_messages(strike: Strike) -> None:
     """A message that says 4 GB, one of none, two in a unary call, the flag of compression without an encoding."""
     valid = strike.target.valid
     for data in (
-        grpc_message(valid, 2**32 - 1), grpc_message(valid, len(valid) + 1), grpc_message(valid, 0), b"", b"\0\0", b"\0" * 5,
-        grpc_message(valid) * 2, grpc_message(valid) + b"\0", grpc_message(valid, flag=1), grpc_message(valid, flag=255),
+        grpc_message(valid, 2**32 - 1), grpc_message(valid, len(valid) + 1), grpc_message(valid, 0), b"", b"\0\0",
+        b"\0" * 5, grpc_message(valid) * 2, grpc_message(valid) + b"\0", grpc_message(valid, flag=1),
+        grpc_message(valid, flag=255),
     ):  # fmt: skip
         for is_ended in (True, False):
             with Http2Connection(strike.target.host, strike.target.port) as connection:

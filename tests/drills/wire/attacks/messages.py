@@ -1,10 +1,13 @@
-"""Messages that cost more to read than to send: fields without number, huge texts, what compresses well, what is no message."""
+"""Messages that cost more to read than to send: fields without number, huge texts, compression bombs, garbage."""
 
-import itertools
+import gzip
 import random
+import time
 
 from ..attack import Strike, attack
+from ..http2 import DATA, END_HEADERS, END_STREAM, HEADERS, Http2Connection, call_headers, frame, grpc_message
 from ..target import encode_varint
+from .noting import note_frames
 
 __all__ = ["ATTACKS"]
 
@@ -123,11 +126,26 @@ def texts_of_20_kb(strike: Strike) -> None:
         strike.call("ModelInfer", _named(strike) + _field(5, _field(1, text)))
 
 
+def _send_compressed(strike: Strike, payload: bytes, count: int) -> None:
+    """Send the same message, compressed once, in as many calls of one connection."""
+    message = grpc_message(gzip.compress(payload), flag=1)
+    block = call_headers(strike.target.path("ModelInfer"), ("grpc-encoding", "gzip"))
+    with Http2Connection(strike.target.host, strike.target.port) as connection:
+        for stream in range(1, 2 * count, 2):
+            connection.send(frame(HEADERS, END_HEADERS, stream, block), strike.until)
+            if connection.send_data(stream, message, strike.until) < len(message):
+                break
+            connection.send(frame(DATA, END_STREAM, stream), strike.until)
+            strike.answers.note("SENT")
+        time.sleep(strike.left())
+        note_frames(strike.answers, connection)
+
+
 @attack(_BOMBS)
 def gzipped_fields(strike: Strike) -> None:
-    """The empty inputs and outputs, compressed to 15 kB; four at a time."""
-    sent = [_empty(strike, tag) for tag in (b"\x2a", b"\x32", b"\x3a", b"\x42")]
-    strike.flood("ModelInfer", sent, in_flight=4, gzip=True)
+    """The empty inputs and outputs, compressed to 15 kB; eight of each."""
+    for tag in (b"\x2a", b"\x32"):
+        _send_compressed(strike, _empty(strike, tag), 8)
 
 
 @attack(_BOMBS)
@@ -135,13 +153,21 @@ def gzipped_zeros(strike: Strike) -> None:
     """A hundred requests whose data are 15 MB of zeros, compressed to 15 kB each."""
     request = strike.target.request()
     request.raw_input_contents[0] = bytes(_LARGE)
-    strike.flood("ModelInfer", itertools.repeat(request.SerializeToString(), 100), in_flight=100, gzip=True)
+    _send_compressed(strike, request.SerializeToString(), 100)
 
 
 @attack(_BOMBS)
-def gzipped_gigabyte(strike: Strike) -> None:
-    """256 MB of zeros, compressed to 256 kB: more than any limit on messages."""
-    strike.call("ModelInfer", bytes(256 << 20), gzip=True)
+def gzipped_valid(strike: Strike) -> None:
+    """A hundred valid requests of many rows, compressed to some kB each: all of them are work."""
+    row = len(strike.target.request(1, 120).raw_input_contents[0])
+    request = strike.target.request(min(16_384, _LARGE // row), 120)
+    _send_compressed(strike, request.SerializeToString(), 100)
+
+
+@attack(_BOMBS)
+def gzipped_beyond_the_limit(strike: Strike) -> None:
+    """Four times 256 MB of zeros, compressed to 256 kB: more than any limit on messages."""
+    _send_compressed(strike, bytes(256 << 20), 4)
 
 
 @attack(_GARBAGE)
@@ -182,6 +208,6 @@ def damaged_requests(strike: Strike) -> None:
 
 ATTACKS = (
     empty_inputs, empty_outputs, empty_parameters, empty_data, empty_contents, unknown_fields, nested_groups,
-    many_settings, huge_model_name, huge_texts, texts_of_20_kb, gzipped_fields, gzipped_zeros, gzipped_gigabyte,
+    many_settings, huge_model_name, huge_texts, texts_of_20_kb, gzipped_fields, gzipped_zeros, gzipped_valid, gzipped_beyond_the_limit,
     garbage_to_every_method, unknown_methods, damaged_requests,
 )  # fmt: skip

@@ -31,7 +31,7 @@ def _with_shape(strike: Strike, at: int, shape: list[int], data: bytes | None = 
 
 
 def _each_axis(strike: Strike, sizes: tuple[int, ...]) -> list[bytes]:
-    """Requests in which one axis of one input has one of these sizes, with the data of the valid request, and without."""
+    """Requests in which one axis of one input has one of these sizes, with the valid data, and without data."""
     message = strike.target.request()
     sent: list[bytes] = []
     for at, tensor in enumerate(message.inputs):
@@ -121,7 +121,7 @@ def other_datatypes(strike: Strike) -> None:
 
 @attack(_SIZES)
 def huge_typed_contents(strike: Strike) -> None:
-    """15 MB of typed contents, valid for a large batch where the model takes one, and of a million elements too many."""
+    """15 MB of typed contents: valid for a large batch where the model takes one, and millions of elements too many."""
     row = math.prod(strike.target.request().inputs[0].shape)
     for rows in (3_500_000 // row, 1):
         message = strike.target.request(rows)
@@ -144,8 +144,8 @@ def integers_out_of_bounds(strike: Strike) -> None:
         if code is None:
             continue
         bits = struct.calcsize(code) * 8
-        for number in (-1, 0, 5, 6, 1000, 2**31 - 1, 2 ** (bits - 1) - 1, -(2 ** (bits - 1)), 2**bits - 1):
-            sent.append(_with_integer(strike, tensor, code, number))
+        numbers = (-1, 0, 5, 6, 1000, 2**31 - 1, 2 ** (bits - 1) - 1, -(2 ** (bits - 1)), 2**bits - 1)
+        sent += [_with_integer(strike, tensor, code, number) for number in numbers]
     strike.flood("ModelInfer", sent)
 
 
