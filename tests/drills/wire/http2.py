@@ -96,7 +96,7 @@ def _number(number: int) -> bytes:
 class Http2Connection:
     """A connection, in a `with`. It answers nothing by itself: neither pings nor settings.
 
-    Only `send_data` keeps to the windows that the server opens.
+    Only `send_data` keeps to the windows that the server opens, and acknowledges its settings.
 
     Attributes:
         is_closed: Whether the server has closed it.
@@ -123,6 +123,7 @@ class Http2Connection:
         self.is_closed = False
         self.frames: list[Frame] = []
         self._initial_window = self._window = _WINDOW
+        self._owes_ack = False
         self._windows: dict[int, int] = {}  # by stream: how much of the initial window is used, or added to it
         if greets:
             payload = b"".join(struct.pack(">HI", *setting) for setting in settings)
@@ -173,6 +174,8 @@ class Http2Connection:
                     break
                 self._receive()
                 continue
+            if self._owes_ack:
+                self._owes_ack = not self.send(frame(SETTINGS, ACK), until)
             if not self.send(frame(DATA, 0, stream, data[sent : sent + room]), until):
                 break
             self._window -= room
@@ -226,6 +229,7 @@ class Http2Connection:
             else:
                 self._window += opened
         elif found.kind == SETTINGS and not found.flags & ACK:
+            self._owes_ack = True
             for setting, value in struct.iter_unpack(">HI", found.payload):
                 if setting == INITIAL_WINDOW_SIZE:
                     self._initial_window = value

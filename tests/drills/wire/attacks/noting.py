@@ -1,16 +1,24 @@
 """What came on a connection whose frames are written by hand."""
 
+import re
 import time
 
+import grpc
+
 from ..attack import Answers
-from ..http2 import GOAWAY, HEADERS, RST_STREAM, Http2Connection
+from ..http2 import END_STREAM, GOAWAY, HEADERS, RST_STREAM, Http2Connection
 
 __all__ = ["note_frames"]
 
 _PATIENCE = 0.2
 """Seconds without a frame after which no more is expected."""
 
+_STATUS = re.compile(rb"grpc-status[\x01\x02](\d{1,2})")
+"""Of header fields that are not compressed: gRPC's core sends them so the first time, and by their index afterwards."""
+
 _LONGEST = 2.0
+
+_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
 def note_frames(answers: Answers, connection: Http2Connection) -> None:
@@ -24,8 +32,8 @@ def note_frames(answers: Answers, connection: Http2Connection) -> None:
                 answers.note(f"GOAWAY {frame.error}", frame.payload[8:].decode(errors="replace"))
             elif frame.kind == RST_STREAM:
                 answers.note(f"RST {frame.error}")
-            elif frame.kind == HEADERS:
-                answers.note("ANSWER")
+            elif frame.kind == HEADERS and frame.flags & END_STREAM:
+                answers.note(_status_in(frame.payload))
             has_answered = has_answered or frame.kind in (GOAWAY, RST_STREAM, HEADERS)
         if connection.is_closed:
             answers.note("CLOSED")
@@ -34,3 +42,8 @@ def note_frames(answers: Answers, connection: Http2Connection) -> None:
             break
     if not has_answered:
         answers.note("SILENT")
+
+
+def _status_in(headers: bytes) -> str:
+    found = _STATUS.search(headers)
+    return _NAMES.get(int(found[1]), "ANSWER") if found else "ANSWER"
