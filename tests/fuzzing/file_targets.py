@@ -156,7 +156,14 @@ _HEADERS = (
     b"{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 2), }", b"\xff\xfe", b"{'descr': 'V0', 'shape': (1,)}",
 )  # fmt: skip
 
-_NAMES = ("000/step/inputs/input.npy", "000/step/eager/h_n.npy", "a", "../../x.npy", "0/1/2/3/4.npy", "000/walk/x/y.npy")
+_NAMES = (
+    "000/step/inputs/input.npy",
+    "000/step/eager/h_n.npy",
+    "a",
+    "../../x.npy",
+    "0/1/2/3/4.npy",
+    "000/walk/x/y.npy",
+)
 
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 

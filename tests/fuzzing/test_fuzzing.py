@@ -7,13 +7,16 @@ import itertools
 
 import pytest
 
+from fuzzing import campaign as fuzzing_campaign
 from fuzzing.campaign import CORPUS, campaign, corpus_of, try_input
 from fuzzing.targets import NAMES, prepare_targets
-from rnnserve.protos import golden
+from rnnserve.protos import triton_config
 from rnnserve.server.boundary import checking, field_counts
 from rnnserve.server.lane import prefixes
 
 INPUTS, SEED = 1500, 3
+
+FEW_INPUTS = {"field_counts": 300}  # they are larger
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +34,7 @@ def test_inputs_of_the_corpus_are_read_as_they_should_be(targets, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_mutants_are_read_as_they_should_be(targets, name):
-    for _, finding in itertools.islice(campaign(targets[name], SEED), INPUTS):
+    for _, finding in itertools.islice(campaign(targets[name], SEED), FEW_INPUTS.get(name, INPUTS)):
         assert finding is None, str(finding)
 
 
@@ -41,41 +44,61 @@ def test_the_corpus_is_small():
 
 
 def plant_any_start(monkeypatch):
+    """A prefix that is no message of its own is kept."""
     monkeypatch.setattr(prefixes, "_is_prefix", lambda *_: True)
 
 
-def plant_groups_not_counted(monkeypatch):
-    count = field_counts._count
-    monkeypatch.setattr(
-        field_counts, "_count", lambda data, *given, has_tensors: 0 if b"\x2a\0\x2a\0" in data else
-        count(data, *given, has_tensors=has_tensors),
-    )  # fmt: skip
+def plant_id_set_again(monkeypatch):
+    """An id that is set again, and empty, is overlooked."""
+    monkeypatch.setattr(prefixes, "_LONG_ID_FIELD", b"")
+    monkeypatch.setattr(prefixes, "_LONG_ID", "")
 
 
-def plant_too_many_counted(monkeypatch):
+def plant_inputs_not_looked_into(monkeypatch):
+    """The fields of inputs and outputs are not counted."""
+    monkeypatch.setattr(field_counts, "_INPUTS", 4)
+    monkeypatch.setattr(field_counts, "_OUTPUTS", 4)
+
+
+def plant_half_as_many(monkeypatch):
+    """Requests of few fields are refused."""
     monkeypatch.setattr(field_counts, "_MAX_FIELDS", 1024)
 
 
-def plant_no_cut(monkeypatch):
+def plant_unknown_text(monkeypatch):
+    """Text of a client is taken for plain ASCII."""
     monkeypatch.setattr(checking, "quoted", lambda text: text.encode().decode("ascii"))
 
 
-def plant_no_errors_caught(monkeypatch):
-    monkeypatch.setattr(golden, "ArtifactError", type("Other", (Exception,), {}))
+def plant_memory(monkeypatch):
+    """A file takes 400 MB for a moment."""
+    monkeypatch.setattr(triton_config, "read_regular", lambda path: (b"x" * (400 << 20))[:0])
 
 
-def plant_large_arrays(monkeypatch):
-    monkeypatch.setattr(golden.io, "BytesIO", lambda data: b"x" * (400 << 20))
+def plant_hang(monkeypatch):
+    """A file is read without end."""
+    monkeypatch.setattr(fuzzing_campaign, "_MOST_SECONDS", 0.05)
+    monkeypatch.setattr(triton_config, "read_regular", lambda path: [b"" for _ in iter(int, 1)][0])
+
+
+def plant_path(monkeypatch):
+    """A message tells the path of the file."""
+
+    def told(path):
+        raise triton_config.ConfigError(f"{path}: cannot be read")
+
+    monkeypatch.setattr(triton_config, "read_regular", told)
 
 
 @pytest.mark.parametrize(
     ("name", "plant"),
     [
-        ("prefixes", plant_any_start), ("field_counts", plant_groups_not_counted),
-        ("field_counts", plant_too_many_counted), ("boundary", plant_no_cut), ("golden", plant_no_errors_caught),
-        ("golden", plant_large_arrays),
+        ("prefixes", plant_any_start), ("prefixes", plant_id_set_again), ("field_counts", plant_inputs_not_looked_into),
+        ("field_counts", plant_half_as_many), ("boundary", plant_unknown_text), ("config", plant_memory),
+        ("config", plant_hang), ("config", plant_path),
     ],
 )  # fmt: skip
 def test_it_finds_a_planted_defect(targets, name, plant, monkeypatch):
     plant(monkeypatch)
-    assert any(finding for _, finding in itertools.islice(campaign(targets[name], SEED), INPUTS))
+    inputs = itertools.islice(campaign(targets[name], SEED), INPUTS)
+    assert any(try_input(targets[name], data) for data in corpus_of(targets[name])) or any(found for _, found in inputs)
