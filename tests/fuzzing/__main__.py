@@ -7,6 +7,7 @@
 """
 
 import argparse
+import functools
 import hashlib
 import itertools
 import sys
@@ -75,14 +76,14 @@ def _read(target: FuzzTarget, inputs: int, seed: int, *, keep: bool) -> int:
     findings: dict[str, Finding] = {}
     coverage = LineCoverage()
     for data in corpus_of(target) if keep else ():
-        coverage.is_new(lambda data=data: try_input(target, data))
+        coverage.is_new(functools.partial(try_input, target, data))
     many = tqdm.tqdm(itertools.islice(campaign(target, seed), inputs), desc=target.name, total=inputs)
     for data, finding in many:
         if finding is not None:
             findings.setdefault(finding.said.splitlines()[-1], finding)
             if len(findings) == _MOST_FINDINGS:
                 break
-        elif keep and coverage.is_new(lambda data=data: try_input(target, data)):
+        elif keep and coverage.is_new(functools.partial(try_input, target, data)):
             (CORPUS / target.name / hashlib.sha256(data).hexdigest()[:12]).write_bytes(data)
     for finding in findings.values():
         print(f"{target.name}: {finding}")

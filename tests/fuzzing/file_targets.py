@@ -9,10 +9,12 @@ import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fuzzing.byte_mutations import mutate_bytes
+from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, ArtifactError, describe_file, read_version
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.golden import load_cases
@@ -25,7 +27,8 @@ _WORDS = re.compile(rb"\w+|\s+|.", re.DOTALL)
 
 _TELLING = (
     b"{", b"}", b"[", b"]", b":", b",", b'"', b"#", b"\0", b"-1", b"0", b"99999999999999999999", b"1e999", b"null",
-    b"true", b"name", b"dims", b"\xff", b"\\u0000", b"\\ud800", b"NaN", b"'", b"<", b">", b"name: 'a\\nb'", b"\xef\xbb\xbf",
+    b"true", b"name", b"dims", b"\xff", b"\\u0000", b"\\ud800", b"NaN", b"'", b"<", b">", b"name: 'a\\nb'",
+    b"\xef\xbb\xbf",
 )  # fmt: skip
 
 
@@ -63,8 +66,8 @@ class ConfigTarget:
             b'name: "named" platform: "onnxruntime_onnx" max_batch_size: 0\ninput { name: "input" data_type: TYPE_FP32 '
             b'dims: [ -1, -1, 2 ] }\noutput [ { name: "output" data_type: TYPE_FP32 dims: -1 } ]\n'
             b"version_policy { specific { versions: [ 1, 3 ] } }\n",
-            b'# a comment\nversion_policy: < latest: < num_versions: 2 > >\nparameters { key: "a" value { string_value: '
-            b'"b" } }',
+            b"# a comment\nversion_policy: < latest: < num_versions: 2 > >\n"
+            b'parameters { key: "a" value { string_value: "b" } }',
             b"version_policy { all {} }",
         ]
 
@@ -80,7 +83,7 @@ class ConfigTarget:
             assert count >= 0
             check_tensors(config, [], [])
         except ConfigError as error:
-            assert str(self._folder) not in str(error)
+            _tells_no_path(error, self._folder)
 
 
 class ManifestTarget:
@@ -117,13 +120,21 @@ class ManifestTarget:
             signature = read_signature(inputs, outputs, manifest)
             assert signature.main.name in signature.inputs
         except ArtifactError as error:
-            assert str(self._folder) not in str(error)
+            _tells_no_path(error, self._folder)
+
+
+def _tells_no_path(error: ArtifactError, folder: Path) -> None:
+    assert str(folder) not in str(error)
 
 
 class _Node:
     """A tensor of a session that is as the manifest says."""
 
-    def __init__(self, tensor) -> None:
+    name: str
+    type: str
+    shape: Sequence[int | str | None]
+
+    def __init__(self, tensor: manifest_pb2.Tensor) -> None:
         types = {"FP32": "float", "FP64": "double", "FP16": "float16"}
         self.name = tensor.name
         self.type = f"tensor({types.get(tensor.datatype, tensor.datatype.lower())})"
@@ -149,10 +160,12 @@ def _signed(data: bytes) -> bytes:
 
 
 _HEADERS = (
-    b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }", b"{'descr': '<f4', 'fortran_order': True, 'shape': (), }",
+    b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }",
+    b"{'descr': '<f4', 'fortran_order': True, 'shape': (), }",
     b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", b"{'descr': '<f4', 'shape': (99999999999,)}",
     b"{'descr': '<f4', 'fortran_order': False, 'shape': (2305843009213693952, 8), }", b"{'descr': [('a', '<f4')], ",
-    b"{'descr': '<U9999999', 'fortran_order': False, 'shape': (9999, 9), }", b"(" * 300, b"{'descr': '<f4', 'shape': -1}",
+    b"{'descr': '<U9999999', 'fortran_order': False, 'shape': (9999, 9), }", b"(" * 300,
+    b"{'descr': '<f4', 'shape': -1}",
     b"{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 2), }", b"\xff\xfe", b"{'descr': 'V0', 'shape': (1,)}",
 )  # fmt: skip
 
@@ -177,9 +190,10 @@ class GoldenTarget:
         array = np.ones((2, 3), np.float32)
         names = [f"000/step/{part}/{name}" for part, name in (("inputs", "x"), ("eager", "y"), ("float64", "y"))]
         found: list[bytes] = []
+        arrays: dict[str, Any] = dict.fromkeys(names, array)
         for save in (np.savez, np.savez_compressed):
             buffer = io.BytesIO()
-            save(buffer, **dict.fromkeys(names, array))
+            save(buffer, **arrays)
             found.append(buffer.getvalue())
         return [*found, b"", b"PK\x05\x06" + bytes(18)]
 

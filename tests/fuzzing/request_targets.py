@@ -120,9 +120,8 @@ class FieldCountTarget:
 def _count_objects(message: pb.ModelInferRequest) -> int:
     """What protobuf has made an object of, as far as a request may have many."""
     count = len(message.inputs) + len(message.outputs) + len(message.parameters) + len(message.raw_input_contents)
-    for tensor in (*message.inputs, *message.outputs):
-        count += len(tensor.parameters)
-    return count
+    count += sum(len(tensor.parameters) for tensor in message.inputs)
+    return count + sum(len(tensor.parameters) for tensor in message.outputs)
 
 
 def _count_fields(data: bytes) -> int:

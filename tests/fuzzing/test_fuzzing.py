@@ -72,13 +72,13 @@ def plant_unknown_text(monkeypatch):
 
 def plant_memory(monkeypatch):
     """A file takes 400 MB for a moment."""
-    monkeypatch.setattr(triton_config, "read_regular", lambda path: (b"x" * (400 << 20))[:0])
+    monkeypatch.setattr(triton_config, "read_regular", lambda _: (b"x" * (400 << 20))[:0])
 
 
 def plant_hang(monkeypatch):
     """A file is read without end."""
     monkeypatch.setattr(fuzzing_campaign, "_MOST_SECONDS", 0.05)
-    monkeypatch.setattr(triton_config, "read_regular", lambda path: [b"" for _ in iter(int, 1)][0])
+    monkeypatch.setattr(triton_config, "read_regular", lambda _: max(iter(int, 1)))
 
 
 def plant_path(monkeypatch):

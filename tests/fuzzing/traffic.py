@@ -33,8 +33,8 @@ def valid_requests(classifiers: Mapping[str, tuple[int, int]], seed: int) -> lis
     found: list[bytes] = []
     for name, example in EXAMPLES.items():
         for outputs in ((), tuple(output.name for output in example.outputs[-1:])):
-            sent = [request(name, example.draw(numbers), outputs, id=id_) for id_ in ("", "7")]
-            found += [message.SerializeToString() for message in sent]
+            messages = [request(name, example.draw(numbers), outputs, id=id_) for id_ in ("", "7")]
+            found += [message.SerializeToString() for message in messages]
     for name, (layers, hidden) in classifiers.items():
         for left_out in ((), ("h_0",), ("lengths", "h_0")):
             for id_ in ("", "first"):
@@ -45,7 +45,7 @@ def valid_requests(classifiers: Mapping[str, tuple[int, int]], seed: int) -> lis
 
 def _walks(numbers: np.random.Generator, layers: int, hidden: int, left_out: Sequence[str]) -> Arrays:
     batch, sequence = int(numbers.integers(1, 4)), int(numbers.integers(1, 7))
-    sent = {
+    sent: Arrays = {
         "input": numbers.normal(size=(batch, sequence, 2)).astype(np.float32),
         "lengths": numbers.integers(1, sequence, batch, endpoint=True),
         "h_0": numbers.normal(size=(layers, batch, hidden)).astype(np.float32),

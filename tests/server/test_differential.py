@@ -3,6 +3,7 @@
 `make fuzz` sends a million. A trial of the fuzzer itself is below: it finds defects that are planted in the lane.
 """
 
+import dataclasses
 from collections.abc import Iterator
 
 import pytest
@@ -17,7 +18,7 @@ from rnnserve.server.testing import RunningServer, serve
 SEED, REQUESTS = 11, 20_000
 
 ENOUGH = 12_000
-"""Requests after which a planted defect must have been found, which takes some seconds; most are among the first 1,000."""
+"""Requests among which a planted defect must be found, in some seconds; most are found among the first 1,000."""
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +114,7 @@ def plant_lengths_off_by_one(monkeypatch):
 
 
 def longer(prefix):
-    return prefixes.dataclasses.replace(prefix, sizes={axis: size + 1 for axis, size in prefix.sizes.items()})
+    return dataclasses.replace(prefix, sizes={axis: size + 1 for axis, size in prefix.sizes.items()})
 
 
 def plant_outputs_of_the_last_prefix(monkeypatch):

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import grpc
 
@@ -90,7 +91,7 @@ class Strike:
     ) -> None:
         """Call a method with each payload, as many as fit into the time, some in flight together; note the answers."""
         send = self.target.channel.unary_unary(self.target.path(method))
-        waiting: deque[grpc.Future] = deque()
+        waiting: deque[Any] = deque()
         for payload in payloads:
             if waiting and not self.left():
                 break
@@ -101,16 +102,15 @@ class Strike:
         for answer in waiting:
             self._note(answer)
 
-    def _note(self, answer: grpc.Future) -> None:
+    def _note(self, answer: Any) -> None:
         try:
-            error = answer.exception()
+            answer.result()
         except grpc.FutureCancelledError:
             self.answers.note("CANCELLED", "by the client's library")
-            return
-        if error is None:
-            self.answers.note("OK")
-        else:
+        except grpc.RpcError as error:
             self.answers.note(error.code().name, error.details() or "")
+        else:
+            self.answers.note("OK")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -82,7 +82,10 @@ class _Loop:
         self._payload = payload
         self._lock = threading.Lock()
         self._asked_at: float | None = None
-        self._reset()
+        self._requests = 0
+        self._failures: Counter[str] = Counter()
+        self._longest = 0.0
+        self._text = ""
 
     def run(self) -> None:
         while True:
@@ -111,14 +114,9 @@ class _Loop:
                 "longest": max(self._longest, waits),
                 "text": self._text,
             }
-            self._reset()
+            self._requests, self._longest, self._text = 0, 0.0, ""
+            self._failures.clear()
             return said
-
-    def _reset(self) -> None:
-        self._requests = 0
-        self._failures: Counter[str] = Counter()
-        self._longest = 0.0
-        self._text = ""
 
 
 def _main() -> None:

@@ -78,8 +78,8 @@ def _gone(target: Target) -> tuple[str, ...]:
     asked = {"ModelInfer": target.valid, "ServerLive": b"", "ModelMetadata": target.metadata_request}
     options = [("grpc.use_local_subchannel_pool", 1)]
     with grpc.insecure_channel(target.address, options) as channel:
-        calls = {
-            method: channel.unary_unary(target.path(method)).future(payload, timeout=_RECOVERY, wait_for_ready=True)
-            for method, payload in asked.items()
-        }
+        calls: dict[str, grpc.Future[bytes]] = {}
+        for method, payload in asked.items():
+            send: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(target.path(method))
+            calls[method] = send.future(payload, timeout=_RECOVERY, wait_for_ready=True)
         return tuple(method for method, call in calls.items() if call.exception() is not None)

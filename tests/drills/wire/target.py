@@ -119,8 +119,8 @@ class Target:
         return payload
 
     def _ask(self, method: str, payload: bytes) -> bytes:
-        answer: bytes = self.channel.unary_unary(self.path(method))(payload, timeout=_SECONDS, wait_for_ready=True)
-        return answer
+        send: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self.channel.unary_unary(self.path(method))
+        return send(payload, timeout=_SECONDS, wait_for_ready=True)
 
 
 def _zeros(datatype: str, shape: list[int]) -> bytes:

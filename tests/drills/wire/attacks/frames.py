@@ -153,6 +153,7 @@ def random_frames(strike: Strike) -> None:
                     frame(chance.randrange(11), chance.randrange(256), stream, payload), strike.until
                 ):
                     break
+            strike.answers.note("SENT")
             for found in connection.read(time.monotonic() + 0.05):
                 if found.kind == GOAWAY:
                     strike.answers.note(f"GOAWAY {found.error}")

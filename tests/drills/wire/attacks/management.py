@@ -1,10 +1,9 @@
-"""What a client may ask besides inference: shared memory, files, settings, states, health; by names that lead astray."""
+"""What a client may ask besides inference: shared memory, files, settings, states, health; by any names."""
 
 import tempfile
 import time
 from pathlib import Path
-
-import grpc
+from typing import Any
 
 from rnnserve.protos import inference_pb2 as pb
 
@@ -160,7 +159,7 @@ def cancelled_watches(strike: Strike) -> None:
 def health_names(strike: Strike) -> None:
     """400 watches of services that there are not, each with a name of 1 MB; then 2,000 checks."""
     watch = strike.target.channel.unary_stream("/grpc.health.v1.Health/Watch")
-    calls: list[grpc.Future] = []
+    calls: list[Any] = []
     for number in range(400):
         if not strike.left():
             break

@@ -208,6 +208,7 @@ def damaged_requests(strike: Strike) -> None:
 
 ATTACKS = (
     empty_inputs, empty_outputs, empty_parameters, empty_data, empty_contents, unknown_fields, nested_groups,
-    many_settings, huge_model_name, huge_texts, texts_of_20_kb, gzipped_fields, gzipped_zeros, gzipped_valid, gzipped_beyond_the_limit,
+    many_settings, huge_model_name, huge_texts, texts_of_20_kb, gzipped_fields, gzipped_zeros, gzipped_valid,
+    gzipped_beyond_the_limit,
     garbage_to_every_method, unknown_methods, damaged_requests,
 )  # fmt: skip
