@@ -13,6 +13,9 @@ SECONDS = 1.0
 
 (MODEL,) = CLASSIFIERS
 
+OF_DEFECTS = {"FILE WRITTEN", "NO CONNECTION", "UNKNOWN"}
+"""INTERNAL is not among them: it is what gRPC's own core answers to header fields that it cannot parse."""
+
 DRILLS = [("lane", attack) for attack in ATTACKS]
 DRILLS += [("public", attack) for attack in (*messages.ATTACKS, *tensors.ATTACKS)]
 
@@ -42,5 +45,6 @@ def test_a_server_survives(transport, attack, servers):
     assert result.seen.failures == {}, result.seen.text
     assert result.seen.requests > 0
     assert result.gone == ()
-    assert "Traceback" not in log, log[:3000]
-    assert not result.answers.counts.keys() & {"INTERNAL", "FILE WRITTEN", "NO CONNECTION"}, str(result.answers)
+    assert "Traceback" not in log, log[:1000]
+    assert "internal error" not in "".join([log[:1000], *result.answers.texts])
+    assert not result.answers.counts.keys() & OF_DEFECTS, str(result.answers)

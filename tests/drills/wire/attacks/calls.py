@@ -180,9 +180,11 @@ def odd_headers(strike: Strike) -> None:
     ]  # fmt: skip
     data = frame(DATA, END_STREAM, 1, grpc_message(strike.target.valid))
     for field in more:
+        if not strike.left():
+            return
         with Http2Connection(strike.target.host, strike.target.port) as connection:
             connection.send(_opened(strike, 1, field) + data, strike.until)
-            note_frames(strike.answers, connection)
+            note_frames(strike.answers, connection, calls=1)
     for path in (
         "",
         "/",
@@ -195,7 +197,7 @@ def odd_headers(strike: Strike) -> None:
     ):
         with Http2Connection(strike.target.host, strike.target.port) as connection:
             connection.send(frame(HEADERS, END_HEADERS, 1, call_headers(path)) + data, strike.until)
-            note_frames(strike.answers, connection)
+            note_frames(strike.answers, connection, calls=1)
 
 
 @attack(_FRAMING)
@@ -208,10 +210,12 @@ def sizes_of_messages(strike: Strike) -> None:
         grpc_message(valid, flag=255),
     ):  # fmt: skip
         for is_ended in (True, False):
+            if not strike.left():
+                return
             with Http2Connection(strike.target.host, strike.target.port) as connection:
                 flags = END_STREAM if is_ended else 0
                 connection.send(_opened(strike, 1) + frame(DATA, flags, 1, data), strike.until)
-                note_frames(strike.answers, connection)
+                note_frames(strike.answers, connection, calls=1)
 
 
 ATTACKS = (

@@ -135,7 +135,7 @@ def wrong_frames(strike: Strike) -> None:
             return
         with Http2Connection(strike.target.host, strike.target.port) as connection:
             connection.send(data, strike.until)
-            note_frames(strike.answers, connection)
+            note_frames(strike.answers, connection, calls=1)
 
 
 @attack(_WRONG)

@@ -21,10 +21,16 @@ _LONGEST = 2.0
 _NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
-def note_frames(answers: Answers, connection: Http2Connection) -> None:
-    """Count answers (header frames), resets and the end of the connection."""
+def note_frames(answers: Answers, connection: Http2Connection, calls: int | None = None) -> None:
+    """Count answers (header frames that end a stream), resets and the end of the connection.
+
+    Args:
+        answers: Where to count them.
+        connection: What they come on.
+        calls: How many calls were made, so that no more answers are waited for; None for any number.
+    """
     until = time.monotonic() + _LONGEST
-    has_answered = False
+    answered = 0
     while time.monotonic() < until:
         frames = connection.read(time.monotonic() + _PATIENCE)
         for frame in frames:
@@ -34,13 +40,13 @@ def note_frames(answers: Answers, connection: Http2Connection) -> None:
                 answers.note(f"RST {frame.error}")
             elif frame.kind == HEADERS and frame.flags & END_STREAM:
                 answers.note(_status_in(frame.payload))
-            has_answered = has_answered or frame.kind in (GOAWAY, RST_STREAM, HEADERS)
+            answered += frame.kind in (GOAWAY, RST_STREAM) or (frame.kind == HEADERS and frame.flags & END_STREAM == 1)
         if connection.is_closed:
             answers.note("CLOSED")
             return
-        if not frames:
+        if not frames or (calls is not None and answered >= calls):
             break
-    if not has_answered:
+    if not answered:
         answers.note("SILENT")
 
 
