@@ -13,6 +13,8 @@ LOAD_FLAGS ?= --rate 250,500,1000,2000,4000 --slo p99=20ms --length 1:64 --durat
 BENCH_FLAGS ?=
 MUTANTS_FLAGS ?=
 COMMIT ?=
+FUZZ_INPUTS ?= 100000
+FUZZ_REQUESTS ?= 1000000
 
 # Half of the time that all tests take.
 SLOW_TESTS := tests/examples $(addprefix tests/export/,adoption diagnosis parity recurrence)
@@ -24,7 +26,7 @@ MYPY_TESTS := --follow-imports silent --allow-untyped-defs --allow-incomplete-de
 	--disable-error-code var-annotated --disable-error-code func-returns-value
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
-.PHONY: help setup export verify serve test drills check lint mutants format protos load bench compare clean
+.PHONY: help setup export verify serve test drills check lint mutants fuzz format protos load bench compare clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -86,6 +88,10 @@ mutants: setup ## change the code in one place at a time; print the changes that
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,mutants]'
 	$(BIN)/python -m pytest tests/mutation
 	PYTHONPATH=tests $(BIN)/python -m mutation $(MUTANTS_FLAGS)
+
+fuzz: setup ## read mutated inputs, and send mutated requests to both transports, for half an hour
+	PYTHONPATH=tests $(BIN)/python -m fuzzing read --inputs $(FUZZ_INPUTS)
+	PYTHONPATH=tests $(BIN)/python -m fuzzing differential --requests $(FUZZ_REQUESTS)
 
 format: setup ## format the code
 	$(BIN)/ruff check --fix .

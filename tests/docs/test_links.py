@@ -50,8 +50,16 @@ def files(folder: Path) -> Iterator[Path]:
             continue
         if path.is_dir():
             yield from files(path)
-        elif b"\0" not in path.read_bytes():
+        elif is_text(path.read_bytes()):
             yield path
+
+
+def is_text(data: bytes) -> bool:
+    """Tell text from archives and from the corpus of the fuzz targets."""
+    try:
+        return "\0" not in data.decode()
+    except UnicodeDecodeError:
+        return False
 
 
 def relative(path: Path) -> str:

@@ -170,6 +170,21 @@ def test_an_unusual_id_is_parsed(service, id_):
     assert not agrees(service, prefixes, message.SerializeToString())
 
 
+@pytest.mark.parametrize("second", [b"", b"y", b"?", b"?" * 100])
+def test_an_id_that_is_set_again_before_the_data_is_not_overlooked(service, second):
+    """The last one counts, and one that is there and empty is none."""
+    message = request(NAME, inputs(np.random.default_rng(1), lengths=False, state=False))
+    (data,) = message.raw_input_contents
+    del message.raw_input_contents[:]
+    payload = field(1, NAME.encode()) + field(3, b"first") + field(3, second)
+    message.model_name = ""
+    payload += message.SerializeToString() + field(7, data)
+    assert service.accept(payload)[1].id == second.decode()
+    prefixes = kept(service, payload)
+    assert not agrees(service, prefixes, payload)
+    assert not agrees(service, prefixes, payload.replace(b"first", b"other"))
+
+
 def test_a_second_id_is_not_overlooked(service):
     """The last one counts, wherever it stands."""
     message = request(NAME, inputs(np.random.default_rng(1), lengths=False, state=False), id="x")

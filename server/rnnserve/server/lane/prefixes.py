@@ -39,6 +39,11 @@ _MAX_PREFIXES = 4096
 _MAX_BYTES = 2048
 """How long a kept prefix may be; usual ones have some hundred bytes."""
 
+_LONG_ID = "?" * _MAX_BYTES
+_LONG_ID_FIELD = bytes([_ID]) + encode_varint(len(_LONG_ID)) + _LONG_ID.encode()
+"""An id longer than any in a prefix. In front of a prefix that is parsed, it lasts where that has no id. An id that is
+there and empty replaces it, too, though a parsed message does not tell that from none."""
+
 _NO_PREFIXES: Mapping[int, dict[bytes, "RequestPrefix"]] = {}
 _MAX_SIZES = 4
 """How many sizes of prefix are kept for payloads of one size: each size costs a look-up."""
@@ -263,13 +268,13 @@ def _find_id(payload: bytes) -> tuple[int, int]:
 
 
 def _is_prefix(start: bytes, data: list[bytes], payload: bytes) -> bool:
-    """Whether `start` is a message of its own: the payload's without its data and its id."""
+    """Whether `start` is a message of its own: the payload's without its data and its id, and sets no id again."""
     request = pb.ModelInferRequest.FromString(payload)
     try:
-        prefix = pb.ModelInferRequest.FromString(start)
+        prefix = pb.ModelInferRequest.FromString(_LONG_ID_FIELD + start)
     except DecodeError:
         return False
-    if prefix.raw_input_contents or prefix.id:
+    if prefix.raw_input_contents or prefix.id != _LONG_ID:
         return False
     prefix.raw_input_contents.extend(data)
     prefix.id = request.id

@@ -1,0 +1,50 @@
+"""Each attack over the wire, for a second, on a server of ours: it serves on, a bystander is never failed.
+
+`python -m tests.drills.wire` runs the same ones for longer, on any server; docs/reference/attacks.md has what they met.
+"""
+
+import pytest
+
+from drills.wire.attacks import ATTACKS, messages, tensors
+from fuzzing.served_models import CLASSIFIERS, publish_models
+from support.attacked_server import AttackedServer
+
+SECONDS = 1.0
+
+(MODEL,) = CLASSIFIERS
+
+OF_DEFECTS = {"FILE WRITTEN", "NO CONNECTION", "UNKNOWN"}
+"""INTERNAL is not among them: it is what gRPC's own core answers to header fields that it cannot parse."""
+
+DRILLS = [("lane", attack) for attack in ATTACKS]
+DRILLS += [("public", attack) for attack in (*messages.ATTACKS, *tensors.ATTACKS)]
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    root = tmp_path_factory.mktemp("attacked")
+    publish_models(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def servers(published, tmp_path_factory):
+    log = tmp_path_factory.mktemp("log")
+    options = ("--provider", "cpu", "--transport")
+    with (
+        AttackedServer(published, MODEL, log / "lane", *options, "lane") as lane,
+        AttackedServer(published, MODEL, log / "public", *options, "public") as public,
+    ):
+        yield {"lane": lane, "public": public}
+
+
+@pytest.mark.parametrize(("transport", "attack"), DRILLS, ids=[f"{on}-{attack.name}" for on, attack in DRILLS])
+def test_a_server_survives(transport, attack, servers):
+    result, log = servers[transport].attack(attack, SECONDS)
+    assert result.answers.counts, "the attack did nothing"
+    assert result.seen.failures == {}, result.seen.text
+    assert result.seen.requests > 0
+    assert result.gone == ()
+    assert "Traceback" not in log, log[:1000]
+    assert "internal error" not in "".join([log[:1000], *result.answers.texts])
+    assert not result.answers.counts.keys() & OF_DEFECTS, str(result.answers)

@@ -1,0 +1,109 @@
+"""The same requests to two servers: both transports have to give the same bytes, or the same status and message."""
+
+import dataclasses
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import grpc
+
+__all__ = ["Difference", "Tally", "compare"]
+
+_METHOD = "/inference.GRPCInferenceService/ModelInfer"
+
+_TIMEOUT = 60.0
+"""Seconds for a request; one that runs into it is a difference, or a hang."""
+
+_IN_FLIGHT = 8
+"""Bursts that are in flight together."""
+
+_UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+
+
+class Outcome(NamedTuple):
+    """What a server answered.
+
+    Attributes:
+        status: Name of the gRPC status.
+        said: The response's bytes, or the status's message.
+    """
+
+    status: str
+    said: bytes | str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """A request that the servers disagree about, or that met a defect in both.
+
+    Attributes:
+        number: Which of all requests it was, from 0.
+        payload: Its bytes.
+        outcomes: What the servers answered, in their order.
+    """
+
+    number: int
+    payload: bytes
+    outcomes: tuple[Outcome, ...]
+
+    def __str__(self) -> str:
+        said = "; ".join(f"{outcome.status} {outcome.said!r}"[:400] for outcome in self.outcomes)
+        return f"request {self.number}, {self.payload.hex()}: {said}"
+
+
+@dataclasses.dataclass
+class Tally:
+    """What a comparison met.
+
+    Attributes:
+        statuses: How many requests had each status, at the first server.
+        differences: The first ones.
+    """
+
+    statuses: Counter[str] = dataclasses.field(default_factory=Counter)
+    differences: list[Difference] = dataclasses.field(default_factory=list)
+
+
+def compare(targets: Sequence[str], bursts: Iterable[list[bytes]], *, most: int = 5) -> Iterator[Tally]:
+    """Send bursts to several servers; after each, give what was met until then, and end after `most` differences.
+
+    Args:
+        targets: Addresses of the servers, with the same models.
+        bursts: Requests that are in flight together.
+        most: How many differences are enough.
+    """
+    tally = Tally()
+    number = 0
+    channels = [grpc.insecure_channel(target, _UNLIMITED) for target in targets]
+    try:
+        senders = [channel.unary_unary(_METHOD) for channel in channels]
+        waiting: deque[tuple[list[bytes], list[list[Any]]]] = deque()
+        for burst in bursts:
+            waiting.append((burst, [[send.future(sent, timeout=_TIMEOUT) for sent in burst] for send in senders]))
+            while len(waiting) >= _IN_FLIGHT:
+                number = _judge(*waiting.popleft(), number, tally)
+            yield tally
+            if len(tally.differences) >= most:
+                break
+        while waiting:
+            number = _judge(*waiting.popleft(), number, tally)
+        yield tally
+    finally:
+        for channel in channels:
+            channel.close()
+
+
+def _judge(burst: list[bytes], answers: list[list[Any]], number: int, tally: Tally) -> int:
+    for payload, *calls in zip(burst, *answers, strict=True):
+        outcomes = tuple(_outcome(call) for call in calls)
+        tally.statuses[outcomes[0].status] += 1
+        if len(set(outcomes)) > 1 or outcomes[0].status in ("INTERNAL", "UNKNOWN", "DEADLINE_EXCEEDED", "CANCELLED"):
+            tally.differences.append(Difference(number, payload, outcomes))
+        number += 1
+    return number
+
+
+def _outcome(call: Any) -> Outcome:
+    if call.exception() is None:
+        return Outcome("OK", call.result())
+    return Outcome(call.code().name, call.details())

@@ -1,0 +1,36 @@
+"""All fuzz targets, ready to read."""
+
+from pathlib import Path
+
+from fuzzing.file_targets import ConfigTarget, GoldenTarget, ManifestTarget
+from fuzzing.request_targets import BoundaryTarget, FieldCountTarget, PrefixTarget, load_service
+from fuzzing.target import FuzzTarget
+from rnnserve.protos.artifact import MANIFEST
+from support.examples import publish_examples
+
+__all__ = ["NAMES", "prepare_targets"]
+
+NAMES = ("boundary", "field_counts", "prefixes", "config", "manifest", "golden")
+
+
+def prepare_targets(folder: Path) -> dict[str, FuzzTarget]:
+    """Make all targets, by name, in less than a second.
+
+    Args:
+        folder: An empty folder, for what they write.
+    """
+    repository, scratch = folder / "repository", folder / "scratch"
+    repository.mkdir()
+    scratch.mkdir()
+    publish_examples(repository)
+    service = load_service(repository)
+    manifests = [path.read_bytes() for path in sorted(repository.glob(f"*/1/{MANIFEST}"))]
+    targets: list[FuzzTarget] = [
+        BoundaryTarget(service),
+        FieldCountTarget(),
+        PrefixTarget(service),
+        ConfigTarget(folder),
+        ManifestTarget(scratch, manifests),
+        GoldenTarget(),
+    ]
+    return {target.name: target for target in targets}
