@@ -15,6 +15,7 @@ STATUSES = {
     "NotReady": "UNAVAILABLE",
     "ShuttingDown": "UNAVAILABLE",
     "QueueFull": "RESOURCE_EXHAUSTED",
+    "TooManyCalls": "RESOURCE_EXHAUSTED",
     "WaitTooLong": "RESOURCE_EXHAUSTED",
     "TooMuchHeld": "RESOURCE_EXHAUSTED",
     "DeadlinePassed": "DEADLINE_EXCEEDED",

@@ -8,6 +8,7 @@
     ├── NotReady            UNAVAILABLE         the repository has it, but it does not serve (now)
     ├── ShuttingDown        UNAVAILABLE         this server is stopping; another may answer
     ├── QueueFull           RESOURCE_EXHAUSTED  as many requests wait as may: slow down
+    ├── TooManyCalls        RESOURCE_EXHAUSTED  as many calls of the method are in hand as may: slow down
     ├── WaitTooLong         RESOURCE_EXHAUSTED  what waits takes longer than a request may wait: slow down
     ├── TooMuchHeld         RESOURCE_EXHAUSTED  as many bytes are in hand as may be: slow down, and read responses
     ├── DeadlinePassed      DEADLINE_EXCEEDED   the caller has stopped waiting
@@ -37,6 +38,7 @@ __all__ = [
     "ServeError",
     "ShuttingDown",
     "StartError",
+    "TooManyCalls",
     "TooMuchHeld",
     "Unsupported",
     "WaitTooLong",
@@ -112,6 +114,16 @@ class QueueFull(ServeError):
             capacity: How many requests may wait.
         """
         super().__init__(f"{model}: {capacity} requests wait already (--max-queue); slow down")
+
+
+class TooManyCalls(ServeError):
+    """As many calls of some methods are in hand as may be."""
+
+    status = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, methods: str, capacity: int) -> None:
+        """Say of which methods, and how many calls may be in hand."""
+        super().__init__(f"{capacity:,} calls of {methods} are in hand already; slow down")
 
 
 class WaitTooLong(ServeError):

@@ -1,5 +1,7 @@
 """grpc.health.v1: the services that are known, and nothing that is kept for others."""
 
+import time
+
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -54,3 +56,21 @@ def test_those_who_watch_hear_when_the_server_stops(repository):
         assert [next(watch).status for watch in watches] == [SERVING] * len(watches)
         server._transport.set_ready(False)
         assert [next(watch).status for watch in watches] == [NOT_SERVING] * len(watches)
+
+
+def test_watches_that_are_cancelled_at_once_stop_nobody(channel, health):
+    """grpcio's own servicer deadlocks within a few."""
+    for _ in range(300):
+        health.Watch(health_pb2.HealthCheckRequest()).cancel()
+    assert health.Check(health_pb2.HealthCheckRequest(), timeout=20).status == SERVING
+
+
+def test_a_server_stops_at_once_though_somebody_watches(repository):
+    server = Server(Settings(repository, grpc_port=0, provider="cpu", grace=60.0))
+    with server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == SERVING
+        started = time.monotonic()
+        server.stop()
+        assert time.monotonic() - started < 30
+        assert [response.status for response in watch] == [NOT_SERVING]

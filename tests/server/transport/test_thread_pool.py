@@ -6,7 +6,7 @@ import time
 import grpc
 import pytest
 
-from rnnserve.server.errors import Cancelled, Unsupported
+from rnnserve.server.errors import Cancelled, TooManyCalls, Unsupported
 from rnnserve.server.transport import thread_pool
 from rnnserve.server.transport.thread_pool import CallPool
 
@@ -39,7 +39,7 @@ class Messages:
 
 @pytest.fixture
 def pool():
-    pool = CallPool(2, 3, "test")
+    pool = CallPool(2, 3, "test", TooManyCalls("Test", 3))
     yield pool
     pool.shutdown()
 
@@ -48,23 +48,24 @@ def test_as_many_calls_as_may_are_in_hand_and_others_are_refused(pool):
     may_go = threading.Event()
 
     def call():
-        refused = pool.must_refuse
-        if not refused:
-            assert may_go.wait(PATIENCE)
-        return refused
+        message = pool.receive(iter([b"message"]), Context())
+        assert may_go.wait(PATIENCE)
+        return message
 
     taken = [pool.submit(call) for _ in range(3)]
-    assert [pool.submit(call).result(PATIENCE) for _ in range(4)] == [True] * 4
+    for _ in range(4):
+        with pytest.raises(TooManyCalls, match="3 calls of Test are in hand already; slow down"):
+            pool.submit(call).result(PATIENCE)
     may_go.set()
-    assert [one.result(PATIENCE) for one in taken] == [False] * 3
-    assert pool.submit(call).result(PATIENCE) is False  # there is room again
+    assert [one.result(PATIENCE) for one in taken] == [b"message"] * 3
+    assert pool.submit(call).result(PATIENCE) == b"message"  # there is room again
 
 
 def test_a_call_that_fails_makes_room_too(pool):
     for _ in range(9):
         with pytest.raises(ZeroDivisionError):
             pool.submit(lambda: 1 / 0).result(PATIENCE)
-    assert pool.submit(lambda: pool.must_refuse).result(PATIENCE) is False
+    assert pool.submit(pool.receive, iter([b"message"]), Context()).result(PATIENCE) == b"message"
 
 
 def test_a_message_is_received(pool):
@@ -83,7 +84,7 @@ def test_a_call_that_ends_before_its_message(pool):
 def test_late_messages_give_way_to_those_that_wait_to_be_received(monkeypatch):
     monkeypatch.setattr(thread_pool, "_RECEIVING", 2)
     monkeypatch.setattr(thread_pool, "_LATE_SECONDS", 0.2)
-    pool = CallPool(8, 8, "test")
+    pool = CallPool(8, 8, "test", TooManyCalls("Test", 8))
     contexts = [Context(), Context()]
     late = [pool.submit(pool.receive, Messages(context), context) for context in contexts]
     time.sleep(0.4)
@@ -97,7 +98,7 @@ def test_late_messages_give_way_to_those_that_wait_to_be_received(monkeypatch):
 
 
 def test_a_closed_pool_takes_no_call():
-    pool = CallPool(2, 3, "test")
+    pool = CallPool(2, 3, "test", TooManyCalls("Test", 3))
     pool.shutdown()
     for _ in range(5):
         with pytest.raises(RuntimeError):

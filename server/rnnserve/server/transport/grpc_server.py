@@ -8,17 +8,16 @@ import logging
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health
 
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.boundary.byte_budget import ByteBudget
-from rnnserve.server.errors import StartError
+from rnnserve.server.errors import QueueFull, StartError, TooManyCalls
 from rnnserve.server.lane.completion_queue import Lane, missing_parts
 from rnnserve.server.lane.dispatcher import Dispatcher
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.settings import Settings
-from rnnserve.server.transport.health import HealthService
+from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
 from rnnserve.server.transport.memory_guard import MemoryGuard
 from rnnserve.server.transport.ports import probe_port
 from rnnserve.server.transport.public_calls import PublicCalls, unary, watching
@@ -36,6 +35,9 @@ _INFERENCE_THREADS = MAX_REQUESTS
 
 _CONTROL_THREADS, _CONTROL_CALLS = 16, 1024
 """Threads for all other methods, which answer at once, and calls of these that may be in hand."""
+
+_WATCHES = 256
+"""Watches of the server's health: each keeps a thread, since grpcio has a send wait for its client."""
 
 _STREAMS = 1024
 """Calls in hand of one connection; a client's further calls wait at the client."""
@@ -66,16 +68,24 @@ class GrpcTransport:
         Raises:
             StartError: If the port or the certificate cannot be had, or the lane was asked for and cannot run.
         """
-        self._control = CallPool(_CONTROL_THREADS, _CONTROL_CALLS, "control")
-        self._inference = CallPool(_INFERENCE_THREADS, settings.max_queue + MAX_REQUESTS, "inference")
+        self._control = CallPool(
+            _CONTROL_THREADS, _CONTROL_CALLS, "control", TooManyCalls("methods other than ModelInfer", _CONTROL_CALLS)
+        )
+        self._watches = CallPool(_WATCHES, _WATCHES, "watch", TooManyCalls("Watch", _WATCHES))
+        self._inference = CallPool(
+            _INFERENCE_THREADS,
+            settings.max_queue + MAX_REQUESTS,
+            "inference",
+            QueueFull("this server", settings.max_queue),
+        )
         self._server = grpc.server(self._control, options=_options(settings))
         self._budget = ByteBudget(settings.max_held_bytes)
         self._health = HealthService(("", _SERVICE))
         calls = PublicCalls(service, schedulers, self._budget)
         self._add_service(_SERVICE, calls.methods(self._control, self._inference))
         self._add_service(
-            health.SERVICE_NAME,
-            {"Check": unary(self._health.check, self._control), "Watch": watching(self._health.watch, self._control)},
+            HEALTH_SERVICE,
+            {"Check": unary(self._health.check, self._control), "Watch": watching(self._health.watch, self._watches)},
         )
         self._dispatcher: Dispatcher | None = None
         self._lane = self._new_lane(service, schedulers, settings.transport)
@@ -106,7 +116,7 @@ class GrpcTransport:
             self._dispatcher.close()
         if self._memory_guard is not None:
             self._memory_guard.close()
-        for pool in (self._control, self._inference):
+        for pool in (self._control, self._watches, self._inference):
             pool.shutdown(wait=False)
 
     def _add_service(self, name: str, handlers: "dict[str, grpc.RpcMethodHandler[Any, Any]]") -> None:

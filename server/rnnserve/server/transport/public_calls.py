@@ -8,14 +8,14 @@ from concurrent import futures
 from typing import NoReturn
 
 import grpc
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 
 from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.boundary.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest, QueueFull, ServeError
+from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest, ServeError
 from rnnserve.server.protocol.responses import encode_response
 from rnnserve.server.protocol.service import Method, Service
 from rnnserve.server.transport.thread_pool import CallPool
@@ -24,7 +24,7 @@ __all__ = ["PublicCalls", "unary", "watching"]
 
 # RpcMethodHandler is generic in its type stubs only, hence the quotes in annotations.
 Answer = Callable[[bytes, grpc.ServicerContext], bytes]
-Watch = Callable[[bytes, grpc.ServicerContext, Callable[[object], None]], None]
+Watch = Callable[[bytes, grpc.ServicerContext], Iterator[bytes]]
 
 
 class _WaitingCall(PendingRequest):
@@ -142,37 +142,26 @@ def unary(answer: Answer, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, bytes
 
     def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         with _errors_as_statuses(context):
-            return answer(_receive(pool, messages, context), context)
+            return answer(pool.receive(messages, context), context)
 
     handle.experimental_thread_pool = pool  # type: ignore[attr-defined]
     return grpc.stream_unary_rpc_method_handler(handle)
 
 
-def watching(watch: Watch, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, Message]":
-    """Make a handler of a method with one request and many responses, which keeps no thread between them.
+def watching(watch: Watch, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, bytes]":
+    """Make a handler of a method with one request and many responses.
 
     Args:
-        watch: Takes the request's bytes and what sends a response; returns at once.
-        pool: Whose threads call it.
+        watch: From the request's bytes to the responses'.
+        pool: Whose threads call it: each keeps one for as long as it goes on.
     """
 
-    def handle(messages: Iterator[bytes], context: grpc.ServicerContext, send: Callable[[object], None]) -> None:
+    def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         with _errors_as_statuses(context):
-            watch(_receive(pool, messages, context), context, send)
+            yield from watch(pool.receive(messages, context), context)
 
     handle.experimental_thread_pool = pool  # type: ignore[attr-defined]
-    handle.experimental_non_blocking = True  # type: ignore[attr-defined]
-    return grpc.stream_stream_rpc_method_handler(handle, response_serializer=_serialize)
-
-
-def _serialize(message: Message) -> bytes:
-    return message.SerializeToString()
-
-
-def _receive(pool: CallPool, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-    if pool.must_refuse:
-        raise QueueFull("this server", pool.capacity)
-    return pool.receive(messages, context)
+    return grpc.stream_stream_rpc_method_handler(handle)
 
 
 @contextlib.contextmanager

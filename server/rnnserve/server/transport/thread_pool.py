@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 import grpc
 
 from rnnserve.server.batching.clock import now
-from rnnserve.server.errors import Cancelled, Unsupported
+from rnnserve.server.errors import Cancelled, ServeError, Unsupported
 
 __all__ = ["CallPool"]
 
@@ -34,16 +34,18 @@ _LOOK_SECONDS = 0.05
 class CallPool(futures.ThreadPoolExecutor):
     """Threads that answer calls, and those that refuse what is too much."""
 
-    def __init__(self, threads: int, capacity: int, name: str) -> None:
+    def __init__(self, threads: int, capacity: int, name: str, full: ServeError) -> None:
         """Start with no thread.
 
         Args:
             threads: How many calls are answered at once.
             capacity: How many calls may be in hand, those that wait for a thread included.
             name: Of the threads.
+            full: What further calls are told.
         """
         super().__init__(threads, thread_name_prefix=name)
-        self.capacity = capacity
+        self._capacity = capacity
+        self._full = full
         self._in_hand = 0
         self._lock = threading.Lock()
         self._refusing = futures.ThreadPoolExecutor(_REFUSING_THREADS, thread_name_prefix=f"{name} refusing")
@@ -55,15 +57,10 @@ class CallPool(futures.ThreadPoolExecutor):
         self._watchdog = threading.Thread(target=self._watch, name=f"{name} watchdog", daemon=True)
         self._watchdog.start()
 
-    @property
-    def must_refuse(self) -> bool:
-        """Whether the call that this thread has is one too many."""
-        return getattr(self._on_thread, "must_refuse", False)
-
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> futures.Future[R]:
         """Have a call answered, or refused."""
         with self._lock:
-            is_too_many = self._in_hand >= self.capacity
+            is_too_many = self._in_hand >= self._capacity
             self._in_hand += not is_too_many
         if is_too_many:
             return self._refusing.submit(self._refuse(fn), *args, **kwargs)
@@ -74,12 +71,15 @@ class CallPool(futures.ThreadPoolExecutor):
             raise
 
     def receive(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-        """Wait for a call's message.
+        """Wait for a call's message, on the thread that has the call.
 
         Raises:
+            ServeError: What the pool was made with, if the call is one too many.
             Unsupported: If the caller has ended its side without one.
             Cancelled: If the call has ended, or has given way to others.
         """
+        if getattr(self._on_thread, "must_refuse", False):
+            raise self._full
         if not self._turns.acquire(blocking=False):
             with self._lock:
                 self._waiting_to_receive += 1
