@@ -126,45 +126,93 @@ def test_a_restart_that_fails_leaves_the_workers_as_they_were(repository, tmp_pa
         until(lambda: server.workers() == before)
 
 
-SLOW = request("direction_stacked", {"input": np.zeros((8000, 250, 2), np.float32)}, ["logits"])
-"""A request that takes seconds."""
+HANG = """
+import time
+from rnnserve.server.batching import scheduler
+from rnnserve.server.lane import dispatcher
+
+def hang_on(steps, run):
+    def run_or_hang(model, batch):
+        if any(pending.steps == steps for pending in batch):
+            time.sleep(3600)
+        run(model, batch)
+    return run_or_hang
+
+scheduler.run_pending = hang_on(77, scheduler.run_pending)
+dispatcher.run_pending = hang_on(78, dispatcher.run_pending)
+dispatcher._shared_prefix = lambda calls: None
+scheduler._HANG_SECONDS = scheduler._HANG_FACTOR = 1.0
+"""
+"""A run of 77 steps hangs on its model's own thread, and one of 78 on the lane's."""
 
 
-def keep_busy(channel: grpc.Channel, count: int = 6) -> list[grpc.Future]:
-    infer = rpc.GRPCInferenceServiceStub(channel).ModelInfer
-    calls = [infer.future(SLOW) for _ in range(count)]
-    time.sleep(1.0)
-    assert not all(call.done() for call in calls)
-    return calls
+def hang(channel: grpc.Channel, steps: int) -> grpc.Future:
+    """Send a request that hangs."""
+    sent = request("direction_stacked", {"input": np.zeros((1, steps, 2), np.float32)})
+    return rpc.GRPCInferenceServiceStub(channel).ModelInfer.future(sent, timeout=2 * PATIENCE)
 
 
-@pytest.mark.parametrize("options", [TWO, ("--transport", "lane"), ("--transport", "public")])
-def test_a_second_signal_ends_at_once(repository, tmp_path, options):
-    with serving(repository, tmp_path, *options, "--grace", "60") as server, new_channel(server.port) as channel:
-        workers = server.workers() if options == TWO else []
-        keep_busy(channel)
+@pytest.mark.parametrize(
+    ("transport", "steps", "said"),
+    [
+        ("public", 77, "the run of direction_stacked takes much longer"),
+        ("lane", 78, "the lane's thread makes no turns"),
+    ],
+)
+def test_a_worker_that_hangs_is_killed_and_replaced(repository, tmp_path, transport, steps, said):
+    options = (*TWO, "--transport", transport)
+    with serving(repository, tmp_path, *options, patch=HANG) as server, new_channel(server.port) as channel:
+        before = server.workers()
+        assert ask(channel) == "OK"
+        answer = hang(channel, steps)
+        until(lambda: "is ready again" in server.log, patience=60)
+        assert answer.code() == grpc.StatusCode.UNAVAILABLE
+        assert len(set(server.workers()) & set(before)) == 1
+        assert ask(channel) == "OK"
+    assert said in server.log
+    assert "has made no progress for" in server.log
+
+
+ANY_KIND = pytest.mark.parametrize(
+    ("options", "steps"),
+    [((*TWO, "--transport", "public"), 77), (("--transport", "public"), 77), (("--transport", "lane"), 78)],
+)
+
+
+@ANY_KIND
+def test_a_second_signal_ends_at_once(repository, tmp_path, options, steps):
+    with (
+        serving(repository, tmp_path, *options, "--grace", "3600", patch=HANG) as server,
+        new_channel(server.port) as channel,
+    ):
+        workers = server.workers()
+        hung = hang(channel, steps)
+        assert ask(channel, 2.0) in ("OK", "DEADLINE_EXCEEDED: Deadline Exceeded")  # by now, the other has arrived
         server.send(signal.SIGTERM)
         time.sleep(0.5)
         assert server.process.poll() is None
         server.send(signal.SIGTERM)
-        started = time.monotonic()
         assert server.process.wait(PATIENCE) == 128 + signal.SIGTERM
-        assert time.monotonic() - started < 5
+        assert hung.code() == grpc.StatusCode.UNAVAILABLE
         assert not any(is_running(pid) for pid in workers)
 
 
-@pytest.mark.parametrize("options", [TWO, ("--transport", "lane"), ("--transport", "public")])
-def test_the_end_keeps_to_its_grace(repository, tmp_path, options):
-    """A grace of one second, with runs in hand that take longer, and a call that was only opened."""
-    with serving(repository, tmp_path, *options, "--grace", "1") as server, new_channel(server.port) as channel:
+@ANY_KIND
+def test_the_end_comes_with_the_grace(repository, tmp_path, options, steps):
+    """With a run in hand that never ends, and a call that was only opened."""
+    with (
+        serving(repository, tmp_path, *options, "--grace", "0.5", patch=HANG) as server,
+        new_channel(server.port) as channel,
+    ):
         half_open = channel.stream_unary("/inference.GRPCInferenceService/ModelInfer").future(endless())
-        keep_busy(channel, 12)
-        started = time.monotonic()
+        hung = hang(channel, steps)
+        ask(channel, 2.0)
         server.send(signal.SIGTERM)
         assert server.process.wait(PATIENCE) == 0
-        assert time.monotonic() - started < 5
+        assert hung.exception(PATIENCE)
         half_open.cancel()
-    assert "and is left: " in server.log
+    assert "did not end within the grace of 0.5 s, and is left: " in server.log
+    assert "is killed" not in server.log
 
 
 def endless():

@@ -1,6 +1,7 @@
 """`rnnserve serve` as a process whose log is kept, its workers, and clients that load it."""
 
 import contextlib
+import os
 import re
 import signal
 import subprocess
@@ -69,13 +70,24 @@ class Serving:
 
 
 @contextlib.contextmanager
-def serving(repository: Path, folder: Path, *options: str) -> Iterator[Serving]:
-    """Serve a repository on a free port; log into a folder. Whatever happens inside, no process is left after it."""
+def serving(repository: Path, folder: Path, *options: str, patch: str = "") -> Iterator[Serving]:
+    """Serve a repository on a free port. Whatever happens inside, no process is left after it.
+
+    Args:
+        repository: The folder with the models.
+        folder: Where to log.
+        options: Of the command.
+        patch: Python that each of the processes runs at its start.
+    """
     command = [sys.executable, "-m", "rnnserve.cli", "serve", str(repository), "--grpc-port", "0", "--provider", "cpu"]
     log_file = folder / "log"
+    (folder / "sitecustomize.py").write_text(patch)
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     with (
         log_file.open("w") as log,
-        subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=log, text=True) as process,
+        subprocess.Popen(
+            [*command, *options], stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, "PYTHONPATH": path}
+        ) as process,
     ):
         try:
             assert process.stdout is not None

@@ -74,12 +74,15 @@ def _listeners(port: int) -> Iterator[list[tuple[int, socket.socket]]]:
 def _sockets(port: int) -> Iterator[tuple[int, socket.socket]]:
     """Descriptors of this process that are TCP sockets on `port`, each with a duplicate, which is the caller's."""
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names, of descriptors
-        with contextlib.suppress(OSError):  # it is no socket, or was closed meanwhile
-            found = socket.socket(fileno=os.dup(int(name)))
+        with contextlib.suppress(OSError), contextlib.ExitStack() as unwanted:  # it is no socket, or closed meanwhile
+            duplicate = os.dup(int(name))
+            unwanted.callback(os.close, duplicate)
+            found = socket.socket(fileno=duplicate)
+            unwanted.pop_all()
+            unwanted.callback(found.close)
             if found.family in (socket.AF_INET, socket.AF_INET6) and found.getsockname()[1] == port:
+                unwanted.pop_all()
                 yield int(name), found
-            else:
-                found.close()
 
 
 def _is_listening(of: socket.socket) -> bool:
