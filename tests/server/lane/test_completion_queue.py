@@ -5,6 +5,8 @@ import functools
 import queue
 import subprocess
 import sys
+import threading
+import time
 from concurrent import futures
 
 import grpc
@@ -13,6 +15,7 @@ import pytest
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.clock import now
 from rnnserve.server.errors import ShuttingDown
+from rnnserve.server.lane import completion_queue
 from rnnserve.server.lane.completion_queue import Lane, missing_parts
 
 PATIENCE = 20.0
@@ -194,3 +197,40 @@ def test_many_calls_that_arrive_together_are_handed_on_in_bounded_groups():
         assert [response.result(PATIENCE) for response in responses] == [str(n).encode() for n in range(1000)]
         assert sum(counting.sizes) == 1000
         assert max(counting.sizes) <= MAX_REQUESTS
+
+
+def test_an_idle_lane_makes_turns_and_a_held_up_one_does_not():
+    """What a supervisor takes for the pulse of a worker."""
+    may_go = threading.Event()
+
+    class Blocks:
+        def take(self, arrived):
+            for call in arrived:
+                assert may_go.wait(PATIENCE)
+                call.answer(b"answer")
+
+        def work(self):
+            return False
+
+    with running(Blocks()) as (_, lane, infer):
+        at = lane.turns
+        until(lambda: lane.turns > at + 1)
+        response = infer.future(b"question")
+        until(lambda: not makes_turns(lane))
+        may_go.set()
+        assert response.result(PATIENCE) == b"answer"
+        until(lambda: makes_turns(lane))
+
+
+def makes_turns(lane):
+    """Whether it makes one in twice the time that it waits at most."""
+    at = lane.turns
+    time.sleep(2 * completion_queue._IDLE_SECONDS)
+    return lane.turns > at
+
+
+def until(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)

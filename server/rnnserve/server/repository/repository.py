@@ -141,7 +141,7 @@ class Repository:
                     folder / str(version), name, str(version), self._device, allow_unproven=self._allow_unproven
                 )
                 check_tensors(config, model.manifest.inputs, model.manifest.outputs)
-                self._check_pin(name, version, model.manifest.self_sha256)
+                self._check_pin(name, version, model)
             except StartError:
                 raise
             except Exception as error:  # noqa: BLE001 - one version must not keep the others out, whatever it does
@@ -165,8 +165,8 @@ class Repository:
                 entry.versions[version] = Status(UNAVAILABLE, "not chosen by version_policy in config.pbtxt")
         return candidates, wanted
 
-    def _check_pin(self, name: str, version: int, digest: str) -> None:
-        if self._pins is not None and digest != self._pins[name].versions[version].digest:
+    def _check_pin(self, name: str, version: int, model: Model) -> None:
+        if self._pins is not None and model.manifest.self_sha256 != self._pins[name].versions[version].digest:
             raise ArtifactError("was published anew after the other workers had loaded it; SIGHUP restarts them all")
 
     def pins(self) -> Pins:
