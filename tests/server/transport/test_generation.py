@@ -159,6 +159,22 @@ def test_one_that_is_stopped_is_killed_sooner(generation, monkeypatch, caplog):
     assert caplog.messages[0].startswith("worker 0 is stopped, for 0.")
 
 
+def test_it_is_killed_once(generation, monkeypatch, caplog):
+    """Until the kernel has come to it, it is looked at again."""
+    monkeypatch.setattr(generations, "_SILENT_SECONDS", 10.0)
+    one = generation(WORKER)
+    until(one, lambda: one.is_ready)
+    (worker,) = one.workers
+    sent = []
+    monkeypatch.setattr(worker, "signal", sent.append)
+    worker._process.beat_at -= 11
+    for _ in range(3):
+        one.look()
+    monkeypatch.undo()
+    assert sent == [signal.SIGKILL]
+    assert len(caplog.messages) == 1
+
+
 def test_what_was_excused_is_not_killed(generation, monkeypatch, caplog):
     one = generation(WORKER)
     until(one, lambda: one.is_ready)

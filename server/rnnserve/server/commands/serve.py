@@ -94,7 +94,9 @@ class _Ending:
 
     def take(self, number: signal.Signals) -> None:
         """Take a signal. On a thread of its own: the main thread loads, or waits for an event."""
-        if number == signal.SIGHUP and not self.is_loading:
+        if self.is_loading:
+            self.stop()
+        elif number == signal.SIGHUP:
             self.told.set()
         elif self.told_to_stop.is_set():
             _log.warning("a second signal: ends at once")
@@ -141,7 +143,6 @@ def _serve(settings: Settings, supervised: Supervised | None) -> None:
             ending.told.wait()
             if settings.share_port and not ending.told_to_stop.is_set():
                 server.leave(ending.told_to_stop)
-            ending.told_to_stop.set()  # a signal from now on is a second one
         finally:
             left = server.stop()
         if left:
