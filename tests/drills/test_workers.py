@@ -3,10 +3,12 @@
 With real processes and connections, so each takes seconds. What is promised is in docs/operations.md.
 """
 
+import functools
 import os
 import shutil
 import signal
 import time
+from typing import Any
 
 import grpc
 import numpy as np
@@ -15,20 +17,22 @@ import pytest
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from support.inference_requests import request
-from support.workers import PATIENCE, Load, ask, is_running, new_channel, serving, until
+from support.workers import PATIENCE, Load, Serving, ask, is_running, new_channel, serving, until
 
 TWO = ("--workers", "2")
+
+
+def are_ready_again(server: Serving, count: int) -> bool:
+    """Whether that many workers have been replaced so far."""
+    return server.log.count("is ready again") == count
 
 
 def test_a_replacement_listens_only_after_it_has_loaded(repository, tmp_path):
     """Clients that connect anew for each request, while one worker after the other is killed."""
     with serving(repository, tmp_path, *TWO) as server, Load(server.port, 4, reconnect=True).running() as load:
-        for _ in range(3):
-            before = server.workers()
-            os.kill(before[0], signal.SIGKILL)
-            until(lambda before=before: len(server.workers()) == 2 and before[0] not in server.workers())
-            at = server.log.count("is ready again")
-            until(lambda at=at: server.log.count("is ready again") > at)
+        for count in range(3):
+            os.kill(server.workers()[0], signal.SIGKILL)
+            until(functools.partial(are_ready_again, server, count + 1))
     assert load.answered() > 100
     # Connections that the dead worker held unaccepted are reset with the requests in its hands: 4 at a time at most.
     assert sum(load.failed.values()) <= 12
@@ -128,6 +132,7 @@ def test_a_restart_that_fails_leaves_the_workers_as_they_were(repository, tmp_pa
 
 HANG = """
 import time
+from typing import Any
 from rnnserve.server.batching import scheduler
 from rnnserve.server.lane import dispatcher
 
@@ -146,7 +151,7 @@ scheduler._HANG_SECONDS = scheduler._HANG_FACTOR = 1.0
 """A run of 77 steps hangs on its model's own thread, and one of 78 on the lane's."""
 
 
-def hang(channel: grpc.Channel, steps: int) -> grpc.Future:
+def hang(channel: grpc.Channel, steps: int) -> Any:
     """Send a request that hangs."""
     sent = request("direction_stacked", {"input": np.zeros((1, steps, 2), np.float32)})
     return rpc.GRPCInferenceServiceStub(channel).ModelInfer.future(sent, timeout=2 * PATIENCE)
@@ -234,7 +239,7 @@ def test_twenty_deaths_in_a_row(repository, tmp_path):
     with serving(repository, tmp_path, *TWO) as server, Load(server.port, 8, reconnect=False).running() as load:
         for count in range(20):
             os.kill(server.workers()[count % 2], signal.SIGKILL)
-            until(lambda count=count: server.log.count("is ready again") == count + 1)
+            until(functools.partial(are_ready_again, server, count + 1))
     assert all(said.startswith("UNAVAILABLE") for said in load.failed)
     assert sum(load.failed.values()) <= 20 * 8  # one request in the hand of each client
     assert load.answered() > 1000

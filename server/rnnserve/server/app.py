@@ -6,6 +6,7 @@ import time
 from typing import Self
 
 from rnnserve.server.batching.scheduler import Schedulers
+from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.pins import Pins
 from rnnserve.server.repository.providers import choose_device
@@ -42,7 +43,7 @@ class Server:
         device = choose_device(settings.provider)
         self._settings = settings
         self._repository = Repository(settings.repository, device, allow_unproven=settings.allow_unproven, pins=pins)
-        self._schedulers = Schedulers(settings.max_queue)
+        self._schedulers = Schedulers(WaitingLimits(settings.max_queue, settings.max_wait))
         self._transport = GrpcTransport(Service(self._repository, settings), self._schedulers, settings)
         self.port = self._transport.port
 
@@ -85,7 +86,7 @@ class Server:
 
     def pulse(self) -> Pulse:
         """What says whether requests make progress."""
-        return Pulse(self._transport.lane_turns(), self._schedulers)
+        return Pulse(self._transport.lane_turns(), self._schedulers.hung)
 
     def leave(self, told_to_stop: threading.Event) -> None:
         """Give the shared port to the other processes, and answer until every client is with them.

@@ -89,7 +89,7 @@ def ending(monkeypatch):
     def leave(status):
         raise Exit(status)
 
-    monkeypatch.setattr(serve.os, "_exit", leave)
+    monkeypatch.setattr(os, "_exit", leave)
     ending = serve._Ending()
     ending.is_loading = False
     return ending

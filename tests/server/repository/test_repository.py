@@ -8,7 +8,7 @@ from rnnserve.protos import model_config_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.server.errors import NotFound, NotReady, StartError
 from rnnserve.server.repository import repository
-from rnnserve.server.repository.pins import Pin, dump_pins, read_pins
+from rnnserve.server.repository.pins import ModelPins, Pin, dump_pins, read_pins
 from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Repository, Status
 
 NO_GOOD = "golden.npz: no good"
@@ -176,7 +176,7 @@ def test_a_provider_that_fails_ends_the_start(root, monkeypatch):
 
 def digested(monkeypatch):
     """Let manifests have digests that name the version."""
-    load = repository.load_model
+    load = vars(repository)["load_model"]
 
     def load_with_digest(folder, name, version, device, *, allow_unproven):
         model = load(folder, name, version, device, allow_unproven=allow_unproven)
@@ -215,7 +215,7 @@ def test_a_pinned_version_that_has_gone_or_changed_does_not_serve(root, monkeypa
     first = Repository(folder, "cpu")
     first.load()
     pins = dict(first.pins())
-    pins["a"].versions[2] = Pin("another digest")
+    pins["a"] = ModelPins({**pins["a"].versions, 2: Pin("another digest")})
     bad.add("b/1")
     second = Repository(folder, "cpu", pins=pins)
     second.load()

@@ -1,6 +1,7 @@
 """Workers of one generation load, listen together, serve the same, and are replaced where they die or hang."""
 
 import logging
+import os
 import signal
 import sys
 import time
@@ -97,7 +98,7 @@ def test_as_many_load_at_once_as_there_are_cores(generation, monkeypatch):
 
 def test_at_least_two_load_at_once(monkeypatch):
     for cores, count in ((1, 2), (7, 7)):
-        monkeypatch.setattr(generations.os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)))
         assert generations._starts_at_once() == count
 
 

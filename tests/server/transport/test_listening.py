@@ -6,9 +6,9 @@ import select
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
-from rnnserve.server.transport import listening
 from rnnserve.server.transport.listening import count_connections, stop_listening
 
 PATIENCE = 20.0
@@ -76,7 +76,7 @@ def test_what_was_complete_is_accepted_and_what_comes_later_goes_to_the_others(m
                 late[-1].setblocking(False)
                 late[-1].connect_ex(("127.0.0.1", port))
 
-        monkeypatch.setattr(listening.time, "sleep", others_have_their_turn)
+        monkeypatch.setattr(time, "sleep", others_have_their_turn)
         stop_listening(port)
         assert sum(taken) == 5
         for client in late:

@@ -6,16 +6,6 @@ from rnnserve.server.transport import pulse
 from rnnserve.server.transport.pulse import Pulse
 
 
-class Schedulers:
-    """Schedulers whose hung models a test names."""
-
-    def __init__(self):
-        self.names = []
-
-    def hung(self):
-        return self.names
-
-
 @pytest.fixture
 def clock(monkeypatch):
     """How far the wall clock is ahead of the monotonic one."""
@@ -26,19 +16,19 @@ def clock(monkeypatch):
 
 def test_a_lane_that_turns_has_a_pulse_and_one_that_does_not_has_none(clock):
     turns = iter([1, 2, 2, 2, 3])
-    watched = Pulse(lambda: next(turns), Schedulers())
+    watched = Pulse(lambda: next(turns), list)
     still = "the lane's thread makes no turns"
     assert [watched.complaint() for _ in range(5)] == [None, None, still, still, None]
 
 
 def test_a_lane_that_has_not_begun_has_no_pulse(clock):
-    watched = Pulse(lambda: 0, Schedulers())
+    watched = Pulse(lambda: 0, list)
     assert [watched.complaint() for _ in range(2)] == [None, "the lane's thread makes no turns"]
 
 
 def test_a_wall_clock_that_was_set_back_excuses_the_lane_until_its_next_turn(clock):
     turns = [1]
-    watched = Pulse(lambda: turns[0], Schedulers())
+    watched = Pulse(lambda: turns[0], list)
     assert watched.complaint() is None
     clock[0] -= 3600
     assert [watched.complaint() for _ in range(3)] == [None] * 3
@@ -47,16 +37,16 @@ def test_a_wall_clock_that_was_set_back_excuses_the_lane_until_its_next_turn(clo
 
 
 def test_a_wall_clock_that_was_set_ahead_excuses_nothing(clock):
-    watched = Pulse(lambda: 1, Schedulers())
+    watched = Pulse(lambda: 1, list)
     assert watched.complaint() is None
     clock[0] += 3600
     assert watched.complaint() is not None
 
 
 def test_hung_runs_are_named_with_or_without_a_lane(clock):
-    schedulers = Schedulers()
-    for watched in (Pulse(None, schedulers), Pulse(lambda: 1, schedulers)):
-        schedulers.names = []
+    names: list[str] = []
+    for watched in (Pulse(None, lambda: names), Pulse(lambda: 1, lambda: names)):
+        names.clear()
         assert watched.complaint() is None
-        schedulers.names = ["a", "b"]
+        names.extend(["a", "b"])
         assert watched.complaint() == "the run of a, b takes much longer than it costs"

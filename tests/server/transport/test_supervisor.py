@@ -45,7 +45,7 @@ class Running:
     def __init__(self, code, count=1, *, grace=5.0, leave=5.0):
         self.signals, self.ready, self.ended = Signals(), threading.Event(), threading.Event()
         self.code, self.status = code, None
-        self.supervisor = Supervisor(self._command, count, self.signals, grace=grace, leave=leave)
+        self.supervisor = Supervisor(self._command, count, self.signals, grace=grace, leave=leave)  # type: ignore[arg-type]
         threading.Thread(target=self._run, daemon=True).start()
 
     def _command(self, more):

@@ -12,6 +12,7 @@ from rnnserve.server.commands.options import add_options, argument_type, read_op
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.pins import dump_pins, read_pins
 from rnnserve.server.settings import Settings
+from rnnserve.server.transport.allocation import give_back_large_blocks
 from rnnserve.server.transport.polling import choose_polling
 from rnnserve.server.transport.ports import reserve_port
 from rnnserve.server.transport.signals import follow_signals, receive_signals
@@ -115,6 +116,7 @@ class _Ending:
 def _serve(settings: Settings, supervised: Supervised | None) -> None:
     """Be the server, or one worker of it."""
     choose_polling()
+    give_back_large_blocks()
     # Whoever started this with SIGHUP ignored (nohup) wants it to outlive the terminal.
     hang_up = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
     ending = _Ending()

@@ -3,30 +3,28 @@
 import time
 from collections.abc import Callable
 
-from rnnserve.server.batching.scheduler import Schedulers
-
 __all__ = ["Pulse"]
 
 
 class Pulse:
     """Says whether the threads that take and run requests make progress. For one thread."""
 
-    def __init__(self, lane_turns: Callable[[], int] | None, schedulers: Schedulers) -> None:
+    def __init__(self, lane_turns: Callable[[], int] | None, hung: Callable[[], list[str]]) -> None:
         """Start with the first look.
 
         Args:
             lane_turns: How many turns the lane's thread has made; None where no lane runs.
-            schedulers: The models' own threads.
+            hung: Names the models whose run hangs.
         """
         self._lane_turns = lane_turns
-        self._schedulers = schedulers
+        self._hung = hung
         self._turns = -1
         self._excused = -1
         self._clock_offset = _clock_offset()
 
     def complaint(self) -> str | None:
         """Say what has made no progress since the last look, or None. Looks should be some seconds apart at most."""
-        hung = self._schedulers.hung()
+        hung = self._hung()
         if hung:
             return f"the run of {', '.join(hung)} takes much longer than it costs"
         if self._lane_turns is None:
