@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 
+from rnnserve.server.commands.log_limits import LogLimits
 from rnnserve.server.commands.options import add_options, argument_type, read_options, write_options
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.pins import dump_pins, read_pins
@@ -64,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(
         level=args.log_level.upper(), format=f"%(asctime)s %(levelname)s{process} %(name)s: %(message)s"
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(LogLimits())
     settings = read_options(args)
     if args.workers > 1:
         return _supervise(settings, args.workers, args.log_level)
