@@ -162,6 +162,21 @@ def test_a_restart_that_fails_leaves_everything_as_it_was(running, caplog):
     assert [process.poll() for process in old] == [None, None]
 
 
+def test_another_restart_begins_anew_with_what_the_repository_holds_by_then(running):
+    one = running(LEAVES + READY + UNTIL_TOLD)
+    assert one.ready.wait(PATIENCE)
+    (old,) = one.processes()
+    ready, one.code = one.code, "time.sleep(60)"  # it loads for ever
+    one.signals.send(signal.SIGHUP)
+    until(lambda: len(one.processes()) == 2)
+    (loads,) = set(one.processes()) - {old}
+    one.code = ready
+    one.signals.send(signal.SIGHUP)
+    until(lambda: old.returncode == 0)
+    assert loads.returncode == -signal.SIGKILL
+    until(lambda: len(one.processes()) == 1)
+
+
 def test_one_that_does_not_leave_is_killed_and_one_that_dies_is_told_of(running, monkeypatch, caplog):
     monkeypatch.setattr(supervision, "_END_SECONDS", 0.2)
     stays = running("signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + READY + UNTIL_TOLD, grace=0.1, leave=0.1)

@@ -132,19 +132,18 @@ class Supervisor:
 
     def _restart(self) -> None:
         """Take the next step of a restart, where one was asked for."""
-        if self._next is None:
-            if not self._is_restart_asked:
-                return
+        if self._is_restart_asked:
             self._is_restart_asked = False
+            self._give_up_restart()
             _log.info("SIGHUP: new workers load what the repository holds now")
             self._next = Generation(self._command, self._count)
+        if self._next is None:
+            return
         try:
             self._next.look()
         except StartError as error:
             _log.error("SIGHUP: %s; the workers that there are serve on", error)
-            for worker in self._next.workers:
-                worker.kill()
-            self._next = None
+            self._give_up_restart()
             return
         if self._next.is_ready:
             deadline = time.monotonic() + self._leave + self._grace + _END_SECONDS
@@ -153,6 +152,13 @@ class Supervisor:
                 self._leaving.append(_Leaving(worker, deadline))
             self._current, self._next = self._next, None
             _log.info("SIGHUP: the new workers are ready; the others leave within %g s", self._leave + self._grace)
+
+    def _give_up_restart(self) -> None:
+        """End the workers of a restart under way, which have not listened yet."""
+        if self._next is not None:
+            for worker in self._next.workers:
+                worker.kill()
+        self._next = None
 
     def _let_leave(self) -> None:
         """Release the workers that have left; kill those that should have."""
