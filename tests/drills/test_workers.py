@@ -34,8 +34,9 @@ def test_a_replacement_listens_only_after_it_has_loaded(repository, tmp_path):
             os.kill(server.workers()[0], signal.SIGKILL)
             until(functools.partial(are_ready_again, server, count + 1))
     assert load.answered() > 100
-    # Connections that the dead worker held unaccepted are reset with the requests in its hands: 4 at a time at most.
-    assert sum(load.failed.values()) <= 12
+    # Requests in hand, and connections made before the kernel closes the dead process's sockets: it frees its memory
+    # first, which takes milliseconds, in which a client may meet it more than once.
+    assert sum(load.failed.values()) <= 3 * 4 * 4
     assert all(said.startswith("UNAVAILABLE") for said in load.failed)
     assert not [said for said in load.failed if "is loading" in said or "does not serve" in said]
     assert "Traceback" not in server.log
