@@ -242,8 +242,9 @@ def test_twenty_deaths_in_a_row(repository, tmp_path):
             os.kill(server.workers()[count % 2], signal.SIGKILL)
             until(functools.partial(are_ready_again, server, count + 1))
     assert all(said.startswith("UNAVAILABLE") for said in load.failed)
-    # One request in the hand of each client. A client that connects anew in the moment in which the kernel closes the dead
-    # process's sockets is reset, and waits a second before it tries again: what it is asked meanwhile, it does not send.
+    # One request in the hand of each client. A client that connects anew in the moment in which the kernel closes the
+    # dead process's sockets is reset, and waits a second before it tries again: it sends nothing of what it is asked
+    # meanwhile.
     sent = {said: count for said, count in load.failed.items() if "failed to connect to all addresses" not in said}
     assert sum(sent.values()) <= 20 * 8
     assert load.answered() > 1000

@@ -329,12 +329,12 @@ def test_an_idle_lane_makes_turns_and_a_held_up_one_does_not():
 
     with running(Blocks()) as (_, lane, infer):
         at = lane.turns
-        until(lambda: lane.turns > at + 1)
+        wait_until(lambda: lane.turns > at + 1)
         response = infer.future(b"question")
-        until(lambda: not makes_turns(lane))
+        wait_until(lambda: not makes_turns(lane))
         may_go.set()
         assert response.result(PATIENCE) == b"answer"
-        until(lambda: makes_turns(lane))
+        wait_until(lambda: makes_turns(lane))
 
 
 def makes_turns(lane):
@@ -342,10 +342,3 @@ def makes_turns(lane):
     at = lane.turns
     time.sleep(2 * completion_queue._IDLE_SECONDS)
     return lane.turns > at
-
-
-def until(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
