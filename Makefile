@@ -26,12 +26,13 @@ MYPY_TESTS := --follow-imports silent --allow-untyped-defs --allow-incomplete-de
 	--disable-error-code var-annotated --disable-error-code func-returns-value
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
-.PHONY: help setup export verify serve test drills check lint mutants fuzz format protos load bench compare clean
+.PHONY: help setup export verify serve test drills drills-long check lint mutants fuzz format protos load bench compare \
+	clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 setup: $(VENV)/.installed ## make .venv and install the project into it
 
@@ -70,6 +71,9 @@ test: setup ## run the tests and measure their coverage
 
 drills: setup ## try to break servers, beside a bystander that must notice little of it
 	$(BIN)/python -m pytest tests/drills
+
+drills-long: setup ## the drills that take minutes
+	$(BIN)/python -m pytest tests/drills -m long
 
 check: lint ## all of lint, and the coverage that `make test` measured
 	@test -z "$$(find $(AREAS) -name '*.py' -newer .coverage 2>&1)" || \

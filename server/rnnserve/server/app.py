@@ -1,16 +1,26 @@
 """A whole server: put together from its rooms, made ready, run until it is told to stop."""
 
+import logging
+import threading
+import time
 from typing import Self
 
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.protocol.service import Service
+from rnnserve.server.repository.pins import Pins
 from rnnserve.server.repository.providers import choose_device
 from rnnserve.server.repository.repository import Repository
 from rnnserve.server.settings import Settings
 from rnnserve.server.transport.grpc_server import GrpcTransport
+from rnnserve.server.transport.pulse import Pulse
 
 __all__ = ["Server"]
+
+_log = logging.getLogger(__name__)
+
+_END_SECONDS = 0.5
+"""Seconds, after the transport has ended, in which runs whose callers were cut off may end."""
 
 
 class Server:
@@ -20,15 +30,19 @@ class Server:
         port: Where it listens for gRPC.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        """Look at the repository and bind the port; nothing is loaded yet.
+    def __init__(self, settings: Settings, pins: Pins | None = None) -> None:
+        """Look at the repository and, unless the port is shared, listen; nothing is loaded yet.
+
+        Args:
+            settings: What to serve, and how.
+            pins: The versions that other workers serve: no others are. None for those that the configs choose.
 
         Raises:
             StartError: If the repository, the provider or the port cannot be had.
         """
         device = choose_device(settings.provider)
         self._settings = settings
-        self._repository = Repository(settings.repository, device, allow_unproven=settings.allow_unproven)
+        self._repository = Repository(settings.repository, device, allow_unproven=settings.allow_unproven, pins=pins)
         self._schedulers = Schedulers(WaitingLimits(settings.max_queue, settings.max_wait))
         self._transport = GrpcTransport(Service(self._repository, settings), self._schedulers, settings)
         self.port = self._transport.port
@@ -36,21 +50,70 @@ class Server:
     def start(self) -> None:
         """Answer (live, not ready), load and prove the models, and become ready.
 
+        A server that shares its port loads first, so that no client is told that a model is loading while another
+        process could have answered.
+
         Raises:
             StartError: If no model may serve.
         """
-        self._transport.start()
+        if self._settings.share_port:
+            self.load()
+            self.listen()
+        else:
+            self.listen()
+            self.load()
+
+    def load(self) -> None:
+        """Load and prove the models, and become ready: the first or the second part of `start`.
+
+        Raises:
+            StartError: If no model may serve.
+        """
         self._repository.load()
         self._transport.set_ready(self._repository.is_ready())
 
-    def stop(self, grace: float | None = None) -> None:
-        """Accept no new requests, and end when those in progress have.
+    def listen(self) -> None:
+        """Begin to answer: the other part of `start`.
+
+        Raises:
+            StartError: If the port is shared and cannot be had.
+        """
+        self._transport.start()
+
+    def pins(self) -> Pins:
+        """What other workers need to serve the same versions."""
+        return self._repository.pins()
+
+    def pulse(self) -> Pulse:
+        """What says whether requests make progress."""
+        return Pulse(self._transport.lane_turns(), self._schedulers.hung)
+
+    def leave(self, told_to_stop: threading.Event) -> None:
+        """Give the shared port to the other processes, and answer until every client is with them.
+
+        Args:
+            told_to_stop: Ends the wait.
+        """
+        self._transport.leave(told_to_stop)
+
+    def stop(self, grace: float | None = None) -> list[str]:
+        """Accept no new requests, and end when those in progress have, or the grace is over.
 
         Args:
             grace: Seconds that they may take; `settings.grace` where it is None.
+
+        Returns:
+            What has not ended 1.5 seconds after that, in words; it is logged, too. Python does not end by itself while
+            such a thread runs.
         """
-        self._transport.stop(self._settings.grace if grace is None else grace)
-        self._schedulers.close()
+        seconds = self._settings.grace if grace is None else grace
+        started = time.monotonic()
+        left = self._transport.stop(seconds)
+        rest = max(seconds - (time.monotonic() - started), 0.0) + _END_SECONDS
+        left += [f"a run of {name}" for name in self._schedulers.close(rest)]
+        if left:
+            _log.warning("did not end within the grace of %g s, and is left: %s", seconds, ", ".join(left))
+        return left
 
     def __enter__(self) -> Self:
         try:

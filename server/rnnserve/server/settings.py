@@ -15,6 +15,11 @@ from rnnserve.server.errors import StartError
 __all__ = ["Option", "Settings"]
 
 
+_SHARED_CONNECTION_AGE = 60.0
+"""Seconds that a connection to one of several workers lasts: after so long at most, the clients of a worker that leaves
+are with others. A new connection costs its first request about 1 ms."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Option:
     """How a field of `Settings` appears on the command line: as `--max-queue` for `max_queue`.
@@ -98,6 +103,8 @@ class Settings:
         allow_non_finite: Let NaN and infinity through to the models.
         allow_unproven: Serve versions, too, that were adopted from an ONNX file and not compared with its framework.
         grace: Seconds that requests in progress may take to end when the server stops.
+        max_connection_age: Seconds, give or take a tenth, after which a client is asked to connect anew. None is a
+            minute where workers share the port, and no limit elsewhere; 0 is no limit.
         share_port: Let other processes listen on the port too, as workers do. Not an option of the command.
 
     Raises:
@@ -174,6 +181,15 @@ class Settings:
         default=5.0,
         metadata=_option("how long requests in progress may take to end after SIGTERM", _seconds, metavar="SECONDS"),
     )
+    max_connection_age: float | None = dataclasses.field(
+        default=None,
+        metadata=_option(
+            "age at which a connection is renewed, without failing a request, so that clients move to other workers; "
+            "0 for never. Where not given: 60 with workers, else never",
+            _seconds,
+            metavar="SECONDS",
+        ),
+    )
     share_port: bool = False
 
     def __post_init__(self) -> None:
@@ -188,3 +204,10 @@ class Settings:
                 f"{self.max_message_bytes} and its response of --max-response-bytes {self.max_response_bytes}: give it "
                 f"{least} or more"
             )
+
+    @property
+    def connection_age(self) -> float:
+        """Seconds after which a connection is renewed; 0 for never."""
+        if self.max_connection_age is None:
+            return _SHARED_CONNECTION_AGE if self.share_port else 0.0
+        return self.max_connection_age

@@ -149,6 +149,41 @@ def test_closing_answers_what_waits_and_takes_nothing_new(model):
         scheduler.submit(Caller(3))
 
 
+def test_closing_waits_as_long_as_it_may_and_names_what_is_left(model):
+    schedulers = Schedulers(WaitingLimits(4, math.inf))
+    first = Caller(1)
+    schedulers.submit(model, first)
+    assert model.started.wait(PATIENCE)
+    assert schedulers.close(timeout=0.05) == ["slow"]
+    model.may_go.set()
+    assert schedulers.close(timeout=PATIENCE) == []
+    assert isinstance(first.wait(), dict)
+
+
+@pytest.mark.parametrize(("steps", "cost", "after", "is_hung"), [
+    (1, 0.0, 59.0, False),
+    (1, 0.0, 61.0, True),
+    (1, 10.0, 99.0, False),  # ten times its cost
+    (1, 10.0, 101.0, True),
+])  # fmt: skip
+def test_a_run_that_takes_much_longer_than_it_costs_is_hung(model, monkeypatch, steps, cost, after, is_hung):
+    model.cost = Cost(run=cost, step=0.0, point=0.0, padding=0.0)
+    schedulers = Schedulers(WaitingLimits(4, math.inf))
+    waiting = Caller(steps)
+    try:
+        schedulers.submit(model, waiting)
+        assert model.started.wait(PATIENCE)
+        assert schedulers.hung() == []
+        later = now() + after
+        monkeypatch.setattr("rnnserve.server.batching.scheduler.now", lambda: later)
+        assert schedulers.hung() == (["slow"] if is_hung else [])
+    finally:
+        model.may_go.set()
+        waiting.wait()
+        schedulers.close()
+    assert schedulers.hung() == []
+
+
 def test_each_model_has_a_thread_of_its_own_that_starts_with_its_first_request():
     """A model that stands still delays no other."""
     schedulers, still, quick = Schedulers(WaitingLimits(4, math.inf)), Model(), Model()

@@ -14,7 +14,7 @@ OTHER = Settings(
     repository=Path("-models"), host="::1", grpc_port=0, provider="cpu", transport="public",
     tls_certificate=Path("a b.pem"), tls_key=Path("-k.pem"), tls_client_ca=Path("c.pem"), max_queue=7,
     max_message_bytes=8, max_response_bytes=11, max_held_bytes=3 << 20, max_wait=2.5, max_batch=9, max_sequence=10,
-    allow_non_finite=True, allow_unproven=True, grace=0.25,
+    allow_non_finite=True, allow_unproven=True, grace=0.25, max_connection_age=0.0,
 )  # fmt: skip
 
 
@@ -61,6 +61,7 @@ def test_the_defaults():
         "allow_non_finite": False,
         "allow_unproven": False,
         "grace": 5.0,
+        "max_connection_age": None,
         "share_port": False,
     }
 
@@ -107,6 +108,14 @@ def test_one_file_of_tls_is_not_enough(given):
 def test_certificates_of_clients_need_tls():
     with pytest.raises(StartError, match="--tls-client-ca needs TLS"):
         Settings(tls_client_ca=Path("x.pem"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "share_port", "seconds"),
+    [(None, False, 0.0), (None, True, 60.0), (0.0, True, 0.0), (7.5, False, 7.5), (7.5, True, 7.5)],
+)
+def test_connections_are_renewed_where_workers_share_the_port(asked, share_port, seconds):
+    assert Settings(max_connection_age=asked, share_port=share_port).connection_age == seconds
 
 
 @pytest.mark.parametrize(("held", "is_enough"), [(6 << 20, True), ((6 << 20) - 1, False)])

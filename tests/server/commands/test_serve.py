@@ -4,6 +4,7 @@ import argparse
 import io
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -26,58 +27,109 @@ def done(monkeypatch):
     done = []
     monkeypatch.setattr(logging, "basicConfig", lambda **how: done.append(how))
     monkeypatch.setattr(serve, "_serve", lambda *how: done.append(("serve", *how)))
-    monkeypatch.setattr(serve, "_supervise", lambda *how: done.append(("supervise", *how)))
+    monkeypatch.setattr(serve, "_supervise", lambda *how: done.append(("supervise", *how)) or 143)
     return done
 
 
 def test_without_workers_it_is_the_server(done):
     assert serve.run(parse("models")) == 0
     plain = {"level": "INFO", "format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
-    assert done == [plain, ("serve", Settings(Path("models")), None, None)]
+    assert done == [plain, ("serve", Settings(Path("models")), None)]
 
 
-def test_a_worker_names_its_process_in_the_log(done):
-    assert serve.run(parse("models", "--ready-fd", "0", "--lifeline-fd", "7", "--log-level", "error")) == 0
+def test_a_worker_names_its_process_in_the_log_and_shares_its_port(done):
+    assert serve.run(parse("models", "--report-fd", "0", "--lifeline-fd", "7", "--log-level", "error")) == 0
     named = {"level": "ERROR", "format": f"%(asctime)s %(levelname)s [{os.getpid()}] %(name)s: %(message)s"}
-    assert done == [named, ("serve", Settings(Path("models")), 0, 7)]
+    (how, (what, settings, supervised)) = done
+    assert (how, what, settings) == (named, "serve", Settings(Path("models"), share_port=True))
+    assert supervised.pins is None
 
 
 def test_with_workers_it_supervises(done):
-    assert serve.run(parse("models", "--workers", "2", "--log-level", "debug")) == 0
+    assert serve.run(parse("models", "--workers", "2", "--log-level", "debug")) == 143
     assert done[1:] == [("supervise", Settings(Path("models")), 2, "debug")]
     assert parse("models").workers == 1
 
 
-def test_workers_run_the_same_command_on_one_port(monkeypatch, capsys):
-    made = []
+@pytest.mark.parametrize(("age", "leave"), [(None, 66.0), (10.0, 11.0), (0.0, 0.0)])
+def test_workers_run_the_same_command_on_one_port(monkeypatch, capsys, age, leave):
+    made = {}
 
     class Supervisor:
-        def __init__(self, command, count):
-            made.extend([command(["--ready-fd", "3"]), count])
+        def __init__(self, command, count, signals, **seconds):
+            made.update(seconds, command=command(["--report-fd", "3"]), count=count)
+            signal.raise_signal(signal.SIGHUP)
+            assert signals.read() == [signal.SIGHUP]
 
-        def stop(self):
-            made.append("stop")
-
-        def run(self, on_ready, *, grace):
+        def run(self, on_ready):
             on_ready()
-            made.append(grace)
+            return 130
 
-    stops = []
     monkeypatch.setattr(serve, "Supervisor", Supervisor)
-    monkeypatch.setattr(serve, "_on_signals", stops.append)
-    settings = Settings(Path("models"), grpc_port=0, max_queue=7, grace=0.5)
-    serve._supervise(settings, 3, "warning")
-    command, count, grace = made
+    settings = Settings(Path("models"), grpc_port=0, max_queue=7, grace=0.5, max_connection_age=age)
+    assert serve._supervise(settings, 3, "warning") == 130
     printed = capsys.readouterr().out
     port = int(printed.removeprefix("gRPC on 127.0.0.1:"))
     assert printed == f"gRPC on 127.0.0.1:{port}\n"
     assert port > 0
-    options = write_options(Settings(Path("models"), grpc_port=port, max_queue=7, grace=0.5))
-    start = [sys.executable, "-m", "rnnserve.cli", "serve", "--log-level=warning", "--ready-fd", "3"]
-    assert (command, count, grace) == ([*start, *options], 3, 0.5)
-    (stop,) = stops
-    stop()
-    assert made[-1] == "stop"
+    options = write_options(Settings(Path("models"), grpc_port=port, max_queue=7, grace=0.5, max_connection_age=age))
+    start = [sys.executable, "-m", "rnnserve.cli", "serve", "--log-level=warning", "--report-fd", "3"]
+    assert (made["command"], made["count"], made["grace"]) == ([*start, *options], 3, 0.5)
+    assert made["leave"] == pytest.approx(leave)
+
+
+class Exit(Exception):
+    """Instead of the process's end."""
+
+
+@pytest.fixture
+def ending(monkeypatch):
+    """The end of a server that serves."""
+
+    def leave(status):
+        raise Exit(status)
+
+    monkeypatch.setattr(os, "_exit", leave)
+    ending = serve._Ending()
+    ending.is_loading = False
+    return ending
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_stops_and_the_second_ends_at_once(ending, number):
+    ending.take(number)
+    assert ending.told.is_set()
+    assert ending.told_to_stop.is_set()
+    with pytest.raises(Exit) as ended:
+        ending.take(signal.SIGINT)
+    assert ended.value.args == (130,)
+
+
+def test_a_hang_up_is_a_stop_that_may_take_its_time(ending):
+    for _ in range(2):  # a terminal may send several
+        ending.take(signal.SIGHUP)
+        assert ending.told.is_set()
+        assert not ending.told_to_stop.is_set()
+    ending.take(signal.SIGTERM)
+    assert ending.told_to_stop.is_set()
+    ending.take(signal.SIGHUP)  # which is not a second SIGTERM
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_any_signal_ends_a_server_that_has_served_nothing_yet(ending, number):
+    ending.is_loading = True
+    with pytest.raises(Exit) as ended:
+        ending.take(number)
+    assert ended.value.args == (0,)
+
+
+def test_the_help_explains_the_signals_and_names_no_internal_option():
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+    text = parser.format_help()
+    assert "\n  SIGHUP            with --workers: load what the repository holds now" in text
+    assert "(default: 5.0)" in text
+    assert "-fd" not in text
 
 
 def test_the_line_that_says_where_is_written_at_once(monkeypatch):

@@ -5,6 +5,7 @@ import functools
 import queue
 import subprocess
 import sys
+import threading
 import time
 from concurrent import futures
 
@@ -311,3 +312,33 @@ def test_large_calls_are_handed_on_as_such_and_a_defect_there_ends_no_lane(caplo
                 assert response.code() == grpc.StatusCode.INTERNAL
         assert held.calls.empty()
     assert "secret" in caplog.text
+
+
+def test_an_idle_lane_makes_turns_and_a_held_up_one_does_not():
+    """What a supervisor takes for the pulse of a worker."""
+    may_go = threading.Event()
+
+    class Blocks:
+        def take(self, arrived):
+            for call in arrived:
+                assert may_go.wait(PATIENCE)
+                call.answer(b"answer")
+
+        def work(self):
+            return False
+
+    with running(Blocks()) as (_, lane, infer):
+        at = lane.turns
+        wait_until(lambda: lane.turns > at + 1)
+        response = infer.future(b"question")
+        wait_until(lambda: not makes_turns(lane))
+        may_go.set()
+        assert response.result(PATIENCE) == b"answer"
+        wait_until(lambda: makes_turns(lane))
+
+
+def makes_turns(lane):
+    """Whether it makes one in twice the time that it waits at most."""
+    at = lane.turns
+    time.sleep(2 * completion_queue._IDLE_SECONDS)
+    return lane.turns > at

@@ -8,6 +8,7 @@ from rnnserve.protos import model_config_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.server.errors import NotFound, NotReady, StartError
 from rnnserve.server.repository import repository
+from rnnserve.server.repository.pins import ModelPins, Pin, dump_pins, read_pins
 from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Repository, Status
 
 NO_GOOD = "golden.npz: no good"
@@ -171,3 +172,65 @@ def test_a_provider_that_fails_ends_the_start(root, monkeypatch):
     monkeypatch.setattr(repository, "load_model", load)
     with pytest.raises(StartError, match=r"^provider cuda: no$"):
         Repository(root[0], "cuda").load()
+
+
+def digested(monkeypatch):
+    """Let manifests have digests that name the version."""
+    load = vars(repository)["load_model"]
+
+    def load_with_digest(folder, name, version, device, *, allow_unproven):
+        model = load(folder, name, version, device, allow_unproven=allow_unproven)
+        model.manifest.self_sha256 = f"{name}/{version}"
+        return model
+
+    monkeypatch.setattr(repository, "load_model", load_with_digest)
+
+
+def test_pins_make_another_repository_serve_the_same(root, monkeypatch):
+    """Whatever is published, changed in the configs, or mended meanwhile."""
+    digested(monkeypatch)
+    folder, bad = root
+    bad |= {"a/10", "b/1"}
+    first = Repository(folder, "cpu")
+    first.load()
+    pins = read_pins(dump_pins(first.pins()))
+    assert pins == first.pins()
+    bad.clear()
+    (folder / "a" / "11").mkdir()
+    (folder / "c" / "1").mkdir(parents=True)
+    serve(monkeypatch, wanted=3, not_chosen=(2,))
+    second = Repository(folder, "cpu", pins=pins)
+    assert statuses(second)["a"][2] == Status(LOADING)
+    second.load()
+    assert statuses(second) == statuses(first)
+    assert second.versions("a") == ["2"]
+    assert second.pins() == pins
+    assert dump_pins(second.pins()) == dump_pins(pins)
+
+
+def test_a_pinned_version_that_has_gone_or_changed_does_not_serve(root, monkeypatch, caplog):
+    digested(monkeypatch)
+    folder, bad = root
+    serve(monkeypatch, wanted=2)
+    first = Repository(folder, "cpu")
+    first.load()
+    pins = dict(first.pins())
+    pins["a"] = ModelPins({**pins["a"].versions, 2: Pin("another digest")})
+    bad.add("b/1")
+    second = Repository(folder, "cpu", pins=pins)
+    second.load()
+    anew = "was published anew after the other workers had loaded it; SIGHUP restarts them all"
+    assert statuses(second)["a"] == {1: statuses(first)["a"][1], 2: Status(UNAVAILABLE, anew), 10: Status(READY)}
+    assert statuses(second)["b"] == {1: Status(UNAVAILABLE, NO_GOOD)}
+    assert f"a version 2 stays out: {anew}" in caplog.messages
+
+
+def test_a_model_that_could_not_be_tried_stays_so(root, monkeypatch):
+    digested(monkeypatch)
+    first = Repository(root[0], "cpu")
+    first._entries["b"].reason = "its folder cannot be read: Permission denied"
+    first.load()
+    second = Repository(root[0], "cpu", pins=first.pins())
+    second.load()
+    with pytest.raises(NotReady, match='model "b" does not serve: its folder cannot be read: Permission denied'):
+        second.find("b")

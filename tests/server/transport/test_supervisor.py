@@ -1,10 +1,12 @@
-"""A supervisor waits for its workers, replaces those that die, and ends them, whatever they do."""
+"""A supervisor keeps its workers, restarts them at SIGHUP, and ends them, whatever they do."""
 
+import contextlib
 import logging
 import os
 import signal
 import sys
 import threading
+import time
 
 import pytest
 
@@ -17,116 +19,209 @@ PATIENCE = 20.0
 START = """
 import os, signal, sys, time
 fds = dict(zip(sys.argv[1::2], map(int, sys.argv[2::2])))
+def say(line): os.write(fds["--report-fd"], line.encode() + b"\\n")
 """
-READY = 'os.write(fds["--ready-fd"], b"1")\n'
+READY = 'say("loaded x"); os.read(fds["--lifeline-fd"], 1); say("ready")\n'
 UNTIL_TOLD = 'os.read(fds["--lifeline-fd"], 1)\n'
+LEAVES = "signal.signal(signal.SIGHUP, lambda *_: sys.exit(0))\n"
 
 
-def supervisor(code: str, count: int = 1) -> Supervisor:
-    return Supervisor(lambda more: [sys.executable, "-c", START + code, *more], count)
+class Signals:
+    """A pipe of signals that a test fills."""
+
+    def __init__(self):
+        self.fd, self._write_fd = os.pipe()
+
+    def send(self, number):
+        os.write(self._write_fd, bytes([number]))
+
+    def read(self):
+        return [signal.Signals(number) for number in os.read(self.fd, 64)]
 
 
-@pytest.mark.parametrize(
-    ("code", "said"),
-    [
-        ("sys.exit(0)", "exit status 0"),
-        ("sys.exit(1)", "exit status 1"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", "signal SIGKILL"),
-        ("os.kill(os.getpid(), signal.SIGUSR1)", "signal SIGUSR1"),
-    ],
-)
-def test_a_worker_that_never_becomes_ready_is_the_end(code, said):
-    ready = []
-    with pytest.raises(StartError) as ended:
-        supervisor(code).run(lambda: ready.append(1), grace=0.0)
-    assert str(ended.value) == f"worker 0 ended before it was ready, with {said}"
-    assert not ready
+class Running:
+    """A supervisor on a thread of its own."""
+
+    def __init__(self, code, count=1, *, grace=5.0, leave=5.0):
+        self.signals, self.ready, self.ended = Signals(), threading.Event(), threading.Event()
+        self.code, self.status = code, None
+        self.supervisor = Supervisor(self._command, count, self.signals, grace=grace, leave=leave)  # type: ignore[arg-type]
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _command(self, more):
+        return [sys.executable, "-c", START + self.code, *more]
+
+    def _run(self):
+        with contextlib.suppress(StartError):
+            self.status = self.supervisor.run(self.ready.set)
+        self.ended.set()
+
+    def processes(self):
+        return [worker._process.popen for worker in self.supervisor._all() if worker._process is not None]
+
+    def end(self, *numbers):
+        for number in numbers:
+            self.signals.send(number)
+        assert self.ended.wait(PATIENCE)
+        assert not self.processes()
 
 
-def test_it_is_ready_once_all_workers_are(tmp_path, monkeypatch):
-    """The second worker becomes ready after the first one has been seen to be so."""
-    seen = tmp_path / "seen"
-    wait = f"while not os.path.exists({str(seen)!r}): time.sleep(0.01)\n"
-    workers = supervisor("", 2)
-    first, second = workers._workers
-    first._command = lambda more: [sys.executable, "-c", START + READY + UNTIL_TOLD, *more]
-    second._command = lambda more: [sys.executable, "-c", START + wait + READY + UNTIL_TOLD, *more]
-    look, ready = first.look, []
+@pytest.fixture
+def running():
+    """Makes supervisors that run, and ends them."""
+    made = []
 
-    def look_and_tell():
-        status = look()
-        if first.is_ready:
-            seen.touch()
-        return status
+    def run(*args, **kwargs):
+        made.append(Running(*args, **kwargs))
+        return made[-1]
 
-    monkeypatch.setattr(first, "look", look_and_tell)
-
-    def on_ready():
-        ready.append((first.is_ready, second.is_ready))
-        workers.stop()
-
-    workers.run(on_ready, grace=5.0)
-    assert ready == [(True, True)]
+    yield run
+    for one in made:
+        one.end(signal.SIGTERM, signal.SIGTERM)
 
 
-def test_a_stop_before_that_ends_them_and_nothing_is_ready():
-    workers, ready = supervisor(UNTIL_TOLD, 2), []
-    workers.stop()
-    workers.run(lambda: ready.append(1), grace=5.0)
-    assert not ready
-    assert all(worker.look() is None and worker.wait(0.0) for worker in workers._workers)
+def until(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
 
 
-def test_a_worker_that_dies_is_replaced_and_the_log_tells(tmp_path, monkeypatch, caplog):
-    """The first process of the worker ends after it has become ready; the second one stays."""
-    mark = tmp_path / "mark"
-    code = (
-        READY + f"import pathlib\nmark = pathlib.Path({str(mark)!r})\nif not mark.exists(): mark.touch(); sys.exit(3)\n"
-    )
-    workers = supervisor(code + UNTIL_TOLD)
-    starts = []
-    (worker,) = workers._workers
-    start, look = worker.start, worker.look
+def test_workers_that_cannot_start_are_the_end_and_none_is_left(running):
+    failed = running("sys.exit(1)", 2)
+    failed.end()
+    assert failed.status is None
+    assert not failed.ready.is_set()
 
-    def start_and_count():
-        starts.append(1)
-        start()
 
-    def look_and_stop():
-        status = look()
-        if len(starts) == 2 and worker.is_ready:
-            workers.stop()
-        return status
+def test_a_signal_before_they_are_ready_ends_them(running):
+    loading = running("time.sleep(60)", 2)
+    until(lambda: len(loading.processes()) == 2)
+    loading.end(signal.SIGTERM)
+    assert loading.status == 0
+    assert not loading.ready.is_set()
 
-    monkeypatch.setattr(worker, "start", start_and_count)
-    monkeypatch.setattr(worker, "look", look_and_stop)
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("is_deaf", [True, False])
+def test_workers_end_within_the_grace_or_are_killed(running, monkeypatch, caplog, number, is_deaf):
+    monkeypatch.setattr(supervision, "_END_SECONDS", 0.2)
+    deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if is_deaf else ""
+    two = running(deaf + READY + "time.sleep(60)\n", 2, grace=0.1)
+    assert two.ready.wait(PATIENCE)
+    processes = two.processes()
+    two.end(number)
+    assert two.status == 0
+    ended_by = signal.SIGKILL if is_deaf else signal.SIGTERM
+    assert [process.returncode for process in processes] == [-ended_by] * 2
+    killed = [f"worker {number} did not end in time: it is killed" for number in (0, 1)]
+    assert caplog.messages == (killed if is_deaf else [])
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_them_at_once(running, caplog, second):
+    deaf = running("signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + READY + "time.sleep(60)\n", 2, grace=3600)
+    assert deaf.ready.wait(PATIENCE)
+    processes = deaf.processes()
+    deaf.end(signal.SIGTERM, second)
+    assert deaf.status == 128 + second
+    assert [process.returncode for process in processes] == [-signal.SIGKILL] * 2
+    assert not caplog.messages
+
+
+def test_a_restart_starts_others_and_lets_the_old_ones_leave(running, caplog):
     with caplog.at_level(logging.INFO):
-        workers.run(lambda: None, grace=5.0)
-    assert len(starts) == 2
+        two = running(LEAVES + READY + UNTIL_TOLD, 2)
+        assert two.ready.wait(PATIENCE)
+        old = two.processes()
+        two.signals.send(signal.SIGHUP)
+        until(lambda: all(process.returncode == 0 for process in old))
+        until(lambda: not two.supervisor._leaving)
+        new = two.processes()
+        assert len(new) == 2
+        assert not set(old) & set(new)
+        assert [process.poll() for process in new] == [None, None]
+        two.end(signal.SIGTERM)
     assert caplog.messages == [
-        "worker 0 died with exit status 3; another starts in 0.05 s",
-        "worker 0 is ready again",
+        "SIGHUP: new workers load what the repository holds now",
+        "SIGHUP: the new workers are ready; the others leave within 10 s",
     ]
 
 
-@pytest.mark.parametrize("is_deaf", [True, False])
-def test_workers_end_within_the_grace_or_are_killed(monkeypatch, caplog, is_deaf):
+def test_a_restart_that_fails_leaves_everything_as_it_was(running, caplog):
+    two = running(LEAVES + READY + UNTIL_TOLD, 2)
+    assert two.ready.wait(PATIENCE)
+    old = two.processes()
+    two.code = "time.sleep(0.1); sys.exit(1)"
+    two.signals.send(signal.SIGHUP)
+    until(lambda: caplog.messages)
+    said = caplog.messages[0]
+    assert said.startswith("SIGHUP: worker ")
+    assert said.endswith(" ended before it was ready, with exit status 1; the workers that there are serve on")
+    until(lambda: two.processes() == old)
+    assert [process.poll() for process in old] == [None, None]
+
+
+def test_another_restart_begins_anew_with_what_the_repository_holds_by_then(running):
+    one = running(LEAVES + READY + UNTIL_TOLD)
+    assert one.ready.wait(PATIENCE)
+    (old,) = one.processes()
+    ready, one.code = one.code, "time.sleep(60)"  # it loads for ever
+    one.signals.send(signal.SIGHUP)
+    until(lambda: len(one.processes()) == 2)
+    (loads,) = set(one.processes()) - {old}
+    one.code = ready
+    one.signals.send(signal.SIGHUP)
+    until(lambda: old.returncode == 0)
+    assert loads.returncode == -signal.SIGKILL
+    until(lambda: len(one.processes()) == 1)
+
+
+def test_one_that_does_not_leave_is_killed_and_one_that_dies_is_told_of(running, monkeypatch, caplog):
     monkeypatch.setattr(supervision, "_END_SECONDS", 0.2)
-    deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if is_deaf else ""
-    workers = supervisor(deaf + READY + "time.sleep(60)\n", 2)
-    processes = []
+    stays = running("signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + READY + UNTIL_TOLD, grace=0.1, leave=0.1)
+    assert stays.ready.wait(PATIENCE)
+    (old,) = stays.processes()
+    stays.signals.send(signal.SIGHUP)
+    until(lambda: old.returncode == -signal.SIGKILL)
+    until(lambda: not stays.supervisor._leaving)
+    dies = running(READY + UNTIL_TOLD)
+    assert dies.ready.wait(PATIENCE)
+    dies.signals.send(signal.SIGHUP)
+    until(lambda: len(caplog.messages) == 2)
+    assert caplog.messages == [
+        "worker 0 did not leave in time: it is killed",
+        "worker 0, which was leaving, died with signal SIGHUP",
+    ]
 
-    def ready():
-        processes.extend(worker._process.popen for worker in workers._workers)
-        workers.stop()
 
-    running = threading.Thread(target=workers.run, args=(ready,), kwargs={"grace": 0.1}, daemon=True)
-    running.start()
-    running.join(PATIENCE)
-    assert not running.is_alive()
-    ended_by = signal.SIGKILL if is_deaf else signal.SIGTERM
-    assert [process.returncode for process in processes] == [-ended_by] * 2
-    assert caplog.messages == [f"worker {number} did not end in time" for number in (0, 1) if is_deaf]
+def test_an_end_in_the_middle_of_a_restart_leaves_no_process(running):
+    two = running(LEAVES + READY + UNTIL_TOLD, 2)
+    assert two.ready.wait(PATIENCE)
+    two.code = "time.sleep(60)"
+    two.signals.send(signal.SIGHUP)
+    until(lambda: len(two.processes()) == 4)
+    processes = two.processes()
+    two.end(signal.SIGTERM)
+    assert two.status == 0
+    assert all(process.returncode is not None for process in processes)
+
+
+def test_silence_does_not_count_while_the_supervisor_did_not_run(running, monkeypatch, caplog):
+    """A machine that slept: the workers were as silent as it was deaf."""
+    one = running(READY + UNTIL_TOLD)
+    assert one.ready.wait(PATIENCE)
+    process = one.processes()[0]
+    ahead = [0.0]
+    real = time.monotonic
+    monkeypatch.setattr("rnnserve.server.transport.supervisor.time.monotonic", lambda: real() + ahead[0])
+    looks = []
+    look = one.supervisor._current.look
+    monkeypatch.setattr(one.supervisor._current, "look", lambda: (look(), looks.append(1)))
+    ahead[0] = 1000.0
+    until(lambda: len(looks) > 3)
+    assert one.processes() == [process]
+    assert not caplog.messages
 
 
 def test_auto_is_one_worker_a_core(monkeypatch):

@@ -12,11 +12,14 @@ from rnnserve.server.transport.worker import Backoff, Worker
 
 PATIENCE = 20.0
 
-# A worker that says that it is ready, and ends when its lifeline does.
+# A worker that says that it has loaded, and ready when it may listen; it ends when its lifeline does.
 WORKER = """
 import os, sys
 fds = dict(zip(sys.argv[1::2], map(int, sys.argv[2::2])))
-os.write(fds["--ready-fd"], b"1")
+pins = os.fdopen(fds["--pins-fd"]).read() if "--pins-fd" in fds else "found"
+os.write(fds["--report-fd"], f"loaded {pins}\\n".encode())
+os.read(fds["--lifeline-fd"], 1)
+os.write(fds["--report-fd"], b"ready\\nbe")
 os.read(fds["--lifeline-fd"], 1)
 sys.exit(7)
 """
@@ -33,41 +36,70 @@ def until(condition):
         time.sleep(0.01)
 
 
+@pytest.fixture
+def worker():
+    worker = Worker(3, command(WORKER))
+    yield worker
+    worker.kill()
+
+
 def test_backoff_doubles_and_starts_anew_after_a_long_life():
     backoff = Backoff(first=1.0, longest=5.0, grown_up=10.0)
     assert [backoff.seconds_after(lived) for lived in (0, 0, 0, 0, 0, 11, 0)] == [1, 2, 4, 5, 5, 1, 2]
 
 
-def test_a_worker_waits_at_most_five_seconds_and_has_grown_up_after_ten():
+def test_a_worker_waits_at_most_five_seconds_and_has_grown_up_after_one():
     backoff = Backoff()
-    waits = [backoff.seconds_after(lived) for lived in (0, 9.99, 9.99, 9.99, 9.99, 9.99, 9.99, 9.99, 9.99, 10.0)]
+    waits = [backoff.seconds_after(lived) for lived in (0, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 1.0)]
     assert waits == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 0.05]
 
 
-def test_a_life_of_just_the_age_starts_anew():
-    backoff = Backoff(first=1.0, longest=5.0, grown_up=10.0)
-    assert [backoff.seconds_after(lived) for lived in (0, 9.9, 10.0, 9.9)] == [1, 2, 1, 2]
-
-
-def test_a_worker_becomes_ready_and_ends_with_its_lifeline():
-    worker = Worker(3, command(WORKER))
+def test_it_loads_listens_when_it_may_and_ends_with_its_lifeline(worker):
     assert worker.number == 3
     assert worker.is_due
-    assert not worker.is_ready
+    assert not worker.has_process
     worker.start()
-    try:
-        assert not worker.is_due
-        until(lambda: worker.look() is not None or worker.is_ready)
-        assert worker.is_ready
-        assert not worker.wait(0.0)
-        os.close(worker._process.lifeline_fd)
-        worker._process.lifeline_fd = os.open(os.devnull, os.O_RDONLY)  # `clean_up` closes it
-        assert worker.wait(PATIENCE)
-        assert worker.look() == 7
-    finally:
-        worker.signal(signal.SIGKILL)
-        worker.wait(PATIENCE)
-        worker.clean_up()
+    assert worker.is_loading
+    assert not worker.is_due
+    until(lambda: worker.look() or worker.is_loaded)
+    assert (worker.pins, worker.is_pinned, worker.is_ready) == ("found", False, False)
+    worker.go()
+    assert not worker.is_loaded
+    until(lambda: worker.look() or worker.is_ready)
+    os.close(worker._process.lifeline_fd)
+    worker._process.lifeline_fd = os.open(os.devnull, os.O_RDONLY)  # `clean_up` closes it
+    until(lambda: worker.look() == 7)
+    assert worker.report_fd is None
+    assert worker.has_process
+
+
+def test_it_is_told_what_to_serve_however_long_that_is(worker):
+    worker.start("y" * 200_000)
+    until(lambda: worker.look() or worker.is_loaded)
+    assert worker.pins == "y" * 200_000
+    assert worker.is_pinned
+
+
+def test_its_silence_counts_from_when_it_listens_and_anew_where_it_is_excused(worker, monkeypatch):
+    worker.start()
+    until(lambda: worker.look() or worker.is_loaded)
+    assert worker.silence() == 0.0
+    worker.go()
+    until(lambda: worker.look() or worker.is_ready)
+    clock = time.monotonic() + 100
+    monkeypatch.setattr("rnnserve.server.transport.worker.time.monotonic", lambda: clock)
+    assert 99 < worker.silence() < 101
+    worker.excuse()
+    assert worker.silence() == 0.0
+
+
+def test_a_stopped_process_is_seen_and_a_continued_one(worker):
+    worker.start()
+    assert not worker.is_stopped()
+    worker.signal(signal.SIGSTOP)
+    until(worker.is_stopped)
+    worker.signal(signal.SIGCONT)
+    until(lambda: not worker.is_stopped())
 
 
 def test_a_dead_worker_is_due_after_a_wait_that_grows():
@@ -75,8 +107,7 @@ def test_a_dead_worker_is_due_after_a_wait_that_grows():
     waits = []
     for _ in range(3):
         worker.start()
-        assert worker.wait(PATIENCE)
-        assert worker.look() == 1
+        until(lambda: worker.look() == 1)
         assert not worker.is_ready
         waits.append(worker.clean_up())
         assert worker.look() is None
@@ -85,27 +116,29 @@ def test_a_dead_worker_is_due_after_a_wait_that_grows():
     assert waits == [0.05, 0.1, 0.2]
 
 
-def test_an_unstarted_worker_has_nothing_to_signal_or_wait_for():
+def test_an_unstarted_worker_has_nothing_to_signal_or_kill():
     worker = Worker(0, command(""))
     worker.signal(signal.SIGTERM)
-    assert worker.wait(0.0)
+    worker.go()
+    worker.excuse()
+    worker.kill()
+    assert worker.silence() == 0.0
+    assert not worker.is_stopped()
     assert worker.clean_up() == 0.0
 
 
-def test_a_signal_ends_it():
-    worker = Worker(0, command(WORKER))
+def test_a_dead_worker_may_be_told_to_listen(worker):
     worker.start()
-    until(lambda: worker.look() is not None or worker.is_ready)
-    worker.signal(signal.SIGTERM)
-    assert worker.wait(PATIENCE)
-    assert worker.look() == -signal.SIGTERM
-    worker.clean_up()
+    worker.signal(signal.SIGKILL)
+    until(lambda: worker.look() == -signal.SIGKILL)
+    worker.go()
+    assert not worker.is_stopped()
 
 
 def test_a_command_that_cannot_be_started_leaves_no_descriptor_open():
     before = set(Path("/proc/self/fd").iterdir())
     worker = Worker(0, lambda _: ["/nonexistent"])
     with pytest.raises(FileNotFoundError):
-        worker.start()
+        worker.start("pins")
     assert set(Path("/proc/self/fd").iterdir()) == before
     assert worker.is_due

@@ -5,7 +5,9 @@ model therefore delays no other.
 """
 
 import threading
+import time
 
+from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.execution import BatchModel, run_pending
 from rnnserve.server.batching.fair_queue import FairQueue
 from rnnserve.server.batching.pending import PendingRequest
@@ -13,6 +15,13 @@ from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.errors import ShuttingDown
 
 __all__ = ["Scheduler", "Schedulers"]
+
+_HANG_SECONDS = 60.0
+"""Seconds that a batch may take, whatever its cost, before its run can be taken for hung."""
+
+_HANG_FACTOR = 10.0
+"""How many times as long as its cost says a batch may take: costs are measured on an idle machine, and a batch
+that fails is run again in halves."""
 
 _BATCH_SECONDS = 0.1
 """Seconds of work of a batch, unless one request takes more. With more than that waiting, connections take turns, so
@@ -34,6 +43,7 @@ class Scheduler:
         self._queue: FairQueue[PendingRequest] = FairQueue()
         self._changed = threading.Condition()
         self._is_closed = False
+        self._running: tuple[list[PendingRequest], float] | None = None  # the batch that runs, and since when
         self._thread = threading.Thread(target=self._loop, name=f"scheduler {model.name}", daemon=True)
         self._thread.start()
 
@@ -58,12 +68,31 @@ class Scheduler:
                 self._queue.add(pending)
             self._changed.notify()
 
-    def close(self) -> None:
-        """Accept no more requests, answer those that wait, and end the thread."""
+    def close(self, timeout: float | None = None) -> bool:
+        """Accept no more requests, answer those that wait, and end the thread.
+
+        Args:
+            timeout: How many seconds that may take.
+
+        Returns:
+            Whether the thread has ended.
+        """
         with self._changed:
             self._is_closed = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def is_hung(self) -> bool:
+        """Whether the batch that runs takes much longer than its cost says."""
+        running = self._running
+        if running is None:
+            return False
+        batch, since = running
+        seconds, cost = now() - since, self._model.cost
+        if seconds <= _HANG_SECONDS:
+            return False
+        return seconds > _HANG_FACTOR * sum(cost.of(pending.rows, pending.steps) for pending in batch)
 
     def _loop(self) -> None:
         while True:
@@ -73,7 +102,9 @@ class Scheduler:
                 if not self._queue:
                     return
                 batch = self._queue.take(self._model.cost, self._model.cost.points_taking(_BATCH_SECONDS))
+            self._running = batch, now()
             run_pending(self._model, batch)
+            self._running = None
 
 
 class Schedulers:
@@ -112,9 +143,24 @@ class Schedulers:
                     scheduler = self._by_model[model] = Scheduler(model, self._limits)
         scheduler.submit(pending)
 
-    def close(self) -> None:
-        """Accept no more requests, answer those that wait, and end the threads."""
+    def hung(self) -> list[str]:
+        """Name the models whose run takes much longer than its cost says."""
+        return [model.name for model, scheduler in list(self._by_model.items()) if scheduler.is_hung()]
+
+    def close(self, timeout: float | None = None) -> list[str]:
+        """Accept no more requests, answer those that wait, and end the threads.
+
+        Args:
+            timeout: How many seconds that may take.
+
+        Returns:
+            The names of the models whose threads have not ended.
+        """
         with self._lock:
             self._is_closed = True
-        for scheduler in self._by_model.values():
-            scheduler.close()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        return [
+            model.name
+            for model, scheduler in self._by_model.items()
+            if not scheduler.close(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        ]

@@ -7,32 +7,45 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
 
 from rnnserve.server.commands.log_limits import LogLimits
 from rnnserve.server.commands.options import add_options, argument_type, read_options, write_options
 from rnnserve.server.errors import StartError
+from rnnserve.server.repository.pins import dump_pins, read_pins
 from rnnserve.server.settings import Settings
 from rnnserve.server.transport.allocation import give_back_large_blocks
 from rnnserve.server.transport.polling import choose_polling
 from rnnserve.server.transport.ports import reserve_port
+from rnnserve.server.transport.signals import follow_signals, receive_signals
+from rnnserve.server.transport.supervised import Supervised
 from rnnserve.server.transport.supervisor import Supervisor, worker_count
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
 MISTAKES = (StartError,)
 
+_log = logging.getLogger(__name__)
+
+_SIGNALS = """
+signals:
+  SIGTERM, SIGINT   end: no new requests, those in progress have --grace seconds. A second one ends at once, with exit
+                    status 128 and its number; so does any while models are loaded the first time, with status 0
+  SIGHUP            with --workers: load what the repository holds now in new workers; when all are ready, they take
+                    over and the old ones leave, without failing a request. Without: as SIGTERM
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments: every option of `Settings`, and what concerns the process only."""
-    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
+    parser.formatter_class = _Formatter
+    parser.epilog = _SIGNALS
     add_options(parser)
     parser.add_argument(
         "--workers",
         type=argument_type(worker_count),
         default=1,
         metavar="N",
-        help="processes that share the port; auto is one a core. One that dies is replaced",
+        help="processes that share the port; auto is one a core. One that dies or hangs is replaced",
     )
     parser.add_argument(
         "--log-level",
@@ -42,13 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     # What a supervisor tells its workers.
-    parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--lifeline-fd", type=int, help=argparse.SUPPRESS)
+    for name in ("--report-fd", "--lifeline-fd", "--pins-fd"):
+        parser.add_argument(name, type=int, help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
-    process = "" if args.ready_fd is None else f" [{os.getpid()}]"
+    process = "" if args.report_fd is None else f" [{os.getpid()}]"
     logging.basicConfig(
         level=args.log_level.upper(), format=f"%(asctime)s %(levelname)s{process} %(name)s: %(message)s"
     )
@@ -56,56 +69,107 @@ def run(args: argparse.Namespace) -> int:
         handler.addFilter(LogLimits())
     settings = read_options(args)
     if args.workers > 1:
-        _supervise(settings, args.workers, args.log_level)
+        return _supervise(settings, args.workers, args.log_level)
+    if args.report_fd is None:
+        _serve(settings, None)
     else:
-        _serve(settings, args.ready_fd, args.lifeline_fd)
+        supervised = Supervised(args.report_fd, args.lifeline_fd, args.pins_fd)
+        _serve(dataclasses.replace(settings, share_port=True), supervised)
     return 0
 
 
-def _serve(settings: Settings, ready_fd: int | None, lifeline_fd: int | None) -> None:
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Defaults in the help of arguments; the epilog's lines as they are."""
+
+
+class _Ending:
+    """How far the end of this server has been asked for, by signals or by its supervisor's end.
+
+    Attributes:
+        told: Set once the server is to leave, or to stop.
+        told_to_stop: Set once it is to stop.
+        is_loading: Whether nothing has been served yet, so that nothing is to be finished.
+    """
+
+    def __init__(self) -> None:
+        self.told = threading.Event()
+        self.told_to_stop = threading.Event()
+        self.is_loading = True
+
+    def take(self, number: signal.Signals) -> None:
+        """Take a signal. On a thread of its own: the main thread loads, or waits for an event."""
+        if self.is_loading:
+            self.stop()
+        elif number == signal.SIGHUP:
+            self.told.set()
+        elif self.told_to_stop.is_set():
+            _log.warning("a second signal: ends at once")
+            os._exit(128 + number)
+        else:
+            self.stop()
+
+    def stop(self) -> None:
+        """Stop: at once while models are loaded, however long that would take."""
+        self.told_to_stop.set()
+        self.told.set()
+        if self.is_loading:
+            os._exit(0)
+
+
+def _serve(settings: Settings, supervised: Supervised | None) -> None:
     """Be the server, or one worker of it."""
     choose_polling()
     give_back_large_blocks()
-    try:
-        from rnnserve.server.app import Server  # imports grpc, which reads the choice then
-    except ModuleNotFoundError as missing:
-        raise StartError(f"needs the package {missing.name}: pip install 'rnnserve[server]'") from missing
+    # Whoever started this with SIGHUP ignored (nohup) wants it to outlive the terminal.
+    hang_up = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
+    ending = _Ending()
+    with follow_signals(ending.take, signal.SIGTERM, signal.SIGINT, *hang_up):
+        if supervised is not None:
+            supervised.follow(ending.stop)
+        try:
+            from rnnserve.server.app import Server  # imports grpc, which reads the choice then
+        except ModuleNotFoundError as missing:
+            raise StartError(f"needs the package {missing.name}: pip install 'rnnserve[server]'") from missing
 
-    told_to_stop = threading.Event()
-    _on_signals(told_to_stop.set)
-    if lifeline_fd is not None:
-        threading.Thread(target=_follow, args=(lifeline_fd, told_to_stop), daemon=True).start()
-    server = Server(dataclasses.replace(settings, share_port=ready_fd is not None))
-    try:
-        server.start()
-        if ready_fd is None:
-            _print_ready(settings.host, server.port)
-        else:
-            os.write(ready_fd, b"1")
-        told_to_stop.wait()
-    finally:
-        server.stop()
+        pins = None if supervised is None or supervised.pins is None else read_pins(supervised.pins)
+        server = Server(settings, pins)
+        left: list[str] = []
+        try:
+            if supervised is None:
+                server.start()
+                _print_ready(settings.host, server.port)
+            else:
+                server.load()
+                supervised.say_loaded(dump_pins(server.pins()))
+                server.listen()
+                supervised.say_ready()
+                supervised.beat(server.pulse().complaint, _log.error)
+            ending.is_loading = False
+            ending.told.wait()
+            if settings.share_port and not ending.told_to_stop.is_set():
+                server.leave(ending.told_to_stop)
+        finally:
+            left = server.stop()
+        if left:
+            os._exit(0)  # Python would wait for the threads that are left
 
 
-def _supervise(settings: Settings, workers: int, log_level: str) -> None:
-    """Keep workers, each of which runs this command with two more arguments."""
-    with reserve_port(settings.host, settings.grpc_port) as port:
+def _supervise(settings: Settings, workers: int, log_level: str) -> int:
+    """Keep workers, each of which runs this command with some more arguments; return the exit status."""
+    with (
+        receive_signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals,
+        reserve_port(settings.host, settings.grpc_port) as port,
+    ):
         command = [sys.executable, "-m", "rnnserve.cli", "serve", f"--log-level={log_level}"]
         options = write_options(dataclasses.replace(settings, grpc_port=port))
-        supervisor = Supervisor(lambda more: [*command, *more, *options], workers)
-        _on_signals(supervisor.stop)
-        supervisor.run(lambda: _print_ready(settings.host, port), grace=settings.grace)
-
-
-def _on_signals(stop: Callable[[], None]) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop())
-
-
-def _follow(lifeline_fd: int, told_to_stop: threading.Event) -> None:
-    """Stop when the supervisor's end of the pipe closes: the supervisor has ended, for whatever reason."""
-    os.read(lifeline_fd, 1)
-    told_to_stop.set()
+        supervisor = Supervisor(
+            lambda more: [*command, *more, *options],
+            workers,
+            signals,
+            grace=settings.grace,
+            leave=1.1 * dataclasses.replace(settings, share_port=True).connection_age,
+        )
+        return supervisor.run(lambda: _print_ready(settings.host, port))
 
 
 def _print_ready(host: str, port: int) -> None:

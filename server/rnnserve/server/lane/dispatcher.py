@@ -92,9 +92,12 @@ class Dispatcher:
         """Let a call of many bytes be parsed and run on other threads."""
         self._large_requests.submit(call)
 
-    def close(self) -> None:
-        """End the thread of large requests. To be called when no more calls arrive."""
-        self._large_requests.close()
+    def close(self, timeout: float | None = None) -> bool:
+        """End the thread of large requests, within `timeout` seconds; return whether it has ended.
+
+        To be called when no more calls arrive.
+        """
+        return self._large_requests.close(timeout)
 
     def work(self) -> bool:
         """Run a batch of the model whose turn it is; return whether more waits."""

@@ -33,10 +33,18 @@ class LargeRequests:
         """Take a call that has just arrived; it is answered later, from another thread."""
         self._waiting.put((call, now()))
 
-    def close(self) -> None:
-        """Take what waits, and end the thread. To be called when no more calls arrive."""
+    def close(self, timeout: float | None = None) -> bool:
+        """Take what waits, and end the thread. To be called when no more calls arrive.
+
+        Args:
+            timeout: How many seconds that may take.
+
+        Returns:
+            Whether the thread has ended.
+        """
         self._waiting.put(None)
-        self._thread.join()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
 
     def _loop(self) -> None:
         while (taken := self._waiting.get()) is not None:

@@ -21,6 +21,7 @@ from rnnserve.protos.triton_config import check_tensors, read_config, versions_t
 from rnnserve.server.errors import NotFound, NotReady, StartError, one_line, quoted
 from rnnserve.server.repository.loading import load_model
 from rnnserve.server.repository.model import Model
+from rnnserve.server.repository.pins import ModelPins, Pin, Pins
 
 __all__ = ["LOADING", "READY", "UNAVAILABLE", "Repository", "ServedVersion", "Status"]
 
@@ -77,13 +78,14 @@ class Repository:
         generation: Increased whenever what serves has changed: what was cached of it is out of date then.
     """
 
-    def __init__(self, root: Path, device: str, *, allow_unproven: bool = False) -> None:
+    def __init__(self, root: Path, device: str, *, allow_unproven: bool = False, pins: Pins | None = None) -> None:
         """Look which models there are; `load` makes them ready.
 
         Args:
             root: The repository's folder.
             device: "cpu" or "cuda".
             allow_unproven: Serve versions, too, that were adopted from an ONNX file and not proven.
+            pins: What another worker serves: no other versions are looked at. None for what the folder holds.
 
         Raises:
             StartError: If there is no such folder, or no model in it.
@@ -97,7 +99,11 @@ class Repository:
         folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
         if not folders:
             raise StartError(f"no model lies in {root}; `rnnserve export` publishes some (or `make export`)")
-        self._entries = {path.name: _entry_of(path) for path in folders}
+        self._pins = pins
+        if pins is None:
+            self._entries = {path.name: _entry_of(path) for path in folders}
+        else:
+            self._entries = {name: _pinned_entry(model) for name, model in pins.items()}
 
     def load(self) -> None:
         """Load and prove the versions that the configs choose, model after model.
@@ -125,10 +131,7 @@ class Repository:
         if not entry.versions:
             raise ArtifactError("has no versions, folders named 1, 2, …")
         config = read_config(folder)
-        candidates, wanted = versions_to_serve(config, list(entry.versions))
-        for version in entry.versions:
-            if version not in candidates:
-                entry.versions[version] = Status(UNAVAILABLE, "not chosen by version_policy in config.pbtxt")
+        candidates, wanted = self._chosen(name, entry, config)
         for version in candidates:
             if len(entry.served) == wanted:
                 entry.versions[version] = Status(UNAVAILABLE, "a newer version serves")
@@ -138,6 +141,7 @@ class Repository:
                     folder / str(version), name, str(version), self._device, allow_unproven=self._allow_unproven
                 )
                 check_tensors(config, model.manifest.inputs, model.manifest.outputs)
+                self._check_pin(name, version, model)
             except StartError:
                 raise
             except Exception as error:  # noqa: BLE001 - one version must not keep the others out, whatever it does
@@ -149,6 +153,36 @@ class Repository:
             entry.versions[version] = Status(READY)
             self.generation += 1
             _log.info("%s version %d is ready on %s: its golden results hold", name, version, model.device)
+
+    def _chosen(self, name: str, entry: _Entry, config: model_config_pb2.ModelConfig) -> tuple[list[int], int]:
+        """Give the versions to try, the best one first, and how many of them are to serve."""
+        if self._pins is not None:
+            pinned = [version for version, pin in self._pins[name].versions.items() if pin.digest]
+            return sorted(pinned, reverse=True), len(pinned)
+        candidates, wanted = versions_to_serve(config, list(entry.versions))
+        for version in entry.versions:
+            if version not in candidates:
+                entry.versions[version] = Status(UNAVAILABLE, "not chosen by version_policy in config.pbtxt")
+        return candidates, wanted
+
+    def _check_pin(self, name: str, version: int, model: Model) -> None:
+        if self._pins is not None and model.manifest.self_sha256 != self._pins[name].versions[version].digest:
+            raise ArtifactError("was published anew after the other workers had loaded it; SIGHUP restarts them all")
+
+    def pins(self) -> Pins:
+        """What another worker needs to serve the same."""
+        return {
+            name: ModelPins(
+                {
+                    version: Pin(entry.served[version].model.manifest.self_sha256)
+                    if version in entry.served
+                    else Pin("", status.reason)
+                    for version, status in entry.versions.items()
+                },
+                entry.reason,
+            )
+            for name, entry in self._entries.items()
+        }
 
     def find(self, name: str, version: str = "") -> ServedVersion:
         """Find what serves a model.
@@ -235,6 +269,15 @@ def _entry_of(folder: Path) -> _Entry:
         return _Entry(dict.fromkeys(_versions_in(folder), Status(LOADING)), {})
     except OSError as error:
         return _Entry({}, {}, f"its folder cannot be read: {error.strerror}")
+
+
+def _pinned_entry(pins: ModelPins) -> _Entry:
+    """A model's versions as another worker has them: those that it serves are to be loaded."""
+    statuses = {
+        version: Status(LOADING) if pin.digest else Status(UNAVAILABLE, pin.reason)
+        for version, pin in pins.versions.items()
+    }
+    return _Entry(statuses, {}, pins.reason)
 
 
 def _reason(error: Exception) -> str:

@@ -4,8 +4,9 @@ In: connections. `grpc_server` binds the port and serves every method; ModelInfe
 what that needs, else by `public_calls`, which answer on the threads of a `thread_pool`; `health` answers
 grpc.health.v1. Out: responses and statuses. `memory_guard` ends what takes memory and does not arrive; `allocation` and
 `polling` choose how the C library gives memory back and how gRPC reads sockets; `ports` tries and reserves ports;
-`worker` and `supervisor` keep several processes on one port.
+`worker`, `generation` and `supervisor` keep several processes on one port, and `supervised` is a worker's end of that;
+`listening` leaves a shared port to the others; `pulse` says whether requests make progress; `signals` receives those of
+the process.
 
-Imports every other room. `allocation`, `memory_guard`, `polling`, `ports`, `worker` and `supervisor` do not import
-grpc.
+Imports every other room. Only `grpc_server`, `health`, `public_calls`, `thread_pool` and `tls` import grpc.
 """

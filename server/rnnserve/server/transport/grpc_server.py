@@ -5,6 +5,9 @@ lane cannot run or is not wanted, is served the public way: one thread for each 
 """
 
 import logging
+import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -18,6 +21,7 @@ from rnnserve.server.lane.dispatcher import Dispatcher
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.settings import Settings
 from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
+from rnnserve.server.transport.listening import count_connections, stop_listening
 from rnnserve.server.transport.memory_guard import MemoryGuard
 from rnnserve.server.transport.ports import probe_port
 from rnnserve.server.transport.public_calls import PublicCalls, unary, watching
@@ -50,15 +54,25 @@ _PENDING_CALLS = 1 << 24
 than can be, since this server refuses what is too much itself, and says so. The core's own limit is 1,000."""
 
 
+_END_SECONDS = 1.0
+"""Seconds beyond the grace in which what was cut off may end."""
+
+_LOOK_SECONDS = 0.5
+"""Seconds between two looks at the connections of a server that is being left: each looks at every descriptor."""
+
+
 class GrpcTransport:
     """A gRPC server on one port.
 
     Attributes:
-        port: Where it listens.
+        port: Where it listens, or will.
     """
 
     def __init__(self, service: Service, schedulers: Schedulers, settings: Settings) -> None:
-        """Bind the port; `start` begins to answer.
+        """Prepare, and listen, unless the port is shared; `start` begins to answer.
+
+        A server of its own listens from now on: it can say that it is live, and its port is known, while it loads. One
+        that shares the port does not, since the kernel would give it a part of the connections: it listens at `start`.
 
         Args:
             service: What answers.
@@ -68,6 +82,7 @@ class GrpcTransport:
         Raises:
             StartError: If the port or the certificate cannot be had, or the lane was asked for and cannot run.
         """
+        self._settings = settings
         self._control = CallPool(
             _CONTROL_THREADS, _CONTROL_CALLS, "control", TooManyCalls("methods other than ModelInfer", _CONTROL_CALLS)
         )
@@ -89,13 +104,20 @@ class GrpcTransport:
         )
         self._dispatcher: Dispatcher | None = None
         self._lane = self._new_lane(service, schedulers, settings.transport)
-        self.port = self._bind(settings)
+        self._credentials = server_credentials(settings)
+        self.port = settings.grpc_port if settings.share_port else self._bind()
         self._memory_guard: MemoryGuard | None = None
         if self._lane is not None:
             self._memory_guard = MemoryGuard(settings.max_held_bytes + _UNCOUNTED, self._lane.end_late)
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Begin to answer.
+
+        Raises:
+            StartError: If the port is shared and cannot be had.
+        """
+        if self._settings.share_port:
+            self.port = self._bind()
         self._server.start()
         if self._lane is not None:
             self._lane.start()
@@ -104,20 +126,51 @@ class GrpcTransport:
         """Set what grpc.health.v1 answers, for the server as a whole and for the inference service."""
         self._health.set_serving(ready)
 
-    def stop(self, grace: float) -> None:
-        """Accept no new requests, let those in progress end within `grace` seconds, and cut off the others."""
+    def lane_turns(self) -> Callable[[], int] | None:
+        """What says how many turns the lane's thread has made; None where no lane runs."""
+        lane = self._lane
+        return None if lane is None else lambda: lane.turns
+
+    def leave(self, told_to_stop: threading.Event) -> None:
+        """Stop listening, and answer until every client has gone, which `connection_age` makes it do.
+
+        gRPC cuts off requests that arrive while it shuts down, before clients have been told (6 to 11 of 32 in flight).
+        A connection that has come of age is closed only after its requests: no client is failed.
+
+        Args:
+            told_to_stop: Ends the wait.
+        """
+        stop_listening(self.port)
+        longest = 1.1 * self._settings.connection_age  # gRPC adds up to a tenth, so that not all connect at once
+        deadline = time.monotonic() + longest
+        while count_connections(self.port) and time.monotonic() < deadline:
+            if told_to_stop.wait(_LOOK_SECONDS):
+                return
+
+    def stop(self, grace: float) -> list[str]:
+        """Accept no new requests, let those in progress end within `grace` seconds, and cut off the others.
+
+        Returns:
+            What has not ended one second later, in words.
+        """
         self._health.shut_down()
+        deadline = time.monotonic() + grace + _END_SECONDS
+        left = []
         if self._lane is not None:
             self._lane.stop_accepting()
-        self._server.stop(grace).wait()
+        if not self._server.stop(grace).wait(grace + _END_SECONDS):
+            left.append("calls")
         if self._lane is not None:
-            self._lane.join()
-        if self._dispatcher is not None:
-            self._dispatcher.close()
+            self._lane.join(max(0.0, deadline - time.monotonic()))
+            if self._lane.is_running():
+                left.append("requests on the lane")
+        if self._dispatcher is not None and not self._dispatcher.close(max(0.0, deadline - time.monotonic())):
+            left.append("large requests")
         if self._memory_guard is not None:
             self._memory_guard.close()
         for pool in (self._control, self._watches, self._inference):
             pool.shutdown(wait=False)
+        return left
 
     def _add_service(self, name: str, handlers: "dict[str, grpc.RpcMethodHandler[Any, Any]]") -> None:
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
@@ -134,16 +187,17 @@ class GrpcTransport:
         _log.warning("ModelInfer takes the public transport, which is slower: the lane cannot run here: %s", lacking)
         return None
 
-    def _bind(self, settings: Settings) -> int:
+    def _bind(self) -> int:
+        """Bind the port and listen on it: gRPC does both at once, and accepts what has connected from `start` on."""
+        settings = self._settings
         host, port = settings.host, settings.grpc_port
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        credentials = server_credentials(settings)
         if not settings.share_port:
             probe_port(host, port)  # gRPC would log its own description of a port in use, at length
         try:
-            if credentials is None:
+            if self._credentials is None:
                 return self._server.add_insecure_port(address)
-            return self._server.add_secure_port(address, credentials)
+            return self._server.add_secure_port(address, self._credentials)
         except RuntimeError as error:
             raise StartError(
                 f"cannot listen on {address}: is the port in use, or the host not this machine's?"
@@ -156,6 +210,7 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
     Its limit on messages counts bytes after decompression, and is a quarter above `max_message_bytes`, so that a
     message somewhat too large is refused by the boundary, which says more.
     """
+    age = settings.connection_age
     return [
         ("grpc.max_receive_message_length", settings.max_message_bytes * 5 // 4),
         ("grpc.max_send_message_length", -1),
@@ -166,4 +221,5 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.server.max_pending_requests", _PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", _PENDING_CALLS),
         ("grpc.so_reuseport", int(settings.share_port)),
+        *([("grpc.max_connection_age_ms", max(1, round(1e3 * age)))] if age else []),
     ]

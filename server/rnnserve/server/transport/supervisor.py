@@ -1,32 +1,44 @@
 """Workers: processes that share one port, and the supervisor that starts, watches and replaces them.
 
 Each worker is a whole server of its own; the kernel distributes connections over those that listen (SO_REUSEPORT). When
-one dies, its listening socket closes with it: the others answer on, and a new one takes its place. Requests that a dead
-worker had accepted fail with UNAVAILABLE; no others do.
+one dies, its listening sockets close with it: the others answer on, and a new one takes its place, which listens when
+it has loaded. Requests that a dead worker had accepted, and connections that it had not accepted yet, fail with
+UNAVAILABLE; no others do. One that lives but makes no progress is killed, and replaced the same way.
+
+SIGHUP restarts all of them without failing a request: workers of a new generation load what the repository holds now,
+listen when all have, and then those of the old one leave (`GrpcTransport.leave`).
 
 onnxruntime aborts the process on some inputs (docs/findings.md, "onnxruntime"); with workers, such an abort ends one
 worker and not the service.
 """
 
+import dataclasses
 import logging
 import os
+import select
 import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
 
 from rnnserve.server.errors import StartError
+from rnnserve.server.transport.generation import Generation, exit_text
+from rnnserve.server.transport.signals import SignalPipe
 from rnnserve.server.transport.worker import Worker
 
 __all__ = ["Supervisor", "worker_count"]
 
 _log = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 0.02
-"""Seconds between two looks at the workers: how long a dead one remains unnoticed."""
+_LOOK_SECONDS = 0.05
+"""Seconds between two looks at the workers, where none says anything. One that dies is noticed at once: its pipe
+ends."""
 
-_END_SECONDS = 2.0
-"""Seconds, beyond the grace for their requests, that workers may take to end."""
+_LATE_SECONDS = 1.0
+"""Seconds between two looks after which the supervisor itself was kept from running, as workers may have been: by a
+machine that slept, for example. Their silence is not counted."""
+
+_END_SECONDS = 5.0
+"""Seconds, beyond the grace for their requests, that workers may take to end: 50 of them on two cores take 4."""
 
 
 def worker_count(text: str) -> int:
@@ -42,77 +54,163 @@ def worker_count(text: str) -> int:
     return int(text)
 
 
+@dataclasses.dataclass
+class _Leaving:
+    """A worker whose successors listen.
+
+    Attributes:
+        worker: The worker.
+        deadline: When it is ended, in seconds on the monotonic clock.
+    """
+
+    worker: Worker
+    deadline: float
+
+
 class Supervisor:
     """Keep a number of workers running until it is told to stop."""
 
-    def __init__(self, command: Callable[[Sequence[str]], Sequence[str]], count: int) -> None:
-        """Prepare; `run` starts them.
+    def __init__(
+        self,
+        command: Callable[[Sequence[str]], Sequence[str]],
+        count: int,
+        signals: SignalPipe,
+        *,
+        grace: float,
+        leave: float,
+    ) -> None:
+        """Prepare; `run` starts the workers.
 
         Args:
-            command: Makes a worker's command line from the arguments for it alone, `--ready-fd` and `--lifeline-fd`.
+            command: Makes a worker's command line from the arguments for it alone, `--report-fd` and others.
             count: How many workers.
+            signals: SIGTERM and SIGINT end the workers, a second one at once; SIGHUP restarts them.
+            grace: How many seconds their requests in progress may take to end.
+            leave: How many seconds their clients may take to leave them when they are restarted.
         """
-        self._workers = [Worker(number, command) for number in range(count)]
-        self._told_to_stop = threading.Event()
+        self._command = command
+        self._count = count
+        self._signals = signals
+        self._grace = grace
+        self._leave = leave
+        self._current = Generation(command, count)
+        self._next: Generation | None = None
+        self._leaving: list[_Leaving] = []
+        self._is_restart_asked = False
+        self._ends: list[signal.Signals] = []  # the signals so far that ask for the end
 
-    def stop(self) -> None:
-        """Let the workers finish what they have, and end. May be called from a signal handler."""
-        self._told_to_stop.set()
-
-    def run(self, on_ready: Callable[[], None], *, grace: float) -> None:
-        """Start the workers, and replace those that die, until `stop` is called.
+    def run(self, on_ready: Callable[[], None]) -> int:
+        """Start the workers, and replace those that die or hang, until a signal asks for the end.
 
         Args:
             on_ready: Called when all of them are ready for the first time.
-            grace: How many seconds their requests in progress may take to end.
+
+        Returns:
+            The exit status: 0, or 128 and the signal's number where a second signal asked for the end at once.
 
         Raises:
-            StartError: If one dies before it has ever been ready: it would die again and again.
+            StartError: If one dies before all were ready for the first time: it would die again and again.
         """
+        is_ready = False
+        looked = time.monotonic()
         try:
-            for worker in self._workers:
-                worker.start()
-            self._wait_until_ready()
-            if not self._told_to_stop.is_set():
-                on_ready()
-            while not self._told_to_stop.wait(_LOOK_SECONDS):
-                for worker in self._workers:
-                    self._replace_if_dead(worker)
+            while not self._ends:
+                if time.monotonic() - looked > _LATE_SECONDS:
+                    self._current.excuse()
+                looked = time.monotonic()
+                self._current.look()
+                if self._current.is_ready:
+                    if not is_ready:
+                        is_ready = True
+                        on_ready()
+                    self._restart()
+                self._let_leave()
+                self._wait()
         finally:
-            self._end(grace)
+            self._end()
+        return 128 + self._ends[1] if len(self._ends) > 1 else 0
 
-    def _wait_until_ready(self) -> None:
-        while not self._told_to_stop.wait(_LOOK_SECONDS):
-            for worker in self._workers:
-                status = worker.look()
-                if status is not None:
-                    raise StartError(f"worker {worker.number} ended before it was ready, with {_exit_text(status)}")
-            if all(worker.is_ready for worker in self._workers):
-                return
+    def _restart(self) -> None:
+        """Take the next step of a restart, where one was asked for."""
+        if self._is_restart_asked:
+            self._is_restart_asked = False
+            self._give_up_restart()
+            _log.info("SIGHUP: new workers load what the repository holds now")
+            self._next = Generation(self._command, self._count)
+        if self._next is None:
+            return
+        try:
+            self._next.look()
+        except StartError as error:
+            _log.error("SIGHUP: %s; the workers that there are serve on", error)
+            self._give_up_restart()
+            return
+        if self._next.is_ready:
+            deadline = time.monotonic() + self._leave + self._grace + _END_SECONDS
+            for worker in self._current.workers:
+                worker.signal(signal.SIGHUP)
+                self._leaving.append(_Leaving(worker, deadline))
+            self._current, self._next = self._next, None
+            _log.info("SIGHUP: the new workers are ready; the others leave within %g s", self._leave + self._grace)
 
-    def _replace_if_dead(self, worker: Worker) -> None:
-        was_ready = worker.is_ready
-        status = worker.look()
-        if worker.is_ready and not was_ready:
-            _log.info("worker %d is ready again", worker.number)
-        if status is not None:
-            wait = worker.clean_up()
-            _log.error("worker %d died with %s; another starts in %.2f s", worker.number, _exit_text(status), wait)
-        elif worker.is_due:
-            worker.start()
+    def _give_up_restart(self) -> None:
+        """End the workers of a restart under way, which have not listened yet."""
+        if self._next is not None:
+            for worker in self._next.workers:
+                worker.kill()
+        self._next = None
 
-    def _end(self, grace: float) -> None:
-        for worker in self._workers:
-            worker.signal(signal.SIGTERM)
-        deadline = time.monotonic() + grace + _END_SECONDS
-        for worker in self._workers:
-            if not worker.wait(max(0.0, deadline - time.monotonic())):
-                _log.error("worker %d did not end in time", worker.number)
-                worker.signal(signal.SIGKILL)
-                worker.wait(_END_SECONDS)
+    def _let_leave(self) -> None:
+        """Release the workers that have left; kill those that should have."""
+        for leaving in list(self._leaving):
+            worker = leaving.worker
+            status = worker.look()
+            if status is None and worker.has_process:
+                if time.monotonic() < leaving.deadline:
+                    continue
+                _log.error("worker %d did not leave in time: it is killed", worker.number)
+                worker.kill()
+            elif status:
+                _log.error("worker %d, which was leaving, died with %s", worker.number, exit_text(status))
             worker.clean_up()
+            self._leaving.remove(leaving)
 
+    def _wait(self) -> None:
+        """Wait until a worker says something or ends, a signal arrives, or it is time for another look."""
+        poll = select.poll()
+        poll.register(self._signals.fd, select.POLLIN)
+        for worker in self._all():
+            if worker.report_fd is not None:
+                poll.register(worker.report_fd, select.POLLIN)
+        for fd, _ in poll.poll(1e3 * _LOOK_SECONDS):
+            if fd == self._signals.fd:
+                self._take_signals()
 
-def _exit_text(status: int) -> str:
-    """An exit status as text."""
-    return f"exit status {status}" if status >= 0 else f"signal {signal.Signals(-status).name}"
+    def _take_signals(self) -> None:
+        for number in self._signals.read():
+            if number == signal.SIGHUP:
+                self._is_restart_asked = True
+            else:
+                self._ends.append(number)
+
+    def _all(self) -> list[Worker]:
+        """The workers of every generation."""
+        following = self._next.workers if self._next is not None else []
+        return [*self._current.workers, *following, *(leaving.worker for leaving in self._leaving)]
+
+    def _end(self) -> None:
+        """End all workers: with grace, or at once where a second signal comes."""
+        workers = [worker for worker in self._all() if worker.has_process]
+        for worker in workers:
+            worker.signal(signal.SIGTERM)
+        deadline = time.monotonic() + self._grace + _END_SECONDS
+        while workers and len(self._ends) < 2 and time.monotonic() < deadline:
+            self._wait()
+            for worker in workers:
+                if worker.look() is not None:
+                    worker.clean_up()
+            workers = [worker for worker in workers if worker.has_process]
+        for worker in workers:
+            if len(self._ends) < 2:
+                _log.error("worker %d did not end in time: it is killed", worker.number)
+            worker.kill()

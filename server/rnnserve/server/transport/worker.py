@@ -1,4 +1,16 @@
-"""One worker process as its supervisor sees it: started, watched, ended, and started again after a wait."""
+"""One worker process as its supervisor sees it: started, watched, ended, and started again after a wait.
+
+The two ends speak through two pipes. On the first, the worker writes lines (`transport.supervised` is its end):
+
+================  ==================================================================================================
+`loaded PINS`     its models are loaded and proven; PINS is what another worker needs to serve the same
+`ready`           it listens
+`beat`            about once a second from then on, as long as the threads that take and run requests make progress
+================  ==================================================================================================
+
+On the second, its lifeline, the supervisor writes one byte when the worker may listen. That it is closed means that the
+supervisor has ended.
+"""
 
 import contextlib
 import dataclasses
@@ -6,7 +18,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 __all__ = ["Backoff", "Worker"]
 
@@ -18,16 +31,16 @@ class Backoff:
     Attributes:
         first: Seconds after the first death.
         longest: Seconds at most.
-        grown_up: A worker that lived as many seconds starts the count anew.
+        grown_up: A worker that was ready for as many seconds starts the count anew: what ended it was not its start.
     """
 
     first: float = 0.05
     longest: float = 5.0
-    grown_up: float = 10.0
+    grown_up: float = 1.0
     _last: float = dataclasses.field(default=0.0, init=False)
 
     def seconds_after(self, lived: float) -> float:
-        """Say how many seconds to wait after a worker that lived for `lived` seconds."""
+        """Say how many seconds to wait after a worker that was ready for `lived` seconds."""
         died_young = lived < self.grown_up
         self._last = min(2 * self._last, self.longest) if died_young and self._last else self.first
         return self._last
@@ -39,17 +52,27 @@ class _Process:
 
     Attributes:
         popen: The process.
-        ready_fd: It writes one byte to the other end when it is ready.
+        report_fd: It writes lines to the other end.
         lifeline_fd: It ends when this end is closed.
-        started: When it was started, in seconds on the monotonic clock.
-        is_ready: Whether it has said that it is ready.
+        is_pinned: Whether it was told what to serve.
+        may_listen: Whether it has been told that it may listen.
+        has_hung_up: Whether its end of the pipe is closed.
+        unread: The beginning of a line that has not arrived whole.
+        pins: What it has loaded, once it has.
+        ready_at: When it said that it listens, in seconds on the monotonic clock.
+        beat_at: When it was last heard of, on the same clock.
     """
 
     popen: subprocess.Popen[bytes]
-    ready_fd: int
+    report_fd: int
     lifeline_fd: int
-    started: float
-    is_ready: bool = False
+    is_pinned: bool
+    may_listen: bool = False
+    has_hung_up: bool = False
+    unread: bytes = b""
+    pins: str | None = None
+    ready_at: float | None = None
+    beat_at: float = dataclasses.field(default_factory=time.monotonic)
 
 
 class Worker:
@@ -73,52 +96,115 @@ class Worker:
         self._process: _Process | None = None
 
     @property
+    def is_loading(self) -> bool:
+        """Whether it has a process that has not loaded its models yet."""
+        return self._process is not None and self._process.pins is None
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether its process has loaded, and waits until it may listen."""
+        return self._process is not None and self._process.pins is not None and not self._process.may_listen
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether its process was told what to serve."""
+        return self._process is not None and self._process.is_pinned
+
+    @property
+    def pins(self) -> str | None:
+        """What its process has loaded; None until it has."""
+        return None if self._process is None else self._process.pins
+
+    @property
     def is_ready(self) -> bool:
-        """Whether its process has said that it is ready."""
-        return self._process is not None and self._process.is_ready
+        """Whether its process has said that it listens."""
+        return self._process is not None and self._process.ready_at is not None
 
     @property
     def is_due(self) -> bool:
         """Whether it has no process and the wait after the last one is over."""
         return self._process is None and time.monotonic() >= self._start_at
 
-    def start(self) -> None:
-        """Start the process. It says that it is ready on one pipe, and ends when the other one is closed."""
-        ready_read, ready_write = os.pipe()
-        lifeline_read, lifeline_write = os.pipe()
-        os.set_blocking(ready_read, False)
-        try:
+    @property
+    def report_fd(self) -> int | None:
+        """Readable when the process has something to say, or has ended; None where nothing more can come."""
+        return None if self._process is None or self._process.has_hung_up else self._process.report_fd
+
+    @property
+    def has_process(self) -> bool:
+        """Whether it has a process that has not been cleaned up."""
+        return self._process is not None
+
+    def start(self, pins: str | None = None) -> None:
+        """Start the process.
+
+        Args:
+            pins: What it shall serve; None for what the repository holds.
+        """
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as its:
+            report_fd, report_write = _pipe(ours, its)
+            lifeline_read, lifeline_fd = _pipe(its, ours)
+            os.set_blocking(report_fd, False)
+            passed = {"--report-fd": report_write, "--lifeline-fd": lifeline_read}
+            if pins is not None:
+                passed["--pins-fd"] = its.enter_context(_readable(pins))
             popen = subprocess.Popen(  # noqa: S603 - our own command line
-                self._command(["--ready-fd", str(ready_write), "--lifeline-fd", str(lifeline_read)]),
-                pass_fds=(ready_write, lifeline_read),
+                self._command([word for name, fd in passed.items() for word in (name, str(fd))]),
+                pass_fds=tuple(passed.values()),
                 start_new_session=True,  # a Ctrl-C is for the supervisor, which passes it on once
             )
-        except OSError:
-            os.close(ready_read)
-            os.close(lifeline_write)
-            raise
-        finally:
-            os.close(ready_write)
-            os.close(lifeline_read)
-        self._process = _Process(popen, ready_read, lifeline_write, time.monotonic())
+            ours.pop_all()
+        self._process = _Process(popen, report_fd, lifeline_fd, is_pinned=pins is not None)
 
     def look(self) -> int | None:
-        """Note whether the process has become ready; return its exit status where it has died."""
+        """Read what the process has said; return its exit status where it has died."""
         process = self._process
         if process is None:
             return None
-        if not process.is_ready:
-            with contextlib.suppress(BlockingIOError):
-                process.is_ready = os.read(process.ready_fd, 1) == b"1"
-        return process.popen.poll()
+        status = process.popen.poll()  # first, so that all that it has said is read, too
+        with contextlib.suppress(BlockingIOError):
+            while not process.has_hung_up:
+                said = os.read(process.report_fd, 1 << 16)
+                process.has_hung_up = not said
+                *lines, process.unread = (process.unread + said).split(b"\n")
+                for line in lines:
+                    self._take(process, line.decode())
+        return status
+
+    def go(self) -> None:
+        """Let the process listen, after it has loaded."""
+        if self._process is not None:
+            self._process.may_listen = True
+            with contextlib.suppress(BrokenPipeError):  # it has died; `look` will tell
+                os.write(self._process.lifeline_fd, b"1")
+
+    def silence(self) -> float:
+        """Seconds for which a process that listens has not been heard of; 0 where there is none."""
+        process = self._process
+        return 0.0 if process is None or process.ready_at is None else time.monotonic() - process.beat_at
+
+    def excuse(self) -> None:
+        """Begin to count its silence anew: it was not listened to, either."""
+        if self._process is not None:
+            self._process.beat_at = time.monotonic()
+
+    def is_stopped(self) -> bool:
+        """Whether the process has been stopped, by SIGSTOP for example, and not continued."""
+        if self._process is None:
+            return False
+        with contextlib.suppress(OSError):
+            stat = Path(f"/proc/{self._process.popen.pid}/stat").read_text()
+            return stat.rpartition(")")[2].split()[0] == "T"
+        return False
 
     def clean_up(self) -> float:
         """Release what the dead process held; return after how many seconds another is started."""
-        if self._process is None:
+        process = self._process
+        if process is None:
             return 0.0
-        os.close(self._process.ready_fd)
-        os.close(self._process.lifeline_fd)
-        wait = self._backoff.seconds_after(time.monotonic() - self._process.started)
+        os.close(process.report_fd)
+        os.close(process.lifeline_fd)
+        wait = self._backoff.seconds_after(0.0 if process.ready_at is None else time.monotonic() - process.ready_at)
         self._process = None
         self._start_at = time.monotonic() + wait
         return wait
@@ -128,11 +214,35 @@ class Worker:
         if self._process is not None and self._process.popen.poll() is None:
             self._process.popen.send_signal(number)
 
-    def wait(self, timeout: float) -> bool:
-        """Wait for the process's end; False where it takes longer than `timeout` seconds."""
+    def kill(self) -> None:
+        """End the process at once, where one runs, and release what it held."""
+        self.signal(signal.SIGKILL)
         if self._process is not None:
-            try:
-                self._process.popen.wait(timeout)
-            except subprocess.TimeoutExpired:
-                return False
-        return True
+            self._process.popen.wait()
+        self.clean_up()
+
+    def _take(self, process: _Process, line: str) -> None:
+        process.beat_at = time.monotonic()
+        word, _, rest = line.partition(" ")
+        if word == "loaded":
+            process.pins = rest
+        elif word == "ready":
+            process.ready_at = process.beat_at
+
+
+def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[int, int]:
+    """Make a pipe, whose ends are closed with these."""
+    read_fd, write_fd = os.pipe()
+    reader.callback(os.close, read_fd)
+    writer.callback(os.close, write_fd)
+    return read_fd, write_fd
+
+
+@contextlib.contextmanager
+def _readable(text: str) -> Iterator[int]:
+    """A descriptor of a file in memory with a text in it, however long. A pipe holds 64 kB until it is read."""
+    with os.fdopen(os.memfd_create("pins"), "wb") as file:
+        file.write(text.encode())
+        file.flush()
+        file.seek(0)
+        yield file.fileno()

@@ -1,0 +1,119 @@
+"""Workers that serve the same versions: started together, kept alive, and replaced by others of the same kind.
+
+All of a generation load before any of them listens: so none listens where one cannot be started, and where the
+repository changed while they were loading, those that loaded something else than the first one load again.
+"""
+
+import logging
+import os
+import signal
+from collections.abc import Callable, Sequence
+
+from rnnserve.server.errors import StartError
+from rnnserve.server.transport.worker import Worker
+
+__all__ = ["Generation", "exit_text"]
+
+_log = logging.getLogger(__name__)
+
+_SILENT_SECONDS = 10.0
+"""Seconds of silence after which a worker is taken for hung. Beats come every second; what may delay one is the lane's
+longest step (a request of 16 MB, 1 to 2 s) and a machine with more to do than it can."""
+
+_STOPPED_SECONDS = 2.0
+"""Seconds of silence after which a worker whose process is stopped (SIGSTOP) is replaced: the kernel says that it is,
+so there is nothing to be in doubt about."""
+
+
+def _starts_at_once() -> int:
+    """Workers that may load at the same time: loading takes a core, and the most memory that a worker ever takes."""
+    return max(2, len(os.sched_getaffinity(0)))
+
+
+class Generation:
+    """Workers of one generation."""
+
+    def __init__(self, command: Callable[[Sequence[str]], Sequence[str]], count: int) -> None:
+        """Prepare; each `look` starts those that are due.
+
+        Args:
+            command: Makes a worker's command line from the arguments for it alone, `--report-fd` and others.
+            count: How many workers.
+        """
+        self.workers = [Worker(number, command) for number in range(count)]
+        self.is_ready = False
+        self._pins: str | None = None
+
+    def look(self) -> None:
+        """Start workers that are due, let those listen that may, and replace those that have died or hang.
+
+        Raises:
+            StartError: If one dies before all of them were ready for the first time: it would die again and again.
+        """
+        for worker in self.workers:
+            was_ready = worker.is_ready
+            status = worker.look()
+            if status is not None:
+                self._replace(worker, status)
+            elif worker.is_ready and not was_ready and self.is_ready:
+                _log.info("worker %d is ready again", worker.number)
+            self._end_if_hung(worker)
+        self._start_due()
+        self._let_listen()
+        self.is_ready = self.is_ready or all(worker.is_ready for worker in self.workers)
+
+    def excuse(self) -> None:
+        """Begin to count the silence of all workers anew."""
+        for worker in self.workers:
+            worker.excuse()
+
+    def _replace(self, worker: Worker, status: int) -> None:
+        if not self.is_ready:
+            raise StartError(f"worker {worker.number} ended before it was ready, with {exit_text(status)}")
+        wait = worker.clean_up()
+        _log.error("worker %d died with %s; another starts in %.2f s", worker.number, exit_text(status), wait)
+
+    def _end_if_hung(self, worker: Worker) -> None:
+        silence = worker.silence()
+        if silence > _STOPPED_SECONDS and worker.is_stopped():
+            _log.error("worker %d is stopped, for %.1f s at least: it is killed", worker.number, silence)
+        elif silence > _SILENT_SECONDS:
+            _log.error("worker %d has made no progress for %.1f s: it is killed", worker.number, silence)
+        else:
+            return
+        worker.excuse()  # it is killed once, and dies when the kernel comes to it
+        worker.signal(signal.SIGKILL)
+
+    def _start_due(self) -> None:
+        room = _starts_at_once() - sum(worker.is_loading for worker in self.workers)
+        for worker in self.workers:
+            if room > 0 and worker.is_due:
+                worker.start(self._pins)
+                room -= 1
+
+    def _let_listen(self) -> None:
+        loaded = [worker for worker in self.workers if worker.is_loaded]
+        if loaded and self._pins is None:
+            self._pins = loaded[0].pins
+        for worker in loaded:
+            if worker.pins != self._pins and not worker.is_pinned:
+                _log.warning("the repository changed while worker %d loaded it: it loads again", worker.number)
+                worker.kill()
+        loaded = [worker for worker in loaded if worker.is_loaded]
+        if self.is_ready or len(loaded) == len(self.workers):
+            for worker in loaded:
+                self._let(worker)
+
+    def _let(self, worker: Worker) -> None:
+        if worker.pins != self._pins:
+            _log.error(
+                "worker %d serves less than the others: files of the repository have changed or gone; its own log says "
+                "which. SIGHUP restarts all workers with what the repository holds",
+                worker.number,
+            )
+        worker.go()
+
+
+def exit_text(status: int) -> str:
+    """An exit status as text."""
+    return f"exit status {status}" if status >= 0 else f"signal {signal.Signals(-status).name}"

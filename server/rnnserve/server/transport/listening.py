@@ -1,0 +1,102 @@
+"""The sockets of this process on the port that it serves: how it stops listening without refusing anyone.
+
+The kernel distributes new connections over the sockets that listen on a shared port, and resets those that a socket
+holds unaccepted when it is closed. So before a worker's sockets are closed,
+
+1. a filter in the kernel drops every packet on them that would open a connection. The client's kernel sends it again
+   after one second, and it then reaches a worker that still listens;
+2. gRPC accepts what was complete, or nearly so.
+
+gRPC has no call that closes only the listening sockets of a server. They are found among the descriptors of the
+process, and each is replaced by another socket that listens to no one, which gRPC may poll and close as its own.
+"""
+
+import contextlib
+import ctypes
+import os
+import socket
+import struct
+import time
+from collections.abc import Iterator
+
+__all__ = ["count_connections", "stop_listening"]
+
+_HANDSHAKE_SECONDS = 0.1
+"""Seconds for a handshake that has begun to end: a round trip, of any but the most distant clients."""
+
+_ACCEPT_SECONDS = 5.0
+"""Seconds in which gRPC should have accepted all that was complete; it takes a millisecond where it is not busy."""
+
+_SO_ATTACH_FILTER = 26  # Linux; not among the names of `socket`
+
+_DROP_SYN = (
+    (0x30, 0, 0, 13),  # load byte 13 of the TCP header: the flags
+    (0x45, 0, 1, 0x02),  # SYN?
+    (0x06, 0, 0, 0),  # then drop the packet,
+    (0x06, 0, 0, 0xFFFF),  # else keep it
+)
+"""Classic BPF (linux/filter.h), as (operation, jump if true, jump if false, operand)."""
+
+
+def stop_listening(port: int) -> None:
+    """Stop to listen on `port`: no connection is refused or reset, as long as another process listens there."""
+    with _listeners(port) as listeners:
+        for _, listener in listeners:
+            _attach_filter(listener)
+        time.sleep(_HANDSHAKE_SECONDS)
+        deadline = time.monotonic() + _ACCEPT_SECONDS
+        while any(_unaccepted(listener) for _, listener in listeners) and time.monotonic() < deadline:
+            time.sleep(1e-3)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as nobody:
+            nobody.bind("")  # a name that the kernel chooses, outside of any file system
+            nobody.listen(1)
+            for fd, _ in listeners:
+                os.dup2(nobody.fileno(), fd, inheritable=False)
+
+
+def count_connections(port: int) -> int:
+    """Count the connections that this process has accepted on `port` and that are open."""
+    count = 0
+    for _, found in _sockets(port):
+        with found:
+            count += not _is_listening(found)
+    return count
+
+
+@contextlib.contextmanager
+def _listeners(port: int) -> Iterator[list[tuple[int, socket.socket]]]:
+    """The descriptors of the listening sockets on `port`, each with a duplicate of it."""
+    with contextlib.ExitStack() as stack:
+        sockets = [(fd, stack.enter_context(found)) for fd, found in _sockets(port)]
+        yield [(fd, found) for fd, found in sockets if _is_listening(found)]
+
+
+def _sockets(port: int) -> Iterator[tuple[int, socket.socket]]:
+    """Descriptors of this process that are TCP sockets on `port`, each with a duplicate, which is the caller's."""
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names, of descriptors
+        with contextlib.suppress(OSError), contextlib.ExitStack() as unwanted:  # it is no socket, or closed meanwhile
+            duplicate = os.dup(int(name))
+            unwanted.callback(os.close, duplicate)
+            found = socket.socket(fileno=duplicate)
+            unwanted.pop_all()
+            unwanted.callback(found.close)
+            if found.family in (socket.AF_INET, socket.AF_INET6) and found.getsockname()[1] == port:
+                unwanted.pop_all()
+                yield int(name), found
+
+
+def _is_listening(of: socket.socket) -> bool:
+    return bool(of.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+
+def _attach_filter(listener: socket.socket) -> None:
+    """Drop what would open a connection, in the kernel."""
+    program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in _DROP_SYN))
+    fprog = struct.pack("HP", len(_DROP_SYN), ctypes.addressof(program))
+    listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
+
+
+def _unaccepted(listener: socket.socket) -> int:
+    """Connections that are complete and not accepted: `tcpi_unacked` of a listening socket (linux/tcp.h)."""
+    (count,) = struct.unpack_from("=I", listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28), 24)
+    return int(count)

@@ -1,0 +1,77 @@
+"""The signals of a process, read from a pipe, so that none can be lost.
+
+Python runs a signal's handler on the main thread, between two steps of its interpreter. A signal that arrives after the
+last step before the main thread sleeps in a lock (`Event.wait()`, `Thread.join()`) is therefore handled only when
+something else wakes that thread, which may be never. `signal.set_wakeup_fd` writes the signal's number to a pipe in the
+C handler itself, on whichever thread the kernel interrupts; the byte stays in the pipe until it is read, and a thread
+that sleeps in `read` on the pipe is woken by it.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+__all__ = ["SignalPipe", "follow_signals", "receive_signals"]
+
+
+class SignalPipe:
+    """Signals in the order of their arrival, instead of their default actions. For the main thread.
+
+    Attributes:
+        fd: Readable while a signal waits to be read.
+    """
+
+    def __init__(self, *numbers: signal.Signals) -> None:
+        """Receive these signals from now on, until `end`."""
+        self.fd, self._write_fd = os.pipe()
+        os.set_blocking(self._write_fd, False)  # `set_wakeup_fd` asks for it
+        self._handlers = {number: signal.signal(number, _leave_to_pipe) for number in numbers}
+        self._wakeup_fd = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+
+    def read(self) -> list[signal.Signals]:
+        """Give the signals that have arrived; wait for one where there is none. Empty after the end."""
+        return [signal.Signals(number) for number in os.read(self.fd, 64)]
+
+    def end(self) -> None:
+        """Receive no more signals; they have again the actions that they had."""
+        signal.set_wakeup_fd(self._wakeup_fd)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        os.close(self._write_fd)
+
+
+@contextlib.contextmanager
+def receive_signals(*numbers: signal.Signals) -> Iterator[SignalPipe]:
+    """Receive these signals inside a `with`, to be read by the caller."""
+    signals = SignalPipe(*numbers)
+    try:
+        yield signals
+    finally:
+        signals.end()
+        os.close(signals.fd)
+
+
+@contextlib.contextmanager
+def follow_signals(take: Callable[[signal.Signals], None], *numbers: signal.Signals) -> Iterator[None]:
+    """Receive these signals inside a `with`, and give them to `take` on a thread of its own, while this one works."""
+    signals = SignalPipe(*numbers)
+
+    def follow() -> None:
+        while arrived := signals.read():
+            for number in arrived:
+                take(number)
+
+    thread = threading.Thread(target=follow, name="signals", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signals.end()
+        thread.join()
+        os.close(signals.fd)
+
+
+def _leave_to_pipe(*_: object) -> None:
+    """Do nothing: the C handler has written to the pipe already."""

@@ -1,0 +1,86 @@
+"""A worker's ends of the pipes to its supervisor: see `transport.worker` for what is said on them."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+
+__all__ = ["Supervised"]
+
+_BEAT_SECONDS = 1.0
+
+_COMPLAINTS = 3
+"""Complaints in a row that are logged: a step of the lane may last longer than a beat."""
+
+
+class Supervised:
+    """What a worker tells its supervisor, and is told."""
+
+    def __init__(self, report_fd: int, lifeline_fd: int, pins_fd: int | None) -> None:
+        """Speak through descriptors that the supervisor has opened.
+
+        Args:
+            report_fd: Where to write.
+            lifeline_fd: Where the supervisor writes; it ends with the supervisor.
+            pins_fd: A file with what to serve; None for what the repository holds.
+        """
+        self._report_fd = report_fd
+        self._lifeline_fd = lifeline_fd
+        self._may_listen = threading.Event()
+        self.pins = None if pins_fd is None else _read_all(pins_fd)
+
+    def follow(self, on_end: Callable[[], None]) -> None:
+        """Call `on_end`, on a thread of its own, when the supervisor has ended, for whatever reason."""
+
+        def read() -> None:
+            while os.read(self._lifeline_fd, 1):
+                self._may_listen.set()
+            on_end()
+
+        threading.Thread(target=read, name="lifeline", daemon=True).start()
+
+    def say_loaded(self, pins: str) -> None:
+        """Say what has been loaded, and wait until the supervisor lets this worker listen."""
+        self._say(f"loaded {pins}")
+        self._may_listen.wait()
+
+    def say_ready(self) -> None:
+        """Say that this worker listens."""
+        self._say("ready")
+
+    def beat(self, complaint: Callable[[], str | None], log: Callable[[str], None]) -> None:
+        """Beat, on a thread of its own, as long as there is no complaint.
+
+        Args:
+            complaint: Says what makes no progress, or None.
+            log: Takes a complaint, once.
+        """
+
+        def beat_on() -> None:
+            count = 0
+            while True:
+                said = complaint()
+                if said is None:
+                    count = 0
+                    self._say("beat")
+                else:
+                    count += 1
+                    if count == _COMPLAINTS:
+                        log(said)
+                time.sleep(_BEAT_SECONDS)
+
+        threading.Thread(target=beat_on, name="heartbeat", daemon=True).start()
+
+    def _say(self, line: str) -> None:
+        """Write a line. What is longer than the pipe holds is written as the supervisor reads it."""
+        rest = line.encode() + b"\n"
+        try:
+            while rest:
+                rest = rest[os.write(self._report_fd, rest) :]
+        except BrokenPipeError:
+            return  # the supervisor has ended; `follow` tells
+
+
+def _read_all(fd: int) -> str:
+    with os.fdopen(fd, "rb") as file:
+        return file.read().decode()

@@ -1,0 +1,112 @@
+"""A process that stops listening on a shared port refuses no one: all connections are with the others, or its own."""
+
+import contextlib
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rnnserve.server.transport.listening import count_connections, stop_listening
+
+PATIENCE = 20.0
+
+
+def listen(port: int = 0) -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind(("127.0.0.1", port))
+    listener.listen(100)
+    listener.setblocking(False)
+    return listener
+
+
+def accepted(listener: socket.socket, stack: contextlib.ExitStack) -> int:
+    """Accept all that is there."""
+    count = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            stack.enter_context(listener.accept()[0])
+            count += 1
+    return count
+
+
+OTHER = """
+import socket, sys
+listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+listener.bind(("127.0.0.1", int(sys.argv[1])))
+listener.listen(100)
+print("listens", flush=True)
+kept = []
+while True:
+    kept.append(listener.accept())
+"""
+
+
+@contextlib.contextmanager
+def another_process(port: int):
+    """Another process listens on the port and accepts."""
+    with subprocess.Popen([sys.executable, "-c", OTHER, str(port)], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout.readline() == b"listens\n"
+            yield
+        finally:
+            process.kill()
+
+
+def test_what_was_complete_is_accepted_and_what_comes_later_goes_to_the_others(monkeypatch):
+    """`time.sleep` is where the clients, and what accepts, have their turn."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(listen())
+        port = listener.getsockname()[1]
+        for _ in range(5):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE))
+        stack.enter_context(another_process(port))
+        taken: list[int] = []
+        late: list[socket.socket] = []
+
+        def others_have_their_turn(_):
+            if late:
+                taken.append(accepted(listener, stack))
+            for _ in range(0 if late else 20):
+                late.append(stack.enter_context(socket.socket()))
+                late[-1].setblocking(False)
+                late[-1].connect_ex(("127.0.0.1", port))
+
+        monkeypatch.setattr(time, "sleep", others_have_their_turn)
+        stop_listening(port)
+        assert sum(taken) == 5
+        for client in late:
+            assert select.select([], [client], [], PATIENCE)[1]
+            assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+
+
+def test_the_place_of_the_socket_is_taken_by_one_that_hears_nothing():
+    """gRPC polls, accepts and closes it as its own."""
+    with listen() as listener:
+        port, fd = listener.getsockname()[1], listener.fileno()
+        stop_listening(port)
+        with socket.socket(fileno=os.dup(fd)) as nobody:
+            assert nobody.family == socket.AF_UNIX
+            assert nobody.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            nobody.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                raise AssertionError(nobody.accept())
+        with socket.socket() as client:
+            assert client.connect_ex(("127.0.0.1", port))
+
+
+def test_connections_are_counted_and_nothing_is_left_open():
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(listen())
+        port = listener.getsockname()[1]
+        before = set(Path("/proc/self/fd").iterdir())
+        assert count_connections(port) == 0
+        ends = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(3)]
+        assert accepted(listener, stack) == 3
+        assert count_connections(port) == 3  # the accepted ends, not the clients', which have ports of their own
+        assert len(ends) == 3
+        assert len(set(Path("/proc/self/fd").iterdir()) - before) == 6

@@ -1,0 +1,52 @@
+"""The pulse tells a thread that stands still from one that waits."""
+
+import pytest
+
+from rnnserve.server.transport import pulse
+from rnnserve.server.transport.pulse import Pulse
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """How far the wall clock is ahead of the monotonic one."""
+    clock = [1000.0]
+    monkeypatch.setattr(pulse, "_clock_offset", lambda: clock[0])
+    return clock
+
+
+def test_a_lane_that_turns_has_a_pulse_and_one_that_does_not_has_none(clock):
+    turns = iter([1, 2, 2, 2, 3])
+    watched = Pulse(lambda: next(turns), list)
+    still = "the lane's thread makes no turns"
+    assert [watched.complaint() for _ in range(5)] == [None, None, still, still, None]
+
+
+def test_a_lane_that_has_not_begun_has_no_pulse(clock):
+    watched = Pulse(lambda: 0, list)
+    assert [watched.complaint() for _ in range(2)] == [None, "the lane's thread makes no turns"]
+
+
+def test_a_wall_clock_that_was_set_back_excuses_the_lane_until_its_next_turn(clock):
+    turns = [1]
+    watched = Pulse(lambda: turns[0], list)
+    assert watched.complaint() is None
+    clock[0] -= 3600
+    assert [watched.complaint() for _ in range(3)] == [None] * 3
+    turns[0] = 2
+    assert [watched.complaint() for _ in range(2)] == [None, "the lane's thread makes no turns"]
+
+
+def test_a_wall_clock_that_was_set_ahead_excuses_nothing(clock):
+    watched = Pulse(lambda: 1, list)
+    assert watched.complaint() is None
+    clock[0] += 3600
+    assert watched.complaint() is not None
+
+
+def test_hung_runs_are_named_with_or_without_a_lane(clock):
+    names: list[str] = []
+    for watched in (Pulse(None, lambda: names), Pulse(lambda: 1, lambda: names)):
+        names.clear()
+        assert watched.complaint() is None
+        names.extend(["a", "b"])
+        assert watched.complaint() == "the run of a, b takes much longer than it costs"
