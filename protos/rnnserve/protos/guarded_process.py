@@ -31,7 +31,7 @@ class ProcessEnded(Exception):
 
 
 class ProcessTooSlow(Exception):
-    """The process has not answered in time. It still works: what it does then cannot be used, so close it."""
+    """The process has not answered in time, and still works."""
 
 
 class GuardedProcess:
@@ -41,12 +41,11 @@ class GuardedProcess:
     sockets included; writes to no terminal or log; and ends with this process, however this one ends.
     """
 
-    def __init__(self, module: str, *arguments: str) -> None:
+    def __init__(self, *arguments: str) -> None:
         """Start the process; it imports its modules while this one goes on.
 
         Args:
-            module: What it runs, as `python -m` does, with this process's `sys.path`.
-            arguments: Of its command line.
+            arguments: What Python runs, with this process's `sys.path`: a file or "-m" and a module, and their arguments.
 
         Raises:
             OSError: If no process can be started.
@@ -54,7 +53,7 @@ class GuardedProcess:
         path = os.pathsep.join(entry for entry in sys.path if entry)
         self._popen = subprocess.Popen(  # noqa: S603 - our own command line
             # -P: the working directory, which may hold anything, is no place to import from.
-            [sys.executable, "-P", "-m", module, *arguments],
+            [sys.executable, "-P", *arguments],
             env={**os.environ, "PYTHONPATH": path},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -62,7 +61,8 @@ class GuardedProcess:
             bufsize=0,
             start_new_session=True,  # a Ctrl-C is for this process, which ends the other one
         )
-        assert self._popen.stdin is not None and self._popen.stdout is not None  # noqa: S101 - both are pipes
+        assert self._popen.stdin is not None  # noqa: S101 - both are pipes
+        assert self._popen.stdout is not None  # noqa: S101
         self._requests, self._answers = self._popen.stdin.fileno(), self._popen.stdout.fileno()
         os.set_blocking(self._requests, False)
         os.set_blocking(self._answers, False)
@@ -96,7 +96,7 @@ class GuardedProcess:
 
         Raises:
             ProcessEnded: If the process ends before it has answered.
-            ProcessTooSlow: If it has not answered after `seconds`. What it has sent so far is kept: another call goes on.
+            ProcessTooSlow: If it has not answered after `seconds`. Another call goes on waiting.
         """
         deadline = time.monotonic() + seconds
         self._read_to(SIZE_BYTES, deadline)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from rnnserve.server.commands.options import add_options, argument_type, read_options, write_options
 from rnnserve.server.errors import StartError
+from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import Settings
 from rnnserve.server.transport.polling import choose_polling
 from rnnserve.server.transport.ports import reserve_port
@@ -61,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
 def _serve(settings: Settings, ready_fd: int | None, lifeline_fd: int | None) -> None:
     """Be the server, or one worker of it."""
     choose_polling()
+    # The process that tries models imports onnxruntime while this one imports grpc, each for 0.3 s.
+    trials = Trials(allow_unproven=settings.allow_unproven, max_bytes=settings.max_load_bytes)
     try:
         from rnnserve.server.app import Server  # imports grpc, which reads the choice then
     except ModuleNotFoundError as missing:
@@ -70,9 +73,11 @@ def _serve(settings: Settings, ready_fd: int | None, lifeline_fd: int | None) ->
     _on_signals(told_to_stop.set)
     if lifeline_fd is not None:
         threading.Thread(target=_follow, args=(lifeline_fd, told_to_stop), daemon=True).start()
-    server = Server(dataclasses.replace(settings, share_port=ready_fd is not None))
+    server = Server(dataclasses.replace(settings, share_port=ready_fd is not None), trials)
     try:
-        server.start()
+        server.start(told_to_stop)
+        if told_to_stop.is_set():
+            return
         if ready_fd is None:
             _print_ready(settings.host, server.port)
         else:
