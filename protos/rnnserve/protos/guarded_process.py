@@ -45,7 +45,7 @@ class GuardedProcess:
         """Start the process; it imports its modules while this one goes on.
 
         Args:
-            arguments: What Python runs, with this process's `sys.path`: a file or "-m" and a module, and their arguments.
+            arguments: What Python runs, with this process's `sys.path`: a file, or "-m" and a module.
 
         Raises:
             OSError: If no process can be started.

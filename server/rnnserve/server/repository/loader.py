@@ -3,8 +3,9 @@
 Each version is tried in a process of its own first (`trials`), and only if it passes is it loaded in the server. While
 one is loaded here, the next one is tried there.
 
-A version that takes long, or for ever, is to keep no other from serving. So each is given a short time first. Those that
-take longer are tried again after all others, each time with four times as long, up to the limit (`--load-timeout`).
+A version that takes long, or for ever, is to keep no other from serving. So each is given a short time first. Those
+that take longer are tried again after all others, each time with four times as long, up to the limit
+(`--load-timeout`).
 """
 
 import dataclasses
@@ -26,7 +27,7 @@ __all__ = ["Loader"]
 
 _log = logging.getLogger(__name__)
 
-_FIRST_SECONDS = 2.0
+_FIRST_SECONDS = 1.0
 """Seconds of a version's first trial. Small models take 0.01 to 0.1, and one of 400 MB takes 4."""
 
 _LONGER = 4
@@ -94,7 +95,7 @@ class Loader:
                 self._choose(name)
             self._load_all()
             if not self._models.served():
-                self._fault = StartError(f"no model may serve:\n{self._models.why_none()}")
+                self._fault = StartError(self._models.why_none())
         except Stopped:
             _log.info("stopped before all versions were loaded")
         except StartError as error:
@@ -217,6 +218,7 @@ class Loader:
             raise
         except Exception as error:  # noqa: BLE001 - one version must not keep the others out, whatever it does
             self._refuse(candidate, _reason(error))
+            _log.debug("%s version %d", name, version, exc_info=error)
             return
         self._models.serve(ServedVersion(model, config))
         _log.info("%s version %d is ready on %s: its golden results hold", name, version, model.device)

@@ -1,8 +1,9 @@
 """From an artifact to a model that may serve: loaded, proven on this machine, its cost measured.
 
-A server does it twice: in a process that the version may end (`trial_worker`), and, if it passes there, in its own. There
-only the golden cases are run again; what the other runs have found is known.
+A server does it twice: in a process that the version may end (`trial_worker`), and, if it passes there, in its own.
+There only the golden cases are run again; what the other runs have found is known.
 """
+
 import contextlib
 import dataclasses
 import logging

@@ -199,8 +199,9 @@ class Repository:
         return [served for entry in self._entries.values() for _, served in sorted(entry.served.items())]
 
     def why_none(self) -> str:
-        """Say why no model serves, a line for each."""
-        return "\n".join(f"  {self._why_not(name)}" for name in self._entries)
+        """Say that no model serves, and why, in a line for each."""
+        reasons = "\n".join(f"  {self._why_not(name)}" for name in self._entries)
+        return f"no model in {self._root} may serve:\n{reasons}"
 
     def statuses(self) -> Iterator[tuple[str, Mapping[int, Status]]]:
         """Give every model with the status of each of its versions."""

@@ -4,7 +4,6 @@ One process tries all versions, one after the other. It is ended, and another on
 or takes too long.
 """
 
-import dataclasses
 import json
 import threading
 import time
