@@ -38,25 +38,29 @@ def read_arrays(data: bytes) -> Iterator[tuple[str, npt.NDArray[Any]]]:
         ValueError: If it is no such file, or its arrays are larger than they may be, by what the archive says: before
             anything is decompressed, and no more is than it says.
     """
-    most = len(data) + MOST_ADDED_BYTES
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = archive.infolist()
-            if len(members) > _MOST_ARRAYS:
-                raise ValueError(f"has {len(members):,} arrays, and may have {_MOST_ARRAYS:,}")
-            if sum(member.file_size for member in members) > most:
-                raise ValueError(f"has {len(data):,} bytes, and its arrays more than {most:,}")
-            for member in members:
-                if member.compress_type not in _METHODS or member.flag_bits & _ENCRYPTED:
-                    raise ValueError(f'"{member.filename}" is neither stored nor deflated, as numpy writes arrays')
-                with archive.open(member) as file:
-                    content = file.read(member.file_size + 1)  # no more is decompressed, whatever there is
-                yield member.filename.removesuffix(".npy"), _array(content)
+        yield from _arrays(data)
     except (ValueError, MemoryError):
         raise
     except Exception as error:
         # zipfile, zlib and numpy's parser of headers, which is Python's own, raise a dozen others: TokenError is one.
         raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _arrays(data: bytes) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    most = len(data) + MOST_ADDED_BYTES
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = archive.infolist()
+        if len(members) > _MOST_ARRAYS:
+            raise ValueError(f"has {len(members):,} arrays, and may have {_MOST_ARRAYS:,}")
+        if sum(member.file_size for member in members) > most:
+            raise ValueError(f"has {len(data):,} bytes, and its arrays more than {most:,}")
+        for member in members:
+            if member.compress_type not in _METHODS or member.flag_bits & _ENCRYPTED:
+                raise ValueError(f'"{member.filename}" is neither stored nor deflated, as numpy writes arrays')
+            with archive.open(member) as file:
+                content = file.read(member.file_size + 1)  # no more is decompressed, whatever there is
+            yield member.filename.removesuffix(".npy"), _array(content)
 
 
 def _array(content: bytes) -> npt.NDArray[Any]:
