@@ -16,7 +16,19 @@ from rnnserve.protos.artifact import FORMAT, GOLDEN, MANIFEST, MODEL, describe_f
 from rnnserve.protos.golden import Case, dump_cases
 from support.artifacts import LIMITS, build_model, publish_model, tensor
 
-__all__ = ["BAD_FILES", "BAD_GRAPHS", "INPUTS", "OUTPUTS", "SAMPLE", "TWICE", "bomb", "publish_bytes", "publish_good"]
+__all__ = [
+    "ABORTING",
+    "BAD_FILES",
+    "BAD_GRAPHS",
+    "ENDLESS",
+    "INPUTS",
+    "OUTPUTS",
+    "SAMPLE",
+    "TWICE",
+    "bomb",
+    "publish_bytes",
+    "publish_good",
+]
 
 INPUTS = [tensor("input", "FP32", "batch", "sequence", ("features", 2))]
 OUTPUTS = [tensor("output", "FP32", "batch", "sequence", ("features", 2))]
@@ -53,11 +65,8 @@ def _golden(case: Case | None = None) -> bytes:
     return dump_cases([case or Case("step", SAMPLE, {"output": RESULT}, {"output": RESULT.astype(np.float64)})])
 
 
-def _plant_graph(nodes: list[onnx.NodeProto], **constants: np.ndarray) -> Callable[[Path, str], None]:
-    def plant(repository: Path, name: str) -> None:
-        publish_bytes(repository, name, {MODEL: build_model(nodes, INPUTS, OUTPUTS, constants)})
-
-    return plant
+def _graph(nodes: list[onnx.NodeProto], **constants: np.ndarray) -> bytes:
+    return build_model(nodes, INPUTS, OUTPUTS, constants)
 
 
 def _loop(*condition: onnx.NodeProto) -> onnx.NodeProto:
@@ -81,10 +90,10 @@ def _loop(*condition: onnx.NodeProto) -> onnx.NodeProto:
 _ADD = helper.make_node("Add", ["input", "input"], ["twice"])
 
 # Without end for every input.
-_endless = _plant_graph([_ADD, _loop()], on=np.array(True))
+ENDLESS = _graph([_ADD, _loop()], on=np.array(True))
 
 # Without end for more than three rows, which the golden case does not have: trials draw them.
-_endless_for_many = _plant_graph(
+_ENDLESS_FOR_MANY = _graph(
     [
         _ADD,
         helper.make_node("Shape", ["input"], ["rows"], start=0, end=1),
@@ -96,7 +105,7 @@ _endless_for_many = _plant_graph(
 )
 
 # 10 GB of ones, of which the first is kept: 1 + 2 * input - 1.
-_enormous = _plant_graph(
+_ENORMOUS = _graph(
     [
         _ADD,
         helper.make_node(
@@ -110,7 +119,7 @@ _enormous = _plant_graph(
 )
 
 # A GRU without rows: onnxruntime ends the process with SIGABRT (docs/findings.md, "onnxruntime").
-_aborting = _plant_graph(
+ABORTING = _graph(
     [
         _ADD,
         helper.make_node("Slice", ["input", "zero", "zero", "axis"], ["no_rows"]),
@@ -123,14 +132,6 @@ _aborting = _plant_graph(
     w=np.ones((1, 6, 2), np.float32),
     r=np.ones((1, 6, 2), np.float32),
 )
-
-BAD_GRAPHS: Mapping[str, tuple[Callable[[Path, str], None], str]] = {
-    "endless": (_endless, r"did not load within \d+ s \(--load-timeout\)"),
-    "endless_for_many": (_endless_for_many, r"did not load within \d+ s \(--load-timeout\)"),
-    "enormous": (_enormous, r"needs more than [\d,]+ bytes of memory \(--max-load-bytes\)"),
-    "aborting": (_aborting, "ended the process that tried it with SIG[A-Z]+"),
-}
-"""By name: what plants a version whose graph is run at a cost, and a pattern of the reason why it does not serve."""
 
 
 def _plant_files(files: Mapping[str, bytes]) -> Callable[[Path, str], None]:
@@ -210,6 +211,14 @@ def _deep_manifest(repository: Path, name: str) -> None:
     text = b'{"self_sha256": "' + b"0" * 64 + b'", "a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     (folder / MANIFEST).write_bytes(text.replace(b"0" * 64, hashlib.sha256(text).hexdigest().encode()))
 
+
+BAD_GRAPHS: Mapping[str, tuple[Callable[[Path, str], None], str]] = {
+    "endless": (_plant_files({MODEL: ENDLESS}), r"did not load within \d+ s \(--load-timeout\)"),
+    "endless_for_many": (_plant_files({MODEL: _ENDLESS_FOR_MANY}), r"did not load within \d+ s \(--load-timeout\)"),
+    "enormous": (_plant_files({MODEL: _ENORMOUS}), r"needs more than [\d,]+ bytes of memory \(--max-load-bytes\)"),
+    "aborting": (_plant_files({MODEL: ABORTING}), "ended the process that tried it with SIG[A-Z]+"),
+}
+"""By name: what plants a version whose graph is run at a cost, and a pattern of the reason why it does not serve."""
 
 _NO_FILE = "is no regular file"
 _NO_RESULTS = "golden.npz: holds no golden results: "

@@ -2,8 +2,8 @@
 
 It is run by its path, and imports neither torch nor the rest of `rnnserve.export`, which takes 3 s.
 
-A request is `pack`ed: {"load": …} with the bytes of a model, or {"run": …} with arrays. So is the answer: what was asked
-for, or {"error": "what onnxruntime said"}.
+A request is `pack`ed: {"load": …} with the bytes of a model, or {"run": …} with arrays. So is the answer: what was
+asked for, or {"error": "what onnxruntime said"}.
 """
 
 import io

@@ -27,8 +27,8 @@ __all__ = ["Loader"]
 
 _log = logging.getLogger(__name__)
 
-_FIRST_SECONDS = 1.0
-"""Seconds of a version's first trial. Small models take 0.01 to 0.1, and one of 400 MB takes 4."""
+_FIRST_SECONDS = 0.5
+"""Seconds of a version's first trial. Small models take 0.01 to 0.1."""
 
 _LONGER = 4
 """How many times as long as the last one each further trial is."""
