@@ -134,11 +134,11 @@ ABORTING = _graph(
 )
 
 
-def _plant_files(files: Mapping[str, bytes]) -> Callable[[Path, str], None]:
-    return lambda repository, name: publish_bytes(repository, name, files) and None
+def _plant_files(files: Mapping[str, bytes]) -> Callable[[Path, str], object]:
+    return lambda repository, name: publish_bytes(repository, name, files)
 
 
-def _plant_instead(file: str, make: Callable[[Path], object]) -> Callable[[Path, str], None]:
+def _plant_instead(file: str, make: Callable[[Path], object]) -> Callable[[Path, str], object]:
     """Something else in the place of a file that was published."""
 
     def plant(repository: Path, name: str) -> None:
@@ -212,7 +212,7 @@ def _deep_manifest(repository: Path, name: str) -> None:
     (folder / MANIFEST).write_bytes(text.replace(b"0" * 64, hashlib.sha256(text).hexdigest().encode()))
 
 
-BAD_GRAPHS: Mapping[str, tuple[Callable[[Path, str], None], str]] = {
+BAD_GRAPHS: Mapping[str, tuple[Callable[[Path, str], object], str]] = {
     "endless": (_plant_files({MODEL: ENDLESS}), r"did not load within \d+ s \(--load-timeout\)"),
     "endless_for_many": (_plant_files({MODEL: _ENDLESS_FOR_MANY}), r"did not load within \d+ s \(--load-timeout\)"),
     "enormous": (_plant_files({MODEL: _ENORMOUS}), r"needs more than [\d,]+ bytes of memory \(--max-load-bytes\)"),
@@ -223,7 +223,7 @@ BAD_GRAPHS: Mapping[str, tuple[Callable[[Path, str], None], str]] = {
 _NO_FILE = "is no regular file"
 _NO_RESULTS = "golden.npz: holds no golden results: "
 
-BAD_FILES: Mapping[str, tuple[Callable[[Path, str], None], str]] = {
+BAD_FILES: Mapping[str, tuple[Callable[[Path, str], object], str]] = {
     "garbage": (_plant_files({MODEL: b"\x08\x07 no model"}), "model.onnx: onnxruntime cannot load it: "),
     "empty": (_plant_files({MODEL: b""}), "model.onnx: onnxruntime cannot load it: "),
     "truncated": (_plant_files({MODEL: TWICE[: len(TWICE) // 2]}), "model.onnx: onnxruntime cannot load it: "),
@@ -249,8 +249,8 @@ BAD_FILES: Mapping[str, tuple[Callable[[Path, str], None], str]] = {
     "circle": (_plant_instead(MODEL, lambda p: p.symlink_to(p.name)), "model.onnx: cannot be read: "),
     "folder": (_plant_instead(GOLDEN, Path.mkdir), "golden.npz: cannot be read: Is a directory"),
     "binary_config": (_plant_instead("config.pbtxt", lambda p: p.write_bytes(b"\xff\xfe")), "config.pbtxt: "),
-    "bomb": (lambda r, n: publish_bytes(r, n, {GOLDEN: bomb(lying=False)}) and None, f"{_NO_RESULTS}has "),
-    "lying_bomb": (lambda r, n: publish_bytes(r, n, {GOLDEN: bomb(lying=True)}) and None, _NO_RESULTS),
+    "bomb": (lambda r, n: publish_bytes(r, n, {GOLDEN: bomb(lying=False)}), f"{_NO_RESULTS}has "),
+    "lying_bomb": (lambda r, n: publish_bytes(r, n, {GOLDEN: bomb(lying=True)}), _NO_RESULTS),
     "lzma": (
         _plant_files({GOLDEN: _archive("000/step/inputs/input.npy", _npy(RESULT), zipfile.ZIP_LZMA)}),
         _NO_RESULTS,

@@ -6,15 +6,15 @@ from rnnserve.protos import model_config_pb2
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.repository import loader
 from rnnserve.server.repository.findings import Findings
-from rnnserve.server.repository.trials import Refused, TooSlow
+from rnnserve.server.repository.trials import Refused, TooSlow, Trials
 
-__all__ = ["FINDINGS", "NO_GOOD", "FakeTrials", "fake_models", "serve_newest"]
+__all__ = ["FINDINGS", "NO_GOOD", "FakeTrials", "fake_models", "load_fake", "serve_newest"]
 
 NO_GOOD = "golden.npz: no good"
 FINDINGS = Findings("0" * 64, Cost(0.0, 0.0, 0.0, 0.0), batch_invariant=True, trims_outputs=False, is_cut=True)
 
 
-class FakeTrials:
+class FakeTrials(Trials):
     """Lets every version pass, but for those of which something else is said.
 
     Attributes:
@@ -22,7 +22,7 @@ class FakeTrials:
         is_closed: Whether it was closed.
     """
 
-    def __init__(self):
+    def __init__(self):  # without a process
         self.begun = []
         self.is_closed = False
         self._outcomes = {}
@@ -58,15 +58,16 @@ class FakeTrials:
         self.is_closed = True
 
 
+def load_fake(folder, name, version, device, *, allow_unproven, known):
+    """Load a version that has passed, without a file."""
+    assert (folder.parts[-2:], device, allow_unproven, known) == ((name, version), "cpu", False, FINDINGS)
+    manifest = types.SimpleNamespace(inputs=[], outputs=[])
+    return types.SimpleNamespace(name=name, version=version, manifest=manifest, device=device)
+
+
 def fake_models(monkeypatch):
     """Let versions that have passed be loaded without a file."""
-
-    def load(folder, name, version, device, *, allow_unproven, known):
-        assert (folder.parts[-2:], device, allow_unproven, known) == ((name, version), "cpu", False, FINDINGS)
-        manifest = types.SimpleNamespace(inputs=[], outputs=[])
-        return types.SimpleNamespace(name=name, version=version, manifest=manifest, device=device)
-
-    monkeypatch.setattr(loader, "load_model", load)
+    monkeypatch.setattr(loader, "load_model", load_fake)
     monkeypatch.setattr(loader, "check_tensors", lambda *_: None)
 
 

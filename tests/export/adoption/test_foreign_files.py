@@ -49,7 +49,10 @@ def test_check(tmp_path, capsys, model, said):
 
 
 def test_a_process_gives_the_bits_that_this_one_gives():
-    rows = {"input": np.random.default_rng(0).normal(size=(3, 5, 2)).astype(np.float32), "unknown": np.ones(1)}
+    rows = {
+        "input": np.random.default_rng(0).normal(size=(3, 5, 2)).astype(np.float32),
+        "unknown": np.ones(1, np.int64),
+    }
     with OnnxProcess(60.0) as process:
         there, here = OnnxRunner(TWICE, process=process), OnnxRunner(TWICE)
         assert (there.provider, there.inputs, there.outputs) == (here.provider, here.inputs, here.outputs)

@@ -11,7 +11,7 @@ from rnnserve.server.repository import loader
 from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Repository, Status
 from rnnserve.server.repository.trials import Refused, Stopped
-from support.fake_trials import FakeTrials, serve_newest
+from support.fake_trials import FakeTrials, load_fake, serve_newest
 
 NEWER = Status(UNAVAILABLE, "a newer version serves")
 NEVER = 1e9
@@ -47,11 +47,11 @@ def test_versions_are_tried_newest_first_and_no_more_than_are_needed(make):
 
 def test_the_next_model_is_tried_while_one_is_loaded(make, monkeypatch):
     load, _, trials = make("a/1", "a/2", "b/1")
-    real, begun = loader.load_model, []
+    begun: list[list[str]] = []
 
     def load_model(*args, **more):
         begun.append([version for version, _ in trials.begun])
-        return real(*args, **more)
+        return load_fake(*args, **more)
 
     monkeypatch.setattr(loader, "load_model", load_model)
     load.load()
@@ -60,12 +60,11 @@ def test_the_next_model_is_tried_while_one_is_loaded(make, monkeypatch):
 
 def test_a_version_that_passed_and_is_not_loaded_makes_room_for_the_one_before(make, monkeypatch):
     load, models, trials = make("a/1", "a/2", "b/1")
-    real = loader.load_model
 
     def load_model(folder, name, version, *args, **more):
         if (name, version) == ("a", "2"):
             raise ArtifactError("manifest.json: has changed")
-        return real(folder, name, version, *args, **more)
+        return load_fake(folder, name, version, *args, **more)
 
     monkeypatch.setattr(loader, "load_model", load_model)
     load.load()
@@ -142,12 +141,11 @@ def test_a_reason_is_one_short_line_without_paths(make):
 @pytest.mark.parametrize("error", [MemoryError(), ZeroDivisionError("in /home/x/y.py:3\nmore"), KeyError("x")])
 def test_whatever_loading_raises_the_version_before_serves(make, monkeypatch, caplog, error):
     load, models, _ = make("a/1", "a/2")
-    real = loader.load_model
 
     def load_model(folder, name, version, *args, **more):
         if version == "2":
             raise error
-        return real(folder, name, version, *args, **more)
+        return load_fake(folder, name, version, *args, **more)
 
     monkeypatch.setattr(loader, "load_model", load_model)
     load.load()

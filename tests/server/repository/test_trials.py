@@ -19,18 +19,23 @@ from support.bad_versions import BAD_GRAPHS, publish_good
 PATIENCE = 60.0
 
 
+class Tried:
+    """Tries versions of a folder, and gives what came of it."""
+
+    def __init__(self, root: Path):
+        self.trials = Trials(allow_unproven=False, max_bytes=512 << 20)
+        self._root = root
+
+    def __call__(self, name: str, seconds: float = PATIENCE):
+        self.trials.begin(self._root / name / "1", name, "1", "cpu", seconds)
+        return self.trials.outcome()
+
+
 @pytest.fixture
 def tried(tmp_path):
-    """Tries a version of `tmp_path`, and gives what came of it."""
-    made = Trials(allow_unproven=False, max_bytes=512 << 20)
-
-    def tried(name: str, seconds: float = PATIENCE):
-        made.begin(tmp_path / name / "1", name, "1", "cpu", seconds)
-        return made.outcome()
-
-    tried.trials = made
+    tried = Tried(tmp_path)
     yield tried
-    made.close()
+    tried.trials.close()
 
 
 def pid(tried) -> int:
