@@ -36,11 +36,12 @@ class FakeTrials(Trials):
         """Say what comes of a version's trials, in order: an exception, seconds that it takes, or success."""
         self._outcomes[version] = list(outcomes)
 
-    def begin(self, folder, name, version, device, seconds):
+    def begin(self, folder, name, version, device, *, seconds, processor_seconds):
+        assert processor_seconds <= seconds <= 60
         assert folder.parts[-2:] == (name, version)
         assert device == "cpu"
         self._now = f"{name}/{version}"
-        self.begun.append((self._now, seconds))
+        self.begun.append((self._now, processor_seconds))
 
     def outcome(self):
         outcomes = self._outcomes.get(self._now)

@@ -56,7 +56,8 @@ def test_a_process_gives_the_bits_that_this_one_gives():
     with OnnxProcess(60.0) as process:
         there, here = OnnxRunner(TWICE, process=process), OnnxRunner(TWICE)
         assert (there.provider, there.inputs, there.outputs) == (here.provider, here.inputs, here.outputs)
-        for inputs in (rows, SAMPLE, {"input": np.asfortranarray(rows["input"])}):
+        several: list[dict[str, np.ndarray]] = [rows, SAMPLE, {"input": np.asfortranarray(rows["input"])}]
+        for inputs in several:
             assert there(inputs)["output"].tobytes() == here(inputs)["output"].tobytes()
 
 

@@ -10,7 +10,7 @@ from rnnserve.server.errors import StartError
 from rnnserve.server.repository import loader
 from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Repository, Status
-from rnnserve.server.repository.trials import Refused, Stopped
+from rnnserve.server.repository.trials import Refused, Stopped, TooSlow
 from support.fake_trials import FakeTrials, load_fake, serve_newest
 
 NEWER = Status(UNAVAILABLE, "a newer version serves")
@@ -168,22 +168,27 @@ def test_where_nothing_can_be_tried_any_more_what_serves_goes_on(make):
 
 
 class Waiting(FakeTrials):
-    """Trials of "b" take until `go` is set."""
+    """Trials of "b" take until `go` is set, but for the first ones, as many as `short`, which are too short."""
 
-    def __init__(self):
+    def __init__(self, short: int):
         super().__init__()
         self.go = threading.Event()
+        self._short = short
 
     def outcome(self):
         if self._now.startswith("b/"):
+            if self._short:
+                self._short -= 1
+                raise TooSlow
             assert self.go.wait(30)
         return super().outcome()
 
 
-def waiting(tmp_path, *versions):
+def waiting(tmp_path, *versions, short=0, bad=()):
     for version in versions:
         (tmp_path / version).mkdir(parents=True)
-    models, trials = Repository(tmp_path), Waiting()
+    models, trials = Repository(tmp_path), Waiting(short)
+    trials.refuse(*bad)
     load = Loader(models, trials, "cpu", allow_unproven=False, timeout=60.0)
     thread = threading.Thread(target=load.load)
     thread.start()
@@ -193,7 +198,7 @@ def waiting(tmp_path, *versions):
 @pytest.mark.usefixtures("fake_loading")
 def test_what_serves_does_not_wait_for_what_takes_long(tmp_path, monkeypatch):
     monkeypatch.setattr(loader, "_LOST_SECONDS", 0.2)
-    load, models, trials, thread = waiting(tmp_path, "a/1", "b/1", "c/1")
+    load, models, trials, thread = waiting(tmp_path, "a/1", "b/1", "c/1", short=1)
     load.wait()
     assert (statuses(models, "a"), statuses(models, "b")) == ({1: Status(READY)}, {1: Status(LOADING)})
     assert not models.is_ready()
@@ -203,9 +208,19 @@ def test_what_serves_does_not_wait_for_what_takes_long(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("fake_loading")
+def test_a_first_trial_is_waited_for_since_a_busy_machine_makes_it_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(loader, "_LOST_SECONDS", 0.2)
+    load, models, trials, thread = waiting(tmp_path, "a/1", "b/1")
+    threading.Timer(1.0, trials.go.set).start()
+    load.wait()
+    assert models.is_ready()
+    thread.join(30)
+
+
+@pytest.mark.usefixtures("fake_loading")
 def test_where_nothing_serves_yet_the_start_waits(tmp_path, monkeypatch):
     monkeypatch.setattr(loader, "_LOST_SECONDS", 0.0)
-    load, models, trials, thread = waiting(tmp_path, "b/1", "c/1")
+    load, models, trials, thread = waiting(tmp_path, "b/1", "c/1", short=1, bad=["c/1"])
     threading.Timer(0.3, trials.go.set).start()
     load.wait()
     assert models.is_served("b")

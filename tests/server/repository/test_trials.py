@@ -27,7 +27,7 @@ class Tried:
         self._root = root
 
     def __call__(self, name: str, seconds: float = PATIENCE):
-        self.trials.begin(self._root / name / "1", name, "1", "cpu", seconds)
+        self.trials.begin(self._root / name / "1", name, "1", "cpu", seconds=PATIENCE, processor_seconds=seconds)
         return self.trials.outcome()
 
 
@@ -88,7 +88,7 @@ def test_a_version_that_was_replaced_after_its_trial_is_not_loaded(tmp_path, tri
 def test_an_option_says_how_much_memory_a_version_may_take(tmp_path):
     publish_good(tmp_path)
     few = Trials(allow_unproven=False, max_bytes=1)
-    few.begin(tmp_path / "good" / "1", "good", "1", "cpu", PATIENCE)
+    few.begin(tmp_path / "good" / "1", "good", "1", "cpu", seconds=PATIENCE, processor_seconds=PATIENCE)
     with pytest.raises(Refused, match=r"^needs more than [\d,]+ bytes of memory \(--max-load-bytes\)$"):
         few.outcome()
     few.close()
@@ -99,6 +99,25 @@ def test_what_ends_from_outside_is_a_reason_too(tmp_path, tried):
     threading.Timer(1.0, lambda: os.kill(pid(tried), signal.SIGKILL)).start()
     with pytest.raises(Refused, match=r"^ended the process that tried it with SIGKILL$"):
         tried("endless")
+
+
+def test_the_clock_limits_what_does_not_compute(tmp_path, tried):
+    publish_good(tmp_path)
+    tried("good")
+    os.kill(pid(tried), signal.SIGSTOP)
+    tried.trials.begin(tmp_path / "good" / "1", "good", "1", "cpu", seconds=0.3, processor_seconds=PATIENCE)
+    with pytest.raises(TooSlow):
+        tried.trials.outcome()
+    tried("good")
+
+
+def test_what_computes_little_has_time_on_a_busy_machine(tmp_path, tried):
+    """It is stopped for as long as it may compute; then it goes on, and passes."""
+    publish_good(tmp_path)
+    tried("good")
+    os.kill(pid(tried), signal.SIGSTOP)
+    threading.Timer(1.0, os.kill, (pid(tried), signal.SIGCONT)).start()
+    tried("good", 0.5)
 
 
 def test_stop_ends_the_trial_at_once(tmp_path, tried):
@@ -116,10 +135,10 @@ def test_a_process_that_cannot_start_is_the_end_of_it(tmp_path, monkeypatch):
     monkeypatch.setattr(trials, "_WORKER", "rnnserve.no_such_module")
     none = Trials(allow_unproven=False, max_bytes=1)
     with pytest.raises(StartError, match=r"^the process that tries models ended, with exit status 1$"):
-        none.begin(tmp_path, "good", "1", "cpu", PATIENCE)
+        none.begin(tmp_path, "good", "1", "cpu", seconds=PATIENCE, processor_seconds=PATIENCE)
     monkeypatch.setattr("sys.executable", str(tmp_path / "no python"))
     with pytest.raises(StartError, match=r"^cannot start a process that tries models: No such file or directory$"):
-        none.begin(tmp_path, "good", "1", "cpu", PATIENCE)
+        none.begin(tmp_path, "good", "1", "cpu", seconds=PATIENCE, processor_seconds=PATIENCE)
 
 
 def test_it_logs_and_prints_nothing(tmp_path, tried, capfd, caplog):

@@ -28,7 +28,10 @@ __all__ = ["Loader"]
 _log = logging.getLogger(__name__)
 
 _FIRST_SECONDS = 0.5
-"""Seconds of a version's first trial. Small models take 0.01 to 0.1."""
+"""Seconds that a version may compute in its first trial. Small models take 0.01 to 0.1."""
+
+_BLOCKED = 10
+"""How many seconds a trial may take for each that it may compute: files are read, and the machine may be busy."""
 
 _LONGER = 4
 """How many times as long as the last one each further trial is."""
@@ -52,7 +55,8 @@ class _Candidate:
         version: Its number.
         config: The model's config.pbtxt.
         wanted: How many versions of the model are to serve.
-        seconds: How long its next trial may take.
+        seconds: How long its next trial may compute.
+        is_slow: Whether an earlier trial was too short.
     """
 
     name: str
@@ -60,6 +64,7 @@ class _Candidate:
     config: model_config_pb2.ModelConfig
     wanted: int
     seconds: float
+    is_slow: bool = False
 
 
 class Loader:
@@ -85,6 +90,7 @@ class Loader:
         self._candidates: deque[_Candidate] = deque()
         self._lost = 0.0  # seconds spent on versions that did not come to serve
         self._began = time.monotonic()  # when the version that is tried now had its turn
+        self._is_known_slow = False  # of that version, whether an earlier trial was too short
         self._fault: StartError | None = None
         self._is_done = threading.Event()
 
@@ -115,7 +121,7 @@ class Loader:
             StartError: If no version may serve, with the reasons, a line each; or the device cannot be had.
         """
         while not self._is_done.wait(_LOOK_SECONDS):
-            lost = self._lost + time.monotonic() - self._began
+            lost = self._lost + (time.monotonic() - self._began if self._is_known_slow else 0.0)
             if (lost > _LOST_SECONDS and self._models.served()) or (stop is not None and stop.is_set()):
                 return
         if self._fault is not None:
@@ -175,7 +181,15 @@ class Loader:
             if not self._candidates:  # none waits for this one
                 candidate = dataclasses.replace(candidate, seconds=self._timeout)
             folder = self._models.folder(candidate.name) / str(candidate.version)
-            self._trials.begin(folder, candidate.name, str(candidate.version), self._device, candidate.seconds)
+            self._trials.begin(
+                folder,
+                candidate.name,
+                str(candidate.version),
+                self._device,
+                seconds=min(_BLOCKED * candidate.seconds, self._timeout),
+                processor_seconds=candidate.seconds,
+            )
+            self._is_known_slow = candidate.is_slow
             return candidate
         return None
 
@@ -192,7 +206,7 @@ class Loader:
                 self._refuse(candidate, f"did not load within {self._timeout:g} s (--load-timeout)")
             else:
                 seconds = min(_LONGER * candidate.seconds, self._timeout)
-                self._candidates.append(dataclasses.replace(candidate, seconds=seconds))
+                self._candidates.append(dataclasses.replace(candidate, seconds=seconds, is_slow=True))
                 _log.info(
                     "%s version %d did not load within %g s; it is tried again after the others",
                     candidate.name,

@@ -22,6 +22,10 @@ _START_SECONDS = 60.0
 """Seconds that the process may take to start: it imports onnxruntime, and tries CUDA where that is the device."""
 
 
+_LEAST_WAIT = 0.01
+"""Seconds between two looks at how long the process has computed: it has computed less than has passed."""
+
+
 class TooSlow(Exception):
     """The version did not pass its trial in the time that it had."""
 
@@ -61,10 +65,12 @@ class Trials:
         self._is_stopped = False
         self._process: GuardedProcess | None = None
         self._is_ready = False
-        self._deadline = 0.0
+        self._deadline = self._most_computed = 0.0
         self._start()
 
-    def begin(self, folder: Path, name: str, version: str, device: str, seconds: float) -> None:
+    def begin(
+        self, folder: Path, name: str, version: str, device: str, *, seconds: float, processor_seconds: float
+    ) -> None:
         """Begin to try a version; `outcome` tells what came of it.
 
         Args:
@@ -73,6 +79,7 @@ class Trials:
             version: Its number, as text.
             device: "cpu" or "cuda": where it is to serve.
             seconds: How long it may take.
+            processor_seconds: How long it may compute.
 
         Raises:
             StartError: If no process can be started.
@@ -95,6 +102,7 @@ class Trials:
                 process.receive(_START_SECONDS)
                 self._is_ready = True
             self._deadline = time.monotonic() + seconds
+            self._most_computed = process.processor_seconds + processor_seconds
             process.send(json.dumps(request).encode(), seconds)
         except ProcessEnded as error:
             self._end()
@@ -114,7 +122,7 @@ class Trials:
         """
         assert self._process is not None  # noqa: S101 - a trial has begun
         try:
-            answer = json.loads(self._process.receive(max(0.0, self._deadline - time.monotonic())))
+            answer = json.loads(self._receive(self._process))
         except ProcessTooSlow:
             self._end()
             raise TooSlow from None
@@ -138,6 +146,21 @@ class Trials:
     def close(self) -> None:
         """End the process."""
         self._end()
+
+    def _receive(self, process: GuardedProcess) -> bytes:
+        """Wait until there is an answer, or the time is over.
+
+        Raises:
+            ProcessEnded: If the process ends before.
+            ProcessTooSlow: If the time is over.
+        """
+        while True:
+            left = min(self._deadline - time.monotonic(), self._most_computed - process.processor_seconds)
+            try:
+                return process.receive(max(left, _LEAST_WAIT))
+            except ProcessTooSlow:
+                if left <= 0:
+                    raise
 
     def _start(self) -> GuardedProcess:
         with self._lock:
