@@ -8,10 +8,10 @@ from rnnserve.server.repository import loader
 from rnnserve.server.repository.findings import Findings
 from rnnserve.server.repository.trials import Refused, TooSlow, Trials
 
-__all__ = ["FINDINGS", "NO_GOOD", "FakeTrials", "fake_models", "load_fake", "serve_newest"]
+__all__ = ["FOUND", "NO_GOOD", "FakeTrials", "fake_models", "load_fake", "serve_newest"]
 
 NO_GOOD = "golden.npz: no good"
-FINDINGS = Findings("0" * 64, Cost(0.0, 0.0, 0.0, 0.0), batch_invariant=True, trims_outputs=False, is_cut=True)
+FOUND = Findings("0" * 64, Cost(0.0, 0.0, 0.0, 0.0), batch_invariant=True, trims_outputs=False, is_cut=True)
 
 
 class FakeTrials(Trials):
@@ -50,7 +50,7 @@ class FakeTrials(Trials):
             raise outcome
         if outcome is not None and outcome > self.begun[-1][1]:
             raise TooSlow
-        return FINDINGS
+        return FOUND
 
     def stop(self):
         pass
@@ -61,7 +61,7 @@ class FakeTrials(Trials):
 
 def load_fake(folder, name, version, device, *, allow_unproven, known):
     """Load a version that has passed, without a file."""
-    assert (folder.parts[-2:], device, allow_unproven, known) == ((name, version), "cpu", False, FINDINGS)
+    assert (folder.parts[-2:], device, allow_unproven, known) == ((name, version), "cpu", False, FOUND)
     manifest = types.SimpleNamespace(inputs=[], outputs=[])
     return types.SimpleNamespace(name=name, version=version, manifest=manifest, device=device)
 
