@@ -24,7 +24,7 @@ MYPY_TESTS := --follow-imports silent --allow-untyped-defs --allow-incomplete-de
 	--disable-error-code var-annotated --disable-error-code func-returns-value
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
-.PHONY: help setup export verify serve test check lint mutants format protos load bench compare clean
+.PHONY: help setup export verify serve test drills check lint mutants format protos load bench compare clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -65,6 +65,9 @@ test: setup ## run the tests and measure their coverage
 	$(BIN)/coverage run -m pytest $(SLOW_TESTS:%=--ignore %); status=$$?; \
 	wait $$others && exit $$status
 	$(BIN)/coverage combine --quiet
+
+drills: setup ## try to break servers, beside a bystander that must notice little of it
+	$(BIN)/python -m pytest tests/drills
 
 check: lint ## all of lint, and the coverage that `make test` measured
 	@test -z "$$(find $(AREAS) -name '*.py' -newer .coverage 2>&1)" || \

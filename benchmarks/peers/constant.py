@@ -14,6 +14,7 @@ choose_polling()  # before grpc is imported, as `rnnserve serve` does
 import grpc  # noqa: E402
 
 from benchmarks.errors import ServerFailed  # noqa: E402
+from rnnserve.server.boundary.byte_budget import ByteBudget  # noqa: E402
 from rnnserve.server.lane.completion_queue import Lane, LaneCall, missing_parts  # noqa: E402
 
 __all__ = ["main"]
@@ -28,6 +29,9 @@ class _Constant:
     def take(self, arrived: list[LaneCall]) -> None:
         for call in arrived:
             call.answer(self._response)
+
+    def take_large(self, call: LaneCall) -> None:
+        call.answer(self._response)
 
     def work(self) -> bool:
         return False
@@ -45,7 +49,7 @@ def main(path: str) -> None:
     if lacking is not None:
         raise ServerFailed(f"the lane cannot run here: {lacking}")
 
-    lane = Lane(server, "/inference.GRPCInferenceService/ModelInfer", _Constant(response))
+    lane = Lane(server, "/inference.GRPCInferenceService/ModelInfer", _Constant(response), ByteBudget(256 << 20))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     lane.start()

@@ -2,7 +2,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rnnserve.client import InvalidRequest
@@ -15,6 +15,7 @@ EDGES = sorted(
 
 
 @given(st.sampled_from(EDGES), st.sampled_from(INTEGERS), st.sampled_from([*INTEGERS, "f2", "f4", "f8", "?"]))
+@example(-(2**31), "i4", "f2")  # as a float it is -infinity, which as an integer is the smallest again
 def test_an_integer_keeps_its_value_or_is_refused(value, kind, to):
     limits = np.iinfo(kind)
     value = min(max(value, int(limits.min)), int(limits.max))

@@ -66,8 +66,10 @@ def _equal(array: Array, cast: Array) -> npt.NDArray[np.bool_]:
     if {array.dtype.kind, cast.dtype.kind} <= set("iu"):
         return np.asarray((array == cast) & ((array < 0) == (cast < 0)))
     same = np.asarray(cast.astype(array.dtype) == array)
-    # Some processors turn a float above the largest integer into that integer, which as a float is equal again.
+    # Some processors turn a float above the largest integer into that integer, which as a float is equal again; and
+    # one below the smallest, such as -infinity, into the smallest.
     for floats, integers in ((array, cast), (cast, array)):
         if floats.dtype.kind == "f" and integers.dtype.kind in "iu":
-            same &= floats.astype(np.float64) < float(np.iinfo(integers.dtype).max) + 1
+            limits, doubles = np.iinfo(integers.dtype), floats.astype(np.float64)
+            same &= (doubles >= float(limits.min)) & (doubles < float(limits.max) + 1)
     return same

@@ -4,6 +4,7 @@ import threading
 from typing import Self
 
 from rnnserve.server.batching.scheduler import Schedulers
+from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.providers import choose_device
@@ -40,7 +41,7 @@ class Server:
         try:
             device = choose_device(settings.provider)
             self._repository = Repository(settings.repository)
-            self._schedulers = Schedulers(settings.max_queue)
+            self._schedulers = Schedulers(WaitingLimits(settings.max_queue, settings.max_wait))
             self._transport = GrpcTransport(Service(self._repository, settings), self._schedulers, settings)
         except BaseException:
             trials.close()

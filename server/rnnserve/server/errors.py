@@ -8,6 +8,8 @@
     ├── NotReady            UNAVAILABLE         the repository has it, but it does not serve (now)
     ├── ShuttingDown        UNAVAILABLE         this server is stopping; another may answer
     ├── QueueFull           RESOURCE_EXHAUSTED  as many requests wait as may: slow down
+    ├── WaitTooLong         RESOURCE_EXHAUSTED  what waits takes longer than a request may wait: slow down
+    ├── TooMuchHeld         RESOURCE_EXHAUSTED  as many bytes are in hand as may be: slow down, and read responses
     ├── DeadlinePassed      DEADLINE_EXCEEDED   the caller has stopped waiting
     ├── Cancelled           CANCELLED           the caller cancelled, or its connection broke
     ├── Unsupported         UNIMPLEMENTED       the protocol has it, this server does not
@@ -22,7 +24,7 @@ else is ever sent to a caller.
 import logging
 import re
 import secrets
-from typing import ClassVar
+from typing import ClassVar, Self
 
 __all__ = [
     "Cancelled",
@@ -35,7 +37,9 @@ __all__ = [
     "ServeError",
     "ShuttingDown",
     "StartError",
+    "TooMuchHeld",
     "Unsupported",
+    "WaitTooLong",
     "one_line",
     "quoted",
 ]
@@ -108,6 +112,50 @@ class QueueFull(ServeError):
             capacity: How many requests may wait.
         """
         super().__init__(f"{model}: {capacity} requests wait already (--max-queue); slow down")
+
+
+class WaitTooLong(ServeError):
+    """The requests that wait for the model take longer than another one may wait."""
+
+    status = "RESOURCE_EXHAUSTED"
+
+    @classmethod
+    def beyond_limit(cls, model: str, seconds: float, limit: float) -> Self:
+        """Say that what waits for a model takes so many seconds, and that a request may wait for so many."""
+        return cls(
+            f"{model}: what waits takes {seconds:.1f} s, more than the {limit:g} s that a request may wait "
+            "(--max-wait); slow down"
+        )
+
+    @classmethod
+    def beyond_deadline(cls, model: str, seconds: float, remaining: float) -> Self:
+        """Say that what waits for a model takes so many seconds, and that the deadline is in so many."""
+        return cls(
+            f"{model}: what waits takes {seconds:.3f} s, and the request's deadline is in {max(remaining, 0):.3f} s; "
+            "slow down"
+        )
+
+
+class TooMuchHeld(ServeError):
+    """The bytes of requests and responses in hand are as many as may be."""
+
+    status = "RESOURCE_EXHAUSTED"
+
+    @classmethod
+    def by_connection(cls, held: int, limit: int) -> Self:
+        """Say that one connection holds too much: this many bytes of so many."""
+        return cls(
+            f"requests and unread responses of this connection take {held:,} bytes of the {limit:,} that one may "
+            "(half of --max-held-bytes); read the responses, and slow down"
+        )
+
+    @classmethod
+    def by_all(cls, held: int, limit: int) -> Self:
+        """Say that all connections together hold too much: this many bytes of so many."""
+        return cls(
+            f"requests and unread responses take {held:,} bytes of this server's {limit:,} (--max-held-bytes); slow "
+            "down"
+        )
 
 
 class DeadlinePassed(ServeError):

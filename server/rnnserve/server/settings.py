@@ -34,6 +34,10 @@ class Option:
     is_positional: bool = False
 
 
+_RESPONSE_HEAD = 1 << 20
+"""Bytes of a response beside its outputs, at most."""
+
+
 def _port(text: str) -> int:
     port = int(text) if text.isascii() and text.isdigit() else -1
     if not 0 <= port <= 65535:
@@ -84,8 +88,11 @@ class Settings:
         tls_client_ca: File in PEM with the authorities of client certificates (mutual TLS): clients without a
             certificate of one of these cannot connect. None admits every client.
         max_queue: Number of requests that may wait for each model.
+        max_wait: Seconds that what waits for a model may take, as estimated from measured costs.
         max_message_bytes: Largest request, in bytes as sent.
         max_response_bytes: Largest response, in bytes of its outputs.
+        max_held_bytes: Bytes of requests in hand and of responses not yet sent, which count twice, since gRPC copies
+            them; of one connection, half.
         max_batch: Most rows (sequences) in one request.
         max_sequence: Most steps of one sequence.
         allow_non_finite: Let NaN and infinity through to the models.
@@ -96,7 +103,8 @@ class Settings:
         share_port: Let other processes listen on the port too, as workers do. Not an option of the command.
 
     Raises:
-        StartError: If only one of certificate and key is given, or `tls_client_ca` without them.
+        StartError: If only one of certificate and key is given, or `tls_client_ca` without them; or if
+            `max_held_bytes` leaves a connection less than its largest message.
     """
 
     repository: Path = dataclasses.field(
@@ -134,9 +142,24 @@ class Settings:
         default=4096,
         metadata=_option("requests that may wait for each model; more are refused at once", _count),
     )
+    max_wait: float = dataclasses.field(
+        default=10.0,
+        metadata=_option(
+            "seconds that what waits for a model may take, by its measured costs; more is refused at once",
+            _seconds,
+            metavar="SECONDS",
+        ),
+    )
     max_message_bytes: int = dataclasses.field(default=16 << 20, metadata=_option("largest request, in bytes", _count))
     max_response_bytes: int = dataclasses.field(
         default=64 << 20, metadata=_option("largest response, in bytes of its outputs", _count)
+    )
+    max_held_bytes: int = dataclasses.field(
+        default=288 << 20,
+        metadata=_option(
+            "bytes of requests in hand and responses not yet sent, half of it for one connection; more are refused",
+            _count,
+        ),
     )
     max_batch: int = dataclasses.field(default=16384, metadata=_option("most sequences in one request", _count))
     max_sequence: int = dataclasses.field(default=4096, metadata=_option("most steps of one sequence", _count))
@@ -174,3 +197,10 @@ class Settings:
             raise StartError("TLS needs both --tls-certificate and --tls-key")
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise StartError("--tls-client-ca needs TLS: --tls-certificate and --tls-key")
+        least = 2 * max(self.max_message_bytes, 2 * self.max_response_bytes + _RESPONSE_HEAD)
+        if self.max_held_bytes < least:
+            raise StartError(
+                f"--max-held-bytes {self.max_held_bytes} is too little for one request of --max-message-bytes "
+                f"{self.max_message_bytes} and its response of --max-response-bytes {self.max_response_bytes}: give it "
+                f"{least} or more"
+            )

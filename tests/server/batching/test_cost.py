@@ -26,8 +26,14 @@ def test_enough_is_when_the_points_outweigh_what_every_run_costs():
     assert Cost(run=1.0, step=0.0, point=0.0, padding=0.0).enough(3) == math.inf
 
 
-def test_a_run_has_a_million_points_at_most():
-    assert COST.max_points == 2**20
+def test_a_run_has_65536_points_at_most():
+    assert COST.max_points == 2**16
+
+
+def test_what_waits_takes_its_points_and_the_runs_that_are_worth_making():
+    assert COST.seconds_of_queue(600) == pytest.approx(700 * COST.point)
+    assert COST.points_taking(COST.point * 5) == pytest.approx(5)
+    assert Cost(run=1.0, step=0.0, point=0.0, padding=0.0).points_taking(1.0) == math.inf
 
 
 def test_wall_clock_times_become_times_of_the_one_clock(monkeypatch):

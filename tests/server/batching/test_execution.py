@@ -172,6 +172,8 @@ class Pending(PendingRequest):
         self._defect = defect
         self.got = []
 
+    connection = "one"
+
     def check(self):
         if self._defect is not None:
             raise self._defect

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnserve.server.batching.joining import join, split, zeros
+from rnnserve.server.batching.joining import join, split, split_rows, zeros
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.signature import Signature, TensorSpec
 from support.checked_requests import checked_request
@@ -119,3 +119,22 @@ def test_a_request_that_fills_a_run_is_not_copied():
     assert feeds["input"] is sent["input"]
     assert feeds["lengths"] is sent["lengths"]
     assert join([checked_request(2, 3, sent, longest=2)], SIGNATURE)["input"].shape == (2, 2, 2)
+
+
+@given(checked_requests(), st.integers(1, 60))
+def test_the_parts_of_a_request_give_what_it_gives_whole(request, most_points):
+    parts = split_rows(request, SIGNATURE, most_points)
+    assert sum(part.batch for part in parts) == request.batch
+    assert all(part.batch % 2 == 0 for part in parts[:-1])
+    assert all(part.batch * part.steps <= most_points or part.batch <= 2 for part in parts)
+    given = [split([part], reference(join([part], SIGNATURE)), SIGNATURE)[0] for part in parts]
+    whole = alone(request)
+    for name in request.outputs:
+        axis = SIGNATURE.outputs[name].batch_axis
+        np.testing.assert_array_equal(np.concatenate([one[name] for one in given], axis), whole[name])
+
+
+def test_a_request_with_few_points_stays_as_it_is():
+    request = checked_request(4, 6, {"input": np.zeros((4, 6, 2), np.float32)})
+    assert split_rows(request, SIGNATURE, 24) == [request]
+    assert [part.batch for part in split_rows(request, SIGNATURE, 23)] == [2, 2]

@@ -11,6 +11,7 @@ from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.scheduler import Scheduler, Schedulers
 from rnnserve.server.batching.statistics import Statistics
+from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, QueueFull, ShuttingDown
 from support.checked_requests import checked_request, signature
 
@@ -45,6 +46,8 @@ class Caller(PendingRequest):
         super().__init__(rows=1, steps=number, deadline=deadline, arrived=now())
         self._answered = threading.Event()
 
+    connection = "one"
+
     def check(self):
         return checked_request(1, self.steps)
 
@@ -67,7 +70,7 @@ def model():
 
 @pytest.fixture
 def scheduler(model):
-    scheduler = Scheduler(model, capacity=4)
+    scheduler = Scheduler(model, WaitingLimits(4, math.inf))
     yield scheduler
     model.may_go.set()
     scheduler.close()
@@ -131,7 +134,7 @@ def test_a_failing_run_tells_an_id_and_the_next_one_runs(scheduler, model, caplo
 
 
 def test_closing_answers_what_waits_and_takes_nothing_new(model):
-    scheduler = Scheduler(model, capacity=4)
+    scheduler = Scheduler(model, WaitingLimits(4, math.inf))
     first = hold(scheduler, model)
     second = Caller(2)
     scheduler.submit(second)
@@ -148,7 +151,7 @@ def test_closing_answers_what_waits_and_takes_nothing_new(model):
 
 def test_each_model_has_a_thread_of_its_own_that_starts_with_its_first_request():
     """A model that stands still delays no other."""
-    schedulers, still, quick = Schedulers(capacity=4), Model(), Model()
+    schedulers, still, quick = Schedulers(WaitingLimits(4, math.inf)), Model(), Model()
     quick.may_go.set()
     before = threading.active_count()
     first, second = Caller(1), Caller(2)
@@ -170,7 +173,7 @@ def test_each_model_has_a_thread_of_its_own_that_starts_with_its_first_request()
 
 
 def test_each_model_has_a_queue_of_its_own():
-    schedulers, models = Schedulers(capacity=1), (Model(), Model())
+    schedulers, models = Schedulers(WaitingLimits(1, math.inf)), (Model(), Model())
     try:
         for model in models:
             schedulers.submit(model, Caller(1))

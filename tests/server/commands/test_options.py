@@ -13,7 +13,7 @@ from rnnserve.server.errors import StartError
 OTHER = Settings(
     repository=Path("-models"), host="::1", grpc_port=0, provider="cpu", transport="public",
     tls_certificate=Path("a b.pem"), tls_key=Path("-k.pem"), tls_client_ca=Path("c.pem"), max_queue=7,
-    max_message_bytes=8, max_response_bytes=11, max_batch=9, max_sequence=10,
+    max_message_bytes=8, max_response_bytes=11, max_held_bytes=3 << 20, max_wait=2.5, max_batch=9, max_sequence=10,
     allow_non_finite=True, allow_unproven=True, load_timeout=0.5, max_load_bytes=12, grace=0.25,
 )  # fmt: skip
 
@@ -54,6 +54,8 @@ def test_the_defaults():
         "max_queue": 4096,
         "max_message_bytes": 16 * 2**20,
         "max_response_bytes": 64 * 2**20,
+        "max_held_bytes": 288 * 2**20,
+        "max_wait": 10.0,
         "max_batch": 16384,
         "max_sequence": 4096,
         "allow_non_finite": False,
@@ -107,3 +109,14 @@ def test_one_file_of_tls_is_not_enough(given):
 def test_certificates_of_clients_need_tls():
     with pytest.raises(StartError, match="--tls-client-ca needs TLS"):
         Settings(tls_client_ca=Path("x.pem"))
+
+
+@pytest.mark.parametrize(("held", "is_enough"), [(6 << 20, True), ((6 << 20) - 1, False)])
+def test_one_connection_may_hold_its_largest_request_and_response(held, is_enough):
+    """A response of 1 MB takes 2 MB and its head, and a connection has half of all."""
+    limits = {"max_message_bytes": 1 << 20, "max_response_bytes": 1 << 20}
+    if is_enough:
+        Settings(**limits, max_held_bytes=held)
+    else:
+        with pytest.raises(StartError, match=f"--max-held-bytes {held} is too little .*: give it 6291456 or more"):
+            Settings(**limits, max_held_bytes=held)

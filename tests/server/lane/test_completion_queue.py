@@ -12,6 +12,7 @@ import pytest
 
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.clock import now
+from rnnserve.server.boundary.byte_budget import ByteBudget
 from rnnserve.server.errors import ShuttingDown
 from rnnserve.server.lane.completion_queue import Lane, missing_parts
 
@@ -21,6 +22,7 @@ STOP_AT_ONCE = """
 import random, time
 from concurrent import futures
 import grpc
+from rnnserve.server.boundary.byte_budget import ByteBudget
 from rnnserve.server.lane import completion_queue
 
 class Idle:
@@ -30,7 +32,7 @@ class Idle:
 completion_queue._OUTSTANDING = 2000
 for _ in range(60):
     server = grpc.server(futures.ThreadPoolExecutor(1))
-    one = completion_queue.Lane(server, "/a.B/C", Idle())
+    one = completion_queue.Lane(server, "/a.B/C", Idle(), ByteBudget(1 << 28))
     server.add_insecure_port("127.0.0.1:0")
     server.start()
     one.start()
@@ -76,7 +78,7 @@ class Held:
 def running(handler):
     """A lane on a server of its own: the server, the lane, and a client's call of its method."""
     server = grpc.server(futures.ThreadPoolExecutor(1))
-    lane = Lane(server, "/a.B/C", handler)
+    lane = Lane(server, "/a.B/C", handler, ByteBudget(1 << 28))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     lane.start()

@@ -17,6 +17,7 @@ from rnnserve.server.batching.fair_queue import FairQueue
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.batching.statistics import Statistics
+from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest, QueueFull, ServeError
 from rnnserve.server.lane.completion_queue import LaneCall
 from rnnserve.server.lane.dispatcher import Dispatcher
@@ -107,7 +108,7 @@ class FakeCall(LaneCall):
 
 @pytest.fixture
 def schedulers():
-    schedulers = Schedulers(300)
+    schedulers = Schedulers(WaitingLimits(300, math.inf))
     yield schedulers
     schedulers.close()
 
@@ -157,7 +158,7 @@ def test_a_flooding_connection_delays_itself(dispatcher):
 
 
 def test_cancelled_and_late_calls_are_not_run(dispatcher, monkeypatch):
-    monkeypatch.setattr("rnnserve.server.lane.dispatcher._WATCH_SECONDS", 0.0)
+    monkeypatch.setattr("rnnserve.server.lane.dispatcher._FEW_SECONDS", 0.0)
     late, gone, there = asks(deadline=now() - 1), asks(), asks()
     dispatcher.take([asks(), late, gone, there])
     gone.on_cancel()
@@ -171,7 +172,7 @@ def test_calls_that_will_wait_for_long_are_watched(dispatcher, monkeypatch):
     soon = [asks(sequence=1 + number % 9) for number in range(40)]
     dispatcher.take(soon)
     assert not any(call.is_watched for call in soon)
-    monkeypatch.setattr("rnnserve.server.lane.dispatcher._WATCH_SECONDS", 0.0)
+    monkeypatch.setattr("rnnserve.server.lane.dispatcher._FEW_SECONDS", 0.0)
     late = [asks(sequence=1 + number % 9) for number in range(40)]
     dispatcher.take(late)
     assert all(call.is_watched for call in late)

@@ -25,14 +25,14 @@ class Cost:
         step: Seconds of a step, whatever its rows.
         point: Seconds of one row at one step.
         padding: Seconds of one row at one step after its end.
-        max_points: A run of several requests has no more points than this, which bounds its memory.
+        max_points: A run has no more points than this, which bounds its memory: larger requests are run in parts.
     """
 
     run: float
     step: float
     point: float
     padding: float
-    max_points: int = 1 << 20
+    max_points: int = 1 << 16
 
     def of(self, rows: int, steps: int) -> float:
         """Seconds that a run of `rows` rows of `steps` steps takes, without padding."""
@@ -42,6 +42,14 @@ class Cost:
         """Points that take no more than `seconds` in one run of any shape: the most expensive shape has one row."""
         each = self.step + self.point
         return max(seconds - self.run, 0.0) / each if each else math.inf
+
+    def points_taking(self, seconds: float) -> float:
+        """Points that take `seconds` in runs of many rows, without what a run and its steps cost whatever its rows."""
+        return seconds / self.point if self.point else math.inf
+
+    def seconds_of_queue(self, points: int) -> float:
+        """Seconds that requests of so many points take that wait together, and are run in batches worth making."""
+        return points * self.point * (1 + 1 / _ROWS_TO_FIXED)
 
     def enough(self, steps: int) -> float:
         """Points with which a run of `steps` steps is worth making: more in it would only wait for each other.

@@ -3,6 +3,7 @@
 No threads and no network here: everything is a function of its arguments.
 """
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -14,7 +15,7 @@ import numpy as np
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.signature import Batching, Signature, TensorSpec
 
-__all__ = ["full_lengths", "join", "rows_of_run", "split", "zeros"]
+__all__ = ["full_lengths", "join", "rows_of_run", "split", "split_rows", "zeros"]
 
 
 def rows_of_run(signature: Signature, rows: int) -> int:
@@ -144,6 +145,35 @@ def split(
         )
         at = end
     return answers
+
+
+def split_rows(request: CheckedRequest, signature: Signature, most_points: int) -> list[CheckedRequest]:
+    """Split a request into parts of its rows, so that no part has more rows * steps than `most_points`.
+
+    Every part but the last has an even number of rows, as every run has; a single row is not split, however long. A
+    part is as long as the longest of all rows, so that the parts' outputs have the request's own steps.
+
+    Args:
+        request: One whose rows may be in different runs: not of a model that runs requests alone.
+        signature: The model's.
+        most_points: Rows * steps of a part.
+    """
+    rows = max(most_points // max(request.steps, 1) // 2 * 2, 2)
+    if request.batch <= rows:
+        return [request]
+    return [
+        dataclasses.replace(
+            request,
+            batch=min(rows, request.batch - start),
+            inputs={
+                name: np.ascontiguousarray(
+                    array[signature.inputs[name].part(start, min(start + rows, request.batch), request.sizes)]
+                )
+                for name, array in request.inputs.items()
+            },
+        )
+        for start in range(0, request.batch, rows)
+    ]
 
 
 def _rows_of(result: Array, spec: TensorSpec, at: int, request: CheckedRequest) -> Array:

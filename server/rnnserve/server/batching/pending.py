@@ -29,6 +29,11 @@ class PendingRequest(abc.ABC):
         self.arrived = arrived
         self.is_cancelled = False
 
+    @property
+    @abc.abstractmethod
+    def connection(self) -> str:
+        """Names its connection: the same for all of its requests."""
+
     @abc.abstractmethod
     def check(self) -> CheckedRequest:
         """Give the checked request. Called once, before the run.

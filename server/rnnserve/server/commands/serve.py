@@ -9,10 +9,12 @@ import sys
 import threading
 from collections.abc import Callable
 
+from rnnserve.server.commands.log_limits import LogLimits
 from rnnserve.server.commands.options import add_options, argument_type, read_options, write_options
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import Settings
+from rnnserve.server.transport.allocation import give_back_large_blocks
 from rnnserve.server.transport.polling import choose_polling
 from rnnserve.server.transport.ports import reserve_port
 from rnnserve.server.transport.supervisor import Supervisor, worker_count
@@ -51,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(
         level=args.log_level.upper(), format=f"%(asctime)s %(levelname)s{process} %(name)s: %(message)s"
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(LogLimits())
     settings = read_options(args)
     if args.workers > 1:
         _supervise(settings, args.workers, args.log_level)
@@ -62,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
 def _serve(settings: Settings, ready_fd: int | None, lifeline_fd: int | None) -> None:
     """Be the server, or one worker of it."""
     choose_polling()
+    give_back_large_blocks()
     # The process that tries models imports onnxruntime while this one imports grpc, each for 0.3 s.
     trials = Trials(allow_unproven=settings.allow_unproven, max_bytes=settings.max_load_bytes)
     try:

@@ -15,6 +15,8 @@ close; elsewhere that operation is part of the last batch, which saves an event 
 import importlib
 import logging
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -22,9 +24,10 @@ import grpc
 
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.clock import from_wall_clock
-from rnnserve.server.errors import InternalError, ServeError, Unsupported
+from rnnserve.server.boundary.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
+from rnnserve.server.errors import InternalError, ServeError, TooMuchHeld, Unsupported
 
-__all__ = ["CallHandler", "Lane", "LaneCall", "missing_parts"]
+__all__ = ["LARGE", "CallHandler", "Lane", "LaneCall", "missing_parts"]
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +49,19 @@ _LONG_AGO = 1.0
 _OUTSTANDING = MAX_REQUESTS
 """How many calls may arrive between two looks at the queue without waiting for one of them."""
 
+_RECEIVING = 12
+"""Messages that are received at once: nobody has counted their bytes yet, and 15 kB may be compressed 16 MB. Usual ones
+have arrived with their calls, so that receiving one takes a turn of the loop, whatever this number."""
+
+_LATE_SECONDS = 2e-3
+"""Seconds without any event after which the next are received beside those whose messages do not arrive."""
+
+_HOPELESS_SECONDS = 0.25
+"""Seconds that a call's message may take to arrive while the server's memory is short."""
+
+LARGE = 128 << 10
+"""Bytes of a request above which it is parsed and run on other threads: 16 MB kept the lane for a second."""
+
 _ACCEPT = object()
 """Tag of the events that bring a new call."""
 
@@ -66,12 +82,12 @@ class LaneCall:
     """A request that has arrived, to be answered exactly once, from any thread: the first of its three stages.
 
     Attributes:
-        payload: The request's bytes.
+        payload: The request's bytes, until it is answered.
         deadline: In seconds on the clock of `batching.clock`; far in the future where the caller set none.
         is_answered: Whether it has been answered or refused.
     """
 
-    __slots__ = ("_call", "_is_watched", "_lane", "deadline", "is_answered", "payload")
+    __slots__ = ("_call", "_connection", "_held", "_is_watched", "_lane", "deadline", "is_answered", "payload")
 
     def __init__(self, lane: "Lane", call: Any, payload: bytes, deadline: float) -> None:  # noqa: ANN401 - grpcio's own
         self._lane = lane
@@ -80,11 +96,30 @@ class LaneCall:
         self.deadline = deadline
         self._is_watched = False
         self.is_answered = False
+        self._held = 0  # bytes of the lane's budget
+        self._connection = ""  # where some are held
 
     def peer(self) -> str:
         """Name the connection: the same for all of its calls."""
         name: str = self._call.peer().decode()
         return name
+
+    def hold(self, size: int) -> None:
+        """Take bytes from the lane's budget, in the place of those that it holds.
+
+        Raises:
+            TooMuchHeld: If the budget is spent; then it holds none.
+        """
+        self.let_go()
+        self._connection = self._connection or self.peer()
+        self._lane.budget.take(self._connection, size)
+        self._held = size
+
+    def let_go(self) -> None:
+        """Give back what it holds of the lane's budget."""
+        if self._held:
+            self._lane.budget.give_back(self._connection, self._held)
+            self._held = 0
 
     def watch(self, on_cancel: Callable[[], None]) -> None:
         """Call `on_cancel`, on the lane's thread, if the call is cancelled before it is answered."""
@@ -92,17 +127,26 @@ class LaneCall:
         self._call.start_server_batch((self._lane.new_close(),), _Watch(on_cancel))
 
     def answer(self, payload: bytes) -> None:
-        """Send the response."""
+        """Send the response, or that the budget of bytes is spent."""
+        if len(payload) > SMALL or self._held:
+            try:
+                self.hold(RESPONSE_COPIES * len(payload))
+            except TooMuchHeld as error:
+                self.refuse(error)
+                return
         self._finish(self._lane.answer_operations(payload))
 
     def refuse(self, error: ServeError) -> None:
         """Send the status of an error."""
+        if not self.is_answered:
+            self.let_go()
         self._finish(self._lane.refusal_operations(error))
 
     def _finish(self, operations: tuple[object, ...]) -> None:
         if self.is_answered:
             return  # after a failure in the middle of a batch, all of the batch may be refused
         self.is_answered = True
+        self.payload = b""  # what is sent may wait for its reader for long
         self._call.start_server_batch(operations if self._is_watched else (*operations, self._lane.close), self)
 
 
@@ -121,20 +165,28 @@ class CallHandler(Protocol):
     def take(self, arrived: list[LaneCall]) -> None:
         """Take calls that have arrived together; each is to be answered, now or later."""
 
+    def take_large(self, call: LaneCall) -> None:
+        """Take a call of more than `LARGE` bytes, and answer it later: the lane has no time for it."""
+
     def work(self) -> bool:
         """Do some of what is to be done, and return whether more is: in between, the lane collects what arrives."""
 
 
 class Lane:
-    """Serve one unary method of a server that has not been started yet."""
+    """Serve one unary method of a server that has not been started yet.
 
-    def __init__(self, server: grpc.Server, method: str, handler: CallHandler) -> None:
+    Attributes:
+        budget: Of the bytes that its calls hold.
+    """
+
+    def __init__(self, server: grpc.Server, method: str, handler: CallHandler, budget: ByteBudget) -> None:
         """Register the method; `start` begins to serve it, after the server has been started.
 
         Args:
             server: A public server, for which `missing_parts` gives None.
             method: Its full name, "/package.Service/Method".
             handler: What answers the calls.
+            budget: Of the bytes that its calls hold.
         """
         self._cygrpc: Any = importlib.import_module("grpc._cython.cygrpc")
         # Operations that every answer has, made once. Calls may share them in flight: empty metadata and details own no
@@ -146,10 +198,12 @@ class Lane:
         self._codes = {code.name: getattr(self._cygrpc.StatusCode, code.name.lower()) for code in grpc.StatusCode}
         self._method = method
         self._handler = handler
+        self.budget = budget
         self._core = server._state.server  # type: ignore[attr-defined]  # noqa: SLF001 - see above
         self._core.register_method(method)
         self._queue = self._cygrpc.CompletionQueue()
         self._core.register_completion_queue(self._queue)
+        self._unfinished: dict[int, tuple[Any, float]] = {}  # tags of calls whose message has not arrived, by their ids
         self._may_accept = threading.Lock()
         self._is_told_to_stop = False
         self._thread = threading.Thread(target=self._loop, name="lane", daemon=True)
@@ -170,6 +224,22 @@ class Lane:
     def join(self, timeout: float | None = None) -> None:
         """Wait for the end, which comes when the server has been stopped and every call has been answered."""
         self._thread.join(timeout)
+
+    def end_late(self, count: int) -> int:
+        """End calls whose message does not arrive within a while, the oldest first. For another thread than the lane's.
+
+        Args:
+            count: How many at most.
+
+        Returns:
+            How many.
+        """
+        before = list(self._unfinished.values())
+        time.sleep(_HOPELESS_SECONDS)
+        late = [tag for tag in before if id(tag) in self._unfinished][:count]
+        for call, _ in late:
+            call.cancel(self._cygrpc.StatusCode.resource_exhausted, "the server's memory is short: slow down")
+        return len(late)
 
     def is_running(self) -> bool:
         """Whether the lane's thread runs."""
@@ -200,6 +270,8 @@ class Lane:
         poll = self._queue.poll
         shut_down = self._cygrpc.CompletionType.queue_shutdown
         receive = self._cygrpc.ReceiveMessageOperation
+        unfinished, deferred = self._unfinished, deque[tuple[Any, float]]()
+        late = 0  # of the unfinished: they have had their time, and others are received beside them
         accepting = sum(self._accept() for _ in range(_OUTSTANDING))
         open_calls = 0
         arrived: list[LaneCall] = []
@@ -209,37 +281,61 @@ class Lane:
             if not (accepting or open_calls or arrived):
                 accepting = -1
                 self._queue.shutdown()  # no operation may be started after this
-            event = poll(_LONG_AGO) if arrived or has_work else poll()
+            if arrived or has_work:
+                event = poll(_LONG_AGO)
+            else:
+                event = poll(time.time() + _LATE_SECONDS) if deferred else poll()
             tag = event.tag
             if tag is _ACCEPT:
                 if event.success:
                     accepting += self._accept() - 1
                     open_calls += 1
                     call = event.call
-                    call.start_server_batch((receive(0),), (call, from_wall_clock(event.call_details.deadline)))
+                    tag = (call, from_wall_clock(event.call_details.deadline))
+                    if len(unfinished) < _RECEIVING + late:
+                        unfinished[id(tag)] = tag
+                        call.start_server_batch((receive(0),), tag)
+                    else:
+                        deferred.append(tag)
                 else:
                     accepting -= 1  # the server is being stopped
             elif tag is None:
                 if event.completion_type == shut_down:
                     return
+                if deferred and not (arrived or has_work):
+                    late = len(unfinished)
+                    for _ in range(min(_RECEIVING, len(deferred))):
+                        self._receive(deferred.popleft())
                 came_alone = len(arrived) == 1
                 has_work = self._hand_on(arrived)
                 arrived = []
             elif type(tag) is tuple:
                 call, deadline = tag
+                del unfinished[id(tag)]
+                late = min(late, len(unfinished))
+                if deferred:
+                    self._receive(deferred.popleft())
                 payload = event.batch_operations[0].message()
                 if payload is None:
                     self._refuse_without_message(call, deadline)
-                else:
+                elif len(payload) <= SMALL:
                     arrived.append(LaneCall(self, call, payload, deadline))
-                    if len(arrived) >= MAX_REQUESTS or (came_alone and open_calls == 1):
-                        has_work = self._hand_on(arrived)
-                        arrived = []
+                else:
+                    arrived += self._take_large(LaneCall(self, call, payload, deadline))
+                if len(arrived) >= MAX_REQUESTS or (came_alone and open_calls == 1 and arrived):
+                    has_work = self._hand_on(arrived)
+                    arrived = []
             elif type(tag) is LaneCall:
                 open_calls -= 1
+                tag.let_go()
             elif event.batch_operations[0].cancelled():
                 tag.on_cancel()
-            event = tag = call = None  # a call lives as long as anything that refers to it
+            event = tag = call = payload = None  # a call lives as long as anything that refers to it
+
+    def _receive(self, tag: tuple[Any, float]) -> None:
+        """Receive the message of a call whose turn it is."""
+        self._unfinished[id(tag)] = tag
+        tag[0].start_server_batch((self._cygrpc.ReceiveMessageOperation(0),), tag)
 
     def _hand_on(self, arrived: list[LaneCall]) -> bool:
         try:
@@ -250,6 +346,19 @@ class Lane:
             for call in arrived:
                 call.refuse(hidden)
             return True
+
+    def _take_large(self, call: LaneCall) -> list[LaneCall]:
+        """Take a call's bytes from the budget; give it back if it is for the lane, neither refused nor handed on."""
+        try:
+            call.hold(len(call.payload))
+            if len(call.payload) <= LARGE:
+                return [call]
+            self._handler.take_large(call)
+        except TooMuchHeld as error:
+            call.refuse(error)
+        except Exception as error:  # noqa: BLE001 - a defect must neither keep the caller waiting nor end the lane
+            call.refuse(InternalError.hiding(error))
+        return []
 
     def _refuse_without_message(self, call: Any, deadline: float) -> None:  # noqa: ANN401 - grpcio's own
         """Refuse a call that was half-closed, or lost, before it sent a message: with the public server's message."""

@@ -2,7 +2,7 @@
 
 What takes little runs on the lane's own thread, a batch of one model at a time: what arrives meanwhile is in the next.
 Where nothing waits, calls that have just arrived are run at once. A large model, or a request that takes long by
-itself, runs on the model's own thread, so that it delays no other.
+itself, runs on the model's own thread, so that it delays no other; a request of many bytes is parsed on another, too.
 
 What a request costs, in microseconds (`[1, 4, 2]`, logits, hidden 16; onnxruntime 1.32, grpcio 1.85, one core of an AMD
 EPYC; gRPC's share is the lane answering a constant, the rest was timed step by step in a server under h2load's 64
@@ -33,9 +33,11 @@ from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.execution import run_batch, run_pending
 from rnnserve.server.batching.fair_queue import FairQueue
 from rnnserve.server.batching.scheduler import Schedulers
-from rnnserve.server.errors import QueueFull, ServeError
+from rnnserve.server.batching.waiting_limits import WaitingLimits
+from rnnserve.server.errors import ServeError
 from rnnserve.server.lane.admission import Admission
 from rnnserve.server.lane.completion_queue import LaneCall
+from rnnserve.server.lane.large_requests import LargeRequests
 from rnnserve.server.lane.pending_calls import PendingCall
 from rnnserve.server.lane.prefixes import RequestPrefix
 from rnnserve.server.lane.same_prefix import SamePrefixBatch, SamePrefixRuns
@@ -48,8 +50,9 @@ _LANE_SECONDS = 10e-3
 """Seconds that a run on the lane's own thread may take, during which it does nothing else. A model whose run of 64 rows
 of 64 steps takes more runs on a thread of its own, and so does a request that takes more by itself."""
 
-_WATCH_SECONDS = 5e-3
-"""Seconds of runs that may wait in a queue before cancellations are watched: watching costs two events a request."""
+_FEW_SECONDS = 5e-3
+"""Seconds of runs that may wait in a queue before cancellations are watched, which costs two events a request, and
+connections take turns."""
 
 
 class Dispatcher:
@@ -59,11 +62,12 @@ class Dispatcher:
         """Start with nothing waiting.
 
         Args:
-            service: What takes requests through the boundary; its settings say how many may wait for each model.
+            service: What takes requests through the boundary; its settings say how much may wait for each model.
             schedulers: The models' own threads.
         """
-        self._capacity = service.settings.max_queue
+        self._limits = WaitingLimits(service.settings.max_queue, service.settings.max_wait)
         self._schedulers = schedulers
+        self._large_requests = LargeRequests(service, schedulers)
         self._admission = Admission(service)
         self._runs = SamePrefixRuns()
         self._queues: dict[Model, FairQueue[PendingCall]] = {}
@@ -83,6 +87,14 @@ class Dispatcher:
             by_model.setdefault(pending.served.model, []).append(pending)
         for model, calls in by_model.items():
             self._enqueue(model, calls)
+
+    def take_large(self, call: LaneCall) -> None:
+        """Let a call of many bytes be parsed and run on other threads."""
+        self._large_requests.submit(call)
+
+    def close(self) -> None:
+        """End the thread of large requests. To be called when no more calls arrive."""
+        self._large_requests.close()
 
     def work(self) -> bool:
         """Run a batch of the model whose turn it is; return whether more waits."""
@@ -147,24 +159,20 @@ class Dispatcher:
         if len(calls) == 1 and not self._turns:
             self._run(model, calls)  # nothing waits, so it need not either
             return
-        room = self._capacity - len(queue)
-        if room < len(calls):
-            full = QueueFull(model.name, self._capacity)
-            for pending in calls[room:]:
-                pending.refuse(full)
-            calls = calls[:room]
-            points = _points(calls)
         if not queue:
             self._turns.append(model)
-        most_points = cost.points_within(_WATCH_SECONDS)
-        if len(queue) + len(calls) <= MAX_REQUESTS and not queue.is_crowded and queue.points + points <= most_points:
+        few, most_points = min(MAX_REQUESTS, self._limits.requests), cost.points_within(_FEW_SECONDS)
+        if len(queue) + len(calls) <= few and not queue.is_crowded and queue.points + points <= most_points:
             queue.extend(calls, points)
             return
         for pending in calls:
+            refused = self._limits.reason_to_refuse(model.name, cost, queue, pending)
+            if refused is not None:
+                pending.refuse(refused)
+                continue
             if queue.is_crowded or queue.points > most_points:
                 pending.watch()
-            if queue.is_crowded:
-                queue.add_from(pending.call.peer(), pending)
+                queue.add_from(pending.connection, pending)
             else:
                 queue.add(pending)
 

@@ -42,6 +42,11 @@ class PendingCall(PendingRequest):
         self.prefix = prefix
         self.id_field = id_field
 
+    @property
+    def connection(self) -> str:
+        """Names its connection."""
+        return self.call.peer()
+
     def watch(self) -> None:
         """Note a cancellation as soon as it comes. It costs two events a request, so it is for those that wait long."""
         self.call.watch(self.cancel)

@@ -4,18 +4,22 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import onnxruntime as ort
 
 from rnnserve.protos import manifest_pb2
 from rnnserve.server.batching.cost import Cost
-from rnnserve.server.batching.joining import join, split
+from rnnserve.server.batching.joining import join, split, split_rows
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.signature import Signature
-from rnnserve.server.repository.bound_run import RUN_OPTIONS, BoundRun
+from rnnserve.server.boundary.signature import Batching, Signature
+from rnnserve.server.repository.bound_run import LARGE_RUN_OPTIONS, RUN_OPTIONS, BoundRun
 from rnnserve.server.repository.kernel_errors import KERNEL_ERRORS, reraise
 
 __all__ = ["Model"]
+
+_MANY_POINTS = 1 << 14
+"""Rows * steps of a run after which its memory is given back: that takes little of such a run's time."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,21 +58,37 @@ class Model:
         return "adopted" if self.manifest.origin == manifest_pb2.ORIGIN_ADOPTED else "exported"
 
     def run(self, requests: Sequence[CheckedRequest]) -> list[dict[str, Array]]:
-        """Run requests as one batch.
+        """Run requests as one batch, or a single large request in parts of its rows.
 
         Returns:
             For each request the outputs that it asked for, by name, in its own shapes.
         """
+        if len(requests) == 1 and self.signature.batching is not Batching.ALONE:
+            parts = split_rows(requests[0], self.signature, self.cost.max_points)
+            if len(parts) > 1:
+                return [self._concatenate([self.run([part])[0] for part in parts])]
+        points = sum([request.batch for request in requests]) * max([request.steps for request in requests])
         wanted = list(dict.fromkeys(itertools.chain.from_iterable([request.outputs for request in requests])))
-        results = self.run_arrays(wanted, join(requests, self.signature))
+        feeds = join(requests, self.signature)
+        results = self.run_arrays(wanted, feeds, gives_memory_back=points > _MANY_POINTS)
         return split(requests, dict(zip(wanted, results, strict=True)), self.signature)
 
-    def run_arrays(self, names: list[str], feeds: Mapping[str, Array]) -> list[Array]:
+    def _concatenate(self, parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+        """Put the outputs of a request's parts together, along each output's batch axis."""
+        return {
+            name: np.concatenate([part[name] for part in parts], axis=self.signature.outputs[name].batch_axis)
+            for name in parts[0]
+        }
+
+    def run_arrays(
+        self, names: list[str], feeds: Mapping[str, Array], *, gives_memory_back: bool = False
+    ) -> list[Array]:
         """Run arrays as they are.
 
         Args:
             names: The outputs wanted.
             feeds: Every input by name, with as many rows as the signature says for a run.
+            gives_memory_back: Keep none of the run's memory for the next one, where the device can do without.
 
         Returns:
             The outputs named, in their order.
@@ -76,8 +96,9 @@ class Model:
         Raises:
             InvalidRequest: If onnxruntime refuses their values.
         """
+        options = LARGE_RUN_OPTIONS if gives_memory_back and self.device == "cpu" else RUN_OPTIONS
         try:
-            results: list[Array] = self._session.run(names, feeds, RUN_OPTIONS)
+            results: list[Array] = self._session.run(names, feeds, options)
         except KERNEL_ERRORS as error:
             reraise(error)
         return results

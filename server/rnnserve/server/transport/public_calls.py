@@ -1,42 +1,47 @@
 """Calls the public way: on grpcio's own threads, one for each request that waits."""
 
+import contextlib
+import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from typing import NoReturn
 
 import grpc
+from google.protobuf.message import DecodeError, Message
 
 from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.scheduler import Schedulers
+from rnnserve.server.boundary.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.errors import InternalError, ServeError
+from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest, QueueFull, ServeError
 from rnnserve.server.protocol.responses import encode_response
 from rnnserve.server.protocol.service import Method, Service
+from rnnserve.server.transport.thread_pool import CallPool
 
-__all__ = ["method_handlers"]
+__all__ = ["PublicCalls", "unary", "watching"]
 
-_Answer = Callable[[bytes, grpc.ServicerContext], bytes]
-
-
-# RpcMethodHandler is generic in its type stubs only, hence the quotes.
-def method_handlers(service: Service, schedulers: Schedulers) -> "dict[str, grpc.RpcMethodHandler[bytes, bytes]]":
-    """A handler from bytes to bytes for each method of the service, by the method's name."""
-    handlers = {name: _unary(_answering(method)) for name, method in service.methods.items()}
-    handlers["ModelInfer"] = _unary(_inferring(service, schedulers))
-    return handlers
+# RpcMethodHandler is generic in its type stubs only, hence the quotes in annotations.
+Answer = Callable[[bytes, grpc.ServicerContext], bytes]
+Watch = Callable[[bytes, grpc.ServicerContext, Callable[[object], None]], None]
 
 
 class _WaitingCall(PendingRequest):
     """A request whose caller's thread waits for it."""
 
-    __slots__ = ("_checked", "_outputs")
+    __slots__ = ("_checked", "_connection", "_outputs")
 
-    def __init__(self, checked: CheckedRequest, deadline: float) -> None:
+    def __init__(self, checked: CheckedRequest, deadline: float, connection: str) -> None:
         super().__init__(checked.batch, checked.steps, deadline, arrived=now())
         self._checked = checked
+        self._connection = connection
         self._outputs: futures.Future[Mapping[str, Array]] = futures.Future()
+
+    @property
+    def connection(self) -> str:
+        """Names its connection."""
+        return self._connection
 
     def check(self) -> CheckedRequest:
         """Give the checked request."""
@@ -59,39 +64,126 @@ class _WaitingCall(PendingRequest):
         return self._outputs.result()
 
 
-def _inferring(service: Service, schedulers: Schedulers) -> _Answer:
-    def answer(payload: bytes, context: grpc.ServicerContext) -> bytes:
+class PublicCalls:
+    """Makes handlers from bytes to bytes.
+
+    A method with one request is served as one with a stream of requests, which is the same on the wire: so a call can
+    be refused before its message has arrived, and one whose message never arrives can be ended.
+    """
+
+    def __init__(self, service: Service, schedulers: Schedulers, budget: ByteBudget) -> None:
+        """Answer for a service.
+
+        Args:
+            service: What answers.
+            schedulers: The models' threads, which run ModelInfer.
+            budget: Of the bytes that ModelInfer's requests and responses hold.
+        """
+        self._service = service
+        self._schedulers = schedulers
+        self._budget = budget
+
+    def methods(self, control: CallPool, inference: CallPool) -> "dict[str, grpc.RpcMethodHandler[bytes, bytes]]":
+        """A handler for each method of the service, by the method's name.
+
+        Args:
+            control: The threads of what answers at once, so that it does not wait for what is run.
+            inference: The threads of ModelInfer.
+        """
+        handlers = {name: unary(_answering(method), control) for name, method in self._service.methods.items()}
+        handlers["ModelInfer"] = unary(self._infer, inference)
+        return handlers
+
+    def _infer(self, payload: bytes, context: grpc.ServicerContext) -> bytes:
+        with self._budget.holding(context.peer(), len(payload)):
+            response = self._run(payload, context)
+        if len(response) > SMALL:
+            self._hold_until_sent(context, RESPONSE_COPIES * len(response))
+        return response
+
+    def _run(self, payload: bytes, context: grpc.ServicerContext) -> bytes:
         remaining = context.time_remaining()
         deadline = math.inf if remaining is None else now() + remaining
-        served, checked = service.accept(payload)
-        waiting = _WaitingCall(checked, deadline)
+        if deadline < now():
+            raise DeadlinePassed("the deadline passed before the request was read")
+        served, checked = self._service.accept(payload)
+        waiting = _WaitingCall(checked, deadline, context.peer())
         if not context.add_callback(waiting.cancel):
             waiting.cancel()  # the call has ended already
-        schedulers.submit(served.model, waiting)
+        self._schedulers.submit(served.model, waiting)
         return encode_response(served.model, checked, waiting.wait())
 
-    return answer
+    def _hold_until_sent(self, context: grpc.ServicerContext, size: int) -> None:
+        connection = context.peer()
+        self._budget.take(connection, size)
+        give_back = functools.partial(self._budget.give_back, connection, size)
+        if not context.add_callback(give_back):
+            give_back()  # the call has ended already
 
 
-def _answering(method: Method) -> _Answer:
+def _answering(method: Method) -> Answer:
     def answer(payload: bytes, _: grpc.ServicerContext) -> bytes:
-        return method.answer(method.read(payload)).SerializeToString()
+        try:
+            request = method.read(payload)
+        except DecodeError:
+            raise InvalidRequest(f"the request's {len(payload):,} bytes are not a message of this method") from None
+        return method.answer(request).SerializeToString()
 
     return answer
 
 
-def _unary(answer: _Answer) -> "grpc.RpcMethodHandler[bytes, bytes]":
-    """Make a handler from bytes to bytes. This is the one place where errors become statuses on this transport."""
+def unary(answer: Answer, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, bytes]":
+    """Make a handler of a method with one request and one response.
 
-    def handle(payload: bytes, context: grpc.ServicerContext) -> bytes:
-        try:
-            return answer(payload, context)
-        except ServeError as error:
-            _abort(context, error)
-        except Exception as error:  # noqa: BLE001 - a defect must neither reach a caller nor end the thread
-            _abort(context, InternalError.hiding(error))
+    Args:
+        answer: From the request's bytes to the response's.
+        pool: Whose threads call it.
+    """
 
-    return grpc.unary_unary_rpc_method_handler(handle)
+    def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        with _errors_as_statuses(context):
+            return answer(_receive(pool, messages, context), context)
+
+    handle.experimental_thread_pool = pool  # type: ignore[attr-defined]
+    return grpc.stream_unary_rpc_method_handler(handle)
+
+
+def watching(watch: Watch, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, Message]":
+    """Make a handler of a method with one request and many responses, which keeps no thread between them.
+
+    Args:
+        watch: Takes the request's bytes and what sends a response; returns at once.
+        pool: Whose threads call it.
+    """
+
+    def handle(messages: Iterator[bytes], context: grpc.ServicerContext, send: Callable[[object], None]) -> None:
+        with _errors_as_statuses(context):
+            watch(_receive(pool, messages, context), context, send)
+
+    handle.experimental_thread_pool = pool  # type: ignore[attr-defined]
+    handle.experimental_non_blocking = True  # type: ignore[attr-defined]
+    return grpc.stream_stream_rpc_method_handler(handle, response_serializer=_serialize)
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def _receive(pool: CallPool, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+    if pool.must_refuse:
+        raise QueueFull("this server", pool.capacity)
+    return pool.receive(messages, context)
+
+
+@contextlib.contextmanager
+def _errors_as_statuses(context: grpc.ServicerContext) -> Iterator[None]:
+    """End the call with an error's status. This is the one place where errors become statuses on this transport."""
+    try:
+        yield
+    except ServeError as error:
+        _abort(context, error)
+    except Exception as error:  # noqa: BLE001 - a defect must neither reach a caller nor end the thread
+        _abort(context, InternalError.hiding(error))
 
 
 def _abort(context: grpc.ServicerContext, error: ServeError) -> NoReturn:

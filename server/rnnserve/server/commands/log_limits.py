@@ -1,0 +1,67 @@
+"""A limit on how fast the log grows: a peer that provokes a line with every request must not fill the disk."""
+
+import logging
+import time
+from collections.abc import Callable
+
+__all__ = ["LogLimits"]
+
+_BURST = 20
+"""Lines of one kind in a row, after which there is one a second."""
+
+_MOST_KINDS = 1000
+
+
+class LogLimits(logging.Filter):
+    """Lets so many records of one kind through, then one a second, which says how many were left out before it.
+
+    Records are of one kind that come from the same line of the program, whatever they say.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Start with nothing logged.
+
+        Args:
+            clock: Gives the time in seconds.
+        """
+        super().__init__()
+        self._clock = clock
+        self._by_kind: dict[tuple[str, int], _Allowance] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether a record is logged; a record after some that were not says how many."""
+        now, kind = self._clock(), (record.pathname, record.lineno)
+        allowance = self._by_kind.get(kind)
+        if allowance is None:
+            if len(self._by_kind) >= _MOST_KINDS:
+                self._by_kind.clear()
+            allowance = self._by_kind[kind] = _Allowance(now)
+        if not allowance.take(now):
+            return False
+        if allowance.left_out:
+            record.msg, record.args = f"{record.getMessage()} ({allowance.left_out:,} more like this left out)", ()
+            allowance.left_out = 0
+        return True
+
+
+class _Allowance:
+    """How many records of a kind may be logged now.
+
+    Attributes:
+        left_out: How many have not been since the last that was.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._lines = float(_BURST)
+        self._at = now
+        self.left_out = 0
+
+    def take(self, now: float) -> bool:
+        """Count a record at a time in seconds; return whether it may be logged."""
+        self._lines = min(self._lines + now - self._at, _BURST)
+        self._at = now
+        if self._lines < 1:
+            self.left_out += 1
+            return False
+        self._lines -= 1
+        return True

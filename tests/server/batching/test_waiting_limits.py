@@ -1,0 +1,68 @@
+"""How much may wait for a model: requests, seconds, and no longer than until a deadline."""
+
+import math
+
+import pytest
+
+from rnnserve.server.batching.clock import now
+from rnnserve.server.batching.cost import Cost
+from rnnserve.server.batching.fair_queue import FairQueue
+from rnnserve.server.batching.waiting_limits import WaitingLimits
+from rnnserve.server.errors import QueueFull, WaitTooLong
+
+SECOND_A_POINT = Cost(run=0.0, step=0.0, point=1.0, padding=0.0)
+
+
+class Waiting:
+    def __init__(self, rows, steps=1, deadline=math.inf):
+        self.rows, self.steps, self.deadline = rows, steps, deadline
+
+
+def queue_of(*waiting):
+    queue = FairQueue()
+    for one in waiting:
+        queue.add(one)
+    return queue
+
+
+def refused(limits, queue, pending, cost=SECOND_A_POINT):
+    return limits.reason_to_refuse("walks", cost, queue, pending)
+
+
+def test_where_nothing_waits_any_request_may():
+    limits = WaitingLimits(requests=1, seconds=0.0)
+    assert refused(limits, queue_of(), Waiting(10**9, deadline=now() - 1)) is None
+
+
+def test_as_many_requests_wait_as_may():
+    limits = WaitingLimits(requests=2, seconds=math.inf)
+    assert refused(limits, queue_of(Waiting(1)), Waiting(1)) is None
+    full = refused(limits, queue_of(Waiting(1), Waiting(1)), Waiting(1))
+    assert isinstance(full, QueueFull)
+    assert str(full) == "walks: 2 requests wait already (--max-queue); slow down"
+
+
+@pytest.mark.parametrize(("rows", "is_refused"), [(6, False), (7, True)])
+def test_what_waits_takes_as_long_as_it_may(rows, is_refused):
+    """Six points take 7 s: six of the rows, and a sixth for the runs."""
+    limits = WaitingLimits(requests=100, seconds=7.5)
+    said = refused(limits, queue_of(Waiting(rows)), Waiting(1))
+    assert (said is not None) == is_refused
+    if said:
+        assert isinstance(said, WaitTooLong)
+        assert str(said) == (
+            "walks: what waits takes 8.2 s, more than the 7.5 s that a request may wait (--max-wait); slow down"
+        )
+
+
+def test_a_request_that_cannot_make_its_deadline_hears_so_at_once():
+    limits = WaitingLimits(requests=100, seconds=100.0)
+    queue = queue_of(Waiting(2, steps=3))
+    assert refused(limits, queue, Waiting(1, deadline=now() + 60)) is None
+    late = refused(limits, queue, Waiting(1, deadline=now() + 5))
+    assert isinstance(late, WaitTooLong)
+    assert str(late).startswith("walks: what waits takes 7.000 s, and the request's deadline is in ")
+
+
+def test_one_whose_deadline_has_passed_is_left_to_its_run_which_counts_it():
+    assert refused(WaitingLimits(100, 100.0), queue_of(Waiting(6)), Waiting(1, deadline=now() - 1)) is None

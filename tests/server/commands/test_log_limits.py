@@ -1,0 +1,67 @@
+"""The log grows no faster than it may, and says what it left out."""
+
+import logging
+
+import pytest
+
+from rnnserve.server.commands import log_limits
+from rnnserve.server.commands.log_limits import LogLimits
+
+
+@pytest.fixture
+def seconds():
+    return [0.0]
+
+
+@pytest.fixture
+def logged(seconds):
+    """Lines that pass the limits."""
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    handler.addFilter(LogLimits(lambda: seconds[0]))
+    log = logging.getLogger("limited")
+    log.propagate = False
+    log.addHandler(handler)
+    yield log, lines
+    log.removeHandler(handler)
+
+
+def test_lines_of_one_kind_are_one_a_second_after_some(logged, seconds):
+    log, lines = logged
+    for second in range(4):
+        seconds[0] = float(second)
+        for number in range(100):
+            log.error("failure %d", number)
+    assert lines[:20] == [f"failure {number}" for number in range(20)]
+    assert lines[20:] == [
+        "failure 0 (80 more like this left out)",
+        "failure 0 (99 more like this left out)",
+        "failure 0 (99 more like this left out)",
+    ]
+
+
+def test_other_lines_are_not_left_out(logged):
+    log, lines = logged
+    for _ in range(100):
+        log.error("often")
+    log.error("once")
+    assert lines == ["often"] * 20 + ["once"]
+
+
+def test_after_a_quiet_time_there_may_be_many_again(logged, seconds):
+    log, lines = logged
+    for second in (0.0, 1000.0):
+        seconds[0] = second
+        for _ in range(25):
+            log.error("often")
+    assert len(lines) == 40
+    assert lines[20] == "often (5 more like this left out)"
+
+
+def test_the_kinds_themselves_are_bounded(logged, monkeypatch):
+    monkeypatch.setattr(log_limits, "_MOST_KINDS", 2)
+    log, lines = logged
+    for number in range(10):
+        log.handle(log.makeRecord("limited", logging.ERROR, "file.py", number, "line", (), None))
+    assert len(lines) == 10

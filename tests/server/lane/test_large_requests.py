@@ -1,0 +1,112 @@
+"""Requests of many bytes: off the lane's thread, from parsing to the answer."""
+
+import math
+import queue
+import threading
+
+import numpy as np
+import pytest
+
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.server.batching.clock import now
+from rnnserve.server.batching.scheduler import Schedulers
+from rnnserve.server.batching.waiting_limits import WaitingLimits
+from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest, QueueFull
+from rnnserve.server.lane.large_requests import LargeRequests
+from support.inference_requests import arrays, request
+
+PATIENCE = 20.0
+
+
+class Call:
+    """A call on the lane: its answers, and the threads that gave them."""
+
+    def __init__(self, payload, deadline=math.inf):
+        self.payload, self.deadline = payload, deadline
+        self.answers = queue.Queue()
+        self.is_watched = False
+
+    def watch(self, _):
+        self.is_watched = True
+
+    def peer(self):
+        return "ipv4:127.0.0.1:1"
+
+    def answer(self, payload):
+        self.answers.put((payload, threading.current_thread().name))
+
+    def refuse(self, error):
+        self.answers.put((error, threading.current_thread().name))
+
+
+def asked(payload, **more):
+    return Call(payload, **more)
+
+
+@pytest.fixture
+def schedulers():
+    schedulers = Schedulers(WaitingLimits(300, math.inf))
+    yield schedulers
+    schedulers.close()
+
+
+@pytest.fixture
+def large(service, schedulers):
+    large = LargeRequests(service, schedulers)
+    yield large
+    large.close()
+
+
+def payload_of(rows=3000):
+    walks = np.linspace(-1, 1, rows * 6 * 2, dtype=np.float32).reshape(rows, 6, 2)
+    return request("direction_simple", {"input": walks}, ["logits"]).SerializeToString()
+
+
+def test_they_are_answered_from_the_thread_of_their_model(large):
+    call = asked(payload_of())
+    large.submit(call)
+    answer, thread = call.answers.get(timeout=PATIENCE)
+    assert arrays(pb.ModelInferResponse.FromString(answer))["logits"].shape == (3000, 2)
+    assert thread == "scheduler direction_simple"
+    assert call.is_watched
+    assert call.payload == b""  # the checked request has its bytes: they are in memory once
+
+
+def test_what_is_wrong_with_one_is_told_and_costs_no_other(large):
+    wrong, right = asked(payload_of()[:-1]), asked(payload_of(2))
+    for call in (wrong, right):
+        large.submit(call)
+    assert isinstance(wrong.answers.get(timeout=PATIENCE)[0], InvalidRequest)
+    assert isinstance(right.answers.get(timeout=PATIENCE)[0], bytes)
+
+
+def test_one_whose_deadline_has_passed_is_not_parsed(large, monkeypatch):
+    monkeypatch.setattr(large._service, "accept", lambda _: pytest.fail("it is parsed"))
+    call = asked(payload_of(), deadline=now() - 1)
+    large.submit(call)
+    assert isinstance(call.answers.get(timeout=PATIENCE)[0], DeadlinePassed)
+
+
+def test_a_defect_is_hidden_and_ends_no_thread(large, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr(large._service, "accept", lambda _: 1 / 0)
+        call = asked(payload_of(2))
+        large.submit(call)
+        assert isinstance(call.answers.get(timeout=PATIENCE)[0], InternalError)
+    call = asked(payload_of(2))
+    large.submit(call)
+    assert isinstance(call.answers.get(timeout=PATIENCE)[0], bytes)
+
+
+def test_a_full_queue_is_told(service, monkeypatch):
+    schedulers = Schedulers(WaitingLimits(1, math.inf))
+    monkeypatch.setattr(schedulers, "submit", _full)
+    large = LargeRequests(service, schedulers)
+    call = asked(payload_of(2))
+    large.submit(call)
+    assert isinstance(call.answers.get(timeout=PATIENCE)[0], QueueFull)
+    large.close()
+
+
+def _full(model, pending):
+    raise QueueFull(model.name, 1)

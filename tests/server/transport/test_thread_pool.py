@@ -1,0 +1,104 @@
+"""A bounded number of threads and of calls: what is too much is refused, and late messages give way."""
+
+import threading
+import time
+
+import grpc
+import pytest
+
+from rnnserve.server.errors import Cancelled, Unsupported
+from rnnserve.server.transport import thread_pool
+from rnnserve.server.transport.thread_pool import CallPool
+
+PATIENCE = 20.0
+
+
+class Context:
+    """A call's: `cancel` ends the wait of its messages."""
+
+    def __init__(self):
+        self.cancelled = threading.Event()
+
+    def cancel(self):
+        self.cancelled.set()
+
+
+class Messages:
+    """A stream whose message comes when it is told, or never: then it ends as grpcio ends it."""
+
+    def __init__(self, context):
+        self._context = context
+        self.may_come = threading.Event()
+
+    def __next__(self):
+        while not self.may_come.is_set():
+            if self._context.cancelled.wait(0.01):
+                raise grpc.RpcError
+        return b"message"
+
+
+@pytest.fixture
+def pool():
+    pool = CallPool(2, 3, "test")
+    yield pool
+    pool.shutdown()
+
+
+def test_as_many_calls_as_may_are_in_hand_and_others_are_refused(pool):
+    may_go = threading.Event()
+
+    def call():
+        refused = pool.must_refuse
+        if not refused:
+            assert may_go.wait(PATIENCE)
+        return refused
+
+    taken = [pool.submit(call) for _ in range(3)]
+    assert [pool.submit(call).result(PATIENCE) for _ in range(4)] == [True] * 4
+    may_go.set()
+    assert [one.result(PATIENCE) for one in taken] == [False] * 3
+    assert pool.submit(call).result(PATIENCE) is False  # there is room again
+
+
+def test_a_call_that_fails_makes_room_too(pool):
+    for _ in range(9):
+        with pytest.raises(ZeroDivisionError):
+            pool.submit(lambda: 1 / 0).result(PATIENCE)
+    assert pool.submit(lambda: pool.must_refuse).result(PATIENCE) is False
+
+
+def test_a_message_is_received(pool):
+    assert pool.receive(iter([b"message", b"another"]), Context()) == b"message"
+    with pytest.raises(Unsupported, match="requires exactly one request message"):
+        pool.receive(iter([]), Context())
+
+
+def test_a_call_that_ends_before_its_message(pool):
+    context = Context()
+    context.cancel()
+    with pytest.raises(Cancelled):
+        pool.receive(Messages(context), context)
+
+
+def test_late_messages_give_way_to_those_that_wait_to_be_received(monkeypatch):
+    monkeypatch.setattr(thread_pool, "_RECEIVING", 2)
+    monkeypatch.setattr(thread_pool, "_LATE_SECONDS", 0.2)
+    pool = CallPool(8, 8, "test")
+    contexts = [Context(), Context()]
+    late = [pool.submit(pool.receive, Messages(context), context) for context in contexts]
+    time.sleep(0.4)
+    assert not any(context.cancelled.is_set() for context in contexts)  # nobody waits for their turn
+    assert pool.submit(pool.receive, iter([b"message"]), Context()).result(PATIENCE) == b"message"
+    assert any(context.cancelled.is_set() for context in contexts)
+    for context in contexts:
+        context.cancel()
+    assert all(isinstance(one.exception(PATIENCE), Cancelled) for one in late)
+    pool.shutdown()
+
+
+def test_a_closed_pool_takes_no_call():
+    pool = CallPool(2, 3, "test")
+    pool.shutdown()
+    for _ in range(5):
+        with pytest.raises(RuntimeError):
+            pool.submit(lambda: None)

@@ -1,0 +1,172 @@
+"""A server that is drilled: a process, a bystander that asks it all the while, and what it takes and logs."""
+
+import contextlib
+import dataclasses
+import re
+import resource
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+
+from rnnserve.protos import inference_pb2 as pb
+from support.inference_requests import request
+from support.serving import RNNSERVE
+
+__all__ = ["INFER", "MODEL", "Bystander", "DrilledServer", "Infer", "drilled", "points", "unread"]
+
+MODEL = "direction_simple"
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+
+UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+
+
+def points(batch: int, steps: int) -> np.ndarray:
+    """Walks (batch, sequence, 2) float32."""
+    return np.linspace(-1, 1, batch * steps * 2, dtype=np.float32).reshape(batch, steps, 2)
+
+
+class Bystander:
+    """A client that asks a small question again and again, on a connection of its own.
+
+    Attributes:
+        waits: Seconds that each answer took.
+        failures: What it was told instead of an answer.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.waits: list[float] = []
+        self.failures: list[str] = []
+        self._port = port
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+
+    def __enter__(self) -> "Bystander":
+        self._thread.start()
+        while not self.waits and not self.failures:
+            time.sleep(0.01)
+        self.waits.clear()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.set()
+        self._thread.join(60)
+
+    def _ask(self) -> None:
+        question = request(MODEL, {"input": points(1, 4)}, ["logits"]).SerializeToString()
+        with grpc.insecure_channel(f"127.0.0.1:{self._port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            infer = channel.unary_unary(INFER)
+            answer = infer(question, timeout=60)
+            while not self._ends.is_set():
+                started = time.perf_counter()
+                try:
+                    if infer(question, timeout=60) != answer:
+                        self.failures.append("another answer")
+                except grpc.RpcError as error:
+                    self.failures.append(f"{error.code().name}: {error.details()}")
+                self.waits.append(time.perf_counter() - started)
+                time.sleep(2e-3)
+
+
+class Infer:
+    """One connection of a client that asks for ModelInfer with bytes."""
+
+    def __init__(self, port: int) -> None:
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", [*UNLIMITED, ("grpc.use_local_subchannel_pool", 1)])
+        self.call = self.channel.unary_unary(INFER)
+
+    def said(self, payload: bytes, *, gzip: bool = False) -> str:
+        """Send bytes; give the status's name and its message."""
+        compression = grpc.Compression.Gzip if gzip else grpc.Compression.NoCompression
+        try:
+            self.call(payload, timeout=180, compression=compression)
+        except grpc.RpcError as error:
+            return f"{error.code().name}: {error.details()}"
+        return "OK: "
+
+
+@dataclasses.dataclass
+class DrilledServer:
+    """A server in a process.
+
+    Attributes:
+        port: Where it listens.
+        process: The process.
+        log: The file with what it has logged.
+    """
+
+    port: int
+    process: subprocess.Popen[str]
+    log: Path
+    peak: int = 0
+
+    @property
+    def resident(self) -> int:
+        """Resident memory in bytes."""
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * resource.getpagesize()
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Note the highest resident memory while a block runs, in `peak`, in bytes."""
+        self.peak, ends = 0, threading.Event()
+
+        def watch() -> None:
+            while not ends.wait(2e-3):
+                self.peak = max(self.peak, self.resident)
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ends.set()
+            thread.join()
+
+    def settles_below(self, most: int, seconds: float = 10) -> bool:
+        """Whether resident memory falls below so many bytes within some seconds."""
+        deadline = time.monotonic() + seconds
+        while self.resident >= most:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+        return True
+
+
+@contextlib.contextmanager
+def drilled(repository: Path, *options: str) -> Iterator[DrilledServer]:
+    """Serve `repository` in a process. After the block it must still run, have logged no traceback, and end well."""
+    command = [str(RNNSERVE), "serve", str(repository), "--grpc-port", "0", "--provider", "cpu", *options]
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with log.open("w") as stderr, subprocess.Popen(command, stdout=-1, stderr=stderr, text=True) as process:
+            assert process.stdout is not None
+            try:
+                printed = re.fullmatch(r"gRPC on 127\.0\.0\.1:(\d+)\n", process.stdout.readline())
+                assert printed, log.read_text()
+                yield DrilledServer(int(printed[1]), process, log)
+                assert process.poll() is None, log.read_text()
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(60) == 0
+            finally:
+                process.kill()
+        logged = log.read_text()
+        assert "Traceback" not in logged, logged
+        assert "internal error" not in logged, logged
+
+
+def unread(client: Infer, payload: bytes) -> grpc.Call:
+    """Send bytes and read no response: it waits at the server, but for what one window of flow control takes."""
+    call: grpc.Call = client.channel.unary_stream(INFER)(payload, timeout=60)
+    return call
+
+
+def message(**fields: object) -> bytes:
+    """A ModelInferRequest of these fields as bytes."""
+    return pb.ModelInferRequest(**fields).SerializeToString()  # type: ignore[arg-type]
