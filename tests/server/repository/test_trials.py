@@ -96,9 +96,11 @@ def test_an_option_says_how_much_memory_a_version_may_take(tmp_path):
 
 def test_what_ends_from_outside_is_a_reason_too(tmp_path, tried):
     BAD_GRAPHS["endless"][0](tmp_path, "endless")
-    threading.Timer(1.0, lambda: os.kill(pid(tried), signal.SIGKILL)).start()
+    folder = tmp_path / "endless" / "1"
+    tried.trials.begin(folder, "endless", "1", "cpu", seconds=PATIENCE, processor_seconds=PATIENCE)
+    os.kill(pid(tried), signal.SIGKILL)
     with pytest.raises(Refused, match=r"^ended the process that tried it with SIGKILL$"):
-        tried("endless")
+        tried.trials.outcome()
 
 
 def test_the_clock_limits_what_does_not_compute(tmp_path, tried):
