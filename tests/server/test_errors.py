@@ -15,6 +15,8 @@ STATUSES = {
     "NotReady": "UNAVAILABLE",
     "ShuttingDown": "UNAVAILABLE",
     "QueueFull": "RESOURCE_EXHAUSTED",
+    "WaitTooLong": "RESOURCE_EXHAUSTED",
+    "TooMuchHeld": "RESOURCE_EXHAUSTED",
     "DeadlinePassed": "DEADLINE_EXCEEDED",
     "Cancelled": "CANCELLED",
     "Unsupported": "UNIMPLEMENTED",

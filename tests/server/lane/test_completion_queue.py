@@ -5,6 +5,7 @@ import functools
 import queue
 import subprocess
 import sys
+import time
 from concurrent import futures
 
 import grpc
@@ -14,7 +15,8 @@ from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.clock import now
 from rnnserve.server.boundary.byte_budget import ByteBudget
 from rnnserve.server.errors import ShuttingDown
-from rnnserve.server.lane.completion_queue import Lane, missing_parts
+from rnnserve.server.lane import completion_queue
+from rnnserve.server.lane.completion_queue import LARGE, Lane, missing_parts
 
 PATIENCE = 20.0
 
@@ -64,7 +66,13 @@ class Held:
     """Keeps calls until the test answers them."""
 
     def __init__(self):
-        self.calls = queue.Queue()
+        self.calls, self.large = queue.Queue(), queue.Queue()
+        self.failure = None
+
+    def take_large(self, call):
+        if self.failure is not None:
+            raise self.failure
+        self.large.put(call)
 
     def take(self, arrived):
         for call in arrived:
@@ -75,19 +83,33 @@ class Held:
 
 
 @contextlib.contextmanager
-def running(handler):
-    """A lane on a server of its own: the server, the lane, and a client's call of its method."""
+def connected(handler, budget=None):
+    """A lane on a server of its own: the server, the lane, and a client's channel."""
     server = grpc.server(futures.ThreadPoolExecutor(1))
-    lane = Lane(server, "/a.B/C", handler, ByteBudget(1 << 28))
+    lane = Lane(server, "/a.B/C", handler, budget or ByteBudget(1 << 28))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     lane.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield server, lane, channel.unary_unary("/a.B/C")
+        yield server, lane, channel
         lane.stop_accepting()
         server.stop(0).wait()
         lane.join(PATIENCE)
         assert not lane.is_running()
+
+
+@contextlib.contextmanager
+def running(handler, budget=None):
+    """A lane on a server of its own: the server, the lane, and a client's call of its method."""
+    with connected(handler, budget) as (server, lane, channel):
+        yield server, lane, channel.unary_unary("/a.B/C")
+
+
+def wait_until(is_so):
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
 
 
 def test_the_lane_ends_after_the_last_answer_and_not_before():
@@ -196,3 +218,96 @@ def test_many_calls_that_arrive_together_are_handed_on_in_bounded_groups():
         assert [response.result(PATIENCE) for response in responses] == [str(n).encode() for n in range(1000)]
         assert sum(counting.sizes) == 1000
         assert max(counting.sizes) <= MAX_REQUESTS
+
+
+def open_calls(channel, count):
+    """Calls that send no message for now: each has a queue, from which its message comes."""
+    messages = [queue.Queue() for _ in range(count)]
+    stream = channel.stream_unary("/a.B/C")
+    return messages, [stream.future(iter(one.get, None)) for one in messages]
+
+
+def test_calls_whose_messages_do_not_arrive_keep_no_others_waiting():
+    """More than are received at once, and the next are received beside them."""
+    held = Held()
+    with connected(held) as (_, lane, channel), contextlib.ExitStack() as ends:
+        infer = channel.unary_unary("/a.B/C")
+        messages, calls = open_calls(channel, 3 * completion_queue._RECEIVING)
+        ends.callback(lambda: [one.put(None) for one in messages])
+        wait_until(lambda: len(lane._unfinished) == len(calls))
+        response = infer.future(b"question")
+        call = held.calls.get(timeout=PATIENCE)
+        assert call.payload == b"question"
+        call.answer(b"answer")
+        assert response.result(PATIENCE) == b"answer"
+        messages[5].put(b"at last")
+        call = held.calls.get(timeout=PATIENCE)
+        assert call.payload == b"at last"
+        call.answer(b"answer")
+        assert calls[5].result(PATIENCE) == b"answer"
+        for one in calls:
+            one.cancel()
+
+
+def test_late_calls_are_ended_with_words_the_oldest_first():
+    held = Held()
+    with connected(held) as (_, lane, channel), contextlib.ExitStack() as ends:
+        messages, calls = open_calls(channel, 5)
+        ends.callback(lambda: [one.put(None) for one in messages])
+        wait_until(lambda: len(lane._unfinished) == 5)
+        assert lane.end_late(3) == 3
+        wait_until(lambda: sum(call.done() for call in calls) == 3)
+        ended = [call for call in calls if call.done()]
+        assert {call.code() for call in ended} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        assert {call.details() for call in ended} == {"the server's memory is short: slow down"}
+        for call in calls:
+            call.cancel()
+
+
+def test_bytes_are_held_from_arrival_until_they_are_sent():
+    held, budget = Held(), ByteBudget(1 << 20)
+    with running(held, budget) as (_, _, infer):
+        response = infer.future(b"q" * 100_000)
+        call = held.calls.get(timeout=PATIENCE)
+        assert budget.held == 100_000
+        call.answer(b"a" * 50_000)
+        assert response.result(PATIENCE) == b"a" * 50_000
+        wait_until(lambda: budget.held == 0)
+        assert call.payload == b""
+
+
+def test_a_request_beyond_the_budget_is_refused_at_once():
+    held, budget = Held(), ByteBudget(250_000)
+    with running(held, budget) as (_, _, infer):
+        first, second = infer.future(b"q" * 100_000), infer.future(b"q" * 100_000)
+        call = held.calls.get(timeout=PATIENCE)
+        wait_until(lambda: first.done() or second.done())
+        refused = first if first.done() else second
+        assert refused.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert refused.details().startswith("requests and unread responses of this connection take 100,000 bytes")
+        call.refuse(ShuttingDown("done"))
+        wait_until(lambda: budget.held == 0)
+
+
+def test_a_response_beyond_the_budget_is_refused_instead():
+    held, budget = Held(), ByteBudget(250_000)
+    with running(held, budget) as (_, _, infer):
+        response = infer.future(b"question")
+        held.calls.get(timeout=PATIENCE).answer(b"a" * 100_000)  # it takes twice as much until it has been sent
+        assert response.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        wait_until(lambda: budget.held == 0)
+
+
+def test_large_calls_are_handed_on_as_such_and_a_defect_there_ends_no_lane(caplog):
+    held = Held()
+    with running(held) as (_, _, infer):
+        for failure in (None, ZeroDivisionError("secret"), None):
+            held.failure = failure
+            response = infer.future(b"q" * (LARGE + 1))
+            if failure is None:
+                held.large.get(timeout=PATIENCE).answer(b"answer")
+                assert response.result(PATIENCE) == b"answer"
+            else:
+                assert response.code() == grpc.StatusCode.INTERNAL
+        assert held.calls.empty()
+    assert "secret" in caplog.text

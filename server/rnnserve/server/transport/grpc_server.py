@@ -150,6 +150,9 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", settings.max_message_bytes * 5 // 4),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_concurrent_streams", _STREAMS),
+        # Pings are answered, however many. Where the core closes a connection for too many, it makes an error of each
+        # further one that has arrived, which holds all before it: 50,000 pings, 850 kB, stopped everyone for 3 s.
+        ("grpc.http2.max_ping_strikes", 0),
         ("grpc.server.max_pending_requests", _PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", _PENDING_CALLS),
         ("grpc.so_reuseport", int(settings.share_port)),
