@@ -1,7 +1,6 @@
 """Bad versions beside a good one, before a real `rnnserve serve`: the good one serves, soon and always."""
 
 import re
-import threading
 import time
 from pathlib import Path
 
@@ -150,7 +149,11 @@ def test_a_server_that_is_killed_leaves_no_process(served):
 def test_a_signal_to_stop_is_heard_before_anything_serves(tmp_path):
     BAD_GRAPHS["endless"][0](tmp_path / "repository", "endless")
     process = ServedProcess(tmp_path / "repository", tmp_path / "log")
-    threading.Timer(3.0, process.signal_to_stop).start()
+    deadline = time.monotonic() + PATIENCE
+    while "took cpu" not in process.log():  # after which it loads
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.signal_to_stop()
     assert process.first_line() == ""
     assert process.wait(PATIENCE) == 0
     assert "Traceback" not in process.log()
