@@ -10,8 +10,8 @@ from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.loading import load_model
-from rnnserve.server.repository.repository import Repository
 from support.examples import publish_examples
+from support.loaded import load_repository
 
 ARCHITECTURES = {
     "rnn": Architecture(hidden=16),
@@ -46,9 +46,7 @@ def zoo(tmp_path_factory):
 @pytest.fixture(scope="module")
 def service(repository):
     """The trained models, without a transport."""
-    models = Repository(repository, device="cpu")
-    models.load()
-    return Service(models, Settings(repository, provider="cpu"))
+    return Service(load_repository(repository), Settings(repository, provider="cpu"))
 
 
 @pytest.fixture(scope="session", params=["lane", "public"])

@@ -8,17 +8,15 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.server import Settings
 from rnnserve.server.errors import StartError
 from rnnserve.server.protocol.service import Service
-from rnnserve.server.repository.repository import Repository
 from support.artifacts import build_model, publish_model
 from support.example_models import JOINED
 from support.examples import EXAMPLES
+from support.loaded import load_repository
 
 
 @pytest.fixture(scope="module")
 def models(zoo):
-    models = Repository(zoo, "cpu")
-    models.load()
-    return models
+    return load_repository(zoo)
 
 
 def test_bits_do_not_depend_on_company_except_where_the_models_say_so(models):
@@ -67,9 +65,8 @@ def test_what_was_adopted_is_served_only_where_that_is_allowed(tmp_path, caplog)
     publish_model(tmp_path, "m", model, floats, example.outputs, samples, batching=JOINED, origin=adopted)
     why = "the version was adopted from an ONNX file, and not compared with its framework"
     with pytest.raises(StartError, match=rf"version 1: manifest\.json: {why}; --allow-unproven serves it"):
-        Repository(tmp_path, "cpu").load()
-    models = Repository(tmp_path, "cpu", allow_unproven=True)
-    models.load()
+        load_repository(tmp_path)
+    models = load_repository(tmp_path, allow_unproven=True)
     assert f"m version 1: {why}" in caplog.text
     answer = Service(models, Settings(provider="cpu")).model_metadata(pb.ModelMetadataRequest(name="m"))
     assert answer.parameters["origin"].string_param == "adopted"

@@ -11,17 +11,18 @@ The manifest holds the SHA-256 of every other file and, in `self_sha256`, that o
 replaced by zeros: a change of any byte of a version is detected.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from google.protobuf import json_format
 
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.regular_files import read_regular
+from rnnserve.protos.regular_files import read_blocks, read_regular
 
 __all__ = [
     "FORMAT",
@@ -43,6 +44,16 @@ FORMAT = 2
 
 _FORMATS = (1, 2)  # that it reads
 
+_MOST_MANIFEST_BYTES = 4 << 20
+_MOST_BYTES = {MODEL: 2 << 30, GOLDEN: 1 << 30}
+"""How large files may be. protobuf, and so ONNX without external data, has no messages of more than 2 GiB."""
+
+_MOST_OTHER_BYTES = 16 << 30
+_MOST_GROWN_BYTES = 64 << 20
+"""How many bytes more than the manifest says a file may have, to be read at all: then both digests are told."""
+
+_MOST_FILES = 16
+
 _ZEROS = "0" * 64
 _SELF = re.compile(rb'"self_sha256": "([0-9a-f]{64})"')
 
@@ -57,33 +68,47 @@ class Version:
 
     Attributes:
         manifest: Its description.
-        files: The bytes of every other file, by name: the bytes that were checked are the ones that are used.
+        files: The bytes of the other files, by name: the bytes that were checked are the ones that are used.
+        digest: The SHA-256 of manifest.json. It has the digests of the other files, so this is one for all of them.
     """
 
     manifest: manifest_pb2.Manifest
     files: Mapping[str, bytes]
+    digest: str
 
 
-def read_version(folder: Path) -> Version:
+def read_version(folder: Path, keep: Collection[str] | None = None) -> Version:
     """Read `<folder>/manifest.json` and every file that it lists, and check their digests.
 
+    Args:
+        folder: `<repository>/<model>/<version>`.
+        keep: The files whose bytes are in the result; all where it is None. The others are checked in blocks.
+
     Raises:
-        ArtifactError: If a file is missing or has changed since the version was published.
+        ArtifactError: If a file is missing, too large, or has changed since the version was published.
     """
-    manifest = _read_manifest(_read(folder, MANIFEST))
+    data = _whole(folder, MANIFEST, _MOST_MANIFEST_BYTES)
+    manifest = _read_manifest(data)
+    if len(manifest.files) > _MOST_FILES:
+        raise ArtifactError(f"{MANIFEST}: lists {len(manifest.files):,} files, and may list {_MOST_FILES}")
     listed = {file.name: file for file in manifest.files}
     for name in (MODEL, GOLDEN):
         if name not in listed:
             raise ArtifactError(f"{MANIFEST}: lists no {name}; export the model again")
-    files = {name: _read(folder, name) for name in sorted(listed)}
-    for name, data in files.items():
-        found, expected = describe_file(name, data), listed[name]
+    files = {}
+    for name, expected in sorted(listed.items()):
+        most = min(expected.bytes + _MOST_GROWN_BYTES, _MOST_BYTES.get(name, _MOST_OTHER_BYTES))
+        if keep is None or name in keep:
+            files[name] = _whole(folder, name, most)
+            found = describe_file(name, files[name])
+        else:
+            found = _described_in_blocks(folder, name, most)
         if found != expected:
             raise ArtifactError(
                 f"{name}: is not the file that was published: it has {found.bytes:,} bytes and SHA-256 {found.sha256}, "
                 f"{MANIFEST} says {expected.bytes:,} and {expected.sha256}; export the model again"
             )
-    return Version(manifest, files)
+    return Version(manifest, files, hashlib.sha256(data).hexdigest())
 
 
 def describe_file(name: str, data: bytes) -> manifest_pb2.File:
@@ -113,7 +138,7 @@ def _read_manifest(data: bytes) -> manifest_pb2.Manifest:
         )
     try:
         manifest = json_format.Parse(data, manifest_pb2.Manifest(), ignore_unknown_fields=True)
-    except (json_format.ParseError, UnicodeDecodeError) as error:
+    except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
         raise ArtifactError(f"{MANIFEST}: is no manifest: {error}") from error
     if manifest.format not in _FORMATS:
         known = " and ".join(map(str, _FORMATS))
@@ -134,11 +159,28 @@ def _add_implied(manifest: manifest_pb2.Manifest) -> None:
     manifest.batching.mode = manifest_pb2.BATCHING_PADDED if has_lengths else manifest_pb2.BATCHING_JOINED
 
 
-def _read(folder: Path, name: str) -> bytes:
-    if Path(name).name != name:
+def _whole(folder: Path, name: str, most: int) -> bytes:
+    with _said_of(name):
+        return read_regular(folder / name, most)
+
+
+def _described_in_blocks(folder: Path, name: str, most: int) -> manifest_pb2.File:
+    """Describe a file as `describe_file` does, without holding it."""
+    digest, size = hashlib.sha256(), 0
+    with _said_of(name):
+        for block in read_blocks(folder / name, most):
+            digest.update(block)
+            size += len(block)
+    return manifest_pb2.File(name=name, bytes=size, sha256=digest.hexdigest())
+
+
+@contextlib.contextmanager
+def _said_of(name: str) -> Iterator[None]:
+    """Turn what reading a file raises into an ArtifactError, which names the file and not its path."""
+    if Path(name).name != name or "\0" in name:
         raise ArtifactError(f"{MANIFEST}: lists {name!r}, which is no plain file name")
     try:
-        return read_regular(folder / name)
+        yield
     except FileNotFoundError:
         raise ArtifactError(f"{name}: is missing; export the model again") from None
     except OSError as error:

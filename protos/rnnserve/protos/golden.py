@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnserve.protos import manifest_pb2
+from rnnserve.protos.array_archives import read_arrays
 from rnnserve.protos.artifact import GOLDEN, ArtifactError
 from rnnserve.protos.differences import coarseness, largest_difference, scale
 
@@ -75,19 +76,18 @@ def dump_cases(cases: Iterable[Case]) -> bytes:
 
 
 def load_cases(data: bytes) -> list[Case]:
-    """Read what `dump_cases` wrote.
+    """Read what `dump_cases` wrote, or numpy's `savez` and `savez_compressed` under the same names.
 
     Raises:
-        ArtifactError: If it is another file, or a case is incomplete.
+        ArtifactError: If it is another file, a case is incomplete, or the file holds much more than it has bytes.
     """
     cases: dict[str, Case] = {}
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            for key in arrays.files:
-                number, kind, part, name = key.split("/")
-                case = cases.setdefault(number, Case(kind, {}, {}, {}))
-                {"inputs": case.inputs, "eager": case.eager, "float64": case.float64}[part][name] = arrays[key]
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        for key, array in read_arrays(data):
+            number, kind, part, name = key.split("/")
+            case = cases.setdefault(number, Case(kind, {}, {}, {}))
+            {"inputs": case.inputs, "eager": case.eager, "float64": case.float64}[part][name] = array
+    except (ValueError, KeyError) as error:
         raise ArtifactError(f"{GOLDEN}: holds no golden results: {error}") from error
     if not cases:
         raise ArtifactError(f"{GOLDEN}: holds no golden results")

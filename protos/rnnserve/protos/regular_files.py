@@ -1,19 +1,60 @@
-"""Reading files of a repository, which may hold anything."""
+"""Reading files of a repository, which may hold anything, in bounded time and memory."""
 
 import errno
+import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["read_regular"]
+__all__ = ["FileTooLarge", "read_blocks", "read_regular"]
+
+_BLOCK = 1 << 20
 
 
-def read_regular(path: Path) -> bytes:
-    """Read a file, unless it is a named pipe, a socket or a device, of which reading may never end.
+class FileTooLarge(OSError):
+    """A file that has more bytes than such a file may have."""
+
+    def __init__(self, found: int, most: int) -> None:
+        super().__init__(errno.EFBIG, f"has {found:,} bytes, and may have {most:,}")
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """Read a file of at most `most` bytes.
 
     Raises:
-        OSError: If it cannot be read, or is no regular file.
+        FileTooLarge: If it has more; nothing of it is read.
+        OSError: If it cannot be read, or is no regular file: a folder, named pipe, socket or device, of which reading
+            may never end.
     """
-    mode = path.stat().st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+    return b"".join(_blocks(path, most, most))  # in most cases of one block, which is not copied
+
+
+def read_blocks(path: Path, most: int) -> Iterator[bytes]:
+    """Read a file as `read_regular` does, a mebibyte at a time."""
+    return _blocks(path, most, _BLOCK)
+
+
+def _blocks(path: Path, most: int, largest: int) -> Iterator[bytes]:
+    try:
+        _check(path.stat(), most)  # before it is opened, since opening a device may have effects
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError:  # a NUL in its name
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
+    try:
+        status = os.fstat(file)
+        _check(status, most)  # again: what was opened may be another file
+        left = status.st_size  # and no more, should it grow
+        while left and (block := os.read(file, min(left, largest))):
+            left -= len(block)
+            yield block
+    finally:
+        os.close(file)
+
+
+def _check(status: os.stat_result, most: int) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "is no regular file")
-    return path.read_bytes()
+    if status.st_size > most:
+        raise FileTooLarge(status.st_size, most)

@@ -16,6 +16,9 @@ __all__ = ["CONFIG", "ConfigError", "MissingConfigError", "check_tensors", "read
 
 CONFIG = "config.pbtxt"
 
+_MOST_BYTES = 1 << 20
+"""How large the file may be; parsing takes 2 seconds a mebibyte."""
+
 _Declared = tuple[str, str, tuple[int, ...]]  # name, datatype as in the Open Inference Protocol, sizes of the axes
 
 
@@ -38,7 +41,7 @@ def read_config(folder: Path) -> model_config_pb2.ModelConfig:
         ConfigError: If it cannot be read, is not a ModelConfig, or names another model than its folder.
     """
     try:
-        text = read_regular(folder / CONFIG).decode()
+        text = read_regular(folder / CONFIG, _MOST_BYTES).decode()
     except FileNotFoundError:
         raise MissingConfigError(f"{CONFIG}: is missing; `rnnserve export` writes it") from None
     except OSError as error:

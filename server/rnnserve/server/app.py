@@ -8,9 +8,11 @@ from typing import Self
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.protocol.service import Service
+from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.pins import Pins
 from rnnserve.server.repository.providers import choose_device
 from rnnserve.server.repository.repository import Repository
+from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import Settings
 from rnnserve.server.transport.grpc_server import GrpcTransport
 from rnnserve.server.transport.pulse import Pulse
@@ -20,7 +22,7 @@ __all__ = ["Server"]
 _log = logging.getLogger(__name__)
 
 _END_SECONDS = 0.5
-"""Seconds, after the transport has ended, in which runs whose callers were cut off may end."""
+"""Seconds, after the transport has ended, in which runs whose callers were cut off may end, and a load too."""
 
 
 class Server:
@@ -30,22 +32,37 @@ class Server:
         port: Where it listens for gRPC.
     """
 
-    def __init__(self, settings: Settings, pins: Pins | None = None) -> None:
+    def __init__(self, settings: Settings, pins: Pins | None = None, trials: Trials | None = None) -> None:
         """Look at the repository and, unless the port is shared, listen; nothing is loaded yet.
 
         Args:
             settings: What to serve, and how.
             pins: The versions that other workers serve: no others are. None for those that the configs choose.
+            trials: What tries versions; a process that is started now where it is None.
+
+        Args:
+            settings: How to serve.
+            trials: What tries versions; a process that is started now where it is None.
 
         Raises:
             StartError: If the repository, the provider or the port cannot be had.
         """
-        device = choose_device(settings.provider)
         self._settings = settings
-        self._repository = Repository(settings.repository, device, allow_unproven=settings.allow_unproven, pins=pins)
-        self._schedulers = Schedulers(WaitingLimits(settings.max_queue, settings.max_wait))
-        self._transport = GrpcTransport(Service(self._repository, settings), self._schedulers, settings)
+        trials = trials or Trials(allow_unproven=settings.allow_unproven, max_bytes=settings.max_load_bytes)
+        try:
+            device = choose_device(settings.provider)
+            self._repository = Repository(settings.repository, pins)
+            self._schedulers = Schedulers(WaitingLimits(settings.max_queue, settings.max_wait))
+            self._transport = GrpcTransport(Service(self._repository, settings), self._schedulers, settings)
+        except BaseException:
+            trials.close()
+            raise
         self.port = self._transport.port
+        self._loader = Loader(
+            self._repository, trials, device, allow_unproven=settings.allow_unproven, timeout=settings.load_timeout
+        )
+        self._loading = threading.Thread(target=self._load, name="loader", daemon=True)
+        self._announcing = threading.Lock()
 
     def start(self) -> None:
         """Answer (live, not ready), load and prove the models, and become ready.
@@ -66,11 +83,15 @@ class Server:
     def load(self) -> None:
         """Load and prove the models, and become ready: the first or the second part of `start`.
 
+        Versions that take long to load are no reason to wait for all of them: if others serve, they are loaded
+        afterwards, in the background. Until then their status is LOADING, and the server as a whole is not ready.
+
         Raises:
             StartError: If no model may serve.
         """
-        self._repository.load()
-        self._transport.set_ready(self._repository.is_ready())
+        self._loading.start()
+        self._loader.wait()
+        self._announce()
 
     def listen(self) -> None:
         """Begin to answer: the other part of `start`.
@@ -106,14 +127,26 @@ class Server:
             What has not ended 1.5 seconds after that, in words; it is logged, too. Python does not end by itself while
             such a thread runs.
         """
+        self._loader.stop()
         seconds = self._settings.grace if grace is None else grace
         started = time.monotonic()
         left = self._transport.stop(seconds)
         rest = max(seconds - (time.monotonic() - started), 0.0) + _END_SECONDS
         left += [f"a run of {name}" for name in self._schedulers.close(rest)]
+        if self._loading.is_alive():
+            self._loading.join(_END_SECONDS)
         if left:
             _log.warning("did not end within the grace of %g s, and is left: %s", seconds, ", ".join(left))
         return left
+
+    def _load(self) -> None:
+        self._loader.load()
+        self._announce()
+
+    def _announce(self) -> None:
+        """Tell health checks whether the server is ready; of two threads the later one tells what is true then."""
+        with self._announcing:
+            self._transport.set_ready(self._repository.is_ready())
 
     def __enter__(self) -> Self:
         try:

@@ -205,10 +205,10 @@ class StartError(Exception):
     """The server cannot start as asked: no models, a provider that is missing, a port in use."""
 
 
-def one_line(message: str) -> str:
-    """Make another library's message fit for a caller or a status: one line of bounded length, without paths."""
+def one_line(message: str, most: int = _MAX_FOREIGN) -> str:
+    """Make another library's message fit for a caller or a status: one line of at most `most` characters, no paths."""
     line = " ".join(_PATH.sub("", message).split())
-    return line if len(line) <= _MAX_FOREIGN else line[: _MAX_FOREIGN - 1] + "…"
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def quoted(text: str) -> str:

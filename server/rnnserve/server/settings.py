@@ -102,6 +102,8 @@ class Settings:
         max_sequence: Most steps of one sequence.
         allow_non_finite: Let NaN and infinity through to the models.
         allow_unproven: Serve versions, too, that were adopted from an ONNX file and not compared with its framework.
+        load_timeout: Seconds that a version may take to be tried, in a process of its own, before it serves.
+        max_load_bytes: Memory that a version may take in that process, in bytes, beyond eight times its files.
         grace: Seconds that requests in progress may take to end when the server stops.
         max_connection_age: Seconds, give or take a tenth, after which a client is asked to connect anew. None is a
             minute where workers share the port, and no limit elsewhere; 0 is no limit.
@@ -175,6 +177,20 @@ class Settings:
         default=False,
         metadata=_option(
             "serve versions, too, that were adopted from ONNX files and never compared with their framework"
+        ),
+    )
+    load_timeout: float = dataclasses.field(
+        default=60.0,
+        metadata=_option(
+            "how long a version may take to be tried before it serves; one that takes longer stays out",
+            _seconds,
+            metavar="SECONDS",
+        ),
+    )
+    max_load_bytes: int = dataclasses.field(
+        default=512 << 20,
+        metadata=_option(
+            "most memory that a version may take while it is tried, in bytes, beyond eight times its files", _count
         ),
     )
     grace: float = dataclasses.field(

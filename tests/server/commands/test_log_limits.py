@@ -65,3 +65,9 @@ def test_the_kinds_themselves_are_bounded(logged, monkeypatch):
     for number in range(10):
         log.handle(log.makeRecord("limited", logging.ERROR, "file.py", number, "line", (), None))
     assert len(lines) == 10
+
+
+def test_each_version_that_is_loaded_or_not_has_its_line():
+    limits = LogLimits(lambda: 0.0)
+    record = logging.makeLogRecord({"name": "rnnserve.server.repository.loader", "pathname": "x", "lineno": 1})
+    assert all(limits.filter(record) for _ in range(500))

@@ -14,7 +14,7 @@ OTHER = Settings(
     repository=Path("-models"), host="::1", grpc_port=0, provider="cpu", transport="public",
     tls_certificate=Path("a b.pem"), tls_key=Path("-k.pem"), tls_client_ca=Path("c.pem"), max_queue=7,
     max_message_bytes=8, max_response_bytes=11, max_held_bytes=3 << 20, max_wait=2.5, max_batch=9, max_sequence=10,
-    allow_non_finite=True, allow_unproven=True, grace=0.25, max_connection_age=0.0,
+    allow_non_finite=True, allow_unproven=True, load_timeout=0.5, max_load_bytes=12, grace=0.25, max_connection_age=0.0,
 )  # fmt: skip
 
 
@@ -60,6 +60,8 @@ def test_the_defaults():
         "max_sequence": 4096,
         "allow_non_finite": False,
         "allow_unproven": False,
+        "load_timeout": 60.0,
+        "max_load_bytes": 512 * 2**20,
         "grace": 5.0,
         "max_connection_age": None,
         "share_port": False,

@@ -23,8 +23,8 @@ from rnnserve.server.lane.completion_queue import LaneCall
 from rnnserve.server.lane.dispatcher import Dispatcher
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.model import Model
-from rnnserve.server.repository.repository import Repository
 from support.inference_requests import request
+from support.loaded import load_repository
 
 
 def test_a_late_call_does_not_overtake_a_crowd(dispatcher):
@@ -305,8 +305,7 @@ def test_a_lone_run_that_fails_is_answered_and_counted(service, dispatcher, monk
 
 def with_cost(service, schedulers, **cost):
     """A dispatcher whose model "direction_simple" has other costs, and that model."""
-    models = Repository(service.settings.repository, device="cpu")
-    models.load()
+    models = load_repository(service.settings.repository)
     entry = models._entries["direction_simple"].served
     model = dataclasses.replace(entry[1].model, cost=Cost(**cost))
     entry[1] = dataclasses.replace(entry[1], model=model)

@@ -1,48 +1,33 @@
 """Which versions serve, and the exact words about those that do not."""
 
-import types
+import logging
+import os
+import pathlib
 
 import pytest
 
 from rnnserve.protos import model_config_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.server.errors import NotFound, NotReady, StartError
-from rnnserve.server.repository import repository
+from rnnserve.server.repository import loader
 from rnnserve.server.repository.pins import ModelPins, Pin, dump_pins, read_pins
 from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Repository, Status
-
-NO_GOOD = "golden.npz: no good"
+from support.fake_trials import NO_GOOD, FakeTrials, serve_newest
+from support.loaded import load_repository
 
 
 @pytest.fixture
-def root(tmp_path, monkeypatch):
-    """Models "a" (versions 1, 2, 10) and "b" (version 1), of which those in `bad` cannot be loaded."""
+def root(tmp_path, fake_loading):
+    """Models "a" (versions 1, 2, 10) and "b" (version 1), and the trials that they go through."""
     for folder in ("a/1", "a/2", "a/10", "a/latest", "b/1", ".hidden/1"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "a" / "3").touch()
-    bad: set[str] = set()
-
-    def load(folder, name, version, device, *, allow_unproven):
-        assert (folder, device, allow_unproven) == (tmp_path / name / version, "cpu", False)
-        if f"{name}/{version}" in bad:
-            raise ArtifactError(NO_GOOD)
-        manifest = types.SimpleNamespace(inputs=[], outputs=[])
-        return types.SimpleNamespace(name=name, version=version, manifest=manifest, device=device)
-
-    monkeypatch.setattr(repository, "load_model", load)
-    monkeypatch.setattr(repository, "check_tensors", lambda *_: None)
-    serve(monkeypatch)
-    return tmp_path, bad
+    return tmp_path, fake_loading
 
 
-def serve(monkeypatch, wanted: int = 1, not_chosen: tuple[int, ...] = ()):
-    """Let the configs say that the `wanted` newest versions serve, except for those not chosen."""
-    monkeypatch.setattr(repository, "read_config", lambda folder: model_config_pb2.ModelConfig(name=folder.name))
-
-    def choose(_, versions):
-        return sorted(set(versions) - set(not_chosen), reverse=True), wanted
-
-    monkeypatch.setattr(repository, "versions_to_serve", choose)
+def loaded(root) -> Repository:
+    folder, trials = root
+    return load_repository(folder, trials=trials)
 
 
 def statuses(models: Repository) -> dict[str, dict[int, Status]]:
@@ -50,7 +35,7 @@ def statuses(models: Repository) -> dict[str, dict[int, Status]]:
 
 
 def test_before_loading_nothing_serves_and_everything_loads(root):
-    models = Repository(root[0], "cpu")
+    models = Repository(root[0])
     assert statuses(models) == {"a": dict.fromkeys([1, 2, 10], Status(LOADING)), "b": {1: Status(LOADING)}}
     assert list(statuses(models)["a"]) == [1, 2, 10]
     assert (models.generation, models.is_ready(), models.served(), models.versions("a")) == (0, False, [], [])
@@ -64,8 +49,7 @@ def test_before_loading_nothing_serves_and_everything_loads(root):
 
 
 def test_the_newest_serves(root):
-    models = Repository(root[0], "cpu")
-    models.load()
+    models = loaded(root)
     newer = Status(UNAVAILABLE, "a newer version serves")
     assert statuses(models) == {"a": {1: newer, 2: newer, 10: Status(READY)}, "b": {1: Status(READY)}}
     assert (models.generation, models.is_ready(), models.versions("a")) == (2, True, ["10"])
@@ -82,9 +66,8 @@ def test_the_newest_serves(root):
 
 
 def test_several_serve_where_the_config_says_so(root, monkeypatch):
-    serve(monkeypatch, wanted=2, not_chosen=(2,))
-    models = Repository(root[0], "cpu")
-    models.load()
+    serve_newest(monkeypatch, wanted=2, not_chosen=(2,))
+    models = loaded(root)
     not_chosen = Status(UNAVAILABLE, "not chosen by version_policy in config.pbtxt")
     assert statuses(models)["a"] == {1: Status(READY), 2: not_chosen, 10: Status(READY)}
     assert models.versions("a") == ["1", "10"]
@@ -93,10 +76,8 @@ def test_several_serve_where_the_config_says_so(root, monkeypatch):
 
 
 def test_the_one_before_a_bad_one_serves(root):
-    folder, bad = root
-    bad.add("a/10")
-    models = Repository(folder, "cpu")
-    models.load()
+    root[1].refuse("a/10")
+    models = loaded(root)
     assert statuses(models)["a"] == {
         1: Status(UNAVAILABLE, "a newer version serves"),
         2: Status(READY),
@@ -107,10 +88,8 @@ def test_the_one_before_a_bad_one_serves(root):
 
 
 def test_a_model_without_a_good_version_does_not_serve(root):
-    folder, bad = root
-    bad.update({"a/1", "a/2", "a/10"})
-    models = Repository(folder, "cpu")
-    models.load()
+    root[1].refuse("a/1", "a/2", "a/10")
+    models = loaded(root)
     assert (models.is_ready(), models.generation, models.is_served("a"), models.versions("a")) == (False, 1, False, [])
     said = f"version 1: {NO_GOOD}; version 2: {NO_GOOD}; version 10: {NO_GOOD}"
     with pytest.raises(NotReady, match=f'^model "a" does not serve: {said}$'):
@@ -118,24 +97,21 @@ def test_a_model_without_a_good_version_does_not_serve(root):
 
 
 def test_a_config_that_cannot_be_read_is_the_reason_of_every_version(root, monkeypatch):
-    folder, _ = root
-
     def read(folder):
         if folder.name == "b":
             raise ArtifactError("config.pbtxt: is\n  missing")
         return model_config_pb2.ModelConfig()
 
-    monkeypatch.setattr(repository, "read_config", read)
-    models = Repository(folder, "cpu")
-    models.load()
+    monkeypatch.setattr(loader, "read_config", read)
+    models = loaded(root)
     assert statuses(models)["b"] == {1: Status(UNAVAILABLE, "config.pbtxt: is missing")}
     with pytest.raises(NotReady, match=r'^model "b" does not serve: config.pbtxt: is missing$'):
         models.find("b", "1")
 
 
 def test_nothing_that_serves_is_the_end(root):
-    folder, bad = root
-    bad.update({"a/1", "a/2", "a/10", "b/1"})
+    folder, trials = root
+    trials.refuse("a/1", "a/2", "a/10", "b/1")
     (folder / "c").mkdir()
     said = (
         f"no model in {folder} may serve:\n"
@@ -144,7 +120,7 @@ def test_nothing_that_serves_is_the_end(root):
         '  model "c" does not serve: has no versions, folders named 1, 2, …'
     )
     with pytest.raises(StartError) as ended:
-        Repository(folder, "cpu").load()
+        loaded(root)
     assert str(ended.value) == said
 
 
@@ -158,50 +134,71 @@ def test_nothing_that_serves_is_the_end(root):
     ],
 )
 def test_what_is_not_there_is_told_with_what_is(root, name, version, said):
-    models = Repository(root[0], "cpu")
-    models.load()
+    models = loaded(root)
     with pytest.raises(NotFound) as refused:
         models.find(name, version)
     assert str(refused.value) == said
 
 
-def test_a_provider_that_fails_ends_the_start(root, monkeypatch):
-    def load(*_, **__):
-        raise StartError("provider cuda: no")
-
-    monkeypatch.setattr(repository, "load_model", load)
+def test_a_provider_that_fails_ends_the_start(root):
+    root[1].give("a/10", StartError("provider cuda: no"))
     with pytest.raises(StartError, match=r"^provider cuda: no$"):
-        Repository(root[0], "cuda").load()
+        loaded(root)
 
 
-def digested(monkeypatch):
-    """Let manifests have digests that name the version."""
-    load = vars(repository)["load_model"]
+def test_a_name_that_no_client_can_send_is_left_out(root, caplog):
+    """Lists of models are sent as UTF-8: one such name would be the end of every list."""
+    folder, _ = root
+    for name in (b"not \xff utf-8", b"two\nlines"):
+        os.mkdir(os.path.join(os.fsencode(folder), name))  # noqa: PTH102, PTH118 - a path of bytes
+    with caplog.at_level(logging.ERROR):
+        assert statuses(loaded(root)).keys() == {"a", "b"}
+    left_out = [message for message in caplog.messages if "is left out" in message]
+    assert left_out == [
+        "'not \\udcff utf-8' is left out: no client could ask for a model of this name",
+        "'two\\nlines' is left out: no client could ask for a model of this name",
+    ]
 
-    def load_with_digest(folder, name, version, device, *, allow_unproven):
-        model = load(folder, name, version, device, allow_unproven=allow_unproven)
-        model.manifest.self_sha256 = f"{name}/{version}"
-        return model
 
-    monkeypatch.setattr(repository, "load_model", load_with_digest)
+def unreadable(monkeypatch, folder):
+    """Root reads any folder, so that its mode would say nothing where tests run as root."""
+    iterdir = pathlib.Path.iterdir
+
+    def refuse(path):
+        if path == folder:
+            raise PermissionError(13, "Permission denied", str(path))
+        return iterdir(path)
+
+    monkeypatch.setattr(pathlib.Path, "iterdir", refuse)
+
+
+def test_a_models_folder_that_cannot_be_read_is_the_reason_why_it_does_not_serve(root, monkeypatch):
+    unreadable(monkeypatch, root[0] / "a")
+    models = loaded(root)
+    with pytest.raises(NotReady, match=r'^model "a" does not serve: its folder cannot be read: Permission denied$'):
+        models.find("a")
+    assert models.is_served("b")
+
+
+def test_a_repository_that_cannot_be_read_is_the_end(root, monkeypatch):
+    unreadable(monkeypatch, root[0])
+    with pytest.raises(StartError, match=r"^the folder .* cannot be read: Permission denied$"):
+        Repository(root[0])
 
 
 def test_pins_make_another_repository_serve_the_same(root, monkeypatch):
     """Whatever is published, changed in the configs, or mended meanwhile."""
-    digested(monkeypatch)
-    folder, bad = root
-    bad |= {"a/10", "b/1"}
-    first = Repository(folder, "cpu")
-    first.load()
+    folder, trials = root
+    trials.refuse("a/10", "b/1")
+    first = loaded(root)
     pins = read_pins(dump_pins(first.pins()))
     assert pins == first.pins()
-    bad.clear()
     (folder / "a" / "11").mkdir()
     (folder / "c" / "1").mkdir(parents=True)
-    serve(monkeypatch, wanted=3, not_chosen=(2,))
-    second = Repository(folder, "cpu", pins=pins)
-    assert statuses(second)["a"][2] == Status(LOADING)
-    second.load()
+    serve_newest(monkeypatch, wanted=3, not_chosen=(2,))
+    trials = FakeTrials()
+    assert statuses(Repository(folder, pins))["a"][2] == Status(LOADING)
+    second = load_repository(folder, trials=trials, pins=pins)
     assert statuses(second) == statuses(first)
     assert second.versions("a") == ["2"]
     assert second.pins() == pins
@@ -209,28 +206,35 @@ def test_pins_make_another_repository_serve_the_same(root, monkeypatch):
 
 
 def test_a_pinned_version_that_has_gone_or_changed_does_not_serve(root, monkeypatch, caplog):
-    digested(monkeypatch)
-    folder, bad = root
-    serve(monkeypatch, wanted=2)
-    first = Repository(folder, "cpu")
-    first.load()
+    folder, trials = root
+    serve_newest(monkeypatch, wanted=2)
+    first = loaded(root)
     pins = dict(first.pins())
     pins["a"] = ModelPins({**pins["a"].versions, 2: Pin("another digest")})
-    bad.add("b/1")
-    second = Repository(folder, "cpu", pins=pins)
-    second.load()
+    trials.refuse("b/1")
+    second = load_repository(folder, trials=trials, pins=pins)
     anew = "was published anew after the other workers had loaded it; SIGHUP restarts them all"
     assert statuses(second)["a"] == {1: statuses(first)["a"][1], 2: Status(UNAVAILABLE, anew), 10: Status(READY)}
     assert statuses(second)["b"] == {1: Status(UNAVAILABLE, NO_GOOD)}
     assert f"a version 2 stays out: {anew}" in caplog.messages
 
 
-def test_a_model_that_could_not_be_tried_stays_so(root, monkeypatch):
-    digested(monkeypatch)
-    first = Repository(root[0], "cpu")
-    first._entries["b"].reason = "its folder cannot be read: Permission denied"
-    first.load()
-    second = Repository(root[0], "cpu", pins=first.pins())
-    second.load()
-    with pytest.raises(NotReady, match='model "b" does not serve: its folder cannot be read: Permission denied'):
-        second.find("b")
+def test_a_version_that_was_still_loading_is_tried_as_it_is_there(root):
+    """The worker that pinned it did not know yet whether it would serve, and which digest it had."""
+    folder, trials = root
+    pins = {"a": ModelPins({2: Pin("a/2"), 10: Pin("")}), "b": ModelPins({1: Pin("b/1")})}
+    second = load_repository(folder, trials=trials, pins=pins)
+    assert [version for version, _ in trials.begun] == ["a/10", "b/1"]
+    assert second.versions("a") == ["10"]
+
+
+def test_pins_of_a_repository_that_is_being_loaded(root):
+    loading = Repository(root[0])
+    assert loading.pins()["a"] == ModelPins({1: Pin(""), 2: Pin(""), 10: Pin("")})
+
+
+def test_a_model_that_could_not_be_tried_stays_so(root):
+    reason = "its folder cannot be read: Permission denied"
+    pins = {**loaded(root).pins(), "b": ModelPins({}, reason)}
+    with pytest.raises(NotReady, match=f'model "b" does not serve: {reason}'):
+        load_repository(root[0], trials=FakeTrials(), pins=pins).find("b")

@@ -1,7 +1,5 @@
 """A version that cannot be loaded, for whatever reason, is UNAVAILABLE with one line; every other model serves."""
 
-import os
-
 import grpc
 import numpy as np
 import onnx
@@ -14,24 +12,14 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.golden import Case
 from rnnserve.server import Server, Settings
-from rnnserve.server.repository import repository
 from rnnserve.server.repository.loading import load_model
-from rnnserve.server.repository.repository import UNAVAILABLE, Repository
-from support.artifacts import build_model, publish_model, tensor
+from support.artifacts import build_model, publish_model
+from support.bad_versions import INPUTS, OUTPUTS, SAMPLE, TWICE
 from support.inference_requests import arrays, request
-
-INPUTS = [tensor("input", "FP32", "batch", "sequence", ("features", 2))]
-OUTPUTS = [tensor("output", "FP32", "batch", "sequence", ("features", 2))]
-SAMPLE = {"input": np.ones((2, 3, 2), np.float32)}
-TWICE = build_model([helper.make_node("Add", ["input", "input"], ["output"])], INPUTS, OUTPUTS, {})
 
 
 def case(inputs, output) -> Case:
     return Case("step", inputs, {"output": output}, {"output": output.astype(np.float64)})
-
-
-def garbage(root):
-    publish_model(root, "bad", b"\x08\x07 no model", INPUTS, OUTPUTS, [], cases=[case(SAMPLE, SAMPLE["input"])])
 
 
 def raising(root):
@@ -47,11 +35,6 @@ def raising(root):
 def golden_of_other_shapes(root):
     inputs = {"input": np.ones((2, 3), np.float32)}
     publish_model(root, "bad", TWICE, INPUTS, OUTPUTS, [], cases=[case(inputs, SAMPLE["input"])])
-
-
-def golden_without_rows(root):
-    inputs = {"input": np.ones((0, 3, 2), np.float32)}
-    publish_model(root, "bad", TWICE, INPUTS, OUTPUTS, [], cases=[case(inputs, inputs["input"])])
 
 
 def golden_without_an_input(root):
@@ -83,32 +66,14 @@ def a_config_that_is_a_folder(root):
     config.mkdir()
 
 
-def a_pipe_for_a_file(root):
-    publish_model(root, "bad", TWICE, INPUTS, OUTPUTS, [SAMPLE])
-    golden = root / "bad" / "1" / "golden.npz"
-    golden.unlink()
-    os.mkfifo(golden)
-
-
-def a_config_that_is_a_pipe(root):
-    publish_model(root, "bad", TWICE, INPUTS, OUTPUTS, [SAMPLE])
-    config = root / "bad" / "config.pbtxt"
-    config.unlink()
-    os.mkfifo(config)
-
-
 BAD = {
-    garbage: "model.onnx: onnxruntime cannot load it: ",
     raising: "golden.npz: model.onnx does not run these cases on cpu: InvalidRequest: ",
     golden_of_other_shapes: "golden.npz: ",
-    golden_without_rows: "golden.npz: ",
     golden_without_an_input: "golden.npz: ",
     golden_of_another_dtype: "golden.npz: ",
     without_axes: "manifest.json: ",
     a_file_for_a_version: "manifest.json: cannot be read: Is a directory",
     a_config_that_is_a_folder: "config.pbtxt: cannot be read: Is a directory",
-    a_pipe_for_a_file: "golden.npz: cannot be read: is no regular file",
-    a_config_that_is_a_pipe: "config.pbtxt: cannot be read: is no regular file",
 }
 
 
@@ -132,29 +97,6 @@ def test_a_bad_version_is_unavailable_and_the_others_serve(tmp_path, make, said)
             stub.ModelInfer(request("bad", SAMPLE))
         assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
         assert said in refused.value.details()
-
-
-@pytest.mark.parametrize("error", [MemoryError(), ZeroDivisionError("in /home/some one/x.py:3\nmore"), KeyError("x")])
-def test_whatever_loading_raises_the_version_before_serves(tmp_path, monkeypatch, caplog, error):
-    publish_model(tmp_path, "good", TWICE, INPUTS, OUTPUTS, [SAMPLE])
-    publish_model(tmp_path, "good", TWICE, INPUTS, OUTPUTS, [SAMPLE], version=2)
-    load = load_model
-
-    def load_or_raise(folder, name, version, device, **options):
-        if version == "2":
-            raise error
-        return load(folder, name, version, device, **options)
-
-    monkeypatch.setattr(repository, "load_model", load_or_raise)
-    models = Repository(tmp_path, "cpu")
-    models.load()
-    assert models.find("good").model.version == "1"
-    ((_, statuses),) = models.statuses()
-    assert statuses[2].state == UNAVAILABLE
-    assert statuses[2].reason.startswith(f"cannot be loaded: {type(error).__name__}: ")
-    assert "\n" not in statuses[2].reason
-    assert "/home" not in statuses[2].reason
-    assert "Traceback" in caplog.text
 
 
 @pytest.mark.parametrize(("wrong", "more"), [(1, ""), (2, " (and 1 more)"), (5, " (and 4 more)")])

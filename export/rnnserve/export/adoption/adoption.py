@@ -37,7 +37,7 @@ from rnnserve.export.limits import limits_for, replay_limits
 from rnnserve.export.manifest import describe_version
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.onnx_files import read_onnx
-from rnnserve.export.parity import OnnxRunner, Proof
+from rnnserve.export.parity import RUN_SECONDS, OnnxProcess, OnnxRunner, Proof
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.pipeline import ExportResult
 from rnnserve.export.publishing import publish_version
@@ -55,7 +55,12 @@ _RAGGED_BATCHES = 4
 
 
 def adopt(
-    path: Path, name: str, repository: Path, roles: Roles | None = None, samples: Sequence[Sample] = ()
+    path: Path,
+    name: str,
+    repository: Path,
+    roles: Roles | None = None,
+    samples: Sequence[Sample] = (),
+    timeout: float = RUN_SECONDS,
 ) -> ExportResult:
     """Publish an ONNX file as a model's next version, marked as adopted.
 
@@ -65,6 +70,7 @@ def adopt(
         repository: Where models are published, as `<repository>/<model>/<version>`.
         roles: What the file does not say of its tensors.
         samples: Real inputs; where they have outputs, the file has to give these, and servers replay them.
+        timeout: Seconds that onnxruntime may take to load the file, and for each run of it.
 
     Raises:
         WrongArguments: If the file and the roles do not say enough, or do not fit; the message says what to do.
@@ -78,21 +84,22 @@ def adopt(
     model = read_onnx(path, external_data=False)
     choose_outputs(model, roles.outputs)
     inputs = describe_inputs(model, roles)
-    truth = _truth(path, model.SerializeToString())
-    try:
-        description = _describe(truth, inputs, [v.name for v in model.graph.output], name, roles)
-        write_axis_names(model, description.inputs, description.outputs)
-        data = model.SerializeToString(deterministic=True)
-        return _publish(description, _truth(path, data), data, repository, samples)
-    except RuntimeError as error:  # what `OnnxRunner` raises
-        raise ExportError(
-            f"{path}: {error}; if the model does not take all sizes, say which: --size AXIS=LOW:HIGH"
-        ) from error
+    with OnnxProcess(timeout) as process:
+        truth = _truth(path, model.SerializeToString(), process)
+        try:
+            description = _describe(truth, inputs, [v.name for v in model.graph.output], name, roles)
+            write_axis_names(model, description.inputs, description.outputs)
+            data = model.SerializeToString(deterministic=True)
+            return _publish(description, _truth(path, data, process), data, repository, samples)
+        except RuntimeError as error:  # what `OnnxRunner` raises
+            raise ExportError(
+                f"{path}: {error}; if the model does not take all sizes, say which: --size AXIS=LOW:HIGH"
+            ) from error
 
 
-def _truth(path: Path, data: bytes) -> OnnxTruth:
+def _truth(path: Path, data: bytes, process: OnnxProcess) -> OnnxTruth:
     try:
-        return OnnxTruth(OnnxRunner(data))
+        return OnnxTruth(OnnxRunner(data, process=process))
     except RuntimeError as error:
         raise ExportError(f"{path}: {error}") from error
 

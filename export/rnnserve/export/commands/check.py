@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rnnserve.export.diagnosis import check_file
 from rnnserve.export.errors import ExportError, WrongArguments
+from rnnserve.export.parity import RUN_SECONDS
 from rnnserve.export.publication import Publication
 from rnnserve.export.publication_targets import load_publications
 
@@ -39,12 +40,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.py:NAME",
         help="the publication of the module that the file was made from; package.module:NAME works, too",
     )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=RUN_SECONDS,
+        metavar="SECONDS",
+        help="how long onnxruntime may take to load the file, and for each run of it (default %(default)g)",
+    )
     parser.add_argument("--model", metavar="NAME", help="which publication, where FILE.py:NAME is a list of them")
 
 
 def run(args: argparse.Namespace) -> int:
     """Compare, and print what differs."""
-    checked = check_file(args.file, _publication(args.against, args.model), progress=sys.stderr.isatty())
+    checked = check_file(
+        args.file, _publication(args.against, args.model), progress=sys.stderr.isatty(), timeout=args.timeout
+    )
     for difference in checked.differences:
         print(f"differs  {difference}")
     for fault in checked.faults:

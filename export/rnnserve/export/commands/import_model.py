@@ -7,6 +7,7 @@ from pathlib import Path
 from rnnserve.export.adoption import Roles, adopt
 from rnnserve.export.adoption.sample_file import read_samples
 from rnnserve.export.errors import ExportError
+from rnnserve.export.parity import RUN_SECONDS
 from rnnserve.export.pipeline import ExportResult
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import ArtifactError
@@ -89,6 +90,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", type=lambda text: text.split(","), default=[], metavar="A,B,…", help="names of the classes"
     )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=RUN_SECONDS,
+        metavar="SECONDS",
+        help="how long onnxruntime may take to load the file, and for each run of it (default %(default)g)",
+    )
     parser.add_argument("--samples", type=Path, metavar="SAMPLES.npz", help="real inputs, and expected outputs")
     parser.add_argument(
         "--repository",
@@ -111,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
         labels=args.labels,
     )
     samples = read_samples(args.samples) if args.samples else ()
-    print("\n".join(_lines(adopt(args.file, args.name, args.repository, roles, samples))))
+    print("\n".join(_lines(adopt(args.file, args.name, args.repository, roles, samples, args.timeout))))
     return 0
 
 

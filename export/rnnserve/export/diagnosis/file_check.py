@@ -16,7 +16,7 @@ from rnnserve.export.diagnosis.tensor_matching import MatchedFile, match_tensors
 from rnnserve.export.errors import ExportError, ParityError
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.onnx_files import read_onnx
-from rnnserve.export.parity import OnnxRunner, prove
+from rnnserve.export.parity import RUN_SECONDS, OnnxProcess, OnnxRunner, prove
 from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.pipeline import to_onnx
 from rnnserve.export.publication import Publication
@@ -38,13 +38,16 @@ class CheckedFile:
     faults: Sequence[str]
 
 
-def check_file(path: Path, publication: Publication, *, progress: bool = True) -> CheckedFile:
+def check_file(
+    path: Path, publication: Publication, *, progress: bool = True, timeout: float = RUN_SECONDS
+) -> CheckedFile:
     """Compare anyone's ONNX export with the module that it was made from.
 
     Args:
         path: The ONNX file; weights may lie in files beside it.
         publication: The module with its description.
         progress: Whether to show a progress bar on standard error.
+        timeout: Seconds that onnxruntime may take to load the file, and for each run of it.
 
     Raises:
         WrongArguments: If it is no ONNX file, or the description does not fit the module.
@@ -54,15 +57,16 @@ def check_file(path: Path, publication: Publication, *, progress: bool = True) -
     file = read_onnx(path, external_data=True)
     described = describe_model(publication)
     matched = match_tensors(file, described)
-    with one_thread(), evaluating(described.module):
-        return CheckedFile(matched.differences, list(dict.fromkeys(_faults(matched, described, progress=progress))))
+    with one_thread(), evaluating(described.module), OnnxProcess(timeout) as process:
+        faults = _faults(matched, described, process, progress=progress)
+        return CheckedFile(matched.differences, list(dict.fromkeys(faults)))
 
 
-def _faults(matched: MatchedFile, described: DescribedModel, *, progress: bool) -> Iterator[str]:
+def _faults(matched: MatchedFile, described: DescribedModel, process: OnnxProcess, *, progress: bool) -> Iterator[str]:
     yield from matched.faults
     data = matched.model.SerializeToString()
     try:
-        runner = OnnxRunner(data)
+        runner = OnnxRunner(data, process=process)
     except RuntimeError as error:
         yield from layout_faults(matched.model)
         yield str(error)
@@ -73,11 +77,11 @@ def _faults(matched: MatchedFile, described: DescribedModel, *, progress: bool) 
     differences: Sequence[str] = ()
     if not matched.faults and not frozen:
         try:
-            prove(described, None, data, progress=progress)
+            prove(described, None, data, progress=progress, process=process)
         except ParityError as error:
             differences = error.failures
     if trials.failing is not None and (matched.faults or frozen or differences):
-        yield from _causes(matched.model, described, trials.failing)
+        yield from _causes(matched.model, described, trials.failing, process)
     yield from _without_repetitions(differences)
 
 
@@ -90,14 +94,14 @@ def _without_repetitions(failures: Sequence[str]) -> Iterator[str]:
         yield f"{first} (and at {len(others)} other lengths)" if others else first
 
 
-def _causes(model: onnx.ModelProto, described: DescribedModel, inputs: Arrays) -> Iterator[str]:
+def _causes(model: onnx.ModelProto, described: DescribedModel, inputs: Arrays, process: OnnxProcess) -> Iterator[str]:
     """Compare the graph with a right export's: its recurrent operators, then every node.
 
     Nothing is found where the module has no right export, or where values of the graph cannot be its outputs.
     """
     with contextlib.suppress(ExportError, RuntimeError):
         right = GraphValues(onnx.load_model_from_string(to_onnx(described)), inputs)
-        found = GraphValues(model, inputs)
+        found = GraphValues(model, inputs, process)
         yield from compare_recurrent_nodes(found, right)
         yield from mistaken_outputs(found, right)
         walked = first_wrong_node(found, right)

@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 
 from rnnserve.export.module_interface import Arrays
-from rnnserve.export.parity import OnnxRunner
+from rnnserve.export.parity import OnnxProcess, OnnxRunner
 
 __all__ = ["GraphValues"]
 
@@ -23,8 +23,15 @@ class GraphValues:
         variable: The names of values that depend on the inputs.
     """
 
-    def __init__(self, model: onnx.ModelProto, inputs: Mapping[str, npt.NDArray[Any]]) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, inputs: Mapping[str, npt.NDArray[Any]], process: OnnxProcess | None = None
+    ) -> None:
         """Run a graph with all its values as outputs.
+
+        Args:
+            model: The graph.
+            inputs: By name.
+            process: Where it runs, if it is of unknown origin; in this process where it is None.
 
         Raises:
             RuntimeError: If onnxruntime does not run it.
@@ -37,7 +44,7 @@ class GraphValues:
         self.graph.outputs.extend(value for value in results if value not in before)
         data = ir.to_proto(opened).SerializeToString()
         self.graph.outputs[:] = before
-        computed = OnnxRunner(data, optimized=False)(inputs)
+        computed = OnnxRunner(data, optimized=False, process=process)(inputs)
         self.values: Arrays = {
             name: tensor.const_value.numpy()
             for name, tensor in self.graph.initializers.items()

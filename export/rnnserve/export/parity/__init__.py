@@ -5,9 +5,10 @@ what it is given: it exports nothing and writes nothing. It imports models, prot
 """
 
 from rnnserve.export.errors import ParityError
+from rnnserve.export.parity.onnx_process import RUN_SECONDS, OnnxProcess
 from rnnserve.export.parity.onnx_runner import OnnxRunner
 from rnnserve.export.parity.proof import Proof, prove
 from rnnserve.export.parity.record_table import parity_table
 from rnnserve.export.parity.reference import Reference
 
-__all__ = ["OnnxRunner", "ParityError", "Proof", "Reference", "parity_table", "prove"]
+__all__ = ["RUN_SECONDS", "OnnxProcess", "OnnxRunner", "ParityError", "Proof", "Reference", "parity_table", "prove"]

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from rnnserve.export.module_interface import Arrays
+from rnnserve.export.parity.onnx_process import OnnxProcess, RemoteSession
+from rnnserve.export.parity.onnx_worker import Session
 
 __all__ = ["OnnxRunner"]
 
@@ -22,7 +23,12 @@ class OnnxRunner:
     """
 
     def __init__(
-        self, model: bytes, *, providers: Sequence[str] = ("CPUExecutionProvider",), optimized: bool = True
+        self,
+        model: bytes,
+        *,
+        providers: Sequence[str] = ("CPUExecutionProvider",),
+        optimized: bool = True,
+        process: OnnxProcess | None = None,
     ) -> None:
         """Load a model.
 
@@ -30,25 +36,21 @@ class OnnxRunner:
             model: The bytes of an ONNX file.
             providers: onnxruntime's, the wanted one first.
             optimized: Whether onnxruntime may rewrite the graph.
+            process: Where the model runs, if it is of unknown origin; in this process where it is None.
 
         Raises:
             RuntimeError: If onnxruntime refuses the model or does not have the provider; with its message.
         """
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        if not optimized:
-            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.log_severity_level = 4  # callers report what it raises, and compare what its warnings are about
-        try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=list(providers))
-        except Exception as error:  # onnxruntime's errors have no other class in common
-            raise RuntimeError(f"onnxruntime does not take the model: {_in_a_line(error)}") from error
-        self.provider: str = self._session.get_providers()[0]
+        self._session = (
+            Session(model, providers, optimized=optimized)
+            if process is None
+            else RemoteSession(process, model, providers, optimized=optimized)
+        )
+        self.provider = self._session.provider
         if self.provider != providers[0]:  # onnxruntime falls back to the CPU silently
             raise RuntimeError(f"onnxruntime runs on {self.provider} where {providers[0]} was asked for")
-        self.inputs = [value.name for value in self._session.get_inputs()]
-        self.outputs = [value.name for value in self._session.get_outputs()]
+        self.inputs = self._session.inputs
+        self.outputs = self._session.outputs
 
     def __call__(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
         """Run the model.
@@ -63,12 +65,4 @@ class OnnxRunner:
             RuntimeError: If onnxruntime refuses the inputs; with its message.
         """
         feeds = {name: np.ascontiguousarray(array) for name, array in inputs.items() if name in self.inputs}
-        try:
-            results = self._session.run(None, feeds)
-        except Exception as error:
-            raise RuntimeError(f"onnxruntime does not run: {_in_a_line(error)}") from error
-        return dict(zip(self.outputs, results, strict=True))
-
-
-def _in_a_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+        return dict(zip(self.outputs, self._session.run(feeds), strict=True))

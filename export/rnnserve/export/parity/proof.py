@@ -18,6 +18,7 @@ from rnnserve.export.module_interface import ModuleInterface
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.failure_collector import FailureCollector
 from rnnserve.export.parity.input_batches import InputBatch, input_batches
+from rnnserve.export.parity.onnx_process import OnnxProcess
 from rnnserve.export.parity.onnx_runner import OnnxRunner
 from rnnserve.export.parity.reference import FLOAT64, Reference
 from rnnserve.export.parity.tensor_checks import check_onnx, check_script
@@ -51,6 +52,7 @@ def prove(
     *,
     seed: int = 0,
     progress: bool = True,
+    process: OnnxProcess | None = None,
 ) -> Proof:
     """Prove that a script and an ONNX model compute what a module computes in eager mode.
 
@@ -60,12 +62,13 @@ def prove(
         onnx_model: Made from it by `export_onnx`.
         seed: Of the inputs: the same seed gives the same inputs.
         progress: Whether to show a progress bar on standard error.
+        process: Where the ONNX model runs, if it is of unknown origin; in this process where it is None.
 
     Raises:
         ParityError: If anything differs; the message has a line for everything that does.
     """
     with one_thread(), evaluating(model.module):
-        return _prove(model, script, onnx_model, seed=seed, progress=progress)
+        return _prove(model, script, onnx_model, seed=seed, progress=progress, process=process)
 
 
 def reference_of(model: DescribedModel) -> Reference:
@@ -76,11 +79,17 @@ def reference_of(model: DescribedModel) -> Reference:
 
 
 def _prove(
-    model: DescribedModel, script: torch.jit.ScriptModule | None, onnx_model: bytes, *, seed: int, progress: bool
+    model: DescribedModel,
+    script: torch.jit.ScriptModule | None,
+    onnx_model: bytes,
+    *,
+    seed: int,
+    progress: bool,
+    process: OnnxProcess | None,
 ) -> Proof:
     reference, limits, failures = reference_of(model), limits_for("cpu"), FailureCollector()
     scripted = None if script is None else _script_interface(model, script, failures)
-    runner = _runner(onnx_model, model, failures)
+    runner = _runner(onnx_model, model, failures, process)
     comparison = ValueComparison(model, reference, limits, failures)
     batches = list(input_batches(model, seed))
     for batch in tqdm(batches, desc="parity", unit=" batches", leave=False, disable=not progress):
@@ -138,7 +147,9 @@ def _script_interface(
         return None
 
 
-def _runner(onnx_model: bytes, model: DescribedModel, failures: FailureCollector) -> OnnxRunner | None:
+def _runner(
+    onnx_model: bytes, model: DescribedModel, failures: FailureCollector, process: OnnxProcess | None
+) -> OnnxRunner | None:
     """Load the ONNX model and check its tensors; None where it cannot be loaded."""
     try:
         loaded = onnx.load_model_from_string(onnx_model)
@@ -148,7 +159,7 @@ def _runner(onnx_model: bytes, model: DescribedModel, failures: FailureCollector
     for difference in check_onnx(loaded, model.inputs, model.outputs):
         failures.add(difference)
     try:
-        return OnnxRunner(onnx_model)
+        return OnnxRunner(onnx_model, process=process)
     except RuntimeError as error:
         failures.add(f"onnx: {error}")
         return None

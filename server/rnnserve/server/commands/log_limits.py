@@ -11,6 +11,9 @@ _BURST = 20
 
 _MOST_KINDS = 1000
 
+_UNLIMITED = ("rnnserve.server.repository.loader",)
+"""Loggers without a limit: it logs a line or two for each version of the repository, and no request causes one."""
+
 
 class LogLimits(logging.Filter):
     """Lets so many records of one kind through, then one a second, which says how many were left out before it.
@@ -30,6 +33,8 @@ class LogLimits(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Say whether a record is logged; a record after some that were not says how many."""
+        if record.name in _UNLIMITED:
+            return True
         now, kind = self._clock(), (record.pathname, record.lineno)
         allowance = self._by_kind.get(kind)
         if allowance is None:

@@ -12,6 +12,7 @@ from rnnserve.server.commands.log_limits import LogLimits
 from rnnserve.server.commands.options import add_options, argument_type, read_options, write_options
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.pins import dump_pins, read_pins
+from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import Settings
 from rnnserve.server.transport.allocation import give_back_large_blocks
 from rnnserve.server.transport.polling import choose_polling
@@ -126,13 +127,15 @@ def _serve(settings: Settings, supervised: Supervised | None) -> None:
     with follow_signals(ending.take, signal.SIGTERM, signal.SIGINT, *hang_up):
         if supervised is not None:
             supervised.follow(ending.stop)
+        # The process that tries models imports onnxruntime while this one imports grpc, each for 0.3 s.
+        trials = Trials(allow_unproven=settings.allow_unproven, max_bytes=settings.max_load_bytes)
         try:
             from rnnserve.server.app import Server  # imports grpc, which reads the choice then
         except ModuleNotFoundError as missing:
             raise StartError(f"needs the package {missing.name}: pip install 'rnnserve[server]'") from missing
 
         pins = None if supervised is None or supervised.pins is None else read_pins(supervised.pins)
-        server = Server(settings, pins)
+        server = Server(settings, pins, trials)
         left: list[str] = []
         try:
             if supervised is None:

@@ -1,8 +1,9 @@
 """The repository: which versions of which models there are, which of them serve, and why the others do not.
 
 In: a folder of artifacts. Out: `ServedVersion`s, whose models run batches; a version serves only after its digests held
-and its golden results came out right on this machine's provider.
+and its golden results came out right on this machine's provider: in a process that tries versions (`trials`,
+`trial_worker`) first, then in the server's own. `loader` is the order of it.
 
-Imports `batching`, `boundary`, `settings`, `errors`, the contracts (`rnnserve.protos`) and onnxruntime; no threads, no
-gRPC.
+Imports `batching`, `boundary`, `settings`, `errors`, the contracts (`rnnserve.protos`) and onnxruntime; makes no
+threads, and does without gRPC.
 """

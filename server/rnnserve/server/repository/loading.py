@@ -1,4 +1,8 @@
-"""From an artifact to a model that may serve: loaded, proven on this machine, its cost measured."""
+"""From an artifact to a model that may serve: loaded, proven on this machine, its cost measured.
+
+A server does it twice: in a process that the version may end (`trial_worker`), and, if it passes there, in its own.
+There only the golden cases are run again; what the other runs have found is known.
+"""
 
 import contextlib
 import dataclasses
@@ -15,12 +19,13 @@ from rnnserve.server.boundary.checked_request import Array
 from rnnserve.server.boundary.signature_reading import read_signature
 from rnnserve.server.errors import StartError, one_line
 from rnnserve.server.repository.cost_measurement import measure_cost
+from rnnserve.server.repository.findings import Findings
 from rnnserve.server.repository.invariance import is_batch_invariant
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.providers import new_session, nodes_by_provider
 from rnnserve.server.repository.trial_requests import TrialRequests, as_request
 
-__all__ = ["load_model"]
+__all__ = ["load_model", "try_version"]
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +34,25 @@ _ADOPTED = "the version was adopted from an ONNX file, and not compared with its
 _UNMEASURED = Cost(run=0.0, step=0.0, point=0.0, padding=0.0)
 
 
-def load_model(folder: Path, name: str, version: str, device: str, *, allow_unproven: bool = False) -> Model:
+def try_version(folder: Path, name: str, version: str, device: str, *, allow_unproven: bool = False) -> Findings:
+    """Load and prove a version as `load_model` does, and return what was found of it.
+
+    Raises:
+        ArtifactError: If anything about the version does not hold; the message names the file.
+        StartError: If the device cannot be had.
+    """
+    return _load(folder, name, version, device, allow_unproven, None)[1]
+
+
+def load_model(
+    folder: Path,
+    name: str,
+    version: str,
+    device: str,
+    *,
+    allow_unproven: bool = False,
+    known: Findings | None = None,
+) -> Model:
     """Load `<folder>/model.onnx` and prove it: digests, signature, and the golden results on this device.
 
     Args:
@@ -38,12 +61,22 @@ def load_model(folder: Path, name: str, version: str, device: str, *, allow_unpr
         version: Its number, as text.
         device: "cpu" or "cuda".
         allow_unproven: Load versions, too, that were adopted from an ONNX file and not compared with its framework.
+        known: What `try_version` has found. Then only the golden cases are run.
 
     Raises:
-        ArtifactError: If anything about the version does not hold; the message names the file.
+        ArtifactError: If anything about the version does not hold, or it has changed since it was tried; the message
+            names the file.
         StartError: If the device cannot be had.
     """
-    artifact = read_version(folder)
+    return _load(folder, name, version, device, allow_unproven, known)[0]
+
+
+def _load(
+    folder: Path, name: str, version: str, device: str, allow_unproven: bool, known: Findings | None
+) -> tuple[Model, Findings]:
+    artifact = read_version(folder, keep=(MODEL, GOLDEN))
+    if known is not None and artifact.digest != known.digest:
+        raise ArtifactError(f"{MANIFEST}: has changed since the version was tried; start the server again")
     if artifact.manifest.model != name:
         raise ArtifactError(f'{MANIFEST}: is of "{artifact.manifest.model}", but lies in the folder of "{name}"')
     is_adopted = artifact.manifest.origin == manifest_pb2.ORIGIN_ADOPTED
@@ -63,20 +96,34 @@ def load_model(folder: Path, name: str, version: str, device: str, *, allow_unpr
     model = Model(name, version, artifact.manifest, signature, device, nodes, _UNMEASURED, session)
     with _said_as(f"{GOLDEN}: {MODEL} does not run these cases on {device}"):
         _replay(model, cases)
-    with _said_as(f"{MODEL}: does not run on inputs like those of its golden cases on {device}"):
-        invariant = is_batch_invariant(model.run, signature, trials)
-        if not invariant:
-            # Zeros after each row's length may be -0 where the model multiplies by a mask: then no step is left out.
-            whole = signature.without_cuts()
-            model, signature, trials = dataclasses.replace(model, signature=whole), whole, TrialRequests(whole, cases)
-            invariant = is_batch_invariant(model.run, whole, trials)
-        trims = _trims_outputs(model, trials)
-        cost = measure_cost(model, trials)
+    if known is None:
+        with _said_as(f"{MODEL}: does not run on inputs like those of its golden cases on {device}"):
+            known = _findings(artifact.digest, model, cases, trials)
+    model = dataclasses.replace(
+        model,
+        signature=signature if known.is_cut else signature.without_cuts(),
+        cost=known.cost,
+        batch_invariant=known.batch_invariant,
+        trims_outputs=known.trims_outputs,
+    )
     if is_adopted:
         _log.warning("%s version %s: %s", name, version, _ADOPTED)
-    if not invariant:
+    if not known.batch_invariant:
         _log.warning("%s version %s: on %s, an answer's bits depend on the others in its batch", name, version, device)
-    return dataclasses.replace(model, cost=cost, batch_invariant=invariant, trims_outputs=trims)
+    return model, known
+
+
+def _findings(digest: str, model: Model, cases: Sequence[Case], trials: TrialRequests) -> Findings:
+    """Run requests that are drawn; what a graph does with some inputs it need not do with others."""
+    invariant = is_batch_invariant(model.run, model.signature, trials)
+    is_cut = invariant
+    if not invariant:
+        # Zeros after each row's length may be -0 where the model multiplies by a mask: then no step is left out.
+        whole = model.signature.without_cuts()
+        model, trials = dataclasses.replace(model, signature=whole), TrialRequests(whole, cases)
+        invariant = is_batch_invariant(model.run, whole, trials)
+    trims = _trims_outputs(model, trials)
+    return Findings(digest, measure_cost(model, trials), invariant, trims, is_cut)
 
 
 @contextlib.contextmanager

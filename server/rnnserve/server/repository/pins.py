@@ -13,7 +13,7 @@ class Pin:
 
     Attributes:
         digest: The manifest's own, `self_sha256`, which covers the digest of every file; empty if it does not serve.
-        reason: Why it does not serve; empty if it does.
+        reason: Why it does not serve; empty if it does, or was still being loaded.
     """
 
     digest: str

@@ -5,8 +5,8 @@
     <repository>/<model>/config.pbtxt
                         /<version>/model.onnx, model.pt, golden.npz, manifest.json
 
-A version serves after its digests held and its golden results came out right on this machine's provider. One that fails
-stays out, with the reason in its status, and the version before it serves.
+A version serves after its digests held and its golden results came out right on this machine's provider, which the
+loader finds out. One that fails stays out, with the reason in its status, and the version before it serves.
 """
 
 import dataclasses
@@ -17,9 +17,8 @@ from pathlib import Path
 from rnnserve.protos import model_config_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.names import version_number
-from rnnserve.protos.triton_config import check_tensors, read_config, versions_to_serve
-from rnnserve.server.errors import NotFound, NotReady, StartError, one_line, quoted
-from rnnserve.server.repository.loading import load_model
+from rnnserve.protos.triton_config import versions_to_serve
+from rnnserve.server.errors import NotFound, NotReady, StartError, quoted
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.pins import ModelPins, Pin, Pins
 
@@ -72,101 +71,118 @@ class _Entry:
 
 
 class Repository:
-    """The models in a folder. One thread calls `load`; any thread asks.
+    """The models in a folder. One thread, the loader's, changes what serves; any thread asks.
 
     Attributes:
         generation: Increased whenever what serves has changed: what was cached of it is out of date then.
     """
 
-    def __init__(self, root: Path, device: str, *, allow_unproven: bool = False, pins: Pins | None = None) -> None:
-        """Look which models there are; `load` makes them ready.
+    def __init__(self, root: Path, pins: Pins | None = None) -> None:
+        """Look which models there are; a `Loader` makes them ready.
 
         Args:
             root: The repository's folder.
-            device: "cpu" or "cuda".
-            allow_unproven: Serve versions, too, that were adopted from an ONNX file and not proven.
             pins: What another worker serves: no other versions are looked at. None for what the folder holds.
 
         Raises:
-            StartError: If there is no such folder, or no model in it.
+            StartError: If there is no such folder, it cannot be read, or no model is in it.
         """
         self._root = root
-        self._device = device
-        self._allow_unproven = allow_unproven
         self.generation = 0
         if not root.is_dir():
             raise StartError(f"there is no folder {root}; `rnnserve export` makes one (or `make export`)")
-        folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-        if not folders:
-            raise StartError(f"no model lies in {root}; `rnnserve export` publishes some (or `make export`)")
+        try:
+            folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        except OSError as error:
+            raise StartError(f"the folder {root} cannot be read: {error.strerror}") from error
+        for path in folders:
+            if not path.name.isprintable():
+                _log.error("%a is left out: no client could ask for a model of this name", path.name)
         self._pins = pins
         if pins is None:
-            self._entries = {path.name: _entry_of(path) for path in folders}
+            self._entries = {path.name: _entry_of(path) for path in folders if path.name.isprintable()}
         else:
             self._entries = {name: _pinned_entry(model) for name, model in pins.items()}
+        if not self._entries:
+            raise StartError(f"no model lies in {root}; `rnnserve export` publishes some (or `make export`)")
 
-    def load(self) -> None:
-        """Load and prove the versions that the configs choose, model after model.
+    def models(self) -> list[str]:
+        """Name the models, in order."""
+        return list(self._entries)
+
+    def folder(self, name: str) -> Path:
+        """Give a model's folder."""
+        return self._root / name
+
+    def found(self, name: str) -> list[int]:
+        """Give the numbers of the versions that a model's folder has, oldest first.
 
         Raises:
-            StartError: If no version may serve; the message has the reasons, a line each.
+            ArtifactError: If it has none, or cannot be read.
         """
-        for name, entry in self._entries.items():
-            try:
-                self._load(name, entry)
-            except StartError:
-                raise
-            except Exception as error:  # noqa: BLE001 - one model's folder must not keep the others out
-                entry.reason = _reason(error)
-                entry.versions = dict.fromkeys(entry.versions, Status(UNAVAILABLE, entry.reason))
-                _log.error("%s: %s", name, entry.reason, exc_info=_unforeseen(error))
-        if not any(entry.served for entry in self._entries.values()):
-            reasons = "\n".join(f"  {self._why_not(name)}" for name in self._entries)
-            raise StartError(f"no model in {self._root} may serve:\n{reasons}")
+        entry = self._entries[name]
+        if entry.reason or not entry.versions:
+            raise ArtifactError(entry.reason or "has no versions, folders named 1, 2, …")
+        return list(entry.versions)
 
-    def _load(self, name: str, entry: _Entry) -> None:
-        if entry.reason:
-            raise ArtifactError(entry.reason)
-        folder = self._root / name
-        if not entry.versions:
-            raise ArtifactError("has no versions, folders named 1, 2, …")
-        config = read_config(folder)
-        candidates, wanted = self._chosen(name, entry, config)
-        for version in candidates:
-            if len(entry.served) == wanted:
-                entry.versions[version] = Status(UNAVAILABLE, "a newer version serves")
-                continue
-            try:
-                model = load_model(
-                    folder / str(version), name, str(version), self._device, allow_unproven=self._allow_unproven
-                )
-                check_tensors(config, model.manifest.inputs, model.manifest.outputs)
-                self._check_pin(name, version, model)
-            except StartError:
-                raise
-            except Exception as error:  # noqa: BLE001 - one version must not keep the others out, whatever it does
-                reason = _reason(error)
-                entry.versions[version] = Status(UNAVAILABLE, reason)
-                _log.error("%s version %d stays out: %s", name, version, reason, exc_info=_unforeseen(error))
-                continue
-            entry.served[version] = ServedVersion(model, config)
-            entry.versions[version] = Status(READY)
-            self.generation += 1
-            _log.info("%s version %d is ready on %s: its golden results hold", name, version, model.device)
+    def newest(self, name: str, count: int) -> list[int]:
+        """Give the numbers of the newest versions of a model that serve, newest first, `count` at most."""
+        return sorted(self._entries[name].served, reverse=True)[:count]
 
-    def _chosen(self, name: str, entry: _Entry, config: model_config_pb2.ModelConfig) -> tuple[list[int], int]:
-        """Give the versions to try, the best one first, and how many of them are to serve."""
-        if self._pins is not None:
-            pinned = [version for version, pin in self._pins[name].versions.items() if pin.digest]
-            return sorted(pinned, reverse=True), len(pinned)
-        candidates, wanted = versions_to_serve(config, list(entry.versions))
-        for version in entry.versions:
-            if version not in candidates:
-                entry.versions[version] = Status(UNAVAILABLE, "not chosen by version_policy in config.pbtxt")
-        return candidates, wanted
+    def serve(self, version: ServedVersion) -> None:
+        """Let a version serve from now on."""
+        model = version.model
+        self._set(model.name, int(model.version), Status(READY), version)
 
-    def _check_pin(self, name: str, version: int, model: Model) -> None:
-        if self._pins is not None and model.manifest.self_sha256 != self._pins[name].versions[version].digest:
+    def refuse(self, name: str, version: int, reason: str) -> None:
+        """Let a version not serve, or no more, and say why."""
+        self._set(name, version, Status(UNAVAILABLE, reason), None)
+
+    def refuse_all(self, name: str, reason: str) -> None:
+        """Let no version of a model serve, and say why."""
+        self._entries[name].reason = reason
+        for version in self._entries[name].versions:
+            self.refuse(name, version, reason)
+
+    def _set(self, name: str, version: int, status: Status, served: ServedVersion | None) -> None:
+        """Replace what is known of a version. Other threads read meanwhile, so that dicts are replaced, not changed."""
+        entry = self._entries[name]
+        others = {number: other for number, other in entry.served.items() if number != version}
+        changes = served is not None or version in entry.served
+        entry.served = others if served is None else {**others, version: served}
+        entry.versions = {**entry.versions, version: status}
+        self.generation += changes
+
+    def chosen(self, name: str, config: model_config_pb2.ModelConfig) -> tuple[list[int], int]:
+        """Give the versions of a model to try, newest first, and how many of them are to serve.
+
+        They are those that its config chooses; or those that another worker serves, or was still loading.
+
+        Args:
+            name: The model's.
+            config: Its config.pbtxt.
+        """
+        if self._pins is None:
+            chosen, wanted = versions_to_serve(config, self.found(name))
+            for version in set(self.found(name)) - set(chosen):
+                self.refuse(name, version, "not chosen by version_policy in config.pbtxt")
+            return chosen, wanted
+        pinned = {number: pin for number, pin in self._pins[name].versions.items() if not pin.reason}
+        wanted = len(pinned)
+        if not all(pin.digest for pin in pinned.values()):
+            wanted = versions_to_serve(config, sorted(pinned))[1]
+        return sorted(pinned, reverse=True), wanted
+
+    def check_pin(self, model: Model) -> None:
+        """Check that a version is the one that other workers serve.
+
+        Raises:
+            ArtifactError: If it was published anew since.
+        """
+        if self._pins is None:
+            return
+        digest = self._pins[model.name].versions[int(model.version)].digest
+        if digest and model.manifest.self_sha256 != digest:
             raise ArtifactError("was published anew after the other workers had loaded it; SIGHUP restarts them all")
 
     def pins(self) -> Pins:
@@ -229,12 +245,20 @@ class Repository:
         return True
 
     def is_ready(self) -> bool:
-        """Whether every model of the repository serves."""
-        return all(entry.served for entry in self._entries.values())
+        """Whether every model of the repository serves, and no version is still to be loaded."""
+        return all(
+            entry.served and all(status.state != LOADING for status in entry.versions.values())
+            for entry in self._entries.values()
+        )
 
     def served(self) -> list[ServedVersion]:
         """Give every version that serves."""
         return [served for entry in self._entries.values() for _, served in sorted(entry.served.items())]
+
+    def why_none(self) -> str:
+        """Say that no model serves, and why, in a line for each."""
+        reasons = "\n".join(f"  {self._why_not(name)}" for name in self._entries)
+        return f"no model in {self._root} may serve:\n{reasons}"
 
     def statuses(self) -> Iterator[tuple[str, Mapping[int, Status]]]:
         """Give every model with the status of each of its versions."""
@@ -272,24 +296,12 @@ def _entry_of(folder: Path) -> _Entry:
 
 
 def _pinned_entry(pins: ModelPins) -> _Entry:
-    """A model's versions as another worker has them: those that it serves are to be loaded."""
+    """A model's versions as another worker has them: those that it serves, or was loading, are to be loaded."""
     statuses = {
-        version: Status(LOADING) if pin.digest else Status(UNAVAILABLE, pin.reason)
+        version: Status(UNAVAILABLE, pin.reason) if pin.reason else Status(LOADING)
         for version, pin in pins.versions.items()
     }
     return _Entry(statuses, {}, pins.reason)
-
-
-def _reason(error: Exception) -> str:
-    """Say in one line why something cannot be loaded; statuses are sent to clients, so without paths."""
-    if isinstance(error, ArtifactError):
-        return " ".join(str(error).split())
-    return f"cannot be loaded: {type(error).__name__}: {one_line(str(error))}"
-
-
-def _unforeseen(error: Exception) -> Exception | None:
-    """The error where its traceback belongs into the log: where it is not one that loading is known to raise."""
-    return None if isinstance(error, ArtifactError) else error
 
 
 def _versions_in(folder: Path) -> list[int]:

@@ -1,0 +1,256 @@
+"""Loading a repository: which version is tried when, and what becomes of it.
+
+Each version is tried in a process of its own first (`trials`), and only if it passes is it loaded in the server. While
+one is loaded here, the next one is tried there.
+
+A version that takes long, or for ever, is to keep no other from serving. So each is given a short time first. Those
+that take longer are tried again after all others, each time with four times as long, up to the limit
+(`--load-timeout`).
+"""
+
+import dataclasses
+import logging
+import threading
+import time
+from collections import deque
+
+from rnnserve.protos import model_config_pb2
+from rnnserve.protos.artifact import ArtifactError
+from rnnserve.protos.triton_config import check_tensors, read_config
+from rnnserve.server.errors import StartError, one_line
+from rnnserve.server.repository.findings import Findings
+from rnnserve.server.repository.loading import load_model
+from rnnserve.server.repository.repository import LOADING, Repository, ServedVersion
+from rnnserve.server.repository.trials import Refused, Stopped, TooSlow, Trials
+
+__all__ = ["Loader"]
+
+_log = logging.getLogger(__name__)
+
+_FIRST_SECONDS = 0.5
+"""Seconds that a version may compute in its first trial. Small models take 0.01 to 0.1."""
+
+_BLOCKED = 10
+"""How many seconds a trial may take for each that it may compute: files are read, and the machine may be busy."""
+
+_LONGER = 4
+"""How many times as long as the last one each further trial is."""
+
+_LOST_SECONDS = 3.0
+"""Seconds that versions which do not come to serve may delay the start; then it waits for no further version."""
+
+_LOOK_SECONDS = 0.1
+"""Seconds between two looks at how long the start has been delayed."""
+
+_MAX_REASON = 1000
+"""Characters of a reason: it is sent to clients, in a list with those of all other versions."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Candidate:
+    """A version that may come to serve.
+
+    Attributes:
+        name: The model's.
+        version: Its number.
+        config: The model's config.pbtxt.
+        wanted: How many versions of the model are to serve.
+        seconds: How long its next trial may compute.
+        is_slow: Whether an earlier trial was too short.
+    """
+
+    name: str
+    version: int
+    config: model_config_pb2.ModelConfig
+    wanted: int
+    seconds: float
+    is_slow: bool = False
+
+
+class Loader:
+    """Loads the versions that the configs of a repository choose. One thread calls `load`, any other the rest."""
+
+    def __init__(
+        self, models: Repository, trials: Trials, device: str, *, allow_unproven: bool, timeout: float
+    ) -> None:
+        """Prepare; `load` loads.
+
+        Args:
+            models: The repository.
+            trials: Tries versions.
+            device: "cpu" or "cuda".
+            allow_unproven: Serve versions, too, that were adopted from an ONNX file and not proven.
+            timeout: Seconds that a version may take to be tried.
+        """
+        self._models = models
+        self._trials = trials
+        self._device = device
+        self._allow_unproven = allow_unproven
+        self._timeout = timeout
+        self._candidates: deque[_Candidate] = deque()
+        self._lost = 0.0  # seconds spent on versions that did not come to serve
+        self._began = time.monotonic()  # when the version that is tried now had its turn
+        self._is_known_slow = False  # of that version, whether an earlier trial was too short
+        self._fault: StartError | None = None
+        self._is_done = threading.Event()
+
+    def load(self) -> None:
+        """Try and load every version that is to serve. Raises nothing: `wait` tells what went wrong."""
+        try:
+            for name in self._models.models():
+                self._choose(name)
+            self._load_all()
+            if not self._models.served():
+                self._fault = StartError(self._models.why_none())
+        except Stopped:
+            _log.info("stopped before all versions were loaded")
+        except StartError as error:
+            self._fault = error
+            self._give_up(error)
+        finally:
+            self._trials.close()
+            self._is_done.set()
+
+    def wait(self) -> None:
+        """Wait until all is loaded; or something serves, and others have delayed the start for `_LOST_SECONDS`.
+
+        Raises:
+            StartError: If no version may serve, with the reasons, a line each; or the device cannot be had.
+        """
+        while not self._is_done.wait(_LOOK_SECONDS):
+            lost = self._lost + (time.monotonic() - self._began if self._is_known_slow else 0.0)
+            if lost > _LOST_SECONDS and self._models.served():
+                return
+        if self._fault is not None:
+            raise self._fault
+
+    def stop(self) -> None:
+        """Try no further version. `load` returns when the one that is being loaded, if any, has been."""
+        self._trials.stop()
+
+    def _choose(self, name: str) -> None:
+        """Add the versions of a model that may serve, newest first."""
+        try:
+            self._models.found(name)
+            config = read_config(self._models.folder(name))
+            chosen, wanted = self._models.chosen(name, config)
+        except Exception as error:  # noqa: BLE001 - one model's folder must not keep the others out
+            reason = _reason(error)
+            self._models.refuse_all(name, reason)
+            _log.error("%s: %s", name, reason)
+            return
+        seconds = min(_FIRST_SECONDS, self._timeout)
+        self._candidates += [_Candidate(name, version, config, wanted, seconds) for version in chosen]
+
+    def _load_all(self) -> None:
+        candidate = self._begin()
+        while candidate is not None:
+            findings = self._outcome(candidate)
+            following = None
+            if findings is not None:
+                following = self._begin(beside=candidate.name)
+                self._serve(candidate, findings)
+            now = time.monotonic()
+            if candidate.version not in self._models.newest(candidate.name, candidate.wanted):
+                self._lost += now - self._began
+            self._began = now
+            candidate = following or self._begin()
+
+    def _begin(self, beside: str | None = None) -> _Candidate | None:
+        """Begin the trial of the next version that is needed.
+
+        Args:
+            beside: A model of which a version is about to serve, so that it is not known what else it needs.
+
+        Returns:
+            The version; None where there is none.
+        """
+        for candidate in tuple(self._candidates):
+            if candidate.name == beside:
+                continue
+            self._candidates.remove(candidate)
+            newest = self._models.newest(candidate.name, candidate.wanted)
+            if len(newest) == candidate.wanted and candidate.version < newest[-1]:
+                self._models.refuse(candidate.name, candidate.version, "a newer version serves")
+                continue
+            if not self._candidates:  # none waits for this one
+                candidate = dataclasses.replace(candidate, seconds=self._timeout)
+            folder = self._models.folder(candidate.name) / str(candidate.version)
+            self._trials.begin(
+                folder,
+                candidate.name,
+                str(candidate.version),
+                self._device,
+                seconds=min(_BLOCKED * candidate.seconds, self._timeout),
+                processor_seconds=candidate.seconds,
+            )
+            self._is_known_slow = candidate.is_slow
+            return candidate
+        return None
+
+    def _outcome(self, candidate: _Candidate) -> Findings | None:
+        """Wait for the end of a version's trial; None where it does not pass, or not yet."""
+        try:
+            return self._trials.outcome()
+        except Refused as error:
+            self._refuse(candidate, str(error))
+            if error.traceback:
+                _log.debug("%s version %d: %s", candidate.name, candidate.version, error.traceback)
+        except TooSlow:
+            if candidate.seconds >= self._timeout:
+                self._refuse(candidate, f"did not load within {self._timeout:g} s (--load-timeout)")
+            else:
+                seconds = min(_LONGER * candidate.seconds, self._timeout)
+                self._candidates.append(dataclasses.replace(candidate, seconds=seconds, is_slow=True))
+                _log.info(
+                    "%s version %d did not load within %g s; it is tried again after the others",
+                    candidate.name,
+                    candidate.version,
+                    candidate.seconds,
+                )
+        return None
+
+    def _serve(self, candidate: _Candidate, findings: Findings) -> None:
+        """Load a version that has passed, and let it serve in the place of an older one."""
+        name, version, config = candidate.name, candidate.version, candidate.config
+        try:
+            model = load_model(
+                self._models.folder(name) / str(version),
+                name,
+                str(version),
+                self._device,
+                allow_unproven=self._allow_unproven,
+                known=findings,
+            )
+            check_tensors(config, model.manifest.inputs, model.manifest.outputs)
+            self._models.check_pin(model)
+        except StartError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one version must not keep the others out, whatever it does
+            self._refuse(candidate, _reason(error))
+            _log.debug("%s version %d", name, version, exc_info=error)
+            return
+        self._models.serve(ServedVersion(model, config))
+        _log.info("%s version %d is ready on %s: its golden results hold", name, version, model.device)
+        for older in self._models.newest(name, candidate.wanted + 1)[candidate.wanted :]:
+            self._models.refuse(name, older, "a newer version serves")
+
+    def _refuse(self, candidate: _Candidate, said: str) -> None:
+        reason = one_line(said, _MAX_REASON)
+        self._models.refuse(candidate.name, candidate.version, reason)
+        _log.error("%s version %d stays out: %s", candidate.name, candidate.version, reason)
+
+    def _give_up(self, error: StartError) -> None:
+        """Say of every version that is left that it could not be tried."""
+        if self._models.served():
+            _log.error("no further version is loaded: %s", error)
+        for name, versions in self._models.statuses():
+            for version, status in versions.items():
+                if status.state == LOADING:
+                    self._models.refuse(name, version, "could not be tried; the server's log says why")
+
+
+def _reason(error: Exception) -> str:
+    """Say in one line why something cannot be loaded; it is sent to clients, so without paths."""
+    said = str(error) if isinstance(error, ArtifactError) else f"cannot be loaded: {type(error).__name__}: {error}"
+    return one_line(said, _MAX_REASON)

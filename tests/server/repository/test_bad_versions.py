@@ -1,0 +1,47 @@
+"""Versions that crash, block or fill the process that tries them, or whose files are anything: each has its reason."""
+
+import re
+
+import pytest
+
+from rnnserve.server.repository.repository import READY, UNAVAILABLE, Status
+from support.bad_versions import BAD_FILES, BAD_GRAPHS, publish_good
+from support.loaded import load_repository
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    """The folder, and the status of each model in it."""
+    root = tmp_path_factory.mktemp("planted")
+    publish_good(root, "good")
+    for name, (plant, _) in {**BAD_FILES, **BAD_GRAPHS}.items():
+        plant(root, name)
+    models = load_repository(root, timeout=4.0)
+    return root, {name: versions[1] for name, versions in models.statuses()}
+
+
+def test_the_good_one_serves(planted):
+    assert planted[1]["good"] == Status(READY)
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_files_that_are_not_what_they_should_be(planted, name):
+    _, said = BAD_FILES[name]
+    assert planted[1][name].state == UNAVAILABLE
+    assert planted[1][name].reason.startswith(said)
+
+
+@pytest.mark.parametrize("name", BAD_GRAPHS)
+def test_graphs_that_end_or_block_the_process_that_runs_them(planted, name):
+    _, said = BAD_GRAPHS[name]
+    assert planted[1][name].state == UNAVAILABLE
+    assert re.fullmatch(said, planted[1][name].reason)
+
+
+def test_no_reason_is_long_or_tells_where_the_server_runs(planted):
+    root, statuses = planted
+    for name, status in statuses.items():
+        assert len(status.reason) <= 1000, name
+        assert status.reason.isprintable(), name
+        assert str(root) not in status.reason, name
+        assert not re.search(r"site-packages|/proc|\.py\b|\.cc\b", status.reason), name

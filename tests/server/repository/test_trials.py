@@ -1,0 +1,151 @@
+"""One process tries all versions; it is replaced where one has ended it or takes too long."""
+
+import logging
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from rnnserve.protos.artifact import read_version
+from rnnserve.server.errors import StartError
+from rnnserve.server.repository import trials
+from rnnserve.server.repository.loading import load_model
+from rnnserve.server.repository.trials import Refused, Stopped, TooSlow, Trials
+from support.bad_versions import BAD_GRAPHS, publish_good
+
+PATIENCE = 60.0
+
+
+class Tried:
+    """Tries versions of a folder, and gives what came of it."""
+
+    def __init__(self, root: Path):
+        self.trials = Trials(allow_unproven=False, max_bytes=512 << 20)
+        self._root = root
+
+    def __call__(self, name: str, seconds: float = PATIENCE):
+        self.trials.begin(self._root / name / "1", name, "1", "cpu", seconds=PATIENCE, processor_seconds=seconds)
+        return self.trials.outcome()
+
+
+@pytest.fixture
+def tried(tmp_path):
+    tried = Tried(tmp_path)
+    yield tried
+    tried.trials.close()
+
+
+def pid(tried) -> int:
+    return tried.trials._process.pid
+
+
+def test_what_was_found_is_what_loading_finds(tmp_path, tried):
+    folder = publish_good(tmp_path)
+    findings = tried("good")
+    assert findings.digest == read_version(folder).digest
+    model = load_model(folder, "good", "1", "cpu", known=findings)
+    whole = load_model(folder, "good", "1", "cpu")
+    assert model.cost == findings.cost
+    assert (model.batch_invariant, model.trims_outputs) == (whole.batch_invariant, whole.trims_outputs) == (True, False)
+    assert model.signature == whole.signature
+
+
+def test_one_process_tries_all_and_is_replaced_where_a_version_ends_it(tmp_path, tried):
+    publish_good(tmp_path)
+    BAD_GRAPHS["aborting"][0](tmp_path, "aborting")
+    BAD_GRAPHS["endless"][0](tmp_path, "endless")
+    tried("good")
+    first = pid(tried)
+    tried("good")
+    assert pid(tried) == first
+    with pytest.raises(Refused, match=r"^ended the process that tried it with SIG(ABRT|SEGV)$"):
+        tried("aborting")
+    tried("good")
+    second = pid(tried)
+    assert second != first
+    with pytest.raises(TooSlow):
+        tried("endless", 0.5)
+    assert not Path(f"/proc/{second}").exists()
+    tried("good")
+
+
+def test_a_version_that_was_replaced_after_its_trial_is_not_loaded(tmp_path, tried):
+    folder = publish_good(tmp_path)
+    findings = tried("good")
+    manifest = folder / "manifest.json"
+    before = manifest.read_bytes()
+    BAD_GRAPHS["aborting"][0](tmp_path / "elsewhere", "good")
+    for file in (tmp_path / "elsewhere" / "good" / "1").iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    assert manifest.read_bytes() != before
+    with pytest.raises(Exception, match=r"^manifest\.json: has changed since the version was tried"):
+        load_model(folder, "good", "1", "cpu", known=findings)
+
+
+def test_an_option_says_how_much_memory_a_version_may_take(tmp_path):
+    publish_good(tmp_path)
+    few = Trials(allow_unproven=False, max_bytes=1)
+    few.begin(tmp_path / "good" / "1", "good", "1", "cpu", seconds=PATIENCE, processor_seconds=PATIENCE)
+    with pytest.raises(Refused, match=r"^needs more than [\d,]+ bytes of memory \(--max-load-bytes\)$"):
+        few.outcome()
+    few.close()
+
+
+def test_what_ends_from_outside_is_a_reason_too(tmp_path, tried):
+    BAD_GRAPHS["endless"][0](tmp_path, "endless")
+    folder = tmp_path / "endless" / "1"
+    tried.trials.begin(folder, "endless", "1", "cpu", seconds=PATIENCE, processor_seconds=PATIENCE)
+    os.kill(pid(tried), signal.SIGKILL)
+    with pytest.raises(Refused, match=r"^ended the process that tried it with SIGKILL$"):
+        tried.trials.outcome()
+
+
+def test_the_clock_limits_what_does_not_compute(tmp_path, tried):
+    publish_good(tmp_path)
+    tried("good")
+    os.kill(pid(tried), signal.SIGSTOP)
+    tried.trials.begin(tmp_path / "good" / "1", "good", "1", "cpu", seconds=0.3, processor_seconds=PATIENCE)
+    with pytest.raises(TooSlow):
+        tried.trials.outcome()
+    tried("good")
+
+
+def test_what_computes_little_has_time_on_a_busy_machine(tmp_path, tried):
+    """It is stopped for as long as it may compute; then it goes on, and passes."""
+    publish_good(tmp_path)
+    tried("good")
+    os.kill(pid(tried), signal.SIGSTOP)
+    threading.Timer(1.0, os.kill, (pid(tried), signal.SIGCONT)).start()
+    tried("good", 0.5)
+
+
+def test_stop_ends_the_trial_at_once(tmp_path, tried):
+    BAD_GRAPHS["endless"][0](tmp_path, "endless")
+    began = time.monotonic()
+    threading.Timer(1.0, tried.trials.stop).start()
+    with pytest.raises(Stopped):
+        tried("endless")
+    assert time.monotonic() - began < PATIENCE / 2
+    with pytest.raises(Stopped):
+        tried("endless")
+
+
+def test_a_process_that_cannot_start_is_the_end_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(trials, "_WORKER", "rnnserve.no_such_module")
+    none = Trials(allow_unproven=False, max_bytes=1)
+    with pytest.raises(StartError, match=r"^the process that tries models ended, with exit status 1$"):
+        none.begin(tmp_path, "good", "1", "cpu", seconds=PATIENCE, processor_seconds=PATIENCE)
+    monkeypatch.setattr("sys.executable", str(tmp_path / "no python"))
+    with pytest.raises(StartError, match=r"^cannot start a process that tries models: No such file or directory$"):
+        none.begin(tmp_path, "good", "1", "cpu", seconds=PATIENCE, processor_seconds=PATIENCE)
+
+
+def test_it_logs_and_prints_nothing(tmp_path, tried, capfd, caplog):
+    BAD_GRAPHS["aborting"][0](tmp_path, "aborting")
+    with caplog.at_level(logging.DEBUG), pytest.raises(Refused):
+        tried("aborting")
+    assert capfd.readouterr() == ("", "")
+    assert caplog.messages == []

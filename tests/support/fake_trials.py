@@ -1,0 +1,82 @@
+"""Trials and models that are not there: what a loader does with what comes of them."""
+
+import types
+
+from rnnserve.protos import model_config_pb2
+from rnnserve.server.batching.cost import Cost
+from rnnserve.server.repository import loader, repository
+from rnnserve.server.repository.findings import Findings
+from rnnserve.server.repository.trials import Refused, TooSlow, Trials
+
+__all__ = ["FOUND", "NO_GOOD", "FakeTrials", "fake_models", "load_fake", "serve_newest"]
+
+NO_GOOD = "golden.npz: no good"
+FOUND = Findings("0" * 64, Cost(0.0, 0.0, 0.0, 0.0), batch_invariant=True, trims_outputs=False, is_cut=True)
+
+
+class FakeTrials(Trials):
+    """Lets every version pass, but for those of which something else is said.
+
+    Attributes:
+        begun: The versions that were tried, in this order, and with how many seconds each.
+        is_closed: Whether it was closed.
+    """
+
+    def __init__(self):  # without a process
+        self.begun = []
+        self.is_closed = False
+        self._outcomes = {}
+        self._now = ""
+
+    def refuse(self, *versions: str):
+        for version in versions:
+            self.give(version, Refused(NO_GOOD))
+
+    def give(self, version: str, *outcomes: Exception | float | None):
+        """Say what comes of a version's trials, in order: an exception, seconds that it takes, or success."""
+        self._outcomes[version] = list(outcomes)
+
+    def begin(self, folder, name, version, device, *, seconds, processor_seconds):
+        assert processor_seconds <= seconds <= 60
+        assert folder.parts[-2:] == (name, version)
+        assert device == "cpu"
+        self._now = f"{name}/{version}"
+        self.begun.append((self._now, processor_seconds))
+
+    def outcome(self):
+        outcomes = self._outcomes.get(self._now)
+        outcome = None if outcomes is None else outcomes[0] if len(outcomes) == 1 else outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        if outcome is not None and outcome > self.begun[-1][1]:
+            raise TooSlow
+        return FOUND
+
+    def stop(self):
+        pass
+
+    def close(self):
+        self.is_closed = True
+
+
+def load_fake(folder, name, version, device, *, allow_unproven, known):
+    """Load a version that has passed, without a file."""
+    assert (folder.parts[-2:], device, allow_unproven, known) == ((name, version), "cpu", False, FOUND)
+    manifest = types.SimpleNamespace(inputs=[], outputs=[], self_sha256=f"{name}/{version}")
+    return types.SimpleNamespace(name=name, version=version, manifest=manifest, device=device)
+
+
+def fake_models(monkeypatch):
+    """Let versions that have passed be loaded without a file."""
+    monkeypatch.setattr(loader, "load_model", load_fake)
+    monkeypatch.setattr(loader, "check_tensors", lambda *_: None)
+
+
+def serve_newest(monkeypatch, wanted: int = 1, not_chosen: tuple[int, ...] = ()):
+    """Let the configs say that the `wanted` newest versions serve, except for those not chosen."""
+    monkeypatch.setattr(loader, "read_config", lambda folder: model_config_pb2.ModelConfig(name=folder.name))
+
+    def choose(_, versions):
+        return sorted(set(versions) - set(not_chosen), reverse=True), wanted
+
+    monkeypatch.setattr(repository, "versions_to_serve", choose)

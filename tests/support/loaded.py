@@ -1,0 +1,31 @@
+"""A repository whose versions are loaded as a server loads them."""
+
+from pathlib import Path
+
+from rnnserve.server.repository.loader import Loader
+from rnnserve.server.repository.pins import Pins
+from rnnserve.server.repository.repository import Repository
+from rnnserve.server.repository.trials import Trials
+
+__all__ = ["load_repository"]
+
+
+def load_repository(
+    root: Path,
+    *,
+    allow_unproven: bool = False,
+    trials: Trials | None = None,
+    timeout: float = 60.0,
+    pins: Pins | None = None,
+) -> Repository:
+    """Try and load the versions of a repository on the CPU, and wait for all of them.
+
+    Raises:
+        StartError: If none may serve.
+    """
+    models = Repository(root, pins)
+    trials = trials or Trials(allow_unproven=allow_unproven, max_bytes=512 << 20)
+    loader = Loader(models, trials, "cpu", allow_unproven=allow_unproven, timeout=timeout)
+    loader.load()
+    loader.wait()
+    return models

@@ -1,0 +1,110 @@
+"""`rnnserve serve` as a process whose log and memory are looked at."""
+
+import contextlib
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+
+__all__ = ["ServedProcess", "serve_repository"]
+
+_END_SECONDS = 30.0
+
+
+class ServedProcess:
+    """A server on a free port.
+
+    Attributes:
+        repository: What it serves.
+    """
+
+    def __init__(self, repository: Path, log: Path, *options: str):
+        self.repository = repository
+        self._log = log
+        self._port = 0
+        command = [sys.executable, "-m", "rnnserve.cli", "serve", str(repository), "--grpc-port", "0", *options]
+        with log.open("wb") as file:
+            self._popen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file, text=True)
+        self._most = 0.0
+        self._is_watched = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def first_line(self) -> str:
+        """What it prints when it serves; empty where it ends before."""
+        line = self._popen.stdout.readline()
+        printed = re.fullmatch(r"gRPC on 127\.0\.0\.1:(\d+)\n", line)
+        self._port = int(printed[1]) if printed else 0
+        return line
+
+    def channel(self) -> grpc.Channel:
+        return grpc.insecure_channel(f"127.0.0.1:{self._port}", [("grpc.use_local_subchannel_pool", 1)])
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def children(self) -> list[int]:
+        """Numbers of the processes that it has started."""
+        threads = Path(f"/proc/{self._popen.pid}/task").iterdir()
+        return [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
+
+    def megabytes(self) -> float:
+        """Resident memory of the process and of those that it has started."""
+        return sum(_resident(pid) for pid in (self._popen.pid, *self.children()))
+
+    def most_megabytes(self) -> float:
+        """The most that `megabytes` has been, looked at every 10 ms."""
+        return self._most
+
+    def signal_to_stop(self) -> None:
+        self._popen.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._popen.kill()
+        self._popen.wait(_END_SECONDS)
+
+    def wait(self, seconds: float) -> int:
+        """Wait for its end; gives the exit status."""
+        status = self._popen.wait(seconds)
+        self._is_watched.set()
+        self._popen.stdout.close()
+        return status
+
+    def terminate(self, seconds: float) -> None:
+        self.signal_to_stop()
+        assert self.wait(seconds) == 0
+
+    def close(self) -> None:
+        self._popen.kill()
+        self.wait(_END_SECONDS)
+
+    def _watch(self) -> None:
+        while not self._is_watched.wait(0.01):
+            with contextlib.suppress(OSError):
+                self._most = max(self._most, self.megabytes())
+
+
+@contextlib.contextmanager
+def serve_repository(repository: Path, log: Path, *options: str) -> Iterator[ServedProcess]:
+    """Serve until the block ends; in it the server has printed that it serves."""
+    process = ServedProcess(repository, log, *options)
+    try:
+        line = process.first_line()
+        assert line, process.log()
+        yield process
+        if process._popen.poll() is None:
+            process.terminate(_END_SECONDS)
+    finally:
+        process.close()
+
+
+def _resident(pid: int) -> float:
+    try:
+        found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return 0.0
+    return int(found[1]) / 1024 if found else 0.0
