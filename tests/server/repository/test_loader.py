@@ -10,7 +10,7 @@ from rnnserve.server.errors import StartError
 from rnnserve.server.repository import loader
 from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Repository, Status
-from rnnserve.server.repository.trials import Refused, Stopped, TooSlow
+from rnnserve.server.repository.trials import Refused, TooSlow
 from support.fake_trials import FakeTrials, load_fake, serve_newest
 
 NEWER = Status(UNAVAILABLE, "a newer version serves")
