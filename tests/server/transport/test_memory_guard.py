@@ -4,10 +4,13 @@ import platform
 import queue
 import subprocess
 import sys
+import time
+import types
 
 import pytest
 
 from rnnserve.server.transport import memory_guard
+from rnnserve.server.transport.allocation import give_back_free_memory
 from rnnserve.server.transport.memory_guard import MemoryGuard, resident_bytes
 
 PATIENCE = 20.0
@@ -38,32 +41,95 @@ def test_the_resident_memory_of_this_process():
     del block
 
 
-def test_calls_are_ended_while_memory_is_short(monkeypatch):
-    resident, asked = [100], queue.Queue()
-    monkeypatch.setattr(memory_guard, "resident_bytes", lambda: resident[0])
+@pytest.fixture
+def memory(monkeypatch):
+    """Resident bytes as the guard sees them, 100 MB at first; and the times that free memory was given back."""
+    memory = types.SimpleNamespace(resident=100 << 20, given_back=0)
+
+    def give_back():
+        memory.given_back += 1
+
+    monkeypatch.setattr(memory_guard, "resident_bytes", lambda: memory.resident)
+    monkeypatch.setattr(memory_guard, "give_back_free_memory", give_back)
+    return memory
+
+
+@pytest.fixture
+def guarding():
+    """Start guards, which are closed after the test."""
+    guards = []
+
+    def start(*args):
+        guards.append(MemoryGuard(*args))
+
+    yield start
+    for guard in guards:
+        guard.close()
+
+
+def looks():
+    """Wait for some looks of the guard."""
+    time.sleep(0.3)
+
+
+def test_calls_are_ended_while_memory_is_short(memory, guarding):
+    asked = queue.Queue()
 
     def end_late(count):
         asked.put(count)
-        resident[0] -= 300
+        memory.resident -= 300 << 20
         return 1
 
-    guard = MemoryGuard(500, end_late)
-    resident[0] = 600
-    with pytest.raises(queue.Empty):
-        asked.get(timeout=0.3)
-    resident[0] = 1200
-    assert asked.get(timeout=PATIENCE) > 0
-    assert asked.get(timeout=PATIENCE) > 0
-    with pytest.raises(queue.Empty):
-        asked.get(timeout=0.3)
-    assert resident[0] == 600
-    guard.close()
+    guarding(500 << 20, lambda: False, end_late)
+    memory.resident = 600 << 20
+    looks()
+    assert asked.empty()
+    memory.resident = 1200 << 20
+    looks()
+    assert (asked.qsize(), memory.resident) == (2, 600 << 20)
+    assert memory.given_back == 0
 
 
-def test_where_the_system_does_not_tell_there_is_no_guard(monkeypatch):
+def test_what_is_there_in_an_idle_moment_is_no_shortage(memory, guarding):
+    """Models that are loaded after the guard was started, for instance."""
+    is_idle = [True]
+    guarding(500 << 20, lambda: is_idle[0], lambda _: pytest.fail("it ends calls"))
+    memory.resident = 900 << 20
+    looks()
+    is_idle[0] = False
+    memory.resident = 1300 << 20
+    looks()
+
+
+def test_free_memory_is_given_back_in_an_idle_moment_and_once(memory, guarding):
+    is_idle = [False]
+    guarding(500 << 20, lambda: is_idle[0], lambda _: 0)
+    memory.resident = 200 << 20
+    looks()
+    assert memory.given_back == 0
+    is_idle[0] = True
+    looks()
+    assert memory.given_back == 1
+    memory.resident += 20 << 20
+    looks()
+    assert memory.given_back == 1
+
+
+def test_where_the_system_does_not_tell_there_is_no_guard(monkeypatch, guarding):
     monkeypatch.setattr(memory_guard, "resident_bytes", lambda: None)
-    guard = MemoryGuard(0, lambda _: pytest.fail("it ends calls"))
-    guard.close()
+    guarding(0, lambda: pytest.fail("it looks"), lambda _: 0)
+    looks()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's function")
+def test_free_memory_between_smaller_blocks_is_given_back():
+    blocks = [bytearray(b"x") * (100 << 10) for _ in range(1000)]
+    kept = blocks[::10]
+    del blocks
+    before = resident_bytes()
+    give_back_free_memory()
+    assert before - resident_bytes() > 50 << 20
+    assert len(kept) == 100
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's setting")

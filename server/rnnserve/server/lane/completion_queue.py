@@ -232,6 +232,11 @@ class Lane:
         """Wait for the end, which comes when the server has been stopped and every call has been answered."""
         self._thread.join(timeout)
 
+    @property
+    def is_receiving(self) -> bool:
+        """Whether the message of a call has not arrived yet."""
+        return bool(self._unfinished)
+
     def end_late(self, count: int) -> int:
         """End calls whose message does not arrive within a while, the oldest first. For another thread than the lane's.
 

@@ -6,8 +6,9 @@ requests of 15 MB leave their memory scattered in its arenas: 460 MB after sixty
 
 import ctypes
 import sys
+from typing import Any
 
-__all__ = ["give_back_large_blocks"]
+__all__ = ["give_back_free_memory", "give_back_large_blocks"]
 
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1
 _LARGE = 1 << 20
@@ -20,9 +21,19 @@ def give_back_large_blocks() -> bool:
     Returns:
         Whether this C library takes the setting: glibc does.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = _function("mallopt")
     if mallopt is None:
         return False
     return bool(mallopt(_M_MMAP_THRESHOLD, _LARGE)) and bool(mallopt(_M_TRIM_THRESHOLD, _LARGE))
+
+
+def give_back_free_memory() -> None:
+    """Return to the operating system what is free between smaller blocks, where the C library can: glibc does."""
+    malloc_trim = _function("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
+def _function(name: str) -> Any:  # noqa: ANN401 - ctypes makes a class of functions for each library
+    """A function of the C library; None where it has none of this name."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None

@@ -106,9 +106,7 @@ class GrpcTransport:
         self._lane = self._new_lane(service, schedulers, settings.transport)
         self._credentials = server_credentials(settings)
         self.port = settings.grpc_port if settings.share_port else self._bind()
-        self._memory_guard: MemoryGuard | None = None
-        if self._lane is not None:
-            self._memory_guard = MemoryGuard(settings.max_held_bytes + _UNCOUNTED, self._lane.end_late)
+        self._memory_guard = MemoryGuard(settings.max_held_bytes + _UNCOUNTED, self._is_idle, self._end_late)
 
     def start(self) -> None:
         """Begin to answer.
@@ -166,11 +164,16 @@ class GrpcTransport:
                 left.append("requests on the lane")
         if self._dispatcher is not None and not self._dispatcher.close(max(0.0, deadline - time.monotonic())):
             left.append("large requests")
-        if self._memory_guard is not None:
-            self._memory_guard.close()
+        self._memory_guard.close()
         for pool in (self._control, self._watches, self._inference):
             pool.shutdown(wait=False)
         return left
+
+    def _is_idle(self) -> bool:
+        return not self._budget.held and not (self._lane is not None and self._lane.is_receiving)
+
+    def _end_late(self, count: int) -> int:
+        return 0 if self._lane is None else self._lane.end_late(count)
 
     def _add_service(self, name: str, handlers: "dict[str, grpc.RpcMethodHandler[Any, Any]]") -> None:
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))

@@ -77,7 +77,7 @@ class Supervised:
         try:
             while rest:
                 rest = rest[os.write(self._report_fd, rest) :]
-        except BrokenPipeError:
+        except OSError:
             return  # the supervisor has ended; `follow` tells
 
 
