@@ -18,7 +18,7 @@ from rnnserve.protos import inference_pb2 as pb
 from support.inference_requests import request
 from support.serving import RNNSERVE
 
-__all__ = ["INFER", "MODEL", "Bystander", "DrilledServer", "Infer", "drilled", "points", "unread"]
+__all__ = ["INFER", "MODEL", "Bystander", "DrilledServer", "Infer", "drilled", "keep_in_flight", "points", "unread"]
 
 MODEL = "direction_simple"
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -163,6 +163,16 @@ def unread(client: Infer, payload: bytes) -> grpc.Call:
     """Send bytes and read no response: it waits at the server, but for what one window of flow control takes."""
     call: grpc.Call = client.channel.unary_stream(INFER)(payload, timeout=60)
     return call
+
+
+def keep_in_flight(port: int, payload: bytes, count: int, seconds: float) -> int:
+    """Keep as many calls in flight as told, on one connection for each 128, and give how many were answered."""
+    clients = [Infer(port) for _ in range(-(-count // 128))]
+    answered, ends = 0, time.monotonic() + seconds
+    while time.monotonic() < ends:
+        futures = [client.call.future(payload, timeout=60) for client in clients for _ in range(count // len(clients))]
+        answered += sum(future.exception() is None for future in futures)
+    return answered
 
 
 def message(**fields: object) -> bytes:

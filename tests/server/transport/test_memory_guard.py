@@ -25,8 +25,8 @@ if sys.argv[1] == "fixed":
 largest = [bytearray(b"x") * (20 << 20) for _ in range(3)]  # blocks of this size, too, are kept once one was freed
 del largest
 before, large, kept = resident_bytes(), [], []
-for _ in range(40):
-    large.append(bytearray(b"x") * (3 << 20))
+for _ in range(12):
+    large.append(bytearray(b"x") * (10 << 20))
     kept.append(bytearray(b"x") * (100 << 10))
 del large
 print(resident_bytes() - before)
