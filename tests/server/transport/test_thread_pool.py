@@ -1,7 +1,6 @@
 """A bounded number of threads and of calls: what is too much is refused, and late messages give way."""
 
 import threading
-import time
 
 import grpc
 import pytest
@@ -81,16 +80,31 @@ def test_a_call_that_ends_before_its_message(pool):
         pool.receive(Messages(context), context)
 
 
-def test_late_messages_give_way_to_those_that_wait_to_be_received(monkeypatch):
+def test_the_next_message_is_received_beside_one_that_does_not_arrive(monkeypatch):
     monkeypatch.setattr(thread_pool, "_RECEIVING", 2)
     monkeypatch.setattr(thread_pool, "_LATE_SECONDS", 0.2)
     pool = CallPool(8, 8, "test", TooManyCalls("Test", 8))
     contexts = [Context(), Context()]
+    messages = [Messages(context) for context in contexts]
+    late = [pool.submit(pool.receive, *one) for one in zip(messages, contexts, strict=True)]
+    for _ in range(5):
+        assert pool.submit(pool.receive, iter([b"message"]), Context()).result(PATIENCE) == b"message"
+    assert not any(context.cancelled.is_set() for context in contexts)
+    for one in messages:
+        one.may_come.set()
+    assert [one.result(PATIENCE) for one in late] == [b"message"] * 2
+    assert pool._turns._value == 2  # no more are received at once than before
+    pool.shutdown()
+
+
+def test_calls_whose_messages_do_not_arrive_give_threads_up_that_others_wait_for(monkeypatch):
+    monkeypatch.setattr(thread_pool, "_RECEIVING", 1)
+    monkeypatch.setattr(thread_pool, "_LATE_SECONDS", 0.1)
+    monkeypatch.setattr(thread_pool, "_HOPELESS_SECONDS", 0.3)
+    pool = CallPool(4, 40, "test", TooManyCalls("Test", 40))
+    contexts = [Context() for _ in range(6)]
     late = [pool.submit(pool.receive, Messages(context), context) for context in contexts]
-    time.sleep(0.4)
-    assert not any(context.cancelled.is_set() for context in contexts)  # nobody waits for their turn
     assert pool.submit(pool.receive, iter([b"message"]), Context()).result(PATIENCE) == b"message"
-    assert any(context.cancelled.is_set() for context in contexts)
     for context in contexts:
         context.cancel()
     assert all(isinstance(one.exception(PATIENCE), Cancelled) for one in late)

@@ -16,7 +16,6 @@ import importlib
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -26,6 +25,7 @@ from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.clock import from_wall_clock
 from rnnserve.server.boundary.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
 from rnnserve.server.errors import InternalError, ServeError, TooMuchHeld, Unsupported
+from rnnserve.server.lane.deferred_calls import DeferredCalls
 
 __all__ = ["LARGE", "CallHandler", "Lane", "LaneCall", "missing_parts"]
 
@@ -57,8 +57,9 @@ _RECEIVING = 12
 """Messages that are received at once: nobody has counted their bytes yet, and 15 kB may be compressed 16 MB. Usual ones
 have arrived with their calls, so that receiving one takes a turn of the loop, whatever this number."""
 
-_LATE_SECONDS = 2e-3
-"""Seconds without any event after which the next are received beside those whose messages do not arrive."""
+_LATE_SECONDS = 50e-3
+"""Seconds without any event after which the next are received beside those whose messages do not arrive. It takes as
+long to decompress some of 16 MB, which may happen on another thread than the lane's."""
 
 _HOPELESS_SECONDS = 0.25
 """Seconds that a call's message may take to arrive while the server's memory is short."""
@@ -282,7 +283,7 @@ class Lane:
         poll = self._queue.poll
         shut_down = self._cygrpc.CompletionType.queue_shutdown
         receive = self._cygrpc.ReceiveMessageOperation
-        unfinished, deferred = self._unfinished, deque[tuple[Any, float]]()
+        unfinished, deferred = self._unfinished, DeferredCalls()
         late = 0  # of the unfinished: they have had their time, and others are received beside them
         accepting = sum(self._accept() for _ in range(_OUTSTANDING))
         open_calls = 0
@@ -304,12 +305,13 @@ class Lane:
                     accepting += self._accept() - 1
                     open_calls += 1
                     call = event.call
-                    tag = (call, from_wall_clock(event.call_details.deadline))
+                    deadline = from_wall_clock(event.call_details.deadline)
                     if len(unfinished) < _RECEIVING + late:
+                        tag = (call, deadline)
                         unfinished[id(tag)] = tag
                         call.start_server_batch((receive(0),), tag)
                     else:
-                        deferred.append(tag)
+                        deferred.add(call, deadline)
                 else:
                     accepting -= 1  # the server is being stopped
             elif tag is None:
@@ -321,7 +323,7 @@ class Lane:
                     if deferred:
                         late = len(unfinished)
                     for _ in range(min(_RECEIVING, len(deferred))):
-                        self._receive(deferred.popleft())
+                        self._receive(deferred.pop())
                     continue
                 came_alone = len(arrived) == 1
                 has_work = self._hand_on(arrived)
@@ -331,7 +333,7 @@ class Lane:
                 del unfinished[id(tag)]
                 late = min(late, len(unfinished))
                 if deferred:
-                    self._receive(deferred.popleft())
+                    self._receive(deferred.pop())
                 payload = event.batch_operations[0].message()
                 if payload is None:
                     self._refuse_without_message(call, deadline)

@@ -24,9 +24,12 @@ _REFUSING_THREADS = 2
 _RECEIVING = 8
 """Messages that are received at once: nobody has counted their bytes yet, and 15 kB may be compressed 16 MB."""
 
-_LATE_SECONDS = 3.0
-"""Seconds after which a call whose message has not arrived gives way, where others wait to be received. Its caller
-hears CANCELLED: grpcio has no other way to end a call from outside of its handler."""
+_LATE_SECONDS = 0.25
+"""Seconds after which the next message is received beside one that does not arrive."""
+
+_HOPELESS_SECONDS = 10.0
+"""Seconds after which a call whose message has not arrived is ended, where such calls have half of the threads and
+others wait. Its caller hears CANCELLED: grpcio has no other way to end a call from outside of its handler."""
 
 _LOOK_SECONDS = 0.05
 
@@ -53,6 +56,7 @@ class CallPool(futures.ThreadPoolExecutor):
         self._turns = threading.Semaphore(_RECEIVING)
         self._waiting_to_receive = 0
         self._receiving: dict[grpc.ServicerContext, float] = {}
+        self._late: set[grpc.ServicerContext] = set()  # of these: the next are received beside them
         self._is_closed = threading.Event()
         self._watchdog = threading.Thread(target=self._watch, name=f"{name} watchdog", daemon=True)
         self._watchdog.start()
@@ -94,8 +98,12 @@ class CallPool(futures.ThreadPoolExecutor):
         except grpc.RpcError:
             raise Cancelled("the call ended before its message had arrived") from None
         finally:
-            del self._receiving[context]
-            self._turns.release()
+            with self._lock:
+                del self._receiving[context]
+                was_late = context in self._late
+                self._late.discard(context)
+            if not was_late:
+                self._turns.release()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the threads when they have done what they have."""
@@ -123,12 +131,21 @@ class CallPool(futures.ThreadPoolExecutor):
         with self._lock:
             self._in_hand -= 1
 
-    def _end_late(self) -> None:
-        late = [context for context, since in list(self._receiving.items()) if since < now() - _LATE_SECONDS]
-        for context in late:
-            context.cancel()
+    def _pass_late(self) -> None:
+        """Let the next messages be received beside those that do not arrive; end calls that have not for very long."""
+        at = now()
+        with self._lock:
+            receiving = list(self._receiving.items())
+            late = {context for context, since in receiving if since < at - _LATE_SECONDS} - self._late
+            self._late |= late
+        if late:
+            self._turns.release(len(late))
+        if len(receiving) >= self._max_workers // 2:
+            for context, since in receiving:
+                if since < at - _HOPELESS_SECONDS:
+                    context.cancel()
 
     def _watch(self) -> None:
         while not self._is_closed.wait(_LOOK_SECONDS):
             if self._waiting_to_receive:
-                self._end_late()
+                self._pass_late()
