@@ -57,6 +57,10 @@ _RECEIVING = 12
 """Messages that are received at once: nobody has counted their bytes yet, and 15 kB may be compressed 16 MB. Usual ones
 have arrived with their calls, so that receiving one takes a turn of the loop, whatever this number."""
 
+_RECEIVING_LARGE = 2
+"""The same after a large message, and one more for each small one. After a large one, the next is received only after
+the sockets have been looked at: each may take 50 ms to decompress, during which nobody else is heard."""
+
 _LATE_SECONDS = 50e-3
 """Seconds without any event after which the next are received beside those whose messages do not arrive. It takes as
 long to decompress some of 16 MB, which may happen on another thread than the lane's."""
@@ -285,6 +289,7 @@ class Lane:
         receive = self._cygrpc.ReceiveMessageOperation
         unfinished, deferred = self._unfinished, DeferredCalls()
         late = 0  # of the unfinished: they have had their time, and others are received beside them
+        receiving = _RECEIVING  # at once, beside those: fewer after large messages
         accepting = sum(self._accept() for _ in range(_OUTSTANDING))
         open_calls = 0
         arrived: list[LaneCall] = []
@@ -295,7 +300,7 @@ class Lane:
             if not (accepting or open_calls or arrived):
                 accepting = -1
                 self._queue.shutdown()  # no operation may be started after this
-            if arrived or has_work:
+            if arrived or has_work or (deferred and len(unfinished) < receiving + late):
                 event = poll(_LONG_AGO)
             else:
                 event = poll(time.time() + _LATE_SECONDS if deferred else turn_at)
@@ -306,7 +311,7 @@ class Lane:
                     open_calls += 1
                     call = event.call
                     deadline = from_wall_clock(event.call_details.deadline)
-                    if len(unfinished) < _RECEIVING + late:
+                    if len(unfinished) < receiving + late:
                         tag = (call, deadline)
                         unfinished[id(tag)] = tag
                         call.start_server_batch((receive(0),), tag)
@@ -318,12 +323,13 @@ class Lane:
                 if event.completion_type == shut_down:
                     return
                 self.turns += 1
+                if deferred:
+                    if not (arrived or has_work) and len(unfinished) >= receiving + late:
+                        late = len(unfinished)
+                    for _ in range(min(receiving + late - len(unfinished), len(deferred))):
+                        self._receive(deferred.pop())
                 if not (arrived or has_work):
                     turn_at = time.time() + _IDLE_SECONDS
-                    if deferred:
-                        late = len(unfinished)
-                    for _ in range(min(_RECEIVING, len(deferred))):
-                        self._receive(deferred.pop())
                     continue
                 came_alone = len(arrived) == 1
                 has_work = self._hand_on(arrived)
@@ -332,14 +338,17 @@ class Lane:
                 call, deadline = tag
                 del unfinished[id(tag)]
                 late = min(late, len(unfinished))
-                if deferred:
-                    self._receive(deferred.pop())
                 payload = event.batch_operations[0].message()
                 if payload is None:
                     self._refuse_without_message(call, deadline)
                 elif len(payload) <= SMALL:
                     arrived.append(LaneCall(self, call, payload, deadline))
+                    if receiving < _RECEIVING:
+                        receiving += 1
+                    if deferred:
+                        self._receive(deferred.pop())
                 else:
+                    receiving = _RECEIVING_LARGE
                     arrived += self._take_large(LaneCall(self, call, payload, deadline))
                 if len(arrived) >= MAX_REQUESTS or (came_alone and open_calls == 1 and arrived):
                     has_work = self._hand_on(arrived)
