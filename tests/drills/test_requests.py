@@ -139,7 +139,8 @@ def test_names_that_are_watched_take_no_memory(server, bystander):
     name = "x" * (1 << 20)
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         for number in range(100):
-            watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=f"{number}{name}"))
+            unknown = health_pb2.HealthCheckRequest(service=f"{number}{name}")
+            watch = health_pb2_grpc.HealthStub(channel).Watch(unknown)  # type: ignore[attr-defined]
             with pytest.raises(grpc.RpcError, match="NOT_FOUND"):
                 next(watch)
     assert server.settles_below(AFTERWARDS_BYTES)
@@ -155,7 +156,7 @@ def test_garbage_to_every_method_is_an_invalid_argument(server, bystander):
             ("grpc.health.v1.Health", "Check"),
         ]:
             with pytest.raises(grpc.RpcError) as refused:
-                channel.unary_unary(f"/{service}/{method}")(b"\xff\xff", timeout=20)
+                channel.unary_unary(f"/{service}/{method}")(b"\xff\xff", timeout=20)  # type: ignore[arg-type]
             assert refused.value.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED)
             if refused.value.code() == grpc.StatusCode.UNIMPLEMENTED:
                 assert method in ("ModelStreamInfer",) or method not in _METHODS
@@ -167,7 +168,7 @@ _METHODS = {"ModelInfer", "ServerLive", "ServerReady", "ServerMetadata", "ModelR
 
 def _health_waits(channel: grpc.Channel, ends: float) -> list[float]:
     waits = []
-    check = health_pb2_grpc.HealthStub(channel).Check
+    check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]
     for _ in itertools.takewhile(lambda _: time.monotonic() < ends, itertools.count()):
         started = time.perf_counter()
         assert check(health_pb2.HealthCheckRequest(), timeout=20).status == 1

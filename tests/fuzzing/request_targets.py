@@ -19,7 +19,7 @@ from rnnserve.server.boundary.field_counts import refuse_crowded
 from rnnserve.server.errors import InternalError, InvalidRequest, ServeError
 from rnnserve.server.lane.prefixes import PrefixCache
 from rnnserve.server.protocol.service import Service
-from rnnserve.server.repository.repository import Repository
+from support.loaded import load_repository
 
 __all__ = ["BoundaryTarget", "FieldCountTarget", "PrefixTarget", "load_service"]
 
@@ -30,9 +30,7 @@ _INPUTS, _OUTPUTS, _DATA = 5, 6, 7
 
 def load_service(repository: Path) -> Service:
     """The examples' models (`support.examples.publish_examples`), without a transport."""
-    models = Repository(repository, device="cpu")
-    models.load()
-    return Service(models, Settings(repository, provider="cpu"))
+    return Service(load_repository(repository), Settings(repository, provider="cpu"))
 
 
 def _mutate_request(data: bytes, others: Sequence[bytes], chance: random.Random) -> bytes:

@@ -161,7 +161,7 @@ def drilled(repository: Path, *options: str) -> Iterator[DrilledServer]:
 
 def unread(client: Infer, payload: bytes) -> grpc.Call:
     """Send bytes and read no response: it waits at the server, but for what one window of flow control takes."""
-    call: grpc.Call = client.channel.unary_stream(INFER)(payload, timeout=60)
+    call: grpc.Call = client.channel.unary_stream(INFER)(payload, timeout=60)  # type: ignore[arg-type]
     return call
 
 

@@ -49,7 +49,7 @@ def test_check(tmp_path, capsys, model, said):
 
 
 def test_a_process_gives_the_bits_that_this_one_gives():
-    rows = {
+    rows: dict[str, np.ndarray] = {
         "input": np.random.default_rng(0).normal(size=(3, 5, 2)).astype(np.float32),
         "unknown": np.ones(1, np.int64),
     }

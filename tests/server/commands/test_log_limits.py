@@ -8,6 +8,17 @@ from rnnserve.server.commands import log_limits
 from rnnserve.server.commands.log_limits import LogLimits
 
 
+class Lines(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self, lines):
+        super().__init__()
+        self._lines = lines
+
+    def emit(self, record):
+        self._lines.append(record.getMessage())
+
+
 @pytest.fixture
 def seconds():
     return [0.0]
@@ -17,8 +28,7 @@ def seconds():
 def logged(seconds):
     """Lines that pass the limits."""
     lines = []
-    handler = logging.Handler()
-    handler.emit = lambda record: lines.append(record.getMessage())
+    handler = Lines(lines)
     handler.addFilter(LogLimits(lambda: seconds[0]))
     log = logging.getLogger("limited")
     log.propagate = False

@@ -123,9 +123,9 @@ def test_connections_are_renewed_where_workers_share_the_port(asked, share_port,
 @pytest.mark.parametrize(("held", "is_enough"), [(6 << 20, True), ((6 << 20) - 1, False)])
 def test_one_connection_may_hold_its_largest_request_and_response(held, is_enough):
     """A response of 1 MB takes 2 MB and its head, and a connection has half of all."""
-    limits = {"max_message_bytes": 1 << 20, "max_response_bytes": 1 << 20}
+    small = Settings(max_message_bytes=1 << 20, max_response_bytes=1 << 20)
     if is_enough:
-        Settings(**limits, max_held_bytes=held)
+        dataclasses.replace(small, max_held_bytes=held)
     else:
         with pytest.raises(StartError, match=f"--max-held-bytes {held} is too little .*: give it 6291456 or more"):
-            Settings(**limits, max_held_bytes=held)
+            dataclasses.replace(small, max_held_bytes=held)

@@ -49,7 +49,7 @@ def test_those_who_watch_hear_when_the_server_stops(repository):
         grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         watches = [
-            health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=name))
+            health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=name))  # type: ignore[attr-defined]
             for name in ("", SERVICE)
             for _ in range(40)  # more than there are threads: a watch keeps none
         ]
@@ -68,7 +68,7 @@ def test_watches_that_are_cancelled_at_once_stop_nobody(channel, health):
 def test_a_server_stops_at_once_though_somebody_watches(repository):
     server = Server(Settings(repository, grpc_port=0, provider="cpu", grace=60.0))
     with server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())  # type: ignore[attr-defined]
         assert next(watch).status == SERVING
         started = time.monotonic()
         server.stop()
