@@ -15,9 +15,7 @@ from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.fair_queue import FairQueue
 from rnnserve.server.batching.pending import PendingRequest
-from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.batching.statistics import Statistics
-from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest, QueueFull, ServeError
 from rnnserve.server.lane.completion_queue import LaneCall
 from rnnserve.server.lane.dispatcher import Dispatcher
@@ -104,13 +102,6 @@ class FakeCall(LaneCall):
         self.answers.append(payload)
 
     refuse = answer
-
-
-@pytest.fixture
-def schedulers():
-    schedulers = Schedulers(WaitingLimits(300, math.inf))
-    yield schedulers
-    schedulers.close()
 
 
 @pytest.fixture

@@ -44,13 +44,6 @@ def asked(payload, **more):
 
 
 @pytest.fixture
-def schedulers():
-    schedulers = Schedulers(WaitingLimits(300, math.inf))
-    yield schedulers
-    schedulers.close()
-
-
-@pytest.fixture
 def large(service, schedulers):
     large = LargeRequests(service, schedulers)
     yield large

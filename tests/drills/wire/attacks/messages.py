@@ -2,12 +2,11 @@
 
 import gzip
 import random
-import time
 
 from ..attack import Strike, attack
-from ..http2 import DATA, END_HEADERS, END_STREAM, HEADERS, Http2Connection, call_headers, frame, grpc_message
+from ..http2 import Http2Connection, grpc_message
 from ..target import encode_varint
-from .noting import note_frames
+from .many_calls import send_calls
 
 __all__ = ["ATTACKS"]
 
@@ -129,16 +128,8 @@ def texts_of_20_kb(strike: Strike) -> None:
 def _send_compressed(strike: Strike, payload: bytes, count: int) -> None:
     """Send the same message, compressed once, in as many calls of one connection."""
     message = grpc_message(gzip.compress(payload), flag=1)
-    block = call_headers(strike.target.path("ModelInfer"), ("grpc-encoding", "gzip"))
     with Http2Connection(strike.target.host, strike.target.port) as connection:
-        for stream in range(1, 2 * count, 2):
-            connection.send(frame(HEADERS, END_HEADERS, stream, block), strike.until)
-            if connection.send_data(stream, message, strike.until) < len(message):
-                break
-            connection.send(frame(DATA, END_STREAM, stream), strike.until)
-            strike.answers.note("SENT")
-        time.sleep(strike.left())
-        note_frames(strike.answers, connection)
+        send_calls(strike, connection, message, count, ("grpc-encoding", "gzip"))
 
 
 @attack(_BOMBS)
