@@ -26,7 +26,16 @@ EXPORTED = {
         "script_bytes",
     ],
     "rnnserve.export.commands": None,
-    "rnnserve.export.parity": ["OnnxRunner", "ParityError", "Proof", "Reference", "parity_table", "prove"],
+    "rnnserve.export.parity": [
+        "RUN_SECONDS",
+        "OnnxProcess",
+        "OnnxRunner",
+        "ParityError",
+        "Proof",
+        "Reference",
+        "parity_table",
+        "prove",
+    ],
     "rnnserve.export.recurrence": ["export_onnx", "scan"],
 }
 
