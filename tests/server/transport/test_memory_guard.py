@@ -11,7 +11,6 @@ import types
 import pytest
 
 from rnnserve.server.transport import memory_guard
-from rnnserve.server.transport.allocation import give_back_free_memory
 from rnnserve.server.transport.memory_guard import MemoryGuard, resident_bytes
 
 SCATTERED_BLOCKS = """
