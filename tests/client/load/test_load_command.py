@@ -315,10 +315,16 @@ def test_generators_say_why_they_cannot_connect(spec):
 
 
 def test_ctrl_c_shows_what_was_measured(address):
-    command = [sys.executable, "-c", "import sys; from rnnserve.cli import main; sys.exit(main())", "load"]
-    words = ["--url", address, "--rate", "20,10", "--duration", "1", "--warmup", "0"]
+    # What runs in the background of a shell that is no terminal's ignores SIGINT, and so does all that it starts.
+    as_in_a_terminal = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [as_in_a_terminal, "import sys", "from rnnserve.cli import main", "sys.exit(main())"]
+    words = ["load", "--url", address, "--rate", "20,10", "--duration", "1", "--warmup", "0"]
     with subprocess.Popen(
-        [*command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", "; ".join(command), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         assert process.stderr.readline().startswith("[1/2] 20 requests/s")
         process.send_signal(signal.SIGINT)

@@ -7,12 +7,16 @@ holds unaccepted when it is closed. So before a worker's sockets are closed,
    after one second, and it then reaches a worker that still listens;
 2. gRPC accepts what was complete, or nearly so.
 
+Some systems let only privileged processes filter. There, a connection that is complete in the moment of the replacement
+is reset, and its client connects anew.
+
 gRPC has no call that closes only the listening sockets of a server. They are found among the descriptors of the
 process, and each is replaced by another socket that listens to no one, which gRPC may poll and close as its own.
 """
 
 import contextlib
 import ctypes
+import logging
 import os
 import socket
 import struct
@@ -20,6 +24,8 @@ import time
 from collections.abc import Iterator
 
 __all__ = ["count_connections", "stop_listening"]
+
+_log = logging.getLogger(__name__)
 
 _HANDSHAKE_SECONDS = 0.1
 """Seconds for a handshake that has begun to end: a round trip, of any but the most distant clients."""
@@ -41,8 +47,11 @@ _DROP_SYN = (
 def stop_listening(port: int) -> None:
     """Stop to listen on `port`: no connection is refused or reset, as long as another process listens there."""
     with _listeners(port) as listeners:
-        for _, listener in listeners:
-            _attach_filter(listener)
+        try:
+            for _, listener in listeners:
+                _attach_filter(listener)
+        except PermissionError:
+            _log.warning("this system lets no process of this user filter connections: one may be reset, and renewed")
         time.sleep(_HANDSHAKE_SECONDS)
         deadline = time.monotonic() + _ACCEPT_SECONDS
         while any(_unaccepted(listener) for _, listener in listeners) and time.monotonic() < deadline:
