@@ -11,6 +11,9 @@
     ├── TooManyCalls        RESOURCE_EXHAUSTED  as many calls of the method are in hand as may: slow down
     ├── WaitTooLong         RESOURCE_EXHAUSTED  what waits takes longer than a request may wait: slow down
     ├── TooMuchHeld         RESOURCE_EXHAUSTED  as many bytes are in hand as may be: slow down, and read responses
+    ├── TooManySequences    RESOURCE_EXHAUSTED  as many sequences, or bytes of their states, are kept as may be
+    ├── SequenceInUse       ABORTED             the sequence is on another stream, which is open
+    ├── StepBeforeFailed    ABORTED             a request of the sequence that came before this one was refused
     ├── DeadlinePassed      DEADLINE_EXCEEDED   the caller has stopped waiting
     ├── Cancelled           CANCELLED           the caller cancelled, or its connection broke
     ├── Unsupported         UNIMPLEMENTED       the protocol has it, this server does not
@@ -35,10 +38,13 @@ __all__ = [
     "NotFound",
     "NotReady",
     "QueueFull",
+    "SequenceInUse",
     "ServeError",
     "ShuttingDown",
     "StartError",
+    "StepBeforeFailed",
     "TooManyCalls",
+    "TooManySequences",
     "TooMuchHeld",
     "Unsupported",
     "WaitTooLong",
@@ -167,6 +173,52 @@ class TooMuchHeld(ServeError):
         return cls(
             f"requests and unread responses take {held:,} bytes of this server's {limit:,} (--max-held-bytes); slow "
             "down"
+        )
+
+
+class TooManySequences(ServeError):
+    """The server keeps as many sequences, or as many bytes of their states, as it may."""
+
+    status = "RESOURCE_EXHAUSTED"
+
+    @classmethod
+    def of_all(cls, limit: int) -> Self:
+        """Say that so many sequences are kept."""
+        return cls(f"{limit:,} sequences are kept already (--max-sequences); end some with sequence_end, or start later")
+
+    @classmethod
+    def of_connection(cls, limit: int) -> Self:
+        """Say that one connection has started so many."""
+        return cls(
+            f"{limit:,} sequences of this connection are kept already, half of --max-sequences; end some with "
+            "sequence_end"
+        )
+
+    @classmethod
+    def of_bytes(cls, limit: int) -> Self:
+        """Say that their states take so many bytes."""
+        return cls(
+            f"the states of all sequences take {limit:,} bytes (--max-sequence-bytes), of one connection half of it; "
+            "end some with sequence_end"
+        )
+
+
+class SequenceInUse(ServeError):
+    """The sequence is on another stream, which is still open."""
+
+    status = "ABORTED"
+
+
+class StepBeforeFailed(ServeError):
+    """A request of the same sequence, which came before this one, was refused."""
+
+    status = "ABORTED"
+
+    def __init__(self, sequence: str) -> None:
+        """Name the sequence."""
+        super().__init__(
+            f"{sequence}: a request before this one was refused, and this one was sent to follow it; the sequence is "
+            "as it was before both"
         )
 
 

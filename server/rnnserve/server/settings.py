@@ -100,6 +100,10 @@ class Settings:
             them; of one connection, half.
         max_batch: Most rows (sequences) in one request.
         max_sequence: Most steps of one sequence.
+        max_sequences: Sequences whose states are kept; of one connection, half.
+        max_sequence_bytes: Bytes of these states; of one connection, half.
+        sequence_idle: Seconds without a request after which a sequence is dropped.
+        max_streams: Open calls of ModelStreamInfer.
         allow_non_finite: Let NaN and infinity through to the models.
         allow_unproven: Serve versions, too, that were adopted from an ONNX file and not compared with its framework.
         load_timeout: Seconds that a version may take to be tried, in a process of its own, before it serves.
@@ -170,6 +174,24 @@ class Settings:
     )
     max_batch: int = dataclasses.field(default=16384, metadata=_option("most sequences in one request", _count))
     max_sequence: int = dataclasses.field(default=4096, metadata=_option("most steps of one sequence", _count))
+    max_sequences: int = dataclasses.field(
+        default=16384,
+        metadata=_option("sequences whose states are kept, half of them for one connection; more are refused", _count),
+    )
+    max_sequence_bytes: int = dataclasses.field(
+        default=256 << 20, metadata=_option("bytes of the states of sequences, half of them for one connection", _count)
+    )
+    sequence_idle: float = dataclasses.field(
+        default=60.0,
+        metadata=_option(
+            "seconds without a request after which a sequence is dropped, and its states with it",
+            _seconds,
+            metavar="SECONDS",
+        ),
+    )
+    max_streams: int = dataclasses.field(
+        default=8192, metadata=_option("streams (calls of ModelStreamInfer) that may be open; more are refused", _count)
+    )
     allow_non_finite: bool = dataclasses.field(
         default=False, metadata=_option("let NaN and infinity through to the models")
     )

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy.typing as npt
 
+from rnnserve.server.boundary.sequence_control import SequenceControl
+
 __all__ = ["Array", "CheckedRequest"]
 
 Array = npt.NDArray[Any]
@@ -26,6 +28,7 @@ class CheckedRequest:
         outputs: Names of the outputs wanted, in the order asked.
         id: The request's id, which the response repeats.
         is_raw: Whether tensors are sent as bytes (`raw_input_contents`); the response's are sent the same way.
+        sequence: The sequence that it belongs to, whose states the server keeps; None for a request by itself.
     """
 
     batch: int
@@ -36,3 +39,4 @@ class CheckedRequest:
     outputs: tuple[str, ...]
     id: str = ""
     is_raw: bool = True
+    sequence: SequenceControl | None = None

@@ -16,6 +16,7 @@ from rnnserve.protos import inference_pb2
 from rnnserve.protos.datatypes import CONTENTS
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.field_counts import refuse_crowded
+from rnnserve.server.boundary.sequence_control import read_sequence_control
 from rnnserve.server.boundary.shapes import axis_name, wrong_shape, wrong_size
 from rnnserve.server.boundary.signature import BATCH, Signature, TensorSpec
 from rnnserve.server.boundary.values import check_lengths, read_raw, read_typed, with_valid_values
@@ -62,7 +63,7 @@ def check_request(request: inference_pb2.ModelInferRequest, signature: Signature
 
     Raises:
         InvalidRequest: If anything about it is not as the signature and the settings say.
-        Unsupported: If it asks for shared memory, a state kept by the server, or classification.
+        Unsupported: If it asks for shared memory or classification.
     """
     _refuse_unsupported(request)
     if len(request.id) > _MAX_ID:
@@ -94,16 +95,11 @@ def check_request(request: inference_pb2.ModelInferRequest, signature: Signature
         outputs=outputs,
         id=request.id,
         is_raw=is_raw,
+        sequence=read_sequence_control(request.parameters),
     )
 
 
 def _refuse_unsupported(request: inference_pb2.ModelInferRequest) -> None:
-    sequence_id = request.parameters.get("sequence_id")
-    if sequence_id is not None and (sequence_id.int64_param or sequence_id.uint64_param or sequence_id.string_param):
-        raise Unsupported(
-            "parameter sequence_id: ModelInfer keeps no state between requests; ask for the final states, such as h_n, "
-            "and send them on as the initial ones, such as h_0"
-        )
     tensors: Iterable[
         inference_pb2.ModelInferRequest.InferInputTensor | inference_pb2.ModelInferRequest.InferRequestedOutputTensor
     ]

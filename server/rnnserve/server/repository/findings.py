@@ -18,6 +18,7 @@ class Findings:
         trims_outputs: Whether outputs have no more steps than the longest length, where lengths are shorter than the
             inputs.
         is_cut: Whether steps after the longest length may be left out, as the manifest says.
+        why_not_in_parts: Why its sequences may not be cut into requests; empty where they may.
     """
 
     digest: str
@@ -25,3 +26,4 @@ class Findings:
     batch_invariant: bool
     trims_outputs: bool
     is_cut: bool
+    why_not_in_parts: str
