@@ -11,6 +11,7 @@
     ├── TooManyCalls        RESOURCE_EXHAUSTED  as many calls of the method are in hand as may: slow down
     ├── WaitTooLong         RESOURCE_EXHAUSTED  what waits takes longer than a request may wait: slow down
     ├── TooMuchHeld         RESOURCE_EXHAUSTED  as many bytes are in hand as may be: slow down, and read responses
+    ├── TooManyStreams      RESOURCE_EXHAUSTED  as many streams are open as may be
     ├── TooManySequences    RESOURCE_EXHAUSTED  as many sequences, or bytes of their states, are kept as may be
     ├── SequenceInUse       ABORTED             the sequence is on another stream, which is open
     ├── StepBeforeFailed    ABORTED             a request of the sequence that came before this one was refused
@@ -45,6 +46,7 @@ __all__ = [
     "StepBeforeFailed",
     "TooManyCalls",
     "TooManySequences",
+    "TooManyStreams",
     "TooMuchHeld",
     "Unsupported",
     "WaitTooLong",
@@ -176,6 +178,16 @@ class TooMuchHeld(ServeError):
         )
 
 
+class TooManyStreams(ServeError):
+    """As many streams are open as may be."""
+
+    status = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, limit: int) -> None:
+        """Say how many."""
+        super().__init__(f"{limit:,} streams are open already (--max-streams); one can carry many sequences")
+
+
 class TooManySequences(ServeError):
     """The server keeps as many sequences, or as many bytes of their states, as it may."""
 
@@ -184,7 +196,9 @@ class TooManySequences(ServeError):
     @classmethod
     def of_all(cls, limit: int) -> Self:
         """Say that so many sequences are kept."""
-        return cls(f"{limit:,} sequences are kept already (--max-sequences); end some with sequence_end, or start later")
+        return cls(
+            f"{limit:,} sequences are kept already (--max-sequences); end some with sequence_end, or start later"
+        )
 
     @classmethod
     def of_connection(cls, limit: int) -> Self:

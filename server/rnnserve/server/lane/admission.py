@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from rnnserve.server.errors import InternalError, ServeError
-from rnnserve.server.lane.completion_queue import LaneCall
-from rnnserve.server.lane.pending_calls import ParsedCall, PendingCall, RecognisedCall
+from rnnserve.server.lane.arrived_requests import ArrivedRequest
+from rnnserve.server.lane.pending_calls import ParsedCall, PendingCall, RecognisedCall, StepCall
 from rnnserve.server.lane.prefixes import PrefixCache, RequestPrefix
 from rnnserve.server.protocol.service import Service
 
@@ -33,11 +33,11 @@ class Admission:
         self._prefixes.clear()
         return True
 
-    def shared_prefix(self, calls: Iterable[LaneCall]) -> RequestPrefix | None:
-        """The prefix of all of these where it is known, one and the same, and none has an id; None otherwise."""
+    def shared_prefix(self, calls: Iterable[ArrivedRequest]) -> RequestPrefix | None:
+        """The prefix of all of these where it is one, known, and none has varying fields; None otherwise."""
         return self._prefixes.shared(calls)
 
-    def admit(self, calls: Iterable[LaneCall], arrived: float) -> list[PendingCall]:
+    def admit(self, calls: Iterable[ArrivedRequest], arrived: float) -> list[PendingCall]:
         """Admit calls that arrived together; refuse those that do not pass the boundary.
 
         Args:
@@ -46,17 +46,29 @@ class Admission:
         """
         admitted: list[PendingCall] = []
         for call in calls:
-            found = self._prefixes.recognise(call.payload)
-            if found is not None:
-                admitted.append(RecognisedCall(call, *found, arrived, self._service))
-                continue
             try:
-                served, checked = self._service.accept(call.payload)
-                self._prefixes.add(call.payload, served, checked)
+                admitted.append(self._admit(call, arrived))
             except ServeError as error:
                 call.refuse(error)
             except Exception as error:  # noqa: BLE001 - one request's defect must not cost the others' answers
                 call.refuse(InternalError.hiding(error))
-            else:
-                admitted.append(ParsedCall(call, served, checked, arrived))
         return admitted
+
+    def _admit(self, call: ArrivedRequest, arrived: float) -> PendingCall:
+        service, sequences = self._service, self._service.sequences
+        found = self._prefixes.recognise(call.payload)
+        if found is not None:
+            recognised = RecognisedCall(call, found, arrived, service)
+            if found.sequence is None:
+                return recognised
+            began_on = sequences.find(found.prefix.served.model.name, found.sequence)
+            if began_on is None or began_on is found.prefix.served:
+                step = sequences.enter(found.prefix.served, found.sequence, call.peer, call.stream)
+                return StepCall(recognised, step)
+        served, checked = service.accept(call.payload)
+        if found is None:
+            self._prefixes.add(call.payload, served, checked)
+        parsed = ParsedCall(call, served, checked, arrived)
+        if checked.sequence is None:
+            return parsed
+        return StepCall(parsed, sequences.enter(served, checked.sequence, call.peer, call.stream))

@@ -1,4 +1,4 @@
-"""One method of a public gRPC server, on a completion queue of our own.
+"""ModelInfer and ModelStreamInfer of a public gRPC server, on a completion queue of our own.
 
 grpcio's server takes an event at a time on one thread and hands each request to another. The lane polls its own queue
 on one thread, takes everything that has arrived, and hands it on as one list. Ports, TLS, limits and every other method
@@ -9,25 +9,27 @@ This is the only module that uses what grpcio keeps private (`grpc._cython.cygrp
 
 How a call proceeds, as the queue reports it: a request-call event brings the call; one batch of operations receives its
 message; one batch sends the answer and its status. Where a cancellation has to be known, a third waits for the call to
-close; elsewhere that operation is part of the last batch, which saves an event a request.
+close; elsewhere that operation is part of the last batch, which saves an event a request. How a stream proceeds is in
+`streams`.
 """
 
 import importlib
 import logging
 import threading
 import time
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import grpc
 
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.clock import from_wall_clock
-from rnnserve.server.boundary.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
-from rnnserve.server.errors import InternalError, ServeError, TooMuchHeld, Unsupported
+from rnnserve.server.boundary.byte_budget import SMALL, ByteBudget
+from rnnserve.server.errors import InternalError, ServeError, TooManyStreams, TooMuchHeld, Unsupported
+from rnnserve.server.lane.arrived_requests import ArrivedRequest, LaneCall
 from rnnserve.server.lane.deferred_calls import DeferredCalls
+from rnnserve.server.lane.streams import LaneStream
 
-__all__ = ["LARGE", "CallHandler", "Lane", "LaneCall", "missing_parts"]
+__all__ = ["LARGE", "CallHandler", "Lane", "missing_parts"]
 
 _log = logging.getLogger(__name__)
 
@@ -71,8 +73,11 @@ _HOPELESS_SECONDS = 0.25
 LARGE = 128 << 10
 """Bytes of a request above which it is parsed and run on other threads: 16 MB kept the lane for a second."""
 
-_ACCEPT = object()
-"""Tag of the events that bring a new call."""
+_OUTSTANDING_STREAMS = 64
+"""How many streams may be opened between two looks at the queue without waiting for one of them."""
+
+_ACCEPT, _ACCEPT_STREAM = object(), object()
+"""Tags of the events that bring a new call of either method."""
 
 
 def missing_parts(server: grpc.Server) -> str | None:
@@ -87,102 +92,21 @@ def missing_parts(server: grpc.Server) -> str | None:
     return f"grpcio {grpc.__version__} lacks {', '.join(lacking)}" if lacking else None
 
 
-class LaneCall:
-    """A request that has arrived, to be answered exactly once, from any thread: the first of its three stages.
-
-    Attributes:
-        payload: The request's bytes, until it is answered.
-        deadline: In seconds on the clock of `batching.clock`; far in the future where the caller set none.
-        is_answered: Whether it has been answered or refused.
-    """
-
-    __slots__ = ("_call", "_connection", "_held", "_is_watched", "_lane", "deadline", "is_answered", "payload")
-
-    def __init__(self, lane: "Lane", call: Any, payload: bytes, deadline: float) -> None:  # noqa: ANN401 - grpcio's own
-        self._lane = lane
-        self._call = call
-        self.payload = payload
-        self.deadline = deadline
-        self._is_watched = False
-        self.is_answered = False
-        self._held = 0  # bytes of the lane's budget
-        self._connection = ""  # where some are held
-
-    def peer(self) -> str:
-        """Name the connection: the same for all of its calls."""
-        name: str = self._call.peer().decode()
-        return name
-
-    def hold(self, size: int) -> None:
-        """Take bytes from the lane's budget, in the place of those that it holds.
-
-        Raises:
-            TooMuchHeld: If the budget is spent; then it holds none.
-        """
-        self.let_go()
-        self._connection = self._connection or self.peer()
-        self._lane.budget.take(self._connection, size)
-        self._held = size
-
-    def let_go(self) -> None:
-        """Give back what it holds of the lane's budget."""
-        if self._held:
-            self._lane.budget.give_back(self._connection, self._held)
-            self._held = 0
-
-    def watch(self, on_cancel: Callable[[], None]) -> None:
-        """Call `on_cancel`, on the lane's thread, if the call is cancelled before it is answered."""
-        self._is_watched = True
-        self._call.start_server_batch((self._lane.new_close(),), _Watch(on_cancel))
-
-    def answer(self, payload: bytes) -> None:
-        """Send the response, or that the budget of bytes is spent."""
-        if len(payload) > SMALL or self._held:
-            try:
-                self.hold(RESPONSE_COPIES * len(payload))
-            except TooMuchHeld as error:
-                self.refuse(error)
-                return
-        self._finish(self._lane.answer_operations(payload))
-
-    def refuse(self, error: ServeError) -> None:
-        """Send the status of an error."""
-        if not self.is_answered:
-            self.let_go()
-        self._finish(self._lane.refusal_operations(error))
-
-    def _finish(self, operations: tuple[object, ...]) -> None:
-        if self.is_answered:
-            return  # after a failure in the middle of a batch, all of the batch may be refused
-        self.is_answered = True
-        self.payload = b""  # what is sent may wait for its reader for long
-        self._call.start_server_batch(operations if self._is_watched else (*operations, self._lane.close), self)
-
-
-class _Watch:
-    """Tag of the event that says how a watched call closed."""
-
-    __slots__ = ("on_cancel",)
-
-    def __init__(self, on_cancel: Callable[[], None]) -> None:
-        self.on_cancel = on_cancel
-
-
 class CallHandler(Protocol):
     """What answers the calls, on the lane's thread."""
 
-    def take(self, arrived: list[LaneCall]) -> None:
-        """Take calls that have arrived together; each is to be answered, now or later."""
+    def take(self, arrived: list[ArrivedRequest]) -> None:
+        """Take requests that have arrived together; each is to be answered, now or later."""
 
-    def take_large(self, call: LaneCall) -> None:
-        """Take a call of more than `LARGE` bytes, and answer it later: the lane has no time for it."""
+    def take_large(self, request: ArrivedRequest) -> None:
+        """Take a request of more than `LARGE` bytes, and answer it later: the lane has no time for it."""
 
     def work(self) -> bool:
         """Do some of what is to be done, and return whether more is: in between, the lane collects what arrives."""
 
 
 class Lane:
-    """Serve one unary method of a server that has not been started yet.
+    """Serve one unary method of a server that has not been started yet, and its form for streams.
 
     Attributes:
         budget: Of the bytes that its calls hold.
@@ -190,14 +114,24 @@ class Lane:
             `_IDLE_SECONDS` while the thread runs, whatever the load.
     """
 
-    def __init__(self, server: grpc.Server, method: str, handler: CallHandler, budget: ByteBudget) -> None:
-        """Register the method; `start` begins to serve it, after the server has been started.
+    def __init__(
+        self,
+        server: grpc.Server,
+        method: str,
+        stream_method: str,
+        handler: CallHandler,
+        budget: ByteBudget,
+        max_streams: int,
+    ) -> None:
+        """Register the methods; `start` begins to serve them, after the server has been started.
 
         Args:
             server: A public server, for which `missing_parts` gives None.
             method: Its full name, "/package.Service/Method".
-            handler: What answers the calls.
+            stream_method: The name of the same with a stream of requests and one of responses.
+            handler: What answers the requests.
             budget: Of the bytes that its calls hold.
+            max_streams: How many calls of `stream_method` may be open.
         """
         self._cygrpc: Any = importlib.import_module("grpc._cython.cygrpc")
         # Operations that every answer has, made once. Calls may share them in flight: empty metadata and details own no
@@ -206,12 +140,18 @@ class Lane:
         self._ok = self._cygrpc.SendStatusFromServerOperation((), self._cygrpc.StatusCode.ok, b"", 0)
         self.close = self.new_close()
         self._send_message = self._cygrpc.SendMessageOperation
+        self._receive_message = self._cygrpc.ReceiveMessageOperation
         self._codes = {code.name: getattr(self._cygrpc.StatusCode, code.name.lower()) for code in grpc.StatusCode}
         self._method = method
         self._handler = handler
         self.budget = budget
         self._core = server._state.server  # type: ignore[attr-defined]  # noqa: SLF001 - see above
         self._core.register_method(method)
+        self._core.register_method(stream_method)
+        self._stream_method = stream_method
+        self._max_streams = max_streams
+        self._streams: set[LaneStream] = set()
+        self._open_calls = 0  # of both methods
         self._queue = self._cygrpc.CompletionQueue()
         self._core.register_completion_queue(self._queue)
         self._unfinished: dict[int, tuple[Any, float]] = {}  # tags of calls whose message has not arrived, by their ids
@@ -262,6 +202,31 @@ class Lane:
         """Whether the lane's thread runs."""
         return self._thread.is_alive()
 
+    def call_is_over(self) -> None:
+        """Note that the last event of a call has come. For the lane's thread."""
+        self._open_calls -= 1
+
+    def stream_is_over(self, stream: LaneStream) -> None:
+        """Note that the last event of a stream has come. For the lane's thread."""
+        self._streams.discard(stream)
+        self.call_is_over()
+
+    def first_metadata_operations(self) -> tuple[object, ...]:
+        """The operation that begins a stream's responses."""
+        return (self._no_metadata,)
+
+    def receive_operations(self) -> tuple[object, ...]:
+        """The operation that receives a message."""
+        return (self._receive_message(0),)
+
+    def send_operations(self, payload: bytes) -> tuple[object, ...]:
+        """The operation that sends one response of a stream."""
+        return (self._send_message(payload, 0),)
+
+    def status_operations(self, error: ServeError | None) -> tuple[object, ...]:
+        """The operation that ends a call: well, or with an error's status."""
+        return (self._ok if error is None else self._status(error),)
+
     def new_close(self) -> object:
         """An operation that completes when a call closes, and tells whether it was cancelled."""
         return self._cygrpc.ReceiveCloseOnServerOperation(0)
@@ -272,16 +237,29 @@ class Lane:
 
     def refusal_operations(self, error: ServeError) -> tuple[object, ...]:
         """The operations that send an error's status."""
-        status = self._cygrpc.SendStatusFromServerOperation((), self._codes[error.status], str(error).encode(), 0)
-        return (self._no_metadata, status)
+        return (self._no_metadata, self._status(error))
 
-    def _accept(self) -> bool:
-        """Request one more call; False where the lane has been told not to."""
+    def _status(self, error: ServeError) -> object:
+        return self._cygrpc.SendStatusFromServerOperation((), self._codes[error.status], str(error).encode(), 0)
+
+    def _accept(self, method: str, tag: object) -> bool:
+        """Request one more call of a method; False where the lane has been told not to."""
         with self._may_accept:
             if self._is_told_to_stop:
                 return False
-            self._core.request_registered_call(self._queue, self._queue, self._method, _ACCEPT)
+            self._core.request_registered_call(self._queue, self._queue, method, tag)
         return True
+
+    def _open_stream(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
+        """Begin a stream that has arrived, or refuse it."""
+        self._open_calls += 1
+        deadline = from_wall_clock(event.call_details.deadline)
+        if len(self._streams) >= self._max_streams:
+            LaneCall(self, event.call, b"", deadline).refuse(TooManyStreams(self._max_streams))
+            return
+        stream = LaneStream(self, event.call, deadline, event.invocation_metadata)
+        self._streams.add(stream)
+        stream.begin()
 
     def _loop(self) -> None:
         poll = self._queue.poll
@@ -290,14 +268,14 @@ class Lane:
         unfinished, deferred = self._unfinished, DeferredCalls()
         late = 0  # of the unfinished: they have had their time, and others are received beside them
         receiving = _RECEIVING  # at once, beside those: fewer after large messages
-        accepting = sum(self._accept() for _ in range(_OUTSTANDING))
-        open_calls = 0
-        arrived: list[LaneCall] = []
+        accepting = sum(self._accept(self._method, _ACCEPT) for _ in range(_OUTSTANDING))
+        accepting += sum(self._accept(self._stream_method, _ACCEPT_STREAM) for _ in range(_OUTSTANDING_STREAMS))
+        arrived: list[ArrivedRequest] = []
         has_work = False
         came_alone = False  # the last call that was handed on
         turn_at = time.time() + _IDLE_SECONDS
         while True:
-            if not (accepting or open_calls or arrived):
+            if not (accepting or self._open_calls or arrived):
                 accepting = -1
                 self._queue.shutdown()  # no operation may be started after this
             if arrived or has_work or (deferred and len(unfinished) < receiving + late):
@@ -307,8 +285,8 @@ class Lane:
             tag = event.tag
             if tag is _ACCEPT:
                 if event.success:
-                    accepting += self._accept() - 1
-                    open_calls += 1
+                    accepting += self._accept(self._method, _ACCEPT) - 1
+                    self._open_calls += 1
                     call = event.call
                     deadline = from_wall_clock(event.call_details.deadline)
                     if len(unfinished) < receiving + late:
@@ -350,42 +328,57 @@ class Lane:
                 else:
                     receiving = _RECEIVING_LARGE
                     arrived += self._take_large(LaneCall(self, call, payload, deadline))
-                if len(arrived) >= MAX_REQUESTS or (came_alone and open_calls == 1 and arrived):
+                if len(arrived) >= MAX_REQUESTS or (came_alone and self._open_calls == 1 and arrived):
                     has_work = self._hand_on(arrived)
                     arrived = []
             elif type(tag) is LaneCall:
-                open_calls -= 1
+                self._open_calls -= 1
                 tag.let_go()
-            elif event.batch_operations[0].cancelled():
-                tag.on_cancel()
+            elif tag is _ACCEPT_STREAM:
+                if event.success:
+                    accepting += self._accept(self._stream_method, _ACCEPT_STREAM) - 1
+                    self._open_stream(event)
+                else:
+                    accepting -= 1
+            else:
+                message = tag.complete(event)
+                if message is not None:
+                    if len(message.payload) <= SMALL:
+                        arrived.append(message)
+                    else:
+                        arrived += self._take_large(message)
+                    if len(arrived) >= MAX_REQUESTS or (came_alone and self._open_calls == 1):
+                        has_work = self._hand_on(arrived)
+                        arrived = []
+                message = None
             event = tag = call = payload = None  # a call lives as long as anything that refers to it
 
     def _receive(self, tag: tuple[Any, float]) -> None:
         """Receive the message of a call whose turn it is."""
         self._unfinished[id(tag)] = tag
-        tag[0].start_server_batch((self._cygrpc.ReceiveMessageOperation(0),), tag)
+        tag[0].start_server_batch(self.receive_operations(), tag)
 
-    def _hand_on(self, arrived: list[LaneCall]) -> bool:
+    def _hand_on(self, arrived: list[ArrivedRequest]) -> bool:
         try:
             self._handler.take(arrived)
             return self._handler.work()
         except Exception as error:  # noqa: BLE001 - a defect must neither keep callers waiting nor end the lane
             hidden = InternalError.hiding(error)
-            for call in arrived:
-                call.refuse(hidden)
+            for request in arrived:
+                request.refuse(hidden)
             return True
 
-    def _take_large(self, call: LaneCall) -> list[LaneCall]:
-        """Take a call's bytes from the budget; give it back if it is for the lane, neither refused nor handed on."""
+    def _take_large(self, request: ArrivedRequest) -> list[ArrivedRequest]:
+        """Take a request's bytes from the budget; give it back if it is for the lane, neither refused nor handed on."""
         try:
-            call.hold(len(call.payload))
-            if len(call.payload) <= LARGE:
-                return [call]
-            self._handler.take_large(call)
+            request.hold(len(request.payload))
+            if len(request.payload) <= LARGE:
+                return [request]
+            self._handler.take_large(request)
         except TooMuchHeld as error:
-            call.refuse(error)
+            request.refuse(error)
         except Exception as error:  # noqa: BLE001 - a defect must neither keep the caller waiting nor end the lane
-            call.refuse(InternalError.hiding(error))
+            request.refuse(InternalError.hiding(error))
         return []
 
     def _refuse_without_message(self, call: Any, deadline: float) -> None:  # noqa: ANN401 - grpcio's own

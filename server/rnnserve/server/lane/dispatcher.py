@@ -26,6 +26,7 @@ waking each other. With hidden 128 and lengths of 1 to 64, onnxruntime takes 40 
 polling 15 % (py-spy): a response is one system call, which wakes the client.
 """
 
+import threading
 from collections import deque
 
 from rnnserve.server.batching import MAX_REQUESTS
@@ -36,9 +37,9 @@ from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.errors import ServeError
 from rnnserve.server.lane.admission import Admission
-from rnnserve.server.lane.completion_queue import LaneCall
+from rnnserve.server.lane.arrived_requests import ArrivedRequest
 from rnnserve.server.lane.large_requests import LargeRequests
-from rnnserve.server.lane.pending_calls import PendingCall
+from rnnserve.server.lane.pending_calls import PendingCall, StepCall
 from rnnserve.server.lane.prefixes import RequestPrefix
 from rnnserve.server.lane.same_prefix import SamePrefixBatch, SamePrefixRuns
 from rnnserve.server.protocol.service import Service
@@ -73,25 +74,30 @@ class Dispatcher:
         self._runs = SamePrefixRuns()
         self._queues: dict[Model, FairQueue[PendingCall]] = {}
         self._turns: deque[Model] = deque()
+        self._next_steps: list[StepCall] = []  # whose turn in their sequences has come
+        self._thread = 0
 
-    def take(self, arrived: list[LaneCall]) -> None:
+    def take(self, arrived: list[ArrivedRequest]) -> None:
         """Run calls, or put them into their models' queues; refuse at once those that cannot be served."""
         if not arrived:
             return
         if self._admission.models_have_changed():
             self._runs.clear()
+        self._thread = self._thread or threading.get_ident()
         at = now()
         if not self._turns and self._run_at_once(arrived, at):
             return
-        by_model: dict[Model, list[PendingCall]] = {}
+        admitted: list[PendingCall] = []
         for pending in self._admission.admit(arrived, at):
-            by_model.setdefault(pending.served.model, []).append(pending)
-        for model, calls in by_model.items():
-            self._enqueue(model, calls)
+            if isinstance(pending, StepCall):
+                pending.when_its_turn(self._step)
+            else:
+                admitted.append(pending)
+        self._enqueue_all(admitted)
 
-    def take_large(self, call: LaneCall) -> None:
-        """Let a call of many bytes be parsed and run on other threads."""
-        self._large_requests.submit(call)
+    def take_large(self, request: ArrivedRequest) -> None:
+        """Let a request of many bytes be parsed and run on other threads."""
+        self._large_requests.submit(request)
 
     def close(self, timeout: float | None = None) -> bool:
         """End the thread of large requests, within `timeout` seconds; return whether it has ended.
@@ -102,16 +108,18 @@ class Dispatcher:
 
     def work(self) -> bool:
         """Run a batch of the model whose turn it is; return whether more waits."""
+        if self._next_steps:
+            self._enqueue_all([])
         if not self._turns:
-            return False
+            return bool(self._next_steps)
         model = self._turns.popleft()
         queue = self._queues[model]
         self._run(model, queue.take(model.cost, model.cost.points_within(_LANE_SECONDS)))
         if queue:
             self._turns.append(model)
-        return bool(self._turns)
+        return bool(self._turns or self._next_steps)
 
-    def _run_at_once(self, calls: list[LaneCall], arrived: float) -> bool:
+    def _run_at_once(self, calls: list[ArrivedRequest], arrived: float) -> bool:
         """Run calls that have just arrived, if they have one prefix and are enough for one run: most often so.
 
         False where they have to wait in the queue; then none is answered.
@@ -142,6 +150,23 @@ class Dispatcher:
             if run_batch(model.statistics, SamePrefixBatch(self._runs, prefix, calls, id_fields, arrivals)):
                 return
         run_pending(model, taken)
+
+    def _step(self, pending: StepCall) -> None:
+        """Take a request of a sequence whose turn has come: on the thread that has answered the one before it."""
+        if threading.get_ident() == self._thread:
+            self._next_steps.append(pending)
+        else:
+            self._submit(pending.served.model, pending)
+
+    def _enqueue_all(self, calls: list[PendingCall]) -> None:
+        """Put calls, and the steps whose turn has come, into their models' queues."""
+        calls += self._next_steps
+        self._next_steps = []
+        by_model: dict[Model, list[PendingCall]] = {}
+        for pending in calls:
+            by_model.setdefault(pending.served.model, []).append(pending)
+        for model, of_model in by_model.items():
+            self._enqueue(model, of_model)
 
     def _enqueue(self, model: Model, calls: list[PendingCall]) -> None:
         """Put calls into their model's queue; give those that take long to the model's own thread."""

@@ -6,8 +6,8 @@ import threading
 from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.errors import DeadlinePassed, InternalError, ServeError
-from rnnserve.server.lane.completion_queue import LaneCall
-from rnnserve.server.lane.pending_calls import ParsedCall
+from rnnserve.server.lane.arrived_requests import ArrivedRequest
+from rnnserve.server.lane.pending_calls import ParsedCall, PendingCall, StepCall
 from rnnserve.server.protocol.service import Service
 
 __all__ = ["LargeRequests"]
@@ -25,11 +25,11 @@ class LargeRequests:
         """
         self._service = service
         self._schedulers = schedulers
-        self._waiting: queue.SimpleQueue[tuple[LaneCall, float] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[tuple[ArrivedRequest, float] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._loop, name="large requests", daemon=True)
         self._thread.start()
 
-    def submit(self, call: LaneCall) -> None:
+    def submit(self, call: ArrivedRequest) -> None:
         """Take a call that has just arrived; it is answered later, from another thread."""
         self._waiting.put((call, now()))
 
@@ -57,11 +57,21 @@ class LargeRequests:
                 call.refuse(InternalError.hiding(error))
             del call, taken  # it may hold 16 MB until the next one comes
 
-    def _admit(self, call: LaneCall, arrived: float) -> None:
+    def _admit(self, call: ArrivedRequest, arrived: float) -> None:
         if call.deadline < now():
             raise DeadlinePassed("the deadline passed before the request was read")
         served, checked = self._service.accept(call.payload)
         call.payload = b""  # the checked request has its bytes
         pending = ParsedCall(call, served, checked, arrived)
+        if checked.sequence is None:
+            self._submit(pending)
+        else:
+            step = self._service.sequences.enter(served, checked.sequence, call.peer, call.stream)
+            StepCall(pending, step).when_its_turn(self._submit)
+
+    def _submit(self, pending: PendingCall) -> None:
         pending.watch()
-        self._schedulers.submit(served.model, pending)
+        try:
+            self._schedulers.submit(pending.served.model, pending)
+        except ServeError as error:
+            pending.refuse(error)

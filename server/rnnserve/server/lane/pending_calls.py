@@ -1,17 +1,18 @@
 """Calls on the lane that wait to be run: parsed ones, and those recognised by their prefix."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.errors import ServeError
-from rnnserve.server.lane.completion_queue import LaneCall
-from rnnserve.server.lane.prefixes import RequestPrefix
+from rnnserve.server.lane.arrived_requests import ArrivedRequest
+from rnnserve.server.lane.prefixes import Recognised, RequestPrefix
 from rnnserve.server.protocol.responses import encode_response
+from rnnserve.server.protocol.sequences import Step
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.repository import ServedVersion
 
-__all__ = ["ParsedCall", "PendingCall", "RecognisedCall"]
+__all__ = ["ParsedCall", "PendingCall", "RecognisedCall", "StepCall"]
 
 
 class PendingCall(PendingRequest):
@@ -28,7 +29,7 @@ class PendingCall(PendingRequest):
 
     def __init__(
         self,
-        call: LaneCall,
+        call: ArrivedRequest,
         served: ServedVersion,
         rows: int,
         steps: int,
@@ -61,7 +62,7 @@ class ParsedCall(PendingCall):
 
     __slots__ = ("_checked",)
 
-    def __init__(self, call: LaneCall, served: ServedVersion, checked: CheckedRequest, arrived: float) -> None:
+    def __init__(self, call: ArrivedRequest, served: ServedVersion, checked: CheckedRequest, arrived: float) -> None:
         super().__init__(call, served, checked.batch, checked.steps, arrived)
         self._checked = checked
 
@@ -77,13 +78,13 @@ class ParsedCall(PendingCall):
 class RecognisedCall(PendingCall):
     """A call whose prefix is known: its sizes are, and its values are checked when it is run."""
 
-    __slots__ = ("_known", "_service")
+    __slots__ = ("_known", "_service", "_varying_size")
 
-    def __init__(
-        self, call: LaneCall, prefix: RequestPrefix, id_field: bytes, arrived: float, service: Service
-    ) -> None:
-        super().__init__(call, prefix.served, prefix.batch, prefix.steps, arrived, prefix, id_field)
+    def __init__(self, call: ArrivedRequest, found: Recognised, arrived: float, service: Service) -> None:
+        prefix = found.prefix
+        super().__init__(call, prefix.served, prefix.batch, prefix.steps, arrived, prefix, found.id_field)
         self._known = prefix
+        self._varying_size = found.varying_size
         self._service = service
 
     def check(self) -> CheckedRequest:
@@ -93,9 +94,46 @@ class RecognisedCall(PendingCall):
             ServeError: If the request does not pass the boundary.
         """
         payload = self.call.payload
-        checked = self._known.read(payload, len(self.id_field))
+        checked = self._known.read(payload, self._varying_size)
         return self._service.accept(payload)[1] if checked is None else checked
 
     def answer(self, outputs: Mapping[str, Array]) -> None:
         """Answer with the outputs asked for."""
         self.call.answer(self._known.head.encode(self.id_field, outputs.values()))
+
+
+class StepCall(PendingCall):
+    """A call that is a request of a sequence. Its states are the server's, so that it has no prefix in common."""
+
+    __slots__ = ("_call", "_step")
+
+    def __init__(self, call: PendingCall, step: Step) -> None:
+        super().__init__(call.call, call.served, call.rows, call.steps, call.arrived)
+        self._call = call
+        self._step = step
+
+    def when_its_turn(self, submit: Callable[["StepCall"], None]) -> None:
+        """Have it submitted when the requests of its sequence before it have been answered, or refused with them."""
+        self._step.when_its_turn(lambda error: submit(self) if error is None else self.refuse(error))
+
+    def check(self) -> CheckedRequest:
+        """Give the checked request with its sequence's states.
+
+        Raises:
+            ServeError: If the request does not pass the boundary, or does not continue its sequence.
+        """
+        return self._step.with_states(self._call.check())
+
+    def answer(self, outputs: Mapping[str, Array]) -> None:
+        """Keep the states, and answer with the outputs asked for."""
+        try:
+            asked = self._step.finish(outputs)
+        except ServeError as error:
+            self.refuse(error)
+        else:
+            self._call.answer(asked)
+
+    def refuse(self, error: ServeError) -> None:
+        """Leave the sequence as it was, and answer with an error."""
+        self._call.refuse(error)
+        self._step.fail()

@@ -13,7 +13,7 @@ import numpy as np
 from rnnserve.server.batching.joining import full_lengths, rows_of_run, zeros
 from rnnserve.server.boundary.checked_request import Array
 from rnnserve.server.boundary.signature import TensorSpec
-from rnnserve.server.lane.completion_queue import LaneCall
+from rnnserve.server.lane.arrived_requests import ArrivedRequest
 from rnnserve.server.lane.prefixes import RequestPrefix
 
 __all__ = ["SamePrefixBatch", "SamePrefixRun", "SamePrefixRuns"]
@@ -193,7 +193,7 @@ class SamePrefixBatch:
         self,
         runs: SamePrefixRuns,
         prefix: RequestPrefix,
-        calls: Sequence[LaneCall],
+        calls: Sequence[ArrivedRequest],
         id_fields: Sequence[bytes],
         arrivals: Sequence[float],
     ) -> None:

@@ -12,13 +12,17 @@ from typing import Self
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.datatypes import CONTENTS
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
+from rnnserve.server.errors import ServeError
 from rnnserve.server.repository.model import Model
 
-__all__ = ["ResponseHead", "encode_response", "encode_varint"]
+__all__ = ["ResponseHead", "encode_response", "encode_stream_error", "encode_stream_response", "encode_varint"]
 
-# Tags of length-delimited fields of ModelInferResponse: number << 3 | 2.
+# Tags of length-delimited fields of ModelInferResponse, and of ModelStreamInferResponse: number << 3 | 2.
 _ID, _RAW_OUTPUT = b"\x1a", b"\x32"
+_ERROR_MESSAGE, _INFER_RESPONSE = b"\x0a", b"\x12"
 
+STATUS = "status"
+"""Parameter of the response to a request on a stream that was refused: the name of its gRPC status."""
 
 _AT_ONCE = 1 << 14
 """Elements that are written to typed contents at once: in between, other threads may take Python's lock."""
@@ -88,6 +92,24 @@ def encode_response(model: Model, request: CheckedRequest, outputs: Mapping[str,
         for start in range(0, flat.size, _AT_ONCE):
             contents.extend(flat[start : start + _AT_ONCE].tolist())
     return response.SerializeToString()
+
+
+def encode_stream_response(response: bytes) -> bytes:
+    """Put a ModelInferResponse into a ModelStreamInferResponse."""
+    return _INFER_RESPONSE + encode_varint(len(response)) + response
+
+
+def encode_stream_error(error: ServeError, id_field: bytes) -> bytes:
+    """Write a ModelStreamInferResponse that tells an error: its message, and its status as a parameter.
+
+    Args:
+        error: The error.
+        id_field: The request's id, tag and size included, which is the same field of the response; empty for none.
+    """
+    message = str(error).encode()
+    refused = pb.ModelInferResponse(parameters={STATUS: pb.InferParameter(string_param=error.status)})
+    inner = encode_stream_response(id_field + refused.SerializeToString())
+    return _ERROR_MESSAGE + encode_varint(len(message)) + message + inner
 
 
 def encode_varint(number: int) -> bytes:

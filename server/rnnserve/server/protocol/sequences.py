@@ -203,21 +203,26 @@ class Sequences:
     def __len__(self) -> int:
         return len(self._sequences)
 
-    def find(self, model: str, identity: int | str) -> ServedVersion | None:
-        """The version that a sequence began on; None where there is no such sequence."""
-        with self._lock:
-            sequence = self._sequences.get((model, identity))
-            return None if sequence is None else sequence.served
+    def find(self, model: str, control: SequenceControl) -> ServedVersion | None:
+        """The version that a request's sequence began on; None where it begins one, or there is none."""
+        if control.starts:
+            return None
+        sequence = self._sequences.get((model, control.id))
+        return None if sequence is None else sequence.served
 
     def enter(
-        self, served: ServedVersion, control: SequenceControl, connection: str, owner: StreamOwner | None = None
+        self,
+        served: ServedVersion,
+        control: SequenceControl,
+        connection: Callable[[], str],
+        owner: StreamOwner | None = None,
     ) -> Step:
         """Take a request that has arrived into its sequence.
 
         Args:
             served: The version that it asks, and that it was checked for.
             control: What it says of its sequence.
-            connection: Names its connection.
+            connection: Gives the name of its connection.
             owner: The stream that it came on.
 
         Raises:
@@ -244,7 +249,7 @@ class Sequences:
                     "number of 63 bits"
                 )
             if control.starts:
-                sequence = self._start(key, served, connection, sequence)
+                sequence = self._start(key, served, connection(), sequence)
             elif sequence is None:
                 raise NotFound(self._why_unknown(key))
             elif sequence.served is not served:
@@ -300,9 +305,7 @@ class Sequences:
         for step in following:
             step.submit(error)
 
-    def _start(
-        self, key: _Key, served: ServedVersion, connection: str, before: _Sequence | None
-    ) -> _Sequence:
+    def _start(self, key: _Key, served: ServedVersion, connection: str, before: _Sequence | None) -> _Sequence:
         """Make a sequence, in the place of one of this id that was in the middle."""
         if before is not None:
             self._remove(before)

@@ -10,7 +10,9 @@ from google.protobuf.message import Message
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.checking import check_request, parse_request
+from rnnserve.server.boundary.sequence_control import read_sequence_control
 from rnnserve.server.boundary.signature import TensorSpec
+from rnnserve.server.protocol.sequences import Sequences
 from rnnserve.server.protocol.statistics_messages import statistics_message
 from rnnserve.server.repository.repository import READY, Repository, ServedVersion
 from rnnserve.server.settings import Settings
@@ -37,12 +39,14 @@ class Service:
     Attributes:
         repository: The models.
         settings: The limits of requests, and the provider that was asked for.
+        sequences: Whose states are kept.
     """
 
     def __init__(self, repository: Repository, settings: Settings) -> None:
         """Answer for a repository."""
         self.repository = repository
         self.settings = settings
+        self.sequences = Sequences(settings)
 
     @property
     def methods(self) -> Mapping[str, Method]:
@@ -71,8 +75,16 @@ class Service:
             Unsupported: If it asks for what this server does not do.
         """
         request = parse_request(payload, self.settings)
-        served = self.repository.find(request.model_name, request.model_version)
+        served = self._version_asked(request)
         return served, check_request(request, served.model.signature, self.settings)
+
+    def _version_asked(self, request: pb.ModelInferRequest) -> ServedVersion:
+        """The version that a request names; without a name, the newest one, or the one that its sequence began on."""
+        control = read_sequence_control(request.parameters)
+        began_on = self.sequences.find(request.model_name, control) if control else None
+        if began_on is not None and request.model_version in ("", began_on.model.version):
+            return began_on
+        return self.repository.find(request.model_name, request.model_version)
 
     def server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
         """Say that the process is up."""

@@ -103,7 +103,7 @@ class GrpcTransport:
             {"Check": unary(self._health.check, self._control), "Watch": watching(self._health.watch, self._watches)},
         )
         self._dispatcher: Dispatcher | None = None
-        self._lane = self._new_lane(service, schedulers, settings.transport)
+        self._lane = self._new_lane(service, schedulers, settings)
         self._credentials = server_credentials(settings)
         self.port = settings.grpc_port if settings.share_port else self._bind()
         self._memory_guard = MemoryGuard(settings.max_held_bytes + _UNCOUNTED, self._is_idle, self._end_late)
@@ -178,14 +178,21 @@ class GrpcTransport:
     def _add_service(self, name: str, handlers: "dict[str, grpc.RpcMethodHandler[Any, Any]]") -> None:
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
 
-    def _new_lane(self, service: Service, schedulers: Schedulers, transport: str) -> Lane | None:
-        if transport == "public":
+    def _new_lane(self, service: Service, schedulers: Schedulers, settings: Settings) -> Lane | None:
+        if settings.transport == "public":
             return None
         lacking = missing_parts(self._server)
         if lacking is None:
             self._dispatcher = Dispatcher(service, schedulers)
-            return Lane(self._server, f"/{_SERVICE}/ModelInfer", self._dispatcher, self._budget)
-        if transport == "lane":
+            return Lane(
+                self._server,
+                f"/{_SERVICE}/ModelInfer",
+                f"/{_SERVICE}/ModelStreamInfer",
+                self._dispatcher,
+                self._budget,
+                settings.max_streams,
+            )
+        if settings.transport == "lane":
             raise StartError(f"transport lane: cannot run here: {lacking}; serve with --transport public or auto")
         _log.warning("ModelInfer takes the public transport, which is slower: the lane cannot run here: %s", lacking)
         return None

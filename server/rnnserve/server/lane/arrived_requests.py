@@ -1,0 +1,127 @@
+"""A request that has arrived on the lane: the first of its three stages. By a call of its own, or on a stream."""
+
+import abc
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rnnserve.server.boundary.byte_budget import RESPONSE_COPIES, SMALL
+from rnnserve.server.errors import ServeError, TooMuchHeld
+from rnnserve.server.protocol.sequences import StreamOwner
+
+if TYPE_CHECKING:
+    from rnnserve.server.lane.completion_queue import Lane
+
+__all__ = ["ArrivedRequest", "LaneCall"]
+
+
+class ArrivedRequest(abc.ABC):
+    """A request that has arrived, to be answered exactly once, from any thread.
+
+    Attributes:
+        payload: Its bytes, until it is answered.
+        deadline: In seconds on the clock of `batching.clock`; far in the future where the caller set none.
+        is_answered: Whether it has been answered or refused.
+        stream: The stream that it came on; None for a call of its own.
+    """
+
+    __slots__ = ("_connection", "_held", "_lane", "deadline", "is_answered", "payload", "stream")
+
+    def __init__(self, lane: "Lane", payload: bytes, deadline: float, stream: StreamOwner | None) -> None:
+        self._lane = lane
+        self.payload = payload
+        self.deadline = deadline
+        self.stream = stream
+        self.is_answered = False
+        self._held = 0  # bytes of the lane's budget
+        self._connection = ""  # where some are held
+
+    @abc.abstractmethod
+    def peer(self) -> str:
+        """Name the connection: the same for all of its requests."""
+
+    @abc.abstractmethod
+    def watch(self, on_cancel: Callable[[], None]) -> None:
+        """Call `on_cancel`, on the lane's thread, if the request is cancelled before it is answered."""
+
+    @abc.abstractmethod
+    def answer(self, payload: bytes) -> None:
+        """Send the bytes of a ModelInferResponse, or that the budget of bytes is spent."""
+
+    @abc.abstractmethod
+    def refuse(self, error: ServeError) -> None:
+        """Send an error."""
+
+    def hold(self, size: int) -> None:
+        """Take bytes from the lane's budget, in the place of those that it holds.
+
+        Raises:
+            TooMuchHeld: If the budget is spent; then it holds none.
+        """
+        self.let_go()
+        self._connection = self._connection or self.peer()
+        self._lane.budget.take(self._connection, size)
+        self._held = size
+
+    def let_go(self) -> None:
+        """Give back what it holds of the lane's budget."""
+        if self._held:
+            self._lane.budget.give_back(self._connection, self._held)
+            self._held = 0
+
+
+class LaneCall(ArrivedRequest):
+    """A call of ModelInfer: one request, one response and a status."""
+
+    __slots__ = ("_call", "_is_watched")
+
+    def __init__(self, lane: "Lane", call: Any, payload: bytes, deadline: float) -> None:  # noqa: ANN401 - grpcio's own
+        super().__init__(lane, payload, deadline, None)
+        self._call = call
+        self._is_watched = False
+
+    def peer(self) -> str:
+        """Name the connection: the same for all of its calls."""
+        name: str = self._call.peer().decode()
+        return name
+
+    def watch(self, on_cancel: Callable[[], None]) -> None:
+        """Call `on_cancel`, on the lane's thread, if the call is cancelled before it is answered."""
+        self._is_watched = True
+        self._call.start_server_batch((self._lane.new_close(),), _Watch(on_cancel))
+
+    def answer(self, payload: bytes) -> None:
+        """Send the response, or that the budget of bytes is spent."""
+        if len(payload) > SMALL or self._held:
+            try:
+                self.hold(RESPONSE_COPIES * len(payload))
+            except TooMuchHeld as error:
+                self.refuse(error)
+                return
+        self._finish(self._lane.answer_operations(payload))
+
+    def refuse(self, error: ServeError) -> None:
+        """Send the status of an error."""
+        if not self.is_answered:
+            self.let_go()
+        self._finish(self._lane.refusal_operations(error))
+
+    def _finish(self, operations: tuple[object, ...]) -> None:
+        if self.is_answered:
+            return  # after a failure in the middle of a batch, all of the batch may be refused
+        self.is_answered = True
+        self.payload = b""  # what is sent may wait for its reader for long
+        self._call.start_server_batch(operations if self._is_watched else (*operations, self._lane.close), self)
+
+
+class _Watch:
+    """Tag of the event that says how a watched call closed."""
+
+    __slots__ = ("_on_cancel",)
+
+    def __init__(self, on_cancel: Callable[[], None]) -> None:
+        self._on_cancel = on_cancel
+
+    def complete(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
+        """Tell of a cancellation."""
+        if event.batch_operations[0].cancelled():
+            self._on_cancel()

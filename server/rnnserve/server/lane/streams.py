@@ -1,0 +1,271 @@
+"""A call of ModelStreamInfer on the lane: requests and responses on one stream, without a thread of its own.
+
+How a stream proceeds, as the completion queue reports it: one batch of operations waits for the call to close; one
+receives a message, and is started again as soon as it has come; one sends a response, the next one after it. So a step
+costs two events, and no call of its own.
+
+Responses are sent in the order of the requests. While as many requests of a stream are in hand as may be, or a large
+one, no further one is received: the client's messages then wait in its own process.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from rnnserve.server.boundary.byte_budget import RESPONSE_COPIES, SMALL
+from rnnserve.server.errors import ServeError, TooMuchHeld
+from rnnserve.server.lane.arrived_requests import ArrivedRequest
+from rnnserve.server.lane.varying_fields import find_varying_fields
+from rnnserve.server.protocol.responses import encode_stream_error, encode_stream_response
+from rnnserve.server.protocol.sequences import StreamOwner
+
+if TYPE_CHECKING:
+    from rnnserve.server.lane.completion_queue import Lane
+
+__all__ = ["LaneStream", "StreamMessage"]
+
+_IN_HAND = 256
+"""Requests of one stream that are in hand at once, with those whose responses have not been sent."""
+
+_ERRORS_AS_STATUSES = "triton_grpc_error"
+"""Metadata with which a client asks that the first error end the stream, with its status, as in Triton."""
+
+
+class StreamMessage(ArrivedRequest):
+    """One request on a stream.
+
+    Attributes:
+        response: The bytes of its ModelStreamInferResponse; None until it is answered.
+        error: Why it was refused; None where it was not.
+        on_cancel: What is called if the stream ends before it is answered; None where nobody watches.
+    """
+
+    __slots__ = ("_stream", "error", "on_cancel", "response")
+
+    def __init__(self, lane: "Lane", stream: "LaneStream", payload: bytes) -> None:
+        super().__init__(lane, payload, stream.deadline, stream)
+        self._stream = stream
+        self.response: bytes | None = None
+        self.error: ServeError | None = None
+        self.on_cancel: Callable[[], None] | None = None
+
+    def peer(self) -> str:
+        """Name the connection: the same for all of its requests."""
+        return self._stream.peer()
+
+    def watch(self, on_cancel: Callable[[], None]) -> None:
+        """Call `on_cancel`, on the lane's thread, if the stream ends before the request is answered."""
+        self.on_cancel = on_cancel
+        if not self._stream.is_open:
+            on_cancel()
+
+    def answer(self, payload: bytes) -> None:
+        """Send the response in its turn, or that the budget of bytes is spent."""
+        if self._held or self._stream.unsent_bytes + len(payload) > SMALL:
+            try:
+                self.hold(RESPONSE_COPIES * len(payload))
+            except TooMuchHeld as error:
+                self.refuse(error)
+                return
+        self._finish(encode_stream_response(payload))
+
+    def refuse(self, error: ServeError) -> None:
+        """Send an error in its turn, with the request's id where that stands at its beginning."""
+        if self.is_answered:
+            return
+        self.let_go()
+        self.error = error
+        start, id_end, _ = find_varying_fields(self.payload)
+        self._finish(encode_stream_error(error, self.payload[start:id_end]))
+
+    def _finish(self, response: bytes) -> None:
+        if self.is_answered:
+            return  # after a failure in the middle of a batch, all of the batch may be refused
+        self.is_answered = True
+        self.payload = b""
+        self.on_cancel = None
+        self.response = response
+        self._stream.answered(self)
+
+
+class LaneStream(StreamOwner):
+    """A stream. Its events come on the lane's thread; its requests are answered from any.
+
+    Attributes:
+        deadline: In seconds on the clock of `batching.clock`; far in the future where the caller set none.
+        unsent_bytes: Bytes of responses that wait to be sent.
+    """
+
+    __slots__ = (
+        "_call",
+        "_close_tag",
+        "_connection",
+        "_end_error",
+        "_errors_end",
+        "_has_begun_to_send",
+        "_has_status",
+        "_in_hand",
+        "_is_half_closed",
+        "_is_receiving",
+        "_lane",
+        "_lock",
+        "_operations",
+        "_receive_tag",
+        "_send_tag",
+        "_sending",
+        "deadline",
+        "unsent_bytes",
+    )
+
+    def __init__(self, lane: "Lane", call: Any, deadline: float, metadata: Iterable[Any]) -> None:  # noqa: ANN401
+        """Take a call, as grpcio's core gives it.
+
+        Args:
+            lane: Whose events it has.
+            call: The call.
+            deadline: In seconds on the clock of `batching.clock`.
+            metadata: Of the call: pairs of key and value.
+        """
+        super().__init__()
+        self._lane = lane
+        self._call = call
+        self.deadline = deadline
+        self.unsent_bytes = 0
+        self._errors_end = any(key == _ERRORS_AS_STATUSES and value == "true" for key, value in metadata)
+        self._lock = threading.Lock()
+        self._in_hand: deque[StreamMessage] = deque()  # in the order of their arrival
+        self._sending: StreamMessage | None = None
+        self._has_begun_to_send = False
+        self._is_receiving = False
+        self._is_half_closed = False
+        self._has_status = False
+        self._operations = 0  # batches that have been started and whose events have not come
+        self._connection = ""
+        self._end_error: ServeError | None = None
+        self._receive_tag = _Tag(self, LaneStream._received)
+        self._send_tag = _Tag(self, LaneStream._sent)
+        self._close_tag = _Tag(self, LaneStream._closed)
+
+    def peer(self) -> str:
+        """Name the connection: the same for all of its calls."""
+        if not self._connection:
+            self._connection = self._call.peer().decode()
+        return self._connection
+
+    def begin(self) -> None:
+        """Wait for its messages, and for its end."""
+        with self._lock:
+            self._start((self._lane.new_close(),), self._close_tag)
+            self._receive_more()
+
+    def answered(self, message: StreamMessage) -> None:
+        """Send a message's response when it is its turn."""
+        with self._lock:
+            if self._has_status or not self.is_open:
+                message.let_go()
+                return
+            self.unsent_bytes += len(message.response or b"")
+            self._send_next()
+
+    def end(self, error: ServeError) -> None:
+        """End the stream when what is in hand has been answered, whatever else the client would send.
+
+        Args:
+            error: Why.
+        """
+        with self._lock:
+            self._is_half_closed = True
+            self._end_error = error
+            self._send_next()
+
+    def _received(self, event: Any) -> StreamMessage | None:  # noqa: ANN401 - grpcio's own
+        payload = event.batch_operations[0].message()
+        with self._lock:
+            self._is_receiving = False
+            if payload is None or self._is_half_closed:
+                self._is_half_closed = True
+                self._send_next()
+                return None
+            message = StreamMessage(self._lane, self, payload)
+            self._in_hand.append(message)
+            if len(payload) <= SMALL:
+                self._receive_more()
+        return message
+
+    def _sent(self, _: Any) -> None:  # noqa: ANN401 - grpcio's own
+        with self._lock:
+            sent, self._sending = self._sending, None
+            if sent is not None:
+                sent.let_go()
+                self.unsent_bytes -= len(sent.response or b"")
+            self._send_next()
+
+    def _closed(self, _: Any) -> None:  # noqa: ANN401 - grpcio's own
+        with self._lock:
+            self.is_open = False
+            cut_off = [message.on_cancel for message in self._in_hand if message.on_cancel is not None]
+            for message in self._in_hand:
+                if message.response is not None:
+                    message.let_go()
+            self._in_hand.clear()
+        for on_cancel in cut_off:
+            on_cancel()
+
+    def _send_next(self) -> None:
+        """Send the next response, or the status where there is none; receive more where that may be. With the lock."""
+        if self._has_status or not self.is_open or self._sending is not None:
+            return
+        if self._in_hand and self._in_hand[0].response is not None:
+            message = self._in_hand.popleft()
+            if message.error is not None and self._errors_end:
+                self._end(message.error)
+                return
+            self._sending = message
+            self._start(self._lane.send_operations(message.response or b""), self._send_tag)
+        elif self._is_half_closed and not self._in_hand:
+            self._end(self._end_error)
+            return
+        self._receive_more()
+
+    def _receive_more(self) -> None:
+        if not (self._is_receiving or self._is_half_closed) and len(self._in_hand) < _IN_HAND:
+            if self._in_hand and len(self._in_hand[-1].payload) > SMALL:
+                return
+            self._is_receiving = True
+            self._start(self._lane.receive_operations(), self._receive_tag)
+
+    def _end(self, error: ServeError | None) -> None:
+        self._has_status = True
+        self._start(self._lane.status_operations(error), self._send_tag)
+
+    def _start(self, operations: tuple[object, ...], tag: "_Tag") -> None:
+        if not self._has_begun_to_send and tag is self._send_tag:
+            self._has_begun_to_send = True
+            operations = (*self._lane.first_metadata_operations(), *operations)
+        self._operations += 1
+        self._call.start_server_batch(operations, tag)
+
+    def event_has_come(self) -> None:
+        """Note that one of its events has come; after the last one, nothing of it is left. On the lane's thread."""
+        with self._lock:
+            self._operations -= 1
+            is_over = not (self._operations or self.is_open)
+        if is_over:
+            self._lane.stream_is_over(self)
+
+
+class _Tag:
+    """Tag of the events of a stream that one method of it handles."""
+
+    __slots__ = ("_handle", "_stream")
+
+    def __init__(self, stream: LaneStream, handle: Callable[[LaneStream, Any], StreamMessage | None]) -> None:
+        self._stream = stream
+        self._handle = handle
+
+    def complete(self, event: Any) -> StreamMessage | None:  # noqa: ANN401 - grpcio's own
+        """Handle an event, and give the message that it brings, if it does."""
+        message = self._handle(self._stream, event)
+        self._stream.event_has_come()
+        return message
