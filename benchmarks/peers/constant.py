@@ -15,7 +15,8 @@ import grpc  # noqa: E402
 
 from benchmarks.errors import ServerFailed  # noqa: E402
 from rnnserve.server.boundary.byte_budget import ByteBudget  # noqa: E402
-from rnnserve.server.lane.completion_queue import Lane, LaneCall, missing_parts  # noqa: E402
+from rnnserve.server.lane.arrived_requests import ArrivedRequest  # noqa: E402
+from rnnserve.server.lane.completion_queue import Lane, missing_parts  # noqa: E402
 
 __all__ = ["main"]
 
@@ -26,11 +27,11 @@ class _Constant:
     def __init__(self, response: bytes) -> None:
         self._response = response
 
-    def take(self, arrived: list[LaneCall]) -> None:
+    def take(self, arrived: list[ArrivedRequest]) -> None:
         for call in arrived:
             call.answer(self._response)
 
-    def take_large(self, call: LaneCall) -> None:
+    def take_large(self, call: ArrivedRequest) -> None:
         call.answer(self._response)
 
     def work(self) -> bool:

@@ -17,7 +17,7 @@ from rnnserve.server.batching.fair_queue import FairQueue
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest, QueueFull, ServeError
-from rnnserve.server.lane.completion_queue import LaneCall
+from rnnserve.server.lane.arrived_requests import LaneCall
 from rnnserve.server.lane.dispatcher import Dispatcher
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.model import Model

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.errors import ServeError
-from rnnserve.server.lane.completion_queue import LaneCall
+from rnnserve.server.lane.arrived_requests import LaneCall
 from rnnserve.server.lane.prefixes import PrefixCache
 from rnnserve.server.lane.same_prefix import SamePrefixRun
 from rnnserve.server.protocol.responses import encode_response

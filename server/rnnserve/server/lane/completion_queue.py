@@ -118,19 +118,20 @@ class Lane:
         self,
         server: grpc.Server,
         method: str,
-        stream_method: str,
         handler: CallHandler,
         budget: ByteBudget,
-        max_streams: int,
+        *,
+        stream_method: str = "",
+        max_streams: int = 0,
     ) -> None:
         """Register the methods; `start` begins to serve them, after the server has been started.
 
         Args:
             server: A public server, for which `missing_parts` gives None.
             method: Its full name, "/package.Service/Method".
-            stream_method: The name of the same with a stream of requests and one of responses.
             handler: What answers the requests.
             budget: Of the bytes that its calls hold.
+            stream_method: The name of the same with a stream of requests and one of responses; empty for none.
             max_streams: How many calls of `stream_method` may be open.
         """
         self._cygrpc: Any = importlib.import_module("grpc._cython.cygrpc")
@@ -147,7 +148,8 @@ class Lane:
         self.budget = budget
         self._core = server._state.server  # type: ignore[attr-defined]  # noqa: SLF001 - see above
         self._core.register_method(method)
-        self._core.register_method(stream_method)
+        if stream_method:
+            self._core.register_method(stream_method)
         self._stream_method = stream_method
         self._max_streams = max_streams
         self._streams: set[LaneStream] = set()
@@ -172,6 +174,11 @@ class Lane:
         """
         with self._may_accept:
             self._is_told_to_stop = True
+
+    def end_streams(self, error: ServeError) -> None:
+        """End every stream when what is in hand of it has been answered. For another thread than the lane's."""
+        for stream in list(self._streams):
+            stream.end(error)
 
     def join(self, timeout: float | None = None) -> None:
         """Wait for the end, which comes when the server has been stopped and every call has been answered."""
@@ -269,7 +276,8 @@ class Lane:
         late = 0  # of the unfinished: they have had their time, and others are received beside them
         receiving = _RECEIVING  # at once, beside those: fewer after large messages
         accepting = sum(self._accept(self._method, _ACCEPT) for _ in range(_OUTSTANDING))
-        accepting += sum(self._accept(self._stream_method, _ACCEPT_STREAM) for _ in range(_OUTSTANDING_STREAMS))
+        if self._stream_method:
+            accepting += sum(self._accept(self._stream_method, _ACCEPT_STREAM) for _ in range(_OUTSTANDING_STREAMS))
         arrived: list[ArrivedRequest] = []
         has_work = False
         came_alone = False  # the last call that was handed on

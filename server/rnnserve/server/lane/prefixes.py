@@ -179,7 +179,7 @@ class PrefixCache:
         self._last = None
 
     def shared(self, requests: Iterable[ArrivedRequest]) -> RequestPrefix | None:
-        """The prefix of all of these, where it is the one recognised last and they have no varying fields; else None."""
+        """The prefix of all of these, if it is the one recognised last and no varying fields are there; else None."""
         last = self._last
         if last is None:
             return None

@@ -17,7 +17,7 @@ from rnnserve.server.boundary.byte_budget import RESPONSE_COPIES, SMALL
 from rnnserve.server.errors import ServeError, TooMuchHeld
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
 from rnnserve.server.lane.varying_fields import find_varying_fields
-from rnnserve.server.protocol.responses import encode_stream_error, encode_stream_response
+from rnnserve.server.protocol.responses import ERRORS_AS_STATUSES, encode_stream_error, encode_stream_response
 from rnnserve.server.protocol.sequences import StreamOwner
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ __all__ = ["LaneStream", "StreamMessage"]
 
 _IN_HAND = 256
 """Requests of one stream that are in hand at once, with those whose responses have not been sent."""
-
-_ERRORS_AS_STATUSES = "triton_grpc_error"
-"""Metadata with which a client asks that the first error end the stream, with its status, as in Triton."""
 
 
 class StreamMessage(ArrivedRequest):
@@ -132,7 +129,7 @@ class LaneStream(StreamOwner):
         self._call = call
         self.deadline = deadline
         self.unsent_bytes = 0
-        self._errors_end = any(key == _ERRORS_AS_STATUSES and value == "true" for key, value in metadata)
+        self._errors_end = any(key == ERRORS_AS_STATUSES and value == "true" for key, value in metadata)
         self._lock = threading.Lock()
         self._in_hand: deque[StreamMessage] = deque()  # in the order of their arrival
         self._sending: StreamMessage | None = None

@@ -15,13 +15,23 @@ from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.errors import ServeError
 from rnnserve.server.repository.model import Model
 
-__all__ = ["ResponseHead", "encode_response", "encode_stream_error", "encode_stream_response", "encode_varint"]
+__all__ = [
+    "ERRORS_AS_STATUSES",
+    "ResponseHead",
+    "encode_response",
+    "encode_stream_error",
+    "encode_stream_response",
+    "encode_varint",
+]
 
 # Tags of length-delimited fields of ModelInferResponse, and of ModelStreamInferResponse: number << 3 | 2.
 _ID, _RAW_OUTPUT = b"\x1a", b"\x32"
 _ERROR_MESSAGE, _INFER_RESPONSE = b"\x0a", b"\x12"
 
-STATUS = "status"
+ERRORS_AS_STATUSES = "triton_grpc_error"
+"""Metadata of a stream whose client asks that the first error end it, with its status, as in Triton: "true"."""
+
+_STATUS = "status"
 """Parameter of the response to a request on a stream that was refused: the name of its gRPC status."""
 
 _AT_ONCE = 1 << 14
@@ -107,7 +117,7 @@ def encode_stream_error(error: ServeError, id_field: bytes) -> bytes:
         id_field: The request's id, tag and size included, which is the same field of the response; empty for none.
     """
     message = str(error).encode()
-    refused = pb.ModelInferResponse(parameters={STATUS: pb.InferParameter(string_param=error.status)})
+    refused = pb.ModelInferResponse(parameters={_STATUS: pb.InferParameter(string_param=error.status)})
     inner = encode_stream_response(id_field + refused.SerializeToString())
     return _ERROR_MESSAGE + encode_varint(len(message)) + message + inner
 

@@ -15,7 +15,7 @@ import grpc
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.boundary.byte_budget import ByteBudget
-from rnnserve.server.errors import QueueFull, StartError, TooManyCalls
+from rnnserve.server.errors import QueueFull, ShuttingDown, StartError, TooManyCalls, TooManyStreams
 from rnnserve.server.lane.completion_queue import Lane, missing_parts
 from rnnserve.server.lane.dispatcher import Dispatcher
 from rnnserve.server.protocol.service import Service
@@ -43,7 +43,10 @@ _CONTROL_THREADS, _CONTROL_CALLS = 16, 1024
 _WATCHES = 256
 """Watches of the server's health: each keeps a thread, since grpcio has a send wait for its client."""
 
-_STREAMS = 1024
+_STREAM_THREADS = 256
+"""Streams on the public way: each keeps a thread. The lane needs none."""
+
+_CALLS_OF_CONNECTION = 1024
 """Calls in hand of one connection; a client's further calls wait at the client."""
 
 _UNCOUNTED = 192 << 20
@@ -93,11 +96,13 @@ class GrpcTransport:
             "inference",
             QueueFull("this server", settings.max_queue),
         )
+        most_streams = min(_STREAM_THREADS, settings.max_streams)
+        self._streams = CallPool(most_streams, most_streams, "stream", TooManyStreams(most_streams))
         self._server = grpc.server(self._control, options=_options(settings))
         self._budget = ByteBudget(settings.max_held_bytes)
         self._health = HealthService(("", _SERVICE))
         calls = PublicCalls(service, schedulers, self._budget)
-        self._add_service(_SERVICE, calls.methods(self._control, self._inference))
+        self._add_service(_SERVICE, calls.methods(self._control, self._inference, self._streams))
         self._add_service(
             HEALTH_SERVICE,
             {"Check": unary(self._health.check, self._control), "Watch": watching(self._health.watch, self._watches)},
@@ -156,6 +161,7 @@ class GrpcTransport:
         left = []
         if self._lane is not None:
             self._lane.stop_accepting()
+            self._lane.end_streams(ShuttingDown("the server is shutting down: go on with a new stream"))
         if not self._server.stop(grace).wait(grace + _END_SECONDS):
             left.append("calls")
         if self._lane is not None:
@@ -165,7 +171,7 @@ class GrpcTransport:
         if self._dispatcher is not None and not self._dispatcher.close(max(0.0, deadline - time.monotonic())):
             left.append("large requests")
         self._memory_guard.close()
-        for pool in (self._control, self._watches, self._inference):
+        for pool in (self._control, self._watches, self._inference, self._streams):
             pool.shutdown(wait=False)
         return left
 
@@ -187,10 +193,10 @@ class GrpcTransport:
             return Lane(
                 self._server,
                 f"/{_SERVICE}/ModelInfer",
-                f"/{_SERVICE}/ModelStreamInfer",
                 self._dispatcher,
                 self._budget,
-                settings.max_streams,
+                stream_method=f"/{_SERVICE}/ModelStreamInfer",
+                max_streams=settings.max_streams,
             )
         if settings.transport == "lane":
             raise StartError(f"transport lane: cannot run here: {lacking}; serve with --transport public or auto")
@@ -224,7 +230,7 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", settings.max_message_bytes * 5 // 4),
         ("grpc.max_send_message_length", -1),
-        ("grpc.max_concurrent_streams", _STREAMS),
+        ("grpc.max_concurrent_streams", _CALLS_OF_CONNECTION),
         # Pings are answered, however many. Where the core closes a connection for too many, it makes an error of each
         # further one that has arrived, which holds all before it: 50,000 pings, 850 kB, stopped everyone for 3 s.
         ("grpc.http2.max_ping_strikes", 0),

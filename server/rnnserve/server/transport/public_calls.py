@@ -15,16 +15,25 @@ from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.boundary.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest, ServeError
-from rnnserve.server.protocol.responses import encode_response
+from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest, ServeError
+from rnnserve.server.lane.varying_fields import find_varying_fields
+from rnnserve.server.protocol.responses import (
+    ERRORS_AS_STATUSES,
+    encode_response,
+    encode_stream_error,
+    encode_stream_response,
+)
+from rnnserve.server.protocol.sequences import Step, StreamOwner
 from rnnserve.server.protocol.service import Method, Service
+from rnnserve.server.repository.model import Model
 from rnnserve.server.transport.thread_pool import CallPool
 
-__all__ = ["PublicCalls", "unary", "watching"]
+__all__ = ["PublicCalls", "streaming", "unary", "watching"]
 
 # RpcMethodHandler is generic in its type stubs only, hence the quotes in annotations.
 Answer = Callable[[bytes, grpc.ServicerContext], bytes]
 Watch = Callable[[bytes, grpc.ServicerContext], Iterator[bytes]]
+Stream = Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]
 
 
 class _WaitingCall(PendingRequest):
@@ -64,6 +73,54 @@ class _WaitingCall(PendingRequest):
         return self._outputs.result()
 
 
+class _WaitingStep(_WaitingCall):
+    """A request of a sequence whose caller's thread waits for it."""
+
+    __slots__ = ("_step",)
+
+    def __init__(self, checked: CheckedRequest, deadline: float, connection: str, step: Step) -> None:
+        super().__init__(checked, deadline, connection)
+        self._step = step
+
+    def check(self) -> CheckedRequest:
+        """Give the checked request with its sequence's states.
+
+        Raises:
+            ServeError: If it does not continue its sequence.
+        """
+        return self._step.with_states(super().check())
+
+    def answer(self, outputs: Mapping[str, Array]) -> None:
+        """Keep the states, and hand the outputs asked for to the thread that waits."""
+        try:
+            asked = self._step.finish(outputs)
+        except ServeError as error:
+            self.refuse(error)
+        else:
+            super().answer(asked)
+
+    def refuse(self, error: ServeError) -> None:
+        """Leave the sequence as it was, and raise the error on the thread that waits."""
+        super().refuse(error)
+        self._step.fail()
+
+
+class _PublicStream(StreamOwner):
+    """A stream, with the request of it that is in hand."""
+
+    __slots__ = ("waiting",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: PendingRequest | None = None
+
+    def close(self) -> None:
+        """Note that the call has ended."""
+        self.is_open = False
+        if self.waiting is not None:
+            self.waiting.cancel()
+
+
 class PublicCalls:
     """Makes handlers from bytes to bytes.
 
@@ -83,35 +140,88 @@ class PublicCalls:
         self._schedulers = schedulers
         self._budget = budget
 
-    def methods(self, control: CallPool, inference: CallPool) -> "dict[str, grpc.RpcMethodHandler[bytes, bytes]]":
+    def methods(
+        self, control: CallPool, inference: CallPool, streams: CallPool
+    ) -> "dict[str, grpc.RpcMethodHandler[bytes, bytes]]":
         """A handler for each method of the service, by the method's name.
 
         Args:
             control: The threads of what answers at once, so that it does not wait for what is run.
             inference: The threads of ModelInfer.
+            streams: The threads of ModelStreamInfer: each stream keeps one.
         """
         handlers = {name: unary(_answering(method), control) for name, method in self._service.methods.items()}
         handlers["ModelInfer"] = unary(self._infer, inference)
+        handlers["ModelStreamInfer"] = streaming(self._infer_stream, streams)
         return handlers
 
     def _infer(self, payload: bytes, context: grpc.ServicerContext) -> bytes:
+        def when_it_waits(waiting: PendingRequest) -> None:
+            if not context.add_callback(waiting.cancel):
+                waiting.cancel()  # the call has ended already
+
         with self._budget.holding(context.peer(), len(payload)):
-            response = self._run(payload, context)
+            response = self._run(payload, context, None, when_it_waits)
         if len(response) > SMALL:
             self._hold_until_sent(context, RESPONSE_COPIES * len(response))
         return response
 
-    def _run(self, payload: bytes, context: grpc.ServicerContext) -> bytes:
+    def _infer_stream(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        """Answer the requests of a stream, one after another."""
+        stream = _PublicStream()
+        if not context.add_callback(stream.close):
+            stream.close()  # the call has ended already
+        connection = context.peer()
+        errors_end = (ERRORS_AS_STATUSES, "true") in context.invocation_metadata()
+
+        def when_it_waits(waiting: PendingRequest) -> None:
+            stream.waiting = waiting
+            if not stream.is_open:
+                waiting.cancel()
+
+        for payload in messages:
+            try:
+                with self._budget.holding(connection, len(payload)):
+                    response = encode_stream_response(self._run(payload, context, stream, when_it_waits))
+                with self._budget.holding(connection, RESPONSE_COPIES * len(response)):
+                    yield response  # until it has been sent
+            except ServeError as error:
+                if errors_end:
+                    raise
+                yield _stream_error(error, payload)
+            except Exception as error:  # noqa: BLE001 - a defect must not end the stream
+                yield _stream_error(InternalError.hiding(error), payload)
+
+    def _run(
+        self,
+        payload: bytes,
+        context: grpc.ServicerContext,
+        stream: StreamOwner | None,
+        when_it_waits: Callable[[PendingRequest], None],
+    ) -> bytes:
         remaining = context.time_remaining()
         deadline = math.inf if remaining is None else now() + remaining
         if deadline < now():
             raise DeadlinePassed("the deadline passed before the request was read")
         served, checked = self._service.accept(payload)
-        waiting = _WaitingCall(checked, deadline, context.peer())
-        if not context.add_callback(waiting.cancel):
-            waiting.cancel()  # the call has ended already
-        self._schedulers.submit(served.model, waiting)
+        if checked.sequence is None:
+            waiting = _WaitingCall(checked, deadline, context.peer())
+            when_it_waits(waiting)
+            self._schedulers.submit(served.model, waiting)
+        else:
+            step = self._service.sequences.enter(served, checked.sequence, context.peer, stream)
+            waiting = _WaitingStep(checked, deadline, context.peer(), step)
+            when_it_waits(waiting)
+            step.when_its_turn(functools.partial(self._submit_or_refuse, served.model, waiting))
         return encode_response(served.model, checked, waiting.wait())
+
+    def _submit_or_refuse(self, model: Model, waiting: PendingRequest, error: ServeError | None) -> None:
+        try:
+            if error is not None:
+                raise error
+            self._schedulers.submit(model, waiting)
+        except ServeError as refused:
+            waiting.refuse(refused)
 
     def _hold_until_sent(self, context: grpc.ServicerContext, size: int) -> None:
         connection = context.peer()
@@ -146,6 +256,35 @@ def unary(answer: Answer, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, bytes
 
     handle.experimental_thread_pool = pool  # type: ignore[attr-defined]
     return grpc.stream_unary_rpc_method_handler(handle)
+
+
+def streaming(stream: Stream, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, bytes]":
+    """Make a handler of a method with many requests and many responses.
+
+    Args:
+        stream: From the requests' bytes to the responses'.
+        pool: Whose threads call it: each keeps one for as long as it goes on.
+    """
+
+    def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        with _errors_as_statuses(context):
+            pool.refuse_if_full()
+            yield from stream(_until_the_call_ends(messages), context)
+
+    handle.experimental_thread_pool = pool  # type: ignore[attr-defined]
+    return grpc.stream_stream_rpc_method_handler(handle)
+
+
+def _until_the_call_ends(messages: Iterator[bytes]) -> Iterator[bytes]:
+    try:
+        yield from messages
+    except grpc.RpcError:
+        raise Cancelled("the call ended") from None
+
+
+def _stream_error(error: ServeError, payload: bytes) -> bytes:
+    start, id_end, _ = find_varying_fields(payload)
+    return encode_stream_error(error, payload[start:id_end])
 
 
 def watching(watch: Watch, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, bytes]":

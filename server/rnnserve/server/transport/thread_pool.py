@@ -82,8 +82,7 @@ class CallPool(futures.ThreadPoolExecutor):
             Unsupported: If the caller has ended its side without one.
             Cancelled: If the call has ended, or has given way to others.
         """
-        if getattr(self._on_thread, "must_refuse", False):
-            raise self._full
+        self.refuse_if_full()
         if not self._turns.acquire(blocking=False):
             with self._lock:
                 self._waiting_to_receive += 1
@@ -104,6 +103,15 @@ class CallPool(futures.ThreadPoolExecutor):
                 self._late.discard(context)
             if not was_late:
                 self._turns.release()
+
+    def refuse_if_full(self) -> None:
+        """To be called on the thread that has the call.
+
+        Raises:
+            ServeError: What the pool was made with, if the call is one too many.
+        """
+        if getattr(self._on_thread, "must_refuse", False):
+            raise self._full
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the threads when they have done what they have."""
