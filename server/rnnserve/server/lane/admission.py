@@ -22,6 +22,7 @@ class Admission:
         """
         self._service = service
         self._prefixes = PrefixCache(allow_non_finite=service.settings.allow_non_finite)
+        self._of_sequences: dict[RequestPrefix, RequestPrefix | None] = {}
         self._generation = service.repository.generation
 
     def models_have_changed(self) -> bool:
@@ -31,6 +32,7 @@ class Admission:
             return False
         self._generation = generation
         self._prefixes.clear()
+        self._of_sequences.clear()
         return True
 
     def shared_prefix(self, calls: Iterable[ArrivedRequest]) -> RequestPrefix | None:
@@ -64,11 +66,17 @@ class Admission:
             began_on = sequences.find(found.prefix.served.model.name, found.sequence)
             if began_on is None or began_on is found.prefix.served:
                 step = sequences.enter(found.prefix.served, found.sequence, call.peer, call.stream)
-                return StepCall(recognised, step)
+                return StepCall(recognised, step, self._prefix_of_sequences(found.prefix))
         served, checked = service.accept(call.payload)
         if found is None:
             self._prefixes.add(call.payload, served, checked)
         parsed = ParsedCall(call, served, checked, arrived)
         if checked.sequence is None:
             return parsed
-        return StepCall(parsed, sequences.enter(served, checked.sequence, call.peer, call.stream))
+        return StepCall(parsed, sequences.enter(served, checked.sequence, call.peer, call.stream), None)
+
+    def _prefix_of_sequences(self, prefix: RequestPrefix) -> RequestPrefix | None:
+        try:
+            return self._of_sequences[prefix]
+        except KeyError:
+            return self._of_sequences.setdefault(prefix, prefix.of_sequences())

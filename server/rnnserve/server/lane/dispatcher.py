@@ -28,6 +28,7 @@ polling 15 % (py-spy): a response is one system call, which wakes the client.
 
 import threading
 from collections import deque
+from typing import cast
 
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.clock import now
@@ -41,7 +42,7 @@ from rnnserve.server.lane.arrived_requests import ArrivedRequest
 from rnnserve.server.lane.large_requests import LargeRequests
 from rnnserve.server.lane.pending_calls import PendingCall, StepCall
 from rnnserve.server.lane.prefixes import RequestPrefix
-from rnnserve.server.lane.same_prefix import SamePrefixBatch, SamePrefixRuns
+from rnnserve.server.lane.same_prefix import SamePrefixBatch, SamePrefixRuns, SameStepBatch
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.model import Model
 
@@ -145,10 +146,15 @@ class Dispatcher:
             and prefix.is_bindable
             and len(taken) * prefix.points <= model.cost.max_points
         ):
-            id_fields = [p.id_field for p in taken]
-            calls, arrivals = [p.call for p in taken], [p.arrived for p in taken]
-            if run_batch(model.statistics, SamePrefixBatch(self._runs, prefix, calls, id_fields, arrivals)):
-                return
+            if prefix.states:
+                steps = cast("list[StepCall]", taken)  # no other calls have such a prefix
+                if run_batch(model.statistics, SameStepBatch(self._runs, prefix, steps)):
+                    return
+            else:
+                id_fields = [p.id_field for p in taken]
+                calls, arrivals = [p.call for p in taken], [p.arrived for p in taken]
+                if run_batch(model.statistics, SamePrefixBatch(self._runs, prefix, calls, id_fields, arrivals)):
+                    return
         run_pending(model, taken)
 
     def _step(self, pending: StepCall) -> None:

@@ -67,7 +67,7 @@ class LargeRequests:
             self._submit(pending)
         else:
             step = self._service.sequences.enter(served, checked.sequence, call.peer, call.stream)
-            StepCall(pending, step).when_its_turn(self._submit)
+            StepCall(pending, step, None).when_its_turn(self._submit)
 
     def _submit(self, pending: PendingCall) -> None:
         pending.watch()

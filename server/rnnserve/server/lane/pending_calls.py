@@ -103,18 +103,25 @@ class RecognisedCall(PendingCall):
 
 
 class StepCall(PendingCall):
-    """A call that is a request of a sequence. Its states are the server's, so that it has no prefix in common."""
+    """A call that is a request of a sequence."""
 
-    __slots__ = ("_call", "_step")
+    __slots__ = ("_call", "step")
 
-    def __init__(self, call: PendingCall, step: Step) -> None:
-        super().__init__(call.call, call.served, call.rows, call.steps, call.arrived)
+    def __init__(self, call: PendingCall, step: Step, prefix: RequestPrefix | None) -> None:
+        """Wait in the place of `call`.
+
+        Args:
+            call: The request without its sequence.
+            step: What it is in its sequence.
+            prefix: The prefix of requests of sequences that it has; None where it has none.
+        """
+        super().__init__(call.call, call.served, call.rows, call.steps, call.arrived, prefix, call.id_field)
         self._call = call
-        self._step = step
+        self.step = step
 
     def when_its_turn(self, submit: Callable[["StepCall"], None]) -> None:
         """Have it submitted when the requests of its sequence before it have been answered, or refused with them."""
-        self._step.when_its_turn(lambda error: submit(self) if error is None else self.refuse(error))
+        self.step.when_its_turn(lambda error: submit(self) if error is None else self.refuse(error))
 
     def check(self) -> CheckedRequest:
         """Give the checked request with its sequence's states.
@@ -122,18 +129,27 @@ class StepCall(PendingCall):
         Raises:
             ServeError: If the request does not pass the boundary, or does not continue its sequence.
         """
-        return self._step.with_states(self._call.check())
+        return self.step.with_states(self._call.check())
 
     def answer(self, outputs: Mapping[str, Array]) -> None:
         """Keep the states, and answer with the outputs asked for."""
         try:
-            asked = self._step.finish(outputs)
+            asked = self.step.finish(outputs)
         except ServeError as error:
             self.refuse(error)
         else:
             self._call.answer(asked)
 
+    def answer_encoded(self, response: bytes, states: tuple[bytes, ...]) -> None:
+        """Keep the states, and answer with the bytes of a response."""
+        try:
+            self.step.keep(states, self.rows)
+        except ServeError as error:
+            self.refuse(error)
+        else:
+            self.call.answer(response)
+
     def refuse(self, error: ServeError) -> None:
         """Leave the sequence as it was, and answer with an error."""
         self._call.refuse(error)
-        self._step.fail()
+        self.step.fail()

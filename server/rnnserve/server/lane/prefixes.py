@@ -15,7 +15,7 @@ bytes, with the data's tags and sizes where they were. All other requests are pa
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -105,6 +105,8 @@ class RequestPrefix:
         later_tags: Where the tags of the data after the first, sizes included, are in a payload without varying fields,
             and their bytes.
         head: The head of the responses.
+        states: For requests of sequences, whose states the server keeps: each input that is an initial state, and the
+            output that is the final one. Empty for requests by themselves.
     """
 
     key: bytes
@@ -120,11 +122,20 @@ class RequestPrefix:
     has_parameters: bool
     later_tags: tuple[tuple[int, bytes], ...]
     head: ResponseHead
+    states: tuple[tuple[TensorSpec, TensorSpec], ...] = ()
 
     @property
     def points(self) -> int:
         """Rows * steps of each request."""
         return self.batch * self.steps
+
+    def of_sequences(self) -> Self | None:
+        """The same for requests of sequences; None where they bring states, or cannot share the arrays of a run."""
+        signature = self.served.model.signature
+        if not self.is_bindable or any(sent.spec.name in signature.states for sent in self.inputs):
+            return None
+        pairs = tuple((signature.inputs[name], signature.outputs[output]) for name, output in signature.states.items())
+        return dataclasses.replace(self, states=pairs)
 
     def read(self, payload: bytes, varying_size: int) -> CheckedRequest | None:
         """Read the values of a request with this prefix.

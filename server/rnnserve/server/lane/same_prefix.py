@@ -14,12 +14,14 @@ from rnnserve.server.batching.joining import full_lengths, rows_of_run, zeros
 from rnnserve.server.boundary.checked_request import Array
 from rnnserve.server.boundary.signature import TensorSpec
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
+from rnnserve.server.lane.pending_calls import StepCall
 from rnnserve.server.lane.prefixes import RequestPrefix
 
-__all__ = ["SamePrefixBatch", "SamePrefixRun", "SamePrefixRuns"]
+__all__ = ["SamePrefixBatch", "SamePrefixRun", "SamePrefixRuns", "SameStepBatch"]
 
-_MAX_RUNS, _MAX_BYTES = 512, 1 << 14
-"""For how many prefixes and numbers of requests the arrays of a run are kept, and how large they may be, in bytes."""
+_MAX_RUNS, _MAX_BYTES, _MAX_STEP_BYTES = 512, 1 << 14, 1 << 18
+"""For how many prefixes and numbers of requests the arrays of a run are kept, and how large they may be, in bytes: of
+requests by themselves, and of requests of sequences, which have states beside."""
 
 
 class _Input(NamedTuple):
@@ -60,6 +62,26 @@ class _Output(NamedTuple):
     before_without_id: bytes
 
 
+class _State(NamedTuple):
+    """A state that the server keeps between the requests.
+
+    Attributes:
+        initial: The input.
+        rows: The requests' rows of the kept array, of its axes.
+        view: The kept array's bytes.
+        zeros: The bytes of zeros for one request.
+        final: The output.
+        result: The kept array that a run writes, of its axes.
+    """
+
+    initial: TensorSpec
+    rows: Array
+    view: memoryview
+    zeros: bytes
+    final: TensorSpec
+    result: Array
+
+
 class SamePrefixRun:
     """What is kept to run a number of requests with one prefix, again and again, on one thread.
 
@@ -80,6 +102,7 @@ class SamePrefixRun:
         used = count * prefix.batch
         rows = rows_of_run(model.signature, used)
         sent = {input.spec.name: input for input in prefix.inputs}
+        initial = {spec.name for spec, _ in prefix.states}
         feeds: dict[str, Array] = {}
         self._inputs: list[_Input] = []
         for spec in model.signature.inputs.values():
@@ -92,6 +115,8 @@ class SamePrefixRun:
                 at = start - prefix.size, end - prefix.size or None
                 self._inputs.append(_Input(spec, *at, array[_rows(spec, used)], view, are_valid))
                 feeds[spec.name] = array
+            elif spec.name in initial:
+                feeds[spec.name] = np.zeros(shape, spec.dtype)
             elif spec.lengths_of:
                 feeds[spec.name] = full_lengths(spec, prefix.sizes[spec.lengths_of], used, rows)
             else:
@@ -104,7 +129,16 @@ class SamePrefixRun:
             without_id = before if self._outputs else head.before_id + before
             self._outputs.append(_Output(spec, result, size, before, without_id))
         results = {output.spec.name: output.result for output in self._outputs}
-        self.nbytes = sum(array.nbytes for array in (*(feeds[name] for name in sent), *results.values()))
+        self._states: list[_State] = []
+        for spec, final in prefix.states:
+            if final.name not in results:
+                results[final.name] = np.empty(final.shape(rows, prefix.sizes), final.dtype)
+            array, size = feeds[spec.name], math.prod(self._shape(spec)) * spec.dtype.itemsize
+            rows_of = array[_rows(spec, used)]
+            state = _State(spec, rows_of, array.data.cast("B"), bytes(size), final, results[final.name])
+            self._states.append(state)
+        kept = (*(feeds[name] for name in (*sent, *initial)), *results.values())
+        self.nbytes = sum(array.nbytes for array in kept)
         self._run = model.bind(feeds, results)
 
     def run(self, payloads: Sequence[bytes], id_fields: Sequence[bytes] = ()) -> list[bytes] | None:
@@ -130,6 +164,21 @@ class SamePrefixRun:
             columns.append([lead + data[at : at + size] for at in range(0, size * self._count, size)])
         return columns[0] if len(columns) == 1 else list(map(b"".join, zip(*columns, strict=True)))
 
+    def set_states(self, states: Sequence[tuple[bytes, ...]]) -> None:
+        """Put the states of the requests into their rows, before `run`: of each request all, or none for zeros."""
+        for at, state in enumerate(self._states):
+            zeros = state.zeros
+            self._put(state.initial, state.rows, state.view, b"".join([of[at] if of else zeros for of in states]))
+
+    def states(self) -> list[tuple[bytes, ...]]:
+        """The states that the last run has left: for each request the bytes of all, in their own shapes."""
+        columns = []
+        for state in self._states:
+            spec, size = state.final, len(state.zeros)
+            data = state.result.tobytes() if spec.batch_axis == 0 else self._by_request(state.result, spec)
+            columns.append([data[at : at + size] for at in range(0, size * self._count, size)])
+        return list(zip(*columns, strict=True))
+
     def _fill(self, input: _Input, values: bytes) -> bool:
         """Put an input's values into its rows; False where one of them is not plainly valid."""
         spec, rows = input.spec, input.rows
@@ -138,12 +187,16 @@ class SamePrefixRun:
             return int(rows.min()) >= spec.least_length and int(rows.max()) <= self._prefix.sizes[spec.lengths_of]
         if not input.are_valid(values):
             return False
+        self._put(spec, rows, input.view, values)
+        return True
+
+    def _put(self, spec: TensorSpec, rows: Array, view: memoryview, values: bytes) -> None:
+        """Put the values of all requests, one request's after the other's, into the rows of an array."""
         if spec.batch_axis == 0:
-            input.view[: len(values)] = values
+            view[: len(values)] = values
         else:  # (requests, layers * directions, batch, hidden) to (layers * directions, requests * batch, hidden)
             each = np.frombuffer(values, spec.dtype).reshape(self._count, *self._shape(spec))
             rows[...] = np.moveaxis(each, 0, spec.batch_axis).reshape(rows.shape)
-        return True
 
     def _by_request(self, states: Array, spec: TensorSpec) -> bytes:
         """States (layers * directions, rows, hidden) as bytes of (requests, layers * directions, batch, hidden)."""
@@ -171,7 +224,7 @@ class SamePrefixRuns:
         run = self._runs.get((prefix, count))
         if run is None:
             run = SamePrefixRun(prefix, count)
-            if run.nbytes <= _MAX_BYTES:
+            if run.nbytes <= (_MAX_STEP_BYTES if prefix.states else _MAX_BYTES):
                 if len(self._runs) >= _MAX_RUNS:
                     self._runs.clear()
                 self._runs[prefix, count] = run
@@ -228,6 +281,65 @@ class SamePrefixBatch:
             self._id_fields[part],
             self._arrivals[part],
         )
+
+
+class SameStepBatch:
+    """Requests of sequences with one prefix, as one batch.
+
+    Attributes:
+        members: What is answered, each with the bytes of its response and of its states.
+        rows: Rows of all of them.
+        arrived: Sum of their arrivals, in seconds on the clock of `batching.clock`.
+    """
+
+    __slots__ = ("_calls", "_prefix", "_runs", "arrived", "members", "rows")
+
+    def __init__(self, runs: SamePrefixRuns, prefix: RequestPrefix, calls: Sequence[StepCall]) -> None:
+        """Make a batch.
+
+        Args:
+            runs: The runs that are kept.
+            prefix: The calls'.
+            calls: The calls.
+        """
+        self._runs = runs
+        self._prefix = prefix
+        self._calls = calls
+        self.members = [_StepMember(call) for call in calls]
+        self.rows = len(calls) * prefix.batch
+        self.arrived = sum([call.arrived for call in calls])
+
+    def run(self) -> list[tuple[bytes, tuple[bytes, ...]]] | None:
+        """Run them, and give the responses and the states; None where one is not plainly valid."""
+        calls, batch = self._calls, self._prefix.batch
+        before: list[tuple[bytes, ...]] = []
+        for call in calls:
+            states = call.step.states(batch)
+            if states is None:
+                return None
+            before.append(states)
+        run = self._runs.get(self._prefix, len(calls))
+        run.set_states(before)
+        responses = run.run([call.call.payload for call in calls], [call.id_field for call in calls])
+        return None if responses is None else list(zip(responses, run.states(), strict=True))
+
+    def part(self, part: slice) -> "SameStepBatch":
+        """Give some of the calls as a batch of their own."""
+        return SameStepBatch(self._runs, self._prefix, self._calls[part])
+
+
+class _StepMember:
+    """Answers a call with the bytes of its response and of its states."""
+
+    __slots__ = ("_call", "refuse")
+
+    def __init__(self, call: StepCall) -> None:
+        self._call = call
+        self.refuse = call.refuse
+
+    def answer(self, answer: tuple[bytes, tuple[bytes, ...]]) -> None:
+        """Send the response, and keep the states."""
+        self._call.answer_encoded(*answer)
 
 
 def _rows(spec: TensorSpec, count: int) -> tuple[slice, ...]:

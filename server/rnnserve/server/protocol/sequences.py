@@ -15,6 +15,8 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 
+import numpy as np
+
 from rnnserve.server.batching.clock import now
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.sequence_control import SequenceControl
@@ -61,7 +63,9 @@ class _Sequence:
         served: The version that it began on.
         connection: Names the connection that it began on.
         owner: The stream that its last request came on; None for a request without a stream.
-        states: By input: (…, batch, …), read-only; None before its first request has been run.
+        states: The bytes of each state in the signature's order, in row-major order of its own shape; empty before its
+            first request has been run.
+        rows: Size of their batch axis.
         steps: Requests that have been run.
         nbytes: Bytes of the states.
         used: When its last request arrived or was answered, in seconds on the clock of `batching.clock`.
@@ -69,14 +73,27 @@ class _Sequence:
         waiting: Requests that have arrived after that one.
     """
 
-    __slots__ = ("connection", "current", "key", "nbytes", "owner", "served", "states", "steps", "used", "waiting")
+    __slots__ = (
+        "connection",
+        "current",
+        "key",
+        "nbytes",
+        "owner",
+        "rows",
+        "served",
+        "states",
+        "steps",
+        "used",
+        "waiting",
+    )
 
     def __init__(self, key: _Key, served: ServedVersion, connection: str) -> None:
         self.key = key
         self.served = served
         self.connection = connection
         self.owner: StreamOwner | None = None
-        self.states: Mapping[str, Array] | None = None
+        self.states: tuple[bytes, ...] = ()
+        self.rows = 0
         self.steps = 0
         self.nbytes = 0
         self.used = 0.0
@@ -103,13 +120,14 @@ class Step:
         served: The version that its sequence began on.
     """
 
-    __slots__ = ("_asked", "_control", "_is_over", "_sequence", "_sequences", "_submit", "served")
+    __slots__ = ("_asked", "_control", "_is_over", "_rows", "_sequence", "_sequences", "_submit", "served")
 
     def __init__(self, sequences: "Sequences", sequence: _Sequence, control: SequenceControl) -> None:
         self._sequences = sequences
         self._sequence = sequence
         self._control = control
         self._asked: tuple[str, ...] = ()
+        self._rows = 0
         self._submit: Callable[[ServeError | None], None] = _lost
         self._is_over = False
         self.served = sequence.served
@@ -129,30 +147,45 @@ class Step:
         self._is_over = error is not None
         self._submit(error)
 
+    def states(self, rows: int) -> tuple[bytes, ...] | None:
+        """The bytes of each state that a request of so many rows continues from; None where it does not continue.
+
+        Empty for the first request: its states are zeros, or those that it brings.
+        """
+        if self._control.starts:
+            return ()
+        return self._sequence.states if self._sequence.rows == rows else None
+
     def with_states(self, request: CheckedRequest) -> CheckedRequest:
         """Give the request with the states that it continues from, asking for those that it leaves.
 
         Raises:
             InvalidRequest: If it brings states in mid-sequence, or has another number of rows than the sequence.
         """
-        states, signature = self._sequence.states, self.served.model.signature
+        sequence, signature = self._sequence, self.served.model.signature
         inputs = request.inputs
         if not self._control.starts:
             brought = [name for name in signature.states if name in inputs]
             if brought:
                 raise InvalidRequest(
-                    f'input "{brought[0]}": {self._sequence} has its states from the request before; only its first '
-                    "request, with sequence_start, may bring some"
+                    f'input "{brought[0]}": {sequence} has its states from the request before; only its first request, '
+                    "with sequence_start, may bring some"
                 )
-        if states is not None and not self._control.starts:
-            rows = next(array.shape[signature.inputs[name].batch_axis] for name, array in states.items())
-            if rows != request.batch:
+            if sequence.rows != request.batch:
                 raise InvalidRequest(
-                    f"{self._sequence} has {rows} rows (the batch axis), as its first request; this one has "
+                    f"{sequence} has {sequence.rows} rows (the batch axis), as its first request; this one has "
                     f"{request.batch}"
                 )
-            inputs = {**inputs, **states}
+            specs = [signature.inputs[name] for name in signature.states]
+            inputs = {
+                **inputs,
+                **{
+                    spec.name: np.ndarray(spec.shape(sequence.rows, {}), spec.dtype, state)
+                    for spec, state in zip(specs, sequence.states, strict=True)
+                },
+            }
         self._asked = request.outputs
+        self._rows = request.batch
         more = [output for output in signature.states.values() if output not in request.outputs]
         return dataclasses.replace(request, inputs=inputs, outputs=(*request.outputs, *more))
 
@@ -168,13 +201,24 @@ class Step:
         Raises:
             TooManySequences: If there is no memory left for them.
         """
+        states = [outputs[output].tobytes() for output in self.served.model.signature.states.values()]
+        self.keep(tuple(states), self._rows)
+        return {name: outputs[name] for name in self._asked}
+
+    def keep(self, states: tuple[bytes, ...], rows: int) -> None:
+        """Keep the states, and let the next request of the sequence be run.
+
+        Args:
+            states: The bytes of each, in row-major order of its own shape.
+            rows: Size of their batch axis.
+
+        Raises:
+            TooManySequences: If there is no memory left for them.
+        """
         if not self._control.ends:
-            pairs = self.served.model.signature.states.items()
-            # Copies, since an output is a part of the arrays of all requests in the run.
-            self._sequences.keep(self._sequence, {name: outputs[output].copy() for name, output in pairs})
+            self._sequences.keep(self._sequence, states, rows)
         self._is_over = True
         self._sequences.next_after(self._sequence, None)
-        return {name: outputs[name] for name in self._asked}
 
     def fail(self) -> None:
         """Leave the sequence as it was, and refuse the requests that had arrived after this one."""
@@ -278,19 +322,20 @@ class Sequences:
                 error = QueueFull(str(sequence), self._settings.max_queue)
         step.submit(error)
 
-    def keep(self, sequence: _Sequence, states: Mapping[str, Array]) -> None:
-        """Keep the states that a request has left.
+    def keep(self, sequence: _Sequence, states: tuple[bytes, ...], rows: int) -> None:
+        """Keep the states that a request has left, of so many rows.
 
         Raises:
             TooManySequences: If there is no memory left for them.
         """
-        nbytes = sum([array.nbytes for array in states.values()])
+        nbytes = sum(map(len, states))
         with self._lock:
             if self._sequences.get(sequence.key) is sequence:
                 if nbytes > sequence.nbytes:
                     self._take(sequence, nbytes)
                 sequence.used = now()
             sequence.states = states
+            sequence.rows = rows
             sequence.steps += 1
 
     def next_after(self, sequence: _Sequence, error: ServeError | None) -> None:
