@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from rnnserve.server.boundary.sequence_control import SequenceControl
+from rnnserve.server.boundary.request_parameters import SequenceControl
 
 __all__ = ["Array", "CheckedRequest"]
 
@@ -28,6 +28,7 @@ class CheckedRequest:
         outputs: Names of the outputs wanted, in the order asked.
         id: The request's id, which the response repeats.
         is_raw: Whether tensors are sent as bytes (`raw_input_contents`); the response's are sent the same way.
+        wants_final_mark: Whether the response is to say that it is the last one.
         sequence: The sequence that it belongs to, whose states the server keeps; None for a request by itself.
     """
 
@@ -39,4 +40,5 @@ class CheckedRequest:
     outputs: tuple[str, ...]
     id: str = ""
     is_raw: bool = True
+    wants_final_mark: bool = False
     sequence: SequenceControl | None = None

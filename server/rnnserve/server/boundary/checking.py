@@ -16,7 +16,7 @@ from rnnserve.protos import inference_pb2
 from rnnserve.protos.datatypes import CONTENTS
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.field_counts import refuse_crowded
-from rnnserve.server.boundary.sequence_control import read_sequence_control
+from rnnserve.server.boundary.request_parameters import read_sequence_control, wants_final_mark
 from rnnserve.server.boundary.shapes import axis_name, wrong_shape, wrong_size
 from rnnserve.server.boundary.signature import BATCH, Signature, TensorSpec
 from rnnserve.server.boundary.values import check_lengths, read_raw, read_typed, with_valid_values
@@ -95,6 +95,7 @@ def check_request(request: inference_pb2.ModelInferRequest, signature: Signature
         outputs=outputs,
         id=request.id,
         is_raw=is_raw,
+        wants_final_mark=wants_final_mark(request.parameters),
         sequence=read_sequence_control(request.parameters),
     )
 

@@ -22,12 +22,12 @@ from google.protobuf.message import DecodeError
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.sequence_control import SequenceControl
+from rnnserve.server.boundary.request_parameters import SequenceControl
 from rnnserve.server.boundary.signature import Batching, TensorSpec
 from rnnserve.server.boundary.values import validator
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
-from rnnserve.server.lane.varying_fields import ID, SequenceParameters, find_varying_fields
-from rnnserve.server.protocol.responses import ResponseHead, encode_varint
+from rnnserve.server.lane.varying_fields import ID, SequenceParameters, StepParameters, find_varying_fields
+from rnnserve.server.protocol.responses import FINAL_MARK, ResponseHead, encode_varint
 from rnnserve.server.repository.repository import ServedVersion
 
 __all__ = ["PrefixCache", "Recognised", "RequestPrefix", "SentInput"]
@@ -56,7 +56,7 @@ class Recognised(NamedTuple):
 
     Attributes:
         prefix: The prefix.
-        id_field: Its id's field, tag and size included; empty for none.
+        id_field: The varying fields that the response has, too: the id's, tag and size included; empty for none.
         varying_size: Bytes of its varying fields: of this field, and of its parameters.
         sequence: What its parameters say of a sequence; None for a request by itself.
     """
@@ -213,30 +213,36 @@ class PrefixCache:
                     self._last = prefix
                     return Recognised(prefix, b"", 0, None)
                 return Recognised(prefix, b"", 0, None) if _has_later_tags(payload, prefix, 0) else None
-        start, id_end, end, sequence = self._varying_fields(payload)
+        start, id_end, end, said = self._varying_fields(payload)
         varying_size = end - start
         if varying_size:
             for size, prefixes in self._prefixes.get(len(payload) - varying_size, _NO_PREFIXES).items():
                 prefix = prefixes.get(payload[:start] + payload[end : size + varying_size])
                 if prefix is not None:
-                    if sequence and prefix.has_parameters:
+                    if not _has_later_tags(payload, prefix, varying_size):
                         return None
-                    found = Recognised(prefix, payload[start:id_end], varying_size, sequence)
-                    return found if _has_later_tags(payload, prefix, varying_size) else None
+                    id_field = payload[start:id_end]
+                    if said is None:
+                        return Recognised(prefix, id_field, varying_size, None)
+                    if prefix.has_parameters:
+                        return None
+                    if said.wants_final_mark:
+                        id_field += FINAL_MARK
+                    return Recognised(prefix, id_field, varying_size, said.sequence)
         return None
 
-    def _varying_fields(self, payload: bytes) -> tuple[int, int, int, SequenceControl | None]:
-        """Where the id's field begins and ends, and the varying fields end; and what these say of a sequence."""
+    def _varying_fields(self, payload: bytes) -> tuple[int, int, int, StepParameters | None]:
+        """Where the id's field begins and ends, and the varying fields end; and what the parameters say."""
         start, id_end, end = find_varying_fields(payload)
-        sequence = self._sequences.read(payload[id_end:end]) if end > id_end else None
-        return start, id_end, end if sequence else id_end, sequence
+        said = self._sequences.read(payload[id_end:end]) if end > id_end else None
+        return start, id_end, end if said else id_end, said
 
     def add(self, payload: bytes, served: ServedVersion, request: CheckedRequest) -> None:
         """Keep the prefix of a request that has passed the boundary, if it is one that can be kept."""
         if not request.is_raw:
             return
-        start, _, end, sequence = self._varying_fields(payload)
-        if request.sequence != sequence:
+        start, _, end, said = self._varying_fields(payload)
+        if request.sequence != (said and said.sequence):
             return  # its parameters are elsewhere, or there are others among them
         without_varying = payload[:start] + payload[end:]
         tags = [_RAW_INPUT + encode_varint(array.nbytes) for array in request.inputs.values()]
@@ -262,7 +268,7 @@ class PrefixCache:
             are_valid = validator(spec, allow_non_finite=self._allow_non_finite)
             inputs.append(SentInput(spec, array.shape, begin, at, are_valid))
         data = [without_varying[sent.start : sent.end] for sent in inputs]
-        prefix = _parse_prefix(without_varying[:size], data, payload, is_of_sequence=sequence is not None)
+        prefix = _parse_prefix(without_varying[:size], data, payload, is_of_sequence=said is not None)
         if prefix is None:
             return
         signature = served.model.signature
@@ -286,7 +292,13 @@ class PrefixCache:
             is_bindable=is_bindable,
             has_parameters=bool(prefix.parameters),
             later_tags=tuple(places[1:]),
-            head=ResponseHead.of(served.model, request.batch, request.sizes, request.outputs),
+            head=ResponseHead.of(
+                served.model,
+                request.batch,
+                request.sizes,
+                request.outputs,
+                is_marked=request.wants_final_mark and said is None,
+            ),
         )
 
 

@@ -4,13 +4,20 @@ They are found without parsing where clients write them: at the message's beginn
 goes from field to field, so that what it finds is certain to lie between two fields.
 """
 
+from typing import NamedTuple
+
 from google.protobuf.message import DecodeError
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.boundary.sequence_control import PARAMETERS, SequenceControl, read_sequence_control
+from rnnserve.server.boundary.request_parameters import (
+    VARYING_PARAMETERS,
+    SequenceControl,
+    read_sequence_control,
+    wants_final_mark,
+)
 from rnnserve.server.errors import InvalidRequest
 
-__all__ = ["ID", "SequenceParameters", "find_varying_fields"]
+__all__ = ["ID", "SequenceParameters", "StepParameters", "find_varying_fields"]
 
 # Tags of length-delimited fields of ModelInferRequest: number << 3 | 2.
 _MODEL_NAME, _MODEL_VERSION, ID, _PARAMETER = 0x0A, 0x12, 0x1A, 0x22
@@ -43,34 +50,47 @@ def find_varying_fields(payload: bytes) -> tuple[int, int, int]:
     return 0, 0, 0
 
 
+class StepParameters(NamedTuple):
+    """What the parameters of a request of a sequence say.
+
+    Attributes:
+        sequence: The sequence.
+        wants_final_mark: Whether the response is to say that it is the last one.
+    """
+
+    sequence: SequenceControl
+    wants_final_mark: bool
+
+
 class SequenceParameters:
     """What parameters' bytes say of a sequence, each spelling parsed once. For one thread."""
 
     def __init__(self) -> None:
         """Start without any."""
-        self._known: dict[bytes, SequenceControl | None] = {}
+        self._known: dict[bytes, StepParameters | None] = {}
 
-    def read(self, fields: bytes) -> SequenceControl | None:
+    def read(self, fields: bytes) -> StepParameters | None:
         """Read the fields of all parameters, which are nothing but those of a sequence; None where they are not."""
         try:
             return self._known[fields]
         except KeyError:
             pass
-        control = _parse(fields)
+        said = _parse(fields)
         if len(self._known) >= _MAX_KEPT:
             self._known.clear()
-        self._known[fields] = control
-        return control
+        self._known[fields] = said
+        return said
 
 
-def _parse(fields: bytes) -> SequenceControl | None:
+def _parse(fields: bytes) -> StepParameters | None:
     try:
         parameters = pb.ModelInferRequest.FromString(fields).parameters
     except DecodeError:
         return None
-    if set(parameters) - set(PARAMETERS):
+    if not VARYING_PARAMETERS.issuperset(parameters):
         return None
     try:
-        return read_sequence_control(parameters)
+        sequence = read_sequence_control(parameters)
+        return StepParameters(sequence, wants_final_mark(parameters)) if sequence else None
     except InvalidRequest:
         return None

@@ -17,6 +17,7 @@ from rnnserve.server.repository.model import Model
 
 __all__ = [
     "ERRORS_AS_STATUSES",
+    "FINAL_MARK",
     "ResponseHead",
     "encode_response",
     "encode_stream_error",
@@ -33,6 +34,11 @@ ERRORS_AS_STATUSES = "triton_grpc_error"
 
 _STATUS = "status"
 """Parameter of the response to a request on a stream that was refused: the name of its gRPC status."""
+
+FINAL_MARK = pb.ModelInferResponse(
+    parameters={"triton_final_response": pb.InferParameter(bool_param=True)}
+).SerializeToString()
+"""The field of a response that says that it is the last one, as in Triton."""
 
 _AT_ONCE = 1 << 14
 """Elements that are written to typed contents at once: in between, other threads may take Python's lock."""
@@ -52,8 +58,18 @@ class ResponseHead:
     before_outputs: tuple[bytes, ...]
 
     @classmethod
-    def of(cls, model: Model, batch: int, sizes: Mapping[str, int], outputs: Iterable[str]) -> Self:
-        """Build the head of the responses to requests of these sizes for these outputs."""
+    def of(
+        cls, model: Model, batch: int, sizes: Mapping[str, int], outputs: Iterable[str], *, is_marked: bool = False
+    ) -> Self:
+        """Build the head of the responses to requests of these sizes for these outputs.
+
+        Args:
+            model: What runs them.
+            batch: Their rows.
+            sizes: Of their sequence axes.
+            outputs: Names of the outputs asked for.
+            is_marked: Whether they say that they are the last ones.
+        """
         before = pb.ModelInferResponse(model_name=model.name, model_version=model.version)
         described = pb.ModelInferResponse()
         tags: list[bytes] = []
@@ -63,13 +79,13 @@ class ResponseHead:
             described.outputs.add(name=name, datatype=spec.datatype, shape=shape)
             tags.append(_RAW_OUTPUT + encode_varint(math.prod(shape) * spec.dtype.itemsize))
         tags[0] = described.SerializeToString() + tags[0]
-        return cls(before.SerializeToString(), tuple(tags))
+        return cls(before.SerializeToString() + (FINAL_MARK if is_marked else b""), tuple(tags))
 
     def encode(self, id_field: bytes, outputs: Iterable[Array]) -> bytes:
         """Write a response.
 
         Args:
-            id_field: The id's field, tag and size included; empty for no id.
+            id_field: The id's field, tag and size included, or other fields that differ between responses; or nothing.
             outputs: In the order asked, each of the request's own shape.
         """
         if len(self.before_outputs) == 1:
@@ -92,9 +108,11 @@ def encode_response(model: Model, request: CheckedRequest, outputs: Mapping[str,
     if request.is_raw:
         id_ = request.id.encode()
         id_field = _ID + encode_varint(len(id_)) + id_ if id_ else b""
-        head = ResponseHead.of(model, request.batch, request.sizes, request.outputs)
+        head = ResponseHead.of(model, request.batch, request.sizes, request.outputs, is_marked=request.wants_final_mark)
         return head.encode(id_field, outputs.values())
     response = pb.ModelInferResponse(model_name=model.name, model_version=model.version, id=request.id)
+    if request.wants_final_mark:
+        response.MergeFromString(FINAL_MARK)
     for name, array in outputs.items():
         datatype = model.signature.outputs[name].datatype
         tensor = response.outputs.add(name=name, datatype=datatype, shape=array.shape)

@@ -19,7 +19,7 @@ import numpy as np
 
 from rnnserve.server.batching.clock import now
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.sequence_control import SequenceControl
+from rnnserve.server.boundary.request_parameters import SequenceControl
 from rnnserve.server.errors import (
     InvalidRequest,
     NotFound,

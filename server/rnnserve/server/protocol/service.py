@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.checking import check_request, parse_request
-from rnnserve.server.boundary.sequence_control import read_sequence_control
+from rnnserve.server.boundary.request_parameters import read_sequence_control
 from rnnserve.server.boundary.signature import TensorSpec
 from rnnserve.server.protocol.sequences import Sequences
 from rnnserve.server.protocol.statistics_messages import statistics_message

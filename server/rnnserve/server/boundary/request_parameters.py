@@ -1,4 +1,4 @@
-"""Which sequence a request belongs to: the parameters `sequence_id`, `sequence_start` and `sequence_end`."""
+"""The parameters of a request: which sequence it belongs to, and whether its last response is to say so."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -6,10 +6,14 @@ from typing import NamedTuple
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.errors import InvalidRequest, quoted
 
-__all__ = ["PARAMETERS", "SequenceControl", "read_sequence_control"]
+__all__ = ["VARYING_PARAMETERS", "SequenceControl", "read_sequence_control", "wants_final_mark"]
 
-_ID, _START, _END = PARAMETERS = ("sequence_id", "sequence_start", "sequence_end")
-"""Names of the parameters, as Triton's protocol has them."""
+# Names as Triton's protocol has them.
+_ID, _START, _END = "sequence_id", "sequence_start", "sequence_end"
+_FINAL = "triton_enable_empty_final_response"
+
+VARYING_PARAMETERS = frozenset((_ID, _START, _END, _FINAL))
+"""The parameters with which requests of sequences differ from each other."""
 
 _MAX_ID = 128
 """Characters of an id that is text, as in Triton."""
@@ -53,6 +57,15 @@ def read_sequence_control(parameters: Mapping[str, pb.InferParameter]) -> Sequen
     if not identity:
         return None
     return SequenceControl(identity, _flag(parameters, _START), _flag(parameters, _END))
+
+
+def wants_final_mark(parameters: Mapping[str, pb.InferParameter]) -> bool:
+    """Whether the last response to a request is to be marked as such. Here each request has one response.
+
+    Raises:
+        InvalidRequest: If the parameter is not true or false.
+    """
+    return _flag(parameters, _FINAL)
 
 
 def _flag(parameters: Mapping[str, pb.InferParameter], name: str) -> bool:
