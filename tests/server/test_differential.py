@@ -11,6 +11,7 @@ import pytest
 from fuzzing.differential import Tally, compare
 from fuzzing.served_models import CLASSIFIERS, publish_models
 from fuzzing.traffic import Traffic, valid_requests
+from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server import Settings
 from rnnserve.server.lane import prefixes, same_prefix
 from rnnserve.server.testing import RunningServer, serve
@@ -69,7 +70,7 @@ def plant_id_set_again(monkeypatch):
 
 def plant_prefix_of_any_start(monkeypatch):
     """A start that is no message of its own passes: data inside of an unknown field, an id in the middle."""
-    monkeypatch.setattr(prefixes, "_is_prefix", lambda *_: True)
+    monkeypatch.setattr(prefixes, "_parse_prefix", lambda *_, **__: pb.ModelInferRequest())
 
 
 def plant_tags_not_compared(monkeypatch):
@@ -93,8 +94,8 @@ def plant_id_of_any_bytes(monkeypatch):
         def isascii(self):
             return True
 
-    find = prefixes._find_id
-    monkeypatch.setattr(prefixes, "_find_id", lambda payload: find(Any(payload)))
+    find = prefixes.find_varying_fields
+    monkeypatch.setattr(prefixes, "find_varying_fields", lambda payload: find(Any(payload)))
 
 
 def plant_lengths_off_by_one(monkeypatch):

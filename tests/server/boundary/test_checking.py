@@ -237,8 +237,6 @@ def test_bytes_that_are_no_request():
 @pytest.mark.parametrize(
     "change",
     [
-        lambda m: m.parameters["sequence_id"].__setattr__("int64_param", 7),
-        lambda m: m.parameters["sequence_id"].__setattr__("string_param", "a"),
         lambda m: m.inputs[0].parameters["shared_memory_region"].__setattr__("string_param", "r"),
         lambda m: m.outputs.add(name="logits").parameters["classification"].__setattr__("int64_param", 1),
     ],

@@ -46,10 +46,10 @@ def agrees(service, prefixes: PrefixCache, payload: bytes) -> bool:
     found = prefixes.recognise(payload)
     if found is None:
         return False
-    prefix, id_field = found
+    prefix, id_field = found.prefix, found.id_field
     model = prefix.served.model
     run = SamePrefixRun(prefix, 1).run([payload], [id_field])
-    checked = prefix.read(payload, len(id_field))
+    checked = prefix.read(payload, found.varying_size)
     try:
         served, expected = service.accept(payload)
     except ServeError:
@@ -57,6 +57,7 @@ def agrees(service, prefixes: PrefixCache, payload: bytes) -> bool:
         assert checked is None
         return True
     assert served is prefix.served
+    assert found.sequence == expected.sequence
     if checked is not None:  # None: left to the boundary
         assert (checked.batch, checked.sizes, checked.longest, checked.steps, checked.outputs) == (
             expected.batch, expected.sizes, expected.longest, expected.steps, expected.outputs,
@@ -77,11 +78,11 @@ def test_a_prefix_is_recognised_before_other_data(service, lengths, state, outpu
     )
     prefixes = kept(service, first.SerializeToString())
     assert agrees(service, prefixes, second.SerializeToString())
-    prefix, _ = prefixes.recognise(second.SerializeToString())
+    prefix = prefixes.recognise(second.SerializeToString()).prefix
     run = SamePrefixRun(prefix, 1)
     for message in (first, second, first):  # the arrays are kept, what was in them is not
         payload = message.SerializeToString()
-        assert run.run([payload], [prefixes.recognise(payload)[1]]) == [parsed(service, payload)]
+        assert run.run([payload], [prefixes.recognise(payload).id_field]) == [parsed(service, payload)]
 
 
 def test_a_lone_request_that_is_not_finite_is_left_to_the_boundary(service):
@@ -93,7 +94,7 @@ def test_a_lone_request_that_is_not_finite_is_left_to_the_boundary(service):
         for value in (np.nan, np.inf, -np.inf):
             sent["input"][1, 2, 1] = value
             payload = request(NAME, sent).SerializeToString()
-            prefix, _ = prefixes.recognise(payload)
+            prefix = prefixes.recognise(payload).prefix
             assert (SamePrefixRun(prefix, 1).run([payload]) is not None) == allow_non_finite
             assert (prefix.read(payload, 0) is not None) == allow_non_finite
 
@@ -115,7 +116,7 @@ def test_a_prefix_that_all_calls_share_is_told(service):
 
     assert shared(one, one) is None  # none has come yet
     for message in (one, other):
-        prefix, id_field = prefixes.recognise(message.SerializeToString())
+        prefix, id_field, *_ = prefixes.recognise(message.SerializeToString())
         assert id_field == b""
         assert shared(message, message) is prefix
     assert shared(one, one) is None
@@ -141,7 +142,7 @@ def test_lengths_may_be_others(service, lengths):
     sent = inputs(np.random.default_rng(1))
     prefixes = kept(service, request(NAME, sent).SerializeToString())
     payload = request(NAME, {**sent, "lengths": np.array(lengths)}).SerializeToString()
-    prefix, _ = prefixes.recognise(payload)
+    prefix = prefixes.recognise(payload).prefix
     checked = prefix.read(payload, 0)
     assert checked.inputs["lengths"].tolist() == lengths
     assert (checked.sizes, checked.longest, checked.steps) == (
@@ -157,7 +158,7 @@ def test_lengths_outside_of_the_sequence_are_left_to_the_boundary(service, lengt
     sent = inputs(np.random.default_rng(1))
     prefixes = kept(service, request(NAME, sent).SerializeToString())
     payload = request(NAME, {**sent, "lengths": np.array(lengths)}).SerializeToString()
-    prefix, _ = prefixes.recognise(payload)
+    prefix = prefixes.recognise(payload).prefix
     assert prefix.read(payload, 0) is None
     assert SamePrefixRun(prefix, 1).run([payload]) is None
 

@@ -42,7 +42,7 @@ def recognised(service, prefixes: PrefixCache, payload: bytes) -> tuple[RequestP
         prefixes.add(payload, *service.accept(payload))
     found = prefixes.recognise(payload)
     assert found is not None
-    return found
+    return found.prefix, found.id_field
 
 
 def alone(service, payload: bytes) -> bytes:
@@ -109,7 +109,7 @@ def test_values_that_are_not_finite_are_found(service, value):
     for allow_non_finite in (False, True):
         prefixes = PrefixCache(allow_non_finite=allow_non_finite)
         recognised(service, prefixes, payloads[0])
-        (prefix, one), (_, other) = (prefixes.recognise(payload) for payload in payloads)
+        (prefix, one, *_), (_, other, *_) = (prefixes.recognise(payload) for payload in payloads)
         assert (SamePrefixRun(prefix, 2).run(payloads, [one, other]) is not None) == allow_non_finite
         read = [prefix.read(payload, len(one)) for payload in payloads]
         assert [checked is not None for checked in read] == [True, allow_non_finite]
@@ -132,7 +132,7 @@ def test_lengths_outside_the_sequence_are_found(service, wrong):
     recognised(service, prefixes, request(NAME, inputs).SerializeToString())
     inputs["lengths"][1] = wrong
     payload = request(NAME, inputs).SerializeToString()
-    prefix, id_field = prefixes.recognise(payload)
+    prefix, id_field, *_ = prefixes.recognise(payload)
     assert prefix.read(payload, len(id_field)) is None
     assert SamePrefixRun(prefix, 1).run([payload]) is None
 

@@ -12,6 +12,7 @@ they were made to follow it.
 
 import dataclasses
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 
@@ -38,6 +39,9 @@ __all__ = ["Sequences", "Step", "StreamOwner"]
 
 _REMEMBERED = 4096
 """How many ids of sequences are remembered that were dropped for being idle, to tell their clients so."""
+
+_LOOK_SECONDS = (0.05, 1.0)
+"""Seconds between two looks for sequences that have been idle for too long, at least and at most."""
 
 _Key = tuple[str, int | str]
 
@@ -242,6 +246,7 @@ class Sequences:
         self._shares: dict[str, _Share] = {}  # by connection
         self._dropped: OrderedDict[_Key, None] = OrderedDict()
         self._waiting = 0
+        self._is_watched = False
         self.nbytes = 0
 
     def __len__(self) -> int:
@@ -363,6 +368,9 @@ class Sequences:
         self._shares[connection] = share
         self._dropped.pop(key, None)
         sequence = self._sequences[key] = _Sequence(key, served, connection)
+        if not self._is_watched:
+            self._is_watched = True
+            threading.Thread(target=self._watch, name="idle sequences", daemon=True).start()
         return sequence
 
     def _remove(self, sequence: _Sequence) -> None:
@@ -384,10 +392,18 @@ class Sequences:
         share.nbytes += more
         sequence.nbytes = nbytes
 
-    def drop_idle(self) -> None:
-        """Drop the sequences that have been idle for too long."""
-        with self._lock:
-            self._drop_idle(now())
+    def _watch(self) -> None:
+        """Drop the sequences that have been idle for too long, as long as there are any."""
+        least, most = _LOOK_SECONDS
+        while True:
+            with self._lock:
+                at = now()
+                self._drop_idle(at)
+                if not self._sequences:
+                    self._is_watched = False
+                    return
+                oldest = next(iter(self._sequences.values())).used
+            time.sleep(min(max(oldest + self._settings.sequence_idle - at, least), most))
 
     def _drop_idle(self, at: float) -> None:
         oldest = at - self._settings.sequence_idle

@@ -1,6 +1,6 @@
-"""The attacks, by what they abuse: messages, tensors, management, calls, frames, connections."""
+"""The attacks, by what they abuse: messages, tensors, management, calls, streams, frames, connections."""
 
-from . import calls, connections, frames, management, messages, tensors
+from . import calls, connections, frames, management, messages, streams, tensors
 
 __all__ = ["ATTACKS"]
 
@@ -9,6 +9,7 @@ ATTACKS = (
     *tensors.ATTACKS,
     *management.ATTACKS,
     *calls.ATTACKS,
+    *streams.ATTACKS,
     *frames.ATTACKS,
     *connections.ATTACKS,
 )
