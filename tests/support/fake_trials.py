@@ -11,7 +11,8 @@ from rnnserve.server.repository.trials import Refused, TooSlow, Trials
 __all__ = ["FOUND", "NO_GOOD", "FakeTrials", "fake_models", "load_fake", "serve_newest"]
 
 NO_GOOD = "golden.npz: no good"
-FOUND = Findings("0" * 64, Cost(0.0, 0.0, 0.0, 0.0), batch_invariant=True, trims_outputs=False, is_cut=True, why_not_in_parts="")
+COST = Cost(0.0, 0.0, 0.0, 0.0)
+FOUND = Findings("0" * 64, COST, batch_invariant=True, trims_outputs=False, is_cut=True, why_not_in_parts="")
 
 
 class FakeTrials(Trials):

@@ -14,10 +14,10 @@ import pytest
 
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.clock import now
-from rnnserve.server.boundary.byte_budget import ByteBudget
+from rnnserve.server.boundary.byte_budget import LARGE, ByteBudget
 from rnnserve.server.errors import ShuttingDown
 from rnnserve.server.lane import completion_queue
-from rnnserve.server.lane.completion_queue import LARGE, Lane, missing_parts
+from rnnserve.server.lane.completion_queue import Lane, missing_parts
 
 PATIENCE = 20.0
 

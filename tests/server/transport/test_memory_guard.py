@@ -11,7 +11,7 @@ import types
 import pytest
 
 from rnnserve.server.transport import memory_guard
-from rnnserve.server.transport.memory_guard import MemoryGuard, resident_bytes
+from rnnserve.server.transport.memory_guard import Activity, MemoryGuard, resident_bytes
 
 SCATTERED_BLOCKS = """
 from rnnserve.server.transport.allocation import give_back_free_memory
@@ -72,6 +72,10 @@ def memory(monkeypatch):
     return memory
 
 
+IDLE, BUSY = Activity(False, False, False), Activity(True, False, False)
+STREAMS, LOADING = Activity(False, True, False), Activity(True, True, True)
+
+
 @pytest.fixture
 def guarding():
     """Start guards, which are closed after the test."""
@@ -98,7 +102,7 @@ def test_calls_are_ended_while_memory_is_short(memory, guarding):
         memory.resident -= 300 << 20
         return 1
 
-    guarding(500 << 20, lambda: False, end_late)
+    guarding(500 << 20, lambda: BUSY, end_late)
     memory.resident = 600 << 20
     looks()
     assert asked.empty()
@@ -108,24 +112,33 @@ def test_calls_are_ended_while_memory_is_short(memory, guarding):
     assert memory.given_back == 0
 
 
-def test_what_is_there_in_an_idle_moment_is_no_shortage(memory, guarding):
-    """Models that are loaded after the guard was started, for instance."""
-    is_idle = [True]
-    guarding(500 << 20, lambda: is_idle[0], lambda _: pytest.fail("it ends calls"))
+def test_streams_without_a_request_in_hand_may_be_what_takes_memory(memory, guarding):
+    asked = queue.Queue()
+    guarding(500 << 20, lambda: STREAMS, lambda count: asked.put(count) or 0)
+    memory.resident = 1200 << 20
+    looks()
+    assert asked.qsize()
+    assert memory.given_back == 1
+
+
+@pytest.mark.parametrize("first", [IDLE, LOADING])
+def test_what_is_there_in_an_idle_moment_or_was_loaded_is_no_shortage(memory, guarding, first):
+    activity = [first]
+    guarding(500 << 20, lambda: activity[0], lambda _: pytest.fail("it ends calls"))
     memory.resident = 900 << 20
     looks()
-    is_idle[0] = False
+    activity[0] = BUSY
     memory.resident = 1300 << 20
     looks()
 
 
 def test_free_memory_is_given_back_in_an_idle_moment_and_once(memory, guarding):
-    is_idle = [False]
-    guarding(500 << 20, lambda: is_idle[0], lambda _: 0)
+    activity = [BUSY]
+    guarding(500 << 20, lambda: activity[0], lambda _: 0)
     memory.resident = 200 << 20
     looks()
     assert memory.given_back == 0
-    is_idle[0] = True
+    activity[0] = IDLE
     looks()
     assert memory.given_back == 1
     memory.resident += 20 << 20

@@ -13,11 +13,13 @@ from collections.abc import Iterator
 
 from rnnserve.server.errors import TooMuchHeld
 
-__all__ = ["RESPONSE_COPIES", "SMALL", "ByteBudget"]
+__all__ = ["LARGE", "RESPONSE_COPIES", "SMALL", "ByteBudget"]
 
 SMALL = 16 << 10
 """Bytes of a message that is not counted: the queues' lengths and the number of streams bound how many there are."""
 
+LARGE = 128 << 10
+"""Bytes of a request above which the lane leaves it to other threads: to parse 16 MB kept the lane for a second."""
 
 RESPONSE_COPIES = 2
 """How often a response is in memory until it has been sent: gRPC copies it, and keeps the original meanwhile."""

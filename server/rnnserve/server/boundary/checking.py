@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from rnnserve.protos import inference_pb2
 from rnnserve.protos.datatypes import CONTENTS
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
+from rnnserve.server.boundary.compression import decompress
 from rnnserve.server.boundary.field_counts import refuse_crowded
 from rnnserve.server.boundary.request_parameters import read_sequence_control, wants_final_mark
 from rnnserve.server.boundary.shapes import axis_name, wrong_shape, wrong_size
@@ -38,16 +39,17 @@ _LONGEST_MISTYPED = 100
 
 
 def parse_request(payload: bytes, settings: Settings) -> inference_pb2.ModelInferRequest:
-    """Parse the bytes of a ModelInferRequest.
+    """Parse the bytes of a ModelInferRequest, compressed or not.
 
     Raises:
-        InvalidRequest: If they are too many, have too many fields, or are not such a message.
+        InvalidRequest: If they are damaged, are too many, have too many fields, or are not such a message.
     """
     if len(payload) > settings.max_message_bytes:
         raise InvalidRequest(
             f"the request has {len(payload):,} bytes, more than the {settings.max_message_bytes:,} that this server "
             "takes (--max-message-bytes): send fewer rows (the batch axis) a request"
         )
+    payload = decompress(payload, settings.max_message_bytes)
     refuse_crowded(payload)
     try:
         return inference_pb2.ModelInferRequest.FromString(payload)

@@ -1,7 +1,9 @@
 """Admission: from a call that has arrived to one that waits, recognised by its prefix or parsed at the boundary."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+from rnnserve.server.boundary.byte_budget import LARGE
+from rnnserve.server.boundary.compression import decompress_small, is_compressed
 from rnnserve.server.errors import InternalError, ServeError
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
 from rnnserve.server.lane.pending_calls import ParsedCall, PendingCall, RecognisedCall, StepCall
@@ -14,13 +16,15 @@ __all__ = ["Admission"]
 class Admission:
     """Admits calls, and keeps the prefixes of those that passed the boundary. For one thread, the lane's."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, take_large: Callable[[ArrivedRequest], None]) -> None:
         """Start without any prefix.
 
         Args:
             service: Takes requests through the boundary.
+            take_large: Takes calls for which the lane has no time, since they are large when they are decompressed.
         """
         self._service = service
+        self._take_large = take_large
         self._prefixes = PrefixCache(allow_non_finite=service.settings.allow_non_finite)
         self._of_sequences: dict[RequestPrefix, RequestPrefix | None] = {}
         self._generation = service.repository.generation
@@ -49,16 +53,25 @@ class Admission:
         admitted: list[PendingCall] = []
         for call in calls:
             try:
-                admitted.append(self._admit(call, arrived))
+                pending = self._admit(call, arrived)
+                if pending is not None:
+                    admitted.append(pending)
             except ServeError as error:
                 call.refuse(error)
             except Exception as error:  # noqa: BLE001 - one request's defect must not cost the others' answers
                 call.refuse(InternalError.hiding(error))
         return admitted
 
-    def _admit(self, call: ArrivedRequest, arrived: float) -> PendingCall:
+    def _admit(self, call: ArrivedRequest, arrived: float) -> PendingCall | None:
         service, sequences = self._service, self._service.sequences
         found = self._prefixes.recognise(call.payload)
+        if found is None and is_compressed(call.payload):
+            payload = decompress_small(call.payload, LARGE)
+            if payload is None:
+                self._take_large(call)
+                return None
+            call.payload = payload
+            found = self._prefixes.recognise(payload)
         if found is not None:
             recognised = RecognisedCall(call, found, arrived, service)
             if found.sequence is None:

@@ -17,19 +17,21 @@ import importlib
 import logging
 import threading
 import time
+import weakref
+from collections import Counter
 from typing import Any, Protocol
 
 import grpc
 
 from rnnserve.server.batching import MAX_REQUESTS
-from rnnserve.server.batching.clock import from_wall_clock
-from rnnserve.server.boundary.byte_budget import SMALL, ByteBudget
-from rnnserve.server.errors import InternalError, ServeError, TooManyStreams, TooMuchHeld, Unsupported
+from rnnserve.server.batching.clock import from_wall_clock, now
+from rnnserve.server.boundary.byte_budget import LARGE, SMALL, ByteBudget
+from rnnserve.server.errors import InternalError, ServeError, TooManyStreams, Unsupported
 from rnnserve.server.lane.arrived_requests import ArrivedRequest, LaneCall
-from rnnserve.server.lane.deferred_calls import DeferredCalls
-from rnnserve.server.lane.streams import LaneStream
+from rnnserve.server.lane.connection_turns import ConnectionTurns
+from rnnserve.server.lane.streams import ConnectionStreams, LaneStream
 
-__all__ = ["LARGE", "CallHandler", "Lane", "missing_parts"]
+__all__ = ["CallHandler", "Lane", "missing_parts"]
 
 _log = logging.getLogger(__name__)
 
@@ -69,9 +71,6 @@ long to decompress some of 16 MB, which may happen on another thread than the la
 
 _HOPELESS_SECONDS = 0.25
 """Seconds that a call's message may take to arrive while the server's memory is short."""
-
-LARGE = 128 << 10
-"""Bytes of a request above which it is parsed and run on other threads: 16 MB kept the lane for a second."""
 
 _OUTSTANDING_STREAMS = 64
 """How many streams may be opened between two looks at the queue without waiting for one of them."""
@@ -153,6 +152,8 @@ class Lane:
         self._stream_method = stream_method
         self._max_streams = max_streams
         self._streams: set[LaneStream] = set()
+        # As long as one of a connection's streams refers to it.
+        self._connections: weakref.WeakValueDictionary[str, ConnectionStreams] = weakref.WeakValueDictionary()
         self._open_calls = 0  # of both methods
         self._queue = self._cygrpc.CompletionQueue()
         self._core.register_completion_queue(self._queue)
@@ -189,21 +190,41 @@ class Lane:
         """Whether the message of a call has not arrived yet."""
         return bool(self._unfinished)
 
+    @property
+    def has_streams(self) -> bool:
+        """Whether streams are open, on any of which a message may be arriving."""
+        return bool(self._streams)
+
     def end_late(self, count: int) -> int:
         """End calls whose message does not arrive within a while, the oldest first. For another thread than the lane's.
 
+        Where there are none, streams from which nothing comes are ended, first those of connections that have most of
+        them: what has arrived of a message is not known before all of it has.
+
         Args:
-            count: How many at most.
+            count: How many calls at most; eight times as many streams.
 
         Returns:
             How many.
         """
+        status, words = self._cygrpc.StatusCode.resource_exhausted, "the server's memory is short: slow down"
         before = list(self._unfinished.values())
-        time.sleep(_HOPELESS_SECONDS)
+        if before:
+            time.sleep(_HOPELESS_SECONDS)
         late = [tag for tag in before if id(tag) in self._unfinished][:count]
         for call, _ in late:
-            call.cancel(self._cygrpc.StatusCode.resource_exhausted, "the server's memory is short: slow down")
-        return len(late)
+            call.cancel(status, words)
+        streams = [] if late else self._silent_streams()[: 8 * count]
+        for stream in streams:
+            stream.cancel(status, words)
+        return len(late) + len(streams)
+
+    def _silent_streams(self) -> list[LaneStream]:
+        """The streams that wait for their clients for a while: those of connections with most of them first."""
+        since = now() - _HOPELESS_SECONDS
+        silent = [stream for stream in list(self._streams) if stream.is_waiting and stream.heard < since]
+        counts = Counter(stream.peer() for stream in silent)
+        return sorted(silent, key=lambda stream: (-counts[stream.peer()], stream.heard))
 
     def is_running(self) -> bool:
         """Whether the lane's thread runs."""
@@ -264,7 +285,11 @@ class Lane:
         if len(self._streams) >= self._max_streams:
             LaneCall(self, event.call, b"", deadline).refuse(TooManyStreams(self._max_streams))
             return
-        stream = LaneStream(self, event.call, deadline, event.invocation_metadata)
+        name = event.call.peer().decode()
+        connection = self._connections.get(name)
+        if connection is None:
+            connection = self._connections[name] = ConnectionStreams(name)
+        stream = LaneStream(self, event.call, connection, deadline, event.invocation_metadata)
         self._streams.add(stream)
         stream.begin()
 
@@ -272,7 +297,8 @@ class Lane:
         poll = self._queue.poll
         shut_down = self._cygrpc.CompletionType.queue_shutdown
         receive = self._cygrpc.ReceiveMessageOperation
-        unfinished, deferred = self._unfinished, DeferredCalls()
+        unfinished = self._unfinished
+        deferred: ConnectionTurns[tuple[Any, float]] = ConnectionTurns()  # received later, with their deadlines
         late = 0  # of the unfinished: they have had their time, and others are received beside them
         receiving = _RECEIVING  # at once, beside those: fewer after large messages
         accepting = sum(self._accept(self._method, _ACCEPT) for _ in range(_OUTSTANDING))
@@ -302,7 +328,7 @@ class Lane:
                         unfinished[id(tag)] = tag
                         call.start_server_batch((receive(0),), tag)
                     else:
-                        deferred.add(call, deadline)
+                        deferred.add(call.peer(), (call, deadline))
                 else:
                     accepting -= 1  # the server is being stopped
             elif tag is None:
@@ -383,7 +409,7 @@ class Lane:
             if len(request.payload) <= LARGE:
                 return [request]
             self._handler.take_large(request)
-        except TooMuchHeld as error:
+        except ServeError as error:
             request.refuse(error)
         except Exception as error:  # noqa: BLE001 - a defect must neither keep the caller waiting nor end the lane
             request.refuse(InternalError.hiding(error))

@@ -71,7 +71,7 @@ class Dispatcher:
         self._limits = WaitingLimits(service.settings.max_queue, service.settings.max_wait)
         self._schedulers = schedulers
         self._large_requests = LargeRequests(service, schedulers)
-        self._admission = Admission(service)
+        self._admission = Admission(service, self.take_large)
         self._runs = SamePrefixRuns()
         self._queues: dict[Model, FairQueue[PendingCall]] = {}
         self._turns: deque[Model] = deque()

@@ -1,20 +1,25 @@
 """Large requests: parsed and checked on a thread of their own, one after another, and run on their model's thread."""
 
-import queue
 import threading
 
 from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.scheduler import Schedulers
-from rnnserve.server.errors import DeadlinePassed, InternalError, ServeError
+from rnnserve.server.boundary.compression import decompress, is_compressed
+from rnnserve.server.errors import DeadlinePassed, InternalError, ServeError, TooManyCalls
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
+from rnnserve.server.lane.connection_turns import ConnectionTurns
 from rnnserve.server.lane.pending_calls import ParsedCall, PendingCall, StepCall
 from rnnserve.server.protocol.service import Service
 
 __all__ = ["LargeRequests"]
 
+_WAITING, _WAITING_OF_CONNECTION = 256, 64
+"""How many may wait. The bytes that calls may hold bound them, too, but for compressed ones, which take up to 50 ms
+each: connections take turns."""
+
 
 class LargeRequests:
-    """Takes calls from the lane. How many wait is bounded by the bytes that calls may hold."""
+    """Takes calls from the lane: large ones, and compressed ones that become large."""
 
     def __init__(self, service: Service, schedulers: Schedulers) -> None:
         """Start the thread.
@@ -25,13 +30,26 @@ class LargeRequests:
         """
         self._service = service
         self._schedulers = schedulers
-        self._waiting: queue.SimpleQueue[tuple[ArrivedRequest, float] | None] = queue.SimpleQueue()
+        self._waiting: ConnectionTurns[tuple[ArrivedRequest, float]] = ConnectionTurns()
+        self._changed = threading.Condition()
+        self._is_closed = False
         self._thread = threading.Thread(target=self._loop, name="large requests", daemon=True)
         self._thread.start()
 
     def submit(self, call: ArrivedRequest) -> None:
-        """Take a call that has just arrived; it is answered later, from another thread."""
-        self._waiting.put((call, now()))
+        """Take a call that has just arrived; it is answered later, from another thread.
+
+        Raises:
+            TooManyCalls: If as many wait as may.
+        """
+        connection = call.peer()
+        with self._changed:
+            if len(self._waiting) >= _WAITING:
+                raise TooManyCalls("large requests", _WAITING)
+            if self._waiting.count_of(connection) >= _WAITING_OF_CONNECTION:
+                raise TooManyCalls("large requests of this connection", _WAITING_OF_CONNECTION)
+            self._waiting.add(connection, (call, now()))
+            self._changed.notify()
 
     def close(self, timeout: float | None = None) -> bool:
         """Take what waits, and end the thread. To be called when no more calls arrive.
@@ -42,12 +60,14 @@ class LargeRequests:
         Returns:
             Whether the thread has ended.
         """
-        self._waiting.put(None)
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def _loop(self) -> None:
-        while (taken := self._waiting.get()) is not None:
+        while (taken := self._next()) is not None:
             call, arrived = taken
             try:
                 self._admit(call, arrived)
@@ -57,11 +77,21 @@ class LargeRequests:
                 call.refuse(InternalError.hiding(error))
             del call, taken  # it may hold 16 MB until the next one comes
 
+    def _next(self) -> tuple[ArrivedRequest, float] | None:
+        with self._changed:
+            while not (self._waiting or self._is_closed):
+                self._changed.wait()
+            return self._waiting.pop() if self._waiting else None
+
     def _admit(self, call: ArrivedRequest, arrived: float) -> None:
         if call.deadline < now():
             raise DeadlinePassed("the deadline passed before the request was read")
-        served, checked = self._service.accept(call.payload)
-        call.payload = b""  # the checked request has its bytes
+        payload = call.payload
+        if is_compressed(payload):
+            payload = decompress(payload, self._service.settings.max_message_bytes)
+            call.hold(len(payload))
+        served, checked = self._service.accept(payload)
+        call.payload = payload = b""  # the checked request has its bytes
         pending = ParsedCall(call, served, checked, arrived)
         if checked.sequence is None:
             self._submit(pending)

@@ -4,8 +4,8 @@ How a stream proceeds, as the completion queue reports it: one batch of operatio
 receives a message, and is started again as soon as it has come; one sends a response, the next one after it. So a step
 costs two events, and no call of its own.
 
-Responses are sent in the order of the requests. While as many requests of a stream are in hand as may be, or a large
-one, no further one is received: the client's messages then wait in its own process.
+Responses are sent in the order of the requests. While as many requests of a stream or of its connection are in hand as
+may be, or a large one, no further one is received: the client's messages then wait in its own process.
 """
 
 import threading
@@ -13,7 +13,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from rnnserve.server.batching.clock import now
 from rnnserve.server.boundary.byte_budget import RESPONSE_COPIES, SMALL
+from rnnserve.server.boundary.compression import is_compressed
 from rnnserve.server.errors import ServeError, TooMuchHeld
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
 from rnnserve.server.lane.varying_fields import find_varying_fields
@@ -29,23 +31,65 @@ _IN_HAND = 256
 """Requests of one stream that are in hand at once, with those whose responses have not been sent."""
 
 
+_IN_HAND_OF_CONNECTION = 1024
+"""The same of all streams of one connection; as many more as it has streams may be received at that moment."""
+
+
+class ConnectionStreams:
+    """The streams of one connection: how many of their requests are in hand. Any thread may use it.
+
+    Attributes:
+        name: The connection's.
+    """
+
+    __slots__ = ("__weakref__", "_in_hand", "_lock", "_paused", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._lock = threading.Lock()
+        self._in_hand = 0
+        self._paused: deque[LaneStream] = deque()
+
+    def may_receive(self, stream: "LaneStream") -> bool:
+        """Whether a stream may receive now; if not, it is told later."""
+        with self._lock:
+            if self._in_hand < _IN_HAND_OF_CONNECTION:
+                return True
+            self._paused.append(stream)
+            return False
+
+    def take(self) -> None:
+        """Count a request that has been received."""
+        with self._lock:
+            self._in_hand += 1
+
+    def give_back(self, count: int) -> list["LaneStream"]:
+        """Count requests that are no longer in hand, and give as many of the streams that may receive again."""
+        with self._lock:
+            self._in_hand -= count
+            return [self._paused.popleft() for _ in range(min(count, len(self._paused)))]
+
+
 class StreamMessage(ArrivedRequest):
     """One request on a stream.
 
     Attributes:
         response: The bytes of its ModelStreamInferResponse; None until it is answered.
-        error: Why it was refused; None where it was not.
+        status: The operation that ends the stream in the place of the response; None where it goes on.
+        is_parsed_elsewhere: Whether another thread than the lane's may parse it: until it is answered, no further one
+            of its stream is received, so that they stay in order.
         on_cancel: What is called if the stream ends before it is answered; None where nobody watches.
     """
 
-    __slots__ = ("_stream", "error", "on_cancel", "response")
+    __slots__ = ("_stream", "is_parsed_elsewhere", "on_cancel", "response", "status")
 
     def __init__(self, lane: "Lane", stream: "LaneStream", payload: bytes) -> None:
         super().__init__(lane, payload, stream.deadline, stream)
         self._stream = stream
         self.response: bytes | None = None
-        self.error: ServeError | None = None
+        self.status: tuple[object, ...] | None = None
         self.on_cancel: Callable[[], None] | None = None
+        self.is_parsed_elsewhere = len(payload) > SMALL or is_compressed(payload)
 
     def peer(self) -> str:
         """Name the connection: the same for all of its requests."""
@@ -72,7 +116,8 @@ class StreamMessage(ArrivedRequest):
         if self.is_answered:
             return
         self.let_go()
-        self.error = error
+        if self._stream.errors_end_it:
+            self.status = self._lane.status_operations(error)
         start, id_end, _ = find_varying_fields(self.payload)
         self._finish(encode_stream_error(error, self.payload[start:id_end]))
 
@@ -91,6 +136,8 @@ class LaneStream(StreamOwner):
 
     Attributes:
         deadline: In seconds on the clock of `batching.clock`; far in the future where the caller set none.
+        errors_end_it: Whether its client asks that the first error end it, with its status.
+        heard: When its last message came, in seconds on the same clock.
         unsent_bytes: Bytes of responses that wait to be sent.
     """
 
@@ -99,7 +146,6 @@ class LaneStream(StreamOwner):
         "_close_tag",
         "_connection",
         "_end_error",
-        "_errors_end",
         "_has_begun_to_send",
         "_has_status",
         "_in_hand",
@@ -112,15 +158,25 @@ class LaneStream(StreamOwner):
         "_send_tag",
         "_sending",
         "deadline",
+        "errors_end_it",
+        "heard",
         "unsent_bytes",
     )
 
-    def __init__(self, lane: "Lane", call: Any, deadline: float, metadata: Iterable[Any]) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        lane: "Lane",
+        call: Any,  # noqa: ANN401 - grpcio's own
+        connection: ConnectionStreams,
+        deadline: float,
+        metadata: Iterable[Any],
+    ) -> None:
         """Take a call, as grpcio's core gives it.
 
         Args:
             lane: Whose events it has.
             call: The call.
+            connection: The streams of its connection.
             deadline: In seconds on the clock of `batching.clock`.
             metadata: Of the call: pairs of key and value.
         """
@@ -128,8 +184,9 @@ class LaneStream(StreamOwner):
         self._lane = lane
         self._call = call
         self.deadline = deadline
+        self.heard = now()
         self.unsent_bytes = 0
-        self._errors_end = any(key == ERRORS_AS_STATUSES and value == "true" for key, value in metadata)
+        self.errors_end_it = any(key == ERRORS_AS_STATUSES and value == "true" for key, value in metadata)
         self._lock = threading.Lock()
         self._in_hand: deque[StreamMessage] = deque()  # in the order of their arrival
         self._sending: StreamMessage | None = None
@@ -138,17 +195,20 @@ class LaneStream(StreamOwner):
         self._is_half_closed = False
         self._has_status = False
         self._operations = 0  # batches that have been started and whose events have not come
-        self._connection = ""
+        self._connection = connection
         self._end_error: ServeError | None = None
         self._receive_tag = _Tag(self, LaneStream._received)
         self._send_tag = _Tag(self, LaneStream._sent)
         self._close_tag = _Tag(self, LaneStream._closed)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether nothing of it is in hand: it waits for its client."""
+        return not self._in_hand
+
     def peer(self) -> str:
         """Name the connection: the same for all of its calls."""
-        if not self._connection:
-            self._connection = self._call.peer().decode()
-        return self._connection
+        return self._connection.name
 
     def begin(self) -> None:
         """Wait for its messages, and for its end."""
@@ -178,6 +238,7 @@ class LaneStream(StreamOwner):
 
     def _received(self, event: Any) -> StreamMessage | None:  # noqa: ANN401 - grpcio's own
         payload = event.batch_operations[0].message()
+        self.heard = now()
         with self._lock:
             self._is_receiving = False
             if payload is None or self._is_half_closed:
@@ -186,8 +247,8 @@ class LaneStream(StreamOwner):
                 return None
             message = StreamMessage(self._lane, self, payload)
             self._in_hand.append(message)
-            if len(payload) <= SMALL:
-                self._receive_more()
+            self._connection.take()
+            self._receive_more()
         return message
 
     def _sent(self, _: Any) -> None:  # noqa: ANN401 - grpcio's own
@@ -197,6 +258,8 @@ class LaneStream(StreamOwner):
                 sent.let_go()
                 self.unsent_bytes -= len(sent.response or b"")
             self._send_next()
+        if sent is not None:
+            self._give_back(1)
 
     def _closed(self, _: Any) -> None:  # noqa: ANN401 - grpcio's own
         with self._lock:
@@ -205,9 +268,25 @@ class LaneStream(StreamOwner):
             for message in self._in_hand:
                 if message.response is not None:
                     message.let_go()
+            count = len(self._in_hand)
             self._in_hand.clear()
         for on_cancel in cut_off:
             on_cancel()
+        self._give_back(count)
+
+    def receive_again(self) -> None:
+        """Receive, after others of its connection have been answered."""
+        with self._lock:
+            if not self._has_status and self.is_open:
+                self._receive_more()
+
+    def cancel(self, status: object, words: str) -> None:
+        """End the stream at once. For another thread than the lane's."""
+        self._call.cancel(status, words)
+
+    def _give_back(self, count: int) -> None:
+        for stream in self._connection.give_back(count):
+            stream.receive_again()
 
     def _send_next(self) -> None:
         """Send the next response, or the status where there is none; receive more where that may be. With the lock."""
@@ -215,26 +294,28 @@ class LaneStream(StreamOwner):
             return
         if self._in_hand and self._in_hand[0].response is not None:
             message = self._in_hand.popleft()
-            if message.error is not None and self._errors_end:
-                self._end(message.error)
+            if message.status is not None:
+                self._end(message.status)
                 return
             self._sending = message
             self._start(self._lane.send_operations(message.response or b""), self._send_tag)
         elif self._is_half_closed and not self._in_hand:
-            self._end(self._end_error)
+            self._end(self._lane.status_operations(self._end_error))
             return
         self._receive_more()
 
     def _receive_more(self) -> None:
         if not (self._is_receiving or self._is_half_closed) and len(self._in_hand) < _IN_HAND:
-            if self._in_hand and len(self._in_hand[-1].payload) > SMALL:
+            if self._in_hand and self._in_hand[-1].is_parsed_elsewhere:
+                return
+            if not self._connection.may_receive(self):
                 return
             self._is_receiving = True
             self._start(self._lane.receive_operations(), self._receive_tag)
 
-    def _end(self, error: ServeError | None) -> None:
+    def _end(self, status: tuple[object, ...]) -> None:
         self._has_status = True
-        self._start(self._lane.status_operations(error), self._send_tag)
+        self._start(status, self._send_tag)
 
     def _start(self, operations: tuple[object, ...], tag: "_Tag") -> None:
         if not self._has_begun_to_send and tag is self._send_tag:

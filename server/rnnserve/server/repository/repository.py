@@ -251,6 +251,12 @@ class Repository:
             for entry in self._entries.values()
         )
 
+    def is_loading(self) -> bool:
+        """Whether a version is still to be loaded, or is being loaded."""
+        return any(
+            status.state == LOADING for entry in list(self._entries.values()) for status in entry.versions.values()
+        )
+
     def served(self) -> list[ServedVersion]:
         """Give every version that serves."""
         return [served for entry in self._entries.values() for _, served in sorted(entry.served.items())]

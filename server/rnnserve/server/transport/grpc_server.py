@@ -22,7 +22,7 @@ from rnnserve.server.protocol.service import Service
 from rnnserve.server.settings import Settings
 from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
 from rnnserve.server.transport.listening import count_connections, stop_listening
-from rnnserve.server.transport.memory_guard import MemoryGuard
+from rnnserve.server.transport.memory_guard import Activity, MemoryGuard
 from rnnserve.server.transport.ports import probe_port
 from rnnserve.server.transport.public_calls import PublicCalls, unary, watching
 from rnnserve.server.transport.thread_pool import CallPool
@@ -86,6 +86,7 @@ class GrpcTransport:
             StartError: If the port or the certificate cannot be had, or the lane was asked for and cannot run.
         """
         self._settings = settings
+        self._repository = service.repository
         self._control = CallPool(
             _CONTROL_THREADS, _CONTROL_CALLS, "control", TooManyCalls("methods other than ModelInfer", _CONTROL_CALLS)
         )
@@ -111,7 +112,7 @@ class GrpcTransport:
         self._lane = self._new_lane(service, schedulers, settings)
         self._credentials = server_credentials(settings)
         self.port = settings.grpc_port if settings.share_port else self._bind()
-        self._memory_guard = MemoryGuard(settings.max_held_bytes + _UNCOUNTED, self._is_idle, self._end_late)
+        self._memory_guard = MemoryGuard(settings.max_held_bytes + _UNCOUNTED, self._activity, self._end_late)
 
     def start(self) -> None:
         """Begin to answer.
@@ -175,8 +176,13 @@ class GrpcTransport:
             pool.shutdown(wait=False)
         return left
 
-    def _is_idle(self) -> bool:
-        return not self._budget.held and not (self._lane is not None and self._lane.is_receiving)
+    def _activity(self) -> Activity:
+        lane = self._lane
+        return Activity(
+            has_requests=bool(self._budget.held) or (lane is not None and lane.is_receiving),
+            has_streams=lane is not None and lane.has_streams,
+            is_loading=self._repository.is_loading(),
+        )
 
     def _end_late(self, count: int) -> int:
         return 0 if self._lane is None else self._lane.end_late(count)
@@ -230,6 +236,7 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", settings.max_message_bytes * 5 // 4),
         ("grpc.max_send_message_length", -1),
+        ("grpc.per_message_decompression", 0),  # see `boundary.compression`
         ("grpc.max_concurrent_streams", _CALLS_OF_CONNECTION),
         # Pings are answered, however many. Where the core closes a connection for too many, it makes an error of each
         # further one that has arrived, which holds all before it: 50,000 pings, 850 kB, stopped everyone for 3 s.

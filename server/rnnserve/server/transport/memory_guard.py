@@ -12,10 +12,11 @@ import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from rnnserve.server.transport.allocation import give_back_free_memory
 
-__all__ = ["MemoryGuard", "resident_bytes"]
+__all__ = ["Activity", "MemoryGuard", "resident_bytes"]
 
 _log = logging.getLogger(__name__)
 
@@ -38,19 +39,34 @@ def resident_bytes() -> int | None:
         return None
 
 
+class Activity(NamedTuple):
+    """What the server has in hand.
+
+    Attributes:
+        has_requests: Whether requests are in hand that are counted, or being received.
+        has_streams: Whether streams are open, on which messages may be arriving.
+        is_loading: Whether a version of a model is being loaded, which takes memory, too.
+    """
+
+    has_requests: bool
+    has_streams: bool
+    is_loading: bool
+
+
 class MemoryGuard:
     """Looks at the memory of the process while it serves."""
 
-    def __init__(self, most_bytes: int, is_idle: Callable[[], bool], end_late: Callable[[int], int]) -> None:
+    def __init__(self, most_bytes: int, look: Callable[[], Activity], end_late: Callable[[int], int]) -> None:
         """Start the thread, where the operating system tells the memory.
 
         Args:
-            most_bytes: Resident bytes, beyond those of the last idle moment, above which calls are ended.
-            is_idle: Says whether no large message is in hand or being received.
+            most_bytes: Resident bytes, beyond those of the last moment without any activity, above which calls are
+                ended.
+            look: Says what the server has in hand.
             end_late: Ends up to as many calls whose message is late as it is told, and says how many.
         """
         self._most = most_bytes
-        self._is_idle = is_idle
+        self._look = look
         self._end_late = end_late
         self._is_closed = threading.Event()
         resident = resident_bytes()
@@ -61,15 +77,18 @@ class MemoryGuard:
         """End the thread."""
         self._is_closed.set()
 
-    def _loop(self, idle_bytes: int) -> None:
+    def _loop(self, usual_bytes: int) -> None:
+        given_back = usual_bytes  # resident bytes after free memory was given back the last time
         while not self._is_closed.wait(_LOOK_SECONDS):
-            resident = resident_bytes() or 0
-            if self._is_idle():
-                if resident > idle_bytes + _WORTH:
+            resident, activity = resident_bytes() or 0, self._look()
+            if not activity.has_requests:
+                if resident > given_back + _WORTH:
                     give_back_free_memory()
                     resident = resident_bytes() or 0
-                idle_bytes = resident
-            elif resident > idle_bytes + self._most:
+                given_back = resident
+            if activity.is_loading or not (activity.has_requests or activity.has_streams):
+                usual_bytes = resident
+            elif resident > usual_bytes + self._most:
                 ended = self._end_late(_AT_ONCE)
                 if ended:
                     _log.warning("ended %d calls whose messages took memory and did not end", ended)

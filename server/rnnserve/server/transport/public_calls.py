@@ -15,6 +15,7 @@ from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.boundary.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
+from rnnserve.server.boundary.compression import decompress, is_compressed
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest, ServeError
 from rnnserve.server.lane.varying_fields import find_varying_fields
 from rnnserve.server.protocol.responses import (
@@ -31,6 +32,9 @@ from rnnserve.server.transport.thread_pool import CallPool
 __all__ = ["PublicCalls", "streaming", "unary", "watching"]
 
 # RpcMethodHandler is generic in its type stubs only, hence the quotes in annotations.
+_MAX_CONTROL_BYTES = 4 << 20
+"""Bytes of a request of a method that answers at once, decompressed."""
+
 Answer = Callable[[bytes, grpc.ServicerContext], bytes]
 Watch = Callable[[bytes, grpc.ServicerContext], Iterator[bytes]]
 Stream = Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]
@@ -160,7 +164,7 @@ class PublicCalls:
             if not context.add_callback(waiting.cancel):
                 waiting.cancel()  # the call has ended already
 
-        with self._budget.holding(context.peer(), len(payload)):
+        with self._budget.holding(context.peer(), self._bytes_of(payload)):
             response = self._run(payload, context, None, when_it_waits)
         if len(response) > SMALL:
             self._hold_until_sent(context, RESPONSE_COPIES * len(response))
@@ -181,7 +185,7 @@ class PublicCalls:
 
         for payload in messages:
             try:
-                with self._budget.holding(connection, len(payload)):
+                with self._budget.holding(connection, self._bytes_of(payload)):
                     response = encode_stream_response(self._run(payload, context, stream, when_it_waits))
                 with self._budget.holding(connection, RESPONSE_COPIES * len(response)):
                     yield response  # until it has been sent
@@ -191,6 +195,10 @@ class PublicCalls:
                 yield _stream_error(error, payload)
             except Exception as error:  # noqa: BLE001 - a defect must not end the stream
                 yield _stream_error(InternalError.hiding(error), payload)
+
+    def _bytes_of(self, payload: bytes) -> int:
+        """How many bytes a request may take: a compressed one as many as it may have."""
+        return self._service.settings.max_message_bytes if is_compressed(payload) else len(payload)
 
     def _run(
         self,
@@ -234,7 +242,7 @@ class PublicCalls:
 def _answering(method: Method) -> Answer:
     def answer(payload: bytes, _: grpc.ServicerContext) -> bytes:
         try:
-            request = method.read(payload)
+            request = method.read(decompress(payload, _MAX_CONTROL_BYTES))
         except DecodeError:
             raise InvalidRequest(f"the request's {len(payload):,} bytes are not a message of this method") from None
         return method.answer(request).SerializeToString()

@@ -8,7 +8,6 @@ from rnnserve.protos import inference_pb2 as pb
 
 from ..attack import Strike, attack
 from ..http2 import (
-    DATA,
     END_HEADERS,
     HEADERS,
     INITIAL_WINDOW_SIZE,
@@ -78,7 +77,7 @@ def unread_answers_on_streams(strike: Strike) -> None:
         numbers = _open(strike, connection, 300)
         message = grpc_message(strike.target.request(64, 4).SerializeToString())
         for _ in range(100):
-            if not connection.send(b"".join(frame(DATA, 0, number, message) for number in numbers), strike.until):
+            if not all(connection.send_data(number, message, strike.until) == len(message) for number in numbers):
                 break
         note_frames(strike.answers, connection)
 
