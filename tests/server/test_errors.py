@@ -21,7 +21,6 @@ STATUSES = {
     "TooManyStreams": "RESOURCE_EXHAUSTED",
     "TooManySequences": "RESOURCE_EXHAUSTED",
     "SequenceInUse": "ABORTED",
-    "StepBeforeFailed": "ABORTED",
     "DeadlinePassed": "DEADLINE_EXCEEDED",
     "Cancelled": "CANCELLED",
     "Unsupported": "UNIMPLEMENTED",

@@ -14,7 +14,6 @@
     ├── TooManyStreams      RESOURCE_EXHAUSTED  as many streams are open as may be
     ├── TooManySequences    RESOURCE_EXHAUSTED  as many sequences, or bytes of their states, are kept as may be
     ├── SequenceInUse       ABORTED             the sequence is on another stream, which is open
-    ├── StepBeforeFailed    ABORTED             a request of the sequence that came before this one was refused
     ├── DeadlinePassed      DEADLINE_EXCEEDED   the caller has stopped waiting
     ├── Cancelled           CANCELLED           the caller cancelled, or its connection broke
     ├── Unsupported         UNIMPLEMENTED       the protocol has it, this server does not
@@ -43,7 +42,6 @@ __all__ = [
     "ServeError",
     "ShuttingDown",
     "StartError",
-    "StepBeforeFailed",
     "TooManyCalls",
     "TooManySequences",
     "TooManyStreams",
@@ -221,19 +219,6 @@ class SequenceInUse(ServeError):
     """The sequence is on another stream, which is still open."""
 
     status = "ABORTED"
-
-
-class StepBeforeFailed(ServeError):
-    """A request of the same sequence, which came before this one, was refused."""
-
-    status = "ABORTED"
-
-    def __init__(self, sequence: str) -> None:
-        """Name the sequence."""
-        super().__init__(
-            f"{sequence}: a request before this one was refused, and this one was sent to follow it; the sequence is "
-            "as it was before both"
-        )
 
 
 class DeadlinePassed(ServeError):

@@ -78,7 +78,13 @@ class Admission:
                 return recognised
             began_on = sequences.find(found.prefix.served.model.name, found.sequence)
             if began_on is None or began_on is found.prefix.served:
-                step = sequences.enter(found.prefix.served, found.sequence, call.peer, call.stream)
+                if found.sequence.starts:
+                    recognised.check()  # a wrong request must not begin a sequence in the place of another
+                try:
+                    step = sequences.enter(found.prefix.served, found.sequence, call.peer, call.stream)
+                except ServeError:
+                    recognised.check()  # what is wrong with the request itself is told first
+                    raise
                 return StepCall(recognised, step, self._prefix_of_sequences(found.prefix))
         served, checked = service.accept(call.payload)
         if found is None:

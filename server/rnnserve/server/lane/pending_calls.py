@@ -120,7 +120,7 @@ class StepCall(PendingCall):
         self.step = step
 
     def when_its_turn(self, submit: Callable[["StepCall"], None]) -> None:
-        """Have it submitted when the requests of its sequence before it have been answered, or refused with them."""
+        """Have it submitted when the requests of its sequence before it have been answered."""
         self.step.when_its_turn(lambda error: submit(self) if error is None else self.refuse(error))
 
     def check(self) -> CheckedRequest:

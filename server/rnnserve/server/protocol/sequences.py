@@ -6,8 +6,7 @@ dropped after the request that says `sequence_end`, or after it has been idle fo
 model on which it began. States are paired by the names that the model was published with.
 
 Requests of one sequence are run one after another, in the order in which they arrived; requests of many sequences share
-runs. A request that is refused leaves its sequence as it was; those that had arrived after it are refused, too, since
-they were made to follow it.
+runs. A request that is refused leaves its sequence as it was.
 """
 
 import dataclasses
@@ -27,7 +26,6 @@ from rnnserve.server.errors import (
     QueueFull,
     SequenceInUse,
     ServeError,
-    StepBeforeFailed,
     TooManySequences,
     Unsupported,
     quoted,
@@ -73,6 +71,7 @@ class _Sequence:
         steps: Requests that have been run.
         nbytes: Bytes of the states.
         used: When its last request arrived or was answered, in seconds on the clock of `batching.clock`.
+        is_over: Whether it has ended, or its first request was refused: what has arrived for it since is refused.
         current: Its request that waits to be run, or is run; None where none is in hand.
         waiting: Requests that have arrived after that one.
     """
@@ -80,6 +79,7 @@ class _Sequence:
     __slots__ = (
         "connection",
         "current",
+        "is_over",
         "key",
         "nbytes",
         "owner",
@@ -101,6 +101,7 @@ class _Sequence:
         self.steps = 0
         self.nbytes = 0
         self.used = 0.0
+        self.is_over = False
         self.current: Step | None = None
         self.waiting: deque[Step] = deque()
 
@@ -219,16 +220,20 @@ class Step:
         Raises:
             TooManySequences: If there is no memory left for them.
         """
-        if not self._control.ends:
+        if self._control.ends:
+            self._sequences.end(self._sequence)
+        else:
             self._sequences.keep(self._sequence, states, rows)
         self._is_over = True
-        self._sequences.next_after(self._sequence, None)
+        self._sequences.next_after(self._sequence)
 
     def fail(self) -> None:
-        """Leave the sequence as it was, and refuse the requests that had arrived after this one."""
+        """Leave the sequence as it was, and let its next request be run."""
         if not self._is_over:
             self._is_over = True
-            self._sequences.next_after(self._sequence, StepBeforeFailed(str(self._sequence)))
+            if self._control.starts:
+                self._sequences.end(self._sequence)
+            self._sequences.next_after(self._sequence)
 
 
 class Sequences:
@@ -309,8 +314,6 @@ class Sequences:
             sequence.owner = owner
             sequence.used = at
             self._sequences.move_to_end(key)
-            if control.ends:
-                self._remove(sequence)
         return Step(self, sequence, control)
 
     def queue(self, sequence: _Sequence, step: Step) -> None:
@@ -343,15 +346,21 @@ class Sequences:
             sequence.rows = rows
             sequence.steps += 1
 
-    def next_after(self, sequence: _Sequence, error: ServeError | None) -> None:
-        """Submit the request after the one that has been answered; with an error, refuse all that had arrived."""
+    def end(self, sequence: _Sequence) -> None:
+        """Drop a sequence: its last request was answered, or its first one refused."""
         with self._lock:
+            sequence.is_over = True
+            if self._sequences.get(sequence.key) is sequence:
+                self._remove(sequence)
+
+    def next_after(self, sequence: _Sequence) -> None:
+        """Submit the request after the one that has been answered; refuse all that are there where it is over."""
+        with self._lock:
+            error = NotFound(self._why_unknown(sequence.key)) if sequence.is_over and sequence.waiting else None
             count = len(sequence.waiting) if error else min(1, len(sequence.waiting))
             following = [sequence.waiting.popleft() for _ in range(count)]
             self._waiting -= count
-            sequence.current = None if error or not following else following[0]
-            if error and not sequence.steps and self._sequences.get(sequence.key) is sequence:
-                self._remove(sequence)  # its first request has failed: nothing has begun
+            sequence.current = following[0] if following and not error else None
         for step in following:
             step.submit(error)
 
