@@ -1,15 +1,19 @@
 """The same requests to two servers: both transports have to give the same bytes, or the same status and message."""
 
 import dataclasses
+import itertools
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import grpc
 
-__all__ = ["Difference", "Tally", "compare"]
+from rnnserve.protos import inference_pb2 as pb
+
+__all__ = ["Difference", "Tally", "compare", "compare_streams"]
 
 _METHOD = "/inference.GRPCInferenceService/ModelInfer"
+_STREAM_METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
 
 _TIMEOUT = 60.0
 """Seconds for a request; one that runs into it is a difference, or a hang."""
@@ -18,6 +22,9 @@ _IN_FLIGHT = 8
 """Bursts that are in flight together."""
 
 _UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+
+
+_DEFECTS = ("INTERNAL", "UNKNOWN", "DEADLINE_EXCEEDED", "CANCELLED")
 
 
 class Outcome(NamedTuple):
@@ -93,11 +100,44 @@ def compare(targets: Sequence[str], bursts: Iterable[list[bytes]], *, most: int 
             channel.close()
 
 
+def compare_streams(targets: Sequence[str], bursts: Iterable[list[bytes]], *, most: int = 5) -> Iterator[Tally]:
+    """The same, with each burst on a stream of its own, one after another, since the servers keep sequences."""
+    tally = Tally()
+    number = 0
+    channels = [grpc.insecure_channel(target, _UNLIMITED) for target in targets]
+    try:
+        senders = [channel.stream_stream(_STREAM_METHOD) for channel in channels]
+        for burst in bursts:
+            answers = [_answers(send(iter(burst), timeout=_TIMEOUT)) for send in senders]
+            for payload, *outcomes in itertools.zip_longest(burst, *answers, fillvalue=Outcome("NONE", None)):
+                tally.statuses[outcomes[0].status] += 1
+                if len(set(outcomes)) > 1 or outcomes[0].status in _DEFECTS:
+                    tally.differences.append(Difference(number, payload, tuple(outcomes)))
+                number += 1
+            yield tally
+            if len(tally.differences) >= most:
+                break
+    finally:
+        for channel in channels:
+            channel.close()
+
+
+def _answers(call: Any) -> list[Outcome]:
+    found: list[Outcome] = []
+    try:
+        for answer in call:
+            status = pb.ModelStreamInferResponse.FromString(answer).infer_response.parameters
+            found.append(Outcome(status["status"].string_param if "status" in status else "OK", answer))
+    except grpc.RpcError as error:
+        found.append(Outcome(error.code().name, error.details()))
+    return found
+
+
 def _judge(burst: list[bytes], answers: list[list[Any]], number: int, tally: Tally) -> int:
     for payload, *calls in zip(burst, *answers, strict=True):
         outcomes = tuple(_outcome(call) for call in calls)
         tally.statuses[outcomes[0].status] += 1
-        if len(set(outcomes)) > 1 or outcomes[0].status in ("INTERNAL", "UNKNOWN", "DEADLINE_EXCEEDED", "CANCELLED"):
+        if len(set(outcomes)) > 1 or outcomes[0].status in _DEFECTS:
             tally.differences.append(Difference(number, payload, outcomes))
         number += 1
     return number

@@ -12,11 +12,12 @@ import numpy as np
 from fuzzing.byte_mutations import mutate_bytes
 from fuzzing.field_mutations import mutate_fields
 from fuzzing.message_mutations import mutate_message, with_other_values
+from rnnserve.protos import inference_pb2 as pb
 from support.example_models import Arrays
 from support.examples import EXAMPLES
 from support.inference_requests import request
 
-__all__ = ["Traffic", "valid_requests"]
+__all__ = ["Traffic", "valid_requests", "valid_steps"]
 
 _KEPT = 64
 """Mutants that are sent again later."""
@@ -40,6 +41,27 @@ def valid_requests(classifiers: Mapping[str, tuple[int, int]], seed: int) -> lis
             for id_ in ("", "first"):
                 sent = _walks(numbers, layers, hidden, left_out)
                 found.append(request(name, sent, ("logits",) if id_ else (), id=id_).SerializeToString())
+    return found
+
+
+def valid_steps(classifiers: Mapping[str, tuple[int, int]], seed: int) -> list[bytes]:
+    """Requests of some sequences of each of the classifiers: their starts, steps in the middle, and ends.
+
+    Args:
+        classifiers: By name, (layers * directions, hidden).
+        seed: Of the values.
+    """
+    numbers = np.random.default_rng(seed)
+    found: list[bytes] = []
+    for name, (layers, hidden) in classifiers.items():
+        for identity in (pb.InferParameter(int64_param=3), pb.InferParameter(string_param="a")):
+            for starts, ends in ((True, False), (False, False), (False, False), (False, True)):
+                sent = _walks(numbers, layers, hidden, ("h_0",) if ends else ("lengths", "h_0"))
+                message = request(name, sent, ("logits",), id="step" if ends else "")
+                message.parameters["sequence_id"].CopyFrom(identity)
+                message.parameters["sequence_start"].bool_param = starts
+                message.parameters["sequence_end"].bool_param = ends
+                found.append(message.SerializeToString(deterministic=True))
     return found
 
 

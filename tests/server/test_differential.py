@@ -8,15 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from fuzzing.differential import Tally, compare
+from fuzzing.differential import Tally, compare, compare_streams
 from fuzzing.served_models import CLASSIFIERS, publish_models
-from fuzzing.traffic import Traffic, valid_requests
+from fuzzing.traffic import Traffic, valid_requests, valid_steps
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server import Settings
 from rnnserve.server.lane import prefixes, same_prefix
 from rnnserve.server.testing import RunningServer, serve
 
-SEED, REQUESTS = 11, 20_000
+SEED, REQUESTS, STEPS = 11, 20_000, 6_000
 
 ENOUGH = 12_000
 """Requests among which a planted defect must be found, in some seconds; most are found among the first 1,000."""
@@ -50,6 +50,19 @@ def met(targets: list[RunningServer], most_requests: int, *, most: int = 5) -> T
         if tally.statuses.total() >= most_requests:
             break
     return tally
+
+
+def test_both_transports_answer_mutated_requests_on_streams_alike(lane, public):
+    seeds = valid_requests(CLASSIFIERS, SEED) + 3 * valid_steps(CLASSIFIERS, SEED)
+    tally = Tally()
+    for tally in compare_streams([lane.address, public.address], Traffic(seeds, SEED).bursts()):
+        if tally.statuses.total() >= STEPS:
+            break
+    assert not tally.differences, "\n".join(map(str, tally.differences))
+    common = {status: count / tally.statuses.total() for status, count in tally.statuses.items()}
+    assert common["OK"] > 0.1
+    assert common["INVALID_ARGUMENT"] > 0.1
+    assert common["NOT_FOUND"] > 0.05
 
 
 def test_both_transports_answer_mutated_requests_alike(lane, public):
