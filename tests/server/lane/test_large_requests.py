@@ -1,8 +1,10 @@
 """Requests of many bytes: off the lane's thread, from parsing to the answer."""
 
+import gzip
 import math
 import queue
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
-from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest, QueueFull
+from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest, QueueFull, TooManyCalls
 from rnnserve.server.lane.large_requests import LargeRequests
 from support.inference_requests import arrays, request
 
@@ -21,8 +23,10 @@ PATIENCE = 20.0
 class Call:
     """A call on the lane: its answers, and the threads that gave them."""
 
-    def __init__(self, payload, deadline=math.inf):
-        self.payload, self.deadline = payload, deadline
+    def __init__(self, payload, deadline=math.inf, connection="ipv4:127.0.0.1:1"):
+        self.payload, self.deadline, self.connection = payload, deadline, connection
+        self.stream = None
+        self.held = []
         self.answers = queue.Queue()
         self.is_watched = False
 
@@ -30,7 +34,10 @@ class Call:
         self.is_watched = True
 
     def peer(self):
-        return "ipv4:127.0.0.1:1"
+        return self.connection
+
+    def hold(self, size):
+        self.held.append(size)
 
     def answer(self, payload):
         self.answers.put((payload, threading.current_thread().name))
@@ -103,3 +110,40 @@ def test_a_full_queue_is_told(service, monkeypatch):
 
 def _full(model, pending):
     raise QueueFull(model.name, 1)
+
+
+def test_a_compressed_one_is_counted_as_it_is_when_it_is_decompressed(large):
+    payload = payload_of()
+    call = asked(gzip.compress(payload))
+    large.submit(call)
+    response, _ = call.answers.get(timeout=PATIENCE)
+    assert arrays(pb.ModelInferResponse.FromString(response))["logits"].shape == (3000, 2)
+    assert call.held == [len(payload)]
+
+
+def test_as_many_wait_as_may_and_connections_take_turns(large, monkeypatch):
+    may_go_on, parsed = threading.Event(), []
+    accept = large._service.accept
+
+    def wait(payload):
+        parsed.append(payload[:1])
+        may_go_on.wait(PATIENCE)
+        return accept(payload)
+
+    monkeypatch.setattr(large._service, "accept", wait)
+    many = [asked(b"m" * 9) for _ in range(65)]
+    for call in many:
+        large.submit(call)
+        while not parsed:
+            time.sleep(0.01)  # the first one does not wait
+    with pytest.raises(TooManyCalls, match="64 calls of large requests of this connection"):
+        large.submit(asked(b"m"))
+    others = [asked(b"o", connection=f"ipv4:127.0.0.1:{number}") for number in range(2, 194)]
+    for call in others:
+        large.submit(call)
+    with pytest.raises(TooManyCalls, match="256 calls of large requests are in hand"):
+        large.submit(asked(b"x", connection="ipv4:127.0.0.1:999"))
+    may_go_on.set()
+    for call in (*many, *others):
+        assert isinstance(call.answers.get(timeout=PATIENCE)[0], InvalidRequest)
+    assert parsed[:3] == [b"m", b"m", b"o"]

@@ -227,7 +227,7 @@ class PrefixCache:
                     if prefix.has_parameters:
                         return None
                     if said.wants_final_mark:
-                        id_field += FINAL_MARK
+                        id_field = FINAL_MARK + id_field
                     return Recognised(prefix, id_field, varying_size, said.sequence)
         return None
 
