@@ -6,12 +6,13 @@ import functools
 import pytest
 import torch
 
-from rnnserve.export import Floats, Publication, UnsupportedModule
+from rnnserve.export import Floats, Publication, UnsupportedModule, WrongArguments
 from rnnserve.export.pipeline import publish
 from rnnserve.export.verify import verify_version
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MODEL, SCRIPT, read_version
 from rnnserve.protos.golden import load_cases
+from rnnserve.protos.triton_config import read_config
 from support.own_modules import PUBLICATIONS, DoubleRecurrent, own_module
 
 PADDED, JOINED, ALONE = manifest_pb2.BATCHING_PADDED, manifest_pb2.BATCHING_JOINED, manifest_pb2.BATCHING_ALONE
@@ -206,3 +207,14 @@ def test_a_script_that_does_not_run_is_left_out_with_what_to_annotate(tmp_path):
         "manifest.json",
         "model.onnx",
     ]
+
+
+def test_triton_keeps_the_states_of_a_model_of_steps_and_of_others_where_that_is_asked_for(published, tmp_path):
+    folder = published("step").published.folder.parent
+    assert [state.output_name for state in read_config(folder).sequence_batching.state] == ["h_n"]
+    folder = published("sentiment").published.folder.parent
+    assert not read_config(folder).sequence_batching.state
+    kind, describe = PUBLICATIONS["mean"]
+    publication = dataclasses.replace(describe(own_module(kind)), sequences=True)
+    with pytest.raises(WrongArguments, match="has no states to keep"):
+        publish(publication, repository=tmp_path, progress=False)

@@ -62,3 +62,22 @@ def test_writing_replaces_the_file_and_leaves_nothing_beside_it(tmp_path):
     write_config(tmp_path, "new ä\n")
     assert (tmp_path / CONFIG).read_bytes() == "new ä\n".encode()
     assert [path.name for path in tmp_path.iterdir()] == [CONFIG]
+
+
+@pytest.mark.parametrize("architecture", [ARCHITECTURES["lstm"], Architecture(num_layers=3)])
+def test_states_that_triton_keeps_are_no_inputs(architecture, tmp_path):
+    described = describe_architecture(architecture)
+    text = render_config("kept", described.inputs, described.outputs, keeps_states=True)
+    parsed = text_format.Parse(text, model_config_pb2.ModelConfig())
+    names = ["h_0", "c_0"] if architecture.cell == "lstm" else ["h_0"]
+    assert [tensor.name for tensor in parsed.input] == ["input", "lengths"]
+    assert [state.input_name for state in parsed.sequence_batching.state] == names
+    assert [state.output_name for state in parsed.sequence_batching.state] == [name[0] + "_n" for name in names]
+    for state in parsed.sequence_batching.state:
+        assert list(state.dims) == [architecture.states, -1, architecture.hidden]
+        assert list(state.initial_state[0].dims) == [architecture.states, 1, architecture.hidden]
+        assert state.initial_state[0].zero_data
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    (folder / CONFIG).write_text(text)
+    check_tensors(read_config(folder), described.inputs, described.outputs)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from rnnserve.export.described_model import DescribedModel, describe_model, evaluating
 from rnnserve.export.descriptions import BATCH, DYNAMIC, InputDescription
-from rnnserve.export.errors import ExportError, UnsupportedModule
+from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
 from rnnserve.export.golden_cases import GoldenCases, make_cases
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.limits import replay_limits
@@ -73,6 +73,7 @@ def publish(
     labels: Sequence[str] = (),
     samples: Sequence[Mapping[str, npt.NDArray[Any]]] = (),
     sizes: Mapping[str, tuple[int, int]] | None = None,
+    sequences: bool | None = None,
     progress: bool = True,
 ) -> ExportResult: ...
 
@@ -88,6 +89,7 @@ def publish(
     labels: Sequence[str] = (),
     samples: Sequence[Mapping[str, npt.NDArray[Any]]] = (),
     sizes: Mapping[str, tuple[int, int]] | None = None,
+    sequences: bool | None = None,
     progress: bool = True,
 ) -> ExportResult:
     """Export a module, prove the export, and publish it as a model's next version.
@@ -107,6 +109,7 @@ def publish(
         samples: Real inputs, each a dict of arrays by input name; lengths and states may be left out.
         sizes: The smallest and the largest size of a dynamic axis that the module takes: {"sequence": (5, 64)}. No row
             is shorter.
+        sequences: Whether config.pbtxt tells Triton to keep the states between requests: see `Publication`.
         progress: Whether to show a progress bar on standard error.
 
     Raises:
@@ -119,7 +122,9 @@ def publish(
     """
     if isinstance(module, Publication):
         return _publish(module, Path(repository), progress=progress)
-    publication = Publication(module, name, inputs or {}, outputs, states or {}, labels, samples, sizes or {})
+    publication = Publication(
+        module, name, inputs or {}, outputs, states or {}, labels, samples, sizes or {}, sequences=sequences
+    )
     return _publish(publication, Path(repository), progress=progress)
 
 
@@ -133,6 +138,7 @@ def _publish(publication: Publication, repository: Path, *, progress: bool) -> E
 
         advance(0)
         model = describe_model(publication)
+        keeps_states = _keeps_states(publication, model)
         if repository.exists() and not repository.is_dir():
             raise ExportError(f"the repository {repository} is a file, expected a folder")
         with contextlib.suppress(MissingConfigError):  # publishing writes it
@@ -152,11 +158,19 @@ def _publish(publication: Publication, repository: Path, *, progress: bool) -> E
         manifest = describe_version(model, proof, golden, files)
         # The manifest comes last, so that on a file system that lost the rename no version has it without its files.
         files[MANIFEST] = dump_manifest(manifest)
-        published = publish_version(
-            repository / model.name, files, render_config(model.name, model.inputs, model.outputs)
-        )
+        config = render_config(model.name, model.inputs, model.outputs, keeps_states=keeps_states)
+        published = publish_version(repository / model.name, files, config)
         bar.update()
     return ExportResult(model.name, published, manifest, unscripted)
+
+
+def _keeps_states(publication: Publication, model: DescribedModel) -> bool:
+    """Whether Triton is to keep the model's states."""
+    if publication.sequences is not None:
+        if publication.sequences and not publication.states:
+            raise WrongArguments("sequences: the model has no states to keep; name them with states=")
+        return publication.sequences
+    return bool(publication.states) and set(model.sizes) == {BATCH}
 
 
 def to_onnx(model: DescribedModel) -> bytes:

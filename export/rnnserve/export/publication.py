@@ -47,6 +47,9 @@ class Publication:
             the golden results use them beside drawn ones.
         sizes: The smallest and the largest size of a dynamic axis that the module takes, where that is less than any:
             {"sequence": (5, 64)}. No row is shorter. The proof keeps to them, and servers refuse others.
+        sequences: Whether config.pbtxt tells Triton to serve the model a step at a time and to keep its states. Triton
+            then takes no request without a sequence, and no states. None is for models without a sequence axis only,
+            which have no other way. Our own server does both, whatever this says.
         further_checks: Checks that the proof runs beside its own.
         checkpoint_sha256: The digest of the weights' file, where there is one.
     """
@@ -59,5 +62,6 @@ class Publication:
     labels: Sequence[str] = ()
     samples: Sequence[Mapping[str, npt.NDArray[Any]]] = ()
     sizes: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    sequences: bool | None = None
     further_checks: Sequence[FurtherCheck] = ()
     checkpoint_sha256: str = ""

@@ -1,5 +1,6 @@
 """Writing a model's config.pbtxt, which Triton and our own server read; `rnnserve.protos.triton_config` reads it."""
 
+import itertools
 import os
 import secrets
 from collections.abc import Sequence
@@ -13,14 +14,16 @@ __all__ = ["render_config", "write_config"]
 _Tensors = Sequence[manifest_pb2.Tensor]
 
 
-def render_config(name: str, inputs: _Tensors, outputs: _Tensors) -> str:
+def render_config(name: str, inputs: _Tensors, outputs: _Tensors, *, keeps_states: bool = False) -> str:
     """Write the text of a model's config.
 
     Args:
         name: The model's.
         inputs: In order; `dims` are whole shapes, -1 where a request chooses the size.
         outputs: In order.
+        keeps_states: Whether Triton keeps the states between the requests of a sequence. They are no inputs then.
     """
+    initial = {tensor.continues_as: tensor for tensor in outputs if tensor.continues_as} if keeps_states else {}
     lines = [
         f"# Written by `rnnserve export`, and left alone from then on: edit it, but for the tensors of {name}.",
         f'name: "{name}"',
@@ -30,10 +33,16 @@ def render_config(name: str, inputs: _Tensors, outputs: _Tensors) -> str:
         "max_batch_size: 0",
     ]
     for tensor in inputs:
+        if tensor.name in initial:
+            continue
         optional = tensor.default != manifest_pb2.DEFAULT_REQUIRED
         lines += _block("input", tensor, ["optional: true"] if optional else [])
     for tensor in outputs:
         lines += _block("output", tensor, [])
+    if initial:
+        states = [_state(tensor, initial[tensor.name].name) for tensor in inputs if tensor.name in initial]
+        lines += ["", "# Every request belongs to a sequence, whose states Triton keeps: zeros at its start."]
+        lines += ["sequence_batching {", *itertools.chain.from_iterable(states), "}"]
     lines += ["", "version_policy { latest { num_versions: 1 } }"]
     return "\n".join(lines) + "\n"
 
@@ -50,6 +59,22 @@ def write_config(folder: Path, text: str) -> Path:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _state(tensor: manifest_pb2.Tensor, final: str) -> list[str]:
+    """The lines of a state: Triton wants to know all sizes of its zeros, for which a batch of one is meant."""
+    sizes, zeros = (
+        ", ".join(str(axis.size if axis.size >= 0 else any_size) for axis in tensor.axes) for any_size in (-1, 1)
+    )
+    return [
+        "  state {",
+        f'    input_name: "{tensor.name}"',
+        f'    output_name: "{final}"',
+        f"    data_type: TYPE_{tensor.datatype}",
+        f"    dims: [ {sizes} ]",
+        f'    initial_state {{ name: "zeros" data_type: TYPE_{tensor.datatype} dims: [ {zeros} ] zero_data: true }}',
+        "  }",
+    ]
 
 
 def _block(kind: str, tensor: manifest_pb2.Tensor, more: list[str]) -> list[str]:

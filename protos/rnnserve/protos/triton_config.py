@@ -71,14 +71,16 @@ def check_tensors(
         outputs: The manifest's, in its order.
 
     Raises:
-        ConfigError: If they differ in name, datatype, size of an axis, or order.
+        ConfigError: If they differ in name, datatype, size of an axis, or order. States that the config has Triton keep
+            are no inputs of it.
     """
     if config.max_batch_size != 0:
         raise ConfigError(
             f"{CONFIG}: max_batch_size is {config.max_batch_size}, expected 0: its dims are whole shapes, and h_0 has "
             "its batch on axis 1"
         )
-    _compare("input", config.input, inputs)
+    kept = {state.input_name for state in config.sequence_batching.state}
+    _compare("input", config.input, [tensor for tensor in inputs if tensor.name not in kept])
     _compare("output", config.output, outputs)
 
 
