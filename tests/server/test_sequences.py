@@ -391,3 +391,12 @@ def test_a_server_that_stops_answers_what_is_in_hand_and_says_why_the_stream_end
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
         assert "go on with a new stream" in raised.value.details()
         channel.close()
+
+
+def test_more_requests_than_may_be_in_hand_wait_at_their_client(repository):
+    """256 of a stream, 1,024 of a connection: the client sends them later, and all are answered."""
+    message = request(SIMPLE, {"input": walk(1)}, ["logits"])
+    with serving(repository, "lane") as stub, futures.ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: answers_of(stub, iter([message] * 600)), range(8)))
+    assert [len(of_stream) for of_stream in answers] == [600] * 8
+    assert not any(answer.error_message for of_stream in answers for answer in of_stream)
