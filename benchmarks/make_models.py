@@ -7,6 +7,7 @@ torch:
 
     <FOLDER>/all_outputs/<model>/    as published, with all outputs
             /logits_only/<model>/    the same weights without the outputs `output` and `h_n`
+            /sequences/<model>/      the same weights without `output`; config.pbtxt says that states are kept
             /three_models/<model>/   the tutorial's three architectures, to measure the start of a server
             /answers.npz             <model>/<length>/input, (batch, sequence, features) = (1, length, 2) float32, and
                                      <model>/<length>/logits, (batch, classes) = (1, 2) float32
@@ -53,9 +54,10 @@ def make_models(folder: Path) -> None:
     folder.mkdir(parents=True)
     torch.set_num_threads(1)
     answers: dict[str, np.ndarray] = {}
-    for name, hidden in MODELS.items():
-        classifier = _publish(name, Architecture(hidden=hidden), folder / "all_outputs")
-        _publish_logits_only(folder / "all_outputs" / name, folder / "logits_only" / name)
+    for name, (cell, hidden) in MODELS.items():
+        classifier = _publish(name, Architecture(cell=cell, hidden=hidden), folder / "all_outputs")
+        _publish_outputs(folder / "all_outputs" / name, folder / "logits_only" / name, ("logits",))
+        _publish_outputs(folder / "all_outputs" / name, folder / "sequences" / name, ("logits", "h_n"))
         answers |= _answer_requests(name, classifier)
     for name, architecture in ARCHITECTURES.items():
         _publish(name, architecture, folder / "three_models")
@@ -79,14 +81,15 @@ def _publish(name: str, architecture: Architecture, repository: Path) -> Directi
     return classifier
 
 
-def _publish_logits_only(complete: Path, model: Path) -> None:
+def _publish_outputs(complete: Path, model: Path, names: tuple[str, ...]) -> None:
+    """Publish a model again with these of its outputs; with its states, too, where they are among them."""
     newest = max((path for path in complete.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
     version = read_version(newest)
     graph = onnx.load_from_string(version.files[MODEL])
-    for output in [output for output in graph.graph.output if output.name != "logits"]:
+    for output in [output for output in graph.graph.output if output.name not in names]:
         graph.graph.output.remove(output)
     cases = [
-        Case(c.kind, c.inputs, {"logits": c.eager["logits"]}, {"logits": c.float64["logits"]})
+        Case(c.kind, c.inputs, {n: c.eager[n] for n in names}, {n: c.float64[n] for n in names})
         for c in load_cases(version.files[GOLDEN])
     ]
     files = {
@@ -96,15 +99,13 @@ def _publish_logits_only(complete: Path, model: Path) -> None:
     }
     manifest = manifest_pb2.Manifest()
     manifest.CopyFrom(version.manifest)
-    kept = [tensor for tensor in manifest.outputs if tensor.name == "logits"]
+    kept = [tensor for tensor in manifest.outputs if tensor.name in names]
     inputs = list(manifest.inputs)
-    for tensor in inputs:
-        tensor.continues_as = ""
     del manifest.outputs[:], manifest.files[:]
     manifest.outputs.extend(kept)
     manifest.files.extend(describe_file(name, data) for name, data in files.items())
     files[MANIFEST] = dump_manifest(manifest)
-    publish_version(model, files, render_config(model.name, inputs, kept))
+    publish_version(model, files, render_config(model.name, inputs, kept, keeps_states="h_n" in names))
 
 
 def _answer_requests(name: str, classifier: DirectionClassifier) -> dict[str, np.ndarray]:

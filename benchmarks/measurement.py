@@ -13,7 +13,13 @@ from benchmarks.errors import Saturated
 from benchmarks.load_generators.h2load import run_h2load, send_requests
 from benchmarks.load_generators.perf_analyzer import run_perf_analyzer
 from benchmarks.metrics import Metrics
-from benchmarks.requests import BenchmarkRequest, encode_request, perf_analyzer_input, read_requests
+from benchmarks.requests import (
+    BenchmarkRequest,
+    encode_request,
+    perf_analyzer_input,
+    perf_analyzer_steps,
+    read_requests,
+)
 from benchmarks.scenarios import Scenario, SoakSettings
 from benchmarks.server_processes import (
     ServerProcess,
@@ -61,7 +67,7 @@ def measure_scenario(
     Raises:
         BenchmarkError: If a server or a load generator fails, or an answer is wrong.
     """
-    repository = work / "models" / ("all_outputs" if scenario.load.generator == "h2load" else "logits_only")
+    repository = work / "models" / _outputs_of(scenario)
     requests = read_requests(work / "models" / "answers.npz", scenario.model, scenario.lengths)
     found: dict[str, list[Metrics]] = {name: [] for name in names}
     with ExitStack() as stack:
@@ -69,7 +75,8 @@ def measure_scenario(
         for name in names:
             _print_progress(f"{scenario.name}: starting and checking {name}")
             process = stack.enter_context(start_server(name, repository, scenario.model, work, requests[0]))
-            running[name] = process, check_answers(name, process.port, scenario.model, requests)
+            steps = bool(scenario.load.steps)
+            running[name] = process, check_answers(name, process.port, scenario.model, requests, in_steps=steps)
             if name == scenarios.TRITON:
                 versions["Triton"] = _read_server_version(process.port)
         for number, name in _turns(names, rounds):
@@ -135,6 +142,13 @@ def measure_soak(settings: SoakSettings, work: Path) -> dict[str, list[Metrics]]
     return {scenarios.LANE: [metrics]}
 
 
+def _outputs_of(scenario: Scenario) -> str:
+    """Name the folder of models with the outputs that a scenario's load generator should get."""
+    if scenario.load.steps:
+        return "sequences"
+    return "all_outputs" if scenario.load.generator == "h2load" else "logits_only"
+
+
 def _turns(names: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:
     """Yield the number of the round, from 1, and the server of each turn."""
     for number in range(rounds):
@@ -154,8 +168,11 @@ def _run_load_generator(
     if scenario.load.generator == "h2load":
         message = encode_request(scenario.model, requests[0])
         return run_h2load(scenario.load, seconds, port, message, response_bytes, work)
-    with_batch = server not in (scenarios.TRITON, scenarios.TRITON_RAGGED)
-    data = perf_analyzer_input(requests, with_batch=with_batch)
+    if scenario.load.steps:
+        data = perf_analyzer_steps(requests[0], scenario.load.steps, with_batch=server != scenarios.TRITON_SEQUENCES)
+    else:
+        with_batch = server not in (scenarios.TRITON, scenarios.TRITON_RAGGED)
+        data = perf_analyzer_input(requests, with_batch=with_batch)
     return run_perf_analyzer(scenario.load, seconds, port, scenario.model, data, work)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks import environments
 from benchmarks.environments import PERF_ANALYZER, find_h2load
 from benchmarks.errors import BenchmarkError, MissingDependency
-from benchmarks.scenarios import SCENARIOS, TRITON, TRITON_RAGGED
+from benchmarks.scenarios import SCENARIOS, TRITON, TRITON_RAGGED, TRITON_SEQUENCES
 from benchmarks.source_trees import SourceTree
 
 __all__ = ["find_load_generators", "install_triton", "make_models", "make_models_of_tree"]
@@ -45,7 +45,7 @@ def install_triton(chosen: Collection[str], without: Collection[str]) -> None:
         MissingDependency: If Triton cannot be installed.
     """
     names = {server for scenario in SCENARIOS if scenario.name in chosen for server in scenario.servers}
-    measured = sorted((names & {TRITON, TRITON_RAGGED}) - set(without))
+    measured = sorted((names & {TRITON, TRITON_RAGGED, TRITON_SEQUENCES}) - set(without))
     if not measured:
         return
     try:

@@ -11,7 +11,15 @@ import numpy.typing as npt
 
 from rnnserve.protos import inference_pb2 as pb
 
-__all__ = ["BenchmarkRequest", "add_grpc_frame", "encode_request", "perf_analyzer_input", "read_requests"]
+__all__ = [
+    "BenchmarkRequest",
+    "add_grpc_frame",
+    "encode_request",
+    "encode_step",
+    "perf_analyzer_input",
+    "perf_analyzer_steps",
+    "read_requests",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +59,17 @@ def encode_request(model: str, request: BenchmarkRequest) -> bytes:
     return message.SerializeToString()
 
 
+def encode_step(model: str, point: npt.NDArray[np.float32], identity: int, *, starts: bool, ends: bool) -> bytes:
+    """Encode a ModelInferRequest of a sequence that asks for the logits after one more point, (1, 1, features)."""
+    message = pb.ModelInferRequest(model_name=model, raw_input_contents=[point.astype("<f4").tobytes()])
+    message.parameters["sequence_id"].int64_param = identity
+    message.parameters["sequence_start"].bool_param = starts
+    message.parameters["sequence_end"].bool_param = ends
+    message.inputs.add(name="input", datatype="FP32", shape=point.shape)
+    message.outputs.add(name="logits")
+    return message.SerializeToString()
+
+
 def add_grpc_frame(message: bytes) -> bytes:
     """Put gRPC's prefix of five bytes before a message: the flag "not compressed", and the message's length."""
     return b"\0" + len(message).to_bytes(4, "big") + message
@@ -71,3 +90,20 @@ def perf_analyzer_input(requests: Sequence[BenchmarkRequest], *, with_batch: boo
         content = {"b64": base64.b64encode(points.tobytes()).decode()}
         entries.append({"input": {"content": content, "shape": shape}})
     return json.dumps({"data": entries})
+
+
+def perf_analyzer_steps(request: BenchmarkRequest, steps: int, *, with_batch: bool) -> str:
+    """Return perf_analyzer's JSON input of one sequence: so many requests of one point each.
+
+    Args:
+        request: Gives the points, again and again.
+        steps: How many requests.
+        with_batch: As for `perf_analyzer_input`.
+    """
+    points = request.input.astype("<f4")[0]  # (sequence, features)
+    shape = [1, 1, points.shape[1]][0 if with_batch else 1 :]
+    entries = [
+        {"input": {"content": {"b64": base64.b64encode(points[at % len(points)].tobytes()).decode()}, "shape": shape}}
+        for at in range(steps)
+    ]
+    return json.dumps({"data": [entries]})

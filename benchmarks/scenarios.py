@@ -15,6 +15,7 @@ __all__ = [
     "SOAK",
     "TRITON",
     "TRITON_RAGGED",
+    "TRITON_SEQUENCES",
     "TWO_WORKERS",
     "LoadSettings",
     "PerformanceGoal",
@@ -23,16 +24,18 @@ __all__ = [
 ]
 
 LANE, PUBLIC, TWO_WORKERS = "rnnserve (lane)", "rnnserve (public)", "rnnserve (lane), 2 workers"
-TRITON, TRITON_RAGGED = "Triton", "Triton ragged"
+TRITON, TRITON_RAGGED, TRITON_SEQUENCES = "Triton", "Triton ragged", "Triton sequences"
 GRPC_AIO, GRPC_SERVER, CONSTANT = "grpc.aio", "grpc.server", "lane, constant"
 
 _INFERENCE_SERVERS = (LANE, TRITON, TRITON_RAGGED, PUBLIC, GRPC_AIO, GRPC_SERVER)
 """The order of the turns: servers whose metrics are divided by each other have neighbouring turns."""
 
-ALL_SERVERS = (CONSTANT, *_INFERENCE_SERVERS, TWO_WORKERS)
+ALL_SERVERS = (CONSTANT, *_INFERENCE_SERVERS, TWO_WORKERS, TRITON_SEQUENCES)
 
-MODELS = {"hidden_16": 16, "hidden_128": 128}
-"""Hidden size of each measured model, by name. The models are direction classifiers with random weights."""
+_SEQUENCE_SERVERS = (LANE, TRITON_SEQUENCES)
+
+MODELS = {"hidden_16": ("rnn", 16), "hidden_128": ("rnn", 128), "gru_128": ("gru", 128)}
+"""Cell and hidden size of each measured model, by name. The models are direction classifiers with random weights."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +46,8 @@ class LoadSettings:
         generator: "h2load" or "perf_analyzer".
         in_flight: Number of requests under way at once, for a closed loop.
         connections: Number of HTTP/2 connections of h2load; perf_analyzer chooses its own.
+        steps: Requests of one sequence, each a point on a stream, with the states kept by the server; 0 for requests by
+            themselves. Only for perf_analyzer.
         rate: Requests a second, which arrive as a Poisson process; 0 for a closed loop.
         warm_up: Seconds of load before the measurement; only h2load uses it.
         seconds: Seconds of the measurement.
@@ -53,6 +58,7 @@ class LoadSettings:
     in_flight: int
     connections: int = 1
     rate: int = 0
+    steps: int = 0
     warm_up: float = 1.0
     seconds: float = 4.0
     quick: float = 1.5
@@ -122,6 +128,33 @@ SCENARIOS = (
         LoadSettings("perf_analyzer", in_flight=0, rate=4000, seconds=4.5),
         _INFERENCE_SERVERS,
     ),
+    Scenario(
+        "steps",
+        "one point a message on streams, 32 sequences at once, hidden 128, perf_analyzer",
+        "hidden_128",
+        (1, 8),
+        ("inferences/s", "p50 ms", "p99 ms"),
+        LoadSettings("perf_analyzer", in_flight=32, steps=100, seconds=4.5),
+        _SEQUENCE_SERVERS,
+    ),
+    Scenario(
+        "steps_gru",
+        "the same with a GRU",
+        "gru_128",
+        (1, 8),
+        ("inferences/s", "p50 ms", "p99 ms"),
+        LoadSettings("perf_analyzer", in_flight=32, steps=100, seconds=4.5),
+        _SEQUENCE_SERVERS,
+    ),
+    Scenario(
+        "one_sequence",
+        "one point a message on a stream, one sequence at a time, hidden 128, perf_analyzer",
+        "hidden_128",
+        (1, 8),
+        ("inferences/s", "p50 ms", "p99 ms"),
+        LoadSettings("perf_analyzer", in_flight=1, steps=100, seconds=4.5),
+        _SEQUENCE_SERVERS,
+    ),
 )
 """Two measurements are not scenarios: `start` (start to ready, three models) and `soak` (memory over many requests)."""
 
@@ -183,6 +216,12 @@ GOALS = (
     PerformanceGoal("lengths", "p99 ms", against=TRITON_RAGGED, at_most=0.7),
     PerformanceGoal("lengths", "inferences/s", server=TWO_WORKERS, against=LANE, at_least=1.0),
     PerformanceGoal("poisson", "p99 ms", against=TRITON_RAGGED, at_most=0.6),
+    PerformanceGoal("steps", "inferences/s", against=TRITON_SEQUENCES, at_least=2.5),
+    PerformanceGoal("steps", "p50 ms", against=TRITON_SEQUENCES, at_most=0.5),
+    PerformanceGoal("steps_gru", "inferences/s", against=TRITON_SEQUENCES, at_least=2.5),
+    PerformanceGoal("steps_gru", "p50 ms", against=TRITON_SEQUENCES, at_most=0.5),
+    PerformanceGoal("one_sequence", "inferences/s", against=TRITON_SEQUENCES, at_least=2.0),
+    PerformanceGoal("one_sequence", "p50 ms", against=TRITON_SEQUENCES, at_most=0.5),
     PerformanceGoal("soak", "growth MB", at_most=5),
     PerformanceGoal("start", "ready s", at_most=1.5),
     PerformanceGoal("start", "resident MB", at_most=200),

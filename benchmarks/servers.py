@@ -63,8 +63,15 @@ def start_server(
             server, [sys.executable, "-m", "benchmarks.peers.constant", str(response)], READY_PATTERN, log
         )
     environments.TRITON.ensure()
-    ragged = server == scenarios.TRITON_RAGGED
-    ready = triton.prepare_triton(environments.TRITON, folder, model, onnx, free_port(), ragged=ragged)
+    ready = triton.prepare_triton(
+        environments.TRITON,
+        folder,
+        model,
+        onnx,
+        free_port(),
+        ragged=server == scenarios.TRITON_RAGGED,
+        sequences=server == scenarios.TRITON_SEQUENCES,
+    )
     return running_server(server, ready.command, triton.READY_PATTERN, log, ready.environment)
 
 

@@ -28,7 +28,7 @@ def run_perf_analyzer(
         seconds: Duration of the measurement.
         port: Port of the server on 127.0.0.1.
         model: Name of the model.
-        data: The requests, from `requests.perf_analyzer_input`.
+        data: The requests, from `requests.perf_analyzer_input`, or of a sequence, from `perf_analyzer_steps`.
         work: A folder for perf_analyzer's files.
 
     Returns:
@@ -47,6 +47,8 @@ def run_perf_analyzer(
         load_options = [f"--request-rate-range={load.rate}", "--request-distribution=poisson"]
     else:
         load_options = [f"--concurrency-range={load.in_flight}"]
+    if load.steps:
+        load_options.append("--streaming")
     command = [
         str(PERF_ANALYZER.folder / "bin" / "perf_analyzer"),
         *("-m", model, "-u", f"127.0.0.1:{port}", "-i", "grpc", "--async"),

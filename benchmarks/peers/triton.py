@@ -24,13 +24,24 @@ NOT_MEASURED = (
 READY_PATTERN = r"Started GRPCInferenceService at 127\.0\.0\.1:(\d+)"
 """Its output after its models are loaded and it answers; the group is its port."""
 
+_SEQUENCES = """\
+sequence_batching {
+  max_sequence_idle_microseconds: 60000000
+  oldest { max_candidate_sequences: 256 }
+  control_input [
+    { name: "START" control [ { kind: CONTROL_SEQUENCE_START int32_false_true: [ 0, 1 ] } ] },
+    { name: "END" control [ { kind: CONTROL_SEQUENCE_END int32_false_true: [ 0, 1 ] } ] },
+    { name: "CORRID" control [ { kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_UINT64 } ] }
+  ]
+}"""
+
 _CONFIG = """\
 name: "{name}"
 backend: "python"
 max_batch_size: 256
 input {{ name: "input" data_type: TYPE_FP32 dims: [ -1, 2 ] {ragged}}}
 output {{ name: "logits" data_type: TYPE_FP32 dims: [ 2 ] }}
-dynamic_batching {{ }}
+{batching}
 parameters {{ key: "onnx" value: {{ string_value: "{onnx}" }} }}
 instance_group {{ count: 1 kind: KIND_CPU }}
 """
@@ -45,7 +56,14 @@ class TritonCommand:
 
 
 def prepare_triton(
-    environment: Environment, folder: Path, name: str, onnx: Path, port: int, *, ragged: bool
+    environment: Environment,
+    folder: Path,
+    name: str,
+    onnx: Path,
+    port: int,
+    *,
+    ragged: bool = False,
+    sequences: bool = False,
 ) -> TritonCommand:
     """Write a model repository with one model, and return the command that serves it.
 
@@ -56,6 +74,7 @@ def prepare_triton(
         onnx: Path of its model.onnx.
         port: Port on 127.0.0.1.
         ragged: Whether requests with sequences of different lengths may share a batch.
+        sequences: Whether requests are steps of sequences, whose states the model keeps.
 
     Raises:
         MissingDependency: If the wheel lacks a file for this version of Python.
@@ -77,8 +96,14 @@ def prepare_triton(
     (backend / stub.name).chmod(0o755)
     version = folder / "models" / name / "1"
     version.mkdir(parents=True)
-    shutil.copy2(Path(__file__).with_name("triton_model.py"), version / "model.py")
-    text = _CONFIG.format(name=name, onnx=onnx, ragged="allow_ragged_batch: true " if ragged else "")
+    source = "triton_sequence_model.py" if sequences else "triton_model.py"
+    shutil.copy2(Path(__file__).with_name(source), version / "model.py")
+    text = _CONFIG.format(
+        name=name,
+        onnx=onnx,
+        ragged="allow_ragged_batch: true " if ragged else "",
+        batching=_SEQUENCES if sequences else "dynamic_batching { }",
+    )
     (version.parent / "config.pbtxt").write_text(text)
     command = [
         str(binary),
