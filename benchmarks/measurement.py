@@ -82,6 +82,10 @@ def measure_scenario(
         for number, name in _turns(names, rounds):
             process, response_bytes = running[name]
             prefix = f"{scenario.name}, round {number} of {rounds}: {name}"
+            if name in scenarios.STARTED_ANEW:
+                process.end()
+                process = stack.enter_context(start_server(name, repository, scenario.model, work, requests[0]))
+                running[name] = process, response_bytes
             process.check_alive()
             before = _read_work_done(process, scenario.model) if with_cpu else None
             try:

@@ -13,6 +13,7 @@ __all__ = [
     "PUBLIC",
     "SCENARIOS",
     "SOAK",
+    "STARTED_ANEW",
     "TRITON",
     "TRITON_RAGGED",
     "TRITON_SEQUENCES",
@@ -31,6 +32,9 @@ _INFERENCE_SERVERS = (LANE, TRITON, TRITON_RAGGED, PUBLIC, GRPC_AIO, GRPC_SERVER
 """The order of the turns: servers whose metrics are divided by each other have neighbouring turns."""
 
 ALL_SERVERS = (CONSTANT, *_INFERENCE_SERVERS, TWO_WORKERS, TRITON_SEQUENCES)
+
+STARTED_ANEW = (TRITON_SEQUENCES,)
+"""Servers that are started again before each turn: Triton's sequence batcher dies of signal 11 with a second client."""
 
 _SEQUENCE_SERVERS = (LANE, TRITON_SEQUENCES)
 

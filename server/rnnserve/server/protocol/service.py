@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from google.protobuf.message import Message
 
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos import model_config_pb2
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.checking import check_request, parse_request
 from rnnserve.server.boundary.request_parameters import read_sequence_control
@@ -140,13 +141,21 @@ class Service:
         )
 
     def model_config(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
-        """Give the model's config.pbtxt.
+        """Give the model's config.pbtxt; states that it has Triton keep are optional inputs here, as they may be sent.
 
         Raises:
             NotFound: If there is no such model or version.
             NotReady: If it does not serve.
         """
-        return pb.ModelConfigResponse(config=self.repository.find(request.name, request.version).config)
+        served = self.repository.find(request.name, request.version)
+        config = model_config_pb2.ModelConfig()
+        config.CopyFrom(served.config)
+        declared = {tensor.name for tensor in config.input}
+        for spec in served.model.signature.inputs.values():
+            if spec.name not in declared:
+                data_type = model_config_pb2.DataType.Value(f"TYPE_{spec.datatype}")
+                config.input.add(name=spec.name, data_type=data_type, dims=spec.sizes, optional=True)
+        return pb.ModelConfigResponse(config=config)
 
     def model_statistics(self, request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
         """Say what a model has done in this process; where none is named, every model that serves.
