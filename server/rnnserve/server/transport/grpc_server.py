@@ -121,8 +121,12 @@ class GrpcTransport:
             self._lane.start()
 
     def set_ready(self, ready: bool) -> None:
-        """Set what grpc.health.v1 answers, for the server as a whole and for the inference service."""
+        """Set what grpc.health.v1 answers, for the server as a whole and for the inference service.
+
+        To be called when models have been loaded.
+        """
         self._health.set_serving(ready)
+        self._memory_guard.take_models_into_account()
 
     def lane_turns(self) -> Callable[[], int] | None:
         """What says how many turns the lane's thread has made; None where no lane runs."""
