@@ -163,8 +163,8 @@ def _serve(settings: Settings, supervised: Supervised | None) -> None:
 def _keep_from_garbage_collection() -> None:
     """Let Python look no more for garbage among what there is: imported modules and models, which stay.
 
-    A look at all of it takes 16 ms, for which everyone waits; without it, 3 microseconds. Calls with thousands of header
-    fields cause many of them.
+    A look at all of it takes 16 ms, for which everyone waits; without it, 3 microseconds. Calls with thousands of
+    header fields cause many of them.
     """
     gc.collect()
     gc.freeze()

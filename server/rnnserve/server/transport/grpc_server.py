@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent import futures
 from typing import Any
 
 import grpc
@@ -20,11 +21,13 @@ from rnnserve.server.lane.completion_queue import Lane, missing_parts
 from rnnserve.server.lane.dispatcher import Dispatcher
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.settings import Settings
+from rnnserve.server.transport.header_limit import HeaderLimit
 from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
 from rnnserve.server.transport.listening import count_connections, stop_listening
 from rnnserve.server.transport.memory_guard import MemoryGuard
 from rnnserve.server.transport.ports import probe_port
 from rnnserve.server.transport.public_calls import PublicCalls, unary, watching
+from rnnserve.server.transport.serving_thread import ServingThread
 from rnnserve.server.transport.thread_pool import CallPool
 from rnnserve.server.transport.tls import server_credentials
 
@@ -93,6 +96,7 @@ class GrpcTransport:
             "inference",
             QueueFull("this server", settings.max_queue),
         )
+        self._refusing = futures.ThreadPoolExecutor(1, thread_name_prefix="refusing")
         self._server = grpc.server(self._control, options=_options(settings))
         self._budget = ByteBudget(settings.max_held_bytes)
         self._health = HealthService(("", _SERVICE))
@@ -128,10 +132,18 @@ class GrpcTransport:
         self._health.set_serving(ready)
         self._memory_guard.take_models_into_account()
 
-    def lane_turns(self) -> Callable[[], int] | None:
-        """What says how many turns the lane's thread has made; None where no lane runs."""
+    def turns(self) -> dict[str, Callable[[], float]]:
+        """By the name of each thread that takes calls: a number that is another after each of its turns."""
+        turns: dict[str, Callable[[], float]] = {"grpcio's serving thread": ServingThread(self._server).turn}
         lane = self._lane
-        return None if lane is None else lambda: lane.turns
+        if lane is not None:
+            turns["the lane's thread"] = lambda: lane.turns
+        return turns
+
+    def hung(self) -> list[str]:
+        """What takes too long: names the parsing of a large request, or nothing."""
+        is_hung = self._dispatcher is not None and self._dispatcher.is_hung()
+        return ["the parsing of a large request"] if is_hung else []
 
     def leave(self, told_to_stop: threading.Event) -> None:
         """Stop listening, and answer until every client has gone, which `connection_age` makes it do.
@@ -169,7 +181,7 @@ class GrpcTransport:
         if self._dispatcher is not None and not self._dispatcher.close(max(0.0, deadline - time.monotonic())):
             left.append("large requests")
         self._memory_guard.close()
-        for pool in (self._control, self._watches, self._inference):
+        for pool in (self._control, self._watches, self._inference, self._refusing):
             pool.shutdown(wait=False)
         return left
 
@@ -180,7 +192,8 @@ class GrpcTransport:
         return 0 if self._lane is None else self._lane.end_late(count)
 
     def _add_service(self, name: str, handlers: "dict[str, grpc.RpcMethodHandler[Any, Any]]") -> None:
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+        service = HeaderLimit(grpc.method_handlers_generic_handler(name, handlers), self._refusing)
+        self._server.add_generic_rpc_handlers((service,))
 
     def _new_lane(self, service: Service, schedulers: Schedulers, transport: str) -> Lane | None:
         if transport == "public":
