@@ -37,11 +37,15 @@ def test_fields_of_inputs_and_outputs_are_counted_too(tag, counts):
 
 def test_elements_of_contents_are_counted_too_but_for_packed_ones():
     contents = pb.InferTensorContents(bytes_contents=[b"x"] * MANY)
-    message = pb.ModelInferRequest(model_name="m", inputs=[{"name": "input", "contents": contents}])
+    message = pb.ModelInferRequest(
+        model_name="m", inputs=[pb.ModelInferRequest.InferInputTensor(name="input", contents=contents)]
+    )
     assert crowded(message.SerializeToString())
     del contents.bytes_contents[10:]
     contents.int64_contents.extend(range(100_000))
-    message = pb.ModelInferRequest(model_name="m", inputs=[{"name": "input", "contents": contents}])
+    message = pb.ModelInferRequest(
+        model_name="m", inputs=[pb.ModelInferRequest.InferInputTensor(name="input", contents=contents)]
+    )
     assert not crowded(message.SerializeToString())
     unpacked = b"\x2a\x80\xa0\x01" + b"\x2a\xfc\x9f\x01" + b"\x10\x01" * 10_238  # int_contents
     assert crowded(unpacked)

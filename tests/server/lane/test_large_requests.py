@@ -4,6 +4,7 @@ import math
 import queue
 import threading
 import types
+from typing import cast
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest, QueueFull
 from rnnserve.server.lane import large_requests
 from rnnserve.server.lane.large_requests import LargeRequests
+from rnnserve.server.protocol.service import Service
 from support.inference_requests import arrays, request
 
 PATIENCE = 20.0
@@ -115,7 +117,7 @@ def test_one_that_takes_for_ever_is_noticed(schedulers, monkeypatch):
         assert may_go.wait(PATIENCE)
         raise InvalidRequest("wrong")
 
-    large = LargeRequests(types.SimpleNamespace(accept=accept), schedulers)
+    large = LargeRequests(cast(Service, types.SimpleNamespace(accept=accept)), schedulers)
     call = asked(b"")
     large.submit(call)
     assert began.wait(PATIENCE)

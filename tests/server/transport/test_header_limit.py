@@ -33,11 +33,12 @@ def server():
 
 def test_a_usual_call_is_answered(server):
     with grpc.insecure_channel(f"127.0.0.1:{server[0]}") as channel:
-        call = channel.unary_unary(METHOD)
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
         assert int(call(b"", timeout=20)) < 10
         assert int(call(b"", timeout=20, metadata=(("x-key", "y" * 5000),))) < 10
+        unknown: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/service/Unknown")
         with pytest.raises(grpc.RpcError) as refused:
-            channel.unary_unary("/service/Unknown")(b"", timeout=20)
+            unknown(b"", timeout=20)
         assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 

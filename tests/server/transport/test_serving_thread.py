@@ -31,7 +31,6 @@ def handlers():
 def server(handlers):
     server = grpc.server(futures.ThreadPoolExecutor(1))
     server.add_generic_rpc_handlers((handlers,))
-    server.port = server.add_insecure_port("127.0.0.1:0")
     yield server
     handlers.may_go.set()
     server.stop(0).wait()
@@ -39,9 +38,11 @@ def server(handlers):
 
 def test_a_thread_that_waits_makes_turns_and_one_that_is_held_makes_none(server, handlers):
     watched = ServingThread(server)
+    port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        call = channel.unary_unary("/service/Method").future(b"", timeout=20)
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/service/Method")
+        call = method.future(b"", timeout=20)
         assert handlers.is_asked.wait(20)
         held = watched.turn()
         time.sleep(1.5)

@@ -136,7 +136,8 @@ def test_connections_take_turns_for_a_thread():
     calls = [pool.submit(lambda event: order.append(event.peer()), Event(b"flooding")) for _ in range(5)]
     calls += [pool.submit(lambda event: order.append(event.peer()), Event(b"quiet"))]
     may_go.set()
-    for call in (first, *calls):
+    assert first.result(PATIENCE)
+    for call in calls:
         call.result(PATIENCE)
     assert order == [b"flooding", b"quiet", *[b"flooding"] * 4]
     pool.shutdown()
