@@ -65,7 +65,7 @@ _LATE_SECONDS = 50e-3
 """Seconds without any event after which the next are received beside those whose messages do not arrive. It takes as
 long to decompress some of 16 MB, which may happen on another thread than the lane's."""
 
-_HOPELESS_SECONDS = 0.25
+_HOPELESS_SECONDS = 0.1
 """Seconds that a call's message may take to arrive while the server's memory is short."""
 
 LARGE = 128 << 10

@@ -49,7 +49,7 @@ _WATCHES = 256
 _STREAMS = 1024
 """Calls in hand of one connection; a client's further calls wait at the client."""
 
-_UNCOUNTED = 192 << 20
+_UNCOUNTED = 144 << 20
 """Bytes of memory, beside those that are counted, that the largest requests take while they are read and run."""
 
 _PENDING_CALLS = 1 << 24
