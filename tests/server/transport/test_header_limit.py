@@ -14,20 +14,23 @@ METHOD = "/service/Method"
 
 @pytest.fixture(scope="module")
 def server():
-    """The port of a server whose method gives back how many header fields it was sent, and these numbers."""
-    seen = []
+    """The port of a server whose method gives back how many header fields it was sent, these numbers, and which
+    connections it would end."""
+    seen, ended = [], []
 
     def count(_, context):
         seen.append(len(context.invocation_metadata()))
         return b"%d" % seen[-1]
 
     handlers = {"Method": grpc.unary_unary_rpc_method_handler(count)}
-    limited = HeaderLimit(grpc.method_handlers_generic_handler("service", handlers), futures.ThreadPoolExecutor(1))
+    limited = HeaderLimit(
+        grpc.method_handlers_generic_handler("service", handlers), futures.ThreadPoolExecutor(1), ended.append
+    )
     server = grpc.server(futures.ThreadPoolExecutor(1))
     server.add_generic_rpc_handlers((limited,))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    yield port, seen
+    yield port, seen, ended
     server.stop(0).wait()
 
 
@@ -42,19 +45,21 @@ def test_a_usual_call_is_answered(server):
         assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_a_field_that_is_referred_to_again_and_again(server):
+@pytest.mark.parametrize(("references", "is_ended"), [(10, False), (1000, True)])
+def test_a_field_that_is_referred_to_again_and_again(server, references, is_ended):
     """By a client that acknowledges no settings: until it does, gRPC's core lets 16 MB through."""
-    port, seen = server
+    port, seen, ended = server
     before = len(seen)
     with Http2Connection("127.0.0.1", port) as connection:
         ends = time.monotonic() + 20
-        indexed = b"\x40" + literal("x-key", "y" * 4000)[1:] + b"\xbe" * 1000
+        indexed = b"\x40" + literal("x-key", "y" * 4000)[1:] + b"\xbe" * references
         connection.send(frame(HEADERS, END_HEADERS, 1, call_headers(METHOD) + indexed), ends)
         said = b""
         while b"grpc-message" not in said:
             frames = connection.read(ends)
             assert frames, said
             said += b"".join(one.payload for one in frames)
-    assert b"the call's header fields take 4,0" in said
+    assert b"the call's header fields take " in said
     assert b"at most 16,384 are read" in said
     assert len(seen) == before
+    assert [one.startswith("ipv4:127.0.0.1:") for one in ended] == [True] * is_ended

@@ -23,7 +23,7 @@ from rnnserve.server.protocol.service import Service
 from rnnserve.server.settings import Settings
 from rnnserve.server.transport.header_limit import HeaderLimit
 from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
-from rnnserve.server.transport.listening import count_connections, stop_listening
+from rnnserve.server.transport.listening import count_connections, end_connection, stop_listening
 from rnnserve.server.transport.memory_guard import MemoryGuard
 from rnnserve.server.transport.ports import probe_port
 from rnnserve.server.transport.public_calls import PublicCalls, unary, watching
@@ -185,6 +185,10 @@ class GrpcTransport:
             pool.shutdown(wait=False)
         return left
 
+    def _end_connection(self, peer: str) -> None:
+        """End a connection, soon: among thousands it takes some milliseconds to find."""
+        self._refusing.submit(end_connection, self.port, peer)
+
     def _is_idle(self) -> bool:
         return not self._budget.held and not (self._lane is not None and self._lane.is_receiving)
 
@@ -192,7 +196,9 @@ class GrpcTransport:
         return 0 if self._lane is None else self._lane.end_late(count)
 
     def _add_service(self, name: str, handlers: "dict[str, grpc.RpcMethodHandler[Any, Any]]") -> None:
-        service = HeaderLimit(grpc.method_handlers_generic_handler(name, handlers), self._refusing)
+        service = HeaderLimit(
+            grpc.method_handlers_generic_handler(name, handlers), self._refusing, self._end_connection
+        )
         self._server.add_generic_rpc_handlers((service,))
 
     def _new_lane(self, service: Service, schedulers: Schedulers, transport: str) -> Lane | None:
@@ -201,7 +207,7 @@ class GrpcTransport:
         lacking = missing_parts(self._server)
         if lacking is None:
             self._dispatcher = Dispatcher(service, schedulers)
-            return Lane(self._server, f"/{_SERVICE}/ModelInfer", self._dispatcher, self._budget)
+            return Lane(self._server, f"/{_SERVICE}/ModelInfer", self._dispatcher, self._budget, self._end_connection)
         if transport == "lane":
             raise StartError(f"transport lane: cannot run here: {lacking}; serve with --transport public or auto")
         _log.warning("ModelInfer takes the public transport, which is slower: the lane cannot run here: %s", lacking)
