@@ -67,6 +67,24 @@ def test_connections_take_turns(order):
         thread.join()
 
 
+def test_more_pass_each_time_after_a_large_message(order, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(receiving_turns, "now", lambda: clock[0])
+    turns = ReceivingTurns()
+    turns.take_free()
+    turns.give_back(LARGE)
+    assert taken_at_once(turns) == 2
+    threads = wait_for_turns(turns, ["a"] * 14, order)
+    left = []
+    for _ in range(3):
+        clock[0] += 0.2
+        turns.pass_late()
+        left.append(turns.waiting)
+    assert left == [10, 2, 0]
+    for thread in threads:
+        thread.join()
+
+
 def test_others_pass_those_that_do_not_arrive_a_while_after_the_last_that_did(order, monkeypatch):
     clock = [100.0]
     monkeypatch.setattr(receiving_turns, "now", lambda: clock[0])

@@ -67,6 +67,7 @@ class ReceivingTurns:
                 return
             self._changed_at = now()
             self._late = self._taken
+            self._most = min(2 * self._most, _AT_ONCE)  # no large one has arrived of late, either
             self._let_next()
 
     def _let_next(self) -> None:
