@@ -17,8 +17,8 @@ from rnnserve.server.errors import StartError
 from rnnserve.server.transport import grpc_server
 from support.inference_requests import request
 
-FLOOD = b"\x40" + literal("x-key", "y" * 1000)[1:] + b"\xbe" * 600
-"""A header field of 1 kB, and 600 references to it."""
+FLOOD = b"\x40" + literal("x-key", "y" * 100)[1:] + b"\xbe" * 600
+"""A header field of 100 bytes, and 600 references to it."""
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 STATES = {"direction_simple": 1, "direction_stacked": 2, "direction_bidirectional": 2}

@@ -45,21 +45,30 @@ def test_a_usual_call_is_answered(server):
         assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
-@pytest.mark.parametrize(("references", "is_ended"), [(10, False), (1000, True)])
+@pytest.mark.parametrize(("references", "is_ended"), [(10, False), (20, True)])
 def test_a_field_that_is_referred_to_again_and_again(server, references, is_ended):
     """By a client that acknowledges no settings: until it does, gRPC's core lets 16 MB through."""
     port, seen, ended = server
     before = len(seen)
-    with Http2Connection("127.0.0.1", port) as connection:
-        ends = time.monotonic() + 20
-        indexed = b"\x40" + literal("x-key", "y" * 4000)[1:] + b"\xbe" * references
-        connection.send(frame(HEADERS, END_HEADERS, 1, call_headers(METHOD) + indexed), ends)
-        said = b""
-        while b"grpc-message" not in said:
-            frames = connection.read(ends)
-            assert frames, said
-            said += b"".join(one.payload for one in frames)
+    said = b""
+    for _ in range(5):  # the core refuses one of some hundreds by itself, by chance, without a word
+        ended.clear()
+        said = answer_to(port, b"\x40" + literal("x-key", "y" * 4000)[1:] + b"\xbe" * references)
+        if b"grpc-message" in said:
+            break
     assert b"the call's header fields take " in said
     assert b"at most 16,384 are read" in said
     assert len(seen) == before
     assert [one.startswith("ipv4:127.0.0.1:") for one in ended] == [True] * is_ended
+
+
+def answer_to(port, fields):
+    """The bytes that come until a call with these header fields has a status."""
+    said, ends = b"", time.monotonic() + 20
+    with Http2Connection("127.0.0.1", port) as connection:
+        connection.send(frame(HEADERS, END_HEADERS, 1, call_headers(METHOD) + fields), ends)
+        while b"grpc-status" not in said:
+            frames = connection.read(ends)
+            assert frames, said
+            said += b"".join(one.payload for one in frames)
+    return said
