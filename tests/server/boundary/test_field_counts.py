@@ -76,3 +76,10 @@ def test_as_many_inputs_as_any_model_has_pass():
         message.inputs.add(name=f"input_{number}", datatype="FP32", shape=[1, 4, 2]).parameters["a"].int64_param = 1
         message.raw_input_contents.append(bytes(32))
     assert not crowded(message.SerializeToString())
+
+
+@pytest.mark.parametrize(("axes", "is_too_many"), [(1000, False), (20_000, False), (30_000, True)])
+def test_axes_are_counted_by_their_bytes(axes, is_too_many):
+    tensor = pb.ModelInferRequest.InferInputTensor(name="input", datatype="FP32", shape=[1] * axes)
+    message = pb.ModelInferRequest(model_name="m", inputs=[tensor], raw_input_contents=[bytes(5000)])
+    assert crowded(message.SerializeToString()) is is_too_many

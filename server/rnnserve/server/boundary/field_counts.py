@@ -22,6 +22,13 @@ _INPUTS, _OUTPUTS = 5, 6
 _CONTENTS = 5
 """The same of an input. An output has no field of that number."""
 
+_SHAPE, _AXIS_BYTES = 3, 10
+"""The field of an input whose numbers are counted as fields, and the most bytes of one: 15 million axes took 0.2 s and
+250 MB to parse."""
+
+
+_OF_AN_INPUT = ((_CONTENTS,),)
+
 
 def refuse_crowded(payload: bytes) -> None:
     """Refuse a ModelInferRequest with more fields than any model needs.
@@ -34,7 +41,7 @@ def refuse_crowded(payload: bytes) -> None:
     if len(payload) <= _SMALL:
         return
     try:
-        count = _count(payload, 0, len(payload), 0, (_INPUTS, _OUTPUTS), (_CONTENTS,))
+        count = _count(payload, 0, len(payload), 0, (_INPUTS, _OUTPUTS), *_OF_AN_INPUT)
     except IndexError:
         return
     if count > _MAX_FIELDS:
@@ -67,6 +74,8 @@ def _count(data: bytes, at: int, end: int, count: int, *looked_into: tuple[int, 
             size, at = _varint(data, at)
             if looked_into and tag >> 3 in looked_into[0]:
                 count = _count(data, at, min(at + size, end), count, *looked_into[1:])
+            elif tag >> 3 == _SHAPE and looked_into == _OF_AN_INPUT:
+                count += size // _AXIS_BYTES
             at += size
         else:
             at += {_FIXED64: 8, _FIXED32: 4}.get(kind, 0)  # of a group the fields count
