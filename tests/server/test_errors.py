@@ -16,6 +16,7 @@ STATUSES = {
     "ShuttingDown": "UNAVAILABLE",
     "QueueFull": "RESOURCE_EXHAUSTED",
     "TooManyCalls": "RESOURCE_EXHAUSTED",
+    "HeadersTooLarge": "RESOURCE_EXHAUSTED",
     "WaitTooLong": "RESOURCE_EXHAUSTED",
     "TooMuchHeld": "RESOURCE_EXHAUSTED",
     "TooManyStreams": "RESOURCE_EXHAUSTED",

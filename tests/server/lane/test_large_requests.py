@@ -5,6 +5,8 @@ import math
 import queue
 import threading
 import time
+import types
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,7 +16,9 @@ from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest, QueueFull, TooManyCalls
+from rnnserve.server.lane import large_requests
 from rnnserve.server.lane.large_requests import LargeRequests
+from rnnserve.server.protocol.service import Service
 from support.inference_requests import arrays, request
 
 PATIENCE = 20.0
@@ -147,3 +151,24 @@ def test_as_many_wait_as_may_and_connections_take_turns(large, monkeypatch):
     for call in (*many, *others):
         assert isinstance(call.answers.get(timeout=PATIENCE)[0], InvalidRequest)
     assert parsed[:3] == [b"m", b"m", b"o"]
+
+
+def test_one_that_takes_for_ever_is_noticed(schedulers, monkeypatch):
+    may_go, began = threading.Event(), threading.Event()
+
+    def accept(_):
+        began.set()
+        assert may_go.wait(PATIENCE)
+        raise InvalidRequest("wrong")
+
+    large = LargeRequests(cast(Service, types.SimpleNamespace(accept=accept)), schedulers)
+    call = asked(b"")
+    large.submit(call)
+    assert began.wait(PATIENCE)
+    assert not large.is_hung()
+    monkeypatch.setattr(large_requests, "_HANG_SECONDS", 0.0)
+    assert large.is_hung()
+    may_go.set()
+    call.answers.get(timeout=PATIENCE)
+    assert large.close(PATIENCE)
+    assert not large.is_hung()

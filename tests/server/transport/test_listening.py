@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rnnserve.server.transport import listening
-from rnnserve.server.transport.listening import count_connections, stop_listening
+from rnnserve.server.transport.listening import count_connections, end_connection, stop_listening
 
 PATIENCE = 20.0
 
@@ -138,3 +138,21 @@ def test_connections_are_counted_and_nothing_is_left_open():
         assert count_connections(port) == 3  # the accepted ends, not the clients', which have ports of their own
         assert len(ends) == 3
         assert len(set(Path("/proc/self/fd").iterdir()) - before) == 6
+
+
+def test_one_connection_is_ended():
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(listen())
+        port = listener.getsockname()[1]
+        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(2)]
+        while count_connections(port) < 2:
+            accepted(listener, stack)
+        names = [f"ipv4:127.0.0.1:{client.getsockname()[1]}" for client in clients]
+        assert end_connection(port, names[0])
+        clients[0].settimeout(PATIENCE)
+        assert clients[0].recv(1) == b""
+        clients[1].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            clients[1].recv(1)
+        for unknown in ("ipv4:127.0.0.1:1", "unix:", "", "ipv6:%5B::1%5D:1"):
+            assert not end_connection(port, unknown)

@@ -19,16 +19,17 @@ import threading
 import time
 import weakref
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import grpc
 
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.clock import from_wall_clock, now
+from rnnserve.server.batching.connection_turns import ConnectionTurns
 from rnnserve.server.boundary.byte_budget import LARGE, SMALL, ByteBudget
 from rnnserve.server.errors import InternalError, ServeError, TooManyStreams, Unsupported
 from rnnserve.server.lane.arrived_requests import ArrivedRequest, LaneCall
-from rnnserve.server.lane.connection_turns import ConnectionTurns
 from rnnserve.server.lane.streams import ConnectionStreams, LaneStream
 
 __all__ = ["CallHandler", "Lane", "missing_parts"]
@@ -69,11 +70,15 @@ _LATE_SECONDS = 50e-3
 """Seconds without any event after which the next are received beside those whose messages do not arrive. It takes as
 long to decompress some of 16 MB, which may happen on another thread than the lane's."""
 
-_HOPELESS_SECONDS = 0.25
+_HOPELESS_SECONDS = 0.1
 """Seconds that a call's message may take to arrive while the server's memory is short."""
 
 _OUTSTANDING_STREAMS = 64
 """How many streams may be opened between two looks at the queue without waiting for one of them."""
+
+_HOSTILE_FIELDS = 512
+"""Header fields of a call above which its connection is ended. gRPC's core lets half a million through until a client
+acknowledges the limit of 16 kB, less than 500 fields; and grpcio makes texts of each, on the lane's thread."""
 
 _ACCEPT, _ACCEPT_STREAM = object(), object()
 """Tags of the events that bring a new call of either method."""
@@ -119,6 +124,7 @@ class Lane:
         method: str,
         handler: CallHandler,
         budget: ByteBudget,
+        end_connection: Callable[[str], None],
         *,
         stream_method: str = "",
         max_streams: int = 0,
@@ -130,6 +136,7 @@ class Lane:
             method: Its full name, "/package.Service/Method".
             handler: What answers the requests.
             budget: Of the bytes that its calls hold.
+            end_connection: Ends a connection, by its name, without a wait.
             stream_method: The name of the same with a stream of requests and one of responses; empty for none.
             max_streams: How many calls of `stream_method` may be open.
         """
@@ -145,6 +152,7 @@ class Lane:
         self._method = method
         self._handler = handler
         self.budget = budget
+        self._end_connection = end_connection
         self._core = server._state.server  # type: ignore[attr-defined]  # noqa: SLF001 - see above
         self._core.register_method(method)
         if stream_method:
@@ -286,6 +294,8 @@ class Lane:
             LaneCall(self, event.call, b"", deadline).refuse(TooManyStreams(self._max_streams))
             return
         name = event.call.peer().decode()
+        if len(event.invocation_metadata) > _HOSTILE_FIELDS:
+            self._end_connection(name)
         connection = self._connections.get(name)
         if connection is None:
             connection = self._connections[name] = ConnectionStreams(name)
@@ -322,6 +332,8 @@ class Lane:
                     accepting += self._accept(self._method, _ACCEPT) - 1
                     self._open_calls += 1
                     call = event.call
+                    if len(event.invocation_metadata) > _HOSTILE_FIELDS:
+                        self._end_connection(call.peer().decode())
                     deadline = from_wall_clock(event.call_details.deadline)
                     if len(unfinished) < receiving + late:
                         tag = (call, deadline)

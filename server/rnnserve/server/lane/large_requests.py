@@ -3,11 +3,11 @@
 import threading
 
 from rnnserve.server.batching.clock import now
+from rnnserve.server.batching.connection_turns import ConnectionTurns
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.boundary.compression import decompress, is_compressed
 from rnnserve.server.errors import DeadlinePassed, InternalError, ServeError, TooManyCalls
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
-from rnnserve.server.lane.connection_turns import ConnectionTurns
 from rnnserve.server.lane.pending_calls import ParsedCall, PendingCall, StepCall
 from rnnserve.server.protocol.service import Service
 
@@ -16,6 +16,8 @@ __all__ = ["LargeRequests"]
 _WAITING, _WAITING_OF_CONNECTION = 256, 64
 """How many may wait. The bytes that calls may hold bound them, too, but for compressed ones, which take up to 50 ms
 each: connections take turns."""
+_HANG_SECONDS = 60.0
+"""Seconds after which a request that is parsed and checked can be taken for hung: 16 MB take one, alone."""
 
 
 class LargeRequests:
@@ -33,6 +35,7 @@ class LargeRequests:
         self._waiting: ConnectionTurns[tuple[ArrivedRequest, float]] = ConnectionTurns()
         self._changed = threading.Condition()
         self._is_closed = False
+        self._since: float | None = None  # when the one that is parsed was taken
         self._thread = threading.Thread(target=self._loop, name="large requests", daemon=True)
         self._thread.start()
 
@@ -50,6 +53,11 @@ class LargeRequests:
                 raise TooManyCalls("large requests of this connection", _WAITING_OF_CONNECTION)
             self._waiting.add(connection, (call, now()))
             self._changed.notify()
+
+    def is_hung(self) -> bool:
+        """Whether one takes much longer to parse than any should. For any thread."""
+        since = self._since
+        return since is not None and now() - since > _HANG_SECONDS
 
     def close(self, timeout: float | None = None) -> bool:
         """Take what waits, and end the thread. To be called when no more calls arrive.
@@ -69,12 +77,14 @@ class LargeRequests:
     def _loop(self) -> None:
         while (taken := self._next()) is not None:
             call, arrived = taken
+            self._since = now()
             try:
                 self._admit(call, arrived)
             except ServeError as error:
                 call.refuse(error)
             except Exception as error:  # noqa: BLE001 - one request's defect must not cost the others' answers
                 call.refuse(InternalError.hiding(error))
+            self._since = None
             del call, taken  # it may hold 16 MB until the next one comes
 
     def _next(self) -> tuple[ArrivedRequest, float] | None:

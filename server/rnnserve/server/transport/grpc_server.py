@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent import futures
 from typing import Any
 
 import grpc
@@ -20,11 +21,13 @@ from rnnserve.server.lane.completion_queue import Lane, missing_parts
 from rnnserve.server.lane.dispatcher import Dispatcher
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.settings import Settings
+from rnnserve.server.transport.header_limit import HeaderLimit
 from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
-from rnnserve.server.transport.listening import count_connections, stop_listening
+from rnnserve.server.transport.listening import count_connections, end_connection, stop_listening
 from rnnserve.server.transport.memory_guard import Activity, MemoryGuard
 from rnnserve.server.transport.ports import probe_port
 from rnnserve.server.transport.public_calls import PublicCalls, unary, watching
+from rnnserve.server.transport.serving_thread import ServingThread
 from rnnserve.server.transport.thread_pool import CallPool
 from rnnserve.server.transport.tls import server_credentials
 
@@ -49,7 +52,7 @@ _STREAM_THREADS = 256
 _CALLS_OF_CONNECTION = 1024
 """Calls in hand of one connection; a client's further calls wait at the client."""
 
-_UNCOUNTED = 192 << 20
+_UNCOUNTED = 144 << 20
 """Bytes of memory, beside those that are counted, that the largest requests take while they are read and run."""
 
 _PENDING_CALLS = 1 << 24
@@ -99,6 +102,7 @@ class GrpcTransport:
         )
         most_streams = min(_STREAM_THREADS, settings.max_streams)
         self._streams = CallPool(most_streams, most_streams, "stream", TooManyStreams(most_streams))
+        self._refusing = futures.ThreadPoolExecutor(1, thread_name_prefix="refusing")
         self._server = grpc.server(self._control, options=_options(settings))
         self._budget = ByteBudget(settings.max_held_bytes)
         self._health = HealthService(("", _SERVICE))
@@ -127,13 +131,25 @@ class GrpcTransport:
             self._lane.start()
 
     def set_ready(self, ready: bool) -> None:
-        """Set what grpc.health.v1 answers, for the server as a whole and for the inference service."""
-        self._health.set_serving(ready)
+        """Set what grpc.health.v1 answers, for the server as a whole and for the inference service.
 
-    def lane_turns(self) -> Callable[[], int] | None:
-        """What says how many turns the lane's thread has made; None where no lane runs."""
+        To be called when models have been loaded.
+        """
+        self._health.set_serving(ready)
+        self._memory_guard.take_models_into_account()
+
+    def turns(self) -> dict[str, Callable[[], float]]:
+        """By the name of each thread that takes calls: a number that is another after each of its turns."""
+        turns: dict[str, Callable[[], float]] = {"grpcio's serving thread": ServingThread(self._server).turn}
         lane = self._lane
-        return None if lane is None else lambda: lane.turns
+        if lane is not None:
+            turns["the lane's thread"] = lambda: lane.turns
+        return turns
+
+    def hung(self) -> list[str]:
+        """What takes too long: names the parsing of a large request, or nothing."""
+        is_hung = self._dispatcher is not None and self._dispatcher.is_hung()
+        return ["the parsing of a large request"] if is_hung else []
 
     def leave(self, told_to_stop: threading.Event) -> None:
         """Stop listening, and answer until every client has gone, which `connection_age` makes it do.
@@ -172,9 +188,17 @@ class GrpcTransport:
         if self._dispatcher is not None and not self._dispatcher.close(max(0.0, deadline - time.monotonic())):
             left.append("large requests")
         self._memory_guard.close()
-        for pool in (self._control, self._watches, self._inference, self._streams):
+        for pool in (self._control, self._watches, self._inference, self._streams, self._refusing):
             pool.shutdown(wait=False)
         return left
+
+    def _end_connection(self, peer: str) -> None:
+        """End a connection. Among thousands it takes some milliseconds to find."""
+        end_connection(self.port, peer)
+
+    def _end_connection_soon(self, peer: str) -> None:
+        """The same without a wait."""
+        self._refusing.submit(self._end_connection, peer)
 
     def _activity(self) -> Activity:
         lane = self._lane
@@ -188,7 +212,10 @@ class GrpcTransport:
         return 0 if self._lane is None else self._lane.end_late(count)
 
     def _add_service(self, name: str, handlers: "dict[str, grpc.RpcMethodHandler[Any, Any]]") -> None:
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+        service = HeaderLimit(
+            grpc.method_handlers_generic_handler(name, handlers), self._refusing, self._end_connection
+        )
+        self._server.add_generic_rpc_handlers((service,))
 
     def _new_lane(self, service: Service, schedulers: Schedulers, settings: Settings) -> Lane | None:
         if settings.transport == "public":
@@ -201,6 +228,7 @@ class GrpcTransport:
                 f"/{_SERVICE}/ModelInfer",
                 self._dispatcher,
                 self._budget,
+                self._end_connection_soon,
                 stream_method=f"/{_SERVICE}/ModelStreamInfer",
                 max_streams=settings.max_streams,
             )

@@ -1,6 +1,8 @@
 """Connections take turns."""
 
-from rnnserve.server.lane.connection_turns import ConnectionTurns
+import pytest
+
+from rnnserve.server.batching.connection_turns import ConnectionTurns
 
 
 def test_each_connection_has_its_turn_and_its_own_order():
@@ -12,3 +14,5 @@ def test_each_connection_has_its_turn_and_its_own_order():
     turns.add("c", "c2")
     assert [turns.pop() for _ in range(len(turns))] == ["a2", "b2", "c2", "a3"]
     assert not turns
+    with pytest.raises(StopIteration):
+        turns.pop()
