@@ -11,7 +11,6 @@ runs. A request that is refused leaves its sequence as it was.
 
 import dataclasses
 import threading
-import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 
@@ -252,6 +251,7 @@ class Sequences:
         self._dropped: OrderedDict[_Key, None] = OrderedDict()
         self._waiting = 0
         self._is_watched = False
+        self._never = threading.Event()
         self.nbytes = 0
 
     def __len__(self) -> int:
@@ -412,7 +412,7 @@ class Sequences:
                     self._is_watched = False
                     return
                 oldest = next(iter(self._sequences.values())).used
-            time.sleep(min(max(oldest + self._settings.sequence_idle - at, least), most))
+            self._never.wait(min(max(oldest + self._settings.sequence_idle - at, least), most))
 
     def _drop_idle(self, at: float) -> None:
         oldest = at - self._settings.sequence_idle
