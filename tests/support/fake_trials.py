@@ -11,7 +11,14 @@ from rnnserve.server.repository.trials import Refused, TooSlow, Trials
 __all__ = ["FOUND", "NO_GOOD", "FakeTrials", "fake_models", "load_fake", "serve_newest"]
 
 NO_GOOD = "golden.npz: no good"
-FOUND = Findings("0" * 64, Cost(0.0, 0.0, 0.0, 0.0), batch_invariant=True, trims_outputs=False, is_cut=True)
+FOUND = Findings(
+    "0" * 64,
+    Cost(0.0, 0.0, 0.0, 0.0),
+    batch_invariant=True,
+    trims_outputs=False,
+    continues=False,
+    is_cut=True,
+)
 
 
 class FakeTrials(Trials):

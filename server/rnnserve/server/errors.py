@@ -14,6 +14,7 @@
     ├── DeadlinePassed      DEADLINE_EXCEEDED   the caller has stopped waiting
     ├── Cancelled           CANCELLED           the caller cancelled, or its connection broke
     ├── Unsupported         UNIMPLEMENTED       the protocol has it, this server does not
+    ├── SessionEnded        FAILED_PRECONDITION the session was valid, and cannot be continued any more: start a new one
     └── InternalError       INTERNAL            a defect of the server; the log has the detail, under the message's id
 
     StartError                                  the server cannot start as asked; never sent to a client
@@ -36,6 +37,7 @@ __all__ = [
     "NotReady",
     "QueueFull",
     "ServeError",
+    "SessionEnded",
     "ShuttingDown",
     "StartError",
     "TooManyCalls",
@@ -186,6 +188,16 @@ class Unsupported(ServeError):
     """The request asks for a part of the protocol that this server does not have."""
 
     status = "UNIMPLEMENTED"
+
+
+class SessionEnded(ServeError):
+    """The session cannot be continued any more: it is too old, or its version no longer serves.
+
+    FAILED_PRECONDITION and not INVALID_ARGUMENT: the same request was valid before, and what has changed since is the
+    time, or what the server serves.
+    """
+
+    status = "FAILED_PRECONDITION"
 
 
 class InternalError(ServeError):

@@ -184,6 +184,11 @@ class Signature:
         """By sequence axis: the input that holds the lengths of rows along it."""
         return MappingProxyType({spec.lengths_of: spec for spec in self.inputs.values() if spec.lengths_of})
 
+    @functools.cached_property
+    def states(self) -> Mapping[str, TensorSpec]:
+        """By initial state: the final state that continues as it."""
+        return MappingProxyType({spec.continues_as: spec for spec in self.outputs.values() if spec.continues_as})
+
     @property
     def is_padded(self) -> bool:
         """Whether rows of a run may be padded, and what follows a row's length may be left out."""

@@ -55,7 +55,7 @@ class ResponseHead:
         """Write a response.
 
         Args:
-            id_field: The id's field, tag and size included; empty for no id.
+            id_field: The id's field, tag and size included, empty for no id; after it that of parameters, if any.
             outputs: In the order asked, each of the request's own shape.
         """
         if len(self.before_outputs) == 1:
@@ -73,14 +73,20 @@ def encode_response(model: Model, request: CheckedRequest, outputs: Mapping[str,
     Args:
         model: What ran it.
         request: The request.
-        outputs: By name, in the order asked, each of the request's own shape.
+        outputs: By name, in the order of the request's `outputs`, each of the request's own shape.
     """
+    said: pb.ModelInferResponse | None = None
+    if request.keeper is not None:
+        said = _parameters_of(request.keeper.keep(outputs))
+        outputs = {name: outputs[name] for name in request.answered}
     if request.is_raw:
         id_ = request.id.encode()
         id_field = _ID + encode_varint(len(id_)) + id_ if id_ else b""
-        head = ResponseHead.of(model, request.batch, request.sizes, request.outputs)
-        return head.encode(id_field, outputs.values())
+        head = ResponseHead.of(model, request.batch, request.sizes, request.answered)
+        return head.encode(id_field if said is None else id_field + said.SerializeToString(), outputs.values())
     response = pb.ModelInferResponse(model_name=model.name, model_version=model.version, id=request.id)
+    if said is not None:
+        response.MergeFrom(said)
     for name, array in outputs.items():
         datatype = model.signature.outputs[name].datatype
         tensor = response.outputs.add(name=name, datatype=datatype, shape=array.shape)
@@ -88,6 +94,17 @@ def encode_response(model: Model, request: CheckedRequest, outputs: Mapping[str,
         for start in range(0, flat.size, _AT_ONCE):
             contents.extend(flat[start : start + _AT_ONCE].tolist())
     return response.SerializeToString()
+
+
+def _parameters_of(values: Mapping[str, str | int]) -> pb.ModelInferResponse:
+    """A response with these parameters only: their field follows the id's."""
+    response = pb.ModelInferResponse()
+    for name, value in values.items():
+        if isinstance(value, str):
+            response.parameters[name].string_param = value
+        else:
+            response.parameters[name].int64_param = value
+    return response
 
 
 def encode_varint(number: int) -> bytes:

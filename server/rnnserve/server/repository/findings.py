@@ -17,6 +17,8 @@ class Findings:
         batch_invariant: Whether the bits of an answer were found not to depend on the other requests in its batch.
         trims_outputs: Whether outputs have no more steps than the longest length, where lengths are shorter than the
             inputs.
+        continues: Whether a sequence that is cut in two, the second part continuing from the states of the first, was
+            found to give the answers of the whole.
         is_cut: Whether steps after the longest length may be left out, as the manifest says.
     """
 
@@ -24,4 +26,5 @@ class Findings:
     cost: Cost
     batch_invariant: bool
     trims_outputs: bool
+    continues: bool
     is_cut: bool

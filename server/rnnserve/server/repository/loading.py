@@ -18,6 +18,7 @@ from rnnserve.server.batching.joining import join, rows_of_run
 from rnnserve.server.boundary.checked_request import Array
 from rnnserve.server.boundary.signature_reading import read_signature
 from rnnserve.server.errors import StartError, one_line
+from rnnserve.server.repository.continuation import is_continuable
 from rnnserve.server.repository.cost_measurement import measure_cost
 from rnnserve.server.repository.findings import Findings
 from rnnserve.server.repository.invariance import is_batch_invariant
@@ -105,6 +106,7 @@ def _load(
         cost=known.cost,
         batch_invariant=known.batch_invariant,
         trims_outputs=known.trims_outputs,
+        continues=known.continues,
     )
     if is_adopted:
         _log.warning("%s version %s: %s", name, version, _ADOPTED)
@@ -123,7 +125,8 @@ def _findings(digest: str, model: Model, cases: Sequence[Case], trials: TrialReq
         model, trials = dataclasses.replace(model, signature=whole), TrialRequests(whole, cases)
         invariant = is_batch_invariant(model.run, whole, trials)
     trims = _trims_outputs(model, trials)
-    return Findings(digest, measure_cost(model, trials), invariant, trims, is_cut)
+    continues = is_continuable(model.run, model.signature, trials)
+    return Findings(digest, measure_cost(model, trials), invariant, trims, continues, is_cut)
 
 
 @contextlib.contextmanager

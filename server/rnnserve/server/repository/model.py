@@ -37,6 +37,7 @@ class Model:
         batch_invariant: Whether the bits of an answer were found not to depend on the other requests in its batch.
         trims_outputs: Whether outputs have no more steps than the longest length, where lengths are shorter than the
             inputs.
+        continues: Whether a sequence may be cut into parts, each continuing from the final states of the one before.
         statistics: Counts of what it has done.
     """
 
@@ -50,6 +51,7 @@ class Model:
     _session: ort.InferenceSession
     batch_invariant: bool = False
     trims_outputs: bool = False
+    continues: bool = False
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
 
     @property
