@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import secrets
+import time
 
 import grpc
 import numpy as np
@@ -12,7 +13,6 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server import Settings
 from rnnserve.server.batching.execution import CheckedBatch
 from rnnserve.server.errors import InvalidRequest, NotReady, SessionEnded, StartError, Unsupported
-from rnnserve.server.protocol import sealed_states
 from rnnserve.server.protocol.responses import encode_response
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.protocol.token_sealing import TokenSealing, read_keys
@@ -235,7 +235,7 @@ def test_keys_are_rotated(loaded, tmp_path):
 def test_old_tokens_are_refused(loaded, session_key, monkeypatch):
     server = Alone(loaded, session_key, session_age=60.0)
     now = 1_800_000_000.0
-    monkeypatch.setattr(sealed_states.time, "time", lambda: now)
+    monkeypatch.setattr(time, "time", lambda: now)
     token = server.token(step(walks()))
     now += 60
     token = server.token(step(walks(), token))
