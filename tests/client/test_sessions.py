@@ -5,6 +5,7 @@
 import asyncio
 import base64
 import threading
+from concurrent import futures
 from dataclasses import dataclass, field
 
 import grpc
@@ -24,6 +25,7 @@ from rnnserve.client import (
 )
 from rnnserve.client.repeated_calls import _pauses
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos import inference_pb2_grpc as rpc
 from support.fakes import FakeModel, FakeModels, serving
 
 UNAVAILABLE, CANCELLED = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED
@@ -497,3 +499,25 @@ def test_a_session_moves_to_the_next_address(state):
         assert session.step([1, 1])["last"].tolist() == [2, 2]
         client.close()
     assert [len(service.asked) for service in services] == [1, 1]
+
+
+def serve_at(port, service):
+    server = grpc.server(futures.ThreadPoolExecutor(2), options=[("grpc.so_reuseport", 0)])
+    rpc.add_GRPCInferenceServiceServicer_to_server(service, server)
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
+    return server, port
+
+
+def test_a_session_waits_for_a_server_that_starts_again(state):
+    service = FailingModels(MODELS, seals=state == "sealed")  # type: ignore[abstract]
+    server, port = serve_at(0, service)
+    with Client(f"127.0.0.1:{port}") as client, client.session("sums") as session:
+        session.step([1, 1])
+        server.stop(None).wait()
+        again = []
+        timer = threading.Timer(0.2, lambda: again.append(serve_at(port, service)[0]))
+        timer.start()
+        assert session.step([1, 1])["last"].tolist() == [2, 2]
+        timer.join()
+    again[0].stop(None)
