@@ -159,15 +159,17 @@ class SessionOperations:
         if sent is not None:
             raise InvalidRequest(f"{sent} is the session's own state: continue_from gives the one that it begins with")
         points = SessionPoints(metadata, given, self._rows)
-        kept, answers, steps = self._kept, [], 0
-        for inputs in points.requests:
+        axis, kept, answers, steps = sequence_axis(metadata), self._kept, [], 0
+        for asked in points.requests:
+            inputs: dict[str, Any] = dict(asked)
+            if kept is not None and not isinstance(kept, str):
+                inputs = add_states(metadata, inputs, kept)
             rows = check_rows(metadata, inputs)
             if self._state == "sealed":
-                answered, kept = yield from self._ask_sealed(metadata, inputs, rows, kept)
+                answered, kept = yield from self._ask_sealed(metadata, rows, kept)
             else:
-                answered, kept = yield from self._ask_carried(metadata, inputs, kept)
+                answered, kept = yield from self._ask_carried(metadata, rows)
             answers.append(answered)
-            axis = sequence_axis(metadata)
             steps += max(ends.get(axis, size.get(axis, 1)) for ends, size in zip(rows.ends, rows.sizes, strict=True))
         self._kept = kept
         self.steps += steps
@@ -179,41 +181,32 @@ class SessionOperations:
             raise Unimplemented('the server seals no states: it has no key for them. state="carried" needs none')
         return "sealed" if is_offered else "carried"
 
-    def _ask_carried(
-        self, metadata: ModelMetadata, inputs: dict[str, Any], kept: _Rows | str | None
-    ) -> OperationSteps[tuple[list[Prediction], _Rows]]:
-        given = inputs if kept is None or isinstance(kept, str) else add_states(metadata, inputs, kept)
+    def _ask_carried(self, metadata: ModelMetadata, rows: RowInputs) -> OperationSteps[tuple[list[Prediction], _Rows]]:
+        """Ask for the final states, too; return the outputs, and the states."""
         finals = list(metadata.states.values())
         requested = [*self._outputs, *(name for name in finals if name not in self._outputs)]
-        rows = check_rows(metadata, given)
         answers = yield from repeat_calls(self._operations.ask(self.model, self._version, metadata, rows, requested))
-        self._take_version(answers[0][1], answers[0][0].model_version)
-        states = [{name: prediction[name] for name in finals} for prediction, _ in answers]
-        return [
+        # The states of one version mean nothing to another.
+        self._metadata, self._version = answers[0][1], answers[0][0].model_version or self._version
+        outputs = [
             Prediction({name: prediction[name] for name in self._outputs}, prediction.model_version)
             for prediction, _ in answers
-        ], states
+        ]
+        return outputs, [{name: prediction[name] for name in finals} for prediction, _ in answers]
 
     def _ask_sealed(
-        self, metadata: ModelMetadata, inputs: dict[str, Any], rows: RowInputs, kept: _Rows | str | None
+        self, metadata: ModelMetadata, rows: RowInputs, kept: _Rows | str | None
     ) -> OperationSteps[tuple[list[Prediction], str]]:
-        token = kept if isinstance(kept, str) else _BEGIN
-        if kept is not None and not isinstance(kept, str):
-            rows = check_rows(metadata, add_states(metadata, inputs, kept))
+        """Send the token, or begin; return the outputs, and the next token."""
         if self._operations.count_requests(metadata, rows, self._outputs) > 1:
             raise InvalidRequest(
                 "the rows of this step do not share one request, and a sealed state is that of one: make their sizes "
                 'equal, raise max_rows and max_request_bytes of the client, or use state="carried"'
             )
         asked = self._operations.ask(self.model, self._asked_version, metadata, rows, self._outputs)
-        answers, token = yield from repeat_calls(_with_token(asked, token))
+        answers, token = yield from repeat_calls(_with_token(asked, kept if isinstance(kept, str) else _BEGIN))
         self._metadata = answers[0][1]
         return [prediction for prediction, _ in answers], token
-
-    def _take_version(self, metadata: ModelMetadata, version: str) -> None:
-        """Stay with the version that answered: states of one version mean nothing to another."""
-        self._metadata = metadata
-        self._version = version or self._version
 
 
 def require_sessions(metadata: ModelMetadata) -> None:
