@@ -15,7 +15,7 @@ from rnnserve.server.batching.execution import CheckedBatch
 from rnnserve.server.errors import InvalidRequest, NotReady, SessionEnded, StartError, Unsupported
 from rnnserve.server.protocol.responses import encode_response
 from rnnserve.server.protocol.service import Service
-from rnnserve.server.protocol.token_sealing import TokenSealing, read_keys
+from rnnserve.server.protocol.token_sealing import TokenSealing
 from rnnserve.server.repository.repository import ServedVersion
 from support.inference_requests import arrays, request
 from support.loaded import load_repository
@@ -299,31 +299,6 @@ def test_a_state_of_another_form_and_a_step_without_a_sequence_axis(zoo, session
         assert response.parameters["session_steps"].int64_param == number
 
 
-@pytest.mark.parametrize(
-    ("data", "mode", "complaint"),
-    [
-        (b"", 0o600, "has 0 bytes; expected up to 16 keys of 32 random bytes each (head -c 32 /dev/urandom makes one)"),
-        (bytes(range(128, 159)), 0o600, "has 31 bytes"),
-        (bytes(range(128, 161)), 0o600, "has 33 bytes"),
-        (secrets.token_bytes(32 * 17), 0o600, "has more than 512 bytes"),
-        (b"0123456789abcdef" * 4, 0o600, "holds text"),
-        (b"\xff" * 64, 0o600, "holds one key twice"),
-        (b"\xff" * 32, 0o604, "every user of this machine may read or write it; chmod o= "),
-        (b"\xff" * 32, 0o602, "every user of this machine may read or write it"),
-    ],
-)
-def test_files_that_are_no_keys_are_refused(tmp_path, data, mode, complaint):
-    path = keys_file(tmp_path / "key", data, mode=mode)
-    with pytest.raises(StartError) as refused:
-        read_keys(path)
-    assert str(refused.value).startswith(f"--session-key {path}: {complaint}")
-    assert "\n" not in str(refused.value)
-
-
-def test_keys_that_cannot_be_read_are_refused(tmp_path):
+def test_a_key_that_cannot_be_read_is_refused_at_the_start(tmp_path):
     with pytest.raises(StartError, match=r"cannot be read .No such file"):
         Service(None, Settings(session_key=tmp_path / "none"))
-    with pytest.raises(StartError, match="is not a file"):
-        read_keys(tmp_path)
-    key = secrets.token_bytes(64)
-    assert read_keys(keys_file(tmp_path / "key", key, mode=0o640)) == [key[:32], key[32:]]
