@@ -277,17 +277,22 @@ def test_states_that_are_not_finite_are_not_taken_back(loaded, session_key):
         strict.ask(step(walks(1), broken))
 
 
-def test_models_without_states_are_refused(zoo, session_key):
-    server = Alone(load_repository(zoo), session_key)
+@pytest.fixture(scope="module")
+def any_models(zoo):
+    return load_repository(zoo)
+
+
+def test_models_without_states_are_refused(any_models, session_key):
+    server = Alone(any_models, session_key)
     message = request("neighbours", {"input": np.ones((1, 3), np.int8)})
     message.parameters["session"].string_param = "sealed"
     with pytest.raises(InvalidRequest, match='model "neighbours" has no states, so that it has no sessions'):
         server.ask(message)
 
 
-def test_a_state_of_another_form_and_a_step_without_a_sequence_axis(zoo, session_key):
+def test_a_state_of_another_form_and_a_step_without_a_sequence_axis(any_models, session_key):
     """(features, batch) FP16, the only output: it is asked for, and in the token."""
-    server = Alone(load_repository(zoo), session_key)
+    server = Alone(any_models, session_key)
     token, total = "sealed", np.zeros((2, 3), np.float16)
     for number in range(1, 4):
         point = np.full((3, 2), number, np.float16)
