@@ -284,6 +284,8 @@ def test_rows_of_different_lengths(client, state):
         assert session.steps == 3
         first, second = session.step([[1, 0], [0, 1]])
         assert (first["last"].tolist(), second["last"].tolist()) == ([4, 3], [4, 5])
+        first, second = session.step([[1, 0], [[0, 1], [0, 1]]])  # a point, and two: each has the sequence axis
+        assert (first["running"].tolist(), second["running"].tolist()) == ([[5, 3]], [[4, 6], [4, 7]])
 
 
 def test_rows_that_share_no_request_are_carried_only(client, fake):

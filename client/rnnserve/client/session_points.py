@@ -89,9 +89,11 @@ class SessionPoints:
             return arrays  # also an input that the model does not have, which is refused later
         at = names.index(self._axis)
         given = [as_array(array, name) for array in arrays]
-        are_points = all(array.ndim == len(names) - 1 for array in given)
-        self._are_points &= are_points
-        return [np.expand_dims(array, at) for array in given] if are_points else list(given)
+        are_points = [array.ndim == len(names) - 1 for array in given]
+        self._are_points &= all(are_points)
+        return [
+            np.expand_dims(array, at) if is_point else array for array, is_point in zip(given, are_points, strict=True)
+        ]
 
     def _in_steps(self, by_input: dict[str, list[Any]]) -> list[dict[str, list[Any]]]:
         """Divide several steps of a model without a sequence axis into requests."""
