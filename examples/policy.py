@@ -56,12 +56,12 @@ def publication() -> Publication:
 
 
 if __name__ == "__main__":
-    it, h, answer = publication(), torch.zeros(1, HIDDEN), None
+    it, h = publication(), torch.zeros(1, HIDDEN)
     with tempfile.TemporaryDirectory() as repository:
         publish(it, repository=repository)
-        with serve(repository) as server, Client(server.address) as client:
+        with serve(repository) as server, Client(server.address) as client, client.session("policy") as session:
             for observation in torch.randn(5, 2):
-                answer = client.predict("policy", {"observation": [observation.numpy()]}, continue_from=answer)
+                answer = session.step(observation.numpy())
                 logits, h = it.module(observation[None], h)
-                np.testing.assert_allclose(answer[0]["logits"], logits[0].detach(), rtol=1e-4, atol=1e-5)
-                print(observation.numpy(), ACTIONS[answer[0]["logits"].argmax()])
+                np.testing.assert_allclose(answer["logits"], logits[0].detach(), rtol=1e-4, atol=1e-5)
+                print(observation.numpy(), ACTIONS[answer["logits"].argmax()])

@@ -26,6 +26,9 @@ def files(tmp_path_factory):
         ("localhost:65535", "localhost:65535"),
         ("grpcs://127.0.0.1:8001", "127.0.0.1:8001"),
         ("grpcs://[::1]:8001", "[::1]:8001"),
+        ("10.0.0.1:8001,10.0.0.2:8002", "10.0.0.1:8001,10.0.0.2:8002"),
+        ("grpcs://10.0.0.1:8001, 10.0.0.2:8001", "10.0.0.1:8001,10.0.0.2:8001"),
+        ("[::1]:8001,[::2]:8001", "[::1]:8001,[::2]:8001"),
     ],
 )
 def test_urls_that_name_a_host_and_a_port(url, address):
@@ -52,6 +55,11 @@ def test_urls_that_name_a_host_and_a_port(url, address):
         ("host:0", "port 0 is outside"),
         ("host:65536", "port 65536 is outside"),
         ("0.0.0.0:8001", r"a server listens.*127\.0\.0\.1:8001"),
+        ("10.0.0.1:8001,host:8001", "several addresses are IP addresses of one kind, 10.0.0.1:8001,10.0.0.2:8001"),
+        ("10.0.0.1:8001,[::1]:8001", "several addresses are IP addresses of one kind"),
+        ("a:1,b:2", "A name may have several addresses in DNS: then give the name alone"),
+        ("10.0.0.1:8001,", "no host and port"),
+        ("10.0.0.1:8001,10.0.0.2:0", "port 0 is outside"),
         ("grpc://[::]:8001", r"a server listens.*127\.0\.0\.1:8001"),
     ],
 )

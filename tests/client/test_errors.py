@@ -20,7 +20,7 @@ CLASSES = {
     "ALREADY_EXISTS": "ClientError",
     "PERMISSION_DENIED": "ClientError",
     "RESOURCE_EXHAUSTED": "ResourceExhausted",
-    "FAILED_PRECONDITION": "ClientError",
+    "FAILED_PRECONDITION": "FailedPrecondition",
     "ABORTED": "ClientError",
     "OUT_OF_RANGE": "ClientError",
     "UNIMPLEMENTED": "Unimplemented",

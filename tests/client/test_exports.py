@@ -4,11 +4,13 @@ import rnnserve.client
 def test_exported_names():
     assert rnnserve.client.__all__ == [
         "AsyncClient",
+        "AsyncSession",
         "Cancelled",
         "Classification",
         "Client",
         "ClientError",
         "DeadlineExceeded",
+        "FailedPrecondition",
         "InternalError",
         "InvalidAnswer",
         "InvalidRequest",
@@ -16,6 +18,7 @@ def test_exported_names():
         "ModelNotFound",
         "Prediction",
         "ResourceExhausted",
+        "Session",
         "TensorMetadata",
         "Unavailable",
         "Unimplemented",

@@ -7,7 +7,7 @@ import threading
 import grpc
 import pytest
 
-from rnnserve.client import InvalidRequest, Unavailable
+from rnnserve.client import Client, InvalidRequest, Unavailable
 from rnnserve.client.endpoint import parse_endpoint
 from rnnserve.client.errors import ClientError
 from rnnserve.client.tls_diagnosis import explain_connection_failure, find_tls_fault
@@ -151,3 +151,8 @@ def test_servers_of_other_kinds(scheme, answer, fault):
 @pytest.mark.parametrize("error", [Unavailable("the model is not ready"), ClientError("failed to connect")])
 def test_errors_of_other_kinds_stay(error):
     assert explain_connection_failure(parse_endpoint("127.0.0.1:1"), error) is error
+
+
+def test_the_next_of_several_addresses_is_used_with_the_certificate_of_the_first(servers, arguments):
+    with Client(f"grpcs://127.0.0.1:1,{servers['tls']}", **arguments("ca")) as client:
+        assert client.is_live()

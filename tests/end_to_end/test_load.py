@@ -3,6 +3,7 @@
 import json
 
 from rnnserve.cli import main
+from rnnserve.server.testing import serve
 from support.certificates import write_certificates
 
 
@@ -48,3 +49,17 @@ def test_a_server_for_the_time_of_the_test(repository, capsys):
         "direction_bidirectional",
     }
     assert sum(point["batches"].values()) > 0
+
+
+def test_sessions_get_the_same_bits_again_and_again(repository, capsys):
+    """Of all models; the bidirectional one has no sessions."""
+    words = ["--sessions", "3", "--think", "2ms", "--steps", "5", "--duration", "0.4", "--warmup", "0.1", "--json", "-"]
+    with serve(repository) as server:
+        status = main(["load", "--url", server.address, *words])
+    said = capsys.readouterr()
+    assert status == 0, said.err
+    found = json.loads(said.out)
+    assert {model["name"] for model in found["models"]} == {"direction_simple", "direction_stacked"}
+    (point,) = found["points"]
+    assert point["answers"]["compared"] > 0
+    assert point["answers"]["different"] == 0

@@ -1,5 +1,7 @@
 """Servers on the trained models, on either transport, and models of every cell to run without one."""
 
+import secrets
+
 import grpc
 import pytest
 import torch
@@ -49,9 +51,19 @@ def service(repository):
     return Service(load_repository(repository), Settings(repository, provider="cpu"))
 
 
+@pytest.fixture(scope="session")
+def session_key(tmp_path_factory):
+    """A file with a key for sealed sessions."""
+    path = tmp_path_factory.mktemp("keys") / "session.key"
+    path.write_bytes(secrets.token_bytes(32))
+    path.chmod(0o600)
+    return path
+
+
 @pytest.fixture(scope="session", params=["lane", "public"])
-def server(repository, request):
-    with Server(Settings(repository, grpc_port=0, provider="cpu", transport=request.param)) as server:
+def server(repository, session_key, request):
+    settings = Settings(repository, grpc_port=0, provider="cpu", transport=request.param, session_key=session_key)
+    with Server(settings) as server:
         yield server
 
 

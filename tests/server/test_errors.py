@@ -25,6 +25,7 @@ STATUSES = {
     "DeadlinePassed": "DEADLINE_EXCEEDED",
     "Cancelled": "CANCELLED",
     "Unsupported": "UNIMPLEMENTED",
+    "SessionEnded": "FAILED_PRECONDITION",
     "InternalError": "INTERNAL",
 }
 

@@ -12,7 +12,9 @@ __all__ = ["FOUND", "NO_GOOD", "FakeTrials", "fake_models", "load_fake", "serve_
 
 NO_GOOD = "golden.npz: no good"
 COST = Cost(0.0, 0.0, 0.0, 0.0)
-FOUND = Findings("0" * 64, COST, batch_invariant=True, trims_outputs=False, is_cut=True, why_not_in_parts="")
+FOUND = Findings(
+    "0" * 64, COST, batch_invariant=True, trims_outputs=False, continues=False, is_cut=True, why_not_in_parts="none"
+)
 
 
 class FakeTrials(Trials):

@@ -41,8 +41,12 @@ class ServedProcess:
         self._port = int(printed[1]) if printed else 0
         return line
 
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._port}"
+
     def channel(self) -> grpc.Channel:
-        return grpc.insecure_channel(f"127.0.0.1:{self._port}", [("grpc.use_local_subchannel_pool", 1)])
+        return grpc.insecure_channel(self.address, [("grpc.use_local_subchannel_pool", 1)])
 
     def log(self) -> str:
         return self._log.read_text()

@@ -10,6 +10,7 @@ from rnnserve.client.errors import (
     Cancelled,
     ClientError,
     DeadlineExceeded,
+    FailedPrecondition,
     InternalError,
     InvalidAnswer,
     InvalidRequest,
@@ -21,15 +22,18 @@ from rnnserve.client.errors import (
 )
 from rnnserve.client.metadata import ModelMetadata, TensorMetadata
 from rnnserve.client.predictions import Prediction
+from rnnserve.client.sessions import AsyncSession, Session
 from rnnserve.client.sync_client import Client
 
 __all__ = [
     "AsyncClient",
+    "AsyncSession",
     "Cancelled",
     "Classification",
     "Client",
     "ClientError",
     "DeadlineExceeded",
+    "FailedPrecondition",
     "InternalError",
     "InvalidAnswer",
     "InvalidRequest",
@@ -37,6 +41,7 @@ __all__ = [
     "ModelNotFound",
     "Prediction",
     "ResourceExhausted",
+    "Session",
     "TensorMetadata",
     "Unavailable",
     "Unimplemented",

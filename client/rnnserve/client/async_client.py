@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar, overload
 
 import grpc
 import numpy.typing as npt
@@ -12,9 +12,11 @@ from rnnserve.client.base_client import ClientBase
 from rnnserve.client.classification import Classification
 from rnnserve.client.errors import Unavailable, from_rpc_error
 from rnnserve.client.metadata import ModelMetadata
-from rnnserve.client.operations import OperationSteps
+from rnnserve.client.operations import OperationSteps, Pause
 from rnnserve.client.predictions import Prediction
 from rnnserve.client.row_inputs import InputsLike, RowsLike
+from rnnserve.client.session_operations import StateForm
+from rnnserve.client.sessions import AsyncSession
 from rnnserve.client.tensors import Array
 from rnnserve.client.tls_diagnosis import explain_connection_failure
 
@@ -85,6 +87,47 @@ class AsyncClient(ClientBase[grpc.aio.Channel]):
         )
         return await self._run(steps, timeout)
 
+    @overload
+    def session(
+        self,
+        model: str,
+        outputs: Sequence[str] = (),
+        *,
+        rows: None = None,
+        state: StateForm | None = None,
+        continue_from: Mapping[str, Array] | None = None,
+        version: str = "",
+        timeout: float | None = None,
+    ) -> AsyncSession[Prediction]: ...
+
+    @overload
+    def session(
+        self,
+        model: str,
+        outputs: Sequence[str] = (),
+        *,
+        rows: int,
+        state: StateForm | None = None,
+        continue_from: Sequence[Mapping[str, Array] | None] | None = None,
+        version: str = "",
+        timeout: float | None = None,
+    ) -> AsyncSession[list[Prediction]]: ...
+
+    def session(
+        self,
+        model: str,
+        outputs: Sequence[str] = (),
+        *,
+        rows: int | None = None,
+        state: StateForm | None = None,
+        continue_from: Mapping[str, Array] | Sequence[Mapping[str, Array] | None] | None = None,
+        version: str = "",
+        timeout: float | None = None,
+    ) -> AsyncSession[Any]:
+        """Begin a session, a sequence that is sent step by step: see `Client.session`."""
+        operations = self._session_operations(model, outputs, rows, state, continue_from, version)
+        return AsyncSession(self._run, operations, is_single=rows is None, timeout=timeout)
+
     async def infer(
         self,
         model: str,
@@ -114,6 +157,13 @@ class AsyncClient(ClientBase[grpc.aio.Channel]):
         try:
             call = next(steps)
             while True:
+                if isinstance(call, Pause):
+                    if self._may_pause(call, deadline):
+                        await asyncio.sleep(call.seconds)
+                        call = steps.send(None)
+                    else:
+                        call = steps.throw(call.error)
+                    continue
                 try:
                     answer = await self._start(call, deadline)
                 except grpc.RpcError as error:

@@ -4,6 +4,7 @@ import math
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import grpc
@@ -11,7 +12,9 @@ import grpc
 from rnnserve.client.channel import channel_options
 from rnnserve.client.endpoint import FilePath, parse_endpoint
 from rnnserve.client.errors import InvalidRequest
-from rnnserve.client.operations import ClientOperations, RemoteCall
+from rnnserve.client.operations import ClientOperations, Pause, RemoteCall
+from rnnserve.client.session_operations import SessionOperations, StateForm
+from rnnserve.client.tensors import Array
 from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceStub
 
 __all__ = ["ClientBase", "Deadline"]
@@ -44,7 +47,8 @@ class ClientBase(ABC, Generic[AnyChannel]):
     """Settings of a client, and its channel, which is opened on first use.
 
     Args:
-        url: `"host:port"` or `"grpc://host:port"`; `"grpcs://host:port"` for TLS.
+        url: `"host:port"` or `"grpc://host:port"`; `"grpcs://host:port"` for TLS; `"ip:port,ip:port"` for several
+            servers, of which one is used at a time, and the next one after a loss.
         timeout: Default for the seconds that a whole operation may take; `math.inf` for no limit.
         max_rows: Largest number of rows that `predict` and `classify` put into one request.
         max_request_bytes: Largest size, in bytes and with padding, of such a request and of its answer. A single row
@@ -82,7 +86,7 @@ class ClientBase(ABC, Generic[AnyChannel]):
 
     @property
     def url(self) -> str:
-        """The server's `host:port`."""
+        """The server's `host:port`, or those of several servers."""
         return self._endpoint.address
 
     @abstractmethod
@@ -101,6 +105,31 @@ class ClientBase(ABC, Generic[AnyChannel]):
                 self._stub = GRPCInferenceServiceStub(self._channel)
             method = getattr(self._stub, call.method)
         return method(call.request, timeout=deadline.remaining())
+
+    def _session_operations(
+        self,
+        model: str,
+        outputs: Sequence[str],
+        rows: int | None,
+        state: StateForm | None,
+        continue_from: Mapping[str, Array] | Sequence[Mapping[str, Array] | None] | None,
+        version: str,
+    ) -> SessionOperations:
+        """Make the operations of a session, from the arguments of `session`."""
+        return SessionOperations(
+            self._operations,
+            model,
+            outputs=outputs,
+            rows=rows,
+            state=state,
+            continue_from=[continue_from] if isinstance(continue_from, Mapping) else continue_from,
+            version=version,
+        )
+
+    def _may_pause(self, pause: Pause, deadline: Deadline) -> bool:
+        """Return whether the operation's time suffices for a pause, and the client is still open."""
+        remaining = deadline.remaining()
+        return not self._closed and (remaining is None or remaining > pause.seconds)
 
     def _take_channel(self) -> AnyChannel | None:
         """Mark the client as closed, and return its channel for closing; None if none is open."""

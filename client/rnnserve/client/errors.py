@@ -3,6 +3,7 @@
     ClientError               UNKNOWN, and every status without a class of its own (see `status`)
     ├── InvalidRequest        INVALID_ARGUMENT: the request is wrong; this library or the server found the mistake
     │   └── UnreadableInput   a file, or standard input, does not hold sequences
+    ├── FailedPrecondition    FAILED_PRECONDITION: valid, but not now; a session of this server has ended: begin anew
     ├── ModelNotFound         NOT_FOUND: the server has no such model, or not that version of it
     ├── Unavailable           UNAVAILABLE: no server answers at the address, or the model exists but is not ready
     ├── DeadlineExceeded      DEADLINE_EXCEEDED: no answer within `timeout`
@@ -27,6 +28,7 @@ __all__ = [
     "Cancelled",
     "ClientError",
     "DeadlineExceeded",
+    "FailedPrecondition",
     "InternalError",
     "InvalidAnswer",
     "InvalidRequest",
@@ -61,6 +63,16 @@ class InvalidRequest(ClientError):
 
 class UnreadableInput(InvalidRequest):
     """A file, or standard input, does not hold sequences in the format expected."""
+
+
+class FailedPrecondition(ClientError):
+    """The request is valid, but what the server holds does not allow it.
+
+    Of `rnnserve serve`: the session cannot be continued, since its state is too old, or the version on which it began
+    no longer serves. Begin a new one.
+    """
+
+    STATUS = grpc.StatusCode.FAILED_PRECONDITION
 
 
 class ModelNotFound(ClientError):
@@ -113,6 +125,7 @@ _CLASSES: dict[grpc.StatusCode, type[ClientError]] = {
     kind.STATUS: kind
     for kind in (
         InvalidRequest,
+        FailedPrecondition,
         ModelNotFound,
         Unavailable,
         DeadlineExceeded,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from google.protobuf.message import Message
 
 from rnnserve.client.classification import Classification, read_classification, require_classified_output
-from rnnserve.client.errors import ClientError, InvalidRequest, Unavailable
+from rnnserve.client.errors import ClientError, InvalidRequest, Unavailable, Unimplemented
 from rnnserve.client.metadata import ModelMetadata, read_metadata
 from rnnserve.client.predictions import Prediction, read_predictions
 from rnnserve.client.request_builder import build_request, group_rows
@@ -20,7 +20,7 @@ from rnnserve.client.row_inputs import InputsLike, RowInputs, RowsLike, check_ro
 from rnnserve.client.tensors import Array, add_input, read_outputs
 from rnnserve.protos import inference_pb2
 
-__all__ = ["ClientOperations", "OperationSteps", "RemoteCall"]
+__all__ = ["ClientOperations", "OperationSteps", "Pause", "RemoteCall", "add_states", "check_model", "check_outputs"]
 
 T = TypeVar("T")
 Answer = TypeVar("Answer", bound=Message)
@@ -39,8 +39,22 @@ class RemoteCall:
     request: Message
 
 
-OperationSteps = Generator[RemoteCall, Message, T]
-"""Yields calls; receives each answer by `send`, or each error by `throw`; returns the operation's result."""
+@dataclass(frozen=True)
+class Pause:
+    """A wait before the next call.
+
+    Attributes:
+        seconds: How long.
+        error: Why; raised where the operation's time does not suffice for the wait.
+    """
+
+    seconds: float
+    error: ClientError
+
+
+OperationSteps = Generator[RemoteCall | Pause, Message | None, T]
+"""Yields calls; receives each answer by `send`, or each error by `throw`; returns the operation's result. After a pause
+it receives None, or the pause's error."""
 
 
 class ClientOperations:
@@ -79,17 +93,26 @@ class ClientOperations:
 
     def metadata(self, model: str, version: str) -> OperationSteps[ModelMetadata]:
         """Return a model's metadata, and cache them for `predict`."""
-        _check_model(model)
+        check_model(model)
         request = inference_pb2.ModelMetadataRequest(name=model, version=version)
         metadata = read_metadata((yield from _call("ModelMetadata", request, inference_pb2.ModelMetadataResponse)))
         self._metadata_cache[model, version] = metadata
         return metadata
 
+    def server_extensions(self) -> OperationSteps[frozenset[str]]:
+        """Return the names of the protocol's extensions that the server offers; none if it does not report them."""
+        request = inference_pb2.ServerMetadataRequest()
+        try:
+            answer = yield from _call("ServerMetadata", request, inference_pb2.ServerMetadataResponse)
+        except Unimplemented:
+            return frozenset()
+        return frozenset(answer.extensions)
+
     def infer(
         self, model: str, inputs: Mapping[str, npt.ArrayLike], outputs: Sequence[str], version: str
     ) -> OperationSteps[dict[str, Array]]:
         """Send tensors unchanged; return the answer's tensors."""
-        _check_model(model)
+        check_model(model)
         request = inference_pb2.ModelInferRequest(model_name=model, model_version=version)
         for name, value in inputs.items():
             add_input(request, name, value)
@@ -108,17 +131,17 @@ class ClientOperations:
         continue_from: Sequence[Mapping[str, Array] | None] | None,
     ) -> OperationSteps[list[Prediction]]:
         """Ask any model about rows of any sizes, in as few requests as the model and the limits allow."""
-        _check_model(model)
+        check_model(model)
         sequences = _read_iterators(sequences)
         if isinstance(sequences, list | tuple) and not sequences:
             return []
 
         def prepare(metadata: ModelMetadata) -> tuple[RowInputs, list[str]]:
-            inputs = sequences if continue_from is None else _add_states(metadata, sequences, continue_from)
-            return check_rows(metadata, inputs), _check_outputs(metadata, outputs)
+            inputs = sequences if continue_from is None else add_states(metadata, sequences, continue_from)
+            return check_rows(metadata, inputs), check_outputs(metadata, outputs)
 
         metadata, (rows, requested) = yield from self._prepare(model, version, prepare)
-        answers = yield from self._ask(model, version, metadata, rows, requested)
+        answers = yield from self.ask(model, version, metadata, rows, requested)
         return [prediction for prediction, _ in answers]
 
     def classify(
@@ -133,7 +156,7 @@ class ClientOperations:
         output: bool,
     ) -> OperationSteps[list[Classification]]:
         """Classify rows of any sizes: predict, and turn the output with the classes into labels."""
-        _check_model(model)
+        check_model(model)
         sequences = _read_iterators(sequences)
         if isinstance(sequences, list | tuple) and not sequences:
             return []
@@ -142,24 +165,31 @@ class ClientOperations:
         def prepare(metadata: ModelMetadata) -> tuple[RowInputs, list[str]]:
             requested = [require_classified_output(metadata)]
             requested += [name for name in metadata.states.values() if states]
-            requested += _check_outputs(metadata, ["output"]) if output else []
+            requested += check_outputs(metadata, ["output"]) if output else []
             inputs = _named(metadata, sequences) | initial if initial else sequences
             return check_rows(metadata, inputs), requested
 
         metadata, (rows, requested) = yield from self._prepare(model, version, prepare)
-        answers = yield from self._ask(model, version, metadata, rows, requested)
+        answers = yield from self.ask(model, version, metadata, rows, requested)
         try:
             return [read_classification(prediction, requested[0], answering) for prediction, answering in answers]
         except ClientError:
             self._forget(model)
             raise
 
-    def _ask(
+    def count_requests(self, metadata: ModelMetadata, rows: RowInputs, requested: Sequence[str]) -> int:
+        """Return how many requests `ask` makes for these rows."""
+        return sum(1 for _ in self._group(metadata, rows, requested))
+
+    def _group(self, metadata: ModelMetadata, rows: RowInputs, requested: Sequence[str]) -> Iterator[list[int]]:
+        return group_rows(metadata, rows, requested, max_rows=self._max_rows, max_bytes=self._max_bytes)
+
+    def ask(
         self, model: str, version: str, metadata: ModelMetadata, rows: RowInputs, requested: Sequence[str]
     ) -> OperationSteps[list[tuple[Prediction, ModelMetadata]]]:
         """Send the rows, and return each row's prediction with the metadata of the version that made it."""
         answers: dict[int, tuple[Prediction, ModelMetadata]] = {}
-        for chosen in group_rows(metadata, rows, requested, max_rows=self._max_rows, max_bytes=self._max_bytes):
+        for chosen in self._group(metadata, rows, requested):
             try:
                 request = build_request(model, version, metadata, rows, chosen, requested)
                 response = yield from _call("ModelInfer", request, inference_pb2.ModelInferResponse)
@@ -226,7 +256,8 @@ def _call(method: str, request: Message, kind: type[Answer]) -> OperationSteps[A
     return answer
 
 
-def _check_model(model: str) -> None:
+def check_model(model: str) -> None:
+    """Refuse an empty name."""
     if not model:
         raise InvalidRequest("the model's name is empty")
 
@@ -238,7 +269,7 @@ def _read_iterators(sequences: Any) -> Any:  # noqa: ANN401 - whatever the calle
     return list(sequences) if isinstance(sequences, Iterator) else sequences
 
 
-def _check_outputs(metadata: ModelMetadata, outputs: Sequence[str]) -> list[str]:
+def check_outputs(metadata: ModelMetadata, outputs: Sequence[str]) -> list[str]:
     """Return the names of the outputs to request, all of them if none is named."""
     names = [outputs] if isinstance(outputs, str) else list(outputs)
     for name in names:
@@ -253,7 +284,7 @@ def _named(metadata: ModelMetadata, sequences: InputsLike) -> dict[str, RowsLike
     return dict(sequences) if isinstance(sequences, Mapping) else {main_input(metadata).name: sequences}
 
 
-def _add_states(
+def add_states(
     metadata: ModelMetadata, sequences: InputsLike, continue_from: Sequence[Mapping[str, Array] | None]
 ) -> dict[str, RowsLike]:
     """Add the initial states that continue earlier predictions, one for each row; None for a row that starts."""

@@ -1,8 +1,9 @@
 """The blocking client."""
 
+import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar, overload
 
 import grpc
 import numpy.typing as npt
@@ -11,9 +12,11 @@ from rnnserve.client.base_client import ClientBase
 from rnnserve.client.classification import Classification
 from rnnserve.client.errors import from_rpc_error
 from rnnserve.client.metadata import ModelMetadata
-from rnnserve.client.operations import OperationSteps
+from rnnserve.client.operations import OperationSteps, Pause
 from rnnserve.client.predictions import Prediction
 from rnnserve.client.row_inputs import InputsLike, RowsLike
+from rnnserve.client.session_operations import StateForm
+from rnnserve.client.sessions import Session
 from rnnserve.client.tensors import Array
 from rnnserve.client.tls_diagnosis import explain_connection_failure
 
@@ -26,8 +29,8 @@ class Client(ClientBase[grpc.Channel]):
     """Client for servers of the Open Inference Protocol; its methods block until the answer has arrived.
 
     A client holds one connection, which it opens on first use and opens again after a loss. It is made to live as long
-    as its process, and threads may share it. The client does not retry: it raises errors at once. Only gRPC itself
-    repeats requests, and only those that never reached the server's application.
+    as its process, and threads may share it. The client does not retry, but for the steps of a session: it raises
+    errors at once. Only gRPC itself repeats requests, and only those that never reached the server's application.
 
     Every method may raise a `ClientError` (see `rnnserve.client.errors` for the tree) and takes a `timeout` in seconds
     for the whole operation: None for the client's default, `math.inf` for no limit. Where one side speaks TLS and the
@@ -150,6 +153,73 @@ class Client(ClientBase[grpc.Channel]):
         )
         return self._run(steps, timeout)
 
+    @overload
+    def session(
+        self,
+        model: str,
+        outputs: Sequence[str] = (),
+        *,
+        rows: None = None,
+        state: StateForm | None = None,
+        continue_from: Mapping[str, Array] | None = None,
+        version: str = "",
+        timeout: float | None = None,
+    ) -> Session[Prediction]: ...
+
+    @overload
+    def session(
+        self,
+        model: str,
+        outputs: Sequence[str] = (),
+        *,
+        rows: int,
+        state: StateForm | None = None,
+        continue_from: Sequence[Mapping[str, Array] | None] | None = None,
+        version: str = "",
+        timeout: float | None = None,
+    ) -> Session[list[Prediction]]: ...
+
+    def session(
+        self,
+        model: str,
+        outputs: Sequence[str] = (),
+        *,
+        rows: int | None = None,
+        state: StateForm | None = None,
+        continue_from: Mapping[str, Array] | Sequence[Mapping[str, Array] | None] | None = None,
+        version: str = "",
+        timeout: float | None = None,
+    ) -> Session[Any]:
+        """Begin a session: a sequence that is sent step by step, each step continuing from the one before.
+
+            with client.session("policy") as session:
+                action = session.step(observation)["action"]
+
+        The state travels with the requests and not with the connection, so a session survives the loss of its server:
+        the step is sent again, to the same server or another (`Client("10.0.0.1:8001,10.0.0.2:8001")`). Answers are
+        those of the whole sequence, bit for bit on servers of one kind. All steps go to the version that answered the
+        first one.
+
+        Args:
+            model: The model's name.
+            outputs: Names of the outputs that `step` returns; all but the final states if empty.
+            rows: Number of sequences that are stepped together; None for a single one.
+            state: "carried" for final states that are sent on as initial ones, which any server can do that serves the
+                model; "sealed" for a token that only servers with the same key can read. None for sealed where the
+                server offers it, else carried.
+            continue_from: An earlier result with the final states from which the session begins, or one for each row;
+                None for zeros.
+            version: The model's version; empty for the server's choice.
+            timeout: Seconds for each step, with all of its attempts; None for the client's default.
+
+        Raises:
+            InvalidRequest: An argument is none that a session can have. When the session is entered, or at the first
+                step: the model has no states, or cannot be continued because it is bidirectional.
+            Unimplemented: `state` is "sealed", and the server has no key; when the session is entered.
+        """
+        operations = self._session_operations(model, outputs, rows, state, continue_from, version)
+        return Session(self._run, operations, is_single=rows is None, timeout=timeout)
+
     def infer(
         self,
         model: str,
@@ -191,6 +261,13 @@ class Client(ClientBase[grpc.Channel]):
         try:
             call = next(steps)
             while True:
+                if isinstance(call, Pause):
+                    if self._may_pause(call, deadline):
+                        time.sleep(call.seconds)
+                        call = steps.send(None)
+                    else:
+                        call = steps.throw(call.error)
+                    continue
                 try:
                     answer = self._start(call, deadline)
                 except grpc.RpcError as error:

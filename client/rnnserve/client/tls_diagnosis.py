@@ -78,7 +78,7 @@ def _client_certificate_fault(endpoint: Endpoint) -> str:
 
 
 def _shake_hands(endpoint: Endpoint, context: ssl.SSLContext) -> ssl.SSLSocket:
-    host, _, port = endpoint.address.rpartition(":")
+    host, _, port = endpoint.first.rpartition(":")
     host = host.strip("[]")
     context.set_alpn_protocols(["h2"])
     connection = socket.create_connection((host, int(port)), _SECONDS)

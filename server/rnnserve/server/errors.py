@@ -3,24 +3,25 @@
 ::
 
     ServeError
-    ├── InvalidRequest      INVALID_ARGUMENT    the request would fail however often it is sent
-    ├── NotFound            NOT_FOUND           the repository has no model or version of that name
-    ├── NotReady            UNAVAILABLE         the repository has it, but it does not serve (now)
-    ├── ShuttingDown        UNAVAILABLE         this server is stopping; another may answer
-    ├── QueueFull           RESOURCE_EXHAUSTED  as many requests wait as may: slow down
-    ├── TooManyCalls        RESOURCE_EXHAUSTED  as many calls of the method are in hand as may: slow down
-    ├── HeadersTooLarge     RESOURCE_EXHAUSTED  the call's header fields take more bytes than they may
-    ├── WaitTooLong         RESOURCE_EXHAUSTED  what waits takes longer than a request may wait: slow down
-    ├── TooMuchHeld         RESOURCE_EXHAUSTED  as many bytes are in hand as may be: slow down, and read responses
-    ├── TooManyStreams      RESOURCE_EXHAUSTED  as many streams are open as may be
-    ├── TooManySequences    RESOURCE_EXHAUSTED  as many sequences, or bytes of their states, are kept as may be
-    ├── SequenceInUse       ABORTED             the sequence is on another stream, which is open
-    ├── DeadlinePassed      DEADLINE_EXCEEDED   the caller has stopped waiting
-    ├── Cancelled           CANCELLED           the caller cancelled, or its connection broke
-    ├── Unsupported         UNIMPLEMENTED       the protocol has it, this server does not
-    └── InternalError       INTERNAL            a defect of the server; the log has the detail, under the message's id
+    ├── InvalidRequest      INVALID_ARGUMENT     the request would fail however often it is sent
+    ├── NotFound            NOT_FOUND            the repository has no model or version of that name
+    ├── NotReady            UNAVAILABLE          the repository has it, but it does not serve (now)
+    ├── ShuttingDown        UNAVAILABLE          this server is stopping; another may answer
+    ├── QueueFull           RESOURCE_EXHAUSTED   as many requests wait as may: slow down
+    ├── TooManyCalls        RESOURCE_EXHAUSTED   as many calls of the method are in hand as may: slow down
+    ├── HeadersTooLarge     RESOURCE_EXHAUSTED   the call's header fields take more bytes than they may
+    ├── WaitTooLong         RESOURCE_EXHAUSTED   what waits takes longer than a request may wait: slow down
+    ├── TooMuchHeld         RESOURCE_EXHAUSTED   as many bytes are in hand as may be: slow down, and read responses
+    ├── TooManyStreams      RESOURCE_EXHAUSTED   as many streams are open as may be
+    ├── TooManySequences    RESOURCE_EXHAUSTED   as many sequences, or bytes of their states, are kept as may be
+    ├── SequenceInUse       ABORTED              the sequence is on another stream, which is open
+    ├── DeadlinePassed      DEADLINE_EXCEEDED    the caller has stopped waiting
+    ├── Cancelled           CANCELLED            the caller cancelled, or its connection broke
+    ├── Unsupported         UNIMPLEMENTED        the protocol has it, this server does not
+    ├── SessionEnded        FAILED_PRECONDITION  the session could be continued, and cannot any more: begin a new one
+    └── InternalError       INTERNAL             a defect of the server; the log has the detail, under the message's id
 
-    StartError                                  the server cannot start as asked; never sent to a client
+    StartError                                   the server cannot start as asked; never sent to a client
 
 Each transport turns a `ServeError` into its status in one place. The message of each is written for the caller; nothing
 else is ever sent to a caller.
@@ -42,6 +43,7 @@ __all__ = [
     "QueueFull",
     "SequenceInUse",
     "ServeError",
+    "SessionEnded",
     "ShuttingDown",
     "StartError",
     "TooManyCalls",
@@ -249,6 +251,16 @@ class Unsupported(ServeError):
     """The request asks for a part of the protocol that this server does not have."""
 
     status = "UNIMPLEMENTED"
+
+
+class SessionEnded(ServeError):
+    """The session cannot be continued any more: it is too old, or its version no longer serves.
+
+    FAILED_PRECONDITION and not INVALID_ARGUMENT: the same request was valid before, and what has changed since is the
+    time, or what the server serves.
+    """
+
+    status = "FAILED_PRECONDITION"
 
 
 class InternalError(ServeError):

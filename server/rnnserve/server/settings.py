@@ -92,6 +92,9 @@ class Settings:
         tls_key: File in PEM with the private key; given together with `tls_certificate`.
         tls_client_ca: File in PEM with the authorities of client certificates (mutual TLS): clients without a
             certificate of one of these cannot connect. None admits every client.
+        session_key: File with the keys that seal the states of sessions, 32 random bytes each: the first seals, all
+            open. None for a server that seals none.
+        session_age: Seconds after which a sealed state is too old to be continued.
         max_queue: Number of requests that may wait for each model.
         max_wait: Seconds that what waits for a model may take, as estimated from measured costs.
         max_message_bytes: Largest request, in bytes as sent.
@@ -147,6 +150,21 @@ class Settings:
         default=None,
         metadata=_option(
             "admit only clients with a certificate of these authorities: certificates in PEM", Path, metavar="FILE"
+        ),
+    )
+    session_key: Path | None = dataclasses.field(
+        default=None,
+        metadata=_option(
+            "seal the states of sessions, for clients that ask for it: file with a key of 32 random bytes; of several, "
+            "one after another, the first seals and all open",
+            Path,
+            metavar="FILE",
+        ),
+    )
+    session_age: float = dataclasses.field(
+        default=86400.0,
+        metadata=_option(
+            "how long a sealed state may wait for the next step of its session", _seconds, metavar="SECONDS"
         ),
     )
     max_queue: int = dataclasses.field(

@@ -151,15 +151,22 @@ def spec():
 def result():
     """Makes a LoadResult whose latencies and lags are given in milliseconds."""
 
-    def make(latencies=(1.0,), *, lags=(0.0,), rate=100.0, cpu=0.1, seconds=1.0, batches=None, closed=0, **sums):
+    def make(
+        latencies=(1.0,), *, lags=(0.0,), rate=100.0, cpu=0.1, seconds=1.0, batches=None, closed=0, sessions=0, **sums
+    ):
         statistics = LoadStatistics(
             sent=len(latencies), answered=len(latencies), in_time=len(latencies), cpu=[cpu], **sums
         )
         statistics.latency.record((np.array(latencies) * 1e6).astype(np.int64))
         statistics.lag.record((np.array(lags) * 1e6).astype(np.int64))
-        return LoadResult(
-            LoadLevel(rate=0 if closed else rate, closed=closed, duration=1.0), statistics, seconds, batches
+        level = LoadLevel(
+            rate=0 if closed or sessions else rate,
+            closed=closed,
+            sessions=sessions,
+            think=0.01 if sessions else 0.0,
+            duration=1.0,
         )
+        return LoadResult(level, statistics, seconds, batches)
 
     return make
 

@@ -15,6 +15,8 @@ from rnnserve.client.load.findings import list_findings
         ({"seconds": 0.25}, "cut short after 0.2 s"),
         ({"cpu": 0.99}, "the generator, not the server"),
         ({"closed": 4}, "closed loop"),
+        ({"sessions": 4}, "sessions: a step is due a think time after the last answer"),
+        ({"sessions": 4, "errors": {"UNAVAILABLE": 3}}, "4 sessions: 3 x UNAVAILABLE"),
     ],
 )
 def test_what_figures_do_not_show_is_said(load_test, result, settings, finding):

@@ -76,3 +76,14 @@ def test_an_empty_one_knows_nothing():
     assert (histogram.count, histogram.mean, histogram.percentile(99), histogram.max) == (0, 0, 0, 0)
     assert histogram.buckets() == []
     assert pickle.loads(pickle.dumps(histogram)).count == 0
+
+
+def test_the_deviation_is_that_of_the_durations():
+    durations = np.random.default_rng(1).exponential(5e6, 10_000).astype(np.int64)
+    histogram = Histogram()
+    assert histogram.deviation == 0
+    histogram.record(durations)
+    assert histogram.deviation == pytest.approx(durations.std(), rel=1e-3)
+    same = Histogram()
+    same.record(np.full(7, 1000))
+    assert same.deviation == 0

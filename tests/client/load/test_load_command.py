@@ -152,6 +152,78 @@ def test_samples_may_hold_the_answers(load, counted, tmp_path):
     assert {tuple(row) for tensors in counted.asked for row in tensors["tokens"].tolist()} == {(3, 4), (5, 5)}
 
 
+@pytest.fixture
+def policies():
+    """A server of a model of single steps that adds them up, of one without states, and after `drift_after` wrong."""
+
+    class Policies(FakeModels):
+        drift_after: int = 1000
+        address = ""
+
+        def compute(self, tensors):
+            memory = tensors["memory"] + tensors["observation"]
+            return {"action": memory.sum(axis=1, keepdims=True) + (len(self.asked) > self.drift_after), "next": memory}
+
+    service: Any = Policies({})  # type: ignore[abstract]
+    pair = ("FP32", ("batch", ("features", 2)))
+    inputs = {"observation": pair, "memory": pair}
+    outputs = {"action": ("FP32", ("batch", ("actions", 1))), "next": (*pair, {"continues_as": "memory"})}
+    service.models["policy"] = FakeModel(inputs, outputs, service.compute, {"batch_invariant": True})
+    service.models["stateless"] = FakeModel({"observation": pair}, {"action": pair}, service.compute)
+    with serving(service) as address:
+        service.address = address
+        yield service
+
+
+SESSIONS = ["--sessions", "2", "--think", "5ms", "--steps", "4", "--duration", "0.3", "--warmup", "0"]
+
+
+def test_sessions_carry_their_states_and_repeat_their_answers(load, policies, tmp_path):
+    words = ["--json", str(tmp_path / "r.json"), "--html", str(tmp_path / "r.html")]
+    status, output, errors = load(*SESSIONS, *words, url=policies.address)
+    assert status == 0, errors
+    assert output.startswith("sessions  answers/s")
+    assert "agree with the golden ones" in output
+    begun = [tensors for tensors in policies.asked if not tensors["memory"].any()]
+    assert 2 <= len(begun) < len(policies.asked)  # `stateless` was not asked, and sessions began anew
+    (point,) = json.loads((tmp_path / "r.json").read_text())["points"]
+    assert (point["sessions"], point["think_seconds"]) == (2, 0.005)
+    assert point["answers"]["compared"] == point["answered"] - 8  # those of the first time are the golden ones
+    assert "sessions of 4 steps, the next 5.00 ms after an answer" in (tmp_path / "r.html").read_text()
+
+
+def test_sessions_whose_answers_change_fail(load, policies):
+    policies.drift_after = 12
+    status, output, _ = load(*SESSIONS, "policy", url=policies.address)
+    assert status == 1
+    assert "rows have other answers than the golden ones" in output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["stateless", *SESSIONS], "model stateless has no states, so that it has no sessions"),
+        ([*SESSIONS, "--inputs", "x.npz"], "--inputs has whole sequences, and --sessions draws points"),
+        (["--think", "5ms"], "--think is for sessions: give their number, --sessions 1"),
+        (["--steps", "5", "--closed", "1"], "--steps is for sessions"),
+    ],
+)
+def test_what_sessions_cannot_do_is_one_line(load, policies, words, said):
+    status, output, errors = load(*words, url=policies.address)
+    assert (status, output) == (1, "")
+    assert errors.startswith("rnnserve load: ")
+    assert said in errors
+    assert errors.count("\n") == 1
+
+
+def test_sessions_need_a_model_that_has_them(load, policies):
+    del policies.models["policy"]
+    status, _, errors = load(*SESSIONS, url=policies.address)
+    assert (status, errors) == (
+        1, "rnnserve load: none of the models that are ready has sessions: stateless\n"
+    )  # fmt: skip
+
+
 def test_samples_are_for_one_model(load, walks, tmp_path):
     walks.ready = ("walks", "others")
     status, _, errors = load(*QUICK, "--inputs", str(tmp_path / "samples.npz"))
@@ -284,6 +356,10 @@ def test_over_tls_with_a_client_certificate(load, walks, tmp_path):
         ["--sweep", "1:2"],
         ["--closed", "0"],
         ["--rate", "1", "--closed", "1"],
+        ["--sessions", "1", "--closed", "1"],
+        ["--sessions", "0"],
+        ["--sessions", "1", "--think", "5"],
+        ["--sessions", "1", "--steps", "0"],
         ["--slo", "p99"],
         ["--length", "0"],
         ["--duration", "0"],

@@ -26,3 +26,24 @@ def test_several_models_have_indented_lines_of_their_own(load_test, result):
 
 def test_findings_follow_the_table(load_test, result):
     assert format_results(load_test([result(checked=10)])).endswith("\n\nlabels: all 10 are as expected")
+
+
+def test_sessions_have_their_jitter(load_test, result):
+    """Its deviation, and p99 less p50: 1, 2 and 6 ms have a mean of 3 ms and a deviation of 2.16 ms."""
+    test = load_test([result([1, 2, 6], sessions=1, lags=[0.5]), result([1], sessions=1000)])
+    lines = format_results(test).splitlines()
+    assert lines[0].split()[:9] == [
+        "sessions", "answers/s", "p50", "p90", "p99", "p99.9", "max", "deviation", "p99-p50",
+    ]  # fmt: skip
+    assert lines[1].split()[0] == "1"
+    assert "  2.16 ms  4.00 ms  " in lines[1]
+    assert "500 µs" in lines[1]
+    assert lines[2].startswith("1000 ")
+    assert len({len(line) for line in lines[:3]}) == 1
+
+
+def test_models_of_sessions_have_their_own_jitter(load_test, result):
+    one = Histogram()
+    one.record(np.array([1_000_000, 2_000_000, 6_000_000]))
+    lines = format_results(load_test([result(sessions=2, latency_of={"a": one})], models=("a", "b"))).splitlines()
+    assert "2.16 ms  4.00 ms" in lines[2]

@@ -1,7 +1,7 @@
 import pytest
 
 from rnnserve.client.errors import InvalidRequest
-from rnnserve.client.load.units import format_duration, format_rate, parse_duration
+from rnnserve.client.load.units import format_duration, format_rate, parse_duration, parse_think_time
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,14 @@ def test_rates(rate, text):
 def test_a_duration_without_a_number_above_0_or_a_unit_is_refused(text):
     with pytest.raises(InvalidRequest, match="is not a duration above 0"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("0", 0), ("10ms", 0.01), ("250us", 0.00025), ("1s", 1)])
+def test_think_times_are_read(text, seconds):
+    assert parse_think_time(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["10", "-1ms", "", "0ms"])
+def test_other_think_times_are_refused(text):
+    with pytest.raises(InvalidRequest, match="is not a duration"):
+        parse_think_time(text)

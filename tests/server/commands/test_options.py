@@ -12,7 +12,8 @@ from rnnserve.server.errors import StartError
 
 OTHER = Settings(
     repository=Path("-models"), host="::1", grpc_port=0, provider="cpu", transport="public",
-    tls_certificate=Path("a b.pem"), tls_key=Path("-k.pem"), tls_client_ca=Path("c.pem"), max_queue=7,
+    tls_certificate=Path("a b.pem"), tls_key=Path("-k.pem"), tls_client_ca=Path("c.pem"),
+    session_key=Path("s.key"), session_age=90.0, max_queue=7,
     max_message_bytes=8, max_response_bytes=11, max_held_bytes=3 << 20, max_wait=2.5, max_batch=9, max_sequence=10,
     allow_non_finite=True, allow_unproven=True, load_timeout=0.5, max_load_bytes=12, grace=0.25, max_connection_age=0.0,
 )  # fmt: skip
@@ -51,6 +52,8 @@ def test_the_defaults():
         "tls_certificate": None,
         "tls_key": None,
         "tls_client_ca": None,
+        "session_key": None,
+        "session_age": 86400.0,
         "max_queue": 4096,
         "max_message_bytes": 16 * 2**20,
         "max_response_bytes": 64 * 2**20,

@@ -1,4 +1,7 @@
-"""`rnnserve infer`: reads rows from a file or standard input, asks any model on a server, prints its answers."""
+"""`rnnserve infer`: reads rows from a file or standard input, asks any model on a server, prints its answers.
+
+With `--follow`, each line is a point of one session, which is answered as soon as it comes.
+"""
 
 import argparse
 import contextlib
@@ -8,21 +11,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rnnserve.client.aligned_table import format_aligned_table
-from rnnserve.client.classification import Classification, classified_output
+from rnnserve.client.classification import classified_output
 from rnnserve.client.commands.connection_options import URL_HELP, add_tls_options
+from rnnserve.client.commands.described_answers import describe_labels, describe_outputs
+from rnnserve.client.commands.following import follow_points
 from rnnserve.client.errors import ClientError, DeadlineExceeded, Unavailable, UnreadableInput
 from rnnserve.client.metadata import ModelMetadata
-from rnnserve.client.predictions import Prediction
 from rnnserve.client.reading import FORMATS, NamedRows, read_rows
 from rnnserve.client.sync_client import Client
-from rnnserve.client.tensors import Array
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
 MISTAKES = (ClientError,)
 
 _STDIN = "standard input"
-_SHOWN_NUMBERS = 8
 
 _FORMATS_HELP = """\
 A model with an output (batch, classes) is asked for labels; every other model, and --outputs, for its outputs. The
@@ -52,10 +54,15 @@ input formats (a point has as many numbers as the model has features):
         order
   npz   arrays that numpy.savez wrote, one for each input, by the inputs' names
 
+with --follow, each line is one point of a sequence, and is answered at once: a line of CSV, or a JSON value such as
+[0.5, -0.5], or {"source": …, "target": …} for several inputs. A blank line begins a new sequence. A line that is no
+point is told on standard error, and the sequence goes on without it; then the exit status is 1.
+
 examples:
   rnnserve infer direction_simple walks.csv
   rnnserve infer direction_simple walks.csv --outputs logits,h_n --format json
   echo '[[0, 0], [0, 1], [1, 1], [1, 0]]' | rnnserve infer direction_simple --format json
+  tail -f sensor.csv | rnnserve infer direction_simple --follow
 """
 
 
@@ -93,31 +100,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="seconds to wait for the answer (default %(default)g)",
     )
+    parser.add_argument(
+        "--follow", action="store_true", help="read points line by line, and answer each as the next step of a session"
+    )
     _let_file_come_last(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Read the rows, ask the model about them, print its answers."""
-    data, source = _read(args.file or "-")
     names = [name.strip() for name in (args.outputs or "").split(",") if name.strip()]
-    with Client(
-        args.url,
-        timeout=args.timeout,
-        tls_ca=args.tls_ca,
-        tls_certificate=args.tls_certificate,
-        tls_key=args.tls_key,
-    ) as client:
+    if args.follow:
+        return _follow(args, names)
+    data, source = _read(args.file or "-")
+    with _connect(args) as client:
         with _explained(client):
             metadata = client.metadata(args.model, version=args.model_version)
         rows = read_rows(data, source, metadata, args.input_format)
         if not names and classified_output(metadata):
             with _explained(client):
                 labelled = client.classify(args.model, rows.inputs, version=args.model_version, states=False)
-            cells, answers, version = *_describe_labels(labelled), labelled[0].model_version
+            cells, answers, version = *describe_labels(labelled), labelled[0].model_version
         else:
             with _explained(client):
                 predictions = client.predict(args.model, rows.inputs, names, version=args.model_version)
-            cells, answers, version = *_describe_outputs(predictions), predictions[0].model_version
+            cells, answers, version = *describe_outputs(predictions), predictions[0].model_version
     lengths = _lengths(rows, metadata)
     if args.format == "json":
         sizes = [{} if lengths is None else {"points": lengths[index]} for index in range(len(rows.names))]
@@ -129,6 +135,38 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(_table(rows.names, lengths, cells))
     return 0
+
+
+def _connect(args: argparse.Namespace) -> Client:
+    files = {"tls_ca": args.tls_ca, "tls_certificate": args.tls_certificate, "tls_key": args.tls_key}
+    return Client(args.url, timeout=args.timeout, **files)
+
+
+def _follow(args: argparse.Namespace, names: Sequence[str]) -> int:
+    """Answer each line as it comes."""
+    with contextlib.ExitStack() as stack:
+        if args.file in (None, "-"):
+            lines, source = sys.stdin.buffer, _STDIN
+            if sys.stdin.isatty():
+                print("reading points from the keyboard, one a line, up to Ctrl-D", file=sys.stderr)
+        else:
+            with _reading(args.file):
+                lines, source = stack.enter_context(Path(args.file).open("rb")), args.file
+        client = stack.enter_context(_connect(args))
+        with _explained(client):
+            metadata = client.metadata(args.model, version=args.model_version)
+            classified = None if names else classified_output(metadata)
+            session = client.session(args.model, [classified] if classified else names, version=args.model_version)
+            stack.enter_context(session)
+        with _explained(client), _reading(source):
+            return follow_points(
+                session,
+                iter(lines.readline, b""),
+                source,
+                input_format=args.input_format,
+                output_format=args.format,
+                classified=classified,
+            )
 
 
 def _let_file_come_last(parser: argparse.ArgumentParser) -> None:
@@ -156,8 +194,16 @@ def _read(file: str) -> tuple[bytes, str]:
         if sys.stdin.isatty():
             print("reading sequences from the keyboard, up to Ctrl-D", file=sys.stderr)
         return sys.stdin.buffer.read(), _STDIN
-    try:
+    with _reading(file):
         return Path(file).read_bytes(), file
+
+
+@contextlib.contextmanager
+def _reading(file: str) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # of the output
     except OSError as error:
         raise UnreadableInput(
             f"{file}: cannot be read ({error.strerror}). Expected a file, or - for {_STDIN}"
@@ -190,37 +236,6 @@ def _lengths(rows: NamedRows, metadata: ModelMetadata) -> list[int] | None:
             if size < 0:
                 return [array.shape[index] for array in arrays]
     return None
-
-
-def _describe_labels(results: Sequence[Classification]) -> tuple[dict[str, list[str]], list[dict[str, object]]]:
-    """Return the table's columns, and each row's fields of the JSON document."""
-    cells = {
-        "label": [result.label for result in results],
-        "probability": [f"{result.probabilities[result.index]:.4f}" for result in results],
-    }
-    return cells, [
-        {
-            "label": result.label,
-            "index": result.index,
-            "probability": float(result.probabilities[result.index]),
-            "probabilities": result.probabilities.tolist(),
-        }
-        for result in results
-    ]
-
-
-def _describe_outputs(results: Sequence[Prediction]) -> tuple[dict[str, list[str]], list[dict[str, object]]]:
-    """Return the table's columns, and each row's fields of the JSON document."""
-    cells = {name: [_cell(result[name]) for result in results] for name in results[0]}
-    return cells, [{"outputs": {name: array.tolist() for name, array in result.items()}} for result in results]
-
-
-def _cell(array: Array) -> str:
-    """Return a few numbers, or the shape of many."""
-    if array.size > _SHOWN_NUMBERS or array.dtype == object:
-        return f"{'x'.join(map(str, array.shape))} {array.dtype.name}"
-    numbers = array.ravel().tolist()
-    return " ".join(f"{number:.5g}" if array.dtype.kind == "f" else str(number) for number in numbers)
 
 
 def _table(names: Sequence[str], lengths: Sequence[int] | None, cells: dict[str, list[str]]) -> str:

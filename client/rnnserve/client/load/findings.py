@@ -40,6 +40,12 @@ def list_findings(test: LoadTest) -> list[str]:
             "closed loop: when the server stalls, the load stops too, so latencies look better than users would see "
             "them; --rate measures what users see"
         )
+    if any(result.load.sessions for result in test.results):
+        findings.append(
+            "sessions: a step is due a think time after the last answer, and its latency is counted from then. Jitter "
+            "is the standard deviation of the latency (deviation), its p99 less its p50, and the send lag: how much "
+            "later than it was due a step was sent. When the server stalls, later steps are due later"
+        )
     if test.objective is not None:
         findings.append(_verdict(test, test.objective))
     return findings

@@ -22,7 +22,8 @@ from rnnserve.client.load.arrivals import draw_schedule
 from rnnserve.client.load.load_generator import LoadGenerator, SendRequest, run_precisely
 from rnnserve.client.load.load_level import LoadLevel
 from rnnserve.client.load.load_statistics import LoadStatistics, summarize_samples
-from rnnserve.client.load.workload import RequestPool, WorkloadSpec, build_request_pool
+from rnnserve.client.load.session_pool import build_pool
+from rnnserve.client.load.workload import RequestPool, WorkloadSpec
 
 __all__ = ["LoadTarget", "run_generator_worker"]
 
@@ -76,7 +77,7 @@ def run_generator_worker(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
     share, loads = _WorkerShare(index, count), 0
     try:
-        pool = build_request_pool(spec, index)
+        pool = build_pool(spec, index)
         checker = AnswerChecker(pool.answers)
         # Objects made so far live until the end: exclude them from garbage collections during the measurement.
         gc.collect()
@@ -118,13 +119,20 @@ async def _measure(
         begin = pipe.recv()
         ticker = asyncio.create_task(_update_counters(generator, counters, share.index))
         cpu_start, start = time.process_time_ns(), time.perf_counter_ns()
-        if load.closed:
-            cut_short = await generator.closed_loop(
+        measure_from = begin + int(load.warmup * 1e9)
+        end, most = measure_from + int(load.duration * 1e9), share.of(load.max_requests)
+        if load.sessions:
+            cut_short = await generator.session_loop(
                 begin,
-                measure_from=begin + int(load.warmup * 1e9),
-                end=begin + int(load.warmup * 1e9) + int(load.duration * 1e9),
-                workers=share.of(load.closed),
-                max_requests=share.of(load.max_requests),
+                measure_from=measure_from,
+                end=end,
+                sessions=share.of(load.sessions),
+                think=int(load.think * 1e9),
+                max_requests=most,
+            )
+        elif load.closed:
+            cut_short = await generator.closed_loop(
+                begin, measure_from=measure_from, end=end, workers=share.of(load.closed), max_requests=most
             )
         else:
             await generator.open_loop(begin, schedule)
@@ -145,7 +153,7 @@ def _draw_share(
         schedule: (requests,) int64, nanoseconds from the start; empty for a closed loop.
         cut_short: Whether the schedule was cut after `max_requests` measured requests.
     """
-    if load.closed:
+    if load.is_closed:
         return np.empty(0, np.int64), False
     # Draw no more than can be sent: a day at a million requests per second would not fit into memory.
     seconds = load.warmup + min(load.duration, (1.2 * load.max_requests + 1000) / load.rate)
@@ -162,7 +170,7 @@ def _summarize(
     end = measured_from + int(load.duration * 1e9)
     if cut_short:
         # A closed loop ended with its last answer, an open loop when its last request was due.
-        last = max(samples.done if load.closed else samples.due, default=measured_from)
+        last = max(samples.done if load.is_closed else samples.due, default=measured_from)
         end = max(measured_from, min(end, last))
     statistics = summarize_samples(samples, pool, begin=measured_from, end=end)
     statistics.cpu = [cpu]

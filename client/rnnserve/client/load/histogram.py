@@ -69,6 +69,14 @@ class Histogram:
         """The exact mean, nanoseconds; 0 if there are no durations."""
         return self.total / self.count if self.count else 0.0
 
+    @property
+    def deviation(self) -> float:
+        """The standard deviation, nanoseconds, within a thousandth of the largest duration; 0 if there are none."""
+        if not self.count:
+            return 0.0
+        values, counts = np.array(self.buckets(), np.float64).T  # (buckets,) each
+        return float(np.sqrt(np.average((values - self.mean) ** 2, weights=counts)))
+
     def percentile(self, percent: float) -> int:
         """Return the smallest duration that at least `percent` of the recorded durations do not exceed.
 

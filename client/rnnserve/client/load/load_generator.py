@@ -41,6 +41,7 @@ from rnnserve.client.load.samples import (
     OK,
     RequestSamples,
 )
+from rnnserve.client.load.session_scripts import SessionScript
 from rnnserve.client.load.workload import RequestPool
 from rnnserve.protos.inference_pb2 import ModelInferResponse
 
@@ -53,6 +54,7 @@ SendRequest = Callable[[bytes, float], Awaitable[bytes]]
 AioRpcError."""
 
 _SPIN_NS = 30_000
+_SPIN_FRACTION = 0.1
 _BURST = 16
 _PR_SET_TIMERSLACK = 29
 
@@ -134,6 +136,63 @@ class LoadGenerator:
             tasks = [group.create_task(self._run_worker(measure_from, end, budget)) for _ in range(workers)]
         return any(task.result() for task in tasks)
 
+    async def session_loop(
+        self, begin: int, *, measure_from: int, end: int, sessions: int, think: int, max_requests: int
+    ) -> bool:
+        """Run sessions, each of which sends its next step a think time after the answer to the last one.
+
+        A step is due a think time after the last answer, and its latency is measured from then. After a failure the
+        same step is due again. The sessions begin one after another within the first think time.
+
+        Args:
+            begin: The clock's time at which the first session starts, nanoseconds.
+            measure_from: The clock's time at which the warm-up ends, nanoseconds.
+            end: The clock's time from which no step is due any more, nanoseconds.
+            sessions: Number of sessions.
+            think: Nanoseconds between an answer and the next step.
+            max_requests: Largest number of steps that the sessions send together after the warm-up.
+
+        Returns:
+            Whether `max_requests` ended the loop.
+        """
+        budget = iter(range(max_requests))
+        # Sessions that look at the clock instead of sleeping keep others waiting: only while they are few.
+        spin = _SPIN_NS if sessions * _SPIN_NS <= think * _SPIN_FRACTION else 0
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(
+                    self._run_session(
+                        number, begin + think * number // sessions, measure_from, end, think, spin, budget
+                    )
+                )
+                for number in range(sessions)
+            ]
+        return any(task.result() for task in tasks)
+
+    async def _run_session(
+        self, number: int, due: int, measure_from: int, end: int, think: int, spin: int, budget: Iterator[int]
+    ) -> bool:
+        clock, scripts = self._clock, self._pool.scripts
+        script = scripts[number % len(scripts)]
+        step, states = 0, script.beginning
+        while due < end:
+            if due >= measure_from and next(budget, None) is None:
+                return True
+            wait = due - clock()
+            if wait > spin:
+                await asyncio.sleep((wait - spin) / 1e9)
+            while clock() < due:
+                pass
+            self.started += 1
+            item = script.first + step
+            continued, done = await self._exchange(due, item, self._pool.payloads[item] + states, number, script)
+            if continued is not None:
+                step, states = step + 1, continued
+            if step == script.steps:
+                step, states = 0, script.beginning
+            due = done + think
+        return False
+
     async def _run_worker(self, measure_from: int, end: int, budget: Iterator[int]) -> bool:
         while (now := self._clock()) < end:
             if now >= measure_from and next(budget, None) is None:
@@ -145,21 +204,41 @@ class LoadGenerator:
         number = self.started
         self.started += 1
         item = self._order[number % len(self._order)]
+        await self._exchange(due, item, self._pool.payloads[item], number)
+
+    async def _exchange(
+        self, due: int, item: int, payload: bytes, number: int, script: SessionScript | None = None
+    ) -> tuple[bytes | None, int]:
+        """Send a request and record what became of it.
+
+        Args:
+            due: When it was due.
+            item: Its index in the pool.
+            payload: Its bytes.
+            number: Chooses the connection.
+            script: That of its session; None for a request of its own.
+
+        Returns:
+            The fields of the states with which its session goes on, None if it cannot; and when it ended.
+        """
         samples = self.samples
         sent = self._clock()
         seconds_left = self._timeout - (sent - due) / 1e9
         if seconds_left <= 0:
             self._record(due, sent, sent, item, NOT_SENT)
-            return
+            return None, sent
         status, compared = OK, NOT_COMPARED
+        states: bytes | None = None
         try:
             send = self._senders[number % len(self._senders)]
-            answer = await send(self._pool.payloads[item], seconds_left)
+            answer = await send(payload, seconds_left)
             done = self._clock()
             if item in self._checker:
                 status, compared = self._compare(item, answer)
             elif self._pool.expected[item] is not None:
                 status = self._keep_logits(item, answer)
+            if script is not None and status == OK:
+                status, states = self._next_states(script, answer)
         except grpc.aio.AioRpcError as error:
             done = self._clock()
             code = error.code()
@@ -171,6 +250,7 @@ class LoadGenerator:
                 samples.names[status] = name
                 samples.details[status] = error.details() or ""
         self._record(due, sent, done, item, status, compared)
+        return states, done
 
     def _record(self, due: int, sent: int, done: int, item: int, status: int, compared: int = NOT_COMPARED) -> None:
         samples = self.samples
@@ -190,6 +270,12 @@ class LoadGenerator:
         if agrees is None:
             return OK, NOT_COMPARED
         return OK, EQUAL if agrees else DIFFERENT
+
+    def _next_states(self, script: SessionScript, answer: bytes) -> tuple[int, bytes | None]:
+        try:
+            return OK, script.next_states(ModelInferResponse.FromString(answer))
+        except (DecodeError, InvalidAnswer) as error:
+            return self._invalid(str(error)), None
 
     def _keep_logits(self, item: int, answer: bytes) -> int:
         """Keep an answer's logits (rows, classes=2) FP32 for the comparison after the load; return its status."""

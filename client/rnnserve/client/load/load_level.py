@@ -14,7 +14,9 @@ class LoadLevel:
 
     Attributes:
         rate: Requests per second of an open loop; 0 for a closed loop.
-        closed: Requests in flight of a closed loop; 0 for an open loop.
+        closed: Requests in flight of a closed loop; 0 for an open loop, and for sessions.
+        sessions: Number of sessions, each of which sends its next step after the answer to the last one; 0 for none.
+        think: Seconds between an answer and the next step of a session.
         arrivals: "poisson" or "constant"; used by an open loop only.
         warmup: Seconds at the same load before the measurement starts.
         duration: Seconds that are measured.
@@ -24,6 +26,8 @@ class LoadLevel:
 
     rate: float = 0.0
     closed: int = 0
+    sessions: int = 0
+    think: float = 0.0
     arrivals: str = "poisson"
     warmup: float = 1.0
     duration: float = 10.0
@@ -32,12 +36,19 @@ class LoadLevel:
 
     @property
     def size(self) -> float:
-        """The number that differs between levels: requests per second, or requests in flight."""
-        return self.closed or self.rate
+        """The number that differs between levels: requests per second, requests in flight, or sessions."""
+        return self.sessions or self.closed or self.rate
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether requests wait for the answers to earlier ones."""
+        return bool(self.closed or self.sessions)
 
     @property
     def text(self) -> str:
-        """The level as text: "1,000 requests/s", "16 in flight"."""
+        """The level as text: "1,000 requests/s", "16 in flight", "1 session"."""
+        if self.sessions:
+            return "1 session" if self.sessions == 1 else f"{self.sessions:,} sessions"
         return f"{self.closed} in flight" if self.closed else f"{format_rate(self.rate)} requests/s"
 
 
@@ -62,6 +73,12 @@ class LoadResult:
     def throughput(self) -> float:
         """Answers per second within the measured time."""
         return self.statistics.in_time / self.seconds if self.seconds else 0.0
+
+    @property
+    def jitter(self) -> int:
+        """The p99 of the latency minus its p50, nanoseconds."""
+        latency = self.statistics.latency
+        return latency.percentile(99) - latency.percentile(50)
 
     @property
     def failures_per_second(self) -> float:

@@ -48,7 +48,9 @@ def _result(result: LoadResult) -> dict[str, Any]:
     fields = {
         "rate": load.rate or None,
         "closed": load.closed or None,
-        "arrivals": None if load.closed else load.arrivals,
+        "sessions": load.sessions or None,
+        "think_seconds": load.think if load.sessions else None,
+        "arrivals": None if load.is_closed else load.arrivals,
         "warmup_seconds": load.warmup,
         "seconds": result.seconds,
         "cut_short": result.cut_short,
@@ -63,6 +65,11 @@ def _result(result: LoadResult) -> dict[str, Any]:
         "latency": _histogram(statistics.latency),
         "latency_of": {model: _histogram(histogram) for model, histogram in statistics.latency_of.items()},
         "send_lag": _histogram(statistics.lag),
+        "jitter": {
+            "latency_deviation": statistics.latency.deviation,
+            "latency_p99_less_p50": result.jitter,
+            "send_lag_deviation": statistics.lag.deviation,
+        },
         "generator_cpu": statistics.cpu,
         "generator_limit": explain_generator_limit(result),
     }

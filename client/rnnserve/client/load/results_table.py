@@ -21,7 +21,7 @@ def format_results(test: LoadTest) -> str:
         rows.append(result_cells(result))
         if len(test.models) > 1:
             latency_of = result.statistics.latency_of
-            rows += [_model_cells(model, latency_of[model]) for model in test.models if model in latency_of]
+            rows += [_model_cells(result, model, latency_of[model]) for model in test.models if model in latency_of]
     table = format_aligned_table(result_columns(test.results[0]), rows) if rows else ""
     findings = list_findings(test)
     return "\n".join([table, *(["", *findings] if findings else [])])
@@ -29,18 +29,20 @@ def format_results(test: LoadTest) -> str:
 
 def result_columns(result: LoadResult) -> tuple[str, ...]:
     """Return the column headings of the table."""
-    load = "in flight" if result.load.closed else "requests/s"
+    load = "sessions" if result.load.sessions else "in flight" if result.load.closed else "requests/s"
     percentiles = (f"p{percent:g}" for percent in _PERCENTILES)
-    return (load, "answers/s", *percentiles, "max", "errors", "wrong", "send lag p99", "generator CPU")
+    jitter = ("deviation", "p99-p50") if result.load.sessions else ()
+    return (load, "answers/s", *percentiles, "max", *jitter, "errors", "wrong", "send lag p99", "generator CPU")
 
 
 def result_cells(result: LoadResult) -> tuple[str, ...]:
     """Return the cells of one load's row, one per column."""
     statistics, load = result.statistics, result.load
     return (
-        str(load.closed) if load.closed else format_rate(load.rate),
+        format_rate(load.rate) if load.rate else str(load.sessions or load.closed),
         format_rate(round(result.throughput)),
         *_latency_cells(statistics.latency),
+        *(_jitter_cells(statistics.latency) if load.sessions else ()),
         f"{statistics.failed:,}",
         f"{statistics.faults:,}" if statistics.checked or statistics.compared else "-",
         "-" if load.closed else format_duration(statistics.lag.percentile(99)),
@@ -48,8 +50,14 @@ def result_cells(result: LoadResult) -> tuple[str, ...]:
     )
 
 
-def _model_cells(model: str, latency: Histogram) -> tuple[str, ...]:
-    return (f"  {model}", "", *_latency_cells(latency), "", "", "", "")
+def _model_cells(result: LoadResult, model: str, latency: Histogram) -> tuple[str, ...]:
+    jitter = _jitter_cells(latency) if result.load.sessions else ()
+    return (f"  {model}", "", *_latency_cells(latency), *jitter, "", "", "", "")
+
+
+def _jitter_cells(latency: Histogram) -> list[str]:
+    values = [latency.deviation, latency.percentile(99) - latency.percentile(50)]
+    return [format_duration(value) if latency.count else "-" for value in values]
 
 
 def _latency_cells(latency: Histogram) -> list[str]:

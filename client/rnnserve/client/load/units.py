@@ -4,7 +4,7 @@ import re
 
 from rnnserve.client.errors import InvalidRequest
 
-__all__ = ["format_duration", "format_rate", "parse_duration"]
+__all__ = ["format_duration", "format_rate", "parse_duration", "parse_think_time"]
 
 _NANOSECONDS = {"us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}
 _DURATION = re.compile(r"(?P<number>[0-9]*\.?[0-9]+)\s*(?P<unit>us|µs|ms|s)")
@@ -24,6 +24,15 @@ def parse_duration(text: str) -> int:
     if nanoseconds < 1:
         raise InvalidRequest(f"{text!r} is not a duration above 0. Expected a number with its unit: 500us, 5ms, 0.2s")
     return nanoseconds
+
+
+def parse_think_time(text: str) -> float:
+    """Return a duration in seconds, which may be 0.
+
+    Raises:
+        InvalidRequest: The unit is missing, or it is below 0.
+    """
+    return 0.0 if text.strip() == "0" else parse_duration(text) / 1e9
 
 
 def format_duration(nanoseconds: float) -> str:

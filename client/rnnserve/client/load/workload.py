@@ -12,13 +12,21 @@ from rnnserve.client.load.answer_checks import AnswerCheck
 from rnnserve.client.load.input_drawing import draw_inputs, draw_sizes
 from rnnserve.client.load.labelled_walks import UNKNOWN_CLASS, WALK_LABELS, draw_labelled_walks
 from rnnserve.client.load.sample_inputs import SampleCase
+from rnnserve.client.load.session_scripts import SessionScript
 from rnnserve.client.load.size_distribution import SizeDistribution
 from rnnserve.client.metadata import ALONE, ModelMetadata
 from rnnserve.client.predictions import read_predictions
 from rnnserve.client.request_builder import build_request
 from rnnserve.client.row_inputs import RowInputs, check_rows
 
-__all__ = ["RequestPool", "WorkloadSpec", "build_request_pool", "classifies_walks"]
+__all__ = [
+    "RequestPool",
+    "WorkloadSpec",
+    "build_request_pool",
+    "classifies_walks",
+    "make_answer_check",
+    "usual_outputs",
+]
 
 _MAX_POOL_BYTES = 64 << 20
 
@@ -38,6 +46,8 @@ class WorkloadSpec:
         seed: Seed of all random numbers.
         pool: Number of different requests; they are sent again and again in random order.
         samples: Rows to send to the only model, instead of drawn ones; empty to draw rows.
+        sessions: Largest number of sessions of a level; 0 for requests of their own.
+        steps: Steps of a session, after which it begins anew.
     """
 
     models: tuple[ModelMetadata, ...]
@@ -48,6 +58,8 @@ class WorkloadSpec:
     seed: int = 13
     pool: int = 512
     samples: tuple[SampleCase, ...] = ()
+    sessions: int = 0
+    steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,7 @@ class RequestPool:
         expected: For each request, its expected classes, (batch,) int64, with `UNKNOWN_CLASS` for rows without a known
             class; None for requests whose labels are not checked.
         answers: By index, the requests whose answers are compared with golden ones.
+        scripts: Of sessions, whose requests lack the states; empty for requests of their own.
     """
 
     models: tuple[str, ...]
@@ -70,6 +83,7 @@ class RequestPool:
     rows: npt.NDArray[np.int64]
     expected: list[npt.NDArray[np.int64] | None]
     answers: Mapping[int, AnswerCheck] = field(default_factory=dict)
+    scripts: tuple[SessionScript, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,9 +158,11 @@ def _draw_request(spec: WorkloadSpec, metadata: ModelMetadata, batch: int, rando
         is_checked = spec.check and bool((classes != UNKNOWN_CLASS).any())
         return _Request(payload, batch, classes if is_checked else None)
     rows = check_rows(metadata, draw_inputs(metadata, batch, spec.lengths, random))
-    requested = _usual_outputs(metadata)
+    requested = usual_outputs(metadata)
     payload = _serialize(metadata, rows, range(batch), requested)
-    return _Request(payload, batch, answer=_check(spec, metadata, rows, range(batch), requested, SampleCase()))
+    return _Request(
+        payload, batch, answer=make_answer_check(spec, metadata, rows, range(batch), requested, SampleCase())
+    )
 
 
 def _take_samples(
@@ -161,12 +177,12 @@ def _take_samples(
     batch = len(rows) if metadata.batching == ALONE else min(batch, len(rows))
     start = int(random.integers(len(rows) - batch + 1))
     chosen = range(start, start + batch)
-    requested = list(case.answers) or _usual_outputs(metadata)
+    requested = list(case.answers) or usual_outputs(metadata)
     payload = _serialize(metadata, rows, chosen, requested)
-    return _Request(payload, batch, answer=_check(spec, metadata, rows, chosen, requested, case))
+    return _Request(payload, batch, answer=make_answer_check(spec, metadata, rows, chosen, requested, case))
 
 
-def _usual_outputs(metadata: ModelMetadata) -> list[str]:
+def usual_outputs(metadata: ModelMetadata) -> list[str]:
     """Return the output with the classes, if there is one, else all outputs."""
     classified = classified_output(metadata)
     return list(metadata.outputs) if classified is None else [classified]
@@ -176,7 +192,7 @@ def _serialize(metadata: ModelMetadata, rows: RowInputs, chosen: Sequence[int], 
     return build_request(metadata.name, "", metadata, rows, chosen, requested).SerializeToString()
 
 
-def _check(
+def make_answer_check(
     spec: WorkloadSpec,
     metadata: ModelMetadata,
     rows: RowInputs,
@@ -184,6 +200,7 @@ def _check(
     requested: Sequence[str],
     case: SampleCase,
 ) -> AnswerCheck | None:
+    """Return how to check the answers to one request; None if they are not checked."""
     if not spec.check:
         return None
     expected = None

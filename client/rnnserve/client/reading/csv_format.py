@@ -17,7 +17,7 @@ from rnnserve.client.metadata import ModelMetadata, TensorMetadata
 from rnnserve.client.reading.named_rows import NamedRows, decode_text, input_of_rows
 from rnnserve.client.tensors import Array
 
-__all__ = ["read_csv"]
+__all__ = ["is_number", "read_csv", "read_number"]
 
 _ID = "sequence"
 
@@ -72,7 +72,9 @@ def read_csv(data: bytes, source: str, metadata: ModelMetadata) -> NamedRows:
         key = str(run) if columns.id_column is None else cells[columns.id_column]
         if not key:
             raise UnreadableInput(f"{source}, line {line}: the column {_ID} is empty. Expected the sequence's id")
-        point = [_number(cells[column], f"{source}, line {line}", columns.names[column]) for column in columns.features]
+        point = [
+            read_number(cells[column], f"{source}, line {line}", columns.names[column]) for column in columns.features
+        ]
         sequences.setdefault(key, []).append(point)
     points = [np.array(sequence, dtype=np.float64) for sequence in sequences.values()]
     named = columns is not None and columns.id_column is not None
@@ -111,7 +113,7 @@ def _rows(text: str, source: str) -> Iterator[tuple[int, list[str]]]:
 
 def _columns(cells: Sequence[str], line: int, source: str) -> tuple[_Columns, bool]:
     """Return the columns that the first line sets, and whether that line is a header."""
-    if any(_is_number(cell) for cell in cells):
+    if any(is_number(cell) for cell in cells):
         names = [f"column {index + 1}" for index in range(len(cells))]
         return _Columns(names, line, None, list(range(len(cells)))), False
     names = [cell.lower() for cell in cells]
@@ -124,7 +126,8 @@ def _columns(cells: Sequence[str], line: int, source: str) -> tuple[_Columns, bo
     return _Columns(list(cells), line, names.index(_ID) if _ID in names else None, features), True
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Return whether a cell holds a number."""
     try:
         float(cell)
     except ValueError:
@@ -132,7 +135,12 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _number(cell: str, place: str, column: str) -> float:
+def read_number(cell: str, place: str, column: str) -> float:
+    """Return the number in a cell.
+
+    Raises:
+        UnreadableInput: It holds none; the message gives the place and the column.
+    """
     try:
         return float(cell)
     except ValueError as error:

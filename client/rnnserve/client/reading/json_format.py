@@ -10,7 +10,7 @@ from rnnserve.client.metadata import ModelMetadata, TensorMetadata
 from rnnserve.client.reading.named_rows import NamedRows, decode_text, input_of_rows, named_input, row_word
 from rnnserve.client.tensors import Array
 
-__all__ = ["read_json"]
+__all__ = ["read_json", "read_numbers"]
 
 
 def read_json(data: bytes, source: str, metadata: ModelMetadata) -> NamedRows:
@@ -49,7 +49,7 @@ def _rows(document: object, tensor: TensorMetadata, source: str) -> list[Array]:
     words = ["point", *["part"] * (rank - 2), "number"] if rank > 1 else ["number"] * rank
     listed = [document] if _is_row(document, rank) else document
     return [
-        _row(row, words, f"{source}, {row_word(tensor)} {index}", allows_booleans=tensor.datatype == "BOOL")
+        read_numbers(row, words, f"{source}, {row_word(tensor)} {index}", allows_booleans=tensor.datatype == "BOOL")
         for index, row in enumerate(listed)
     ]
 
@@ -64,7 +64,18 @@ def _is_row(document: list[Any], rank: int) -> bool:
     return rank > 0 and not isinstance(value, list)
 
 
-def _row(value: object, words: list[str], place: str, *, allows_booleans: bool) -> Array:
+def read_numbers(value: object, words: list[str], place: str, *, allows_booleans: bool) -> Array:
+    """Return nested lists of numbers as an array.
+
+    Args:
+        value: What the document holds.
+        words: What messages call the parts of each level, outermost first; none for a single number.
+        place: Where it is in the document, for messages.
+        allows_booleans: Whether booleans count as numbers.
+
+    Raises:
+        UnreadableInput: It has other levels, or lists of one level have different sizes.
+    """
     _check(value, words, place, allows_booleans=allows_booleans)
     array = np.array(value)
     return array.astype(np.float64) if array.dtype == object else array  # integers beyond 64 bits

@@ -2,15 +2,26 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy.typing as npt
 
 from rnnserve.server.boundary.request_parameters import SequenceControl
 
-__all__ = ["Array", "CheckedRequest"]
+__all__ = ["Array", "CheckedRequest", "StateKeeper"]
 
 Array = npt.NDArray[Any]
+
+
+class StateKeeper(Protocol):
+    """What keeps the final states of a request for the next one of its session."""
+
+    def keep(self, outputs: Mapping[str, Array]) -> Mapping[str, str | int]:
+        """Keep the final states of a run, and give the parameters that its response says.
+
+        Args:
+            outputs: All outputs of the run by name, in the request's own shapes.
+        """
 
 
 @dataclasses.dataclass(slots=True)
@@ -25,11 +36,14 @@ class CheckedRequest:
         steps: Steps of a row in a run: the sum of `longest`, or 1 for a model without sequence axes.
         inputs: By name, the arrays that were sent, such as `input` (batch, sequence, features) float32, `lengths`
             (batch) int64, `h_0` (layers * directions, batch, hidden) float32; read-only, contiguous.
-        outputs: Names of the outputs wanted, in the order asked.
+        outputs: Names of the outputs that its run gives: those wanted, in the order asked, and after them the final
+            states that are kept only.
         id: The request's id, which the response repeats.
         is_raw: Whether tensors are sent as bytes (`raw_input_contents`); the response's are sent the same way.
         wants_final_mark: Whether the response is to say that it is the last one.
         sequence: The sequence that it belongs to, whose states the server keeps; None for a request by itself.
+        unasked: How many at the end of `outputs` the response leaves out.
+        keeper: What keeps the final states of a request of a session; None for a request of its own.
     """
 
     batch: int
@@ -42,3 +56,10 @@ class CheckedRequest:
     is_raw: bool = True
     wants_final_mark: bool = False
     sequence: SequenceControl | None = None
+    unasked: int = 0
+    keeper: StateKeeper | None = None
+
+    @property
+    def answered(self) -> tuple[str, ...]:
+        """Names of the outputs that the response has, in the order asked."""
+        return self.outputs[: len(self.outputs) - self.unasked]

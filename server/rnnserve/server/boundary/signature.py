@@ -185,9 +185,9 @@ class Signature:
         return MappingProxyType({spec.lengths_of: spec for spec in self.inputs.values() if spec.lengths_of})
 
     @functools.cached_property
-    def states(self) -> Mapping[str, str]:
-        """By input that is an initial state: the output that is the final one."""
-        return MappingProxyType({spec.continues_as: spec.name for spec in self.outputs.values() if spec.continues_as})
+    def states(self) -> Mapping[str, TensorSpec]:
+        """By initial state: the final state that continues as it."""
+        return MappingProxyType({spec.continues_as: spec for spec in self.outputs.values() if spec.continues_as})
 
     @property
     def is_padded(self) -> bool:

@@ -134,7 +134,7 @@ class RequestPrefix:
         signature = self.served.model.signature
         if not self.is_bindable or any(sent.spec.name in signature.states for sent in self.inputs):
             return None
-        pairs = tuple((signature.inputs[name], signature.outputs[output]) for name, output in signature.states.items())
+        pairs = tuple((signature.inputs[name], final) for name, final in signature.states.items())
         return dataclasses.replace(self, states=pairs)
 
     def read(self, payload: bytes, varying_size: int) -> CheckedRequest | None:
@@ -239,7 +239,7 @@ class PrefixCache:
 
     def add(self, payload: bytes, served: ServedVersion, request: CheckedRequest) -> None:
         """Keep the prefix of a request that has passed the boundary, if it is one that can be kept."""
-        if not request.is_raw:
+        if not request.is_raw or request.keeper is not None:  # a session's states are not in the data
             return
         start, _, end, said = self._varying_fields(payload)
         if request.sequence != (said and said.sequence):

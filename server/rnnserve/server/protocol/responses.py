@@ -103,16 +103,24 @@ def encode_response(model: Model, request: CheckedRequest, outputs: Mapping[str,
     Args:
         model: What ran it.
         request: The request.
-        outputs: By name, in the order asked, each of the request's own shape.
+        outputs: By name, in the order of the request's `outputs`, each of the request's own shape.
     """
+    said: pb.ModelInferResponse | None = None
+    if request.keeper is not None:
+        said = _parameters_of(request.keeper.keep(outputs))
+        outputs = {name: outputs[name] for name in request.answered}
     if request.is_raw:
         id_ = request.id.encode()
         id_field = _ID + encode_varint(len(id_)) + id_ if id_ else b""
-        head = ResponseHead.of(model, request.batch, request.sizes, request.outputs, is_marked=request.wants_final_mark)
-        return head.encode(id_field, outputs.values())
+        head = ResponseHead.of(
+            model, request.batch, request.sizes, request.answered, is_marked=request.wants_final_mark
+        )
+        return head.encode(id_field if said is None else id_field + said.SerializeToString(), outputs.values())
     response = pb.ModelInferResponse(model_name=model.name, model_version=model.version, id=request.id)
     if request.wants_final_mark:
         response.MergeFromString(FINAL_MARK)
+    if said is not None:
+        response.MergeFrom(said)
     for name, array in outputs.items():
         datatype = model.signature.outputs[name].datatype
         tensor = response.outputs.add(name=name, datatype=datatype, shape=array.shape)
@@ -138,6 +146,17 @@ def encode_stream_error(error: ServeError, id_field: bytes) -> bytes:
     refused = pb.ModelInferResponse(parameters={_STATUS: pb.InferParameter(string_param=error.status)})
     inner = encode_stream_response(id_field + refused.SerializeToString())
     return _ERROR_MESSAGE + encode_varint(len(message)) + message + inner
+
+
+def _parameters_of(values: Mapping[str, str | int]) -> pb.ModelInferResponse:
+    """A response with these parameters only: their field follows the id's."""
+    response = pb.ModelInferResponse()
+    for name, value in values.items():
+        if isinstance(value, str):
+            response.parameters[name].string_param = value
+        else:
+            response.parameters[name].int64_param = value
+    return response
 
 
 def encode_varint(number: int) -> bytes:

@@ -19,6 +19,7 @@ import numpy as np
 from rnnserve.server.batching.clock import now
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.request_parameters import SequenceControl
+from rnnserve.server.boundary.signature import Signature
 from rnnserve.server.errors import (
     InvalidRequest,
     NotFound,
@@ -190,7 +191,7 @@ class Step:
             }
         self._asked = request.outputs
         self._rows = request.batch
-        more = [output for output in signature.states.values() if output not in request.outputs]
+        more = [final.name for final in signature.states.values() if final.name not in request.outputs]
         return dataclasses.replace(request, inputs=inputs, outputs=(*request.outputs, *more))
 
     def finish(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -205,7 +206,7 @@ class Step:
         Raises:
             TooManySequences: If there is no memory left for them.
         """
-        states = [outputs[output].tobytes() for output in self.served.model.signature.states.values()]
+        states = [outputs[final.name].tobytes() for final in self.served.model.signature.states.values()]
         self.keep(tuple(states), self._rows)
         return {name: outputs[name] for name in self._asked}
 
@@ -287,10 +288,11 @@ class Sequences:
             Unsupported: If the model's sequences may not be cut into requests.
         """
         model = served.model
-        if model.why_not_in_parts:
+        reason = model.why_not_in_parts or _why_without_start(model.signature)
+        if reason:
             raise Unsupported(
-                f'model "{model.name}" takes no sequences a part at a time: {model.why_not_in_parts}; send each '
-                "sequence whole, in one request without sequence_id"
+                f'model "{model.name}" takes no sequences a part at a time: {reason}; send each sequence whole, in one '
+                "request without sequence_id"
             )
         key = (model.name, control.id)
         at = now()
@@ -444,6 +446,11 @@ class Sequences:
 def _said(model: str, identity: int | str) -> str:
     said = quoted(identity) if isinstance(identity, str) else str(identity)
     return f'sequence {said} of model "{model}"'
+
+
+def _why_without_start(signature: Signature) -> str:
+    required = next((name for name in signature.states if not signature.inputs[name].optional), "")
+    return f'its state "{required}" may not be left out, so that none is known to start with' if required else ""
 
 
 def _is_open(owner: StreamOwner | None) -> bool:

@@ -13,6 +13,8 @@ from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.checking import check_request, parse_request
 from rnnserve.server.boundary.request_parameters import read_sequence_control
 from rnnserve.server.boundary.signature import TensorSpec
+from rnnserve.server.errors import InvalidRequest, Unsupported
+from rnnserve.server.protocol.sealed_states import EXTENSION, NO_KEY, SESSION, open_sealed_states
 from rnnserve.server.protocol.sequences import Sequences
 from rnnserve.server.protocol.statistics_messages import statistics_message
 from rnnserve.server.repository.repository import READY, Repository, ServedVersion
@@ -44,10 +46,15 @@ class Service:
     """
 
     def __init__(self, repository: Repository, settings: Settings) -> None:
-        """Answer for a repository."""
+        """Answer for a repository.
+
+        Raises:
+            StartError: If the key for sealed sessions cannot be used.
+        """
         self.repository = repository
         self.settings = settings
         self.sequences = Sequences(settings)
+        self._sealed_states = open_sealed_states(settings)
 
     @property
     def methods(self) -> Mapping[str, Method]:
@@ -73,9 +80,12 @@ class Service:
             InvalidRequest: If it is not one that may be run.
             NotFound: If the repository does not have the model or version that it names.
             NotReady: If that model does not serve.
+            SessionEnded: If it is of a session that cannot be continued any more.
             Unsupported: If it asks for what this server does not do.
         """
         request = parse_request(payload, self.settings)
+        if SESSION in request.parameters:
+            return self._accept_session(request)
         served = self._version_asked(request)
         return served, check_request(request, served.model.signature, self.settings)
 
@@ -86,6 +96,18 @@ class Service:
         if began_on is not None and request.model_version in ("", began_on.model.version):
             return began_on
         return self.repository.find(request.model_name, request.model_version)
+
+    def _accept_session(self, request: pb.ModelInferRequest) -> tuple[ServedVersion, CheckedRequest]:
+        """Take a request of a session whose states are sealed through the boundary."""
+        if self._sealed_states is None:
+            raise Unsupported(NO_KEY)
+        if read_sequence_control(request.parameters) is not None:
+            raise InvalidRequest(
+                f"the parameters {SESSION} and sequence_id exclude each other: client or server keeps the states"
+            )
+        served, sealed = self._sealed_states.find(request, self.repository)
+        checked = check_request(request, served.model.signature, self.settings)
+        return served, self._sealed_states.continue_from(sealed, checked, served.model)
 
     def server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
         """Say that the process is up."""
@@ -100,7 +122,12 @@ class Service:
         return pb.ServerMetadataResponse(
             name="rnnserve",
             version=importlib.metadata.version("rnnserve"),
-            extensions=["model_configuration", "model_repository", "statistics"],
+            extensions=[
+                "model_configuration",
+                "model_repository",
+                "statistics",
+                *([] if self._sealed_states is None else [EXTENSION]),
+            ],
         )
 
     def model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
@@ -136,6 +163,7 @@ class Service:
             outputs=[_metadata(spec) for spec in model.signature.outputs.values()],
             parameters={
                 "batch_invariant": pb.InferParameter(bool_param=model.batch_invariant),
+                "continuable": pb.InferParameter(bool_param=model.continues),
                 **{name: pb.InferParameter(string_param=value) for name, value in said.items()},
             },
         )

@@ -6,6 +6,7 @@ output that needs all steps at once, such as their mean.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,16 +14,33 @@ from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.signature import Signature, TensorSpec
 from rnnserve.server.repository.trial_requests import TrialRequests, as_request
 
-__all__ = ["why_not_in_parts"]
+__all__ = ["Parts", "try_parts"]
 
 _STEPS = (2, 3, 7, 12)
 _ROWS = (1, 2, 5)
 
+_TOLERANCE, _ROUNDINGS = 1e-3, 64
+"""Largest difference between floats of the whole and of the parts that is rounding, as a part of the largest value, or
+of 1: so much, or so many steps of the dtype. Another direction differs by far more."""
+
 _Run = Callable[[Sequence[CheckedRequest]], list[dict[str, Array]]]
 
 
-def why_not_in_parts(run: _Run, signature: Signature, trials: TrialRequests) -> str:
-    """Say why a model's sequences may not be cut into requests; empty where they may.
+class Parts(NamedTuple):
+    """What is found of a model whose sequences are cut.
+
+    Attributes:
+        reason: Why they may not be cut into requests whose states the server keeps; empty where they may: then all
+            answers are the same bits.
+        continues: Whether the answers are the same but for rounding.
+    """
+
+    reason: str
+    continues: bool
+
+
+def try_parts(run: _Run, signature: Signature, trials: TrialRequests) -> Parts:
+    """Run sequences whole, and cut into parts that continue from one another, and compare the answers.
 
     Args:
         run: Runs requests as one batch.
@@ -30,31 +48,35 @@ def why_not_in_parts(run: _Run, signature: Signature, trials: TrialRequests) -> 
         trials: Draws its requests.
     """
     if not signature.states:
-        return "no output is declared as the state that an input continues from (states= of publish)"
-    for name, output in signature.states.items():
-        spec = signature.inputs[name]
-        if not spec.optional:
-            return f'the state "{name}" may not be left out, so that none is known to start with'
-        if spec.sequence_axes or signature.outputs[output].sequence_axes:
-            return f'the state "{name}" grows with the sequence: it is {spec}'
+        return Parts("no output is declared as the state that an input continues from (states= of publish)", False)
+    for name, final in signature.states.items():
+        initial = signature.inputs.get(name)
+        if initial is None or (initial.datatype, initial.sizes) != (final.datatype, final.sizes):
+            return Parts(f'its output "{final.name}" does not fit the input "{name}", as which it continues', False)
+        if final.sequence_axes:
+            return Parts(f'the state "{name}" grows with the sequence: it is {initial}', False)
     if not signature.sequence_axes:
-        return ""  # a step at a time, and no other way
+        return Parts("", True)  # a step at a time, and no other way
     if len(signature.sequence_axes) > 1:
-        return f"it has more than one sequence axis: {', '.join(signature.sequence_axes)}"
+        return Parts(f"it has more than one sequence axis: {', '.join(signature.sequence_axes)}", False)
     (axis,) = signature.sequence_axes
-    smallest = signature.sequence_axes[axis].limits.get(axis, (1, 0))[0]
+    smallest = trials.sizes(1)[axis]
+    reason, was_cut = "", False
     for rows in _ROWS:
         for steps in _STEPS:
             size = trials.sizes(steps)[axis]
             cuts = [[1] * size, [size // 2, size - size // 2], [1, size - 1], [size - 1, 1]]
-            possible = [parts for parts in cuts if min(parts) >= smallest]
+            possible = [parts for parts in cuts if len(parts) > 1 and min(parts) >= smallest]
             whole = trials.draw(trials.rows(rows), {axis: size})
             wanted = run([whole])[0] if possible else {}
             for parts in possible:
-                differs = _difference(signature, wanted, _run_in_parts(run, signature, whole, axis, parts))
-                if differs:
-                    return differs
-    return ""
+                was_cut = True
+                found = _run_in_parts(run, signature, whole, axis, parts)
+                differs, is_rounding = _difference(signature, wanted, found)
+                if differs and not is_rounding:
+                    return Parts(differs, False)
+                reason = reason or differs
+    return Parts(reason, True) if was_cut else Parts("its sequences are too short to be cut", False)
 
 
 def _run_in_parts(
@@ -73,7 +95,7 @@ def _run_in_parts(
         (outputs,) = run([as_request(signature, part)])
         for name, array in outputs.items():
             collected[name].append(array)
-        inputs |= {state: outputs[output] for state, output in signature.states.items()}
+        inputs |= {state: outputs[final.name] for state, final in signature.states.items()}
         at += steps
     together: dict[str, Array] = {}
     for name, arrays in collected.items():
@@ -94,12 +116,25 @@ def _steps_of(spec: TensorSpec, array: Array, axis: str, start: int, steps: int)
     return np.ascontiguousarray(array[tuple(index)])
 
 
-def _difference(signature: Signature, whole: dict[str, Array], parts: dict[str, Array]) -> str:
+def _difference(signature: Signature, whole: dict[str, Array], parts: dict[str, Array]) -> tuple[str, bool]:
+    """Say which output differs, empty for none, and whether by rounding only."""
+    said = ""
     for name, array in whole.items():
-        if array.tobytes() == parts[name].tobytes():
+        other = parts[name]
+        if array.tobytes() == other.tobytes():
             continue
-        said = f'cutting a sequence changes its output "{name}"'
-        if signature.outputs[name].is_float and array.shape == parts[name].shape:
-            said += f", by {np.abs(array - parts[name]).max():.2g} in one trial"
-        return f"{said}, as where a bidirectional layer reads from the end, or an output needs all steps at once"
-    return ""
+        told = f'cutting a sequence changes its output "{name}"'
+        spec = signature.outputs[name]
+        if not spec.is_float and not spec.continues_as:
+            said = said or told  # rounding may turn an argmax
+            continue
+        if not spec.is_float or array.shape != other.shape:
+            return told, False
+        distance = float(np.abs(array - other).max())
+        largest = max(1.0, float(np.abs(array).max()))
+        limit = max(_TOLERANCE, _ROUNDINGS * float(np.finfo(array.dtype).eps)) * largest
+        if not distance <= limit:
+            why = "as where a bidirectional layer reads from the end, or an output needs all steps at once"
+            return f"{told}, by {distance:.2g} in one trial, {why}", False
+        said = said or f"{told} in its last bits, by {distance:.2g} in one trial"
+    return said, True

@@ -17,13 +17,17 @@ class Findings:
         batch_invariant: Whether the bits of an answer were found not to depend on the other requests in its batch.
         trims_outputs: Whether outputs have no more steps than the longest length, where lengths are shorter than the
             inputs.
+        continues: Whether sequences that are cut, each part continuing from the states of the one before, were found
+            to give the answers of the whole, but for rounding.
         is_cut: Whether steps after the longest length may be left out, as the manifest says.
-        why_not_in_parts: Why its sequences may not be cut into requests; empty where they may.
+        why_not_in_parts: Why the server may not keep the states of its sequences; empty where it may: then all answers
+            are the same bits.
     """
 
     digest: str
     cost: Cost
     batch_invariant: bool
     trims_outputs: bool
+    continues: bool
     is_cut: bool
     why_not_in_parts: str

@@ -18,7 +18,7 @@ from rnnserve.server.batching.joining import join, rows_of_run
 from rnnserve.server.boundary.checked_request import Array
 from rnnserve.server.boundary.signature_reading import read_signature
 from rnnserve.server.errors import StartError, one_line
-from rnnserve.server.repository.continuation import why_not_in_parts
+from rnnserve.server.repository.continuation import try_parts
 from rnnserve.server.repository.cost_measurement import measure_cost
 from rnnserve.server.repository.findings import Findings
 from rnnserve.server.repository.invariance import is_batch_invariant
@@ -106,6 +106,7 @@ def _load(
         cost=known.cost,
         batch_invariant=known.batch_invariant,
         trims_outputs=known.trims_outputs,
+        continues=known.continues,
         why_not_in_parts=known.why_not_in_parts,
     )
     if is_adopted:
@@ -125,8 +126,8 @@ def _findings(digest: str, model: Model, cases: Sequence[Case], trials: TrialReq
         model, trials = dataclasses.replace(model, signature=whole), TrialRequests(whole, cases)
         invariant = is_batch_invariant(model.run, whole, trials)
     trims = _trims_outputs(model, trials)
-    reason = why_not_in_parts(model.run, model.signature, trials)
-    return Findings(digest, measure_cost(model, trials), invariant, trims, is_cut, reason)
+    parts = try_parts(model.run, model.signature, trials)
+    return Findings(digest, measure_cost(model, trials), invariant, trims, parts.continues, is_cut, parts.reason)
 
 
 @contextlib.contextmanager

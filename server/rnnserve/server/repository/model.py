@@ -37,7 +37,8 @@ class Model:
         batch_invariant: Whether the bits of an answer were found not to depend on the other requests in its batch.
         trims_outputs: Whether outputs have no more steps than the longest length, where lengths are shorter than the
             inputs.
-        why_not_in_parts: Why its sequences may not be cut into requests; empty where they may.
+        continues: Whether a sequence may be cut into parts, each continuing from the final states of the one before.
+        why_not_in_parts: Why the server may not keep the states of its sequences; empty where it may.
         statistics: Counts of what it has done.
     """
 
@@ -51,6 +52,7 @@ class Model:
     _session: ort.InferenceSession
     batch_invariant: bool = False
     trims_outputs: bool = False
+    continues: bool = False
     why_not_in_parts: str = "it has not been tried"
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
 

@@ -224,6 +224,15 @@ class Repository:
             raise NotReady(self._why_not(name, number))
         return entry.served[number]
 
+    def with_digest(self, name: str, digest: str) -> ServedVersion | None:
+        """Find the version of a model whose manifest has this `self_sha256`, if it serves.
+
+        Raises:
+            NotFound: If the repository has no such model.
+        """
+        served = self._entry(name).served.values()
+        return next((version for version in served if version.model.manifest.self_sha256 == digest), None)
+
     def versions(self, name: str) -> list[str]:
         """Name the versions that serve, oldest first.
 

@@ -100,3 +100,10 @@ def test_the_same_results_give_the_same_bytes_whatever_matplotlibrc_says(load_te
         [sys.executable, "-c", code], input=pickle.dumps((test, run)), capture_output=True, check=True, env=environment
     )
     assert there.stdout.decode() == here
+
+
+def test_a_page_of_sessions_has_their_jitter(load_test, result, run):
+    page = render_report(load_test([result([1, 2, 6], sessions=3), result([1, 2], sessions=8)]), run)
+    text = " ".join(parsed(page).text)
+    for expected in ("deviation", "2.16 ms", "p99-p50", "4.00 ms", "p99.9", "Send lag", "3 sessions", "8 sessions"):
+        assert expected in text

@@ -206,6 +206,8 @@ def _drawn(nanoseconds: float) -> float:
 
 
 def _load_title(result: LoadResult) -> str:
+    if result.load.sessions:
+        return "sessions"
     return "requests in flight" if result.load.closed else "offered requests/s"
 
 

@@ -41,12 +41,27 @@ def render_report(test: LoadTest, run: RunDescription) -> str:
 def _key_figures(result: LoadResult) -> dict[str, str]:
     latency = result.statistics.latency
     return {
-        "in flight" if result.load.closed else "requests/s": format_rate(result.load.size),
+        _load_name(result): format_rate(result.load.size),
         "answers/s": format_rate(round(result.throughput)),
         "p50": format_duration(latency.percentile(50)),
         "p99": format_duration(latency.percentile(99)),
+        **(_jitter(result) if result.load.sessions else {}),
         "max": format_duration(latency.max),
         "errors": f"{result.statistics.failed:,}",
+    }
+
+
+def _load_name(result: LoadResult) -> str:
+    return "sessions" if result.load.sessions else "in flight" if result.load.closed else "requests/s"
+
+
+def _jitter(result: LoadResult) -> dict[str, str]:
+    latency = result.statistics.latency
+    return {
+        "p99.9": format_duration(latency.percentile(99.9)),
+        "deviation": format_duration(latency.deviation),
+        "p99-p50": format_duration(result.jitter),
+        "send lag p99": format_duration(result.statistics.lag.percentile(99)),
     }
 
 

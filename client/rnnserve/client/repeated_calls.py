@@ -1,0 +1,58 @@
+"""Operations whose calls are sent again while no server is there to answer them."""
+
+import random
+from collections.abc import Iterator
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from rnnserve.client.errors import Cancelled, ClientError, Unavailable
+from rnnserve.client.operations import OperationSteps, Pause, RemoteCall
+
+__all__ = ["repeat_calls"]
+
+T = TypeVar("T")
+
+_FIRST_SECONDS, _LONGEST_SECONDS = 0.02, 1.0
+
+
+def repeat_calls(steps: OperationSteps[T]) -> OperationSteps[T]:
+    """Send each call of an operation again after UNAVAILABLE, or CANCELLED by the server, as long as time allows.
+
+    For operations that may be sent twice, since what they ask does not depend on what the server keeps. gRPC connects
+    to another address, if there are several, before the next call.
+    """
+    try:
+        call = next(steps)
+        while True:
+            try:
+                answer = (yield from _repeat(call)) if isinstance(call, RemoteCall) else (yield call)
+            except ClientError as error:
+                call = steps.throw(error)
+            else:
+                call = steps.send(answer)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+
+
+def _repeat(call: RemoteCall) -> OperationSteps[Message | None]:
+    for seconds in _pauses():
+        try:
+            return (yield call)
+        except (Unavailable, Cancelled) as error:
+            lost = error
+        yield Pause(seconds, lost)
+    raise AssertionError("the pauses do not end")
+
+
+def _pauses() -> Iterator[float]:
+    """Yield seconds: none at first, since another address may answer, then twice as long each time.
+
+    A random half is left out, so that the clients of one server do not all come back at the same moment.
+    """
+    yield 0.0
+    seconds = _FIRST_SECONDS
+    while True:
+        yield seconds * random.uniform(0.5, 1.0)  # noqa: S311 - nothing secret
+        seconds = min(2 * seconds, _LONGEST_SECONDS)

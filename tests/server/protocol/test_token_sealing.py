@@ -1,0 +1,102 @@
+"""Tokens: what was sealed opens again with any of the keys, and nothing else does."""
+
+import base64
+import secrets
+import sys
+
+import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.ciphers import aead
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnnserve.server.errors import InvalidRequest, StartError
+from rnnserve.server.protocol.token_sealing import TokenSealing, read_keys
+
+KEY, OTHER = bytes(range(128, 160)), bytes(range(160, 192))
+SEALING = TokenSealing([KEY], 1000)
+
+
+@given(st.binary(max_size=1000))
+def test_what_was_sealed_opens_again(data):
+    token = SEALING.seal(data)
+    assert len(token) <= SEALING._most_characters
+    assert SEALING.open(token) == data
+    assert TokenSealing([OTHER, KEY], 1000).open(token) == data
+    with pytest.raises(InvalidRequest, match="sealed with a key that this server does not have"):
+        TokenSealing([OTHER], 1000).open(token)
+
+
+@given(st.binary(min_size=1, max_size=40), st.data())
+def test_one_bit_more_or_less_is_noticed(data, draws):
+    whole = bytearray(base64.urlsafe_b64decode(SEALING.seal(data)))
+    bit = draws.draw(st.integers(0, 8 * len(whole) - 1))
+    whole[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(InvalidRequest, match="was altered"):
+        SEALING.open(base64.urlsafe_b64encode(whole).decode())
+
+
+@given(st.one_of(st.text(max_size=40), st.binary(max_size=40).map(lambda data: base64.b64encode(data).decode())))
+def test_any_other_text_is_refused(text):
+    with pytest.raises(InvalidRequest, match="session"):
+        SEALING.open(text)
+
+
+def test_tokens_of_one_state_differ():
+    """A token tells nothing of its state, not even that it is the same as before."""
+    assert len({SEALING.seal(b"state") for _ in range(100)}) == 100
+
+
+def test_the_key_is_for_these_tokens_only():
+    """What is sealed elsewhere with the key, without our context, does not open."""
+    nonce = secrets.token_bytes(12)
+    foreign = nonce + aead.AESGCMSIV(KEY).encrypt(nonce, b"state", None)
+    with pytest.raises(InvalidRequest, match="was altered"):
+        SEALING.open(base64.urlsafe_b64encode(foreign).decode())
+
+
+def test_what_seals_may_be_missing(monkeypatch):
+    def is_old(key):
+        raise UnsupportedAlgorithm("AES-GCM-SIV is not supported by this version of OpenSSL")
+
+    monkeypatch.setattr(aead, "AESGCMSIV", is_old)
+    with pytest.raises(StartError, match=r"needs AES-GCM-SIV, which OpenSSL has since 3\.2: update cryptography"):
+        TokenSealing([KEY], 1000)
+    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
+    with pytest.raises(StartError, match=r"needs the package cryptography.*: pip install 'rnnserve\[server\]'"):
+        TokenSealing([KEY], 1000)
+
+
+def keys_file(path, data, mode=0o600):
+    path.write_bytes(data)
+    path.chmod(mode)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("data", "mode", "complaint"),
+    [
+        (b"", 0o600, "has 0 bytes; expected up to 16 keys of 32 random bytes each (head -c 32 /dev/urandom makes one)"),
+        (bytes(range(128, 159)), 0o600, "has 31 bytes"),
+        (bytes(range(128, 161)), 0o600, "has 33 bytes"),
+        (b"\xff" * 32 * 17, 0o600, "has more than 512 bytes"),
+        (b"0123456789abcdef" * 4, 0o600, "holds text"),
+        (b"\xff" * 64, 0o600, "holds one key twice"),
+        (b"\xff" * 32, 0o604, "every user of this machine may read or write it; chmod o= "),
+        (b"\xff" * 32, 0o602, "every user of this machine may read or write it"),
+    ],
+)
+def test_files_that_are_no_keys_are_refused(tmp_path, data, mode, complaint):
+    path = keys_file(tmp_path / "key", data, mode)
+    with pytest.raises(StartError) as refused:
+        read_keys(path)
+    assert str(refused.value).startswith(f"--session-key {path}: {complaint}")
+    assert "\n" not in str(refused.value)
+
+
+def test_keys_that_cannot_be_read_are_refused(tmp_path):
+    with pytest.raises(StartError, match=r"cannot be read .No such file"):
+        read_keys(tmp_path / "none")
+    with pytest.raises(StartError, match="is not a file"):
+        read_keys(tmp_path)
+    assert read_keys(keys_file(tmp_path / "key", KEY + OTHER, 0o640)) == [KEY, OTHER]
