@@ -59,10 +59,10 @@ def test_model_metadata(stub, name, shape):
         "output": ("FP32", [-1, -1, width], "batch, sequence, directions * hidden", False),
         "h_n": ("FP32", [states, -1, 16], "layers * directions, batch, hidden", False),
     }
-    said = {key: value.string_param for key, value in answer.parameters.items()}
+    said = answer.properties
     assert json.loads(said["labels"]) == ["counter-clockwise", "clockwise"]
     assert (said["provider_requested"], said["provider"]) == ("cpu", "cpu")
-    assert answer.parameters["batch_invariant"].bool_param
+    assert said["batch_invariant"] == "true"
     nodes = json.loads(said["nodes"])
     assert list(nodes) == ["CPUExecutionProvider"]
     assert nodes["CPUExecutionProvider"]["RNN"] == (2 if name == "direction_stacked" else 1)

@@ -107,8 +107,9 @@ class Service:
         """
         served = self.repository.find(request.name, request.version)
         model = served.model
-        said = {
+        properties = {
             "batching": model.signature.batching.value,
+            "batch_invariant": json.dumps(model.batch_invariant),
             "labels": json.dumps(list(model.manifest.labels)),
             "origin": model.origin,
             "provider_requested": self.settings.provider,
@@ -121,10 +122,7 @@ class Service:
             platform="onnxruntime_onnx",
             inputs=[_metadata(spec) for spec in model.signature.inputs.values()],
             outputs=[_metadata(spec) for spec in model.signature.outputs.values()],
-            parameters={
-                "batch_invariant": pb.InferParameter(bool_param=model.batch_invariant),
-                **{name: pb.InferParameter(string_param=value) for name, value in said.items()},
-            },
+            properties=properties,
         )
 
     def model_config(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
