@@ -1,6 +1,7 @@
 """A request that has passed the boundary: the second of its three stages, after arrival and before it waits."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,7 +26,9 @@ class CheckedRequest:
             (batch) int64, `h_0` (layers * directions, batch, hidden) float32; read-only, contiguous.
         outputs: Names of the outputs wanted, in the order asked.
         id: The request's id, which the response repeats.
-        is_raw: Whether tensors are sent as bytes (`raw_input_contents`); the response's are sent the same way.
+        is_raw: Whether tensors were sent as bytes (`raw_input_contents`).
+        classes: By output that is to be answered as classes: how many of them.
+        timeout: Seconds that the request may wait for its run; infinity where its deadline alone says it.
     """
 
     batch: int
@@ -36,3 +39,10 @@ class CheckedRequest:
     outputs: tuple[str, ...]
     id: str = ""
     is_raw: bool = True
+    classes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    timeout: float = math.inf
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its tensors are bytes both ways, and nothing but its deadline says how long it may wait."""
+        return self.is_raw and not self.classes and self.timeout == math.inf

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.errors import ServeError
+from rnnserve.server.errors import ServeError, TimeoutExpired
 from rnnserve.server.lane.completion_queue import LaneCall
 from rnnserve.server.lane.prefixes import RequestPrefix
 from rnnserve.server.protocol.responses import encode_response
@@ -64,10 +64,16 @@ class ParsedCall(PendingCall):
     def __init__(self, call: LaneCall, served: ServedVersion, checked: CheckedRequest, arrived: float) -> None:
         super().__init__(call, served, checked.batch, checked.steps, arrived)
         self._checked = checked
+        self.deadline = min(self.deadline, arrived + checked.timeout)
 
     def check(self) -> CheckedRequest:
         """Give the checked request."""
         return self._checked
+
+    def reason_it_is_late(self) -> ServeError:
+        """Say whether it was the deadline or the request's time-out, which is the earlier one."""
+        late = super().reason_it_is_late()
+        return late if self.deadline == self.call.deadline else TimeoutExpired(self._checked.timeout)
 
     def answer(self, outputs: Mapping[str, Array]) -> None:
         """Answer with the outputs asked for."""

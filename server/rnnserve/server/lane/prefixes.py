@@ -192,7 +192,7 @@ class PrefixCache:
 
     def add(self, payload: bytes, served: ServedVersion, request: CheckedRequest) -> None:
         """Keep the prefix of a request that has passed the boundary, if it is one that can be kept."""
-        if not request.is_raw:
+        if not request.is_plain:
             return
         start, end = _find_id(payload)
         without_id = payload[:start] + payload[end:]

@@ -15,7 +15,7 @@ from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.boundary.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest, ServeError
+from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest, ServeError, TimeoutExpired
 from rnnserve.server.protocol.responses import encode_response
 from rnnserve.server.protocol.service import Method, Service
 from rnnserve.server.transport.thread_pool import CallPool
@@ -30,10 +30,12 @@ Watch = Callable[[bytes, grpc.ServicerContext], Iterator[bytes]]
 class _WaitingCall(PendingRequest):
     """A request whose caller's thread waits for it."""
 
-    __slots__ = ("_checked", "_connection", "_outputs")
+    __slots__ = ("_checked", "_connection", "_is_limited", "_outputs")
 
     def __init__(self, checked: CheckedRequest, deadline: float, connection: str) -> None:
-        super().__init__(checked.batch, checked.steps, deadline, arrived=now())
+        arrived = now()
+        super().__init__(checked.batch, checked.steps, min(deadline, arrived + checked.timeout), arrived)
+        self._is_limited = self.deadline < deadline
         self._checked = checked
         self._connection = connection
         self._outputs: futures.Future[Mapping[str, Array]] = futures.Future()
@@ -46,6 +48,10 @@ class _WaitingCall(PendingRequest):
     def check(self) -> CheckedRequest:
         """Give the checked request."""
         return self._checked
+
+    def reason_it_is_late(self) -> ServeError:
+        """Say whether it was the deadline or the request's time-out, which is the earlier one."""
+        return TimeoutExpired(self._checked.timeout) if self._is_limited else super().reason_it_is_late()
 
     def answer(self, outputs: Mapping[str, Array]) -> None:
         """Hand the outputs to the thread that waits."""
