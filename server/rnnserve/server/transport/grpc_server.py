@@ -37,11 +37,24 @@ _SERVICE = "inference.GRPCInferenceService"
 _INFERENCE_THREADS = MAX_REQUESTS
 """As many ModelInfer requests can be in one batch on the public way, since each waits on a thread of its own."""
 
-_CONTROL_THREADS, _CONTROL_CALLS = 16, 1024
-"""Threads for all other methods, which answer at once, and calls of these that may be in hand."""
+_CONTROL_CALLS = 1024
+"""Calls of all other methods that may be in hand. They answer at once."""
+
+_CONTROL_THREADS, _CONTROL_OF_CONNECTION, _CONTROL_AT_WORK = 64, 32, 16
+"""Threads for these; how many of them calls of one connection may have, so that calls whose messages do not arrive keep
+no one from being answered; and how many answer at once: each takes Python's lock from the lane."""
+
+_LATE = 0.05
+"""Seconds after which the message of a call that is no ModelInfer, a small one, is late: the next is received, too."""
+
+_CONTROL_HOPELESS = 0.25
+"""Seconds after which such a call without a message is ended where others wait for its thread."""
 
 _WATCHES = 256
 """Watches of the server's health: each keeps a thread, since grpcio has a send wait for its client."""
+
+_WATCH_HOPELESS = 1.0
+"""Seconds after which a watch whose message has not arrived is ended, where others were refused."""
 
 _STREAMS = 1024
 """Calls in hand of one connection; a client's further calls wait at the client."""
@@ -84,9 +97,23 @@ class GrpcTransport:
         """
         self._settings = settings
         self._control = CallPool(
-            _CONTROL_THREADS, _CONTROL_CALLS, "control", TooManyCalls("methods other than ModelInfer", _CONTROL_CALLS)
+            _CONTROL_THREADS,
+            _CONTROL_CALLS,
+            "control",
+            TooManyCalls("methods other than ModelInfer", _CONTROL_CALLS),
+            of_connection=_CONTROL_OF_CONNECTION,
+            at_work=_CONTROL_AT_WORK,
+            late_seconds=_LATE,
+            hopeless_seconds=_CONTROL_HOPELESS,
         )
-        self._watches = CallPool(_WATCHES, _WATCHES, "watch", TooManyCalls("Watch", _WATCHES))
+        self._watches = CallPool(
+            _WATCHES,
+            _WATCHES,
+            "watch",
+            TooManyCalls("Watch", _WATCHES),
+            late_seconds=_LATE,
+            hopeless_seconds=_WATCH_HOPELESS,
+        )
         self._inference = CallPool(
             _INFERENCE_THREADS,
             settings.max_queue + MAX_REQUESTS,

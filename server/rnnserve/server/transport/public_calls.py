@@ -148,7 +148,9 @@ def unary(answer: Answer, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, bytes
 
     def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         with _errors_as_statuses(context):
-            return answer(pool.receive(messages, context), context)
+            payload = pool.receive(messages, context)
+            with pool.at_work:
+                return answer(payload, context)
 
     handle.experimental_thread_pool = pool  # type: ignore[attr-defined]
     return grpc.stream_unary_rpc_method_handler(handle)
