@@ -59,6 +59,10 @@ _WATCH_HOPELESS = 1.0
 _STREAMS = 1024
 """Calls in hand of one connection; a client's further calls wait at the client."""
 
+_METADATA_BYTES = 1 << 14
+"""Metadata of a call, as HTTP/2 counts it: 32 bytes for each key, beside key and value. Above its soft limit of 8 kB,
+gRPC's core refuses calls at random, the more the larger; where the soft limit is the hard one, all or none."""
+
 _UNCOUNTED = 192 << 20
 """Bytes of memory, beside those that are counted, that the largest requests take while they are read and run."""
 
@@ -245,6 +249,8 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", settings.max_message_bytes * 5 // 4),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_concurrent_streams", _STREAMS),
+        ("grpc.max_metadata_size", _METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", _METADATA_BYTES),
         # Pings are answered, however many. Where the core closes a connection for too many, it makes an error of each
         # further one that has arrived, which holds all before it: 50,000 pings, 850 kB, stopped everyone for 3 s.
         ("grpc.http2.max_ping_strikes", 0),
