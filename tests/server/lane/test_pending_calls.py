@@ -17,6 +17,10 @@ class Call:
         self.deadline = deadline
 
 
+def waiting(call, request):
+    return ParsedCall(call, None, request, 10.0)
+
+
 @pytest.mark.parametrize(
     ("deadline", "timeout", "late_after", "error"),
     [
@@ -28,6 +32,6 @@ class Call:
 )
 def test_the_earlier_of_deadline_and_timeout_counts(deadline, timeout, late_after, error):
     request = dataclasses.replace(checked_request(1, 4, {}, ("logits",)), timeout=timeout)
-    pending = ParsedCall(Call(deadline), None, request, 10.0)
+    pending = waiting(Call(deadline), request)
     assert pending.reason_to_drop(late_after) is None
     assert isinstance(pending.reason_to_drop(late_after + 0.1), error)

@@ -51,7 +51,8 @@ def test_watches_are_taken_again(server):
     ):
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
-            watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+            health = health_pb2_grpc.HealthStub(channel)
+            watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE)  # type: ignore[attr-defined]
             with contextlib.suppress(grpc.RpcError):  # the half-open ones are ended after a second
                 assert next(watch).status == 1
                 watch.cancel()

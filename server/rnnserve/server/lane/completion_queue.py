@@ -26,6 +26,7 @@ from rnnserve.server.batching.clock import from_wall_clock
 from rnnserve.server.boundary.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
 from rnnserve.server.errors import InternalError, ServeError, TooMuchHeld, Unsupported
 from rnnserve.server.lane.deferred_calls import DeferredCalls
+from rnnserve.server.protocol.error_details import details_metadata
 
 __all__ = ["LARGE", "CallHandler", "Lane", "LaneCall", "missing_parts"]
 
@@ -272,7 +273,9 @@ class Lane:
 
     def refusal_operations(self, error: ServeError) -> tuple[object, ...]:
         """The operations that send an error's status."""
-        status = self._cygrpc.SendStatusFromServerOperation((), self._codes[error.status], str(error).encode(), 0)
+        status = self._cygrpc.SendStatusFromServerOperation(
+            details_metadata(error), self._codes[error.status], str(error).encode(), 0
+        )
         return (self._no_metadata, status)
 
     def _accept(self) -> bool:

@@ -16,6 +16,7 @@ from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.boundary.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest, ServeError, TimeoutExpired
+from rnnserve.server.protocol.error_details import details_metadata
 from rnnserve.server.protocol.responses import encode_response
 from rnnserve.server.protocol.service import Method, Service
 from rnnserve.server.transport.thread_pool import CallPool
@@ -184,5 +185,8 @@ def _errors_as_statuses(context: grpc.ServicerContext) -> Iterator[None]:
 
 
 def _abort(context: grpc.ServicerContext, error: ServeError) -> NoReturn:
+    details = details_metadata(error)
+    if details:
+        context.set_trailing_metadata(details)
     context.abort(grpc.StatusCode[error.status], str(error))
     raise error  # `abort` raises; this tells the type checker
