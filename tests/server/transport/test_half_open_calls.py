@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from typing import Any
 
 import grpc
 import pytest
@@ -40,7 +41,7 @@ def test_health_and_metadata_are_answered(server, connections, calls):
         stub = rpc.GRPCInferenceServiceStub(channel)
         assert stub.ServerLive(pb.ServerLiveRequest(), timeout=PATIENCE).live
         assert stub.ModelMetadata(pb.ModelMetadataRequest(name="direction_simple"), timeout=PATIENCE).inputs
-        health = health_pb2_grpc.HealthStub(channel)
+        health: Any = health_pb2_grpc.HealthStub(channel)
         assert health.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE).status == 1
 
 
@@ -51,8 +52,8 @@ def test_watches_are_taken_again(server):
     ):
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
-            health = health_pb2_grpc.HealthStub(channel)
-            watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE)  # type: ignore[attr-defined]
+            health: Any = health_pb2_grpc.HealthStub(channel)
+            watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
             with contextlib.suppress(grpc.RpcError):  # the half-open ones are ended after a second
                 assert next(watch).status == 1
                 watch.cancel()

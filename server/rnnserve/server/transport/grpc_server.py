@@ -126,12 +126,16 @@ class GrpcTransport:
         )
         self._server = grpc.server(self._control, options=_options(settings))
         self._budget = ByteBudget(settings.max_held_bytes)
-        self._health = HealthService(("", _SERVICE))
+        self._health = HealthService(("", _SERVICE), service.repository)
         calls = PublicCalls(service, schedulers, self._budget)
         self._add_service(_SERVICE, calls.methods(self._control, self._inference))
         self._add_service(
             HEALTH_SERVICE,
-            {"Check": unary(self._health.check, self._control), "Watch": watching(self._health.watch, self._watches)},
+            {
+                "Check": unary(self._health.check, self._control),
+                "List": unary(self._health.list, self._control),
+                "Watch": watching(self._health.watch, self._watches),
+            },
         )
         self._dispatcher: Dispatcher | None = None
         self._lane = self._new_lane(service, schedulers, settings.transport)
