@@ -24,7 +24,8 @@ from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
 from rnnserve.server.transport.listening import count_connections, stop_listening
 from rnnserve.server.transport.memory_guard import MemoryGuard
 from rnnserve.server.transport.ports import probe_port
-from rnnserve.server.transport.public_calls import PublicCalls, unary, watching
+from rnnserve.server.transport.public_calls import PublicCalls, conversing, unary, watching
+from rnnserve.server.transport.reflection import REFLECTION_SERVICES, ReflectionService
 from rnnserve.server.transport.thread_pool import CallPool
 from rnnserve.server.transport.tls import server_credentials
 
@@ -53,8 +54,11 @@ _CONTROL_HOPELESS = 0.25
 _WATCHES = 256
 """Watches of the server's health: each keeps a thread, since grpcio has a send wait for its client."""
 
-_WATCH_HOPELESS = 1.0
-"""Seconds after which a watch whose message has not arrived is ended, where others were refused."""
+_REFLECTIONS = 16
+"""Streams of server reflection: each keeps a thread."""
+
+_STREAM_HOPELESS = 1.0
+"""Seconds after which one of these whose next message has not arrived is ended, where others were refused."""
 
 _STREAMS = 1024
 """Calls in hand of one connection; a client's further calls wait at the client."""
@@ -116,7 +120,15 @@ class GrpcTransport:
             "watch",
             TooManyCalls("Watch", _WATCHES),
             late_seconds=_LATE,
-            hopeless_seconds=_WATCH_HOPELESS,
+            hopeless_seconds=_STREAM_HOPELESS,
+        )
+        self._reflections = CallPool(
+            _REFLECTIONS,
+            _REFLECTIONS,
+            "reflection",
+            TooManyCalls("ServerReflectionInfo", _REFLECTIONS),
+            late_seconds=_LATE,
+            hopeless_seconds=_STREAM_HOPELESS,
         )
         self._inference = CallPool(
             _INFERENCE_THREADS,
@@ -137,6 +149,9 @@ class GrpcTransport:
                 "Watch": watching(self._health.watch, self._watches),
             },
         )
+        reflection = conversing(ReflectionService().answer, self._reflections)
+        for name in REFLECTION_SERVICES:
+            self._add_service(name, {"ServerReflectionInfo": reflection})
         self._dispatcher: Dispatcher | None = None
         self._lane = self._new_lane(service, schedulers, settings.transport)
         self._credentials = server_credentials(settings)
@@ -200,7 +215,7 @@ class GrpcTransport:
         if self._dispatcher is not None and not self._dispatcher.close(max(0.0, deadline - time.monotonic())):
             left.append("large requests")
         self._memory_guard.close()
-        for pool in (self._control, self._watches, self._inference):
+        for pool in (self._control, self._watches, self._reflections, self._inference):
             pool.shutdown(wait=False)
         return left
 

@@ -21,7 +21,7 @@ from rnnserve.server.protocol.responses import encode_response
 from rnnserve.server.protocol.service import Method, Service
 from rnnserve.server.transport.thread_pool import CallPool
 
-__all__ = ["PublicCalls", "unary", "watching"]
+__all__ = ["PublicCalls", "conversing", "unary", "watching"]
 
 # RpcMethodHandler is generic in its type stubs only, hence the quotes in annotations.
 Answer = Callable[[bytes, grpc.ServicerContext], bytes]
@@ -168,6 +168,23 @@ def watching(watch: Watch, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, byte
     def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         with _errors_as_statuses(context):
             yield from watch(pool.receive(messages, context), context)
+
+    handle.experimental_thread_pool = pool  # type: ignore[attr-defined]
+    return grpc.stream_stream_rpc_method_handler(handle)
+
+
+def conversing(answer: Answer, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, bytes]":
+    """Make a handler of a method that answers each request of a stream before it takes the next.
+
+    Args:
+        answer: From a request's bytes to the response's.
+        pool: Whose threads call it: each keeps one until its client ends it, or others wait while it sends nothing.
+    """
+
+    def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        with _errors_as_statuses(context):
+            while (payload := pool.receive_next(messages, context)) is not None:
+                yield answer(payload, context)
 
     handle.experimental_thread_pool = pool  # type: ignore[attr-defined]
     return grpc.stream_stream_rpc_method_handler(handle)
