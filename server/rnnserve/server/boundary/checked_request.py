@@ -27,7 +27,7 @@ class CheckedRequest:
         outputs: Names of the outputs wanted, in the order asked.
         id: The request's id, which the response repeats.
         is_raw: Whether tensors were sent as bytes (`raw_input_contents`).
-        classes: By output that is to be answered as classes: how many of them.
+        classes: By output that is to be answered as classes: how many of them. None where there is no such output.
         timeout: Seconds that the request may wait for its run; infinity where its deadline alone says it.
     """
 
@@ -39,7 +39,7 @@ class CheckedRequest:
     outputs: tuple[str, ...]
     id: str = ""
     is_raw: bool = True
-    classes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    classes: Mapping[str, int] | None = None
     timeout: float = math.inf
 
     @property

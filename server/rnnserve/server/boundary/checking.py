@@ -111,7 +111,7 @@ def check_request(request: inference_pb2.ModelInferRequest, signature: Signature
         outputs=outputs,
         id=request.id,
         is_raw=is_raw,
-        classes=classes,
+        classes=classes or None,
         timeout=timeout,
     )
 

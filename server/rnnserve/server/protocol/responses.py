@@ -72,24 +72,26 @@ def encode_response(model: Model, request: CheckedRequest, outputs: Mapping[str,
         outputs: By name, in the order asked, each of the request's own shape.
     """
     if request.classes:
-        return _encode_with_classes(model, request, outputs)
+        return _encode_with_classes(model, request, request.classes, outputs)
     id_ = request.id.encode()
     id_field = _ID + encode_varint(len(id_)) + id_ if id_ else b""
     head = ResponseHead.of(model, request.batch, request.sizes, request.outputs)
     return head.encode(id_field, outputs.values())
 
 
-def _encode_with_classes(model: Model, request: CheckedRequest, outputs: Mapping[str, Array]) -> bytes:
+def _encode_with_classes(
+    model: Model, request: CheckedRequest, classes: Mapping[str, int], outputs: Mapping[str, Array]
+) -> bytes:
     response = pb.ModelInferResponse(model_name=model.name, model_version=model.version, id=request.id)
     for name, array in outputs.items():
         spec = model.signature.outputs[name]
-        if name not in request.classes:
+        if name not in classes:
             response.outputs.add(name=name, datatype=spec.datatype, shape=array.shape)
             response.raw_output_contents.append(array.tobytes())
             continue
         labels = model.manifest.labels
         has_labels = len(labels) == spec.sizes[-1] and not spec.continues_as
-        shape, elements = rank_classes(array, request.classes[name], labels if has_labels else ())
+        shape, elements = rank_classes(array, classes[name], labels if has_labels else ())
         response.outputs.add(name=name, datatype="BYTES", shape=shape)
         response.raw_output_contents.append(elements)
     return response.SerializeToString()
