@@ -49,7 +49,7 @@ def main(path: str) -> None:
     if lacking is not None:
         raise ServerFailed(f"the lane cannot run here: {lacking}")
 
-    lane = Lane(server, "/inference.GRPCInferenceService/ModelInfer", _Constant(response), ByteBudget(256 << 20))
+    lane = Lane(server, "/inference.GRPCInferenceService/ModelInfer", _Constant(response), ByteBudget(256 << 20), print)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     lane.start()

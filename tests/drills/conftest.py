@@ -46,6 +46,19 @@ def bystander(server, request):
 
 def _note(request, server, waits):
     waits = dict(request.node.user_properties).get("waits", waits)
-    longest = f"{max(waits) * 1e3:.0f}" if waits else ""
-    row = [request.node.name, str(len(waits) or ""), longest, f"{server.peak >> 20}", f"{server.resident >> 20}"]
+    note_cost(request, len(waits), max(waits, default=0.0), server.peak, server.resident)
+
+
+def note_cost(request, answers: int, longest: float, peak: int, resident: int) -> None:
+    """Add a drill to the table.
+
+    Args:
+        request: The drill's, as pytest gives it.
+        answers: How many the bystander had.
+        longest: Seconds of its longest wait.
+        peak: Bytes of the server's resident memory, at most.
+        resident: The same at the end.
+    """
+    waited = [str(answers), f"{longest * 1e3:.0f}"] if answers else ["", ""]
+    row = [request.node.name, *waited, f"{peak >> 20}", f"{resident >> 20}"]
     request.config.stash.setdefault(COSTS, []).append(row)

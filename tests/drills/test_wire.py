@@ -5,7 +5,8 @@
 
 import pytest
 
-from drills.wire.attacks import ATTACKS, messages, tensors
+from drills.conftest import note_cost
+from drills.wire.attacks import ATTACKS, frames, messages, tensors
 from fuzzing.served_models import CLASSIFIERS, publish_models
 from support.attacked_server import AttackedServer
 
@@ -16,8 +17,11 @@ SECONDS = 1.0
 OF_DEFECTS = {"FILE WRITTEN", "NO CONNECTION", "UNKNOWN"}
 """INTERNAL is not among them: it is what gRPC's own core answers to header fields that it cannot parse."""
 
+MOST_BYTES, AFTERWARDS_BYTES = 700 << 20, 200 << 20
+"""Resident memory during an attack, and within ten seconds after it."""
+
 DRILLS = [("lane", attack) for attack in ATTACKS]
-DRILLS += [("public", attack) for attack in (*messages.ATTACKS, *tensors.ATTACKS)]
+DRILLS += [("public", attack) for attack in (*messages.ATTACKS, *tensors.ATTACKS, *frames.ATTACKS)]
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +43,18 @@ def servers(published, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("transport", "attack"), DRILLS, ids=[f"{on}-{attack.name}" for on, attack in DRILLS])
-def test_a_server_survives(transport, attack, servers):
-    result, log = servers[transport].attack(attack, SECONDS)
+def test_a_server_survives(transport, attack, servers, request):
+    server = servers[transport]
+    result, log = server.attack(attack, SECONDS)
+    is_small_again = server.settles_below(AFTERWARDS_BYTES)
+    peak = result.memory[1]
+    note_cost(request, result.seen.requests, result.seen.longest, peak, server.resident)
     assert result.answers.counts, "the attack did nothing"
     assert result.seen.failures == {}, result.seen.text
     assert result.seen.requests > 0
     assert result.gone == ()
+    assert peak < MOST_BYTES
+    assert is_small_again, server.resident
     assert "Traceback" not in log, log[:1000]
     assert "internal error" not in "".join([log[:1000], *result.answers.texts])
     assert not result.answers.counts.keys() & OF_DEFECTS, str(result.answers)

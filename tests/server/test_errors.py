@@ -17,6 +17,7 @@ STATUSES = {
     "TimeoutExpired": "UNAVAILABLE",
     "QueueFull": "RESOURCE_EXHAUSTED",
     "TooManyCalls": "RESOURCE_EXHAUSTED",
+    "HeadersTooLarge": "RESOURCE_EXHAUSTED",
     "WaitTooLong": "RESOURCE_EXHAUSTED",
     "TooMuchHeld": "RESOURCE_EXHAUSTED",
     "DeadlinePassed": "DEADLINE_EXCEEDED",

@@ -4,11 +4,13 @@ import contextlib
 import re
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 from drills.wire.attack import Attack
 from drills.wire.bystander import Bystander
 from drills.wire.drill import Result, drill
+from drills.wire.resident_memory import resident_bytes
 from drills.wire.target import Target
 from support.serving import RNNSERVE
 
@@ -65,6 +67,20 @@ class AttackedServer:
         if result.gone or result.seen.failures or self._process.poll() is not None:
             self.stop()
         return result, said
+
+    @property
+    def resident(self) -> int:
+        """Resident memory of what runs, in bytes; 0 where nothing does."""
+        return 0 if self._running is None else resident_bytes(self._process.pid)
+
+    def settles_below(self, most: int, seconds: float = 10.0) -> bool:
+        """Whether resident memory falls below so many bytes within some seconds."""
+        deadline = time.monotonic() + seconds
+        while self.resident >= most:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+        return True
 
     def stop(self) -> None:
         """Stop what runs; a server that does not end by itself is killed."""

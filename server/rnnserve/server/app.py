@@ -107,7 +107,10 @@ class Server:
 
     def pulse(self) -> Pulse:
         """What says whether requests make progress."""
-        return Pulse(self._transport.lane_turns(), self._schedulers.hung)
+        return Pulse(
+            self._transport.turns(),
+            lambda: [f"the run of {name}" for name in self._schedulers.hung()] + self._transport.hung(),
+        )
 
     def leave(self, told_to_stop: threading.Event) -> None:
         """Give the shared port to the other processes, and answer until every client is with them.

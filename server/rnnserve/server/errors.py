@@ -10,6 +10,7 @@
     ├── TimeoutExpired      UNAVAILABLE         the request waited longer than its parameter `timeout`, as in Triton
     ├── QueueFull           RESOURCE_EXHAUSTED  as many requests wait as may: slow down
     ├── TooManyCalls        RESOURCE_EXHAUSTED  as many calls of the method are in hand as may: slow down
+    ├── HeadersTooLarge     RESOURCE_EXHAUSTED  the call's header fields take more bytes than they may
     ├── WaitTooLong         RESOURCE_EXHAUSTED  what waits takes longer than a request may wait: slow down
     ├── TooMuchHeld         RESOURCE_EXHAUSTED  as many bytes are in hand as may be: slow down, and read responses
     ├── DeadlinePassed      DEADLINE_EXCEEDED   the caller has stopped waiting
@@ -31,6 +32,7 @@ from typing import ClassVar, Self
 __all__ = [
     "Cancelled",
     "DeadlinePassed",
+    "HeadersTooLarge",
     "InternalError",
     "InvalidRequest",
     "NotFound",
@@ -149,6 +151,16 @@ class TooManyCalls(ServeError):
     def __init__(self, methods: str, capacity: int) -> None:
         """Say of which methods, and how many calls may be in hand."""
         super().__init__(f"{capacity:,} calls of {methods} are in hand already; slow down")
+
+
+class HeadersTooLarge(ServeError):
+    """The header fields of a call take more bytes than they may."""
+
+    status = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, size: int, limit: int) -> None:
+        """Say how many bytes they take of how many."""
+        super().__init__(f"the call's header fields take {size:,} bytes; at most {limit:,} are read")
 
 
 class WaitTooLong(ServeError):

@@ -35,6 +35,22 @@ def test_fields_of_inputs_and_outputs_are_counted_too(tag, counts):
     assert crowded(tag + b"\x80\x20" + inner) is counts
 
 
+def test_elements_of_contents_are_counted_too_but_for_packed_ones():
+    contents = pb.InferTensorContents(bytes_contents=[b"x"] * MANY)
+    message = pb.ModelInferRequest(
+        model_name="m", inputs=[pb.ModelInferRequest.InferInputTensor(name="input", contents=contents)]
+    )
+    assert crowded(message.SerializeToString())
+    del contents.bytes_contents[10:]
+    contents.int64_contents.extend(range(100_000))
+    message = pb.ModelInferRequest(
+        model_name="m", inputs=[pb.ModelInferRequest.InferInputTensor(name="input", contents=contents)]
+    )
+    assert not crowded(message.SerializeToString())
+    unpacked = b"\x2a\x80\xa0\x01" + b"\x2a\xfc\x9f\x01" + b"\x10\x01" * 10_238  # int_contents
+    assert crowded(unpacked)
+
+
 @pytest.mark.parametrize(
     "field", [b"\x08\x01", b"\x08" + b"\xff" * 9 + b"\x01", b"\x09" + bytes(8), b"\x0d" + bytes(4), b"\x0b\x0c"]
 )
@@ -60,3 +76,10 @@ def test_as_many_inputs_as_any_model_has_pass():
         message.inputs.add(name=f"input_{number}", datatype="FP32", shape=[1, 4, 2]).parameters["a"].int64_param = 1
         message.raw_input_contents.append(bytes(32))
     assert not crowded(message.SerializeToString())
+
+
+@pytest.mark.parametrize(("axes", "is_too_many"), [(1000, False), (20_000, False), (30_000, True)])
+def test_axes_are_counted_by_their_bytes(axes, is_too_many):
+    tensor = pb.ModelInferRequest.InferInputTensor(name="input", datatype="FP32", shape=[1] * axes)
+    message = pb.ModelInferRequest(model_name="m", inputs=[tensor], raw_input_contents=[bytes(5000)])
+    assert crowded(message.SerializeToString()) is is_too_many

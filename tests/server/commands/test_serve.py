@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -138,3 +139,11 @@ def test_the_line_that_says_where_is_written_at_once(monkeypatch):
     monkeypatch.setattr(sys, "stdout", output)
     serve._print_ready("::1", 8001)
     assert output.buffer.getvalue() == b"gRPC on ::1:8001\n"
+
+
+def test_what_there_is_once_it_serves_is_exempt_from_garbage_collection():
+    code = "import gc; from rnnserve.server.commands import serve; serve._keep_from_garbage_collection()"
+    printed = subprocess.run(
+        [sys.executable, "-c", f"{code}; print(gc.get_freeze_count())"], stdout=-1, timeout=60, check=True
+    )
+    assert int(printed.stdout) > 1000

@@ -35,7 +35,7 @@ class Idle:
 completion_queue._OUTSTANDING = 2000
 for _ in range(60):
     server = grpc.server(futures.ThreadPoolExecutor(1))
-    one = completion_queue.Lane(server, "/a.B/C", Idle(), ByteBudget(1 << 28))
+    one = completion_queue.Lane(server, "/a.B/C", Idle(), ByteBudget(1 << 28), print)
     server.add_insecure_port("127.0.0.1:0")
     server.start()
     one.start()
@@ -87,7 +87,7 @@ class Held:
 def connected(handler, budget=None):
     """A lane on a server of its own: the server, the lane, and a client's channel."""
     server = grpc.server(futures.ThreadPoolExecutor(1))
-    lane = Lane(server, "/a.B/C", handler, budget or ByteBudget(1 << 28))
+    lane = Lane(server, "/a.B/C", handler, budget or ByteBudget(1 << 28), print)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     lane.start()

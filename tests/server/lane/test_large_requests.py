@@ -3,6 +3,8 @@
 import math
 import queue
 import threading
+import types
+from typing import cast
 
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest, QueueFull
+from rnnserve.server.lane import large_requests
 from rnnserve.server.lane.large_requests import LargeRequests
+from rnnserve.server.protocol.service import Service
 from support.inference_requests import arrays, request
 
 PATIENCE = 20.0
@@ -103,3 +107,24 @@ def test_a_full_queue_is_told(service, monkeypatch):
 
 def _full(model, pending):
     raise QueueFull(model.name, 1)
+
+
+def test_one_that_takes_for_ever_is_noticed(schedulers, monkeypatch):
+    may_go, began = threading.Event(), threading.Event()
+
+    def accept(_):
+        began.set()
+        assert may_go.wait(PATIENCE)
+        raise InvalidRequest("wrong")
+
+    large = LargeRequests(cast(Service, types.SimpleNamespace(accept=accept)), schedulers)
+    call = asked(b"")
+    large.submit(call)
+    assert began.wait(PATIENCE)
+    assert not large.is_hung()
+    monkeypatch.setattr(large_requests, "_HANG_SECONDS", 0.0)
+    assert large.is_hung()
+    may_go.set()
+    call.answers.get(timeout=PATIENCE)
+    assert large.close(PATIENCE)
+    assert not large.is_hung()

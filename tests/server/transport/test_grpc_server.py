@@ -3,17 +3,22 @@
 import contextlib
 import random
 import socket
+import time
 from concurrent import futures
 
 import grpc
 import numpy as np
 import pytest
 
+from drills.wire.http2 import END_HEADERS, HEADERS, Http2Connection, call_headers, frame, literal
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.errors import StartError
 from rnnserve.server.transport import grpc_server
 from support.inference_requests import request
+
+FLOOD = b"\x40" + literal("x-key", "y" * 100)[1:] + b"\xbe" * 600
+"""A header field of 100 bytes, and 600 references to it."""
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 STATES = {"direction_simple": 1, "direction_stacked": 2, "direction_bidirectional": 2}
@@ -27,6 +32,20 @@ def asking(repository, kind):
         grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         yield rpc.GRPCInferenceServiceStub(channel)
+
+
+@pytest.mark.parametrize("method", ["ModelInfer", "ServerLive"])
+def test_a_flood_of_header_fields_ends_its_connection_and_no_other(server, stub, method):
+    answered = request("direction_simple", {"input": np.zeros((1, 4, 2), np.float32)})
+    stub.ModelInfer(answered, timeout=20)
+    with Http2Connection("127.0.0.1", server.port) as connection:
+        ends = time.monotonic() + 20
+        path = f"/inference.GRPCInferenceService/{method}"
+        connection.send(frame(HEADERS, END_HEADERS, 1, call_headers(path) + FLOOD), ends)
+        while not connection.is_closed:
+            assert time.monotonic() < ends
+            connection.read(ends)
+    stub.ModelInfer(answered, timeout=20)
 
 
 def mixed(count: int, seed: int):

@@ -25,6 +25,22 @@ give_back_free_memory()
 print(before - resident_bytes())
 """
 
+BLOCK_OF_A_THREAD = """
+import sys, threading
+from rnnserve.server.transport.allocation import use_one_arena
+
+if sys.argv[1] == "one":
+    assert use_one_arena()
+blocks = []
+thread = threading.Thread(target=lambda: blocks.append(bytes(50_000)))
+thread.start()
+thread.join()
+(heap,) = [line.split()[0] for line in open("/proc/self/maps") if line.endswith("[heap]\\n")]
+start, end = (int(address, 16) for address in heap.split("-"))
+print(int(start <= id(blocks[0]) < end))
+"""
+"""Whether it is in the heap, which is the first arena."""
+
 LARGE_BLOCKS = """
 import sys
 from rnnserve.server.transport.allocation import give_back_large_blocks
@@ -79,6 +95,7 @@ def guarding():
 
     def start(*args):
         guards.append(MemoryGuard(*args))
+        return guards[-1]
 
     yield start
     for guard in guards:
@@ -105,7 +122,7 @@ def test_calls_are_ended_while_memory_is_short(memory, guarding):
     memory.resident = 1200 << 20
     looks()
     assert (asked.qsize(), memory.resident) == (2, 600 << 20)
-    assert memory.given_back == 0
+    assert memory.given_back == 2
 
 
 def test_what_is_there_in_an_idle_moment_is_no_shortage(memory, guarding):
@@ -119,7 +136,7 @@ def test_what_is_there_in_an_idle_moment_is_no_shortage(memory, guarding):
     looks()
 
 
-def test_free_memory_is_given_back_in_an_idle_moment_and_once(memory, guarding):
+def test_free_memory_is_given_back_in_an_idle_moment(memory, guarding):
     is_idle = [False]
     guarding(500 << 20, lambda: is_idle[0], lambda _: 0)
     memory.resident = 200 << 20
@@ -128,8 +145,34 @@ def test_free_memory_is_given_back_in_an_idle_moment_and_once(memory, guarding):
     is_idle[0] = True
     looks()
     assert memory.given_back == 1
+
+
+def test_memory_that_grows_little_by_little_is_given_back(memory, guarding):
+    """Each step of it is too small for it."""
+    guarding(500 << 20, lambda: True, lambda _: 0)
     memory.resident += 20 << 20
     looks()
+    assert memory.given_back == 0
+    memory.resident += 20 << 20
+    looks()
+    assert memory.given_back == 1
+
+
+def test_what_was_in_use_is_given_back_later(memory, guarding, monkeypatch):
+    """Free memory is given back again and again, but ever less often while nothing comes of it."""
+    monkeypatch.setattr(memory_guard, "_SOONEST", 0.02)
+    guarding(500 << 20, lambda: True, lambda _: 0)
+    memory.resident = 200 << 20
+    time.sleep(1.5)
+    assert 3 <= memory.given_back <= 7
+
+
+def test_the_memory_of_models_is_not_given_back_again_and_again(memory, guarding, monkeypatch):
+    monkeypatch.setattr(memory_guard, "_SOONEST", 0.02)
+    guard = guarding(500 << 20, lambda: True, lambda _: 0)
+    memory.resident = 200 << 20
+    guard.take_models_into_account()
+    time.sleep(0.5)
     assert memory.given_back == 1
 
 
@@ -142,6 +185,12 @@ def test_where_the_system_does_not_tell_there_is_no_guard(monkeypatch, guarding)
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's function")
 def test_free_memory_between_smaller_blocks_is_given_back():
     assert printed_number(SCATTERED_BLOCKS) > 50 << 20
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's setting")
+def test_threads_take_their_blocks_from_one_arena():
+    assert printed_number(BLOCK_OF_A_THREAD, "one") == 1
+    assert printed_number(BLOCK_OF_A_THREAD, "many") == 0
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's setting")

@@ -1,44 +1,109 @@
-"""A turn goes to each connection in turn, and none is lost."""
+"""A few messages are received at once, fewer after large ones, and connections take turns."""
 
 import threading
+import time
 
+import pytest
+
+from rnnserve.server.transport import receiving_turns
 from rnnserve.server.transport.receiving_turns import ReceivingTurns
 
-PATIENCE = 20.0
+LARGE = 1 << 20
 
 
-def test_turns_are_free_until_they_are_taken():
-    turns = ReceivingTurns(2)
-    assert turns.take_at_once()
-    turns.take("a")
-    assert not turns.take_at_once()
-    assert (turns.free, turns.are_waited_for) == (0, False)
-    turns.give_back(3)  # one more than there were
-    assert turns.free == 3
+def taken_at_once(turns):
+    """Take turns until none is free, and say how many."""
+    count = 0
+    while turns.take_free():
+        count += 1
+    return count
 
 
-def test_connections_are_woken_in_turn():
-    turns, woken, threads = ReceivingTurns(0), [], []
-    came = threading.Semaphore(0)
+def test_a_few_at_once():
+    turns = ReceivingTurns()
+    assert taken_at_once(turns) == 8
+    turns.give_back(100)
+    assert taken_at_once(turns) == 1
 
-    def wait(name):
-        turns.take(name[0])
-        woken.append(name)
-        came.release()
 
-    def waiting():
-        return sum(len(queue) for queue in turns._waiting.values())
+def test_fewer_after_a_large_message_and_one_more_after_each_small_one():
+    turns = ReceivingTurns()
+    assert taken_at_once(turns) == 8
+    for left in range(7, 1, -1):
+        turns.give_back(LARGE)
+        assert not turns.take_free(), left
+    turns.give_back(LARGE)
+    assert taken_at_once(turns) == 1
+    turns.give_back(0)
+    assert taken_at_once(turns) == 2
 
-    for number, name in enumerate(("a1", "a2", "a3", "b1", "c1", "b2")):
-        threads.append(threading.Thread(target=wait, args=(name,)))
+
+@pytest.fixture
+def order():
+    """Threads that wait for turns note their connection when they have one."""
+    return []
+
+
+def wait_for_turns(turns, connections, order):
+    threads = []
+    for number, connection in enumerate(connections, turns.waiting + 1):
+        threads.append(threading.Thread(target=lambda name=connection: (turns.wait(name), order.append(name))))
         threads[-1].start()
-        while waiting() <= number:
-            assert threads[-1].is_alive()
-    assert turns.are_waited_for
-    for _ in threads:
-        turns.give_back()
-        assert came.acquire(timeout=PATIENCE)
-    assert woken == ["a1", "b1", "c1", "a2", "b2", "a3"]
-    assert (turns.free, turns.are_waited_for) == (0, False)
+        while turns.waiting < number:
+            time.sleep(1e-3)
+    return threads
+
+
+def test_connections_take_turns(order):
+    turns = ReceivingTurns()
+    taken_at_once(turns)
+    threads = wait_for_turns(turns, ["a", "a", "a", "b"], order)
+    for count in range(1, 5):
+        turns.give_back(0)
+        while len(order) < count:
+            time.sleep(1e-3)
+    assert order == ["a", "b", "a", "a"]
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join()
+
+
+def test_more_pass_each_time_after_a_large_message(order, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(receiving_turns, "now", lambda: clock[0])
+    turns = ReceivingTurns()
+    turns.take_free()
+    turns.give_back(LARGE)
+    assert taken_at_once(turns) == 2
+    threads = wait_for_turns(turns, ["a"] * 14, order)
+    left = []
+    for _ in range(3):
+        clock[0] += 0.2
+        turns.pass_late()
+        left.append(turns.waiting)
+    assert left == [10, 2, 0]
+    for thread in threads:
+        thread.join()
+
+
+def test_others_pass_those_that_do_not_arrive_a_while_after_the_last_that_did(order, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(receiving_turns, "now", lambda: clock[0])
+    turns = ReceivingTurns()
+    taken_at_once(turns)
+    turns.give_back(0)
+    turns.take_free()
+    threads = wait_for_turns(turns, ["a"] * 9, order)
+    turns.pass_late()
+    assert turns.waiting == 9
+    clock[0] += 0.2
+    turns.pass_late()
+    assert turns.waiting == 1
+    turns.pass_late()
+    assert turns.waiting == 1
+    clock[0] += 0.2
+    turns.pass_late()
+    for thread in threads:
+        thread.join()
+    for _ in range(17):
+        turns.give_back(0)
+    assert taken_at_once(turns) == 8  # no more at once than before

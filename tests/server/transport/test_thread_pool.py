@@ -7,7 +7,6 @@ import grpc
 import pytest
 
 from rnnserve.server.errors import Cancelled, TooManyCalls, Unsupported
-from rnnserve.server.transport import thread_pool
 from rnnserve.server.transport.thread_pool import CallPool
 
 PATIENCE = 20.0
@@ -16,14 +15,15 @@ PATIENCE = 20.0
 class Context:
     """A call's: `cancel` ends the wait of its messages."""
 
-    def __init__(self):
+    def __init__(self, connection="ipv4:127.0.0.1:1"):
         self.cancelled = threading.Event()
+        self._connection = connection
+
+    def peer(self):
+        return self._connection
 
     def cancel(self):
         self.cancelled.set()
-
-    def peer(self):
-        return "ipv4:127.0.0.1:1"
 
 
 class Messages:
@@ -88,34 +88,33 @@ def test_a_call_that_ends_before_its_message(pool):
         pool.receive(Messages(context), context)
 
 
-def test_the_next_message_is_received_beside_one_that_does_not_arrive(monkeypatch):
-    monkeypatch.setattr(thread_pool, "_RECEIVING", 2)
-    monkeypatch.setattr(thread_pool, "_LATE_SECONDS", 0.2)
-    pool = CallPool(8, 8, "test", TooManyCalls("Test", 8))
-    contexts = [Context(), Context()]
+def test_the_next_message_is_received_beside_one_that_does_not_arrive():
+    pool = CallPool(32, 32, "test", TooManyCalls("Test", 32))
+    contexts = [Context() for _ in range(20)]
     messages = [Messages(context) for context in contexts]
     late = [pool.submit(receive, pool, *one) for one in zip(messages, contexts, strict=True)]
     for _ in range(5):
-        assert pool.submit(receive, pool, iter([b"message"]), Context()).result(PATIENCE) == b"message"
+        assert pool.submit(receive, pool, iter([b"message"]), Context("another")).result(PATIENCE) == b"message"
     assert not any(context.cancelled.is_set() for context in contexts)
     for one in messages:
         one.may_come.set()
-    assert [one.result(PATIENCE) for one in late] == [b"message"] * 2
-    assert pool._turns.free == 2  # no more are received at once than before
+    assert [one.result(PATIENCE) for one in late] == [b"message"] * 20
     pool.shutdown()
 
 
-def test_calls_whose_messages_do_not_arrive_give_threads_up_that_others_wait_for(monkeypatch):
-    monkeypatch.setattr(thread_pool, "_RECEIVING", 1)
-    monkeypatch.setattr(thread_pool, "_LATE_SECONDS", 0.1)
-    monkeypatch.setattr(thread_pool, "_HOPELESS_SECONDS", 0.3)
+def test_calls_whose_messages_do_not_arrive_give_threads_up_that_others_wait_for():
+    """Those of the connection that has the most, and not more of them than is needed."""
     pool = CallPool(4, 40, "test", TooManyCalls("Test", 40))
-    contexts = [Context() for _ in range(6)]
+    quiet = Context("quiet")
+    kept = pool.submit(receive, pool, Messages(quiet), quiet)
+    contexts = [Context("flooding") for _ in range(6)]
     late = [pool.submit(receive, pool, Messages(context), context) for context in contexts]
-    assert pool.submit(receive, pool, iter([b"message"]), Context()).result(PATIENCE) == b"message"
-    for context in contexts:
+    assert pool.submit(receive, pool, iter([b"message"]), Context("another")).result(PATIENCE) == b"message"
+    assert any(context.cancelled.is_set() for context in contexts)
+    assert not quiet.cancelled.is_set()
+    for context in (*contexts, quiet):
         context.cancel()
-    assert all(isinstance(one.exception(PATIENCE), Cancelled) for one in late)
+    assert all(isinstance(one.exception(PATIENCE), Cancelled) for one in (*late, kept))
     pool.shutdown()
 
 

@@ -12,11 +12,22 @@ _SMALL = 4096
 """Bytes that hold too few fields to matter."""
 
 _MAX_FIELDS = 2048
-"""Fields of a request, of its inputs and of its outputs: 250 inputs with name, datatype, shape, parameters and data."""
+"""Fields of a request, of its inputs and outputs and of the inputs' contents: 250 inputs with name, datatype, shape,
+parameters and data. Contents have one field for all numbers, as every implementation of proto3 writes them."""
 
 _VARINT, _FIXED64, _DELIMITED, _START_GROUP, _END_GROUP, _FIXED32 = range(6)
 _INPUTS, _OUTPUTS = 5, 6
 """Numbers of the fields of ModelInferRequest whose own fields are counted, too."""
+
+_CONTENTS = 5
+"""The same of an input. An output has no field of that number."""
+
+_SHAPE, _AXIS_BYTES = 3, 10
+"""The field of an input whose numbers are counted as fields, and the most bytes of one: 15 million axes took 0.2 s and
+250 MB to parse."""
+
+
+_OF_AN_INPUT = ((_CONTENTS,),)
 
 
 def refuse_crowded(payload: bytes) -> None:
@@ -30,7 +41,7 @@ def refuse_crowded(payload: bytes) -> None:
     if len(payload) <= _SMALL:
         return
     try:
-        count = _count(payload, 0, len(payload), 0, has_tensors=True)
+        count = _count(payload, 0, len(payload), 0, (_INPUTS, _OUTPUTS), *_OF_AN_INPUT)
     except IndexError:
         return
     if count > _MAX_FIELDS:
@@ -40,8 +51,15 @@ def refuse_crowded(payload: bytes) -> None:
         )
 
 
-def _count(data: bytes, at: int, end: int, count: int, *, has_tensors: bool) -> int:
+def _count(data: bytes, at: int, end: int, count: int, *looked_into: tuple[int, ...]) -> int:
     """Add the fields from `at` to `end` to a count; stop when it is above the limit.
+
+    Args:
+        data: The request.
+        at: Where a message in it begins.
+        end: Where it ends.
+        count: What to add to.
+        looked_into: Numbers of the message's fields whose own fields are counted, too; of theirs; and so on.
 
     Raises:
         IndexError: If the bytes end within a field.
@@ -54,8 +72,10 @@ def _count(data: bytes, at: int, end: int, count: int, *, has_tensors: bool) -> 
             _, at = _varint(data, at)
         elif kind == _DELIMITED:
             size, at = _varint(data, at)
-            if has_tensors and tag >> 3 in (_INPUTS, _OUTPUTS):
-                count = _count(data, at, min(at + size, end), count, has_tensors=False)
+            if looked_into and tag >> 3 in looked_into[0]:
+                count = _count(data, at, min(at + size, end), count, *looked_into[1:])
+            elif tag >> 3 == _SHAPE and looked_into == _OF_AN_INPUT:
+                count += size // _AXIS_BYTES
             at += size
         else:
             at += {_FIXED64: 8, _FIXED32: 4}.get(kind, 0)  # of a group the fields count

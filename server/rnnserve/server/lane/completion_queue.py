@@ -66,11 +66,15 @@ _LATE_SECONDS = 50e-3
 """Seconds without any event after which the next are received beside those whose messages do not arrive. It takes as
 long to decompress some of 16 MB, which may happen on another thread than the lane's."""
 
-_HOPELESS_SECONDS = 0.25
+_HOPELESS_SECONDS = 0.1
 """Seconds that a call's message may take to arrive while the server's memory is short."""
 
 LARGE = 128 << 10
 """Bytes of a request above which it is parsed and run on other threads: 16 MB kept the lane for a second."""
+
+_HOSTILE_FIELDS = 512
+"""Header fields of a call above which its connection is ended. gRPC's core lets half a million through until a client
+acknowledges the limit of 16 kB, less than 500 fields; and grpcio makes texts of each, on the lane's thread."""
 
 _ACCEPT = object()
 """Tag of the events that bring a new call."""
@@ -191,7 +195,14 @@ class Lane:
             `_IDLE_SECONDS` while the thread runs, whatever the load.
     """
 
-    def __init__(self, server: grpc.Server, method: str, handler: CallHandler, budget: ByteBudget) -> None:
+    def __init__(
+        self,
+        server: grpc.Server,
+        method: str,
+        handler: CallHandler,
+        budget: ByteBudget,
+        end_connection: Callable[[str], None],
+    ) -> None:
         """Register the method; `start` begins to serve it, after the server has been started.
 
         Args:
@@ -199,6 +210,7 @@ class Lane:
             method: Its full name, "/package.Service/Method".
             handler: What answers the calls.
             budget: Of the bytes that its calls hold.
+            end_connection: Ends a connection, by its name, without a wait.
         """
         self._cygrpc: Any = importlib.import_module("grpc._cython.cygrpc")
         # Operations that every answer has, made once. Calls may share them in flight: empty metadata and details own no
@@ -211,6 +223,7 @@ class Lane:
         self._method = method
         self._handler = handler
         self.budget = budget
+        self._end_connection = end_connection
         self._core = server._state.server  # type: ignore[attr-defined]  # noqa: SLF001 - see above
         self._core.register_method(method)
         self._queue = self._cygrpc.CompletionQueue()
@@ -313,6 +326,8 @@ class Lane:
                     accepting += self._accept() - 1
                     open_calls += 1
                     call = event.call
+                    if len(event.invocation_metadata) > _HOSTILE_FIELDS:
+                        self._end_connection(call.peer().decode())
                     deadline = from_wall_clock(event.call_details.deadline)
                     if len(unfinished) < receiving + late:
                         tag = (call, deadline)

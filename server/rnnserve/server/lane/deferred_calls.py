@@ -1,7 +1,8 @@
 """Calls whose messages are received later, since as many are being received as may: connections take turns."""
 
-from collections import deque
 from typing import Any
+
+from rnnserve.server.batching.connection_turns import ConnectionTurns
 
 __all__ = ["DeferredCalls"]
 
@@ -11,11 +12,10 @@ class DeferredCalls:
 
     def __init__(self) -> None:
         """Start without any."""
-        self._by_connection: dict[bytes, deque[tuple[Any, float]]] = {}
-        self._count = 0
+        self._turns: ConnectionTurns[tuple[Any, float]] = ConnectionTurns()
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._turns)
 
     def add(self, call: Any, deadline: float) -> None:  # noqa: ANN401 - grpcio's own
         """Add a call after the others of its connection.
@@ -24,15 +24,8 @@ class DeferredCalls:
             call: As grpcio's core gives it.
             deadline: In seconds on the clock of `batching.clock`.
         """
-        self._by_connection.setdefault(call.peer(), deque()).append((call, deadline))
-        self._count += 1
+        self._turns.add(call.peer(), (call, deadline))
 
     def pop(self) -> tuple[Any, float]:
         """Take the first call, with its deadline, of the connection whose turn it is."""
-        connection = next(iter(self._by_connection))
-        calls = self._by_connection.pop(connection)
-        taken = calls.popleft()
-        if calls:
-            self._by_connection[connection] = calls  # at the end: the next connection's turn
-        self._count -= 1
-        return taken
+        return self._turns.pop()

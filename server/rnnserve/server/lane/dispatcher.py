@@ -93,6 +93,10 @@ class Dispatcher:
         """Let a call of many bytes be parsed and run on other threads."""
         self._large_requests.submit(call)
 
+    def is_hung(self) -> bool:
+        """Whether the thread of large requests does not get on."""
+        return self._large_requests.is_hung()
+
     def close(self, timeout: float | None = None) -> bool:
         """End the thread of large requests, within `timeout` seconds; return whether it has ended.
 

@@ -12,6 +12,9 @@ from rnnserve.server.protocol.service import Service
 
 __all__ = ["LargeRequests"]
 
+_HANG_SECONDS = 60.0
+"""Seconds after which a request that is parsed and checked can be taken for hung: 16 MB take one, alone."""
+
 
 class LargeRequests:
     """Takes calls from the lane. How many wait is bounded by the bytes that calls may hold."""
@@ -26,12 +29,18 @@ class LargeRequests:
         self._service = service
         self._schedulers = schedulers
         self._waiting: queue.SimpleQueue[tuple[LaneCall, float] | None] = queue.SimpleQueue()
+        self._since: float | None = None  # when the one that is parsed was taken
         self._thread = threading.Thread(target=self._loop, name="large requests", daemon=True)
         self._thread.start()
 
     def submit(self, call: LaneCall) -> None:
         """Take a call that has just arrived; it is answered later, from another thread."""
         self._waiting.put((call, now()))
+
+    def is_hung(self) -> bool:
+        """Whether one takes much longer to parse than any should. For any thread."""
+        since = self._since
+        return since is not None and now() - since > _HANG_SECONDS
 
     def close(self, timeout: float | None = None) -> bool:
         """Take what waits, and end the thread. To be called when no more calls arrive.
@@ -49,12 +58,14 @@ class LargeRequests:
     def _loop(self) -> None:
         while (taken := self._waiting.get()) is not None:
             call, arrived = taken
+            self._since = now()
             try:
                 self._admit(call, arrived)
             except ServeError as error:
                 call.refuse(error)
             except Exception as error:  # noqa: BLE001 - one request's defect must not cost the others' answers
                 call.refuse(InternalError.hiding(error))
+            self._since = None
             del call, taken  # it may hold 16 MB until the next one comes
 
     def _admit(self, call: LaneCall, arrived: float) -> None:

@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent import futures
 from typing import Any
 
 import grpc
@@ -20,12 +21,14 @@ from rnnserve.server.lane.completion_queue import Lane, missing_parts
 from rnnserve.server.lane.dispatcher import Dispatcher
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.settings import Settings
+from rnnserve.server.transport.header_limit import MAX_HEADER_BYTES, HeaderLimit
 from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
-from rnnserve.server.transport.listening import count_connections, stop_listening
+from rnnserve.server.transport.listening import count_connections, end_connection, stop_listening
 from rnnserve.server.transport.memory_guard import MemoryGuard
 from rnnserve.server.transport.ports import probe_port
 from rnnserve.server.transport.public_calls import PublicCalls, conversing, unary, watching
 from rnnserve.server.transport.reflection import REFLECTION_SERVICES, ReflectionService
+from rnnserve.server.transport.serving_thread import ServingThread
 from rnnserve.server.transport.thread_pool import CallPool
 from rnnserve.server.transport.tls import server_credentials
 
@@ -45,11 +48,8 @@ _CONTROL_THREADS, _CONTROL_OF_CONNECTION, _CONTROL_AT_WORK = 64, 32, 16
 """Threads for these; how many of them calls of one connection may have, so that calls whose messages do not arrive keep
 no one from being answered; and how many answer at once: each takes Python's lock from the lane."""
 
-_LATE = 0.05
-"""Seconds after which the message of a call that is no ModelInfer, a small one, is late: the next is received, too."""
-
 _CONTROL_HOPELESS = 0.25
-"""Seconds after which such a call without a message is ended where others wait for its thread."""
+"""Seconds after which a call without a message, which is small, is ended where others wait for its thread."""
 
 _WATCHES = 256
 """Watches of the server's health: each keeps a thread, since grpcio has a send wait for its client."""
@@ -63,11 +63,7 @@ _STREAM_HOPELESS = 1.0
 _STREAMS = 1024
 """Calls in hand of one connection; a client's further calls wait at the client."""
 
-_METADATA_BYTES = 1 << 14
-"""Metadata of a call, as HTTP/2 counts it: 32 bytes for each key, beside key and value. Above its soft limit of 8 kB,
-gRPC's core refuses calls at random, the more the larger; where the soft limit is the hard one, all or none."""
-
-_UNCOUNTED = 192 << 20
+_UNCOUNTED = 144 << 20
 """Bytes of memory, beside those that are counted, that the largest requests take while they are read and run."""
 
 _PENDING_CALLS = 1 << 24
@@ -111,7 +107,6 @@ class GrpcTransport:
             TooManyCalls("methods other than ModelInfer", _CONTROL_CALLS),
             of_connection=_CONTROL_OF_CONNECTION,
             at_work=_CONTROL_AT_WORK,
-            late_seconds=_LATE,
             hopeless_seconds=_CONTROL_HOPELESS,
         )
         self._watches = CallPool(
@@ -119,7 +114,6 @@ class GrpcTransport:
             _WATCHES,
             "watch",
             TooManyCalls("Watch", _WATCHES),
-            late_seconds=_LATE,
             hopeless_seconds=_STREAM_HOPELESS,
         )
         self._reflections = CallPool(
@@ -127,7 +121,6 @@ class GrpcTransport:
             _REFLECTIONS,
             "reflection",
             TooManyCalls("ServerReflectionInfo", _REFLECTIONS),
-            late_seconds=_LATE,
             hopeless_seconds=_STREAM_HOPELESS,
         )
         self._inference = CallPool(
@@ -136,6 +129,7 @@ class GrpcTransport:
             "inference",
             QueueFull("this server", settings.max_queue),
         )
+        self._refusing = futures.ThreadPoolExecutor(1, thread_name_prefix="refusing")
         self._server = grpc.server(self._control, options=_options(settings))
         self._budget = ByteBudget(settings.max_held_bytes)
         self._health = HealthService(("", _SERVICE), service.repository)
@@ -171,13 +165,25 @@ class GrpcTransport:
             self._lane.start()
 
     def set_ready(self, ready: bool) -> None:
-        """Set what grpc.health.v1 answers, for the server as a whole and for the inference service."""
-        self._health.set_serving(ready)
+        """Set what grpc.health.v1 answers, for the server as a whole and for the inference service.
 
-    def lane_turns(self) -> Callable[[], int] | None:
-        """What says how many turns the lane's thread has made; None where no lane runs."""
+        To be called when models have been loaded.
+        """
+        self._health.set_serving(ready)
+        self._memory_guard.take_models_into_account()
+
+    def turns(self) -> dict[str, Callable[[], float]]:
+        """By the name of each thread that takes calls: a number that is another after each of its turns."""
+        turns: dict[str, Callable[[], float]] = {"grpcio's serving thread": ServingThread(self._server).turn}
         lane = self._lane
-        return None if lane is None else lambda: lane.turns
+        if lane is not None:
+            turns["the lane's thread"] = lambda: lane.turns
+        return turns
+
+    def hung(self) -> list[str]:
+        """What takes too long: names the parsing of a large request, or nothing."""
+        is_hung = self._dispatcher is not None and self._dispatcher.is_hung()
+        return ["the parsing of a large request"] if is_hung else []
 
     def leave(self, told_to_stop: threading.Event) -> None:
         """Stop listening, and answer until every client has gone, which `connection_age` makes it do.
@@ -215,9 +221,13 @@ class GrpcTransport:
         if self._dispatcher is not None and not self._dispatcher.close(max(0.0, deadline - time.monotonic())):
             left.append("large requests")
         self._memory_guard.close()
-        for pool in (self._control, self._watches, self._reflections, self._inference):
+        for pool in (self._control, self._watches, self._reflections, self._inference, self._refusing):
             pool.shutdown(wait=False)
         return left
+
+    def _end_connection(self, peer: str) -> None:
+        """End a connection, soon: among thousands it takes some milliseconds to find."""
+        self._refusing.submit(end_connection, self.port, peer)
 
     def _is_idle(self) -> bool:
         return not self._budget.held and not (self._lane is not None and self._lane.is_receiving)
@@ -226,7 +236,10 @@ class GrpcTransport:
         return 0 if self._lane is None else self._lane.end_late(count)
 
     def _add_service(self, name: str, handlers: "dict[str, grpc.RpcMethodHandler[Any, Any]]") -> None:
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+        service = HeaderLimit(
+            grpc.method_handlers_generic_handler(name, handlers), self._refusing, self._end_connection
+        )
+        self._server.add_generic_rpc_handlers((service,))
 
     def _new_lane(self, service: Service, schedulers: Schedulers, transport: str) -> Lane | None:
         if transport == "public":
@@ -234,7 +247,7 @@ class GrpcTransport:
         lacking = missing_parts(self._server)
         if lacking is None:
             self._dispatcher = Dispatcher(service, schedulers)
-            return Lane(self._server, f"/{_SERVICE}/ModelInfer", self._dispatcher, self._budget)
+            return Lane(self._server, f"/{_SERVICE}/ModelInfer", self._dispatcher, self._budget, self._end_connection)
         if transport == "lane":
             raise StartError(f"transport lane: cannot run here: {lacking}; serve with --transport public or auto")
         _log.warning("ModelInfer takes the public transport, which is slower: the lane cannot run here: %s", lacking)
@@ -268,8 +281,9 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", settings.max_message_bytes * 5 // 4),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_concurrent_streams", _STREAMS),
-        ("grpc.max_metadata_size", _METADATA_BYTES),
-        ("grpc.absolute_max_metadata_size", _METADATA_BYTES),
+        # Above its soft limit, 8 kB by default, the core refuses calls at random, the more the larger.
+        ("grpc.max_metadata_size", MAX_HEADER_BYTES),
+        ("grpc.absolute_max_metadata_size", MAX_HEADER_BYTES),
         # Pings are answered, however many. Where the core closes a connection for too many, it makes an error of each
         # further one that has arrived, which holds all before it: 50,000 pings, 850 kB, stopped everyone for 3 s.
         ("grpc.http2.max_ping_strikes", 0),

@@ -1,4 +1,4 @@
-"""The sockets of this process on the port that it serves: how it stops listening without refusing anyone.
+"""The sockets of this process on the port that it serves: how it stops listening without refusing anyone, and ends one.
 
 The kernel distributes new connections over the sockets that listen on a shared port, and resets those that a socket
 holds unaccepted when it is closed. So before a worker's sockets are closed,
@@ -21,9 +21,10 @@ import os
 import socket
 import struct
 import time
+import urllib.parse
 from collections.abc import Iterator
 
-__all__ = ["count_connections", "stop_listening"]
+__all__ = ["count_connections", "end_connection", "stop_listening"]
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +71,28 @@ def count_connections(port: int) -> int:
         with found:
             count += not _is_listening(found)
     return count
+
+
+def end_connection(port: int, peer: str) -> bool:
+    """End a connection that this process has accepted on `port`, as if its client had gone; gRPC has no call for it.
+
+    Args:
+        port: The server's.
+        peer: As gRPC names it, "ipv4:127.0.0.1:50000" or "ipv6:%5B::1%5D:50000".
+
+    Returns:
+        Whether there was such a connection.
+    """
+    host, _, number = urllib.parse.unquote(peer.partition(":")[2]).rpartition(":")
+    wanted = (host.strip("[]"), int(number)) if number.isdecimal() else None
+    is_found = False
+    for _, found in _sockets(port):
+        with found, contextlib.suppress(OSError):  # it listens, or is closed meanwhile
+            name, at, *_ = found.getpeername()
+            if (name.removeprefix("::ffff:"), at) == wanted:
+                found.shutdown(socket.SHUT_RDWR)
+                is_found = True
+    return is_found
 
 
 @contextlib.contextmanager

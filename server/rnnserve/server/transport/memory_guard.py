@@ -4,12 +4,15 @@ What has arrived of messages that do not end is in gRPC's memory. A client may s
 messages to the lane, or many that become large when they are decompressed. The resident memory tells, and the calls
 that have been without a message the longest are ended until it is small again.
 
-And what gRPC took for them in small blocks stays free in the C library's arenas: 200 MB after sixty messages of 14 MB.
-When nothing is in hand, that is given back.
+And what gRPC took for them in small blocks stays free in the C library's arena: 200 MB after sixty messages of 14 MB.
+When nothing is in hand, that is given back. What was in use at one moment may be free at the next, so it is tried again
+for as long as more is resident than there was once: at most every quarter of a second, and every 8 s where little comes
+of it.
 """
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,11 +26,18 @@ _STATM = Path("/proc/self/statm")
 _PAGE = 4096
 
 _LOOK_SECONDS = 0.05
-_AT_ONCE = 4
-"""Calls that are ended between two looks: what they held is given back meanwhile."""
+_AT_ONCE = 8
+"""Calls that are ended between two looks: what they held is given back meanwhile. Some of 15 MB arrive in the time that
+it takes to find those that do not."""
 
 _WORTH = 32 << 20
-"""Bytes more than before for which free memory is given back: that takes some milliseconds."""
+"""Bytes more than there were once for which free memory is given back: that takes some milliseconds."""
+
+_FRUITFUL = 8 << 20
+"""Bytes that came of giving back, for which it is tried again soon."""
+
+_SOONEST, _LATEST = 0.25, 8.0
+"""Seconds between two times that free memory is given back: doubled each time that little comes of it."""
 
 
 def resident_bytes() -> int | None:
@@ -53,23 +63,37 @@ class MemoryGuard:
         self._is_idle = is_idle
         self._end_late = end_late
         self._is_closed = threading.Event()
+        self._has_new_models = False
         resident = resident_bytes()
         if resident is not None:
             threading.Thread(target=self._loop, args=(resident,), name="memory guard", daemon=True).start()
+
+    def take_models_into_account(self) -> None:
+        """Take what is resident in the next idle moment, free memory apart, for what the models need."""
+        self._has_new_models = True
 
     def close(self) -> None:
         """End the thread."""
         self._is_closed.set()
 
-    def _loop(self, idle_bytes: int) -> None:
+    def _loop(self, lowest: int) -> None:
+        idle_bytes = lowest
+        pause, due = _SOONEST, 0.0
         while not self._is_closed.wait(_LOOK_SECONDS):
             resident = resident_bytes() or 0
             if self._is_idle():
-                if resident > idle_bytes + _WORTH:
+                if resident > lowest + _WORTH and time.monotonic() >= due:
+                    before = resident
                     give_back_free_memory()
                     resident = resident_bytes() or 0
+                    pause = _SOONEST if before - resident > _FRUITFUL else min(2 * pause, _LATEST)
+                    due = time.monotonic() + pause
+                    if self._has_new_models:
+                        self._has_new_models, lowest = False, resident
+                lowest = min(lowest, resident)
                 idle_bytes = resident
             elif resident > idle_bytes + self._most:
                 ended = self._end_late(_AT_ONCE)
                 if ended:
+                    give_back_free_memory()  # what they held is free, but resident
                     _log.warning("ended %d calls whose messages took memory and did not end", ended)

@@ -1,65 +1,76 @@
-"""Turns of receiving a message: so many calls at once, and connections in turn."""
+"""Whose message is received next: a few at once, fewer after large ones, and connections take turns."""
 
 import threading
-from collections import deque
+
+from rnnserve.server.batching.clock import now
+from rnnserve.server.batching.connection_turns import ConnectionTurns
+from rnnserve.server.boundary.byte_budget import SMALL
 
 __all__ = ["ReceivingTurns"]
 
+_AT_ONCE = 8
+"""Messages that are received at once: nobody has counted their bytes yet, and 15 kB may be compressed 16 MB."""
+
+_AT_ONCE_AFTER_LARGE = 2
+"""The same after a large message, and one more for each small one. grpcio makes Python's bytes of all messages on one
+thread, which has no time for calls that arrive meanwhile: 30 ms for 16 MB."""
+
+_LATE_SECONDS = 0.15
+"""Seconds in which no message arrives, after which more are received beside those that do not arrive."""
+
 
 class ReceivingTurns:
-    """A semaphore whose waiters are woken one of each connection in turn."""
+    """Turns that threads take. Any thread may use it."""
 
-    def __init__(self, turns: int) -> None:
-        """Start with so many turns.
-
-        Args:
-            turns: How many may be taken at once.
-        """
+    def __init__(self) -> None:
+        """Start with all turns free."""
+        self._most = _AT_ONCE
+        self._taken = 0
+        self._late = 0  # of those: others have their turns beside them
+        self._changed_at = 0.0
+        self._waiting: ConnectionTurns[threading.Event] = ConnectionTurns()
         self._lock = threading.Lock()
-        self._free = turns
-        self._waiting: dict[str, deque[threading.Event]] = {}  # by connection, the one whose turn it is first
 
     @property
-    def free(self) -> int:
-        """How many turns nothing has."""
-        return self._free
+    def waiting(self) -> int:
+        """How many threads wait for a turn."""
+        return len(self._waiting)
 
-    @property
-    def are_waited_for(self) -> bool:
-        """Whether something waits for a turn."""
-        return bool(self._waiting)
-
-    def take_at_once(self) -> bool:
-        """Take a turn, if one is free."""
+    def take_free(self) -> bool:
+        """Take a turn if one is free, without a wait; return whether one was."""
         with self._lock:
-            if not self._free:
-                return False
-            self._free -= 1
-            return True
+            is_free = self._taken - self._late < self._most
+            self._taken += is_free
+        return is_free
 
-    def take(self, connection: str) -> None:
-        """Take a turn, and wait for it if none is free.
-
-        Args:
-            connection: Names the connection of what waits.
-        """
+    def wait(self, connection: str) -> None:
+        """Take a turn, after those of the connection that wait already."""
+        mine = threading.Event()
         with self._lock:
-            if self._free:
-                self._free -= 1
+            self._waiting.add(connection, mine)
+            self._let_next()
+        mine.wait()
+
+    def give_back(self, size: int) -> None:
+        """Give a turn back, after a message of `size` bytes, 0 for none."""
+        with self._lock:
+            self._most = _AT_ONCE_AFTER_LARGE if size > SMALL else min(self._most + 1, _AT_ONCE)
+            self._taken -= 1
+            self._late = min(self._late, self._taken)
+            self._changed_at = now()
+            self._let_next()
+
+    def pass_late(self) -> None:
+        """Let as many others take turns beside those whose messages do not arrive. To be called again and again."""
+        with self._lock:
+            if not self._waiting or now() < self._changed_at + _LATE_SECONDS:
                 return
-            comes = threading.Event()
-            self._waiting.setdefault(connection, deque()).append(comes)
-        comes.wait()
+            self._changed_at = now()
+            self._late = self._taken
+            self._most = min(2 * self._most, _AT_ONCE)  # no large one has arrived of late, either
+            self._let_next()
 
-    def give_back(self, turns: int = 1) -> None:
-        """Give turns back, or give more than there were."""
-        with self._lock:
-            for _ in range(turns):
-                if not self._waiting:
-                    self._free += 1
-                    continue
-                connection, waiting = next(iter(self._waiting.items()))
-                del self._waiting[connection]
-                waiting.popleft().set()
-                if waiting:
-                    self._waiting[connection] = waiting  # at the end: the next connection's turn
+    def _let_next(self) -> None:
+        while self._waiting and self._taken - self._late < self._most:
+            self._taken += 1
+            self._waiting.pop().set()

