@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from rnnserve.server.transport import listening
 from rnnserve.server.transport.listening import count_connections, end_connection, stop_listening
 
 PATIENCE = 20.0
@@ -69,6 +70,7 @@ def test_what_was_complete_is_accepted_and_what_comes_later_goes_to_the_others(m
         stack.enter_context(another_process(port))
         taken: list[int] = []
         late: list[socket.socket] = []
+        may_filter = False
 
         def others_have_their_turn(_):
             if late:
@@ -78,12 +80,36 @@ def test_what_was_complete_is_accepted_and_what_comes_later_goes_to_the_others(m
                 late[-1].setblocking(False)
                 late[-1].connect_ex(("127.0.0.1", port))
 
+        with contextlib.suppress(PermissionError):
+            listening._attach_filter(stack.enter_context(listen()))
+            may_filter = True
+        if not may_filter:
+            pytest.skip("this system lets no process of this user filter connections")
         monkeypatch.setattr(time, "sleep", others_have_their_turn)
         stop_listening(port)
         assert sum(taken) == 5
         for client in late:
             assert select.select([], [client], [], PATIENCE)[1]
             assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+
+
+def test_where_no_filter_is_allowed_what_was_complete_is_accepted_too(monkeypatch, caplog):
+    def refuse(_):
+        raise PermissionError
+
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(listen())
+        port = listener.getsockname()[1]
+        for _ in range(5):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE))
+        taken: list[int] = []
+        monkeypatch.setattr(listening, "_attach_filter", refuse)
+        monkeypatch.setattr(time, "sleep", lambda _: taken.append(accepted(listener, stack)))
+        stop_listening(port)
+        assert taken[0] == 5
+        with socket.socket() as client:
+            assert client.connect_ex(("127.0.0.1", port))
+    assert "filter connections" in caplog.text
 
 
 def test_the_place_of_the_socket_is_taken_by_one_that_hears_nothing():

@@ -74,7 +74,10 @@ def test_more_pass_each_time_after_a_large_message(order, monkeypatch):
     turns.take_free()
     turns.give_back(LARGE)
     assert taken_at_once(turns) == 2
+    clock[0] += 60
     threads = wait_for_turns(turns, ["a"] * 14, order)
+    turns.pass_late()
+    assert turns.waiting == 14  # they have not waited for long
     left = []
     for _ in range(3):
         clock[0] += 0.2

@@ -226,8 +226,12 @@ class GrpcTransport:
         return left
 
     def _end_connection(self, peer: str) -> None:
-        """End a connection, soon: among thousands it takes some milliseconds to find."""
-        self._refusing.submit(end_connection, self.port, peer)
+        """End a connection. Among thousands it takes some milliseconds to find."""
+        end_connection(self.port, peer)
+
+    def _end_connection_soon(self, peer: str) -> None:
+        """The same without a wait."""
+        self._refusing.submit(self._end_connection, peer)
 
     def _is_idle(self) -> bool:
         return not self._budget.held and not (self._lane is not None and self._lane.is_receiving)
@@ -247,7 +251,9 @@ class GrpcTransport:
         lacking = missing_parts(self._server)
         if lacking is None:
             self._dispatcher = Dispatcher(service, schedulers)
-            return Lane(self._server, f"/{_SERVICE}/ModelInfer", self._dispatcher, self._budget, self._end_connection)
+            return Lane(
+                self._server, f"/{_SERVICE}/ModelInfer", self._dispatcher, self._budget, self._end_connection_soon
+            )
         if transport == "lane":
             raise StartError(f"transport lane: cannot run here: {lacking}; serve with --transport public or auto")
         _log.warning("ModelInfer takes the public transport, which is slower: the lane cannot run here: %s", lacking)

@@ -39,7 +39,7 @@ class HeaderLimit(grpc.GenericRpcHandler):
         Args:
             handlers: Of the service.
             refusing: Whose threads refuse.
-            end_connection: Ends a connection, by its name, without a wait.
+            end_connection: Ends a connection, by its name.
         """
         self._handlers = handlers
         self._refusing = refusing

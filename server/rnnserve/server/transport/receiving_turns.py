@@ -47,6 +47,8 @@ class ReceivingTurns:
         """Take a turn, after those of the connection that wait already."""
         mine = threading.Event()
         with self._lock:
+            if not self._waiting:
+                self._changed_at = now()  # before, none had to arrive
             self._waiting.add(connection, mine)
             self._let_next()
         mine.wait()
