@@ -76,7 +76,7 @@ class FakeService(GRPCInferenceServiceServicer):
         for name, shape in outputs:
             answer.outputs.add(name=name, datatype="FP32", shape=shape)
         if known and self.labels is not None:
-            answer.parameters["labels"].string_param = json.dumps(self.labels)
+            answer.properties["labels"] = json.dumps(self.labels)
         return answer
 
     def ModelInfer(self, request, context):

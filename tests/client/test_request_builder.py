@@ -16,7 +16,7 @@ LOGITS = TensorMetadata("logits", "FP32", (-1, 3), ("batch", "classes"))
 
 def model(*inputs, batching="padded"):
     named = {tensor.name: tensor for tensor in inputs or (INPUT, LENGTHS)}
-    return ModelMetadata("m", ("1",), "", named, {"logits": LOGITS}, parameters={"batching": batching})
+    return ModelMetadata("m", ("1",), "", named, {"logits": LOGITS}, properties={"batching": batching})
 
 
 @settings(deadline=None)

@@ -12,7 +12,7 @@ STATE = ("layers * directions", "batch", "hidden")
 
 def model(*inputs, outputs=(), batching="padded"):
     return ModelMetadata(
-        "m", ("1",), "", {t.name: t for t in inputs}, {t.name: t for t in outputs}, parameters={"batching": batching}
+        "m", ("1",), "", {t.name: t for t in inputs}, {t.name: t for t in outputs}, properties={"batching": batching}
     )
 
 

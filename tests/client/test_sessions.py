@@ -68,7 +68,7 @@ SUMS = FakeModel(
         "end": ("FP32", STATE, {"continues_as": "start"}),
     },
     add_up,
-    {"continuable": True},
+    {"continuable": "true"},
 )
 POLICY = FakeModel(
     {"observation": ("FP32", ("batch", ("features", 2))), "memory": ("FP32", ("batch", ("features", 2)))},
@@ -88,7 +88,7 @@ MODELS = {
         {"batching": "joined"},
     ),
     "stateless": FakeModel(POLICY.inputs, {"action": POLICY.outputs["action"]}, act),
-    "both_ways": FakeModel(SUMS.inputs, SUMS.outputs, add_up, {"continuable": False}),
+    "both_ways": FakeModel(SUMS.inputs, SUMS.outputs, add_up, {"continuable": "false"}),
     "two_axes": FakeModel(
         {
             "source": ("FP32", ("batch", "source")),

@@ -18,6 +18,9 @@ _STREAM_METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
 _TIMEOUT = 60.0
 """Seconds for a request; one that runs into it is a difference, or a hang."""
 
+_TIMED_OUT = "Request timeout expired"
+"""What a request is told that waited longer than its parameter `timeout`."""
+
 _IN_FLIGHT = 8
 """Bursts that are in flight together."""
 
@@ -33,10 +36,12 @@ class Outcome(NamedTuple):
     Attributes:
         status: Name of the gRPC status.
         said: The response's bytes, or the status's message.
+        details: Of an error, as trailing metadata have them.
     """
 
     status: str
     said: bytes | str | None
+    details: bytes = b""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,16 +139,18 @@ def _answers(call: Any) -> list[Outcome]:
 
 
 def _judge(burst: list[bytes], answers: list[list[Any]], number: int, tally: Tally) -> int:
-    for payload, *calls in zip(burst, *answers, strict=True):
+    for at, (payload, *calls) in enumerate(zip(burst, *answers, strict=True), number):
         outcomes = tuple(_outcome(call) for call in calls)
+        if any(str(outcome.said).startswith(_TIMED_OUT) for outcome in outcomes):
+            continue  # how long a request waits is not the same at each server
         tally.statuses[outcomes[0].status] += 1
         if len(set(outcomes)) > 1 or outcomes[0].status in _DEFECTS:
-            tally.differences.append(Difference(number, payload, outcomes))
-        number += 1
-    return number
+            tally.differences.append(Difference(at, payload, outcomes))
+    return number + len(burst)
 
 
 def _outcome(call: Any) -> Outcome:
     if call.exception() is None:
         return Outcome("OK", call.result())
-    return Outcome(call.code().name, call.details())
+    trailing = dict(call.trailing_metadata() or ())
+    return Outcome(call.code().name, call.details(), trailing.get("grpc-status-details-bin", b""))

@@ -47,6 +47,8 @@ def test_the_package_itself_exports_nothing_and_imports_nothing():
     assert done.stdout == "[] False\n"
 
 
-@pytest.mark.parametrize("name", ["inference_pb2", "inference_pb2_grpc", "manifest_pb2", "model_config_pb2"])
+@pytest.mark.parametrize(
+    "name", ["health_pb2", "inference_pb2", "inference_pb2_grpc", "manifest_pb2", "model_config_pb2"]
+)
 def test_stubs_are_there(name):
     assert importlib.import_module(f"rnnserve.protos.{name}").__name__ == f"rnnserve.protos.{name}"

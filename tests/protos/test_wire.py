@@ -1,16 +1,19 @@
 """Our .proto files say on the wire what tritonclient's do, so that clients people have work unchanged."""
 
+import re
+
+import grpc_health.v1.health_pb2
 import pytest
 import tritonclient.grpc.model_config_pb2
 import tritonclient.grpc.service_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool
 
-from rnnserve.protos import inference_pb2, manifest_pb2, model_config_pb2
+from rnnserve.protos import health_pb2, inference_pb2, manifest_pb2, model_config_pb2
 from rnnserve.protos.descriptor_pool import POOL
 
-# MLServer's extension of the protocol, which tritonclient skips as unknown fields.
+# The Open Inference Protocol has the first, nobody the second: tritonclient skips both as unknown fields.
 OURS = {
-    "message ModelMetadataResponse field 6 parameters",
+    "message ModelMetadataResponse field 6 properties",
     "message ModelMetadataResponse.TensorMetadata field 4 parameters",
 }
 
@@ -66,11 +69,23 @@ def enum_facts(enum: descriptor_pb2.EnumDescriptorProto, prefix: str) -> dict[st
 def test_the_protocol_is_tritons(module, peer, extensions):
     mine, theirs = facts(describe(module)), facts(describe(peer))
     assert {name: mine.get(name) for name in theirs} == theirs
-    added = {name for name in mine.keys() - theirs.keys() if "ParametersEntry" not in name}
+    added = {name for name in mine.keys() - theirs.keys() if not re.search("(Parameter|Propertie)sEntry", name)}
     assert added == extensions
 
 
-@pytest.mark.parametrize("module", [inference_pb2, manifest_pb2, model_config_pb2])
+def test_health_is_grpcs_with_list():
+    mine, theirs = facts(describe(health_pb2)), facts(describe(grpc_health.v1.health_pb2))
+    assert {name: mine.get(name) for name in theirs} == theirs
+    listed = {name for name in mine.keys() - theirs.keys() if "StatusesEntry" not in name}
+    assert listed <= {
+        "method Health.List",
+        "message HealthListRequest",
+        "message HealthListResponse",
+        "message HealthListResponse field 1 statuses",
+    }
+
+
+@pytest.mark.parametrize("module", [health_pb2, inference_pb2, manifest_pb2, model_config_pb2])
 def test_the_messages_are_in_our_descriptor_pool_and_only_there(module):
     name = module.DESCRIPTOR.name
     assert name.startswith("rnnserve/protos/")

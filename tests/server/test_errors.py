@@ -14,6 +14,7 @@ STATUSES = {
     "NotFound": "NOT_FOUND",
     "NotReady": "UNAVAILABLE",
     "ShuttingDown": "UNAVAILABLE",
+    "TimeoutExpired": "UNAVAILABLE",
     "QueueFull": "RESOURCE_EXHAUSTED",
     "TooManyCalls": "RESOURCE_EXHAUSTED",
     "HeadersTooLarge": "RESOURCE_EXHAUSTED",

@@ -43,15 +43,15 @@ def test_metadata_say_what_a_client_needs(models):
     tokens, ends = answer.inputs
     assert (tokens.parameters["low"].int64_param, tokens.parameters["high"].int64_param) == (1, 12)
     assert ends.parameters["lengths_of"].string_param == "sequence"
-    assert (answer.parameters["batching"].string_param, answer.parameters["origin"].string_param) == (
+    assert (answer.properties["batching"], answer.properties["origin"]) == (
         "padded", "exported",
     )  # fmt: skip
     answer, tensors = said("step")
     assert tensors["sum_n"] == {"axes": "string_param", "continues_as": "string_param"}
     assert answer.outputs[0].parameters["continues_as"].string_param == "sum_0"
     assert answer.inputs[0].shape == [-1, 2]
-    assert said("neighbours")[0].parameters["batching"].string_param == "alone"
-    assert said("two_axes")[0].parameters["batching"].string_param == "joined"
+    assert said("neighbours")[0].properties["batching"] == "alone"
+    assert said("two_axes")[0].properties["batching"] == "joined"
 
 
 def test_what_was_adopted_is_served_only_where_that_is_allowed(tmp_path, caplog):
@@ -69,6 +69,6 @@ def test_what_was_adopted_is_served_only_where_that_is_allowed(tmp_path, caplog)
     models = load_repository(tmp_path, allow_unproven=True)
     assert f"m version 1: {why}" in caplog.text
     answer = Service(models, Settings(provider="cpu")).model_metadata(pb.ModelMetadataRequest(name="m"))
-    assert answer.parameters["origin"].string_param == "adopted"
+    assert answer.properties["origin"] == "adopted"
     parameters = answer.inputs[1].parameters
     assert (parameters["low"].double_param, parameters["high"].double_param) == (-0.5, 1.5)

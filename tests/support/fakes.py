@@ -27,14 +27,14 @@ class FakeModel:
         inputs: For each input, datatype, axes (a name where the size is dynamic, else name and size) and parameters.
         outputs: For each output the same.
         compute: From arrays by input name to arrays by output name.
-        parameters: The model's, "batching" for example.
+        properties: The model's, "batching" for example.
         labels: Of its classes.
     """
 
     inputs: Mapping[str, tuple[Any, ...]]
     outputs: Mapping[str, tuple[Any, ...]]
     compute: Callable[[Arrays], Arrays]
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
 
     def describe(self, name: str) -> pb.ModelMetadataResponse:
@@ -46,7 +46,7 @@ class FakeModel:
                 added = described.add(name=tensor, datatype=datatype, shape=sizes)
                 names = ", ".join(axis if isinstance(axis, str) else axis[0] for axis in axes)
                 set_parameters(added.parameters, {"axes": names, **(parameters[0] if parameters else {})})
-        set_parameters(answer.parameters, {**self.parameters, "labels": json.dumps(list(self.labels))})
+        answer.properties.update({**self.properties, "labels": json.dumps(list(self.labels))})
         return answer
 
 

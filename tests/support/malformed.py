@@ -149,7 +149,7 @@ def too_long(model, sent, _) -> Malformed:
 def wrong_model(model, sent, chance) -> Malformed:
     """A model or version that there is not."""
     name, version = chance.choice(
-        [("", ""), (model + "s", ""), (model, "99"), (model, "-1"), (model, "1.0"), (model, "01")]
+        [("", ""), (model + "s", ""), (model, "99"), (model, "-1"), (model, "1.0"), (model, "00")]
     )
     return as_malformed(request(name, sent, version=version), statuses=(NOT_FOUND,))
 

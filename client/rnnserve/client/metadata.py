@@ -89,7 +89,7 @@ class ModelMetadata:
         inputs: Inputs by name, in the model's order.
         outputs: Outputs by name, in the model's order.
         labels: Label of each class, by index; None if the model has none or the server does not report them.
-        parameters: Other facts that the server reports about the model, "provider" for example.
+        properties: Other facts that the server reports about the model, as text: "provider", "batching", "labels".
     """
 
     name: str
@@ -98,7 +98,7 @@ class ModelMetadata:
     inputs: Mapping[str, TensorMetadata]
     outputs: Mapping[str, TensorMetadata]
     labels: tuple[str, ...] | None = None
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
 
     @functools.cached_property
     def states(self) -> dict[str, str]:
@@ -108,10 +108,15 @@ class ModelMetadata:
     @functools.cached_property
     def batching(self) -> str:
         """PADDED, JOINED or ALONE: which rows may share a request."""
-        reported = self.parameters.get("batching")
+        reported = self.properties.get("batching")
         if reported in (PADDED, JOINED, ALONE):
-            return str(reported)
+            return reported
         return PADDED if any(tensor.lengths_of for tensor in self.inputs.values()) else JOINED
+
+    @property
+    def is_batch_invariant(self) -> bool:
+        """Whether the server found that the bits of an answer do not depend on the other rows in its batch."""
+        return self.properties.get("batch_invariant") == "true"
 
     @functools.cached_property
     def padded_axes(self) -> frozenset[str]:
@@ -124,9 +129,9 @@ def read_metadata(response: inference_pb2.ModelMetadataResponse) -> ModelMetadat
     """Return the metadata in an answer to ModelMetadata.
 
     Raises:
-        InvalidAnswer: The parameter `labels` is not a JSON list of strings.
+        InvalidAnswer: The property `labels` is not a JSON list of strings.
     """
-    parameters = _parameters(response.parameters)
+    properties = dict(response.properties)
     inputs, outputs = _tensors(response.inputs), _tensors(response.outputs)
     _assume_roles(inputs, outputs)
     return ModelMetadata(
@@ -135,8 +140,8 @@ def read_metadata(response: inference_pb2.ModelMetadataResponse) -> ModelMetadat
         platform=response.platform,
         inputs=inputs,
         outputs=outputs,
-        labels=_labels(response.name, parameters),
-        parameters=parameters,
+        labels=_labels(response.name, properties.get("labels")),
+        properties=properties,
     )
 
 
@@ -191,14 +196,13 @@ def _parameters(parameters: Mapping[str, inference_pb2.InferParameter]) -> dict[
     return read
 
 
-def _labels(model: str, parameters: Mapping[str, Parameter]) -> tuple[str, ...] | None:
-    text = parameters.get("labels")
+def _labels(model: str, text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
     try:
-        labels = json.loads(text) if isinstance(text, str) else text
+        labels = json.loads(text)
     except json.JSONDecodeError as error:
-        raise InvalidAnswer(f"model {model}: its parameter labels is not JSON: {text!r}") from error
+        raise InvalidAnswer(f"model {model}: its property labels is not JSON: {text!r}") from error
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise InvalidAnswer(f"model {model}: its parameter labels is not a JSON list of strings: {text!r}")
+        raise InvalidAnswer(f"model {model}: its property labels is not a JSON list of strings: {text!r}")
     return tuple(labels) or None

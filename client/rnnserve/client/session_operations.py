@@ -219,7 +219,7 @@ def require_sessions(metadata: ModelMetadata) -> None:
         raise InvalidRequest(
             f"model {metadata.name} has no states, so that it has no sessions: predict() asks it about whole sequences"
         )
-    if metadata.parameters.get("continuable") is False:
+    if metadata.properties.get("continuable") == "false":
         raise InvalidRequest(
             f"model {metadata.name} has no sessions: the parts of a sequence, each continued from the one before, do "
             "not get the answers of the whole. A bidirectional layer, or a mean over all steps, needs the whole of it"

@@ -4,7 +4,7 @@ isort:skip_file
 How clients speak to a server: the Open Inference Protocol with Triton's extensions.
 
 Field names and numbers are the protocol's and cannot be changed here: tests/protos compares them with the ones
-that tritonclient carries.
+that tritonclient carries, and reads messages with those of the Open Inference Protocol.
 """
 
 from collections import abc as _abc
@@ -238,7 +238,7 @@ class ModelMetadataResponse(_message.Message):
 
         @_builtins.property
         def parameters(self) -> _containers.MessageMap[_builtins.str, Global___InferParameter]:
-            """MLServer's extension. Here: "axes", the names of the axes in order, and "optional"."""
+            """An extension that other protos skip: "axes", the names of the axes in order, "optional", and more."""
 
         def __init__(
             self,
@@ -255,21 +255,20 @@ class ModelMetadataResponse(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     @_typing.final
-    class ParametersEntry(_message.Message):
+    class PropertiesEntry(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
         KEY_FIELD_NUMBER: _builtins.int
         VALUE_FIELD_NUMBER: _builtins.int
         key: _builtins.str
-        @_builtins.property
-        def value(self) -> Global___InferParameter: ...
+        value: _builtins.str
         def __init__(
             self,
             *,
             key: _builtins.str = ...,
-            value: Global___InferParameter | None = ...,
+            value: _builtins.str = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
         _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
@@ -280,7 +279,7 @@ class ModelMetadataResponse(_message.Message):
     PLATFORM_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
     OUTPUTS_FIELD_NUMBER: _builtins.int
-    PARAMETERS_FIELD_NUMBER: _builtins.int
+    PROPERTIES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     platform: _builtins.str
     @_builtins.property
@@ -290,8 +289,10 @@ class ModelMetadataResponse(_message.Message):
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelMetadataResponse.TensorMetadata]: ...
     @_builtins.property
-    def parameters(self) -> _containers.MessageMap[_builtins.str, Global___InferParameter]:
-        """MLServer's extension. Here: the labels, the provider asked for and the one got, and which nodes run where."""
+    def properties(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The labels, how requests share a run, the provider asked for and the one got, and which nodes run where. As in the
+        Open Inference Protocol's own proto; Triton's has no such field.
+        """
 
     def __init__(
         self,
@@ -301,11 +302,11 @@ class ModelMetadataResponse(_message.Message):
         platform: _builtins.str = ...,
         inputs: _abc.Iterable[Global___ModelMetadataResponse.TensorMetadata] | None = ...,
         outputs: _abc.Iterable[Global___ModelMetadataResponse.TensorMetadata] | None = ...,
-        parameters: _abc.Mapping[_builtins.str, Global___InferParameter] | None = ...,
+        properties: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "name", b"name", "outputs", b"outputs", "parameters", b"parameters", "platform", b"platform", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "name", b"name", "outputs", b"outputs", "platform", b"platform", "properties", b"properties", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

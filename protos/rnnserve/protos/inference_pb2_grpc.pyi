@@ -4,7 +4,7 @@ isort:skip_file
 How clients speak to a server: the Open Inference Protocol with Triton's extensions.
 
 Field names and numbers are the protocol's and cannot be changed here: tests/protos compares them with the ones
-that tritonclient carries.
+that tritonclient carries, and reads messages with those of the Open Inference Protocol.
 """
 
 from collections import abc as _abc

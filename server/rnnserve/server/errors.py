@@ -7,6 +7,7 @@
     ├── NotFound            NOT_FOUND            the repository has no model or version of that name
     ├── NotReady            UNAVAILABLE          the repository has it, but it does not serve (now)
     ├── ShuttingDown        UNAVAILABLE          this server is stopping; another may answer
+    ├── TimeoutExpired      UNAVAILABLE          the request waited longer than its parameter `timeout`, as in Triton
     ├── QueueFull           RESOURCE_EXHAUSTED   as many requests wait as may: slow down
     ├── TooManyCalls        RESOURCE_EXHAUSTED   as many calls of the method are in hand as may: slow down
     ├── HeadersTooLarge     RESOURCE_EXHAUSTED   the call's header fields take more bytes than they may
@@ -46,6 +47,7 @@ __all__ = [
     "SessionEnded",
     "ShuttingDown",
     "StartError",
+    "TimeoutExpired",
     "TooManyCalls",
     "TooManySequences",
     "TooManyStreams",
@@ -78,9 +80,20 @@ class ServeError(Exception):
 
     Attributes:
         status: Name of a `grpc.StatusCode`. A name, so that the rooms below the transports do without grpc.
+        field: The field of the request that is wrong, such as "inputs[0].shape"; empty where it is no single one.
     """
 
     status: ClassVar[str] = "INTERNAL"
+
+    def __init__(self, message: str = "", *, field: str = "") -> None:
+        """Say what is wrong.
+
+        Args:
+            message: For the caller.
+            field: As in the attribute of the same name.
+        """
+        super().__init__(message)
+        self.field = field
 
     def __str__(self) -> str:
         """The message for the caller, of bounded size."""
@@ -109,6 +122,18 @@ class ShuttingDown(ServeError):
     """The server has stopped accepting requests."""
 
     status = "UNAVAILABLE"
+
+
+class TimeoutExpired(ServeError):
+    """The request waited longer for its run than its parameter `timeout` says."""
+
+    status = "UNAVAILABLE"
+
+    def __init__(self, seconds: float) -> None:
+        """Say how long it was to wait."""
+        super().__init__(
+            f"Request timeout expired: it waited longer than its parameter timeout, {1e6 * seconds:.0f} microseconds"
+        )
 
 
 class QueueFull(ServeError):

@@ -60,7 +60,7 @@ class WalkService(GRPCInferenceServiceServicer):
         lengths.parameters["optional"].bool_param = True
         answer.outputs.add(name="logits", datatype="FP32", shape=(-1, 2))
         if request.name == "walks":
-            answer.parameters["labels"].string_param = json.dumps(WALK_LABELS)
+            answer.properties["labels"] = json.dumps(WALK_LABELS)
         return answer
 
     def ModelStatistics(self, request, context):

@@ -11,7 +11,7 @@ from rnnserve.client.load.size_distribution import parse_size_distribution
 def model(*inputs, batching="padded", states=()):
     outputs = {f"{name}_n": TensorMetadata(f"{name}_n", "FP32", (-1, 2), continues_as=name) for name in states}
     return ModelMetadata(
-        "m", ("1",), "", {tensor.name: tensor for tensor in inputs}, outputs, parameters={"batching": batching}
+        "m", ("1",), "", {tensor.name: tensor for tensor in inputs}, outputs, properties={"batching": batching}
     )
 
 

@@ -114,7 +114,7 @@ def counted():
         "lengths": ("INT64", ("batch",), {"lengths_of": "sequence", "optional": True}),
     }
     outputs = {"sum": ("FP32", ("batch", ("sum", 1)))}
-    service.models["count"] = FakeModel(inputs, outputs, service.compute, {"batch_invariant": True})
+    service.models["count"] = FakeModel(inputs, outputs, service.compute, {"batch_invariant": "true"})
     with serving(service) as address:
         service.address = address
         yield service

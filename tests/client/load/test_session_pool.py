@@ -77,4 +77,4 @@ def test_models_without_sessions_are_refused(spec, metadata):
     with pytest.raises(InvalidRequest, match="model walks has no states, so that it has no sessions"):
         build_pool(spec(metadata(), sessions=1, steps=1))
     with pytest.raises(InvalidRequest, match="A bidirectional layer"):
-        build_pool(spec(model(continuable=False), sessions=1, steps=1))
+        build_pool(spec(model(continuable="false"), sessions=1, steps=1))

@@ -111,7 +111,7 @@ TOKENS = ModelMetadata(
         "tags": TensorMetadata("tags", "FP32", (-1, -1, 2), ("batch", "sequence", "classes")),
         "h_n": TensorMetadata("h_n", "FP32", (1, -1, 2), ("layers", "batch", "hidden")),
     },
-    parameters={"batch_invariant": True},
+    properties={"batch_invariant": "true"},
 )
 
 
@@ -148,7 +148,7 @@ def test_samples_are_taken_with_their_answers(spec):
 
 
 def test_a_model_that_is_served_alone_gets_whole_cases(spec):
-    alone = dataclasses.replace(TOKENS, parameters={"batching": "alone"})
+    alone = dataclasses.replace(TOKENS, properties={"batching": "alone"})
     case = SampleCase({"tokens": np.arange(8).reshape(4, 2)})
     pool = build_request_pool(spec(alone, batch="1", pool=3, samples=(case,)))
     assert pool.rows.tolist() == [4, 4, 4]

@@ -70,7 +70,7 @@ def test_a_run_is_recorded_and_each_member_gets_its_answer(clock):
     assert run_batch(statistics, Batch(members, answers_of, rows=[2, 3], arrived=[90.0, 95.0]))
     assert [member.got for member in members] == [["answer 0"], ["answer 1"]]
     assert (statistics.requests, statistics.rows, statistics.runs) == (2, 5, 1)
-    assert statistics.run_seconds == 7.0
+    assert statistics.run_seconds == 2 * 7.0  # the run's whole time, for each of its requests
     assert statistics.wait_seconds == 10.0 + 5.0
     assert statistics.sizes == {5: (1, 7.0)}
     assert (statistics.failures, statistics.dropped) == (0, 0)
@@ -127,11 +127,19 @@ def test_a_run_that_only_its_size_fails_costs_no_answer():
     statistics, members = Statistics(), [Member() for _ in range(7)]
     assert run_batch(statistics, Batch(members, run))
     assert [member.got for member in members] == [[number] for number in range(7)]
-    assert (statistics.requests, statistics.failures) == (7, 0)
+    assert (statistics.requests, statistics.failures, statistics.failed_seconds) == (7, 0, 0.0)
+
+
+def test_a_failure_lasts_from_the_arrival_to_the_refusal(monkeypatch):
+    times = iter((10.0, 12.0))  # before the run, after it
+    monkeypatch.setattr(execution, "now", lambda: next(times))
+    statistics = Statistics()
+    assert run_batch(statistics, Batch([Member()], Refusing({0}), arrived=[3.0]))
+    assert (statistics.failures, statistics.failed_seconds) == (1, 12.0 - 3.0)
 
 
 def test_waiting_is_counted_from_each_arrival_to_the_run_that_answered(monkeypatch):
-    times = iter((10.0, 11.0, 12.0, 20.0))  # before the whole run, before each half, after the second half
+    times = iter((10.0, 11.0, 11.5, 12.0, 20.0))  # before the whole run, round each half
     monkeypatch.setattr(execution, "now", lambda: next(times))
     statistics = Statistics()
     assert run_batch(statistics, Batch([Member(), Member()], Refusing({0}), arrived=[3.0, 5.0]))

@@ -238,7 +238,7 @@ def test_bytes_that_are_no_request():
     "change",
     [
         lambda m: m.inputs[0].parameters["shared_memory_region"].__setattr__("string_param", "r"),
-        lambda m: m.outputs.add(name="logits").parameters["classification"].__setattr__("int64_param", 1),
+        lambda m: m.outputs.add(name="logits").parameters["shared_memory_region"].__setattr__("string_param", "r"),
     ],
 )
 def test_what_is_not_spoken_is_said(change):
@@ -246,3 +246,50 @@ def test_what_is_not_spoken_is_said(change):
     with pytest.raises(Unsupported):
         read(message)
     assert issubclass(Unsupported, ServeError)
+
+
+def test_what_parameters_ask_for_is_in_the_checked_request():
+    def change(message):
+        message.parameters["timeout"].int64_param = 1500
+        message.outputs.add(name="logits").parameters["classification"].int64_param = 9
+
+    checked = read(altered(change))
+    assert (checked.classes, checked.timeout, checked.is_plain) == ({"logits": 2}, 0.0015, False)
+    assert read(request("m", {"input": walks()})).is_plain
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (lambda m: m.inputs[0].__setattr__("name", "inputs"), "inputs[0].name"),
+        (lambda m: m.inputs.append(m.inputs[1]), "inputs[3].name"),
+        (lambda m: m.inputs[1].__setattr__("datatype", "INT32"), "inputs[1].datatype"),
+        (lambda m: m.inputs.pop(0), "inputs"),
+        (lambda m: m.inputs[0].shape.append(1), "inputs[0].shape"),
+        (lambda m: m.inputs[2].shape.extend([1] * 20), "inputs[2].shape"),
+        (lambda m: m.inputs[2].shape.__setitem__(1, 2), "inputs[2].shape"),
+        (lambda m: m.inputs[0].shape.__setitem__(1, 5000), "inputs[0].shape"),
+        (lambda m: m.raw_input_contents.pop(), "raw_input_contents"),
+        (lambda m: m.raw_input_contents.__setitem__(2, b""), "raw_input_contents[2]"),
+        (lambda m: m.inputs[1].contents.int64_contents.append(1), "inputs[1].contents"),
+        (lambda m: m.raw_input_contents.__setitem__(1, np.array([1, 0, 2]).tobytes()), "raw_input_contents[1]"),
+        (lambda m: m.raw_input_contents.__setitem__(0, np.full(24, np.nan, "f4").tobytes()), "raw_input_contents[0]"),
+        (lambda m: m.outputs.add(name="logit"), "outputs[0].name"),
+        (lambda m: m.outputs.extend([m.outputs.add(name="h_n")] * 2), "outputs[1].name"),
+        (lambda m: m.__setattr__("id", "x" * 5000), "id"),
+    ],
+)
+def test_the_field_that_is_wrong_is_named(change, field):
+    states = np.ones((2, 3, 16), np.float32)
+    message = request("m", {"input": walks(), "lengths": np.array([4, 1, 3]), "h_0": states})
+    change(message)
+    with pytest.raises(InvalidRequest) as refused:
+        read(message)
+    assert refused.value.field == field
+
+
+def test_the_field_of_typed_data_is_named():
+    message = request("m", {"input": np.full((1, 1, 2), np.inf, np.float32)}, raw=False)
+    with pytest.raises(InvalidRequest) as refused:
+        read(message)
+    assert refused.value.field == "inputs[0].contents"

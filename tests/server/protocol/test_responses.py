@@ -1,10 +1,13 @@
 """Responses are written as protobuf writes them, byte for byte."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from google.protobuf.internal import encoder
 from hypothesis import given
 from hypothesis import strategies as st
+from tritonclient.utils import deserialize_bytes_tensor
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.protocol.responses import ResponseHead, encode_response, encode_varint
@@ -14,15 +17,12 @@ from support.inference_requests import DATATYPES
 NAME = "direction_stacked"
 
 
-def built(model, outputs, id_, *, raw):
+def built(outputs, id_):
     """The response as protobuf builds it from its fields."""
     response = pb.ModelInferResponse(model_name=NAME, model_version="1", id=id_)
     for name, array in outputs.items():
-        tensor = response.outputs.add(name=name, datatype=DATATYPES[array.dtype], shape=array.shape)
-        if raw:
-            response.raw_output_contents.append(array.tobytes())
-        else:
-            tensor.contents.fp32_contents.extend(array.ravel().tolist())
+        response.outputs.add(name=name, datatype=DATATYPES[array.dtype], shape=array.shape)
+        response.raw_output_contents.append(array.tobytes())
     return response.SerializeToString()
 
 
@@ -37,7 +37,7 @@ def test_a_response_is_what_protobuf_writes(service, names, id_, raw, batch, seq
         name: numbers.normal(size=specs[name].shape(batch, {"sequence": sequence})).astype(np.float32) for name in names
     }
     request = checked_request(batch, sequence, {}, names, id=id_, is_raw=raw)
-    assert encode_response(model, request, outputs) == built(model, outputs, id_, raw=raw)
+    assert encode_response(model, request, outputs) == built(outputs, id_)  # raw, as Triton's, whatever was sent
 
 
 def test_a_view_that_is_not_contiguous_is_written_in_order(service):
@@ -45,7 +45,38 @@ def test_a_view_that_is_not_contiguous_is_written_in_order(service):
     whole = np.arange(2 * 6 * 16, dtype=np.float32).reshape(2, 6, 16)
     view = whole[:, 2:5]  # (layers * directions, batch, hidden)
     request = checked_request(3, 4, {}, names)
-    assert encode_response(model, request, {"h_n": view}) == built(model, {"h_n": view.copy()}, "", raw=True)
+    assert encode_response(model, request, {"h_n": view}) == built({"h_n": view.copy()}, "")
+
+
+def test_classes_stand_in_the_place_of_their_output(service):
+    model, numbers = service.repository.find(NAME).model, np.random.default_rng(3)
+    outputs = {
+        "h_n": numbers.normal(size=(2, 3, 16)).astype(np.float32),  # (layers * directions, batch, hidden)
+        "logits": np.array([[0.5, -1.25], [2, 2], [-7.5, 1e-7]], np.float32),  # (batch, classes)
+    }
+    request = dataclasses.replace(checked_request(3, 4, {}, ("h_n", "logits"), id="ü"), classes={"logits": 2})
+    response = pb.ModelInferResponse.FromString(encode_response(model, request, outputs))
+    assert (response.model_name, response.model_version, response.id) == (NAME, "1", "ü")
+    assert [(o.name, o.datatype, list(o.shape)) for o in response.outputs] == [
+        ("h_n", "FP32", [2, 3, 16]),
+        ("logits", "BYTES", [3, 2]),
+    ]
+    assert response.raw_output_contents[0] == outputs["h_n"].tobytes()
+    assert deserialize_bytes_tensor(response.raw_output_contents[1]).tolist() == [
+        b"0.500000:0:counter-clockwise", b"-1.250000:1:clockwise",
+        b"2.000000:0:counter-clockwise", b"2.000000:1:clockwise",
+        b"0.000000:1:clockwise", b"-7.500000:0:counter-clockwise",
+    ]  # fmt: skip
+
+
+def test_states_have_no_labels(service):
+    model = service.repository.find(NAME).model
+    request = dataclasses.replace(checked_request(1, 4, {}, ("h_n",)), classes={"h_n": 1})
+    states = np.zeros((2, 1, 16), np.float32)
+    states[0, 0, 7] = states[1, 0, 15] = 1
+    response = pb.ModelInferResponse.FromString(encode_response(model, request, {"h_n": states}))
+    assert list(response.outputs[0].shape) == [2, 1, 1]
+    assert deserialize_bytes_tensor(response.raw_output_contents[0]).tolist() == [b"1.000000:7", b"1.000000:15"]
 
 
 def test_a_head_needs_an_array_for_each_output(service):

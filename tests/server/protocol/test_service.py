@@ -6,6 +6,7 @@ import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tritonclient.utils import deserialize_bytes_tensor
 
 from rnnserve.protos import inference_pb2 as pb
 from support.inference_requests import arrays, request
@@ -40,6 +41,7 @@ def test_server_metadata(stub):
     answer = stub.ServerMetadata(pb.ServerMetadataRequest())
     assert answer.name == "rnnserve"
     assert answer.version
+    assert {"classification", "schedule_policy", "statistics"} <= set(answer.extensions)
 
 
 @pytest.mark.parametrize(("name", "shape"), SHAPES.items())
@@ -59,10 +61,10 @@ def test_model_metadata(stub, name, shape):
         "output": ("FP32", [-1, -1, width], "batch, sequence, directions * hidden", False),
         "h_n": ("FP32", [states, -1, 16], "layers * directions, batch, hidden", False),
     }
-    said = {key: value.string_param for key, value in answer.parameters.items()}
+    said = answer.properties
     assert json.loads(said["labels"]) == ["counter-clockwise", "clockwise"]
     assert (said["provider_requested"], said["provider"]) == ("cpu", "cpu")
-    assert answer.parameters["batch_invariant"].bool_param
+    assert said["batch_invariant"] == "true"
     nodes = json.loads(said["nodes"])
     assert list(nodes) == ["CPUExecutionProvider"]
     assert nodes["CPUExecutionProvider"]["RNN"] == (2 if name == "direction_stacked" else 1)
@@ -113,15 +115,11 @@ def test_outputs_are_those_asked_for_in_their_order(stub, name, outputs):
     assert all(found[output].shape == shapes[output] for output in found)
 
 
-def test_typed_contents_are_answered_in_kind(stub):
+def test_typed_contents_are_answered_raw(stub):
+    """As by Triton: its own example reads raw_output_contents of what it asked with typed contents."""
     sent = {"input": walks(), "lengths": np.array([4, 1, 2])}
-    raw = arrays(stub.ModelInfer(request("direction_simple", sent)))
-    typed = stub.ModelInfer(request("direction_simple", sent, raw=False))
-    assert not typed.raw_output_contents
-    for tensor in typed.outputs:
-        np.testing.assert_array_equal(
-            np.array(tensor.contents.fp32_contents, np.float32).reshape(tuple(tensor.shape)), raw[tensor.name]
-        )
+    raw = stub.ModelInfer(request("direction_simple", sent))
+    assert stub.ModelInfer(request("direction_simple", sent, raw=False)) == raw
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -158,15 +156,14 @@ def test_a_sequence_in_two_parts_equals_the_whole(stub):
         ("direction_simpel", "", grpc.StatusCode.NOT_FOUND, 'no model is named "direction_simpel"; there are'),
         ("", "", grpc.StatusCode.NOT_FOUND, "model_name is empty; there are"),
         ("direction_simple", "7", grpc.StatusCode.NOT_FOUND, 'has no version "7"; it has 1'),
-        ("direction_simple", "01", grpc.StatusCode.NOT_FOUND, 'has no version "01"; it has 1'),
+        ("direction_simple", "1.0", grpc.StatusCode.NOT_FOUND, 'has no version "1.0"; it has 1'),
     ],
 )
-@pytest.mark.parametrize("method", ["infer", "metadata", "ready", "config"])
+@pytest.mark.parametrize("method", ["infer", "metadata", "config"])
 def test_unknown_names(stub, name, version, status, said, method):
     calls = {
         "infer": lambda: stub.ModelInfer(request(name, {"input": walks()}, version=version)),
         "metadata": lambda: stub.ModelMetadata(pb.ModelMetadataRequest(name=name, version=version)),
-        "ready": lambda: stub.ModelReady(pb.ModelReadyRequest(name=name, version=version)),
         "config": lambda: stub.ModelConfig(pb.ModelConfigRequest(name=name, version=version)),
     }
     with pytest.raises(grpc.RpcError) as refused:
@@ -182,10 +179,121 @@ def test_a_wrong_shape_is_explained_over_the_wire(stub):
     assert "Is the batch axis missing? One sequence of 4 points is [1, 4, 2]" in refused.value.details()
 
 
-def test_a_method_that_is_not_there(stub):
+@pytest.mark.parametrize(
+    ("name", "version"), [("direction_simpel", ""), ("", ""), ("direction_simple", "2"), ("direction_simple", "x")]
+)
+def test_what_is_not_known_is_not_ready(stub, name, version):
+    assert not stub.ModelReady(pb.ModelReadyRequest(name=name, version=version)).ready
+
+
+def test_a_version_is_a_number(stub):
+    asked = request("direction_simple", {"input": walks()}, version="01")
+    assert stub.ModelInfer(asked).model_version == "1"
+    assert stub.ModelReady(pb.ModelReadyRequest(name="direction_simple", version="001")).ready
+
+
+def test_classes_are_told_with_their_labels(stub):
+    asked = request("direction_simple", {"input": walks(batch=2)}, ["logits", "h_n"])
+    asked.outputs[0].parameters["classification"].int64_param = 1
+    plain = arrays(stub.ModelInfer(request("direction_simple", {"input": walks(batch=2)}, ["logits", "h_n"])))
+    labels = ("counter-clockwise", "clockwise")
+    expected = [f"{row.max():f}:{row.argmax()}:{labels[row.argmax()]}".encode() for row in plain["logits"]]
+    for _ in range(3):  # on the lane too, where the prefixes of requests are kept
+        answer = stub.ModelInfer(asked)
+        assert [(o.name, o.datatype, list(o.shape)) for o in answer.outputs] == [
+            ("logits", "BYTES", [2, 1]), ("h_n", "FP32", [1, 2, 16]),
+        ]  # fmt: skip
+        assert deserialize_bytes_tensor(answer.raw_output_contents[0]).tolist() == expected
+        assert answer.raw_output_contents[1] == plain["h_n"].tobytes()
+
+
+def test_a_request_that_waits_longer_than_its_timeout_is_refused(stub):
+    asked = request("direction_stacked", {"input": walks()})
+    asked.parameters["timeout"].int64_param = 10_000_000
+    assert stub.ModelInfer(asked).outputs
+    asked.parameters["timeout"].int64_param = 1  # no request is read, queued and run within a microsecond
+    for _ in range(3):
+        assert refusal(stub.ModelInfer, asked) == (
+            "UNAVAILABLE", "Request timeout expired: it waited longer than its parameter timeout, 1 microseconds",
+        )  # fmt: skip
+    (said,) = stub.ModelStatistics(pb.ModelStatisticsRequest(name="direction_stacked", version="1")).model_stats
+    assert said.inference_stats.fail.count >= 3
+    assert said.inference_stats.fail.ns > 0
+
+
+def refusal(call, request):
     with pytest.raises(grpc.RpcError) as refused:
-        stub.LogSettings(pb.LogSettingsRequest())
-    assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
+        call(request)
+    return refused.value.code().name, refused.value.details()
+
+
+def test_log_settings_are_read_and_not_changed(stub):
+    said = stub.LogSettings(pb.LogSettingsRequest()).settings
+    assert (said["log_file"].string_param, said["log_format"].string_param) == ("", "default")
+    assert said["log_error"].bool_param
+    assert set(said) == {"log_file", "log_info", "log_warning", "log_error", "log_verbose_level", "log_format"}
+    same = pb.LogSettingsRequest()
+    for name, value in said.items():
+        same.settings[name].ParseFromString(value.SerializeToString())
+    assert stub.LogSettings(same).settings == said
+    same.settings["log_file"].string_param = "/tmp/x"
+    assert refusal(stub.LogSettings, same) == (
+        "UNIMPLEMENTED",
+        "log_file: the log is written to standard error, and to no file that a client names: redirect it where the "
+        "server is started",
+    )
+    other = pb.LogSettingsRequest()
+    other.settings["log_error"].bool_param = False
+    assert refusal(stub.LogSettings, other) == (
+        "UNIMPLEMENTED", "log_error: no client can change it: choose with --log-level where the server is started",
+    )  # fmt: skip
+    unknown = pb.LogSettingsRequest()
+    unknown.settings["log"].bool_param = False
+    assert refusal(stub.LogSettings, unknown)[1].startswith('no setting is named "log"; there are log_')
+
+
+def test_trace_settings_are_read_and_not_changed(stub):
+    said = stub.TraceSetting(pb.TraceSettingRequest(model_name="direction_simple")).settings
+    assert said["trace_level"].value == ["OFF"]
+    same = pb.TraceSettingRequest()
+    for name, setting in said.items():
+        same.settings[name].value.extend(setting.value)
+    same.settings["trace_rate"].ClearField("value")  # asks for the server's own
+    assert stub.TraceSetting(same).settings == said
+    for name, value in (("trace_file", "/tmp/x"), ("trace_level", "TIMESTAMPS"), ("trace_rate", "1")):
+        other = pb.TraceSettingRequest()
+        other.settings[name].value.append(value)
+        assert refusal(stub.TraceSetting, other) == (
+            "UNIMPLEMENTED",
+            f"{name}: this server traces no requests, and writes no files; ModelStatistics says how long requests wait "
+            "and run",
+        )
+    assert refusal(stub.TraceSetting, pb.TraceSettingRequest(model_name="x"))[0] == "NOT_FOUND"
+    other = pb.TraceSettingRequest()
+    other.settings["rate"].value.append("1")
+    assert refusal(stub.TraceSetting, other)[0] == "INVALID_ARGUMENT"
+
+
+def test_no_shared_memory_is_registered(stub):
+    assert not stub.SystemSharedMemoryStatus(pb.SystemSharedMemoryStatusRequest()).regions
+    assert not stub.CudaSharedMemoryStatus(pb.CudaSharedMemoryStatusRequest()).regions
+    stub.SystemSharedMemoryUnregister(pb.SystemSharedMemoryUnregisterRequest())  # as clients do before they begin
+    stub.CudaSharedMemoryUnregister(pb.CudaSharedMemoryUnregisterRequest(name="x"))
+    unknown = ("NOT_FOUND", 'no shared memory region is named "x": none is registered')
+    assert refusal(stub.SystemSharedMemoryStatus, pb.SystemSharedMemoryStatusRequest(name="x")) == unknown
+    assert refusal(stub.CudaSharedMemoryStatus, pb.CudaSharedMemoryStatusRequest(name="x")) == unknown
+    said = "shared memory is not supported: send tensors in raw_input_contents, and read raw_output_contents"
+    for call, asked in (
+        (stub.SystemSharedMemoryRegister, pb.SystemSharedMemoryRegisterRequest(name="x", key="/x", byte_size=8)),
+        (stub.CudaSharedMemoryRegister, pb.CudaSharedMemoryRegisterRequest(name="x", byte_size=8)),
+    ):
+        assert refusal(call, asked) == ("UNIMPLEMENTED", said)
+
+
+def test_every_method_of_the_protocol_is_there(service):
+    """But ModelInfer and ModelStreamInfer, which the transports serve."""
+    named = {method.name for method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods}
+    assert service.methods.keys() == named - {"ModelInfer", "ModelStreamInfer"}
 
 
 def test_a_deadline_that_passes_during_a_run(stub):

@@ -86,9 +86,9 @@ def test_auto_serves_on_the_cpu_where_there_is_no_gpu(repository, cuda, caplog, 
         grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         stub = rpc.GRPCInferenceServiceStub(channel)
-        said = stub.ModelMetadata(pb.ModelMetadataRequest(name="direction_simple")).parameters
-    assert said["provider_requested"].string_param == "auto"
-    assert said["provider"].string_param == "cpu"
+        said = stub.ModelMetadata(pb.ModelMetadataRequest(name="direction_simple")).properties
+    assert said["provider_requested"] == "auto"
+    assert said["provider"] == "cpu"
     assert len(caplog.messages) == (library == "without a GPU")
 
 
@@ -110,6 +110,6 @@ def test_cuda_serves(repository):
     with Server(Settings(repository, grpc_port=0, provider="cuda")) as server:
         with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             stub = rpc.GRPCInferenceServiceStub(channel)
-            said = stub.ModelMetadata(pb.ModelMetadataRequest(name="direction_simple")).parameters
-        assert said["provider"].string_param == "cuda"
-        assert "RNN" in json.loads(said["nodes"].string_param)["CUDAExecutionProvider"]
+            said = stub.ModelMetadata(pb.ModelMetadataRequest(name="direction_simple")).properties
+        assert said["provider"] == "cuda"
+        assert "RNN" in json.loads(said["nodes"])["CUDAExecutionProvider"]

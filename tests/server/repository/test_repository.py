@@ -130,7 +130,7 @@ def test_nothing_that_serves_is_the_end(root):
         ("c", "", 'no model is named "c"; there are "a", "b"'),
         ("", "", 'model_name is empty; there are "a", "b"'),
         ("a", "3", 'model "a" has no version "3"; it has 1, 2, 10'),
-        ("a", "01", 'model "a" has no version "01"; it has 1, 2, 10'),
+        ("a", "0", 'model "a" has no version "0"; it has 1, 2, 10'),
     ],
 )
 def test_what_is_not_there_is_told_with_what_is(root, name, version, said):

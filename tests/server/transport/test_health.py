@@ -1,4 +1,4 @@
-"""grpc.health.v1: the services that are known, and nothing that is kept for others."""
+"""grpc.health.v1: the server, its service and its models, and nothing that is kept for others."""
 
 import time
 
@@ -6,9 +6,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from rnnserve.protos import health_pb2 as own_health_pb2
 from rnnserve.server import Server, Settings
+from rnnserve.server.transport.health import HealthService
 
-SERVING, NOT_SERVING = 1, 2
+SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
 SERVICE = "inference.GRPCInferenceService"
 
 
@@ -17,7 +19,7 @@ def health(channel):
     return health_pb2_grpc.HealthStub(channel)
 
 
-@pytest.mark.parametrize("name", ["", SERVICE])
+@pytest.mark.parametrize("name", ["", SERVICE, "direction_simple"])
 def test_what_is_known_serves(health, name):
     assert health.Check(health_pb2.HealthCheckRequest(service=name)).status == SERVING
     watch = health.Watch(health_pb2.HealthCheckRequest(service=name))
@@ -25,18 +27,95 @@ def test_what_is_known_serves(health, name):
     watch.cancel()
 
 
-def test_a_name_that_is_not_known_is_refused_and_not_kept(health):
-    unknown = health_pb2.HealthCheckRequest(service="x" * 5000)
-    for call in (lambda: health.Check(unknown), lambda: next(health.Watch(unknown))):
-        with pytest.raises(grpc.RpcError) as refused:
-            call()
-        assert refused.value.code() == grpc.StatusCode.NOT_FOUND
-        assert refused.value.details() == (
-            f'no service is named "{"x" * 100}…" (5,000 characters); there are "", "{SERVICE}"'
-        )
+def test_names_that_are_not_known(health):
+    """Check refuses them. Watch says so, and goes on, as the protocol has it, but for names that are too long."""
+    with pytest.raises(grpc.RpcError) as refused:
+        health.Check(health_pb2.HealthCheckRequest(service="x"))
+    assert refused.value.code() == grpc.StatusCode.NOT_FOUND
+    assert refused.value.details() == (
+        f'no service is named "x"; there are "", "{SERVICE}", "direction_bidirectional", "direction_simple", '
+        '"direction_stacked"'
+    )
+    watch = health.Watch(health_pb2.HealthCheckRequest(service="x" * 1000))
+    assert next(watch).status == SERVICE_UNKNOWN
+    watch.cancel()
+    with pytest.raises(grpc.RpcError) as refused:
+        next(health.Watch(health_pb2.HealthCheckRequest(service="x" * 1001)))
+    assert refused.value.code() == grpc.StatusCode.NOT_FOUND
+    assert refused.value.details().startswith(f'no service is named "{"x" * 100}…" (1,001 characters); there are ""')
 
 
-@pytest.mark.parametrize("method", ["Check", "Watch"])
+def test_all_are_listed(channel):
+    call = channel.unary_unary(
+        "/grpc.health.v1.Health/List",
+        own_health_pb2.HealthListRequest.SerializeToString,
+        own_health_pb2.HealthListResponse.FromString,
+    )
+    listed = call(own_health_pb2.HealthListRequest()).statuses
+    assert {name: status.status for name, status in listed.items()} == dict.fromkeys(
+        ["", SERVICE, "direction_simple", "direction_stacked", "direction_bidirectional"], SERVING
+    )
+
+
+class Models:
+    """A repository of models by name, each with whether it serves."""
+
+    def __init__(self, **serves):
+        self.serves = serves
+
+    def statuses(self):
+        return ((name, {}) for name in self.serves)
+
+    def is_served(self, name):
+        return self.serves.get(name, False)
+
+
+class WatchedCall:
+    """A call that ends when it is told."""
+
+    def __init__(self):
+        self.active = True
+
+    def is_active(self):
+        return self.active
+
+    def add_callback(self, wake):
+        self.wake = wake
+        return True
+
+
+def new_service(models):
+    return HealthService(("", SERVICE), models)
+
+
+def test_a_model_serves_by_itself(monkeypatch):
+    monkeypatch.setattr("rnnserve.server.transport.health._LOOK_SECONDS", 0.01)
+    models, call = Models(good=True, bad=False), WatchedCall()
+    health = new_service(models)
+
+    def check(name):
+        asked = health_pb2.HealthCheckRequest(service=name).SerializeToString()
+        return health_pb2.HealthCheckResponse.FromString(health.check(asked, call)).status
+
+    def watch(name):
+        asked = health_pb2.HealthCheckRequest(service=name).SerializeToString()
+        return (health_pb2.HealthCheckResponse.FromString(said).status for said in health.watch(asked, call))
+
+    assert [check(name) for name in ("", "good", "bad")] == [NOT_SERVING, SERVING, NOT_SERVING]
+    good, bad, later = watch("good"), watch("bad"), watch("later")
+    assert [next(said) for said in (good, bad, later)] == [SERVING, NOT_SERVING, SERVICE_UNKNOWN]
+    models.serves |= {"bad": True, "later": True}  # nobody tells the watches
+    assert [next(bad), next(later)] == [SERVING, SERVING]
+    del models.serves["later"]
+    assert next(later) == SERVICE_UNKNOWN
+    health.set_serving(True)
+    assert check("") == SERVING
+    health.shut_down()
+    assert [check(name) for name in ("", "good")] == [NOT_SERVING, NOT_SERVING]
+    assert [list(good), list(bad), list(later)] == [[NOT_SERVING], [NOT_SERVING], []]
+
+
+@pytest.mark.parametrize("method", ["Check", "Watch", "List"])
 def test_garbage_is_refused(channel, method):
     with pytest.raises(grpc.RpcError) as refused:
         next(channel.unary_stream(f"/grpc.health.v1.Health/{method}")(b"\xff\xff"))

@@ -1,6 +1,7 @@
 """A bounded number of threads and of calls: what is too much is refused, and late messages give way."""
 
 import threading
+import time
 
 import grpc
 import pytest
@@ -118,28 +119,107 @@ def test_calls_whose_messages_do_not_arrive_give_threads_up_that_others_wait_for
 
 
 class Event:
-    """What grpcio gives to a pool among a call's arguments, as far as the pool looks at it."""
+    """What grpcio passes with a call: it names the connection."""
 
     def __init__(self, connection):
         self.call = self
         self._connection = connection
 
     def peer(self):
-        return self._connection
+        return self._connection.encode()
 
 
-def test_connections_take_turns_for_a_thread():
+def wait_for(_, event, log, name):
+    """A call with an event in the place of its message."""
+    log.append(name)
+    assert event.wait(PATIENCE)
+    return name
+
+
+def test_connections_take_turns():
     pool = CallPool(1, 40, "test", TooManyCalls("Test", 40))
-    may_go = threading.Event()
-    order = []
-    first = pool.submit(may_go.wait, PATIENCE)
-    calls = [pool.submit(lambda event: order.append(event.peer()), Event(b"flooding")) for _ in range(5)]
-    calls += [pool.submit(lambda event: order.append(event.peer()), Event(b"quiet"))]
+    may_go, log = threading.Event(), []
+    calls = [
+        pool.submit(wait_for, Event(name[0]), may_go, log, name) for name in ("a1", "a2", "a3", "a4", "b1", "b2", "c1")
+    ]
     may_go.set()
-    assert first.result(PATIENCE)
-    for call in calls:
-        call.result(PATIENCE)
-    assert order == [b"flooding", b"quiet", *[b"flooding"] * 4]
+    assert [call.result(PATIENCE) for call in calls] == ["a1", "a2", "a3", "a4", "b1", "b2", "c1"]
+    assert log == ["a1", "a2", "b1", "c1", "a3", "b2", "a4"]
+    pool.shutdown()
+
+
+def test_one_connection_has_some_of_the_threads():
+    pool = CallPool(3, 40, "test", TooManyCalls("Test", 40), of_connection=2)
+    may_go, log = threading.Event(), []
+    calls = [pool.submit(wait_for, Event("a"), may_go, log, number) for number in range(6)]
+    assert pool.submit(receive, pool, iter([b"message"]), Event("b")).result(PATIENCE) == b"message"
+    assert log == [0, 1]
+    may_go.set()
+    assert [call.result(PATIENCE) for call in calls] == list(range(6))
+    pool.shutdown()
+
+
+def test_a_call_of_the_connection_with_the_most_is_refused_in_the_place_of_another():
+    pool = CallPool(1, 5, "test", TooManyCalls("Test", 5))
+    may_go, log = threading.Event(), []
+    calls = [pool.submit(ask, pool, Event("a"), may_go, log, number) for number in range(5)]
+    with pytest.raises(TooManyCalls):
+        pool.submit(ask, pool, Event("a"), may_go, log, 5).result(PATIENCE)  # one of its own
+    calls += [pool.submit(ask, pool, Event("b"), may_go, log, number) for number in (6, 7)]
+    with pytest.raises(TooManyCalls):
+        pool.submit(ask, pool, Event("b"), may_go, log, 8).result(PATIENCE)  # it has as many as the other by now
+    for refused in (3, 4):
+        with pytest.raises(TooManyCalls):
+            calls[refused].result(PATIENCE)
+    may_go.set()
+    assert [calls[number].result(PATIENCE) for number in (0, 1, 2, 5, 6)] == [0, 1, 2, 6, 7]
+    pool.shutdown()
+
+
+def ask(pool, _, event, log, name):
+    pool.receive(iter([b"message"]), Context())
+    return wait_for(None, event, log, name)
+
+
+def test_few_calls_are_answered_at_once():
+    pool = CallPool(8, 40, "test", TooManyCalls("Test", 40), at_work=2)
+    working, most, may_go = threading.Semaphore(0), [], threading.Event()
+
+    def call():
+        with pool.at_work:
+            working.release()
+            assert may_go.wait(PATIENCE)
+            most.append(working._value)
+
+    calls = [pool.submit(call) for _ in range(6)]
+    for _ in range(2):
+        assert working.acquire(timeout=PATIENCE)
+    assert not working.acquire(timeout=0.1)
+    may_go.set()
+    for one in calls:
+        one.result(PATIENCE)
+    pool.shutdown()
+
+
+def test_messages_of_a_stream_are_received_one_by_one(pool):
+    messages = iter([b"one", b"two"])
+    assert [pool.receive_next(messages, Context()) for _ in range(3)] == [b"one", b"two", None]
+
+
+def test_where_calls_were_refused_those_without_a_message_give_way():
+    pool = CallPool(4, 4, "test", TooManyCalls("Test", 4), hopeless_seconds=0.2)
+    contexts = [Context() for _ in range(4)]
+    late = [pool.submit(receive, pool, Messages(context), context) for context in contexts]
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            assert pool.submit(receive, pool, iter([b"message"]), Context()).result(PATIENCE) == b"message"
+            break
+        except TooManyCalls:
+            time.sleep(0.05)
+    assert isinstance(late[0].exception(PATIENCE), Cancelled)  # the oldest
+    for context in contexts:
+        context.cancel()
     pool.shutdown()
 
 

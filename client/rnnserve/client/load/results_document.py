@@ -29,7 +29,7 @@ def build_results_document(test: LoadTest, run: RunDescription) -> dict[str, Any
                 "name": model.name,
                 "versions": list(model.versions),
                 "platform": model.platform,
-                "parameters": dict(model.parameters),
+                "parameters": dict(model.properties),
             }
             for model in run.models
         ],

@@ -217,6 +217,6 @@ def make_answer_check(
         rows=RowInputs({}, rows.sizes, rows.ends),
         chosen=chosen,
         requested=requested,
-        is_exact=metadata.parameters.get("batch_invariant") is True,
+        is_exact=metadata.is_batch_invariant,
         expected=expected,
     )

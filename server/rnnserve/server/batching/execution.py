@@ -115,7 +115,7 @@ def run_pending(model: BatchModel, waiting: Iterable[PendingRequest]) -> None:
     for pending in waiting:
         dropped = pending.reason_to_drop(at)
         if dropped is not None:
-            model.statistics.record_dropped()
+            model.statistics.record_dropped(at - pending.arrived)
             pending.refuse(dropped)
             continue
         try:
@@ -156,7 +156,7 @@ def run_batch(statistics: Statistics, batch: Batch[A]) -> bool:
             for half in (slice(0, count // 2), slice(count // 2, count)):
                 run_batch(statistics, batch.part(half))
         else:
-            statistics.record_failures(1)
+            statistics.record_failure(now() - batch.arrived)
             members[0].refuse(error if isinstance(error, ServeError) else InternalError.hiding(error))
         return True
     if answers is None:

@@ -63,5 +63,9 @@ class PendingRequest(abc.ABC):
         if self.is_cancelled:
             return Cancelled("the request was cancelled before it was run")
         if self.deadline < now:
-            return DeadlinePassed("the deadline passed before the request was run")
+            return self.reason_it_is_late()
         return None
+
+    def reason_it_is_late(self) -> ServeError:
+        """Say what was to be met: the caller's deadline, unless the request has a time-out of its own."""
+        return DeadlinePassed("the deadline passed before the request was run")

@@ -1,12 +1,13 @@
 """A request that has passed the boundary: the second of its three stages, after arrival and before it waits."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from rnnserve.server.boundary.request_parameters import SequenceControl
+from rnnserve.server.boundary.sequence_parameters import SequenceControl
 
 __all__ = ["Array", "CheckedRequest", "StateKeeper"]
 
@@ -39,11 +40,13 @@ class CheckedRequest:
         outputs: Names of the outputs that its run gives: those wanted, in the order asked, and after them the final
             states that are kept only.
         id: The request's id, which the response repeats.
-        is_raw: Whether tensors are sent as bytes (`raw_input_contents`); the response's are sent the same way.
+        is_raw: Whether tensors were sent as bytes (`raw_input_contents`).
         wants_final_mark: Whether the response is to say that it is the last one.
         sequence: The sequence that it belongs to, whose states the server keeps; None for a request by itself.
         unasked: How many at the end of `outputs` the response leaves out.
         keeper: What keeps the final states of a request of a session; None for a request of its own.
+        classes: By output that is to be answered as classes: how many of them. None where there is no such output.
+        timeout: Seconds that the request may wait for its run; infinity where its deadline alone says it.
     """
 
     batch: int
@@ -58,8 +61,15 @@ class CheckedRequest:
     sequence: SequenceControl | None = None
     unasked: int = 0
     keeper: StateKeeper | None = None
+    classes: Mapping[str, int] | None = None
+    timeout: float = math.inf
 
     @property
     def answered(self) -> tuple[str, ...]:
         """Names of the outputs that the response has, in the order asked."""
         return self.outputs[: len(self.outputs) - self.unasked]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its tensors are bytes both ways, its states are its own, and its deadline alone limits its wait."""
+        return self.is_raw and self.keeper is None and not self.classes and self.timeout == math.inf

@@ -13,20 +13,23 @@ from collections.abc import Iterable, Mapping
 from google.protobuf.message import DecodeError
 
 from rnnserve.protos import inference_pb2
-from rnnserve.protos.datatypes import CONTENTS
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.compression import decompress
 from rnnserve.server.boundary.field_counts import refuse_crowded
-from rnnserve.server.boundary.request_parameters import read_sequence_control, wants_final_mark
+from rnnserve.server.boundary.parameters import (
+    read_classes,
+    read_timeout,
+    refuse_shared_memory,
+    refuse_too_many_classes,
+)
+from rnnserve.server.boundary.sequence_parameters import read_sequence_control, wants_final_mark
 from rnnserve.server.boundary.shapes import axis_name, wrong_shape, wrong_size
 from rnnserve.server.boundary.signature import BATCH, Signature, TensorSpec
 from rnnserve.server.boundary.values import check_lengths, read_raw, read_typed, with_valid_values
-from rnnserve.server.errors import InvalidRequest, Unsupported, quoted
+from rnnserve.server.errors import InvalidRequest, quoted
 from rnnserve.server.settings import Settings
 
 __all__ = ["check_request", "parse_request"]
-
-_SHARED_MEMORY = "shared_memory_region"
 
 _MAX_AXES = 16
 """Axes that are repeated in a message; no model has as many."""
@@ -65,28 +68,41 @@ def check_request(request: inference_pb2.ModelInferRequest, signature: Signature
 
     Raises:
         InvalidRequest: If anything about it is not as the signature and the settings say.
-        Unsupported: If it asks for shared memory or classification.
+        Unsupported: If it asks for shared memory.
     """
-    _refuse_unsupported(request)
+    refuse_shared_memory(request)
+    timeout = read_timeout(request.parameters)
     if len(request.id) > _MAX_ID:
-        raise InvalidRequest(f"the id has {len(request.id):,} characters; the response repeats up to {_MAX_ID:,}")
+        raise InvalidRequest(
+            f"the id has {len(request.id):,} characters; the response repeats up to {_MAX_ID:,}", field="id"
+        )
     specs = _specs_of(request, signature)
     shapes = _shapes_of(request, specs, signature, settings)
     arrays = _arrays_of(request, specs, shapes)
     sizes, outputs = signature.sizes_of(shapes), _outputs_of(request, signature)
+    classes = read_classes(request, signature)
     batch = shapes[signature.main.name][signature.main.batch_axis]
     _refuse_large_response(outputs, signature, batch, sizes, settings)
+    refuse_too_many_classes(classes, signature, batch, sizes)
+    is_raw = bool(request.raw_input_contents)
     lengths: dict[str, Array] = {}  # by sequence axis: (batch)
     for axis, spec in signature.lengths.items():
         if spec.name in arrays:
-            check_lengths(arrays[spec.name], spec, sizes[axis], signature.sequence_axes[axis])
+            try:
+                check_lengths(arrays[spec.name], spec, sizes[axis], signature.sequence_axes[axis])
+            except InvalidRequest as error:
+                error.field = _data_field(specs.index(spec), is_raw=is_raw)
+                raise
             lengths[axis] = arrays[spec.name]
     ends = lengths if signature.is_padded else {}
-    for spec in specs:
-        arrays[spec.name] = with_valid_values(arrays[spec.name], spec, ends, allow_non_finite=settings.allow_non_finite)
-    is_raw = bool(request.raw_input_contents)
-    if not is_raw:
-        _refuse_typed_outputs(outputs, signature)
+    for index, spec in enumerate(specs):
+        try:
+            arrays[spec.name] = with_valid_values(
+                arrays[spec.name], spec, ends, allow_non_finite=settings.allow_non_finite
+            )
+        except InvalidRequest as error:
+            error.field = _data_field(index, is_raw=is_raw)
+            raise
     longest = signature.longest(sizes, arrays, outputs)
     return CheckedRequest(
         batch=batch,
@@ -99,75 +115,75 @@ def check_request(request: inference_pb2.ModelInferRequest, signature: Signature
         is_raw=is_raw,
         wants_final_mark=wants_final_mark(request.parameters),
         sequence=read_sequence_control(request.parameters),
+        classes=classes or None,
+        timeout=timeout,
     )
 
 
-def _refuse_unsupported(request: inference_pb2.ModelInferRequest) -> None:
-    tensors: Iterable[
-        inference_pb2.ModelInferRequest.InferInputTensor | inference_pb2.ModelInferRequest.InferRequestedOutputTensor
-    ]
-    for kind, tensors in (("input", request.inputs), ("output", request.outputs)):
-        for tensor in tensors:
-            if _SHARED_MEMORY in tensor.parameters:
-                raise Unsupported(f"{kind} {quoted(tensor.name)}: shared memory is not supported; send the bytes")
-            if "classification" in tensor.parameters:
-                raise Unsupported(
-                    f"{kind} {quoted(tensor.name)}: the classification extension is not supported; ask for the tensor"
-                )
+def _data_field(index: int, *, is_raw: bool) -> str:
+    """The field that holds the data of an input."""
+    return f"raw_input_contents[{index}]" if is_raw else f"inputs[{index}].contents"
 
 
 def _specs_of(request: inference_pb2.ModelInferRequest, signature: Signature) -> list[TensorSpec]:
     """The inputs that are sent, in the request's order."""
     specs: list[TensorSpec] = []
-    for tensor in request.inputs:
+    for index, tensor in enumerate(request.inputs):
         spec = signature.inputs.get(tensor.name)
         if spec is None:
             raise InvalidRequest(
-                f"unknown input {quoted(tensor.name)}{_suggestion(tensor.name, signature.inputs)}: takes {signature}"
+                f"unknown input {quoted(tensor.name)}{_suggestion(tensor.name, signature.inputs)}: takes {signature}",
+                field=f"inputs[{index}].name",
             )
         if spec in specs:
-            raise InvalidRequest(f'input "{tensor.name}" comes twice')
+            raise InvalidRequest(f'input "{tensor.name}" comes twice', field=f"inputs[{index}].name")
         if tensor.datatype != spec.datatype:
             raise InvalidRequest(
                 f'input "{spec.name}" has datatype {quoted(tensor.datatype)} where {spec.datatype} is expected: it is '
-                f"{spec}"
+                f"{spec}",
+                field=f"inputs[{index}].datatype",
             )
         specs.append(spec)
     for spec in signature.inputs.values():
         if not spec.optional and spec not in specs:
-            raise InvalidRequest(f'input "{spec.name}" is missing: takes {signature}')
+            raise InvalidRequest(f'input "{spec.name}" is missing: takes {signature}', field="inputs")
     return specs
 
 
 def _shapes_of(
     request: inference_pb2.ModelInferRequest, specs: list[TensorSpec], signature: Signature, settings: Settings
 ) -> dict[str, tuple[int, ...]]:
-    for spec, tensor in zip(specs, request.inputs, strict=True):
+    for index, (spec, tensor) in enumerate(zip(specs, request.inputs, strict=True)):
         if len(tensor.shape) > _MAX_AXES:
-            raise InvalidRequest(f'input "{spec.name}" has {len(tensor.shape):,} axes; it is {spec}')
+            raise InvalidRequest(
+                f'input "{spec.name}" has {len(tensor.shape):,} axes; it is {spec}', field=f"inputs[{index}].shape"
+            )
     shapes = {spec.name: tuple(tensor.shape) for spec, tensor in zip(specs, request.inputs, strict=True)}
-    for spec in specs:
+    for index, spec in enumerate(specs):
         wrong = wrong_shape(spec, shapes[spec.name])
         if wrong:
-            raise InvalidRequest(wrong)
+            raise InvalidRequest(wrong, field=f"inputs[{index}].shape")
     main = signature.main
-    for spec in specs:
+    for index, spec in enumerate(specs):
         for axis in (BATCH, *spec.sequence_axes):
             sets = main if axis == BATCH else signature.sequence_axes[axis]
             wrong = wrong_size(spec, shapes[spec.name], axis, sets, shapes[sets.name])
             if wrong:
-                raise InvalidRequest(wrong)
-    _refuse_large(main, main.batch_axis, shapes, settings.max_batch, "--max-batch")
+                raise InvalidRequest(wrong, field=f"inputs[{index}].shape")
+    _refuse_large(main, main.batch_axis, specs, shapes, settings.max_batch, "--max-batch")
     for axis, spec in signature.sequence_axes.items():
-        _refuse_large(spec, spec.sequence_axes[axis], shapes, settings.max_sequence, "--max-sequence")
+        _refuse_large(spec, spec.sequence_axes[axis], specs, shapes, settings.max_sequence, "--max-sequence")
     return shapes
 
 
-def _refuse_large(spec: TensorSpec, axis: int, shapes: dict[str, tuple[int, ...]], limit: int, option: str) -> None:
+def _refuse_large(
+    spec: TensorSpec, axis: int, specs: list[TensorSpec], shapes: dict[str, tuple[int, ...]], limit: int, option: str
+) -> None:
     if shapes[spec.name][axis] > limit:
         raise InvalidRequest(
             f'input "{spec.name}" has shape {list(shapes[spec.name])}: {axis_name(spec, axis)} is '
-            f"{shapes[spec.name][axis]}, more than the {limit} that this server takes ({option})"
+            f"{shapes[spec.name][axis]}, more than the {limit} that this server takes ({option})",
+            field=f"inputs[{specs.index(spec)}].shape",
         )
 
 
@@ -175,36 +191,45 @@ def _arrays_of(
     request: inference_pb2.ModelInferRequest, specs: list[TensorSpec], shapes: dict[str, tuple[int, ...]]
 ) -> dict[str, Array]:
     raw = request.raw_input_contents
-    if not raw:
-        return {
-            spec.name: read_typed(tensor, spec, shapes[spec.name])
-            for spec, tensor in zip(specs, request.inputs, strict=True)
-        }
-    if len(raw) != len(specs):
+    if raw and len(raw) != len(specs):
         names = ", ".join(f'"{spec.name}"' for spec in specs)
         raise InvalidRequest(
-            f"raw_input_contents has {len(raw)} entries for {len(specs)} inputs ({names}): one each, in their order"
+            f"raw_input_contents has {len(raw)} entries for {len(specs)} inputs ({names}): one each, in their order",
+            field="raw_input_contents",
         )
-    for spec, tensor in zip(specs, request.inputs, strict=True):
-        if tensor.HasField("contents"):
-            raise InvalidRequest(f'input "{spec.name}" comes in contents and in raw_input_contents: send one of them')
-    return {
-        spec.name: read_raw(data, spec, shapes[spec.name], position)
-        for position, (spec, data) in enumerate(zip(specs, raw, strict=True))
-    }
+    arrays: dict[str, Array] = {}
+    for index, (spec, tensor) in enumerate(zip(specs, request.inputs, strict=True)):
+        if raw and tensor.HasField("contents"):
+            raise InvalidRequest(
+                f'input "{spec.name}" comes in contents and in raw_input_contents: send one of them',
+                field=f"inputs[{index}].contents",
+            )
+        try:
+            arrays[spec.name] = (
+                read_raw(raw[index], spec, shapes[spec.name], index)
+                if raw
+                else read_typed(tensor, spec, shapes[spec.name])
+            )
+        except InvalidRequest as error:
+            error.field = _data_field(index, is_raw=bool(raw))
+            raise
+    return arrays
 
 
 def _outputs_of(request: inference_pb2.ModelInferRequest, signature: Signature) -> tuple[str, ...]:
     if not request.outputs:
         return tuple(signature.outputs)
     names = tuple(output.name for output in request.outputs)
-    for name in names:
+    for index, name in enumerate(names):
         if name not in signature.outputs:
             known = ", ".join(str(spec) for spec in signature.outputs.values())
-            raise InvalidRequest(f"unknown output {quoted(name)}{_suggestion(name, signature.outputs)}: gives {known}")
+            raise InvalidRequest(
+                f"unknown output {quoted(name)}{_suggestion(name, signature.outputs)}: gives {known}",
+                field=f"outputs[{index}].name",
+            )
     if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidRequest(f'output "{twice}" is asked for twice')
+        twice = next(index for index, name in enumerate(names) if name in names[:index])
+        raise InvalidRequest(f'output "{names[twice]}" is asked for twice', field=f"outputs[{twice}].name")
     return names
 
 
@@ -220,18 +245,9 @@ def _refuse_large_response(
         raise InvalidRequest(
             f'the response would have {sum(size_of.values()):,} bytes, {size_of[largest]:,} of them "{largest}", more '
             f"than the {settings.max_response_bytes:,} that this server sends (--max-response-bytes): name the outputs "
-            "that you need, or send fewer rows (the batch axis) a request"
+            "that you need, or send fewer rows (the batch axis) a request",
+            field="outputs",
         )
-
-
-def _refuse_typed_outputs(outputs: Iterable[str], signature: Signature) -> None:
-    """Refuse a request with typed contents for outputs that a response of the same kind cannot hold."""
-    for name in outputs:
-        if signature.outputs[name].datatype not in CONTENTS:
-            raise InvalidRequest(
-                f'output "{name}" has datatype {signature.outputs[name].datatype}, which contents cannot hold: send '
-                "raw_input_contents, and the response is raw, too"
-            )
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:

@@ -31,6 +31,7 @@ from rnnserve.server.boundary.byte_budget import LARGE, SMALL, ByteBudget
 from rnnserve.server.errors import InternalError, ServeError, TooManyStreams, Unsupported
 from rnnserve.server.lane.arrived_requests import ArrivedRequest, LaneCall
 from rnnserve.server.lane.streams import ConnectionStreams, LaneStream
+from rnnserve.server.protocol.error_details import details_metadata
 
 __all__ = ["CallHandler", "Lane", "missing_parts"]
 
@@ -276,7 +277,9 @@ class Lane:
         return (self._no_metadata, self._status(error))
 
     def _status(self, error: ServeError) -> object:
-        return self._cygrpc.SendStatusFromServerOperation((), self._codes[error.status], str(error).encode(), 0)
+        return self._cygrpc.SendStatusFromServerOperation(
+            details_metadata(error), self._codes[error.status], str(error).encode(), 0
+        )
 
     def _accept(self, method: str, tag: object) -> bool:
         """Request one more call of a method; False where the lane has been told not to."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.errors import ServeError
+from rnnserve.server.errors import ServeError, TimeoutExpired
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
 from rnnserve.server.lane.prefixes import Recognised, RequestPrefix
 from rnnserve.server.protocol.responses import encode_response
@@ -65,10 +65,16 @@ class ParsedCall(PendingCall):
     def __init__(self, call: ArrivedRequest, served: ServedVersion, checked: CheckedRequest, arrived: float) -> None:
         super().__init__(call, served, checked.batch, checked.steps, arrived)
         self._checked = checked
+        self.deadline = min(self.deadline, arrived + checked.timeout)
 
     def check(self) -> CheckedRequest:
         """Give the checked request."""
         return self._checked
+
+    def reason_it_is_late(self) -> ServeError:
+        """Say whether it was the deadline or the request's time-out, which is the earlier one."""
+        late = super().reason_it_is_late()
+        return late if self.deadline == self.call.deadline else TimeoutExpired(self._checked.timeout)
 
     def answer(self, outputs: Mapping[str, Array]) -> None:
         """Answer with the outputs asked for."""
@@ -118,10 +124,15 @@ class StepCall(PendingCall):
         super().__init__(call.call, call.served, call.rows, call.steps, call.arrived, prefix, call.id_field)
         self._call = call
         self.step = step
+        self.deadline = call.deadline
 
     def when_its_turn(self, submit: Callable[["StepCall"], None]) -> None:
         """Have it submitted when the requests of its sequence before it have been answered."""
         self.step.when_its_turn(lambda error: submit(self) if error is None else self.refuse(error))
+
+    def reason_it_is_late(self) -> ServeError:
+        """Say what was to be met."""
+        return self._call.reason_it_is_late()
 
     def check(self) -> CheckedRequest:
         """Give the checked request with its sequence's states.

@@ -22,7 +22,7 @@ from google.protobuf.message import DecodeError
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.request_parameters import SequenceControl
+from rnnserve.server.boundary.sequence_parameters import SequenceControl
 from rnnserve.server.boundary.signature import Batching, TensorSpec
 from rnnserve.server.boundary.values import validator
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
@@ -239,7 +239,7 @@ class PrefixCache:
 
     def add(self, payload: bytes, served: ServedVersion, request: CheckedRequest) -> None:
         """Keep the prefix of a request that has passed the boundary, if it is one that can be kept."""
-        if not request.is_raw or request.keeper is not None:  # a session's states are not in the data
+        if not request.is_plain:
             return
         start, _, end, said = self._varying_fields(payload)
         if request.sequence != (said and said.sequence):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from google.protobuf.message import DecodeError
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.boundary.request_parameters import (
+from rnnserve.server.boundary.sequence_parameters import (
     VARYING_PARAMETERS,
     SequenceControl,
     read_sequence_control,

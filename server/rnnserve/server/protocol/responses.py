@@ -1,6 +1,6 @@
 """From the outputs of a run to the bytes of a ModelInferResponse. The bytes are the same on every transport.
 
-Responses with raw outputs are concatenated from a head, which depends only on the model, the sizes and the outputs
+Responses are concatenated from a head, which depends only on the model, the sizes and the outputs
 asked for, and the outputs' bytes; the lane keeps the head of each request prefix.
 """
 
@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import Self
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos.datatypes import CONTENTS
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.errors import ServeError
+from rnnserve.server.protocol.class_ranking import rank_classes
 from rnnserve.server.repository.model import Model
 
 __all__ = [
@@ -39,9 +39,6 @@ FINAL_MARK = pb.ModelInferResponse(
     parameters={"triton_final_response": pb.InferParameter(bool_param=True)}
 ).SerializeToString()
 """The field of a response that says that it is the last one, as in Triton."""
-
-_AT_ONCE = 1 << 14
-"""Elements that are written to typed contents at once: in between, other threads may take Python's lock."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,7 +95,7 @@ class ResponseHead:
 
 
 def encode_response(model: Model, request: CheckedRequest, outputs: Mapping[str, Array]) -> bytes:
-    """Write the response to a request: raw or typed, as the request's inputs were.
+    """Write the response to a request. Its outputs are raw, also where the request's inputs were typed, as in Triton.
 
     Args:
         model: What ran it.
@@ -109,24 +106,37 @@ def encode_response(model: Model, request: CheckedRequest, outputs: Mapping[str,
     if request.keeper is not None:
         said = _parameters_of(request.keeper.keep(outputs))
         outputs = {name: outputs[name] for name in request.answered}
-    if request.is_raw:
-        id_ = request.id.encode()
-        id_field = _ID + encode_varint(len(id_)) + id_ if id_ else b""
-        head = ResponseHead.of(
-            model, request.batch, request.sizes, request.answered, is_marked=request.wants_final_mark
-        )
-        return head.encode(id_field if said is None else id_field + said.SerializeToString(), outputs.values())
+    if request.classes:
+        return _encode_with_classes(model, request, request.classes, outputs, said)
+    id_ = request.id.encode()
+    id_field = _ID + encode_varint(len(id_)) + id_ if id_ else b""
+    head = ResponseHead.of(model, request.batch, request.sizes, request.answered, is_marked=request.wants_final_mark)
+    return head.encode(id_field if said is None else id_field + said.SerializeToString(), outputs.values())
+
+
+def _encode_with_classes(
+    model: Model,
+    request: CheckedRequest,
+    classes: Mapping[str, int],
+    outputs: Mapping[str, Array],
+    said: pb.ModelInferResponse | None,
+) -> bytes:
     response = pb.ModelInferResponse(model_name=model.name, model_version=model.version, id=request.id)
     if request.wants_final_mark:
         response.MergeFromString(FINAL_MARK)
     if said is not None:
         response.MergeFrom(said)
     for name, array in outputs.items():
-        datatype = model.signature.outputs[name].datatype
-        tensor = response.outputs.add(name=name, datatype=datatype, shape=array.shape)
-        contents, flat = getattr(tensor.contents, CONTENTS[datatype]), array.ravel()
-        for start in range(0, flat.size, _AT_ONCE):
-            contents.extend(flat[start : start + _AT_ONCE].tolist())
+        spec = model.signature.outputs[name]
+        if name not in classes:
+            response.outputs.add(name=name, datatype=spec.datatype, shape=array.shape)
+            response.raw_output_contents.append(array.tobytes())
+            continue
+        labels = model.manifest.labels
+        has_labels = len(labels) == spec.sizes[-1] and not spec.continues_as
+        shape, elements = rank_classes(array, classes[name], labels if has_labels else ())
+        response.outputs.add(name=name, datatype="BYTES", shape=shape)
+        response.raw_output_contents.append(elements)
     return response.SerializeToString()
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from rnnserve.server.batching.clock import now
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.request_parameters import SequenceControl
+from rnnserve.server.boundary.sequence_parameters import SequenceControl
 from rnnserve.server.boundary.signature import Signature
 from rnnserve.server.errors import (
     InvalidRequest,

@@ -11,11 +11,19 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import model_config_pb2
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.checking import check_request, parse_request
-from rnnserve.server.boundary.request_parameters import read_sequence_control
+from rnnserve.server.boundary.sequence_parameters import read_sequence_control
 from rnnserve.server.boundary.signature import TensorSpec
 from rnnserve.server.errors import InvalidRequest, Unsupported
+from rnnserve.server.protocol.log_and_trace_settings import log_settings, trace_settings
 from rnnserve.server.protocol.sealed_states import EXTENSION, NO_KEY, SESSION, open_sealed_states
 from rnnserve.server.protocol.sequences import Sequences
+from rnnserve.server.protocol.shared_memory import (
+    cuda_regions,
+    cuda_unregistered,
+    refuse_region,
+    system_regions,
+    system_unregistered,
+)
 from rnnserve.server.protocol.statistics_messages import statistics_message
 from rnnserve.server.repository.repository import READY, Repository, ServedVersion
 from rnnserve.server.settings import Settings
@@ -34,6 +42,13 @@ class Method:
 
     read: Callable[[bytes], Message]
     answer: Callable[..., Message]
+
+
+_EXTENSIONS = (
+    "binary_tensor_data", "classification", "logging", "model_configuration", "model_repository", "parameters",
+    "schedule_policy", "statistics", "trace",
+)  # fmt: skip
+"""Triton's names of those that this server speaks."""
 
 
 class Service:
@@ -68,6 +83,18 @@ class Service:
             "ModelConfig": Method(pb.ModelConfigRequest.FromString, self.model_config),
             "ModelStatistics": Method(pb.ModelStatisticsRequest.FromString, self.model_statistics),
             "RepositoryIndex": Method(pb.RepositoryIndexRequest.FromString, self.repository_index),
+            "RepositoryModelLoad": Method(pb.RepositoryModelLoadRequest.FromString, _refuse_control),
+            "RepositoryModelUnload": Method(pb.RepositoryModelUnloadRequest.FromString, _refuse_control),
+            "SystemSharedMemoryStatus": Method(pb.SystemSharedMemoryStatusRequest.FromString, system_regions),
+            "SystemSharedMemoryRegister": Method(pb.SystemSharedMemoryRegisterRequest.FromString, refuse_region),
+            "SystemSharedMemoryUnregister": Method(
+                pb.SystemSharedMemoryUnregisterRequest.FromString, system_unregistered
+            ),
+            "CudaSharedMemoryStatus": Method(pb.CudaSharedMemoryStatusRequest.FromString, cuda_regions),
+            "CudaSharedMemoryRegister": Method(pb.CudaSharedMemoryRegisterRequest.FromString, refuse_region),
+            "CudaSharedMemoryUnregister": Method(pb.CudaSharedMemoryUnregisterRequest.FromString, cuda_unregistered),
+            "TraceSetting": Method(pb.TraceSettingRequest.FromString, self.trace_setting),
+            "LogSettings": Method(pb.LogSettingsRequest.FromString, log_settings),
         }
 
     def accept(self, payload: bytes) -> tuple[ServedVersion, CheckedRequest]:
@@ -122,20 +149,11 @@ class Service:
         return pb.ServerMetadataResponse(
             name="rnnserve",
             version=importlib.metadata.version("rnnserve"),
-            extensions=[
-                "model_configuration",
-                "model_repository",
-                "statistics",
-                *([] if self._sealed_states is None else [EXTENSION]),
-            ],
+            extensions=[*_EXTENSIONS, *([] if self._sealed_states is None else [EXTENSION])],
         )
 
     def model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
-        """Say whether a model, or one version of it, serves.
-
-        Raises:
-            NotFound: If there is no such model or version.
-        """
+        """Say whether a model, or one version of it, serves; false for one that is not known."""
         return pb.ModelReadyResponse(ready=self.repository.is_served(request.name, request.version))
 
     def model_metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
@@ -147,8 +165,11 @@ class Service:
         """
         served = self.repository.find(request.name, request.version)
         model = served.model
-        said = {
+        properties = {
             "batching": model.signature.batching.value,
+            "batch_invariant": json.dumps(model.batch_invariant),
+            "continuable": json.dumps(model.continues),
+            "sequences": model.why_not_in_parts or "kept",
             "labels": json.dumps(list(model.manifest.labels)),
             "origin": model.origin,
             "provider_requested": self.settings.provider,
@@ -161,11 +182,7 @@ class Service:
             platform="onnxruntime_onnx",
             inputs=[_metadata(spec) for spec in model.signature.inputs.values()],
             outputs=[_metadata(spec) for spec in model.signature.outputs.values()],
-            parameters={
-                "batch_invariant": pb.InferParameter(bool_param=model.batch_invariant),
-                "continuable": pb.InferParameter(bool_param=model.continues),
-                **{name: pb.InferParameter(string_param=value) for name, value in said.items()},
-            },
+            properties=properties,
         )
 
     def model_config(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
@@ -186,13 +203,18 @@ class Service:
         return pb.ModelConfigResponse(config=config)
 
     def model_statistics(self, request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
-        """Say what a model has done in this process; where none is named, every model that serves.
+        """Say what models have done in this process: a version, all versions of a model that serve, or all that serve.
 
         Raises:
             NotFound: If there is no such model or version.
             NotReady: If it does not serve.
         """
-        chosen = [self.repository.find(request.name, request.version)] if request.name else self.repository.served()
+        if request.name:
+            found = self.repository.find(request.name, request.version)
+            names = [found.model.version] if request.version else self.repository.versions(request.name)
+            chosen = [self.repository.find(request.name, version) for version in names]
+        else:
+            chosen = self.repository.served()
         models = [served.model for served in chosen]
         return pb.ModelStatisticsResponse(
             model_stats=[statistics_message(model.name, model.version, model.statistics) for model in models]
@@ -206,6 +228,26 @@ class Service:
                 if status.state == READY or not request.ready:
                     response.models.add(name=name, version=str(version), state=status.state, reason=status.reason)
         return response
+
+    def trace_setting(self, request: pb.TraceSettingRequest) -> pb.TraceSettingResponse:
+        """Say what is traced, of the server or of a model: nothing.
+
+        Raises:
+            NotFound: If there is no such model.
+            NotReady: If it does not serve.
+            InvalidRequest: If a setting is not known.
+            Unsupported: If one is to be changed.
+        """
+        if request.model_name:
+            self.repository.find(request.model_name)
+        return trace_settings(request)
+
+
+def _refuse_control(_: pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest) -> Message:
+    raise Unsupported(
+        "clients cannot load or unload models: publish them into the repository, and restart the server, or send "
+        "SIGHUP to one with --workers"
+    )
 
 
 def _metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:

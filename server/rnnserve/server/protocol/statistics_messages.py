@@ -7,10 +7,11 @@ __all__ = ["statistics_message"]
 
 
 def statistics_message(name: str, version: str, statistics: Statistics) -> pb.ModelStatistics:
-    """Describe what a model has done.
+    """Describe what a model has done in this process, as Triton's statistics extension does.
 
-    `compute_infer` is the whole of a run here, joining and splitting included. `compute_input` and `compute_output`
-    have the same count and no time of their own: perf_analyzer ends with an error where the three counts differ.
+    In `inference_stats` the whole time of a run counts for each request in it, in `batch_stats` once. `compute_infer`
+    is the whole of a run here, joining and splitting included. `compute_input` and `compute_output` have the same count
+    and no time of their own: perf_analyzer ends with an error where the three counts differ.
     """
     batches = [
         pb.InferBatchStatistics(
@@ -31,7 +32,9 @@ def statistics_message(name: str, version: str, statistics: Statistics) -> pb.Mo
         execution_count=statistics.runs,
         inference_stats=pb.InferStatistics(
             success=pb.StatisticDuration(count=requests, ns=wait_ns + run_ns),
-            fail=pb.StatisticDuration(count=statistics.failures + statistics.dropped),
+            fail=pb.StatisticDuration(
+                count=statistics.failures + statistics.dropped, ns=_nanoseconds(statistics.failed_seconds)
+            ),
             queue=pb.StatisticDuration(count=requests, ns=wait_ns),
             compute_input=pb.StatisticDuration(count=requests),
             compute_infer=pb.StatisticDuration(count=requests, ns=run_ns),

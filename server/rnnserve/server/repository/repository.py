@@ -205,7 +205,7 @@ class Repository:
 
         Args:
             name: The model.
-            version: A number as text; empty for the newest that serves.
+            version: A number as text, of which leading zeros count for nothing; empty for the newest that serves.
 
         Raises:
             NotFound: If the repository has no such model or version.
@@ -216,7 +216,8 @@ class Repository:
             if not entry.served:
                 raise NotReady(self._why_not(name))
             return entry.served[max(entry.served)]
-        number = next((known for known in entry.versions if str(known) == version), None)
+        digits = version.lstrip("0")
+        number = next((known for known in entry.versions if str(known) == digits), None)
         if number is None:
             known = ", ".join(str(v) for v in sorted(entry.versions)) or "none"
             raise NotFound(f'model "{name}" has no version {quoted(version)}; it has {known}')
@@ -242,14 +243,10 @@ class Repository:
         return [str(version) for version in sorted(self._entry(name).served)]
 
     def is_served(self, name: str, version: str = "") -> bool:
-        """Whether a model, or one version of it, serves.
-
-        Raises:
-            NotFound: If the repository has no such model or version.
-        """
+        """Whether a model, or one version of it, serves; False for one that is not known."""
         try:
             self.find(name, version)
-        except NotReady:
+        except (NotFound, NotReady):
             return False
         return True
 

@@ -21,12 +21,13 @@ from rnnserve.server.lane.completion_queue import Lane, missing_parts
 from rnnserve.server.lane.dispatcher import Dispatcher
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.settings import Settings
-from rnnserve.server.transport.header_limit import HeaderLimit
+from rnnserve.server.transport.header_limit import MAX_HEADER_BYTES, HeaderLimit
 from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
 from rnnserve.server.transport.listening import count_connections, end_connection, stop_listening
 from rnnserve.server.transport.memory_guard import Activity, MemoryGuard
 from rnnserve.server.transport.ports import probe_port
-from rnnserve.server.transport.public_calls import PublicCalls, unary, watching
+from rnnserve.server.transport.public_calls import PublicCalls, conversing, unary, watching
+from rnnserve.server.transport.reflection import REFLECTION_SERVICES, ReflectionService
 from rnnserve.server.transport.serving_thread import ServingThread
 from rnnserve.server.transport.thread_pool import CallPool
 from rnnserve.server.transport.tls import server_credentials
@@ -40,14 +41,27 @@ _SERVICE = "inference.GRPCInferenceService"
 _INFERENCE_THREADS = MAX_REQUESTS
 """As many ModelInfer requests can be in one batch on the public way, since each waits on a thread of its own."""
 
-_CONTROL_THREADS, _CONTROL_CALLS = 16, 1024
-"""Threads for all other methods, which answer at once, and calls of these that may be in hand."""
+_CONTROL_CALLS = 1024
+"""Calls of all other methods that may be in hand. They answer at once."""
+
+_CONTROL_THREADS, _CONTROL_OF_CONNECTION, _CONTROL_AT_WORK = 64, 32, 16
+"""Threads for these; how many of them calls of one connection may have, so that calls whose messages do not arrive keep
+no one from being answered; and how many answer at once: each takes Python's lock from the lane."""
+
+_CONTROL_HOPELESS = 0.25
+"""Seconds after which a call without a message, which is small, is ended where others wait for its thread."""
 
 _WATCHES = 256
 """Watches of the server's health: each keeps a thread, since grpcio has a send wait for its client."""
 
 _STREAM_THREADS = 256
 """Streams on the public way: each keeps a thread. The lane needs none."""
+
+_REFLECTIONS = 16
+"""Streams of server reflection: each keeps a thread."""
+
+_STREAM_HOPELESS = 1.0
+"""Seconds after which one of these whose next message has not arrived is ended, where others were refused."""
 
 _CALLS_OF_CONNECTION = 1024
 """Calls in hand of one connection; a client's further calls wait at the client."""
@@ -91,9 +105,28 @@ class GrpcTransport:
         self._settings = settings
         self._repository = service.repository
         self._control = CallPool(
-            _CONTROL_THREADS, _CONTROL_CALLS, "control", TooManyCalls("methods other than ModelInfer", _CONTROL_CALLS)
+            _CONTROL_THREADS,
+            _CONTROL_CALLS,
+            "control",
+            TooManyCalls("methods other than ModelInfer", _CONTROL_CALLS),
+            of_connection=_CONTROL_OF_CONNECTION,
+            at_work=_CONTROL_AT_WORK,
+            hopeless_seconds=_CONTROL_HOPELESS,
         )
-        self._watches = CallPool(_WATCHES, _WATCHES, "watch", TooManyCalls("Watch", _WATCHES))
+        self._watches = CallPool(
+            _WATCHES,
+            _WATCHES,
+            "watch",
+            TooManyCalls("Watch", _WATCHES),
+            hopeless_seconds=_STREAM_HOPELESS,
+        )
+        self._reflections = CallPool(
+            _REFLECTIONS,
+            _REFLECTIONS,
+            "reflection",
+            TooManyCalls("ServerReflectionInfo", _REFLECTIONS),
+            hopeless_seconds=_STREAM_HOPELESS,
+        )
         self._inference = CallPool(
             _INFERENCE_THREADS,
             settings.max_queue + MAX_REQUESTS,
@@ -105,13 +138,20 @@ class GrpcTransport:
         self._refusing = futures.ThreadPoolExecutor(1, thread_name_prefix="refusing")
         self._server = grpc.server(self._control, options=_options(settings))
         self._budget = ByteBudget(settings.max_held_bytes)
-        self._health = HealthService(("", _SERVICE))
+        self._health = HealthService(("", _SERVICE), service.repository)
         calls = PublicCalls(service, schedulers, self._budget)
         self._add_service(_SERVICE, calls.methods(self._control, self._inference, self._streams))
         self._add_service(
             HEALTH_SERVICE,
-            {"Check": unary(self._health.check, self._control), "Watch": watching(self._health.watch, self._watches)},
+            {
+                "Check": unary(self._health.check, self._control),
+                "List": unary(self._health.list, self._control),
+                "Watch": watching(self._health.watch, self._watches),
+            },
         )
+        reflection = conversing(ReflectionService().answer, self._reflections)
+        for name in REFLECTION_SERVICES:
+            self._add_service(name, {"ServerReflectionInfo": reflection})
         self._dispatcher: Dispatcher | None = None
         self._lane = self._new_lane(service, schedulers, settings)
         self._credentials = server_credentials(settings)
@@ -188,7 +228,7 @@ class GrpcTransport:
         if self._dispatcher is not None and not self._dispatcher.close(max(0.0, deadline - time.monotonic())):
             left.append("large requests")
         self._memory_guard.close()
-        for pool in (self._control, self._watches, self._inference, self._streams, self._refusing):
+        for pool in (self._control, self._watches, self._reflections, self._inference, self._streams, self._refusing):
             pool.shutdown(wait=False)
         return left
 
@@ -266,6 +306,9 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),
         ("grpc.per_message_decompression", 0),  # see `boundary.compression`
         ("grpc.max_concurrent_streams", _CALLS_OF_CONNECTION),
+        # Above its soft limit, 8 kB by default, the core refuses calls at random, the more the larger.
+        ("grpc.max_metadata_size", MAX_HEADER_BYTES),
+        ("grpc.absolute_max_metadata_size", MAX_HEADER_BYTES),
         # Pings are answered, however many. Where the core closes a connection for too many, it makes an error of each
         # further one that has arrived, which holds all before it: 50,000 pings, 850 kB, stopped everyone for 3 s.
         ("grpc.http2.max_ping_strikes", 0),

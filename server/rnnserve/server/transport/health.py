@@ -1,8 +1,11 @@
-"""grpc.health.v1: whether the server as a whole and its inference service serve.
+"""grpc.health.v1: whether the server as a whole, its inference service and each model serve.
+
+A model is a service of its name, and SERVING means that a version of it is proven on this machine.
 
 grpcio's own servicer keeps an entry for each name that was ever watched: 400 names of 1 MB took 415 MB. And it holds a
 lock while it sends, for which the thread that serves all calls waits when a watch is cancelled: a few of them stopped
-the server for good. Here a name that is not known is refused, and no lock is held while a watch is told anything.
+the server for good. Here a state is looked up by a name of bounded size, and no lock is held while a watch is told
+anything.
 """
 
 import threading
@@ -10,9 +13,10 @@ from collections.abc import Iterator
 
 import grpc
 from google.protobuf.message import DecodeError
-from grpc_health.v1 import health_pb2
 
+from rnnserve.protos import health_pb2
 from rnnserve.server.errors import InvalidRequest, NotFound, quoted
+from rnnserve.server.repository.repository import Repository
 
 __all__ = ["HEALTH_SERVICE", "HealthService"]
 
@@ -20,26 +24,32 @@ HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 _Response = health_pb2.HealthCheckResponse
 
-_LOOK_SECONDS = 5.0
-"""Seconds after which a watch looks whether its call has ended, should nobody have told it."""
+_LOOK_SECONDS = 1.0
+"""Seconds after which a watch looks whether its model's state has changed, or its call has ended, should nobody have
+told it."""
+
+_MAX_NAME = 1000
+"""Characters of a name that is watched before there is a service of that name."""
 
 
 class HealthService:
-    """The states of the services that are known: all of them serve, or none does."""
+    """The states of the services: of the server and its inference service together, and of each model."""
 
-    def __init__(self, names: tuple[str, ...]) -> None:
+    def __init__(self, names: tuple[str, ...], repository: Repository) -> None:
         """Start with none serving.
 
         Args:
-            names: Of the services; the empty name stands for the server.
+            names: Of the services that serve together; the empty name stands for the server.
+            repository: The models.
         """
         self._names = names
+        self._repository = repository
         self._serves = False
         self._is_shut_down = False
         self._changed = threading.Condition()
 
     def set_serving(self, serves: bool) -> None:
-        """Set the state, and tell it to those who watch."""
+        """Set the state of the server, and tell it to those who watch."""
         with self._changed:
             self._serves = serves and not self._is_shut_down
             self._changed.notify_all()
@@ -57,44 +67,76 @@ class HealthService:
             InvalidRequest: If the bytes are no request.
             NotFound: If the service is not known.
         """
-        self._check_name(payload)
-        return _response(self._serves)
+        name = _read_name(payload)
+        status = self._status(name)
+        if status == _Response.SERVICE_UNKNOWN:
+            raise self._unknown(name)
+        return _Response(status=status).SerializeToString()
+
+    def list(self, payload: bytes, _: grpc.ServicerContext) -> bytes:
+        """Answer List.
+
+        Raises:
+            InvalidRequest: If the bytes are no request.
+        """
+        try:
+            health_pb2.HealthListRequest.FromString(payload)
+        except DecodeError:
+            raise InvalidRequest("not a grpc.health.v1.HealthListRequest") from None
+        response = health_pb2.HealthListResponse()
+        for name in (*self._names, *self._models()):
+            response.statuses[name].status = self._status(name)
+        return response.SerializeToString()
 
     def watch(self, payload: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
         """Answer Watch: with the state now, and whenever it changes, until the call ends.
 
+        A service that is not known may come to be: a model that is published later, say.
+
         Raises:
             InvalidRequest: If the bytes are no request.
-            NotFound: If the service is not known.
+            NotFound: If the service is not known, and its name is too long for any.
         """
-        self._check_name(payload)
+        name = _read_name(payload)
+        if len(name) > _MAX_NAME:
+            raise self._unknown(name)
         if not context.add_callback(self._wake):
             return
-        told: bool | None = None
+        told = None
         while context.is_active():
             with self._changed:
-                if self._serves == told and not self._is_shut_down:
+                if self._status(name) == told and not self._is_shut_down:
                     self._changed.wait(_LOOK_SECONDS)
-                serves, is_last = self._serves, self._is_shut_down
-            if serves != told:
-                yield _response(serves)
-                told = serves
+                status, is_last = self._status(name), self._is_shut_down
+            if status != told:
+                yield _Response(status=status).SerializeToString()
+                told = status
             if is_last:
                 return
+
+    def _status(self, name: str) -> "health_pb2.HealthCheckResponse.ServingStatus.ValueType":
+        if name in self._names:
+            serves = self._serves
+        elif name in self._models():
+            serves = self._repository.is_served(name) and not self._is_shut_down
+        else:
+            return _Response.SERVICE_UNKNOWN
+        return _Response.SERVING if serves else _Response.NOT_SERVING
+
+    def _models(self) -> Iterator[str]:
+        return (name for name, _ in self._repository.statuses())
+
+    def _unknown(self, name: str) -> NotFound:
+        known = ", ".join(f'"{known}"' for known in (*self._names, *self._models()))
+        return NotFound(f"no service is named {quoted(name)}; there are {known}")
 
     def _wake(self) -> None:
         with self._changed:
             self._changed.notify_all()
 
-    def _check_name(self, payload: bytes) -> None:
-        try:
-            request = health_pb2.HealthCheckRequest.FromString(payload)
-        except DecodeError:
-            raise InvalidRequest("not a grpc.health.v1.HealthCheckRequest") from None
-        if request.service not in self._names:
-            known = ", ".join(f'"{name}"' for name in self._names)
-            raise NotFound(f"no service is named {quoted(request.service)}; there are {known}")
 
-
-def _response(serves: bool) -> bytes:
-    return _Response(status=_Response.SERVING if serves else _Response.NOT_SERVING).SerializeToString()
+def _read_name(payload: bytes) -> str:
+    try:
+        return health_pb2.HealthCheckRequest.FromString(payload).service
+    except DecodeError:
+        raise InvalidRequest("not a grpc.health.v1.HealthCheckRequest") from None

@@ -16,8 +16,9 @@ from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.boundary.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.compression import decompress, is_compressed
-from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest, ServeError
+from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest, ServeError, TimeoutExpired
 from rnnserve.server.lane.varying_fields import find_varying_fields
+from rnnserve.server.protocol.error_details import details_metadata
 from rnnserve.server.protocol.responses import (
     ERRORS_AS_STATUSES,
     encode_response,
@@ -29,7 +30,7 @@ from rnnserve.server.protocol.service import Method, Service
 from rnnserve.server.repository.model import Model
 from rnnserve.server.transport.thread_pool import CallPool
 
-__all__ = ["PublicCalls", "streaming", "unary", "watching"]
+__all__ = ["PublicCalls", "conversing", "streaming", "unary", "watching"]
 
 # RpcMethodHandler is generic in its type stubs only, hence the quotes in annotations.
 _MAX_CONTROL_BYTES = 4 << 20
@@ -43,10 +44,12 @@ Stream = Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]
 class _WaitingCall(PendingRequest):
     """A request whose caller's thread waits for it."""
 
-    __slots__ = ("_checked", "_connection", "_outputs")
+    __slots__ = ("_checked", "_connection", "_is_limited", "_outputs")
 
     def __init__(self, checked: CheckedRequest, deadline: float, connection: str) -> None:
-        super().__init__(checked.batch, checked.steps, deadline, arrived=now())
+        arrived = now()
+        super().__init__(checked.batch, checked.steps, min(deadline, arrived + checked.timeout), arrived)
+        self._is_limited = self.deadline < deadline
         self._checked = checked
         self._connection = connection
         self._outputs: futures.Future[Mapping[str, Array]] = futures.Future()
@@ -59,6 +62,10 @@ class _WaitingCall(PendingRequest):
     def check(self) -> CheckedRequest:
         """Give the checked request."""
         return self._checked
+
+    def reason_it_is_late(self) -> ServeError:
+        """Say whether it was the deadline or the request's time-out, which is the earlier one."""
+        return TimeoutExpired(self._checked.timeout) if self._is_limited else super().reason_it_is_late()
 
     def answer(self, outputs: Mapping[str, Array]) -> None:
         """Hand the outputs to the thread that waits."""
@@ -260,7 +267,9 @@ def unary(answer: Answer, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, bytes
 
     def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         with _errors_as_statuses(context):
-            return answer(pool.receive(messages, context), context)
+            payload = pool.receive(messages, context)
+            with pool.at_work:
+                return answer(payload, context)
 
     handle.experimental_thread_pool = pool  # type: ignore[attr-defined]
     return grpc.stream_unary_rpc_method_handler(handle)
@@ -311,6 +320,23 @@ def watching(watch: Watch, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, byte
     return grpc.stream_stream_rpc_method_handler(handle)
 
 
+def conversing(answer: Answer, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, bytes]":
+    """Make a handler of a method that answers each request of a stream before it takes the next.
+
+    Args:
+        answer: From a request's bytes to the response's.
+        pool: Whose threads call it: each keeps one until its client ends it, or others wait while it sends nothing.
+    """
+
+    def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        with _errors_as_statuses(context):
+            while (payload := pool.receive_next(messages, context)) is not None:
+                yield answer(payload, context)
+
+    handle.experimental_thread_pool = pool  # type: ignore[attr-defined]
+    return grpc.stream_stream_rpc_method_handler(handle)
+
+
 @contextlib.contextmanager
 def _errors_as_statuses(context: grpc.ServicerContext) -> Iterator[None]:
     """End the call with an error's status. This is the one place where errors become statuses on this transport."""
@@ -323,5 +349,8 @@ def _errors_as_statuses(context: grpc.ServicerContext) -> Iterator[None]:
 
 
 def _abort(context: grpc.ServicerContext, error: ServeError) -> NoReturn:
+    details = details_metadata(error)
+    if details:
+        context.set_trailing_metadata(details)
     context.abort(grpc.StatusCode[error.status], str(error))
     raise error  # `abort` raises; this tells the type checker

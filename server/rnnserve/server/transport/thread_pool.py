@@ -1,20 +1,20 @@
 """Threads for calls the public way: a bounded number, with a bounded number of calls that wait for one.
 
-grpcio's own pool takes any number of calls, first come, first served. Here, one that comes when as many wait as may is
-given to a few threads that only refuse. Connections take turns, both for a thread and for receiving a message; and a
-call whose message does not arrive gives way to those that wait.
+grpcio's own pool takes any number of calls, first come, first served. Here, connections take turns, and none may take
+all threads where that is told. A call that comes when as many wait as may is given to a few threads that only refuse,
+or in its place one of the connection that has the most. And a call whose message does not arrive gives way to others.
 """
 
+import contextlib
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import grpc
 
 from rnnserve.server.batching.clock import now
-from rnnserve.server.batching.connection_turns import ConnectionTurns
 from rnnserve.server.errors import Cancelled, ServeError, Unsupported
 from rnnserve.server.transport.receiving_turns import ReceivingTurns
 
@@ -26,9 +26,9 @@ R = TypeVar("R")
 _REFUSING_THREADS = 2
 
 _HOPELESS_SECONDS = 0.5
-"""Seconds after which a call whose message has not arrived is ended, where such calls have half of the threads and
-others wait for one: a call of the connection with the most of these. Its caller hears CANCELLED: grpcio has no other
-way to end a call from outside of its handler."""
+"""Seconds after which a call whose message has not arrived is ended, where others wait for a thread: a call of the
+connection with the most of these. Its caller hears CANCELLED: grpcio has no other way to end a call from outside of its
+handler."""
 
 _ENDED_AT_ONCE = 8
 """Calls that are ended between two looks."""
@@ -36,34 +36,68 @@ _ENDED_AT_ONCE = 8
 _LOOK_SECONDS = 0.05
 
 
-class _Call(NamedTuple):
-    """A call that waits for a thread."""
+class _WaitingCall:
+    """A call that waits for a thread.
 
-    answer: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    future: "futures.Future[Any]"
+    Attributes:
+        connection: Names its connection.
+        future: What its caller, grpcio, was given.
+        run: Answers it.
+        refuse: Refuses it.
+    """
+
+    __slots__ = ("connection", "future", "refuse", "run")
+
+    def __init__(
+        self, connection: str, future: futures.Future[Any], run: Callable[[], Any], refuse: Callable[[], Any]
+    ) -> None:
+        self.connection = connection
+        self.future = future
+        self.run = run
+        self.refuse = refuse
 
 
 class CallPool(futures.ThreadPoolExecutor):
     """Threads that answer calls, and those that refuse what is too much."""
 
-    def __init__(self, threads: int, capacity: int, name: str, full: ServeError) -> None:
+    def __init__(
+        self,
+        threads: int,
+        capacity: int,
+        name: str,
+        full: ServeError,
+        *,
+        of_connection: int | None = None,
+        at_work: int | None = None,
+        hopeless_seconds: float | None = None,
+    ) -> None:
         """Start with no thread.
 
         Args:
-            threads: How many calls are answered at once.
+            threads: How many calls have a thread at once.
             capacity: How many calls may be in hand, those that wait for a thread included.
             name: Of the threads.
             full: What further calls are told.
+            of_connection: How many calls of one connection have a thread at once; None for all.
+            at_work: How many calls whose message has arrived are answered at once; None for all.
+            hopeless_seconds: After which a call whose message has not arrived is ended, where others wait for a thread
+                or were refused. None is half a second, and only where such calls have half of the threads: for large
+                messages.
         """
         super().__init__(threads, thread_name_prefix=name)
-        self._threads_count = threads
         self._capacity = capacity
         self._full = full
+        self._of_connection = threads if of_connection is None else of_connection
+        self._hopeless_seconds = _HOPELESS_SECONDS if hopeless_seconds is None else hopeless_seconds
+        self._crowd = threads // 2 if hopeless_seconds is None else 1
+        self.at_work: contextlib.AbstractContextManager[Any] = (
+            contextlib.nullcontext() if at_work is None else threading.Semaphore(at_work)
+        )
         self._in_hand = 0
         self._lock = threading.Lock()
-        self._waiting: ConnectionTurns[_Call] = ConnectionTurns()
+        self._waiting: dict[str, deque[_WaitingCall]] = {}  # by connection, the one whose turn it is first
+        self._has_thread: Counter[str] = Counter()  # calls by connection
+        self._has_refused = False
         self._refusing = futures.ThreadPoolExecutor(_REFUSING_THREADS, thread_name_prefix=f"{name} refusing")
         self._on_thread = threading.local()
         self._turns = ReceivingTurns()
@@ -74,21 +108,28 @@ class CallPool(futures.ThreadPoolExecutor):
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> futures.Future[R]:
         """Have a call answered, or refused."""
-        call = _Call(fn, args, kwargs, futures.Future())
+        future: futures.Future[R] = futures.Future()
+
+        def run() -> None:
+            _settle(future, fn, *args, **kwargs)
+
+        def refuse() -> None:
+            self._on_thread.must_refuse = True
+            run()
+
+        call = _WaitingCall(_connection_of(args), future, run, refuse)
         with self._lock:
-            is_too_many = self._in_hand >= self._capacity
-            if not is_too_many:
-                # Its connection matters where calls wait for a thread.
-                self._waiting.add(_connection_of(args) if self._in_hand >= self._threads_count else b"", call)
-                self._in_hand += 1
-        if is_too_many:
-            return self._refusing.submit(self._refuse(fn), *args, **kwargs)
-        try:
-            super().submit(self._answer_next)
-        except RuntimeError:  # the pool has been shut down
-            self._end_one()
-            raise
-        return call.future
+            refused = self._add(call)
+        if refused is not None:
+            self._refusing.submit(refused.refuse)
+        if refused is not call:
+            try:
+                super().submit(self._run_next)
+            except RuntimeError:  # the pool has been shut down
+                with self._lock:
+                    self._remove(call)
+                raise
+        return future
 
     def receive(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         """Wait for a call's message, on the thread that has the call.
@@ -98,20 +139,30 @@ class CallPool(futures.ThreadPoolExecutor):
             Unsupported: If the caller has ended its side without one.
             Cancelled: If the call has ended, or has given way to others.
         """
+        message = self.receive_next(messages, context)
+        if message is None:
+            raise Unsupported("the method requires exactly one request message.")
+        return message
+
+    def receive_next(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes | None:
+        """Wait for a call's next message; None where its caller has ended its side.
+
+        Raises:
+            ServeError: What the pool was made with, if the call is one too many.
+            Cancelled: If the call has ended, or has given way to others.
+        """
         self.refuse_if_full()
         if not self._turns.take_free():
             self._turns.wait(context.peer())
         self._receiving[context] = now()
-        message = b""
+        message = None
         try:
-            message = next(messages)
-        except StopIteration:
-            raise Unsupported("the method requires exactly one request message.") from None
+            message = next(messages, None)
         except grpc.RpcError:
             raise Cancelled("the call ended before its message had arrived") from None
         finally:
             del self._receiving[context]
-            self._turns.give_back(len(message))
+            self._turns.give_back(len(message or b""))
         return message
 
     def refuse_if_full(self) -> None:
@@ -129,35 +180,63 @@ class CallPool(futures.ThreadPoolExecutor):
         self._refusing.shutdown(wait, cancel_futures=cancel_futures)
         super().shutdown(wait, cancel_futures=cancel_futures)
 
-    def _answer_next(self) -> None:
-        with self._lock:
-            call = self._waiting.pop()
-        try:
-            call.future.set_result(call.answer(*call.args, **call.kwargs))
-        except BaseException as error:  # noqa: BLE001 - it is the future's, as in any executor
-            call.future.set_exception(error)
-        finally:
-            self._end_one()
+    def _add(self, call: _WaitingCall) -> _WaitingCall | None:
+        """Put a call into its connection's queue; give the one that is to be refused where there are too many.
 
-    def _refuse(self, fn: Callable[P, R]) -> Callable[P, R]:
-        def refuse(*args: P.args, **kwargs: P.kwargs) -> R:
-            self._on_thread.must_refuse = True
-            return fn(*args, **kwargs)
+        That is one of the connection with the most calls that wait, so that it cannot keep others out.
+        """
+        refused = None
+        if self._in_hand >= self._capacity:
+            self._has_refused = True
+            longest = max(self._waiting.values(), key=len, default=None)
+            if longest is None or len(longest) <= len(self._waiting.get(call.connection, ())) + 1:
+                return call
+            refused = longest[-1]
+            self._remove(refused)
+        self._in_hand += 1
+        self._waiting.setdefault(call.connection, deque()).append(call)
+        return refused
 
-        return refuse
+    def _remove(self, call: _WaitingCall) -> None:
+        queue = self._waiting[call.connection]
+        queue.remove(call)
+        if not queue:
+            del self._waiting[call.connection]
+        self._in_hand -= 1
 
-    def _end_one(self) -> None:
-        with self._lock:
-            self._in_hand -= 1
+    def _take(self) -> _WaitingCall | None:
+        """The next call, of the connections that may have one more thread the one whose turn it is."""
+        for connection, queue in self._waiting.items():
+            if self._has_thread[connection] < self._of_connection:
+                del self._waiting[connection]
+                if len(queue) > 1:
+                    self._waiting[connection] = queue  # at the end: the next connection's turn
+                self._has_thread[connection] += 1
+                return queue.popleft()
+        return None
+
+    def _run_next(self) -> None:
+        """Answer calls that may have a thread, in turn: others are taken when one of their connection has ended."""
+        while True:
+            with self._lock:
+                call = self._take()
+            if call is None:
+                return
+            call.run()
+            with self._lock:
+                self._in_hand -= 1
+                self._has_thread[call.connection] -= 1
+                if not self._has_thread[call.connection]:
+                    del self._has_thread[call.connection]
 
     def _end_hopeless(self) -> None:
-        """End calls whose messages do not arrive, where they have half of the threads."""
+        """End calls whose messages do not arrive, where they are enough to matter."""
         receiving = list(self._receiving.items())
-        if not receiving or len(receiving) + self._turns.waiting < self._threads_count // 2:
+        if not receiving or len(receiving) + self._turns.waiting < self._crowd:
             return
         by_connection = Counter(context.peer() for context, _ in receiving)
         (most, _), *_ = by_connection.most_common(1)
-        since = now() - _HOPELESS_SECONDS
+        since = now() - self._hopeless_seconds
         hopeless = [context for context, began in receiving if began < since and context.peer() == most]
         for context in hopeless[:_ENDED_AT_ONCE]:
             context.cancel()
@@ -165,15 +244,25 @@ class CallPool(futures.ThreadPoolExecutor):
     def _watch(self) -> None:
         while not self._is_closed.wait(_LOOK_SECONDS):
             self._turns.pass_late()
-            if self._waiting:
+            if self._waiting or self._has_refused:
+                self._has_refused = False
                 self._end_hopeless()
 
 
-def _connection_of(args: tuple[Any, ...]) -> bytes:
-    """The connection of the call that grpcio gives to a pool: one of the arguments is the event that brought it."""
+def _settle(future: futures.Future[R], fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> None:
+    """Run a call, unless it was cancelled, and tell its future how that went."""
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(fn(*args, **kwargs))
+    except BaseException as error:  # noqa: BLE001 - it is the future's
+        future.set_exception(error)
+
+
+def _connection_of(args: tuple[Any, ...]) -> str:
+    """Name the connection of a call by what grpcio passes with it: its event. Empty where it passes something else."""
     for arg in args:
-        call = getattr(arg, "call", None)
-        if call is not None:
-            connection: bytes = call.peer()
-            return connection
-    return b""
+        peer = getattr(getattr(arg, "call", None), "peer", None)
+        if peer is not None:
+            return str(peer().decode())
+    return ""

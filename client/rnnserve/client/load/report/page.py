@@ -68,7 +68,7 @@ def _jitter(result: LoadResult) -> dict[str, str]:
 def _server_facts(run: RunDescription) -> dict[str, str]:
     facts = {"address": run.address, "server": f"{run.server.name} {run.server.version}".strip()}
     for model in run.models:
-        provider = model.parameters.get("provider")
+        provider = model.properties.get("provider")
         versions = f"version {', '.join(model.versions)}" if model.versions else ""
         parts = [versions, model.platform, f"on {provider}" if provider else ""]
         facts[model.name] = ", ".join(part for part in parts if part)

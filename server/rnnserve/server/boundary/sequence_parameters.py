@@ -48,12 +48,15 @@ def read_sequence_control(parameters: Mapping[str, pb.InferParameter]) -> Sequen
         if len(parameter.string_param) > _MAX_ID:
             raise InvalidRequest(
                 f"parameter {_ID} has {len(parameter.string_param):,} characters; it may have {_MAX_ID}: "
-                f"{quoted(parameter.string_param)}"
+                f"{quoted(parameter.string_param)}",
+                field=_field(_ID),
             )
     elif kind in ("int64_param", "uint64_param"):
         identity = parameter.int64_param or parameter.uint64_param
     else:
-        raise InvalidRequest(f"parameter {_ID} is an integer (int64_param, uint64_param) or text (string_param)")
+        raise InvalidRequest(
+            f"parameter {_ID} is an integer (int64_param, uint64_param) or text (string_param)", field=_field(_ID)
+        )
     if not identity:
         return None
     return SequenceControl(identity, _flag(parameters, _START), _flag(parameters, _END))
@@ -73,5 +76,9 @@ def _flag(parameters: Mapping[str, pb.InferParameter], name: str) -> bool:
         return False
     parameter = parameters[name]
     if parameter.WhichOneof("parameter_choice") != "bool_param":
-        raise InvalidRequest(f"parameter {name} is true or false (bool_param)")
+        raise InvalidRequest(f"parameter {name} is true or false (bool_param)", field=_field(name))
     return parameter.bool_param
+
+
+def _field(name: str) -> str:
+    return f'parameters["{name}"]'

@@ -1,0 +1,106 @@
+"""What the parameters of a request and of its outputs may be, and what those mean that have a meaning."""
+
+import math
+
+import pytest
+
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.server.boundary.parameters import read_classes, read_timeout, refuse_too_many_classes
+from rnnserve.server.boundary.signature import Signature, TensorSpec
+from rnnserve.server.errors import InvalidRequest
+
+SIGNATURE = Signature(
+    {"input": TensorSpec("input", "FP32", ("batch", "sequence"), (-1, -1))},
+    {
+        "logits": TensorSpec("logits", "FP32", ("batch", "classes"), (-1, 5)),
+        "steps": TensorSpec("steps", "INT32", ("batch", "sequence"), (-1, -1)),
+        "mean": TensorSpec("mean", "FP32", ("batch",), (-1,)),
+        "flags": TensorSpec("flags", "BOOL", ("batch", "classes"), (-1, 5)),
+        "tags": TensorSpec("tags", "FP32", ("batch", "sequence", "classes"), (-1, -1, 4)),
+    },
+)
+
+
+def parameters(**values):
+    message = pb.ModelInferRequest()
+    for name, (kind, value) in values.items():
+        setattr(message.parameters[name], kind, value)
+    return message.parameters
+
+
+@pytest.mark.parametrize("kind", ["int64_param", "uint64_param"])
+def test_a_timeout_is_in_microseconds(kind):
+    assert read_timeout(parameters(timeout=(kind, 2500))) == 0.0025
+    assert read_timeout(parameters(timeout=(kind, 0))) == math.inf
+    assert read_timeout(parameters()) == math.inf
+
+
+@pytest.mark.parametrize("name", ["timeout", "priority"])
+@pytest.mark.parametrize("value", [("int64_param", -1), ("string_param", "1"), ("bool_param", True)])
+def test_what_is_no_whole_number_is_refused(name, value):
+    with pytest.raises(InvalidRequest, match=f"^parameter {name} is to be a whole number of 0 or more") as refused:
+        read_timeout(parameters(**{name: value}))
+    assert refused.value.field == f'parameters["{name}"]'
+
+
+def test_priorities_and_parameters_of_other_names_are_taken():
+    message = parameters(
+        priority=("uint64_param", 7), own=("double_param", 0.5), triton_enable_empty_final_response=("bool_param", True)
+    )
+    assert read_timeout(message) == math.inf
+
+
+def test_tritons_own_names_are_reserved():
+    with pytest.raises(InvalidRequest, match="names that begin with triton_ are reserved"):
+        read_timeout(parameters(triton_x=("bool_param", True)))
+
+
+def asked(name, kind="int64_param", value=2):
+    message = pb.ModelInferRequest()
+    message.outputs.add(name="logits")
+    setattr(message.outputs.add(name=name).parameters["classification"], kind, value)
+    return message
+
+
+def test_classes_are_as_many_as_asked_for_or_as_there_are():
+    assert read_classes(asked("tags"), SIGNATURE) == {"tags": 2}
+    assert read_classes(asked("tags", value=2**62), SIGNATURE) == {"tags": 4}
+    assert read_classes(pb.ModelInferRequest(), SIGNATURE) == {}
+
+
+@pytest.mark.parametrize(
+    "value", [("int64_param", 0), ("int64_param", -2), ("string_param", "2"), ("bool_param", True)]
+)
+def test_a_number_of_classes_is_one_or_more(value):
+    with pytest.raises(InvalidRequest, match=r'^output "tags": parameter classification is the number of') as refused:
+        read_classes(asked("tags", *value), SIGNATURE)
+    assert refused.value.field == 'outputs[1].parameters["classification"]'
+
+
+@pytest.mark.parametrize("name", ["steps", "mean", "flags"])
+def test_outputs_that_have_no_classes(name):
+    with pytest.raises(
+        InvalidRequest, match=rf'^output "{name}" .* has no classes: its last axis has to be of a fixed'
+    ):
+        read_classes(asked(name), SIGNATURE)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "batch", "sequence", "passes"),
+    [
+        ("logits", 1, 16384, 1, True),
+        ("logits", 1, 16385, 1, False),  # too many to write
+        ("logits", 5, 3277, 1, False),
+        ("tags", 1, 16, 1024, True),
+        ("tags", 1, 33, 1024, False),  # too many to rank
+    ],
+)
+def test_classes_that_take_long_are_refused(name, count, batch, sequence, passes):
+    def refuse():
+        refuse_too_many_classes({name: count}, SIGNATURE, batch, {"sequence": sequence})
+
+    if passes:
+        refuse()
+        return
+    with pytest.raises(InvalidRequest, match=rf'^output "{name}" has .* this server ranks 131,072 and writes 16,384'):
+        refuse()

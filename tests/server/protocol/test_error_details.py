@@ -1,0 +1,89 @@
+"""Which errors have details, and that these are never too large to be delivered with the message."""
+
+import grpc
+import numpy as np
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.server.errors import InvalidRequest, NotFound, Unsupported
+from rnnserve.server.protocol.error_details import details_metadata
+from support.inference_requests import request
+
+
+def violation(status):
+    (packed,) = status.details
+    bad = error_details_pb2.BadRequest()
+    assert packed.Unpack(bad)
+    (found,) = bad.field_violations
+    return found.field, found.description
+
+
+def status_of(error):
+    """What gRPC's own library for such details reads: it refuses a message that differs from theirs."""
+    return rpc_status.from_call(error)
+
+
+def test_an_error_that_names_a_field_has_details():
+    ((key, details),) = details_metadata(InvalidRequest("too long: 5000 of 4096 Zeichen für ü", field="id"))
+    status = status_pb2.Status.FromString(details)
+    assert key == "grpc-status-details-bin"
+    assert (status.code, status.message) == (3, "too long: 5000 of 4096 Zeichen für ü")
+    assert violation(status) == ("id", status.message)
+
+
+def test_an_error_without_a_field_has_none():
+    assert details_metadata(InvalidRequest("no")) == ()
+    assert details_metadata(NotFound("no")) == ()
+    ((_, details),) = details_metadata(Unsupported("no", field="parameters"))
+    assert status_pb2.Status.FromString(details).code == grpc.StatusCode.UNIMPLEMENTED.value[0]
+
+
+@pytest.mark.parametrize(("length", "has_description"), [(900, True), (1500, False), (2500, None), (100_000, None)])
+def test_long_messages_have_shorter_details_or_none(length, has_description):
+    error = InvalidRequest("x" * length, field="inputs[0].shape")
+    metadata = details_metadata(error)
+    assert bool(metadata) == (has_description is not None)
+    size = len(str(error))
+    for key, details in metadata:
+        status = status_pb2.Status.FromString(details)
+        assert status.message == str(error)
+        assert violation(status) == ("inputs[0].shape", str(error) if has_description else "")
+        size += len(key) + len(details) * 4 // 3
+    assert size < 7500
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (lambda m: m.inputs[0].shape.append(1), "inputs[0].shape"),
+        (lambda m: m.inputs[0].__setattr__("name", "x" * 5000), "inputs[0].name"),
+        (lambda m: m.outputs.add(name="h_m"), "outputs[0].name"),
+        (lambda m: m.inputs[0].parameters["shared_memory_region"].__setattr__("string_param", "r"), None),
+    ],
+)
+def test_clients_read_which_field_is_wrong(stub, change, field):
+    asked = request("direction_simple", {"input": np.zeros((1, 3, 2), np.float32)})
+    for _ in range(3):  # on the lane one is parsed, and its like might be recognised
+        assert stub.ModelInfer(asked).outputs
+    change(asked)
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.ModelInfer(asked)
+    status = status_of(refused.value)
+    assert (status.code, status.message) == (refused.value.code().value[0], refused.value.details())
+    assert violation(status)[0] == (field or 'inputs[0].parameters["shared_memory_region"]')
+
+
+def test_methods_of_the_service_have_details_too(stub):
+    asked = pb.LogSettingsRequest()
+    asked.settings["log_file"].string_param = "/tmp/x"
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.LogSettings(asked)
+    assert violation(status_of(refused.value))[0] == 'settings["log_file"]'
+
+
+def test_a_refusal_without_a_field_has_a_message_alone(stub):
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.ModelMetadata(pb.ModelMetadataRequest(name="x"))
+    assert status_of(refused.value) is None

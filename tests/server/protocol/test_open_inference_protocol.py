@@ -1,0 +1,62 @@
+"""Stubs of the Open Inference Protocol's own proto read what the server answers."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from grpc_tools import protoc
+
+from rnnserve.client.metadata import read_metadata
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos import manifest_pb2
+from support.inference_requests import request
+
+PROTO = Path(__file__).parents[2] / "support" / "open_inference.proto"
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory):
+    """Gives a message class of that proto by its name."""
+    made = tmp_path_factory.mktemp("stubs") / "descriptors"
+    assert protoc.main(["protoc", f"-I{PROTO.parent}", f"--descriptor_set_out={made}", PROTO.name]) == 0
+    pool = descriptor_pool.DescriptorPool()
+    for file in descriptor_pb2.FileDescriptorSet.FromString(made.read_bytes()).file:
+        pool.AddSerializedFile(file.SerializeToString())
+    return lambda name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"inference.{name}"))
+
+
+def test_metadata_of_any_size(official, service, monkeypatch):
+    """Labels of 128 bytes and more ended the parsing where field 6 was of another type."""
+    labels = [f"label {number} with umlauts äöü" for number in range(200)]
+    served = service.repository.find("direction_simple")
+    manifest = manifest_pb2.Manifest()
+    manifest.CopyFrom(served.model.manifest)
+    manifest.labels[:] = labels
+    longer = dataclasses.replace(served, model=dataclasses.replace(served.model, manifest=manifest))
+    monkeypatch.setattr(service.repository, "find", lambda *_: longer)
+
+    answer = service.model_metadata(pb.ModelMetadataRequest(name="direction_simple"))
+    read = official("ModelMetadataResponse").FromString(answer.SerializeToString())
+    assert (read.name, list(read.versions), read.platform) == ("direction_simple", ["1"], "onnxruntime_onnx")
+    assert [(t.name, t.datatype, list(t.shape)) for t in read.inputs] == [
+        ("input", "FP32", [-1, -1, 2]),
+        ("lengths", "INT64", [-1]),
+        ("h_0", "FP32", [1, -1, 16]),
+    ]
+    assert json.loads(read.properties["labels"]) == labels
+    assert (read.properties["batching"], read.properties["batch_invariant"]) == ("padded", "true")
+    assert read_metadata(answer).labels == tuple(labels)  # the project's own client reads the same field
+
+
+def test_responses(official, service, stub):
+    said = official("ServerMetadataResponse").FromString(service.server_metadata(None).SerializeToString())
+    assert said.name == "rnnserve"
+    asked = request("direction_simple", {"input": np.zeros((1, 3, 2), np.float32)}, ["logits"], id="7")
+    answer = stub.ModelInfer(asked)
+    read = official("ModelInferResponse").FromString(answer.SerializeToString())
+    assert (read.model_name, read.model_version, read.id) == ("direction_simple", "1", "7")
+    assert list(read.raw_output_contents) == list(answer.raw_output_contents)
+    assert [(o.name, o.datatype, list(o.shape)) for o in read.outputs] == [("logits", "FP32", [1, 2])]
