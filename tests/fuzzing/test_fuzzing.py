@@ -10,6 +10,7 @@ import pytest
 from fuzzing import campaign as fuzzing_campaign
 from fuzzing.campaign import CORPUS, campaign, corpus_of, try_input
 from fuzzing.targets import NAMES, prepare_targets
+from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import triton_config
 from rnnserve.server.boundary import checking, field_counts
 from rnnserve.server.lane import prefixes
@@ -45,7 +46,7 @@ def test_the_corpus_is_small():
 
 def plant_any_start(monkeypatch):
     """A prefix that is no message of its own is kept."""
-    monkeypatch.setattr(prefixes, "_is_prefix", lambda *_: True)
+    monkeypatch.setattr(prefixes, "_parse_prefix", lambda *_, **__: pb.ModelInferRequest())
 
 
 def plant_id_set_again(monkeypatch):

@@ -168,7 +168,7 @@ def policies():
     pair = ("FP32", ("batch", ("features", 2)))
     inputs = {"observation": pair, "memory": pair}
     outputs = {"action": ("FP32", ("batch", ("actions", 1))), "next": (*pair, {"continues_as": "memory"})}
-    service.models["policy"] = FakeModel(inputs, outputs, service.compute, {"batch_invariant": True})
+    service.models["policy"] = FakeModel(inputs, outputs, service.compute, {"batch_invariant": "true"})
     service.models["stateless"] = FakeModel({"observation": pair}, {"action": pair}, service.compute)
     with serving(service) as address:
         service.address = address

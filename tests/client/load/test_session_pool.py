@@ -54,7 +54,7 @@ def test_the_states_of_an_answer_go_into_the_next_step(spec):
 
 
 def test_answers_are_checked_unless_they_are_not_to_be(spec):
-    pool = build_pool(spec(model(batch_invariant=True), sessions=2, steps=3))
+    pool = build_pool(spec(model(batch_invariant="true"), sessions=2, steps=3))
     assert [check.key for check in pool.answers.values()] == list(range(6))
     assert all(check.is_exact for check in pool.answers.values())
     assert not build_pool(spec(model(), sessions=2, steps=3, check=False)).answers
