@@ -6,6 +6,7 @@
     ├── InvalidRequest      INVALID_ARGUMENT    the request would fail however often it is sent
     ├── NotFound            NOT_FOUND           the repository has no model or version of that name
     ├── NotReady            UNAVAILABLE         the repository has it, but it does not serve (now)
+    ├── LoadFailed          FAILED_PRECONDITION the model could not be loaded as its folder is now: correct that first
     ├── ShuttingDown        UNAVAILABLE         this server is stopping; another may answer
     ├── QueueFull           RESOURCE_EXHAUSTED  as many requests wait as may: slow down
     ├── TooManyCalls        RESOURCE_EXHAUSTED  as many calls of the method are in hand as may: slow down
@@ -32,6 +33,7 @@ __all__ = [
     "DeadlinePassed",
     "InternalError",
     "InvalidRequest",
+    "LoadFailed",
     "NotFound",
     "NotReady",
     "QueueFull",
@@ -93,6 +95,12 @@ class NotReady(ServeError):
     """The model is known but does not serve: it is loading, or its proof failed."""
 
     status = "UNAVAILABLE"
+
+
+class LoadFailed(ServeError):
+    """A model could not be loaded, or not by every worker. What served before serves on."""
+
+    status = "FAILED_PRECONDITION"
 
 
 class ShuttingDown(ServeError):

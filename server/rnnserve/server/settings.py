@@ -66,6 +66,13 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _period(text: str) -> float:
+    seconds = _seconds(text)
+    if not seconds:
+        raise ValueError("0 is not a number of seconds between two looks")
+    return seconds
+
+
 def _option(
     help: str,
     parse: Callable[[str], object] = str,
@@ -102,6 +109,11 @@ class Settings:
         max_sequence: Most steps of one sequence.
         allow_non_finite: Let NaN and infinity through to the models.
         allow_unproven: Serve versions, too, that were adopted from an ONNX file and not compared with its framework.
+        model_control: What changes the models that serve: "none", "poll" for the repository's folder, or "explicit" for
+            RepositoryModelLoad and RepositoryModelUnload.
+        poll: Seconds between two looks at the folder, with `model_control` "poll".
+        load_model: With `model_control` "explicit", the names of the models to load at the start, separated by commas;
+            "*" for all.
         load_timeout: Seconds that a version may take to be tried, in a process of its own, before it serves.
         max_load_bytes: Memory that a version may take in that process, in bytes, beyond eight times its files.
         grace: Seconds that requests in progress may take to end when the server stops.
@@ -110,8 +122,9 @@ class Settings:
         share_port: Let other processes listen on the port too, as workers do. Not an option of the command.
 
     Raises:
-        StartError: If only one of certificate and key is given, or `tls_client_ca` without them; or if
-            `max_held_bytes` leaves a connection less than its largest message.
+        StartError: If only one of certificate and key is given, or `tls_client_ca` without them; if `max_held_bytes`
+            leaves a connection less than its largest message; or if `load_model` is given without `model_control`
+            "explicit".
     """
 
     repository: Path = dataclasses.field(
@@ -179,6 +192,27 @@ class Settings:
             "serve versions, too, that were adopted from ONNX files and never compared with their framework"
         ),
     )
+    model_control: str = dataclasses.field(
+        default="none",
+        metadata=_option(
+            "what changes the models that serve: poll is the repository's folder, explicit is RepositoryModelLoad and "
+            "RepositoryModelUnload",
+            choices=("none", "poll", "explicit"),
+        ),
+    )
+    poll: float = dataclasses.field(
+        default=5.0,
+        metadata=_option(
+            "with --model-control poll: how often the repository's folder is looked at", _period, metavar="SECONDS"
+        ),
+    )
+    load_model: str = dataclasses.field(
+        default="",
+        metadata=_option(
+            "with --model-control explicit: models to load at the start, separated by commas; * for all",
+            metavar="NAMES",
+        ),
+    )
     load_timeout: float = dataclasses.field(
         default=60.0,
         metadata=_option(
@@ -213,6 +247,8 @@ class Settings:
             raise StartError("TLS needs both --tls-certificate and --tls-key")
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise StartError("--tls-client-ca needs TLS: --tls-certificate and --tls-key")
+        if self.load_model and self.model_control != "explicit":
+            raise StartError("--load-model needs --model-control explicit; otherwise all models are loaded")
         least = 2 * max(self.max_message_bytes, 2 * self.max_response_bytes + _RESPONSE_HEAD)
         if self.max_held_bytes < least:
             raise StartError(
@@ -220,6 +256,13 @@ class Settings:
                 f"{self.max_message_bytes} and its response of --max-response-bytes {self.max_response_bytes}: give it "
                 f"{least} or more"
             )
+
+    @property
+    def wanted_models(self) -> list[str] | None:
+        """The names of the models to load at the start; None for all."""
+        if self.model_control != "explicit" or self.load_model == "*":
+            return None
+        return [name for name in self.load_model.split(",") if name]
 
     @property
     def connection_age(self) -> float:

@@ -7,6 +7,7 @@ from rnnserve.server.lane.completion_queue import LaneCall
 from rnnserve.server.lane.pending_calls import ParsedCall, PendingCall, RecognisedCall
 from rnnserve.server.lane.prefixes import PrefixCache, RequestPrefix
 from rnnserve.server.protocol.service import Service
+from rnnserve.server.repository.model import Model
 
 __all__ = ["Admission"]
 
@@ -32,6 +33,10 @@ class Admission:
         self._generation = generation
         self._prefixes.clear()
         return True
+
+    def models(self) -> set[Model]:
+        """The models that serve."""
+        return {served.model for served in self._service.repository.served()}
 
     def shared_prefix(self, calls: Iterable[LaneCall]) -> RequestPrefix | None:
         """The prefix of all of these where it is known, one and the same, and none has an id; None otherwise."""

@@ -172,7 +172,7 @@ class CallHandler(Protocol):
     """What answers the calls, on the lane's thread."""
 
     def take(self, arrived: list[LaneCall]) -> None:
-        """Take calls that have arrived together; each is to be answered, now or later."""
+        """Take calls that have arrived together; each is to be answered, now or later. None where all is idle."""
 
     def take_large(self, call: LaneCall) -> None:
         """Take a call of more than `LARGE` bytes, and answer it later: the lane has no time for it."""
@@ -330,6 +330,7 @@ class Lane:
                         self._receive(deferred.pop())
                 if not (arrived or has_work):
                     turn_at = time.time() + _IDLE_SECONDS
+                    self._hand_on([])
                     continue
                 came_alone = len(arrived) == 1
                 has_work = self._hand_on(arrived)

@@ -11,7 +11,9 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.checking import check_request, parse_request
 from rnnserve.server.boundary.signature import TensorSpec
+from rnnserve.server.protocol.model_control import ModelControl
 from rnnserve.server.protocol.statistics_messages import statistics_message
+from rnnserve.server.repository.live import LiveRepository
 from rnnserve.server.repository.repository import READY, Repository, ServedVersion
 from rnnserve.server.settings import Settings
 
@@ -25,10 +27,12 @@ class Method:
     Attributes:
         read: Parses the bytes of its request.
         answer: Turns the request's message into the response's.
+        takes_long: Whether it may take seconds, so that it is to be answered on other threads.
     """
 
     read: Callable[[bytes], Message]
     answer: Callable[..., Message]
+    takes_long: bool = False
 
 
 class Service:
@@ -39,10 +43,17 @@ class Service:
         settings: The limits of requests, and the provider that was asked for.
     """
 
-    def __init__(self, repository: Repository, settings: Settings) -> None:
-        """Answer for a repository."""
+    def __init__(self, repository: Repository, settings: Settings, live: LiveRepository | None = None) -> None:
+        """Answer for a repository.
+
+        Args:
+            repository: The models.
+            settings: The limits of requests, and the provider that was asked for.
+            live: What changes what serves; None where nothing does.
+        """
         self.repository = repository
         self.settings = settings
+        self._control = ModelControl(live, settings.model_control)
 
     @property
     def methods(self) -> Mapping[str, Method]:
@@ -56,6 +67,12 @@ class Service:
             "ModelConfig": Method(pb.ModelConfigRequest.FromString, self.model_config),
             "ModelStatistics": Method(pb.ModelStatisticsRequest.FromString, self.model_statistics),
             "RepositoryIndex": Method(pb.RepositoryIndexRequest.FromString, self.repository_index),
+            "RepositoryModelLoad": Method(
+                pb.RepositoryModelLoadRequest.FromString, self._control.load, takes_long=True
+            ),
+            "RepositoryModelUnload": Method(
+                pb.RepositoryModelUnloadRequest.FromString, self._control.unload, takes_long=True
+            ),
         }
 
     def accept(self, payload: bytes) -> tuple[ServedVersion, CheckedRequest]:
@@ -73,6 +90,15 @@ class Service:
         request = parse_request(payload, self.settings)
         served = self.repository.find(request.model_name, request.model_version)
         return served, check_request(request, served.model.signature, self.settings)
+
+    def check(self, payload: bytes, served: ServedVersion) -> CheckedRequest:
+        """Take a ModelInfer request through the boundary, to a version that may have stopped serving since it arrived.
+
+        Raises:
+            InvalidRequest: If it is not one that may be run.
+            Unsupported: If it asks for what this server does not do.
+        """
+        return check_request(parse_request(payload, self.settings), served.model.signature, self.settings)
 
     def server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
         """Say that the process is up."""

@@ -40,6 +40,9 @@ _INFERENCE_THREADS = MAX_REQUESTS
 _CONTROL_THREADS, _CONTROL_CALLS = 16, 1024
 """Threads for all other methods, which answer at once, and calls of these that may be in hand."""
 
+_LOADING_THREADS, _LOADING_CALLS = 4, 64
+"""The same for methods that load models: changes are made one after another, so that most threads wait."""
+
 _WATCHES = 256
 """Watches of the server's health: each keeps a thread, since grpcio has a send wait for its client."""
 
@@ -86,6 +89,9 @@ class GrpcTransport:
         self._control = CallPool(
             _CONTROL_THREADS, _CONTROL_CALLS, "control", TooManyCalls("methods other than ModelInfer", _CONTROL_CALLS)
         )
+        self._loading = CallPool(
+            _LOADING_THREADS, _LOADING_CALLS, "loading", TooManyCalls("RepositoryModelLoad and Unload", _LOADING_CALLS)
+        )
         self._watches = CallPool(_WATCHES, _WATCHES, "watch", TooManyCalls("Watch", _WATCHES))
         self._inference = CallPool(
             _INFERENCE_THREADS,
@@ -97,7 +103,7 @@ class GrpcTransport:
         self._budget = ByteBudget(settings.max_held_bytes)
         self._health = HealthService(("", _SERVICE))
         calls = PublicCalls(service, schedulers, self._budget)
-        self._add_service(_SERVICE, calls.methods(self._control, self._inference))
+        self._add_service(_SERVICE, calls.methods(self._control, self._loading, self._inference))
         self._add_service(
             HEALTH_SERVICE,
             {"Check": unary(self._health.check, self._control), "Watch": watching(self._health.watch, self._watches)},
@@ -165,7 +171,7 @@ class GrpcTransport:
         if self._dispatcher is not None and not self._dispatcher.close(max(0.0, deadline - time.monotonic())):
             left.append("large requests")
         self._memory_guard.close()
-        for pool in (self._control, self._watches, self._inference):
+        for pool in (self._control, self._loading, self._watches, self._inference):
             pool.shutdown(wait=False)
         return left
 

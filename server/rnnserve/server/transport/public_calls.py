@@ -83,14 +83,20 @@ class PublicCalls:
         self._schedulers = schedulers
         self._budget = budget
 
-    def methods(self, control: CallPool, inference: CallPool) -> "dict[str, grpc.RpcMethodHandler[bytes, bytes]]":
+    def methods(
+        self, control: CallPool, loading: CallPool, inference: CallPool
+    ) -> "dict[str, grpc.RpcMethodHandler[bytes, bytes]]":
         """A handler for each method of the service, by the method's name.
 
         Args:
             control: The threads of what answers at once, so that it does not wait for what is run.
+            loading: The threads of what may take seconds.
             inference: The threads of ModelInfer.
         """
-        handlers = {name: unary(_answering(method), control) for name, method in self._service.methods.items()}
+        handlers = {
+            name: unary(_answering(method), loading if method.takes_long else control)
+            for name, method in self._service.methods.items()
+        }
         handlers["ModelInfer"] = unary(self._infer, inference)
         return handlers
 
