@@ -217,6 +217,8 @@ class Lane:
         self._unfinished: dict[int, tuple[Any, float]] = {}  # tags of calls whose message has not arrived, by their ids
         self._may_accept = threading.Lock()
         self._is_told_to_stop = False
+        self._is_holding = False
+        self._held: list[LaneCall] = []
         self.turns = 0
         self._thread = threading.Thread(target=self._loop, name="lane", daemon=True)
 
@@ -232,6 +234,19 @@ class Lane:
         """
         with self._may_accept:
             self._is_told_to_stop = True
+
+    def hold(self) -> None:
+        """Let calls that arrive wait, until `release`."""
+        self._is_holding = True
+
+    def release(self) -> None:
+        """Hand on the calls that wait."""
+        self._is_holding = False
+
+    @property
+    def held(self) -> int:
+        """How many calls wait since `hold`."""
+        return len(self._held)
 
     def join(self, timeout: float | None = None) -> None:
         """Wait for the end, which comes when the server has been stopped and every call has been answered."""
@@ -367,6 +382,11 @@ class Lane:
         tag[0].start_server_batch((self._cygrpc.ReceiveMessageOperation(0),), tag)
 
     def _hand_on(self, arrived: list[LaneCall]) -> bool:
+        if self._is_holding:
+            self._held += arrived
+            return True  # so that the loop comes back soon
+        if self._held:
+            arrived, self._held = self._held + arrived, []
         try:
             self._handler.take(arrived)
             return self._handler.work()

@@ -4,10 +4,11 @@ Both ways call the same service. The lane takes ModelInfer where it can run; eve
 lane cannot run or is not wanted, is served the public way: one thread for each request that waits.
 """
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
@@ -60,6 +61,10 @@ than can be, since this server refuses what is too much itself, and says so. The
 _END_SECONDS = 1.0
 """Seconds beyond the grace in which what was cut off may end."""
 
+_QUIET_SECONDS, _HELD_SECONDS = 0.02, 0.1
+"""Answers are held back at the end until nothing has arrived for so long, or for so long in all: as a round trip takes,
+in a data center and to any but the most distant clients."""
+
 _LOOK_SECONDS = 0.5
 """Seconds between two looks at the connections of a server that is being left: each looks at every descriptor."""
 
@@ -108,6 +113,7 @@ class GrpcTransport:
             HEALTH_SERVICE,
             {"Check": unary(self._health.check, self._control), "Watch": watching(self._health.watch, self._watches)},
         )
+        self._is_started = False
         self._dispatcher: Dispatcher | None = None
         self._lane = self._new_lane(service, schedulers, settings.transport)
         self._credentials = server_credentials(settings)
@@ -123,6 +129,7 @@ class GrpcTransport:
         if self._settings.share_port:
             self.port = self._bind()
         self._server.start()
+        self._is_started = True
         if self._lane is not None:
             self._lane.start()
 
@@ -160,9 +167,11 @@ class GrpcTransport:
         self._health.shut_down()
         deadline = time.monotonic() + grace + _END_SECONDS
         left = []
-        if self._lane is not None:
-            self._lane.stop_accepting()
-        if not self._server.stop(grace).wait(grace + _END_SECONDS):
+        with self._answers_held():
+            if self._lane is not None:
+                self._lane.stop_accepting()
+            stopped = self._server.stop(grace)
+        if not stopped.wait(grace + _END_SECONDS):
             left.append("calls")
         if self._lane is not None:
             self._lane.join(max(0.0, deadline - time.monotonic()))
@@ -174,6 +183,38 @@ class GrpcTransport:
         for pool in (self._control, self._loading, self._watches, self._inference):
             pool.shutdown(wait=False)
         return left
+
+    @contextlib.contextmanager
+    def _answers_held(self) -> Iterator[None]:
+        """Begin when clients have nothing on the way, since they wait for answers, which are sent after the block.
+
+        gRPC's core tells clients that it stops (GOAWAY), and ends calls that arrive before they have been told, with
+        CANCELLED. Clients that have been told before they are answered send their next requests elsewhere.
+        """
+        pools = (self._control, self._loading, self._inference)
+        waiting = self._lane if self._is_started else None
+        for pool in pools:
+            pool.hold()
+        if waiting is not None:
+            waiting.hold()
+        count, at = -1, time.monotonic()
+        until = at + _HELD_SECONDS
+        while at < until:
+            before = count
+            count = sum(pool.in_hand for pool in pools) + (0 if waiting is None else waiting.held)
+            if count != before:
+                quiet_at = at
+            elif at - quiet_at > _QUIET_SECONDS:
+                break
+            time.sleep(_QUIET_SECONDS / 10)
+            at = time.monotonic()
+        try:
+            yield
+        finally:
+            if waiting is not None:
+                waiting.release()
+            for pool in pools:
+                pool.release()
 
     def _is_idle(self) -> bool:
         return not self._budget.held and not (self._lane is not None and self._lane.is_receiving)

@@ -148,7 +148,10 @@ def unary(answer: Answer, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, bytes
 
     def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         with _errors_as_statuses(context):
-            return answer(pool.receive(messages, context), context)
+            try:
+                return answer(pool.receive(messages, context), context)
+            finally:
+                pool.wait_to_answer()
 
     handle.experimental_thread_pool = pool  # type: ignore[attr-defined]
     return grpc.stream_unary_rpc_method_handler(handle)

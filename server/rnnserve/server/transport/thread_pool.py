@@ -57,6 +57,8 @@ class CallPool(futures.ThreadPoolExecutor):
         self._waiting_to_receive = 0
         self._receiving: dict[grpc.ServicerContext, float] = {}
         self._late: set[grpc.ServicerContext] = set()  # of these: the next are received beside them
+        self._may_answer = threading.Event()
+        self._may_answer.set()
         self._is_closed = threading.Event()
         self._watchdog = threading.Thread(target=self._watch, name=f"{name} watchdog", daemon=True)
         self._watchdog.start()
@@ -105,9 +107,28 @@ class CallPool(futures.ThreadPoolExecutor):
             if not was_late:
                 self._turns.release()
 
+    @property
+    def in_hand(self) -> int:
+        """How many calls are in hand."""
+        return self._in_hand
+
+    def hold(self) -> None:
+        """Let answers wait, until `release`."""
+        self._may_answer.clear()
+
+    def release(self) -> None:
+        """Let answers be sent."""
+        self._may_answer.set()
+
+    def wait_to_answer(self) -> None:
+        """Wait while answers are held back; on the thread that has one."""
+        if not self._may_answer.is_set():
+            self._may_answer.wait()
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the threads when they have done what they have."""
         self._is_closed.set()
+        self._may_answer.set()
         self._refusing.shutdown(wait, cancel_futures=cancel_futures)
         super().shutdown(wait, cancel_futures=cancel_futures)
 
