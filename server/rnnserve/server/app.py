@@ -83,8 +83,8 @@ class Server:
                     agreement=agreement,
                 )
             self._schedulers = Schedulers(WaitingLimits(settings.max_queue, settings.max_wait))
-            service = Service(self._repository, settings, self.live)
-            self._transport = GrpcTransport(service, self._schedulers, settings)
+            self._service = Service(self._repository, settings, self.live)
+            self._transport = GrpcTransport(self._service, self._schedulers, settings)
         except BaseException:
             trials.close()
             raise
@@ -144,6 +144,13 @@ class Server:
             told_to_stop: Ends the wait.
         """
         self._transport.leave(told_to_stop)
+
+    def drain(self) -> None:
+        """Say that this server is not ready, and answer as before, for `settings.drain` seconds."""
+        if self._settings.drain:
+            self._service.is_draining = True
+            self._transport.drain()
+            time.sleep(self._settings.drain)
 
     def stop(self, grace: float | None = None) -> list[str]:
         """Accept no new requests, and end when those in progress have, or the grace is over.

@@ -116,9 +116,12 @@ class Settings:
             "*" for all.
         load_timeout: Seconds that a version may take to be tried, in a process of its own, before it serves.
         max_load_bytes: Memory that a version may take in that process, in bytes, beyond eight times its files.
+        drain: Seconds for which everything is answered after the server was told to stop, while health checks are told
+            that it does not serve. Of the command only.
         grace: Seconds that requests in progress may take to end when the server stops.
         max_connection_age: Seconds, give or take a tenth, after which a client is asked to connect anew. None is a
             minute where workers share the port, and no limit elsewhere; 0 is no limit.
+        max_connection_age_grace: Seconds that calls in progress on such a connection may take to end; 0 for no limit.
         share_port: Let other processes listen on the port too, as workers do. Not an option of the command.
 
     Raises:
@@ -227,6 +230,15 @@ class Settings:
             "most memory that a version may take while it is tried, in bytes, beyond eight times its files", _count
         ),
     )
+    drain: float = dataclasses.field(
+        default=0.0,
+        metadata=_option(
+            "how long requests are answered after SIGTERM as before, while health checks are told NOT_SERVING, so that "
+            "balancers send no new ones",
+            _seconds,
+            metavar="SECONDS",
+        ),
+    )
     grace: float = dataclasses.field(
         default=5.0,
         metadata=_option("how long requests in progress may take to end after SIGTERM", _seconds, metavar="SECONDS"),
@@ -236,6 +248,14 @@ class Settings:
         metadata=_option(
             "age at which a connection is renewed, without failing a request, so that clients move to other workers; "
             "0 for never. Where not given: 60 with workers, else never",
+            _seconds,
+            metavar="SECONDS",
+        ),
+    )
+    max_connection_age_grace: float = dataclasses.field(
+        default=0.0,
+        metadata=_option(
+            "how long calls on a connection that has come of age may take to end; 0 for as long as they take",
             _seconds,
             metavar="SECONDS",
         ),

@@ -29,8 +29,9 @@ _log = logging.getLogger(__name__)
 
 _SIGNALS = """
 signals:
-  SIGTERM, SIGINT   end: no new requests, those in progress have --grace seconds. A second one ends at once, with exit
-                    status 128 and its number; so does any while models are loaded the first time, with status 0
+  SIGTERM, SIGINT   end: after --drain seconds no new requests, those in progress have --grace seconds. A second one
+                    ends at once, with exit status 128 and its number; so does any while models are loaded the first
+                    time, with status 0
   SIGHUP            with --workers: load what the repository holds now in new workers; when all are ready, they take
                     over and the old ones leave, without failing a request. Without: as SIGTERM
 """
@@ -90,9 +91,11 @@ class _Ending:
         told: Set once the server is to leave, or to stop.
         told_to_stop: Set once it is to stop.
         is_loading: Whether nothing has been served yet, so that nothing is to be finished.
+        drains: Whether it drains first: not where its supervisor has ended, since another one may be about to start.
     """
 
     def __init__(self) -> None:
+        self.drains = True
         self.told = threading.Event()
         self.told_to_stop = threading.Event()
         self.is_loading = True
@@ -108,6 +111,11 @@ class _Ending:
             os._exit(128 + number)
         else:
             self.stop()
+
+    def abandon(self) -> None:
+        """Stop without draining."""
+        self.drains = False
+        self.stop()
 
     def stop(self) -> None:
         """Stop: at once while models are loaded, however long that would take."""
@@ -126,7 +134,7 @@ def _serve(settings: Settings, supervised: Supervised | None) -> None:
     ending = _Ending()
     with follow_signals(ending.take, signal.SIGTERM, signal.SIGINT, *hang_up):
         if supervised is not None:
-            supervised.follow(ending.stop)
+            supervised.follow(ending.abandon)
         # The process that tries models imports onnxruntime while this one imports grpc, each for 0.3 s.
         trials = Trials(allow_unproven=settings.allow_unproven, max_bytes=settings.max_load_bytes)
         try:
@@ -151,6 +159,8 @@ def _serve(settings: Settings, supervised: Supervised | None) -> None:
             ending.told.wait()
             if settings.share_port and not ending.told_to_stop.is_set():
                 server.leave(ending.told_to_stop)
+            elif ending.drains:
+                server.drain()
         finally:
             left = server.stop()
         if left:
@@ -169,7 +179,7 @@ def _supervise(settings: Settings, workers: int, log_level: str) -> int:
             lambda more: [*command, *more, *options],
             workers,
             signals,
-            grace=settings.grace,
+            grace=settings.drain + settings.grace,
             leave=1.1 * dataclasses.replace(settings, share_port=True).connection_age,
         )
         return supervisor.run(lambda: _print_ready(settings.host, port))

@@ -41,6 +41,7 @@ class Service:
     Attributes:
         repository: The models.
         settings: The limits of requests, and the provider that was asked for.
+        is_draining: Whether the server is about to stop, so that it is not ready, whatever serves.
     """
 
     def __init__(self, repository: Repository, settings: Settings, live: LiveRepository | None = None) -> None:
@@ -53,6 +54,7 @@ class Service:
         """
         self.repository = repository
         self.settings = settings
+        self.is_draining = False
         self._control = ModelControl(live, settings.model_control)
 
     @property
@@ -105,8 +107,8 @@ class Service:
         return pb.ServerLiveResponse(live=True)
 
     def server_ready(self, _: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
-        """Say whether every model of the repository serves."""
-        return pb.ServerReadyResponse(ready=self.repository.is_ready())
+        """Say whether every model of the repository serves, and the server is not about to stop."""
+        return pb.ServerReadyResponse(ready=self.repository.is_ready() and not self.is_draining)
 
     def server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
         """Name the server, its version, and the extensions that it speaks."""

@@ -21,6 +21,7 @@ from rnnserve.server.lane.completion_queue import Lane, missing_parts
 from rnnserve.server.lane.dispatcher import Dispatcher
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.settings import Settings
+from rnnserve.server.transport.farewell import say_goodbye
 from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
 from rnnserve.server.transport.listening import count_connections, stop_listening
 from rnnserve.server.transport.memory_guard import MemoryGuard
@@ -61,9 +62,12 @@ than can be, since this server refuses what is too much itself, and says so. The
 _END_SECONDS = 1.0
 """Seconds beyond the grace in which what was cut off may end."""
 
+_WRITTEN_SECONDS = 2e-3
+"""Seconds after which answers that were not held back have been written."""
+
 _QUIET_SECONDS, _HELD_SECONDS = 0.02, 0.1
-"""Answers are held back at the end until nothing has arrived for so long, or for so long in all: as a round trip takes,
-in a data center and to any but the most distant clients."""
+"""At the end, answers are held back until nothing has arrived for so long, or for so long in all: for a round trip in a
+data center, and to any but the most distant clients."""
 
 _LOOK_SECONDS = 0.5
 """Seconds between two looks at the connections of a server that is being left: each looks at every descriptor."""
@@ -158,6 +162,10 @@ class GrpcTransport:
             if told_to_stop.wait(_LOOK_SECONDS):
                 return
 
+    def drain(self) -> None:
+        """Tell health checks, from now on, that nothing serves. Everything is answered as before."""
+        self._health.drain()
+
     def stop(self, grace: float) -> list[str]:
         """Accept no new requests, let those in progress end within `grace` seconds, and cut off the others.
 
@@ -167,11 +175,14 @@ class GrpcTransport:
         self._health.shut_down()
         deadline = time.monotonic() + grace + _END_SECONDS
         left = []
-        with self._answers_held():
+        with contextlib.ExitStack() as stack:
+            if grace and self._is_started and count_connections(self.port):
+                stop_listening(self.port, grace)
+                stack.enter_context(self._told_clients())
             if self._lane is not None:
                 self._lane.stop_accepting()
-            stopped = self._server.stop(grace)
-        if not stopped.wait(grace + _END_SECONDS):
+            stopped = self._server.stop(max(0.0, deadline - _END_SECONDS - time.monotonic()))
+        if not stopped.wait(max(0.0, deadline - time.monotonic())):
             left.append("calls")
         if self._lane is not None:
             self._lane.join(max(0.0, deadline - time.monotonic()))
@@ -185,36 +196,45 @@ class GrpcTransport:
         return left
 
     @contextlib.contextmanager
-    def _answers_held(self) -> Iterator[None]:
-        """Begin when clients have nothing on the way, since they wait for answers, which are sent after the block.
+    def _told_clients(self) -> Iterator[None]:
+        """Tell clients that the server is going, and do what is in the block when no call of them is under way to it.
 
-        gRPC's core tells clients that it stops (GOAWAY), and ends calls that arrive before they have been told, with
-        CANCELLED. Clients that have been told before they are answered send their next requests elsewhere.
+        gRPC's core ends calls that arrive when it has been stopped, with CANCELLED. So nothing is answered from before
+        clients are told until the core has been stopped: a client that waits for answers makes no call meanwhile, and
+        afterwards makes it elsewhere.
         """
         pools = (self._control, self._loading, self._inference)
-        waiting = self._lane if self._is_started else None
+        lane = self._lane
         for pool in pools:
             pool.hold()
-        if waiting is not None:
-            waiting.hold()
-        count, at = -1, time.monotonic()
-        until = at + _HELD_SECONDS
-        while at < until:
-            before = count
-            count = sum(pool.in_hand for pool in pools) + (0 if waiting is None else waiting.held)
-            if count != before:
-                quiet_at = at
-            elif at - quiet_at > _QUIET_SECONDS:
-                break
-            time.sleep(_QUIET_SECONDS / 10)
-            at = time.monotonic()
+        if lane is not None:
+            lane.hold()
         try:
+            self._wait_for_quiet(_WRITTEN_SECONDS, _WRITTEN_SECONDS)
+            # Large answers are not held back, and may be written in parts.
+            if self._credentials is None and not self._budget.held:
+                say_goodbye(self.port)
+            self._wait_for_quiet(_QUIET_SECONDS, _HELD_SECONDS)
             yield
         finally:
-            if waiting is not None:
-                waiting.release()
+            if lane is not None:
+                lane.release()
             for pool in pools:
                 pool.release()
+
+    def _wait_for_quiet(self, seconds: float, longest: float) -> None:
+        """Wait until no call has arrived for so many seconds, or for so many in all; answers are held back."""
+        started = quiet_since = time.monotonic()
+        before = self._held()
+        while (at := time.monotonic()) < min(quiet_since + seconds, started + longest):
+            held = self._held()
+            if held != before:
+                before, quiet_since = held, at
+            time.sleep(_WRITTEN_SECONDS)
+
+    def _held(self) -> int:
+        """How many calls wait to be answered."""
+        return self._control.in_hand + self._inference.in_hand + (0 if self._lane is None else self._lane.held)
 
     def _is_idle(self) -> bool:
         return not self._budget.held and not (self._lane is not None and self._lane.is_receiving)
@@ -260,7 +280,7 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
     Its limit on messages counts bytes after decompression, and is a quarter above `max_message_bytes`, so that a
     message somewhat too large is refused by the boundary, which says more.
     """
-    age = settings.connection_age
+    age, age_grace = settings.connection_age, settings.max_connection_age_grace
     return [
         ("grpc.max_receive_message_length", settings.max_message_bytes * 5 // 4),
         ("grpc.max_send_message_length", -1),
@@ -272,4 +292,5 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.server.max_pending_requests_hard_limit", _PENDING_CALLS),
         ("grpc.so_reuseport", int(settings.share_port)),
         *([("grpc.max_connection_age_ms", max(1, round(1e3 * age)))] if age else []),
+        *([("grpc.max_connection_age_grace_ms", max(1, round(1e3 * age_grace)))] if age_grace else []),
     ]

@@ -35,19 +35,25 @@ class HealthService:
         """
         self._names = names
         self._serves = False
-        self._is_shut_down = False
+        self._is_draining = self._is_shut_down = False
         self._changed = threading.Condition()
 
     def set_serving(self, serves: bool) -> None:
         """Set the state, and tell it to those who watch."""
         with self._changed:
-            self._serves = serves and not self._is_shut_down
+            self._serves = serves and not self._is_draining
+            self._changed.notify_all()
+
+    def drain(self) -> None:
+        """Say for good that nothing serves, since the server is going to stop."""
+        with self._changed:
+            self._is_draining, self._serves = True, False
             self._changed.notify_all()
 
     def shut_down(self) -> None:
         """Say for good that nothing serves, since the server is stopping; watches end after they were told."""
         with self._changed:
-            self._is_shut_down, self._serves = True, False
+            self._is_shut_down, self._is_draining, self._serves = True, True, False
             self._changed.notify_all()
 
     def check(self, payload: bytes, _: grpc.ServicerContext) -> bytes:

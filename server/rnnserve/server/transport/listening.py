@@ -23,7 +23,7 @@ import struct
 import time
 from collections.abc import Iterator
 
-__all__ = ["count_connections", "stop_listening"]
+__all__ = ["connections", "count_connections", "stop_listening"]
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +44,13 @@ _DROP_SYN = (
 """Classic BPF (linux/filter.h), as (operation, jump if true, jump if false, operand)."""
 
 
-def stop_listening(port: int) -> None:
-    """Stop to listen on `port`: no connection is refused or reset, as long as another process listens there."""
+def stop_listening(port: int, longest: float = _ACCEPT_SECONDS) -> None:
+    """Stop to listen on `port`: no connection is refused or reset, as long as another process listens there.
+
+    Args:
+        port: The port.
+        longest: Seconds that connections which are complete may take to be accepted, `_ACCEPT_SECONDS` at most.
+    """
     with _listeners(port) as listeners:
         try:
             for _, listener in listeners:
@@ -53,7 +58,7 @@ def stop_listening(port: int) -> None:
         except PermissionError:
             _log.warning("this system lets no process of this user filter connections: one may be reset, and renewed")
         time.sleep(_HANDSHAKE_SECONDS)
-        deadline = time.monotonic() + _ACCEPT_SECONDS
+        deadline = time.monotonic() + min(longest, _ACCEPT_SECONDS)
         while any(_unaccepted(listener) for _, listener in listeners) and time.monotonic() < deadline:
             time.sleep(1e-3)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as nobody:
@@ -66,10 +71,19 @@ def stop_listening(port: int) -> None:
 def count_connections(port: int) -> int:
     """Count the connections that this process has accepted on `port` and that are open."""
     count = 0
-    for _, found in _sockets(port):
-        with found:
-            count += not _is_listening(found)
+    for connection in connections(port):
+        with connection:
+            count += 1
     return count
+
+
+def connections(port: int) -> Iterator[socket.socket]:
+    """Give the connections that this process has accepted on `port`: duplicates, to be closed by the caller."""
+    for _, found in _sockets(port):
+        if _is_listening(found):
+            found.close()
+        else:
+            yield found
 
 
 @contextlib.contextmanager
