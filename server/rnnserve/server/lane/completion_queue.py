@@ -188,6 +188,7 @@ class Lane:
         budget: Of the bytes that its calls hold.
         turns: How often the thread has handed on what had arrived, or has waited in vain: it grows at least once in
             `_IDLE_SECONDS` while the thread runs, whatever the load.
+        taken: How many calls have arrived.
     """
 
     def __init__(self, server: grpc.Server, method: str, handler: CallHandler, budget: ByteBudget) -> None:
@@ -219,7 +220,7 @@ class Lane:
         self._is_told_to_stop = False
         self._is_holding = False
         self._held: list[LaneCall] = []
-        self.turns = 0
+        self.turns = self.taken = 0
         self._thread = threading.Thread(target=self._loop, name="lane", daemon=True)
 
     def start(self) -> None:
@@ -242,11 +243,6 @@ class Lane:
     def release(self) -> None:
         """Hand on the calls that wait."""
         self._is_holding = False
-
-    @property
-    def held(self) -> int:
-        """How many calls wait since `hold`."""
-        return len(self._held)
 
     def join(self, timeout: float | None = None) -> None:
         """Wait for the end, which comes when the server has been stopped and every call has been answered."""
@@ -382,6 +378,7 @@ class Lane:
         tag[0].start_server_batch((self._cygrpc.ReceiveMessageOperation(0),), tag)
 
     def _hand_on(self, arrived: list[LaneCall]) -> bool:
+        self.taken += len(arrived)
         if self._is_holding:
             self._held += arrived
             return True  # so that the loop comes back soon

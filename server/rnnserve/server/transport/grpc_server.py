@@ -65,9 +65,12 @@ _END_SECONDS = 1.0
 _WRITTEN_SECONDS = 2e-3
 """Seconds after which answers that were not held back have been written."""
 
-_QUIET_SECONDS, _HELD_SECONDS = 0.02, 0.1
-"""At the end, answers are held back until nothing has arrived for so long, or for so long in all: for a round trip in a
-data center, and to any but the most distant clients."""
+_QUIET_SECONDS = 0.1
+"""Seconds without a call after which none is under way from a client that was told: a round trip, of any but the most
+distant clients."""
+
+_HELD_SECONDS = 0.1
+"""Seconds for which answers are held back, at most, where clients cannot be told."""
 
 _LOOK_SECONDS = 0.5
 """Seconds between two looks at the connections of a server that is being left: each looks at every descriptor."""
@@ -199,42 +202,49 @@ class GrpcTransport:
     def _told_clients(self) -> Iterator[None]:
         """Tell clients that the server is going, and do what is in the block when no call of them is under way to it.
 
-        gRPC's core ends calls that arrive when it has been stopped, with CANCELLED. So nothing is answered from before
-        clients are told until the core has been stopped: a client that waits for answers makes no call meanwhile, and
-        afterwards makes it elsewhere.
+        gRPC's core ends calls that arrive when it has been stopped, with CANCELLED.
         """
+        with contextlib.ExitStack() as held:
+            held.enter_context(self._answers_held())
+            time.sleep(_WRITTEN_SECONDS)
+            # Large answers are not held back, and may be written in parts.
+            is_plain = self._credentials is None and not self._budget.held
+            if is_plain and say_goodbye(self.port) == count_connections(self.port):
+                held.close()
+                self._wait_for_quiet(_QUIET_SECONDS, self._settings.grace)
+            else:
+                # A client that waits for answers makes no call before the core has told it to make it elsewhere.
+                self._wait_for_quiet(_HELD_SECONDS / 5, _HELD_SECONDS)
+            yield
+
+    @contextlib.contextmanager
+    def _answers_held(self) -> Iterator[None]:
         pools = (self._control, self._loading, self._inference)
-        lane = self._lane
         for pool in pools:
             pool.hold()
-        if lane is not None:
-            lane.hold()
+        if self._lane is not None:
+            self._lane.hold()
         try:
-            self._wait_for_quiet(_WRITTEN_SECONDS, _WRITTEN_SECONDS)
-            # Large answers are not held back, and may be written in parts.
-            if self._credentials is None and not self._budget.held:
-                say_goodbye(self.port)
-            self._wait_for_quiet(_QUIET_SECONDS, _HELD_SECONDS)
             yield
         finally:
-            if lane is not None:
-                lane.release()
+            if self._lane is not None:
+                self._lane.release()
             for pool in pools:
                 pool.release()
 
     def _wait_for_quiet(self, seconds: float, longest: float) -> None:
-        """Wait until no call has arrived for so many seconds, or for so many in all; answers are held back."""
+        """Wait until no call has arrived for so many seconds, or for so many in all."""
         started = quiet_since = time.monotonic()
-        before = self._held()
+        before = self._arrived()
         while (at := time.monotonic()) < min(quiet_since + seconds, started + longest):
-            held = self._held()
-            if held != before:
-                before, quiet_since = held, at
+            arrived = self._arrived()
+            if arrived != before:
+                before, quiet_since = arrived, at
             time.sleep(_WRITTEN_SECONDS)
 
-    def _held(self) -> int:
-        """How many calls wait to be answered."""
-        return self._control.in_hand + self._inference.in_hand + (0 if self._lane is None else self._lane.held)
+    def _arrived(self) -> int:
+        """How many calls have arrived so far."""
+        return self._control.taken + self._inference.taken + (0 if self._lane is None else self._lane.taken)
 
     def _is_idle(self) -> bool:
         return not self._budget.held and not (self._lane is not None and self._lane.is_receiving)

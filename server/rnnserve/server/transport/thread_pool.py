@@ -35,7 +35,11 @@ _LOOK_SECONDS = 0.05
 
 
 class CallPool(futures.ThreadPoolExecutor):
-    """Threads that answer calls, and those that refuse what is too much."""
+    """Threads that answer calls, and those that refuse what is too much.
+
+    Attributes:
+        taken: How many calls it has taken so far.
+    """
 
     def __init__(self, threads: int, capacity: int, name: str, full: ServeError) -> None:
         """Start with no thread.
@@ -49,7 +53,7 @@ class CallPool(futures.ThreadPoolExecutor):
         super().__init__(threads, thread_name_prefix=name)
         self._capacity = capacity
         self._full = full
-        self._in_hand = 0
+        self._in_hand = self.taken = 0
         self._lock = threading.Lock()
         self._refusing = futures.ThreadPoolExecutor(_REFUSING_THREADS, thread_name_prefix=f"{name} refusing")
         self._on_thread = threading.local()
@@ -66,6 +70,7 @@ class CallPool(futures.ThreadPoolExecutor):
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> futures.Future[R]:
         """Have a call answered, or refused."""
         with self._lock:
+            self.taken += 1
             is_too_many = self._in_hand >= self._capacity
             self._in_hand += not is_too_many
         if is_too_many:
@@ -106,11 +111,6 @@ class CallPool(futures.ThreadPoolExecutor):
                 self._late.discard(context)
             if not was_late:
                 self._turns.release()
-
-    @property
-    def in_hand(self) -> int:
-        """How many calls are in hand."""
-        return self._in_hand
 
     def hold(self) -> None:
         """Let answers wait, until `release`."""
