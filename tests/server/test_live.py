@@ -2,7 +2,9 @@
 
 import contextlib
 import gc
+import os
 import shutil
+import signal
 import threading
 import weakref
 from collections import Counter
@@ -16,7 +18,8 @@ from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.repository import live
 from support.factors import ask_factor, factor_of, publish_factor
-from support.workers import until
+from support.workers import new_channel, until
+from support.workers import serving as workers_of
 
 
 class Asking:
@@ -226,6 +229,64 @@ def test_requests_change_nothing_where_they_may_not(root):
                 "explicit model load / unload is not allowed with --model-control poll; start the server with "
                 "--model-control explicit",
             )
+
+
+def answers(port, name="scale"):
+    """Which versions and factors answer, on 20 connections: with two workers, both are met all but surely."""
+    met = set()
+    for _ in range(20):
+        with new_channel(port) as channel:
+            stub = rpc.GRPCInferenceServiceStub(channel)
+            met.add(factor_of(stub.ModelInfer(ask_factor(name), timeout=30)))
+    return met
+
+
+def test_workers_follow_the_folder_together(root, tmp_path):
+    with (
+        workers_of(root, tmp_path, "--workers", "2", "--model-control", "poll", "--poll", "0.2") as server,
+        Asking(server.port).running() as asking,
+    ):
+        assert answers(server.port) == {("1", 1.5)}
+        publish_factor(root, "scale", 2, 2.5)
+        asking.until_answered_by("2", 2.5)
+        assert answers(server.port) == {("2", 2.5)}
+        (publish_factor(root, "scale", 3, 3.5) / "model.onnx").write_bytes(b"nonsense")
+        until(lambda: "version 3 stays out" in server.log)
+        assert answers(server.port) == {("2", 2.5)}
+        before = server.workers()
+        os.kill(before[0], signal.SIGKILL)  # the one that looks at the folder
+        until(lambda: "is ready again" in server.log)
+        assert answers(server.port) == {("2", 2.5)}
+        publish_factor(root, "scale", 4, 4.5)
+        asking.until_answered_by("4", 4.5)
+        assert answers(server.port) == {("4", 4.5)}
+        assert before[1] in server.workers()
+    assert all(said.startswith("UNAVAILABLE") for said in asking.failures)  # those that the dead one had in hand
+    assert len(asking.failures) <= 4 * 4
+    assert "Traceback" not in server.log
+
+
+def test_what_one_worker_is_asked_to_load_all_serve(root, tmp_path):
+    options = ("--workers", "2", "--model-control", "explicit", "--load-model", "*")
+    publish_factor(root, "other", 1, 7.0)
+    with workers_of(root, tmp_path, *options) as server, new_channel(server.port) as channel:
+        stub = rpc.GRPCInferenceServiceStub(channel)
+        publish_factor(root, "scale", 2, 2.5)
+        load(stub, "scale")
+        assert answers(server.port) == {("2", 2.5)}
+        unload(stub, "other")
+        for _ in range(10):
+            with new_channel(server.port) as other:
+                asked = rpc.GRPCInferenceServiceStub(other)
+                assert not asked.ModelReady(pb.ModelReadyRequest(name="other")).ready
+                assert asked.ServerReady(pb.ServerReadyRequest()).ready
+        os.kill(server.workers()[0], signal.SIGKILL)
+        until(lambda: "is ready again" in server.log)
+        assert answers(server.port) == {("2", 2.5)}
+        with new_channel(server.port) as again:
+            load(rpc.GRPCInferenceServiceStub(again), "other")
+        assert answers(server.port, "other") == {("1", 7.0)}
+    assert "Traceback" not in server.log
 
 
 def load(stub, name):

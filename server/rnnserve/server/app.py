@@ -180,6 +180,7 @@ class Server:
         self._loader.load()
         self._announce()
         if self.live is not None:
+            self._trials.give_way()
             self.live.run()
 
     def _tick(self) -> None:

@@ -14,6 +14,7 @@ from rnnserve.server.errors import StartError
 from rnnserve.server.repository.pins import dump_pins, read_pins
 from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import Settings
+from rnnserve.server.transport.agreement import WorkerAgreement
 from rnnserve.server.transport.allocation import give_back_large_blocks
 from rnnserve.server.transport.polling import choose_polling
 from rnnserve.server.transport.ports import reserve_port
@@ -143,7 +144,11 @@ def _serve(settings: Settings, supervised: Supervised | None) -> None:
             raise StartError(f"needs the package {missing.name}: pip install 'rnnserve[server]'") from missing
 
         pins = None if supervised is None or supervised.pins is None else read_pins(supervised.pins)
-        server = Server(settings, pins, trials)
+        is_live = supervised is not None and settings.model_control != "none"
+        agreement = WorkerAgreement(supervised.say) if supervised is not None and is_live else None
+        server = Server(settings, pins, trials, agreement)
+        if supervised is not None and agreement is not None and server.live is not None:
+            agreement.follow(supervised.orders, server.live)
         left: list[str] = []
         try:
             if supervised is None:
@@ -180,6 +185,8 @@ def _supervise(settings: Settings, workers: int, log_level: str) -> int:
             workers,
             signals,
             grace=settings.drain + settings.grace,
+            poll=settings.poll if settings.model_control == "poll" else None,
+            load_timeout=2 * settings.load_timeout,
             leave=1.1 * dataclasses.replace(settings, share_port=True).connection_age,
         )
         return supervisor.run(lambda: _print_ready(settings.host, port))

@@ -61,6 +61,9 @@ class Agreement(Protocol):
     def adopted(self) -> None:
         """Say that this server has adopted what it proposed; return when all have."""
 
+    def close(self) -> None:
+        """Let what waits for others fail: this server stops."""
+
 
 class Alone:
     """The agreement of a server with itself."""
@@ -74,6 +77,9 @@ class Alone:
 
     def adopted(self) -> None:
         """Wait for none."""
+
+    def close(self) -> None:
+        """Nothing waits."""
 
 
 class LiveRepository:
@@ -130,6 +136,7 @@ class LiveRepository:
         """Make no further change; `run` returns when the one that is being made has been."""
         with self._may_ask:
             self._is_stopped.set()
+        self._agreement.close()
         with contextlib.suppress(queue.Full):
             self._changes.put_nowait((lambda: None, futures.Future()))
 

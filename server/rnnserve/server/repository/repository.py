@@ -484,4 +484,5 @@ def _pinned_entry(pins: ModelPins) -> _Entry:
         version: Status(UNAVAILABLE, pin.reason) if pin.reason else Status(LOADING)
         for version, pin in pins.versions.items()
     }
-    return _Entry(statuses, {}, pins.reason, is_needed=pins.is_needed)
+    is_wanted = not pins.reason or bool(_digests(pins))
+    return _Entry(statuses, {}, pins.reason, is_wanted=is_wanted, is_needed=pins.is_needed)

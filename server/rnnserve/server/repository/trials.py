@@ -26,6 +26,10 @@ _LEAST_WAIT = 0.01
 """Seconds between two looks at how long the process has computed: it has computed less than has passed."""
 
 
+_NICENESS = 10
+"""A tenth of the processor time that a process which serves gets beside it, where all processors are busy."""
+
+
 class TooSlow(Exception):
     """The version did not pass its trial in the time that it had."""
 
@@ -61,6 +65,7 @@ class Trials:
         """
         self._allow_unproven = allow_unproven
         self._max_bytes = max_bytes
+        self._niceness = 0
         self._lock = threading.Lock()  # of the two below: `stop` ends whatever process there is
         self._is_stopped = False
         self._process: GuardedProcess | None = None
@@ -136,6 +141,10 @@ class Trials:
         findings = answer["findings"]
         return Findings(**{**findings, "cost": Cost(**findings["cost"])})
 
+    def give_way(self) -> None:
+        """Let processes that are started from now on give way to this one, which serves."""
+        self._niceness = _NICENESS
+
     def stop(self) -> None:
         """End what runs; nothing can be tried after that. Any thread may call this."""
         with self._lock:
@@ -167,7 +176,7 @@ class Trials:
             if self._is_stopped:
                 raise Stopped
             try:
-                self._process = GuardedProcess("-m", _WORKER)
+                self._process = GuardedProcess("-m", _WORKER, niceness=self._niceness)
             except OSError as error:
                 raise StartError(f"cannot start a process that tries models: {error.strerror}") from error
             self._is_ready = False
