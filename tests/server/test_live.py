@@ -5,10 +5,7 @@ import gc
 import os
 import shutil
 import signal
-import threading
 import weakref
-from collections import Counter
-from collections.abc import Iterator
 
 import grpc
 import pytest
@@ -17,48 +14,9 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.repository import live
-from support.factors import ask_factor, factor_of, publish_factor
+from support.factors import AskingForFactor, answers, ask_factor, factor_of, publish_factor
 from support.workers import new_channel, until
 from support.workers import serving as workers_of
-
-
-class Asking:
-    """Clients that ask for a model all the while.
-
-    Attributes:
-        factors: Versions and factors that answered.
-        failures: What was said instead.
-    """
-
-    def __init__(self, port: int, name: str = "scale") -> None:
-        self.factors: Counter[tuple[str, float]] = Counter()
-        self.failures: list[str] = []
-        self._port, self._name = port, name
-        self._is_over = threading.Event()
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator["Asking"]:
-        threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        try:
-            yield self
-        finally:
-            self._is_over.set()
-            for thread in threads:
-                thread.join(30)
-
-    def _ask(self) -> None:
-        with grpc.insecure_channel(f"127.0.0.1:{self._port}") as channel:
-            infer = rpc.GRPCInferenceServiceStub(channel).ModelInfer
-            while not self._is_over.is_set():
-                try:
-                    self.factors[factor_of(infer(ask_factor(self._name), timeout=30))] += 1
-                except grpc.RpcError as error:
-                    self.failures.append(f"{error.code().name}: {error.details()}")
-
-    def until_answered_by(self, version: str, factor: float) -> None:
-        until(lambda: self.factors[version, factor] > 20)
 
 
 @pytest.fixture
@@ -89,7 +47,7 @@ def listed(stub):
 @pytest.mark.parametrize("transport", ["lane", "public"])
 def test_versions_come_and_go_under_load_without_a_failed_request(root, transport):
     with serving(root, model_control="poll", poll=0.1, transport=transport) as (server, stub):
-        with Asking(server.port).running() as asking:
+        with AskingForFactor(server.port).running() as asking:
             asking.until_answered_by("1", 1.5)
             first = weakref.ref(server._repository.find("scale").model)
             publish_factor(root, "scale", 2, 2.5)
@@ -113,7 +71,10 @@ def test_versions_come_and_go_under_load_without_a_failed_request(root, transpor
 
 
 def test_a_version_that_does_not_hold_leaves_the_one_before_and_the_index_says_why(root):
-    with serving(root, model_control="poll", poll=0.1) as (server, stub), Asking(server.port).running() as asking:
+    with (
+        serving(root, model_control="poll", poll=0.1) as (server, stub),
+        AskingForFactor(server.port).running() as asking,
+    ):
         asking.until_answered_by("1", 1.5)
         (publish_factor(root, "scale", 2, 2.5) / "model.onnx").write_bytes(b"nonsense")
         until(lambda: index(stub).get(("scale", "2"), ("", ""))[0] == "UNAVAILABLE")
@@ -176,6 +137,7 @@ def test_models_are_loaded_and_unloaded_by_request(root):
         assert stub.ServerReady(pb.ServerReadyRequest()).ready
         unload(stub, "other")
         publish_factor(root, "later", 1, 3.0)
+        assert index(stub)["later", "1"] == ("UNAVAILABLE", not_loaded)
         load(stub, "later")
         assert factor_of(stub.ModelInfer(ask_factor("later"))) == ("1", 3.0)
         assert {name for name, _ in index(stub)} == {"later", "other", "scale"}
@@ -229,41 +191,6 @@ def test_requests_change_nothing_where_they_may_not(root):
                 "explicit model load / unload is not allowed with --model-control poll; start the server with "
                 "--model-control explicit",
             )
-
-
-def answers(port, name="scale"):
-    """Which versions and factors answer, on 20 connections: with two workers, both are met all but surely."""
-    met = set()
-    for _ in range(20):
-        with new_channel(port) as channel:
-            stub = rpc.GRPCInferenceServiceStub(channel)
-            met.add(factor_of(stub.ModelInfer(ask_factor(name), timeout=30)))
-    return met
-
-
-def test_workers_follow_the_folder_together(root, tmp_path):
-    with (
-        workers_of(root, tmp_path, "--workers", "2", "--model-control", "poll", "--poll", "0.2") as server,
-        Asking(server.port).running() as asking,
-    ):
-        assert answers(server.port) == {("1", 1.5)}
-        publish_factor(root, "scale", 2, 2.5)
-        asking.until_answered_by("2", 2.5)
-        assert answers(server.port) == {("2", 2.5)}
-        (publish_factor(root, "scale", 3, 3.5) / "model.onnx").write_bytes(b"nonsense")
-        until(lambda: "version 3 stays out" in server.log)
-        assert answers(server.port) == {("2", 2.5)}
-        before = server.workers()
-        os.kill(before[0], signal.SIGKILL)  # the one that looks at the folder
-        until(lambda: "is ready again" in server.log)
-        assert answers(server.port) == {("2", 2.5)}
-        publish_factor(root, "scale", 4, 4.5)
-        asking.until_answered_by("4", 4.5)
-        assert answers(server.port) == {("4", 4.5)}
-        assert before[1] in server.workers()
-    assert all(said.startswith("UNAVAILABLE") for said in asking.failures)  # those that the dead one had in hand
-    assert len(asking.failures) <= 4 * 4
-    assert "Traceback" not in server.log
 
 
 def test_what_one_worker_is_asked_to_load_all_serve(root, tmp_path):

@@ -62,7 +62,9 @@ class Server:
             seen = (
                 fingerprints(settings.repository) if is_live and pins is None and settings.repository.is_dir() else {}
             )
-            self._repository = Repository(settings.repository, pins, wanted=settings.wanted_models, is_live=is_live)
+            self._repository = Repository(
+                settings.repository, pins, wanted=settings.wanted_models, control=settings.model_control
+            )
 
             def new_loader(models: Repository) -> Loader:
                 return Loader(

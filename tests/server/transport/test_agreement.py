@@ -3,6 +3,7 @@
 import queue
 import threading
 from concurrent import futures
+from typing import Any
 
 import pytest
 
@@ -210,7 +211,8 @@ class FakeLive:
 def following(**more):
     """A worker's agreement, what it says, and what tells it something."""
     said, orders = queue.SimpleQueue(), queue.SimpleQueue()
-    agreement, live = WorkerAgreement(said.put), FakeLive(**more)
+    agreement = WorkerAgreement(said.put)
+    live: Any = FakeLive(**more)
     agreement.follow(orders, live)
     return agreement, live, said, orders
 

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from typing import Any
 
 import grpc
 import numpy as np
@@ -20,7 +21,8 @@ from support.workers import new_channel
 
 PATIENCE = 20.0
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
-PAYLOAD = request("direction_simple", {"input": np.zeros((1, 2, 2), np.float32)}, ["logits"]).SerializeToString()
+REQUEST = request("direction_simple", {"input": np.zeros((1, 2, 2), np.float32)}, ["logits"])
+PAYLOAD = REQUEST.SerializeToString()
 
 
 @contextlib.contextmanager
@@ -83,8 +85,8 @@ class Clients:
 
     def _call(self) -> None:
         with new_channel(self._port) as channel:
-            call = channel.unary_unary(METHOD)
-            calls = []
+            call: Any = channel.unary_unary(METHOD)
+            calls: list[Any] = []
             while not self._is_over.is_set():
                 calls.append(call.future(PAYLOAD, timeout=PATIENCE))
                 calls[-1].add_done_callback(lambda done: self.said.update([done.code().name]))
@@ -107,7 +109,8 @@ def test_no_call_is_cancelled_when_a_server_stops_under_load(repository, kind):
 def test_while_it_drains_a_server_answers_and_says_that_it_is_not_ready(repository):
     settings = Settings(repository, grpc_port=0, provider="cpu", drain=0.5)
     with Server(settings) as server, new_channel(server.port) as channel:
-        health, stub = health_pb2_grpc.HealthStub(channel), rpc.GRPCInferenceServiceStub(channel)
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        stub = rpc.GRPCInferenceServiceStub(channel)
         watch = health.Watch(health_pb2.HealthCheckRequest())
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         draining = threading.Thread(target=server.drain)
@@ -118,7 +121,7 @@ def test_while_it_drains_a_server_answers_and_says_that_it_is_not_ready(reposito
         assert stub.ModelReady(pb.ModelReadyRequest(name="direction_simple")).ready
         assert draining.is_alive()
         with new_channel(server.port) as later:
-            assert later.unary_unary(METHOD)(PAYLOAD)
+            assert rpc.GRPCInferenceServiceStub(later).ModelInfer(REQUEST).outputs
         draining.join(PATIENCE)
         server._announce()  # as after a change of what serves
         assert health.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.NOT_SERVING
@@ -127,8 +130,9 @@ def test_while_it_drains_a_server_answers_and_says_that_it_is_not_ready(reposito
 def test_calls_of_a_connection_that_has_come_of_age_have_their_grace(repository):
     settings = Settings(repository, grpc_port=0, provider="cpu", max_connection_age=0.2, max_connection_age_grace=0.2)
     with Server(settings) as server, new_channel(server.port) as channel:
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest())
         with pytest.raises(grpc.RpcError) as ended:
             list(watch)
         assert ended.value.code() == grpc.StatusCode.UNAVAILABLE
-        assert channel.unary_unary(METHOD)(PAYLOAD, timeout=PATIENCE)
+        assert rpc.GRPCInferenceServiceStub(channel).ModelInfer(REQUEST, timeout=PATIENCE).outputs

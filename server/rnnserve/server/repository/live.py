@@ -11,9 +11,10 @@ same digests, and only when all have it do all adopt it.
 import contextlib
 import logging
 import queue
+import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent import futures
 from typing import Protocol
 
@@ -35,6 +36,11 @@ _SETTLED_SECONDS = 0.25
 
 _TICK_SECONDS = 1.0
 """Seconds at most between two calls of `on_tick`."""
+
+
+_SWITCH_SECONDS = 0.5e-3
+"""Seconds for which the thread that loads may keep Python's lock from those that answer. Loading a small version takes
+11 ms of Python; with Python's own 5e-3, requests waited up to 5.6 ms meanwhile (p99), with this 2.4."""
 
 
 class Agreement(Protocol):
@@ -233,7 +239,7 @@ class LiveRepository:
         """Load some models as their folders are now, and let them serve; return what loaded them."""
         draft = self._models.draft(names)
         loader = self._new_loader(draft)
-        with self._models.showing(draft):
+        with self._models.showing(draft), _giving_way():
             loader.load()
             if not self._is_stopped.is_set():
                 self._propose(draft, names)
@@ -259,7 +265,7 @@ class LiveRepository:
         except StartError as error:
             raise LoadFailed(str(error)) from error
         loader = self._new_loader(draft)
-        with self._models.showing(draft):
+        with self._models.showing(draft), _giving_way():
             loader.load()
         if not draft.serves(pins):
             raise LoadFailed("; ".join(loader.faults) or str(loader.fault))
@@ -277,6 +283,17 @@ class LiveRepository:
         self._models.adopt(draft, names)
         for name in names:
             _log.info("%s: %s", name, self._models.in_words(name))
+
+
+@contextlib.contextmanager
+def _giving_way() -> Iterator[None]:
+    """Have this thread give up Python's lock sooner: others wait for it while a version is loaded."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def _stopping() -> ShuttingDown:

@@ -95,7 +95,7 @@ class Repository:
         pins: Pins | None = None,
         *,
         wanted: Collection[str] | None = None,
-        is_live: bool = False,
+        control: str = "none",
         beside: "Repository | None" = None,
     ) -> None:
         """Look which models there are; a `Loader` makes them ready.
@@ -104,7 +104,8 @@ class Repository:
             root: The repository's folder.
             pins: What another worker serves: no other versions are looked at. None for what the folder holds.
             wanted: The names of the models to load; None for all.
-            is_live: Whether what serves changes with the folder. Then it may be empty, and no link may lead out of it.
+            control: What changes what serves: "none", "poll" or "explicit", as in `Settings`. Where anything does, the
+                folder may be empty, and no link may lead out of it.
             beside: What serves while this one, a draft of the models wanted, is loaded.
 
         Raises:
@@ -112,7 +113,7 @@ class Repository:
                 that is wanted.
         """
         self.root = root
-        self._is_live = is_live
+        self._control = control
         self._beside = beside
         self._draft: Repository | None = None
         self._pins = pins
@@ -137,7 +138,7 @@ class Repository:
             self._entries = {name: self._entry_of(path) for name, path in chosen.items() if name.isprintable()}
         if beside is not None:
             return
-        if not self._entries and not is_live:
+        if not self._entries and control == "none":
             raise StartError(f"no model lies in {root}; `rnnserve export` publishes some (or `make export`)")
         for name in wanted or ():
             if name not in self._entries:
@@ -158,7 +159,7 @@ class Repository:
             StartError: If the repository's folder cannot be read.
         """
         pinned = None if pins is None else {name: pins[name] for name in sorted(names) if name in pins}
-        return Repository(self.root, pinned, wanted=names, is_live=True, beside=self)
+        return Repository(self.root, pinned, wanted=names, control=self._control, beside=self)
 
     def settle(self, draft: "Repository") -> None:
         """Settle, after a draft has been loaded, whether this server needs its models to be ready."""
@@ -282,7 +283,7 @@ class Repository:
         Raises:
             ArtifactError: If one does, or the folder cannot be read.
         """
-        if not self._is_live:
+        if self._control == "none":
             return
         try:
             out = way_out(self.root, self.root / name if version is None else self.root / name / str(version))
@@ -432,6 +433,15 @@ class Repository:
             loading = drafted[name].versions if name in drafted else {}
             added = {number: Status(LOADING) for number in loading if number not in versions}
             yield name, dict(sorted({**versions, **added}.items()))
+        if self._control == "explicit":
+            yield from self._not_loaded({*entries, *drafted})
+
+    def _not_loaded(self, known: Collection[str]) -> Iterator[tuple[str, Mapping[int, Status]]]:
+        """Give the models that the folder holds now beside those that are known."""
+        with contextlib.suppress(OSError):
+            for name, folder in model_folders(self.root).items():
+                if name not in known and name.isprintable():
+                    yield name, dict.fromkeys(version_numbers(folder), Status(UNAVAILABLE, _NOT_LOADED))
 
     def _entry_of(self, folder: Path) -> _Entry:
         """Look which versions a model's folder holds; what serves is kept where that cannot be said."""
