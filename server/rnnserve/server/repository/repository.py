@@ -13,7 +13,6 @@ adopted when it is loaded.
 """
 
 import contextlib
-import dataclasses
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -22,6 +21,19 @@ from rnnserve.protos import model_config_pb2
 from rnnserve.protos.artifact import ArtifactError, read_version
 from rnnserve.protos.triton_config import versions_to_serve
 from rnnserve.server.errors import LoadFailed, NotFound, NotReady, StartError, quoted
+from rnnserve.server.repository.entries import (
+    LOADING,
+    NOT_LOADED,
+    READY,
+    UNAVAILABLE,
+    Entry,
+    ServedVersion,
+    Status,
+    digests,
+    entry_of,
+    pinned_entry,
+    unload,
+)
 from rnnserve.server.repository.folders import model_folders, version_numbers, way_out
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.pins import ModelPins, Pin, Pins
@@ -29,56 +41,6 @@ from rnnserve.server.repository.pins import ModelPins, Pin, Pins
 __all__ = ["LOADING", "READY", "UNAVAILABLE", "Repository", "ServedVersion", "Status"]
 
 _log = logging.getLogger(__name__)
-
-LOADING, READY, UNAVAILABLE = "LOADING", "READY", "UNAVAILABLE"
-
-_NOT_LOADED = "is not loaded; RepositoryModelLoad loads it"
-
-
-@dataclasses.dataclass(frozen=True)
-class Status:
-    """Whether a version serves.
-
-    Attributes:
-        state: `LOADING`, `READY` or `UNAVAILABLE`, as in Triton's repository index.
-        reason: Why it is unavailable, or why what its folder holds now does not serve in its place; empty otherwise.
-    """
-
-    state: str
-    reason: str = ""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ServedVersion:
-    """A version that serves. Compared by identity, so that it can be a key.
-
-    Attributes:
-        model: What runs.
-        config: Its config.pbtxt.
-    """
-
-    model: Model
-    config: model_config_pb2.ModelConfig
-
-
-@dataclasses.dataclass
-class _Entry:
-    """A model's folder.
-
-    Attributes:
-        versions: Status of each version, by number.
-        served: Those that serve, by number.
-        reason: Why no version could be tried; empty otherwise.
-        is_wanted: Whether its versions are to be loaded.
-        is_needed: Whether the server is ready only if the model serves. One that was added while others served is not,
-            until it has served.
-    """
-
-    versions: dict[int, Status]
-    served: dict[int, ServedVersion]
-    reason: str = ""
-    is_wanted: bool = True
-    is_needed: bool = True
 
 
 class Repository:
@@ -125,17 +87,16 @@ class Repository:
         except OSError as error:
             raise StartError(f"the folder {root} cannot be read: {error.strerror}") from error
         if pins is not None:
-            self._entries = {name: _pinned_entry(model) for name, model in pins.items()}
+            self._entries = {name: pinned_entry(model) for name, model in pins.items()}
         else:
-            chosen = (
-                folders
-                if beside is None or wanted is None
-                else {name: folders[name] for name in folders if name in wanted}
-            )
-            for name in chosen:
-                if not name.isprintable():
+            self._entries = {}
+            for name, path in folders.items():
+                if beside is not None and wanted is not None and name not in wanted:
+                    continue
+                if name.isprintable():
+                    self._entries[name] = entry_of(path, self._serving(name))
+                else:
                     _log.error("%a is left out: no client could ask for a model of this name", name)
-            self._entries = {name: self._entry_of(path) for name, path in chosen.items() if name.isprintable()}
         if beside is not None:
             return
         if not self._entries and control == "none":
@@ -146,7 +107,7 @@ class Repository:
                 raise StartError(f"--load-model {name}: {root} has no model of this name; it has {known}")
         for name, entry in self._entries.items():
             if wanted is not None and name not in wanted:
-                _unload(entry)
+                unload(entry)
 
     def draft(self, names: Collection[str], pins: Pins | None = None) -> "Repository":
         """Look at some models again: a repository of these alone, to be loaded beside this one, and adopted.
@@ -175,7 +136,7 @@ class Repository:
         """
         draft = self.draft([name])
         for entry in draft._entries.values():  # noqa: SLF001 - of its own class
-            _unload(entry)
+            unload(entry)
         return draft
 
     @contextlib.contextmanager
@@ -361,7 +322,7 @@ class Repository:
 
     def serves(self, pins: Pins) -> bool:
         """Whether it serves the versions, with the digests, that another worker serves of its models."""
-        return all(_digests(model) == _digests(pins[name]) for name, model in self.pins().items() if name in pins)
+        return all(digests(model) == digests(pins[name]) for name, model in self.pins().items() if name in pins)
 
     def find(self, name: str, version: str = "") -> ServedVersion:
         """Find what serves a model.
@@ -441,21 +402,9 @@ class Repository:
         with contextlib.suppress(OSError):
             for name, folder in model_folders(self.root).items():
                 if name not in known and name.isprintable():
-                    yield name, dict.fromkeys(version_numbers(folder), Status(UNAVAILABLE, _NOT_LOADED))
+                    yield name, dict.fromkeys(version_numbers(folder), Status(UNAVAILABLE, NOT_LOADED))
 
-    def _entry_of(self, folder: Path) -> _Entry:
-        """Look which versions a model's folder holds; what serves is kept where that cannot be said."""
-        try:
-            return _Entry(dict.fromkeys(version_numbers(folder), Status(LOADING)), {})
-        except OSError as error:
-            reason = f"its folder cannot be read: {error.strerror}"
-            entry = _Entry({}, {}, reason)
-            for number, served in self._serving(folder.name).items():
-                entry.versions[number] = Status(READY, f"was loaded before; {reason}")
-                entry.served[number] = served
-            return entry
-
-    def _entry(self, name: str) -> _Entry:
+    def _entry(self, name: str) -> Entry:
         entry = self._entries.get(name)
         if entry is None:
             known = ", ".join(f'"{known}"' for known in self._entries)
@@ -475,24 +424,3 @@ class Repository:
             f"version {number}: {status.reason or 'is loading'}" for number, status in sorted(statuses.items())
         )
         return f'model "{name}" does not serve: {said}'
-
-
-def _unload(entry: _Entry) -> None:
-    """Let a model's versions not be loaded."""
-    entry.versions = dict.fromkeys(entry.versions, Status(UNAVAILABLE, _NOT_LOADED))
-    entry.served, entry.reason, entry.is_wanted, entry.is_needed = {}, _NOT_LOADED, False, False
-
-
-def _digests(model: ModelPins) -> Mapping[int, str]:
-    """The digests of the versions that serve, by number."""
-    return {number: pin.digest for number, pin in model.versions.items() if pin.digest}
-
-
-def _pinned_entry(pins: ModelPins) -> _Entry:
-    """A model's versions as another worker has them: those that it serves, or was loading, are to be loaded."""
-    statuses = {
-        version: Status(UNAVAILABLE, pin.reason) if pin.reason else Status(LOADING)
-        for version, pin in pins.versions.items()
-    }
-    is_wanted = not pins.reason or bool(_digests(pins))
-    return _Entry(statuses, {}, pins.reason, is_wanted=is_wanted, is_needed=pins.is_needed)

@@ -150,15 +150,16 @@ class GrpcTransport:
         return None if lane is None else lambda: lane.turns
 
     def leave(self, told_to_stop: threading.Event) -> None:
-        """Stop listening, and answer until every client has gone, which `connection_age` makes it do.
+        """Stop listening, and answer until every client has gone.
 
-        gRPC cuts off requests that arrive while it shuts down, before clients have been told (6 to 11 of 32 in flight).
-        A connection that has come of age is closed only after its requests: no client is failed.
+        Clients go when they are told to, or where they cannot be told (TLS), when their connection comes of age.
 
         Args:
             told_to_stop: Ends the wait.
         """
         stop_listening(self.port)
+        with self._answers_held():
+            self._say_goodbye()
         longest = 1.1 * self._settings.connection_age  # gRPC adds up to a tenth, so that not all connect at once
         deadline = time.monotonic() + longest
         while count_connections(self.port) and time.monotonic() < deadline:
@@ -206,16 +207,20 @@ class GrpcTransport:
         """
         with contextlib.ExitStack() as held:
             held.enter_context(self._answers_held())
-            time.sleep(_WRITTEN_SECONDS)
-            # Large answers are not held back, and may be written in parts.
-            is_plain = self._credentials is None and not self._budget.held
-            if is_plain and say_goodbye(self.port) == count_connections(self.port):
+            if self._say_goodbye():
                 held.close()
                 self._wait_for_quiet(_QUIET_SECONDS, self._settings.grace)
             else:
                 # A client that waits for answers makes no call before the core has told it to make it elsewhere.
                 self._wait_for_quiet(_HELD_SECONDS / 5, _HELD_SECONDS)
             yield
+
+    def _say_goodbye(self) -> bool:
+        """Tell clients to make their calls elsewhere, while answers are held back; whether all have been told."""
+        time.sleep(_WRITTEN_SECONDS)
+        if self._credentials is not None or self._budget.held:  # large answers are not held back, and written in parts
+            return False
+        return say_goodbye(self.port) == count_connections(self.port)
 
     @contextlib.contextmanager
     def _answers_held(self) -> Iterator[None]:
