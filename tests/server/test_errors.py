@@ -13,6 +13,7 @@ STATUSES = {
     "InvalidRequest": "INVALID_ARGUMENT",
     "NotFound": "NOT_FOUND",
     "NotReady": "UNAVAILABLE",
+    "LoadFailed": "FAILED_PRECONDITION",
     "ShuttingDown": "UNAVAILABLE",
     "QueueFull": "RESOURCE_EXHAUSTED",
     "TooManyCalls": "RESOURCE_EXHAUSTED",
