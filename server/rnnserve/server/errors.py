@@ -3,19 +3,19 @@
 ::
 
     ServeError
-    ├── InvalidRequest      INVALID_ARGUMENT    the request would fail however often it is sent
-    ├── NotFound            NOT_FOUND           the repository has no model or version of that name
-    ├── NotReady            UNAVAILABLE         the repository has it, but it does not serve (now)
-    ├── LoadFailed          FAILED_PRECONDITION the model could not be loaded as its folder is now: correct that first
-    ├── ShuttingDown        UNAVAILABLE         this server is stopping; another may answer
-    ├── QueueFull           RESOURCE_EXHAUSTED  as many requests wait as may: slow down
-    ├── TooManyCalls        RESOURCE_EXHAUSTED  as many calls of the method are in hand as may: slow down
-    ├── WaitTooLong         RESOURCE_EXHAUSTED  what waits takes longer than a request may wait: slow down
-    ├── TooMuchHeld         RESOURCE_EXHAUSTED  as many bytes are in hand as may be: slow down, and read responses
-    ├── DeadlinePassed      DEADLINE_EXCEEDED   the caller has stopped waiting
-    ├── Cancelled           CANCELLED           the caller cancelled, or its connection broke
-    ├── Unsupported         UNIMPLEMENTED       the protocol has it, this server does not
-    └── InternalError       INTERNAL            a defect of the server; the log has the detail, under the message's id
+    ├── InvalidRequest      INVALID_ARGUMENT     the request would fail however often it is sent
+    ├── NotFound            NOT_FOUND            the repository has no model or version of that name
+    ├── NotReady            UNAVAILABLE          the repository has it, but it does not serve (now)
+    ├── LoadFailed          FAILED_PRECONDITION  the model could not be loaded as its folder is now: correct that first
+    ├── ShuttingDown        UNAVAILABLE          this server is stopping; another may answer
+    ├── QueueFull           RESOURCE_EXHAUSTED   as many requests wait as may: slow down
+    ├── TooManyCalls        RESOURCE_EXHAUSTED   as many calls of the method are in hand as may: slow down
+    ├── WaitTooLong         RESOURCE_EXHAUSTED   what waits takes longer than a request may wait: slow down
+    ├── TooMuchHeld         RESOURCE_EXHAUSTED   as many bytes are in hand as may be: slow down, and read responses
+    ├── DeadlinePassed      DEADLINE_EXCEEDED    the caller has stopped waiting
+    ├── Cancelled           CANCELLED            the caller cancelled, or its connection broke
+    ├── Unsupported         UNIMPLEMENTED        the protocol has it, this server does not
+    └── InternalError       INTERNAL             a defect of the server; the log has the detail, under the message's id
 
     StartError                                  the server cannot start as asked; never sent to a client
 

@@ -10,8 +10,8 @@ import pytest
 
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.server.errors import LoadFailed, NotFound, NotReady, ShuttingDown, StartError, TooManyCalls
-from rnnserve.server.repository import live, loader, repository
-from rnnserve.server.repository.folders import fingerprints, way_out
+from rnnserve.server.repository import entries, live, loader, repository
+from rnnserve.server.repository.folders import fingerprints, version_numbers, way_out
 from rnnserve.server.repository.live import LiveRepository
 from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Repository, Status
@@ -178,14 +178,14 @@ def test_another_version_policy_is_followed(published, monkeypatch):
 
 
 def test_a_folder_that_cannot_be_read_for_a_while_costs_no_version(published, monkeypatch):
-    whole = repository.entry_of.__globals__["version_numbers"]
+    whole = version_numbers
 
     def refuse(folder):
         if folder.name == "a":
             raise PermissionError(13, "Permission denied")
         return whole(folder)
 
-    monkeypatch.setitem(repository.entry_of.__globals__, "version_numbers", refuse)
+    monkeypatch.setattr(entries, "version_numbers", refuse)
     published.publish("a/2")
     statuses = published.look()
     assert statuses["a"][1].state == READY
