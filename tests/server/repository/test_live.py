@@ -16,7 +16,7 @@ from rnnserve.server.repository.live import LiveRepository
 from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Repository, Status
 from rnnserve.server.repository.trials import Refused
-from support.fake_trials import NO_GOOD, load_fake, serve_newest
+from support.fake_trials import FOUND, NO_GOOD, load_fake, serve_newest
 from support.workers import until
 
 NEWER = Status(UNAVAILABLE, "a newer version serves")
@@ -239,7 +239,9 @@ def test_what_another_server_serves_is_prepared_and_adopted_or_refused(published
     published.publish("a/2")
     published.look()
     pins = published.models.pins()
-    following._prepare(["a"], pins)
+    published.trials.begun.clear()
+    following._prepare(["a"], pins, [("a", 2, FOUND.as_fields())])
+    assert tried(published) == []  # since the other server has
     assert other.find("a").model.version == "1"
     following._adopt()
     assert (other.find("a").model.version, other.pins()) == ("2", pins)
@@ -248,7 +250,7 @@ def test_what_another_server_serves_is_prepared_and_adopted_or_refused(published
     published.look()
     published.publish("a/2", "third")
     with pytest.raises(LoadFailed, match=r"was published anew after the other workers had loaded it"):
-        following._prepare(["a"], published.models.pins())
+        following._prepare(["a"], published.models.pins(), [])
     following._adopt()
     assert other.find("a").model.manifest.self_sha256 == "first"
 

@@ -217,6 +217,7 @@ def following(**more):
     return agreement, live, said, orders
 
 
+FOUND = [["a", 2, {"is_cut": True}]]
 PINS = {"a": ModelPins({2: Pin("d" * 64)})}
 
 
@@ -226,7 +227,7 @@ def test_a_worker_that_changes_something_waits_for_the_others():
 
     def change():
         with agreement.turn():
-            agreement.propose(["a"], PINS)
+            agreement.propose(["a"], PINS, FOUND)
             steps.append("adopts")
             agreement.adopted()
             steps.append("is done")
@@ -249,11 +250,11 @@ def test_a_worker_that_changes_something_waits_for_the_others():
 @pytest.mark.parametrize(("fails", "answer"), [((), "prepared"), (("prepare",), "cannot a version 2: is missing")])
 def test_a_worker_loads_what_another_proposes(fails, answer):
     proposing, _, proposed, _ = following()
-    threading.Thread(target=lambda: proposing.propose(["a"], PINS), daemon=True).start()
+    threading.Thread(target=lambda: proposing.propose(["a"], PINS, FOUND), daemon=True).start()
     _, live, said, orders = following(fails=fails)
     orders.put("prepare " + proposed.get(timeout=PATIENCE).removeprefix("propose "))
     assert said.get(timeout=PATIENCE) == answer
-    assert live.asked == [("prepare", ["a"], PINS)]
+    assert live.asked == [("prepare", ["a"], PINS, FOUND)]
     orders.put("adopt")
     assert said.get(timeout=PATIENCE) == "adopted"
     orders.put("abandon")
@@ -267,7 +268,7 @@ def test_a_change_that_the_others_cannot_make_fails_and_so_does_one_that_is_not_
     orders.put("turn")
     orders.put("failed worker 1: a version 2: is missing")
     with pytest.raises(LoadFailed, match=r"^worker 1: a version 2: is missing$"), agreement.turn():
-        agreement.propose(["a"], PINS)
+        agreement.propose(["a"], PINS, FOUND)
     assert [said.get(timeout=PATIENCE).partition(" ")[0] for _ in range(3)] == ["want", "propose", "release"]
     orders.put("failed the workers are being replaced: ask again")
     with pytest.raises(LoadFailed, match=r"^the workers are being replaced: ask again$"), agreement.turn():

@@ -84,6 +84,11 @@ class Scheduler:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    @property
+    def name(self) -> str:
+        """The name of its model."""
+        return self._model.name
+
     def is_hung(self) -> bool:
         """Whether the batch that runs takes much longer than its cost says."""
         running = self._running
@@ -119,6 +124,7 @@ class Schedulers:
         """
         self._limits = limits
         self._by_model: dict[BatchModel, Scheduler] = {}
+        self._leaving: list[Scheduler] = []  # of models that serve no more
         self._lock = threading.Lock()
         self._is_closed = False
 
@@ -158,13 +164,12 @@ class Schedulers:
         to be called now and then.
         """
         with self._lock:
-            ended = [self._by_model.pop(model) for model in set(self._by_model).difference(models)]
-        for scheduler in ended:
-            scheduler.close(timeout=0.0)
+            gone = [self._by_model.pop(model) for model in set(self._by_model).difference(models)]
+        self._leaving = [scheduler for scheduler in [*self._leaving, *gone] if not scheduler.close(timeout=0.0)]
 
     def hung(self) -> list[str]:
         """Name the models whose run takes much longer than its cost says."""
-        return [model.name for model, scheduler in list(self._by_model.items()) if scheduler.is_hung()]
+        return [scheduler.name for scheduler in [*self._by_model.values(), *self._leaving] if scheduler.is_hung()]
 
     def close(self, timeout: float | None = None) -> list[str]:
         """Accept no more requests, answer those that wait, and end the threads.

@@ -1,6 +1,8 @@
 """What running a version has shown, where it is tried; taken over where it is loaded to serve."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any, Self
 
 from rnnserve.server.batching.cost import Cost
 
@@ -25,3 +27,12 @@ class Findings:
     batch_invariant: bool
     trims_outputs: bool
     is_cut: bool
+
+    def as_fields(self) -> dict[str, Any]:
+        """Give what JSON takes; `from_fields` reads it."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """Read what `as_fields` has given."""
+        return cls(**{**fields, "cost": Cost(**fields["cost"])})

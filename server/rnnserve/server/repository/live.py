@@ -14,17 +14,18 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent import futures
-from typing import Protocol
+from typing import Any, Protocol
 
 from rnnserve.server.errors import LoadFailed, NotFound, ServeError, ShuttingDown, StartError, TooManyCalls, quoted
+from rnnserve.server.repository.findings import Findings
 from rnnserve.server.repository.folders import Fingerprint, fingerprints
 from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.pins import Pins
 from rnnserve.server.repository.repository import Repository
 
-__all__ = ["Agreement", "Alone", "LiveRepository"]
+__all__ = ["Agreement", "Alone", "Found", "LiveRepository"]
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +44,10 @@ _SWITCH_SECONDS = 0.5e-3
 11 ms of Python; with Python's own 5e-3, requests waited up to 5.6 ms meanwhile (p99), with this 2.4."""
 
 
+Found = Sequence[tuple[str, int, Mapping[str, Any]]]
+"""What was found of versions, as JSON has it: model, version, and the fields of its `Findings`."""
+
+
 class Agreement(Protocol):
     """How several servers of one repository change what they serve together."""
 
@@ -53,12 +58,13 @@ class Agreement(Protocol):
             LoadFailed: If that takes too long.
         """
 
-    def propose(self, names: Collection[str], pins: Pins) -> None:
+    def propose(self, names: Collection[str], pins: Pins, found: Found) -> None:
         """Have the others load what this one has loaded; return when all have. Then it is to be adopted.
 
         Args:
             names: The models that change.
             pins: What serves then, of all models.
+            found: What was found of the versions that are new.
 
         Raises:
             LoadFailed: If one of them cannot load it, so that none adopts it.
@@ -78,7 +84,7 @@ class Alone:
         """Wait for none."""
         return contextlib.nullcontext()
 
-    def propose(self, names: Collection[str], pins: Pins) -> None:
+    def propose(self, names: Collection[str], pins: Pins, found: Found) -> None:
         """Agree."""
 
     def adopted(self) -> None:
@@ -172,12 +178,12 @@ class LiveRepository:
         """Look at the folder, and load what has changed: as by polling, but now."""
         return self._ask(self._look)
 
-    def prepare(self, names: Collection[str], pins: Pins) -> "futures.Future[None]":
+    def prepare(self, names: Collection[str], pins: Pins, found: Found) -> "futures.Future[None]":
         """Load what another server proposes, and keep it for `adopt`.
 
         Its result raises LoadFailed if the same versions cannot be had here.
         """
-        return self._ask(lambda: self._prepare(names, pins))
+        return self._ask(lambda: self._prepare(names, pins, found))
 
     def adopt(self) -> "futures.Future[None]":
         """Let what was prepared serve."""
@@ -242,23 +248,23 @@ class LiveRepository:
         with self._models.showing(draft), _giving_way():
             loader.load()
             if not self._is_stopped.is_set():
-                self._propose(draft, names)
+                self._propose(draft, names, [(*key, found.as_fields()) for key, found in loader.found.items()])
         return loader
 
     def _unload(self, name: str) -> None:
         if self._models.has(name):
             try:
-                self._propose(self._models.draft_without(name), [name])
+                self._propose(self._models.draft_without(name), [name], [])
             except StartError as error:
                 raise LoadFailed(f"failed to unload {quoted(name)}: {error}") from error
 
-    def _propose(self, draft: Repository, names: Collection[str]) -> None:
+    def _propose(self, draft: Repository, names: Collection[str], found: Found) -> None:
         self._models.settle(draft)
-        self._agreement.propose(names, self._models.pins_with(draft, names))
+        self._agreement.propose(names, self._models.pins_with(draft, names), found)
         self._let_serve(draft, names)
         self._agreement.adopted()
 
-    def _prepare(self, names: Collection[str], pins: Pins) -> None:
+    def _prepare(self, names: Collection[str], pins: Pins, found: Found) -> None:
         self._prepared = None
         try:
             draft = self._models.draft(names, pins)
@@ -266,7 +272,7 @@ class LiveRepository:
             raise LoadFailed(str(error)) from error
         loader = self._new_loader(draft)
         with self._models.showing(draft), _giving_way():
-            loader.load()
+            loader.load({(name, version): Findings.from_fields(fields) for name, version, fields in found})
         if not draft.serves(pins):
             raise LoadFailed("; ".join(loader.faults) or str(loader.fault))
         self._prepared = draft, names

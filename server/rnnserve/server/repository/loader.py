@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 
 from rnnserve.protos import model_config_pb2
 from rnnserve.protos.artifact import ArtifactError
@@ -75,6 +76,7 @@ class Loader:
         faults: What is wrong with versions that were to serve, a line each; for the thread that calls `load`.
         fault: Why no further version could be tried, or none serves; None where neither is so.
         is_whole: Whether every version that was to be tried was.
+        found: What was found of the versions that were loaded, by the model's name and their number.
     """
 
     def __init__(
@@ -101,10 +103,17 @@ class Loader:
         self.faults: list[str] = []
         self.fault: StartError | None = None
         self.is_whole = True
+        self.found: dict[tuple[str, int], Findings] = {}
+        self._known: Mapping[tuple[str, int], Findings] = {}
         self._is_done = threading.Event()
 
-    def load(self) -> None:
-        """Try and load every version that is to serve. Raises nothing: `wait` tells what went wrong."""
+    def load(self, known: Mapping[tuple[str, int], Findings] | None = None) -> None:
+        """Try and load every version that is to serve. Raises nothing: `wait` tells what went wrong.
+
+        Args:
+            known: What another server on this machine has found of some versions, which need not be tried again.
+        """
+        self._known = known or {}
         try:
             for name in self._models.models():
                 self._choose(name)
@@ -188,6 +197,10 @@ class Loader:
                 continue
             if self._take_over(candidate):
                 continue
+            known = self._known.get((candidate.name, candidate.version))
+            if known is not None:
+                self._serve(candidate, known)
+                continue
             if not self._candidates:  # none waits for this one
                 candidate = dataclasses.replace(candidate, seconds=self._timeout)
             folder = self._models.folder(candidate.name) / str(candidate.version)
@@ -262,6 +275,7 @@ class Loader:
             self._refuse(candidate, _reason(error))
             _log.debug("%s version %d", name, version, exc_info=error)
             return
+        self.found[name, version] = findings
         _log.info("%s version %d is ready on %s: its golden results hold", name, version, model.device)
         self._let_serve(candidate, model)
 

@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 from rnnserve.protos.guarded_process import GuardedProcess, ProcessEnded, ProcessTooSlow
-from rnnserve.server.batching.cost import Cost
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.findings import Findings
 
@@ -138,8 +137,7 @@ class Trials:
             raise StartError(answer["start_error"])
         if "refused" in answer:
             raise Refused(answer["refused"], answer.get("traceback", ""))
-        findings = answer["findings"]
-        return Findings(**{**findings, "cost": Cost(**findings["cost"])})
+        return Findings.from_fields(answer["findings"])
 
     def give_way(self) -> None:
         """Let processes that are started from now on give way to this one, which serves."""

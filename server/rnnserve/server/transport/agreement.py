@@ -26,8 +26,9 @@ supervisor says      meaning
 `failed REASON`      none does
 ===================  ======================================================================================
 
-A proposal is the names of the models that change, and the pins of all models afterwards, as one line of JSON. A worker
-that is started later is given these pins.
+A proposal is the names of the models that change, the pins of all models afterwards, and what was found of versions
+where they were tried, which the other workers take over: one line of JSON. A worker that is started later is given these
+pins.
 """
 
 import contextlib
@@ -46,7 +47,7 @@ from rnnserve.server.repository.pins import Pins, dump_pins, read_pins
 from rnnserve.server.transport.worker import Worker
 
 if TYPE_CHECKING:  # it imports onnxruntime, which the supervisor does without
-    from rnnserve.server.repository.live import LiveRepository
+    from rnnserve.server.repository.live import Found, LiveRepository
 
 __all__ = ["Coordinator", "WorkerAgreement"]
 
@@ -103,14 +104,15 @@ class WorkerAgreement:
             finally:
                 self._release()
 
-    def propose(self, names: Collection[str], pins: Pins) -> None:
+    def propose(self, names: Collection[str], pins: Pins, found: "Found") -> None:
         """Have the others load what this one has loaded; return when all have. Then it is to be adopted.
 
         Raises:
             LoadFailed: If one of them cannot load it, so that none adopts it.
             ShuttingDown: If the worker is stopping.
         """
-        self._say(f"propose {json.dumps({'names': sorted(names), 'pins': dump_pins(pins)})}")
+        proposal = {"names": sorted(names), "pins": dump_pins(pins), "found": found}
+        self._say(f"propose {json.dumps(proposal)}")
         _expect("adopt", self._wait(self._replies))
 
     def adopted(self) -> None:
@@ -136,7 +138,8 @@ class WorkerAgreement:
             self._then(live.look, lambda _: self._release())
         elif word == "prepare":
             proposal = json.loads(rest)
-            self._then(lambda: live.prepare(proposal["names"], read_pins(proposal["pins"])), self._say_prepared)
+            pins, found = read_pins(proposal["pins"]), proposal["found"]
+            self._then(lambda: live.prepare(proposal["names"], pins, found), self._say_prepared)
         elif word == "adopt":
             self._then(live.adopt, lambda _: self._say("adopted"))
         elif word == "abandon":

@@ -181,7 +181,7 @@ class GrpcTransport:
         left = []
         with contextlib.ExitStack() as stack:
             if grace and self._is_started and count_connections(self.port):
-                stop_listening(self.port, grace)
+                stop_listening(self.port, is_shared=self._settings.share_port, longest=grace)
                 stack.enter_context(self._told_clients())
             if self._lane is not None:
                 self._lane.stop_accepting()

@@ -44,20 +44,24 @@ _DROP_SYN = (
 """Classic BPF (linux/filter.h), as (operation, jump if true, jump if false, operand)."""
 
 
-def stop_listening(port: int, longest: float = _ACCEPT_SECONDS) -> None:
+def stop_listening(port: int, *, is_shared: bool = True, longest: float = _ACCEPT_SECONDS) -> None:
     """Stop to listen on `port`: no connection is refused or reset, as long as another process listens there.
 
     Args:
         port: The port.
+        is_shared: Whether another process may listen there; otherwise what connects from now on is refused.
         longest: Seconds that connections which are complete may take to be accepted, `_ACCEPT_SECONDS` at most.
     """
     with _listeners(port) as listeners:
-        try:
-            for _, listener in listeners:
-                _attach_filter(listener)
-        except PermissionError:
-            _log.warning("this system lets no process of this user filter connections: one may be reset, and renewed")
-        time.sleep(_HANDSHAKE_SECONDS)
+        if is_shared:
+            try:
+                for _, listener in listeners:
+                    _attach_filter(listener)
+            except PermissionError:
+                _log.warning(
+                    "this system lets no process of this user filter connections: one may be reset, and renewed"
+                )
+            time.sleep(_HANDSHAKE_SECONDS)
         deadline = time.monotonic() + min(longest, _ACCEPT_SECONDS)
         while any(_unaccepted(listener) for _, listener in listeners) and time.monotonic() < deadline:
             time.sleep(1e-3)
