@@ -27,8 +27,8 @@ supervisor says      meaning
 ===================  ======================================================================================
 
 A proposal is the names of the models that change, the pins of all models afterwards, and what was found of versions
-where they were tried, which the other workers take over: one line of JSON. A worker that is started later is given these
-pins.
+where they were tried, which the other workers take over: one line of JSON. A worker that is started later is given
+these pins.
 """
 
 import contextlib
