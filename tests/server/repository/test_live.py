@@ -201,6 +201,15 @@ def test_where_nothing_can_be_tried_it_is_tried_again_at_the_next_look(published
     assert published.look()["a"] == {1: NEWER, 2: Status(READY)}
 
 
+def test_a_defect_is_not_the_last_look(published, monkeypatch, caplog):
+    published.publish("a/2")
+    with monkeypatch.context() as broken:
+        broken.setattr(published.models, "draft", lambda *_: 1 / 0)
+        published.look()
+    assert "internal error" in caplog.text
+    assert published.look()["a"] == {1: NEWER, 2: Status(READY)}
+
+
 def test_a_folder_that_changes_all_the_while_is_left_until_it_has_settled(published, monkeypatch):
     monkeypatch.setattr(live, "_SETTLED_SECONDS", 0.2)
     copying = threading.Timer(0.1, published.publish, ("a/2", "more"))

@@ -18,7 +18,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent import futures
 from typing import Any, Protocol
 
-from rnnserve.server.errors import LoadFailed, NotFound, ServeError, ShuttingDown, StartError, TooManyCalls, quoted
+from rnnserve.server.errors import (
+    InternalError,
+    LoadFailed,
+    NotFound,
+    ServeError,
+    ShuttingDown,
+    StartError,
+    TooManyCalls,
+    quoted,
+)
 from rnnserve.server.repository.findings import Findings
 from rnnserve.server.repository.folders import Fingerprint, fingerprints
 from rnnserve.server.repository.loader import Loader
@@ -168,6 +177,7 @@ class LiveRepository:
         """Let a model not serve any more; return when it does not. One that does not serve is no error.
 
         Raises:
+            LoadFailed: If the other servers do not agree, or the repository cannot be read.
             TooManyCalls: If too many changes wait.
             ShuttingDown: If the server is stopping.
         """
@@ -228,6 +238,8 @@ class LiveRepository:
                 }
         except (StartError, LoadFailed, OSError) as error:
             _log.error("the repository is looked at again: %s", error)
+        except Exception as error:  # noqa: BLE001 - a defect must not be the last look
+            _log.error("%s", InternalError.hiding(error))
 
     def _load(self, name: str) -> None:
         if not self._models.has_folder(name):
@@ -287,6 +299,7 @@ class LiveRepository:
 
     def _let_serve(self, draft: Repository, names: Collection[str]) -> None:
         self._models.adopt(draft, names)
+        self._on_tick()
         for name in names:
             _log.info("%s: %s", name, self._models.in_words(name))
 
