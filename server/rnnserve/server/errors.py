@@ -17,7 +17,7 @@
     ├── Unsupported         UNIMPLEMENTED        the protocol has it, this server does not
     └── InternalError       INTERNAL             a defect of the server; the log has the detail, under the message's id
 
-    StartError                                  the server cannot start as asked; never sent to a client
+    StartError                                   the server cannot start as asked; never sent to a client
 
 Each transport turns a `ServeError` into its status in one place. The message of each is written for the caller; nothing
 else is ever sent to a caller.

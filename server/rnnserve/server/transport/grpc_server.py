@@ -59,8 +59,8 @@ _PENDING_CALLS = 1 << 24
 than can be, since this server refuses what is too much itself, and says so. The core's own limit is 1,000."""
 
 
-_END_SECONDS = 1.0
-"""Seconds beyond the grace in which what was cut off may end."""
+_END_SECONDS, _CUT_SECONDS = 1.0, 3.0
+"""Seconds beyond the grace in which what has been answered may end, and after which gRPC's core cuts off the rest."""
 
 _WRITTEN_SECONDS = 2e-3
 """Seconds after which answers that were not held back have been written."""
@@ -171,13 +171,16 @@ class GrpcTransport:
         self._health.drain()
 
     def stop(self, grace: float) -> list[str]:
-        """Accept no new requests, let those in progress end within `grace` seconds, and cut off the others.
+        """Accept no new requests, and let those in progress end within `grace` seconds.
+
+        Those that have not are cut off by gRPC's core some seconds later, with CANCELLED. A process that ends before
+        closes their connections, so that they hear UNAVAILABLE.
 
         Returns:
-            What has not ended one second later, in words.
+            What has not ended within the grace and a second, in words.
         """
         self._health.shut_down()
-        deadline = time.monotonic() + grace + _END_SECONDS
+        deadline = time.monotonic() + grace
         left = []
         with contextlib.ExitStack() as stack:
             if grace and self._is_started and count_connections(self.port):
@@ -185,8 +188,9 @@ class GrpcTransport:
                 stack.enter_context(self._told_clients())
             if self._lane is not None:
                 self._lane.stop_accepting()
-            stopped = self._server.stop(max(0.0, deadline - _END_SECONDS - time.monotonic()))
-        if not stopped.wait(max(0.0, deadline - time.monotonic())):
+            stopped = self._server.stop(max(0.0, deadline - time.monotonic()) + _CUT_SECONDS)
+        deadline = max(deadline, time.monotonic()) + _END_SECONDS
+        if not stopped.wait(deadline - _END_SECONDS / 2 - time.monotonic()):
             left.append("calls")
         if self._lane is not None:
             self._lane.join(max(0.0, deadline - time.monotonic()))
