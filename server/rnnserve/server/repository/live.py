@@ -50,7 +50,7 @@ _TICK_SECONDS = 1.0
 
 _SWITCH_SECONDS = 0.5e-3
 """Seconds for which the thread that loads may keep Python's lock from those that answer. Loading a small version takes
-11 ms of Python; with Python's own 5e-3, requests waited up to 5.6 ms meanwhile (p99), with this 2.4."""
+11 ms of Python; with Python's own 5e-3, other threads waited up to 5.6 ms meanwhile (p99), with this 2.4."""
 
 
 Found = Sequence[tuple[str, int, Mapping[str, Any]]]
