@@ -16,8 +16,9 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.transport.farewell import GOAWAY, say_goodbye
+from support.drilled import Infer, unread
 from support.inference_requests import request
-from support.workers import new_channel
+from support.workers import new_channel, until
 
 PATIENCE = 20.0
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
@@ -104,6 +105,19 @@ def test_no_call_is_cancelled_when_a_server_stops_under_load(repository, kind):
         assert server.stop() == []
     assert set(clients.said) <= {"OK", "UNAVAILABLE"}, clients.said
     assert clients.said["OK"] > 100
+
+
+def test_a_client_that_does_not_read_costs_no_other_its_answer(repository):
+    """Its answer waits to be sent, so that it cannot be told, and is cut off in the end."""
+    server = Server(Settings(repository, grpc_port=0, provider="cpu", transport="lane", grace=1.5))
+    server.start()
+    large = request("direction_stacked", {"input": np.zeros((4096, 64, 2), np.float32)}, ["output"])  # 16 MB
+    with Clients(server.port) as clients:
+        waiting = unread(Infer(server.port), large.SerializeToString())
+        until(lambda: server._transport._budget.held > 1 << 24)
+        assert server.stop() == ["calls", "requests on the lane"]
+        waiting.cancel()
+    assert set(clients.said) <= {"OK", "UNAVAILABLE"}, clients.said
 
 
 def test_while_it_drains_a_server_answers_and_says_that_it_is_not_ready(repository):

@@ -138,6 +138,7 @@ class LaneCall:
     def answer(self, payload: bytes) -> None:
         """Send the response, or that the budget of bytes is spent."""
         if len(payload) > SMALL or self._held:
+            self._lane.wait_to_answer()
             try:
                 self.hold(RESPONSE_COPIES * len(payload))
             except TooMuchHeld as error:
@@ -219,6 +220,8 @@ class Lane:
         self._may_accept = threading.Lock()
         self._is_told_to_stop = False
         self._is_holding = False
+        self._may_answer = threading.Event()
+        self._may_answer.set()
         self._held: list[LaneCall] = []
         self.turns = self.taken = 0
         self._thread = threading.Thread(target=self._loop, name="lane", daemon=True)
@@ -237,12 +240,19 @@ class Lane:
             self._is_told_to_stop = True
 
     def hold(self) -> None:
-        """Let calls that arrive wait, until `release`."""
+        """Let calls that arrive wait, and large answers of other threads, until `release`."""
+        self._may_answer.clear()
         self._is_holding = True
 
     def release(self) -> None:
         """Hand on the calls that wait."""
         self._is_holding = False
+        self._may_answer.set()
+
+    def wait_to_answer(self) -> None:
+        """Wait while answers are held back."""
+        if self._is_holding:
+            self._may_answer.wait()
 
     def join(self, timeout: float | None = None) -> None:
         """Wait for the end, which comes when the server has been stopped and every call has been answered."""

@@ -69,8 +69,11 @@ _QUIET_SECONDS = 0.1
 """Seconds without a call after which none is under way from a client that was told: a round trip, of any but the most
 distant clients."""
 
+_UNTOLD_SECONDS = 1.0
+"""The same in all, where clients have not been told since they do not read their answers: they make calls on."""
+
 _HELD_SECONDS = 0.1
-"""Seconds for which answers are held back, at most, where clients cannot be told."""
+"""Seconds for which answers are held back, at most, where clients cannot be told: over TLS."""
 
 _LOOK_SECONDS = 0.5
 """Seconds between two looks at the connections of a server that is being left: each looks at every descriptor."""
@@ -158,8 +161,7 @@ class GrpcTransport:
             told_to_stop: Ends the wait.
         """
         stop_listening(self.port)
-        with self._answers_held():
-            self._say_goodbye()
+        self._say_goodbye()
         longest = 1.1 * self._settings.connection_age  # gRPC adds up to a tenth, so that not all connect at once
         deadline = time.monotonic() + longest
         while count_connections(self.port) and time.monotonic() < deadline:
@@ -193,7 +195,7 @@ class GrpcTransport:
         if not stopped.wait(deadline - _END_SECONDS / 2 - time.monotonic()):
             left.append("calls")
         if self._lane is not None:
-            self._lane.join(max(0.0, deadline - time.monotonic()))
+            self._lane.join(max(0.0, deadline - _END_SECONDS / 4 - time.monotonic()))
             if self._lane.is_running():
                 left.append("requests on the lane")
         if self._dispatcher is not None and not self._dispatcher.close(max(0.0, deadline - time.monotonic())):
@@ -209,22 +211,23 @@ class GrpcTransport:
 
         gRPC's core ends calls that arrive when it has been stopped, with CANCELLED.
         """
-        with contextlib.ExitStack() as held:
-            held.enter_context(self._answers_held())
-            if self._say_goodbye():
-                held.close()
-                self._wait_for_quiet(_QUIET_SECONDS, self._settings.grace)
-            else:
-                # A client that waits for answers makes no call before the core has told it to make it elsewhere.
-                self._wait_for_quiet(_HELD_SECONDS / 5, _HELD_SECONDS)
+        if self._credentials is None:
+            is_told = self._say_goodbye()
+            self._wait_for_quiet(_QUIET_SECONDS, self._settings.grace if is_told else _UNTOLD_SECONDS)
             yield
+        else:
+            # A client that waits for answers makes no call before the core has told it to make it elsewhere.
+            with self._answers_held():
+                self._wait_for_quiet(_HELD_SECONDS / 5, _HELD_SECONDS)
+                yield
 
     def _say_goodbye(self) -> bool:
-        """Tell clients to make their calls elsewhere, while answers are held back; whether all have been told."""
-        time.sleep(_WRITTEN_SECONDS)
-        if self._credentials is not None or self._budget.held:  # large answers are not held back, and written in parts
+        """Tell clients to make their calls elsewhere, where there is no TLS; whether all have been told."""
+        if self._credentials is not None:
             return False
-        return say_goodbye(self.port) == count_connections(self.port)
+        with self._answers_held():
+            time.sleep(_WRITTEN_SECONDS)
+            return say_goodbye(self.port) == count_connections(self.port)
 
     @contextlib.contextmanager
     def _answers_held(self) -> Iterator[None]:
