@@ -151,3 +151,12 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_it_gives_way_as_far_as_it_is_told():
+    nice = GuardedProcess(guarded_tasks.__file__, niceness=7)
+    try:
+        assert os.getpriority(os.PRIO_PROCESS, nice.pid) == os.getpriority(os.PRIO_PROCESS, 0) + 7
+        assert nice.receive(PATIENCE) == b""
+    finally:
+        nice.close()

@@ -13,6 +13,7 @@ STATUSES = {
     "InvalidRequest": "INVALID_ARGUMENT",
     "NotFound": "NOT_FOUND",
     "NotReady": "UNAVAILABLE",
+    "LoadFailed": "FAILED_PRECONDITION",
     "ShuttingDown": "UNAVAILABLE",
     "TimeoutExpired": "UNAVAILABLE",
     "QueueFull": "RESOURCE_EXHAUSTED",

@@ -42,11 +42,12 @@ class GuardedProcess:
     sockets included; writes to no terminal or log; and ends with this process, however this one ends.
     """
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, niceness: int = 0) -> None:
         """Start the process; it imports its modules while this one goes on.
 
         Args:
             arguments: What Python runs, with this process's `sys.path`: a file, or "-m" and a module.
+            niceness: How far it gives way to other processes, as for nice(1).
 
         Raises:
             OSError: If no process can be started.
@@ -62,6 +63,9 @@ class GuardedProcess:
             bufsize=0,
             start_new_session=True,  # a Ctrl-C is for this process, which ends the other one
         )
+        if niceness:
+            with contextlib.suppress(OSError):  # it has ended, or may not
+                os.setpriority(os.PRIO_PROCESS, self._popen.pid, niceness)
         assert self._popen.stdin is not None  # noqa: S101 - both are pipes
         assert self._popen.stdout is not None  # noqa: S101
         self._requests, self._answers = self._popen.stdin.fileno(), self._popen.stdout.fileno()

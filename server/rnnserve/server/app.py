@@ -8,6 +8,8 @@ from typing import Self
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.protocol.service import Service
+from rnnserve.server.repository.folders import fingerprints
+from rnnserve.server.repository.live import Agreement, LiveRepository
 from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.pins import Pins
 from rnnserve.server.repository.providers import choose_device
@@ -30,19 +32,23 @@ class Server:
 
     Attributes:
         port: Where it listens for gRPC.
+        live: What changes what serves; None with `model_control` "none".
     """
 
-    def __init__(self, settings: Settings, pins: Pins | None = None, trials: Trials | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        pins: Pins | None = None,
+        trials: Trials | None = None,
+        agreement: Agreement | None = None,
+    ) -> None:
         """Look at the repository and, unless the port is shared, listen; nothing is loaded yet.
 
         Args:
             settings: What to serve, and how.
             pins: The versions that other workers serve: no others are. None for those that the configs choose.
             trials: What tries versions; a process that is started now where it is None.
-
-        Args:
-            settings: How to serve.
-            trials: What tries versions; a process that is started now where it is None.
+            agreement: With the other workers, about changes of what serves; None where there are none.
 
         Raises:
             StartError: If the repository, the provider or the port cannot be had.
@@ -51,16 +57,40 @@ class Server:
         trials = trials or Trials(allow_unproven=settings.allow_unproven, max_bytes=settings.max_load_bytes)
         try:
             device = choose_device(settings.provider)
-            self._repository = Repository(settings.repository, pins)
+            is_live = settings.model_control != "none"
+            # A worker that replaces another serves what that did: whatever the folder holds may have changed since.
+            seen = (
+                fingerprints(settings.repository) if is_live and pins is None and settings.repository.is_dir() else {}
+            )
+            self._repository = Repository(
+                settings.repository, pins, wanted=settings.wanted_models, control=settings.model_control
+            )
+
+            def new_loader(models: Repository) -> Loader:
+                return Loader(
+                    models, trials, device, allow_unproven=settings.allow_unproven, timeout=settings.load_timeout
+                )
+
+            self._trials = trials
+            self._loader = new_loader(self._repository)
+            self.live = None
+            if is_live:
+                polls = settings.model_control == "poll" and agreement is None  # else the supervisor says when to look
+                self.live = LiveRepository(
+                    self._repository,
+                    new_loader,
+                    poll=settings.poll if polls else None,
+                    seen=seen,
+                    on_tick=self._tick,
+                    agreement=agreement,
+                )
             self._schedulers = Schedulers(WaitingLimits(settings.max_queue, settings.max_wait))
-            self._transport = GrpcTransport(Service(self._repository, settings), self._schedulers, settings)
+            self._service = Service(self._repository, settings, self.live)
+            self._transport = GrpcTransport(self._service, self._schedulers, settings)
         except BaseException:
             trials.close()
             raise
         self.port = self._transport.port
-        self._loader = Loader(
-            self._repository, trials, device, allow_unproven=settings.allow_unproven, timeout=settings.load_timeout
-        )
         self._loading = threading.Thread(target=self._load, name="loader", daemon=True)
         self._announcing = threading.Lock()
 
@@ -120,6 +150,13 @@ class Server:
         """
         self._transport.leave(told_to_stop)
 
+    def drain(self) -> None:
+        """Say that this server is not ready, and answer as before, for `settings.drain` seconds."""
+        if self._settings.drain:
+            self._service.is_draining = True
+            self._transport.drain()
+            time.sleep(self._settings.drain)
+
     def stop(self, grace: float | None = None) -> list[str]:
         """Accept no new requests, and end when those in progress have, or the grace is over.
 
@@ -130,7 +167,9 @@ class Server:
             What has not ended 1.5 seconds after that, in words; it is logged, too. Python does not end by itself while
             such a thread runs.
         """
-        self._loader.stop()
+        if self.live is not None:
+            self.live.stop()
+        self._trials.stop()
         seconds = self._settings.grace if grace is None else grace
         started = time.monotonic()
         left = self._transport.stop(seconds)
@@ -145,6 +184,14 @@ class Server:
     def _load(self) -> None:
         self._loader.load()
         self._announce()
+        if self.live is not None:
+            self._trials.give_way()
+            self.live.run()
+
+    def _tick(self) -> None:
+        """Tell health checks, and free what versions that serve no more leave behind."""
+        self._announce()
+        self._schedulers.keep({served.model for served in self._repository.served()})
 
     def _announce(self) -> None:
         """Tell health checks whether the server is ready; of two threads the later one tells what is true then."""

@@ -6,6 +6,7 @@
     ├── InvalidRequest      INVALID_ARGUMENT     the request would fail however often it is sent
     ├── NotFound            NOT_FOUND            the repository has no model or version of that name
     ├── NotReady            UNAVAILABLE          the repository has it, but it does not serve (now)
+    ├── LoadFailed          FAILED_PRECONDITION  the model could not be loaded as its folder is now: correct that first
     ├── ShuttingDown        UNAVAILABLE          this server is stopping; another may answer
     ├── TimeoutExpired      UNAVAILABLE          the request waited longer than its parameter `timeout`, as in Triton
     ├── QueueFull           RESOURCE_EXHAUSTED   as many requests wait as may: slow down
@@ -39,6 +40,7 @@ __all__ = [
     "HeadersTooLarge",
     "InternalError",
     "InvalidRequest",
+    "LoadFailed",
     "NotFound",
     "NotReady",
     "QueueFull",
@@ -116,6 +118,12 @@ class NotReady(ServeError):
     """The model is known but does not serve: it is loading, or its proof failed."""
 
     status = "UNAVAILABLE"
+
+
+class LoadFailed(ServeError):
+    """A model could not be loaded, or not by every worker. What served before serves on."""
+
+    status = "FAILED_PRECONDITION"
 
 
 class ShuttingDown(ServeError):

@@ -66,6 +66,13 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _period(text: str) -> float:
+    seconds = _seconds(text)
+    if not seconds:
+        raise ValueError("0 is not a number of seconds between two looks")
+    return seconds
+
+
 def _option(
     help: str,
     parse: Callable[[str], object] = str,
@@ -109,16 +116,25 @@ class Settings:
         max_streams: Open calls of ModelStreamInfer.
         allow_non_finite: Let NaN and infinity through to the models.
         allow_unproven: Serve versions, too, that were adopted from an ONNX file and not compared with its framework.
+        model_control: What changes the models that serve: "none", "poll" for the repository's folder, or "explicit" for
+            RepositoryModelLoad and RepositoryModelUnload.
+        poll: Seconds between two looks at the folder, with `model_control` "poll".
+        load_model: With `model_control` "explicit", the names of the models to load at the start, separated by commas;
+            "*" for all.
         load_timeout: Seconds that a version may take to be tried, in a process of its own, before it serves.
         max_load_bytes: Memory that a version may take in that process, in bytes, beyond eight times its files.
+        drain: Seconds for which everything is answered after the server was told to stop, while health checks are told
+            that it does not serve. Of the command only.
         grace: Seconds that requests in progress may take to end when the server stops.
         max_connection_age: Seconds, give or take a tenth, after which a client is asked to connect anew. None is a
             minute where workers share the port, and no limit elsewhere; 0 is no limit.
+        max_connection_age_grace: Seconds that calls in progress on such a connection may take to end; 0 for no limit.
         share_port: Let other processes listen on the port too, as workers do. Not an option of the command.
 
     Raises:
-        StartError: If only one of certificate and key is given, or `tls_client_ca` without them; or if
-            `max_held_bytes` leaves a connection less than its largest message.
+        StartError: If only one of certificate and key is given, or `tls_client_ca` without them; if `max_held_bytes`
+            leaves a connection less than its largest message; or if `load_model` is given without `model_control`
+            "explicit".
     """
 
     repository: Path = dataclasses.field(
@@ -219,6 +235,27 @@ class Settings:
             "serve versions, too, that were adopted from ONNX files and never compared with their framework"
         ),
     )
+    model_control: str = dataclasses.field(
+        default="none",
+        metadata=_option(
+            "what changes the models that serve: poll is the repository's folder, explicit is RepositoryModelLoad and "
+            "RepositoryModelUnload",
+            choices=("none", "poll", "explicit"),
+        ),
+    )
+    poll: float = dataclasses.field(
+        default=5.0,
+        metadata=_option(
+            "with --model-control poll: how often the repository's folder is looked at", _period, metavar="SECONDS"
+        ),
+    )
+    load_model: str = dataclasses.field(
+        default="",
+        metadata=_option(
+            "with --model-control explicit: models to load at the start, separated by commas; * for all",
+            metavar="NAMES",
+        ),
+    )
     load_timeout: float = dataclasses.field(
         default=60.0,
         metadata=_option(
@@ -231,6 +268,15 @@ class Settings:
         default=512 << 20,
         metadata=_option(
             "most memory that a version may take while it is tried, in bytes, beyond eight times its files", _count
+        ),
+    )
+    drain: float = dataclasses.field(
+        default=0.0,
+        metadata=_option(
+            "how long requests are answered after SIGTERM as before, while health checks are told NOT_SERVING, so that "
+            "balancers send no new ones",
+            _seconds,
+            metavar="SECONDS",
         ),
     )
     grace: float = dataclasses.field(
@@ -246,6 +292,14 @@ class Settings:
             metavar="SECONDS",
         ),
     )
+    max_connection_age_grace: float = dataclasses.field(
+        default=0.0,
+        metadata=_option(
+            "how long calls on a connection that has come of age may take to end; 0 for as long as they take",
+            _seconds,
+            metavar="SECONDS",
+        ),
+    )
     share_port: bool = False
 
     def __post_init__(self) -> None:
@@ -253,6 +307,8 @@ class Settings:
             raise StartError("TLS needs both --tls-certificate and --tls-key")
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise StartError("--tls-client-ca needs TLS: --tls-certificate and --tls-key")
+        if self.load_model and self.model_control != "explicit":
+            raise StartError("--load-model needs --model-control explicit; otherwise all models are loaded")
         least = 2 * max(self.max_message_bytes, 2 * self.max_response_bytes + _RESPONSE_HEAD)
         if self.max_held_bytes < least:
             raise StartError(
@@ -260,6 +316,13 @@ class Settings:
                 f"{self.max_message_bytes} and its response of --max-response-bytes {self.max_response_bytes}: give it "
                 f"{least} or more"
             )
+
+    @property
+    def wanted_models(self) -> list[str] | None:
+        """The names of the models to load at the start; None for all."""
+        if self.model_control != "explicit" or self.load_model == "*":
+            return None
+        return [name for name in self.load_model.split(",") if name]
 
     @property
     def connection_age(self) -> float:

@@ -14,6 +14,7 @@ from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, QueueFull, ShuttingDown
 from support.checked_requests import checked_request, signature
+from support.workers import until
 
 PATIENCE = 10.0
 
@@ -219,4 +220,26 @@ def test_each_model_has_a_queue_of_its_own():
     finally:
         for model in models:
             model.may_go.set()
+        schedulers.close()
+
+
+def test_a_model_that_serves_no_more_is_run_to_the_end_and_its_thread_ends():
+    """And a request that began with it, and comes later, is run, too."""
+    schedulers, gone, kept = Schedulers(WaitingLimits(4, math.inf)), Model(), Model()
+    before = threading.active_count()
+    first, waiting, late = Caller(1), Caller(2), Caller(3)
+    try:
+        schedulers.submit(gone, first)
+        assert gone.started.wait(PATIENCE)
+        schedulers.submit(gone, waiting)
+        schedulers.keep({kept})
+        gone.may_go.set()
+        assert isinstance(first.wait(), dict)
+        assert isinstance(waiting.wait(), dict)
+        schedulers.submit(gone, late)
+        assert isinstance(late.wait(), dict)
+        schedulers.keep({kept})
+        until(lambda: threading.active_count() == before)
+    finally:
+        gone.may_go.set()
         schedulers.close()

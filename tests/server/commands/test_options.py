@@ -16,6 +16,7 @@ OTHER = Settings(
     session_key=Path("s.key"), session_age=90.0, max_queue=7,
     max_message_bytes=8, max_response_bytes=11, max_held_bytes=3 << 20, max_wait=2.5, max_batch=9, max_sequence=10,
     allow_non_finite=True, allow_unproven=True, load_timeout=0.5, max_load_bytes=12, grace=0.25, max_connection_age=0.0,
+    max_connection_age_grace=3.0, model_control="explicit", poll=2.0, load_model="*", drain=1.5,
 )  # fmt: skip
 
 
@@ -63,10 +64,15 @@ def test_the_defaults():
         "max_sequence": 4096,
         "allow_non_finite": False,
         "allow_unproven": False,
+        "model_control": "none",
+        "poll": 5.0,
+        "load_model": "",
         "load_timeout": 60.0,
         "max_load_bytes": 512 * 2**20,
+        "drain": 0.0,
         "grace": 5.0,
         "max_connection_age": None,
+        "max_connection_age_grace": 0.0,
         "share_port": False,
     }
 
@@ -89,6 +95,7 @@ def test_how_an_option_is_written():
         (["--grace", "-1"], "'-1' is not a number of seconds"),
         (["--grace", "inf"], "'inf' is not a number of seconds"),
         (["--grace", "soon"], "'soon' is not a number of seconds"),
+        (["--poll", "0"], "0 is not a number of seconds between two looks"),
         (["--provider", "tpu"], "invalid choice: 'tpu'"),
     ],
 )
@@ -113,6 +120,25 @@ def test_one_file_of_tls_is_not_enough(given):
 def test_certificates_of_clients_need_tls():
     with pytest.raises(StartError, match="--tls-client-ca needs TLS"):
         Settings(tls_client_ca=Path("x.pem"))
+
+
+@pytest.mark.parametrize(
+    ("control", "load_model", "wanted"),
+    [
+        ("none", "", None),
+        ("poll", "", None),
+        ("explicit", "", []),
+        ("explicit", "a,b", ["a", "b"]),
+        ("explicit", "*", None),
+    ],
+)
+def test_models_that_are_loaded_at_the_start(control, load_model, wanted):
+    assert Settings(model_control=control, load_model=load_model).wanted_models == wanted
+
+
+def test_models_to_load_are_named_only_where_not_all_are_loaded():
+    with pytest.raises(StartError, match="--load-model needs --model-control explicit"):
+        Settings(load_model="a")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What `rnnserve serve` makes of its arguments: one server, or workers that run the same command."""
 
 import argparse
+import dataclasses
 import io
 import logging
 import os
@@ -77,6 +78,10 @@ def test_workers_run_the_same_command_on_one_port(monkeypatch, capsys, age, leav
     start = [sys.executable, "-m", "rnnserve.cli", "serve", "--log-level=warning", "--report-fd", "3"]
     assert (made["command"], made["count"], made["grace"]) == ([*start, *options], 3, 0.5)
     assert made["leave"] == pytest.approx(leave)
+    assert (made["poll"], made["load_timeout"]) == (None, 120.0)
+    polling = dataclasses.replace(settings, model_control="poll", poll=2.5, load_timeout=3.0, drain=4.0)
+    serve._supervise(polling, 3, "warning")
+    assert (made["poll"], made["load_timeout"], made["grace"]) == (2.5, 6.0, 4.5)
 
 
 class Exit(Exception):
@@ -114,6 +119,12 @@ def test_a_hang_up_is_a_stop_that_may_take_its_time(ending):
     ending.take(signal.SIGTERM)
     assert ending.told_to_stop.is_set()
     ending.take(signal.SIGHUP)  # which is not a second SIGTERM
+
+
+def test_without_its_supervisor_a_worker_stops_and_does_not_drain(ending):
+    assert ending.drains
+    ending.abandon()
+    assert (ending.drains, ending.told_to_stop.is_set()) == (False, True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

@@ -9,6 +9,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.utils import deserialize_bytes_tensor
 
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.server.errors import InvalidRequest
 from support.inference_requests import arrays, request
 
 SHAPES = {
@@ -311,3 +312,13 @@ def test_a_message_that_is_too_large_is_refused_and_explained(stub):
         stub.ModelInfer(request("direction_simple", {"input": large}))
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert "--max-message-bytes" in refused.value.details()
+
+
+def test_a_request_that_waited_is_checked_for_the_version_that_it_began_with(service):
+    """As where a version with other shapes has taken over meanwhile."""
+    began_with = service.repository.find("direction_bidirectional")
+    sent = {"input": np.zeros((1, 2, 2), np.float32), "h_0": np.zeros((2, 1, 16), np.float32)}
+    payload = request("direction_simple", sent).SerializeToString()
+    with pytest.raises(InvalidRequest):
+        service.accept(payload)
+    assert service.check(payload, began_with).inputs["h_0"].shape == (2, 1, 16)

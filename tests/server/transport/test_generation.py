@@ -20,7 +20,7 @@ fds = dict(zip(sys.argv[1::2], map(int, sys.argv[2::2])))
 pins = os.fdopen(fds["--pins-fd"]).read() if "--pins-fd" in fds else "found"
 def say(line): os.write(fds["--report-fd"], line.encode() + b"\\n")
 """
-LOADED = 'say(f"loaded {pins}"); os.read(fds["--lifeline-fd"], 1); say("ready")\n'
+LOADED = 'say(f"loaded {pins}"); os.read(fds["--lifeline-fd"], 100); say("ready")\n'
 UNTIL_TOLD = 'os.read(fds["--lifeline-fd"], 1)\n'
 WORKER = LOADED + UNTIL_TOLD
 

@@ -33,7 +33,7 @@ def test_it_waits_until_it_may_listen_however_long_its_pins_are():
     with os.fdopen(reports) as reader:
         assert reader.readline() == f"loaded {pins}\n"
         assert not done.is_set()
-        os.write(lifeline, b"1")
+        os.write(lifeline, b"listen\n")
         assert reader.readline() == "ready\n"
         assert done.is_set()
         assert not ended.is_set()

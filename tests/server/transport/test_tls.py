@@ -1,5 +1,8 @@
 """TLS on both transports, with and without certificates of clients, and files that cannot be used."""
 
+import time
+from typing import Any
+
 import grpc
 import numpy as np
 import pytest
@@ -9,6 +12,8 @@ from rnnserve.server import Server, Settings
 from rnnserve.server.errors import StartError
 from support.certificates import write_certificates
 from support.inference_requests import request
+
+PATIENCE = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +54,30 @@ def test_any_client_that_trusts_the_server_is_admitted(repository, files, kind):
 def test_with_a_client_ca_a_client_with_its_certificate_is_admitted(port, files):
     key, certificate = files.key(files.client).read_bytes(), files.client.read_bytes()
     assert ask(port, grpc.ssl_channel_credentials(files.ca.read_bytes(), key, certificate)).outputs
+
+
+@pytest.mark.parametrize("kind", ["lane", "public"])
+def test_a_server_that_stops_answers_what_is_in_its_hands(repository, files, kind, monkeypatch):
+    """Clients cannot be told before, so that answers are held back for a moment."""
+    tls = {"tls_certificate": files.server, "tls_key": files.key(files.server)}
+    credentials = grpc.ssl_channel_credentials(files.ca.read_bytes())
+    sent = request("direction_simple", {"input": np.zeros((1, 2, 2), np.float32)})
+    with (
+        Server(Settings(repository, "localhost", 0, "cpu", kind, **tls)) as server,
+        grpc.secure_channel(f"localhost:{server.port}", credentials) as channel,
+    ):
+        infer = rpc.GRPCInferenceServiceStub(channel).ModelInfer
+        assert infer(sent).outputs
+        calls: list[Any] = []
+
+        def wait(*_: float) -> None:
+            calls.extend(infer.future(sent) for _ in range(8))
+            time.sleep(0.2)
+            assert not any(call.done() for call in calls)
+
+        monkeypatch.setattr(server._transport, "_wait_for_quiet", wait)
+        assert server.stop() == []
+        assert all(call.result(PATIENCE).outputs for call in calls)
 
 
 @pytest.mark.parametrize("name", [None, "stranger"])

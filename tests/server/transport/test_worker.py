@@ -18,7 +18,7 @@ import os, sys
 fds = dict(zip(sys.argv[1::2], map(int, sys.argv[2::2])))
 pins = os.fdopen(fds["--pins-fd"]).read() if "--pins-fd" in fds else "found"
 os.write(fds["--report-fd"], f"loaded {pins}\\n".encode())
-os.read(fds["--lifeline-fd"], 1)
+os.read(fds["--lifeline-fd"], 100)
 os.write(fds["--report-fd"], b"ready\\nbe")
 os.read(fds["--lifeline-fd"], 1)
 sys.exit(7)

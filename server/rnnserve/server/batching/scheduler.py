@@ -6,6 +6,7 @@ model therefore delays no other.
 
 import threading
 import time
+from collections.abc import Collection
 
 from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.execution import BatchModel, run_pending
@@ -83,6 +84,11 @@ class Scheduler:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    @property
+    def name(self) -> str:
+        """The name of its model."""
+        return self._model.name
+
     def is_hung(self) -> bool:
         """Whether the batch that runs takes much longer than its cost says."""
         running = self._running
@@ -118,6 +124,7 @@ class Schedulers:
         """
         self._limits = limits
         self._by_model: dict[BatchModel, Scheduler] = {}
+        self._leaving: list[Scheduler] = []  # of models that serve no more
         self._lock = threading.Lock()
         self._is_closed = False
 
@@ -133,19 +140,36 @@ class Schedulers:
             WaitTooLong: If what waits takes longer than it may, or than until the request's deadline.
             ShuttingDown: If the schedulers have been closed.
         """
-        scheduler = self._by_model.get(model)
-        if scheduler is None:
-            with self._lock:
-                if self._is_closed:
-                    raise ShuttingDown(f"{model.name}: the server is shutting down")
-                scheduler = self._by_model.get(model)
-                if scheduler is None:
-                    scheduler = self._by_model[model] = Scheduler(model, self._limits)
-        scheduler.submit(pending)
+        while True:
+            scheduler = self._by_model.get(model)
+            if scheduler is None:
+                with self._lock:
+                    if self._is_closed:
+                        raise ShuttingDown(f"{model.name}: the server is shutting down")
+                    scheduler = self._by_model.get(model)
+                    if scheduler is None:
+                        scheduler = self._by_model[model] = Scheduler(model, self._limits)
+            try:
+                scheduler.submit(pending)
+            except ShuttingDown:
+                if self._by_model.get(model) is scheduler:
+                    raise
+            else:
+                return
+
+    def keep(self, models: Collection[BatchModel]) -> None:
+        """End the threads of all other models, each when it has run what waits for it.
+
+        A request that began with such a model, and is submitted after that, has a thread made for it anew: so this is
+        to be called now and then.
+        """
+        with self._lock:
+            gone = [self._by_model.pop(model) for model in set(self._by_model).difference(models)]
+        self._leaving = [scheduler for scheduler in [*self._leaving, *gone] if not scheduler.close(timeout=0.0)]
 
     def hung(self) -> list[str]:
         """Name the models whose run takes much longer than its cost says."""
-        return [model.name for model, scheduler in list(self._by_model.items()) if scheduler.is_hung()]
+        return [scheduler.name for scheduler in [*self._by_model.values(), *self._leaving] if scheduler.is_hung()]
 
     def close(self, timeout: float | None = None) -> list[str]:
         """Accept no more requests, answer those that wait, and end the threads.

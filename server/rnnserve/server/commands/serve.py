@@ -15,6 +15,7 @@ from rnnserve.server.errors import StartError
 from rnnserve.server.repository.pins import dump_pins, read_pins
 from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import Settings
+from rnnserve.server.transport.agreement import WorkerAgreement
 from rnnserve.server.transport.allocation import give_back_large_blocks, use_one_arena
 from rnnserve.server.transport.polling import choose_polling
 from rnnserve.server.transport.ports import reserve_port
@@ -30,8 +31,9 @@ _log = logging.getLogger(__name__)
 
 _SIGNALS = """
 signals:
-  SIGTERM, SIGINT   end: no new requests, those in progress have --grace seconds. A second one ends at once, with exit
-                    status 128 and its number; so does any while models are loaded the first time, with status 0
+  SIGTERM, SIGINT   end: after --drain seconds no new requests, those in progress have --grace seconds. A second one
+                    ends at once, with exit status 128 and its number; so does any while models are loaded the first
+                    time, with status 0
   SIGHUP            with --workers: load what the repository holds now in new workers; when all are ready, they take
                     over and the old ones leave, without failing a request. Without: as SIGTERM
 """
@@ -91,9 +93,11 @@ class _Ending:
         told: Set once the server is to leave, or to stop.
         told_to_stop: Set once it is to stop.
         is_loading: Whether nothing has been served yet, so that nothing is to be finished.
+        drains: Whether it drains first: not where its supervisor has ended, since another one may be about to start.
     """
 
     def __init__(self) -> None:
+        self.drains = True
         self.told = threading.Event()
         self.told_to_stop = threading.Event()
         self.is_loading = True
@@ -109,6 +113,11 @@ class _Ending:
             os._exit(128 + number)
         else:
             self.stop()
+
+    def abandon(self) -> None:
+        """Stop without draining."""
+        self.drains = False
+        self.stop()
 
     def stop(self) -> None:
         """Stop: at once while models are loaded, however long that would take."""
@@ -128,7 +137,7 @@ def _serve(settings: Settings, supervised: Supervised | None) -> None:
     ending = _Ending()
     with follow_signals(ending.take, signal.SIGTERM, signal.SIGINT, *hang_up):
         if supervised is not None:
-            supervised.follow(ending.stop)
+            supervised.follow(ending.abandon)
         # The process that tries models imports onnxruntime while this one imports grpc, each for 0.3 s.
         trials = Trials(allow_unproven=settings.allow_unproven, max_bytes=settings.max_load_bytes)
         try:
@@ -137,7 +146,11 @@ def _serve(settings: Settings, supervised: Supervised | None) -> None:
             raise StartError(f"needs the package {missing.name}: pip install 'rnnserve[server]'") from missing
 
         pins = None if supervised is None or supervised.pins is None else read_pins(supervised.pins)
-        server = Server(settings, pins, trials)
+        is_live = supervised is not None and settings.model_control != "none"
+        agreement = WorkerAgreement(supervised.say) if supervised is not None and is_live else None
+        server = Server(settings, pins, trials, agreement)
+        if supervised is not None and agreement is not None and server.live is not None:
+            agreement.follow(supervised.orders, server.live)
         left: list[str] = []
         try:
             if supervised is None:
@@ -154,6 +167,8 @@ def _serve(settings: Settings, supervised: Supervised | None) -> None:
             ending.told.wait()
             if settings.share_port and not ending.told_to_stop.is_set():
                 server.leave(ending.told_to_stop)
+            elif ending.drains:
+                server.drain()
         finally:
             left = server.stop()
         if left:
@@ -182,7 +197,9 @@ def _supervise(settings: Settings, workers: int, log_level: str) -> int:
             lambda more: [*command, *more, *options],
             workers,
             signals,
-            grace=settings.grace,
+            grace=settings.drain + settings.grace,
+            poll=settings.poll if settings.model_control == "poll" else None,
+            load_timeout=2 * settings.load_timeout,
             leave=1.1 * dataclasses.replace(settings, share_port=True).connection_age,
         )
         return supervisor.run(lambda: _print_ready(settings.host, port))

@@ -9,6 +9,7 @@ from rnnserve.server.lane.arrived_requests import ArrivedRequest
 from rnnserve.server.lane.pending_calls import ParsedCall, PendingCall, RecognisedCall, StepCall
 from rnnserve.server.lane.prefixes import PrefixCache, RequestPrefix
 from rnnserve.server.protocol.service import Service
+from rnnserve.server.repository.model import Model
 
 __all__ = ["Admission"]
 
@@ -38,6 +39,10 @@ class Admission:
         self._prefixes.clear()
         self._of_sequences.clear()
         return True
+
+    def models(self) -> set[Model]:
+        """The models that serve."""
+        return {served.model for served in self._service.repository.served()}
 
     def shared_prefix(self, calls: Iterable[ArrivedRequest]) -> RequestPrefix | None:
         """The prefix of all of these where it is one, known, and none has varying fields; None otherwise."""

@@ -92,6 +92,7 @@ class LaneCall(ArrivedRequest):
     def answer(self, payload: bytes) -> None:
         """Send the response, or that the budget of bytes is spent."""
         if len(payload) > SMALL or self._held:
+            self._lane.wait_to_answer()
             try:
                 self.hold(RESPONSE_COPIES * len(payload))
             except TooMuchHeld as error:

@@ -101,7 +101,7 @@ class CallHandler(Protocol):
     """What answers the calls, on the lane's thread."""
 
     def take(self, arrived: list[ArrivedRequest]) -> None:
-        """Take requests that have arrived together; each is to be answered, now or later."""
+        """Take requests that have arrived together; each is to be answered, now or later. None where all is idle."""
 
     def take_large(self, request: ArrivedRequest) -> None:
         """Take a request of more than `LARGE` bytes, and answer it later: the lane has no time for it."""
@@ -117,6 +117,7 @@ class Lane:
         budget: Of the bytes that its calls hold.
         turns: How often the thread has handed on what had arrived, or has waited in vain: it grows at least once in
             `_IDLE_SECONDS` while the thread runs, whatever the load.
+        taken: How many calls have arrived.
     """
 
     def __init__(
@@ -169,7 +170,11 @@ class Lane:
         self._unfinished: dict[int, tuple[Any, float]] = {}  # tags of calls whose message has not arrived, by their ids
         self._may_accept = threading.Lock()
         self._is_told_to_stop = False
-        self.turns = 0
+        self._is_holding = False
+        self._may_answer = threading.Event()
+        self._may_answer.set()
+        self._held: list[ArrivedRequest] = []
+        self.turns = self.taken = 0
         self._thread = threading.Thread(target=self._loop, name="lane", daemon=True)
 
     def start(self) -> None:
@@ -189,6 +194,21 @@ class Lane:
         """End every stream when what is in hand of it has been answered. For another thread than the lane's."""
         for stream in list(self._streams):
             stream.end(error)
+
+    def hold(self) -> None:
+        """Let calls that arrive wait, and large answers of other threads, until `release`."""
+        self._may_answer.clear()
+        self._is_holding = True
+
+    def release(self) -> None:
+        """Hand on the calls that wait."""
+        self._is_holding = False
+        self._may_answer.set()
+
+    def wait_to_answer(self) -> None:
+        """Wait while answers are held back."""
+        if self._is_holding:
+            self._may_answer.wait()
 
     def join(self, timeout: float | None = None) -> None:
         """Wait for the end, which comes when the server has been stopped and every call has been answered."""
@@ -357,6 +377,7 @@ class Lane:
                         self._receive(deferred.pop())
                 if not (arrived or has_work):
                     turn_at = time.time() + _IDLE_SECONDS
+                    self._hand_on([])
                     continue
                 came_alone = len(arrived) == 1
                 has_work = self._hand_on(arrived)
@@ -408,6 +429,12 @@ class Lane:
         tag[0].start_server_batch(self.receive_operations(), tag)
 
     def _hand_on(self, arrived: list[ArrivedRequest]) -> bool:
+        self.taken += len(arrived)
+        if self._is_holding:
+            self._held += arrived
+            return True  # so that the loop comes back soon
+        if self._held:
+            arrived, self._held = self._held + arrived, []
         try:
             self._handler.take(arrived)
             return self._handler.work()

@@ -76,14 +76,19 @@ class Dispatcher:
         self._queues: dict[Model, FairQueue[PendingCall]] = {}
         self._turns: deque[Model] = deque()
         self._next_steps: list[StepCall] = []  # whose turn in their sequences has come
+        self._leaving: set[Model] = set()  # models that serve no more, and for which requests wait
         self._thread = 0
 
     def take(self, arrived: list[ArrivedRequest]) -> None:
-        """Run calls, or put them into their models' queues; refuse at once those that cannot be served."""
-        if not arrived:
-            return
+        """Run calls, or put them into their models' queues; refuse at once those that cannot be served.
+
+        To be called without any now and then, so that what is kept of models that serve no more is freed.
+        """
         if self._admission.models_have_changed():
             self._runs.clear()
+            self._forget_models()
+        if not arrived:
+            return
         self._thread = self._thread or threading.get_ident()
         at = now()
         if not self._turns and self._run_at_once(arrived, at):
@@ -122,7 +127,16 @@ class Dispatcher:
         self._run(model, queue.take(model.cost, model.cost.points_within(_LANE_SECONDS)))
         if queue:
             self._turns.append(model)
+        elif model in self._leaving:
+            self._forget_models()
         return bool(self._turns or self._next_steps)
+
+    def _forget_models(self) -> None:
+        """Forget models that serve no more, as soon as nothing waits for them."""
+        unserved = set(self._queues) - self._admission.models()
+        self._leaving = {model for model in unserved if self._queues[model]}
+        for model in unserved - self._leaving:
+            del self._queues[model]
 
     def _run_at_once(self, calls: list[ArrivedRequest], arrived: float) -> bool:
         """Run calls that have just arrived, if they have one prefix and are enough for one run: most often so.

@@ -94,14 +94,14 @@ class RecognisedCall(PendingCall):
         self._service = service
 
     def check(self) -> CheckedRequest:
-        """Check the values: at once where all are plainly valid, else at the boundary.
+        """Check the values: at once where all are plainly valid, else at the boundary, for the version it began with.
 
         Raises:
             ServeError: If the request does not pass the boundary.
         """
         payload = self.call.payload
         checked = self._known.read(payload, self._varying_size)
-        return self._service.accept(payload)[1] if checked is None else checked
+        return self._service.check(payload, self.served) if checked is None else checked
 
     def answer(self, outputs: Mapping[str, Array]) -> None:
         """Answer with the outputs asked for."""

@@ -15,6 +15,7 @@ from rnnserve.server.boundary.sequence_parameters import read_sequence_control
 from rnnserve.server.boundary.signature import TensorSpec
 from rnnserve.server.errors import InvalidRequest, Unsupported
 from rnnserve.server.protocol.log_and_trace_settings import log_settings, trace_settings
+from rnnserve.server.protocol.model_control import ModelControl
 from rnnserve.server.protocol.sealed_states import EXTENSION, NO_KEY, SESSION, open_sealed_states
 from rnnserve.server.protocol.sequences import Sequences
 from rnnserve.server.protocol.shared_memory import (
@@ -25,6 +26,7 @@ from rnnserve.server.protocol.shared_memory import (
     system_unregistered,
 )
 from rnnserve.server.protocol.statistics_messages import statistics_message
+from rnnserve.server.repository.live import LiveRepository
 from rnnserve.server.repository.repository import READY, Repository, ServedVersion
 from rnnserve.server.settings import Settings
 
@@ -38,10 +40,12 @@ class Method:
     Attributes:
         read: Parses the bytes of its request.
         answer: Turns the request's message into the response's.
+        takes_long: Whether it may take seconds, so that it is to be answered on other threads.
     """
 
     read: Callable[[bytes], Message]
     answer: Callable[..., Message]
+    takes_long: bool = False
 
 
 _EXTENSIONS = (
@@ -58,10 +62,16 @@ class Service:
         repository: The models.
         settings: The limits of requests, and the provider that was asked for.
         sequences: Whose states are kept.
+        is_draining: Whether the server is about to stop, so that it is not ready, whatever serves.
     """
 
-    def __init__(self, repository: Repository, settings: Settings) -> None:
+    def __init__(self, repository: Repository, settings: Settings, live: LiveRepository | None = None) -> None:
         """Answer for a repository.
+
+        Args:
+            repository: The models.
+            settings: The limits of requests, and the provider that was asked for.
+            live: What changes what serves; None where nothing does.
 
         Raises:
             StartError: If the key for sealed sessions cannot be used.
@@ -69,7 +79,9 @@ class Service:
         self.repository = repository
         self.settings = settings
         self.sequences = Sequences(settings)
+        self.is_draining = False
         self._sealed_states = open_sealed_states(settings)
+        self._control = ModelControl(live, settings.model_control)
 
     @property
     def methods(self) -> Mapping[str, Method]:
@@ -83,8 +95,12 @@ class Service:
             "ModelConfig": Method(pb.ModelConfigRequest.FromString, self.model_config),
             "ModelStatistics": Method(pb.ModelStatisticsRequest.FromString, self.model_statistics),
             "RepositoryIndex": Method(pb.RepositoryIndexRequest.FromString, self.repository_index),
-            "RepositoryModelLoad": Method(pb.RepositoryModelLoadRequest.FromString, _refuse_control),
-            "RepositoryModelUnload": Method(pb.RepositoryModelUnloadRequest.FromString, _refuse_control),
+            "RepositoryModelLoad": Method(
+                pb.RepositoryModelLoadRequest.FromString, self._control.load, takes_long=True
+            ),
+            "RepositoryModelUnload": Method(
+                pb.RepositoryModelUnloadRequest.FromString, self._control.unload, takes_long=True
+            ),
             "SystemSharedMemoryStatus": Method(pb.SystemSharedMemoryStatusRequest.FromString, system_regions),
             "SystemSharedMemoryRegister": Method(pb.SystemSharedMemoryRegisterRequest.FromString, refuse_region),
             "SystemSharedMemoryUnregister": Method(
@@ -116,6 +132,15 @@ class Service:
         served = self._version_asked(request)
         return served, check_request(request, served.model.signature, self.settings)
 
+    def check(self, payload: bytes, served: ServedVersion) -> CheckedRequest:
+        """Take a ModelInfer request through the boundary, to a version that may have stopped serving since it arrived.
+
+        Raises:
+            InvalidRequest: If it is not one that may be run.
+            Unsupported: If it asks for what this server does not do.
+        """
+        return check_request(parse_request(payload, self.settings), served.model.signature, self.settings)
+
     def _version_asked(self, request: pb.ModelInferRequest) -> ServedVersion:
         """The version that a request names; without a name, the newest one, or the one that its sequence began on."""
         control = read_sequence_control(request.parameters)
@@ -141,8 +166,8 @@ class Service:
         return pb.ServerLiveResponse(live=True)
 
     def server_ready(self, _: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
-        """Say whether every model of the repository serves."""
-        return pb.ServerReadyResponse(ready=self.repository.is_ready())
+        """Say whether every model of the repository serves, and the server is not about to stop."""
+        return pb.ServerReadyResponse(ready=self.repository.is_ready() and not self.is_draining)
 
     def server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
         """Name the server, its version, and the extensions that it speaks."""
@@ -241,13 +266,6 @@ class Service:
         if request.model_name:
             self.repository.find(request.model_name)
         return trace_settings(request)
-
-
-def _refuse_control(_: pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest) -> Message:
-    raise Unsupported(
-        "clients cannot load or unload models: publish them into the repository, and restart the server, or send "
-        "SIGHUP to one with --workers"
-    )
 
 
 def _metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:

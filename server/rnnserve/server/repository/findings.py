@@ -1,6 +1,8 @@
 """What running a version has shown, where it is tried; taken over where it is loaded to serve."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any, Self
 
 from rnnserve.server.batching.cost import Cost
 
@@ -31,3 +33,12 @@ class Findings:
     continues: bool
     is_cut: bool
     why_not_in_parts: str
+
+    def as_fields(self) -> dict[str, Any]:
+        """Give what JSON takes; `from_fields` reads it."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """Read what `as_fields` has given."""
+        return cls(**{**fields, "cost": Cost(**fields["cost"])})

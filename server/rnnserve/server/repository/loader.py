@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 
 from rnnserve.protos import model_config_pb2
 from rnnserve.protos.artifact import ArtifactError
@@ -20,6 +21,7 @@ from rnnserve.protos.triton_config import check_tensors, read_config
 from rnnserve.server.errors import StartError, one_line
 from rnnserve.server.repository.findings import Findings
 from rnnserve.server.repository.loading import load_model
+from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.repository import LOADING, Repository, ServedVersion
 from rnnserve.server.repository.trials import Refused, Stopped, TooSlow, Trials
 
@@ -68,7 +70,14 @@ class _Candidate:
 
 
 class Loader:
-    """Loads the versions that the configs of a repository choose. One thread calls `load`, any other the rest."""
+    """Loads the versions that the configs of a repository choose. One thread calls `load`, any other the rest.
+
+    Attributes:
+        faults: What is wrong with versions that were to serve, a line each; for the thread that calls `load`.
+        fault: Why no further version could be tried, or none serves; None where neither is so.
+        is_whole: Whether every version that was to be tried was.
+        found: What was found of the versions that were loaded, by the model's name and their number.
+    """
 
     def __init__(
         self, models: Repository, trials: Trials, device: str, *, allow_unproven: bool, timeout: float
@@ -91,21 +100,32 @@ class Loader:
         self._lost = 0.0  # seconds spent on versions that did not come to serve
         self._began = time.monotonic()  # when the version that is tried now had its turn
         self._is_known_slow = False  # of that version, whether an earlier trial was too short
-        self._fault: StartError | None = None
+        self.faults: list[str] = []
+        self.fault: StartError | None = None
+        self.is_whole = True
+        self.found: dict[tuple[str, int], Findings] = {}
+        self._known: Mapping[tuple[str, int], Findings] = {}
         self._is_done = threading.Event()
 
-    def load(self) -> None:
-        """Try and load every version that is to serve. Raises nothing: `wait` tells what went wrong."""
+    def load(self, known: Mapping[tuple[str, int], Findings] | None = None) -> None:
+        """Try and load every version that is to serve. Raises nothing: `wait` tells what went wrong.
+
+        Args:
+            known: What another server on this machine has found of some versions, which need not be tried again.
+        """
+        self._known = known or {}
         try:
             for name in self._models.models():
                 self._choose(name)
             self._load_all()
-            if not self._models.served():
-                self._fault = StartError(self._models.why_none())
+            if self._models.models() and not self._models.served():
+                self.fault = StartError(self._models.why_none())
         except Stopped:
+            self.is_whole = False
             _log.info("stopped before all versions were loaded")
         except StartError as error:
-            self._fault = error
+            self.fault = error
+            self.is_whole = False
             self._give_up(error)
         finally:
             self._trials.close()
@@ -121,8 +141,8 @@ class Loader:
             lost = self._lost + (time.monotonic() - self._began if self._is_known_slow else 0.0)
             if lost > _LOST_SECONDS and self._models.served():
                 return
-        if self._fault is not None:
-            raise self._fault
+        if self.fault is not None:
+            raise self.fault
 
     def stop(self) -> None:
         """Try no further version. `load` returns when the one that is being loaded, if any, has been."""
@@ -132,11 +152,13 @@ class Loader:
         """Add the versions of a model that may serve, newest first."""
         try:
             self._models.found(name)
+            self._models.check_links(name)
             config = read_config(self._models.folder(name))
             chosen, wanted = self._models.chosen(name, config)
         except Exception as error:  # noqa: BLE001 - one model's folder must not keep the others out
             reason = _reason(error)
             self._models.refuse_all(name, reason)
+            self.faults.append(f"{name}: {reason}")
             _log.error("%s: %s", name, reason)
             return
         seconds = min(_FIRST_SECONDS, self._timeout)
@@ -171,7 +193,13 @@ class Loader:
             self._candidates.remove(candidate)
             newest = self._models.newest(candidate.name, candidate.wanted)
             if len(newest) == candidate.wanted and candidate.version < newest[-1]:
-                self._models.refuse(candidate.name, candidate.version, "a newer version serves")
+                self._models.leave_out(candidate.name, candidate.version, "a newer version serves")
+                continue
+            if self._take_over(candidate):
+                continue
+            known = self._known.get((candidate.name, candidate.version))
+            if known is not None:
+                self._serve(candidate, known)
                 continue
             if not self._candidates:  # none waits for this one
                 candidate = dataclasses.replace(candidate, seconds=self._timeout)
@@ -187,6 +215,23 @@ class Loader:
             self._is_known_slow = candidate.is_slow
             return candidate
         return None
+
+    def _take_over(self, candidate: _Candidate) -> bool:
+        """Let a version serve on, with the config as it is now, if it serves already; whether nothing is to be loaded.
+
+        One whose files cannot be trusted any more is refused.
+        """
+        try:
+            self._models.check_links(candidate.name, candidate.version)
+            model = self._models.loaded_before(candidate.name, candidate.version)
+            if model is None:
+                return False
+            check_tensors(candidate.config, model.manifest.inputs, model.manifest.outputs)
+        except Exception as error:  # noqa: BLE001 - one version must not keep the others out, whatever its files hold
+            self._refuse(candidate, _reason(error))
+        else:
+            self._let_serve(candidate, model)
+        return True
 
     def _outcome(self, candidate: _Candidate) -> Findings | None:
         """Wait for the end of a version's trial; None where it does not pass, or not yet."""
@@ -230,13 +275,20 @@ class Loader:
             self._refuse(candidate, _reason(error))
             _log.debug("%s version %d", name, version, exc_info=error)
             return
-        self._models.serve(ServedVersion(model, config))
+        self.found[name, version] = findings
         _log.info("%s version %d is ready on %s: its golden results hold", name, version, model.device)
+        self._let_serve(candidate, model)
+
+    def _let_serve(self, candidate: _Candidate, model: Model) -> None:
+        """Let a version that holds serve in the place of an older one."""
+        name = candidate.name
+        self._models.serve(ServedVersion(model, candidate.config))
         for older in self._models.newest(name, candidate.wanted + 1)[candidate.wanted :]:
-            self._models.refuse(name, older, "a newer version serves")
+            self._models.leave_out(name, older, "a newer version serves")
 
     def _refuse(self, candidate: _Candidate, said: str) -> None:
         reason = one_line(said, _MAX_REASON)
+        self.faults.append(f"{candidate.name} version {candidate.version}: {reason}")
         self._models.refuse(candidate.name, candidate.version, reason)
         _log.error("%s version %d stays out: %s", candidate.name, candidate.version, reason)
 

@@ -27,10 +27,12 @@ class ModelPins:
     Attributes:
         versions: By number.
         reason: Why none could be tried; empty otherwise.
+        is_needed: Whether the server is ready only if the model serves.
     """
 
     versions: Mapping[int, Pin]
     reason: str = ""
+    is_needed: bool = True
 
 
 Pins = Mapping[str, ModelPins]
@@ -45,6 +47,8 @@ def dump_pins(pins: Pins) -> str:
 def read_pins(text: str) -> Pins:
     """Read what `dump_pins` has written."""
     return {
-        name: ModelPins({int(number): Pin(**pin) for number, pin in model["versions"].items()}, model["reason"])
+        name: ModelPins(
+            {int(number): Pin(**pin) for number, pin in model["versions"].items()}, model["reason"], model["is_needed"]
+        )
         for name, model in json.loads(text).items()
     }

@@ -5,7 +5,6 @@ Its first request is the name of the device, to get ready for. Each further one 
 for another; {"start_error": "why"} where no version can be tried.
 """
 
-import dataclasses
 import json
 import re
 import traceback
@@ -75,7 +74,7 @@ def try_out(
             "refused": f"cannot be loaded: {type(error).__name__}: {one_line(str(error))}",
             "traceback": "".join(traceback.format_exception(error)),
         }
-    return {"findings": dataclasses.asdict(findings)}
+    return {"findings": findings.as_fields()}
 
 
 def _file_bytes(folder: Path) -> int:

@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 from rnnserve.protos.guarded_process import GuardedProcess, ProcessEnded, ProcessTooSlow
-from rnnserve.server.batching.cost import Cost
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.findings import Findings
 
@@ -24,6 +23,10 @@ _START_SECONDS = 60.0
 
 _LEAST_WAIT = 0.01
 """Seconds between two looks at how long the process has computed: it has computed less than has passed."""
+
+
+_NICENESS = 10
+"""A tenth of the processor time that a process which serves gets beside it, where all processors are busy."""
 
 
 class TooSlow(Exception):
@@ -61,6 +64,7 @@ class Trials:
         """
         self._allow_unproven = allow_unproven
         self._max_bytes = max_bytes
+        self._niceness = 0
         self._lock = threading.Lock()  # of the two below: `stop` ends whatever process there is
         self._is_stopped = False
         self._process: GuardedProcess | None = None
@@ -133,8 +137,11 @@ class Trials:
             raise StartError(answer["start_error"])
         if "refused" in answer:
             raise Refused(answer["refused"], answer.get("traceback", ""))
-        findings = answer["findings"]
-        return Findings(**{**findings, "cost": Cost(**findings["cost"])})
+        return Findings.from_fields(answer["findings"])
+
+    def give_way(self) -> None:
+        """Let processes that are started from now on give way to this one, which serves."""
+        self._niceness = _NICENESS
 
     def stop(self) -> None:
         """End what runs; nothing can be tried after that. Any thread may call this."""
@@ -167,7 +174,7 @@ class Trials:
             if self._is_stopped:
                 raise Stopped
             try:
-                self._process = GuardedProcess("-m", _WORKER)
+                self._process = GuardedProcess("-m", _WORKER, niceness=self._niceness)
             except OSError as error:
                 raise StartError(f"cannot start a process that tries models: {error.strerror}") from error
             self._is_ready = False

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Sequence
 
 from rnnserve.server.errors import StartError
+from rnnserve.server.transport.agreement import Coordinator
 from rnnserve.server.transport.worker import Worker
 
 __all__ = ["Generation", "exit_text"]
@@ -33,14 +34,24 @@ def _starts_at_once() -> int:
 class Generation:
     """Workers of one generation."""
 
-    def __init__(self, command: Callable[[Sequence[str]], Sequence[str]], count: int) -> None:
+    def __init__(
+        self,
+        command: Callable[[Sequence[str]], Sequence[str]],
+        count: int,
+        *,
+        poll: float | None = None,
+        timeout: float = 60.0,
+    ) -> None:
         """Prepare; each `look` starts those that are due.
 
         Args:
             command: Makes a worker's command line from the arguments for it alone, `--report-fd` and others.
             count: How many workers.
+            poll: Seconds between two looks at the repository; None where workers change only what they are asked to.
+            timeout: Seconds that the others may take to load what one has loaded.
         """
         self.workers = [Worker(number, command) for number in range(count)]
+        self._coordinator = Coordinator(self.workers, poll, timeout)
         self.is_ready = False
         self._pins: str | None = None
 
@@ -61,6 +72,8 @@ class Generation:
         self._start_due()
         self._let_listen()
         self.is_ready = self.is_ready or all(worker.is_ready for worker in self.workers)
+        if self.is_ready:
+            self._pins = self._coordinator.step() or self._pins
 
     def excuse(self) -> None:
         """Begin to count the silence of all workers anew."""

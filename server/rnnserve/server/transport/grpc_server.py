@@ -4,10 +4,11 @@ Both ways call the same service. The lane takes ModelInfer where it can run; eve
 lane cannot run or is not wanted, is served the public way: one thread for each request that waits.
 """
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any
 
@@ -21,6 +22,7 @@ from rnnserve.server.lane.completion_queue import Lane, missing_parts
 from rnnserve.server.lane.dispatcher import Dispatcher
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.settings import Settings
+from rnnserve.server.transport.farewell import say_goodbye
 from rnnserve.server.transport.header_limit import MAX_HEADER_BYTES, HeaderLimit
 from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
 from rnnserve.server.transport.listening import count_connections, end_connection, stop_listening
@@ -51,6 +53,9 @@ no one from being answered; and how many answer at once: each takes Python's loc
 _CONTROL_HOPELESS = 0.25
 """Seconds after which a call without a message, which is small, is ended where others wait for its thread."""
 
+_LOADING_THREADS, _LOADING_CALLS = 4, 64
+"""The same for methods that load models: changes are made one after another, so that most threads wait."""
+
 _WATCHES = 256
 """Watches of the server's health: each keeps a thread, since grpcio has a send wait for its client."""
 
@@ -74,8 +79,21 @@ _PENDING_CALLS = 1 << 24
 than can be, since this server refuses what is too much itself, and says so. The core's own limit is 1,000."""
 
 
-_END_SECONDS = 1.0
-"""Seconds beyond the grace in which what was cut off may end."""
+_END_SECONDS, _CUT_SECONDS = 1.0, 3.0
+"""Seconds beyond the grace in which what has been answered may end, and after which gRPC's core cuts off the rest."""
+
+_WRITTEN_SECONDS = 2e-3
+"""Seconds after which answers that were not held back have been written."""
+
+_QUIET_SECONDS = 0.1
+"""Seconds without a call after which none is under way from a client that was told: a round trip, of any but the most
+distant clients."""
+
+_UNTOLD_SECONDS = 1.0
+"""The same in all, where clients have not been told since they do not read their answers: they make calls on."""
+
+_HELD_SECONDS = 0.1
+"""Seconds for which answers are held back, at most, where clients cannot be told: over TLS."""
 
 _LOOK_SECONDS = 0.5
 """Seconds between two looks at the connections of a server that is being left: each looks at every descriptor."""
@@ -127,6 +145,9 @@ class GrpcTransport:
             TooManyCalls("ServerReflectionInfo", _REFLECTIONS),
             hopeless_seconds=_STREAM_HOPELESS,
         )
+        self._loading = CallPool(
+            _LOADING_THREADS, _LOADING_CALLS, "loading", TooManyCalls("RepositoryModelLoad and Unload", _LOADING_CALLS)
+        )
         self._inference = CallPool(
             _INFERENCE_THREADS,
             settings.max_queue + MAX_REQUESTS,
@@ -140,7 +161,7 @@ class GrpcTransport:
         self._budget = ByteBudget(settings.max_held_bytes)
         self._health = HealthService(("", _SERVICE), service.repository)
         calls = PublicCalls(service, schedulers, self._budget)
-        self._add_service(_SERVICE, calls.methods(self._control, self._inference, self._streams))
+        self._add_service(_SERVICE, calls.methods(self._control, self._loading, self._inference, self._streams))
         self._add_service(
             HEALTH_SERVICE,
             {
@@ -152,6 +173,7 @@ class GrpcTransport:
         reflection = conversing(ReflectionService().answer, self._reflections)
         for name in REFLECTION_SERVICES:
             self._add_service(name, {"ServerReflectionInfo": reflection})
+        self._is_started = False
         self._dispatcher: Dispatcher | None = None
         self._lane = self._new_lane(service, schedulers, settings)
         self._credentials = server_credentials(settings)
@@ -167,6 +189,7 @@ class GrpcTransport:
         if self._settings.share_port:
             self.port = self._bind()
         self._server.start()
+        self._is_started = True
         if self._lane is not None:
             self._lane.start()
 
@@ -192,45 +215,118 @@ class GrpcTransport:
         return ["the parsing of a large request"] if is_hung else []
 
     def leave(self, told_to_stop: threading.Event) -> None:
-        """Stop listening, and answer until every client has gone, which `connection_age` makes it do.
+        """Stop listening, and answer until every client has gone.
 
-        gRPC cuts off requests that arrive while it shuts down, before clients have been told (6 to 11 of 32 in flight).
-        A connection that has come of age is closed only after its requests: no client is failed.
+        Clients go when they are told to, or where they cannot be told (TLS), when their connection comes of age.
 
         Args:
             told_to_stop: Ends the wait.
         """
         stop_listening(self.port)
+        self._say_goodbye()
         longest = 1.1 * self._settings.connection_age  # gRPC adds up to a tenth, so that not all connect at once
         deadline = time.monotonic() + longest
         while count_connections(self.port) and time.monotonic() < deadline:
             if told_to_stop.wait(_LOOK_SECONDS):
                 return
 
+    def drain(self) -> None:
+        """Tell health checks, from now on, that nothing serves. Everything is answered as before."""
+        self._health.drain()
+
     def stop(self, grace: float) -> list[str]:
-        """Accept no new requests, let those in progress end within `grace` seconds, and cut off the others.
+        """Accept no new requests, and let those in progress end within `grace` seconds.
+
+        Those that have not are cut off by gRPC's core some seconds later, with CANCELLED. A process that ends before
+        closes their connections, so that they hear UNAVAILABLE.
 
         Returns:
-            What has not ended one second later, in words.
+            What has not ended within the grace and a second, in words.
         """
         self._health.shut_down()
-        deadline = time.monotonic() + grace + _END_SECONDS
+        deadline = time.monotonic() + grace
         left = []
-        if self._lane is not None:
-            self._lane.stop_accepting()
-            self._lane.end_streams(ShuttingDown("the server is shutting down: go on with a new stream"))
-        if not self._server.stop(grace).wait(grace + _END_SECONDS):
+        with contextlib.ExitStack() as stack:
+            if grace and self._is_started and count_connections(self.port):
+                stop_listening(self.port, is_shared=self._settings.share_port, longest=grace)
+                stack.enter_context(self._told_clients())
+            if self._lane is not None:
+                self._lane.stop_accepting()
+            self._end_streams()
+            stopped = self._server.stop(max(0.0, deadline - time.monotonic()) + _CUT_SECONDS)
+        deadline = max(deadline, time.monotonic()) + _END_SECONDS
+        if not stopped.wait(deadline - _END_SECONDS / 2 - time.monotonic()):
             left.append("calls")
         if self._lane is not None:
-            self._lane.join(max(0.0, deadline - time.monotonic()))
+            self._lane.join(max(0.0, deadline - _END_SECONDS / 4 - time.monotonic()))
             if self._lane.is_running():
                 left.append("requests on the lane")
         if self._dispatcher is not None and not self._dispatcher.close(max(0.0, deadline - time.monotonic())):
             left.append("large requests")
         self._memory_guard.close()
-        for pool in (self._control, self._watches, self._reflections, self._inference, self._streams, self._refusing):
+        pools = (self._control, self._loading, self._watches, self._reflections, self._inference, self._streams)
+        for pool in (*pools, self._refusing):
             pool.shutdown(wait=False)
         return left
+
+    @contextlib.contextmanager
+    def _told_clients(self) -> Iterator[None]:
+        """Tell clients that the server is going, and do what is in the block when no call of them is under way to it.
+
+        gRPC's core ends calls that arrive when it has been stopped, with CANCELLED.
+        """
+        if self._credentials is None:
+            is_told = self._say_goodbye()
+            self._end_streams()
+            self._wait_for_quiet(_QUIET_SECONDS, self._settings.grace if is_told else _UNTOLD_SECONDS)
+            yield
+        else:
+            # A client that waits for answers makes no call before the core has told it to make it elsewhere.
+            with self._answers_held():
+                self._wait_for_quiet(_HELD_SECONDS / 5, _HELD_SECONDS)
+                yield
+
+    def _end_streams(self) -> None:
+        """End the streams on the lane when what is in hand of them has been answered."""
+        if self._lane is not None:
+            self._lane.end_streams(ShuttingDown("the server is shutting down: go on with a new stream"))
+
+    def _say_goodbye(self) -> bool:
+        """Tell clients to make their calls elsewhere, where there is no TLS; whether all have been told."""
+        if self._credentials is not None:
+            return False
+        with self._answers_held():
+            time.sleep(_WRITTEN_SECONDS)
+            return say_goodbye(self.port) == count_connections(self.port)
+
+    @contextlib.contextmanager
+    def _answers_held(self) -> Iterator[None]:
+        pools = (self._control, self._loading, self._inference, self._streams)
+        for pool in pools:
+            pool.hold()
+        if self._lane is not None:
+            self._lane.hold()
+        try:
+            yield
+        finally:
+            if self._lane is not None:
+                self._lane.release()
+            for pool in pools:
+                pool.release()
+
+    def _wait_for_quiet(self, seconds: float, longest: float) -> None:
+        """Wait until no call has arrived for so many seconds, or for so many in all."""
+        started = quiet_since = time.monotonic()
+        before = self._arrived()
+        while (at := time.monotonic()) < min(quiet_since + seconds, started + longest):
+            arrived = self._arrived()
+            if arrived != before:
+                before, quiet_since = arrived, at
+            time.sleep(_WRITTEN_SECONDS)
+
+    def _arrived(self) -> int:
+        """How many calls have arrived so far."""
+        return self._control.taken + self._inference.taken + (0 if self._lane is None else self._lane.taken)
 
     def _end_connection(self, peer: str) -> None:
         """End a connection. Among thousands it takes some milliseconds to find."""
@@ -300,7 +396,7 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
     Its limit on messages counts bytes after decompression, and is a quarter above `max_message_bytes`, so that a
     message somewhat too large is refused by the boundary, which says more.
     """
-    age = settings.connection_age
+    age, age_grace = settings.connection_age, settings.max_connection_age_grace
     return [
         ("grpc.max_receive_message_length", settings.max_message_bytes * 5 // 4),
         ("grpc.max_send_message_length", -1),
@@ -316,4 +412,5 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.server.max_pending_requests_hard_limit", _PENDING_CALLS),
         ("grpc.so_reuseport", int(settings.share_port)),
         *([("grpc.max_connection_age_ms", max(1, round(1e3 * age)))] if age else []),
+        *([("grpc.max_connection_age_grace_ms", max(1, round(1e3 * age_grace)))] if age_grace else []),
     ]

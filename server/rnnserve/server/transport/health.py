@@ -45,19 +45,25 @@ class HealthService:
         self._names = names
         self._repository = repository
         self._serves = False
-        self._is_shut_down = False
+        self._is_draining = self._is_shut_down = False
         self._changed = threading.Condition()
 
     def set_serving(self, serves: bool) -> None:
         """Set the state of the server, and tell it to those who watch."""
         with self._changed:
-            self._serves = serves and not self._is_shut_down
+            self._serves = serves and not self._is_draining
+            self._changed.notify_all()
+
+    def drain(self) -> None:
+        """Say for good that nothing serves, since the server is going to stop."""
+        with self._changed:
+            self._is_draining, self._serves = True, False
             self._changed.notify_all()
 
     def shut_down(self) -> None:
         """Say for good that nothing serves, since the server is stopping; watches end after they were told."""
         with self._changed:
-            self._is_shut_down, self._serves = True, False
+            self._is_shut_down, self._is_draining, self._serves = True, True, False
             self._changed.notify_all()
 
     def check(self, payload: bytes, _: grpc.ServicerContext) -> bytes:
@@ -118,7 +124,7 @@ class HealthService:
         if name in self._names:
             serves = self._serves
         elif name in self._models():
-            serves = self._repository.is_served(name) and not self._is_shut_down
+            serves = self._repository.is_served(name) and not self._is_draining
         else:
             return _Response.SERVICE_UNKNOWN
         return _Response.SERVING if serves else _Response.NOT_SERVING

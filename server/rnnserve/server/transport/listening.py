@@ -24,7 +24,7 @@ import time
 import urllib.parse
 from collections.abc import Iterator
 
-__all__ = ["count_connections", "end_connection", "stop_listening"]
+__all__ = ["connections", "count_connections", "end_connection", "stop_listening"]
 
 _log = logging.getLogger(__name__)
 
@@ -45,16 +45,25 @@ _DROP_SYN = (
 """Classic BPF (linux/filter.h), as (operation, jump if true, jump if false, operand)."""
 
 
-def stop_listening(port: int) -> None:
-    """Stop to listen on `port`: no connection is refused or reset, as long as another process listens there."""
+def stop_listening(port: int, *, is_shared: bool = True, longest: float = _ACCEPT_SECONDS) -> None:
+    """Stop to listen on `port`: no connection is refused or reset, as long as another process listens there.
+
+    Args:
+        port: The port.
+        is_shared: Whether another process may listen there; otherwise what connects from now on is refused.
+        longest: Seconds that connections which are complete may take to be accepted, `_ACCEPT_SECONDS` at most.
+    """
     with _listeners(port) as listeners:
-        try:
-            for _, listener in listeners:
-                _attach_filter(listener)
-        except PermissionError:
-            _log.warning("this system lets no process of this user filter connections: one may be reset, and renewed")
-        time.sleep(_HANDSHAKE_SECONDS)
-        deadline = time.monotonic() + _ACCEPT_SECONDS
+        if is_shared:
+            try:
+                for _, listener in listeners:
+                    _attach_filter(listener)
+            except PermissionError:
+                _log.warning(
+                    "this system lets no process of this user filter connections: one may be reset, and renewed"
+                )
+            time.sleep(_HANDSHAKE_SECONDS)
+        deadline = time.monotonic() + min(longest, _ACCEPT_SECONDS)
         while any(_unaccepted(listener) for _, listener in listeners) and time.monotonic() < deadline:
             time.sleep(1e-3)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as nobody:
@@ -67,9 +76,9 @@ def stop_listening(port: int) -> None:
 def count_connections(port: int) -> int:
     """Count the connections that this process has accepted on `port` and that are open."""
     count = 0
-    for _, found in _sockets(port):
-        with found:
-            count += not _is_listening(found)
+    for connection in connections(port):
+        with connection:
+            count += 1
     return count
 
 
@@ -93,6 +102,15 @@ def end_connection(port: int, peer: str) -> bool:
                 found.shutdown(socket.SHUT_RDWR)
                 is_found = True
     return is_found
+
+
+def connections(port: int) -> Iterator[socket.socket]:
+    """Give the connections that this process has accepted on `port`: duplicates, to be closed by the caller."""
+    for _, found in _sockets(port):
+        if _is_listening(found):
+            found.close()
+        else:
+            yield found
 
 
 @contextlib.contextmanager

@@ -152,16 +152,20 @@ class PublicCalls:
         self._budget = budget
 
     def methods(
-        self, control: CallPool, inference: CallPool, streams: CallPool
+        self, control: CallPool, loading: CallPool, inference: CallPool, streams: CallPool
     ) -> "dict[str, grpc.RpcMethodHandler[bytes, bytes]]":
         """A handler for each method of the service, by the method's name.
 
         Args:
             control: The threads of what answers at once, so that it does not wait for what is run.
+            loading: The threads of what may take seconds.
             inference: The threads of ModelInfer.
             streams: The threads of ModelStreamInfer: each stream keeps one.
         """
-        handlers = {name: unary(_answering(method), control) for name, method in self._service.methods.items()}
+        handlers = {
+            name: unary(_answering(method), loading if method.takes_long else control)
+            for name, method in self._service.methods.items()
+        }
         handlers["ModelInfer"] = unary(self._infer, inference)
         handlers["ModelStreamInfer"] = streaming(self._infer_stream, streams)
         return handlers
@@ -269,7 +273,10 @@ def unary(answer: Answer, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, bytes
         with _errors_as_statuses(context):
             payload = pool.receive(messages, context)
             with pool.at_work:
-                return answer(payload, context)
+                try:
+                    return answer(payload, context)
+                finally:
+                    pool.wait_to_answer()
 
     handle.experimental_thread_pool = pool  # type: ignore[attr-defined]
     return grpc.stream_unary_rpc_method_handler(handle)

@@ -1,6 +1,7 @@
 """A worker's ends of the pipes to its supervisor: see `transport.worker` for what is said on them."""
 
 import os
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,12 @@ _COMPLAINTS = 3
 
 
 class Supervised:
-    """What a worker tells its supervisor, and is told."""
+    """What a worker tells its supervisor, and is told.
+
+    Attributes:
+        pins: What to serve; None for what the repository holds.
+        orders: What the supervisor has said about changes: lines, as in `transport.agreement`.
+    """
 
     def __init__(self, report_fd: int, lifeline_fd: int, pins_fd: int | None) -> None:
         """Speak through descriptors that the supervisor has opened.
@@ -26,27 +32,35 @@ class Supervised:
         """
         self._report_fd = report_fd
         self._lifeline_fd = lifeline_fd
+        self._writing = threading.Lock()
         self._may_listen = threading.Event()
+        self.orders: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.pins = None if pins_fd is None else _read_all(pins_fd)
 
     def follow(self, on_end: Callable[[], None]) -> None:
         """Call `on_end`, on a thread of its own, when the supervisor has ended, for whatever reason."""
 
         def read() -> None:
-            while os.read(self._lifeline_fd, 1):
-                self._may_listen.set()
+            unread = b""
+            while said := os.read(self._lifeline_fd, 1 << 16):
+                *lines, unread = (unread + said).split(b"\n")
+                for line in lines:
+                    if line == b"listen":
+                        self._may_listen.set()
+                    else:
+                        self.orders.put(line.decode())
             on_end()
 
         threading.Thread(target=read, name="lifeline", daemon=True).start()
 
     def say_loaded(self, pins: str) -> None:
         """Say what has been loaded, and wait until the supervisor lets this worker listen."""
-        self._say(f"loaded {pins}")
+        self.say(f"loaded {pins}")
         self._may_listen.wait()
 
     def say_ready(self) -> None:
         """Say that this worker listens."""
-        self._say("ready")
+        self.say("ready")
 
     def beat(self, complaint: Callable[[], str | None], log: Callable[[str], None]) -> None:
         """Beat, on a thread of its own, as long as there is no complaint.
@@ -62,7 +76,7 @@ class Supervised:
                 said = complaint()
                 if said is None:
                     count = 0
-                    self._say("beat")
+                    self.say("beat")
                 else:
                     count += 1
                     if count == _COMPLAINTS:
@@ -71,12 +85,13 @@ class Supervised:
 
         threading.Thread(target=beat_on, name="heartbeat", daemon=True).start()
 
-    def _say(self, line: str) -> None:
-        """Write a line. What is longer than the pipe holds is written as the supervisor reads it."""
+    def say(self, line: str) -> None:
+        """Write a line, on any thread. What is longer than the pipe holds is written as the supervisor reads it."""
         rest = line.encode() + b"\n"
         try:
-            while rest:
-                rest = rest[os.write(self._report_fd, rest) :]
+            with self._writing:
+                while rest:
+                    rest = rest[os.write(self._report_fd, rest) :]
         except OSError:
             return  # the supervisor has ended; `follow` tells
 

@@ -13,6 +13,7 @@ worker and not the service.
 """
 
 import dataclasses
+import functools
 import logging
 import os
 import select
@@ -78,6 +79,8 @@ class Supervisor:
         *,
         grace: float,
         leave: float,
+        poll: float | None = None,
+        load_timeout: float = 60.0,
     ) -> None:
         """Prepare; `run` starts the workers.
 
@@ -87,13 +90,14 @@ class Supervisor:
             signals: SIGTERM and SIGINT end the workers, a second one at once; SIGHUP restarts them.
             grace: How many seconds their requests in progress may take to end.
             leave: How many seconds their clients may take to leave them when they are restarted.
+            poll: After how many seconds they look at the repository; None for not by themselves.
+            load_timeout: How many seconds they may take to load what one of them has loaded.
         """
-        self._command = command
-        self._count = count
         self._signals = signals
         self._grace = grace
         self._leave = leave
-        self._current = Generation(command, count)
+        self._new_generation = functools.partial(Generation, command, count, poll=poll, timeout=load_timeout)
+        self._current = self._new_generation()
         self._next: Generation | None = None
         self._leaving: list[_Leaving] = []
         self._is_restart_asked = False
@@ -136,7 +140,7 @@ class Supervisor:
             self._is_restart_asked = False
             self._give_up_restart()
             _log.info("SIGHUP: new workers load what the repository holds now")
-            self._next = Generation(self._command, self._count)
+            self._next = self._new_generation()
         if self._next is None:
             return
         try:
@@ -165,6 +169,9 @@ class Supervisor:
         for leaving in list(self._leaving):
             worker = leaving.worker
             status = worker.look()
+            for line in worker.take_said():
+                if line == "want":
+                    worker.tell("failed the workers are being replaced: ask again")
             if status is None and worker.has_process:
                 if time.monotonic() < leaving.deadline:
                     continue

@@ -58,7 +58,11 @@ class _WaitingCall:
 
 
 class CallPool(futures.ThreadPoolExecutor):
-    """Threads that answer calls, and those that refuse what is too much."""
+    """Threads that answer calls, and those that refuse what is too much.
+
+    Attributes:
+        taken: How many calls it has taken so far.
+    """
 
     def __init__(
         self,
@@ -93,7 +97,7 @@ class CallPool(futures.ThreadPoolExecutor):
         self.at_work: contextlib.AbstractContextManager[Any] = (
             contextlib.nullcontext() if at_work is None else threading.Semaphore(at_work)
         )
-        self._in_hand = 0
+        self._in_hand = self.taken = 0
         self._lock = threading.Lock()
         self._waiting: dict[str, deque[_WaitingCall]] = {}  # by connection, the one whose turn it is first
         self._has_thread: Counter[str] = Counter()  # calls by connection
@@ -102,6 +106,8 @@ class CallPool(futures.ThreadPoolExecutor):
         self._on_thread = threading.local()
         self._turns = ReceivingTurns()
         self._receiving: dict[grpc.ServicerContext, float] = {}  # since when
+        self._may_answer = threading.Event()
+        self._may_answer.set()
         self._is_closed = threading.Event()
         self._watchdog = threading.Thread(target=self._watch, name=f"{name} watchdog", daemon=True)
         self._watchdog.start()
@@ -119,6 +125,7 @@ class CallPool(futures.ThreadPoolExecutor):
 
         call = _WaitingCall(_connection_of(args), future, run, refuse)
         with self._lock:
+            self.taken += 1
             refused = self._add(call)
         if refused is not None:
             self._refusing.submit(refused.refuse)
@@ -174,9 +181,23 @@ class CallPool(futures.ThreadPoolExecutor):
         if getattr(self._on_thread, "must_refuse", False):
             raise self._full
 
+    def hold(self) -> None:
+        """Let answers wait, until `release`."""
+        self._may_answer.clear()
+
+    def release(self) -> None:
+        """Let answers be sent."""
+        self._may_answer.set()
+
+    def wait_to_answer(self) -> None:
+        """Wait while answers are held back; on the thread that has one."""
+        if not self._may_answer.is_set():
+            self._may_answer.wait()
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the threads when they have done what they have."""
         self._is_closed.set()
+        self._may_answer.set()
         self._refusing.shutdown(wait, cancel_futures=cancel_futures)
         super().shutdown(wait, cancel_futures=cancel_futures)
 

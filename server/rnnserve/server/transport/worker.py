@@ -8,8 +8,8 @@ The two ends speak through two pipes. On the first, the worker writes lines (`tr
 `beat`            about once a second from then on, as long as the threads that take and run requests make progress
 ================  ==================================================================================================
 
-On the second, its lifeline, the supervisor writes one byte when the worker may listen. That it is closed means that the
-supervisor has ended.
+On the second, its lifeline, the supervisor writes `listen` when the worker may. That it is closed means that the
+supervisor has ended. Further lines in both directions change what the workers serve: see `transport.agreement`.
 """
 
 import contextlib
@@ -58,6 +58,8 @@ class _Process:
         may_listen: Whether it has been told that it may listen.
         has_hung_up: Whether its end of the pipe is closed.
         unread: The beginning of a line that has not arrived whole.
+        unsent: What has been told, and not written, since the process has not read what was told before.
+        said: Lines that are for others.
         pins: What it has loaded, once it has.
         ready_at: When it said that it listens, in seconds on the monotonic clock.
         beat_at: When it was last heard of, on the same clock.
@@ -70,6 +72,8 @@ class _Process:
     may_listen: bool = False
     has_hung_up: bool = False
     unread: bytes = b""
+    unsent: bytes = b""
+    said: list[str] = dataclasses.field(default_factory=list)
     pins: str | None = None
     ready_at: float | None = None
     beat_at: float = dataclasses.field(default_factory=time.monotonic)
@@ -121,6 +125,16 @@ class Worker:
         return self._process is not None and self._process.ready_at is not None
 
     @property
+    def is_about_to_listen(self) -> bool:
+        """Whether its process may listen, and has not said that it does."""
+        return self._process is not None and self._process.may_listen and self._process.ready_at is None
+
+    @property
+    def pid(self) -> int:
+        """The number of its process; 0 where it has none."""
+        return 0 if self._process is None else self._process.popen.pid
+
+    @property
     def is_due(self) -> bool:
         """Whether it has no process and the wait after the last one is over."""
         return self._process is None and time.monotonic() >= self._start_at
@@ -145,6 +159,7 @@ class Worker:
             report_fd, report_write = _pipe(ours, its)
             lifeline_read, lifeline_fd = _pipe(its, ours)
             os.set_blocking(report_fd, False)
+            os.set_blocking(lifeline_fd, False)
             passed = {"--report-fd": report_write, "--lifeline-fd": lifeline_read}
             if pins is not None:
                 passed["--pins-fd"] = its.enter_context(_readable(pins))
@@ -169,14 +184,27 @@ class Worker:
                 *lines, process.unread = (process.unread + said).split(b"\n")
                 for line in lines:
                     self._take(process, line.decode())
+        self._write(process)
         return status
 
     def go(self) -> None:
         """Let the process listen, after it has loaded."""
         if self._process is not None:
             self._process.may_listen = True
-            with contextlib.suppress(BrokenPipeError):  # it has died; `look` will tell
-                os.write(self._process.lifeline_fd, b"1")
+            self.tell("listen")
+
+    def tell(self, line: str) -> None:
+        """Write a line to the process, at once as far as it has read what was written before."""
+        if self._process is not None:
+            self._process.unsent += line.encode() + b"\n"
+            self._write(self._process)
+
+    def take_said(self) -> list[str]:
+        """Take the lines that the process has said to others."""
+        if self._process is None:
+            return []
+        said, self._process.said = self._process.said, []
+        return said
 
     def silence(self) -> float:
         """Seconds for which a process that listens has not been heard of; 0 where there is none."""
@@ -228,6 +256,13 @@ class Worker:
             process.pins = rest
         elif word == "ready":
             process.ready_at = process.beat_at
+        elif word != "beat":
+            process.said.append(line)
+
+    def _write(self, process: _Process) -> None:
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):  # later; or it has died, which `look` will tell
+            while process.unsent:
+                process.unsent = process.unsent[os.write(process.lifeline_fd, process.unsent) :]
 
 
 def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[int, int]:

@@ -1,0 +1,110 @@
+"""What is known of a model of a repository: the status of each version, and those that serve."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+from rnnserve.protos import model_config_pb2
+from rnnserve.server.repository.folders import version_numbers
+from rnnserve.server.repository.model import Model
+from rnnserve.server.repository.pins import ModelPins
+
+__all__ = [
+    "LOADING",
+    "NOT_LOADED",
+    "READY",
+    "UNAVAILABLE",
+    "Entry",
+    "ServedVersion",
+    "Status",
+    "digests",
+    "entry_of",
+    "pinned_entry",
+    "unload",
+]
+
+LOADING, READY, UNAVAILABLE = "LOADING", "READY", "UNAVAILABLE"
+
+NOT_LOADED = "is not loaded; RepositoryModelLoad loads it"
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """Whether a version serves.
+
+    Attributes:
+        state: `LOADING`, `READY` or `UNAVAILABLE`, as in Triton's repository index.
+        reason: Why it is unavailable, or why what its folder holds now does not serve in its place; empty otherwise.
+    """
+
+    state: str
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ServedVersion:
+    """A version that serves. Compared by identity, so that it can be a key.
+
+    Attributes:
+        model: What runs.
+        config: Its config.pbtxt.
+    """
+
+    model: Model
+    config: model_config_pb2.ModelConfig
+
+
+@dataclasses.dataclass
+class Entry:
+    """A model's folder.
+
+    Attributes:
+        versions: Status of each version, by number.
+        served: Those that serve, by number.
+        reason: Why no version could be tried; empty otherwise.
+        is_wanted: Whether its versions are to be loaded.
+        is_needed: Whether the server is ready only if the model serves. One that was added while others served is not,
+            until it has served.
+    """
+
+    versions: dict[int, Status]
+    served: dict[int, ServedVersion]
+    reason: str = ""
+    is_wanted: bool = True
+    is_needed: bool = True
+
+
+def entry_of(folder: Path, serving: Mapping[int, ServedVersion]) -> Entry:
+    """Look which versions a model's folder holds: they are to be loaded.
+
+    Args:
+        folder: The model's.
+        serving: What serves it: that serves on where the folder cannot be read.
+    """
+    try:
+        return Entry(dict.fromkeys(version_numbers(folder), Status(LOADING)), {})
+    except OSError as error:
+        reason = f"its folder cannot be read: {error.strerror}"
+        kept = Status(READY, f"was loaded before; {reason}")
+        return Entry(dict.fromkeys(serving, kept), dict(serving), reason)
+
+
+def unload(entry: Entry) -> None:
+    """Let a model's versions not be loaded."""
+    entry.versions = dict.fromkeys(entry.versions, Status(UNAVAILABLE, NOT_LOADED))
+    entry.served, entry.reason, entry.is_wanted, entry.is_needed = {}, NOT_LOADED, False, False
+
+
+def digests(model: ModelPins) -> Mapping[int, str]:
+    """The digests of the versions that serve, by number."""
+    return {number: pin.digest for number, pin in model.versions.items() if pin.digest}
+
+
+def pinned_entry(pins: ModelPins) -> Entry:
+    """A model's versions as another worker has them: those that it serves, or was loading, are to be loaded."""
+    statuses = {
+        version: Status(UNAVAILABLE, pin.reason) if pin.reason else Status(LOADING)
+        for version, pin in pins.versions.items()
+    }
+    is_wanted = not pins.reason or bool(digests(pins))
+    return Entry(statuses, {}, pins.reason, is_wanted=is_wanted, is_needed=pins.is_needed)

@@ -1,0 +1,230 @@
+"""A repository that changes under load: no request fails, none is answered by what does not serve, and all is freed."""
+
+import contextlib
+import gc
+import os
+import shutil
+import signal
+import weakref
+
+import grpc
+import pytest
+
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos import inference_pb2_grpc as rpc
+from rnnserve.server import Server, Settings
+from rnnserve.server.repository import live
+from support.factors import AskingForFactor, answers, ask_factor, factor_of, publish_factor
+from support.workers import new_channel, until
+from support.workers import serving as workers_of
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setattr(live, "_SETTLED_SECONDS", 0.05)
+    root = tmp_path / "repository"
+    publish_factor(root, "scale", 1, 1.5)
+    return root
+
+
+@contextlib.contextmanager
+def serving(root, **settings):
+    with (
+        Server(Settings(root, grpc_port=0, provider="cpu", **settings)) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        yield server, rpc.GRPCInferenceServiceStub(channel)
+
+
+def index(stub):
+    return {(model.name, model.version): (model.state, model.reason) for model in listed(stub)}
+
+
+def listed(stub):
+    return stub.RepositoryIndex(pb.RepositoryIndexRequest()).models
+
+
+@pytest.mark.parametrize("transport", ["lane", "public"])
+def test_versions_come_and_go_under_load_without_a_failed_request(root, transport):
+    with serving(root, model_control="poll", poll=0.1, transport=transport) as (server, stub):
+        with AskingForFactor(server.port).running() as asking:
+            asking.until_answered_by("1", 1.5)
+            first = weakref.ref(server._repository.find("scale").model)
+            publish_factor(root, "scale", 2, 2.5)
+            asking.until_answered_by("2", 2.5)
+            assert index(stub)["scale", "1"] == ("UNAVAILABLE", "a newer version serves")
+            publish_factor(root, "scale", 2, 3.5)  # in place
+            asking.until_answered_by("2", 3.5)
+            shutil.rmtree(root / "scale" / "2")
+            at = asking.factors["1", 1.5]
+            until(lambda: asking.factors["1", 1.5] > at + 20)
+            assert ("scale", "2") not in index(stub)
+        assert asking.failures == []
+        assert set(asking.factors) == {("1", 1.5), ("2", 2.5), ("2", 3.5)}
+
+        def is_freed():
+            gc.collect()
+            return first() is None
+
+        until(is_freed)  # though no request comes any more
+        until(lambda: len(server._schedulers._by_model) <= 1)
+
+
+def test_a_version_that_does_not_hold_leaves_the_one_before_and_the_index_says_why(root):
+    with (
+        serving(root, model_control="poll", poll=0.1) as (server, stub),
+        AskingForFactor(server.port).running() as asking,
+    ):
+        asking.until_answered_by("1", 1.5)
+        (publish_factor(root, "scale", 2, 2.5) / "model.onnx").write_bytes(b"nonsense")
+        until(lambda: index(stub).get(("scale", "2"), ("", ""))[0] == "UNAVAILABLE")
+        state, reason = index(stub)["scale", "2"]
+        assert (state, reason[:45]) == ("UNAVAILABLE", "model.onnx: is not the file that was publishe")
+        (root / "scale" / "1" / "model.onnx").write_bytes(b"nonsense")
+        until(lambda: index(stub)["scale", "1"][1])
+        state, reason = index(stub)["scale", "1"]
+        assert state == "READY"
+        assert reason.startswith("was loaded before; what its folder holds now: model.onnx: is not the file that was ")
+        (root / "scale" / "config.pbtxt").write_text("nonsense {")
+        until(lambda: "config.pbtxt" in index(stub)["scale", "1"][1])
+        assert stub.ServerReady(pb.ServerReadyRequest()).ready
+        assert stub.ModelReady(pb.ModelReadyRequest(name="scale", version="1")).ready
+        at = asking.factors["1", 1.5]
+        until(lambda: asking.factors["1", 1.5] > at + 20)
+    assert asking.failures == []
+    assert set(asking.factors) == {("1", 1.5)}
+
+
+def test_models_come_and_go(root):
+    with serving(root, model_control="poll", poll=0.1) as (_, stub):
+        publish_factor(root, "other", 1, 7.0)
+        until(lambda: ("other", "1") in index(stub) and index(stub)["other", "1"][0] == "READY")
+        assert factor_of(stub.ModelInfer(ask_factor("other"))) == ("1", 7.0)
+        (publish_factor(root, "bad", 1, 7.0) / "golden.npz").unlink()
+        until(lambda: index(stub).get(("bad", "1"), ("", ""))[0] == "UNAVAILABLE")
+        assert stub.ServerReady(pb.ServerReadyRequest()).ready  # one model that never served ends no server's readiness
+        shutil.rmtree(root / "other")
+        until(lambda: ("other", "1") not in index(stub))
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.ModelInfer(ask_factor("other"))
+        assert refused.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_models_are_loaded_and_unloaded_by_request(root):
+    publish_factor(root, "other", 1, 7.0)
+    with serving(root, model_control="explicit", load_model="scale") as (_, stub):
+        not_loaded = "is not loaded; RepositoryModelLoad loads it"
+        assert index(stub) == {("other", "1"): ("UNAVAILABLE", not_loaded), ("scale", "1"): ("READY", "")}
+        assert stub.ServerReady(pb.ServerReadyRequest()).ready
+        assert code_of(stub.ModelInfer, ask_factor("other")) == (
+            "UNAVAILABLE",
+            f'model "other" does not serve: {not_loaded}',
+        )
+        load(stub, "other")
+        assert factor_of(stub.ModelInfer(ask_factor("other"))) == ("1", 7.0)
+        publish_factor(root, "other", 2, 8.0)
+        load(stub, "other")
+        assert factor_of(stub.ModelInfer(ask_factor("other"))) == ("2", 8.0)
+        (publish_factor(root, "other", 3, 9.0) / "model.onnx").write_bytes(b"nonsense")
+        code, said = code_of(load, stub, "other")
+        assert code == "FAILED_PRECONDITION"
+        assert said.startswith(
+            'failed to load "other": other version 3: model.onnx: is not the file that was published'
+        )
+        assert factor_of(stub.ModelInfer(ask_factor("other"))) == ("2", 8.0)
+        unload(stub, "other")
+        assert not stub.ModelReady(pb.ModelReadyRequest(name="other")).ready
+        assert stub.ServerReady(pb.ServerReadyRequest()).ready
+        unload(stub, "other")
+        publish_factor(root, "later", 1, 3.0)
+        assert index(stub)["later", "1"] == ("UNAVAILABLE", not_loaded)
+        load(stub, "later")
+        assert factor_of(stub.ModelInfer(ask_factor("later"))) == ("1", 3.0)
+        assert {name for name, _ in index(stub)} == {"later", "other", "scale"}
+
+
+def test_no_name_leads_out_of_the_repository(root, tmp_path):
+    outside = tmp_path / "outside"
+    publish_factor(outside, "link", 1, 2.0)
+    (root / "link").symlink_to(outside / "link")
+    publish_factor(root, "linked", 1, 2.0)
+    shutil.copytree(root / "scale" / "1", root / "scale" / "2")
+    (root / "scale" / "2" / "model.onnx").unlink()
+    (root / "scale" / "2" / "model.onnx").symlink_to(outside / "link" / "1" / "model.onnx")
+    with serving(root, model_control="explicit", load_model="scale") as (_, stub):
+        for name in ("nowhere", "..", "../repository/scale", str(root / "scale"), "scale/1", ".", "scale\0", "a\nb"):
+            code, said = code_of(load, stub, name)
+            assert (code, "failed to poll from model repository" in said) == ("NOT_FOUND", True)
+            unload(stub, name)
+        leads_out = "is a link that leads out of the repository"
+        assert code_of(load, stub, "link") == ("FAILED_PRECONDITION", f'failed to load "link": link: link: {leads_out}')
+        assert index(stub)["scale", "2"] == ("UNAVAILABLE", f"model.onnx: {leads_out}")
+        assert index(stub)["scale", "1"] == ("READY", "")
+        (root / "inside").symlink_to(root / "linked")
+        code, said = code_of(load, stub, "inside")
+        assert 'is of "linked", but lies in the folder of "inside"' in said or "names the model" in said
+
+
+def test_what_a_request_may_not_bring(root):
+    with serving(root, model_control="explicit") as (_, stub):
+        for name, code, said in (
+            ("config", "UNIMPLEMENTED", "publish the files there"),
+            ("file:1/model.onnx", "UNIMPLEMENTED", "publish the files there"),
+            ("other", "INVALID_ARGUMENT", 'unrecognized load parameter "other"'),
+        ):
+            sent = pb.RepositoryModelLoadRequest(model_name="scale")
+            sent.parameters[name].string_param = "x"
+            found = code_of(stub.RepositoryModelLoad, sent)
+            assert (found[0], said in found[1]) == (code, True)
+        sent = pb.RepositoryModelLoadRequest(model_name="scale", repository_name="x")
+        assert code_of(stub.RepositoryModelLoad, sent)[0] == "UNIMPLEMENTED"
+        assert code_of(load, stub, "") == ("INVALID_ARGUMENT", "model_name is empty")
+        assert stub.ServerReady(pb.ServerReadyRequest()).ready
+        assert index(stub)["scale", "1"][0] == "UNAVAILABLE"
+
+
+def test_requests_change_nothing_where_they_may_not(root):
+    with serving(root, model_control="poll") as (_, stub):
+        for call in (load, unload):
+            assert code_of(call, stub, "scale") == (
+                "UNAVAILABLE",
+                "explicit model load / unload is not allowed with --model-control poll; start the server with "
+                "--model-control explicit",
+            )
+
+
+def test_what_one_worker_is_asked_to_load_all_serve(root, tmp_path):
+    options = ("--workers", "2", "--model-control", "explicit", "--load-model", "*")
+    publish_factor(root, "other", 1, 7.0)
+    with workers_of(root, tmp_path, *options) as server, new_channel(server.port) as channel:
+        stub = rpc.GRPCInferenceServiceStub(channel)
+        publish_factor(root, "scale", 2, 2.5)
+        load(stub, "scale")
+        assert answers(server.port) == {("2", 2.5)}
+        unload(stub, "other")
+        for _ in range(10):
+            with new_channel(server.port) as other:
+                asked = rpc.GRPCInferenceServiceStub(other)
+                assert not asked.ModelReady(pb.ModelReadyRequest(name="other")).ready
+                assert asked.ServerReady(pb.ServerReadyRequest()).ready
+        os.kill(server.workers()[0], signal.SIGKILL)
+        until(lambda: "is ready again" in server.log)
+        assert answers(server.port) == {("2", 2.5)}
+        with new_channel(server.port) as again:
+            load(rpc.GRPCInferenceServiceStub(again), "other")
+        assert answers(server.port, "other") == {("1", 7.0)}
+    assert "Traceback" not in server.log
+
+
+def load(stub, name):
+    stub.RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name=name), timeout=30)
+
+
+def unload(stub, name):
+    stub.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name=name), timeout=30)
+
+
+def code_of(call, *args):
+    with pytest.raises(grpc.RpcError) as refused:
+        call(*args)
+    return refused.value.code().name, refused.value.details()
