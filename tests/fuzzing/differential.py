@@ -114,10 +114,11 @@ def compare_streams(targets: Sequence[str], bursts: Iterable[list[bytes]], *, mo
         senders = [channel.stream_stream(_STREAM_METHOD) for channel in channels]
         for burst in bursts:
             answers = [_answers(send(iter(burst), timeout=_TIMEOUT)) for send in senders]
-            for payload, *outcomes in itertools.zip_longest(burst, *answers, fillvalue=Outcome("NONE", None)):
+            together: Iterator[tuple[Outcome, ...]] = itertools.zip_longest(*answers, fillvalue=Outcome("NONE", None))
+            for payload, outcomes in zip(burst, together, strict=False):  # a stream may end before its requests do
                 tally.statuses[outcomes[0].status] += 1
                 if len(set(outcomes)) > 1 or outcomes[0].status in _DEFECTS:
-                    tally.differences.append(Difference(number, payload, tuple(outcomes)))
+                    tally.differences.append(Difference(number, payload, outcomes))
                 number += 1
             yield tally
             if len(tally.differences) >= most:

@@ -13,7 +13,7 @@ from fuzzing.served_models import CLASSIFIERS, publish_models
 from fuzzing.traffic import Traffic, valid_requests, valid_steps
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server import Settings
-from rnnserve.server.lane import prefixes, same_prefix
+from rnnserve.server.lane import prefixes, same_prefix, varying_fields
 from rnnserve.server.testing import RunningServer, serve
 
 SEED, REQUESTS, STEPS = 11, 20_000, 6_000
@@ -107,7 +107,7 @@ def plant_id_of_any_bytes(monkeypatch):
         def isascii(self):
             return True
 
-    find = prefixes.find_varying_fields
+    find = varying_fields.find_varying_fields
     monkeypatch.setattr(prefixes, "find_varying_fields", lambda payload: find(Any(payload)))
 
 

@@ -104,8 +104,8 @@ class Stream:
 
 
 @contextlib.contextmanager
-def serving(repository, transport, **settings):
-    settings = dataclasses.replace(Settings(repository, grpc_port=0, provider="cpu", transport=transport), **settings)
+def serving(repository, transport, **changes):
+    settings = dataclasses.replace(Settings(repository, grpc_port=0, provider="cpu", transport=transport), **changes)
     with Server(settings) as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         yield rpc.GRPCInferenceServiceStub(channel)
 
