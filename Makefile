@@ -16,15 +16,11 @@ COMMIT ?=
 FUZZ_INPUTS ?= 100000
 FUZZ_REQUESTS ?= 1000000
 
-# Half of the time that all tests take, with those below.
-SLOW_TESTS := $(addprefix tests/export/,adoption diagnosis parity recurrence)
-
 # Many modules, many mutated inputs: they try again what other tests have executed. Measuring their coverage would add
-# nothing to it, and two thirds to their time, most of which torch's Python takes.
+# little to it, and two thirds to their time, most of which torch's Python takes.
 UNMEASURED_TESTS := tests/examples tests/fuzzing tests/server/test_differential.py \
 	$(addprefix tests/export/,test_own_modules_bytes.py test_random_modules.py) \
-	$(addprefix tests/export/recurrence/,test_bytes.py test_float16.py test_grid.py test_odd_modules.py \
-	test_projections.py test_scan.py)
+	$(addprefix tests/export/recurrence/,test_bytes.py test_grid.py test_odd_modules.py test_scan.py)
 
 # What does not pay in tests: annotations of every test and fixture; None, since one in the place of a value fails the
 # test; unreachable code, since mypy believes an assert about a property even after the call that changes it.
@@ -70,11 +66,11 @@ load: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## load-test a server of it
 
 test: setup ## run the tests, but for the drills, and measure their coverage
 	$(BIN)/coverage erase
-	@# Two processes at a time, each with half of the time: each has its own exit status, and all must be 0.
-	{ $(BIN)/python -m pytest $(UNMEASURED_TESTS); status=$$?; \
-	$(BIN)/coverage run -m pytest $(SLOW_TESTS) $(UNMEASURED_TESTS:%=--ignore %) && exit $$status; } & others=$$!; \
-	$(BIN)/coverage run -m pytest $(patsubst %,--ignore %,$(SLOW_TESTS) $(UNMEASURED_TESTS)) --ignore tests/drills; \
-	status=$$?; wait $$others && exit $$status
+	@# Three processes, each with a third of the time, since tests also wait: each has its own exit status, and all must be 0.
+	$(BIN)/python -m pytest $(UNMEASURED_TESTS) & unmeasured=$$!; \
+	$(BIN)/coverage run -m pytest tests/export $(UNMEASURED_TESTS:%=--ignore %) & export=$$!; \
+	$(BIN)/coverage run -m pytest $(UNMEASURED_TESTS:%=--ignore %) --ignore tests/export --ignore tests/drills; \
+	status=$$?; wait $$export || status=$$?; wait $$unmeasured && exit $$status
 	$(BIN)/coverage combine --quiet
 
 drills: setup ## try to break servers, beside a bystander that must notice little of it

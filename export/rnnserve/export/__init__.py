@@ -8,6 +8,11 @@ published without a proof by `adoption`. The area imports models, protos, torch,
 the server or the client.
 """
 
+import os
+
+# onnxruntime 1.32 reports its use to its maker, over HTTPS, and complains where it cannot keep an id for that.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 try:
     from rnnserve.export.descriptions import Flags, Floats, Integers, Lengths
     from rnnserve.export.errors import BrokenPostcondition, ExportError, ParityError, UnsupportedModule, WrongArguments

@@ -7,3 +7,8 @@ and its golden results came out right on this machine's provider: in a process t
 Imports `batching`, `boundary`, `settings`, `errors`, the contracts (`rnnserve.protos`) and onnxruntime; makes no
 threads, and does without gRPC.
 """
+
+import os
+
+# onnxruntime 1.32 reports its use to its maker, over HTTPS, and complains where it cannot keep an id for that.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
