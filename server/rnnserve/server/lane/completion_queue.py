@@ -60,16 +60,15 @@ _OUTSTANDING = MAX_REQUESTS
 """How many calls may arrive between two looks at the queue without waiting for one of them."""
 
 _RECEIVING = 12
-"""Messages that are received at once: nobody has counted their bytes yet, and 15 kB may be compressed 16 MB. Usual ones
-have arrived with their calls, so that receiving one takes a turn of the loop, whatever this number."""
+"""Messages that are received at once: nobody has counted their bytes yet, which may be 16 MB each. Usual ones have
+arrived with their calls, so that receiving one takes a turn of the loop, whatever this number."""
 
 _RECEIVING_LARGE = 2
 """The same after a large message, and one more for each small one. After a large one, the next is received only after
-the sockets have been looked at: each may take 50 ms to decompress, during which nobody else is heard."""
+the sockets have been looked at: meanwhile nobody else is heard."""
 
 _LATE_SECONDS = 50e-3
-"""Seconds without any event after which the next are received beside those whose messages do not arrive. It takes as
-long to decompress some of 16 MB, which may happen on another thread than the lane's."""
+"""Seconds without any event after which the next are received beside those whose messages do not arrive."""
 
 _HOPELESS_SECONDS = 0.1
 """Seconds that a call's message may take to arrive while the server's memory is short."""

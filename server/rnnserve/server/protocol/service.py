@@ -50,7 +50,7 @@ class Method:
 
 _EXTENSIONS = (
     "binary_tensor_data", "classification", "logging", "model_configuration", "model_repository", "parameters",
-    "schedule_policy", "statistics", "trace",
+    "schedule_policy", "sequence", "statistics", "trace",
 )  # fmt: skip
 """Triton's names of those that this server speaks."""
 

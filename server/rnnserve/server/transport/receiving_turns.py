@@ -9,7 +9,7 @@ from rnnserve.server.boundary.byte_budget import SMALL
 __all__ = ["ReceivingTurns"]
 
 _AT_ONCE = 8
-"""Messages that are received at once: nobody has counted their bytes yet, and 15 kB may be compressed 16 MB."""
+"""Messages that are received at once: nobody has counted their bytes yet, which may be 16 MB each."""
 
 _AT_ONCE_AFTER_LARGE = 2
 """The same after a large message, and one more for each small one. grpcio makes Python's bytes of all messages on one
