@@ -16,7 +16,7 @@ from rnnserve.server.repository.pins import dump_pins, read_pins
 from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import Settings
 from rnnserve.server.transport.agreement import WorkerAgreement
-from rnnserve.server.transport.allocation import give_back_large_blocks, use_one_arena
+from rnnserve.server.transport.allocation import give_back_large_blocks, use_few_arenas
 from rnnserve.server.transport.polling import choose_polling
 from rnnserve.server.transport.ports import reserve_port
 from rnnserve.server.transport.signals import follow_signals, receive_signals
@@ -131,7 +131,7 @@ def _serve(settings: Settings, supervised: Supervised | None) -> None:
     """Be the server, or one worker of it."""
     choose_polling()
     give_back_large_blocks()
-    use_one_arena()
+    use_few_arenas()
     # Whoever started this with SIGHUP ignored (nohup) wants it to outlive the terminal.
     hang_up = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
     ending = _Ending()

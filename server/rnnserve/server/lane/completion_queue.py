@@ -26,10 +26,10 @@ import grpc
 
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.clock import from_wall_clock, now
-from rnnserve.server.batching.connection_turns import ConnectionTurns
 from rnnserve.server.boundary.byte_budget import LARGE, SMALL, ByteBudget
 from rnnserve.server.errors import InternalError, ServeError, TooManyStreams, Unsupported
 from rnnserve.server.lane.arrived_requests import ArrivedRequest, LaneCall
+from rnnserve.server.lane.deferred_calls import DeferredCalls
 from rnnserve.server.lane.streams import ConnectionStreams, LaneStream
 from rnnserve.server.protocol.error_details import details_metadata
 
@@ -59,7 +59,7 @@ runs. grpcio's own wait looks for signals every 0.2 s, so this wakes the process
 _OUTSTANDING = MAX_REQUESTS
 """How many calls may arrive between two looks at the queue without waiting for one of them."""
 
-_RECEIVING = 12
+_RECEIVING = 32
 """Messages that are received at once: nobody has counted their bytes yet, which may be 16 MB each. Usual ones have
 arrived with their calls, so that receiving one takes a turn of the loop, whatever this number."""
 
@@ -329,8 +329,8 @@ class Lane:
         poll = self._queue.poll
         shut_down = self._cygrpc.CompletionType.queue_shutdown
         receive = self._cygrpc.ReceiveMessageOperation
-        unfinished = self._unfinished
-        deferred: ConnectionTurns[tuple[Any, float]] = ConnectionTurns()  # received later, with their deadlines
+        unfinished, deferred = self._unfinished, DeferredCalls()
+        waiting = 0  # of the deferred
         late = 0  # of the unfinished: they have had their time, and others are received beside them
         receiving = _RECEIVING  # at once, beside those: fewer after large messages
         accepting = sum(self._accept(self._method, _ACCEPT) for _ in range(_OUTSTANDING))
@@ -344,10 +344,10 @@ class Lane:
             if not (accepting or self._open_calls or arrived):
                 accepting = -1
                 self._queue.shutdown()  # no operation may be started after this
-            if arrived or has_work or (deferred and len(unfinished) < receiving + late):
+            if arrived or has_work or (waiting and len(unfinished) < receiving + late):
                 event = poll(_LONG_AGO)
             else:
-                event = poll(time.time() + _LATE_SECONDS if deferred else turn_at)
+                event = poll(time.time() + _LATE_SECONDS if waiting else turn_at)
             tag = event.tag
             if tag is _ACCEPT:
                 if event.success:
@@ -362,18 +362,20 @@ class Lane:
                         unfinished[id(tag)] = tag
                         call.start_server_batch((receive(0),), tag)
                     else:
-                        deferred.add(call.peer(), (call, deadline))
+                        deferred.add(call, deadline, in_turn=receiving < _RECEIVING)
+                        waiting += 1
                 else:
                     accepting -= 1  # the server is being stopped
             elif tag is None:
                 if event.completion_type == shut_down:
                     return
                 self.turns += 1
-                if deferred:
+                if waiting:
                     if not (arrived or has_work) and len(unfinished) >= receiving + late:
                         late = len(unfinished)
-                    for _ in range(min(receiving + late - len(unfinished), len(deferred))):
+                    for _ in range(min(receiving + late - len(unfinished), waiting)):
                         self._receive(deferred.pop())
+                        waiting -= 1
                 if not (arrived or has_work):
                     turn_at = time.time() + _IDLE_SECONDS
                     self._hand_on([])
@@ -384,7 +386,8 @@ class Lane:
             elif type(tag) is tuple:
                 call, deadline = tag
                 del unfinished[id(tag)]
-                late = min(late, len(unfinished))
+                if late:
+                    late = min(late, len(unfinished))
                 payload = event.batch_operations[0].message()
                 if payload is None:
                     self._refuse_without_message(call, deadline)
@@ -392,17 +395,20 @@ class Lane:
                     arrived.append(LaneCall(self, call, payload, deadline))
                     if receiving < _RECEIVING:
                         receiving += 1
-                    if deferred:
+                    if waiting:
                         self._receive(deferred.pop())
+                        waiting -= 1
                 else:
                     receiving = _RECEIVING_LARGE
+                    deferred.take_turns()
                     arrived += self._take_large(LaneCall(self, call, payload, deadline))
                 if len(arrived) >= MAX_REQUESTS or (came_alone and self._open_calls == 1 and arrived):
                     has_work = self._hand_on(arrived)
                     arrived = []
             elif type(tag) is LaneCall:
                 self._open_calls -= 1
-                tag.let_go()
+                if tag.held_bytes:
+                    tag.let_go()
             elif tag is _ACCEPT_STREAM:
                 if event.success:
                     accepting += self._accept(self._stream_method, _ACCEPT_STREAM) - 1

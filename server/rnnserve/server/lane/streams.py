@@ -103,7 +103,7 @@ class StreamMessage(ArrivedRequest):
 
     def answer(self, payload: bytes) -> None:
         """Send the response in its turn, or that the budget of bytes is spent."""
-        if self._held or self._stream.unsent_bytes + len(payload) > SMALL:
+        if self.held_bytes or self._stream.unsent_bytes + len(payload) > SMALL:
             self._lane.wait_to_answer()
             try:
                 self.hold(RESPONSE_COPIES * len(payload))

@@ -1,8 +1,8 @@
 """How the C library gives memory back: large blocks at once, so that what one large request took is not kept.
 
-It takes blocks from one arena. By default each thread has its own, up to eight for each core, and a thread frees into
+It takes blocks from two arenas. By default each thread has its own, up to eight for each core, and a thread frees into
 the arena that a block is from: what gRPC's threads took stays scattered over them. Growing any but the first is a
-system call for each page, too: 3 GB of header fields took 0.5 to 1.2 s of the kernel's time, and 0.1 s from one arena.
+system call for each page, too: 3 GB of header fields took 0.5 to 1.2 s of the kernel's time, and 0.1 s from the first.
 
 By default glibc raises the size from which it gives blocks back with every large block that is freed, up to 32 MB; then
 requests of 15 MB leave their memory scattered in its arenas: 460 MB after sixty of them, 90 MB with a fixed size.
@@ -12,7 +12,7 @@ import ctypes
 import sys
 from typing import Any
 
-__all__ = ["give_back_free_memory", "give_back_large_blocks", "use_one_arena"]
+__all__ = ["give_back_free_memory", "give_back_large_blocks", "use_few_arenas"]
 
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD, _M_ARENA_MAX = -3, -1, -8
 _LARGE = 8 << 20
@@ -23,14 +23,18 @@ _KEPT = 8 << 20
 would leave in force, each run gave its memory back and got it again."""
 
 
-def use_one_arena() -> bool:
-    """Have all threads take their blocks from one arena. Once, before others start.
+_ARENAS = 2
+"""With one for all threads, the lane's waited for the lock of the others' blocks: 8 % fewer requests a second."""
+
+
+def use_few_arenas() -> bool:
+    """Have all threads take their blocks from two arenas. Once, before others start.
 
     Returns:
         Whether this C library takes the setting: glibc does.
     """
     mallopt = _function("mallopt")
-    return mallopt is not None and bool(mallopt(_M_ARENA_MAX, 1))
+    return mallopt is not None and bool(mallopt(_M_ARENA_MAX, _ARENAS))
 
 
 def give_back_large_blocks() -> bool:
