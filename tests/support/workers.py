@@ -36,7 +36,7 @@ def is_running(pid: int) -> bool:
     """Whether a process is there, and is no zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it has gone, before or while it is looked at
         return False
 
 
