@@ -152,7 +152,7 @@ def test_garbage_to_every_method_is_an_invalid_argument(server, bystander):
     assert "RepositoryIndex" in methods
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         send = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
-        (told,) = send(iter([b"\xff\xff"]), timeout=20)  # type: ignore[arg-type]
+        (told,) = send(iter([b"\xff\xff"]), timeout=20)
         refusal = pb.ModelStreamInferResponse.FromString(told)
         assert refusal.infer_response.parameters["status"].string_param == "INVALID_ARGUMENT"
         for service, method in [

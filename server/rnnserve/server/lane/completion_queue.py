@@ -59,7 +59,7 @@ runs. grpcio's own wait looks for signals every 0.2 s, so this wakes the process
 _OUTSTANDING = MAX_REQUESTS
 """How many calls may arrive between two looks at the queue without waiting for one of them."""
 
-_RECEIVING = 32
+_RECEIVING = 12
 """Messages that are received at once: nobody has counted their bytes yet, which may be 16 MB each. Usual ones have
 arrived with their calls, so that receiving one takes a turn of the loop, whatever this number."""
 
