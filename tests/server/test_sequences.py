@@ -15,6 +15,7 @@ import pytest
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
+from rnnserve.server.lane import streams
 from support.inference_requests import request
 
 SIMPLE, STACKED, BIDIRECTIONAL = "direction_simple", "direction_stacked", "direction_bidirectional"
@@ -400,3 +401,30 @@ def test_more_requests_than_may_be_in_hand_wait_at_their_client(repository):
         answers = list(pool.map(lambda _: answers_of(stub, iter([message] * 600)), range(8)))
     assert [len(of_stream) for of_stream in answers] == [600] * 8
     assert not any(answer.error_message for of_stream in answers for answer in of_stream)
+
+
+def test_streams_that_end_with_an_error_leave_room_for_others(repository, monkeypatch):
+    monkeypatch.setattr(streams, "_IN_HAND_OF_CONNECTION", 3)
+    with serving(repository, "lane") as stub, stream_of(stub) as stays:
+        assert not stays.ask(request(SIMPLE, {"input": walk(1)})).error_message
+        for _ in range(5):
+            with pytest.raises(grpc.RpcError):
+                Stream(stub, metadata=(("triton_grpc_error", "true"),)).ask(request("nobody", {"input": walk(1)}))
+        for _ in range(5):
+            assert not stays.ask(request(SIMPLE, {"input": walk(1)})).error_message
+
+
+def test_a_start_that_is_one_too_many_leaves_the_sequence_that_was_there(repository):
+    own = [("grpc.use_local_subchannel_pool", 1)]
+    with Server(Settings(repository, grpc_port=0, provider="cpu", transport="lane", max_sequences=4)) as server:
+        target = f"127.0.0.1:{server.port}"
+        with grpc.insecure_channel(target, own) as one, grpc.insecure_channel(target, own) as other:
+            first, second = rpc.GRPCInferenceServiceStub(one), rpc.GRPCInferenceServiceStub(other)
+            for stub, identities in ((first, (1, 2)), (second, (3, 4))):
+                for identity in identities:
+                    stub.ModelInfer(step(walk(1), identity, starts=True))
+            with pytest.raises(grpc.RpcError) as raised:
+                second.ModelInfer(step(walk(1), 1, starts=True))
+            assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            first.ModelInfer(step(walk(1), 1))
+            first.ModelInfer(step(walk(1), 1, starts=True))

@@ -1,11 +1,12 @@
-"""The lane: ModelInfer on a completion queue of its own, on one thread, the fast way.
+"""The lane: ModelInfer and ModelStreamInfer on a completion queue of its own, on one thread, the fast way.
 
-In: calls as grpcio's core reports them (`completion_queue`). A call's bytes are recognised by their prefix, or pass the
-boundary (`admission`); then it waits in its model's queue (`dispatcher`). Requests with one prefix run by a short cut
-(`same_prefix`); all others, as on the public transport, by `batching.execution`. Out: each call answered once.
+In: calls and streams as grpcio's core reports them (`completion_queue`, `streams`). A request's bytes are recognised by
+their prefix, or pass the boundary (`admission`); then it waits in its model's queue (`dispatcher`). Requests with one
+prefix run by a short cut (`same_prefix`); all others, as on the public transport, by `batching.execution`. Out: each
+request answered once.
 
 `completion_queue` is the only module that uses what grpcio keeps private; where grpcio lacks something of it, the
-public transport serves ModelInfer.
+public transport serves both methods.
 
 Imports `protocol`, `repository`, `batching`, `boundary`, `settings` and `errors`.
 """

@@ -63,6 +63,16 @@ class ArrivedRequest(abc.ABC):
         self._lane.budget.take(self._connection, size)
         self.held_bytes = size
 
+    def hold_response(self, payload: bytes) -> bool:
+        """Take a response's bytes from the lane's budget; False where that is spent, and the request is refused."""
+        self._lane.wait_to_answer()
+        try:
+            self.hold(RESPONSE_COPIES * len(payload))
+        except TooMuchHeld as error:
+            self.refuse(error)
+            return False
+        return True
+
     def let_go(self) -> None:
         """Give back what it holds of the lane's budget."""
         if self.held_bytes:
@@ -99,13 +109,8 @@ class LaneCall(ArrivedRequest):
 
     def answer(self, payload: bytes) -> None:
         """Send the response, or that the budget of bytes is spent."""
-        if len(payload) > SMALL or self.held_bytes:
-            self._lane.wait_to_answer()
-            try:
-                self.hold(RESPONSE_COPIES * len(payload))
-            except TooMuchHeld as error:
-                self.refuse(error)
-                return
+        if (len(payload) > SMALL or self.held_bytes) and not self.hold_response(payload):
+            return
         self._finish(self._lane.answer_operations(payload))
 
     def refuse(self, error: ServeError) -> None:

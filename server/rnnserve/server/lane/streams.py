@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from rnnserve.server.batching.clock import now
-from rnnserve.server.boundary.byte_budget import RESPONSE_COPIES, SMALL
+from rnnserve.server.boundary.byte_budget import SMALL
 from rnnserve.server.boundary.compression import is_compressed
-from rnnserve.server.errors import ServeError, TooMuchHeld
+from rnnserve.server.errors import ServeError
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
 from rnnserve.server.lane.varying_fields import find_varying_fields
 from rnnserve.server.protocol.responses import ERRORS_AS_STATUSES, encode_stream_error, encode_stream_response
@@ -25,11 +25,10 @@ from rnnserve.server.protocol.sequences import StreamOwner
 if TYPE_CHECKING:
     from rnnserve.server.lane.completion_queue import Lane
 
-__all__ = ["LaneStream", "StreamMessage"]
+__all__ = ["ConnectionStreams", "LaneStream", "StreamMessage"]
 
 _IN_HAND = 256
 """Requests of one stream that are in hand at once, with those whose responses have not been sent."""
-
 
 _IN_HAND_OF_CONNECTION = 1024
 """The same of all streams of one connection; as many more as it has streams may be received at that moment."""
@@ -48,14 +47,14 @@ class ConnectionStreams:
         self.name = name
         self._lock = threading.Lock()
         self._in_hand = 0
-        self._paused: deque[LaneStream] = deque()
+        self._paused: set[LaneStream] = set()
 
     def may_receive(self, stream: "LaneStream") -> bool:
         """Whether a stream may receive now; if not, it is told later."""
         with self._lock:
             if self._in_hand < _IN_HAND_OF_CONNECTION:
                 return True
-            self._paused.append(stream)
+            self._paused.add(stream)
             return False
 
     def take(self) -> None:
@@ -63,11 +62,14 @@ class ConnectionStreams:
         with self._lock:
             self._in_hand += 1
 
-    def give_back(self, count: int) -> list["LaneStream"]:
-        """Count requests that are no longer in hand, and give as many of the streams that may receive again."""
+    def give_back(self, count: int) -> "set[LaneStream]":
+        """Count requests that are no longer in hand, and give the streams that may receive again."""
         with self._lock:
             self._in_hand -= count
-            return [self._paused.popleft() for _ in range(min(count, len(self._paused)))]
+            if self._in_hand >= _IN_HAND_OF_CONNECTION:
+                return set()
+            resumed, self._paused = self._paused, set()
+            return resumed
 
 
 class StreamMessage(ArrivedRequest):
@@ -103,13 +105,9 @@ class StreamMessage(ArrivedRequest):
 
     def answer(self, payload: bytes) -> None:
         """Send the response in its turn, or that the budget of bytes is spent."""
-        if self.held_bytes or self._stream.unsent_bytes + len(payload) > SMALL:
-            self._lane.wait_to_answer()
-            try:
-                self.hold(RESPONSE_COPIES * len(payload))
-            except TooMuchHeld as error:
-                self.refuse(error)
-                return
+        is_counted = self.held_bytes or self._stream.unsent_bytes + len(payload) > SMALL
+        if is_counted and not self.hold_response(payload):
+            return
         self._finish(encode_stream_response(payload))
 
     def refuse(self, error: ServeError) -> None:
@@ -294,11 +292,11 @@ class LaneStream(StreamOwner):
         if self._has_status or not self.is_open or self._sending is not None:
             return
         if self._in_hand and self._in_hand[0].response is not None:
-            message = self._in_hand.popleft()
+            message = self._in_hand[0]
             if message.status is not None:
-                self._end(message.status)
+                self._end(message.status)  # what is in hand is given back when the stream is closed
                 return
-            self._sending = message
+            self._sending = self._in_hand.popleft()
             self._start(self._lane.send_operations(message.response or b""), self._send_tag)
         elif self._is_half_closed and not self._in_hand:
             self._end(self._lane.status_operations(self._end_error))

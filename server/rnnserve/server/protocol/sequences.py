@@ -68,7 +68,6 @@ class _Sequence:
         states: The bytes of each state in the signature's order, in row-major order of its own shape; empty before its
             first request has been run.
         rows: Size of their batch axis.
-        steps: Requests that have been run.
         nbytes: Bytes of the states.
         used: When its last request arrived or was answered, in seconds on the clock of `batching.clock`.
         is_over: Whether it has ended, or its first request was refused: what has arrived for it since is refused.
@@ -86,7 +85,6 @@ class _Sequence:
         "rows",
         "served",
         "states",
-        "steps",
         "used",
         "waiting",
     )
@@ -98,7 +96,6 @@ class _Sequence:
         self.owner: StreamOwner | None = None
         self.states: tuple[bytes, ...] = ()
         self.rows = 0
-        self.steps = 0
         self.nbytes = 0
         self.used = 0.0
         self.is_over = False
@@ -253,10 +250,7 @@ class Sequences:
         self._waiting = 0
         self._is_watched = False
         self._never = threading.Event()
-        self.nbytes = 0
-
-    def __len__(self) -> int:
-        return len(self._sequences)
+        self._nbytes = 0
 
     def find(self, model: str, control: SequenceControl) -> ServedVersion | None:
         """The version that a request's sequence began on; None where it begins one, or there is none."""
@@ -346,7 +340,6 @@ class Sequences:
                 sequence.used = now()
             sequence.states = states
             sequence.rows = rows
-            sequence.steps += 1
 
     def end(self, sequence: _Sequence) -> None:
         """Drop a sequence: its last request was answered, or its first one refused."""
@@ -368,13 +361,15 @@ class Sequences:
 
     def _start(self, key: _Key, served: ServedVersion, connection: str, before: _Sequence | None) -> _Sequence:
         """Make a sequence, in the place of one of this id that was in the middle."""
+        limit, most = self._settings.max_sequences, (self._settings.max_sequences + 1) // 2
+        if len(self._sequences) - (before is not None) >= limit:
+            raise TooManySequences.of_all(limit)
+        is_own = before is not None and before.connection == connection
+        if self._shares.get(connection, _Share()).count - is_own >= most:
+            raise TooManySequences.of_connection(most)
         if before is not None:
             self._remove(before)
-        if len(self._sequences) >= self._settings.max_sequences:
-            raise TooManySequences.of_all(self._settings.max_sequences)
-        share, most = self._shares.get(connection, _Share()), (self._settings.max_sequences + 1) // 2
-        if share.count >= most:
-            raise TooManySequences.of_connection(most)
+        share = self._shares.get(connection, _Share())
         share.count += 1
         self._shares[connection] = share
         self._dropped.pop(key, None)
@@ -387,7 +382,7 @@ class Sequences:
     def _remove(self, sequence: _Sequence) -> None:
         del self._sequences[sequence.key]
         share = self._shares[sequence.connection]
-        self.nbytes -= sequence.nbytes
+        self._nbytes -= sequence.nbytes
         share.nbytes -= sequence.nbytes
         share.count -= 1
         sequence.nbytes = 0
@@ -397,9 +392,9 @@ class Sequences:
     def _take(self, sequence: _Sequence, nbytes: int) -> None:
         share, most = self._shares[sequence.connection], self._settings.max_sequence_bytes
         more = nbytes - sequence.nbytes
-        if self.nbytes + more > most or share.nbytes + more > most // 2:
+        if self._nbytes + more > most or share.nbytes + more > most // 2:
             raise TooManySequences.of_bytes(most)
-        self.nbytes += more
+        self._nbytes += more
         share.nbytes += more
         sequence.nbytes = nbytes
 

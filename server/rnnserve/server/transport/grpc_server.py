@@ -393,8 +393,8 @@ class GrpcTransport:
 def _options(settings: Settings) -> list[tuple[str, int]]:
     """Options of gRPC's core: it refuses what is far too large or too much, and leaves the rest to this server.
 
-    Its limit on messages counts bytes after decompression, and is a quarter above `max_message_bytes`, so that a
-    message somewhat too large is refused by the boundary, which says more.
+    Its limit on messages counts bytes as sent, and is a quarter above `max_message_bytes`, so that a message somewhat
+    too large is refused by the boundary, which says more.
     """
     age, age_grace = settings.connection_age, settings.max_connection_age_grace
     return [

@@ -1,7 +1,7 @@
 """The memory of the process, looked at from outside: what no budget counts is bounded here, and given back.
 
 What has arrived of messages that do not end is in gRPC's memory. A client may send all but the last byte of many
-messages to the lane, or many that become large when they are decompressed. The resident memory tells, and the calls
+messages to the lane, by calls or on streams. The resident memory tells, and the calls
 that have been without a message the longest are ended until it is small again.
 
 And what gRPC took for them in small blocks stays free in the C library's arena: 200 MB after sixty messages of 14 MB.

@@ -32,10 +32,10 @@ from rnnserve.server.transport.thread_pool import CallPool
 
 __all__ = ["PublicCalls", "conversing", "streaming", "unary", "watching"]
 
-# RpcMethodHandler is generic in its type stubs only, hence the quotes in annotations.
 _MAX_CONTROL_BYTES = 4 << 20
 """Bytes of a request of a method that answers at once, decompressed."""
 
+# RpcMethodHandler is generic in its type stubs only, hence the quotes in annotations.
 Answer = Callable[[bytes, grpc.ServicerContext], bytes]
 Watch = Callable[[bytes, grpc.ServicerContext], Iterator[bytes]]
 Stream = Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]
