@@ -109,6 +109,7 @@ class CallPool(futures.ThreadPoolExecutor):
         self._may_answer = threading.Event()
         self._may_answer.set()
         self._is_closed = threading.Event()
+        self._has_come = threading.Event()  # a call
         self._watchdog = threading.Thread(target=self._watch, name=f"{name} watchdog", daemon=True)
         self._watchdog.start()
 
@@ -127,6 +128,8 @@ class CallPool(futures.ThreadPoolExecutor):
         with self._lock:
             self.taken += 1
             refused = self._add(call)
+        if not self._has_come.is_set():
+            self._has_come.set()
         if refused is not None:
             self._refusing.submit(refused.refuse)
         if refused is not call:
@@ -197,6 +200,7 @@ class CallPool(futures.ThreadPoolExecutor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the threads when they have done what they have."""
         self._is_closed.set()
+        self._has_come.set()
         self._may_answer.set()
         self._refusing.shutdown(wait, cancel_futures=cancel_futures)
         super().shutdown(wait, cancel_futures=cancel_futures)
@@ -263,11 +267,15 @@ class CallPool(futures.ThreadPoolExecutor):
             context.cancel()
 
     def _watch(self) -> None:
-        while not self._is_closed.wait(_LOOK_SECONDS):
-            self._turns.pass_late()
-            if self._waiting or self._has_refused:
-                self._has_refused = False
-                self._end_hopeless()
+        """Look at the calls now and then, as long as there are some: each look takes Python's lock from the lane."""
+        while not self._is_closed.is_set():
+            self._has_come.wait()
+            self._has_come.clear()
+            while (self._in_hand or self._has_refused) and not self._is_closed.wait(_LOOK_SECONDS):
+                self._turns.pass_late()
+                if self._waiting or self._has_refused:
+                    self._has_refused = False
+                    self._end_hopeless()
 
 
 def _settle(future: futures.Future[R], fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> None:
