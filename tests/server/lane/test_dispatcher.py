@@ -82,7 +82,8 @@ class FakeCall(LaneCall):
     """A call on the lane, without the lane."""
 
     def __init__(self, payload: bytes, peer: str = "a", deadline: float = math.inf) -> None:
-        super().__init__(None, None, payload, deadline)
+        super().__init__(None, None, deadline)
+        self.payload = payload
         self._peer = peer
         self.answers: list[bytes | ServeError] = []
         self.on_cancel = None

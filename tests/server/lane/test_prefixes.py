@@ -100,7 +100,9 @@ def test_a_lone_request_that_is_not_finite_is_left_to_the_boundary(service):
 
 
 def call(message: pb.ModelInferRequest) -> LaneCall:
-    return LaneCall(None, None, message.SerializeToString(), 0.0)
+    arrived = LaneCall(None, None, 0.0)
+    arrived.payload = message.SerializeToString()
+    return arrived
 
 
 def test_a_prefix_that_all_calls_share_is_told(service):

@@ -81,50 +81,69 @@ class ArrivedRequest(abc.ABC):
 
 
 class LaneCall(ArrivedRequest):
-    """A call of ModelInfer: one request, one response and a status."""
+    """A call of ModelInfer: one request, one response and a status.
 
-    __slots__ = ("_call", "_is_watched")
+    Attributes:
+        call: The call, as grpcio's core gives it.
+    """
 
-    def __init__(self, lane: "Lane", call: Any, payload: bytes, deadline: float) -> None:  # noqa: ANN401 - grpcio's own
+    __slots__ = ("_is_watched", "call")
+
+    stream = None
+
+    def __init__(self, lane: "Lane", call: Any, deadline: float) -> None:  # noqa: ANN401 - grpcio's own
+        """Begin without the message: `payload` is set when it has arrived.
+
+        Args:
+            lane: Which the call has arrived on.
+            call: The call.
+            deadline: In seconds on the clock of `batching.clock`.
+        """
         # Without `super().__init__`, which costs half a microsecond, as this does once a request.
         self._lane = lane
-        self.payload = payload
         self.deadline = deadline
-        self.stream = None
+        self.payload = b""
         self.is_answered = False
         self.held_bytes = 0
         self._connection = ""
-        self._call = call
+        self.call = call
         self._is_watched = False
 
     def peer(self) -> str:
         """Name the connection: the same for all of its calls."""
-        name: str = self._call.peer().decode()
+        name: str = self.call.peer().decode()
         return name
 
     def watch(self, on_cancel: Callable[[], None]) -> None:
         """Call `on_cancel`, on the lane's thread, if the call is cancelled before it is answered."""
         self._is_watched = True
-        self._call.start_server_batch((self._lane.new_close(),), _Watch(on_cancel))
+        self.call.start_server_batch((self._lane.operations.new_close(),), _Watch(on_cancel))
 
     def answer(self, payload: bytes) -> None:
         """Send the response, or that the budget of bytes is spent."""
         if (len(payload) > SMALL or self.held_bytes) and not self.hold_response(payload):
             return
-        self._finish(self._lane.answer_operations(payload))
-
-    def refuse(self, error: ServeError) -> None:
-        """Send the status of an error."""
-        if not self.is_answered:
-            self.let_go()
-        self._finish(self._lane.refusal_operations(error))
-
-    def _finish(self, operations: tuple[object, ...]) -> None:
         if self.is_answered:
             return  # after a failure in the middle of a batch, all of the batch may be refused
         self.is_answered = True
         self.payload = b""  # what is sent may wait for its reader for long
-        self._call.start_server_batch(operations if self._is_watched else (*operations, self._lane.close), self)
+        operations = self._lane.operations
+        message = operations.send_message(payload, 0)
+        if self._is_watched:
+            self.call.start_server_batch((operations.no_metadata, message, operations.ok), self)
+        else:
+            self.call.start_server_batch((operations.no_metadata, message, operations.ok, operations.close), self)
+
+    def refuse(self, error: ServeError) -> None:
+        """Send the status of an error."""
+        if self.is_answered:
+            return
+        self.let_go()
+        self.is_answered = True
+        self.payload = b""
+        operations = self._lane.operations
+        close = () if self._is_watched else (operations.close,)
+        self.call.start_server_batch((operations.no_metadata, operations.status(error), *close), self)
 
 
 class _Watch:

@@ -30,8 +30,8 @@ from rnnserve.server.boundary.byte_budget import LARGE, SMALL, ByteBudget
 from rnnserve.server.errors import InternalError, ServeError, TooManyStreams, Unsupported
 from rnnserve.server.lane.arrived_requests import ArrivedRequest, LaneCall
 from rnnserve.server.lane.deferred_calls import DeferredCalls
+from rnnserve.server.lane.operations import Operations
 from rnnserve.server.lane.streams import ConnectionStreams, LaneStream
-from rnnserve.server.protocol.error_details import details_metadata
 
 __all__ = ["CallHandler", "Lane", "missing_parts"]
 
@@ -113,6 +113,7 @@ class Lane:
     """Serve one unary method of a server that has not been started yet, and its form for streams.
 
     Attributes:
+        operations: What is started on calls.
         budget: Of the bytes that its calls hold.
         turns: How often the thread has handed on what had arrived, or has waited in vain: it grows at least once in
             `_IDLE_SECONDS` while the thread runs, whatever the load.
@@ -142,14 +143,7 @@ class Lane:
             max_streams: How many calls of `stream_method` may be open.
         """
         self._cygrpc: Any = importlib.import_module("grpc._cython.cygrpc")
-        # Operations that every answer has, made once. Calls may share them in flight: empty metadata and details own no
-        # memory, so that nothing is freed twice (`operation.pyx.pxi`), and the result of the last one is never read.
-        self._no_metadata = self._cygrpc.SendInitialMetadataOperation((), 0)
-        self._ok = self._cygrpc.SendStatusFromServerOperation((), self._cygrpc.StatusCode.ok, b"", 0)
-        self.close = self.new_close()
-        self._send_message = self._cygrpc.SendMessageOperation
-        self._receive_message = self._cygrpc.ReceiveMessageOperation
-        self._codes = {code.name: getattr(self._cygrpc.StatusCode, code.name.lower()) for code in grpc.StatusCode}
+        self.operations = Operations(self._cygrpc)
         self._method = method
         self._handler = handler
         self.budget = budget
@@ -166,7 +160,7 @@ class Lane:
         self._open_calls = 0  # of both methods
         self._queue = self._cygrpc.CompletionQueue()
         self._core.register_completion_queue(self._queue)
-        self._unfinished: dict[int, tuple[Any, float]] = {}  # tags of calls whose message has not arrived, by their ids
+        self._unfinished: dict[LaneCall, None] = {}  # calls whose message is being received, in order
         self._may_accept = threading.Lock()
         self._is_told_to_stop = False
         self._is_holding = False
@@ -236,12 +230,12 @@ class Lane:
             How many.
         """
         status, words = self._cygrpc.StatusCode.resource_exhausted, "the server's memory is short: slow down"
-        before = list(self._unfinished.values())
+        before = list(self._unfinished)
         if before:
             time.sleep(_HOPELESS_SECONDS)
-        late = [tag for tag in before if id(tag) in self._unfinished][:count]
-        for call, _ in late:
-            call.cancel(status, words)
+        late = [call for call in before if call in self._unfinished][:count]
+        for call in late:
+            call.call.cancel(status, words)
         streams = [] if late else self._silent_streams()[: 8 * count]
         for stream in streams:
             stream.cancel(status, words)
@@ -267,39 +261,6 @@ class Lane:
         self._streams.discard(stream)
         self.call_is_over()
 
-    def first_metadata_operations(self) -> tuple[object, ...]:
-        """The operation that begins a stream's responses."""
-        return (self._no_metadata,)
-
-    def receive_operations(self) -> tuple[object, ...]:
-        """The operation that receives a message."""
-        return (self._receive_message(0),)
-
-    def send_operations(self, payload: bytes) -> tuple[object, ...]:
-        """The operation that sends one response of a stream."""
-        return (self._send_message(payload, 0),)
-
-    def status_operations(self, error: ServeError | None) -> tuple[object, ...]:
-        """The operation that ends a call: well, or with an error's status."""
-        return (self._ok if error is None else self._status(error),)
-
-    def new_close(self) -> object:
-        """An operation that completes when a call closes, and tells whether it was cancelled."""
-        return self._cygrpc.ReceiveCloseOnServerOperation(0)
-
-    def answer_operations(self, payload: bytes) -> tuple[object, ...]:
-        """The operations that send a response."""
-        return (self._no_metadata, self._send_message(payload, 0), self._ok)
-
-    def refusal_operations(self, error: ServeError) -> tuple[object, ...]:
-        """The operations that send an error's status."""
-        return (self._no_metadata, self._status(error))
-
-    def _status(self, error: ServeError) -> object:
-        return self._cygrpc.SendStatusFromServerOperation(
-            details_metadata(error), self._codes[error.status], str(error).encode(), 0
-        )
-
     def _accept(self, method: str, tag: object) -> bool:
         """Request one more call of a method; False where the lane has been told not to."""
         with self._may_accept:
@@ -313,7 +274,7 @@ class Lane:
         self._open_calls += 1
         deadline = from_wall_clock(event.call_details.deadline)
         if len(self._streams) >= self._max_streams:
-            LaneCall(self, event.call, b"", deadline).refuse(TooManyStreams(self._max_streams))
+            LaneCall(self, event.call, deadline).refuse(TooManyStreams(self._max_streams))
             return
         name = event.call.peer().decode()
         if len(event.invocation_metadata) > _HOSTILE_FIELDS:
@@ -326,10 +287,12 @@ class Lane:
         stream.begin()
 
     def _loop(self) -> None:
-        poll = self._queue.poll
+        queue, method, may_accept = self._queue, self._method, self._may_accept
+        poll, request_call = queue.poll, self._core.request_registered_call
+        receive = self.operations.receive_message
         shut_down = self._cygrpc.CompletionType.queue_shutdown
-        receive = self._cygrpc.ReceiveMessageOperation
         unfinished, deferred = self._unfinished, DeferredCalls()
+        defer, next_deferred = deferred.add, deferred.pop
         waiting = 0  # of the deferred
         late = 0  # of the unfinished: they have had their time, and others are received beside them
         receiving = _RECEIVING  # at once, beside those: fewer after large messages
@@ -339,6 +302,7 @@ class Lane:
         arrived: list[ArrivedRequest] = []
         has_work = False
         came_alone = False  # the last call that was handed on
+        call: LaneCall | None
         turn_at = time.time() + _IDLE_SECONDS
         while True:
             if not (accepting or self._open_calls or arrived):
@@ -349,20 +313,52 @@ class Lane:
             else:
                 event = poll(time.time() + _LATE_SECONDS if waiting else turn_at)
             tag = event.tag
-            if tag is _ACCEPT:
-                if event.success:
-                    accepting += self._accept(self._method, _ACCEPT) - 1
-                    self._open_calls += 1
-                    call = event.call
-                    if len(event.invocation_metadata) > _HOSTILE_FIELDS:
-                        self._end_connection(call.peer().decode())
-                    deadline = from_wall_clock(event.call_details.deadline)
-                    if len(unfinished) < receiving + late:
-                        tag = (call, deadline)
-                        unfinished[id(tag)] = tag
-                        call.start_server_batch((receive(0),), tag)
+            if type(tag) is LaneCall:
+                if tag.is_answered:
+                    self._open_calls -= 1
+                    if tag.held_bytes:
+                        tag.let_go()
+                else:  # its message has arrived
+                    del unfinished[tag]
+                    if late:
+                        late = min(late, len(unfinished))
+                    payload = event.batch_operations[0].message()
+                    if payload is None:
+                        self._refuse_without_message(tag)
+                    elif len(payload) <= SMALL:
+                        tag.payload = payload
+                        arrived.append(tag)
+                        if receiving < _RECEIVING:
+                            receiving += 1
+                        if waiting:
+                            waiting -= 1
+                            call = next_deferred()
+                            unfinished[call] = None
+                            call.call.start_server_batch((receive(0),), call)
                     else:
-                        deferred.add(call, deadline, in_turn=receiving < _RECEIVING)
+                        receiving = _RECEIVING_LARGE
+                        deferred.take_turns()
+                        tag.payload = payload
+                        arrived += self._take_large(tag)
+                    if len(arrived) >= MAX_REQUESTS or (came_alone and self._open_calls == 1 and arrived):
+                        has_work = self._hand_on(arrived)
+                        arrived = []
+            elif tag is _ACCEPT:
+                if event.success:
+                    with may_accept:
+                        if self._is_told_to_stop:
+                            accepting -= 1
+                        else:
+                            request_call(queue, queue, method, _ACCEPT)
+                    self._open_calls += 1
+                    if len(event.invocation_metadata) > _HOSTILE_FIELDS:
+                        self._end_connection(event.call.peer().decode())
+                    call = LaneCall(self, event.call, from_wall_clock(event.call_details.deadline))
+                    if len(unfinished) < receiving + late:
+                        unfinished[call] = None
+                        call.call.start_server_batch((receive(0),), call)
+                    else:
+                        defer(call, receiving < _RECEIVING)
                         waiting += 1
                 else:
                     accepting -= 1  # the server is being stopped
@@ -374,8 +370,10 @@ class Lane:
                     if not (arrived or has_work) and len(unfinished) >= receiving + late:
                         late = len(unfinished)
                     for _ in range(min(receiving + late - len(unfinished), waiting)):
-                        self._receive(deferred.pop())
                         waiting -= 1
+                        call = next_deferred()
+                        unfinished[call] = None
+                        call.call.start_server_batch((receive(0),), call)
                 if not (arrived or has_work):
                     turn_at = time.time() + _IDLE_SECONDS
                     self._hand_on([])
@@ -383,32 +381,6 @@ class Lane:
                 came_alone = len(arrived) == 1
                 has_work = self._hand_on(arrived)
                 arrived = []
-            elif type(tag) is tuple:
-                call, deadline = tag
-                del unfinished[id(tag)]
-                if late:
-                    late = min(late, len(unfinished))
-                payload = event.batch_operations[0].message()
-                if payload is None:
-                    self._refuse_without_message(call, deadline)
-                elif len(payload) <= SMALL:
-                    arrived.append(LaneCall(self, call, payload, deadline))
-                    if receiving < _RECEIVING:
-                        receiving += 1
-                    if waiting:
-                        self._receive(deferred.pop())
-                        waiting -= 1
-                else:
-                    receiving = _RECEIVING_LARGE
-                    deferred.take_turns()
-                    arrived += self._take_large(LaneCall(self, call, payload, deadline))
-                if len(arrived) >= MAX_REQUESTS or (came_alone and self._open_calls == 1 and arrived):
-                    has_work = self._hand_on(arrived)
-                    arrived = []
-            elif type(tag) is LaneCall:
-                self._open_calls -= 1
-                if tag.held_bytes:
-                    tag.let_go()
             elif tag is _ACCEPT_STREAM:
                 if event.success:
                     accepting += self._accept(self._stream_method, _ACCEPT_STREAM) - 1
@@ -427,11 +399,6 @@ class Lane:
                         arrived = []
                 message = None
             event = tag = call = payload = None  # a call lives as long as anything that refers to it
-
-    def _receive(self, tag: tuple[Any, float]) -> None:
-        """Receive the message of a call whose turn it is."""
-        self._unfinished[id(tag)] = tag
-        tag[0].start_server_batch(self.receive_operations(), tag)
 
     def _hand_on(self, arrived: list[ArrivedRequest]) -> bool:
         self.taken += len(arrived)
@@ -462,7 +429,6 @@ class Lane:
             request.refuse(InternalError.hiding(error))
         return []
 
-    def _refuse_without_message(self, call: Any, deadline: float) -> None:  # noqa: ANN401 - grpcio's own
+    def _refuse_without_message(self, call: LaneCall) -> None:
         """Refuse a call that was half-closed, or lost, before it sent a message: with the public server's message."""
-        error = Unsupported(f"{self._method} requires exactly one request message.")
-        LaneCall(self, call, b"", deadline).refuse(error)
+        call.refuse(Unsupported(f"{self._method} requires exactly one request message."))

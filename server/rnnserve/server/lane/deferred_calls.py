@@ -5,49 +5,56 @@ connection of each call, and taking turns, cost 2 of the 20 microseconds of a re
 """
 
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.connection_turns import ConnectionTurns
 
-__all__ = ["DeferredCalls"]
+if TYPE_CHECKING:
+    from rnnserve.server.lane.arrived_requests import LaneCall
 
-_Deferred = tuple[Any, float]
+__all__ = ["DeferredCalls"]
 
 
 class DeferredCalls:
-    """Calls as grpcio's core gives them, with their deadlines. For one thread, the lane's."""
+    """Calls whose messages are not being received yet. For one thread, the lane's."""
 
     __slots__ = ("_first", "_turns")
 
     def __init__(self) -> None:
         """Start without any."""
-        self._first: deque[_Deferred] = deque()
-        self._turns: ConnectionTurns[_Deferred] = ConnectionTurns()
+        self._first: deque[LaneCall] = deque()
+        self._turns: ConnectionTurns[LaneCall] | None = None  # while some of them take turns
 
-    def __len__(self) -> int:
-        return len(self._first) + len(self._turns)
-
-    def add(self, call: Any, deadline: float, *, in_turn: bool) -> None:  # noqa: ANN401 - grpcio's own
+    def add(self, call: "LaneCall", in_turn: bool) -> None:
         """Add a call after the others; or after those of its connection, where connections take turns.
 
         Args:
             call: The call.
-            deadline: In seconds on the clock of `batching.clock`.
             in_turn: Whether connections take turns. They do, too, where many calls wait.
         """
-        if in_turn or len(self._first) >= MAX_REQUESTS:
+        self._first.append(call)
+        if in_turn or len(self._first) > MAX_REQUESTS:
             self.take_turns()
-            self._turns.add(call.peer(), (call, deadline))
-        else:
-            self._first.append((call, deadline))
 
     def take_turns(self) -> None:
         """Let the connections of the calls that wait take turns from now on."""
+        if not self._first:
+            return
+        turns = self._turns = self._turns or ConnectionTurns()
         while self._first:
-            call, deadline = self._first.popleft()
-            self._turns.add(call.peer(), (call, deadline))
+            call = self._first.popleft()
+            turns.add(call.peer(), call)
 
-    def pop(self) -> _Deferred:
-        """Take the call whose turn it is, with its deadline."""
-        return self._turns.pop() if self._turns else self._first.popleft()
+    def pop(self) -> "LaneCall":
+        """Take the call whose turn it is.
+
+        Raises:
+            IndexError: If there is none.
+        """
+        if self._turns is None:
+            return self._first.popleft()
+        call = self._turns.pop()
+        if not self._turns:
+            self._turns = None
+        return call

@@ -116,7 +116,7 @@ class StreamMessage(ArrivedRequest):
             return
         self.let_go()
         if self._stream.errors_end_it:
-            self.status = self._lane.status_operations(error)
+            self.status = (self._lane.operations.status(error),)
         start, id_end, _ = find_varying_fields(self.payload)
         self._finish(encode_stream_error(error, self.payload[start:id_end]))
 
@@ -212,7 +212,7 @@ class LaneStream(StreamOwner):
     def begin(self) -> None:
         """Wait for its messages, and for its end."""
         with self._lock:
-            self._start((self._lane.new_close(),), self._close_tag)
+            self._start((self._lane.operations.new_close(),), self._close_tag)
             self._receive_more()
 
     def answered(self, message: StreamMessage) -> None:
@@ -297,9 +297,9 @@ class LaneStream(StreamOwner):
                 self._end(message.status)  # what is in hand is given back when the stream is closed
                 return
             self._sending = self._in_hand.popleft()
-            self._start(self._lane.send_operations(message.response or b""), self._send_tag)
+            self._start((self._lane.operations.send_message(message.response or b"", 0),), self._send_tag)
         elif self._is_half_closed and not self._in_hand:
-            self._end(self._lane.status_operations(self._end_error))
+            self._end((self._lane.operations.status(self._end_error),))
             return
         self._receive_more()
 
@@ -310,7 +310,7 @@ class LaneStream(StreamOwner):
             if not self._connection.may_receive(self):
                 return
             self._is_receiving = True
-            self._start(self._lane.receive_operations(), self._receive_tag)
+            self._start((self._lane.operations.receive_message(0),), self._receive_tag)
 
     def _end(self, status: tuple[object, ...]) -> None:
         self._has_status = True
@@ -319,7 +319,7 @@ class LaneStream(StreamOwner):
     def _start(self, operations: tuple[object, ...], tag: "_Tag") -> None:
         if not self._has_begun_to_send and tag is self._send_tag:
             self._has_begun_to_send = True
-            operations = (*self._lane.first_metadata_operations(), *operations)
+            operations = (self._lane.operations.no_metadata, *operations)
         self._operations += 1
         self._call.start_server_batch(operations, tag)
 
