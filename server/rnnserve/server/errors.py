@@ -193,6 +193,14 @@ class WaitTooLong(ServeError):
         )
 
     @classmethod
+    def for_its_turn(cls, seconds: float, limit: float) -> Self:
+        """Say how long a call has waited before its message was received, and how long one may."""
+        return cls(
+            f"the call has waited {seconds:.1f} s for its turn, more than the {limit:g} s that one may (--max-wait); "
+            "slow down"
+        )
+
+    @classmethod
     def beyond_deadline(cls, model: str, seconds: float, remaining: float) -> Self:
         """Say that what waits for a model takes so many seconds, and that the deadline is in so many."""
         return cls(

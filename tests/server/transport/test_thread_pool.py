@@ -6,7 +6,7 @@ import time
 import grpc
 import pytest
 
-from rnnserve.server.errors import Cancelled, TooManyCalls, Unsupported
+from rnnserve.server.errors import Cancelled, TooManyCalls, Unsupported, WaitTooLong
 from rnnserve.server.transport.thread_pool import CallPool
 
 PATIENCE = 20.0
@@ -229,3 +229,21 @@ def test_a_closed_pool_takes_no_call():
     for _ in range(5):
         with pytest.raises(RuntimeError):
             pool.submit(lambda: None)
+
+
+def test_a_call_whose_turn_comes_too_late_is_refused_and_keeps_no_turn():
+    pool = CallPool(1, 8, "test", TooManyCalls("Test", 8), max_wait=0.1)
+    context = Context()
+    first = Messages(context)
+    try:
+        received = pool.submit(receive, pool, first, context)
+        late = [pool.submit(receive, pool, iter([b"late"]), Context()) for _ in range(4)]
+        time.sleep(0.3)
+        first.may_come.set()
+        assert received.result(PATIENCE) == b"message"
+        for one in late:
+            with pytest.raises(WaitTooLong, match=r"has waited 0\.\d s for its turn, more than the 0\.1 s .*slow down"):
+                one.result(PATIENCE)
+        assert [pool.submit(receive, pool, iter([b"x"]), Context()).result(PATIENCE) for _ in range(9)] == 9 * [b"x"]
+    finally:
+        pool.shutdown()

@@ -153,6 +153,7 @@ class GrpcTransport:
             settings.max_queue + MAX_REQUESTS,
             "inference",
             QueueFull("this server", settings.max_queue),
+            max_wait=settings.max_wait,
         )
         most_streams = min(_STREAM_THREADS, settings.max_streams)
         self._streams = CallPool(most_streams, most_streams, "stream", TooManyStreams(most_streams))

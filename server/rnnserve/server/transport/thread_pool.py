@@ -6,6 +6,7 @@ or in its place one of the connection that has the most. And a call whose messag
 """
 
 import contextlib
+import math
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 import grpc
 
 from rnnserve.server.batching.clock import now
-from rnnserve.server.errors import Cancelled, ServeError, Unsupported
+from rnnserve.server.errors import Cancelled, ServeError, Unsupported, WaitTooLong
 from rnnserve.server.transport.receiving_turns import ReceivingTurns
 
 __all__ = ["CallPool"]
@@ -57,6 +58,18 @@ class _WaitingCall:
         self.refuse = refuse
 
 
+class _OfThread(threading.local):
+    """What a thread of a pool knows of the call that it has.
+
+    Attributes:
+        must_refuse: Whether the call is one too many.
+        came: When the call came, in seconds on the clock of `batching.clock`.
+    """
+
+    must_refuse = False
+    came = math.inf
+
+
 class CallPool(futures.ThreadPoolExecutor):
     """Threads that answer calls, and those that refuse what is too much.
 
@@ -74,6 +87,7 @@ class CallPool(futures.ThreadPoolExecutor):
         of_connection: int | None = None,
         at_work: int | None = None,
         hopeless_seconds: float | None = None,
+        max_wait: float = math.inf,
     ) -> None:
         """Start with no thread.
 
@@ -87,12 +101,15 @@ class CallPool(futures.ThreadPoolExecutor):
             hopeless_seconds: After which a call whose message has not arrived is ended, where others wait for a thread
                 or were refused. None is half a second, and only where such calls have half of the threads: for large
                 messages.
+            max_wait: Seconds that a call may have waited for a thread, and for its turn to be received; later it is
+                refused. For calls of one message.
         """
         super().__init__(threads, thread_name_prefix=name)
         self._capacity = capacity
         self._full = full
         self._of_connection = threads if of_connection is None else of_connection
         self._hopeless_seconds = _HOPELESS_SECONDS if hopeless_seconds is None else hopeless_seconds
+        self._max_wait = max_wait
         self._crowd = threads // 2 if hopeless_seconds is None else 1
         self.at_work: contextlib.AbstractContextManager[Any] = (
             contextlib.nullcontext() if at_work is None else threading.Semaphore(at_work)
@@ -103,7 +120,7 @@ class CallPool(futures.ThreadPoolExecutor):
         self._has_thread: Counter[str] = Counter()  # calls by connection
         self._has_refused = False
         self._refusing = futures.ThreadPoolExecutor(_REFUSING_THREADS, thread_name_prefix=f"{name} refusing")
-        self._on_thread = threading.local()
+        self._on_thread = _OfThread()
         self._turns = ReceivingTurns()
         self._receiving: dict[grpc.ServicerContext, float] = {}  # since when
         self._may_answer = threading.Event()
@@ -116,8 +133,10 @@ class CallPool(futures.ThreadPoolExecutor):
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> futures.Future[R]:
         """Have a call answered, or refused."""
         future: futures.Future[R] = futures.Future()
+        came = now()
 
         def run() -> None:
+            self._on_thread.came = came
             _settle(future, fn, *args, **kwargs)
 
         def refuse() -> None:
@@ -146,6 +165,7 @@ class CallPool(futures.ThreadPoolExecutor):
 
         Raises:
             ServeError: What the pool was made with, if the call is one too many.
+            WaitTooLong: If its turn has come too late.
             Unsupported: If the caller has ended its side without one.
             Cancelled: If the call has ended, or has given way to others.
         """
@@ -159,19 +179,21 @@ class CallPool(futures.ThreadPoolExecutor):
 
         Raises:
             ServeError: What the pool was made with, if the call is one too many.
+            WaitTooLong: If its turn has come too late.
             Cancelled: If the call has ended, or has given way to others.
         """
         self.refuse_if_full()
         if not self._turns.take_free():
             self._turns.wait(context.peer())
-        self._receiving[context] = now()
         message = None
         try:
+            self._refuse_if_late()
+            self._receiving[context] = now()
             message = next(messages, None)
         except grpc.RpcError:
             raise Cancelled("the call ended before its message had arrived") from None
         finally:
-            del self._receiving[context]
+            self._receiving.pop(context, None)
             self._turns.give_back(len(message or b""))
         return message
 
@@ -181,8 +203,13 @@ class CallPool(futures.ThreadPoolExecutor):
         Raises:
             ServeError: What the pool was made with, if the call is one too many.
         """
-        if getattr(self._on_thread, "must_refuse", False):
+        if self._on_thread.must_refuse:
             raise self._full
+
+    def _refuse_if_late(self) -> None:
+        waited = now() - self._on_thread.came
+        if waited > self._max_wait:
+            raise WaitTooLong.for_its_turn(waited, self._max_wait)
 
     def hold(self) -> None:
         """Let answers wait, until `release`."""
