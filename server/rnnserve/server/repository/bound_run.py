@@ -36,7 +36,11 @@ class BoundRun:
     """A session with inputs and outputs bound to arrays. For one thread at a time."""
 
     def __init__(
-        self, session: ort.InferenceSession, inputs: Mapping[str, Array], outputs: Mapping[str, Array]
+        self,
+        session: ort.InferenceSession,
+        inputs: Mapping[str, Array],
+        outputs: Mapping[str, Array],
+        options: ort.RunOptions = RUN_OPTIONS,
     ) -> None:
         """Bind arrays.
 
@@ -44,8 +48,10 @@ class BoundRun:
             session: On the CPU.
             inputs: By name, each read again by every run; contiguous.
             outputs: By name, each written by every run; contiguous.
+            options: Of every run.
         """
         self._session = session
+        self._options = options
         self._arrays = (*inputs.values(), *outputs.values())  # they are bound by their addresses, so they must live
         self._binding = session.io_binding()
         for name, array in inputs.items():
@@ -60,6 +66,6 @@ class BoundRun:
             InvalidRequest: If onnxruntime refuses the values.
         """
         try:
-            self._session.run_with_iobinding(self._binding, RUN_OPTIONS)
+            self._session.run_with_iobinding(self._binding, self._options)
         except KERNEL_ERRORS as error:
             reraise(error)

@@ -9,7 +9,7 @@ import onnxruntime as ort
 
 from rnnserve.protos import manifest_pb2
 from rnnserve.server.batching.cost import Cost
-from rnnserve.server.batching.joining import join, split, split_rows
+from rnnserve.server.batching.joining import join, rows_of_run, split, split_rows
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.signature import Batching, Signature
@@ -74,7 +74,10 @@ class Model:
         points = sum([request.batch for request in requests]) * max([request.steps for request in requests])
         wanted = list(dict.fromkeys(itertools.chain.from_iterable([request.outputs for request in requests])))
         feeds = join(requests, self.signature)
-        results = self.run_arrays(wanted, feeds, gives_memory_back=points > _MANY_POINTS)
+        if points > _MANY_POINTS and self.device == "cpu":
+            results = self._run_large(wanted, feeds, requests)
+        else:
+            results = self.run_arrays(wanted, feeds)
         return split(requests, dict(zip(wanted, results, strict=True)), self.signature)
 
     def _concatenate(self, parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
@@ -84,15 +87,32 @@ class Model:
             for name in parts[0]
         }
 
+    def _run_large(
+        self, names: list[str], feeds: Mapping[str, Array], requests: Sequence[CheckedRequest]
+    ) -> list[Array]:
+        """Run on the CPU, and keep none of the run's memory for the next one.
+
+        The outputs are arrays of their own, where their shapes are known: those that onnxruntime makes lie in its
+        arena, of which a run gives back what is not in use when it ends: 45 MB stayed after answers of 8 MB.
+        """
+        if self.trims_outputs:
+            return self.run_arrays(names, feeds, LARGE_RUN_OPTIONS)
+        rows = rows_of_run(self.signature, sum([request.batch for request in requests]))
+        sizes = {a: max([request.longest[a] for request in requests]) for a in self.signature.sequence_axes}
+        specs = [self.signature.outputs[name] for name in names]
+        results = {spec.name: np.empty(spec.shape(rows, sizes), spec.dtype) for spec in specs}
+        BoundRun(self._session, feeds, results, LARGE_RUN_OPTIONS).run()
+        return list(results.values())
+
     def run_arrays(
-        self, names: list[str], feeds: Mapping[str, Array], *, gives_memory_back: bool = False
+        self, names: list[str], feeds: Mapping[str, Array], options: ort.RunOptions = RUN_OPTIONS
     ) -> list[Array]:
         """Run arrays as they are.
 
         Args:
             names: The outputs wanted.
             feeds: Every input by name, with as many rows as the signature says for a run.
-            gives_memory_back: Keep none of the run's memory for the next one, where the device can do without.
+            options: Of the run.
 
         Returns:
             The outputs named, in their order.
@@ -100,7 +120,6 @@ class Model:
         Raises:
             InvalidRequest: If onnxruntime refuses their values.
         """
-        options = LARGE_RUN_OPTIONS if gives_memory_back and self.device == "cpu" else RUN_OPTIONS
         try:
             results: list[Array] = self._session.run(names, feeds, options)
         except KERNEL_ERRORS as error:
