@@ -55,7 +55,6 @@ CLIENTS = (
             _NOT_OF_TRITON
             | {
                 "its requests are raw; the synchronous client's package has the stubs": "infer-typed",
-                "it has no enable_empty_final_response": "stream-final",
             }
         ),
     ),

@@ -51,7 +51,7 @@ FEATURES = (
     Feature("tls", "TLS"),
     Feature("keepalive", "keepalive pings"),
     Feature("stream", "`ModelStreamInfer`: an answer to each, in order"),
-    Feature("stream-final", "stream: `triton_final_response` of decoupled clients"),
+    Feature("stream-final", "stream: `triton_final_response` in each response"),
     Feature("stream-error", "stream: an error, and the stream goes on"),
     Feature("stream-end", "stream: `triton_grpc_error` ends it with a status"),
     Feature("sequence-stream", "sequences on a stream"),

@@ -240,7 +240,7 @@ const features = {
     });
   },
   "stream-final": async () => {
-    const [answer] = await stream([walk(0, { parameters: { triton_enable_empty_final_response: flag(true) } })]);
+    const [answer] = await stream([walk()]);
     check(answer.inferResponse.parameters.triton_final_response.parameterChoice.value === true, textOf(answer));
   },
   "stream-error": async () => {

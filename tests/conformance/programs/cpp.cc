@@ -401,9 +401,7 @@ const vector<Feature> kFeatures = {
      }},
     {"stream-final",
      [] {
-       ModelInferRequest sent = walk();
-       (*sent.mutable_parameters())["triton_enable_empty_final_response"].set_bool_param(true);
-       auto answer = stream({sent}).at(0).infer_response();
+       auto answer = stream({walk()}).at(0).infer_response();
        check(answer.parameters().at("triton_final_response").bool_param(), answer.ShortDebugString());
      }},
     {"stream-error",

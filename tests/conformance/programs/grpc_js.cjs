@@ -260,8 +260,7 @@ const features = {
     check(answers.length === 50, `${answers.length} answers`);
   },
   "stream-final": async () => {
-    const parameters = { triton_enable_empty_final_response: { bool_param: true } };
-    const [answer] = await stream([walk(0, { parameters })]);
+    const [answer] = await stream([walk()]);
     check(answer.infer_response.parameters.triton_final_response.bool_param, JSON.stringify(answer));
   },
   "stream-error": async () => {

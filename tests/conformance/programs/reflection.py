@@ -261,8 +261,7 @@ def stream_end() -> None:
 
 @feature("stream-final")
 def stream_final() -> None:
-    request = walk(parameters={"triton_enable_empty_final_response": {"bool_param": True}})
-    (answer,) = ask("ModelStreamInfer", [request])
+    (answer,) = ask("ModelStreamInfer", [walk()])
     assert answer["infer_response"]["parameters"]["triton_final_response"]["bool_param"]
 
 

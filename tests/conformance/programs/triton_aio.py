@@ -234,6 +234,13 @@ async def streaming(client: Client) -> None:
         same(result.as_numpy("logits"), walk(index % walks)[1])
 
 
+@trial("stream-final")
+async def stream_final(client: Client) -> None:
+    ((result, error),) = await ask_stream(client, [{"model_name": MODEL, "inputs": walk()[0]}])
+    assert error is None, error
+    assert result.get_response().parameters["triton_final_response"].bool_param
+
+
 @trial("stream-error")
 async def stream_error(client: Client) -> None:
     requests = [{"model_name": name, "inputs": walk()[0]} for name in ("unknown", MODEL)]

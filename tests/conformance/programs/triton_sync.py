@@ -297,11 +297,12 @@ def streaming() -> None:
 def stream_final() -> None:  # simple_grpc_custom_repeat.py
     asked = client()
     with stream(asked) as answers:
-        asked.async_stream_infer(MODEL, walk()[0], enable_empty_final_response=True)
-        result, error = answers.get(timeout=WAIT)
-        assert error is None, error
-        assert result.get_response().parameters["triton_final_response"].bool_param
-        same(result.as_numpy("logits"), walk()[1])
+        for is_wanted in (False, True):
+            asked.async_stream_infer(MODEL, walk()[0], enable_empty_final_response=is_wanted)
+            result, error = answers.get(timeout=WAIT)
+            assert error is None, error
+            assert result.get_response().parameters["triton_final_response"].bool_param
+            same(result.as_numpy("logits"), walk()[1])
 
 
 @feature("stream-error")
