@@ -38,18 +38,18 @@ _KSERVE = Environment(_FOLDER / "kserve", ("kserve==0.21.0",), "KServe's SDK")
 _REFLECTION = Environment(_FOLDER / "reflection", ("grpc-requests==0.1.21", "numpy"), "grpc_requests")
 
 _NOT_OF_TRITON = {
-    "it adds no batch axis": "batch-option",
+    "it leaves shapes as they are": "batch-option",
     "it has no health service": "health-check health-watch health-list",
     "it has its own stubs": "reflection",
     "its exception has the message and the status only": "error-details",
 }
-_ONLY_PERF_ANALYZER = {"it adds no batch axis": "batch-option"}
+_NOT_BUT_OF_PERF_ANALYZER = {"it leaves shapes as they are": "batch-option"}
 
 CLIENTS = (
     Client("tritonclient", "tritonclient", PythonProgram(TRITON, "triton_sync"), _lacking(_NOT_OF_TRITON)),
     Client(
         "tritonclient-aio",
-        "tritonclient, asyncio",
+        "tritonclient (asyncio)",
         PythonProgram(TRITON, "triton_aio"),
         _lacking(
             _NOT_OF_TRITON
@@ -68,8 +68,8 @@ CLIENTS = (
                 "model-metadata model-config",
                 "it sends raw contents only": "infer-typed",
                 "it asks for all outputs, and shows none": "outputs classification",
-                "it shows no answers": "id lengths error-details stream-final stream-error stream-end",
-                "it has no option for it": "priority headers deadline cancellation keepalive index load load-closed "
+                "it shows no answers": "id error-details stream-final stream-error stream-end",
+                "it has no option for it": "headers deadline cancellation keepalive index load load-closed "
                 "load-config memory-status trace-settings log-settings log-change",
                 "it has no health service": "health-check health-watch health-list",
                 "it has its own stubs": "reflection",
@@ -81,7 +81,7 @@ CLIENTS = (
         "KServe's SDK",
         PythonProgram(_KSERVE, "kserve_sdk"),
         _lacking(
-            _ONLY_PERF_ANALYZER
+            _NOT_BUT_OF_PERF_ANALYZER
             | {
                 "its proto has no such method": "model-config stream stream-final stream-error stream-end "
                 "sequence-stream statistics index memory-status memory-register trace-settings trace-change "
@@ -99,7 +99,7 @@ CLIENTS = (
             ("@grpc/grpc-js@1.14.7", "@grpc/proto-loader@0.8.1", "grpc-js-reflection-client@1.4.2"),
             "grpc_js.cjs",
         ),
-        _lacking(_ONLY_PERF_ANALYZER),
+        _lacking(_NOT_BUT_OF_PERF_ANALYZER),
     ),
     Client(
         "connect",
@@ -109,19 +109,19 @@ CLIENTS = (
             ("@connectrpc/connect-node@2.1.2", "@connectrpc/connect@2.1.2", "@bufbuild/protobuf@2.17.0"),
             "connect.mjs",
         ),
-        _lacking(_ONLY_PERF_ANALYZER | {"it takes descriptors, and asks for none": "reflection"}),
+        _lacking(_NOT_BUT_OF_PERF_ANALYZER | {"it takes descriptors, and asks for none": "reflection"}),
     ),
     Client(
         "reflection",
         "grpc\\_requests",
         PythonProgram(_REFLECTION, "reflection"),
-        _lacking(_ONLY_PERF_ANALYZER | {"it waits for each answer": "infer-async cancellation"}),
+        _lacking(_NOT_BUT_OF_PERF_ANALYZER | {"it waits for each answer": "infer-async cancellation"}),
     ),
     Client(
         "cpp",
         "C++",
         CppProgram(_FOLDER / "cpp", ("cpp.cc",)),
-        _lacking(_ONLY_PERF_ANALYZER | {"its reflection database is another library": "reflection"}),
+        _lacking(_NOT_BUT_OF_PERF_ANALYZER | {"its reflection database is another library": "reflection"}),
     ),
 )
 """In the order of the table's columns."""

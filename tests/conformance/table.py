@@ -66,12 +66,17 @@ def _notes(columns: Mapping[str, Outcomes], *, markdown: bool) -> list[str]:
         for (kind, words), titles in said.items():
             who = f"{', '.join(titles)}: " if kind is Kind.FAILED or len(said) > 1 else ""
             lines.append(f"- {feature.title}, {kind.value}: {who}{words}")
+    lacked: dict[tuple[str, str], list[str]] = {}
     for title, outcomes in columns.items():
-        lacked: dict[str, list[str]] = {}
+        by_reason: dict[str, list[str]] = {}
         for feature in FEATURES:
             if outcomes[feature.name].kind is Kind.NOT_OFFERED:
-                lacked.setdefault(outcomes[feature.name].words, []).append(feature.name)
-        lines += [f"- {title} does not offer {', '.join(names)}: {reason}" for reason, names in lacked.items()]
+                by_reason.setdefault(outcomes[feature.name].words, []).append(feature.title)
+        for reason, names in by_reason.items():
+            lacked.setdefault((reason, "; ".join(names)), []).append(title)
         skipped = {outcome.words for outcome in outcomes.values() if outcome.kind is Kind.SKIPPED}
         lines += [f"- {title} was skipped: {reason}" for reason in sorted(skipped)]
+    lines += [
+        f"- not offered by {', '.join(titles)}, since {reason}: {names}" for (reason, names), titles in lacked.items()
+    ]
     return lines if markdown else [line.replace("\\", "") for line in lines]

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.errors import MissingDependency
 from conformance.clients import CLIENTS
-from conformance.environments import CppProgram, NodeProgram, PythonProgram
+from conformance.environments import ROOT, CppProgram, NodeProgram, PythonProgram
 from conformance.features import FEATURES
 from conformance.outcomes import Kind, Outcome, judge
 from conformance.running import run_program
@@ -121,7 +121,8 @@ def test_the_table():
         "| `ServerLive` | works | **FAILED** | skipped |",
     ]
     assert "- `ServerLive`, FAILED: other: no answer" in lines
-    assert "- other does not offer ready: it cannot" in lines
+    title = next(feature.title for feature in FEATURES if feature.name == "ready")
+    assert f"- not offered by other, since it cannot: {title}" in lines
     assert "- absent was skipped: no network" in lines
     plain = render_table(columns, {}, markdown=False)
     assert "one_client" in plain
@@ -152,3 +153,17 @@ def test_each_client_has_a_program_of_its_own():
     assert len(set(files)) == len(files)
     for file in files:
         assert (PROGRAMS / file).is_file()
+
+
+def test_the_document_has_a_row_for_each_feature_and_a_column_for_each_client():
+    """`make conformance CONFORMANCE_FLAGS=--markdown` prints the table."""
+    lines = (ROOT / "docs" / "reference" / "protocol.md").read_text().splitlines()
+    (head,) = [at for at, line in enumerate(lines) if line.startswith("| feature |")]
+    columns = [cell.strip().rpartition(" ")[0] for cell in lines[head].strip("| ").split(" | ")[1:]]
+    assert columns == [client.title for client in CLIENTS]
+    rows = [line.strip("| ").split(" | ") for line in lines[head + 2 : head + 2 + len(FEATURES)]]
+    assert [row[0] for row in rows] == [feature.title for feature in FEATURES]
+    for feature, row in zip(FEATURES, rows, strict=True):
+        expected = "refused" if feature.refused else "works"
+        found = {client.name: cell for client, cell in zip(CLIENTS, row[1:], strict=True)}
+        assert found == {client.name: "-" if feature.name in client.lacks else expected for client in CLIENTS}

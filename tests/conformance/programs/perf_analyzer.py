@@ -85,6 +85,17 @@ def batch() -> None:
     measure("simple", *SHAPES, "--input-data=zero")
 
 
+@feature("lengths")
+def padded() -> None:
+    points = [value for point in CLASSIFIER["walks"][3] for value in point]
+    steps = len(points) // 2
+    entry = {
+        "input": {"content": points * 2, "shape": [2, steps, 2]},
+        "lengths": {"content": [steps, 1], "shape": [2]},
+    }
+    measure(MODEL, data("padded", [entry]))
+
+
 @feature("batch-option")
 def batch_option() -> None:
     measure("simple", "-b", "8", "--shape", "INPUT0:16", "--shape", "INPUT1:16", "--input-data=zero")
@@ -94,6 +105,11 @@ def batch_option() -> None:
 def timeout() -> None:
     measure(MODEL, walks(), "--request-parameter=timeout:10000000:int")
     refused(MODEL, walks(), "--request-parameter=timeout:1:int", words="Request timeout expired")
+
+
+@feature("priority")
+def priority() -> None:
+    measure(MODEL, walks(), "--request-parameter=priority:1:int")
 
 
 @feature("parameters")

@@ -236,11 +236,11 @@ def deadline() -> None:
 @feature("cancellation")
 def cancellation() -> None:
     asked = client()
-    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    call = asked.async_infer(MODEL, inputs(long_walks()), lambda _, error: told.put(error))
+    told: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+    call = asked.async_infer(MODEL, inputs(long_walks()), lambda result, error: told.put((result, error)))
     time.sleep(0.03)
     call.cancel()
-    error = told.get(timeout=WAIT)
+    _, error = told.get(timeout=WAIT)
     assert error is not None
     assert error.status() == "StatusCode.CANCELLED", error
     same(asked.infer(MODEL, walk()[0]).as_numpy("logits"), walk()[1])
