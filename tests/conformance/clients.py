@@ -120,7 +120,7 @@ CLIENTS = (
     Client(
         "cpp",
         "C++",
-        CppProgram(_FOLDER / "cpp", ("cpp.cc",)),
+        CppProgram(_FOLDER / "cpp", ("cpp.cc", "cpp_trial.h")),
         _lacking(_NOT_BUT_OF_PERF_ANALYZER | {"its reflection database is another library": "reflection"}),
     ),
 )

@@ -138,7 +138,8 @@ class CppProgram:
             ).stdout.split()
             stubs = [str(path) for path in sorted((self.folder / "rnnserve" / "protos").glob("*.cc"))]
             main = str(_PROGRAMS / self.files[0])
-            _run(["g++", "-std=c++17", f"-I{self.folder}", "-o", str(program), main, *stubs, *flags], self.folder)
+            includes = [f"-I{self.folder}", f"-I{_PROGRAMS}"]
+            _run(["g++", "-std=c++17", *includes, "-o", str(program), main, *stubs, *flags], self.folder)
         return [str(program)]
 
     def version(self) -> str:

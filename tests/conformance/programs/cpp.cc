@@ -1,23 +1,13 @@
 // gRPC for C++ as Debian packages it, with stubs that protoc makes from the .proto files.
 
-#include <google/protobuf/struct.pb.h>
-#include <google/protobuf/util/json_util.h>
-#include <grpcpp/grpcpp.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstring>
-#include <fstream>
-#include <functional>
-#include <iostream>
 #include <memory>
-#include <sstream>
-#include <stdexcept>
-#include <string>
 #include <thread>
-#include <vector>
 
+#include "cpp_trial.h"
 #include "rnnserve/protos/health.grpc.pb.h"
 #include "rnnserve/protos/inference.grpc.pb.h"
 
@@ -28,40 +18,18 @@ using inference::GRPCInferenceService;
 using inference::ModelInferRequest;
 using inference::ModelInferResponse;
 using inference::ModelStreamInferResponse;
-using std::string;
-using std::vector;
 using std::chrono::milliseconds;
 using std::chrono::system_clock;
+using std::string;
+using std::vector;
+using trial::check;
+using trial::Refused;
+using trial::refused;
+using trial::Row;
 
 namespace {
 
-struct Row {
-  vector<float> points;  // (sequence, features), or tokens
-  vector<float> logits;
-};
-
-struct Plan {
-  string plain, explicit_control, tls, authorities, model, text;
-  vector<Row> walks, rows;
-} plan;
-
-// The status of a call whose failure is its outcome.
-struct Refused {
-  Status status;
-};
-
-void check(bool holds, const string& words) {
-  if (!holds) throw std::runtime_error(words);
-}
-
-void check(const Status& status) {
-  if (!status.ok()) throw Refused{status};
-}
-
-void refused(const Status& status, StatusCode code, const string& word = "") {
-  check(status.error_code() == code, "status " + std::to_string(status.error_code()) + ": " + status.error_message());
-  check(status.error_message().find(word) != string::npos, status.error_message() + ": no " + word);
-}
+trial::Plan plan;
 
 using Stub = GRPCInferenceService::Stub;
 
@@ -189,12 +157,7 @@ void batch_of(Stub& asked, size_t rows) {
   same(infer(asked, sent), logits);
 }
 
-struct Feature {
-  string name;
-  std::function<void()> attempt;
-};
-
-const vector<Feature> kFeatures = {
+const vector<trial::Feature> kFeatures = {
     {"live", [] { check(ask(*stub(), &Stub::ServerLive, inference::ServerLiveRequest()).live(), "not live"); }},
     {"ready",
      [] {
@@ -547,101 +510,14 @@ const vector<Feature> kFeatures = {
      }},
 };
 
-string read_file(const string& path) {
-  std::ifstream file(path);
-  std::stringstream content;
-  content << file.rdbuf();
-  check(file.good(), "cannot read " + path);
-  return content.str();
-}
-
-const google::protobuf::Value& at(const google::protobuf::Struct& object, const string& name) {
-  return object.fields().at(name);
-}
-
-// All numbers of a value, whose lists may have lists.
-void append_numbers(const google::protobuf::Value& value, vector<float>& numbers) {
-  if (value.has_number_value()) numbers.push_back(value.number_value());
-  for (const auto& inner : value.list_value().values()) append_numbers(inner, numbers);
-}
-
-vector<Row> read_rows(const google::protobuf::Struct& model, const string& inputs) {
-  vector<Row> rows(at(model, inputs).list_value().values_size());
-  for (size_t row = 0; row < rows.size(); ++row) {
-    append_numbers(at(model, inputs).list_value().values(row), rows[row].points);
-    append_numbers(at(model, "logits").list_value().values(row), rows[row].logits);
-  }
-  return rows;
-}
-
-Plan read_plan(const string& path) {
-  google::protobuf::Struct content;
-  check(google::protobuf::util::JsonStringToMessage(read_file(path), &content).ok(), path + " is not JSON");
-  const auto& servers = at(content, "servers").struct_value();
-  const auto& classifier = at(content, "classifier").struct_value();
-  const auto& text = at(content, "text").struct_value();
-  return {at(servers, "plain").string_value(),
-          at(servers, "explicit").string_value(),
-          at(servers, "tls").string_value(),
-          read_file(at(content, "ca").string_value()),
-          at(classifier, "model").string_value(),
-          at(text, "model").string_value(),
-          read_rows(classifier, "walks"),
-          read_rows(text, "rows")};
-}
-
-string quoted(const string& text) {
-  string result = "\"";
-  for (char c : text) {
-    if (c == '"' || c == '\\') result += '\\';
-    result += c == '\n' ? ' ' : c;
-  }
-  return result + "\"";
-}
-
-void report(const string& feature, const string& outcome, const string& status, const string& words) {
-  std::cout << "{\"feature\": " << quoted(feature) << ", \"outcome\": " << quoted(outcome)
-            << ", \"status\": " << quoted(status) << ", \"words\": " << quoted(words) << "}" << std::endl;
-}
-
-string name_of(StatusCode code) {
-  static const char* kNames[] = {"OK",
-                                 "CANCELLED",
-                                 "UNKNOWN",
-                                 "INVALID_ARGUMENT",
-                                 "DEADLINE_EXCEEDED",
-                                 "NOT_FOUND",
-                                 "ALREADY_EXISTS",
-                                 "PERMISSION_DENIED",
-                                 "RESOURCE_EXHAUSTED",
-                                 "FAILED_PRECONDITION",
-                                 "ABORTED",
-                                 "OUT_OF_RANGE",
-                                 "UNIMPLEMENTED",
-                                 "INTERNAL",
-                                 "UNAVAILABLE",
-                                 "DATA_LOSS",
-                                 "UNAUTHENTICATED"};
-  return kNames[code];
-}
-
 }  // namespace
 
 int main(int count, char** arguments) {
   if (count != 2) {
-    std::cerr << "usage: cpp PLAN" << std::endl;
+    std::cerr << "usage: program PLAN" << std::endl;
     return 2;
   }
-  plan = read_plan(arguments[1]);
-  for (const Feature& feature : kFeatures) {
-    try {
-      feature.attempt();
-      report(feature.name, "works", "", "");
-    } catch (const Refused& refusal) {
-      report(feature.name, "refused", name_of(refusal.status.error_code()), refusal.status.error_message());
-    } catch (const std::exception& error) {
-      report(feature.name, "failed", "", error.what());
-    }
-  }
+  plan = trial::read_plan(arguments[1]);
+  trial::run(kFeatures);
   return 0;
 }

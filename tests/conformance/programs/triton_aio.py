@@ -13,10 +13,7 @@ from tritonclient.utils import InferenceServerException
 
 from conformance.programs.arrays import same, walk_batch
 from conformance.programs.reporting import PLAN, feature, run
-
-CLASSIFIER, TEXT = PLAN["classifier"], PLAN["text"]
-MODEL = CLASSIFIER["model"]
-WAIT = 20.0
+from conformance.programs.triton_requests import CLASSIFIER, MODEL, TEXT, WAIT, inputs, long_walks, refusal, walk
 
 
 def trial(name: str, server: str = "plain", **more: Any) -> Callable[[Callable[[Client], Awaitable[None]]], Any]:
@@ -30,17 +27,6 @@ def trial(name: str, server: str = "plain", **more: Any) -> Callable[[Callable[[
         return feature(name)(tried)
 
     return register
-
-
-def inputs(array: np.ndarray, name: str = "input", datatype: str = "FP32") -> list[messages.InferInput]:
-    tensor = messages.InferInput(name, array.shape, datatype)
-    tensor.set_data_from_numpy(array)
-    return [tensor]
-
-
-def walk(index: int = 0) -> tuple[list[messages.InferInput], np.ndarray]:
-    """A walk as a batch of one row, and its logits (1, 2)."""
-    return inputs(np.array([CLASSIFIER["walks"][index]], np.float32)), np.array([CLASSIFIER["logits"][index]])
 
 
 async def refused(call: Awaitable[Any], status: str, *words: str) -> None:
@@ -354,17 +340,6 @@ def steps(points: list[list[float]], sequence: int | str) -> list[dict[str, Any]
         }
         for step, values in enumerate(points)
     ]
-
-
-def long_walks() -> np.ndarray:
-    """Walks that take long to run: (batch, sequence, 2) float32."""
-    return np.zeros((500, 4096, 2), np.float32)
-
-
-def refusal(error: BaseException) -> tuple[str, str] | None:
-    if isinstance(error, InferenceServerException) and error.status():
-        return error.status().removeprefix("StatusCode."), error.message()
-    return None
 
 
 if __name__ == "__main__":

@@ -16,25 +16,11 @@ from tritonclient.utils import InferenceServerException
 
 from conformance.programs.arrays import same, walk_batch
 from conformance.programs.reporting import PLAN, feature, run
-
-CLASSIFIER, TEXT = PLAN["classifier"], PLAN["text"]
-MODEL = CLASSIFIER["model"]
-WAIT = 20.0
+from conformance.programs.triton_requests import CLASSIFIER, MODEL, TEXT, WAIT, inputs, long_walks, refusal, walk
 
 
 def client(server: str = "plain", **more: Any) -> triton.InferenceServerClient:
     return triton.InferenceServerClient(PLAN["servers"][server], **more)
-
-
-def inputs(array: np.ndarray, name: str = "input", datatype: str = "FP32") -> list[triton.InferInput]:
-    tensor = triton.InferInput(name, array.shape, datatype)
-    tensor.set_data_from_numpy(array)
-    return [tensor]
-
-
-def walk(index: int = 0) -> tuple[list[triton.InferInput], np.ndarray]:
-    """A walk as a batch of one row, and its logits (1, 2)."""
-    return inputs(np.array([CLASSIFIER["walks"][index]], np.float32)), np.array([CLASSIFIER["logits"][index]])
 
 
 def point(values: list[float]) -> list[triton.InferInput]:
@@ -441,17 +427,6 @@ def log_settings() -> None:
 @feature("log-change")
 def log_change() -> None:
     client().update_log_settings({"log_verbose_level": 3})
-
-
-def long_walks() -> np.ndarray:
-    """Walks that take long to run: (batch, sequence, 2) float32."""
-    return np.zeros((500, 4096, 2), np.float32)
-
-
-def refusal(error: BaseException) -> tuple[str, str] | None:
-    if isinstance(error, InferenceServerException) and error.status():
-        return error.status().removeprefix("StatusCode."), error.message()
-    return None
 
 
 if __name__ == "__main__":
