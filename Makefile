@@ -12,6 +12,7 @@ SERVE_FLAGS ?=
 LOAD_FLAGS ?= --rate 250,500,1000,2000,4000 --slo p99=20ms --length 1:64 --duration 5
 BENCH_FLAGS ?=
 MUTANTS_FLAGS ?=
+CONFORMANCE_FLAGS ?=
 COMMIT ?=
 FUZZ_INPUTS ?= 100000
 FUZZ_REQUESTS ?= 1000000
@@ -29,13 +30,13 @@ MYPY_TESTS := --follow-imports silent --allow-untyped-defs --allow-incomplete-de
 	--disable-error-code var-annotated --disable-error-code func-returns-value
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
-.PHONY: help setup export verify serve test drills drills-long check lint mutants fuzz format protos load bench compare \
-	clean
+.PHONY: help setup export verify serve test drills drills-long check lint mutants fuzz conformance format protos load \
+	bench compare clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
 setup: $(VENV)/.installed ## make .venv and install the project into it
 
@@ -101,6 +102,9 @@ fuzz: setup ## read mutated inputs, and send mutated requests to both transports
 	PYTHONPATH=tests $(BIN)/python -m fuzzing read --inputs $(FUZZ_INPUTS)
 	PYTHONPATH=tests $(BIN)/python -m fuzzing differential --requests $(FUZZ_REQUESTS)
 
+conformance: setup ## try the server with the clients that people have, from package registries; print what works
+	PYTHONPATH=tests $(BIN)/python -m conformance $(CONFORMANCE_FLAGS)
+
 format: setup ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -117,4 +121,4 @@ compare: setup ## measure this tree's server against that of another commit: mak
 
 clean: ## remove what the targets above have made, models included
 	rm -rf $(VENV) $(CHECKPOINTS) $(REPOSITORY) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	rm -rf .coverage .coverage.* .venv-bench .venv-perf .bench benchmarks/results load.html load.json
+	rm -rf .coverage .coverage.* .venv-bench .venv-perf .venv-conformance .bench benchmarks/results load.html load.json

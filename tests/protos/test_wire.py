@@ -11,10 +11,14 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from rnnserve.protos import health_pb2, inference_pb2, manifest_pb2, model_config_pb2
 from rnnserve.protos.descriptor_pool import POOL
 
-# The Open Inference Protocol has the first, nobody the second: tritonclient skips both as unknown fields.
+# The Open Inference Protocol has the first, nobody the second, KServe the rest: tritonclient skips them as unknown.
 OURS = {
     "message ModelMetadataResponse field 6 properties",
     "message ModelMetadataResponse.TensorMetadata field 4 parameters",
+    "message RepositoryModelLoadResponse field 1 model_name",
+    "message RepositoryModelLoadResponse field 2 is_loaded",
+    "message RepositoryModelUnloadResponse field 1 model_name",
+    "message RepositoryModelUnloadResponse field 2 is_unloaded",
 }
 
 

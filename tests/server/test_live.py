@@ -183,6 +183,24 @@ def test_what_a_request_may_not_bring(root):
         assert index(stub)["scale", "1"][0] == "UNAVAILABLE"
 
 
+def test_requests_of_kserves_own_proto(root):
+    """The name is field 1 there, and the answers say in fields 1 and 2 what was done."""
+    with serving(root, model_control="explicit") as (server, stub):
+        kserves = b"\x0a\x05scale"
+        with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+
+            def ask(method, sent):
+                return channel.unary_unary(f"/inference.GRPCInferenceService/{method}")(sent, timeout=30)
+
+            assert ask("RepositoryModelLoad", kserves) == b"\x0a\x05scale\x10\x01"
+            assert index(stub)["scale", "1"] == ("READY", "")
+            assert ask("RepositoryModelUnload", kserves) == b"\x0a\x05scale\x10\x01"
+            assert index(stub)["scale", "1"][0] == "UNAVAILABLE"
+            assert code_of(ask, "RepositoryModelLoad", b"\x0a\x05other")[0] == "NOT_FOUND"
+            tritons = pb.RepositoryModelLoadRequest(model_name="scale").SerializeToString()
+            assert ask("RepositoryModelLoad", tritons) == b""
+
+
 def test_requests_change_nothing_where_they_may_not(root):
     with serving(root, model_control="poll") as (_, stub):
         for call in (load, unload):

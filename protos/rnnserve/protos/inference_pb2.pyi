@@ -1143,6 +1143,7 @@ class RepositoryModelLoadRequest(_message.Message):
     MODEL_NAME_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     repository_name: _builtins.str
+    """In KServe's own proto the model's name."""
     model_name: _builtins.str
     @_builtins.property
     def parameters(self) -> _containers.MessageMap[_builtins.str, Global___ModelRepositoryParameter]: ...
@@ -1163,14 +1164,23 @@ Global___RepositoryModelLoadRequest: _TypeAlias = RepositoryModelLoadRequest  # 
 
 @_typing.final
 class RepositoryModelLoadResponse(_message.Message):
+    """Both fields are of KServe's own proto; Triton's has none."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
+    MODEL_NAME_FIELD_NUMBER: _builtins.int
+    IS_LOADED_FIELD_NUMBER: _builtins.int
+    model_name: _builtins.str
+    is_loaded: _builtins.bool
     def __init__(
         self,
+        *,
+        model_name: _builtins.str = ...,
+        is_loaded: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_loaded", b"is_loaded", "model_name", b"model_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1205,6 +1215,7 @@ class RepositoryModelUnloadRequest(_message.Message):
     MODEL_NAME_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     repository_name: _builtins.str
+    """In KServe's own proto the model's name."""
     model_name: _builtins.str
     @_builtins.property
     def parameters(self) -> _containers.MessageMap[_builtins.str, Global___ModelRepositoryParameter]: ...
@@ -1225,14 +1236,23 @@ Global___RepositoryModelUnloadRequest: _TypeAlias = RepositoryModelUnloadRequest
 
 @_typing.final
 class RepositoryModelUnloadResponse(_message.Message):
+    """Both fields are of KServe's own proto; Triton's has none."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
+    MODEL_NAME_FIELD_NUMBER: _builtins.int
+    IS_UNLOADED_FIELD_NUMBER: _builtins.int
+    model_name: _builtins.str
+    is_unloaded: _builtins.bool
     def __init__(
         self,
+        *,
+        model_name: _builtins.str = ...,
+        is_unloaded: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_unloaded", b"is_unloaded", "model_name", b"model_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

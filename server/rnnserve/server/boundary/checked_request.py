@@ -41,7 +41,6 @@ class CheckedRequest:
             states that are kept only.
         id: The request's id, which the response repeats.
         is_raw: Whether tensors were sent as bytes (`raw_input_contents`).
-        wants_final_mark: Whether the response is to say that it is the last one.
         sequence: The sequence that it belongs to, whose states the server keeps; None for a request by itself.
         unasked: How many at the end of `outputs` the response leaves out.
         keeper: What keeps the final states of a request of a session; None for a request of its own.
@@ -57,7 +56,6 @@ class CheckedRequest:
     outputs: tuple[str, ...]
     id: str = ""
     is_raw: bool = True
-    wants_final_mark: bool = False
     sequence: SequenceControl | None = None
     unasked: int = 0
     keeper: StateKeeper | None = None

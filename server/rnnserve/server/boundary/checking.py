@@ -22,7 +22,7 @@ from rnnserve.server.boundary.parameters import (
     refuse_shared_memory,
     refuse_too_many_classes,
 )
-from rnnserve.server.boundary.sequence_parameters import read_sequence_control, wants_final_mark
+from rnnserve.server.boundary.sequence_parameters import check_final_response, read_sequence_control
 from rnnserve.server.boundary.shapes import axis_name, wrong_shape, wrong_size
 from rnnserve.server.boundary.signature import BATCH, Signature, TensorSpec
 from rnnserve.server.boundary.values import check_lengths, read_raw, read_typed, with_valid_values
@@ -104,6 +104,7 @@ def check_request(request: inference_pb2.ModelInferRequest, signature: Signature
             error.field = _data_field(index, is_raw=is_raw)
             raise
     longest = signature.longest(sizes, arrays, outputs)
+    check_final_response(request.parameters)
     return CheckedRequest(
         batch=batch,
         sizes=sizes,
@@ -113,7 +114,6 @@ def check_request(request: inference_pb2.ModelInferRequest, signature: Signature
         outputs=outputs,
         id=request.id,
         is_raw=is_raw,
-        wants_final_mark=wants_final_mark(request.parameters),
         sequence=read_sequence_control(request.parameters),
         classes=classes or None,
         timeout=timeout,

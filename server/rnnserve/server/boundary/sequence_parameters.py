@@ -1,4 +1,4 @@
-"""The parameters of a request: which sequence it belongs to, and whether its last response is to say so."""
+"""The parameters of a request: which sequence it belongs to, and one that Triton has for models with many responses."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.errors import InvalidRequest, quoted
 
-__all__ = ["VARYING_PARAMETERS", "SequenceControl", "read_sequence_control", "wants_final_mark"]
+__all__ = ["VARYING_PARAMETERS", "SequenceControl", "check_final_response", "read_sequence_control"]
 
 # Names as Triton's protocol has them.
 _ID, _START, _END = "sequence_id", "sequence_start", "sequence_end"
@@ -62,13 +62,13 @@ def read_sequence_control(parameters: Mapping[str, pb.InferParameter]) -> Sequen
     return SequenceControl(identity, _flag(parameters, _START), _flag(parameters, _END))
 
 
-def wants_final_mark(parameters: Mapping[str, pb.InferParameter]) -> bool:
-    """Whether the last response to a request is to be marked as such. Here each request has one response.
+def check_final_response(parameters: Mapping[str, pb.InferParameter]) -> None:
+    """Check the parameter that asks for an empty last response: each request has one response, and so none is empty.
 
     Raises:
         InvalidRequest: If the parameter is not true or false.
     """
-    return _flag(parameters, _FINAL)
+    _flag(parameters, _FINAL)
 
 
 def _flag(parameters: Mapping[str, pb.InferParameter], name: str) -> bool:

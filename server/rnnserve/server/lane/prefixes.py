@@ -26,8 +26,8 @@ from rnnserve.server.boundary.sequence_parameters import SequenceControl
 from rnnserve.server.boundary.signature import Batching, TensorSpec
 from rnnserve.server.boundary.values import validator
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
-from rnnserve.server.lane.varying_fields import ID, SequenceParameters, StepParameters, find_varying_fields
-from rnnserve.server.protocol.responses import FINAL_MARK, ResponseHead, encode_varint
+from rnnserve.server.lane.varying_fields import ID, SequenceParameters, find_varying_fields
+from rnnserve.server.protocol.responses import ResponseHead, encode_varint
 from rnnserve.server.repository.repository import ServedVersion
 
 __all__ = ["PrefixCache", "Recognised", "RequestPrefix", "SentInput"]
@@ -221,17 +221,12 @@ class PrefixCache:
                 if prefix is not None:
                     if not _has_later_tags(payload, prefix, varying_size):
                         return None
-                    id_field = payload[start:id_end]
-                    if said is None:
-                        return Recognised(prefix, id_field, varying_size, None)
-                    if prefix.has_parameters:
+                    if said is not None and prefix.has_parameters:
                         return None
-                    if said.wants_final_mark:
-                        id_field = FINAL_MARK + id_field
-                    return Recognised(prefix, id_field, varying_size, said.sequence)
+                    return Recognised(prefix, payload[start:id_end], varying_size, said)
         return None
 
-    def _varying_fields(self, payload: bytes) -> tuple[int, int, int, StepParameters | None]:
+    def _varying_fields(self, payload: bytes) -> tuple[int, int, int, SequenceControl | None]:
         """Where the id's field begins and ends, and the varying fields end; and what the parameters say."""
         start, id_end, end = find_varying_fields(payload)
         said = self._sequences.read(payload[id_end:end]) if end > id_end else None
@@ -242,7 +237,7 @@ class PrefixCache:
         if not request.is_plain:
             return
         start, _, end, said = self._varying_fields(payload)
-        if request.sequence != (said and said.sequence):
+        if request.sequence != said:
             return  # its parameters are elsewhere, or there are others among them
         without_varying = payload[:start] + payload[end:]
         tags = [_RAW_INPUT + encode_varint(array.nbytes) for array in request.inputs.values()]
@@ -292,13 +287,7 @@ class PrefixCache:
             is_bindable=is_bindable,
             has_parameters=bool(prefix.parameters),
             later_tags=tuple(places[1:]),
-            head=ResponseHead.of(
-                served.model,
-                request.batch,
-                request.sizes,
-                request.outputs,
-                is_marked=request.wants_final_mark and said is None,
-            ),
+            head=ResponseHead.of(served.model, request.batch, request.sizes, request.outputs),
         )
 
 

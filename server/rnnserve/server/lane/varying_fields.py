@@ -4,20 +4,18 @@ They are found without parsing where clients write them: at the message's beginn
 goes from field to field, so that what it finds is certain to lie between two fields.
 """
 
-from typing import NamedTuple
-
 from google.protobuf.message import DecodeError
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.boundary.sequence_parameters import (
     VARYING_PARAMETERS,
     SequenceControl,
+    check_final_response,
     read_sequence_control,
-    wants_final_mark,
 )
 from rnnserve.server.errors import InvalidRequest
 
-__all__ = ["ID", "SequenceParameters", "StepParameters", "find_varying_fields"]
+__all__ = ["ID", "SequenceParameters", "find_varying_fields"]
 
 # Tags of length-delimited fields of ModelInferRequest: number << 3 | 2.
 _MODEL_NAME, _MODEL_VERSION, ID, _PARAMETER = 0x0A, 0x12, 0x1A, 0x22
@@ -50,26 +48,14 @@ def find_varying_fields(payload: bytes) -> tuple[int, int, int]:
     return 0, 0, 0
 
 
-class StepParameters(NamedTuple):
-    """What the parameters of a request of a sequence say.
-
-    Attributes:
-        sequence: The sequence.
-        wants_final_mark: Whether the response is to say that it is the last one.
-    """
-
-    sequence: SequenceControl
-    wants_final_mark: bool
-
-
 class SequenceParameters:
     """What parameters' bytes say of a sequence, each spelling parsed once. For one thread."""
 
     def __init__(self) -> None:
         """Start without any."""
-        self._known: dict[bytes, StepParameters | None] = {}
+        self._known: dict[bytes, SequenceControl | None] = {}
 
-    def read(self, fields: bytes) -> StepParameters | None:
+    def read(self, fields: bytes) -> SequenceControl | None:
         """Read the fields of all parameters, which are nothing but those of a sequence; None where they are not."""
         try:
             return self._known[fields]
@@ -82,7 +68,7 @@ class SequenceParameters:
         return said
 
 
-def _parse(fields: bytes) -> StepParameters | None:
+def _parse(fields: bytes) -> SequenceControl | None:
     try:
         parameters = pb.ModelInferRequest.FromString(fields).parameters
     except DecodeError:
@@ -90,7 +76,7 @@ def _parse(fields: bytes) -> StepParameters | None:
     if not VARYING_PARAMETERS.issuperset(parameters):
         return None
     try:
-        sequence = read_sequence_control(parameters)
-        return StepParameters(sequence, wants_final_mark(parameters)) if sequence else None
+        check_final_response(parameters)
+        return read_sequence_control(parameters)
     except InvalidRequest:
         return None

@@ -1,4 +1,9 @@
-"""RepositoryModelLoad and RepositoryModelUnload: changing what serves by request, as Triton's explicit mode does."""
+"""RepositoryModelLoad and RepositoryModelUnload: changing what serves by request, as Triton's explicit mode does.
+
+KServe's own proto (kserve/protocol/grpc/grpc_predict_v2.proto) has the model's name in field 1, where Triton's has that
+of the repository, and answers with the name and whether it was done. So a request in which only field 1 is set is
+KServe's.
+"""
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.errors import InvalidRequest, NotReady, Unsupported, quoted
@@ -34,7 +39,8 @@ class ModelControl:
             TooManyCalls: If too many changes wait.
             Unsupported: If the request brings files or a config of its own.
         """
-        live = self._explicit(request.repository_name)
+        live = self._explicit()
+        model, is_kserves = _model_asked(request)
         for name in request.parameters:
             if name == "config" or name.startswith("file:"):
                 raise Unsupported(
@@ -42,7 +48,9 @@ class ModelControl:
                     "has its proof; publish the files there"
                 )
             raise InvalidRequest(f"unrecognized load parameter {quoted(name)}")
-        live.load(_named(request.model_name))
+        live.load(model)
+        if is_kserves:
+            return pb.RepositoryModelLoadResponse(model_name=model, is_loaded=True)
         return pb.RepositoryModelLoadResponse()
 
     def unload(self, request: pb.RepositoryModelUnloadRequest) -> pb.RepositoryModelUnloadResponse:
@@ -55,27 +63,31 @@ class ModelControl:
             ShuttingDown: If the server is stopping.
             TooManyCalls: If too many changes wait.
         """
-        live = self._explicit(request.repository_name)
+        live = self._explicit()
+        model, is_kserves = _model_asked(request)
         for name, parameter in request.parameters.items():
             if name != "unload_dependents":
                 raise InvalidRequest(f"unrecognized unload parameter {quoted(name)}")
             if parameter.WhichOneof("parameter_choice") != "bool_param":
                 raise InvalidRequest("invalid value type for 'unload_dependents' parameter, expected bool_param")
-        live.unload(_named(request.model_name))
+        live.unload(model)
+        if is_kserves:
+            return pb.RepositoryModelUnloadResponse(model_name=model, is_unloaded=True)
         return pb.RepositoryModelUnloadResponse()
 
-    def _explicit(self, repository_name: str) -> LiveRepository:
+    def _explicit(self) -> LiveRepository:
         if self._live is None or self._mode != "explicit":
             raise NotReady(
                 f"explicit model load / unload is not allowed with --model-control {self._mode}; start the server with "
                 "--model-control explicit"
             )
-        if repository_name:
-            raise Unsupported("'repository_name' specification is not supported: this server has one repository")
         return self._live
 
 
-def _named(name: str) -> str:
-    if not name:
+def _model_asked(request: pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest) -> tuple[str, bool]:
+    """The name of the model, and whether the request is one of KServe's proto."""
+    if request.model_name and request.repository_name:
+        raise Unsupported("'repository_name' specification is not supported: this server has one repository")
+    if not request.model_name and not request.repository_name:
         raise InvalidRequest("model_name is empty")
-    return name
+    return request.model_name or request.repository_name, not request.model_name

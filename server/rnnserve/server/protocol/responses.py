@@ -17,7 +17,6 @@ from rnnserve.server.repository.model import Model
 
 __all__ = [
     "ERRORS_AS_STATUSES",
-    "FINAL_MARK",
     "ResponseHead",
     "encode_response",
     "encode_stream_error",
@@ -35,10 +34,10 @@ ERRORS_AS_STATUSES = "triton_grpc_error"
 _STATUS = "status"
 """Parameter of the response to a request on a stream that was refused: the name of its gRPC status."""
 
-FINAL_MARK = pb.ModelInferResponse(
+_FINAL_MARK = pb.ModelInferResponse(
     parameters={"triton_final_response": pb.InferParameter(bool_param=True)}
 ).SerializeToString()
-"""The field of a response that says that it is the last one, as in Triton."""
+"""The field of a response that says that it is the last one to its request: on streams Triton's have it, too."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,9 +54,7 @@ class ResponseHead:
     before_outputs: tuple[bytes, ...]
 
     @classmethod
-    def of(
-        cls, model: Model, batch: int, sizes: Mapping[str, int], outputs: Iterable[str], *, is_marked: bool = False
-    ) -> Self:
+    def of(cls, model: Model, batch: int, sizes: Mapping[str, int], outputs: Iterable[str]) -> Self:
         """Build the head of the responses to requests of these sizes for these outputs.
 
         Args:
@@ -65,7 +62,6 @@ class ResponseHead:
             batch: Their rows.
             sizes: Of their sequence axes.
             outputs: Names of the outputs asked for.
-            is_marked: Whether they say that they are the last ones.
         """
         before = pb.ModelInferResponse(model_name=model.name, model_version=model.version)
         described = pb.ModelInferResponse()
@@ -76,7 +72,7 @@ class ResponseHead:
             described.outputs.add(name=name, datatype=spec.datatype, shape=shape)
             tags.append(_RAW_OUTPUT + encode_varint(math.prod(shape) * spec.dtype.itemsize))
         tags[0] = described.SerializeToString() + tags[0]
-        return cls(before.SerializeToString() + (FINAL_MARK if is_marked else b""), tuple(tags))
+        return cls(before.SerializeToString(), tuple(tags))
 
     def encode(self, id_field: bytes, outputs: Iterable[Array]) -> bytes:
         """Write a response.
@@ -110,7 +106,7 @@ def encode_response(model: Model, request: CheckedRequest, outputs: Mapping[str,
         return _encode_with_classes(model, request, request.classes, outputs, said)
     id_ = request.id.encode()
     id_field = _ID + encode_varint(len(id_)) + id_ if id_ else b""
-    head = ResponseHead.of(model, request.batch, request.sizes, request.answered, is_marked=request.wants_final_mark)
+    head = ResponseHead.of(model, request.batch, request.sizes, request.answered)
     return head.encode(id_field if said is None else id_field + said.SerializeToString(), outputs.values())
 
 
@@ -122,8 +118,6 @@ def _encode_with_classes(
     said: pb.ModelInferResponse | None,
 ) -> bytes:
     response = pb.ModelInferResponse(model_name=model.name, model_version=model.version, id=request.id)
-    if request.wants_final_mark:
-        response.MergeFromString(FINAL_MARK)
     if said is not None:
         response.MergeFrom(said)
     for name, array in outputs.items():
@@ -141,8 +135,8 @@ def _encode_with_classes(
 
 
 def encode_stream_response(response: bytes) -> bytes:
-    """Put a ModelInferResponse into a ModelStreamInferResponse."""
-    return _INFER_RESPONSE + encode_varint(len(response)) + response
+    """Put a ModelInferResponse, the only one to its request, into a ModelStreamInferResponse."""
+    return _INFER_RESPONSE + encode_varint(len(response) + len(_FINAL_MARK)) + response + _FINAL_MARK
 
 
 def encode_stream_error(error: ServeError, id_field: bytes) -> bytes:
