@@ -91,7 +91,6 @@ def run(args: argparse.Namespace) -> int:
         stack.enter_context(generators)
 
         def describe() -> RunDescription:
-            args.processes = generators.count
             return RunDescription(
                 started=started,
                 command=shlex.join(["rnnserve", *sys.argv[1:]]),
@@ -99,8 +98,8 @@ def run(args: argparse.Namespace) -> int:
                 server=identity,
                 models=models,
                 machine=describe_machine(),
-                workload=describe_workload(args, weights),
-                repeatable=document_workload(args, weights),
+                workload=describe_workload(args, weights, generators.count),
+                repeatable=document_workload(args, weights, generators.count),
             )
 
         test = LoadTest(generators, server, tuple(weights), progress, args.slo, args.runs)

@@ -10,6 +10,7 @@ from typing import Any
 
 from rnnserve.client.commands.load_arguments import DEFAULTS, WORKLOAD_OPTIONS, parse_workload
 from rnnserve.client.errors import InvalidRequest, UnreadableInput
+from rnnserve.client.load.early_stopping import requests_to_decide, risks_at_end
 from rnnserve.client.load.load_level import LoadLevel
 from rnnserve.client.load.scenarios import SCENARIOS
 from rnnserve.client.load.size_distribution import parse_size_distribution
@@ -125,8 +126,12 @@ def is_search(args: argparse.Namespace) -> bool:
 
 
 def load_levels(args: argparse.Namespace) -> list[LoadLevel]:
-    """Return the levels of completed arguments; of a search, the first one."""
-    open_loops = [_load_level(args, rate=rate) for rate in args.rate or ([_DEFAULT_RATE] if is_search(args) else [])]
+    """Return the levels of completed arguments; of a search, the first one, at which it can be decided."""
+    if is_search(args):
+        risk = risks_at_end(1 - args.confidence, has_looks=True).held
+        needed = max(requests_to_decide(percent, risk) for percent, _ in args.slo.limits)
+        return [_load_level(args, rate=max(_DEFAULT_RATE, float(f"{needed / args.duration:.3g}")))]
+    open_loops = [_load_level(args, rate=rate) for rate in args.rate or ()]
     closed = [_load_level(args, closed=in_flight) for in_flight in args.closed or ()]
     return open_loops + closed + [_load_level(args, sessions=sessions) for sessions in args.sessions or ()]
 
@@ -149,8 +154,8 @@ def _load_level(args: argparse.Namespace, rate: float = 0.0, closed: int = 0, se
     )
 
 
-def describe_workload(args: argparse.Namespace, weights: Mapping[str, float]) -> dict[str, str]:
-    """Return the settings of the workload, as text by name."""
+def describe_workload(args: argparse.Namespace, weights: Mapping[str, float], generators: int) -> dict[str, str]:
+    """Return the settings of the workload, as text by name; `generators` is their number."""
     scenario = {} if args.scenario is None else {"scenario": str(args.scenario)}
     runs = {} if args.runs == 1 else {"runs": f"{args.runs} of each load"}
     return scenario | {
@@ -160,7 +165,7 @@ def describe_workload(args: argparse.Namespace, weights: Mapping[str, float]) ->
         "arrivals": _describe_arrivals(args),
         "duration": f"{args.duration:g} s after {args.warmup:g} s of warm-up",
         **runs,
-        "generators": f"{args.processes}, {args.connections} connections each",
+        "generators": f"{generators}, {args.connections} connections each",
         "timeout": f"{args.timeout:g} s",
         "seed": str(args.seed),
     }
@@ -177,9 +182,16 @@ def _describe_arrivals(args: argparse.Namespace) -> str:
     )
 
 
-def document_workload(args: argparse.Namespace, weights: Mapping[str, float]) -> dict[str, Any]:
-    """Return the whole workload of completed arguments, by option, ready for `json.dumps`."""
+def document_workload(args: argparse.Namespace, weights: Mapping[str, float], generators: int) -> dict[str, Any]:
+    """Return the whole workload of completed arguments, by option, ready for `json.dumps`.
+
+    Also what was found is in it: the models that are ready, and the number of generators. Options that are not used,
+    such as those of sessions without sessions, are None.
+    """
     workload = {name: getattr(args, name) for name in WORKLOAD_OPTIONS}
+    unused = [*([] if args.sessions else ["think", "steps"]), *([] if args.arrivals == "gamma" else ["gap_cv"])]
+    workload |= dict.fromkeys(unused)
+    workload["processes"] = generators
     for name in ("slo", "length", "batch"):
         workload[name] = None if workload[name] is None else workload[name].text
     digest = None if args.inputs is None else _digest(args.inputs)

@@ -116,8 +116,9 @@ def _verdicts(test: LoadTest, objective: LatencyObjective) -> list[str]:
     heading = f"{objective.text}, {format_confidence(objective.confidence)}"
     held = [pair for pair in verdicts if pair[1].decision is Decision.HELD]
     if not held:
-        # The smallest load of those that are undecided: it would most likely hold, with more requests.
-        result, verdict = next((pair for pair in verdicts if pair[1].decision is test.decision), verdicts[0])
+        # Where some are undecided the smallest of them: with more requests, it would most likely hold.
+        said = [pair for pair in verdicts if pair[1].decision is test.decision]
+        result, verdict = next((pair for pair in said if pair[0].statistics.sent), said[0])
         place = f"not even at {result.load.text}" if verdict.decision is Decision.NOT_HELD else f"at {result.load.text}"
         return [f"{verdict.decision}: {heading}, {place} ({verdict.text})"]
     best, verdict = held[-1]

@@ -101,11 +101,15 @@ class LoadTest:
 
     @property
     def decision(self) -> Decision | None:
-        """What is said of the objective by all loads: held if one of them holds it; None if there is no objective."""
-        verdicts = [verdict for result in self.pooled if (verdict := self.verdict(result)) is not None]
-        if not verdicts:
+        """What is said of the objective by all loads; None if there is no objective.
+
+        Held if one of them holds it, and undecided if one of them may hold it. Loads that sent nothing say nothing,
+        unless none sent anything.
+        """
+        if self.objective is None:
             return None
-        decisions = {verdict.decision for verdict in verdicts}
+        results = [result for result in self.pooled if result.statistics.sent] or self.pooled
+        decisions = {judge(result, self.objective).decision for result in results}
         return next(
             decision for decision in (Decision.HELD, Decision.UNDECIDED, Decision.NOT_HELD) if decision in decisions
         )

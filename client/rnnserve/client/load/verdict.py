@@ -2,15 +2,24 @@
 
 import enum
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.client.load.early_stopping import end_risk, exceeds, fewest_passed, holds, look_risk, most_over
+from rnnserve.client.load.early_stopping import (
+    HOLDING_LOOK,
+    Risks,
+    exceeds,
+    fewest_passed,
+    holds,
+    most_over,
+    risks_at_end,
+    risks_at_look,
+)
 from rnnserve.client.load.generator_limit import explain_generator_limit
 from rnnserve.client.load.interim_counts import GENERATOR_FAILURES
-from rnnserve.client.load.latency_counts import LatencyCounts
+from rnnserve.client.load.latency_counts import SLICES, LatencyCounts
 from rnnserve.client.load.latency_objective import LatencyObjective
 from rnnserve.client.load.load_level import LoadResult
 from rnnserve.client.load.units import format_duration
@@ -55,10 +64,14 @@ class LimitVerdict:
     @property
     def text(self) -> str:
         """The counts, and what would decide: "p99: 3 of 1,000 over 5.00 ms, at most 2 may be"."""
-        text = f"p{self.percent:g}: {self.over:,} of {self.sent:,} over {format_duration(self.limit)}"
-        text += f", at most {self.allowed:,} may be" if self.allowed >= 0 else ", which is too few requests to say"
+        limit = format_duration(self.limit)
+        text = f"p{self.percent:g}: {self.over:,} of {self.sent:,} over {limit}"
+        if self.decision is Decision.NOT_HELD:
+            text += f", a p{self.percent:g} of {limit} would have about {self.sent * (1 - self.percent / 100):,.0f}"
+        else:
+            text += f", at most {self.allowed:,} may be" if self.allowed >= 0 else ", which is too few requests to say"
         if self.bunching > 1:
-            text += f"; they came in bunches, {self.bunching:.1f} of them say as much as one"
+            text += f"; slow ones came in bunches, {self.bunching:.1f} of them say as much as one"
         if self.decision is Decision.UNDECIDED and self.needed > self.sent:
             text += f"; {self.needed:,} requests, none of the further ones over, would show it"
         return text
@@ -83,19 +96,19 @@ class Verdict:
     @property
     def text(self) -> str:
         """Why, in a few words."""
-        shown = [
-            limit.text
-            for limit in self.limits
-            if limit.decision is self.decision or (limit.blames_generator and limit.decision is Decision.NOT_HELD)
-        ]
-        return "; ".join([*self.reasons, *shown])
+        shown = {
+            Decision.HELD: tuple(Decision),
+            Decision.NOT_HELD: (Decision.NOT_HELD,),
+            Decision.UNDECIDED: (Decision.NOT_HELD, Decision.UNDECIDED),
+        }[self.decision]
+        return "; ".join([*self.reasons, *(limit.text for limit in self.limits if limit.decision in shown)])
 
 
 def is_decided(counts: LatencyCounts, objective: LatencyObjective) -> bool:
     """Return whether a load may end at a look, with these counts of the requests before it."""
     if counts.failed:
         return True
-    limits = _judge_limits(counts, objective, look_risk(1 - objective.confidence), is_end=False)
+    limits = _judge_limits(counts, objective, _risks_at_look(counts, objective), is_end=False)
     decisions = {limit.decision for limit in limits}
     is_refuted = any(limit.decision is Decision.NOT_HELD and not limit.blames_generator for limit in limits)
     return is_refuted or decisions == {Decision.HELD}
@@ -112,18 +125,17 @@ def judge(result: LoadResult, objective: LatencyObjective) -> Verdict:
         result: The load's result; of repeated runs, the sum.
         objective: What it has to meet.
     """
-    risk = 1 - objective.confidence
     if result.look is not None:
-        counts, risk = result.look, look_risk(risk)
+        limits = _judge_limits(result.look, objective, _risks_at_look(result.look, objective), is_end=False)
     else:
-        counts, risk = result.statistics.counts, end_risk(risk) if result.load.has_looks else risk
-    limits = tuple(_judge_limits(counts, objective, risk, is_end=result.look is None))
+        risks = risks_at_end(1 - objective.confidence, has_looks=result.load.has_looks)
+        limits = _judge_limits(result.statistics.counts, objective, risks, is_end=True)
     errors = result.statistics.errors
     failures = [f"{count:,} x {status}" for status, count in errors.items()]
     generator = explain_generator_limit(result)
 
     def verdict(decision: Decision, *reasons: str) -> Verdict:
-        return Verdict(decision, objective.confidence, limits, reasons)
+        return Verdict(decision, objective.confidence, tuple(limits), reasons)
 
     if not result.statistics.sent:
         return verdict(Decision.UNDECIDED, "nothing was sent")
@@ -141,8 +153,13 @@ def judge(result: LoadResult, objective: LatencyObjective) -> Verdict:
     return verdict(Decision.UNDECIDED)
 
 
+def _risks_at_look(counts: LatencyCounts, objective: LatencyObjective) -> Risks:
+    is_holding = len(counts.sent) >= HOLDING_LOOK * SLICES
+    return risks_at_look(1 - objective.confidence, is_holding=is_holding)
+
+
 def _judge_limits(
-    counts: LatencyCounts, objective: LatencyObjective, risk: float, *, is_end: bool
+    counts: LatencyCounts, objective: LatencyObjective, risks: Risks, *, is_end: bool
 ) -> list[LimitVerdict]:
     """Judge each limit.
 
@@ -154,32 +171,32 @@ def _judge_limits(
     for index, (percent, limit) in enumerate(objective.limits):
         row, from_send = counts.over[index], counts.over_from_send[index]
         over, bunching = int(row.sum()), counts.bunching(row)
-        share = risk / len(objective.limits)
+        shared = replace(risks, not_held=risks.not_held / len(objective.limits))
         if percent == 100:
             decision = Decision.NOT_HELD if over else Decision.HELD if is_end and sent else Decision.UNDECIDED
             allowed, needed = 0, 0
         else:
-            decision = _decide(counts, row, percent, risk, share)
+            decision = _decide(counts, row, percent, shared)
+            # At a look that decides "not held", "held" may have no risk; then these are those of the end.
+            risk = risks.held or risks_at_end(1 - objective.confidence, has_looks=True).held
             allowed = math.floor(most_over(int(sent / bunching), percent, risk) * bunching)
             needed = math.ceil((fewest_passed(math.ceil(over / bunching), percent, risk) + over / bunching) * bunching)
         is_refuted_from_send = (
             bool(from_send.any())
             if percent == 100
-            else _decide(counts, from_send, percent, risk, share) is Decision.NOT_HELD
+            else _decide(counts, from_send, percent, shared) is Decision.NOT_HELD
         )
         blames = decision is Decision.NOT_HELD and not is_refuted_from_send
         found.append(LimitVerdict(percent, limit, decision, sent, over, allowed, needed, bunching, blames))
     return found
 
 
-def _decide(
-    counts: LatencyCounts, over: npt.NDArray[np.int64], percent: float, risk: float, refuting_risk: float
-) -> Decision:
+def _decide(counts: LatencyCounts, over: npt.NDArray[np.int64], percent: float, risks: Risks) -> Decision:
     """Decide one limit below p100, of which `over` (slices,) int64 requests were over; both roundings are cautious."""
     bunching = counts.bunching(over)
     exceeded, total = over.sum() / bunching, counts.sent.sum() / bunching
-    if holds(math.ceil(exceeded), math.floor(total), percent, risk):
+    if holds(math.ceil(exceeded), math.floor(total), percent, risks.held):
         return Decision.HELD
-    if exceeds(math.floor(exceeded), math.ceil(total), percent, refuting_risk):
+    if exceeds(math.floor(exceeded), math.ceil(total), percent, risks.not_held):
         return Decision.NOT_HELD
     return Decision.UNDECIDED
