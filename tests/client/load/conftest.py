@@ -150,7 +150,7 @@ def spec():
 
 @pytest.fixture
 def result():
-    """Makes a LoadResult whose latencies and lags are given in milliseconds; its requests were due evenly in a second."""
+    """Makes a LoadResult whose latencies and lags are given in milliseconds; requests were due evenly in a second."""
 
     def make(
         latencies=(1.0,),
@@ -166,8 +166,9 @@ def result():
         settings=(),
         **sums,
     ):
+        failed = sum(sums.get("errors", {}).values())
         statistics = LoadStatistics(
-            sent=len(latencies), answered=len(latencies), in_time=len(latencies), cpu=[cpu], **sums
+            sent=len(latencies) + failed, answered=len(latencies), in_time=len(latencies), cpu=[cpu], **sums
         )
         statistics.latency.record((np.array(latencies) * 1e6).astype(np.int64))
         statistics.lag.record((np.array(lags) * 1e6).astype(np.int64))
