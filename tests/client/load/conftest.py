@@ -8,6 +8,7 @@ import grpc
 import numpy as np
 import pytest
 
+from rnnserve.cli import main
 from rnnserve.client.load.latency_counts import count_latencies
 from rnnserve.client.load.latency_objective import parse_objective
 from rnnserve.client.load.load_level import LoadLevel, LoadResult
@@ -235,3 +236,27 @@ def run():
         workload={"lengths": "4"},
         repeatable={"models": {"walks": 1.0}, "length": "4"},
     )
+
+
+@pytest.fixture
+def load(address, capsys):
+    """Runs `rnnserve load`; returns exit status, output and errors."""
+
+    def run(*words, url=address):
+        status = main(["load", "--url", url, *words])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def measured(load):
+    """Runs `rnnserve load` and returns its exit status and its one point."""
+
+    def run(*words):
+        status, output, _ = load(*words, "--json", "-")
+        (point,) = json.loads(output)["points"]
+        return status, point
+
+    return run

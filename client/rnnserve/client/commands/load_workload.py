@@ -189,8 +189,12 @@ def document_workload(args: argparse.Namespace, weights: Mapping[str, float], ge
     such as those of sessions without sessions, are None.
     """
     workload = {name: getattr(args, name) for name in WORKLOAD_OPTIONS}
-    unused = [*([] if args.sessions else ["think", "steps"]), *([] if args.arrivals == "gamma" else ["gap_cv"])]
-    workload |= dict.fromkeys(unused)
+    if not args.sessions:
+        workload |= {"think": None, "steps": None}
+    if args.closed or args.sessions:
+        workload["arrivals"] = None
+    if args.arrivals != "gamma":
+        workload["gap_cv"] = None
     workload["processes"] = generators
     for name in ("slo", "length", "batch"):
         workload[name] = None if workload[name] is None else workload[name].text
