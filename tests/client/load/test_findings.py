@@ -67,6 +67,10 @@ def test_pacing_is_that_of_the_worst_load(load_test, result):
     )
 
 
+def test_a_closed_loop_has_no_plan_and_no_pacing(load_test, result):
+    assert not any("pacing" in said for said in list_findings(load_test([result([1.0] * 1000, closed=4)], "p99=5ms")))
+
+
 def test_repeated_runs_have_intervals(load_test, result):
     test = load_test([result([1.0] * 10), result([2.0] * 20)])
     assert (

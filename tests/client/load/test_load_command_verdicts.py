@@ -47,7 +47,7 @@ def test_a_load_that_is_decided_ends_early(load, tmp_path):
     limit = point["verdict"]["limits"][0]
     assert point["verdict"]["decision"] == limit["decision"] == "not held"
     assert 0 < limit["over"] <= limit["counted"] < point["sent"]
-    assert "Failed: p50=1us: not held, 99% confidence" in (tmp_path / "r.html").read_text()
+    assert "Not held: p50=1us, 99% confidence" in (tmp_path / "r.html").read_text()
 
 
 def test_failures_end_a_load_early(load, walks):

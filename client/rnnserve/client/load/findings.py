@@ -58,11 +58,13 @@ def list_findings(test: LoadTest) -> list[str]:
             "later than it was due a step was sent. When the server stalls, later steps are due later"
         )
     if test.objective is not None:
-        lag = max(test.results, key=lambda result: result.statistics.lag.percentile(99)).statistics.lag
-        findings.append(
-            f"pacing: requests were sent up to {format_duration(lag.percentile(99))} (p99) later than planned, "
-            f"{format_duration(lag.max)} at most; latencies include it"
-        )
+        lags = [result.statistics.lag for result in test.results if not result.load.closed]
+        if lags:
+            lag = max(lags, key=lambda lag: lag.percentile(99))
+            findings.append(
+                f"pacing: requests were sent up to {format_duration(lag.percentile(99))} (p99) later than planned, "
+                f"{format_duration(lag.max)} at most; latencies include it"
+            )
         findings += _verdicts(test, test.objective)
     return findings
 

@@ -13,12 +13,8 @@ from rnnserve.client.load.verdict import Decision
 
 __all__ = ["render_report"]
 
-_DECISIONS = {
-    Decision.HELD: ("good", "Passed"),
-    Decision.NOT_HELD: ("bad", "Failed"),
-    Decision.UNDECIDED: ("open", "Undecided"),
-}
-"""Class and first word of the verdict."""
+_CLASSES = {Decision.HELD: "good", Decision.NOT_HELD: "bad", Decision.UNDECIDED: "open"}
+"""The verdict's class in the style sheet."""
 
 
 def render_report(test: LoadTest, run: RunDescription) -> str:
@@ -51,11 +47,10 @@ def _verdict(test: LoadTest) -> dict[str, str]:
     objective, decision = test.objective, test.decision
     if objective is None or decision is None:
         return {"class": "good", "text": "Passed"} if test.passed else {"class": "bad", "text": "Failed"}
-    text = f"{objective.text}: {decision}, {format_confidence(objective.confidence)}"
+    text = f"{str(decision).capitalize()}: {objective.text}, {format_confidence(objective.confidence)}"
     if decision is Decision.HELD and not test.passed:
-        return {"class": "bad", "text": f"Failed: answers were wrong; {text}"}
-    name, prefix = _DECISIONS[decision]
-    return {"class": name, "text": f"{prefix}: {text}"}
+        return {"class": "bad", "text": f"Failed: answers were wrong. {text}"}
+    return {"class": _CLASSES[decision], "text": text}
 
 
 def _key_figures(result: LoadResult) -> dict[str, str]:
