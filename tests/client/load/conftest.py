@@ -1,6 +1,8 @@
 # ruff: noqa: N802, ARG002 - the fake's methods have the names and arguments of the protocol's
 
+import asyncio
 import json
+import selectors
 import threading
 from dataclasses import dataclass, field
 
@@ -260,3 +262,33 @@ def measured(load):
         return status, point
 
     return run
+
+
+class VirtualTime(asyncio.SelectorEventLoop):
+    """An event loop that does not wait but moves its clock."""
+
+    def __init__(self):
+        self.now = 0
+        real = selectors.SelectSelector()
+        super().__init__(real)
+        select = real.select
+
+        def moved(timeout=None):
+            self.now += round((timeout or 0) * 1e9)
+            return select(0)
+
+        real.select = moved  # type: ignore[method-assign]
+
+    def time(self):
+        return self.now / 1e9
+
+    def clock(self):
+        self.now += 1  # so that waiting for a time by looking at the clock comes to an end
+        return self.now
+
+
+@pytest.fixture
+def loop():
+    loop = VirtualTime()
+    yield loop
+    loop.close()
