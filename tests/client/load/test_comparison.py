@@ -131,6 +131,14 @@ def test_a_load_without_answers_has_no_relative_change():
     assert "      0      0       -      -  " in format_comparison(compare(before, after))
 
 
+@pytest.mark.parametrize("missing", ["workload", "points"])
+def test_a_file_without_a_workload_or_results_is_refused(missing):
+    other = document(2)
+    del other[missing]
+    with pytest.raises(InvalidRequest, match=r"b\.json: holds no workload with its results"):
+        compare(document(1), other)
+
+
 @pytest.mark.parametrize("edit", [lambda point: point.pop("runs"), lambda point: point.update(rate=None)])
 def test_a_file_that_was_edited_is_told(edit):
     broken = copy.deepcopy(document(1))

@@ -145,6 +145,11 @@ def test_a_load_may_end_early_if_it_has_an_objective_and_one_run(words, looks):
     assert (level.objective is None) is (not words)
 
 
+def test_a_load_that_is_named_twice_is_two_runs_which_do_not_end_early():
+    levels = load_levels(completed("--rate=5,7,5", "--slo=p99=5ms"))
+    assert [(level.rate, level.has_looks) for level in levels] == [(5, False), (7, False), (5, False)]
+
+
 @pytest.mark.parametrize(
     ("words", "rate"),
     [

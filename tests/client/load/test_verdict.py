@@ -171,3 +171,10 @@ def test_the_verdict_is_that_of_the_look_which_ended_the_load(verdict, result, l
 def test_a_p100_is_not_held_at_a_look_but_may_fail_there():
     assert not is_decided(counts(2000, 0), parse_objective("p100=5ms"))
     assert is_decided(counts(2000, 1), parse_objective("p100=5ms"))
+
+
+def test_bunches_are_named(verdict, result):
+    latencies = np.full(6400, 1.0)
+    for start in (100, 1700, 3300, 4900):
+        latencies[start : start + 10] = 9.0
+    assert "; slow ones came in bunches, 9.6 of them say as much as one; " in verdict(result(latencies)).text

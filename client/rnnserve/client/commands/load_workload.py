@@ -133,7 +133,11 @@ def load_levels(args: argparse.Namespace) -> list[LoadLevel]:
         return [_load_level(args, rate=max(_DEFAULT_RATE, float(f"{needed / args.duration:.3g}")))]
     open_loops = [_load_level(args, rate=rate) for rate in args.rate or ()]
     closed = [_load_level(args, closed=in_flight) for in_flight in args.closed or ()]
-    return open_loops + closed + [_load_level(args, sessions=sessions) for sessions in args.sessions or ()]
+    levels = open_loops + closed + [_load_level(args, sessions=sessions) for sessions in args.sessions or ()]
+    if len(set(levels)) < len(levels):
+        # Levels that are equal are runs of one load, whose requests are counted together: none may end early.
+        return [replace(level, has_looks=False) for level in levels]
+    return levels
 
 
 def _load_level(args: argparse.Namespace, rate: float = 0.0, closed: int = 0, sessions: int = 0) -> LoadLevel:
