@@ -60,6 +60,11 @@ def test_loads_that_sent_nothing_say_nothing(load_test, result):
     )
 
 
+def test_of_undecided_loads_the_one_with_the_most_requests_is_named(load_test, result):
+    test = load_test([result([1] * 4, rate=1), result([1] * 90, rate=9), result([1] * 5, rate=5)], "p99=5ms")
+    assert list_findings(test)[-1].startswith("undecided: p99=5ms, 99% confidence, at 9 requests/s (p99: 0 of 90 over")
+
+
 def test_pacing_is_that_of_the_worst_load(load_test, result):
     test = load_test([result([9] * 1000, lags=[0.1]), result([9] * 1000, lags=[2, 3], rate=200)], "p99=10ms")
     assert "pacing: requests were sent up to 3.00 ms (p99) later than planned, 3.00 ms at most" in "\n".join(

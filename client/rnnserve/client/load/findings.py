@@ -118,11 +118,13 @@ def _verdicts(test: LoadTest, objective: LatencyObjective) -> list[str]:
     heading = f"{objective.text}, {format_confidence(objective.confidence)}"
     held = [pair for pair in verdicts if pair[1].decision is Decision.HELD]
     if not held:
-        # Where some are undecided the smallest of them: with more requests, it would most likely hold.
-        said = [pair for pair in verdicts if pair[1].decision is test.decision]
-        result, verdict = next((pair for pair in said if pair[0].statistics.sent), said[0])
-        place = f"not even at {result.load.text}" if verdict.decision is Decision.NOT_HELD else f"at {result.load.text}"
-        return [f"{verdict.decision}: {heading}, {place} ({verdict.text})"]
+        said = [pair for pair in verdicts if pair[1].decision is test.decision and pair[0].statistics.sent] or verdicts
+        if test.decision is Decision.NOT_HELD:
+            (result, verdict), place = said[0], "not even at"
+        else:
+            # The one with the most requests: it is the nearest to a decision.
+            (result, verdict), place = max(said, key=lambda pair: pair[0].statistics.sent), "at"
+        return [f"{verdict.decision}: {heading}, {place} {result.load.text} ({verdict.text})"]
     best, verdict = held[-1]
     findings = [f"held: {heading}, at {best.load.text} ({verdict.text})"]
     above = [pair for pair in verdicts if pair[0].load.size > best.load.size]

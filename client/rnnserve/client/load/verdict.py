@@ -66,12 +66,12 @@ class LimitVerdict:
         """The counts, and what would decide: "p99: 3 of 1,000 over 5.00 ms, at most 2 may be"."""
         limit = format_duration(self.limit)
         text = f"p{self.percent:g}: {self.over:,} of {self.sent:,} over {limit}"
+        if self.bunching > 1:
+            text += f", in bunches, so that {self.bunching:.1f} of them say as much as one"
         if self.decision is Decision.NOT_HELD:
             text += f", a p{self.percent:g} of {limit} would have about {self.sent * (1 - self.percent / 100):,.0f}"
         else:
             text += f", at most {self.allowed:,} may be" if self.allowed >= 0 else ", which is too few requests to say"
-        if self.bunching > 1:
-            text += f"; slow ones came in bunches, {self.bunching:.1f} of them say as much as one"
         if self.decision is Decision.UNDECIDED and self.needed > self.sent:
             text += f"; {self.needed:,} requests, none of the further ones over, would show it"
         return text
