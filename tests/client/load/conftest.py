@@ -1,6 +1,8 @@
 # ruff: noqa: N802, ARG002 - the fake's methods have the names and arguments of the protocol's
 
+import asyncio
 import json
+import selectors
 import threading
 from dataclasses import dataclass, field
 
@@ -8,6 +10,8 @@ import grpc
 import numpy as np
 import pytest
 
+from rnnserve.cli import main
+from rnnserve.client.load.latency_counts import count_latencies
 from rnnserve.client.load.latency_objective import parse_objective
 from rnnserve.client.load.load_level import LoadLevel, LoadResult
 from rnnserve.client.load.load_statistics import LoadStatistics
@@ -149,24 +153,40 @@ def spec():
 
 @pytest.fixture
 def result():
-    """Makes a LoadResult whose latencies and lags are given in milliseconds."""
+    """Makes a LoadResult whose latencies and lags are given in milliseconds; requests were due evenly in a second."""
 
     def make(
-        latencies=(1.0,), *, lags=(0.0,), rate=100.0, cpu=0.1, seconds=1.0, batches=None, closed=0, sessions=0, **sums
+        latencies=(1.0,),
+        *,
+        lags=(0.0,),
+        rate=100.0,
+        cpu=0.1,
+        seconds=1.0,
+        batches=None,
+        closed=0,
+        sessions=0,
+        look=None,
+        settings=(),
+        **sums,
     ):
+        failed = sum(sums.get("errors", {}).values())
         statistics = LoadStatistics(
-            sent=len(latencies), answered=len(latencies), in_time=len(latencies), cpu=[cpu], **sums
+            sent=len(latencies) + failed, answered=len(latencies), in_time=len(latencies), cpu=[cpu], **sums
         )
         statistics.latency.record((np.array(latencies) * 1e6).astype(np.int64))
         statistics.lag.record((np.array(lags) * 1e6).astype(np.int64))
+        due = np.linspace(0, 1e9, len(latencies), endpoint=False).astype(np.int64)  # (requests,)
+        sent = due + np.resize(np.array(lags) * 1e6, len(latencies)).astype(np.int64)
+        statistics.times = (due, sent, due + (np.array(latencies) * 1e6).astype(np.int64))  # type: ignore[attr-defined]
         level = LoadLevel(
             rate=0 if closed or sessions else rate,
             closed=closed,
             sessions=sessions,
             think=0.01 if sessions else 0.0,
             duration=1.0,
+            **dict(settings),
         )
-        return LoadResult(level, statistics, seconds, batches)
+        return LoadResult(level, statistics, seconds, batches, look)
 
     return make
 
@@ -175,10 +195,25 @@ def result():
 def load_test():
     """Makes a LoadTest that has been run, with these results."""
 
-    def make(results, slo=None, models=("walks",)):
-        return LoadTest(None, None, models, None, parse_objective(slo) if slo else None, list(results))
+    def make(results, slo=None, models=("walks",), confidence=0.99):
+        objective = parse_objective(slo, confidence) if slo else None
+        for result in results if objective else ():
+            count_over(result, objective)
+        return LoadTest(None, None, models, None, objective, results=list(results))
 
     return make
+
+
+def count_over(result, objective):
+    """Counts the requests of a fixture's result that are over the limits of an objective."""
+    due, sent, done = result.statistics.times
+    answered = np.ones(len(due), bool)
+    result.statistics.counts = count_latencies(objective.durations, due, sent, done, answered, begin=0, end=10**9)
+
+
+@pytest.fixture(name="count_over")
+def _count_over():
+    return count_over
 
 
 @pytest.fixture
@@ -201,4 +236,59 @@ def run():
         models=(metadata(),),
         machine={"processor": "abacus <1>"},
         workload={"lengths": "4"},
+        repeatable={"models": {"walks": 1.0}, "length": "4"},
     )
+
+
+@pytest.fixture
+def load(address, capsys):
+    """Runs `rnnserve load`; returns exit status, output and errors."""
+
+    def run(*words, url=address):
+        status = main(["load", "--url", url, *words])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def measured(load):
+    """Runs `rnnserve load` and returns its exit status and its one point."""
+
+    def run(*words):
+        status, output, _ = load(*words, "--json", "-")
+        (point,) = json.loads(output)["points"]
+        return status, point
+
+    return run
+
+
+class VirtualTime(asyncio.SelectorEventLoop):
+    """An event loop that does not wait but moves its clock."""
+
+    def __init__(self):
+        self.now = 0
+        real = selectors.SelectSelector()
+        super().__init__(real)
+        select = real.select
+
+        def moved(timeout=None):
+            self.now += round((timeout or 0) * 1e9)
+            return select(0)
+
+        real.select = moved  # type: ignore[method-assign]
+
+    def time(self):
+        return self.now / 1e9
+
+    def clock(self):
+        self.now += 1  # so that waiting for a time by looking at the clock comes to an end
+        return self.now
+
+
+@pytest.fixture
+def loop():
+    loop = VirtualTime()
+    yield loop
+    loop.close()

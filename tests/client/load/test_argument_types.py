@@ -2,8 +2,11 @@ import pytest
 
 from rnnserve.client.errors import InvalidRequest
 from rnnserve.client.load.argument_types import (
+    parse_confidence,
     parse_count,
     parse_nonnegative_seconds,
+    parse_positive,
+    parse_processes,
     parse_rates,
     parse_seconds,
     parse_sweep,
@@ -45,6 +48,14 @@ def test_wrong_rates_are_refused(text):
         (parse_nonnegative_seconds, "-1"),
         (parse_count, "0"),
         (parse_count, "1.5"),
+        (parse_positive, "0"),
+        (parse_positive, "inf"),
+        (parse_processes, "0"),
+        (parse_processes, "many"),
+        (parse_confidence, "0.5"),
+        (parse_confidence, "1"),
+        (parse_confidence, "100%"),
+        (parse_confidence, "99 per cent"),
     ],
 )
 def test_other_wrong_numbers_are_refused(read, text):
@@ -54,3 +65,11 @@ def test_other_wrong_numbers_are_refused(read, text):
 
 def test_no_warm_up_is_fine():
     assert parse_nonnegative_seconds("0") == 0
+
+
+def test_a_confidence_is_a_probability_or_percent():
+    assert parse_confidence("0.95") == parse_confidence("95%") == 0.95
+
+
+def test_processes_may_be_counted_or_chosen():
+    assert (parse_processes("3"), parse_processes("auto")) == (3, "auto")

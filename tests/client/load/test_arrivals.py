@@ -31,7 +31,22 @@ def test_poisson_arrivals_have_the_rate_and_exponential_gaps(parts):
     assert gaps.mean() == pytest.approx(1e6, rel=0.03)
 
 
-@pytest.mark.parametrize("arrivals", ["poisson", "constant"])
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("gap_cv", [0.5, 1.0, 3.0])
+def test_gamma_arrivals_have_the_rate_and_the_variation_of_their_gaps(gap_cv, parts):
+    """Also those of several generators together, which take turns in one schedule."""
+    shares = [
+        draw_schedule("gamma", 1000, 60, random=np.random.default_rng(5), part=part, parts=parts, gap_cv=gap_cv)
+        for part in range(parts)
+    ]
+    times = np.sort(np.concatenate(shares))
+    gaps = np.diff(times)
+    assert len(times) == pytest.approx(60_000, rel=0.03)
+    assert gaps.std() / gaps.mean() == pytest.approx(gap_cv, rel=0.05)
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@pytest.mark.parametrize("arrivals", ["poisson", "gamma", "constant"])
 @pytest.mark.parametrize("rate", [0.01, 1, 333.3])
 def test_times_ascend_and_end_in_time(arrivals, rate):
     times = made(arrivals, rate, 3)[0]

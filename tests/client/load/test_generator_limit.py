@@ -1,6 +1,6 @@
 import pytest
 
-from rnnserve.client.load.generator_limit import explain_generator_limit
+from rnnserve.client.load.generator_limit import explain_generator_limit, is_busy
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,11 @@ def test_the_generator_is_named_where_it_is_the_limit(result, latencies, lags, c
 
 def test_what_was_never_sent_is_the_generators_fault(result):
     assert "7 requests had timed out" in explain_generator_limit(result(errors={"NOT_SENT": 7}))
+
+
+@pytest.mark.parametrize(("cpu", "busy"), [(0.9, False), (0.91, True)])
+def test_a_generator_is_busy_above_nine_tenths_of_its_core(result, cpu, busy):
+    assert is_busy(result(cpu=cpu).statistics) is busy
 
 
 def test_more_processes_are_recommended_only_where_they_can_help(result):

@@ -87,3 +87,9 @@ def test_the_deviation_is_that_of_the_durations():
     same = Histogram()
     same.record(np.full(7, 1000))
     assert same.deviation == 0
+
+
+def test_the_slowest_can_be_discarded():
+    histogram = Histogram()
+    histogram.record(np.arange(1, 101))
+    assert [histogram.largest_but(discarded) for discarded in (0, 1, 99)] == [100, 99, 1]

@@ -50,6 +50,32 @@ def test_generators_add_up():
     assert both.errors == {"UNAVAILABLE": 1}
 
 
+def test_requests_due_after_the_end_do_not_count():
+    result = summarize_samples(samples((10, 10, 20, 0, 0), (101, 101, 105, 0, 0)), POOL, begin=0, end=100)
+    assert (result.sent, result.latency.max) == (1, 10)
+
+
+def test_requests_over_each_limit_are_counted():
+    entries = ((0, 6, 10, 0, 0), (50, 50, 70, 0, 0), (99, 99, 99, 0, 14), (-5, 0, 90, 0, 0))
+    result = summarize_samples(samples(*entries), POOL, begin=0, end=100, limits=(5, 15))
+    assert result.counts.sent.sum() == 3
+    assert result.counts.over.sum(axis=1).tolist() == [3, 2]
+    assert result.counts.over_from_send.sum(axis=1).tolist() == [2, 2]
+    both = LoadStatistics.merged([result, result])
+    assert both.counts.over.sum(axis=1).tolist() == [6, 4]
+
+
+def test_parts_of_the_time_have_figures_of_their_own():
+    """Latencies by the part in which requests were due, answers by the part in which they arrived."""
+    entries = ((0, 0, 15, 0, 0), (13, 13, 14, 0, 0), (99, 99, 99, 0, 0), (99, 99, 150, 0, 0), (50, 50, 50, 0, 14))
+    result = summarize_samples(samples(*entries), POOL, begin=0, end=104)
+    assert [histogram.count for histogram in result.part_latency] == [1, 1, 0, 0, 0, 0, 0, 2]
+    assert result.part_answers.tolist() == [0, 2, 0, 0, 0, 0, 0, 1]
+    both = LoadStatistics.merged([result, result])
+    assert both.part_answers.tolist() == [0, 4, 0, 0, 0, 0, 0, 2]
+    assert both.part_latency[7].count == 4
+
+
 def test_nothing_sent_is_nothing_found():
     result = summarize_samples(RequestSamples(), POOL, begin=0, end=1)
     assert (result.sent, result.latency.count, result.checked) == (0, 0, 0)

@@ -28,6 +28,23 @@ def test_findings_follow_the_table(load_test, result):
     assert format_results(load_test([result(checked=10)])).endswith("\n\nlabels: all 10 are as expected")
 
 
+def test_an_objective_has_a_column_of_verdicts(load_test, result):
+    one = Histogram()
+    one.record(np.array([7_000_000]))
+    results = [result([1] * 1000), result([9] * 1000, rate=200), result([1], rate=300, latency_of={"a": one, "b": one})]
+    lines = format_results(load_test(results, "p99=5ms", models=("a", "b"))).splitlines()
+    assert [line.split("  ")[-1].strip() for line in lines[:4]] == ["verdict", "held", "not held", "undecided"]
+    assert lines[4].split()[0] == "a"
+    assert not any(line.endswith(" ") for line in lines)
+
+
+def test_repeated_runs_are_one_line(load_test, result):
+    lines = format_results(load_test([result([1] * 10), result([3] * 10)])).splitlines()
+    assert lines[1].startswith("100 ")
+    assert lines[2] == ""
+    assert "3.00 ms" in lines[1]
+
+
 def test_sessions_have_their_jitter(load_test, result):
     """Its deviation, and p99 less p50: 1, 2 and 6 ms have a mean of 3 ms and a deviation of 2.16 ms."""
     test = load_test([result([1, 2, 6], sessions=1, lags=[0.5]), result([1], sessions=1000)])

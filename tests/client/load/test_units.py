@@ -1,7 +1,7 @@
 import pytest
 
 from rnnserve.client.errors import InvalidRequest
-from rnnserve.client.load.units import format_duration, format_rate, parse_duration, parse_think_time
+from rnnserve.client.load.units import format_confidence, format_duration, format_rate, parse_duration, parse_think_time
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,8 @@ def test_think_times_are_read(text, seconds):
 def test_other_think_times_are_refused(text):
     with pytest.raises(InvalidRequest, match="is not a duration"):
         parse_think_time(text)
+
+
+@pytest.mark.parametrize(("confidence", "text"), [(0.99, "99% confidence"), (0.9995, "99.95% confidence")])
+def test_confidences(confidence, text):
+    assert format_confidence(confidence) == text

@@ -9,17 +9,24 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rnnserve.client.commands.load_arguments import (
-    add_arguments,
+from rnnserve.client.commands.load_arguments import add_arguments
+from rnnserve.client.commands.load_workload import (
     complete_arguments,
-    default_level,
     describe_workload,
+    document_workload,
+    given_options,
+    is_search,
     load_levels,
+    read_document,
+    repeat_workload,
 )
 from rnnserve.client.endpoint import parse_endpoint
 from rnnserve.client.errors import ClientError, InvalidRequest, UnreadableInput
+from rnnserve.client.load.comparison import compare_documents, format_comparison
+from rnnserve.client.load.generator_growth import GrowingGenerators, most_generators
 from rnnserve.client.load.generator_processes import GeneratorProcesses
 from rnnserve.client.load.generator_worker import LoadTarget
+from rnnserve.client.load.latency_objective import CONFIDENCE
 from rnnserve.client.load.load_test import LoadTest
 from rnnserve.client.load.local_server import serve_repository
 from rnnserve.client.load.machine import describe_machine
@@ -41,9 +48,13 @@ MISTAKES = (ClientError,)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the load test, and write its results."""
+    """Run the load test and write its results, or compare two tests."""
+    if args.compare is not None:
+        return _compare(args)
     # First of all: a missing package must not be found after minutes of load.
     render_report = None if args.html is None else _import_report()
+    if args.repeat is not None:
+        repeat_workload(args, args.repeat)
     weights = parse_weights(args.models)
     complete_arguments(args)
     with contextlib.ExitStack() as stack:
@@ -67,37 +78,67 @@ def run(args: argparse.Namespace) -> int:
             args.batch,
             not args.no_check,
             args.seed,
+            args.pool,
             samples=samples,
             sessions=max(args.sessions or [0]),
             steps=args.steps,
         )
         build_pool(spec)  # raises errors of the workload here, once, before any generator starts
-        description = RunDescription(
-            started=dt.datetime.now(dt.UTC).astimezone().isoformat(timespec="seconds"),
-            command=shlex.join(["rnnserve", *sys.argv[1:]]),
-            address=server.address,
-            server=identity,
-            models=models,
-            machine=describe_machine(),
-            workload=describe_workload(args, weights),
-        )
-        target = LoadTarget(endpoint, args.connections)
-        generators = stack.enter_context(GeneratorProcesses(target, spec, args.processes))
+        started = dt.datetime.now(dt.UTC).astimezone().isoformat(timespec="seconds")
         levels = load_levels(args)
-        searching = bool(args.slo) and levels == []
-        progress = LoadProgress(sys.stderr, None if searching else len(levels) or 1)
-        test = LoadTest(generators, server, tuple(weights), progress, args.slo)
+        progress = LoadProgress(sys.stderr, None if is_search(args) else len(levels) * args.runs)
+        generators = _start_generators(args, LoadTarget(endpoint, args.connections), spec, progress)
+        stack.enter_context(generators)
+
+        def describe() -> RunDescription:
+            return RunDescription(
+                started=started,
+                command=shlex.join(["rnnserve", *sys.argv[1:]]),
+                address=server.address,
+                server=identity,
+                models=models,
+                machine=describe_machine(),
+                workload=describe_workload(args, weights, generators.count),
+                repeatable=document_workload(args, weights, generators.count),
+            )
+
+        test = LoadTest(generators, server, tuple(weights), progress, args.slo, args.runs)
         try:
-            if searching:
-                test.search(default_level(args))
+            if is_search(args):
+                test.search(levels[0], args.slo)
             else:
-                test.sweep(levels or [default_level(args)])
+                test.sweep(levels)
         except KeyboardInterrupt:
             progress.write_line("interrupted: the results so far follow")
-            _write_results(args, test, description, render_report)
+            _write_results(args, test, describe(), render_report)
             raise
-    _write_results(args, test, description, render_report)
+    _write_results(args, test, describe(), render_report)
     return 0 if test.passed else 1
+
+
+def _compare(args: argparse.Namespace) -> int:
+    refused = [option for option in given_options(args) if option != "--confidence"]
+    refused += [f"--{name}" for name in ("repeat", "serve", "json", "html") if getattr(args, name) is not None]
+    if refused:
+        raise InvalidRequest(f"--compare reads two files and sends nothing: leave out {', '.join(refused)}")
+    before, after = args.compare
+    documents = read_document(before), read_document(after)
+    confidence = CONFIDENCE if args.confidence is None else args.confidence
+    print(format_comparison(compare_documents(*documents, confidence, (str(before), str(after)))))
+    return 0
+
+
+def _start_generators(
+    args: argparse.Namespace, target: LoadTarget, spec: WorkloadSpec, progress: LoadProgress
+) -> GeneratorProcesses | GrowingGenerators:
+    if args.processes != "auto":
+        return GeneratorProcesses(target, spec, args.processes)
+    return GrowingGenerators(
+        lambda count, first: GeneratorProcesses(target, spec, count, first),
+        max(args.rate or [0.0]),
+        most_generators(),
+        progress.write_line,
+    )
 
 
 def _models_with_sessions(models: Sequence[ModelMetadata]) -> tuple[ModelMetadata, ...]:

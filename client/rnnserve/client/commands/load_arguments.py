@@ -1,88 +1,96 @@
-"""The arguments of `rnnserve load`, and the load levels that they name."""
+"""The arguments of `rnnserve load`. Those of the workload have no defaults: `load_workload` fills them in.
+
+So it can be told which of them were given, beside a file that holds a workload.
+"""
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, NoReturn
 
 from rnnserve.client.commands.connection_options import URL_HELP, add_tls_options
+from rnnserve.client.commands.load_help import EXPLANATION
 from rnnserve.client.errors import InvalidRequest
 from rnnserve.client.load.argument_types import (
     argument_type,
+    parse_confidence,
     parse_count,
     parse_counts,
     parse_nonnegative_seconds,
+    parse_positive,
+    parse_processes,
     parse_rates,
     parse_seconds,
     parse_sweep,
 )
 from rnnserve.client.load.arrivals import ARRIVALS
-from rnnserve.client.load.latency_objective import parse_objective
-from rnnserve.client.load.load_level import LoadLevel
+from rnnserve.client.load.latency_objective import CONFIDENCE, parse_objective
+from rnnserve.client.load.scenarios import SCENARIOS
 from rnnserve.client.load.size_distribution import parse_size_distribution
-from rnnserve.client.load.units import format_duration, parse_think_time
+from rnnserve.client.load.units import parse_think_time
 
-__all__ = ["add_arguments", "complete_arguments", "default_level", "describe_workload", "load_levels"]
+__all__ = ["DEFAULTS", "WORKLOAD_OPTIONS", "add_arguments", "parse_workload"]
 
-_DEFAULT_RATE = 100.0
-_THINK, _STEPS = 10e-3, 100
+DEFAULTS: dict[str, Any] = {
+    "think": 10e-3,
+    "steps": 100,
+    "confidence": CONFIDENCE,
+    "no_early_stop": False,
+    "runs": 1,
+    "arrivals": ARRIVALS[0],
+    "gap_cv": 3.0,
+    "duration": 10.0,
+    "warmup": 1.0,
+    "max_requests": 1_000_000,
+    "timeout": 5.0,
+    "processes": 1,
+    "connections": 4,
+    "seed": 13,
+    "pool": 512,
+    "no_check": False,
+}
+"""Of the workload's options that have one value by default."""
 
-_EXPLANATION = """\
-Requests are sent at a rate, whether or not the server keeps up, as independent users would send them (an open loop).
-Latency is measured from the moment at which a request was due, so a server that stalls is charged for every request
-that it delays. --closed N keeps N requests in flight instead, which shows the server's capacity, not the latency that
-users see.
-
---sessions N steps through N sequences: each session sends the next point --think after the answer to the last one, and
-continues from its final states (carried: h_n is sent as h_0). A step is due a think time after the last answer, and
-its latency is counted from then. Jitter is given as the standard deviation of the latency, as its p99 less its p50, and
-as the send lag, which is how much later than it was due a step was sent. After --steps a session begins anew with the
-same points, whose answers must be those of the first time.
-
-Lengths and batch sizes are one number (16), a range (1:64), or numbers with weights (4=3,64=1: three of four are 4).
-
-What is sent and checked:
-  Classifiers of directions get walks whose direction is known, and every label is checked.
-  Other models get inputs drawn from their description: integers within their bounds, floats within theirs or normal,
-  rows of --length steps, or of one length in a request where rows cannot be padded. The first answer to each request
-  is kept as the golden one, and every later answer to the same request must be equal to it: bit for bit where the
-  server says that the model is batch_invariant, else floats within 0.001 (0.001 of the largest value if that is above
-  1). So wrong answers show that depend on traffic, not those that are always the same.
-  --inputs FILE.npz sends your own rows to one model. Each array has all axes of an input, with the batch, and the
-  input's name; CASE/NAME makes several cases. A request takes --batch rows of a case that follow one another, or all of
-  them for a model that is served alone. Arrays with the names of outputs (or output:NAME) are the golden answers, to
-  which every answer must be near, within 0.001 as above. The golden.npz of a published version is such a file.
-
-examples:
-  rnnserve load                                      every model at 127.0.0.1:8001, 100 requests/s for 10 s
-  rnnserve load direction_simple --rate 500,1000,2000 --html load.html
-  rnnserve load direction_simple=3 direction_stacked=1 --length 1:64 --batch 1=9,8=1
-  rnnserve load --sweep 500:4000:500 --slo p99=5ms   which of these rates meet the objective?
-  rnnserve load --slo p50=1ms,p99=5ms                the highest rate that meets it
-  rnnserve load --serve repository --closed 64       starts and stops the server, too
-  rnnserve load sentiment --inputs samples.npz --batch 1:8
-  rnnserve load policy --sessions 1 --think 10ms     a control loop: latency and jitter of one step at a time
-
-exit status: 0 if every request was answered and every answer that was checked was right; with --slo, if some rate meets
-it and every such answer was right. Otherwise 1.
-"""
+WORKLOAD_OPTIONS = (
+    "scenario",
+    "rate",
+    "closed",
+    "sessions",
+    "slo",
+    "length",
+    "batch",
+    "inputs",
+    *DEFAULTS,
+)
+"""The names of the workload's options in the namespace; `sweep` becomes `rate`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = _EXPLANATION
+    parser.epilog = EXPLANATION
     _add_server_arguments(parser)
-    _add_load_arguments(parser)
-    _add_workload_arguments(parser)
-    _add_output_arguments(parser)
+    _add_workload(parser)
+    _add_file_arguments(parser)
+
+
+def parse_workload(words: Iterable[str], source: str) -> argparse.Namespace:
+    """Parse options of the workload that come from a file.
+
+    Raises:
+        InvalidRequest: One is wrong; the message begins with the source.
+    """
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise InvalidRequest(f"{source}: the workload is wrong: {message}")
+
+    parser = Parser(add_help=False, allow_abbrev=False)
+    _add_workload(parser)
+    return parser.parse_args(list(words))
 
 
 def _add_server_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "models",
-        metavar="MODEL[=WEIGHT]",
-        nargs="*",
-        help="models to send requests to, with relative weights (default: all)",
-    )
     server = parser.add_mutually_exclusive_group()
     server.add_argument("--url", default="127.0.0.1:8001", metavar="HOST:PORT", help=URL_HELP)
     server.add_argument(
@@ -94,17 +102,34 @@ def _add_server_arguments(parser: argparse.ArgumentParser) -> None:
     add_tls_options(parser)
 
 
-def _add_load_arguments(parser: argparse.ArgumentParser) -> None:
-    count, seconds = argument_type(parse_count), argument_type(parse_seconds)
+def _add_workload(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "models",
+        metavar="MODEL[=WEIGHT]",
+        nargs="*",
+        help="models to send requests to, with relative weights (default: all)",
+    )
+    _add_level_arguments(parser)
+    _add_objective_arguments(parser)
+    _add_time_arguments(parser)
+    _add_request_arguments(parser)
+
+
+def _add_level_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--scenario", choices=tuple(SCENARIOS), help="a load of MLPerf LoadGen, by its name")
     levels = parser.add_mutually_exclusive_group()
     levels.add_argument(
         "--rate",
         type=argument_type(parse_rates),
         metavar="R[,R...]",
-        help=f"requests per second (default {_DEFAULT_RATE:g})",
+        help="requests per second (default 100)",
     )
     levels.add_argument(
-        "--sweep", type=argument_type(parse_sweep), metavar="FROM:TO:STEP", help="a range of rates, both ends included"
+        "--sweep",
+        dest="rate",
+        type=argument_type(parse_sweep),
+        metavar="FROM:TO:STEP",
+        help="a range of rates, both ends included",
     )
     levels.add_argument(
         "--closed", type=argument_type(parse_counts), metavar="N[,N...]", help="keep N requests in flight instead"
@@ -122,8 +147,26 @@ def _add_load_arguments(parser: argparse.ArgumentParser) -> None:
         help="time between an answer and the next step of a session, 0 for none (default 10ms)",
     )
     parser.add_argument(
-        "--steps", type=count, metavar="K", help=f"steps of a session, after which it begins anew (default {_STEPS})"
+        "--steps",
+        type=argument_type(parse_count),
+        metavar="K",
+        help=f"steps of a session, after which it begins anew (default {DEFAULTS['steps']})",
     )
+    parser.add_argument(
+        "--arrivals",
+        choices=ARRIVALS,
+        help=f"spacing of an open loop's requests; gamma for bursts (default {DEFAULTS['arrivals']})",
+    )
+    parser.add_argument(
+        "--gap-cv",
+        type=argument_type(parse_positive),
+        metavar="CV",
+        help="of gamma arrivals, the standard deviation of the gaps divided by their mean: above 1 for bursts "
+        f"(default {DEFAULTS['gap_cv']:g})",
+    )
+
+
+def _add_objective_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--slo",
         type=argument_type(parse_objective),
@@ -131,40 +174,64 @@ def _add_load_arguments(parser: argparse.ArgumentParser) -> None:
         help="limits of latencies, p99=5ms; without rates, search for the highest rate that meets them",
     )
     parser.add_argument(
-        "--arrivals",
-        choices=ARRIVALS,
-        default=ARRIVALS[0],
-        help="spacing of an open loop's requests (default %(default)s)",
+        "--confidence",
+        type=argument_type(parse_confidence),
+        metavar="P",
+        help=f"confidence of verdicts, intervals and comparisons (default {DEFAULTS['confidence']:g})",
     )
     parser.add_argument(
-        "--duration", type=seconds, default=10.0, metavar="S", help="measured seconds per load (default 10)"
+        "--no-early-stop",
+        action="store_true",
+        default=None,
+        help="measure for the whole --duration, even if the objective is decided before",
+    )
+    parser.add_argument(
+        "--runs",
+        type=argument_type(parse_count),
+        metavar="N",
+        help=f"run every load N times, for intervals (default {DEFAULTS['runs']})",
+    )
+
+
+def _add_time_arguments(parser: argparse.ArgumentParser) -> None:
+    count, seconds = argument_type(parse_count), argument_type(parse_seconds)
+    parser.add_argument(
+        "--duration", type=seconds, metavar="S", help=f"measured seconds per load (default {DEFAULTS['duration']:g})"
     )
     parser.add_argument(
         "--warmup",
         type=argument_type(parse_nonnegative_seconds),
-        default=1.0,
         metavar="S",
-        help="seconds of load before the measurement (default 1)",
+        help=f"seconds of load before the measurement (default {DEFAULTS['warmup']:g})",
     )
     parser.add_argument(
         "--max-requests",
         type=count,
-        default=1_000_000,
         metavar="N",
-        help="largest number of measured requests per load (default 1,000,000)",
+        help=f"largest number of measured requests per load (default {DEFAULTS['max_requests']:,})",
     )
     parser.add_argument(
-        "--timeout", type=seconds, default=5.0, metavar="S", help="seconds that a request may take (default 5)"
+        "--timeout",
+        type=seconds,
+        metavar="S",
+        help=f"seconds that a request may take (default {DEFAULTS['timeout']:g})",
     )
     parser.add_argument(
-        "--processes", type=count, default=1, metavar="N", help="number of generators, one process each (default 1)"
+        "--processes",
+        type=argument_type(parse_processes),
+        metavar="N",
+        help="number of generators, one process each; auto for as many as the rates need, and for more where one was "
+        f"busy, up to half of the cores (default {DEFAULTS['processes']})",
     )
     parser.add_argument(
-        "--connections", type=count, default=4, metavar="N", help="connections of each generator (default 4)"
+        "--connections",
+        type=count,
+        metavar="N",
+        help=f"connections of each generator (default {DEFAULTS['connections']})",
     )
 
 
-def _add_workload_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_request_arguments(parser: argparse.ArgumentParser) -> None:
     sizes = argument_type(parse_size_distribution)
     parser.add_argument(
         "--length",
@@ -172,79 +239,37 @@ def _add_workload_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SIZES",
         help="steps per sequence (default 4); with --sessions points per step (1)",
     )
-    parser.add_argument("--batch", type=sizes, default="1", metavar="SIZES", help="rows per request (default 1)")
-    parser.add_argument("--seed", type=int, default=13, metavar="N", help="seed of all random numbers (default 13)")
+    parser.add_argument("--batch", type=sizes, metavar="SIZES", help="rows per request (default 1)")
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help=f"seed of all random numbers (default {DEFAULTS['seed']})"
+    )
+    parser.add_argument(
+        "--pool",
+        type=argument_type(parse_count),
+        metavar="N",
+        help=f"different requests of each generator, at most 64 MiB of them (default {DEFAULTS['pool']})",
+    )
     parser.add_argument("--inputs", type=Path, metavar="FILE.npz", help="send rows from a file, to one model")
-    parser.add_argument("--no-check", action="store_true", help="do not check labels and answers")
+    parser.add_argument("--no-check", action="store_true", default=None, help="do not check labels and answers")
 
 
-def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_file_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json",
         metavar="FILE",
         help="write all results as JSON; - for standard output, and then the table goes to standard error",
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with charts (needs the extra `report`)")
-
-
-def complete_arguments(args: argparse.Namespace) -> None:
-    """Fill in what is not given.
-
-    Raises:
-        InvalidRequest: Arguments do not go together.
-    """
-    for name in ("think", "steps"):
-        if getattr(args, name) is not None and not args.sessions:
-            raise InvalidRequest(f"--{name} is for sessions: give their number, --sessions 1")
-    if args.sessions and args.inputs is not None:
-        raise InvalidRequest("--inputs has whole sequences, and --sessions draws points: give one of them")
-    args.think = _THINK if args.think is None else args.think
-    args.steps = args.steps or _STEPS
-    args.length = args.length or parse_size_distribution("1" if args.sessions else "4")
-
-
-def load_levels(args: argparse.Namespace) -> list[LoadLevel]:
-    """Return the levels that the arguments name; none for a search, or the default."""
-    open_loops = [_load_level(args, rate=rate) for rate in args.rate or args.sweep or ()]
-    closed = [_load_level(args, closed=in_flight) for in_flight in args.closed or ()]
-    return open_loops + closed + [_load_level(args, sessions=sessions) for sessions in args.sessions or ()]
-
-
-def default_level(args: argparse.Namespace) -> LoadLevel:
-    """Return the level where the arguments name none, and where a search begins."""
-    return _load_level(args, rate=_DEFAULT_RATE)
-
-
-def _load_level(args: argparse.Namespace, rate: float = 0.0, closed: int = 0, sessions: int = 0) -> LoadLevel:
-    return LoadLevel(
-        rate=rate,
-        closed=closed,
-        sessions=sessions,
-        think=args.think if sessions else 0.0,
-        arrivals=args.arrivals,
-        warmup=args.warmup,
-        duration=args.duration,
-        max_requests=args.max_requests,
-        timeout=args.timeout,
+    parser.add_argument(
+        "--repeat",
+        type=Path,
+        metavar="FILE",
+        help="send the workload of a file that --json wrote; no other option of the workload may be given",
     )
-
-
-def _describe_arrivals(args: argparse.Namespace) -> str:
-    if args.sessions:
-        think = format_duration(args.think * 1e9) if args.think else "at once"
-        return f"sessions of {args.steps} steps, the next {think} after an answer"
-    return "closed loop" if args.closed else str(args.arrivals)
-
-
-def describe_workload(args: argparse.Namespace, weights: dict[str, float]) -> dict[str, str]:
-    """Return the settings of the workload, as text by name."""
-    return {
-        "models": ", ".join(f"{name} {weight / sum(weights.values()):.0%}" for name, weight in weights.items()),
-        "lengths": args.length.text if args.inputs is None else f"those in {args.inputs.name}",
-        "batch sizes": args.batch.text,
-        "arrivals": _describe_arrivals(args),
-        "duration": f"{args.duration:g} s after {args.warmup:g} s of warm-up",
-        "generators": f"{args.processes}, {args.connections} connections each",
-        "timeout": f"{args.timeout:g} s",
-        "seed": str(args.seed),
-    }
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        nargs=2,
+        metavar=("A", "B"),
+        help="compare two files that --json wrote, of the same workload, and send nothing",
+    )

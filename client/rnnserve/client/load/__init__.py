@@ -4,17 +4,19 @@
 needs matplotlib and Jinja2.
 
     load_level      what is measured: one load level and its result
-    size_distribution, arrivals, labelled_walks, input_drawing, sample_inputs, workload
+    size_distribution, even_draws, arrivals, labelled_walks, input_drawing, sample_inputs, workload, scenarios
                     what is sent and when, drawn and serialized before the load starts
     answer_checks   answers against golden ones, where the labels are not known
     load_generator  the hot path; it appends to `samples`
-    histogram, load_statistics
-                    from samples to statistics
-    generator_worker, generator_processes
+    histogram, latency_counts, interim_counts, load_statistics
+                    from samples to statistics, after a load and while it runs
+    generator_worker, generator_processes, generator_growth
                     generators in their own processes
     load_test       several levels in turn; `rate_search` finds the highest rate that meets an objective
-    latency_objective, generator_limit
-                    whether an objective is met, and whether the generator was the limit
+    latency_objective, early_stopping, generator_limit, verdict
+                    whether an objective is held, and whether the generator was the limit
+    repetition, comparison, distributions
+                    runs of one load and their intervals; two tests compared; the probabilities for both
     server_inspector, local_server, machine, run_description
                     the server under test, the generator's machine, and what identifies a run
     progress, findings, results_table, results_document, report/

@@ -3,15 +3,18 @@
 import argparse
 import math
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from rnnserve.client.errors import InvalidRequest
 
 __all__ = [
     "argument_type",
+    "parse_confidence",
     "parse_count",
     "parse_counts",
     "parse_nonnegative_seconds",
+    "parse_positive",
+    "parse_processes",
     "parse_rates",
     "parse_seconds",
     "parse_sweep",
@@ -54,6 +57,27 @@ def parse_count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise InvalidRequest(f"{text!r} is not a whole number of 1 or more")
     return int(text)
+
+
+def parse_positive(text: str) -> float:
+    """Parse a number above 0."""
+    number = _parse_number(text)
+    if not 0 < number < math.inf:
+        raise InvalidRequest(f"{text!r} is not a number above 0")
+    return number
+
+
+def parse_confidence(text: str) -> float:
+    """Parse a confidence: a probability above 0.5 and below 1, or percent: `"0.99"`, `"99%"`."""
+    number = _parse_number(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    if not 0.5 < number < 1:
+        raise InvalidRequest(f"{text!r} is not a confidence above 0.5 and below 1: 0.99, or 99%")
+    return number
+
+
+def parse_processes(text: str) -> int | Literal["auto"]:
+    """Parse a number of processes, or `"auto"`."""
+    return "auto" if text == "auto" else parse_count(text)
 
 
 def parse_counts(text: str) -> list[int]:

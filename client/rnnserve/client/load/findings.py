@@ -2,10 +2,15 @@
 
 from collections.abc import Sequence
 
+from rnnserve.client.load.early_stopping import most_over
 from rnnserve.client.load.generator_limit import explain_generator_limit
-from rnnserve.client.load.latency_objective import LatencyObjective
+from rnnserve.client.load.latency_objective import CONFIDENCE, LatencyObjective
 from rnnserve.client.load.load_level import LoadResult
 from rnnserve.client.load.load_test import LoadTest
+from rnnserve.client.load.repetition import FIGURES, Interval, run_intervals
+from rnnserve.client.load.scenarios import SCENARIOS
+from rnnserve.client.load.units import format_confidence, format_duration, format_rate
+from rnnserve.client.load.verdict import Decision, judge
 
 __all__ = ["list_findings"]
 
@@ -13,7 +18,7 @@ __all__ = ["list_findings"]
 def list_findings(test: LoadTest) -> list[str]:
     """Return what the figures alone do not show, about one sentence each."""
     findings = []
-    for result in test.results:
+    for result in test.pooled:
         statistics, load = result.statistics, result.load.text
         for status, count in sorted(statistics.errors.items()):
             detail = statistics.details.get(status, "")
@@ -31,6 +36,12 @@ def list_findings(test: LoadTest) -> list[str]:
             findings.append(
                 f"{load}: cut short after {result.seconds:.1f} s by --max-requests {result.load.max_requests}"
             )
+        if result.look is not None:
+            findings.append(f"{load}: ended after {result.seconds:.1f} s, since the objective was decided by then")
+        intervals = run_intervals(result, _confidence(test))
+        if intervals:
+            findings.append(f"{load}: {_describe_intervals(intervals)}")
+        findings += _scenario_findings(result, _confidence(test))
         limit = explain_generator_limit(result)
         if limit:
             findings.append(f"{load}: {limit}")
@@ -47,8 +58,44 @@ def list_findings(test: LoadTest) -> list[str]:
             "later than it was due a step was sent. When the server stalls, later steps are due later"
         )
     if test.objective is not None:
-        findings.append(_verdict(test, test.objective))
+        lags = [result.statistics.lag for result in test.results if not result.load.closed]
+        if lags:
+            lag = max(lags, key=lambda lag: lag.percentile(99))
+            findings.append(
+                f"pacing: requests were sent up to {format_duration(lag.percentile(99))} (p99) later than planned, "
+                f"{format_duration(lag.max)} at most; latencies include it"
+            )
+        findings += _verdicts(test, test.objective)
     return findings
+
+
+def _confidence(test: LoadTest) -> float:
+    return CONFIDENCE if test.objective is None else test.objective.confidence
+
+
+def _describe_intervals(intervals: dict[str, Interval]) -> str:
+    texts = []
+    for name in FIGURES:
+        interval, text = intervals[name], format_rate if name == "answers/s" else format_duration
+        texts.append(f"{name} {text(interval.mean)} ± {text((interval.high - interval.low) / 2)}")
+    some = intervals[FIGURES[0]]
+    return f"{some.values} runs, mean with its interval at {format_confidence(some.confidence)}: {', '.join(texts)}"
+
+
+def _scenario_findings(result: LoadResult, confidence: float) -> list[str]:
+    """Return the figure of a scenario: rows per second, or the upper bound of a percentile as LoadGen estimates it."""
+    name, latency = result.load.scenario, result.statistics.latency
+    if name == "offline":
+        rows = result.statistics.rows / result.seconds if result.seconds else 0.0
+        return [f"offline: {format_rate(round(rows))} rows/s"]
+    percent = SCENARIOS[name].percent if name else None
+    if percent is None or not latency.count:
+        return []
+    discarded = most_over(latency.count, percent, 1 - confidence)
+    if discarded < 1:
+        return [f"{name}: {latency.count:,} requests are too few for an estimate of the p{percent:g}; take more"]
+    bound = format_duration(latency.largest_but(discarded - 1))
+    return [f"{name}: the p{percent:g} is {bound} at most ({format_confidence(confidence)})"]
 
 
 def _check_findings(results: Sequence[LoadResult]) -> list[str]:
@@ -64,17 +111,22 @@ def _check_findings(results: Sequence[LoadResult]) -> list[str]:
     return findings
 
 
-def _verdict(test: LoadTest, objective: LatencyObjective) -> str:
-    best = test.best
-    if best is None:
-        lowest = min(test.results, key=lambda result: result.load.size)
-        reasons = "; ".join(objective.violations(lowest))
-        return f"{objective.text} does not hold, not even at {lowest.load.text}: {reasons}"
-    verdict = f"{objective.text} holds at {best.load.text}"
-    above = [result for result in test.results if result.load.size > best.load.size]
-    if above:
-        failing = min(above, key=lambda result: result.load.size)
-        verdict += f", not at {failing.load.text} ({'; '.join(objective.violations(failing))})"
-        if explain_generator_limit(failing):
-            verdict += "; the generator may be the reason"
-    return verdict
+def _verdicts(test: LoadTest, objective: LatencyObjective) -> list[str]:
+    """Return the verdict of the test, and those of the loads on each side of it."""
+    results = sorted(test.pooled, key=lambda result: result.load.size)
+    verdicts = [(result, judge(result, objective)) for result in results]
+    heading = f"{objective.text}, {format_confidence(objective.confidence)}"
+    held = [pair for pair in verdicts if pair[1].decision is Decision.HELD]
+    if not held:
+        said = [pair for pair in verdicts if pair[1].decision is test.decision and pair[0].statistics.sent] or verdicts
+        if test.decision is Decision.NOT_HELD:
+            (result, verdict), place = said[0], "not even at"
+        else:
+            # The one with the most requests: it is the nearest to a decision.
+            (result, verdict), place = max(said, key=lambda pair: pair[0].statistics.sent), "at"
+        return [f"{verdict.decision}: {heading}, {place} {result.load.text} ({verdict.text})"]
+    best, verdict = held[-1]
+    findings = [f"held: {heading}, at {best.load.text} ({verdict.text})"]
+    above = [pair for pair in verdicts if pair[0].load.size > best.load.size]
+    findings += [f"{verdict.decision}: at {result.load.text} ({verdict.text})" for result, verdict in above[:1]]
+    return findings

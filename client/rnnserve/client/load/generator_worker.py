@@ -19,6 +19,8 @@ from rnnserve.client.endpoint import Endpoint
 from rnnserve.client.errors import ClientError, Unavailable
 from rnnserve.client.load.answer_checks import AnswerChecker
 from rnnserve.client.load.arrivals import draw_schedule
+from rnnserve.client.load.even_draws import draw_rounds
+from rnnserve.client.load.interim_counts import InterimCounts
 from rnnserve.client.load.load_generator import LoadGenerator, SendRequest, run_precisely
 from rnnserve.client.load.load_level import LoadLevel
 from rnnserve.client.load.load_statistics import LoadStatistics, summarize_samples
@@ -31,6 +33,8 @@ _METHOD = "/inference.GRPCInferenceService/ModelInfer"
 _MAX_ANSWER_BYTES = 64 << 20
 _ORDER_LENGTH = 1 << 14
 _TICK_SECONDS = 0.1
+_SHARED_DRAWS = 1 << 20
+"""In place of a generator's index, in the seed of what all generators draw equally."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,14 @@ class _WorkerShare:
         return total // self.count + (self.index < total % self.count)
 
 
+@dataclass(frozen=True)
+class _Draws:
+    """Random numbers of this generator alone, and those that are equal in all generators."""
+
+    own: np.random.Generator
+    shared: np.random.Generator
+
+
 def run_generator_worker(
     pipe: Connection,
     target: LoadTarget,
@@ -63,8 +75,9 @@ def run_generator_worker(
 ) -> None:
     """Run this generator's part of each load level that arrives on the pipe, until the pipe closes.
 
-    For each level: send an empty message when ready, receive the start time, then send the `LoadStatistics` and the
-    measured seconds. After an error, send the error instead and end.
+    For each level, receive the level and its number; send an empty message when ready; receive the start time; send the
+    `LatencyCounts` of each look, if the level has looks; then send the `LoadStatistics` and the measured seconds. After
+    an error, send the error instead and end.
 
     Args:
         pipe: Connection to the parent process.
@@ -72,10 +85,11 @@ def run_generator_worker(
         spec: What to send.
         index: Index of this generator.
         count: Number of generators.
-        counters: (2 * count,) int64, shared memory: requests started and requests ended, for each generator.
+        counters: (2 * count + 1,) int64, shared memory: requests started and requests ended, for each generator; then
+            the time from which no request of this level is due any more, nanoseconds, 0 for none.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
-    share, loads = _WorkerShare(index, count), 0
+    share = _WorkerShare(index, count)
     try:
         pool = build_pool(spec, index)
         checker = AnswerChecker(pool.answers)
@@ -83,10 +97,12 @@ def run_generator_worker(
         gc.collect()
         gc.freeze()
         while True:
-            load = pipe.recv()
-            random = np.random.default_rng([spec.seed, index, loads])
-            pipe.send(run_precisely(_measure(pipe, target, pool, checker, load, share, random, counters)))
-            loads += 1
+            load, number = pipe.recv()
+            draws = _Draws(
+                np.random.default_rng([spec.seed, index, number]),
+                np.random.default_rng([spec.seed, _SHARED_DRAWS, number]),
+            )
+            pipe.send(run_precisely(_measure(pipe, target, pool, checker, load, share, draws, counters)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
     except ClientError as error:
@@ -102,7 +118,7 @@ async def _measure(
     checker: AnswerChecker,
     load: LoadLevel,
     share: _WorkerShare,
-    random: np.random.Generator,
+    draws: _Draws,
     counters: Any,  # noqa: ANN401 - ctypes' arrays have no public type
 ) -> tuple[LoadStatistics, float]:
     """Run this generator's part of one load level; return its statistics and the measured seconds."""
@@ -110,17 +126,20 @@ async def _measure(
     channels = [target.endpoint.open_async_channel(options) for _ in range(target.connections)]
     try:
         await _connect(channels, target.endpoint.address, load.timeout)
-        order = random.integers(len(pool.payloads), size=_ORDER_LENGTH)
+        order = draw_rounds(len(pool.payloads), _ORDER_LENGTH, draws.own)
         generator = LoadGenerator(
             pool, [_sender(channel) for channel in channels], order, load.timeout, checker=checker
         )
-        schedule, cut_short = _draw_share(load, share, random)
+        schedule, cut_short = _draw_share(load, share, draws)
         pipe.send("")
         begin = pipe.recv()
-        ticker = asyncio.create_task(_update_counters(generator, counters, share.index))
-        cpu_start, start = time.process_time_ns(), time.perf_counter_ns()
         measure_from = begin + int(load.warmup * 1e9)
         end, most = measure_from + int(load.duration * 1e9), share.of(load.max_requests)
+        looks = None
+        if load.objective is not None and load.has_looks:
+            looks = InterimCounts(generator.samples, load.objective.durations, measure_from, end)
+        ticker = asyncio.create_task(_tick(pipe, generator, looks, counters, share))
+        cpu_start, start = time.process_time_ns(), time.perf_counter_ns()
         if load.sessions:
             cut_short = await generator.session_loop(
                 begin,
@@ -144,9 +163,7 @@ async def _measure(
     return _summarize(generator, pool, load, begin, cpu, cut_short=cut_short)
 
 
-def _draw_share(
-    load: LoadLevel, share: _WorkerShare, random: np.random.Generator
-) -> tuple[npt.NDArray[np.int64], bool]:
+def _draw_share(load: LoadLevel, share: _WorkerShare, draws: _Draws) -> tuple[npt.NDArray[np.int64], bool]:
     """Draw this generator's part of an open loop's schedule.
 
     Returns:
@@ -157,7 +174,15 @@ def _draw_share(
         return np.empty(0, np.int64), False
     # Draw no more than can be sent: a day at a million requests per second would not fit into memory.
     seconds = load.warmup + min(load.duration, (1.2 * load.max_requests + 1000) / load.rate)
-    schedule = draw_schedule(load.arrivals, load.rate, seconds, random=random, part=share.index, parts=share.count)
+    schedule = draw_schedule(
+        load.arrivals,
+        load.rate,
+        seconds,
+        random=draws.shared if load.arrivals == "gamma" else draws.own,
+        part=share.index,
+        parts=share.count,
+        gap_cv=load.gap_cv,
+    )
     last = int(np.searchsorted(schedule, load.warmup * 1e9)) + share.of(load.max_requests)
     return schedule[:last], last < len(schedule)
 
@@ -167,12 +192,13 @@ def _summarize(
 ) -> tuple[LoadStatistics, float]:
     """Return the statistics and the measured seconds; `begin` is in nanoseconds, `cpu` a fraction of one core."""
     samples, measured_from = generator.samples, begin + int(load.warmup * 1e9)
-    end = measured_from + int(load.duration * 1e9)
+    end = min(measured_from + int(load.duration * 1e9), generator.stop_at)
     if cut_short:
         # A closed loop ended with its last answer, an open loop when its last request was due.
         last = max(samples.done if load.is_closed else samples.due, default=measured_from)
         end = max(measured_from, min(end, last))
-    statistics = summarize_samples(samples, pool, begin=measured_from, end=end)
+    limits = () if load.objective is None else load.objective.durations
+    statistics = summarize_samples(samples, pool, begin=measured_from, end=end, limits=limits)
     statistics.cpu = [cpu]
     return statistics, (end - measured_from) / 1e9
 
@@ -189,12 +215,22 @@ def _sender(channel: grpc.aio.Channel) -> SendRequest:
     return lambda payload, timeout: call(payload, timeout=timeout)
 
 
-async def _update_counters(
+async def _tick(
+    pipe: Connection,
     generator: LoadGenerator,
+    looks: InterimCounts | None,
     counters: Any,  # noqa: ANN401 - ctypes' arrays have no public type
-    index: int,
+    share: _WorkerShare,
 ) -> None:
-    """Write the generator's progress into shared memory, ten times per second."""
+    """Ten times per second, write the generator's progress into shared memory, send looks, and stop if told to."""
+    samples = generator.samples
     while True:
-        counters[2 * index], counters[2 * index + 1] = generator.started, len(generator.samples.done)
+        counters[2 * share.index], counters[2 * share.index + 1] = len(samples.begun), len(samples.done)
+        if looks is not None:
+            looks.advance()
+            counts = looks.take_look(time.perf_counter_ns())
+            if counts is not None:
+                pipe.send(counts)
+        if counters[2 * share.count]:
+            generator.stop_at = counters[2 * share.count]
         await asyncio.sleep(_TICK_SECONDS)

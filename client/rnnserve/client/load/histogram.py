@@ -85,7 +85,14 @@ class Histogram:
         """
         if not self.count:
             return 0
-        rank = max(1, int(np.ceil(percent / 100 * self.count - 1e-9)))
+        return self._at_rank(max(1, int(np.ceil(percent / 100 * self.count - 1e-9))))
+
+    def largest_but(self, discarded: int) -> int:
+        """Return the largest duration but so many larger ones, fewer than `count`; rounded as percentiles are."""
+        return self._at_rank(self.count - discarded)
+
+    def _at_rank(self, rank: int) -> int:
+        """Return the duration of a rank, from 1 for the smallest, rounded up to the end of its bucket."""
         bucket = int(np.searchsorted(np.cumsum(self.counts), rank))
         return int(min(max(_last_value(bucket), self.min), self.max))
 

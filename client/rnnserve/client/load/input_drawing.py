@@ -1,18 +1,27 @@
 """Inputs drawn from a model's published description: axes, datatypes and bounds."""
 
+from typing import Protocol
+
 import numpy as np
+import numpy.typing as npt
 
 from rnnserve.client.errors import InvalidRequest
-from rnnserve.client.load.size_distribution import SizeDistribution
 from rnnserve.client.metadata import ModelMetadata, TensorMetadata
 from rnnserve.client.row_inputs import dtype_of
 from rnnserve.client.tensors import Array
 
-__all__ = ["draw_inputs", "draw_sizes"]
+__all__ = ["Sizes", "draw_inputs", "draw_sizes"]
+
+
+class Sizes(Protocol):
+    """What sizes are drawn from: `SizeDistribution`, or `EvenSizes`."""
+
+    def draw(self, random: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
+        """Draw sizes, (count,) int64."""
 
 
 def draw_inputs(
-    metadata: ModelMetadata, batch: int, lengths: SizeDistribution, random: np.random.Generator
+    metadata: ModelMetadata, batch: int, lengths: Sizes, random: np.random.Generator
 ) -> dict[str, list[Array]]:
     """Draw the rows of one request, for every input that must be sent.
 
@@ -50,9 +59,7 @@ def draw_inputs(
     }
 
 
-def draw_sizes(
-    metadata: ModelMetadata, axis: str, batch: int, lengths: SizeDistribution, random: np.random.Generator
-) -> Array:
+def draw_sizes(metadata: ModelMetadata, axis: str, batch: int, lengths: Sizes, random: np.random.Generator) -> Array:
     """Draw the sizes (batch,) int64 of an axis: one for each row if rows may be padded along it, else the same.
 
     Sizes that the model does not take become the nearest that it does.

@@ -1,13 +1,15 @@
-"""A service level objective: upper limits for percentiles of the latency."""
+"""A service level objective: upper limits for percentiles of the latency, and how sure its verdict must be."""
 
 import re
 from dataclasses import dataclass
 
 from rnnserve.client.errors import InvalidRequest
-from rnnserve.client.load.load_level import LoadResult
-from rnnserve.client.load.units import format_duration, parse_duration
+from rnnserve.client.load.units import parse_duration
 
-__all__ = ["LatencyObjective", "parse_objective"]
+__all__ = ["CONFIDENCE", "LatencyObjective", "parse_objective"]
+
+CONFIDENCE = 0.99
+"""The confidence of MLPerf LoadGen."""
 
 _LIMIT = re.compile(r"p(?P<percent>[0-9]{1,2}(\.[0-9]+)?|100)=(?P<duration>.+)")
 
@@ -19,31 +21,26 @@ class LatencyObjective:
     Attributes:
         text: The objective as the user wrote it.
         limits: (percent, nanoseconds) for each percentile.
+        confidence: Probability with which a verdict of one load is right, if the percentile is not within its limit
+            ("held") or is within it ("not held"); above 0.5, below 1.
     """
 
     text: str
     limits: tuple[tuple[float, int], ...]
+    confidence: float = CONFIDENCE
 
-    def violations(self, result: LoadResult) -> list[str]:
-        """Return the reasons why a result does not meet the objective; an empty list if it does.
-
-        No error is allowed. Otherwise a server could meet any latency limit by refusing slow requests.
-        """
-        statistics = result.statistics
-        reasons = []
-        for percent, limit in self.limits:
-            found = statistics.latency.percentile(percent)
-            if found > limit:
-                reasons.append(f"p{percent:g} was {format_duration(found)}, over {format_duration(limit)}")
-        reasons += [f"{count:,} x {status}" for status, count in statistics.errors.items()]
-        return reasons if statistics.sent else ["nothing was sent"]
+    @property
+    def durations(self) -> tuple[int, ...]:
+        """The limits, nanoseconds."""
+        return tuple(limit for _, limit in self.limits)
 
 
-def parse_objective(text: str) -> LatencyObjective:
+def parse_objective(text: str, confidence: float = CONFIDENCE) -> LatencyObjective:
     """Parse an objective.
 
     Args:
         text: One limit, `"p99=5ms"`, or several: `"p50=1ms,p99.9=20ms"`.
+        confidence: See `LatencyObjective`.
 
     Raises:
         InvalidRequest: `text` has another form.
@@ -54,4 +51,4 @@ def parse_objective(text: str) -> LatencyObjective:
         if match is None:
             raise InvalidRequest(f"{part!r} is no objective. Expected percentiles with their limits: p50=1ms,p99=5ms")
         limits.append((float(match["percent"]), parse_duration(match["duration"])))
-    return LatencyObjective(text, tuple(limits))
+    return LatencyObjective(text, tuple(limits), confidence)

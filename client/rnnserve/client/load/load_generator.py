@@ -62,6 +62,11 @@ _PR_SET_TIMERSLACK = 29
 class LoadGenerator:
     """Sends the requests of a pool. An object serves for one load level only.
 
+    Attributes:
+        samples: What was recorded so far.
+        stop_at: Requests that are due at this time of the clock, nanoseconds, or later are not sent. It may be set
+            while a loop runs.
+
     Args:
         pool: The requests.
         senders: One per connection, used in turn.
@@ -82,7 +87,7 @@ class LoadGenerator:
         checker: AnswerChecker | None = None,
     ) -> None:
         self.samples = RequestSamples()
-        self.started = 0
+        self.stop_at = sys.maxsize
         self._pool = pool
         self._senders = senders
         self._order: list[int] = order.tolist()
@@ -104,6 +109,8 @@ class LoadGenerator:
         clock, unyielded = self._clock, 0
         async with asyncio.TaskGroup() as group:
             for due in (begin + schedule).tolist():
+                if due >= self.stop_at:
+                    break
                 wait = due - clock()
                 if wait > _SPIN_NS:
                     await asyncio.sleep((wait - _SPIN_NS) / 1e9)
@@ -175,7 +182,7 @@ class LoadGenerator:
         clock, scripts = self._clock, self._pool.scripts
         script = scripts[number % len(scripts)]
         step, states = 0, script.beginning
-        while due < end:
+        while due < min(end, self.stop_at):
             if due >= measure_from and next(budget, None) is None:
                 return True
             wait = due - clock()
@@ -183,7 +190,7 @@ class LoadGenerator:
                 await asyncio.sleep((wait - spin) / 1e9)
             while clock() < due:
                 pass
-            self.started += 1
+            self.samples.begun.append(due)
             item = script.first + step
             continued, done = await self._exchange(due, item, self._pool.payloads[item] + states, number, script)
             if continued is not None:
@@ -194,15 +201,15 @@ class LoadGenerator:
         return False
 
     async def _run_worker(self, measure_from: int, end: int, budget: Iterator[int]) -> bool:
-        while (now := self._clock()) < end:
+        while (now := self._clock()) < min(end, self.stop_at):
             if now >= measure_from and next(budget, None) is None:
                 return True
             await self._send(now)
         return False
 
     async def _send(self, due: int) -> None:
-        number = self.started
-        self.started += 1
+        number = len(self.samples.begun)
+        self.samples.begun.append(due)
         item = self._order[number % len(self._order)]
         await self._exchange(due, item, self._pool.payloads[item], number)
 

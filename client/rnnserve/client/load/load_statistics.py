@@ -1,7 +1,7 @@
 """Statistics of one load level, computed from the samples of each generator and summed over generators."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,10 +9,14 @@ import numpy.typing as npt
 
 from rnnserve.client.load.histogram import Histogram
 from rnnserve.client.load.labelled_walks import UNKNOWN_CLASS
+from rnnserve.client.load.latency_counts import LatencyCounts, count_latencies, empty_counts
 from rnnserve.client.load.samples import DIFFERENT, NOT_COMPARED, OK, RequestSamples
 from rnnserve.client.load.workload import RequestPool
 
-__all__ = ["LoadStatistics", "summarize_samples"]
+__all__ = ["PARTS", "LoadStatistics", "summarize_samples"]
+
+PARTS = 8
+"""Equal parts of the measured time, whose figures show how much figures vary."""
 
 _DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
 
@@ -37,6 +41,9 @@ class LoadStatistics:
         latency_of: The same, by model.
         lag: Nanoseconds from the intended to the actual send, of all requests: the delay that the generator adds.
         cpu: For each generator, the fraction of one core that it used.
+        counts: Requests over each limit of the objective.
+        part_latency: The latency, by part of the measured time in which requests were due.
+        part_answers: (parts,) int64, answers that arrived in each part of the measured time.
     """
 
     sent: int = 0
@@ -53,6 +60,9 @@ class LoadStatistics:
     latency_of: dict[str, Histogram] = field(default_factory=dict)
     lag: Histogram = field(default_factory=Histogram)
     cpu: list[float] = field(default_factory=list)
+    counts: LatencyCounts = field(default_factory=lambda: empty_counts(0))
+    part_latency: list[Histogram] = field(default_factory=lambda: [Histogram() for _ in range(PARTS)])
+    part_answers: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(PARTS, np.int64))
 
     @property
     def failed(self) -> int:
@@ -66,9 +76,10 @@ class LoadStatistics:
 
     @classmethod
     def merged(cls, parts: Iterable["LoadStatistics"]) -> "LoadStatistics":
-        """Return the sum over several generators."""
+        """Return the sum over several generators, which ran at the same time and counted for the same limits."""
         result = cls()
         for part in parts:
+            result.counts = part.counts if not result.sent else result.counts + part.counts
             result.sent += part.sent
             result.answered += part.answered
             result.in_time += part.in_time
@@ -84,23 +95,29 @@ class LoadStatistics:
                 result.latency_of.setdefault(model, Histogram()).merge(histogram)
             result.lag.merge(part.lag)
             result.cpu += part.cpu
+            for whole, histogram in zip(result.part_latency, part.part_latency, strict=True):
+                whole.merge(histogram)
+            result.part_answers = result.part_answers + part.part_answers
         return result
 
 
-def summarize_samples(samples: RequestSamples, pool: RequestPool, *, begin: int, end: int) -> LoadStatistics:
+def summarize_samples(
+    samples: RequestSamples, pool: RequestPool, *, begin: int, end: int, limits: Sequence[int] = ()
+) -> LoadStatistics:
     """Compute the statistics of one generator.
 
     Args:
         samples: The generator's samples.
         pool: The requests that it sent.
         begin: Start of the measured time, nanoseconds of the samples' clock; requests due earlier are warm-up.
-        end: End of the measured time, nanoseconds of the same clock.
+        end: End of the measured time, nanoseconds of the same clock; requests due later are left out.
+        limits: Limits of the objective, nanoseconds.
     """
     due, sent, done, item, status, compared = (
         np.array(numbers, np.int64)  # (requests,)
         for numbers in (samples.due, samples.sent, samples.done, samples.item, samples.status, samples.compared)
     )
-    measured = due >= begin  # (requests,) bool, like the masks below
+    measured = (due >= begin) & (due <= end)  # (requests,) bool, like the masks below
     succeeded = measured & (status == OK)
     result = LoadStatistics(sent=int(measured.sum()), answered=int(succeeded.sum()))
     result.in_time = int((succeeded & (done <= end)).sum())
@@ -117,10 +134,24 @@ def summarize_samples(samples: RequestSamples, pool: RequestPool, *, begin: int,
             result.latency_of[model] = Histogram()
             result.latency_of[model].record((done - due)[of_model])
     result.lag.record((sent - due)[measured])
+    result.counts = count_latencies(
+        limits, due[measured], sent[measured], done[measured], succeeded[measured], begin=begin, end=end
+    )
+    in_time, length = succeeded & (done <= end), max(1, end - begin)
+    result.part_answers = np.bincount(_part_of(done[in_time] - begin, length), minlength=PARTS).astype(np.int64)
+    for index, histogram in enumerate(result.part_latency):
+        in_part = timed & (_part_of(due - begin, length) == index)
+        histogram.record((done - due)[in_part])
     result.checked, result.wrong = _compare_labels(samples, pool, item, status == OK, measured)
     result.compared = int(pool.rows[item[measured & (compared != NOT_COMPARED)]].sum())
     result.different = int(pool.rows[item[measured & (compared == DIFFERENT)]].sum())
     return result
+
+
+def _part_of(times: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int64]:
+    """Return the part of the measured time, (times,) int64, of nanoseconds from its begin; `length` is that of all."""
+    parts: npt.NDArray[np.int64] = np.clip(times * PARTS // length, 0, PARTS - 1)
+    return parts
 
 
 def _compare_labels(

@@ -6,14 +6,14 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["describe_machine"]
+__all__ = ["describe_machine", "usable_cores"]
 
 
 def describe_machine() -> dict[str, str]:
     """Return facts about this machine, as text by name; facts that cannot be determined are left out."""
     found = {
         "processor": _processor(),
-        "cores": f"{_usable_cores()} of {os.cpu_count()}" if os.cpu_count() != _usable_cores() else str(os.cpu_count()),
+        "cores": f"{usable_cores()} of {os.cpu_count()}" if os.cpu_count() != usable_cores() else str(os.cpu_count()),
         "memory": _memory(),
         "system": f"{platform.system()} {platform.release()} ({platform.machine()})",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
@@ -31,8 +31,9 @@ def _processor() -> str:
     return platform.processor()
 
 
-def _usable_cores() -> int | None:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+def usable_cores() -> int:
+    """Return the number of cores that this process may use, 1 if it cannot be determined."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _memory() -> str:

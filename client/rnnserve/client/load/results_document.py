@@ -5,9 +5,13 @@ from typing import Any
 from rnnserve.client.load.findings import list_findings
 from rnnserve.client.load.generator_limit import explain_generator_limit
 from rnnserve.client.load.histogram import Histogram
+from rnnserve.client.load.latency_objective import CONFIDENCE
 from rnnserve.client.load.load_level import LoadResult
+from rnnserve.client.load.load_statistics import PARTS
 from rnnserve.client.load.load_test import LoadTest
+from rnnserve.client.load.repetition import figures, run_intervals
 from rnnserve.client.load.run_description import RunDescription
+from rnnserve.client.load.verdict import LimitVerdict, Verdict
 
 __all__ = ["PERCENTILES", "build_results_document"]
 
@@ -34,12 +38,70 @@ def build_results_document(test: LoadTest, run: RunDescription) -> dict[str, Any
             for model in run.models
         ],
         "machine": run.machine,
-        "points": [_result(result) for result in test.results],
+        "workload": run.repeatable,
+        "points": [_point(result, test) for result in test.pooled],
         "objective": None
         if objective is None
-        else {"text": objective.text, "holds_at": None if best is None else best.load.size},
+        else {
+            "text": objective.text,
+            "confidence": objective.confidence,
+            "decision": test.decision,
+            "holds_at": None if best is None else best.load.size,
+        },
         "passed": test.passed,
         "findings": list_findings(test),
+    }
+
+
+def _point(result: LoadResult, test: LoadTest) -> dict[str, Any]:
+    """Return one load: its runs, and their sum."""
+    confidence = CONFIDENCE if test.objective is None else test.objective.confidence
+    intervals = run_intervals(result, confidence)
+    verdict = test.verdict(result)
+    return {
+        **_result(result),
+        "runs": [_run(run) for run in result.runs or (result,)],
+        "intervals": {name: vars(interval) for name, interval in intervals.items()},
+        "verdict": None if verdict is None else _verdict(verdict),
+    }
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "decision": verdict.decision,
+        "confidence": verdict.confidence,
+        "text": verdict.text,
+        "limits": [_limit(limit) for limit in verdict.limits],
+    }
+
+
+def _limit(limit: LimitVerdict) -> dict[str, Any]:
+    return {
+        "percentile": limit.percent,
+        "limit": limit.limit,
+        "decision": limit.decision,
+        "counted": limit.sent,
+        "over": limit.over,
+        "over_allowed": limit.allowed,
+        "needed": limit.needed,
+        "bunching": limit.bunching,
+        "may_be_the_generator": limit.blames_generator,
+    }
+
+
+def _run(run: LoadResult) -> dict[str, Any]:
+    """Return the figures of one run, and of the equal parts of its time."""
+    statistics = run.statistics
+    seconds = run.seconds / PARTS
+    parts = [
+        {"requests": latency.count, **figures(latency, answers / seconds if seconds else 0.0)}
+        for latency, answers in zip(statistics.part_latency, statistics.part_answers.tolist(), strict=True)
+    ]
+    return {
+        "seconds": run.seconds,
+        "requests": statistics.latency.count,
+        **figures(statistics.latency, run.throughput),
+        "parts": parts,
     }
 
 
@@ -51,13 +113,17 @@ def _result(result: LoadResult) -> dict[str, Any]:
         "sessions": load.sessions or None,
         "think_seconds": load.think if load.sessions else None,
         "arrivals": None if load.is_closed else load.arrivals,
+        "gap_cv": load.gap_cv if load.arrivals == "gamma" and not load.is_closed else None,
+        "scenario": load.scenario or None,
         "warmup_seconds": load.warmup,
         "seconds": result.seconds,
         "cut_short": result.cut_short,
+        "decided_early": result.look is not None,
         "sent": statistics.sent,
         "answered": statistics.answered,
         "rows": statistics.rows,
         "answers_per_second": result.throughput,
+        "rows_per_second": statistics.rows / result.seconds if result.seconds else 0.0,
         "errors": dict(statistics.errors),
         "details": statistics.details,
         "labels": {"checked": statistics.checked, "wrong": statistics.wrong},

@@ -1,6 +1,8 @@
 """What identifies a load test's results: when, where, and what was sent."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rnnserve.client.load.server_inspector import ServerIdentity
 from rnnserve.client.metadata import ModelMetadata
@@ -19,7 +21,8 @@ class RunDescription:
         server: The server's name and version.
         models: Metadata of the models that were called.
         machine: The generator's machine and package versions, as text by name.
-        workload: Settings of the workload, as text by name.
+        workload: Settings of the workload, as text by name, for people.
+        repeatable: The whole workload by its options, from which `--repeat` sends it again.
     """
 
     started: str
@@ -29,3 +32,4 @@ class RunDescription:
     models: tuple[ModelMetadata, ...]
     machine: dict[str, str]
     workload: dict[str, str]
+    repeatable: Mapping[str, Any]

@@ -33,6 +33,8 @@ class RequestSamples:
             order of their entries.
         names: Name of each status number.
         details: The server's first message for each status number.
+        begun: (begun requests,) int64, nanoseconds: the intended send times, in the order of the sends; also of
+            requests that have not ended.
     """
 
     due: "array[int]" = field(default_factory=lambda: array("q"))
@@ -44,3 +46,4 @@ class RequestSamples:
     logits: bytearray = field(default_factory=bytearray)
     names: dict[int, str] = field(default_factory=lambda: {INVALID_ANSWER: "INVALID_ANSWER", NOT_SENT: "NOT_SENT"})
     details: dict[int, str] = field(default_factory=dict)
+    begun: "array[int]" = field(default_factory=lambda: array("q"))

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from rnnserve.client.load.answer_checks import AnswerCheck
-from rnnserve.client.load.input_drawing import draw_inputs
+from rnnserve.client.load.even_draws import EvenSizes, draw_evenly
+from rnnserve.client.load.input_drawing import Sizes, draw_inputs
 from rnnserve.client.load.sample_inputs import SampleCase
 from rnnserve.client.load.session_scripts import SessionScript, state_fields
 from rnnserve.client.load.workload import (
@@ -55,12 +56,13 @@ def _build_session_pool(spec: WorkloadSpec, part: int) -> RequestPool:
     answers: dict[int, AnswerCheck] = {}
     scripts: list[SessionScript] = []
     size = 0
-    for _ in range(min(spec.sessions, _MOST_SCRIPTS)):
-        index = int(random.choice(len(spec.models), p=weights / weights.sum()))
-        batch = int(spec.batches.draw(random, 1)[0])
+    count = min(spec.sessions, _MOST_SCRIPTS)
+    chosen = draw_evenly(weights / weights.sum(), count, random)  # (scripts,)
+    batches, lengths = EvenSizes(spec.batches).draw(random, count), EvenSizes(spec.lengths)  # (scripts,)
+    for index, batch in zip(chosen.tolist(), batches.tolist(), strict=True):
         first = len(payloads)
         for _ in range(spec.steps):
-            payload, finals, beginning, check = _draw_step(spec, spec.models[index], batch, random)
+            payload, finals, beginning, check = _draw_step(spec, spec.models[index], batch, lengths, random)
             if check is not None:
                 answers[len(payloads)] = replace(check, key=len(payloads))
             payloads.append(payload)
@@ -83,7 +85,7 @@ def _build_session_pool(spec: WorkloadSpec, part: int) -> RequestPool:
 
 
 def _draw_step(
-    spec: WorkloadSpec, metadata: ModelMetadata, batch: int, random: np.random.Generator
+    spec: WorkloadSpec, metadata: ModelMetadata, batch: int, lengths: Sizes, random: np.random.Generator
 ) -> tuple[bytes, tuple[int, ...], list[bytes], AnswerCheck | None]:
     """Draw one step.
 
@@ -91,7 +93,7 @@ def _draw_step(
         The request without its states; for each state, where the final one is in the answer; the states at the
         beginning; how to check the answer.
     """
-    inputs: dict[str, Any] = dict(draw_inputs(metadata, batch, spec.lengths, random))
+    inputs: dict[str, Any] = dict(draw_inputs(metadata, batch, lengths, random))
     rows = check_rows(metadata, inputs | {name: [None] * batch for name in metadata.states})
     usual = usual_outputs(metadata)
     requested = [*usual, *(name for name in metadata.states.values() if name not in usual)]

@@ -4,7 +4,7 @@ import re
 
 from rnnserve.client.errors import InvalidRequest
 
-__all__ = ["format_duration", "format_rate", "parse_duration", "parse_think_time"]
+__all__ = ["format_confidence", "format_duration", "format_rate", "parse_duration", "parse_think_time"]
 
 _NANOSECONDS = {"us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}
 _DURATION = re.compile(r"(?P<number>[0-9]*\.?[0-9]+)\s*(?P<unit>us|µs|ms|s)")
@@ -46,6 +46,11 @@ def format_duration(nanoseconds: float) -> str:
 def format_rate(rate: float) -> str:
     """Return a rate per second, without its unit: `"1,200"`, `"2.5"`."""
     return f"{rate:,.0f}" if rate >= 100 or rate == round(rate) else f"{rate:.1f}"
+
+
+def format_confidence(confidence: float) -> str:
+    """Return a probability as text: `"99% confidence"`."""
+    return f"{100 * confidence:.6g}% confidence"
 
 
 def _three_digits(value: float) -> str:

@@ -9,7 +9,8 @@ import numpy.typing as npt
 from rnnserve.client.classification import classified_output
 from rnnserve.client.errors import InvalidAnswer, InvalidRequest
 from rnnserve.client.load.answer_checks import AnswerCheck
-from rnnserve.client.load.input_drawing import draw_inputs, draw_sizes
+from rnnserve.client.load.even_draws import EvenSizes, draw_evenly
+from rnnserve.client.load.input_drawing import Sizes, draw_inputs, draw_sizes
 from rnnserve.client.load.labelled_walks import UNKNOWN_CLASS, WALK_LABELS, draw_labelled_walks
 from rnnserve.client.load.sample_inputs import SampleCase
 from rnnserve.client.load.session_scripts import SessionScript
@@ -106,6 +107,8 @@ def classifies_walks(metadata: ModelMetadata) -> bool:
 def build_request_pool(spec: WorkloadSpec, part: int = 0) -> RequestPool:
     """Draw and serialize the requests of one generator.
 
+    Models, batch sizes and lengths come in equal counts, or as their weights say: so that pools differ little.
+
     The pool has fewer than `spec.pool` requests if they would take more than 64 MiB.
 
     Args:
@@ -117,8 +120,8 @@ def build_request_pool(spec: WorkloadSpec, part: int = 0) -> RequestPool:
     """
     random = np.random.default_rng([spec.seed, part])
     weights = np.array([spec.weights[metadata.name] for metadata in spec.models])  # (models,)
-    models = random.choice(len(spec.models), size=spec.pool, p=weights / weights.sum())  # (requests,)
-    batches = spec.batches.draw(random, spec.pool)  # (requests,)
+    models = draw_evenly(weights / weights.sum(), spec.pool, random)  # (requests,)
+    batches, lengths = EvenSizes(spec.batches).draw(random, spec.pool), EvenSizes(spec.lengths)  # (requests,)
     cases = [check_rows(spec.models[0], case.inputs) for case in spec.samples]
     requests: list[_Request] = []
     size = 0
@@ -128,7 +131,7 @@ def build_request_pool(spec: WorkloadSpec, part: int = 0) -> RequestPool:
             number = int(random.integers(len(cases)))
             request = _take_samples(spec, metadata, cases[number], spec.samples[number], batch, random)
         else:
-            request = _draw_request(spec, metadata, batch, random)
+            request = _draw_request(spec, metadata, batch, lengths, random)
         size += len(request.payload)
         if requests and size > _MAX_POOL_BYTES:
             break
@@ -149,15 +152,16 @@ def build_request_pool(spec: WorkloadSpec, part: int = 0) -> RequestPool:
     )
 
 
-def _draw_request(spec: WorkloadSpec, metadata: ModelMetadata, batch: int, random: np.random.Generator) -> _Request:
+def _draw_request(
+    spec: WorkloadSpec, metadata: ModelMetadata, batch: int, lengths: Sizes, random: np.random.Generator
+) -> _Request:
     if classifies_walks(metadata):
-        lengths = draw_sizes(metadata, "sequence", batch, spec.lengths, random)
-        walks, classes = draw_labelled_walks(lengths, random)
+        walks, classes = draw_labelled_walks(draw_sizes(metadata, "sequence", batch, lengths, random), random)
         rows = check_rows(metadata, {"input": walks})
         payload = _serialize(metadata, rows, range(batch), ["logits"])
         is_checked = spec.check and bool((classes != UNKNOWN_CLASS).any())
         return _Request(payload, batch, classes if is_checked else None)
-    rows = check_rows(metadata, draw_inputs(metadata, batch, spec.lengths, random))
+    rows = check_rows(metadata, draw_inputs(metadata, batch, lengths, random))
     requested = usual_outputs(metadata)
     payload = _serialize(metadata, rows, range(batch), requested)
     return _Request(

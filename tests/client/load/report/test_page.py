@@ -55,9 +55,17 @@ def test_the_page_needs_nothing_else(load_test, sweep, run):
 
 
 def test_the_page_holds_everything_escaped(load_test, sweep, run):
-    parser = parsed(render_report(load_test(sweep, "p99=15ms"), run))
+    parser = parsed(render_report(load_test(sweep, "p99=20ms"), run))
     text = " ".join(parser.text)
-    for expected in ("abacus <1>", "rnnserve load '<b>&'", "geometry 7", "Passed", "holds at 200 requests/s", "6,400"):
+    for expected in (
+        "abacus <1>",
+        "rnnserve load '<b>&'",
+        "geometry 7",
+        "Held: p99=20ms, 99% confidence",
+        "at 200 requests/s",
+        "6,400",
+        "verdict",
+    ):
         assert expected in text
     assert sum(tag == "svg" for tag, _ in parser.elements) == 6
     assert sum(tag == "tr" for tag, _ in parser.elements) == 8
@@ -75,11 +83,28 @@ def test_every_colour_of_a_chart_is_the_style_sheets_in_both_themes(load_test, s
     assert not re.findall(r"(?:fill|stroke): #[0-9a-f]+", charts)
 
 
-@pytest.mark.parametrize("slo", [None, "p99=1us"])
-def test_a_page_of_a_test_without_answers(load_test, result, run, slo):
+@pytest.mark.parametrize(("slo", "verdict"), [(None, "Failed"), ("p99=1us", "Not held")])
+def test_a_page_of_a_test_without_answers(load_test, result, run, slo, verdict):
     page = render_report(load_test([result([], errors={"UNAVAILABLE": 5}), result([], rate=200)], slo), run)
-    assert "Failed" in page
+    assert verdict in page
     assert "UNAVAILABLE" in page
+
+
+@pytest.mark.parametrize(
+    ("slo", "sums", "verdict", "name"),
+    [
+        (None, {}, "Passed", "good"),
+        (None, {"errors": {"UNAVAILABLE": 1}}, "Failed", "bad"),
+        ("p99=5ms", {}, "Held: p99=5ms, 99% confidence", "good"),
+        ("p99=1us", {}, "Not held: p99=1us, 99% confidence", "bad"),
+        ("p99.9=5ms", {}, "Undecided: p99.9=5ms, 99% confidence", "open"),
+        ("p99=5ms", {"checked": 5, "wrong": 1}, "Failed: answers were wrong. Held: p99=5ms, 99% confidence", "bad"),
+    ],
+)
+def test_the_page_shows_the_verdict(load_test, result, run, slo, sums, verdict, name):
+    parser = parsed(render_report(load_test([result([1.0] * 1000, **sums)], slo), run))
+    assert verdict in [text.strip() for text in parser.text]
+    assert ("section", {"class": f"verdict {name}"}) in parser.elements
 
 
 def test_batch_sizes_are_left_out_if_the_server_does_not_report_them(load_test, result, run):

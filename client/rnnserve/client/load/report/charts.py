@@ -46,7 +46,7 @@ def draw_charts(test: LoadTest, shown: LoadResult) -> list[Chart]:
 
 
 def _draw(test: LoadTest, shown: LoadResult) -> Iterable[Chart]:
-    results = sorted(test.results, key=lambda result: result.load.size)
+    results = sorted(test.pooled, key=lambda result: result.load.size)
     answered = [result for result in results if result.statistics.latency.count]
     if answered:
         yield _latency_by_percentile(answered)

@@ -8,9 +8,13 @@ from rnnserve.client.load.load_test import LoadTest
 from rnnserve.client.load.report.charts import draw_charts
 from rnnserve.client.load.results_table import result_cells, result_columns
 from rnnserve.client.load.run_description import RunDescription
-from rnnserve.client.load.units import format_duration, format_rate
+from rnnserve.client.load.units import format_confidence, format_duration, format_rate
+from rnnserve.client.load.verdict import Decision
 
 __all__ = ["render_report"]
+
+_CLASSES = {Decision.HELD: "good", Decision.NOT_HELD: "bad", Decision.UNDECIDED: "open"}
+"""The verdict's class in the style sheet."""
 
 
 def render_report(test: LoadTest, run: RunDescription) -> str:
@@ -25,17 +29,28 @@ def render_report(test: LoadTest, run: RunDescription) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shown = test.best or test.results[-1]
+    shown = test.best or test.pooled[-1]
     return environment.get_template("page.html.jinja").render(
         run=run,
-        passed=test.passed,
+        verdict=_verdict(test),
         findings=list_findings(test),
         tiles=_key_figures(shown),
         charts=draw_charts(test, shown),
-        columns=result_columns(test.results[0]),
-        rows=[result_cells(result) for result in test.results],
+        columns=result_columns(test),
+        rows=[result_cells(test, result) for result in test.pooled],
         facts={"Generator": run.machine, "Server": _server_facts(run), "Workload": run.workload},
     )
+
+
+def _verdict(test: LoadTest) -> dict[str, str]:
+    """Return the class and the text of the verdict, which an objective may leave undecided."""
+    objective, decision = test.objective, test.decision
+    if objective is None or decision is None:
+        return {"class": "good", "text": "Passed"} if test.passed else {"class": "bad", "text": "Failed"}
+    text = f"{str(decision).capitalize()}: {objective.text}, {format_confidence(objective.confidence)}"
+    if decision is Decision.HELD and not test.passed:
+        return {"class": "bad", "text": f"Failed: answers were wrong. {text}"}
+    return {"class": _CLASSES[decision], "text": text}
 
 
 def _key_figures(result: LoadResult) -> dict[str, str]:
