@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from rnnserve.server.boundary.byte_budget import SMALL, ByteBudget
+from rnnserve.server.boundary.byte_budget import SMALL, ByteBudget, HeldBytes
 from rnnserve.server.errors import TooMuchHeld
 
 
@@ -52,15 +52,24 @@ def test_what_is_refused_is_not_held():
     assert not budget._held
 
 
-def test_a_block_holds_what_is_large_and_no_longer_than_it_runs():
-    budget = ByteBudget(4 * SMALL)
-    with pytest.raises(ZeroDivisionError), budget.holding("a", 2 * SMALL):
-        _ = 1 / (budget.held - 2 * SMALL)
+def test_a_call_holds_one_message_at_a_time_and_nothing_after_its_end():
+    budget = ByteBudget(8 * SMALL)
+    held = HeldBytes(budget, "a")
+    held.hold(2 * SMALL)
+    assert budget.held == 2 * SMALL
+    held.hold(3 * SMALL)
+    assert budget.held == 3 * SMALL
+    with pytest.raises(TooMuchHeld):
+        held.hold(4 * SMALL + 1)
     assert budget.held == 0
-    with budget.holding("a", SMALL):
-        assert budget.held == 0
-    with pytest.raises(TooMuchHeld), budget.holding("a", 2 * SMALL + 1):
-        pytest.fail("the block must not run")
+    held.hold(SMALL)  # few bytes are not counted
+    assert budget.held == 0
+    held.hold(2 * SMALL)
+    held.end()
+    held.hold(2 * SMALL)
+    held.end()
+    assert budget.held == 0
+    assert not budget._held
 
 
 def test_threads_share_it():

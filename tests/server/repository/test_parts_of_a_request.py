@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rnnserve.server.boundary.signature import Batching
+from rnnserve.server.repository.bound_run import LARGE_RUN_OPTIONS, RUN_OPTIONS, BoundRun
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.trial_requests import as_request
 
@@ -17,13 +18,18 @@ def with_most(model, points):
 @pytest.fixture
 def runs(monkeypatch):
     """Rows of each run, and whether it gave its memory back."""
-    made, run_arrays = [], Model.run_arrays
+    made, run_arrays, run_bound = [], Model.run_arrays, BoundRun.run
 
-    def counted(model, names, feeds, *, gives_memory_back=False):
-        made.append((feeds["input"].shape[0], gives_memory_back))
-        return run_arrays(model, names, feeds, gives_memory_back=gives_memory_back)
+    def counted(model, names, feeds, options=RUN_OPTIONS):
+        made.append((feeds["input"].shape[0], options is LARGE_RUN_OPTIONS))
+        return run_arrays(model, names, feeds, options)
+
+    def counted_bound(run):
+        made.append((run._arrays[0].shape[0], run._options is LARGE_RUN_OPTIONS))
+        run_bound(run)
 
     monkeypatch.setattr(Model, "run_arrays", counted)
+    monkeypatch.setattr(BoundRun, "run", counted_bound)
     return made
 
 
@@ -53,5 +59,9 @@ def test_a_request_that_runs_alone_is_not_parted(models, runs):
 @pytest.mark.parametrize(("batch", "gives_back"), [(256, False), (258, True)])
 def test_a_run_of_many_points_gives_its_memory_back(models, runs, batch, gives_back):
     request = as_request(models[0].signature, {"input": np.zeros((batch, 64, 2), np.float32)})
-    models[0].run([request])
-    assert runs == [(batch, gives_back)]
+    (bound,) = models[0].run([request])
+    (trimmed,) = dataclasses.replace(models[0], trims_outputs=True).run([request])
+    assert runs == 2 * [(batch, gives_back)]
+    assert {name: array.tobytes() for name, array in bound.items()} == {
+        name: array.tobytes() for name, array in trimmed.items()
+    }

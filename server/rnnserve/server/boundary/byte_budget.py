@@ -6,14 +6,12 @@ has been sent, and are refused at once where it is spent. A connection has half 
 one that does not read its responses, leaves room for the others.
 """
 
-import contextlib
 import threading
 from collections import Counter
-from collections.abc import Iterator
 
 from rnnserve.server.errors import TooMuchHeld
 
-__all__ = ["LARGE", "RESPONSE_COPIES", "SMALL", "ByteBudget"]
+__all__ = ["LARGE", "RESPONSE_COPIES", "SMALL", "ByteBudget", "HeldBytes"]
 
 SMALL = 16 << 10
 """Bytes of a message that is not counted: the queues' lengths and the number of streams bound how many there are."""
@@ -62,22 +60,6 @@ class ByteBudget:
             self._held[connection] += size
             self._total += size
 
-    @contextlib.contextmanager
-    def holding(self, connection: str, size: int) -> Iterator[None]:
-        """Hold the bytes of a message for a connection while a block runs, unless it is small.
-
-        Raises:
-            TooMuchHeld: As `take`.
-        """
-        if size <= SMALL:
-            yield
-            return
-        self.take(connection, size)
-        try:
-            yield
-        finally:
-            self.give_back(connection, size)
-
     def give_back(self, connection: str, size: int) -> None:
         """Hold bytes no longer that `take` has taken."""
         with self._lock:
@@ -85,3 +67,45 @@ class ByteBudget:
             self._held[connection] -= size
             if not self._held[connection]:
                 del self._held[connection]
+
+
+class HeldBytes:
+    """What one call holds of a budget: its request's bytes, then its response's. Any thread may use it."""
+
+    __slots__ = ("_budget", "_connection", "_has_ended", "_lock", "_size")
+
+    def __init__(self, budget: ByteBudget, connection: str) -> None:
+        """Start with nothing held.
+
+        Args:
+            budget: The budget.
+            connection: Of the call.
+        """
+        self._budget = budget
+        self._connection = connection
+        self._size = 0
+        self._has_ended = False
+        self._lock = threading.Lock()
+
+    def hold(self, size: int) -> None:
+        """Hold the bytes of a message, in the place of those held before, unless they are few or the call has ended.
+
+        Raises:
+            TooMuchHeld: If the budget is spent; then nothing is held.
+        """
+        with self._lock:
+            self._let_go()
+            if size > SMALL and not self._has_ended:
+                self._budget.take(self._connection, size)
+                self._size = size
+
+    def end(self) -> None:
+        """Hold nothing, from now on."""
+        with self._lock:
+            self._has_ended = True
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._size:
+            self._budget.give_back(self._connection, self._size)
+            self._size = 0

@@ -291,7 +291,8 @@ class Lane:
         poll, request_call = queue.poll, self._core.request_registered_call
         receive = self.operations.receive_message
         shut_down = self._cygrpc.CompletionType.queue_shutdown
-        unfinished, deferred = self._unfinished, DeferredCalls()
+        unfinished = self._unfinished
+        deferred: DeferredCalls[LaneCall] = DeferredCalls()
         defer, next_deferred = deferred.add, deferred.pop
         waiting = 0  # of the deferred
         late = 0  # of the unfinished: they have had their time, and others are received beside them

@@ -5,28 +5,33 @@ connection of each call, and taking turns, cost 2 of the 20 microseconds of a re
 """
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import Generic, Protocol, TypeVar
 
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.connection_turns import ConnectionTurns
 
-if TYPE_CHECKING:
-    from rnnserve.server.lane.arrived_requests import LaneCall
-
 __all__ = ["DeferredCalls"]
 
 
-class DeferredCalls:
+class _Call(Protocol):
+    def peer(self) -> str:
+        """Name its connection."""
+
+
+C = TypeVar("C", bound=_Call)
+
+
+class DeferredCalls(Generic[C]):
     """Calls whose messages are not being received yet. For one thread, the lane's."""
 
     __slots__ = ("_first", "_turns")
 
     def __init__(self) -> None:
         """Start without any."""
-        self._first: deque[LaneCall] = deque()
-        self._turns: ConnectionTurns[LaneCall] | None = None  # while some of them take turns
+        self._first: deque[C] = deque()
+        self._turns: ConnectionTurns[C] | None = None  # while some of them take turns
 
-    def add(self, call: "LaneCall", in_turn: bool) -> None:
+    def add(self, call: C, in_turn: bool) -> None:
         """Add a call after the others; or after those of its connection, where connections take turns.
 
         Args:
@@ -46,7 +51,7 @@ class DeferredCalls:
             call = self._first.popleft()
             turns.add(call.peer(), call)
 
-    def pop(self) -> "LaneCall":
+    def pop(self) -> C:
         """Take the call whose turn it is.
 
         Raises:

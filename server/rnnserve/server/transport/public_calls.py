@@ -13,10 +13,17 @@ from google.protobuf.message import DecodeError
 from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.scheduler import Schedulers
-from rnnserve.server.boundary.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
+from rnnserve.server.boundary.byte_budget import RESPONSE_COPIES, ByteBudget, HeldBytes
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.compression import decompress, is_compressed
-from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest, ServeError, TimeoutExpired
+from rnnserve.server.errors import (
+    Cancelled,
+    DeadlinePassed,
+    InternalError,
+    InvalidRequest,
+    ServeError,
+    TimeoutExpired,
+)
 from rnnserve.server.lane.varying_fields import find_varying_fields
 from rnnserve.server.protocol.error_details import details_metadata
 from rnnserve.server.protocol.responses import (
@@ -44,14 +51,15 @@ Stream = Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]
 class _WaitingCall(PendingRequest):
     """A request whose caller's thread waits for it."""
 
-    __slots__ = ("_checked", "_connection", "_is_limited", "_outputs")
+    __slots__ = ("_checked", "_connection", "_held", "_is_limited", "_outputs")
 
-    def __init__(self, checked: CheckedRequest, deadline: float, connection: str) -> None:
+    def __init__(self, checked: CheckedRequest, deadline: float, connection: str, held: HeldBytes) -> None:
         arrived = now()
         super().__init__(checked.batch, checked.steps, min(deadline, arrived + checked.timeout), arrived)
         self._is_limited = self.deadline < deadline
         self._checked = checked
         self._connection = connection
+        self._held = held
         self._outputs: futures.Future[Mapping[str, Array]] = futures.Future()
 
     @property
@@ -68,20 +76,36 @@ class _WaitingCall(PendingRequest):
         return TimeoutExpired(self._checked.timeout) if self._is_limited else super().reason_it_is_late()
 
     def answer(self, outputs: Mapping[str, Array]) -> None:
-        """Hand the outputs to the thread that waits."""
-        self._outputs.set_result(outputs)
+        """Hand the outputs to the thread that waits, unless they are more than may be held.
+
+        They are counted here: the threads that encode them come later, when further runs may have made as many again.
+        """
+        try:
+            self._held.hold(RESPONSE_COPIES * sum([array.nbytes for array in outputs.values()]))
+            asked = self._finish(outputs)
+        except ServeError as error:
+            self.refuse(error)
+        else:
+            self._outputs.set_result(asked)
+
+    def _finish(self, outputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Give the outputs that were asked for."""
+        return outputs
 
     def refuse(self, error: ServeError) -> None:
         """Raise the error on the thread that waits."""
         self._outputs.set_exception(error)
 
     def wait(self) -> Mapping[str, Array]:
-        """Wait for the outputs.
+        """Wait for the outputs. They are given once: the call knows this request until the response has been sent.
 
         Raises:
             ServeError: If the request was refused.
         """
-        return self._outputs.result()
+        try:
+            return self._outputs.result()
+        finally:
+            self._outputs = futures.Future()
 
 
 class _WaitingStep(_WaitingCall):
@@ -89,8 +113,8 @@ class _WaitingStep(_WaitingCall):
 
     __slots__ = ("_step",)
 
-    def __init__(self, checked: CheckedRequest, deadline: float, connection: str, step: Step) -> None:
-        super().__init__(checked, deadline, connection)
+    def __init__(self, checked: CheckedRequest, deadline: float, connection: str, held: HeldBytes, step: Step) -> None:
+        super().__init__(checked, deadline, connection, held)
         self._step = step
 
     def check(self) -> CheckedRequest:
@@ -101,14 +125,9 @@ class _WaitingStep(_WaitingCall):
         """
         return self._step.with_states(super().check())
 
-    def answer(self, outputs: Mapping[str, Array]) -> None:
-        """Keep the states, and hand the outputs asked for to the thread that waits."""
-        try:
-            asked = self._step.finish(outputs)
-        except ServeError as error:
-            self.refuse(error)
-        else:
-            super().answer(asked)
+    def _finish(self, outputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Keep the states, and give the outputs that were asked for."""
+        return self._step.finish(outputs)
 
     def refuse(self, error: ServeError) -> None:
         """Leave the sequence as it was, and raise the error on the thread that waits."""
@@ -175,11 +194,11 @@ class PublicCalls:
             if not context.add_callback(waiting.cancel):
                 waiting.cancel()  # the call has ended already
 
-        with self._budget.holding(context.peer(), self._bytes_of(payload)):
-            response = self._run(payload, context, None, when_it_waits)
-        if len(response) > SMALL:
-            self._hold_until_sent(context, RESPONSE_COPIES * len(response))
-        return response
+        held = HeldBytes(self._budget, context.peer())
+        if not context.add_callback(held.end):
+            held.end()  # the same
+        held.hold(self._bytes_of(payload))
+        return self._run(payload, context, None, when_it_waits, held)
 
     def _infer_stream(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         """Answer the requests of a stream, one after another."""
@@ -195,17 +214,18 @@ class PublicCalls:
                 waiting.cancel()
 
         for payload in messages:
+            held = HeldBytes(self._budget, connection)
             try:
-                with self._budget.holding(connection, self._bytes_of(payload)):
-                    response = encode_stream_response(self._run(payload, context, stream, when_it_waits))
-                with self._budget.holding(connection, RESPONSE_COPIES * len(response)):
-                    yield response  # until it has been sent
+                held.hold(self._bytes_of(payload))
+                yield encode_stream_response(self._run(payload, context, stream, when_it_waits, held))
             except ServeError as error:
                 if errors_end:
                     raise
                 yield _stream_error(error, payload)
             except Exception as error:  # noqa: BLE001 - a defect must not end the stream
                 yield _stream_error(InternalError.hiding(error), payload)
+            finally:
+                held.end()  # what was yielded has been sent
 
     def _bytes_of(self, payload: bytes) -> int:
         """How many bytes a request may take: a compressed one as many as it may have."""
@@ -217,6 +237,7 @@ class PublicCalls:
         context: grpc.ServicerContext,
         stream: StreamOwner | None,
         when_it_waits: Callable[[PendingRequest], None],
+        held: HeldBytes,
     ) -> bytes:
         remaining = context.time_remaining()
         deadline = math.inf if remaining is None else now() + remaining
@@ -224,12 +245,12 @@ class PublicCalls:
             raise DeadlinePassed("the deadline passed before the request was read")
         served, checked = self._service.accept(payload)
         if checked.sequence is None:
-            waiting = _WaitingCall(checked, deadline, context.peer())
+            waiting = _WaitingCall(checked, deadline, context.peer(), held)
             when_it_waits(waiting)
             self._schedulers.submit(served.model, waiting)
         else:
             step = self._service.sequences.enter(served, checked.sequence, context.peer, stream)
-            waiting = _WaitingStep(checked, deadline, context.peer(), step)
+            waiting = _WaitingStep(checked, deadline, context.peer(), held, step)
             when_it_waits(waiting)
             step.when_its_turn(functools.partial(self._submit_or_refuse, served.model, waiting))
         return encode_response(served.model, checked, waiting.wait())
@@ -241,13 +262,6 @@ class PublicCalls:
             self._schedulers.submit(model, waiting)
         except ServeError as refused:
             waiting.refuse(refused)
-
-    def _hold_until_sent(self, context: grpc.ServicerContext, size: int) -> None:
-        connection = context.peer()
-        self._budget.take(connection, size)
-        give_back = functools.partial(self._budget.give_back, connection, size)
-        if not context.add_callback(give_back):
-            give_back()  # the call has ended already
 
 
 def _answering(method: Method) -> Answer:
