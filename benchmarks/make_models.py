@@ -27,11 +27,12 @@ import torch
 
 from benchmarks.scenarios import MODELS
 from rnnserve.export.classifiers import export_checkpoint
+from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.publishing import publish_version
 from rnnserve.export.triton_config import render_config
 from rnnserve.models import ARCHITECTURES, Architecture, Checkpoint, DirectionClassifier
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, describe_file, dump_manifest, read_version
+from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, describe_file, dump_manifest, read_version
 from rnnserve.protos.golden import Case, dump_cases, load_cases
 
 __all__ = ["make_models"]
@@ -97,6 +98,9 @@ def _publish_outputs(complete: Path, model: Path, names: tuple[str, ...]) -> Non
         SCRIPT: version.files[SCRIPT],
         GOLDEN: dump_cases(cases),
     }
+    scan = lower_rnn(files[MODEL])
+    if scan is not None:
+        files[SCAN] = scan
     manifest = manifest_pb2.Manifest()
     manifest.CopyFrom(version.manifest)
     kept = [tensor for tensor in manifest.outputs if tensor.name in names]

@@ -92,6 +92,7 @@ def test_json_says_the_same(published, capsys):
     ]
     assert words["outputs"][0]["continues_as"] == "h_0"
     assert words["batching"] == {"mode": "padded", "reasons": []}
+    assert words["scan_proof"] is None
     any_size = {"size": -1, "smallest": None, "largest": None}
     assert words["inputs"][0]["axes"] == [{"name": "batch"} | any_size, {"name": "sequence"} | any_size]
     assert [file["name"] for file in words["files"]] == ["golden.npz", "model.onnx"]
@@ -112,10 +113,24 @@ def test_the_program_of_a_classifier_runs(repository, capsys):
     assert "origin    a PyTorch module (torch " in said
     assert 'largest distances, step: "logits" ONNX from eager ' in said
     assert "labels    " in said
+    assert (
+        "  scan      model.scan.onnx, with loops for RNN operators:\n            onnx: names, axis names, dtypes, "
+        in said
+    )
     program = "\n".join(line.removeprefix("    ") for line in said.partition("  in Python\n")[2].splitlines())
     with serve(repository) as server:
         exec(compile(program.replace("HERE", server.address), "snippet", "exec"), {})
     assert capsys.readouterr().out.splitlines()[0] == "logits (2,)"
+
+
+def test_json_has_the_proof_of_both_graphs(repository, capsys):
+    assert main(["inspect", str(repository), "direction_stacked", "--json"]) == 0
+    (said,) = json.loads(capsys.readouterr().out)
+    both = [said["proof"], said["scan_proof"]]
+    assert both[0]["sequences"] == both[1]["sequences"] > 0
+    assert both[0]["largest_distances"] != both[1]["largest_distances"]
+    assert "onnx: names, axis names, dtypes, shapes" in both[1]["checks"]
+    assert "model.scan.onnx" in [file["name"] for file in said["files"]]
 
 
 def test_a_damaged_version_is_shown_as_such(published, tmp_path, capsys):

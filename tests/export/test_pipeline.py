@@ -30,14 +30,14 @@ from rnnserve.export.pipeline import to_onnx
 from rnnserve.export.torch_threads import one_thread
 from rnnserve.models import LABELS, Architecture, DirectionClassifier, load_checkpoint, save_checkpoint
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, ArtifactError, read_version
+from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, ArtifactError, read_version
 from rnnserve.protos.golden import dump_cases, load_cases, replay
 from rnnserve.protos.triton_config import CONFIG
 from rnnserve.server.repository.loading import load_model
 from support.descriptions import describe_classifier
 from support.machine_words import machine_words
 
-FILES = [GOLDEN, MANIFEST, MODEL, SCRIPT]
+FILES = [GOLDEN, MANIFEST, MODEL, SCRIPT, SCAN]
 
 ELSEWHERE = """
 import sys
@@ -58,7 +58,7 @@ def export(checkpoint, repository):
     return export_checkpoint(checkpoint, repository, progress=False)
 
 
-def test_a_version_has_four_files_and_its_model_a_config(exported, checkpoint):
+def test_a_version_has_five_files_and_its_model_a_config(exported, checkpoint):
     repository, done = exported
     assert done.published.folder == repository / checkpoint.name / "1"
     assert sorted(contents(done.published.folder)) == FILES
@@ -143,9 +143,12 @@ def test_the_manifest_describes_the_version(exported, checkpoint):
     assert manifest.parity.exact == "float64"
     assert manifest.origin == manifest_pb2.ORIGIN_EXPORTED
     assert manifest.checkpoint_sha256 == load_checkpoint(checkpoint).sha256
-    assert [file.name for file in manifest.files] == [GOLDEN, MODEL, SCRIPT]
+    assert [file.name for file in manifest.files] == [GOLDEN, MODEL, SCRIPT, SCAN]
     assert {at.device for at in manifest.replay_limits} == {"cpu", "cuda"}
     assert manifest.parity.samples > 1000
+    assert list(manifest.scan_parity.checks) == [line for line in manifest.parity.checks if "torchscript" not in line]
+    assert manifest.scan_parity.samples == manifest.parity.samples
+    assert manifest.scan_parity.distances != manifest.parity.distances
     assert {distance.input for distance in manifest.parity.distances} == {"step", "sample", "random"}
     assert manifest.versions["torch"] == torch.__version__
     assert manifest.versions["python"] == platform.python_version()

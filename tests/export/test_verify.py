@@ -19,6 +19,7 @@ from rnnserve.protos.artifact import (
     GOLDEN,
     MANIFEST,
     MODEL,
+    SCAN,
     SCRIPT,
     ArtifactError,
     describe_file,
@@ -28,11 +29,13 @@ from rnnserve.protos.artifact import (
 from rnnserve.protos.golden import dump_cases, load_cases
 from rnnserve.protos.triton_config import CONFIG
 
+FORGED = {"model": MODEL, "scan": SCAN, "script": SCRIPT, "golden": GOLDEN}
+
 
 def forge(version, change_manifest=None, **changes):
     """Publish a version changed on purpose: its digests hold, so that only later checks can detect the change."""
     held = read_version(version)
-    files = {**held.files, **{{"model": MODEL, "script": SCRIPT, "golden": GOLDEN}[k]: v for k, v in changes.items()}}
+    files = {**held.files, **{FORGED[k]: v for k, v in changes.items()}}
     manifest = manifest_pb2.Manifest()
     manifest.CopyFrom(held.manifest)
     del manifest.files[:]
@@ -52,7 +55,7 @@ def test_a_published_version_verifies(exported, capsys):
     assert main(["verify", str(repository)]) == 0
     out = capsys.readouterr().out
     assert re.match(rf"{done.name} version 1\n(  ok      \S.*\n)+\n1 version verified\n$", out), out
-    for part in (MODEL, SCRIPT, GOLDEN, MANIFEST, CONFIG, "parity"):
+    for part in (MODEL, SCAN, SCRIPT, GOLDEN, MANIFEST, CONFIG, "parity"):
         assert f"  ok      {part}" in out
 
 
@@ -60,12 +63,12 @@ def test_the_proof_is_made_again(exported):
     """What was compared with a checkpoint's classifier alone, and with the script, cannot be compared with itself."""
     repository, done = exported
     checks = verify_version(repository / done.name / "1", progress=False)
-    (again,) = (check.parity for check in checks if check.parity is not None)
-    published = done.manifest.parity
-    kept = [line for line in published.checks if not line.startswith(("torchscript: ", "tutorial: "))]
-    assert list(again.checks) == [line for line in kept if "given samples" not in line]
-    assert "onnx: labels, wherever float64 is not itself undecided" in again.checks
-    assert list(again.lengths) == list(published.lengths)
+    both = [check.parity for check in checks if check.parity is not None]
+    for again, published in zip(both, (done.manifest.parity, done.manifest.scan_parity), strict=True):
+        kept = [line for line in published.checks if not line.startswith(("torchscript: ", "tutorial: "))]
+        assert list(again.checks) == [line for line in kept if "given samples" not in line]
+        assert "onnx: labels, wherever float64 is not itself undecided" in again.checks
+        assert list(again.lengths) == list(published.lengths)
 
 
 def test_the_table_prints_on_demand(exported, capsys):
@@ -74,7 +77,7 @@ def test_the_table_prints_on_demand(exported, capsys):
     assert "onnx from" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", [MODEL, SCRIPT, GOLDEN, MANIFEST])
+@pytest.mark.parametrize("name", [MODEL, SCAN, SCRIPT, GOLDEN, MANIFEST])
 def test_a_flipped_byte_names_its_file(version, name):
     whole = (version / name).read_bytes()
     step = 97 if len(whole) < 50_000 else 1997
@@ -86,7 +89,7 @@ def test_a_flipped_byte_names_its_file(version, name):
             read_version(version)
 
 
-@pytest.mark.parametrize("name", [MODEL, SCRIPT, GOLDEN, MANIFEST])
+@pytest.mark.parametrize("name", [MODEL, SCAN, SCRIPT, GOLDEN, MANIFEST])
 def test_verify_exits_with_1_and_names_the_file(repository, version, name, capsys):
     data = bytearray((version / name).read_bytes())
     data[len(data) // 2] ^= 1
@@ -125,7 +128,7 @@ def test_one_wrong_golden_number_is_told(version, kind, name):
 
     forge(version, golden=changed_golden(version, change))
     found = failures_without_proof(version)
-    assert found.keys() == {f"{GOLDEN}: {MODEL} gives its results", f"{GOLDEN}: {SCRIPT} gives its results"}
+    assert found.keys() == {f"{GOLDEN}: {name} gives its results" for name in (MODEL, SCAN, SCRIPT)}
     for sentences in found.values():
         assert any(kind in sentence and f'"{name}"' in sentence for sentence in sentences)
 
@@ -160,16 +163,26 @@ def test_golden_bytes_that_are_none_are_told(version):
     assert "holds no golden results" in failures_without_proof(version)[f"{GOLDEN}: {MODEL} gives its results"][0]
 
 
-def test_a_graph_that_computes_something_else_is_told(version):
-    graph = onnx.load_model_from_string(read_version(version).files[MODEL])
-    head = next(tensor for tensor in graph.graph.initializer if list(tensor.dims) == [2])
+@pytest.mark.parametrize("part", ["model", "scan"])
+def test_a_graph_that_computes_something_else_is_told(version, part):
+    name = FORGED[part]
+    graph = onnx.load_model_from_string(read_version(version).files[name])
+    head = next(tensor for tensor in graph.graph.initializer if tensor.name.endswith("bias"))
     head.raw_data = (onnx.numpy_helper.to_array(head) + np.float32(1e-3)).tobytes()
-    forge(version, model=graph.SerializeToString())
+    forge(version, **{part: graph.SerializeToString()})
     found = failures(version)
     assert found.keys() == {
-        f"{GOLDEN}: {MODEL} gives its results",
-        f"parity: {SCRIPT} and {MODEL} compute the same",
+        f"{GOLDEN}: {name} gives its results",
+        f"parity: {SCRIPT} and {name} compute the same",
     }
+
+
+def test_a_scan_graph_of_other_tensors_is_told(version):
+    graph = onnx.load_model_from_string(read_version(version).files[SCAN])
+    graph.graph.output[0].type.tensor_type.shape.dim[0].dim_param = "rows"
+    forge(version, scan=graph.SerializeToString())
+    (said,) = failures_without_proof(version)[f"{MANIFEST}: of this model"]
+    assert f"but those of {SCAN} are" in said
 
 
 @pytest.mark.parametrize(
@@ -177,6 +190,7 @@ def test_a_graph_that_computes_something_else_is_told(version):
     [
         ({"model": b"no graph"}, f"^{MODEL}: "),
         ({"model": b""}, f"^{MODEL}: "),
+        ({"scan": b"no graph"}, f"^{SCAN}: "),
         ({"script": b"no script"}, f"^{SCRIPT}: torch cannot load it"),
         (
             {"change_manifest": lambda manifest: manifest.inputs.add(name="extra", datatype="FP32")},
@@ -238,6 +252,7 @@ def test_a_script_of_other_weights_is_caught(version):
     assert failures(version).keys() == {
         f"{GOLDEN}: {SCRIPT} gives its results",
         f"parity: {SCRIPT} and {MODEL} compute the same",
+        f"parity: {SCRIPT} and {SCAN} compute the same",
     }
 
 

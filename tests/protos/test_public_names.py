@@ -12,6 +12,7 @@ EXPORTED = {
         "GOLDEN",
         "MANIFEST",
         "MODEL",
+        "SCAN",
         "SCRIPT",
         "ArtifactError",
         "Version",

@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import FORMAT, GOLDEN, MANIFEST, MODEL, describe_file, dump_manifest
+from rnnserve.protos.artifact import FORMAT, GOLDEN, MANIFEST, MODEL, SCAN, describe_file, dump_manifest
 from rnnserve.protos.golden import Case, dump_cases
 from support.artifacts import LIMITS, build_model, publish_model, tensor
 
@@ -215,8 +215,10 @@ def _deep_manifest(repository: Path, name: str) -> None:
 BAD_GRAPHS: Mapping[str, tuple[Callable[[Path, str], object], str]] = {
     "endless": (_plant_files({MODEL: ENDLESS}), r"did not load within \d+ s \(--load-timeout\)"),
     "endless_for_many": (_plant_files({MODEL: _ENDLESS_FOR_MANY}), r"did not load within \d+ s \(--load-timeout\)"),
+    "endless_scan": (_plant_files({SCAN: ENDLESS}), r"did not load within \d+ s \(--load-timeout\)"),
     "enormous": (_plant_files({MODEL: _ENORMOUS}), r"needs more than [\d,]+ bytes of memory \(--max-load-bytes\)"),
     "aborting": (_plant_files({MODEL: ABORTING}), "ended the process that tried it with SIG[A-Z]+"),
+    "aborting_scan": (_plant_files({SCAN: ABORTING}), "ended the process that tried it with SIG[A-Z]+"),
 }
 """By name: what plants a version whose graph is run at a cost, and a pattern of the reason why it does not serve."""
 
@@ -228,6 +230,7 @@ BAD_FILES: Mapping[str, tuple[Callable[[Path, str], object], str]] = {
     "empty": (_plant_files({MODEL: b""}), "model.onnx: onnxruntime cannot load it: "),
     "truncated": (_plant_files({MODEL: TWICE[: len(TWICE) // 2]}), "model.onnx: onnxruntime cannot load it: "),
     "zeros": (_plant_files({MODEL: bytes(4096)}), "model.onnx: onnxruntime cannot load it: "),
+    "garbage_scan": (_plant_files({SCAN: b"\x08\x07 no model"}), "model.scan.onnx: onnxruntime cannot load it: "),
     "sparse": (
         _plant_instead(MODEL, _sparse),
         "model.onnx: cannot be read: has 1,099,511,627,776 bytes, and may have ",

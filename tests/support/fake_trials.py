@@ -6,6 +6,7 @@ from rnnserve.protos import model_config_pb2
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.repository import loader, repository
 from rnnserve.server.repository.findings import Findings
+from rnnserve.server.repository.graph_choice import GraphChoice
 from rnnserve.server.repository.trials import Refused, TooSlow, Trials
 
 __all__ = ["FOUND", "NO_GOOD", "FakeTrials", "fake_models", "load_fake", "serve_newest"]
@@ -13,7 +14,14 @@ __all__ = ["FOUND", "NO_GOOD", "FakeTrials", "fake_models", "load_fake", "serve_
 NO_GOOD = "golden.npz: no good"
 COST = Cost(0.0, 0.0, 0.0, 0.0)
 FOUND = Findings(
-    "0" * 64, COST, batch_invariant=True, trims_outputs=False, continues=False, is_cut=True, why_not_in_parts="none"
+    "0" * 64,
+    GraphChoice("native", "since it has no model.scan.onnx"),
+    COST,
+    batch_invariant=True,
+    trims_outputs=False,
+    continues=False,
+    is_cut=True,
+    why_not_in_parts="none",
 )
 
 
@@ -22,11 +30,13 @@ class FakeTrials(Trials):
 
     Attributes:
         begun: The versions that were tried, in this order, and with how many seconds each.
+        graphs: What was said of their graphs: which is asked for, and what was chosen for the model's versions before.
         is_closed: Whether it was closed.
     """
 
     def __init__(self):  # without a process
         self.begun = []
+        self.graphs = []
         self.is_closed = False
         self._outcomes = {}
         self._now = ""
@@ -39,12 +49,13 @@ class FakeTrials(Trials):
         """Say what comes of a version's trials, in order: an exception, seconds that it takes, or success."""
         self._outcomes[version] = list(outcomes)
 
-    def begin(self, folder, name, version, device, *, seconds, processor_seconds):
+    def begin(self, folder, name, version, device, *, graph, decided, seconds, processor_seconds):
         assert processor_seconds <= seconds <= 60
         assert folder.parts[-2:] == (name, version)
         assert device == "cpu"
         self._now = f"{name}/{version}"
         self.begun.append((self._now, processor_seconds))
+        self.graphs.append((graph, dict(decided)))
 
     def outcome(self):
         outcomes = self._outcomes.get(self._now)
@@ -66,7 +77,7 @@ def load_fake(folder, name, version, device, *, allow_unproven, known):
     """Load a version that has passed, without a file."""
     assert (folder.parts[-2:], device, allow_unproven, known) == ((name, version), "cpu", False, FOUND)
     manifest = types.SimpleNamespace(inputs=[], outputs=[], self_sha256=f"{name}/{version}")
-    return types.SimpleNamespace(name=name, version=version, manifest=manifest, device=device)
+    return types.SimpleNamespace(name=name, version=version, manifest=manifest, device=device, graph=known.graph)
 
 
 def fake_models(monkeypatch):

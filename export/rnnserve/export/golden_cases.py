@@ -14,12 +14,12 @@ import numpy.typing as npt
 from rnnserve.export.described_tensors import ModelDescription
 from rnnserve.export.descriptions import BATCH
 from rnnserve.export.input_drawing import draw_inputs
-from rnnserve.export.limits import limits_for
+from rnnserve.export.limits import limits_for, replay_limits
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity.reference import Truth
 from rnnserve.export.rounding import Rounding
 from rnnserve.export.tensor_shapes import lengths_inputs, sequence_axes, sizes_of, stack_rows, take_row
-from rnnserve.protos.golden import Case, Inference
+from rnnserve.protos.golden import Case, Inference, replay
 
 __all__ = ["GoldenCases", "make_cases"]
 
@@ -46,6 +46,11 @@ class GoldenCases:
     cases: Sequence[Case]
     step: float
     sequence: float
+
+    def failures(self, compute: Inference) -> list[str]:
+        """Replay the cases on the CPU as servers will; say what is wrong, a sentence each."""
+        limits = next(at for at in replay_limits(step=self.step, sequence=self.sequence) if at.device == "cpu")
+        return replay(self.cases, compute, limits)
 
 
 def make_cases(model: ModelDescription, reference: Truth, compute: Inference, *, seed: int = 0) -> GoldenCases:

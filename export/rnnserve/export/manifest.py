@@ -26,6 +26,7 @@ def describe_version(
     golden: GoldenCases,
     files: Mapping[str, bytes],
     origin: manifest_pb2.Origin.ValueType = manifest_pb2.ORIGIN_EXPORTED,
+    scan_parity: manifest_pb2.Parity | None = None,
 ) -> manifest_pb2.Manifest:
     """Describe a version: everything but its own digest, and nothing of when, where or by whom it was exported."""
     outputs = []
@@ -47,6 +48,7 @@ def describe_version(
         replay_limits=replay_limits(step=golden.step, sequence=golden.sequence),
         batching=proof.batching,
         origin=origin,
+        scan_parity=scan_parity,
     )
 
 

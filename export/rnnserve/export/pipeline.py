@@ -17,7 +17,6 @@ from rnnserve.export.descriptions import BATCH, DYNAMIC, InputDescription
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
 from rnnserve.export.golden_cases import GoldenCases, make_cases
 from rnnserve.export.input_drawing import draw_inputs
-from rnnserve.export.limits import replay_limits
 from rnnserve.export.manifest import describe_version
 from rnnserve.export.module_interface import FlatOutputs, ModuleInterface, is_flat
 from rnnserve.export.parity import OnnxRunner, prove
@@ -25,19 +24,20 @@ from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.publication import InputDescriptions, Publication
 from rnnserve.export.publishing import Published, publish_version
 from rnnserve.export.recurrence import export_onnx
+from rnnserve.export.scan_file import try_lowering
 from rnnserve.export.torch_threads import one_thread
 from rnnserve.export.torchscript import script, script_bytes, try_script
 from rnnserve.export.triton_config import render_config
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, dump_manifest
-from rnnserve.protos.golden import dump_cases, replay
+from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, dump_manifest
+from rnnserve.protos.golden import dump_cases
 from rnnserve.protos.triton_config import MissingConfigError, check_tensors, read_config
 
 __all__ = ["ExportResult", "publish", "to_onnx"]
 
 _LONGEST_REASON = 300  # characters
 
-_STAGES = ("description", "ONNX", "TorchScript", "proof", "golden results", "publish")
+_STAGES = ("description", "ONNX", "TorchScript", "proof", "golden results", "scan", "publish")
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,14 @@ class ExportResult:
         published: Where the version is, and whether it is new.
         manifest: The version's manifest, with the parity record.
         unscripted: Why there is no model.pt; empty where there is one.
+        unlowered: Why there is no model.scan.onnx; empty where there is one, or the model has no RNN operator.
     """
 
     name: str
     published: Published
     manifest: manifest_pb2.Manifest
     unscripted: str = ""
+    unlowered: str = ""
 
 
 @overload
@@ -152,16 +154,20 @@ def _publish(publication: Publication, repository: Path, *, progress: bool) -> E
         advance()
         golden = _golden(model, onnx_model)
         advance()
+        scan, unlowered = try_lowering(model, onnx_model, golden, progress=progress)
+        advance()
         files = {MODEL: onnx_model, GOLDEN: dump_cases(golden.cases)}
         if scripted is not None:
             files[SCRIPT] = script_bytes(scripted)
-        manifest = describe_version(model, proof, golden, files)
+        if scan is not None:
+            files[SCAN] = scan.data
+        manifest = describe_version(model, proof, golden, files, scan_parity=None if scan is None else scan.parity)
         # The manifest comes last, so that on a file system that lost the rename no version has it without its files.
         files[MANIFEST] = dump_manifest(manifest)
         config = render_config(model.name, model.inputs, model.outputs, keeps_states=keeps_states)
         published = publish_version(repository / model.name, files, config)
         bar.update()
-    return ExportResult(model.name, published, manifest, unscripted)
+    return ExportResult(model.name, published, manifest, unscripted, unlowered)
 
 
 def _keeps_states(publication: Publication, model: DescribedModel) -> bool:
@@ -231,8 +237,7 @@ def _golden(model: DescribedModel, onnx_model: bytes) -> GoldenCases:
     runner = OnnxRunner(onnx_model)
     with evaluating(model.module):
         golden = make_cases(model, reference_of(model), runner)
-    limits = next(at for at in replay_limits(step=golden.step, sequence=golden.sequence) if at.device == "cpu")
-    failures = replay(golden.cases, runner, limits)
+    failures = golden.failures(runner)
     if failures:
         raise ExportError(f"{MODEL} does not give the golden results, so nothing is published: {'; '.join(failures)}")
     return golden

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from rnnserve.export.tensor_shapes import sequence_axes, size_limits
 from rnnserve.export.torch_threads import one_thread
 from rnnserve.export.torchscript import load_script
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCRIPT, ArtifactError, Version, read_version
+from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, ArtifactError, Version, read_version
 from rnnserve.protos.datatypes import datatype_of
 from rnnserve.protos.golden import Inference, load_cases, replay
 from rnnserve.protos.repository_folders import version_folders
@@ -70,17 +71,20 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
     except ArtifactError as error:
         return [Check("files: as published", [str(error)])]  # no other check can be trusted
     try:
-        graph, runner = _graph(version)
+        graphs = {name: _graph(version, name) for name in (MODEL, SCAN) if name in version.files}
         model = _described(version) if SCRIPT in version.files else None
     except ArtifactError as error:
         return [*files, Check("files: loaded", [str(error)])]
     checks = [
         *files,
         _check(f"{CONFIG}: of these tensors", lambda: _config(folder.parent, version.manifest)),
-        _check(f"{MANIFEST}: of this model", lambda: _manifest(folder, version.manifest, graph)),
+        _check(f"{MANIFEST}: of this model", lambda: _manifest(folder, version.manifest, graphs)),
     ]
     with one_thread():
-        checks.append(_check(f"{GOLDEN}: {MODEL} gives its results", lambda: _golden(version, runner)))
+        checks += [
+            _check(f"{GOLDEN}: {name} gives its results", partial(_golden, version, runner))
+            for name, (_, runner) in graphs.items()
+        ]
         if model is None:
             return [*checks, Check(f"parity and batching: not repeated, since {_unrepeated(version.manifest)}")]
 
@@ -104,11 +108,11 @@ def _check(name: str, failures: Callable[[], Iterable[str]]) -> Check:
         return Check(name, [str(error)])
 
 
-def _graph(version: Version) -> tuple[onnx.GraphProto, OnnxRunner]:
+def _graph(version: Version, name: str) -> tuple[onnx.GraphProto, OnnxRunner]:
     try:
-        return onnx.load_model_from_string(version.files[MODEL]).graph, OnnxRunner(version.files[MODEL])
+        return onnx.load_model_from_string(version.files[name]).graph, OnnxRunner(version.files[name])
     except (DecodeError, RuntimeError) as error:
-        raise ArtifactError(f"{MODEL}: {error}") from error
+        raise ArtifactError(f"{name}: {error}") from error
 
 
 def _described(version: Version) -> DescribedModel:
@@ -150,16 +154,19 @@ def _config(model: Path, manifest: manifest_pb2.Manifest) -> list[str]:
     return []
 
 
-def _manifest(folder: Path, manifest: manifest_pb2.Manifest, graph: onnx.GraphProto) -> Iterator[str]:
+def _manifest(
+    folder: Path, manifest: manifest_pb2.Manifest, graphs: Mapping[str, tuple[onnx.GraphProto, OnnxRunner]]
+) -> Iterator[str]:
     if manifest.model != folder.parent.name:
         yield f'{MANIFEST}: is of the model "{manifest.model}", but is in the folder of "{folder.parent.name}"'
-    for kind, described, values in (
-        ("inputs", manifest.inputs, graph.input),
-        ("outputs", manifest.outputs, graph.output),
-    ):
-        found = [_form(value) for value in values]
-        if found != _forms(described):
-            yield f"{MANIFEST}: its {kind} are {_forms(described)}, but those of {MODEL} are {found}"
+    for name, (graph, _) in graphs.items():
+        for kind, described, values in (
+            ("inputs", manifest.inputs, graph.input),
+            ("outputs", manifest.outputs, graph.output),
+        ):
+            found = [_form(value) for value in values]
+            if found != _forms(described):
+                yield f"{MANIFEST}: its {kind} are {_forms(described)}, but those of {name} are {found}"
     states = [tensor.name for tensor in manifest.inputs if tensor.default == manifest_pb2.DEFAULT_ZEROS]
     continued = [tensor.continues_as for tensor in manifest.outputs if tensor.continues_as]
     if sorted(states) != sorted(continued):
@@ -203,7 +210,21 @@ def _proof(model: DescribedModel, version: Version, *, progress: bool) -> list[C
     try:
         proof = prove(model, None, version.files[MODEL], progress=progress)
     except ParityError as error:
-        return [Check(name, error.failures)]
+        return [Check(name, error.failures), *_scan_proof(model, version, progress=progress)]
     recorded, found = (manifest_pb2.BatchingMode.Name(b.mode) for b in (version.manifest.batching, proof.batching))
     failures = [] if found == recorded else [f"{MANIFEST}: says {recorded}, found {found}: {proof.batching.reasons}"]
-    return [Check(name, parity=proof.parity), Check(f"batching: {MANIFEST} says what is safe", failures)]
+    return [
+        Check(name, parity=proof.parity),
+        Check(f"batching: {MANIFEST} says what is safe", failures),
+        *_scan_proof(model, version, progress=progress),
+    ]
+
+
+def _scan_proof(model: DescribedModel, version: Version, *, progress: bool) -> list[Check]:
+    if SCAN not in version.files:
+        return []
+    name = f"parity: {SCRIPT} and {SCAN} compute the same"
+    try:
+        return [Check(name, parity=prove(model, None, version.files[SCAN], progress=progress).parity)]
+    except ParityError as error:
+        return [Check(name, error.failures)]

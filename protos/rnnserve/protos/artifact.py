@@ -2,10 +2,12 @@
 
 ::
 
-    <repository>/<model>/<version>/model.onnx, model.pt, golden.npz, manifest.json
+    <repository>/<model>/<version>/model.onnx, model.scan.onnx, model.pt, golden.npz, manifest.json
 
-model.pt is left out where a module cannot be scripted, or there is none. Format 1, of the direction classifiers, does
-not say which input holds lengths nor which requests may share a run; `read_version` adds what that format implies.
+model.scan.onnx is the same model with loops in the place of RNN operators, for the CPU; only models with such operators
+have it. model.pt is left out where a module cannot be scripted, or there is none. Format 1, of the direction
+classifiers, does not say which input holds lengths nor which requests may share a run; `read_version` adds what that
+format implies.
 
 The manifest holds the SHA-256 of every other file and, in `self_sha256`, that of its own bytes with those 64 digits
 replaced by zeros: a change of any byte of a version is detected.
@@ -29,6 +31,7 @@ __all__ = [
     "GOLDEN",
     "MANIFEST",
     "MODEL",
+    "SCAN",
     "SCRIPT",
     "ArtifactError",
     "Version",
@@ -37,7 +40,8 @@ __all__ = [
     "read_version",
 ]
 
-MODEL, SCRIPT, GOLDEN, MANIFEST = "model.onnx", "model.pt", "golden.npz", "manifest.json"
+MODEL, SCAN, SCRIPT = "model.onnx", "model.scan.onnx", "model.pt"
+GOLDEN, MANIFEST = "golden.npz", "manifest.json"
 
 FORMAT = 2
 """The format of manifests that this code writes."""
@@ -45,7 +49,7 @@ FORMAT = 2
 _FORMATS = (1, 2)  # that it reads
 
 _MOST_MANIFEST_BYTES = 4 << 20
-_MOST_BYTES = {MODEL: 2 << 30, GOLDEN: 1 << 30}
+_MOST_BYTES = {MODEL: 2 << 30, SCAN: 2 << 30, GOLDEN: 1 << 30}
 """How large files may be. protobuf, and so ONNX without external data, has no messages of more than 2 GiB."""
 
 _MOST_OTHER_BYTES = 16 << 30

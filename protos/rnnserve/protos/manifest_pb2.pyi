@@ -126,6 +126,7 @@ class Manifest(_message.Message):
     SELF_SHA256_FIELD_NUMBER: _builtins.int
     BATCHING_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
+    SCAN_PARITY_FIELD_NUMBER: _builtins.int
     format: _builtins.int
     """Of this description. Readers refuse formats that they do not know."""
     model: _builtins.str
@@ -163,6 +164,10 @@ class Manifest(_message.Message):
 
     @_builtins.property
     def batching(self) -> Global___Batching: ...
+    @_builtins.property
+    def scan_parity(self) -> Global___Parity:
+        """The comparison of model.scan.onnx with eager, by the same checks; absent where there is no such file."""
+
     def __init__(
         self,
         *,
@@ -180,10 +185,11 @@ class Manifest(_message.Message):
         self_sha256: _builtins.str = ...,
         batching: Global___Batching | None = ...,
         origin: Global___Origin.ValueType = ...,
+        scan_parity: Global___Parity | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batching", b"batching", "parity", b"parity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batching", b"batching", "parity", b"parity", "scan_parity", b"scan_parity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batching", b"batching", "checkpoint_sha256", b"checkpoint_sha256", "files", b"files", "format", b"format", "inputs", b"inputs", "labels", b"labels", "model", b"model", "origin", b"origin", "outputs", b"outputs", "parity", b"parity", "replay_limits", b"replay_limits", "self_sha256", b"self_sha256", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batching", b"batching", "checkpoint_sha256", b"checkpoint_sha256", "files", b"files", "format", b"format", "inputs", b"inputs", "labels", b"labels", "model", b"model", "origin", b"origin", "outputs", b"outputs", "parity", b"parity", "replay_limits", b"replay_limits", "scan_parity", b"scan_parity", "self_sha256", b"self_sha256", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,6 +8,7 @@ from typing import Self
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.protocol.service import Service
+from rnnserve.server.repository.decided_graphs import DecidedGraphs
 from rnnserve.server.repository.folders import fingerprints
 from rnnserve.server.repository.live import Agreement, LiveRepository
 from rnnserve.server.repository.loader import Loader
@@ -41,6 +42,7 @@ class Server:
         pins: Pins | None = None,
         trials: Trials | None = None,
         agreement: Agreement | None = None,
+        decided: DecidedGraphs | None = None,
     ) -> None:
         """Look at the repository and, unless the port is shared, listen; nothing is loaded yet.
 
@@ -49,12 +51,14 @@ class Server:
             pins: The versions that other workers serve: no others are. None for those that the configs choose.
             trials: What tries versions; a process that is started now where it is None.
             agreement: With the other workers, about changes of what serves; None where there are none.
+            decided: Which graphs other workers have chosen; None where there are none.
 
         Raises:
             StartError: If the repository, the provider or the port cannot be had.
         """
         self._settings = settings
         trials = trials or Trials(allow_unproven=settings.allow_unproven, max_bytes=settings.max_load_bytes)
+        decided = decided or DecidedGraphs()  # one for all that is loaded while this server lives
         try:
             device = choose_device(settings.provider)
             is_live = settings.model_control != "none"
@@ -68,7 +72,13 @@ class Server:
 
             def new_loader(models: Repository) -> Loader:
                 return Loader(
-                    models, trials, device, allow_unproven=settings.allow_unproven, timeout=settings.load_timeout
+                    models,
+                    trials,
+                    device,
+                    allow_unproven=settings.allow_unproven,
+                    timeout=settings.load_timeout,
+                    graph=settings.graph,
+                    decided=decided,
                 )
 
             self._trials = trials

@@ -94,6 +94,8 @@ class Settings:
         host: Name or address to listen on.
         grpc_port: 0 for any that is free.
         provider: "cpu", "cuda", or "auto" for CUDA where a trial of it succeeds.
+        graph: Which graph of a version serves: "native" is model.onnx; "scan" is model.scan.onnx, on the CPU and where
+            there is one; "auto" is the faster of the two, as measured when the version is loaded.
         transport: "lane", "public", or "auto" for the lane where grpcio has what it needs.
         tls_certificate: File in PEM with the certificate chain; None for a port without TLS.
         tls_key: File in PEM with the private key; given together with `tls_certificate`.
@@ -148,6 +150,15 @@ class Settings:
     provider: str = dataclasses.field(
         default="auto",
         metadata=_option("where models run; auto is CUDA where it works", choices=("cpu", "cuda", "auto")),
+    )
+    graph: str = dataclasses.field(
+        default="auto",
+        metadata=_option(
+            "which graph of a model runs: native is model.onnx; scan is model.scan.onnx, which models with RNN "
+            "operators have, for the CPU (native serves the others); auto measures both when it loads, and keeps the "
+            "faster. Their answers differ in the last bits: servers that share sessions need native or scan",
+            choices=("native", "scan", "auto"),
+        ),
     )
     transport: str = dataclasses.field(
         default="auto",

@@ -13,7 +13,7 @@ from rnnserve.server.errors import StartError
 from support.inference_requests import arrays, request
 
 NAME = "direction_simple"
-FILES = ["model.onnx", "model.pt", "golden.npz", "manifest.json"]
+FILES = ["model.onnx", "model.scan.onnx", "model.pt", "golden.npz", "manifest.json"]
 
 
 @pytest.fixture

@@ -27,7 +27,16 @@ class Tried:
         self._root = root
 
     def __call__(self, name: str, seconds: float = PATIENCE):
-        self.trials.begin(self._root / name / "1", name, "1", "cpu", seconds=PATIENCE, processor_seconds=seconds)
+        self.trials.begin(
+            self._root / name / "1",
+            name,
+            "1",
+            "cpu",
+            graph="auto",
+            decided={},
+            seconds=PATIENCE,
+            processor_seconds=seconds,
+        )
         return self.trials.outcome()
 
 
@@ -88,7 +97,16 @@ def test_a_version_that_was_replaced_after_its_trial_is_not_loaded(tmp_path, tri
 def test_an_option_says_how_much_memory_a_version_may_take(tmp_path):
     publish_good(tmp_path)
     few = Trials(allow_unproven=False, max_bytes=1)
-    few.begin(tmp_path / "good" / "1", "good", "1", "cpu", seconds=PATIENCE, processor_seconds=PATIENCE)
+    few.begin(
+        tmp_path / "good" / "1",
+        "good",
+        "1",
+        "cpu",
+        graph="auto",
+        decided={},
+        seconds=PATIENCE,
+        processor_seconds=PATIENCE,
+    )
     with pytest.raises(Refused, match=r"^needs more than [\d,]+ bytes of memory \(--max-load-bytes\)$"):
         few.outcome()
     few.close()
@@ -97,7 +115,9 @@ def test_an_option_says_how_much_memory_a_version_may_take(tmp_path):
 def test_what_ends_from_outside_is_a_reason_too(tmp_path, tried):
     BAD_GRAPHS["endless"][0](tmp_path, "endless")
     folder = tmp_path / "endless" / "1"
-    tried.trials.begin(folder, "endless", "1", "cpu", seconds=PATIENCE, processor_seconds=PATIENCE)
+    tried.trials.begin(
+        folder, "endless", "1", "cpu", graph="auto", decided={}, seconds=PATIENCE, processor_seconds=PATIENCE
+    )
     os.kill(pid(tried), signal.SIGKILL)
     with pytest.raises(Refused, match=r"^ended the process that tried it with SIGKILL$"):
         tried.trials.outcome()
@@ -107,7 +127,9 @@ def test_the_clock_limits_what_does_not_compute(tmp_path, tried):
     publish_good(tmp_path)
     tried("good")
     os.kill(pid(tried), signal.SIGSTOP)
-    tried.trials.begin(tmp_path / "good" / "1", "good", "1", "cpu", seconds=0.3, processor_seconds=PATIENCE)
+    tried.trials.begin(
+        tmp_path / "good" / "1", "good", "1", "cpu", graph="auto", decided={}, seconds=0.3, processor_seconds=PATIENCE
+    )
     with pytest.raises(TooSlow):
         tried.trials.outcome()
     tried("good")
@@ -137,10 +159,10 @@ def test_a_process_that_cannot_start_is_the_end_of_it(tmp_path, monkeypatch):
     monkeypatch.setattr(trials, "_WORKER", "rnnserve.no_such_module")
     none = Trials(allow_unproven=False, max_bytes=1)
     with pytest.raises(StartError, match=r"^the process that tries models ended, with exit status 1$"):
-        none.begin(tmp_path, "good", "1", "cpu", seconds=PATIENCE, processor_seconds=PATIENCE)
+        none.begin(tmp_path, "good", "1", "cpu", graph="auto", decided={}, seconds=PATIENCE, processor_seconds=PATIENCE)
     monkeypatch.setattr("sys.executable", str(tmp_path / "no python"))
     with pytest.raises(StartError, match=r"^cannot start a process that tries models: No such file or directory$"):
-        none.begin(tmp_path, "good", "1", "cpu", seconds=PATIENCE, processor_seconds=PATIENCE)
+        none.begin(tmp_path, "good", "1", "cpu", graph="auto", decided={}, seconds=PATIENCE, processor_seconds=PATIENCE)
 
 
 def test_it_logs_and_prints_nothing(tmp_path, tried, capfd, caplog):

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from rnnserve.server.errors import StartError
+from rnnserve.server.repository.decided_graphs import DecidedGraphs
 from rnnserve.server.transport import generation as generations
 from rnnserve.server.transport.generation import Generation
 
@@ -17,7 +18,7 @@ PATIENCE = 20.0
 START = """
 import os, signal, sys, time
 fds = dict(zip(sys.argv[1::2], map(int, sys.argv[2::2])))
-pins = os.fdopen(fds["--pins-fd"]).read() if "--pins-fd" in fds else "found"
+pins = os.fdopen(fds["--pins-fd"]).read() if "--pins-fd" in fds else "{}"
 def say(line): os.write(fds["--report-fd"], line.encode() + b"\\n")
 """
 LOADED = 'say(f"loaded {pins}"); os.read(fds["--lifeline-fd"], 100); say("ready")\n'
@@ -44,7 +45,7 @@ def generation():
     made = []
 
     def make(*texts):
-        made.append(Generation(code(texts[0]), len(texts)))
+        made.append(Generation(code(texts[0]), len(texts), DecidedGraphs()))
         for worker, text in zip(made[-1].workers, texts, strict=True):
             worker._command = code(text)
         return made[-1]
@@ -106,16 +107,16 @@ def test_one_that_loaded_something_else_loads_what_the_first_one_has(generation,
     other = 'if "--pins-fd" not in fds: time.sleep(0.3); pins = "other"\n'
     two = generation(WORKER, other + WORKER)
     until(two, lambda: two.is_ready)
-    assert [worker.pins for worker in two.workers] == ["found", "found"]
+    assert [worker.pins for worker in two.workers] == ["{}", "{}"]
     assert two.workers[1].is_pinned
-    assert caplog.messages == ["the repository changed while worker 1 loaded it: it loads again"]
+    assert caplog.messages == ["worker 1 has loaded other versions or graphs than the first one: it loads again"]
 
 
 def test_one_that_cannot_serve_what_the_others_do_serves_less_and_the_log_tells(generation, caplog):
     """It is not started again and again."""
     two = generation(WORKER, 'time.sleep(0.3); pins = "less"\n' + WORKER)
     until(two, lambda: two.is_ready)
-    assert [worker.pins for worker in two.workers] == ["found", "less"]
+    assert [worker.pins for worker in two.workers] == ["{}", "less"]
     assert caplog.messages[1].startswith("worker 1 serves less than the others: files of the repository have changed")
 
 
@@ -127,7 +128,7 @@ def test_one_that_dies_is_replaced_serves_the_same_and_the_log_tells(generation,
     with caplog.at_level(logging.INFO):
         until(two, lambda: "worker 0 is ready again" in caplog.messages)
     assert first.is_pinned
-    assert first.pins == "found"
+    assert first.pins == "{}"
     assert not second.is_pinned
     assert caplog.messages == [
         "worker 0 died with signal SIGKILL; another starts in 0.05 s",

@@ -21,7 +21,7 @@ import os, signal, sys, time
 fds = dict(zip(sys.argv[1::2], map(int, sys.argv[2::2])))
 def say(line): os.write(fds["--report-fd"], line.encode() + b"\\n")
 """
-READY = 'say("loaded x"); os.read(fds["--lifeline-fd"], 100); say("ready")\n'
+READY = 'say("loaded {}"); os.read(fds["--lifeline-fd"], 100); say("ready")\n'
 UNTIL_TOLD = 'os.read(fds["--lifeline-fd"], 1)\n'
 LEAVES = "signal.signal(signal.SIGHUP, lambda *_: sys.exit(0))\n"
 

@@ -35,7 +35,7 @@ def json_report(record: VersionRecord, address: str) -> dict[str, Any]:
     }
     if record.manifest is None:
         return head
-    manifest, parity = record.manifest, record.manifest.parity
+    manifest = record.manifest
     return head | {
         "served": record.is_chosen,
         "origin": "adopted" if record.is_adopted else "exported",
@@ -46,16 +46,21 @@ def json_report(record: VersionRecord, address: str) -> dict[str, Any]:
             "mode": manifest_pb2.BatchingMode.Name(manifest.batching.mode).removeprefix("BATCHING_").lower(),
             "reasons": list(manifest.batching.reasons),
         },
-        "proof": {
-            "checks": list(parity.checks),
-            "sequences": parity.samples,
-            "batch_sizes": list(parity.batch_sizes),
-            "lengths": list(parity.lengths),
-            "largest_distances": [dataclasses.asdict(row) for row in largest_distances(parity)],
-        },
+        "proof": _proof(manifest.parity),
+        "scan_proof": _proof(manifest.scan_parity) if manifest.HasField("scan_parity") else None,
         "files": [{"name": file.name, "bytes": file.bytes, "sha256": file.sha256} for file in manifest.files],
         "libraries": dict(manifest.versions),
         "snippet": client_snippet(manifest, address),
+    }
+
+
+def _proof(parity: manifest_pb2.Parity) -> dict[str, Any]:
+    return {
+        "checks": list(parity.checks),
+        "sequences": parity.samples,
+        "batch_sizes": list(parity.batch_sizes),
+        "lengths": list(parity.lengths),
+        "largest_distances": [dataclasses.asdict(row) for row in largest_distances(parity)],
     }
 
 

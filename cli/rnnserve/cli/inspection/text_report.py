@@ -6,6 +6,7 @@ from rnnserve.cli.inspection.client_snippet import client_snippet
 from rnnserve.cli.inspection.proof_summary import largest_distances
 from rnnserve.cli.inspection.version_record import VersionRecord
 from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import SCAN
 from rnnserve.protos.batching_modes import BATCHING_MODES
 from rnnserve.protos.tensors_in_words import axes_in_words, roles_in_words
 
@@ -34,6 +35,8 @@ def text_report(record: VersionRecord, address: str) -> Iterator[str]:
     yield f"  batching  {BATCHING_MODES[manifest.batching.mode]}"
     yield from (f"            since {reason}" for reason in manifest.batching.reasons)
     yield from _titled("proof", list(_proof(manifest.parity)))
+    if manifest.HasField("scan_parity"):
+        yield from _titled("scan", [f"{SCAN}, with loops for RNN operators:", *_proof(manifest.scan_parity)])
     yield from _titled("files", [f"{record.folder / file.name}  {file.bytes:,} bytes" for file in manifest.files])
     yield "  in Python"
     yield from (f"    {line}".rstrip() for line in client_snippet(manifest, address).splitlines())

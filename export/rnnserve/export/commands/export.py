@@ -91,5 +91,7 @@ def _lines(done: ExportResult) -> Iterator[str]:
     yield from (f"  since {reason}" for reason in done.manifest.batching.reasons)
     if done.unscripted:
         yield f"there is no model.pt: {done.unscripted}"
+    if done.unlowered:
+        yield f"there is no model.scan.onnx: {done.unlowered}"
     state = "published as" if done.published.new else "unchanged:"
     yield f"{done.name}: {state} version {done.published.version}, {done.published.folder}\n"

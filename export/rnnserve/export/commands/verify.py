@@ -14,8 +14,8 @@ __all__ = ["MISTAKES", "add_arguments", "run"]
 MISTAKES = (ExportError, OSError)
 
 _EPILOG = """\
-Every version is proven from its own four files, without the checkpoint: their digests; config.pbtxt and the manifest
-against the ONNX graph; the golden results on onnxruntime and on TorchScript; and the whole comparison of eager PyTorch,
+Every version is proven from its own files, without the checkpoint: their digests; config.pbtxt and the manifest against
+the ONNX graphs; the golden results on onnxruntime and on TorchScript; and the whole comparison of eager PyTorch,
 TorchScript and ONNX that was made when it was published. The exit status is 1 if anything fails.
 
 examples:

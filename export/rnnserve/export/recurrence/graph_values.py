@@ -1,10 +1,10 @@
-"""The values of an ONNX model."""
+"""The values of an ONNX model: all of them, and those that something uses."""
 
 from collections.abc import Iterator
 
 import onnx_ir as ir
 
-__all__ = ["values_of"]
+__all__ = ["remove_unused", "values_of"]
 
 
 def values_of(model: ir.Model) -> Iterator[ir.Value]:
@@ -14,3 +14,18 @@ def values_of(model: ir.Model) -> Iterator[ir.Value]:
         yield from graph.initializers.values()
         for node in graph:
             yield from node.outputs
+
+
+def remove_unused(graph: ir.Graph) -> None:
+    """Remove nodes and initializers that nothing uses.
+
+    onnx-ir's RemoveUnusedNodesPass removes the optional outputs of used nodes, too: a module that gives `h_n` only
+    would have other bytes than before.
+    """
+    kept = set(graph.outputs)
+    for node in reversed(graph):
+        if not any(output.uses() or output in kept for output in node.outputs):
+            graph.remove(node, safe=True)
+    for name, initializer in list(graph.initializers.items()):
+        if not initializer.uses() and initializer not in kept:
+            del graph.initializers[name]

@@ -10,6 +10,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
+from rnnserve.export.recurrence.graph_values import remove_unused
+
 __all__ = ["RECURRENT", "fold_weights"]
 
 RECURRENT = ("RNN", "GRU", "LSTM")
@@ -40,7 +42,7 @@ def fold_weights(model: ir.Model) -> None:
             folded.const_value = ir.tensor(_evaluate(value, known), name=folded.name)
             graph.initializers.add(folded)
             node.replace_input_with(position, folded)
-    _remove_unused(graph)
+    remove_unused(graph)
 
 
 def _is_constant(value: ir.Value) -> bool:
@@ -65,18 +67,3 @@ def _evaluate(value: ir.Value, known: dict[str, np.ndarray]) -> np.ndarray:
             results = ReferenceEvaluator(ir.to_proto(node)).run(None, inputs)
             known.update({output.name or "": array for output, array in zip(node.outputs, results, strict=True)})
     return np.ascontiguousarray(known[name])
-
-
-def _remove_unused(graph: ir.Graph) -> None:
-    """Remove nodes and initializers that nothing uses.
-
-    onnx-ir's RemoveUnusedNodesPass removes the optional outputs of used nodes, too: a module that gives `h_n` only
-    would have other bytes than before.
-    """
-    kept = set(graph.outputs)
-    for node in reversed(graph):
-        if not any(output.uses() or output in kept for output in node.outputs):
-            graph.remove(node, safe=True)
-    for name, initializer in list(graph.initializers.items()):
-        if not initializer.uses() and initializer not in kept:
-            del graph.initializers[name]

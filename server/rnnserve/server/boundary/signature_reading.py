@@ -31,15 +31,24 @@ class _GraphTensor(Protocol):
 
 
 def read_signature(
-    inputs: Iterable[_GraphTensor], outputs: Iterable[_GraphTensor], manifest: manifest_pb2.Manifest
+    inputs: Iterable[_GraphTensor],
+    outputs: Iterable[_GraphTensor],
+    manifest: manifest_pb2.Manifest,
+    file: str = MODEL,
 ) -> Signature:
     """Read the signature from a session's tensors, and compare the manifest with it.
+
+    Args:
+        inputs: The session's.
+        outputs: The session's.
+        manifest: The version's.
+        file: The name of the session's file, for messages.
 
     Raises:
         ArtifactError: If graph and manifest disagree, or it is a signature that cannot be served.
     """
-    specs = _with_least_lengths(_specs(inputs, manifest.inputs))
-    signature = Signature(specs, _specs(outputs, manifest.outputs), _batching_of(manifest))
+    specs = _with_least_lengths(_specs(inputs, manifest.inputs, file))
+    signature = Signature(specs, _specs(outputs, manifest.outputs, file), _batching_of(manifest))
     if not any(not spec.optional for spec in signature.inputs.values()):
         raise ArtifactError(f"{MANIFEST}: no input is required, so that nothing sets the size of the batch")
     if BATCH in signature.main.limits and signature.batching is not Batching.ALONE:
@@ -99,26 +108,26 @@ def _with_least_lengths(specs: dict[str, TensorSpec]) -> dict[str, TensorSpec]:
     }
 
 
-def _specs(nodes: Iterable[_GraphTensor], tensors: Iterable[manifest_pb2.Tensor]) -> dict[str, TensorSpec]:
+def _specs(nodes: Iterable[_GraphTensor], tensors: Iterable[manifest_pb2.Tensor], file: str) -> dict[str, TensorSpec]:
     described = {tensor.name: tensor for tensor in tensors}
     specs: dict[str, TensorSpec] = {}
     for node in nodes:
         tensor = described.pop(node.name, None)
         if tensor is None:
-            raise ArtifactError(f'{MANIFEST}: does not describe the tensor "{node.name}" of {MODEL}')
+            raise ArtifactError(f'{MANIFEST}: does not describe the tensor "{node.name}" of {file}')
         spec = _spec_of(tensor)
         found = tuple(node.shape)
         expected = tuple(axis if size < 0 else size for axis, size in zip(spec.axes, spec.sizes, strict=True))
         if found != expected or _ONNX_TYPES.get(node.type) != spec.datatype:
-            raise ArtifactError(f"{MANIFEST}: describes {spec}, but in {MODEL} it is {node.type} {list(found)}")
+            raise ArtifactError(f"{MANIFEST}: describes {spec}, but in {file} it is {node.type} {list(found)}")
         dynamic = [axis for axis, size in zip(spec.axes, spec.sizes, strict=True) if size < 0]
         if BATCH not in dynamic:
-            raise ArtifactError(f'{MODEL}: "{node.name}" has no axis named "{BATCH}", so requests cannot share a run')
+            raise ArtifactError(f'{file}: "{node.name}" has no axis named "{BATCH}", so requests cannot share a run')
         if len(set(dynamic)) < len(dynamic) or spec.axes.count(BATCH) > 1:
-            raise ArtifactError(f"{MODEL}: {spec} has one dynamic axis twice")
+            raise ArtifactError(f"{file}: {spec} has one dynamic axis twice")
         specs[spec.name] = spec
     if described:
-        raise ArtifactError(f'{MODEL}: lacks the tensor "{next(iter(described))}" that {MANIFEST} describes')
+        raise ArtifactError(f'{file}: lacks the tensor "{next(iter(described))}" that {MANIFEST} describes')
     return specs
 
 

@@ -12,6 +12,7 @@ import threading
 from rnnserve.server.commands.log_limits import LogLimits
 from rnnserve.server.commands.options import add_options, argument_type, read_options, write_options
 from rnnserve.server.errors import StartError
+from rnnserve.server.repository.decided_graphs import DecidedGraphs
 from rnnserve.server.repository.pins import dump_pins, read_pins
 from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import Settings
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     # What a supervisor tells its workers.
-    for name in ("--report-fd", "--lifeline-fd", "--pins-fd"):
+    for name in ("--report-fd", "--lifeline-fd", "--pins-fd", "--graphs-fd"):
         parser.add_argument(name, type=int, help=argparse.SUPPRESS)
 
 
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     if args.report_fd is None:
         _serve(settings, None)
     else:
-        supervised = Supervised(args.report_fd, args.lifeline_fd, args.pins_fd)
+        supervised = Supervised(args.report_fd, args.lifeline_fd, args.pins_fd, args.graphs_fd)
         _serve(dataclasses.replace(settings, share_port=True), supervised)
     return 0
 
@@ -148,7 +149,10 @@ def _serve(settings: Settings, supervised: Supervised | None) -> None:
         pins = None if supervised is None or supervised.pins is None else read_pins(supervised.pins)
         is_live = supervised is not None and settings.model_control != "none"
         agreement = WorkerAgreement(supervised.say) if supervised is not None and is_live else None
-        server = Server(settings, pins, trials, agreement)
+        decided = None
+        if supervised is not None and supervised.graphs is not None:
+            decided = DecidedGraphs(supervised.graphs)
+        server = Server(settings, pins, trials, agreement, decided)
         if supervised is not None and agreement is not None and server.live is not None:
             agreement.follow(supervised.orders, server.live)
         left: list[str] = []

@@ -200,6 +200,9 @@ class Service:
             "provider_requested": self.settings.provider,
             "provider": model.device,
             "nodes": json.dumps(model.nodes),
+            "graph": model.graph.name,
+            "graph_reason": model.graph.reason,
+            "graph_microseconds": json.dumps(model.graph.microseconds),
         }
         return pb.ModelMetadataResponse(
             name=model.name,

@@ -95,9 +95,9 @@ def unload(entry: Entry) -> None:
     entry.served, entry.reason, entry.is_wanted, entry.is_needed = {}, NOT_LOADED, False, False
 
 
-def digests(model: ModelPins) -> Mapping[int, str]:
-    """The digests of the versions that serve, by number."""
-    return {number: pin.digest for number, pin in model.versions.items() if pin.digest}
+def digests(model: ModelPins) -> Mapping[int, tuple[str, str]]:
+    """The digests and the graphs of the versions that serve, by number."""
+    return {number: (pin.digest, pin.graph) for number, pin in model.versions.items() if pin.digest}
 
 
 def pinned_entry(pins: ModelPins) -> Entry:

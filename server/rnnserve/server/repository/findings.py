@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from rnnserve.server.batching.cost import Cost
+from rnnserve.server.repository.graph_choice import GraphChoice
 
 __all__ = ["Findings"]
 
@@ -15,6 +16,7 @@ class Findings:
 
     Attributes:
         digest: Of the version's manifest, and so of the bytes that were run.
+        graph: Which graph serves; all else was found of this one.
         cost: What a run costs on this machine.
         batch_invariant: Whether the bits of an answer were found not to depend on the other requests in its batch.
         trims_outputs: Whether outputs have no more steps than the longest length, where lengths are shorter than the
@@ -27,6 +29,7 @@ class Findings:
     """
 
     digest: str
+    graph: GraphChoice
     cost: Cost
     batch_invariant: bool
     trims_outputs: bool
@@ -41,4 +44,5 @@ class Findings:
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:
         """Read what `as_fields` has given."""
-        return cls(**{**fields, "cost": Cost(**fields["cost"])})
+        graph, cost = GraphChoice.from_fields(fields["graph"]), Cost(**fields["cost"])
+        return cls(**{**fields, "graph": graph, "cost": cost})

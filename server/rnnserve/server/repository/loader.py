@@ -19,7 +19,9 @@ from rnnserve.protos import model_config_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.triton_config import check_tensors, read_config
 from rnnserve.server.errors import StartError, one_line
+from rnnserve.server.repository.decided_graphs import DecidedGraphs
 from rnnserve.server.repository.findings import Findings
+from rnnserve.server.repository.graph_choice import AUTO, NATIVE, SCANNED, GraphChoice
 from rnnserve.server.repository.loading import load_model
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.repository import LOADING, Repository, ServedVersion
@@ -80,7 +82,15 @@ class Loader:
     """
 
     def __init__(
-        self, models: Repository, trials: Trials, device: str, *, allow_unproven: bool, timeout: float
+        self,
+        models: Repository,
+        trials: Trials,
+        device: str,
+        *,
+        allow_unproven: bool,
+        timeout: float,
+        graph: str = AUTO,
+        decided: DecidedGraphs | None = None,
     ) -> None:
         """Prepare; `load` loads.
 
@@ -90,12 +100,16 @@ class Loader:
             device: "cpu" or "cuda".
             allow_unproven: Serve versions, too, that were adopted from an ONNX file and not proven.
             timeout: Seconds that a version may take to be tried.
+            graph: Which graph of a version is to serve, as `Settings.graph`.
+            decided: Which were chosen before; those that are chosen now are added.
         """
         self._models = models
         self._trials = trials
         self._device = device
         self._allow_unproven = allow_unproven
         self._timeout = timeout
+        self._graph = graph
+        self._decided = decided or DecidedGraphs()
         self._candidates: deque[_Candidate] = deque()
         self._lost = 0.0  # seconds spent on versions that did not come to serve
         self._began = time.monotonic()  # when the version that is tried now had its turn
@@ -209,6 +223,8 @@ class Loader:
                 candidate.name,
                 str(candidate.version),
                 self._device,
+                graph=self._graph,
+                decided=self._decided.find(candidate.name),
                 seconds=min(_BLOCKED * candidate.seconds, self._timeout),
                 processor_seconds=candidate.seconds,
             )
@@ -276,7 +292,9 @@ class Loader:
             _log.debug("%s version %d", name, version, exc_info=error)
             return
         self.found[name, version] = findings
+        self._decided.remember(name, model.manifest.self_sha256, findings.graph.name)
         _log.info("%s version %d is ready on %s: its golden results hold", name, version, model.device)
+        self._tell_graph(candidate, findings.graph)
         self._let_serve(candidate, model)
 
     def _let_serve(self, candidate: _Candidate, model: Model) -> None:
@@ -285,6 +303,13 @@ class Loader:
         self._models.serve(ServedVersion(model, candidate.config))
         for older in self._models.newest(name, candidate.wanted + 1)[candidate.wanted :]:
             self._models.leave_out(name, older, "a newer version serves")
+
+    def _tell_graph(self, candidate: _Candidate, graph: GraphChoice) -> None:
+        """Log which graph serves, where there was a choice, and where it is not the one that was asked for."""
+        if self._graph == SCANNED and graph.name == NATIVE:
+            _log.warning("%s version %d: --graph scan: %s", candidate.name, candidate.version, graph)
+        elif graph.microseconds or graph.name == SCANNED:
+            _log.info("%s version %d: %s", candidate.name, candidate.version, graph)
 
     def _refuse(self, candidate: _Candidate, said: str) -> None:
         reason = one_line(said, _MAX_REASON)

@@ -9,9 +9,10 @@ import dataclasses
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, ArtifactError, read_version
+from rnnserve.protos.artifact import GOLDEN, MANIFEST, SCAN, ArtifactError, Version, read_version
 from rnnserve.protos.golden import Case, load_cases, replay
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.joining import join, rows_of_run
@@ -21,6 +22,8 @@ from rnnserve.server.errors import StartError, one_line
 from rnnserve.server.repository.continuation import try_parts
 from rnnserve.server.repository.cost_measurement import measure_cost
 from rnnserve.server.repository.findings import Findings
+from rnnserve.server.repository.graph_choice import AUTO, FILES, NATIVE, SCANNED, GraphChoice, choose_graph
+from rnnserve.server.repository.graph_measurement import measure_graphs
 from rnnserve.server.repository.invariance import is_batch_invariant
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.providers import new_session, nodes_by_provider
@@ -35,14 +38,32 @@ _ADOPTED = "the version was adopted from an ONNX file, and not compared with its
 _UNMEASURED = Cost(run=0.0, step=0.0, point=0.0, padding=0.0)
 
 
-def try_version(folder: Path, name: str, version: str, device: str, *, allow_unproven: bool = False) -> Findings:
+def try_version(
+    folder: Path,
+    name: str,
+    version: str,
+    device: str,
+    *,
+    graph: str = AUTO,
+    decided: Mapping[str, str] = MappingProxyType({}),
+    allow_unproven: bool = False,
+) -> Findings:
     """Load and prove a version as `load_model` does, and return what was found of it.
+
+    Args:
+        folder: The version's.
+        name: The model's, as its folder is named.
+        version: Its number, as text.
+        device: "cpu" or "cuda".
+        graph: "auto", "native" or "scan", as `Settings.graph`.
+        decided: The graphs that were chosen before for versions of the model, by the manifest's `self_sha256`.
+        allow_unproven: Let versions pass, too, that were adopted from an ONNX file and not compared with its framework.
 
     Raises:
         ArtifactError: If anything about the version does not hold; the message names the file.
         StartError: If the device cannot be had.
     """
-    return _load(folder, name, version, device, allow_unproven, None)[1]
+    return _try(_read(folder, name, allow_unproven), name, version, device, graph, decided)[1]
 
 
 def load_model(
@@ -54,7 +75,7 @@ def load_model(
     allow_unproven: bool = False,
     known: Findings | None = None,
 ) -> Model:
-    """Load `<folder>/model.onnx` and prove it: digests, signature, and the golden results on this device.
+    """Load the graph of a version that serves, and prove it: digests, signature, and the golden results on this device.
 
     Args:
         folder: The version's.
@@ -62,44 +83,23 @@ def load_model(
         version: Its number, as text.
         device: "cpu" or "cuda".
         allow_unproven: Load versions, too, that were adopted from an ONNX file and not compared with its framework.
-        known: What `try_version` has found. Then only the golden cases are run.
+        known: What `try_version` has found. Then only the golden cases are run. None to find it here, on the graph that
+            is chosen by measuring.
 
     Raises:
         ArtifactError: If anything about the version does not hold, or it has changed since it was tried; the message
             names the file.
         StartError: If the device cannot be had.
     """
-    return _load(folder, name, version, device, allow_unproven, known)[0]
-
-
-def _load(
-    folder: Path, name: str, version: str, device: str, allow_unproven: bool, known: Findings | None
-) -> tuple[Model, Findings]:
-    artifact = read_version(folder, keep=(MODEL, GOLDEN))
-    if known is not None and artifact.digest != known.digest:
-        raise ArtifactError(f"{MANIFEST}: has changed since the version was tried; start the server again")
-    if artifact.manifest.model != name:
-        raise ArtifactError(f'{MANIFEST}: is of "{artifact.manifest.model}", but lies in the folder of "{name}"')
-    is_adopted = artifact.manifest.origin == manifest_pb2.ORIGIN_ADOPTED
-    if is_adopted and not allow_unproven:
-        raise ArtifactError(f"{MANIFEST}: {_ADOPTED}; --allow-unproven serves it")
-    try:
-        session = new_session(artifact.files[MODEL], device)
-    except StartError:
-        raise
-    except Exception as error:
-        raise ArtifactError(f"{MODEL}: onnxruntime cannot load it: {one_line(str(error))}") from error
-    signature = read_signature(session.get_inputs(), session.get_outputs(), artifact.manifest)
-    cases = load_cases(artifact.files[GOLDEN])
-    trials = TrialRequests(signature, cases)
-    signature = signature.with_shortest(trials.shortest)
-    nodes = nodes_by_provider(session)
-    model = Model(name, version, artifact.manifest, signature, device, nodes, _UNMEASURED, session)
-    with _said_as(f"{GOLDEN}: {MODEL} does not run these cases on {device}"):
-        _replay(model, cases)
+    artifact = _read(folder, name, allow_unproven, None if known is None else known.graph.file)
     if known is None:
-        with _said_as(f"{MODEL}: does not run on inputs like those of its golden cases on {device}"):
-            known = _findings(artifact.digest, model, cases, trials)
+        model, known = _try(artifact, name, version, device, AUTO, {})
+    else:
+        if artifact.digest != known.digest:
+            raise ArtifactError(f"{MANIFEST}: has changed since the version was tried; start the server again")
+        cases = load_cases(artifact.files[GOLDEN])
+        model, _ = _proven(artifact, cases, name, version, device, known.graph)
+    signature = model.signature
     model = dataclasses.replace(
         model,
         signature=signature if known.is_cut else signature.without_cuts(),
@@ -109,15 +109,107 @@ def _load(
         continues=known.continues,
         why_not_in_parts=known.why_not_in_parts,
     )
-    if is_adopted:
+    if model.origin == "adopted":
         _log.warning("%s version %s: %s", name, version, _ADOPTED)
     if not known.batch_invariant:
         _log.warning("%s version %s: on %s, an answer's bits depend on the others in its batch", name, version, device)
-    return model, known
+    return model
+
+
+def _read(folder: Path, name: str, allow_unproven: bool, graph_file: str | None = None) -> Version:
+    """Read a version whose digests hold.
+
+    Args:
+        folder: The version's.
+        name: The model's.
+        allow_unproven: As for `load_model`.
+        graph_file: The only graph that is kept; None for all.
+
+    Raises:
+        ArtifactError: If it cannot be trusted, is another model's, or is adopted and may not be.
+    """
+    artifact = read_version(folder, keep=(*(FILES.values() if graph_file is None else (graph_file,)), GOLDEN))
+    if artifact.manifest.model != name:
+        raise ArtifactError(f'{MANIFEST}: is of "{artifact.manifest.model}", but lies in the folder of "{name}"')
+    if artifact.manifest.origin == manifest_pb2.ORIGIN_ADOPTED and not allow_unproven:
+        raise ArtifactError(f"{MANIFEST}: {_ADOPTED}; --allow-unproven serves it")
+    return artifact
+
+
+def _try(
+    artifact: Version, name: str, version: str, device: str, asked: str, decided: Mapping[str, str]
+) -> tuple[Model, Findings]:
+    """Choose a graph, prove it, and find out the rest on it."""
+    cases = load_cases(artifact.files[GOLDEN])
+
+    def proven(graph: str) -> tuple[Model, TrialRequests]:
+        return _proven(artifact, cases, name, version, device, GraphChoice(graph, ""))
+
+    why_not_scan = "it runs on CUDA, and scan is for the CPU" if device != "cpu" else ""
+    if SCAN not in artifact.files:
+        why_not_scan = f"it has no {SCAN}"
+    known = decided.get(artifact.manifest.self_sha256)
+    if asked != AUTO or why_not_scan:
+        choice = choose_graph(asked, known, why_not_scan, {})
+        model, trials = proven(choice.name)
+        return _found(artifact.digest, model, choice, cases, trials)
+    (native, trials), (scan, _) = proven(NATIVE), proven(SCANNED)
+    models = {NATIVE: native, SCANNED: scan}
+    with _said_as(f"{FILES[NATIVE]} and {SCAN}: do not run on inputs like those of their golden cases on {device}"):
+        microseconds = measure_graphs(models, trials)
+    choice = choose_graph(asked, known, "", microseconds)
+    model, findings = _found(artifact.digest, models[choice.name], choice, cases, trials)
+    if choice.name == SCANNED and known is None and _may_be_worse(findings):
+        other = GraphChoice(NATIVE, f"since on {SCAN} answers do not keep their bits", microseconds)
+        model_too, findings_too = _found(artifact.digest, native, other, cases, trials)
+        if _bits_kept(findings_too) > _bits_kept(findings):
+            return model_too, findings_too
+    return model, findings
+
+
+def _may_be_worse(findings: Findings) -> bool:
+    """Whether native may promise more: what a bidirectional model cannot do, no graph can."""
+    return (
+        not findings.batch_invariant or not findings.is_cut or (findings.continues and bool(findings.why_not_in_parts))
+    )
+
+
+def _bits_kept(findings: Findings) -> tuple[bool, bool, bool]:
+    """What is promised of an answer's bits, the most important first."""
+    return findings.batch_invariant, not findings.why_not_in_parts, findings.is_cut
+
+
+def _proven(
+    artifact: Version, cases: Sequence[Case], name: str, version: str, device: str, choice: GraphChoice
+) -> tuple[Model, TrialRequests]:
+    """Load a graph of a version, and replay the golden cases on it."""
+    file = choice.file
+    try:
+        session = new_session(artifact.files[file], device)
+    except StartError:
+        raise
+    except Exception as error:
+        raise ArtifactError(f"{file}: onnxruntime cannot load it: {one_line(str(error))}") from error
+    signature = read_signature(session.get_inputs(), session.get_outputs(), artifact.manifest, file)
+    trials = TrialRequests(signature, cases)
+    signature = signature.with_shortest(trials.shortest)
+    nodes = nodes_by_provider(session)
+    model = Model(name, version, artifact.manifest, signature, device, choice, nodes, _UNMEASURED, session)
+    with _said_as(f"{GOLDEN}: {file} does not run these cases on {device}"):
+        _replay(model, cases)
+    return model, trials
+
+
+def _found(
+    digest: str, model: Model, choice: GraphChoice, cases: Sequence[Case], trials: TrialRequests
+) -> tuple[Model, Findings]:
+    """Run requests that are drawn; what a graph does with some inputs it need not do with others."""
+    model = dataclasses.replace(model, graph=choice)
+    with _said_as(f"{choice.file}: does not run on inputs like those of its golden cases on {model.device}"):
+        return model, _findings(digest, model, cases, trials)
 
 
 def _findings(digest: str, model: Model, cases: Sequence[Case], trials: TrialRequests) -> Findings:
-    """Run requests that are drawn; what a graph does with some inputs it need not do with others."""
     invariant = is_batch_invariant(model.run, model.signature, trials)
     is_cut = invariant
     if not invariant:
@@ -127,7 +219,8 @@ def _findings(digest: str, model: Model, cases: Sequence[Case], trials: TrialReq
         invariant = is_batch_invariant(model.run, whole, trials)
     trims = _trims_outputs(model, trials)
     parts = try_parts(model.run, model.signature, trials)
-    return Findings(digest, measure_cost(model, trials), invariant, trims, parts.continues, is_cut, parts.reason)
+    cost = measure_cost(model, trials)
+    return Findings(digest, model.graph, cost, invariant, trims, parts.continues, is_cut, parts.reason)
 
 
 @contextlib.contextmanager
@@ -153,13 +246,17 @@ def _replay(model: Model, cases: Sequence[Case]) -> None:
         for spec in model.signature.outputs.values():
             expected, found = spec.shape(request.batch, request.sizes), outputs[spec.name].shape
             if found != expected:
-                raise ArtifactError(f"{MODEL}: {spec} comes out as {list(found)} where {list(expected)} is expected")
+                raise ArtifactError(
+                    f"{model.graph.file}: {spec} comes out as {list(found)} where {list(expected)} is expected"
+                )
         return outputs
 
     failures = replay(cases, compute, limits)
     if failures:
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-        raise ArtifactError(f"{GOLDEN}: {MODEL} does not give these results on {model.device}: {failures[0]}{more}")
+        raise ArtifactError(
+            f"{GOLDEN}: {model.graph.file} does not give these results on {model.device}: {failures[0]}{more}"
+        )
 
 
 def _trims_outputs(model: Model, trials: TrialRequests) -> bool:

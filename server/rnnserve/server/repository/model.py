@@ -14,6 +14,7 @@ from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.signature import Batching, Signature
 from rnnserve.server.repository.bound_run import LARGE_RUN_OPTIONS, RUN_OPTIONS, BoundRun
+from rnnserve.server.repository.graph_choice import GraphChoice
 from rnnserve.server.repository.kernel_errors import KERNEL_ERRORS, reraise
 
 __all__ = ["Model"]
@@ -32,6 +33,7 @@ class Model:
         manifest: What was proven when it was published.
         signature: Its tensors.
         device: "cpu" or "cuda": where it runs.
+        graph: Which of the version's graphs runs, and why.
         nodes: Which nodes run on which provider, counted by operator: {"CPUExecutionProvider": {"RNN": 1, …}}.
         cost: What a run costs here.
         batch_invariant: Whether the bits of an answer were found not to depend on the other requests in its batch.
@@ -47,6 +49,7 @@ class Model:
     manifest: manifest_pb2.Manifest
     signature: Signature
     device: str
+    graph: GraphChoice
     nodes: Mapping[str, Mapping[str, int]]
     cost: Cost
     _session: ort.InferenceSession

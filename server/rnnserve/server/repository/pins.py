@@ -14,10 +14,12 @@ class Pin:
     Attributes:
         digest: The manifest's own, `self_sha256`, which covers the digest of every file; empty if it does not serve.
         reason: Why it does not serve; empty if it does, or was still being loaded.
+        graph: On which graph it serves, "native" or "scan"; empty if it does not serve.
     """
 
     digest: str
     reason: str = ""
+    graph: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

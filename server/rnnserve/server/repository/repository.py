@@ -3,7 +3,7 @@
 ::
 
     <repository>/<model>/config.pbtxt
-                        /<version>/model.onnx, model.pt, golden.npz, manifest.json
+                        /<version>/model.onnx, model.scan.onnx, model.pt, golden.npz, manifest.json
 
 A version serves after its digests held and its golden results came out right on this machine's provider, which the
 loader finds out. One that fails stays out, with the reason in its status, and the version before it serves.
@@ -309,9 +309,7 @@ class Repository:
         return {
             name: ModelPins(
                 {
-                    version: Pin(entry.served[version].model.manifest.self_sha256)
-                    if version in entry.served
-                    else Pin("", status.reason)
+                    version: _pin(entry.served[version].model) if version in entry.served else Pin("", status.reason)
                     for version, status in entry.versions.items()
                 },
                 entry.reason,
@@ -321,7 +319,7 @@ class Repository:
         }
 
     def serves(self, pins: Pins) -> bool:
-        """Whether it serves the versions, with the digests, that another worker serves of its models."""
+        """Whether it serves the versions, with the digests and graphs, that another worker serves of its models."""
         return all(digests(model) == digests(pins[name]) for name, model in self.pins().items() if name in pins)
 
     def find(self, name: str, version: str = "") -> ServedVersion:
@@ -436,3 +434,8 @@ class Repository:
             f"version {number}: {status.reason or 'is loading'}" for number, status in sorted(statuses.items())
         )
         return f'model "{name}" does not serve: {said}'
+
+
+def _pin(model: Model) -> Pin:
+    """What another worker needs to serve the same as a version that serves."""
+    return Pin(model.manifest.self_sha256, graph=model.graph.name)

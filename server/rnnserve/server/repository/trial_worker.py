@@ -8,11 +8,11 @@ for another; {"start_error": "why"} where no version can be tried.
 import json
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rnnserve.protos.artifact import GOLDEN, MODEL, ArtifactError
+from rnnserve.protos.artifact import GOLDEN, MODEL, SCAN, ArtifactError
 from rnnserve.protos.guarded_work import answer_requests, limit_memory, limit_processor_seconds
 from rnnserve.server.errors import StartError, one_line
 from rnnserve.server.repository.cuda_trial import find_cuda_fault
@@ -42,7 +42,16 @@ def _answer(request: bytes) -> bytes:
 
 
 def try_out(
-    folder: str, name: str, version: str, device: str, *, allow_unproven: bool, max_bytes: int, seconds: float
+    folder: str,
+    name: str,
+    version: str,
+    device: str,
+    *,
+    graph: str,
+    decided: Mapping[str, str],
+    allow_unproven: bool,
+    max_bytes: int,
+    seconds: float,
 ) -> dict[str, Any]:
     """Try a version.
 
@@ -51,6 +60,8 @@ def try_out(
         name: The model's.
         version: Its number.
         device: "cpu" or "cuda".
+        graph: As for `try_version`.
+        decided: The same.
         allow_unproven: As for `load_model`.
         max_bytes: Memory that it may take beyond `FILE_COPIES` times the bytes of its files.
         seconds: On the clock that it may take.
@@ -62,7 +73,9 @@ def try_out(
     limit_processor_seconds(_PROCESSOR_TIME * seconds)
     limit_memory(most)
     try:
-        findings = try_version(Path(folder), name, version, device, allow_unproven=allow_unproven)
+        findings = try_version(
+            Path(folder), name, version, device, graph=graph, decided=decided, allow_unproven=allow_unproven
+        )
     except StartError as error:
         return {"start_error": str(error)}
     except Exception as error:  # noqa: BLE001 - whatever a version does is the reason why it does not serve
@@ -80,7 +93,7 @@ def try_out(
 def _file_bytes(folder: Path) -> int:
     """Bytes of the files that are read as a whole; none where they cannot be read, which is told when they are."""
     total = 0
-    for name in (MODEL, GOLDEN):
+    for name in (MODEL, SCAN, GOLDEN):
         try:
             total += (folder / name).stat().st_size
         except OSError:

@@ -7,6 +7,7 @@ or takes too long.
 import json
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from rnnserve.protos.guarded_process import GuardedProcess, ProcessEnded, ProcessTooSlow
@@ -73,7 +74,16 @@ class Trials:
         self._start()
 
     def begin(
-        self, folder: Path, name: str, version: str, device: str, *, seconds: float, processor_seconds: float
+        self,
+        folder: Path,
+        name: str,
+        version: str,
+        device: str,
+        *,
+        graph: str,
+        decided: Mapping[str, str],
+        seconds: float,
+        processor_seconds: float,
     ) -> None:
         """Begin to try a version; `outcome` tells what came of it.
 
@@ -82,6 +92,8 @@ class Trials:
             name: The model's.
             version: Its number, as text.
             device: "cpu" or "cuda": where it is to serve.
+            graph: As `Settings.graph`.
+            decided: As for `try_version`.
             seconds: How long it may take.
             processor_seconds: How long it may compute.
 
@@ -95,6 +107,8 @@ class Trials:
             "name": name,
             "version": version,
             "device": device,
+            "graph": graph,
+            "decided": dict(decided),
             "allow_unproven": self._allow_unproven,
             "max_bytes": self._max_bytes,
             "seconds": seconds,

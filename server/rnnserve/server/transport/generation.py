@@ -1,7 +1,8 @@
 """Workers that serve the same versions: started together, kept alive, and replaced by others of the same kind.
 
-All of a generation load before any of them listens: so none listens where one cannot be started, and where the
-repository changed while they were loading, those that loaded something else than the first one load again.
+All of a generation load before any of them listens: so none listens where one cannot be started. Those that loaded
+something else than the first one load again: the repository may have changed meanwhile, or they may have measured the
+costs of two graphs of a version otherwise, and chosen the other one.
 """
 
 import logging
@@ -10,6 +11,8 @@ import signal
 from collections.abc import Callable, Sequence
 
 from rnnserve.server.errors import StartError
+from rnnserve.server.repository.decided_graphs import DecidedGraphs
+from rnnserve.server.repository.pins import read_pins
 from rnnserve.server.transport.agreement import Coordinator
 from rnnserve.server.transport.worker import Worker
 
@@ -38,6 +41,7 @@ class Generation:
         self,
         command: Callable[[Sequence[str]], Sequence[str]],
         count: int,
+        decided: DecidedGraphs,
         *,
         poll: float | None = None,
         timeout: float = 60.0,
@@ -47,12 +51,14 @@ class Generation:
         Args:
             command: Makes a worker's command line from the arguments for it alone, `--report-fd` and others.
             count: How many workers.
+            decided: Which graphs were chosen; those that this generation chooses are added.
             poll: Seconds between two looks at the repository; None where workers change only what they are asked to.
             timeout: Seconds that the others may take to load what one has loaded.
         """
         self.workers = [Worker(number, command) for number in range(count)]
         self._coordinator = Coordinator(self.workers, poll, timeout)
         self.is_ready = False
+        self._decided = decided
         self._pins: str | None = None
 
     def look(self) -> None:
@@ -73,7 +79,9 @@ class Generation:
         self._let_listen()
         self.is_ready = self.is_ready or all(worker.is_ready for worker in self.workers)
         if self.is_ready:
-            self._pins = self._coordinator.step() or self._pins
+            pins = self._coordinator.step()
+            if pins is not None:
+                self._set_pins(pins)
 
     def excuse(self) -> None:
         """Begin to count the silence of all workers anew."""
@@ -101,21 +109,29 @@ class Generation:
         room = _starts_at_once() - sum(worker.is_loading for worker in self.workers)
         for worker in self.workers:
             if room > 0 and worker.is_due:
-                worker.start(self._pins)
+                worker.start(self._pins, self._decided.dump())
                 room -= 1
 
     def _let_listen(self) -> None:
         loaded = [worker for worker in self.workers if worker.is_loaded]
-        if loaded and self._pins is None:
-            self._pins = loaded[0].pins
+        if self._pins is None and loaded and loaded[0].pins is not None:
+            self._set_pins(loaded[0].pins)
         for worker in loaded:
             if worker.pins != self._pins and not worker.is_pinned:
-                _log.warning("the repository changed while worker %d loaded it: it loads again", worker.number)
+                _log.warning(
+                    "worker %d has loaded other versions or graphs than the first one: it loads again",
+                    worker.number,
+                )
                 worker.kill()
         loaded = [worker for worker in loaded if worker.is_loaded]
         if self.is_ready or len(loaded) == len(self.workers):
             for worker in loaded:
                 self._let(worker)
+
+    def _set_pins(self, pins: str) -> None:
+        """Let all workers serve the same from now on."""
+        self._pins = pins
+        self._decided.take(read_pins(pins))
 
     def _let(self, worker: Worker) -> None:
         if worker.pins != self._pins:

@@ -19,16 +19,18 @@ class Supervised:
 
     Attributes:
         pins: What to serve; None for what the repository holds.
+        graphs: Which graphs were chosen before, as `DecidedGraphs` writes it; None for none.
         orders: What the supervisor has said about changes: lines, as in `transport.agreement`.
     """
 
-    def __init__(self, report_fd: int, lifeline_fd: int, pins_fd: int | None) -> None:
+    def __init__(self, report_fd: int, lifeline_fd: int, pins_fd: int | None, graphs_fd: int | None = None) -> None:
         """Speak through descriptors that the supervisor has opened.
 
         Args:
             report_fd: Where to write.
             lifeline_fd: Where the supervisor writes; it ends with the supervisor.
             pins_fd: A file with what to serve; None for what the repository holds.
+            graphs_fd: A file with the graphs that were chosen before; None for none.
         """
         self._report_fd = report_fd
         self._lifeline_fd = lifeline_fd
@@ -36,6 +38,7 @@ class Supervised:
         self._may_listen = threading.Event()
         self.orders: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.pins = None if pins_fd is None else _read_all(pins_fd)
+        self.graphs = None if graphs_fd is None else _read_all(graphs_fd)
 
     def follow(self, on_end: Callable[[], None]) -> None:
         """Call `on_end`, on a thread of its own, when the supervisor has ended, for whatever reason."""

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from rnnserve.server.errors import StartError
+from rnnserve.server.repository.decided_graphs import DecidedGraphs
 from rnnserve.server.transport.generation import Generation, exit_text
 from rnnserve.server.transport.signals import SignalPipe
 from rnnserve.server.transport.worker import Worker
@@ -96,7 +97,9 @@ class Supervisor:
         self._signals = signals
         self._grace = grace
         self._leave = leave
-        self._new_generation = functools.partial(Generation, command, count, poll=poll, timeout=load_timeout)
+        self._new_generation = functools.partial(
+            Generation, command, count, DecidedGraphs(), poll=poll, timeout=load_timeout
+        )
         self._current = self._new_generation()
         self._next: Generation | None = None
         self._leaving: list[_Leaving] = []

@@ -149,11 +149,12 @@ class Worker:
         """Whether it has a process that has not been cleaned up."""
         return self._process is not None
 
-    def start(self, pins: str | None = None) -> None:
+    def start(self, pins: str | None = None, graphs: str | None = None) -> None:
         """Start the process.
 
         Args:
             pins: What it shall serve; None for what the repository holds.
+            graphs: Which graphs were chosen before, as `DecidedGraphs` writes it; None for none.
         """
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as its:
             report_fd, report_write = _pipe(ours, its)
@@ -161,8 +162,9 @@ class Worker:
             os.set_blocking(report_fd, False)
             os.set_blocking(lifeline_fd, False)
             passed = {"--report-fd": report_write, "--lifeline-fd": lifeline_read}
-            if pins is not None:
-                passed["--pins-fd"] = its.enter_context(_readable(pins))
+            for name, text in (("pins", pins), ("graphs", graphs)):
+                if text is not None:
+                    passed[f"--{name}-fd"] = its.enter_context(_readable(name, text))
             popen = subprocess.Popen(  # noqa: S603 - our own command line
                 self._command([word for name, fd in passed.items() for word in (name, str(fd))]),
                 pass_fds=tuple(passed.values()),
@@ -274,9 +276,9 @@ def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[i
 
 
 @contextlib.contextmanager
-def _readable(text: str) -> Iterator[int]:
+def _readable(name: str, text: str) -> Iterator[int]:
     """A descriptor of a file in memory with a text in it, however long. A pipe holds 64 kB until it is read."""
-    with os.fdopen(os.memfd_create("pins"), "wb") as file:
+    with os.fdopen(os.memfd_create(name), "wb") as file:
         file.write(text.encode())
         file.flush()
         file.seek(0)

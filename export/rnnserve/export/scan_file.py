@@ -1,0 +1,63 @@
+"""model.scan.onnx: the model with loops in the place of RNN operators, proven as model.onnx is.
+
+It is a second form of a model that is published anyway: one that cannot be made, or does not hold, is left out, and the
+result of `publish` says why.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+from rnnserve.export.described_model import DescribedModel, evaluating
+from rnnserve.export.errors import ParityError
+from rnnserve.export.golden_cases import GoldenCases
+from rnnserve.export.lowering import lower_rnn
+from rnnserve.export.parity import OnnxRunner, prove
+from rnnserve.protos import manifest_pb2
+
+__all__ = ["ScanFile", "try_lowering"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ScanFile:
+    """A lowered model that holds.
+
+    Attributes:
+        data: The bytes of the file.
+        parity: The record of its comparison with eager.
+    """
+
+    data: bytes
+    parity: manifest_pb2.Parity
+
+
+def try_lowering(
+    model: DescribedModel, onnx_model: bytes, golden: GoldenCases, *, progress: bool = True
+) -> tuple[ScanFile | None, str]:
+    """Lower a proven model, and prove the result: the whole ladder, and the golden cases.
+
+    Args:
+        model: The module that was exported.
+        onnx_model: Made from it, and proven.
+        golden: Its golden cases.
+        progress: Whether to show a progress bar on standard error.
+
+    Returns:
+        The file; None, and why, where it does not hold. None and nothing where no RNN operator can be replaced.
+    """
+    data = lower_rnn(onnx_model)
+    if data is None:
+        return None, ""
+    try:
+        proof = prove(model, None, data, progress=progress)
+    except ParityError as error:
+        return None, _left_out("computes something else", error.failures)
+    with evaluating(model.module):
+        failures = golden.failures(OnnxRunner(data))
+    if failures:
+        return None, _left_out("does not give the golden results", failures)
+    return ScanFile(data, proof.parity), ""
+
+
+def _left_out(what: str, failures: Sequence[str]) -> str:
+    more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+    return f"it {what}: {failures[0]}{more}"

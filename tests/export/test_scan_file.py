@@ -1,0 +1,87 @@
+"""model.scan.onnx is published where it holds, and left out, with the reason, where it does not."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from rnnserve.export import Floats, Lengths, Publication, publish, scan_file
+from rnnserve.export.commands.export import _lines
+from rnnserve.export.lowering import lower_rnn
+from rnnserve.export.parity.proof import Proof
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import MODEL, SCAN, read_version
+from support.own_modules import PUBLICATIONS, own_module
+
+
+class Last(nn.Module):
+    """The state after each row's last step; it is read forwards and backwards."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.RNN(3, 4, bidirectional=True, batch_first=True)
+
+    def forward(self, x, lengths, h_0):
+        return self.rnn(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False), h_0)[1]
+
+
+@pytest.fixture(scope="module")
+def last():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = Last().eval()
+    state = Floats(("directions", 2), "batch", ("hidden", 4))
+    inputs = {"x": Floats("batch", "sequence", ("features", 3)), "lengths": Lengths(), "h_0": state}
+    return Publication(module, "last", inputs, ["h_n"], {"h_n": "h_0"})
+
+
+def files_of(done):
+    return [file.name for file in done.manifest.files]
+
+
+def test_a_model_with_rnn_operators_has_it_and_its_proof(last, tmp_path):
+    done = publish(last, repository=tmp_path, progress=False)
+    assert SCAN in files_of(done)
+    assert done.unlowered == ""
+    held = read_version(done.published.folder)
+    nodes = [[n.op_type for n in onnx.load_model_from_string(held.files[name]).graph.node] for name in (MODEL, SCAN)]
+    assert [("RNN" in operators, "Scan" in operators) for operators in nodes] == [(True, False), (False, True)]
+    both = (held.manifest.parity, held.manifest.scan_parity)
+    assert {"step", "random"} == {row.input for parity in both for row in parity.distances}
+    assert {"h_n"} == {row.tensor for parity in both for row in parity.distances}
+    assert max(row.onnx_from_eager_max for row in both[1].distances) < 1e-5
+
+
+def test_a_model_without_has_none(tmp_path):
+    kind, describe = PUBLICATIONS["step"]
+    done = publish(describe(own_module(kind)), repository=tmp_path, progress=False)
+    assert SCAN not in files_of(done)
+    assert not done.manifest.HasField("scan_parity")
+    assert done.unlowered == ""
+
+
+def lower_otherwise(data):
+    """Lower a model, and change its recurrent weights."""
+    model = onnx.load_model_from_string(lower_rnn(data) or b"")
+    for tensor in model.graph.initializer:
+        if tensor.name.endswith("R_0"):
+            tensor.raw_data = (onnx.numpy_helper.to_array(tensor) + np.float32(1e-3)).tobytes()
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize("proof_is_blind", [False, True])
+def test_one_that_computes_something_else_is_left_out_and_it_is_said(last, tmp_path, monkeypatch, proof_is_blind):
+    monkeypatch.setattr(scan_file, "lower_rnn", lower_otherwise)
+    if proof_is_blind:
+        none = Proof(manifest_pb2.Parity(), manifest_pb2.Batching(), ())
+        monkeypatch.setattr(scan_file, "prove", lambda *_, **__: none)
+    done = publish(last, repository=tmp_path, progress=False)
+    assert MODEL in files_of(done)
+    assert SCAN not in files_of(done)
+    said = "it does not give the golden results: case" if proof_is_blind else "it computes something else: onnx"
+    assert done.unlowered.startswith(said)
+    assert " (and " in done.unlowered
+    (line,) = [line for line in _lines(done) if line.startswith("there is no model.scan.onnx")]
+    assert line == f"there is no model.scan.onnx: {done.unlowered}"

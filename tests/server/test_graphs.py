@@ -1,0 +1,160 @@
+"""A server on a lowered graph: what it says, the bits of its answers, sequences and sessions, workers that agree."""
+
+import contextlib
+import itertools
+import json
+import os
+import signal
+
+import grpc
+import numpy as np
+import pytest
+
+from rnnserve.client import Client
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos import inference_pb2_grpc as rpc
+from rnnserve.server import Server, Settings
+from rnnserve.server.repository.graph_choice import NATIVE, SCANNED
+from support.inference_requests import arrays, request
+from support.workers import new_channel, until
+from support.workers import serving as workers_of
+
+NAME, BOTH_WAYS = "direction_stacked", "direction_bidirectional"
+
+
+@contextlib.contextmanager
+def serving(repository, graph, **more):
+    with Server(Settings(repository, grpc_port=0, provider="cpu", graph=graph, **more)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=["lane", "public"])
+def scanned(repository, session_key, request):
+    """A server on which every model runs on its lowered graph."""
+    with serving(repository, SCANNED, transport=request.param, session_key=session_key) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def stub(scanned):
+    with grpc.insecure_channel(f"127.0.0.1:{scanned.port}") as channel:
+        yield rpc.GRPCInferenceServiceStub(channel)
+
+
+def properties(stub, name=NAME):
+    return stub.ModelMetadata(pb.ModelMetadataRequest(name=name)).properties
+
+
+def walk(rows, steps, seed=0):
+    return np.random.default_rng(seed).uniform(-1, 1, (rows, steps, 2)).astype(np.float32)
+
+
+def test_metadata_say_which_graph_serves_and_why(stub):
+    said = properties(stub)
+    assert (said["graph"], said["graph_reason"]) == ("scan", "since --graph scan asks for it")
+    assert json.loads(said["graph_microseconds"]) == {}
+    nodes = json.loads(said["nodes"])["CPUExecutionProvider"]
+    assert "RNN" not in nodes
+    assert nodes["Scan"] == 2
+
+
+def test_metadata_have_both_costs_where_they_were_measured(repository):
+    with serving(repository, "auto") as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        said = properties(rpc.GRPCInferenceServiceStub(channel))
+    costs = json.loads(said["graph_microseconds"])
+    assert set(costs) == {"native", "scan"}
+    assert list(costs["native"]) == list(costs["scan"]) == ["2x1", "2x8", "2x64", "32x1", "32x8", "32x64"]
+    assert said["graph"] in (NATIVE, SCANNED)
+    assert "times as fast as native, and serves from 1.1 on" in said["graph_reason"]
+
+
+@pytest.mark.parametrize("name", ["direction_simple", NAME, BOTH_WAYS])
+def test_answers_are_those_of_the_native_graph_but_for_the_last_bits(stub, repository, name):
+    sent = request(name, {"input": walk(5, 9), "lengths": np.array([9, 1, 4, 9, 7])})
+    found = arrays(stub.ModelInfer(sent))
+    with serving(repository, NATIVE) as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        expected = arrays(rpc.GRPCInferenceServiceStub(channel).ModelInfer(sent))
+    assert found.keys() == expected.keys()
+    for output, array in found.items():
+        np.testing.assert_allclose(array, expected[output], rtol=0, atol=2e-4)
+    assert not found["output"][1, 1:].any()
+
+
+@pytest.mark.parametrize("name", [NAME, BOTH_WAYS])
+def test_bits_do_not_depend_on_the_batch(stub, name):
+    sent = [request(name, {"input": walk(1 + n % 3, 1 + n, n)}) for n in range(12)]
+    alone = [stub.ModelInfer(message).SerializeToString() for message in sent]
+    futures = [stub.ModelInfer.future(message) for _ in range(4) for message in sent]
+    assert [future.result().SerializeToString() for future in futures] == 4 * alone
+
+
+def test_a_sequence_has_the_bits_of_the_whole_however_its_steps_travel(scanned, stub):
+    assert properties(stub)["continuable"] == "true"
+    assert properties(stub)["sequences"] == "kept"
+    assert properties(stub, BOTH_WAYS)["continuable"] == "false"
+    points = walk(1, 12)
+    with Client(f"127.0.0.1:{scanned.port}") as client:
+        (whole,) = client.predict(NAME, [points[0]])
+        for state in ("carried", "sealed"):
+            with client.session(NAME, state=state) as session:
+                steps = [session.step(point)["logits"] for point in points[0]]
+            assert steps[-1].tobytes() == whole["logits"].tobytes(), state
+    for number, cuts in enumerate((list(range(13)), [0, 5, 12])):
+        for start, stop in itertools.pairwise(cuts):
+            sent = request(NAME, {"input": points[:, start:stop]})
+            sent.parameters["sequence_id"].int64_param = 70 + number
+            sent.parameters["sequence_start"].bool_param = start == 0
+            sent.parameters["sequence_end"].bool_param = stop == 12
+            answer = arrays(stub.ModelInfer(sent))
+        assert answer["logits"][0].tobytes() == whole["logits"].tobytes(), cuts
+
+
+ALTERNATE = """
+import os, sys
+from rnnserve.server.repository import graph_choice
+def gain(costs):
+    with open({path!r}, "ab") as file:  # of all processes: each measurement finds the contrary of the one before
+        file.write(b".")
+        return 2.0 if file.tell() % 2 else 0.5
+graph_choice._gain = gain
+"""
+
+
+def graph_of(port):
+    """What some worker says: which graph serves, and an answer's bits."""
+    with new_channel(port) as channel:
+        stub = rpc.GRPCInferenceServiceStub(channel)
+        answer = stub.ModelInfer(request(NAME, {"input": walk(1, 40)}))
+        return properties(stub)["graph"], answer.SerializeToString()
+
+
+def test_workers_serve_on_the_same_graph_also_those_that_come_later(repository, tmp_path):
+    """Whatever each has measured."""
+    patch = ALTERNATE.format(path=str(tmp_path / "measured"))
+    with workers_of(repository, tmp_path, "--workers", "2", patch=patch) as server:
+        seen = {graph_of(server.port) for _ in range(20)}
+        first = server.workers()
+        os.kill(first[0], signal.SIGKILL)
+        until(lambda: "is ready again" in server.log)
+        seen |= {graph_of(server.port) for _ in range(20)}
+        server.send(signal.SIGHUP)
+        until(lambda: "the new workers are ready" in server.log)
+        until(lambda: not set(first) & set(server.workers()) and len(server.workers()) == 2)
+        seen |= {graph_of(server.port) for _ in range(20)}
+    assert len(seen) == 1
+    assert "has loaded other versions or graphs than the first one: it loads again" in server.log
+    assert "as it was chosen for this version before" in server.log
+    assert "serves less than the others" not in server.log
+
+
+def test_a_version_that_is_loaded_again_stays_with_its_graph(repository, tmp_path):
+    patch = ALTERNATE.format(path=str(tmp_path / "measured"))
+    explicit = ("--model-control", "explicit", "--load-model", NAME)
+    with workers_of(repository, tmp_path, *explicit, patch=patch) as server, new_channel(server.port) as channel:
+        stub = rpc.GRPCInferenceServiceStub(channel)
+        assert properties(stub)["graph"] == SCANNED
+        for _ in range(2):
+            stub.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name=NAME))
+            stub.RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name=NAME))
+            assert properties(stub)["graph"] == SCANNED
+        assert "here scan is 0.50 times as fast" in server.log
