@@ -3,8 +3,10 @@
 import logging
 import threading
 import time
+from collections.abc import Callable, Iterable
 from typing import Self
 
+from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.protocol.service import Service
@@ -43,6 +45,7 @@ class Server:
         trials: Trials | None = None,
         agreement: Agreement | None = None,
         decided: DecidedGraphs | None = None,
+        counts_of_others: Callable[[], Iterable[bytes]] = tuple,
     ) -> None:
         """Look at the repository and, unless the port is shared, listen; nothing is loaded yet.
 
@@ -52,6 +55,7 @@ class Server:
             trials: What tries versions; a process that is started now where it is None.
             agreement: With the other workers, about changes of what serves; None where there are none.
             decided: Which graphs other workers have chosen; None where there are none.
+            counts_of_others: Gives what the other workers have counted, each a ModelStatisticsResponse.
 
         Raises:
             StartError: If the repository, the provider or the port cannot be had.
@@ -95,7 +99,7 @@ class Server:
                     agreement=agreement,
                 )
             self._schedulers = Schedulers(WaitingLimits(settings.max_queue, settings.max_wait))
-            self._service = Service(self._repository, settings, self.live)
+            self._service = Service(self._repository, settings, self.live, counts_of_others)
             self._transport = GrpcTransport(self._service, self._schedulers, settings)
         except BaseException:
             trials.close()
@@ -151,6 +155,10 @@ class Server:
             self._transport.turns(),
             lambda: [f"the run of {name}" for name in self._schedulers.hung()] + self._transport.hung(),
         )
+
+    def own_counts(self) -> bytes:
+        """What this server has counted of its models: a ModelStatisticsResponse."""
+        return self._service.own_statistics(pb.ModelStatisticsRequest()).SerializeToString()
 
     def leave(self, told_to_stop: threading.Event) -> None:
         """Give the shared port to the other processes, and answer until every client is with them.

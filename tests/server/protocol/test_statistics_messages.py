@@ -1,7 +1,8 @@
 """Counts in the protocol's words and units: nanoseconds, milliseconds since the epoch."""
 
+from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.batching.statistics import Statistics
-from rnnserve.server.protocol.statistics_messages import statistics_message
+from rnnserve.server.protocol.statistics_messages import add_statistics, statistics_message
 
 
 def test_every_count_has_its_field_and_unit():
@@ -22,3 +23,25 @@ def test_every_count_has_its_field_and_unit():
         (6, 1, 125_000_000),
     ]
     assert [(b.compute_input.count, b.compute_output.count) for b in said.batch_stats] == [(3, 3), (1, 1)]
+
+
+def test_what_others_have_counted_is_added():
+    counted = [
+        Statistics(requests=n, failures=1, run_seconds=0.5, wait_seconds=0.25, last=10.0 - n, failed_seconds=0.5,
+                   sizes={n: (n, 0.125), 6: (1, 0.5)})
+        for n in (2, 3)
+    ]  # fmt: skip
+    total, other = (pb.ModelStatisticsResponse(model_stats=[statistics_message("m", "1", one)]) for one in counted)
+    other.model_stats.append(statistics_message("m", "2", counted[0]))  # one that the first does not tell of
+    add_statistics(total, [other, pb.ModelStatisticsResponse()])
+    (said,) = total.model_stats
+    assert (said.last_inference, said.inference_count, said.execution_count) == (8000, 10 + 15, 3 + 4)
+    assert (said.inference_stats.success.count, said.inference_stats.success.ns) == (5, 1_500_000_000)
+    assert (said.inference_stats.fail.count, said.inference_stats.fail.ns) == (2, 1_000_000_000)
+    assert [
+        (b.batch_size, b.compute_infer.count, b.compute_infer.ns, b.compute_input.count) for b in said.batch_stats
+    ] == [
+        (2, 2, 125_000_000, 2),
+        (3, 3, 125_000_000, 3),
+        (6, 2, 1_000_000_000, 2),
+    ]

@@ -152,7 +152,10 @@ def _serve(settings: Settings, supervised: Supervised | None) -> None:
         decided = None
         if supervised is not None and supervised.graphs is not None:
             decided = DecidedGraphs(supervised.graphs)
-        server = Server(settings, pins, trials, agreement, decided)
+        counts_of_others = tuple if supervised is None else supervised.counts.of_others
+        server = Server(settings, pins, trials, agreement, decided, counts_of_others)
+        if supervised is not None:
+            supervised.count_with(server.own_counts)
         if supervised is not None and agreement is not None and server.live is not None:
             agreement.follow(supervised.orders, server.live)
         left: list[str] = []

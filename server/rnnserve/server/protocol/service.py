@@ -3,7 +3,7 @@
 import dataclasses
 import importlib.metadata
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from google.protobuf.message import Message
 
@@ -25,7 +25,7 @@ from rnnserve.server.protocol.shared_memory import (
     system_regions,
     system_unregistered,
 )
-from rnnserve.server.protocol.statistics_messages import statistics_message
+from rnnserve.server.protocol.statistics_messages import add_statistics, statistics_message
 from rnnserve.server.repository.live import LiveRepository
 from rnnserve.server.repository.repository import READY, Repository, ServedVersion
 from rnnserve.server.settings import Settings
@@ -65,13 +65,20 @@ class Service:
         is_draining: Whether the server is about to stop, so that it is not ready, whatever serves.
     """
 
-    def __init__(self, repository: Repository, settings: Settings, live: LiveRepository | None = None) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        settings: Settings,
+        live: LiveRepository | None = None,
+        counts_of_others: Callable[[], Iterable[bytes]] = tuple,
+    ) -> None:
         """Answer for a repository.
 
         Args:
             repository: The models.
             settings: The limits of requests, and the provider that was asked for.
             live: What changes what serves; None where nothing does.
+            counts_of_others: Gives what other processes on the same port have counted, each a ModelStatisticsResponse.
 
         Raises:
             StartError: If the key for sealed sessions cannot be used.
@@ -82,6 +89,7 @@ class Service:
         self.is_draining = False
         self._sealed_states = open_sealed_states(settings)
         self._control = ModelControl(live, settings.model_control)
+        self._counts_of_others = counts_of_others
 
     @property
     def methods(self) -> Mapping[str, Method]:
@@ -231,12 +239,20 @@ class Service:
         return pb.ModelConfigResponse(config=config)
 
     def model_statistics(self, request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
-        """Say what models have done in this process: a version, all versions of a model that serve, or all that serve.
+        """Say what models have done: a version, all versions of a model that serve, or all that serve.
+
+        With workers, all of them together.
 
         Raises:
             NotFound: If there is no such model or version.
             NotReady: If it does not serve.
         """
+        own = self.own_statistics(request)
+        add_statistics(own, map(pb.ModelStatisticsResponse.FromString, self._counts_of_others()))
+        return own
+
+    def own_statistics(self, request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
+        """The same, of this process alone."""
         if request.name:
             found = self.repository.find(request.name, request.version)
             names = [found.model.version] if request.version else self.repository.versions(request.name)

@@ -1,9 +1,13 @@
 """A model's counts as the protocol describes them."""
 
+from collections.abc import Iterable
+
+from google.protobuf.message import Message
+
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.batching.statistics import Statistics
 
-__all__ = ["statistics_message"]
+__all__ = ["add_statistics", "statistics_message"]
 
 
 def statistics_message(name: str, version: str, statistics: Statistics) -> pb.ModelStatistics:
@@ -42,6 +46,40 @@ def statistics_message(name: str, version: str, statistics: Statistics) -> pb.Mo
         ),
         batch_stats=batches,
     )
+
+
+def add_statistics(total: pb.ModelStatisticsResponse, others: Iterable[pb.ModelStatisticsResponse]) -> None:
+    """Add what others have counted of the versions that `total` tells of."""
+    models = {(model.name, model.version): model for model in total.model_stats}
+    for other in others:
+        for model in other.model_stats:
+            sum_ = models.get((model.name, model.version))
+            if sum_ is not None:
+                _add(sum_, model)
+
+
+def _add(total: pb.ModelStatistics, other: pb.ModelStatistics) -> None:
+    total.last_inference = max(total.last_inference, other.last_inference)
+    total.inference_count += other.inference_count
+    total.execution_count += other.execution_count
+    _add_durations(total.inference_stats, other.inference_stats)
+    sizes = {batch.batch_size: batch for batch in total.batch_stats}
+    for batch in other.batch_stats:
+        if batch.batch_size in sizes:
+            _add_durations(sizes[batch.batch_size], batch)
+        else:
+            sizes[batch.batch_size] = batch
+    in_order = pb.ModelStatistics(batch_stats=[sizes[size] for size in sorted(sizes)])
+    total.ClearField("batch_stats")
+    total.batch_stats.MergeFrom(in_order.batch_stats)
+
+
+def _add_durations(total: Message, other: Message) -> None:
+    for field, duration in other.ListFields():
+        if isinstance(duration, pb.StatisticDuration):
+            sum_ = getattr(total, field.name)
+            sum_.count += duration.count
+            sum_.ns += duration.ns
 
 
 def _nanoseconds(seconds: float) -> int:

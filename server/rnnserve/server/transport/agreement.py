@@ -44,6 +44,7 @@ from typing import TYPE_CHECKING
 
 from rnnserve.server.errors import LoadFailed, ServeError, ShuttingDown, one_line
 from rnnserve.server.repository.pins import Pins, dump_pins, read_pins
+from rnnserve.server.transport.counting import CountCollector
 from rnnserve.server.transport.worker import Worker
 
 if TYPE_CHECKING:  # it imports onnxruntime, which the supervisor does without
@@ -185,6 +186,7 @@ class Coordinator:
             timeout: Seconds that the others may take to load what one has proposed.
         """
         self._workers = workers
+        self._counts = CountCollector(workers)
         self._poll = poll
         self._timeout = timeout
         self._look_at = 0.0 if poll is None else time.monotonic() + poll
@@ -205,7 +207,9 @@ class Coordinator:
         """
         for worker in self._workers:
             for line in worker.take_said():
-                self._take(worker, line)
+                if not self._counts.take(worker, line):
+                    self._take(worker, line)
+        self._counts.answer()
         self._notice_deaths()
         if self._leader is None:
             self._give_turn()

@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from rnnserve.server.transport.counting import WorkerCounts
+
 __all__ = ["Supervised"]
 
 _BEAT_SECONDS = 1.0
@@ -21,6 +23,7 @@ class Supervised:
         pins: What to serve; None for what the repository holds.
         graphs: Which graphs were chosen before, as `DecidedGraphs` writes it; None for none.
         orders: What the supervisor has said about changes: lines, as in `transport.agreement`.
+        counts: What the other workers have counted.
     """
 
     def __init__(self, report_fd: int, lifeline_fd: int, pins_fd: int | None, graphs_fd: int | None = None) -> None:
@@ -36,7 +39,9 @@ class Supervised:
         self._lifeline_fd = lifeline_fd
         self._writing = threading.Lock()
         self._may_listen = threading.Event()
+        self._say_own_counts: Callable[[], bytes] = bytes
         self.orders: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.counts = WorkerCounts(self.say)
         self.pins = None if pins_fd is None else _read_all(pins_fd)
         self.graphs = None if graphs_fd is None else _read_all(graphs_fd)
 
@@ -48,13 +53,25 @@ class Supervised:
             while said := os.read(self._lifeline_fd, 1 << 16):
                 *lines, unread = (unread + said).split(b"\n")
                 for line in lines:
-                    if line == b"listen":
-                        self._may_listen.set()
-                    else:
-                        self.orders.put(line.decode())
+                    self._take(line.decode())
             on_end()
 
         threading.Thread(target=read, name="lifeline", daemon=True).start()
+
+    def count_with(self, own: Callable[[], bytes]) -> None:
+        """Say from now on what this worker has counted: a ModelStatisticsResponse, made by `own`."""
+        self._say_own_counts = own
+
+    def _take(self, line: str) -> None:
+        word, _, rest = line.partition(" ")
+        if word == "listen":
+            self._may_listen.set()
+        elif word == "counts":
+            self.counts.take(rest)
+        elif word == "count":
+            self.counts.say_own(rest, self._say_own_counts())
+        else:
+            self.orders.put(line)
 
     def say_loaded(self, pins: str) -> None:
         """Say what has been loaded, and wait until the supervisor lets this worker listen."""

@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.decided_graphs import DecidedGraphs
+from rnnserve.server.transport.counting import answer_leaving
 from rnnserve.server.transport.generation import Generation, exit_text
 from rnnserve.server.transport.signals import SignalPipe
 from rnnserve.server.transport.worker import Worker
@@ -175,6 +176,7 @@ class Supervisor:
             for line in worker.take_said():
                 if line == "want":
                     worker.tell("failed the workers are being replaced: ask again")
+                answer_leaving(worker, line)
             if status is None and worker.has_process:
                 if time.monotonic() < leaving.deadline:
                     continue

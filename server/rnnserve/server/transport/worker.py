@@ -9,7 +9,8 @@ The two ends speak through two pipes. On the first, the worker writes lines (`tr
 ================  ==================================================================================================
 
 On the second, its lifeline, the supervisor writes `listen` when the worker may. That it is closed means that the
-supervisor has ended. Further lines in both directions change what the workers serve: see `transport.agreement`.
+supervisor has ended. Further lines in both directions change what the workers serve (`transport.agreement`), and sum
+what they have counted (`transport.counting`).
 """
 
 import contextlib
