@@ -1,7 +1,7 @@
 """What has to be installed and attached: everything that is missing, before anything is tried.
 
-onnxruntime and onnxruntime-gpu are two distributions of one package, `onnxruntime`: installed beside each other, the one
-that was installed last has overwritten files of the other (onnxruntime #26996).
+onnxruntime and onnxruntime-gpu are two distributions of one package, `onnxruntime`: installed beside each other, the
+one that was installed last has overwritten files of the other (onnxruntime #26996).
 """
 
 import importlib.metadata
@@ -24,8 +24,8 @@ _MODULES = {
 """What the steps import, and the distribution that has it."""
 
 _INSTEAD = (
-    "run `pip uninstall onnxruntime onnxruntime-gpu`, then `pip install 'onnxruntime-gpu[cuda,cudnn]'`: one in place of "
-    "the other"
+    "run `pip uninstall onnxruntime onnxruntime-gpu`, then `pip install 'onnxruntime-gpu[cuda,cudnn]'`: one in place "
+    "of the other"
 )
 
 

@@ -28,7 +28,7 @@ _TIMEOUT_S = 60.0
 
 
 def serve_models(work: Path, device: str) -> Iterator[Row]:
-    """Start a server on the device, ask each model for its golden results over gRPC, and read what it says of itself."""
+    """Start a server on the device; ask each model for its golden results over gRPC, and what it says of itself."""
     settings = Settings(work / REPOSITORY, provider=device, graph="native")
     with (
         serve(work / REPOSITORY, settings) as server,
