@@ -1,7 +1,8 @@
 """What the limits of `rnnserve.export.limits` would have to be: found by what they judge, not by whether they hold.
 
-The names are those of `ParityLimits`. Values are upper bounds: the proof's own rules also forgive what rounding does to
-eager itself.
+The names are those of `ParityLimits`. Values are upper bounds: the rules also forgive what rounding does to eager
+itself. The factor of whole sequences is what it would have to be without any floor, their floor what it would have to be
+with the factor of the table.
 """
 
 import math
@@ -36,7 +37,7 @@ def needed_by_batches(
         seed: Of the inputs; the proof has 0.
 
     Returns:
-        `step`, `sample` and `sequence_rms_factor`, by device.
+        `step`, `sample`, `sequence_rms_factor` and `sequence_rms_floor`, by device.
     """
     lengths = lengths_inputs(model.inputs)
     needed: dict[str, Needed] = {device: {} for device in runs}
@@ -64,20 +65,20 @@ def needed_by_batches(
     for device, table in distances.items():
         for (kind, _, _), row in table.rows.items():
             if kind != "step":
-                _raise(needed[device], "sequence_rms_factor", _factor(row, limits_for(device).sequence_rms_floor))
+                _raise_rms(needed[device], row, limits_for(device).sequence_rms_factor)
     return needed
 
 
-def needed_by_cases(cases: Sequence[Case], run: Inference, floor: float) -> Needed:
+def needed_by_cases(cases: Sequence[Case], run: Inference, factor: float) -> Needed:
     """Run golden cases.
 
     Args:
         cases: Of one model.
         run: The model.
-        floor: `sequence_rms_floor` of the limits.
+        factor: `sequence_rms_factor` of the limits.
 
     Returns:
-        `step`, `sequence_largest` and `sequence_rms_factor`, as far as there are such cases.
+        `step`, `sequence_largest`, `sequence_rms_factor` and `sequence_rms_floor`, as far as there are such cases.
     """
     needed: Needed = {}
     distances = Distances()
@@ -91,16 +92,15 @@ def needed_by_cases(cases: Sequence[Case], run: Inference, floor: float) -> Need
                 _raise(needed, "sequence_largest", largest_difference(found[name], exact).distance / scale(exact))
                 distances.add(case.kind, name, 0, found=found[name], eager=eager, exact=exact)
     for row in distances.rows.values():
-        _raise(needed, "sequence_rms_factor", _factor(row, floor))
+        _raise_rms(needed, row, factor)
     return needed
 
 
-def _factor(row: DistanceRow, floor: float) -> float:
-    """By how much eager's distance from float64 has to be multiplied, beyond the floor."""
-    beyond, eager = row.found_exact.rms - floor * row.scale, row.eager_exact.rms
-    if beyond <= 0:
-        return 0.0
-    return beyond / eager if eager else math.inf
+def _raise_rms(needed: Needed, row: DistanceRow, factor: float) -> None:
+    """Take a row in: by how much eager's distance from float64 is exceeded, and by how much `factor` times it is."""
+    found, eager = row.found_exact.rms, row.eager_exact.rms
+    _raise(needed, "sequence_rms_factor", found / eager if eager else math.inf if found else 0.0)
+    _raise(needed, "sequence_rms_floor", (found - factor * eager) / row.scale)
 
 
 def _raise(needed: Needed, name: str, value: float) -> None:

@@ -119,11 +119,12 @@ def _replay(work: Path, device: str, subject: Subject) -> Iterable[Row]:
         "step": limits.step_state,
         "sequence_largest": limits.sequence_largest,
         "sequence_rms_factor": limits.sequence_rms_factor,
+        "sequence_rms_floor": limits.sequence_rms_floor,
     }
     on_cpu = needed_by_cases(
-        cases, OnnxRunner(version.files[MODEL]), replay_limits_of(version.manifest, "cpu").sequence_rms_floor
+        cases, OnnxRunner(version.files[MODEL]), replay_limits_of(version.manifest, "cpu").sequence_rms_factor
     )
-    for name, value in needed_by_cases(cases, run, limits.sequence_rms_floor).items():
+    for name, value in needed_by_cases(cases, run, limits.sequence_rms_factor).items():
         yield Row("golden", subject.name, f"{name} would hold from", MEASURED, on_cpu[name], value, allowed[name])
 
 

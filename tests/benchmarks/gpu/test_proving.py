@@ -72,7 +72,7 @@ def test_a_rehearsal_of_all_steps_about_values(tmp_path, monkeypatch):
         assert "it was not published: see the step publish" in missing.note
         assert rows[0].verdict == HELD
     needed = [row for row in found["prove_models"] if row.verdict == MEASURED]
-    assert [row.what.split()[0] for row in needed] == ["step", "sample", "sequence_rms_factor"]
+    assert [row.what.split()[0] for row in needed] == ["step", "sample", "sequence_rms_factor", "sequence_rms_floor"]
     assert all(row.cpu == row.cuda <= row.limit for row in needed)
 
 
