@@ -1,8 +1,8 @@
 """What the limits of `rnnserve.export.limits` would have to be: found by what they judge, not by whether they hold.
 
 The names are those of `ParityLimits`. Values are upper bounds: the rules also forgive what rounding does to eager
-itself. The factor of whole sequences is what it would have to be without any floor, their floor what it would have to be
-with the factor of the table.
+itself. The factor of whole sequences is what it would have to be without any floor; their floor is what it would have
+to be with the factor of the table.
 """
 
 import math

@@ -65,10 +65,8 @@ def step(monkeypatch):
     """Makes `rows(work, device)` the step "mine"."""
 
     def make(rows):
-        module = types.ModuleType("a_step_of_the_tests")
-        module.rows = rows
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-        monkeypatch.setattr(step_process, "STEPS", {"mine": (module.__name__, "rows")})
+        monkeypatch.setitem(sys.modules, "a_step_of_the_tests", types.SimpleNamespace(rows=rows))
+        monkeypatch.setattr(step_process, "STEPS", {"mine": ("a_step_of_the_tests", "rows")})
 
     return make
 

@@ -41,7 +41,7 @@ def test_errors_are_runtime_errors_of_one_line(model):
 
 
 def test_cuda_is_asked_for_without_tf32_and_may_not_fall_back_later(monkeypatch):
-    asked = []
+    asked: list[object] = []
 
     class Cuda(Session):
         given = ("CUDAExecutionProvider", "CPUExecutionProvider")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rnnserve.export.limits import LIMITS, replay_limits
-from rnnserve.export.parity import parity_table, proof
+from rnnserve.export.parity import OnnxRunner, parity_table, proof
 from rnnserve.export.parity.input_batches import input_batches
 from rnnserve.export.parity.onnx_runner import PROVIDERS
 
@@ -138,7 +138,7 @@ def test_the_model_runs_on_the_device_whose_limits_hold(subject, monkeypatch, de
     """With the CPU in the place of CUDA."""
     asked, made = [], []
 
-    class Runner(proof.OnnxRunner):
+    class Runner(OnnxRunner):
         def __init__(self, model, *, providers, process):
             made.append(tuple(providers))
             super().__init__(model, process=process)
