@@ -126,7 +126,7 @@ gpu-setup: ## make .venv-gpu, with onnxruntime-gpu in the place of onnxruntime; 
 	$(GPU_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@# They are one package by two names: what is removed last takes files of the other with it.
 	$(GPU_VENV)/bin/python -m pip uninstall --quiet --yes onnxruntime onnxruntime-gpu
-	$(GPU_VENV)/bin/python -m pip install --quiet 'onnxruntime-gpu[cuda,cudnn]'
+	$(GPU_VENV)/bin/python -m pip install --quiet --constraint constraints.txt 'onnxruntime-gpu[cuda,cudnn]'
 
 gpu: ## prove and measure on CUDA, without a network; one table; docs/cuda.md
 	@test -x $(GPU_VENV)/bin/python || { echo "make gpu: there is no $(GPU_VENV); make gpu-setup makes it (docs/cuda.md)"; exit 1; }

@@ -1,5 +1,6 @@
 """The steps about values: publish on the CPU; prove again, replay golden results and list nodes on the device."""
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ _RECURRENT = {"RNN", "GRU", "LSTM"}
 def publish_models(work: Path, device: str) -> Iterator[Row]:
     """Publish every model: export, proof and golden results, all on the CPU whatever the device is."""
     del device
+    shutil.rmtree(work / REPOSITORY, ignore_errors=True)  # no step may take a model of an earlier run for this one's
     for subject in SUBJECTS:
         yield from rows_or_failure("publish", subject.name, partial(_publish, work, subject))
 

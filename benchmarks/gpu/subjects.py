@@ -14,8 +14,8 @@ from rnnserve.protos.repository_folders import version_folders
 
 __all__ = ["REPOSITORY", "SUBJECTS", "Subject", "publication_of", "published_version"]
 
-REPOSITORY = "repository"
-"""The folder of the published models, in the folder that the program works in."""
+REPOSITORY = "gpu-models"
+"""The folder of the published models, in the folder that the program works in; the step `publish` makes it anew."""
 
 _SEED = 13
 

@@ -5,7 +5,7 @@ import pytest
 from benchmarks.gpu import growth, proving, serving
 from benchmarks.gpu.proving import place_nodes, replay_limits_of
 from benchmarks.gpu.rows import FAILED, HELD, MEASURED
-from benchmarks.gpu.subjects import SUBJECTS, Subject
+from benchmarks.gpu.subjects import REPOSITORY, SUBJECTS, Subject
 from rnnserve.export.parity import input_batches
 from rnnserve.models import Architecture
 from rnnserve.protos import manifest_pb2
@@ -56,6 +56,8 @@ def test_a_rehearsal_of_all_steps_about_values(tmp_path, monkeypatch):
     subjects = (Subject("small", Architecture(cell="gru", hidden=3)), Subject("missing", Architecture()))
     monkeypatch.setattr(proving, "SUBJECTS", subjects[:1])
     monkeypatch.setattr(input_batches, "LENGTHS", (2, 5))
+    stale = tmp_path / REPOSITORY / "missing" / "1"  # of an earlier run
+    stale.mkdir(parents=True)
     (published,) = proving.publish_models(tmp_path, "cpu")
     assert (published.verdict, published.note) == (HELD, "version 1")
     for module in (proving, serving):
