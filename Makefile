@@ -13,6 +13,8 @@ LOAD_FLAGS ?= --rate 250,500,1000,2000,4000 --slo p99=20ms --length 1:64 --durat
 BENCH_FLAGS ?=
 MUTANTS_FLAGS ?=
 CONFORMANCE_FLAGS ?=
+GPU_FLAGS ?=
+GPU_VENV ?= .venv-gpu
 COMMIT ?=
 FUZZ_INPUTS ?= 100000
 FUZZ_REQUESTS ?= 1000000
@@ -31,7 +33,7 @@ MYPY_TESTS := --follow-imports silent --allow-untyped-defs --allow-incomplete-de
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
 .PHONY: help setup export verify serve test drills drills-long check lint mutants fuzz conformance format protos load \
-	bench compare clean
+	bench compare gpu gpu-setup clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -119,6 +121,17 @@ compare: setup ## measure this tree's server against that of another commit: mak
 	@test -n "$(COMMIT)" || { echo "make compare: say which commit, for example COMMIT=HEAD~1"; exit 1; }
 	$(BIN)/python -m benchmarks --against '$(COMMIT)' $(BENCH_FLAGS)
 
+gpu-setup: ## make .venv-gpu, with onnxruntime-gpu in the place of onnxruntime; `make gpu` needs it
+	test -x $(GPU_VENV)/bin/python || $(PYTHON) -m venv $(GPU_VENV)
+	$(GPU_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@# They are one package by two names: what is removed last takes files of the other with it.
+	$(GPU_VENV)/bin/python -m pip uninstall --quiet --yes onnxruntime onnxruntime-gpu
+	$(GPU_VENV)/bin/python -m pip install --quiet --constraint constraints.txt 'onnxruntime-gpu[cuda,cudnn]'
+
+gpu: ## prove and measure on CUDA, without a network; one table; docs/cuda.md
+	@test -x $(GPU_VENV)/bin/python || { echo "make gpu: there is no $(GPU_VENV); make gpu-setup makes it (docs/cuda.md)"; exit 1; }
+	$(GPU_VENV)/bin/python -m benchmarks.gpu $(GPU_FLAGS)
+
 clean: ## remove what the targets above have made, models included
 	rm -rf $(VENV) $(CHECKPOINTS) $(REPOSITORY) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	rm -rf .coverage .coverage.* .venv-bench .venv-perf .venv-conformance .bench benchmarks/results load.html load.json
+	rm -rf .coverage .coverage.* .venv-bench .venv-perf .venv-conformance .venv-gpu .bench benchmarks/results load.html load.json

@@ -1,7 +1,7 @@
 """Errors that the user of the benchmark can correct; each is printed as one line.
 
 BenchmarkError              the root
-├── MissingDependency       a peer, a load generator or a tool cannot be installed or found
+├── MissingDependency       a peer, a load generator, a tool or a device cannot be had
 ├── UnknownCommit           the commit to compare with is not in this repository
 ├── ServerFailed            a server did not start, or ended by itself
 ├── WrongAnswer             a server's answer differs from eager PyTorch's
@@ -25,7 +25,7 @@ class BenchmarkError(Exception):
 
 
 class MissingDependency(BenchmarkError):
-    """A peer, load generator or tool is missing; the message says which, and how to install it."""
+    """A peer, load generator, tool or device is missing; the message says which, and what to do."""
 
 
 class UnknownCommit(BenchmarkError):

@@ -52,8 +52,8 @@ LIMITS: Mapping[str, ParityLimits] = MappingProxyType(
             sequence_largest=4e-6,
             double=1e-9,
         ),
-        # Twice the CPU's, since the golden results come from the CPU and cuDNN adds in another order: reasoned, not
-        # measured yet. They are not for TF32, which keeps 10 bits of a product's factors.
+        # Not measured: twice the CPU's, since the golden results come from the CPU and cuDNN adds in another order.
+        # `make gpu` measures what they have to be. They are not for TF32, which keeps 10 bits of a product's factors.
         "cuda": ParityLimits(
             step=64 * _ULP,
             sample=8e-6,

@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from rnnserve.export.parity.onnx_runner import OnnxRunner
+from rnnserve.export.parity.onnx_runner import PROVIDERS, OnnxRunner
 
 
 @pytest.fixture
@@ -40,6 +40,23 @@ def test_errors_are_runtime_errors_of_one_line(model):
         OnnxRunner(onnx.ModelProto.FromString(model.SerializeToString()).SerializeToString())
 
 
+def test_cuda_is_asked_for_without_tf32_and_may_not_fall_back_later(monkeypatch):
+    asked: list[object] = []
+
+    class Cuda(Session):
+        given = ("CUDAExecutionProvider", "CPUExecutionProvider")
+
+        def __init__(self, *_, **how):
+            asked.append(how)
+
+        def disable_fallback(self):
+            asked.append("no fallback")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Cuda)
+    OnnxRunner(b"", providers=PROVIDERS["cuda"])
+    assert asked == [{"providers": list(Cuda.given), "provider_options": [{"use_tf32": "0"}, {}]}, "no fallback"]
+
+
 class Session:
     """Stands for a session on the providers that a test says."""
 
@@ -55,6 +72,9 @@ class Session:
         return []
 
     get_outputs = get_inputs
+
+    def disable_fallback(self):
+        pass
 
 
 def test_a_provider_that_falls_back_is_an_error(monkeypatch):

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from rnnserve.export.limits import LIMITS, replay_limits
-from rnnserve.export.parity import parity_table, proof
+from rnnserve.export.parity import OnnxRunner, parity_table, proof
 from rnnserve.export.parity.input_batches import input_batches
+from rnnserve.export.parity.onnx_runner import PROVIDERS
 
 ARCHITECTURES = [
     {},
@@ -130,3 +131,27 @@ def test_all_that_was_compared_is_recorded(proven):
         "tutorial: a sequence in two parts, states carried over, gives the same as the whole",
         "tutorial: values after a row's length change nothing, bit for bit",
     ]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_model_runs_on_the_device_whose_limits_hold(subject, monkeypatch, device):
+    """With the CPU in the place of CUDA."""
+    asked, made = [], []
+
+    class Runner(OnnxRunner):
+        def __init__(self, model, *, providers, process):
+            made.append(tuple(providers))
+            super().__init__(model, process=process)
+
+    def limits(name):
+        asked.append(name)
+        return LIMITS[name]
+
+    monkeypatch.setattr(proof, "OnnxRunner", Runner)
+    monkeypatch.setattr(proof, "limits_for", limits)
+    some = subject()
+    found = proof.prove(some.described, None, some.model, progress=False, device=device)
+    assert found.parity.samples > 0
+    assert asked == [device]
+    assert made == [tuple(PROVIDERS[device])]
+    assert PROVIDERS[device][0] == f"{device.upper()}ExecutionProvider"

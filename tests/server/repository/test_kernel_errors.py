@@ -1,4 +1,4 @@
-"""What a kernel refuses is the request's fault, except for lack of memory; its message holds no path."""
+"""What a kernel refuses is the request's fault; lack of memory and a broken device are not. No message holds a path."""
 
 import onnxruntime as ort
 import pytest
@@ -35,6 +35,22 @@ def test_values_that_are_refused_are_told_to_the_sender(raised, said):
 def test_lack_of_memory_is_not_the_senders_fault(raised, where):
     error = state.RuntimeException(where + raised)
     with pytest.raises(state.RuntimeException) as passed_on:
+        reraise(error)
+    assert passed_on.value is error
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        "CUDNN failure 4000: CUDNN_STATUS_INTERNAL_ERROR ; GPU=0 ; hostname=vm",
+        "CUDA failure 719: unspecified launch failure ; GPU=0 ; hostname=vm",
+        "CUBLAS failure 13: CUBLAS_STATUS_EXECUTION_FAILED ; GPU=0 ; hostname=vm",
+        "CUDA error cudaErrorIllegalAddress:an illegal memory access was encountered",
+    ],
+)
+def test_a_device_that_fails_is_not_the_senders_fault(raised):
+    error = state.Fail(REFUSED + raised)
+    with pytest.raises(state.Fail) as passed_on:
         reraise(error)
     assert passed_on.value is error
 

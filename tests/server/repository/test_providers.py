@@ -4,6 +4,7 @@ import json
 import logging
 
 import grpc
+import numpy as np
 import onnxruntime as ort
 import pytest
 
@@ -12,6 +13,7 @@ from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository import providers
+from rnnserve.server.repository.cuda_trial import find_cuda_fault
 from rnnserve.server.repository.providers import choose_device, new_session
 
 HAS_CUDA = "CUDAExecutionProvider" in ort.get_available_providers()
@@ -104,8 +106,27 @@ def test_a_session_that_fell_back_is_refused(repository, monkeypatch):
         new_session((repository / "direction_simple" / "1" / "model.onnx").read_bytes(), "cuda")
 
 
+def test_a_run_that_fails_on_its_provider_is_not_made_again_on_another(repository):
+    """onnxruntime's wrapper would print the failure, and go on with a session on the CPU."""
+    session = new_session((repository / "direction_simple" / "1" / "model.onnx").read_bytes(), "cpu")
+
+    class Broken:
+        whole = session._sess
+
+        def __getattr__(self, name):
+            return getattr(self.whole, name)
+
+        def run(self, *_):
+            raise ort.capi.onnxruntime_pybind11_state.EPFail("CUDA failure 719: unspecified launch failure")
+
+    feeds = {value.name: np.zeros((1,) * len(value.shape), np.float32) for value in session.get_inputs()}
+    session._sess = Broken()
+    with pytest.raises(ort.capi.onnxruntime_pybind11_state.EPFail, match="CUDA failure 719"):
+        session.run(None, feeds)
+
+
 @pytest.mark.gpu
-@pytest.mark.skipif(not HAS_CUDA, reason="needs CUDA")
+@pytest.mark.skipif(not HAS_CUDA or find_cuda_fault() is not None, reason="needs CUDA")
 def test_cuda_serves(repository):
     with Server(Settings(repository, grpc_port=0, provider="cuda")) as server:
         with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:

@@ -1,6 +1,7 @@
 """An ONNX model, ready to run on arrays by name."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,13 @@ from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity.onnx_process import OnnxProcess, RemoteSession
 from rnnserve.export.parity.onnx_worker import Session
 
-__all__ = ["OnnxRunner"]
+__all__ = ["PROVIDERS", "OnnxRunner"]
+
+PROVIDERS: Mapping[str, Sequence[str]] = MappingProxyType(
+    {"cpu": ("CPUExecutionProvider",), "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider")}
+)
+"""By device, as the table of limits names it: onnxruntime's providers. For CUDA, load its libraries first
+(`onnxruntime.preload_dlls()`), unless they are on the linker's path."""
 
 
 class OnnxRunner:

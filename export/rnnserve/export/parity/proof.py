@@ -19,7 +19,7 @@ from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.failure_collector import FailureCollector
 from rnnserve.export.parity.input_batches import InputBatch, input_batches
 from rnnserve.export.parity.onnx_process import OnnxProcess
-from rnnserve.export.parity.onnx_runner import OnnxRunner
+from rnnserve.export.parity.onnx_runner import PROVIDERS, OnnxRunner
 from rnnserve.export.parity.reference import FLOAT64, Reference
 from rnnserve.export.parity.tensor_checks import check_onnx, check_script
 from rnnserve.export.parity.value_comparison import ValueComparison
@@ -53,6 +53,7 @@ def prove(
     seed: int = 0,
     progress: bool = True,
     process: OnnxProcess | None = None,
+    device: str = "cpu",
 ) -> Proof:
     """Prove that a script and an ONNX model compute what a module computes in eager mode.
 
@@ -63,12 +64,13 @@ def prove(
         seed: Of the inputs: the same seed gives the same inputs.
         progress: Whether to show a progress bar on standard error.
         process: Where the ONNX model runs, if it is of unknown origin; in this process where it is None.
+        device: "cpu" or "cuda": what the ONNX model runs on, and whose limits hold. The module runs on the CPU.
 
     Raises:
         ParityError: If anything differs; the message has a line for everything that does.
     """
     with one_thread(), evaluating(model.module):
-        return _prove(model, script, onnx_model, seed=seed, progress=progress, process=process)
+        return _prove(model, script, onnx_model, seed=seed, progress=progress, process=process, device=device)
 
 
 def reference_of(model: DescribedModel) -> Reference:
@@ -86,10 +88,11 @@ def _prove(
     seed: int,
     progress: bool,
     process: OnnxProcess | None,
+    device: str,
 ) -> Proof:
-    reference, limits, failures = reference_of(model), limits_for("cpu"), FailureCollector()
+    reference, limits, failures = reference_of(model), limits_for(device), FailureCollector()
     scripted = None if script is None else _script_interface(model, script, failures)
-    runner = _runner(onnx_model, model, failures, process)
+    runner = _runner(onnx_model, model, failures, process, device)
     comparison = ValueComparison(model, reference, limits, failures)
     batches = list(input_batches(model, seed))
     for batch in tqdm(batches, desc="parity", unit=" batches", leave=False, disable=not progress):
@@ -148,7 +151,7 @@ def _script_interface(
 
 
 def _runner(
-    onnx_model: bytes, model: DescribedModel, failures: FailureCollector, process: OnnxProcess | None
+    onnx_model: bytes, model: DescribedModel, failures: FailureCollector, process: OnnxProcess | None, device: str
 ) -> OnnxRunner | None:
     """Load the ONNX model and check its tensors; None where it cannot be loaded."""
     try:
@@ -159,7 +162,7 @@ def _runner(
     for difference in check_onnx(loaded, model.inputs, model.outputs):
         failures.add(difference)
     try:
-        return OnnxRunner(onnx_model, process=process)
+        return OnnxRunner(onnx_model, providers=PROVIDERS[device], process=process)
     except RuntimeError as error:
         failures.add(f"onnx: {error}")
         return None

@@ -22,7 +22,8 @@ is that of bound runs."""
 _NODE = re.compile(
     r"Non-zero status code returned while running (\S+) node\. Name:'[^']*' Status Message: (.*)", re.DOTALL
 )
-_MEMORY = re.compile(r"alloc|out of memory", re.IGNORECASE)
+_NOT_OF_VALUES = re.compile(r"alloc|out of memory|\b(?:CUDA|CUDNN|CUBLAS)\w* (?:failure|error)", re.IGNORECASE)
+"""What a node also fails of, whatever its inputs are: too little memory, and a device that does not work."""
 
 
 def reraise(error: Exception) -> NoReturn:
@@ -32,7 +33,7 @@ def reraise(error: Exception) -> NoReturn:
         InvalidRequest: If a kernel refused the values of a request; otherwise the error itself.
     """
     refused = _NODE.search(str(error))
-    if refused is None or _MEMORY.search(refused[2]):
+    if refused is None or _NOT_OF_VALUES.search(refused[2]):
         raise error
     operator, said = refused.groups()
     raise InvalidRequest(f"onnxruntime refuses the values of this request: {operator}: {one_line(said)}") from error

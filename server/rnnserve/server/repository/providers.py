@@ -1,7 +1,7 @@
 """Where models run: `cpu`, `cuda`, or `auto`, which takes CUDA where a trial of it succeeds. No silent fallback.
 
 onnxruntime turns a CUDA session into a CPU one where CUDA is missing (onnxruntime #23372, #17801), so the provider of
-every session is compared with the one asked for.
+every session is compared with the one asked for. Nor may a session change its provider later.
 """
 
 import logging
@@ -68,6 +68,8 @@ def new_session(model: bytes, device: str) -> ort.InferenceSession:
     # TF32 of the tensor cores keeps ten of a float32's twenty-three bits: the golden results would not hold.
     of_each: list[dict[str, str]] = [{"use_tf32": "0"} if name == _NAMES["cuda"] else {} for name in wanted]
     session = ort.InferenceSession(model, options, providers=wanted, provider_options=of_each)
+    # Where a run fails on CUDA, onnxruntime's wrapper would print that, and go on with a new session on the CPU.
+    session.disable_fallback()
     got = session.get_providers()
     if got[0] != wanted[0]:
         raise StartError(

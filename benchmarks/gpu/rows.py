@@ -1,0 +1,73 @@
+"""The results: a row for each thing that held, did not hold, or was measured."""
+
+import dataclasses
+import json
+import math
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+__all__ = ["FAILED", "HELD", "MEASURED", "Row", "from_line", "one_line", "rows_or_failure", "to_line"]
+
+HELD, FAILED, MEASURED = "held", "FAILED", "measured"
+
+_LONGEST_NOTE = 300  # characters
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One result.
+
+    Attributes:
+        step: The step that found it.
+        subject: The model, or the sizes.
+        what: What was tried or measured, with its unit.
+        verdict: `HELD` or `FAILED` where something is promised, else `MEASURED`.
+        cpu: The figure on the CPU; None where there is none.
+        cuda: The figure on CUDA.
+        limit: What is allowed on CUDA.
+        note: More about it, or the reason why it failed; one line.
+    """
+
+    step: str
+    subject: str
+    what: str
+    verdict: str
+    cpu: float | None = None
+    cuda: float | None = None
+    limit: float | None = None
+    note: str = ""
+
+
+def to_line(row: Row) -> str:
+    """Write a row as one line of JSON; infinity and NaN become text, since JSON has no numbers for them."""
+    return json.dumps({name: _json_value(value) for name, value in dataclasses.asdict(row).items()}, allow_nan=False)
+
+
+def from_line(line: str) -> Row:
+    """Read what `to_line` wrote."""
+    fields: dict[str, Any] = json.loads(line)
+    for name in ("cpu", "cuda", "limit"):
+        if fields[name] is not None:
+            fields[name] = float(fields[name])
+    return Row(**fields)
+
+
+def rows_or_failure(step: str, subject: str, find: Callable[[], Iterable[Row]]) -> Iterator[Row]:
+    """Give the rows that `find` gives, and where it raises, a row that says so: other subjects are still tried."""
+    try:
+        yield from find()
+    except Exception as error:  # noqa: BLE001 - whatever a driver, a library or a model raises is the result
+        traceback.print_exc(file=sys.stderr)
+        yield Row(step, subject, "ran to its end", FAILED, note=one_line(f"{type(error).__name__}: {error}"))
+
+
+def one_line(text: str) -> str:
+    """Put text into one line, cut where it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_NOTE else f"{line[:_LONGEST_NOTE]}…"
+
+
+def _json_value(value: object) -> object:
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
