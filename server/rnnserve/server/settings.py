@@ -153,6 +153,7 @@ class Settings:
     )
     graph: str = dataclasses.field(
         default="auto",
+        kw_only=True,
         metadata=_option(
             "which graph of a model runs: native is model.onnx; scan is model.scan.onnx, which models with RNN "
             "operators have, for the CPU (native serves the others); auto measures both when it loads, and keeps the "
