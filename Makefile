@@ -11,6 +11,7 @@ REPOSITORY ?= repository
 SERVE_FLAGS ?=
 LOAD_FLAGS ?= --rate 250,500,1000,2000,4000 --slo p99=20ms --length 1:64 --duration 5
 BENCH_FLAGS ?=
+GROWTH_FLAGS ?=
 MUTANTS_FLAGS ?=
 CONFORMANCE_FLAGS ?=
 COMMIT ?=
@@ -31,7 +32,7 @@ MYPY_TESTS := --follow-imports silent --allow-untyped-defs --allow-incomplete-de
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
 .PHONY: help setup export verify serve test drills drills-long check lint mutants fuzz conformance format protos load \
-	bench compare clean
+	bench compare growth clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -118,6 +119,9 @@ bench: setup ## measure side by side with Triton and others; BENCH_FLAGS=--quick
 compare: setup ## measure this tree's server against that of another commit: make compare COMMIT=main
 	@test -n "$(COMMIT)" || { echo "make compare: say which commit, for example COMMIT=HEAD~1"; exit 1; }
 	$(BIN)/python -m benchmarks --against '$(COMMIT)' $(BENCH_FLAGS)
+
+growth: setup ## measure what a request costs as sizes grow, beside what bounds it: tables, slopes in words, plots
+	$(BIN)/python -m benchmarks.growth $(GROWTH_FLAGS)
 
 clean: ## remove what the targets above have made, models included
 	rm -rf $(VENV) $(CHECKPOINTS) $(REPOSITORY) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

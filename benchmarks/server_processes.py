@@ -37,7 +37,13 @@ class ServerProcess:
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], ready: str, log: Path, environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: Sequence[str],
+        ready: str,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        timeout_s: float = _START_TIMEOUT_S,
     ) -> None:
         """Start the server and wait until it is ready.
 
@@ -47,9 +53,10 @@ class ServerProcess:
             ready: A regular expression for the output of a ready server; its first group is the port.
             log: File for the output.
             environment: Environment variables beside those of this process.
+            timeout_s: Seconds within which it has to be ready.
 
         Raises:
-            ServerFailed: If the server ends before it is ready, or is not ready within 60 s.
+            ServerFailed: If the server ends before it is ready, or is not ready in time.
         """
         self.name = name
         self.log = log
@@ -65,7 +72,7 @@ class ServerProcess:
                 start_new_session=True,
             )
         try:
-            self.port = self._wait_until_ready(re.compile(ready))
+            self.port = self._wait_until_ready(re.compile(ready), timeout_s)
         except BaseException:
             self.end()
             raise
@@ -101,15 +108,15 @@ class ServerProcess:
             time.sleep(0.01)
         self._process.wait()
 
-    def _wait_until_ready(self, ready: re.Pattern[str]) -> int:
-        deadline = time.monotonic() + _START_TIMEOUT_S
+    def _wait_until_ready(self, ready: re.Pattern[str], timeout_s: float) -> int:
+        deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             found = ready.search(self.log.read_text(errors="replace"))
             if found:
                 return int(found[1])
             self.check_alive()
             time.sleep(0.002)
-        raise ServerFailed(f"{self.name} was not ready within {_START_TIMEOUT_S:.0f} s: {self._last_line()}")
+        raise ServerFailed(f"{self.name} was not ready within {timeout_s:.0f} s: {self._last_line()}")
 
     def _last_line(self) -> str:
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
@@ -118,10 +125,15 @@ class ServerProcess:
 
 @contextlib.contextmanager
 def running_server(
-    name: str, command: Sequence[str], ready: str, log: Path, environment: Mapping[str, str] | None = None
+    name: str,
+    command: Sequence[str],
+    ready: str,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    timeout_s: float = _START_TIMEOUT_S,
 ) -> Iterator[ServerProcess]:
     """Start a server with the arguments of `ServerProcess`, and end it after the block."""
-    process = ServerProcess(name, command, ready, log, environment)
+    process = ServerProcess(name, command, ready, log, environment, timeout_s)
     try:
         yield process
     finally:
