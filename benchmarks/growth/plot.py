@@ -5,6 +5,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from benchmarks.growth.results import Growth
 from benchmarks.growth.sizes import Metric
@@ -26,8 +27,8 @@ def draw_growth(growth: Growth, machine: str, path: Path) -> bool:
     Returns:
         Whether a point was measured; otherwise no file is written.
     """
-    metrics = [metric for metric in growth.size.metrics if metric.is_plotted]
-    if not growth.points():
+    metrics = [metric for metric in growth.size.metrics if metric.is_plotted and growth.curve(LANE, metric.name)]
+    if not metrics:
         return False
     figure = Figure(figsize=(max(6.5, 4.2 * len(metrics)), 4.2))
     for index, metric in enumerate(metrics):
@@ -41,6 +42,7 @@ def draw_growth(growth: Growth, machine: str, path: Path) -> bool:
 
 
 def _draw_panel(axes: Axes, growth: Growth, metric: Metric) -> None:
+    shown: list[float] = []
     for name, colour, style in ((LANE, _LANE, "-"), (growth.size.bound, _BOUND, "--")):
         curve = growth.curve(name, metric.name)
         if not curve:
@@ -52,8 +54,12 @@ def _draw_panel(axes: Axes, growth: Growth, metric: Metric) -> None:
             for metrics in by_name.get(name, ())
         ]
         axes.plot(*zip(*rounds, strict=True), ".", color=colour, markersize=3)
+        shown += [cost for _, cost in rounds]
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
+    # Twice as far as the costs on either side: a cost that differs by a tenth looks level.
+    axes.set_ylim(min(shown) / 2, max(shown) * 2)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.set_xticks(growth.points(), [f"{point:,}" for point in growth.points()], rotation=45)
     axes.minorticks_off()
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.4g}")
