@@ -29,7 +29,6 @@ from benchmarks.server_processes import (
     count_mapped_files,
     cpu_seconds,
     resident_bytes,
-    running_server,
 )
 from rnnserve.protos import inference_pb2 as pb
 
@@ -139,7 +138,7 @@ def measure_start(rounds: int, work: Path) -> dict[str, list[Metrics]]:
     found: list[Metrics] = []
     command = [servers.CONSOLE_SCRIPT, "serve", str(work / "models" / "three_models"), "--grpc-port", "0"]
     for number in range(1, rounds + 1):
-        with running_server("rnnserve", command, servers.READY_PATTERN, work / "start.log") as process:
+        with servers.running_rnnserve("rnnserve", command, work / "start.log") as process:
             metrics = {
                 "ready s": process.seconds,
                 "resident MB": resident_bytes(process.pids) / _MB,

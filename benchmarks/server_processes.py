@@ -11,7 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import grpc
+
 from benchmarks.errors import ServerFailed
+from rnnserve.protos import inference_pb2 as pb
 
 __all__ = [
     "ServerProcess",
@@ -61,7 +64,8 @@ class ServerProcess:
         self.name = name
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
-        started = time.perf_counter()
+        self._started = time.perf_counter()
+        self._timeout_s = timeout_s
         with log.open("wb") as out:
             self._process: subprocess.Popen[Any] = subprocess.Popen(  # noqa: S603 - no shell, our own arguments
                 list(command),
@@ -72,11 +76,11 @@ class ServerProcess:
                 start_new_session=True,
             )
         try:
-            self.port = self._wait_until_ready(re.compile(ready), timeout_s)
+            self.port = self._wait_until_ready(re.compile(ready))
         except BaseException:
             self.end()
             raise
-        self.seconds = time.perf_counter() - started
+        self.seconds = time.perf_counter() - self._started
 
     @property
     def pids(self) -> list[int]:
@@ -94,6 +98,29 @@ class ServerProcess:
                 f"{self.name} ended by itself with status {self._process.returncode}: {self._last_line()}"
             )
 
+    def wait_for_models(self) -> None:
+        """Wait until the server answers ServerReady with true: this one loads slow models after it listens.
+
+        `seconds` then counts until this moment.
+
+        Raises:
+            ServerFailed: If the server ends before, or is not ready in time.
+        """
+        with grpc.insecure_channel(f"127.0.0.1:{self.port}") as channel:
+            is_ready = channel.unary_unary(
+                "/inference.GRPCInferenceService/ServerReady",
+                request_serializer=pb.ServerReadyRequest.SerializeToString,
+                response_deserializer=pb.ServerReadyResponse.FromString,
+            )
+            while not is_ready(pb.ServerReadyRequest(), timeout=self._timeout_s, wait_for_ready=True).ready:
+                self.check_alive()
+                if time.perf_counter() > self._started + self._timeout_s:
+                    raise ServerFailed(
+                        f"{self.name} has not loaded its models within {self._timeout_s:.0f} s: {self._last_line()}"
+                    )
+                time.sleep(0.005)
+        self.seconds = time.perf_counter() - self._started
+
     def end(self) -> None:
         """Terminate the server and its children; kill those that still run after 10 s."""
         with contextlib.suppress(ProcessLookupError):
@@ -108,15 +135,15 @@ class ServerProcess:
             time.sleep(0.01)
         self._process.wait()
 
-    def _wait_until_ready(self, ready: re.Pattern[str], timeout_s: float) -> int:
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
+    def _wait_until_ready(self, ready: re.Pattern[str]) -> int:
+        deadline = self._started + self._timeout_s
+        while time.perf_counter() < deadline:
             found = ready.search(self.log.read_text(errors="replace"))
             if found:
                 return int(found[1])
             self.check_alive()
             time.sleep(0.002)
-        raise ServerFailed(f"{self.name} was not ready within {timeout_s:.0f} s: {self._last_line()}")
+        raise ServerFailed(f"{self.name} was not ready within {self._timeout_s:.0f} s: {self._last_line()}")
 
     def _last_line(self) -> str:
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]

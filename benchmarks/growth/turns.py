@@ -26,7 +26,7 @@ from benchmarks.metrics import Metrics
 from benchmarks.model_limits import graphs_of, running_model_loop, write_batches
 from benchmarks.requests import BenchmarkRequest, encode_request
 from benchmarks.scenarios import CONSTANT, LANE, LoadSettings
-from benchmarks.server_processes import ServerProcess, running_server
+from benchmarks.server_processes import ServerProcess
 from rnnserve.protos import inference_pb2 as pb
 
 __all__ = ["OUT_OF_TIME", "check_and_size_answer", "make_request", "measure_size", "serve_lane", "turn_of_lane"]
@@ -96,7 +96,7 @@ def serve_lane(
     """Start this server on a repository, with room for all requests in flight; it ends with the context."""
     options = ["--grpc-port", "0", "--transport", "lane", f"--max-queue={_MAX_QUEUE}"]
     command = [servers.CONSOLE_SCRIPT, "serve", str(repository), *options]
-    return running_server(LANE, command, servers.READY_PATTERN, log, timeout_s=timeout_s)
+    return servers.running_rnnserve(LANE, command, log, timeout_s=timeout_s)
 
 
 def make_request(repository: Path, load: Load) -> BenchmarkRequest:
