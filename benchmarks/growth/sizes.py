@@ -88,7 +88,7 @@ class Size:
         quick: Its values with `--quick`.
         load: The load at a value; None for the number of models, which is measured in its own way.
         bound: What bounds the cost: `scenarios.CONSTANT`, at the same load, or `scenarios.SESSION_RUN`, with all rows
-            in flight as one batch; for the number of models, bare onnxruntime sessions.
+            in flight as one batch, and the median of its runs; for the number of models, bare onnxruntime sessions.
         metrics: What is shown.
     """
 
