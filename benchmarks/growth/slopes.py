@@ -14,7 +14,8 @@ _LEVEL, _LINEAR = 0.15, (0.8, 1.2)
 """Powers below which a cost is level, and between which it is linear. Rounds differ by a tenth, which is a power of
 0.07 over points of which each is four times the one before."""
 
-_KINDS = ("falls", "level", "slower", "linear", "faster")
+_STRAIGHT = 1.5
+"""How much the slopes of neighbouring pairs may differ for a straight line."""
 
 
 def describe_slope(points: Sequence[tuple[float, float]], unit: str, each: str) -> str:
@@ -57,9 +58,16 @@ def _describe(kind: str, pairs: Sequence[tuple[tuple[float, float], tuple[float,
     if kind == "linear":
         return f"linear {where}: {_number((high - low) / (last - first))} {unit} a {each}"
     if kind == "slower":
-        return f"slower than linear, {span}, {where}: {_number((high - low) / (last - first))} {unit} a {each}"
+        words = "linear on top of a fixed cost" if _is_straight(pairs) else "slower than linear"
+        return f"{words}, {span}, {where}: {_number((high - low) / (last - first))} {unit} a {each}"
     power = math.log(high / low) / math.log(last / first)
     return f"faster than linear, {span}, {where}: with the power {power:.1f}"
+
+
+def _is_straight(pairs: Sequence[tuple[tuple[float, float], tuple[float, float]]]) -> bool:
+    """Return whether each more of the size costs about the same; not known of a single pair."""
+    slopes = [(high - low) / (last - first) for (first, low), (last, high) in pairs]
+    return len(slopes) > 1 and max(slopes) <= _STRAIGHT * min(slopes)
 
 
 def _number(value: float) -> str:
