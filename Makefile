@@ -11,6 +11,7 @@ REPOSITORY ?= repository
 SERVE_FLAGS ?=
 LOAD_FLAGS ?= --rate 250,500,1000,2000,4000 --slo p99=20ms --length 1:64 --duration 5
 BENCH_FLAGS ?=
+GROWTH_FLAGS ?=
 MUTANTS_FLAGS ?=
 CONFORMANCE_FLAGS ?=
 GPU_FLAGS ?=
@@ -33,7 +34,7 @@ MYPY_TESTS := --follow-imports silent --allow-untyped-defs --allow-incomplete-de
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
 .PHONY: help setup export verify serve test drills drills-long check lint mutants fuzz conformance format protos load \
-	bench compare gpu gpu-setup clean
+	bench compare growth gpu gpu-setup clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -131,6 +132,9 @@ gpu-setup: ## make .venv-gpu, with onnxruntime-gpu in the place of onnxruntime; 
 gpu: ## prove and measure on CUDA, without a network; one table; docs/cuda.md
 	@test -x $(GPU_VENV)/bin/python || { echo "make gpu: there is no $(GPU_VENV); make gpu-setup makes it (docs/cuda.md)"; exit 1; }
 	$(GPU_VENV)/bin/python -m benchmarks.gpu $(GPU_FLAGS)
+
+growth: setup ## measure what a request costs as sizes grow, beside what bounds it: tables, slopes in words, plots
+	$(BIN)/python -m benchmarks.growth $(GROWTH_FLAGS)
 
 clean: ## remove what the targets above have made, models included
 	rm -rf $(VENV) $(CHECKPOINTS) $(REPOSITORY) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -6,6 +6,7 @@ and to `benchmarks/results`.
 
 A run goes through these modules: `__main__` (options), `preparation` (tools and models), `scenarios` (what is
 measured), `measurement` (the turns), `servers` and `load_generators` (what runs), `metrics` and `report` (what is
-printed), `results` (what is written). `comparison` and `source_trees` compare with another commit. The package `gpu` is
-a program of its own, which proves and measures on CUDA.
+printed), `results` (what is written). `model_limits` runs the batches without a server; `earlier_commit` adds a commit
+as a peer. `comparison` and `source_trees` compare with another commit. The packages `growth` and `gpu` are programs of
+their own: what a request costs as sizes grow, and what holds on CUDA.
 """

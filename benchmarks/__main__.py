@@ -1,6 +1,7 @@
 """`python -m benchmarks`: measure servers side by side; write tables, JSON and a plot.
 
-Without `--against` this server is measured beside others; with it, beside the server of another commit.
+Without `--against` this server is measured beside others, and with `--peer` beside an earlier commit's, too; with
+`--against`, beside the server of another commit only.
 """
 
 import argparse
@@ -10,13 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import comparison, results
+from benchmarks.earlier_commit import EarlierCommit, prepare_earlier_commit
 from benchmarks.errors import BenchmarkError
 from benchmarks.measurement import measure_scenario, measure_soak, measure_start
 from benchmarks.metrics import Metrics
 from benchmarks.preparation import find_load_generators, install_triton, make_models, make_models_of_tree
 from benchmarks.report import render_report
 from benchmarks.run_description import describe_run, is_machine_busy
-from benchmarks.scenarios import ALL_SERVERS, SCENARIOS, SOAK
+from benchmarks.scenarios import ALL_SERVERS, LANE, SCENARIOS, SOAK
 from benchmarks.server_processes import interrupt_on_signal
 from benchmarks.source_trees import unpack_commit, working_tree
 
@@ -43,22 +45,35 @@ def _compare_with_peers(args: argparse.Namespace) -> int:
     find_load_generators(chosen)
     install_triton(chosen, args.without)
     make_models(args.work)
+    earlier = prepare_earlier_commit(_ROOT, args.peer, args.work) if args.peer else None
     _warn_if_busy()
     description = describe_run()
     found, failures = {}, []
     for name in chosen:
         try:
-            found[name] = _measure(name, args, description["versions"])
+            found[name] = _measure(name, args, description["versions"], earlier)
         except BenchmarkError as error:
             failures.append(f"{name}: {error}")
             print(f"benchmarks: {failures[-1]}", file=sys.stderr)
     text = render_report(found, description) + "".join(f"NOT MEASURED {failure}\n" for failure in failures)
+    if earlier is not None:
+        description["versions"][earlier.server] = earlier.tree.description
+        text += "".join(f"NOT MEASURED {line}\n" for line in _left_out(earlier, chosen))
     print(text, end="")
     results.write_report(args.output, found, description, text, quick=args.quick)
     return 1 if failures else 0
 
 
-def _measure(name: str, args: argparse.Namespace, versions: dict[str, str]) -> dict[str, list[Metrics]]:
+def _left_out(earlier: EarlierCommit, chosen: Sequence[str]) -> list[str]:
+    """Say of each chosen scenario with the lane in which the earlier commit was not measured, why."""
+    found = [scenario for scenario in SCENARIOS if scenario.name in chosen and LANE in scenario.servers]
+    reasons = [(scenario.name, earlier.missing(scenario)) for scenario in found]
+    return [f"{name}: {earlier.server}: {reason}" for name, reason in reasons if reason is not None]
+
+
+def _measure(
+    name: str, args: argparse.Namespace, versions: dict[str, str], earlier: EarlierCommit | None
+) -> dict[str, list[Metrics]]:
     if name == "start":
         return measure_start(args.rounds, args.work)
     if name == "soak":
@@ -67,7 +82,10 @@ def _measure(name: str, args: argparse.Namespace, versions: dict[str, str]) -> d
     seconds = scenario.load.quick if args.quick else scenario.load.seconds
     names = [server for server in scenario.servers if server not in args.without]
     rounds = args.rounds if args.quick else args.rounds * scenario.turns
-    return measure_scenario(scenario, names, rounds, seconds, args.work, versions)
+    if earlier is None:
+        return measure_scenario(scenario, names, rounds, seconds, args.work, versions)
+    names = earlier.names_in(scenario, names)
+    return measure_scenario(scenario, names, rounds, seconds, args.work, versions, earlier.start_server)
 
 
 def _compare_with_commit(args: argparse.Namespace) -> int:
@@ -105,6 +123,12 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         f"scenarios: {', '.join(comparison.COMPARED)}",
     )
     parser.add_argument(
+        "--peer",
+        metavar="COMMIT",
+        help="measure, beside the others, this server as an earlier commit has it, in an environment of its own: with "
+        "the packages of its time, and with models that its own code made",
+    )
+    parser.add_argument(
         "--rounds",
         type=int,
         help=f"number of rounds (default: {_ROUNDS}; with --against: {comparison.ROUNDS}; quick: 1)",
@@ -136,8 +160,8 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--rounds must be 1 or more")
     if args.quick:
         args.rounds = 1
-    if args.against and (args.soak or args.without):
-        parser.error("--against compares two servers: --soak and --without do not apply")
+    if args.against and (args.soak or args.without or args.peer):
+        parser.error("--against compares two servers: --soak, --without and --peer do not apply")
     if args.against and set(args.only or ()) - set(comparison.COMPARED):
         parser.error(f"--against compares {', '.join(comparison.COMPARED)} only")
     args.work = args.work.resolve()

@@ -9,12 +9,12 @@ from benchmarks.errors import WrongAnswer
 from benchmarks.requests import BenchmarkRequest, encode_request, encode_step
 from rnnserve.protos import inference_pb2 as pb
 
-__all__ = ["INFER_METHOD", "check_answers"]
+__all__ = ["INFER_METHOD", "LOGIT_LIMIT", "check_answers"]
 
 INFER_METHOD = "/inference.GRPCInferenceService/ModelInfer"
 _STREAM_METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
 
-_LOGIT_LIMIT = 1e-4
+LOGIT_LIMIT = 1e-4
 """Largest absolute difference to eager's logits: random weights do not amplify rounding errors, and a mistake differs
 by about a hundred times as much."""
 
@@ -93,5 +93,5 @@ def _compare(server: str, response: pb.ModelInferResponse, request: BenchmarkReq
     logits = np.frombuffer(response.raw_output_contents[0], "<f4").reshape(shape)
     largest = float(np.abs(logits - request.logits).max())
     # Written with `not`, so that NaN is refused too.
-    if not largest <= _LOGIT_LIMIT or logits.argmax() != request.logits.argmax():
+    if not largest <= LOGIT_LIMIT or logits.argmax() != request.logits.argmax():
         raise WrongAnswer(f"{where}: logits are {logits.tolist()}, expected eager PyTorch's {request.logits.tolist()}")

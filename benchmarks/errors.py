@@ -6,6 +6,7 @@ BenchmarkError              the root
 ├── ServerFailed            a server did not start, or ended by itself
 ├── WrongAnswer             a server's answer differs from eager PyTorch's
 ├── LoadGeneratorFailed     a load generator failed, or some of its requests did
+├── ModelLoopFailed         the loop that runs a model without a server failed, or gave a wrong answer
 └── Saturated               a server could not follow the request rate: a result, not a fault
 """
 
@@ -13,6 +14,7 @@ __all__ = [
     "BenchmarkError",
     "LoadGeneratorFailed",
     "MissingDependency",
+    "ModelLoopFailed",
     "Saturated",
     "ServerFailed",
     "UnknownCommit",
@@ -42,6 +44,10 @@ class WrongAnswer(BenchmarkError):
 
 class LoadGeneratorFailed(BenchmarkError):
     """A load generator failed, or some of the requests that it sent did."""
+
+
+class ModelLoopFailed(BenchmarkError):
+    """The loop that runs a model without a server failed, or its answer differs from the expected one."""
 
 
 class Saturated(BenchmarkError):

@@ -7,7 +7,8 @@ torch:
 
     <FOLDER>/all_outputs/<model>/    as published, with all outputs
             /logits_only/<model>/    the same weights without the outputs `output` and `h_n`
-            /sequences/<model>/      the same weights without `output`; config.pbtxt says that states are kept
+            /sequences/<model>/      the same weights without `output`; config.pbtxt says that states are kept; only of
+                                     models that a scenario asks step by step
             /three_models/<model>/   the tutorial's three architectures, to measure the start of a server
             /answers.npz             <model>/<length>/input, (batch, sequence, features) = (1, length, 2) float32, and
                                      <model>/<length>/logits, (batch, classes) = (1, 2) float32
@@ -16,16 +17,18 @@ torch:
 perf_analyzer asks for all outputs of a model, so in `logits_only` every server answers with the logits only.
 """
 
+import contextlib
 import hashlib
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
 
-from benchmarks.scenarios import MODELS
+from benchmarks.scenarios import MODELS, SCENARIOS
 from rnnserve.export.classifiers import export_checkpoint
 from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.publishing import publish_version
@@ -35,7 +38,7 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, describe_file, dump_manifest, read_version
 from rnnserve.protos.golden import Case, dump_cases, load_cases
 
-__all__ = ["make_models"]
+__all__ = ["make_anew", "make_classifier", "make_models", "publish_classifier"]
 
 _LABELS = ("counter-clockwise", "clockwise")
 _SEED = 13
@@ -47,39 +50,67 @@ _SOURCES = ("models", "export", "protos")
 
 def make_models(folder: Path) -> None:
     """Write the folder, unless it exists with the digest of the same sources."""
-    digest = _digest_sources()
+    with make_anew(folder, Path(__file__), repr(sorted(MODELS.items()))) as is_missing:
+        if is_missing:
+            _make(folder)
+
+
+@contextlib.contextmanager
+def make_anew(folder: Path, program: Path, models: str) -> Iterator[bool]:
+    """Yield whether a folder has to be made: it is then empty, and marked as complete after the block.
+
+    Args:
+        folder: The folder.
+        program: The program that makes it; it is made again if that changes, or any source that exports.
+        models: A description of what it contains; likewise.
+    """
+    digest = _digest_sources(program, models)
     stamp = folder / "sources.sha256"
-    if stamp.is_file() and stamp.read_text() == digest:
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    torch.set_num_threads(1)
-    answers: dict[str, np.ndarray] = {}
-    for name, (cell, hidden) in MODELS.items():
-        classifier = _publish(name, Architecture(cell=cell, hidden=hidden), folder / "all_outputs")
-        _publish_outputs(folder / "all_outputs" / name, folder / "logits_only" / name, ("logits",))
-        _publish_outputs(folder / "all_outputs" / name, folder / "sequences" / name, ("logits", "h_n"))
-        answers |= _answer_requests(name, classifier)
-    for name, architecture in ARCHITECTURES.items():
-        _publish(name, architecture, folder / "three_models")
-    np.savez(folder / "answers.npz", **answers)  # type: ignore[arg-type]
+    is_missing = not stamp.is_file() or stamp.read_text() != digest
+    if is_missing:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        torch.set_num_threads(1)
+    yield is_missing
     stamp.write_text(digest)
 
 
-def _digest_sources() -> str:
+def _digest_sources(program: Path, models: str) -> str:
     root = Path(__file__).parents[1]
-    digest = hashlib.sha256(torch.__version__.encode())
+    digest = hashlib.sha256(f"{torch.__version__} {models}".encode())
     paths = [path for source in _SOURCES for path in sorted((root / source).rglob("*.py"))]
-    for path in (*paths, Path(__file__)):
+    for path in (*paths, program):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def _publish(name: str, architecture: Architecture, repository: Path) -> DirectionClassifier:
+def _make(folder: Path) -> None:
+    answers: dict[str, np.ndarray] = {}
+    for name, (cell, hidden) in MODELS.items():
+        classifier = make_classifier(cell, hidden)
+        publish_classifier(name, classifier, folder / "all_outputs")
+        _publish_outputs(folder / "all_outputs" / name, folder / "logits_only" / name, ("logits",))
+        if any(scenario.load.steps and scenario.model == name for scenario in SCENARIOS):
+            _publish_outputs(folder / "all_outputs" / name, folder / "sequences" / name, ("logits", "h_n"))
+        answers |= _answer_requests(name, classifier)
+    for name, architecture in ARCHITECTURES.items():
+        publish_classifier(name, _make_classifier(architecture), folder / "three_models")
+    np.savez(folder / "answers.npz", **answers)  # type: ignore[arg-type]
+
+
+def make_classifier(cell: str, hidden: int) -> DirectionClassifier:
+    """Return a classifier with weights that follow from a seed, in evaluation mode."""
+    return _make_classifier(Architecture(cell=cell, hidden=hidden))
+
+
+def _make_classifier(architecture: Architecture) -> DirectionClassifier:
     torch.manual_seed(_SEED)
-    classifier = DirectionClassifier.of(architecture).eval()
+    return DirectionClassifier.of(architecture).eval()
+
+
+def publish_classifier(name: str, classifier: DirectionClassifier, repository: Path) -> None:
+    """Publish a classifier as `rnnserve export` does."""
     export_checkpoint(Checkpoint(name, classifier, _LABELS, "0" * 64, None), repository, progress=False)
-    return classifier
 
 
 def _publish_outputs(complete: Path, model: Path, names: tuple[str, ...]) -> None:

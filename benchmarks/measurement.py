@@ -1,5 +1,6 @@
 """Measurement: all servers of a scenario run at the same time, and are loaded one after the other, A B A B."""
 
+import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -13,9 +14,11 @@ from benchmarks.errors import Saturated
 from benchmarks.load_generators.h2load import run_h2load, send_requests
 from benchmarks.load_generators.perf_analyzer import run_perf_analyzer
 from benchmarks.metrics import Metrics
+from benchmarks.model_limits import ModelLoop, eager_of, graphs_of, running_model_loop, write_batches
 from benchmarks.requests import (
     BenchmarkRequest,
     encode_request,
+    group_into_batches,
     perf_analyzer_input,
     perf_analyzer_steps,
     read_requests,
@@ -26,17 +29,34 @@ from benchmarks.server_processes import (
     count_mapped_files,
     cpu_seconds,
     resident_bytes,
-    running_server,
 )
 from rnnserve.protos import inference_pb2 as pb
 
-__all__ = ["CPU_METRIC", "measure_scenario", "measure_soak", "measure_start"]
+__all__ = ["CPU_METRIC", "WorkDone", "measure_scenario", "measure_soak", "measure_start", "read_work_done"]
 
 _MB = 1e6
 
 CPU_METRIC = "CPU µs"
 """The server's processor time for each inference, by the server's own count of inferences. It depends less than rates
 do on other work on the machine."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkDone:
+    """What a server with ModelStatistics has done since it started, or between two readings.
+
+    Attributes:
+        cpu_seconds: Its processor time, in user mode and in the kernel.
+        rows: The rows that it has answered.
+        runs: The runs of models that this took.
+    """
+
+    cpu_seconds: float
+    rows: int
+    runs: int
+
+    def __sub__(self, earlier: "WorkDone") -> "WorkDone":
+        return WorkDone(self.cpu_seconds - earlier.cpu_seconds, self.rows - earlier.rows, self.runs - earlier.runs)
 
 
 def measure_scenario(
@@ -53,13 +73,13 @@ def measure_scenario(
 
     Args:
         scenario: The scenario.
-        names: Names of the servers.
+        names: Names of the servers, and of `scenarios.MODEL_LIMITS`.
         rounds: Number of rounds; in each round every server has one turn, and each round begins with another server.
         seconds: Duration of the measurement in a turn.
         work: Folder with the models, and for logs.
         versions: Gets the version that Triton reports.
         start_server: The function that starts a server.
-        with_cpu: Whether to measure `CPU_METRIC` too; then each server must implement ModelStatistics.
+        with_cpu: Whether to measure `CPU_METRIC` too; then each name must be of a server with ModelStatistics.
 
     Returns:
         The metrics of each server, one entry for each round, empty if the server was saturated.
@@ -72,7 +92,11 @@ def measure_scenario(
     found: dict[str, list[Metrics]] = {name: [] for name in names}
     with ExitStack() as stack:
         running: dict[str, tuple[ServerProcess, int]] = {}
+        loops: dict[str, ModelLoop] = {}
         for name in names:
+            if name in scenarios.MODEL_LIMITS:
+                loops[name] = stack.enter_context(running_model_loop(work / f"loop-{scenario.model}.log"))
+                continue
             _print_progress(f"{scenario.name}: starting and checking {name}")
             process = stack.enter_context(start_server(name, repository, scenario.model, work, requests[0]))
             steps = bool(scenario.load.steps)
@@ -80,14 +104,19 @@ def measure_scenario(
             if name == scenarios.TRITON:
                 versions["Triton"] = _read_server_version(process.port)
         for number, name in _turns(names, rounds):
-            process, response_bytes = running[name]
             prefix = f"{scenario.name}, round {number} of {rounds}: {name}"
+            if name in loops:
+                metrics = _run_model_loop(scenario, name, loops[name], requests, seconds, work)
+                found[name].append(metrics)
+                _print_progress(f"{prefix}: {_format_metrics(metrics, scenario)}")
+                continue
+            process, response_bytes = running[name]
             if name in scenarios.STARTED_ANEW:
                 process.end()
                 process = stack.enter_context(start_server(name, repository, scenario.model, work, requests[0]))
                 running[name] = process, response_bytes
             process.check_alive()
-            before = _read_work_done(process, scenario.model) if with_cpu else None
+            before = read_work_done(process, scenario.model) if with_cpu else None
             try:
                 metrics = _run_load_generator(scenario, name, process.port, requests, response_bytes, seconds, work)
             except Saturated as error:
@@ -97,12 +126,10 @@ def measure_scenario(
             finally:
                 process.check_alive()
             if before is not None:
-                seconds_before, count_before = before
-                seconds_after, count_after = _read_work_done(process, scenario.model)
-                metrics = {**metrics, CPU_METRIC: 1e6 * (seconds_after - seconds_before) / (count_after - count_before)}
+                done = read_work_done(process, scenario.model) - before
+                metrics = {**metrics, CPU_METRIC: 1e6 * done.cpu_seconds / done.rows}
             found[name].append(metrics)
-            values = ", ".join(f"{metrics[metric]:,.6g} {metric}" for metric in scenario.metrics)
-            _print_progress(f"{prefix}: {values}")
+            _print_progress(f"{prefix}: {_format_metrics(metrics, scenario)}")
     return found
 
 
@@ -111,7 +138,7 @@ def measure_start(rounds: int, work: Path) -> dict[str, list[Metrics]]:
     found: list[Metrics] = []
     command = [servers.CONSOLE_SCRIPT, "serve", str(work / "models" / "three_models"), "--grpc-port", "0"]
     for number in range(1, rounds + 1):
-        with running_server("rnnserve", command, servers.READY_PATTERN, work / "start.log") as process:
+        with servers.running_rnnserve("rnnserve", command, work / "start.log") as process:
             metrics = {
                 "ready s": process.seconds,
                 "resident MB": resident_bytes(process.pids) / _MB,
@@ -180,8 +207,28 @@ def _run_load_generator(
     return run_perf_analyzer(scenario.load, seconds, port, scenario.model, data, work)
 
 
-def _read_work_done(process: ServerProcess, model: str) -> tuple[float, int]:
-    """Return the processor time that a server has used, in seconds, and the number of its inferences with a model."""
+def _run_model_loop(
+    scenario: Scenario, name: str, loop: ModelLoop, requests: Sequence[BenchmarkRequest], seconds: float, work: Path
+) -> Metrics:
+    repository = work / "models" / _outputs_of(scenario)
+    if name == scenarios.EAGER:
+        what = eager_of(*scenarios.MODELS[scenario.model])
+    else:
+        what = graphs_of(repository / scenario.model / "1")
+    batches = write_batches(
+        work / f"batches-{scenario.name}.npz", group_into_batches(requests, scenario.load.in_flight)
+    )
+    measured = loop.measure(what, batches, seconds)
+    rate = "requests/s" if scenario.load.generator == "h2load" else "inferences/s"
+    return {rate: measured["rows/s"], "p50 ms": measured["p50 ms"], "p99 ms": measured["p99 ms"]}
+
+
+def _format_metrics(metrics: Metrics, scenario: Scenario) -> str:
+    return ", ".join(f"{metrics[metric]:,.6g} {metric}" for metric in scenario.metrics)
+
+
+def read_work_done(process: ServerProcess, model: str) -> WorkDone:
+    """Read the processor time of a server and its counts for a model, or for all where `model` is empty."""
     with grpc.insecure_channel(f"127.0.0.1:{process.port}") as channel:
         method = channel.unary_unary(
             "/inference.GRPCInferenceService/ModelStatistics",
@@ -189,7 +236,9 @@ def _read_work_done(process: ServerProcess, model: str) -> tuple[float, int]:
             response_deserializer=pb.ModelStatisticsResponse.FromString,
         )
         response: pb.ModelStatisticsResponse = method(pb.ModelStatisticsRequest(name=model), timeout=10)
-    return cpu_seconds(process.pids), sum(version.inference_count for version in response.model_stats)
+    versions = response.model_stats
+    rows, runs = (sum(each) for each in zip(*((v.inference_count, v.execution_count) for v in versions), strict=True))
+    return WorkDone(cpu_seconds(process.pids), rows, runs)
 
 
 def _read_server_version(port: int) -> str:

@@ -5,7 +5,18 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.metrics import Rounds, median_of_rounds, median_ratio
 from benchmarks.peers.triton import NOT_MEASURED
-from benchmarks.scenarios import GOALS, SCENARIOS, SOAK, TRITON, TRITON_RAGGED, PerformanceGoal
+from benchmarks.scenarios import (
+    CONSTANT,
+    GOALS,
+    LANE,
+    MODEL_LIMITS,
+    SCENARIOS,
+    SOAK,
+    TRITON,
+    TRITON_RAGGED,
+    PerformanceGoal,
+    is_of_commit,
+)
 from rnnserve.client.aligned_table import format_aligned_table
 
 __all__ = ["GoalResult", "describe_lines", "evaluate_goals", "format_metric", "render_report"]
@@ -66,7 +77,8 @@ def render_report(found: Mapping[str, Rounds], description: Mapping[str, Mapping
     lines = []
     for name, rounds in found.items():
         count = max((len(each) for each in rounds.values()), default=0)
-        lines += [f"{_TITLES[name]} ({name}; median of {count})", _scenario_table(rounds, _METRICS[name]), ""]
+        lines += [f"{_TITLES[name]} ({name}; median of {count})", _scenario_table(rounds, _METRICS[name])]
+        lines += [*_limit_lines(rounds, _METRICS[name][0]), ""]
     results = evaluate_goals(found)
     if results:
         lines += ["performance goals", _goal_table(results), ""]
@@ -105,6 +117,14 @@ def _scenario_table(rounds: Rounds, metrics: Sequence[str]) -> str:
             row += [_format_ratio(median_ratio(rounds, server, base, metric)) for base in bases]
         rows.append(row)
     return format_aligned_table(header, rows)
+
+
+def _limit_lines(rounds: Rounds, metric: str) -> list[str]:
+    """Compare the lane with what bounds it and with what stood, in a line."""
+    others = [name for name in rounds if name in (*MODEL_LIMITS, CONSTANT) or is_of_commit(name)]
+    ratios = [(name, median_ratio(rounds, LANE, name, metric)) for name in others]
+    texts = [f"{_format_ratio(ratio)} {name}" for name, ratio in ratios if ratio is not None]
+    return [f"{metric} of {LANE}: {', '.join(texts)}"] if texts else []
 
 
 def _goal_table(results: Sequence[GoalResult]) -> str:

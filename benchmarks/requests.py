@@ -2,7 +2,9 @@
 
 import base64
 import dataclasses
+import itertools
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +18,7 @@ __all__ = [
     "add_grpc_frame",
     "encode_request",
     "encode_step",
+    "group_into_batches",
     "perf_analyzer_input",
     "perf_analyzer_steps",
     "read_requests",
@@ -82,14 +85,28 @@ def perf_analyzer_input(requests: Sequence[BenchmarkRequest], *, with_batch: boo
         requests: The requests.
         with_batch: Whether shapes begin with the batch axis, as a model with max_batch_size 0 requires.
     """
-    order = np.random.default_rng(13).permutation(len(requests))
     entries = []
-    for index in order:
-        points = requests[index].input.astype("<f4")  # (batch 1, sequence, features)
+    for request in _shuffle(requests):
+        points = request.input.astype("<f4")  # (batch 1, sequence, features)
         shape = list(points.shape if with_batch else points.shape[1:])
         content = {"b64": base64.b64encode(points.tobytes()).decode()}
         entries.append({"input": {"content": content, "shape": shape}})
     return json.dumps({"data": entries})
+
+
+def group_into_batches(requests: Sequence[BenchmarkRequest], size: int) -> list[list[BenchmarkRequest]]:
+    """Group requests, in the order in which the load generators send them, into batches of the same size.
+
+    Each request is in as many batches as any other, and the batches are as few as that allows.
+    """
+    shuffled = _shuffle(requests)
+    count = math.lcm(len(shuffled), size) // size
+    order = itertools.cycle(shuffled)
+    return [list(itertools.islice(order, size)) for _ in range(count)]
+
+
+def _shuffle(requests: Sequence[BenchmarkRequest]) -> list[BenchmarkRequest]:
+    return [requests[index] for index in np.random.default_rng(13).permutation(len(requests))]
 
 
 def perf_analyzer_steps(request: BenchmarkRequest, steps: int, *, with_batch: bool) -> str:

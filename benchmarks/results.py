@@ -15,7 +15,7 @@ from benchmarks.report import evaluate_goals
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.source_trees import SourceTree
 
-__all__ = ["write_comparison", "write_report"]
+__all__ = ["write_comparison", "write_report", "write_results"]
 
 
 def write_report(
@@ -60,7 +60,7 @@ def write_report(
             for result in evaluate_goals(found)
         ],
     }
-    written = _write(folder, "bench", results, description, text)
+    written = write_results(folder, "bench", results, description, text)
     hardware = ", ".join(f"{name} {text}" for name, text in description["hardware"].items())
     if draw_plot(found, f"rnnserve side by side: {hardware}", folder / "bench.svg"):
         written.append("bench.svg")
@@ -76,13 +76,14 @@ def write_comparison(
 ) -> None:
     """Write compare.json and compare.txt; the arguments are as in `write_report` and `render_comparison`."""
     results = {"trees": {server_name(tree): tree.description for tree in trees}, "scenarios": found}
-    written = _write(folder, "compare", results, description, text)
+    written = write_results(folder, "compare", results, description, text)
     print(f"wrote {', '.join(written)} to {folder}", file=sys.stderr)
 
 
-def _write(
+def write_results(
     folder: Path, name: str, results: Mapping[str, Any], description: Mapping[str, Mapping[str, str]], text: str
 ) -> list[str]:
+    """Write results as JSON, with the date and the machine, and the printed text; return the names of the files."""
     folder.mkdir(parents=True, exist_ok=True)
     results = {"when": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), **description, **results}
     (folder / f"{name}.json").write_text(json.dumps(results, indent=2) + "\n")

@@ -5,13 +5,16 @@ import dataclasses
 __all__ = [
     "ALL_SERVERS",
     "CONSTANT",
+    "EAGER",
     "GOALS",
     "GRPC_AIO",
     "GRPC_SERVER",
     "LANE",
     "MODELS",
+    "MODEL_LIMITS",
     "PUBLIC",
     "SCENARIOS",
+    "SESSION_RUN",
     "SOAK",
     "STARTED_ANEW",
     "TRITON",
@@ -22,23 +25,48 @@ __all__ = [
     "PerformanceGoal",
     "Scenario",
     "SoakSettings",
+    "is_of_commit",
+    "server_of_commit",
 ]
 
 LANE, PUBLIC, TWO_WORKERS = "rnnserve (lane)", "rnnserve (public)", "rnnserve (lane), 2 workers"
 TRITON, TRITON_RAGGED, TRITON_SEQUENCES = "Triton", "Triton ragged", "Triton sequences"
 GRPC_AIO, GRPC_SERVER, CONSTANT = "grpc.aio", "grpc.server", "lane, constant"
 
+SESSION_RUN, EAGER = "session.run", "eager PyTorch"
+
+MODEL_LIMITS = (SESSION_RUN, EAGER)
+"""No servers: the batches of a scenario in a bare loop, as large as its requests in flight allow. It is what a server
+could reach if receiving, batching and answering cost nothing."""
+
 _INFERENCE_SERVERS = (LANE, TRITON, TRITON_RAGGED, PUBLIC, GRPC_AIO, GRPC_SERVER)
 """The order of the turns: servers whose metrics are divided by each other have neighbouring turns."""
 
-ALL_SERVERS = (CONSTANT, *_INFERENCE_SERVERS, TWO_WORKERS, TRITON_SEQUENCES)
+ALL_SERVERS = (CONSTANT, *_INFERENCE_SERVERS, TWO_WORKERS, TRITON_SEQUENCES, *MODEL_LIMITS)
+
+_OF_COMMIT = "rnnserve at "
+
+
+def server_of_commit(commit: str) -> str:
+    """Return the name of this server as another commit has it, with `--peer`."""
+    return f"{_OF_COMMIT}{commit}"
+
+
+def is_of_commit(server: str) -> bool:
+    """Return whether a name is one of `server_of_commit`."""
+    return server.startswith(_OF_COMMIT)
+
 
 STARTED_ANEW = (TRITON_SEQUENCES,)
 """Servers that are started again before each turn: Triton's sequence batcher dies of signal 11 with a second client."""
 
 _SEQUENCE_SERVERS = (LANE, TRITON_SEQUENCES)
 
-MODELS = {"hidden_16": ("rnn", 16), "hidden_128": ("rnn", 128), "gru_128": ("gru", 128)}
+_CELL_SERVERS = (LANE, TRITON, TRITON_RAGGED, *MODEL_LIMITS)
+
+MODELS = {"hidden_16": ("rnn", 16), "hidden_128": ("rnn", 128)} | {
+    f"{cell}_{hidden}": (cell, hidden) for cell in ("gru", "lstm") for hidden in (128, 512)
+}
 """Cell and hidden size of each measured model, by name. The models are direction classifiers with random weights."""
 
 
@@ -102,7 +130,7 @@ SCENARIOS = (
         (4, 4),
         ("requests/s",),
         LoadSettings("h2load", in_flight=64, connections=4, warm_up=0.5, seconds=1.5),
-        (CONSTANT, *_INFERENCE_SERVERS),
+        (CONSTANT, *_INFERENCE_SERVERS, *MODEL_LIMITS),
         turns=3,
     ),
     Scenario(
@@ -112,7 +140,7 @@ SCENARIOS = (
         (4, 4),
         ("p50 ms", "p99 ms"),
         LoadSettings("h2load", in_flight=1, warm_up=0.5, seconds=2.5, quick=1.0),
-        (CONSTANT, *_INFERENCE_SERVERS),
+        (CONSTANT, *_INFERENCE_SERVERS, *MODEL_LIMITS),
     ),
     Scenario(
         "lengths",
@@ -121,7 +149,20 @@ SCENARIOS = (
         (1, 64),
         ("inferences/s", "p50 ms", "p99 ms"),
         LoadSettings("perf_analyzer", in_flight=32, seconds=4.5),
-        (TWO_WORKERS, *_INFERENCE_SERVERS),
+        (TWO_WORKERS, *_INFERENCE_SERVERS, *MODEL_LIMITS),
+    ),
+    *(
+        Scenario(
+            f"lengths_{model}",
+            f"lengths 1 to 64, {cell.upper()}, hidden {hidden}, 32 in flight, logits only, perf_analyzer",
+            model,
+            (1, 64),
+            ("inferences/s", "p50 ms", "p99 ms"),
+            LoadSettings("perf_analyzer", in_flight=32, seconds=3.0),
+            _CELL_SERVERS,
+        )
+        for model, (cell, hidden) in MODELS.items()
+        if cell != "rnn"
     ),
     Scenario(
         "poisson",
@@ -143,7 +184,7 @@ SCENARIOS = (
     ),
     Scenario(
         "steps_gru",
-        "the same with a GRU",
+        "one point a message on streams, 32 sequences at once, GRU, hidden 128, perf_analyzer",
         "gru_128",
         (1, 8),
         ("inferences/s", "p50 ms", "p99 ms"),

@@ -11,7 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import grpc
+
 from benchmarks.errors import ServerFailed
+from rnnserve.protos import inference_pb2 as pb
 
 __all__ = [
     "ServerProcess",
@@ -37,7 +40,13 @@ class ServerProcess:
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], ready: str, log: Path, environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: Sequence[str],
+        ready: str,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        timeout_s: float = _START_TIMEOUT_S,
     ) -> None:
         """Start the server and wait until it is ready.
 
@@ -47,14 +56,16 @@ class ServerProcess:
             ready: A regular expression for the output of a ready server; its first group is the port.
             log: File for the output.
             environment: Environment variables beside those of this process.
+            timeout_s: Seconds within which it has to be ready.
 
         Raises:
-            ServerFailed: If the server ends before it is ready, or is not ready within 60 s.
+            ServerFailed: If the server ends before it is ready, or is not ready in time.
         """
         self.name = name
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
-        started = time.perf_counter()
+        self._started = time.perf_counter()
+        self._timeout_s = timeout_s
         with log.open("wb") as out:
             self._process: subprocess.Popen[Any] = subprocess.Popen(  # noqa: S603 - no shell, our own arguments
                 list(command),
@@ -69,7 +80,7 @@ class ServerProcess:
         except BaseException:
             self.end()
             raise
-        self.seconds = time.perf_counter() - started
+        self.seconds = time.perf_counter() - self._started
 
     @property
     def pids(self) -> list[int]:
@@ -87,6 +98,29 @@ class ServerProcess:
                 f"{self.name} ended by itself with status {self._process.returncode}: {self._last_line()}"
             )
 
+    def wait_for_models(self) -> None:
+        """Wait until the server answers ServerReady with true: this one loads slow models after it listens.
+
+        `seconds` then counts until this moment.
+
+        Raises:
+            ServerFailed: If the server ends before, or is not ready in time.
+        """
+        with grpc.insecure_channel(f"127.0.0.1:{self.port}") as channel:
+            is_ready = channel.unary_unary(
+                "/inference.GRPCInferenceService/ServerReady",
+                request_serializer=pb.ServerReadyRequest.SerializeToString,
+                response_deserializer=pb.ServerReadyResponse.FromString,
+            )
+            while not is_ready(pb.ServerReadyRequest(), timeout=self._timeout_s, wait_for_ready=True).ready:
+                self.check_alive()
+                if time.perf_counter() > self._started + self._timeout_s:
+                    raise ServerFailed(
+                        f"{self.name} has not loaded its models within {self._timeout_s:.0f} s: {self._last_line()}"
+                    )
+                time.sleep(0.005)
+        self.seconds = time.perf_counter() - self._started
+
     def end(self) -> None:
         """Terminate the server and its children; kill those that still run after 10 s."""
         with contextlib.suppress(ProcessLookupError):
@@ -102,14 +136,14 @@ class ServerProcess:
         self._process.wait()
 
     def _wait_until_ready(self, ready: re.Pattern[str]) -> int:
-        deadline = time.monotonic() + _START_TIMEOUT_S
-        while time.monotonic() < deadline:
+        deadline = self._started + self._timeout_s
+        while time.perf_counter() < deadline:
             found = ready.search(self.log.read_text(errors="replace"))
             if found:
                 return int(found[1])
             self.check_alive()
             time.sleep(0.002)
-        raise ServerFailed(f"{self.name} was not ready within {_START_TIMEOUT_S:.0f} s: {self._last_line()}")
+        raise ServerFailed(f"{self.name} was not ready within {self._timeout_s:.0f} s: {self._last_line()}")
 
     def _last_line(self) -> str:
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
@@ -118,10 +152,15 @@ class ServerProcess:
 
 @contextlib.contextmanager
 def running_server(
-    name: str, command: Sequence[str], ready: str, log: Path, environment: Mapping[str, str] | None = None
+    name: str,
+    command: Sequence[str],
+    ready: str,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    timeout_s: float = _START_TIMEOUT_S,
 ) -> Iterator[ServerProcess]:
     """Start a server with the arguments of `ServerProcess`, and end it after the block."""
-    process = ServerProcess(name, command, ready, log, environment)
+    process = ServerProcess(name, command, ready, log, environment, timeout_s)
     try:
         yield process
     finally:

@@ -1,8 +1,9 @@
 """Commands that start each measured server on a model."""
 
+import contextlib
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -13,12 +14,19 @@ from benchmarks.server_processes import ServerProcess, free_port, running_server
 from benchmarks.source_trees import SourceTree
 from rnnserve.protos import inference_pb2 as pb
 
-__all__ = ["CONSOLE_SCRIPT", "READY_PATTERN", "StartServer", "start_server", "start_server_from_tree"]
+__all__ = [
+    "CONSOLE_SCRIPT",
+    "READY_PATTERN",
+    "StartServer",
+    "running_rnnserve",
+    "start_server",
+    "start_server_from_tree",
+]
 
 CONSOLE_SCRIPT = str(Path(sys.executable).with_name("rnnserve"))
 
 READY_PATTERN = r"gRPC on 127\.0\.0\.1:(\d+)"
-"""Output of a ready server; the group is its port."""
+"""Output of a server that listens; the group is its port."""
 
 StartServer = Callable[[str, Path, str, Path, BenchmarkRequest], AbstractContextManager[ServerProcess]]
 """A function with the arguments of `start_server`."""
@@ -52,7 +60,7 @@ def start_server(
     onnx = repository / model / "1" / "model.onnx"
     if server in _RNNSERVE_OPTIONS:
         command = [CONSOLE_SCRIPT, "serve", str(repository), "--grpc-port", "0", *_RNNSERVE_OPTIONS[server]]
-        return running_server(server, command, READY_PATTERN, log)
+        return running_rnnserve(server, command, log)
     if server in _PLAIN_KINDS:
         command = [sys.executable, "-m", "benchmarks.peers.plain", _PLAIN_KINDS[server], model, str(onnx)]
         return running_server(server, command, READY_PATTERN, log)
@@ -92,7 +100,24 @@ def start_server_from_tree(
     """
     command = tree.command(["serve", str(repository), "--grpc-port", "0", "--transport", "lane"])
     log = _server_folder(work, server, model).with_suffix(".log")
-    return running_server(server, command, READY_PATTERN, log, tree.environment)
+    return running_rnnserve(server, command, log, tree.environment)
+
+
+@contextlib.contextmanager
+def running_rnnserve(
+    name: str,
+    command: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    timeout_s: float = 60.0,
+) -> Iterator[ServerProcess]:
+    """Start a server of this project, wait until its models are loaded, and end it after the block.
+
+    The arguments and errors are those of `ServerProcess`.
+    """
+    with running_server(name, command, READY_PATTERN, log, environment, timeout_s) as process:
+        process.wait_for_models()
+        yield process
 
 
 def _server_folder(work: Path, server: str, model: str) -> Path:

@@ -1,7 +1,8 @@
 """Source trees of this repository: the working tree, and the files of a commit.
 
 `git archive` gives the files of a commit, so neither the working tree nor git's list of worktrees changes. A tree's
-server runs with this interpreter and its installed packages; PYTHONPATH begins with the tree's source roots.
+server runs with this interpreter and its installed packages, unless `SourceTree.python` is that of another environment;
+PYTHONPATH begins with the tree's source roots.
 """
 
 import dataclasses
@@ -33,15 +34,17 @@ class SourceTree:
         root: The folder.
         name: Short name for tables: "working tree" or an abbreviated commit.
         description: One line: the commit, with its subject or with the number of changed files.
+        python: The interpreter that runs the tree's server: this one, or that of an environment of its own.
     """
 
     root: Path
     name: str
     description: str
+    python: str = sys.executable
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         """Return the command for `rnnserve ARGUMENTS` from this tree; it fails if other code would run."""
-        return [sys.executable, "-P", str(_LAUNCHER), str(self.root), *arguments]
+        return [self.python, "-P", str(_LAUNCHER), str(self.root), *arguments]
 
     @property
     def environment(self) -> Mapping[str, str]:

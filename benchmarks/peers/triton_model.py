@@ -23,7 +23,8 @@ class TritonPythonModel:
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        self._hidden = next(node for node in self._session.get_inputs() if node.name == "h_0").shape[2]
+        # name, num_layers, hidden: h_0, and of an LSTM c_0
+        self._states = [(n.name, n.shape[0], n.shape[2]) for n in self._session.get_inputs() if n.name.endswith("_0")]
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer a batch of requests, whose inputs are (rows, sequence, features) float32."""
@@ -41,8 +42,8 @@ class TritonPythonModel:
             for input in inputs:
                 joined[start : start + len(input), : input.shape[1]] = input
                 start += len(input)
-        initial = np.zeros((1, len(joined), self._hidden), np.float32)  # h_0, (num_layers, batch, hidden)
-        logits = self._session.run(["logits"], {"input": joined, "lengths": lengths, "h_0": initial})[0]
+        zeros = {name: np.zeros((layers, len(joined), hidden), np.float32) for name, layers, hidden in self._states}
+        logits = self._session.run(["logits"], {"input": joined, "lengths": lengths, **zeros})[0]
         ends = np.cumsum(rows)
         return [
             backend.InferenceResponse([backend.Tensor("logits", logits[end - count : end])])

@@ -83,3 +83,36 @@ def test_processor_time_grows_with_work_and_not_with_waiting():
     while time.process_time() - used < 0.2:
         pass
     assert cpu_seconds(pids) - before == pytest.approx(time.process_time() - used, abs=0.05)
+
+
+LOADING = """
+import sys, time
+from concurrent import futures
+import grpc
+answers = iter([b"", b"", b"\\x08\\x01"])  # ServerReadyResponse: twice false, then true
+ready = grpc.unary_unary_rpc_method_handler(lambda request, context: next(answers))
+server = grpc.server(futures.ThreadPoolExecutor(1))
+methods = {"ServerReady": ready}
+server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("inference.GRPCInferenceService", methods)])
+port = server.add_insecure_port("127.0.0.1:0")
+server.start()
+print(f"gRPC on 127.0.0.1:{port}", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_server_that_listens_is_waited_for_until_its_models_are_loaded(tmp_path):
+    with running_server("a server", [sys.executable, "-c", LOADING], READY, tmp_path / "log") as process:
+        before = process.seconds
+        process.wait_for_models()
+        assert process.seconds > before
+
+
+def test_models_that_are_not_loaded_in_time_are_said(tmp_path):
+    never = LOADING.replace("next(answers)", 'b""')
+    command = [sys.executable, "-c", never]
+    with (
+        running_server("a server", command, READY, tmp_path / "log", timeout_s=2.0) as process,
+        pytest.raises(ServerFailed, match="a server has not loaded its models within 2 s"),
+    ):
+        process.wait_for_models()

@@ -1,0 +1,49 @@
+"""What was measured of a size: the rounds at each point, and why a point has none."""
+
+import dataclasses
+import statistics
+
+from benchmarks.growth.sizes import Size
+from benchmarks.metrics import Metrics, Rounds, median_of_rounds
+from benchmarks.scenarios import LANE
+
+__all__ = ["Growth"]
+
+
+@dataclasses.dataclass
+class Growth:
+    """The measurement of a size.
+
+    Attributes:
+        size: The size.
+        rounds: The rounds of the lane and of the bound, by point and name.
+        failures: Why a point was not measured, by point.
+    """
+
+    size: Size
+    rounds: dict[int, dict[str, list[Metrics]]] = dataclasses.field(default_factory=dict)
+    failures: dict[int, str] = dataclasses.field(default_factory=dict)
+
+    def add(self, point: int, name: str, metrics: Metrics) -> None:
+        """Add what a turn measured."""
+        self.rounds.setdefault(point, {}).setdefault(name, []).append(metrics)
+
+    def points(self) -> list[int]:
+        """Return the points of which the lane was measured, in rising order."""
+        return sorted(point for point, rounds in self.rounds.items() if rounds.get(LANE))
+
+    def median(self, point: int, name: str, metric: str) -> float | None:
+        """Return the median of a metric over the rounds; None if it was not measured."""
+        return median_of_rounds(self.rounds.get(point, {}), name, metric)
+
+    def ratio(self, point: int, metric: str) -> float | None:
+        """Return the lane's cost divided by the bound's: the median of the ratios in each round."""
+        rounds: Rounds = self.rounds.get(point, {})
+        pairs = zip(rounds.get(LANE, ()), rounds.get(self.size.bound, ()), strict=False)
+        ratios = [lane[metric] / bound[metric] for lane, bound in pairs if lane.get(metric) and bound.get(metric)]
+        return statistics.median(ratios) if ratios else None
+
+    def curve(self, name: str, metric: str) -> list[tuple[float, float]]:
+        """Return pairs of point and median, without points that were not measured."""
+        pairs = [(point, self.median(point, name, metric)) for point in sorted(self.rounds)]
+        return [(point, median) for point, median in pairs if median]
