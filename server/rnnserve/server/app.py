@@ -1,6 +1,7 @@
 """A whole server: put together from its rooms, made ready, run until it is told to stop."""
 
 import logging
+import os
 import threading
 import time
 from typing import Self
@@ -23,6 +24,10 @@ from rnnserve.server.transport.pulse import Pulse
 __all__ = ["Server"]
 
 _log = logging.getLogger(__name__)
+
+_MOST_TRIAL_PROCESSES = 4
+"""Processes that try versions at the same time, at most: loading a small version in the server takes a third as long as
+its trial, so that more would wait for the server."""
 
 _END_SECONDS = 0.5
 """Seconds, after the transport has ended, in which runs whose callers were cut off may end, and a load too."""
@@ -79,6 +84,7 @@ class Server:
                     timeout=settings.load_timeout,
                     graph=settings.graph,
                     decided=decided,
+                    processes=1 if settings.share_port else _trial_processes(),
                 )
 
             self._trials = trials
@@ -218,3 +224,8 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _trial_processes() -> int:
+    """Processes that may try versions at the same time: one for each core. Workers, which load together, have one."""
+    return min(len(os.sched_getaffinity(0)), _MOST_TRIAL_PROCESSES)

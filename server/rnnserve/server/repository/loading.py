@@ -128,7 +128,8 @@ def _read(folder: Path, name: str, allow_unproven: bool, graph_file: str | None 
     Raises:
         ArtifactError: If it cannot be trusted, is another model's, or is adopted and may not be.
     """
-    artifact = read_version(folder, keep=(*(FILES.values() if graph_file is None else (graph_file,)), GOLDEN))
+    keep = (*(FILES.values() if graph_file is None else (graph_file,)), GOLDEN)
+    artifact = read_version(folder, keep, with_parity=graph_file is None)  # else the trial has read it
     if artifact.manifest.model != name:
         raise ArtifactError(f'{MANIFEST}: is of "{artifact.manifest.model}", but lies in the folder of "{name}"')
     if artifact.manifest.origin == manifest_pb2.ORIGIN_ADOPTED and not allow_unproven:

@@ -53,21 +53,23 @@ class Refused(Exception):
 class Trials:
     """Tries versions, one at a time. For one thread, but for `stop`."""
 
-    def __init__(self, *, allow_unproven: bool, max_bytes: int) -> None:
+    def __init__(self, *, allow_unproven: bool, max_bytes: int, niceness: int = 0) -> None:
         """Start the process, which imports what it needs while the server goes on.
 
         Args:
             allow_unproven: Let versions pass, too, that were adopted from an ONNX file and not proven.
             max_bytes: Memory that a version may take, beyond eight times its files.
+            niceness: How far the process gives way to others, as for nice(1).
 
         Raises:
             StartError: If no process can be started.
         """
         self._allow_unproven = allow_unproven
         self._max_bytes = max_bytes
-        self._niceness = 0
-        self._lock = threading.Lock()  # of the two below: `stop` ends whatever process there is
+        self._niceness = niceness
+        self._lock = threading.Lock()  # of the three below: `stop` ends whatever process there is
         self._is_stopped = False
+        self._further: list[Trials] = []
         self._process: GuardedProcess | None = None
         self._is_ready = False
         self._deadline = self._most_computed = 0.0
@@ -153,6 +155,27 @@ class Trials:
             raise Refused(answer["refused"], answer.get("traceback", ""))
         return Findings.from_fields(answer["findings"])
 
+    def further(self, max_bytes: int) -> "Trials":
+        """Start a further process of the same kind, for another thread. `stop` of this one stops that one, too.
+
+        Args:
+            max_bytes: Memory that a version may take in it, beyond eight times its files; no more than here.
+
+        Raises:
+            StartError: If no process can be started.
+            Stopped: If `stop` was called.
+        """
+        with self._lock:
+            if self._is_stopped:
+                raise Stopped
+            further = Trials(
+                allow_unproven=self._allow_unproven,
+                max_bytes=min(max_bytes, self._max_bytes),
+                niceness=self._niceness,
+            )
+            self._further.append(further)
+            return further
+
     def give_way(self) -> None:
         """Let processes that are started from now on give way to this one, which serves."""
         self._niceness = _NICENESS
@@ -163,9 +186,13 @@ class Trials:
             self._is_stopped = True
             if self._process is not None:
                 self._process.kill()
+            for further in self._further:
+                further.stop()
 
     def close(self) -> None:
-        """End the process."""
+        """End the process. Further ones have been closed."""
+        with self._lock:
+            self._further.clear()
         self._end()
 
     def _receive(self, process: GuardedProcess) -> bytes:
