@@ -62,7 +62,9 @@ class Server:
             StartError: If the repository, the provider or the port cannot be had.
         """
         self._settings = settings
-        trials = trials or Trials(allow_unproven=settings.allow_unproven, max_bytes=settings.max_load_bytes)
+        trials = trials or Trials(
+            allow_unproven=settings.allow_unproven, max_bytes=settings.max_load_bytes, threads=settings.threads
+        )
         decided = decided or DecidedGraphs()  # one for all that is loaded while this server lives
         try:
             device = choose_device(settings.provider)
@@ -84,7 +86,8 @@ class Server:
                     timeout=settings.load_timeout,
                     graph=settings.graph,
                     decided=decided,
-                    processes=1 if settings.share_port else _trial_processes(),
+                    processes=1 if settings.share_port else _trial_processes(settings.threads),
+                    threads=settings.threads,
                 )
 
             self._trials = trials
@@ -226,6 +229,6 @@ class Server:
         self.stop()
 
 
-def _trial_processes() -> int:
-    """Processes that may try versions at the same time: one for each core. Workers, which load together, have one."""
-    return min(len(os.sched_getaffinity(0)), _MOST_TRIAL_PROCESSES)
+def _trial_processes(threads: int) -> int:
+    """Processes that may try versions at the same time: as many as there are cores for. Workers have one each."""
+    return max(1, min(len(os.sched_getaffinity(0)) // threads, _MOST_TRIAL_PROCESSES))

@@ -115,8 +115,11 @@ def test_what_does_not_pass_early_keeps_its_turn(tmp_path, outcome):
 
 @pytest.mark.usefixtures("fake_loading")
 def test_where_no_further_process_starts_one_tries_all(tmp_path, caplog):
-    trials = FakeTrials()
-    trials.further = lambda _: (_ for _ in ()).throw(StartError("cannot start a process"))
+    class Lonely(FakeTrials):
+        def further(self, _):
+            raise StartError("cannot start a process")
+
+    trials = Lonely()
     load, models = make(tmp_path, *names(16), trials=trials, processes=2)
     load.load()
     assert models.is_ready()

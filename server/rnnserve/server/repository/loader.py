@@ -97,6 +97,7 @@ class Loader:
         graph: str = AUTO,
         decided: DecidedGraphs | None = None,
         processes: int = 1,
+        threads: int = 1,
     ) -> None:
         """Prepare; `load` loads.
 
@@ -109,6 +110,7 @@ class Loader:
             graph: Which graph of a version is to serve, as `Settings.graph`.
             decided: Which were chosen before; those that are chosen now are added.
             processes: How many processes may try versions at the same time, where there are many.
+            threads: Of a run, as `trials` has them.
         """
         self._models = models
         self._trials = trials
@@ -118,6 +120,7 @@ class Loader:
         self._graph = graph
         self._decided = decided or DecidedGraphs()
         self._processes = processes
+        self._threads = threads
         self._candidates: deque[_Candidate] = deque()
         self._early: EarlyTrials[_Candidate] = EarlyTrials(self._further_trials, 0)
         self._busy: set[str] = set()  # models of which a version is tried, or has passed and does not serve yet
@@ -356,6 +359,7 @@ class Loader:
                 str(version),
                 self._device,
                 allow_unproven=self._allow_unproven,
+                threads=self._threads,
                 known=findings,
             )
             check_tensors(config, model.manifest.inputs, model.manifest.outputs)

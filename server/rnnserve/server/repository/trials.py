@@ -53,12 +53,13 @@ class Refused(Exception):
 class Trials:
     """Tries versions, one at a time. For one thread, but for `stop`."""
 
-    def __init__(self, *, allow_unproven: bool, max_bytes: int, niceness: int = 0) -> None:
+    def __init__(self, *, allow_unproven: bool, max_bytes: int, threads: int = 1, niceness: int = 0) -> None:
         """Start the process, which imports what it needs while the server goes on.
 
         Args:
             allow_unproven: Let versions pass, too, that were adopted from an ONNX file and not proven.
             max_bytes: Memory that a version may take, beyond eight times its files.
+            threads: Of a run of a version, where it is tried as where it serves.
             niceness: How far the process gives way to others, as for nice(1).
 
         Raises:
@@ -66,6 +67,7 @@ class Trials:
         """
         self._allow_unproven = allow_unproven
         self._max_bytes = max_bytes
+        self._threads = threads
         self._niceness = niceness
         self._lock = threading.Lock()  # of the three below: `stop` ends whatever process there is
         self._is_stopped = False
@@ -97,7 +99,7 @@ class Trials:
             graph: As `Settings.graph`.
             decided: As for `try_version`.
             seconds: How long it may take.
-            processor_seconds: How long it may compute.
+            processor_seconds: How long it may compute, for each of its threads.
 
         Raises:
             StartError: If no process can be started.
@@ -113,6 +115,7 @@ class Trials:
             "decided": dict(decided),
             "allow_unproven": self._allow_unproven,
             "max_bytes": self._max_bytes,
+            "threads": self._threads,
             "seconds": seconds,
         }
         try:
@@ -122,7 +125,7 @@ class Trials:
                 process.receive(_START_SECONDS)
                 self._is_ready = True
             self._deadline = time.monotonic() + seconds
-            self._most_computed = process.processor_seconds + processor_seconds
+            self._most_computed = process.processor_seconds + self._threads * processor_seconds
             process.send(json.dumps(request).encode(), seconds)
         except ProcessEnded as error:
             self._end()
@@ -171,6 +174,7 @@ class Trials:
             further = Trials(
                 allow_unproven=self._allow_unproven,
                 max_bytes=min(max_bytes, self._max_bytes),
+                threads=self._threads,
                 niceness=self._niceness,
             )
             self._further.append(further)
