@@ -73,9 +73,10 @@ class FakeTrials(Trials):
         self.is_closed = True
 
 
-def load_fake(folder, name, version, device, *, allow_unproven, known):
+def load_fake(folder, name, version, device, *, allow_unproven, threads, known):
     """Load a version that has passed, without a file."""
     assert (folder.parts[-2:], device, allow_unproven, known) == ((name, version), "cpu", False, FOUND)
+    assert threads == 1
     manifest = types.SimpleNamespace(inputs=[], outputs=[], self_sha256=f"{name}/{version}")
     return types.SimpleNamespace(name=name, version=version, manifest=manifest, device=device, graph=known.graph)
 

@@ -1,6 +1,7 @@
 """A whole server: put together from its rooms, made ready, run until it is told to stop."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -25,6 +26,10 @@ from rnnserve.server.transport.pulse import Pulse
 __all__ = ["Server"]
 
 _log = logging.getLogger(__name__)
+
+_MOST_TRIAL_PROCESSES = 4
+"""Processes that try versions at the same time, at most: loading a small version in the server takes a third as long as
+its trial, so that more would wait for the server."""
 
 _END_SECONDS = 0.5
 """Seconds, after the transport has ended, in which runs whose callers were cut off may end, and a load too."""
@@ -61,7 +66,9 @@ class Server:
             StartError: If the repository, the provider or the port cannot be had.
         """
         self._settings = settings
-        trials = trials or Trials(allow_unproven=settings.allow_unproven, max_bytes=settings.max_load_bytes)
+        trials = trials or Trials(
+            allow_unproven=settings.allow_unproven, max_bytes=settings.max_load_bytes, threads=settings.threads
+        )
         decided = decided or DecidedGraphs()  # one for all that is loaded while this server lives
         try:
             device = choose_device(settings.provider)
@@ -83,6 +90,8 @@ class Server:
                     timeout=settings.load_timeout,
                     graph=settings.graph,
                     decided=decided,
+                    processes=1 if settings.share_port else _trial_processes(settings.threads),
+                    threads=settings.threads,
                 )
 
             self._trials = trials
@@ -226,3 +235,8 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _trial_processes(threads: int) -> int:
+    """Processes that may try versions at the same time: as many as there are cores for. Workers have one each."""
+    return max(1, min(len(os.sched_getaffinity(0)) // threads, _MOST_TRIAL_PROCESSES))

@@ -96,6 +96,9 @@ class Settings:
         provider: "cpu", "cuda", or "auto" for CUDA where a trial of it succeeds.
         graph: Which graph of a version serves: "native" is model.onnx; "scan" is model.scan.onnx, on the CPU and where
             there is one; "auto" is the faster of the two, as measured when the version is loaded.
+        threads: Threads of a run of each model, onnxruntime's intra-op threads. With more than one, a kernel may divide
+            its rows by their number, and an answer's bits may depend on the others in its batch: each version is tried
+            with as many.
         transport: "lane", "public", or "auto" for the lane where grpcio has what it needs.
         tls_certificate: File in PEM with the certificate chain; None for a port without TLS.
         tls_key: File in PEM with the private key; given together with `tls_certificate`.
@@ -159,6 +162,14 @@ class Settings:
             "operators have, for the CPU (native serves the others); auto measures both when it loads, and keeps the "
             "faster. Their answers differ in the last bits: servers that share sessions need native or scan",
             choices=("native", "scan", "auto"),
+        ),
+    )
+    threads: int = dataclasses.field(
+        default=1,
+        metadata=_option(
+            "threads of a run, for large models on machines with cores to spare; each model has as many of its own. "
+            "Small models gain nothing. Workers times threads should be no more than the cores",
+            _count,
         ),
     )
     transport: str = dataclasses.field(

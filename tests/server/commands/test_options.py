@@ -11,7 +11,7 @@ from rnnserve.server.commands.options import add_options, read_options, write_op
 from rnnserve.server.errors import StartError
 
 OTHER = Settings(
-    repository=Path("-models"), host="::1", grpc_port=0, provider="cpu", graph="scan", transport="public",
+    repository=Path("-models"), host="::1", grpc_port=0, provider="cpu", graph="scan", threads=3, transport="public",
     tls_certificate=Path("a b.pem"), tls_key=Path("-k.pem"), tls_client_ca=Path("c.pem"),
     session_key=Path("s.key"), session_age=90.0, max_queue=7,
     max_message_bytes=8, max_response_bytes=11, max_held_bytes=3 << 20, max_wait=2.5, max_batch=9, max_sequence=10,
@@ -51,6 +51,7 @@ def test_the_defaults():
         "grpc_port": 8001,
         "provider": "auto",
         "graph": "auto",
+        "threads": 1,
         "transport": "auto",
         "tls_certificate": None,
         "tls_key": None,

@@ -207,6 +207,7 @@ class Service:
             "origin": model.origin,
             "provider_requested": self.settings.provider,
             "provider": model.device,
+            "threads": json.dumps(self.settings.threads),
             "nodes": json.dumps(model.nodes),
             "graph": model.graph.name,
             "graph_reason": model.graph.reason,

@@ -3,6 +3,8 @@
 Each version is tried in a process of its own first (`trials`), and only if it passes is it loaded in the server. While
 one is loaded here, the next one is tried there.
 
+Where there are many versions and several cores, further processes try versions that wait (`early_trials`).
+
 A version that takes long, or for ever, is to keep no other from serving. So each is given a short time first. Those
 that take longer are tried again after all others, each time with four times as long, up to the limit
 (`--load-timeout`).
@@ -13,13 +15,14 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from rnnserve.protos import model_config_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.triton_config import check_tensors, read_config
 from rnnserve.server.errors import StartError, one_line
 from rnnserve.server.repository.decided_graphs import DecidedGraphs
+from rnnserve.server.repository.early_trials import EARLY_BYTES, VERSIONS_EACH, EarlyTrials
 from rnnserve.server.repository.findings import Findings
 from rnnserve.server.repository.graph_choice import AUTO, NATIVE, SCANNED, GraphChoice
 from rnnserve.server.repository.loading import load_model
@@ -61,6 +64,7 @@ class _Candidate:
         wanted: How many versions of the model are to serve.
         seconds: How long its next trial may compute.
         is_slow: Whether an earlier trial was too short.
+        is_early: Whether one of the further processes may try it: not where one has, and found nothing.
     """
 
     name: str
@@ -69,6 +73,7 @@ class _Candidate:
     wanted: int
     seconds: float
     is_slow: bool = False
+    is_early: bool = True
 
 
 class Loader:
@@ -91,6 +96,8 @@ class Loader:
         timeout: float,
         graph: str = AUTO,
         decided: DecidedGraphs | None = None,
+        processes: int = 1,
+        threads: int = 1,
     ) -> None:
         """Prepare; `load` loads.
 
@@ -102,6 +109,8 @@ class Loader:
             timeout: Seconds that a version may take to be tried.
             graph: Which graph of a version is to serve, as `Settings.graph`.
             decided: Which were chosen before; those that are chosen now are added.
+            processes: How many processes may try versions at the same time, where there are many.
+            threads: Of a run, as `trials` has them.
         """
         self._models = models
         self._trials = trials
@@ -110,7 +119,11 @@ class Loader:
         self._timeout = timeout
         self._graph = graph
         self._decided = decided or DecidedGraphs()
+        self._processes = processes
+        self._threads = threads
         self._candidates: deque[_Candidate] = deque()
+        self._early: EarlyTrials[_Candidate] = EarlyTrials(self._further_trials, 0)
+        self._busy: set[str] = set()  # models of which a version is tried, or has passed and does not serve yet
         self._lost = 0.0  # seconds spent on versions that did not come to serve
         self._began = time.monotonic()  # when the version that is tried now had its turn
         self._is_known_slow = False  # of that version, whether an earlier trial was too short
@@ -142,6 +155,7 @@ class Loader:
             self.is_whole = False
             self._give_up(error)
         finally:
+            self._early.close()
             self._trials.close()
             self._is_done.set()
 
@@ -179,30 +193,81 @@ class Loader:
         self._candidates += [_Candidate(name, version, config, wanted, seconds) for version in chosen]
 
     def _load_all(self) -> None:
+        to_try = sum((candidate.name, candidate.version) not in self._known for candidate in self._candidates)
+        further = min(self._processes, to_try // VERSIONS_EACH) - 1
+        self._early = EarlyTrials(self._further_trials, max(further, 0))
         candidate = self._begin()
-        while candidate is not None:
-            findings = self._outcome(candidate)
+        self._begin_early()
+        while candidate is not None or self._early.are_running:
             following = None
-            if findings is not None:
-                following = self._begin(beside=candidate.name)
-                self._serve(candidate, findings)
-            now = time.monotonic()
-            if candidate.version not in self._models.newest(candidate.name, candidate.wanted):
-                self._lost += now - self._began
-            self._began = now
+            if candidate is not None:
+                findings = self._outcome(candidate)
+                if findings is not None:
+                    following = self._begin()
+                    self._serve(candidate, findings)
+                self._end(candidate)
+            self._serve_early(wait=candidate is None)
             candidate = following or self._begin()
+            self._begin_early()
 
-    def _begin(self, beside: str | None = None) -> _Candidate | None:
-        """Begin the trial of the next version that is needed.
+    def _further_trials(self) -> Trials:
+        return self._trials.further(EARLY_BYTES)
+
+    def _begin(self) -> _Candidate | None:
+        """Begin the trial of the next version that is needed, and give it; None where there is none."""
+        self._is_known_slow = False
+        candidate = self._next(early=False)
+        if candidate is None:
+            return None
+        if not self._candidates and not self._early.are_running:  # none waits for this one
+            candidate = dataclasses.replace(candidate, seconds=self._timeout)
+        self._trial_of(candidate)(self._trials)
+        self._busy.add(candidate.name)
+        self._is_known_slow = candidate.is_slow
+        return candidate
+
+    def _begin_early(self) -> None:
+        """Let further processes try versions that wait, as many as there is room for."""
+        while self._early.has_room:
+            candidate = self._next(early=True)
+            if candidate is None:
+                return
+            try:
+                self._early.begin(candidate, self._trial_of(candidate))
+            except StartError as error:
+                _log.warning("versions are tried by fewer processes: %s", error)
+                self._candidates.appendleft(candidate)
+            else:
+                self._busy.add(candidate.name)
+
+    def _serve_early(self, *, wait: bool) -> None:
+        """Load the versions that have passed in further processes; all others keep their turn.
 
         Args:
-            beside: A model of which a version is about to serve, so that it is not known what else it needs.
+            wait: Wait until one of these trials has ended, where there are any.
+        """
+        ended = list(self._early.take(wait=wait))
+        for candidate, findings in reversed(ended):
+            if findings is None:
+                self._end(candidate)
+                self._candidates.appendleft(dataclasses.replace(candidate, is_early=False))
+        self._begin_early()
+        for candidate, findings in ended:
+            if findings is not None:
+                self._serve(candidate, findings)
+                self._end(candidate)
 
-        Returns:
-            The version; None where there is none.
+    def _next(self, *, early: bool) -> _Candidate | None:
+        """Take the next version that has to be tried from those that wait.
+
+        Args:
+            early: One that a further process may try.
         """
         for candidate in tuple(self._candidates):
-            if candidate.name == beside:
+            # Of a model whose version is about to serve it is not known what else it needs.
+            if candidate.name in self._busy or (early and not candidate.is_early):
+                continue
+            if candidate.is_slow and self._early.are_running:  # what they leave is tried before
                 continue
             self._candidates.remove(candidate)
             newest = self._models.newest(candidate.name, candidate.wanted)
@@ -215,22 +280,35 @@ class Loader:
             if known is not None:
                 self._serve(candidate, known)
                 continue
-            if not self._candidates:  # none waits for this one
-                candidate = dataclasses.replace(candidate, seconds=self._timeout)
-            folder = self._models.folder(candidate.name) / str(candidate.version)
-            self._trials.begin(
+            return candidate
+        return None
+
+    def _trial_of(self, candidate: _Candidate) -> Callable[[Trials], None]:
+        """Give what begins a version's trial in a process."""
+        name, version = candidate.name, str(candidate.version)
+        folder, decided = self._models.folder(name) / version, dict(self._decided.find(name))
+
+        def begin(trials: Trials) -> None:
+            trials.begin(
                 folder,
-                candidate.name,
-                str(candidate.version),
+                name,
+                version,
                 self._device,
                 graph=self._graph,
-                decided=self._decided.find(candidate.name),
+                decided=decided,
                 seconds=min(_BLOCKED * candidate.seconds, self._timeout),
                 processor_seconds=candidate.seconds,
             )
-            self._is_known_slow = candidate.is_slow
-            return candidate
-        return None
+
+        return begin
+
+    def _end(self, candidate: _Candidate) -> None:
+        """Note that a version's trial has ended, and that it serves if it passed."""
+        self._busy.discard(candidate.name)
+        now = time.monotonic()
+        if candidate.version not in self._models.newest(candidate.name, candidate.wanted):
+            self._lost += now - self._began
+        self._began = now
 
     def _take_over(self, candidate: _Candidate) -> bool:
         """Let a version serve on, with the config as it is now, if it serves already; whether nothing is to be loaded.
@@ -262,7 +340,7 @@ class Loader:
                 self._refuse(candidate, f"did not load within {self._timeout:g} s (--load-timeout)")
             else:
                 seconds = min(_LONGER * candidate.seconds, self._timeout)
-                self._candidates.append(dataclasses.replace(candidate, seconds=seconds, is_slow=True))
+                self._candidates.append(dataclasses.replace(candidate, seconds=seconds, is_slow=True, is_early=False))
                 _log.info(
                     "%s version %d did not load within %g s; it is tried again after the others",
                     candidate.name,
@@ -281,6 +359,7 @@ class Loader:
                 str(version),
                 self._device,
                 allow_unproven=self._allow_unproven,
+                threads=self._threads,
                 known=findings,
             )
             check_tensors(config, model.manifest.inputs, model.manifest.outputs)

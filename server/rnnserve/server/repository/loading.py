@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, SCAN, ArtifactError, Version, read_version
@@ -35,6 +36,19 @@ _log = logging.getLogger(__name__)
 
 _ADOPTED = "the version was adopted from an ONNX file, and not compared with its framework"
 
+
+class _Place(NamedTuple):
+    """Where a version runs.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        threads: Of a run.
+    """
+
+    device: str
+    threads: int
+
+
 _UNMEASURED = Cost(run=0.0, step=0.0, point=0.0, padding=0.0)
 
 
@@ -47,6 +61,7 @@ def try_version(
     graph: str = AUTO,
     decided: Mapping[str, str] = MappingProxyType({}),
     allow_unproven: bool = False,
+    threads: int = 1,
 ) -> Findings:
     """Load and prove a version as `load_model` does, and return what was found of it.
 
@@ -58,12 +73,13 @@ def try_version(
         graph: "auto", "native" or "scan", as `Settings.graph`.
         decided: The graphs that were chosen before for versions of the model, by the manifest's `self_sha256`.
         allow_unproven: Let versions pass, too, that were adopted from an ONNX file and not compared with its framework.
+        threads: Of a run.
 
     Raises:
         ArtifactError: If anything about the version does not hold; the message names the file.
         StartError: If the device cannot be had.
     """
-    return _try(_read(folder, name, allow_unproven), name, version, device, graph, decided)[1]
+    return _try(_read(folder, name, allow_unproven), name, version, _Place(device, threads), graph, decided)[1]
 
 
 def load_model(
@@ -73,6 +89,7 @@ def load_model(
     device: str,
     *,
     allow_unproven: bool = False,
+    threads: int = 1,
     known: Findings | None = None,
 ) -> Model:
     """Load the graph of a version that serves, and prove it: digests, signature, and the golden results on this device.
@@ -83,6 +100,7 @@ def load_model(
         version: Its number, as text.
         device: "cpu" or "cuda".
         allow_unproven: Load versions, too, that were adopted from an ONNX file and not compared with its framework.
+        threads: Of a run.
         known: What `try_version` has found. Then only the golden cases are run. None to find it here, on the graph that
             is chosen by measuring.
 
@@ -92,13 +110,14 @@ def load_model(
         StartError: If the device cannot be had.
     """
     artifact = _read(folder, name, allow_unproven, None if known is None else known.graph.file)
+    place = _Place(device, threads)
     if known is None:
-        model, known = _try(artifact, name, version, device, AUTO, {})
+        model, known = _try(artifact, name, version, place, AUTO, {})
     else:
         if artifact.digest != known.digest:
             raise ArtifactError(f"{MANIFEST}: has changed since the version was tried; start the server again")
         cases = load_cases(artifact.files[GOLDEN])
-        model, _ = _proven(artifact, cases, name, version, device, known.graph)
+        model, _ = _proven(artifact, cases, name, version, place, known.graph)
     signature = model.signature
     model = dataclasses.replace(
         model,
@@ -128,7 +147,8 @@ def _read(folder: Path, name: str, allow_unproven: bool, graph_file: str | None 
     Raises:
         ArtifactError: If it cannot be trusted, is another model's, or is adopted and may not be.
     """
-    artifact = read_version(folder, keep=(*(FILES.values() if graph_file is None else (graph_file,)), GOLDEN))
+    keep = (*(FILES.values() if graph_file is None else (graph_file,)), GOLDEN)
+    artifact = read_version(folder, keep, with_parity=graph_file is None)  # else the trial has read it
     if artifact.manifest.model != name:
         raise ArtifactError(f'{MANIFEST}: is of "{artifact.manifest.model}", but lies in the folder of "{name}"')
     if artifact.manifest.origin == manifest_pb2.ORIGIN_ADOPTED and not allow_unproven:
@@ -137,13 +157,13 @@ def _read(folder: Path, name: str, allow_unproven: bool, graph_file: str | None 
 
 
 def _try(
-    artifact: Version, name: str, version: str, device: str, asked: str, decided: Mapping[str, str]
+    artifact: Version, name: str, version: str, place: _Place, asked: str, decided: Mapping[str, str]
 ) -> tuple[Model, Findings]:
     """Choose a graph, prove it, and find out the rest on it."""
-    cases = load_cases(artifact.files[GOLDEN])
+    cases, device = load_cases(artifact.files[GOLDEN]), place.device
 
     def proven(graph: str) -> tuple[Model, TrialRequests]:
-        return _proven(artifact, cases, name, version, device, GraphChoice(graph, ""))
+        return _proven(artifact, cases, name, version, place, GraphChoice(graph, ""))
 
     why_not_scan = "it runs on CUDA, and scan is for the CPU" if device != "cpu" else ""
     if SCAN not in artifact.files:
@@ -180,12 +200,12 @@ def _bits_kept(findings: Findings) -> tuple[bool, bool, bool]:
 
 
 def _proven(
-    artifact: Version, cases: Sequence[Case], name: str, version: str, device: str, choice: GraphChoice
+    artifact: Version, cases: Sequence[Case], name: str, version: str, place: _Place, choice: GraphChoice
 ) -> tuple[Model, TrialRequests]:
     """Load a graph of a version, and replay the golden cases on it."""
-    file = choice.file
+    file, device = choice.file, place.device
     try:
-        session = new_session(artifact.files[file], device)
+        session = new_session(artifact.files[file], device, place.threads)
     except StartError:
         raise
     except Exception as error:

@@ -50,17 +50,20 @@ def choose_device(provider: str) -> str:
     return "cpu"
 
 
-def new_session(model: bytes, device: str) -> ort.InferenceSession:
-    """Make a session on a device, "cpu" or "cuda", with one thread for each run.
+def new_session(model: bytes, device: str, threads: int = 1) -> ort.InferenceSession:
+    """Make a session on a device, "cpu" or "cuda".
 
-    With more threads a kernel may divide its rows differently from run to run, and an answer's bits would depend on the
-    other requests of its batch. Batching makes up for the threads.
+    Args:
+        model: The file.
+        device: Where it runs.
+        threads: Of each run. With more than one, a kernel may divide its rows by their number, so that an answer's bits
+            may depend on the other requests of its batch (docs/findings.md, "Even rows").
 
     Raises:
         StartError: If the session was made on another device than asked.
     """
     options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     # Errors are raised as well, and what a kernel refuses is told to the sender: neither needs lines in the log.
     options.log_severity_level = 4
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")

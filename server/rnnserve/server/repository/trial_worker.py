@@ -27,6 +27,9 @@ and rearranged for its kernels, with arrays that grow by doubling."""
 _PROCESSOR_TIME = 2
 """How many seconds of processor time a version may take for each on the clock: several threads may work for it."""
 
+_THREAD_BYTES = 16 << 20
+"""Memory of one more thread of a run: a stack of 8 MiB, in the session of each of two graphs."""
+
 _MEMORY = re.compile(r"bad_alloc|Failed to allocate|out of memory|cannot allocate", re.IGNORECASE)
 
 
@@ -51,6 +54,7 @@ def try_out(
     decided: Mapping[str, str],
     allow_unproven: bool,
     max_bytes: int,
+    threads: int,
     seconds: float,
 ) -> dict[str, Any]:
     """Try a version.
@@ -63,18 +67,26 @@ def try_out(
         graph: As for `try_version`.
         decided: The same.
         allow_unproven: As for `load_model`.
-        max_bytes: Memory that it may take beyond `FILE_COPIES` times the bytes of its files.
+        max_bytes: Memory that it may take beyond `FILE_COPIES` times the bytes of its files, and stacks of threads.
+        threads: Of a run.
         seconds: On the clock that it may take.
 
     Returns:
         The answer's fields.
     """
-    most = max_bytes + FILE_COPIES * _file_bytes(Path(folder))
-    limit_processor_seconds(_PROCESSOR_TIME * seconds)
+    most = max_bytes + FILE_COPIES * _file_bytes(Path(folder)) + (threads - 1) * _THREAD_BYTES
+    limit_processor_seconds(max(_PROCESSOR_TIME, threads) * seconds)
     limit_memory(most)
     try:
         findings = try_version(
-            Path(folder), name, version, device, graph=graph, decided=decided, allow_unproven=allow_unproven
+            Path(folder),
+            name,
+            version,
+            device,
+            graph=graph,
+            decided=decided,
+            allow_unproven=allow_unproven,
+            threads=threads,
         )
     except StartError as error:
         return {"start_error": str(error)}

@@ -53,21 +53,25 @@ class Refused(Exception):
 class Trials:
     """Tries versions, one at a time. For one thread, but for `stop`."""
 
-    def __init__(self, *, allow_unproven: bool, max_bytes: int) -> None:
+    def __init__(self, *, allow_unproven: bool, max_bytes: int, threads: int = 1, niceness: int = 0) -> None:
         """Start the process, which imports what it needs while the server goes on.
 
         Args:
             allow_unproven: Let versions pass, too, that were adopted from an ONNX file and not proven.
             max_bytes: Memory that a version may take, beyond eight times its files.
+            threads: Of a run of a version, where it is tried as where it serves.
+            niceness: How far the process gives way to others, as for nice(1).
 
         Raises:
             StartError: If no process can be started.
         """
         self._allow_unproven = allow_unproven
         self._max_bytes = max_bytes
-        self._niceness = 0
-        self._lock = threading.Lock()  # of the two below: `stop` ends whatever process there is
+        self._threads = threads
+        self._niceness = niceness
+        self._lock = threading.Lock()  # of the three below: `stop` ends whatever process there is
         self._is_stopped = False
+        self._further: list[Trials] = []
         self._process: GuardedProcess | None = None
         self._is_ready = False
         self._deadline = self._most_computed = 0.0
@@ -95,7 +99,7 @@ class Trials:
             graph: As `Settings.graph`.
             decided: As for `try_version`.
             seconds: How long it may take.
-            processor_seconds: How long it may compute.
+            processor_seconds: How long it may compute, for each of its threads.
 
         Raises:
             StartError: If no process can be started.
@@ -111,6 +115,7 @@ class Trials:
             "decided": dict(decided),
             "allow_unproven": self._allow_unproven,
             "max_bytes": self._max_bytes,
+            "threads": self._threads,
             "seconds": seconds,
         }
         try:
@@ -120,7 +125,7 @@ class Trials:
                 process.receive(_START_SECONDS)
                 self._is_ready = True
             self._deadline = time.monotonic() + seconds
-            self._most_computed = process.processor_seconds + processor_seconds
+            self._most_computed = process.processor_seconds + self._threads * processor_seconds
             process.send(json.dumps(request).encode(), seconds)
         except ProcessEnded as error:
             self._end()
@@ -153,6 +158,28 @@ class Trials:
             raise Refused(answer["refused"], answer.get("traceback", ""))
         return Findings.from_fields(answer["findings"])
 
+    def further(self, max_bytes: int) -> "Trials":
+        """Start a further process of the same kind, for another thread. `stop` of this one stops that one, too.
+
+        Args:
+            max_bytes: Memory that a version may take in it, beyond eight times its files; no more than here.
+
+        Raises:
+            StartError: If no process can be started.
+            Stopped: If `stop` was called.
+        """
+        with self._lock:
+            if self._is_stopped:
+                raise Stopped
+            further = Trials(
+                allow_unproven=self._allow_unproven,
+                max_bytes=min(max_bytes, self._max_bytes),
+                threads=self._threads,
+                niceness=self._niceness,
+            )
+            self._further.append(further)
+            return further
+
     def give_way(self) -> None:
         """Let processes that are started from now on give way to this one, which serves."""
         self._niceness = _NICENESS
@@ -163,9 +190,13 @@ class Trials:
             self._is_stopped = True
             if self._process is not None:
                 self._process.kill()
+            for further in self._further:
+                further.stop()
 
     def close(self) -> None:
-        """End the process."""
+        """End the process. Further ones have been closed."""
+        with self._lock:
+            self._further.clear()
         self._end()
 
     def _receive(self, process: GuardedProcess) -> bytes:
