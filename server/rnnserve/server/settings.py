@@ -166,6 +166,7 @@ class Settings:
     )
     threads: int = dataclasses.field(
         default=1,
+        kw_only=True,
         metadata=_option(
             "threads of a run, for large models on machines with cores to spare; each model has as many of its own. "
             "Small models gain nothing. Workers times threads should be no more than the cores",
@@ -326,6 +327,11 @@ class Settings:
     share_port: bool = False
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            choices = field.metadata["option"].choices if "option" in field.metadata else ()
+            if choices and getattr(self, field.name) not in choices:
+                name = field.name.replace("_", "-")
+                raise StartError(f"--{name} {getattr(self, field.name)!r}: choose from {', '.join(choices)}")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise StartError("TLS needs both --tls-certificate and --tls-key")
         if self.tls_client_ca is not None and self.tls_certificate is None:

@@ -166,3 +166,10 @@ def test_one_connection_may_hold_its_largest_request_and_response(held, is_enoug
     else:
         with pytest.raises(StartError, match=f"--max-held-bytes {held} is too little .*: give it 6291456 or more"):
             dataclasses.replace(small, max_held_bytes=held)
+
+
+@pytest.mark.parametrize("name", ["provider", "graph", "transport", "model_control"])
+def test_what_there_is_no_choice_of_is_refused_with_the_choices(name):
+    option = f"--{name.replace('_', '-')}"
+    with pytest.raises(StartError, match=f"{option} 'none of them': choose from "):
+        Settings(Path("repository"), **{name: "none of them"})
