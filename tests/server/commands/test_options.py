@@ -172,4 +172,4 @@ def test_one_connection_may_hold_its_largest_request_and_response(held, is_enoug
 def test_what_there_is_no_choice_of_is_refused_with_the_choices(name):
     option = f"--{name.replace('_', '-')}"
     with pytest.raises(StartError, match=f"{option} 'none of them': choose from "):
-        Settings(Path("repository"), **{name: "none of them"})
+        dataclasses.replace(Settings(Path("repository")), **{name: "none of them"})
