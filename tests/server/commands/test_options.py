@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -170,6 +171,6 @@ def test_one_connection_may_hold_its_largest_request_and_response(held, is_enoug
 
 @pytest.mark.parametrize("name", ["provider", "graph", "transport", "model_control"])
 def test_what_there_is_no_choice_of_is_refused_with_the_choices(name):
-    option = f"--{name.replace('_', '-')}"
+    option, chosen = f"--{name.replace('_', '-')}", cast("Any", {name: "none of them"})
     with pytest.raises(StartError, match=f"{option} 'none of them': choose from "):
-        dataclasses.replace(Settings(Path("repository")), **{name: "none of them"})
+        Settings(Path("repository"), **chosen)
