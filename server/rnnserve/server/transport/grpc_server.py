@@ -95,6 +95,9 @@ _UNTOLD_SECONDS = 1.0
 _HELD_SECONDS = 0.1
 """Seconds for which answers are held back, at most, where clients cannot be told: over TLS."""
 
+_STREAMS_A_CALL = 8
+"""Streams that are ended for each call that might be, where memory is short: which of them hold it is not known."""
+
 _LOOK_SECONDS = 0.5
 """Seconds between two looks at the connections of a server that is being left: each looks at every descriptor."""
 
@@ -341,12 +344,14 @@ class GrpcTransport:
         lane = self._lane
         return Activity(
             has_requests=bool(self._budget.held) or (lane is not None and lane.is_receiving),
-            has_streams=lane is not None and lane.has_streams,
+            has_streams=self._inference.has_silent or self._streams.has_silent if lane is None else lane.has_streams,
             is_loading=self._repository.is_loading(),
         )
 
     def _end_late(self, count: int) -> int:
-        return 0 if self._lane is None else self._lane.end_late(count)
+        if self._lane is None:
+            return self._inference.end_silent(count) or self._streams.end_silent(_STREAMS_A_CALL * count)
+        return self._lane.end_late(count)
 
     def _add_service(self, name: str, handlers: "dict[str, grpc.RpcMethodHandler[Any, Any]]") -> None:
         service = HeaderLimit(

@@ -17,7 +17,6 @@ from rnnserve.server.boundary.byte_budget import RESPONSE_COPIES, ByteBudget, He
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.compression import decompress, is_compressed
 from rnnserve.server.errors import (
-    Cancelled,
     DeadlinePassed,
     InternalError,
     InvalidRequest,
@@ -306,18 +305,10 @@ def streaming(stream: Stream, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, b
 
     def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         with _errors_as_statuses(context):
-            pool.refuse_if_full()
-            yield from stream(_until_the_call_ends(messages), context)
+            yield from stream(pool.messages_of_stream(messages, context), context)
 
     handle.experimental_thread_pool = pool  # type: ignore[attr-defined]
     return grpc.stream_stream_rpc_method_handler(handle)
-
-
-def _until_the_call_ends(messages: Iterator[bytes]) -> Iterator[bytes]:
-    try:
-        yield from messages
-    except grpc.RpcError:
-        raise Cancelled("the call ended") from None
 
 
 def _stream_error(error: ServeError, payload: bytes) -> bytes:

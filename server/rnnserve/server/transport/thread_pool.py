@@ -31,6 +31,9 @@ _HOPELESS_SECONDS = 0.5
 connection with the most of these. Its caller hears CANCELLED: grpcio has no other way to end a call from outside of its
 handler."""
 
+_SILENT_SECONDS = 0.1
+"""Seconds that a message may take to arrive while the server's memory is short."""
+
 _ENDED_AT_ONCE = 8
 """Calls that are ended between two looks."""
 
@@ -123,6 +126,7 @@ class CallPool(futures.ThreadPoolExecutor):
         self._on_thread = _OfThread()
         self._turns = ReceivingTurns()
         self._receiving: dict[grpc.ServicerContext, float] = {}  # since when
+        self._silent: dict[grpc.ServicerContext, float] = {}  # streams that wait for their client: since when
         self._may_answer = threading.Event()
         self._may_answer.set()
         self._is_closed = threading.Event()
@@ -196,6 +200,48 @@ class CallPool(futures.ThreadPoolExecutor):
             self._receiving.pop(context, None)
             self._turns.give_back(len(message or b""))
         return message
+
+    def messages_of_stream(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        """Give a stream's messages as they come, however long that takes; meanwhile `end_silent` may end it.
+
+        Raises:
+            ServeError: What the pool was made with, if the stream is one too many.
+            Cancelled: If the call has ended.
+        """
+        self.refuse_if_full()
+        while True:
+            self._silent[context] = now()
+            try:
+                message = next(messages, None)
+            except grpc.RpcError:
+                raise Cancelled("the call ended") from None
+            finally:
+                self._silent.pop(context, None)
+            if message is None:
+                return
+            yield message
+
+    @property
+    def has_silent(self) -> bool:
+        """Whether calls or streams wait for their clients, on any of which a message may be arriving."""
+        return bool(self._silent or self._receiving)
+
+    def end_silent(self, count: int) -> int:
+        """End calls and streams from which nothing comes, first those of connections with most of them; say how many.
+
+        What has arrived of a message is not known before all of it has.
+
+        Args:
+            count: How many at most.
+        """
+        since = now() - _SILENT_SECONDS
+        waiting = [*self._receiving.items(), *self._silent.items()]
+        silent = [(context, context.peer()) for context, began in waiting if began < since]
+        counts = Counter(peer for _, peer in silent)
+        late = sorted(silent, key=lambda stream: -counts[stream[1]])[:count]
+        for context, _ in late:
+            context.cancel()
+        return len(late)
 
     def refuse_if_full(self) -> None:
         """To be called on the thread that has the call.
