@@ -15,6 +15,7 @@ from benchmarks.earlier_commit import EarlierCommit, prepare_earlier_commit
 from benchmarks.errors import BenchmarkError
 from benchmarks.measurement import measure_scenario, measure_soak, measure_start
 from benchmarks.metrics import Metrics
+from benchmarks.options import names_among
 from benchmarks.preparation import find_load_generators, install_triton, make_models, make_models_of_tree
 from benchmarks.report import render_report
 from benchmarks.run_description import describe_run, is_machine_busy
@@ -141,7 +142,7 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--only",
         action="extend",
-        type=_parse_names,
+        type=names_among(_NAMES),
         metavar="NAME[,NAME]",
         help=f"measure only these of {', '.join(_NAMES)}; may be repeated",
     )
@@ -166,14 +167,6 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--against compares {', '.join(comparison.COMPARED)} only")
     args.work = args.work.resolve()
     return args
-
-
-def _parse_names(text: str) -> list[str]:
-    names = text.split(",")
-    for name in names:
-        if name not in _NAMES:
-            raise argparse.ArgumentTypeError(f"there is no {name!r}; choose from {', '.join(_NAMES)}")
-    return names
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from benchmarks.gpu.report import count_verdicts, describe_hardware, render_tabl
 from benchmarks.gpu.requirements import check_requirements
 from benchmarks.gpu.rows import FAILED, Row
 from benchmarks.gpu.step_process import STEPS, run_step
+from benchmarks.options import names_among
 
 __all__ = ["main"]
 
@@ -59,7 +60,7 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--only",
-        type=_parse_steps,
+        type=names_among(STEPS, "step"),
         default=list(STEPS),
         metavar="STEP[,STEP]",
         help=f"run only these of {', '.join(STEPS)}; publish goes before those that need models",
@@ -96,14 +97,6 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--timeout must be more than 0 seconds")
     args.work, args.output = args.work.resolve(), args.output.resolve()
     return args
-
-
-def _parse_steps(text: str) -> list[str]:
-    names = text.split(",")
-    for name in names:
-        if name not in STEPS:
-            raise argparse.ArgumentTypeError(f"there is no step {name!r}; choose from {', '.join(STEPS)}")
-    return names
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from benchmarks.growth.report import failure_lines, render_growth, slope_lines
 from benchmarks.growth.results import Growth
 from benchmarks.growth.sizes import SIZES, Size
 from benchmarks.growth.turns import measure_size
+from benchmarks.options import names_among
 from benchmarks.results import write_results
 from benchmarks.run_description import describe_run, is_machine_busy
 from benchmarks.server_processes import interrupt_on_signal
@@ -118,7 +119,7 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--only",
         action="extend",
-        type=_parse_names,
+        type=names_among(_NAMES),
         metavar="NAME[,NAME]",
         help=f"measure only these of {', '.join(_NAMES)}; may be repeated",
     )
@@ -142,14 +143,6 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--minutes must be more than 0")
     args.work = args.work.resolve()
     return args
-
-
-def _parse_names(text: str) -> list[str]:
-    names = text.split(",")
-    for name in names:
-        if name not in _NAMES:
-            raise argparse.ArgumentTypeError(f"there is no {name!r}; choose from {', '.join(_NAMES)}")
-    return names
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ import logging
 import threading
 import time
 import weakref
-from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -26,6 +25,7 @@ import grpc
 
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.clock import from_wall_clock, now
+from rnnserve.server.batching.silent_callers import SILENT_SECONDS, crowded_first
 from rnnserve.server.boundary.byte_budget import LARGE, SMALL, ByteBudget
 from rnnserve.server.errors import InternalError, ServeError, TooManyStreams, Unsupported
 from rnnserve.server.lane.arrived_requests import ArrivedRequest, LaneCall
@@ -69,9 +69,6 @@ the sockets have been looked at: meanwhile nobody else is heard."""
 
 _LATE_SECONDS = 50e-3
 """Seconds without any event after which the next are received beside those whose messages do not arrive."""
-
-_HOPELESS_SECONDS = 0.1
-"""Seconds that a call's message may take to arrive while the server's memory is short."""
 
 _OUTSTANDING_STREAMS = 64
 """How many streams may be opened between two looks at the queue without waiting for one of them."""
@@ -232,7 +229,7 @@ class Lane:
         status, words = self._cygrpc.StatusCode.resource_exhausted, "the server's memory is short: slow down"
         before = list(self._unfinished)
         if before:
-            time.sleep(_HOPELESS_SECONDS)
+            time.sleep(SILENT_SECONDS)
         late = [call for call in before if call in self._unfinished][:count]
         for call in late:
             call.call.cancel(status, words)
@@ -243,10 +240,9 @@ class Lane:
 
     def _silent_streams(self) -> list[LaneStream]:
         """The streams that wait for their clients for a while: those of connections with most of them first."""
-        since = now() - _HOPELESS_SECONDS
+        since = now() - SILENT_SECONDS
         silent = [stream for stream in list(self._streams) if stream.is_waiting and stream.heard < since]
-        counts = Counter(stream.peer() for stream in silent)
-        return sorted(silent, key=lambda stream: (-counts[stream.peer()], stream.heard))
+        return crowded_first((stream, stream.peer(), stream.heard) for stream in silent)
 
     def is_running(self) -> bool:
         """Whether the lane's thread runs."""

@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 import grpc
 
 from rnnserve.server.batching.clock import now
+from rnnserve.server.batching.silent_callers import SILENT_SECONDS, crowded_first
 from rnnserve.server.errors import Cancelled, ServeError, Unsupported, WaitTooLong
 from rnnserve.server.transport.receiving_turns import ReceivingTurns
 
@@ -30,9 +31,6 @@ _HOPELESS_SECONDS = 0.5
 """Seconds after which a call whose message has not arrived is ended, where others wait for a thread: a call of the
 connection with the most of these. Its caller hears CANCELLED: grpcio has no other way to end a call from outside of its
 handler."""
-
-_SILENT_SECONDS = 0.1
-"""Seconds that a message may take to arrive while the server's memory is short."""
 
 _ENDED_AT_ONCE = 8
 """Calls that are ended between two looks."""
@@ -229,17 +227,13 @@ class CallPool(futures.ThreadPoolExecutor):
     def end_silent(self, count: int) -> int:
         """End calls and streams from which nothing comes, first those of connections with most of them; say how many.
 
-        What has arrived of a message is not known before all of it has.
-
         Args:
             count: How many at most.
         """
-        since = now() - _SILENT_SECONDS
+        since = now() - SILENT_SECONDS
         waiting = [*self._receiving.items(), *self._silent.items()]
-        silent = [(context, context.peer()) for context, began in waiting if began < since]
-        counts = Counter(peer for _, peer in silent)
-        late = sorted(silent, key=lambda stream: -counts[stream[1]])[:count]
-        for context, _ in late:
+        late = crowded_first((context, context.peer(), began) for context, began in waiting if began < since)[:count]
+        for context in late:
             context.cancel()
         return len(late)
 
