@@ -1,6 +1,6 @@
 """What the trial of CUDA says where CUDA does not work; the messages are those of onnxruntime-gpu 1.31.1."""
 
-import ctypes
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -40,9 +40,15 @@ def answer(monkeypatch):
                 raise OSError(linker)
 
         severities = []
-        monkeypatch.setattr(ort, "InferenceSession", session)
-        monkeypatch.setattr(ort, "set_default_logger_severity", severities.append)
-        monkeypatch.setattr(ctypes, "CDLL", load)
+        # Not in the libraries themselves, which the threads of servers that other tests share use meanwhile.
+        runtime = SimpleNamespace(
+            preload_dlls=ort.preload_dlls,
+            SessionOptions=ort.SessionOptions,
+            InferenceSession=session,
+            set_default_logger_severity=severities.append,
+        )
+        monkeypatch.setattr(cuda_trial, "ort", runtime)
+        monkeypatch.setattr(cuda_trial, "ctypes", SimpleNamespace(CDLL=load))
         return severities
 
     return fake

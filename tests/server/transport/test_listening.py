@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -85,7 +86,7 @@ def test_what_was_complete_is_accepted_and_what_comes_later_goes_to_the_others(m
             may_filter = True
         if not may_filter:
             pytest.skip("this system lets no process of this user filter connections")
-        monkeypatch.setattr(time, "sleep", others_have_their_turn)
+        monkeypatch.setattr(listening, "time", SimpleNamespace(monotonic=time.monotonic, sleep=others_have_their_turn))
         stop_listening(port)
         assert sum(taken) == 5
         for client in late:
@@ -104,7 +105,8 @@ def test_where_no_filter_is_allowed_what_was_complete_is_accepted_too(monkeypatc
             stack.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE))
         taken: list[int] = []
         monkeypatch.setattr(listening, "_attach_filter", refuse)
-        monkeypatch.setattr(time, "sleep", lambda _: taken.append(accepted(listener, stack)))
+        accept = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: taken.append(accepted(listener, stack)))
+        monkeypatch.setattr(listening, "time", accept)
         stop_listening(port)
         assert taken[0] == 5
         with socket.socket() as client:

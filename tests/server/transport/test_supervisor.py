@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -213,8 +214,7 @@ def test_silence_does_not_count_while_the_supervisor_did_not_run(running, monkey
     assert one.ready.wait(PATIENCE)
     process = one.processes()[0]
     ahead = [0.0]
-    real = time.monotonic
-    monkeypatch.setattr("rnnserve.server.transport.supervisor.time.monotonic", lambda: real() + ahead[0])
+    monkeypatch.setattr(supervision, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + ahead[0]))
     looks = []
     look = one.supervisor._current.look
     monkeypatch.setattr(one.supervisor._current, "look", lambda: (look(), looks.append(1)))

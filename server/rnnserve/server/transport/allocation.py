@@ -14,6 +14,8 @@ from typing import Any
 
 __all__ = ["give_back_free_memory", "give_back_large_blocks", "use_few_arenas"]
 
+_C_LIBRARY = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD, _M_ARENA_MAX = -3, -1, -8
 _LARGE = 8 << 20
 """Bytes of a block that is given back when it is freed: getting one costs a system call and its pages."""
@@ -58,4 +60,4 @@ def give_back_free_memory() -> None:
 
 def _function(name: str) -> Any:  # noqa: ANN401 - ctypes makes a class of functions for each library
     """A function of the C library; None where it has none of this name."""
-    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None
+    return getattr(_C_LIBRARY, name, None)
