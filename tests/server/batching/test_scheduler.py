@@ -208,6 +208,32 @@ def test_each_model_has_a_thread_of_its_own_that_starts_with_its_first_request()
             schedulers.submit(model, Caller(3))
 
 
+def test_no_request_waits_for_the_run_of_one_that_takes_long_by_itself(model):
+    """Nor for several of them that came before it: they have a queue and a thread of their own."""
+    model.cost = Cost(run=0.0, step=0.0, point=0.01, padding=0.0)  # of 10 steps takes 0.1 s
+    schedulers = Schedulers(WaitingLimits(2, math.inf))
+    long, others = [Caller(number) for number in (11, 12, 14)], [Caller(10), Caller(9)]
+    before = threading.active_count()
+    try:
+        schedulers.submit(model, long[0])
+        assert model.started.wait(PATIENCE)
+        for caller in long[1:]:
+            schedulers.submit(model, caller)
+        with pytest.raises(QueueFull):
+            schedulers.submit(model, Caller(15))
+        schedulers.submit(model, others[0])
+        until(lambda: model.batches == [[11], [10]])
+        schedulers.submit(model, others[1])
+        assert threading.active_count() == before + 2
+        model.may_go.set()
+        assert [int(caller.wait()["logits"][0]) for caller in (*long, *others)] == [11, 12, 14, 10, 9]
+        assert sorted(model.batches[2:]) == [[9], [12], [14]]
+    finally:
+        model.may_go.set()
+        schedulers.close()
+    assert threading.active_count() == before
+
+
 def test_each_model_has_a_queue_of_its_own():
     schedulers, models = Schedulers(WaitingLimits(1, math.inf)), (Model(), Model())
     try:
