@@ -118,6 +118,7 @@ def test_a_version_that_never_loads_keeps_no_other_from_serving(served):
             asked(stub)
             longest = max(longest, time.monotonic() - before)
         assert stub.ModelReady(pb.ModelReadyRequest(name="good"), timeout=PATIENCE).ready
+        assert not any(stub.ModelReady(pb.ModelReadyRequest(name=name), timeout=PATIENCE).ready for name in endless)
         assert not stub.ServerReady(pb.ServerReadyRequest(), timeout=PATIENCE).ready
         states = index(stub)
         assert states["good"] == ("READY", "")

@@ -17,6 +17,7 @@ from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.lane import streams
 from support.inference_requests import request
+from support.workers import until
 
 SIMPLE, STACKED, BIDIRECTIONAL = "direction_simple", "direction_stacked", "direction_bidirectional"
 PATIENCE = 30.0
@@ -326,9 +327,11 @@ def stream_of(stub):
     stream.end()
 
 
-def test_an_error_ends_the_stream_where_the_client_asks_for_that(stub):
+@pytest.mark.parametrize("before", [1, 20])
+def test_an_error_ends_the_stream_where_the_client_asks_for_that(stub, before):
     stream = Stream(stub, metadata=(("triton_grpc_error", "true"),))
-    assert not stream.ask(request(SIMPLE, {"input": walk(2)})).error_message
+    for _ in range(before):
+        assert not stream.ask(request(SIMPLE, {"input": walk(2)})).error_message
     with pytest.raises(grpc.RpcError) as raised:
         stream.ask(request("nobody", {"input": walk(2)}))
     assert raised.value.code() is grpc.StatusCode.NOT_FOUND
@@ -352,6 +355,56 @@ def test_what_is_sent_without_waiting_for_answers_is_answered_in_order(stub):
     assert [raw(answers[at].infer_response)[0] for at in (0, 1, 3, 5, 6)] == one_by_one
     assert [raw(answers[at].infer_response)[0] for at in (9, 10, 12, 13)] == [*one_by_one[:3], one_by_one[0]]
     assert {refusal(answers[at]) for at in (7, 8, 14)} == {"NOT_FOUND"}
+
+
+def test_a_client_may_wait_for_each_answer_and_not_wait_and_wait_again(stub):
+    inputs = [walk(1, seed=seed) for seed in range(8)]
+    expected = [raw(stub.ModelInfer(request(SIMPLE, {"input": each}, ["logits"]))) for each in inputs]
+    with stream_of(stub) as stream:
+        for number in range(200):
+            at = number % 8
+            many = 1 if number % 50 < 45 else 20
+            for _ in range(many):
+                stream.send(request(SIMPLE, {"input": inputs[at]}, ["logits"], id=str(number)))
+            for _ in range(many):
+                answer = next(stream.call).infer_response
+                assert (answer.id, raw(answer)) == (str(number), expected[at])
+
+
+def test_where_the_client_waits_for_each_answer_a_step_is_one_event(repository, monkeypatch):
+    """And an answer that is large, or that a failure takes the place of, is sent as before."""
+    started: list[int] = []
+    start = streams.LaneStream._start
+
+    def count(self, operations, tag):
+        started.append(len(operations))
+        start(self, operations, tag)
+
+    monkeypatch.setattr(streams.LaneStream, "_start", count)
+    small = request(SIMPLE, {"input": walk(1)}, ["logits"])
+    with serving(repository, "lane") as stub, stream_of(stub) as stream:
+        for _ in range(100):
+            assert not stream.ask(small).error_message
+        until(lambda: started[-1] == 2)
+        assert 100 < len(started) < 125
+        assert started.count(2) > 85
+        del started[:]
+        for _ in range(20):
+            assert not stream.ask(request(SIMPLE, {"input": walk(600)}, ["output"])).error_message
+            assert refusal(stream.ask(request("nobody", {"input": walk(2)}))) == "NOT_FOUND"
+        assert stream.end() == []
+
+
+def test_streams_whose_clients_wait_for_each_answer_are_not_in_hand(repository, monkeypatch):
+    monkeypatch.setattr(streams, "_IN_HAND_OF_CONNECTION", 3)
+    small = request(SIMPLE, {"input": walk(1)}, ["logits"])
+    with serving(repository, "lane") as stub, contextlib.ExitStack() as stack:
+        idle = [stack.enter_context(stream_of(stub)) for _ in range(8)]
+        for stream in idle:
+            for _ in range(10):
+                assert not stream.ask(small).error_message
+        for stream in idle:
+            assert not stream.ask(small).error_message
 
 
 def test_a_compressed_or_large_step_keeps_its_place(stub):
@@ -385,11 +438,13 @@ def test_more_streams_than_may_be_open_are_refused(repository):
         assert eventually(lambda: Stream(stub).ask(request(SIMPLE, {"input": walk(1)})))
 
 
-def test_a_server_that_stops_answers_what_is_in_hand_and_says_why_the_stream_ends(repository):
+@pytest.mark.parametrize("before", [1, 20])  # steps; after some, an answer is sent with the receipt of the next message
+def test_a_server_that_stops_answers_what_is_in_hand_and_says_why_the_stream_ends(repository, before):
     with Server(Settings(repository, grpc_port=0, provider="cpu", transport="lane")) as server:
         channel = grpc.insecure_channel(f"127.0.0.1:{server.port}")
         stream = Stream(rpc.GRPCInferenceServiceStub(channel))
-        assert not stream.ask(step(walk(1), 5, starts=True)).error_message
+        for number in range(before):
+            assert not stream.ask(step(walk(1), 5, starts=not number)).error_message
         server.stop(grace=5)
         with pytest.raises(grpc.RpcError) as raised:
             next(stream.call)

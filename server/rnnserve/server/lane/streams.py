@@ -2,7 +2,8 @@
 
 How a stream proceeds, as the completion queue reports it: one batch of operations waits for the call to close; one
 receives a message, and is started again as soon as it has come; one sends a response, the next one after it. So a step
-costs two events, and no call of its own.
+costs two events, and no call of its own. Where the client sends each message after the response to the one before, one
+batch sends a response and receives the next message: a step costs one event.
 
 Responses are sent in the order of the requests. While as many requests of a stream or of its connection are in hand as
 may be, or a large one, no further one is received: the client's messages then wait in its own process.
@@ -32,6 +33,16 @@ _IN_HAND = 256
 
 _IN_HAND_OF_CONNECTION = 1024
 """The same of all streams of one connection; as many more as it has streams may be received at that moment."""
+
+_ALONE = 4
+"""Messages in a row that were answered before the next one came. From then on the client is taken to wait for each
+response, and the next message is received with it."""
+
+_ALONE_AGAIN = 32
+"""Of so many such messages, one is received as soon as it can be: that shows whether the client waits still."""
+
+_EXCHANGED_BYTES = 2 << 10
+"""A larger response is sent by itself: one that is sent with the receipt of a message is kept until that comes."""
 
 
 class ConnectionStreams:
@@ -141,6 +152,7 @@ class LaneStream(StreamOwner):
     """
 
     __slots__ = (
+        "_alone",
         "_call",
         "_close_tag",
         "_connection",
@@ -191,6 +203,7 @@ class LaneStream(StreamOwner):
         self._sending: StreamMessage | None = None
         self._has_begun_to_send = False
         self._is_receiving = False
+        self._alone = 0  # messages in a row that were answered before the next one came
         self._is_half_closed = False
         self._has_status = False
         self._operations = 0  # batches that have been started and whose events have not come
@@ -221,8 +234,34 @@ class LaneStream(StreamOwner):
             if self._has_status or not self.is_open:
                 message.let_go()
                 return
-            self.unsent_bytes += len(message.response or b"")
-            self._send_next()
+            self._alone = self._alone + 1 if len(self._in_hand) == 1 else 0
+            is_exchange = self._is_exchange(message)
+            if is_exchange:
+                self._exchange()
+            else:
+                self.unsent_bytes += len(message.response or b"")
+                self._send_next()
+        if is_exchange:
+            self._give_back(1)
+
+    def _is_exchange(self, message: StreamMessage) -> bool:
+        """Whether a response can be sent with the receipt of the next message, and no other is in hand or sent."""
+        return (
+            self._alone > _ALONE
+            and not (self._is_receiving or self._is_half_closed or message.held_bytes)
+            and self._sending is None
+            and message.status is None
+            and len(message.response or b"") <= _EXCHANGED_BYTES
+            and self._connection.may_receive(self)
+        )
+
+    def _exchange(self) -> None:
+        """Send the only response, and receive the next message. Its event is that of the message."""
+        operations = self._lane.operations
+        message = self._in_hand.popleft()
+        self._is_receiving = True
+        exchange = operations.send_message(message.response or b"", 0), operations.receive_message(0)
+        self._start(exchange, self._receive_tag)
 
     def end(self, error: ServeError) -> None:
         """End the stream when what is in hand has been answered, whatever else the client would send.
@@ -236,7 +275,7 @@ class LaneStream(StreamOwner):
             self._send_next()
 
     def _received(self, event: Any) -> StreamMessage | None:  # noqa: ANN401 - grpcio's own
-        payload = event.batch_operations[0].message()
+        payload = event.batch_operations[-1].message()
         self.heard = now()
         with self._lock:
             self._is_receiving = False
@@ -247,7 +286,8 @@ class LaneStream(StreamOwner):
             message = StreamMessage(self._lane, self, payload)
             self._in_hand.append(message)
             self._connection.take()
-            self._receive_more()
+            if self._alone < _ALONE or self._alone % _ALONE_AGAIN == 0:
+                self._receive_more()
         return message
 
     def _sent(self, _: Any) -> None:  # noqa: ANN401 - grpcio's own
