@@ -4,8 +4,8 @@ grpcio's server takes an event at a time on one thread and hands each request to
 on one thread, takes everything that has arrived, and hands it on as one list. Ports, TLS, limits and every other method
 stay with the public server (docs/findings.md, "The lane").
 
-This is the only module that uses what grpcio keeps private (`grpc._cython.cygrpc`, `server._state.server`);
-`missing_parts` says what of it a grpcio lacks.
+This module and `socket_reading` are the only ones that use what grpcio keeps private (`grpc._cython.cygrpc`,
+`server._state`); `missing_parts` says what of it a grpcio lacks.
 
 How a call proceeds, as the queue reports it: a request-call event brings the call; one batch of operations receives its
 message; one batch sends the answer and its status. Where a cancellation has to be known, a third waits for the call to
@@ -31,6 +31,7 @@ from rnnserve.server.errors import InternalError, ServeError, TooManyStreams, Un
 from rnnserve.server.lane.arrived_requests import ArrivedRequest, LaneCall
 from rnnserve.server.lane.deferred_calls import DeferredCalls
 from rnnserve.server.lane.operations import Operations
+from rnnserve.server.lane.socket_reading import ArrivalPace, use_serving_queue
 from rnnserve.server.lane.streams import ConnectionStreams, LaneStream
 
 __all__ = ["CallHandler", "Lane", "missing_parts"]
@@ -38,7 +39,6 @@ __all__ = ["CallHandler", "Lane", "missing_parts"]
 _log = logging.getLogger(__name__)
 
 _NEEDED = (
-    "CompletionQueue",
     "CompletionType",
     "ReceiveCloseOnServerOperation",
     "ReceiveMessageOperation",
@@ -85,8 +85,10 @@ def missing_parts(server: grpc.Server) -> str | None:
     """Say what this grpcio lacks of what the lane needs, or None where it has everything."""
     try:
         cygrpc = importlib.import_module("grpc._cython.cygrpc")
-        core = server._state.server  # type: ignore[attr-defined]  # noqa: SLF001 - see above
-    except (ImportError, AttributeError) as error:
+        state = server._state  # type: ignore[attr-defined]  # noqa: SLF001 - see above
+        core, _ = state.server, state.completion_queue
+        type("Queue", (cygrpc.CompletionQueue,), {})
+    except (ImportError, AttributeError, TypeError) as error:
         return f"grpcio {grpc.__version__}: {error}"
     lacking = [name for name in _NEEDED if not hasattr(cygrpc, name)]
     lacking += [f"Server.{name}" for name in _NEEDED_OF_SERVER if not hasattr(core, name)]
@@ -165,6 +167,8 @@ class Lane:
         self._may_answer.set()
         self._held: list[ArrivedRequest] = []
         self.turns = self.taken = 0
+        self._pace = ArrivalPace()
+        self._unused_queue = use_serving_queue(server, self._cygrpc, self._pace)
         self._thread = threading.Thread(target=self._loop, name="lane", daemon=True)
 
     def start(self) -> None:
@@ -287,7 +291,7 @@ class Lane:
         poll, request_call = queue.poll, self._core.request_registered_call
         receive = self.operations.receive_message
         shut_down = self._cygrpc.CompletionType.queue_shutdown
-        unfinished = self._unfinished
+        unfinished, pace = self._unfinished, self._pace
         deferred: DeferredCalls[LaneCall] = DeferredCalls()
         defer, next_deferred = deferred.add, deferred.pop
         waiting = 0  # of the deferred
@@ -305,7 +309,7 @@ class Lane:
             if not (accepting or self._open_calls or arrived):
                 accepting = -1
                 self._queue.shutdown()  # no operation may be started after this
-            if arrived or has_work or (waiting and len(unfinished) < receiving + late):
+            if arrived or has_work or pace.look_until or (waiting and len(unfinished) < receiving + late):
                 event = poll(_LONG_AGO)
             else:
                 event = poll(time.time() + _LATE_SECONDS if waiting else turn_at)
@@ -372,6 +376,10 @@ class Lane:
                         unfinished[call] = None
                         call.call.start_server_batch((receive(0),), call)
                 if not (arrived or has_work):
+                    if pace.look_until:
+                        if now() > pace.look_until:
+                            pace.look_until = 0.0
+                        continue
                     turn_at = time.time() + _IDLE_SECONDS
                     self._hand_on([])
                     continue
@@ -398,7 +406,9 @@ class Lane:
             event = tag = call = payload = None  # a call lives as long as anything that refers to it
 
     def _hand_on(self, arrived: list[ArrivedRequest]) -> bool:
-        self.taken += len(arrived)
+        if arrived:
+            self.taken += len(arrived)
+            self._pace.note(arrived)
         if self._is_holding:
             self._held += arrived
             return True  # so that the loop comes back soon
