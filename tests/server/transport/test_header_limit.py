@@ -1,5 +1,6 @@
 """Calls with too many header fields come to no handler."""
 
+import threading
 import time
 from concurrent import futures
 
@@ -7,7 +8,8 @@ import grpc
 import pytest
 
 from drills.wire.http2 import END_HEADERS, HEADERS, Http2Connection, call_headers, frame, literal
-from rnnserve.server.transport.header_limit import HeaderLimit
+from rnnserve.server.transport import header_limit
+from rnnserve.server.transport.header_limit import HeaderLimit, HostileConnections
 
 METHOD = "/service/Method"
 
@@ -23,9 +25,7 @@ def server():
         return b"%d" % seen[-1]
 
     handlers = {"Method": grpc.unary_unary_rpc_method_handler(count)}
-    limited = HeaderLimit(
-        grpc.method_handlers_generic_handler("service", handlers), futures.ThreadPoolExecutor(1), ended.append
-    )
+    limited = HeaderLimit(grpc.method_handlers_generic_handler("service", handlers), HostileConnections(ended.append))
     server = grpc.server(futures.ThreadPoolExecutor(1))
     server.add_generic_rpc_handlers((limited,))
     port = server.add_insecure_port("127.0.0.1:0")
@@ -72,3 +72,40 @@ def answer_to(port, fields):
             assert frames, said
             said += b"".join(one.payload for one in frames)
     return said
+
+
+def test_until_a_connection_has_been_ended_no_other_call_is_taken():
+    may_end, told = threading.Event(), []
+
+    def end(peer):
+        told.append(peer)
+        may_end.wait(20)
+
+    connections = HostileConnections(end)
+    connections.wait()  # for none
+    connections.expect()
+    ending = connections.thread.submit(connections.end, "one")
+    waiting = threading.Thread(target=connections.wait)
+    waiting.start()
+    may_end.set()
+    waiting.join(20)
+    ending.result(20)
+    assert told == ["one"]
+    connections.end_and_wait("two")
+    assert told == ["one", "two"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_connection_that_cannot_be_ended_keeps_others_waiting_for_a_moment_only(fails, monkeypatch):
+    def end(_):
+        if fails:
+            raise OSError("it is gone")
+        may_end.wait(20)
+
+    may_end = threading.Event()
+    connections = HostileConnections(end)
+    monkeypatch.setattr(header_limit, "_LONGEST_SECONDS", 0.01 if not fails else 20)
+    connections.end_and_wait("one")
+    connections.wait()  # not again
+    may_end.set()
+    connections.thread.shutdown()

@@ -137,7 +137,7 @@ class Lane:
             method: Its full name, "/package.Service/Method".
             handler: What answers the requests.
             budget: Of the bytes that its calls hold.
-            end_connection: Ends a connection, by its name, without a wait.
+            end_connection: Ends a connection, by its name, without a long wait.
             stream_method: The name of the same with a stream of requests and one of responses; empty for none.
             max_streams: How many calls of `stream_method` may be open.
         """

@@ -9,7 +9,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent import futures
 from typing import Any
 
 import grpc
@@ -23,7 +22,7 @@ from rnnserve.server.lane.dispatcher import Dispatcher
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.settings import Settings
 from rnnserve.server.transport.farewell import say_goodbye
-from rnnserve.server.transport.header_limit import MAX_HEADER_BYTES, HeaderLimit
+from rnnserve.server.transport.header_limit import MAX_HEADER_BYTES, HeaderLimit, HostileConnections
 from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
 from rnnserve.server.transport.listening import count_connections, end_connection, stop_listening
 from rnnserve.server.transport.memory_guard import Activity, MemoryGuard
@@ -160,7 +159,7 @@ class GrpcTransport:
         )
         most_streams = min(_STREAM_THREADS, settings.max_streams)
         self._streams = CallPool(most_streams, most_streams, "stream", TooManyStreams(most_streams))
-        self._refusing = futures.ThreadPoolExecutor(1, thread_name_prefix="refusing")
+        self._hostile = HostileConnections(self._end_connection)
         self._server = grpc.server(self._control, options=_options(settings))
         self._budget = ByteBudget(settings.max_held_bytes)
         self._health = HealthService(("", _SERVICE), service.repository)
@@ -269,7 +268,7 @@ class GrpcTransport:
             left.append("large requests")
         self._memory_guard.close()
         pools = (self._control, self._loading, self._watches, self._reflections, self._inference, self._streams)
-        for pool in (*pools, self._refusing):
+        for pool in (*pools, self._hostile.thread):
             pool.shutdown(wait=False)
         return left
 
@@ -336,10 +335,6 @@ class GrpcTransport:
         """End a connection. Among thousands it takes some milliseconds to find."""
         end_connection(self.port, peer)
 
-    def _end_connection_soon(self, peer: str) -> None:
-        """The same without a wait."""
-        self._refusing.submit(self._end_connection, peer)
-
     def _activity(self) -> Activity:
         lane = self._lane
         return Activity(
@@ -354,9 +349,7 @@ class GrpcTransport:
         return self._lane.end_late(count)
 
     def _add_service(self, name: str, handlers: "dict[str, grpc.RpcMethodHandler[Any, Any]]") -> None:
-        service = HeaderLimit(
-            grpc.method_handlers_generic_handler(name, handlers), self._refusing, self._end_connection
-        )
+        service = HeaderLimit(grpc.method_handlers_generic_handler(name, handlers), self._hostile)
         self._server.add_generic_rpc_handlers((service,))
 
     def _new_lane(self, service: Service, schedulers: Schedulers, settings: Settings) -> Lane | None:
@@ -370,7 +363,7 @@ class GrpcTransport:
                 f"/{_SERVICE}/ModelInfer",
                 self._dispatcher,
                 self._budget,
-                self._end_connection_soon,
+                self._hostile.end_and_wait,
                 stream_method=f"/{_SERVICE}/ModelStreamInfer",
                 max_streams=settings.max_streams,
             )
