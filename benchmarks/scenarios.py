@@ -64,7 +64,7 @@ _SEQUENCE_SERVERS = (LANE, TRITON_SEQUENCES)
 
 _CELL_SERVERS = (LANE, TRITON, TRITON_RAGGED, *MODEL_LIMITS)
 
-MODELS = {"hidden_16": ("rnn", 16), "hidden_128": ("rnn", 128)} | {
+MODELS = {f"hidden_{hidden}": ("rnn", hidden) for hidden in (16, 128, 512)} | {
     f"{cell}_{hidden}": (cell, hidden) for cell in ("gru", "lstm") for hidden in (128, 512)
 }
 """Cell and hidden size of each measured model, by name. The models are direction classifiers with random weights."""
@@ -162,7 +162,7 @@ SCENARIOS = (
             _CELL_SERVERS,
         )
         for model, (cell, hidden) in MODELS.items()
-        if cell != "rnn"
+        if model not in ("hidden_16", "hidden_128")
     ),
     Scenario(
         "poisson",

@@ -42,7 +42,7 @@ def arrive(pace, *connections):
 def pace(clock):
     """One that has heard a connection before, and some time ago."""
     pace = ArrivalPace()
-    assert not pace.are_few()  # none at all
+    assert not pace.is_left_to_lane()  # none at all
     arrive(pace, "one")
     arrive(pace, "two")
     clock.now += 10
@@ -52,26 +52,26 @@ def pace(clock):
 def test_few_requests_of_few_connections_are_few(pace, clock):
     for _ in range(20):
         arrive(pace, *["one"] * 8)
-        assert pace.are_few()
+        assert pace.is_left_to_lane()
         arrive(pace, "two")
-        assert pace.are_few()
+        assert pace.is_left_to_lane()
         clock.now += 0.2
     clock.now += 0.06
-    assert not pace.are_few()  # they have stopped
+    assert not pace.is_left_to_lane()  # they have stopped
 
 
 @pytest.mark.parametrize("many", [["one"] * 9, ["three"]])
 def test_many_requests_or_those_of_other_connections_are_not(pace, clock, many):
     arrive(pace, "one")
-    assert pace.are_few()
+    assert pace.is_left_to_lane()
     arrive(pace, *many)
-    assert not pace.are_few()
+    assert not pace.is_left_to_lane()
     clock.now += 0.04
     arrive(pace, "one")
-    assert not pace.are_few()
+    assert not pace.is_left_to_lane()
     clock.now += 0.06
     arrive(pace, "one")
-    assert pace.are_few()
+    assert pace.is_left_to_lane()
 
 
 def test_what_comes_soon_is_looked_for(pace, clock, monkeypatch):
@@ -95,10 +95,28 @@ def test_what_comes_soon_is_looked_for(pace, clock, monkeypatch):
 
 @pytest.mark.parametrize(("cores", "may_look"), [(1, False), (2, True)])
 def test_on_one_core_the_client_has_to_run(cores, may_look, monkeypatch):
-    monkeypatch.setattr(socket_reading, "os", SimpleNamespace(sched_getaffinity=lambda _: range(cores)))
+    monkeypatch.setattr(socket_reading, "os", SimpleNamespace(environ={}, sched_getaffinity=lambda _: range(cores)))
     assert ArrivalPace()._may_look is may_look
-    monkeypatch.setattr(socket_reading, "os", SimpleNamespace())
+    monkeypatch.setattr(socket_reading, "os", SimpleNamespace(environ={}))
     assert not ArrivalPace()._may_look
+
+
+@pytest.mark.parametrize(("system", "polling", "is_left"), [
+    ("linux", None, True),
+    ("linux", "epoll1", True),
+    ("linux", "poll", False),
+    ("darwin", None, False),
+])  # fmt: skip
+def test_where_each_queue_has_sockets_of_its_own_both_threads_wait(clock, monkeypatch, system, polling, is_left):
+    monkeypatch.setattr(socket_reading, "sys", SimpleNamespace(platform=system))
+    monkeypatch.delenv("GRPC_POLL_STRATEGY", raising=False)
+    if polling is not None:
+        monkeypatch.setenv("GRPC_POLL_STRATEGY", polling)
+    pace = ArrivalPace()
+    arrive(pace, "one")
+    clock.now += 0.1
+    arrive(pace, "one")
+    assert pace.is_left_to_lane() is is_left
 
 
 class Queue:
@@ -196,11 +214,11 @@ def test_both_methods_are_answered_while_one_client_asks_again_and_again(reposit
 
         asking = pool.submit(ask)
         for _ in range(5):
-            until(pace.are_few)
+            until(pace.is_left_to_lane)
             time.sleep(0.15)  # the other thread's own calls are long past
             seen.append(stubs[1].ServerLive(pb.ServerLiveRequest(), timeout=20).live)
         assert asking.result() == 5
         assert all(seen)
-        until(lambda: not pace.are_few())
+        until(lambda: not pace.is_left_to_lane())
         assert stubs[1].ServerLive(pb.ServerLiveRequest(), timeout=20).live
         assert stubs[0].ModelInfer(message, timeout=20).outputs

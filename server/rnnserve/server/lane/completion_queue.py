@@ -157,8 +157,6 @@ class Lane:
         # As long as one of a connection's streams refers to it.
         self._connections: weakref.WeakValueDictionary[str, ConnectionStreams] = weakref.WeakValueDictionary()
         self._open_calls = 0  # of both methods
-        self._queue = self._cygrpc.CompletionQueue()
-        self._core.register_completion_queue(self._queue)
         self._unfinished: dict[LaneCall, None] = {}  # calls whose message is being received, in order
         self._may_accept = threading.Lock()
         self._is_told_to_stop = False
@@ -168,7 +166,7 @@ class Lane:
         self._held: list[ArrivedRequest] = []
         self.turns = self.taken = 0
         self._pace = ArrivalPace()
-        self._unused_queue = use_serving_queue(server, self._cygrpc, self._pace)
+        self._queue: Any = use_serving_queue(server, self._cygrpc, self._pace)
         self._thread = threading.Thread(target=self._loop, name="lane", daemon=True)
 
     def start(self) -> None:

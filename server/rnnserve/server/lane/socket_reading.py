@@ -21,11 +21,15 @@ load                                            answers per second  processor ti
 4, 8, 32 sequences                               1.2, 1.2, 1.0 x    0.9, 0.9, 1.0 x
 ==============================================  ==================  =====================
 
+That one thread reads the sockets of all queues is so with epoll. With gRPC's other way, `poll`, each queue has sockets
+of its own, and both threads wait.
+
 With grpcio's thread only looking, 3 and 4 requests in flight of as many connections had 0.8 and 0.9 times as many
 answers, 16 of one connection 0.9, and 64 of it 0.8.
 """
 
 import os
+import sys
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -61,6 +65,9 @@ _PAUSE_SECONDS = 0.01
 _WAIT_SECONDS = 0.2
 """Seconds of a wait, after which that thread decides again. grpcio's own waits are as long: it looks for signals."""
 
+_POLLING = "GRPC_POLL_STRATEGY"
+"""The environment variable that chooses gRPC's way to poll; epoll where it is not set."""
+
 _LONG_AGO = 1.0
 """A deadline in the past, in seconds since the epoch."""
 
@@ -73,12 +80,13 @@ class ArrivalPace:
             of `batching.clock`; 0 where it waits.
     """
 
-    __slots__ = ("_connections", "_heard_at", "_heard_many_at", "_may_look", "look_until")
+    __slots__ = ("_connections", "_heard_at", "_heard_many_at", "_may_lead", "_may_look", "look_until")
 
     def __init__(self) -> None:
         """Start without any."""
         self._heard_at = self._heard_many_at = 0.0
         self._connections: deque[str] = deque(maxlen=_FEW_CONNECTIONS)
+        self._may_lead = sys.platform.startswith("linux") and os.environ.get(_POLLING, "all") in ("all", "epoll1")
         # The client has to run meanwhile.
         self._may_look = hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) > 1
         self.look_until = 0.0
@@ -95,10 +103,10 @@ class ArrivalPace:
         elif self._may_look and at - before < _SOON_SECONDS:
             self.look_until = at + _LOOK_SECONDS
 
-    def are_few(self) -> bool:
-        """Whether requests have come a short while ago, but not many."""
+    def is_left_to_lane(self) -> bool:
+        """Whether only the lane's thread is to read: requests have come a short while ago, but not many."""
         at = now()
-        return at - self._heard_at < _FEW_SECONDS and at - self._heard_many_at > _MANY_SECONDS
+        return self._may_lead and at - self._heard_at < _FEW_SECONDS and at - self._heard_many_at > _MANY_SECONDS
 
 
 def use_serving_queue(server: Any, cygrpc: Any, pace: ArrivalPace) -> object:  # noqa: ANN401 - grpcio's private parts
@@ -110,7 +118,7 @@ def use_serving_queue(server: Any, cygrpc: Any, pace: ArrivalPace) -> object:  #
         pace: Says whether few requests come.
 
     Returns:
-        The queue that it had, which has to live as long as the server.
+        The queue that it had, which is registered and unused.
     """
     timeout = cygrpc.CompletionType.queue_timeout
 
@@ -121,7 +129,7 @@ def use_serving_queue(server: Any, cygrpc: Any, pace: ArrivalPace) -> object:  #
 
         def poll(self, deadline: float) -> Any:  # noqa: ANN401 - grpcio's own
             """Give the next event; or one of a time-out, at `deadline` in seconds since the epoch, or before."""
-            while pace.are_few() and now() - self.own_at > _OWN_SECONDS:
+            while pace.is_left_to_lane() and now() - self.own_at > _OWN_SECONDS:
                 event = super().poll(_LONG_AGO)
                 if event.completion_type != timeout:
                     self.own_at = now()
