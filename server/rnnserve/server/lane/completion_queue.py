@@ -31,7 +31,7 @@ from rnnserve.server.errors import InternalError, ServeError, TooManyStreams, Un
 from rnnserve.server.lane.arrived_requests import ArrivedRequest, LaneCall
 from rnnserve.server.lane.deferred_calls import DeferredCalls
 from rnnserve.server.lane.operations import Operations
-from rnnserve.server.lane.socket_reading import ArrivalPace, use_serving_queue
+from rnnserve.server.lane.socket_reading import LONG_AGO, ArrivalPace, use_serving_queue
 from rnnserve.server.lane.streams import ConnectionStreams, LaneStream
 
 __all__ = ["CallHandler", "Lane", "missing_parts"]
@@ -48,9 +48,6 @@ _NEEDED = (
     "StatusCode",
 )
 _NEEDED_OF_SERVER = ("register_completion_queue", "register_method", "request_registered_call")
-
-_LONG_AGO = 1.0
-"""A deadline in the past: `poll` answers at once, with an event or a time-out. `time.time()` costs a millisecond."""
 
 _IDLE_SECONDS = 0.5
 """Seconds that the lane's thread waits at most for something to arrive before it makes a turn, which shows that it
@@ -308,7 +305,7 @@ class Lane:
                 accepting = -1
                 self._queue.shutdown()  # no operation may be started after this
             if arrived or has_work or pace.look_until or (waiting and len(unfinished) < receiving + late):
-                event = poll(_LONG_AGO)
+                event = poll(LONG_AGO)
             else:
                 event = poll(time.time() + _LATE_SECONDS if waiting else turn_at)
             tag = event.tag

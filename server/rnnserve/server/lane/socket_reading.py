@@ -39,7 +39,7 @@ from rnnserve.server.batching.clock import now
 if TYPE_CHECKING:
     from rnnserve.server.lane.arrived_requests import ArrivedRequest
 
-__all__ = ["ArrivalPace", "use_serving_queue"]
+__all__ = ["LONG_AGO", "ArrivalPace", "use_serving_queue"]
 
 _FEW, _FEW_CONNECTIONS = 8, 2
 """Requests that arrive together, and connections that they come from, up to which these are few."""
@@ -68,8 +68,8 @@ _WAIT_SECONDS = 0.2
 _POLLING = "GRPC_POLL_STRATEGY"
 """The environment variable that chooses gRPC's way to poll; epoll where it is not set."""
 
-_LONG_AGO = 1.0
-"""A deadline in the past, in seconds since the epoch."""
+LONG_AGO = 1.0
+"""A deadline in the past: `poll` answers at once, with an event or a time-out. `time.time()` costs a millisecond."""
 
 
 class ArrivalPace:
@@ -130,7 +130,7 @@ def use_serving_queue(server: Any, cygrpc: Any, pace: ArrivalPace) -> object:  #
         def poll(self, deadline: float) -> Any:  # noqa: ANN401 - grpcio's own
             """Give the next event; or one of a time-out, at `deadline` in seconds since the epoch, or before."""
             while pace.is_left_to_lane() and now() - self.own_at > _OWN_SECONDS:
-                event = super().poll(_LONG_AGO)
+                event = super().poll(LONG_AGO)
                 if event.completion_type != timeout:
                     self.own_at = now()
                     return event
