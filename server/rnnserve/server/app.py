@@ -191,7 +191,7 @@ class Server:
             grace: Seconds that they may take; `settings.grace` where it is None.
 
         Returns:
-            What has not ended 1.5 seconds after that, in words; it is logged, too. Python does not end by itself while
+            What has not ended 2.5 seconds after that, in words; it is logged, too. Python does not end by itself while
             such a thread runs.
         """
         if self.live is not None:

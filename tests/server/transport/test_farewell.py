@@ -127,6 +127,15 @@ def test_a_client_that_does_not_read_costs_no_other_its_answer(repository):
     assert set(clients.said) <= {"OK", "UNAVAILABLE"}, clients.said
 
 
+def test_a_machine_that_stalls_leaves_no_thread_that_only_had_to_be_told(repository, monkeypatch):
+    server = Server(Settings(repository, grpc_port=0, provider="cpu", transport="lane"))
+    server.start()
+    lane = server._transport._lane
+    ended = lane.join
+    monkeypatch.setattr(lane, "join", lambda timeout: (ended(timeout), time.sleep(1.5)))
+    assert server.stop(grace=0.1) == []
+
+
 def test_while_it_drains_a_server_answers_and_says_that_it_is_not_ready(repository):
     settings = Settings(repository, grpc_port=0, provider="cpu", drain=0.5)
     with Server(settings) as server, new_channel(server.port) as channel:

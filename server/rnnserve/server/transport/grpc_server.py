@@ -244,7 +244,7 @@ class GrpcTransport:
         closes their connections, so that they hear UNAVAILABLE.
 
         Returns:
-            What has not ended within the grace and a second, in words.
+            What has not ended within the grace and two seconds, in words.
         """
         self._health.shut_down()
         deadline = time.monotonic() + grace
@@ -264,7 +264,7 @@ class GrpcTransport:
             self._lane.join(max(0.0, deadline - _END_SECONDS / 4 - time.monotonic()))
             if self._lane.is_running():
                 left.append("requests on the lane")
-        if self._dispatcher is not None and not self._dispatcher.close(max(0.0, deadline - time.monotonic())):
+        if self._dispatcher is not None and not self._dispatcher.close(_END_SECONDS):
             left.append("large requests")
         self._memory_guard.close()
         pools = (self._control, self._loading, self._watches, self._reflections, self._inference, self._streams)
