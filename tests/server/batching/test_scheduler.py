@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 
+from rnnserve.server.batching import scheduler as scheduling
 from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.pending import PendingRequest
@@ -54,10 +55,13 @@ class Caller(PendingRequest):
 
     def answer(self, outputs):
         assert not self._answered.is_set(), "answered twice"
-        self.got = outputs
+        self.got, self.answered_on = outputs, threading.current_thread()
         self._answered.set()
 
     refuse = answer
+
+    def is_answered(self):
+        return self._answered.is_set()
 
     def wait(self):
         assert self._answered.wait(PATIENCE)
@@ -93,6 +97,48 @@ def test_what_arrives_during_a_run_is_the_next_batch(scheduler, model):
     model.may_go.set()
     assert [int(caller.wait()["logits"][0]) for caller in (first, *later)] == [1, 2, 3, 4]
     assert model.batches == [[1], [2, 3, 4]]
+
+
+def test_a_thread_that_waits_anyway_runs_its_own_request_where_nothing_else_runs(scheduler, model):
+    model.may_go.set()
+    for number in (1, 2):
+        caller = Caller(number)
+        scheduler.submit(caller, may_run_now=True)
+        assert caller.is_answered()
+        assert caller.answered_on is threading.current_thread()
+    scheduler.submit(waiting := Caller(3))
+    assert waiting.wait()
+    assert waiting.answered_on is not threading.current_thread()
+
+
+def test_what_arrives_while_a_caller_runs_its_own_request_is_run_after_it(scheduler, model):
+    first = Caller(1)
+    running = threading.Thread(target=scheduler.submit, args=[first], kwargs={"may_run_now": True})
+    running.start()
+    assert model.started.wait(PATIENCE)
+    later = [Caller(number) for number in (2, 3)]
+    for caller in later:
+        scheduler.submit(caller, may_run_now=True)
+    assert not any(caller.is_answered() for caller in later)
+    assert not scheduler.close(timeout=0.1)  # until all have been answered
+    model.may_go.set()
+    for caller in (first, *later):
+        assert isinstance(caller.wait(), dict)
+    running.join(PATIENCE)
+    assert scheduler.close(PATIENCE)
+    assert model.batches == [[1], [2, 3]]
+
+
+def test_a_run_of_a_caller_can_be_taken_for_hung(scheduler, model, monkeypatch):
+    running = threading.Thread(target=scheduler.submit, args=[Caller(1)], kwargs={"may_run_now": True})
+    running.start()
+    assert model.started.wait(PATIENCE)
+    monkeypatch.setattr(scheduling, "_HANG_SECONDS", -1.0)
+    monkeypatch.setattr(scheduling, "_HANG_FACTOR", 0.0)
+    assert scheduler.is_hung()
+    model.may_go.set()
+    running.join(PATIENCE)
+    assert not scheduler.is_hung()
 
 
 def test_a_full_queue_refuses_at_once(scheduler, model):

@@ -52,9 +52,13 @@ def test_what_is_refused_is_not_held():
     assert not budget._held
 
 
+class Call:
+    connection = "a"
+
+
 def test_a_call_holds_one_message_at_a_time_and_nothing_after_its_end():
     budget = ByteBudget(8 * SMALL)
-    held = HeldBytes(budget, "a")
+    held = HeldBytes(budget, Call())
     held.hold(2 * SMALL)
     assert budget.held == 2 * SMALL
     held.hold(3 * SMALL)

@@ -51,8 +51,13 @@ class Scheduler:
         self._thread = threading.Thread(target=self._loop, name=f"scheduler {model.name}", daemon=True)
         self._thread.start()
 
-    def submit(self, pending: PendingRequest) -> None:
+    def submit(self, pending: PendingRequest, *, may_run_now: bool = False) -> None:
         """Put a request into the queue.
+
+        Args:
+            pending: The request.
+            may_run_now: Whether it may be run, and answered, before this returns, where nothing else runs or waits: for
+                a thread that would wait for the answer anyway, and need not wake another.
 
         Raises:
             QueueFull: If as many wait as may.
@@ -66,11 +71,20 @@ class Scheduler:
             refused = self._limits.reason_to_refuse(self._model.name, cost, self._queue, pending)
             if refused is not None:
                 raise refused
-            if self._queue.is_crowded or self._queue.points > cost.points_taking(_BATCH_SECONDS):
-                self._queue.add_from(pending.connection, pending)
+            if may_run_now and self._running is None and not self._queue:
+                self._running = [pending], now()
             else:
-                self._queue.add(pending)
-            self._changed.notify()
+                if self._queue.is_crowded or self._queue.points > cost.points_taking(_BATCH_SECONDS):
+                    self._queue.add_from(pending.connection, pending)
+                else:
+                    self._queue.add(pending)
+                if self._running is None:
+                    self._changed.notify()
+                return
+        self._run([pending])
+        with self._changed:
+            if self._queue or self._is_closed:
+                self._changed.notify()
 
     def close(self, timeout: float | None = None) -> bool:
         """Accept no more requests, answer those that wait, and end the thread.
@@ -106,13 +120,19 @@ class Scheduler:
     def _loop(self) -> None:
         while True:
             with self._changed:
-                while not self._queue and not self._is_closed:
+                while self._running is not None or not (self._queue or self._is_closed):
                     self._changed.wait()
                 if not self._queue:
                     return
                 batch = self._queue.take(self._model.cost, self._model.cost.points_taking(_BATCH_SECONDS))
-            self._running = batch, now()
+                self._running = batch, now()
+            self._run(batch)
+
+    def _run(self, batch: list[PendingRequest]) -> None:
+        """Run a batch that `_running` names already."""
+        try:
             run_pending(self._model, batch)
+        finally:
             self._running = None
 
 
@@ -134,12 +154,13 @@ class Schedulers:
         self._lock = threading.Lock()
         self._is_closed = False
 
-    def submit(self, model: BatchModel, pending: PendingRequest) -> None:
+    def submit(self, model: BatchModel, pending: PendingRequest, *, may_run_now: bool = False) -> None:
         """Put a request into its model's queue.
 
         Args:
             model: The request's; compared by identity.
             pending: The request.
+            may_run_now: Whether it may be run before this returns.
 
         Raises:
             QueueFull: If as many requests wait for the model as may.
@@ -157,7 +178,7 @@ class Schedulers:
                     if scheduler is None:
                         scheduler = self._by_model[key] = Scheduler(model, self._limits)
             try:
-                scheduler.submit(pending)
+                scheduler.submit(pending, may_run_now=may_run_now)
             except ShuttingDown:
                 if self._by_model.get(key) is scheduler:
                     raise

@@ -8,10 +8,11 @@ one that does not read its responses, leaves room for the others.
 
 import threading
 from collections import Counter
+from typing import Protocol
 
 from rnnserve.server.errors import TooMuchHeld
 
-__all__ = ["LARGE", "RESPONSE_COPIES", "SMALL", "ByteBudget", "HeldBytes"]
+__all__ = ["LARGE", "RESPONSE_COPIES", "SMALL", "ByteBudget", "HeldBytes", "OfConnection"]
 
 SMALL = 16 << 10
 """Bytes of a message that is not counted: the queues' lengths and the number of streams bound how many there are."""
@@ -69,23 +70,36 @@ class ByteBudget:
                 del self._held[connection]
 
 
+class OfConnection(Protocol):
+    """What comes from a connection."""
+
+    @property
+    def connection(self) -> str:
+        """Names the connection."""
+
+
 class HeldBytes:
     """What one call holds of a budget: its request's bytes, then its response's. Any thread may use it."""
 
-    __slots__ = ("_budget", "_connection", "_has_ended", "_lock", "_size")
+    __slots__ = ("_budget", "_call", "_has_ended", "_lock", "_size")
 
-    def __init__(self, budget: ByteBudget, connection: str) -> None:
+    def __init__(self, budget: ByteBudget, call: OfConnection) -> None:
         """Start with nothing held.
 
         Args:
             budget: The budget.
-            connection: Of the call.
+            call: The call.
         """
         self._budget = budget
-        self._connection = connection
+        self._call = call
         self._size = 0
         self._has_ended = False
         self._lock = threading.Lock()
+
+    @property
+    def connection(self) -> str:
+        """Names the call's connection."""
+        return self._call.connection
 
     def hold(self, size: int) -> None:
         """Hold the bytes of a message, in the place of those held before, unless they are few or the call has ended.
@@ -93,10 +107,12 @@ class HeldBytes:
         Raises:
             TooMuchHeld: If the budget is spent; then nothing is held.
         """
+        if size <= SMALL and not self._size:
+            return
         with self._lock:
             self._let_go()
             if size > SMALL and not self._has_ended:
-                self._budget.take(self._connection, size)
+                self._budget.take(self._call.connection, size)
                 self._size = size
 
     def end(self) -> None:
@@ -107,5 +123,5 @@ class HeldBytes:
 
     def _let_go(self) -> None:
         if self._size:
-            self._budget.give_back(self._connection, self._size)
+            self._budget.give_back(self._call.connection, self._size)
             self._size = 0

@@ -1,10 +1,9 @@
 """Calls the public way: on grpcio's own threads, one for each request that waits."""
 
-import contextlib
 import functools
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent import futures
 from typing import NoReturn
 
 import grpc
@@ -47,24 +46,28 @@ Watch = Callable[[bytes, grpc.ServicerContext], Iterator[bytes]]
 Stream = Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]
 
 
+_NO_ANSWER: Mapping[str, Array] = {}
+
+
 class _WaitingCall(PendingRequest):
     """A request whose caller's thread waits for it."""
 
-    __slots__ = ("_checked", "_connection", "_held", "_is_limited", "_outputs")
+    __slots__ = ("_answer", "_checked", "_held", "_is_answered", "_is_limited")
 
-    def __init__(self, checked: CheckedRequest, deadline: float, connection: str, held: HeldBytes) -> None:
+    def __init__(self, checked: CheckedRequest, deadline: float, held: HeldBytes) -> None:
         arrived = now()
         super().__init__(checked.batch, checked.steps, min(deadline, arrived + checked.timeout), arrived)
         self._is_limited = self.deadline < deadline
         self._checked = checked
-        self._connection = connection
         self._held = held
-        self._outputs: futures.Future[Mapping[str, Array]] = futures.Future()
+        self._answer: Mapping[str, Array] | ServeError = _NO_ANSWER
+        self._is_answered = threading.Lock()
+        self._is_answered.acquire()  # released with the answer
 
     @property
     def connection(self) -> str:
         """Names its connection."""
-        return self._connection
+        return self._held.connection
 
     def check(self) -> CheckedRequest:
         """Give the checked request."""
@@ -85,7 +88,7 @@ class _WaitingCall(PendingRequest):
         except ServeError as error:
             self.refuse(error)
         else:
-            self._outputs.set_result(asked)
+            self._tell(asked)
 
     def _finish(self, outputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Give the outputs that were asked for."""
@@ -93,7 +96,7 @@ class _WaitingCall(PendingRequest):
 
     def refuse(self, error: ServeError) -> None:
         """Raise the error on the thread that waits."""
-        self._outputs.set_exception(error)
+        self._tell(error)
 
     def wait(self) -> Mapping[str, Array]:
         """Wait for the outputs. They are given once: the call knows this request until the response has been sent.
@@ -101,10 +104,15 @@ class _WaitingCall(PendingRequest):
         Raises:
             ServeError: If the request was refused.
         """
-        try:
-            return self._outputs.result()
-        finally:
-            self._outputs = futures.Future()
+        self._is_answered.acquire()
+        answer, self._answer = self._answer, _NO_ANSWER
+        if isinstance(answer, ServeError):
+            raise answer
+        return answer
+
+    def _tell(self, answer: Mapping[str, Array] | ServeError) -> None:
+        self._answer = answer
+        self._is_answered.release()
 
 
 class _WaitingStep(_WaitingCall):
@@ -112,8 +120,8 @@ class _WaitingStep(_WaitingCall):
 
     __slots__ = ("_step",)
 
-    def __init__(self, checked: CheckedRequest, deadline: float, connection: str, held: HeldBytes, step: Step) -> None:
-        super().__init__(checked, deadline, connection, held)
+    def __init__(self, checked: CheckedRequest, deadline: float, held: HeldBytes, step: Step) -> None:
+        super().__init__(checked, deadline, held)
         self._step = step
 
     def check(self) -> CheckedRequest:
@@ -134,20 +142,51 @@ class _WaitingStep(_WaitingCall):
         self._step.fail()
 
 
-class _PublicStream(StreamOwner):
-    """A stream, with the request of it that is in hand."""
+class _StreamCall(StreamOwner):
+    """A stream, with the request of it that is in hand.
 
-    __slots__ = ("waiting",)
+    Attributes:
+        owner: What sequences belong to that are sent on it; None where they belong to no stream.
+    """
+
+    __slots__ = ("_waiting",)
 
     def __init__(self) -> None:
         super().__init__()
-        self.waiting: PendingRequest | None = None
+        self._waiting: PendingRequest | None = None
+
+    @property
+    def owner(self) -> StreamOwner | None:
+        return self
+
+    def note(self, waiting: PendingRequest) -> None:
+        """Note that a request waits."""
+        self._waiting = waiting
+        if not self.is_open:
+            waiting.cancel()
 
     def close(self) -> None:
         """Note that the call has ended."""
         self.is_open = False
-        if self.waiting is not None:
-            self.waiting.cancel()
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+
+class _UnaryCall(_StreamCall):
+    """A call with one request, and what it holds until it has ended."""
+
+    __slots__ = ("_held",)
+
+    owner = None
+
+    def __init__(self, held: HeldBytes) -> None:
+        super().__init__()
+        self._held = held
+
+    def close(self) -> None:
+        """Note that the call has ended."""
+        super().close()
+        self._held.end()
 
 
 class PublicCalls:
@@ -184,39 +223,31 @@ class PublicCalls:
             name: unary(_answering(method), loading if method.takes_long else control)
             for name, method in self._service.methods.items()
         }
-        handlers["ModelInfer"] = unary(self._infer, inference)
-        handlers["ModelStreamInfer"] = streaming(self._infer_stream, streams)
+        handlers["ModelInfer"] = unary(functools.partial(self._infer, inference), inference)
+        handlers["ModelStreamInfer"] = streaming(functools.partial(self._infer_stream, streams), streams)
         return handlers
 
-    def _infer(self, payload: bytes, context: grpc.ServicerContext) -> bytes:
-        def when_it_waits(waiting: PendingRequest) -> None:
-            if not context.add_callback(waiting.cancel):
-                waiting.cancel()  # the call has ended already
-
-        held = HeldBytes(self._budget, context.peer())
-        if not context.add_callback(held.end):
-            held.end()  # the same
+    def _infer(self, pool: CallPool, payload: bytes, context: grpc.ServicerContext) -> bytes:
+        held = HeldBytes(self._budget, pool.call)
+        call = _UnaryCall(held)
+        if not context.add_callback(call.close):
+            call.close()  # it has ended already
         held.hold(self._bytes_of(payload))
-        return self._run(payload, context, None, when_it_waits, held)
+        return self._run(payload, context, call, held)
 
-    def _infer_stream(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+    def _infer_stream(
+        self, pool: CallPool, messages: Iterator[bytes], context: grpc.ServicerContext
+    ) -> Iterator[bytes]:
         """Answer the requests of a stream, one after another."""
-        stream = _PublicStream()
+        stream = _StreamCall()
         if not context.add_callback(stream.close):
             stream.close()  # the call has ended already
-        connection = context.peer()
         errors_end = (ERRORS_AS_STATUSES, "true") in context.invocation_metadata()
-
-        def when_it_waits(waiting: PendingRequest) -> None:
-            stream.waiting = waiting
-            if not stream.is_open:
-                waiting.cancel()
-
         for payload in messages:
-            held = HeldBytes(self._budget, connection)
+            held = HeldBytes(self._budget, pool.call)
             try:
                 held.hold(self._bytes_of(payload))
-                yield encode_stream_response(self._run(payload, context, stream, when_it_waits, held))
+                yield encode_stream_response(self._run(payload, context, stream, held))
             except ServeError as error:
                 if errors_end:
                     raise
@@ -230,27 +261,20 @@ class PublicCalls:
         """How many bytes a request may take: a compressed one as many as it may have."""
         return self._service.settings.max_message_bytes if is_compressed(payload) else len(payload)
 
-    def _run(
-        self,
-        payload: bytes,
-        context: grpc.ServicerContext,
-        stream: StreamOwner | None,
-        when_it_waits: Callable[[PendingRequest], None],
-        held: HeldBytes,
-    ) -> bytes:
+    def _run(self, payload: bytes, context: grpc.ServicerContext, call: _StreamCall, held: HeldBytes) -> bytes:
         remaining = context.time_remaining()
         deadline = math.inf if remaining is None else now() + remaining
         if deadline < now():
             raise DeadlinePassed("the deadline passed before the request was read")
         served, checked = self._service.accept(payload)
         if checked.sequence is None:
-            waiting = _WaitingCall(checked, deadline, context.peer(), held)
-            when_it_waits(waiting)
-            self._schedulers.submit(served.model, waiting)
+            waiting = _WaitingCall(checked, deadline, held)
+            call.note(waiting)
+            self._schedulers.submit(served.model, waiting, may_run_now=True)
         else:
-            step = self._service.sequences.enter(served, checked.sequence, context.peer, stream)
-            waiting = _WaitingStep(checked, deadline, context.peer(), held, step)
-            when_it_waits(waiting)
+            step = self._service.sequences.enter(served, checked.sequence, context.peer, call.owner)
+            waiting = _WaitingStep(checked, deadline, held, step)
+            call.note(waiting)
             step.when_its_turn(functools.partial(self._submit_or_refuse, served.model, waiting))
         return encode_response(served.model, checked, waiting.wait())
 
@@ -283,7 +307,7 @@ def unary(answer: Answer, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, bytes
     """
 
     def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-        with _errors_as_statuses(context):
+        with _ErrorsAsStatuses(context):
             payload = pool.receive(messages, context)
             with pool.at_work:
                 try:
@@ -304,7 +328,7 @@ def streaming(stream: Stream, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, b
     """
 
     def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        with _errors_as_statuses(context):
+        with _ErrorsAsStatuses(context):
             yield from stream(pool.messages_of_stream(messages, context), context)
 
     handle.experimental_thread_pool = pool  # type: ignore[attr-defined]
@@ -325,7 +349,7 @@ def watching(watch: Watch, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, byte
     """
 
     def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        with _errors_as_statuses(context):
+        with _ErrorsAsStatuses(context):
             yield from watch(pool.receive(messages, context), context)
 
     handle.experimental_thread_pool = pool  # type: ignore[attr-defined]
@@ -341,7 +365,7 @@ def conversing(answer: Answer, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, 
     """
 
     def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        with _errors_as_statuses(context):
+        with _ErrorsAsStatuses(context):
             while (payload := pool.receive_next(messages, context)) is not None:
                 yield answer(payload, context)
 
@@ -349,15 +373,22 @@ def conversing(answer: Answer, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, 
     return grpc.stream_stream_rpc_method_handler(handle)
 
 
-@contextlib.contextmanager
-def _errors_as_statuses(context: grpc.ServicerContext) -> Iterator[None]:
-    """End the call with an error's status. This is the one place where errors become statuses on this transport."""
-    try:
-        yield
-    except ServeError as error:
-        _abort(context, error)
-    except Exception as error:  # noqa: BLE001 - a defect must neither reach a caller nor end the thread
-        _abort(context, InternalError.hiding(error))
+class _ErrorsAsStatuses:
+    """Ends the call with an error's status. This is the one place where errors become statuses on this transport."""
+
+    __slots__ = ("_context",)
+
+    def __init__(self, context: grpc.ServicerContext) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, ServeError):
+            _abort(self._context, error)
+        if isinstance(error, Exception):  # a defect must neither reach a caller nor end the thread
+            _abort(self._context, InternalError.hiding(error))
 
 
 def _abort(context: grpc.ServicerContext, error: ServeError) -> NoReturn:

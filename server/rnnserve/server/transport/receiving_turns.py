@@ -28,7 +28,7 @@ class ReceivingTurns:
         self._taken = 0
         self._late = 0  # of those: others have their turns beside them
         self._changed_at = 0.0
-        self._waiting: ConnectionTurns[threading.Event] = ConnectionTurns()
+        self._waiting: ConnectionTurns[threading.Lock] = ConnectionTurns()
         self._lock = threading.Lock()
 
     @property
@@ -45,13 +45,14 @@ class ReceivingTurns:
 
     def wait(self, connection: str) -> None:
         """Take a turn, after those of the connection that wait already."""
-        mine = threading.Event()
+        mine = threading.Lock()
+        mine.acquire()  # released by who gives it its turn
         with self._lock:
             if not self._waiting:
                 self._changed_at = now()  # before, none had to arrive
             self._waiting.add(connection, mine)
             self._let_next()
-        mine.wait()
+        mine.acquire()
 
     def give_back(self, size: int) -> None:
         """Give a turn back, after a message of `size` bytes, 0 for none."""
@@ -75,4 +76,4 @@ class ReceivingTurns:
     def _let_next(self) -> None:
         while self._waiting and self._taken - self._late < self._most:
             self._taken += 1
-            self._waiting.pop().set()
+            self._waiting.pop().release()

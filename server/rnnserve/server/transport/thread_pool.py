@@ -17,8 +17,10 @@ import grpc
 
 from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.silent_callers import SILENT_SECONDS, crowded_first
+from rnnserve.server.boundary.byte_budget import OfConnection
 from rnnserve.server.errors import Cancelled, ServeError, Unsupported, WaitTooLong
 from rnnserve.server.transport.receiving_turns import ReceivingTurns
+from rnnserve.server.transport.thread_stack import ThreadStack
 
 __all__ = ["CallPool"]
 
@@ -38,37 +40,53 @@ _ENDED_AT_ONCE = 8
 _LOOK_SECONDS = 0.05
 
 
-class _WaitingCall:
-    """A call that waits for a thread.
+class _Call:
+    """A call, from the time it comes.
 
     Attributes:
-        connection: Names its connection.
+        came: When that was, in seconds on the clock of `batching.clock`.
         future: What its caller, grpcio, was given.
-        run: Answers it.
-        refuse: Refuses it.
+        must_refuse: Whether it is one too many.
     """
 
-    __slots__ = ("connection", "future", "refuse", "run")
+    __slots__ = ("_args", "_connection", "_fn", "_kwargs", "came", "future", "must_refuse")
 
-    def __init__(
-        self, connection: str, future: futures.Future[Any], run: Callable[[], Any], refuse: Callable[[], Any]
-    ) -> None:
-        self.connection = connection
-        self.future = future
-        self.run = run
-        self.refuse = refuse
+    def __init__(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - grpcio's
+        self._fn, self._args, self._kwargs = fn, args, kwargs
+        self._connection: str | None = None
+        self.came = now()
+        self.future: futures.Future[Any] = futures.Future()
+        self.must_refuse = False
+
+    @property
+    def connection(self) -> str:
+        """Names its connection.
+
+        Asked for where it matters only: grpcio lets go of Python's lock twice meanwhile, and among many threads each
+        time is a wait for it.
+        """
+        if self._connection is None:
+            self._connection = _connection_of(self._args)
+        return self._connection
+
+    def run(self) -> None:
+        """Answer it, unless it was cancelled, and tell its future how that went."""
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            self.future.set_result(self._fn(*self._args, **self._kwargs))
+        except BaseException as error:  # noqa: BLE001 - it is the future's
+            self.future.set_exception(error)
 
 
 class _OfThread(threading.local):
-    """What a thread of a pool knows of the call that it has.
+    """What a thread of a pool knows.
 
     Attributes:
-        must_refuse: Whether the call is one too many.
-        came: When the call came, in seconds on the clock of `batching.clock`.
+        call: The call that it has.
     """
 
-    must_refuse = False
-    came = math.inf
+    call = _Call(lambda: None)
 
 
 class CallPool(futures.ThreadPoolExecutor):
@@ -105,10 +123,12 @@ class CallPool(futures.ThreadPoolExecutor):
             max_wait: Seconds that a call may have waited for a thread, and for its turn to be received; later it is
                 refused. For calls of one message.
         """
-        super().__init__(threads, thread_name_prefix=name)
+        super().__init__(threads)  # grpcio wants a pool of this class; the threads are our own
+        self._threads_of_calls = ThreadStack(threads, name, self._run_next)
+        self._at_once = min(threads, capacity)
         self._capacity = capacity
         self._full = full
-        self._of_connection = threads if of_connection is None else of_connection
+        self._of_connection = of_connection
         self._hopeless_seconds = _HOPELESS_SECONDS if hopeless_seconds is None else hopeless_seconds
         self._max_wait = max_wait
         self._crowd = threads // 2 if hopeless_seconds is None else 1
@@ -117,8 +137,9 @@ class CallPool(futures.ThreadPoolExecutor):
         )
         self._in_hand = self.taken = 0
         self._lock = threading.Lock()
-        self._waiting: dict[str, deque[_WaitingCall]] = {}  # by connection, the one whose turn it is first
-        self._has_thread: Counter[str] = Counter()  # calls by connection
+        self._next: deque[_Call] = deque()  # each has a thread already, or one that is woken
+        self._waiting: dict[str, deque[_Call]] = {}  # by connection, the one whose turn it is first
+        self._has_thread: Counter[str] = Counter()  # calls by connection, where that is limited
         self._has_refused = False
         self._refusing = futures.ThreadPoolExecutor(_REFUSING_THREADS, thread_name_prefix=f"{name} refusing")
         self._on_thread = _OfThread()
@@ -134,33 +155,14 @@ class CallPool(futures.ThreadPoolExecutor):
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> futures.Future[R]:
         """Have a call answered, or refused."""
-        future: futures.Future[R] = futures.Future()
-        came = now()
-
-        def run() -> None:
-            self._on_thread.came = came
-            _settle(future, fn, *args, **kwargs)
-
-        def refuse() -> None:
-            self._on_thread.must_refuse = True
-            run()
-
-        call = _WaitingCall(_connection_of(args), future, run, refuse)
-        with self._lock:
-            self.taken += 1
-            refused = self._add(call)
+        if self._is_closed.is_set():
+            raise RuntimeError("cannot take a call after shutdown")
+        call = _Call(fn, *args, **kwargs)
+        if not self._take_free(call):
+            self._queue(call)
         if not self._has_come.is_set():
             self._has_come.set()
-        if refused is not None:
-            self._refusing.submit(refused.refuse)
-        if refused is not call:
-            try:
-                super().submit(self._run_next)
-            except RuntimeError:  # the pool has been shut down
-                with self._lock:
-                    self._remove(call)
-                raise
-        return future
+        return call.future
 
     def receive(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         """Wait for a call's message, on the thread that has the call.
@@ -186,7 +188,7 @@ class CallPool(futures.ThreadPoolExecutor):
         """
         self.refuse_if_full()
         if not self._turns.take_free():
-            self._turns.wait(context.peer())
+            self._turns.wait(self._on_thread.call.connection)
         message = None
         try:
             self._refuse_if_late()
@@ -220,6 +222,11 @@ class CallPool(futures.ThreadPoolExecutor):
             yield message
 
     @property
+    def call(self) -> OfConnection:
+        """The call that the thread has."""
+        return self._on_thread.call
+
+    @property
     def has_silent(self) -> bool:
         """Whether calls or streams wait for their clients, on any of which a message may be arriving."""
         return bool(self._silent or self._receiving)
@@ -243,11 +250,11 @@ class CallPool(futures.ThreadPoolExecutor):
         Raises:
             ServeError: What the pool was made with, if the call is one too many.
         """
-        if self._on_thread.must_refuse:
+        if self._on_thread.call.must_refuse:
             raise self._full
 
     def _refuse_if_late(self) -> None:
-        waited = now() - self._on_thread.came
+        waited = now() - self._on_thread.call.came
         if waited > self._max_wait:
             raise WaitTooLong.for_its_turn(waited, self._max_wait)
 
@@ -270,9 +277,35 @@ class CallPool(futures.ThreadPoolExecutor):
         self._has_come.set()
         self._may_answer.set()
         self._refusing.shutdown(wait, cancel_futures=cancel_futures)
+        self._threads_of_calls.close(wait)
         super().shutdown(wait, cancel_futures=cancel_futures)
 
-    def _add(self, call: _WaitingCall) -> _WaitingCall | None:
+    def _take_free(self, call: _Call) -> bool:
+        """Give a call a thread of those that nobody waits for; return whether there was one."""
+        if self._of_connection is not None:
+            return False
+        with self._lock:
+            if self._waiting or self._in_hand >= self._at_once:
+                return False
+            self.taken += 1
+            self._in_hand += 1
+            self._next.append(call)
+        self._threads_of_calls.wake()
+        return True
+
+    def _queue(self, call: _Call) -> None:
+        """Let a call wait for a thread, or have one refused where there are too many."""
+        connection = call.connection  # outside of the lock
+        with self._lock:
+            self.taken += 1
+            refused = self._add(connection, call)
+        if refused is not None:
+            refused.must_refuse = True
+            self._refusing.submit(self._run, refused)
+        if refused is not call:
+            self._threads_of_calls.wake()
+
+    def _add(self, connection: str, call: _Call) -> _Call | None:
         """Put a call into its connection's queue; give the one that is to be refused where there are too many.
 
         That is one of the connection with the most calls that wait, so that it cannot keep others out.
@@ -280,46 +313,52 @@ class CallPool(futures.ThreadPoolExecutor):
         refused = None
         if self._in_hand >= self._capacity:
             self._has_refused = True
-            longest = max(self._waiting.values(), key=len, default=None)
-            if longest is None or len(longest) <= len(self._waiting.get(call.connection, ())) + 1:
+            most, longest = max(self._waiting.items(), key=lambda item: len(item[1]), default=("", deque[_Call]()))
+            if len(longest) <= len(self._waiting.get(connection, ())) + 1:
                 return call
-            refused = longest[-1]
-            self._remove(refused)
+            refused = longest.pop()
+            if not longest:
+                del self._waiting[most]
+            self._in_hand -= 1
         self._in_hand += 1
-        self._waiting.setdefault(call.connection, deque()).append(call)
+        self._waiting.setdefault(connection, deque()).append(call)
         return refused
 
-    def _remove(self, call: _WaitingCall) -> None:
-        queue = self._waiting[call.connection]
-        queue.remove(call)
-        if not queue:
-            del self._waiting[call.connection]
-        self._in_hand -= 1
-
-    def _take(self) -> _WaitingCall | None:
+    def _take(self) -> _Call | None:
         """The next call, of the connections that may have one more thread the one whose turn it is."""
+        if self._next:
+            return self._next.popleft()
         for connection, queue in self._waiting.items():
-            if self._has_thread[connection] < self._of_connection:
+            if self._of_connection is None or self._has_thread[connection] < self._of_connection:
                 del self._waiting[connection]
                 if len(queue) > 1:
                     self._waiting[connection] = queue  # at the end: the next connection's turn
-                self._has_thread[connection] += 1
+                if self._of_connection is not None:
+                    self._has_thread[connection] += 1
                 return queue.popleft()
         return None
 
     def _run_next(self) -> None:
         """Answer calls that may have a thread, in turn: others are taken when one of their connection has ended."""
-        while True:
-            with self._lock:
-                call = self._take()
-            if call is None:
-                return
-            call.run()
+        with self._lock:
+            call = self._take()
+        while call is not None:
+            self._run(call)
             with self._lock:
                 self._in_hand -= 1
-                self._has_thread[call.connection] -= 1
-                if not self._has_thread[call.connection]:
-                    del self._has_thread[call.connection]
+                if self._of_connection is not None:
+                    self._let_go_of_thread(call.connection)
+                call = self._take()
+
+    def _let_go_of_thread(self, connection: str) -> None:
+        self._has_thread[connection] -= 1
+        if not self._has_thread[connection]:
+            del self._has_thread[connection]
+
+    def _run(self, call: _Call) -> None:
+        self._on_thread.call = call
+        call.run()
+        del self._on_thread.call
 
     def _end_hopeless(self) -> None:
         """End calls whose messages do not arrive, where they are enough to matter."""
@@ -343,16 +382,6 @@ class CallPool(futures.ThreadPoolExecutor):
                 if self._waiting or self._has_refused:
                     self._has_refused = False
                     self._end_hopeless()
-
-
-def _settle(future: futures.Future[R], fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> None:
-    """Run a call, unless it was cancelled, and tell its future how that went."""
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        future.set_result(fn(*args, **kwargs))
-    except BaseException as error:  # noqa: BLE001 - it is the future's
-        future.set_exception(error)
 
 
 def _connection_of(args: tuple[Any, ...]) -> str:
