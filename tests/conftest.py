@@ -1,5 +1,7 @@
 """Options, and the real thing that several areas test against: the three classifiers, trained and published once."""
 
+import importlib
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,9 @@ import pytest
 from rnnserve.cli import main
 from rnnserve.server.transport.polling import choose_polling
 
-choose_polling()  # before anything imports grpc, as `rnnserve serve` does
+if choose_polling():  # before anything imports grpc, as `rnnserve serve` does
+    importlib.import_module("grpc")
+    del os.environ["GRPC_EXPERIMENTS"]  # the servers that tests start choose by themselves
 
 
 def pytest_addoption(parser):

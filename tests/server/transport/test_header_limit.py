@@ -1,5 +1,6 @@
 """Calls with too many header fields come to no handler."""
 
+import functools
 import threading
 import time
 from concurrent import futures
@@ -74,38 +75,53 @@ def answer_to(port, fields):
     return said
 
 
-def test_until_a_connection_has_been_ended_no_other_call_is_taken():
-    may_end, told = threading.Event(), []
+def wait_for(event, _):
+    event.wait(20)
+
+
+class Event:
+    """What grpcio passes with a call: it names the connection."""
+
+    def __init__(self, connection):
+        self.call = self
+        self._connection = connection
+
+    def peer(self):
+        return self._connection.encode()
+
+
+def test_a_connection_has_been_ended_before_its_call_is_refused():
+    told = []
 
     def end(peer):
+        time.sleep(0.02)
         told.append(peer)
-        may_end.wait(20)
 
     connections = HostileConnections(end)
-    connections.wait()  # for none
-    connections.expect()
-    ending = connections.thread.submit(connections.end, "one")
-    waiting = threading.Thread(target=connections.wait)
-    waiting.start()
-    may_end.set()
-    waiting.join(20)
-    ending.result(20)
-    assert told == ["one"]
+    refused = connections.refusing.submit(lambda _: told.append("refused"), Event("one"))
+    assert told[:1] == ["one"]
+    refused.result(20)
+    assert told == ["one", "refused"]
     connections.end_and_wait("two")
-    assert told == ["one", "two"]
+    assert told[2:] == ["two"]
+    connections.thread.shutdown()
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_a_connection_that_cannot_be_ended_keeps_others_waiting_for_a_moment_only(fails, monkeypatch):
-    def end(_):
-        if fails:
-            raise OSError("it is gone")
-        may_end.wait(20)
-
+def test_a_connection_that_cannot_be_ended_keeps_others_waiting_for_a_moment_only(monkeypatch):
     may_end = threading.Event()
-    connections = HostileConnections(end)
-    monkeypatch.setattr(header_limit, "_LONGEST_SECONDS", 0.01 if not fails else 20)
+    connections = HostileConnections(functools.partial(wait_for, may_end))
+    monkeypatch.setattr(header_limit, "_LONGEST_SECONDS", 0.01)
     connections.end_and_wait("one")
-    connections.wait()  # not again
+    assert not may_end.is_set()
     may_end.set()
+    connections.thread.shutdown()
+
+
+def test_a_connection_that_has_gone_is_noted_in_the_log(caplog):
+    def end(_):
+        raise OSError("it is gone")
+
+    connections = HostileConnections(end)
+    connections.end_and_wait("one")
+    assert "cannot end the connection one: it is gone" in caplog.text
     connections.thread.shutdown()

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from rnnserve.server.transport import listening
-from rnnserve.server.transport.listening import count_connections, end_connection, stop_listening
+from rnnserve.server.transport.listening import connections, count_connections, end_connection, stop_listening
 
 PATIENCE = 20.0
 
@@ -150,9 +150,17 @@ def test_one_connection_is_ended():
         while count_connections(port) < 2:
             accepted(listener, stack)
         names = [f"ipv4:127.0.0.1:{client.getsockname()[1]}" for client in clients]
+        ends = {end.getpeername()[1]: stack.enter_context(end) for end in connections(port)}
+        end = ends[clients[0].getsockname()[1]]
+        end.settimeout(PATIENCE)
+        clients[0].sendall(bytes(100))
+        assert end.recv(1, socket.MSG_PEEK)
         assert end_connection(port, names[0])
         clients[0].settimeout(PATIENCE)
-        assert clients[0].recv(1) == b""
+        with pytest.raises(ConnectionResetError):
+            clients[0].recv(1)
+        with pytest.raises(OSError, match=r"not connected|reset"):
+            end.recv(1)  # what had arrived is forgotten
         clients[1].setblocking(False)
         with pytest.raises(BlockingIOError):
             clients[1].recv(1)

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 SHOW = """
 import os
 from rnnserve.server.transport.polling import choose_polling
@@ -67,11 +69,25 @@ def test_a_grpcio_that_does_not_know_the_choice_is_left_alone(tmp_path):
     assert said(SHOW, PYTHONPATH=str(tmp_path)) == ("False None", "")
 
 
-def test_serving_chooses():
+@pytest.mark.parametrize(
+    ("transport", "chosen"),
+    [("auto", "-event_engine_listener"), ("lane", "-event_engine_listener"), ("public", "None")],
+)
+def test_serving_chooses_where_the_lane_reads(transport, chosen):
     shown, _ = said(
-        "import os; from rnnserve.cli import main; main(['serve', 'nowhere']); print(os.environ['GRPC_EXPERIMENTS'])"
+        f"import os; from rnnserve.cli import main; main(['serve', 'nowhere', '--transport', '{transport}']); "
+        "print(os.environ.get('GRPC_EXPERIMENTS'))"
     )
-    assert shown == "-event_engine_listener"
+    assert shown == chosen
+
+
+def test_the_choice_stays_with_the_process_that_has_imported_grpc():
+    """What tests/conftest.py relies on."""
+    taken_back = "choose_polling()\nimport grpc, os, pathlib\ndel os.environ['GRPC_EXPERIMENTS']\n"
+    assert said(LISTEN.replace("choose_polling()\nimport grpc, os, pathlib\n", taken_back)) == (
+        "by the threads that wait",
+        "",
+    )
 
 
 def test_importing_has_no_effect():

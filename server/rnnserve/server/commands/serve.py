@@ -133,7 +133,8 @@ class _Ending:
 
 def _serve(settings: Settings, supervised: Supervised | None) -> None:
     """Be the server, or one worker of it."""
-    choose_polling()
+    if settings.transport != "public":
+        choose_polling()
     give_back_large_blocks()
     use_few_arenas()
     # Whoever started this with SIGHUP ignored (nohup) wants it to outlive the terminal.

@@ -4,21 +4,28 @@ The core announces a limit of 16 kB, and keeps to it once the client has acknowl
 client can make for ever, the limit is 16 MB: a field of 4 kB that is sent once, and referred to by 4,000 bytes. grpcio
 makes texts of all of them, and keeps these for as long as the call: 400 calls whose message never came took 1.6 GB.
 
-With more than any client sends by mistake, the connection is ended, and until it is, no further call is taken. grpcio
-holds Python's lock while it makes the texts of a call, 50 ms for 15,000 fields. The thread that ends the connection
-would wait for the lock at each of its system calls: 2.7 s, and 1.5 GB of texts, in one run of three.
+With more than any client sends by mistake, the connection is ended before grpcio's serving thread does anything else.
+That makes the texts of a call with Python's lock held, 50 ms for 15,000 fields, and a thread that ended the connection
+beside it would wait for the lock at each of its system calls: 2.7 s, and 1.5 GB of texts, in one run of three.
 """
 
-import threading
+import contextlib
+import logging
 from collections.abc import Callable
 from concurrent import futures
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import grpc
 
 from rnnserve.server.errors import HeadersTooLarge
+from rnnserve.server.transport.thread_pool import connection_of
 
 __all__ = ["MAX_HEADER_BYTES", "HeaderLimit", "HostileConnections"]
+
+_log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 MAX_HEADER_BYTES = 16 << 10
 """As the core announces it: bytes of names and values, and 32 a field (RFC 9113, 6.5.2)."""
@@ -35,10 +42,11 @@ _LONGEST_SECONDS = 0.05
 
 
 class HostileConnections:
-    """Ends connections on a thread of its own, while the threads that take calls wait.
+    """Ends connections on a thread of its own, while the thread that has taken a call from one waits.
 
     Attributes:
         thread: The thread, which refuses calls, too.
+        refusing: The same, for calls whose connection is ended before anything else.
     """
 
     def __init__(self, end: Callable[[str], None]) -> None:
@@ -48,32 +56,32 @@ class HostileConnections:
             end: Ends a connection, by its name.
         """
         self.thread = futures.ThreadPoolExecutor(1, thread_name_prefix="refusing")
+        self.refusing = _EndingFirst(self)
         self._end = end
-        self._has_ended = threading.Event()
-        self._has_ended.set()
-
-    def expect(self) -> None:
-        """Note that a connection is about to be ended."""
-        self._has_ended.clear()
-
-    def wait(self) -> None:
-        """Wait until such a connection has been ended, but not for long."""
-        if not self._has_ended.is_set():
-            self._has_ended.wait(_LONGEST_SECONDS)
-            self._has_ended.set()
-
-    def end(self, peer: str) -> None:
-        """End a connection. On the thread."""
-        try:
-            self._end(peer)
-        finally:
-            self._has_ended.set()
 
     def end_and_wait(self, peer: str) -> None:
         """End a connection, on the thread, and wait for that, but not for long."""
-        self.expect()
-        self.thread.submit(self.end, peer)
-        self.wait()
+        with contextlib.suppress(TimeoutError):
+            self.thread.submit(self._end_or_log, peer).result(_LONGEST_SECONDS)
+
+    def _end_or_log(self, peer: str) -> None:
+        try:
+            self._end(peer)
+        except OSError as error:
+            _log.warning("cannot end the connection %s: %s", peer, error)
+
+
+class _EndingFirst(futures.ThreadPoolExecutor):
+    """Where grpcio leaves a call to a pool, it names the call, so that its connection can be ended there and then."""
+
+    def __init__(self, connections: HostileConnections) -> None:
+        super().__init__(1)  # it starts no thread
+        self._connections = connections
+
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> futures.Future[R]:
+        """End a call's connection, and have the call refused."""
+        self._connections.end_and_wait(connection_of(args))
+        return self._connections.thread.submit(fn, *args, **kwargs)
 
 
 class HeaderLimit(grpc.GenericRpcHandler):
@@ -91,7 +99,6 @@ class HeaderLimit(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
         """Give the handler of a call, or one that refuses it."""
-        self._connections.wait()
         handler = self._handlers.service(handler_call_details)
         fields = handler_call_details.invocation_metadata
         size = _FIELD_BYTES * len(fields)
@@ -101,15 +108,11 @@ class HeaderLimit(grpc.GenericRpcHandler):
 
     def _refuse(self, size: int) -> "grpc.RpcMethodHandler[bytes, bytes]":
         error = HeadersTooLarge(size, MAX_HEADER_BYTES)
-        is_hostile = size > _HOSTILE_BYTES
-        if is_hostile:
-            self._connections.expect()
+        pool = self._connections.refusing if size > _HOSTILE_BYTES else self._connections.thread
 
         def refuse(_: Any, context: grpc.ServicerContext) -> bytes:  # noqa: ANN401 - messages that it does not take
-            if is_hostile:
-                self._connections.end(context.peer())
             context.abort(grpc.StatusCode[error.status], str(error))
             raise error  # `abort` raises; this tells the type checker
 
-        refuse.experimental_thread_pool = self._connections.thread  # type: ignore[attr-defined]
+        refuse.experimental_thread_pool = pool  # type: ignore[attr-defined]
         return grpc.stream_unary_rpc_method_handler(refuse)

@@ -22,7 +22,7 @@ from rnnserve.server.errors import Cancelled, ServeError, Unsupported, WaitTooLo
 from rnnserve.server.transport.receiving_turns import ReceivingTurns
 from rnnserve.server.transport.thread_stack import ThreadStack
 
-__all__ = ["CallPool"]
+__all__ = ["CallPool", "connection_of"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -66,7 +66,7 @@ class _Call:
         time is a wait for it.
         """
         if self._connection is None:
-            self._connection = _connection_of(self._args)
+            self._connection = connection_of(self._args)
         return self._connection
 
     def run(self) -> None:
@@ -384,7 +384,7 @@ class CallPool(futures.ThreadPoolExecutor):
                     self._end_hopeless()
 
 
-def _connection_of(args: tuple[Any, ...]) -> str:
+def connection_of(args: tuple[Any, ...]) -> str:
     """Name the connection of a call by what grpcio passes with it: its event. Empty where it passes something else."""
     for arg in args:
         peer = getattr(getattr(arg, "call", None), "peer", None)
