@@ -107,7 +107,10 @@ class _WaitingCall(PendingRequest):
         self._is_answered.acquire()
         answer, self._answer = self._answer, _NO_ANSWER
         if isinstance(answer, ServeError):
-            raise answer
+            try:
+                raise answer
+            finally:
+                del answer  # its traceback has this frame: the frame must not have it, nor what the traceback holds
         return answer
 
     def _tell(self, answer: Mapping[str, Array] | ServeError) -> None:

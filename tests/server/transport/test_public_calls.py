@@ -1,0 +1,46 @@
+"""A call that waits for its answer: what was too much is let go of as soon as the call has been refused."""
+
+import gc
+import math
+import weakref
+
+import numpy as np
+import pytest
+
+from rnnserve.server.boundary.byte_budget import ByteBudget, HeldBytes
+from rnnserve.server.errors import TooMuchHeld
+from rnnserve.server.transport.public_calls import _WaitingCall
+from support.checked_requests import checked_request
+
+
+class Call:
+    connection = "a"
+
+
+@pytest.fixture
+def without_garbage_collection():
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_outputs_that_may_not_be_held_are_not_kept_by_the_error(without_garbage_collection):
+    """In a cycle of the error, its traceback and a frame they stayed until Python looked for garbage: 200 MB."""
+    waiting = _WaitingCall(checked_request(1, 4), math.inf, HeldBytes(ByteBudget(1 << 20), Call()))
+    array = np.zeros(1 << 20, np.float32)
+    kept = weakref.ref(array)
+    waiting.answer({"output": array})
+    del array
+    with pytest.raises(TooMuchHeld):
+        waiting.wait()
+    assert kept() is None
+
+
+def test_outputs_are_given_once(without_garbage_collection):
+    waiting = _WaitingCall(checked_request(1, 4), math.inf, HeldBytes(ByteBudget(1 << 20), Call()))
+    array = np.zeros(4, np.float32)
+    kept = weakref.ref(array)
+    waiting.answer({"logits": array})
+    assert waiting.wait()["logits"] is array
+    del array
+    assert kept() is None
