@@ -1,7 +1,11 @@
 """perf_analyzer: Triton's load generator. It measures latency from the actual sending of a request, not the planned."""
 
+import contextlib
 import csv
+import os
+import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.environments import PERF_ANALYZER
@@ -59,17 +63,32 @@ def run_perf_analyzer(
         f"--max-trials={_WINDOWS}",
         *("-f", str(report)),
     ]
-    timeout_s = seconds + 60
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)  # noqa: S603 - no shell
-    except subprocess.TimeoutExpired as error:
-        raise LoadGeneratorFailed(f"perf_analyzer did not end within {timeout_s:.0f} s") from error
-    output = " ".join((done.stdout + done.stderr).split())
+    status, said = _run(command, seconds + 60)
+    output = " ".join(said.split())
     if load.rate and not report.is_file() and any(word in output for word in _SATURATED):
         raise Saturated(f"it answers fewer than {load.rate:,} requests a second, so perf_analyzer has no figures")
-    if done.returncode != 0 or not report.is_file():
-        raise LoadGeneratorFailed(f"perf_analyzer ended with status {done.returncode}: {output[-300:]}")
+    if status != 0 or not report.is_file():
+        raise LoadGeneratorFailed(f"perf_analyzer ended with status {status}: {output[-300:]}")
     return parse_report(report.read_text())
+
+
+def _run(command: Sequence[str], timeout_s: float) -> tuple[int, str]:
+    """Run perf_analyzer, and give its status and what it said.
+
+    The command is a script that starts the program: where the server has died the program never ends, and the script
+    alone would be ended after `timeout_s` seconds. So both are in a session of their own, and are ended together.
+    """
+    with subprocess.Popen(  # noqa: S603 - no shell, our own arguments
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
+        try:
+            said, _ = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise LoadGeneratorFailed(f"perf_analyzer did not end within {timeout_s:.0f} s") from error
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        return process.returncode, said
 
 
 def parse_report(text: str) -> dict[str, float]:

@@ -1,9 +1,13 @@
-"""perf_analyzer's report."""
+"""perf_analyzer's report, and its processes."""
+
+import sys
+from pathlib import Path
 
 import pytest
 
 from benchmarks.errors import LoadGeneratorFailed
-from benchmarks.load_generators.perf_analyzer import parse_report
+from benchmarks.load_generators.perf_analyzer import _run, parse_report
+from support.workers import until
 
 HEAD = "Concurrency,Inferences/Second,Client Send,Client Recv,p50 latency,p90 latency,p95 latency,p99 latency\n"
 
@@ -29,3 +33,29 @@ def test_one_measurement_is_expected(report):
 def test_a_report_that_lacks_a_figure_is_refused(report):
     with pytest.raises(LoadGeneratorFailed, match="lacks"):
         parse_report(report)
+
+
+SCRIPT = """
+import pathlib, subprocess, sys
+program = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+pathlib.Path(sys.argv[1]).write_text(str(program.pid))
+program.wait()
+"""
+
+
+def test_what_does_not_end_is_ended_with_the_program_that_it_started(tmp_path):
+    started = tmp_path / "pid"
+    with pytest.raises(LoadGeneratorFailed, match="did not end within 2 s"):
+        _run([sys.executable, "-c", SCRIPT, str(started)], 2.0)
+    until(lambda: not is_running(int(started.read_text())))
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_its_status_and_words_are_given():
+    assert _run([sys.executable, "-c", "print('words'); raise SystemExit(3)"], 20.0) == (3, "words\n")
