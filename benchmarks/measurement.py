@@ -10,7 +10,7 @@ import grpc
 
 from benchmarks import scenarios, servers
 from benchmarks.answer_check import check_answers
-from benchmarks.errors import Saturated
+from benchmarks.errors import Saturated, ServerFailed
 from benchmarks.load_generators.h2load import run_h2load, send_requests
 from benchmarks.load_generators.perf_analyzer import run_perf_analyzer
 from benchmarks.metrics import Metrics
@@ -35,6 +35,9 @@ from rnnserve.protos import inference_pb2 as pb
 __all__ = ["CPU_METRIC", "WorkDone", "measure_scenario", "measure_soak", "measure_start", "read_work_done"]
 
 _MB = 1e6
+
+_LIVES = 4
+"""How often a server that is started anew for each turn may be: Triton's sequence batcher dies of signal 11 in most."""
 
 CPU_METRIC = "CPU µs"
 """The server's processor time for each inference, by the server's own count of inferences. It depends less than rates
@@ -111,26 +114,51 @@ def measure_scenario(
                 _print_progress(f"{prefix}: {_format_metrics(metrics, scenario)}")
                 continue
             process, response_bytes = running[name]
-            if name in scenarios.STARTED_ANEW:
-                process.end()
-                process = stack.enter_context(start_server(name, repository, scenario.model, work, requests[0]))
-                running[name] = process, response_bytes
-            process.check_alive()
-            before = read_work_done(process, scenario.model) if with_cpu else None
-            try:
-                metrics = _run_load_generator(scenario, name, process.port, requests, response_bytes, seconds, work)
-            except Saturated as error:
-                found[name].append({})
-                _print_progress(f"{prefix}: saturated: {error}")
-                continue
-            finally:
-                process.check_alive()
-            if before is not None:
-                done = read_work_done(process, scenario.model) - before
-                metrics = {**metrics, CPU_METRIC: 1e6 * done.cpu_seconds / done.rows}
+            for lives in reversed(range(_LIVES if name in scenarios.STARTED_ANEW else 1)):
+                if name in scenarios.STARTED_ANEW:
+                    process.end()
+                    process = stack.enter_context(start_server(name, repository, scenario.model, work, requests[0]))
+                    running[name] = process, response_bytes
+                try:
+                    metrics = _load(process, scenario, name, requests, response_bytes, seconds, work, with_cpu)
+                    break
+                except ServerFailed as error:
+                    if not lives:
+                        raise
+                    _print_progress(f"{prefix}: once more, since it ended: {error}")
             found[name].append(metrics)
-            _print_progress(f"{prefix}: {_format_metrics(metrics, scenario)}")
+            _print_progress(f"{prefix}: {_format_metrics(metrics, scenario) if metrics else 'saturated'}")
     return found
+
+
+def _load(
+    process: ServerProcess,
+    scenario: Scenario,
+    name: str,
+    requests: Sequence[BenchmarkRequest],
+    response_bytes: int,
+    seconds: float,
+    work: Path,
+    with_cpu: bool,
+) -> Metrics:
+    """Give a server its turn; without metrics if it is saturated.
+
+    Raises:
+        ServerFailed: If it has ended.
+    """
+    process.check_alive()
+    before = read_work_done(process, scenario.model) if with_cpu else None
+    try:
+        metrics = _run_load_generator(process, scenario, name, requests, response_bytes, seconds, work)
+    except Saturated as error:
+        _print_progress(f"{name}: {error}")
+        return {}
+    finally:
+        process.check_alive()
+    if before is None:
+        return metrics
+    done = read_work_done(process, scenario.model) - before
+    return {**metrics, CPU_METRIC: 1e6 * done.cpu_seconds / done.rows}
 
 
 def measure_start(rounds: int, work: Path) -> dict[str, list[Metrics]]:
@@ -188,9 +216,9 @@ def _turns(names: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:
 
 
 def _run_load_generator(
+    process: ServerProcess,
     scenario: Scenario,
     server: str,
-    port: int,
     requests: Sequence[BenchmarkRequest],
     response_bytes: int,
     seconds: float,
@@ -198,13 +226,14 @@ def _run_load_generator(
 ) -> Metrics:
     if scenario.load.generator == "h2load":
         message = encode_request(scenario.model, requests[0])
-        return run_h2load(scenario.load, seconds, port, message, response_bytes, work)
+        return run_h2load(scenario.load, seconds, process.port, message, response_bytes, work)
     if scenario.load.steps:
         data = perf_analyzer_steps(requests[0], scenario.load.steps, with_batch=server != scenarios.TRITON_SEQUENCES)
     else:
         with_batch = server not in (scenarios.TRITON, scenarios.TRITON_RAGGED)
         data = perf_analyzer_input(requests, with_batch=with_batch)
-    return run_perf_analyzer(scenario.load, seconds, port, scenario.model, data, work)
+    check = process.check_alive
+    return run_perf_analyzer(scenario.load, seconds, process.port, scenario.model, data, work, check)
 
 
 def _run_model_loop(

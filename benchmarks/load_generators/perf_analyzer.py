@@ -5,7 +5,8 @@ import csv
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.environments import PERF_ANALYZER
@@ -18,12 +19,15 @@ _SATURATED = ("No valid requests recorded within time interval", "had error: CAN
 """Its messages if requests come faster than they are answered: no request begins and ends within a window, or so many
 are under way at the end that it cancels them."""
 
+_LOOK_SECONDS = 0.5
+"""Seconds between two looks at whether it, or the server, has ended."""
+
 _WINDOWS = 3
 """It measures in three windows or more. Its own test of stability is off: rounds and medians replace it."""
 
 
 def run_perf_analyzer(
-    load: LoadSettings, seconds: float, port: int, model: str, data: str, work: Path
+    load: LoadSettings, seconds: float, port: int, model: str, data: str, work: Path, check_server: Callable[[], None]
 ) -> dict[str, float]:
     """Send requests for some time and measure.
 
@@ -34,6 +38,7 @@ def run_perf_analyzer(
         model: Name of the model.
         data: The requests, from `requests.perf_analyzer_input`, or of a sequence, from `perf_analyzer_steps`.
         work: A folder for perf_analyzer's files.
+        check_server: Raises what is to be raised where the server has ended; perf_analyzer would wait for it.
 
     Returns:
         "inferences/s", "p50 ms" and "p99 ms".
@@ -63,7 +68,7 @@ def run_perf_analyzer(
         f"--max-trials={_WINDOWS}",
         *("-f", str(report)),
     ]
-    status, said = _run(command, seconds + 60)
+    status, said = _run(command, seconds + 60, check_server)
     output = " ".join(said.split())
     if load.rate and not report.is_file() and any(word in output for word in _SATURATED):
         raise Saturated(f"it answers fewer than {load.rate:,} requests a second, so perf_analyzer has no figures")
@@ -72,19 +77,25 @@ def run_perf_analyzer(
     return parse_report(report.read_text())
 
 
-def _run(command: Sequence[str], timeout_s: float) -> tuple[int, str]:
+def _run(command: Sequence[str], timeout_s: float, check_server: Callable[[], None]) -> tuple[int, str]:
     """Run perf_analyzer, and give its status and what it said.
 
-    The command is a script that starts the program: where the server has died the program never ends, and the script
-    alone would be ended after `timeout_s` seconds. So both are in a session of their own, and are ended together.
+    The command is a script that starts the program. Both are in a session of their own, and are ended together where
+    they do not end by themselves.
     """
+    ends = time.monotonic() + timeout_s
     with subprocess.Popen(  # noqa: S603 - no shell, our own arguments
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     ) as process:
         try:
-            said, _ = process.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired as error:
-            raise LoadGeneratorFailed(f"perf_analyzer did not end within {timeout_s:.0f} s") from error
+            while True:
+                try:
+                    said, _ = process.communicate(timeout=_LOOK_SECONDS)
+                    break
+                except subprocess.TimeoutExpired as error:
+                    check_server()
+                    if time.monotonic() > ends:
+                        raise LoadGeneratorFailed(f"perf_analyzer did not end within {timeout_s:.0f} s") from error
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

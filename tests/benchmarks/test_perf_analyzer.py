@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.errors import LoadGeneratorFailed
+from benchmarks.errors import LoadGeneratorFailed, ServerFailed
 from benchmarks.load_generators.perf_analyzer import _run, parse_report
 from support.workers import until
 
@@ -46,8 +46,16 @@ program.wait()
 def test_what_does_not_end_is_ended_with_the_program_that_it_started(tmp_path):
     started = tmp_path / "pid"
     with pytest.raises(LoadGeneratorFailed, match="did not end within 2 s"):
-        _run([sys.executable, "-c", SCRIPT, str(started)], 2.0)
+        _run([sys.executable, "-c", SCRIPT, str(started)], 2.0, lambda: None)
     until(lambda: not is_running(int(started.read_text())))
+
+
+def test_it_is_ended_where_its_server_has_ended(tmp_path):
+    def check():
+        raise ServerFailed("it died")
+
+    with pytest.raises(ServerFailed, match="it died"):
+        _run([sys.executable, "-c", SCRIPT, str(tmp_path / "pid")], 50.0, check)
 
 
 def is_running(pid):
@@ -58,4 +66,4 @@ def is_running(pid):
 
 
 def test_its_status_and_words_are_given():
-    assert _run([sys.executable, "-c", "print('words'); raise SystemExit(3)"], 20.0) == (3, "words\n")
+    assert _run([sys.executable, "-c", "print('words'); raise SystemExit(3)"], 20.0, lambda: None) == (3, "words\n")
