@@ -47,6 +47,7 @@ class ServerProcess:
         log: Path,
         environment: Mapping[str, str] | None = None,
         timeout_s: float = _START_TIMEOUT_S,
+        folder: Path | None = None,
     ) -> None:
         """Start the server and wait until it is ready.
 
@@ -57,6 +58,7 @@ class ServerProcess:
             log: File for the output.
             environment: Environment variables beside those of this process.
             timeout_s: Seconds within which it has to be ready.
+            folder: Where it starts; None is here.
 
         Raises:
             ServerFailed: If the server ends before it is ready, or is not ready in time.
@@ -74,6 +76,7 @@ class ServerProcess:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
                 start_new_session=True,
+                cwd=folder,
             )
         try:
             self.port = self._wait_until_ready(re.compile(ready))
@@ -158,9 +161,10 @@ def running_server(
     log: Path,
     environment: Mapping[str, str] | None = None,
     timeout_s: float = _START_TIMEOUT_S,
+    folder: Path | None = None,
 ) -> Iterator[ServerProcess]:
     """Start a server with the arguments of `ServerProcess`, and end it after the block."""
-    process = ServerProcess(name, command, ready, log, environment, timeout_s)
+    process = ServerProcess(name, command, ready, log, environment, timeout_s, folder)
     try:
         yield process
     finally:

@@ -80,7 +80,7 @@ def start_server(
         ragged=server == scenarios.TRITON_RAGGED,
         sequences=server == scenarios.TRITON_SEQUENCES,
     )
-    return running_server(server, ready.command, triton.READY_PATTERN, log, ready.environment)
+    return running_server(server, ready.command, triton.READY_PATTERN, log, ready.environment, folder=ready.folder)
 
 
 def start_server_from_tree(

@@ -49,10 +49,18 @@ instance_group {{ count: 1 kind: KIND_CPU }}
 
 @dataclasses.dataclass(frozen=True)
 class TritonCommand:
-    """The command line that starts Triton, and its environment variables."""
+    """How Triton is started.
+
+    Attributes:
+        command: The command line.
+        environment: Environment variables.
+        folder: Where it starts. Its Python backend has a shell run a program beside it, by a path that it does not
+            quote: so the paths of the command line are relative to this folder, whose own may have spaces.
+    """
 
     command: list[str]
     environment: dict[str, str]
+    folder: Path
 
 
 def prepare_triton(
@@ -100,15 +108,15 @@ def prepare_triton(
     shutil.copy2(Path(__file__).with_name(source), version / "model.py")
     text = _CONFIG.format(
         name=name,
-        onnx=onnx,
+        onnx=onnx.absolute(),
         ragged="allow_ragged_batch: true " if ragged else "",
         batching=_SEQUENCES if sequences else "dynamic_batching { }",
     )
     (version.parent / "config.pbtxt").write_text(text)
     command = [
         str(binary),
-        f"--model-repository={folder / 'models'}",
-        f"--backend-directory={folder / 'backends'}",
+        "--model-repository=models",
+        "--backend-directory=backends",
         "--grpc-address=127.0.0.1",
         f"--grpc-port={port}",
         "--allow-http=false",
@@ -122,4 +130,5 @@ def prepare_triton(
             "PATH": f"{environment.folder / 'bin'}:{os.environ.get('PATH', '')}",
             "PYTHONPATH": str(site),
         },
+        folder,
     )

@@ -71,20 +71,17 @@ class Scheduler:
             refused = self._limits.reason_to_refuse(self._model.name, cost, self._queue, pending)
             if refused is not None:
                 raise refused
-            if may_run_now and self._running is None and not self._queue:
+            runs_now = may_run_now and self._running is None and not self._queue
+            if runs_now:
                 self._running = [pending], now()
+            elif self._queue.is_crowded or self._queue.points > cost.points_taking(_BATCH_SECONDS):
+                self._queue.add_from(pending.connection, pending)
             else:
-                if self._queue.is_crowded or self._queue.points > cost.points_taking(_BATCH_SECONDS):
-                    self._queue.add_from(pending.connection, pending)
-                else:
-                    self._queue.add(pending)
-                if self._running is None:
-                    self._changed.notify()
-                return
-        self._run([pending])
-        with self._changed:
-            if self._queue or self._is_closed:
+                self._queue.add(pending)
+            if self._running is None:
                 self._changed.notify()
+        if runs_now:
+            self._run([pending])
 
     def close(self, timeout: float | None = None) -> bool:
         """Accept no more requests, answer those that wait, and end the thread.
@@ -129,11 +126,14 @@ class Scheduler:
             self._run(batch)
 
     def _run(self, batch: list[PendingRequest]) -> None:
-        """Run a batch that `_running` names already."""
+        """Run a batch that `_running` names already, and let the thread take the next."""
         try:
             run_pending(self._model, batch)
         finally:
-            self._running = None
+            with self._changed:
+                self._running = None
+                if self._queue or self._is_closed:
+                    self._changed.notify()
 
 
 class Schedulers:
