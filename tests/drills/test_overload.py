@@ -1,10 +1,16 @@
 """More requests than a server can answer: what is admitted is answered in time, the rest is refused at once."""
 
+import threading
+import time
+from collections import Counter
+from typing import Any
+
 import pytest
 
 from support.drilled import drilled, points
 from support.inference_requests import request
 from support.open_loop import Outcome, answers_per_second, open_loop, quantile
+from support.workers import new_channel, until
 
 MODEL = "direction_bidirectional"
 HEAVY = request(MODEL, {"input": points(1000, 64)}, ["logits"]).SerializeToString()
@@ -69,3 +75,25 @@ def test_a_long_overload(repository, transport, request):
         assert server.settles_below(200 << 20)
     note(request, "heavy and light", outcomes)
     assert max(one.seconds for one in outcomes if one.status == "OK") < ANSWERED_SECONDS
+
+
+def test_a_client_with_more_calls_than_it_may_have_streams_hears_nothing_of_it(server):
+    """Its calls wait at the client, and each is answered. gRPC's core refused two of three with REFUSED_STREAM: it
+    counted streams that had just ended, where the event engine's threads begin streams."""
+    said: Counter[str] = Counter()
+    room = threading.Semaphore(3000)
+
+    def take(call):
+        said[call.code().name] += 1
+        room.release()
+
+    with new_channel(server.port) as channel:
+        infer: Any = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        ends, sent = time.monotonic() + 3, 0
+        while time.monotonic() < ends:
+            assert room.acquire(timeout=20)
+            infer.future(LIGHT, timeout=20).add_done_callback(take)
+            sent += 1
+        until(lambda: sum(said.values()) == sent)
+    assert said["OK"] > 1000
+    assert set(said) <= {"OK", "RESOURCE_EXHAUSTED"}

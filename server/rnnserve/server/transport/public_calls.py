@@ -395,6 +395,9 @@ class _ErrorsAsStatuses:
 
 
 def _abort(context: grpc.ServicerContext, error: ServeError) -> NoReturn:
+    # A frame that has the error as a variable, and is in its traceback, would keep the call until Python looks for
+    # garbage. gRPC's core refuses streams where it has many such calls, with a bare REFUSED_STREAM.
+    error.__traceback__ = None
     details = details_metadata(error)
     if details:
         context.set_trailing_metadata(details)

@@ -40,6 +40,10 @@ _ENDED_AT_ONCE = 8
 _LOOK_SECONDS = 0.05
 
 
+def _done() -> None:
+    pass
+
+
 class _Call:
     """A call, from the time it comes.
 
@@ -60,7 +64,7 @@ class _Call:
 
     @property
     def connection(self) -> str:
-        """Names its connection.
+        """Names its connection; empty where that was not asked for before its end.
 
         Asked for where it matters only: grpcio lets go of Python's lock twice meanwhile, and among many threads each
         time is a wait for it.
@@ -70,13 +74,19 @@ class _Call:
         return self._connection
 
     def run(self) -> None:
-        """Answer it, unless it was cancelled, and tell its future how that went."""
+        """Answer it, unless it was cancelled, and tell its future how that went.
+
+        Then it keeps nothing of grpcio's: who knows this call for longer, as the batch that it was in does, would keep
+        a stream of gRPC's core, which refuses further ones where there are many.
+        """
         if not self.future.set_running_or_notify_cancel():
             return
         try:
             self.future.set_result(self._fn(*self._args, **self._kwargs))
         except BaseException as error:  # noqa: BLE001 - it is the future's
             self.future.set_exception(error)
+        finally:
+            self._fn, self._args, self._kwargs = _done, (), {}
 
 
 class _OfThread(threading.local):
