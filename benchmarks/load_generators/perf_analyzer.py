@@ -68,7 +68,15 @@ def run_perf_analyzer(
         f"--max-trials={_WINDOWS}",
         *("-f", str(report)),
     ]
-    status, said = _run(command, seconds + 60, check_server)
+    timeout_s = seconds + 60
+    try:
+        status, said = _run(command, timeout_s, check_server)
+    except TimeoutError as error:
+        if load.rate:
+            raise Saturated(
+                f"it answers fewer than {load.rate:,} requests a second: perf_analyzer's were not answered in {timeout_s:g} s"
+            ) from error
+        raise LoadGeneratorFailed(f"perf_analyzer did not end within {timeout_s:g} s") from error
     output = " ".join(said.split())
     if load.rate and not report.is_file() and any(word in output for word in _SATURATED):
         raise Saturated(f"it answers fewer than {load.rate:,} requests a second, so perf_analyzer has no figures")
@@ -82,6 +90,9 @@ def _run(command: Sequence[str], timeout_s: float, check_server: Callable[[], No
 
     The command is a script that starts the program. Both are in a session of their own, and are ended together where
     they do not end by themselves.
+
+    Raises:
+        TimeoutError: If they have not ended after `timeout_s` seconds.
     """
     ends = time.monotonic() + timeout_s
     with subprocess.Popen(  # noqa: S603 - no shell, our own arguments
@@ -95,7 +106,7 @@ def _run(command: Sequence[str], timeout_s: float, check_server: Callable[[], No
                 except subprocess.TimeoutExpired as error:
                     check_server()
                     if time.monotonic() > ends:
-                        raise LoadGeneratorFailed(f"perf_analyzer did not end within {timeout_s:.0f} s") from error
+                        raise TimeoutError from error
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

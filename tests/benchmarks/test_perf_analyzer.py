@@ -2,11 +2,14 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.errors import LoadGeneratorFailed, ServerFailed
+from benchmarks.errors import LoadGeneratorFailed, Saturated, ServerFailed
+from benchmarks.load_generators import perf_analyzer
 from benchmarks.load_generators.perf_analyzer import _run, parse_report
+from benchmarks.scenarios import LoadSettings
 from support.workers import until
 
 HEAD = "Concurrency,Inferences/Second,Client Send,Client Recv,p50 latency,p90 latency,p95 latency,p99 latency\n"
@@ -45,9 +48,24 @@ program.wait()
 
 def test_what_does_not_end_is_ended_with_the_program_that_it_started(tmp_path):
     started = tmp_path / "pid"
-    with pytest.raises(LoadGeneratorFailed, match="did not end within 2 s"):
+    with pytest.raises(TimeoutError):
         _run([sys.executable, "-c", SCRIPT, str(started)], 2.0, lambda: None)
     until(lambda: not is_running(int(started.read_text())))
+
+
+@pytest.mark.parametrize(
+    ("rate", "error", "words"),
+    [(4000, Saturated, "fewer than 4,000 requests a second"), (0, LoadGeneratorFailed, "did not end within 64.5 s")],
+)
+def test_a_rate_that_is_not_answered_in_time_is_more_than_the_server_holds(tmp_path, monkeypatch, rate, error, words):
+    def run(*_):
+        raise TimeoutError
+
+    monkeypatch.setattr(perf_analyzer, "_run", run)
+    monkeypatch.setattr(perf_analyzer, "PERF_ANALYZER", SimpleNamespace(ensure=lambda: None, folder=tmp_path))
+    load = LoadSettings("perf_analyzer", in_flight=0 if rate else 32, rate=rate, seconds=4.5)
+    with pytest.raises(error, match=words):
+        perf_analyzer.run_perf_analyzer(load, 4.5, 1, "model", "{}", tmp_path, lambda: None)
 
 
 def test_it_is_ended_where_its_server_has_ended(tmp_path):
