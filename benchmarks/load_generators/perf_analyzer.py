@@ -74,7 +74,7 @@ def run_perf_analyzer(
     except TimeoutError as error:
         if load.rate:
             raise Saturated(
-                f"it answers fewer than {load.rate:,} requests a second: perf_analyzer's were not answered in {timeout_s:g} s"
+                f"it answers fewer than {load.rate:,} requests a second: those of {timeout_s:g} s wait"
             ) from error
         raise LoadGeneratorFailed(f"perf_analyzer did not end within {timeout_s:g} s") from error
     output = " ".join(said.split())
