@@ -11,6 +11,7 @@ import pytest
 from drills.wire.http2 import END_HEADERS, HEADERS, Http2Connection, call_headers, frame, literal
 from rnnserve.server.transport import header_limit
 from rnnserve.server.transport.header_limit import HeaderLimit, HostileConnections
+from support.call_events import CallEvent
 
 METHOD = "/service/Method"
 
@@ -79,17 +80,6 @@ def wait_for(event, _):
     event.wait(20)
 
 
-class Event:
-    """What grpcio passes with a call: it names the connection."""
-
-    def __init__(self, connection):
-        self.call = self
-        self._connection = connection
-
-    def peer(self):
-        return self._connection.encode()
-
-
 def test_a_connection_has_been_ended_before_its_call_is_refused():
     told = []
 
@@ -98,7 +88,7 @@ def test_a_connection_has_been_ended_before_its_call_is_refused():
         told.append(peer)
 
     connections = HostileConnections(end)
-    refused = connections.refusing.submit(lambda _: told.append("refused"), Event("one"))
+    refused = connections.refusing.submit(lambda _: told.append("refused"), CallEvent("one"))
     assert told[:1] == ["one"]
     refused.result(20)
     assert told == ["one", "refused"]

@@ -8,6 +8,7 @@ import pytest
 
 from rnnserve.server.errors import Cancelled, TooManyCalls, Unsupported, WaitTooLong
 from rnnserve.server.transport.thread_pool import CallPool
+from support.call_events import CallEvent
 
 PATIENCE = 20.0
 
@@ -118,17 +119,6 @@ def test_calls_whose_messages_do_not_arrive_give_threads_up_that_others_wait_for
     pool.shutdown()
 
 
-class Event:
-    """What grpcio passes with a call: it names the connection."""
-
-    def __init__(self, connection):
-        self.call = self
-        self._connection = connection
-
-    def peer(self):
-        return self._connection.encode()
-
-
 def wait_for(_, event, log, name):
     """A call with an event in the place of its message."""
     log.append(name)
@@ -140,7 +130,8 @@ def test_connections_take_turns():
     pool = CallPool(1, 40, "test", TooManyCalls("Test", 40))
     may_go, log = threading.Event(), []
     calls = [
-        pool.submit(wait_for, Event(name[0]), may_go, log, name) for name in ("a1", "a2", "a3", "a4", "b1", "b2", "c1")
+        pool.submit(wait_for, CallEvent(name[0]), may_go, log, name)
+        for name in ("a1", "a2", "a3", "a4", "b1", "b2", "c1")
     ]
     may_go.set()
     assert [call.result(PATIENCE) for call in calls] == ["a1", "a2", "a3", "a4", "b1", "b2", "c1"]
@@ -151,8 +142,8 @@ def test_connections_take_turns():
 def test_one_connection_has_some_of_the_threads():
     pool = CallPool(3, 40, "test", TooManyCalls("Test", 40), of_connection=2)
     may_go, log = threading.Event(), []
-    calls = [pool.submit(wait_for, Event("a"), may_go, log, number) for number in range(6)]
-    assert pool.submit(receive, pool, iter([b"message"]), Event("b")).result(PATIENCE) == b"message"
+    calls = [pool.submit(wait_for, CallEvent("a"), may_go, log, number) for number in range(6)]
+    assert pool.submit(receive, pool, iter([b"message"]), CallEvent("b")).result(PATIENCE) == b"message"
     assert log == [0, 1]
     may_go.set()
     assert [call.result(PATIENCE) for call in calls] == list(range(6))
@@ -162,12 +153,12 @@ def test_one_connection_has_some_of_the_threads():
 def test_a_call_of_the_connection_with_the_most_is_refused_in_the_place_of_another():
     pool = CallPool(1, 5, "test", TooManyCalls("Test", 5))
     may_go, log = threading.Event(), []
-    calls = [pool.submit(ask, pool, Event("a"), may_go, log, number) for number in range(5)]
+    calls = [pool.submit(ask, pool, CallEvent("a"), may_go, log, number) for number in range(5)]
     with pytest.raises(TooManyCalls):
-        pool.submit(ask, pool, Event("a"), may_go, log, 5).result(PATIENCE)  # one of its own
-    calls += [pool.submit(ask, pool, Event("b"), may_go, log, number) for number in (6, 7)]
+        pool.submit(ask, pool, CallEvent("a"), may_go, log, 5).result(PATIENCE)  # one of its own
+    calls += [pool.submit(ask, pool, CallEvent("b"), may_go, log, number) for number in (6, 7)]
     with pytest.raises(TooManyCalls):
-        pool.submit(ask, pool, Event("b"), may_go, log, 8).result(PATIENCE)  # it has as many as the other by now
+        pool.submit(ask, pool, CallEvent("b"), may_go, log, 8).result(PATIENCE)  # it has as many as the other by now
     for refused in (3, 4):
         with pytest.raises(TooManyCalls):
             calls[refused].result(PATIENCE)
