@@ -37,7 +37,7 @@ __all__ = ["CPU_METRIC", "WorkDone", "measure_scenario", "measure_soak", "measur
 _MB = 1e6
 
 _LIVES = 4
-"""How often a server that is started anew for each turn may be: Triton's sequence batcher dies of signal 11 in most."""
+"""How many times a server that is started for each turn is started in one: Triton's sequence batcher often dies."""
 
 CPU_METRIC = "CPU µs"
 """The server's processor time for each inference, by the server's own count of inferences. It depends less than rates
@@ -114,7 +114,7 @@ def measure_scenario(
                 _print_progress(f"{prefix}: {_format_metrics(metrics, scenario)}")
                 continue
             process, response_bytes = running[name]
-            for lives in reversed(range(_LIVES if name in scenarios.STARTED_ANEW else 1)):
+            for lives_left in reversed(range(_LIVES if name in scenarios.STARTED_ANEW else 1)):
                 if name in scenarios.STARTED_ANEW:
                     process.end()
                     process = stack.enter_context(start_server(name, repository, scenario.model, work, requests[0]))
@@ -123,7 +123,7 @@ def measure_scenario(
                     metrics = _load(process, scenario, name, requests, response_bytes, seconds, work, with_cpu)
                     break
                 except ServerFailed as error:
-                    if not lives:
+                    if not lives_left:
                         raise
                     _print_progress(f"{prefix}: once more, since it ended: {error}")
             found[name].append(metrics)

@@ -74,7 +74,7 @@ def run_perf_analyzer(
     except TimeoutError as error:
         if load.rate:
             raise Saturated(
-                f"it answers fewer than {load.rate:,} requests a second: those of {timeout_s:g} s wait"
+                f"it answers fewer than {load.rate:,} requests a second, and some wait after {timeout_s:g} s"
             ) from error
         raise LoadGeneratorFailed(f"perf_analyzer did not end within {timeout_s:g} s") from error
     output = " ".join(said.split())

@@ -145,12 +145,8 @@ class _WaitingStep(_WaitingCall):
         self._step.fail()
 
 
-class _StreamCall(StreamOwner):
-    """A stream, with the request of it that is in hand.
-
-    Attributes:
-        owner: What sequences belong to that are sent on it; None where they belong to no stream.
-    """
+class _InferenceCall(StreamOwner):
+    """A call of ModelInfer or ModelStreamInfer, with the request of it that is in hand."""
 
     __slots__ = ("_waiting",)
 
@@ -160,7 +156,8 @@ class _StreamCall(StreamOwner):
 
     @property
     def owner(self) -> StreamOwner | None:
-        return self
+        """The stream that its sequences belong to; None where they belong to none."""
+        return None
 
     def note(self, waiting: PendingRequest) -> None:
         """Note that a request waits."""
@@ -175,12 +172,10 @@ class _StreamCall(StreamOwner):
             self._waiting.cancel()
 
 
-class _UnaryCall(_StreamCall):
+class _UnaryCall(_InferenceCall):
     """A call with one request, and what it holds until it has ended."""
 
     __slots__ = ("_held",)
-
-    owner = None
 
     def __init__(self, held: HeldBytes) -> None:
         super().__init__()
@@ -190,6 +185,17 @@ class _UnaryCall(_StreamCall):
         """Note that the call has ended."""
         super().close()
         self._held.end()
+
+
+class _StreamCall(_InferenceCall):
+    """A stream."""
+
+    __slots__ = ()
+
+    @property
+    def owner(self) -> StreamOwner:
+        """Itself."""
+        return self
 
 
 class PublicCalls:
@@ -264,7 +270,7 @@ class PublicCalls:
         """How many bytes a request may take: a compressed one as many as it may have."""
         return self._service.settings.max_message_bytes if is_compressed(payload) else len(payload)
 
-    def _run(self, payload: bytes, context: grpc.ServicerContext, call: _StreamCall, held: HeldBytes) -> bytes:
+    def _run(self, payload: bytes, context: grpc.ServicerContext, call: _InferenceCall, held: HeldBytes) -> bytes:
         remaining = context.time_remaining()
         deadline = math.inf if remaining is None else now() + remaining
         if deadline < now():
