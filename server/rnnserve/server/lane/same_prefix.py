@@ -4,7 +4,6 @@ For a prefix and a number of requests, the arrays of a run are kept, and only fi
 beside gRPC is Python that runs with cold caches, so the code here executes as little as possible.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -24,6 +23,27 @@ _MAX_RUNS, _MAX_BYTES, _MAX_STEP_BYTES = 512, 1 << 14, 1 << 18
 requests by themselves, and of requests of sequences, which have states beside."""
 
 
+class _WrittenRows:
+    """The requests' rows of an array that a run reads.
+
+    Attributes:
+        array: (requests, *axes of one request's tensor).
+    """
+
+    __slots__ = ("_bytes", "array")
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+        self._bytes = array.data.cast("B") if array.flags.c_contiguous else None
+
+    def write(self, values: bytes) -> None:
+        """Write all of them: one request's values after the other's, each in row-major order."""
+        if self._bytes is None:
+            self.array[...] = np.frombuffer(values, self.array.dtype).reshape(self.array.shape)
+        else:
+            self._bytes[:] = values
+
+
 class _Input(NamedTuple):
     """An input that the requests send.
 
@@ -31,16 +51,14 @@ class _Input(NamedTuple):
         spec: The input.
         start: Where its bytes begin in a payload, counted from the payload's end, since ids differ in size.
         end: Where they end; None for the payload's end.
-        rows: The requests' rows of the kept array, of the spec's axes.
-        view: The kept array's bytes.
+        rows: The requests' rows of the kept array.
         are_valid: Says of the values' bytes whether every value is plainly valid; not used for lengths.
     """
 
     spec: TensorSpec
     start: int
     end: int | None
-    rows: Array
-    view: memoryview
+    rows: _WrittenRows
     are_valid: Callable[[bytes], bool]
 
 
@@ -48,15 +66,13 @@ class _Output(NamedTuple):
     """An output that the requests ask for.
 
     Attributes:
-        spec: The output.
-        result: The kept array that a run writes, of the spec's axes.
+        rows: The requests' rows of the kept array that a run writes: (requests, *axes of one request's tensor).
         size: Its bytes in one response.
         before: What precedes them in a response, after the id where it is the first output.
         before_without_id: The same in a response without an id.
     """
 
-    spec: TensorSpec
-    result: Array
+    rows: Array
     size: int
     before: bytes
     before_without_id: bytes
@@ -66,20 +82,14 @@ class _State(NamedTuple):
     """A state that the server keeps between the requests.
 
     Attributes:
-        initial: The input.
-        rows: The requests' rows of the kept array, of its axes.
-        view: The kept array's bytes.
-        zeros: The bytes of zeros for one request.
-        final: The output.
-        result: The kept array that a run writes, of its axes.
+        initial: The requests' rows of the kept array that a run reads.
+        final: The same of the array that a run writes: (requests, *axes of one request's tensor).
+        blank: The bytes of zeros for one request.
     """
 
-    initial: TensorSpec
-    rows: Array
-    view: memoryview
-    zeros: bytes
-    final: TensorSpec
-    result: Array
+    initial: _WrittenRows
+    final: Array
+    blank: bytes
 
 
 class SamePrefixRun:
@@ -110,33 +120,31 @@ class SamePrefixRun:
             if spec.name in sent:
                 _, _, start, end, are_valid = sent[spec.name]
                 fill = min(spec.filler, prefix.sizes[spec.lengths_of]) if spec.lengths_of else spec.filler
-                array: Array = np.full(shape, fill, spec.dtype)
-                view = array.data.cast("B")
-                at = start - prefix.size, end - prefix.size or None
-                self._inputs.append(_Input(spec, *at, array[_rows(spec, used)], view, are_valid))
-                feeds[spec.name] = array
+                feeds[spec.name] = array = np.full(shape, fill, spec.dtype)
+                sent_rows = _WrittenRows(_by_request(array, spec, count, prefix.batch))
+                self._inputs.append(_Input(spec, start - prefix.size, end - prefix.size or None, sent_rows, are_valid))
             elif spec.name in initial:
                 feeds[spec.name] = np.zeros(shape, spec.dtype)
             elif spec.lengths_of:
                 feeds[spec.name] = full_lengths(spec, prefix.sizes[spec.lengths_of], used, rows)
             else:
                 feeds[spec.name] = zeros(shape, spec.dtype)
+        results: dict[str, Array] = {}
         self._outputs: list[_Output] = []
         for name, before in zip(prefix.outputs, head.before_outputs, strict=True):
             spec = model.signature.outputs[name]
             result: Array = np.empty(spec.shape(rows, prefix.sizes), spec.dtype)
-            size = math.prod(self._shape(spec)) * spec.dtype.itemsize
+            results[name] = result
+            rows_of = _by_request(result, spec, count, prefix.batch)
             without_id = before if self._outputs else head.before_id + before
-            self._outputs.append(_Output(spec, result, size, before, without_id))
-        results = {output.spec.name: output.result for output in self._outputs}
+            self._outputs.append(_Output(rows_of, rows_of[0].nbytes, before, without_id))
         self._states: list[_State] = []
         for spec, final in prefix.states:
             if final.name not in results:
                 results[final.name] = np.empty(final.shape(rows, prefix.sizes), final.dtype)
-            array, size = feeds[spec.name], math.prod(self._shape(spec)) * spec.dtype.itemsize
-            rows_of = array[_rows(spec, used)]
-            state = _State(spec, rows_of, array.data.cast("B"), bytes(size), final, results[final.name])
-            self._states.append(state)
+            initial_rows = _by_request(feeds[spec.name], spec, count, prefix.batch)
+            final_rows = _by_request(results[final.name], final, count, prefix.batch)
+            self._states.append(_State(_WrittenRows(initial_rows), final_rows, bytes(initial_rows[0].nbytes)))
         kept = (*(feeds[name] for name in (*sent, *initial)), *results.values())
         self.nbytes = sum(array.nbytes for array in kept)
         self._run = model.bind(feeds, results)
@@ -158,24 +166,22 @@ class SamePrefixRun:
         self._run()
         has_ids = any(id_fields)
         columns = [[self._prefix.head.before_id + id_field for id_field in id_fields]] if has_ids else []
-        for spec, result, size, before, before_without_id in self._outputs:
-            data = result.tobytes() if spec.batch_axis == 0 else self._by_request(result, spec)
+        for rows, size, before, before_without_id in self._outputs:
+            data = rows.tobytes()
             lead = before if has_ids else before_without_id
             columns.append([lead + data[at : at + size] for at in range(0, size * self._count, size)])
         return columns[0] if len(columns) == 1 else list(map(b"".join, zip(*columns, strict=True)))
 
     def set_states(self, states: Sequence[tuple[bytes, ...]]) -> None:
         """Put the states of the requests into their rows, before `run`: of each request all, or none for zeros."""
-        for at, state in enumerate(self._states):
-            zeros = state.zeros
-            self._put(state.initial, state.rows, state.view, b"".join([of[at] if of else zeros for of in states]))
+        for at, (initial, _, blank) in enumerate(self._states):
+            initial.write(b"".join([of[at] if of else blank for of in states]))
 
     def states(self) -> list[tuple[bytes, ...]]:
         """The states that the last run has left: for each request the bytes of all, in their own shapes."""
         columns = []
-        for state in self._states:
-            spec, size = state.final, len(state.zeros)
-            data = state.result.tobytes() if spec.batch_axis == 0 else self._by_request(state.result, spec)
+        for _, final, blank in self._states:
+            data, size = final.tobytes(), len(blank)
             columns.append([data[at : at + size] for at in range(0, size * self._count, size)])
         return list(zip(*columns, strict=True))
 
@@ -183,29 +189,13 @@ class SamePrefixRun:
         """Put an input's values into its rows; False where one of them is not plainly valid."""
         spec, rows = input.spec, input.rows
         if spec.lengths_of:
-            rows[...] = np.frombuffer(values, spec.dtype)  # (batch)
-            return int(rows.min()) >= spec.least_length and int(rows.max()) <= self._prefix.sizes[spec.lengths_of]
+            rows.write(values)
+            lengths = rows.array  # (requests, batch)
+            return int(lengths.min()) >= spec.least_length and int(lengths.max()) <= self._prefix.sizes[spec.lengths_of]
         if not input.are_valid(values):
             return False
-        self._put(spec, rows, input.view, values)
+        rows.write(values)
         return True
-
-    def _put(self, spec: TensorSpec, rows: Array, view: memoryview, values: bytes) -> None:
-        """Put the values of all requests, one request's after the other's, into the rows of an array."""
-        if spec.batch_axis == 0:
-            view[: len(values)] = values
-        else:  # (requests, layers * directions, batch, hidden) to (layers * directions, requests * batch, hidden)
-            each = np.frombuffer(values, spec.dtype).reshape(self._count, *self._shape(spec))
-            rows[...] = np.moveaxis(each, 0, spec.batch_axis).reshape(rows.shape)
-
-    def _by_request(self, states: Array, spec: TensorSpec) -> bytes:
-        """States (layers * directions, rows, hidden) as bytes of (requests, layers * directions, batch, hidden)."""
-        shape, axis = self._shape(spec), spec.batch_axis
-        used = states[_rows(spec, self._count * self._prefix.batch)]
-        return np.moveaxis(used.reshape(*shape[:axis], self._count, *shape[axis:]), axis, 0).tobytes()
-
-    def _shape(self, spec: TensorSpec) -> tuple[int, ...]:
-        return spec.shape(self._prefix.batch, self._prefix.sizes)
 
 
 class SamePrefixRuns:
@@ -342,5 +332,15 @@ class _StepMember:
         self._call.answer_encoded(*answer)
 
 
-def _rows(spec: TensorSpec, count: int) -> tuple[slice, ...]:
-    return (slice(None),) * spec.batch_axis + (slice(0, count),)
+def _by_request(array: Array, spec: TensorSpec, count: int, batch: int) -> Array:
+    """View the rows that requests have in a kept array of a tensor: (requests, *axes of one request's tensor).
+
+    Args:
+        array: Of the tensor's axes, such as (layers * directions, rows, hidden), with at least count * batch rows.
+        spec: The tensor.
+        count: How many requests.
+        batch: Rows of each.
+    """
+    axis = spec.batch_axis
+    used = array[(slice(None),) * axis + (slice(0, count * batch),)]
+    return np.moveaxis(used.reshape(*used.shape[:axis], count, batch, *used.shape[axis + 1 :]), axis, 0)
