@@ -25,6 +25,7 @@ READY_PATTERN = r"Started GRPCInferenceService at 127\.0\.0\.1:(\d+)"
 """Its output after its models are loaded and it answers; the group is its port."""
 
 _SEQUENCES = """\
+output { name: "h_n" data_type: TYPE_FP32 dims: [ -1, -1 ] }
 sequence_batching {
   max_sequence_idle_microseconds: 60000000
   oldest { max_candidate_sequences: 256 }
@@ -82,7 +83,8 @@ def prepare_triton(
         onnx: Path of its model.onnx.
         port: Port on 127.0.0.1.
         ragged: Whether requests with sequences of different lengths may share a batch.
-        sequences: Whether requests are steps of sequences, whose states the model keeps.
+        sequences: Whether requests are steps of sequences, whose states the model keeps. It answers with them, too, as
+            this server does: perf_analyzer asks for all outputs of a model.
 
     Raises:
         MissingDependency: If the wheel lacks a file for this version of Python.

@@ -24,7 +24,10 @@ class TritonPythonModel:
         self._states: dict[int, Any] = {}
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer a batch of requests of different sequences, whose inputs are (1, 1, features) float32."""
+        """Answer a batch of requests of different sequences, whose inputs are (1, 1, features) float32.
+
+        Each response has the logits (1, 2), and as h_n the states (1, layers, hidden), float32.
+        """
         points = np.concatenate([backend.get_input_tensor_by_name(r, "input").as_numpy() for r in requests])
         starts = [_control(request, "START") for request in requests]
         ids = [_control(request, "CORRID") for request in requests]
@@ -39,8 +42,12 @@ class TritonPythonModel:
                 self._states.pop(identity, None)
             else:
                 self._states[identity] = states[:, row]
+        by_row = np.ascontiguousarray(states.swapaxes(0, 1))  # (batch, layers, hidden)
         return [
-            backend.InferenceResponse([backend.Tensor("logits", logits[row : row + 1])]) for row in range(len(requests))
+            backend.InferenceResponse(
+                [backend.Tensor("logits", logits[row : row + 1]), backend.Tensor("h_n", by_row[row : row + 1])]
+            )
+            for row in range(len(requests))
         ]
 
 
