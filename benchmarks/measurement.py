@@ -10,7 +10,7 @@ import grpc
 
 from benchmarks import scenarios, servers
 from benchmarks.answer_check import check_answers
-from benchmarks.errors import Saturated, ServerFailed
+from benchmarks.errors import LoadGeneratorFailed, Saturated, ServerFailed
 from benchmarks.load_generators.h2load import run_h2load, send_requests
 from benchmarks.load_generators.perf_analyzer import run_perf_analyzer
 from benchmarks.metrics import Metrics
@@ -37,7 +37,8 @@ __all__ = ["CPU_METRIC", "WorkDone", "measure_scenario", "measure_soak", "measur
 _MB = 1e6
 
 _LIVES = 4
-"""How many times a server that is started for each turn is started in one: Triton's sequence batcher often dies."""
+"""How many times a server that is started for each turn is started in one: Triton's sequence batcher often dies, or
+answers no more."""
 
 CPU_METRIC = "CPU µs"
 """The server's processor time for each inference, by the server's own count of inferences. It depends less than rates
@@ -122,10 +123,10 @@ def measure_scenario(
                 try:
                     metrics = _load(process, scenario, name, requests, response_bytes, seconds, work, with_cpu)
                     break
-                except ServerFailed as error:
+                except (ServerFailed, LoadGeneratorFailed) as error:
                     if not lives_left:
                         raise
-                    _print_progress(f"{prefix}: once more, since it ended: {error}")
+                    _print_progress(f"{prefix}: once more: {error}")
             found[name].append(metrics)
             _print_progress(f"{prefix}: {_format_metrics(metrics, scenario) if metrics else 'saturated'}")
     return found
@@ -145,6 +146,7 @@ def _load(
 
     Raises:
         ServerFailed: If it has ended.
+        LoadGeneratorFailed: If it does not answer, or not well.
     """
     process.check_alive()
     before = read_work_done(process, scenario.model) if with_cpu else None
@@ -153,6 +155,8 @@ def _load(
     except Saturated as error:
         _print_progress(f"{name}: {error}")
         return {}
+    except LoadGeneratorFailed as error:
+        raise LoadGeneratorFailed(f"{name}: {error}") from error
     finally:
         process.check_alive()
     if before is None:
