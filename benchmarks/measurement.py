@@ -36,7 +36,7 @@ __all__ = ["CPU_METRIC", "WorkDone", "measure_scenario", "measure_soak", "measur
 
 _MB = 1e6
 
-_LIVES = 4
+_LIVES = 8
 """How many times a server that is started for each turn is started in one: Triton's sequence batcher often dies, or
 answers no more."""
 
