@@ -189,6 +189,11 @@ class Signature:
         """By initial state: the final state that continues as it."""
         return MappingProxyType({spec.continues_as: spec for spec in self.outputs.values() if spec.continues_as})
 
+    @functools.cached_property
+    def required_state(self) -> str:
+        """An initial state that may not be left out, so that none is known to start with; empty where all may be."""
+        return next((name for name in self.states if not self.inputs[name].optional), "")
+
     @property
     def is_padded(self) -> bool:
         """Whether rows of a run may be padded, and what follows a row's length may be left out."""

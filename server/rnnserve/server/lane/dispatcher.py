@@ -91,13 +91,8 @@ class Dispatcher:
         at = now()
         if not self._turns and self._run_at_once(arrived, at):
             return
-        admitted: list[PendingCall] = []
-        for pending in self._admission.admit(arrived, at):
-            if isinstance(pending, StepCall):
-                pending.when_its_turn(self._step)
-            else:
-                admitted.append(pending)
-        self._enqueue_all(admitted)
+        admitted = self._admission.admit(arrived, at)
+        self._enqueue_all([p for p in admitted if not isinstance(p, StepCall) or p.is_its_turn(self._step)])
 
     def take_large(self, request: ArrivedRequest) -> None:
         """Let a request of many bytes be parsed and run on other threads."""

@@ -107,7 +107,9 @@ class LargeRequests:
             self._submit(pending)
         else:
             step = self._service.sequences.enter(served, checked.sequence, call.peer, call.stream)
-            StepCall(pending, step, None).when_its_turn(self._submit)
+            step_call = StepCall(pending, step, None)
+            if step_call.is_its_turn(self._submit):
+                self._submit(step_call)
 
     def _submit(self, pending: PendingCall) -> None:
         pending.watch()

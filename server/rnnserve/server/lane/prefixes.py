@@ -219,7 +219,7 @@ class PrefixCache:
             for size, prefixes in self._prefixes.get(len(payload) - varying_size, _NO_PREFIXES).items():
                 prefix = prefixes.get(payload[:start] + payload[end : size + varying_size])
                 if prefix is not None:
-                    if not _has_later_tags(payload, prefix, varying_size):
+                    if prefix.later_tags and not _has_later_tags(payload, prefix, varying_size):
                         return None
                     if said is not None and prefix.has_parameters:
                         return None

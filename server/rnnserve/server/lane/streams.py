@@ -73,12 +73,12 @@ class ConnectionStreams:
         with self._lock:
             self._in_hand += 1
 
-    def give_back(self, count: int) -> "set[LaneStream]":
+    def give_back(self, count: int) -> "Iterable[LaneStream]":
         """Count requests that are no longer in hand, and give the streams that may receive again."""
         with self._lock:
             self._in_hand -= count
-            if self._in_hand >= _IN_HAND_OF_CONNECTION:
-                return set()
+            if not self._paused or self._in_hand >= _IN_HAND_OF_CONNECTION:
+                return ()
             resumed, self._paused = self._paused, set()
             return resumed
 
@@ -209,9 +209,9 @@ class LaneStream(StreamOwner):
         self._operations = 0  # batches that have been started and whose events have not come
         self._connection = connection
         self._end_error: ServeError | None = None
-        self._receive_tag = _Tag(self, LaneStream._received)
-        self._send_tag = _Tag(self, LaneStream._sent)
-        self._close_tag = _Tag(self, LaneStream._closed)
+        self._receive_tag = _Tag(self._received)
+        self._send_tag = _Tag(self._sent)
+        self._close_tag = _Tag(self._closed)
 
     @property
     def is_waiting(self) -> bool:
@@ -277,21 +277,25 @@ class LaneStream(StreamOwner):
     def _received(self, event: Any) -> StreamMessage | None:  # noqa: ANN401 - grpcio's own
         payload = event.batch_operations[-1].message()
         self.heard = now()
+        message = None
         with self._lock:
+            self._operations -= 1
             self._is_receiving = False
-            if payload is None or self._is_half_closed:
+            if payload is None or self._is_half_closed or not self.is_open:
                 self._is_half_closed = True
                 self._send_next()
-                return None
-            message = StreamMessage(self._lane, self, payload)
-            self._in_hand.append(message)
-            self._connection.take()
-            if self._alone < _ALONE or self._alone % _ALONE_AGAIN == 0:
-                self._receive_more()
+            else:
+                message = StreamMessage(self._lane, self, payload)
+                self._in_hand.append(message)
+                self._connection.take()
+                if self._alone < _ALONE or self._alone % _ALONE_AGAIN == 0:
+                    self._receive_more()
+        self._tell_if_over()
         return message
 
     def _sent(self, _: Any) -> None:  # noqa: ANN401 - grpcio's own
         with self._lock:
+            self._operations -= 1
             sent, self._sending = self._sending, None
             if sent is not None:
                 sent.let_go()
@@ -299,9 +303,11 @@ class LaneStream(StreamOwner):
             self._send_next()
         if sent is not None:
             self._give_back(1)
+        self._tell_if_over()
 
     def _closed(self, _: Any) -> None:  # noqa: ANN401 - grpcio's own
         with self._lock:
+            self._operations -= 1
             self.is_open = False
             cut_off = [message.on_cancel for message in self._in_hand if message.on_cancel is not None]
             for message in self._in_hand:
@@ -312,6 +318,7 @@ class LaneStream(StreamOwner):
         for on_cancel in cut_off:
             on_cancel()
         self._give_back(count)
+        self._tell_if_over()
 
     def receive_again(self) -> None:
         """Receive, after others of its connection have been answered."""
@@ -363,26 +370,23 @@ class LaneStream(StreamOwner):
         self._operations += 1
         self._call.start_server_batch(operations, tag)
 
-    def event_has_come(self) -> None:
-        """Note that one of its events has come; after the last one, nothing of it is left. On the lane's thread."""
-        with self._lock:
-            self._operations -= 1
-            is_over = not (self._operations or self.is_open)
-        if is_over:
+    def _tell_if_over(self) -> None:
+        """After the last of its events: nothing of it is left. On the lane's thread, as all of its events come there.
+
+        Without the lock: nothing is started on a stream that is closed.
+        """
+        if not (self.is_open or self._operations):
             self._lane.stream_is_over(self)
 
 
 class _Tag:
-    """Tag of the events of a stream that one method of it handles."""
+    """Tag of the events of a stream that one method of it handles.
 
-    __slots__ = ("_handle", "_stream")
+    Attributes:
+        complete: Handles an event, and gives the message that it brings, if it does.
+    """
 
-    def __init__(self, stream: LaneStream, handle: Callable[[LaneStream, Any], StreamMessage | None]) -> None:
-        self._stream = stream
-        self._handle = handle
+    __slots__ = ("complete",)
 
-    def complete(self, event: Any) -> StreamMessage | None:  # noqa: ANN401 - grpcio's own
-        """Handle an event, and give the message that it brings, if it does."""
-        message = self._handle(self._stream, event)
-        self._stream.event_has_come()
-        return message
+    def __init__(self, complete: Callable[[Any], StreamMessage | None]) -> None:
+        self.complete = complete

@@ -5,6 +5,7 @@ asked for, and the outputs' bytes; the lane keeps the head of each request prefi
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Self
@@ -171,6 +172,7 @@ def _parameters_of(values: Mapping[str, str | int]) -> pb.ModelInferResponse:
     return response
 
 
+@functools.lru_cache(maxsize=1024)  # sizes of responses are few, and most of the time this takes is the call's
 def encode_varint(number: int) -> bytes:
     """Write a number as protobuf does: seven bits a byte, lowest first."""
     out = bytearray()

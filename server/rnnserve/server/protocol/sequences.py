@@ -19,7 +19,6 @@ import numpy as np
 from rnnserve.server.batching.clock import now
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.sequence_parameters import SequenceControl
-from rnnserve.server.boundary.signature import Signature
 from rnnserve.server.errors import (
     InvalidRequest,
     NotFound,
@@ -30,6 +29,7 @@ from rnnserve.server.errors import (
     Unsupported,
     quoted,
 )
+from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.repository import ServedVersion
 from rnnserve.server.settings import Settings
 
@@ -134,18 +134,25 @@ class Step:
         self._is_over = False
         self.served = sequence.served
 
-    def when_its_turn(self, submit: Callable[[ServeError | None], None]) -> None:
-        """Have the request submitted when those before it have been answered: now, where there are none.
+    def is_its_turn(self, submit: Callable[[ServeError | None], None]) -> bool:
+        """Whether the request may be submitted now: those before it have been answered. If not, it waits for them.
 
         Args:
-            submit: Called once, with None; or with the reason why the request has to be refused. On the thread that
-                answers the request before it.
+            submit: Called once where it has to wait: with None when its turn has come, or with the reason why it has to
+                be refused. On the thread that answers the request before it.
+
+        Raises:
+            QueueFull: If too many requests wait for their turn.
         """
         self._submit = submit
-        self._sequences.queue(self._sequence, self)
+        try:
+            return self._sequences.queue(self._sequence, self)
+        except QueueFull:
+            self._is_over = True  # it has no part in its sequence
+            raise
 
     def submit(self, error: ServeError | None) -> None:
-        """Submit the request, or have it refused: it is its turn."""
+        """Submit a request that has waited for its turn, or have it refused."""
         self._is_over = error is not None
         self._submit(error)
 
@@ -282,17 +289,18 @@ class Sequences:
             Unsupported: If the model's sequences may not be cut into requests.
         """
         model = served.model
-        reason = model.why_not_in_parts or _why_without_start(model.signature)
-        if reason:
+        if model.why_not_in_parts or model.signature.required_state:
             raise Unsupported(
-                f'model "{model.name}" takes no sequences a part at a time: {reason}; send each sequence whole, in one '
-                "request without sequence_id"
+                f'model "{model.name}" takes no sequences a part at a time: {_why_not_in_parts(model)}; send each '
+                "sequence whole, in one request without sequence_id"
             )
         key = (model.name, control.id)
         at = now()
         with self._lock:
-            self._drop_idle(at)
             sequence = self._sequences.get(key)
+            if control.starts or (sequence is not None and sequence.used < at - self._settings.sequence_idle):
+                self._drop_idle(at)
+                sequence = self._sequences.get(key)
             if sequence is not None and sequence.owner is not owner and _is_open(sequence.owner):
                 raise SequenceInUse(
                     f"{sequence} is in use on another stream: ids are to be unique among all clients, such as a random "
@@ -312,19 +320,21 @@ class Sequences:
             self._sequences.move_to_end(key)
         return Step(self, sequence, control)
 
-    def queue(self, sequence: _Sequence, step: Step) -> None:
-        """Submit a request of a sequence, or let it wait for those before it."""
+    def queue(self, sequence: _Sequence, step: Step) -> bool:
+        """Whether it is a request's turn in its sequence; if not, it waits for those before it.
+
+        Raises:
+            QueueFull: If too many requests wait for their turn.
+        """
         with self._lock:
             if sequence.current is None:
                 sequence.current = step
-                error = None
-            elif self._waiting < self._settings.max_queue:
-                self._waiting += 1
-                sequence.waiting.append(step)
-                return
-            else:
-                error = QueueFull(str(sequence), self._settings.max_queue)
-        step.submit(error)
+                return True
+            if self._waiting >= self._settings.max_queue:
+                raise QueueFull(str(sequence), self._settings.max_queue)
+            self._waiting += 1
+            sequence.waiting.append(step)
+            return False
 
     def keep(self, sequence: _Sequence, states: tuple[bytes, ...], rows: int) -> None:
         """Keep the states that a request has left, of so many rows.
@@ -351,11 +361,14 @@ class Sequences:
     def next_after(self, sequence: _Sequence) -> None:
         """Submit the request after the one that has been answered; refuse all that are there where it is over."""
         with self._lock:
-            error = NotFound(self._why_unknown(sequence.key)) if sequence.is_over and sequence.waiting else None
-            count = len(sequence.waiting) if error else min(1, len(sequence.waiting))
+            if not sequence.waiting:
+                sequence.current = None
+                return
+            error = NotFound(self._why_unknown(sequence.key)) if sequence.is_over else None
+            count = len(sequence.waiting) if error else 1
             following = [sequence.waiting.popleft() for _ in range(count)]
             self._waiting -= count
-            sequence.current = following[0] if following and not error else None
+            sequence.current = None if error else following[0]
         for step in following:
             step.submit(error)
 
@@ -443,9 +456,10 @@ def _said(model: str, identity: int | str) -> str:
     return f'sequence {said} of model "{model}"'
 
 
-def _why_without_start(signature: Signature) -> str:
-    required = next((name for name in signature.states if not signature.inputs[name].optional), "")
-    return f'its state "{required}" may not be left out, so that none is known to start with' if required else ""
+def _why_not_in_parts(model: Model) -> str:
+    return model.why_not_in_parts or (
+        f'its state "{model.signature.required_state}" may not be left out, so that none is known to start with'
+    )
 
 
 def _is_open(owner: StreamOwner | None) -> bool:
