@@ -92,7 +92,8 @@ class Dispatcher:
         if not self._turns and self._run_at_once(arrived, at):
             return
         admitted = self._admission.admit(arrived, at)
-        self._enqueue_all([p for p in admitted if not isinstance(p, StepCall) or p.is_its_turn(self._step)])
+        # A step lines up in its sequence: with others before it, it comes later.
+        self._enqueue_all([p for p in admitted if not isinstance(p, StepCall) or p.line_up(self._step)])
 
     def take_large(self, request: ArrivedRequest) -> None:
         """Let a request of many bytes be parsed and run on other threads."""

@@ -108,7 +108,7 @@ class LargeRequests:
         else:
             step = self._service.sequences.enter(served, checked.sequence, call.peer, call.stream)
             step_call = StepCall(pending, step, None)
-            if step_call.is_its_turn(self._submit):
+            if step_call.line_up(self._submit):
                 self._submit(step_call)
 
     def _submit(self, pending: PendingCall) -> None:

@@ -131,10 +131,10 @@ class StepCall(PendingCall):
         self.step = step
         self.deadline = call.deadline
 
-    def is_its_turn(self, submit: Callable[["StepCall"], None]) -> bool:
-        """Whether it may be submitted now; if not, it is when the requests of its sequence before it are answered."""
+    def line_up(self, submit: Callable[["StepCall"], None]) -> bool:
+        """Line up in its sequence; return whether it may be submitted now. If not, that comes later, or a refusal."""
         try:
-            return self.step.is_its_turn(lambda error: submit(self) if error is None else self.refuse(error))
+            return self.step.line_up(lambda error: submit(self) if error is None else self.refuse(error))
         except ServeError as error:
             self.refuse(error)
             return False

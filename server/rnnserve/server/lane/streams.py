@@ -371,9 +371,9 @@ class LaneStream(StreamOwner):
         self._call.start_server_batch(operations, tag)
 
     def _tell_if_over(self) -> None:
-        """After the last of its events: nothing of it is left. On the lane's thread, as all of its events come there.
+        """Tell the lane where the stream has closed and its last event has come: then nothing of it is left.
 
-        Without the lock: nothing is started on a stream that is closed.
+        On the lane's thread, after each event. Without the lock: nothing is started on a stream that has closed.
         """
         if not (self.is_open or self._operations):
             self._lane.stream_is_over(self)

@@ -134,11 +134,11 @@ class Step:
         self._is_over = False
         self.served = sequence.served
 
-    def is_its_turn(self, submit: Callable[[ServeError | None], None]) -> bool:
-        """Whether the request may be submitted now: those before it have been answered. If not, it waits for them.
+    def line_up(self, submit: Callable[[ServeError | None], None]) -> bool:
+        """Line up behind the earlier requests of the sequence; return whether there are none, so that it may be run.
 
         Args:
-            submit: Called once where it has to wait: with None when its turn has come, or with the reason why it has to
+            submit: Called once where there are some: with None when its turn has come, or with the reason why it has to
                 be refused. On the thread that answers the request before it.
 
         Raises:
@@ -146,7 +146,7 @@ class Step:
         """
         self._submit = submit
         try:
-            return self._sequences.queue(self._sequence, self)
+            return self._sequences.line_up(self._sequence, self)
         except QueueFull:
             self._is_over = True  # it has no part in its sequence
             raise
@@ -320,8 +320,8 @@ class Sequences:
             self._sequences.move_to_end(key)
         return Step(self, sequence, control)
 
-    def queue(self, sequence: _Sequence, step: Step) -> bool:
-        """Whether it is a request's turn in its sequence; if not, it waits for those before it.
+    def line_up(self, sequence: _Sequence, step: Step) -> bool:
+        """Put a request behind the earlier ones of its sequence; return whether there are none.
 
         Raises:
             QueueFull: If too many requests wait for their turn.

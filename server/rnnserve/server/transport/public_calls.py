@@ -284,7 +284,7 @@ class PublicCalls:
             step = self._service.sequences.enter(served, checked.sequence, context.peer, call.owner)
             waiting = _WaitingStep(checked, deadline, held, step)
             call.note(waiting)
-            if step.is_its_turn(functools.partial(self._submit_or_refuse, served.model, waiting)):
+            if step.line_up(functools.partial(self._submit_or_refuse, served.model, waiting)):
                 self._submit_or_refuse(served.model, waiting, None)
         return encode_response(served.model, checked, waiting.wait())
 
