@@ -13,7 +13,7 @@ import pytest
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
-from rnnserve.server.repository import live
+from rnnserve.server.repository import live, repository
 from support.factors import AskingForFactor, answers, ask_factor, factor_of, publish_factor
 from support.workers import new_channel, until
 from support.workers import serving as workers_of
@@ -163,6 +163,25 @@ def test_no_name_leads_out_of_the_repository(root, tmp_path):
         (root / "inside").symlink_to(root / "linked")
         code, said = code_of(load, stub, "inside")
         assert 'is of "linked", but lies in the folder of "inside"' in said or "names the model" in said
+
+
+def test_links_that_are_made_while_a_version_is_loaded_lead_nowhere(root, tmp_path, monkeypatch):
+    """Each path is looked at before; here as if it had been a file then."""
+    monkeypatch.setattr(repository, "way_out", lambda *_: None)
+    outside = tmp_path / "outside"
+    publish_factor(outside, "scale", 1, 7.0)
+    leads_out = "is a link that leads out of the repository"
+    with serving(root, model_control="explicit", load_model="scale") as (_, stub):
+        before = factor_of(stub.ModelInfer(ask_factor("scale")))
+        for linked in ("scale/1", "scale/1/model.onnx", "scale/1/manifest.json", "scale/config.pbtxt", "scale"):
+            (root / linked).rename(tmp_path / "kept")
+            (root / linked).symlink_to(outside / linked)
+            code, said = code_of(load, stub, "scale")
+            assert (code, leads_out in said) == ("FAILED_PRECONDITION", True), linked
+            assert factor_of(stub.ModelInfer(ask_factor("scale"))) == before
+            (root / linked).unlink()
+            (tmp_path / "kept").rename(root / linked)
+        load(stub, "scale")
 
 
 def test_what_a_request_may_not_bring(root):

@@ -49,9 +49,10 @@ class FakeTrials(Trials):
         """Say what comes of a version's trials, in order: an exception, seconds that it takes, or success."""
         self._outcomes[version] = list(outcomes)
 
-    def begin(self, folder, name, version, device, *, graph, decided, seconds, processor_seconds):
+    def begin(self, folder, name, version, device, *, graph, decided, seconds, processor_seconds, inside):
         assert processor_seconds <= seconds <= 60
         assert folder.parts[-2:] == (name, version)
+        assert inside in (None, folder.parent.parent)
         assert device == "cpu"
         self._now = f"{name}/{version}"
         self.begun.append((self._now, processor_seconds))
@@ -73,7 +74,7 @@ class FakeTrials(Trials):
         self.is_closed = True
 
 
-def load_fake(folder, name, version, device, *, allow_unproven, threads, known):
+def load_fake(folder, name, version, device, *, allow_unproven, threads, inside, known):
     """Load a version that has passed, without a file."""
     assert (folder.parts[-2:], device, allow_unproven, known) == ((name, version), "cpu", False, FOUND)
     assert threads == 1
@@ -89,7 +90,7 @@ def fake_models(monkeypatch):
 
 def serve_newest(monkeypatch, wanted: int = 1, not_chosen: tuple[int, ...] = ()):
     """Let the configs say that the `wanted` newest versions serve, except for those not chosen."""
-    monkeypatch.setattr(loader, "read_config", lambda folder: model_config_pb2.ModelConfig(name=folder.name))
+    monkeypatch.setattr(loader, "read_config", lambda folder, _: model_config_pb2.ModelConfig(name=folder.name))
 
     def choose(_, versions):
         return sorted(set(versions) - set(not_chosen), reverse=True), wanted

@@ -17,13 +17,14 @@ def load_repository(
     trials: Trials | None = None,
     timeout: float = 60.0,
     pins: Pins | None = None,
+    ready: str = "any",
 ) -> Repository:
     """Try and load the versions of a repository on the CPU, and wait for all of them.
 
     Raises:
         StartError: If none may serve.
     """
-    models = Repository(root, pins)
+    models = Repository(root, pins, ready=ready)
     trials = trials or Trials(allow_unproven=allow_unproven, max_bytes=512 << 20)
     loader = Loader(models, trials, "cpu", allow_unproven=allow_unproven, timeout=timeout)
     loader.load()

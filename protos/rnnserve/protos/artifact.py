@@ -24,7 +24,7 @@ from pathlib import Path
 from google.protobuf import json_format
 
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.regular_files import read_blocks, read_regular
+from rnnserve.protos.regular_files import LeadsOutError, read_blocks, read_regular
 
 __all__ = [
     "FORMAT",
@@ -84,18 +84,21 @@ class Version:
     digest: str
 
 
-def read_version(folder: Path, keep: Collection[str] | None = None, *, with_parity: bool = True) -> Version:
+def read_version(
+    folder: Path, keep: Collection[str] | None = None, *, with_parity: bool = True, inside: Path | None = None
+) -> Version:
     """Read `<folder>/manifest.json` and every file that it lists, and check their digests.
 
     Args:
         folder: `<repository>/<model>/<version>`.
         keep: The files whose bytes are in the result; all where it is None. The others are checked in blocks.
         with_parity: Whether to read the manifest's records of parity, which are most of it.
+        inside: Folder in which every file has to lie, after all links; None: anywhere.
 
     Raises:
         ArtifactError: If a file is missing, too large, or has changed since the version was published.
     """
-    data = _whole(folder, MANIFEST, _MOST_MANIFEST_BYTES)
+    data = _whole(folder, MANIFEST, _MOST_MANIFEST_BYTES, inside)
     manifest = _read_manifest(data, with_parity=with_parity)
     if len(manifest.files) > _MOST_FILES:
         raise ArtifactError(f"{MANIFEST}: lists {len(manifest.files):,} files, and may list {_MOST_FILES}")
@@ -107,10 +110,10 @@ def read_version(folder: Path, keep: Collection[str] | None = None, *, with_pari
     for name, expected in sorted(listed.items()):
         most = min(expected.bytes + _MOST_GROWN_BYTES, _MOST_BYTES.get(name, _MOST_OTHER_BYTES))
         if keep is None or name in keep:
-            files[name] = _whole(folder, name, most)
+            files[name] = _whole(folder, name, most, inside)
             found = describe_file(name, files[name])
         else:
-            found = _described_in_blocks(folder, name, most)
+            found = _described_in_blocks(folder, name, most, inside)
         if found != expected:
             raise ArtifactError(
                 f"{name}: is not the file that was published: it has {found.bytes:,} bytes and SHA-256 {found.sha256}, "
@@ -169,16 +172,16 @@ def _add_implied(manifest: manifest_pb2.Manifest) -> None:
     manifest.batching.mode = manifest_pb2.BATCHING_PADDED if has_lengths else manifest_pb2.BATCHING_JOINED
 
 
-def _whole(folder: Path, name: str, most: int) -> bytes:
+def _whole(folder: Path, name: str, most: int, inside: Path | None) -> bytes:
     with _said_of(name):
-        return read_regular(folder / name, most)
+        return read_regular(folder / name, most, inside)
 
 
-def _described_in_blocks(folder: Path, name: str, most: int) -> manifest_pb2.File:
+def _described_in_blocks(folder: Path, name: str, most: int, inside: Path | None) -> manifest_pb2.File:
     """Describe a file as `describe_file` does, without holding it."""
     digest, size = hashlib.sha256(), 0
     with _said_of(name):
-        for block in read_blocks(folder / name, most):
+        for block in read_blocks(folder / name, most, inside):
             digest.update(block)
             size += len(block)
     return manifest_pb2.File(name=name, bytes=size, sha256=digest.hexdigest())
@@ -193,5 +196,7 @@ def _said_of(name: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise ArtifactError(f"{name}: is missing; export the model again") from None
+    except LeadsOutError as error:
+        raise ArtifactError(f"{name}: {error.strerror}") from error
     except OSError as error:
         raise ArtifactError(f"{name}: cannot be read: {error.strerror}") from error

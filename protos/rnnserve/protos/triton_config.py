@@ -10,7 +10,7 @@ from google.protobuf import text_format
 
 from rnnserve.protos import manifest_pb2, model_config_pb2
 from rnnserve.protos.artifact import ArtifactError
-from rnnserve.protos.regular_files import read_regular
+from rnnserve.protos.regular_files import LeadsOutError, read_regular
 
 __all__ = ["CONFIG", "ConfigError", "MissingConfigError", "check_tensors", "read_config", "versions_to_serve"]
 
@@ -30,20 +30,23 @@ class MissingConfigError(ConfigError):
     """There is no config.pbtxt in the model's folder."""
 
 
-def read_config(folder: Path) -> model_config_pb2.ModelConfig:
+def read_config(folder: Path, inside: Path | None = None) -> model_config_pb2.ModelConfig:
     """Read `<folder>/config.pbtxt`, with the model's name filled in where the file leaves it out.
 
     Args:
         folder: `<repository>/<model>`.
+        inside: Folder in which the file has to lie, after all links; None: anywhere.
 
     Raises:
         MissingConfigError: If there is none.
         ConfigError: If it cannot be read, is not a ModelConfig, or names another model than its folder.
     """
     try:
-        text = read_regular(folder / CONFIG, _MOST_BYTES).decode()
+        text = read_regular(folder / CONFIG, _MOST_BYTES, inside).decode()
     except FileNotFoundError:
         raise MissingConfigError(f"{CONFIG}: is missing; `rnnserve export` writes it") from None
+    except LeadsOutError as error:
+        raise ConfigError(f"{CONFIG}: {error.strerror}") from error
     except OSError as error:
         raise ConfigError(f"{CONFIG}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -78,7 +78,11 @@ class Server:
                 fingerprints(settings.repository) if is_live and pins is None and settings.repository.is_dir() else {}
             )
             self._repository = Repository(
-                settings.repository, pins, wanted=settings.wanted_models, control=settings.model_control
+                settings.repository,
+                pins,
+                wanted=settings.wanted_models,
+                control=settings.model_control,
+                ready=settings.ready,
             )
 
             def new_loader(models: Repository) -> Loader:
@@ -210,6 +214,13 @@ class Server:
 
     def _load(self) -> None:
         self._loader.load()
+        if self._repository.served() and (missing := self._repository.missing()):
+            _log.warning(
+                "does not serve: %s. The server as a whole is %s (--ready %s)",
+                ", ".join(missing),
+                "ready without it" if self._repository.is_ready() else "not ready",
+                self._settings.ready,
+            )
         self._announce()
         if self.live is not None:
             self._trials.give_way()

@@ -124,6 +124,7 @@ class Settings:
         model_control: What changes the models that serve: "none", "poll" for the repository's folder, or "explicit" for
             RepositoryModelLoad and RepositoryModelUnload.
         poll: Seconds between two looks at the folder, with `model_control` "poll".
+        ready: When the server as a whole is ready: "any" while one of its models serves, "all" only while all do.
         load_model: With `model_control` "explicit", the names of the models to load at the start, separated by commas;
             "*" for all.
         load_timeout: Seconds that a version may take to be tried, in a process of its own, before it serves.
@@ -278,6 +279,14 @@ class Settings:
         metadata=_option(
             "with --model-control explicit: models to load at the start, separated by commas; * for all",
             metavar="NAMES",
+        ),
+    )
+    ready: str = dataclasses.field(
+        default="any",
+        metadata=_option(
+            "when the server as a whole is ready, once all its models have been tried: any while one of them serves, "
+            "all only while every one does",
+            choices=("any", "all"),
         ),
     )
     load_timeout: float = dataclasses.field(

@@ -18,7 +18,7 @@ OTHER = Settings(
     max_message_bytes=8, max_response_bytes=11, max_held_bytes=3 << 20, max_wait=2.5, max_batch=9, max_sequence=10,
     max_sequences=13, max_sequence_bytes=14, sequence_idle=3.5, max_streams=15,
     allow_non_finite=True, allow_unproven=True, load_timeout=0.5, max_load_bytes=12, grace=0.25, max_connection_age=0.0,
-    max_connection_age_grace=3.0, model_control="explicit", poll=2.0, load_model="*", drain=1.5,
+    max_connection_age_grace=3.0, model_control="explicit", poll=2.0, load_model="*", ready="all", drain=1.5,
 )  # fmt: skip
 
 
@@ -75,6 +75,7 @@ def test_the_defaults():
         "model_control": "none",
         "poll": 5.0,
         "load_model": "",
+        "ready": "any",
         "load_timeout": 60.0,
         "max_load_bytes": 512 * 2**20,
         "drain": 0.0,

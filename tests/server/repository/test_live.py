@@ -27,11 +27,11 @@ PATIENCE = 20.0
 class Published:
     """A repository whose versions are folders with one word in them, which stands for their digest."""
 
-    def __init__(self, root, trials, control="poll", wanted=None):
+    def __init__(self, root, trials, control="poll", wanted=None, ready="any"):
         self.root, self.trials = root, trials
         self.publish("a/1")
         self.publish("b/1")
-        self.models = Repository(root, wanted=wanted, control=control)
+        self.models = Repository(root, wanted=wanted, control=control, ready=ready)
         self.live = self.follow(self.models)
 
     def follow(self, models):
@@ -57,7 +57,7 @@ class Published:
         return found.version, found.manifest.self_sha256
 
 
-def read_fake(folder, keep):
+def read_fake(folder, keep, inside):
     word = (folder / "manifest.json").read_text()
     if word == "broken":
         raise ArtifactError(NO_GOOD)
@@ -138,7 +138,33 @@ def test_a_version_that_disappears_gives_way_to_the_one_before(published):
         published.models.find("a", "2")
 
 
-def test_without_any_version_a_model_does_not_serve(published):
+def test_a_model_that_does_not_serve_leaves_the_server_ready_unless_all_are_asked_for(tmp_path, fakes):
+    for ready in ("any", "all"):
+        published = Published(tmp_path / ready, fakes, ready=ready)
+        shutil.rmtree(published.root / "a" / "1")
+        published.look()
+        assert (published.models.is_served("b"), published.models.is_ready()) == (True, ready == "any")
+        shutil.rmtree(published.root / "b" / "1")
+        published.look()
+        assert not published.models.is_ready()  # of the two models none serves
+        published.publish("a/1")
+        published.look()
+        assert published.models.is_ready() == (ready == "any")
+
+
+def test_a_version_policy_that_chooses_nothing_changes_nothing(published, monkeypatch):
+    """A typing error in config.pbtxt is no reason to take out a model that serves."""
+    before = published.models.find("a")
+    monkeypatch.setattr(repository, "versions_to_serve", lambda *_: ([], 0))
+    published.publish("a/2")
+    why = "was loaded before; what its folder holds now: config.pbtxt: version_policy names no version that its folder"
+    assert published.look()["a"][1].reason.startswith(why)
+    assert published.models.find("a") is before
+    assert tried(published) == []
+
+
+def test_without_any_version_a_model_does_not_serve(tmp_path, fakes):
+    published = Published(tmp_path, fakes, ready="all")
     shutil.rmtree(published.root / "a" / "1")
     assert published.look()["a"] == {}
     with pytest.raises(NotReady, match='model "a" does not serve: has no versions'):

@@ -90,14 +90,21 @@ def test_the_one_before_a_bad_one_serves(root):
 def test_a_model_without_a_good_version_does_not_serve(root):
     root[1].refuse("a/1", "a/2", "a/10")
     models = loaded(root)
-    assert (models.is_ready(), models.generation, models.is_served("a"), models.versions("a")) == (False, 1, False, [])
+    assert (models.is_ready(), models.missing()) == (True, ["a"])  # the other one serves
+    assert (models.generation, models.is_served("a"), models.versions("a")) == (1, False, [])
     said = f"version 1: {NO_GOOD}; version 2: {NO_GOOD}; version 10: {NO_GOOD}"
     with pytest.raises(NotReady, match=f'^model "a" does not serve: {said}$'):
         models.find("a")
 
 
+def test_where_all_are_to_serve_one_that_does_not_makes_the_server_not_ready(root):
+    root[1].refuse("a/1", "a/2", "a/10")
+    assert not load_repository(root[0], trials=root[1], ready="all").is_ready()
+
+
 def test_a_config_that_cannot_be_read_is_the_reason_of_every_version(root, monkeypatch):
-    def read(folder):
+    def read(folder, inside):
+        assert inside is None  # links may lead anywhere where what serves does not change
         if folder.name == "b":
             raise ArtifactError("config.pbtxt: is\n  missing")
         return model_config_pb2.ModelConfig()

@@ -85,6 +85,7 @@ def test_its_limits_leave_room_for_threads(tmp_path, monkeypatch, threads, secon
         max_bytes=1000,
         threads=threads,
         seconds=3.0,
+        inside=None,
     )
     assert answer == {"findings": FOUND.as_fields()}
     assert found == [threads]

@@ -11,8 +11,8 @@ _BURST = 20
 
 _MOST_KINDS = 1000
 
-_UNLIMITED = ("rnnserve.server.repository.loader",)
-"""Loggers without a limit: it logs a line or two for each version of the repository, and no request causes one."""
+_LARGE_BURSTS = {"rnnserve.server.repository.loader": 1000}
+"""Lines in a row by logger, where more are usual: at a start, each version that stays out has one."""
 
 
 class LogLimits(logging.Filter):
@@ -33,14 +33,12 @@ class LogLimits(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Say whether a record is logged; a record after some that were not says how many."""
-        if record.name in _UNLIMITED:
-            return True
         now, kind = self._clock(), (record.pathname, record.lineno)
         allowance = self._by_kind.get(kind)
         if allowance is None:
             if len(self._by_kind) >= _MOST_KINDS:
                 self._by_kind.clear()
-            allowance = self._by_kind[kind] = _Allowance(now)
+            allowance = self._by_kind[kind] = _Allowance(now, _LARGE_BURSTS.get(record.name, _BURST))
         if not allowance.take(now):
             return False
         if allowance.left_out:
@@ -56,14 +54,14 @@ class _Allowance:
         left_out: How many have not been since the last that was.
     """
 
-    def __init__(self, now: float) -> None:
-        self._lines = float(_BURST)
+    def __init__(self, now: float, burst: int) -> None:
+        self._burst = self._lines = float(burst)
         self._at = now
         self.left_out = 0
 
     def take(self, now: float) -> bool:
         """Count a record at a time in seconds; return whether it may be logged."""
-        self._lines = min(self._lines + now - self._at, _BURST)
+        self._lines = min(self._lines + now - self._at, self._burst)
         self._at = now
         if self._lines < 1:
             self.left_out += 1

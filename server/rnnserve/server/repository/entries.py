@@ -63,8 +63,8 @@ class Entry:
         served: Those that serve, by number.
         reason: Why no version could be tried; empty otherwise.
         is_wanted: Whether its versions are to be loaded.
-        is_needed: Whether the server is ready only if the model serves. One that was added while others served is not,
-            until it has served.
+        is_needed: Whether the model counts where it is asked whether the server is ready. One that was added while
+            others served does not, until it has served.
     """
 
     versions: dict[int, Status]

@@ -181,7 +181,7 @@ class Loader:
         try:
             self._models.found(name)
             self._models.check_links(name)
-            config = read_config(self._models.folder(name))
+            config = read_config(self._models.folder(name), self._models.inside)
             chosen, wanted = self._models.chosen(name, config)
         except Exception as error:  # noqa: BLE001 - one model's folder must not keep the others out
             reason = _reason(error)
@@ -298,6 +298,7 @@ class Loader:
                 decided=decided,
                 seconds=min(_BLOCKED * candidate.seconds, self._timeout),
                 processor_seconds=candidate.seconds,
+                inside=self._models.inside,
             )
 
         return begin
@@ -360,6 +361,7 @@ class Loader:
                 self._device,
                 allow_unproven=self._allow_unproven,
                 threads=self._threads,
+                inside=self._models.inside,
                 known=findings,
             )
             check_tensors(config, model.manifest.inputs, model.manifest.outputs)

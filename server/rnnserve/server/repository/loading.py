@@ -62,6 +62,7 @@ def try_version(
     decided: Mapping[str, str] = MappingProxyType({}),
     allow_unproven: bool = False,
     threads: int = 1,
+    inside: Path | None = None,
 ) -> Findings:
     """Load and prove a version as `load_model` does, and return what was found of it.
 
@@ -74,12 +75,13 @@ def try_version(
         decided: The graphs that were chosen before for versions of the model, by the manifest's `self_sha256`.
         allow_unproven: Let versions pass, too, that were adopted from an ONNX file and not compared with its framework.
         threads: Of a run.
+        inside: Folder in which its files have to lie, after all links; None: anywhere.
 
     Raises:
         ArtifactError: If anything about the version does not hold; the message names the file.
         StartError: If the device cannot be had.
     """
-    return _try(_read(folder, name, allow_unproven), name, version, _Place(device, threads), graph, decided)[1]
+    return _try(_read(folder, name, allow_unproven, inside), name, version, _Place(device, threads), graph, decided)[1]
 
 
 def load_model(
@@ -90,6 +92,7 @@ def load_model(
     *,
     allow_unproven: bool = False,
     threads: int = 1,
+    inside: Path | None = None,
     known: Findings | None = None,
 ) -> Model:
     """Load the graph of a version that serves, and prove it: digests, signature, and the golden results on this device.
@@ -101,6 +104,7 @@ def load_model(
         device: "cpu" or "cuda".
         allow_unproven: Load versions, too, that were adopted from an ONNX file and not compared with its framework.
         threads: Of a run.
+        inside: Folder in which its files have to lie, after all links; None: anywhere.
         known: What `try_version` has found. Then only the golden cases are run. None to find it here, on the graph that
             is chosen by measuring.
 
@@ -109,7 +113,7 @@ def load_model(
             names the file.
         StartError: If the device cannot be had.
     """
-    artifact = _read(folder, name, allow_unproven, None if known is None else known.graph.file)
+    artifact = _read(folder, name, allow_unproven, inside, None if known is None else known.graph.file)
     place = _Place(device, threads)
     if known is None:
         model, known = _try(artifact, name, version, place, AUTO, {})
@@ -135,20 +139,24 @@ def load_model(
     return model
 
 
-def _read(folder: Path, name: str, allow_unproven: bool, graph_file: str | None = None) -> Version:
+def _read(
+    folder: Path, name: str, allow_unproven: bool, inside: Path | None, graph_file: str | None = None
+) -> Version:
     """Read a version whose digests hold.
 
     Args:
         folder: The version's.
         name: The model's.
         allow_unproven: As for `load_model`.
+        inside: The same.
         graph_file: The only graph that is kept; None for all.
 
     Raises:
         ArtifactError: If it cannot be trusted, is another model's, or is adopted and may not be.
     """
     keep = (*(FILES.values() if graph_file is None else (graph_file,)), GOLDEN)
-    artifact = read_version(folder, keep, with_parity=graph_file is None)  # else the trial has read it
+    # The parity record is read by the trial only.
+    artifact = read_version(folder, keep, with_parity=graph_file is None, inside=inside)
     if artifact.manifest.model != name:
         raise ArtifactError(f'{MANIFEST}: is of "{artifact.manifest.model}", but lies in the folder of "{name}"')
     if artifact.manifest.origin == manifest_pb2.ORIGIN_ADOPTED and not allow_unproven:

@@ -29,7 +29,7 @@ class ModelPins:
     Attributes:
         versions: By number.
         reason: Why none could be tried; empty otherwise.
-        is_needed: Whether the server is ready only if the model serves.
+        is_needed: Whether the model counts where it is asked whether the server is ready.
     """
 
     versions: Mapping[int, Pin]

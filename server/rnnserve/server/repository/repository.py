@@ -19,7 +19,7 @@ from pathlib import Path
 
 from rnnserve.protos import model_config_pb2
 from rnnserve.protos.artifact import ArtifactError, read_version
-from rnnserve.protos.triton_config import versions_to_serve
+from rnnserve.protos.triton_config import CONFIG, versions_to_serve
 from rnnserve.server.errors import LoadFailed, NotFound, NotReady, StartError, quoted
 from rnnserve.server.repository.entries import (
     LOADING,
@@ -58,6 +58,7 @@ class Repository:
         *,
         wanted: Collection[str] | None = None,
         control: str = "none",
+        ready: str = "any",
         beside: "Repository | None" = None,
     ) -> None:
         """Look which models there are; a `Loader` makes them ready.
@@ -68,6 +69,7 @@ class Repository:
             wanted: The names of the models to load; None for all.
             control: What changes what serves: "none", "poll" or "explicit", as in `Settings`. Where anything does, the
                 folder may be empty, and no link may lead out of it.
+            ready: What makes the server as a whole ready: "any" or "all" of its models, as in `Settings`.
             beside: What serves while this one, a draft of the models wanted, is loaded.
 
         Raises:
@@ -76,6 +78,7 @@ class Repository:
         """
         self.root = root
         self._control = control
+        self._ready = ready
         self._beside = beside
         self._draft: Repository | None = None
         self._pins = pins
@@ -120,7 +123,7 @@ class Repository:
             StartError: If the repository's folder cannot be read.
         """
         pinned = None if pins is None else {name: pins[name] for name in sorted(names) if name in pins}
-        return Repository(self.root, pinned, wanted=names, control=self._control, beside=self)
+        return Repository(self.root, pinned, wanted=names, control=self._control, ready=self._ready, beside=self)
 
     def settle(self, draft: "Repository") -> None:
         """Settle, after a draft has been loaded, whether this server needs its models to be ready."""
@@ -183,6 +186,15 @@ class Repository:
         """Name the models that are to be loaded, in order."""
         return [name for name, entry in self._entries.items() if entry.is_wanted]
 
+    @property
+    def inside(self) -> Path | None:
+        """The folder in which files that are read have to lie, after all links; None: anywhere.
+
+        What serves changes only with `control` other than "none"; then whoever may write to the repository must not
+        have the server read other files.
+        """
+        return None if self._control == "none" else self.root
+
     def folder(self, name: str) -> Path:
         """Give a model's folder."""
         return self.root / name
@@ -235,16 +247,18 @@ class Repository:
         if served is None:
             return None
         self.check_links(name, version)
-        found = read_version(self.root / name / str(version), keep=()).manifest.self_sha256
+        found = read_version(self.root / name / str(version), keep=(), inside=self.inside).manifest.self_sha256
         return served.model if found == served.model.manifest.self_sha256 else None
 
     def check_links(self, name: str, version: int | None = None) -> None:
         """Check that no link in a model's folder, or in a version's, leads out of the repository.
 
+        This names the link. A link may be made after it: each file is checked once more when it is open (`inside`).
+
         Raises:
             ArtifactError: If one does, or the folder cannot be read.
         """
-        if self._control == "none":
+        if self.inside is None:
             return
         try:
             out = way_out(self.root, self.root / name if version is None else self.root / name / str(version))
@@ -275,9 +289,17 @@ class Repository:
         Args:
             name: The model's.
             config: Its config.pbtxt.
+
+        Raises:
+            ArtifactError: If the config chooses none.
         """
         if self._pins is None:
             chosen, wanted = versions_to_serve(config, self.found(name))
+            if not chosen:
+                raise ArtifactError(
+                    f"{CONFIG}: version_policy names no version that its folder has; it has "
+                    f"{', '.join(map(str, self.found(name)))}"
+                )
             for version in set(self.found(name)) - set(chosen):
                 self.leave_out(name, version, "not chosen by version_policy in config.pbtxt")
             return chosen, wanted
@@ -373,12 +395,16 @@ class Repository:
         return True
 
     def is_ready(self) -> bool:
-        """Whether every model that is needed serves, and no version of it is still to be loaded."""
-        return all(
-            entry.served and all(status.state != LOADING for status in entry.versions.values())
-            for entry in self._entries.values()
-            if entry.is_needed
-        )
+        """Whether no version of a model that is needed is still to be loaded, and any or all of these models serve."""
+        needed = [entry for entry in self._entries.values() if entry.is_needed]
+        if any(status.state == LOADING for entry in needed for status in entry.versions.values()):
+            return False
+        enough = any if self._ready == "any" and needed else all
+        return enough(entry.served for entry in needed)
+
+    def missing(self) -> list[str]:
+        """Name the models that are needed and do not serve."""
+        return [name for name, entry in self._entries.items() if entry.is_needed and not entry.served]
 
     def is_loading(self) -> bool:
         """Whether a version is still to be loaded, or is being loaded."""

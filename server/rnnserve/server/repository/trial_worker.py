@@ -56,6 +56,7 @@ def try_out(
     max_bytes: int,
     threads: int,
     seconds: float,
+    inside: str | None,
 ) -> dict[str, Any]:
     """Try a version.
 
@@ -70,6 +71,7 @@ def try_out(
         max_bytes: Memory that it may take beyond `FILE_COPIES` times the bytes of its files, and stacks of threads.
         threads: Of a run.
         seconds: On the clock that it may take.
+        inside: As for `load_model`.
 
     Returns:
         The answer's fields.
@@ -87,6 +89,7 @@ def try_out(
             decided=decided,
             allow_unproven=allow_unproven,
             threads=threads,
+            inside=None if inside is None else Path(inside),
         )
     except StartError as error:
         return {"start_error": str(error)}

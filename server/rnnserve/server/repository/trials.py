@@ -88,6 +88,7 @@ class Trials:
         decided: Mapping[str, str],
         seconds: float,
         processor_seconds: float,
+        inside: Path | None = None,
     ) -> None:
         """Begin to try a version; `outcome` tells what came of it.
 
@@ -100,6 +101,7 @@ class Trials:
             decided: As for `try_version`.
             seconds: How long it may take.
             processor_seconds: How long it may compute, for each of its threads.
+            inside: As for `load_model`.
 
         Raises:
             StartError: If no process can be started.
@@ -117,6 +119,7 @@ class Trials:
             "max_bytes": self._max_bytes,
             "threads": self._threads,
             "seconds": seconds,
+            "inside": None if inside is None else str(inside),
         }
         try:
             if not self._is_ready:
