@@ -139,9 +139,7 @@ def load_model(
     return model
 
 
-def _read(
-    folder: Path, name: str, allow_unproven: bool, inside: Path | None, graph_file: str | None = None
-) -> Version:
+def _read(folder: Path, name: str, allow_unproven: bool, inside: Path | None, graph_file: str | None = None) -> Version:
     """Read a version whose digests hold.
 
     Args:
