@@ -12,9 +12,10 @@ from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.decided_graphs import DecidedGraphs
-from rnnserve.server.repository.folders import fingerprints
+from rnnserve.server.repository.folders import NEVER_SEEN, Fingerprint, fingerprints
 from rnnserve.server.repository.live import Agreement, LiveRepository
 from rnnserve.server.repository.loader import Loader
+from rnnserve.server.repository.pinned_loader import PinnedLoader
 from rnnserve.server.repository.pins import Pins
 from rnnserve.server.repository.providers import choose_device
 from rnnserve.server.repository.repository import Repository
@@ -40,7 +41,7 @@ class Server:
 
     Attributes:
         port: Where it listens for gRPC.
-        live: What changes what serves; None with `model_control` "none".
+        live: What changes what serves. With `model_control` "none", no client can, and the folder alone cannot.
     """
 
     def __init__(
@@ -74,9 +75,9 @@ class Server:
             device = choose_device(settings.provider)
             is_live = settings.model_control != "none"
             # A worker that replaces another serves what that did: whatever the folder holds may have changed since.
-            seen = (
-                fingerprints(settings.repository) if is_live and pins is None and settings.repository.is_dir() else {}
-            )
+            seen: dict[str, Fingerprint] = {} if pins is None else dict.fromkeys(pins, NEVER_SEEN)
+            if is_live and pins is None and settings.repository.is_dir():
+                seen.update(fingerprints(settings.repository))
             self._repository = Repository(
                 settings.repository,
                 pins,
@@ -99,20 +100,23 @@ class Server:
                 )
 
             self._trials = trials
-            self._loader = new_loader(self._repository)
-            self.live = None
-            if is_live:
-                polls = settings.model_control == "poll" and agreement is None  # else the supervisor says when to look
-                self.live = LiveRepository(
-                    self._repository,
-                    new_loader,
-                    poll=settings.poll if polls else None,
-                    seen=seen,
-                    on_tick=self._tick,
-                    agreement=agreement,
-                )
+            self._loader: Loader | PinnedLoader = (
+                new_loader(self._repository)
+                if pins is None
+                else PinnedLoader(self._repository, pins, settings.wanted_models, new_loader)
+            )
+            polls = settings.model_control == "poll" and agreement is None  # else the supervisor says when to look
+            self.live = LiveRepository(
+                self._repository,
+                new_loader,
+                poll=settings.poll if polls else None,
+                seen=seen,
+                on_tick=self._tick,
+                agreement=agreement,
+                start_with=settings.wanted_models,
+            )
             self._schedulers = Schedulers(WaitingLimits(settings.max_queue, settings.max_wait))
-            self._service = Service(self._repository, settings, self.live, counts_of_others)
+            self._service = Service(self._repository, settings, self.live if is_live else None, counts_of_others)
             self._transport = GrpcTransport(self._service, self._schedulers, settings)
         except BaseException:
             trials.close()
@@ -198,8 +202,7 @@ class Server:
             What has not ended 2.5 seconds after that, in words; it is logged, too. Python does not end by itself while
             such a thread runs.
         """
-        if self.live is not None:
-            self.live.stop()
+        self.live.stop()
         self._trials.stop()
         seconds = self._settings.grace if grace is None else grace
         started = time.monotonic()
@@ -222,9 +225,8 @@ class Server:
                 self._settings.ready,
             )
         self._announce()
-        if self.live is not None:
-            self._trials.give_way()
-            self.live.run()
+        self._trials.give_way()
+        self.live.run()
 
     def _tick(self) -> None:
         """Tell health checks, and free what versions that serve no more leave behind."""

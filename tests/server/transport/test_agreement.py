@@ -9,7 +9,7 @@ import pytest
 
 from rnnserve.server.errors import LoadFailed, ShuttingDown
 from rnnserve.server.repository.pins import ModelPins, Pin
-from rnnserve.server.transport.agreement import Coordinator, WorkerAgreement
+from rnnserve.server.transport.agreement import Change, Coordinator, WorkerAgreement
 
 PATIENCE = 20.0
 
@@ -20,6 +20,7 @@ class FakeWorker:
     def __init__(self, number):
         self.number, self.pid = number, 100 + number
         self.is_ready, self.is_about_to_listen = True, False
+        self.serves_all = True
         self.told, self.saying, self.killed = [], [], 0
 
     def take_said(self):
@@ -71,7 +72,7 @@ def test_all_adopt_what_one_proposes_after_all_have_loaded_it(coordinator, worke
     assert coordinator.step() is None
     assert [worker.hears() for worker in workers] == [[], [], []]
     third.says("prepared")
-    assert coordinator.step() == "PINS"
+    assert coordinator.step() == Change(["a"], "PINS", [second, third, first])
     assert [worker.hears() for worker in workers] == [["adopt"]] * 3
     first.says("adopted")
     second.says("adopted")
@@ -117,7 +118,7 @@ def test_a_worker_that_dies_while_the_others_load_counts_no_more(coordinator, wo
     propose(coordinator, workers)
     second.pid, second.is_ready = 777, False
     third.says("prepared")
-    assert coordinator.step() == "PINS"
+    assert coordinator.step() == Change(["a"], "PINS", [third, first])
     assert (first.hears(), third.hears()) == (["adopt"], ["adopt"])
     assert second.killed == 1  # the one in its place loads what was served before
 
@@ -136,7 +137,7 @@ def test_a_worker_that_comes_meanwhile_loads_it_too(coordinator, workers):
     assert coordinator.step() is None
     assert third.hears() == [f"prepare {PROPOSAL}"]
     third.says("prepared")
-    assert coordinator.step() == "PINS"
+    assert coordinator.step() == Change(["a"], "PINS", [second, third, first])
 
 
 def test_where_the_one_that_proposed_dies_none_adopts(coordinator, workers):
@@ -156,7 +157,7 @@ def test_where_it_dies_after_all_have_loaded_the_others_adopt(coordinator, worke
     propose(coordinator, workers)
     second.says("prepared")
     third.says("prepared")
-    assert coordinator.step() == "PINS"
+    assert coordinator.step() is not None
     first.pid = 777
     second.says("adopted", "want")
     third.says("adopted")
@@ -186,6 +187,19 @@ def test_one_worker_looks_at_the_repository_for_all(workers):
     coordinator.step()
     coordinator.step()
     assert workers[1].hears() == ["look"]
+
+
+def test_one_that_serves_less_than_the_others_does_not_look_for_them(workers):
+    """They would come to serve as little: what it proposes is what it has."""
+    coordinator = Coordinator(workers, 0.0, PATIENCE)
+    workers[0].serves_all = False
+    coordinator.step()
+    assert [worker.hears() for worker in workers] == [[], ["look"], []]
+    workers[1].says("release")
+    workers[1].serves_all = workers[2].serves_all = False
+    coordinator.step()
+    coordinator.step()
+    assert workers[0].hears() == ["look"]  # all do
 
 
 class FakeLive:

@@ -1,5 +1,6 @@
 """Workers of one generation load, listen together, serve the same, and are replaced where they die or hang."""
 
+import errno
 import logging
 import os
 import signal
@@ -10,6 +11,7 @@ import pytest
 
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.decided_graphs import DecidedGraphs
+from rnnserve.server.repository.pins import ModelPins, Pin, dump_pins
 from rnnserve.server.transport import generation as generations
 from rnnserve.server.transport.generation import Generation
 
@@ -112,12 +114,97 @@ def test_one_that_loaded_something_else_loads_what_the_first_one_has(generation,
     assert caplog.messages == ["worker 1 has loaded other versions or graphs than the first one: it loads again"]
 
 
-def test_one_that_cannot_serve_what_the_others_do_serves_less_and_the_log_tells(generation, caplog):
-    """It is not started again and again."""
-    two = generation(WORKER, 'time.sleep(0.3); pins = "less"\n' + WORKER)
+def pins(**versions):
+    """Pins as text: of each model, the version that serves, whose digest is its number; 0 for none."""
+    return dump_pins(
+        {
+            name: ModelPins({number: Pin(f"d{number}", graph="native")} if number else {1: Pin("", "is missing")})
+            for name, number in versions.items()
+        }
+    )
+
+
+def serves(text):
+    """A worker that loads these pins, whatever it is told to."""
+    return f"pins = {text!r}\n" + WORKER
+
+
+def replaced(generation, *texts, at=0):
+    """Let a worker die, and be replaced by one that serves these pins."""
+    worker = generation.workers[at]
+    worker._command = code(serves(texts[0]))
+    before = worker.pid
+    worker.signal(signal.SIGKILL)
+    until(generation, lambda: worker.is_ready and worker.pid != before)
+
+
+def test_one_that_cannot_serve_what_the_others_do_is_told_of_in_one_line_and_tries_again(generation, caplog):
+    """It is not started again and again, and what the others serve stays what all are to serve."""
+    two = generation(serves(pins(a=2, b=2)), serves(pins(a=2, b=2)))
     until(two, lambda: two.is_ready)
-    assert [worker.pins for worker in two.workers] == ["{}", "less"]
-    assert caplog.messages[1].startswith("worker 1 serves less than the others: files of the repository have changed")
+    replaced(two, pins(a=1, b=2))
+    (line,) = [message for message in caplog.messages if "other versions" in message]
+    assert line == (
+        "worker 0: files of the repository have changed or gone, so that it serves other versions than were served: a: "
+        "version 1, not version 2. It tries again; SIGHUP restarts all with what the folder holds"
+    )
+    assert two._pins == pins(a=2, b=2)
+    assert [worker.serves_all for worker in two.workers] == [False, True]
+
+
+def test_what_no_worker_serves_any_more_none_is_to_serve(generation, caplog):
+    two = generation(*[serves(pins(a=2, b=2, c=2))] * 2)
+    until(two, lambda: two.is_ready)
+    replaced(two, pins(a=1, b=2, c=0), at=0)
+    assert two._pins == pins(a=2, b=2, c=2)
+    replaced(two, pins(a=1, b=1, c=0), at=1)
+    # a follows; worker 0 still has b 2; nobody has c, which is to be served when it is there again.
+    assert two._pins == pins(a=1, b=2, c=2)
+    assert len([message for message in caplog.messages if "other versions" in message]) == 2
+    replaced(two, pins(a=1, b=1, c=2), at=0)
+    assert two._pins == pins(a=1, b=1, c=2)
+
+
+def test_what_was_still_being_loaded_is_no_difference(generation, caplog):
+    loading = dump_pins({"a": ModelPins({1: Pin("d1", graph="native"), 2: Pin("")})})
+    two = generation(serves(loading), serves(loading))
+    until(two, lambda: two.is_ready)
+    replaced(two, pins(a=2))
+    assert not [message for message in caplog.messages if "other versions" in message]
+
+
+def test_one_that_cannot_be_started_now_is_started_later(generation, monkeypatch, caplog):
+    """No descriptors, processes or memory: the supervisor is not to end of it."""
+    two = generation(WORKER, WORKER)
+    until(two, lambda: two.is_ready)
+    first = two.workers[0]
+    start, failed = first.start, []
+
+    def fail(*args):
+        failed.append(args)
+        if len(failed) <= 2:
+            raise OSError(errno.EMFILE, "Too many open files")
+        start(*args)
+
+    monkeypatch.setattr(first, "start", fail)
+    first.signal(signal.SIGKILL)
+    until(two, lambda: not first.is_ready)
+    until(two, lambda: first.is_ready)
+    said = [message for message in caplog.messages if "cannot be started" in message]
+    assert len(said) == 2
+    assert said[0].startswith("worker 0 cannot be started: this process may open no more files and connections (limit ")
+    assert said[0].endswith(": ulimit -n); tried again in 0.10 s")
+
+
+def test_where_none_can_be_started_at_all_the_reason_is_one_line(generation, monkeypatch):
+    one = generation(WORKER)
+
+    def fail(*_):
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(one.workers[0], "start", fail)
+    with pytest.raises(StartError, match=r"^worker 0 cannot be started: this user may have no more processes and thr"):
+        one.look()
 
 
 def test_one_that_dies_is_replaced_serves_the_same_and_the_log_tells(generation, caplog):

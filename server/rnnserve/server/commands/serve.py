@@ -153,8 +153,7 @@ def _serve(settings: Settings, supervised: Supervised | None) -> None:
             raise StartError(f"needs the package {missing.name}: pip install 'rnnserve[server]'") from missing
 
         pins = None if supervised is None or supervised.pins is None else read_pins(supervised.pins)
-        is_live = supervised is not None and settings.model_control != "none"
-        agreement = WorkerAgreement(supervised.say) if supervised is not None and is_live else None
+        agreement = None if supervised is None else WorkerAgreement(supervised.say)
         decided = None
         if supervised is not None and supervised.graphs is not None:
             decided = DecidedGraphs(supervised.graphs)
@@ -162,7 +161,7 @@ def _serve(settings: Settings, supervised: Supervised | None) -> None:
         server = Server(settings, pins, trials, agreement, decided, counts_of_others)
         if supervised is not None:
             supervised.count_with(server.own_counts)
-        if supervised is not None and agreement is not None and server.live is not None:
+        if supervised is not None and agreement is not None:
             agreement.follow(supervised.orders, server.live)
         left: list[str] = []
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from rnnserve.protos import model_config_pb2
 from rnnserve.server.repository.folders import version_numbers
 from rnnserve.server.repository.model import Model
-from rnnserve.server.repository.pins import ModelPins
+from rnnserve.server.repository.pins import ModelPins, digests
 
 __all__ = [
     "LOADING",
@@ -17,7 +17,6 @@ __all__ = [
     "Entry",
     "ServedVersion",
     "Status",
-    "digests",
     "entry_of",
     "pinned_entry",
     "unload",
@@ -93,11 +92,6 @@ def unload(entry: Entry) -> None:
     """Let a model's versions not be loaded."""
     entry.versions = dict.fromkeys(entry.versions, Status(UNAVAILABLE, NOT_LOADED))
     entry.served, entry.reason, entry.is_wanted, entry.is_needed = {}, NOT_LOADED, False, False
-
-
-def digests(model: ModelPins) -> Mapping[int, tuple[str, str]]:
-    """The digests and the graphs of the versions that serve, by number."""
-    return {number: (pin.digest, pin.graph) for number, pin in model.versions.items() if pin.digest}
 
 
 def pinned_entry(pins: ModelPins) -> Entry:

@@ -10,7 +10,7 @@ from pathlib import Path
 from rnnserve.protos.names import version_number
 from rnnserve.protos.triton_config import CONFIG
 
-__all__ = ["Fingerprint", "fingerprints", "model_folders", "version_numbers", "way_out"]
+__all__ = ["NEVER_SEEN", "Fingerprint", "fingerprints", "model_folders", "version_numbers", "way_out"]
 
 _MOST_FILES = 64
 """Files of a version that are looked at: it may have 16 beside its manifest, and others do not matter."""
@@ -18,6 +18,9 @@ _MOST_FILES = 64
 Fingerprint = frozenset[tuple[str, int, int, int]]
 """Of a model's folder: each file's path in it, inode, bytes, and time of its last change in nanoseconds. No file is
 read, so that a look costs some microseconds a file."""
+
+NEVER_SEEN: Fingerprint = frozenset({("", 0, 0, 0)})
+"""Of no folder: a model of which this has been seen has changed, even if it has no folder."""
 
 
 def model_folders(root: Path) -> dict[str, Path]:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent import futures
 from typing import Any, Protocol
 
+from rnnserve.protos.artifact import ArtifactError
 from rnnserve.server.errors import (
     InternalError,
     LoadFailed,
@@ -31,6 +32,7 @@ from rnnserve.server.errors import (
 from rnnserve.server.repository.findings import Findings
 from rnnserve.server.repository.folders import Fingerprint, fingerprints
 from rnnserve.server.repository.loader import Loader
+from rnnserve.server.repository.pinned_loader import find_versions
 from rnnserve.server.repository.pins import Pins
 from rnnserve.server.repository.repository import Repository
 
@@ -115,6 +117,7 @@ class LiveRepository:
         seen: Mapping[str, Fingerprint],
         on_tick: Callable[[], None],
         agreement: Agreement | None = None,
+        start_with: Collection[str] | None = None,
     ) -> None:
         """Prepare; `run` makes the changes.
 
@@ -125,7 +128,9 @@ class LiveRepository:
             seen: What the folder held when `models` was made or before: what differs from it has changed.
             on_tick: Called after each change, and about once a second.
             agreement: With the other servers of the repository.
+            start_with: The models that a start loads; None for all.
         """
+        self._start_with = start_with
         self._models = models
         self._new_loader = new_loader
         self._poll = poll
@@ -188,6 +193,22 @@ class LiveRepository:
         """Look at the folder, and load what has changed: as by polling, but now."""
         return self._ask(self._look)
 
+    def reload(self) -> "futures.Future[None]":
+        """Load all models as their folders are now, beside what serves: what a restart does, in one process.
+
+        Versions that cannot be loaded change nothing. Its result raises LoadFailed if the folder cannot be read, or no
+        model is in it any more.
+        """
+        return self._ask(self._reload)
+
+    def mend(self, names: Collection[str], pins: Pins) -> "futures.Future[None]":
+        """Load what the other servers serve, if it can be had again, and keep it for `adopt`.
+
+        Its result raises LoadFailed if it cannot be had. That is looked at first: files are gone for long, perhaps, and
+        each trial would fill the log.
+        """
+        return self._ask(lambda: self._mend(names, pins))
+
     def prepare(self, names: Collection[str], pins: Pins, found: Found) -> "futures.Future[None]":
         """Load what another server proposes, and keep it for `adopt`.
 
@@ -240,6 +261,27 @@ class LiveRepository:
             _log.error("the repository is looked at again: %s", error)
         except Exception as error:  # noqa: BLE001 - a defect must not be the last look
             _log.error("%s", InternalError.hiding(error))
+
+    def _reload(self) -> None:
+        try:
+            before = fingerprints(self._models.root)
+            if self._models.served() and not before:
+                raise LoadFailed(f"no model lies in {self._models.root} any more")
+            loader = self._update(
+                {*self._models.models(), *(self._start_with if self._start_with is not None else before)}
+            )
+        except (OSError, StartError) as error:
+            raise LoadFailed(f"the repository cannot be loaded: {error}") from error
+        if loader.is_whole:
+            self._seen = before
+
+    def _mend(self, names: Collection[str], pins: Pins) -> None:
+        for name in names:
+            try:
+                find_versions(self._models.root / name, pins[name])
+            except (ArtifactError, OSError) as error:
+                raise LoadFailed(f"{name}: {error}") from error
+        self._prepare(names, pins, [])
 
     def _load(self, name: str) -> None:
         if not self._models.has_folder(name):

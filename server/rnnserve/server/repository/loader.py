@@ -30,7 +30,7 @@ from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.repository import LOADING, Repository, ServedVersion
 from rnnserve.server.repository.trials import Refused, Stopped, TooSlow, Trials
 
-__all__ = ["Loader"]
+__all__ = ["LOOK_SECONDS", "Loader"]
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ _LONGER = 4
 _LOST_SECONDS = 3.0
 """Seconds that versions which do not come to serve may delay the start; then it waits for no further version."""
 
-_LOOK_SECONDS = 0.1
+LOOK_SECONDS = 0.1
 """Seconds between two looks at how long the start has been delayed."""
 
 _MAX_REASON = 1000
@@ -165,12 +165,16 @@ class Loader:
         Raises:
             StartError: If no version may serve, with the reasons, a line each; or the device cannot be had.
         """
-        while not self._is_done.wait(_LOOK_SECONDS):
-            lost = self._lost + (time.monotonic() - self._began if self._is_known_slow else 0.0)
-            if lost > _LOST_SECONDS and self._models.served():
+        while not self._is_done.wait(LOOK_SECONDS):
+            if self.delays_the_start and self._models.served():
                 return
         if self.fault is not None:
             raise self.fault
+
+    @property
+    def delays_the_start(self) -> bool:
+        """Whether versions that have not come to serve have delayed the start for as long as they may."""
+        return self._lost + (time.monotonic() - self._began if self._is_known_slow else 0.0) > _LOST_SECONDS
 
     def stop(self) -> None:
         """Try no further version. `load` returns when the one that is being loaded, if any, has been."""

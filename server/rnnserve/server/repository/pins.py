@@ -1,10 +1,13 @@
-"""Pins: which versions a worker serves, so that its replacement serves the same, whatever the folder then holds."""
+"""Pins: which versions a worker serves, so that its replacement serves the same, whatever the folder then holds.
+
+A replacement that cannot have them serves what the folder gives now; `differing` says of which models that is so.
+"""
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-__all__ = ["ModelPins", "Pin", "Pins", "dump_pins", "read_pins"]
+__all__ = ["ModelPins", "Pin", "Pins", "differing", "digests", "dump_pins", "read_pins", "replace_pins", "serving"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +42,40 @@ class ModelPins:
 
 Pins = Mapping[str, ModelPins]
 """By the model's name."""
+
+
+def digests(model: ModelPins) -> Mapping[int, tuple[str, str]]:
+    """The digests and the graphs of the versions that serve, by number."""
+    return {number: (pin.digest, pin.graph) for number, pin in model.versions.items() if pin.digest}
+
+
+def serving(pins: Pins, name: str) -> Mapping[int, tuple[str, str]]:
+    """The same of a model by its name; nothing where it is not among the pins."""
+    return digests(pins[name]) if name in pins else {}
+
+
+def differing(wanted: Pins, found: Pins) -> list[str]:
+    """Name the models of which a worker does not serve what it was to serve.
+
+    What was still being loaded when the pins were written tells nothing: each worker ends that by itself.
+
+    Args:
+        wanted: What it was to serve.
+        found: What it serves.
+    """
+    names = []
+    for name, model in wanted.items():
+        is_loading = any(not pin.digest and not pin.reason for pin in model.versions.values())
+        mine, others = serving(found, name), digests(model)
+        if (bool(others) and not mine) if is_loading else mine != others:
+            names.append(name)
+    return names
+
+
+def replace_pins(pins: Pins, names: Collection[str], by: Pins) -> Pins:
+    """Give pins in which some models are as in others; those that the others do not have are left out."""
+    kept = {name: model for name, model in pins.items() if name not in names}
+    return dict(sorted({**kept, **{name: by[name] for name in names if name in by}}.items()))
 
 
 def dump_pins(pins: Pins) -> str:

@@ -29,14 +29,13 @@ from rnnserve.server.repository.entries import (
     Entry,
     ServedVersion,
     Status,
-    digests,
     entry_of,
     pinned_entry,
     unload,
 )
 from rnnserve.server.repository.folders import model_folders, version_numbers, way_out
 from rnnserve.server.repository.model import Model
-from rnnserve.server.repository.pins import ModelPins, Pin, Pins
+from rnnserve.server.repository.pins import ModelPins, Pin, Pins, digests
 
 __all__ = ["LOADING", "READY", "UNAVAILABLE", "Repository", "ServedVersion", "Status"]
 
@@ -100,7 +99,7 @@ class Repository:
                     self._entries[name] = entry_of(path, self._serving(name))
                 else:
                     _log.error("%a is left out: no client could ask for a model of this name", name)
-        if beside is not None:
+        if beside is not None or pins is not None:
             return
         if not self._entries and control == "none":
             raise StartError(f"no model lies in {root}; `rnnserve export` publishes some (or `make export`)")
@@ -176,6 +175,10 @@ class Repository:
             return name.isprintable() and name in model_folders(self.root)
         except OSError as error:
             raise LoadFailed(f"the repository's folder cannot be read: {error.strerror}") from error
+
+    def need_not_serve(self, name: str) -> None:
+        """Let the server be ready without a model, whose folder has gone."""
+        self._entries[name].is_needed = False
 
     def in_words(self, name: str) -> str:
         """Say which versions of a model serve."""

@@ -20,6 +20,7 @@ supervisor says      meaning
 `turn`               make the change that you want
 `look`               the same, for changes of the repository's folder
 `prepare PROPOSAL`   load this beside what serves
+`mend PROPOSAL`      the same, if it can be had again: all others serve it (`transport.mending`)
 `adopt`              serve it: all have it
 `abandon`            forget it
 `done`               all serve what you have proposed
@@ -40,17 +41,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent import futures
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rnnserve.server.errors import LoadFailed, ServeError, ShuttingDown, one_line
 from rnnserve.server.repository.pins import Pins, dump_pins, read_pins
 from rnnserve.server.transport.counting import CountCollector
+from rnnserve.server.transport.mending import Mending
 from rnnserve.server.transport.worker import Worker
 
 if TYPE_CHECKING:  # it imports onnxruntime, which the supervisor does without
     from rnnserve.server.repository.live import Found, LiveRepository
 
-__all__ = ["Coordinator", "WorkerAgreement"]
+__all__ = ["Change", "Coordinator", "WorkerAgreement"]
 
 _log = logging.getLogger(__name__)
 
@@ -141,6 +143,10 @@ class WorkerAgreement:
             proposal = json.loads(rest)
             pins, found = read_pins(proposal["pins"]), proposal["found"]
             self._then(lambda: live.prepare(proposal["names"], pins, found), self._say_prepared)
+        elif word == "mend":
+            proposal = json.loads(rest)
+            wanted = read_pins(proposal["pins"])
+            self._then(lambda: live.mend(proposal["names"], wanted), self._say_prepared)
         elif word == "adopt":
             self._then(live.adopt, lambda _: self._say("adopted"))
         elif word == "abandon":
@@ -174,6 +180,20 @@ def _expect(word: str, answer: str) -> None:
         raise LoadFailed(answer.removeprefix("failed "))
 
 
+class Change(NamedTuple):
+    """What all workers serve from now on.
+
+    Attributes:
+        names: The models that change.
+        pins: Of all models, as the worker has them that proposed the change.
+        workers: Those that have loaded it.
+    """
+
+    names: Collection[str]
+    pins: str
+    workers: Collection[Worker]
+
+
 class Coordinator:
     """Has the workers of a generation change what they serve together. For one thread, the supervisor's."""
 
@@ -187,6 +207,7 @@ class Coordinator:
         """
         self._workers = workers
         self._counts = CountCollector(workers)
+        self._mending = Mending(workers, timeout)
         self._poll = poll
         self._timeout = timeout
         self._look_at = 0.0 if poll is None else time.monotonic() + poll
@@ -199,20 +220,21 @@ class Coordinator:
         self._is_adopting = False
         self._deadline = 0.0
 
-    def step(self) -> str | None:
+    def step(self) -> Change | None:
         """Take what the workers have said, and the next step.
 
         Returns:
-            The pins of what all serve from now on, where that has changed in this step.
+            What all serve from now on, where that has changed in this step.
         """
         for worker in self._workers:
             for line in worker.take_said():
-                if not self._counts.take(worker, line):
+                if not self._counts.take(worker, line) and not self._mending.take(worker, line):
                     self._take(worker, line)
         self._counts.answer()
         self._notice_deaths()
         if self._leader is None:
-            self._give_turn()
+            if not self._mending.is_under_way:
+                self._give_turn()
         elif self._proposal and not self._is_adopting:
             return self._go_on()
         elif self._is_adopting and not self._awaited:
@@ -220,6 +242,14 @@ class Coordinator:
             self._taking_part.clear()
             self._leader.tell("done")
         return None
+
+    def mend(self, pins: str) -> None:
+        """Let workers that do not serve what all are to serve try again to load it."""
+        self._mending.step(pins, may_begin=self._leader is None)
+
+    def mend_soon(self) -> None:
+        """Let them try soon."""
+        self._mending.begin_soon()
 
     def _take(self, worker: Worker, line: str) -> None:
         word, _, rest = line.partition(" ")
@@ -254,15 +284,17 @@ class Coordinator:
             ready = [worker for worker in self._workers if worker.is_ready]
             if not ready:
                 return
-            self._leader, word = ready[0], "look"
+            # One that serves less than the others (`transport.mending`) would have them serve as little.
+            self._leader = max(ready, key=lambda worker: worker.serves_all)
+            word = "look"
             self._look_at = time.monotonic() + self._poll
         else:
             return
         self._leader_pid = self._leader.pid
         self._leader.tell(word)
 
-    def _go_on(self) -> str | None:
-        """Have all workers that listen prepare; once they have, let all adopt, and give the pins."""
+    def _go_on(self) -> Change | None:
+        """Have all workers that listen prepare; once they have, let all adopt, and give the change."""
         assert self._leader is not None  # noqa: S101 - it has proposed
         for worker in self._workers:
             if worker.is_ready and worker is not self._leader and worker not in self._taking_part:
@@ -282,7 +314,8 @@ class Coordinator:
                 worker.tell("adopt")
             else:
                 worker.kill()  # it loads what was served before, and is started again
-        return str(json.loads(self._proposal)["pins"])
+        proposal = json.loads(self._proposal)
+        return Change(proposal["names"], proposal["pins"], list(self._taking_part))
 
     def _give_up(self, reason: str) -> None:
         _log.error("what serves stays as it is: %s", reason)

@@ -3,6 +3,10 @@
 All of a generation load before any of them listens: so none listens where one cannot be started. Those that loaded
 something else than the first one load again: the repository may have changed meanwhile, or they may have measured the
 costs of two graphs of a version otherwise, and chosen the other one.
+
+One that replaces another later is to serve what the others do. Where it cannot, it serves what the repository holds
+then, and the log says so; it is mended when the files are back (`transport.mending`). Where no other serves any more
+what all were to serve of a model, they follow it.
 """
 
 import logging
@@ -12,8 +16,9 @@ from collections.abc import Callable, Sequence
 
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.decided_graphs import DecidedGraphs
-from rnnserve.server.repository.pins import read_pins
-from rnnserve.server.transport.agreement import Coordinator
+from rnnserve.server.repository.pins import Pins, differing, dump_pins, read_pins, replace_pins, serving
+from rnnserve.server.transport.agreement import Change, Coordinator
+from rnnserve.server.transport.resources import why_no_resource
 from rnnserve.server.transport.worker import Worker
 
 __all__ = ["Generation", "exit_text"]
@@ -79,9 +84,11 @@ class Generation:
         self._let_listen()
         self.is_ready = self.is_ready or all(worker.is_ready for worker in self.workers)
         if self.is_ready:
-            pins = self._coordinator.step()
-            if pins is not None:
-                self._set_pins(pins)
+            change = self._coordinator.step()
+            if change is not None:
+                self._take_change(change)
+            if self._pins is not None:
+                self._coordinator.mend(self._pins)
 
     def excuse(self) -> None:
         """Begin to count the silence of all workers anew."""
@@ -109,8 +116,17 @@ class Generation:
         room = _starts_at_once() - sum(worker.is_loading for worker in self.workers)
         for worker in self.workers:
             if room > 0 and worker.is_due:
-                worker.start(self._pins, self._decided.dump())
+                self._start(worker)
                 room -= 1
+
+    def _start(self, worker: Worker) -> None:
+        try:
+            worker.start(self._pins, self._decided.dump())
+        except OSError as error:
+            why = why_no_resource(error)
+            if not self.is_ready:
+                raise StartError(f"worker {worker.number} cannot be started: {why}") from error
+            _log.error("worker %d cannot be started: %s; tried again in %.2f s", worker.number, why, worker.postpone())
 
     def _let_listen(self) -> None:
         loaded = [worker for worker in self.workers if worker.is_loaded]
@@ -128,19 +144,56 @@ class Generation:
             for worker in loaded:
                 self._let(worker)
 
+    def _take_change(self, change: Change) -> None:
+        """Note what all workers serve from now on: of the models that have changed, what was proposed."""
+        new = read_pins(change.pins)
+        self._set_pins(dump_pins(replace_pins(read_pins(self._pins or "{}"), change.names, new)))
+        for worker in change.workers:
+            pins = replace_pins(read_pins(worker.pins or "{}"), change.names, new)
+            worker.serves(dump_pins(pins), all_of_it=not differing(read_pins(self._pins or "{}"), pins))
+
     def _set_pins(self, pins: str) -> None:
         """Let all workers serve the same from now on."""
         self._pins = pins
         self._decided.take(read_pins(pins))
 
     def _let(self, worker: Worker) -> None:
-        if worker.pins != self._pins:
-            _log.error(
-                "worker %d serves less than the others: files of the repository have changed or gone; its own log says "
-                "which. SIGHUP restarts all workers with what the repository holds",
-                worker.number,
-            )
+        if worker.pins != self._pins and worker.pins is not None and self._pins is not None:
+            self._note_difference(worker, read_pins(worker.pins))
         worker.go()
+
+    def _note_difference(self, worker: Worker, found: Pins) -> None:
+        """Say, in one line, what a worker does not serve as the others do; what no other does, none is to serve."""
+        assert self._pins is not None  # noqa: S101 - a worker was told to serve them
+        wanted = read_pins(self._pins)
+        names = differing(wanted, found)
+        others = [
+            read_pins(other.pins) for other in self.workers if other is not worker and other.is_ready and other.pins
+        ]
+        lost = [
+            name
+            for name in names
+            if serving(found, name) and not any(serving(other, name) == serving(wanted, name) for other in others)
+        ]
+        if lost:
+            self._set_pins(dump_pins(replace_pins(wanted, lost, found)))
+        kept = [name for name in names if name not in lost]
+        if kept:
+            worker.serves(dump_pins(found), all_of_it=False)
+        if names:
+            self._coordinator.mend_soon()
+            _log.error(
+                "worker %d: files of the repository have changed or gone, so that it serves other versions than were "
+                "served: %s. %s",
+                worker.number,
+                "; ".join(f"{name}: {_in_words(found, name)}, not {_in_words(wanted, name)}" for name in names),
+                "The others follow" if not kept else "It tries again; SIGHUP restarts all with what the folder holds",
+            )
+
+
+def _in_words(pins: Pins, name: str) -> str:
+    numbers = ", ".join(str(number) for number in sorted(serving(pins, name)))
+    return f"version {numbers}" if numbers else "no version"
 
 
 def exit_text(status: int) -> str:

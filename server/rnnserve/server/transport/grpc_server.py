@@ -260,7 +260,7 @@ class GrpcTransport:
         deadline = max(deadline, time.monotonic()) + _END_SECONDS
         if not stopped.wait(deadline - _END_SECONDS / 2 - time.monotonic()):
             left.append("calls")
-        if self._lane is not None:
+        if self._lane is not None and self._lane.is_running():  # not where the server has never started
             self._lane.join(max(0.0, deadline - _END_SECONDS / 4 - time.monotonic()))
             if self._lane.is_running():
                 left.append("requests on the lane")

@@ -61,7 +61,8 @@ class _Process:
         unread: The beginning of a line that has not arrived whole.
         unsent: What has been told, and not written, since the process has not read what was told before.
         said: Lines that are for others.
-        pins: What it has loaded, once it has.
+        pins: What it serves, once it has loaded.
+        serves_all: Whether that is what all are to serve.
         ready_at: When it said that it listens, in seconds on the monotonic clock.
         beat_at: When it was last heard of, on the same clock.
     """
@@ -76,6 +77,7 @@ class _Process:
     unsent: bytes = b""
     said: list[str] = dataclasses.field(default_factory=list)
     pins: str | None = None
+    serves_all: bool = True
     ready_at: float | None = None
     beat_at: float = dataclasses.field(default_factory=time.monotonic)
 
@@ -117,8 +119,13 @@ class Worker:
 
     @property
     def pins(self) -> str | None:
-        """What its process has loaded; None until it has."""
+        """What its process serves; None until it has loaded."""
         return None if self._process is None else self._process.pins
+
+    @property
+    def serves_all(self) -> bool:
+        """Whether its process serves what all are to serve, as far as it has been told."""
+        return self._process is not None and self._process.serves_all
 
     @property
     def is_ready(self) -> bool:
@@ -156,6 +163,9 @@ class Worker:
         Args:
             pins: What it shall serve; None for what the repository holds.
             graphs: Which graphs were chosen before, as `DecidedGraphs` writes it; None for none.
+
+        Raises:
+            OSError: If no process can be started: as many run as may, or as many files are open.
         """
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as its:
             report_fd, report_write = _pipe(ours, its)
@@ -189,6 +199,22 @@ class Worker:
                     self._take(process, line.decode())
         self._write(process)
         return status
+
+    def serves(self, pins: str, *, all_of_it: bool = True) -> None:
+        """Note what the process serves from now on.
+
+        Args:
+            pins: What.
+            all_of_it: Whether that is what all are to serve.
+        """
+        if self._process is not None:
+            self._process.pins, self._process.serves_all = pins, all_of_it
+
+    def postpone(self) -> float:
+        """Note that no process can be started now; return after how many seconds that is tried again."""
+        wait = self._backoff.seconds_after(0.0)
+        self._start_at = time.monotonic() + wait
+        return wait
 
     def go(self) -> None:
         """Let the process listen, after it has loaded."""
