@@ -12,6 +12,8 @@ class Item:
     name: str
     rows: int = 1
     steps: int = 1
+    connection: str = ""
+    may_be_displaced: bool = True
 
 
 def names(items: list[Item]) -> list[str]:
@@ -96,3 +98,41 @@ def test_a_batch_ends_where_it_would_take_long():
         queue.add(Item(str(number), rows=2, steps=5))
     assert len(queue.take(ENDLESS, most_points=25)) == 3
     assert len(queue.take(ENDLESS)) == 17
+
+
+def test_one_of_the_connection_with_most_gives_way_also_where_it_came_before_the_crowd():
+    queue: FairQueue[Item] = FairQueue()
+    for number in range(3):
+        queue.add(Item(f"flood {number}", rows=2, connection="a"))
+    assert queue.displace(Item("more of it", connection="a")) is None
+    assert queue.displace(Item("large", connection="b"), least_points=3) is None
+    displaced = queue.displace(Item("one of few", connection="b"))
+    assert displaced is not None
+    assert displaced.name == "flood 2"
+    assert (len(queue), queue.points) == (2, 4)
+    assert queue.is_crowded
+    queue.add_from("b", Item("one of few", connection="b"))
+    assert names(queue.take(ENDLESS)) == ["flood 0", "one of few", "flood 1"]
+
+
+def test_what_may_not_be_displaced_stays():
+    queue: FairQueue[Item] = FairQueue()
+    for number in range(3):
+        queue.add(Item(f"step {number}", connection="a", may_be_displaced=False))
+    assert queue.displace(Item("one of few", connection="b")) is None
+    assert queue.has_of("a")
+    assert not queue.has_of("b")
+    assert len(queue) == 3
+
+
+def test_who_has_little_waits_for_a_turn_not_for_all():
+    queue: FairQueue[Item] = FairQueue()
+    assert queue.points_before("b") == 0
+    queue.add(Item("", rows=100, connection="a"))
+    assert queue.points_before("b") == 100
+    for _ in range(99):
+        queue.add_from("a", Item("", rows=100, connection="a"))
+    assert queue.points_before("a") == 10_000
+    assert queue.points_before("b") == 200
+    queue.add_from("b", Item("", rows=100, connection="b"))
+    assert queue.points_before("b") == 500

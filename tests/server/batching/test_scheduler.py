@@ -44,11 +44,12 @@ class Model:
 class Caller(PendingRequest):
     """A request of one row and `number` steps."""
 
-    def __init__(self, number: int, deadline: float = math.inf):
+    connection = "one"
+
+    def __init__(self, number: int, deadline: float = math.inf, connection: str = "one"):
         super().__init__(rows=1, steps=number, deadline=deadline, arrived=now())
         self._answered = threading.Event()
-
-    connection = "one"
+        self.connection = connection
 
     def check(self):
         return checked_request(1, self.steps)
@@ -150,6 +151,19 @@ def test_a_full_queue_refuses_at_once(scheduler, model):
         scheduler.submit(Caller(6))
     model.may_go.set()
     for caller in waiting:
+        assert isinstance(caller.wait(), dict)
+
+
+def test_in_a_full_queue_the_connection_with_most_gives_way(scheduler, model):
+    hold(scheduler, model)
+    waiting = [Caller(number) for number in range(2, 6)]
+    for caller in waiting:
+        scheduler.submit(caller)
+    polite = Caller(6, connection="another")
+    scheduler.submit(polite)
+    assert isinstance(waiting[-1].wait(), QueueFull)
+    model.may_go.set()
+    for caller in (*waiting[:-1], polite):
         assert isinstance(caller.wait(), dict)
 
 

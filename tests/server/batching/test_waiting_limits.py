@@ -14,8 +14,9 @@ SECOND_A_POINT = Cost(run=0.0, step=0.0, point=1.0, padding=0.0)
 
 
 class Waiting:
-    def __init__(self, rows, steps=1, deadline=math.inf):
+    def __init__(self, rows, steps=1, deadline=math.inf, connection="a", may_be_displaced=True):
         self.rows, self.steps, self.deadline = rows, steps, deadline
+        self.connection, self.may_be_displaced = connection, may_be_displaced
 
 
 def queue_of(*waiting):
@@ -26,7 +27,10 @@ def queue_of(*waiting):
 
 
 def refused(limits, queue, pending, cost=SECOND_A_POINT):
-    return limits.reason_to_refuse("walks", cost, queue, pending)
+    """Why the request itself is refused; None where it is not, and none gives way to it."""
+    refusal = limits.refusal("walks", cost, queue, pending)
+    assert refusal is None or refusal.request is pending
+    return refusal and refusal.error
 
 
 def test_where_nothing_waits_any_request_may():
@@ -66,3 +70,41 @@ def test_a_request_that_cannot_make_its_deadline_hears_so_at_once():
 
 def test_one_whose_deadline_has_passed_is_left_to_its_run_which_counts_it():
     assert refused(WaitingLimits(100, 100.0), queue_of(Waiting(6)), Waiting(1, deadline=now() - 1)) is None
+
+
+def test_where_as_many_wait_as_may_the_newest_of_the_connection_with_most_gives_way():
+    limits = WaitingLimits(requests=3, seconds=math.inf)
+    flood = [Waiting(1) for _ in range(3)]
+    queue = queue_of(*flood)
+    assert isinstance(refused(limits, queue, Waiting(1)), QueueFull), "its own connection has most"
+    refusal = limits.refusal("walks", SECOND_A_POINT, queue, Waiting(1, connection="b"))
+    assert refusal.request is flood[2]
+    assert isinstance(refusal.error, QueueFull)
+    assert len(queue) == 2
+
+
+def test_what_waits_takes_no_longer_when_one_gives_way():
+    limits = WaitingLimits(requests=100, seconds=5.0)
+    heavy = [Waiting(3), Waiting(3)]
+    assert isinstance(refused(limits, queue_of(*heavy), Waiting(4, connection="b")), WaitTooLong)
+    assert limits.refusal("walks", SECOND_A_POINT, queue_of(*heavy), Waiting(3, connection="b")).request is heavy[1]
+
+
+def test_steps_of_sequences_do_not_give_way_but_a_connection_of_which_nothing_waits_may_have_one_more():
+    limits = WaitingLimits(requests=16, seconds=math.inf)
+    queue = queue_of(*[Waiting(1, may_be_displaced=False) for _ in range(16)])
+    for connection in ("b", "c"):
+        assert refused(limits, queue, Waiting(1, connection=connection)) is None
+        assert isinstance(refused(limits, queue, Waiting(1)), QueueFull)
+        queue.add_from(connection, Waiting(1, connection=connection))
+        assert isinstance(refused(limits, queue, Waiting(1, connection=connection)), QueueFull)
+    assert isinstance(refused(limits, queue, Waiting(1, connection="d")), QueueFull), "an eighth, and no more"
+
+
+def test_a_deadline_is_compared_with_when_its_connection_has_its_turn():
+    limits = WaitingLimits(requests=1000, seconds=1000.0)
+    queue = queue_of()
+    for _ in range(100):
+        queue.add_from("a", Waiting(1))
+    assert refused(limits, queue, Waiting(1, deadline=now() + 60, connection="b")) is None
+    assert isinstance(refused(limits, queue, Waiting(1, deadline=now() + 60)), WaitTooLong)

@@ -126,6 +126,40 @@ def test_a_full_queue_of_a_small_model_refuses_at_once(dispatcher):
     assert all(len(call.answers) == 1 and isinstance(call.answers[0], bytes) for call in calls[:300])
 
 
+def test_in_a_full_queue_the_connection_with_most_gives_way(dispatcher):
+    flood = [asks(sequence=1 + number % 9) for number in range(300)]
+    dispatcher.take(flood)
+    polite = [asks(sequence=2, peer="b"), asks(sequence=3, peer="c")]
+    for call in polite:
+        dispatcher.take([call])
+    assert [number for number, call in enumerate(flood) if call.answers] == [298, 299]
+    assert all(type(call.answers[0]) is QueueFull for call in flood[298:])
+    dispatcher.work()
+    assert all(call.answers for call in polite), "each connection has its turn"
+    while dispatcher.work():
+        pass
+    assert all(len(call.answers) == 1 and isinstance(call.answers[0], bytes) for call in (*flood[:298], *polite))
+
+
+def test_steps_of_sequences_do_not_give_way(dispatcher):
+    """The next step of the same sequence would be run without the one that was refused."""
+    steps = []
+    for number in range(300):
+        sent = request("direction_simple", {"input": np.zeros((1, 1 + number % 9, 2), np.float32)}, ["logits"])
+        sent.parameters["sequence_id"].int64_param = 1 + number
+        sent.parameters["sequence_start"].bool_param = True
+        steps.append(FakeCall(sent.SerializeToString()))
+    dispatcher.take(steps)
+    polite, again = asks(sequence=2, peer="b"), asks(sequence=2, peer="b")
+    dispatcher.take([polite])
+    dispatcher.take([again])
+    assert [type(answer) for answer in again.answers] == [QueueFull]
+    assert not any(call.answers for call in steps)
+    while dispatcher.work():
+        pass
+    assert all(isinstance(call.answers[0], bytes) for call in (*steps, polite))
+
+
 def test_models_take_turns(dispatcher):
     many = [asks("direction_simple") for _ in range(290)]
     one = asks("direction_stacked")

@@ -5,6 +5,7 @@ from collections import deque
 from typing import Generic, Protocol, TypeVar
 
 from rnnserve.server.batching import MAX_REQUESTS
+from rnnserve.server.batching.connection_turns import ConnectionTurns
 from rnnserve.server.batching.cost import Cost
 
 __all__ = ["FairQueue", "QueueItem"]
@@ -21,6 +22,14 @@ class QueueItem(Protocol):
     def steps(self) -> int:
         """Its longest length, or the size of its sequence axis."""
 
+    @property
+    def connection(self) -> str:
+        """Names its connection."""
+
+    @property
+    def may_be_displaced(self) -> bool:
+        """Whether it may be refused in favour of another connection's, although it waits already."""
+
 
 T = TypeVar("T", bound=QueueItem)
 
@@ -30,6 +39,7 @@ class FairQueue(Generic[T]):
 
     While few requests wait, they are not grouped by connection. When it is crowded, each connection has a queue of its
     own, and the connections are served in turn: one that floods the server delays itself much and the others little.
+    Where as many wait as may, one of the connection with the most gives way to one of another connection.
 
     Attributes:
         points: Rows * steps of all that wait.
@@ -38,7 +48,7 @@ class FairQueue(Generic[T]):
     def __init__(self) -> None:
         """Start empty."""
         self._first: deque[T] = deque()
-        self._by_connection: dict[str, deque[T]] = {}
+        self._turns: ConnectionTurns[T] = ConnectionTurns()
         self._length = 0
         self.points = 0
 
@@ -48,7 +58,7 @@ class FairQueue(Generic[T]):
     @property
     def is_crowded(self) -> bool:
         """Whether so many wait that connections take turns: then an item is added with `add_from`."""
-        return self._length >= MAX_REQUESTS or bool(self._by_connection)
+        return self._length >= MAX_REQUESTS or bool(self._turns)
 
     def add(self, item: T) -> None:
         """Add an item after the others. For a queue that is not crowded."""
@@ -64,9 +74,42 @@ class FairQueue(Generic[T]):
 
     def add_from(self, connection: str, item: T) -> None:
         """Add an item after the others of its connection."""
-        self._by_connection.setdefault(connection, deque()).append(item)
+        self._turns.add(connection, item)
         self._length += 1
         self.points += item.rows * item.steps
+
+    def displace(self, item: T, least_points: int = 0) -> T | None:
+        """Take out one of the newest items of the connection with the most, in favour of one that is to be added.
+
+        Args:
+            item: What is to be added, with `add_from`.
+            least_points: Rows * steps that it has to have.
+
+        Returns:
+            What has been taken out; None where nothing may give way to this one.
+        """
+        self._let_all_take_turns()
+
+        def may(other: T) -> bool:
+            return other.may_be_displaced and other.rows * other.steps >= least_points
+
+        displaced = self._turns.displace(item.connection, may)
+        if displaced is not None:
+            self._length -= 1
+            self.points -= displaced.rows * displaced.steps
+        return displaced
+
+    def has_of(self, connection: str) -> bool:
+        """Whether something of a connection waits."""
+        self._let_all_take_turns()
+        return self._turns.count_of(connection) > 0
+
+    def points_before(self, connection: str) -> int:
+        """About how many rows * steps are run before the next item of a connection would be: all without turns."""
+        if not self._turns:
+            return self.points
+        before = len(self._first) + (self._turns.count_of(connection) + 1) * self._turns.connections
+        return self.points * min(before, self._length) // self._length
 
     def take(self, cost: Cost, most_points: float = math.inf) -> list[T]:
         """Take the next batch: half of what waits, or more, until a run of it is worth making.
@@ -101,9 +144,10 @@ class FairQueue(Generic[T]):
         self._length -= 1
         if self._first:
             return self._first.popleft()
-        connection = next(iter(self._by_connection))
-        items = self._by_connection.pop(connection)
-        item = items.popleft()
-        if items:
-            self._by_connection[connection] = items  # at the end: the next connection's turn
-        return item
+        return self._turns.pop()
+
+    def _let_all_take_turns(self) -> None:
+        """Group those that came before the queue was crowded, too."""
+        while self._first:
+            item = self._first.popleft()
+            self._turns.add(item.connection, item)

@@ -18,7 +18,10 @@ class PendingRequest(abc.ABC):
         deadline: When its caller stops waiting, in seconds on the clock of `batching.clock`.
         arrived: When it arrived, in seconds on the same clock.
         is_cancelled: Whether its caller is known to have cancelled.
+        may_be_displaced: Whether it may be refused in favour of another connection's, although it waits already.
     """
+
+    may_be_displaced = True
 
     __slots__ = ("arrived", "deadline", "is_cancelled", "rows", "steps")
 

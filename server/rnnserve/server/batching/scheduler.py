@@ -52,7 +52,7 @@ class Scheduler:
         self._thread.start()
 
     def submit(self, pending: PendingRequest, *, may_run_now: bool = False) -> None:
-        """Put a request into the queue.
+        """Put a request into the queue; where it is full, perhaps in the place of another one, which is refused.
 
         Args:
             pending: The request.
@@ -68,9 +68,9 @@ class Scheduler:
         with self._changed:
             if self._is_closed:
                 raise ShuttingDown(f"{self._model.name}: the server is shutting down")
-            refused = self._limits.reason_to_refuse(self._model.name, cost, self._queue, pending)
-            if refused is not None:
-                raise refused
+            refused = self._limits.refusal(self._model.name, cost, self._queue, pending)
+            if refused is not None and refused.request is pending:
+                raise refused.error
             runs_now = may_run_now and self._running is None and not self._queue
             if runs_now:
                 self._running = [pending], now()
@@ -80,6 +80,8 @@ class Scheduler:
                 self._queue.add(pending)
             if self._running is None:
                 self._changed.notify()
+        if refused is not None:
+            refused.request.refuse(refused.error)
         if runs_now:
             self._run([pending])
 

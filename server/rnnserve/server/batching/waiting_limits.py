@@ -1,7 +1,7 @@
-"""How much may wait for a model: so many requests, and so many seconds of work."""
+"""How much may wait for a model: so many requests, and so many seconds of work. The connection with most gives way."""
 
 import dataclasses
-from typing import Any
+from typing import NamedTuple, TypeVar
 
 from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.cost import Cost
@@ -9,7 +9,24 @@ from rnnserve.server.batching.fair_queue import FairQueue
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.errors import QueueFull, ServeError, WaitTooLong
 
-__all__ = ["WaitingLimits"]
+__all__ = ["Refusal", "WaitingLimits"]
+
+R = TypeVar("R", bound=PendingRequest)
+
+_BEYOND = 8
+"""An eighth of the limits is for connections of which nothing waits, where nothing else may give way to them."""
+
+
+class Refusal(NamedTuple):
+    """A request that has to be refused.
+
+    Attributes:
+        request: The one that was to be added, or one that waited, and does no longer.
+        error: Why.
+    """
+
+    request: PendingRequest
+    error: ServeError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +36,9 @@ class WaitingLimits:
     A limit on the number alone let heavy requests wait for 23 s behind each other. What is refused hears so at once;
     what is admitted is answered in time, or its deadline would have passed anyhow.
 
+    Where a limit is reached, the connection with the most is refused first: a request of another takes the place of the
+    newest one of it. Otherwise five connections with 1,000 calls in flight kept a client with one call at a time out.
+
     Attributes:
         requests: How many may wait.
         seconds: How long what waits may take.
@@ -27,25 +47,40 @@ class WaitingLimits:
     requests: int
     seconds: float
 
-    def reason_to_refuse(
-        self, model: str, cost: Cost, queue: FairQueue[Any], pending: PendingRequest
-    ) -> ServeError | None:
-        """Say why a request may not wait, or None where it may. Where nothing waits, any may.
+    def refusal(self, model: str, cost: Cost, queue: FairQueue[R], pending: R) -> Refusal | None:
+        """Say which request has to be refused so that one may wait; None where none has. Where nothing waits, any may.
 
         Args:
             model: The model's name.
             cost: What its runs cost.
             queue: What waits for it.
-            pending: The request.
+            pending: The request. If it is not the one that is refused, it is to be added with `add_from`.
         """
         if not queue:
             return None
-        if len(queue) >= self.requests:
-            return QueueFull(model, self.requests)
+        count = len(queue)
+        if count >= self.requests:
+            full = QueueFull(model, self.requests)
+            return self._one_of(queue, pending, full, count < self.requests + self.requests // _BEYOND)
         seconds = cost.seconds_of_queue(queue.points)
         if seconds > self.seconds:
-            return WaitTooLong.beyond_limit(model, seconds, self.seconds)
+            too_long = WaitTooLong.beyond_limit(model, seconds, self.seconds)
+            points = pending.rows * pending.steps
+            return self._one_of(queue, pending, too_long, seconds < self.seconds * (1 + 1 / _BEYOND), points)
         remaining = pending.deadline - now()
         if 0 < remaining < seconds:  # one whose deadline has passed is dropped, and counted, by its run
-            return WaitTooLong.beyond_deadline(model, seconds, remaining)
+            seconds = cost.seconds_of_queue(queue.points_before(pending.connection))
+            if remaining < seconds:
+                return Refusal(pending, WaitTooLong.beyond_deadline(model, seconds, remaining))
         return None
+
+    def _one_of(
+        self, queue: FairQueue[R], pending: R, error: ServeError, has_room_beyond: bool, least_points: int = 0
+    ) -> Refusal | None:
+        """Choose between a request and those that wait."""
+        displaced = queue.displace(pending, least_points)
+        if displaced is not None:
+            return Refusal(displaced, error)
+        if has_room_beyond and not queue.has_of(pending.connection):
+            return None
+        return Refusal(pending, error)

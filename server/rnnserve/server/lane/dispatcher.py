@@ -214,10 +214,11 @@ class Dispatcher:
             queue.extend(calls, points)
             return
         for pending in calls:
-            refused = self._limits.reason_to_refuse(model.name, cost, queue, pending)
+            refused = self._limits.refusal(model.name, cost, queue, pending)
             if refused is not None:
-                pending.refuse(refused)
-                continue
+                refused.request.refuse(refused.error)
+                if refused.request is pending:
+                    continue
             if queue.is_crowded or queue.points > most_points:
                 pending.watch()
                 queue.add_from(pending.connection, pending)

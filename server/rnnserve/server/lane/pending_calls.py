@@ -116,6 +116,8 @@ class RecognisedCall(PendingCall):
 class StepCall(PendingCall):
     """A call that is a request of a sequence."""
 
+    may_be_displaced = False  # those that wait for their turn behind it would be run without it
+
     __slots__ = ("_call", "step")
 
     def __init__(self, call: PendingCall, step: Step, prefix: RequestPrefix | None) -> None:

@@ -401,9 +401,9 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),
         ("grpc.per_message_decompression", 0),  # see `boundary.compression`
         ("grpc.max_concurrent_streams", _CALLS_OF_CONNECTION),
-        # Without the lane, streams begin on one thread and end on another: the core would count those that have been
-        # answered a moment ago, and refuse others, of a client that keeps to the limit, with a bare REFUSED_STREAM.
-        *([("grpc.http.overload_protection", 0)] if settings.transport == "public" else []),
+        # With it, the core counts streams that were answered a moment ago, until Python lets go of their calls, and
+        # refuses others, of a client that keeps to the limit, with a bare REFUSED_STREAM.
+        ("grpc.http.overload_protection", 0),
         # Above its soft limit, 8 kB by default, the core refuses calls at random, the more the larger.
         ("grpc.max_metadata_size", MAX_HEADER_BYTES),
         ("grpc.absolute_max_metadata_size", MAX_HEADER_BYTES),

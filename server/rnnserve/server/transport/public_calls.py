@@ -121,6 +121,8 @@ class _WaitingCall(PendingRequest):
 class _WaitingStep(_WaitingCall):
     """A request of a sequence whose caller's thread waits for it."""
 
+    may_be_displaced = False  # those that wait for their turn behind it would be run without it
+
     __slots__ = ("_step",)
 
     def __init__(self, checked: CheckedRequest, deadline: float, held: HeldBytes, step: Step) -> None:

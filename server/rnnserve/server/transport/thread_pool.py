@@ -9,13 +9,14 @@ import contextlib
 import math
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from concurrent import futures
 from typing import Any, ParamSpec, TypeVar
 
 import grpc
 
 from rnnserve.server.batching.clock import now
+from rnnserve.server.batching.connection_turns import ConnectionTurns
 from rnnserve.server.batching.silent_callers import SILENT_SECONDS, crowded_first
 from rnnserve.server.boundary.byte_budget import OfConnection
 from rnnserve.server.errors import Cancelled, ServeError, Unsupported, WaitTooLong
@@ -148,8 +149,8 @@ class CallPool(futures.ThreadPoolExecutor):
         self._in_hand = self.taken = 0
         self._lock = threading.Lock()
         self._next: deque[_Call] = deque()  # each has a thread already, or one that is woken
-        self._waiting: dict[str, deque[_Call]] = {}  # by connection, the one whose turn it is first
-        self._has_thread: Counter[str] = Counter()  # calls by connection, where that is limited
+        self._waiting: ConnectionTurns[_Call] = ConnectionTurns()
+        self._has_thread: Counter[Hashable] = Counter()  # calls by connection, where that is limited
         self._has_refused = False
         self._refusing = futures.ThreadPoolExecutor(_REFUSING_THREADS, thread_name_prefix=f"{name} refusing")
         self._on_thread = _OfThread()
@@ -323,30 +324,29 @@ class CallPool(futures.ThreadPoolExecutor):
         refused = None
         if self._in_hand >= self._capacity:
             self._has_refused = True
-            most, longest = max(self._waiting.items(), key=lambda item: len(item[1]), default=("", deque[_Call]()))
-            if len(longest) <= len(self._waiting.get(connection, ())) + 1:
+            refused = self._waiting.displace(connection)
+            if refused is None:
                 return call
-            refused = longest.pop()
-            if not longest:
-                del self._waiting[most]
             self._in_hand -= 1
         self._in_hand += 1
-        self._waiting.setdefault(connection, deque()).append(call)
+        self._waiting.add(connection, call)
         return refused
 
     def _take(self) -> _Call | None:
         """The next call, of the connections that may have one more thread the one whose turn it is."""
         if self._next:
             return self._next.popleft()
-        for connection, queue in self._waiting.items():
-            if self._of_connection is None or self._has_thread[connection] < self._of_connection:
-                del self._waiting[connection]
-                if len(queue) > 1:
-                    self._waiting[connection] = queue  # at the end: the next connection's turn
-                if self._of_connection is not None:
-                    self._has_thread[connection] += 1
-                return queue.popleft()
-        return None
+        if self._of_connection is None:
+            return self._waiting.pop() if self._waiting else None
+        try:
+            call = self._waiting.pop(self._may_have_thread)
+        except StopIteration:
+            return None
+        self._has_thread[call.connection] += 1
+        return call
+
+    def _may_have_thread(self, connection: Hashable) -> bool:
+        return self._has_thread[connection] < (self._of_connection or math.inf)
 
     def _run_next(self) -> None:
         """Answer calls that may have a thread, in turn: others are taken when one of their connection has ended."""
