@@ -1,6 +1,5 @@
 """Every command line of README.md and docs/ has commands, options, targets and extras that exist."""
 
-import argparse
 import re
 import shlex
 import tomllib
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rnnserve.cli import main
+from rnnserve.cli.parser import CommandParser
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -77,13 +77,13 @@ def test_make_has_the_targets_and_variables(words):
 
 @pytest.mark.parametrize("words", of("rnnserve", in_blocks), ids=" ".join)
 def test_argparse_accepts_the_command_line(words, monkeypatch, capsys):
-    parse_args = argparse.ArgumentParser.parse_args
+    parse_args = CommandParser.parse_args
 
     def parse_only(parser, args):
         parse_args(parser, args)
         raise Parsed
 
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_only)
+    monkeypatch.setattr(CommandParser, "parse_args", parse_only)
     with pytest.raises((Parsed, SystemExit)) as ended:
         main(words[1:])
     assert getattr(ended.value, "code", 0) == 0, capsys.readouterr().err

@@ -1,0 +1,107 @@
+"""The commands of `rnnserve`: where each is, the extra that it needs, and what it needs of the machine."""
+
+import argparse
+import importlib
+import os
+import sys
+from types import MappingProxyType
+from typing import NamedTuple, Protocol, cast
+
+from rnnserve.cli.limits import Needs
+
+__all__ = ["COMMANDS", "CommandEntry", "CommandModule", "import_command"]
+
+
+class CommandModule(Protocol):
+    """The module of a command."""
+
+    MISTAKES: tuple[type[Exception], ...]
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the command's arguments, with a help text for each."""
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Run the command and return its exit status."""
+
+
+class CommandEntry(NamedTuple):
+    """A command.
+
+    Attributes:
+        module: Its module.
+        extra: The extra with what it needs; empty where the package alone has it.
+        help: What it does.
+        needs: What it needs of the machine; None where the command itself looks.
+    """
+
+    module: str
+    extra: str
+    help: str
+    needs: Needs | None
+
+
+# numpy alone takes 150 MiB of address space, gRPC and its threads 80 more, torch and onnxruntime 800.
+_NUMPY = Needs(memory=110, memory_of_core=25, threads=0, threads_of_core=1)
+_TORCH = Needs(memory=840, memory_of_core=25, threads=4, threads_of_core=2)
+
+COMMANDS = MappingProxyType(
+    {
+        "train": CommandEntry(
+            "rnnserve.models.commands.train",
+            "train",
+            "train the direction classifiers and write checkpoints",
+            _TORCH._replace(memory=740),
+        ),
+        "export": CommandEntry(
+            "rnnserve.export.commands.export", "export", "export checkpoints, prove and publish them", _TORCH
+        ),
+        "verify": CommandEntry(
+            "rnnserve.export.commands.verify", "export", "prove the contents of a repository again", _TORCH
+        ),
+        "check": CommandEntry(
+            "rnnserve.export.commands.check", "export", "compare an ONNX file of any exporter with its module", _TORCH
+        ),
+        "import": CommandEntry(
+            "rnnserve.export.commands.import_model",
+            "export",
+            "publish an ONNX file of any exporter as adopted",
+            _TORCH,
+        ),
+        "inspect": CommandEntry(
+            "rnnserve.cli.commands.inspect",
+            "",
+            "show what a repository holds: tensors, roles, batching, proof",
+            _NUMPY,
+        ),
+        "serve": CommandEntry("rnnserve.server.commands.serve", "server", "serve a repository over gRPC", None),
+        "infer": CommandEntry(
+            "rnnserve.client.commands.infer",
+            "client",
+            "ask any model on a server; rows from a file",
+            Needs(memory=200, memory_of_core=25, threads=7, threads_of_core=1),
+        ),
+        "load": CommandEntry(
+            "rnnserve.client.commands.load",
+            "client",
+            "measure a server's latency, and the highest rate that it sustains",
+            Needs(memory=230, memory_of_core=25, threads=19, threads_of_core=2),
+        ),
+    }
+)
+
+
+def import_command(name: str, entry: CommandEntry) -> CommandModule:
+    """Import the module of a command, and of no other: `rnnserve serve` must never load torch.
+
+    Raises:
+        SystemExit: A package of its extra is missing.
+    """
+    # Read when gRPC is imported. By default it logs each failed TLS handshake too, beside the command's one line.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    try:
+        return cast(CommandModule, importlib.import_module(entry.module))
+    except ModuleNotFoundError as missing:
+        if missing.name is None or missing.name.startswith("rnnserve"):
+            raise
+        package = f"'rnnserve[{entry.extra}]'" if entry.extra else "rnnserve"
+        sys.exit(f"rnnserve {name}: needs the package {missing.name}: pip install {package}")

@@ -1,0 +1,55 @@
+"""What stands before a command, or in the place of one: --help, --version, and mistakes."""
+
+import argparse
+from collections.abc import Sequence
+from typing import NoReturn
+
+from rnnserve.cli.command_table import COMMANDS
+from rnnserve.cli.parser import CommandParser, closest
+
+__all__ = ["read_global_arguments"]
+
+
+def read_global_arguments(arguments: Sequence[str]) -> NoReturn:
+    """Answer a command line that does not begin with a command.
+
+    Raises:
+        SystemExit: Always; with status 2 where the command line is wrong.
+    """
+    parser = CommandParser(
+        prog="rnnserve",
+        description="From any trained recurrent PyTorch module to a proven ONNX artifact and a gRPC service.",
+        epilog="`rnnserve COMMAND --help` explains a command.",
+        add_help=False,
+    )
+    parser.add_argument("-h", "--help", action="help", help="show this help and end")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and end")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for name, entry in COMMANDS.items():
+        commands.add_parser(name, help=entry.help)
+    if not arguments:
+        parser.error(f"the command is missing; there are {', '.join(COMMANDS)}")
+    first = arguments[0]
+    if first in ("-h", "--help", "--version"):
+        parser.parse_args([first])
+    command = next((word for word in arguments if word in COMMANDS), None)
+    if not first.startswith("-"):
+        meant = closest(first, COMMANDS)
+        suggestion = f"did you mean {meant}?" if meant else f"there are {', '.join(COMMANDS)}"
+        parser.error(f"there is no command {first!r}; {suggestion}")
+    if command is not None:
+        at = arguments.index(command)
+        words = " ".join([command, *arguments[at + 1 :], *arguments[:at]])
+        parser.error(f"{first} stands before the command, and options follow it: `rnnserve {words}`")
+    parser.error(parser.unknown(arguments))
+
+
+class _Version(argparse.Action):
+    """Prints the version, which takes 20 ms to find: `importlib.metadata` imports the parser of e-mails."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        """Print it and end."""
+        from importlib.metadata import version
+
+        print(f"rnnserve {version('rnnserve')}")
+        parser.exit()

@@ -1,0 +1,97 @@
+"""The parser of a command line, whose errors are one sentence: what is wrong, what was probably meant, where help is."""
+
+import argparse
+import difflib
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import IO, NoReturn
+
+from rnnserve.cli.streams import in_encoding
+
+__all__ = ["CommandParser", "closest"]
+
+_CHOICE = re.compile(r"(?P<said>.*)invalid choice: (?P<given>.+) \(choose from (?P<choices>.+)\)", re.DOTALL)
+_LIKENESS = 0.6
+"""Least likeness of words of which one may be meant for the other: that of difflib."""
+_OF_A_PART = 0.9
+_NUMBERS = {"invalid int value: ": "is not a whole number", "invalid float value: ": "is not a number"}
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Parses the arguments of one command.
+
+    argparse prints the whole usage before an error, which for `rnnserve load` is 22 lines, and the sentence after it.
+    An option may be shortened as long as it is clear which one is meant, as everywhere in argparse.
+    """
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line, and end with exit status 2."""
+        said = _explained(message.removeprefix("argument "))
+        self.exit(2, f"{self.prog}: {said}{' See' if said.endswith('?') else '; see'} `{self.prog} --help`\n")
+
+    def parse_args(  # type: ignore[override]  # argparse's overloads are for other namespaces, which no command has
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
+        """Parse; words that belong to no argument are named, with the option that was probably meant."""
+        parsed, rest = self.parse_known_args(args, namespace)
+        if rest:
+            self.error(self.unknown(rest))
+        return parsed
+
+    def print_help(self, file: IO[str] | None = None) -> None:
+        """Print the help with what the encoding of the terminal has."""
+        stream = file or sys.stdout
+        stream.write(in_encoding(self.format_help(), getattr(stream, "encoding", None)))
+
+    def unknown(self, words: Sequence[str]) -> str:
+        """Say of words that belong to no argument which option was probably meant."""
+        option = next((word.partition("=")[0] for word in words if word.startswith("-") and word != "-"), None)
+        if option is None:
+            return f"there is no argument for {' '.join(map(repr, words))}"
+        return f"there is no option {option}{_suggestion(option, self._shown_options())}"
+
+    def _shown_options(self) -> list[str]:
+        """Return the options that the help shows."""
+        shown = (action for action in self._actions if action.help is not argparse.SUPPRESS)
+        return [option for action in shown for option in action.option_strings]
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """Return what was probably meant by a word: the entry that is spelled most like it, wholly or in a part of its name.
+
+    `--prot` is near to `--grpc-port`, though not as a whole.
+    """
+    likeness, entry = max(((_likeness(word, entry), entry) for entry in known), default=(0.0, ""))
+    return entry if likeness >= _LIKENESS else None
+
+
+def _likeness(word: str, entry: str) -> float:
+    """Return how like two words are, from 0 to 1; dashes in front, which all options have, do not count."""
+    word, entry = word.strip("-").lower(), entry.strip("-").lower()
+    whole = difflib.SequenceMatcher(None, word, entry).ratio()
+    if len(word) > 1 and (entry.startswith(word) or word.startswith(entry)):
+        whole = max(whole, _OF_A_PART)
+    parts = (difflib.SequenceMatcher(None, word, part).ratio() for part in entry.split("-"))
+    return max(whole, _OF_A_PART * max(parts))
+
+
+def _suggestion(word: str, known: Iterable[str]) -> str:
+    meant = closest(word, known)
+    return f"; did you mean {meant}?" if meant else ""
+
+
+def _explained(message: str) -> str:
+    """Return argparse's sentence, with the choice that was probably meant and without the names of Python's types."""
+    choice = _CHOICE.fullmatch(message)
+    if choice is not None:
+        choices = [part.strip(" '\"") for part in choice["choices"].split(",")]
+        given = choice["given"].strip("'\"")
+        return f"{choice['said']}{given!r} is not one of {', '.join(choices)}{_suggestion(given, choices)}"
+    for said, meant in _NUMBERS.items():
+        start, found, value = message.partition(said)
+        if found:
+            return f"{start}{value} {meant}"
+    if message.startswith("the following arguments are required: "):
+        return f"missing: {message.partition(': ')[2]}"
+    return message
