@@ -160,7 +160,7 @@ def test_mistakes_are_one_line(tmp_path, published, capsys):
     assert capsys.readouterr().err.startswith("rnnserve inspect: there is no repository ")
     assert main(["inspect", str(published), "wrods"]) == 1
     assert capsys.readouterr().err == (
-        f"rnnserve inspect: there is no model 'wrods' in {published}; there are step, words\n"
+        f"rnnserve inspect: there is no model 'wrods' in {published}; there are step, words; did you mean words?\n"
     )
 
 

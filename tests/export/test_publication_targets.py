@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.publication_targets import is_target, load_publications
+from rnnserve.export.publication_targets import load_publications
+from rnnserve.export.target_names import is_target
 
 FILE = """
 from torch import nn

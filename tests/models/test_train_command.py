@@ -21,7 +21,7 @@ def trains_at_once(trained, monkeypatch):
         seeds.append(seed)
         return trained[name]
 
-    monkeypatch.setattr(command, "train", train)
+    monkeypatch.setattr("rnnserve.models.training.train", train)
     return seeds
 
 
@@ -57,7 +57,7 @@ def test_missed_targets_write_nothing(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise TrainingError("missed")
 
-    monkeypatch.setattr(command, "train", fail)
+    monkeypatch.setattr("rnnserve.models.training.train", fail)
     with pytest.raises(TrainingError):
         run("--checkpoints", tmp_path / "checkpoints")
     assert list(tmp_path.iterdir()) == []

@@ -109,7 +109,11 @@ class _Runner:
     def line_for(self, error: Exception) -> str:
         """Return the line for an exception that is no defect; empty for one that is."""
         if self._command is not None and isinstance(error, self._command.MISTAKES):
-            said = describe_os_error(error) if type(error).__str__ is OSError.__str__ else str(error)
+            # The text of an OSError that Python raised begins with a number; a class of ours has a sentence.
+            if isinstance(error, OSError) and not type(error).__module__.startswith("rnnserve"):
+                said = describe_os_error(error)
+            else:
+                said = str(error)
         else:
             said = explain(error)
         return f"{self.program}: {said}" if said else ""

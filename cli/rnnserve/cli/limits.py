@@ -5,14 +5,10 @@ and end the process, or raise SIGINT in it.
 """
 
 import os
+import resource
 import threading
 from pathlib import Path
 from typing import NamedTuple
-
-try:
-    import resource
-except ImportError:  # not on this system: there are no such limits
-    resource = None  # type: ignore[assignment]
 
 __all__ = ["Needs", "missing"]
 
@@ -44,8 +40,6 @@ def missing(needs: Needs) -> str:
 
 
 def _missing_memory(mebibytes: int) -> str:
-    if resource is None:
-        return ""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit == resource.RLIM_INFINITY or limit >= mebibytes * _MIB:
         return ""
@@ -76,7 +70,7 @@ def _missing_threads(count: int) -> str:
 
 
 def _few_threads(count: int, available: int) -> str:
-    limit = "" if resource is None else _in_words(resource.getrlimit(resource.RLIMIT_NPROC)[0])
+    limit = _in_words(resource.getrlimit(resource.RLIMIT_NPROC)[0])
     container = Path("/sys/fs/cgroup/pids.max")
     other = ", or that of the container" if container.exists() else ""
     return (
@@ -86,4 +80,4 @@ def _few_threads(count: int, available: int) -> str:
 
 
 def _in_words(limit: int) -> str:
-    return "" if resource is None or limit == resource.RLIM_INFINITY else f", which is {limit} (`ulimit -u`)"
+    return "" if limit == resource.RLIM_INFINITY else f", which is {limit} (`ulimit -u`)"

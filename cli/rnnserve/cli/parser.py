@@ -1,11 +1,11 @@
-"""The parser of a command line, whose errors are one sentence: what is wrong, what was probably meant, where help is."""
+"""The parser of a command line. Its errors are one sentence: what is wrong, what was probably meant, where help is."""
 
 import argparse
 import difflib
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import IO, NoReturn
+from typing import NoReturn
 
 from rnnserve.cli.streams import in_encoding
 
@@ -39,10 +39,9 @@ class CommandParser(argparse.ArgumentParser):
             self.error(self.unknown(rest))
         return parsed
 
-    def print_help(self, file: IO[str] | None = None) -> None:
-        """Print the help with what the encoding of the terminal has."""
-        stream = file or sys.stdout
-        stream.write(in_encoding(self.format_help(), getattr(stream, "encoding", None)))
+    def format_help(self) -> str:
+        """Return the help, with what the encoding of standard output has."""
+        return in_encoding(super().format_help(), sys.stdout.encoding)
 
     def unknown(self, words: Sequence[str]) -> str:
         """Say of words that belong to no argument which option was probably meant."""
@@ -58,7 +57,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """Return what was probably meant by a word: the entry that is spelled most like it, wholly or in a part of its name.
+    """Return what was probably meant by a word: the entry that is most like it, wholly or in a part of its name.
 
     `--prot` is near to `--grpc-port`, though not as a whole.
     """

@@ -4,19 +4,20 @@ import codecs
 import io
 import os
 import sys
+from pathlib import Path
 
 __all__ = ["discard_output", "in_encoding", "open_streams", "output_error", "say"]
 
-_PLAIN = {"…": "...", "–": "-", "—": "-", "×": "x", "→": "->", "≥": ">=", "≤": "<=", "“": '"', "”": '"', "’": "'"}
+_PLAIN = {"…": "...", "\u2013": "-", "—": "-", "\u00d7": "x", "→": "->"}
 _ESCAPES = "rnnserve.escapes"
 
 
 def open_streams(*, needs_output: bool) -> bool:
-    """Make the standard streams usable; return False where standard output is closed and needed.
+    r"""Make the standard streams usable; return False where standard output is closed and needed.
 
     A descriptor that is closed is opened on /dev/null. Otherwise the next file, such as one of a model, would get its
     number, and what a library prints would be written into that file. Characters that standard output cannot encode are
-    printed as `\\uXXXX`, which is right in JSON, too.
+    printed as `\uXXXX`, which is right in JSON, too.
 
     Args:
         needs_output: Whether the command prints results.
@@ -26,7 +27,7 @@ def open_streams(*, needs_output: bool) -> bool:
     for name, descriptor, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
         if getattr(sys, name) is None:
             _reserve(descriptor)
-            setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115, PTH123 - stays
+            setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - stays
     if isinstance(sys.stdout, io.TextIOWrapper):
         if isinstance(sys.stdout.buffer, io.RawIOBase):  # PYTHONUNBUFFERED: what failed would not stay, see below
             encoding = sys.stdout.encoding
@@ -62,7 +63,7 @@ def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
     except (OSError, ValueError):
         # Python would try again at its end, and its exit status would be 120.
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - stays
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - stays
 
 
 def in_encoding(text: str, encoding: str | None) -> str:

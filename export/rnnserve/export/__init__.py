@@ -6,26 +6,30 @@
 proves a published version again. Files that others exported are compared with their modules by `diagnosis`, and
 published without a proof by `adoption`. The area imports models, protos, torch, onnx and onnxruntime, and nothing of
 the server or the client.
+
+A public name is imported when it is first used: torch and onnx take 3 to 5 seconds, and the commands tell mistakes that
+can be seen without them, such as a file that does not exist, at once.
 """
 
+import importlib
+import importlib.util
 import os
+from typing import TYPE_CHECKING, Any
 
 # onnxruntime 1.32 reports its use to its maker, over HTTPS, and complains where it cannot keep an id for that.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-try:
+if TYPE_CHECKING:
     from rnnserve.export.descriptions import Flags, Floats, Integers, Lengths
     from rnnserve.export.errors import BrokenPostcondition, ExportError, ParityError, UnsupportedModule, WrongArguments
     from rnnserve.export.pipeline import ExportResult, publish
     from rnnserve.export.publication import Publication
     from rnnserve.export.recurrence import export_onnx, scan
     from rnnserve.export.torchscript import script, script_bytes
-except ModuleNotFoundError as error:
-    if error.name is None or error.name.startswith("rnnserve"):
-        raise
-    raise ModuleNotFoundError(
-        f"rnnserve.export needs {error.name}: pip install 'rnnserve[export]'", name=error.name
-    ) from None
+
+for _package in ("torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "tqdm", "tabulate"):
+    if importlib.util.find_spec(_package) is None:
+        raise ModuleNotFoundError(f"rnnserve.export needs {_package}: pip install 'rnnserve[export]'", name=_package)
 
 __all__ = [
     "BrokenPostcondition",
@@ -45,3 +49,26 @@ __all__ = [
     "script",
     "script_bytes",
 ]
+
+_MODULES = {
+    **dict.fromkeys(("Flags", "Floats", "Integers", "Lengths"), "descriptions"),
+    **dict.fromkeys(
+        ("BrokenPostcondition", "ExportError", "ParityError", "UnsupportedModule", "WrongArguments"), "errors"
+    ),
+    **dict.fromkeys(("ExportResult", "publish"), "pipeline"),
+    "Publication": "publication",
+    **dict.fromkeys(("export_onnx", "scan"), "recurrence"),
+    **dict.fromkeys(("script", "script_bytes"), "torchscript"),
+}
+"""The module of each public name."""
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

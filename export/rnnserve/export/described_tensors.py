@@ -11,11 +11,11 @@ import numpy.typing as npt
 from rnnserve.export.descriptions import BATCH, DYNAMIC, InputDescription
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.input_drawing import draw_inputs
+from rnnserve.export.model_names import check_model_name
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.tensor_shapes import axis_of, sequence_axes, shape_of, size_limits, sizes_of
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES, datatype_of
-from rnnserve.protos.names import is_model_name
 
 __all__ = [
     "ModelDescription",
@@ -57,19 +57,6 @@ class ModelDescription:
     samples: Sequence[Arrays]
     sizes: Mapping[str, tuple[int, int]]
     checkpoint_sha256: str
-
-
-def check_model_name(name: str) -> None:
-    """Check that a model's folder may have a name.
-
-    Raises:
-        WrongArguments: If not.
-    """
-    if not is_model_name(name):
-        raise WrongArguments(
-            f"the name {name!r} cannot be a model's folder: use letters, digits, _, . and -, and begin with a letter, "
-            "a digit or _"
-        )
 
 
 def limit_sizes(inputs: Tensors, given: Mapping[str, tuple[int, int]]) -> None:

@@ -11,13 +11,9 @@ from typing import TypeVar
 
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.publication import Publication
+from rnnserve.export.target_names import check_target, search, split_target
 
-__all__ = ["is_target", "load_publications"]
-
-
-def is_target(word: str) -> bool:
-    """Whether a word of the command line names a Python object, not a checkpoint."""
-    return ":" in word or word.endswith(".py")
+__all__ = ["load_publications"]
 
 
 def load_publications(target: str) -> list[Publication]:
@@ -30,9 +26,8 @@ def load_publications(target: str) -> list[Publication]:
     Raises:
         WrongArguments: If there is no such thing, or importing it fails.
     """
-    source, _, name = target.rpartition(":")
-    if not source or not name:
-        raise WrongArguments(f"{target}: name an object, too: {target.removesuffix(':')}:NAME")
+    source, name = split_target(target)
+    check_target(target)
     module = _import(source)
     try:
         found = getattr(module, name)
@@ -54,13 +49,11 @@ def load_publications(target: str) -> list[Publication]:
 
 
 def _import(source: str) -> ModuleType:
-    _search(Path.cwd())
+    search(Path.cwd())
     if not source.endswith(".py"):
         return _guarded(source, lambda: importlib.import_module(source))
     path = Path(source)
-    if not path.is_file():
-        raise WrongArguments(f"there is no file {source}")
-    _search(path.resolve().parent)
+    search(path.resolve().parent)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise WrongArguments(f"{source} cannot be imported")
@@ -68,11 +61,6 @@ def _import(source: str) -> ModuleType:
     sys.modules[path.stem] = module  # as an import does: dataclasses and scripting look their module up
     _guarded(source, lambda: loader.exec_module(module))
     return module
-
-
-def _search(folder: Path) -> None:
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
 
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from rnnserve.export.described_model import DescribedModel
 from rnnserve.export.descriptions import BATCH
-from rnnserve.export.errors import ExportError, ParityError, WrongArguments
+from rnnserve.export.errors import ParityError, WrongArguments
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.tensor_shapes import sequence_axes, size_limits
@@ -23,10 +23,9 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, ArtifactError, Version, read_version
 from rnnserve.protos.datatypes import datatype_of
 from rnnserve.protos.golden import Inference, load_cases, replay
-from rnnserve.protos.repository_folders import version_folders
 from rnnserve.protos.triton_config import CONFIG, check_tensors, read_config
 
-__all__ = ["Check", "verify_version", "versions_of"]
+__all__ = ["Check", "verify_version"]
 
 _Form = tuple[str, str, list[Any]]
 
@@ -44,18 +43,6 @@ class Check:
     name: str
     failures: Sequence[str] = ()
     parity: manifest_pb2.Parity | None = None
-
-
-def versions_of(repository: Path, models: Sequence[str] = ()) -> list[Path]:
-    """List the folders of versions, oldest first, of the models named or, if none is, of all models.
-
-    Raises:
-        ExportError: If there is no such repository, model or version.
-    """
-    try:
-        return version_folders(repository, models)
-    except ArtifactError as error:
-        raise ExportError(str(error)) from None
 
 
 def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:

@@ -2,9 +2,15 @@
 
 Walks go in, and checkpoints (trained weights with their description) come out; `rnnserve.export` reads them. This
 package imports no other area: a classifier does not depend on how it is exported or served.
+
+A public name is imported when it is first used: torch takes seconds, and `rnnserve train --help` needs none of it.
 """
 
-try:
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
     from rnnserve.models.architecture import ARCHITECTURES, LABELS, Architecture, architecture_named
     from rnnserve.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from rnnserve.models.classifier import DirectionClassifier
@@ -20,12 +26,10 @@ try:
     from rnnserve.models.evaluation import Accuracies, Evaluation, evaluate
     from rnnserve.models.sequences import generate_sequences, generate_walks
     from rnnserve.models.training import Schedule, Trained, TrainingReport, train
-except ModuleNotFoundError as error:
-    if error.name is None or error.name.startswith("rnnserve"):
-        raise
-    raise ModuleNotFoundError(
-        f"rnnserve.models needs {error.name}: pip install 'rnnserve[train]'", name=error.name
-    ) from None
+
+for _package in ("torch", "safetensors", "tqdm"):
+    if importlib.util.find_spec(_package) is None:
+        raise ModuleNotFoundError(f"rnnserve.models needs {_package}: pip install 'rnnserve[train]'", name=_package)
 
 __all__ = [
     "ARCHITECTURES",
@@ -56,3 +60,80 @@ __all__ = [
     "save_checkpoint",
     "train",
 ]
+
+_MODULES = {
+    **dict.fromkeys(
+        (
+            "ARCHITECTURES",
+            "LABELS",
+            "Architecture",
+            "architecture_named",
+        ),
+        "architecture",
+    ),
+    **dict.fromkeys(
+        (
+            "Checkpoint",
+            "load_checkpoint",
+            "save_checkpoint",
+        ),
+        "checkpoint",
+    ),
+    "DirectionClassifier": "classifier",
+    **dict.fromkeys(
+        (
+            "Batch",
+            "SequenceDataset",
+            "data_loader",
+            "pad",
+        ),
+        "data_loading",
+    ),
+    **dict.fromkeys(
+        (
+            "ArchitectureError",
+            "CheckpointError",
+            "DataError",
+            "ModelError",
+            "ShapeError",
+            "TrainingError",
+        ),
+        "errors",
+    ),
+    **dict.fromkeys(
+        (
+            "Accuracies",
+            "Evaluation",
+            "evaluate",
+        ),
+        "evaluation",
+    ),
+    **dict.fromkeys(
+        (
+            "generate_sequences",
+            "generate_walks",
+        ),
+        "sequences",
+    ),
+    **dict.fromkeys(
+        (
+            "Schedule",
+            "Trained",
+            "TrainingReport",
+            "train",
+        ),
+        "training",
+    ),
+}
+"""The module of each public name."""
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,5 +1,6 @@
 """The folders of a repository: `<repository>/<model>/<version>`."""
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,8 @@ def version_folders(repository: Path, models: Sequence[str] = ()) -> list[Path]:
     Raises:
         ArtifactError: If there is no such repository, model or version.
     """
+    if repository.exists() and not repository.is_dir():
+        raise ArtifactError(f"{repository} is a file; expected a repository, a folder that `rnnserve export` makes")
     if not repository.is_dir():
         raise ArtifactError(f"there is no repository {repository}; `rnnserve export` makes one")
     known = sorted(path.name for path in repository.iterdir() if path.is_dir() and not path.name.startswith("."))
@@ -23,7 +26,9 @@ def version_folders(repository: Path, models: Sequence[str] = ()) -> list[Path]:
     folders = []
     for model in models or known:
         if model not in known:
-            raise ArtifactError(f"there is no model {model!r} in {repository}; there are {', '.join(known)}")
+            meant = difflib.get_close_matches(model, known, n=1)
+            hint = f"; did you mean {meant[0]}?" if meant else ""
+            raise ArtifactError(f"there is no model {model!r} in {repository}; there are {', '.join(known)}{hint}")
         paths = [path for path in (repository / model).iterdir() if path.is_dir()]
         numbers = [number for path in paths if (number := version_number(path.name)) is not None]
         if not numbers:

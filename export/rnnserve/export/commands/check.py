@@ -3,12 +3,15 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from rnnserve.export.commands.early_checks import check_file
 from rnnserve.export.commands.run_timeout import add_run_timeout
-from rnnserve.export.diagnosis import check_file
 from rnnserve.export.errors import ExportError, WrongArguments
-from rnnserve.export.publication import Publication
-from rnnserve.export.publication_targets import load_publications
+from rnnserve.export.target_names import check_target
+
+if TYPE_CHECKING:
+    from rnnserve.export.publication import Publication
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
@@ -46,9 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare, and print what differs."""
-    checked = check_file(
-        args.file, _publication(args.against, args.model), progress=sys.stderr.isatty(), timeout=args.timeout
-    )
+    check_file(args.file)
+    check_target(args.against)
+
+    from rnnserve.export import diagnosis  # imports torch, after the mistakes that can be seen without it
+
+    publication = _publication(args.against, args.model)
+    checked = diagnosis.check_file(args.file, publication, progress=sys.stderr.isatty(), timeout=args.timeout)
     for difference in checked.differences:
         print(f"differs  {difference}")
     for fault in checked.faults:
@@ -61,7 +68,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _publication(target: str, name: str | None) -> Publication:
+def _publication(target: str, name: str | None) -> "Publication":
+    from rnnserve.export.publication_targets import load_publications
+
     publications = load_publications(target)
     names = [publication.name for publication in publications]
     if name is None and len(publications) == 1:

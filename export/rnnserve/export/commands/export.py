@@ -4,16 +4,18 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rnnserve.export.classifiers import classifier_publication
+from rnnserve.export.commands.early_checks import check_checkpoint, check_repository
 from rnnserve.export.errors import ExportError
-from rnnserve.export.parity import parity_table
-from rnnserve.export.pipeline import ExportResult, publish
-from rnnserve.export.publication import Publication
-from rnnserve.export.publication_targets import is_target, load_publications
-from rnnserve.models import CheckpointError, load_checkpoint
+from rnnserve.export.target_names import check_target, is_target
+from rnnserve.models.errors import CheckpointError
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.batching_modes import BATCHING_MODES
+
+if TYPE_CHECKING:
+    from rnnserve.export.pipeline import ExportResult
+    from rnnserve.export.publication import Publication
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
@@ -60,14 +62,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export one model after another; if one fails, those before it stay published."""
-    for publication in _publications(args.names or _names_in(args.checkpoints), args.checkpoints):
+    names = args.names or _names_in(args.checkpoints)
+    for name in names:
+        if is_target(name):
+            check_target(name)
+        else:
+            check_checkpoint(args.checkpoints / name)
+    check_repository(args.repository)
+
+    from rnnserve.export.pipeline import publish  # imports torch, after the mistakes that can be seen without it
+
+    for publication in _publications(names, args.checkpoints):
         done = publish(publication, repository=args.repository, progress=sys.stderr.isatty())
         print("\n".join(_lines(done)), flush=True)
     return 0
 
 
-def _publications(names: Sequence[str], checkpoints: Path) -> Iterator[Publication]:
+def _publications(names: Sequence[str], checkpoints: Path) -> "Iterator[Publication]":
     """Read what is to be published; own modules first of all, so that a mistake in them is told at once."""
+    from rnnserve.export.classifiers import classifier_publication
+    from rnnserve.export.publication_targets import load_publications
+    from rnnserve.models import load_checkpoint
+
     loaded = {name: load_publications(name) for name in names if is_target(name)}
     for name in names:
         if name in loaded:
@@ -85,7 +101,9 @@ def _names_in(checkpoints: Path) -> list[str]:
     return names
 
 
-def _lines(done: ExportResult) -> Iterator[str]:
+def _lines(done: "ExportResult") -> Iterator[str]:
+    from rnnserve.export.parity import parity_table
+
     yield f"{done.name}\n\n{parity_table(done.manifest.parity)}\n"
     yield f"batching {BATCHING_MODES[done.manifest.batching.mode]}"
     yield from (f"  since {reason}" for reason in done.manifest.batching.reasons)

@@ -3,16 +3,19 @@
 import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rnnserve.export.adoption import Roles, adopt
-from rnnserve.export.adoption.sample_file import read_samples
+from rnnserve.export.commands.early_checks import check_file, check_repository
 from rnnserve.export.commands.run_timeout import add_run_timeout
 from rnnserve.export.errors import ExportError
-from rnnserve.export.pipeline import ExportResult
+from rnnserve.export.model_names import check_model_name
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.batching_modes import BATCHING_MODES
 from rnnserve.protos.tensors_in_words import axes_in_words, roles_in_words
+
+if TYPE_CHECKING:
+    from rnnserve.export.pipeline import ExportResult
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
@@ -103,6 +106,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Adopt the file, and print what was found of it."""
+    check_model_name(args.name)
+    check_file(args.file)
+    if args.samples:
+        check_file(args.samples)
+    check_repository(args.repository)
+
+    from rnnserve.export.adoption import Roles, adopt  # imports torch, after the mistakes that can be seen without it
+    from rnnserve.export.adoption.sample_file import read_samples
+
     roles = Roles(
         axes=dict(args.axis),
         lengths=dict(args.lengths),
@@ -117,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _lines(done: ExportResult) -> Iterator[str]:
+def _lines(done: "ExportResult") -> Iterator[str]:
     manifest = done.manifest
     yield from _tensors("input", manifest.inputs)
     yield from _tensors("output", manifest.outputs)

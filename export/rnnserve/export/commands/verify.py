@@ -4,14 +4,18 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rnnserve.export.errors import ExportError
-from rnnserve.export.parity import parity_table
-from rnnserve.export.verify import Check, verify_version, versions_of
+from rnnserve.protos.artifact import ArtifactError
+from rnnserve.protos.repository_folders import version_folders
+
+if TYPE_CHECKING:
+    from rnnserve.export.verify import Check
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
-MISTAKES = (ExportError, OSError)
+MISTAKES = (ExportError, ArtifactError, OSError)
 
 _EPILOG = """\
 Every version is proven from its own files, without the checkpoint: their digests; config.pbtxt and the manifest against
@@ -38,7 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Verify one version after another, and print a summary."""
     failed = []
-    folders = versions_of(args.repository, args.models)
+    folders = version_folders(args.repository, args.models)
+
+    from rnnserve.export.verify import verify_version  # imports torch, after the mistakes that can be seen without it
+
     for folder in folders:
         title = f"{folder.parent.name} version {folder.name}"
         checks = verify_version(folder, progress=sys.stderr.isatty())
@@ -50,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _lines(title: str, checks: Sequence[Check], *, with_table: bool) -> Iterator[str]:
+def _lines(title: str, checks: "Sequence[Check]", *, with_table: bool) -> Iterator[str]:
+    from rnnserve.export.parity import parity_table
+
     yield title
     for check in checks:
         yield f"  {'FAILED' if check.failures else 'ok':<6}  {check.name}"

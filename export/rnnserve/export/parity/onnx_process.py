@@ -7,12 +7,10 @@ import numpy.typing as npt
 
 from rnnserve.export.parity import onnx_worker
 from rnnserve.export.parity.onnx_worker import pack, pack_arrays, unpack, unpack_arrays
+from rnnserve.export.run_seconds import RUN_SECONDS
 from rnnserve.protos.guarded_process import GuardedProcess, ProcessEnded, ProcessTooSlow
 
 __all__ = ["RUN_SECONDS", "OnnxProcess", "RemoteSession"]
-
-RUN_SECONDS = 60.0
-"""Seconds that onnxruntime may take to load a file of unknown origin, and for each run of it, where nothing is said."""
 
 _START_SECONDS = 60.0
 

@@ -1,13 +1,16 @@
 """`rnnserve train`: train the direction classifiers and write their checkpoints."""
 
 import argparse
+import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rnnserve.models.architecture import ARCHITECTURES, LABELS, architecture_named
-from rnnserve.models.checkpoint import save_checkpoint
-from rnnserve.models.errors import ModelError
-from rnnserve.models.training import Trained, train
+from rnnserve.models.errors import CheckpointError, ModelError
+
+if TYPE_CHECKING:
+    from rnnserve.models.training import Trained
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
@@ -66,10 +69,15 @@ def run(args: argparse.Namespace) -> int:
     names = list(dict.fromkeys(args.names)) or list(ARCHITECTURES)
     for name in names:
         architecture_named(name)
+    _check_folder(args.checkpoints)
+
+    from rnnserve.models import training  # imports torch, after the mistakes that can be seen without it
+    from rnnserve.models.checkpoint import save_checkpoint
+
     width = max(map(len, names))
     for position, name in enumerate(names):
         started = time.perf_counter()
-        trained = train(name, seed=args.seed)
+        trained = training.train(name, seed=args.seed)
         folder = args.checkpoints / name
         save_checkpoint(folder, trained.classifier, name=name, labels=LABELS, report=trained.report)
         if position == 0:
@@ -78,8 +86,22 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _check_folder(checkpoints: Path) -> None:
+    """Check that checkpoints can be written, before minutes of training; nothing is left behind."""
+    folder = checkpoints
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise CheckpointError(f"{checkpoints} cannot be written: {folder} is a file, expected a folder")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise CheckpointError(f"{checkpoints} cannot be written: {error.strerror}") from error
+
+
 # By hand and not with tabulate, since each row is printed when its training ends.
-def _format_row(name: str, trained: Trained, seconds: float, folder: Path) -> str:
+def _format_row(name: str, trained: "Trained", seconds: float, folder: Path) -> str:
     report = trained.report
     figures = [*map(_format_share, report.accuracies), f"{report.largest_logit:.2f}", f"{seconds:.1f}"]
     cells = [figure.rjust(len(column)) for figure, column in zip(figures, _COLUMNS, strict=True)]
