@@ -53,6 +53,7 @@ def test_every_error_has_one_root():
         "BrokenPostcondition",
         "ExportError",
         "ParityError",
+        "PublishingFailed",
         "UnsupportedModule",
         "WrongArguments",
     ]

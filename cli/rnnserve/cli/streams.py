@@ -28,7 +28,7 @@ def open_streams(*, needs_output: bool) -> bool:
         if getattr(sys, name) is None:
             _reserve(descriptor)
             setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - stays
-    if isinstance(sys.stdout, io.TextIOWrapper):
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout is sys.__stdout__:  # else it is the caller's
         if isinstance(sys.stdout.buffer, io.RawIOBase):  # PYTHONUNBUFFERED: what failed would not stay, see below
             encoding = sys.stdout.encoding
             sys.stdout = io.TextIOWrapper(io.BufferedWriter(sys.stdout.detach()), encoding, line_buffering=True)

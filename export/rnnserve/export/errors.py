@@ -6,12 +6,20 @@
     ├── UnsupportedModule      the module does something that has no right ONNX form; says what, where and why
     ├── WrongArguments         names, sample arguments and dynamic shapes that do not fit the module or each other
     ├── BrokenPostcondition    the exporter gave something else than was asked for; nothing is returned
-    └── ParityError            eager, TorchScript and ONNX do not compute the same; has everything that differs
+    ├── ParityError            eager, TorchScript and ONNX do not compute the same; has everything that differs
+    └── PublishingFailed       the repository cannot be written (also an OSError); nothing was published
 """
 
 from collections.abc import Sequence
 
-__all__ = ["BrokenPostcondition", "ExportError", "ParityError", "UnsupportedModule", "WrongArguments"]
+__all__ = [
+    "BrokenPostcondition",
+    "ExportError",
+    "ParityError",
+    "PublishingFailed",
+    "UnsupportedModule",
+    "WrongArguments",
+]
 
 
 class ExportError(Exception):
@@ -40,3 +48,15 @@ class ParityError(ExportError):
     def __init__(self, failures: Sequence[str]) -> None:
         self.failures = tuple(failures)
         super().__init__("\n".join(self.failures))
+
+
+class PublishingFailed(ExportError, OSError):
+    """A version could not be written, as on a full or a read-only disk: it is not published, and the message says so.
+
+    Attributes:
+        errno: The system's number of the error.
+    """
+
+    def __init__(self, message: str, errno: int | None) -> None:
+        super().__init__(message)
+        self.errno = errno

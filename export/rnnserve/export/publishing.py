@@ -8,12 +8,12 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from rnnserve.export.errors import ExportError
+from rnnserve.export.errors import ExportError, PublishingFailed
 from rnnserve.export.triton_config import write_config
 from rnnserve.protos.triton_config import CONFIG
 
@@ -48,15 +48,15 @@ def publish_version(model: Path, files: Mapping[str, bytes], config: str) -> Pub
 
     Raises:
         ExportError: If other exports take every number first.
-        OSError: If it cannot be written; nothing of it remains.
+        PublishingFailed: If it cannot be written; nothing of it remains, which the message says.
     """
-    with _undone_on_failure(model):
+    temporary = model / f".publishing-{secrets.token_hex(8)}"
+    with _undone_on_failure(model, temporary):
         if not (model / CONFIG).exists():
             write_config(model, config)
         newest = _newest(model)
         if newest is not None and _holds(model / str(newest), files):
             return Published(model / str(newest), newest, new=False)
-        temporary = model / f".publishing-{secrets.token_hex(8)}"
         temporary.mkdir()
         try:
             _write(temporary, files)
@@ -79,7 +79,12 @@ def _take_number(model: Path, temporary: Path, files: Mapping[str, bytes]) -> Pu
             if error.errno not in _TAKEN:
                 raise
             continue
-        _sync(model)
+        try:
+            _sync(model)
+        except BaseException:
+            # It is to be seen, but may not outlast a power failure. What is told to have failed must not serve.
+            (model / str(number)).rename(temporary)
+            raise
         return Published(model / str(number), number, new=True)
     raise ExportError(f"others publish versions of {model.name} faster than a number can be taken; try again")
 
@@ -99,10 +104,14 @@ def _holds(version: Path, files: Mapping[str, bytes]) -> bool:
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
     for name, data in files.items():
-        with (folder / name).open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with (folder / name).open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            error.filename = error.filename or str(folder / name)  # which writing leaves out
+            raise
     _sync(folder)
 
 
@@ -116,15 +125,42 @@ def _sync(folder: Path) -> None:
 
 
 @contextmanager
-def _undone_on_failure(model: Path) -> Iterator[None]:
-    """Make the model's folder; on failure remove what was added, since servers report a model without versions."""
-    had_folder, had_config = model.is_dir(), (model / CONFIG).exists()
-    model.mkdir(parents=True, exist_ok=True)
+def _undone_on_failure(model: Path, temporary: Path) -> Iterator[None]:
+    """Make the model's folder; on failure remove what was added, since servers report a model without versions.
+
+    Args:
+        model: `<repository>/<model>`.
+        temporary: Folder in it for what is not published yet.
+
+    Raises:
+        PublishingFailed: In the place of an OSError, to say what is left: nothing, or where it is.
+    """
+    made = [folder for folder in (model, *model.parents) if not folder.exists()]
+    had_config = (model / CONFIG).exists()
     try:
+        model.mkdir(parents=True, exist_ok=True)
         yield
-    except BaseException:
+    except BaseException as error:
+        left = _undo(model, temporary, made, had_config=had_config)
+        if not isinstance(error, OSError):
+            raise
+        path = f"{error.filename}: " if error.filename else ""
+        raise PublishingFailed(
+            f"{model}: {path}{error.strerror or error}. Nothing was published, and "
+            + (f"this was left behind and may be removed: {left}" if left else "nothing was left behind"),
+            error.errno,
+        ) from error
+
+
+def _undo(model: Path, temporary: Path, made: Sequence[Path], *, had_config: bool) -> str:
+    """Remove what was added; return what is left of it, which is nothing unless the disk refuses that, too."""
+    added = [temporary]
+    shutil.rmtree(temporary, ignore_errors=True)
+    with suppress(OSError):
         if not had_config and _newest(model) is None:  # otherwise another export needs it
+            added.append(model / CONFIG)
             (model / CONFIG).unlink(missing_ok=True)
-        if not had_folder and not any(model.iterdir()):
-            model.rmdir()
-        raise
+    for folder in made:
+        with suppress(OSError):  # not empty: another export has come
+            folder.rmdir()
+    return ", ".join(str(path) for path in added if path.exists())

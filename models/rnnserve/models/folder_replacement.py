@@ -1,5 +1,6 @@
 """Writing of a folder of a few files: all of them appear at once, or none does."""
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -24,6 +25,7 @@ def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     Raises:
         CheckpointError: If the folder holds other files, or cannot be written; the old folder is then unchanged.
     """
+    made = [parent for parent in folder.parents if not parent.exists()]
     try:
         _refuse_other_files(folder, files)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -33,8 +35,20 @@ def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
             _swap(work / "new", folder, backup=work / "old")
         finally:
             shutil.rmtree(work)
-    except OSError as error:
-        raise CheckpointError(f"{folder} cannot be written: {error.strerror or error}") from error
+    except BaseException as error:
+        for parent in made:
+            with contextlib.suppress(OSError):  # not empty
+                parent.rmdir()
+        if not isinstance(error, OSError):
+            raise
+        raise CheckpointError(
+            f"{folder} cannot be written: {error.strerror or error}. {_what_is_there(folder)}, and nothing was left "
+            "behind"
+        ) from error
+
+
+def _what_is_there(folder: Path) -> str:
+    return "The older checkpoint is unchanged" if folder.exists() else "No checkpoint was written"
 
 
 def _refuse_other_files(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -63,9 +77,10 @@ def _swap(new: Path, folder: Path, *, backup: Path) -> None:
     if not folder.exists():
         new.rename(folder)
         return
-    folder.rename(backup)
     try:
+        folder.rename(backup)
         new.rename(folder)
-    except OSError:
-        backup.rename(folder)
+    except BaseException:  # an interrupt, too, must not lose the older one
+        if backup.exists() and not folder.exists():
+            backup.rename(folder)
         raise
