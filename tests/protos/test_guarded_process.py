@@ -1,5 +1,6 @@
 """A guarded process answers; however it ends, and whatever it does, the process that asks is told and goes on."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -144,6 +145,56 @@ def test_it_does_not_outlive_the_process_that_started_it(task):
     while is_running(pid):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_it_does_not_outlive_it_though_it_is_stopped():
+    """What is stopped reads no pipe: the kernel ends it. The end of the thread that asked for it is no end."""
+    code = (
+        "import threading, time\n"
+        "from rnnserve.protos.guarded_process import GuardedProcess\n"
+        "made = []\n"
+        f"start = threading.Thread(target=lambda: made.append(GuardedProcess({guarded_tasks.__file__!r})))\n"
+        "start.start(); start.join()\n"
+        "(process,) = made\n"
+        "process.receive(60)\n"
+        "time.sleep(0.2)\n"
+        "process.send(b'x', 60)\n"
+        "assert process.receive(60) == b'x'\n"
+        "print(process.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    path = os.pathsep.join(filter(None, sys.path))
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
+    ) as parent:
+        pid = int(parent.stdout.readline())
+        os.kill(pid, signal.SIGSTOP)
+        parent.kill()
+    deadline = time.monotonic() + PATIENCE
+    try:
+        while is_running(pid):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_a_fork_can_start_one():
+    """It has the memory of the process that it comes from, and none of its threads."""
+    code = (
+        "import os\n"
+        "from rnnserve.protos.guarded_process import GuardedProcess\n"
+        f"first = GuardedProcess({guarded_tasks.__file__!r})\n"
+        "if not (pid := os.fork()):\n"
+        f"    second = GuardedProcess({guarded_tasks.__file__!r})\n"
+        "    second.receive(60)\n"
+        "    os._exit(7)\n"
+        "assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7\n"
+    )
+    path = os.pathsep.join(filter(None, sys.path))
+    env = {**os.environ, "PYTHONPATH": path}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], timeout=PATIENCE, check=True, env=env)
 
 
 def is_running(pid: int) -> bool:

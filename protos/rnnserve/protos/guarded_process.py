@@ -10,6 +10,7 @@ Requests and answers are bytes; each is preceded by its size, as 8 bytes, little
 """
 
 import contextlib
+import functools
 import os
 import select
 import signal
@@ -18,6 +19,8 @@ import sys
 import time
 from pathlib import Path
 from typing import Final
+
+from rnnserve.protos.parent_death import in_lasting_thread
 
 __all__ = ["SIZE_BYTES", "GuardedProcess", "ProcessEnded", "ProcessTooSlow"]
 
@@ -39,7 +42,8 @@ class GuardedProcess:
     """A process that answers requests. For one thread, but for `kill`.
 
     It starts without a fork of this process's threads, as gRPC demands; holds no file of this process, listening
-    sockets included; writes to no terminal or log; and ends with this process, however this one ends.
+    sockets included; writes to no terminal or log; and ends with this process, however this one ends, also where it has
+    been stopped.
     """
 
     def __init__(self, *arguments: str, niceness: int = 0) -> None:
@@ -50,10 +54,11 @@ class GuardedProcess:
             niceness: How far it gives way to other processes, as for nice(1).
 
         Raises:
-            OSError: If no process can be started.
+            OSError: If no process, or no thread that starts it, can be started.
         """
         path = os.pathsep.join(entry for entry in sys.path if entry)
-        self._popen = subprocess.Popen(  # noqa: S603 - our own command line
+        start = functools.partial(
+            subprocess.Popen[bytes],
             # -P: the working directory, which may hold anything, is no place to import from.
             [sys.executable, "-P", *arguments],
             env={**os.environ, "PYTHONPATH": path},
@@ -63,9 +68,11 @@ class GuardedProcess:
             bufsize=0,
             start_new_session=True,  # a Ctrl-C is for this process, which ends the other one
         )
+        self._popen = in_lasting_thread(start)
         if niceness:
             with contextlib.suppress(OSError):  # it has ended, or may not
-                os.setpriority(os.PRIO_PROCESS, self._popen.pid, niceness)
+                ours = os.getpriority(os.PRIO_PROCESS, 0)
+                os.setpriority(os.PRIO_PROCESS, self._popen.pid, ours + niceness)
         assert self._popen.stdin is not None  # noqa: S101 - both are pipes
         assert self._popen.stdout is not None  # noqa: S101
         self._requests, self._answers = self._popen.stdin.fileno(), self._popen.stdout.fileno()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rnnserve.protos.guarded_process import SIZE_BYTES
+from rnnserve.protos.parent_death import die_with_parent
 
 __all__ = ["answer_requests", "limit_memory", "limit_processor_seconds"]
 
@@ -22,6 +23,7 @@ def answer_requests(answer: Callable[[bytes], bytes]) -> None:
     Args:
         answer: Gives the answer to a request. What it raises ends this process.
     """
+    die_with_parent(sys.stdin.fileno())
     answers = os.dup(sys.stdout.fileno())
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what libraries print is no answer
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the crash of a file that is tried is no reason to fill a disk
