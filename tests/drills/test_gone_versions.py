@@ -52,9 +52,8 @@ def answers(port, name):
                 answer = rpc.GRPCInferenceServiceStub(channel).ModelInfer(ask_factor(name), timeout=30)
                 met.add(factor_of(answer))
             except grpc.RpcError as error:
-                details = error.details() or ""
-                assert error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND), details
-                met.add("deaf" if "connect" in details else GONE)
+                is_said = error.code().name in ("UNAVAILABLE", "NOT_FOUND") and "connect" not in str(error.details())
+                met.add(GONE if is_said else str(error))
     return met
 
 

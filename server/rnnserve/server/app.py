@@ -5,11 +5,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent import futures
 from typing import Self
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
+from rnnserve.server.errors import ServeError
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.decided_graphs import DecidedGraphs
 from rnnserve.server.repository.folders import NEVER_SEEN, Fingerprint, fingerprints
@@ -21,6 +23,7 @@ from rnnserve.server.repository.providers import choose_device
 from rnnserve.server.repository.repository import Repository
 from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import Settings
+from rnnserve.server.transport.descriptors import DescriptorWatch
 from rnnserve.server.transport.grpc_server import GrpcTransport
 from rnnserve.server.transport.pulse import Pulse
 
@@ -124,6 +127,7 @@ class Server:
         self.port = self._transport.port
         self._loading = threading.Thread(target=self._load, name="loader", daemon=True)
         self._announcing = threading.Lock()
+        self._descriptors = DescriptorWatch()
 
     def start(self) -> None:
         """Answer (live, not ready), load and prove the models, and become ready.
@@ -185,6 +189,21 @@ class Server:
         """
         self._transport.leave(told_to_stop)
 
+    def reload(self) -> None:
+        """Load what the repository holds now, beside what serves; the log tells what came of it."""
+        _log.info("SIGHUP: what the repository holds now is loaded beside what serves")
+
+        def tell(done: "futures.Future[None]") -> None:
+            if done.exception() is None:
+                _log.info("SIGHUP: the repository has been loaded again")
+            else:
+                _log.error("SIGHUP: %s; what serves stays as it is", done.exception())
+
+        try:
+            self.live.reload().add_done_callback(tell)
+        except ServeError as error:
+            _log.error("SIGHUP: %s; what serves stays as it is", error)
+
     def drain(self) -> None:
         """Say that this server is not ready, and answer as before, for `settings.drain` seconds."""
         if self._settings.drain:
@@ -230,6 +249,7 @@ class Server:
 
     def _tick(self) -> None:
         """Tell health checks, and free what versions that serve no more leave behind."""
+        self._descriptors.look()
         self._announce()
         self._schedulers.keep({served.model for served in self._repository.served()})
 

@@ -28,6 +28,7 @@ def done(monkeypatch):
     """What the command does, instead of doing it."""
     done = []
     monkeypatch.setattr(logging, "basicConfig", lambda **how: done.append(how))
+    monkeypatch.setattr(serve, "_prepare_process", lambda _: None)
     monkeypatch.setattr(serve, "_serve", lambda *how: done.append(("serve", *how)))
     monkeypatch.setattr(serve, "_supervise", lambda *how: done.append(("supervise", *how)) or 143)
     return done
@@ -60,14 +61,16 @@ def test_workers_run_the_same_command_on_one_port(monkeypatch, capsys, age, leav
     class Supervisor:
         def __init__(self, command, count, signals, **seconds):
             made.update(seconds, command=command(["--report-fd", "3"]), count=count)
-            signal.raise_signal(signal.SIGHUP)
-            assert signals.read() == [signal.SIGHUP]
+            for number in (signal.SIGHUP, signal.SIGUSR2):
+                signal.raise_signal(number)
+                assert signals.read() == [number]
 
         def run(self, on_ready):
             on_ready()
             return 130
 
     monkeypatch.setattr(serve, "Supervisor", Supervisor)
+    monkeypatch.setattr(serve, "show_stacks_at_signals", lambda: None)
     settings = Settings(Path("models"), grpc_port=0, max_queue=7, grace=0.5, max_connection_age=age)
     assert serve._supervise(settings, 3, "warning") == 130
     printed = capsys.readouterr().out
@@ -82,57 +85,6 @@ def test_workers_run_the_same_command_on_one_port(monkeypatch, capsys, age, leav
     polling = dataclasses.replace(settings, model_control="poll", poll=2.5, load_timeout=3.0, drain=4.0)
     serve._supervise(polling, 3, "warning")
     assert (made["poll"], made["load_timeout"], made["grace"]) == (2.5, 6.0, 4.5)
-
-
-class Exit(Exception):
-    """Instead of the process's end."""
-
-
-@pytest.fixture
-def ending(monkeypatch):
-    """The end of a server that serves."""
-
-    def leave(status):
-        raise Exit(status)
-
-    monkeypatch.setattr(os, "_exit", leave)
-    ending = serve._Ending()
-    ending.is_loading = False
-    return ending
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_first_signal_stops_and_the_second_ends_at_once(ending, number):
-    ending.take(number)
-    assert ending.told.is_set()
-    assert ending.told_to_stop.is_set()
-    with pytest.raises(Exit) as ended:
-        ending.take(signal.SIGINT)
-    assert ended.value.args == (130,)
-
-
-def test_a_hang_up_is_a_stop_that_may_take_its_time(ending):
-    for _ in range(2):  # a terminal may send several
-        ending.take(signal.SIGHUP)
-        assert ending.told.is_set()
-        assert not ending.told_to_stop.is_set()
-    ending.take(signal.SIGTERM)
-    assert ending.told_to_stop.is_set()
-    ending.take(signal.SIGHUP)  # which is not a second SIGTERM
-
-
-def test_without_its_supervisor_a_worker_stops_and_does_not_drain(ending):
-    assert ending.drains
-    ending.abandon()
-    assert (ending.drains, ending.told_to_stop.is_set()) == (False, True)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_any_signal_ends_a_server_that_has_served_nothing_yet(ending, number):
-    ending.is_loading = True
-    with pytest.raises(Exit) as ended:
-        ending.take(number)
-    assert ended.value.args == (0,)
 
 
 def test_the_help_explains_the_signals_and_names_no_internal_option():

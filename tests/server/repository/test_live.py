@@ -10,7 +10,7 @@ import pytest
 
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.server.errors import LoadFailed, NotFound, NotReady, ShuttingDown, StartError, TooManyCalls
-from rnnserve.server.repository import entries, live, loader, repository
+from rnnserve.server.repository import entries, live, loader, pinned_loader, repository
 from rnnserve.server.repository.folders import fingerprints, version_numbers, way_out
 from rnnserve.server.repository.live import LiveRepository
 from rnnserve.server.repository.loader import Loader
@@ -388,3 +388,58 @@ def test_links_that_lead_out(tmp_path):
     assert way_out(root, root / "a") == "2"
     (root / "a" / "1" / "model.onnx").symlink_to("../../../outside/model.onnx")
     assert way_out(root, root / "a" / "1") == "model.onnx"
+
+
+def test_all_is_loaded_again_where_that_is_asked_for(published):
+    """What a restart does, in one process: what does not hold changes nothing, and what is gone serves no more."""
+    published.publish("a/2")
+    published.publish("b/1", "broken")
+    published.publish("c/1")
+    published.live._reload()
+    assert published.serving("a")[0] == "2"
+    assert published.serving("b") == ("1", "first")
+    assert published.serving("c")[0] == "1"
+    shutil.rmtree(published.root / "a")
+    published.live._reload()
+    assert not published.models.has("a")
+
+
+def test_a_repository_that_is_away_or_empty_changes_nothing(published):
+    published.root.rename(published.root.parent / "away")
+    with pytest.raises(LoadFailed, match="cannot be loaded"):
+        published.live._reload()
+    published.root.mkdir()
+    with pytest.raises(LoadFailed, match="no model lies in"):
+        published.live._reload()
+    assert published.serving("a") == ("1", "first")
+
+
+def test_with_explicit_control_it_is_what_is_loaded_and_what_a_start_loads(explicit):
+    """Others are for requests to load; see `explicit` for what is loaded."""
+    before = set(explicit.models.models())
+    explicit.publish("a/2")
+    explicit.publish("z/1")
+    explicit.live._start_with = ["z"]
+    explicit.live._reload()
+    assert set(explicit.models.models()) == before | {"z"}
+
+
+@pytest.mark.parametrize("word", ["other", None])
+def test_what_others_serve_is_looked_at_before_it_is_loaded_again(published, monkeypatch, word, caplog):
+    """It may be gone for long, and each trial would fill the log."""
+    monkeypatch.setattr(pinned_loader, "read_version", read_fake)
+    monkeypatch.setattr(pinned_loader, "read_config", lambda _: None)
+    pins = published.models.pins()
+    if word is None:
+        shutil.rmtree(published.root / "a" / "1")
+    else:
+        published.publish("a/1", word)
+    for _ in range(3):
+        with pytest.raises(LoadFailed, match=r"^a: "):
+            published.live._mend(["a"], pins)
+    assert not tried(published)
+    assert not caplog.messages
+    published.publish("a/1", "first")
+    published.live._mend(["a"], pins)
+    published.live._adopt()
+    assert published.models.pins() == pins

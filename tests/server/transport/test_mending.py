@@ -1,5 +1,6 @@
 """A worker that serves less than the others is asked from time to time whether it can serve the same again."""
 
+import itertools
 import json
 import types
 
@@ -76,7 +77,7 @@ def test_one_that_cannot_is_asked_again_ever_more_rarely(workers, clock):
             asked.append(clock.now)
             assert mender.take(workers[1], "cannot a: is missing")
         clock.now += 1
-    waits = [after - before for before, after in zip(asked, asked[1:], strict=False)]
+    waits = [after - before for before, after in itertools.pairwise(asked)]
     assert waits[0] < 10
     assert waits == sorted(waits)
     assert waits[-1] == 60

@@ -43,10 +43,10 @@ class Signals:
 class Running:
     """A supervisor on a thread of its own."""
 
-    def __init__(self, code, count=1, *, grace=5.0, leave=5.0):
+    def __init__(self, code, count=1, *, grace=5.0, leave=5.0, **more):
         self.signals, self.ready, self.ended = Signals(), threading.Event(), threading.Event()
         self.code, self.status = code, None
-        self.supervisor = Supervisor(self._command, count, self.signals, grace=grace, leave=leave)  # type: ignore[arg-type]
+        self.supervisor = Supervisor(self._command, count, self.signals, grace=grace, leave=leave, **more)  # type: ignore[arg-type]
         threading.Thread(target=self._run, daemon=True).start()
 
     def _command(self, more):
@@ -124,10 +124,51 @@ def test_a_second_signal_ends_them_at_once(running, caplog, second):
     deaf = running("signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + READY + "time.sleep(60)\n", 2, grace=3600)
     assert deaf.ready.wait(PATIENCE)
     processes = deaf.processes()
-    deaf.end(signal.SIGTERM, second)
+    deaf.signals.send(signal.SIGTERM)
+    until(lambda: deaf.supervisor._ends)
+    time.sleep(supervision.SAME_SECONDS)
+    deaf.end(second)
     assert deaf.status == 128 + second
     assert [process.returncode for process in processes] == [-signal.SIGKILL] * 2
     assert not caplog.messages
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_one_request_that_arrives_twice_counts_once(running, second):
+    """The workers end with grace, as after one."""
+    slow = "def end(*_):\n    time.sleep(0.3); sys.exit(0)\nsignal.signal(signal.SIGTERM, end)\n"
+    two = running(slow + READY + "time.sleep(60)\n", 2, grace=PATIENCE)
+    assert two.ready.wait(PATIENCE)
+    processes = two.processes()
+    two.end(signal.SIGTERM, second, second)
+    assert two.status == 0
+    assert [process.returncode for process in processes] == [0, 0]
+
+
+def test_signals_for_all_are_passed_on(running, caplog):
+    shows = "signal.signal(signal.SIGUSR1, lambda *_: say('shown'))\n"
+    two = running(shows + READY + "while True: time.sleep(1)\n", 2)
+    assert two.ready.wait(PATIENCE)
+    processes = two.processes()
+    shown = []
+    for worker in two.supervisor._all():
+        worker.take_said = lambda said=worker.take_said: (shown.extend(lines := said()), lines)[1]
+    two.signals.send(signal.SIGUSR2)
+    until(lambda: caplog.messages)
+    two.signals.send(signal.SIGUSR1)
+    until(lambda: len(shown) == 2)
+    assert [process.poll() for process in processes] == [None, None]
+    two.end(signal.SIGQUIT)
+    assert two.status == 128 + signal.SIGQUIT
+    assert [process.returncode for process in processes] == [-signal.SIGQUIT] * 2
+
+
+def test_a_hang_up_of_a_terminal_that_has_gone_is_the_end(running, caplog):
+    two = running(LEAVES + READY + UNTIL_TOLD, 2, terminal_has_gone=lambda: True)
+    assert two.ready.wait(PATIENCE)
+    two.end(signal.SIGHUP, signal.SIGHUP)
+    assert two.status == 0
+    assert caplog.messages == ["SIGHUP: the terminal has gone, and the workers end; with nohup they would stay"]
 
 
 def test_a_restart_starts_others_and_lets_the_old_ones_leave(running, caplog):

@@ -7,10 +7,13 @@ import logging
 import os
 import signal
 import sys
-import threading
 
+from rnnserve.protos.parent_death import die_with_parent
+from rnnserve.server.commands.ending import Ending, end_at_once
 from rnnserve.server.commands.log_limits import LogLimits
 from rnnserve.server.commands.options import add_options, argument_type, read_options, write_options
+from rnnserve.server.commands.stacks import show_stacks_at_signals
+from rnnserve.server.commands.unblocked_output import unblock_output
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.decided_graphs import DecidedGraphs
 from rnnserve.server.repository.pins import dump_pins, read_pins
@@ -20,7 +23,8 @@ from rnnserve.server.transport.agreement import WorkerAgreement
 from rnnserve.server.transport.allocation import give_back_large_blocks, use_few_arenas
 from rnnserve.server.transport.polling import choose_polling
 from rnnserve.server.transport.ports import reserve_port
-from rnnserve.server.transport.signals import follow_signals, receive_signals
+from rnnserve.server.transport.room import check_room, start_error
+from rnnserve.server.transport.signals import follow_signals, receive_signals, watch_terminal
 from rnnserve.server.transport.supervised import Supervised
 from rnnserve.server.transport.supervisor import Supervisor, worker_count
 
@@ -33,13 +37,23 @@ _log = logging.getLogger(__name__)
 _COLLECT_OBJECTS = 10_000
 """New objects, for which Python looks for garbage among them: requests leave none."""
 
+_SUPERVISED_SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGQUIT,
+)
+
 _SIGNALS = """
 signals:
-  SIGTERM, SIGINT   end: after --drain seconds no new requests, those in progress have --grace seconds. A second one
-                    ends at once, with exit status 128 and its number; so does any while models are loaded the first
-                    time, with status 0
+  SIGTERM, SIGINT   end: after --drain seconds no new requests, those in progress have --grace seconds. A second one,
+                    half a second later or more, ends at once, with exit status 128 and its number; so does any while
+                    models are loaded the first time, with status 0
   SIGHUP            with --workers: load what the repository holds now in new workers; when all are ready, they take
-                    over and the old ones leave, without failing a request. Without: as SIGTERM
+                    over and the old ones leave, without failing a request. Without: load it beside what serves
+  SIGUSR1, SIGQUIT  write what each thread does to standard error; SIGQUIT ends it then
 """
 
 
@@ -69,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
+    _prepare_process(args.lifeline_fd)
     process = "" if args.report_fd is None else f" [{os.getpid()}]"
     logging.basicConfig(
         level=args.log_level.upper(), format=f"%(asctime)s %(levelname)s{process} %(name)s: %(message)s"
@@ -76,13 +91,19 @@ def run(args: argparse.Namespace) -> int:
     for handler in logging.getLogger().handlers:
         handler.addFilter(LogLimits())
     settings = read_options(args)
-    if args.workers > 1:
-        return _supervise(settings, args.workers, args.log_level)
-    if args.report_fd is None:
-        _serve(settings, None)
-    else:
-        supervised = Supervised(args.report_fd, args.lifeline_fd, args.pins_fd, args.graphs_fd)
-        _serve(dataclasses.replace(settings, share_port=True), supervised)
+    try:
+        if args.workers > 1:
+            return _supervise(settings, args.workers, args.log_level)
+        if args.report_fd is None:
+            _serve(settings, None)
+        else:
+            supervised = Supervised(args.report_fd, args.lifeline_fd, args.pins_fd, args.graphs_fd)
+            _serve(dataclasses.replace(settings, share_port=True), supervised)
+    except (ImportError, MemoryError, OSError, RuntimeError) as error:
+        reason = start_error(error)
+        if reason is None:
+            raise
+        raise reason from error
     return 0
 
 
@@ -90,45 +111,11 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescription
     """Defaults in the help of arguments; the epilog's lines as they are."""
 
 
-class _Ending:
-    """How far the end of this server has been asked for, by signals or by its supervisor's end.
-
-    Attributes:
-        told: Set once the server is to leave, or to stop.
-        told_to_stop: Set once it is to stop.
-        is_loading: Whether nothing has been served yet, so that nothing is to be finished.
-        drains: Whether it drains first: not where its supervisor has ended, since another one may be about to start.
-    """
-
-    def __init__(self) -> None:
-        self.drains = True
-        self.told = threading.Event()
-        self.told_to_stop = threading.Event()
-        self.is_loading = True
-
-    def take(self, number: signal.Signals) -> None:
-        """Take a signal. On a thread of its own: the main thread loads, or waits for an event."""
-        if self.is_loading:
-            self.stop()
-        elif number == signal.SIGHUP:
-            self.told.set()
-        elif self.told_to_stop.is_set():
-            _log.warning("a second signal: ends at once")
-            os._exit(128 + number)
-        else:
-            self.stop()
-
-    def abandon(self) -> None:
-        """Stop without draining."""
-        self.drains = False
-        self.stop()
-
-    def stop(self) -> None:
-        """Stop: at once while models are loaded, however long that would take."""
-        self.told_to_stop.set()
-        self.told.set()
-        if self.is_loading:
-            os._exit(0)
+def _prepare_process(lifeline_fd: int | None) -> None:
+    """Do what is for a process of its own only: a worker ends with its supervisor, and none waits for who reads it."""
+    if lifeline_fd is not None:
+        die_with_parent(lifeline_fd)
+    unblock_output()
 
 
 def _serve(settings: Settings, supervised: Supervised | None) -> None:
@@ -137,10 +124,12 @@ def _serve(settings: Settings, supervised: Supervised | None) -> None:
         choose_polling()
     give_back_large_blocks()
     use_few_arenas()
+    check_room()  # after that: each thread's arena would take address space
     # Whoever started this with SIGHUP ignored (nohup) wants it to outlive the terminal.
     hang_up = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
-    ending = _Ending()
-    with follow_signals(ending.take, signal.SIGTERM, signal.SIGINT, *hang_up):
+    ending = Ending(is_worker=supervised is not None, terminal_has_gone=watch_terminal())
+    show_stacks_at_signals()
+    with follow_signals(ending.take, signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, *hang_up):
         if supervised is not None:
             supervised.follow(ending.abandon)
         # The process that tries models imports onnxruntime while this one imports grpc, each for 0.3 s.
@@ -159,6 +148,7 @@ def _serve(settings: Settings, supervised: Supervised | None) -> None:
             decided = DecidedGraphs(supervised.graphs)
         counts_of_others = tuple if supervised is None else supervised.counts.of_others
         server = Server(settings, pins, trials, agreement, decided, counts_of_others)
+        ending.reload = server.reload
         if supervised is not None:
             supervised.count_with(server.own_counts)
         if supervised is not None and agreement is not None:
@@ -184,7 +174,7 @@ def _serve(settings: Settings, supervised: Supervised | None) -> None:
         finally:
             left = server.stop()
         if left:
-            os._exit(0)  # Python would wait for the threads that are left
+            end_at_once(0)  # Python would wait for the threads that are left
 
 
 def _keep_from_garbage_collection() -> None:
@@ -200,10 +190,12 @@ def _keep_from_garbage_collection() -> None:
 
 def _supervise(settings: Settings, workers: int, log_level: str) -> int:
     """Keep workers, each of which runs this command with some more arguments; return the exit status."""
+    terminal_has_gone = watch_terminal()  # before SIGHUP has another handler
     with (
-        receive_signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals,
+        receive_signals(*_SUPERVISED_SIGNALS) as signals,
         reserve_port(settings.host, settings.grpc_port) as port,
     ):
+        show_stacks_at_signals()  # beside the handlers that there are now
         command = [sys.executable, "-m", "rnnserve.cli", "serve", f"--log-level={log_level}"]
         options = write_options(dataclasses.replace(settings, grpc_port=port))
         supervisor = Supervisor(
@@ -213,6 +205,7 @@ def _supervise(settings: Settings, workers: int, log_level: str) -> int:
             grace=settings.drain + settings.grace,
             poll=settings.poll if settings.model_control == "poll" else None,
             load_timeout=2 * settings.load_timeout,
+            terminal_has_gone=terminal_has_gone,
             leave=1.1 * dataclasses.replace(settings, share_port=True).connection_age,
         )
         return supervisor.run(lambda: _print_ready(settings.host, port))

@@ -13,6 +13,7 @@ from pathlib import Path
 from rnnserve.protos.guarded_process import GuardedProcess, ProcessEnded, ProcessTooSlow
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.findings import Findings
+from rnnserve.server.resources import why_no_resource
 
 __all__ = ["Refused", "Stopped", "TooSlow", "Trials"]
 
@@ -224,7 +225,7 @@ class Trials:
             try:
                 self._process = GuardedProcess("-m", _WORKER, niceness=self._niceness)
             except OSError as error:
-                raise StartError(f"cannot start a process that tries models: {error.strerror}") from error
+                raise StartError(f"cannot start a process that tries models: {why_no_resource(error)}") from error
             self._is_ready = False
             return self._process
 

@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.decided_graphs import DecidedGraphs
 from rnnserve.server.repository.pins import Pins, differing, dump_pins, read_pins, replace_pins, serving
+from rnnserve.server.resources import why_no_resource
 from rnnserve.server.transport.agreement import Change, Coordinator
-from rnnserve.server.transport.resources import why_no_resource
 from rnnserve.server.transport.worker import Worker
 
 __all__ = ["Generation", "exit_text"]

@@ -96,12 +96,14 @@ class MemoryGuard:
         usual_bytes = lowest
         pause, due = _SOONEST, 0.0
         while not self._is_closed.wait(_LOOK_SECONDS):
-            resident, activity = resident_bytes() or 0, self._look()
+            resident, activity = resident_bytes(), self._look()
+            if resident is None:  # no descriptor is left to look with
+                continue
             if not activity.has_requests:
                 if resident > lowest + _WORTH and time.monotonic() >= due:
                     before = resident
                     give_back_free_memory()
-                    resident = resident_bytes() or 0
+                    resident = resident_bytes() or before
                     pause = _SOONEST if before - resident > _FRUITFUL else min(2 * pause, _LATEST)
                     due = time.monotonic() + pause
                     if self._has_new_models:

@@ -8,12 +8,20 @@ that sleeps in `read` on the pipe is woken by it.
 """
 
 import contextlib
+import errno
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 
-__all__ = ["SignalPipe", "follow_signals", "receive_signals"]
+__all__ = ["SAME_SECONDS", "SignalPipe", "follow_signals", "receive_signals", "watch_terminal"]
+
+SAME_SECONDS = 0.5
+"""Seconds in which signals that ask for the end count once. Whoever ends a process may signal its whole group besides:
+`timeout` sends SIGTERM to the process and then to the group, `make` passes on what the group has had, and some runners
+turn the terminal's SIGINT into a SIGTERM. No one means the second one of so few milliseconds."""
+
+_TERMINAL = "/dev/tty"
 
 
 class SignalPipe:
@@ -71,6 +79,25 @@ def follow_signals(take: Callable[[signal.Signals], None], *numbers: signal.Sign
         signals.end()
         thread.join()
         os.close(signals.fd)
+
+
+def watch_terminal() -> Callable[[], bool]:
+    """Look whether this process has a terminal; give what says, later, whether it has gone.
+
+    The kernel sends SIGHUP when a terminal is closed, and an operator to have the repository loaded again. Where SIGHUP
+    is ignored (`nohup`), the process is to outlive its terminal, and that has never gone.
+    """
+    may_outlive = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    had_one = not may_outlive and _has_terminal()
+    return lambda: had_one and not _has_terminal()
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open(_TERMINAL, os.O_RDONLY | os.O_NOCTTY))
+    except OSError as error:
+        return error.errno not in (errno.ENXIO, errno.EIO, errno.ENOENT)
+    return True
 
 
 def _leave_to_pipe(*_: object) -> None:

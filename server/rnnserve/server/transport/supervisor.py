@@ -25,7 +25,7 @@ from rnnserve.server.errors import StartError
 from rnnserve.server.repository.decided_graphs import DecidedGraphs
 from rnnserve.server.transport.counting import answer_leaving
 from rnnserve.server.transport.generation import Generation, exit_text
-from rnnserve.server.transport.signals import SignalPipe
+from rnnserve.server.transport.signals import SAME_SECONDS, SignalPipe
 from rnnserve.server.transport.worker import Worker
 
 __all__ = ["Supervisor", "worker_count"]
@@ -42,6 +42,9 @@ machine that slept, for example. Their silence is not counted."""
 
 _END_SECONDS = 5.0
 """Seconds, beyond the grace for their requests, that workers may take to end: 50 of them on two cores take 4."""
+
+_STACKS_SECONDS = 0.5
+"""Seconds that workers have to show their stacks at SIGQUIT, which ends them."""
 
 
 def worker_count(text: str) -> int:
@@ -83,19 +86,23 @@ class Supervisor:
         leave: float,
         poll: float | None = None,
         load_timeout: float = 60.0,
+        terminal_has_gone: Callable[[], bool] = lambda: False,
     ) -> None:
         """Prepare; `run` starts the workers.
 
         Args:
             command: Makes a worker's command line from the arguments for it alone, `--report-fd` and others.
             count: How many workers.
-            signals: SIGTERM and SIGINT end the workers, a second one at once; SIGHUP restarts them.
+            signals: SIGTERM and SIGINT end the workers, a second one at once; SIGHUP restarts them. SIGUSR1 and SIGQUIT
+                are passed on.
             grace: How many seconds their requests in progress may take to end.
             leave: How many seconds their clients may take to leave them when they are restarted.
             poll: After how many seconds they look at the repository; None for not by themselves.
             load_timeout: How many seconds they may take to load what one of them has loaded.
+            terminal_has_gone: Says, at SIGHUP, whether that is why it came.
         """
         self._signals = signals
+        self._terminal_has_gone = terminal_has_gone
         self._grace = grace
         self._leave = leave
         self._new_generation = functools.partial(
@@ -106,6 +113,7 @@ class Supervisor:
         self._leaving: list[_Leaving] = []
         self._is_restart_asked = False
         self._ends: list[signal.Signals] = []  # the signals so far that ask for the end
+        self._asked_at = 0.0
 
     def run(self, on_ready: Callable[[], None]) -> int:
         """Start the workers, and replace those that die or hang, until a signal asks for the end.
@@ -200,10 +208,25 @@ class Supervisor:
 
     def _take_signals(self) -> None:
         for number in self._signals.read():
-            if number == signal.SIGHUP:
+            if number == signal.SIGUSR2:
+                _log.warning("SIGUSR2 means nothing here, and changes nothing; SIGUSR1 shows what each thread does")
+            elif number == signal.SIGUSR1:  # this process's own stacks have been shown
+                self._pass_on(number)
+            elif number == signal.SIGHUP and not self._terminal_has_gone():
                 self._is_restart_asked = True
-            else:
+            elif number == signal.SIGQUIT:
+                self._pass_on(number)
+                self._ends = [number, number]
+            elif not self._ends:
+                if number == signal.SIGHUP:
+                    _log.warning("SIGHUP: the terminal has gone, and the workers end; with nohup they would stay")
+                self._ends, self._asked_at = [number], time.monotonic()
+            elif number != signal.SIGHUP and time.monotonic() - self._asked_at > SAME_SECONDS:
                 self._ends.append(number)
+
+    def _pass_on(self, number: signal.Signals) -> None:
+        for worker in self._all():
+            worker.signal(number)
 
     def _all(self) -> list[Worker]:
         """The workers of every generation."""
@@ -213,6 +236,8 @@ class Supervisor:
     def _end(self) -> None:
         """End all workers: with grace, or at once where a second signal comes."""
         workers = [worker for worker in self._all() if worker.has_process]
+        if self._ends == [signal.SIGQUIT] * 2:
+            time.sleep(_STACKS_SECONDS)
         for worker in workers:
             worker.signal(signal.SIGTERM)
         deadline = time.monotonic() + self._grace + _END_SECONDS

@@ -8,7 +8,7 @@ __all__ = ["why_no_resource"]
 _LIMITS = {
     errno.EMFILE: (resource.RLIMIT_NOFILE, "this process may open no more files and connections", "ulimit -n"),
     errno.EAGAIN: (resource.RLIMIT_NPROC, "this user may have no more processes and threads", "ulimit -u"),
-    errno.ENOMEM: (resource.RLIMIT_AS, "there is no memory left", "ulimit -v"),
+    errno.ENOMEM: (resource.RLIMIT_AS, "there is no memory, or address space, left", "ulimit -v"),
 }
 
 
@@ -31,6 +31,8 @@ def why_no_resource(error: BaseException) -> str:
 def _number_of(error: BaseException) -> int | None:
     if isinstance(error, MemoryError):
         return errno.ENOMEM
-    if isinstance(error, RuntimeError) and "start new thread" in str(error):
-        return errno.EAGAIN
+    if "can't start new thread" in str(error):
+        # Python does not say why; the stacks of threads take address space, and where that is limited it is the reason.
+        is_limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+        return errno.ENOMEM if is_limited else errno.EAGAIN
     return error.errno if isinstance(error, OSError) else None

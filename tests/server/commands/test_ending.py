@@ -1,0 +1,130 @@
+"""What signals, and the end of a supervisor, make of a server: once, twice, from several sides at once."""
+
+import os
+import signal
+import types
+
+import pytest
+
+from rnnserve.server.commands.ending import Ending
+from rnnserve.server.transport.signals import SAME_SECONDS
+
+ENDS = [signal.SIGTERM, signal.SIGINT]
+
+
+class Exit(Exception):
+    """Instead of the process's end."""
+
+
+@pytest.fixture
+def clock():
+    return types.SimpleNamespace(now=0.0)
+
+
+@pytest.fixture
+def make(monkeypatch, clock):
+    """Makes the end of a server that serves, or of one that loads."""
+
+    def leave(status):
+        raise Exit(status)
+
+    monkeypatch.setattr(os, "_exit", leave)
+
+    def make(*, is_loading=False, **how):
+        ending = Ending(clock=lambda: clock.now, **how)
+        ending.is_loading = is_loading
+        return ending
+
+    return make
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_the_first_signal_stops_and_a_later_one_ends_at_once(make, clock, number):
+    ending = make()
+    ending.take(number)
+    assert ending.told.is_set()
+    assert ending.told_to_stop.is_set()
+    clock.now += SAME_SECONDS + 0.01
+    with pytest.raises(Exit) as ended:
+        ending.take(signal.SIGINT)
+    assert ended.value.args == (130,)
+
+
+@pytest.mark.parametrize("first", ENDS)
+@pytest.mark.parametrize("second", ENDS)
+def test_one_request_that_arrives_several_times_counts_once(make, clock, first, second):
+    """`timeout` signals the process and its group; make, and runners, pass on what the group has had."""
+    ending = make()
+    ending.take(first)
+    for _ in range(3):
+        clock.now += SAME_SECONDS / 4
+        ending.take(second)
+    assert ending.told_to_stop.is_set()
+
+
+@pytest.mark.parametrize("later", [0.0, 10.0])
+def test_a_worker_ends_at_once_only_where_its_supervisor_kills_it(make, clock, later):
+    """systemd signals all processes of a service, and the supervisor signals its workers."""
+    ending = make(is_worker=True)
+    ending.take(signal.SIGTERM)
+    clock.now += later
+    ending.take(signal.SIGTERM)
+    assert ending.told_to_stop.is_set()
+
+
+def test_a_worker_that_is_told_to_leave_may_take_its_time(make):
+    ending = make(is_worker=True)
+    for _ in range(2):
+        ending.take(signal.SIGHUP)
+        assert ending.told.is_set()
+        assert not ending.told_to_stop.is_set()
+    ending.take(signal.SIGTERM)
+    assert ending.told_to_stop.is_set()
+    ending.take(signal.SIGHUP)  # which is not a second SIGTERM
+
+
+def test_a_hang_up_loads_the_repository_again(make, caplog):
+    reloads = []
+    ending = make()
+    ending.take(signal.SIGHUP)  # before there is a server
+    ending.reload = lambda: reloads.append(1)
+    ending.take(signal.SIGHUP)
+    assert reloads == [1]
+    assert not ending.told.is_set()
+    ending.take(signal.SIGTERM)
+    ending.take(signal.SIGHUP)
+    assert reloads == [1]
+
+
+def test_a_hang_up_of_a_terminal_that_has_gone_is_the_end(make, caplog):
+    ending = make(terminal_has_gone=lambda: True)
+    ending.reload = lambda: pytest.fail("it ends")
+    ending.take(signal.SIGHUP)
+    assert ending.told_to_stop.is_set()
+    assert caplog.messages == ["SIGHUP: the terminal has gone, and this server ends; with nohup it would stay"]
+    ending.take(signal.SIGHUP)  # the shell's own, beside the kernel's
+
+
+def test_a_signal_without_a_meaning_changes_nothing_and_says_so(make, caplog):
+    for is_loading in (True, False):
+        ending = make(is_loading=is_loading)
+        ending.take(signal.SIGUSR2)
+        assert not ending.told.is_set()
+    assert len(caplog.messages) == 2
+    assert caplog.messages[0].startswith("SIGUSR2 means nothing here")
+
+
+def test_without_its_supervisor_a_worker_stops_and_does_not_drain(make):
+    ending = make(is_worker=True)
+    assert ending.drains
+    ending.abandon()
+    assert (ending.drains, ending.told_to_stop.is_set()) == (False, True)
+
+
+@pytest.mark.parametrize("number", ENDS)
+@pytest.mark.parametrize("is_worker", [True, False])
+def test_what_asks_for_the_end_ends_a_server_that_has_served_nothing_yet(make, number, is_worker):
+    ending = make(is_loading=True, is_worker=is_worker)
+    with pytest.raises(Exit) as ended:
+        ending.take(number)
+    assert ended.value.args == (0,)

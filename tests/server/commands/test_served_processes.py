@@ -1,0 +1,241 @@
+"""`rnnserve serve` as processes: how they end, take signals, and go on though nobody reads what they log."""
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from support.factors import answers, publish_factor
+from support.workers import is_running, serving, until
+
+PATIENCE = 30.0
+WORKERS = pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["alone", "workers"])
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "repository"
+    publish_factor(root, "scale", 1, 1.5)
+    return root
+
+
+def test_workers_and_their_trials_do_not_outlive_a_supervisor_that_was_killed_even_if_they_are_stopped(root, tmp_path):
+    mark = tmp_path / "mark"
+    slow = (
+        "import os, sys, time\n"
+        f"if 'trial_worker' in ' '.join(sys.orig_argv) and os.path.exists({str(mark)!r}):\n"
+        "    from rnnserve.protos import guarded_work\n"
+        f"    guarded_work.limit_memory = lambda _: (open({str(mark)!r}, 'a').write('x'), time.sleep(3600))\n"
+    )
+    with serving(root, tmp_path, "--workers", "2", patch=slow) as server:
+        workers = server.workers()
+        mark.touch()
+        server.send(signal.SIGHUP)  # workers of a new generation, whose trials take for ever
+        until(lambda: mark.read_text() == "xx")
+        every = {*children_of(server.process.pid), *children_of(*children_of(server.process.pid))}
+        assert set(workers) < every
+        assert len(every) == 6
+        for pid in every:
+            os.kill(pid, signal.SIGSTOP)
+        server.process.kill()
+        server.process.wait(PATIENCE)
+        until(lambda: not any(is_running(pid) for pid in every))
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", server.port))  # the port is free
+        server.process.returncode = 0  # it is not asked to end once more
+
+
+def children_of(*pids):
+    return [
+        int(child)
+        for pid in pids
+        for thread in Path(f"/proc/{pid}/task").glob("*")
+        for child in (thread / "children").read_text().split()
+    ]
+
+
+@WORKERS
+def test_an_end_that_is_asked_for_twice_at_once_is_one(root, tmp_path, workers):
+    """By whoever signals all processes of a service, or a process and its group."""
+    with serving(root, tmp_path, "--drain", "1.5", *workers) as server:
+        every = [server.process.pid, *(server.workers() if workers else ())]
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+            for pid in every:
+                os.kill(pid, number)
+        time.sleep(0.7)
+        assert answers(server.port) == {("1", 1.5)}  # it drains
+        assert server.process.wait(PATIENCE) == 0
+        assert "a second signal" not in server.log
+
+
+def test_a_hang_up_without_workers_loads_what_the_repository_holds_now(root, tmp_path):
+    publish_factor(root, "other", 1, 7.0)
+    with serving(root, tmp_path) as server:
+        publish_factor(root, "scale", 2, 2.5)
+        shutil.rmtree(root / "other")
+        server.send(signal.SIGHUP)
+        until(lambda: "the repository has been loaded again" in server.log)
+        assert answers(server.port) == {("2", 2.5)}
+        (root / "scale" / "2" / "model.onnx").write_bytes(b"nonsense")
+        server.send(signal.SIGHUP)
+        until(lambda: server.log.count("the repository has been loaded again") == 2)
+        assert answers(server.port) == {("2", 2.5)}
+        root.rename(tmp_path / "away")
+        server.send(signal.SIGHUP)
+        until(lambda: "what serves stays as it is" in server.log)
+        root.mkdir()
+        server.send(signal.SIGHUP)
+        until(lambda: "no model lies in" in server.log)
+        assert answers(server.port) == {("2", 2.5)}
+        assert "Traceback" not in server.log
+
+
+@WORKERS
+def test_what_each_thread_does_is_shown_and_at_last_it_ends(root, tmp_path, workers):
+    processes = 3 if workers else 1
+    with serving(root, tmp_path, *workers) as server:
+        server.send(signal.SIGUSR2)
+        until(lambda: "SIGUSR2 means nothing here" in server.log)
+        server.send(signal.SIGUSR1)
+        until(lambda: server.log.count("(most recent call first)") >= processes)
+        assert server.log.count("Current thread 0x") + server.log.count("Thread 0x") >= processes
+        assert answers(server.port) == {("1", 1.5)}
+        pids = server.workers() if workers else []
+        shown = server.log.count("Current thread 0x")
+        resource.prlimit(server.process.pid, resource.RLIMIT_CORE, (0, 0))
+        server.send(signal.SIGQUIT)
+        assert server.process.wait(PATIENCE) == (128 + signal.SIGQUIT if workers else -signal.SIGQUIT)
+        assert server.log.count("Current thread 0x") == shown + processes
+        assert not any(is_running(pid) for pid in pids)
+        server.process.returncode = 0
+
+
+@WORKERS
+@pytest.mark.parametrize("state", ["full", "closed", "gone"])
+def test_it_serves_changes_and_ends_though_nobody_reads_what_it_logs(root, workers, state):
+    read_fd, write_fd = os.pipe()
+    fcntl.fcntl(write_fd, fcntl.F_SETPIPE_SZ, 4096)
+    if state == "full":
+        os.set_blocking(write_fd, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(write_fd, b"x" * 512)
+        os.set_blocking(write_fd, True)
+    command = [sys.executable, "-m", "rnnserve.cli", "serve", str(root), "--grpc-port", "0", "--provider", "cpu"]
+    options = ["--model-control", "poll", "--poll", "0.1", "--log-level", "debug", "--grace", "1", *workers]
+    closed = (lambda: os.close(2)) if state == "closed" else None
+    with subprocess.Popen(
+        [*command, *options], stdout=subprocess.PIPE, stderr=write_fd, preexec_fn=closed, text=True
+    ) as process:
+        os.close(write_fd)
+        if state == "gone":
+            os.close(read_fd)
+        try:
+            assert process.stdout is not None
+            port = int(process.stdout.readline().rpartition(":")[2])
+            process.send_signal(signal.SIGUSR1)  # more than the pipe holds
+            for version in range(2, 5):
+                publish_factor(root, "scale", version, 0.5 + version)
+                until(lambda version=version: answers(port) == {(str(version), 0.5 + version)})
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+    if state != "gone":
+        os.close(read_fd)
+
+
+def test_a_full_standard_output_keeps_no_server_from_serving(root, tmp_path):
+    read_fd, write_fd = os.pipe()
+    fcntl.fcntl(write_fd, fcntl.F_SETPIPE_SZ, 4096)
+    os.write(write_fd, b"x" * 4096)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "rnnserve.cli", "serve", str(root), "--grpc-port", str(port), "--provider", "cpu"]
+    with subprocess.Popen(command, stdout=write_fd, stderr=subprocess.DEVNULL) as process:
+        try:
+            until(lambda: is_served(port))
+            assert os.read(read_fd, 4096) == b"x" * 4096
+            assert os.read(read_fd, 4096) == f"gRPC on 127.0.0.1:{port}\n".encode()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+    os.close(read_fd)
+    os.close(write_fd)
+
+
+def is_served(port):
+    try:
+        return answers(port) == {("1", 1.5)}
+    except Exception:  # noqa: BLE001 - it does not serve yet
+        return False
+
+
+@WORKERS
+def test_a_terminal_that_is_closed_ends_it(root, workers):
+    """As it ended before a hang up was a reason to load the repository again."""
+    command = [sys.executable, "-m", "rnnserve.cli", "serve", str(root), "--grpc-port", "0", "--provider", "cpu"]
+    pid, fd = pty.fork()
+    if not pid:
+        os.execv(sys.executable, [*command, *workers])
+    said = b""
+    while not re.search(rb"gRPC on [^\r]*\r", said):
+        said += os.read(fd, 1 << 16)
+    os.close(fd)
+    deadline = time.monotonic() + PATIENCE
+    while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert os.waitstatus_to_exitcode(ended[1]) == 0
+
+
+def test_descriptors_that_run_out_are_told_of_once_and_it_goes_on(root, tmp_path):
+    with serving(root, tmp_path) as server, contextlib.ExitStack() as stack:
+        used = len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (used + 10, used + 10))
+        for _ in range(30):
+            sock = stack.enter_context(socket.socket())
+            sock.connect(("127.0.0.1", server.port))
+        line = "no new connection is accepted until another ends: this process may open no more files and connections"
+        line += f" (limit {used + 10}: ulimit -n)"
+        until(lambda: line in server.log)
+        time.sleep(2.5)
+        assert server.log.count(line) == 1
+        stack.close()
+        until(lambda: "descriptors are left again" in server.log)
+        assert answers(server.port) == {("1", 1.5)}
+        assert "Traceback" not in server.log
+
+
+@pytest.mark.parametrize("limit", [100_000, 250_000, 400_000])
+@WORKERS
+def test_too_little_address_space_is_one_line_of_each_process(root, limit, workers):
+    command = [sys.executable, "-m", "rnnserve.cli", "serve", str(root), "--grpc-port", "0", "--provider", "cpu"]
+    run = subprocess.run(
+        [*command, *workers],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit << 10, limit << 10)),
+    )
+    lines = run.stderr.splitlines()
+    said = f"rnnserve serve: cannot start: there is no memory, or address space, left (limit {limit:,}: ulimit -v)"
+    assert run.returncode == 1
+    assert lines[0] == said
+    ended = [f"rnnserve serve: worker {number} ended before it was ready, with exit status 1" for number in (0, 1)]
+    assert set(lines[1:]) <= {said, *ended}
+    assert bool(lines[1:]) == bool(workers)

@@ -1,0 +1,160 @@
+"""No write waits for its reader: what has no room waits in memory, is left out with a word, or is lost with him."""
+
+import fcntl
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from rnnserve.server.commands import unblocked_output
+from rnnserve.server.commands.unblocked_output import UnblockedStream
+
+PATIENCE = 20.0
+PIPE_BYTES = 4096
+
+
+class Pipe:
+    """A small pipe, and a stream to it."""
+
+    def __init__(self, *, at_once):
+        self.read_fd, self.write_fd = os.pipe()
+        fcntl.fcntl(self.write_fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        os.set_blocking(self.write_fd, not at_once)
+        self.stream = UnblockedStream(self.write_fd, may_write_at_once=at_once)
+
+    def fill(self):
+        """Write lines until none is taken any more; within a bound, or the write has waited."""
+        lines = [f"line {number}: {'x' * 100}\n" for number in range(200)]
+        writing = threading.Thread(target=lambda: [self.stream.write(line) for line in lines], daemon=True)
+        writing.start()
+        writing.join(PATIENCE)
+        assert not writing.is_alive()
+        return "".join(lines)
+
+    def read(self, count):
+        data = b""
+        while len(data) < count:
+            data += os.read(self.read_fd, 1 << 16)
+        return data.decode()
+
+
+@pytest.fixture(params=[True, False], ids=["does not block", "blocks"])
+def pipe(request):
+    pipe = Pipe(at_once=request.param)
+    yield pipe
+    os.set_blocking(pipe.read_fd, False)
+    os.close(pipe.read_fd)  # its thread's writes fail from now on
+
+
+def test_what_has_room_is_written(pipe):
+    pipe.stream.write("one\ntw")
+    pipe.stream.write("o\nthree")
+    pipe.stream.flush()
+    assert pipe.read(13) == "one\ntwo\nthree"
+
+
+def test_what_is_not_read_waits_and_keeps_its_order(pipe):
+    written = pipe.fill()
+    assert pipe.read(len(written)) == written
+    pipe.stream.write("more\n")
+    assert pipe.read(5) == "more\n"
+
+
+def test_what_would_wait_beyond_the_bound_is_left_out_and_counted(pipe, monkeypatch):
+    monkeypatch.setattr(unblocked_output, "_MOST_BYTES", 3 * PIPE_BYTES)
+    written = pipe.fill()
+    pipe.stream.finish(0.2)  # nobody reads: it gives up
+    assert pipe.stream._bytes <= 3 * PIPE_BYTES
+    read = ""
+    while "left out here" not in read:
+        read += pipe.read(1)
+    kept, _, note = read.partition("\n")[0], None, read.splitlines()[-1]
+    assert written.startswith(kept)
+    left_out = int(note.split()[0])
+    lines = read.splitlines()[:-1]
+    assert lines == written.splitlines()[: len(lines)]
+    assert len(lines) + left_out == 200
+    pipe.stream.write("after\n")
+    assert pipe.read(6) == "after\n"
+
+
+def test_a_reader_that_has_gone_costs_nothing(pipe):
+    pipe.fill()
+    os.close(pipe.read_fd)
+    pipe.stream.write("to nobody\n")
+    began = time.monotonic()
+    pipe.stream.finish(PATIENCE)
+    assert time.monotonic() - began < PATIENCE / 2
+    assert not pipe.stream._waiting
+    pipe.read_fd, _ = os.pipe()
+
+
+def test_what_waits_at_the_end_has_a_moment(pipe):
+    written = pipe.fill()
+    reading = threading.Timer(0.1, lambda: setattr(pipe, "got", pipe.read(len(written))))
+    reading.start()
+    pipe.stream.finish(PATIENCE)
+    reading.join()
+    assert pipe.got == written
+
+
+def run(code, **how):
+    code = f"from rnnserve.server.commands.unblocked_output import unblock_output; unblock_output()\n{code}"
+    return subprocess.Popen([sys.executable, "-c", code], **how)
+
+
+NOISE = "import os, sys, logging\nfor _ in range(3000): {}\n"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "print('x' * 99, file=sys.stderr)",
+        "print('x' * 99)",
+        "logging.warning('x' * 99)",
+        "os.write(2, b'x' * 99) if _ < 30 else None",
+        "sys.excepthook(ValueError, ValueError('x' * 99), None)",
+    ],
+)
+def test_a_process_ends_though_nobody_reads_what_it_writes(statement):
+    with run(NOISE.format(statement), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.wait(PATIENCE) == 0
+
+
+def test_the_c_library_does_not_wait_either():
+    """As gRPC's core, which logs from its own threads."""
+    code = "import ctypes, os\nfor _ in range(5000): ctypes.CDLL(None).dprintf(2, b'x' * 99)\n"
+    with run(code, stderr=subprocess.PIPE) as process:
+        assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("fd", [1, 2])
+def test_a_descriptor_that_is_closed_is_no_connection(fd):
+    """Otherwise the next socket had its number, and what is written to it were sent to a client."""
+    code = f"import os, sys; fd = os.open('/proc/self/maps', os.O_RDONLY); print(fd); os._exit(0 if fd > {fd} else 1)"
+    with run(code, preexec_fn=lambda: os.close(fd)) as process:
+        assert process.wait(PATIENCE) == 0
+
+
+def test_the_pipe_of_others_goes_on_to_block():
+    """A description is shared: only this process's own may not block."""
+    read_fd, write_fd = os.pipe()
+    with run("", stderr=write_fd) as process:
+        assert process.wait(PATIENCE) == 0
+    assert os.get_blocking(write_fd)
+    os.close(read_fd)
+    os.close(write_fd)
+
+
+def test_a_file_is_written_as_it_was_opened(tmp_path):
+    """Not from its beginning, as by a description of its own; and what was written last is there after an abort."""
+    log = tmp_path / "log"
+    with log.open("w") as file:
+        file.write("before\n")
+        file.flush()
+        with run("import sys, os; print('last', file=sys.stderr); os.abort()", stderr=file) as process:
+            process.wait(PATIENCE)
+    assert log.read_text().splitlines()[:2] == ["before", "last"]
