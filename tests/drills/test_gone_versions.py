@@ -1,6 +1,7 @@
 """Workers that die when the versions that they serve cannot be loaded any more: the port stays, and heals by itself."""
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -15,9 +16,8 @@ from support.factors import ask_factor, factor_of, publish_factor
 from support.workers import new_channel, serving, until
 
 PATIENCE = 60.0
-OLDER, NEWER, ANEW = ("1", 1.5), ("2", 2.5), ("2", 9.5)
-GONE = "nothing"
-LEFT = {
+OLDER, NEWER, ANEW, GONE = ("1", 1.5), ("2", 2.5), ("2", 9.5), ("nothing", 0.0)
+LEFT: dict[str, set[tuple[str, float]]] = {
     "removed": {OLDER},
     "anew": {ANEW},
     "damaged": {OLDER},
@@ -53,7 +53,7 @@ def answers(port, name):
                 met.add(factor_of(answer))
             except grpc.RpcError as error:
                 is_said = error.code().name in ("UNAVAILABLE", "NOT_FOUND") and "connect" not in str(error.details())
-                met.add(GONE if is_said else str(error))
+                met.add(GONE if is_said else (str(error), 0.0))
     return met
 
 
@@ -63,10 +63,14 @@ def kill(server, how):
     assert len(before) == 2
     victims = {"one": [before[:1]], "each": [before[:1], before[1:]], "all": [before]}[how]
     for pids in victims:
-        ready = server.log.count("is ready again")
+        count = server.log.count("is ready again") + len(pids)
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
-        until(lambda ready=ready, pids=pids: server.log.count("is ready again") >= ready + len(pids), PATIENCE)
+        until(functools.partial(have_come_back, server, count), PATIENCE)
+
+
+def have_come_back(server, count):
+    return server.log.count("is ready again") >= count
 
 
 @contextlib.contextmanager

@@ -428,7 +428,7 @@ def test_with_explicit_control_it_is_what_is_loaded_and_what_a_start_loads(expli
 def test_what_others_serve_is_looked_at_before_it_is_loaded_again(published, monkeypatch, word, caplog):
     """It may be gone for long, and each trial would fill the log."""
     monkeypatch.setattr(pinned_loader, "read_version", read_fake)
-    monkeypatch.setattr(pinned_loader, "read_config", lambda _: None)
+    monkeypatch.setattr(pinned_loader, "read_config", lambda *_: None)
     pins = published.models.pins()
     if word is None:
         shutil.rmtree(published.root / "a" / "1")

@@ -27,7 +27,7 @@ def root(tmp_path, monkeypatch):
             publish(root, name, version)
     serve_newest(monkeypatch)
 
-    def config(folder):
+    def config(folder, inside):
         if (folder / "config.pbtxt").exists():
             raise ArtifactError("config.pbtxt: nonsense")
         return model_config_pb2.ModelConfig(name=folder.name)
@@ -37,7 +37,7 @@ def root(tmp_path, monkeypatch):
         model.manifest.self_sha256 = digest(folder)
         return model
 
-    def read(folder, keep):
+    def read(folder, keep, inside):
         return types.SimpleNamespace(manifest=types.SimpleNamespace(self_sha256=digest(folder)))
 
     monkeypatch.setattr(loader, "read_config", config)

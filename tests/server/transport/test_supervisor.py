@@ -13,6 +13,7 @@ import pytest
 
 from rnnserve.server.errors import StartError
 from rnnserve.server.transport import supervisor as supervision
+from rnnserve.server.transport.signals import SAME_SECONDS
 from rnnserve.server.transport.supervisor import Supervisor, worker_count
 
 PATIENCE = 20.0
@@ -126,7 +127,7 @@ def test_a_second_signal_ends_them_at_once(running, caplog, second):
     processes = deaf.processes()
     deaf.signals.send(signal.SIGTERM)
     until(lambda: deaf.supervisor._ends)
-    time.sleep(supervision.SAME_SECONDS)
+    time.sleep(SAME_SECONDS)
     deaf.end(second)
     assert deaf.status == 128 + second
     assert [process.returncode for process in processes] == [-signal.SIGKILL] * 2

@@ -278,7 +278,7 @@ class LiveRepository:
     def _mend(self, names: Collection[str], pins: Pins) -> None:
         for name in names:
             try:
-                find_versions(self._models.root / name, pins[name])
+                find_versions(self._models.root / name, pins[name], self._models.inside)
             except (ArtifactError, OSError) as error:
                 raise LoadFailed(f"{name}: {error}") from error
         self._prepare(names, pins, [])

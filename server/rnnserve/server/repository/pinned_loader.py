@@ -129,14 +129,19 @@ class PinnedLoader:
             raise StartError(f"the folder {self._models.root} cannot be read: {error.strerror}") from error
 
 
-def find_versions(folder: Path, pins: ModelPins) -> None:
+def find_versions(folder: Path, pins: ModelPins, inside: Path | None = None) -> None:
     """Look whether a model's folder holds, undamaged, what pins say that serves; nothing is loaded.
+
+    Args:
+        folder: The model's.
+        pins: What serves of it.
+        inside: Folder in which its files have to lie, after all links; None: anywhere.
 
     Raises:
         ArtifactError: If it does not; the message names the file.
         OSError: If it cannot be read.
     """
-    read_config(folder)
+    read_config(folder, inside)
     for number, (digest, _) in digests(pins).items():
-        if read_version(folder / str(number), keep=()).manifest.self_sha256 != digest:
+        if read_version(folder / str(number), keep=(), inside=inside).manifest.self_sha256 != digest:
             raise ArtifactError(f"version {number} was published anew")
