@@ -22,6 +22,7 @@ from rnnserve.server.lane.dispatcher import Dispatcher
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.settings import Settings
 from rnnserve.server.transport.farewell import say_goodbye
+from rnnserve.server.transport.flood_guard import FloodGuard, LaneProgress, arrived_by_connection, bound_window
 from rnnserve.server.transport.header_limit import MAX_HEADER_BYTES, HeaderLimit, HostileConnections
 from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
 from rnnserve.server.transport.listening import count_connections, end_connection, stop_listening
@@ -181,6 +182,11 @@ class GrpcTransport:
         self._lane = self._new_lane(service, schedulers, settings)
         self._credentials = server_credentials(settings)
         self.port = settings.grpc_port if settings.share_port else self._bind()
+        self._flood_guard = FloodGuard(
+            self._progress,
+            lambda: arrived_by_connection(self.port),
+            lambda connection, size: bound_window(self.port, connection, size),
+        )
         self._memory_guard = MemoryGuard(settings.max_held_bytes + _UNCOUNTED, self._activity, self._end_late)
 
     def start(self) -> None:
@@ -195,6 +201,7 @@ class GrpcTransport:
         self._is_started = True
         if self._lane is not None:
             self._lane.start()
+            self._flood_guard.start()
 
     def set_ready(self, ready: bool) -> None:
         """Set what grpc.health.v1 answers, for the server as a whole and for the inference service.
@@ -267,6 +274,7 @@ class GrpcTransport:
         if self._dispatcher is not None and not self._dispatcher.close(_END_SECONDS):
             left.append("large requests")
         self._memory_guard.close()
+        self._flood_guard.close()
         pools = (self._control, self._loading, self._watches, self._reflections, self._inference, self._streams)
         for pool in (*pools, self._hostile.thread):
             pool.shutdown(wait=False)
@@ -334,6 +342,12 @@ class GrpcTransport:
     def _end_connection(self, peer: str) -> None:
         """End a connection. Among thousands it takes some milliseconds to find."""
         end_connection(self.port, peer)
+
+    def _progress(self) -> LaneProgress | None:
+        """How far the lane's thread has come: it makes turns, or hands calls on."""
+        lane = self._lane
+        seconds = None if lane is None else lane.seconds_of_poll()
+        return None if lane is None or seconds is None else LaneProgress(lane.turns + lane.taken, seconds)
 
     def _activity(self) -> Activity:
         lane = self._lane
