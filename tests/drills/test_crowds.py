@@ -1,17 +1,23 @@
 """Crowds of ordinary calls: what is promised of calls in flight holds, and who has much waits, not who has little."""
 
+import contextlib
 import itertools
 import multiprocessing
+import queue
 import threading
 import time
 from collections import Counter
+from typing import Any
 
 import pytest
 
+from drills.wire.http2 import END_HEADERS, HEADERS, Http2Connection, call_headers, frame, grpc_message
 from support.drilled import MODEL, Infer, points
 from support.inference_requests import request
 
 BATCH = request(MODEL, {"input": points(64, 4)}, ["logits"]).SerializeToString()
+SMALL = request(MODEL, {"input": points(1, 4)}, ["logits"]).SerializeToString()
+STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 PATIENCE = 60.0
 
 TURN_SECONDS = 2.0
@@ -55,3 +61,32 @@ def test_a_polite_client_beside_connections_with_all_the_calls_they_may_have(ser
     assert set().union(*said) <= {"OK", "RESOURCE_EXHAUSTED"}
     assert len(bystander.waits) > 10
     assert max(bystander.waits) < TURN_SECONDS
+
+
+def hold_streams(port: int, count: int) -> Http2Connection:
+    """A connection with as many streams as told, each with a request, which stay open, or as may be."""
+    connection, ends = Http2Connection("127.0.0.1", port), time.monotonic() + PATIENCE
+    for number in range(1, 2 * count, 2):
+        connection.send(frame(HEADERS, END_HEADERS, number, call_headers(STREAM)), ends)
+        connection.send_data(number, grpc_message(SMALL), ends)
+    while [one for one in connection.read(time.monotonic() + 0.5) if one.kind == HEADERS]:
+        pass  # the answers
+    return connection
+
+
+def test_who_opens_all_streams_keeps_no_one_out(server, transport):
+    """Nine connections on the lane, one on the public transport: the others had none for as long as they kept them."""
+    connections, each = (9, 1000) if transport == "lane" else (3, 256)
+    with contextlib.ExitStack() as held:
+        for _ in range(connections):
+            held.enter_context(hold_streams(server.port, each))
+        for _ in range(3):
+            polite = Infer(server.port).channel
+            infer: Any = polite.stream_stream(STREAM)
+            messages: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+            answers = infer(iter(messages.get, None), timeout=PATIENCE)
+            for _ in range(3):
+                messages.put(SMALL)
+                assert next(answers)
+            messages.put(None)
+            assert list(answers) == []

@@ -238,7 +238,7 @@ class TooManyStreams(ServeError):
 
     def __init__(self, limit: int) -> None:
         """Say how many."""
-        super().__init__(f"{limit:,} streams are open already (--max-streams); one can carry many sequences")
+        super().__init__(f"{limit:,} streams are open already (--max-streams), or half of them of this connection")
 
 
 class TooManySequences(ServeError):

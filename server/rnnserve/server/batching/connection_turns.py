@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
+from rnnserve.server.batching.connection_counts import ConnectionCounts
+
 __all__ = ["ConnectionTurns"]
 
 T = TypeVar("T")
@@ -18,15 +20,13 @@ _LOOKED_AT = 8
 class ConnectionTurns(Generic[T]):
     """Items that wait. For one thread at a time."""
 
-    __slots__ = ("_by_connection", "_by_count", "_count", "_most")
+    __slots__ = ("_by_connection", "_count", "_counts")
 
     def __init__(self) -> None:
         """Start without any."""
         self._by_connection: dict[Hashable, deque[T]] = {}
         self._count = 0
-        # Connections by how many items they have, from the first time that this matters until nothing waits.
-        self._by_count: dict[int, dict[Hashable, None]] = {}
-        self._most = 0
+        self._counts: ConnectionCounts | None = None  # from the first time that they matter until nothing waits
 
     def __len__(self) -> int:
         return self._count
@@ -47,8 +47,8 @@ class ConnectionTurns(Generic[T]):
             items = self._by_connection[connection] = deque()
         items.append(item)
         self._count += 1
-        if self._by_count:
-            self._has_now(connection, len(items) - 1, len(items))
+        if self._counts is not None:
+            self._counts.change(connection)
 
     def pop(self, may: Callable[[Hashable], bool] | None = None) -> T:
         """Take the first item of the connection whose turn it is.
@@ -64,7 +64,7 @@ class ConnectionTurns(Generic[T]):
         taken = items.popleft()
         if items:
             self._by_connection[connection] = items  # at the end: the next connection's turn
-        self._is_taken(connection, len(items))
+        self._is_taken(connection)
         return taken
 
     def displace(self, connection: Hashable, may: Callable[[T], bool] | None = None) -> T | None:
@@ -85,34 +85,21 @@ class ConnectionTurns(Generic[T]):
             item = items[-at]
             if may is None or may(item):
                 del items[-at]
-                self._is_taken(fullest, len(items))
+                self._is_taken(fullest)
                 return item
         return None
 
     def _fullest(self) -> Hashable | None:
         """A connection with the most items; None where there is none."""
-        if not self._by_count:
-            self._most = 0
+        if self._counts is None:
+            self._counts = ConnectionCounts()
             for connection, items in self._by_connection.items():
-                self._has_now(connection, 0, len(items))
-        return next(iter(self._by_count[self._most])) if self._most else None
+                self._counts.change(connection, len(items))
+        return self._counts.fullest()
 
-    def _is_taken(self, connection: Hashable, left: int) -> None:
+    def _is_taken(self, connection: Hashable) -> None:
         self._count -= 1
         if not self._count:
-            self._by_count.clear()
-        elif self._by_count:
-            self._has_now(connection, left + 1, left)
-
-    def _has_now(self, connection: Hashable, before: int, count: int) -> None:
-        """Note how many items a connection has. The most of all changes by one at a time, as each count does."""
-        if count:
-            self._by_count.setdefault(count, {})[connection] = None
-            self._most = max(self._most, count)
-        same = self._by_count.get(before)
-        if same is not None:
-            del same[connection]
-            if not same:
-                del self._by_count[before]
-                if before == self._most:
-                    self._most = count
+            self._counts = None
+        elif self._counts is not None:
+            self._counts.change(connection, -1)

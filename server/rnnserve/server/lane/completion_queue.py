@@ -18,7 +18,6 @@ import logging
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -26,14 +25,15 @@ import grpc
 
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.clock import from_wall_clock, now
-from rnnserve.server.batching.silent_callers import SILENT_SECONDS, crowded_first
+from rnnserve.server.batching.silent_callers import SILENT_SECONDS
 from rnnserve.server.boundary.byte_budget import LARGE, SMALL, ByteBudget
 from rnnserve.server.errors import InternalError, ServeError, TooManyStreams, Unsupported
 from rnnserve.server.lane.arrived_requests import ArrivedRequest, LaneCall
 from rnnserve.server.lane.deferred_calls import DeferredCalls
+from rnnserve.server.lane.open_streams import GAVE_WAY, OpenStreams
 from rnnserve.server.lane.operations import Operations
 from rnnserve.server.lane.socket_reading import LONG_AGO, ArrivalPace, use_serving_queue
-from rnnserve.server.lane.streams import ConnectionStreams, LaneStream
+from rnnserve.server.lane.streams import LaneStream
 
 __all__ = ["CallHandler", "Lane", "missing_parts"]
 
@@ -150,10 +150,7 @@ class Lane:
         if stream_method:
             self._core.register_method(stream_method)
         self._stream_method = stream_method
-        self._max_streams = max_streams
-        self._streams: set[LaneStream] = set()
-        # As long as one of a connection's streams refers to it.
-        self._connections: weakref.WeakValueDictionary[str, ConnectionStreams] = weakref.WeakValueDictionary()
+        self._streams = OpenStreams(max_streams)
         self._open_calls = 0  # of both methods
         self._unfinished: dict[LaneCall, None] = {}  # calls whose message is being received, in order
         self._may_accept = threading.Lock()
@@ -182,7 +179,7 @@ class Lane:
 
     def end_streams(self, error: ServeError) -> None:
         """End every stream when what is in hand of it has been answered. For another thread than the lane's."""
-        for stream in list(self._streams):
+        for stream in self._streams:
             stream.end(error)
 
     def hold(self) -> None:
@@ -212,7 +209,7 @@ class Lane:
     @property
     def has_streams(self) -> bool:
         """Whether streams are open, on any of which a message may be arriving."""
-        return bool(self._streams)
+        return len(self._streams) > 0
 
     def end_late(self, count: int) -> int:
         """End calls whose message does not arrive within a while, the oldest first. For another thread than the lane's.
@@ -233,16 +230,10 @@ class Lane:
         late = [call for call in before if call in self._unfinished][:count]
         for call in late:
             call.call.cancel(status, words)
-        streams = [] if late else self._silent_streams()[: 8 * count]
+        streams = [] if late else self._streams.silent()[: 8 * count]
         for stream in streams:
             stream.cancel(status, words)
         return len(late) + len(streams)
-
-    def _silent_streams(self) -> list[LaneStream]:
-        """The streams that wait for their clients for a while: those of connections with most of them first."""
-        since = now() - SILENT_SECONDS
-        silent = [stream for stream in list(self._streams) if stream.is_waiting and stream.heard < since]
-        return crowded_first((stream, stream.peer(), stream.heard) for stream in silent)
 
     def is_running(self) -> bool:
         """Whether the lane's thread runs."""
@@ -283,15 +274,17 @@ class Lane:
         """Begin a stream that has arrived, or refuse it."""
         self._open_calls += 1
         deadline = from_wall_clock(event.call_details.deadline)
-        if len(self._streams) >= self._max_streams:
-            LaneCall(self, event.call, deadline).refuse(TooManyStreams(self._max_streams))
-            return
         name = event.call.peer().decode()
+        try:
+            displaced = self._streams.make_room(name)
+        except TooManyStreams as error:
+            LaneCall(self, event.call, deadline).refuse(error)
+            return
+        if displaced is not None:
+            displaced.cancel(self._cygrpc.StatusCode.resource_exhausted, GAVE_WAY)
         if len(event.invocation_metadata) > _HOSTILE_FIELDS:
             self._end_connection(name)
-        connection = self._connections.get(name)
-        if connection is None:
-            connection = self._connections[name] = ConnectionStreams(name)
+        connection = self._streams.connection(name)
         stream = LaneStream(self, event.call, connection, deadline, event.invocation_metadata)
         self._streams.add(stream)
         stream.begin()

@@ -218,6 +218,11 @@ class LaneStream(StreamOwner):
         """Whether nothing of it is in hand: it waits for its client."""
         return not self._in_hand
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for its client, and nothing is being sent to it."""
+        return not self._in_hand and self._sending is None
+
     def peer(self) -> str:
         """Name the connection: the same for all of its calls."""
         return self._connection.name

@@ -16,7 +16,7 @@ import grpc
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.boundary.byte_budget import ByteBudget
-from rnnserve.server.errors import QueueFull, ShuttingDown, StartError, TooManyCalls, TooManyStreams
+from rnnserve.server.errors import QueueFull, ShuttingDown, StartError, TooManyCalls
 from rnnserve.server.lane.completion_queue import Lane, missing_parts
 from rnnserve.server.lane.dispatcher import Dispatcher
 from rnnserve.server.protocol.service import Service
@@ -31,6 +31,7 @@ from rnnserve.server.transport.ports import probe_port
 from rnnserve.server.transport.public_calls import PublicCalls, conversing, unary, watching
 from rnnserve.server.transport.reflection import REFLECTION_SERVICES, ReflectionService
 from rnnserve.server.transport.serving_thread import ServingThread
+from rnnserve.server.transport.stream_pool import StreamPool
 from rnnserve.server.transport.thread_pool import CallPool
 from rnnserve.server.transport.tls import server_credentials
 
@@ -158,8 +159,7 @@ class GrpcTransport:
             QueueFull("this server", settings.max_queue),
             max_wait=settings.max_wait,
         )
-        most_streams = min(_STREAM_THREADS, settings.max_streams)
-        self._streams = CallPool(most_streams, most_streams, "stream", TooManyStreams(most_streams))
+        self._streams = StreamPool(min(_STREAM_THREADS, settings.max_streams))
         self._hostile = HostileConnections(self._end_connection)
         self._server = grpc.server(self._control, options=_options(settings))
         self._budget = ByteBudget(settings.max_held_bytes)

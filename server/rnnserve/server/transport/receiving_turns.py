@@ -20,14 +20,18 @@ _LATE_SECONDS = 0.15
 
 
 class ReceivingTurns:
-    """Turns that threads take. Any thread may use it."""
+    """Turns that threads take. Any thread may use it.
+
+    Attributes:
+        received_at: When the last message has been received, in seconds on the clock of `batching.clock`.
+    """
 
     def __init__(self) -> None:
         """Start with all turns free."""
         self._most = _AT_ONCE
         self._taken = 0
         self._late = 0  # of those: others have their turns beside them
-        self._changed_at = 0.0
+        self._changed_at = self.received_at = 0.0
         self._waiting: ConnectionTurns[threading.Lock] = ConnectionTurns()
         self._lock = threading.Lock()
 
@@ -61,6 +65,8 @@ class ReceivingTurns:
             self._taken -= 1
             self._late = min(self._late, self._taken)
             self._changed_at = now()
+            if size:
+                self.received_at = self._changed_at
             self._let_next()
 
     def pass_late(self) -> None:

@@ -23,7 +23,7 @@ from rnnserve.server.errors import Cancelled, ServeError, Unsupported, WaitTooLo
 from rnnserve.server.transport.receiving_turns import ReceivingTurns
 from rnnserve.server.transport.thread_stack import ThreadStack
 
-__all__ = ["CallPool", "connection_of"]
+__all__ = ["CallPool", "PooledCall", "connection_of"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,7 +45,7 @@ def _done() -> None:
     pass
 
 
-class _Call:
+class PooledCall:
     """A call, from the time it comes.
 
     Attributes:
@@ -97,7 +97,7 @@ class _OfThread(threading.local):
         call: The call that it has.
     """
 
-    call = _Call(lambda: None)
+    call = PooledCall(lambda: None)
 
 
 class CallPool(futures.ThreadPoolExecutor):
@@ -148,8 +148,8 @@ class CallPool(futures.ThreadPoolExecutor):
         )
         self._in_hand = self.taken = 0
         self._lock = threading.Lock()
-        self._next: deque[_Call] = deque()  # each has a thread already, or one that is woken
-        self._waiting: ConnectionTurns[_Call] = ConnectionTurns()
+        self._next: deque[PooledCall] = deque()  # each has a thread already, or one that is woken
+        self._waiting: ConnectionTurns[PooledCall] = ConnectionTurns()
         self._has_thread: Counter[Hashable] = Counter()  # calls by connection, where that is limited
         self._has_refused = False
         self._refusing = futures.ThreadPoolExecutor(_REFUSING_THREADS, thread_name_prefix=f"{name} refusing")
@@ -168,7 +168,7 @@ class CallPool(futures.ThreadPoolExecutor):
         """Have a call answered, or refused."""
         if self._is_closed.is_set():
             raise RuntimeError("cannot take a call after shutdown")
-        call = _Call(fn, *args, **kwargs)
+        call = PooledCall(fn, *args, **kwargs)
         if not self._take_free(call):
             self._queue(call)
         if not self._has_come.is_set():
@@ -291,7 +291,7 @@ class CallPool(futures.ThreadPoolExecutor):
         self._threads_of_calls.close(wait)
         super().shutdown(wait, cancel_futures=cancel_futures)
 
-    def _take_free(self, call: _Call) -> bool:
+    def _take_free(self, call: PooledCall) -> bool:
         """Give a call a thread of those that nobody waits for; return whether there was one."""
         if self._of_connection is not None:
             return False
@@ -304,7 +304,7 @@ class CallPool(futures.ThreadPoolExecutor):
         self._threads_of_calls.wake()
         return True
 
-    def _queue(self, call: _Call) -> None:
+    def _queue(self, call: PooledCall) -> None:
         """Let a call wait for a thread, or have one refused where there are too many."""
         connection = call.connection  # outside of the lock
         with self._lock:
@@ -316,7 +316,7 @@ class CallPool(futures.ThreadPoolExecutor):
         if refused is not call:
             self._threads_of_calls.wake()
 
-    def _add(self, connection: str, call: _Call) -> _Call | None:
+    def _add(self, connection: str, call: PooledCall) -> PooledCall | None:
         """Put a call into its connection's queue; give the one that is to be refused where there are too many.
 
         That is one of the connection with the most calls that wait, so that it cannot keep others out.
@@ -332,7 +332,7 @@ class CallPool(futures.ThreadPoolExecutor):
         self._waiting.add(connection, call)
         return refused
 
-    def _take(self) -> _Call | None:
+    def _take(self) -> PooledCall | None:
         """The next call, of the connections that may have one more thread the one whose turn it is."""
         if self._next:
             return self._next.popleft()
@@ -365,16 +365,18 @@ class CallPool(futures.ThreadPoolExecutor):
         if not self._has_thread[connection]:
             del self._has_thread[connection]
 
-    def _run(self, call: _Call) -> None:
+    def _run(self, call: PooledCall) -> None:
         self._on_thread.call = call
         call.run()
         del self._on_thread.call
 
     def _end_hopeless(self) -> None:
         """End calls whose messages do not arrive, where they are enough to matter."""
-        receiving = list(self._receiving.items())
-        if not receiving or len(receiving) + self._turns.waiting < self._crowd:
+        receiving, waiting = list(self._receiving.items()), self._turns.waiting
+        if not receiving or len(receiving) + waiting < self._crowd:
             return
+        if len(receiving) < self._crowd and now() - self._turns.received_at < self._hopeless_seconds:
+            return  # those that wait for their turn have it soon: large messages take long on a busy machine
         by_connection = Counter(context.peer() for context, _ in receiving)
         (most, _), *_ = by_connection.most_common(1)
         since = now() - self._hopeless_seconds

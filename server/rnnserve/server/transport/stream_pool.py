@@ -1,0 +1,51 @@
+"""Threads for streams the public way: each keeps one for as long as it is open, so that there are few.
+
+A connection has half of them at most. Where all are taken, a stream of a connection with fewer takes the place of one
+that waits for its client, of the connection with most.
+"""
+
+from rnnserve.server.errors import TooManyStreams
+from rnnserve.server.transport.thread_pool import CallPool, PooledCall
+
+__all__ = ["StreamPool"]
+
+
+class StreamPool(CallPool):
+    """Threads that streams keep. Those that are too many are refused at once: none waits for a thread for long."""
+
+    def __init__(self, most: int) -> None:
+        """Start with no thread.
+
+        Args:
+            most: How many streams may be open.
+        """
+        self._share = (most + 1) // 2
+        super().__init__(most, most, "stream", TooManyStreams(most), of_connection=self._share)
+
+    def _add(self, connection: str, call: PooledCall) -> PooledCall | None:
+        own = self._has_thread[connection] + self._waiting.count_of(connection)
+        if own >= self._share or (self._in_hand >= self._capacity and not self._end_one_of_another(own)):
+            return call
+        self._in_hand += 1
+        self._waiting.add(connection, call)
+        return None
+
+    def _end_one_of_another(self, own: int) -> bool:
+        """End a stream that waits for its client, of the connection with most, if those are more than one beyond `own`.
+
+        Its thread, which is free then, takes the other one. Its client hears CANCELLED: grpcio has no other way to end
+        a stream from outside of its handler.
+
+        Returns:
+            Whether there was one.
+        """
+        fullest, count = max(self._has_thread.items(), key=lambda one: one[1], default=("", 0))
+        if count <= own + 1:
+            return False
+        waiting = [(since, context) for context, since in list(self._silent.items()) if context.peer() == fullest]
+        if not waiting:
+            return False
+        _, context = min(waiting, key=lambda one: one[0])
+        self._silent.pop(context, None)
+        context.cancel()
+        return True
