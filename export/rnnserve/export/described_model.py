@@ -27,6 +27,7 @@ from rnnserve.export.described_tensors import (
 from rnnserve.export.description_trials import describe_arrays, try_lengths, try_sizes
 from rnnserve.export.descriptions import InputDescription
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
+from rnnserve.export.finiteness.first_non_finite import non_finite_advice
 from rnnserve.export.module_interface import Arrays, Constant, ModuleInterface, Parameter
 from rnnserve.export.publication import FurtherCheck, Publication
 
@@ -72,7 +73,7 @@ def describe_model(publication: Publication) -> DescribedModel:
     limit_sizes(inputs, publication.sizes)
     sizes = proof_sizes(inputs)
     with evaluating(module):
-        compute = partial(_compute, module, interface)
+        compute = partial(_compute, module, interface, allow_non_finite=publication.allow_non_finite)
         outputs = describe_outputs(compute, inputs, given, sizes)
         try_sizes(partial(interface.call, module), inputs, sizes)
         try_lengths(partial(interface.call, module), inputs, outputs, sizes)
@@ -92,6 +93,7 @@ def describe_model(publication: Publication) -> DescribedModel:
         sizes=sizes,
         further_checks=publication.further_checks,
         checkpoint_sha256=publication.checkpoint_sha256,
+        allow_non_finite=publication.allow_non_finite,
     )
 
 
@@ -178,7 +180,7 @@ def _parameters(module: nn.Module, publication: Publication) -> tuple[list[Param
     return parameters, described
 
 
-def _compute(module: nn.Module, interface: ModuleInterface, arrays: Arrays) -> Arrays:
+def _compute(module: nn.Module, interface: ModuleInterface, arrays: Arrays, *, allow_non_finite: bool) -> Arrays:
     try:
         results = interface.call(module, arrays)
     except WrongArguments:
@@ -189,10 +191,10 @@ def _compute(module: nn.Module, interface: ModuleInterface, arrays: Arrays) -> A
             f"{_bounds(arrays) if isinstance(error, IndexError) else ''}"
         ) from error
     for name, array in results.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+        if array.dtype.kind == "f" and not np.isfinite(array).all() and not allow_non_finite:
             raise UnsupportedModule(
-                f'output "{name}" holds values that are not finite, of which no distance can be proven. Where they '
-                "mask scores, use a number of which softmax makes zero, too: masked_fill(…, -100)"
+                f'output "{name}" holds values that are not finite, of which no distance can be proven'
+                f"{non_finite_advice(module, interface, arrays)}"
             )
     return results
 

@@ -47,6 +47,7 @@ class ModelDescription:
         samples: Given inputs, complete: every input by name.
         sizes: The smallest and the largest size of each dynamic axis that the proof uses.
         checkpoint_sha256: The digest of the weights' file, where there is one.
+        allow_non_finite: Whether NaN and infinity are among its ordinary values.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ModelDescription:
     samples: Sequence[Arrays]
     sizes: Mapping[str, tuple[int, int]]
     checkpoint_sha256: str
+    allow_non_finite: bool = False
 
 
 def limit_sizes(inputs: Tensors, given: Mapping[str, tuple[int, int]]) -> None:

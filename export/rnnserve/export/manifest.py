@@ -11,11 +11,12 @@ import onnxscript
 import torch
 
 from rnnserve.export.described_tensors import ModelDescription
+from rnnserve.export.finiteness import describe_finiteness
 from rnnserve.export.golden_cases import GoldenCases
 from rnnserve.export.limits import replay_limits
 from rnnserve.export.parity.proof import Proof
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import FORMAT, describe_file
+from rnnserve.protos.artifact import FORMAT, MODEL, describe_file
 
 __all__ = ["describe_version"]
 
@@ -49,6 +50,11 @@ def describe_version(
         batching=proof.batching,
         origin=origin,
         scan_parity=scan_parity,
+        finiteness=describe_finiteness(
+            files[MODEL],
+            finite_inputs=not model.allow_non_finite,
+            is_guarded=origin == manifest_pb2.ORIGIN_EXPORTED,
+        ),
     )
 
 

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from rnnserve.export.described_model import DescribedModel, describe_model, evaluating
 from rnnserve.export.descriptions import BATCH, DYNAMIC, InputDescription
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
+from rnnserve.export.finiteness import guard_recurrences
 from rnnserve.export.golden_cases import GoldenCases, make_cases
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.manifest import describe_version
@@ -76,6 +77,7 @@ def publish(
     samples: Sequence[Mapping[str, npt.NDArray[Any]]] = (),
     sizes: Mapping[str, tuple[int, int]] | None = None,
     sequences: bool | None = None,
+    allow_non_finite: bool = False,
     progress: bool = True,
 ) -> ExportResult: ...
 
@@ -92,6 +94,7 @@ def publish(
     samples: Sequence[Mapping[str, npt.NDArray[Any]]] = (),
     sizes: Mapping[str, tuple[int, int]] | None = None,
     sequences: bool | None = None,
+    allow_non_finite: bool = False,
     progress: bool = True,
 ) -> ExportResult:
     """Export a module, prove the export, and publish it as a model's next version.
@@ -112,6 +115,7 @@ def publish(
         sizes: The smallest and the largest size of a dynamic axis that the module takes: {"sequence": (5, 64)}. No row
             is shorter.
         sequences: Whether config.pbtxt tells Triton to keep the states between requests: see `Publication`.
+        allow_non_finite: Whether NaN and infinity are among the module's ordinary values: see `Publication`.
         progress: Whether to show a progress bar on standard error.
 
     Raises:
@@ -125,7 +129,16 @@ def publish(
     if isinstance(module, Publication):
         return _publish(module, Path(repository), progress=progress)
     publication = Publication(
-        module, name, inputs or {}, outputs, states or {}, labels, samples, sizes or {}, sequences=sequences
+        module,
+        name,
+        inputs or {},
+        outputs,
+        states or {},
+        labels,
+        samples,
+        sizes or {},
+        sequences=sequences,
+        allow_non_finite=allow_non_finite,
     )
     return _publish(publication, Path(repository), progress=progress)
 
@@ -180,7 +193,7 @@ def _keeps_states(publication: Publication, model: DescribedModel) -> bool:
 
 
 def to_onnx(model: DescribedModel) -> bytes:
-    """Export a described model with every input, and its dynamic axes named.
+    """Export a described model with every input, and its dynamic axes named; recurrences that lose NaN are guarded.
 
     Raises:
         ExportError: If it cannot be exported.
@@ -211,7 +224,7 @@ def to_onnx(model: DescribedModel) -> bytes:
             dynamic_shapes=shapes,
         )
     data: bytes = program.model_proto.SerializeToString(deterministic=True)
-    return data
+    return guard_recurrences(data, finite_inputs=not model.allow_non_finite)
 
 
 def _sample_sizes(model: DescribedModel) -> dict[str, int]:

@@ -50,6 +50,9 @@ class Publication:
         sequences: Whether config.pbtxt tells Triton to serve the model a step at a time and to keep its states. Triton
             then takes no request without a sequence, and no states. None is for models without a sequence axis only,
             which have no other way. Our own server does both, whatever this says.
+        allow_non_finite: Whether NaN and infinity are among the ordinary values of the outputs, and may be among those
+            of the inputs: they are then compared as such, recurrent operators keep them, and servers do not refuse
+            them in outputs. Otherwise a module that gives them on ordinary values is refused.
         further_checks: Checks that the proof runs beside its own.
         checkpoint_sha256: The digest of the weights' file, where there is one.
     """
@@ -63,5 +66,6 @@ class Publication:
     samples: Sequence[Mapping[str, npt.NDArray[Any]]] = ()
     sizes: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     sequences: bool | None = None
+    allow_non_finite: bool = False
     further_checks: Sequence[FurtherCheck] = ()
     checkpoint_sha256: str = ""

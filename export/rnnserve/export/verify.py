@@ -133,6 +133,7 @@ def _described(version: Version) -> DescribedModel:
         sizes={BATCH: (min(batches), max(batches))} | sizes,
         further_checks=(),
         checkpoint_sha256=manifest.checkpoint_sha256,
+        allow_non_finite=manifest.finiteness.allowed,
     )
 
 

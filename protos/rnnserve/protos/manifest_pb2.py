@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.POOL.AddSerializedFile(b'\n\x1ernnserve/protos/manifest.proto\x12\x14rnnserve.manifest.v1\"\x98\x05\n\x08Manifest\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12\r\n\x05model\x18\x02 \x01(\t\x12\x38\n\x0c\x61rchitecture\x18\x03 \x01(\x0b\x32\".rnnserve.manifest.v1.Architecture\x12\x0e\n\x06labels\x18\x04 \x03(\t\x12,\n\x06inputs\x18\x05 \x03(\x0b\x32\x1c.rnnserve.manifest.v1.Tensor\x12-\n\x07outputs\x18\x06 \x03(\x0b\x32\x1c.rnnserve.manifest.v1.Tensor\x12)\n\x05\x66iles\x18\x07 \x03(\x0b\x32\x1a.rnnserve.manifest.v1.File\x12\x19\n\x11\x63heckpoint_sha256\x18\x08 \x01(\t\x12>\n\x08versions\x18\t \x03(\x0b\x32,.rnnserve.manifest.v1.Manifest.VersionsEntry\x12,\n\x06parity\x18\n \x01(\x0b\x32\x1c.rnnserve.manifest.v1.Parity\x12\x39\n\rreplay_limits\x18\x0b \x03(\x0b\x32\".rnnserve.manifest.v1.ReplayLimits\x12\x13\n\x0bself_sha256\x18\x0c \x01(\t\x12\x30\n\x08\x62\x61tching\x18\r \x01(\x0b\x32\x1e.rnnserve.manifest.v1.Batching\x12,\n\x06origin\x18\x0e \x01(\x0e\x32\x1c.rnnserve.manifest.v1.Origin\x12\x31\n\x0bscan_parity\x18\x0f \x01(\x0b\x32\x1c.rnnserve.manifest.v1.Parity\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"M\n\x08\x42\x61tching\x12\x30\n\x04mode\x18\x01 \x01(\x0e\x32\".rnnserve.manifest.v1.BatchingMode\x12\x0f\n\x07reasons\x18\x02 \x03(\t\"\x90\x01\n\x0c\x41rchitecture\x12\x0c\n\x04\x63\x65ll\x18\x01 \x01(\t\x12\x14\n\x0cnonlinearity\x18\x02 \x01(\t\x12\x12\n\nnum_layers\x18\x03 \x01(\r\x12\x15\n\rbidirectional\x18\x04 \x01(\x08\x12\x10\n\x08\x66\x65\x61tures\x18\x05 \x01(\r\x12\x0e\n\x06hidden\x18\x06 \x01(\r\x12\x0f\n\x07\x63lasses\x18\x07 \x01(\r\"\xb1\x02\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12(\n\x04\x61xes\x18\x03 \x03(\x0b\x32\x1a.rnnserve.manifest.v1.Axis\x12.\n\x07\x64\x65\x66\x61ult\x18\x04 \x01(\x0e\x32\x1d.rnnserve.manifest.v1.Default\x12\x14\n\x0c\x63ontinues_as\x18\x05 \x01(\t\x12\x12\n\nlengths_of\x18\x06 \x01(\t\x12\x34\n\x08integers\x18\x07 \x01(\x0b\x32\".rnnserve.manifest.v1.IntegerRange\x12\x30\n\x06\x66loats\x18\x08 \x01(\x0b\x32 .rnnserve.manifest.v1.FloatRange\x12\x1b\n\x13zeros_after_lengths\x18\t \x01(\x08\")\n\x0cIntegerRange\x12\x0b\n\x03low\x18\x01 \x01(\x03\x12\x0c\n\x04high\x18\x02 \x01(\x03\"\'\n\nFloatRange\x12\x0b\n\x03low\x18\x01 \x01(\x01\x12\x0c\n\x04high\x18\x02 \x01(\x01\"E\n\x04\x41xis\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x10\n\x08smallest\x18\x03 \x01(\r\x12\x0f\n\x07largest\x18\x04 \x01(\r\"3\n\x04\x46ile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\r\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"\x91\x01\n\x06Parity\x12\x0e\n\x06\x63hecks\x18\x01 \x03(\t\x12\x13\n\x0b\x62\x61tch_sizes\x18\x02 \x03(\r\x12\x0f\n\x07lengths\x18\x03 \x03(\r\x12\x0f\n\x07samples\x18\x04 \x01(\r\x12\x31\n\tdistances\x18\x05 \x03(\x0b\x32\x1e.rnnserve.manifest.v1.Distance\x12\r\n\x05\x65xact\x18\x06 \x01(\t\"\xf1\x01\n\x08\x44istance\x12\r\n\x05input\x18\x01 \x01(\t\x12\x0e\n\x06tensor\x18\x02 \x01(\t\x12\x0e\n\x06length\x18\x03 \x01(\r\x12\x1b\n\x13onnx_from_eager_max\x18\x04 \x01(\x01\x12\x1b\n\x13onnx_from_eager_rms\x18\x05 \x01(\x01\x12\x1e\n\x16\x65\x61ger_from_float64_max\x18\x06 \x01(\x01\x12\x1e\n\x16\x65\x61ger_from_float64_rms\x18\x07 \x01(\x01\x12\x1d\n\x15onnx_from_float64_max\x18\x08 \x01(\x01\x12\x1d\n\x15onnx_from_float64_rms\x18\t \x01(\x01\"\xaf\x01\n\x0cReplayLimits\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x12\n\nstep_state\x18\x02 \x01(\x01\x12\x13\n\x0bstep_logits\x18\x03 \x01(\x01\x12\x13\n\x0bwalk_logits\x18\x04 \x01(\x01\x12\x1b\n\x13sequence_rms_factor\x18\x05 \x01(\x01\x12\x1a\n\x12sequence_rms_floor\x18\x06 \x01(\x01\x12\x18\n\x10sequence_largest\x18\x07 \x01(\x01*1\n\x06Origin\x12\x13\n\x0fORIGIN_EXPORTED\x10\x00\x12\x12\n\x0eORIGIN_ADOPTED\x10\x01*f\n\x0c\x42\x61tchingMode\x12\x18\n\x14\x42\x41TCHING_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x42\x41TCHING_PADDED\x10\x01\x12\x13\n\x0f\x42\x41TCHING_JOINED\x10\x02\x12\x12\n\x0e\x42\x41TCHING_ALONE\x10\x03*K\n\x07\x44\x65\x66\x61ult\x12\x14\n\x10\x44\x45\x46\x41ULT_REQUIRED\x10\x00\x12\x17\n\x13\x44\x45\x46\x41ULT_FULL_LENGTH\x10\x01\x12\x11\n\rDEFAULT_ZEROS\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.POOL.AddSerializedFile(b'\n\x1ernnserve/protos/manifest.proto\x12\x14rnnserve.manifest.v1\"\xce\x05\n\x08Manifest\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12\r\n\x05model\x18\x02 \x01(\t\x12\x38\n\x0c\x61rchitecture\x18\x03 \x01(\x0b\x32\".rnnserve.manifest.v1.Architecture\x12\x0e\n\x06labels\x18\x04 \x03(\t\x12,\n\x06inputs\x18\x05 \x03(\x0b\x32\x1c.rnnserve.manifest.v1.Tensor\x12-\n\x07outputs\x18\x06 \x03(\x0b\x32\x1c.rnnserve.manifest.v1.Tensor\x12)\n\x05\x66iles\x18\x07 \x03(\x0b\x32\x1a.rnnserve.manifest.v1.File\x12\x19\n\x11\x63heckpoint_sha256\x18\x08 \x01(\t\x12>\n\x08versions\x18\t \x03(\x0b\x32,.rnnserve.manifest.v1.Manifest.VersionsEntry\x12,\n\x06parity\x18\n \x01(\x0b\x32\x1c.rnnserve.manifest.v1.Parity\x12\x39\n\rreplay_limits\x18\x0b \x03(\x0b\x32\".rnnserve.manifest.v1.ReplayLimits\x12\x13\n\x0bself_sha256\x18\x0c \x01(\t\x12\x30\n\x08\x62\x61tching\x18\r \x01(\x0b\x32\x1e.rnnserve.manifest.v1.Batching\x12,\n\x06origin\x18\x0e \x01(\x0e\x32\x1c.rnnserve.manifest.v1.Origin\x12\x31\n\x0bscan_parity\x18\x0f \x01(\x0b\x32\x1c.rnnserve.manifest.v1.Parity\x12\x34\n\nfiniteness\x18\x12 \x01(\x0b\x32 .rnnserve.manifest.v1.Finiteness\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"C\n\nFiniteness\x12\x0f\n\x07outputs\x18\x01 \x03(\t\x12\x13\n\x0blost_inputs\x18\x02 \x03(\t\x12\x0f\n\x07\x61llowed\x18\x03 \x01(\x08\"M\n\x08\x42\x61tching\x12\x30\n\x04mode\x18\x01 \x01(\x0e\x32\".rnnserve.manifest.v1.BatchingMode\x12\x0f\n\x07reasons\x18\x02 \x03(\t\"\x90\x01\n\x0c\x41rchitecture\x12\x0c\n\x04\x63\x65ll\x18\x01 \x01(\t\x12\x14\n\x0cnonlinearity\x18\x02 \x01(\t\x12\x12\n\nnum_layers\x18\x03 \x01(\r\x12\x15\n\rbidirectional\x18\x04 \x01(\x08\x12\x10\n\x08\x66\x65\x61tures\x18\x05 \x01(\r\x12\x0e\n\x06hidden\x18\x06 \x01(\r\x12\x0f\n\x07\x63lasses\x18\x07 \x01(\r\"\xb1\x02\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12(\n\x04\x61xes\x18\x03 \x03(\x0b\x32\x1a.rnnserve.manifest.v1.Axis\x12.\n\x07\x64\x65\x66\x61ult\x18\x04 \x01(\x0e\x32\x1d.rnnserve.manifest.v1.Default\x12\x14\n\x0c\x63ontinues_as\x18\x05 \x01(\t\x12\x12\n\nlengths_of\x18\x06 \x01(\t\x12\x34\n\x08integers\x18\x07 \x01(\x0b\x32\".rnnserve.manifest.v1.IntegerRange\x12\x30\n\x06\x66loats\x18\x08 \x01(\x0b\x32 .rnnserve.manifest.v1.FloatRange\x12\x1b\n\x13zeros_after_lengths\x18\t \x01(\x08\")\n\x0cIntegerRange\x12\x0b\n\x03low\x18\x01 \x01(\x03\x12\x0c\n\x04high\x18\x02 \x01(\x03\"\'\n\nFloatRange\x12\x0b\n\x03low\x18\x01 \x01(\x01\x12\x0c\n\x04high\x18\x02 \x01(\x01\"E\n\x04\x41xis\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x10\n\x08smallest\x18\x03 \x01(\r\x12\x0f\n\x07largest\x18\x04 \x01(\r\"3\n\x04\x46ile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\r\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"\xc7\x01\n\x06Parity\x12\x0e\n\x06\x63hecks\x18\x01 \x03(\t\x12\x13\n\x0b\x62\x61tch_sizes\x18\x02 \x03(\r\x12\x0f\n\x07lengths\x18\x03 \x03(\r\x12\x0f\n\x07samples\x18\x04 \x01(\r\x12\x31\n\tdistances\x18\x05 \x03(\x0b\x32\x1e.rnnserve.manifest.v1.Distance\x12\r\n\x05\x65xact\x18\x06 \x01(\t\x12\r\n\x05\x64rawn\x18\x07 \x03(\t\x12\x11\n\tnot_drawn\x18\x08 \x03(\t\x12\x12\n\nnon_finite\x18\t \x03(\t\"\xf1\x01\n\x08\x44istance\x12\r\n\x05input\x18\x01 \x01(\t\x12\x0e\n\x06tensor\x18\x02 \x01(\t\x12\x0e\n\x06length\x18\x03 \x01(\r\x12\x1b\n\x13onnx_from_eager_max\x18\x04 \x01(\x01\x12\x1b\n\x13onnx_from_eager_rms\x18\x05 \x01(\x01\x12\x1e\n\x16\x65\x61ger_from_float64_max\x18\x06 \x01(\x01\x12\x1e\n\x16\x65\x61ger_from_float64_rms\x18\x07 \x01(\x01\x12\x1d\n\x15onnx_from_float64_max\x18\x08 \x01(\x01\x12\x1d\n\x15onnx_from_float64_rms\x18\t \x01(\x01\"\xaf\x01\n\x0cReplayLimits\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x12\n\nstep_state\x18\x02 \x01(\x01\x12\x13\n\x0bstep_logits\x18\x03 \x01(\x01\x12\x13\n\x0bwalk_logits\x18\x04 \x01(\x01\x12\x1b\n\x13sequence_rms_factor\x18\x05 \x01(\x01\x12\x1a\n\x12sequence_rms_floor\x18\x06 \x01(\x01\x12\x18\n\x10sequence_largest\x18\x07 \x01(\x01*1\n\x06Origin\x12\x13\n\x0fORIGIN_EXPORTED\x10\x00\x12\x12\n\x0eORIGIN_ADOPTED\x10\x01*f\n\x0c\x42\x61tchingMode\x12\x18\n\x14\x42\x41TCHING_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x42\x41TCHING_PADDED\x10\x01\x12\x13\n\x0f\x42\x41TCHING_JOINED\x10\x02\x12\x12\n\x0e\x42\x41TCHING_ALONE\x10\x03*K\n\x07\x44\x65\x66\x61ult\x12\x14\n\x10\x44\x45\x46\x41ULT_REQUIRED\x10\x00\x12\x17\n\x13\x44\x45\x46\x41ULT_FULL_LENGTH\x10\x01\x12\x11\n\rDEFAULT_ZEROS\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,34 +33,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MANIFEST_VERSIONSENTRY']._loaded_options = None
   _globals['_MANIFEST_VERSIONSENTRY']._serialized_options = b'8\001'
-  _globals['_ORIGIN']._serialized_start=2035
-  _globals['_ORIGIN']._serialized_end=2084
-  _globals['_BATCHINGMODE']._serialized_start=2086
-  _globals['_BATCHINGMODE']._serialized_end=2188
-  _globals['_DEFAULT']._serialized_start=2190
-  _globals['_DEFAULT']._serialized_end=2265
+  _globals['_ORIGIN']._serialized_start=2212
+  _globals['_ORIGIN']._serialized_end=2261
+  _globals['_BATCHINGMODE']._serialized_start=2263
+  _globals['_BATCHINGMODE']._serialized_end=2365
+  _globals['_DEFAULT']._serialized_start=2367
+  _globals['_DEFAULT']._serialized_end=2442
   _globals['_MANIFEST']._serialized_start=57
-  _globals['_MANIFEST']._serialized_end=721
-  _globals['_MANIFEST_VERSIONSENTRY']._serialized_start=674
-  _globals['_MANIFEST_VERSIONSENTRY']._serialized_end=721
-  _globals['_BATCHING']._serialized_start=723
-  _globals['_BATCHING']._serialized_end=800
-  _globals['_ARCHITECTURE']._serialized_start=803
-  _globals['_ARCHITECTURE']._serialized_end=947
-  _globals['_TENSOR']._serialized_start=950
-  _globals['_TENSOR']._serialized_end=1255
-  _globals['_INTEGERRANGE']._serialized_start=1257
-  _globals['_INTEGERRANGE']._serialized_end=1298
-  _globals['_FLOATRANGE']._serialized_start=1300
-  _globals['_FLOATRANGE']._serialized_end=1339
-  _globals['_AXIS']._serialized_start=1341
-  _globals['_AXIS']._serialized_end=1410
-  _globals['_FILE']._serialized_start=1412
-  _globals['_FILE']._serialized_end=1463
-  _globals['_PARITY']._serialized_start=1466
-  _globals['_PARITY']._serialized_end=1611
-  _globals['_DISTANCE']._serialized_start=1614
-  _globals['_DISTANCE']._serialized_end=1855
-  _globals['_REPLAYLIMITS']._serialized_start=1858
-  _globals['_REPLAYLIMITS']._serialized_end=2033
+  _globals['_MANIFEST']._serialized_end=775
+  _globals['_MANIFEST_VERSIONSENTRY']._serialized_start=728
+  _globals['_MANIFEST_VERSIONSENTRY']._serialized_end=775
+  _globals['_FINITENESS']._serialized_start=777
+  _globals['_FINITENESS']._serialized_end=844
+  _globals['_BATCHING']._serialized_start=846
+  _globals['_BATCHING']._serialized_end=923
+  _globals['_ARCHITECTURE']._serialized_start=926
+  _globals['_ARCHITECTURE']._serialized_end=1070
+  _globals['_TENSOR']._serialized_start=1073
+  _globals['_TENSOR']._serialized_end=1378
+  _globals['_INTEGERRANGE']._serialized_start=1380
+  _globals['_INTEGERRANGE']._serialized_end=1421
+  _globals['_FLOATRANGE']._serialized_start=1423
+  _globals['_FLOATRANGE']._serialized_end=1462
+  _globals['_AXIS']._serialized_start=1464
+  _globals['_AXIS']._serialized_end=1533
+  _globals['_FILE']._serialized_start=1535
+  _globals['_FILE']._serialized_end=1586
+  _globals['_PARITY']._serialized_start=1589
+  _globals['_PARITY']._serialized_end=1788
+  _globals['_DISTANCE']._serialized_start=1791
+  _globals['_DISTANCE']._serialized_end=2032
+  _globals['_REPLAYLIMITS']._serialized_start=2035
+  _globals['_REPLAYLIMITS']._serialized_end=2210
 # @@protoc_insertion_point(module_scope)

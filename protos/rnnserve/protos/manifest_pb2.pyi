@@ -127,6 +127,7 @@ class Manifest(_message.Message):
     BATCHING_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     SCAN_PARITY_FIELD_NUMBER: _builtins.int
+    FINITENESS_FIELD_NUMBER: _builtins.int
     format: _builtins.int
     """Of this description. Readers refuse formats that they do not know."""
     model: _builtins.str
@@ -168,6 +169,8 @@ class Manifest(_message.Message):
     def scan_parity(self) -> Global___Parity:
         """The comparison of model.scan.onnx with eager, by the same checks; absent where there is no such file."""
 
+    @_builtins.property
+    def finiteness(self) -> Global___Finiteness: ...
     def __init__(
         self,
         *,
@@ -186,14 +189,51 @@ class Manifest(_message.Message):
         batching: Global___Batching | None = ...,
         origin: Global___Origin.ValueType = ...,
         scan_parity: Global___Parity | None = ...,
+        finiteness: Global___Finiteness | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batching", b"batching", "parity", b"parity", "scan_parity", b"scan_parity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batching", b"batching", "finiteness", b"finiteness", "parity", b"parity", "scan_parity", b"scan_parity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batching", b"batching", "checkpoint_sha256", b"checkpoint_sha256", "files", b"files", "format", b"format", "inputs", b"inputs", "labels", b"labels", "model", b"model", "origin", b"origin", "outputs", b"outputs", "parity", b"parity", "replay_limits", b"replay_limits", "scan_parity", b"scan_parity", "self_sha256", b"self_sha256", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batching", b"batching", "checkpoint_sha256", b"checkpoint_sha256", "files", b"files", "finiteness", b"finiteness", "format", b"format", "inputs", b"inputs", "labels", b"labels", "model", b"model", "origin", b"origin", "outputs", b"outputs", "parity", b"parity", "replay_limits", b"replay_limits", "scan_parity", b"scan_parity", "self_sha256", b"self_sha256", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Manifest: _TypeAlias = Manifest  # noqa: Y015
+
+@_typing.final
+class Finiteness(_message.Message):
+    """NaN and infinity in the model's answers. Absent where it was not looked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    LOST_INPUTS_FIELD_NUMBER: _builtins.int
+    ALLOWED_FIELD_NUMBER: _builtins.int
+    allowed: _builtins.bool
+    """Whether the model was published with NaN and infinity among its ordinary values: servers do not refuse them in outputs."""
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The outputs that can hold NaN or infinity though the inputs are finite, as far as the graph's operators show."""
+
+    @_builtins.property
+    def lost_inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The inputs of which a NaN would be lost: a recurrent operator makes finite numbers of it. Servers refuse it, also where
+        they let NaN and infinity through.
+        """
+
+    def __init__(
+        self,
+        *,
+        outputs: _abc.Iterable[_builtins.str] | None = ...,
+        lost_inputs: _abc.Iterable[_builtins.str] | None = ...,
+        allowed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "lost_inputs", b"lost_inputs", "outputs", b"outputs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Finiteness: _TypeAlias = Finiteness  # noqa: Y015
 
 @_typing.final
 class Batching(_message.Message):
@@ -433,6 +473,9 @@ class Parity(_message.Message):
     SAMPLES_FIELD_NUMBER: _builtins.int
     DISTANCES_FIELD_NUMBER: _builtins.int
     EXACT_FIELD_NUMBER: _builtins.int
+    DRAWN_FIELD_NUMBER: _builtins.int
+    NOT_DRAWN_FIELD_NUMBER: _builtins.int
+    NON_FINITE_FIELD_NUMBER: _builtins.int
     samples: _builtins.int
     exact: _builtins.str
     """What whole sequences were compared with: "float64", or "inputs moved by an ulp" where the module cannot run in float64.
@@ -448,6 +491,18 @@ class Parity(_message.Message):
     def lengths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
     def distances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Distance]: ...
+    @_builtins.property
+    def drawn(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The kinds of inputs that were drawn, a line each: "zeros", "loud: up to 1,000 times the usual values", …"""
+
+    @_builtins.property
+    def not_drawn(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was not drawn, and why, a line each."""
+
+    @_builtins.property
+    def non_finite(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where the module itself gives NaN or infinity, as the exported graphs do there, a line each."""
+
     def __init__(
         self,
         *,
@@ -457,10 +512,13 @@ class Parity(_message.Message):
         samples: _builtins.int = ...,
         distances: _abc.Iterable[Global___Distance] | None = ...,
         exact: _builtins.str = ...,
+        drawn: _abc.Iterable[_builtins.str] | None = ...,
+        not_drawn: _abc.Iterable[_builtins.str] | None = ...,
+        non_finite: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_sizes", b"batch_sizes", "checks", b"checks", "distances", b"distances", "exact", b"exact", "lengths", b"lengths", "samples", b"samples"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_sizes", b"batch_sizes", "checks", b"checks", "distances", b"distances", "drawn", b"drawn", "exact", b"exact", "lengths", b"lengths", "non_finite", b"non_finite", "not_drawn", b"not_drawn", "samples", b"samples"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -482,7 +540,9 @@ class Distance(_message.Message):
     ONNX_FROM_FLOAT64_MAX_FIELD_NUMBER: _builtins.int
     ONNX_FROM_FLOAT64_RMS_FIELD_NUMBER: _builtins.int
     input: _builtins.str
-    """"step" (one step from an arbitrary state), "sample" (given inputs; "walk" in format 1), "random" (drawn inputs)."""
+    """"step" (one step from an arbitrary state), "sample" (given inputs; "walk" in format 1), "random" (drawn inputs); or one
+    of the kinds of `drawn` ("zeros", "loud", …).
+    """
     tensor: _builtins.str
     length: _builtins.int
     onnx_from_eager_max: _builtins.float

@@ -100,6 +100,7 @@ class Server:
                     decided=decided,
                     processes=1 if settings.share_port else _trial_processes(settings.threads),
                     threads=settings.threads,
+                    allow_non_finite=settings.allow_non_finite,
                 )
 
             self._trials = trials

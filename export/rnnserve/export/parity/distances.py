@@ -1,6 +1,7 @@
 """How far apart results are, gathered over many batches of one kind and length."""
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -103,8 +104,10 @@ class Distances:
             exact: Of the same shape, float64.
             mask: Which values count, broadcast to that shape; None for all.
         """
-        row = self.rows.setdefault((kind, name, length), DistanceRow())
         count = _count(mask, exact)
+        if not count:
+            return
+        row = self.rows.setdefault((kind, name, length), DistanceRow())
         row.found_eager.add(_masked(found.astype(np.float64) - eager, mask), count)
         row.eager_exact.add(_masked(eager - exact, mask), count)
         row.found_exact.add(_masked(found - exact, mask), count)
@@ -125,8 +128,8 @@ class Distances:
         """
         self.rows[kind, name, length].moved_exact.add(_masked(moved - exact, mask), _count(mask, exact))
 
-    def record(self) -> list[manifest_pb2.Distance]:
-        """Give the manifest's rows, in the order in which they first came."""
+    def record(self, kinds: Collection[str] | None = None) -> list[manifest_pb2.Distance]:
+        """Give the manifest's rows, of some kinds or of all, in the order in which they first came."""
         return [
             manifest_pb2.Distance(
                 input=kind,
@@ -140,6 +143,7 @@ class Distances:
                 onnx_from_float64_rms=row.found_exact.rms,
             )
             for (kind, name, length), row in self.rows.items()
+            if kinds is None or kind in kinds
         ]
 
 

@@ -11,7 +11,10 @@ from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.tensor_shapes import lengths_inputs, sequence_axes, sizes_of
 
-__all__ = ["LENGTHS", "InputBatch", "input_batches"]
+__all__ = ["LENGTHS", "USUAL", "InputBatch", "input_batches"]
+
+USUAL = ("step", "random", "sample")
+"""The kinds that `input_batches` gives."""
 
 LENGTHS = (2, 3, 4, 5, 8, 13, 16, 31, 32, 33, 64, 100, 128)
 
@@ -21,7 +24,7 @@ class InputBatch:
     """One batch of inputs.
 
     Attributes:
-        kind: "step", "random" or "sample", as in a manifest's parity record.
+        kind: "step", "random" or "sample", as in a manifest's parity record; or a kind of extreme values.
         inputs: By name, in the order of forward. Values after a row's length are arbitrary.
         rows: The size of the batch axis.
         length: The size of the first sequence axis; 1 for a model without any.
@@ -31,6 +34,11 @@ class InputBatch:
     inputs: Arrays
     rows: int
     length: int
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether its values are ordinary ones."""
+        return self.kind in USUAL
 
     def __str__(self) -> str:
         return f"{self.kind} of batch {self.rows}, sequence {self.length}"

@@ -17,7 +17,9 @@ from rnnserve.export.limits import limits_for
 from rnnserve.export.module_interface import ModuleInterface
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.failure_collector import FailureCollector
-from rnnserve.export.parity.input_batches import InputBatch, input_batches
+from rnnserve.export.parity.extreme_batches import ExtremeBatches
+from rnnserve.export.parity.input_batches import USUAL, InputBatch, input_batches
+from rnnserve.export.parity.non_finite_record import say_non_finite
 from rnnserve.export.parity.onnx_process import OnnxProcess
 from rnnserve.export.parity.onnx_runner import PROVIDERS, OnnxRunner
 from rnnserve.export.parity.reference import FLOAT64, Reference
@@ -94,10 +96,13 @@ def _prove(
     scripted = None if script is None else _script_interface(model, script, failures)
     runner = _runner(onnx_model, model, failures, process, device)
     comparison = ValueComparison(model, reference, limits, failures)
-    batches = list(input_batches(model, seed))
-    for batch in tqdm(batches, desc="parity", unit=" batches", leave=False, disable=not progress):
-        comparison.compare(batch, scripted, runner)
+    batches, extremes = list(input_batches(model, seed)), ExtremeBatches(model, seed)
+    every = [*batches, *extremes]
+    for batch in tqdm(every, desc="parity", unit=" batches", leave=False, disable=not progress):
+        if batch.is_usual or not comparison.refused:  # what does not run at all is said once
+            comparison.compare(batch, scripted, runner)
     comparison.judge()
+    non_finite = say_non_finite(model, comparison.non_finite, failures)
     runner = None if comparison.refused else runner
     further = [
         line for check in model.further_checks for line in check(model, reference, runner, limits, failures, seed)
@@ -108,8 +113,14 @@ def _prove(
         batch_sizes=sorted({batch.rows for batch in batches}),
         lengths=sorted({batch.length for batch in batches}),
         samples=sum(batch.rows for batch in batches),
-        distances=comparison.distances.record(),
+        distances=comparison.distances.record(USUAL),
         exact=reference.exact_by,
+        drawn=[f"{kind}: {text}" for kind, text in extremes.drawn.items() if kind not in comparison.unanswered],
+        not_drawn=[
+            *extremes.not_drawn,
+            *(f"{kind}: forward raises for {what}" for kind, what in comparison.unanswered.items()),
+        ],
+        non_finite=non_finite,
     )
     return Proof(parity, find_batching(model, reference, limits, seed), comparison.zeros_after_lengths)
 

@@ -2,7 +2,8 @@
 
 A trained recurrence amplifies rounding, so each kind of input has a rule of its own (docs/findings.md, "Comparing
 recurrent models"): single steps are compared with eager, value by value; whole sequences with float64, by root mean
-square over all their rows. Integers and booleans are equal wherever eager and float64 agree about them.
+square over all their rows. Integers and booleans are equal wherever eager and float64 agree about them. NaN and infinity
+are in the same places as in eager; all else is judged without them.
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.parity.distances import Distances
 from rnnserve.export.parity.failure_collector import FailureCollector
 from rnnserve.export.parity.input_batches import InputBatch
+from rnnserve.export.parity.non_finite_places import differing_places, without_non_finite
 from rnnserve.export.parity.onnx_runner import OnnxRunner
 from rnnserve.export.parity.reference import MOVED, Reference
 from rnnserve.export.tensor_shapes import lengths_inputs, mask_before_lengths
@@ -29,6 +31,12 @@ from rnnserve.protos.differences import coarseness, scale
 __all__ = ["ValueComparison"]
 
 _Array = npt.NDArray[Any]
+
+_LOST = (
+    "Is a small number lost before a logarithm or in a divisor, or do squares underflow or exponentials overflow? Larger "
+    "ones, as 1e-6, and torch's own stable functions may help"
+)
+_LONGEST_ERROR = 200  # characters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +62,8 @@ class ValueComparison:
     Attributes:
         distances: Between ONNX, eager and float64, so far.
         refused: Whether onnxruntime refused to run any batch.
+        unanswered: By kind of extreme values, what the module itself raised for them.
+        non_finite: By kind of values, the first batch for which eager gives NaN or infinity, and the output.
         zeros_after_lengths: The outputs with lengths that were zeros after each row's length so far.
     """
 
@@ -70,6 +80,8 @@ class ValueComparison:
         """
         self.distances = Distances()
         self.refused = False
+        self.unanswered: dict[str, str] = {}
+        self.non_finite: dict[str, tuple[InputBatch, str]] = {}
         self._model = model
         self._lengths = lengths_inputs(model.inputs)
         self._reference = reference
@@ -94,7 +106,13 @@ class ValueComparison:
             script: Compared with eager, bit for bit; None if there is none.
             runner: The ONNX model; None if it cannot be loaded.
         """
-        eager = self._reference.eager(batch.inputs)
+        try:
+            eager = self._reference.eager(batch.inputs)
+        except Exception as error:  # whatever the user's module raises for values that it may not be made for
+            if batch.is_usual:
+                raise
+            self.unanswered[batch.kind] = f"{batch.rows} rows of {batch.length:,} steps: {_said(error)}"
+            return
         if script is not None:
             self._compare_script(batch, *script, eager)
         if runner is None:
@@ -144,9 +162,8 @@ class ValueComparison:
                     moved = outputs[tensor.name]
                     if (kind, tensor.name, length) in self.distances.rows:
                         mask = self._mask(tensor, moved, batch.inputs)
-                        self.distances.add_moved(
-                            kind, tensor.name, length, moved=moved, exact=exact[tensor.name], mask=mask
-                        )
+                        mask, (moved, expected) = without_non_finite(mask, moved, exact[tensor.name])
+                        self.distances.add_moved(kind, tensor.name, length, moved=moved, exact=expected, mask=mask)
 
     def _mask(self, tensor: manifest_pb2.Tensor, values: _Array, inputs: Arrays) -> npt.NDArray[np.bool_] | None:
         return mask_before_lengths(tensor, values.shape, inputs, self._lengths)
@@ -160,8 +177,16 @@ class ValueComparison:
             self._failures.add(f"torchscript, names: forward does not give the tensors {', '.join(interface.outputs)}")
             return
         for name, expected in eager.items():
-            if self._failures.compare_forms("torchscript", name, found[name], expected, batch):
+            if not self._failures.compare_forms("torchscript", name, found[name], expected, batch):
+                continue
+            if expected.dtype.kind == "f" and not np.array_equal(np.isnan(found[name]), np.isnan(expected)):
                 self._failures.compare_values("torchscript, bit for bit", name, found[name], expected, 0.0, batch)
+                continue
+            either = [np.where(np.isnan(array), 0, array) if array.dtype.kind == "f" else array
+                      for array in (found[name], expected)]
+            same = either[0] == either[1]  # infinities among them, of which no difference can be taken
+            pair = [np.where(same, 0, array) for array in either]
+            self._failures.compare_values("torchscript, bit for bit", name, pair[0], pair[1], 0.0, batch)
 
     def _compare_onnx(
         self, batch: InputBatch, tensor: manifest_pb2.Tensor, found: _Array, eager: _Array, exact: _Array
@@ -179,12 +204,32 @@ class ValueComparison:
             found, eager = (np.where(decided, values, 0) for values in (found, eager))
             self._failures.compare_values(f"onnx, {batch.kind}, integers", name, found, eager, 0.0, batch)
             return
+        mask, (found, eager, exact) = self._finite_values(batch, name, found, eager, exact, mask)
         limit = self._limit(batch.kind, eager, exact, mask)
         counted = (found, eager) if mask is None else (np.where(mask, found, 0), np.where(mask, eager, 0))
         self._failures.compare_values(f"onnx, {batch.kind}", name, *counted, limit, batch)
         self.distances.add(batch.kind, name, batch.length, found=found, eager=eager, exact=exact, mask=mask)
         if name == self._model.labelled:
             self._labelled.append(_Labelled(batch, *_rows_of((found, eager, exact), mask)))
+
+    def _finite_values(
+        self,
+        batch: InputBatch,
+        name: str,
+        found: _Array,
+        eager: _Array,
+        exact: _Array,
+        mask: npt.NDArray[np.bool_] | None,
+    ) -> tuple[npt.NDArray[np.bool_] | None, list[_Array]]:
+        """Compare the places of NaN and infinity, and leave them out of what follows."""
+        counted = eager if mask is None else np.where(mask, eager, 0)
+        if not np.isfinite(counted).all():
+            self.non_finite.setdefault(batch.kind, (batch, name))
+        check = f"onnx, {batch.kind}"
+        differs = differing_places(found, eager, mask, batch)
+        if differs:
+            self._failures.add_difference(check, name, np.inf, f'{check}: "{name}" {differs}. {_LOST}')
+        return without_non_finite(mask, found, eager, exact)
 
     def _compare_after_lengths(
         self, batch: InputBatch, name: str, found: _Array, eager: _Array, mask: npt.NDArray[np.bool_]
@@ -201,7 +246,7 @@ class ValueComparison:
 
         Rounding of eager itself, in layers as wide as the module has them, is added to a few ulps.
         """
-        if kind == "random":
+        if kind not in ("step", "sample"):
             return np.inf
         base = self._limits.step if kind == "step" else self._limits.sample
         rounding = np.abs(eager - exact)
@@ -216,7 +261,9 @@ class ValueComparison:
         batch, exact = labelled.batch, labelled.exact
         if exact.shape[1] == 1:
             return
-        row = self.distances.rows[batch.kind, self._model.labelled, batch.length]
+        row = self.distances.rows.get((batch.kind, self._model.labelled, batch.length))
+        if row is None:  # no value was finite
+            return
         rounding = self._limits.sequence_rms_factor * row.rounding.largest + self._limits.step * row.scale
         two_largest = np.sort(exact, axis=1)[:, -2:]
         decided = two_largest[:, 1] - two_largest[:, 0] > 2 * rounding  # (rows,) bool
@@ -237,5 +284,9 @@ def _rows_of(values: Sequence[_Array], mask: npt.NDArray[np.bool_] | None) -> li
     """Arrays (…, classes) as (rows, classes), without the rows that do not count."""
     if mask is None:
         return [array.reshape(-1, array.shape[-1]) for array in values]
-    counts = np.broadcast_to(mask, values[0].shape)[..., 0]
+    counts = np.broadcast_to(mask, values[0].shape).all(axis=-1)
     return [array[counts] for array in values]
+
+
+def _said(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_ERROR]

@@ -50,6 +50,10 @@ class TensorSpec:
         zeros_after_lengths: For an output, whether it is zeros after each row's length.
         limits: By axis whose size a request chooses: the smallest and the largest size that the model takes, where it
             does not take any.
+        must_be_finite: For a float input, whether NaN is refused even where others are let through: a recurrent
+            operator would make finite numbers of it.
+        may_be_non_finite: For a float output, whether it may be NaN or infinite though the inputs are finite, and is
+            refused then.
     """
 
     name: str
@@ -64,6 +68,8 @@ class TensorSpec:
     continues_as: str = ""
     zeros_after_lengths: bool = False
     limits: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict, hash=False)
+    must_be_finite: bool = False
+    may_be_non_finite: bool = False
 
     @functools.cached_property
     def dtype(self) -> np.dtype[Any]:
@@ -237,6 +243,11 @@ class Signature:
             for name, spec in self.inputs.items()
         }
         return dataclasses.replace(self, inputs=inputs)
+
+    @functools.cached_property
+    def may_be_non_finite(self) -> frozenset[str]:
+        """The outputs that may be NaN or infinite, and are refused then."""
+        return frozenset(spec.name for spec in self.outputs.values() if spec.may_be_non_finite)
 
     def without_cuts(self) -> "Signature":
         """The same tensors, with outputs that need every step that was sent."""

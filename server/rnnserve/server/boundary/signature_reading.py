@@ -1,7 +1,7 @@
 """The signature of a model, read from the exported graph itself and compared with the manifest."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 from rnnserve.protos import manifest_pb2
@@ -48,7 +48,16 @@ def read_signature(
         ArtifactError: If graph and manifest disagree, or it is a signature that cannot be served.
     """
     specs = _with_least_lengths(_specs(inputs, manifest.inputs, file))
-    signature = Signature(specs, _specs(outputs, manifest.outputs, file), _batching_of(manifest))
+    finiteness = manifest.finiteness
+    signature = Signature(
+        _marked(specs, finiteness.lost_inputs, "must_be_finite"),
+        _marked(
+            _specs(outputs, manifest.outputs, file),
+            () if finiteness.allowed else finiteness.outputs,
+            "may_be_non_finite",
+        ),
+        _batching_of(manifest),
+    )
     if not any(not spec.optional for spec in signature.inputs.values()):
         raise ArtifactError(f"{MANIFEST}: no input is required, so that nothing sets the size of the batch")
     if BATCH in signature.main.limits and signature.batching is not Batching.ALONE:
@@ -104,6 +113,13 @@ def _with_least_lengths(specs: dict[str, TensorSpec]) -> dict[str, TensorSpec]:
     limits = {axis: limits for spec in specs.values() for axis, limits in spec.limits.items()}
     return {
         name: dataclasses.replace(spec, low=limits[spec.lengths_of][0]) if spec.lengths_of in limits else spec
+        for name, spec in specs.items()
+    }
+
+
+def _marked(specs: dict[str, TensorSpec], names: Collection[str], flag: str) -> dict[str, TensorSpec]:
+    return {
+        name: dataclasses.replace(spec, **{flag: True}) if name in names and spec.is_float else spec
         for name, spec in specs.items()
     }
 

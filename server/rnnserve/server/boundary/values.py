@@ -12,7 +12,7 @@ from rnnserve.server.boundary.shapes import axis_name
 from rnnserve.server.boundary.signature import TensorSpec
 from rnnserve.server.errors import InvalidRequest
 
-__all__ = ["all_finite", "are_finite", "check_lengths", "read_raw", "read_typed", "validator", "with_valid_values"]
+__all__ = ["all_finite", "are_finite", "before_ends", "check_lengths", "read_raw", "read_typed", "validator", "with_valid_values"]
 
 _AT_ONCE = 1 << 14
 """Elements of typed contents that are converted at once: in between, other threads may take Python's lock."""
@@ -114,10 +114,14 @@ def with_valid_values(array: Array, spec: TensorSpec, lengths: Mapping[str, Arra
         InvalidRequest: If a value that is not padding is not finite, or not within the spec's bounds.
     """
     if spec.is_float:
-        if allow_non_finite or all_finite(array):
+        if (allow_non_finite and not spec.must_be_finite) or all_finite(array):
             return array
         valid = np.isfinite(array)
         rule = "numbers must be finite (--allow-non-finite lets them through)"
+        if spec.must_be_finite:
+            rule = "numbers must be finite: onnxruntime would compute finite ones from it, unlike PyTorch" + (
+                "; publish the model with allow_non_finite=True" if allow_non_finite else ""
+            )
     else:
         if spec.bounds is None or _are_within(array, *spec.bounds):
             return array
@@ -127,7 +131,7 @@ def with_valid_values(array: Array, spec: TensorSpec, lengths: Mapping[str, Arra
     wrong = ~valid
     for axis, ends in lengths.items():
         if axis in spec.sequence_axes:
-            wrong &= _before(ends, spec, axis, array.shape)
+            wrong &= before_ends(ends, spec, axis, array.shape)
     if wrong.any():
         raise InvalidRequest(f"{_at_first(wrong, array, spec)}: {rule}")
     return np.where(valid, array, array.dtype.type(spec.filler))
@@ -142,7 +146,7 @@ def validator(spec: TensorSpec, *, allow_non_finite: bool) -> Callable[[bytes], 
         spec: The input; not one that holds lengths.
         allow_non_finite: Let NaN and infinity through.
     """
-    if spec.is_float and not allow_non_finite:
+    if spec.is_float and (spec.must_be_finite or not allow_non_finite):
         return are_finite if spec.datatype == "FP32" else lambda data: all_finite(np.frombuffer(data, spec.dtype))
     if spec.datatype == "BOOL":
         return _are_booleans
@@ -181,7 +185,7 @@ def _are_booleans(data: bytes) -> bool:
     return not data.strip(b"\0\1")
 
 
-def _before(ends: Array, spec: TensorSpec, axis: str, shape: tuple[int, ...]) -> Array:
+def before_ends(ends: Array, spec: TensorSpec, axis: str, shape: tuple[int, ...]) -> Array:
     """Whether a step comes before its row's end, of as many axes as the shape has."""
     at = spec.sequence_axes[axis]
     steps = np.arange(shape[at]).reshape([-1 if i == at else 1 for i in range(len(shape))])

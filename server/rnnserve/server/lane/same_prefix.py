@@ -12,6 +12,7 @@ import numpy as np
 from rnnserve.server.batching.joining import full_lengths, rows_of_run, zeros
 from rnnserve.server.boundary.checked_request import Array
 from rnnserve.server.boundary.signature import TensorSpec
+from rnnserve.server.boundary.values import all_finite
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
 from rnnserve.server.lane.pending_calls import StepCall
 from rnnserve.server.lane.prefixes import RequestPrefix
@@ -145,6 +146,16 @@ class SamePrefixRun:
             initial_rows = _by_request(feeds[spec.name], spec, count, prefix.batch)
             final_rows = _by_request(results[final.name], final, count, prefix.batch)
             self._states.append(_State(_WrittenRows(initial_rows), final_rows, bytes(initial_rows[0].nbytes)))
+        # Views of the requests' rows: a row of padding may be anything.
+        self._finite = tuple(
+            output.rows
+            for output, name in zip(self._outputs, prefix.outputs, strict=True)
+            if model.refuses_non_finite and name in model.signature.may_be_non_finite
+        ) + tuple(
+            state.final
+            for state, (_, final) in zip(self._states, prefix.states, strict=True)
+            if model.refuses_non_finite and final.name in model.signature.may_be_non_finite
+        )
         kept = (*(feeds[name] for name in (*sent, *initial)), *results.values())
         self.nbytes = sum(array.nbytes for array in kept)
         self._run = model.bind(feeds, results)
@@ -157,13 +168,17 @@ class SamePrefixRun:
             id_fields: The id's field of each, tag and size included, empty for none; or nothing where none has an id.
 
         Returns:
-            The responses, or None where a value is not plainly valid: then each has to pass the boundary.
+            The responses, or None where a value is not plainly valid, or an answer is not finite and has to be: then
+            each has to pass the boundary.
         """
         for input in self._inputs:
             start, end = input.start, input.end
             if not self._fill(input, b"".join([payload[start:end] for payload in payloads])):
                 return None
         self._run()
+        for array in self._finite:
+            if not all_finite(array):
+                return None
         has_ids = any(id_fields)
         columns = [[self._prefix.head.before_id + id_field for id_field in id_fields]] if has_ids else []
         for rows, size, before, before_without_id in self._outputs:

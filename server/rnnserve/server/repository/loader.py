@@ -98,6 +98,7 @@ class Loader:
         decided: DecidedGraphs | None = None,
         processes: int = 1,
         threads: int = 1,
+        allow_non_finite: bool = False,
     ) -> None:
         """Prepare; `load` loads.
 
@@ -111,6 +112,7 @@ class Loader:
             decided: Which were chosen before; those that are chosen now are added.
             processes: How many processes may try versions at the same time, where there are many.
             threads: Of a run, as `trials` has them.
+            allow_non_finite: Give answers that are NaN or infinite.
         """
         self._models = models
         self._trials = trials
@@ -121,6 +123,7 @@ class Loader:
         self._decided = decided or DecidedGraphs()
         self._processes = processes
         self._threads = threads
+        self._allow_non_finite = allow_non_finite
         self._candidates: deque[_Candidate] = deque()
         self._early: EarlyTrials[_Candidate] = EarlyTrials(self._further_trials, 0)
         self._busy: set[str] = set()  # models of which a version is tried, or has passed and does not serve yet
@@ -364,6 +367,7 @@ class Loader:
                 str(version),
                 self._device,
                 allow_unproven=self._allow_unproven,
+                allow_non_finite=self._allow_non_finite,
                 threads=self._threads,
                 inside=self._models.inside,
                 known=findings,

@@ -91,6 +91,7 @@ def load_model(
     device: str,
     *,
     allow_unproven: bool = False,
+    allow_non_finite: bool = False,
     threads: int = 1,
     inside: Path | None = None,
     known: Findings | None = None,
@@ -103,6 +104,7 @@ def load_model(
         version: Its number, as text.
         device: "cpu" or "cuda".
         allow_unproven: Load versions, too, that were adopted from an ONNX file and not compared with its framework.
+        allow_non_finite: Give answers that are NaN or infinite; refused otherwise.
         threads: Of a run.
         inside: Folder in which its files have to lie, after all links; None: anywhere.
         known: What `try_version` has found. Then only the golden cases are run. None to find it here, on the graph that
@@ -131,6 +133,8 @@ def load_model(
         trims_outputs=known.trims_outputs,
         continues=known.continues,
         why_not_in_parts=known.why_not_in_parts,
+        # Not in the trials: what they draw may be out of the range that the model is meant for.
+        refuses_non_finite=bool(signature.may_be_non_finite) and not allow_non_finite,
     )
     if model.origin == "adopted":
         _log.warning("%s version %s: %s", name, version, _ADOPTED)

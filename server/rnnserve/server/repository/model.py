@@ -12,6 +12,7 @@ from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.joining import join, rows_of_run, split, split_rows
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
+from rnnserve.server.boundary.finite_outputs import refuse_non_finite
 from rnnserve.server.boundary.signature import Batching, Signature
 from rnnserve.server.repository.bound_run import LARGE_RUN_OPTIONS, RUN_OPTIONS, BoundRun
 from rnnserve.server.repository.graph_choice import GraphChoice
@@ -41,6 +42,7 @@ class Model:
             inputs.
         continues: Whether a sequence may be cut into parts, each continuing from the final states of the one before.
         why_not_in_parts: Why the server may not keep the states of its sequences; empty where it may.
+        refuses_non_finite: Whether answers are refused that are NaN or infinite, in the outputs that may be.
         statistics: Counts of what it has done.
     """
 
@@ -57,6 +59,7 @@ class Model:
     trims_outputs: bool = False
     continues: bool = False
     why_not_in_parts: str = "it has not been tried"
+    refuses_non_finite: bool = False
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
 
     @property
@@ -69,6 +72,9 @@ class Model:
 
         Returns:
             For each request the outputs that it asked for, by name, in its own shapes.
+
+        Raises:
+            InvalidRequest: If onnxruntime refuses their values, or an answer is not finite and has to be.
         """
         if len(requests) == 1 and self.signature.batching is not Batching.ALONE:
             parts = split_rows(requests[0], self.signature, self.cost.max_points)
@@ -81,7 +87,11 @@ class Model:
             results = self._run_large(wanted, feeds, requests)
         else:
             results = self.run_arrays(wanted, feeds)
-        return split(requests, dict(zip(wanted, results, strict=True)), self.signature)
+        answers = split(requests, dict(zip(wanted, results, strict=True)), self.signature)
+        if self.refuses_non_finite:
+            for request, answer in zip(requests, answers, strict=True):
+                refuse_non_finite(request, answer, self.signature)
+        return answers
 
     def _concatenate(self, parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
         """Put the outputs of a request's parts together, along each output's batch axis."""

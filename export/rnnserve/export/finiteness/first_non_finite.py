@@ -1,0 +1,139 @@
+"""Finding the operator of a module that gives the first NaN or infinity."""
+
+import contextlib
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from rnnserve.export.module_interface import ModuleInterface
+
+__all__ = ["find_first_non_finite", "non_finite_advice"]
+
+_TORCH = str(Path(torch.__file__).parent)
+_EXPORT = str(Path(__file__).parents[1])
+
+_MASKS = "Where they mask scores, use a number of which softmax makes zero, too: masked_fill(…, -100)"
+_VALUES = (
+    "Or, if such inputs are not meant, say which are: Floats(…, low=, high=), or give real ones with samples=. Or publish "
+    "it so, with allow_non_finite=True"
+)
+_LOGARITHM = "Add a small number before the logarithm, or clamp: x.clamp(min=1e-6).log()"
+_ROOT = "Clamp before the root: x.clamp(min=0).sqrt()"
+_DIVISOR = "Add a small number to the divisor"
+_EXPONENT = "Subtract the largest value before exp, or clamp its argument"
+_ADVICE = {
+    **dict.fromkeys(("log", "log2", "log10", "log1p"), _LOGARITHM),
+    **dict.fromkeys(("sqrt", "rsqrt", "pow"), _ROOT),
+    **dict.fromkeys(("div", "reciprocal", "true_divide"), _DIVISOR),
+    **dict.fromkeys(("exp", "exp2", "expm1", "cosh", "sinh"), _EXPONENT),
+}
+
+
+def find_first_non_finite(
+    module: nn.Module, interface: ModuleInterface, inputs: Mapping[str, npt.NDArray[Any]]
+) -> tuple[str, str]:
+    """Run a module and find the operator whose results are the first NaN, or else the first infinity.
+
+    Infinity is no fault by itself: masks have it. So what gives NaN of finite numbers is told before it; where NaN comes
+    of infinity, what gave that.
+
+    Args:
+        module: In evaluation mode.
+        interface: How it is called.
+        inputs: Of which it gives NaN or infinity.
+
+    Returns:
+        The operator's name, and where it is, in words: `log in "front" (model.py:12)`. Empty where none was found, as
+        in a script.
+    """
+    finder = _Finder()
+    with contextlib.suppress(Exception), torch.no_grad(), _paths(module, finder.path), finder:
+        module(*interface.arguments(inputs))
+    found = finder.nan or finder.infinity
+    return found or ("", "")
+
+
+def non_finite_advice(
+    module: nn.Module, interface: ModuleInterface, inputs: Mapping[str, npt.NDArray[Any]]
+) -> str:
+    """Say where NaN or infinity first arises, and what to do about it, to follow a sentence without its full stop."""
+    operator, where = find_first_non_finite(module, interface, inputs)
+    origin = f": the first ones come from {where}" if where else ""
+    advice = _ADVICE.get(operator.rstrip("_"))
+    return f"{origin}. {_MASKS}" if advice is None else f"{origin}. {advice}. {_VALUES}"
+
+
+class _Finder(TorchDispatchMode):
+    """Looks at the inputs and results of every operator.
+
+    Attributes:
+        path: Names of the modules that are running, the outermost first.
+        nan: The first operator that gives NaN, of inputs without: its name, and where.
+        infinity: The first that gives infinity, of finite inputs.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.path: list[str] = []
+        self.nan: tuple[str, str] | None = None
+        self.infinity: tuple[str, str] | None = None
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:  # noqa: ANN401 - as torch declares it
+        """Run an operator."""
+        given = list(_floats([args, list((kwargs or {}).values())]))
+        had_nan = any(bool(tensor.isnan().any()) for tensor in given)
+        had_infinity = had_nan or not all(bool(tensor.isfinite().all()) for tensor in given)
+        result = func(*args, **(kwargs or {}))
+        if given and not had_nan:
+            results = list(_floats([result]))
+            if self.nan is None and any(bool(tensor.isnan().any()) for tensor in results):
+                self.nan = self.infinity if had_infinity and self.infinity else self._here(func)
+            if self.infinity is None and not had_infinity and any(bool(t.isinf().any()) for t in results):
+                self.infinity = self._here(func)
+        return result
+
+    def _here(self, func: Any) -> tuple[str, str]:  # noqa: ANN401 - an operator of torch
+        name = str(func).split(".")[1] if "." in str(func) else str(func)
+        where = f' in "{self.path[-1]}"' if self.path and self.path[-1] else ""
+        frames = (frame for frame in reversed(traceback.extract_stack()) if not frame.filename.startswith("<"))
+        frame = next((f for f in frames if not f.filename.startswith((_TORCH, _EXPORT))), None)
+        return name, f"{name}{where}" + (f" ({Path(frame.filename).name}:{frame.lineno})" if frame else "")
+
+
+def _floats(values: Any) -> Iterator[Tensor]:  # noqa: ANN401 - what operators take and give
+    if isinstance(values, Tensor):
+        if values.is_floating_point() and values.numel():
+            yield values
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from _floats(value)
+
+
+@contextlib.contextmanager
+def _paths(module: nn.Module, path: list[str]) -> Iterator[None]:
+    """Keep the names of the modules that are running, in the context."""
+    handles = []
+    for name, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            continue
+
+        def enter(_: nn.Module, __: Any, name: str = name) -> None:  # noqa: ANN401 - a module's inputs
+            path.append(name)
+
+        def leave(_: nn.Module, __: Any, ___: Any) -> None:  # noqa: ANN401
+            path.pop()
+
+        handles += [part.register_forward_pre_hook(enter), part.register_forward_hook(leave)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,202 @@
+"""Recurrent operators whose results are NaN where PyTorch's are.
+
+onnxruntime's kernels of GRU, LSTM, and RNN with relu clamp what they compute with `min` and `max`, which drop NaN: a NaN
+in a step gives finite numbers, in that step and all later ones. Where one can arise, nodes beside the operator look for
+it: what the operator reads is multiplied by the weights, or by some rows of them, and a step whose products hold NaN
+makes the results of this row NaN from there on. Infinity alone saturates the gates and gives finite numbers, here as in
+PyTorch; two infinities of which the weights make a difference give NaN.
+
+Finite results keep their bits. Steps after a row's length reach nothing, as in the operator itself.
+"""
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from rnnserve.export.finiteness.operator_ranges import constant_of
+from rnnserve.export.finiteness.value_ranges import ValueRanges, swallows
+from rnnserve.export.lowering.node_builder import NodeBuilder
+
+__all__ = ["guard_recurrences"]
+
+_INPUT, _WEIGHT, _RECURRENT, _BIAS, _LENGTHS, _HIDDEN, _CELL = range(7)
+_ROWS = 64
+"""Rows of the weights that are looked at. Two infinities whose products have one sign in all of them give no NaN that is
+found: with weights of either sign, one case in 2 ** 64."""
+
+
+def guard_recurrences(model: bytes, *, finite_inputs: bool = True) -> bytes:
+    """Guard each recurrent operator that loses NaN, where what it reads may not be finite.
+
+    Args:
+        model: The bytes of an ONNX file, as `export_onnx` gives it.
+        finite_inputs: Whether the floats of the inputs are finite, as servers see to.
+
+    Returns:
+        Those of the other file, the same for the same model; the same bytes where no operator needs a guard.
+
+    Raises:
+        onnx.checker.ValidationError: If the result is no valid ONNX model.
+    """
+    guarded = ir.serde.deserialize_model(onnx.load_model_from_string(model))
+    ranges = ValueRanges(guarded.graph, finite_inputs=finite_inputs)
+    wanted = [
+        node
+        for node in ir.traversal.RecursiveGraphIterator(guarded.graph)
+        if swallows(node) and not ranges.of(node.outputs[0]).finite and _is_plain(node)
+    ]
+    if not wanted:
+        return model
+    for number, node in enumerate(wanted):
+        _Guard(node, f"guard_{number}").insert()
+    proto = ir.serde.serialize_model(guarded)
+    onnx.checker.check_model(proto, full_check=True)
+    data: bytes = proto.SerializeToString(deterministic=True)
+    return data
+
+
+def _is_plain(node: ir.Node) -> bool:
+    return "layout" not in node.attributes or not node.attributes["layout"].as_int()
+
+
+class _Guard:
+    """The nodes beside one operator.
+
+    Shapes: input (sequence, batch, features), states (directions, batch, hidden), Y (sequence, directions, batch,
+    hidden).
+    """
+
+    def __init__(self, node: ir.Node, prefix: str) -> None:
+        self._node = node
+        self._given = [*node.inputs, *[None] * (_CELL + 1 - len(node.inputs))]
+        direction = node.attributes["direction"].as_string() if "direction" in node.attributes else "forward"
+        self._reversed = {"forward": (False,), "reverse": (True,)}.get(direction, (False, True))
+        self._made = NodeBuilder(prefix)
+        recurrent = self._given[_RECURRENT]
+        self._dtype = recurrent.dtype.numpy() if recurrent is not None and recurrent.dtype else np.dtype(np.float32)
+        self._zero = self._made.constant("zero", np.zeros((), self._dtype))
+        self._nan = self._made.constant("nan", np.array(np.nan, self._dtype))
+
+    def insert(self) -> None:
+        """Put the nodes after the operator, and have its results used through them."""
+        outputs = [value for value in self._node.outputs if value.uses() or value.is_graph_output()]
+        uses = {value: list(value.uses()) for value in outputs}
+        for old, new in zip(outputs, self._guarded(outputs), strict=True):
+            new.type, new.shape = old.type, old.shape
+            for user, at in uses[old]:
+                user.replace_input_with(at, new)
+            graph = self._node.graph
+            if old.is_graph_output() and graph is not None:
+                at = list(graph.outputs).index(old)
+                graph.outputs[at] = new
+                new.name, old.name = old.name, f"{self._made.prefix}/{old.name}"
+        graph = self._node.graph
+        assert graph is not None  # noqa: S101 - for mypy: it was found in one
+        for constant in self._made.constants:
+            graph.initializers.add(constant)
+        graph.insert_after(self._node, self._made.nodes)
+
+    def _guarded(self, outputs: list[ir.Value]) -> list[ir.Value]:
+        op, made = self._made.op, self._made
+        valid = self._valid()
+        bad = self._masked(self._input(), valid)  # (sequence, batch), NaN or a number, as all that follows
+        state = self._state()
+        by_step, final = [], []
+        for direction, is_reversed in enumerate(self._reversed):
+            steps = op("CumSum", bad, made.integers(0), reverse=int(is_reversed))
+            ends = op("ReduceSum", bad, made.integers([0]), keepdims=0)  # (batch)
+            if self._node.op_type == "RNN":
+                before = self._relu(direction, valid, is_reversed=is_reversed)
+                steps = op("Add", steps, op("CumSum", before, made.integers(0), reverse=int(is_reversed)))
+                ends = op("Add", ends, op("ReduceSum", before, made.integers([0]), keepdims=0))
+            if state is not None:
+                initial = op("Gather", state, made.integers(direction), axis=0)  # (batch)
+                steps, ends = op("Add", steps, initial), op("Add", ends, initial)
+            by_step.append(op("Unsqueeze", steps, made.integers([1])))
+            final.append(op("Unsqueeze", ends, made.integers([0])))
+        results = []
+        for value in outputs:
+            is_sequence = value is self._node.outputs[0]
+            parts = by_step if is_sequence else final
+            is_nan = op("IsNaN", parts[0] if len(parts) == 1 else op("Concat", *parts, axis=1 if is_sequence else 0))
+            if is_sequence and valid is not None:
+                is_nan = op("And", is_nan, op("Unsqueeze", valid, made.integers([1])))
+            results.append(op("Where", op("Unsqueeze", is_nan, made.integers([-1])), self._nan, value))
+        return results
+
+    def _valid(self) -> ir.Value | None:
+        """(sequence, batch) bool: which steps come before their row's length; None where all do."""
+        lengths = self._given[_LENGTHS]
+        if lengths is None:
+            return None
+        return self._made.op("Less", self._steps(), self._made.op("Cast", lengths, to=ir.DataType.INT64.value))
+
+    def _steps(self) -> ir.Value:
+        """(sequence, 1) int64: the number of each step."""
+        op, made = self._made.op, self._made
+        shape = op("Shape", self._given[_INPUT], start=0, end=1)
+        count = op("Squeeze", shape, made.integers([0]))
+        return op("Unsqueeze", op("Range", made.integers(0), count, made.integers(1)), made.integers([1]))
+
+    def _masked(self, values: ir.Value, valid: ir.Value | None) -> ir.Value:
+        return values if valid is None else self._made.op("Where", valid, values, self._zero)
+
+    def _input(self) -> ir.Value:
+        """(sequence, batch): NaN where a gate of the step is NaN by what the operator reads."""
+        return self._products(self._given[_INPUT], self._weights(_WEIGHT), "weight")
+
+    def _state(self) -> ir.Value | None:
+        """(directions, batch): NaN where the initial states make the first step NaN; None where there are none."""
+        op, made = self._made.op, self._made
+        found = []
+        hidden, cell = self._given[_HIDDEN], self._given[_CELL]
+        if hidden is not None and self._node.op_type == "GRU":
+            # The state itself is part of the next one, beside products with it: infinity there gives NaN, too.
+            found.append(op("ReduceSum", op("Sub", hidden, hidden), made.integers([2]), keepdims=0))
+        elif hidden is not None:
+            rows = [self._weights(_RECURRENT, direction) for direction in range(len(self._reversed))]
+            stacked = None if any(row is None for row in rows) else np.stack([row for row in rows if row is not None])
+            found.append(self._products(hidden, stacked, "recurrent"))
+        if cell is not None:
+            found.append(op("ReduceSum", op("Sign", cell), made.integers([2]), keepdims=0))
+        if len(found) == 2:  # noqa: PLR2004 - an LSTM's
+            return op("Add", *found)
+        return found[0] if found else None
+
+    def _relu(self, direction: int, valid: ir.Value | None, *, is_reversed: bool) -> ir.Value:
+        """(sequence, batch): NaN in a step where the state before it makes it NaN: relu's states can overflow."""
+        op, made = self._made.op, self._made
+        states = op("Gather", self._node.outputs[0], made.integers(direction), axis=1)  # (sequence, batch, hidden)
+        found = self._masked(self._products(states, self._weights(_RECURRENT, direction), f"step_{direction}"), valid)
+        # By one step on: each step has what the one before it has left.
+        padding = made.integers([0, 0, 1, 0] if is_reversed else [1, 0, 0, 0])
+        padded = op("Pad", found, padding, self._zero)
+        start, end = ([1], [2**62]) if is_reversed else ([0], [-1])
+        return self._masked(
+            op("Slice", padded, made.integers(start), made.integers(end), made.integers([0])), valid
+        )
+
+    def _products(self, values: ir.Value | None, weights: np.ndarray | None, name: str) -> ir.Value:
+        """Sum the signs of products over the last axis: NaN where one of them is; of infinity the sign is a number."""
+        assert values is not None  # noqa: S101 - for mypy: an operator without it is not valid
+        op, made = self._made.op, self._made
+        if weights is None:
+            signs = op("Sub", values, values)  # without known weights infinity counts as NaN
+        else:
+            signs = op("Sign", op("MatMul", values, made.constant(name, weights)))
+        return op("ReduceSum", signs, made.integers([-1]), keepdims=0)
+
+    def _weights(self, which: int, direction: int | None = None) -> np.ndarray | None:
+        """Rows of W or R, (features, rows) or (hidden, rows); None where they are no constant.
+
+        A product of infinity and a weight of zero is NaN, so one row more is zero where any other row is.
+        """
+        weights = constant_of(self._given[which])  # (directions, gates * hidden, features)
+        if weights is None:
+            return None
+        rows = (weights if direction is None else weights[direction : direction + 1]).reshape(-1, weights.shape[-1])
+        chosen = rows[np.unique(np.linspace(0, len(rows) - 1, _ROWS).astype(int))]
+        zeros = (rows != 0).all(axis=0).astype(rows.dtype)
+        if not zeros.all():
+            chosen = np.concatenate([chosen, zeros[None]])
+        return np.ascontiguousarray(chosen.T)

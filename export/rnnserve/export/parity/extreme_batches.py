@@ -1,0 +1,140 @@
+"""The batches of extreme values that are compared beside the usual ones: each kind, all ids, both ends of lengths, long.
+
+A few rows of each: what goes wrong there goes wrong in every row.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from rnnserve.export.described_model import DescribedModel
+from rnnserve.export.descriptions import BATCH
+from rnnserve.export.input_drawing import draw_inputs
+from rnnserve.export.module_interface import Arrays
+from rnnserve.export.parity.extreme_values import EXTREMES
+from rnnserve.export.parity.input_batches import InputBatch
+from rnnserve.export.tensor_shapes import lengths_inputs, sequence_axes, shape_of, size_limits
+from rnnserve.protos import manifest_pb2
+
+__all__ = ["IDS", "LENGTHS", "LONG", "NOT_FINITE", "ExtremeBatches"]
+
+IDS, LENGTHS, LONG, NOT_FINITE = "ids", "lengths", "long", "not finite"
+
+_ROWS, _STEPS = 8, 33
+_LONG = {1000: 2, 3000: 1}
+"""Steps, and rows of a batch of so many."""
+
+_ALL_IDS, _MOST_BATCHES = 1 << 18, 2048
+"""Up to how many ids each is drawn, in how many batches; of more ids as many are drawn as that."""
+
+
+class ExtremeBatches:
+    """The batches of a model, and what could not be drawn.
+
+    Attributes:
+        drawn: By kind, what it has, in words.
+        not_drawn: What is not drawn, and why, a sentence each.
+    """
+
+    def __init__(self, model: DescribedModel, seed: int) -> None:
+        """Look at what the model takes; the same model and seed give the same batches."""
+        self.drawn: dict[str, str] = {}
+        self.not_drawn: list[str] = []
+        self._model = model
+        self._inputs = model.inputs
+        self._random = np.random.default_rng(seed)
+        self._axes = sequence_axes(model.inputs)
+        self._lengths = lengths_inputs(model.inputs)
+        self._limits = size_limits(model.inputs)
+
+    def __iter__(self) -> Iterator[InputBatch]:
+        """Give every batch."""
+        sizes = self._sizes(_STEPS) | {BATCH: self._rows(_ROWS)}
+        for kind, extreme in EXTREMES.items():
+            usual = draw_inputs(self._inputs, self._random, sizes, ragged=bool(self._lengths))
+            if extreme.applies(self._inputs):
+                self.drawn[kind] = extreme.text
+                yield self._batch(kind, extreme.of(self._inputs, usual, self._random), sizes)
+            elif extreme.widens and any(tensor.HasField("floats") for tensor in self._inputs):
+                self.not_drawn.append(f"{kind}: the description bounds the floats")
+        if self._model.allow_non_finite:
+            yield from self._not_finite(sizes)
+        yield from self._both_lengths(sizes)
+        yield from self._ids()
+        yield from self._long()
+
+    def _sizes(self, steps: int) -> dict[str, int]:
+        """Sizes of the sequence axes near a number of steps, unlike each other."""
+        return {axis: int(np.clip(steps + 3 * at, *self._model.sizes[axis])) for at, axis in enumerate(self._axes)}
+
+    def _rows(self, rows: int) -> int:
+        return int(np.clip(rows, *self._model.sizes[BATCH]))
+
+    def _batch(self, kind: str, inputs: Arrays, sizes: Mapping[str, int]) -> InputBatch:
+        return InputBatch(kind, inputs, sizes[BATCH], sizes[self._axes[0]] if self._axes else 1)
+
+    def _not_finite(self, sizes: Mapping[str, int]) -> Iterator[InputBatch]:
+        arrays = draw_inputs(self._inputs, self._random, sizes, ragged=bool(self._lengths))
+        for tensor in self._inputs:
+            is_state = tensor.default == manifest_pb2.DEFAULT_ZEROS
+            if tensor.datatype.startswith("FP") and not is_state and arrays[tensor.name].size:
+                values = arrays[tensor.name].reshape(-1)
+                at = self._random.choice(values.size, size=math.ceil(values.size / 100), replace=False)
+                values[at] = self._random.choice([np.nan, np.inf, -np.inf], size=at.size)
+                self.drawn[NOT_FINITE] = "NaN and infinity"
+        if NOT_FINITE in self.drawn:
+            yield self._batch(NOT_FINITE, arrays, sizes)
+
+    def _both_lengths(self, sizes: Mapping[str, int]) -> Iterator[InputBatch]:
+        if not self._lengths:
+            return
+        self.drawn[LENGTHS] = "the shortest and the longest rows in turn"
+        arrays = draw_inputs(self._inputs, self._random, sizes)
+        for axis, name in self._lengths.items():
+            ends = [self._model.sizes[axis][0], sizes[axis]]
+            arrays[name] = np.resize(ends, sizes[BATCH]).astype(arrays[name].dtype)
+        yield self._batch(LENGTHS, arrays, sizes)
+
+    def _ids(self) -> Iterator[InputBatch]:
+        """Draw every id of every vocabulary, or as many as are spread over a very large one."""
+        tensors = [t for t in self._inputs if t.HasField("integers") and not t.lengths_of]
+        if not tensors:
+            return
+        sizes = self._sizes(64) | {BATCH: self._model.sizes[BATCH][1]}
+        wanted: dict[str, np.ndarray] = {}
+        count = 0
+        for tensor in tensors:
+            low, high = tensor.integers.low, tensor.integers.high
+            of_a_batch = max(math.prod(shape_of(tensor, sizes)), 1)
+            most = min(_ALL_IDS, of_a_batch * _MOST_BATCHES)
+            if high - low <= most:
+                wanted[tensor.name] = np.arange(low, high)
+                said = f'all {high - low:,} of "{tensor.name}"'
+            else:
+                wanted[tensor.name] = low + (np.arange(most, dtype=object) * (high - 1 - low) // (most - 1)).astype(int)
+                said = f'{most:,} of "{tensor.name}", evenly spread from {low:,} to {high - 1:,}'
+                self.not_drawn.append(f'{IDS}: all {high - low:,} of "{tensor.name}"; {most:,} of them are')
+            self.drawn[IDS] = f"{self.drawn[IDS]}; {said}" if IDS in self.drawn else said
+            count = max(count, -(-wanted[tensor.name].size // of_a_batch))
+        for number in range(count):
+            arrays = draw_inputs(self._inputs, self._random, sizes)
+            for tensor in tensors:
+                array = arrays[tensor.name]
+                at = np.arange(number * array.size, (number + 1) * array.size)
+                ids = np.take(wanted[tensor.name], at, mode="wrap")
+                arrays[tensor.name] = ids.reshape(array.shape).astype(array.dtype)
+            yield self._batch(IDS, arrays, sizes)
+
+    def _long(self) -> Iterator[InputBatch]:
+        for axis in self._axes:
+            most = self._limits[axis][1]
+            for steps, rows in _LONG.items():
+                if most is not None and most < steps:
+                    self.not_drawn.append(f'{LONG}: {steps:,} steps, of "{axis}" there are at most {most:,}')
+                    continue
+                sizes = self._sizes(8) | {axis: max(steps, self._model.sizes[axis][0]), BATCH: self._rows(rows)}
+                self.drawn[LONG] = f"up to {steps:,} steps"
+                inputs = draw_inputs(self._inputs, self._random, sizes)
+                yield dataclasses.replace(self._batch(LONG, inputs, sizes), length=sizes[axis])

@@ -1,0 +1,206 @@
+"""What the world has besides usual values: silence, constants, loud and tiny numbers, ties, the ends of ranges.
+
+Each kind changes drawn inputs. Floats stay within their described bounds, so that a description says what is not meant.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnserve.export.descriptions import BATCH, DYNAMIC
+from rnnserve.export.module_interface import Arrays
+from rnnserve.export.tensor_shapes import Tensors, axis_of
+from rnnserve.protos import manifest_pb2
+
+__all__ = ["EXTREMES", "Extreme"]
+
+_Array = npt.NDArray[Any]
+_Change = Callable[[_Array, "_Range", np.random.Generator], _Array]
+
+_EXACT = np.array([1.0, 0.5, -1.0, 2.0, 0.25, -0.5, 4.0, -0.125])
+"""Constants whose sums and means are exact, so that their deviation is zero in float32, too."""
+
+_STATES = np.array([0.0, 1.0, 30.0])
+"""By row: zeros, as where a request leaves states out; what saturates gates; what saturates a cell."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Range:
+    """The smallest and the largest value that an input takes, where they are known."""
+
+    low: float | None = None
+    high: float | None = None
+
+    def clip(self, values: _Array) -> _Array:
+        return values if self.low is None else np.clip(values, self.low, self.high)
+
+
+@dataclasses.dataclass(frozen=True)
+class Extreme:
+    """A kind of values.
+
+    Attributes:
+        text: What it has, for the record.
+        floats: Changes normal values of a float input, (batch, sequence, …) or with the axes that it has.
+        integers: Likewise, of an integer input that has bounds; None where they stay as they are.
+        is_of_states: Whether it changes the states instead.
+        needs_bounds: Whether it is for inputs with described bounds only.
+        widens: Whether it leaves the usual range, and so does nothing to floats with bounds.
+    """
+
+    text: str
+    floats: _Change
+    integers: _Change | None = None
+    is_of_states: bool = False
+    needs_bounds: bool = False
+    widens: bool = False
+
+    def applies(self, inputs: Tensors) -> bool:
+        """Whether some input is changed."""
+        return any(self._change(tensor) is not None for tensor in inputs)
+
+    def of(self, inputs: Tensors, arrays: Arrays, random: np.random.Generator) -> Arrays:
+        """Change drawn inputs.
+
+        Args:
+            inputs: Described.
+            arrays: Drawn, by name.
+            random: Where further values are drawn from.
+        """
+        changed = dict(arrays)
+        for tensor in inputs:
+            change = self._change(tensor)
+            if change is None:
+                continue
+            array = arrays[tensor.name]
+            at = axis_of(tensor, BATCH) or 0
+            steps = next((n for n, axis in enumerate(tensor.axes) if axis.size == DYNAMIC and axis.name != BATCH), None)
+            order = [at, *([] if steps is None else [steps])]
+            # A tensor without a sequence axis gets one of one step, so that a kind sees (batch, sequence, …).
+            moved = np.moveaxis(array, order, range(len(order)))
+            moved = moved[:, None] if steps is None else moved
+            bounds = _range_of(tensor)
+            values = bounds.clip(change(moved.astype(np.float64), bounds, random))
+            values = values[:, 0] if steps is None else values
+            changed[tensor.name] = np.ascontiguousarray(np.moveaxis(values, range(len(order)), order)).astype(
+                array.dtype
+            )
+        return changed
+
+    def _change(self, tensor: manifest_pb2.Tensor) -> _Change | None:
+        if tensor.lengths_of:
+            return None
+        if tensor.default == manifest_pb2.DEFAULT_ZEROS:
+            return self.floats if self.is_of_states and tensor.datatype.startswith("FP") else None
+        if self.is_of_states:
+            return None
+        if tensor.datatype.startswith("FP"):
+            is_bounded = tensor.HasField("floats")
+            return None if (self.needs_bounds and not is_bounded) or (self.widens and is_bounded) else self.floats
+        if tensor.HasField("integers") or tensor.datatype == "BOOL":
+            return self.integers
+        return None
+
+
+def _range_of(tensor: manifest_pb2.Tensor) -> _Range:
+    if tensor.HasField("floats"):
+        return _Range(tensor.floats.low, tensor.floats.high)
+    if tensor.HasField("integers"):
+        return _Range(tensor.integers.low, tensor.integers.high - 1)
+    return _Range(0, 1) if tensor.datatype == "BOOL" else _Range()
+
+
+def _by_row(values: _Array, like: _Array) -> _Array:
+    """Give each row one of the values, in turn."""
+    column = np.resize(values, len(like)).reshape(-1, *[1] * (like.ndim - 1))
+    return np.broadcast_to(column, like.shape).copy()
+
+
+def _zeros(usual: _Array, bounds: _Range, random: np.random.Generator) -> _Array:
+    return np.zeros_like(usual)
+
+
+def _constant(usual: _Array, bounds: _Range, random: np.random.Generator) -> _Array:
+    return _by_row(_EXACT, usual)
+
+
+def _level(usual: _Array, bounds: _Range, random: np.random.Generator) -> _Array:
+    """Rows of one number, and rows whose steps are all alike."""
+    alike = np.broadcast_to(usual[:, :1], usual.shape).copy()
+    alike[::2] = alike[::2].reshape(len(alike[::2]), -1)[:, :1].reshape(-1, *[1] * (usual.ndim - 1))
+    return alike
+
+
+def _silence(usual: _Array, bounds: _Range, random: np.random.Generator) -> _Array:
+    """Loud steps, a run of zeros, and quiet steps; without a sequence, some numbers are zero."""
+    values = usual.copy()
+    steps = values.shape[1]
+    if steps == 1:
+        return np.where(random.random(values.shape) < 0.5, 0, values)  # noqa: PLR2004 - one half
+    for row in values:
+        start, end = sorted(random.integers(0, steps, size=2, endpoint=True))
+        row[:start] *= 30
+        row[start : max(end, start + 1)] = 0
+        row[end:] *= 1e-3
+    return values
+
+
+def _tiny(usual: _Array, bounds: _Range, random: np.random.Generator) -> _Array:
+    """Rows of 1e-10, and of denormal numbers of float32."""
+    return usual * _by_row(np.array([1e-10, 1e-40]), usual)
+
+
+def _ends(usual: _Array, bounds: _Range, random: np.random.Generator) -> _Array:
+    if bounds.low is None or bounds.high is None:
+        return usual
+    ends = np.where(random.random(usual.shape) < 0.5, bounds.low, bounds.high)  # noqa: PLR2004 - one half
+    ends[0], ends[-1] = bounds.low, bounds.high
+    return ends
+
+
+def _ties(usual: _Array, bounds: _Range, random: np.random.Generator) -> _Array:
+    return np.clip(np.round(usual), -1, 1)
+
+
+def _constant_ends(usual: _Array, bounds: _Range, random: np.random.Generator) -> _Array:
+    return _by_row(np.array([bounds.low or 0, bounds.high or 0]), usual)
+
+
+def _tied_integers(usual: _Array, bounds: _Range, random: np.random.Generator) -> _Array:
+    """Each row has two of the values that were drawn for it."""
+    flat = usual.reshape(len(usual), -1)
+    chosen = np.where(random.random(flat.shape) < 0.5, flat[:, :1], flat[:, -1:])  # noqa: PLR2004 - one half
+    return chosen.reshape(usual.shape)
+
+
+def _zero_runs(usual: _Array, bounds: _Range, random: np.random.Generator) -> _Array:
+    return np.where(_silence(np.ones_like(usual), bounds, random) == 0, 0, usual)
+
+
+def _states(usual: _Array, bounds: _Range, random: np.random.Generator) -> _Array:
+    return np.sign(usual) * _by_row(_STATES, usual)
+
+
+def _times(factor: float) -> _Change:
+    return lambda usual, bounds, random: usual * factor
+
+
+EXTREMES: Mapping[str, Extreme] = MappingProxyType(
+    {
+        "zeros": Extreme("zeros alone", _zeros, _zeros),
+        "constant": Extreme("rows of one number, exact in float32", _constant, _constant_ends),
+        "level": Extreme("rows of any one number, and of steps that are alike", _level),
+        "silence": Extreme("runs of zeros between loud and quiet steps", _silence, _zero_runs),
+        "tiny": Extreme("about 1e-10, and denormal numbers", _tiny),
+        "loud": Extreme("30 times the usual values", _times(30.0), widens=True),
+        "louder": Extreme("1,000 times the usual values", _times(1000.0), widens=True),
+        "ends": Extreme("the lowest and the highest value that is described", _ends, _ends, needs_bounds=True),
+        "ties": Extreme("few different values, so that many are equal", _ties, _tied_integers),
+        "states": Extreme("states of zeros, of 1 and -1, and beyond", _states, is_of_states=True),
+    }
+)
+"""The kinds, by name, in the order in which they are drawn."""

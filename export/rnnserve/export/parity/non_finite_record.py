@@ -1,0 +1,51 @@
+"""What is said of values for which a module itself gives NaN or infinity: refused if they are ordinary, else told."""
+
+from collections.abc import Mapping
+
+from rnnserve.export.described_model import DescribedModel
+from rnnserve.export.finiteness.first_non_finite import non_finite_advice
+from rnnserve.export.parity.extreme_batches import IDS, LENGTHS, NOT_FINITE
+from rnnserve.export.parity.extreme_values import EXTREMES
+from rnnserve.export.parity.failure_collector import FailureCollector
+from rnnserve.export.parity.input_batches import USUAL, InputBatch
+from rnnserve.protos import manifest_pb2
+
+__all__ = ["say_non_finite"]
+
+
+def say_non_finite(
+    model: DescribedModel, found: Mapping[str, tuple[InputBatch, str]], failures: FailureCollector
+) -> list[str]:
+    """Say for each kind of values which output is not finite, where that begins, and what to do.
+
+    Args:
+        model: What was compared.
+        found: By kind, the first batch for which eager gives NaN or infinity, and the output.
+        failures: What is refused is added to it: such an answer to ordinary values, unless the model is published so.
+
+    Returns:
+        A sentence for each kind; the advice is in the first one alone.
+    """
+    said = []
+    for kind, (batch, name) in found.items():
+        if kind == NOT_FINITE:
+            continue
+        sentence = f'{kind}: eager itself gives NaN or infinity in "{name}"'
+        if not said:
+            sentence += non_finite_advice(model.module, model.interface, batch.inputs)
+        said.append(sentence)
+        if _is_ordinary(kind, model) and not model.allow_non_finite:
+            failures.add(f"eager, {sentence}")
+    return said
+
+
+def _is_ordinary(kind: str, model: DescribedModel) -> bool:
+    """Whether a kind has only values that the description says are meant: usual ones, or any within described bounds."""
+    if kind in (*USUAL, IDS, LENGTHS):
+        return True
+    floats = [tensor for tensor in model.inputs if tensor.datatype.startswith("FP") and not _is_state(tensor)]
+    return kind in EXTREMES and not EXTREMES[kind].is_of_states and all(tensor.HasField("floats") for tensor in floats)
+
+
+def _is_state(tensor: manifest_pb2.Tensor) -> bool:
+    return tensor.default == manifest_pb2.DEFAULT_ZEROS
