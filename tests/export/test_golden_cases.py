@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from rnnserve.export import Floats, Publication
 from rnnserve.export.described_model import describe_model
 from rnnserve.export.golden_cases import make_cases
 from rnnserve.export.limits import replay_limits
@@ -13,6 +14,15 @@ from rnnserve.models import Architecture, DirectionClassifier
 from rnnserve.protos.golden import replay
 from support.descriptions import describe_architecture, describe_classifier
 from support.own_modules import PUBLICATIONS, own_module
+
+
+EXTREMES_OF_FLOATS = [("random", 2, 16)] * 9
+"""Zeros, constants, level rows, silence, tiny, loud and louder values, ties, states."""
+
+
+def usual(cases):
+    """The cases but those of extreme values, which are two rows of 16 steps each."""
+    return [case for case in cases if next(iter(case.inputs.values())).shape[:2] != (2, 16)]
 
 
 def make(architecture, *, factor=1.0, seed=0):
@@ -36,7 +46,7 @@ def test_the_sizes_of_all_cases(lstm):
     sizes = [(case.kind, *case.inputs["input"].shape[:2]) for case in lstm[1]]
     assert sizes == [
         ("step", 1, 1), ("step", 2, 1), ("step", 5, 1), ("step", 8, 1),
-        ("random", 1, 16), ("random", 2, 64), ("random", 5, 33), ("random", 4, 48),
+        ("random", 1, 16), ("random", 2, 64), ("random", 5, 33), ("random", 4, 48), *EXTREMES_OF_FLOATS,
     ]  # fmt: skip
 
 
@@ -45,12 +55,12 @@ def test_the_sizes_of_a_classifiers_cases():
     assert sizes == [
         ("step", 1, 1), ("step", 2, 1), ("step", 5, 1), ("step", 8, 1),
         ("sample", 1, 2), ("sample", 2, 4), ("sample", 4, 16), ("sample", 3, 64),
-        ("random", 1, 16), ("random", 2, 64), ("random", 5, 33), ("random", 4, 48),
+        ("random", 1, 16), ("random", 2, 64), ("random", 5, 33), ("random", 4, 48), *EXTREMES_OF_FLOATS,
     ]  # fmt: skip
 
 
 def test_rows_are_ragged_and_one_of_them_is_as_long_as_the_case(lstm):
-    for case in lstm[1]:
+    for case in usual(lstm[1]):
         if case.kind == "random" and len(case.inputs["lengths"]) > 1:
             assert len(set(case.inputs["lengths"].tolist())) > 1
             assert case.inputs["lengths"].max() == case.inputs["input"].shape[1]
@@ -62,7 +72,7 @@ def test_several_axes_have_sizes_unlike_each_other_and_rows_are_full_where_lengt
         model = describe_model(describe(own_module(kind)))
         reference = reference_of(model)
         cases = make_cases(model, reference, reference.eager).cases
-    sizes = [(*case.inputs["source"].shape[:2], case.inputs["target"].shape[1]) for case in cases]
+    sizes = [(*case.inputs["source"].shape[:2], case.inputs["target"].shape[1]) for case in usual(cases)]
     assert sizes == [(1, 1, 1), (2, 1, 1), (5, 1, 1), (8, 1, 1), (1, 16, 19), (2, 64, 70), (5, 33, 42), (4, 48, 60)]
     for case in cases:
         assert (case.inputs["source_lengths"] == case.inputs["source"].shape[1]).all()
@@ -86,12 +96,12 @@ def test_one_calm_row_of_a_length_is_enough_to_keep_it():
     with one_thread():
         reference = OneCalmRow(reference_of(model))
         cases = make_cases(model, reference, reference.eager).cases
-    sizes = [case.inputs["input"].shape[:2] for case in cases if case.kind == "random"]
-    assert sizes == [(1, 16), (2, 64), (5, 33), (4, 48)]
+    sizes = [case.inputs["input"].shape[:2] for case in usual(cases) if case.kind == "random"]
+    assert sizes[:4] == [(1, 16), (2, 64), (5, 33), (4, 48)]
 
 
 def test_inputs_are_zero_after_each_rows_length(lstm):
-    for case in lstm[1]:
+    for case in usual(lstm[1]):
         points, lengths = case.inputs["input"], case.inputs["lengths"]
         padding = np.arange(points.shape[1]) >= lengths[:, None]
         assert not points[padding].any()
@@ -123,9 +133,10 @@ def test_results_are_eagers_in_float32_and_in_float64(lstm):
 
 def test_a_seed_gives_the_same_cases_and_another_one_others():
     first, again, other = (make(Architecture(hidden=3), seed=seed)[1] for seed in (1, 1, 2))
-    for case, same, different in zip(first, again, other, strict=True):
+    for case, same in zip(first, again, strict=True):
         for name in case.inputs:
             np.testing.assert_array_equal(case.inputs[name], same.inputs[name])
+    for case, different in zip(usual(first), usual(other), strict=True):
         if case.kind != "sample":  # given ones are the same
             assert not np.array_equal(case.inputs["input"], different.inputs["input"])
 
@@ -134,8 +145,8 @@ def test_a_recurrence_that_amplifies_rounding_gets_shorter_rows_and_its_cases_ho
     """Eight times the recurrent weights double every difference at every step."""
     architecture = Architecture(hidden=16)
     reference, wild = make(architecture, factor=8)
-    longest = [int(case.inputs["lengths"].max()) for case in wild]
-    calm = [int(case.inputs["lengths"].max()) for case in make(architecture)[1]]
+    longest = [int(case.inputs["lengths"].max()) for case in usual(wild)]
+    calm = [int(case.inputs["lengths"].max()) for case in usual(make(architecture)[1])]
     assert all(short <= usual for short, usual in zip(longest, calm, strict=True))
     assert sum(longest) < sum(calm)
     with one_thread():
@@ -159,3 +170,41 @@ def test_a_wrong_model_does_not_widen_the_limits_that_it_is_judged_by():
     assert {kind for kind in ("step", "sample", "random") if any(f", {kind} of" in line for line in failures)} == {
         "step", "sample", "random",
     }  # fmt: skip
+
+
+def test_extreme_values_are_among_the_cases_where_results_are_usual(lstm):
+    extremes = [case.inputs["input"] for case in lstm[1] if case.inputs["input"].shape[:2] == (2, 16)]
+    zeros, constant, *_ = extremes
+    assert not zeros.any()
+    assert np.ptp(constant, axis=(1, 2)).max() == 0
+    largest = [np.abs(points).max() for points in extremes]
+    assert max(largest) > 1000
+    assert 0 < min(value for value in largest if value) < 1e-9
+    assert any((points == 0).any() and points.any() for points in extremes)  # silence
+
+
+class Logarithm(torch.nn.Module):
+    """Not finite for zeros; large for no value."""
+
+    def forward(self, x):
+        return x.log()
+
+
+def test_cases_are_finite():
+    described = Publication(
+        Logarithm(), "logarithm", {"x": Floats("batch", "sequence", ("features", 2))}, ["y"], allow_non_finite=True,
+        samples=[{"x": np.ones((2, 3, 2), np.float32)}],
+    )  # fmt: skip
+    with one_thread():
+        model = describe_model(described)
+        reference = reference_of(model)
+        cases = make_cases(model, reference, reference.eager).cases
+    extremes = [case for case in cases if case.inputs["x"].shape[:2] == (2, 16)]
+    assert all(np.isfinite(case.eager["y"]).all() for case in extremes)
+    with one_thread():
+        assert replay(cases, reference.eager, replay_limits()[0]) == []  # NaN of usual values is NaN again
+
+        def finite(inputs):
+            return {name: np.nan_to_num(array) for name, array in reference.eager(inputs).items()}
+
+        assert replay(cases, finite, replay_limits()[0])

@@ -74,10 +74,10 @@ class FakeTrials(Trials):
         self.is_closed = True
 
 
-def load_fake(folder, name, version, device, *, allow_unproven, threads, inside, known):
+def load_fake(folder, name, version, device, *, allow_unproven, allow_non_finite, threads, inside, known):
     """Load a version that has passed, without a file."""
     assert (folder.parts[-2:], device, allow_unproven, known) == ((name, version), "cpu", False, FOUND)
-    assert threads == 1
+    assert (threads, allow_non_finite) == (1, False)
     manifest = types.SimpleNamespace(inputs=[], outputs=[], self_sha256=f"{name}/{version}")
     return types.SimpleNamespace(name=name, version=version, manifest=manifest, device=device, graph=known.graph)
 

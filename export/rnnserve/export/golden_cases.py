@@ -2,7 +2,8 @@
 
 Every server computes them again before it serves. Of the kinds (see `rnnserve.protos.golden`), whole sequences need
 care: a trained recurrence amplifies rounding on some of them, random ones above all, and then no value has a tight
-limit. So rows are chosen: only those are used on which rounding remains small, as far as there are such.
+limit. So rows are chosen: only those are used on which rounding remains small, as far as there are such. Beside usual
+values there are rows of extreme ones, such as zeros, constants and silence.
 """
 
 import dataclasses
@@ -16,9 +17,11 @@ from rnnserve.export.descriptions import BATCH
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.limits import limits_for, replay_limits
 from rnnserve.export.module_interface import Arrays
+from rnnserve.export.parity.extreme_values import EXTREMES
 from rnnserve.export.parity.reference import Truth
 from rnnserve.export.rounding import Rounding
 from rnnserve.export.tensor_shapes import lengths_inputs, sequence_axes, sizes_of, stack_rows, take_row
+from rnnserve.protos.differences import scale
 from rnnserve.protos.golden import Case, Inference, replay
 
 __all__ = ["GoldenCases", "make_cases"]
@@ -27,6 +30,9 @@ _STEPS = (1, 2, 5, 8)
 _RANDOM = ((1, 16), (2, 64), (5, 33), (4, 48))
 _SAMPLES = (1, 2, 4, 3)
 """Batch sizes, and (batch, sequence) sizes: one row, even and odd numbers, and no two equal."""
+
+_EXTREME_ROWS, _EXTREME_STEPS = 4, 16
+"""Rows of extreme values of which calm ones are chosen, and their steps."""
 
 _CANDIDATES = 64
 _CALM = 0.25
@@ -69,6 +75,8 @@ def make_cases(model: ModelDescription, reference: Truth, compute: Inference, *,
         *(("sample", inputs) for inputs in _samples(model, rounding)),
         *(("random", inputs) for inputs in _sequences(model, rounding, random)),
     ]
+    # They are judged as drawn sequences are, so that servers of before read them.
+    sequences += [("random", inputs) for inputs in _extremes(model, rounding, reference, random)]
 
     def furthest(batches: Sequence[tuple[str, Arrays]]) -> float:
         return max((float(rounding.distances(each, with_model=False).max()) for _, each in batches), default=0.0)
@@ -78,6 +86,34 @@ def make_cases(model: ModelDescription, reference: Truth, compute: Inference, *,
         step=furthest(steps),
         sequence=furthest(sequences),
     )
+
+
+def _extremes(
+    model: ModelDescription, rounding: Rounding, reference: Truth, random: np.random.Generator
+) -> Iterator[Arrays]:
+    """Give two calm rows of each kind of extreme values, where there are such and results are finite.
+
+    Limits grow with the largest value of all cases, so kinds whose results are larger than usual ones are left out.
+    """
+    axes = sequence_axes(model.inputs)
+    sizes = {axis: int(np.clip(_EXTREME_STEPS + 3 * at, *model.sizes[axis])) for at, axis in enumerate(axes)}
+    rows = int(np.clip(_EXTREME_ROWS, *model.sizes[BATCH]))
+    for extreme in EXTREMES.values():
+        usual = draw_inputs(model.inputs, random, {**sizes, BATCH: rows}, bounded_states=True)
+        if not axes or not extreme.applies(model.inputs):
+            continue
+        inputs = extreme.of(model.inputs, usual, random)
+        try:
+            exact = reference.exact(inputs)
+            floats = [array for array in exact.values() if array.dtype.kind == "f"]
+            if not all(np.isfinite(array).all() and scale(array) == 1 for array in floats):
+                continue
+            furthest = rounding.distances(inputs)
+        except Exception:  # noqa: BLE001, S112 - the module may not be made for such values, and then raise anything
+            continue
+        calm = np.flatnonzero(furthest <= _limit())[:2]
+        if calm.size:
+            yield stack_rows(model.inputs, [take_row(model.inputs, inputs, int(row)) for row in calm], sizes)
 
 
 def _steps(model: ModelDescription, random: np.random.Generator) -> Iterator[Arrays]:

@@ -10,7 +10,7 @@ from rnnserve.export.described_tensors import ModelDescription
 from rnnserve.export.descriptions import BATCH
 from rnnserve.export.parity.reference import MOVED, Truth
 from rnnserve.export.tensor_shapes import axis_of, lengths_inputs, mask_before_lengths
-from rnnserve.protos.differences import coarseness, scale
+from rnnserve.protos.differences import coarseness, equally_non_finite, scale
 from rnnserve.protos.golden import Inference
 
 __all__ = ["Rounding"]
@@ -68,7 +68,9 @@ class Rounding:
                 if expected.dtype.kind != "f" or found.shape != expected.shape:
                     continue
                 mask = mask_before_lengths(tensor, expected.shape, inputs, self._lengths)
-                distance = np.abs(found.astype(np.float64) - expected)
+                with np.errstate(invalid="ignore"):
+                    distance = np.abs(found.astype(np.float64) - expected)
+                distance = np.where(equally_non_finite(found, expected), 0, np.nan_to_num(distance, nan=np.inf))
                 distance = distance if mask is None else np.where(mask, distance, 0)
                 unit = scale(expected) * (coarseness(found.dtype) if found.dtype.kind == "f" else 1)
                 by_row = np.moveaxis(distance, axis_of(tensor, BATCH) or 0, 0).reshape(rows, -1)

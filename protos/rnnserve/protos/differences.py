@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Difference", "coarseness", "largest_difference", "scale"]
+__all__ = ["Difference", "coarseness", "equally_non_finite", "largest_difference", "scale"]
 
 Array = npt.NDArray[Any]
 
@@ -42,9 +42,16 @@ def largest_difference(found: Array, expected: Array) -> Difference:
 def scale(expected: Array) -> float:
     """Give the factor by which a limit grows for large values.
 
-    It is 1 while no value is beyond 16, where float32's steps are 1.9e-6 apart; then the largest value over 16.
+    It is 1 while no value is beyond 16, where float32's steps are 1.9e-6 apart; then the largest finite value over 16.
     """
-    return max(1.0, float(np.abs(expected.astype(np.float64)).max()) / 16)
+    sizes = np.abs(expected.astype(np.float64))
+    return max(1.0, float(sizes.max(initial=0.0, where=np.isfinite(sizes))) / 16)
+
+
+def equally_non_finite(found: Array, expected: Array) -> npt.NDArray[np.bool_]:
+    """Tell where two arrays of floats, of one shape, both hold NaN, or infinity of the same sign."""
+    either: npt.NDArray[np.bool_] = (np.isnan(found) & np.isnan(expected)) | (np.isinf(found) & (found == expected))
+    return either
 
 
 def coarseness(dtype: np.dtype[Any]) -> float:

@@ -9,7 +9,7 @@ A trained recurrence amplifies rounding, so no single tolerance is right for who
   amplified, so that each single value has a limit as well.
 - `walk`, in artifacts of format 1: inputs like those of training. Every value lies close to eager's.
 
-Integers and booleans are equal to eager's.
+Integers and booleans are equal to eager's. Where eager gives NaN or infinity, so does the other runtime.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ import numpy.typing as npt
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.array_archives import read_arrays
 from rnnserve.protos.artifact import GOLDEN, ArtifactError
-from rnnserve.protos.differences import coarseness, largest_difference, scale
+from rnnserve.protos.differences import coarseness, equally_non_finite, largest_difference, scale
 
 __all__ = ["KINDS", "Case", "Inference", "dump_cases", "load_cases", "replay"]
 
@@ -134,12 +134,15 @@ def replay(cases: Sequence[Case], compute: Inference, limits: manifest_pb2.Repla
         if wrong:
             continue
         for name, eager in case.eager.items():
-            exact, is_float = case.float64[name], eager.dtype.kind == "f"
+            exact, is_float, computed = case.float64[name], eager.dtype.kind == "f", found[name]
+            if is_float and not np.isfinite(eager).all():
+                same = equally_non_finite(computed, eager)
+                computed, eager, exact = (np.where(same, 0, array) for array in (computed, eager, exact))
             truth, expected = ("float64", exact) if case.kind in _BY_FLOAT64 and is_float else ("eager", eager)
             if truth == "float64":
-                errors.setdefault((case.kind, name), []).append((found[name] - exact, eager - exact))
+                errors.setdefault((case.kind, name), []).append((computed - exact, eager - exact))
             limit = _limit(case.kind, name, limits) * scale(expected) * coarseness(eager.dtype) if is_float else 0.0
-            failures += _near(f'{where}: "{name}"', found[name], truth, expected, limit)
+            failures += _near(f'{where}: "{name}"', computed, truth, expected, limit)
     for (kind, name), pairs in errors.items():
         largest = max(scale(case.float64[name]) for case in cases if case.kind == kind)
         coarse = max(coarseness(case.eager[name].dtype) for case in cases if case.kind == kind)

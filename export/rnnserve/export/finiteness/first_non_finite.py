@@ -4,7 +4,7 @@ import contextlib
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy.typing as npt
 import torch
@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnserve.export.module_interface import ModuleInterface
 
-__all__ = ["find_first_non_finite", "non_finite_advice"]
+__all__ = ["Origin", "find_first_non_finite", "non_finite_advice"]
 
 _TORCH = str(Path(torch.__file__).parent)
 _EXPORT = str(Path(__file__).parents[1])
@@ -35,9 +35,32 @@ _ADVICE = {
 }
 
 
+class Origin(NamedTuple):
+    """Where NaN or infinity arises.
+
+    Attributes:
+        operator: Of torch: "log".
+        module: The name of the module that calls it; empty for the outermost.
+        line: File and line that call it: "model.py:12"; empty where that is not known.
+    """
+
+    operator: str
+    module: str
+    line: str
+
+    def __str__(self) -> str:
+        return self.operator + (f' in "{self.module}"' if self.module else "")
+
+    @property
+    def advice(self) -> str:
+        """What to do about it, in sentences, the last one without its full stop."""
+        advice = _ADVICE.get(self.operator.rstrip("_"))
+        return _MASKS if advice is None else f"{advice}. {_VALUES}"
+
+
 def find_first_non_finite(
     module: nn.Module, interface: ModuleInterface, inputs: Mapping[str, npt.NDArray[Any]]
-) -> tuple[str, str]:
+) -> Origin | None:
     """Run a module and find the operator whose results are the first NaN, or else the first infinity.
 
     Infinity is no fault by itself: masks have it. So what gives NaN of finite numbers is told before it; where NaN comes
@@ -49,24 +72,23 @@ def find_first_non_finite(
         inputs: Of which it gives NaN or infinity.
 
     Returns:
-        The operator's name, and where it is, in words: `log in "front" (model.py:12)`. Empty where none was found, as
-        in a script.
+        The operator; None where none was found, as in a script.
     """
     finder = _Finder()
     with contextlib.suppress(Exception), torch.no_grad(), _paths(module, finder.path), finder:
         module(*interface.arguments(inputs))
-    found = finder.nan or finder.infinity
-    return found or ("", "")
+    return finder.nan or finder.infinity
 
 
 def non_finite_advice(
     module: nn.Module, interface: ModuleInterface, inputs: Mapping[str, npt.NDArray[Any]]
 ) -> str:
     """Say where NaN or infinity first arises, and what to do about it, to follow a sentence without its full stop."""
-    operator, where = find_first_non_finite(module, interface, inputs)
-    origin = f": the first ones come from {where}" if where else ""
-    advice = _ADVICE.get(operator.rstrip("_"))
-    return f"{origin}. {_MASKS}" if advice is None else f"{origin}. {advice}. {_VALUES}"
+    origin = find_first_non_finite(module, interface, inputs)
+    if origin is None:
+        return f". {_MASKS}"
+    line = f" ({origin.line})" if origin.line else ""
+    return f": the first ones come from {origin}{line}. {origin.advice}"
 
 
 class _Finder(TorchDispatchMode):
@@ -74,15 +96,15 @@ class _Finder(TorchDispatchMode):
 
     Attributes:
         path: Names of the modules that are running, the outermost first.
-        nan: The first operator that gives NaN, of inputs without: its name, and where.
+        nan: The first operator that gives NaN, of inputs without.
         infinity: The first that gives infinity, of finite inputs.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.path: list[str] = []
-        self.nan: tuple[str, str] | None = None
-        self.infinity: tuple[str, str] | None = None
+        self.nan: Origin | None = None
+        self.infinity: Origin | None = None
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -100,12 +122,11 @@ class _Finder(TorchDispatchMode):
                 self.infinity = self._here(func)
         return result
 
-    def _here(self, func: Any) -> tuple[str, str]:  # noqa: ANN401 - an operator of torch
-        name = str(func).split(".")[1] if "." in str(func) else str(func)
-        where = f' in "{self.path[-1]}"' if self.path and self.path[-1] else ""
+    def _here(self, func: Any) -> Origin:  # noqa: ANN401 - an operator of torch
         frames = (frame for frame in reversed(traceback.extract_stack()) if not frame.filename.startswith("<"))
         frame = next((f for f in frames if not f.filename.startswith((_TORCH, _EXPORT))), None)
-        return name, f"{name}{where}" + (f" ({Path(frame.filename).name}:{frame.lineno})" if frame else "")
+        line = "" if frame is None else f"{Path(frame.filename).name}:{frame.lineno}"
+        return Origin(str(func).split(".")[1], self.path[-1] if self.path else "", line)
 
 
 def _floats(values: Any) -> Iterator[Tensor]:  # noqa: ANN401 - what operators take and give

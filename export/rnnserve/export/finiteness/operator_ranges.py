@@ -85,7 +85,10 @@ def _with_zeros(given: Operands) -> Range:
 
 
 def _cast(given: Operands) -> Range:
-    return given[0].within(65504.0) if given.number("to", 0) == ir.DataType.FLOAT16 else given[0]
+    kind = ir.DataType(int(given.number("to", 0)))
+    if not kind.is_floating_point():
+        return Range(given[0].low, given[0].high)
+    return given[0].within(65504.0) if kind == ir.DataType.FLOAT16 else given[0]
 
 
 def _mul(given: Operands) -> Range:

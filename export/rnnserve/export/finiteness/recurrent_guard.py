@@ -20,6 +20,7 @@ from rnnserve.export.lowering.node_builder import NodeBuilder
 __all__ = ["guard_recurrences"]
 
 _INPUT, _WEIGHT, _RECURRENT, _BIAS, _LENGTHS, _HIDDEN, _CELL = range(7)
+_PREFIX = "guard_"  # of the names of all nodes
 _ROWS = 64
 """Rows of the weights that are looked at. Two infinities whose products have one sign in all of them give no NaN that is
 found: with weights of either sign, one case in 2 ** 64."""
@@ -33,7 +34,8 @@ def guard_recurrences(model: bytes, *, finite_inputs: bool = True) -> bytes:
         finite_inputs: Whether the floats of the inputs are finite, as servers see to.
 
     Returns:
-        Those of the other file, the same for the same model; the same bytes where no operator needs a guard.
+        Those of the other file, the same for the same model; the same bytes where no operator needs a guard, or each
+        has one.
 
     Raises:
         onnx.checker.ValidationError: If the result is no valid ONNX model.
@@ -43,12 +45,12 @@ def guard_recurrences(model: bytes, *, finite_inputs: bool = True) -> bytes:
     wanted = [
         node
         for node in ir.traversal.RecursiveGraphIterator(guarded.graph)
-        if swallows(node) and not ranges.of(node.outputs[0]).finite and _is_plain(node)
+        if swallows(node) and not ranges.of(node.outputs[0]).finite and _is_plain(node) and not _is_guarded(node)
     ]
     if not wanted:
         return model
     for number, node in enumerate(wanted):
-        _Guard(node, f"guard_{number}").insert()
+        _Guard(node, f"{_PREFIX}{number}").insert()
     proto = ir.serde.serialize_model(guarded)
     onnx.checker.check_model(proto, full_check=True)
     data: bytes = proto.SerializeToString(deterministic=True)
@@ -57,6 +59,11 @@ def guard_recurrences(model: bytes, *, finite_inputs: bool = True) -> bytes:
 
 def _is_plain(node: ir.Node) -> bool:
     return "layout" not in node.attributes or not node.attributes["layout"].as_int()
+
+
+def _is_guarded(node: ir.Node) -> bool:
+    users = (user for output in node.outputs for user, _ in output.uses())
+    return any((user.name or "").startswith(_PREFIX) for user in users)
 
 
 class _Guard:

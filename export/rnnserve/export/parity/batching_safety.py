@@ -26,7 +26,7 @@ from rnnserve.export.tensor_shapes import (
     take_row,
 )
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.differences import scale
+from rnnserve.protos.differences import equally_non_finite, scale
 
 __all__ = ["find_batching"]
 
@@ -170,7 +170,10 @@ class _BatchingTries:
             common = tuple(slice(0, min(sizes)) for sizes in zip(found[name].shape, expected[name].shape, strict=True))
             some, others = found[name][common], expected[name][common]
             mask = mask_before_lengths(tensor, some.shape, inputs, self._lengths)
-            change = np.abs(some.astype(np.float64) - others.astype(np.float64))
+            with np.errstate(invalid="ignore"):
+                change = np.abs(some.astype(np.float64) - others.astype(np.float64))
+            if some.dtype.kind == "f" and not np.isfinite(change).all():
+                change = np.where(equally_non_finite(some, others), 0, np.nan_to_num(change, nan=np.inf))
             change = change if mask is None else np.where(mask, change, 0)
             largest = float(change.max(initial=0.0))
             if not largest <= (self._rounding * scale(others) if others.dtype.kind == "f" else 0):

@@ -1,9 +1,9 @@
-"""What is said of values for which a module itself gives NaN or infinity: refused if they are ordinary, else told."""
+"""Values for which a module itself gives NaN or infinity: refused if they are ordinary, else recorded."""
 
 from collections.abc import Mapping
 
 from rnnserve.export.described_model import DescribedModel
-from rnnserve.export.finiteness.first_non_finite import non_finite_advice
+from rnnserve.export.finiteness.first_non_finite import find_first_non_finite, non_finite_advice
 from rnnserve.export.parity.extreme_batches import IDS, LENGTHS, NOT_FINITE
 from rnnserve.export.parity.extreme_values import EXTREMES
 from rnnserve.export.parity.failure_collector import FailureCollector
@@ -24,18 +24,18 @@ def say_non_finite(
         failures: What is refused is added to it: such an answer to ordinary values, unless the model is published so.
 
     Returns:
-        A sentence for each kind; the advice is in the first one alone.
+        A sentence for each kind, for the record. It has no line of a file: the same module gives the same record.
     """
     said = []
     for kind, (batch, name) in found.items():
         if kind == NOT_FINITE:
             continue
         sentence = f'{kind}: eager itself gives NaN or infinity in "{name}"'
-        if not said:
-            sentence += non_finite_advice(model.module, model.interface, batch.inputs)
-        said.append(sentence)
+        origin = find_first_non_finite(model.module, model.interface, batch.inputs)
+        said.append(sentence if origin is None else f"{sentence}, first from {origin}")
         if _is_ordinary(kind, model) and not model.allow_non_finite:
-            failures.add(f"eager, {sentence}")
+            advice = non_finite_advice(model.module, model.interface, batch.inputs)
+            failures.add(f"eager, {sentence}{advice}")
     return said
 
 
