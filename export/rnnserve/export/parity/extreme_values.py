@@ -86,9 +86,9 @@ class Extreme:
             bounds = _range_of(tensor)
             values = bounds.clip(change(moved.astype(np.float64), bounds, random))
             values = values[:, 0] if steps is None else values
-            changed[tensor.name] = np.ascontiguousarray(np.moveaxis(values, range(len(order)), order)).astype(
-                array.dtype
-            )
+            made = np.ascontiguousarray(np.moveaxis(values, range(len(order)), order)).astype(array.dtype)
+            # Integers beyond 2 ** 53 are rounded by floats.
+            changed[tensor.name] = bounds.clip(made) if array.dtype.kind in "iu" else made
         return changed
 
     def _change(self, tensor: manifest_pb2.Tensor) -> _Change | None:

@@ -1,0 +1,150 @@
+"""The batches of extreme values: what each kind holds, and what is drawn of what a description allows."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rnnserve.export import Flags, Floats, Integers, Lengths, Publication
+from rnnserve.export.described_model import describe_model
+from rnnserve.export.parity import extreme_batches
+from rnnserve.export.parity.extreme_batches import ExtremeBatches
+
+
+class Everything(nn.Module):
+    """Takes one input of every kind."""
+
+    def forward(self, x, mel, ids, flag, lengths, h_0):
+        y = x.sum(-1) + mel.sum(-1) + ids + flag + lengths[:, None]
+        return y, h_0 * 2
+
+
+INPUTS = {
+    "x": Floats("batch", "sequence", ("features", 3)),
+    "mel": Floats("batch", "sequence", ("mel", 2), low=0.0, high=5.0),
+    "ids": Integers("batch", "sequence", low=7, high=4000),
+    "flag": Flags("batch", "sequence"),
+    "lengths": Lengths(),
+    "h_0": Floats(("layers", 1), "batch", ("hidden", 4)),
+}
+
+
+def described(**more):
+    publication = Publication(Everything(), "m", INPUTS, ["y", "h_n"], {"h_n": "h_0"}, **more)
+    return describe_model(publication)
+
+
+def drawn(model, seed=0):
+    batches = ExtremeBatches(model, seed)
+    by_kind: dict[str, list] = {}
+    for batch in batches:
+        by_kind.setdefault(batch.kind, []).append(batch)
+    return batches, by_kind
+
+
+@pytest.fixture(scope="module")
+def everything():
+    return drawn(described())
+
+
+def test_every_kind_is_drawn_and_named(everything):
+    batches, by_kind = everything
+    assert list(by_kind) == list(batches.drawn) == [
+        "zeros", "constant", "level", "silence", "tiny", "loud", "louder", "ends", "ties", "states", "lengths", "ids",
+        "long",
+    ]  # fmt: skip
+    assert batches.not_drawn == []
+    assert batches.drawn["ids"] == 'all 3,993 of "ids"'
+    assert batches.drawn["long"] == "up to 3,000 steps"
+
+
+def test_values_stay_within_what_is_described(everything):
+    for batch in (batch for of_kind in everything[1].values() for batch in of_kind):
+        assert batch.inputs["mel"].min() >= 0
+        assert batch.inputs["mel"].max() <= 5
+        assert batch.inputs["ids"].min() >= 7
+        assert batch.inputs["ids"].max() < 4000
+        assert batch.inputs["lengths"].min() >= 1
+        assert batch.inputs["lengths"].max() <= batch.length
+        assert batch.inputs["flag"].dtype == bool
+        assert batch.inputs["x"].dtype == np.float32
+
+
+def test_what_the_kinds_hold(everything):
+    x = {kind: batches[0].inputs["x"] for kind, batches in everything[1].items()}
+    assert not x["zeros"].any()
+    assert np.ptp(x["constant"].reshape(8, -1), axis=1).max() == 0
+    assert (x["constant"].std(axis=-1) == 0).all()
+    assert np.ptp(x["level"], axis=1).max() == 0
+    assert len(np.unique(x["level"][0])) == 1
+    assert len(np.unique(x["level"][1])) == 3
+    for row in x["silence"]:
+        quiet = ~row.any(axis=-1)
+        assert quiet.any()
+    assert np.abs(x["silence"]).max() > 30
+    assert 0 < np.abs(x["tiny"][0]).max() < 1e-9
+    assert 0 < np.abs(x["tiny"][1]).max() < np.finfo(np.float32).tiny
+    assert 30 < np.abs(x["loud"]).max() < 300
+    assert 1000 < np.abs(x["louder"]).max() < 10_000
+    assert set(np.unique(x["ties"])) == {-1, 0, 1}
+    mel = everything[1]["ends"][0].inputs["mel"]
+    assert set(np.unique(mel)) == {0, 5}
+    ids = everything[1]["ends"][0].inputs["ids"]
+    assert set(np.unique(ids)) == {7, 3999}
+    states = everything[1]["states"][0].inputs["h_0"]
+    assert {float(value) for value in np.unique(np.abs(states))} == {0, 1, 30}
+    lengths = everything[1]["lengths"][0].inputs["lengths"]
+    assert lengths.tolist() == [1, 33] * 4
+
+
+def test_every_id_is_drawn(everything):
+    ids = np.concatenate([batch.inputs["ids"].ravel() for batch in everything[1]["ids"]])
+    np.testing.assert_array_equal(np.unique(ids), np.arange(7, 4000))
+
+
+def test_of_very_many_ids_some_are_drawn_from_end_to_end_and_the_record_says_so(monkeypatch):
+    monkeypatch.setattr(extreme_batches, "_ALL_IDS", 1000)
+    batches, by_kind = drawn(described())
+    ids = np.unique(np.concatenate([batch.inputs["ids"].ravel() for batch in by_kind["ids"]]))
+    assert (len(ids), ids[0], ids[-1], np.diff(ids).max()) == (1000, 7, 3999, 4)
+    assert batches.not_drawn == ['ids: all 3,993 of "ids"; 1,000 of them are']
+
+
+def test_ids_of_the_largest_integers_do_not_overflow():
+    class Take(nn.Module):
+        def forward(self, ids):
+            return (ids % 7).float()
+
+    inputs = {"ids": Integers("batch", low=-(2**62), high=2**62)}
+    _, by_kind = drawn(describe_model(Publication(Take(), "m", inputs, ["y"])))
+    ids = np.concatenate([batch.inputs["ids"].ravel() for batch in by_kind["ids"]])
+    assert (ids.min(), ids.max()) == (-(2**62), 2**62 - 1)
+    assert max(batch.inputs["ids"].max() for of_kind in by_kind.values() for batch in of_kind) == 2**62 - 1
+
+
+def test_long_rows_are_as_long_as_the_module_takes():
+    batches, by_kind = drawn(described(sizes={"sequence": (2, 1200)}))
+    assert [(batch.rows, batch.length) for batch in by_kind["long"]] == [(2, 1000)]
+    assert batches.not_drawn == ['long: 3,000 steps, of "sequence" there are at most 1,200']
+    assert [(batch.rows, batch.length) for batch in drawn(described())[1]["long"]] == [(2, 1000), (1, 3000)]
+    assert drawn(described(sizes={"sequence": (2, 9)}))[1].keys() & {"long"} == set()
+
+
+def test_a_seed_gives_the_same_batches_and_another_one_others(everything):
+    again, other = drawn(described())[1], drawn(described(), seed=1)[1]
+    for kind, batches in everything[1].items():
+        for name, array in batches[0].inputs.items():
+            np.testing.assert_array_equal(array, again[kind][0].inputs[name])
+    assert not np.array_equal(everything[1]["loud"][0].inputs["x"], other["loud"][0].inputs["x"])
+
+
+def test_floats_with_bounds_are_not_made_loud_and_the_record_says_so():
+    class Take(nn.Module):
+        def forward(self, x):
+            return torch.tanh(x)
+
+    inputs = {"x": Floats("batch", ("features", 3), low=-1.0, high=1.0)}
+    batches, by_kind = drawn(describe_model(Publication(Take(), "m", inputs, ["y"])))
+    assert "loud" not in by_kind
+    assert batches.not_drawn == [f"{kind}: the description bounds the floats" for kind in ("loud", "louder")]
+    assert all(batch.length == 1 for of_kind in by_kind.values() for batch in of_kind)

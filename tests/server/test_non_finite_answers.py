@@ -1,0 +1,197 @@
+"""Answers that are NaN or infinite: refused for the request that they are of, or given where the operator says so."""
+
+import grpc
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from rnnserve.export import Floats, Lengths, publish
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos import inference_pb2_grpc as rpc
+from rnnserve.server import Server, Settings
+from support.inference_requests import arrays, request
+
+
+class Spectrogram(nn.Module):
+    """The logarithm of what is positive, a GRU, and a head."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(3, 5, batch_first=True)
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, mel, lengths, h_0):
+        packed = pack_padded_sequence(mel.log(), lengths, batch_first=True, enforce_sorted=False)
+        output, h_n = self.gru(packed, h_0)
+        output, _ = pad_packed_sequence(output, batch_first=True, total_length=mel.size(1))
+        return self.head(output), h_n
+
+
+class Step(nn.Module):
+    """One step at a time."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(3, 5)
+
+    def forward(self, mel, h_0):
+        output, h_n = self.gru(mel.log()[None], h_0)
+        return output[0], h_n
+
+
+class Plain(nn.Module):
+    """A GRU that reads its input as it comes."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(3, 5, batch_first=True)
+
+    def forward(self, mel):
+        return self.gru(mel)[0]
+
+
+MEL = Floats("batch", "sequence", ("mel", 3), low=0.5, high=10.0)
+
+
+@pytest.fixture(scope="module")
+def modules():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return {"spectrogram": Spectrogram().eval(), "plain": Plain().eval(), "step": Step().eval()}
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory, modules):
+    root = tmp_path_factory.mktemp("not_finite")
+    inputs = {"mel": MEL, "lengths": Lengths(), "h_0": Floats(("layers", 1), "batch", ("hidden", 5))}
+    publish(modules["spectrogram"], "spectrogram", repository=root, inputs=inputs, outputs=["y", "h_n"],
+            states={"h_n": "h_0"}, progress=False)  # fmt: skip
+    publish(modules["step"], "step", repository=root, outputs=["y", "h_n"], states={"h_n": "h_0"}, progress=False,
+            inputs={"mel": Floats("batch", ("mel", 3), low=0.5, high=10.0), "h_0": inputs["h_0"]})  # fmt: skip
+    for name, allowed in (("plain", False), ("open", True)):
+        publish(modules["plain"], name, repository=root, inputs={"mel": MEL}, outputs=["y"],
+                allow_non_finite=allowed, progress=False)  # fmt: skip
+    return root
+
+
+@pytest.fixture(params=["lane", "public"])
+def stub(repository, request):
+    with (
+        Server(Settings(repository, grpc_port=0, provider="cpu", transport=request.param)) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        yield rpc.GRPCInferenceServiceStub(channel)
+
+
+@pytest.fixture(params=["lane", "public"])
+def lenient(repository, request):
+    settings = Settings(repository, grpc_port=0, provider="cpu", transport=request.param, allow_non_finite=True)
+    with Server(settings) as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        yield rpc.GRPCInferenceServiceStub(channel)
+
+
+def mel_of(steps=6, rows=1, zero_at=None, seed=0):
+    mel = np.random.default_rng(seed).uniform(0.5, 10, (rows, steps, 3)).astype(np.float32)
+    if zero_at is not None:
+        mel[0, zero_at, 1] = -1
+    return mel
+
+
+def eager_of(module, mel):
+    with torch.no_grad():
+        y, h_n = module(torch.from_numpy(mel), torch.full((len(mel),), mel.shape[1]), torch.zeros(1, len(mel), 5))
+    return y.numpy(), h_n.numpy()
+
+
+@pytest.mark.parametrize("outputs", [(), ("h_n",)], ids=["all", "the state alone"])
+def test_it_is_refused_with_the_output_and_its_neighbours_are_answered(stub, modules, outputs):
+    for _ in range(3):  # the first requests of a kind go another way than the later ones
+        sent = [mel_of(seed=seed, zero_at=2 if seed == 5 else None) for seed in range(12)]
+        calls = [stub.ModelInfer.future(request("spectrogram", {"mel": mel}, outputs)) for mel in sent]
+        for number, (mel, call) in enumerate(zip(sent, calls, strict=True)):
+            if number == 5:
+                assert call.code() == grpc.StatusCode.INVALID_ARGUMENT
+                where = '"h_n" is nan at [0, 0, 0]' if outputs else '"y" is nan at [0, 2, 0] (batch 0, sequence 2'
+                assert f"output {where}" in call.details()
+                assert "--allow-non-finite" in call.details()
+            else:
+                np.testing.assert_allclose(
+                    arrays(call.result())["h_n"], eager_of(modules["spectrogram"], mel)[1], atol=1e-5
+                )
+
+
+def test_the_row_of_a_request_of_several_is_named(stub):
+    mel = mel_of(rows=4)
+    mel[2, 3] = -1
+    with pytest.raises(grpc.RpcError, match=r'output .*"y.* is nan at \[2, 3, 0\] \(batch 2, sequence 3'):
+        stub.ModelInfer(request("spectrogram", {"mel": mel}))
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, 5.0])
+def test_what_follows_a_rows_length_reaches_nothing(stub, modules, value):
+    mel = mel_of(steps=6)
+    mel[0, 4:] = value
+    for _ in range(3):
+        answer = arrays(stub.ModelInfer(request("spectrogram", {"mel": mel, "lengths": np.array([4])})))
+        y, h_n = eager_of(modules["spectrogram"], mel[:, :4])
+        np.testing.assert_allclose(answer["y"][:, :4], y, atol=1e-5)
+        np.testing.assert_allclose(answer["h_n"], h_n, atol=1e-5)
+
+
+def test_where_it_is_allowed_it_is_not_finite_exactly_where_eager_is_not(lenient, modules):
+    for _ in range(3):
+        for zero_at in (0, 2, 5):
+            mel = mel_of(rows=2, zero_at=zero_at)
+            answer = arrays(lenient.ModelInfer(request("spectrogram", {"mel": mel})))
+            for found, expected in zip(answer.values(), eager_of(modules["spectrogram"], mel), strict=True):
+                np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
+                np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_nan_that_a_kernel_would_lose_is_refused_also_where_others_are_allowed(lenient, modules):
+    mel = mel_of(zero_at=2)
+    mel[0, 2, 1] = np.nan
+    for _ in range(2):
+        with pytest.raises(grpc.RpcError, match=r"finite ones from it, unlike PyTorch; publish .*allow_non_finite=True"):
+            lenient.ModelInfer(request("plain", {"mel": mel}))
+        lenient.ModelInfer(request("plain", {"mel": mel_of()}))
+    for _ in range(3):
+        found = arrays(lenient.ModelInfer(request("open", {"mel": mel})))["y"]
+        with torch.no_grad():
+            expected = modules["plain"](torch.from_numpy(mel)).numpy()
+        np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
+        assert np.isnan(found[0, 2:]).all()
+
+
+def test_a_refused_step_leaves_the_state_of_its_sequence(stub, modules):
+    whole = mel_of(steps=3, seed=9)
+
+    def step(mel, **more):
+        message = request("step", {"mel": mel[:, 0]})
+        message.parameters["sequence_id"].CopyFrom(pb.InferParameter(int64_param=7))
+        message.parameters["sequence_start"].bool_param = more.get("starts", False)
+        return stub.ModelInfer(message)
+
+    for _ in range(2):
+        step(whole[:, :1], starts=True)
+        for _ in range(2):
+            with pytest.raises(grpc.RpcError, match="is nan at"):
+                step(-whole[:, 1:2])
+        step(whole[:, 1:2])
+        last = arrays(step(whole[:, 2:]))
+        state = torch.zeros(1, 1, 5)
+        with torch.no_grad():
+            for at in range(3):
+                _, state = modules["step"](torch.from_numpy(whole[:, at]), state)
+        np.testing.assert_allclose(last["h_n"], state.numpy(), atol=1e-5)
+
+
+def test_a_model_that_cannot_give_it_is_not_looked_at(repository):
+    """No answer is checked of a model all of whose operators give finite numbers."""
+    with Server(Settings(repository, grpc_port=0, provider="cpu")) as server:
+        served = {name: server._repository.find(name).model for name in ("spectrogram", "plain", "open")}  # noqa: SLF001
+    assert {name: model.refuses_non_finite for name, model in served.items()} == {
+        "spectrogram": True, "plain": False, "open": False,
+    }  # fmt: skip
