@@ -80,6 +80,9 @@ def test_a_point_that_the_server_refuses_is_told_and_left_out(follow, service):
     assert errors == "rnnserve infer: standard input, line 1: no such point\n"
     status, _, errors = follow("sums", "--outputs", "output", stdin="1,2,3\n")
     assert (status, errors.count("\n")) == (1, 1)
+    assert "standard input, line 1: has 3 columns. Expected 2, one for each of the 2 features of input" in errors
+    status, _, errors = follow("sums", "--outputs", "output", stdin="[1,2,3]\n")
+    assert (status, errors.count("\n")) == (1, 1)
     assert "standard input, line 1: sequence 0 has shape (1, 3), but model sums takes (sequence, features=2)" in errors
 
 
@@ -212,7 +215,7 @@ def test_an_object_has_the_point_of_each_input():
         (["points"], "json", "1,2", "file, line 9, column 2: expected JSON"),
         (["points"], "auto", '{"y": [1, 2]}', "file, line 9: holds 'y', but the inputs of model m are input"),
         (["points"], "csv", '1,"2', "file, line 9: expected comma-separated cells"),
-        (["tokens"], "auto", "1,2", "file, line 9: has 2 columns. Expected 1: tokens has one number a step"),
+        (["tokens"], "auto", "1,2", "file, line 9: has 2 columns. Expected 1, since tokens has one number per step"),
         (["frames"], "auto", "1,2", "file, line 9: a point of frames is more than a line of numbers. Use JSON"),
         (["points", "step"], "auto", "1,2", "file, line 9: holds the rows of one input"),
         (["points"], "npz", "", "file: a file of the format npz has no lines"),

@@ -108,7 +108,11 @@ def test_ids_of_a_csv_name_the_lines(ask):
         (["sums"], "x,y\n1,2\n1,two\n", "standard input, line 3, y: 'two' is not a number"),
         (["sums"], "", "standard input: holds no sequences"),
         (["sums", "--input-format", "npy"], JSON, "standard input: is not a .npy file"),
-        (["sums"], "1,2,3", "sequence 0 has shape (1, 3), but model sums takes (sequence, features=2)"),
+        (
+            ["sums"],
+            "1,2,3",
+            "standard input, line 1: has 3 columns. Expected 2, one for each of the 2 features of input",
+        ),
         (["summs"], JSON, 'no model "summs"'),
         (["sums", "--timeout", "0"], JSON, "timeout 0.0: expected seconds above 0"),
     ],

@@ -160,7 +160,11 @@ def test_lengths_of_rows_that_are_padded_already_are_where_the_rows_end():
         (recurrent(), np.zeros((2, 0, 2)), "sequences: each row has shape (0, 2) and is empty"),
         (recurrent(), [[[0, 1], [2]]], "sequence 0 is ragged"),
         (recurrent(), [np.array([[0, 1], [2]], dtype=object)], "sequence 0 is an array of objects"),
-        (recurrent(), [np.zeros((2, 5))], "sequence 0 has shape (2, 5).*in reverse order: transpose it"),
+        (
+            recurrent(),
+            [np.zeros((2, 5))],
+            "sequence 0 has shape (2, 5).*in reverse order, (features, sequence), transpose it",
+        ),
         (recurrent(), [np.zeros((4, 2), complex)], "sequence 0 has dtype complex128. Expected real numbers"),
         (recurrent(), [None], "sequence 0 is None. Expected (sequence, features=2)"),
         (recurrent(), "walks.json", "sequences is a str. Expected a list"),

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from rnnserve.client.casting import cast_losslessly, check_numbers
 from rnnserve.client.errors import InvalidRequest
 from rnnserve.client.metadata import BATCH, ModelMetadata, TensorMetadata
+from rnnserve.client.row_shapes import describe_axis, describe_row, likely_mistake, matches
 from rnnserve.client.tensors import DTYPES, Array, as_array
 
 __all__ = ["InputsLike", "RowInputs", "RowsLike", "check_rows", "dtype_of", "main_input"]
@@ -121,7 +122,7 @@ def _check_names(metadata: ModelMetadata, names: Sequence[str]) -> None:
     for name, tensor in metadata.inputs.items():
         if name in names or tensor.optional or tensor.lengths_of or name in metadata.states:
             continue
-        raise InvalidRequest(f'"{name}" is missing: model {metadata.name} takes {_form(tensor)} for each row')
+        raise InvalidRequest(f'"{name}" is missing: model {metadata.name} takes {describe_row(tensor)} for each row')
     carried = [name for name in names if name in metadata.states]
     missing = [name for name in metadata.states if name in metadata.inputs and name not in names]
     if carried and missing:
@@ -151,19 +152,25 @@ def _check_input(metadata: ModelMetadata, name: str, value: RowsLike, *, named: 
         raise InvalidRequest(
             f"{name if is_named else 'sequences'} is a {type(value).__name__}. Expected a list of arrays"
         )
-    rows: list[Array | None] = []
+    given: list[tuple[str, Array | None]] = []
     for index, row in enumerate(value):
         what = f"{name}[{index}]" if is_named else f"{_row_word(tensor)} {index}"
-        if row is None:
-            if name not in metadata.states and not tensor.optional:
-                raise InvalidRequest(f"{what} is None. Expected {_form(tensor)}: only initial states may be None")
-            rows.append(None)
-            continue
-        array = as_array(row, what)
-        check_numbers(array, what)
-        _check_row(metadata, tensor, array, what)
-        rows.append(cast_losslessly(array, dtype_of(tensor), what))
-    return rows
+        if row is None and name not in metadata.states and not tensor.optional:
+            raise InvalidRequest(f"{what} is None. Expected {describe_row(tensor)}: only initial states may be None")
+        given.append((what, None if row is None else as_array(row, what)))
+    return [
+        None if array is None else _checked(metadata, tensor, array, what, [row for _, row in given])
+        for what, array in given
+    ]
+
+
+def _checked(
+    metadata: ModelMetadata, tensor: TensorMetadata, array: Array, what: str, others: Sequence[Array | None]
+) -> Array:
+    """Return a row in the model's dtype."""
+    check_numbers(array, what)
+    _check_row(metadata, tensor, array, what, others)
+    return cast_losslessly(array, dtype_of(tensor), what)
 
 
 def _check_whole(tensor: TensorMetadata, array: Array, what: str) -> Array:
@@ -171,47 +178,44 @@ def _check_whole(tensor: TensorMetadata, array: Array, what: str) -> Array:
     if array.dtype == object:
         raise InvalidRequest(
             f"{what} is an array of objects, shape {array.shape}. Rows of different sizes go into a list: "
-            f"[first, second], each {_form(tensor)}"
+            f"[first, second], each {describe_row(tensor)}"
         )
-    expected = ", ".join(_sized(axis, size) for axis, size in zip(tensor.axis_names, tensor.shape, strict=True))
-    if _matches(array.shape, tensor.shape) or (0 in array.shape and array.ndim == len(tensor.shape)):
+    expected = ", ".join(describe_axis(axis, size) for axis, size in zip(tensor.axis_names, tensor.shape, strict=True))
+    if matches(array.shape, tensor.shape) or (0 in array.shape and array.ndim == len(tensor.shape)):
         return array
     hint = ""
     batch_first = [BATCH, *(axis for axis in tensor.axis_names if axis != BATCH)]
     sizes = dict(zip(tensor.axis_names, tensor.shape, strict=True))
-    if _matches(array.shape, [size for _, size in tensor.row_axes]):
+    if matches(array.shape, [size for _, size in tensor.row_axes]):
         hint = f". It looks like a single row: pass [{what if what != 'sequences' else 'sequence'}]"
-    elif tensor.batch_axis != 0 and _matches(array.shape, [sizes[axis] for axis in batch_first]):
+    elif tensor.batch_axis != 0 and matches(array.shape, [sizes[axis] for axis in batch_first]):
         hint = f". It looks batch-first: the model takes the batch as axis {tensor.batch_axis}; use numpy.moveaxis"
+    elif array.ndim == len(tensor.shape) and tensor.batch_axis is not None:
+        hint = likely_mistake(tensor, [np.moveaxis(array, tensor.batch_axis, 0).shape[1:]])
     raise InvalidRequest(
-        f"{what} is one array of shape {array.shape}. Expected ({expected}), or a list of arrays {_form(tensor)}{hint}"
+        f"{what} is one array of shape {array.shape}. Expected ({expected}), or a list of arrays "
+        f"{describe_row(tensor)}{hint}"
     )
 
 
-def _check_row(metadata: ModelMetadata, tensor: TensorMetadata, array: Array, what: str) -> None:
+def _check_row(
+    metadata: ModelMetadata, tensor: TensorMetadata, array: Array, what: str, others: Sequence[Array | None] = ()
+) -> None:
+    """Check the shape of a row; `others` are those beside it, which tell more about the likely mistake."""
     expected = [size for _, size in tensor.row_axes]
-    if _matches(array.shape, expected) and 0 not in array.shape:
+    if matches(array.shape, expected) and 0 not in array.shape:
         return
     said = f"{what} has shape {array.shape}"
     if 0 in array.shape and len(array.shape) == len(expected):
-        raise InvalidRequest(f"{said} and is empty. Expected {_form(tensor)}, every size at least 1")
-    raise InvalidRequest(f"{said}, but model {metadata.name} takes {_form(tensor)}{_row_hint(array.shape, expected)}")
+        raise InvalidRequest(f"{said} and is empty. Expected {describe_row(tensor)}, every size at least 1")
+    shapes = [array.shape, *(row.shape for row in others if row is not None)]
+    raise InvalidRequest(
+        f"{said}, but model {metadata.name} takes {describe_row(tensor)}{likely_mistake(tensor, shapes)}"
+    )
 
 
 def _row_word(tensor: TensorMetadata) -> str:
     return "sequence" if any(size < 0 for _, size in tensor.row_axes) else "row"
-
-
-def _row_hint(shape: tuple[int, ...], expected: Sequence[int]) -> str:
-    if len(shape) == len(expected) and _matches(shape[::-1], expected):
-        return ". It looks like the axes in reverse order: transpose it"
-    if len(shape) == len(expected) + 1:
-        return ". It has a batch axis of its own: pass the arrays in it as separate rows"
-    if not shape:
-        return ". It is a single number: pass a list of rows"
-    if len(shape) == len(expected) - 1 and expected[-1] == 1:
-        return ". If each step has one number, use reshape(-1, 1)"
-    return ""
 
 
 def _row_sizes(metadata: ModelMetadata, rows: Mapping[str, Sequence[Array | None]], index: int) -> dict[str, int]:
@@ -265,23 +269,5 @@ def _zeros(tensor: TensorMetadata, rows: Sequence[Array | None], sizes: Mapping[
     return np.zeros(shape, dtype_of(tensor))
 
 
-def _matches(shape: Sequence[int], expected: Sequence[int]) -> bool:
-    """Return whether a shape is as expected; an expected -1 matches any size."""
-    return len(shape) == len(expected) and all(
-        required in (-1, size) for size, required in zip(shape, expected, strict=True)
-    )
-
-
 def _listed(metadata: ModelMetadata) -> str:
     return ", ".join(metadata.inputs) or "none"
-
-
-def _form(tensor: TensorMetadata) -> str:
-    """Return a row's axes with their sizes: "(sequence, features=2)"."""
-    if not tensor.row_axes:
-        return "a number"
-    return f"({', '.join(_sized(axis, size) for axis, size in tensor.row_axes)})"
-
-
-def _sized(axis: str, size: int) -> str:
-    return axis if size < 0 else f"{axis}={size}"

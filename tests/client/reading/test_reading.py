@@ -162,7 +162,7 @@ def test_formats_are_told_by_name_then_by_content(data, source, format_):
         ("w.json", "[" * 100_000, "w.json: nested too deeply"),
         ("w.json", b"[[\xff", "w.json, byte 2: expected UTF-8"),
         ("w.csv", "", "w.csv: holds no sequences"),
-        ("w.csv", "x,y\n", "w.csv: holds no sequences"),
+        ("w.csv", "x,y\n", "w.csv: holds a header (x, y) and no line of numbers"),
         ("w.csv", "x,y\n0,1\n\n2,3,4\n", "w.csv, line 4: has 3 columns. Expected 2, as in line 1 (x, y)"),
         ("w.csv", "0,1\n2\n", "w.csv, line 2: has 1 columns. Expected 2, as in line 1 (column 1, column 2)"),
         ("w.csv", "x,y\n0,1\n2,north\n", "w.csv, line 3, y: 'north' is not a number"),
@@ -243,7 +243,7 @@ def test_several_inputs_come_by_name():
             "[[[[1, 2], [3]]]]",
             "sequence 0, point 0, part 1: has 1 numbers. Expected 2, as in part 0",
         ),
-        ("tokens", "t.csv", "1,2\n", "t.csv: has 2 columns. Expected 1, since tokens has one number per step"),
+        ("tokens", "t.csv", "1,2\n", "t.csv, line 1: has 2 columns. Expected 1, since tokens has one number per step"),
         ("frames", "f.csv", "1,2\n", "f.csv: a row of frames is (sequence, height, width), more than a table"),
         (
             "tokens",

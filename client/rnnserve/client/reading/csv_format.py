@@ -15,11 +15,13 @@ import numpy.typing as npt
 from rnnserve.client.errors import UnreadableInput
 from rnnserve.client.metadata import ModelMetadata, TensorMetadata
 from rnnserve.client.reading.named_rows import NamedRows, decode_text, input_of_rows
+from rnnserve.client.row_shapes import column_axis
 from rnnserve.client.tensors import Array
 
-__all__ = ["is_number", "read_csv", "read_number"]
+__all__ = ["check_columns", "is_number", "read_csv", "read_number"]
 
 _ID = "sequence"
+_SHOWN_NAMES = 8
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ def read_csv(data: bytes, source: str, metadata: ModelMetadata) -> NamedRows:
     one sequence, and sequences are in the order of their ids' first lines. Otherwise blank lines separate sequences.
 
     Raises:
-        UnreadableInput: A line has another number of columns than the first line, a cell is not a number, or the
-            model's input has other axes than a table.
+        UnreadableInput: A line has another number of columns than the first line or than a point has numbers, a cell
+            is not a number, or the model's input has other axes than a table.
     """
     tensor = input_of_rows(metadata, source)
     if len(tensor.row_axes) > 2:
@@ -77,28 +79,60 @@ def read_csv(data: bytes, source: str, metadata: ModelMetadata) -> NamedRows:
         ]
         sequences.setdefault(key, []).append(point)
     points = [np.array(sequence, dtype=np.float64) for sequence in sequences.values()]
-    named = columns is not None and columns.id_column is not None
-    return _fit(points, list(sequences) if named else None, tensor, source)
+    if columns is None:
+        return NamedRows([], {})
+    check_columns([columns.names[column] for column in columns.features], f"{source}, line {columns.line}", tensor)
+    if not points:
+        raise UnreadableInput(f"{source}: holds a header ({', '.join(columns.names)}) and no line of numbers")
+    return _fit(points, None if columns.id_column is None else list(sequences), tensor)
 
 
-def _fit(
-    points: list[npt.NDArray[np.float64]], names: list[str] | None, tensor: TensorMetadata, source: str
-) -> NamedRows:
+def _fit(points: list[npt.NDArray[np.float64]], names: list[str] | None, tensor: TensorMetadata) -> NamedRows:
     """Give sequences (length, columns) the axes of a row of the input."""
     rows: list[Array] = list(points)
     sizes = [size for _, size in tensor.row_axes]
+    columns = column_axis(tensor)
+    if len(sizes) == 2 and columns is not None and columns[0] == 0:  # a row is (features, sequence)
+        rows = [array.T for array in points]
     if len(sizes) < 2:
         if sizes in ([], [-1]):
-            if any(array.shape[1] != 1 for array in points):
-                raise UnreadableInput(
-                    f"{source}: has {points[0].shape[1]} columns. Expected 1, since {tensor.name} has one number per "
-                    f"{'step' if sizes else 'row'}"
-                )
             rows = [array[:, 0] for array in points]
         if sizes != [-1]:  # every line is a row
             rows, names = [row for array in rows for row in array], None
     inputs = {tensor.name: rows}
     return NamedRows.numbered(inputs) if names is None else NamedRows(names, inputs)
+
+
+def check_columns(names: Sequence[str], place: str, tensor: TensorMetadata) -> None:
+    """Check that a table has as many columns as a point of the input has numbers.
+
+    Args:
+        names: Names of the columns with features, or "column 1", ….
+        place: The line that has set them, for messages.
+        tensor: The input.
+
+    Raises:
+        UnreadableInput: It has more or fewer; the message says which came, and what the model takes.
+    """
+    sizes = [size for _, size in tensor.row_axes]
+    if sizes in ([], [-1]):
+        expected, reason = 1, f"since {tensor.name} has one number per {'step' if sizes else 'row'}"
+    else:
+        columns = column_axis(tensor)
+        if columns is None:
+            return
+        _, axis, expected = columns
+        reason = f"one for each of the {expected} {axis} of {tensor.name}, in the model's order"
+    if len(names) != expected:
+        count = "1 column" if len(names) == 1 else f"{len(names)} columns"
+        shown = [*names[:_SHOWN_NAMES], *(["…"] if len(names) > _SHOWN_NAMES else [])]
+        named = "" if names[0] == _unnamed(0) else f" ({', '.join(shown)})"
+        raise UnreadableInput(f"{place}: has {count}{named}. Expected {expected}, {reason}")
+
+
+def _unnamed(index: int) -> str:
+    """Return what a column without a header is called."""
+    return f"column {index + 1}"
 
 
 def _rows(text: str, source: str) -> Iterator[tuple[int, list[str]]]:
@@ -114,7 +148,7 @@ def _rows(text: str, source: str) -> Iterator[tuple[int, list[str]]]:
 def _columns(cells: Sequence[str], line: int, source: str) -> tuple[_Columns, bool]:
     """Return the columns that the first line sets, and whether that line is a header."""
     if any(is_number(cell) for cell in cells):
-        names = [f"column {index + 1}" for index in range(len(cells))]
+        names = [_unnamed(index) for index in range(len(cells))]
         return _Columns(names, line, None, list(range(len(cells)))), False
     names = [cell.lower() for cell in cells]
     features = [index for index, name in enumerate(names) if name != _ID]

@@ -8,7 +8,7 @@ import numpy as np
 
 from rnnserve.client.errors import UnreadableInput
 from rnnserve.client.metadata import ModelMetadata, TensorMetadata
-from rnnserve.client.reading.csv_format import is_number, read_number
+from rnnserve.client.reading.csv_format import check_columns, is_number, read_number
 from rnnserve.client.reading.json_format import read_numbers
 from rnnserve.client.reading.named_rows import decode_text, input_of_rows, named_input
 from rnnserve.client.session_points import sequence_axis
@@ -95,6 +95,7 @@ class PointLines:
             is_header = not any(is_number(cell) for cell in cells)
             self._columns = cells if is_header else [f"column {index + 1}" for index in range(len(cells))]
             self._columns_line = number
+            self._check_columns(tensor, place)
             if is_header:
                 return None
         if len(cells) != len(self._columns):
@@ -105,11 +106,15 @@ class PointLines:
         numbers = [read_number(cell, place, column) for cell, column in zip(cells, self._columns, strict=True)]
         if self._rank(tensor) == 1:
             return {tensor.name: np.array(numbers)}
-        if len(numbers) > 1:
-            raise UnreadableInput(
-                f"{place}: has {len(numbers)} columns. Expected 1: {tensor.name} has one number a step"
-            )
         return {tensor.name: np.array(numbers[0])}
+
+    def _check_columns(self, tensor: TensorMetadata, place: str) -> None:
+        """Check the columns that the first line sets; a line that does not fit sets none."""
+        try:
+            check_columns(self._columns, place, tensor)
+        except UnreadableInput:
+            self._columns = []
+            raise
 
     def _rank(self, tensor: TensorMetadata) -> int:
         """Return the number of axes of a point."""

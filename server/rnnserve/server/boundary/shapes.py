@@ -127,7 +127,8 @@ def _mistake_of_many_axes(spec: TensorSpec, shape: list[int]) -> str:
 
 def _mistake_in_order(spec: TensorSpec, shape: list[int]) -> str:
     """All axes there, in another order."""
-    if len(shape) <= 4:  # of five axes there are 120 orders already
+    # Where every axis of a fixed size is right, a size is beyond a limit, such as a batch of too many rows.
+    if not _fits(shape, spec.sizes) and len(shape) <= 4:  # of five axes there are 120 orders already
         # The one that leaves most axes where they are comes first.
         orders = sorted(
             itertools.permutations(range(len(shape))),
