@@ -8,6 +8,7 @@ import pytest
 from rnnserve.cli import main
 from rnnserve.protos import inference_pb2 as pb
 from support.certificates import write_certificates
+from support.failing_writes import FailingWrites, everything
 from support.fakes import serving
 
 QUICK = ["--rate", "100", "--duration", "0.3", "--warmup", "0.1"]
@@ -122,11 +123,28 @@ def test_mistakes_are_one_line(load, words, said):
     assert said in errors
 
 
-def test_a_report_that_cannot_be_written_is_a_mistake(load, tmp_path):
-    status, output, errors = load(*QUICK, "--html", str(tmp_path / "nowhere" / "r.html"))
+@pytest.mark.parametrize("option", ["--json", "--html"])
+@pytest.mark.parametrize("place", ["nowhere/r", "", "file/r"])
+def test_a_path_that_cannot_be_written_is_told_before_anything_is_sent(load, walks, tmp_path, option, place):
+    (tmp_path / "file").write_text("a file")
+    status, output, errors = load(*QUICK, option, str(tmp_path / place))
+    assert (status, output, errors.count("\n")) == (1, "", 1)
+    assert errors.startswith(f"rnnserve load: {option}: {tmp_path / place}: cannot be written (")
+    assert walks.requests == []
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_results_that_cannot_be_written_later_are_printed_and_the_older_file_stays(load, tmp_path, monkeypatch):
+    (tmp_path / "r.json").write_text("older")
+    FailingWrites(monkeypatch, 1)  # after the check
+    status, output, errors = load(*QUICK, "--json", str(tmp_path / "r.json"))
     assert status == 1
     assert output  # the table, which would otherwise be lost
-    assert "cannot be written" in errors
+    assert errors.splitlines()[-1] == (
+        f"rnnserve load: {tmp_path / 'r.json'}: cannot be written (No space left on device); nothing of it was left "
+        "behind, and the older file is as it was"
+    )
+    assert everything(tmp_path) == {"r.json": b"older"}
 
 
 def test_no_server_at_the_address(load):
@@ -176,4 +194,6 @@ def test_a_wrong_command_line(words, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["load", *words])
     assert ended.value.code == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith("rnnserve load: error: ")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("rnnserve load: ")
+    assert line.endswith("`rnnserve load --help`")

@@ -20,6 +20,7 @@ from rnnserve.client.commands.load_workload import (
     read_document,
     repeat_workload,
 )
+from rnnserve.client.commands.result_files import check_writable, write_whole
 from rnnserve.client.endpoint import parse_endpoint
 from rnnserve.client.errors import ClientError, InvalidRequest, UnreadableInput
 from rnnserve.client.load.comparison import compare_documents, format_comparison
@@ -51,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the load test and write its results, or compare two tests."""
     if args.compare is not None:
         return _compare(args)
-    # First of all: a missing package must not be found after minutes of load.
+    # First of all: neither a missing package nor a path that cannot be written must be found after minutes of load.
+    _check_result_files(args)
     render_report = None if args.html is None else _import_report()
     if args.repeat is not None:
         repeat_workload(args, args.repeat)
@@ -114,6 +116,13 @@ def run(args: argparse.Namespace) -> int:
             raise
     _write_results(args, test, describe(), render_report)
     return 0 if test.passed else 1
+
+
+def _check_result_files(args: argparse.Namespace) -> None:
+    if args.json not in (None, "-"):
+        check_writable(Path(args.json), "--json")
+    if args.html is not None:
+        check_writable(args.html, "--html")
 
 
 def _compare(args: argparse.Namespace) -> int:
@@ -192,13 +201,6 @@ def _write_results(
         if args.json == "-":
             print(text)
         else:
-            _write_file(Path(args.json), text + "\n")
+            write_whole(Path(args.json), text + "\n")
     if render_report is not None:
-        _write_file(args.html, render_report(test, description))
-
-
-def _write_file(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InvalidRequest(f"{path}: cannot be written ({error.strerror})") from error
+        write_whole(args.html, render_report(test, description))
