@@ -5,9 +5,12 @@ import difflib
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from rnnserve.cli.streams import in_encoding
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 __all__ = ["CommandParser", "closest"]
 
@@ -42,6 +45,10 @@ class CommandParser(argparse.ArgumentParser):
     def format_help(self) -> str:
         """Return the help, with what the encoding of standard output has."""
         return in_encoding(super().format_help(), sys.stdout.encoding)
+
+    def print_help(self, file: "SupportsWrite[str] | None" = None) -> None:
+        """Print the help; argparse itself would not tell that it could not."""
+        (file or sys.stdout).write(self.format_help())
 
     def unknown(self, words: Sequence[str]) -> str:
         """Say of words that belong to no argument which option was probably meant."""

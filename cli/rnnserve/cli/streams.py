@@ -5,6 +5,10 @@ import io
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 __all__ = ["discard_output", "in_encoding", "open_streams", "output_error", "say"]
 
@@ -29,25 +33,41 @@ def open_streams(*, needs_output: bool) -> bool:
             _reserve(descriptor)
             setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - stays
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout is sys.__stdout__:  # else it is the caller's
-        if isinstance(sys.stdout.buffer, io.RawIOBase):  # PYTHONUNBUFFERED: what failed would not stay, see below
-            encoding = sys.stdout.encoding
-            sys.stdout = io.TextIOWrapper(io.BufferedWriter(sys.stdout.detach()), encoding, line_buffering=True)
-        sys.stdout.reconfigure(errors=_ESCAPES)
+        raw = _Output(sys.stdout.fileno(), "w", closefd=False)
+        # By lines where somebody waits for them: a terminal, or PYTHONUNBUFFERED.
+        by_lines = sys.stdout.line_buffering or sys.stdout.write_through
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), sys.stdout.encoding, _ESCAPES, line_buffering=by_lines)
     return not (is_closed and needs_output)
 
 
-def output_error() -> OSError | None:
-    """Write what is left of standard output; return why that is not possible, or None.
+class _Output(io.FileIO):
+    """Standard output, with the error of the last write: an OSError itself does not say of which file it is.
 
-    What failed once stays in the buffer, so this finds also the cause of an earlier error.
+    Attributes:
+        error: The error; None if there was none.
     """
+
+    error: OSError | None = None
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        """Write, and keep an error."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+
+def output_error() -> OSError | None:
+    """Write what is left of standard output; return why that is not possible, or was not before; else None."""
     try:
         sys.stdout.flush()
     except OSError as error:
         return error
     except ValueError:  # closed by the program itself
         return None
-    return None
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return raw.error if isinstance(raw, _Output) else None
 
 
 def discard_output() -> None:
