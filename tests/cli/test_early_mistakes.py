@@ -1,0 +1,84 @@
+"""What can be told without torch is told before it is imported."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROBE = """
+import sys
+from rnnserve.cli import main
+for line in sys.stdin.read().splitlines():
+    try:
+        status = main(line.split("|"))
+    except SystemExit as ended:
+        status = ended.code
+    loaded = {"torch", "onnx", "onnxruntime"} & sys.modules.keys()
+    print(f"{line} -> {status} {sorted(loaded)}", flush=True)
+    print("END", file=sys.stderr, flush=True)
+"""
+
+# By command line: what the one line says; none where help is printed.
+CASES = {
+    "train|--help": "",
+    "train|nothing": "there is no model 'nothing'; the models are direction_simple",
+    "train|--checkpoints|FOLDER/file": "FOLDER/file cannot be written: FOLDER/file is a file, expected a folder",
+    "train|--seed|two": "--seed: 'two' is not a whole number",
+    "export|--help": "",
+    "export|own.py": "own.py: name an object, too: own.py:NAME",
+    "export|FOLDER/owm.py:one": "there is no file FOLDER/owm.py; did you mean FOLDER/own.py?",
+    "export|FOLDER/own:one": "a file's name ends with .py: FOLDER/own.py:one?",
+    "export|no_such_package.models:one": "there is no module 'no_such_package' here or among",
+    "export|nothing|--checkpoints|FOLDER": "there is no checkpoint FOLDER/nothing",
+    "export|--checkpoints|FOLDER/nowhere": "there are no checkpoints in FOLDER/nowhere",
+    "export|FOLDER/own.py:one|--repository|FOLDER/file": "the repository FOLDER/file is a file; expected a folder",
+    "export|FOLDER/own.py:one|--repository|FOLDER/file/x": "cannot be made, since FOLDER/file is a file",
+    "export|--repositry|x": "there is no option --repositry; did you mean --repository?",
+    "verify|--help": "",
+    "verify|FOLDER/nowhere": "there is no repository FOLDER/nowhere",
+    "verify|FOLDER/file": "FOLDER/file is a file; expected a repository",
+    "verify|FOLDER/repository|wrods": "there is no model 'wrods' in FOLDER/repository; there are words; did you mean",
+    "check|--help": "",
+    "check|FOLDER/modle.onnx|--against|FOLDER/own.py:one": "there is no file FOLDER/modle.onnx; did you mean FOLDER/mo",
+    "check|FOLDER|--against|FOLDER/own.py:one": "FOLDER is not a file; expected an ONNX file",
+    "check|FOLDER/empty.onnx|--against|FOLDER/own.py:one": "FOLDER/empty.onnx is empty",
+    "check|FOLDER/model.onnx|--against|FOLDER/owm.py:one": "there is no file FOLDER/owm.py",
+    "check|FOLDER/model.onnx": "missing: --against",
+    "check|FOLDER/model.onnx|--against|x|--timeout|nan": "--timeout: 'nan' is not a number of seconds above 0",
+    "import|--help": "",
+    "import|FOLDER/model.onnx|--name|a/b": "the name 'a/b' cannot be a model's folder",
+    "import|FOLDER/nothing.onnx|--name|a": "there is no file FOLDER/nothing.onnx",
+    "import|FOLDER/model.onnx|--name|a|--samples|FOLDER/no.npz": "there is no file FOLDER/no.npz",
+    "import|FOLDER/model.onnx|--name|a|--repository|FOLDER/file": "the repository FOLDER/file is a file",
+}
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """What each command line says, its exit status and what it has loaded; all in one process."""
+    folder = tmp_path_factory.mktemp("early")
+    (folder / "own.py").write_text("import torch\n")
+    (folder / "model.onnx").write_bytes(b"no model")
+    (folder / "empty.onnx").touch()
+    (folder / "file").touch()
+    (folder / "repository" / "words" / "1").mkdir(parents=True)
+    lines = "\n".join(CASES).replace("FOLDER", str(folder))
+    done = subprocess.run([sys.executable, "-c", PROBE], input=lines, capture_output=True, text=True, check=True)
+    outcomes = [line.rpartition(" -> ")[2] for line in done.stdout.splitlines() if " -> " in line]
+    said = done.stderr.replace(str(folder), "FOLDER").split("END\n")
+    return dict(zip(CASES, zip(said, outcomes, strict=False), strict=True))
+
+
+@pytest.mark.parametrize("words", CASES)
+def test_no_torch_for_a_mistake_or_for_help(told, words):
+    said, outcome = told[words]
+    status, loaded = outcome.split(" ", 1)
+    assert loaded == "[]"
+    if not CASES[words]:
+        assert (status, said) == ("0", "")
+        return
+    assert status in ("1", "2")
+    assert said.startswith(f"rnnserve {words.split('|')[0]}: ")
+    assert CASES[words] in said
+    assert said.count("\n") == 1
+    assert (status == "2") == said.endswith(f"`rnnserve {words.split('|')[0]} --help`\n")
