@@ -76,7 +76,7 @@ def _likeness(word: str, entry: str) -> float:
     """Return how like two words are, from 0 to 1; dashes in front, which all options have, do not count."""
     word, entry = word.strip("-").lower(), entry.strip("-").lower()
     whole = difflib.SequenceMatcher(None, word, entry).ratio()
-    if len(word) > 1 and (entry.startswith(word) or word.startswith(entry)):
+    if min(len(word), len(entry)) > 1 and (entry.startswith(word) or word.startswith(entry)):
         whole = max(whole, _OF_A_PART)
     parts = (difflib.SequenceMatcher(None, word, part).ratio() for part in entry.split("-"))
     return max(whole, _OF_A_PART * max(parts))

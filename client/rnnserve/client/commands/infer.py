@@ -16,6 +16,7 @@ from rnnserve.client.commands.connection_options import URL_HELP, add_tls_option
 from rnnserve.client.commands.described_answers import describe_labels, describe_outputs
 from rnnserve.client.commands.following import follow_points
 from rnnserve.client.errors import ClientError, DeadlineExceeded, Unavailable, UnreadableInput
+from rnnserve.client.load.argument_types import argument_type, parse_seconds
 from rnnserve.client.metadata import ModelMetadata
 from rnnserve.client.reading import FORMATS, NamedRows, read_rows
 from rnnserve.client.sync_client import Client
@@ -95,7 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=argument_type(parse_seconds),
         default=10.0,
         metavar="SECONDS",
         help="seconds to wait for the answer (default %(default)g)",

@@ -1,0 +1,88 @@
+"""A misspelled command, option or choice: one sentence, with the one that was probably meant."""
+
+import pytest
+
+from rnnserve.cli import main
+from rnnserve.cli.command_table import COMMANDS, import_command
+from rnnserve.cli.parser import CommandParser, closest
+
+
+def parser_of(command):
+    parser = CommandParser(prog=f"rnnserve {command}")
+    import_command(command, COMMANDS[command]).add_arguments(parser)
+    return parser
+
+
+def shown_options(parser):
+    return [option for option in parser._option_string_actions if option.startswith("--") and "-fd" not in option]
+
+
+def misspelled(word):
+    """Without one letter, with two swapped, and with one doubled; of short words no letter is left out."""
+    at = max(2, len(word) // 2)
+    swapped = word[: at - 1] + word[at] + word[at - 1] + word[at + 1 :]
+    doubled = word[:at] + word[at] + word[at:]
+    return {swapped, doubled, *([word[:at] + word[at + 1 :]] if len(word) > 5 else [])} - {word}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_option_of_each_command(command):
+    parser = parser_of(command)
+    for option in shown_options(parser):
+        for typo in misspelled(option):
+            assert parser.unknown([typo, "x"]) == f"there is no option {typo}; did you mean {option}?"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command(command, capsys):
+    for typo in misspelled(command):
+        with pytest.raises(SystemExit) as ended:
+            main([typo])
+        assert ended.value.code == 2
+        assert capsys.readouterr().err == (
+            f"rnnserve: there is no command {typo!r}; did you mean {command}? See `rnnserve --help`\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "rnnserve: the command is missing; there are train, export"),
+        (
+            ["--html", "x", "load"],
+            "rnnserve: --html stands before the command, and options follow it: `rnnserve load -",
+        ),
+        (["--verison"], "rnnserve: there is no option --verison; did you mean --version? See `rnnserve --help`"),
+        (["serve"], "rnnserve serve: missing: REPOSITORY; see `rnnserve serve --help`"),
+        (["serve", "x", "--prot", "1"], "rnnserve serve: there is no option --prot; did you mean --grpc-port? See"),
+        (["serve", "x", "--workers", "two"], "rnnserve serve: --workers: 'two' is neither auto nor a number of 1 or "),
+        (
+            ["serve", "x", "--transport", "lan"],
+            "rnnserve serve: --transport: 'lan' is not one of auto, lane, public; d",
+        ),
+        (["serve", "a", "b"], "rnnserve serve: there is no argument for 'b'; see `rnnserve serve --help`"),
+        (["infer", "m", "--timeout", "x"], "rnnserve infer: --timeout: 'x' is not a number of seconds above 0; see"),
+        (["infer", "m", "--timeout", "-1"], "rnnserve infer: --timeout: '-1' is not a number of seconds above 0; see"),
+        (["load", "--html"], "rnnserve load: --html: expected one argument; see `rnnserve load --help`"),
+        (["load", "--rate", "1", "--closed", "1"], "rnnserve load: --closed: not allowed with argument --rate; see"),
+        (["load", "--seed", "1.5"], "rnnserve load: --seed: '1.5' is not a whole number; see `rnnserve load --help`"),
+    ],
+)
+def test_one_sentence(words, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(said)
+    assert "usage" not in line
+
+
+def test_an_option_may_be_shortened_as_long_as_it_is_clear_which():
+    assert parser_of("load").parse_args(["--conn", "3"]).connections == 3
+    with pytest.raises(SystemExit):
+        parser_of("load").parse_args(["--se", "3"])
+
+
+def test_words_that_are_like_nothing_have_no_suggestion():
+    assert closest("--bogus", ["--runs", "--rate"]) is None
+    assert closest("help", COMMANDS) is None
