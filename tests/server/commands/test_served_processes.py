@@ -1,6 +1,7 @@
 """`rnnserve serve` as processes: how they end, take signals, and go on though nobody reads what they log."""
 
 import contextlib
+import errno
 import fcntl
 import functools
 import os
@@ -12,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -52,10 +54,18 @@ def test_workers_and_their_trials_do_not_outlive_a_supervisor_that_was_killed_ev
             os.kill(pid, signal.SIGSTOP)
         server.process.kill()
         server.process.wait(PATIENCE)
-        until(lambda: not any(is_running(pid) for pid in every))
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", server.port))  # the port is free
+        try:
+            until(lambda: not any(is_running(pid) for pid in every))
+        finally:
+            for pid in filter(is_running, every):
+                os.kill(pid, signal.SIGKILL)
+        until(lambda: is_free(server.port))  # their threads end after them
         server.process.returncode = 0  # it is not asked to end once more
+
+
+def is_free(port):
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
 
 
 def children_of(*pids):
@@ -143,9 +153,13 @@ def test_it_serves_changes_and_ends_though_nobody_reads_what_it_logs(root, worke
         os.close(write_fd)
         if state == "gone":
             os.close(read_fd)
+        hangs = threading.Timer(PATIENCE, process.kill)
+        hangs.start()
         try:
             assert process.stdout is not None
-            port = int(process.stdout.readline().rpartition(":")[2])
+            port = int(process.stdout.readline().rpartition(":")[2] or 0)
+            assert port
+            hangs.cancel()
             process.send_signal(signal.SIGUSR1)  # more than the pipe holds
             for version in range(2, 5):
                 publish_factor(root, "scale", version, 0.5 + version)
@@ -153,6 +167,7 @@ def test_it_serves_changes_and_ends_though_nobody_reads_what_it_logs(root, worke
             process.send_signal(signal.SIGTERM)
             assert process.wait(PATIENCE) == 0
         finally:
+            hangs.cancel()
             process.kill()
     if state != "gone":
         os.close(read_fd)
