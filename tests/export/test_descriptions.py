@@ -158,8 +158,8 @@ def test_a_dict_of_outputs_names_fixed_axes():
         ),
         (
             UnsupportedModule,
-            lambda o, _: o.repeat(1, 2, 1),
-            r'^axis 1 of output "y" is \d+ for .*: neither fixed nor as',
+            lambda o, _: o.repeat(1, o.shape[1], 1),
+            r'^axis 1 of output "y" is \d+ for .*: neither fixed, nor as',
         ),
         (UnsupportedModule, lambda o, _: o.to(torch.complex64), r'^output "y" is complex64; models give booleans'),
         (
@@ -218,7 +218,10 @@ GOOD = {"x": np.zeros((3, 4, 2), np.float32)}
     ("sample", "match"),
     [
         ({**GOOD, "y": 1}, r'^samples\[1\] has "y"; the inputs are x, lengths, h_0$'),
-        ({"lengths": np.array([1, 2, 3])}, r'^samples\[1\] has no "x", which is neither a state nor lengths$'),
+        (
+            {"lengths": np.array([1, 2, 3])},
+            r'^samples\[1\] has no "x", which may not be left out: it is neither a state',
+        ),
         ({"x": np.zeros((3, 4, 3))}, r'^samples\[1\]\["x"\] has shape \[3, 4, 3\]; expected \[3, 4, 2\]'),
         ({"x": np.zeros((4, 2))}, r'^samples\[1\]\["x"\] has '),
         ({**GOOD, "lengths": np.array([1, 2])}, r'^samples\[1\]\["'),

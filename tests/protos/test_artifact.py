@@ -8,6 +8,7 @@ import pytest
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import (
     FORMAT,
+    FORMAT_OF_DEFAULTS,
     GOLDEN,
     MANIFEST,
     MODEL,
@@ -114,7 +115,7 @@ def test_files_that_nobody_listed_are_left_alone(folder):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": FORMAT + 1}, "has format 3; this rnnserve reads formats 1 and 2"),
+        ({"format": FORMAT_OF_DEFAULTS + 1}, "has format 4; this rnnserve reads formats 1 to 3"),
         ({"format": 0}, "has format 0"),
     ],
 )

@@ -8,7 +8,9 @@ import pytest
 
 EXPORTED = {
     "artifact": [
+        "DEFAULTS",
         "FORMAT",
+        "FORMAT_OF_DEFAULTS",
         "GOLDEN",
         "MANIFEST",
         "MODEL",
@@ -24,6 +26,7 @@ EXPORTED = {
     "differences": ["Difference", "coarseness", "largest_difference", "scale"],
     "golden": ["KINDS", "Case", "Inference", "dump_cases", "load_cases", "replay"],
     "names": ["is_model_name", "version_number"],
+    "recorded_defaults": ["default_shape", "dump_defaults", "fill_left_out", "load_defaults"],
     "triton_config": [
         "CONFIG",
         "ConfigError",

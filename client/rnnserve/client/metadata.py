@@ -37,6 +37,10 @@ class TensorMetadata:
         shape: Size of each axis; -1 if the request determines it.
         axes: Name of each axis: ("batch", "sequence", "features"); empty if the server does not report them.
         optional: Whether a request may omit the input; False if the server does not report it.
+        default: "recorded" where the model's own default stands for an input that is omitted; empty for zeros.
+        required: Whether a request may not omit the input, though it is a state or lengths.
+        derived: For an output, by axis whose size follows from that of an axis of the inputs: that axis, multiply, add
+            and divide; the size is (multiply * size + add) // divide.
         lengths_of: For an input that tells where each row ends, the name of the axis whose steps it counts; else empty.
         low: The lowest value that an integer input may take, or that a float input usually takes; None if unknown.
         high: One more than the highest value of an integer input, or the highest usual value of a float input; None if
@@ -50,11 +54,22 @@ class TensorMetadata:
     shape: tuple[int, ...]
     axes: tuple[str, ...] = ()
     optional: bool = False
+    default: str = ""
+    required: bool = False
     lengths_of: str = ""
     low: float | None = None
     high: float | None = None
     continues_as: str = ""
     limits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    derived: Mapping[str, tuple[str, int, int, int]] = field(default_factory=dict)
+
+    def derived_sizes(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """Return the sizes of derived axes, of those whose axis of the inputs is known."""
+        return {
+            axis: (multiply * sizes[of] + add) // divide
+            for axis, (of, multiply, add, divide) in self.derived.items()
+            if of in sizes
+        }
 
     @functools.cached_property
     def axis_names(self) -> tuple[str, ...]:
@@ -158,11 +173,14 @@ def _tensor(tensor: inference_pb2.ModelMetadataResponse.TensorMetadata) -> Tenso
         shape=tuple(tensor.shape),
         axes=tuple(axis.strip() for axis in axes.split(",")) if isinstance(axes, str) else (),
         optional=parameters.get("optional") is True,
+        default=str(parameters.get("default", "")),
+        required=parameters.get("required") is True,
         lengths_of=str(parameters.get("lengths_of", "")),
         low=low if isinstance(low, int | float) else None,
         high=high if isinstance(high, int | float) else None,
         continues_as=str(parameters.get("continues_as", "")),
         limits=_limits(parameters.get("limits")),
+        derived=_derived(parameters.get("derived")),
     )
 
 
@@ -171,6 +189,15 @@ def _limits(text: Parameter | None) -> dict[str, tuple[int, int]]:
     try:
         limits = json.loads(text) if isinstance(text, str) else {}
         return {str(axis): (int(low), int(high)) for axis, (low, high) in limits.items()}
+    except (AttributeError, TypeError, ValueError):
+        return {}
+
+
+def _derived(text: Parameter | None) -> dict[str, tuple[str, int, int, int]]:
+    """Read how sizes follow from others; nothing where the text is not of the form that rnnserve writes."""
+    try:
+        derived = json.loads(text) if isinstance(text, str) else {}
+        return {str(axis): (str(of), int(m), int(a), max(int(d), 1)) for axis, (of, m, a, d) in derived.items()}
     except (AttributeError, TypeError, ValueError):
         return {}
 

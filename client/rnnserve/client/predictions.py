@@ -87,8 +87,9 @@ def _rows(
     del padded[tensor.batch_axis]
     # Copies: a state that is kept for long must not keep its whole batch in memory.
     return [
-        np.array(divided[(row, *(slice(rows.ends[index].get(axis) if axis else None) for axis in padded))])
+        np.array(divided[(row, *(slice(ends.get(axis) if axis else None) for axis in padded))])
         for row, index in enumerate(chosen)
+        for ends in [rows.ends[index] | tensor.derived_sizes(rows.ends[index])]
     ]
 
 
@@ -101,5 +102,6 @@ def _expected_shape(tensor: TensorMetadata, rows: RowInputs, chosen: Sequence[in
         elif size >= 0:
             expected.append(size)
         else:
-            expected.append(max(rows.sizes[index].get(axis, -1) for index in chosen))
+            sizes = (rows.sizes[index] | tensor.derived_sizes(rows.sizes[index]) for index in chosen)
+            expected.append(max(each.get(axis, -1) for each in sizes))
     return tuple(expected)

@@ -34,10 +34,12 @@ def group_rows(
     """
     if metadata.batching == ALONE:
         max_rows = 1
-    groups: dict[tuple[tuple[str, int], ...], list[int]] = {}
+    groups: dict[tuple[object, ...], list[int]] = {}
     for index, sizes in enumerate(rows.sizes):
-        fixed = tuple(sorted(item for item in sizes.items() if item[0] not in metadata.padded_axes))
-        groups.setdefault(fixed, []).append(index)
+        fixed = sorted(item for item in sizes.items() if item[0] not in metadata.padded_axes)
+        # A request leaves an input out for all of its rows.
+        left_out = [name for name, indices in rows.left_out.items() if index in indices]
+        groups.setdefault((*fixed, *left_out), []).append(index)
     sent = [metadata.inputs[name] for name in rows.tensors]
     answered = [metadata.outputs[name] for name in outputs]
     for group in groups.values():
@@ -73,6 +75,8 @@ def build_request(
     request = inference_pb2.ModelInferRequest(model_name=model, model_version=version)
     largest = _largest(rows.sizes[index] for index in chosen)
     for name, tensor in metadata.inputs.items():
+        if chosen[0] in rows.left_out.get(name, ()):
+            continue
         if name in rows.tensors:
             add_input(request, name, _stack(tensor, [rows.tensors[name][index] for index in chosen], largest))
         elif tensor.lengths_of:

@@ -4,7 +4,7 @@ Only shapes and datatypes are checked here. The server checks values: it reports
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,8 @@ __all__ = ["InputsLike", "RowInputs", "RowsLike", "check_rows", "dtype_of", "mai
 
 RowsLike = npt.ArrayLike | Sequence[npt.ArrayLike | None]
 """The rows of one input: a list with one array for each row, without the batch axis and of any lengths; or one array
-with all axes of the input, the batch axis included. In a list, None stands for zeros."""
+with all axes of the input, the batch axis included. In a list, None stands for an initial state that is left out:
+zeros, or the model's own default."""
 
 InputsLike = RowsLike | Mapping[str, RowsLike]
 """The rows of every input by its name, or the rows of the only input that a model requires."""
@@ -35,11 +36,13 @@ class RowInputs:
             model's dtype.
         sizes: For each row, the size of each axis that has no fixed size, by the axis's name.
         ends: For each row, the number of steps that count on each axis with lengths, by the axis's name.
+        left_out: For inputs whose default is not zeros: the indices of the rows that leave them out.
     """
 
     tensors: dict[str, list[Array]]
     sizes: list[dict[str, int]]
     ends: list[dict[str, int]]
+    left_out: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -48,7 +51,8 @@ class RowInputs:
 def check_rows(metadata: ModelMetadata, inputs: InputsLike) -> RowInputs:
     """Return the rows of a call, of equal count and sizes in every input.
 
-    An initial state that is left out is zeros, and lengths that are left out are the rows' sizes.
+    An initial state that is left out is zeros or the model's own default, and lengths that are left out are the rows'
+    sizes.
 
     Args:
         metadata: The model's metadata.
@@ -59,6 +63,8 @@ def check_rows(metadata: ModelMetadata, inputs: InputsLike) -> RowInputs:
     """
     given = dict(inputs) if isinstance(inputs, Mapping) else {main_input(metadata).name: inputs}
     _check_names(metadata, list(given))
+    if not given and metadata.inputs and all(tensor.optional for tensor in metadata.inputs.values()):
+        return RowInputs({}, [{}], [{}])  # one row, of a model that may be asked without any input
     if not given:
         raise InvalidRequest(f"no rows were passed: the inputs of model {metadata.name} are {_listed(metadata)}")
     named = isinstance(inputs, Mapping) and len(inputs) > 1
@@ -70,6 +76,11 @@ def check_rows(metadata: ModelMetadata, inputs: InputsLike) -> RowInputs:
                 f'"{name}" has {len(arrays)} rows, but "{first}" has {count}. Expected one for each row in every input'
             )
     for name, tensor in metadata.inputs.items():
+        if name not in rows and tensor.required and not tensor.lengths_of:
+            raise InvalidRequest(
+                f'"{name}" is missing: model {metadata.name} takes {_form(tensor)} for each row, since its own default '
+                "depends on other inputs"
+            )
         if name not in rows and not tensor.optional and name in metadata.states:
             # Servers that follow the protocol strictly require every input; `rnnserve serve` marks states as optional.
             rows[name] = [None] * count
@@ -81,7 +92,13 @@ def check_rows(metadata: ModelMetadata, inputs: InputsLike) -> RowInputs:
         ]
         for name, arrays in rows.items()
     }
-    return RowInputs(tensors, sizes, [_row_ends(metadata, tensors, index, sizes[index]) for index in range(count)])
+    left_out = {
+        name: frozenset(index for index, array in enumerate(arrays) if array is None)
+        for name, arrays in rows.items()
+        if metadata.inputs[name].default
+    }
+    ends = [_row_ends(metadata, tensors, index, sizes[index]) for index in range(count)]
+    return RowInputs(tensors, sizes, ends, left_out)
 
 
 def main_input(metadata: ModelMetadata) -> TensorMetadata:

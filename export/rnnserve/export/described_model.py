@@ -5,7 +5,6 @@ The module is run a few times, at sizes unlike each other, which tells the axes 
 
 import contextlib
 import dataclasses
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
@@ -24,11 +23,12 @@ from rnnserve.export.described_tensors import (
     name_classes,
     proof_sizes,
 )
-from rnnserve.export.description_trials import describe_arrays, try_lengths, try_sizes
-from rnnserve.export.descriptions import InputDescription
+from rnnserve.export.description_trials import bounds_in_words, describe_arrays, try_lengths, try_sizes
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.finiteness.first_non_finite import non_finite_advice
-from rnnserve.export.module_interface import Arrays, Constant, ModuleInterface, Parameter
+from rnnserve.export.forward_parameters import read_parameters
+from rnnserve.export.module_interface import Arrays, ModuleInterface
+from rnnserve.export.omitted_inputs import find_defaults
 from rnnserve.export.publication import FurtherCheck, Publication
 
 __all__ = ["DescribedModel", "describe_model", "evaluating"]
@@ -39,7 +39,7 @@ class DescribedModel(ModelDescription):
     """A module with the tensors that it takes and gives.
 
     Attributes:
-        module: The module itself: not compiled, not wrapped.
+        module: The module itself, not compiled; or, where that takes not all arguments by position, a wrapper.
         interface: How it is called.
         further_checks: Of the publication.
     """
@@ -58,7 +58,8 @@ def describe_model(publication: Publication) -> DescribedModel:
     """
     check_model_name(publication.name)
     module = _unwrapped(publication.module)
-    parameters, described = _parameters(module, publication)
+    forward = read_parameters(module, publication.inputs)
+    module, described = forward.module, forward.described
     states = dict(publication.states)
     inputs = [what.tensor(name, is_state=name in states.values()) for name, what in described.items()]
     check_inputs(inputs)
@@ -69,7 +70,7 @@ def describe_model(publication: Publication) -> DescribedModel:
     if both:
         raise WrongArguments(f'"{both[0]}" names an input and an output; name the output otherwise, "{both[0]}_n"')
     _check_numbers(module)
-    interface = ModuleInterface(tuple(parameters), tuple(given))
+    interface = ModuleInterface(forward.parameters, tuple(given), forward.defaults)
     limit_sizes(inputs, publication.sizes)
     sizes = proof_sizes(inputs)
     with evaluating(module):
@@ -77,10 +78,11 @@ def describe_model(publication: Publication) -> DescribedModel:
         outputs = describe_outputs(compute, inputs, given, sizes)
         try_sizes(partial(interface.call, module), inputs, sizes)
         try_lengths(partial(interface.call, module), inputs, outputs, sizes)
+        defaults = find_defaults(module, interface, inputs, sizes)
     check_states(states, inputs, outputs)
     if isinstance(publication.samples, Mapping):
         raise WrongArguments("samples is one dict; expected a list of dicts, one for each batch of real inputs")
-    samples = [complete_sample(number, sample, inputs) for number, sample in enumerate(publication.samples)]
+    samples = [complete_sample(number, sample, inputs, defaults) for number, sample in enumerate(publication.samples)]
     return DescribedModel(
         name=publication.name,
         module=module,
@@ -94,6 +96,7 @@ def describe_model(publication: Publication) -> DescribedModel:
         further_checks=publication.further_checks,
         checkpoint_sha256=publication.checkpoint_sha256,
         allow_non_finite=publication.allow_non_finite,
+        defaults=defaults,
     )
 
 
@@ -139,47 +142,6 @@ def _check_numbers(module: nn.Module) -> None:
             raise WrongArguments(f"the module's {name} holds NaN, so its results do, too; has training diverged?")
 
 
-def _parameters(module: nn.Module, publication: Publication) -> tuple[list[Parameter], dict[str, InputDescription]]:
-    """Read which parameters of forward are passed; describe every tensor among them by name."""
-    signature = inspect.signature(module.forward)
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    known = {name: parameter for name, parameter in signature.parameters.items() if parameter.kind in kinds}
-    wanted = list(publication.inputs)
-    for name in wanted:
-        if name not in known:
-            raise WrongArguments(
-                f'inputs names "{name}", which is no parameter of {type(module).__name__}.forward; it has '
-                f"{', '.join(known) or 'none'}"
-            )
-    if wanted != [name for name in known if name in wanted]:
-        raise WrongArguments(f"inputs has the order {wanted}; expected that of forward: {', '.join(known)}")
-    parameters: list[Parameter] = []
-    described: dict[str, InputDescription] = {}
-    last = max((number for number, name in enumerate(known) if name in wanted), default=-1)
-    for number, (name, parameter) in enumerate(known.items()):
-        if name in wanted:
-            what = publication.inputs[name]
-            entries = dict(what) if isinstance(what, Mapping) else {name: what}
-            parameters.append(tuple(entries) if isinstance(what, Mapping) else name)
-            for tensor, description in entries.items():
-                if not isinstance(description, InputDescription):
-                    raise WrongArguments(
-                        f'inputs["{name}"] is a {type(description).__name__}; expected Floats(…), Integers(…), '
-                        "Lengths(…) or "
-                        "Flags(…)"
-                    )
-                if tensor in described:
-                    raise WrongArguments(f'inputs describes "{tensor}" twice')
-                described[tensor] = description
-        elif parameter.default is inspect.Parameter.empty:
-            raise WrongArguments(f'inputs does not describe "{name}", which forward needs: it has no default')
-        elif number < last:
-            parameters.append(Constant(parameter.default))
-    if not described:
-        raise WrongArguments("inputs describes no tensor; a model takes one at least")
-    return parameters, described
-
-
 def _compute(module: nn.Module, interface: ModuleInterface, arrays: Arrays, *, allow_non_finite: bool) -> Arrays:
     try:
         results = interface.call(module, arrays)
@@ -188,7 +150,7 @@ def _compute(module: nn.Module, interface: ModuleInterface, arrays: Arrays, *, a
     except Exception as error:  # whatever the user's module raises
         raise WrongArguments(
             f"forward does not take inputs as described, {describe_arrays(arrays)}: {type(error).__name__}: {error}"
-            f"{_bounds(arrays) if isinstance(error, IndexError) else ''}"
+            f"{bounds_in_words(arrays) if isinstance(error, IndexError) else ''}"
         ) from error
     for name, array in results.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all() and not allow_non_finite:
@@ -197,12 +159,3 @@ def _compute(module: nn.Module, interface: ModuleInterface, arrays: Arrays, *, a
                 f"{non_finite_advice(module, interface, arrays)}"
             )
     return results
-
-
-def _bounds(arrays: Arrays) -> str:
-    """Say which integers were drawn: a table may have fewer entries, or positions."""
-    drawn = [f'"{name}" up to {array.max()}' for name, array in arrays.items() if array.dtype.kind in "iu"]
-    return (
-        f"; it got {', '.join(drawn) or 'no integers'}: is high more than an embedding has entries? Or does the module "
-        'take fewer steps: sizes={"sequence": (1, …)}?'
-    )

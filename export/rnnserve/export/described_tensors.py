@@ -3,11 +3,14 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from rnnserve.export.derived_axes import derive_axis
 from rnnserve.export.descriptions import BATCH, DYNAMIC, InputDescription
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.input_drawing import draw_inputs
@@ -16,6 +19,7 @@ from rnnserve.export.module_interface import Arrays
 from rnnserve.export.tensor_shapes import axis_of, sequence_axes, shape_of, size_limits, sizes_of
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES, datatype_of
+from rnnserve.protos.recorded_defaults import fill_left_out
 
 __all__ = [
     "ModelDescription",
@@ -48,6 +52,8 @@ class ModelDescription:
         sizes: The smallest and the largest size of each dynamic axis that the proof uses.
         checkpoint_sha256: The digest of the weights' file, where there is one.
         allow_non_finite: Whether NaN and infinity are among its ordinary values.
+        defaults: What stands for inputs that are left out, where it is neither zeros nor full lengths, by name: of size
+            1 along dynamic axes.
     """
 
     name: str
@@ -59,6 +65,7 @@ class ModelDescription:
     sizes: Mapping[str, tuple[int, int]]
     checkpoint_sha256: str
     allow_non_finite: bool = False
+    defaults: Mapping[str, npt.NDArray[Any]] = dataclasses.field(default_factory=dict)
 
 
 def limit_sizes(inputs: Tensors, given: Mapping[str, tuple[int, int]]) -> None:
@@ -171,13 +178,19 @@ def describe_outputs(
             elif dynamic:
                 tensor.axes.add(name=dynamic[0], size=DYNAMIC)
             else:
-                raise UnsupportedModule(
-                    f'axis {at} of output "{name}" is {pair[0]} for {probes[0]} and {pair[1]} for {probes[1]}: '
-                    "neither fixed nor "
-                    "as large as an axis of the inputs, so the server could not divide it among requests. "
-                    "Where a stride makes fewer steps: pad the output with zeros to the steps of the input, and return "
-                    "the number of steps of each row, (batch,), as another output"
+                size = partial(_size_of, compute, inputs, name, at)
+                derived = derive_axis(
+                    size, {axis: limits for axis, limits in sizes.items() if axis != BATCH}, probes[0]
                 )
+                if derived is None:
+                    raise UnsupportedModule(
+                        f'axis {at} of output "{name}" is {pair[0]} for {probes[0]} and {pair[1]} for {probes[1]}: '
+                        "neither fixed, nor as large as an axis of the inputs, nor (a * size + b) // c of one, so the "
+                        "server could not divide it among requests. Pad the output with zeros to the steps of the "
+                        "input, and return the number of steps of each row, (batch,), as another output"
+                    )
+                tensor.axes.add(name=derived.name, size=DYNAMIC)
+                tensor.derived_axes.append(derived)
         if axis_of(tensor, BATCH) is None:
             raise UnsupportedModule(
                 f'output "{name}" of shape {list(first.shape)} has no axis as large as the batch, so it could not be '
@@ -191,6 +204,11 @@ def describe_outputs(
     return outputs
 
 
+def _size_of(compute: Callable[[Arrays], Arrays], inputs: Tensors, name: str, at: int, sizes: Mapping[str, int]) -> int:
+    size: int = compute(draw_inputs(inputs, np.random.default_rng(0), sizes))[name].shape[at]
+    return size
+
+
 def _swapped(shape: Sequence[int], sizes: Mapping[str, int]) -> str:
     """Say of an output without a batch axis whether the batch is where a sequence axis was described."""
     axis = next((axis for axis, size in sizes.items() if axis != BATCH and size in shape), None)
@@ -200,14 +218,23 @@ def _swapped(shape: Sequence[int], sizes: Mapping[str, int]) -> str:
 
 
 def _name_axes(tensor: manifest_pb2.Tensor, described: InputDescription) -> None:
+    derived = [axis.name for axis in tensor.derived_axes]
     found = [axis.name if axis.size == DYNAMIC else axis.size for axis in tensor.axes]
-    expected = [name if size == DYNAMIC else size for name, size in described.axes]
+    expected: list[str | int] = [name if size == DYNAMIC else size for name, size in described.axes]
+    if len(found) == len(expected):  # an axis whose size is derived has any name
+        expected = [
+            axis if axis in derived and isinstance(name, str) else name
+            for axis, name in zip(found, expected, strict=True)
+        ]
     if found != expected or DTYPES[tensor.datatype] != described.dtype:
         raise WrongArguments(
             f'outputs["{tensor.name}"] describes {described.dtype} {expected}; forward gives '
             f"{DTYPES[tensor.datatype]} {found}"
         )
+    by_name = {axis.name: axis for axis in tensor.derived_axes}
     for axis, (name, _) in zip(tensor.axes, described.axes, strict=True):
+        if axis.name in by_name:
+            by_name[axis.name].name = name
         axis.name = name
 
 
@@ -263,8 +290,13 @@ def _check_values(what: str, array: npt.NDArray[Any], tensor: manifest_pb2.Tenso
         raise WrongArguments(f"{what} has a value outside {low}..{high - 1}")
 
 
-def complete_sample(number: int, sample: Mapping[str, Any], inputs: Tensors) -> Arrays:
-    """Check a given sample, and fill in lengths and states that it leaves out."""
+def complete_sample(
+    number: int,
+    sample: Mapping[str, Any],
+    inputs: Tensors,
+    defaults: Mapping[str, npt.NDArray[Any]] = MappingProxyType({}),
+) -> Arrays:
+    """Check a given sample, and fill in lengths and states that it leaves out, as servers do."""
     known = [tensor.name for tensor in inputs]
     unknown = [name for name in sample if name not in known]
     if unknown:
@@ -287,9 +319,9 @@ def complete_sample(number: int, sample: Mapping[str, Any], inputs: Tensors) -> 
     for tensor in inputs:
         if tensor.name not in arrays:
             if tensor.default == manifest_pb2.DEFAULT_REQUIRED:
-                raise WrongArguments(f'samples[{number}] has no "{tensor.name}", which is neither a state nor lengths')
-            fill = sizes[tensor.lengths_of] if tensor.lengths_of else 0
-            arrays[tensor.name] = np.full(shape_of(tensor, sizes), fill, DTYPES[tensor.datatype])
+                why = tensor.required_because or "it is neither a state nor lengths"
+                raise WrongArguments(f'samples[{number}] has no "{tensor.name}", which may not be left out: {why}')
+            arrays[tensor.name] = fill_left_out([tensor], {}, defaults, sizes)[tensor.name]
         found, expected = arrays[tensor.name].shape, shape_of(tensor, sizes)
         if found != expected:
             raise WrongArguments(

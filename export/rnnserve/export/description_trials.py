@@ -15,7 +15,7 @@ from rnnserve.export.module_interface import Arrays
 from rnnserve.export.tensor_shapes import lengths_inputs, shape_of
 from rnnserve.protos import manifest_pb2
 
-__all__ = ["describe_arrays", "try_lengths", "try_sizes"]
+__all__ = ["bounds_in_words", "describe_arrays", "try_lengths", "try_sizes"]
 
 Tensors = Sequence[manifest_pb2.Tensor]
 _Compute = Callable[[Arrays], Arrays]
@@ -34,6 +34,15 @@ def describe_arrays(arrays: Arrays) -> str:
     return ", ".join(f"{name} {list(array.shape)} {array.dtype}" for name, array in arrays.items())
 
 
+def bounds_in_words(arrays: Arrays) -> str:
+    """Say which integers were drawn, after an IndexError: a table may have fewer entries, or positions."""
+    drawn = [f'"{name}" up to {array.max()}' for name, array in arrays.items() if array.dtype.kind in "iu"]
+    return (
+        f"; it got {', '.join(drawn) or 'no integers'}: is high more than an embedding has entries? Or does the module "
+        'take fewer steps: sizes={"sequence": (1, …)}?'
+    )
+
+
 def try_sizes(compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> None:
     """Run a module at the smallest sizes, and with each dynamic axis at its largest.
 
@@ -48,7 +57,7 @@ def try_sizes(compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int,
     smallest = {axis: low for axis, (low, _) in sizes.items()}
     error = _error(compute, inputs, smallest)
     if error is not None:
-        alone = sizes[BATCH][0] == 1 and _error(compute, inputs, smallest | {BATCH: 2}) is None
+        alone = sizes[BATCH][0] == 1 < sizes[BATCH][1] and _error(compute, inputs, smallest | {BATCH: 2}) is None
         raise _raised(error, inputs, smallest, _FOR_ONE_ROW if alone else _named(sizes, "(…, {high})")) from error
     for axis, (low, high) in sizes.items():
         error = _error(compute, inputs, smallest | {axis: high})
@@ -76,9 +85,12 @@ def _error(compute: _Compute, inputs: Tensors, sizes: Mapping[str, int]) -> Exce
 
 def _raised(error: Exception, inputs: Tensors, sizes: Mapping[str, int], advice: str) -> WrongArguments:
     shown = ", ".join(f"{axis} {size}" for axis, size in sizes.items())
-    arrays = describe_arrays(draw_inputs(inputs, np.random.default_rng(0), sizes))
+    arrays = draw_inputs(inputs, np.random.default_rng(0), sizes)
+    if isinstance(error, IndexError) and list(sizes) == [BATCH]:  # no table has an entry for each row
+        advice = bounds_in_words(arrays).removeprefix("; ")
     return WrongArguments(
-        f"forward raises for the sizes {shown}: {type(error).__name__}: {error}. It got {arrays}. {advice}"
+        f"forward raises for the sizes {shown}: {type(error).__name__}: {error}. It got {describe_arrays(arrays)}. "
+        f"{advice}"
     )
 
 

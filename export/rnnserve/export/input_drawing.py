@@ -14,6 +14,8 @@ from rnnserve.protos.datatypes import DTYPES
 
 __all__ = ["draw_inputs"]
 
+_STATES = (manifest_pb2.DEFAULT_ZEROS, manifest_pb2.DEFAULT_RECORDED)
+
 # By row: usual states; zeros, with which a sequence begins; small ones; ones that saturate tanh.
 _STATE_SCALES = np.array([1.0, 0.0, 0.1, 2.0])
 
@@ -60,7 +62,7 @@ def draw_inputs(
             array = random.integers(low, high, size=shape)
         elif tensor.HasField("floats"):
             array = random.uniform(tensor.floats.low, tensor.floats.high, size=shape)
-        elif tensor.default == manifest_pb2.DEFAULT_ZEROS:
+        elif tensor.default in _STATES or tensor.required_because:
             array = _draw_state(tensor, random, shape, batch, bounded=bounded_states)
         else:
             array = random.standard_normal(shape)

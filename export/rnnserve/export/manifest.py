@@ -16,7 +16,7 @@ from rnnserve.export.golden_cases import GoldenCases
 from rnnserve.export.limits import replay_limits
 from rnnserve.export.parity.proof import Proof
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import FORMAT, MODEL, describe_file
+from rnnserve.protos.artifact import FORMAT, FORMAT_OF_DEFAULTS, MODEL, describe_file
 
 __all__ = ["describe_version"]
 
@@ -36,8 +36,11 @@ def describe_version(
         described.CopyFrom(tensor)
         described.zeros_after_lengths = tensor.name in proof.zeros_after_lengths
         outputs.append(described)
+    by_own_default = any(
+        tensor.default == manifest_pb2.DEFAULT_RECORDED or tensor.left_out_with for tensor in model.inputs
+    )
     return manifest_pb2.Manifest(
-        format=FORMAT,
+        format=FORMAT_OF_DEFAULTS if by_own_default else FORMAT,
         model=model.name,
         labels=model.labels,
         inputs=model.inputs,

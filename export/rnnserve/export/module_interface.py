@@ -43,10 +43,12 @@ class ModuleInterface:
     Attributes:
         parameters: Those of its forward that are passed, in order.
         outputs: The names of its results, nested ones flattened, in order.
+        defaults: The value that stands for a parameter none of whose tensors is given, for those that have one.
     """
 
     parameters: tuple[Parameter, ...]
     outputs: tuple[str, ...]
+    defaults: Mapping[Parameter, Any] = dataclasses.field(default_factory=dict, hash=False)
 
     @classmethod
     def of_script(
@@ -66,6 +68,7 @@ class ModuleInterface:
         arguments = forward.schema.arguments[1:]
         remaining = list(inputs)
         parameters: list[Parameter] = []
+        defaults: dict[Parameter, Any] = {}
         for number, argument in enumerate(arguments):
             kind = argument.type
             kind = kind.getElementType() if kind.kind() == "OptionalType" else kind
@@ -75,7 +78,8 @@ class ModuleInterface:
             left_out = not remaining or (remaining[0] != argument.name if is_tensor else remaining[0] in later)
             if argument.has_default_value() and left_out:
                 parameters.append(Constant(argument.default_value))
-            elif is_tensor:
+                continue
+            if is_tensor:
                 parameters.append(remaining.pop(0) if remaining else "")
             elif kind.kind() == "TupleType":
                 size = len(kind.elements())
@@ -83,10 +87,13 @@ class ModuleInterface:
                 del remaining[:size]
             else:
                 parameters.append(Constant(argument.default_value))
+                continue
+            if argument.has_default_value():
+                defaults[parameters[-1]] = argument.default_value
         found = [name for parameter in parameters for name in _names(parameter)]
         if found != list(inputs):
             raise WrongArguments(f"its forward takes {len(found)} tensors; expected {len(inputs)}: {', '.join(inputs)}")
-        return cls(tuple(parameters), tuple(outputs))
+        return cls(tuple(parameters), tuple(outputs), defaults)
 
     @property
     def inputs(self) -> list[str]:
@@ -97,7 +104,7 @@ class ModuleInterface:
         """Make the arguments of a call.
 
         Args:
-            arrays: Every input by name.
+            arrays: Inputs by name. A parameter with a default may be left out, with all of its tensors.
             double: Whether floats become float64.
         """
 
@@ -108,6 +115,8 @@ class ModuleInterface:
         def argument(parameter: Parameter) -> Any:  # noqa: ANN401 - what the user's forward takes
             if isinstance(parameter, Constant):
                 return parameter.value
+            if parameter in self.defaults and not any(name in arrays for name in _names(parameter)):
+                return self.defaults[parameter]
             if isinstance(parameter, str):
                 return tensor(parameter)
             return tuple(tensor(name) for name in parameter)
@@ -119,7 +128,8 @@ class ModuleInterface:
 
         Args:
             module: The module.
-            arrays: Every input by name, of the model's shapes and dtypes.
+            arrays: Inputs by name, of the model's shapes and dtypes. A parameter with a default may be left out, with
+                all of its tensors.
             double: Whether floats are passed as float64, to a module in float64.
 
         Returns:

@@ -18,20 +18,25 @@ from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArgument
 from rnnserve.export.finiteness import guard_recurrences
 from rnnserve.export.golden_cases import GoldenCases, make_cases
 from rnnserve.export.input_drawing import draw_inputs
+from rnnserve.export.left_out_cases import filling, with_left_out
 from rnnserve.export.manifest import describe_version
 from rnnserve.export.module_interface import FlatOutputs, ModuleInterface, is_flat
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.publication import InputDescriptions, Publication
-from rnnserve.export.publishing import Published, publish_version
+from rnnserve.export.publishing import Published
 from rnnserve.export.recurrence import export_onnx
 from rnnserve.export.scan_file import try_lowering
+from rnnserve.export.server_trial import publish_tried
+from rnnserve.export.surroundings import left_as_they_were
+from rnnserve.export.tensor_shapes import size_limits
 from rnnserve.export.torch_threads import one_thread
 from rnnserve.export.torchscript import script, script_bytes, try_script
 from rnnserve.export.triton_config import render_config
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, dump_manifest
+from rnnserve.protos.artifact import DEFAULTS, GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, dump_manifest
 from rnnserve.protos.golden import dump_cases
+from rnnserve.protos.recorded_defaults import dump_defaults
 from rnnserve.protos.triton_config import MissingConfigError, check_tensors, read_config
 
 __all__ = ["ExportResult", "publish", "to_onnx"]
@@ -51,6 +56,7 @@ class ExportResult:
         manifest: The version's manifest, with the parity record.
         unscripted: Why there is no model.pt; empty where there is one.
         unlowered: Why there is no model.scan.onnx; empty where there is one, or the model has no RNN operator.
+        untried: Why the server has not tried the version; empty where it has, and takes it.
     """
 
     name: str
@@ -58,6 +64,7 @@ class ExportResult:
     manifest: manifest_pb2.Manifest
     unscripted: str = ""
     unlowered: str = ""
+    untried: str = ""
 
 
 @overload
@@ -144,7 +151,11 @@ def publish(
 
 
 def _publish(publication: Publication, repository: Path, *, progress: bool) -> ExportResult:
-    with one_thread(), tqdm(total=len(_STAGES), unit="stage", leave=False, disable=not progress) as bar:
+    with (
+        left_as_they_were(publication.module),
+        one_thread(),
+        tqdm(total=len(_STAGES), unit="stage", leave=False, disable=not progress) as bar,
+    ):
         stages = iter(_STAGES)
 
         def advance(done: int = 1) -> None:
@@ -170,6 +181,8 @@ def _publish(publication: Publication, repository: Path, *, progress: bool) -> E
         scan, unlowered = try_lowering(model, onnx_model, golden, progress=progress)
         advance()
         files = {MODEL: onnx_model, GOLDEN: dump_cases(golden.cases)}
+        if model.defaults:
+            files[DEFAULTS] = dump_defaults(model.defaults)
         if scripted is not None:
             files[SCRIPT] = script_bytes(scripted)
         if scan is not None:
@@ -178,18 +191,25 @@ def _publish(publication: Publication, repository: Path, *, progress: bool) -> E
         # The manifest comes last, so that on a file system that lost the rename no version has it without its files.
         files[MANIFEST] = dump_manifest(manifest)
         config = render_config(model.name, model.inputs, model.outputs, keeps_states=keeps_states)
-        published = publish_version(repository / model.name, files, config)
+        published, untried = publish_tried(repository / model.name, files, config)
         bar.update()
-    return ExportResult(model.name, published, manifest, unscripted, unlowered)
+    return ExportResult(model.name, published, manifest, unscripted, unlowered, untried)
 
 
 def _keeps_states(publication: Publication, model: DescribedModel) -> bool:
     """Whether Triton is to keep the model's states."""
+    if publication.sequences and not publication.states:
+        raise WrongArguments("sequences: the model has no states to keep; name them with states=")
+    kept = publication.states.values()
+    begin = [t.name for t in model.inputs if t.name in kept and t.default != manifest_pb2.DEFAULT_ZEROS]
+    if publication.sequences and begin:
+        raise WrongArguments(
+            f'sequences: Triton begins with zeros, and the state "{begin[0]}" of this model begins with its own default'
+        )
     if publication.sequences is not None:
-        if publication.sequences and not publication.states:
-            raise WrongArguments("sequences: the model has no states to keep; name them with states=")
         return publication.sequences
-    return bool(publication.states) and set(model.sizes) == {BATCH}
+    only_states = all(tensor.name in kept for tensor in model.inputs)  # Triton takes no request without an input
+    return bool(publication.states) and set(model.sizes) == {BATCH} and not begin and not only_states
 
 
 def to_onnx(model: DescribedModel) -> bytes:
@@ -201,8 +221,12 @@ def to_onnx(model: DescribedModel) -> bytes:
     sizes = _sample_sizes(model)
     arrays = draw_inputs(model.inputs, np.random.default_rng(0), sizes)
     arguments = model.interface.arguments(arrays)
+    limits = size_limits(model.inputs)
+    one_size = {axis for axis, (low, high) in limits.items() if low == high}
     named = {
-        tensor.name: {at: axis.name for at, axis in enumerate(tensor.axes) if axis.size == DYNAMIC}
+        tensor.name: {
+            at: axis.name for at, axis in enumerate(tensor.axes) if axis.size == DYNAMIC and axis.name not in one_size
+        }
         for tensor in model.inputs
     }
     shapes = tuple(
@@ -222,8 +246,21 @@ def to_onnx(model: DescribedModel) -> bytes:
             input_names=[tensor.name for tensor in model.inputs],
             output_names=[tensor.name for tensor in model.outputs],
             dynamic_shapes=shapes,
+            sizes=limits,
         )
-    data: bytes = program.model_proto.SerializeToString(deterministic=True)
+    proto = program.model_proto
+    for value, tensor in zip(proto.graph.input, model.inputs, strict=True):
+        # An axis that has one size only is captured with that size, on which forward may depend; its name is written
+        # here, since requests have the axis, and servers hold its size against the limits.
+        for dim, axis in zip(value.type.tensor_type.shape.dim, tensor.axes, strict=True):
+            if axis.name in one_size and axis.size == DYNAMIC:
+                dim.dim_param = axis.name
+    for value, tensor in zip(proto.graph.output, model.outputs, strict=True):
+        derived = [axis.name for axis in tensor.derived_axes]
+        for dim, axis in zip(value.type.tensor_type.shape.dim, tensor.axes, strict=False):
+            if axis.name in derived:  # the exporter names it by its formula
+                dim.dim_param = axis.name
+    data: bytes = proto.SerializeToString(deterministic=True)
     return guard_recurrences(data, finite_inputs=not model.allow_non_finite)
 
 
@@ -239,6 +276,7 @@ def _scripted(model: DescribedModel) -> tuple[torch.jit.ScriptModule | None, str
         scripted = script(model.module)
         interface = ModuleInterface.of_script(scripted, model.interface.inputs, model.interface.outputs)
         try_script(scripted, interface, draw_inputs(model.inputs, np.random.default_rng(0), _sample_sizes(model)))
+        script_bytes(scripted)
     except UnsupportedModule as error:
         reason = " ".join(str(error).split())
         return None, reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
@@ -249,8 +287,9 @@ def _golden(model: DescribedModel, onnx_model: bytes) -> GoldenCases:
     """Make the golden cases, and replay them on the ONNX model as servers will."""
     runner = OnnxRunner(onnx_model)
     with evaluating(model.module):
-        golden = make_cases(model, reference_of(model), runner)
-    failures = golden.failures(runner)
+        reference = reference_of(model)
+        golden = with_left_out(make_cases(model, reference, runner), model, reference, runner)
+    failures = golden.failures(filling(model, runner))
     if failures:
         raise ExportError(f"{MODEL} does not give the golden results, so nothing is published: {'; '.join(failures)}")
     return golden

@@ -8,7 +8,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,13 +38,16 @@ class Published:
     new: bool
 
 
-def publish_version(model: Path, files: Mapping[str, bytes], config: str) -> Published:
+def publish_version(
+    model: Path, files: Mapping[str, bytes], config: str, check: Callable[[Path], object] = lambda _: None
+) -> Published:
     """Publish files as the next version of a model, unless they are its newest version already.
 
     Args:
         model: `<repository>/<model>`, made where it is missing.
         files: The version's, by name.
         config: Text of config.pbtxt, written if there is none.
+        check: Called with the folder of the version's files before they are published; what it raises is raised.
 
     Raises:
         ExportError: If other exports take every number first.
@@ -56,10 +59,12 @@ def publish_version(model: Path, files: Mapping[str, bytes], config: str) -> Pub
             write_config(model, config)
         newest = _newest(model)
         if newest is not None and _holds(model / str(newest), files):
+            check(model / str(newest))
             return Published(model / str(newest), newest, new=False)
         temporary.mkdir()
         try:
             _write(temporary, files)
+            check(temporary)
             return _take_number(model, temporary, files)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)  # after the rename there is nothing to remove

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from rnnserve.export.described_model import DescribedModel, evaluating
 from rnnserve.export.errors import ParityError
 from rnnserve.export.golden_cases import GoldenCases
+from rnnserve.export.left_out_cases import filling
 from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.protos import manifest_pb2
@@ -52,7 +53,7 @@ def try_lowering(
     except ParityError as error:
         return None, _left_out("computes something else", error.failures)
     with evaluating(model.module):
-        failures = golden.failures(OnnxRunner(data))
+        failures = golden.failures(filling(model, OnnxRunner(data)))
     if failures:
         return None, _left_out("does not give the golden results", failures)
     return ScanFile(data, proof.parity), ""

@@ -42,6 +42,8 @@ def script(module: nn.Module) -> torch.jit.ScriptModule:
         finally:
             for submodule, flag in training:
                 submodule.training = flag
+    if not hasattr(scripted, "forward"):  # of a forward with overloads it makes forward__0, forward__1, …
+        raise UnsupportedModule(f"TorchScript gives {type(module).__name__} no forward")
     return scripted
 
 
@@ -68,10 +70,19 @@ def script_bytes(scripted: torch.jit.ScriptModule) -> bytes:
 
     The same script gives the same bytes in every process, whatever was scripted there before. They hold neither source
     paths nor debug records.
+
+    Raises:
+        UnsupportedModule: If TorchScript cannot write it, as where a parameter without annotation is None by default.
     """
     buffer = io.BytesIO()
-    with _without_deprecations():
-        torch.jit.save(scripted, buffer)
+    try:
+        with _without_deprecations():
+            torch.jit.save(scripted, buffer)
+    except RuntimeError as error:
+        raise UnsupportedModule(
+            "TorchScript cannot write its form of the module. If a parameter of forward may be None, annotate it: "
+            f"h: torch.Tensor | None = None. TorchScript: {error}"
+        ) from error
     return canonical(buffer.getvalue())
 
 

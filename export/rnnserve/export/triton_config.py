@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import DEFAULTS
 from rnnserve.protos.triton_config import CONFIG
 
 __all__ = ["render_config", "write_config"]
@@ -35,8 +36,10 @@ def render_config(name: str, inputs: _Tensors, outputs: _Tensors, *, keeps_state
     for tensor in inputs:
         if tensor.name in initial:
             continue
-        optional = tensor.default != manifest_pb2.DEFAULT_REQUIRED
-        lines += _block("input", tensor, ["optional: true"] if optional else [])
+        optional = tensor.default in (manifest_pb2.DEFAULT_FULL_LENGTH, manifest_pb2.DEFAULT_ZEROS)
+        own = tensor.default == manifest_pb2.DEFAULT_RECORDED
+        said = [f"# rnnserve takes the model's own default ({DEFAULTS}) where a request leaves it out; Triton needs it"]
+        lines += _block("input", tensor, ["optional: true"] if optional else said if own else [])
     for tensor in outputs:
         lines += _block("output", tensor, [])
     if initial:

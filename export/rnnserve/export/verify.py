@@ -15,14 +15,27 @@ from rnnserve.export.described_model import DescribedModel
 from rnnserve.export.descriptions import BATCH
 from rnnserve.export.errors import ParityError, WrongArguments
 from rnnserve.export.module_interface import Arrays, ModuleInterface
+from rnnserve.export.omitted_inputs import wrong_defaults
 from rnnserve.export.parity import OnnxRunner, prove
-from rnnserve.export.tensor_shapes import sequence_axes, size_limits
+from rnnserve.export.surroundings import left_as_they_were
+from rnnserve.export.tensor_shapes import sequence_axes, size_limits, sizes_of
 from rnnserve.export.torch_threads import one_thread
 from rnnserve.export.torchscript import load_script
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, ArtifactError, Version, read_version
+from rnnserve.protos.artifact import (
+    FORMAT_OF_DEFAULTS,
+    GOLDEN,
+    MANIFEST,
+    MODEL,
+    SCAN,
+    SCRIPT,
+    ArtifactError,
+    Version,
+    read_version,
+)
 from rnnserve.protos.datatypes import datatype_of
 from rnnserve.protos.golden import Inference, load_cases, replay
+from rnnserve.protos.recorded_defaults import fill_left_out, load_defaults
 from rnnserve.protos.triton_config import CONFIG, check_tensors, read_config
 
 __all__ = ["Check", "verify_version"]
@@ -67,7 +80,7 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
         _check(f"{CONFIG}: of these tensors", lambda: _config(folder.parent, version.manifest)),
         _check(f"{MANIFEST}: of this model", lambda: _manifest(folder, version.manifest, graphs)),
     ]
-    with one_thread():
+    with left_as_they_were(), one_thread():
         checks += [
             _check(f"{GOLDEN}: {name} gives its results", partial(_golden, version, runner))
             for name, (_, runner) in graphs.items()
@@ -79,6 +92,7 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
             return model.interface.call(model.module, inputs)
 
         checks.append(_check(f"{GOLDEN}: {SCRIPT} gives its results", lambda: _golden(version, run_script)))
+        checks.append(_check(f"{MANIFEST}: what stands for inputs that are left out", lambda: _defaults(model)))
         return [*checks, *_proof(model, version, progress=progress)]
 
 
@@ -134,6 +148,7 @@ def _described(version: Version) -> DescribedModel:
         further_checks=(),
         checkpoint_sha256=manifest.checkpoint_sha256,
         allow_non_finite=manifest.finiteness.allowed,
+        defaults=load_defaults(version.files, manifest.inputs),
     )
 
 
@@ -155,13 +170,19 @@ def _manifest(
             found = [_form(value) for value in values]
             if found != _forms(described):
                 yield f"{MANIFEST}: its {kind} are {_forms(described)}, but those of {name} are {found}"
-    states = [tensor.name for tensor in manifest.inputs if tensor.default == manifest_pb2.DEFAULT_ZEROS]
+    states = [tensor.name for tensor in manifest.inputs if _is_state(tensor)]
     continued = [tensor.continues_as for tensor in manifest.outputs if tensor.continues_as]
     if sorted(states) != sorted(continued):
-        yield f"{MANIFEST}: its inputs that begin as zeros are {states}, but its outputs continue as {continued}"
+        yield f"{MANIFEST}: its inputs that are initial states are {states}, but its outputs continue as {continued}"
     classes = [tensor.axes[-1].size for tensor in manifest.outputs if tensor.axes[-1].name == "classes"]
     if manifest.labels and len(manifest.labels) not in classes:
         yield f"{MANIFEST}: has {len(manifest.labels)} labels, expected one a class, as in {classes}"
+
+
+def _is_state(tensor: manifest_pb2.Tensor) -> bool:
+    return tensor.default in (manifest_pb2.DEFAULT_ZEROS, manifest_pb2.DEFAULT_RECORDED) or bool(
+        tensor.required_because and not tensor.lengths_of
+    )
 
 
 def _forms(tensors: Sequence[manifest_pb2.Tensor]) -> list[_Form]:
@@ -177,6 +198,13 @@ def _form(value: onnx.ValueInfoProto) -> _Form:
     return value.name, datatype, [axis.dim_param or axis.dim_value for axis in tensor.shape.dim]
 
 
+def _defaults(model: DescribedModel) -> list[str]:
+    return [
+        f"{MANIFEST}: {said}"
+        for said in wrong_defaults(model.module, model.interface, model.inputs, model.sizes, model.defaults)
+    ]
+
+
 def _golden(version: Version, compute: Inference) -> list[str]:
     manifest = version.manifest
     limits = next((limits for limits in manifest.replay_limits if limits.device == "cpu"), None)
@@ -184,11 +212,21 @@ def _golden(version: Version, compute: Inference) -> list[str]:
         return [f'{MANIFEST}: has no limits for golden results on the device "cpu"']
     cases = load_cases(version.files[GOLDEN])
     names = [tensor.name for tensor in manifest.inputs]
+    # Cases leave out what a request may, but only where inputs have defaults of their own.
+    leave_out = manifest.format == FORMAT_OF_DEFAULTS
+    required = {
+        tensor.name for tensor in manifest.inputs if tensor.default == manifest_pb2.DEFAULT_REQUIRED or not leave_out
+    }
     for case in cases:
-        if list(case.inputs) != names:
+        if [name for name in names if name in case.inputs] != list(case.inputs) or not required <= case.inputs.keys():
             return [f"{GOLDEN}: {case} has the inputs {list(case.inputs)}, expected {names}"]
+    defaults = load_defaults(version.files, manifest.inputs)
+
+    def filled(inputs: Mapping[str, npt.NDArray[Any]]) -> Mapping[str, npt.NDArray[Any]]:
+        return compute(fill_left_out(manifest.inputs, inputs, defaults, sizes_of(manifest.inputs, inputs)))
+
     try:
-        return replay(cases, compute, limits)
+        return replay(cases, filled, limits)
     except (RuntimeError, torch.jit.Error) as error:  # `OnnxRunner` raises the former
         return [f"{GOLDEN}: its inputs do not fit: {error}"]
 

@@ -2,12 +2,13 @@
 
 ::
 
-    <repository>/<model>/<version>/model.onnx, model.scan.onnx, model.pt, golden.npz, manifest.json
+    <repository>/<model>/<version>/model.onnx, model.scan.onnx, model.pt, golden.npz, defaults.npz, manifest.json
 
 model.scan.onnx is the same model with loops in the place of RNN operators, for the CPU; only models with such operators
-have it. model.pt is left out where a module cannot be scripted, or there is none. Format 1, of the direction
-classifiers, does not say which input holds lengths nor which requests may share a run; `read_version` adds what that
-format implies.
+have it. model.pt is left out where a module cannot be scripted, or there is none. defaults.npz has what stands for
+inputs that a request leaves out, where that is neither zeros nor full lengths; only format 3 has it. Format 1, of the
+direction classifiers, does not say which input holds lengths nor which requests may share a run; `read_version` adds
+what that format implies.
 
 The manifest holds the SHA-256 of every other file and, in `self_sha256`, that of its own bytes with those 64 digits
 replaced by zeros: a change of any byte of a version is detected.
@@ -27,7 +28,9 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.regular_files import LeadsOutError, read_blocks, read_regular
 
 __all__ = [
+    "DEFAULTS",
     "FORMAT",
+    "FORMAT_OF_DEFAULTS",
     "GOLDEN",
     "MANIFEST",
     "MODEL",
@@ -41,15 +44,18 @@ __all__ = [
 ]
 
 MODEL, SCAN, SCRIPT = "model.onnx", "model.scan.onnx", "model.pt"
-GOLDEN, MANIFEST = "golden.npz", "manifest.json"
+GOLDEN, DEFAULTS, MANIFEST = "golden.npz", "defaults.npz", "manifest.json"
 
 FORMAT = 2
 """The format of manifests that this code writes."""
 
-_FORMATS = (1, 2)  # that it reads
+FORMAT_OF_DEFAULTS = 3
+"""The format where inputs have defaults of which format 2 knows nothing; its readers would take zeros."""
+
+_FORMATS = (1, FORMAT, FORMAT_OF_DEFAULTS)  # that it reads
 
 _MOST_MANIFEST_BYTES = 4 << 20
-_MOST_BYTES = {MODEL: 2 << 30, SCAN: 2 << 30, GOLDEN: 1 << 30}
+_MOST_BYTES = {MODEL: 2 << 30, SCAN: 2 << 30, GOLDEN: 1 << 30, DEFAULTS: 1 << 28}
 """How large files may be. protobuf, and so ONNX without external data, has no messages of more than 2 GiB."""
 
 _MOST_OTHER_BYTES = 16 << 30
@@ -154,8 +160,9 @@ def _read_manifest(data: bytes, *, with_parity: bool = True) -> manifest_pb2.Man
     except (json_format.ParseError, ValueError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"{MANIFEST}: is no manifest: {error}") from error
     if manifest.format not in _FORMATS:
-        known = " and ".join(map(str, _FORMATS))
-        raise ArtifactError(f"{MANIFEST}: has format {manifest.format}; this rnnserve reads formats {known}")
+        raise ArtifactError(
+            f"{MANIFEST}: has format {manifest.format}; this rnnserve reads formats 1 to {_FORMATS[-1]}"
+        )
     if manifest.format == 1:
         _add_implied(manifest)
     return manifest

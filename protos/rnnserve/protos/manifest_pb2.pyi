@@ -79,6 +79,10 @@ class _DefaultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Default.Value
     DEFAULT_FULL_LENGTH: _Default.ValueType  # 1
     """Every row as long as the sequence axis."""
     DEFAULT_ZEROS: _Default.ValueType  # 2
+    DEFAULT_RECORDED: _Default.ValueType  # 3
+    """Its own value in defaults.npz, the same for each row: its sizes are 1 along the axes whose size a request chooses. In
+    format 3.
+    """
 
 class Default(_Default, metaclass=_DefaultEnumTypeWrapper): ...
 
@@ -86,6 +90,10 @@ DEFAULT_REQUIRED: Default.ValueType  # 0
 DEFAULT_FULL_LENGTH: Default.ValueType  # 1
 """Every row as long as the sequence axis."""
 DEFAULT_ZEROS: Default.ValueType  # 2
+DEFAULT_RECORDED: Default.ValueType  # 3
+"""Its own value in defaults.npz, the same for each row: its sizes are 1 along the axes whose size a request chooses. In
+format 3.
+"""
 Global___Default: _TypeAlias = Default  # noqa: Y015
 
 @_typing.final
@@ -129,7 +137,9 @@ class Manifest(_message.Message):
     SCAN_PARITY_FIELD_NUMBER: _builtins.int
     FINITENESS_FIELD_NUMBER: _builtins.int
     format: _builtins.int
-    """Of this description. Readers refuse formats that they do not know."""
+    """Of this description. Readers refuse formats that they do not know. 3 is what has inputs whose default is recorded, or
+    that are left out together only: earlier servers would take zeros for them.
+    """
     model: _builtins.str
     """The model's name: the repository's folder for it."""
     checkpoint_sha256: _builtins.str
@@ -314,6 +324,9 @@ class Tensor(_message.Message):
     INTEGERS_FIELD_NUMBER: _builtins.int
     FLOATS_FIELD_NUMBER: _builtins.int
     ZEROS_AFTER_LENGTHS_FIELD_NUMBER: _builtins.int
+    REQUIRED_BECAUSE_FIELD_NUMBER: _builtins.int
+    DERIVED_AXES_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_WITH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     datatype: _builtins.str
     """As in the Open Inference Protocol: "BOOL", "INT8" to "INT64", "UINT8" to "UINT64", "FP16", "FP32", "FP64"."""
@@ -329,6 +342,10 @@ class Tensor(_message.Message):
     """For an output with an axis whose lengths an input tells: whether it is zeros after each row's length, as found in the proof.
     Format 1 does not say it; its outputs are.
     """
+    required_because: _builtins.str
+    """Why an input that might be left out has to be sent, where it is a state or holds lengths: what leaving it out means to
+    the module cannot be recorded. Empty for others.
+    """
     @_builtins.property
     def axes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Axis]: ...
     @_builtins.property
@@ -338,6 +355,16 @@ class Tensor(_message.Message):
     @_builtins.property
     def floats(self) -> Global___FloatRange:
         """Values that a float input usually takes, from which load tests and proofs draw; absent for a normal distribution."""
+
+    @_builtins.property
+    def derived_axes(self) -> _containers.RepeatedCompositeFieldContainer[Global___DerivedAxis]:
+        """For an output: its axes whose sizes follow from the size of an axis of the inputs, as those of strided convolutions."""
+
+    @_builtins.property
+    def left_out_with(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The inputs together with which this one is left out, or none of them is: leaving out some means another thing to the
+        module.
+        """
 
     def __init__(
         self,
@@ -351,14 +378,52 @@ class Tensor(_message.Message):
         integers: Global___IntegerRange | None = ...,
         floats: Global___FloatRange | None = ...,
         zeros_after_lengths: _builtins.bool = ...,
+        required_because: _builtins.str = ...,
+        derived_axes: _abc.Iterable[Global___DerivedAxis] | None = ...,
+        left_out_with: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["floats", b"floats", "integers", b"integers"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["axes", b"axes", "continues_as", b"continues_as", "datatype", b"datatype", "default", b"default", "floats", b"floats", "integers", b"integers", "lengths_of", b"lengths_of", "name", b"name", "zeros_after_lengths", b"zeros_after_lengths"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axes", b"axes", "continues_as", b"continues_as", "datatype", b"datatype", "default", b"default", "derived_axes", b"derived_axes", "floats", b"floats", "integers", b"integers", "left_out_with", b"left_out_with", "lengths_of", b"lengths_of", "name", b"name", "required_because", b"required_because", "zeros_after_lengths", b"zeros_after_lengths"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Tensor: _TypeAlias = Tensor  # noqa: Y015
+
+@_typing.final
+class DerivedAxis(_message.Message):
+    """The size of an axis of an output, from that of an axis of the inputs: (multiply * size + add) / divide, rounded down."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    OF_FIELD_NUMBER: _builtins.int
+    MULTIPLY_FIELD_NUMBER: _builtins.int
+    ADD_FIELD_NUMBER: _builtins.int
+    DIVIDE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The axis of the output, by its name."""
+    of: _builtins.str
+    """The axis of the inputs."""
+    multiply: _builtins.int
+    add: _builtins.int
+    divide: _builtins.int
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        of: _builtins.str = ...,
+        multiply: _builtins.int = ...,
+        add: _builtins.int = ...,
+        divide: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add", b"add", "divide", b"divide", "multiply", b"multiply", "name", b"name", "of", b"of"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DerivedAxis: _TypeAlias = DerivedAxis  # noqa: Y015
 
 @_typing.final
 class IntegerRange(_message.Message):

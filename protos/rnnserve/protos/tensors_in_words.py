@@ -26,6 +26,12 @@ def roles_in_words(tensor: manifest_pb2.Tensor) -> Iterator[str]:
         yield "full length where a request leaves it out"
     elif tensor.default == manifest_pb2.DEFAULT_ZEROS:
         yield "zeros where a request leaves it out"
+    elif tensor.default == manifest_pb2.DEFAULT_RECORDED:
+        yield "the module's own default where a request leaves it out"
+    if tensor.left_out_with:
+        yield f"left out together with {', '.join(tensor.left_out_with)} only"
+    if tensor.required_because:
+        yield f"to be sent: {tensor.required_because}"
     if tensor.HasField("integers"):
         yield f"values {tensor.integers.low} to {tensor.integers.high - 1}"
     if tensor.HasField("floats"):

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnserve.server.batching.joining import join, split, split_rows, zeros
+from rnnserve.server.batching.joining import join, left_out, split, split_rows
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.signature import Signature, TensorSpec
 from support.checked_requests import checked_request
@@ -90,10 +90,10 @@ def lengths_of(batch: int) -> np.ndarray:
 
 
 def test_small_arrays_that_never_change_are_made_once_and_cannot_be_written():
-    small, large = (2**14,), (2**14 + 1,)  # of 4 bytes each: 64 KiB
-    assert zeros(small, np.dtype(np.float32)) is zeros(small, np.dtype(np.float32))
-    assert not zeros(small, np.dtype(np.float32)).flags.writeable
-    assert zeros(large, np.dtype(np.float32)) is not zeros(large, np.dtype(np.float32))
+    spec, small, large = TensorSpec("h_0", "FP32", ("batch",), (-1,)), (2**14,), (2**14 + 1,)  # 4 bytes each: 64 KiB
+    assert left_out(spec, small) is left_out(spec, small)
+    assert not left_out(spec, small).flags.writeable
+    assert left_out(spec, large) is not left_out(spec, large)
     assert lengths_of(1024) is lengths_of(1024)
     assert not lengths_of(1024).flags.writeable
     assert lengths_of(1026) is not lengths_of(1026)

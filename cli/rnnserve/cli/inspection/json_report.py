@@ -14,6 +14,7 @@ _DEFAULTS = {
     manifest_pb2.DEFAULT_REQUIRED: None,
     manifest_pb2.DEFAULT_FULL_LENGTH: "full length",
     manifest_pb2.DEFAULT_ZEROS: "zeros",
+    manifest_pb2.DEFAULT_RECORDED: "recorded",
 }
 
 
@@ -81,6 +82,8 @@ def _input(tensor: manifest_pb2.Tensor) -> dict[str, Any]:
     return _tensor(tensor) | {
         "lengths_of": tensor.lengths_of or None,
         "default": _DEFAULTS[tensor.default],
+        "required_because": tensor.required_because or None,
+        "left_out_with": list(tensor.left_out_with),
         "bounds": integers or floats,
     }
 

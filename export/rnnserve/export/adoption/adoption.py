@@ -40,7 +40,7 @@ from rnnserve.export.onnx_files import read_onnx
 from rnnserve.export.parity import RUN_SECONDS, OnnxProcess, OnnxRunner, Proof
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.pipeline import ExportResult
-from rnnserve.export.publishing import publish_version
+from rnnserve.export.server_trial import publish_tried
 from rnnserve.export.tensor_shapes import lengths_inputs, mask_before_lengths
 from rnnserve.export.triton_config import render_config
 from rnnserve.protos import manifest_pb2
@@ -157,7 +157,8 @@ def _publish(
     manifest = describe_version(model, _found(model, truth, known), golden, files, origin=manifest_pb2.ORIGIN_ADOPTED)
     files[MANIFEST] = dump_manifest(manifest)
     config = render_config(model.name, model.inputs, model.outputs)
-    return ExportResult(model.name, publish_version(repository / model.name, files, config), manifest)
+    published, untried = publish_tried(repository / model.name, files, config, is_adopted=True)
+    return ExportResult(model.name, published, manifest, untried=untried)
 
 
 def _found(model: ModelDescription, truth: OnnxTruth, known: Sequence[tuple[Arrays, Arrays]]) -> Proof:

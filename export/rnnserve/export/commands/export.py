@@ -16,6 +16,7 @@ from rnnserve.protos.batching_modes import BATCHING_MODES
 if TYPE_CHECKING:
     from rnnserve.export.pipeline import ExportResult
     from rnnserve.export.publication import Publication
+    from rnnserve.protos.manifest_pb2 import Tensor
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
@@ -101,6 +102,10 @@ def _names_in(checkpoints: Path) -> list[str]:
     return names
 
 
+def _required(done: "ExportResult") -> list["Tensor"]:
+    return [tensor for tensor in done.manifest.inputs if tensor.required_because]
+
+
 def _lines(done: "ExportResult") -> Iterator[str]:
     from rnnserve.export.parity import parity_table
 
@@ -111,5 +116,8 @@ def _lines(done: "ExportResult") -> Iterator[str]:
         yield f"there is no model.pt: {done.unscripted}"
     if done.unlowered:
         yield f"there is no model.scan.onnx: {done.unlowered}"
+    if done.untried:
+        yield done.untried
+    yield from (f'input "{t.name}" has to be sent: {t.required_because}' for t in _required(done))
     state = "published as" if done.published.new else "unchanged:"
     yield f"{done.name}: {state} version {done.published.version}, {done.published.folder}\n"

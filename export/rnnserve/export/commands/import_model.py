@@ -136,6 +136,8 @@ def _lines(done: "ExportResult") -> Iterator[str]:
     yield f"batching {BATCHING_MODES[manifest.batching.mode]}"
     yield from (f"  since {reason}" for reason in manifest.batching.reasons)
     yield from manifest.parity.checks
+    if done.untried:
+        yield done.untried
     state = "published as" if done.published.new else "unchanged:"
     yield f"{done.name}: {state} version {done.published.version}, {done.published.folder}"
     yield "`rnnserve serve --allow-unproven` serves it"

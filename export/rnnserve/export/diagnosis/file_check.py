@@ -20,6 +20,7 @@ from rnnserve.export.parity import RUN_SECONDS, OnnxProcess, OnnxRunner, prove
 from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.pipeline import to_onnx
 from rnnserve.export.publication import Publication
+from rnnserve.export.surroundings import left_as_they_were
 from rnnserve.export.torch_threads import one_thread
 
 __all__ = ["CheckedFile", "check_file"]
@@ -55,11 +56,12 @@ def check_file(
         OSError: If the file cannot be read.
     """
     file = read_onnx(path, external_data=True)
-    described = describe_model(publication)
-    matched = match_tensors(file, described)
-    with one_thread(), evaluating(described.module), OnnxProcess(timeout) as process:
-        faults = _faults(matched, described, process, progress=progress)
-        return CheckedFile(matched.differences, list(dict.fromkeys(faults)))
+    with left_as_they_were(publication.module):
+        described = describe_model(publication)
+        matched = match_tensors(file, described)
+        with one_thread(), evaluating(described.module), OnnxProcess(timeout) as process:
+            faults = _faults(matched, described, process, progress=progress)
+            return CheckedFile(matched.differences, list(dict.fromkeys(faults)))
 
 
 def _faults(matched: MatchedFile, described: DescribedModel, process: OnnxProcess, *, progress: bool) -> Iterator[str]:

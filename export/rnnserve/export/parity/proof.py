@@ -78,7 +78,7 @@ def prove(
 def reference_of(model: DescribedModel) -> Reference:
     """Make the reference of a described model."""
     sizes = {axis: low for axis, (low, _) in model.sizes.items()}
-    sizes[BATCH] = max(2, sizes[BATCH])
+    sizes[BATCH] = min(max(2, sizes[BATCH]), model.sizes[BATCH][1])
     return Reference(model.module, model.interface, draw_inputs(model.inputs, np.random.default_rng(0), sizes))
 
 

@@ -2,7 +2,8 @@
 
 import contextlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import torch
 import torch.fx.experimental._config
@@ -41,19 +42,26 @@ def parameters_of(module: nn.Module, args: Arguments) -> list[str]:
     return names
 
 
-def capture(module: nn.Module, args: Arguments, axes: DynamicAxes) -> torch.export.ExportedProgram:
+def capture(
+    module: nn.Module,
+    args: Arguments,
+    axes: DynamicAxes,
+    limits: Mapping[str, tuple[int, int | None]] = MappingProxyType({}),
+) -> torch.export.ExportedProgram:
     """Capture a module with one stand-in operator for each recurrent layer.
 
     Args:
         module: As it is, in training or evaluation mode.
         args: The sample arguments. Only their shapes and dtypes matter.
         axes: Which of their axes are dynamic.
+        limits: The smallest and the largest size of axes that the module takes, by name; None for no largest.
 
     Raises:
         UnsupportedModule: If the module cannot be captured for every size of its dynamic axes.
     """
     # A sample of one row or one step would be captured as a special case.
     larger = {name: number + 2 for number, (name, size) in enumerate(sorted(axes.sizes.items())) if size == 1}
+    larger = {name: min(size, limits.get(name, (1, None))[1] or size) for name, size in larger.items()}
     refuse_scripts(module)
     with prepared(module), backed_sizes_of_any_value():
         try:

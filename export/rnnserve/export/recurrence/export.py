@@ -20,9 +20,10 @@ from rnnserve.export.recurrence.interception import LOCK
 from rnnserve.export.recurrence.postconditions import check_postconditions
 from rnnserve.export.recurrence.refusals import refuse_state, untranslated
 from rnnserve.export.recurrence.scan_translation import translate_scans
-from rnnserve.export.recurrence.size_probing import check_other_sizes
+from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits, check_other_sizes
 from rnnserve.export.recurrence.translations import TRANSLATIONS
 from rnnserve.export.recurrence.weight_folding import fold_weights
+from rnnserve.export.surroundings import left_as_they_were
 
 __all__ = ["export_onnx"]
 
@@ -34,6 +35,7 @@ def export_onnx(
     input_names: Sequence[str],
     output_names: Sequence[str],
     dynamic_shapes: Shapes,
+    sizes: Limits = ANY_SIZES,
 ) -> torch.onnx.ONNXProgram:
     """Export `module` with one native ONNX operator (RNN, GRU or LSTM) per recurrent layer.
 
@@ -50,6 +52,8 @@ def export_onnx(
         output_names: One name per tensor among the results, in order.
         dynamic_shapes: Parallel to `args`, or a dict by the forward's parameter names; at each tensor None or axis ->
             name, such as `{0: "batch", 1: "sequence"}`. DynamicAxes of one name are one size.
+        sizes: The smallest and the largest size of an axis that the module takes, by name, where it does not take any:
+            {"sequence": (5, 64)}; None for no largest. The module is run at no others, the sample's among them.
 
     Returns:
         The program, checked: names and axes as asked for, one operator a layer, valid ONNX. It holds no path and no
@@ -71,19 +75,20 @@ def export_onnx(
             input_names=input_names,
             output_names=output_names,
             dynamic_shapes=dynamic_shapes,
+            sizes=sizes,
         )
     if not isinstance(args, tuple):
         raise WrongArguments(f"args is a {type(args).__name__}; expected a tuple of the forward's arguments")
     axes = DynamicAxes.of(parameters_of(module, args), args, dynamic_shapes, input_names)
     # One export at a time: neither torch's exporter nor the filters of warnings support several threads.
-    with LOCK, without_exporter_messages(), frozen(module):
-        captured = capture(module, args, axes)
+    with LOCK, left_as_they_were(module), without_exporter_messages(), frozen(module):
+        captured = capture(module, args, axes, sizes)
         _check_outputs(captured, output_names)
         program = _translate(captured, input_names, output_names)
         if program.exported_program is not None:
             refuse_state(program.exported_program)
         refuse_carried_state(module, args)
-        check_other_sizes(module, args, axes, captured)
+        check_other_sizes(module, args, axes, captured, sizes)
         translate_scans(program.model)
         name_axes(program, axes)
         fold_weights(program.model)

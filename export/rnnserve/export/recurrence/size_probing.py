@@ -3,13 +3,14 @@
 A capture follows the sample's path through the module's Python code. A condition on sizes (`if input.shape[1] > 3`)
 becomes a guard, which ONNX cannot express; and some operators behave differently where an axis is 1 (`squeeze()`),
 without a guard. So the module is run, on tensors without values, at sizes of one, at larger sizes, and at sizes that
-break a guard of the user's own code. Where eager refuses a size, the program need not be right. Where eager accepts it
-but takes another path, the module is refused.
+break a guard of the user's own code; where it is said which sizes the module takes, at those only. Where eager refuses
+a size, the program need not be right. Where eager accepts it but takes another path, the module is refused.
 """
 
 import contextlib
 import itertools
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import sympy  # type: ignore[import-untyped]  # a dependency of torch
@@ -24,7 +25,12 @@ from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
 from rnnserve.export.recurrence.fake_tensors import fake_arguments
 from rnnserve.export.recurrence.refusals import is_users_code, source_line
 
-__all__ = ["check_other_sizes", "symbols_of"]
+__all__ = ["ANY_SIZES", "Limits", "check_other_sizes", "symbols_of"]
+
+Limits = Mapping[str, tuple[int, int | None]]
+"""The smallest and the largest size of axes that the module takes, by name; None for no largest, no entry for any."""
+
+ANY_SIZES: Limits = MappingProxyType({})
 
 
 def symbols_of(program: torch.export.ExportedProgram, axes: DynamicAxes) -> dict[sympy.Symbol, str]:
@@ -47,7 +53,11 @@ def _inputs(program: torch.export.ExportedProgram) -> list[Tensor]:
 
 
 def check_other_sizes(
-    module: nn.Module, args: Arguments, axes: DynamicAxes, program: torch.export.ExportedProgram
+    module: nn.Module,
+    args: Arguments,
+    axes: DynamicAxes,
+    program: torch.export.ExportedProgram,
+    limits: Limits = ANY_SIZES,
 ) -> None:
     """Run the module at other sizes than the sample's and compare the shapes of its results.
 
@@ -56,6 +66,7 @@ def check_other_sizes(
         args: The sample arguments.
         axes: Which of their axes are dynamic.
         program: What was captured.
+        limits: The sizes that the module takes: it is run at no others.
 
     Raises:
         UnsupportedModule: If the module takes another path at some size.
@@ -63,12 +74,12 @@ def check_other_sizes(
     if not axes.sizes:
         return
     symbols = symbols_of(program, axes)
-    for sizes in _usual_sizes(axes):
+    for sizes in _usual_sizes(axes, limits):
         shapes = _run(module, args, axes, sizes)
         if shapes is not None:
             _compare(shapes, program, symbols, sizes)
     for guard, at in _guards(program):
-        breaking = _breaking(guard, symbols, axes)
+        breaking = _breaking(guard, symbols, axes, limits)
         if breaking is not None and _run(module, args, axes, breaking) is not None:
             raise UnsupportedModule(
                 f"the module's code has a condition on sizes (at {at}), and takes another path at {_listed(breaking)} "
@@ -77,10 +88,16 @@ def check_other_sizes(
             )
 
 
-def _usual_sizes(axes: DynamicAxes) -> Iterator[dict[str, int]]:
+def _usual_sizes(axes: DynamicAxes, limits: Limits = ANY_SIZES) -> Iterator[dict[str, int]]:
     for name in axes.sizes:
-        yield {**axes.sizes, name: 1}
-    yield {name: 2 * size + 1 + number for number, (name, size) in enumerate(axes.sizes.items())}
+        yield {**axes.sizes, name: _within(1, name, limits)}
+    yield {name: _within(2 * size + 1 + number, name, limits) for number, (name, size) in enumerate(axes.sizes.items())}
+
+
+def _within(size: int, name: str, limits: Limits) -> int:
+    """The nearest size that the module takes."""
+    low, high = limits.get(name, (1, None))
+    return max(size, low) if high is None else min(max(size, low), high)
 
 
 def _guards(program: torch.export.ExportedProgram) -> Iterator[tuple[sympy.Basic, str]]:
@@ -93,7 +110,9 @@ def _guards(program: torch.export.ExportedProgram) -> Iterator[tuple[sympy.Basic
             yield guard.expr, source_line(frame.filename, frame.lineno)
 
 
-def _breaking(guard: sympy.Basic, symbols: Mapping[sympy.Symbol, str], axes: DynamicAxes) -> dict[str, int] | None:
+def _breaking(
+    guard: sympy.Basic, symbols: Mapping[sympy.Symbol, str], axes: DynamicAxes, limits: Limits = ANY_SIZES
+) -> dict[str, int] | None:
     """Find sizes at which the guard does not hold, among those near the numbers in it; None if there are none."""
     asked = [symbol for symbol in guard.free_symbols if symbol in symbols]
     if not asked or len(asked) != len(guard.free_symbols):
@@ -101,8 +120,11 @@ def _breaking(guard: sympy.Basic, symbols: Mapping[sympy.Symbol, str], axes: Dyn
     names = sorted({symbols[symbol] for symbol in asked})
     constants = {int(number) for number in guard.atoms(sympy.Integer)}
     near = {1, 2, 3, 4, 5, *(constant + d for constant in constants for d in (-1, 0, 1))}
-    candidates = sorted(size for size in near if 1 <= size <= 1 << 20)
-    for combination in itertools.islice(itertools.product(candidates, repeat=len(names)), 4096):
+    near |= {bound for name in names for bound in limits.get(name, ()) if bound is not None}
+    candidates = [
+        sorted(size for size in near if 1 <= size <= 1 << 20 and _within(size, name, limits) == size) for name in names
+    ]
+    for combination in itertools.islice(itertools.product(*candidates), 4096):
         sizes = dict(zip(names, combination, strict=True))
         if guard.subs({symbol: sizes[symbols[symbol]] for symbol in asked}) == sympy.false:
             return {**axes.sizes, **sizes}

@@ -81,7 +81,7 @@ def check_request(request: inference_pb2.ModelInferRequest, signature: Signature
     arrays = _arrays_of(request, specs, shapes)
     sizes, outputs = signature.sizes_of(shapes), _outputs_of(request, signature)
     classes = read_classes(request, signature)
-    batch = shapes[signature.main.name][signature.main.batch_axis]
+    batch = signature.batch_of(shapes)
     _refuse_large_response(outputs, signature, batch, sizes, settings)
     refuse_too_many_classes(classes, signature, batch, sizes)
     is_raw = bool(request.raw_input_contents)
@@ -146,7 +146,15 @@ def _specs_of(request: inference_pb2.ModelInferRequest, signature: Signature) ->
         specs.append(spec)
     for spec in signature.inputs.values():
         if not spec.optional and spec not in specs:
-            raise InvalidRequest(f'input "{spec.name}" is missing: takes {signature}', field="inputs")
+            why = f", and {spec.required_because}" if spec.required_because else ""
+            raise InvalidRequest(f'input "{spec.name}" is missing{why}: takes {signature}', field="inputs")
+    for spec in signature.left_out_together:
+        sent = [other.name for other in specs if other.name in spec.left_out_with]
+        if sent and spec not in specs:
+            raise InvalidRequest(
+                f'input "{spec.name}" is missing, and "{sent[0]}" is there: the model takes both, or neither of them',
+                field="inputs",
+            )
     return specs
 
 
@@ -163,7 +171,9 @@ def _shapes_of(
         wrong = wrong_shape(spec, shapes[spec.name])
         if wrong:
             raise InvalidRequest(wrong, field=f"inputs[{index}].shape")
-    main = signature.main
+    if not specs:
+        return shapes
+    main = signature.main if signature.main in specs else specs[0]
     for index, spec in enumerate(specs):
         for axis in (BATCH, *spec.sequence_axes):
             sets = main if axis == BATCH else signature.sequence_axes[axis]

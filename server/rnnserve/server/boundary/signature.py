@@ -16,7 +16,7 @@ import numpy as np
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.server.boundary.checked_request import Array
 
-__all__ = ["BATCH", "Batching", "Signature", "TensorSpec"]
+__all__ = ["BATCH", "Batching", "DerivedSize", "Signature", "TensorSpec"]
 
 BATCH = "batch"
 
@@ -33,6 +33,27 @@ class Batching(enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True)
+class DerivedSize:
+    """The size of an axis of an output: (multiply * size + add) // divide of an axis of the inputs.
+
+    Attributes:
+        of: The axis of the inputs.
+        multiply: How many steps the output has for a step of the input, before it is divided.
+        add: What edges add.
+        divide: The product of strides.
+    """
+
+    of: str
+    multiply: int
+    add: int
+    divide: int
+
+    def size(self, sizes: Mapping[str, int]) -> int:
+        """The size, from those of the inputs' axes."""
+        return (self.multiply * sizes[self.of] + self.add) // self.divide
+
+
+@dataclasses.dataclass(frozen=True)
 class TensorSpec:
     """One input or output.
 
@@ -41,7 +62,13 @@ class TensorSpec:
         datatype: The protocol's name, such as "FP32".
         axes: Name of each axis, outermost first: ("batch", "sequence", "features").
         sizes: Size of each axis, -1 where a request chooses it: (-1, -1, 2).
-        optional: Whether a request may leave the input out (`lengths`: every row has full length; states: zeros).
+        optional: Whether a request may leave the input out (`lengths`: every row has full length; states: zeros, or
+            their default).
+        default: What stands for an input that is left out, of size 1 along the axes whose size a request chooses; None
+            for zeros and for lengths.
+        required_because: Why a state or lengths may not be left out; empty where they may.
+        left_out_with: The inputs together with which it is left out, or none of them is.
+        derived: For an output, by axis whose size follows from that of an axis of the inputs: how.
         lengths_of: For an input that holds the lengths of rows, the sequence axis whose steps they count; else empty.
         low: The smallest value that an input takes; None for any, and for lengths 1.
         high: For integers the first value that is too large, for floats the largest usual one; None for any.
@@ -70,6 +97,10 @@ class TensorSpec:
     limits: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict, hash=False)
     must_be_finite: bool = False
     may_be_non_finite: bool = False
+    default: Array | None = dataclasses.field(default=None, compare=False)
+    required_because: str = ""
+    left_out_with: tuple[str, ...] = ()
+    derived: Mapping[str, DerivedSize] = dataclasses.field(default_factory=dict, hash=False)
 
     @functools.cached_property
     def dtype(self) -> np.dtype[Any]:
@@ -112,14 +143,31 @@ class TensorSpec:
 
     @functools.cached_property
     def sequence_axes(self) -> Mapping[str, int]:
-        """Where each sequence axis is, by name; empty for a tensor without one, such as `lengths` or `h_0`."""
-        return MappingProxyType(
-            {
-                name: at
-                for at, (name, size) in enumerate(zip(self.axes, self.sizes, strict=True))
-                if size < 0 and name != BATCH
-            }
-        )
+        """Where each sequence axis is, by name; empty for a tensor without one, such as `lengths` or `h_0`.
+
+        An output may have one twice, as weights of attention (batch, sequence, sequence) do: this is the last of them.
+        """
+        return MappingProxyType({name: at for at, name in self._chosen if name not in self.derived})
+
+    @functools.cached_property
+    def sized_by(self) -> frozenset[str]:
+        """The sequence axes of the inputs whose sizes set this tensor's shape."""
+        return frozenset(self.derived[name].of if name in self.derived else name for _, name in self._chosen)
+
+    @functools.cached_property
+    def relates_steps(self) -> bool:
+        """Whether a step of an output is none of one step of the input: an axis twice, or of another size."""
+        return bool(self.derived) or len(self._chosen) > len(self.sequence_axes)
+
+    @functools.cached_property
+    def _chosen(self) -> tuple[tuple[int, str], ...]:
+        """The axes whose sizes a request chooses, but the batch: where each is, and its name."""
+        axes = enumerate(zip(self.axes, self.sizes, strict=True))
+        return tuple((at, name) for at, (name, size) in axes if size < 0 and name != BATCH)
+
+    def _size(self, name: str, sizes: Mapping[str, int]) -> int:
+        """The size of an axis that a request chooses."""
+        return self.derived[name].size(sizes) if name in self.derived else sizes[name]
 
     @functools.cached_property
     def has_plain_rows(self) -> bool:
@@ -130,16 +178,16 @@ class TensorSpec:
         """The shape for a batch and sizes of sequence axes: (batch, sequence, 2) for an `input` of 2 features."""
         shape = list(self.sizes)
         shape[self.batch_axis] = batch
-        for name, at in self.sequence_axes.items():
-            shape[at] = sizes[name]
+        for at, name in self._chosen:
+            shape[at] = self._size(name, sizes)
         return tuple(shape)
 
     def part(self, start: int, stop: int, sizes: Mapping[str, int]) -> tuple[slice, ...]:
         """Where the rows from `start` to `stop` are in an array, up to these sizes of the sequence axes."""
         index = [slice(None)] * len(self.axes)
         index[self.batch_axis] = slice(start, stop)
-        for name, at in self.sequence_axes.items():
-            index[at] = slice(0, sizes[name])
+        for at, name in self._chosen:
+            index[at] = slice(0, self._size(name, sizes))
         return tuple(index)
 
     @property
@@ -171,10 +219,18 @@ class Signature:
     def main(self) -> TensorSpec:
         """The input that sets the size of the batch: the first that is required, with a sequence axis if there is one.
 
-        Other inputs are compared with it.
+        Other inputs are compared with it. Where all may be left out, as the states of a model that takes nothing else,
+        it is the first.
         """
         required = [spec for spec in self.inputs.values() if not spec.optional]
-        return max(required, key=lambda spec: bool(spec.sequence_axes))
+        return max(required or self.inputs.values(), key=lambda spec: bool(spec.sequence_axes))
+
+    def batch_of(self, shapes: Mapping[str, Sequence[int]]) -> int:
+        """The size of the batch, from the shapes of the inputs that are there; 1 where all are left out."""
+        for spec in (self.main, *self.inputs.values()):
+            if spec.name in shapes:
+                return shapes[spec.name][spec.batch_axis]
+        return 1
 
     @functools.cached_property
     def sequence_axes(self) -> Mapping[str, TensorSpec]:
@@ -194,6 +250,11 @@ class Signature:
     def states(self) -> Mapping[str, TensorSpec]:
         """By initial state: the final state that continues as it."""
         return MappingProxyType({spec.continues_as: spec for spec in self.outputs.values() if spec.continues_as})
+
+    @functools.cached_property
+    def left_out_together(self) -> tuple[TensorSpec, ...]:
+        """The inputs that may be left out only together with others."""
+        return tuple(spec for spec in self.inputs.values() if spec.left_out_with)
 
     @functools.cached_property
     def required_state(self) -> str:
@@ -257,7 +318,11 @@ class Signature:
     def _kept_axes(self, outputs: tuple[str, ...]) -> set[str]:
         """The sequence axes of which these outputs need every step that was sent."""
         specs = [self.outputs[name] for name in outputs]
-        return {axis for spec in specs if not spec.zeros_after_lengths for axis in spec.sequence_axes}
+        return {
+            axis
+            for spec in specs
+            for axis in (spec.sized_by if not spec.zeros_after_lengths else [d.of for d in spec.derived.values()])
+        }
 
     def steps_of(self, sizes: Mapping[str, int]) -> int:
         """Steps of a row with these sizes of the sequence axes: their sum; 1 for a model without sequence axes."""

@@ -1,13 +1,15 @@
 """The signature of a model, read from the exported graph itself and compared with the manifest."""
 
 import dataclasses
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import MANIFEST, MODEL, ArtifactError
+from rnnserve.protos.artifact import DEFAULTS, MANIFEST, MODEL, ArtifactError
 from rnnserve.protos.datatypes import DTYPES
-from rnnserve.server.boundary.signature import BATCH, Batching, Signature, TensorSpec
+from rnnserve.server.boundary.checked_request import Array
+from rnnserve.server.boundary.signature import BATCH, Batching, DerivedSize, Signature, TensorSpec
 
 __all__ = ["read_signature"]
 
@@ -35,6 +37,7 @@ def read_signature(
     outputs: Iterable[_GraphTensor],
     manifest: manifest_pb2.Manifest,
     file: str = MODEL,
+    defaults: Mapping[str, Array] = MappingProxyType({}),
 ) -> Signature:
     """Read the signature from a session's tensors, and compare the manifest with it.
 
@@ -43,11 +46,21 @@ def read_signature(
         outputs: The session's.
         manifest: The version's.
         file: The name of the session's file, for messages.
+        defaults: What stands for inputs that are left out, by name, where the manifest says that it is recorded.
 
     Raises:
         ArtifactError: If graph and manifest disagree, or it is a signature that cannot be served.
     """
     specs = _with_least_lengths(_specs(inputs, manifest.inputs, file))
+    twice = next((spec for spec in specs.values() if spec.relates_steps), None)
+    if twice is not None:
+        raise ArtifactError(f"{file}: {twice} has one dynamic axis twice")
+    for tensor in manifest.inputs:
+        if (tensor.default == manifest_pb2.DEFAULT_RECORDED) != (tensor.name in defaults):
+            raise ArtifactError(f'{MANIFEST}: "{tensor.name}" has a default in {DEFAULTS}, which was not read')
+        if not specs.keys() >= set(tensor.left_out_with):
+            raise ArtifactError(f'{MANIFEST}: "{tensor.name}" is left out with {", ".join(tensor.left_out_with)}')
+    specs = {name: dataclasses.replace(spec, default=defaults.get(name)) for name, spec in specs.items()}
     finiteness = manifest.finiteness
     signature = Signature(
         _marked(specs, finiteness.lost_inputs, "must_be_finite"),
@@ -58,8 +71,12 @@ def read_signature(
         ),
         _batching_of(manifest),
     )
-    if not any(not spec.optional for spec in signature.inputs.values()):
-        raise ArtifactError(f"{MANIFEST}: no input is required, so that nothing sets the size of the batch")
+    if not signature.inputs:
+        raise ArtifactError(f"{MANIFEST}: the model has no input")
+    if all(spec.optional for spec in signature.inputs.values()) and any(
+        spec.sequence_axes or spec.limits for spec in signature.inputs.values()
+    ):
+        raise ArtifactError(f"{MANIFEST}: no input is required, so that nothing sets the sizes of a request")
     if BATCH in signature.main.limits and signature.batching is not Batching.ALONE:
         raise ArtifactError(f"{MANIFEST}: says that requests may share a run, but limits the number of rows")
     _check_axes(signature)
@@ -82,7 +99,7 @@ def _batching_of(manifest: manifest_pb2.Manifest) -> Batching:
 def _check_axes(signature: Signature) -> None:
     """Refuse sequence axes whose size no required input sets."""
     for spec in (*signature.inputs.values(), *signature.outputs.values()):
-        for axis in spec.sequence_axes:
+        for axis in sorted(spec.sized_by):
             if axis not in signature.sequence_axes:
                 raise ArtifactError(
                     f'{MANIFEST}: the axis "{axis}" of "{spec.name}" is in no input that is required, so that its '
@@ -139,7 +156,7 @@ def _specs(nodes: Iterable[_GraphTensor], tensors: Iterable[manifest_pb2.Tensor]
         dynamic = [axis for axis, size in zip(spec.axes, spec.sizes, strict=True) if size < 0]
         if BATCH not in dynamic:
             raise ArtifactError(f'{file}: "{node.name}" has no axis named "{BATCH}", so requests cannot share a run')
-        if len(set(dynamic)) < len(dynamic) or spec.axes.count(BATCH) > 1:
+        if spec.axes.count(BATCH) > 1:
             raise ArtifactError(f"{file}: {spec} has one dynamic axis twice")
         specs[spec.name] = spec
     if described:
@@ -165,7 +182,12 @@ def _spec_of(tensor: manifest_pb2.Tensor) -> TensorSpec:
     for axis, (smallest, largest) in limits.items():
         if smallest > largest:
             raise ArtifactError(f'{MANIFEST}: the axis "{axis}" of "{tensor.name}" has {smallest} to {largest} steps')
+    derived = {axis.name: DerivedSize(axis.of, axis.multiply, axis.add, axis.divide) for axis in tensor.derived_axes}
+    for axis, size in derived.items():
+        if axis == BATCH or size.divide < 1 or size.multiply < 1 or axis not in [a.name for a in tensor.axes]:
+            raise ArtifactError(f'{MANIFEST}: the size of the axis "{axis}" of "{tensor.name}" cannot be {size}')
     return TensorSpec(
+        derived=derived,
         name=tensor.name,
         datatype=tensor.datatype,
         axes=tuple(axis.name for axis in tensor.axes),
@@ -175,6 +197,8 @@ def _spec_of(tensor: manifest_pb2.Tensor) -> TensorSpec:
         lengths_of=tensor.lengths_of,
         low=low,
         high=high,
+        required_because=tensor.required_because,
+        left_out_with=tuple(tensor.left_out_with),
         continues_as=tensor.continues_as,
         zeros_after_lengths=tensor.zeros_after_lengths,
     )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnnserve.server.batching.joining import full_lengths, rows_of_run, zeros
+from rnnserve.server.batching.joining import full_lengths, left_out, rows_of_run
 from rnnserve.server.boundary.checked_request import Array
 from rnnserve.server.boundary.signature import TensorSpec
 from rnnserve.server.boundary.values import all_finite
@@ -85,7 +85,7 @@ class _State(NamedTuple):
     Attributes:
         initial: The requests' rows of the kept array that a run reads.
         final: The same of the array that a run writes: (requests, *axes of one request's tensor).
-        blank: The bytes of zeros for one request.
+        blank: The bytes of what stands for a state that is left out, for one request.
     """
 
     initial: _WrittenRows
@@ -129,7 +129,7 @@ class SamePrefixRun:
             elif spec.lengths_of:
                 feeds[spec.name] = full_lengths(spec, prefix.sizes[spec.lengths_of], used, rows)
             else:
-                feeds[spec.name] = zeros(shape, spec.dtype)
+                feeds[spec.name] = left_out(spec, shape)
         results: dict[str, Array] = {}
         self._outputs: list[_Output] = []
         for name, before in zip(prefix.outputs, head.before_outputs, strict=True):
@@ -145,7 +145,8 @@ class SamePrefixRun:
                 results[final.name] = np.empty(final.shape(rows, prefix.sizes), final.dtype)
             initial_rows = _by_request(feeds[spec.name], spec, count, prefix.batch)
             final_rows = _by_request(results[final.name], final, count, prefix.batch)
-            self._states.append(_State(_WrittenRows(initial_rows), final_rows, bytes(initial_rows[0].nbytes)))
+            blank = left_out(spec, spec.shape(prefix.batch, prefix.sizes)).tobytes()
+            self._states.append(_State(_WrittenRows(initial_rows), final_rows, blank))
         # Views of the requests' rows: a row of padding may be anything.
         self._finite = tuple(
             output.rows
@@ -188,7 +189,7 @@ class SamePrefixRun:
         return columns[0] if len(columns) == 1 else list(map(b"".join, zip(*columns, strict=True)))
 
     def set_states(self, states: Sequence[tuple[bytes, ...]]) -> None:
-        """Put the states of the requests into their rows, before `run`: of each request all, or none for zeros."""
+        """Put the states of the requests into their rows, before `run`: of each all, or none where it begins."""
         for at, (initial, _, blank) in enumerate(self._states):
             initial.write(b"".join([of[at] if of else blank for of in states]))
 

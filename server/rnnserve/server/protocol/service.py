@@ -291,19 +291,29 @@ class Service:
 def _metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
     """Describe a tensor: beside what the protocol asks, what a client needs to fill it.
 
-    Its parameters: `axes`, the names of the axes; `optional`; `lengths_of`, the axis whose lengths it holds; `low` and
-    `high`, where the manifest has them: for integers the values that the model takes, `high` exclusive, for floats the
-    usual ones; `limits`, a JSON object with the smallest and the largest size of each axis that the model takes, where
-    it does not take any; `continues_as`, the input that continues from it.
+    Its parameters: `axes`, the names of the axes; `optional`; `default`, "recorded" where the model's own default
+    stands for an input that is left out, and not zeros; `required`, of states and lengths that may not be left out;
+    `lengths_of`, the axis whose lengths it holds; `low` and `high`, where the manifest has them: for integers the
+    values that the model takes, `high` exclusive, for floats the usual ones; `limits`, a JSON object with the smallest
+    and the largest size of each axis that the model takes, where it does not take any; `derived`, of outputs, a JSON
+    object with [of, multiply, add, divide] for each axis whose size is (multiply * size + add) // divide of the inputs'
+    axis `of`; `continues_as`, the input that continues from it.
     """
     parameters = {"axes": pb.InferParameter(string_param=", ".join(spec.axes))}
     if spec.optional:
         parameters["optional"] = pb.InferParameter(bool_param=True)
+    if spec.default is not None:
+        parameters["default"] = pb.InferParameter(string_param="recorded")
+    if spec.required_because:
+        parameters["required"] = pb.InferParameter(bool_param=True)
     for name, said in (("lengths_of", spec.lengths_of), ("continues_as", spec.continues_as)):
         if said:
             parameters[name] = pb.InferParameter(string_param=said)
     if spec.limits:
         parameters["limits"] = pb.InferParameter(string_param=json.dumps(spec.limits))
+    if spec.derived:
+        derived = {axis: dataclasses.astuple(size) for axis, size in spec.derived.items()}
+        parameters["derived"] = pb.InferParameter(string_param=json.dumps(derived))
     for name, bound in (("low", spec.low), ("high", spec.high)):
         if bound is not None:
             parameters[name] = (

@@ -55,6 +55,9 @@ def try_parts(run: _Run, signature: Signature, trials: TrialRequests) -> Parts:
             return Parts(f'its output "{final.name}" does not fit the input "{name}", as which it continues', False)
         if final.sequence_axes:
             return Parts(f'the state "{name}" grows with the sequence: it is {initial}', False)
+    related = next((spec for spec in signature.outputs.values() if spec.relates_steps), None)
+    if related is not None:
+        return Parts(f'its output "{related.name}" is not made a step at a time: it is {related}', False)
     if not signature.sequence_axes:
         return Parts("", True)  # a step at a time, and no other way
     if len(signature.sequence_axes) > 1:

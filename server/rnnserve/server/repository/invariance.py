@@ -53,7 +53,7 @@ def _agree_in_padding(run: _Run, signature: Signature, trials: TrialRequests) ->
 
     Of outputs without a sequence axis also without any padding: those are what the server leaves padding out for.
     """
-    short = tuple(spec.name for spec in signature.outputs.values() if not spec.sequence_axes)
+    short = tuple(spec.name for spec in signature.outputs.values() if not spec.sized_by)
     for steps in _STEPS:
         sizes = trials.sizes(steps)
         padded = trials.draw(3, sizes, lengths=(steps + 1) // 2)

@@ -13,8 +13,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import GOLDEN, MANIFEST, SCAN, ArtifactError, Version, read_version
+from rnnserve.protos.artifact import DEFAULTS, GOLDEN, MANIFEST, SCAN, ArtifactError, Version, read_version
 from rnnserve.protos.golden import Case, load_cases, replay
+from rnnserve.protos.recorded_defaults import load_defaults
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.joining import join, rows_of_run
 from rnnserve.server.boundary.checked_request import Array
@@ -156,7 +157,7 @@ def _read(folder: Path, name: str, allow_unproven: bool, inside: Path | None, gr
     Raises:
         ArtifactError: If it cannot be trusted, is another model's, or is adopted and may not be.
     """
-    keep = (*(FILES.values() if graph_file is None else (graph_file,)), GOLDEN)
+    keep = (*(FILES.values() if graph_file is None else (graph_file,)), GOLDEN, DEFAULTS)
     # The parity record is read by the trial only.
     artifact = read_version(folder, keep, with_parity=graph_file is None, inside=inside)
     if artifact.manifest.model != name:
@@ -220,7 +221,8 @@ def _proven(
         raise
     except Exception as error:
         raise ArtifactError(f"{file}: onnxruntime cannot load it: {one_line(str(error))}") from error
-    signature = read_signature(session.get_inputs(), session.get_outputs(), artifact.manifest, file)
+    defaults = load_defaults(artifact.files, artifact.manifest.inputs)
+    signature = read_signature(session.get_inputs(), session.get_outputs(), artifact.manifest, file, defaults)
     trials = TrialRequests(signature, cases)
     signature = signature.with_shortest(trials.shortest)
     nodes = nodes_by_provider(session)

@@ -27,7 +27,7 @@ def as_request(signature: Signature, inputs: Mapping[str, Array], outputs: Itera
     shapes = {name: array.shape for name, array in inputs.items()}
     sizes = signature.sizes_of(shapes)
     longest = signature.longest(sizes, inputs, names)
-    batch = shapes[signature.main.name][signature.main.batch_axis]
+    batch = signature.batch_of(shapes)
     return CheckedRequest(batch, sizes, longest, signature.steps_of(longest), inputs, names)
 
 
@@ -59,10 +59,11 @@ class TrialRequests:
             for axis in signature.sequence_axes
         }
         self.shortest = {
-            spec.name: min(int(case.inputs[spec.name].min()) for case in cases) for spec in signature.lengths.values()
+            spec.name: min(int(case.inputs[spec.name].min()) for case in cases if spec.name in case.inputs)
+            for spec in signature.lengths.values()
         }
         self._values = {
-            spec.name: np.concatenate([case.inputs[spec.name].ravel() for case in cases])
+            spec.name: np.concatenate([case.inputs[spec.name].ravel() for case in cases if spec.name in case.inputs])
             for spec in signature.inputs.values()
         }
 
@@ -115,17 +116,21 @@ class TrialRequests:
 
 def _check_inputs(where: str, signature: Signature, inputs: Mapping[str, Array]) -> None:
     """Refuse inputs that the boundary would refuse for their names, dtypes, shapes or lengths."""
-    if inputs.keys() != signature.inputs.keys():
+    specs = [spec for spec in signature.inputs.values() if spec.name in inputs]
+    # Cases leave out what a request may, but only where inputs have defaults of their own.
+    leave_out = any(spec.default is not None or spec.left_out_with for spec in signature.inputs.values())
+    missing = [spec for spec in signature.inputs.values() if spec.name not in inputs]
+    if len(specs) != len(inputs) or any(not (spec.optional and leave_out) for spec in missing):
         raise ArtifactError(f"{where} has the inputs {', '.join(inputs)}; the model takes {signature}")
-    main = signature.main
-    wrong = [wrong_shape(spec, inputs[spec.name].shape) for spec in signature.inputs.values()]
+    main = signature.main if signature.main.name in inputs else specs[0]
+    wrong = [wrong_shape(spec, inputs[spec.name].shape) for spec in specs]
     wrong += [
         wrong_size(spec, inputs[spec.name].shape, axis, sets, inputs[sets.name].shape)
-        for spec in signature.inputs.values()
+        for spec in specs
         for axis, sets in ((BATCH, main), *((axis, signature.sequence_axes[axis]) for axis in spec.sequence_axes))
         if not any(wrong)
     ]
-    for spec in signature.inputs.values():
+    for spec in specs:
         if inputs[spec.name].dtype != spec.dtype:
             wrong.append(f'input "{spec.name}" is {inputs[spec.name].dtype}; it is {spec}')
     said = next((one for one in wrong if one), None)

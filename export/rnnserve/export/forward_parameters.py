@@ -1,0 +1,180 @@
+"""How a module's forward is called: which of its parameters are tensors of the model, and how they reach it.
+
+Everything else here passes arguments by position. Where a forward takes some by keyword only, or as `*args`, a wrapper
+passes them on. PyTorch's own recurrent layers get one, too: TorchScript has no `forward` of a bare `nn.GRU`.
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from rnnserve.export.descriptions import InputDescription
+from rnnserve.export.errors import WrongArguments
+from rnnserve.export.module_interface import Constant, Parameter
+from rnnserve.export.publication import InputDescriptions
+
+__all__ = ["ForwardParameters", "read_parameters"]
+
+_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+@dataclasses.dataclass(frozen=True)
+class ForwardParameters:
+    """How a module is called.
+
+    Attributes:
+        module: What takes the parameters by position: the module itself, or a wrapper around it.
+        parameters: Those that are passed, in order.
+        described: The description of every tensor among them, by name, in order.
+        defaults: The default value of each parameter that is passed and has one.
+    """
+
+    module: nn.Module
+    parameters: tuple[Parameter, ...]
+    described: dict[str, InputDescription]
+    defaults: dict[Parameter, Any]
+
+
+def read_parameters(module: nn.Module, inputs: InputDescriptions) -> ForwardParameters:
+    """Read how a module's forward takes the tensors that are described.
+
+    Args:
+        module: The module: not compiled, not wrapped.
+        inputs: By forward's parameters, in its order, as in a `Publication`.
+
+    Raises:
+        WrongArguments: If forward has no such parameters, or needs others.
+    """
+    if not isinstance(inputs, Mapping):
+        raise WrongArguments(
+            f'inputs is a {type(inputs).__name__}; expected a dict by the names of forward\'s parameters: {{"input": '
+            'Floats("batch", "sequence", ("features", 2))}'
+        )
+    known = inspect.signature(module.forward).parameters
+    by_position = [name for name, parameter in known.items() if parameter.kind in _BY_POSITION]
+    by_keyword = [name for name, parameter in known.items() if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
+    variadic = {parameter.kind for parameter in known.values()}
+    further = [name for name in inputs if name not in (*by_position, *by_keyword)]
+    if further and not variadic & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+        raise WrongArguments(_unknown(module, further[0], [*by_position, *by_keyword]))
+    expected = [*by_position, *by_keyword, *further]
+    if list(inputs) != [name for name in expected if name in inputs]:
+        raise WrongArguments(f"inputs has the order {list(inputs)}; expected that of forward: {', '.join(expected)}")
+    further_by_position = bool(further) and inspect.Parameter.VAR_POSITIONAL in variadic
+    last = max((number for number, name in enumerate(by_position) if name in inputs), default=-1)
+    if further_by_position:
+        last = len(by_position)
+    described: dict[str, InputDescription] = {}
+    parameters: list[Parameter] = []
+    defaults: dict[Parameter, Any] = {}
+    for number, name in enumerate((*by_position, *by_keyword)):
+        default = known[name].default
+        if name in inputs:
+            parameter = _describe(name, inputs[name], described)
+            parameters.append(parameter)
+            if default is not inspect.Parameter.empty:
+                defaults[parameter] = default
+        elif default is inspect.Parameter.empty:
+            raise WrongArguments(f'inputs does not describe "{name}", which forward needs: it has no default')
+        elif number < last:
+            parameters.append(Constant(default))
+    passed_by_position = len(parameters) - sum(name in inputs for name in by_keyword)
+    passed_by_keyword = [name for name in by_keyword if name in inputs]
+    parameters += [_describe(name, inputs[name], described) for name in further]
+    if not further_by_position:
+        passed_by_keyword += further
+    elif passed_by_keyword:
+        raise WrongArguments(
+            f"inputs describes {', '.join(passed_by_keyword)}, by keyword, after {', '.join(further)} of *args; write "
+            "a module whose forward names its parameters, and calls this one"
+        )
+    if not described:
+        raise WrongArguments("inputs describes no tensor; a model takes one at least")
+    return ForwardParameters(
+        _by_position(module, passed_by_position, passed_by_keyword), tuple(parameters), described, defaults
+    )
+
+
+def _unknown(module: nn.Module, name: str, known: Sequence[str]) -> str:
+    said = (
+        f'inputs names "{name}", which is no parameter of {type(module).__name__}.forward; it has '
+        f"{', '.join(known) or 'none'}"
+    )
+    if known[-1:] == ["hx"]:
+        said += '. The states of nn.LSTM are its parameter hx, a tuple: "hx": {"h_0": Floats(…), "c_0": Floats(…)}'
+    return said
+
+
+def _describe(
+    name: str, what: InputDescription | Mapping[str, InputDescription], described: dict[str, InputDescription]
+) -> Parameter:
+    """Add the tensors of a parameter to `described`, and give the parameter."""
+    entries = dict(what) if isinstance(what, Mapping) else {name: what}
+    for tensor, description in entries.items():
+        if not isinstance(description, InputDescription):
+            raise WrongArguments(
+                f'inputs["{name}"] is a {type(description).__name__}; expected Floats(…), Integers(…), Lengths(…) or '
+                "Flags(…)"
+            )
+        if tensor in described:
+            raise WrongArguments(f'inputs describes "{tensor}" twice')
+        described[tensor] = description
+    return tuple(entries) if isinstance(what, Mapping) else name
+
+
+def _by_position(module: nn.Module, count: int, keywords: Sequence[str]) -> nn.Module:
+    """Give what takes all arguments by position, the keywords' last."""
+    if keywords:
+        return _WithKeywords(module, count, keywords)
+    forward = type(module).forward
+    if forward is nn.LSTM.forward:
+        return _WithLSTM(module)
+    if forward in (nn.RNN.forward, nn.GRU.forward):
+        return _WithLayer(module)
+    return module
+
+
+class _WithKeywords(nn.Module):
+    """A module that takes its arguments by position, and passes the last ones on by keyword."""
+
+    def __init__(self, module: nn.Module, count: int, keywords: Sequence[str]) -> None:
+        super().__init__()
+        self.module = module
+        self._count = count
+        self._keywords = tuple(keywords)
+        self.eval()
+
+    def forward(self, *args: Any) -> Any:  # noqa: ANN401 - what the module takes and gives
+        """Run the module."""
+        return self.module(*args[: self._count], **dict(zip(self._keywords, args[self._count :], strict=True)))
+
+
+class _WithLayer(nn.Module):
+    """nn.RNN or nn.GRU in a module that TorchScript gives a `forward`: it knows two, of other names."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+        self.training = layer.training
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Run the layer."""
+        result: tuple[Tensor, Tensor] = self.layer(input, hx)
+        return result
+
+
+class _WithLSTM(nn.Module):
+    """The same of nn.LSTM, which has two states."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+        self.training = layer.training
+
+    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Run the layer."""
+        result: tuple[Tensor, tuple[Tensor, Tensor]] = self.layer(input, hx)
+        return result

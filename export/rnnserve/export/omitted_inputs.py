@@ -1,0 +1,304 @@
+"""What leaving an input out means to a module: found by calling its forward without the argument.
+
+A server takes zeros for a state that a request leaves out, and full lengths for lengths. A forward that says
+`if h_0 is None: h_0 = self.h_0.expand(…)` means other numbers. So the results without the argument are compared with
+those with zeros. Where they differ, the module's own default is among the tensors that it uses or makes when it is
+called; one that is the same for every row, whatever else is given, is recorded. A default that depends on other inputs
+is none that a server could fill in: then the input has to be sent.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from rnnserve.export.descriptions import BATCH
+from rnnserve.export.input_drawing import draw_inputs
+from rnnserve.export.module_interface import Arrays, ModuleInterface, Parameter
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.datatypes import DTYPES
+from rnnserve.protos.differences import coarseness, scale
+from rnnserve.protos.recorded_defaults import default_shape, fill_left_out
+
+__all__ = ["find_defaults", "wrong_defaults"]
+
+_Array = npt.NDArray[Any]
+_Tensors = Sequence[manifest_pb2.Tensor]
+
+_ROWS, _MORE_STEPS = (3, 1, 2, 5), (4, 0, 1, 9)
+"""Rows, and steps beyond the fewest that the module takes, of the calls that are compared."""
+
+_ROUNDING = 64 * 2.0**-23  # of a value of 1: another order of the same operations, over a few steps
+_MOST_CANDIDATES, _MOST_COMBINATIONS = 64, 512
+
+_REASON = (
+    "forward's own default is neither zeros nor the same numbers for every row (it depends on other inputs, on the "
+    "number of rows, or on chance), so no server could fill it in"
+)
+
+
+def find_defaults(
+    module: nn.Module, interface: ModuleInterface, inputs: _Tensors, sizes: Mapping[str, tuple[int, int]]
+) -> Arrays:
+    """Find what leaving out each state and each lengths means, and write it into the inputs' descriptions.
+
+    Where forward has no default for a parameter, or does not run without it, states are zeros, as `states=` says.
+
+    Args:
+        module: In evaluation mode.
+        interface: How it is called.
+        inputs: Described; `default`, `required_because` and `left_out_with` are written.
+        sizes: The smallest and the largest size of each dynamic axis.
+
+    Returns:
+        The defaults to record, by input, of sizes 1 along dynamic axes.
+    """
+    by_name = {tensor.name: tensor for tensor in inputs}
+    trials = _Trials(module, interface, inputs, sizes)
+    groups = [
+        names
+        for names in map(_names, interface.defaults)
+        if all(by_name[name].default != manifest_pb2.DEFAULT_REQUIRED for name in names) and trials.runs_without(names)
+    ]
+    lengths = [names for names in groups if by_name[names[0]].lengths_of]
+    states = [names for names in groups if names not in lengths]
+    recorded, required = _of_states(trials, states)
+    states = [names for names in states if names not in required]
+    kept = _flat(states)
+    required += [
+        names for names in lengths if not (trials.agree(names, {}) and trials.agree([*names, *kept], recorded))
+    ]
+    for name in _flat(required):
+        by_name[name].default = manifest_pb2.DEFAULT_REQUIRED
+        by_name[name].required_because = _REASON
+    subsets = (some for count in range(1, len(states)) for some in itertools.combinations(states, count))
+    are_together = any(not trials.agree(_flat(some), recorded) for some in subsets)
+    for name in kept:
+        if are_together:
+            by_name[name].left_out_with.extend(other for other in kept if other != name)
+        if name in recorded:
+            by_name[name].default = manifest_pb2.DEFAULT_RECORDED
+    return recorded
+
+
+def _of_states(trials: "_Trials", states: Sequence[tuple[str, ...]]) -> tuple[Arrays, list[tuple[str, ...]]]:
+    """Find what stands for states where it is not zeros, and which of them cannot be left out.
+
+    Args:
+        trials: Call the module.
+        states: Of each parameter of forward that has a default: the names of its tensors.
+    """
+    together = trials.find(_flat(states))
+    if together is not None:
+        return together, []
+    found = {names: trials.find(names) for names in states} if len(states) > 1 else {}
+    recorded = {name: array for one in found.values() for name, array in (one or {}).items()}
+    kept = [names for names in states if found.get(names) is not None]
+    if not trials.agree(_flat(kept), recorded):
+        return {}, list(states)
+    return recorded, [names for names in states if names not in kept]
+
+
+def _flat(groups: Iterable[tuple[str, ...]]) -> list[str]:
+    return [name for names in groups for name in names]
+
+
+def wrong_defaults(
+    module: nn.Module,
+    interface: ModuleInterface,
+    inputs: _Tensors,
+    sizes: Mapping[str, tuple[int, int]],
+    defaults: Mapping[str, _Array],
+) -> Iterator[str]:
+    """Say which inputs that may be left out mean something else to a module; a sentence each.
+
+    Args:
+        module: In evaluation mode, eager or scripted.
+        interface: How it is called.
+        inputs: As a manifest describes them.
+        sizes: The smallest and the largest size of each dynamic axis.
+        defaults: What is recorded, by input.
+    """
+    by_name = {tensor.name: tensor for tensor in inputs}
+    trials = _Trials(module, interface, inputs, sizes)
+    for names in map(_names, interface.defaults):
+        tensors = [by_name[name] for name in names]
+        if any(tensor.default == manifest_pb2.DEFAULT_REQUIRED for tensor in tensors):
+            continue
+        left_out = sorted({*names, *(other for tensor in tensors for other in tensor.left_out_with)})
+        if trials.runs_without(left_out) and not trials.agree(left_out, defaults):
+            yield (
+                f'"{names[0]}" that is left out is not what the version says: the module\'s own default is another; '
+                "publish the module again"
+            )
+
+
+def _names(parameter: Parameter) -> tuple[str, ...]:
+    return parameter if isinstance(parameter, tuple) else (str(parameter),)
+
+
+class _Trial(NamedTuple):
+    """Complete inputs, and the sizes of their dynamic axes."""
+
+    inputs: Arrays
+    sizes: Mapping[str, int]
+
+
+class _Trials:
+    """Calls of a module with and without some of its inputs."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        interface: ModuleInterface,
+        inputs: _Tensors,
+        sizes: Mapping[str, tuple[int, int]],
+    ) -> None:
+        self._module = module
+        self._interface = interface
+        self._inputs = inputs
+        random = np.random.default_rng(0)
+        self._trials = []
+        for number, (rows, steps) in enumerate(zip(_ROWS, _MORE_STEPS, strict=True)):
+            at = {
+                axis: min(max(rows, low) if axis == BATCH else low + steps, high) for axis, (low, high) in sizes.items()
+            }
+            self._trials.append(_Trial(draw_inputs(inputs, random, at, ragged=number % 2 > 0, bounded_states=True), at))
+
+    def _trials_without(self, names: Collection[str]) -> list[_Trial]:
+        """The trials of calls without these inputs: of one row where nothing is left that says how many there are."""
+        if any(tensor.name not in names for tensor in self._inputs):
+            return self._trials
+        return [trial for trial in self._trials if trial.sizes[BATCH] == 1]
+
+    def runs_without(self, names: Collection[str]) -> bool:
+        """Whether the module runs without these inputs."""
+        try:
+            for trial in self._trials_without(names):
+                self._without(trial, names)
+        except Exception:  # noqa: BLE001 - whatever the user's module raises
+            return False
+        return True
+
+    def agree(self, names: Collection[str], defaults: Mapping[str, _Array]) -> bool:
+        """Whether the module gives the same without these inputs as with their defaults, at every size."""
+        return all(
+            self._distance(trial, self._without(trial, names), names, defaults) <= 1
+            for trial in self._trials_without(names)
+        )
+
+    def find(self, names: Sequence[str]) -> Arrays | None:
+        """Find what stands for these inputs in all trials, where it is not zeros; None where nothing does."""
+        tensors = [tensor for tensor in self._inputs if tensor.name in names]
+        if self.agree(names, {}):
+            return {}
+        trial = next(iter(self._trials_without(names)), self._trials[0])
+        wanted = self._without(trial, names)
+        candidates = [self._candidates(tensor, names) for tensor in tensors]
+        best: tuple[float, Arrays] | None = None
+        for combination in itertools.islice(itertools.product(*candidates), _MOST_COMBINATIONS):
+            defaults = {tensor.name: array for tensor, array in zip(tensors, combination, strict=True)}
+            distance = self._distance(trial, wanted, names, defaults)
+            if distance <= 1 and (best is None or distance < best[0]) and self.agree(names, defaults):
+                best = (distance, defaults)
+                if distance == 0:
+                    break
+        return None if best is None else {name: array for name, array in best[1].items() if array.any()}
+
+    def _without(self, trial: _Trial, names: Collection[str]) -> Arrays:
+        given = {name: array for name, array in trial.inputs.items() if name not in names}
+        return self._interface.call(self._module, given)
+
+    def _distance(self, trial: _Trial, wanted: Arrays, names: Collection[str], defaults: Mapping[str, _Array]) -> float:
+        """How far the results with defaults are from those wanted, as a multiple of what rounding may do."""
+        given = {name: array for name, array in trial.inputs.items() if name not in names}
+        filled = fill_left_out(self._inputs, given, defaults, trial.sizes)
+        try:
+            found = self._interface.call(self._module, filled)
+        except Exception:  # noqa: BLE001 - a candidate that the module does not take is none
+            return np.inf
+        return max((_distance(found[name], wanted[name]) for name in wanted), default=0.0)
+
+    def _candidates(self, tensor: manifest_pb2.Tensor, names: Collection[str]) -> list[_Array]:
+        """Find what the module uses or makes without these inputs that could be one: the same in every row and call."""
+        found: dict[bytes, _Array] | None = None
+        for trial in self._trials_without(names):
+            with _Recorder(_elements(tensor, trial.sizes)) as recorder:
+                self._without(trial, names)
+            recorder.add([*self._module.parameters(), *self._module.buffers()])
+            these = dict(_constant(recorder.tensors, tensor, trial.sizes))
+            found = these if found is None else {key: array for key, array in found.items() if key in these}
+        zeros = np.zeros(default_shape(tensor), DTYPES[tensor.datatype])
+        return [zeros, *itertools.islice((found or {}).values(), _MOST_CANDIDATES)]
+
+
+def _elements(tensor: manifest_pb2.Tensor, sizes: Mapping[str, int]) -> tuple[int, int]:
+    """The number of an input's elements, and of those of one row and step of it."""
+    whole = (sizes[axis.name] if axis.size < 0 else axis.size for axis in tensor.axes)
+    return math.prod(whole), math.prod(default_shape(tensor))
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
+    """Keeps every tensor that operators take and give, of some numbers of elements."""
+
+    def __init__(self, elements: Collection[int]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.tensors: list[Tensor] = []
+        self._elements = elements
+
+    def add(self, tensors: Any) -> None:  # noqa: ANN401 - any nesting of tensors and others
+        """Keep copies, since operators may write to them later."""
+        for leaf in torch.utils._pytree.tree_leaves(tensors):  # noqa: SLF001
+            if isinstance(leaf, Tensor) and leaf.layout is torch.strided and leaf.numel() in self._elements:
+                self.tensors.append(leaf.detach().clone())
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Any,  # noqa: ANN401
+        args: Any = (),  # noqa: ANN401
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Run an operator, and keep what it takes and gives."""
+        del types
+        result = func(*args, **(kwargs or {}))
+        self.add([args, kwargs, result])
+        return result
+
+
+def _constant(
+    tensors: Sequence[Tensor], described: manifest_pb2.Tensor, sizes: Mapping[str, int]
+) -> Iterator[tuple[bytes, _Array]]:
+    """Give the tensors that have an input's shape, or one row of it, and are the same for every row and step."""
+    dtype, one = DTYPES[described.datatype], default_shape(described)
+    whole = tuple(sizes[axis.name] if axis.size < 0 else axis.size for axis in described.axes)
+    first = tuple(slice(0, 1) if axis.size < 0 else slice(None) for axis in described.axes)
+    for tensor in tensors:
+        if tensor.is_complex() or tensor.dtype == torch.bfloat16:
+            continue
+        array = tensor.numpy()
+        for shape in dict.fromkeys((whole, one)):
+            if array.size == math.prod(shape):
+                row = np.ascontiguousarray(array.reshape(shape)[first].astype(dtype))
+                if np.array_equal(np.broadcast_to(row, shape), array.reshape(shape)) and np.isfinite(row).all():
+                    yield row.tobytes(), row
+
+
+def _distance(found: _Array, wanted: _Array) -> float:
+    """How far two results are apart, as a multiple of what rounding may do."""
+    if found.shape != wanted.shape or found.dtype != wanted.dtype:
+        return np.inf
+    if found.dtype.kind != "f":
+        return 0.0 if np.array_equal(found, wanted) else np.inf
+    if not np.array_equal(np.isfinite(found), np.isfinite(wanted)):
+        return np.inf
+    finite = np.isfinite(wanted)
+    apart = np.abs(np.where(finite, found, 0).astype(np.float64) - np.where(finite, wanted, 0))
+    limit = _ROUNDING * coarseness(wanted.dtype) * scale(np.where(finite, wanted, 0))
+    return float(apart.max(initial=0.0)) / limit

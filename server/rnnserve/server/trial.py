@@ -1,0 +1,56 @@
+"""Try a version as a server does before it serves it: `python -m rnnserve.server.trial FOLDER`.
+
+`rnnserve export` and `rnnserve import` end with it, so that what is published is what servers take. It is a process of
+its own, since a version may crash it or fill its memory, and needs onnxruntime and numpy only: no grpc. It prints one
+line, a JSON object: {"serves": true, "graph": …, "batch_invariant": …} for a version that may serve, else {"serves":
+false, "reason": "why"}. The exit status is 0 or 1; 2 where no version can be tried.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rnnserve.server.repository.trial_worker import try_out
+from rnnserve.server.settings import Settings
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Try a version, and print what was found; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m rnnserve.server.trial", description=__doc__)
+    parser.add_argument("folder", type=Path, help="the version's folder")
+    parser.add_argument("--model", help="the model's name (default: the name of the folder around the version's)")
+    parser.add_argument("--allow-unproven", action="store_true", help="take versions that were adopted, too")
+    args = parser.parse_args(arguments)
+    folder = args.folder.resolve()
+    settings = Settings()
+    found = try_out(
+        str(folder),
+        args.model or folder.parent.name,
+        folder.name,
+        "cpu",
+        graph=settings.graph,
+        decided={},
+        allow_unproven=args.allow_unproven,
+        max_bytes=settings.max_load_bytes,
+        threads=1,
+        seconds=settings.load_timeout,
+        inside=None,
+    )
+    if "start_error" in found:
+        print(json.dumps({"serves": False, "reason": found["start_error"]}))
+        return 2
+    if "refused" in found:
+        print(json.dumps({"serves": False, "reason": found["refused"]}))
+        return 1
+    findings = found["findings"]
+    said = {"graph": findings["graph"]["name"], "batch_invariant": findings["batch_invariant"]}
+    print(json.dumps({"serves": True, **said}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
