@@ -53,6 +53,7 @@ def describe_version(
         batching=proof.batching,
         origin=origin,
         scan_parity=scan_parity,
+        causality=proof.causality,
         finiteness=describe_finiteness(
             files[MODEL],
             finite_inputs=not model.allow_non_finite,

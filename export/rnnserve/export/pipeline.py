@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -178,7 +178,7 @@ def _publish(publication: Publication, repository: Path, *, progress: bool) -> E
         advance()
         golden = _golden(model, onnx_model)
         advance()
-        scan, unlowered = try_lowering(model, onnx_model, golden, progress=progress)
+        scan, unlowered = try_lowering(model, onnx_model, golden, proof.batching, progress=progress)
         advance()
         files = {MODEL: onnx_model, GOLDEN: dump_cases(golden.cases)}
         if model.defaults:
@@ -187,6 +187,7 @@ def _publish(publication: Publication, repository: Path, *, progress: bool) -> E
             files[SCRIPT] = script_bytes(scripted)
         if scan is not None:
             files[SCAN] = scan.data
+            proof = replace(proof, batching=scan.recorded(proof.batching))
         manifest = describe_version(model, proof, golden, files, scan_parity=None if scan is None else scan.parity)
         # The manifest comes last, so that on a file system that lost the rename no version has it without its files.
         files[MANIFEST] = dump_manifest(manifest)

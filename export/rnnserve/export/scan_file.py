@@ -25,14 +25,40 @@ class ScanFile:
     Attributes:
         data: The bytes of the file.
         parity: The record of its comparison with eager.
+        batching: Which requests may share a run of it, and how that was found.
     """
 
     data: bytes
     parity: manifest_pb2.Parity
+    batching: manifest_pb2.Batching
+
+    def recorded(self, batching: manifest_pb2.Batching) -> manifest_pb2.Batching:
+        """Give what a manifest says of batching: that of model.onnx, and how it was found for this file."""
+        both = manifest_pb2.Batching()
+        both.CopyFrom(batching)
+        if self.batching.HasField("rows"):
+            both.scan_rows.CopyFrom(self.batching.rows)
+        if self.batching.HasField("padding"):
+            both.scan_padding.CopyFrom(self.batching.padding)
+        return both
+
+
+_MODES = [
+    manifest_pb2.BATCHING_UNSPECIFIED,
+    manifest_pb2.BATCHING_PADDED,
+    manifest_pb2.BATCHING_JOINED,
+    manifest_pb2.BATCHING_ALONE,
+]
+"""From the freest on."""
 
 
 def try_lowering(
-    model: DescribedModel, onnx_model: bytes, golden: GoldenCases, *, progress: bool = True
+    model: DescribedModel,
+    onnx_model: bytes,
+    golden: GoldenCases,
+    batching: manifest_pb2.Batching,
+    *,
+    progress: bool = True,
 ) -> tuple[ScanFile | None, str]:
     """Lower a proven model, and prove the result: the whole ladder, and the golden cases.
 
@@ -40,6 +66,7 @@ def try_lowering(
         model: The module that was exported.
         onnx_model: Made from it, and proven.
         golden: Its golden cases.
+        batching: Which requests may share a run of it.
         progress: Whether to show a progress bar on standard error.
 
     Returns:
@@ -54,9 +81,11 @@ def try_lowering(
         return None, _left_out("computes something else", error.failures)
     with evaluating(model.module):
         failures = golden.failures(filling(model, OnnxRunner(data)))
+    if _MODES.index(proof.batching.mode) > _MODES.index(batching.mode):
+        return None, _left_out("cannot share runs as model.onnx can", proof.batching.reasons)
     if failures:
         return None, _left_out("does not give the golden results", failures)
-    return ScanFile(data, proof.parity), ""
+    return ScanFile(data, proof.parity, proof.batching), ""
 
 
 def _left_out(what: str, failures: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from rnnserve.export.errors import ParityError, WrongArguments
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.omitted_inputs import wrong_defaults
 from rnnserve.export.parity import OnnxRunner, prove
+from rnnserve.export.parity.graph_findings import contradictions, walk_graph
 from rnnserve.export.surroundings import left_as_they_were
 from rnnserve.export.tensor_shapes import sequence_axes, size_limits, sizes_of
 from rnnserve.export.torch_threads import one_thread
@@ -80,6 +81,12 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
         _check(f"{CONFIG}: of these tensors", lambda: _config(folder.parent, version.manifest)),
         _check(f"{MANIFEST}: of this model", lambda: _manifest(folder, version.manifest, graphs)),
     ]
+    checks += [
+        _check(
+            f"{name}: its graph does what {MANIFEST} says for all values", partial(_walk, version.manifest, name, graph)
+        )
+        for name, (graph, _) in graphs.items()
+    ]
     with left_as_they_were(), one_thread():
         checks += [
             _check(f"{GOLDEN}: {name} gives its results", partial(_golden, version, runner))
@@ -109,9 +116,9 @@ def _check(name: str, failures: Callable[[], Iterable[str]]) -> Check:
         return Check(name, [str(error)])
 
 
-def _graph(version: Version, name: str) -> tuple[onnx.GraphProto, OnnxRunner]:
+def _graph(version: Version, name: str) -> tuple[onnx.ModelProto, OnnxRunner]:
     try:
-        return onnx.load_model_from_string(version.files[name]).graph, OnnxRunner(version.files[name])
+        return onnx.load_model_from_string(version.files[name]), OnnxRunner(version.files[name])
     except (DecodeError, RuntimeError) as error:
         raise ArtifactError(f"{name}: {error}") from error
 
@@ -158,14 +165,14 @@ def _config(model: Path, manifest: manifest_pb2.Manifest) -> list[str]:
 
 
 def _manifest(
-    folder: Path, manifest: manifest_pb2.Manifest, graphs: Mapping[str, tuple[onnx.GraphProto, OnnxRunner]]
+    folder: Path, manifest: manifest_pb2.Manifest, graphs: Mapping[str, tuple[onnx.ModelProto, OnnxRunner]]
 ) -> Iterator[str]:
     if manifest.model != folder.parent.name:
         yield f'{MANIFEST}: is of the model "{manifest.model}", but is in the folder of "{folder.parent.name}"'
-    for name, (graph, _) in graphs.items():
+    for name, (model, _) in graphs.items():
         for kind, described, values in (
-            ("inputs", manifest.inputs, graph.input),
-            ("outputs", manifest.outputs, graph.output),
+            ("inputs", manifest.inputs, model.graph.input),
+            ("outputs", manifest.outputs, model.graph.output),
         ):
             found = [_form(value) for value in values]
             if found != _forms(described):
@@ -183,6 +190,11 @@ def _is_state(tensor: manifest_pb2.Tensor) -> bool:
     return tensor.default in (manifest_pb2.DEFAULT_ZEROS, manifest_pb2.DEFAULT_RECORDED) or bool(
         tensor.required_because and not tensor.lengths_of
     )
+
+
+def _walk(manifest: manifest_pb2.Manifest, name: str, model: onnx.ModelProto) -> list[str]:
+    """Decide again what holds of a graph for all values."""
+    return contradictions(manifest, walk_graph(model, manifest.inputs, manifest.outputs), scan=name == SCAN)
 
 
 def _forms(tensors: Sequence[manifest_pb2.Tensor]) -> list[_Form]:

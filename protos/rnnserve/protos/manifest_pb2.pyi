@@ -42,6 +42,35 @@ ORIGIN_ADOPTED: Origin.ValueType  # 1
 """From an ONNX file: not compared with its framework."""
 Global___Origin: _TypeAlias = Origin  # noqa: Y015
 
+class _Means:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MeansEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Means.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MEANS_UNSPECIFIED: _Means.ValueType  # 0
+    MEANS_PROVEN: _Means.ValueType  # 1
+    """It holds for all values: the graph was walked."""
+    MEANS_TRIED: _Means.ValueType  # 2
+    """The walk did not decide it; rows of drawn values were compared, and the mode says what they showed."""
+    MEANS_REFUTED: _Means.ValueType  # 3
+    """It does not hold: the graph was walked, and a node reads what it must not."""
+    MEANS_NOT_DECIDED: _Means.ValueType  # 4
+    """The walk did not decide it, and it was not tried."""
+
+class Means(_Means, metaclass=_MeansEnumTypeWrapper): ...
+
+MEANS_UNSPECIFIED: Means.ValueType  # 0
+MEANS_PROVEN: Means.ValueType  # 1
+"""It holds for all values: the graph was walked."""
+MEANS_TRIED: Means.ValueType  # 2
+"""The walk did not decide it; rows of drawn values were compared, and the mode says what they showed."""
+MEANS_REFUTED: Means.ValueType  # 3
+"""It does not hold: the graph was walked, and a node reads what it must not."""
+MEANS_NOT_DECIDED: Means.ValueType  # 4
+"""The walk did not decide it, and it was not tried."""
+Global___Means: _TypeAlias = Means  # noqa: Y015
+
 class _BatchingMode:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -120,6 +149,27 @@ class Manifest(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class CausalityEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___Finding: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___Finding | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     FORMAT_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     ARCHITECTURE_FIELD_NUMBER: _builtins.int
@@ -135,6 +185,7 @@ class Manifest(_message.Message):
     BATCHING_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     SCAN_PARITY_FIELD_NUMBER: _builtins.int
+    CAUSALITY_FIELD_NUMBER: _builtins.int
     FINITENESS_FIELD_NUMBER: _builtins.int
     format: _builtins.int
     """Of this description. Readers refuse formats that they do not know. 3 is what has inputs whose default is recorded, or
@@ -180,6 +231,13 @@ class Manifest(_message.Message):
         """The comparison of model.scan.onnx with eager, by the same checks; absent where there is no such file."""
 
     @_builtins.property
+    def causality(self) -> _containers.MessageMap[_builtins.str, Global___Finding]:
+        """By output: whether a step of it depends on no later step of the inputs, for all values; an output without steps is
+        what there is after the last one. Empty where the model has no sequence axis, and in versions that were published
+        before this was found.
+        """
+
+    @_builtins.property
     def finiteness(self) -> Global___Finiteness: ...
     def __init__(
         self,
@@ -199,11 +257,12 @@ class Manifest(_message.Message):
         batching: Global___Batching | None = ...,
         origin: Global___Origin.ValueType = ...,
         scan_parity: Global___Parity | None = ...,
+        causality: _abc.Mapping[_builtins.str, Global___Finding] | None = ...,
         finiteness: Global___Finiteness | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batching", b"batching", "finiteness", b"finiteness", "parity", b"parity", "scan_parity", b"scan_parity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batching", b"batching", "checkpoint_sha256", b"checkpoint_sha256", "files", b"files", "finiteness", b"finiteness", "format", b"format", "inputs", b"inputs", "labels", b"labels", "model", b"model", "origin", b"origin", "outputs", b"outputs", "parity", b"parity", "replay_limits", b"replay_limits", "scan_parity", b"scan_parity", "self_sha256", b"self_sha256", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batching", b"batching", "causality", b"causality", "checkpoint_sha256", b"checkpoint_sha256", "files", b"files", "finiteness", b"finiteness", "format", b"format", "inputs", b"inputs", "labels", b"labels", "model", b"model", "origin", b"origin", "outputs", b"outputs", "parity", b"parity", "replay_limits", b"replay_limits", "scan_parity", b"scan_parity", "self_sha256", b"self_sha256", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -253,24 +312,81 @@ class Batching(_message.Message):
 
     MODE_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    PADDING_FIELD_NUMBER: _builtins.int
+    SCAN_ROWS_FIELD_NUMBER: _builtins.int
+    SCAN_PADDING_FIELD_NUMBER: _builtins.int
     mode: Global___BatchingMode.ValueType
     @_builtins.property
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Why the mode is not a freer one, a sentence each."""
 
+    @_builtins.property
+    def rows(self) -> Global___Finding:
+        """How it was found whether a row's results depend on other rows. Absent in versions that were published before this was
+        recorded, and where it was not asked.
+        """
+
+    @_builtins.property
+    def padding(self) -> Global___Finding:
+        """Likewise whether they depend on what lies after the row's length; absent, too, where there is nothing to pad."""
+
+    @_builtins.property
+    def scan_rows(self) -> Global___Finding:
+        """Likewise of model.scan.onnx, by its graph alone."""
+
+    @_builtins.property
+    def scan_padding(self) -> Global___Finding: ...
     def __init__(
         self,
         *,
         mode: Global___BatchingMode.ValueType = ...,
         reasons: _abc.Iterable[_builtins.str] | None = ...,
+        rows: Global___Finding | None = ...,
+        padding: Global___Finding | None = ...,
+        scan_rows: Global___Finding | None = ...,
+        scan_padding: Global___Finding | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["padding", b"padding", "rows", b"rows", "scan_padding", b"scan_padding", "scan_rows", b"scan_rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "reasons", b"reasons"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "padding", b"padding", "reasons", b"reasons", "rows", b"rows", "scan_padding", b"scan_padding", "scan_rows", b"scan_rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Batching: _TypeAlias = Batching  # noqa: Y015
+
+@_typing.final
+class Finding(_message.Message):
+    """How a property of a model was found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEANS_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    means: Global___Means.ValueType
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For MEANS_TRIED, the nodes of the graph that no rule covers, as far as they are on the way to an output."""
+
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For MEANS_REFUTED, what the graph does, a sentence each."""
+
+    def __init__(
+        self,
+        *,
+        means: Global___Means.ValueType = ...,
+        nodes: _abc.Iterable[_builtins.str] | None = ...,
+        reasons: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["means", b"means", "nodes", b"nodes", "reasons", b"reasons"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Finding: _TypeAlias = Finding  # noqa: Y015
 
 @_typing.final
 class Architecture(_message.Message):

@@ -1,9 +1,10 @@
 """A version's record as JSON."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 from rnnserve.cli.inspection.client_snippet import client_snippet
+from rnnserve.cli.inspection.findings_in_words import MEANS
 from rnnserve.cli.inspection.proof_summary import largest_distances
 from rnnserve.cli.inspection.version_record import VersionRecord
 from rnnserve.protos import manifest_pb2
@@ -16,6 +17,13 @@ _DEFAULTS = {
     manifest_pb2.DEFAULT_ZEROS: "zeros",
     manifest_pb2.DEFAULT_RECORDED: "recorded",
 }
+
+_FINDINGS: tuple[Literal["rows", "padding", "scan_rows", "scan_padding"], ...] = (
+    "rows",
+    "padding",
+    "scan_rows",
+    "scan_padding",
+)
 
 
 def json_report(record: VersionRecord, address: str) -> dict[str, Any]:
@@ -46,13 +54,23 @@ def json_report(record: VersionRecord, address: str) -> dict[str, Any]:
         "batching": {
             "mode": manifest_pb2.BatchingMode.Name(manifest.batching.mode).removeprefix("BATCHING_").lower(),
             "reasons": list(manifest.batching.reasons),
+            **_findings(manifest.batching),
         },
+        "causality": {name: _finding(finding) for name, finding in sorted(manifest.causality.items())},
         "proof": _proof(manifest.parity),
         "scan_proof": _proof(manifest.scan_parity) if manifest.HasField("scan_parity") else None,
         "files": [{"name": file.name, "bytes": file.bytes, "sha256": file.sha256} for file in manifest.files],
         "libraries": dict(manifest.versions),
         "snippet": client_snippet(manifest, address),
     }
+
+
+def _findings(batching: manifest_pb2.Batching) -> dict[str, Any]:
+    return {name: _finding(getattr(batching, name)) if batching.HasField(name) else None for name in _FINDINGS}
+
+
+def _finding(finding: manifest_pb2.Finding) -> dict[str, Any]:
+    return {"found": MEANS.get(finding.means), "nodes": list(finding.nodes), "reasons": list(finding.reasons)}
 
 
 def _proof(parity: manifest_pb2.Parity) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from rnnserve.export.adoption.expected_results import expected_cases
 from rnnserve.export.adoption.file_tensors import (
@@ -39,6 +40,7 @@ from rnnserve.export.module_interface import Arrays
 from rnnserve.export.onnx_files import read_onnx
 from rnnserve.export.parity import RUN_SECONDS, OnnxProcess, OnnxRunner, Proof
 from rnnserve.export.parity.batching_safety import find_batching
+from rnnserve.export.parity.graph_findings import walk_graph
 from rnnserve.export.pipeline import ExportResult
 from rnnserve.export.server_trial import publish_tried
 from rnnserve.export.tensor_shapes import lengths_inputs, mask_before_lengths
@@ -154,23 +156,25 @@ def _publish(
             f"{MODEL} does not give its own results again, so nothing is published: {'; '.join(failures)}"
         )
     files = {MODEL: data, GOLDEN: dump_cases(golden.cases)}
-    manifest = describe_version(model, _found(model, truth, known), golden, files, origin=manifest_pb2.ORIGIN_ADOPTED)
+    manifest = describe_version(
+        model, _found(model, truth, data, known), golden, files, origin=manifest_pb2.ORIGIN_ADOPTED
+    )
     files[MANIFEST] = dump_manifest(manifest)
     config = render_config(model.name, model.inputs, model.outputs)
     published, untried = publish_tried(repository / model.name, files, config, is_adopted=True)
     return ExportResult(model.name, published, manifest, untried=untried)
 
 
-def _found(model: ModelDescription, truth: OnnxTruth, known: Sequence[tuple[Arrays, Arrays]]) -> Proof:
+def _found(model: ModelDescription, truth: OnnxTruth, data: bytes, known: Sequence[tuple[Arrays, Arrays]]) -> Proof:
     """Say what onnxruntime told of the file, and that this is no comparison with its framework."""
     checks = [_NOT_COMPARED]
     if known:
         names = sorted({name for _, outputs in known for name in outputs})
         checks.append(f"onnx: the outputs given with {len(known)} samples: {', '.join(names)}")
-    checks.append("onnx: batching, by the results of onnxruntime itself")
-    return Proof(
-        manifest_pb2.Parity(checks=checks), find_batching(model, truth, limits_for("cpu"), 0), _zeros(model, truth)
-    )
+    checks.append("onnx: batching, by the graph and the results of onnxruntime itself")
+    graph = walk_graph(onnx.load_model_from_string(data), model.inputs, model.outputs)
+    batching = find_batching(model, truth, limits_for("cpu"), 0, graph)
+    return Proof(manifest_pb2.Parity(checks=checks), batching, _zeros(model, truth), graph.recorded_causality())
 
 
 def _zeros(model: ModelDescription, truth: OnnxTruth) -> set[str]:

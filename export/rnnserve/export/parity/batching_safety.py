@@ -1,21 +1,28 @@
-"""Which requests may share a run of a model, found by running its module: eager's own answer decides.
+"""Which requests may share a run of a model: by a walk through its graph where that decides it, by trial where not.
+
+The walk (`rnnserve.export.dataflow`) decides for all values. What it proves is checked by a few rows; where it refutes
+that rows are apart, requests run alone; what it does not decide is found by running the module: eager's own answer
+decides.
 
 A row's answer must not depend on the other rows in its batch, on the values in its padding, nor on how much padding
 there is. Rows are computed alone, and again in company; the numbers are the module's in float64 where it runs in
 float64, so that what rounding does is far below what a dependence does.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from rnnserve.export.dataflow import Decision, Verdict
 from rnnserve.export.described_tensors import ModelDescription
 from rnnserve.export.descriptions import BATCH, DYNAMIC
+from rnnserve.export.errors import ParityError
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.limits import ParityLimits
 from rnnserve.export.module_interface import Arrays
+from rnnserve.export.parity.graph_findings import UNDECIDED, GraphFindings, finding
 from rnnserve.export.parity.reference import FLOAT64, Truth
 from rnnserve.export.tensor_shapes import (
     lengths_inputs,
@@ -32,6 +39,8 @@ __all__ = ["find_batching"]
 
 _ROWS = 5
 _LENGTHS = (1, 2, 3, 7, 12)
+_CHECKED = (1, 3)  # of the lengths, where it is proven what they would show
+_AMPLIFIED = 100.0  # times what inputs moved by an ulp do, which is more than the order of a sum does
 _MORE = 9  # steps of padding that are added, as far as the model takes them
 _EAGER_ROUNDING = 1e-4  # of a value of 1, over short sequences; a dependence moves results by more
 
@@ -40,7 +49,9 @@ _NOTHING_TO_PAD = "the model has no sequence axis, so there is nothing to pad"
 _Compute = Callable[[Mapping[str, npt.NDArray[Any]]], Arrays]
 
 
-def find_batching(model: ModelDescription, reference: Truth, limits: ParityLimits, seed: int) -> manifest_pb2.Batching:
+def find_batching(
+    model: ModelDescription, reference: Truth, limits: ParityLimits, seed: int, graph: GraphFindings | None = None
+) -> manifest_pb2.Batching:
     """Find the freest mode in which a model's requests may share runs, and why not a freer one.
 
     Args:
@@ -48,18 +59,49 @@ def find_batching(model: ModelDescription, reference: Truth, limits: ParityLimit
         reference: Its module; or the ONNX model itself where there is no other, and then the results are its own.
         limits: For the device that it runs on.
         seed: Of the inputs.
+        graph: What a walk through the graph that serves has decided; None where there is no graph to walk.
+
+    Raises:
+        ParityError: If rows that are tried contradict what is proven of the graph.
     """
+    rows = UNDECIDED if graph is None else graph.rows
+    padding = (None if graph is None else graph.padding) or UNDECIDED
     fewest, most = size_limits(model.inputs)[BATCH]
     if fewest > 1 or most is not None:
         reason = f"the model takes {fewest} to {most} rows only, so the number of rows in a run cannot be chosen"
         return manifest_pb2.Batching(mode=manifest_pb2.BATCHING_ALONE, reasons=[reason])
-    tries = _BatchingTries(model, reference, limits, np.random.default_rng([seed, 2]))
-    neighbours = tries.neighbours()
-    if neighbours:
-        return manifest_pb2.Batching(mode=manifest_pb2.BATCHING_ALONE, reasons=neighbours)
+    found = manifest_pb2.Batching(mode=manifest_pb2.BATCHING_ALONE, rows=finding(rows, tried=True))
+    if rows.verdict is Verdict.REFUTED:
+        found.reasons.extend(f"{reason}, so that a row's answer depends on other rows" for reason in rows.reasons)
+        return found
+    random = np.random.default_rng([seed, 2])
+    tries = _BatchingTries(model, reference, limits, random, check_only=rows.proven)
+    found.reasons.extend(tries.neighbours())
+    if found.reasons:
+        _check_proof(rows, found.reasons, "keeps rows apart")
+        return found
+    found.mode = manifest_pb2.BATCHING_JOINED
+    found.reasons.extend(_nothing_to_pad(model))
+    if found.reasons:
+        return found
+    tries = _BatchingTries(model, reference, limits, random, check_only=padding.proven)
+    found.reasons.extend([*tries.padding_values(), *tries.padding_amount()])
+    found.padding.CopyFrom(finding(padding, tried=True))
+    if found.reasons:
+        _check_proof(padding, found.reasons, "reads nothing after the lengths")
+        found.reasons.extend(f"in the graph, {reason}" for reason in padding.reasons)
+        return found
+    if padding.verdict is Verdict.REFUTED:
+        # Values that are read may still count for nothing: a mask may take them out that no rule recognises.
+        found.padding.means = manifest_pb2.MEANS_TRIED
+    found.mode = manifest_pb2.BATCHING_PADDED
+    return found
+
+
+def _nothing_to_pad(model: ModelDescription) -> list[str]:
     axes, lengths = sequence_axes(model.inputs), lengths_inputs(model.inputs)
     if not axes:
-        return manifest_pb2.Batching(mode=manifest_pb2.BATCHING_JOINED, reasons=[_NOTHING_TO_PAD])
+        return [_NOTHING_TO_PAD]
     reasons = [
         f'no input holds the lengths of the axis "{axis}", so the model could not tell where a padded row ends'
         for axis in axes
@@ -70,15 +112,43 @@ def find_batching(model: ModelDescription, reference: Truth, limits: ParityLimit
         for axis, (low, high) in model.sizes.items()
         if axis in lengths and low == high
     ]
-    reasons = reasons or [*tries.padding_values(), *tries.padding_amount()]
-    mode = manifest_pb2.BATCHING_JOINED if reasons else manifest_pb2.BATCHING_PADDED
-    return manifest_pb2.Batching(mode=mode, reasons=reasons)
+    return reasons
+
+
+def _check_proof(decision: Decision, seen: Sequence[str], what: str) -> None:
+    """Refuse what cannot be: a change that is seen although it is proven that there is none."""
+    if decision.proven:
+        raise ParityError(
+            [
+                f"internal error: the graph {what} for all values, but {reason}. Either the graph does not compute "
+                "what the module does, or a rule of rnnserve.export.dataflow is wrong; please report it"
+                for reason in seen
+            ]
+        )
 
 
 class _BatchingTries:
     def __init__(
-        self, model: ModelDescription, reference: Truth, limits: ParityLimits, random: np.random.Generator
+        self,
+        model: ModelDescription,
+        reference: Truth,
+        limits: ParityLimits,
+        random: np.random.Generator,
+        *,
+        check_only: bool,
     ) -> None:
+        """Prepare tries.
+
+        Args:
+            model: What is run.
+            reference: What runs.
+            limits: For the device.
+            random: From which inputs are drawn.
+            check_only: Whether it is proven that no change is to be seen: fewer rows are tried, and only a change is
+                told that rounding does not explain.
+        """
+        self._check_only = check_only
+        self._reference = reference
         self._model = model
         self._compute: _Compute = reference.exact
         self._rounding = limits.double if reference.exact_by == FLOAT64 else _EAGER_ROUNDING
@@ -146,7 +216,7 @@ class _BatchingTries:
         if not self._axes:
             yield {}
             return
-        for number in range(len(_LENGTHS)):
+        for number in _CHECKED if self._check_only else range(len(_LENGTHS)):
             sizes = {}
             for at, axis in enumerate(self._axes):
                 low, high = self._model.sizes[axis]
@@ -176,8 +246,18 @@ class _BatchingTries:
                 change = np.where(equally_non_finite(some, others), 0, np.nan_to_num(change, nan=np.inf))
             change = change if mask is None else np.where(mask, change, 0)
             largest = float(change.max(initial=0.0))
-            if not largest <= (self._rounding * scale(others) if others.dtype.kind == "f" else 0):
-                worst.add(name, largest, _place(tensor, change))
+            limit = self._rounding * scale(others) if others.dtype.kind == "f" else 0
+            if largest <= limit or (self._check_only and self._is_rounding(name, inputs, largest)):
+                continue
+            worst.add(name, largest, _place(tensor, change))
+
+    def _is_rounding(self, name: str, inputs: Arrays, change: float) -> bool:
+        """Whether a change is what rounding does: integers flip by it, and floats move as inputs moved by an ulp do."""
+        results = [arrays[name] for arrays in self._reference.moved(inputs)]
+        if results[0].dtype.kind != "f":
+            return True
+        spread = np.ptp(np.stack(results).astype(np.float64), axis=0).max(initial=0.0)
+        return change <= _AMPLIFIED * float(spread)
 
 
 def _place(tensor: manifest_pb2.Tensor, change: npt.NDArray[Any]) -> str:

@@ -1,7 +1,7 @@
 """The whole comparison of eager, TorchScript and ONNX: the record of it, or everything that differs."""
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import onnx
@@ -18,6 +18,7 @@ from rnnserve.export.module_interface import ModuleInterface
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.failure_collector import FailureCollector
 from rnnserve.export.parity.extreme_batches import ExtremeBatches
+from rnnserve.export.parity.graph_findings import walk_graph
 from rnnserve.export.parity.input_batches import USUAL, InputBatch, input_batches
 from rnnserve.export.parity.non_finite_record import say_non_finite
 from rnnserve.export.parity.onnx_process import OnnxProcess
@@ -40,11 +41,13 @@ class Proof:
         parity: The record of what was compared, and how far apart it was.
         batching: Which requests may share a run.
         zeros_after_lengths: Names of the outputs that are zeros after each row's length.
+        causality: By output, how it was found whether its steps depend on no later ones.
     """
 
     parity: manifest_pb2.Parity
     batching: manifest_pb2.Batching
     zeros_after_lengths: Collection[str]
+    causality: Mapping[str, manifest_pb2.Finding] = dataclasses.field(default_factory=dict)
 
 
 def prove(
@@ -122,7 +125,9 @@ def _prove(
         ],
         non_finite=non_finite,
     )
-    return Proof(parity, find_batching(model, reference, limits, seed), comparison.zeros_after_lengths)
+    graph = walk_graph(onnx.load_model_from_string(onnx_model), model.inputs, model.outputs)
+    batching = find_batching(model, reference, limits, seed, graph)
+    return Proof(parity, batching, comparison.zeros_after_lengths, graph.recorded_causality())
 
 
 def _checks(

@@ -1,0 +1,66 @@
+"""How it was found what a model's rows, padding and steps depend on, in words."""
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Literal
+
+from rnnserve.protos import manifest_pb2
+
+__all__ = ["MEANS", "batching_findings", "causality_findings"]
+
+MEANS: Mapping[int, str] = MappingProxyType(
+    {
+        manifest_pb2.MEANS_PROVEN: "proven",
+        manifest_pb2.MEANS_TRIED: "tried",
+        manifest_pb2.MEANS_REFUTED: "refuted",
+        manifest_pb2.MEANS_NOT_DECIDED: "not decided",
+    }
+)
+"""By the manifest's number; a finding without any was not recorded."""
+
+_IN_WORDS: Mapping[int, str] = MappingProxyType(
+    {
+        manifest_pb2.MEANS_PROVEN: "proven for all values, by the graph",
+        manifest_pb2.MEANS_TRIED: "tried on drawn values",
+        manifest_pb2.MEANS_REFUTED: "refuted by the graph",
+        manifest_pb2.MEANS_NOT_DECIDED: "not decided",
+    }
+)
+_MOST = 3  # nodes, or outputs, that are named
+
+
+def batching_findings(batching: manifest_pb2.Batching) -> Iterator[str]:
+    """Say how it was found which requests may share a run; nothing where the manifest does not.
+
+    Args:
+        batching: The manifest's.
+    """
+    named: tuple[tuple[Literal["rows", "padding", "scan_rows", "scan_padding"], str], ...] = (
+        ("rows", "whether a row depends on other rows"),
+        ("padding", "whether it depends on its padding"),
+        ("scan_rows", "the same of rows in model.scan.onnx"),
+        ("scan_padding", "the same of padding in model.scan.onnx"),
+    )
+    for name, what in named:
+        if batching.HasField(name):
+            yield f"{what}: {_in_words(getattr(batching, name))}"
+
+
+def causality_findings(causality: Mapping[str, manifest_pb2.Finding]) -> Iterator[str]:
+    """Say of which outputs a step depends on no later step.
+
+    Args:
+        causality: The manifest's, by output.
+    """
+    for means, words in _IN_WORDS.items():
+        names = [f'"{name}"' for name, finding in sorted(causality.items()) if finding.means == means]
+        if names:
+            yield f"no later step is read for {', '.join(names)}: {words}"
+
+
+def _in_words(finding: manifest_pb2.Finding) -> str:
+    words = _IN_WORDS.get(finding.means, "not recorded")
+    if finding.means != manifest_pb2.MEANS_TRIED or not finding.nodes:
+        return words
+    more = f" and {len(finding.nodes) - _MOST} more" if len(finding.nodes) > _MOST else ""
+    return f"{words}, since no rule covers {', '.join(finding.nodes[:_MOST])}{more}"
