@@ -194,7 +194,9 @@ def _is_state(tensor: manifest_pb2.Tensor) -> bool:
 
 def _walk(manifest: manifest_pb2.Manifest, name: str, model: onnx.ModelProto) -> list[str]:
     """Decide again what holds of a graph for all values."""
-    return contradictions(manifest, walk_graph(model, manifest.inputs, manifest.outputs), scan=name == SCAN)
+    finite = not manifest.finiteness.allowed
+    found = walk_graph(model, manifest.inputs, manifest.outputs, finite_inputs=finite)
+    return contradictions(manifest, found, scan=name == SCAN)
 
 
 def _forms(tensors: Sequence[manifest_pb2.Tensor]) -> list[_Form]:

@@ -89,7 +89,7 @@ def masked(node: Node, result: Value) -> Value:
         if along(result, inside.axis) != (inside.steps if inside.steps < 0 else inside.steps + result.rank - mask.rank):
             continue
         number = _outside(node, at, inside)
-        if number is not None and not math.isnan(number):
+        if number is not None:
             found[inside.axis] = number
             # What is not finite stands only after the lengths.
             finite = finite or (node.operator == "Where" and _before(node, inside).wholly_finite)
@@ -110,5 +110,5 @@ def _outside(node: Node, at: int, inside: Inside) -> float | None:
         return None
     if node.operator == "Mul":
         others = [value for number, value in enumerate(node.given) if number != at]
-        return 0.0 if all(value.wholly_finite for value in others) else None
+        return 0.0 if all(value.wholly_finite for value in others) else math.nan  # which no rule takes for zero
     return 0.0  # And

@@ -48,16 +48,19 @@ class Decision:
 Tensors = Sequence[manifest_pb2.Tensor]
 
 
-def decide(model: onnx.ModelProto, inputs: Tensors, outputs: Tensors) -> dict[Property, dict[str, Decision]]:
+def decide(
+    model: onnx.ModelProto, inputs: Tensors, outputs: Tensors, *, finite_inputs: bool = True
+) -> dict[Property, dict[str, Decision]]:
     """Decide what holds of a graph for all values of its inputs.
 
-    What is proven holds for inputs that are finite, as long as no number leaves the range of its datatype, and up to
-    the rounding of sums: a kernel may add in another order where a batch has other rows.
+    What is proven holds as long as no number leaves the range of its datatype, and up to the rounding of sums: a kernel
+    may add in another order where a batch has other rows.
 
     Args:
         model: The graph.
         inputs: Its inputs, described: their axes, and which of them hold lengths.
         outputs: Its outputs, described.
+        finite_inputs: Whether no input is NaN or infinite, so that a product with zero is zero.
 
     Returns:
         By property, the decision for each output by name. Padding is decided for models all of whose sequence axes have
@@ -67,7 +70,7 @@ def decide(model: onnx.ModelProto, inputs: Tensors, outputs: Tensors) -> dict[Pr
     keys: list[Key] = [(Property.ROWS, BATCH)]
     keys += [(Property.PADDING, axis) for axis in axes if axis in lengths]
     keys += [(Property.CAUSALITY, axis) for axis in axes]
-    values = GraphWalk(model, keys).results(model.graph, described_inputs(inputs, keys))
+    values = GraphWalk(model, keys).results(model.graph, described_inputs(inputs, keys, finite=finite_inputs))
     properties = [Property.ROWS]
     properties += [Property.PADDING] if axes and all(axis in lengths for axis in axes) else []
     properties += [Property.CAUSALITY] if axes else []
@@ -94,9 +97,9 @@ def worst(decisions: Iterable[Decision]) -> Decision:
     return Decision(Verdict.PROVEN)
 
 
-def described_inputs(inputs: Tensors, keys: Sequence[Key]) -> dict[str, Value]:
+def described_inputs(inputs: Tensors, keys: Sequence[Key], *, finite: bool = True) -> dict[str, Value]:
     """Give what is known of a graph's inputs, by name: where rows and steps lie in them, and which hold lengths."""
-    return {tensor.name: _input(tensor, keys) for tensor in inputs}
+    return {tensor.name: dataclasses.replace(_input(tensor, keys), finite=finite) for tensor in inputs}
 
 
 def _input(tensor: manifest_pb2.Tensor, keys: Sequence[Key]) -> Value:

@@ -37,15 +37,16 @@ class GraphFindings:
         return {name: finding(decision, tried=False) for name, decision in self.causality.items()}
 
 
-def walk_graph(graph: onnx.ModelProto, inputs: Tensors, outputs: Tensors) -> GraphFindings:
+def walk_graph(graph: onnx.ModelProto, inputs: Tensors, outputs: Tensors, *, finite_inputs: bool) -> GraphFindings:
     """Walk a model's graph.
 
     Args:
         graph: The graph.
         inputs: What it takes.
         outputs: What it gives.
+        finite_inputs: Whether no input is NaN or infinite: servers refuse these, unless they were allowed.
     """
-    found = decide(graph, inputs, outputs)
+    found = decide(graph, inputs, outputs, finite_inputs=finite_inputs)
     padding = found.get(Property.PADDING)
     return GraphFindings(
         rows=worst(found[Property.ROWS].values()),

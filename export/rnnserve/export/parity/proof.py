@@ -16,8 +16,8 @@ from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.limits import limits_for
 from rnnserve.export.module_interface import ModuleInterface
 from rnnserve.export.parity.batching_safety import find_batching
-from rnnserve.export.parity.failure_collector import FailureCollector
 from rnnserve.export.parity.extreme_batches import ExtremeBatches
+from rnnserve.export.parity.failure_collector import FailureCollector
 from rnnserve.export.parity.graph_findings import walk_graph
 from rnnserve.export.parity.input_batches import USUAL, InputBatch, input_batches
 from rnnserve.export.parity.non_finite_record import say_non_finite
@@ -125,7 +125,9 @@ def _prove(
         ],
         non_finite=non_finite,
     )
-    graph = walk_graph(onnx.load_model_from_string(onnx_model), model.inputs, model.outputs)
+    graph = walk_graph(
+        onnx.load_model_from_string(onnx_model), model.inputs, model.outputs, finite_inputs=not model.allow_non_finite
+    )
     batching = find_batching(model, reference, limits, seed, graph)
     return Proof(parity, batching, comparison.zeros_after_lengths, graph.recorded_causality())
 
