@@ -3,25 +3,31 @@
 from collections.abc import Sequence
 
 import torch
+from onnx_ir.passes.common import InlinePass
 from torch import nn
 from torch.export.graph_signature import ConstantArgument, OutputKind
 
 from rnnserve.export.errors import ExportError, WrongArguments
+from rnnserve.export.operators import TRANSLATIONS as OPERATORS
+from rnnserve.export.operators import keep_nan, refuse_operators, sharpen_sigmoids
 from rnnserve.export.recurrence.argument_types import Arguments, Shapes
 from rnnserve.export.recurrence.axis_names import name_axes
 from rnnserve.export.recurrence.capture import capture, frozen, parameters_of
 from rnnserve.export.recurrence.carried_state import refuse_carried_state
 from rnnserve.export.recurrence.cast_order import cast_before_transposing
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
+from rnnserve.export.recurrence.exact_passes import simplify_exactly
 from rnnserve.export.recurrence.exporter_messages import without_exporter_messages
 from rnnserve.export.recurrence.exporter_metadata import remove_metadata
 from rnnserve.export.recurrence.float16 import compute_float16_in_float32
 from rnnserve.export.recurrence.interception import LOCK
+from rnnserve.export.recurrence.interface_names import name_interface
 from rnnserve.export.recurrence.postconditions import check_postconditions
 from rnnserve.export.recurrence.refusals import refuse_state, untranslated
 from rnnserve.export.recurrence.scan_translation import translate_scans
 from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits, check_other_sizes
 from rnnserve.export.recurrence.translations import TRANSLATIONS
+from rnnserve.export.recurrence.value_types import fill_types
 from rnnserve.export.recurrence.weight_folding import fold_weights
 from rnnserve.export.surroundings import left_as_they_were
 
@@ -83,12 +89,19 @@ def export_onnx(
     # One export at a time: neither torch's exporter nor the filters of warnings support several threads.
     with LOCK, left_as_they_were(module), without_exporter_messages(), frozen(module):
         captured = capture(module, args, axes, sizes)
+        refuse_operators(captured)
         _check_outputs(captured, output_names)
-        program = _translate(captured, input_names, output_names)
+        program = _translate(captured, input_names)
         if program.exported_program is not None:
             refuse_state(program.exported_program)
         refuse_carried_state(module, args)
         check_other_sizes(module, args, axes, captured, sizes)
+        InlinePass()(program.model)  # functions of the exporter's own domain become the operators that they consist of
+        fill_types(program.model)
+        keep_nan(program.model)
+        sharpen_sigmoids(program.model)
+        simplify_exactly(program.model)
+        name_interface(program.model, input_names, output_names)
         translate_scans(program.model)
         name_axes(program, axes)
         fold_weights(program.model)
@@ -112,17 +125,16 @@ def _check_outputs(captured: torch.export.ExportedProgram, output_names: Sequenc
         )
 
 
-def _translate(
-    captured: torch.export.ExportedProgram, input_names: Sequence[str], output_names: Sequence[str]
-) -> torch.onnx.ONNXProgram:
+def _translate(captured: torch.export.ExportedProgram, input_names: Sequence[str]) -> torch.onnx.ONNXProgram:
     try:
         program = torch.onnx.export(
             captured,
             dynamo=True,
             verbose=False,
             input_names=list(input_names),
-            output_names=list(output_names),
-            custom_translation_table=TRANSLATIONS,
+            custom_translation_table=OPERATORS | TRANSLATIONS,
+            # torch's optimizer erases constants of 1e-8 and less; `exact_passes` says which of its passes may run.
+            optimize=False,
         )
     except ExportError:
         raise

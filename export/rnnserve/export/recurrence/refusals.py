@@ -142,10 +142,12 @@ def _static(lost: re.Match[str], module: nn.Module, axes: DynamicAxes) -> str:
 
 
 def untranslated(error: Exception) -> UnsupportedModule:
-    """Turn an error of torch.onnx into one that names the operator without a translation."""
+    """Turn an error of torch.onnx into one that names the operator without a translation; a translation's own stays."""
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
+    if isinstance(cause, UnsupportedModule):
+        return cause
     operator = re.search(r"target=torch\.ops\.([\w.]+)", str(error) + str(cause))
     what = f" its {operator[1]}" if operator else ""
     return UnsupportedModule(

@@ -38,8 +38,8 @@ def fold_weights(model: ir.Model) -> None:
                     value.name = name
                     graph.initializers.add(value)
                 continue
-            folded = ir.Value(name=name, type=value.type, shape=value.shape)
-            folded.const_value = ir.tensor(_evaluate(value, known), name=folded.name)
+            tensor = ir.tensor(_evaluate(value, known), name=name)
+            folded = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=tensor.shape, const_value=tensor)
             graph.initializers.add(folded)
             node.replace_input_with(position, folded)
     remove_unused(graph)

@@ -1,0 +1,41 @@
+"""Translations of PyTorch's operators to ONNX where torch's own give other values, and refusals where there is no right one.
+
+One family a file; `TRANSLATIONS` is all of them, by the operator that is translated. `refuse_operators` looks at the
+captured program for what cannot be right. Two passes work on the finished graph: `keep_nan` and `sharpen_sigmoids`.
+docs/reference/operators.md has what each operator gives on which values. The package imports torch, onnx and onnxscript,
+and of rnnserve only the errors.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from rnnserve.export.operators import (
+    clamping,
+    diagonals,
+    divisions,
+    logarithms,
+    normalisation,
+    powers,
+    scans,
+    signs,
+    sorting,
+    unstable,
+)
+from rnnserve.export.operators.nan_reductions import keep_nan
+from rnnserve.export.operators.refusals import refuse_operators
+from rnnserve.export.operators.sigmoids import sharpen_sigmoids
+
+__all__ = ["TRANSLATIONS", "keep_nan", "refuse_operators", "sharpen_sigmoids"]
+
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    **clamping.TRANSLATIONS,
+    **diagonals.TRANSLATIONS,
+    **divisions.TRANSLATIONS,
+    **logarithms.TRANSLATIONS,
+    **normalisation.TRANSLATIONS,
+    **powers.TRANSLATIONS,
+    **scans.TRANSLATIONS,
+    **signs.TRANSLATIONS,
+    **sorting.TRANSLATIONS,
+    **unstable.TRANSLATIONS,
+}

@@ -1,0 +1,80 @@
+"""Refusing operators of a captured program whose results no translation gives in every case."""
+
+from collections.abc import Callable
+
+import torch
+
+from rnnserve.export.errors import UnsupportedModule
+
+__all__ = ["refuse_operators"]
+
+_ATEN = torch.ops.aten
+
+
+def refuse_operators(program: torch.export.ExportedProgram) -> None:
+    """Refuse what would be right for the values of a sample only.
+
+    Raises:
+        UnsupportedModule: If the program holds such an operator; the message names it and its line, and says what to
+            write instead.
+    """
+    for node in program.graph.nodes:
+        check = _CHECKS.get(node.target)
+        why = "" if check is None else check(node)
+        if why:
+            raise UnsupportedModule(f"{node.target}{_line(node)} cannot be exported right: {why}")
+
+
+def _topk(node: torch.fx.Node) -> str:
+    values_only = not any(user.args[1] == 1 and user.users for user in node.users)
+    is_sorted = {**dict(zip(("x", "k", "dim", "largest", "sorted"), node.args, strict=False)), **node.kwargs}.get(
+        "sorted", True
+    )
+    if values_only and is_sorted:
+        return ""
+    what = "indices" if is_sorted else "results, with sorted=False,"
+    return (
+        f"which {what} it gives where values are equal is left open by PyTorch, and onnxruntime gives others. Use "
+        "torch.sort(x, stable=True, descending=True) and take the first k of each result; the first of equal values "
+        "comes first then, here and there. For k=1 use argmax."
+    )
+
+
+def _sort(node: torch.fx.Node) -> str:
+    """Refuse the order of equal values, but for vectors: rows sorted by length, whose order a module undoes."""
+    pair = node.target is _ATEN.sort.default  # argsort gives the indices alone
+    indices = any(user.args[1] == 1 and user.users for user in node.users) if pair else True
+    if not indices or node.args[0].meta["val"].dim() == 1:
+        return ""
+    return (
+        "the order of equal values is left open by PyTorch, and onnxruntime has another one for rows of more than 16 "
+        "values. Write torch.sort(x, stable=True) or x.argsort(stable=True)."
+    )
+
+
+def _scatter_reduce(node: torch.fx.Node) -> str:
+    named = {**dict(zip(("x", "dim", "index", "src", "reduce"), node.args, strict=False)), **node.kwargs}
+    if named.get("reduce") != "mean":
+        return ""
+    return (
+        "ONNX has no mean there, and torch writes a sum. Use scatter_add for the sums, scatter_add of ones for the "
+        "counts, and divide."
+    )
+
+
+_CHECKS: dict[object, Callable[[torch.fx.Node], str]] = {
+    _ATEN.argsort.default: _sort,
+    _ATEN.sort.default: _sort,
+    _ATEN.topk.default: _topk,
+    _ATEN.scatter_reduce.two: _scatter_reduce,
+}
+
+
+def _line(node: torch.fx.Node) -> str:
+    """Name the line of the user's code that a node comes from, as far as torch has kept it."""
+    trace = [line.strip() for line in str(node.meta.get("stack_trace") or "").splitlines() if "File" in line]
+    if not trace:
+        return ""
+    file, _, line = trace[-1].removeprefix("File ").partition(", line ")
+    name = file.strip('"').replace("\\", "/").rpartition("/")[2]
+    return f" (at {name}:{line.partition(',')[0]})"

@@ -1,0 +1,47 @@
+"""Operators that torch translates, but to something else than what they compute, and that have no right form here.
+
+A module that uses one is refused, with what to write instead.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from rnnserve.export.errors import UnsupportedModule
+
+__all__ = ["TRANSLATIONS"]
+
+_ATEN = torch.ops.aten
+
+_BAGS = (
+    "onnxruntime ends the process when it loads the loop that torch makes of it. Use embedding(tokens), multiply by a "
+    "mask, and take .sum(1), .mean(1) or .amax(1)"
+)
+_INSTEAD = {
+    **dict.fromkeys(
+        (
+            _ATEN.embedding_bag.default,
+            _ATEN.embedding_bag.padding_idx,
+            _ATEN._embedding_bag.default,
+            _ATEN._embedding_bag_forward_only.default,
+        ),
+        _BAGS,
+    ),
+    _ATEN.special_erfcx.default: (
+        "its translation is exp(x * x) * (1 - erf(x)), which is nan from 10 on and wrong from 3 on; log_ndtr is made of "
+        "it, too. Compute it before the model, or use logsigmoid(1.702 * x) where an approximation will do"
+    ),
+}
+
+
+def _refusal(operator: Any, why: str) -> Callable[..., Any]:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise UnsupportedModule(f"{operator} cannot be exported right: {why}.")
+
+    return refuse
+
+
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    operator: _refusal(operator, why) for operator, why in _INSTEAD.items()
+}

@@ -1,0 +1,38 @@
+"""The operator grid: what onnxruntime gives is what eager gives, on the values where translations go wrong."""
+
+import re
+
+import pytest
+from support.operator_grid import FAMILIES
+from support.operator_grid.trial import refusal_of, try_family
+
+_REFUSED = [
+    pytest.param(operator, family.inputs, id=operator.name)
+    for family in FAMILIES
+    for operator in family.operators
+    if operator.refused
+]
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_operators_are_right_or_documented(family):
+    found = try_family(family)
+    documented = {operator.name for operator in family.operators if operator.differs}
+    wrong = {name: lines for name, lines in found.items() if lines and name not in documented}
+    assert not wrong, "\n".join(f"{name}: {line}" for name, lines in wrong.items() for line in lines)
+    healed = sorted(name for name in documented if not found[name])
+    assert not healed, f"these are right on all values now: remove `differs` of {healed}"
+
+
+@pytest.mark.parametrize(("operator", "inputs"), _REFUSED)
+def test_refusals_say_why(operator, inputs):
+    message = refusal_of(operator, inputs)
+    assert message, f"{operator.name} is exported: remove `refused`, and see whether it is right"
+    assert re.match(r"UnsupportedModule|BrokenPostcondition", message), message
+    assert operator.refused in message
+
+
+def test_names_are_unique():
+    for family in FAMILIES:
+        names = [operator.name for operator in family.operators]
+        assert len(set(names)) == len(names)

@@ -1,0 +1,34 @@
+"""Normalisations, with large and with tiny eps."""
+
+import torch
+import torch.nn.functional as F
+from support.operator_grid.operators import Family, Operator
+from support.operator_grid.values import ROWS
+
+__all__ = ["NORMALISATIONS"]
+
+_SQUARES = "of rows with values above 1.8e19, whose squares overflow"
+
+NORMALISATIONS = Family(
+    "Normalisations",
+    [ROWS],
+    [
+        Operator("layer_norm", lambda x: F.layer_norm(x, (6,)), differs=_SQUARES, within=2e-6),
+        Operator("layer_norm(eps=1e-12)", lambda x: F.layer_norm(x, (6,), eps=1e-12), differs=_SQUARES, within=2e-6),
+        Operator("rms_norm", lambda x: F.rms_norm(x, (6,))),
+        Operator("rms_norm(eps=1e-6)", lambda x: F.rms_norm(x, (6,), eps=1e-6)),
+        Operator("group_norm", lambda x: F.group_norm(x, 2), differs=_SQUARES, within=2e-6),
+        Operator("group_norm(eps=1e-12)", lambda x: F.group_norm(x, 2, eps=1e-12), differs=_SQUARES, within=2e-6),
+        Operator("batch_norm", lambda x: F.batch_norm(x, torch.zeros(6), torch.full((6,), 1e-12), eps=1e-12)),
+        Operator("batch_norm of variance 0", lambda x: F.batch_norm(x, torch.zeros(6), torch.zeros(6), eps=1e-8)),
+        Operator("instance_norm", lambda x: F.instance_norm(x[:, None]), within=2e-6),
+        Operator("local_response_norm", lambda x: F.local_response_norm(x[:, None], 2)),
+        Operator(
+            "(x - mean) / (std + 1e-9)",
+            lambda x: (x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True) + 1e-9),
+            differs=_SQUARES,
+            within=2e-6,
+        ),
+        Operator("x * rsqrt(mean(x * x) + 1e-8)", lambda x: x * torch.rsqrt(x.pow(2).mean(1, keepdim=True) + 1e-8)),
+    ],
+)

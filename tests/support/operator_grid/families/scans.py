@@ -1,0 +1,34 @@
+"""Running sums and their like, over rows of 3,000 steps, and of large values."""
+
+import torch.nn.functional as F
+from support.operator_grid.operators import Family, Operator
+from support.operator_grid.values import LONG
+
+__all__ = ["SCANS"]
+
+
+def _min_gru(x):
+    """Compute the parallel form of minGRU of https://arxiv.org/abs/2410.01201, appendix B.1, with x as its gate, too."""
+    log_keep = F.softplus(x).neg().cumsum(1)
+    log_values = F.logsigmoid(x) + x.sigmoid().log()
+    return (log_keep + (log_values - log_keep).logcumsumexp(1)).exp()
+
+
+SCANS = Family(
+    "Scans over 3,000 steps",
+    [LONG],
+    [
+        Operator("cumsum(1)", lambda x: x.cumsum(1)),
+        Operator("(x > 0).cumsum(1)", lambda x: (x > 0).cumsum(1)),
+        Operator("(x > 0).int().cumsum(1)", lambda x: (x > 0).int().cumsum(1)),
+        Operator("logcumsumexp(1)", lambda x: x.logcumsumexp(1)),
+        Operator("(40 * x).logcumsumexp(1)", lambda x: (40 * x).logcumsumexp(1)),
+        Operator("minGRU, parallel", _min_gru, within=1e-3),
+        Operator("logsumexp(1)", lambda x: x.logsumexp(1)),
+        Operator("sort(stable=True) of 3,000 with ties", lambda x: x.round().sort(stable=True, dim=1)),
+        Operator("the same, descending", lambda x: x.round().sort(stable=True, dim=1, descending=True)),
+        Operator("cumprod(1)", lambda x: x.cumprod(1), refused="No ONNX function found"),
+        Operator("cummax(1)", lambda x: x.cummax(1).values, refused="No ONNX function found"),
+        Operator("cummin(1)", lambda x: x.cummin(1).values, refused="No ONNX function found"),
+    ],
+)
