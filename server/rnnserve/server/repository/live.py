@@ -11,10 +11,9 @@ same digests, and only when all have it do all adopt it.
 import contextlib
 import logging
 import queue
-import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent import futures
 from typing import Any, Protocol
 
@@ -31,6 +30,7 @@ from rnnserve.server.errors import (
 )
 from rnnserve.server.repository.findings import Findings
 from rnnserve.server.repository.folders import Fingerprint, fingerprints
+from rnnserve.server.repository.giving_way import giving_way
 from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.pinned_loader import find_versions
 from rnnserve.server.repository.pins import Pins
@@ -48,12 +48,6 @@ _SETTLED_SECONDS = 0.25
 
 _TICK_SECONDS = 1.0
 """Seconds at most between two calls of `on_tick`."""
-
-
-_SWITCH_SECONDS = 0.5e-3
-"""Seconds for which the thread that loads may keep Python's lock from those that answer. Loading a small version takes
-11 ms of Python; with Python's own 5e-3, other threads waited up to 5.6 ms meanwhile (p99), with this 2.4."""
-
 
 Found = Sequence[tuple[str, int, Mapping[str, Any]]]
 """What was found of versions, as JSON has it: model, version, and the fields of its `Findings`."""
@@ -299,7 +293,7 @@ class LiveRepository:
         """Load some models as their folders are now, and let them serve; return what loaded them."""
         draft = self._models.draft(names)
         loader = self._new_loader(draft)
-        with self._models.showing(draft), _giving_way():
+        with self._models.showing(draft), giving_way():
             loader.load()
             if not self._is_stopped.is_set():
                 self._propose(draft, names, [(*key, found.as_fields()) for key, found in loader.found.items()])
@@ -325,7 +319,7 @@ class LiveRepository:
         except StartError as error:
             raise LoadFailed(str(error)) from error
         loader = self._new_loader(draft)
-        with self._models.showing(draft), _giving_way():
+        with self._models.showing(draft), giving_way():
             loader.load({(name, version): Findings.from_fields(fields) for name, version, fields in found})
         if not draft.serves(pins):
             raise LoadFailed("; ".join(loader.faults) or str(loader.fault))
@@ -344,17 +338,6 @@ class LiveRepository:
         self._on_tick()
         for name in names:
             _log.info("%s: %s", name, self._models.in_words(name))
-
-
-@contextlib.contextmanager
-def _giving_way() -> Iterator[None]:
-    """Have this thread give up Python's lock sooner: others wait for it while a version is loaded."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
 
 
 def _stopping() -> ShuttingDown:
