@@ -20,10 +20,12 @@ class Scene:
     def __init__(self):
         self.progress = LaneProgress(0, 0.0)
         self.read = {"flood": 0, "polite": 0}
-        self.unread = {}
+        self.unread, self.expected = {}, {}
         self.bounds = []
         self.at = 0.0
-        self.guard = FloodGuard(lambda: self.progress, self.arrived, lambda *bound: self.bounds.append(bound))
+        self.guard = FloodGuard(
+            lambda: self.progress, self.arrived, lambda: self.expected, lambda *bound: self.bounds.append(bound)
+        )
 
     def arrived(self):
         return {name: Arrived(read, self.unread.get(name, 0)) for name, read in self.read.items()}
@@ -67,6 +69,28 @@ def test_connections_that_would_be_read_next_for_long_are_bounded_with_it_and_no
     assert scene.bounds == [], "nobody keeps the lane"
     scene.flood(1)
     assert scene.bounds == [(name, flood_guard._NARROW) for name in ("flood", "next")]
+
+
+def test_as_much_as_messages_may_be_is_read_in_one_poll_and_no_more(scene):
+    """Large ones, on a busy machine; and no connection on which they may be arriving is bounded beside others."""
+    scene.expected = {"flood": 45 * MUCH, "next": MUCH}
+    scene.read["next"], scene.unread["next"] = 0, 100_000
+    scene.flood(5)  # the first is not counted: what was read before it is not known
+    assert scene.bounds == []
+    scene.flood(1)
+    assert scene.bounds == [("flood", flood_guard._NARROW)]
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        ("ipv4:127.0.0.1:50000", "127.0.0.1:50000"),
+        ("ipv6:%5B::1%5D:50000", "::1:50000"),
+        ("ipv6:%5B::ffff:10.0.0.1%5D:7", "10.0.0.1:7"),
+    ],
+)
+def test_a_connection_has_one_name(peer, address):
+    assert flood_guard.address_of(peer) == address
 
 
 def test_a_lane_that_makes_turns_slows_nobody_down_however_much_arrives(scene):
@@ -163,7 +187,7 @@ def test_a_bounded_window_takes_less_and_an_opened_one_loses_nothing(connected):
 
 def test_the_guard_is_started_and_closed():
     looks = threading.Semaphore(0)
-    guard = FloodGuard(lambda: looks.release(), dict, lambda *_: None)
+    guard = FloodGuard(lambda: looks.release(), dict, dict, lambda *_: None)
     guard.start()
     for _ in range(2):
         assert looks.acquire(timeout=20)

@@ -18,6 +18,7 @@ import logging
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -205,6 +206,10 @@ class Lane:
     def is_receiving(self) -> bool:
         """Whether the message of a call has not arrived yet."""
         return bool(self._unfinished)
+
+    def receiving(self) -> Counter[str]:
+        """How many messages may be arriving, by connection: of calls, and of streams. For any thread."""
+        return self._streams.open_of_connections() + Counter(call.peer() for call in list(self._unfinished))
 
     @property
     def has_streams(self) -> bool:

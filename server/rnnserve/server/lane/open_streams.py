@@ -5,6 +5,7 @@ place of one that waits for its client, of the connection with most: nine connec
 """
 
 import weakref
+from collections import Counter
 from collections.abc import Iterator
 
 from rnnserve.server.batching.clock import now
@@ -90,6 +91,10 @@ class OpenStreams:
         del own[stream]
         if not own:
             del self._of_connection[name]
+
+    def open_of_connections(self) -> Counter[str]:
+        """How many there are, by connection. For any thread."""
+        return Counter(stream.peer() for stream in self)
 
     def silent(self) -> list[LaneStream]:
         """The streams that wait for their clients for a while: those of connections with most of them first."""

@@ -5,10 +5,11 @@ their windows close until Python takes them. Frames that need no answer have no 
 with ACK, and those of unknown types. A client that sent 100 MB of them a second kept the lane's thread in one poll for
 as long as it went on, and a supervisor killed the worker, since its lane made no turns.
 
-So a thread looks whether the lane's works in one poll for long. Then connections from which much was read meanwhile
-have their receive windows bounded to some kilobytes: what has arrived is read soon, and each poll brings little more.
-So have those that would be next. Nothing is lost: a client that only had much to say is slowed down and not cut off.
-The window is opened again a while later; if the connection then keeps the lane again, it is bounded for twice as long.
+So a thread looks whether the lane's works in one poll for long. Then connections from which more was read meanwhile
+than messages may be have their receive windows bounded to some kilobytes: what has arrived is read soon, and each poll
+brings little more. So have those that would be next. Nothing is lost: a client that only had much to say is slowed down
+and not cut off. The window is opened again a while later; if the connection then keeps the lane again, it is bounded
+for twice as long.
 """
 
 import contextlib
@@ -21,12 +22,13 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable
+import urllib.parse
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from rnnserve.server.transport.listening import connections
 
-__all__ = ["Arrived", "FloodGuard", "LaneProgress", "arrived_by_connection", "bound_window"]
+__all__ = ["Arrived", "FloodGuard", "LaneProgress", "address_of", "arrived_by_connection", "bound_window"]
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +81,9 @@ class Arrived(NamedTuple):
     unread: int
 
 
+_NOTHING = Arrived(0, 0)
+
+
 class FloodGuard:
     """Looks at the lane's thread while it serves, and at the connections where that makes no turn."""
 
@@ -86,6 +91,7 @@ class FloodGuard:
         self,
         progress: Callable[[], LaneProgress | None],
         arrived: Callable[[], dict[str, Arrived]],
+        expected: Callable[[], Mapping[str, int]],
         bound: Callable[[str, int], None],
     ) -> None:
         """Start without looking.
@@ -93,13 +99,16 @@ class FloodGuard:
         Args:
             progress: How far the lane's thread has come; None where it does not poll.
             arrived: What has arrived on each connection so far, by its name.
+            expected: Bytes of messages that may be arriving, by connection: so much may be read from it in one poll.
             bound: Bounds the receive window of a connection to so many bytes.
         """
         self._progress = progress
         self._arrived = arrived
+        self._expected = expected
         self._bound = bound
         self._since: LaneProgress | None = None  # the last turn, and the processor time at its look
-        self._before: dict[str, Arrived] | None = None  # at the last look at the connections, since that turn
+        self._first: dict[str, Arrived] = {}  # at the first look at the connections since that turn,
+        self._before: dict[str, Arrived] | None = None  # and at the last
         self._bounded: dict[str, tuple[float, int]] = {}  # until when, and to how many bytes
         self._opened: dict[str, tuple[float, float]] = {}  # when again, and for how long they had been bounded
         self._is_closed = threading.Event()
@@ -123,14 +132,22 @@ class FloodGuard:
             return
         if progress.seconds - since.seconds < _WORKING_SECONDS:
             return
-        before, self._before = self._before, self._arrived()
+        arrived, before = self._arrived(), self._before
+        self._before = arrived
         if before is None:
+            self._first = arrived
             return
-        flooding = [n for n, one in self._before.items() if one.read - before.get(n, Arrived(0, 0)).read >= _MUCH]
+        expected = self._expected()
+        flooding = [
+            name
+            for name, one in arrived.items()
+            if one.read - before.get(name, _NOTHING).read >= _MUCH
+            and one.read - self._first.get(name, _NOTHING).read >= _MUCH + expected.get(name, 0)
+        ]
         for name in flooding:
             self._slow_down(name, at)
-        for name, one in self._before.items() if flooding else ():
-            if one.unread >= _UNREAD and name not in self._bounded:
+        for name, one in arrived.items() if flooding else ():
+            if one.unread >= _UNREAD and name not in expected and name not in self._bounded:
                 self._bounded[name] = at + _SHORTEST, _NARROW
                 self._bound(name, _NARROW)
 
@@ -177,6 +194,12 @@ def arrived_by_connection(port: int) -> dict[str, Arrived]:
             (unread,) = struct.unpack("=i", fcntl.ioctl(connection, termios.FIONREAD, bytes(4)))
             found[_peer_of(connection)] = Arrived(received - unread, unread)
     return found
+
+
+def address_of(peer: str) -> str:
+    """The address of a peer, as `arrived_by_connection` names it, from gRPC's name of it."""
+    host, _, number = urllib.parse.unquote(peer.partition(":")[2]).rpartition(":")
+    return f"{host.strip('[]').removeprefix('::ffff:')}:{number}"
 
 
 def bound_window(port: int, peer: str, size: int) -> None:

@@ -21,8 +21,16 @@ from rnnserve.server.lane.completion_queue import Lane, missing_parts
 from rnnserve.server.lane.dispatcher import Dispatcher
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.settings import Settings
+from rnnserve.server.transport.accepting import Accepting
+from rnnserve.server.transport.address_space import address_space_left, bytes_for_requests
 from rnnserve.server.transport.farewell import say_goodbye
-from rnnserve.server.transport.flood_guard import FloodGuard, LaneProgress, arrived_by_connection, bound_window
+from rnnserve.server.transport.flood_guard import (
+    FloodGuard,
+    LaneProgress,
+    address_of,
+    arrived_by_connection,
+    bound_window,
+)
 from rnnserve.server.transport.header_limit import MAX_HEADER_BYTES, HeaderLimit, HostileConnections
 from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
 from rnnserve.server.transport.listening import count_connections, end_connection, stop_listening
@@ -98,6 +106,10 @@ _HELD_SECONDS = 0.1
 
 _STREAMS_A_CALL = 8
 """Streams that are ended for each call that might be, where memory is short: which of them hold it is not known."""
+
+_LARGE_AT_ONCE = 4
+"""Of the messages that may be arriving on one connection, as many may be large. After the first, the lane receives two
+at once; a connection that begins with more large ones than these may be slowed down for a second."""
 
 _LOOK_SECONDS = 0.5
 """Seconds between two looks at the connections of a server that is being left: each looks at every descriptor."""
@@ -180,11 +192,16 @@ class GrpcTransport:
         self._is_started = False
         self._dispatcher: Dispatcher | None = None
         self._lane = self._new_lane(service, schedulers, settings)
+        self._accepting: Accepting | None = None
+        if self._lane is None:
+            pool = self._inference
+            self._accepting = Accepting(self._server, lambda: pool.in_hand, lambda: pool.taken, pool.capacity)
         self._credentials = server_credentials(settings)
         self.port = settings.grpc_port if settings.share_port else self._bind()
         self._flood_guard = FloodGuard(
             self._progress,
             lambda: arrived_by_connection(self.port),
+            self._expected,
             lambda connection, size: bound_window(self.port, connection, size),
         )
         self._memory_guard = MemoryGuard(settings.max_held_bytes + _UNCOUNTED, self._activity, self._end_late)
@@ -202,6 +219,8 @@ class GrpcTransport:
         if self._lane is not None:
             self._lane.start()
             self._flood_guard.start()
+        if self._accepting is not None:
+            self._accepting.start()
 
     def set_ready(self, ready: bool) -> None:
         """Set what grpc.health.v1 answers, for the server as a whole and for the inference service.
@@ -210,6 +229,11 @@ class GrpcTransport:
         """
         self._health.set_serving(ready)
         self._memory_guard.take_models_into_account()
+        self._budget.limit, said = bytes_for_requests(
+            self._settings.max_held_bytes, _UNCOUNTED, address_space_left() if ready else None
+        )
+        if said is not None:
+            _log.warning("%s", said)
 
     def turns(self) -> dict[str, Callable[[], float]]:
         """By the name of each thread that takes calls: a number that is another after each of its turns."""
@@ -262,6 +286,8 @@ class GrpcTransport:
                 stack.enter_context(self._told_clients())
             if self._lane is not None:
                 self._lane.stop_accepting()
+            if self._accepting is not None:
+                self._accepting.stop()
             self._end_streams()
             stopped = self._server.stop(max(0.0, deadline - time.monotonic()) + _CUT_SECONDS)
         deadline = max(deadline, time.monotonic()) + _END_SECONDS
@@ -348,6 +374,12 @@ class GrpcTransport:
         lane = self._lane
         seconds = None if lane is None else lane.seconds_of_poll()
         return None if lane is None or seconds is None else LaneProgress(lane.turns + lane.taken, seconds)
+
+    def _expected(self) -> dict[str, int]:
+        """Bytes of messages that may be arriving on the lane, by the address of the connection's peer."""
+        receiving = {} if self._lane is None else self._lane.receiving()
+        size = self._settings.max_message_bytes * 5 // 4
+        return {address_of(peer): size * min(count, _LARGE_AT_ONCE) for peer, count in receiving.items()}
 
     def _activity(self) -> Activity:
         lane = self._lane

@@ -24,9 +24,9 @@ class StreamPool(CallPool):
 
     def _add(self, connection: str, call: PooledCall) -> PooledCall | None:
         own = self._has_thread[connection] + self._waiting.count_of(connection)
-        if own >= self._share or (self._in_hand >= self._capacity and not self._end_one_of_another(own)):
+        if own >= self._share or (self.in_hand >= self.capacity and not self._end_one_of_another(own)):
             return call
-        self._in_hand += 1
+        self.in_hand += 1
         self._waiting.add(connection, call)
         return None
 

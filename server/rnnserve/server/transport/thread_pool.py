@@ -105,6 +105,8 @@ class CallPool(futures.ThreadPoolExecutor):
 
     Attributes:
         taken: How many calls it has taken so far.
+        in_hand: How many it has now: those that have a thread, and those that wait for one.
+        capacity: How many may be.
     """
 
     def __init__(
@@ -137,7 +139,7 @@ class CallPool(futures.ThreadPoolExecutor):
         super().__init__(threads)  # grpcio wants a pool of this class; the threads are our own
         self._threads_of_calls = ThreadStack(threads, name, self._run_next)
         self._at_once = min(threads, capacity)
-        self._capacity = capacity
+        self.capacity = capacity
         self._full = full
         self._of_connection = of_connection
         self._hopeless_seconds = _HOPELESS_SECONDS if hopeless_seconds is None else hopeless_seconds
@@ -146,7 +148,7 @@ class CallPool(futures.ThreadPoolExecutor):
         self.at_work: contextlib.AbstractContextManager[Any] = (
             contextlib.nullcontext() if at_work is None else threading.Semaphore(at_work)
         )
-        self._in_hand = self.taken = 0
+        self.in_hand = self.taken = 0
         self._lock = threading.Lock()
         self._next: deque[PooledCall] = deque()  # each has a thread already, or one that is woken
         self._waiting: ConnectionTurns[PooledCall] = ConnectionTurns()
@@ -296,10 +298,10 @@ class CallPool(futures.ThreadPoolExecutor):
         if self._of_connection is not None:
             return False
         with self._lock:
-            if self._waiting or self._in_hand >= self._at_once:
+            if self._waiting or self.in_hand >= self._at_once:
                 return False
             self.taken += 1
-            self._in_hand += 1
+            self.in_hand += 1
             self._next.append(call)
         self._threads_of_calls.wake()
         return True
@@ -322,13 +324,13 @@ class CallPool(futures.ThreadPoolExecutor):
         That is one of the connection with the most calls that wait, so that it cannot keep others out.
         """
         refused = None
-        if self._in_hand >= self._capacity:
+        if self.in_hand >= self.capacity:
             self._has_refused = True
             refused = self._waiting.displace(connection)
             if refused is None:
                 return call
-            self._in_hand -= 1
-        self._in_hand += 1
+            self.in_hand -= 1
+        self.in_hand += 1
         self._waiting.add(connection, call)
         return refused
 
@@ -355,7 +357,7 @@ class CallPool(futures.ThreadPoolExecutor):
         while call is not None:
             self._run(call)
             with self._lock:
-                self._in_hand -= 1
+                self.in_hand -= 1
                 if self._of_connection is not None:
                     self._let_go_of_thread(call.connection)
                 call = self._take()
@@ -389,7 +391,7 @@ class CallPool(futures.ThreadPoolExecutor):
         while not self._is_closed.is_set():
             self._has_come.wait()
             self._has_come.clear()
-            while (self._in_hand or self._has_refused) and not self._is_closed.wait(_LOOK_SECONDS):
+            while (self.in_hand or self._has_refused) and not self._is_closed.wait(_LOOK_SECONDS):
                 self._turns.pass_late()
                 if self._waiting or self._has_refused:
                     self._has_refused = False

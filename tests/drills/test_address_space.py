@@ -1,0 +1,36 @@
+"""A server under a tight limit on its address space: large requests are refused, and it serves on."""
+
+import resource
+import subprocess
+from collections import Counter
+
+import pytest
+
+from support.drilled import MODEL, Bystander, Infer, drilled, points
+from support.inference_requests import request
+
+LARGE = request(MODEL, {"input": points(260, 4000)}).SerializeToString()  # 8 MB, and the answer 66 MB
+
+
+@pytest.fixture
+def limited(monkeypatch):
+    """Processes that are started have an address space of 600 MB; a server takes 450 before the first request."""
+    limits = 600 << 20, 600 << 20
+    start = subprocess.Popen.__init__
+
+    def start_limited(self, *args, **kwargs):
+        start(self, *args, **kwargs, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, limits))
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", start_limited)
+
+
+@pytest.mark.usefixtures("limited")
+def test_a_large_answer_does_not_end_the_server(repository, transport):
+    with drilled(repository, "--transport", transport) as server:
+        with Bystander(server.port) as bystander:
+            clients = [Infer(server.port) for _ in range(3)]
+            futures = [client.call.future(LARGE, timeout=60) for client in clients for _ in range(8)]
+            said = Counter(future.code().name for future in futures)
+        assert set(said) == {"RESOURCE_EXHAUSTED"}, said
+        assert bystander.failures == []
+        assert "the limit on the address space (ulimit -v) leaves" in server.log.read_text()
