@@ -13,9 +13,12 @@ LARGE = request(MODEL, {"input": points(260, 4000)}).SerializeToString()  # 8 MB
 
 
 @pytest.fixture
-def limited(monkeypatch):
-    """Processes that are started have an address space of 600 MB; a server takes 450 before the first request."""
-    limits = 600 << 20, 600 << 20
+def limited(monkeypatch, transport):
+    """Processes that are started have an address space of so many MB, of which a server takes 450 before any request.
+
+    Each thread of the public transport takes 8 more.
+    """
+    limits = ((600 if transport == "lane" else 900) << 20,) * 2
     start = subprocess.Popen.__init__
 
     def start_limited(self, *args, **kwargs):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from rnnserve.server.transport.address_space import address_space_left, bytes_for_requests
+from rnnserve.server.transport.address_space import address_space_left, bytes_for_requests, stack_bytes
 
 MB = 1 << 20
 
@@ -43,3 +43,10 @@ def test_without_a_limit_nothing_is_known():
     if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
         pytest.skip("this process has a limit")
     assert address_space_left() is None
+
+
+def test_a_stack_takes_what_the_limit_says(monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (MB, MB))
+    assert stack_bytes() == MB
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert stack_bytes() == 8 * MB

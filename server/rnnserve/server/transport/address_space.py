@@ -8,13 +8,16 @@ a limit that seems to be large leaves little. So requests are held to what is le
 import resource
 from pathlib import Path
 
-__all__ = ["address_space_left", "bytes_for_requests"]
+__all__ = ["address_space_left", "bytes_for_requests", "stack_bytes"]
 
 _STATM = Path("/proc/self/statm")
 _PAGE = resource.getpagesize()
 
 _LEAST = 8 << 20
 """Bytes that requests may take in any case."""
+
+_USUAL_STACK = 8 << 20
+"""Bytes of a thread's stack where stacks have no limit."""
 
 
 def address_space_left() -> int | None:
@@ -26,6 +29,12 @@ def address_space_left() -> int | None:
         return limit - int(_STATM.read_text().split()[0]) * _PAGE
     except OSError:
         return None
+
+
+def stack_bytes() -> int:
+    """Bytes of address space that each thread's stack takes."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_STACK)
+    return _USUAL_STACK if limit == resource.RLIM_INFINITY else limit
 
 
 def bytes_for_requests(wanted: int, uncounted: int, left: int | None) -> tuple[int, str | None]:

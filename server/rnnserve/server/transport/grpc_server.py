@@ -22,7 +22,8 @@ from rnnserve.server.lane.dispatcher import Dispatcher
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.settings import Settings
 from rnnserve.server.transport.accepting import Accepting
-from rnnserve.server.transport.address_space import address_space_left, bytes_for_requests
+from rnnserve.server.transport.address_space import address_space_left, bytes_for_requests, stack_bytes
+from rnnserve.server.transport.core_options import core_options
 from rnnserve.server.transport.farewell import say_goodbye
 from rnnserve.server.transport.flood_guard import (
     FloodGuard,
@@ -31,7 +32,7 @@ from rnnserve.server.transport.flood_guard import (
     arrived_by_connection,
     bound_window,
 )
-from rnnserve.server.transport.header_limit import MAX_HEADER_BYTES, HeaderLimit, HostileConnections
+from rnnserve.server.transport.header_limit import HeaderLimit, HostileConnections
 from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
 from rnnserve.server.transport.listening import count_connections, end_connection, stop_listening
 from rnnserve.server.transport.memory_guard import Activity, MemoryGuard
@@ -77,15 +78,9 @@ _REFLECTIONS = 16
 _STREAM_HOPELESS = 1.0
 """Seconds after which one of these whose next message has not arrived is ended, where others were refused."""
 
-_CALLS_OF_CONNECTION = 1024
-"""Calls in hand of one connection; a client's further calls wait at the client."""
 
 _UNCOUNTED = 144 << 20
 """Bytes of memory, beside those that are counted, that the largest requests take while they are read and run."""
-
-_PENDING_CALLS = 1 << 24
-"""gRPC's core drops calls, with CANCELLED and no message, of which more than this wait for a thread to take them: more
-than can be, since this server refuses what is too much itself, and says so. The core's own limit is 1,000."""
 
 
 _END_SECONDS, _CUT_SECONDS = 1.0, 3.0
@@ -173,7 +168,7 @@ class GrpcTransport:
         )
         self._streams = StreamPool(min(_STREAM_THREADS, settings.max_streams))
         self._hostile = HostileConnections(self._end_connection)
-        self._server = grpc.server(self._control, options=_options(settings))
+        self._server = grpc.server(self._control, options=core_options(settings))
         self._budget = ByteBudget(settings.max_held_bytes)
         self._health = HealthService(("", _SERVICE), service.repository)
         calls = PublicCalls(service, schedulers, self._budget)
@@ -229,8 +224,9 @@ class GrpcTransport:
         """
         self._health.set_serving(ready)
         self._memory_guard.take_models_into_account()
+        stacks = _INFERENCE_THREADS * stack_bytes() if self._lane is None else 0
         self._budget.limit, said = bytes_for_requests(
-            self._settings.max_held_bytes, _UNCOUNTED, address_space_left() if ready else None
+            self._settings.max_held_bytes, _UNCOUNTED + stacks, address_space_left() if ready else None
         )
         if said is not None:
             _log.warning("%s", said)
@@ -433,32 +429,3 @@ class GrpcTransport:
             raise StartError(
                 f"cannot listen on {address}: is the port in use, or the host not this machine's?"
             ) from error
-
-
-def _options(settings: Settings) -> list[tuple[str, int]]:
-    """Options of gRPC's core: it refuses what is far too large or too much, and leaves the rest to this server.
-
-    Its limit on messages counts bytes as sent, and is a quarter above `max_message_bytes`, so that a message somewhat
-    too large is refused by the boundary, which says more.
-    """
-    age, age_grace = settings.connection_age, settings.max_connection_age_grace
-    return [
-        ("grpc.max_receive_message_length", settings.max_message_bytes * 5 // 4),
-        ("grpc.max_send_message_length", -1),
-        ("grpc.per_message_decompression", 0),  # see `boundary.compression`
-        ("grpc.max_concurrent_streams", _CALLS_OF_CONNECTION),
-        # With it, the core counts streams that were answered a moment ago, until Python lets go of their calls, and
-        # refuses others, of a client that keeps to the limit, with a bare REFUSED_STREAM.
-        ("grpc.http.overload_protection", 0),
-        # Above its soft limit, 8 kB by default, the core refuses calls at random, the more the larger.
-        ("grpc.max_metadata_size", MAX_HEADER_BYTES),
-        ("grpc.absolute_max_metadata_size", MAX_HEADER_BYTES),
-        # Pings are answered, however many. Where the core closes a connection for too many, it makes an error of each
-        # further one that has arrived, which holds all before it: 50,000 pings, 850 kB, stopped everyone for 3 s.
-        ("grpc.http2.max_ping_strikes", 0),
-        ("grpc.server.max_pending_requests", _PENDING_CALLS),
-        ("grpc.server.max_pending_requests_hard_limit", _PENDING_CALLS),
-        ("grpc.so_reuseport", int(settings.share_port)),
-        *([("grpc.max_connection_age_ms", max(1, round(1e3 * age)))] if age else []),
-        *([("grpc.max_connection_age_grace_ms", max(1, round(1e3 * age_grace)))] if age_grace else []),
-    ]

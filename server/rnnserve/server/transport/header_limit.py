@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 import grpc
 
 from rnnserve.server.errors import HeadersTooLarge
-from rnnserve.server.transport.thread_pool import connection_of
+from rnnserve.server.transport.pooled_call import connection_of
 
 __all__ = ["MAX_HEADER_BYTES", "HeaderLimit", "HostileConnections"]
 

@@ -5,7 +5,8 @@ that waits for its client, of the connection with most.
 """
 
 from rnnserve.server.errors import TooManyStreams
-from rnnserve.server.transport.thread_pool import CallPool, PooledCall
+from rnnserve.server.transport.pooled_call import PooledCall
+from rnnserve.server.transport.thread_pool import CallPool
 
 __all__ = ["StreamPool"]
 

@@ -1,0 +1,42 @@
+"""Options of gRPC's core, with what each was chosen for."""
+
+from rnnserve.server.settings import Settings
+from rnnserve.server.transport.header_limit import MAX_HEADER_BYTES
+
+__all__ = ["core_options"]
+
+_CALLS_OF_CONNECTION = 1024
+"""Calls in hand of one connection; a client's further calls wait at the client."""
+
+_PENDING_CALLS = 1 << 24
+"""gRPC's core drops calls, with CANCELLED and no message, of which more than this wait for a thread to take them: more
+than can be, since this server refuses what is too much itself, and says so. The core's own limit is 1,000."""
+
+
+def core_options(settings: Settings) -> list[tuple[str, int]]:
+    """Options of gRPC's core: it refuses what is far too large or too much, and leaves the rest to this server.
+
+    Its limit on messages counts bytes as sent, and is a quarter above `max_message_bytes`, so that a message somewhat
+    too large is refused by the boundary, which says more.
+    """
+    age, age_grace = settings.connection_age, settings.max_connection_age_grace
+    return [
+        ("grpc.max_receive_message_length", settings.max_message_bytes * 5 // 4),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.per_message_decompression", 0),  # see `boundary.compression`
+        ("grpc.max_concurrent_streams", _CALLS_OF_CONNECTION),
+        # With it, the core counts streams that were answered a moment ago, until Python lets go of their calls, and
+        # refuses others, of a client that keeps to the limit, with a bare REFUSED_STREAM.
+        ("grpc.http.overload_protection", 0),
+        # Above its soft limit, 8 kB by default, the core refuses calls at random, the more the larger.
+        ("grpc.max_metadata_size", MAX_HEADER_BYTES),
+        ("grpc.absolute_max_metadata_size", MAX_HEADER_BYTES),
+        # Pings are answered, however many. Where the core closes a connection for too many, it makes an error of each
+        # further one that has arrived, which holds all before it: 50,000 pings, 850 kB, stopped everyone for 3 s.
+        ("grpc.http2.max_ping_strikes", 0),
+        ("grpc.server.max_pending_requests", _PENDING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", _PENDING_CALLS),
+        ("grpc.so_reuseport", int(settings.share_port)),
+        *([("grpc.max_connection_age_ms", max(1, round(1e3 * age)))] if age else []),
+        *([("grpc.max_connection_age_grace_ms", max(1, round(1e3 * age_grace)))] if age_grace else []),
+    ]
