@@ -64,7 +64,9 @@ class ConnectionTurns(Generic[T]):
         taken = items.popleft()
         if items:
             self._by_connection[connection] = items  # at the end: the next connection's turn
-        self._is_taken(connection)
+        self._count -= 1
+        if self._counts is not None:
+            self._is_taken(connection)
         return taken
 
     def displace(self, connection: Hashable, may: Callable[[T], bool] | None = None) -> T | None:
@@ -85,6 +87,7 @@ class ConnectionTurns(Generic[T]):
             item = items[-at]
             if may is None or may(item):
                 del items[-at]
+                self._count -= 1
                 self._is_taken(fullest)
                 return item
         return None
@@ -98,7 +101,7 @@ class ConnectionTurns(Generic[T]):
         return self._counts.fullest()
 
     def _is_taken(self, connection: Hashable) -> None:
-        self._count -= 1
+        """Count one less of a connection, or none any more where nothing waits."""
         if not self._count:
             self._counts = None
         elif self._counts is not None:

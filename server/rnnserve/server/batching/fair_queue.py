@@ -58,7 +58,7 @@ class FairQueue(Generic[T]):
     @property
     def is_crowded(self) -> bool:
         """Whether so many wait that connections take turns: then an item is added with `add_from`."""
-        return self._length >= MAX_REQUESTS or bool(self._turns)
+        return self._length >= MAX_REQUESTS or self._length > len(self._first)
 
     def add(self, item: T) -> None:
         """Add an item after the others. For a queue that is not crowded."""
