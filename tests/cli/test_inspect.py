@@ -91,7 +91,9 @@ def test_json_says_the_same(published, capsys):
         ["h_0", None, "zeros", None],
     ]
     assert words["outputs"][0]["continues_as"] == "h_0"
-    assert words["batching"] == {"mode": "padded", "reasons": []}
+    not_recorded = dict.fromkeys(("rows", "padding", "scan_rows", "scan_padding"))
+    assert words["batching"] == {"mode": "padded", "reasons": [], **not_recorded}
+    assert words["causality"] == {}
     assert words["scan_proof"] is None
     any_size = {"size": -1, "smallest": None, "largest": None}
     assert words["inputs"][0]["axes"] == [{"name": "batch"} | any_size, {"name": "sequence"} | any_size]

@@ -70,6 +70,17 @@ ROWS_NUMBERED = [
 ]
 LONGEST = [("ReduceMax", "lengths zero", "longest", {"keepdims": 1}), ("Slice", "x zero longest one", "trimmed", {})]
 
+
+def state_at(lengths):
+    return [
+        ("Add", "lengths one", "more", {}),
+        ("Cast", lengths, "int32", {"to": TensorProto.INT32}),
+        ("Transpose", "x", "t", {"perm": [1, 0, 2]}),
+        ("RNN", "t W W bias int32", "r end", {"hidden_size": 3}),
+        ("Squeeze", "end zero", "y", {}),
+    ]
+
+
 # For each: rows, padding, causality: + proven, - refuted, ? not decided.
 CASES = {
     "elementwise": ("+++", [("Tanh", "x", "y", {})], WHOLE),
@@ -90,6 +101,24 @@ CASES = {
         "++-",
         [*MASK, ("Where", "mask x nothing", "m", {}), ("ReduceSum", "m one", "y", {"keepdims": 0})],
         ROW,
+    ),
+    "a mask that is a step too long": (
+        "+--",
+        [
+            *MASK[:5],
+            ("LessOrEqual", "row column", "inside", {}),
+            *MASK[6:],
+            ("Where", "mask x nothing", "m", {}),
+            ("ReduceSum", "m one", "y", {"keepdims": 0}),
+        ],
+        ROW,
+    ),
+    "the state at the lengths": ("+++", state_at("lengths"), ROW),
+    "the state a step after the lengths": ("+-+", state_at("more"), ROW),
+    "as many columns as rows": (
+        "?++",
+        [*ROWS_NUMBERED[:2], ("OneHot", "lengths rows_count values", "y", {})],
+        [BATCH, ("columns", 7)],
     ),
     "a product with the mask": (
         "++-",
@@ -185,6 +214,25 @@ CASES = {
             ("Slice", "x zero minus one", "s", {}),
             ("ConstantOfShape", "pads", "unused", {}),
             ("Pad", "s tail", "y", {}),
+        ],
+        WHOLE,
+    ),
+    "the last step from elsewhere": (
+        "+??",
+        [
+            ("Slice", "x zero minus one", "s", {}),
+            ("Slice", "x zero one one", "f", {}),
+            ("Mul", "f nothing", "g", {}),
+            ("Concat", "s g", "y", {"axis": 1}),
+        ],
+        WHOLE,
+    ),
+    "the first step from elsewhere": (
+        "+++",
+        [
+            ("Slice", "x zero minus one", "s", {}),
+            ("Slice", "x zero one one", "f", {}),
+            ("Concat", "f s", "y", {"axis": 1}),
         ],
         WHOLE,
     ),
@@ -288,6 +336,8 @@ CONSTANTS |= {
     "tail": np.array([0, 0, 0, 0, 1, 0]),
     "pads": np.array([1]),
     "yes": np.array(True),
+    "bias": np.zeros((1, 6), np.float32),
+    "values": np.array([0, 1], np.float32),
 }
 
 
