@@ -322,6 +322,24 @@ CASES = {
         ],
         WHOLE,
     ),
+    "parts of the features": (
+        "+++",
+        [
+            ("SplitToSequence", "x scalar_1", "parts", {"axis": 2}),
+            ("SequenceAt", "parts scalar_0", "a", {}),
+            ("SequenceAt", "parts last", "b", {}),
+            ("Concat", "a b a", "y", {"axis": 2}),
+        ],
+        WHOLE,
+    ),
+    "parts put together in a way that no rule covers": (
+        "???",
+        [
+            ("SplitToSequence", "x scalar_1", "parts", {"axis": 2}),
+            ("ConcatFromSequence", "parts", "y", {"axis": 2}),
+        ],
+        WHOLE,
+    ),
     "sorted rows": (
         "?++",
         [("Shape", "x", "s", {"start": 0, "end": 1}), ("TopK", "x s", "y order", {"axis": 0})],

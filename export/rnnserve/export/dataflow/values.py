@@ -86,10 +86,10 @@ class Inside:
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """Indices of several axes, side by side in the last axis.
+    """Indices of several axes, side by side in the last axis; or a sequence of tensors.
 
     Attributes:
-        parts: A tensor for each axis, its last axis of size 1.
+        parts: A tensor for each axis, its last axis of size 1; or the tensors of the sequence.
     """
 
     parts: "tuple[Value, ...]"

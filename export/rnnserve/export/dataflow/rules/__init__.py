@@ -15,6 +15,7 @@ from rnnserve.export.dataflow.rules import (
     reshaping,
     shapes,
     slicing,
+    splitting,
     windows,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "reshaping",
     "shapes",
     "slicing",
+    "splitting",
     "windows",
 ]

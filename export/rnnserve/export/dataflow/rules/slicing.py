@@ -120,41 +120,6 @@ def _stepped(size: Size, start: Size, end: Size, step: int) -> Size:
     return computed(f"slice by {step}", size, start, end, lowest=0)
 
 
-@rule("Split")
-def _split(node: Node) -> list[Value]:
-    value = node.input(0)
-    at = node.axis(value.rank)
-    sizes = _split_sizes(node, size_of(value.axes[at]))
-    results = []
-    start = 0
-    for size in sizes:
-        reads: list[Read] = [At(other) for other in range(value.rank)]
-        reads[at] = At(at, Reach(exact=True, offset=start))
-        shape = (*value.axes[:at], (Size.of(size),), *value.axes[at + 1 :])
-        content: Any = content_of(value)
-        cut = (slice(None),) * at + (slice(start, start + size),)
-        results.append(moved(node, shape, value, reads, None if content is None else content[cut]))
-        start += size
-    return results
-
-
-def _split_sizes(node: Node, size: Size) -> list[int]:
-    sizes = node.attribute("split")
-    given = node.optional(1)
-    if sizes is None and given is not None:
-        sizes = given.numbers
-        if sizes is None:
-            raise NotCovered
-    total = size.number
-    if total is None:
-        raise NotCovered
-    if sizes is None:
-        count = len(node.outputs)
-        each = -(-total // count)
-        sizes = [min(each, total - each * number) for number in range(count)]
-    return [int(each) for each in sizes]
-
-
 @rule("Pad")
 def _pad(node: Node) -> Value:
     value = node.input(0)
