@@ -15,7 +15,6 @@ from rnnserve.protos.golden import replay
 from support.descriptions import describe_architecture, describe_classifier
 from support.own_modules import PUBLICATIONS, own_module
 
-
 EXTREMES_OF_FLOATS = [("random", 2, 16)] * 9
 """Zeros, constants, level rows, silence, tiny, loud and louder values, ties, states."""
 

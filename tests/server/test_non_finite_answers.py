@@ -154,7 +154,9 @@ def test_nan_that_a_kernel_would_lose_is_refused_also_where_others_are_allowed(l
     mel = mel_of(zero_at=2)
     mel[0, 2, 1] = np.nan
     for _ in range(2):
-        with pytest.raises(grpc.RpcError, match=r"finite ones from it, unlike PyTorch; publish .*allow_non_finite=True"):
+        with pytest.raises(
+            grpc.RpcError, match=r"finite ones from it, unlike PyTorch; publish .*allow_non_finite=True"
+        ):
             lenient.ModelInfer(request("plain", {"mel": mel}))
         lenient.ModelInfer(request("plain", {"mel": mel_of()}))
     for _ in range(3):
@@ -191,7 +193,7 @@ def test_a_refused_step_leaves_the_state_of_its_sequence(stub, modules):
 def test_a_model_that_cannot_give_it_is_not_looked_at(repository):
     """No answer is checked of a model all of whose operators give finite numbers."""
     with Server(Settings(repository, grpc_port=0, provider="cpu")) as server:
-        served = {name: server._repository.find(name).model for name in ("spectrogram", "plain", "open")}  # noqa: SLF001
+        served = {name: server._repository.find(name).model for name in ("spectrogram", "plain", "open")}
     assert {name: model.refuses_non_finite for name, model in served.items()} == {
         "spectrogram": True, "plain": False, "open": False,
     }  # fmt: skip

@@ -76,6 +76,8 @@ def test_the_module_has_no_hooks_afterwards():
 
 def test_a_module_that_is_not_finite_on_usual_values_is_refused_with_the_operator():
     described = {"inputs": {"x": Floats("batch", "sequence", ("mel", 4))}, "outputs": ["y"]}
-    with pytest.raises(UnsupportedModule, match=r'first ones come from log in "front" .*low=.*samples=.*allow_non_finite'):
+    with pytest.raises(
+        UnsupportedModule, match=r'first ones come from log in "front" .*low=.*samples=.*allow_non_finite'
+    ):
         describe_model(Publication(Model(torch.log), "front", **described))
     assert describe_model(Publication(Model(torch.log), "front", **described, allow_non_finite=True)).allow_non_finite

@@ -1,4 +1,4 @@
-"""Guarded recurrent operators: NaN where PyTorch gives NaN, row by row and step by step; finite results keep their bits."""
+"""Guarded recurrent operators: NaN where PyTorch gives NaN, by rows and steps; finite results keep their bits."""
 
 import functools
 import itertools
@@ -115,9 +115,7 @@ def test_one_infinity_saturates_as_in_eager_and_two_that_differ_give_nan(cell):
         changed["x"][1, 2, :2] = values
         found, expected = OnnxRunner(guarded)(changed), eager_of(module, changed)
         assert np.isfinite(expected["y"]).all() == is_finite
-        np.testing.assert_array_equal(
-            steps_that_are_not_finite(found["y"]), steps_that_are_not_finite(expected["y"])
-        )
+        np.testing.assert_array_equal(steps_that_are_not_finite(found["y"]), steps_that_are_not_finite(expected["y"]))
 
 
 def test_a_weight_of_zero_makes_nan_of_infinity_here_too():

@@ -290,7 +290,7 @@ def test_extremes_that_are_not_finite_in_eager_are_told_and_those_that_are_descr
     parity = prove(model, None, to_onnx(model), progress=False).parity
     assert {line.split(":")[0] for line in parity.non_finite} >= {"zeros", "silence"}
     bounded = describe_model(Publication(module, "l", MEL, ["y"]))
-    with pytest.raises(ParityError, match=r'eager, zeros: eager itself gives NaN .* from div \(test_planted_fam'):
+    with pytest.raises(ParityError, match=r"eager, zeros: eager itself gives NaN .* from div \(test_planted_fam"):
         prove(bounded, None, to_onnx(bounded), progress=False)
     told = dataclasses.replace(bounded, allow_non_finite=True)
     assert prove(told, None, to_onnx(told), progress=False).parity.non_finite

@@ -20,8 +20,8 @@ _EXPORT = str(Path(__file__).parents[1])
 
 _MASKS = "Where they mask scores, use a number of which softmax makes zero, too: masked_fill(…, -100)"
 _VALUES = (
-    "Or, if such inputs are not meant, say which are: Floats(…, low=, high=), or give real ones with samples=. Or publish "
-    "it so, with allow_non_finite=True"
+    "Or, if such inputs are not meant, say which are: Floats(…, low=, high=), or give real ones with samples=. Or "
+    "publish it so, with allow_non_finite=True"
 )
 _LOGARITHM = "Add a small number before the logarithm, or clamp: x.clamp(min=1e-6).log()"
 _ROOT = "Clamp before the root: x.clamp(min=0).sqrt()"
@@ -63,8 +63,8 @@ def find_first_non_finite(
 ) -> Origin | None:
     """Run a module and find the operator whose results are the first NaN, or else the first infinity.
 
-    Infinity is no fault by itself: masks have it. So what gives NaN of finite numbers is told before it; where NaN comes
-    of infinity, what gave that.
+    Infinity is no fault by itself: masks have it. So what gives NaN of finite numbers is told before it; where NaN
+    comes of infinity, what gave that.
 
     Args:
         module: In evaluation mode.
@@ -80,9 +80,7 @@ def find_first_non_finite(
     return finder.nan or finder.infinity
 
 
-def non_finite_advice(
-    module: nn.Module, interface: ModuleInterface, inputs: Mapping[str, npt.NDArray[Any]]
-) -> str:
+def non_finite_advice(module: nn.Module, interface: ModuleInterface, inputs: Mapping[str, npt.NDArray[Any]]) -> str:
     """Say where NaN or infinity first arises, and what to do about it, to follow a sentence without its full stop."""
     origin = find_first_non_finite(module, interface, inputs)
     if origin is None:
@@ -91,7 +89,7 @@ def non_finite_advice(
     return f": the first ones come from {origin}{line}. {origin.advice}"
 
 
-class _Finder(TorchDispatchMode):
+class _Finder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no type for its subclassing
     """Looks at the inputs and results of every operator.
 
     Attributes:
@@ -101,14 +99,18 @@ class _Finder(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # nor for this
         self.path: list[str] = []
         self.nan: Origin | None = None
         self.infinity: Origin | None = None
 
     def __torch_dispatch__(
-        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:  # noqa: ANN401 - as torch declares it
+        self,
+        func: Any,  # noqa: ANN401 - as torch declares it
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
         """Run an operator."""
         given = list(_floats([args, list((kwargs or {}).values())]))
         had_nan = any(bool(tensor.isnan().any()) for tensor in given)

@@ -47,6 +47,7 @@ class Range:
 ANY = Range(-LARGEST, LARGEST, finite=False)
 """Any value, NaN and infinity among them."""
 
+
 def of_constant(array: npt.NDArray[np.generic]) -> Range:
     """The range of a constant of numbers or booleans."""
     if array.dtype.kind not in "biuf" or not array.size:

@@ -1,9 +1,9 @@
 """Recurrent operators whose results are NaN where PyTorch's are.
 
-onnxruntime's kernels of GRU, LSTM, and RNN with relu clamp what they compute with `min` and `max`, which drop NaN: a NaN
-in a step gives finite numbers, in that step and all later ones. Where one can arise, nodes beside the operator look for
-it: what the operator reads is multiplied by the weights, or by some rows of them, and a step whose products hold NaN
-makes the results of this row NaN from there on. Infinity alone saturates the gates and gives finite numbers, here as in
+onnxruntime's kernels of GRU, LSTM, and RNN with relu clamp what they compute with `min` and `max`, which drop NaN: a
+NaN in a step gives finite numbers, in that step and all later ones. Where one can arise, nodes beside the operator look
+for it: what the operator reads is multiplied by the weights, or by some rows of them, and a step whose products hold
+NaN makes the results of this row NaN from there on. Infinity alone saturates the gates and gives finite numbers, here as in
 PyTorch; two infinities of which the weights make a difference give NaN.
 
 Finite results keep their bits. Steps after a row's length reach nothing, as in the operator itself.
@@ -22,8 +22,8 @@ __all__ = ["guard_recurrences"]
 _INPUT, _WEIGHT, _RECURRENT, _BIAS, _LENGTHS, _HIDDEN, _CELL = range(7)
 _PREFIX = "guard_"  # of the names of all nodes
 _ROWS = 64
-"""Rows of the weights that are looked at. Two infinities whose products have one sign in all of them give no NaN that is
-found: with weights of either sign, one case in 2 ** 64."""
+"""Rows of the weights that are looked at. Two infinities whose products have one sign in all of them give no NaN that
+is found: with weights of either sign, one case in 2 ** 64."""
 
 
 def guard_recurrences(model: bytes, *, finite_inputs: bool = True) -> bytes:
@@ -76,6 +76,9 @@ class _Guard:
     def __init__(self, node: ir.Node, prefix: str) -> None:
         self._node = node
         self._given = [*node.inputs, *[None] * (_CELL + 1 - len(node.inputs))]
+        read = node.inputs[_INPUT]
+        assert read is not None  # noqa: S101 - for mypy: an operator without it is not valid
+        self._read = read
         direction = node.attributes["direction"].as_string() if "direction" in node.attributes else "forward"
         self._reversed = {"forward": (False,), "reverse": (True,)}.get(direction, (False, True))
         self._made = NodeBuilder(prefix)
@@ -141,7 +144,7 @@ class _Guard:
     def _steps(self) -> ir.Value:
         """(sequence, 1) int64: the number of each step."""
         op, made = self._made.op, self._made
-        shape = op("Shape", self._given[_INPUT], start=0, end=1)
+        shape = op("Shape", self._read, start=0, end=1)
         count = op("Squeeze", shape, made.integers([0]))
         return op("Unsqueeze", op("Range", made.integers(0), count, made.integers(1)), made.integers([1]))
 
@@ -150,7 +153,7 @@ class _Guard:
 
     def _input(self) -> ir.Value:
         """(sequence, batch): NaN where a gate of the step is NaN by what the operator reads."""
-        return self._products(self._given[_INPUT], self._weights(_WEIGHT), "weight")
+        return self._products(self._read, self._weights(_WEIGHT), "weight")
 
     def _state(self) -> ir.Value | None:
         """(directions, batch): NaN where the initial states make the first step NaN; None where there are none."""
@@ -166,7 +169,7 @@ class _Guard:
             found.append(self._products(hidden, stacked, "recurrent"))
         if cell is not None:
             found.append(op("ReduceSum", op("Sign", cell), made.integers([2]), keepdims=0))
-        if len(found) == 2:  # noqa: PLR2004 - an LSTM's
+        if len(found) == 2:
             return op("Add", *found)
         return found[0] if found else None
 
@@ -179,13 +182,10 @@ class _Guard:
         padding = made.integers([0, 0, 1, 0] if is_reversed else [1, 0, 0, 0])
         padded = op("Pad", found, padding, self._zero)
         start, end = ([1], [2**62]) if is_reversed else ([0], [-1])
-        return self._masked(
-            op("Slice", padded, made.integers(start), made.integers(end), made.integers([0])), valid
-        )
+        return self._masked(op("Slice", padded, made.integers(start), made.integers(end), made.integers([0])), valid)
 
-    def _products(self, values: ir.Value | None, weights: np.ndarray | None, name: str) -> ir.Value:
+    def _products(self, values: ir.Value, weights: np.ndarray | None, name: str) -> ir.Value:
         """Sum the signs of products over the last axis: NaN where one of them is; of infinity the sign is a number."""
-        assert values is not None  # noqa: S101 - for mypy: an operator without it is not valid
         op, made = self._made.op, self._made
         if weights is None:
             signs = op("Sub", values, values)  # without known weights infinity counts as NaN

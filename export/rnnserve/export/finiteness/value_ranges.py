@@ -88,7 +88,7 @@ class ValueRanges:
 
 
 def swallows(node: ir.Node) -> bool:
-    """Whether onnxruntime's kernel makes finite numbers of NaN: GRU, LSTM, and RNN with relu do, RNN with tanh does not."""
+    """Whether onnxruntime's kernel makes finite numbers of NaN: GRU, LSTM, and RNN with relu do, but not with tanh."""
     if node.op_type not in ("RNN", "GRU", "LSTM"):
         return False
     activations = node.attributes.get("activations")

@@ -1,4 +1,4 @@
-"""The batches of extreme values that are compared beside the usual ones: each kind, all ids, both ends of lengths, long.
+"""The batches of extreme values, compared beside the usual ones: each kind, all ids, both ends of lengths, long rows.
 
 A few rows of each: what goes wrong there goes wrong in every row.
 """

@@ -19,7 +19,7 @@ from rnnserve.protos import manifest_pb2
 __all__ = ["EXTREMES", "Extreme"]
 
 _Array = npt.NDArray[Any]
-_Change = Callable[[_Array, "_Range", np.random.Generator], _Array]
+_Change = Callable[["_Usual"], _Array]
 
 _EXACT = np.array([1.0, 0.5, -1.0, 2.0, 0.25, -0.5, 4.0, -0.125])
 """Constants whose sums and means are exact, so that their deviation is zero in float32, too."""
@@ -37,6 +37,21 @@ class _Range:
 
     def clip(self, values: _Array) -> _Array:
         return values if self.low is None else np.clip(values, self.low, self.high)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Usual:
+    """What a kind changes.
+
+    Attributes:
+        values: Drawn, (batch, sequence, …) float64.
+        bounds: Of the input.
+        random: Where further values are drawn from.
+    """
+
+    values: _Array
+    bounds: _Range
+    random: np.random.Generator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +99,7 @@ class Extreme:
             moved = np.moveaxis(array, order, range(len(order)))
             moved = moved[:, None] if steps is None else moved
             bounds = _range_of(tensor)
-            values = bounds.clip(change(moved.astype(np.float64), bounds, random))
+            values = bounds.clip(change(_Usual(moved.astype(np.float64), bounds, random)))
             values = values[:, 0] if steps is None else values
             made = np.ascontiguousarray(np.moveaxis(values, range(len(order)), order)).astype(array.dtype)
             # Integers beyond 2 ** 53 are rounded by floats.
@@ -120,73 +135,74 @@ def _by_row(values: _Array, like: _Array) -> _Array:
     return np.broadcast_to(column, like.shape).copy()
 
 
-def _zeros(usual: _Array, bounds: _Range, random: np.random.Generator) -> _Array:
-    return np.zeros_like(usual)
+def _zeros(usual: _Usual) -> _Array:
+    return np.zeros_like(usual.values)
 
 
-def _constant(usual: _Array, bounds: _Range, random: np.random.Generator) -> _Array:
-    return _by_row(_EXACT, usual)
+def _constant(usual: _Usual) -> _Array:
+    return _by_row(_EXACT, usual.values)
 
 
-def _level(usual: _Array, bounds: _Range, random: np.random.Generator) -> _Array:
+def _level(usual: _Usual) -> _Array:
     """Rows of one number, and rows whose steps are all alike."""
-    alike = np.broadcast_to(usual[:, :1], usual.shape).copy()
-    alike[::2] = alike[::2].reshape(len(alike[::2]), -1)[:, :1].reshape(-1, *[1] * (usual.ndim - 1))
+    alike = np.broadcast_to(usual.values[:, :1], usual.values.shape).copy()
+    alike[::2] = alike[::2].reshape(len(alike[::2]), -1)[:, :1].reshape(-1, *[1] * (usual.values.ndim - 1))
     return alike
 
 
-def _silence(usual: _Array, bounds: _Range, random: np.random.Generator) -> _Array:
+def _silence(usual: _Usual) -> _Array:
     """Loud steps, a run of zeros, and quiet steps; without a sequence, some numbers are zero."""
-    values = usual.copy()
+    values = usual.values.copy()
     steps = values.shape[1]
     if steps == 1:
-        return np.where(random.random(values.shape) < 0.5, 0, values)  # noqa: PLR2004 - one half
+        return np.where(usual.random.random(values.shape) < 0.5, 0, values)
     for row in values:
-        start, end = sorted(random.integers(0, steps, size=2, endpoint=True))
+        start, end = sorted(usual.random.integers(0, steps, size=2))
         row[:start] *= 30
-        row[start : max(end, start + 1)] = 0
-        row[end:] *= 1e-3
+        row[start : end + 1] = 0
+        row[end + 1 :] *= 1e-3
     return values
 
 
-def _tiny(usual: _Array, bounds: _Range, random: np.random.Generator) -> _Array:
+def _tiny(usual: _Usual) -> _Array:
     """Rows of 1e-10, and of denormal numbers of float32."""
-    return usual * _by_row(np.array([1e-10, 1e-40]), usual)
+    return usual.values * _by_row(np.array([1e-10, 1e-40]), usual.values)
 
 
-def _ends(usual: _Array, bounds: _Range, random: np.random.Generator) -> _Array:
-    if bounds.low is None or bounds.high is None:
-        return usual
-    ends = np.where(random.random(usual.shape) < 0.5, bounds.low, bounds.high)  # noqa: PLR2004 - one half
-    ends[0], ends[-1] = bounds.low, bounds.high
+def _ends(usual: _Usual) -> _Array:
+    if usual.bounds.low is None or usual.bounds.high is None:
+        return usual.values
+    ends = np.where(usual.random.random(usual.values.shape) < 0.5, usual.bounds.low, usual.bounds.high)
+    ends[0], ends[-1] = usual.bounds.low, usual.bounds.high
     return ends
 
 
-def _ties(usual: _Array, bounds: _Range, random: np.random.Generator) -> _Array:
-    return np.clip(np.round(usual), -1, 1)
+def _ties(usual: _Usual) -> _Array:
+    return np.clip(np.round(usual.values), -1, 1)
 
 
-def _constant_ends(usual: _Array, bounds: _Range, random: np.random.Generator) -> _Array:
-    return _by_row(np.array([bounds.low or 0, bounds.high or 0]), usual)
+def _constant_ends(usual: _Usual) -> _Array:
+    return _by_row(np.array([usual.bounds.low or 0, usual.bounds.high or 0]), usual.values)
 
 
-def _tied_integers(usual: _Array, bounds: _Range, random: np.random.Generator) -> _Array:
+def _tied_integers(usual: _Usual) -> _Array:
     """Each row has two of the values that were drawn for it."""
-    flat = usual.reshape(len(usual), -1)
-    chosen = np.where(random.random(flat.shape) < 0.5, flat[:, :1], flat[:, -1:])  # noqa: PLR2004 - one half
-    return chosen.reshape(usual.shape)
+    flat = usual.values.reshape(len(usual.values), -1)
+    chosen = np.where(usual.random.random(flat.shape) < 0.5, flat[:, :1], flat[:, -1:])
+    return chosen.reshape(usual.values.shape)
 
 
-def _zero_runs(usual: _Array, bounds: _Range, random: np.random.Generator) -> _Array:
-    return np.where(_silence(np.ones_like(usual), bounds, random) == 0, 0, usual)
+def _zero_runs(usual: _Usual) -> _Array:
+    ones = dataclasses.replace(usual, values=np.ones_like(usual.values))
+    return np.where(_silence(ones) == 0, 0, usual.values)
 
 
-def _states(usual: _Array, bounds: _Range, random: np.random.Generator) -> _Array:
-    return np.sign(usual) * _by_row(_STATES, usual)
+def _states(usual: _Usual) -> _Array:
+    return np.sign(usual.values) * _by_row(_STATES, usual.values)
 
 
 def _times(factor: float) -> _Change:
-    return lambda usual, bounds, random: usual * factor
+    return lambda usual: usual.values * factor
 
 
 EXTREMES: Mapping[str, Extreme] = MappingProxyType(

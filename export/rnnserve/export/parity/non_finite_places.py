@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rnnserve.protos.differences import equally_non_finite
+
 __all__ = ["differing_places", "without_non_finite"]
 
 _Array = npt.NDArray[Any]
@@ -25,16 +27,14 @@ def differing_places(found: _Array, eager: _Array, mask: npt.NDArray[np.bool_] |
     Returns:
         What differs, in words; empty where nothing does.
     """
-    wrong = np.isfinite(found) != np.isfinite(eager)
+    wrong: npt.NDArray[np.bool_] = np.isfinite(found) != np.isfinite(eager)
     with np.errstate(invalid="ignore"):
-        wrong |= np.isinf(eager) & np.isinf(found) & (found != eager)
-    wrong |= np.isinf(eager) & np.isnan(found)
-    wrong |= np.isnan(eager) & np.isinf(found)
-    beside = np.isnan(eager)
-    beside = beside.any(axis=-1, keepdims=True) if eager.ndim > 1 else beside
-    wrong &= ~(beside & np.isnan(found))
+        wrong |= ~np.isfinite(eager) & ~equally_non_finite(found, eager)
+    is_nan = np.asarray(np.isnan(eager))
+    beside = np.asarray(is_nan.any(axis=-1, keepdims=True)) if eager.ndim > 1 else is_nan
+    wrong = wrong & ~(beside & np.isnan(found))
     if mask is not None:
-        wrong &= mask
+        wrong = wrong & mask
     if not wrong.any():
         return ""
     at = tuple(int(i) for i in np.argwhere(wrong)[0])
@@ -56,4 +56,6 @@ def without_non_finite(
     if all(array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in arrays):
         return mask, list(arrays)
     finite = np.logical_and.reduce([np.isfinite(array) for array in arrays])
-    return finite if mask is None else finite & mask, [np.where(finite, array, 0).astype(array.dtype) for array in arrays]
+    return finite if mask is None else finite & mask, [
+        np.where(finite, array, 0).astype(array.dtype) for array in arrays
+    ]

@@ -40,7 +40,7 @@ def say_non_finite(
 
 
 def _is_ordinary(kind: str, model: DescribedModel) -> bool:
-    """Whether a kind has only values that the description says are meant: usual ones, or any within described bounds."""
+    """Whether a kind has only values that the description means: usual ones, or any within described bounds."""
     if kind in (*USUAL, IDS, LENGTHS):
         return True
     floats = [tensor for tensor in model.inputs if tensor.datatype.startswith("FP") and not _is_state(tensor)]

@@ -2,8 +2,8 @@
 
 A trained recurrence amplifies rounding, so each kind of input has a rule of its own (docs/findings.md, "Comparing
 recurrent models"): single steps are compared with eager, value by value; whole sequences with float64, by root mean
-square over all their rows. Integers and booleans are equal wherever eager and float64 agree about them. NaN and infinity
-are in the same places as in eager; all else is judged without them.
+square over all their rows. Integers and booleans are equal wherever eager and float64 agree about them. NaN and
+infinity are in the same places as in eager; all else is judged without them.
 """
 
 import dataclasses
@@ -33,8 +33,8 @@ __all__ = ["ValueComparison"]
 _Array = npt.NDArray[Any]
 
 _LOST = (
-    "Is a small number lost before a logarithm or in a divisor, or do squares underflow or exponentials overflow? Larger "
-    "ones, as 1e-6, and torch's own stable functions may help"
+    "Is a small number lost before a logarithm or in a divisor, or do squares underflow or exponentials overflow? "
+    "Larger ones, as 1e-6, and torch's own stable functions may help"
 )
 _LONGEST_ERROR = 200  # characters
 
@@ -182,8 +182,10 @@ class ValueComparison:
             if expected.dtype.kind == "f" and not np.array_equal(np.isnan(found[name]), np.isnan(expected)):
                 self._failures.compare_values("torchscript, bit for bit", name, found[name], expected, 0.0, batch)
                 continue
-            either = [np.where(np.isnan(array), 0, array) if array.dtype.kind == "f" else array
-                      for array in (found[name], expected)]
+            either = [
+                np.where(np.isnan(array), 0, array) if array.dtype.kind == "f" else array
+                for array in (found[name], expected)
+            ]
             same = either[0] == either[1]  # infinities among them, of which no difference can be taken
             pair = [np.where(same, 0, array) for array in either]
             self._failures.compare_values("torchscript, bit for bit", name, pair[0], pair[1], 0.0, batch)

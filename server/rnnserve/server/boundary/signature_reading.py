@@ -61,14 +61,17 @@ def read_signature(
         if not specs.keys() >= set(tensor.left_out_with):
             raise ArtifactError(f'{MANIFEST}: "{tensor.name}" is left out with {", ".join(tensor.left_out_with)}')
     specs = {name: dataclasses.replace(spec, default=defaults.get(name)) for name, spec in specs.items()}
-    finiteness = manifest.finiteness
+    lost = set(manifest.finiteness.lost_inputs)
+    given = set() if manifest.finiteness.allowed else set(manifest.finiteness.outputs)
     signature = Signature(
-        _marked(specs, finiteness.lost_inputs, "must_be_finite"),
-        _marked(
-            _specs(outputs, manifest.outputs, file),
-            () if finiteness.allowed else finiteness.outputs,
-            "may_be_non_finite",
-        ),
+        {
+            name: dataclasses.replace(spec, must_be_finite=spec.is_float and name in lost)
+            for name, spec in specs.items()
+        },
+        {
+            name: dataclasses.replace(spec, may_be_non_finite=spec.is_float and name in given)
+            for name, spec in _specs(outputs, manifest.outputs, file).items()
+        },
         _batching_of(manifest),
     )
     if not signature.inputs:
@@ -130,13 +133,6 @@ def _with_least_lengths(specs: dict[str, TensorSpec]) -> dict[str, TensorSpec]:
     limits = {axis: limits for spec in specs.values() for axis, limits in spec.limits.items()}
     return {
         name: dataclasses.replace(spec, low=limits[spec.lengths_of][0]) if spec.lengths_of in limits else spec
-        for name, spec in specs.items()
-    }
-
-
-def _marked(specs: dict[str, TensorSpec], names: Collection[str], flag: str) -> dict[str, TensorSpec]:
-    return {
-        name: dataclasses.replace(spec, **{flag: True}) if name in names and spec.is_float else spec
         for name, spec in specs.items()
     }
 

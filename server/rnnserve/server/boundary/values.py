@@ -12,7 +12,16 @@ from rnnserve.server.boundary.shapes import axis_name
 from rnnserve.server.boundary.signature import TensorSpec
 from rnnserve.server.errors import InvalidRequest
 
-__all__ = ["all_finite", "are_finite", "before_ends", "check_lengths", "read_raw", "read_typed", "validator", "with_valid_values"]
+__all__ = [
+    "all_finite",
+    "are_finite",
+    "before_ends",
+    "check_lengths",
+    "read_raw",
+    "read_typed",
+    "validator",
+    "with_valid_values",
+]
 
 _AT_ONCE = 1 << 14
 """Elements of typed contents that are converted at once: in between, other threads may take Python's lock."""
