@@ -59,6 +59,11 @@ def json_report(record: VersionRecord, address: str) -> dict[str, Any]:
         "causality": {name: _finding(finding) for name, finding in sorted(manifest.causality.items())},
         "proof": _proof(manifest.parity),
         "scan_proof": _proof(manifest.scan_parity) if manifest.HasField("scan_parity") else None,
+        "finiteness": {
+            "outputs": list(manifest.finiteness.outputs),
+            "lost_inputs": list(manifest.finiteness.lost_inputs),
+            "allowed": manifest.finiteness.allowed,
+        },
         "files": [{"name": file.name, "bytes": file.bytes, "sha256": file.sha256} for file in manifest.files],
         "libraries": dict(manifest.versions),
         "snippet": client_snippet(manifest, address),
@@ -79,6 +84,9 @@ def _proof(parity: manifest_pb2.Parity) -> dict[str, Any]:
         "sequences": parity.samples,
         "batch_sizes": list(parity.batch_sizes),
         "lengths": list(parity.lengths),
+        "drawn": list(parity.drawn),
+        "not_drawn": list(parity.not_drawn),
+        "not_finite": list(parity.non_finite),
         "largest_distances": [dataclasses.asdict(row) for row in largest_distances(parity)],
     }
 

@@ -40,6 +40,7 @@ def text_report(record: VersionRecord, address: str) -> Iterator[str]:
     yield from _titled("proof", list(_proof(manifest.parity)))
     if manifest.HasField("scan_parity"):
         yield from _titled("scan", [f"{SCAN}, with loops for RNN operators:", *_proof(manifest.scan_parity)])
+    yield from _titled("finite", list(_finiteness(manifest.finiteness)))
     yield from _titled("files", [f"{record.folder / file.name}  {file.bytes:,} bytes" for file in manifest.files])
     yield "  in Python"
     yield from (f"    {line}".rstrip() for line in client_snippet(manifest, address).splitlines())
@@ -69,12 +70,26 @@ def _proof(parity: manifest_pb2.Parity) -> Iterator[str]:
         yield (
             f"{parity.samples:,} sequences, in batches of {_span(parity.batch_sizes)}, of {_span(parity.lengths)} steps"
         )
+    if parity.drawn:
+        yield f"also drawn: {', '.join(line.split(':')[0] for line in parity.drawn)}"
+    yield from (f"not drawn: {line}" for line in parity.not_drawn)
+    yield from (f"not finite: {line}" for line in parity.non_finite)
     exact = parity.exact or "float64"
     for row in largest_distances(parity):
         yield (
             f'largest distances, {row.inputs}: "{row.tensor}" ONNX from eager {row.onnx_from_eager:.1e}; from {exact}: '
             f"ONNX {row.onnx_from_exact:.1e}, eager {row.eager_from_exact:.1e}"
         )
+
+
+def _finiteness(finiteness: manifest_pb2.Finiteness) -> Iterator[str]:
+    outputs = ", ".join(f'"{name}"' for name in finiteness.outputs)
+    if outputs:
+        refused = "given as they are" if finiteness.allowed else "refused without --allow-non-finite"
+        yield f"answers may hold NaN or infinity in {outputs}: {refused}"
+    lost = ", ".join(f'"{name}"' for name in finiteness.lost_inputs)
+    if lost:
+        yield f"NaN and infinity are never taken in {lost}: a recurrent operator would lose them"
 
 
 def _titled(title: str, lines: Sequence[str]) -> Iterator[str]:

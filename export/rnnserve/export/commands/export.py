@@ -112,6 +112,7 @@ def _lines(done: "ExportResult") -> Iterator[str]:
     yield f"{done.name}\n\n{parity_table(done.manifest.parity)}\n"
     yield f"batching {BATCHING_MODES[done.manifest.batching.mode]}"
     yield from (f"  since {reason}" for reason in done.manifest.batching.reasons)
+    yield from (f"warning: {line}" for line in done.manifest.parity.non_finite)
     if done.unscripted:
         yield f"there is no model.pt: {done.unscripted}"
     if done.unlowered:

@@ -1,10 +1,11 @@
 """Recurrent operators whose results are NaN where PyTorch's are.
 
 onnxruntime's kernels of GRU, LSTM, and RNN with relu clamp what they compute with `min` and `max`, which drop NaN: a
-NaN in a step gives finite numbers, in that step and all later ones. Where one can arise, nodes beside the operator look
-for it: what the operator reads is multiplied by the weights, or by some rows of them, and a step whose products hold
-NaN makes the results of this row NaN from there on. Infinity alone saturates the gates and gives finite numbers, here as in
-PyTorch; two infinities of which the weights make a difference give NaN.
+NaN in a step gives finite numbers, in that step and all later ones (docs/findings.md, "NaN in recurrent kernels").
+Where one can arise, nodes beside the operator look for it: what the operator reads is multiplied by the weights, or by
+some rows of them, and a step whose products hold NaN makes the results of this row NaN from there on. Infinity alone
+saturates the gates and gives finite numbers, here as in PyTorch; two infinities of which the weights make a difference
+give NaN.
 
 Finite results keep their bits. Steps after a row's length reach nothing, as in the operator itself.
 """
@@ -21,9 +22,9 @@ __all__ = ["guard_recurrences"]
 
 _INPUT, _WEIGHT, _RECURRENT, _BIAS, _LENGTHS, _HIDDEN, _CELL = range(7)
 _PREFIX = "guard_"  # of the names of all nodes
-_ROWS = 64
+_ROWS = 32
 """Rows of the weights that are looked at. Two infinities whose products have one sign in all of them give no NaN that
-is found: with weights of either sign, one case in 2 ** 64."""
+is found: with weights of either sign, one case in 2 ** 32."""
 
 
 def guard_recurrences(model: bytes, *, finite_inputs: bool = True) -> bytes:
@@ -84,7 +85,8 @@ class _Guard:
         self._made = NodeBuilder(prefix)
         recurrent = self._given[_RECURRENT]
         self._dtype = recurrent.dtype.numpy() if recurrent is not None and recurrent.dtype else np.dtype(np.float32)
-        self._zero = self._made.constant("zero", np.zeros((), self._dtype))
+        is_masked = self._given[_LENGTHS] is not None
+        self._zero = self._made.constant("zero", np.zeros((), self._dtype)) if is_masked else None
         self._nan = self._made.constant("nan", np.array(np.nan, self._dtype))
 
     def insert(self) -> None:
@@ -149,7 +151,7 @@ class _Guard:
         return op("Unsqueeze", op("Range", made.integers(0), count, made.integers(1)), made.integers([1]))
 
     def _masked(self, values: ir.Value, valid: ir.Value | None) -> ir.Value:
-        return values if valid is None else self._made.op("Where", valid, values, self._zero)
+        return values if valid is None or self._zero is None else self._made.op("Where", valid, values, self._zero)
 
     def _input(self) -> ir.Value:
         """(sequence, batch): NaN where a gate of the step is NaN by what the operator reads."""
@@ -180,7 +182,7 @@ class _Guard:
         found = self._masked(self._products(states, self._weights(_RECURRENT, direction), f"step_{direction}"), valid)
         # By one step on: each step has what the one before it has left.
         padding = made.integers([0, 0, 1, 0] if is_reversed else [1, 0, 0, 0])
-        padded = op("Pad", found, padding, self._zero)
+        padded = op("Pad", found, padding)
         start, end = ([1], [2**62]) if is_reversed else ([0], [-1])
         return self._masked(op("Slice", padded, made.integers(start), made.integers(end), made.integers([0])), valid)
 

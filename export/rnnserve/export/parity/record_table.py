@@ -22,9 +22,8 @@ def _lines(parity: manifest_pb2.Parity) -> Iterator[str]:
     yield (
         f"{parity.samples:,} sequences, in batches of {_span(parity.batch_sizes)}, of {_span(parity.lengths)} points"
     )
-    yield from (f"drawn: {line}" for line in parity.drawn)
+    yield from (f"also drawn: {line}" for line in parity.drawn)
     yield from (f"not drawn: {line}" for line in parity.not_drawn)
-    yield from (f"not finite: {line}" for line in parity.non_finite)
     yield ""
     rows = [
         (

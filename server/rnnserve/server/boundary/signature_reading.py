@@ -1,7 +1,7 @@
 """The signature of a model, read from the exported graph itself and compared with the manifest."""
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 

@@ -127,9 +127,10 @@ def with_valid_values(array: Array, spec: TensorSpec, lengths: Mapping[str, Arra
             return array
         valid = np.isfinite(array)
         rule = "numbers must be finite (--allow-non-finite lets them through)"
-        if spec.must_be_finite:
-            rule = "numbers must be finite: onnxruntime would compute finite ones from it, unlike PyTorch" + (
-                "; publish the model with allow_non_finite=True" if allow_non_finite else ""
+        if allow_non_finite:
+            rule = (
+                "numbers of this input must be finite, since onnxruntime would make finite ones of it, unlike PyTorch; "
+                "publish the model with allow_non_finite=True"
             )
     else:
         if spec.bounds is None or _are_within(array, *spec.bounds):
