@@ -23,7 +23,7 @@ EXPORTED = {
         "read_version",
     ],
     "descriptor_pool": ["POOL"],
-    "differences": ["Difference", "coarseness", "largest_difference", "scale"],
+    "differences": ["Difference", "coarseness", "equally_non_finite", "largest_difference", "scale"],
     "golden": ["KINDS", "Case", "Inference", "dump_cases", "load_cases", "replay"],
     "names": ["is_model_name", "version_number"],
     "recorded_defaults": ["default_shape", "dump_defaults", "fill_left_out", "load_defaults"],
