@@ -12,7 +12,7 @@ from rnnserve.export.tensor_shapes import shape_of, size_limits
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 
-__all__ = ["draw_inputs"]
+__all__ = ["draw_inputs", "is_state"]
 
 _STATES = (manifest_pb2.DEFAULT_ZEROS, manifest_pb2.DEFAULT_RECORDED)
 
@@ -62,12 +62,17 @@ def draw_inputs(
             array = random.integers(low, high, size=shape)
         elif tensor.HasField("floats"):
             array = random.uniform(tensor.floats.low, tensor.floats.high, size=shape)
-        elif tensor.default in _STATES or tensor.required_because:
+        elif is_state(tensor):
             array = _draw_state(tensor, random, shape, batch, bounded=bounded_states)
         else:
             array = random.standard_normal(shape)
         arrays[tensor.name] = array.astype(dtype)
     return arrays
+
+
+def is_state(tensor: manifest_pb2.Tensor) -> bool:
+    """Whether an input is drawn as a state: it may be left out, or could if its default were known."""
+    return tensor.default in _STATES or bool(tensor.required_because)
 
 
 def _draw_state(

@@ -11,12 +11,11 @@ import numpy as np
 
 from rnnserve.export.described_model import DescribedModel
 from rnnserve.export.descriptions import BATCH
-from rnnserve.export.input_drawing import draw_inputs
+from rnnserve.export.input_drawing import draw_inputs, is_state
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity.extreme_values import EXTREMES
 from rnnserve.export.parity.input_batches import InputBatch
 from rnnserve.export.tensor_shapes import lengths_inputs, sequence_axes, shape_of, size_limits
-from rnnserve.protos import manifest_pb2
 
 __all__ = ["IDS", "LENGTHS", "LONG", "NOT_FINITE", "ExtremeBatches"]
 
@@ -78,8 +77,7 @@ class ExtremeBatches:
     def _not_finite(self, sizes: Mapping[str, int]) -> Iterator[InputBatch]:
         arrays = draw_inputs(self._inputs, self._random, sizes, ragged=bool(self._lengths))
         for tensor in self._inputs:
-            is_state = tensor.default == manifest_pb2.DEFAULT_ZEROS
-            if tensor.datatype.startswith("FP") and not is_state and arrays[tensor.name].size:
+            if tensor.datatype.startswith("FP") and not is_state(tensor):
                 values = arrays[tensor.name].reshape(-1)
                 at = self._random.choice(values.size, size=math.ceil(values.size / 100), replace=False)
                 values[at] = self._random.choice([np.nan, np.inf, -np.inf], size=at.size)

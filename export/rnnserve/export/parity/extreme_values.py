@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnserve.export.descriptions import BATCH, DYNAMIC
+from rnnserve.export.input_drawing import is_state
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.tensor_shapes import Tensors, axis_of
 from rnnserve.protos import manifest_pb2
@@ -109,7 +110,7 @@ class Extreme:
     def _change(self, tensor: manifest_pb2.Tensor) -> _Change | None:
         if tensor.lengths_of:
             return None
-        if tensor.default == manifest_pb2.DEFAULT_ZEROS:
+        if is_state(tensor):
             return self.floats if self.is_of_states and tensor.datatype.startswith("FP") else None
         if self.is_of_states:
             return None

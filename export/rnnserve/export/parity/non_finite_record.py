@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 from rnnserve.export.described_model import DescribedModel
 from rnnserve.export.finiteness.first_non_finite import find_first_non_finite, non_finite_advice
+from rnnserve.export.input_drawing import is_state
 from rnnserve.export.parity.extreme_batches import IDS, LENGTHS, NOT_FINITE
 from rnnserve.export.parity.extreme_values import EXTREMES
 from rnnserve.export.parity.failure_collector import FailureCollector
 from rnnserve.export.parity.input_batches import USUAL, InputBatch
-from rnnserve.protos import manifest_pb2
 
 __all__ = ["say_non_finite"]
 
@@ -26,7 +26,7 @@ def say_non_finite(
     Returns:
         A sentence for each kind, for the record. It has no line of a file: the same module gives the same record.
     """
-    said = []
+    said, is_advised = [], False
     for kind, (batch, name) in found.items():
         if kind == NOT_FINITE:
             continue
@@ -34,7 +34,8 @@ def say_non_finite(
         origin = find_first_non_finite(model.module, model.interface, batch.inputs)
         said.append(sentence if origin is None else f"{sentence}, first from {origin}")
         if _is_ordinary(kind, model) and not model.allow_non_finite:
-            advice = non_finite_advice(model.module, model.interface, batch.inputs)
+            advice = "" if is_advised else non_finite_advice(model.module, model.interface, batch.inputs)
+            is_advised = True
             failures.add(f"eager, {sentence}{advice}")
     return said
 
@@ -43,9 +44,5 @@ def _is_ordinary(kind: str, model: DescribedModel) -> bool:
     """Whether a kind has only values that the description means: usual ones, or any within described bounds."""
     if kind in (*USUAL, IDS, LENGTHS):
         return True
-    floats = [tensor for tensor in model.inputs if tensor.datatype.startswith("FP") and not _is_state(tensor)]
+    floats = [tensor for tensor in model.inputs if tensor.datatype.startswith("FP") and not is_state(tensor)]
     return kind in EXTREMES and not EXTREMES[kind].is_of_states and all(tensor.HasField("floats") for tensor in floats)
-
-
-def _is_state(tensor: manifest_pb2.Tensor) -> bool:
-    return tensor.default == manifest_pb2.DEFAULT_ZEROS
