@@ -88,7 +88,7 @@ class Client(ClientBase[grpc.Channel]):
             sequences: One entry for each row, with all axes of the input but the batch, (sequence, features) for
                 example; lists of numbers or arrays, of any lengths. Or one array with all axes of the input, in the
                 model's order. A model that requires several inputs takes a dict of these by name. Initial states may be
-                among them, with None for a row that starts with zeros, and lengths of rows that are padded already.
+                among them, with None for a row that begins anew, and lengths of rows that are padded already.
             outputs: Names of the outputs to return; all outputs if empty.
             continue_from: One earlier result for each row, from whose final states the row continues; None for a row
                 that starts. A model without states, or a bidirectional one, cannot be continued.

@@ -1,0 +1,176 @@
+"""A learned initial state, served: on both transports, beside requests that send one, in sessions, and proven again."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from rnnserve.client import Client
+from rnnserve.export import Floats, Lengths, publish
+from rnnserve.export.verify import verify_version
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import (
+    DEFAULTS,
+    FORMAT,
+    GOLDEN,
+    MANIFEST,
+    ArtifactError,
+    describe_file,
+    dump_manifest,
+    read_version,
+)
+from rnnserve.protos.golden import dump_cases, load_cases
+from rnnserve.protos.recorded_defaults import dump_defaults, load_defaults
+from rnnserve.protos.triton_config import CONFIG
+from rnnserve.server import Settings
+from rnnserve.server.repository.loading import load_model, try_version
+from rnnserve.server.repository.trial_requests import as_request
+from rnnserve.server.testing import serve
+
+X = Floats("batch", "sequence", ("features", 3))
+STATE = Floats(("layers * directions", 1), "batch", ("hidden", 4))
+
+
+def drawn(*shape):
+    return np.random.default_rng(7).normal(size=shape).astype(np.float32)
+
+
+class Packed(nn.Module):
+    """A GRU with a learned initial state."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.gru = nn.GRU(3, 4, batch_first=True)
+        self.h_0 = nn.Parameter(torch.randn(1, 1, 4))
+
+    def forward(self, x, lengths, h_0: torch.Tensor | None = None):
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        h_0 = self.h_0.expand(-1, x.size(0), -1).contiguous() if h_0 is None else h_0
+        return self.gru(packed, h_0)[1]
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("learned")
+    module = Packed().eval()
+    inputs = {"x": X, "lengths": Lengths(), "h_0": STATE}
+    done = publish(
+        module, "model", repository=folder, inputs=inputs, outputs=["h_n"], states={"h_n": "h_0"}, progress=False
+    )
+    return folder, module, done
+
+
+@pytest.mark.parametrize("transport", ["public", "lane"])
+def test_requests_with_and_without_a_state_share_runs(learned, transport):
+    """On both transports, in the same batch, recognised by their prefix or not, with the bits of each alone."""
+    folder, module, _ = learned
+    x, state = drawn(6, 7, 3), drawn(1, 6, 4)
+    with serve(folder, Settings(provider="cpu", transport=transport)) as server, Client(server.address) as client:
+        for _ in range(3):  # the first passes the boundary, the others are recognised
+            left_out = client.predict("model", list(x))
+            mixed = client.predict(
+                "model", {"x": list(x), "h_0": [None if row % 2 else state[:, row] for row in range(6)]}
+            )
+            alone = [client.predict("model", x[row : row + 1])[0]["h_n"] for row in range(6)]
+            sessions = []
+            for row in range(2):
+                with client.session("model") as session:
+                    session.step(x[row, :3])
+                    sessions.append(session.step(x[row, 3:])["h_n"])
+    lengths = np.full(6, 7)
+    without, given = eager_states(module, x, lengths), eager_states(module, x, lengths, state)
+    for row in range(6):
+        np.testing.assert_allclose(left_out[row]["h_n"], without[:, row], atol=2e-6)
+        np.testing.assert_allclose(mixed[row]["h_n"], (without if row % 2 else given)[:, row], atol=2e-6)
+        np.testing.assert_array_equal(alone[row], left_out[row]["h_n"])
+    for row in range(2):
+        np.testing.assert_allclose(sessions[row], without[:, row], atol=2e-6)
+
+
+def eager_states(module, x, lengths, *state):
+    with torch.no_grad():
+        return module(*map(torch.from_numpy, (x, lengths, *state))).numpy()
+
+
+def test_a_batch_of_requests_some_of_which_leave_the_state_out(learned):
+    """As the server joins them, in every order, with rows of several lengths."""
+
+    folder, module, _ = learned
+    model = load_model(folder / "model" / "1", "model", "1", "cpu")
+    x, state = drawn(5, 7, 3), drawn(1, 5, 4)
+    rows = [
+        {"x": x[row : row + 1, : row + 2], **({"h_0": state[:, row : row + 1]} if row in (1, 4) else {})}
+        for row in range(5)
+    ]
+    requests = [as_request(model.signature, inputs) for inputs in rows]
+    for order in (requests, requests[::-1], requests[2:] + requests[:2]):
+        for request, answer in zip(order, model.run(order), strict=True):
+            given = [request.inputs["h_0"]] if "h_0" in request.inputs else []
+            lengths = np.array([request.inputs["x"].shape[1]])
+            wanted = eager_states(module, request.inputs["x"], lengths, *given)
+            np.testing.assert_allclose(answer["h_n"], wanted, atol=2e-6)
+            np.testing.assert_array_equal(model.run([request])[0]["h_n"], answer["h_n"])
+
+
+def test_golden_results_have_cases_without_it_and_servers_replay_them(learned, tmp_path):
+    _, _, done = learned
+    version = read_version(done.published.folder)
+    cases = load_cases(version.files[GOLDEN])
+    without = [case for case in cases if "h_0" not in case.inputs]
+    assert without
+    assert all({"x", "lengths"} <= case.inputs.keys() for case in without)
+    # Another default: the replay notices it, in the server and in verify.
+
+    changed = tmp_path / "model" / "1"
+    changed.mkdir(parents=True)
+    defaults = load_defaults(version.files, version.manifest.inputs)
+    files = {**version.files, DEFAULTS: dump_defaults({name: array * 0.9 for name, array in defaults.items()})}
+    del version.manifest.files[:]
+    version.manifest.files.extend(describe_file(name, data) for name, data in sorted(files.items()))
+    for name, data in {**files, MANIFEST: dump_manifest(version.manifest)}.items():
+        (changed / name).write_bytes(data)
+    with pytest.raises(ArtifactError, match=r"golden.npz: model.onnx does not give these results"):
+        try_version(changed, "model", "1", "cpu")
+    failures = {check.name: check.failures for check in verify_version(changed, progress=False)}
+    assert failures["golden.npz: model.onnx gives its results"]
+    (said,) = failures["manifest.json: what stands for inputs that are left out"]
+    assert "the module's own default is another" in said
+
+
+def test_a_version_of_before_that_takes_zeros_is_named_by_verify(learned, tmp_path):
+    """As rnnserve published it before it called forward without its states."""
+    _, _, done = learned
+    version = read_version(done.published.folder)
+    files = {name: data for name, data in version.files.items() if name != DEFAULTS}
+
+    files[GOLDEN] = dump_cases([case for case in load_cases(files[GOLDEN]) if "h_0" in case.inputs])
+    manifest = version.manifest
+    manifest.format = FORMAT
+    manifest.inputs[2].default = manifest_pb2.DEFAULT_ZEROS
+    del manifest.files[:]
+    manifest.files.extend(describe_file(name, data) for name, data in sorted(files.items()))
+    changed = tmp_path / "model" / "1"
+    changed.mkdir(parents=True)
+    for name, data in {**files, MANIFEST: dump_manifest(manifest)}.items():
+        (changed / name).write_bytes(data)
+    failures = [failure for check in verify_version(changed, progress=False) for failure in check.failures]
+    assert any('"h_0" that is left out is not what the version says' in failure for failure in failures)
+
+
+def test_readers_of_format_2_refuse_a_recorded_default(learned):
+    """They would take zeros for it, and refuse formats that they do not know."""
+    _, _, done = learned
+    assert b'"format": 3' in (done.published.folder / MANIFEST).read_bytes()
+
+
+def test_what_is_said_of_it(learned, tmp_path):
+    folder, _, _ = learned
+    config = (folder / "model" / CONFIG).read_text()
+    assert "Triton needs it" in config
+    assert config.count("optional: true") == 1  # the lengths
+    with serve(folder) as server, Client(server.address) as client:
+        inputs = client.metadata("model").inputs
+    assert (inputs["h_0"].optional, inputs["h_0"].default) == (True, "recorded")
+    assert (inputs["lengths"].optional, inputs["lengths"].default) == (True, "")
