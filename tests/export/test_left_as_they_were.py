@@ -4,6 +4,7 @@ way in which these fail."""
 import copy
 import random
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,8 @@ class Meddling(nn.Module):
         self.seen: list[int] = []
         self.by_name: dict[str, object] = {"first": 1}
         self.kept = torch.full((2,), torch.nan)
-        self.gru.weight_hh_l0.grad = torch.ones_like(self.gru.weight_hh_l0)
+        weight: nn.Parameter = self.gru.get_parameter("weight_hh_l0")
+        weight.grad = torch.ones_like(weight)
         self.fails_after = 10**9
         self.train()
         self.frozen.eval()
@@ -48,7 +50,7 @@ class Meddling(nn.Module):
         if len(self.seen) > self.fails_after:
             raise ValueError("it fails now")
         if not torch.compiler.is_exporting():
-            self.calls += 1
+            self.get_buffer("calls").add_(1)
             self.kept.fill_(3.0)
             self.frozen.weight.requires_grad_(True)
             self.frozen.bias.data.add_(0.0)
@@ -174,7 +176,7 @@ def test_so_does_a_disk_that_cannot_be_written(module, tmp_path):
 def test_so_does_exporting_to_onnx(module, fails_after):
     module.fails_after = fails_after
     before = everything(module)
-    names = {"input_names": ["x", "h_0"], "output_names": ["y", "h_n"]}
+    names: dict[str, Any] = {"input_names": ["x", "h_0"], "output_names": ["y", "h_n"]}
     shapes = ({0: "batch", 1: "sequence"}, {1: "batch"})
     arguments = (torch.randn(2, 3, 3), torch.zeros(1, 2, 4))
     before = everything(module)

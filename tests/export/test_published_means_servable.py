@@ -98,7 +98,9 @@ class Decoder(nn.Module):
 
 
 class PlainDecoder(Decoder):
-    def forward(self, h):
+    """The same without a default."""
+
+    def forward(self, h: torch.Tensor):  # type: ignore[override]
         h = torch.tanh(self.cell(h))
         return self.out(h), h
 
@@ -233,14 +235,14 @@ def test_a_size_that_follows_in_no_such_way_is_refused_with_words(tmp_path):
 
 def test_what_the_servers_trial_refuses_is_not_published(tmp_path, monkeypatch):
     """The manifest says what the graph is not: only the server reads both."""
-    from rnnserve.export import pipeline
+    from rnnserve.export import manifest, pipeline
 
     def another(*args, **kwargs):
-        manifest = right(*args, **kwargs)
-        manifest.outputs[0].datatype = "FP64"
-        return manifest
+        described = right(*args, **kwargs)
+        described.outputs[0].datatype = "FP64"
+        return described
 
-    right = pipeline.describe_version
+    right = manifest.describe_version
     monkeypatch.setattr(pipeline, "describe_version", another)
     with pytest.raises(ExportError, match=r"a server would not serve this version, so nothing is published: manifest"):
         publish(nn.Tanh(), "model", repository=tmp_path, inputs={"input": X}, outputs=["y"], progress=False)

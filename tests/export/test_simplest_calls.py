@@ -1,5 +1,7 @@
 """The simplest calls: PyTorch's own layers as they are, and forwards that take their tensors in unusual ways."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -34,7 +36,7 @@ def test_a_bare_recurrent_layer(cell, batch_first, with_states, tmp_path):
     layer = cell(8, 6, batch_first=batch_first)
     names = ["output", "h_n", "c_n"][: 3 if cell is nn.LSTM else 2]
     axes = ("batch", "sequence") if batch_first else ("sequence", "batch")
-    inputs = {"input": Floats(*axes, ("features", 8))}
+    inputs: dict[str, Any] = {"input": Floats(*axes, ("features", 8))}
     states = {"h_n": "h_0", "c_n": "c_0"} if cell is nn.LSTM else {"h_n": "hx"}
     if with_states:
         inputs["hx"] = {"h_0": STATE, "c_0": STATE} if cell is nn.LSTM else STATE

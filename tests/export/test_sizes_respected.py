@@ -1,5 +1,7 @@
 """A module is run at the sizes that `sizes=` names, and at no others, whatever part of an export runs it."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -79,7 +81,11 @@ def test_another_path_at_a_size_that_the_module_takes_is_still_refused(sizes):
         def forward(self, x):
             return x * 2 if x.shape[1] < 5 else x
 
-    names = {"input_names": ["x"], "output_names": ["y"], "dynamic_shapes": ({0: "batch", 1: "sequence"},)}
+    names: dict[str, Any] = {
+        "input_names": ["x"],
+        "output_names": ["y"],
+        "dynamic_shapes": ({0: "batch", 1: "sequence"},),
+    }
     with pytest.raises(UnsupportedModule, match="condition on sizes"):
         export_onnx(Branching().eval(), (torch.zeros(2, 7, 3),), **names, sizes=sizes)
     export_onnx(Branching().eval(), (torch.zeros(2, 7, 3),), **names, sizes={"sequence": (5, None)})
