@@ -65,7 +65,10 @@ def test_each_command(command, capsys):
         (["infer", "m", "--timeout", "-1"], "rnnserve infer: --timeout: '-1' is not a number of seconds above 0; see"),
         (["load", "--html"], "rnnserve load: --html: expected one argument; see `rnnserve load --help`"),
         (["load", "--rate", "1", "--closed", "1"], "rnnserve load: --closed: not allowed with argument --rate; see"),
-        (["load", "--seed", "1.5"], "rnnserve load: --seed: '1.5' is not a whole number; see `rnnserve load --help`"),
+        (
+            ["load", "--seed", "1.5"],
+            "rnnserve load: --seed: '1.5' is not a whole number of 0 or more; see `rnnserve load --help`",
+        ),
     ],
 )
 def test_one_sentence(words, said, capsys):

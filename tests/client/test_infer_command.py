@@ -132,6 +132,14 @@ def test_mistakes_are_one_line_and_a_failure(ask, words, stdin, complaint):
     assert errors.count("\n") == 1
 
 
+def test_an_argument_that_is_not_text_is_named(ask):
+    assert ask("bad\udcff", stdin=JSON) == (
+        1,
+        "",
+        "rnnserve infer: the argument 'bad\\udcff' is not text in the encoding of this system (see `locale`)\n",
+    )
+
+
 @pytest.mark.parametrize("address", ["http://127.0.0.1:8000", "0.0.0.0:8001", "nonsense"])
 def test_addresses_that_cannot_work_are_explained(ask, address):
     status, _, errors = ask("sums", stdin=JSON, address=address)

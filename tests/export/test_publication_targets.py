@@ -135,3 +135,21 @@ def test_nothing_is_offered_where_there_is_nothing(mine):
     mine.write_text("number = 5\n")
     with pytest.raises(WrongArguments, match=r'^mine_of_a_test\.py has no "one"$'):
         load_publications("mine_of_a_test.py:one")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("one = (", "'(' was never closed (line 1 of"),
+        ("\nraise ValueError('two\\nlines')", "ValueError: two lines (line 2 of"),
+        ("import sys\nsys.exit(0)", "SystemExit: 0 (line 2 of"),
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module' (line 1 of"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_is_one_line_with_the_place(tmp_path, text, said):
+    path = tmp_path / "broken_of_a_test.py"
+    path.write_text(text)
+    with pytest.raises(WrongArguments) as refused:
+        load_publications(f"{path}:one")
+    assert str(refused.value).startswith(f"{path}: {said} {path}")
+    assert "\n" not in str(refused.value)

@@ -68,6 +68,7 @@ class _Runner:
 
     def __init__(self) -> None:
         self.program = "rnnserve"
+        self._arguments: Sequence[str] = ()
         self._command: CommandModule | None = None
 
     def run(self, arguments: Sequence[str]) -> int:
@@ -76,6 +77,7 @@ class _Runner:
         Raises:
             SystemExit: Help was asked for, or the command line is wrong.
         """
+        self._arguments = arguments
         name = arguments[0] if arguments and arguments[0] in COMMANDS else ""
         if name:
             self.program = f"rnnserve {name}"
@@ -115,5 +117,12 @@ class _Runner:
             else:
                 said = str(error)
         else:
-            said = explain(error)
+            said = explain(error) or self._undecodable(error)
         return f"{self.program}: {said}" if said else ""
+
+    def _undecodable(self, error: Exception) -> str:
+        """Say which argument is not text, where that is why it could not be sent: Python keeps bytes as surrogates."""
+        if not isinstance(error, UnicodeEncodeError) or "surrogates" not in error.reason:
+            return ""
+        wrong = [word for word in self._arguments if any("\udc80" <= character <= "\udcff" for character in word)]
+        return f"the argument {wrong[0]!a} is not text in the encoding of this system (see `locale`)" if wrong else ""

@@ -72,10 +72,13 @@ def _guarded(what: str, run: Callable[[], T]) -> T:
         return run()
     except WrongArguments:
         raise
-    except Exception as error:  # whatever the user's code raises
+    except SyntaxError as error:  # which holds its place, unlike the frames: those are Python's own
+        raise WrongArguments(f"{what}: {error.msg} (line {error.lineno} of {error.filename})") from error
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         place = traceback.extract_tb(error.__traceback__)[-1]
+        said = " ".join(str(error).split())
         raise WrongArguments(
-            f"{what}: {type(error).__name__}: {error} (line {place.lineno} of {place.filename})"
+            f"{what}: {type(error).__name__}: {said} (line {place.lineno} of {place.filename})"
         ) from error
 
 

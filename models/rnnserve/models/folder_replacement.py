@@ -4,12 +4,12 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from rnnserve.models.errors import CheckpointError
 
-__all__ = ["replace_folder"]
+__all__ = ["refuse_other_files", "replace_folder"]
 
 
 def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -27,7 +27,7 @@ def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """
     made = [parent for parent in folder.parents if not parent.exists()]
     try:
-        _refuse_other_files(folder, files)
+        refuse_other_files(folder, files)
         folder.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
@@ -51,7 +51,12 @@ def _what_is_there(folder: Path) -> str:
     return "The older checkpoint is unchanged" if folder.exists() else "No checkpoint was written"
 
 
-def _refuse_other_files(folder: Path, files: Mapping[str, bytes]) -> None:
+def refuse_other_files(folder: Path, files: Collection[str]) -> None:
+    """Refuse to replace a folder that holds anything but these files.
+
+    Raises:
+        CheckpointError: It does, or it is a file.
+    """
     if not folder.exists():
         return
     if not folder.is_dir():

@@ -38,10 +38,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print a list of versions as JSON")
     parser.add_argument(
         "--url",
+        type=_address,
         default="127.0.0.1:8001",
         metavar="HOST:PORT",
         help="the server that the Python program asks (default %(default)s)",
     )
+
+
+def _address(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the address is empty; expected HOST:PORT")
+    return text
 
 
 def run(args: argparse.Namespace) -> int:

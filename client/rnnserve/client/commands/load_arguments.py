@@ -21,6 +21,7 @@ from rnnserve.client.load.argument_types import (
     parse_processes,
     parse_rates,
     parse_seconds,
+    parse_seed,
     parse_sweep,
 )
 from rnnserve.client.load.arrivals import ARRIVALS
@@ -241,7 +242,10 @@ def _add_request_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch", type=sizes, metavar="SIZES", help="rows per request (default 1)")
     parser.add_argument(
-        "--seed", type=int, metavar="N", help=f"seed of all random numbers (default {DEFAULTS['seed']})"
+        "--seed",
+        type=argument_type(parse_seed),
+        metavar="N",
+        help=f"seed of all random numbers (default {DEFAULTS['seed']})",
     )
     parser.add_argument(
         "--pool",

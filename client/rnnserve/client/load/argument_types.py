@@ -17,6 +17,7 @@ __all__ = [
     "parse_processes",
     "parse_rates",
     "parse_seconds",
+    "parse_seed",
     "parse_sweep",
 ]
 
@@ -24,6 +25,7 @@ T = TypeVar("T")
 
 _MAX_LOADS = 1000
 _MAX_RATE = 1_000_000.0
+_MAX_SECONDS = 1_000_000.0
 _RANGE = "above 0 and at most 1,000,000"
 
 
@@ -44,6 +46,8 @@ def parse_seconds(text: str) -> float:
     number = _parse_number(text)
     if not 0 < number < math.inf:
         raise InvalidRequest(f"{text!r} is not a number of seconds above 0")
+    if number > _MAX_SECONDS:
+        raise InvalidRequest(f"{text!r} is too long: give {_MAX_SECONDS:,.0f} seconds at most")
     return number
 
 
@@ -56,6 +60,13 @@ def parse_count(text: str) -> int:
     """Parse an integer of at least 1."""
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise InvalidRequest(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
+
+
+def parse_seed(text: str) -> int:
+    """Parse a seed, an integer of at least 0."""
+    if not (text.isascii() and text.isdigit()):
+        raise InvalidRequest(f"{text!r} is not a whole number of 0 or more")
     return int(text)
 
 

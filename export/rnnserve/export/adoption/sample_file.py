@@ -7,6 +7,7 @@ number and a slash before each name: `0/input`, `0/output:logits`, `1/input`, â€
 import dataclasses
 import re
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,8 +50,20 @@ def read_samples(path: Path) -> Sequence[Sample]:
                 number, is_output, name = found.groups()
                 sample = samples.setdefault(int(number or 0), Sample({}, {}))
                 (sample.outputs if is_output else sample.inputs)[name] = arrays[key]
-    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise WrongArguments(f"{path} is no .npz file of arrays: {error}") from error
+    except (
+        ValueError,
+        EOFError,
+        AttributeError,
+        KeyError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        # What numpy says of any file that it does not read is an advice to load it as a pickle, which runs its code.
+        reason = "" if "pickle" in str(error) else f" ({error})"
+        raise WrongArguments(
+            f"{path} is no .npz file of arrays{reason}; expected a file that numpy.savez wrote, without objects"
+        ) from error
     if not samples:
         raise WrongArguments(f"{path} holds no arrays")
     return [samples[number] for number in sorted(samples)]

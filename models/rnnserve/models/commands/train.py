@@ -72,8 +72,11 @@ def run(args: argparse.Namespace) -> int:
     _check_folder(args.checkpoints)
 
     from rnnserve.models import training  # imports torch, after the mistakes that can be seen without it
-    from rnnserve.models.checkpoint import save_checkpoint
+    from rnnserve.models.checkpoint import DESCRIPTION, WEIGHTS, save_checkpoint
+    from rnnserve.models.folder_replacement import refuse_other_files
 
+    for name in names:
+        refuse_other_files(args.checkpoints / name, (WEIGHTS, DESCRIPTION))
     width = max(map(len, names))
     for position, name in enumerate(names):
         started = time.perf_counter()
