@@ -1,17 +1,19 @@
 """Finding graphs of versions that were published while torch's optimizer and all of its translations were used.
 
-They lost constants of 1e-8 and less, and hold translations that are wrong far from 0 (docs/reference/operators.md). With
-model.pt both are found by comparing: its constants with those of the graph, and its values with the graph's on inputs of
-zeros, of tiny and of large numbers. Without it, the graph alone shows what cannot be right.
+They lost constants of 1e-8 and less, and hold translations that are wrong far from 0 (docs/reference/operators.md).
+With model.pt its constants are compared with those of the graph, and its values in the proof that `verify` repeats.
+Without it, the graph alone shows what cannot be right. Graphs that were exported since have a mark.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
 
+from rnnserve.export.recurrence.exporter_metadata import TRANSLATED_BY
 from rnnserve.export.recurrence.graph_values import values_of
 
 __all__ = ["old_translations"]
@@ -21,7 +23,7 @@ _LARGEST_ERASED = 1e-8  # what torch's optimizer takes for 0, as onnxscript's pa
 _NEAR_ONE = 1e-5  # and for 1
 
 
-def old_translations(model: bytes, script: torch.jit.ScriptModule | None) -> Iterator[str]:
+def old_translations(model: bytes, script: torch.nn.Module | None) -> Iterator[str]:
     """Say what in a graph is not what its module computes, a sentence each.
 
     Args:
@@ -29,11 +31,13 @@ def old_translations(model: bytes, script: torch.jit.ScriptModule | None) -> Ite
         script: What the version's model.pt holds, if it has one.
     """
     graph = ir.from_proto(onnx.load_model_from_string(model))
+    if TRANSLATED_BY in graph.metadata_props:
+        return
     for finding in dict.fromkeys((*_erased(graph, script), *_unstable(graph, script))):
         yield f"{finding}: {_AGAIN}"
 
 
-def _erased(model: ir.Model, script: torch.jit.ScriptModule | None) -> Iterator[str]:
+def _erased(model: ir.Model, script: torch.nn.Module | None) -> Iterator[str]:
     """Compare the small constants of a script with those of the graph."""
     if script is None:
         return
@@ -43,12 +47,12 @@ def _erased(model: ir.Model, script: torch.jit.ScriptModule | None) -> Iterator[
             yield f"the constant {number:g} of the module is not in the graph: torch's optimizer took it for 0 or 1"
 
 
-def _small_constants(script: torch.jit.ScriptModule) -> set[float]:
+def _small_constants(script: torch.nn.Module) -> set[float]:
     """Give the numbers in a script that torch's optimizer erased, where they are an operand of + - * or /."""
-    graph = script.inlined_graph
+    graph: Any = script.inlined_graph  # torch's stubs lack its methods
     found = set()
     for operator in ("aten::add", "aten::sub", "aten::mul", "aten::div"):
-        for node in graph.findAllNodes(operator):
+        for node in (*graph.findAllNodes(operator), *graph.findAllNodes(f"{operator}_")):
             for value in node.inputs():
                 constant = value.toIValue()
                 if isinstance(constant, float) and _was_erased(operator, constant):
@@ -76,7 +80,7 @@ def _constants(model: ir.Model) -> Iterator[float]:
                 yield float(attribute.as_tensor().numpy().reshape(()))
 
 
-def _unstable(model: ir.Model, script: torch.jit.ScriptModule | None) -> Iterator[str]:
+def _unstable(model: ir.Model, script: torch.nn.Module | None) -> Iterator[str]:
     """Find the shapes of torch's unstable translations, and what has a pole at 0 without anything added."""
     for node in model.graph.all_nodes():
         if node.op_type == "Log":
@@ -87,21 +91,27 @@ def _unstable(model: ir.Model, script: torch.jit.ScriptModule | None) -> Iterato
                 yield f"{_title(node)} divides by a {source.op_type} that may be 0, with nothing added"
 
 
-def _of_log(node: ir.Node, script: torch.jit.ScriptModule | None) -> Iterator[str]:
+def _of_log(node: ir.Node, script: torch.nn.Module | None) -> Iterator[str]:
     source = _producer(node, 0)
     kind = "" if source is None else source.op_type
     if kind == "Sigmoid":
         yield f"{_title(node)} is of a Sigmoid, as torch translated logsigmoid: -inf below -18"
     elif kind == "Add" and source is not None:
-        kinds = {producer.op_type for at in (0, 1) if (producer := _producer(source, at)) is not None}
-        if kinds == {"Exp"} and len(source.inputs) == 2 and _producer(source, 0) is not _producer(source, 1):
+        kinds = [producer.op_type for at in (0, 1) if (producer := _producer(source, at)) is not None]
+        if kinds == ["Exp", "Exp"]:
             yield f"{_title(node)} is of a sum of two Exp, as torch translated logaddexp: inf from 89 on"
-        elif kinds & {"CumSum"}:
+        elif "CumSum" in kinds:
             yield f"{_title(node)} is of a CumSum, as torch translated logcumsumexp: wrong over long sequences"
-    elif kind == "CumSum" and (exp := _producer(source, 0)) is not None and exp.op_type == "Exp":  # type: ignore[arg-type]
+    elif kind == "CumSum" and source is not None and (of := _producer(source, 0)) is not None and of.op_type == "Exp":
         yield f"{_title(node)} is of a CumSum of Exp, as torch translated logcumsumexp: wrong over long sequences"
+    elif kind == "Where" and script is None and source is not None and _is_softplus(source):
+        yield f"{_title(node)} is of a Softplus, which is 0 below -104, with nothing added"
     elif kind in ("Softplus", "Softmax", "Relu", "Abs", "ReduceSum", "ReduceMean") and script is None:
         yield f"{_title(node)} is of a {kind} that may be 0, with nothing added"
+
+
+def _is_softplus(node: ir.Node) -> bool:
+    return any((producer := _producer(node, at)) is not None and producer.op_type == "Softplus" for at in (1, 2))
 
 
 def _producer(node: ir.Node, at: int) -> ir.Node | None:

@@ -15,6 +15,7 @@ from rnnserve.export.described_model import DescribedModel
 from rnnserve.export.descriptions import BATCH
 from rnnserve.export.errors import ParityError, WrongArguments
 from rnnserve.export.module_interface import Arrays, ModuleInterface
+from rnnserve.export.old_translations import old_translations
 from rnnserve.export.omitted_inputs import wrong_defaults
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.graph_findings import contradictions, walk_graph
@@ -87,6 +88,9 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
         )
         for name, (graph, _) in graphs.items()
     ]
+    if version.manifest.origin != manifest_pb2.ORIGIN_ADOPTED:  # whose truth is the file itself
+        script = None if model is None else model.module
+        checks.append(Check(f"{MODEL}: by today's translations", list(old_translations(version.files[MODEL], script))))
     with left_as_they_were(), one_thread():
         checks += [
             _check(f"{GOLDEN}: {name} gives its results", partial(_golden, version, runner))

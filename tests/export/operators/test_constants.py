@@ -60,9 +60,7 @@ class _Uses(nn.Module):
 def test_every_magnitude_counts(use):
     module = _Uses(use).eval()
     names = [f"y{at}" for at in range(len(_MAGNITUDES))]
-    program = export_onnx(
-        module, (_X[:3],), input_names=["x"], output_names=names, dynamic_shapes=({0: "batch"},)
-    )
+    program = export_onnx(module, (_X[:3],), input_names=["x"], output_names=names, dynamic_shapes=({0: "batch"},))
     model = program.model_proto.SerializeToString()
     exact = [result.numpy() for result in module(_X.double())] if use is not _USES["maximum"] else None
     for optimized in (False, True):  # by onnxruntime: both as written, and as it serves
@@ -78,7 +76,9 @@ def test_every_magnitude_counts(use):
             assert right.all(), f"{_MAGNITUDES[at]:g}: {expected[~right]} became {got[~right]}"
 
 
-@pytest.mark.parametrize(("use", "operator"), [("add", "Add"), ("subtract", "Sub"), ("multiply", "Mul"), ("divide", "Div")])
+@pytest.mark.parametrize(
+    ("use", "operator"), [("add", "Add"), ("subtract", "Sub"), ("multiply", "Mul"), ("divide", "Div")]
+)
 def test_the_graph_holds_every_constant(use, operator):
     program = export_onnx(
         _Uses(_USES[use]).eval(),
@@ -96,7 +96,12 @@ def test_the_graph_holds_every_constant(use, operator):
 def test_signs_of_zeros_are_different_constants():
     class Zeros(nn.Module):
         def forward(self, x):
-            return torch.maximum(x, torch.tensor(0.0)) / 1.0, x + 0.0, x + torch.tensor(-0.0), x * torch.tensor([0.0, -0.0])
+            return (
+                torch.maximum(x, torch.tensor(0.0)) / 1.0,
+                x + 0.0,
+                x + torch.tensor(-0.0),
+                x * torch.tensor([0.0, -0.0]),
+            )
 
     program = export_onnx(
         Zeros(), (torch.ones(3, 2),), input_names=["x"], output_names=list("abcd"), dynamic_shapes=({0: "batch"},)

@@ -1,9 +1,13 @@
 """The operator grid: what onnxruntime gives is what eager gives, on the values where translations go wrong."""
 
+import pathlib
 import re
 
 import pytest
+
 from support.operator_grid import FAMILIES
+from support.operator_grid.completeness import UNTRIED, translated, tried
+from support.operator_grid.document import document
 from support.operator_grid.trial import refusal_of, try_family
 
 _REFUSED = [
@@ -36,3 +40,13 @@ def test_names_are_unique():
     for family in FAMILIES:
         names = [operator.name for operator in family.operators]
         assert len(set(names)) == len(names)
+
+
+def test_the_grid_is_complete():
+    missing = translated() - tried() - UNTRIED.keys()
+    assert not missing, f"torch translates {sorted(missing)}: add a line to a family, or a reason to completeness.py"
+
+
+def test_the_document_is_written_anew():
+    page = pathlib.Path(__file__).parents[3] / "docs" / "reference" / "operators.md"
+    assert page.read_text() == document(), f"write {page.name} anew: the command is on the page"

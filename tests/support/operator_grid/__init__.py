@@ -1,9 +1,10 @@
 """The operator grid: every operator that export can meet, over the values where translations go wrong.
 
-`families` has the operators, one a line, with the inputs that each is tried on; `values` has the values. `trial` exports
-the operators of a family together, runs them with onnxruntime, and compares with eager and float64. To extend the grid
-add a value to `values`, or a line to a family. `python -m support.operator_grid` (with `tests` on PYTHONPATH) writes
-docs/reference/operators.md anew.
+`families` has the operators, one a line, with the inputs that each is tried on; `values` has the values. `trial`
+exports the operators of a family together, runs them with onnxruntime, and compares with eager and float64.
+
+To extend the grid add a value to `values`, or a line to a family. `python -m support.operator_grid`, with `tests` on
+PYTHONPATH, prints docs/reference/operators.md.
 """
 
 from support.operator_grid.families import FAMILIES

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from support.operator_grid.operators import Family, Operator
 from torch import nn
 from torch.utils import _pytree
 
 from rnnserve.export import export_onnx
 from rnnserve.export.parity import OnnxRunner
+from support.operator_grid.operators import Family, Operator
 
 __all__ = ["differences", "refusal_of", "try_family"]
 

@@ -64,4 +64,3 @@ def pairs(some: torch.Tensor, others: torch.Tensor | None = None) -> tuple[torch
     seconds = some if others is None else others
     left = some.repeat_interleave(len(seconds))
     return table(left, 8), table(seconds.repeat(len(some)), 8)
-

@@ -1,9 +1,9 @@
-"""Translations of PyTorch's operators to ONNX where torch's own give other values, and refusals where there is no right one.
+"""Translations of PyTorch's operators to ONNX where torch's own give other values, and refusals where none is right.
 
 One family a file; `TRANSLATIONS` is all of them, by the operator that is translated. `refuse_operators` looks at the
 captured program for what cannot be right. Two passes work on the finished graph: `keep_nan` and `sharpen_sigmoids`.
-docs/reference/operators.md has what each operator gives on which values. The package imports torch, onnx and onnxscript,
-and of rnnserve only the errors.
+docs/reference/operators.md has what each operator gives on which values. The package imports torch, onnx and
+onnxscript, and of rnnserve only the errors.
 """
 
 from collections.abc import Callable

@@ -8,9 +8,8 @@ from typing import Any
 
 import onnx_ir as ir
 import torch
-from onnxscript import opset20 as op
 
-from rnnserve.export.operators.values import Value
+from rnnserve.export.operators.values import Value, op
 
 __all__ = ["TRANSLATIONS"]
 

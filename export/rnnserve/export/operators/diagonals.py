@@ -1,12 +1,14 @@
-"""Diagonals by their indices: torch's translation multiplies by a mask and adds, so an inf beside the diagonal is nan in it."""
+"""Diagonals by their indices.
+
+torch's translation multiplies by a mask and adds up, so that an inf or a nan beside the diagonal is nan in it.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from onnxscript import opset20 as op
 
-from rnnserve.export.operators.values import Value
+from rnnserve.export.operators.values import Value, op
 
 __all__ = ["TRANSLATIONS"]
 

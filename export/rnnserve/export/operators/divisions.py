@@ -12,10 +12,9 @@ from typing import Any
 
 import onnx_ir as ir
 import torch
-from onnxscript import opset20 as op
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.operators.values import Value, is_floating, is_negative
+from rnnserve.export.operators.values import Value, is_floating, is_negative, op
 
 __all__ = ["TRANSLATIONS"]
 
@@ -24,9 +23,7 @@ _OF_SIZES = frozenset({"Gather", "Shape", "Size", "Squeeze"})
 """The operators by which torch's exporter makes the size of an axis, which is never 0 where something is divided."""
 
 
-def _of_integers(
-    x: Value, y: Value, compute: Callable[[Value], Value], by_minus_one: Callable[[], Value]
-) -> Value:
+def _of_integers(x: Value, y: Value, compute: Callable[[Value], Value], by_minus_one: Callable[[], Value]) -> Value:
     """Divide integers, if the divisor is a constant or a size."""
     if not isinstance(y, ir.Value):
         return by_minus_one() if y == -1 else compute(op.CastLike(y, x))
@@ -70,7 +67,7 @@ def _floor_divide(x: Value, y: Value) -> Value:
     floored = op.Floor(exact)
     floored = op.Where(op.Greater(op.Sub(exact, floored), 0.5), op.Add(floored, 1.0), floored)
     quotient = op.Div(x, y)
-    zero = op.Mul(op.Where(is_negative(op, quotient), op.CastLike(-1.0, x), op.CastLike(1.0, x)), 0.0)
+    zero = op.Mul(op.Where(is_negative(quotient), op.CastLike(-1.0, x), op.CastLike(1.0, x)), 0.0)
     return op.Where(op.Equal(y, 0.0), quotient, op.Where(op.Equal(exact, 0.0), zero, floored))
 
 

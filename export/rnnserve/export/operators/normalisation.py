@@ -8,9 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from onnxscript import opset20 as op
 
-from rnnserve.export.operators.values import Value
+from rnnserve.export.operators.values import Value, op
 
 __all__ = ["TRANSLATIONS"]
 

@@ -4,9 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from onnxscript import opset20 as op
 
-from rnnserve.export.operators.values import Value, is_floating
+from rnnserve.export.operators.values import Value, is_floating, op
 
 __all__ = ["TRANSLATIONS"]
 

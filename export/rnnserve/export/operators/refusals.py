@@ -40,11 +40,16 @@ def _topk(node: torch.fx.Node) -> str:
     )
 
 
+def _rank(node: torch.fx.Node) -> int:
+    source = node.args[0]
+    return source.meta["val"].dim() if isinstance(source, torch.fx.Node) else 0
+
+
 def _sort(node: torch.fx.Node) -> str:
     """Refuse the order of equal values, but for vectors: rows sorted by length, whose order a module undoes."""
     pair = node.target is _ATEN.sort.default  # argsort gives the indices alone
     indices = any(user.args[1] == 1 and user.users for user in node.users) if pair else True
-    if not indices or node.args[0].meta["val"].dim() == 1:
+    if not indices or _rank(node) == 1:
         return ""
     return (
         "the order of equal values is left open by PyTorch, and onnxruntime has another one for rows of more than 16 "

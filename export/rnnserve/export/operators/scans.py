@@ -1,7 +1,7 @@
 """Running sums, and running logarithms of sums: the latter as a loop, which exponentiates distances only.
 
-torch's translation of logcumsumexp subtracts the largest value of the whole row, so that early steps become log(0) where a later value
-is 104 larger: minGRU's parallel form was right at 500 steps and off by 1.3 at 1,500.
+torch's translation of logcumsumexp subtracts the largest value of the whole row, so that early steps become log(0)
+where a later value is 104 larger: minGRU's parallel form was right at 500 steps and off by 1.3 at 1,500.
 """
 
 import math
@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import torch
-from onnxscript import opset20 as op
 from torch.onnx._internal.exporter._torchlib.ops.hop import call_op
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.operators.values import Value, is_floating
+from rnnserve.export.operators.values import Value, is_floating, op
 
 __all__ = ["TRANSLATIONS"]
 
@@ -44,7 +43,7 @@ def _logcumsumexp(x: Value, dim: int) -> Value:
     wide = op.Cast(x, to=_DOUBLE.value)
     first = op.Gather(wide, op.Constant(value_int=0), axis=axis)
     start = op.Expand(op.CastLike(-math.inf, wide), op.Shape(first))
-    # onnxscript has no way to call an operator with two results and a graph; torch's own translations of loops use this.
+    # onnxscript has no call of an operator with two results and a graph; torch's own translations of loops use this.
     _, prefixes = call_op(
         "Scan",
         start,

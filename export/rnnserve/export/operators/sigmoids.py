@@ -13,7 +13,21 @@ __all__ = ["sharpen_sigmoids"]
 # Through these a small number stays a small number, or is among those that are added up.
 _PASSES = frozenset(
     {
-        *("Add", "Cast", "Clip", "Concat", "CumSum", "Expand", "Gather", "Identity", "Max", "Mean", "Min", "Mul", "Neg"),
+        *(
+            "Add",
+            "Cast",
+            "Clip",
+            "Concat",
+            "CumSum",
+            "Expand",
+            "Gather",
+            "Identity",
+            "Max",
+            "Mean",
+            "Min",
+            "Mul",
+            "Neg",
+        ),
         *("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "Reshape", "Scan", "Slice", "Split"),
         *("Sqrt", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze", "Where", "Abs"),
     }
@@ -30,7 +44,7 @@ def sharpen_sigmoids(model: ir.Model) -> None:
 
 
 def _is_silu(node: ir.Node) -> bool:
-    """Whether the result only weighs something, as in silu and glu: an error of 7e-8 is multiplied by what it weighs."""
+    """Whether the result only weighs its own input: its error of 7e-8 is multiplied by that."""
     uses = list(node.outputs[0].uses())
     return bool(uses) and all(user.op_type == "Mul" and node.inputs[0] in user.inputs for user, _ in uses)
 

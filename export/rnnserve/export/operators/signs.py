@@ -5,9 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from onnxscript import opset20 as op
 
-from rnnserve.export.operators.values import Value, is_floating, is_negative
+from rnnserve.export.operators.values import Value, is_floating, is_negative, op
 
 __all__ = ["TRANSLATIONS"]
 
@@ -22,7 +21,7 @@ def _sign(x: Value) -> Value:
 
 
 def _signbit(x: Value) -> Value:
-    return is_negative(op, x) if is_floating(x) else op.Less(x, op.CastLike(0, x))
+    return is_negative(x) if is_floating(x) else op.Less(x, op.CastLike(0, x))
 
 
 def _heaviside(x: Value, values: Value) -> Value:
@@ -39,8 +38,8 @@ def _atan2(y: Value, x: Value) -> Value:
     ratio = op.Where(op.And(op.Equal(width, height), op.IsInf(larger)), op.CastLike(1.0, x), ratio)
     angle = op.Atan(ratio)
     angle = op.Where(op.Greater(height, width), op.Sub(op.CastLike(math.pi / 2, x), angle), angle)
-    angle = op.Where(is_negative(op, x), op.Sub(op.CastLike(math.pi, x), angle), angle)
-    angle = op.Where(is_negative(op, y), op.Neg(angle), angle)
+    angle = op.Where(is_negative(x), op.Sub(op.CastLike(math.pi, x), angle), angle)
+    angle = op.Where(is_negative(y), op.Neg(angle), angle)
     return op.Where(op.Or(op.IsNaN(x), op.IsNaN(y)), op.CastLike(math.nan, x), angle)
 
 

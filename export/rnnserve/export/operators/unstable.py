@@ -23,20 +23,21 @@ _INSTEAD = {
         (
             _ATEN.embedding_bag.default,
             _ATEN.embedding_bag.padding_idx,
-            _ATEN._embedding_bag.default,
-            _ATEN._embedding_bag_forward_only.default,
+            _ATEN._embedding_bag.default,  # noqa: SLF001 - its name in a decomposed program
+            _ATEN._embedding_bag_forward_only.default,  # noqa: SLF001 - the same
         ),
         _BAGS,
     ),
     _ATEN.special_erfcx.default: (
-        "its translation is exp(x * x) * (1 - erf(x)), which is nan from 10 on and wrong from 3 on; log_ndtr is made of "
-        "it, too. Compute it before the model, or use logsigmoid(1.702 * x) where an approximation will do"
+        "its translation is exp(x * x) * (1 - erf(x)), which is nan from 10 on and wrong from 3 on; "
+        "log_ndtr is made of it, too. Compute it before the model, or use logsigmoid(1.702 * x) where an "
+        "approximation will do"
     ),
 }
 
 
-def _refusal(operator: Any, why: str) -> Callable[..., Any]:
-    def refuse(*_: Any, **__: Any) -> Any:
+def _refusal(operator: torch._ops.OpOverload, why: str) -> Callable[..., Any]:
+    def refuse(*_: object, **__: object) -> None:
         raise UnsupportedModule(f"{operator} cannot be exported right: {why}.")
 
     return refuse

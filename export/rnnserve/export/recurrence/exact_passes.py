@@ -56,7 +56,7 @@ def simplify_exactly(model: ir.Model) -> None:
     if not any(map(_has_negative_zero, model.graph.all_nodes())):
         common.CommonSubexpressionEliminationPass()(model)
     remove_unused(model.graph)
-    common.RemoveUnusedFunctionsPass()(model)
+    common.RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
     common.RemoveUnusedOpsetsPass()(model)
     # An output that is an input or an initializer gets an Identity; names become unique.
     common.OutputFixPass()(model)
@@ -64,7 +64,7 @@ def simplify_exactly(model: ir.Model) -> None:
 
 
 def _own_tensors(graph: ir.Graph) -> None:
-    """Copy initializers that are views of a protobuf message, as lifted constants are: their names cannot be changed."""
+    """Copy initializers that are views of a protobuf message, as lifted constants are: those cannot be renamed."""
     for value in graph.initializers.values():
         if isinstance(value.const_value, ir.TensorProtoTensor):
             value.const_value = ir.Tensor(value.const_value.numpy(), dtype=value.const_value.dtype, name=value.name)
@@ -120,14 +120,17 @@ def _elements(node: ir.Node, at: int) -> list[int]:
 def _fold(main: ir.Graph, graph: ir.Graph, node: ir.Node) -> None:
     """Put an initializer in the place of a node whose inputs are initializers, where numpy computes the same bits."""
     result = node.outputs[0]
-    constants = [None if value is None else value.const_value for value in node.inputs]
-    if not constants or None in constants or result.is_graph_output() or not _is_exact(node, constants):
+    constants = [value.const_value for value in node.inputs if value is not None and value.const_value is not None]
+    if not constants or len(constants) < len(node.inputs) or result.is_graph_output() or not _is_exact(node, constants):
         return
-    feeds = {value.name or "": value.const_value.numpy() for value in node.inputs if value and value.const_value}
-    array = np.asarray(ReferenceEvaluator(ir.to_proto(node)).run(None, feeds)[0])
+    feeds = {
+        value.name or "": constant.numpy() for value, constant in zip(node.inputs, constants, strict=True) if value
+    }
+    results: list[np.ndarray] = list(ReferenceEvaluator(ir.to_proto(node)).run(None, feeds))
+    array = np.asarray(results[0])
     folded = ir.Value(name=result.name, type=ir.TensorType(ir.DataType.from_numpy(array.dtype)))
     folded.const_value = ir.tensor(array, name=folded.name)
-    folded.shape = folded.const_value.shape
+    folded.shape = ir.Shape(array.shape)
     _replace(graph, node, folded)
     main.register_initializer(folded)
 

@@ -18,7 +18,7 @@ from rnnserve.export.recurrence.cast_order import cast_before_transposing
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.exact_passes import simplify_exactly
 from rnnserve.export.recurrence.exporter_messages import without_exporter_messages
-from rnnserve.export.recurrence.exporter_metadata import remove_metadata
+from rnnserve.export.recurrence.exporter_metadata import mark_translations, remove_metadata
 from rnnserve.export.recurrence.float16 import compute_float16_in_float32
 from rnnserve.export.recurrence.interception import LOCK
 from rnnserve.export.recurrence.interface_names import name_interface
@@ -108,6 +108,7 @@ def export_onnx(
         compute_float16_in_float32(program.model)
         cast_before_transposing(program.model)
         remove_metadata(program.model)
+        mark_translations(program.model)
         check_postconditions(program, axes, input_names, output_names)
     return program
 

@@ -5,7 +5,15 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from rnnserve.export.recurrence.graph_values import values_of
 
-__all__ = ["remove_metadata"]
+__all__ = ["TRANSLATED_BY", "mark_translations", "remove_metadata"]
+
+TRANSLATED_BY = "rnnserve.translations"
+"""The model's property that says that it was exported without torch's optimizer, and by our translations."""
+
+
+def mark_translations(model: ir.Model) -> None:
+    """Say in the model which translations it was exported with: `rnnserve verify` looks for older ones."""
+    model.metadata_props[TRANSLATED_BY] = "1"
 
 
 def remove_metadata(model: ir.Model) -> None:

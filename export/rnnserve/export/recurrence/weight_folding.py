@@ -38,8 +38,11 @@ def fold_weights(model: ir.Model) -> None:
                     value.name = name
                     graph.initializers.add(value)
                 continue
-            tensor = ir.tensor(_evaluate(value, known), name=name)
-            folded = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=tensor.shape, const_value=tensor)
+            array = _evaluate(value, known)
+            tensor = ir.tensor(array, name=name)
+            folded = ir.Value(
+                name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape), const_value=tensor
+            )
             graph.initializers.add(folded)
             node.replace_input_with(position, folded)
     remove_unused(graph)

@@ -1,6 +1,7 @@
 """Activations of torch.nn.functional."""
 
 import torch.nn.functional as F
+
 from support.operator_grid.operators import Family, Operator, named
 from support.operator_grid.values import FLOATS, table
 

@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+
 from support.operator_grid.operators import Family, Operator
 from support.operator_grid.values import INDICES, ROWS
 
@@ -52,7 +53,9 @@ INDEXING = Family(
         Operator("diagonal(1)", lambda x, i: x.diagonal(1)),
         Operator("repeat_interleave", lambda x, i: x.repeat_interleave(2, 1)),
         Operator("masked_scatter", lambda x, i: x.masked_scatter(i > 2, x.flip(1))),
-        Operator("interpolate(linear)", lambda x, i: F.interpolate(x[:, None], size=9, mode="linear"), differs=_TIMES_ZERO),
+        Operator(
+            "interpolate(linear)", lambda x, i: F.interpolate(x[:, None], size=9, mode="linear"), differs=_TIMES_ZERO
+        ),
         Operator("interpolate(nearest)", lambda x, i: F.interpolate(x[:, None], scale_factor=1.7, mode="nearest")),
         Operator("max_pool1d", lambda x, i: F.max_pool1d(x[:, None], 2)),
         Operator("avg_pool1d(padding=1)", lambda x, i: F.avg_pool1d(x[:, None], 3, padding=1)),

@@ -1,6 +1,7 @@
 """Functions of int64, the extremes included; divisors are constants, which is what export takes."""
 
 import torch
+
 from support.operator_grid.operators import Family, Operator, named
 from support.operator_grid.values import INTEGERS, pairs
 

@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+
 from support.operator_grid.operators import Family, Operator
 from support.operator_grid.values import ROWS
 
@@ -18,9 +19,13 @@ LOSSES = Family(
     "Losses",
     [ROWS],
     [
-        Operator("nll_loss(reduction='none')", lambda x: F.nll_loss(x, _first(x), reduction="none"), refused=_NOT_VALID),
         Operator(
-            "cross_entropy(reduction='none')", lambda x: F.cross_entropy(x, _first(x), reduction="none"), refused=_NOT_VALID
+            "nll_loss(reduction='none')", lambda x: F.nll_loss(x, _first(x), reduction="none"), refused=_NOT_VALID
+        ),
+        Operator(
+            "cross_entropy(reduction='none')",
+            lambda x: F.cross_entropy(x, _first(x), reduction="none"),
+            refused=_NOT_VALID,
         ),
         Operator("kl_div", lambda x: F.kl_div(x.log_softmax(1), x.flip(1).softmax(1), reduction="none")),
         Operator("l1_loss", lambda x: F.l1_loss(x, x.flip(1))),
@@ -34,7 +39,9 @@ LOSSES = Family(
         ),
         Operator(
             "binary_cross_entropy",
-            lambda x: F.binary_cross_entropy(x.nan_to_num().sigmoid(), x.nan_to_num().flip(1).sigmoid(), reduction="none"),
+            lambda x: F.binary_cross_entropy(
+                x.nan_to_num().sigmoid(), x.nan_to_num().flip(1).sigmoid(), reduction="none"
+            ),
             within=2.4e-7,
         ),
     ],

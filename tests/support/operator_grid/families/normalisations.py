@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+
 from support.operator_grid.operators import Family, Operator
 from support.operator_grid.values import ROWS
 

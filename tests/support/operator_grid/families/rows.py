@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+
 from support.operator_grid.operators import Family, Operator
 from support.operator_grid.values import ROWS
 
@@ -17,9 +18,15 @@ ROW_WISE = Family(
     "Rows",
     [ROWS],
     [
-        *(Operator(f"{name}(1)", lambda x, name=name: getattr(x, name)(1)) for name in ("sum", "mean", "prod", "nansum")),
+        *(
+            Operator(f"{name}(1)", lambda x, name=name: getattr(x, name)(1))
+            for name in ("sum", "mean", "prod", "nansum")
+        ),
         *(Operator(f"{name}(1)", lambda x, name=name: getattr(x, name)(1)) for name in ("amax", "amin", "max", "min")),
-        *(Operator(f"{name}(1)", lambda x, name=name: getattr(x, name)(1)) for name in ("argmax", "argmin", "all", "any")),
+        *(
+            Operator(f"{name}(1)", lambda x, name=name: getattr(x, name)(1))
+            for name in ("argmax", "argmin", "all", "any")
+        ),
         *(Operator(f"{name}()", lambda x, name=name: getattr(x, name)()) for name in ("sum", "max", "min", "argmax")),
         Operator("aminmax(dim=1)", lambda x: torch.aminmax(x, dim=1)),
         Operator("sum(0)", lambda x: x.sum(0)),
@@ -37,7 +44,10 @@ ROW_WISE = Family(
         Operator("softmin(1)", lambda x: F.softmin(x, 1)),
         Operator("log(softmax(1))", lambda x: torch.log(x.softmax(1))),
         Operator("log(softmax(1) + 1e-10)", lambda x: torch.log(x.softmax(1) + 1e-10)),
-        *(Operator(f"norm(p={p})", lambda x, p=p: x.norm(p=p, dim=1)) for p in (0, 1, 2, 3, float("inf"), -float("inf"))),
+        *(
+            Operator(f"norm(p={p})", lambda x, p=p: x.norm(p=p, dim=1))
+            for p in (0, 1, 2, 3, float("inf"), -float("inf"))
+        ),
         Operator("normalize", lambda x: F.normalize(x, dim=1)),
         Operator("normalize(eps=1e-3)", lambda x: F.normalize(x, dim=1, eps=1e-3)),
         Operator("cosine_similarity", lambda x: F.cosine_similarity(x, x.flip(1), dim=1), within=1.2e-7),

@@ -1,6 +1,7 @@
 """Running sums and their like, over rows of 3,000 steps, and of large values."""
 
 import torch.nn.functional as F
+
 from support.operator_grid.operators import Family, Operator
 from support.operator_grid.values import LONG
 
@@ -8,7 +9,7 @@ __all__ = ["SCANS"]
 
 
 def _min_gru(x):
-    """Compute the parallel form of minGRU of https://arxiv.org/abs/2410.01201, appendix B.1, with x as its gate, too."""
+    """Compute the parallel form of minGRU of https://arxiv.org/abs/2410.01201, appendix B.1; x is its gate, too."""
     log_keep = F.softplus(x).neg().cumsum(1)
     log_values = F.logsigmoid(x) + x.sigmoid().log()
     return (log_keep + (log_values - log_keep).logcumsumexp(1)).exp()

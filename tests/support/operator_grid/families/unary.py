@@ -1,6 +1,7 @@
 """Functions of one float, and casts of one."""
 
 import torch
+
 from support.operator_grid.operators import Family, Operator, named
 from support.operator_grid.values import FLOATS, table
 
@@ -52,7 +53,10 @@ CASTS = Family(
     "Casts of finite floats within the range of the type, and type promotion",
     [table(FLOATS[FLOATS.isfinite() & (FLOATS.abs() < 100)])],
     [
-        *(Operator(f"to({dtype})", lambda x, dtype=dtype: x.to(dtype)) for dtype in (torch.int64, torch.int32, torch.int8)),
+        *(
+            Operator(f"to({dtype})", lambda x, dtype=dtype: x.to(dtype))
+            for dtype in (torch.int64, torch.int32, torch.int8)
+        ),
         *(Operator(f"to({dtype})", lambda x, dtype=dtype: x.to(dtype)) for dtype in (torch.bool, torch.float64)),
         Operator("half().float()", lambda x: x.half().float()),
         Operator("bfloat16().float()", lambda x: x.bfloat16().float()),

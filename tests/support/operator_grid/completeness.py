@@ -1,0 +1,70 @@
+"""Which of the operators that torch's exporter translates the grid tries, and why it does not try the others."""
+
+import re
+from collections.abc import Set
+
+from onnxscript.function_libs.torch_lib import ops, registration  # noqa: F401 - `ops` registers them
+
+from support.operator_grid.families import FAMILIES
+
+__all__ = ["UNTRIED", "translated", "tried"]
+
+_BY_REASON = {
+    "random: an export that draws is refused": (
+        "bernoulli dropout multinomial native_dropout normal normal_functional rand rand_like randint randint_like "
+        "randn randn_like"
+    ),
+    "another name, or an inner form, of what is tried": (
+        "__lshift__ __rshift__ _log_softmax _native_batch_norm_legit _native_batch_norm_legit_functional "
+        "_native_batch_norm_legit_no_training _prelu_kernel _softmax _to_copy _unsafe_index _unsafe_index_put "
+        "_unsafe_view alias clamp_max clamp_min concat concatenate constant_pad_nd convolution copy cross_entropy_loss "
+        "diagonal_copy divide greater greater_equal index less less_equal lift_fresh_copy linalg_cross "
+        "linalg_vector_norm log_sigmoid max_pool1d_with_indices mm multiply native_batch_norm native_group_norm "
+        "native_layer_norm nll_loss_forward reflection_pad1d replication_pad1d slice special_erf special_erfc "
+        "special_expm1 special_log_softmax special_sinc special_softmax split_with_sizes subtract sym_size t "
+        "true_divide unsafe_split upsample_linear1d upsample_nearest1d view_as view_copy "
+        "_scaled_dot_product_efficient_attention _scaled_dot_product_flash_attention "
+        "_scaled_dot_product_flash_attention_for_cpu bitwise_left_shift bitwise_right_shift special_erfcx getitem"
+    ),
+    "moves or makes elements, and computes nothing": (
+        "as_strided atleast_1d atleast_2d atleast_3d broadcast_to clone contiguous detach empty empty_like "
+        "empty_strided expand_as fill lift_fresh mH mT new_empty new_empty_strided new_full new_ones new_zeros full "
+        "full_like ones ones_like pixel_shuffle pixel_unshuffle resolve_conj resolve_neg scalar_tensor "
+        "sym_storage_offset tensor type_as zeros zeros_like arange linspace squeeze where"
+    ),
+    "of images, spectra and complex numbers, which no recurrent module of the examples has": (
+        "_conj _fft_c2c _fft_c2r _fft_r2c _upsample_bicubic2d_aa _upsample_bilinear2d_aa avg_pool2d avg_pool3d "
+        "blackman_window col2im complex conj conv2d conv3d grid_sampler grid_sampler_2d hamming_window hann_window "
+        "im2col max_pool2d max_pool2d_with_indices max_pool3d max_pool3d_with_indices polar reflection_pad2d "
+        "reflection_pad3d replication_pad2d replication_pad3d stft upsample_bicubic2d upsample_bilinear2d "
+        "upsample_nearest2d upsample_nearest3d upsample_trilinear3d view_as_complex view_as_complex_copy view_as_real "
+        "view_as_real_copy"
+    ),
+    "recurrent: translated by rnnserve.export.recurrence": "gru lstm",
+    "not tried yet": (
+        "_embedding_bag _embedding_bag_forward_only _grouped_mm _linalg_det _local_scalar_dense _unique _unique2 "
+        "addbmm addmv addr allclose baddbmm bincount det embedding_renorm equal fake_quantize_per_channel_affine "
+        "fake_quantize_per_tensor_affine hardtanh_backward histc is_nonzero linalg_det logdet unique_consecutive "
+        "unique_dim"
+    ),
+}
+
+UNTRIED = {name: reason for reason, names in _BY_REASON.items() for name in names.split()}
+"""By name, why an operator is not in the grid."""
+
+
+def translated() -> Set[str]:
+    """Name the operators of aten that torch's exporter has a translation of, without their overloads."""
+    names = (name for name, _ in registration.default_registry.items())
+    return {name.partition("::")[2].partition(".")[0] for name in names if name.startswith("aten::")}
+
+
+def tried() -> Set[str]:
+    """Name what the grid's entries call, and what their names say."""
+    found: set[str] = set()
+    for family in FAMILIES:
+        for operator in family.operators:
+            found.update(re.findall(r"\w+", operator.name))
+            code = getattr(operator.compute, "__code__", None)
+            found.update(() if code is None else code.co_names)
+    return found | {f"special_{name}" for name in found}
