@@ -78,8 +78,8 @@ def check_rows(metadata: ModelMetadata, inputs: InputsLike) -> RowInputs:
     for name, tensor in metadata.inputs.items():
         if name not in rows and tensor.required and not tensor.lengths_of:
             raise InvalidRequest(
-                f'"{name}" is missing: model {metadata.name} takes {describe_row(tensor)} for each row, since its own default '
-                "depends on other inputs"
+                f'"{name}" is missing: model {metadata.name} takes {describe_row(tensor)} for each row, since its own '
+                "default depends on other inputs"
             )
         if name not in rows and not tensor.optional and name in metadata.states:
             # Servers that follow the protocol strictly require every input; `rnnserve serve` marks states as optional.

@@ -1,4 +1,4 @@
-"""Count what is proven of graphs for all values: `python benchmarks/graph_verdicts.py`, and tests or ONNX files.
+"""Count what is proven of graphs for all values: `PYTHONPATH=tests python -m graph_verdicts`, and tests or ONNX files.
 
 Of tests, the graphs are those that they give to onnxruntime. A graph's dynamic axes are named in it; a vector of
 integers over the batch is taken for the lengths of the axis "sequence". Without paths: the project's own models, native
@@ -8,13 +8,10 @@ and scan.
 import collections
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import onnx
 import onnxruntime
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from rnnserve.export.dataflow import Property, decide, worst
 from rnnserve.protos import manifest_pb2
