@@ -142,17 +142,12 @@ def test_other_streams_that_are_closed_matter_to_no_one(descriptor, folder):
     assert b"FP32" in done.stdout
 
 
-def test_a_mistake_cannot_be_told_without_standard_error(folder):
-    for settings in ({"preexec_fn": lambda: os.close(2)}, {}):
-        with Path("/dev/full").open("wb") as full:
-            done = subprocess.run(
-                [*COMMAND, "inspect", str(folder / "nowhere")],
-                stdout=subprocess.PIPE,
-                stderr=full,
-                check=False,
-                **settings,
-            )
-        assert (done.returncode, done.stdout) == (1, b"")
+@pytest.mark.parametrize("prepare", [lambda: os.close(2), None], ids=["closed", "full"])
+def test_a_mistake_cannot_be_told_without_standard_error(folder, prepare):
+    command = [*COMMAND, "inspect", str(folder / "nowhere")]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=full, check=False, preexec_fn=prepare)
+    assert (done.returncode, done.stdout) == (1, b"")
 
 
 @pytest.mark.parametrize("words", OUTPUTS, ids=" ".join)
