@@ -186,11 +186,10 @@ def test_an_error_that_grows_with_the_steps():
         ])  # fmt: skip
         source, result = node.output[0], node.output[0] + "_late"
         users = [n for n in model.graph.node if source in n.input]
-        model.graph.initializer.append(numpy_helper.from_array(np.float32(1.5), "factor"))
         late = [
             helper.make_node("Slice", [source, "zero_at", "all", "axis"], ["early"]),
             helper.make_node("Slice", [source, "from", "to", "axis"], ["later"]),
-            helper.make_node("Mul", ["later", "factor"], ["wrong"]),
+            helper.make_node("Add", ["later", "later"], ["wrong"]),  # of whatever dtype
             helper.make_node("Concat", ["early", "wrong"], [result], axis=1),
         ]
         for user in users:
