@@ -1,5 +1,7 @@
 """Where NaN and infinity arise in a module: the operator, the module that calls it, and the line."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -75,9 +77,9 @@ def test_the_module_has_no_hooks_afterwards():
 
 
 def test_a_module_that_is_not_finite_on_usual_values_is_refused_with_the_operator():
-    described = {"inputs": {"x": Floats("batch", "sequence", ("mel", 4))}, "outputs": ["y"]}
+    publication = Publication(Model(torch.log), "front", {"x": Floats("batch", "sequence", ("mel", 4))}, ["y"])
     with pytest.raises(
         UnsupportedModule, match=r'first ones come from log in "front" .*low=.*samples=.*allow_non_finite'
     ):
-        describe_model(Publication(Model(torch.log), "front", **described))
-    assert describe_model(Publication(Model(torch.log), "front", **described, allow_non_finite=True)).allow_non_finite
+        describe_model(publication)
+    assert describe_model(dataclasses.replace(publication, allow_non_finite=True)).allow_non_finite

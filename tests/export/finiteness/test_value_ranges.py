@@ -1,5 +1,7 @@
 """Which values of a graph can be NaN or infinite though the inputs are finite: operator by operator, and in wholes."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -34,7 +36,10 @@ AXES = ("axes", np.array([-1]))
 SQUARE = ("Mul", ["x", "x"], ["s"])
 MEAN = ("ReduceMean", ["s", "axes"], ["m"])
 
-FINITE = {
+Cases = dict[str, tuple[list[Any], list[Any]]]
+"""By name: nodes, and constants."""
+
+FINITE: Cases = {
     "linear": ([("MatMul", ["x", "w"], ["y"])], [ONES]),
     "root of a mean of squares": ([SQUARE, MEAN, ("Sqrt", ["m"], ["y"])], [AXES]),
     "divided by a deviation and an epsilon": (
@@ -54,7 +59,7 @@ FINITE = {
     ),
 }  # fmt: skip
 
-NOT_FINITE = {
+NOT_FINITE: Cases = {
     "logarithm": ([("Log", ["x"], ["y"])], []),
     "logarithm of a sum that can be negative": ([("Add", ["x", "e"], ["p"]), ("Log", ["p"], ["y"])], [EPSILON]),
     "root": ([("Sqrt", ["x"], ["y"])], []),

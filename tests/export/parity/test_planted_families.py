@@ -89,8 +89,9 @@ def exported(name):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for part in module.modules():
-            if hasattr(part, "reset_parameters"):
-                part.reset_parameters()
+            reset = getattr(part, "reset_parameters", None)
+            if callable(reset):
+                reset()
     model = describe_model(Publication(module, name, inputs, outputs))
     return model, to_onnx(model)
 
@@ -165,7 +166,7 @@ def test_an_overflow_that_only_loud_values_show():
         (node,) = (node for node in model.graph.node if node.op_type == "Exp")
         difference = next(n for n in model.graph.node if n.output[0] == node.input[0])
         add = next(n for n in model.graph.node if n.op_type == "Add" and difference.input[1] in n.input)
-        zero = numpy_helper.from_array(np.float32(0), "zero")
+        zero = numpy_helper.from_array(np.zeros((), np.float32), "zero")
         model.graph.initializer.append(zero)
         add.input[list(add.input).index(difference.input[1])] = "zero"
         difference.input[1] = "zero"
