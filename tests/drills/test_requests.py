@@ -3,7 +3,10 @@
 import concurrent.futures
 import itertools
 import multiprocessing
+import threading
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import numpy as np
@@ -99,6 +102,44 @@ def test_the_largest_request_there_is(server, bystander):
     typed = request(MODEL, {"input": points(16384, 120)}, ["logits"], raw=False).SerializeToString()
     said = [Infer(server.port).said(payload) for payload in (raw, typed)]
     assert said == ["OK: ", "OK: "]
+    assert max(bystander.waits) < HOSTILE_SECONDS
+    assert server.peak < MOST_BYTES
+    assert server.settles_below(AFTERWARDS_BYTES)
+
+
+STEPS_OF_CLIENT = 30
+"""Of 14 MB each: together they have more bytes than the server may have in memory."""
+
+
+def _large_steps(identity: int) -> Iterator[bytes]:
+    """The requests of a sequence, of 14 MB each."""
+    sent = request(MODEL, {"input": np.zeros((16384, 110, 2), np.float32)}, ["logits"])
+    sent.parameters["sequence_id"].int64_param = identity
+    for number in range(STEPS_OF_CLIENT):
+        sent.parameters["sequence_start"].bool_param = number == 0
+        sent.parameters["sequence_end"].bool_param = number == STEPS_OF_CLIENT - 1
+        yield sent.SerializeToString()
+
+
+def _step_through(port: int, on_stream: bool, identity: int) -> set[str]:
+    client = Infer(port)
+    if not on_stream:
+        return {client.said(payload) for payload in _large_steps(identity)}
+    may_send, said = threading.Semaphore(1), set()
+    payloads = (payload for payload in _large_steps(identity) if may_send.acquire())
+    stream: Any = client.channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
+    for answer in stream(payloads):
+        said.add(pb.ModelStreamInferResponse.FromString(answer).error_message or "OK: ")
+        may_send.release()
+    return said
+
+
+@pytest.mark.parametrize("on_stream", [False, True], ids=["calls", "streams"])
+def test_large_steps_of_sequences_each_waited_for(server, bystander, on_stream):
+    """Ordinary requests, on two connections. Each was in a cycle with its step: 2,096 MB, which stayed."""
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        said = list(pool.map(lambda identity: _step_through(server.port, on_stream, identity), (1, 2)))
+    assert said == [{"OK: "}] * 2
     assert max(bystander.waits) < HOSTILE_SECONDS
     assert server.peak < MOST_BYTES
     assert server.settles_below(AFTERWARDS_BYTES)

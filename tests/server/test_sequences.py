@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import queue
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -17,26 +16,10 @@ from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.lane import streams
 from support.inference_requests import request
+from support.sequence_requests import PATIENCE, SIMPLE, Stream, eventually, raw, refusal, step, walk
 from support.workers import until
 
-SIMPLE, STACKED, BIDIRECTIONAL = "direction_simple", "direction_stacked", "direction_bidirectional"
-PATIENCE = 30.0
-
-
-def step(inputs, identity, *, name=SIMPLE, starts=False, ends=False, outputs=("logits", "h_n"), **kwargs):
-    """A request of a sequence."""
-    sent = inputs if isinstance(inputs, dict) else {"input": inputs}
-    message = request(name, sent, outputs, **kwargs)
-    kind = "string_param" if isinstance(identity, str) else "int64_param"
-    message.parameters["sequence_id"].CopyFrom(pb.InferParameter(**{kind: identity}))
-    message.parameters["sequence_start"].bool_param = starts
-    message.parameters["sequence_end"].bool_param = ends
-    return message
-
-
-def walk(steps: int, rows: int = 1, seed: int = 0) -> np.ndarray:
-    """Input (batch, sequence, features)."""
-    return np.random.default_rng(seed).normal(size=(rows, steps, 2)).astype(np.float32)
+STACKED, BIDIRECTIONAL = "direction_stacked", "direction_bidirectional"
 
 
 def in_parts(inputs, parts: Sequence[int], identity, **kwargs) -> Iterator[pb.ModelInferRequest]:
@@ -46,16 +29,6 @@ def in_parts(inputs, parts: Sequence[int], identity, **kwargs) -> Iterator[pb.Mo
         ends = number == len(parts) - 1
         yield step(inputs[:, at : at + steps], identity, starts=not number, ends=ends, id=f"part {number}", **kwargs)
         at += steps
-
-
-def raw(response: pb.ModelInferResponse) -> list[bytes]:
-    return list(response.raw_output_contents)
-
-
-def refusal(response: pb.ModelStreamInferResponse) -> str:
-    """The status of a refusal on a stream."""
-    assert response.error_message
-    return response.infer_response.parameters["status"].string_param
 
 
 def answers_of(stub, messages) -> list[pb.ModelStreamInferResponse]:
@@ -72,37 +45,6 @@ def once_the_stream_has_ended(stub, message) -> pb.ModelInferResponse:
             if error.code() is not grpc.StatusCode.ABORTED or time.monotonic() > deadline:
                 raise
         time.sleep(0.02)
-
-
-def eventually(ask):
-    """What `ask` gives as soon as it is not refused."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return ask()
-        except grpc.RpcError:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(0.02)
-
-
-class Stream:
-    """A stream on which a test sends and waits for the answer, one request at a time."""
-
-    def __init__(self, stub, **kwargs):
-        self._sent = queue.SimpleQueue()
-        self.call = stub.ModelStreamInfer(iter(self._sent.get, None), timeout=PATIENCE, **kwargs)
-
-    def send(self, message):
-        self._sent.put(message)
-
-    def ask(self, message) -> pb.ModelStreamInferResponse:
-        self.send(message)
-        return next(self.call)
-
-    def end(self) -> list[pb.ModelStreamInferResponse]:
-        self._sent.put(None)
-        return list(self.call)
 
 
 @contextlib.contextmanager

@@ -118,6 +118,7 @@ class Settings:
         max_sequences: Sequences whose states are kept; of one connection, half.
         max_sequence_bytes: Bytes of these states; of one connection, half.
         sequence_idle: Seconds without a request after which a sequence is dropped.
+        share_sequences: Let any connection continue any sequence whose id it names, as in Triton.
         max_streams: Open calls of ModelStreamInfer.
         allow_non_finite: Let NaN and infinity through to the models.
         allow_unproven: Serve versions, too, that were adopted from an ONNX file and not compared with its framework.
@@ -246,6 +247,14 @@ class Settings:
             "seconds without a request after which a sequence is dropped, and its states with it",
             _seconds,
             metavar="SECONDS",
+        ),
+    )
+    share_sequences: bool = dataclasses.field(
+        default=False,
+        kw_only=True,
+        metadata=_option(
+            "let any connection continue, replace and end any sequence whose id it names, as in Triton; else each "
+            "connection has ids of its own, and a sequence_key leads to a sequence from any"
         ),
     )
     max_streams: int = dataclasses.field(

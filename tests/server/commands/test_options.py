@@ -16,7 +16,7 @@ OTHER = Settings(
     tls_certificate=Path("a b.pem"), tls_key=Path("-k.pem"), tls_client_ca=Path("c.pem"),
     session_key=Path("s.key"), session_age=90.0, max_queue=7,
     max_message_bytes=8, max_response_bytes=11, max_held_bytes=3 << 20, max_wait=2.5, max_batch=9, max_sequence=10,
-    max_sequences=13, max_sequence_bytes=14, sequence_idle=3.5, max_streams=15,
+    max_sequences=13, max_sequence_bytes=14, sequence_idle=3.5, max_streams=15, share_sequences=True,
     allow_non_finite=True, allow_unproven=True, load_timeout=0.5, max_load_bytes=12, grace=0.25, max_connection_age=0.0,
     max_connection_age_grace=3.0, model_control="explicit", poll=2.0, load_model="*", ready="all", drain=1.5,
 )  # fmt: skip
@@ -69,6 +69,7 @@ def test_the_defaults():
         "max_sequences": 16384,
         "max_sequence_bytes": 256 * 2**20,
         "sequence_idle": 60.0,
+        "share_sequences": False,
         "max_streams": 8192,
         "allow_non_finite": False,
         "allow_unproven": False,

@@ -95,6 +95,9 @@ class FakeCall(LaneCall):
     def peer(self):
         return self._peer
 
+    def identity(self):
+        return ""
+
     def watch(self, on_cancel):
         assert not self.is_watched
         self.on_cancel = on_cancel

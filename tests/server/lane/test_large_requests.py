@@ -85,7 +85,7 @@ def test_what_is_wrong_with_one_is_told_and_costs_no_other(large):
 
 
 def test_one_whose_deadline_has_passed_is_not_parsed(large, monkeypatch):
-    monkeypatch.setattr(large._service, "accept", lambda _: pytest.fail("it is parsed"))
+    monkeypatch.setattr(large._service, "accept", lambda *_: pytest.fail("it is parsed"))
     call = asked(payload_of(), deadline=now() - 1)
     large.submit(call)
     assert isinstance(call.answers.get(timeout=PATIENCE)[0], DeadlinePassed)
@@ -93,7 +93,7 @@ def test_one_whose_deadline_has_passed_is_not_parsed(large, monkeypatch):
 
 def test_a_defect_is_hidden_and_ends_no_thread(large, monkeypatch):
     with monkeypatch.context() as broken:
-        broken.setattr(large._service, "accept", lambda _: 1 / 0)
+        broken.setattr(large._service, "accept", lambda *_: 1 / 0)
         call = asked(payload_of(2))
         large.submit(call)
         assert isinstance(call.answers.get(timeout=PATIENCE)[0], InternalError)
@@ -129,10 +129,10 @@ def test_as_many_wait_as_may_and_connections_take_turns(large, monkeypatch):
     may_go_on, parsed = threading.Event(), []
     accept = large._service.accept
 
-    def wait(payload):
+    def wait(payload, caller):
         parsed.append(payload[:1])
         may_go_on.wait(PATIENCE)
-        return accept(payload)
+        return accept(payload, caller)
 
     monkeypatch.setattr(large._service, "accept", wait)
     many = [asked(b"m" * 9) for _ in range(65)]
@@ -156,7 +156,7 @@ def test_as_many_wait_as_may_and_connections_take_turns(large, monkeypatch):
 def test_one_that_takes_for_ever_is_noticed(schedulers, monkeypatch):
     may_go, began = threading.Event(), threading.Event()
 
-    def accept(_):
+    def accept(*_):
         began.set()
         assert may_go.wait(PATIENCE)
         raise InvalidRequest("wrong")

@@ -309,7 +309,7 @@ def test_requests_of_sequences_have_one_prefix_whatever_their_ids_and_positions(
     for identity, starts, ends in ((1, False, False), (2**62, False, True), (5, True, True)):
         payload = before + stepping(identity, starts=starts, ends=ends) + rest + data
         found = prefixes.recognise(payload)
-        assert found.sequence == (identity, starts, ends)
+        assert found.sequence == (identity, starts, ends, "")
         assert agrees(service, prefixes, payload)
     assert prefixes.recognise(before + rest + data).sequence is None
     assert len(prefixes) == 1

@@ -244,6 +244,31 @@ def test_old_tokens_are_refused(loaded, session_key, monkeypatch):
     assert SessionEnded.status == "FAILED_PRECONDITION"
 
 
+def test_tokens_from_the_future_are_refused_beyond_the_skew_of_clocks(loaded, session_key, monkeypatch):
+    """Where a server's clock was ahead, or was set back since: they would outlive their age."""
+    server = Alone(loaded, session_key, session_age=60.0)
+    now = 1_800_000_000.0
+    monkeypatch.setattr(time, "time", lambda: now)
+    token = server.token(step(walks()))
+    now -= 300
+    assert server.token(step(walks(), token))
+    now -= 1
+    with pytest.raises(SessionEnded, match=r"sealed 301 s in the future of this server's clock; 300 s is the limit"):
+        server.ask(step(walks(), token))
+    now -= 1e9
+    with pytest.raises(SessionEnded, match="in the future of this server's clock"):
+        server.ask(step(walks(), token))
+
+
+def test_a_time_that_is_no_number_is_refused(loaded, session_key, monkeypatch):
+    server = Alone(loaded, session_key)
+    with monkeypatch.context() as broken:
+        broken.setattr(time, "time", lambda: float("nan"))
+        token = server.token(step(walks()))
+    with pytest.raises(SessionEnded):
+        server.ask(step(walks(), token))
+
+
 def test_a_token_goes_to_its_version(repository, session_key):
     """Also where a newer one serves; where its own no longer does, the session has ended."""
     models = load_repository(repository)

@@ -2,6 +2,7 @@
 
 import base64
 import secrets
+import string
 import sys
 
 import pytest
@@ -40,6 +41,39 @@ def test_one_bit_more_or_less_is_noticed(data, draws):
 def test_any_other_text_is_refused(text):
     with pytest.raises(InvalidRequest, match="session"):
         SEALING.open(text)
+
+
+ALPHABET = string.ascii_letters + string.digits + "-_+/= \n\t.,"
+
+
+@given(st.binary(max_size=24), st.data())
+def test_a_token_has_one_spelling(data, draws):
+    """Of all texts that base64 reads as the same bytes: other bits after the last byte, padding, spaces, alphabets."""
+    token = SEALING.seal(data)
+    body = token.rstrip("=")
+    at = draws.draw(st.integers(0, len(token)))
+    spellings = {
+        body,
+        *(body + "=" * count for count in range(4)),
+        *(token + more for more in ("=", "==", "A", "AAAA", "\n", " ", "\0", token)),
+        *(token[:at] + more + token[at:] for more in ALPHABET),
+        token.replace("-", "+"),
+        token.replace("_", "/"),
+        *(body[:-1] + last + token[len(body) :] for last in ALPHABET),
+        token.swapcase(),
+        " " + token,
+    } - {token}
+    for spelling in spellings:
+        with pytest.raises(InvalidRequest, match="session"):
+            SEALING.open(spelling)
+    assert SEALING.open(token) == data
+
+
+def test_a_token_in_the_standard_alphabet_is_refused():
+    """Until one has "-" or "_": the two alphabets differ by these."""
+    token = next(token for token in iter(lambda: SEALING.seal(b"state"), "") if "-" in token or "_" in token)
+    with pytest.raises(InvalidRequest, match="nor a token as it came"):
+        SEALING.open(token.replace("-", "+").replace("_", "/"))
 
 
 def test_tokens_of_one_state_differ():

@@ -9,7 +9,7 @@ import pytest
 
 from rnnserve.server.boundary.byte_budget import ByteBudget, HeldBytes
 from rnnserve.server.errors import TooMuchHeld
-from rnnserve.server.transport.public_calls import _WaitingCall
+from rnnserve.server.transport.waiting_calls import WaitingCall
 from support.checked_requests import checked_request
 
 
@@ -26,7 +26,7 @@ def without_garbage_collection():
 
 def test_outputs_that_may_not_be_held_are_not_kept_by_the_error(without_garbage_collection):
     """In a cycle of the error, its traceback and a frame they stayed until Python looked for garbage: 200 MB."""
-    waiting = _WaitingCall(checked_request(1, 4), math.inf, HeldBytes(ByteBudget(1 << 20), Call()))
+    waiting = WaitingCall(checked_request(1, 4), math.inf, HeldBytes(ByteBudget(1 << 20), Call()))
     array = np.zeros(1 << 20, np.float32)
     kept = weakref.ref(array)
     waiting.answer({"output": array})
@@ -37,7 +37,7 @@ def test_outputs_that_may_not_be_held_are_not_kept_by_the_error(without_garbage_
 
 
 def test_outputs_are_given_once(without_garbage_collection):
-    waiting = _WaitingCall(checked_request(1, 4), math.inf, HeldBytes(ByteBudget(1 << 20), Call()))
+    waiting = WaitingCall(checked_request(1, 4), math.inf, HeldBytes(ByteBudget(1 << 20), Call()))
     array = np.zeros(4, np.float32)
     kept = weakref.ref(array)
     waiting.answer({"logits": array})

@@ -128,9 +128,13 @@ def run_pending(model: BatchModel, waiting: Iterable[PendingRequest]) -> None:
             wanted.append(pending)
     if not wanted:
         return
-    for group in plan(checked, model.signature, model.cost):
-        members, requests = [wanted[index] for index in group], [checked[index] for index in group]
-        run_batch(model.statistics, CheckedBatch(model, members, requests))
+    try:
+        for group in plan(checked, model.signature, model.cost):
+            members, requests = [wanted[index] for index in group], [checked[index] for index in group]
+            run_batch(model.statistics, CheckedBatch(model, members, requests))
+    except Exception as error:  # noqa: BLE001 - a defect must neither keep callers waiting nor hold up a sequence
+        for pending in wanted:
+            pending.refuse(InternalError.hiding(error))
 
 
 def run_batch(statistics: Statistics, batch: Batch[A]) -> bool:

@@ -70,7 +70,10 @@ class Scheduler:
                 raise ShuttingDown(f"{self._model.name}: the server is shutting down")
             refused = self._limits.refusal(self._model.name, cost, self._queue, pending)
             if refused is not None and refused.request is pending:
-                raise refused.error
+                try:
+                    raise refused.error
+                finally:
+                    del refused  # the error's traceback has this frame: they would keep each other, and the request
             runs_now = may_run_now and self._running is None and not self._queue
             if runs_now:
                 self._running = [pending], now()
@@ -126,6 +129,7 @@ class Scheduler:
                 batch = self._queue.take(self._model.cost, self._model.cost.points_taking(_BATCH_SECONDS))
                 self._running = batch, now()
             self._run(batch)
+            del batch  # it may hold 16 MB until the next one comes
 
     def _run(self, batch: list[PendingRequest]) -> None:
         """Run a batch that `_running` names already, and let the thread take the next."""

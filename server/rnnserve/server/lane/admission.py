@@ -8,6 +8,7 @@ from rnnserve.server.errors import InternalError, ServeError
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
 from rnnserve.server.lane.pending_calls import ParsedCall, PendingCall, RecognisedCall, StepCall
 from rnnserve.server.lane.prefixes import PrefixCache, RequestPrefix
+from rnnserve.server.protocol.sequences import BeganOnAnotherVersion
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.model import Model
 
@@ -81,23 +82,25 @@ class Admission:
             recognised = RecognisedCall(call, found, arrived, service)
             if found.sequence is None:
                 return recognised
-            began_on = sequences.find(found.prefix.served.model.name, found.sequence)
-            if began_on is None or began_on is found.prefix.served:
-                if found.sequence.starts:
-                    recognised.check()  # a wrong request must not begin a sequence in the place of another
-                try:
-                    step = sequences.enter(found.prefix.served, found.sequence, call.peer, call.stream)
-                except ServeError:
-                    recognised.check()  # what is wrong with the request itself is told first
-                    raise
-                return StepCall(recognised, step, self._prefix_of_sequences(found.prefix))
-        served, checked = service.accept(call.payload)
+            if found.sequence.starts:
+                recognised.check()  # a wrong request must not begin a sequence in the place of another
+            of_sequences = self._prefix_of_sequences(found.prefix)
+            try:
+                step = sequences.enter(found.prefix.served, found.sequence, call, call.stream)
+            except BeganOnAnotherVersion:
+                pass  # which one the request asks, its parsing tells
+            except ServeError:
+                recognised.check()  # what is wrong with the request itself is told first
+                raise
+            else:
+                return StepCall(recognised, step, of_sequences)
+        served, checked = service.accept(call.payload, call)
         if found is None:
             self._prefixes.add(call.payload, served, checked)
         parsed = ParsedCall(call, served, checked, arrived)
         if checked.sequence is None:
             return parsed
-        return StepCall(parsed, sequences.enter(served, checked.sequence, call.peer, call.stream), None)
+        return StepCall(parsed, sequences.enter(served, checked.sequence, call, call.stream), None)
 
     def _prefix_of_sequences(self, prefix: RequestPrefix) -> RequestPrefix | None:
         try:

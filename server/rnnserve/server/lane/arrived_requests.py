@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnserve.server.boundary.byte_budget import RESPONSE_COPIES, SMALL
 from rnnserve.server.errors import ServeError, TooMuchHeld
-from rnnserve.server.protocol.sequences import StreamOwner
+from rnnserve.server.protocol.sequence_callers import StreamOwner
 
 if TYPE_CHECKING:
     from rnnserve.server.lane.completion_queue import Lane
@@ -34,11 +34,15 @@ class ArrivedRequest(abc.ABC):
         self.stream = stream
         self.is_answered = False
         self.held_bytes = 0  # bytes of the lane's budget
-        self._connection = ""  # where some are held
+        self._connection = ""  # its name, where that was asked for
 
     @abc.abstractmethod
     def peer(self) -> str:
         """Name the connection: the same for all of its requests."""
+
+    @abc.abstractmethod
+    def identity(self) -> str:
+        """Give the names in the client's certificate; empty where it has shown none."""
 
     @abc.abstractmethod
     def watch(self, on_cancel: Callable[[], None]) -> None:
@@ -59,8 +63,7 @@ class ArrivedRequest(abc.ABC):
             TooMuchHeld: If the budget is spent; then it holds none.
         """
         self.let_go()
-        self._connection = self._connection or self.peer()
-        self._lane.budget.take(self._connection, size)
+        self._lane.budget.take(self.peer(), size)
         self.held_bytes = size
 
     def hold_response(self, payload: bytes) -> bool:
@@ -111,8 +114,13 @@ class LaneCall(ArrivedRequest):
 
     def peer(self) -> str:
         """Name the connection: the same for all of its calls."""
-        name: str = self.call.peer().decode()
-        return name
+        if not self._connection:
+            self._connection = self.call.peer().decode()
+        return self._connection
+
+    def identity(self) -> str:
+        """Give the names in the client's certificate; empty where it has shown none."""
+        return self._lane.identity_of(self.call)
 
     def watch(self, on_cancel: Callable[[], None]) -> None:
         """Call `on_cancel`, on the lane's thread, if the call is cancelled before it is answered."""

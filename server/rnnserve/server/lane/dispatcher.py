@@ -33,7 +33,7 @@ from rnnserve.server.batching.execution import run_batch, run_pending
 from rnnserve.server.batching.fair_queue import FairQueue
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
-from rnnserve.server.errors import ServeError
+from rnnserve.server.errors import InternalError, ServeError
 from rnnserve.server.lane.admission import Admission
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
 from rnnserve.server.lane.large_requests import LargeRequests
@@ -118,7 +118,11 @@ class Dispatcher:
             return bool(self._next_steps)
         model = self._turns.popleft()
         queue = self._queues[model]
-        self._run(model, queue.take(model.cost, model.cost.points_within(_LANE_SECONDS)))
+        taken = queue.take(model.cost, model.cost.points_within(_LANE_SECONDS))
+        try:
+            self._run(model, taken)
+        except Exception as error:  # noqa: BLE001 - a defect must neither keep callers waiting nor hold up a sequence
+            _refuse_all(taken, error)
         if queue:
             self._turns.append(model)
         elif model in self._leaving:
@@ -184,7 +188,10 @@ class Dispatcher:
         for pending in calls:
             by_model.setdefault(pending.served.model, []).append(pending)
         for model, of_model in by_model.items():
-            self._enqueue(model, of_model)
+            try:
+                self._enqueue(model, of_model)
+            except Exception as error:  # noqa: BLE001 - as in `work`
+                _refuse_all(of_model, error)
 
     def _enqueue(self, model: Model, calls: list[PendingCall]) -> None:
         """Put calls into their model's queue; give those that take long to the model's own thread."""
@@ -231,6 +238,12 @@ class Dispatcher:
             self._schedulers.submit(model, pending)
         except ServeError as error:
             pending.refuse(error)
+
+
+def _refuse_all(calls: list[PendingCall], error: Exception) -> None:
+    hidden = InternalError.hiding(error)
+    for pending in calls:
+        pending.refuse(hidden)
 
 
 def _shared_prefix(calls: list[PendingCall]) -> RequestPrefix | None:

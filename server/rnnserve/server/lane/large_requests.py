@@ -100,13 +100,13 @@ class LargeRequests:
         if is_compressed(payload):
             payload = decompress(payload, self._service.settings.max_message_bytes)
             call.hold(len(payload))
-        served, checked = self._service.accept(payload)
+        served, checked = self._service.accept(payload, call)
         call.payload = payload = b""  # the checked request has its bytes
         pending = ParsedCall(call, served, checked, arrived)
         if checked.sequence is None:
             self._submit(pending)
         else:
-            step = self._service.sequences.enter(served, checked.sequence, call.peer, call.stream)
+            step = self._service.sequences.enter(served, checked.sequence, call, call.stream)
             step_call = StepCall(pending, step, None)
             if step_call.line_up(self._submit):
                 self._submit(step_call)

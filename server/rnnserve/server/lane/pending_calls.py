@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.errors import ServeError, TimeoutExpired
+from rnnserve.server.errors import InternalError, ServeError, TimeoutExpired
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
 from rnnserve.server.lane.prefixes import Recognised, RequestPrefix
 from rnnserve.server.protocol.responses import encode_response
-from rnnserve.server.protocol.sequences import Step
+from rnnserve.server.protocol.sequence_turns import Step
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.repository import ServedVersion
 
@@ -114,11 +114,11 @@ class RecognisedCall(PendingCall):
 
 
 class StepCall(PendingCall):
-    """A call that is a request of a sequence."""
+    """A call that is a request of a sequence. It refers to its step, and its step not to it: so it leaves no cycle."""
 
     may_be_displaced = False  # those that wait for their turn behind it would be run without it
 
-    __slots__ = ("_call", "step")
+    __slots__ = ("_call", "_submit", "step")
 
     def __init__(self, call: PendingCall, step: Step, prefix: RequestPrefix | None) -> None:
         """Wait in the place of `call`.
@@ -130,16 +130,22 @@ class StepCall(PendingCall):
         """
         super().__init__(call.call, call.served, call.rows, call.steps, call.arrived, prefix, call.id_field)
         self._call = call
+        self._submit: Callable[[StepCall], None] = _lost
         self.step = step
         self.deadline = call.deadline
 
     def line_up(self, submit: Callable[["StepCall"], None]) -> bool:
         """Line up in its sequence; return whether it may be submitted now. If not, that comes later, or a refusal."""
+        self._submit = submit
         try:
-            return self.step.line_up(lambda error: submit(self) if error is None else self.refuse(error))
-        except ServeError as error:
-            self.refuse(error)
+            return self.step.line_up(self)
+        except Exception as error:  # noqa: BLE001 - a defect must neither keep the caller waiting nor hold up the sequence
+            self.refuse(error if isinstance(error, ServeError) else InternalError.hiding(error))
             return False
+
+    def take_turn(self) -> None:
+        """Be submitted, now that the requests before it have been answered."""
+        self._submit(self)
 
     def reason_it_is_late(self) -> ServeError:
         """Say what was to be met."""
@@ -173,5 +179,11 @@ class StepCall(PendingCall):
 
     def refuse(self, error: ServeError) -> None:
         """Leave the sequence as it was, and answer with an error."""
-        self._call.refuse(error)
-        self.step.fail()
+        try:
+            self._call.refuse(error)
+        finally:
+            self.step.fail()
+
+
+def _lost(_: StepCall) -> None:
+    raise AssertionError("the step was queued before it could be submitted")

@@ -21,7 +21,7 @@ from rnnserve.server.errors import ServeError
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
 from rnnserve.server.lane.varying_fields import find_varying_fields
 from rnnserve.server.protocol.responses import ERRORS_AS_STATUSES, encode_stream_error, encode_stream_response
-from rnnserve.server.protocol.sequences import StreamOwner
+from rnnserve.server.protocol.sequence_callers import StreamOwner
 
 if TYPE_CHECKING:
     from rnnserve.server.lane.completion_queue import Lane
@@ -98,6 +98,7 @@ class StreamMessage(ArrivedRequest):
 
     def __init__(self, lane: "Lane", stream: "LaneStream", payload: bytes) -> None:
         super().__init__(lane, payload, stream.deadline, stream)
+        self._connection = stream.connection.name
         self._stream = stream
         self.response: bytes | None = None
         self.status: tuple[object, ...] | None = None
@@ -106,7 +107,11 @@ class StreamMessage(ArrivedRequest):
 
     def peer(self) -> str:
         """Name the connection: the same for all of its requests."""
-        return self._stream.peer()
+        return self._connection
+
+    def identity(self) -> str:
+        """Give the names in the client's certificate; empty where it has shown none."""
+        return self._stream.identity()
 
     def watch(self, on_cancel: Callable[[], None]) -> None:
         """Call `on_cancel`, on the lane's thread, if the stream ends before the request is answered."""
@@ -145,6 +150,7 @@ class LaneStream(StreamOwner):
     """A stream. Its events come on the lane's thread; its requests are answered from any.
 
     Attributes:
+        connection: The streams of its connection.
         deadline: In seconds on the clock of `batching.clock`; far in the future where the caller set none.
         errors_end_it: Whether its client asks that the first error end it, with its status.
         heard: When its last message came, in seconds on the same clock.
@@ -155,7 +161,6 @@ class LaneStream(StreamOwner):
         "_alone",
         "_call",
         "_close_tag",
-        "_connection",
         "_end_error",
         "_has_begun_to_send",
         "_has_status",
@@ -168,6 +173,7 @@ class LaneStream(StreamOwner):
         "_receive_tag",
         "_send_tag",
         "_sending",
+        "connection",
         "deadline",
         "errors_end_it",
         "heard",
@@ -207,7 +213,7 @@ class LaneStream(StreamOwner):
         self._is_half_closed = False
         self._has_status = False
         self._operations = 0  # batches that have been started and whose events have not come
-        self._connection = connection
+        self.connection = connection
         self._end_error: ServeError | None = None
         self._receive_tag = _Tag(self._received)
         self._send_tag = _Tag(self._sent)
@@ -225,7 +231,11 @@ class LaneStream(StreamOwner):
 
     def peer(self) -> str:
         """Name the connection: the same for all of its calls."""
-        return self._connection.name
+        return self.connection.name
+
+    def identity(self) -> str:
+        """Give the names in the client's certificate; empty where it has shown none."""
+        return self._lane.identity_of(self._call)
 
     def begin(self) -> None:
         """Wait for its messages, and for its end."""
@@ -257,7 +267,7 @@ class LaneStream(StreamOwner):
             and self._sending is None
             and message.status is None
             and len(message.response or b"") <= _EXCHANGED_BYTES
-            and self._connection.may_receive(self)
+            and self.connection.may_receive(self)
         )
 
     def _exchange(self) -> None:
@@ -292,7 +302,7 @@ class LaneStream(StreamOwner):
             else:
                 message = StreamMessage(self._lane, self, payload)
                 self._in_hand.append(message)
-                self._connection.take()
+                self.connection.take()
                 if self._alone < _ALONE or self._alone % _ALONE_AGAIN == 0:
                     self._receive_more()
         self._tell_if_over()
@@ -336,7 +346,7 @@ class LaneStream(StreamOwner):
         self._call.cancel(status, words)
 
     def _give_back(self, count: int) -> None:
-        for stream in self._connection.give_back(count):
+        for stream in self.connection.give_back(count):
             stream.receive_again()
 
     def _send_next(self) -> None:
@@ -359,7 +369,7 @@ class LaneStream(StreamOwner):
         if not (self._is_receiving or self._is_half_closed) and len(self._in_hand) < _IN_HAND:
             if self._in_hand and self._in_hand[-1].is_parsed_elsewhere:
                 return
-            if not self._connection.may_receive(self):
+            if not self.connection.may_receive(self):
                 return
             self._is_receiving = True
             self._start((self._lane.operations.receive_message(0),), self._receive_tag)
@@ -378,9 +388,11 @@ class LaneStream(StreamOwner):
     def _tell_if_over(self) -> None:
         """Tell the lane where the stream has closed and its last event has come: then nothing of it is left.
 
-        On the lane's thread, after each event. Without the lock: nothing is started on a stream that has closed.
+        On the lane's thread, after each event. Without the lock: nothing is started on a stream that has closed. The
+        tags refer to the stream: without them, it is freed with the last that refers to it.
         """
         if not (self.is_open or self._operations):
+            self._receive_tag = self._send_tag = self._close_tag = _OVER
             self._lane.stream_is_over(self)
 
 
@@ -395,3 +407,11 @@ class _Tag:
 
     def __init__(self, complete: Callable[[Any], StreamMessage | None]) -> None:
         self.complete = complete
+
+
+def _no_more(_: Any) -> None:  # noqa: ANN401 - grpcio's own
+    raise AssertionError("an event came after the last one of its stream")
+
+
+_OVER = _Tag(_no_more)
+"""In the place of the tags of a stream that is over."""

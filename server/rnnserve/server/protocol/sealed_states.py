@@ -49,6 +49,10 @@ the states in the order of the model's outputs, little-endian."""
 
 _MAX_NAME = (1 << 16) - 1
 
+_CLOCK_SKEW = 300.0
+"""Seconds by which the clocks of two servers may differ, as in Kerberos (RFC 4120, 8.2). A token from further in the
+future would outlive its age by as much."""
+
 
 @dataclasses.dataclass(frozen=True)
 class _Sealed:
@@ -128,7 +132,7 @@ class SealedStates:
             InvalidRequest: If the token is altered, foreign, too large, or of another model or version.
             NotFound: If the repository does not have the model or version.
             NotReady: If that model does not serve.
-            SessionEnded: If the token is too old, or its version no longer serves.
+            SessionEnded: If the token is too old, or from the future, or its version no longer serves.
         """
         token = request.parameters[SESSION].string_param
         if not token:
@@ -145,6 +149,11 @@ class SealedStates:
             raise SessionEnded(
                 f"the session's token is {age:,.0f} s old; {self._max_age:,.0f} s is the limit (--session-age): begin "
                 "a new session"
+            )
+        if not age >= -_CLOCK_SKEW:  # nor where it is nan
+            raise SessionEnded(
+                f"the session's token was sealed {-age:,.0f} s in the future of this server's clock; "
+                f"{_CLOCK_SKEW:,.0f} s is the limit: one of the servers' clocks is wrong, or was; begin a new session"
             )
         served = repository.with_digest(sealed.model, sealed.digest.hex())
         if served is None:

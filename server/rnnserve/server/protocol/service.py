@@ -17,6 +17,7 @@ from rnnserve.server.errors import InvalidRequest, Unsupported
 from rnnserve.server.protocol.log_and_trace_settings import log_settings, trace_settings
 from rnnserve.server.protocol.model_control import ModelControl
 from rnnserve.server.protocol.sealed_states import EXTENSION, NO_KEY, SESSION, open_sealed_states
+from rnnserve.server.protocol.sequence_callers import Caller
 from rnnserve.server.protocol.sequences import Sequences
 from rnnserve.server.protocol.shared_memory import (
     cuda_regions,
@@ -121,8 +122,12 @@ class Service:
             "LogSettings": Method(pb.LogSettingsRequest.FromString, log_settings),
         }
 
-    def accept(self, payload: bytes) -> tuple[ServedVersion, CheckedRequest]:
+    def accept(self, payload: bytes, caller: Caller | None = None) -> tuple[ServedVersion, CheckedRequest]:
         """Take a ModelInfer request through the boundary.
+
+        Args:
+            payload: Its bytes.
+            caller: What sends it; None where it cannot be of a sequence that is kept.
 
         Returns:
             The version that it asks, and the checked request.
@@ -137,7 +142,7 @@ class Service:
         request = parse_request(payload, self.settings)
         if SESSION in request.parameters:
             return self._accept_session(request)
-        served = self._version_asked(request)
+        served = self._version_asked(request, caller)
         return served, check_request(request, served.model.signature, self.settings)
 
     def check(self, payload: bytes, served: ServedVersion) -> CheckedRequest:
@@ -149,10 +154,10 @@ class Service:
         """
         return check_request(parse_request(payload, self.settings), served.model.signature, self.settings)
 
-    def _version_asked(self, request: pb.ModelInferRequest) -> ServedVersion:
+    def _version_asked(self, request: pb.ModelInferRequest, caller: Caller | None) -> ServedVersion:
         """The version that a request names; without a name, the newest one, or the one that its sequence began on."""
         control = read_sequence_control(request.parameters)
-        began_on = self.sequences.find(request.model_name, control) if control else None
+        began_on = self.sequences.find(request.model_name, control, caller) if control and caller else None
         if began_on is not None and request.model_version in ("", began_on.model.version):
             return began_on
         return self.repository.find(request.model_name, request.model_version)

@@ -66,13 +66,13 @@ class TokenSealing:
     def seal(self, data: bytes) -> str:
         """Seal bytes into a token: base64 text, safe in URLs."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        return base64.urlsafe_b64encode(nonce + self._keys[0].encrypt(nonce, data, _CONTEXT)).decode("ascii")
+        return _spelled(nonce + self._keys[0].encrypt(nonce, data, _CONTEXT))
 
     def open(self, token: str) -> bytes:
-        """Give the bytes that a token holds.
+        """Give the bytes that a token holds. Of the texts that base64 would read as the same bytes, one is a token.
 
         Raises:
-            InvalidRequest: If it is too large, no token, altered, or sealed with another key.
+            InvalidRequest: If it is too large, no token, altered, spelled otherwise, or sealed with another key.
         """
         if len(token) > self._most_characters:
             raise InvalidRequest(
@@ -81,9 +81,12 @@ class TokenSealing:
         try:
             whole = base64.b64decode(token, altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
+            whole = b""
+        if not whole or _spelled(whole) != token:  # "+" for "-", bits after the last byte, what follows the padding
             raise InvalidRequest(
-                f'parameter session is {quoted(token)}: neither "sealed", which begins a session, nor a token'
-            ) from None
+                f'parameter session is {quoted(token)}: neither "sealed", which begins a session, nor a token as it '
+                "came"
+            )
         nonce, data = whole[:_NONCE_BYTES], whole[_NONCE_BYTES:]
         for key in self._keys if len(data) >= _TAG_BYTES else ():
             try:
@@ -94,6 +97,10 @@ class TokenSealing:
             "the session's token was altered, or sealed with a key that this server does not have (--session-key): "
             "send the last response's token as it came, to a server with the same key"
         )
+
+
+def _spelled(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode("ascii")
 
 
 def read_keys(path: Path) -> list[bytes]:

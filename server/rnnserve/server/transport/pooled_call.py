@@ -14,6 +14,10 @@ def _done() -> None:
     pass
 
 
+_ENDED: futures.Future[Any] = futures.Future()
+"""In the place of the future of a call that has been answered."""
+
+
 class PooledCall:
     """A call, from the time it comes.
 
@@ -56,7 +60,8 @@ class PooledCall:
         except BaseException as error:  # noqa: BLE001 - it is the future's
             self.future.set_exception(error)
         finally:
-            self._fn, self._args, self._kwargs = _done, (), {}
+            # An error's traceback has this frame: with its future, they would keep each other.
+            self._fn, self._args, self._kwargs, self.future = _done, (), {}, _ENDED
 
 
 class CallOfThread(threading.local):

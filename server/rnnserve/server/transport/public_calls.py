@@ -2,8 +2,7 @@
 
 import functools
 import math
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import grpc
@@ -12,15 +11,13 @@ from google.protobuf.message import DecodeError
 from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.scheduler import Schedulers
-from rnnserve.server.boundary.byte_budget import RESPONSE_COPIES, ByteBudget, HeldBytes
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
+from rnnserve.server.boundary.byte_budget import ByteBudget, HeldBytes
 from rnnserve.server.boundary.compression import decompress, is_compressed
 from rnnserve.server.errors import (
     DeadlinePassed,
     InternalError,
     InvalidRequest,
     ServeError,
-    TimeoutExpired,
 )
 from rnnserve.server.lane.varying_fields import find_varying_fields
 from rnnserve.server.protocol.error_details import details_metadata
@@ -30,10 +27,10 @@ from rnnserve.server.protocol.responses import (
     encode_stream_error,
     encode_stream_response,
 )
-from rnnserve.server.protocol.sequences import Step, StreamOwner
+from rnnserve.server.protocol.sequence_callers import StreamOwner
 from rnnserve.server.protocol.service import Method, Service
-from rnnserve.server.repository.model import Model
 from rnnserve.server.transport.thread_pool import CallPool
+from rnnserve.server.transport.waiting_calls import WaitingCall, WaitingStep
 
 __all__ = ["PublicCalls", "conversing", "streaming", "unary", "watching"]
 
@@ -44,107 +41,6 @@ _MAX_CONTROL_BYTES = 4 << 20
 Answer = Callable[[bytes, grpc.ServicerContext], bytes]
 Watch = Callable[[bytes, grpc.ServicerContext], Iterator[bytes]]
 Stream = Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]
-
-
-_NO_ANSWER: Mapping[str, Array] = {}
-
-
-class _WaitingCall(PendingRequest):
-    """A request whose caller's thread waits for it."""
-
-    __slots__ = ("_answer", "_checked", "_held", "_is_answered", "_is_limited")
-
-    def __init__(self, checked: CheckedRequest, deadline: float, held: HeldBytes) -> None:
-        arrived = now()
-        super().__init__(checked.batch, checked.steps, min(deadline, arrived + checked.timeout), arrived)
-        self._is_limited = self.deadline < deadline
-        self._checked = checked
-        self._held = held
-        self._answer: Mapping[str, Array] | ServeError = _NO_ANSWER
-        self._is_answered = threading.Lock()
-        self._is_answered.acquire()  # released with the answer
-
-    @property
-    def connection(self) -> str:
-        """Names its connection."""
-        return self._held.connection
-
-    def check(self) -> CheckedRequest:
-        """Give the checked request."""
-        return self._checked
-
-    def reason_it_is_late(self) -> ServeError:
-        """Say whether it was the deadline or the request's time-out, which is the earlier one."""
-        return TimeoutExpired(self._checked.timeout) if self._is_limited else super().reason_it_is_late()
-
-    def answer(self, outputs: Mapping[str, Array]) -> None:
-        """Hand the outputs to the thread that waits, unless they are more than may be held.
-
-        They are counted here: the threads that encode them come later, when further runs may have made as many again.
-        """
-        try:
-            self._held.hold(RESPONSE_COPIES * sum([array.nbytes for array in outputs.values()]))
-            asked = self._finish(outputs)
-        except ServeError as error:
-            self.refuse(error)
-        else:
-            self._tell(asked)
-
-    def _finish(self, outputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Give the outputs that were asked for."""
-        return outputs
-
-    def refuse(self, error: ServeError) -> None:
-        """Raise the error on the thread that waits."""
-        self._tell(error)
-
-    def wait(self) -> Mapping[str, Array]:
-        """Wait for the outputs. They are given once: the call knows this request until the response has been sent.
-
-        Raises:
-            ServeError: If the request was refused.
-        """
-        self._is_answered.acquire()
-        answer, self._answer = self._answer, _NO_ANSWER
-        if isinstance(answer, ServeError):
-            try:
-                raise answer
-            finally:
-                del answer  # its traceback has this frame: the frame must not have it, nor what the traceback holds
-        return answer
-
-    def _tell(self, answer: Mapping[str, Array] | ServeError) -> None:
-        self._answer = answer
-        self._is_answered.release()
-
-
-class _WaitingStep(_WaitingCall):
-    """A request of a sequence whose caller's thread waits for it."""
-
-    may_be_displaced = False  # those that wait for their turn behind it would be run without it
-
-    __slots__ = ("_step",)
-
-    def __init__(self, checked: CheckedRequest, deadline: float, held: HeldBytes, step: Step) -> None:
-        super().__init__(checked, deadline, held)
-        self._step = step
-
-    def check(self) -> CheckedRequest:
-        """Give the checked request with its sequence's states.
-
-        Raises:
-            ServeError: If it does not continue its sequence.
-        """
-        return self._step.with_states(super().check())
-
-    def _finish(self, outputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Keep the states, and give the outputs that were asked for."""
-        return self._step.finish(outputs)
-
-    def refuse(self, error: ServeError) -> None:
-        """Leave the sequence as it was, and raise the error on the thread that waits."""
-        super().refuse(error)
-        self._step.fail()
 
 
 class _InferenceCall(StreamOwner):
@@ -167,11 +63,16 @@ class _InferenceCall(StreamOwner):
         if not self.is_open:
             waiting.cancel()
 
+    def forget(self) -> None:
+        """Note that the request does not wait any more. A stream may be open for long: it is not to keep it."""
+        self._waiting = None
+
     def close(self) -> None:
         """Note that the call has ended."""
         self.is_open = False
-        if self._waiting is not None:
-            self._waiting.cancel()
+        waiting = self._waiting
+        if waiting is not None:
+            waiting.cancel()
 
 
 class _UnaryCall(_InferenceCall):
@@ -198,6 +99,26 @@ class _StreamCall(_InferenceCall):
     def owner(self) -> StreamOwner:
         """Itself."""
         return self
+
+
+class _Caller:
+    """What sends the requests of a call. Its name is asked for once: grpcio lets go of Python's lock meanwhile."""
+
+    __slots__ = ("_context", "_name")
+
+    def __init__(self, context: grpc.ServicerContext) -> None:
+        self._context = context
+        self._name = ""
+
+    def peer(self) -> str:
+        """Name its connection."""
+        if not self._name:
+            self._name = self._context.peer()
+        return self._name
+
+    def identity(self) -> str:
+        """Give the names in the client's certificate; empty where it has shown none."""
+        return b" ".join(self._context.peer_identities() or ()).decode(errors="replace")
 
 
 class PublicCalls:
@@ -244,7 +165,7 @@ class PublicCalls:
         if not context.add_callback(call.close):
             call.close()  # it has ended already
         held.hold(self._bytes_of(payload))
-        return self._run(payload, context, call, held)
+        return self._run(payload, context, _Caller(context), call, held)
 
     def _infer_stream(
         self, pool: CallPool, messages: Iterator[bytes], context: grpc.ServicerContext
@@ -253,12 +174,13 @@ class PublicCalls:
         stream = _StreamCall()
         if not context.add_callback(stream.close):
             stream.close()  # the call has ended already
+        caller = _Caller(context)
         errors_end = (ERRORS_AS_STATUSES, "true") in context.invocation_metadata()
         for payload in messages:
             held = HeldBytes(self._budget, pool.call)
             try:
                 held.hold(self._bytes_of(payload))
-                yield encode_stream_response(self._run(payload, context, stream, held))
+                yield encode_stream_response(self._run(payload, context, caller, stream, held))
             except ServeError as error:
                 if errors_end:
                     raise
@@ -267,36 +189,33 @@ class PublicCalls:
                 yield _stream_error(InternalError.hiding(error), payload)
             finally:
                 held.end()  # what was yielded has been sent
+                del payload  # it may have 16 MB, and the next one may come in an hour
 
     def _bytes_of(self, payload: bytes) -> int:
         """How many bytes a request may take: a compressed one as many as it may have."""
         return self._service.settings.max_message_bytes if is_compressed(payload) else len(payload)
 
-    def _run(self, payload: bytes, context: grpc.ServicerContext, call: _InferenceCall, held: HeldBytes) -> bytes:
+    def _run(
+        self, payload: bytes, context: grpc.ServicerContext, caller: _Caller, call: _InferenceCall, held: HeldBytes
+    ) -> bytes:
         remaining = context.time_remaining()
         deadline = math.inf if remaining is None else now() + remaining
         if deadline < now():
             raise DeadlinePassed("the deadline passed before the request was read")
-        served, checked = self._service.accept(payload)
+        served, checked = self._service.accept(payload, caller)
         if checked.sequence is None:
-            waiting = _WaitingCall(checked, deadline, held)
+            waiting = WaitingCall(checked, deadline, held)
             call.note(waiting)
             self._schedulers.submit(served.model, waiting, may_run_now=True)
         else:
-            step = self._service.sequences.enter(served, checked.sequence, context.peer, call.owner)
-            waiting = _WaitingStep(checked, deadline, held, step)
+            step = self._service.sequences.enter(served, checked.sequence, caller, call.owner)
+            waiting = step_waiting = WaitingStep(checked, deadline, held, step, self._schedulers)
             call.note(waiting)
-            if step.line_up(functools.partial(self._submit_or_refuse, served.model, waiting)):
-                self._submit_or_refuse(served.model, waiting, None)
-        return encode_response(served.model, checked, waiting.wait())
-
-    def _submit_or_refuse(self, model: Model, waiting: PendingRequest, error: ServeError | None) -> None:
+            step_waiting.line_up()
         try:
-            if error is not None:
-                raise error
-            self._schedulers.submit(model, waiting)
-        except ServeError as refused:
-            waiting.refuse(refused)
+            return encode_response(served.model, checked, waiting.wait())
+        finally:
+            call.forget()
 
 
 def _answering(method: Method) -> Answer:

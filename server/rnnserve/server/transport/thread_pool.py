@@ -113,11 +113,12 @@ class CallPool(futures.ThreadPoolExecutor):
         if self._is_closed.is_set():
             raise RuntimeError("cannot take a call after shutdown")
         call = PooledCall(fn, *args, **kwargs)
+        future = call.future
         if not self._take_free(call):
             self._queue(call)
         if not self._has_come.is_set():
             self._has_come.set()
-        return call.future
+        return future
 
     def receive(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         """Wait for a call's message, on the thread that has the call.
@@ -149,7 +150,8 @@ class CallPool(futures.ThreadPoolExecutor):
             self._refuse_if_late()
             self._receiving[context] = now()
             message = next(messages, None)
-        except grpc.RpcError:
+        except grpc.RpcError as lost:
+            lost.__traceback__ = None  # see `messages_of_stream`
             raise Cancelled("the call ended before its message had arrived") from None
         finally:
             self._receiving.pop(context, None)
@@ -168,13 +170,16 @@ class CallPool(futures.ThreadPoolExecutor):
             self._silent[context] = now()
             try:
                 message = next(messages, None)
-            except grpc.RpcError:
+            except grpc.RpcError as lost:
+                # grpcio keeps it with the call, and the frames of its traceback have the call: a cycle.
+                lost.__traceback__ = None
                 raise Cancelled("the call ended") from None
             finally:
                 self._silent.pop(context, None)
             if message is None:
                 return
             yield message
+            del message  # it may have 16 MB, and the next one may come in an hour
 
     @property
     def call(self) -> OfConnection:

@@ -1,0 +1,50 @@
+"""Who sends the requests of a sequence, and which sequences it can reach.
+
+Each connection has ids of its own: what one connection began no other one can continue, end, replace or hold up,
+whichever id it guesses, and two clients that take the same id do not meet. A request that brings a `sequence_key` is
+looked for among the sequences that began with the same key, whichever connection it comes on. With `--share-sequences`
+all connections share their ids, as in Triton.
+"""
+
+from typing import Protocol
+
+__all__ = ["ANY_CONNECTION", "Caller", "StreamOwner", "origin_of", "scope_of_key"]
+
+ANY_CONNECTION = ""
+"""The scope of ids that all connections share."""
+
+
+class Caller(Protocol):
+    """What sends a request."""
+
+    def peer(self) -> str:
+        """Name its connection, as gRPC does: "ipv4:127.0.0.1:50000"."""
+
+    def identity(self) -> str:
+        """Give the names in the client's certificate; empty where it has shown none."""
+
+
+class StreamOwner:
+    """A stream that sequences are sent on. While it is open, no other call may continue them.
+
+    Attributes:
+        is_open: Whether it still is.
+    """
+
+    __slots__ = ("__weakref__", "is_open")
+
+    def __init__(self) -> None:
+        self.is_open = True
+
+
+def scope_of_key(key: str) -> str:
+    """The scope of the ids that go with a `sequence_key`: no connection has such a name."""
+    return f"key {key}"
+
+
+def origin_of(caller: Caller) -> str:
+    """Name where a caller's connections come from: whom its certificate names, or else its address without the port.
+
+    A client that connects anew has the same one.
+    """
+    return caller.identity() or caller.peer().rpartition(":")[0]

@@ -1,0 +1,60 @@
+"""No request leaves a cycle, nor anything else, when it has been answered: each kind of call, on both transports.
+
+Each kind (`support.kinds_of_calls`) is tried after requests that make what stays: prefixes, schedulers, threads.
+"""
+
+import grpc
+import pytest
+
+from rnnserve.server import Server, Settings
+from rnnserve.server.errors import QueueFull
+from support import left_behind
+from support.kinds_of_calls import KINDS, Client, small_middle_and_large
+from support.left_behind import NothingLeft
+
+
+@pytest.fixture(scope="module", params=["lane", "public"])
+def channel(repository, session_key, request):
+    settings = Settings(
+        repository,
+        grpc_port=0,
+        provider="cpu",
+        transport=request.param,
+        session_key=session_key,
+        model_control="explicit",
+        load_model="*",
+    )
+    with Server(settings) as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        yield channel
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("is_stream", [False, True], ids=["calls", "streams"])
+def test_nothing_is_left(channel, name, is_stream, monkeypatch):
+    with Client(channel, is_stream) as client:
+        small_middle_and_large(client, None)
+    with NothingLeft(), monkeypatch.context() as patched, Client(channel, is_stream) as client:
+        KINDS[name](client, patched)
+
+
+def test_what_is_left_would_be_found(monkeypatch):
+    """The check itself: of a cycle, of an error that is kept, and of a frame with many bytes."""
+
+    def cycle():
+        error = QueueFull("model", 1)
+        error.field = [error]  # type: ignore[assignment]
+
+    with pytest.raises(AssertionError, match="QueueFull"), NothingLeft():
+        cycle()
+    kept = []
+    monkeypatch.setattr(left_behind, "PATIENCE", 0.1)
+    with pytest.raises(AssertionError, match="QueueFull"), NothingLeft():
+        kept.append(QueueFull("model", 1))
+
+    def holds():
+        large = bytes(100_000)
+        ring: list[object] = [large]
+        ring.append(ring)
+
+    with pytest.raises(AssertionError, match="list"), NothingLeft():
+        holds()

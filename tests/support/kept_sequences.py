@@ -1,0 +1,27 @@
+"""What sequences need of a server: a model whose states can be kept, and callers on connections."""
+
+import types
+from typing import Any
+
+__all__ = ["FakeCaller", "fake_served"]
+
+
+class FakeCaller:
+    """A caller on a connection."""
+
+    def __init__(self, connection: str = "ipv4:10.0.0.1:50000", identity: str = "") -> None:
+        self._connection, self._identity = connection, identity
+
+    def peer(self) -> str:
+        return self._connection
+
+    def identity(self) -> str:
+        return self._identity
+
+
+def fake_served(name: str = "model", version: str = "1", *, why_not_in_parts: str = "") -> Any:
+    """A version of a model that keeps its states."""
+    signature = types.SimpleNamespace(states={}, required_state=None)
+    return types.SimpleNamespace(
+        model=types.SimpleNamespace(name=name, version=version, signature=signature, why_not_in_parts=why_not_in_parts)
+    )
