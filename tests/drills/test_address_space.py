@@ -3,6 +3,7 @@
 import resource
 import subprocess
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ def limited(monkeypatch, transport):
     Each thread of the public transport takes 8 more.
     """
     limits = ((600 if transport == "lane" else 900) << 20,) * 2
-    start = subprocess.Popen.__init__
+    start: Any = subprocess.Popen.__init__
 
     def start_limited(self, *args, **kwargs):
         start(self, *args, **kwargs, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, limits))

@@ -1,6 +1,7 @@
 """How much may wait for a model: requests, seconds, and no longer than until a deadline."""
 
 import math
+from typing import Any
 
 import pytest
 
@@ -19,8 +20,8 @@ class Waiting:
         self.connection, self.may_be_displaced = connection, may_be_displaced
 
 
-def queue_of(*waiting):
-    queue = FairQueue()
+def queue_of(*waiting) -> Any:
+    queue: FairQueue[Any] = FairQueue()
     for one in waiting:
         queue.add(one)
     return queue
@@ -74,7 +75,7 @@ def test_one_whose_deadline_has_passed_is_left_to_its_run_which_counts_it():
 
 def test_where_as_many_wait_as_may_the_newest_of_the_connection_with_most_gives_way():
     limits = WaitingLimits(requests=3, seconds=math.inf)
-    flood = [Waiting(1) for _ in range(3)]
+    flood: list[Any] = [Waiting(1) for _ in range(3)]
     queue = queue_of(*flood)
     assert isinstance(refused(limits, queue, Waiting(1)), QueueFull), "its own connection has most"
     refusal = limits.refusal("walks", SECOND_A_POINT, queue, Waiting(1, connection="b"))
@@ -85,7 +86,7 @@ def test_where_as_many_wait_as_may_the_newest_of_the_connection_with_most_gives_
 
 def test_what_waits_takes_no_longer_when_one_gives_way():
     limits = WaitingLimits(requests=100, seconds=5.0)
-    heavy = [Waiting(3), Waiting(3)]
+    heavy: list[Any] = [Waiting(3), Waiting(3)]
     assert isinstance(refused(limits, queue_of(*heavy), Waiting(4, connection="b")), WaitTooLong)
     assert limits.refusal("walks", SECOND_A_POINT, queue_of(*heavy), Waiting(3, connection="b")).request is heavy[1]
 

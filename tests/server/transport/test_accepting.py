@@ -2,6 +2,7 @@
 
 import threading
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from grpc import _server as grpcio_server
@@ -85,7 +86,8 @@ def test_all_else_is_left_to_the_core(server):
 
 
 def test_a_grpcio_without_these_parts_takes_calls_one_at_a_time():
-    more = Accepting(SimpleNamespace(), lambda: 10, lambda: 0, 1000)
+    lacking: Any = SimpleNamespace()
+    more = Accepting(lacking, lambda: 10, lambda: 0, 1000)
     more.start()
     more.ask(5)
     more.stop()

@@ -4,8 +4,8 @@ grpcio's server takes an event at a time on one thread and hands each request to
 on one thread, takes everything that has arrived, and hands it on as one list. Ports, TLS, limits and every other method
 stay with the public server (docs/findings.md, "The lane").
 
-This module and `socket_reading` are the only ones that use what grpcio keeps private (`grpc._cython.cygrpc`,
-`server._state`); `missing_parts` says what of it a grpcio lacks.
+Of the lane, this module and `socket_reading` are the only ones that use what grpcio keeps private
+(`grpc._cython.cygrpc`, `server._state`); `missing_parts` says what of it a grpcio lacks.
 
 How a call proceeds, as the queue reports it: a request-call event brings the call; one batch of operations receives its
 message; one batch sends the answer and its status. Where a cancellation has to be known, a third waits for the call to
