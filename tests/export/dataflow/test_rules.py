@@ -411,11 +411,11 @@ def loop_over(body_nodes, inputs):
     ("backward", "mix", "expected"), [(0, "Identity", "+++"), (1, "Identity", "+--"), (0, "ReduceMax", "-++")]
 )
 def test_a_scan_over_steps(backward, mix, expected):
-    more = {"keepdims": 1, "axes": [0]} if mix == "ReduceMax" else {}
+    over_rows = helper.make_node("ReduceMax", ["sum", "zero"], ["mixed"], keepdims=1)
     body = loop_over(
         [
             helper.make_node("Add", ["state", "step"], ["sum"]),
-            helper.make_node(mix, ["sum", "zero"] if more else ["sum"], ["mixed"], **({"keepdims": 1} if more else {})),
+            over_rows if mix == "ReduceMax" else helper.make_node(mix, ["sum"], ["mixed"]),
             helper.make_node("Add", ["sum", "mixed"], ["next"]),
             helper.make_node("Identity", ["next"], ["out"]),
         ],

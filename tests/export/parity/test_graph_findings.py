@@ -152,8 +152,8 @@ def test_what_a_manifest_claims_is_decided_again():
     )
     holds = GraphFindings(PROVEN, PROVEN, {"y": PROVEN})
     assert contradictions(claims, holds, scan=False) == contradictions(claims, holds, scan=True) == []
-    for field in ("rows", "padding"):
-        assert len(contradictions(claims, dataclasses.replace(holds, **{field: UNDECIDED}), scan=False)) == 1
+    assert len(contradictions(claims, dataclasses.replace(holds, rows=UNDECIDED), scan=False)) == 1
+    assert len(contradictions(claims, dataclasses.replace(holds, padding=UNDECIDED), scan=False)) == 1
     assert len(contradictions(claims, dataclasses.replace(holds, causality={}), scan=False)) == 1
     assert len(contradictions(claims, dataclasses.replace(holds, rows=UNDECIDED), scan=True)) == 1
     old = manifest_pb2.Manifest(batching=manifest_pb2.Batching(mode=manifest_pb2.BATCHING_JOINED))
