@@ -25,6 +25,7 @@ from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import Settings
 from rnnserve.server.transport.descriptors import DescriptorWatch
 from rnnserve.server.transport.grpc_server import GrpcTransport
+from rnnserve.server.transport.peers import Peers
 from rnnserve.server.transport.pulse import Pulse
 
 __all__ = ["Server"]
@@ -55,6 +56,7 @@ class Server:
         agreement: Agreement | None = None,
         decided: DecidedGraphs | None = None,
         counts_of_others: Callable[[], Iterable[bytes]] = tuple,
+        peers: Peers | None = None,
     ) -> None:
         """Look at the repository and, unless the port is shared, listen; nothing is loaded yet.
 
@@ -65,6 +67,7 @@ class Server:
             agreement: With the other workers, about changes of what serves; None where there are none.
             decided: Which graphs other workers have chosen; None where there are none.
             counts_of_others: Gives what the other workers have counted, each a ModelStatisticsResponse.
+            peers: The other workers, from which sequences come and to which they go; None where there are none.
 
         Raises:
             StartError: If the repository, the provider or the port cannot be had.
@@ -121,6 +124,10 @@ class Server:
             )
             self._schedulers = Schedulers(WaitingLimits(settings.max_queue, settings.max_wait))
             self._service = Service(self._repository, settings, self.live if is_live else None, counts_of_others)
+            self._moves = None
+            if peers is not None:
+                self._moves = self._service.sequences.move_between(peers, self._repository)
+                peers.start(self._moves.answer)
             self._transport = GrpcTransport(self._service, self._schedulers, settings)
         except BaseException:
             trials.close()
@@ -204,6 +211,11 @@ class Server:
             self.live.reload().add_done_callback(tell)
         except ServeError as error:
             _log.error("SIGHUP: %s; what serves stays as it is", error)
+
+    def give_sequences(self) -> None:
+        """Give the sequences that are kept to other workers, after this server has stopped."""
+        if self._moves is not None:
+            self._moves.give_all()
 
     def drain(self) -> None:
         """Say that this server is not ready, and answer as before, for `settings.drain` seconds."""

@@ -5,6 +5,7 @@ import dataclasses
 import gc
 import logging
 import os
+import secrets
 import signal
 import sys
 
@@ -21,6 +22,7 @@ from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import Settings
 from rnnserve.server.transport.agreement import WorkerAgreement
 from rnnserve.server.transport.allocation import give_back_large_blocks, use_few_arenas
+from rnnserve.server.transport.peers import Peers
 from rnnserve.server.transport.polling import choose_polling
 from rnnserve.server.transport.ports import reserve_port
 from rnnserve.server.transport.room import check_room, start_error
@@ -45,6 +47,12 @@ _SUPERVISED_SIGNALS = (
     signal.SIGUSR2,
     signal.SIGQUIT,
 )
+
+_MESSAGE_HEAD = 1 << 20
+"""Bytes of a message between workers beside the states of sequences, at most."""
+
+_PEER_SECONDS = 2.0
+"""Seconds that a worker may take to answer another one."""
 
 _SIGNALS = """
 signals:
@@ -77,6 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     # What a supervisor tells its workers.
+    parser.add_argument("--peers", help=argparse.SUPPRESS)
     for name in ("--report-fd", "--lifeline-fd", "--pins-fd", "--graphs-fd"):
         parser.add_argument(name, type=int, help=argparse.SUPPRESS)
 
@@ -97,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         if args.report_fd is None:
             _serve(settings, None)
         else:
-            supervised = Supervised(args.report_fd, args.lifeline_fd, args.pins_fd, args.graphs_fd)
+            supervised = Supervised(args.report_fd, args.lifeline_fd, args.pins_fd, args.graphs_fd, args.peers)
             _serve(dataclasses.replace(settings, share_port=True), supervised)
     except (ImportError, MemoryError, OSError, RuntimeError) as error:
         reason = start_error(error)
@@ -147,7 +156,8 @@ def _serve(settings: Settings, supervised: Supervised | None) -> None:
         if supervised is not None and supervised.graphs is not None:
             decided = DecidedGraphs(supervised.graphs)
         counts_of_others = tuple if supervised is None else supervised.counts.of_others
-        server = Server(settings, pins, trials, agreement, decided, counts_of_others)
+        peers = None if supervised is None else _peers(settings, supervised.peers_token)
+        server = Server(settings, pins, trials, agreement, decided, counts_of_others, peers)
         ending.reload = server.reload
         if supervised is not None:
             supervised.count_with(server.own_counts)
@@ -173,8 +183,15 @@ def _serve(settings: Settings, supervised: Supervised | None) -> None:
                 server.drain()
         finally:
             left = server.stop()
-        if left:
+            if settings.share_port and not ending.told_to_stop.is_set():
+                server.give_sequences()
+        if left or peers is not None:
             end_at_once(0)  # Python would wait for the threads that are left
+
+
+def _peers(settings: Settings, token: str) -> Peers:
+    """Listen to the other workers. A message has the states of one sequence: those of a connection have half of all."""
+    return Peers(token, most=settings.max_sequence_bytes // 2 + _MESSAGE_HEAD, seconds=_PEER_SECONDS)
 
 
 def _keep_from_garbage_collection() -> None:
@@ -197,6 +214,7 @@ def _supervise(settings: Settings, workers: int, log_level: str) -> int:
     ):
         show_stacks_at_signals()  # beside the handlers that there are now
         command = [sys.executable, "-m", "rnnserve.cli", "serve", f"--log-level={log_level}"]
+        command.append(f"--peers={secrets.token_hex(8)}")
         options = write_options(dataclasses.replace(settings, grpc_port=port))
         supervisor = Supervisor(
             lambda more: [*command, *more, *options],

@@ -43,7 +43,9 @@ class KeptSequence:
         rows: Size of their batch axis.
         nbytes: Bytes of the states.
         used: When its last request arrived or was answered, in seconds on the clock of `batching.clock`.
+        is_wanted: Whether its states are still asked for, from another worker.
         is_over: Whether it has ended, or its first request was refused: what has arrived for it since is refused.
+        why_over: Why it could not be continued, where its requests are told so; empty otherwise.
         has_turn: Whether one of its requests has its turn: it waits to be run, or is run.
         is_passing: Whether a thread is passing the turn on; the turn came back meanwhile where `was_passed`.
         waiting: Requests that have arrived after the one that has its turn.
@@ -55,6 +57,7 @@ class KeptSequence:
         "is_orphan",
         "is_over",
         "is_passing",
+        "is_wanted",
         "key",
         "nbytes",
         "origin",
@@ -65,6 +68,7 @@ class KeptSequence:
         "used",
         "waiting",
         "was_passed",
+        "why_over",
     )
 
     def __init__(self, key: SequenceKey, served: ServedVersion, connection: str, origin: str) -> None:
@@ -78,7 +82,9 @@ class KeptSequence:
         self.rows = 0
         self.nbytes = 0
         self.used = 0.0
+        self.is_wanted = False
         self.is_over = False
+        self.why_over = ""
         self.has_turn = False
         self.is_passing = self.was_passed = False
         self.waiting: deque[tuple[Step, Waiter]] = deque()
@@ -162,6 +168,36 @@ class SequenceStore:
             threading.Thread(target=self._watch, name="idle sequences", daemon=True).start()
         return sequence
 
+    def want(self, key: SequenceKey, served: ServedVersion, connection: str) -> KeptSequence:
+        """Make a sequence whose states are asked for: it has its turn itself, until they are there.
+
+        Raises:
+            TooManySequences: If there are as many as may be, in all or of the connection.
+        """
+        sequence = self.start(key, served, connection, "")
+        sequence.is_wanted = sequence.has_turn = True
+        return sequence
+
+    def fill(self, sequence: KeptSequence, origin: str, states: tuple[bytes, ...], rows: int) -> None:
+        """Give a sequence the states, and the origin, that it had on another worker.
+
+        Raises:
+            TooManySequences: If there is no memory left for them.
+        """
+        self.keep(sequence, states, rows)
+        sequence.is_wanted = False
+        if origin:
+            sequence.origin = origin
+            self._by_origin.setdefault((origin, *sequence.key[1:]), {})[sequence.key] = sequence
+
+    def has(self, sequence: KeptSequence) -> bool:
+        """Whether a sequence is kept, and no other has been begun in its place."""
+        return self._kept.get(sequence.key) is sequence
+
+    def all(self) -> Collection[KeptSequence]:
+        """All sequences, the one used longest ago first."""
+        return list(self._kept.values())
+
     def of_origin(self, origin: str, key: SequenceKey) -> Collection[KeptSequence]:
         """The sequences of the same model and id that began on connections from an origin."""
         return self._by_origin.get((origin, *key[1:]), {}).values()
@@ -184,7 +220,7 @@ class SequenceStore:
         Raises:
             TooManySequences: If there is no memory left for them.
         """
-        if self._kept.get(sequence.key) is sequence:
+        if self.has(sequence):
             nbytes = sum(map(len, states))
             if nbytes > sequence.nbytes:
                 self._take(sequence, nbytes)
@@ -195,7 +231,7 @@ class SequenceStore:
     def end(self, sequence: KeptSequence) -> None:
         """Drop a sequence: its last request was answered, or its first one refused."""
         sequence.is_over = True
-        if self._kept.get(sequence.key) is sequence:
+        if self.has(sequence):
             self._remove(sequence)
 
     def drop_idle(self, at: float) -> None:
@@ -213,8 +249,15 @@ class SequenceStore:
             if len(self._dropped) > _REMEMBERED:
                 self._dropped.popitem(last=False)
 
-    def unknown(self, key: SequenceKey) -> NotFound:
-        """Say that there is no such sequence. Whether another connection has one of this id, this does not tell."""
+    def unknown(self, key: SequenceKey, why: str = "") -> NotFound:
+        """Say that there is no such sequence. Whether another connection has one of this id, this does not tell.
+
+        Args:
+            key: What it would be found by.
+            why: Why one that there is cannot be continued; empty otherwise.
+        """
+        if why:
+            return NotFound(f"{_said(key)} cannot be continued: {why}")
         if key in self._dropped:
             return NotFound(
                 f"{_said(key)} was dropped after {self.idle_seconds:g} s without a request "

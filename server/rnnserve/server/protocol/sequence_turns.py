@@ -18,7 +18,7 @@ from rnnserve.server.boundary.sequence_parameters import SequenceControl
 from rnnserve.server.errors import InternalError, InvalidRequest, QueueFull, ServeError
 from rnnserve.server.protocol.sequence_store import KeptSequence, SequenceStore
 
-__all__ = ["Step", "Waiter"]
+__all__ = ["Step", "Waiter", "pass_turn"]
 
 
 class Waiter(Protocol):
@@ -67,7 +67,7 @@ class Step:
                 return True
             if sequence.is_over and not sequence.has_turn:
                 self._is_over = True
-                raise store.unknown(sequence.key)
+                raise store.unknown(sequence.key, sequence.why_over)
             if store.waiting >= store.max_waiting:
                 self._is_over = True  # it has no part in its sequence
                 raise QueueFull(str(sequence), store.max_waiting)
@@ -155,7 +155,7 @@ class Step:
             if not sequence.waiting:
                 sequence.has_turn = False
                 return
-        _pass_turn(store, sequence)
+        pass_turn(store, sequence)
 
     def fail(self) -> None:
         """Leave the sequence as it was, and pass the turn on; end it where this is its first request."""
@@ -168,7 +168,7 @@ class Step:
                 store.end(sequence)
             if not self._has_turn:
                 return
-        _pass_turn(store, sequence)
+        pass_turn(store, sequence)
 
     def _take_turn(self) -> bool:
         """Note that the turn has come; return whether it is of use still. With the lock held."""
@@ -180,7 +180,7 @@ class Step:
         self._is_over = True
 
 
-def _pass_turn(store: SequenceStore, sequence: KeptSequence) -> None:
+def pass_turn(store: SequenceStore, sequence: KeptSequence) -> None:
     """Give the turn to the request that has waited longest; refuse all that wait where the sequence is over.
 
     A request that is refused in its turn passes it on before `take_turn` returns: then this loop goes on. Where each
@@ -220,7 +220,7 @@ def _next(store: SequenceStore, sequence: KeptSequence) -> tuple[Step, Waiter, S
             store.waiting -= 1
             if sequence.is_over:
                 step._give_up()  # noqa: SLF001 - of this module
-                return step, waiter, store.unknown(sequence.key)
+                return step, waiter, store.unknown(sequence.key, sequence.why_over)
             if step._take_turn():  # noqa: SLF001 - of this module
                 sequence.has_turn = True
                 return step, waiter, None

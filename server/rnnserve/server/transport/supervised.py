@@ -24,9 +24,17 @@ class Supervised:
         graphs: Which graphs were chosen before, as `DecidedGraphs` writes it; None for none.
         orders: What the supervisor has said about changes: lines, as in `transport.agreement`.
         counts: What the other workers have counted.
+        peers_token: What names the messages between the workers (`transport.peers`).
     """
 
-    def __init__(self, report_fd: int, lifeline_fd: int, pins_fd: int | None, graphs_fd: int | None = None) -> None:
+    def __init__(
+        self,
+        report_fd: int,
+        lifeline_fd: int,
+        pins_fd: int | None,
+        graphs_fd: int | None = None,
+        peers_token: str = "",
+    ) -> None:
         """Speak through descriptors that the supervisor has opened.
 
         Args:
@@ -34,7 +42,9 @@ class Supervised:
             lifeline_fd: Where the supervisor writes; it ends with the supervisor.
             pins_fd: A file with what to serve; None for what the repository holds.
             graphs_fd: A file with the graphs that were chosen before; None for none.
+            peers_token: Text that all workers of the supervisor have in common.
         """
+        self.peers_token = peers_token
         self._report_fd = report_fd
         self._lifeline_fd = lifeline_fd
         self._writing = threading.Lock()
