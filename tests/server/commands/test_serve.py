@@ -71,6 +71,7 @@ def test_workers_run_the_same_command_on_one_port(monkeypatch, capsys, age, leav
 
     monkeypatch.setattr(serve, "Supervisor", Supervisor)
     monkeypatch.setattr(serve, "show_stacks_at_signals", lambda: None)
+    monkeypatch.setattr(serve.secrets, "token_hex", lambda count: "0" * count)
     settings = Settings(Path("models"), grpc_port=0, max_queue=7, grace=0.5, max_connection_age=age)
     assert serve._supervise(settings, 3, "warning") == 130
     printed = capsys.readouterr().out
@@ -78,7 +79,16 @@ def test_workers_run_the_same_command_on_one_port(monkeypatch, capsys, age, leav
     assert printed == f"gRPC on 127.0.0.1:{port}\n"
     assert port > 0
     options = write_options(Settings(Path("models"), grpc_port=port, max_queue=7, grace=0.5, max_connection_age=age))
-    start = [sys.executable, "-m", "rnnserve.cli", "serve", "--log-level=warning", "--report-fd", "3"]
+    start = [
+        sys.executable,
+        "-m",
+        "rnnserve.cli",
+        "serve",
+        "--log-level=warning",
+        "--peers=" + 8 * "0",
+        "--report-fd",
+        "3",
+    ]
     assert (made["command"], made["count"], made["grace"]) == ([*start, *options], 3, 0.5)
     assert made["leave"] == pytest.approx(leave)
     assert (made["poll"], made["load_timeout"]) == (None, 120.0)
