@@ -45,7 +45,9 @@ class Delicate:
 class FrontEnd(nn.Module):
     """A front end that works on features (batch, sequence, features), and a recurrent layer after it."""
 
-    def __init__(self, front: Callable[[torch.Tensor], torch.Tensor], cell: type[nn.RNNBase], features: int = FEATURES):
+    def __init__(
+        self, front: Callable[[torch.Tensor], torch.Tensor], cell: Callable[..., nn.RNNBase], features: int = FEATURES
+    ):
         super().__init__()
         self.front = front
         self.cell = cell(features, HIDDEN, batch_first=True)
@@ -74,7 +76,7 @@ class MinGru(nn.Module):
 class LearnedState(nn.Module):
     """Starts from a learned state where none is given."""
 
-    def __init__(self, cell: type[nn.RNNBase]):
+    def __init__(self, cell: Callable[..., nn.RNNBase]):
         super().__init__()
         self.cell = cell(FEATURES, HIDDEN, batch_first=True)
         self.first = nn.Parameter(torch.randn(1, 1, HIDDEN))
@@ -193,7 +195,9 @@ def _tokens(random: np.random.Generator, ids: int, *rare: int) -> list[Arrays]:
     return [{"tokens": value.astype(np.int64)} for value in (*usual, *with_rare)]
 
 
-def _front(front: Callable[[torch.Tensor], torch.Tensor], cell: type[nn.RNNBase], refused: str = "") -> Delicate:
+def _front(
+    front: Callable[[torch.Tensor], torch.Tensor], cell: Callable[..., nn.RNNBase], refused: str = ""
+) -> Delicate:
     inputs = {"x": Floats("batch", "sequence", ("features", FEATURES))}
     return Delicate(lambda: FrontEnd(front, cell), inputs, ["y"], _floats, refused=refused)
 
@@ -204,7 +208,7 @@ def _x(make: Callable[[], nn.Module], outputs: list[str], **more: Any) -> Delica
     return Delicate(make, inputs | more.pop("states_in", {}), outputs, requests, more, refused)
 
 
-def _state() -> Floats:
+def _state() -> Any:
     return Floats(("layers", 1), "batch", ("hidden", HIDDEN))
 
 

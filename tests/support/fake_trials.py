@@ -49,7 +49,7 @@ class FakeTrials(Trials):
         """Say what comes of a version's trials, in order: an exception, seconds that it takes, or success."""
         self._outcomes[version] = list(outcomes)
 
-    def begin(self, folder, name, version, device, *, graph, decided, seconds, processor_seconds, inside):
+    def begin(self, folder, name, version, device, *, graph, decided, seconds, processor_seconds, inside=None):
         assert processor_seconds <= seconds <= 60
         assert folder.parts[-2:] == (name, version)
         assert inside in (None, folder.parent.parent)

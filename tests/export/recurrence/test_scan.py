@@ -240,8 +240,13 @@ def test_the_prototype_of_torch(plain):
 def test_the_same_bytes():
     def content():
         torch.manual_seed(8)
-        names = {"input_names": ["input"], "output_names": [f"output_{number}" for number in range(14)]}
-        program = export_onnx(Odd().eval(), (torch.randn(2, 3, 3),), dynamic_shapes=(AXES,), **names)
+        program = export_onnx(
+            Odd().eval(),
+            (torch.randn(2, 3, 3),),
+            input_names=["input"],
+            output_names=[f"output_{number}" for number in range(14)],
+            dynamic_shapes=(AXES,),
+        )
         return program.model_proto.SerializeToString(deterministic=True)
 
     assert content() == content()
@@ -341,9 +346,14 @@ REFUSED = {
 def test_refused(case):
     forward, message = REFUSED[case]
     module = of(forward, first=nn.Parameter(torch.ones(3)), second=nn.Parameter(torch.ones(3)))
-    names = {"input_names": ["input"], "output_names": ["state", "output"]}
     with pytest.raises(UnsupportedModule, match=re.compile(message, re.DOTALL)):
-        export_onnx(module, (torch.randn(3, 4, 3),), dynamic_shapes=(AXES,), **names)
+        export_onnx(
+            module,
+            (torch.randn(3, 4, 3),),
+            input_names=["input"],
+            output_names=["state", "output"],
+            dynamic_shapes=(AXES,),
+        )
 
 
 def test_no_step_is_refused():

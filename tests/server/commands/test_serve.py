@@ -71,7 +71,7 @@ def test_workers_run_the_same_command_on_one_port(monkeypatch, capsys, age, leav
 
     monkeypatch.setattr(serve, "Supervisor", Supervisor)
     monkeypatch.setattr(serve, "show_stacks_at_signals", lambda: None)
-    monkeypatch.setattr(serve.secrets, "token_hex", lambda count: "0" * count)
+    monkeypatch.setattr("secrets.token_hex", lambda count: "0" * count)
     settings = Settings(Path("models"), grpc_port=0, max_queue=7, grace=0.5, max_connection_age=age)
     assert serve._supervise(settings, 3, "warning") == 130
     printed = capsys.readouterr().out

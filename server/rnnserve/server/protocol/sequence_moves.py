@@ -24,9 +24,9 @@ from rnnserve.server.batching.clock import now
 from rnnserve.server.errors import NotFound, TooManyCalls, TooManySequences
 from rnnserve.server.protocol.sequence_store import KeptSequence, SequenceKey, SequenceStore
 from rnnserve.server.protocol.sequence_turns import pass_turn
-from rnnserve.server.repository.repository import Repository
+from rnnserve.server.repository.repository import ServedVersion
 
-__all__ = ["OtherWorkers", "SequenceMoves", "WantedSequence"]
+__all__ = ["OtherWorkers", "SequenceMoves", "ServedVersions", "WantedSequence"]
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +54,17 @@ class OtherWorkers(Protocol):
         """Ask one after another until one gives an answer that is not empty; return it, or nothing."""
 
 
+class ServedVersions(Protocol):
+    """The versions that this worker serves."""
+
+    def with_digest(self, name: str, digest: str) -> ServedVersion | None:
+        """Find the version of a model whose manifest has this `self_sha256`, if it serves.
+
+        Raises:
+            NotFound: If there is no such model.
+        """
+
+
 @dataclasses.dataclass(frozen=True)
 class WantedSequence:
     """What is asked for.
@@ -79,7 +90,7 @@ class SequenceMoves:
     def __init__(
         self,
         store: SequenceStore,
-        repository: Repository,
+        versions: ServedVersions,
         is_orphan: Callable[[KeptSequence], bool],
         others: OtherWorkers,
     ) -> None:
@@ -87,12 +98,12 @@ class SequenceMoves:
 
         Args:
             store: The sequences of this worker.
-            repository: The models.
+            versions: What this worker serves.
             is_orphan: Says whether a sequence's connection is closed. Called with the store's lock held.
             others: The other workers.
         """
         self._store = store
-        self._repository = repository
+        self._versions = versions
         self._is_orphan = is_orphan
         self._others = others
         self._asking = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sequences")
@@ -228,7 +239,7 @@ class SequenceMoves:
 
     def _adopt(self, said: dict[str, Any], states: tuple[bytes, ...]) -> bool:
         try:
-            served = self._repository.with_digest(said["model"], said["digest"])
+            served = self._versions.with_digest(said["model"], said["digest"])
         except NotFound:
             return False
         if served is None:

@@ -28,11 +28,11 @@ from rnnserve.server.protocol.sequence_callers import (
     origin_of,
     scope_of_key,
 )
-from rnnserve.server.protocol.sequence_moves import OtherWorkers, SequenceMoves, WantedSequence
+from rnnserve.server.protocol.sequence_moves import OtherWorkers, SequenceMoves, ServedVersions, WantedSequence
 from rnnserve.server.protocol.sequence_store import KeptSequence, SequenceKey, SequenceStore
 from rnnserve.server.protocol.sequence_turns import Step
 from rnnserve.server.repository.model import Model
-from rnnserve.server.repository.repository import Repository, ServedVersion
+from rnnserve.server.repository.repository import ServedVersion
 from rnnserve.server.settings import Settings
 
 __all__ = ["BeganOnAnotherVersion", "Sequences"]
@@ -61,14 +61,14 @@ class Sequences:
         self._is_open = OpenConnections().has if is_open is None else is_open
         self._moves: SequenceMoves | None = None
 
-    def move_between(self, others: OtherWorkers, repository: Repository) -> SequenceMoves:
+    def move_between(self, others: OtherWorkers, versions: ServedVersions) -> SequenceMoves:
         """Ask other workers from now on for sequences that this one does not have.
 
         Args:
             others: The other workers.
-            repository: The models.
+            versions: What this worker serves.
         """
-        self._moves = SequenceMoves(self._store, repository, self._is_orphan, others)
+        self._moves = SequenceMoves(self._store, versions, self._is_orphan, others)
         return self._moves
 
     def find(self, model: str, control: SequenceControl, caller: Caller) -> ServedVersion | None:
