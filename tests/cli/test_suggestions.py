@@ -1,5 +1,7 @@
 """A misspelled command, option or choice: one sentence, with the one that was probably meant."""
 
+import argparse
+
 import pytest
 
 from rnnserve.cli import main
@@ -14,7 +16,8 @@ def parser_of(command):
 
 
 def shown_options(parser):
-    return [option for option in parser._option_string_actions if option.startswith("--") and "-fd" not in option]
+    shown = (action for action in parser._actions if action.help != argparse.SUPPRESS)
+    return [option for action in shown for option in action.option_strings if option.startswith("--")]
 
 
 def misspelled(word):

@@ -229,6 +229,7 @@ DELICATE: dict[str, Delicate] = {
     "one over zero": _front(lambda x: 1 / x, nn.LSTM),
     "zero over zero": _front(lambda x: x / x.abs().amax(-1, keepdim=True), nn.GRU),
     "a mean over the batch": _front(lambda x: x - x.mean(0, keepdim=True), nn.GRU),
+    "a row's place in the batch": _front(lambda x: x + torch.arange(x.size(0)).view(-1, 1, 1).to(x.dtype), nn.GRU),
     "mingru": _x(MinGru, ["y"], requests=lambda random: _floats(random, long=(500, 1500))),
     "a learned state of a GRU": _x(
         lambda: LearnedState(nn.GRU), ["y", "h_n"], states_in={"h": _state()}, states={"h_n": "h"}

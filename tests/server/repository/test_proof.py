@@ -29,8 +29,8 @@ def flip(path, position: float) -> None:
     path.write_bytes(bytes(data))
 
 
-def serving(root):
-    return Server(Settings(root, grpc_port=0, provider="cpu"))
+def serving(root, **settings):
+    return Server(Settings(root, grpc_port=0, provider="cpu", **settings))
 
 
 def stub_of(server):
@@ -98,14 +98,15 @@ def test_version_policy_is_the_configs(own):
                 assert answer.model_version == version
 
 
-def test_one_broken_model_does_not_keep_the_others_out(repository, tmp_path):
+@pytest.mark.parametrize("ready", ["any", "all"])
+def test_one_broken_model_does_not_keep_the_others_out(repository, tmp_path, ready):
     root = tmp_path / "own"
     shutil.copytree(repository, root)
     flip(root / NAME / "1" / "model.onnx", 0.5)
-    with serving(root) as server:
+    with serving(root, ready=ready) as server:
         channel, stub = stub_of(server)
         with channel:
-            assert not stub.ServerReady(pb.ServerReadyRequest()).ready
+            assert stub.ServerReady(pb.ServerReadyRequest()).ready == (ready == "any")
             assert not stub.ModelReady(pb.ModelReadyRequest(name=NAME)).ready
             sent = {"input": np.zeros((1, 2, 2), np.float32)}
             assert "logits" in arrays(stub.ModelInfer(request("direction_stacked", sent)))

@@ -1,5 +1,6 @@
 """The guard of the process's memory, and how the C library gives memory back."""
 
+import mmap
 import platform
 import queue
 import subprocess
@@ -70,9 +71,11 @@ print(resident_bytes() - before)
 def test_the_resident_memory_of_this_process():
     before = resident_bytes()
     assert before is not None
-    block = bytearray(b"x") * (64 << 20)
+    block = mmap.mmap(-1, 64 << 20)  # not from memory that was freed before, and is resident still
+    for _ in range(64):
+        block.write(b"x" * (1 << 20))
     assert 50 << 20 < resident_bytes() - before < 100 << 20
-    del block
+    block.close()
 
 
 @pytest.fixture

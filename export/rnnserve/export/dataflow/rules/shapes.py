@@ -103,7 +103,7 @@ def counted(node: Node, first: int, limit: Size) -> Value:
     tracks = dict(result.tracks)
     for key, track in tracks.items():
         if key[0] is Property.ROWS and track.places:
-            tracks[key] = mixed(node.title, "numbers the rows, so that a row's place in the batch counts")
+            tracks[key] = not_decided(node.title)  # rows that are sorted, and put back, are where they were
     number = size.number
     content = np.arange(first, first + number) if number is not None and number <= MOST_CONTENT else None
     return Value(result.shape, tracks, content, Steps(0, first), fill=fill_of(content), finite=True)
