@@ -10,7 +10,7 @@ from torch import nn
 from rnnserve.export import Floats, Publication
 from rnnserve.export.described_model import describe_model
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.finiteness.first_non_finite import find_first_non_finite
+from rnnserve.export.finiteness.first_non_finite import find_first_non_finite, non_finite_advice
 from rnnserve.export.module_interface import ModuleInterface
 
 INTERFACE = ModuleInterface(("x",), ("y",))
@@ -52,7 +52,7 @@ def origin_of(compute, x):
         (lambda x: x / (x - x.mean(-1, keepdim=True)), 1.0, "div", "to the divisor"),
         (lambda x: x.abs().exp() - x.abs().exp() * 2, 100.0, "exp", "before exp"),
         (lambda x: torch.sqrt(x), -1.0, "sqrt", "Clamp before the root"),
-        (lambda x: x.masked_fill(x > 0, -torch.inf).softmax(-1), 1.0, "masked_fill", "-100"),
+        (lambda x: x.masked_fill(x > 0, -torch.inf).softmax(-1), 1.0, "masked_fill", "-1e9"),
     ],
     ids=["log of a negative", "log of zero", "0/0", "overflow", "root", "a mask"],
 )
@@ -61,8 +61,24 @@ def test_the_operator_is_named(compute, x, operator, advice):
     assert (origin.operator, origin.module) == (operator, "front")
     assert origin.line.startswith("test_first_non_finite.py:")
     assert advice in origin.advice
-    assert ("samples=" in origin.advice) == (operator != "masked_fill")
+    advised = non_finite_advice(Model(compute).eval(), INTERFACE, {"x": np.full((2, 3, 4), x, np.float32)})
+    assert ("samples=" in advised) == (operator != "masked_fill")
+    assert advised.endswith(" allow_non_finite=True")
     assert str(origin) == f'{operator} in "front"'
+
+
+class PaddedMean(nn.Module):
+    """A mean over the ids that are not padding."""
+
+    def forward(self, x):
+        return (x * (x != 0)).sum(1) / (x != 0).sum(1)
+
+
+def test_a_division_of_integers_is_found_and_bounded_as_ids_are():
+    advised = non_finite_advice(PaddedMean(), INTERFACE, {"x": np.zeros((2, 3), np.int64)})
+    assert "come from div" in advised
+    assert "Integers(" in advised
+    assert "Floats(" not in advised
 
 
 def test_a_mask_that_softmax_removes_is_none():

@@ -18,11 +18,11 @@ __all__ = ["Origin", "find_first_non_finite", "non_finite_advice"]
 _TORCH = str(Path(torch.__file__).parent)
 _EXPORT = str(Path(__file__).parents[1])
 
-_MASKS = "Where they mask scores, use a number of which softmax makes zero, too: masked_fill(…, -100)"
-_VALUES = (
-    "Or, if such inputs are not meant, say which are: Floats(…, low=, high=), or give real ones with samples=. Or "
-    "publish it so, with allow_non_finite=True"
-)
+# Not -100: scores of -200 would lie below it, and what is masked would win.
+_MASKS = "Where they mask scores, use a number of which softmax makes zero, too: masked_fill(…, -1e9)"
+_FLOATS = "Or, if such inputs are not meant, say which are: Floats(…, low=, high=), or give real ones with samples=. "
+_IDS = "Or, if such ids are not meant, say which are: Integers(…, low=, high=). "
+_ALLOWED = "Or publish it so, with allow_non_finite=True"
 _LOGARITHM = "Add a small number before the logarithm, or clamp: x.clamp(min=1e-6).log()"
 _ROOT = "Clamp before the root: x.clamp(min=0).sqrt()"
 _DIVISOR = "Add a small number to the divisor"
@@ -53,9 +53,8 @@ class Origin(NamedTuple):
 
     @property
     def advice(self) -> str:
-        """What to do about it, in sentences, the last one without its full stop."""
-        advice = _ADVICE.get(self.operator.rstrip("_"))
-        return _MASKS if advice is None else f"{advice}. {_VALUES}"
+        """What to do about its argument, in a sentence without its full stop."""
+        return _ADVICE.get(self.operator.rstrip("_"), _MASKS)
 
 
 def find_first_non_finite(
@@ -84,9 +83,12 @@ def non_finite_advice(module: nn.Module, interface: ModuleInterface, inputs: Map
     """Say where NaN or infinity first arises, and what to do about it, to follow a sentence without its full stop."""
     origin = find_first_non_finite(module, interface, inputs)
     if origin is None:
-        return f". {_MASKS}"
+        return f". {_MASKS}. {_ALLOWED}"
     line = f" ({origin.line})" if origin.line else ""
-    return f": the first ones come from {origin}{line}. {origin.advice}"
+    described = _FLOATS if any(array.dtype.kind == "f" for array in inputs.values()) else _IDS
+    if origin.advice == _MASKS:  # the number in the module is at fault, not the inputs
+        described = ""
+    return f": the first ones come from {origin}{line}. {origin.advice}. {described}{_ALLOWED}"
 
 
 class _Finder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no type for its subclassing
@@ -116,7 +118,8 @@ class _Finder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has 
         had_nan = any(bool(tensor.isnan().any()) for tensor in given)
         had_infinity = had_nan or not all(bool(tensor.isfinite().all()) for tensor in given)
         result = func(*args, **(kwargs or {}))
-        if given and not had_nan:
+        # 0 / 0 of integers is NaN as well: a mean over the ids that are not padding. A constant reads nothing.
+        if not had_nan and _reads_tensors([args, list((kwargs or {}).values())]):
             results = list(_floats([result]))
             if self.nan is None and any(bool(tensor.isnan().any()) for tensor in results):
                 self.nan = self.infinity if had_infinity and self.infinity else self._here(func)
@@ -138,6 +141,12 @@ def _floats(values: Any) -> Iterator[Tensor]:  # noqa: ANN401 - what operators t
     elif isinstance(values, list | tuple):
         for value in values:
             yield from _floats(value)
+
+
+def _reads_tensors(values: Any) -> bool:  # noqa: ANN401 - what operators take
+    if isinstance(values, list | tuple):
+        return any(_reads_tensors(value) for value in values)
+    return isinstance(values, Tensor)
 
 
 @contextlib.contextmanager
