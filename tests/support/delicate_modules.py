@@ -14,10 +14,27 @@ import torch.nn.functional as F  # noqa: N812 - as PyTorch has it
 from torch import nn
 
 from rnnserve.export import Floats, Integers
+from support.delicate_layers import (
+    FEATURES,
+    HIDDEN,
+    Companded,
+    Free,
+    FrontEnd,
+    Largest,
+    LearnedLstm,
+    LearnedState,
+    Loudness,
+    MinGru,
+    PaddedMean,
+    SelfAttention,
+    StartOfZeros,
+    Strided,
+    Tokens,
+    running_score,
+)
 
 __all__ = ["DELICATE", "Delicate"]
 
-FEATURES, HIDDEN = 4, 6
 Arrays = dict[str, np.ndarray]
 
 
@@ -40,129 +57,6 @@ class Delicate:
     requests: Callable[[np.random.Generator], list[Arrays]]
     more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     refused: str = ""
-
-
-class FrontEnd(nn.Module):
-    """A front end that works on features (batch, sequence, features), and a recurrent layer after it."""
-
-    def __init__(
-        self, front: Callable[[torch.Tensor], torch.Tensor], cell: Callable[..., nn.RNNBase], features: int = FEATURES
-    ):
-        super().__init__()
-        self.front = front
-        self.cell = cell(features, HIDDEN, batch_first=True)
-        self.head = nn.Linear(HIDDEN, 3)
-
-    def forward(self, x):
-        y, _ = self.cell(self.front(x))
-        return self.head(y)
-
-
-class MinGru(nn.Module):
-    """The parallel form of Feng et al., "Were RNNs all we needed?" (2024): a scan in the log domain."""
-
-    def __init__(self):
-        super().__init__()
-        self.gate, self.candidate = nn.Linear(FEATURES, HIDDEN), nn.Linear(FEATURES, HIDDEN)
-
-    def forward(self, x):
-        gate, candidate = self.gate(x), self.candidate(x)
-        log_forget = -F.softplus(gate)
-        log_candidate = torch.where(candidate >= 0, torch.log(F.relu(candidate) + 0.5), -F.softplus(-candidate))
-        sums = torch.cumsum(log_forget, dim=1)
-        return torch.exp(sums + torch.logcumsumexp(-F.softplus(-gate) + log_candidate - sums, dim=1))
-
-
-class LearnedState(nn.Module):
-    """Starts from a learned state where none is given."""
-
-    def __init__(self, cell: Callable[..., nn.RNNBase]):
-        super().__init__()
-        self.cell = cell(FEATURES, HIDDEN, batch_first=True)
-        self.first = nn.Parameter(torch.randn(1, 1, HIDDEN))
-
-    def forward(self, x: torch.Tensor, h: torch.Tensor | None = None):
-        if h is None:
-            h = self.first.expand(1, x.size(0), HIDDEN).contiguous()
-        return self.cell(x, h)
-
-
-class LearnedLstm(nn.Module):
-    """The same with the two states of an LSTM, of which one is learned."""
-
-    def __init__(self):
-        super().__init__()
-        self.cell = nn.LSTM(FEATURES, HIDDEN, batch_first=True)
-        self.first = nn.Parameter(torch.randn(1, 1, HIDDEN))
-
-    def forward(self, x: torch.Tensor, h: torch.Tensor | None = None, c: torch.Tensor | None = None):
-        if h is None:
-            h = torch.zeros(1, x.size(0), HIDDEN, dtype=x.dtype)
-        if c is None:
-            c = self.first.expand(1, x.size(0), HIDDEN).contiguous()
-        y, (h_n, c_n) = self.cell(x, (h, c))
-        return y, h_n, c_n
-
-
-class Tokens(nn.Module):
-    """Token ids through an embedding and a GRU; `change` may look at all of them."""
-
-    def __init__(self, change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], ids: int):
-        super().__init__()
-        self.change = change
-        self.embedding = nn.Embedding(ids, FEATURES)
-        self.cell = nn.GRU(FEATURES, HIDDEN, batch_first=True)
-
-    def forward(self, tokens):
-        y, _ = self.cell(self.change(tokens, self.embedding(tokens)))
-        return y[:, -1]
-
-
-class Largest(nn.Module):
-    """The largest entries of a hidden state, with their places: ties where the input is constant."""
-
-    def __init__(self):
-        super().__init__()
-        self.cell = nn.RNN(FEATURES, HIDDEN, batch_first=True, nonlinearity="relu")
-
-    def forward(self, x):
-        return torch.topk(self.cell(x)[0], 3, dim=-1)
-
-
-class SelfAttention(nn.Module):
-    """Gives its weights, too: (batch, sequence, sequence)."""
-
-    def __init__(self):
-        super().__init__()
-        self.cell = nn.GRU(FEATURES, HIDDEN, batch_first=True)
-
-    def forward(self, x):
-        y, _ = self.cell(x)
-        weights = torch.softmax(y @ y.transpose(1, 2), dim=-1)
-        return weights @ y, weights
-
-
-class Free(nn.Module):
-    """A step of a generator: all that it takes is its state."""
-
-    def __init__(self):
-        super().__init__()
-        self.cell = nn.GRUCell(HIDDEN, HIDDEN)
-
-    def forward(self, h):
-        return self.cell(h, h)
-
-
-class Strided(nn.Module):
-    """A convolution whose output has an eighth of the steps."""
-
-    def __init__(self):
-        super().__init__()
-        self.convolution = nn.Conv1d(FEATURES, HIDDEN, 8, stride=8)
-        self.cell = nn.GRU(HIDDEN, HIDDEN, batch_first=True)
-
-    def forward(self, x):
-        return self.cell(self.convolution(x.transpose(1, 2)).transpose(1, 2))[0]
 
 
 def _floats(random: np.random.Generator, *, steps: int = 8, long: tuple[int, ...] = ()) -> list[Arrays]:
@@ -192,7 +86,8 @@ def _floats(random: np.random.Generator, *, steps: int = 8, long: tuple[int, ...
 def _tokens(random: np.random.Generator, ids: int, *rare: int) -> list[Arrays]:
     usual = random.integers(0, ids, (3, 1, 7))
     with_rare = [np.array([[1, at, 2, 3]]) for at in (0, ids - 1, *rare)]
-    return [{"tokens": value.astype(np.int64)} for value in (*usual, *with_rare)]
+    padding = np.zeros((1, 5))
+    return [{"tokens": value.astype(np.int64)} for value in (*usual, *with_rare, padding)]
 
 
 def _front(
@@ -206,6 +101,11 @@ def _x(make: Callable[[], nn.Module], outputs: list[str], **more: Any) -> Delica
     inputs = {"x": Floats("batch", "sequence", ("features", FEATURES))}
     requests, refused = more.pop("requests", _floats), more.pop("refused", "")
     return Delicate(make, inputs | more.pop("states_in", {}), outputs, requests, more, refused)
+
+
+def _ids(make: Callable[[], nn.Module], refused: str = "") -> Delicate:
+    inputs = {"tokens": Integers("batch", "sequence", high=1000)}
+    return Delicate(make, inputs, ["last"], lambda random: _tokens(random, 1000, 577), refused=refused)
 
 
 def _state() -> Any:
@@ -230,6 +130,25 @@ DELICATE: dict[str, Delicate] = {
     "zero over zero": _front(lambda x: x / x.abs().amax(-1, keepdim=True), nn.GRU),
     "a mean over the batch": _front(lambda x: x - x.mean(0, keepdim=True), nn.GRU),
     "a row's place in the batch": _front(lambda x: x + torch.arange(x.size(0)).view(-1, 1, 1).to(x.dtype), nn.GRU),
+    "a score over time": _front(
+        lambda x: (x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True, unbiased=False) + 1e-5), nn.LSTM
+    ),
+    "a running score": _front(running_score, nn.GRU),
+    "a range over time": _front(
+        lambda x: (x - x.amin(1, keepdim=True)) / (x.amax(1, keepdim=True) - x.amin(1, keepdim=True) + 1e-8), nn.LSTM
+    ),
+    "loudness": _x(Loudness, ["y"], requests=lambda random: _floats(random, long=(1000, 2500))),
+    "companded": _x(Companded, ["ids", "y"]),
+    "zeros that mean a start": _x(
+        StartOfZeros,
+        ["y", "h_n"],
+        states_in={"h": _state()},
+        states={"h_n": "h"},
+        requests=lambda random: [
+            given | {"h": np.full((1, 1, HIDDEN), value, np.float32)}
+            for given, value in zip(_floats(random), (0, 0, 0, 1e-20, 0, 1, 1, 1, 1, 0, 0, 0, 0, 0), strict=True)
+        ],
+    ),
     "mingru": _x(MinGru, ["y"], requests=lambda random: _floats(random, long=(500, 1500))),
     "a learned state of a GRU": _x(
         lambda: LearnedState(nn.GRU), ["y", "h_n"], states_in={"h": _state()}, states={"h_n": "h"}
@@ -249,12 +168,17 @@ DELICATE: dict[str, Delicate] = {
         ["last"],
         lambda random: _tokens(random, 20_000, 13337),
     ),
-    "one rare id of a row": Delicate(
-        lambda: Tokens(lambda tokens, x: x + (tokens == 577).any(1)[:, None, None].to(x.dtype), 1000),
-        {"tokens": Integers("batch", "sequence", high=1000)},
-        ["last"],
-        lambda random: _tokens(random, 1000, 577),
+    "one rare id of a row": _ids(
+        lambda: Tokens(lambda tokens, x: x + (tokens == 577).any(1)[:, None, None].to(x.dtype), 1000)
     ),
+    "an id that turns its step": _ids(
+        lambda: Tokens(lambda tokens, x: torch.where((tokens == 577).unsqueeze(-1), -3 * x, x), 1000)
+    ),
+    "silence after an id": _ids(
+        lambda: Tokens(lambda tokens, x: x * (torch.cumsum((tokens == 577).int(), 1) == 0).unsqueeze(-1), 1000)
+    ),
+    "a mean without padding": _ids(lambda: PaddedMean(1)),
+    "a mean of padding": _ids(lambda: PaddedMean(0), refused=r"come from div .*divisor.*Integers\("),
     "ties": _x(Largest, ["values", "places"], refused=r"topk.*stable=True"),
     "attention": _x(SelfAttention, ["y", "weights"]),
     "an eighth of the steps": _x(

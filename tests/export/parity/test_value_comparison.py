@@ -140,6 +140,13 @@ def test_booleans_differ_or_are_equal():
     ]
 
 
+def test_integers_that_differ_may_be_places_of_almost_equal_values():
+    told = Told(sums([1, 0, 0]) | {"flags": np.array([[3]])})
+    failures, _ = judged(told, told.eager(None) | {"flags": np.array([[4]])}, kind="step", judge=False)
+    assert len(failures) == 1
+    assert "found 4, expected 3: 1 apart, 0 allowed. Is it a place, of argmax" in failures[0]
+
+
 def test_integers_count_only_where_eager_and_float64_agree():
     exact = sums([1, 0, 0])
     told = Told(exact, rounded(exact) | {"flags": np.array([[False]])})

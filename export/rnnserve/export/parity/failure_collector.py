@@ -73,6 +73,7 @@ class FailureCollector:
         expected: npt.NDArray[Any],
         limit: float,
         where: object,
+        advice: str = "",
     ) -> None:
         """Compare values one by one, and add the largest difference if it is beyond the limit.
 
@@ -83,13 +84,14 @@ class FailureCollector:
             expected: Of the same shape.
             limit: The largest difference allowed, in the unit of the tensor; 0 asks for equal numbers.
             where: Which batch.
+            advice: A sentence without its full stop, to follow.
         """
         worst = largest_difference(found, expected)
         if worst.distance <= limit:
             return
         text = (
             f'{check}: "{name}" at {list(worst.index)} of {where}: found {worst.found:.9g}, expected '
-            f"{worst.expected:.9g}: {worst.distance:.3g} apart, {limit:.3g} allowed"
+            f"{worst.expected:.9g}: {worst.distance:.3g} apart, {limit:.3g} allowed" + (f". {advice}" if advice else "")
         )
         self.add_difference(check, name, worst.distance, text)
 

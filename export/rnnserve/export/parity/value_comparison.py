@@ -36,6 +36,10 @@ _LOST = (
     "Is a small number lost before a logarithm or in a divisor, or do squares underflow or exponentials overflow? "
     "Larger ones, as 1e-6, and torch's own stable functions may help"
 )
+_PLACES = (
+    "Is it a place, of argmax, max or sort? Of values that are equal but for rounding, as a recurrent layer gives for "
+    "a constant input, no two implementations choose the same one: return the values, or round before choosing"
+)
 _LONGEST_ERROR = 200  # characters
 
 
@@ -201,10 +205,11 @@ class ValueComparison:
         if mask is not None:
             self._compare_after_lengths(batch, name, found, eager, mask)
         if eager.dtype.kind != "f":
+            advice = "" if eager.dtype.kind == "b" else _PLACES
             decided = eager == exact
             decided = decided if mask is None else decided & mask
             found, eager = (np.where(decided, values, 0) for values in (found, eager))
-            self._failures.compare_values(f"onnx, {batch.kind}, integers", name, found, eager, 0.0, batch)
+            self._failures.compare_values(f"onnx, {batch.kind}, integers", name, found, eager, 0.0, batch, advice)
             return
         mask, (found, eager, exact) = self._finite_values(batch, name, found, eager, exact, mask)
         limit = self._limit(batch.kind, eager, exact, mask)

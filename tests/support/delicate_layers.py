@@ -1,0 +1,214 @@
+"""Layers and whole modules of users of RNNs, of which `delicate_modules` makes its cases."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - as PyTorch has it
+from torch import nn
+
+__all__ = [
+    "FEATURES",
+    "HIDDEN",
+    "Companded",
+    "Free",
+    "FrontEnd",
+    "Largest",
+    "LearnedLstm",
+    "LearnedState",
+    "Loudness",
+    "MinGru",
+    "PaddedMean",
+    "SelfAttention",
+    "StartOfZeros",
+    "Strided",
+    "Tokens",
+    "running_score",
+]
+
+FEATURES, HIDDEN = 4, 6
+
+
+class FrontEnd(nn.Module):
+    """A front end that works on features (batch, sequence, features), and a recurrent layer after it."""
+
+    def __init__(
+        self, front: Callable[[torch.Tensor], torch.Tensor], cell: Callable[..., nn.RNNBase], features: int = FEATURES
+    ):
+        super().__init__()
+        self.front = front
+        self.cell = cell(features, HIDDEN, batch_first=True)
+        self.head = nn.Linear(HIDDEN, 3)
+
+    def forward(self, x):
+        y, _ = self.cell(self.front(x))
+        return self.head(y)
+
+
+class MinGru(nn.Module):
+    """The parallel form of Feng et al., "Were RNNs all we needed?" (2024): a scan in the log domain."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate, self.candidate = nn.Linear(FEATURES, HIDDEN), nn.Linear(FEATURES, HIDDEN)
+
+    def forward(self, x):
+        gate, candidate = self.gate(x), self.candidate(x)
+        log_forget = -F.softplus(gate)
+        log_candidate = torch.where(candidate >= 0, torch.log(F.relu(candidate) + 0.5), -F.softplus(-candidate))
+        sums = torch.cumsum(log_forget, dim=1)
+        return torch.exp(sums + torch.logcumsumexp(-F.softplus(-gate) + log_candidate - sums, dim=1))
+
+
+class LearnedState(nn.Module):
+    """Starts from a learned state where none is given."""
+
+    def __init__(self, cell: Callable[..., nn.RNNBase]):
+        super().__init__()
+        self.cell = cell(FEATURES, HIDDEN, batch_first=True)
+        self.first = nn.Parameter(torch.randn(1, 1, HIDDEN))
+
+    def forward(self, x: torch.Tensor, h: torch.Tensor | None = None):
+        if h is None:
+            h = self.first.expand(1, x.size(0), HIDDEN).contiguous()
+        return self.cell(x, h)
+
+
+class LearnedLstm(nn.Module):
+    """The same with the two states of an LSTM, of which one is learned."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.LSTM(FEATURES, HIDDEN, batch_first=True)
+        self.first = nn.Parameter(torch.randn(1, 1, HIDDEN))
+
+    def forward(self, x: torch.Tensor, h: torch.Tensor | None = None, c: torch.Tensor | None = None):
+        if h is None:
+            h = torch.zeros(1, x.size(0), HIDDEN, dtype=x.dtype)
+        if c is None:
+            c = self.first.expand(1, x.size(0), HIDDEN).contiguous()
+        y, (h_n, c_n) = self.cell(x, (h, c))
+        return y, h_n, c_n
+
+
+class Tokens(nn.Module):
+    """Token ids through an embedding and a GRU; `change` may look at all of them."""
+
+    def __init__(self, change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], ids: int):
+        super().__init__()
+        self.change = change
+        self.embedding = nn.Embedding(ids, FEATURES)
+        self.cell = nn.GRU(FEATURES, HIDDEN, batch_first=True)
+
+    def forward(self, tokens):
+        y, _ = self.cell(self.change(tokens, self.embedding(tokens)))
+        return y[:, -1]
+
+
+class Largest(nn.Module):
+    """The largest entries of a hidden state, with their places: ties where the input is constant."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.RNN(FEATURES, HIDDEN, batch_first=True, nonlinearity="relu")
+
+    def forward(self, x):
+        return torch.topk(self.cell(x)[0], 3, dim=-1)
+
+
+class SelfAttention(nn.Module):
+    """Gives its weights, too: (batch, sequence, sequence)."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRU(FEATURES, HIDDEN, batch_first=True)
+
+    def forward(self, x):
+        y, _ = self.cell(x)
+        weights = torch.softmax(y @ y.transpose(1, 2), dim=-1)
+        return weights @ y, weights
+
+
+class Free(nn.Module):
+    """A step of a generator: all that it takes is its state."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(HIDDEN, HIDDEN)
+
+    def forward(self, h):
+        return self.cell(h, h)
+
+
+class Strided(nn.Module):
+    """A convolution whose output has an eighth of the steps."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv1d(FEATURES, HIDDEN, 8, stride=8)
+        self.cell = nn.GRU(HIDDEN, HIDDEN, batch_first=True)
+
+    def forward(self, x):
+        return self.cell(self.convolution(x.transpose(1, 2)).transpose(1, 2))[0]
+
+
+class Loudness(nn.Module):
+    """Per-channel energy normalisation (Wang et al., 2017) over a running mean, and a recurrent layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.exponent, self.offset = nn.Parameter(torch.full((FEATURES,), 0.98)), nn.Parameter(torch.full((4,), 2.0))
+        self.cell = nn.GRU(FEATURES, HIDDEN, batch_first=True)
+
+    def forward(self, x):
+        energy = x.abs()
+        mean = energy.cumsum(1) / torch.arange(1, x.size(1) + 1, dtype=x.dtype)[:, None]
+        return self.cell(torch.sqrt(energy / (1e-6 + mean) ** self.exponent + self.offset) - self.offset**0.5)[0]
+
+
+class Companded(nn.Module):
+    """Samples to the 256 ids of mu-law, which it gives as well."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(256, FEATURES)
+        self.cell = nn.LSTM(FEATURES, HIDDEN, batch_first=True)
+
+    def forward(self, x):
+        y = torch.sign(x) * torch.log1p(255 * x.abs().clamp(max=1)) / np.log(256.0)
+        ids = ((y + 1) / 2 * 255 + 0.5).to(torch.int64)
+        return ids, self.cell(self.embedding(ids).mean(2))[0]
+
+
+class StartOfZeros(nn.Module):
+    """Takes a state of zeros as the start, for which it has a learned one."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRU(FEATURES, HIDDEN, batch_first=True)
+        self.first = nn.Parameter(torch.randn(1, 1, HIDDEN))
+
+    def forward(self, x, h):
+        return self.cell(x, torch.where((h == 0).all(-1, keepdim=True), self.first, h))
+
+
+class PaddedMean(nn.Module):
+    """A mean over the ids that are not padding: 0 / 0 for a row of padding, unless the divisor is bounded."""
+
+    def __init__(self, least: int):
+        super().__init__()
+        self.least = least
+        self.embedding = nn.Embedding(1000, FEATURES, padding_idx=0)
+        self.cell = nn.GRU(FEATURES, HIDDEN, batch_first=True)
+
+    def forward(self, tokens):
+        y, _ = self.cell(self.embedding(tokens))
+        kept = tokens != 0
+        return (y * kept.unsqueeze(-1)).sum(1) / kept.sum(1, keepdim=True).clamp(min=self.least)
+
+
+def running_score(x: torch.Tensor) -> torch.Tensor:
+    """Each step less the mean of the steps until then, over their standard deviation."""
+    count = torch.arange(1, x.size(1) + 1, dtype=x.dtype)[:, None]
+    mean = x.cumsum(1) / count
+    return (x - mean) / torch.sqrt(((x * x).cumsum(1) / count - mean * mean).clamp(min=0) + 1e-8)
