@@ -84,18 +84,13 @@ def test_no_worker_is_killed_for_them(repository, kind):
         assert "no turns" not in server.log.read_text()
 
 
-def test_much_ordinary_traffic_is_never_cut_off(server, bystander, transport):
-    """Large requests from several connections, small ones on others, and pings: each is answered.
-
-    On the public transport they are fewer than have half of its threads, and than memory is short of while they arrive:
-    beyond these, calls whose messages take long give way (docs/reference/limits.md).
-    """
-    each, others = (4, 1024) if transport == "lane" else (2, 100)
+def test_much_ordinary_traffic_is_never_cut_off(server, bystander):
+    """The largest requests from several connections, small ones on others, and pings: each is answered."""
     large = request(MODEL, {"input": points(450, 4096)}, ["logits"]).SerializeToString()  # 14.7 MB
     small = request(MODEL, {"input": points(8, 8)}, ["logits"]).SerializeToString()
     clients = [Infer(server.port) for _ in range(4)]
-    futures = [client.call.future(large, timeout=120) for client in clients[:3] for _ in range(each)]
-    futures += [clients[3].call.future(small, timeout=120) for _ in range(others)]
+    futures = [client.call.future(large, timeout=120) for client in clients[:3] for _ in range(4)]
+    futures += [clients[3].call.future(small, timeout=120) for _ in range(1024)]
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(PREFACE + frame(SETTINGS))
         for _ in range(50):

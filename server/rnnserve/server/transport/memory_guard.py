@@ -1,13 +1,13 @@
 """The memory of the process, looked at from outside: what no budget counts is bounded here, and given back.
 
 What has arrived of messages that do not end is in gRPC's memory. A client may send all but the last byte of many
-messages to the lane, by calls or on streams. The resident memory tells, and the calls
-that have been without a message the longest are ended until it is small again.
+messages to the lane, by calls or on streams. The resident memory tells, and the calls that have been without a message
+the longest are ended until it is small again.
 
 And what gRPC took for them in small blocks stays free in the C library's arena: 200 MB after sixty messages of 14 MB.
-When nothing is in hand, that is given back. What was in use at one moment may be free at the next, so it is tried again
-for as long as more is resident than there was once: at most every quarter of a second, and every 8 s where little comes
-of it.
+It is given back before any call is ended, since it is no shortage, and when nothing is in hand. What was in use at one
+moment may be free at the next, so the latter is tried again for as long as more is resident than there was once: at
+most every quarter of a second, and every 8 s where little comes of it.
 """
 
 import logging
@@ -111,8 +111,17 @@ class MemoryGuard:
                 lowest = min(lowest, resident)
             if activity.is_loading or not (activity.has_requests or activity.has_streams):
                 usual_bytes = resident
-            elif resident > usual_bytes + self._most:
+            elif resident > usual_bytes + self._most and _is_in_use(usual_bytes + self._most):
                 ended = self._end_late(_AT_ONCE)
                 if ended:
-                    give_back_free_memory()  # what they held is free, but resident
                     _log.warning("ended %d calls whose messages took memory and did not end", ended)
+
+
+def _is_in_use(most: int) -> bool:
+    """Whether more than so many bytes are resident even when what is free of them has been given back.
+
+    Among many large messages much is free: what gRPC took for those that have been answered, or ended.
+    """
+    give_back_free_memory()
+    resident = resident_bytes()
+    return resident is not None and resident > most
