@@ -8,6 +8,7 @@ import onnx
 
 import rnnserve.export.dataflow.rules  # noqa: F401 - registers the rules
 from rnnserve.export.dataflow.branches import either, taken
+from rnnserve.export.dataflow.known_sizes import entry_by_entry
 from rnnserve.export.dataflow.node import Node
 from rnnserve.export.dataflow.registry import RULES
 from rnnserve.export.dataflow.repeated_loop import RepeatedLoop
@@ -57,7 +58,7 @@ class GraphWalk:
             node = self._node(proto, values, path)
             for name, value in zip(proto.output, self._of_node(proto, node, values, path), strict=True):
                 if name:
-                    values[name] = dataclasses.replace(value, name=name)
+                    values[name] = dataclasses.replace(entry_by_entry(node, value), name=name)
         return values
 
     def _node(self, proto: onnx.NodeProto, values: Mapping[str, Value], path: str) -> Node:
