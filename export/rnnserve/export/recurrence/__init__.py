@@ -5,7 +5,8 @@
 (`recurrent_modules`), functions (`recurrent_functions`) and packing (`packing`), which leave one of `layer_operators`
 for each layer; `translations` turns these into ONNX; `refusals`, `carried_state` and `size_probing` refuse what would
 be exported wrong; `value_types`, `exact_passes`, `interface_names`, `axis_names`, `weight_folding`, `float16`,
-`cast_order` and `exporter_metadata` work on the graph; `postconditions` checks it. Operators that torch translates to
+`cast_order` and `exporter_metadata` work on the graph (`static_lists` and `static_sizes` are parts of `exact_passes`);
+`postconditions` checks it. Operators that torch translates to
 something else are in `rnnserve.export.operators`.
 
 `scan` is a loop over steps of any kind: `scan_markers` are in the captured program where a step begins and ends, and

@@ -24,6 +24,8 @@ from onnx.reference import ReferenceEvaluator
 from onnx_ir.passes import common
 
 from rnnserve.export.recurrence.graph_values import remove_unused
+from rnnserve.export.recurrence.static_lists import lists_to_tensors
+from rnnserve.export.recurrence.static_sizes import reshaped_size, static_sizes
 
 __all__ = ["simplify_exactly"]
 
@@ -33,7 +35,7 @@ _MOVES = frozenset(
     {"Concat", "Expand", "Gather", "Identity", "Reshape", "Shape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
 )
 # In two's complement, in numpy as in onnxruntime. Div and Mod are not here: they round negative numbers otherwise.
-_EXACT_OF_INTEGERS = frozenset({"Add", "Sub", "Mul", "Range"})
+_EXACT_OF_INTEGERS = frozenset({"Add", "Sub", "Mul", "Range", "ReduceProd"})
 _MOST_ELEMENTS = 1024  # of what is folded: sizes, axes and indices are smaller, and the file should not grow
 _END = np.iinfo(np.int64).max  # what the exporter writes for "to the end" of an axis
 
@@ -49,6 +51,7 @@ def simplify_exactly(model: ir.Model) -> None:
             known = _typed(graph, node)
             if not _bypass(graph, known):
                 _fold(model.graph, graph, known)
+    lists_to_tensors(model)
     common.RemoveUnusedNodesPass()(model)
     # Initializers are merged where type, shape and bytes are equal: 0.0 and -0.0 stay apart.
     common.DeduplicateInitializersPass()(model)
@@ -87,9 +90,10 @@ def _typed(graph: ir.Graph, node: ir.Node) -> ir.Node:
 def _bypass(graph: ir.Graph, node: ir.Node) -> bool:
     """Let what uses the result of a node that changes nothing use the node's input; say whether it did."""
     source = node.inputs[0] if node.inputs else None
-    if source is None or not _changes_nothing(node, source) or node.outputs[0].is_graph_output():
+    same = reshaped_size(node) or (source if source is not None and _changes_nothing(node, source) else None)
+    if same is None or node.outputs[0].is_graph_output():
         return False
-    _replace(graph, node, source)
+    _replace(graph, node, same)
     return True
 
 
@@ -121,6 +125,10 @@ def _elements(node: ir.Node, at: int) -> list[int]:
 def _fold(main: ir.Graph, graph: ir.Graph, node: ir.Node) -> None:
     """Put an initializer in the place of a node whose inputs are initializers, where numpy computes the same bits."""
     result = node.outputs[0]
+    sizes = static_sizes(node)
+    if sizes is not None and not result.is_graph_output():
+        _put(main, graph, node, np.array(sizes, np.int64))
+        return
     constants = [value.const_value for value in node.inputs if value is not None and value.const_value is not None]
     if not constants or len(constants) < len(node.inputs) or result.is_graph_output() or not _is_exact(node, constants):
         return
@@ -128,7 +136,12 @@ def _fold(main: ir.Graph, graph: ir.Graph, node: ir.Node) -> None:
         value.name or "": constant.numpy() for value, constant in zip(node.inputs, constants, strict=True) if value
     }
     results: Any = ReferenceEvaluator(ir.to_proto(node)).run(None, feeds)
-    array = np.asarray(results[0])
+    _put(main, graph, node, np.asarray(results[0]))
+
+
+def _put(main: ir.Graph, graph: ir.Graph, node: ir.Node, array: Any) -> None:  # noqa: ANN401 - of any datatype
+    """Put an initializer in a node's place."""
+    result = node.outputs[0]
     folded = ir.Value(name=result.name, type=ir.TensorType(ir.DataType.from_numpy(array.dtype)))
     folded.const_value = ir.tensor(array, name=folded.name)
     folded.shape = ir.Shape(array.shape)
