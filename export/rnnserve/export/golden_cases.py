@@ -111,9 +111,10 @@ def _extremes(
             furthest = rounding.distances(inputs)
         except Exception:  # noqa: BLE001, S112 - the module may not be made for such values, and then raise anything
             continue
-        calm = np.flatnonzero(furthest <= _limit())[:2]
+        calm = np.flatnonzero(furthest <= _limit())[: max(2, model.sizes[BATCH][0])]
         if calm.size:
-            yield stack_rows(model.inputs, [take_row(model.inputs, inputs, int(row)) for row in calm], sizes)
+            chosen = np.resize(calm, max(calm.size, model.sizes[BATCH][0]))
+            yield stack_rows(model.inputs, [take_row(model.inputs, inputs, int(row)) for row in chosen], sizes)
 
 
 def _steps(model: ModelDescription, random: np.random.Generator) -> Iterator[Arrays]:

@@ -181,7 +181,7 @@ def test_neighbours_that_change_answers_are_found(tmp_path):
     )
     done = adopt(path, "unsafe", tmp_path / "repository")
     assert done.manifest.batching.mode == manifest_pb2.BATCHING_ALONE
-    assert '"y" of a row changes' in done.manifest.batching.reasons[0]
+    assert '"y": ReduceMean "mean" averages over the rows of the batch' in done.manifest.batching.reasons[0]
 
 
 def test_expected_outputs_become_golden_results(tmp_path):

@@ -25,7 +25,7 @@ from onnx_ir.passes import common
 
 from rnnserve.export.recurrence.graph_values import remove_unused
 from rnnserve.export.recurrence.static_lists import lists_to_tensors
-from rnnserve.export.recurrence.static_sizes import reshaped_size, static_sizes
+from rnnserve.export.recurrence.static_sizes import inferred_shape, reshaped_size, static_sizes
 
 __all__ = ["simplify_exactly"]
 
@@ -49,6 +49,7 @@ def simplify_exactly(model: ir.Model) -> None:
     for graph in list(model.graphs()):
         for node in list(graph):
             known = _typed(graph, node)
+            _infer_size(model.graph, known)
             if not _bypass(graph, known):
                 _fold(model.graph, graph, known)
     lists_to_tensors(model)
@@ -108,11 +109,33 @@ def _changes_nothing(node: ir.Node, source: ir.Value) -> bool:
         case "Transpose":
             order = node.attributes.get("perm")
             return order is not None and list(order.as_ints()) == list(range(len(order.as_ints())))
-        case "Slice":  # x[:, a:b] has a Slice of the first axis, too, from 0 to the end
-            starts, ends, steps = (_elements(node, at) for at in (1, 2, 4))
-            return bool(starts) and not any(starts) and ends == [_END] * len(starts) and set(steps) <= {1}
+        case "Slice":  # x[:, a:b] has a Slice of the first axis, too, from 0 to the end; h_n[-1:] of one layer is h_n
+            starts, ends, axes, steps = (_elements(node, at) for at in (1, 2, 3, 4))
+            if not starts or ends != [_END] * len(starts) or not set(steps) <= {1}:
+                return False
+            return all(_is_first(source, start, axes[at : at + 1]) for at, start in enumerate(starts))
         case _:
             return False
+
+
+def _infer_size(main: ir.Graph, node: ir.Node) -> None:
+    """Let a Reshape infer the only size that it would read."""
+    sizes = inferred_shape(node)
+    if sizes is not None:
+        name = f"{node.outputs[0].name}_sizes"
+        shape = ir.Value(name=name, type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape([len(sizes)]))
+        shape.const_value = ir.tensor(np.array(sizes, np.int64), name=name)
+        main.register_initializer(shape)
+        node.replace_input_with(1, shape)
+
+
+def _is_first(source: ir.Value, start: int, axis: list[int]) -> bool:
+    """Whether an index is that of the first element along an axis, which has a fixed size where the index is negative."""
+    sizes = list(source.shape) if source.shape is not None else []
+    if start == 0 or not axis or not -len(sizes) <= axis[0] < len(sizes):
+        return start == 0
+    size = sizes[axis[0]]
+    return isinstance(size, int) and start == -size
 
 
 def _elements(node: ir.Node, at: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 import onnx_ir as ir
 
-__all__ = ["reshaped_size", "static_sizes"]
+__all__ = ["inferred_shape", "reshaped_size", "static_sizes"]
 
 
 def static_sizes(node: ir.Node) -> list[int] | int | None:
@@ -47,11 +47,34 @@ def reshaped_size(node: ir.Node) -> ir.Value | None:
         return None
     number = node.inputs[0].producer()
     value = number.inputs[0] if number is not None and number.op_type == "Squeeze" else None
-    shape = None if value is None else value.producer()
-    if shape is None or shape.op_type != "Shape" or not {"start", "end"} <= set(shape.attributes):
+    return value if value is not None and _is_one_entry(value.producer()) else None
+
+
+def inferred_shape(node: ir.Node) -> list[int] | None:
+    """Give the shape that a node reshapes to with -1 in the place of its only size that is read; None for other nodes.
+
+    A reshape that is possible at all gives the same either way, without a Shape and a Concat in each run.
+    """
+    shape = node.inputs[1].producer() if node.op_type == "Reshape" and node.inputs[1] is not None else None
+    if shape is None or shape.op_type != "Concat":
         return None
+    sizes: list[int] = []
+    for value in shape.inputs:
+        known = _elements(value)
+        if known is None and value is not None and (_is_one_entry(value.producer()) or value.shape == ir.Shape([1])):
+            known = [-1]
+        if known is None:
+            return None
+        sizes += known
+    return sizes if sizes.count(-1) == 1 and all(size > 0 or size == -1 for size in sizes) else None
+
+
+def _is_one_entry(shape: ir.Node | None) -> bool:
+    """Whether a node is a Shape that gives one size."""
+    if shape is None or shape.op_type != "Shape" or not {"start", "end"} <= set(shape.attributes):
+        return False
     start, end = (shape.attributes[name].as_int() for name in ("start", "end"))
-    return value if end == start + 1 else None
+    return end == start + 1
 
 
 def _sizes(shape: ir.Node) -> list[int | ir.SymbolicDim] | None:
