@@ -130,7 +130,7 @@ def _infer_size(main: ir.Graph, node: ir.Node) -> None:
 
 
 def _is_first(source: ir.Value, start: int, axis: list[int]) -> bool:
-    """Whether an index is that of the first element along an axis, which has a fixed size where the index is negative."""
+    """Whether an index is that of the first element along an axis; a negative one needs an axis of fixed size."""
     sizes = list(source.shape) if source.shape is not None else []
     if start == 0 or not axis or not -len(sizes) <= axis[0] < len(sizes):
         return start == 0
