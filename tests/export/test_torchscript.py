@@ -101,6 +101,16 @@ def test_a_module_without_source_code_is_refused_with_words():
         script(namespace["Typed"]())
 
 
+def test_a_module_whose_file_was_edited_since_is_refused_with_words(tmp_path):
+    path = tmp_path / "edited.py"
+    path.write_text("import torch\nclass Edited(torch.nn.Module):\n    def forward(self, x):\n        return x\n")
+    namespace: dict[str, Any] = {"__name__": "edited"}
+    exec(compile(path.read_text(), str(path), "exec"), namespace)
+    path.write_text('"""\nA docstring that has a comma, and\n  brackets (\n"""\n' + path.read_text())
+    with pytest.raises(UnsupportedModule, match="TorchScript cannot compile Edited"):
+        script(namespace["Edited"]())
+
+
 class _Optional(nn.Module):
     def __init__(self):
         super().__init__()

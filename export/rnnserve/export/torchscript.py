@@ -37,6 +37,7 @@ def script(module: nn.Module) -> torch.jit.ScriptModule:
             ValueError,
             AttributeError,
             OSError,
+            SyntaxError,  # of source that was edited after it was imported: TorchScript reads the file as it is now
         ) as error:
             raise UnsupportedModule(f"TorchScript cannot compile {type(module).__name__}: {error}") from error
         finally:
