@@ -75,7 +75,8 @@ def test_what_would_wait_beyond_the_bound_is_left_out_and_counted(pipe, monkeypa
     assert written.startswith(kept)
     left_out = int(note.split()[0])
     lines = read.splitlines()[:-1]
-    assert lines == written.splitlines()[: len(lines)]
+    in_order = iter(written.splitlines())
+    assert all(line in in_order for line in lines)  # what the pipe takes meanwhile makes room for some that come later
     assert len(lines) + left_out == 200
     pipe.stream.write("after\n")
     assert pipe.read(6) == "after\n"
