@@ -24,10 +24,10 @@ USES = {
     # What is done, with how many layers, and which operators that read sizes or take parts are left.
     "the last of one layer": (lambda x, h_n: h_n[-1:].transpose(0, 1).reshape(x.size(0), 4), 1, set()),
     "the last of two layers": (lambda x, h_n: h_n[-1:].transpose(0, 1).reshape(x.size(0), 4), 2, {"Slice"}),
-    "all but the first": (lambda x, h_n: h_n[1:], 2, {"Slice"}),
+    "all but the first": (lambda _, h_n: h_n[1:], 2, {"Slice"}),
     "both of two": (lambda x, h_n: h_n[-2:].transpose(0, 1).reshape(x.size(0), 8), 2, set()),
-    "steps joined to rows": (lambda x, h_n: x.reshape(x.size(0) * x.size(1), 3), 1, set()),
-    "a part of an axis that varies": (lambda x, h_n: x[:, -1:], 1, {"Slice"}),
+    "steps joined to rows": (lambda x, _: x.reshape(x.size(0) * x.size(1), 3), 1, set()),
+    "a part of an axis that varies": (lambda x, _: x[:, -1:], 1, {"Slice"}),
 }
 
 
@@ -55,7 +55,7 @@ def test_what_is_left_and_what_it_gives(use, layers, left):
 
 
 def test_two_sizes_that_are_read_stay_read():
-    module = Uses(lambda x, h_n: x.transpose(0, 1).reshape(x.size(1), x.size(0), 3)).eval()
+    module = Uses(lambda x, _: x.transpose(0, 1).reshape(x.size(1), x.size(0), 3)).eval()
     program = export_onnx(
         module,
         (torch.randn(2, 5, 3),),

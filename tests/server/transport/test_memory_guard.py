@@ -11,7 +11,7 @@ import types
 import pytest
 
 from rnnserve.server.transport import memory_guard
-from rnnserve.server.transport.memory_guard import Activity, MemoryGuard
+from rnnserve.server.transport.memory_guard import Activity, MemoryGuard, resident_bytes
 
 ONE_BLOCK = """
 from rnnserve.server.transport.memory_guard import resident_bytes
