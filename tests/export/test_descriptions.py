@@ -344,6 +344,6 @@ def test_scores_that_are_masked_by_infinity(refused):
     module = Model(lambda output, h_n: (output.masked_fill(output > 0, -torch.inf), h_n))
     refused(
         UnsupportedModule,
-        r'^output "output" holds values that are not finite, .*: masked_fill\(…, -1e9\). Or publish it so, with allow_non',
+        r'^output "output" holds values that are not finite, .*: masked_fill\(…, -1e9\). Or publish it so, with allow_',
         module=module,
     )
