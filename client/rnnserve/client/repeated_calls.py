@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from rnnserve.client.errors import Cancelled, ClientError, Unavailable
+from rnnserve.client.errors import Cancelled, ClientError, DeadlineExceeded, Unavailable
 from rnnserve.client.operations import OperationSteps, Pause, RemoteCall
 
 __all__ = ["repeat_calls"]
@@ -37,11 +37,16 @@ def repeat_calls(steps: OperationSteps[T]) -> OperationSteps[T]:
 
 
 def _repeat(call: RemoteCall) -> OperationSteps[Message | None]:
+    lost: Unavailable | Cancelled | None = None
     for seconds in _pauses():
         try:
             return (yield call)
         except (Unavailable, Cancelled) as error:
             lost = error
+        except DeadlineExceeded as error:  # the time ran out in a call that was sent again: the loss says why
+            if lost is None:
+                raise
+            raise lost from error
         yield Pause(seconds, lost)
     raise AssertionError("the pauses do not end")
 
