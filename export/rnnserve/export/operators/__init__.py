@@ -13,13 +13,17 @@ from rnnserve.export.operators import (
     clamping,
     diagonals,
     divisions,
+    extrema,
     logarithms,
+    medians,
     normalisation,
     powers,
     scans,
     signs,
     sorting,
+    sums,
     unstable,
+    variances,
 )
 from rnnserve.export.operators.nan_reductions import keep_nan
 from rnnserve.export.operators.refusals import refuse_operators
@@ -31,11 +35,15 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     **clamping.TRANSLATIONS,
     **diagonals.TRANSLATIONS,
     **divisions.TRANSLATIONS,
+    **extrema.TRANSLATIONS,
     **logarithms.TRANSLATIONS,
+    **medians.TRANSLATIONS,
     **normalisation.TRANSLATIONS,
     **powers.TRANSLATIONS,
     **scans.TRANSLATIONS,
     **signs.TRANSLATIONS,
     **sorting.TRANSLATIONS,
+    **sums.TRANSLATIONS,
     **unstable.TRANSLATIONS,
+    **variances.TRANSLATIONS,
 }

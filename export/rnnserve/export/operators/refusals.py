@@ -57,6 +57,16 @@ def _sort(node: torch.fx.Node) -> str:
     )
 
 
+def _median(node: torch.fx.Node) -> str:
+    """Refuse the place of a median, or of the k-th smallest, unless only its value is used."""
+    if not any(user.args[1] == 1 and user.users for user in node.users):
+        return ""
+    return (
+        "which of equal values' indices it gives is left open by PyTorch. Its values are exported. For an index take "
+        "torch.sort(x, dim, stable=True).indices, and of it the k-th; the median is the one at (size - 1) // 2."
+    )
+
+
 def _scatter_reduce(node: torch.fx.Node) -> str:
     named = {**dict(zip(("x", "dim", "index", "src", "reduce"), node.args, strict=False)), **node.kwargs}
     if named.get("reduce") != "mean":
@@ -69,6 +79,9 @@ def _scatter_reduce(node: torch.fx.Node) -> str:
 
 _CHECKS: dict[object, Callable[[torch.fx.Node], str]] = {
     _ATEN.argsort.default: _sort,
+    _ATEN.kthvalue.default: _median,
+    _ATEN.median.dim: _median,
+    _ATEN.nanmedian.dim: _median,
     _ATEN.sort.default: _sort,
     _ATEN.topk.default: _topk,
     _ATEN.scatter_reduce.two: _scatter_reduce,

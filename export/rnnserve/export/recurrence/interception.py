@@ -1,4 +1,4 @@
-"""Replacing the code of PyTorch's recurrent modules and packing functions during a capture, and restoring it.
+"""Replacing the code of PyTorch's recurrent modules, packing functions and embedding_bag during a capture.
 
 A user's file refers to `pack_padded_sequence` by name, in a closure, a partial or a default argument; replacing the
 attribute of `torch.nn.utils.rnn` reaches none of these. So the function object stays and its code is exchanged: every
@@ -18,7 +18,7 @@ from typing import Any, cast
 from torch import nn
 from torch.nn.utils import rnn
 
-from rnnserve.export.recurrence import capture_session, packing, recurrent_modules
+from rnnserve.export.recurrence import capture_session, embedding_bags, packing, recurrent_modules
 from rnnserve.export.recurrence.argument_types import Argument
 
 __all__ = ["LOCK", "intercepted", "route"]
@@ -79,6 +79,28 @@ def _unpad_list(padded_sequences: Argument, lengths: Argument, batch_first: bool
     return route("unpad_sequence", padded_sequences, lengths, batch_first)
 
 
+def _bag(
+    input: Argument,
+    weight: Argument,
+    offsets: Argument = None,
+    max_norm: Argument = None,
+    norm_type: float = 2,
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    sparse: bool = False,
+    per_sample_weights: Argument = None,
+    include_last_offset: bool = False,
+    padding_idx: Argument = None,
+) -> Argument:
+    from rnnserve.export.recurrence.interception import route
+
+    return route(
+        "embedding_bag",
+        *(input, weight, offsets, max_norm, norm_type, scale_grad_by_freq),
+        *(mode, sparse, per_sample_weights, include_last_offset, padding_idx),
+    )
+
+
 class _Exchange:
     """One function of PyTorch: its own code under another name, the stub's code, and our replacement."""
 
@@ -100,6 +122,7 @@ _EXCHANGES = {
     "pad_packed_sequence": _Exchange(rnn.pad_packed_sequence, _pad, packing.pad_packed_sequence),
     "pack_sequence": _Exchange(rnn.pack_sequence, _pack_list, packing.pack_sequence),
     "unpack_sequence": _Exchange(rnn.unpack_sequence, _unpack_list, packing.unpack_sequence),
+    "embedding_bag": _Exchange(nn.functional.embedding_bag, _bag, embedding_bags.embedding_bag),
     "unpad_sequence": _Exchange(rnn.unpad_sequence, _unpad_list, packing.unpad_sequence),
 }
 _depth = 0
