@@ -27,10 +27,19 @@ _LOGARITHM = "Add a small number before the logarithm, or clamp: x.clamp(min=1e-
 _ROOT = "Clamp before the root: x.clamp(min=0).sqrt()"
 _DIVISOR = "Add a small number to the divisor"
 _EXPONENT = "Subtract the largest value before exp, or clamp its argument"
+_SCAN = (
+    "A running sum of exponentials, exp(a) * (x * exp(-a)).cumsum(1), leaves the range of floats over many steps. Keep "
+    "it in log space: (a + (log_x - a).logcumsumexp(1)).exp(), the signs of x apart, or use rnnserve.export.scan"
+)
+_DEVIATION = (
+    "Of one value it is nan. If rows have two steps at least, say so: sizes={axis: (2, 128)}; otherwise use correction=0"
+)
+_RUNNING = (torch.ops.aten.cumsum.default, torch.ops.aten.cumprod.default)
 _ADVICE = {
     **dict.fromkeys(("log", "log2", "log10", "log1p"), _LOGARITHM),
     **dict.fromkeys(("sqrt", "rsqrt", "pow"), _ROOT),
     **dict.fromkeys(("div", "reciprocal", "true_divide"), _DIVISOR),
+    **dict.fromkeys(("std", "var", "std_mean", "var_mean"), _DEVIATION),
     **dict.fromkeys(("exp", "exp2", "expm1", "cosh", "sinh"), _EXPONENT),
 }
 
@@ -42,11 +51,13 @@ class Origin(NamedTuple):
         operator: Of torch: "log".
         module: The name of the module that calls it; empty for the outermost.
         line: File and line that call it: "model.py:12"; empty where that is not known.
+        is_summed: Whether running sums, or products, are computed of what it gives.
     """
 
     operator: str
     module: str
     line: str
+    is_summed: bool = False
 
     def __str__(self) -> str:
         return self.operator + (f' in "{self.module}"' if self.module else "")
@@ -54,7 +65,8 @@ class Origin(NamedTuple):
     @property
     def advice(self) -> str:
         """What to do about its argument, in a sentence without its full stop."""
-        return _ADVICE.get(self.operator.rstrip("_"), _MASKS)
+        advice = _ADVICE.get(self.operator.rstrip("_"), _MASKS)
+        return _SCAN if advice == _EXPONENT and self.is_summed else advice
 
 
 def find_first_non_finite(
@@ -76,7 +88,8 @@ def find_first_non_finite(
     finder = _Finder()
     with contextlib.suppress(Exception), torch.no_grad(), _paths(module, finder.path), finder:
         module(*interface.arguments(inputs))
-    return finder.nan or finder.infinity
+    found = finder.nan or finder.infinity
+    return None if found is None else found._replace(is_summed=finder.is_summed)
 
 
 def non_finite_advice(module: nn.Module, interface: ModuleInterface, inputs: Mapping[str, npt.NDArray[Any]]) -> str:
@@ -88,6 +101,8 @@ def non_finite_advice(module: nn.Module, interface: ModuleInterface, inputs: Map
     described = _FLOATS if any(array.dtype.kind == "f" for array in inputs.values()) else _IDS
     if origin.advice == _MASKS:  # the number in the module is at fault, not the inputs
         described = ""
+    if origin.advice == _SCAN:  # what to do comes first: no bound of the inputs is small enough for long sequences
+        return f": {origin.advice[0].lower()}{origin.advice[1:]}. The first ones come from {origin}{line}. {_ALLOWED}"
     return f": the first ones come from {origin}{line}. {origin.advice}. {described}{_ALLOWED}"
 
 
@@ -98,6 +113,7 @@ class _Finder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has 
         path: Names of the modules that are running, the outermost first.
         nan: The first operator that gives NaN, of inputs without.
         infinity: The first that gives infinity, of finite inputs.
+        is_summed: Whether a running sum or product was computed of values of which one is not finite.
     """
 
     def __init__(self) -> None:
@@ -105,6 +121,7 @@ class _Finder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has 
         self.path: list[str] = []
         self.nan: Origin | None = None
         self.infinity: Origin | None = None
+        self.is_summed = False
 
     def __torch_dispatch__(
         self,
@@ -117,6 +134,7 @@ class _Finder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has 
         given = list(_floats([args, list((kwargs or {}).values())]))
         had_nan = any(bool(tensor.isnan().any()) for tensor in given)
         had_infinity = had_nan or not all(bool(tensor.isfinite().all()) for tensor in given)
+        self.is_summed |= had_infinity and func in _RUNNING
         result = func(*args, **(kwargs or {}))
         # 0 / 0 of integers is NaN as well: a mean over the ids that are not padding. A constant reads nothing.
         if not had_nan and _reads_tensors([args, list((kwargs or {}).values())]):

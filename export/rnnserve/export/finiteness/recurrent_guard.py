@@ -116,16 +116,15 @@ class _Guard:
         by_step, final = [], []
         for direction, is_reversed in enumerate(self._reversed):
             steps = op("CumSum", bad, made.integers(0), reverse=int(is_reversed))
-            ends = op("ReduceSum", bad, made.integers([0]), keepdims=0)  # (batch)
             if self._node.op_type == "RNN":
-                before = self._relu(direction, valid, is_reversed=is_reversed)
-                steps = op("Add", steps, op("CumSum", before, made.integers(0), reverse=int(is_reversed)))
-                ends = op("Add", ends, op("ReduceSum", before, made.integers([0]), keepdims=0))
+                # Each step has what the ones before it have left.
+                left = self._relu(direction, valid)
+                before = op("CumSum", left, made.integers(0), exclusive=1, reverse=int(is_reversed))
+                steps = op("Add", steps, before)
             if state is not None:
-                initial = op("Gather", state, made.integers(direction), axis=0)  # (batch)
-                steps, ends = op("Add", steps, initial), op("Add", ends, initial)
+                steps = op("Add", steps, op("Gather", state, made.integers(direction), axis=0))  # (batch) to each step
             by_step.append(op("Unsqueeze", steps, made.integers([1])))
-            final.append(op("Unsqueeze", ends, made.integers([0])))
+            final.append(self._last(steps, is_reversed=is_reversed))
         results = []
         for value in outputs:
             is_sequence = value is self._node.outputs[0]
@@ -135,6 +134,21 @@ class _Guard:
                 is_nan = op("And", is_nan, op("Unsqueeze", valid, made.integers([1])))
             results.append(op("Where", op("Unsqueeze", is_nan, made.integers([-1])), self._nan, value))
         return results
+
+    def _last(self, steps: ir.Value, *, is_reversed: bool) -> ir.Value:
+        """(1, batch): the number of the step that is computed last.
+
+        It is read as the operator gives its final state: a sum over all steps would be the same number, and would look
+        like an output that reads ahead.
+        """
+        op, made = self._made.op, self._made
+        lengths = self._given[_LENGTHS]
+        if is_reversed:
+            return op("Gather", steps, made.integers([0]), axis=0)
+        if lengths is None:
+            return op("Unsqueeze", op("Gather", steps, made.integers(-1), axis=0), made.integers([0]))
+        ends = op("Sub", op("Cast", lengths, to=ir.DataType.INT64.value), made.integers(1))
+        return op("GatherElements", steps, op("Unsqueeze", ends, made.integers([0])), axis=0)
 
     def _valid(self) -> ir.Value | None:
         """(sequence, batch) bool: which steps come before their row's length; None where all do."""
@@ -175,16 +189,11 @@ class _Guard:
             return op("Add", *found)
         return found[0] if found else None
 
-    def _relu(self, direction: int, valid: ir.Value | None, *, is_reversed: bool) -> ir.Value:
-        """(sequence, batch): NaN in a step where the state before it makes it NaN: relu's states can overflow."""
+    def _relu(self, direction: int, valid: ir.Value | None) -> ir.Value:
+        """(sequence, batch): NaN where the state after a step makes the next one NaN: relu's states can overflow."""
         op, made = self._made.op, self._made
         states = op("Gather", self._node.outputs[0], made.integers(direction), axis=1)  # (sequence, batch, hidden)
-        found = self._masked(self._products(states, self._weights(_RECURRENT, direction), f"step_{direction}"), valid)
-        # By one step on: each step has what the one before it has left.
-        padding = made.integers([0, 0, 1, 0] if is_reversed else [1, 0, 0, 0])
-        padded = op("Pad", found, padding)
-        start, end = ([1], [2**62]) if is_reversed else ([0], [-1])
-        return self._masked(op("Slice", padded, made.integers(start), made.integers(end), made.integers([0])), valid)
+        return self._masked(self._products(states, self._weights(_RECURRENT, direction), f"step_{direction}"), valid)
 
     def _products(self, values: ir.Value, weights: np.ndarray | None, name: str) -> ir.Value:
         """Sum the signs of products over the last axis: NaN where one of them is; of infinity the sign is a number."""

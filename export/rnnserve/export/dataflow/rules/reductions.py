@@ -140,11 +140,14 @@ def _batch_normalization(node: Node) -> Value:
 @rule("CumSum")
 def _cumulative_sum(node: Node) -> Value:
     value, axis = node.input(0), node.input(1).numbers
-    if axis is None or node.attribute("reverse", 0):
-        if axis is None:
-            raise NotCovered
-        return computed_over(node, value, [axis[0] % value.rank], Over("sums backwards over"), [])
+    if axis is None:
+        raise NotCovered
     at = axis[0] % value.rank
+    if node.attribute("reverse", 0):
+        zeros = {name: 0.0 for name, number in value.after.items() if number == 0 and along(value, name) == at}
+        backwards = Over("sums backwards over", neutral=zeros.__contains__)
+        result = computed_over(node, value, [at], backwards, [])
+        return dataclasses.replace(result, after=zeros, finite=value.wholly_finite)
     reads: list[Read] = [At(other) for other in range(value.rank)]
     reads[at] = At(at, Reach(exact=False, offset=-int(node.attribute("exclusive", 0))))
     return dataclasses.replace(flow(node, value.axes, [(value, reads)]), finite=value.wholly_finite)
