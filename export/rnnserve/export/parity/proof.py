@@ -16,6 +16,7 @@ from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.limits import limits_for
 from rnnserve.export.module_interface import ModuleInterface
 from rnnserve.export.parity.batching_safety import find_batching
+from rnnserve.export.parity.compared_values import ComparedValues
 from rnnserve.export.parity.extreme_batches import ExtremeBatches
 from rnnserve.export.parity.failure_collector import FailureCollector
 from rnnserve.export.parity.graph_findings import walk_graph
@@ -23,6 +24,7 @@ from rnnserve.export.parity.input_batches import USUAL, InputBatch, input_batche
 from rnnserve.export.parity.non_finite_record import say_non_finite
 from rnnserve.export.parity.onnx_process import OnnxProcess
 from rnnserve.export.parity.onnx_runner import PROVIDERS, OnnxRunner
+from rnnserve.export.parity.place_comparison import PlaceComparison
 from rnnserve.export.parity.reference import FLOAT64, Reference
 from rnnserve.export.parity.tensor_checks import check_onnx, check_script
 from rnnserve.export.parity.value_comparison import ValueComparison
@@ -98,7 +100,11 @@ def _prove(
     reference, limits, failures = reference_of(model), limits_for(device), FailureCollector()
     scripted = None if script is None else _script_interface(model, script, failures)
     runner = _runner(onnx_model, model, failures, process, device)
-    comparison = ValueComparison(model, reference, limits, failures)
+    places = None
+    if runner is not None and process is None:
+        values = ComparedValues(onnx_model, providers=PROVIDERS[device])
+        places = PlaceComparison(reference, values, limits, failures)
+    comparison = ValueComparison(model, reference, limits, failures, places)
     batches, extremes = list(input_batches(model, seed)), ExtremeBatches(model, seed)
     every = [*batches, *extremes]
     for batch in tqdm(every, desc="parity", unit=" batches", leave=False, disable=not progress):
@@ -111,8 +117,13 @@ def _prove(
         line for check in model.further_checks for line in check(model, reference, runner, limits, failures, seed)
     ]
     failures.raise_if_any()
+    accepted = places.accepted if places else ()
     parity = manifest_pb2.Parity(
-        checks=[*_checks(model, reference, script, batches, comparison.zeros_after_lengths), *further],
+        checks=[
+            *_checks(model, reference, script, batches, comparison.zeros_after_lengths),
+            *(f'onnx: "{name}", where it differs, by the values compared' for name in sorted(accepted)),
+            *further,
+        ],
         batch_sizes=sorted({batch.rows for batch in batches}),
         lengths=sorted({batch.length for batch in batches}),
         samples=sum(batch.rows for batch in batches),

@@ -2,8 +2,9 @@
 
 A trained recurrence amplifies rounding, so each kind of input has a rule of its own (docs/findings.md, "Comparing
 recurrent models"): single steps are compared with eager, value by value; whole sequences with float64, by root mean
-square over all their rows. Integers and booleans are equal wherever eager and float64 agree about them. NaN and
-infinity are in the same places as in eager; all else is judged without them.
+square over all their rows. Integers and booleans are equal wherever eager and float64 agree about them, but for places
+among values that differ by rounding alone (`place_comparison`). NaN and infinity are in the same places as in eager;
+all else is judged without them.
 """
 
 import dataclasses
@@ -23,10 +24,11 @@ from rnnserve.export.parity.failure_collector import FailureCollector
 from rnnserve.export.parity.input_batches import InputBatch
 from rnnserve.export.parity.non_finite_places import differing_places, without_non_finite
 from rnnserve.export.parity.onnx_runner import OnnxRunner
+from rnnserve.export.parity.place_comparison import PlaceComparison
 from rnnserve.export.parity.reference import MOVED, Reference
+from rnnserve.export.parity.step_limits import limit_of
 from rnnserve.export.tensor_shapes import lengths_inputs, mask_before_lengths
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.differences import coarseness, scale
 
 __all__ = ["ValueComparison"]
 
@@ -72,7 +74,12 @@ class ValueComparison:
     """
 
     def __init__(
-        self, model: DescribedModel, reference: Reference, limits: ParityLimits, failures: FailureCollector
+        self,
+        model: DescribedModel,
+        reference: Reference,
+        limits: ParityLimits,
+        failures: FailureCollector,
+        places: PlaceComparison | None = None,
     ) -> None:
         """Start with no batches.
 
@@ -81,6 +88,7 @@ class ValueComparison:
             reference: Its module.
             limits: For the device that the ONNX model runs on.
             failures: What differs is added to it.
+            places: Judges places that differ; None where they are wrong.
         """
         self.distances = Distances()
         self.refused = False
@@ -91,6 +99,7 @@ class ValueComparison:
         self._reference = reference
         self._limits = limits
         self._failures = failures
+        self._places = places
         self._batches: list[InputBatch] = []
         self._labelled: list[_Labelled] = []
         self.zeros_after_lengths = {
@@ -155,6 +164,8 @@ class ValueComparison:
                 self._failures.add(f'onnx, {kind}: "{name}" at sequence {length}: {failure}')
         for labelled in self._labelled:
             self._judge_labels(labelled)
+        if self._places:
+            self._places.judge()
 
     def _run_eager_again(self, kind: str, length: int) -> None:
         for batch in self._batches:
@@ -208,11 +219,22 @@ class ValueComparison:
             advice = "" if eager.dtype.kind == "b" else _PLACES
             decided = eager == exact
             decided = decided if mask is None else decided & mask
+            all_found = found
             found, eager = (np.where(decided, values, 0) for values in (found, eager))
+            if self._places and not np.array_equal(found, eager) and self._places.accept(batch, name, all_found):
+                return
             self._failures.compare_values(f"onnx, {batch.kind}, integers", name, found, eager, 0.0, batch, advice)
             return
         mask, (found, eager, exact) = self._finite_values(batch, name, found, eager, exact, mask)
-        limit = self._limit(batch.kind, eager, exact, mask)
+        limit = limit_of(
+            self._limits,
+            batch.kind,
+            found=found,
+            eager=eager,
+            exact=exact,
+            mask=mask,
+            moved=(outputs[name] for outputs in self._reference.moved(batch.inputs)),
+        )
         counted = (found, eager) if mask is None else (np.where(mask, found, 0), np.where(mask, eager, 0))
         self._failures.compare_values(f"onnx, {batch.kind}", name, *counted, limit, batch)
         self.distances.add(batch.kind, name, batch.length, found=found, eager=eager, exact=exact, mask=mask)
@@ -247,18 +269,6 @@ class ValueComparison:
         else:
             after = np.where(mask, 0, found)
             self._failures.compare_values("onnx, zeros after lengths", name, after, np.zeros_like(after), 0.0, batch)
-
-    def _limit(self, kind: str, eager: _Array, exact: _Array, mask: npt.NDArray[np.bool_] | None) -> float:
-        """Give how far any one value may lie from eager's; no limit where only the distance from float64 counts.
-
-        Rounding of eager itself, in layers as wide as the module has them, is added to a few ulps.
-        """
-        if kind not in ("step", "sample"):
-            return np.inf
-        base = self._limits.step if kind == "step" else self._limits.sample
-        rounding = np.abs(eager - exact)
-        rounding = rounding if mask is None else np.where(mask, rounding, 0)
-        return base * coarseness(eager.dtype) * scale(exact) + self._limits.sequence_rms_factor * float(rounding.max())
 
     def _judge_labels(self, labelled: _Labelled) -> None:
         """Check that labels are those of float64, in rows where rounding cannot change them.
