@@ -8,7 +8,7 @@ from torch import nn
 
 from rnnserve.export import Floats, Lengths, Publication, export_onnx, publish
 from rnnserve.export.diagnosis import check_file
-from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.verify import verify_version
 
 BOUNDS = [(5, 64), (5, 1 << 20), (28, 28), (1, 1), (2, 2), (4, 8), (300, 310), (1, 3)]
@@ -89,3 +89,15 @@ def test_another_path_at_a_size_that_the_module_takes_is_still_refused(sizes):
     with pytest.raises(UnsupportedModule, match="condition on sizes"):
         export_onnx(Branching().eval(), (torch.zeros(2, 7, 3),), **names, sizes=sizes)
     export_onnx(Branching().eval(), (torch.zeros(2, 7, 3),), **names, sizes={"sequence": (5, None)})
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_one_number_of_rows_alone_is_refused_with_what_to_do(rows, tmp_path):
+    module = Watched(1, 128).eval()
+    inputs = {"x": Floats("batch", "sequence", ("features", 3))}
+    with pytest.raises(WrongArguments) as raised:
+        publish(module, "m", repository=tmp_path, inputs=inputs, outputs=["y"], sizes={"batch": (rows, rows)})
+    assert f'sizes["batch"] is ({rows}, {rows}), one size alone' in str(raised.value)
+    assert f'sizes={{"batch": ({rows}, {rows + 7})}}' in str(raised.value)
+    assert "exchanged" not in str(raised.value)
+    assert module.seen == []

@@ -87,8 +87,18 @@ def limit_sizes(inputs: Tensors, given: Mapping[str, tuple[int, int]]) -> None:
             raise WrongArguments(
                 f'sizes["{name}"] is {bounds}; expected the smallest and the largest size, both at least 1'
             )
+        if name == BATCH and bounds[0] == bounds[1]:
+            raise WrongArguments(f'sizes["{BATCH}"] is {bounds}, one size alone: {_one_batch(bounds[0])}')
         for axis in (axis for tensor in inputs for axis in tensor.axes if axis.name == name and axis.size == DYNAMIC):
             axis.smallest, axis.largest = bounds
+
+
+def _one_batch(size: int) -> str:
+    return (
+        "which axis of an output has its rows shows only where their number changes. If the module takes other numbers "
+        f'of rows, say so: sizes={{"{BATCH}": ({size}, {size + 7})}}; each request is run alone then. If it takes exactly '
+        f"{size}, as code with x[0] or squeeze() does, let it work on every row: x[:, …], squeeze(dim)"
+    )
 
 
 def proof_sizes(inputs: Tensors) -> dict[str, tuple[int, int]]:

@@ -6,6 +6,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rnnserve.export.adoption.file_tensors import (
     choose_outputs,
+    constant_inputs,
     describe_inputs,
     describe_states,
     name_output_axes,
@@ -231,3 +232,18 @@ def test_names_are_written_into_the_file_and_constants_are_no_inputs():
         for value in (*model.graph.input, *model.graph.output)
     ]
     assert axes == [["batch", "time", 2], ["batch", "time", 3]]
+
+
+@pytest.mark.parametrize(("version", "others"), [(9, ""), (3, "; IR version 3 lists the weights there, too")])
+def test_inputs_that_have_values_are_told(version, others):
+    names = [f"table_{at}" for at in range(7)]
+    model = model_of(
+        [X, *((name, FLOAT, [11, 4]) for name in names)],
+        initializers=[numpy_helper.from_array(np.zeros((11, 4), np.float32), name) for name in names],
+    )
+    model.ir_version = version
+    assert constant_inputs(model) == (
+        "onnx: inputs that have values in the file keep these, and no request sets them: "
+        f'"table_0", "table_1", "table_2", "table_3", "table_4" and 2 more{others}'
+    )
+    assert constant_inputs(model_of([X])) == ""

@@ -392,3 +392,17 @@ def test_frozen_sizes_are_told(tmp_path):
         WrongArguments, match=r'it does not run with "input" \[3, 5, 3\]; are sizes frozen in the graph'
     ):
         adopt(path, "mean", tmp_path / "repository", Roles(sizes=SIZES))
+
+
+def test_an_input_with_a_value_stays_as_it_is_and_is_told(tmp_path, capsys):
+    path = with_lengths(tmp_path)
+    model = onnx.load(path)
+    value = model.graph.initializer[0]
+    model.graph.input.add(name=value.name).type.CopyFrom(helper.make_tensor_type_proto(value.data_type, value.dims))
+    path.write_bytes(model.SerializeToString())
+    done = adopt(path, "by_hand", tmp_path / "repository", Roles(sizes=SIZES))
+    line = f'onnx: inputs that have values in the file keep these, and no request sets them: "{value.name}"'
+    assert line in done.manifest.parity.checks
+    assert [tensor.name for tensor in done.manifest.inputs] == ["x", "len"]
+    assert main(["inspect", str(tmp_path / "repository"), "by_hand"]) == 0
+    assert line in capsys.readouterr().out

@@ -11,6 +11,7 @@ import onnx
 from rnnserve.export.adoption.expected_results import expected_cases
 from rnnserve.export.adoption.file_tensors import (
     choose_outputs,
+    constant_inputs,
     describe_inputs,
     describe_states,
     name_output_axes,
@@ -85,14 +86,14 @@ def adopt(
     roles = roles or Roles()
     model = read_onnx(path, external_data=False)
     choose_outputs(model, roles.outputs)
-    inputs = describe_inputs(model, roles)
+    inputs, constants = describe_inputs(model, roles), constant_inputs(model)
     with OnnxProcess(timeout) as process:
         truth = _truth(path, model.SerializeToString(), process)
         try:
             description = _describe(truth, inputs, [v.name for v in model.graph.output], name, roles)
             write_axis_names(model, description.inputs, description.outputs)
             data = model.SerializeToString(deterministic=True)
-            return _publish(description, _truth(path, data, process), data, repository, samples)
+            return _publish(description, _truth(path, data, process), data, repository, samples, constants)
         except RuntimeError as error:  # what `OnnxRunner` raises
             raise ExportError(
                 f"{path}: {error}; if the model does not take all sizes, say which: --size AXIS=LOW:HIGH"
@@ -139,7 +140,12 @@ def _describe(
 
 
 def _publish(
-    model: ModelDescription, truth: OnnxTruth, data: bytes, repository: Path, samples: Sequence[Sample]
+    model: ModelDescription,
+    truth: OnnxTruth,
+    data: bytes,
+    repository: Path,
+    samples: Sequence[Sample],
+    constants: str,
 ) -> ExportResult:
     with contextlib.suppress(MissingConfigError):  # publishing writes it
         check_tensors(read_config(repository / model.name), model.inputs, model.outputs)
@@ -156,18 +162,19 @@ def _publish(
             f"{MODEL} does not give its own results again, so nothing is published: {'; '.join(failures)}"
         )
     files = {MODEL: data, GOLDEN: dump_cases(golden.cases)}
-    manifest = describe_version(
-        model, _found(model, truth, data, known), golden, files, origin=manifest_pb2.ORIGIN_ADOPTED
-    )
+    found = _found(model, truth, data, known, constants)
+    manifest = describe_version(model, found, golden, files, origin=manifest_pb2.ORIGIN_ADOPTED)
     files[MANIFEST] = dump_manifest(manifest)
     config = render_config(model.name, model.inputs, model.outputs)
     published, untried = publish_tried(repository / model.name, files, config, is_adopted=True)
     return ExportResult(model.name, published, manifest, untried=untried)
 
 
-def _found(model: ModelDescription, truth: OnnxTruth, data: bytes, known: Sequence[tuple[Arrays, Arrays]]) -> Proof:
+def _found(
+    model: ModelDescription, truth: OnnxTruth, data: bytes, known: Sequence[tuple[Arrays, Arrays]], constants: str
+) -> Proof:
     """Say what onnxruntime told of the file, and that this is no comparison with its framework."""
-    checks = [_NOT_COMPARED]
+    checks = [_NOT_COMPARED, *([constants] if constants else [])]
     if known:
         names = sorted({name for _, outputs in known for name in outputs})
         checks.append(f"onnx: the outputs given with {len(known)} samples: {', '.join(names)}")

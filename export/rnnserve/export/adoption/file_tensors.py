@@ -13,11 +13,20 @@ from rnnserve.export.tensor_shapes import sequence_axes
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES, datatype_of
 
-__all__ = ["choose_outputs", "describe_inputs", "describe_states", "name_output_axes", "write_axis_names"]
+__all__ = [
+    "choose_outputs",
+    "constant_inputs",
+    "describe_inputs",
+    "describe_states",
+    "name_output_axes",
+    "write_axis_names",
+]
 
 _Tensors = Sequence[manifest_pb2.Tensor]
 
 _LENGTHS = re.compile(r"len", re.IGNORECASE)  # lengths, seq_len, sequence_length
+_WEIGHTS_APART = 4  # the IR version since which initializers need not be inputs
+_SHOWN = 5  # names, of what may be all weights
 _THROUGH = ("Cast", "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze")  # pass ids on to a table
 
 
@@ -35,6 +44,22 @@ def choose_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
         chosen = [by_name[name] for name in names]
         del model.graph.output[:]
         model.graph.output.extend(chosen)
+
+
+def constant_inputs(model: onnx.ModelProto) -> str:
+    """Say which inputs have values in the file and so stay as they are; empty where there are none.
+
+    Since IR version 4 such an input is one that a caller may set; before, all weights had to be listed.
+    """
+    open_names = {value.name for value in model_inputs(model)}
+    names = [value.name for value in model.graph.input if value.name not in open_names]
+    if not names:
+        return ""
+    shown = ", ".join(f'"{name}"' for name in names[:_SHOWN])
+    if len(names) > _SHOWN:
+        shown += f" and {len(names) - _SHOWN} more"
+    old = f"; IR version {model.ir_version} lists the weights there, too" if model.ir_version < _WEIGHTS_APART else ""
+    return f"onnx: inputs that have values in the file keep these, and no request sets them: {shown}{old}"
 
 
 def describe_inputs(model: onnx.ModelProto, roles: Roles) -> list[manifest_pb2.Tensor]:

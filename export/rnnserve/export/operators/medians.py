@@ -83,18 +83,21 @@ def _kthvalue(x: Value, k: int, dim: int = -1, keepdim: bool = False) -> tuple[V
     return pair
 
 
-def _median(x: Value) -> Value:
-    return _median_dim(op.Reshape(x, op.Constant(value_ints=[-1])), 0)[0] if len(x.shape) else op.Identity(x)
+def _of_all(compute: Callable[..., Any]) -> Callable[[Value], Value]:
+    def translate(x: Value) -> Value:
+        if not len(x.shape):
+            return op.Identity(x)
+        flat = op.Reshape(x, op.Constant(value_ints=[-1]))
+        flat.type, flat.shape = ir.TensorType(x.dtype), ir.Shape([None])  # the exporter infers them afterwards
+        return compute(flat, 0)[0]
 
-
-def _nanmedian(x: Value) -> Value:
-    return _nanmedian_dim(op.Reshape(x, op.Constant(value_ints=[-1])), 0)[0] if len(x.shape) else op.Identity(x)
+    return translate
 
 
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     _ATEN.median.dim: _median_dim,
-    _ATEN.median.default: _median,
+    _ATEN.median.default: _of_all(_median_dim),
     _ATEN.nanmedian.dim: _nanmedian_dim,
-    _ATEN.nanmedian.default: _nanmedian,
+    _ATEN.nanmedian.default: _of_all(_nanmedian_dim),
     _ATEN.kthvalue.default: _kthvalue,
 }
