@@ -10,15 +10,19 @@ from torch import nn
 __all__ = [
     "FEATURES",
     "HIDDEN",
+    "BagOfIds",
     "Companded",
     "Free",
     "FrontEnd",
     "Largest",
+    "LargestStep",
     "LearnedLstm",
     "LearnedState",
     "Loudness",
     "MinGru",
+    "Mixture",
     "PaddedMean",
+    "Pooled",
     "SelfAttention",
     "StartOfZeros",
     "Strided",
@@ -114,6 +118,53 @@ class Largest(nn.Module):
 
     def forward(self, x):
         return torch.topk(self.cell(x)[0], 3, dim=-1)
+
+
+class LargestStep(nn.Module):
+    """The step at which each state is largest: states converge, so that many steps are equal but for rounding."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRU(FEATURES, HIDDEN, batch_first=True)
+
+    def forward(self, x):
+        return tuple(self.cell(x)[0].max(1))
+
+
+class Pooled(nn.Module):
+    """The logarithm of a sum of exponentials of scores, of which those of negative steps do not count."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.score = nn.GRU(FEATURES, HIDDEN, batch_first=True), nn.Linear(HIDDEN, 1)
+
+    def forward(self, x):
+        scores = self.score(self.cell(x)[0]).squeeze(-1)
+        return scores.masked_fill(x[..., 0] < 0, -1e9).logsumexp(1, keepdim=True)
+
+
+class Mixture(nn.Module):
+    """A mixture density head (Bishop, 1994) whose deviations are exponentials of steep scores."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.head = nn.LSTM(FEATURES, HIDDEN, batch_first=True), nn.Linear(HIDDEN, 9)
+
+    def forward(self, x):
+        weights, means, scores = self.head(self.cell(x)[0]).chunk(3, -1)
+        return weights.softmax(-1), means, torch.exp(30 * scores)
+
+
+class BagOfIds(nn.Module):
+    """The embeddings of a row's ids together; id 0 is padding."""
+
+    def __init__(self, mode: str):
+        super().__init__()
+        self.bag = nn.EmbeddingBag(1000, FEATURES, mode=mode, padding_idx=0)
+        self.head = nn.Linear(FEATURES, 3)
+
+    def forward(self, tokens):
+        return self.head(self.bag(tokens))
 
 
 class SelfAttention(nn.Module):

@@ -96,8 +96,8 @@ def limit_sizes(inputs: Tensors, given: Mapping[str, tuple[int, int]]) -> None:
 def _one_batch(size: int) -> str:
     return (
         "which axis of an output has its rows shows only where their number changes. If the module takes other numbers "
-        f'of rows, say so: sizes={{"{BATCH}": ({size}, {size + 7})}}; each request is run alone then. If it takes exactly '
-        f"{size}, as code with x[0] or squeeze() does, let it work on every row: x[:, …], squeeze(dim)"
+        f'of rows, say so: sizes={{"{BATCH}": ({size}, {size + 7})}}; each request is run alone then. If it takes '
+        f"exactly {size}, as code with x[0] or squeeze() does, let it work on every row: x[:, …], squeeze(dim)"
     )
 
 

@@ -42,16 +42,16 @@ def test_a_guard_changes_no_verdict(cell, bidirectional, packed):
     described = describe_model(Publication(module, "m", inputs, ["y", "h_n"]))
     arguments = (torch.rand(2, 3, 4) + 0.1, torch.tensor([3, 2]))[: 1 + packed]
     shapes = ({0: "batch", 1: "sequence"}, {0: "batch"})[: 1 + packed]
-    program = export_onnx(
-        module, arguments, input_names=list(inputs), output_names=["y", "h_n"], dynamic_shapes=shapes
-    )
+    program = export_onnx(module, arguments, input_names=list(inputs), output_names=["y", "h_n"], dynamic_shapes=shapes)
     plain = program.model_proto.SerializeToString()
     guarded = guard_recurrences(plain)
     assert guarded != plain
     expected, found = (
         {
             (kind, output): decision.verdict
-            for kind, decisions in decide(onnx.load_model_from_string(graph), described.inputs, described.outputs).items()
+            for kind, decisions in decide(
+                onnx.load_model_from_string(graph), described.inputs, described.outputs
+            ).items()
             for output, decision in decisions.items()
         }
         for graph in (plain, guarded)

@@ -94,7 +94,10 @@ def rounded(node):
 @pytest.mark.parametrize(
     ("name", "fault", "relu"),
     [
-        *(("argmax over steps", fault, False) for fault in (last_of_ties, smallest, one_further, turned_round, rounded)),
+        *(
+            ("argmax over steps", fault, False)
+            for fault in (last_of_ties, smallest, one_further, turned_round, rounded)
+        ),
         *(("argmax over features", fault, False) for fault in (a_little_more, turned_round, one_further)),
         ("argmin over features", a_little_more, False),
         # Where all states of relu are 0 many places are equal, exactly.

@@ -32,7 +32,7 @@ _SCAN = (
     "it in log space: (a + (log_x - a).logcumsumexp(1)).exp(), the signs of x apart, or use rnnserve.export.scan"
 )
 _DEVIATION = (
-    "Of one value it is nan. If rows have two steps at least, say so: sizes={axis: (2, 128)}; otherwise use correction=0"
+    "Of one value it is nan. If rows have two steps at least, say so, sizes={axis: (2, 128)}; or use correction=0"
 )
 _RUNNING = (torch.ops.aten.cumsum.default, torch.ops.aten.cumprod.default)
 _ADVICE = {

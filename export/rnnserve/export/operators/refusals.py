@@ -67,6 +67,13 @@ def _median(node: torch.fx.Node) -> str:
     )
 
 
+def _mode(_: torch.fx.Node) -> str:
+    return (
+        "ONNX has no operator that finds the most frequent value. Of integers below n, count them: "
+        "torch.nn.functional.one_hot(x, n).sum(1).argmax(-1), the smallest of equally frequent ones, as mode gives."
+    )
+
+
 def _scatter_reduce(node: torch.fx.Node) -> str:
     named = {**dict(zip(("x", "dim", "index", "src", "reduce"), node.args, strict=False)), **node.kwargs}
     if named.get("reduce") != "mean":
@@ -81,6 +88,7 @@ _CHECKS: dict[object, Callable[[torch.fx.Node], str]] = {
     _ATEN.argsort.default: _sort,
     _ATEN.kthvalue.default: _median,
     _ATEN.median.dim: _median,
+    _ATEN.mode.default: _mode,
     _ATEN.nanmedian.dim: _median,
     _ATEN.sort.default: _sort,
     _ATEN.topk.default: _topk,

@@ -15,9 +15,9 @@ __all__ = ["TRANSLATIONS"]
 _ATEN = torch.ops.aten
 
 _BAGS = (
-    "onnxruntime ends the process when it loads the loop that torch makes of it. Call torch.nn.functional.embedding_bag "
-    "or nn.EmbeddingBag with rows of ids (batch, ids), which is exported; or use embedding(tokens), zeros in the place "
-    "of padding, and .sum(1), divided by the number of ids that are no padding for a mean"
+    "onnxruntime ends the process when it loads the loop that torch makes of it. Call nn.EmbeddingBag, or "
+    "torch.nn.functional.embedding_bag, with rows of ids (batch, ids), which is exported; or use embedding(tokens), "
+    "zeros in the place of padding, and .sum(1), divided by the number of ids that are no padding for a mean"
 )
 _INSTEAD = {
     **dict.fromkeys(

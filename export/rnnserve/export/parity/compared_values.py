@@ -61,7 +61,8 @@ class Choice:
         if self.axis is None:
             return values.reshape(-1)[places]
         kept = places if places.ndim == values.ndim else np.expand_dims(places, self.axis)
-        return np.take_along_axis(values, kept, self.axis)
+        taken: npt.NDArray[Any] = np.take_along_axis(values, kept, self.axis)
+        return taken
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no type for its subclassing
@@ -178,13 +179,10 @@ def _source(name: str, producers: Mapping[str, onnx.NodeProto], inputs: set[str]
         name, node = node.input[0], producers.get(node.input[0])
     if node is None:
         return None
-    if node.op_type in ("ArgMax", "ArgMin"):
-        source = node.input[0]
-    elif node.op_type == "TopK" and name == node.output[1]:
+    if node.op_type in ("ArgMax", "ArgMin") or (node.op_type == "TopK" and name == node.output[1]):
         source = node.input[0]
     elif node.op_type == "Scan" and name in node.output[2:]:
         source = node.input[2]  # after its two states, as `operators.extrema` makes it
     else:
         return None
     return None if source in inputs else source
-

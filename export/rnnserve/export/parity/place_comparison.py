@@ -3,7 +3,7 @@
 Three things together are asked for, so that no wrong place passes:
 
 - ONNX's values are as near to float64 as those of any output, by the same limits;
-- the place is the one that PyTorch's own operator takes of ONNX's values: the first of equal ones, along the right axis;
+- the place is what PyTorch's own operator takes of ONNX's values: the first of equal ones, along the right axis;
 - in float64 the values at ONNX's place and at eager's differ by no more than rounding, as it is found in eager, allows.
 """
 

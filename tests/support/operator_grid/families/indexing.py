@@ -12,6 +12,8 @@ _NO_FORM = "No ONNX function found"
 _NAN_PASSED = "where nan is among what is scattered: it is passed over"
 _TIMES_ZERO = "beside an inf, which is multiplied by 0"
 
+_TABLE = torch.linspace(-2.0, 3.0, 24).reshape(6, 4)
+
 INDEXING = Family(
     "Rows and indices",
     [ROWS, INDICES],
@@ -39,7 +41,22 @@ INDEXING = Family(
         Operator("index_fill", lambda x, i: x.index_fill(1, i[0, :2], 3.0)),
         Operator("one_hot", lambda x, i: F.one_hot(i, 6)),
         Operator("embedding(padding_idx=0)", lambda x, i: F.embedding(i, x.T[:6].contiguous(), padding_idx=0)),
-        Operator("embedding_bag", lambda x, i: F.embedding_bag(i, x[:6], mode="mean"), refused="Use embedding(tokens)"),
+        *(
+            Operator(f"embedding_bag({mode!r})", lambda x, i, mode=mode: F.embedding_bag(i, _TABLE, mode=mode))
+            for mode in ("sum", "mean", "max")
+        ),
+        *(
+            Operator(
+                f"embedding_bag({mode!r}, padding_idx=2)",
+                lambda x, i, mode=mode: F.embedding_bag(i, _TABLE, mode=mode, padding_idx=2),
+            )
+            for mode in ("sum", "mean", "max")
+        ),
+        Operator(
+            "embedding_bag(offsets)",
+            lambda x, i: F.embedding_bag(i.flatten(), _TABLE, torch.arange(0, i.numel(), 6)),
+            refused="Give it rows of ids (batch, ids)",
+        ),
         Operator("bucketize", lambda x, i: torch.bucketize(x, torch.tensor([-1.0, 0.0, 1.0, 2.0]))),
         Operator("bucketize(right=True)", lambda x, i: torch.bucketize(x, torch.tensor([-1.0, 0.0, 1.0]), right=True)),
         Operator("searchsorted", lambda x, i: torch.searchsorted(torch.tensor([-1.0, 0.0]), x), refused=_NO_FORM),

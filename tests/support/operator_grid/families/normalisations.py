@@ -27,7 +27,6 @@ NORMALISATIONS = Family(
         Operator(
             "(x - mean) / (std + 1e-9)",
             lambda x: (x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True) + 1e-9),
-            differs=_SQUARES,
             within=2e-6,
         ),
         Operator("x * rsqrt(mean(x * x) + 1e-8)", lambda x: x * torch.rsqrt(x.pow(2).mean(1, keepdim=True) + 1e-8)),
