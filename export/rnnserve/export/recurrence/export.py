@@ -26,6 +26,7 @@ from rnnserve.export.recurrence.postconditions import check_postconditions
 from rnnserve.export.recurrence.refusals import refuse_state, untranslated
 from rnnserve.export.recurrence.scan_translation import translate_scans
 from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits, check_other_sizes
+from rnnserve.export.recurrence.translation_registry import registry_kept
 from rnnserve.export.recurrence.translations import TRANSLATIONS
 from rnnserve.export.recurrence.value_types import fill_types
 from rnnserve.export.recurrence.weight_folding import fold_weights
@@ -128,15 +129,16 @@ def _check_outputs(captured: torch.export.ExportedProgram, output_names: Sequenc
 
 def _translate(captured: torch.export.ExportedProgram, input_names: Sequence[str]) -> torch.onnx.ONNXProgram:
     try:
-        program = torch.onnx.export(
-            captured,
-            dynamo=True,
-            verbose=False,
-            input_names=list(input_names),
-            custom_translation_table=OPERATORS | TRANSLATIONS,
-            # torch's optimizer erases constants of 1e-8 and less; `exact_passes` says which of its passes may run.
-            optimize=False,
-        )
+        with registry_kept():
+            program = torch.onnx.export(
+                captured,
+                dynamo=True,
+                verbose=False,
+                input_names=list(input_names),
+                custom_translation_table=OPERATORS | TRANSLATIONS,
+                # torch's optimizer erases constants of 1e-8 and less; `exact_passes` says which passes may run.
+                optimize=False,
+            )
     except ExportError:
         raise
     except Exception as error:
