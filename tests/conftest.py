@@ -2,12 +2,15 @@
 
 import importlib
 import os
+import sys
 from pathlib import Path
 
+import coverage
 import pytest
 
 from rnnserve.cli import main
 from rnnserve.server.transport.polling import choose_polling
+from support import torch_unmeasured
 
 if choose_polling():  # before anything imports grpc, as `rnnserve serve` does
     importlib.import_module("grpc")
@@ -19,6 +22,15 @@ def pytest_addoption(parser):
     parser.addoption(
         "--checkpoints", type=Path, help="folder of trained classifiers to use; trained into it if it does not exist"
     )
+
+
+def pytest_collection_finish():
+    if coverage.Coverage.current() is not None and "torch" in sys.modules:
+        torch_unmeasured.leave_out()
+
+
+def pytest_runtest_setup(item):
+    torch_unmeasured.follow(item.nodeid.startswith(torch_unmeasured.FOLLOWED))
 
 
 @pytest.fixture(scope="session")

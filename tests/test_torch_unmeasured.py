@@ -1,0 +1,59 @@
+"""What coverage measures where its tracer does not follow torch: the same lines of this project."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import coverage
+
+TESTS = Path(__file__).parent
+ROOM = TESTS.parent / "export/rnnserve/export/recurrence"
+PROGRAM = """
+import contextlib
+import sys
+import torch
+from torch import nn
+from rnnserve.export import UnsupportedModule, export_onnx
+from support import torch_unmeasured
+
+class Module(nn.Module):
+    def __init__(self, refused=False):
+        super().__init__()
+        self.layer, self.refused = nn.GRU(3, 4, batch_first=True), refused
+    def forward(self, x):
+        if self.refused:
+            raise ValueError("of the module's own")
+        return self.layer(x)[0]
+
+def export(module):
+    export_onnx(module.eval(), (torch.zeros(2, 3, 3),), input_names=["x"], output_names=["y"],
+                dynamic_shapes=({0: "batch", 1: "sequence"},))
+
+if sys.argv[1] == "paused":
+    torch_unmeasured.leave_out()
+with contextlib.suppress(UnsupportedModule):
+    export(Module(refused=True))
+export(Module())
+"""
+
+
+def measured(tmp_path, which):
+    """Pairs of lines that the program has run, one after the other, by file of the project."""
+    (tmp_path / "program.py").write_text(PROGRAM)
+    (tmp_path / ".coveragerc").write_text(
+        f"[run]\nbranch = true\ncore = ctrace\ndata_file = {tmp_path / which}\nsource =\n  {ROOM}\n  {tmp_path}\n"
+    )
+    command = [sys.executable, "-m", "coverage", "run", f"--rcfile={tmp_path / '.coveragerc'}", "program.py", which]
+    subprocess.run(command, check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(TESTS)})
+    data = coverage.CoverageData(str(tmp_path / which))
+    data.read()
+    return {Path(file).name: set(data.arcs(file) or ()) for file in data.measured_files()}
+
+
+def test_the_same_lines_are_measured(tmp_path):
+    everything, found = measured(tmp_path, "all"), measured(tmp_path, "paused")
+    # The program takes another way through its own `if`.
+    del everything["program.py"], found["program.py"]
+    assert found == everything
+    assert {"recurrent_modules.py", "interception.py", "translations.py", "size_probing.py"} <= found.keys()
