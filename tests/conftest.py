@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+import time
 from pathlib import Path
 
 import coverage
@@ -11,6 +12,9 @@ import pytest
 from rnnserve.cli import main
 from rnnserve.server.transport.polling import choose_polling
 from support import torch_unmeasured
+from support.kept_artifacts import KeptArtifacts, digest_of
+
+STARTED = time.time()
 
 if choose_polling():  # before anything imports grpc, as `rnnserve serve` does
     importlib.import_module("grpc")
@@ -21,6 +25,9 @@ def pytest_addoption(parser):
     parser.addoption("--malformed", type=int, default=2000, help="how many malformed requests to send to a server")
     parser.addoption(
         "--checkpoints", type=Path, help="folder of trained classifiers to use; trained into it if it does not exist"
+    )
+    parser.addoption(
+        "--fresh", action="store_true", help="train and publish the classifiers anew, whatever is kept of earlier runs"
     )
 
 
@@ -34,19 +41,41 @@ def pytest_runtest_setup(item):
 
 
 @pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory, pytestconfig):
-    """What `rnnserve train` makes."""
-    kept = pytestconfig.getoption("--checkpoints")
-    if kept is not None and kept.exists():
-        return kept
-    folder = kept or tmp_path_factory.mktemp("trained") / "checkpoints"
-    assert main(["train", "--checkpoints", str(folder)]) == 0
-    return folder
+def kept_artifacts(pytestconfig, tmp_path_factory):
+    """What takes long to make, from this run or an earlier one of the same sources."""
+    try:
+        folder = pytestconfig.cache.mkdir("artifacts")
+    except (AttributeError, OSError):  # without pytest's cache, or in a checkout that is read-only
+        folder = tmp_path_factory.mktemp("artifacts")
+    digest = digest_of(pytestconfig.rootpath / area for area in ("cli", "export", "models", "protos"))
+    oldest = STARTED if pytestconfig.getoption("--fresh") else 0.0
+    return KeptArtifacts(folder, digest, oldest=oldest)
 
 
 @pytest.fixture(scope="session")
-def repository(checkpoints, tmp_path_factory):
+def checkpoints(kept_artifacts, tmp_path_factory, pytestconfig):
+    """What `rnnserve train` makes."""
+    given = pytestconfig.getoption("--checkpoints")
+    if given is None:
+        return kept_artifacts.copy("checkpoints", _train, tmp_path_factory.mktemp("trained") / "checkpoints")
+    if not given.exists():
+        _train(given)
+    return given
+
+
+@pytest.fixture(scope="session")
+def repository(kept_artifacts, checkpoints, tmp_path_factory, pytestconfig):
     """What `rnnserve export` publishes."""
+
+    def publish(folder):
+        assert main(["export", "--checkpoints", str(checkpoints), "--repository", str(folder)]) == 0
+
     folder = tmp_path_factory.mktemp("published") / "repository"
-    assert main(["export", "--checkpoints", str(checkpoints), "--repository", str(folder)]) == 0
+    if pytestconfig.getoption("--checkpoints") is None:
+        return kept_artifacts.copy("repository", publish, folder)
+    publish(folder)
     return folder
+
+
+def _train(folder):
+    assert main(["train", "--checkpoints", str(folder)]) == 0
