@@ -26,6 +26,11 @@ UNMEASURED_TESTS := tests/examples tests/fuzzing tests/server/test_differential.
 	$(addprefix tests/export/,test_own_modules_bytes.py test_random_modules.py) \
 	$(addprefix tests/export/recurrence/,test_bytes.py test_grid.py test_odd_modules.py test_scan.py)
 
+# Those that run beside the other tests of export and beside those of the server, about as long as each.
+EXPORTING_TESTS := tests/end_to_end \
+	$(addprefix tests/export/,adoption dataflow diagnosis finiteness lowering operators recurrence)
+MEASURED := $(BIN)/coverage run -m pytest
+
 # What does not pay in tests: annotations of every test and fixture; None, since one in the place of a value fails the
 # test; unreachable code, since mypy believes an assert about a property even after the call that changes it.
 MYPY_TESTS := --follow-imports silent --allow-untyped-defs --allow-incomplete-defs --allow-untyped-calls \
@@ -33,8 +38,8 @@ MYPY_TESTS := --follow-imports silent --allow-untyped-defs --allow-incomplete-de
 	--disable-error-code var-annotated --disable-error-code func-returns-value
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
-.PHONY: help setup export verify serve test drills drills-long check lint mutants fuzz conformance format protos load \
-	bench compare growth gpu gpu-setup clean
+.PHONY: help setup export verify serve test test-fast drills drills-long check lint mutants fuzz conformance format \
+	protos load bench compare growth gpu gpu-setup clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -68,13 +73,22 @@ serve: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## train, export and verif
 load: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## load-test a server of its own: load.html and load.json
 	$(BIN)/rnnserve load --serve $(REPOSITORY) --html load.html --json load.json $(LOAD_FLAGS)
 
+test-fast: setup ## run the tests that need no model, no torch and no process of their own, in less than a minute
+	@# Two processes. A shell's background jobs ignore Ctrl-C; tests/conftest.py ends that.
+	$(BIN)/python -m pytest --fast tests/client & client=$$!; \
+	$(BIN)/python -m pytest --fast --ignore tests/client; \
+	status=$$?; wait $$client && exit $$status
+
 test: setup ## run the tests, but for the drills, and measure their coverage
 	$(BIN)/coverage erase
-	@# Three processes, each with a third of the time, since tests also wait: each has its own exit status, and all must be 0.
-	$(BIN)/python -m pytest $(UNMEASURED_TESTS) & unmeasured=$$!; \
-	$(BIN)/coverage run -m pytest tests/export $(UNMEASURED_TESTS:%=--ignore %) & export=$$!; \
-	$(BIN)/coverage run -m pytest $(UNMEASURED_TESTS:%=--ignore %) --ignore tests/export --ignore tests/drills; \
-	status=$$?; wait $$export || status=$$?; wait $$unmeasured && exit $$status
+	@# Three at a time on two cores, since tests also wait: each has its own exit status, and all must be 0.
+	{ status=0; \
+	$(BIN)/python -m pytest $(UNMEASURED_TESTS) || status=$$?; \
+	$(MEASURED) tests/export $(UNMEASURED_TESTS:%=--ignore %) $(EXPORTING_TESTS:%=--ignore %) || status=$$?; \
+	exit $$status; } & publishing=$$!; \
+	$(MEASURED) $(EXPORTING_TESTS) $(UNMEASURED_TESTS:%=--ignore %) & exporting=$$!; \
+	$(MEASURED) $(UNMEASURED_TESTS:%=--ignore %) $(EXPORTING_TESTS:%=--ignore %) --ignore tests/export --ignore tests/drills; \
+	status=$$?; wait $$publishing || status=$$?; wait $$exporting || status=$$?; exit $$status
 	$(BIN)/coverage combine --quiet
 
 drills: setup ## try to break servers, beside a bystander that must notice little of it

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from rnnserve.cli import main
 from rnnserve.server.transport.polling import choose_polling
 from support import torch_unmeasured
 from support.kept_artifacts import KeptArtifacts, digest_of
+from support.test_costs import MARKS, marks_of_file, marks_of_fixtures
 
 STARTED = time.time()
 
@@ -29,6 +31,37 @@ def pytest_addoption(parser):
     parser.addoption(
         "--fresh", action="store_true", help="train and publish the classifiers anew, whatever is kept of earlier runs"
     )
+    parser.addoption(
+        "--fast",
+        action="store_true",
+        help=f"leave out the tests of which one of these holds: {'; '.join(MARKS.values())}",
+    )
+
+
+def pytest_configure(config):
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # that of a shell's background job
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for mark, meaning in MARKS.items():
+        config.addinivalue_line("markers", f"{mark}: {meaning}; set by support.test_costs")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """With --fast, import no file whose tests would be left out, since its imports are what takes long."""
+    file = collection_path / "conftest.py" if collection_path.is_dir() else collection_path
+    if config.getoption("--fast") and file.suffix == ".py" and file.exists():
+        return True if marks_of_file(file) else None
+    return None
+
+
+def pytest_collection_modifyitems(items, config):
+    for item in items:
+        for mark in marks_of_file(item.path) | marks_of_fixtures(getattr(item, "fixturenames", ())):
+            item.add_marker(mark)
+    if config.getoption("--fast"):
+        left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in MARKS)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+        assert "torch" not in sys.modules, "a test without the mark imports torch: support.test_costs has to see it"
 
 
 def pytest_collection_finish():

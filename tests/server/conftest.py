@@ -4,34 +4,37 @@ import secrets
 
 import grpc
 import pytest
-import torch
 
-from rnnserve.export.classifiers import export_checkpoint
-from rnnserve.models import Architecture, Checkpoint, DirectionClassifier
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.loading import load_model
-from support.examples import publish_examples
 from support.loaded import load_repository
 
+# torch and onnx are imported in the fixtures that need them, so that other tests do not wait for them.
+
 ARCHITECTURES = {
-    "rnn": Architecture(hidden=16),
-    "rnn_stacked_bidirectional": Architecture(hidden=7, num_layers=2, bidirectional=True),
-    "rnn_relu": Architecture(nonlinearity="relu", hidden=33),
-    "gru": Architecture(cell="gru", hidden=12, num_layers=2),
-    "lstm": Architecture(cell="lstm", hidden=24, bidirectional=True),
+    "rnn": {"hidden": 16},
+    "rnn_stacked_bidirectional": {"hidden": 7, "num_layers": 2, "bidirectional": True},
+    "rnn_relu": {"nonlinearity": "relu", "hidden": 33},
+    "gru": {"cell": "gru", "hidden": 12, "num_layers": 2},
+    "lstm": {"cell": "lstm", "hidden": 24, "bidirectional": True},
 }
 
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
     """A model of every cell with random weights, loaded as the server loads them."""
+    import torch
+
+    from rnnserve.export.classifiers import export_checkpoint
+    from rnnserve.models import Architecture, Checkpoint, DirectionClassifier
+
     root = tmp_path_factory.mktemp("cells")
     loaded = []
-    for name, architecture in ARCHITECTURES.items():
+    for name, sizes in ARCHITECTURES.items():
         torch.manual_seed(5)
-        classifier = DirectionClassifier.of(architecture).eval()
+        classifier = DirectionClassifier.of(Architecture(**sizes)).eval()
         export_checkpoint(Checkpoint(name, classifier, ("left", "right"), "0" * 64, None), root, progress=False)
         loaded.append(load_model(root / name / "1", name, "1", "cpu"))
     return loaded
@@ -40,6 +43,8 @@ def models(tmp_path_factory):
 @pytest.fixture(scope="session")
 def zoo(tmp_path_factory):
     """A repository with the examples of models of any tensors."""
+    from support.examples import publish_examples
+
     root = tmp_path_factory.mktemp("zoo")
     publish_examples(root)
     return root
