@@ -1,6 +1,7 @@
 """Servers on the trained models, on either transport, and models of every cell to run without one."""
 
 import secrets
+from typing import Any
 
 import grpc
 import pytest
@@ -13,7 +14,7 @@ from support.loaded import load_repository
 
 # torch and onnx are imported in the fixtures that need them, so that other tests do not wait for them.
 
-ARCHITECTURES = {
+ARCHITECTURES: dict[str, dict[str, Any]] = {
     "rnn": {"hidden": 16},
     "rnn_stacked_bidirectional": {"hidden": 7, "num_layers": 2, "bidirectional": True},
     "rnn_relu": {"nonlinearity": "relu", "hidden": 33},

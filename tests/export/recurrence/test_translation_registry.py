@@ -12,6 +12,7 @@ from rnnserve.export import export_onnx
 from rnnserve.export.recurrence import translation_registry
 from rnnserve.export.recurrence.translation_registry import registry_kept
 
+APIS = vars(_registration)["onnxscript_apis"]
 ORIGINAL = ONNXRegistry.__dict__["from_torchlib"]
 
 
@@ -25,13 +26,13 @@ def original_is_back():
 def builds(monkeypatch):
     """How often torch has asked onnxscript for its translations, as it does when it builds a registry."""
     asked = []
-    ask = _registration.onnxscript_apis.get_torchlib_ops
+    ask = APIS.get_torchlib_ops
 
     def get_torchlib_ops():
         asked.append(None)
         return ask()
 
-    monkeypatch.setattr(_registration.onnxscript_apis, "get_torchlib_ops", get_torchlib_ops)
+    monkeypatch.setattr(APIS, "get_torchlib_ops", get_torchlib_ops)
     monkeypatch.setattr(translation_registry, "_kept", None)
     return asked
 
