@@ -133,12 +133,15 @@ def test_calls_are_ended_while_memory_is_short(memory, guarding):
         memory.resident -= 300 << 20
         return 1
 
-    guarding(500 << 20, lambda: BUSY, end_late)
+    noted = []
+    guarding(500 << 20, lambda: BUSY, end_late, noted.append)
     memory.resident = 600 << 20
     looks()
     assert asked.empty()
+    assert set(noted) == {False}
     memory.resident = 1200 << 20
     looks()
+    assert (noted.count(True), noted[-1]) == (2, False)
     assert (asked.qsize(), memory.resident) == (2, 600 << 20)
     assert memory.given_back == 2
 

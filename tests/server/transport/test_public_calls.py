@@ -1,5 +1,6 @@
 """A call that waits for its answer: what was too much is let go of as soon as the call has been refused."""
 
+import dataclasses
 import gc
 import math
 import weakref
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from rnnserve.server.boundary.byte_budget import ByteBudget, HeldBytes
-from rnnserve.server.errors import TooMuchHeld
+from rnnserve.server.errors import Cancelled, TooMuchHeld
 from rnnserve.server.transport.waiting_calls import WaitingCall
 from support.checked_requests import checked_request
 
@@ -34,6 +35,21 @@ def test_outputs_that_may_not_be_held_are_not_kept_by_the_error(without_garbage_
     with pytest.raises(TooMuchHeld):
         waiting.wait()
     assert kept() is None
+
+
+def test_a_request_that_is_cancelled_is_let_go_of_while_it_waits(without_garbage_collection):
+    """It has 16 MB, which are not counted any more, and what is before it may take seconds."""
+    array = np.zeros((1, 4, 2), np.float32)
+    request = dataclasses.replace(checked_request(1, 4), inputs={"input": array})
+    kept = weakref.ref(array)
+    del array
+    waiting = WaitingCall(request, math.inf, HeldBytes(ByteBudget(1 << 20), Call()))
+    assert waiting.check() is request
+    del request
+    waiting.cancel()
+    assert kept() is None
+    with pytest.raises(Cancelled):
+        waiting.check()
 
 
 def test_outputs_are_given_once(without_garbage_collection):

@@ -7,9 +7,12 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TypeVar
 
-__all__ = ["SILENT_SECONDS", "crowded_first"]
+__all__ = ["MEMORY_IS_SHORT", "SILENT_SECONDS", "crowded_first"]
 
 T = TypeVar("T")
+
+MEMORY_IS_SHORT = "the server's memory is short: slow down"
+"""What the callers are told, with RESOURCE_EXHAUSTED."""
 
 SILENT_SECONDS = 0.1
 """Seconds that a message may take to arrive while the server's memory is short."""

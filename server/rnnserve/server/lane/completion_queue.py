@@ -26,7 +26,7 @@ import grpc
 
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.clock import from_wall_clock, now
-from rnnserve.server.batching.silent_callers import SILENT_SECONDS
+from rnnserve.server.batching.silent_callers import MEMORY_IS_SHORT, SILENT_SECONDS
 from rnnserve.server.boundary.byte_budget import LARGE, SMALL, ByteBudget
 from rnnserve.server.errors import InternalError, ServeError, TooManyStreams, Unsupported
 from rnnserve.server.lane.arrived_requests import ArrivedRequest, LaneCall
@@ -229,7 +229,7 @@ class Lane:
         Returns:
             How many.
         """
-        status, words = self._cygrpc.StatusCode.resource_exhausted, "the server's memory is short: slow down"
+        status, words = self._cygrpc.StatusCode.resource_exhausted, MEMORY_IS_SHORT
         before = list(self._unfinished)
         if before:
             time.sleep(SILENT_SECONDS)

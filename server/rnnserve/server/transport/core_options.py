@@ -13,12 +13,20 @@ _PENDING_CALLS = 1 << 24
 than can be, since this server refuses what is too much itself, and says so. The core's own limit is 1,000."""
 
 
+_AHEAD = 256 << 10
+"""Bytes that a connection, and each call of it, may send before a message is received, on the public transport. By
+default the core measures what a connection would take, on one machine 8 MB and more, and takes as much of each call
+that still waits for a thread: 48 calls of 15 MB, of which two are received at once, took 600 MB that nobody counts. A
+message that is received has a window of its size. Small calls of a client 0.1 s away may have 2.5 MB a second."""
+
+
 def core_options(settings: Settings) -> list[tuple[str, int]]:
     """Options of gRPC's core: it refuses what is far too large or too much, and leaves the rest to this server.
 
     Its limit on messages counts bytes as sent, and is a quarter above `max_message_bytes`, so that a message somewhat
     too large is refused by the boundary, which says more.
     """
+    ahead = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", _AHEAD)]
     age, age_grace = settings.connection_age, settings.max_connection_age_grace
     return [
         ("grpc.max_receive_message_length", settings.max_message_bytes * 5 // 4),
@@ -37,6 +45,7 @@ def core_options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.server.max_pending_requests", _PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", _PENDING_CALLS),
         ("grpc.so_reuseport", int(settings.share_port)),
+        *(ahead if settings.transport == "public" else []),
         *([("grpc.max_connection_age_ms", max(1, round(1e3 * age)))] if age else []),
         *([("grpc.max_connection_age_grace_ms", max(1, round(1e3 * age_grace)))] if age_grace else []),
     ]

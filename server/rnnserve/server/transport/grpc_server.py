@@ -23,6 +23,7 @@ from rnnserve.server.protocol.service import Service
 from rnnserve.server.settings import Settings
 from rnnserve.server.transport.accepting import Accepting
 from rnnserve.server.transport.address_space import address_space_left, bytes_for_requests, stack_bytes
+from rnnserve.server.transport.arriving import Arriving
 from rnnserve.server.transport.core_options import core_options
 from rnnserve.server.transport.farewell import say_goodbye
 from rnnserve.server.transport.flood_guard import (
@@ -199,7 +200,10 @@ class GrpcTransport:
             self._expected,
             lambda connection, size: bound_window(self.port, connection, size),
         )
-        self._memory_guard = MemoryGuard(settings.max_held_bytes + _UNCOUNTED, self._activity, self._end_late)
+        self._inference.late.arriving = self._streams.late.arriving = Arriving(lambda: arrived_by_connection(self.port))
+        self._memory_guard = MemoryGuard(
+            settings.max_held_bytes + _UNCOUNTED, self._activity, self._end_late, self._note_short
+        )
 
     def start(self) -> None:
         """Begin to answer.
@@ -387,8 +391,11 @@ class GrpcTransport:
 
     def _end_late(self, count: int) -> int:
         if self._lane is None:
-            return self._inference.end_silent(count) or self._streams.end_silent(_STREAMS_A_CALL * count)
+            return self._inference.late.end_silent(count) or self._streams.late.end_silent(_STREAMS_A_CALL * count)
         return self._lane.end_late(count)
+
+    def _note_short(self, is_short: bool) -> None:
+        self._inference.is_short_of_memory = is_short
 
     def _add_service(self, name: str, handlers: "dict[str, grpc.RpcMethodHandler[Any, Any]]") -> None:
         service = HeaderLimit(grpc.method_handlers_generic_handler(name, handlers), self._hostile)

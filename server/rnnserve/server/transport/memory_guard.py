@@ -66,7 +66,13 @@ class Activity(NamedTuple):
 class MemoryGuard:
     """Looks at the memory of the process while it serves."""
 
-    def __init__(self, most_bytes: int, look: Callable[[], Activity], end_late: Callable[[int], int]) -> None:
+    def __init__(
+        self,
+        most_bytes: int,
+        look: Callable[[], Activity],
+        end_late: Callable[[int], int],
+        note_short: Callable[[bool], None] = lambda _: None,
+    ) -> None:
         """Start the thread, where the operating system tells the memory.
 
         Args:
@@ -74,10 +80,12 @@ class MemoryGuard:
                 ended.
             look: Says what the server has in hand.
             end_late: Ends up to as many calls whose message is late as it is told, and says how many.
+            note_short: Is told at each look whether memory is short.
         """
         self._most = most_bytes
         self._look = look
         self._end_late = end_late
+        self._note_short = note_short
         self._is_closed = threading.Event()
         self._has_new_models = False
         resident = resident_bytes()
@@ -111,7 +119,9 @@ class MemoryGuard:
                 lowest = min(lowest, resident)
             if activity.is_loading or not (activity.has_requests or activity.has_streams):
                 usual_bytes = resident
-            elif resident > usual_bytes + self._most and _is_in_use(usual_bytes + self._most):
+            is_short = resident > usual_bytes + self._most and _is_in_use(usual_bytes + self._most)
+            self._note_short(is_short)
+            if is_short:
                 ended = self._end_late(_AT_ONCE)
                 if ended:
                     _log.warning("ended %d calls whose messages took memory and did not end", ended)

@@ -11,9 +11,10 @@ from google.protobuf.message import DecodeError
 from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.scheduler import Schedulers
-from rnnserve.server.boundary.byte_budget import ByteBudget, HeldBytes
+from rnnserve.server.boundary.byte_budget import SMALL, ByteBudget, HeldBytes
 from rnnserve.server.boundary.compression import decompress, is_compressed
 from rnnserve.server.errors import (
+    Cancelled,
     DeadlinePassed,
     InternalError,
     InvalidRequest,
@@ -39,6 +40,7 @@ _MAX_CONTROL_BYTES = 4 << 20
 
 # RpcMethodHandler is generic in its type stubs only, hence the quotes in annotations.
 Answer = Callable[[bytes, grpc.ServicerContext], bytes]
+AnswerReceived = Callable[[list[bytes], grpc.ServicerContext], bytes]
 Watch = Callable[[bytes, grpc.ServicerContext], Iterator[bytes]]
 Stream = Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]
 
@@ -155,17 +157,17 @@ class PublicCalls:
             name: unary(_answering(method), loading if method.takes_long else control)
             for name, method in self._service.methods.items()
         }
-        handlers["ModelInfer"] = unary(functools.partial(self._infer, inference), inference)
+        handlers["ModelInfer"] = _letting_go(functools.partial(self._infer, inference), inference)
         handlers["ModelStreamInfer"] = streaming(functools.partial(self._infer_stream, streams), streams)
         return handlers
 
-    def _infer(self, pool: CallPool, payload: bytes, context: grpc.ServicerContext) -> bytes:
+    def _infer(self, pool: CallPool, received: list[bytes], context: grpc.ServicerContext) -> bytes:
         held = HeldBytes(self._budget, pool.call)
         call = _UnaryCall(held)
         if not context.add_callback(call.close):
-            call.close()  # it has ended already
-        held.hold(self._bytes_of(payload))
-        return self._run(payload, context, _Caller(context), call, held)
+            raise Cancelled("the call ended when its message had arrived")
+        held.hold(self._bytes_of(received[0]))
+        return self._run(received, context, _Caller(context), call, held)
 
     def _infer_stream(
         self, pool: CallPool, messages: Iterator[bytes], context: grpc.ServicerContext
@@ -178,42 +180,53 @@ class PublicCalls:
         errors_end = (ERRORS_AS_STATUSES, "true") in context.invocation_metadata()
         for payload in messages:
             held = HeldBytes(self._budget, pool.call)
+            received, beginning = [payload], payload[:SMALL]
+            del payload  # it may have 16 MB, and the next one may come in an hour
             try:
-                held.hold(self._bytes_of(payload))
-                yield encode_stream_response(self._run(payload, context, caller, stream, held))
+                held.hold(self._bytes_of(received[0]))
+                yield encode_stream_response(self._run(received, context, caller, stream, held))
             except ServeError as error:
                 if errors_end:
                     raise
-                yield _stream_error(error, payload)
+                yield _stream_error(error, beginning)
             except Exception as error:  # noqa: BLE001 - a defect must not end the stream
-                yield _stream_error(InternalError.hiding(error), payload)
+                yield _stream_error(InternalError.hiding(error), beginning)
             finally:
                 held.end()  # what was yielded has been sent
-                del payload  # it may have 16 MB, and the next one may come in an hour
+                received.clear()  # where it was refused before it was read
 
     def _bytes_of(self, payload: bytes) -> int:
         """How many bytes a request may take: a compressed one as many as it may have."""
         return self._service.settings.max_message_bytes if is_compressed(payload) else len(payload)
 
     def _run(
-        self, payload: bytes, context: grpc.ServicerContext, caller: _Caller, call: _InferenceCall, held: HeldBytes
+        self,
+        received: list[bytes],
+        context: grpc.ServicerContext,
+        caller: _Caller,
+        call: _InferenceCall,
+        held: HeldBytes,
     ) -> bytes:
+        """Answer a request, of which nothing but its tensors is kept when it has been read: those are a copy."""
         remaining = context.time_remaining()
         deadline = math.inf if remaining is None else now() + remaining
         if deadline < now():
             raise DeadlinePassed("the deadline passed before the request was read")
-        served, checked = self._service.accept(payload, caller)
+        served, checked = self._service.accept(received.pop(), caller)
         if checked.sequence is None:
             waiting = WaitingCall(checked, deadline, held)
+            del checked  # a call that is cancelled lets go of it, while this thread waits on
             call.note(waiting)
             self._schedulers.submit(served.model, waiting, may_run_now=True)
         else:
             step = self._service.sequences.enter(served, checked.sequence, caller, call.owner)
             waiting = step_waiting = WaitingStep(checked, deadline, held, step, self._schedulers)
+            del checked
             call.note(waiting)
             step_waiting.line_up()
         try:
-            return encode_response(served.model, checked, waiting.wait())
+            outputs = waiting.wait()
+            return encode_response(served.model, waiting.request, outputs)
         finally:
             call.forget()
 
@@ -236,13 +249,18 @@ def unary(answer: Answer, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, bytes
         answer: From the request's bytes to the response's.
         pool: Whose threads call it.
     """
+    return _letting_go(lambda received, context: answer(received.pop(), context), pool)
+
+
+def _letting_go(answer: AnswerReceived, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, bytes]":
+    """The same for a method whose requests are large: `answer` takes the request out of a list, which alone has it."""
 
     def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         with _ErrorsAsStatuses(context):
-            payload = pool.receive(messages, context)
+            received = [pool.receive(messages, context)]
             with pool.at_work:
                 try:
-                    return answer(payload, context)
+                    return answer(received, context)
                 finally:
                     pool.wait_to_answer()
 

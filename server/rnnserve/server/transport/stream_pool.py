@@ -5,6 +5,8 @@ that waits for its client, of the connection with most.
 """
 
 from rnnserve.server.errors import TooManyStreams
+from rnnserve.server.lane.open_streams import GAVE_WAY
+from rnnserve.server.transport.late_messages import end_call
 from rnnserve.server.transport.pooled_call import PooledCall
 from rnnserve.server.transport.thread_pool import CallPool
 
@@ -34,8 +36,7 @@ class StreamPool(CallPool):
     def _end_one_of_another(self, own: int) -> bool:
         """End a stream that waits for its client, of the connection with most, if those are more than one beyond `own`.
 
-        Its thread, which is free then, takes the other one. Its client hears CANCELLED: grpcio has no other way to end
-        a stream from outside of its handler.
+        Its thread, which is free then, takes the other one.
 
         Returns:
             Whether there was one.
@@ -43,10 +44,10 @@ class StreamPool(CallPool):
         fullest, count = max(self._has_thread.items(), key=lambda one: one[1], default=("", 0))
         if count <= own + 1:
             return False
-        waiting = [(since, context) for context, since in list(self._silent.items()) if context.peer() == fullest]
+        waiting = [(since, context) for context, since in list(self.late.silent.items()) if context.peer() == fullest]
         if not waiting:
             return False
         _, context = min(waiting, key=lambda one: one[0])
-        self._silent.pop(context, None)
-        context.cancel()
+        self.late.silent.pop(context, None)
+        end_call(context, GAVE_WAY)
         return True

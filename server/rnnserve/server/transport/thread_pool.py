@@ -17,9 +17,9 @@ import grpc
 
 from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.connection_turns import ConnectionTurns
-from rnnserve.server.batching.silent_callers import SILENT_SECONDS, crowded_first
 from rnnserve.server.boundary.byte_budget import OfConnection
 from rnnserve.server.errors import Cancelled, ServeError, Unsupported, WaitTooLong
+from rnnserve.server.transport.late_messages import LateMessages
 from rnnserve.server.transport.pooled_call import CallOfThread, PooledCall
 from rnnserve.server.transport.receiving_turns import ReceivingTurns
 from rnnserve.server.transport.thread_stack import ThreadStack
@@ -33,11 +33,7 @@ _REFUSING_THREADS = 2
 
 _HOPELESS_SECONDS = 0.5
 """Seconds after which a call whose message has not arrived is ended, where others wait for a thread: a call of the
-connection with the most of these. Its caller hears CANCELLED: grpcio has no other way to end a call from outside of its
-handler."""
-
-_ENDED_AT_ONCE = 8
-"""Calls that are ended between two looks."""
+connection with the most of these on which no bytes arrive."""
 
 _LOOK_SECONDS = 0.05
 
@@ -49,6 +45,8 @@ class CallPool(futures.ThreadPoolExecutor):
         taken: How many calls it has taken so far.
         in_hand: How many it has now: those that have a thread, and those that wait for one.
         capacity: How many may be.
+        late: Those of them that wait for a message, and how they give way.
+        is_short_of_memory: To be set while that is so: then no more messages are received beside those that are late.
     """
 
     def __init__(
@@ -99,8 +97,8 @@ class CallPool(futures.ThreadPoolExecutor):
         self._refusing = futures.ThreadPoolExecutor(_REFUSING_THREADS, thread_name_prefix=f"{name} refusing")
         self._on_thread = CallOfThread()
         self._turns = ReceivingTurns()
-        self._receiving: dict[grpc.ServicerContext, float] = {}  # since when
-        self._silent: dict[grpc.ServicerContext, float] = {}  # streams that wait for their client: since when
+        self.late = LateMessages()
+        self.is_short_of_memory = False
         self._may_answer = threading.Event()
         self._may_answer.set()
         self._is_closed = threading.Event()
@@ -148,18 +146,18 @@ class CallPool(futures.ThreadPoolExecutor):
         message = None
         try:
             self._refuse_if_late()
-            self._receiving[context] = now()
+            self.late.receiving[context] = now()
             message = next(messages, None)
         except grpc.RpcError as lost:
             lost.__traceback__ = None  # see `messages_of_stream`
             raise Cancelled("the call ended before its message had arrived") from None
         finally:
-            self._receiving.pop(context, None)
+            self.late.receiving.pop(context, None)
             self._turns.give_back(len(message or b""))
         return message
 
     def messages_of_stream(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        """Give a stream's messages as they come, however long that takes; meanwhile `end_silent` may end it.
+        """Give a stream's messages as they come, however long that takes; meanwhile `late` may end it.
 
         Raises:
             ServeError: What the pool was made with, if the stream is one too many.
@@ -167,7 +165,7 @@ class CallPool(futures.ThreadPoolExecutor):
         """
         self.refuse_if_full()
         while True:
-            self._silent[context] = now()
+            self.late.silent[context] = now()
             try:
                 message = next(messages, None)
             except grpc.RpcError as lost:
@@ -175,7 +173,7 @@ class CallPool(futures.ThreadPoolExecutor):
                 lost.__traceback__ = None
                 raise Cancelled("the call ended") from None
             finally:
-                self._silent.pop(context, None)
+                self.late.silent.pop(context, None)
             if message is None:
                 return
             yield message
@@ -189,20 +187,7 @@ class CallPool(futures.ThreadPoolExecutor):
     @property
     def has_silent(self) -> bool:
         """Whether calls or streams wait for their clients, on any of which a message may be arriving."""
-        return bool(self._silent or self._receiving)
-
-    def end_silent(self, count: int) -> int:
-        """End calls and streams from which nothing comes, first those of connections with most of them; say how many.
-
-        Args:
-            count: How many at most.
-        """
-        since = now() - SILENT_SECONDS
-        waiting = [*self._receiving.items(), *self._silent.items()]
-        late = crowded_first((context, context.peer(), began) for context, began in waiting if began < since)[:count]
-        for context in late:
-            context.cancel()
-        return len(late)
+        return bool(self.late.silent or self.late.receiving)
 
     def refuse_if_full(self) -> None:
         """To be called on the thread that has the call.
@@ -321,17 +306,12 @@ class CallPool(futures.ThreadPoolExecutor):
 
     def _end_hopeless(self) -> None:
         """End calls whose messages do not arrive, where they are enough to matter."""
-        receiving, waiting = list(self._receiving.items()), self._turns.waiting
-        if not receiving or len(receiving) + waiting < self._crowd:
+        receiving, waiting = len(self.late.receiving), self._turns.waiting
+        if not receiving or receiving + waiting < self._crowd:
             return
-        if len(receiving) < self._crowd and now() - self._turns.received_at < self._hopeless_seconds:
+        if receiving < self._crowd and now() - self._turns.received_at < self._hopeless_seconds:
             return  # those that wait for their turn have it soon: large messages take long on a busy machine
-        by_connection = Counter(context.peer() for context, _ in receiving)
-        (most, _), *_ = by_connection.most_common(1)
-        since = now() - self._hopeless_seconds
-        hopeless = [context for context, began in receiving if began < since and context.peer() == most]
-        for context in hopeless[:_ENDED_AT_ONCE]:
-            context.cancel()
+        self.late.end_hopeless(self._hopeless_seconds)
 
     def _watch(self) -> None:
         """Look at the calls now and then, as long as there are some: each look takes Python's lock from the lane."""
@@ -339,7 +319,8 @@ class CallPool(futures.ThreadPoolExecutor):
             self._has_come.wait()
             self._has_come.clear()
             while (self.in_hand or self._has_refused) and not self._is_closed.wait(_LOOK_SECONDS):
-                self._turns.pass_late()
+                if not self.is_short_of_memory:
+                    self._turns.pass_late()
                 if self._waiting or self._has_refused:
                     self._has_refused = False
                     self._end_hopeless()

@@ -8,7 +8,7 @@ from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.boundary.byte_budget import RESPONSE_COPIES, HeldBytes
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.errors import ServeError, TimeoutExpired
+from rnnserve.server.errors import Cancelled, ServeError, TimeoutExpired
 from rnnserve.server.protocol.sequence_turns import Step
 
 __all__ = ["WaitingCall", "WaitingStep"]
@@ -19,13 +19,14 @@ _NO_ANSWER: Mapping[str, Array] = {}
 class WaitingCall(PendingRequest):
     """A request whose caller's thread waits for it."""
 
-    __slots__ = ("_answer", "_checked", "_held", "_is_answered", "_is_limited", "_is_told")
+    __slots__ = ("_answer", "_checked", "_held", "_is_answered", "_is_limited", "_is_told", "_timeout")
 
     def __init__(self, checked: CheckedRequest, deadline: float, held: HeldBytes) -> None:
         arrived = now()
         super().__init__(checked.batch, checked.steps, min(deadline, arrived + checked.timeout), arrived)
         self._is_limited = self.deadline < deadline
-        self._checked = checked
+        self._checked: CheckedRequest | None = checked
+        self._timeout = checked.timeout
         self._held = held
         self._answer: Mapping[str, Array] | ServeError = _NO_ANSWER
         self._is_told = False
@@ -37,13 +38,30 @@ class WaitingCall(PendingRequest):
         """Names its connection."""
         return self._held.connection
 
+    def cancel(self) -> None:
+        """Note that the caller has cancelled, and keep nothing of the request: it may wait for long, with 16 MB."""
+        super().cancel()
+        self._checked = None
+
+    @property
+    def request(self) -> CheckedRequest:
+        """The checked request, as it came.
+
+        Raises:
+            Cancelled: If its caller has cancelled.
+        """
+        checked = self._checked
+        if checked is None:
+            raise Cancelled("the request was cancelled before it was answered")
+        return checked
+
     def check(self) -> CheckedRequest:
         """Give the checked request."""
-        return self._checked
+        return self.request
 
     def reason_it_is_late(self) -> ServeError:
         """Say whether it was the deadline or the request's time-out, which is the earlier one."""
-        return TimeoutExpired(self._checked.timeout) if self._is_limited else super().reason_it_is_late()
+        return TimeoutExpired(self._timeout) if self._is_limited else super().reason_it_is_late()
 
     def answer(self, outputs: Mapping[str, Array]) -> None:
         """Hand the outputs to the thread that waits, unless they are more than may be held.
