@@ -3,10 +3,12 @@
 `python -m tests.drills.wire` runs the same ones for longer, on any server; docs/reference/attacks.md has what they met.
 """
 
+import math
+
 import pytest
 
 from drills.conftest import note_cost
-from drills.wire.attacks import ATTACKS, frames, messages, tensors
+from drills.wire.attacks import ATTACKS, frames, messages, tensors, windows
 from fuzzing.served_models import CLASSIFIERS, publish_models
 from support.attacked_server import AttackedServer
 
@@ -20,8 +22,11 @@ OF_DEFECTS = {"FILE WRITTEN", "NO CONNECTION", "UNKNOWN"}
 MOST_BYTES, AFTERWARDS_BYTES = 700 << 20, 200 << 20
 """Resident memory during an attack, and within ten seconds after it."""
 
+LONGEST_SECONDS = dict.fromkeys(windows.ATTACKS, 1.0)
+"""A bystander's longest wait, where nothing else bounds what a connection costs others."""
+
 DRILLS = [("lane", attack) for attack in ATTACKS]
-DRILLS += [("public", attack) for attack in (*messages.ATTACKS, *tensors.ATTACKS, *frames.ATTACKS)]
+DRILLS += [("public", attack) for attack in (*messages.ATTACKS, *tensors.ATTACKS, *frames.ATTACKS, *windows.ATTACKS)]
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +57,7 @@ def test_a_server_survives(transport, attack, servers, request):
     assert result.answers.counts, "the attack did nothing"
     assert result.seen.failures == {}, result.seen.text
     assert result.seen.requests > 0
+    assert result.seen.longest < LONGEST_SECONDS.get(attack, math.inf)
     assert result.gone == ()
     assert peak < MOST_BYTES
     assert is_small_again, server.resident

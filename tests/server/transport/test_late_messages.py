@@ -44,7 +44,7 @@ class Known:
 def late(since: float, *calls: Call, arriving: set[str] | str | None = "unasked") -> LateMessages:
     """Calls that have waited for so many seconds."""
     messages = LateMessages()
-    messages.receiving = dict.fromkeys(calls, now() - since)  # type: ignore[assignment]
+    messages.receiving = dict.fromkeys(calls, now() - since)  # type: ignore[arg-type]
     messages.arriving = None if arriving == "unasked" else Known(arriving)  # type: ignore[assignment, arg-type]
     return messages
 

@@ -1,6 +1,6 @@
-"""The attacks, by what they abuse: messages, tensors, management, calls, streams, frames, connections."""
+"""The attacks, by what they abuse: messages, tensors, management, calls, streams, frames, windows, connections."""
 
-from . import calls, connections, frames, management, messages, streams, tensors
+from . import calls, connections, frames, management, messages, streams, tensors, windows
 
 __all__ = ["ATTACKS"]
 
@@ -11,5 +11,6 @@ ATTACKS = (
     *calls.ATTACKS,
     *streams.ATTACKS,
     *frames.ATTACKS,
+    *windows.ATTACKS,
     *connections.ATTACKS,
 )
