@@ -13,13 +13,7 @@ from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.boundary.byte_budget import SMALL, ByteBudget, HeldBytes
 from rnnserve.server.boundary.compression import decompress, is_compressed
-from rnnserve.server.errors import (
-    Cancelled,
-    DeadlinePassed,
-    InternalError,
-    InvalidRequest,
-    ServeError,
-)
+from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest, ServeError
 from rnnserve.server.lane.varying_fields import find_varying_fields
 from rnnserve.server.protocol.error_details import details_metadata
 from rnnserve.server.protocol.responses import (
