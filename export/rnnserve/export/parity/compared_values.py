@@ -58,10 +58,12 @@ class Choice:
     def taken(self, values: npt.NDArray[Any], places: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Take the values at places."""
         places = places.reshape(tuple(self.places.shape))
+        taken: npt.NDArray[Any]
         if self.axis is None:
-            return values.reshape(-1)[places]
-        kept = places if places.ndim == values.ndim else np.expand_dims(places, self.axis)
-        taken: npt.NDArray[Any] = np.take_along_axis(values, kept, self.axis)
+            taken = values.reshape(-1)[places]
+        else:
+            kept = places if places.ndim == values.ndim else np.expand_dims(places, self.axis)
+            taken = np.take_along_axis(values, kept, self.axis)
         return taken
 
 
