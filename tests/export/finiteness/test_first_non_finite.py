@@ -51,10 +51,12 @@ def origin_of(compute, x):
         (torch.log, 0.0, "log", "before the logarithm"),  # infinity, of which the GRU makes NaN
         (lambda x: x / (x - x.mean(-1, keepdim=True)), 1.0, "div", "to the divisor"),
         (lambda x: x.abs().exp() - x.abs().exp() * 2, 100.0, "exp", "before exp"),
+        (lambda x: x.cumsum(1).exp() * (-x.cumsum(1)).exp().cumsum(1), -100.0, "exp", "logcumsumexp"),
+        (lambda x: x / x[:, :1, :1].std((1, 2), keepdim=True), 1.0, "std", "correction=0"),
         (lambda x: torch.sqrt(x), -1.0, "sqrt", "Clamp before the root"),
         (lambda x: x.masked_fill(x > 0, -torch.inf).softmax(-1), 1.0, "masked_fill", "-1e9"),
     ],
-    ids=["log of a negative", "log of zero", "0/0", "overflow", "root", "a mask"],
+    ids=["log of a negative", "log of zero", "0/0", "overflow", "a scan", "one value", "root", "a mask"],
 )
 def test_the_operator_is_named(compute, x, operator, advice):
     origin = origin_of(compute, x)
@@ -62,7 +64,7 @@ def test_the_operator_is_named(compute, x, operator, advice):
     assert origin.line.startswith("test_first_non_finite.py:")
     assert advice in origin.advice
     advised = non_finite_advice(Model(compute).eval(), INTERFACE, {"x": np.full((2, 3, 4), x, np.float32)})
-    assert ("samples=" in advised) == (operator != "masked_fill")
+    assert ("samples=" in advised) == (operator != "masked_fill" and advice != "logcumsumexp")
     assert advised.endswith(" allow_non_finite=True")
     assert str(origin) == f'{operator} in "front"'
 
