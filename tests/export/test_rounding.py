@@ -88,9 +88,16 @@ def test_values_after_a_rows_length_do_not_count():
     assert measure(told, lambda inputs: outputs(shifted(inputs["x"], 9, at=(0, 1)))).tolist() == [0, 0]
 
 
-def test_integers_and_outputs_of_other_shapes_do_not_count():
+def test_rows_whose_integers_are_not_decided_are_not_chosen_and_widen_no_limit():
     told = Told(exact_by=MOVED)
-    assert measure(told, lambda inputs: outputs(inputs["x"]) | {"tags": np.array([7, 7])}).tolist() == [0, 0]
+    tags = outputs(INPUTS["x"])["tags"] + np.array([0, 1])  # the second row is another one
+    rounding = Rounding(MODEL, told, lambda inputs: outputs(inputs["x"]) | {"tags": tags}, np.random.default_rng(0))
+    assert rounding.distances(INPUTS).tolist() == [0, np.inf]
+    assert rounding.distances(INPUTS, with_model=False).tolist() == [0, 0]
+
+
+def test_outputs_of_other_shapes_do_not_count():
+    told = Told(exact_by=MOVED)
     assert measure(told, lambda inputs: outputs(inputs["x"]) | {"y": inputs["x"].T[:1] + 9}).tolist() == [0, 0]
 
 
