@@ -209,7 +209,7 @@ def test_links_outside_code_are_found() -> None:
         ("[a](nowhere.md)", ["nowhere.md: there is no such file"]),
         ("[a](nowhere.md#title)", ["nowhere.md#title: there is no such file"]),
         ("# Title\n[a](#titles)", ["#titles: README.md has no such heading"]),
-        ("[a](../README.md#documentation)", []),
+        ("[a](../README.md#install)", []),
         ("[a](../README.md#no-heading)", ["../README.md#no-heading: README.md has no such heading"]),
         ("[a]: ../nowhere", ["../nowhere: there is no such file"]),
     ],
@@ -249,7 +249,7 @@ def test_missing_paths_are_found() -> None:
         ("(FINDING" + 'S, "onnxruntime"), as far as DESIG' + "N says", 2),
         ("design.md, docs/style.md", 0),
         ("--index-u" + "rl https://pypi." + "org/simple", 2),
-        ("https://github.com/rnnserve/rnnserve", 0),
+        ("https://example.org/rnnserve/rnnserve", 0),
     ],
 )
 def test_names_from_outside_are_found(text: str, found: int) -> None:
