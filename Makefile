@@ -48,9 +48,18 @@ help: ## list the targets
 
 setup: $(VENV)/.installed ## make .venv and install the project into it
 
+# The Python that $(1) is must be new enough: pip's own words for an old one are "ResolutionImpossible".
+define need_python
+{ $(1) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	echo "make: rnnserve needs Python 3.11 or newer, and $(1) is $$($(1) --version 2>&1 || true). $(2)" >&2; exit 1; }; }
+endef
+
 $(VENV)/.installed: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@if test -e $(BIN)/python; then $(call need_python,$(BIN)/python,Remove $(VENV) and try again.); \
+		else $(call need_python,$(PYTHON),Choose another: make setup PYTHON=python3.12); fi
+	@echo "make: installing the project into $(VENV): about a minute, and 1.2 GB on disk" >&2
+	@test -e $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 $(CHECKPOINTS)/%/checkpoint.json: | setup
@@ -68,6 +77,8 @@ verify: setup ## prove again what the repository holds
 	$(BIN)/rnnserve verify $(REPOSITORY)
 
 serve: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## train, export and verify what is missing; serve on 127.0.0.1:8001
+	@echo 'make: when the server is ready, ask it from a second terminal:' >&2
+	@echo "    echo '[[[-1, -1], [-1, 1], [1, 1]], [[1, 1], [-1, 1]]]' | $(BIN)/rnnserve infer direction_simple" >&2
 	$(BIN)/rnnserve serve $(REPOSITORY) $(SERVE_FLAGS)
 
 load: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## load-test a server of its own: load.html and load.json
