@@ -1,7 +1,8 @@
 """docs/reference/operators.md, from the entries of the grid: the tests hold that each entry is true."""
 
 from support.operator_grid.families import FAMILIES
-from support.operator_grid.operators import Operator
+from support.operator_grid.operators import KERNELS, Family, Operator
+from support.operator_grid.signs import SIGNS_LOST
 
 __all__ = ["document"]
 
@@ -11,13 +12,16 @@ _HEAD = """\
 What onnxruntime gives for the operators that a module may use, beside eager PyTorch and float64, on the values where
 exports go wrong: zeros of either sign, denormals, 1e-10, ±20, ±100, ±1e4, ±inf, nan, equal values, extreme integers.
 
-**right**: within 8 units in the last place of float32 of the exact result, or within 4 times eager's own distance, with
-the same nan and inf. **within** a distance: a kernel of onnxruntime is right to that distance, not to the last digits.
+**right**: the same nan and inf, and of finite values at most 4 times as far from float64's result as eager is, and 8 units
+in the last place beside that. It is one rule for all. **right for its terms**: the result is a sum that cancels, and the
+units are those of its terms. **right within** a distance: the exceptions, which are kernels of onnxruntime whose error is
+absolute: {kernels}.
 **differs**: another result than eager's on the values named. **refused**: the export ends with a message that has these
-words, and says what to write instead or that there is no form in ONNX.
+words, and says what to write instead or that there is no form in ONNX. **sign of zero lost**: onnxruntime's Where, Max and
+Min do not keep it, where eager gives the same sign for any layout of its input.
 
-Signs of zeros are not compared: onnxruntime's Where, Max and Add lose them. `tests/support/operator_grid/` has the
-operators, one a line, and the values; `tests/export/operators/` tries every line. This page is written by
+{tried} entries are tried, and {refused} are refused. `tests/support/operator_grid/` has the operators, one a line, and the
+values; `tests/export/operators/` tries every line. This page is written by
 
 ```
 PYTHONPATH=tests .venv/bin/python -m support.operator_grid > docs/reference/operators.md
@@ -27,17 +31,22 @@ PYTHONPATH=tests .venv/bin/python -m support.operator_grid > docs/reference/oper
 
 def document() -> str:
     """Write the page."""
-    parts = [_HEAD]
+    operators = [operator for family in FAMILIES for operator in family.operators]
+    refused = sum(bool(operator.refused) for operator in operators)
+    kernels = "; ".join(f"{name}, {within:g} ({why})" for name, (within, why) in KERNELS.items())
+    parts = [_HEAD.format(kernels=kernels, tried=len(operators) - refused, refused=refused)]
     for family in FAMILIES:
-        rows = "\n".join(f"| `{_escaped(operator.name)}` | {_verdict(operator)} |" for operator in family.operators)
+        rows = "\n".join(f"| `{_escaped(operator.name)}` | {_verdict(operator, family)} |" for operator in family.operators)
         parts.append(f"## {family.name}\n\n| operator | result |\n| --- | --- |\n{rows}\n")
     return "\n".join(parts)
 
 
-def _verdict(operator: Operator) -> str:
+def _verdict(operator: Operator, family: Family) -> str:
     if operator.refused:
         return f"refused: “{_escaped(operator.refused)}”"
-    exact = f"within {operator.within:g}" if operator.within else "right"
+    exact = f"right within {KERNELS[operator.kernel][0]:g}" if operator.kernel else "right"
+    exact += " for its terms" if operator.terms is not None else ""
+    exact += ", sign of zero lost" if (family.name, operator.name) in SIGNS_LOST else ""
     return f"differs: {_escaped(operator.differs)}; otherwise {exact}" if operator.differs else exact
 
 

@@ -1,7 +1,8 @@
 """Translations of PyTorch's operators to ONNX where torch's own give other values, and refusals where none is right.
 
 One family a file; `TRANSLATIONS` is all of them, by the operator that is translated. `refuse_operators` looks at the
-captured program for what cannot be right. Two passes work on the finished graph: `keep_nan` and `sharpen_sigmoids`.
+captured program for what cannot be right. Four passes work on the finished graph: `keep_nan`, `sharpen_sigmoids`,
+`sum_integers_exactly` and `choose_booleans`.
 docs/reference/operators.md has what each operator gives on which values. The package imports torch, onnx and
 onnxscript, and of rnnserve only the errors.
 """
@@ -14,6 +15,7 @@ from rnnserve.export.operators import (
     diagonals,
     divisions,
     extrema,
+    integer_sums,
     logarithms,
     medians,
     normalisation,
@@ -25,17 +27,27 @@ from rnnserve.export.operators import (
     unstable,
     variances,
 )
+from rnnserve.export.operators.boolean_choices import choose_booleans
+from rnnserve.export.operators.integer_sums import sum_integers_exactly
 from rnnserve.export.operators.nan_reductions import keep_nan
 from rnnserve.export.operators.refusals import refuse_operators
 from rnnserve.export.operators.sigmoids import sharpen_sigmoids
 
-__all__ = ["TRANSLATIONS", "keep_nan", "refuse_operators", "sharpen_sigmoids"]
+__all__ = [
+    "TRANSLATIONS",
+    "choose_booleans",
+    "keep_nan",
+    "refuse_operators",
+    "sharpen_sigmoids",
+    "sum_integers_exactly",
+]
 
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     **clamping.TRANSLATIONS,
     **diagonals.TRANSLATIONS,
     **divisions.TRANSLATIONS,
     **extrema.TRANSLATIONS,
+    **integer_sums.TRANSLATIONS,
     **logarithms.TRANSLATIONS,
     **medians.TRANSLATIONS,
     **normalisation.TRANSLATIONS,

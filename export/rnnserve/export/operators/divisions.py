@@ -25,9 +25,10 @@ _OF_SIZES = frozenset({"Gather", "Shape", "Size", "Squeeze"})
 
 def _of_integers(x: Value, y: Value, compute: Callable[[Value], Value], by_minus_one: Callable[[], Value]) -> Value:
     """Divide integers, if the divisor is a constant or a size."""
-    if not isinstance(y, ir.Value):
-        return by_minus_one() if y == -1 else compute(op.CastLike(y, x))
-    producer = y.producer()
+    constant = _constant(y)
+    if constant:
+        return by_minus_one() if constant == -1 else compute(op.CastLike(y, x))
+    producer = y.producer() if isinstance(y, ir.Value) else None
     if producer is not None and producer.op_type in _OF_SIZES:
         return compute(op.CastLike(y, x))
     raise UnsupportedModule(
@@ -35,6 +36,24 @@ def _of_integers(x: Value, y: Value, compute: Callable[[Value], Value], by_minus
         "raises an error, and onnxruntime ends the process that serves. Divide floats, x.float() / y, and use "
         "torch.floor; or divide by a constant"
     )
+
+
+def _constant(y: Value) -> int | None:
+    """Give the number that a divisor is, through the cast to the dividend's type; None where it is not one."""
+    if not isinstance(y, ir.Value):
+        return int(y)
+    producer = y.producer()
+    if producer is not None and producer.op_type == "Cast" and producer.inputs[0] is not None:
+        return _constant(producer.inputs[0])
+    tensor = ir.convenience.get_const_tensor(y)
+    return int(tensor.numpy().item()) if tensor is not None and tensor.size == 1 else None
+
+
+def _of_floats(x: Value, y: Value) -> tuple[Value, Value, bool]:
+    """Give both of one type, and whether that is of floats; the dividend may be a number: 3.0 // y."""
+    if isinstance(x, ir.Value):
+        return x, op.CastLike(y, x) if is_floating(x) else y, is_floating(x)
+    return op.CastLike(x, y), y, is_floating(y)
 
 
 def _floor_of_integers(x: Value, y: Value) -> Value:
@@ -47,9 +66,9 @@ def _floor_of_integers(x: Value, y: Value) -> Value:
 
 def _remainder(x: Value, y: Value) -> Value:
     """Compute the remainder that has the divisor's sign; `c10::div_mod` of PyTorch is the same."""
-    if not is_floating(x):
+    x, y, of_floats = _of_floats(x, y)
+    if not of_floats:
         return _of_integers(x, y, lambda divisor: op.Mod(x, divisor), lambda: op.Sub(x, x))
-    y = op.CastLike(y, x)
     rest = op.Mod(x, y, fmod=1)
     differs = op.And(op.Not(op.Equal(rest, 0.0)), op.Xor(op.Less(rest, 0.0), op.Less(y, 0.0)))
     return op.Where(differs, op.Add(rest, y), rest)
@@ -57,9 +76,9 @@ def _remainder(x: Value, y: Value) -> Value:
 
 def _floor_divide(x: Value, y: Value) -> Value:
     """Compute the floor of the exact quotient, as `c10::div_floor_floating` of PyTorch does, and in its order."""
-    if not is_floating(x):
+    x, y, of_floats = _of_floats(x, y)
+    if not of_floats:
         return _of_integers(x, y, lambda divisor: _floor_of_integers(x, divisor), lambda: op.Neg(x))
-    y = op.CastLike(y, x)
     rest = op.Mod(x, y, fmod=1)
     exact = op.Div(op.Sub(x, rest), y)
     differs = op.And(op.Not(op.Equal(rest, 0.0)), op.Xor(op.Less(rest, 0.0), op.Less(y, 0.0)))
@@ -73,9 +92,10 @@ def _floor_divide(x: Value, y: Value) -> Value:
 
 def _truncated(x: Value, y: Value) -> Value:
     """Compute the quotient rounded to 0: onnxruntime's division of integers is that already."""
-    if not is_floating(x):
+    x, y, of_floats = _of_floats(x, y)
+    if not of_floats:
         return _of_integers(x, y, lambda divisor: op.Div(x, divisor), lambda: op.Neg(x))
-    quotient = op.Div(x, op.CastLike(y, x))
+    quotient = op.Div(x, y)
     return op.Where(op.Less(quotient, 0.0), op.Ceil(quotient), op.Floor(quotient))
 
 
@@ -95,6 +115,7 @@ def _div_mode(x: Value, y: Value, rounding_mode: str | None = None) -> Value:
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     _ATEN.remainder.Tensor: _remainder,
     _ATEN.remainder.Scalar: _remainder,
+    _ATEN.remainder.Scalar_Tensor: _remainder,
     _ATEN.fmod.Tensor: _fmod,
     _ATEN.fmod.Scalar: _fmod,
     _ATEN.floor_divide.default: _floor_divide,

@@ -7,6 +7,8 @@ of what it compared last: finite, and without a word. MaxPool of -inf alone give
 import numpy as np
 import onnx_ir as ir
 
+from rnnserve.export.operators.nodes_before import NodesBefore
+
 __all__ = ["keep_nan"]
 
 _VALUES = ("ReduceMax", "ReduceMin")
@@ -27,7 +29,7 @@ def keep_nan(model: ir.Model) -> None:
 def _guard(graph: ir.Graph, node: ir.Node, source: ir.Value, dtype: ir.DataType) -> None:
     """Compute where the reduced axes hold a nan, and use it: for values afterwards, for indices before."""
     result = node.outputs[0]
-    maker = _Maker(graph, node, result.name or node.op_type)
+    maker = NodesBefore(graph, node, f"{result.name or node.op_type}/nan")
     is_nan = maker.make("Cast", maker.make("IsNaN", source), to=ir.DataType.FLOAT.value)
     if node.op_type in _VALUES:
         attributes = dict(node.attributes)
@@ -67,7 +69,7 @@ def _guard_pool(graph: ir.Graph, node: ir.Node) -> None:
     dtype = None if source is None else source.dtype
     if source is None or dtype is None or not dtype.is_floating_point():
         return
-    maker = _Maker(graph, node, result.name or node.op_type)
+    maker = NodesBefore(graph, node, f"{result.name or node.op_type}/nan")
     attributes = dict(node.attributes)
     is_nan = maker.make("Cast", maker.make("IsNaN", source), to=ir.DataType.FLOAT.value)
     held = maker.add(ir.node("MaxPool", [is_nan], attributes))
@@ -80,24 +82,3 @@ def _guard_pool(graph: ir.Graph, node: ir.Node) -> None:
     maker.add(ir.node("Where", [has_nan, maker.constant(np.array(np.nan), dtype), with_inf], outputs=[kept]))
     result.replace_all_uses_with(kept, replace_graph_outputs=True)
     graph.remove(node, safe=True)
-
-
-class _Maker:
-    """Adds nodes before another one, with names of their own."""
-
-    def __init__(self, graph: ir.Graph, before: ir.Node, name: str) -> None:
-        self._graph, self._before, self._name, self._number = graph, before, name, 0
-
-    def add(self, node: ir.Node) -> ir.Value:
-        output = node.outputs[0]
-        if output.name is None:
-            output.name = f"{self._name}/nan_{self._number}"
-            self._number += 1
-        self._graph.insert_before(self._before, node)
-        return output
-
-    def make(self, operator: str, *inputs: ir.Value, **attributes: int) -> ir.Value:
-        return self.add(ir.node(operator, list(inputs), attributes))
-
-    def constant(self, array: np.ndarray, dtype: ir.DataType) -> ir.Value:
-        return self.add(ir.node("Constant", [], {"value": ir.tensor(array.astype(dtype.numpy()), dtype=dtype)}))

@@ -84,6 +84,13 @@ def _scatter_reduce(node: torch.fx.Node) -> str:
     )
 
 
+def _unique(node: torch.fx.Node) -> str:
+    source = node.args[0]
+    if not isinstance(source, torch.fx.Node) or not source.meta["val"].is_floating_point():
+        return ""
+    return "of floats with nan onnxruntime gives others than PyTorch. Make integers of them first, x.long()."
+
+
 _CHECKS: dict[object, Callable[[torch.fx.Node], str]] = {
     _ATEN.argsort.default: _sort,
     _ATEN.kthvalue.default: _median,
@@ -93,6 +100,9 @@ _CHECKS: dict[object, Callable[[torch.fx.Node], str]] = {
     _ATEN.sort.default: _sort,
     _ATEN.topk.default: _topk,
     _ATEN.scatter_reduce.two: _scatter_reduce,
+    _ATEN._unique2.default: _unique,  # noqa: SLF001 - what torch.unique is in a program
+    _ATEN.unique_dim.default: _unique,
+    _ATEN.unique_consecutive.default: _unique,
 }
 
 

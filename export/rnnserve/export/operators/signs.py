@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import onnx_ir as ir
 import torch
 
 from rnnserve.export.operators.values import Value, is_floating, is_negative, op
@@ -22,6 +23,13 @@ def _sign(x: Value) -> Value:
 
 def _signbit(x: Value) -> Value:
     return is_negative(x) if is_floating(x) else op.Less(x, op.CastLike(0, x))
+
+
+def _copysign(x: Value, y: Value) -> Value:
+    """Compute |x| with the sign of y, which counts for zeros, too."""
+    size = op.Abs(op.Add(x, 0.0)) if is_floating(x) else op.Abs(op.Cast(x, to=ir.DataType.FLOAT.value))
+    y = op.CastLike(y, size)
+    return op.Where(is_negative(y), op.Neg(size), size)
 
 
 def _heaviside(x: Value, values: Value) -> Value:
@@ -48,6 +56,8 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     _ATEN.sgn.default: _sign,
     _ATEN.signbit.default: _signbit,
     torch.ops.prims.signbit.default: _signbit,
+    _ATEN.copysign.Tensor: _copysign,
+    _ATEN.copysign.Scalar: _copysign,
     _ATEN.heaviside.default: _heaviside,
     _ATEN.atan2.default: _atan2,
 }

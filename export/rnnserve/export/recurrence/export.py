@@ -9,7 +9,13 @@ from torch.export.graph_signature import ConstantArgument, OutputKind
 
 from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.operators import TRANSLATIONS as OPERATORS
-from rnnserve.export.operators import keep_nan, refuse_operators, sharpen_sigmoids
+from rnnserve.export.operators import (
+    choose_booleans,
+    keep_nan,
+    refuse_operators,
+    sharpen_sigmoids,
+    sum_integers_exactly,
+)
 from rnnserve.export.recurrence.argument_types import Arguments, Shapes
 from rnnserve.export.recurrence.axis_names import name_axes
 from rnnserve.export.recurrence.capture import capture, frozen, parameters_of
@@ -101,6 +107,8 @@ def export_onnx(
         fill_types(program.model)
         keep_nan(program.model)
         sharpen_sigmoids(program.model)
+        sum_integers_exactly(program.model)
+        choose_booleans(program.model)
         simplify_exactly(program.model)
         name_interface(program.model, input_names, output_names)
         translate_scans(program.model)

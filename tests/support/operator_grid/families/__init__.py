@@ -2,15 +2,36 @@
 
 from support.operator_grid.families.activations import ACTIVATIONS
 from support.operator_grid.families.binary import BINARY
+from support.operator_grid.families.integer_types import BOOLEANS, INT8, INT16, INT32, UINT8
 from support.operator_grid.families.indexing import INDEXING
 from support.operator_grid.families.integers import INTEGER_PAIRS
+from support.operator_grid.families.linear_algebra import LINEAR_ALGEBRA
 from support.operator_grid.families.losses import LOSSES
 from support.operator_grid.families.normalisations import NORMALISATIONS
 from support.operator_grid.families.rows import ROW_WISE
 from support.operator_grid.families.scans import SCANS
 from support.operator_grid.families.shapes import SHAPES
-from support.operator_grid.families.unary import CASTS, UNARY
+from support.operator_grid.families.unary import CASTS, OUT_OF_RANGE, UNARY
 
 __all__ = ["FAMILIES"]
 
-FAMILIES = (UNARY, CASTS, ACTIVATIONS, BINARY, INTEGER_PAIRS, ROW_WISE, SCANS, NORMALISATIONS, LOSSES, INDEXING, SHAPES)
+FAMILIES = (
+    UNARY,
+    CASTS,
+    OUT_OF_RANGE,
+    ACTIVATIONS,
+    BINARY,
+    INTEGER_PAIRS,
+    ROW_WISE,
+    SCANS,
+    NORMALISATIONS,
+    LOSSES,
+    INDEXING,
+    SHAPES,
+    LINEAR_ALGEBRA,
+    BOOLEANS,
+    INT32,
+    INT16,
+    INT8,
+    UINT8,
+)

@@ -1,5 +1,6 @@
 """Activations of torch.nn.functional."""
 
+import torch
 import torch.nn.functional as F
 
 from support.operator_grid.operators import Family, Operator, named
@@ -13,12 +14,13 @@ ACTIVATIONS = Family(
     [
         *named(F, "hardshrink hardsigmoid hardswish hardtanh leaky_relu logsigmoid mish relu relu6 silu softplus"),
         *named(F, "softshrink softsign"),
-        *named(F, "celu elu selu tanhshrink", within=1.2e-7),
+        *named(F, "celu elu selu", terms=lambda x: x.abs() + 1),
+        *named(F, "tanhshrink", terms=lambda x: x.abs() + x.tanh().abs()),
         Operator("gelu", F.gelu),
-        Operator("gelu(approximate='tanh')", lambda x: F.gelu(x, approximate="tanh"), within=5e-7),
+        Operator("gelu(approximate='tanh')", lambda x: F.gelu(x, approximate="tanh"), terms=torch.abs),
         Operator("softplus(beta=2, threshold=10)", lambda x: F.softplus(x, beta=2.0, threshold=10.0)),
         Operator("softplus(beta=0.5)", lambda x: F.softplus(x, beta=0.5)),
         Operator("threshold(0.1, -5)", lambda x: F.threshold(x, 0.1, -5.0)),
-        Operator("glu", F.glu, within=2.4e-6),
+        Operator("glu", F.glu, terms=lambda x: x[:, :2].abs()),
     ],
 )

@@ -14,6 +14,15 @@ _TIMES_ZERO = "beside an inf, which is multiplied by 0"
 
 _TABLE = torch.linspace(-2.0, 3.0, 24).reshape(6, 4)
 
+def _windows(x, _):
+    return F.conv1d(x.abs()[:, None], torch.ones(2, 1, 3, dtype=x.dtype), padding=1)
+
+
+def _products(x, _):
+    left, right = x[:, :3].abs(), x[:, 3:].abs()
+    return left.roll(-1, 1) * right.roll(-2, 1) + left.roll(-2, 1) * right.roll(-1, 1)
+
+
 INDEXING = Family(
     "Rows and indices",
     [ROWS, INDICES],
@@ -84,7 +93,7 @@ INDEXING = Family(
         Operator("pad(-1, 2)", lambda x, i: F.pad(x, (-1, 2), value=3.0)),
         Operator("cdist", lambda x, i: torch.cdist(x[:, None], x.flip(1)[:, None]), refused=_NO_FORM),
         Operator("einsum('bs,bt->bst')", lambda x, i: torch.einsum("bs,bt->bst", x, x)),
-        Operator("conv1d", lambda x, i: F.conv1d(x[:, None], torch.ones(2, 1, 3), padding=1), within=2e-3),
-        Operator("cross", lambda x, i: torch.linalg.cross(x[:, :3], x[:, 3:]), within=8.0),
+        Operator("conv1d", lambda x, i: F.conv1d(x[:, None], torch.ones(2, 1, 3), padding=1), terms=_windows),
+        Operator("cross", lambda x, i: torch.linalg.cross(x[:, :3], x[:, 3:]), terms=_products),
     ],
 )

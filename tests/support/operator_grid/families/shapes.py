@@ -36,12 +36,28 @@ SHAPES = Family(
         Operator("nonzero", lambda x: x.nonzero()),
         Operator("angle", torch.angle),
         Operator("prelu", lambda x: F.prelu(x, torch.tensor([0.25]))),
-        Operator("matmul", lambda x: x.matmul(x.mT) / 1e9, within=1e-6),
-        Operator("bmm", lambda x: torch.bmm(x.view(-1, 2, 3), x.view(-1, 3, 2)) / 1e9, within=1e-6),
-        Operator("mv, dot", lambda x: x.mv(torch.ones(6)) / 1e5, within=1e-6),
-        Operator("addmm", lambda x: torch.addmm(x[:, :2], x, torch.ones(6, 2), beta=0.5, alpha=2.0) / 1e5, within=1e-6),
-        Operator("linear", lambda x: F.linear(x, torch.full((2, 6), 0.5), torch.ones(2)) / 1e5, within=1e-6),
-        Operator("bilinear", lambda x: F.bilinear(x, x, torch.full((2, 6, 6), 0.5)) / 1e9, within=1e-6),
+        Operator("matmul", lambda x: x.matmul(x.mT), terms=lambda x: x.abs().matmul(x.abs().mT)),
+        Operator(
+            "bmm",
+            lambda x: torch.bmm(x.view(-1, 2, 3), x.view(-1, 3, 2)),
+            terms=lambda x: torch.bmm(x.abs().view(-1, 2, 3), x.abs().view(-1, 3, 2)),
+        ),
+        Operator("mv, dot", lambda x: x.mv(torch.ones(6)), terms=lambda x: x.abs().sum(1)),
+        Operator(
+            "addmm",
+            lambda x: torch.addmm(x[:, :2], x, torch.ones(6, 2), beta=0.5, alpha=2.0),
+            terms=lambda x: x.abs()[:, :2] + 2 * x.abs().sum(1, keepdim=True),
+        ),
+        Operator(
+            "linear",
+            lambda x: F.linear(x, torch.full((2, 6), 0.5), torch.ones(2)),
+            terms=lambda x: x.abs().sum(1, keepdim=True) + 1,
+        ),
+        Operator(
+            "bilinear",
+            lambda x: F.bilinear(x, x, torch.full((2, 6, 6), 0.5)),
+            terms=lambda x: x.abs().sum(1, keepdim=True) ** 2,
+        ),
         Operator(
             "scaled_dot_product_attention", lambda x: F.scaled_dot_product_attention(*[x.view(-1, 1, 2, 3) / 1e4] * 3)
         ),

@@ -5,7 +5,7 @@ import torch
 from support.operator_grid.operators import Family, Operator, named
 from support.operator_grid.values import FLOATS, table
 
-__all__ = ["CASTS", "UNARY"]
+__all__ = ["CASTS", "OUT_OF_RANGE", "UNARY"]
 
 _NO_FORM = "No ONNX function found"
 _FAR = "of 3.4e38, whose remainder eager gives as nan"
@@ -19,12 +19,12 @@ UNARY = Family(
         *named(torch, "rad2deg reciprocal round rsqrt sgn sign signbit sin sinc sinh sqrt square tan tanh trunc"),
         Operator("logical_not", torch.logical_not),
         Operator("special.entr", torch.special.entr),
-        Operator("sigmoid", torch.sigmoid, within=7e-8),
-        Operator("erfc", torch.erfc, within=7e-8),
+        Operator("sigmoid", torch.sigmoid, kernel="Sigmoid"),
+        Operator("erfc", torch.erfc, kernel="Erf"),
         Operator("log(sigmoid(x))", lambda x: torch.log(torch.sigmoid(x))),
         Operator("log(sigmoid(x) + 1e-10)", lambda x: torch.log(torch.sigmoid(x) + 1e-10)),
         Operator("1 / sigmoid(x)", lambda x: 1 / torch.sigmoid(x)),
-        Operator("1 - tanh(x) ** 2", lambda x: 1 - torch.tanh(x) ** 2, within=2.4e-7),
+        Operator("1 - tanh(x) ** 2", lambda x: 1 - torch.tanh(x) ** 2, terms=torch.ones_like),
         *(Operator(f"x ** {power}", lambda x, power=power: x**power) for power in (0, 0.5, 1.5, 2, 3, -0.5, -1)),
         Operator("2.0 ** x", lambda x: 2.0**x),
         Operator("(-2.0) ** x", lambda x: torch.pow(-2.0, x)),
@@ -46,6 +46,18 @@ UNARY = Family(
         Operator("lgamma", torch.lgamma, refused=_NO_FORM),
         Operator("special.erfcx", torch.special.erfcx, refused="exp(x * x)"),
         Operator("special.log_ndtr", torch.special.log_ndtr, refused="log_ndtr is made of it"),
+    ],
+)
+
+OUT_OF_RANGE = Family(
+    "Casts of all floats: nan, inf, and what no integer of the type is, which C leaves open (as on x86-64)",
+    [table(FLOATS).repeat(40, 1)],
+    [
+        Operator(f"to({dtype})", lambda x, dtype=dtype: x.to(dtype))
+        for dtype in (
+            *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
+            *(torch.float16, torch.float64),
+        )
     ],
 )
 

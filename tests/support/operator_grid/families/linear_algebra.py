@@ -1,0 +1,115 @@
+"""Products of matrices with a sum, determinants, and what else few modules use; of finite rows."""
+
+import torch
+import torch.nn.functional as F
+
+from support.operator_grid.operators import Family, Operator
+from support.operator_grid.values import ROWS
+
+__all__ = ["LINEAR_ALGEBRA"]
+
+_FINITE = ROWS[ROWS.isfinite().all(1) & (ROWS.abs() < 1e5).all(1)]
+_NO_FORM = "No ONNX function found"
+_ON_VALUES = "depends on the values of a tensor"
+_RAISED = "its forward raised"
+
+
+def _parts(x):
+    return x.reshape(-1, 2, 3)
+
+
+def _squares(x):
+    return x[:, :4].reshape(-1, 2, 2)
+
+
+def _products(x):
+    return _parts(x).abs() @ _parts(x).abs().mT
+
+
+LINEAR_ALGEBRA = Family(
+    "Linear algebra and rare operators, of finite rows",
+    [_FINITE],
+    [
+        Operator(
+            "addbmm",
+            lambda x: torch.addbmm(torch.ones(2, 2, dtype=x.dtype), _parts(x), _parts(x).mT),
+            terms=lambda x: _products(x).sum(0) + 1,
+        ),
+        Operator(
+            "baddbmm",
+            lambda x: torch.baddbmm(torch.ones(1, 2, 2, dtype=x.dtype), _parts(x), _parts(x).mT, beta=0.5),
+            terms=lambda x: _products(x) + 1,
+        ),
+        Operator(
+            "addmv",
+            lambda x: torch.addmv(x[:, 0], x, torch.ones(6, dtype=x.dtype), beta=0.5, alpha=2.0),
+            terms=lambda x: 3 * x.abs().sum(1),
+        ),
+        Operator("addr", lambda x: torch.addr(torch.ones(6, 6, dtype=x.dtype), x[0], x[1])),
+        Operator("outer", lambda x: torch.outer(x[:, 0], x[:, 1])),
+        Operator(
+            "tensordot",
+            lambda x: torch.tensordot(x, torch.ones(6, 2, dtype=x.dtype), 1),
+            terms=lambda x: x.abs().sum(1, keepdim=True),
+        ),
+        *(
+            Operator(
+                name,
+                lambda x, det=det: det(_squares(x)),
+                terms=lambda x: x[:, 0].abs() * x[:, 3].abs() + x[:, 1].abs() * x[:, 2].abs(),
+            )
+            for name, det in (("det", torch.det), ("linalg.det", torch.linalg.det))
+        ),
+        Operator(
+            "matrix_power",
+            lambda x: torch.matrix_power(_squares(x), 2),
+            terms=lambda x: _squares(x).abs() @ _squares(x).abs(),
+        ),
+        Operator("x * x[0, 0].item()", lambda x: x * x[0, 0].item()),
+        Operator("histc", lambda x: torch.histc(x, 5, -1.0, 1.0)),
+        Operator("diag_embed", torch.diag_embed),
+        Operator("meshgrid", lambda x: torch.meshgrid(x[0], x[1], indexing="ij")),
+        Operator("rot90, fliplr, movedim", lambda x: (x.rot90(), x.fliplr(), x.unsqueeze(1).movedim(0, 1))),
+        Operator("nanquantile", lambda x: x.nanquantile(0.3, 1)),
+        Operator("lp_pool1d", lambda x: F.lp_pool1d(x[:, None].abs(), 2, 2)),
+        Operator(
+            "conv_transpose1d",
+            lambda x: F.conv_transpose1d(x[:, None], torch.ones(1, 2, 3, dtype=x.dtype)),
+            terms=lambda x: F.conv_transpose1d(x.abs()[:, None], torch.ones(1, 2, 3, dtype=x.dtype)),
+        ),
+        Operator(
+            "conv1d(dilation=3)",
+            lambda x: F.conv1d(x[:, None], torch.ones(2, 1, 2, dtype=x.dtype), dilation=3),
+            terms=lambda x: F.conv1d(x.abs()[:, None], torch.ones(2, 1, 2, dtype=x.dtype), dilation=3),
+        ),
+        Operator("margin_ranking_loss", lambda x: F.margin_ranking_loss(x, x.flip(1), torch.ones_like(x))),
+        Operator("logdet", lambda x: torch.logdet(_squares(x)), refused="where that underflows"),
+        Operator("slogdet", lambda x: torch.linalg.slogdet(_squares(x)), refused=_NO_FORM),
+        Operator("linalg.inv", lambda x: torch.linalg.inv(_squares(x) + 9 * torch.eye(2)), refused=_NO_FORM),
+        Operator("matrix_exp", lambda x: torch.matrix_exp(_squares(x)), refused=_NO_FORM),
+        Operator("unique of floats", lambda x: torch.unique(x[:, 0]), refused="Make integers of them"),
+        Operator("unique(dim=0) of floats", lambda x: torch.unique(x, dim=0), refused="Make integers of them"),
+        Operator("unique_consecutive", lambda x: torch.unique_consecutive(x[:, 0]), refused="Make integers of them"),
+        Operator("allclose", lambda x: x * float(torch.allclose(x, x)), refused=_RAISED),
+        Operator("equal", lambda x: x * float(torch.equal(x, x)), refused=_RAISED),
+        Operator("is_nonzero", lambda x: x * float(bool(x[0, 0])), refused=_ON_VALUES),
+        Operator("x[:, : int(x[0, 0])]", lambda x: x[:, : int(x[0, 0].clamp(1, 2))], refused=_ON_VALUES),
+        Operator(
+            "fake_quantize_per_tensor_affine",
+            lambda x: torch.fake_quantize_per_tensor_affine(x, 0.1, 0, -128, 127),
+            refused=_RAISED,
+        ),
+        Operator(
+            "fake_quantize_per_channel_affine",
+            lambda x: torch.fake_quantize_per_channel_affine(
+                x, torch.full((6,), 0.1), torch.zeros(6, dtype=torch.int32), 1, -128, 127
+            ),
+            refused=_RAISED,
+        ),
+        Operator(
+            "hardtanh_backward",
+            lambda x: torch.ops.aten.hardtanh_backward(x, x, -1.0, 1.0),
+            refused="it belongs to training",
+        ),
+    ],
+)

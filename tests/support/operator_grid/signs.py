@@ -1,0 +1,24 @@
+"""The operators whose zeros have another sign than eager's: onnxruntime's Where adds up, and Max and Min compare.
+
+Where(c, x, y) is x * c + y * (1 - c) there, in effect, and -0.0 + 0.0 is 0.0. Of two equal numbers Max and Min take
+either. Nothing is lost but the sign of an infinity, where the result is divided by.
+"""
+
+__all__ = ["SIGNS_LOST"]
+
+_BY_FAMILY = {
+    "One float": "expm1|frac|log1p|trunc|special.entr|x // 3.0|x // -0.7|clamp(min=0)",
+    "Activations": "logsigmoid|celu|selu",
+    "Two floats": (
+        "floor_divide|atan2|maximum|minimum|heaviside|div(rounding_mode='floor')|div(rounding_mode='trunc')|"
+        "special.xlog1py|lerp(x, y, 0.3)|x.clamp(y)|x.clamp(max=y)|x.clamp(y, y + 1)|where(x < y, x, y)|add(alpha=0.5)|"
+        "copysign|where(y > 0, x, log(x))|max, min|lerp(x, x, y)"
+    ),
+    "Two integers": "copysign",
+    "Normalisations": "layer_norm|layer_norm(eps=1e-12)",
+    "Linear algebra and rare operators, of finite rows": "diag_embed|matrix_power",
+    "Rows": "msort|topk(2).values|topk(2, largest=False).values",
+}
+
+SIGNS_LOST = {(family, name) for family, names in _BY_FAMILY.items() for name in names.split("|")}
+"""By family and operator."""
