@@ -1,4 +1,4 @@
-"""Count what is proven of graphs for all values: `python tests/graph_verdicts.py`, and tests or ONNX files.
+"""Count what is proven of graphs for all values: `PYTHONPATH=tests python -m graph_verdicts`, and tests or ONNX files.
 
 Of tests, the graphs are those that they give to onnxruntime. A graph's dynamic axes are named in it; a vector of
 integers over the batch is taken for the lengths of the axis "sequence". Without paths: the project's own models, native
@@ -27,6 +27,7 @@ def main(paths: list[str]) -> None:
         if not any(axis.name == "batch" for tensor in inputs for axis in tensor.axes):
             continue
         counts["graphs", ""] += 1
+        print(f"{counts['graphs', '']}: {name}", file=sys.stderr, flush=True)  # exports and tests take minutes
         for kind, decisions in decide(graph, inputs, outputs).items():
             found = worst(decisions.values())
             counts[kind, found.verdict] += 1
@@ -34,7 +35,7 @@ def main(paths: list[str]) -> None:
                 print(f"{name}: {kind} {found.verdict}: {'; '.join((found.reasons or found.nodes)[:2])}")
     print(f"{counts['graphs', '']} graphs")
     for kind in Property:
-        print(kind, {verdict: number for (which, verdict), number in sorted(counts.items()) if which == kind})
+        print(kind, {str(verdict): number for (which, verdict), number in sorted(counts.items()) if which == kind})
 
 
 Tensors = list[manifest_pb2.Tensor]

@@ -20,22 +20,22 @@ _BY_REASON = {
         "_unsafe_view alias clamp_max clamp_min concat concatenate constant_pad_nd convolution copy cross_entropy_loss "
         "diagonal_copy divide greater greater_equal index less less_equal lift_fresh_copy linalg_cross "
         "linalg_vector_norm log_sigmoid max_pool1d_with_indices mm multiply native_batch_norm native_group_norm "
-        "native_layer_norm nll_loss_forward reflection_pad1d replication_pad1d slice special_erf special_erfc "
-        "special_expm1 special_log_softmax special_sinc special_softmax split_with_sizes subtract sym_size t "
+        "native_layer_norm nll_loss_forward reflection_pad1d replication_pad1d slice "
+        "split_with_sizes subtract sym_size t "
         "true_divide unsafe_split upsample_linear1d upsample_nearest1d view_as view_copy "
         "_scaled_dot_product_efficient_attention _scaled_dot_product_flash_attention "
-        "_scaled_dot_product_flash_attention_for_cpu bitwise_left_shift bitwise_right_shift special_erfcx getitem"
+        "_scaled_dot_product_flash_attention_for_cpu getitem"
     ),
     "moves or makes elements, and computes nothing": (
-        "as_strided atleast_1d atleast_2d atleast_3d broadcast_to clone contiguous detach empty empty_like "
-        "empty_strided expand_as fill lift_fresh mH mT new_empty new_empty_strided new_full new_ones new_zeros full "
-        "full_like ones ones_like pixel_shuffle pixel_unshuffle resolve_conj resolve_neg scalar_tensor "
-        "sym_storage_offset tensor type_as zeros zeros_like arange linspace squeeze where"
+        "as_strided atleast_1d atleast_2d atleast_3d broadcast_to detach empty empty_like "
+        "empty_strided expand_as fill mH new_empty new_empty_strided new_full new_ones new_zeros "
+        "pixel_shuffle pixel_unshuffle resolve_conj resolve_neg scalar_tensor "
+        "sym_storage_offset type_as linspace"
     ),
     "of images, spectra and complex numbers, which no recurrent module of the examples has": (
         "_conj _fft_c2c _fft_c2r _fft_r2c _upsample_bicubic2d_aa _upsample_bilinear2d_aa avg_pool2d avg_pool3d "
         "blackman_window col2im complex conj conv2d conv3d grid_sampler grid_sampler_2d hamming_window hann_window "
-        "im2col max_pool2d max_pool2d_with_indices max_pool3d max_pool3d_with_indices polar reflection_pad2d "
+        "im2col max_pool2d max_pool2d_with_indices max_pool3d max_pool3d_with_indices reflection_pad2d "
         "reflection_pad3d replication_pad2d replication_pad3d stft upsample_bicubic2d upsample_bilinear2d "
         "upsample_nearest2d upsample_nearest3d upsample_trilinear3d view_as_complex view_as_complex_copy view_as_real "
         "view_as_real_copy"
@@ -43,7 +43,7 @@ _BY_REASON = {
     "recurrent: translated by rnnserve.export.recurrence": "gru lstm",
     "another name, or an inner form, of a rare operator that is tried": (
         "_embedding_bag _embedding_bag_forward_only _linalg_det _local_scalar_dense _unique _unique2 embedding_renorm "
-        "linalg_det unique_dim is_nonzero"
+        "linalg_det unique_dim"
     ),
     "of the GPU: eager has it for bfloat16 in blocks of 16 bytes": "_grouped_mm",
 }

@@ -12,15 +12,15 @@ _HEAD = """\
 What onnxruntime gives for the operators that a module may use, beside eager PyTorch and float64, on the values where
 exports go wrong: zeros of either sign, denormals, 1e-10, ±20, ±100, ±1e4, ±inf, nan, equal values, extreme integers.
 
-**right**: the same nan and inf, and of finite values at most 4 times as far from float64's result as eager is, and 8 units
-in the last place beside that. It is one rule for all. **right for its terms**: the result is a sum that cancels, and the
-units are those of its terms. **right within** a distance: the exceptions, which are kernels of onnxruntime whose error is
-absolute: {kernels}.
+**right**: the same nan and inf, and of finite values at most 4 times as far from float64's result as eager is, and 8
+units in the last place beside that. It is one rule for all. **right for its terms**: the result is a sum that cancels,
+and the units are those of its terms. **right within** a distance: the exceptions, kernels whose error is absolute:
+{kernels}.
 **differs**: another result than eager's on the values named. **refused**: the export ends with a message that has these
-words, and says what to write instead or that there is no form in ONNX. **sign of zero lost**: onnxruntime's Where, Max and
-Min do not keep it, where eager gives the same sign for any layout of its input.
+words, and says what to write instead or that there is no form in ONNX. **sign of zero lost**: onnxruntime's Where, Max
+and Min do not keep it, where eager gives the same sign for any layout of its input.
 
-{tried} entries are tried, and {refused} are refused. `tests/support/operator_grid/` has the operators, one a line, and the
+{tried} entries are tried, {refused} are refused. `tests/support/operator_grid/` has the operators, one a line, and the
 values; `tests/export/operators/` tries every line. This page is written by
 
 ```
@@ -36,7 +36,9 @@ def document() -> str:
     kernels = "; ".join(f"{name}, {within:g} ({why})" for name, (within, why) in KERNELS.items())
     parts = [_HEAD.format(kernels=kernels, tried=len(operators) - refused, refused=refused)]
     for family in FAMILIES:
-        rows = "\n".join(f"| `{_escaped(operator.name)}` | {_verdict(operator, family)} |" for operator in family.operators)
+        rows = "\n".join(
+            f"| `{_escaped(operator.name)}` | {_verdict(operator, family)} |" for operator in family.operators
+        )
         parts.append(f"## {family.name}\n\n| operator | result |\n| --- | --- |\n{rows}\n")
     return "\n".join(parts)
 

@@ -25,7 +25,7 @@ class Operator:
         refused: Words of the refusal; empty where the operator is exported.
         differs: On which values onnxruntime's result is another one than eager's, in words for the documentation; empty
             where it is right on all.
-        terms: What the rounding is relative to, of the same inputs, where the result is a sum that cancels: the same sum
+        terms: What the rounding is relative to, of the same inputs, where the result is a sum that cancels: the sum
             over its terms without their signs. None where the result itself is that.
         kernel: The name of an entry of `KERNELS`, where a kernel of onnxruntime is not right to the last digits.
     """

@@ -7,7 +7,7 @@ either. Nothing is lost but the sign of an infinity, where the result is divided
 __all__ = ["SIGNS_LOST"]
 
 _BY_FAMILY = {
-    "One float": "expm1|frac|log1p|trunc|special.entr|x // 3.0|x // -0.7|clamp(min=0)",
+    "One float": "expm1|frac|log1p|trunc|fix|special.log1p|special.entr|x // 3.0|x // -0.7|clamp(min=0)",
     "Activations": "logsigmoid|celu|selu",
     "Two floats": (
         "floor_divide|atan2|maximum|minimum|heaviside|div(rounding_mode='floor')|div(rounding_mode='trunc')|"
@@ -17,6 +17,10 @@ _BY_FAMILY = {
     "Two integers": "copysign",
     "Normalisations": "layer_norm|layer_norm(eps=1e-12)",
     "Linear algebra and rare operators, of finite rows": "diag_embed|matrix_power",
+    "Rows and indices": (
+        "interpolate(linear)|scatter_reduce('amax')|scatter_reduce('amin', include_self=False)|einsum('bs,bt->bst')|"
+        "adaptive_max_pool1d"
+    ),
     "Rows": "msort|topk(2).values|topk(2, largest=False).values",
 }
 

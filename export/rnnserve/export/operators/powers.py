@@ -39,7 +39,7 @@ def _pow_tensor(x: Value, exponent: Value) -> Value:
     has no meaning, and is another number than PyTorch's.
     """
     if is_floating(exponent) or (isinstance(x, ir.Value) and is_floating(x)):
-        return op.Pow(x, exponent)
+        return op.Pow(x if isinstance(x, ir.Value) else op.CastLike(x, exponent), exponent)
     wide, two = op.Cast(x if isinstance(x, ir.Value) else op.CastLike(x, exponent), to=_INT64), op.Constant(value_int=2)
     signed = op.Cast(exponent, to=_INT64)
     one, zero, square, rest = op.Constant(value_int=1), op.Constant(value_int=0), wide, op.Abs(signed)

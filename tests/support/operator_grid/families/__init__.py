@@ -2,8 +2,8 @@
 
 from support.operator_grid.families.activations import ACTIVATIONS
 from support.operator_grid.families.binary import BINARY
-from support.operator_grid.families.integer_types import BOOLEANS, INT8, INT16, INT32, UINT8
 from support.operator_grid.families.indexing import INDEXING
+from support.operator_grid.families.integer_types import BOOLEANS, INT8, INT16, INT32, UINT8
 from support.operator_grid.families.integers import INTEGER_PAIRS
 from support.operator_grid.families.linear_algebra import LINEAR_ALGEBRA
 from support.operator_grid.families.losses import LOSSES

@@ -70,6 +70,18 @@ LINEAR_ALGEBRA = Family(
         Operator("diag_embed", torch.diag_embed),
         Operator("meshgrid", lambda x: torch.meshgrid(x[0], x[1], indexing="ij")),
         Operator("rot90, fliplr, movedim", lambda x: (x.rot90(), x.fliplr(), x.unsqueeze(1).movedim(0, 1))),
+        Operator("embedding(max_norm=1)", lambda x: F.embedding(torch.tensor([0, 1]), x[:3].clone(), max_norm=1.0)),
+        Operator("isin", lambda x: torch.isin(x, torch.tensor([0.0, 1.0, 5.0])), refused=_NO_FORM),
+        Operator("take_along_dim", lambda x: x.take_along_dim((x > 0).long(), 1), refused="cannot be dynamic"),
+        Operator(
+            "hstack, vstack, dstack", lambda x: (torch.hstack([x, x]), torch.vstack([x, x]), torch.dstack([x, x]))
+        ),
+        Operator("tril_indices", lambda x: torch.tril_indices(3, 3) + x[0, :1].long()),
+        Operator("triu_indices", lambda x: torch.triu_indices(3, 3) + x[0, :1].long()),
+        Operator("trace", lambda x: torch.trace(x[0].view(2, 3))),
+        Operator("diag, diagflat", lambda x: (torch.diag(x[0]), torch.diagflat(x[0]))),
+        Operator("argwhere", torch.argwhere),
+        Operator("eye, logspace", lambda x: (x[:, :2] @ torch.eye(2, dtype=x.dtype), x + torch.logspace(0, 1, 6))),
         Operator("nanquantile", lambda x: x.nanquantile(0.3, 1)),
         Operator("lp_pool1d", lambda x: F.lp_pool1d(x[:, None].abs(), 2, 2)),
         Operator(
