@@ -32,7 +32,7 @@ from benchmarks.scenarios import MODELS, SCENARIOS
 from rnnserve.export.classifiers import export_checkpoint
 from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.publishing import publish_version
-from rnnserve.export.triton_config import render_config
+from rnnserve.export.triton_config_writing import render_config
 from rnnserve.models import ARCHITECTURES, Architecture, Checkpoint, DirectionClassifier
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, describe_file, dump_manifest, read_version

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from benchmarks.environments import PERF_ANALYZER, TRITON, find_h2load
-from rnnserve.client.load.machine import describe_machine
+from rnnserve.load.machine import describe_machine
 
 __all__ = ["describe_run", "is_machine_busy"]
 

@@ -1,4 +1,4 @@
-"""What the limits of `rnnserve.export.limits` would have to be: found by what they judge, not by whether they hold.
+"""What the limits of `rnnserve.export.parity.tolerances` would have to be: found by what they judge, not by whether they hold.
 
 The names are those of `ParityLimits`. Values are upper bounds: the rules also forgive what rounding does to eager
 itself. The factor of whole sequences is what it would have to be without any floor; their floor is what it would have
@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from rnnserve.export.described_model import DescribedModel
-from rnnserve.export.limits import limits_for
 from rnnserve.export.parity.distances import DistanceRow, Distances
 from rnnserve.export.parity.input_batches import input_batches
 from rnnserve.export.parity.reference import Reference
+from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.tensor_shapes import lengths_inputs, mask_before_lengths
 from rnnserve.protos.differences import coarseness, largest_difference, scale
 from rnnserve.protos.golden import Case, Inference

@@ -72,7 +72,7 @@ def write_report(
 
 def describe_hardware() -> dict[str, str]:
     """Give facts about this machine and its versions, by name; those that cannot be found out are left out."""
-    from rnnserve.client.load.machine import describe_machine
+    from rnnserve.load.machine import describe_machine
 
     facts = describe_machine()
     query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]

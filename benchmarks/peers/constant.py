@@ -7,14 +7,14 @@ import sys
 from concurrent import futures
 from pathlib import Path
 
-from rnnserve.server.transport.polling import choose_polling
+from rnnserve.server.grpcio_private.polling import choose_polling
 
 choose_polling()  # before grpc is imported, as `rnnserve serve` does
 
 import grpc  # noqa: E402
 
 from benchmarks.errors import ServerFailed  # noqa: E402
-from rnnserve.server.boundary.byte_budget import ByteBudget  # noqa: E402
+from rnnserve.server.connections.byte_budget import ByteBudget  # noqa: E402
 from rnnserve.server.lane.arrived_requests import ArrivedRequest  # noqa: E402
 from rnnserve.server.lane.completion_queue import Lane, missing_parts  # noqa: E402
 

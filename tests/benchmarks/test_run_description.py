@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.environments import Environment
 from benchmarks.run_description import describe_run
-from rnnserve.client.load.machine import describe_machine
+from rnnserve.load.machine import describe_machine
 
 
 @pytest.fixture

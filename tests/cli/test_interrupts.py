@@ -23,7 +23,7 @@ MOMENTS = [
     ("rnnserve.cli.commands.inspect", ["inspect", "."]),
     ("numpy", ["inspect", "."]),
     ("grpc", ["infer", "model", "FILE", "--url", "ADDRESS"]),
-    ("rnnserve.client.commands.load", ["load", "--url", "ADDRESS"]),
+    ("rnnserve.load.commands.load", ["load", "--url", "ADDRESS"]),
     ("rnnserve.models.training", ["train", "--checkpoints", "FOLDER/checkpoints"]),
     ("rnnserve.export.commands.export", ["export", "FILE.py:one"]),
     ("rnnserve.export.verify", ["verify", "FOLDER"]),

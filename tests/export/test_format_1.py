@@ -10,7 +10,7 @@ from rnnserve.export.verify import verify_version
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MODEL, SCRIPT, read_version
 from rnnserve.protos.golden import load_cases
-from rnnserve.server.repository.loading import load_model
+from rnnserve.server.repository.load_version import load_model
 
 ARCHIVE = Path(__file__).parents[1] / "data" / "format_1" / "direction_small.tar.xz"
 

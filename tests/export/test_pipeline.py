@@ -23,9 +23,9 @@ import torch
 from rnnserve.export import ExportError, pipeline
 from rnnserve.export.classifiers import export_checkpoint
 from rnnserve.export.golden_cases import make_cases
-from rnnserve.export.limits import replay_limits
 from rnnserve.export.parity import OnnxRunner, ParityError
 from rnnserve.export.parity.proof import Proof, reference_of
+from rnnserve.export.parity.tolerances import replay_limits
 from rnnserve.export.pipeline import to_onnx
 from rnnserve.export.torch_threads import one_thread
 from rnnserve.models import LABELS, Architecture, DirectionClassifier, load_checkpoint, save_checkpoint
@@ -33,7 +33,7 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, ArtifactError, read_version
 from rnnserve.protos.golden import dump_cases, load_cases, replay
 from rnnserve.protos.triton_config import CONFIG
-from rnnserve.server.repository.loading import load_model
+from rnnserve.server.repository.load_version import load_model
 from support.descriptions import describe_classifier
 from support.machine_words import machine_words
 

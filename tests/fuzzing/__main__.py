@@ -24,8 +24,8 @@ from fuzzing.target import FuzzTarget
 from fuzzing.targets import NAMES, prepare_targets
 from fuzzing.traffic import Traffic, valid_requests
 from rnnserve.server import Settings
+from rnnserve.server.grpcio_private.polling import choose_polling
 from rnnserve.server.testing import serve
-from rnnserve.server.transport.polling import choose_polling
 
 _MOST_FINDINGS = 10
 

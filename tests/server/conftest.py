@@ -9,7 +9,7 @@ import pytest
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.protocol.service import Service
-from rnnserve.server.repository.loading import load_model
+from rnnserve.server.repository.load_version import load_model
 from support.loaded import load_repository
 
 # torch and onnx are imported in the fixtures that need them, so that other tests do not wait for them.

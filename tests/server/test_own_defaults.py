@@ -24,7 +24,7 @@ from rnnserve.protos.golden import dump_cases, load_cases
 from rnnserve.protos.recorded_defaults import dump_defaults, load_defaults
 from rnnserve.protos.triton_config import CONFIG
 from rnnserve.server import Settings
-from rnnserve.server.repository.loading import load_model, try_version
+from rnnserve.server.repository.load_version import load_model, try_version
 from rnnserve.server.repository.trial_requests import as_request
 from rnnserve.server.testing import serve
 

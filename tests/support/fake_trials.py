@@ -4,7 +4,8 @@ import types
 
 from rnnserve.protos import model_config_pb2
 from rnnserve.server.batching.cost import Cost
-from rnnserve.server.repository import loader, repository
+from rnnserve.server.repository import load_order as loader
+from rnnserve.server.repository import repository
 from rnnserve.server.repository.findings import Findings
 from rnnserve.server.repository.graph_choice import GraphChoice
 from rnnserve.server.repository.trials import Refused, TooSlow, Trials

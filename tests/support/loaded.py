@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rnnserve.server.repository.loader import Loader
+from rnnserve.server.repository.load_order import Loader
 from rnnserve.server.repository.pins import Pins
 from rnnserve.server.repository.repository import Repository
 from rnnserve.server.repository.trials import Trials

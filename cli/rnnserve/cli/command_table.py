@@ -81,7 +81,7 @@ COMMANDS = MappingProxyType(
             Needs(memory=200, memory_of_core=25, threads=7, threads_of_core=1),
         ),
         "load": CommandEntry(
-            "rnnserve.client.commands.load",
+            "rnnserve.load.commands.load",
             "client",
             "measure a server's latency, and the highest rate that it sustains",
             Needs(memory=230, memory_of_core=25, threads=19, threads_of_core=2),

@@ -15,10 +15,10 @@ import numpy.typing as npt
 from rnnserve.export.described_tensors import ModelDescription
 from rnnserve.export.descriptions import BATCH
 from rnnserve.export.input_drawing import draw_inputs
-from rnnserve.export.limits import limits_for, replay_limits
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity.extreme_values import EXTREMES
 from rnnserve.export.parity.reference import Truth
+from rnnserve.export.parity.tolerances import limits_for, replay_limits
 from rnnserve.export.rounding import Rounding
 from rnnserve.export.tensor_shapes import lengths_inputs, sequence_axes, sizes_of, stack_rows, take_row
 from rnnserve.protos.differences import scale

@@ -13,8 +13,8 @@ import torch
 from rnnserve.export.described_tensors import ModelDescription
 from rnnserve.export.finiteness import describe_finiteness
 from rnnserve.export.golden_cases import GoldenCases
-from rnnserve.export.limits import replay_limits
 from rnnserve.export.parity.proof import Proof
+from rnnserve.export.parity.tolerances import replay_limits
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import FORMAT, FORMAT_OF_DEFAULTS, MODEL, describe_file
 

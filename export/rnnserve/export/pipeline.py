@@ -32,7 +32,7 @@ from rnnserve.export.surroundings import left_as_they_were
 from rnnserve.export.tensor_shapes import size_limits
 from rnnserve.export.torch_threads import one_thread
 from rnnserve.export.torchscript import script, script_bytes, try_script
-from rnnserve.export.triton_config import render_config
+from rnnserve.export.triton_config_writing import render_config
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import DEFAULTS, GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, dump_manifest
 from rnnserve.protos.golden import dump_cases

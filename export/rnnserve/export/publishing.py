@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rnnserve.export.errors import ExportError, PublishingFailed
-from rnnserve.export.triton_config import write_config
+from rnnserve.export.triton_config_writing import write_config
 from rnnserve.protos.triton_config import CONFIG
 
 __all__ = ["Published", "publish_version"]

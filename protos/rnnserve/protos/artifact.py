@@ -24,8 +24,8 @@ from pathlib import Path
 
 from google.protobuf import json_format
 
+from rnnserve.common.regular_files import LeadsOutError, read_blocks, read_regular
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.regular_files import LeadsOutError, read_blocks, read_regular
 
 __all__ = [
     "DEFAULTS",

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from google.protobuf import text_format
 
+from rnnserve.common.regular_files import LeadsOutError, read_regular
 from rnnserve.protos import manifest_pb2, model_config_pb2
 from rnnserve.protos.artifact import ArtifactError
-from rnnserve.protos.regular_files import LeadsOutError, read_regular
 
 __all__ = ["CONFIG", "ConfigError", "MissingConfigError", "check_tensors", "read_config", "versions_to_serve"]
 

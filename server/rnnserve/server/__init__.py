@@ -27,7 +27,7 @@ room            what it does
 
 Importing this package has no effect and imports neither grpc nor onnxruntime: `Server` and `Settings` are imported at
 their first use. A process that wants the faster way of reading sockets calls
-`rnnserve.server.transport.polling.choose_polling()` before anything imports grpc, as `rnnserve serve` does.
+`rnnserve.server.grpcio_private.polling.choose_polling()` before anything imports grpc, as `rnnserve serve` does.
 """
 
 import importlib

@@ -12,21 +12,21 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.errors import ServeError
+from rnnserve.server.process.descriptors import DescriptorWatch
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.decided_graphs import DecidedGraphs
 from rnnserve.server.repository.folders import NEVER_SEEN, Fingerprint, fingerprints
 from rnnserve.server.repository.live import Agreement, LiveRepository
-from rnnserve.server.repository.loader import Loader
+from rnnserve.server.repository.load_order import Loader
 from rnnserve.server.repository.pinned_loader import PinnedLoader
 from rnnserve.server.repository.pins import Pins
 from rnnserve.server.repository.providers import choose_device
 from rnnserve.server.repository.repository import Repository
 from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import Settings
-from rnnserve.server.transport.descriptors import DescriptorWatch
 from rnnserve.server.transport.grpc_server import GrpcTransport
-from rnnserve.server.transport.peers import Peers
-from rnnserve.server.transport.pulse import Pulse
+from rnnserve.server.workers.peers import Peers
+from rnnserve.server.workers.pulse import Pulse
 
 __all__ = ["Server"]
 

@@ -7,9 +7,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnserve.export import Floats, Lengths, Publication
 from rnnserve.export.described_model import describe_model
-from rnnserve.export.limits import limits_for
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.proof import reference_of
+from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.protos import manifest_pb2
 from support.own_modules import own_module
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from rnnserve.export.descriptions import Floats, Integers, Lengths
-from rnnserve.export.limits import limits_for
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.reference import FLOAT64, MOVED
+from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.protos import manifest_pb2
 
 DESCRIBED = {

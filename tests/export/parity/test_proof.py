@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from rnnserve.export.limits import LIMITS, replay_limits
 from rnnserve.export.parity import OnnxRunner, parity_table, proof
 from rnnserve.export.parity.input_batches import input_batches
 from rnnserve.export.parity.onnx_runner import PROVIDERS
+from rnnserve.export.parity.tolerances import LIMITS, replay_limits
 
 ARCHITECTURES = [
     {},

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from rnnserve.export.limits import limits_for
 from rnnserve.export.parity import ParityError
 from rnnserve.export.parity.failure_collector import FailureCollector
 from rnnserve.export.parity.proof import reference_of
+from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.parity.tutorial_equalities import check_tutorial_equalities
 from rnnserve.export.torch_threads import one_thread
 from rnnserve.models import Architecture

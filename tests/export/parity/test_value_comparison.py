@@ -10,11 +10,11 @@ from torch import nn
 
 from rnnserve.export import Floats, Lengths, Publication
 from rnnserve.export.described_model import describe_model
-from rnnserve.export.limits import limits_for
 from rnnserve.export.parity import ParityError
 from rnnserve.export.parity.failure_collector import FailureCollector
 from rnnserve.export.parity.input_batches import InputBatch
 from rnnserve.export.parity.reference import FLOAT64, MOVED
+from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.parity.value_comparison import ValueComparison
 
 LIMITS = dataclasses.replace(

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from rnnserve.server.batching.clock import from_wall_clock, now
 from rnnserve.server.batching.cost import _ROWS_TO_FIXED, Cost
+from rnnserve.server.clock import from_wall_clock, now
 
 COST = Cost(run=10.0, step=2.0, point=0.5, padding=0.25)
 
@@ -37,6 +37,6 @@ def test_what_waits_takes_its_points_and_the_runs_that_are_worth_making():
 
 
 def test_wall_clock_times_become_times_of_the_one_clock(monkeypatch):
-    monkeypatch.setattr("rnnserve.server.batching.clock.time.time", lambda: 1_000_000.0)
+    monkeypatch.setattr("rnnserve.server.clock.time.time", lambda: 1_000_000.0)
     assert from_wall_clock(1_000_003.0) == pytest.approx(now() + 3.0, abs=1.0)
     assert from_wall_clock(math.inf) == math.inf

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from rnnserve.server.batching import scheduler as scheduling
-from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.scheduler import Scheduler, Schedulers
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.batching.waiting_limits import WaitingLimits
+from rnnserve.server.clock import now
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, QueueFull, ShuttingDown
 from support.checked_requests import checked_request, signature
 from support.workers import until

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.fair_queue import FairQueue
 from rnnserve.server.batching.waiting_limits import WaitingLimits
+from rnnserve.server.clock import now
 from rnnserve.server.errors import QueueFull, WaitTooLong
 
 SECOND_A_POINT = Cost(run=0.0, step=0.0, point=1.0, padding=0.0)

@@ -13,8 +13,8 @@ import grpc
 import pytest
 
 from rnnserve.server.batching import MAX_REQUESTS
-from rnnserve.server.batching.clock import now
-from rnnserve.server.boundary.byte_budget import LARGE, ByteBudget
+from rnnserve.server.clock import now
+from rnnserve.server.connections.byte_budget import LARGE, ByteBudget
 from rnnserve.server.errors import ShuttingDown
 from rnnserve.server.lane import completion_queue
 from rnnserve.server.lane.completion_queue import Lane, missing_parts
@@ -25,7 +25,7 @@ STOP_AT_ONCE = """
 import random, time
 from concurrent import futures
 import grpc
-from rnnserve.server.boundary.byte_budget import ByteBudget
+from rnnserve.server.connections.byte_budget import ByteBudget
 from rnnserve.server.lane import completion_queue
 
 class Idle:

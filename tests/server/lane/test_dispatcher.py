@@ -11,11 +11,11 @@ from onnxruntime import InferenceSession
 
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
-from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.fair_queue import FairQueue
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.statistics import Statistics
+from rnnserve.server.clock import now
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest, QueueFull, ServeError
 from rnnserve.server.lane.arrived_requests import LaneCall
 from rnnserve.server.lane.dispatcher import Dispatcher

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
+from rnnserve.server.clock import now
 from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest, QueueFull, TooManyCalls
 from rnnserve.server.lane import large_requests
 from rnnserve.server.lane.large_requests import LargeRequests

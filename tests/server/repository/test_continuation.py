@@ -9,7 +9,7 @@ from rnnserve.protos.artifact import GOLDEN, read_version
 from rnnserve.protos.golden import load_cases
 from rnnserve.server.boundary.signature import Signature, TensorSpec
 from rnnserve.server.repository.continuation import try_parts
-from rnnserve.server.repository.loading import load_model
+from rnnserve.server.repository.load_version import load_model
 from rnnserve.server.repository.trial_requests import TrialRequests
 
 

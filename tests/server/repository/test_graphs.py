@@ -8,11 +8,12 @@ from onnx import TensorProto, helper
 
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MANIFEST, SCAN, ArtifactError, dump_manifest, read_version
-from rnnserve.server.repository import loading, providers
+from rnnserve.server.repository import load_version as loading
+from rnnserve.server.repository import providers
 from rnnserve.server.repository.decided_graphs import DecidedGraphs
 from rnnserve.server.repository.graph_choice import AUTO, NATIVE, SCANNED
-from rnnserve.server.repository.loader import Loader
-from rnnserve.server.repository.loading import load_model, try_version
+from rnnserve.server.repository.load_order import Loader
+from rnnserve.server.repository.load_version import load_model, try_version
 from rnnserve.server.repository.repository import Repository
 from rnnserve.server.repository.trials import Trials
 from support.artifacts import build_model, tensor

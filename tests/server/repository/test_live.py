@@ -10,10 +10,11 @@ import pytest
 
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.server.errors import LoadFailed, NotFound, NotReady, ShuttingDown, StartError, TooManyCalls
-from rnnserve.server.repository import entries, live, loader, pinned_loader, repository
+from rnnserve.server.repository import entries, live, pinned_loader, repository
+from rnnserve.server.repository import load_order as loader
 from rnnserve.server.repository.folders import fingerprints, version_numbers, way_out
 from rnnserve.server.repository.live import LiveRepository
-from rnnserve.server.repository.loader import Loader
+from rnnserve.server.repository.load_order import Loader
 from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Repository, Status
 from rnnserve.server.repository.trials import Refused
 from support.fake_trials import FOUND, NO_GOOD, load_fake, serve_newest

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from rnnserve.server.errors import StartError
-from rnnserve.server.repository.loader import Loader
+from rnnserve.server.repository.load_order import Loader
 from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Repository, Status
 from rnnserve.server.repository.trials import Refused, Stopped, TooSlow, Trials
 from support.bad_versions import BAD_FILES, BAD_GRAPHS, publish_good

@@ -8,8 +8,9 @@ import pytest
 from rnnserve.protos import model_config_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.server.errors import StartError
-from rnnserve.server.repository import loader, pinned_loader, repository
-from rnnserve.server.repository.loader import Loader
+from rnnserve.server.repository import load_order as loader
+from rnnserve.server.repository import pinned_loader, repository
+from rnnserve.server.repository.load_order import Loader
 from rnnserve.server.repository.pinned_loader import PinnedLoader, find_versions
 from rnnserve.server.repository.pins import ModelPins, Pin, differing
 from rnnserve.server.repository.repository import Repository

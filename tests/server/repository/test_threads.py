@@ -9,8 +9,9 @@ import pytest
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
-from rnnserve.server.repository import loading, trial_worker, trials
-from rnnserve.server.repository.loading import load_model, try_version
+from rnnserve.server.repository import load_version as loading
+from rnnserve.server.repository import trial_worker, trials
+from rnnserve.server.repository.load_version import load_model, try_version
 from rnnserve.server.repository.trials import Trials
 from support.bad_versions import SAMPLE, publish_good
 from support.fake_trials import FOUND

@@ -12,7 +12,7 @@ import pytest
 from rnnserve.protos.artifact import read_version
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository import trials
-from rnnserve.server.repository.loading import load_model
+from rnnserve.server.repository.load_version import load_model
 from rnnserve.server.repository.trials import Refused, Stopped, TooSlow, Trials
 from support.bad_versions import BAD_GRAPHS, publish_good
 

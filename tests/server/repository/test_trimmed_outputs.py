@@ -5,7 +5,7 @@ import pytest
 from onnx import helper
 
 from rnnserve.protos import manifest_pb2
-from rnnserve.server.repository.loading import load_model
+from rnnserve.server.repository.load_version import load_model
 from support.artifacts import build_model, publish_model, tensor
 
 INPUTS = [

@@ -12,7 +12,7 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.golden import Case
 from rnnserve.server import Server, Settings
-from rnnserve.server.repository.loading import load_model
+from rnnserve.server.repository.load_version import load_model
 from support.artifacts import build_model, publish_model
 from support.bad_versions import INPUTS, OUTPUTS, SAMPLE, TWICE
 from support.inference_requests import arrays, request

@@ -2,9 +2,9 @@
 
 import pytest
 
+from rnnserve.server.connections.flood_guard import Arrived
 from rnnserve.server.transport import arriving
 from rnnserve.server.transport.arriving import Arriving
-from rnnserve.server.transport.flood_guard import Arrived
 
 FAST, SLOW = "ipv4:127.0.0.1:1", "ipv6:%5B::1%5D:2"
 ORDINARY = arriving._ORDINARY

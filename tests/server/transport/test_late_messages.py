@@ -7,8 +7,8 @@ from typing import Any
 import grpc
 import pytest
 
-from rnnserve.server.batching.clock import now
-from rnnserve.server.batching.silent_callers import MEMORY_IS_SHORT
+from rnnserve.server.clock import now
+from rnnserve.server.connections.slow_senders import MEMORY_IS_SHORT
 from rnnserve.server.transport import late_messages
 from rnnserve.server.transport.late_messages import LateMessages, end_call
 

@@ -8,7 +8,7 @@ import weakref
 import numpy as np
 import pytest
 
-from rnnserve.server.boundary.byte_budget import ByteBudget, HeldBytes
+from rnnserve.server.connections.byte_budget import ByteBudget, HeldBytes
 from rnnserve.server.errors import Cancelled, TooMuchHeld
 from rnnserve.server.transport.waiting_calls import WaitingCall
 from support.checked_requests import checked_request

@@ -16,7 +16,7 @@ import pytest
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server.transport.supervisor import worker_count
+from rnnserve.server.workers.supervisor import worker_count
 from support.inference_requests import request
 
 PATIENCE = 20.0

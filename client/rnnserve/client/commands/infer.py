@@ -16,10 +16,10 @@ from rnnserve.client.commands.connection_options import URL_HELP, add_tls_option
 from rnnserve.client.commands.described_answers import describe_labels, describe_outputs
 from rnnserve.client.commands.following import follow_points
 from rnnserve.client.errors import ClientError, DeadlineExceeded, Unavailable, UnreadableInput
-from rnnserve.client.load.argument_types import argument_type, parse_seconds
 from rnnserve.client.metadata import ModelMetadata
 from rnnserve.client.reading import FORMATS, NamedRows, read_rows
 from rnnserve.client.sync_client import Client
+from rnnserve.load.argument_types import argument_type, parse_seconds
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 

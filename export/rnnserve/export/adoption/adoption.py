@@ -35,17 +35,17 @@ from rnnserve.export.descriptions import BATCH
 from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.golden_cases import GoldenCases, make_cases
 from rnnserve.export.input_drawing import draw_inputs
-from rnnserve.export.limits import limits_for
 from rnnserve.export.manifest import describe_version
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.onnx_files import read_onnx
 from rnnserve.export.parity import RUN_SECONDS, OnnxProcess, OnnxRunner, Proof
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.graph_findings import walk_graph
+from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.pipeline import ExportResult
 from rnnserve.export.server_trial import publish_tried
 from rnnserve.export.tensor_shapes import lengths_inputs, mask_before_lengths
-from rnnserve.export.triton_config import render_config
+from rnnserve.export.triton_config_writing import render_config
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, dump_manifest
 from rnnserve.protos.golden import dump_cases

@@ -11,8 +11,8 @@ from rnnserve.export.described_tensors import ModelDescription
 from rnnserve.export.descriptions import BATCH
 from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.golden_cases import GoldenCases
-from rnnserve.export.limits import limits_for
 from rnnserve.export.module_interface import Arrays
+from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.tensor_shapes import axis_of, lengths_inputs, mask_before_lengths
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES

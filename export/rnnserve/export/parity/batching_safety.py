@@ -20,10 +20,10 @@ from rnnserve.export.described_tensors import ModelDescription
 from rnnserve.export.descriptions import BATCH, DYNAMIC
 from rnnserve.export.errors import ParityError
 from rnnserve.export.input_drawing import draw_inputs
-from rnnserve.export.limits import ParityLimits
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity.graph_findings import UNDECIDED, GraphFindings, finding
 from rnnserve.export.parity.reference import FLOAT64, Truth
+from rnnserve.export.parity.tolerances import ParityLimits
 from rnnserve.export.tensor_shapes import (
     lengths_inputs,
     mask_before_lengths,

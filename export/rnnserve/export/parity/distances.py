@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.limits import ParityLimits
+from rnnserve.export.parity.tolerances import ParityLimits
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.differences import scale
 

@@ -5,10 +5,10 @@ from typing import Any, Self
 
 import numpy.typing as npt
 
+from rnnserve.common.guarded_process import GuardedProcess, ProcessEnded, ProcessTooSlow
 from rnnserve.export.parity import onnx_worker
 from rnnserve.export.parity.onnx_worker import pack, pack_arrays, unpack, unpack_arrays
 from rnnserve.export.run_seconds import RUN_SECONDS
-from rnnserve.protos.guarded_process import GuardedProcess, ProcessEnded, ProcessTooSlow
 
 __all__ = ["RUN_SECONDS", "OnnxProcess", "RemoteSession"]
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from rnnserve.protos.guarded_work import answer_requests, limit_processor_seconds
+from rnnserve.common.guarded_work import answer_requests, limit_processor_seconds
 
 __all__ = ["Session", "pack", "pack_arrays", "unpack", "unpack_arrays"]
 

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.limits import ParityLimits
 from rnnserve.export.parity.compared_values import Choice, ComparedValues, EagerChoices
 from rnnserve.export.parity.distances import Distances
 from rnnserve.export.parity.failure_collector import FailureCollector
 from rnnserve.export.parity.input_batches import InputBatch
 from rnnserve.export.parity.reference import Reference
 from rnnserve.export.parity.step_limits import limit_of
+from rnnserve.export.parity.tolerances import ParityLimits
 
 __all__ = ["PlaceComparison"]
 

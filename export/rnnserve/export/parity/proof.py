@@ -13,7 +13,6 @@ from rnnserve.export.described_model import DescribedModel, evaluating
 from rnnserve.export.descriptions import BATCH
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.input_drawing import draw_inputs
-from rnnserve.export.limits import limits_for
 from rnnserve.export.module_interface import ModuleInterface
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.compared_values import ComparedValues
@@ -27,6 +26,7 @@ from rnnserve.export.parity.onnx_runner import PROVIDERS, OnnxRunner
 from rnnserve.export.parity.place_comparison import PlaceComparison
 from rnnserve.export.parity.reference import FLOAT64, Reference
 from rnnserve.export.parity.tensor_checks import check_onnx, check_script
+from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.parity.value_comparison import ValueComparison
 from rnnserve.export.tensor_shapes import sequence_axes
 from rnnserve.export.torch_threads import one_thread

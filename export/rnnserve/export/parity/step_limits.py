@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.limits import ParityLimits
+from rnnserve.export.parity.tolerances import ParityLimits
 from rnnserve.protos.differences import coarseness, largest_difference, scale
 
 __all__ = ["limit_of"]

@@ -7,13 +7,13 @@ import numpy as np
 from rnnserve.export.described_model import DescribedModel
 from rnnserve.export.descriptions import BATCH
 from rnnserve.export.input_drawing import draw_inputs
-from rnnserve.export.limits import ParityLimits
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity.cell_by_cell import compute_cell_by_cell
 from rnnserve.export.parity.distances import Distances
 from rnnserve.export.parity.failure_collector import FailureCollector
 from rnnserve.export.parity.onnx_runner import OnnxRunner
 from rnnserve.export.parity.reference import Reference
+from rnnserve.export.parity.tolerances import ParityLimits
 from rnnserve.models import DirectionClassifier
 from rnnserve.protos.differences import scale
 

@@ -17,7 +17,6 @@ import torch
 
 from rnnserve.export.described_model import DescribedModel
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.limits import ParityLimits
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.parity.distances import Distances
 from rnnserve.export.parity.failure_collector import FailureCollector
@@ -27,6 +26,7 @@ from rnnserve.export.parity.onnx_runner import OnnxRunner
 from rnnserve.export.parity.place_comparison import PlaceComparison
 from rnnserve.export.parity.reference import MOVED, Reference
 from rnnserve.export.parity.step_limits import limit_of
+from rnnserve.export.parity.tolerances import ParityLimits
 from rnnserve.export.tensor_shapes import lengths_inputs, mask_before_lengths
 from rnnserve.protos import manifest_pb2
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
-from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.planning import plan
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.signature import Signature
+from rnnserve.server.clock import now
 from rnnserve.server.errors import InternalError, ServeError
 
 __all__ = ["Batch", "BatchModel", "CheckedBatch", "Recipient", "run_batch", "run_pending"]

@@ -5,8 +5,8 @@ from collections import deque
 from typing import Generic, Protocol, TypeVar
 
 from rnnserve.server.batching import MAX_REQUESTS
-from rnnserve.server.batching.connection_turns import ConnectionTurns
 from rnnserve.server.batching.cost import Cost
+from rnnserve.server.connections.connection_turns import ConnectionTurns
 
 __all__ = ["FairQueue", "QueueItem"]
 

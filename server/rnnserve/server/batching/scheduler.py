@@ -9,11 +9,11 @@ import threading
 import time
 from collections.abc import Collection
 
-from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.execution import BatchModel, run_pending
 from rnnserve.server.batching.fair_queue import FairQueue
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.waiting_limits import WaitingLimits
+from rnnserve.server.clock import now
 from rnnserve.server.errors import ShuttingDown
 
 __all__ = ["Scheduler", "Schedulers"]

@@ -3,10 +3,10 @@
 import dataclasses
 from typing import NamedTuple, TypeVar
 
-from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.fair_queue import FairQueue
 from rnnserve.server.batching.pending import PendingRequest
+from rnnserve.server.clock import now
 from rnnserve.server.errors import QueueFull, ServeError, WaitTooLong
 
 __all__ = ["Refusal", "WaitingLimits"]

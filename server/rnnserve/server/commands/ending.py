@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from rnnserve.server.commands.unblocked_output import finish_output
-from rnnserve.server.transport.signals import SAME_SECONDS
+from rnnserve.server.workers.signals import SAME_SECONDS
 
 __all__ = ["Ending", "end_at_once"]
 

@@ -9,26 +9,26 @@ import secrets
 import signal
 import sys
 
-from rnnserve.protos.parent_death import die_with_parent
+from rnnserve.common.parent_death import die_with_parent
 from rnnserve.server.commands.ending import Ending, end_at_once
 from rnnserve.server.commands.log_limits import LogLimits
 from rnnserve.server.commands.options import add_options, argument_type, read_options, write_options
 from rnnserve.server.commands.stacks import show_stacks_at_signals
 from rnnserve.server.commands.unblocked_output import unblock_output
 from rnnserve.server.errors import StartError
+from rnnserve.server.grpcio_private.polling import choose_polling
+from rnnserve.server.process.allocation import give_back_large_blocks, use_few_arenas
+from rnnserve.server.process.start_check import check_room, start_error
 from rnnserve.server.repository.decided_graphs import DecidedGraphs
 from rnnserve.server.repository.pins import dump_pins, read_pins
 from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import Settings
-from rnnserve.server.transport.agreement import WorkerAgreement
-from rnnserve.server.transport.allocation import give_back_large_blocks, use_few_arenas
-from rnnserve.server.transport.peers import Peers
-from rnnserve.server.transport.polling import choose_polling
-from rnnserve.server.transport.ports import reserve_port
-from rnnserve.server.transport.room import check_room, start_error
-from rnnserve.server.transport.signals import follow_signals, receive_signals, watch_terminal
-from rnnserve.server.transport.supervised import Supervised
-from rnnserve.server.transport.supervisor import Supervisor, worker_count
+from rnnserve.server.sockets.ports import reserve_port
+from rnnserve.server.workers.joint_loading import WorkerAgreement
+from rnnserve.server.workers.peers import Peers
+from rnnserve.server.workers.signals import follow_signals, receive_signals, watch_terminal
+from rnnserve.server.workers.supervisor import Supervisor, worker_count
+from rnnserve.server.workers.supervisor_link import Supervised
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 

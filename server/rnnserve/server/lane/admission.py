@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
-from rnnserve.server.boundary.byte_budget import LARGE
 from rnnserve.server.boundary.compression import decompress_small, is_compressed
+from rnnserve.server.connections.byte_budget import LARGE
 from rnnserve.server.errors import InternalError, ServeError
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
 from rnnserve.server.lane.pending_calls import ParsedCall, PendingCall, RecognisedCall, StepCall

@@ -4,7 +4,7 @@ import abc
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rnnserve.server.boundary.byte_budget import RESPONSE_COPIES, SMALL
+from rnnserve.server.connections.byte_budget import RESPONSE_COPIES, SMALL
 from rnnserve.server.errors import ServeError, TooMuchHeld
 from rnnserve.server.protocol.sequence_callers import StreamOwner
 

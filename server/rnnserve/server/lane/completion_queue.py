@@ -25,15 +25,15 @@ from typing import Any, Protocol
 import grpc
 
 from rnnserve.server.batching import MAX_REQUESTS
-from rnnserve.server.batching.clock import from_wall_clock, now
-from rnnserve.server.batching.silent_callers import MEMORY_IS_SHORT, SILENT_SECONDS
-from rnnserve.server.boundary.byte_budget import LARGE, SMALL, ByteBudget
+from rnnserve.server.clock import from_wall_clock, now
+from rnnserve.server.connections.byte_budget import LARGE, SMALL, ByteBudget
+from rnnserve.server.connections.deferred_calls import DeferredCalls
+from rnnserve.server.connections.slow_senders import MEMORY_IS_SHORT, SILENT_SECONDS
 from rnnserve.server.errors import InternalError, ServeError, TooManyStreams, Unsupported
+from rnnserve.server.grpcio_private.operations import Operations
+from rnnserve.server.grpcio_private.socket_reading import LONG_AGO, ArrivalPace, use_serving_queue
 from rnnserve.server.lane.arrived_requests import ArrivedRequest, LaneCall
-from rnnserve.server.lane.deferred_calls import DeferredCalls
 from rnnserve.server.lane.open_streams import GAVE_WAY, OpenStreams
-from rnnserve.server.lane.operations import Operations
-from rnnserve.server.lane.socket_reading import LONG_AGO, ArrivalPace, use_serving_queue
 from rnnserve.server.lane.streams import LaneStream
 
 __all__ = ["CallHandler", "Lane", "missing_parts"]

@@ -28,11 +28,11 @@ from collections import deque
 from typing import cast
 
 from rnnserve.server.batching import MAX_REQUESTS
-from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.execution import run_batch, run_pending
 from rnnserve.server.batching.fair_queue import FairQueue
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
+from rnnserve.server.clock import now
 from rnnserve.server.errors import InternalError, ServeError
 from rnnserve.server.lane.admission import Admission
 from rnnserve.server.lane.arrived_requests import ArrivedRequest

@@ -2,10 +2,10 @@
 
 import threading
 
-from rnnserve.server.batching.clock import now
-from rnnserve.server.batching.connection_turns import ConnectionTurns
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.boundary.compression import decompress, is_compressed
+from rnnserve.server.clock import now
+from rnnserve.server.connections.connection_turns import ConnectionTurns
 from rnnserve.server.errors import DeadlinePassed, InternalError, ServeError, TooManyCalls
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
 from rnnserve.server.lane.pending_calls import ParsedCall, PendingCall, StepCall

@@ -8,9 +8,9 @@ import weakref
 from collections import Counter
 from collections.abc import Iterator
 
-from rnnserve.server.batching.clock import now
-from rnnserve.server.batching.connection_counts import ConnectionCounts
-from rnnserve.server.batching.silent_callers import SILENT_SECONDS, crowded_first
+from rnnserve.server.clock import now
+from rnnserve.server.connections.connection_counts import ConnectionCounts
+from rnnserve.server.connections.slow_senders import SILENT_SECONDS, crowded_first
 from rnnserve.server.errors import TooManyStreams
 from rnnserve.server.lane.streams import ConnectionStreams, LaneStream
 

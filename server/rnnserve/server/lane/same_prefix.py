@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnnserve.server.batching.joining import full_lengths, left_out, rows_of_run
+from rnnserve.server.batching.batch_arrays import full_lengths, left_out, rows_of_run
 from rnnserve.server.boundary.checked_request import Array
 from rnnserve.server.boundary.signature import TensorSpec
 from rnnserve.server.boundary.values import all_finite

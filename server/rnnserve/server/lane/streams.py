@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from rnnserve.server.batching.clock import now
-from rnnserve.server.boundary.byte_budget import SMALL
 from rnnserve.server.boundary.compression import is_compressed
+from rnnserve.server.clock import now
+from rnnserve.server.connections.byte_budget import SMALL
 from rnnserve.server.errors import ServeError
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
 from rnnserve.server.lane.varying_fields import find_varying_fields

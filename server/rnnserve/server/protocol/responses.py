@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import Self
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.boundary.byte_budget import LARGE
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
+from rnnserve.server.connections.byte_budget import LARGE
 from rnnserve.server.errors import ServeError
 from rnnserve.server.protocol.class_ranking import rank_classes
 from rnnserve.server.repository.model import Model

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-from rnnserve.server.batching.clock import now
+from rnnserve.server.clock import now
 from rnnserve.server.errors import NotFound, TooManyCalls, TooManySequences
 from rnnserve.server.protocol.sequence_store import KeptSequence, SequenceKey, SequenceStore
 from rnnserve.server.protocol.sequence_turns import pass_turn

@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from rnnserve.server.batching.clock import now
+from rnnserve.server.clock import now
 from rnnserve.server.errors import NotFound, TooManySequences, quoted
 from rnnserve.server.protocol.sequence_callers import ANY_CONNECTION, StreamOwner
 from rnnserve.server.repository.repository import ServedVersion

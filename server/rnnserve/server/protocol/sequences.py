@@ -17,10 +17,10 @@ to the one that is asked (`sequence_moves`).
 import weakref
 from collections.abc import Callable
 
-from rnnserve.server.batching.clock import now
 from rnnserve.server.boundary.sequence_parameters import SequenceControl
+from rnnserve.server.clock import now
+from rnnserve.server.connections.open_connections import OpenConnections
 from rnnserve.server.errors import InvalidRequest, SequenceInUse, ServeError, Unsupported
-from rnnserve.server.protocol.open_connections import OpenConnections
 from rnnserve.server.protocol.sequence_callers import (
     ANY_CONNECTION,
     Caller,

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Mapping
 
-from rnnserve.server.batching.joining import join
+from rnnserve.server.batching.batch_arrays import join
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.trial_requests import TrialRequests
 

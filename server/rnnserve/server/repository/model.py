@@ -8,8 +8,8 @@ import numpy as np
 import onnxruntime as ort
 
 from rnnserve.protos import manifest_pb2
+from rnnserve.server.batching.batch_arrays import join, rows_of_run, split, split_rows
 from rnnserve.server.batching.cost import Cost
-from rnnserve.server.batching.joining import join, rows_of_run, split, split_rows
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.finite_outputs import refuse_non_finite

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rnnserve.common.guarded_work import answer_requests, limit_memory, limit_processor_seconds
 from rnnserve.protos.artifact import GOLDEN, MODEL, SCAN, ArtifactError
-from rnnserve.protos.guarded_work import answer_requests, limit_memory, limit_processor_seconds
 from rnnserve.server.errors import StartError, one_line
 from rnnserve.server.repository.cuda_trial import find_cuda_fault
-from rnnserve.server.repository.loading import try_version
+from rnnserve.server.repository.load_version import try_version
 
 __all__ = ["FILE_COPIES", "main", "try_out"]
 

@@ -10,10 +10,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from rnnserve.protos.guarded_process import GuardedProcess, ProcessEnded, ProcessTooSlow
+from rnnserve.common.guarded_process import GuardedProcess, ProcessEnded, ProcessTooSlow
 from rnnserve.server.errors import StartError
+from rnnserve.server.process.resources import why_no_resource
 from rnnserve.server.repository.findings import Findings
-from rnnserve.server.resources import why_no_resource
 
 __all__ = ["Refused", "Stopped", "TooSlow", "Trials"]
 

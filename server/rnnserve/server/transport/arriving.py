@@ -9,7 +9,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 
-from rnnserve.server.transport.flood_guard import Arrived, address_of
+from rnnserve.server.connections.flood_guard import Arrived, address_of
 
 __all__ = ["Arriving"]
 

@@ -1,7 +1,7 @@
 """Options of gRPC's core, with what each was chosen for."""
 
+from rnnserve.server.connections.header_limit import MAX_HEADER_BYTES
 from rnnserve.server.settings import Settings
-from rnnserve.server.transport.header_limit import MAX_HEADER_BYTES
 
 __all__ = ["core_options"]
 

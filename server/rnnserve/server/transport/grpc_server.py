@@ -15,32 +15,32 @@ import grpc
 
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.scheduler import Schedulers
-from rnnserve.server.boundary.byte_budget import ByteBudget
-from rnnserve.server.errors import QueueFull, ShuttingDown, StartError, TooManyCalls
-from rnnserve.server.lane.completion_queue import Lane, missing_parts
-from rnnserve.server.lane.dispatcher import Dispatcher
-from rnnserve.server.protocol.service import Service
-from rnnserve.server.settings import Settings
-from rnnserve.server.transport.accepting import Accepting
-from rnnserve.server.transport.address_space import address_space_left, bytes_for_requests, stack_bytes
-from rnnserve.server.transport.arriving import Arriving
-from rnnserve.server.transport.core_options import core_options
-from rnnserve.server.transport.farewell import say_goodbye
-from rnnserve.server.transport.flood_guard import (
+from rnnserve.server.connections.byte_budget import ByteBudget
+from rnnserve.server.connections.flood_guard import (
     FloodGuard,
     LaneProgress,
     address_of,
     arrived_by_connection,
     bound_window,
 )
-from rnnserve.server.transport.header_limit import HeaderLimit, HostileConnections
+from rnnserve.server.connections.header_limit import HeaderLimit, HostileConnections
+from rnnserve.server.connections.memory_guard import Activity, MemoryGuard
+from rnnserve.server.errors import QueueFull, ShuttingDown, StartError, TooManyCalls
+from rnnserve.server.grpcio_private.accepting import Accepting
+from rnnserve.server.grpcio_private.serving_thread import ServingThread
+from rnnserve.server.lane.completion_queue import Lane, missing_parts
+from rnnserve.server.lane.dispatcher import Dispatcher
+from rnnserve.server.process.address_space import address_space_left, bytes_for_requests, stack_bytes
+from rnnserve.server.protocol.service import Service
+from rnnserve.server.settings import Settings
+from rnnserve.server.sockets.goaway import say_goodbye
+from rnnserve.server.sockets.listening import count_connections, end_connection, stop_listening
+from rnnserve.server.sockets.ports import probe_port
+from rnnserve.server.transport.arriving import Arriving
+from rnnserve.server.transport.core_options import core_options
 from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
-from rnnserve.server.transport.listening import count_connections, end_connection, stop_listening
-from rnnserve.server.transport.memory_guard import Activity, MemoryGuard
-from rnnserve.server.transport.ports import probe_port
 from rnnserve.server.transport.public_calls import PublicCalls, conversing, unary, watching
 from rnnserve.server.transport.reflection import REFLECTION_SERVICES, ReflectionService
-from rnnserve.server.transport.serving_thread import ServingThread
 from rnnserve.server.transport.stream_pool import StreamPool
 from rnnserve.server.transport.thread_pool import CallPool
 from rnnserve.server.transport.tls import server_credentials

@@ -8,8 +8,8 @@ from collections import Counter
 
 import grpc
 
-from rnnserve.server.batching.clock import now
-from rnnserve.server.batching.silent_callers import MEMORY_IS_SHORT, SILENT_SECONDS, crowded_first
+from rnnserve.server.clock import now
+from rnnserve.server.connections.slow_senders import MEMORY_IS_SHORT, SILENT_SECONDS, crowded_first
 from rnnserve.server.transport.arriving import Arriving
 
 __all__ = ["LateMessages", "end_call"]

@@ -8,11 +8,11 @@ from typing import NoReturn
 import grpc
 from google.protobuf.message import DecodeError
 
-from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.scheduler import Schedulers
-from rnnserve.server.boundary.byte_budget import SMALL, ByteBudget, HeldBytes
 from rnnserve.server.boundary.compression import decompress, is_compressed
+from rnnserve.server.clock import now
+from rnnserve.server.connections.byte_budget import SMALL, ByteBudget, HeldBytes
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest, ServeError
 from rnnserve.server.lane.varying_fields import find_varying_fields
 from rnnserve.server.protocol.error_details import details_metadata

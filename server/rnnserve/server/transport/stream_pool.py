@@ -4,10 +4,10 @@ A connection has half of them at most. Where all are taken, a stream of a connec
 that waits for its client, of the connection with most.
 """
 
+from rnnserve.server.connections.pooled_call import PooledCall
 from rnnserve.server.errors import TooManyStreams
 from rnnserve.server.lane.open_streams import GAVE_WAY
 from rnnserve.server.transport.late_messages import end_call
-from rnnserve.server.transport.pooled_call import PooledCall
 from rnnserve.server.transport.thread_pool import CallPool
 
 __all__ = ["StreamPool"]

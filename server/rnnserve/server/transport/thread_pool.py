@@ -15,13 +15,13 @@ from typing import Any, ParamSpec, TypeVar
 
 import grpc
 
-from rnnserve.server.batching.clock import now
-from rnnserve.server.batching.connection_turns import ConnectionTurns
-from rnnserve.server.boundary.byte_budget import OfConnection
+from rnnserve.server.clock import now
+from rnnserve.server.connections.byte_budget import OfConnection
+from rnnserve.server.connections.connection_turns import ConnectionTurns
+from rnnserve.server.connections.pooled_call import CallOfThread, PooledCall
+from rnnserve.server.connections.receiving_turns import ReceivingTurns
 from rnnserve.server.errors import Cancelled, ServeError, Unsupported, WaitTooLong
 from rnnserve.server.transport.late_messages import LateMessages
-from rnnserve.server.transport.pooled_call import CallOfThread, PooledCall
-from rnnserve.server.transport.receiving_turns import ReceivingTurns
 from rnnserve.server.transport.thread_stack import ThreadStack
 
 __all__ = ["CallPool"]

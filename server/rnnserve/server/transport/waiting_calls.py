@@ -3,11 +3,11 @@
 import threading
 from collections.abc import Mapping
 
-from rnnserve.server.batching.clock import now
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.scheduler import Schedulers
-from rnnserve.server.boundary.byte_budget import RESPONSE_COPIES, HeldBytes
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
+from rnnserve.server.clock import now
+from rnnserve.server.connections.byte_budget import RESPONSE_COPIES, HeldBytes
 from rnnserve.server.errors import Cancelled, ServeError, TimeoutExpired
 from rnnserve.server.protocol.sequence_turns import Step
 

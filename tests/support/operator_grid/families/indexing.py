@@ -14,6 +14,7 @@ _TIMES_ZERO = "beside an inf, which is multiplied by 0"
 
 _TABLE = torch.linspace(-2.0, 3.0, 24).reshape(6, 4)
 
+
 def _windows(x, _):
     return F.conv1d(x.abs()[:, None], torch.ones(2, 1, 3, dtype=x.dtype), padding=1)
 

@@ -1,0 +1,178 @@
+"""A process for work that may crash, hang, or take all memory: then that process ends, and the one that asked does not.
+
+onnxruntime ends its process on some files: with SIGSEGV or SIGABRT, in an endless Loop of the graph, or with an
+allocation of any size. None of it can be caught where it happens (docs/findings.md, "onnxruntime"). So a file of
+unknown origin is tried in a process of its own first, whose work is in a module that calls
+`rnnserve.common.guarded_work.answer_requests`. One process takes any number of requests, one after the other, since
+its imports cost 0.3 s.
+
+Requests and answers are bytes; each is preceded by its size, as 8 bytes, little-endian.
+"""
+
+import contextlib
+import functools
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from rnnserve.common.parent_death import in_lasting_thread
+
+__all__ = ["SIZE_BYTES", "GuardedProcess", "ProcessEnded", "ProcessTooSlow"]
+
+SIZE_BYTES: Final = 8
+"""Bytes of the size before each request and each answer."""
+
+_BLOCK = 1 << 20
+
+
+class ProcessEnded(Exception):
+    """The process ended while it worked; the message says how: "with SIGSEGV"."""
+
+
+class ProcessTooSlow(Exception):
+    """The process has not answered in time, and still works."""
+
+
+class GuardedProcess:
+    """A process that answers requests. For one thread, but for `kill`.
+
+    It starts without a fork of this process's threads, as gRPC demands; holds no file of this process, listening
+    sockets included; writes to no terminal or log; and ends with this process, however this one ends, also where it has
+    been stopped.
+    """
+
+    def __init__(self, *arguments: str, niceness: int = 0) -> None:
+        """Start the process; it imports its modules while this one goes on.
+
+        Args:
+            arguments: What Python runs, with this process's `sys.path`: a file, or "-m" and a module.
+            niceness: How far it gives way to other processes, as for nice(1).
+
+        Raises:
+            OSError: If no process, or no thread that starts it, can be started.
+        """
+        path = os.pathsep.join(entry for entry in sys.path if entry)
+        start = functools.partial(
+            subprocess.Popen[bytes],
+            # -P: the working directory, which may hold anything, is no place to import from.
+            [sys.executable, "-P", *arguments],
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            start_new_session=True,  # a Ctrl-C is for this process, which ends the other one
+        )
+        self._popen = in_lasting_thread(start)
+        if niceness:
+            with contextlib.suppress(OSError):  # it has ended, or may not
+                ours = os.getpriority(os.PRIO_PROCESS, 0)
+                os.setpriority(os.PRIO_PROCESS, self._popen.pid, ours + niceness)
+        assert self._popen.stdin is not None  # noqa: S101 - both are pipes
+        assert self._popen.stdout is not None  # noqa: S101
+        self._requests, self._answers = self._popen.stdin.fileno(), self._popen.stdout.fileno()
+        os.set_blocking(self._requests, False)
+        os.set_blocking(self._answers, False)
+        self._received = bytearray()
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._popen.pid
+
+    @property
+    def processor_seconds(self) -> float:
+        """How long the process has computed, in steps of 10 ms; unlike the clock, that does not grow with other load.
+
+        Raises:
+            ProcessEnded: If it has ended.
+        """
+        try:
+            status = Path(f"/proc/{self.pid}/stat").read_text()
+        except OSError:
+            raise self._ended() from None
+        user, system = status.rpartition(")")[2].split()[11:13]  # proc(5): utime and stime
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    def send(self, request: bytes, seconds: float) -> None:
+        """Ask for something; `receive` gives the answer.
+
+        Raises:
+            ProcessEnded: If the process has ended.
+            ProcessTooSlow: If it does not take the request within `seconds`.
+        """
+        deadline = time.monotonic() + seconds
+        unsent = memoryview(len(request).to_bytes(SIZE_BYTES, "little") + request)
+        while unsent:
+            self._wait(self._requests, select.POLLOUT, deadline)
+            try:
+                unsent = unsent[os.write(self._requests, unsent[:_BLOCK]) :]
+            except BlockingIOError:
+                continue
+            except BrokenPipeError:
+                raise self._ended() from None
+
+    def receive(self, seconds: float) -> bytes:
+        """Wait for the next answer.
+
+        Raises:
+            ProcessEnded: If the process ends before it has answered.
+            ProcessTooSlow: If it has not answered after `seconds`. Another call goes on waiting.
+        """
+        deadline = time.monotonic() + seconds
+        self._read_to(SIZE_BYTES, deadline)
+        end = SIZE_BYTES + int.from_bytes(self._received[:SIZE_BYTES], "little")
+        self._read_to(end, deadline)
+        answer = bytes(self._received[SIZE_BYTES:end])
+        del self._received[:end]
+        return answer
+
+    def kill(self) -> None:
+        """End the process at once. Any thread may call this: the thread that waits for an answer gets ProcessEnded."""
+        self._popen.kill()
+
+    def close(self) -> None:
+        """End the process at once, and release what belonged to it."""
+        self._popen.kill()
+        self._popen.wait()
+        for pipe in (self._popen.stdin, self._popen.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+    def _read_to(self, size: int, deadline: float) -> None:
+        while len(self._received) < size:
+            self._wait(self._answers, select.POLLIN, deadline)
+            try:
+                block = os.read(self._answers, _BLOCK)
+            except BlockingIOError:
+                continue
+            if not block:
+                raise self._ended()
+            self._received += block
+
+    def _wait(self, pipe: int, event: int, deadline: float) -> None:
+        """Wait for a pipe.
+
+        Raises:
+            ProcessTooSlow: If nothing happens to it before the deadline.
+        """
+        poll = select.poll()
+        poll.register(pipe, event)
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1e3):
+            raise ProcessTooSlow
+
+    def _ended(self) -> ProcessEnded:
+        """Say how the process ended. Its pipes are closed, so it does end."""
+        self._popen.kill()  # no effect where it has ended by itself
+        status = self._popen.wait()
+        if status >= 0:
+            return ProcessEnded(f"with exit status {status}")
+        with contextlib.suppress(ValueError):
+            return ProcessEnded(f"with {signal.Signals(-status).name}")
+        return ProcessEnded(f"with signal {-status}")

@@ -1,0 +1,82 @@
+"""Progress of a load test: a progress bar in a terminal, one line per load elsewhere."""
+
+import time
+from collections.abc import Callable
+from typing import Never, TextIO
+
+from tqdm import tqdm
+
+from rnnserve.load.load_level import LoadLevel, LoadResult
+from rnnserve.load.units import format_duration
+
+__all__ = ["LoadProgress"]
+
+_BAR = "{desc}: [{bar:20}] {n:.1f} of {total:g} s{postfix}"
+
+
+class LoadProgress:
+    """Shows the progress of a load test on a stream.
+
+    Args:
+        stream: Standard error, usually; the bar appears only if it is a terminal.
+        loads: Number of loads of the test; None if it is not known.
+        clock: Returns seconds.
+    """
+
+    def __init__(self, stream: TextIO, loads: int | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._of_loads = f"/{loads}" if loads else ""
+        self._clock = clock
+        self._number = 0
+        self._load = LoadLevel()
+        self._begin: float | None = None
+        self._bar: tqdm[Never] | None = None
+
+    def begin(self, load: LoadLevel) -> None:
+        """Show that a load begins."""
+        self._number += 1
+        self._load = load
+        self._begin = None
+        self._bar = tqdm(
+            desc=self._heading(),
+            total=load.warmup + load.duration,
+            file=self._stream,
+            disable=None,  # unless the stream is a terminal
+            bar_format=_BAR,
+            ascii=".#",
+            leave=False,
+            dynamic_ncols=True,
+            postfix="starting",
+        )
+
+    def update(self, started: int, ended: int) -> None:
+        """Show how many requests were started and how many have ended; in a terminal only."""
+        if self._bar is None:
+            return
+        if self._begin is None:
+            self._begin = self._clock()  # generators connect between `begin` and the first update
+        passed, total = self._clock() - self._begin, self._load.warmup + self._load.duration
+        state = "warming up" if passed < self._load.warmup else "measuring"
+        state = state if passed < total else "waiting for the last answers"
+        self._bar.n = min(passed, total)
+        self._bar.set_postfix_str(f"{state}: {started:,} sent, {started - ended:,} in flight")
+
+    def end(self, result: LoadResult) -> None:
+        """Write one line about the result of the load."""
+        statistics = result.statistics
+        text = f"{statistics.answered:,} answers, p50 {format_duration(statistics.latency.percentile(50))}, p99 "
+        text += format_duration(statistics.latency.percentile(99))
+        text += f", {statistics.failed:,} errors" if statistics.failed else ""
+        text += f", {statistics.faults:,} wrong" if statistics.faults else ""
+        self.write_line(f"{self._heading()}: {text}")
+
+    def write_line(self, text: str) -> None:
+        """Remove the bar and write a line that stays."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        self._stream.write(f"{text}\n")
+        self._stream.flush()
+
+    def _heading(self) -> str:
+        return f"[{self._number}{self._of_loads}] {self._load.text}"

@@ -1,0 +1,83 @@
+"""A call that a pool of threads has taken, and the one that a thread has."""
+
+import threading
+from collections.abc import Callable
+from concurrent import futures
+from typing import Any
+
+from rnnserve.server.clock import now
+
+__all__ = ["CallOfThread", "PooledCall", "connection_of"]
+
+
+def _done() -> None:
+    pass
+
+
+_ENDED: futures.Future[Any] = futures.Future()
+"""In the place of the future of a call that has been answered."""
+
+
+class PooledCall:
+    """A call, from the time it comes.
+
+    Attributes:
+        came: When that was, in seconds on the clock of `batching.clock`.
+        future: What its caller, grpcio, was given.
+        must_refuse: Whether it is one too many.
+    """
+
+    __slots__ = ("_args", "_connection", "_fn", "_kwargs", "came", "future", "must_refuse")
+
+    def __init__(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - grpcio's
+        self._fn, self._args, self._kwargs = fn, args, kwargs
+        self._connection: str | None = None
+        self.came = now()
+        self.future: futures.Future[Any] = futures.Future()
+        self.must_refuse = False
+
+    @property
+    def connection(self) -> str:
+        """Names its connection; empty where that was not asked for before its end.
+
+        Asked for where it matters only: grpcio lets go of Python's lock twice meanwhile, and among many threads each
+        time is a wait for it.
+        """
+        if self._connection is None:
+            self._connection = connection_of(self._args)
+        return self._connection
+
+    def run(self) -> None:
+        """Answer it, unless it was cancelled, and tell its future how that went.
+
+        Then it keeps nothing of grpcio's: who knows this call for longer, as the batch that it was in does, would keep
+        a stream of gRPC's core, which refuses further ones where there are many.
+        """
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            self.future.set_result(self._fn(*self._args, **self._kwargs))
+        except BaseException as error:  # noqa: BLE001 - it is the future's
+            self.future.set_exception(error)
+        finally:
+            # An error's traceback has this frame: with its future, they would keep each other.
+            self._fn, self._args, self._kwargs, self.future = _done, (), {}, _ENDED
+
+
+class CallOfThread(threading.local):
+    """What a thread of a pool knows.
+
+    Attributes:
+        call: The call that it has.
+    """
+
+    call = PooledCall(lambda: None)
+
+
+def connection_of(args: tuple[Any, ...]) -> str:
+    """Name the connection of a call by what grpcio passes with it: its event. Empty where it passes something else."""
+    for arg in args:
+        peer = getattr(getattr(arg, "call", None), "peer", None)
+        if peer is not None:
+            return str(peer().decode())
+    return ""

@@ -1,0 +1,307 @@
+"""From an artifact to a model that may serve: loaded, proven on this machine, its cost measured.
+
+A server does it twice: in a process that the version may end (`trial_worker`), and, if it passes there, in its own.
+There only the golden cases are run again; what the other runs have found is known.
+"""
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import DEFAULTS, GOLDEN, MANIFEST, SCAN, ArtifactError, Version, read_version
+from rnnserve.protos.golden import Case, load_cases, replay
+from rnnserve.protos.recorded_defaults import load_defaults
+from rnnserve.server.batching.batch_arrays import join, rows_of_run
+from rnnserve.server.batching.cost import Cost
+from rnnserve.server.boundary.checked_request import Array
+from rnnserve.server.boundary.signature_reading import read_signature
+from rnnserve.server.errors import StartError, one_line
+from rnnserve.server.repository.continuation import try_parts
+from rnnserve.server.repository.cost_measurement import measure_cost
+from rnnserve.server.repository.findings import Findings
+from rnnserve.server.repository.graph_choice import AUTO, FILES, NATIVE, SCANNED, GraphChoice, choose_graph
+from rnnserve.server.repository.graph_measurement import measure_graphs
+from rnnserve.server.repository.invariance import is_batch_invariant
+from rnnserve.server.repository.model import Model
+from rnnserve.server.repository.providers import new_session, nodes_by_provider
+from rnnserve.server.repository.trial_requests import TrialRequests, as_request
+
+__all__ = ["load_model", "try_version"]
+
+_log = logging.getLogger(__name__)
+
+_ADOPTED = "the version was adopted from an ONNX file, and not compared with its framework"
+
+
+class _Place(NamedTuple):
+    """Where a version runs.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        threads: Of a run.
+    """
+
+    device: str
+    threads: int
+
+
+_UNMEASURED = Cost(run=0.0, step=0.0, point=0.0, padding=0.0)
+
+
+def try_version(
+    folder: Path,
+    name: str,
+    version: str,
+    device: str,
+    *,
+    graph: str = AUTO,
+    decided: Mapping[str, str] = MappingProxyType({}),
+    allow_unproven: bool = False,
+    threads: int = 1,
+    inside: Path | None = None,
+) -> Findings:
+    """Load and prove a version as `load_model` does, and return what was found of it.
+
+    Args:
+        folder: The version's.
+        name: The model's, as its folder is named.
+        version: Its number, as text.
+        device: "cpu" or "cuda".
+        graph: "auto", "native" or "scan", as `Settings.graph`.
+        decided: The graphs that were chosen before for versions of the model, by the manifest's `self_sha256`.
+        allow_unproven: Let versions pass, too, that were adopted from an ONNX file and not compared with its framework.
+        threads: Of a run.
+        inside: Folder in which its files have to lie, after all links; None: anywhere.
+
+    Raises:
+        ArtifactError: If anything about the version does not hold; the message names the file.
+        StartError: If the device cannot be had.
+    """
+    return _try(_read(folder, name, allow_unproven, inside), name, version, _Place(device, threads), graph, decided)[1]
+
+
+def load_model(
+    folder: Path,
+    name: str,
+    version: str,
+    device: str,
+    *,
+    allow_unproven: bool = False,
+    allow_non_finite: bool = False,
+    threads: int = 1,
+    inside: Path | None = None,
+    known: Findings | None = None,
+) -> Model:
+    """Load the graph of a version that serves, and prove it: digests, signature, and the golden results on this device.
+
+    Args:
+        folder: The version's.
+        name: The model's, as its folder is named.
+        version: Its number, as text.
+        device: "cpu" or "cuda".
+        allow_unproven: Load versions, too, that were adopted from an ONNX file and not compared with its framework.
+        allow_non_finite: Give answers that are NaN or infinite; refused otherwise.
+        threads: Of a run.
+        inside: Folder in which its files have to lie, after all links; None: anywhere.
+        known: What `try_version` has found. Then only the golden cases are run. None to find it here, on the graph that
+            is chosen by measuring.
+
+    Raises:
+        ArtifactError: If anything about the version does not hold, or it has changed since it was tried; the message
+            names the file.
+        StartError: If the device cannot be had.
+    """
+    artifact = _read(folder, name, allow_unproven, inside, None if known is None else known.graph.file)
+    place = _Place(device, threads)
+    if known is None:
+        model, known = _try(artifact, name, version, place, AUTO, {})
+    else:
+        if artifact.digest != known.digest:
+            raise ArtifactError(f"{MANIFEST}: has changed since the version was tried; start the server again")
+        cases = load_cases(artifact.files[GOLDEN])
+        model, _ = _proven(artifact, cases, name, version, place, known.graph)
+    signature = model.signature
+    model = dataclasses.replace(
+        model,
+        signature=signature if known.is_cut else signature.without_cuts(),
+        cost=known.cost,
+        batch_invariant=known.batch_invariant,
+        trims_outputs=known.trims_outputs,
+        continues=known.continues,
+        why_not_in_parts=known.why_not_in_parts,
+        # Not in the trials: what they draw may be out of the range that the model is meant for.
+        refuses_non_finite=bool(signature.may_be_non_finite) and not allow_non_finite,
+    )
+    if model.origin == "adopted":
+        _log.warning("%s version %s: %s", name, version, _ADOPTED)
+    if not known.batch_invariant:
+        _log.warning("%s version %s: on %s, an answer's bits depend on the others in its batch", name, version, device)
+    return model
+
+
+def _read(folder: Path, name: str, allow_unproven: bool, inside: Path | None, graph_file: str | None = None) -> Version:
+    """Read a version whose digests hold.
+
+    Args:
+        folder: The version's.
+        name: The model's.
+        allow_unproven: As for `load_model`.
+        inside: The same.
+        graph_file: The only graph that is kept; None for all.
+
+    Raises:
+        ArtifactError: If it cannot be trusted, is another model's, or is adopted and may not be.
+    """
+    keep = (*(FILES.values() if graph_file is None else (graph_file,)), GOLDEN, DEFAULTS)
+    # The parity record is read by the trial only.
+    artifact = read_version(folder, keep, with_parity=graph_file is None, inside=inside)
+    if artifact.manifest.model != name:
+        raise ArtifactError(f'{MANIFEST}: is of "{artifact.manifest.model}", but lies in the folder of "{name}"')
+    if artifact.manifest.origin == manifest_pb2.ORIGIN_ADOPTED and not allow_unproven:
+        raise ArtifactError(f"{MANIFEST}: {_ADOPTED}; --allow-unproven serves it")
+    return artifact
+
+
+def _try(
+    artifact: Version, name: str, version: str, place: _Place, asked: str, decided: Mapping[str, str]
+) -> tuple[Model, Findings]:
+    """Choose a graph, prove it, and find out the rest on it."""
+    cases, device = load_cases(artifact.files[GOLDEN]), place.device
+
+    def proven(graph: str) -> tuple[Model, TrialRequests]:
+        return _proven(artifact, cases, name, version, place, GraphChoice(graph, ""))
+
+    why_not_scan = "it runs on CUDA, and scan is for the CPU" if device != "cpu" else ""
+    if SCAN not in artifact.files:
+        why_not_scan = f"it has no {SCAN}"
+    known = decided.get(artifact.manifest.self_sha256)
+    if asked != AUTO or why_not_scan:
+        choice = choose_graph(asked, known, why_not_scan, {})
+        model, trials = proven(choice.name)
+        return _found(artifact.digest, model, choice, cases, trials)
+    (native, trials), (scan, _) = proven(NATIVE), proven(SCANNED)
+    models = {NATIVE: native, SCANNED: scan}
+    with _said_as(f"{FILES[NATIVE]} and {SCAN}: do not run on inputs like those of their golden cases on {device}"):
+        microseconds = measure_graphs(models, trials)
+    choice = choose_graph(asked, known, "", microseconds)
+    model, findings = _found(artifact.digest, models[choice.name], choice, cases, trials)
+    if choice.name == SCANNED and known is None and _may_be_worse(findings):
+        other = GraphChoice(NATIVE, f"since on {SCAN} answers do not keep their bits", microseconds)
+        model_too, findings_too = _found(artifact.digest, native, other, cases, trials)
+        if _bits_kept(findings_too) > _bits_kept(findings):
+            return model_too, findings_too
+    return model, findings
+
+
+def _may_be_worse(findings: Findings) -> bool:
+    """Whether native may promise more: what a bidirectional model cannot do, no graph can."""
+    return (
+        not findings.batch_invariant or not findings.is_cut or (findings.continues and bool(findings.why_not_in_parts))
+    )
+
+
+def _bits_kept(findings: Findings) -> tuple[bool, bool, bool]:
+    """What is promised of an answer's bits, the most important first."""
+    return findings.batch_invariant, not findings.why_not_in_parts, findings.is_cut
+
+
+def _proven(
+    artifact: Version, cases: Sequence[Case], name: str, version: str, place: _Place, choice: GraphChoice
+) -> tuple[Model, TrialRequests]:
+    """Load a graph of a version, and replay the golden cases on it."""
+    file, device = choice.file, place.device
+    try:
+        session = new_session(artifact.files[file], device, place.threads)
+    except StartError:
+        raise
+    except Exception as error:
+        raise ArtifactError(f"{file}: onnxruntime cannot load it: {one_line(str(error))}") from error
+    defaults = load_defaults(artifact.files, artifact.manifest.inputs)
+    signature = read_signature(session.get_inputs(), session.get_outputs(), artifact.manifest, file, defaults)
+    trials = TrialRequests(signature, cases)
+    signature = signature.with_shortest(trials.shortest)
+    nodes = nodes_by_provider(session)
+    model = Model(name, version, artifact.manifest, signature, device, choice, nodes, _UNMEASURED, session)
+    with _said_as(f"{GOLDEN}: {file} does not run these cases on {device}"):
+        _replay(model, cases)
+    return model, trials
+
+
+def _found(
+    digest: str, model: Model, choice: GraphChoice, cases: Sequence[Case], trials: TrialRequests
+) -> tuple[Model, Findings]:
+    """Run requests that are drawn; what a graph does with some inputs it need not do with others."""
+    model = dataclasses.replace(model, graph=choice)
+    with _said_as(f"{choice.file}: does not run on inputs like those of its golden cases on {model.device}"):
+        return model, _findings(digest, model, cases, trials)
+
+
+def _findings(digest: str, model: Model, cases: Sequence[Case], trials: TrialRequests) -> Findings:
+    invariant = is_batch_invariant(model.run, model.signature, trials)
+    is_cut = invariant
+    if not invariant:
+        # Zeros after each row's length may be -0 where the model multiplies by a mask: then no step is left out.
+        whole = model.signature.without_cuts()
+        model, trials = dataclasses.replace(model, signature=whole), TrialRequests(whole, cases)
+        invariant = is_batch_invariant(model.run, whole, trials)
+    trims = _trims_outputs(model, trials)
+    parts = try_parts(model.run, model.signature, trials)
+    cost = measure_cost(model, trials)
+    return Findings(digest, model.graph, cost, invariant, trims, parts.continues, is_cut, parts.reason)
+
+
+@contextlib.contextmanager
+def _said_as(what: str) -> Iterator[None]:
+    """Turn whatever a run raises into an ArtifactError that begins with `what`."""
+    try:
+        yield
+    except ArtifactError:
+        raise
+    except Exception as error:
+        raise ArtifactError(f"{what}: {type(error).__name__}: {one_line(str(error))}") from error
+
+
+def _replay(model: Model, cases: Sequence[Case]) -> None:
+    """Run the golden cases as requests are run, joined and split, and compare with what eager PyTorch gave."""
+    limits = next((at for at in model.manifest.replay_limits if at.device == model.device), None)
+    if limits is None:
+        raise ArtifactError(f'{MANIFEST}: has no limits for golden results on the device "{model.device}"')
+
+    def compute(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        request = as_request(model.signature, inputs)
+        (outputs,) = model.run([request])
+        for spec in model.signature.outputs.values():
+            expected, found = spec.shape(request.batch, request.sizes), outputs[spec.name].shape
+            if found != expected:
+                raise ArtifactError(
+                    f"{model.graph.file}: {spec} comes out as {list(found)} where {list(expected)} is expected"
+                )
+        return outputs
+
+    failures = replay(cases, compute, limits)
+    if failures:
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        raise ArtifactError(
+            f"{GOLDEN}: {model.graph.file} does not give these results on {model.device}: {failures[0]}{more}"
+        )
+
+
+def _trims_outputs(model: Model, trials: TrialRequests) -> bool:
+    """Whether an output has fewer steps than the inputs, where every length is smaller than its axis."""
+    signature = model.signature
+    sizes = trials.sizes(64)
+    rows = trials.rows(2)
+    request = trials.draw(rows, sizes, lengths=1)
+    request.longest = sizes  # as in a run of requests with one prefix
+    feeds = join([request], signature)
+    arrays = model.run_arrays(list(signature.outputs), feeds)
+    run_rows = rows_of_run(signature, rows)
+    return any(
+        array.shape != spec.shape(run_rows, sizes)
+        for spec, array in zip(signature.outputs.values(), arrays, strict=True)
+    )

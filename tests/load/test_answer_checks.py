@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+
+from rnnserve.client import InvalidAnswer, ModelMetadata, TensorMetadata
+from rnnserve.client.predictions import Prediction
+from rnnserve.client.row_inputs import check_rows
+from rnnserve.load.answer_checks import AnswerCheck, AnswerChecker
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos.datatypes import datatype_of
+
+INPUTS = {
+    "x": TensorMetadata("x", "FP32", (-1, -1), ("batch", "sequence")),
+    "lengths": TensorMetadata("lengths", "INT64", (-1,), ("batch",), optional=True, lengths_of="sequence"),
+}
+OUTPUTS = {
+    "y": TensorMetadata("y", "FP32", (-1, -1), ("batch", "sequence")),
+    "n": TensorMetadata("n", "INT64", (-1,), ("batch",)),
+}
+MODEL = ModelMetadata("m", ("1",), "", INPUTS, OUTPUTS)
+Y, N = np.array([[1.0, 2.0], [3.0, 0.0]], np.float32), np.array([5, 6])
+
+
+def answer(y=Y, n=N, *, typed=False):
+    response = pb.ModelInferResponse(model_name="m")
+    for name, array in (("y", y), ("n", n)):
+        output = response.outputs.add(name=name, datatype=datatype_of(array.dtype), shape=array.shape)
+        if typed:
+            field = output.contents.fp32_contents if name == "y" else output.contents.int64_contents
+            field.extend(array.ravel().tolist())
+        else:
+            response.raw_output_contents.append(array.tobytes())
+    return response
+
+
+def checker(*, exact=True, expected=None):
+    rows = check_rows(MODEL, [[0, 0], [0]])
+    return AnswerChecker({4: AnswerCheck(MODEL, rows, range(2), ["y", "n"], exact, expected)})
+
+
+def changed(row, column, by):
+    y = Y.copy()
+    y[row, column] += by
+    return y
+
+
+def test_the_first_answer_is_the_golden_one():
+    found = checker()
+    assert 4 in found
+    assert 3 not in found
+    assert found.agrees(4, answer()) is None
+    assert found.agrees(4, answer()) is True
+    assert found.agrees(4, answer(typed=True)) is True
+    assert found.agrees(4, answer(changed(0, 0, 1e-6))) is False
+    assert found.agrees(4, answer(n=N + 1)) is False
+    assert found.agrees(4, answer()) is True, "a wrong answer is not the next golden one"
+
+
+def test_values_after_the_end_of_a_row_do_not_count():
+    found = checker()
+    found.agrees(4, answer())
+    assert found.agrees(4, answer(changed(1, 1, 7))) is True
+    assert found.agrees(4, answer(changed(1, 0, 7))) is False
+
+
+def test_answers_of_a_model_whose_bits_may_differ_are_near():
+    found = checker(exact=False)
+    found.agrees(4, answer())
+    assert found.agrees(4, answer(changed(0, 0, 1e-4))) is True
+    assert found.agrees(4, answer(changed(0, 0, 1e-2))) is False
+    assert found.agrees(4, answer(changed(0, 0, np.nan))) is False
+    assert found.agrees(4, answer(n=N + 1)) is False
+
+
+def test_the_limit_grows_with_the_largest_value_and_not_with_infinity():
+    large = checker(exact=False)
+    large.agrees(4, answer(Y * 1000))
+    assert large.agrees(4, answer(Y * 1000 + 0.5)) is True
+    infinite = checker(exact=False)
+    infinite.agrees(4, answer(changed(0, 1, np.inf)))
+    assert infinite.agrees(4, answer(changed(0, 1, np.inf))) is True
+    assert infinite.agrees(4, answer(changed(0, 1, np.inf) + np.float32(1))) is False
+
+
+def test_expected_answers_are_near_from_the_first_one_on():
+    expected = [Prediction({"y": Y[0] + 1e-4, "n": N[0]}, ""), Prediction({"y": Y[1, :1], "n": N[1]}, "")]
+    assert checker(expected=expected).agrees(4, answer()) is True
+    wrong = checker(expected=expected)
+    assert wrong.agrees(4, answer(changed(0, 0, 1))) is False
+    assert wrong.agrees(4, answer(changed(0, 0, 1))) is False
+
+
+def test_an_answer_without_an_output_is_invalid():
+    response = answer()
+    response.outputs[0].name = "z"
+    with pytest.raises(InvalidAnswer, match="lacks y"):
+        checker().agrees(4, response)

@@ -1,0 +1,79 @@
+import re
+
+import numpy as np
+import pytest
+
+from rnnserve.client import InvalidRequest, ModelMetadata, TensorMetadata
+from rnnserve.load.input_drawing import draw_inputs
+from rnnserve.load.size_distribution import parse_size_distribution
+
+
+def model(*inputs, batching="padded", states=()):
+    outputs = {f"{name}_n": TensorMetadata(f"{name}_n", "FP32", (-1, 2), continues_as=name) for name in states}
+    return ModelMetadata(
+        "m", ("1",), "", {tensor.name: tensor for tensor in inputs}, outputs, properties={"batching": batching}
+    )
+
+
+def draw(metadata, batch=50, length="2:9"):
+    return draw_inputs(metadata, batch, parse_size_distribution(length), np.random.default_rng(7))
+
+
+TOKENS = TensorMetadata("tokens", "INT32", (-1, -1), ("batch", "sequence"), low=3, high=6)
+LENGTHS = TensorMetadata("lengths", "INT64", (-1,), ("batch",), optional=True, lengths_of="sequence")
+
+
+def test_integers_lie_within_their_bounds_and_reach_them():
+    tokens = np.concatenate(draw(model(TOKENS, LENGTHS))["tokens"])
+    assert tokens.dtype == np.int32
+    assert set(tokens.tolist()) == {3, 4, 5}
+
+
+@pytest.mark.parametrize("datatype", ["INT8", "UINT8", "INT64", "UINT64"])
+def test_integers_of_the_whole_range(datatype):
+    limits = np.iinfo(datatype.lower())
+    tensor = TensorMetadata("a", datatype, (-1, 50), ("batch", "features"), low=int(limits.min), high=int(limits.max))
+    values = np.concatenate(draw(model(tensor))["a"])
+    assert values.dtype == np.dtype(datatype.lower())
+    assert values.max() > limits.max // 2
+
+
+@pytest.mark.parametrize("datatype", ["INT64", "BOOL"])
+def test_values_without_bounds_are_zero_or_one(datatype):
+    values = np.concatenate(draw(model(TensorMetadata("a", datatype, (-1, 9), ("batch", "features"))))["a"])
+    assert set(values.tolist()) == {0, 1}
+
+
+def test_floats_are_normal_or_within_their_bounds():
+    normal = TensorMetadata("a", "FP32", (-1, 40), ("batch", "features"))
+    bounded = TensorMetadata("b", "FP64", (-1, 40), ("batch", "features"), low=-5.0, high=-4.5)
+    drawn = {name: np.concatenate(rows) for name, rows in draw(model(normal, bounded)).items()}
+    assert abs(drawn["a"].mean()) < 0.1 < 0.9 < drawn["a"].std() < 1.1
+    assert -5 <= drawn["b"].min() < -4.9 < -4.6 < drawn["b"].max() <= -4.5
+    assert [drawn[name].dtype.name for name in "ab"] == ["float32", "float64"]
+
+
+@pytest.mark.parametrize(("batching", "distinct"), [("padded", True), ("joined", False), ("alone", False)])
+def test_rows_have_lengths_of_their_own_only_where_they_may_be_padded(batching, distinct):
+    lengths = {len(row) for row in draw(model(TOKENS, LENGTHS, batching=batching))["tokens"]}
+    assert (len(lengths) > 1) is distinct
+    assert lengths <= set(range(2, 10))
+
+
+def test_inputs_share_an_axis_of_one_name_wherever_it_is():
+    points = TensorMetadata("points", "FP32", (-1, -1, 2), ("sequence", "batch", "features"))
+    drawn = draw(model(TOKENS, points, LENGTHS))
+    assert [row.shape[0] for row in drawn["tokens"]] == [row.shape[0] for row in drawn["points"]]
+    assert all(row.shape[1:] == (2,) for row in drawn["points"])
+
+
+def test_states_lengths_and_what_is_optional_are_left_out():
+    state = TensorMetadata("h", "FP32", (-1, 2), ("batch", "hidden"))
+    weights = TensorMetadata("weights", "FP32", (-1, -1), ("batch", "sequence"), optional=True)
+    assert list(draw(model(TOKENS, LENGTHS, state, weights, states=["h"]))) == ["tokens"]
+
+
+@pytest.mark.parametrize("shape", [(-1, -1, -1), (-1, -1, 0), (1, 2)])
+def test_an_input_that_the_server_does_not_describe_is_refused(shape):
+    with pytest.raises(InvalidRequest, match=re.escape(f"takes `a` of shape {shape}: the server does not say")):
+        draw(model(TensorMetadata("a", "FP32", shape)))

@@ -1,0 +1,123 @@
+"""Sessions on the hot path, in virtual time: when steps are due, what they continue from, and what ends them."""
+
+import asyncio
+
+import grpc
+import numpy as np
+import pytest
+
+from rnnserve.load.load_generator import LoadGenerator
+from rnnserve.load.samples import INVALID_ANSWER, OK
+from rnnserve.load.session_scripts import SessionScript, state_fields
+from rnnserve.load.workload import RequestPool
+from rnnserve.protos import inference_pb2 as pb
+
+MS = 1_000_000
+
+
+def ms(times):
+    return [round(time / MS, 1) for time in times]
+
+
+def session_pool(scripts=1, steps=3):
+    """Scripts whose state is one number of four bytes, which an answer counts up."""
+    count = scripts * steps
+    script = [SessionScript(number * steps, steps, (1,), (4,), state_fields([bytes(4)])) for number in range(scripts)]
+    payloads = [b"%d:" % index for index in range(count)]
+    ones = np.ones(count, int)
+    return RequestPool(("walks",), payloads, np.zeros(count, int), ones, [None] * count, scripts=tuple(script))
+
+
+class Counter:
+    """Answers a step within a millisecond with its state and one more, or fails at some of its calls."""
+
+    def __init__(self, *, failing=(), slow=(), answer=None):
+        self.failing, self.slow, self.answer = failing, slow, answer
+        self.sent = []
+
+    async def send(self, request, timeout):
+        assert timeout > 0
+        item, _, fields = request.partition(b":")
+        state = int.from_bytes(pb.ModelInferRequest.FromString(fields).raw_input_contents[0], "little")
+        self.sent.append((int(item), state))
+        await asyncio.sleep(0.030 if len(self.sent) in self.slow else 0.001)
+        if len(self.sent) in self.failing:
+            raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), "gone")
+        response = pb.ModelInferResponse(raw_output_contents=[b"", (state + 1).to_bytes(4, "little")])
+        return (self.answer or response).SerializeToString()
+
+
+def run_sessions(loop, pool, counter, **settings):
+    generator = LoadGenerator(pool, [counter.send], np.zeros(1, int), 5.0, loop.clock)
+    settings = {"measure_from": 0, "end": 50 * MS, "sessions": 1, "think": 10 * MS, "max_requests": 1000, **settings}
+    ended = loop.run_until_complete(generator.session_loop(0, **settings))
+    return generator.samples, ended
+
+
+def test_a_session_sends_its_next_step_a_think_time_after_the_answer(loop):
+    counter = Counter()
+    samples, ended = run_sessions(loop, session_pool(), counter)
+    assert not ended
+    assert counter.sent == [(0, 0), (1, 1), (2, 2), (0, 0), (1, 1)]  # after three steps it begins anew
+    assert ms(samples.due) == [0, 11, 22, 33, 44]
+    assert ms(samples.sent) == [0, 11, 22, 33, 44]
+    assert ms(samples.done) == [1, 12, 23, 34, 45]
+    assert list(samples.item) == [0, 1, 2, 0, 1]
+
+
+def test_a_slow_answer_delays_the_next_step_and_a_late_one_is_charged(loop):
+    counter = Counter(slow={2})
+    samples, _ = run_sessions(loop, session_pool(), counter, end=80 * MS)
+    assert ms(samples.due) == [0, 11, 51, 62, 73]
+    assert ms(np.array(samples.done) - np.array(samples.due)) == [1, 30, 1, 1, 1]
+
+
+def test_a_step_that_failed_is_sent_again_with_the_same_state(loop):
+    counter = Counter(failing={2, 3})
+    samples, _ = run_sessions(loop, session_pool(), counter)
+    assert counter.sent == [(0, 0), (1, 1), (1, 1), (1, 1), (2, 2)]
+    assert list(samples.status) == [OK, 14, 14, OK, OK]
+    assert samples.names[14] == "UNAVAILABLE"
+
+
+def test_sessions_begin_within_the_first_think_time_and_share_scripts(loop):
+    counter = Counter()
+    samples, _ = run_sessions(loop, session_pool(scripts=2), counter, sessions=5, end=10 * MS)
+    assert ms(samples.due) == [0, 2, 4, 6, 8]
+    assert [item for item, _ in counter.sent] == [0, 3, 0, 3, 0]
+
+
+def test_without_a_think_time_the_next_step_follows_at_once(loop):
+    samples, _ = run_sessions(loop, session_pool(), Counter(), think=0, end=5 * MS)
+    assert ms(samples.due) == [0, 1, 2, 3, 4]
+
+
+def test_sessions_that_are_stopped_send_no_further_step(loop):
+    counter = Counter()
+    generator = LoadGenerator(session_pool(), [counter.send], np.zeros(1, int), 5.0, loop.clock)
+    generator.stop_at = 30 * MS
+    loop.run_until_complete(
+        generator.session_loop(0, measure_from=0, end=10**12, sessions=1, think=10 * MS, max_requests=1000)
+    )
+    assert ms(generator.samples.begun) == [0, 11, 22]
+
+
+def test_sessions_end_with_their_last_request(loop):
+    samples, ended = run_sessions(
+        loop, session_pool(), Counter(), measure_from=20 * MS, end=10**12, sessions=2, max_requests=5
+    )
+    assert ended
+    assert sum(due >= 20 * MS for due in samples.due) == 5
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (pb.ModelInferResponse(raw_output_contents=[b""]), "has 1 raw outputs, and lacks a final state"),
+        (pb.ModelInferResponse(raw_output_contents=[b"", b"12345"]), "final states of [5] bytes; expected [4]"),
+    ],
+)
+def test_an_answer_without_its_state_is_invalid(loop, answer, said):
+    samples, _ = run_sessions(loop, session_pool(), Counter(answer=answer), end=5 * MS)
+    assert list(samples.status) == [INVALID_ANSWER]
+    assert said in samples.details[INVALID_ANSWER]

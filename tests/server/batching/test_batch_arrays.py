@@ -1,0 +1,140 @@
+"""Joining and splitting lose and mix nothing."""
+
+import dataclasses
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnnserve.server.batching.batch_arrays import join, left_out, split, split_rows
+from rnnserve.server.boundary.checked_request import CheckedRequest
+from rnnserve.server.boundary.signature import Signature, TensorSpec
+from support.checked_requests import checked_request
+
+STATE = ("layers * directions", "batch", "hidden")
+SIGNATURE = Signature(
+    {
+        "input": TensorSpec("input", "FP32", ("batch", "sequence", "features"), (-1, -1, 2)),
+        "lengths": TensorSpec("lengths", "INT64", ("batch",), (-1,), optional=True, lengths_of="sequence"),
+        "h_0": TensorSpec("h_0", "FP32", STATE, (2, -1, 3), optional=True),
+    },
+    {
+        "logits": TensorSpec("logits", "FP32", ("batch", "classes"), (-1, 2)),
+        "output": TensorSpec("output", "FP32", ("batch", "sequence", "hidden"), (-1, -1, 2), zeros_after_lengths=True),
+        "h_n": TensorSpec("h_n", "FP32", STATE, (2, -1, 3)),
+    },
+)
+
+
+def reference(feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A model that is easily checked: sums up to each length, running sums, and states that count the steps."""
+    x, lengths, h_0 = feeds["input"], feeds["lengths"], feeds["h_0"]
+    within = np.arange(x.shape[1]) < lengths[:, None]
+    masked = x * within[..., None]
+    return {
+        "logits": masked.sum(axis=1),
+        "output": (np.cumsum(masked, axis=1) * within[..., None]).astype(np.float32),
+        "h_n": h_0 + lengths[None, :, None].astype(np.float32),
+    }
+
+
+@st.composite
+def checked_requests(draw) -> CheckedRequest:
+    batch, sequence = draw(st.integers(1, 4)), draw(st.integers(1, 9))
+    numbers = np.random.default_rng(draw(st.integers(0, 2**16)))
+    inputs = {"input": numbers.integers(-9, 9, (batch, sequence, 2)).astype(np.float32)}
+    longest = sequence
+    if draw(st.booleans()):
+        inputs["lengths"] = numbers.integers(1, sequence + 1, batch)
+        longest = int(inputs["lengths"].max())
+    if draw(st.booleans()):
+        inputs["h_0"] = numbers.integers(-9, 9, (2, batch, 3)).astype(np.float32)
+    outputs = draw(st.lists(st.sampled_from(["logits", "output", "h_n"]), min_size=1, unique=True))
+    return checked_request(batch, sequence, inputs, tuple(outputs), longest=longest)
+
+
+def alone(request: CheckedRequest) -> dict[str, np.ndarray]:
+    """What a request should get, computed from its own arrays only."""
+    feeds = {
+        "input": request.inputs["input"],
+        "lengths": request.inputs.get("lengths", np.full(request.batch, request.sizes["sequence"])),
+        "h_0": request.inputs.get("h_0", np.zeros((2, request.batch, 3), np.float32)),
+    }
+    return {name: reference(feeds)[name] for name in request.outputs}
+
+
+@given(st.lists(checked_requests(), min_size=1, max_size=8))
+def test_each_request_gets_back_its_own(requests):
+    feeds = join(requests, SIGNATURE)
+    assert {name: array.dtype for name, array in feeds.items()} == {s.name: s.dtype for s in SIGNATURE.inputs.values()}
+    answers = split(requests, reference(feeds), SIGNATURE)
+    for request, answer in zip(requests, answers, strict=True):
+        expected = alone(request)
+        assert list(answer) == list(request.outputs)
+        for name in request.outputs:
+            np.testing.assert_array_equal(answer[name], expected[name])
+
+
+@given(st.lists(checked_requests(), min_size=1, max_size=8))
+def test_a_run_has_an_even_number_of_rows_and_no_needless_step(requests):
+    feeds = join(requests, SIGNATURE)
+    rows = sum(request.batch for request in requests)
+    assert feeds["input"].shape == (rows + rows % 2, max(request.longest["sequence"] for request in requests), 2)
+    assert (feeds["lengths"] >= 1).all()
+    assert (feeds["lengths"] <= feeds["input"].shape[1]).all()
+
+
+def lengths_of(batch: int) -> np.ndarray:
+    """The lengths of a run of one request without lengths, of this many rows."""
+    return join([checked_request(batch, 3, {"input": np.ones((batch, 3, 2), np.float32)})], SIGNATURE)["lengths"]
+
+
+def test_small_arrays_that_never_change_are_made_once_and_cannot_be_written():
+    spec, small, large = TensorSpec("h_0", "FP32", ("batch",), (-1,)), (2**14,), (2**14 + 1,)  # 4 bytes each: 64 KiB
+    assert left_out(spec, small) is left_out(spec, small)
+    assert not left_out(spec, small).flags.writeable
+    assert left_out(spec, large) is not left_out(spec, large)
+    assert lengths_of(1024) is lengths_of(1024)
+    assert not lengths_of(1024).flags.writeable
+    assert lengths_of(1026) is not lengths_of(1026)
+    assert lengths_of(1026).tolist() == [3] * 1026
+
+
+def test_a_row_of_padding_is_as_short_as_rows_may_be():
+    longer = dataclasses.replace(SIGNATURE.inputs["lengths"], shortest=2)
+    signature = dataclasses.replace(SIGNATURE, inputs={**SIGNATURE.inputs, "lengths": longer})
+    one = checked_request(1, 3, {"input": np.ones((1, 3, 2), np.float32)})
+    short = checked_request(1, 1, {"input": np.ones((1, 1, 2), np.float32)})
+    with_lengths = checked_request(1, 3, {"input": np.ones((1, 3, 2), np.float32), "lengths": np.array([3])})
+    assert join([one], SIGNATURE)["lengths"].tolist() == [3, 1]
+    assert join([one], signature)["lengths"].tolist() == [3, 2]
+    assert join([short], signature)["lengths"].tolist() == [1, 1]
+    assert join([with_lengths], signature)["lengths"].tolist() == [3, 2]
+    assert join([one, with_lengths, short], signature)["lengths"].tolist() == [3, 3, 1, 2]
+
+
+def test_a_request_that_fills_a_run_is_not_copied():
+    sent = {"input": np.ones((2, 3, 2), np.float32), "lengths": np.array([3, 1])}
+    feeds = join([checked_request(2, 3, sent)], SIGNATURE)
+    assert feeds["input"] is sent["input"]
+    assert feeds["lengths"] is sent["lengths"]
+    assert join([checked_request(2, 3, sent, longest=2)], SIGNATURE)["input"].shape == (2, 2, 2)
+
+
+@given(checked_requests(), st.integers(1, 60))
+def test_the_parts_of_a_request_give_what_it_gives_whole(request, most_points):
+    parts = split_rows(request, SIGNATURE, most_points)
+    assert sum(part.batch for part in parts) == request.batch
+    assert all(part.batch % 2 == 0 for part in parts[:-1])
+    assert all(part.batch * part.steps <= most_points or part.batch <= 2 for part in parts)
+    given = [split([part], reference(join([part], SIGNATURE)), SIGNATURE)[0] for part in parts]
+    whole = alone(request)
+    for name in request.outputs:
+        axis = SIGNATURE.outputs[name].batch_axis
+        np.testing.assert_array_equal(np.concatenate([one[name] for one in given], axis), whole[name])
+
+
+def test_a_request_with_few_points_stays_as_it_is():
+    request = checked_request(4, 6, {"input": np.zeros((4, 6, 2), np.float32)})
+    assert split_rows(request, SIGNATURE, 24) == [request]
+    assert [part.batch for part in split_rows(request, SIGNATURE, 23)] == [2, 2]

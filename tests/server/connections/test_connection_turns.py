@@ -1,0 +1,79 @@
+"""Connections take turns, and the one with the most gives way."""
+
+from collections import Counter, deque
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnnserve.server.connections.connection_turns import ConnectionTurns
+
+
+def test_each_connection_has_its_turn_and_its_own_order():
+    turns: ConnectionTurns[str] = ConnectionTurns()
+    for name in ("a1", "a2", "a3", "b1", "b2", "c1"):
+        turns.add(name[0], name)
+    assert (len(turns), turns.count_of("a"), turns.count_of("z")) == (6, 3, 0)
+    assert [turns.pop() for _ in range(3)] == ["a1", "b1", "c1"]
+    turns.add("c", "c2")
+    assert [turns.pop() for _ in range(len(turns))] == ["a2", "b2", "c2", "a3"]
+    assert not turns
+    with pytest.raises(StopIteration):
+        turns.pop()
+
+
+def test_a_connection_that_may_not_have_its_turn_keeps_it():
+    turns: ConnectionTurns[str] = ConnectionTurns()
+    for name in ("a1", "b1", "b2", "c1"):
+        turns.add(name[0], name)
+    assert [turns.pop(lambda connection: connection != "a") for _ in range(3)] == ["b1", "c1", "b2"]
+    with pytest.raises(StopIteration):
+        turns.pop(lambda connection: connection != "a")
+    assert turns.pop() == "a1"
+
+
+def test_the_newest_of_the_connection_with_most_gives_way_to_those_of_others():
+    turns: ConnectionTurns[str] = ConnectionTurns()
+    for name in ("a1", "a2", "a3", "b1", "c1", "c2"):
+        turns.add(name[0], name)
+    assert turns.displace("a") is None
+    assert turns.displace("c") is None, "both would have as many afterwards"
+    assert turns.displace("b") == "a3"
+    turns.add("b", "b2")
+    assert turns.displace("d") in {"a2", "b2", "c2"}
+    assert (len(turns), turns.connections) == (5, 3)
+
+
+def test_what_may_not_give_way_is_passed_over():
+    turns: ConnectionTurns[str] = ConnectionTurns()
+    for name in ("a1", "a2 stays", "a3 stays", "b1"):
+        turns.add(name[0], name)
+    assert turns.displace("b", lambda item: "stays" not in item) == "a1"
+    assert turns.displace("z", lambda item: "stays" not in item) is None
+    assert [turns.pop() for _ in range(3)] == ["a2 stays", "b1", "a3 stays"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["add", "pop", "displace"]), st.integers(0, 5))))
+def test_it_is_always_one_of_those_with_most(steps):
+    """Compared with a list that is searched each time."""
+    turns: ConnectionTurns[tuple[int, int]] = ConnectionTurns()
+    waiting: deque[tuple[int, int]] = deque()
+    for number, (what, connection) in enumerate(steps):
+        counts = Counter(one for one, _ in waiting)
+        most = max(counts.values(), default=0)
+        if what == "add":
+            turns.add(connection, (connection, number))
+            waiting.append((connection, number))
+        elif what == "pop" and waiting:
+            taken = turns.pop()
+            assert taken == next(one for one in waiting if one[0] == taken[0])
+            waiting.remove(taken)
+        elif what == "displace":
+            displaced = turns.displace(connection)
+            assert (displaced is None) == (most <= counts[connection] + 1)
+            if displaced is not None:
+                assert counts[displaced[0]] == most
+                assert displaced == next(one for one in reversed(waiting) if one[0] == displaced[0])
+                waiting.remove(displaced)
+        assert len(turns) == len(waiting)
+        assert turns.connections == len({one for one, _ in waiting})

@@ -1,0 +1,254 @@
+"""The guard of the process's memory, and how the C library gives memory back."""
+
+import platform
+import queue
+import subprocess
+import sys
+import threading
+import time
+import types
+
+import pytest
+
+from rnnserve.server.connections import memory_guard
+from rnnserve.server.connections.memory_guard import Activity, MemoryGuard, resident_bytes
+
+ONE_BLOCK = """
+from rnnserve.server.connections.memory_guard import resident_bytes
+
+before = resident_bytes()
+block = bytearray(b"x") * (64 << 20)
+print(resident_bytes() - before)
+"""
+
+SCATTERED_BLOCKS = """
+from rnnserve.server.process.allocation import give_back_free_memory
+from rnnserve.server.connections.memory_guard import resident_bytes
+
+blocks = [bytearray(b"x") * (100 << 10) for _ in range(1000)]
+kept = blocks[::10]
+del blocks
+before = resident_bytes()
+give_back_free_memory()
+print(before - resident_bytes())
+"""
+
+BLOCKS_OF_THREADS = """
+import sys, threading
+from rnnserve.server.process.allocation import use_few_arenas
+
+if sys.argv[1] == "few":
+    assert use_few_arenas()
+blocks, together = [], threading.Barrier(8)
+
+def take():
+    together.wait()
+    blocks.append(bytes(50_000))
+    together.wait()
+
+threads = [threading.Thread(target=take) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+(heap,) = [line.split()[0] for line in open("/proc/self/maps") if line.endswith("[heap]\\n")]
+start, end = (int(address, 16) for address in heap.split("-"))
+print(len({0 if start <= id(block) < end else id(block) >> 26 for block in blocks}))
+"""
+"""In how many arenas they are: the heap is the first one, each other has pieces of 64 MB."""
+
+LARGE_BLOCKS = """
+import sys
+from rnnserve.server.process.allocation import give_back_large_blocks
+from rnnserve.server.connections.memory_guard import resident_bytes
+
+if sys.argv[1] == "fixed":
+    assert give_back_large_blocks()
+largest = [bytearray(b"x") * (20 << 20) for _ in range(3)]  # blocks of this size, too, are kept once one was freed
+del largest
+before, large, kept = resident_bytes(), [], []
+for _ in range(12):
+    large.append(bytearray(b"x") * (10 << 20))
+    kept.append(bytearray(b"x") * (100 << 10))
+del large
+print(resident_bytes() - before)
+"""
+
+
+def test_the_resident_memory_of_a_process():
+    """One of its own: in that of the tests, guards of servers give memory back at any moment."""
+    found = subprocess.run([sys.executable, "-c", ONE_BLOCK], capture_output=True, check=True, text=True).stdout
+    assert 50 << 20 < int(found) < 100 << 20
+
+
+@pytest.fixture
+def memory(monkeypatch):
+    """Resident bytes as the guard sees them, 100 MB at first; and the times that free memory was given back."""
+    memory = types.SimpleNamespace(resident=100 << 20, given_back=0)
+    others = set(threading.enumerate())  # guards of servers that other tests share, among them
+
+    def is_of_another_guard():
+        return threading.current_thread() in others - {threading.main_thread()}
+
+    def give_back():
+        if not is_of_another_guard():
+            memory.given_back += 1
+
+    def resident():
+        return resident_bytes() if is_of_another_guard() else memory.resident
+
+    monkeypatch.setattr(memory_guard, "resident_bytes", resident)
+    monkeypatch.setattr(memory_guard, "give_back_free_memory", give_back)
+    return memory
+
+
+IDLE, BUSY = Activity(False, False, False), Activity(True, False, False)
+STREAMS, LOADING = Activity(False, True, False), Activity(True, True, True)
+
+
+@pytest.fixture
+def guarding():
+    """Start guards, which are closed after the test."""
+    guards = []
+
+    def start(*args):
+        guards.append(MemoryGuard(*args))
+        return guards[-1]
+
+    yield start
+    for guard in guards:
+        guard.close()
+
+
+def looks():
+    """Wait for some looks of the guard."""
+    time.sleep(0.3)
+
+
+def test_calls_are_ended_while_memory_is_short(memory, guarding):
+    asked = queue.Queue()
+
+    def end_late(count):
+        asked.put(count)
+        memory.resident -= 300 << 20
+        return 1
+
+    noted = []
+    guarding(500 << 20, lambda: BUSY, end_late, noted.append)
+    memory.resident = 600 << 20
+    looks()
+    assert asked.empty()
+    assert set(noted) == {False}
+    memory.resident = 1200 << 20
+    looks()
+    assert (noted.count(True), noted[-1]) == (2, False)
+    assert (asked.qsize(), memory.resident) == (2, 600 << 20)
+    assert memory.given_back == 2
+
+
+def test_no_call_is_ended_for_memory_that_is_free(memory, guarding, monkeypatch):
+    """Ordinary large calls were, on a busy machine, for what gRPC had taken for those before them."""
+
+    def give_back():
+        memory.given_back += 1
+        memory.resident = 590 << 20
+
+    monkeypatch.setattr(memory_guard, "give_back_free_memory", give_back)
+    guarding(500 << 20, lambda: BUSY, lambda _: pytest.fail("it ends calls"))
+    looks()
+    assert memory.given_back == 0
+    for count in (1, 2):
+        memory.resident = 650 << 20
+        looks()
+        assert (memory.given_back, memory.resident) == (count, 590 << 20)
+
+
+def test_streams_without_a_request_in_hand_may_be_what_takes_memory(memory, guarding):
+    asked = queue.Queue()
+    guard = guarding(500 << 20, lambda: STREAMS, lambda count: asked.put(count) or 0)
+    memory.resident = 1200 << 20
+    looks()
+    guard.close()
+    looks()
+    assert asked.qsize()
+    assert memory.given_back == 1 + asked.qsize(), "once since it is idle, and each time before streams are ended"
+
+
+@pytest.mark.parametrize("first", [IDLE, LOADING])
+def test_what_is_there_in_an_idle_moment_or_was_loaded_is_no_shortage(memory, guarding, first):
+    activity = [first]
+    guarding(500 << 20, lambda: activity[0], lambda _: pytest.fail("it ends calls"))
+    memory.resident = 900 << 20
+    looks()
+    activity[0] = BUSY
+    memory.resident = 1300 << 20
+    looks()
+
+
+def test_free_memory_is_given_back_in_an_idle_moment(memory, guarding):
+    activity = [BUSY]
+    guarding(500 << 20, lambda: activity[0], lambda _: 0)
+    memory.resident = 200 << 20
+    looks()
+    assert memory.given_back == 0
+    activity[0] = IDLE
+    looks()
+    assert memory.given_back == 1
+
+
+def test_memory_that_grows_little_by_little_is_given_back(memory, guarding):
+    """Each step of it is too small for it."""
+    guarding(500 << 20, lambda: IDLE, lambda _: 0)
+    memory.resident += 20 << 20
+    looks()
+    assert memory.given_back == 0
+    memory.resident += 20 << 20
+    looks()
+    assert memory.given_back == 1
+
+
+def test_what_was_in_use_is_given_back_later(memory, guarding, monkeypatch):
+    """Free memory is given back again and again, but ever less often while nothing comes of it."""
+    monkeypatch.setattr(memory_guard, "_SOONEST", 0.02)
+    guarding(500 << 20, lambda: IDLE, lambda _: 0)
+    memory.resident = 200 << 20
+    time.sleep(1.5)
+    assert 3 <= memory.given_back <= 7
+
+
+def test_the_memory_of_models_is_not_given_back_again_and_again(memory, guarding, monkeypatch):
+    monkeypatch.setattr(memory_guard, "_SOONEST", 0.02)
+    guard = guarding(500 << 20, lambda: IDLE, lambda _: 0)
+    memory.resident = 200 << 20
+    guard.take_models_into_account()
+    time.sleep(0.5)
+    assert memory.given_back == 1
+
+
+def test_where_the_system_does_not_tell_there_is_no_guard(monkeypatch, guarding):
+    monkeypatch.setattr(memory_guard, "resident_bytes", lambda: None)
+    guarding(0, lambda: pytest.fail("it looks"), lambda _: 0)
+    looks()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's function")
+def test_free_memory_between_smaller_blocks_is_given_back():
+    assert printed_number(SCATTERED_BLOCKS) > 50 << 20
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's setting")
+def test_threads_take_their_blocks_from_two_arenas():
+    assert printed_number(BLOCKS_OF_THREADS, "few") <= 2
+    assert printed_number(BLOCKS_OF_THREADS, "many") > 2
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's setting")
+def test_large_blocks_are_given_back_which_otherwise_are_kept():
+    kept = {how: printed_number(LARGE_BLOCKS, how) for how in ("fixed", "default")}
+    assert kept["fixed"] < 16 << 20
+    assert kept["default"] > 60 << 20
+
+
+def printed_number(code, *args):
+    """What a Python process of its own prints: what this one has allocated before changes what its C library does."""
+    return int(subprocess.run([sys.executable, "-c", code, *args], stdout=-1, timeout=60, check=True).stdout)

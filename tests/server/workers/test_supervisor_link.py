@@ -1,0 +1,76 @@
+"""A worker's ends of the pipes."""
+
+import os
+import threading
+import time
+
+from rnnserve.server.workers import supervisor_link as supervised
+from rnnserve.server.workers.supervisor_link import Supervised
+
+PATIENCE = 20.0
+
+
+def pipes():
+    """A worker, and its supervisor's ends: to read reports from, and to write to the lifeline."""
+    report_read, report_write = os.pipe()
+    lifeline_read, lifeline_write = os.pipe()
+    return Supervised(report_write, lifeline_read, None), report_read, lifeline_write
+
+
+def test_it_waits_until_it_may_listen_however_long_its_pins_are():
+    worker, reports, lifeline = pipes()
+    ended = threading.Event()
+    worker.follow(ended.set)
+    pins = "x" * 200_000  # a pipe holds 64 kB
+    done = threading.Event()
+
+    def load():
+        worker.say_loaded(pins)
+        done.set()
+        worker.say_ready()
+
+    threading.Thread(target=load, daemon=True).start()
+    with os.fdopen(reports) as reader:
+        assert reader.readline() == f"loaded {pins}\n"
+        assert not done.is_set()
+        os.write(lifeline, b"listen\n")
+        assert reader.readline() == "ready\n"
+        assert done.is_set()
+        assert not ended.is_set()
+        os.close(lifeline)
+        assert ended.wait(PATIENCE)
+        os.close(worker._report_fd)
+        assert reader.read() == ""
+
+
+def test_it_beats_unless_there_is_a_complaint_and_logs_one_that_lasts(monkeypatch):
+    monkeypatch.setattr(supervised, "_BEAT_SECONDS", 0.0)
+    worker, reports, _ = pipes()
+    said = [None, "once", None, "thrice", "thrice", "thrice", "thrice", None]
+    complaints, logged, over = iter(said), [], threading.Event()
+
+    def complaint():
+        try:
+            return next(complaints)
+        except StopIteration:
+            over.set()
+            time.sleep(PATIENCE)
+            return None
+
+    worker.beat(complaint, logged.append)
+    assert over.wait(PATIENCE)
+    os.close(worker._report_fd)
+    assert os.read(reports, 1000) == b"beat\n" * 3
+    assert logged == ["thrice"]
+
+
+def test_a_supervisor_that_has_ended_does_not_end_what_is_said():
+    worker, reports, _ = pipes()
+    os.close(reports)
+    worker.say_ready()
+
+
+def test_pins_are_read_from_their_file(tmp_path):
+    file = tmp_path / "pins"
+    file.write_text("these")
+    assert Supervised(0, 0, os.open(file, os.O_RDONLY)).pins == "these"

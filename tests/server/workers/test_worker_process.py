@@ -1,0 +1,144 @@
+"""One worker process: how it is started, watched, ended, and started again after a wait."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rnnserve.server.workers.worker_process import Backoff, Worker
+
+PATIENCE = 20.0
+
+# A worker that says that it has loaded, and ready when it may listen; it ends when its lifeline does.
+WORKER = """
+import os, sys
+fds = dict(zip(sys.argv[1::2], map(int, sys.argv[2::2])))
+pins = os.fdopen(fds["--pins-fd"]).read() if "--pins-fd" in fds else "found"
+os.write(fds["--report-fd"], f"loaded {pins}\\n".encode())
+os.read(fds["--lifeline-fd"], 100)
+os.write(fds["--report-fd"], b"ready\\nbe")
+os.read(fds["--lifeline-fd"], 1)
+sys.exit(7)
+"""
+
+
+def command(code):
+    return lambda more: [sys.executable, "-c", code, *more]
+
+
+def until(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def worker():
+    worker = Worker(3, command(WORKER))
+    yield worker
+    worker.kill()
+
+
+def test_backoff_doubles_and_starts_anew_after_a_long_life():
+    backoff = Backoff(first=1.0, longest=5.0, grown_up=10.0)
+    assert [backoff.seconds_after(lived) for lived in (0, 0, 0, 0, 0, 11, 0)] == [1, 2, 4, 5, 5, 1, 2]
+
+
+def test_a_worker_waits_at_most_five_seconds_and_has_grown_up_after_one():
+    backoff = Backoff()
+    waits = [backoff.seconds_after(lived) for lived in (0, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 1.0)]
+    assert waits == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 0.05]
+
+
+def test_it_loads_listens_when_it_may_and_ends_with_its_lifeline(worker):
+    assert worker.number == 3
+    assert worker.is_due
+    assert not worker.has_process
+    worker.start()
+    assert worker.is_loading
+    assert not worker.is_due
+    until(lambda: worker.look() or worker.is_loaded)
+    assert (worker.pins, worker.is_pinned, worker.is_ready) == ("found", False, False)
+    worker.go()
+    assert not worker.is_loaded
+    until(lambda: worker.look() or worker.is_ready)
+    os.close(worker._process.lifeline_fd)
+    worker._process.lifeline_fd = os.open(os.devnull, os.O_RDONLY)  # `clean_up` closes it
+    until(lambda: worker.look() == 7)
+    assert worker.report_fd is None
+    assert worker.has_process
+
+
+def test_it_is_told_what_to_serve_however_long_that_is(worker):
+    worker.start("y" * 200_000)
+    until(lambda: worker.look() or worker.is_loaded)
+    assert worker.pins == "y" * 200_000
+    assert worker.is_pinned
+
+
+def test_its_silence_counts_from_when_it_listens_and_anew_where_it_is_excused(worker, monkeypatch):
+    worker.start()
+    until(lambda: worker.look() or worker.is_loaded)
+    assert worker.silence() == 0.0
+    worker.go()
+    until(lambda: worker.look() or worker.is_ready)
+    clock = time.monotonic() + 100
+    monkeypatch.setattr("rnnserve.server.workers.worker_process.time.monotonic", lambda: clock)
+    assert 99 < worker.silence() < 101
+    worker.excuse()
+    assert worker.silence() == 0.0
+
+
+def test_a_stopped_process_is_seen_and_a_continued_one(worker):
+    worker.start()
+    assert not worker.is_stopped()
+    worker.signal(signal.SIGSTOP)
+    until(worker.is_stopped)
+    worker.signal(signal.SIGCONT)
+    until(lambda: not worker.is_stopped())
+
+
+def test_a_dead_worker_is_due_after_a_wait_that_grows():
+    worker = Worker(0, command("import sys; sys.exit(1)"))
+    waits = []
+    for _ in range(3):
+        worker.start()
+        until(lambda: worker.look() == 1)
+        assert not worker.is_ready
+        waits.append(worker.clean_up())
+        assert worker.look() is None
+        assert not worker.is_due
+        until(lambda: worker.is_due)
+    assert waits == [0.05, 0.1, 0.2]
+
+
+def test_an_unstarted_worker_has_nothing_to_signal_or_kill():
+    worker = Worker(0, command(""))
+    worker.signal(signal.SIGTERM)
+    worker.go()
+    worker.excuse()
+    worker.kill()
+    assert worker.silence() == 0.0
+    assert not worker.is_stopped()
+    assert worker.clean_up() == 0.0
+
+
+def test_a_dead_worker_may_be_told_to_listen(worker):
+    worker.start()
+    worker.signal(signal.SIGKILL)
+    until(lambda: worker.look() == -signal.SIGKILL)
+    worker.go()
+    assert not worker.is_stopped()
+
+
+def test_a_command_that_cannot_be_started_leaves_no_descriptor_open():
+    before = set(Path("/proc/self/fd").iterdir())
+    worker = Worker(0, lambda _: ["/nonexistent"])
+    with pytest.raises(FileNotFoundError):
+        worker.start("pins")
+    assert set(Path("/proc/self/fd").iterdir()) == before
+    assert worker.is_due
