@@ -1,4 +1,4 @@
-"""What the limits of `rnnserve.export.parity.tolerances` would have to be: found by what they judge, not by whether they hold.
+"""What the limits of `rnnserve.export.parity.tolerances` would have to be, found by what they judge.
 
 The names are those of `ParityLimits`. Values are upper bounds: the rules also forgive what rounding does to eager
 itself. The factor of whole sequences is what it would have to be without any floor; their floor is what it would have

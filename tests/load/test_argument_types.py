@@ -1,5 +1,6 @@
 import pytest
 
+from rnnserve.client.commands.argument_types import parse_seconds
 from rnnserve.client.errors import InvalidRequest
 from rnnserve.load.argument_types import (
     parse_confidence,
@@ -8,7 +9,6 @@ from rnnserve.load.argument_types import (
     parse_positive,
     parse_processes,
     parse_rates,
-    parse_seconds,
     parse_sweep,
 )
 

@@ -1,14 +1,12 @@
-"""Types of the command line's arguments: from text to numbers, with messages that state what was expected."""
+"""Types of the load test's arguments: from text to numbers, with messages that state what was expected."""
 
-import argparse
 import math
-from collections.abc import Callable
-from typing import Literal, TypeVar
+from typing import Literal
 
+from rnnserve.client.commands.argument_types import parse_number, parse_seconds
 from rnnserve.client.errors import InvalidRequest
 
 __all__ = [
-    "argument_type",
     "parse_confidence",
     "parse_count",
     "parse_counts",
@@ -16,44 +14,18 @@ __all__ = [
     "parse_positive",
     "parse_processes",
     "parse_rates",
-    "parse_seconds",
     "parse_seed",
     "parse_sweep",
 ]
 
-T = TypeVar("T")
-
 _MAX_LOADS = 1000
 _MAX_RATE = 1_000_000.0
-_MAX_SECONDS = 1_000_000.0
 _RANGE = "above 0 and at most 1,000,000"
-
-
-def argument_type(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """Return a `type=` for argparse, which shows the messages of `InvalidRequest` to the user."""
-
-    def parse_argument(text: str) -> T:
-        try:
-            return parse(text)
-        except InvalidRequest as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return parse_argument
-
-
-def parse_seconds(text: str) -> float:
-    """Parse seconds above 0."""
-    number = _parse_number(text)
-    if not 0 < number < math.inf:
-        raise InvalidRequest(f"{text!r} is not a number of seconds above 0")
-    if number > _MAX_SECONDS:
-        raise InvalidRequest(f"{text!r} is too long: give {_MAX_SECONDS:,.0f} seconds at most")
-    return number
 
 
 def parse_nonnegative_seconds(text: str) -> float:
     """Parse seconds, 0 or more."""
-    return 0.0 if _parse_number(text) == 0 else parse_seconds(text)
+    return 0.0 if parse_number(text) == 0 else parse_seconds(text)
 
 
 def parse_count(text: str) -> int:
@@ -72,7 +44,7 @@ def parse_seed(text: str) -> int:
 
 def parse_positive(text: str) -> float:
     """Parse a number above 0."""
-    number = _parse_number(text)
+    number = parse_number(text)
     if not 0 < number < math.inf:
         raise InvalidRequest(f"{text!r} is not a number above 0")
     return number
@@ -80,7 +52,7 @@ def parse_positive(text: str) -> float:
 
 def parse_confidence(text: str) -> float:
     """Parse a confidence: a probability above 0.5 and below 1, or percent: `"0.99"`, `"99%"`."""
-    number = _parse_number(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    number = parse_number(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     if not 0.5 < number < 1:
         raise InvalidRequest(f"{text!r} is not a confidence above 0.5 and below 1: 0.99, or 99%")
     return number
@@ -98,7 +70,7 @@ def parse_counts(text: str) -> list[int]:
 
 def parse_rates(text: str) -> list[float]:
     """Parse comma-separated rates, requests per second."""
-    numbers = [_parse_number(part) for part in text.split(",")]
+    numbers = [parse_number(part) for part in text.split(",")]
     if not all(0 < number <= _MAX_RATE for number in numbers):
         raise InvalidRequest(
             f"{text!r}: expected requests per second, {_RANGE}: one rate (100) or several (100,200,400)"
@@ -108,7 +80,7 @@ def parse_rates(text: str) -> list[float]:
 
 def parse_sweep(text: str) -> list[float]:
     """Parse `FROM:TO:STEP` into rates; the last rate is TO, even if the steps do not reach it exactly."""
-    parts = [_parse_number(part) for part in text.split(":")]
+    parts = [parse_number(part) for part in text.split(":")]
     if len(parts) != 3 or not 0 < parts[0] <= parts[1] <= _MAX_RATE or not 0 < parts[2] < math.inf:
         raise InvalidRequest(
             f"{text!r}: expected FROM:TO:STEP, such as 500:4000:500, with FROM not above TO; rates are {_RANGE}"
@@ -119,10 +91,3 @@ def parse_sweep(text: str) -> list[float]:
         raise InvalidRequest(f"{text!r} makes {steps + 1:,} loads; at most {_MAX_LOADS:,} are allowed")
     numbers = [first + index * step for index in range(steps + 1)]
     return numbers if last - numbers[-1] <= step * 1e-6 else [*numbers, last]
-
-
-def _parse_number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

@@ -2,8 +2,7 @@
 
 import pytest
 
-from rnnserve.server.batching import MAX_REQUESTS
-from rnnserve.server.connections.deferred_calls import DeferredCalls
+from rnnserve.server.connections.deferred_calls import MOST_IN_ORDER, DeferredCalls
 
 
 class Call:
@@ -19,9 +18,9 @@ class Call:
 
 def test_few_calls_wait_in_the_order_of_their_arrival_and_are_not_named():
     deferred = DeferredCalls()
-    for number in range(MAX_REQUESTS):
+    for number in range(MOST_IN_ORDER):
         deferred.add(Call(number, b"x", may_be_named=False), in_turn=False)
-    assert [deferred.pop().number for _ in range(MAX_REQUESTS)] == list(range(MAX_REQUESTS))
+    assert [deferred.pop().number for _ in range(MOST_IN_ORDER)] == list(range(MOST_IN_ORDER))
     with pytest.raises(IndexError):
         deferred.pop()
 
@@ -40,7 +39,7 @@ def test_connections_take_turns_after_a_large_message():
 
 def test_connections_take_turns_where_many_calls_wait():
     deferred = DeferredCalls()
-    for number in range(MAX_REQUESTS + 2):
+    for number in range(MOST_IN_ORDER + 2):
         deferred.add(Call(number, b"many"), in_turn=False)
     deferred.add(Call(-1, b"one"), in_turn=True)
     assert [deferred.pop().number for _ in range(2)] == [0, -1]

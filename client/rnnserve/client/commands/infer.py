@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rnnserve.client.aligned_table import format_aligned_table
 from rnnserve.client.classification import classified_output
+from rnnserve.client.commands.argument_types import argument_type, parse_seconds
 from rnnserve.client.commands.connection_options import URL_HELP, add_tls_options
 from rnnserve.client.commands.described_answers import describe_labels, describe_outputs
 from rnnserve.client.commands.following import follow_points

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from rnnserve.client.commands.argument_types import argument_type, parse_seconds
 from rnnserve.client.commands.connection_options import URL_HELP, add_tls_options
 from rnnserve.client.errors import InvalidRequest
 from rnnserve.load.argument_types import (
-    argument_type,
     parse_confidence,
     parse_count,
     parse_counts,
@@ -19,7 +19,6 @@ from rnnserve.load.argument_types import (
     parse_positive,
     parse_processes,
     parse_rates,
-    parse_seconds,
     parse_seed,
     parse_sweep,
 )

@@ -7,10 +7,12 @@ connection of each call, and taking turns, cost 2 of the 20 microseconds of a re
 from collections import deque
 from typing import Generic, Protocol, TypeVar
 
-from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.connections.connection_turns import ConnectionTurns
 
-__all__ = ["DeferredCalls"]
+__all__ = ["MOST_IN_ORDER", "DeferredCalls"]
+
+MOST_IN_ORDER = 256
+"""Calls that may wait in the order of their arrival; where there are more, connections take turns."""
 
 
 class _Call(Protocol):
@@ -39,7 +41,7 @@ class DeferredCalls(Generic[C]):
             in_turn: Whether connections take turns. They do, too, where many calls wait.
         """
         self._first.append(call)
-        if in_turn or len(self._first) > MAX_REQUESTS:
+        if in_turn or len(self._first) > MOST_IN_ORDER:
             self.take_turns()
 
     def take_turns(self) -> None:

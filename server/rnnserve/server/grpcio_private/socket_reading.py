@@ -36,12 +36,10 @@ import os
 import sys
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from rnnserve.server.clock import now
-
-if TYPE_CHECKING:
-    from rnnserve.server.lane.arrived_requests import ArrivedRequest
 
 __all__ = ["LONG_AGO", "ArrivalPace", "use_serving_queue"]
 
@@ -77,12 +75,17 @@ LONG_AGO = 1.0
 """A deadline in the past: `poll` answers at once, with an event or a time-out. `time.time()` costs a millisecond."""
 
 
+class _Arrived(Protocol):
+    def peer(self) -> str:
+        """Name its connection."""
+
+
 class ArrivalPace:
     """How requests arrive on the lane. Its thread notes them; any thread may ask.
 
     Attributes:
         look_until: Until when the lane's thread looks for the next request instead of waiting, in seconds on the clock
-            of `batching.clock`; 0 where it waits.
+            of `clock`; 0 where it waits.
     """
 
     __slots__ = ("_connections", "_heard_at", "_heard_many_at", "_may_lead", "_may_look", "look_until")
@@ -96,7 +99,7 @@ class ArrivalPace:
         self._may_look = hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) > 1
         self.look_until = 0.0
 
-    def note(self, arrived: "list[ArrivedRequest]") -> None:
+    def note(self, arrived: Sequence[_Arrived]) -> None:
         """Note requests that have arrived together, one at least."""
         at = now()
         before, self._heard_at = self._heard_at, at
@@ -130,7 +133,7 @@ def use_serving_queue(server: Any, cygrpc: Any, pace: ArrivalPace) -> object:  #
     class ServingQueue(cygrpc.CompletionQueue):  # type: ignore[misc] # untyped
         """A queue that its thread leaves alone while few requests come on the lane."""
 
-        own_at = 0.0  # when its last event came, in seconds on the clock of `batching.clock`
+        own_at = 0.0  # when its last event came, in seconds on the clock of `clock`
 
         def poll(self, deadline: float) -> Any:  # noqa: ANN401 - grpcio's own
             """Give the next event; or one of a time-out, at `deadline` in seconds since the epoch, or before."""

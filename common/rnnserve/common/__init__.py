@@ -1,0 +1,8 @@
+"""What several areas need, and what is no contract: guarded processes, regular files, archives of arrays.
+
+`guarded_process` runs work that may crash, hang or take memory in a process of its own, and `guarded_work` is that
+process's end; `parent_death` ends a process with its parent. `regular_files` opens files that may not be links, pipes
+or elsewhere. `array_archives` reads .npz files within bounds; `tensors_in_words` prints tensors.
+
+Imports no area but `protos`.
+"""

@@ -1,0 +1,1 @@
+"""The command `rnnserve load`: its options, and what it prints."""

@@ -1,0 +1,8 @@
+"""The process: what the system gives it, and what it says where that is too little.
+
+`start_check`: threads and memory before they are needed; `address_space`: the limit on addresses, and what it leaves
+for requests; `allocation`: how the C library gives memory back; `descriptors`: a line where no descriptor is left;
+`resources`: which limit an error comes from.
+
+Imports `errors` only; no gRPC.
+"""
