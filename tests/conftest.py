@@ -11,7 +11,7 @@ import coverage
 import pytest
 
 from rnnserve.cli import main
-from rnnserve.server.grpcio_private.polling import choose_polling
+from rnnserve.server import choose_polling
 from support import torch_unmeasured
 from support.kept_artifacts import KeptArtifacts, digest_of
 from support.test_costs import MARKS, marks_of_file, marks_of_fixtures

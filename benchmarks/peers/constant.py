@@ -7,7 +7,7 @@ import sys
 from concurrent import futures
 from pathlib import Path
 
-from rnnserve.server.grpcio_private.polling import choose_polling
+from rnnserve.server import choose_polling
 
 choose_polling()  # before grpc is imported, as `rnnserve serve` does
 

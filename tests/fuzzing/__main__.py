@@ -23,8 +23,7 @@ from fuzzing.served_models import CLASSIFIERS, publish_models
 from fuzzing.target import FuzzTarget
 from fuzzing.targets import NAMES, prepare_targets
 from fuzzing.traffic import Traffic, valid_requests
-from rnnserve.server import Settings
-from rnnserve.server.grpcio_private.polling import choose_polling
+from rnnserve.server import Settings, choose_polling
 from rnnserve.server.testing import serve
 
 _MOST_FINDINGS = 10

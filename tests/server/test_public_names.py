@@ -3,14 +3,16 @@
 import pytest
 
 import rnnserve.server
-from rnnserve.server import Server, Settings, app, settings
+from rnnserve.server import Server, Settings, app, choose_polling, settings
+from rnnserve.server.grpcio_private import polling
 
 
 def test_the_names_offered_are_these():
-    assert rnnserve.server.__all__ == ["Server", "Settings"]
-    assert {"Server", "Settings"} <= set(dir(rnnserve.server))
+    assert rnnserve.server.__all__ == ["Server", "Settings", "choose_polling"]
+    assert set(rnnserve.server.__all__) <= set(dir(rnnserve.server))
     assert Server is app.Server
     assert Settings is settings.Settings
+    assert choose_polling is polling.choose_polling
 
 
 def test_other_names_are_not_there():

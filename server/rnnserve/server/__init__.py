@@ -9,25 +9,31 @@
 
 The rooms, top first; each imports only rooms below it (`make check` holds this):
 
-==============  =======================================================================================
-room            what it does
-==============  =======================================================================================
-`commands/`     `rnnserve serve`
-`testing.py`    a server inside a `with`, for the tests of code that uses one
-`app.py`        puts a server together
-`transport/`    sockets: the gRPC server, ports, polling, workers and their supervisor
-`lane/`         the completion queue and the fast way of the requests on it
-`protocol/`     what each method answers, and the bytes of responses
-`repository/`   which versions there are and which serve; loading, proof, providers
-`batching/`     which requests share a run, how they are joined and split, how a run is made and answered
-`boundary/`     from a request's bytes to checked arrays
-`settings.py`   every option, declared once
-`errors.py`     what can go wrong, and the gRPC status of each
-==============  =======================================================================================
+=================  =====================================================================================
+room               what it does
+=================  =====================================================================================
+`commands/`        `rnnserve serve`
+`testing.py`       a server inside a `with`, for the tests of code that uses one
+`app.py`           puts a server together
+`transport/`       the gRPC server and its end, health, reflection, the public calls
+`lane/`            the completion queue and the fast way of the requests on it
+`workers/`         several processes on one port, and their supervisor
+`grpcio_private/`  what grpcio keeps to itself and is used here
+`protocol/`        what each method answers, and the bytes of responses
+`repository/`      which versions there are and which serve; loading, proof, providers
+`batching/`        which requests share a run, how they are joined and split, how a run is made and answered
+`boundary/`        from a request's bytes to checked arrays
+`connections/`     what both transports do with the connections of clients
+`sockets/`         ports, listening, telling clients to go elsewhere
+`process/`         threads, memory and descriptors that the system gives
+`settings.py`      every option, declared once
+`errors.py`        what can go wrong, and the gRPC status of each
+`clock.py`         the one clock of deadlines and durations
+=================  =====================================================================================
 
 Importing this package has no effect and imports neither grpc nor onnxruntime: `Server` and `Settings` are imported at
 their first use. A process that wants the faster way of reading sockets calls
-`rnnserve.server.grpcio_private.polling.choose_polling()` before anything imports grpc, as `rnnserve serve` does.
+`rnnserve.server.choose_polling()` before anything imports grpc, as `rnnserve serve` does.
 """
 
 import importlib
@@ -35,11 +41,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rnnserve.server.app import Server
+    from rnnserve.server.grpcio_private.polling import choose_polling
     from rnnserve.server.settings import Settings
 
-__all__ = ["Server", "Settings"]
+__all__ = ["Server", "Settings", "choose_polling"]
 
-_HOMES = {"Server": "rnnserve.server.app", "Settings": "rnnserve.server.settings"}
+_HOMES = {
+    "Server": "rnnserve.server.app",
+    "Settings": "rnnserve.server.settings",
+    "choose_polling": "rnnserve.server.grpcio_private.polling",
+}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562

@@ -1,1 +1,1 @@
-"""The commands `rnnserve infer` and `rnnserve load`."""
+"""The command `rnnserve infer`, and the options of every command that asks a server."""

@@ -5,8 +5,8 @@ their prefix, or pass the boundary (`admission`); then it waits in its model's q
 prefix run by a short cut (`same_prefix`); all others, as on the public transport, by `batching.execution`. Out: each
 request answered once.
 
-`completion_queue` and `socket_reading` are the only modules that use what grpcio keeps private; where grpcio lacks
-something of it, the public transport serves both methods.
+`completion_queue` uses what grpcio keeps private, with `grpcio_private`; where grpcio lacks something of it, the public
+transport serves both methods.
 
-Imports `protocol`, `repository`, `batching`, `boundary`, `settings` and `errors`.
+Imports `grpcio_private`, `protocol` and every room below that.
 """
