@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from rnnserve.client import InvalidAnswer, InvalidRequest
-from rnnserve.client.tensors import DTYPES, add_input, read_outputs
+from rnnserve.client.tensors import add_input, read_outputs
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos.datatypes import DTYPES
 
 
 def answer_of(*tensors, raw=()):

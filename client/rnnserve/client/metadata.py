@@ -12,16 +12,11 @@ from dataclasses import dataclass, field, replace
 
 from rnnserve.client.errors import InvalidAnswer
 from rnnserve.protos import inference_pb2
+from rnnserve.protos.protocol_words import ALONE, BATCH, JOINED, PADDED
 
-__all__ = ["ALONE", "BATCH", "JOINED", "PADDED", "ModelMetadata", "TensorMetadata", "read_metadata"]
+__all__ = ["ModelMetadata", "TensorMetadata", "read_metadata"]
 
 Parameter = bool | int | float | str
-
-BATCH = "batch"
-"""Name of the axis whose indices are independent rows."""
-
-PADDED, JOINED, ALONE = "padded", "joined", "alone"
-"""Which rows may share a request: rows of any lengths; rows of equal sizes; none."""
 
 _STATE_AXES = ("layers * directions", BATCH, "hidden")
 _FINAL_STATES = {"h_n": "h_0", "c_n": "c_0"}

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from rnnserve.client.errors import InvalidRequest
-from rnnserve.client.metadata import ALONE, ModelMetadata, TensorMetadata
+from rnnserve.client.metadata import ModelMetadata, TensorMetadata
 from rnnserve.client.row_inputs import RowInputs, dtype_of
-from rnnserve.client.tensors import DTYPES, Array, add_input
+from rnnserve.client.tensors import Array, add_input
 from rnnserve.protos import inference_pb2
+from rnnserve.protos.datatypes import DTYPES
+from rnnserve.protos.protocol_words import ALONE
 
 __all__ = ["build_request", "group_rows"]
 

@@ -12,9 +12,11 @@ import numpy.typing as npt
 
 from rnnserve.client.casting import cast_losslessly, check_numbers
 from rnnserve.client.errors import InvalidRequest
-from rnnserve.client.metadata import BATCH, ModelMetadata, TensorMetadata
+from rnnserve.client.metadata import ModelMetadata, TensorMetadata
 from rnnserve.client.row_shapes import describe_axis, describe_row, likely_mistake, matches
-from rnnserve.client.tensors import DTYPES, Array, as_array
+from rnnserve.client.tensors import Array, as_array
+from rnnserve.protos.datatypes import DTYPES
+from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["InputsLike", "RowInputs", "RowsLike", "check_rows", "dtype_of", "main_input"]
 

@@ -26,6 +26,7 @@ from rnnserve.client.row_inputs import InputsLike, RowInputs, check_rows, main_i
 from rnnserve.client.session_points import SessionPoints, sequence_axis
 from rnnserve.client.tensors import Array
 from rnnserve.protos.inference_pb2 import ModelInferRequest, ModelInferResponse
+from rnnserve.protos.protocol_words import SEALED_SESSIONS, SESSION, SESSION_BEGIN
 
 __all__ = ["SessionOperations", "StateForm", "require_sessions"]
 
@@ -33,8 +34,6 @@ T = TypeVar("T")
 
 StateForm = Literal["carried", "sealed"]
 """How a session's state travels: as the model's own tensors, or as one token that only servers can read."""
-
-_EXTENSION, _PARAMETER, _BEGIN = "sealed_sessions", "session", "sealed"
 
 _Rows = Sequence[Mapping[str, Array] | None]
 """For each row an earlier result, which has the final states; None for a row that begins with zeros."""
@@ -176,7 +175,7 @@ class SessionOperations:
         return points.combine(answers)
 
     def _choose_form(self) -> OperationSteps[StateForm]:
-        is_offered = _EXTENSION in (yield from self._operations.server_extensions())
+        is_offered = SEALED_SESSIONS in (yield from self._operations.server_extensions())
         if self._state == "sealed" and not is_offered:
             raise Unimplemented('the server seals no states: it has no key for them. state="carried" needs none')
         return "sealed" if is_offered else "carried"
@@ -204,7 +203,7 @@ class SessionOperations:
                 'equal, raise max_rows and max_request_bytes of the client, or use state="carried"'
             )
         asked = self._operations.ask(self.model, self._asked_version, metadata, rows, self._outputs)
-        answers, token = yield from repeat_calls(_with_token(asked, kept if isinstance(kept, str) else _BEGIN))
+        answers, token = yield from repeat_calls(_with_token(asked, kept if isinstance(kept, str) else SESSION_BEGIN))
         self._metadata = answers[0][1]
         return [prediction for prediction, _ in answers], token
 
@@ -234,14 +233,14 @@ def _with_token(steps: OperationSteps[T], token: str) -> OperationSteps[tuple[T,
         call = next(steps)
         while True:
             if isinstance(call, RemoteCall) and isinstance(call.request, ModelInferRequest):
-                call.request.parameters[_PARAMETER].string_param = token
+                call.request.parameters[SESSION].string_param = token
             try:
                 answer = yield call
             except ClientError as error:
                 call = steps.throw(error)
             else:
-                if isinstance(answer, ModelInferResponse) and _PARAMETER in answer.parameters:
-                    sealed = answer.parameters[_PARAMETER].string_param
+                if isinstance(answer, ModelInferResponse) and SESSION in answer.parameters:
+                    sealed = answer.parameters[SESSION].string_param
                 call = steps.send(answer)
     except StopIteration as done:
         if not sealed:

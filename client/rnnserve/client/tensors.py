@@ -9,43 +9,15 @@ import numpy.typing as npt
 
 from rnnserve.client.errors import InvalidAnswer, InvalidRequest
 from rnnserve.protos import inference_pb2
+from rnnserve.protos.datatypes import CONTENTS, DTYPES
 
-__all__ = ["DTYPES", "Array", "add_input", "as_array", "read_outputs"]
+__all__ = ["Array", "add_input", "as_array", "read_outputs"]
 
 Array = npt.NDArray[Any]
 
-DTYPES: dict[str, np.dtype[Any]] = {
-    "BOOL": np.dtype(np.bool_),
-    "INT8": np.dtype("<i1"),
-    "INT16": np.dtype("<i2"),
-    "INT32": np.dtype("<i4"),
-    "INT64": np.dtype("<i8"),
-    "UINT8": np.dtype("<u1"),
-    "UINT16": np.dtype("<u2"),
-    "UINT32": np.dtype("<u4"),
-    "UINT64": np.dtype("<u8"),
-    "FP16": np.dtype("<f2"),
-    "FP32": np.dtype("<f4"),
-    "FP64": np.dtype("<f8"),
-}
-"""Dtype in raw contents of each datatype with elements of a fixed size: all datatypes of the protocol but BYTES."""
-
 _DATATYPES = {dtype.newbyteorder("="): datatype for datatype, dtype in DTYPES.items()}
 
-_TYPED_FIELDS = {
-    "BOOL": "bool_contents",
-    "INT8": "int_contents",
-    "INT16": "int_contents",
-    "INT32": "int_contents",
-    "INT64": "int64_contents",
-    "UINT8": "uint_contents",
-    "UINT16": "uint_contents",
-    "UINT32": "uint_contents",
-    "UINT64": "uint64_contents",
-    "FP32": "fp32_contents",
-    "FP64": "fp64_contents",
-    "BYTES": "bytes_contents",
-}
+_TYPED_FIELDS = {**CONTENTS, "BYTES": "bytes_contents"}
 
 
 def as_array(value: npt.ArrayLike, what: str) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnserve.export.derived_axes import derive_axis
-from rnnserve.export.descriptions import BATCH, DYNAMIC, InputDescription
+from rnnserve.export.descriptions import DYNAMIC, InputDescription
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.model_names import check_model_name
@@ -19,6 +19,7 @@ from rnnserve.export.module_interface import Arrays
 from rnnserve.export.tensor_shapes import axis_of, sequence_axes, shape_of, size_limits, sizes_of
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES, datatype_of
+from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import fill_left_out
 
 __all__ = [

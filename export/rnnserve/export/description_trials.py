@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from rnnserve.export.descriptions import BATCH
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.tensor_shapes import lengths_inputs, shape_of
 from rnnserve.protos import manifest_pb2
+from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["bounds_in_words", "describe_arrays", "try_lengths", "try_sizes"]
 

@@ -14,10 +14,10 @@ import numpy as np
 from rnnserve.export.errors import WrongArguments
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import datatype_of
+from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["BATCH", "DYNAMIC", "Axis", "Flags", "Floats", "InputDescription", "Integers", "Lengths"]
+__all__ = ["DYNAMIC", "Axis", "Flags", "Floats", "InputDescription", "Integers", "Lengths"]
 
-BATCH = "batch"
 DYNAMIC = -1
 
 Axis = str | int | tuple[str, int]

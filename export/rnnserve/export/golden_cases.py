@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnserve.export.described_tensors import ModelDescription
-from rnnserve.export.descriptions import BATCH
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity.extreme_values import EXTREMES
@@ -23,6 +22,7 @@ from rnnserve.export.rounding import Rounding
 from rnnserve.export.tensor_shapes import lengths_inputs, sequence_axes, sizes_of, stack_rows, take_row
 from rnnserve.protos.differences import scale
 from rnnserve.protos.golden import Case, Inference, replay
+from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["GoldenCases", "make_cases"]
 

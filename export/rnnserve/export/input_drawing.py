@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.descriptions import BATCH
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.tensor_shapes import shape_of, size_limits
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
+from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["draw_inputs", "is_state"]
 

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rnnserve.export.descriptions import BATCH
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays, ModuleInterface, Parameter
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.differences import coarseness, scale
+from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import default_shape, fill_left_out
 
 __all__ = ["find_defaults", "wrong_defaults"]

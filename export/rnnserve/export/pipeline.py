@@ -13,7 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from rnnserve.export.described_model import DescribedModel, describe_model, evaluating
-from rnnserve.export.descriptions import BATCH, DYNAMIC, InputDescription
+from rnnserve.export.descriptions import DYNAMIC, InputDescription
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
 from rnnserve.export.finiteness import guard_recurrences
 from rnnserve.export.golden_cases import GoldenCases, make_cases
@@ -36,6 +36,7 @@ from rnnserve.export.triton_config_writing import render_config
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import DEFAULTS, GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, dump_manifest
 from rnnserve.protos.golden import dump_cases
+from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import dump_defaults
 from rnnserve.protos.triton_config import MissingConfigError, check_tensors, read_config
 

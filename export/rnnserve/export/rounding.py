@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnserve.export.described_tensors import ModelDescription
-from rnnserve.export.descriptions import BATCH
 from rnnserve.export.parity.reference import MOVED, Truth
 from rnnserve.export.tensor_shapes import axis_of, lengths_inputs, mask_before_lengths
 from rnnserve.protos.differences import coarseness, equally_non_finite, scale
 from rnnserve.protos.golden import Inference
+from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["Rounding"]
 

@@ -6,9 +6,10 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.descriptions import BATCH, DYNAMIC
+from rnnserve.export.descriptions import DYNAMIC
 from rnnserve.export.module_interface import Arrays
 from rnnserve.protos import manifest_pb2
+from rnnserve.protos.protocol_words import BATCH
 
 __all__ = [
     "axis_of",

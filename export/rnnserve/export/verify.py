@@ -12,7 +12,6 @@ import torch
 from google.protobuf.message import DecodeError
 
 from rnnserve.export.described_model import DescribedModel
-from rnnserve.export.descriptions import BATCH
 from rnnserve.export.errors import ParityError, WrongArguments
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.old_translations import old_translations
@@ -37,6 +36,7 @@ from rnnserve.protos.artifact import (
 )
 from rnnserve.protos.datatypes import datatype_of
 from rnnserve.protos.golden import Inference, load_cases, replay
+from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import fill_left_out, load_defaults
 from rnnserve.protos.triton_config import CONFIG, check_tensors, read_config
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from rnnserve.client.classification import classified_output
 from rnnserve.client.errors import InvalidAnswer, InvalidRequest
-from rnnserve.client.metadata import ALONE, ModelMetadata
+from rnnserve.client.metadata import ModelMetadata
 from rnnserve.client.predictions import read_predictions
 from rnnserve.client.request_builder import build_request
 from rnnserve.client.row_inputs import RowInputs, check_rows
@@ -19,6 +19,7 @@ from rnnserve.load.labelled_walks import UNKNOWN_CLASS, WALK_LABELS, draw_labell
 from rnnserve.load.sample_inputs import SampleCase
 from rnnserve.load.session_scripts import SessionScript
 from rnnserve.load.size_distribution import SizeDistribution
+from rnnserve.protos.protocol_words import ALONE
 
 __all__ = [
     "RequestPool",

@@ -31,7 +31,6 @@ from rnnserve.export.described_tensors import (
     name_classes,
     proof_sizes,
 )
-from rnnserve.export.descriptions import BATCH
 from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.golden_cases import GoldenCases, make_cases
 from rnnserve.export.input_drawing import draw_inputs
@@ -49,6 +48,7 @@ from rnnserve.export.triton_config_writing import render_config
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, dump_manifest
 from rnnserve.protos.golden import dump_cases
+from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.triton_config import MissingConfigError, check_tensors, read_config
 
 __all__ = ["adopt"]

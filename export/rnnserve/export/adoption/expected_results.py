@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 from rnnserve.export.adoption.onnx_truth import OnnxTruth
 from rnnserve.export.described_tensors import ModelDescription
-from rnnserve.export.descriptions import BATCH
 from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.golden_cases import GoldenCases
 from rnnserve.export.module_interface import Arrays
@@ -18,6 +17,7 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.differences import coarseness, largest_difference, scale
 from rnnserve.protos.golden import Case
+from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["expected_cases"]
 

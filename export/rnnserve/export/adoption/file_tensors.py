@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import onnx
 
 from rnnserve.export.adoption.roles import Roles
-from rnnserve.export.descriptions import BATCH, DYNAMIC
+from rnnserve.export.descriptions import DYNAMIC
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.onnx_files import model_inputs
 from rnnserve.export.tensor_shapes import sequence_axes
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES, datatype_of
+from rnnserve.protos.protocol_words import BATCH
 
 __all__ = [
     "choose_outputs",

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from rnnserve.export.described_model import DescribedModel
-from rnnserve.export.descriptions import BATCH
 from rnnserve.export.diagnosis.tensor_matching import MatchedFile
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
@@ -16,6 +15,7 @@ from rnnserve.export.tensor_shapes import lengths_inputs, mask_before_lengths, s
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.differences import scale
+from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["TOLERANCE", "SizeTrials"]
 

@@ -7,9 +7,10 @@ import onnx
 import onnx_ir as ir
 
 from rnnserve.export.described_model import DescribedModel
-from rnnserve.export.descriptions import BATCH, DYNAMIC
+from rnnserve.export.descriptions import DYNAMIC
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
+from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["MatchedFile", "match_tensors"]
 

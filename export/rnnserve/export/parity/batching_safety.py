@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from rnnserve.export.dataflow import Decision, Verdict
 from rnnserve.export.described_tensors import ModelDescription
-from rnnserve.export.descriptions import BATCH, DYNAMIC
+from rnnserve.export.descriptions import DYNAMIC
 from rnnserve.export.errors import ParityError
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
@@ -34,6 +34,7 @@ from rnnserve.export.tensor_shapes import (
 )
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.differences import equally_non_finite, scale
+from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["find_batching"]
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from rnnserve.export.described_model import DescribedModel
-from rnnserve.export.descriptions import BATCH
 from rnnserve.export.input_drawing import draw_inputs, is_state
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity.extreme_values import EXTREMES
 from rnnserve.export.parity.input_batches import InputBatch
 from rnnserve.export.tensor_shapes import lengths_inputs, sequence_axes, shape_of, size_limits
+from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["IDS", "LENGTHS", "LONG", "NOT_FINITE", "ExtremeBatches"]
 

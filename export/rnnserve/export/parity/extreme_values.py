@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.descriptions import BATCH, DYNAMIC
+from rnnserve.export.descriptions import DYNAMIC
 from rnnserve.export.input_drawing import is_state
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.tensor_shapes import Tensors, axis_of
 from rnnserve.protos import manifest_pb2
+from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["EXTREMES", "Extreme"]
 

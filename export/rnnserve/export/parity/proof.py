@@ -10,7 +10,6 @@ from google.protobuf.message import DecodeError
 from tqdm import tqdm
 
 from rnnserve.export.described_model import DescribedModel, evaluating
-from rnnserve.export.descriptions import BATCH
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import ModuleInterface
@@ -31,6 +30,7 @@ from rnnserve.export.parity.value_comparison import ValueComparison
 from rnnserve.export.tensor_shapes import sequence_axes
 from rnnserve.export.torch_threads import one_thread
 from rnnserve.protos import manifest_pb2
+from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["Proof", "prove", "reference_of"]
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from rnnserve.export.described_model import DescribedModel
-from rnnserve.export.descriptions import BATCH
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity.cell_by_cell import compute_cell_by_cell
@@ -16,6 +15,7 @@ from rnnserve.export.parity.reference import Reference
 from rnnserve.export.parity.tolerances import ParityLimits
 from rnnserve.models import DirectionClassifier
 from rnnserve.protos.differences import scale
+from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["check_tutorial_equalities"]
 

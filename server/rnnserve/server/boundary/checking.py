@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from google.protobuf.message import DecodeError
 
 from rnnserve.protos import inference_pb2
+from rnnserve.protos.protocol_words import BATCH
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.compression import decompress
 from rnnserve.server.boundary.field_counts import refuse_crowded
@@ -24,7 +25,7 @@ from rnnserve.server.boundary.parameters import (
 )
 from rnnserve.server.boundary.sequence_parameters import check_final_response, read_sequence_control
 from rnnserve.server.boundary.shapes import axis_name, wrong_shape, wrong_size
-from rnnserve.server.boundary.signature import BATCH, Signature, TensorSpec
+from rnnserve.server.boundary.signature import Signature, TensorSpec
 from rnnserve.server.boundary.values import check_lengths, read_raw, read_typed, with_valid_values
 from rnnserve.server.errors import InvalidRequest, quoted
 from rnnserve.server.settings import Settings

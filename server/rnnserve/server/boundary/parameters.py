@@ -8,7 +8,8 @@ import math
 from collections.abc import Mapping
 
 from rnnserve.protos.inference_pb2 import InferParameter, ModelInferRequest
-from rnnserve.server.boundary.signature import BATCH, Signature
+from rnnserve.protos.protocol_words import BATCH
+from rnnserve.server.boundary.signature import Signature
 from rnnserve.server.errors import InvalidRequest, Unsupported, quoted
 
 __all__ = ["read_classes", "read_timeout", "refuse_shared_memory", "refuse_too_many_classes"]

@@ -7,7 +7,8 @@ right. All of it is said in the names of the model's own axes.
 import itertools
 from collections.abc import Sequence
 
-from rnnserve.server.boundary.signature import BATCH, TensorSpec
+from rnnserve.protos.protocol_words import BATCH
+from rnnserve.server.boundary.signature import TensorSpec
 
 __all__ = ["axis_name", "wrong_shape", "wrong_size"]
 

@@ -13,22 +13,22 @@ from typing import Any
 
 import numpy as np
 
+from rnnserve.protos import protocol_words
 from rnnserve.protos.datatypes import DTYPES
+from rnnserve.protos.protocol_words import BATCH
 from rnnserve.server.boundary.checked_request import Array
 
-__all__ = ["BATCH", "Batching", "DerivedSize", "Signature", "TensorSpec"]
-
-BATCH = "batch"
+__all__ = ["Batching", "DerivedSize", "Signature", "TensorSpec"]
 
 
 class Batching(enum.Enum):
     """Which requests may share a run."""
 
-    PADDED = "padded"
+    PADDED = protocol_words.PADDED
     """Requests of any sizes: rows are padded to the longest."""
-    JOINED = "joined"
+    JOINED = protocol_words.JOINED
     """Requests with equal sizes of all sequence axes."""
-    ALONE = "alone"
+    ALONE = protocol_words.ALONE
     """None: each is run as it was sent, without a row that makes their number even."""
 
 

@@ -8,8 +8,9 @@ from typing import Protocol
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import DEFAULTS, MANIFEST, MODEL, ArtifactError
 from rnnserve.protos.datatypes import DTYPES
+from rnnserve.protos.protocol_words import BATCH
 from rnnserve.server.boundary.checked_request import Array
-from rnnserve.server.boundary.signature import BATCH, Batching, DerivedSize, Signature, TensorSpec
+from rnnserve.server.boundary.signature import Batching, DerivedSize, Signature, TensorSpec
 
 __all__ = ["read_signature"]
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos.protocol_words import SESSION, SESSION_BEGIN, SESSION_STEPS
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.signature import Signature
 from rnnserve.server.boundary.values import with_valid_values
@@ -24,21 +25,13 @@ from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.repository import Repository, ServedVersion
 from rnnserve.server.settings import Settings
 
-__all__ = ["EXTENSION", "NO_KEY", "SESSION", "SealedStates", "open_sealed_states"]
-
-EXTENSION = "sealed_sessions"
-"""What a server's metadata name among its extensions."""
-
-SESSION, _SESSION_STEPS = "session", "session_steps"
-"""Parameters: of requests and responses, the token; of responses, the steps of the session so far."""
+__all__ = ["NO_KEY", "SealedStates", "open_sealed_states"]
 
 NO_KEY = (
     f"parameter {SESSION}: this server has no key for sealed sessions (--session-key); ask for the final states, such "
     "as h_n, and send them on as the initial ones, such as h_0"
 )
 """Why a request of a session is refused where there is no key."""
-
-_BEGIN = "sealed"
 
 _MAX_STATE_BYTES = 1 << 20
 """Bytes of the states in one token, which take 2.4 ms to seal; one row with hidden 128 has 512."""
@@ -101,7 +94,7 @@ class _Keeper:
         states = b"".join([outputs[final.name].tobytes() for final in self.model.signature.states.values()])
         digest = bytes.fromhex(self.model.manifest.self_sha256)
         sealed = _Sealed(self.model.name, digest, self.steps, time.time(), self.rows, states)
-        return {SESSION: self.sealing.seal(sealed.write()), _SESSION_STEPS: self.steps}
+        return {SESSION: self.sealing.seal(sealed.write()), SESSION_STEPS: self.steps}
 
 
 class SealedStates:
@@ -136,8 +129,10 @@ class SealedStates:
         """
         token = request.parameters[SESSION].string_param
         if not token:
-            raise InvalidRequest(f'parameter {SESSION} is no text: send "{_BEGIN}", or the token of the last response')
-        if token == _BEGIN:
+            raise InvalidRequest(
+                f'parameter {SESSION} is no text: send "{SESSION_BEGIN}", or the token of the last response'
+            )
+        if token == SESSION_BEGIN:
             return repository.find(request.model_name, request.model_version), None
         sealed = _Sealed.read(self._sealing.open(token))
         if sealed.model != request.model_name:

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import model_config_pb2
+from rnnserve.protos.protocol_words import SEALED_SESSIONS, SESSION
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.checking import check_request, parse_request
 from rnnserve.server.boundary.sequence_parameters import read_sequence_control
@@ -16,7 +17,7 @@ from rnnserve.server.boundary.signature import TensorSpec
 from rnnserve.server.errors import InvalidRequest, Unsupported
 from rnnserve.server.protocol.log_and_trace_settings import log_settings, trace_settings
 from rnnserve.server.protocol.model_control import ModelControl
-from rnnserve.server.protocol.sealed_states import EXTENSION, NO_KEY, SESSION, open_sealed_states
+from rnnserve.server.protocol.sealed_states import NO_KEY, open_sealed_states
 from rnnserve.server.protocol.sequence_callers import Caller
 from rnnserve.server.protocol.sequences import Sequences
 from rnnserve.server.protocol.shared_memory import (
@@ -187,7 +188,7 @@ class Service:
         return pb.ServerMetadataResponse(
             name="rnnserve",
             version=importlib.metadata.version("rnnserve"),
-            extensions=[*_EXTENSIONS, *([] if self._sealed_states is None else [EXTENSION])],
+            extensions=[*_EXTENSIONS, *([] if self._sealed_states is None else [SEALED_SESSIONS])],
         )
 
     def model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:

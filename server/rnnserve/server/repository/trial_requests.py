@@ -6,9 +6,10 @@ import numpy as np
 
 from rnnserve.protos.artifact import GOLDEN, ArtifactError
 from rnnserve.protos.golden import Case
+from rnnserve.protos.protocol_words import BATCH
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.shapes import wrong_shape, wrong_size
-from rnnserve.server.boundary.signature import BATCH, Signature, TensorSpec
+from rnnserve.server.boundary.signature import Signature, TensorSpec
 from rnnserve.server.boundary.values import check_lengths
 from rnnserve.server.errors import InvalidRequest
 

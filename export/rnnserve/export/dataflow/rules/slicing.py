@@ -14,7 +14,7 @@ from rnnserve.export.dataflow.sizes import Size, computed, maximum, minimum
 from rnnserve.export.dataflow.symbolic import content_of
 from rnnserve.export.dataflow.tracks import Property, Reach, join, not_decided
 from rnnserve.export.dataflow.values import Axis, NotCovered, Value, size_of
-from rnnserve.export.descriptions import BATCH
+from rnnserve.protos.protocol_words import BATCH
 
 __all__: list[str] = []
 

@@ -1,0 +1,27 @@
+"""Words that clients and servers exchange beside the protocol's messages: in metadata, and as names of parameters."""
+
+__all__ = [
+    "ALONE",
+    "BATCH",
+    "JOINED",
+    "PADDED",
+    "SEALED_SESSIONS",
+    "SESSION",
+    "SESSION_BEGIN",
+    "SESSION_STEPS",
+]
+
+BATCH = "batch"
+"""Name of the axis that holds the rows of a request."""
+
+PADDED, JOINED, ALONE = "padded", "joined", "alone"
+"""Which rows may share a request: of any lengths; of equal sizes; none."""
+
+SEALED_SESSIONS = "sealed_sessions"
+"""Extension that a server's metadata name where it seals the states of sessions."""
+
+SESSION, SESSION_STEPS = "session", "session_steps"
+"""Parameters: of requests and responses, the token of a session; of responses, the steps of the session so far."""
+
+SESSION_BEGIN = "sealed"
+"""Value of the parameter `SESSION` in the first request of a session, which has no token yet."""
