@@ -6,6 +6,7 @@
 - `golden`, `differences`: golden results, and how near another runtime must come to them.
 - `triton_config`: a model's config.pbtxt.
 - `recorded_defaults`: what stands for inputs that a request leaves out.
+- `protocol_words`: words that clients and servers exchange beside the messages.
 - `batching_modes`: which requests may share a run, in words.
 - `names`, `repository_folders`: names of models and versions in a repository, and their folders.
 
