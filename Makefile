@@ -38,7 +38,7 @@ MYPY_TESTS := --follow-imports silent --allow-untyped-defs --allow-incomplete-de
 	--disable-error-code var-annotated --disable-error-code func-returns-value
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
-.PHONY: help setup export verify serve test test-fast drills drills-long check lint mutants fuzz conformance format \
+.PHONY: help setup docs export verify serve test test-fast drills drills-long check lint mutants fuzz conformance format \
 	protos load bench compare growth gpu gpu-setup clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
@@ -120,6 +120,7 @@ lint: setup ## style, types, import contracts, stub drift
 	$(BIN)/mypy $(MYPY_TESTS) tests
 	$(BIN)/lint-imports
 	$(BIN)/python protos/generate.py --check
+	$(BIN)/python docs/list_files.py --check
 
 mutants: setup ## change the code in one place at a time; print the changes that no test notices
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,mutants]'
@@ -136,6 +137,9 @@ conformance: setup ## try the server with the clients that people have, from pac
 format: setup ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup ## write docs/files.md again from the docstrings
+	$(BIN)/python docs/list_files.py
 
 protos: setup ## make the stubs again from the .proto files
 	$(BIN)/python protos/generate.py

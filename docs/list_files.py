@@ -1,0 +1,84 @@
+"""Write docs/files.md: every source file of the product with the first sentence of its docstring, folder by folder.
+
+`python docs/list_files.py` writes the page, and `--check` fails if it differs from what the sources say.
+"""
+
+import argparse
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "files.md"
+AREAS = ("models", "export", "protos", "common", "server", "client", "load", "cli")
+
+HEAD = """\
+# Every file
+
+In which file is …? Paths begin at the area: `server/app.py` is `server/rnnserve/server/app.py`.
+[architecture.md](architecture.md) follows a module and a request through them. `make docs` writes this page from the
+docstrings.
+"""
+
+
+def folders(area: str) -> list[Path]:
+    """The folders of an area that hold modules, each before those in it."""
+    root = ROOT / area / "rnnserve" / area
+    return sorted({path.parent for path in root.rglob("*.py")})
+
+
+def modules(folder: Path) -> list[Path]:
+    """The modules in a folder that people write."""
+    return sorted(path for path in folder.glob("*.py") if not path.stem.endswith(("_pb2", "_pb2_grpc")))
+
+
+def first_line(path: Path) -> str:
+    """The first line of a module's docstring, for a cell of a table.
+
+    Raises:
+        SystemExit: If it has none.
+    """
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    if not text:
+        raise SystemExit(f"{path.relative_to(ROOT)} has no docstring")
+    return text.splitlines()[0].rstrip(".:").replace("|", "\\|")
+
+
+def lines() -> Iterator[str]:
+    """The page, line by line."""
+    yield HEAD
+    for area in AREAS:
+        for depth, folder in enumerate(folders(area)):
+            yield f"{'###' if depth else '##'} `{shown(area, folder)}/`\n"
+            door, files = [], []
+            for path in modules(folder):
+                (door if path.stem == "__init__" else files).append(path)
+            yield from (f"{first_line(path)}.\n" for path in door)
+            if files:
+                yield "| file | holds |\n| --- | --- |"
+                yield from (f"| `{shown(area, path)}` | {first_line(path)} |" for path in files)
+                yield ""
+
+
+def shown(area: str, path: Path) -> str:
+    """A path from the area on."""
+    return Path(area, path.relative_to(ROOT / area / "rnnserve" / area)).as_posix()
+
+
+def main() -> int:
+    """Write the page, or check it; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if docs/files.md is out of date")
+    args = parser.parse_args()
+    page = "\n".join(lines()).rstrip() + "\n"
+    if not args.check:
+        PAGE.write_text(page, encoding="utf-8")
+    elif not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != page:
+        print("docs/files.md differs from the docstrings: run `make docs`", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
