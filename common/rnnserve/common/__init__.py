@@ -2,7 +2,7 @@
 
 `guarded_process` runs work that may crash, hang or take memory in a process of its own, and `guarded_work` is that
 process's end; `parent_death` ends a process with its parent. `regular_files` opens files that may not be links, pipes
-or elsewhere. `array_archives` reads .npz files within bounds; `tensors_in_words` prints tensors.
+or elsewhere. `array_archives` reads .npz files within bounds.
 
-Imports no area but `protos`.
+Imports no area.
 """

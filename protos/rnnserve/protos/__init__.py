@@ -7,8 +7,8 @@
 - `triton_config`: a model's config.pbtxt.
 - `recorded_defaults`: what stands for inputs that a request leaves out.
 - `protocol_words`: words that clients and servers exchange beside the messages.
-- `batching_modes`: which requests may share a run, in words.
+- `batching_modes`, `tensors_in_words`: which requests may share a run, and what tensors are for, in words.
 - `names`, `repository_folders`: names of models and versions in a repository, and their folders.
 
-The package imports protobuf, numpy and, for the service's stubs, grpc; it imports no other area.
+The package imports protobuf, numpy and, for the service's stubs, grpc; it imports no other area but `common`.
 """
