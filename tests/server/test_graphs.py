@@ -3,8 +3,6 @@
 import contextlib
 import itertools
 import json
-import os
-import signal
 
 import grpc
 import numpy as np
@@ -13,11 +11,10 @@ import pytest
 from rnnserve.client import Client
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
+from rnnserve.protos.artifact import MODEL, read_version
 from rnnserve.server import Server, Settings
 from rnnserve.server.repository.graph_choice import NATIVE, SCANNED
 from support.inference_requests import arrays, request
-from support.workers import new_channel, until
-from support.workers import serving as workers_of
 
 NAME, BOTH_WAYS = "direction_stacked", "direction_bidirectional"
 
@@ -52,20 +49,18 @@ def walk(rows, steps, seed=0):
 def test_metadata_say_which_graph_serves_and_why(stub):
     said = properties(stub)
     assert (said["graph"], said["graph_reason"]) == ("scan", "since --graph scan asks for it")
-    assert json.loads(said["graph_microseconds"]) == {}
     nodes = json.loads(said["nodes"])["CPUExecutionProvider"]
     assert "RNN" not in nodes
     assert nodes["Scan"] == 2
 
 
-def test_metadata_have_both_costs_where_they_were_measured(repository):
+def test_by_default_what_was_decided_when_it_was_published_serves(repository):
     with serving(repository, "auto") as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         said = properties(rpc.GRPCInferenceServiceStub(channel))
-    costs = json.loads(said["graph_microseconds"])
-    assert set(costs) == {"native", "scan"}
-    assert list(costs["native"]) == list(costs["scan"]) == ["2x1", "2x8", "2x64", "32x1", "32x8", "32x64"]
-    assert said["graph"] in (NATIVE, SCANNED)
-    assert "times as fast as native, and serves from 1.1 on" in said["graph_reason"]
+    decided = read_version(repository / NAME / "1").manifest.graph
+    assert decided.file == MODEL
+    assert (said["graph"], said["graph_reason"]) == (NATIVE, f"since {decided.reason}")
+    assert decided.reason == "an RNN operator of hidden size 16, below 32, is as fast as a loop"
 
 
 @pytest.mark.parametrize("name", ["direction_simple", NAME, BOTH_WAYS])
@@ -107,54 +102,3 @@ def test_a_sequence_has_the_bits_of_the_whole_however_its_steps_travel(scanned, 
             sent.parameters["sequence_end"].bool_param = stop == 12
             answer = arrays(stub.ModelInfer(sent))
         assert answer["logits"][0].tobytes() == whole["logits"].tobytes(), cuts
-
-
-ALTERNATE = """
-import os, sys
-from rnnserve.server.repository import graph_choice
-def gain(costs):
-    with open({path!r}, "ab") as file:  # of all processes: each measurement finds the contrary of the one before
-        file.write(b".")
-        return 2.0 if file.tell() % 2 else 0.5
-graph_choice._gain = gain
-"""
-
-
-def graph_of(port):
-    """What some worker says: which graph serves, and an answer's bits."""
-    with new_channel(port) as channel:
-        stub = rpc.GRPCInferenceServiceStub(channel)
-        answer = stub.ModelInfer(request(NAME, {"input": walk(1, 40)}))
-        return properties(stub)["graph"], answer.SerializeToString()
-
-
-def test_workers_serve_on_the_same_graph_also_those_that_come_later(repository, tmp_path):
-    """Whatever each has measured."""
-    patch = ALTERNATE.format(path=str(tmp_path / "measured"))
-    with workers_of(repository, tmp_path, "--workers", "2", patch=patch) as server:
-        seen = {graph_of(server.port) for _ in range(20)}
-        first = server.workers()
-        os.kill(first[0], signal.SIGKILL)
-        until(lambda: "is ready again" in server.log)
-        seen |= {graph_of(server.port) for _ in range(20)}
-        server.send(signal.SIGHUP)
-        until(lambda: "the new workers are ready" in server.log)
-        until(lambda: not set(first) & set(server.workers()) and len(server.workers()) == 2)
-        seen |= {graph_of(server.port) for _ in range(20)}
-    assert len(seen) == 1
-    assert "has loaded other versions or graphs than the first one: it loads again" in server.log
-    assert "as it was chosen for this version before" in server.log
-    assert "serves less than the others" not in server.log
-
-
-def test_a_version_that_is_loaded_again_stays_with_its_graph(repository, tmp_path):
-    patch = ALTERNATE.format(path=str(tmp_path / "measured"))
-    explicit = ("--model-control", "explicit", "--load-model", NAME)
-    with workers_of(repository, tmp_path, *explicit, patch=patch) as server, new_channel(server.port) as channel:
-        stub = rpc.GRPCInferenceServiceStub(channel)
-        assert properties(stub)["graph"] == SCANNED
-        for _ in range(2):
-            stub.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name=NAME))
-            stub.RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name=NAME))
-            assert properties(stub)["graph"] == SCANNED
-        assert "here scan is 0.50 times as fast" in server.log

@@ -42,8 +42,10 @@ def publish_good(repository: Path, name: str = "good", version: int = 1) -> Path
     return publish_model(repository, name, TWICE, INPUTS, OUTPUTS, [SAMPLE], version=version)
 
 
-def publish_bytes(repository: Path, name: str, files: Mapping[str, bytes], *listed: manifest_pb2.File) -> Path:
-    """A version of any files, with a manifest whose digests hold."""
+def publish_bytes(
+    repository: Path, name: str, files: Mapping[str, bytes], *listed: manifest_pb2.File, graph: str = SCAN
+) -> Path:
+    """A version of any files, with a manifest whose digests hold, and which lets `graph` serve where there are two."""
     folder = publish_good(repository, name)
     files = {MODEL: TWICE, GOLDEN: _golden(), **files}
     described = [describe_file(file, data) for file, data in sorted(files.items())]
@@ -55,6 +57,7 @@ def publish_bytes(repository: Path, name: str, files: Mapping[str, bytes], *list
         files=[*described, *listed],
         replay_limits=[LIMITS],
         batching=manifest_pb2.Batching(mode=manifest_pb2.BATCHING_JOINED),
+        graph=manifest_pb2.ServingGraph(file=graph, reason="it was decided so") if SCAN in files and graph else None,
     )
     for file, data in {**files, MANIFEST: dump_manifest(manifest)}.items():
         (folder / file).write_bytes(data)

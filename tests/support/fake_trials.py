@@ -31,7 +31,7 @@ class FakeTrials(Trials):
 
     Attributes:
         begun: The versions that were tried, in this order, and with how many seconds each.
-        graphs: What was said of their graphs: which is asked for, and what was chosen for the model's versions before.
+        graphs: Which graph was asked for.
         is_closed: Whether it was closed.
     """
 
@@ -50,14 +50,14 @@ class FakeTrials(Trials):
         """Say what comes of a version's trials, in order: an exception, seconds that it takes, or success."""
         self._outcomes[version] = list(outcomes)
 
-    def begin(self, folder, name, version, device, *, graph, decided, seconds, processor_seconds, inside=None):
+    def begin(self, folder, name, version, device, *, graph, seconds, processor_seconds, inside=None):
         assert processor_seconds <= seconds <= 60
         assert folder.parts[-2:] == (name, version)
         assert inside in (None, folder.parent.parent)
         assert device == "cpu"
         self._now = f"{name}/{version}"
         self.begun.append((self._now, processor_seconds))
-        self.graphs.append((graph, dict(decided)))
+        self.graphs.append(graph)
 
     def outcome(self):
         outcomes = self._outcomes.get(self._now)

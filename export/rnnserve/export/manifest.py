@@ -16,9 +16,13 @@ from rnnserve.export.golden_cases import GoldenCases
 from rnnserve.export.parity.proof import Proof
 from rnnserve.export.parity.tolerances import replay_limits
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import FORMAT, FORMAT_OF_DEFAULTS, MODEL, describe_file
+from rnnserve.protos.artifact import FORMAT, FORMAT_OF_DEFAULTS, MODEL, SCAN, describe_file
+from rnnserve.protos.serving_graph import choose_file
 
-__all__ = ["describe_version"]
+__all__ = ["KEEPS_BITS", "describe_version"]
+
+KEEPS_BITS = manifest_pb2.ServingGraph(file=MODEL, reason=f"answers keep bits on it that they do not keep on {SCAN}")
+"""What serves where the server's own trial has found so."""
 
 
 def describe_version(
@@ -54,12 +58,21 @@ def describe_version(
         origin=origin,
         scan_parity=scan_parity,
         causality=proof.causality,
+        graph=_serving_graph(files),
         finiteness=describe_finiteness(
             files[MODEL],
             finite_inputs=not model.allow_non_finite,
             is_guarded=origin == manifest_pb2.ORIGIN_EXPORTED,
         ),
     )
+
+
+def _serving_graph(files: Mapping[str, bytes]) -> manifest_pb2.ServingGraph | None:
+    """Choose between the two graphs of a version; None where there is one."""
+    if SCAN not in files:
+        return None
+    file, reason = choose_file(files[MODEL])
+    return manifest_pb2.ServingGraph(file=file, reason=reason)
 
 
 def _versions() -> dict[str, str]:

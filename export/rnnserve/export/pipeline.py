@@ -19,7 +19,7 @@ from rnnserve.export.finiteness import guard_recurrences
 from rnnserve.export.golden_cases import GoldenCases, make_cases
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.left_out_cases import filling, with_left_out
-from rnnserve.export.manifest import describe_version
+from rnnserve.export.manifest import KEEPS_BITS, describe_version
 from rnnserve.export.module_interface import FlatOutputs, ModuleInterface, is_flat
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.proof import reference_of
@@ -27,7 +27,7 @@ from rnnserve.export.publication import InputDescriptions, Publication
 from rnnserve.export.publishing import Published
 from rnnserve.export.recurrence import export_onnx
 from rnnserve.export.scan_file import try_lowering
-from rnnserve.export.server_trial import publish_tried
+from rnnserve.export.server_trial import OtherGraph, publish_tried
 from rnnserve.export.surroundings import left_as_they_were
 from rnnserve.export.tensor_shapes import size_limits
 from rnnserve.export.torch_threads import one_thread
@@ -190,10 +190,17 @@ def _publish(publication: Publication, repository: Path, *, progress: bool) -> E
             files[SCAN] = scan.data
             proof = replace(proof, batching=scan.recorded(proof.batching))
         manifest = describe_version(model, proof, golden, files, scan_parity=None if scan is None else scan.parity)
-        # The manifest comes last, so that on a file system that lost the rename no version has it without its files.
-        files[MANIFEST] = dump_manifest(manifest)
         config = render_config(model.name, model.inputs, model.outputs, keeps_states=keeps_states)
-        published, untried = publish_tried(repository / model.name, files, config)
+
+        def publish_files() -> tuple[Published, str]:
+            # The manifest comes last: on a file system that lost the rename no version has it without its files.
+            return publish_tried(repository / model.name, {**files, MANIFEST: dump_manifest(manifest)}, config)
+
+        try:
+            published, untried = publish_files()
+        except OtherGraph:
+            manifest.graph.CopyFrom(KEEPS_BITS)
+            published, untried = publish_files()
         bar.update()
     return ExportResult(model.name, published, manifest, unscripted, unlowered, untried)
 

@@ -3,6 +3,7 @@
 The server is a second opinion, so none of its code is imported here: it is run by the name of its module.
 """
 
+import dataclasses
 import json
 import os
 import signal
@@ -14,11 +15,28 @@ from pathlib import Path
 from rnnserve.export.errors import ExportError
 from rnnserve.export.publishing import Published, publish_version
 
-__all__ = ["publish_tried", "try_on_server"]
+__all__ = ["OtherGraph", "Tried", "publish_tried", "try_on_server"]
 
 _MODULE = "rnnserve.server.trial"
 _SECONDS = 180.0
 """How long the trial may take on the clock; the server itself gives a version 60 seconds."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tried:
+    """What the server said of a version that it takes.
+
+    Attributes:
+        untried: Why it could not be tried, in one line, where this installation cannot run the server; else empty.
+        keeps_bits: Whether answers keep as many bits on the graph that serves as they would on the other one.
+    """
+
+    untried: str = ""
+    keeps_bits: bool = True
+
+
+class OtherGraph(Exception):
+    """The version would serve, but on the other graph its answers keep more bits; nothing of it is published."""
 
 
 def publish_tried(
@@ -27,30 +45,31 @@ def publish_tried(
     """Publish files as the next version of a model, as `publish_version` does, if the server takes them.
 
     Returns:
-        Where the version is; and what `try_on_server` returns.
+        Where the version is; and why it could not be tried, in one line, where the server is not installed.
 
     Raises:
+        OtherGraph: If its answers keep more bits on the other graph; nothing of it remains.
         ExportError: If the server does not take the version; nothing of it remains.
         OSError: If it cannot be written; nothing of it remains.
     """
     said = []
 
     def check(folder: Path) -> None:
-        said.append(try_on_server(folder, model.name, is_adopted=is_adopted))
+        tried = try_on_server(folder, model.name, is_adopted=is_adopted)
+        if not tried.keeps_bits:
+            raise OtherGraph
+        said.append(tried.untried)
 
     return publish_version(model, files, config, check), said[-1]
 
 
-def try_on_server(folder: Path, model: str, *, is_adopted: bool = False) -> str:
+def try_on_server(folder: Path, model: str, *, is_adopted: bool = False) -> Tried:
     """Try a version's files as a server does before it serves them.
 
     Args:
         folder: Where the version's files are.
         model: The model's name.
         is_adopted: Whether it was adopted from an ONNX file, so that a server takes it with `--allow-unproven` only.
-
-    Returns:
-        Why it could not be tried, in one line, where this installation cannot run the server; else nothing.
 
     Raises:
         ExportError: If the server does not take the version; the message is the server's.
@@ -72,18 +91,18 @@ def try_on_server(folder: Path, model: str, *, is_adopted: bool = False) -> str:
     except subprocess.TimeoutExpired:
         raise ExportError(_refused(f"its trial takes more than {_SECONDS:g} s")) from None
     except OSError as error:
-        return f"the server's own trial was not made: no process can be started: {error.strerror}"
+        return Tried(f"the server's own trial was not made: no process can be started: {error.strerror}")
     try:
         found = json.loads(done.stdout.strip().rpartition("\n")[2])
     except ValueError:
         last = done.stderr.strip().rpartition("\n")[2]
         if last.startswith(("ModuleNotFoundError", "ImportError")) or _MODULE.partition(".")[0] in last:
-            return f"the server's own trial was not made, since the server is not installed: {last}"
+            return Tried(f"the server's own trial was not made, since the server is not installed: {last}")
         raise ExportError(_refused(f"its trial ended {_ending(done.returncode)}: {last}".rstrip(": "))) from None
     if found["serves"]:
-        return ""
+        return Tried(keeps_bits="better" not in found)
     if done.returncode != 1:
-        return f"the server's own trial was not made: {found['reason']}"
+        return Tried(f"the server's own trial was not made: {found['reason']}")
     raise ExportError(_refused(found["reason"]))
 
 

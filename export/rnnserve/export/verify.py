@@ -181,6 +181,8 @@ def _manifest(
             found = [_form(value) for value in values]
             if found != _forms(described):
                 yield f"{MANIFEST}: its {kind} are {_forms(described)}, but those of {name} are {found}"
+    if manifest.graph.file and manifest.graph.file not in graphs:
+        yield f'{MANIFEST}: lets "{manifest.graph.file}" serve, which is none of {", ".join(graphs)}'
     states = [tensor.name for tensor in manifest.inputs if _is_state(tensor)]
     continued = [tensor.continues_as for tensor in manifest.outputs if tensor.continues_as]
     if sorted(states) != sorted(continued):

@@ -186,6 +186,7 @@ class Manifest(_message.Message):
     ORIGIN_FIELD_NUMBER: _builtins.int
     SCAN_PARITY_FIELD_NUMBER: _builtins.int
     CAUSALITY_FIELD_NUMBER: _builtins.int
+    GRAPH_FIELD_NUMBER: _builtins.int
     FINITENESS_FIELD_NUMBER: _builtins.int
     format: _builtins.int
     """Of this description. Readers refuse formats that they do not know. 3 is what has inputs whose default is recorded, or
@@ -238,6 +239,12 @@ class Manifest(_message.Message):
         """
 
     @_builtins.property
+    def graph(self) -> Global___ServingGraph:
+        """Which of two graphs serves on the CPU. Absent where there is no model.scan.onnx, and in versions that were published
+        before servers were told: they apply the same rule themselves.
+        """
+
+    @_builtins.property
     def finiteness(self) -> Global___Finiteness: ...
     def __init__(
         self,
@@ -258,15 +265,42 @@ class Manifest(_message.Message):
         origin: Global___Origin.ValueType = ...,
         scan_parity: Global___Parity | None = ...,
         causality: _abc.Mapping[_builtins.str, Global___Finding] | None = ...,
+        graph: Global___ServingGraph | None = ...,
         finiteness: Global___Finiteness | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batching", b"batching", "finiteness", b"finiteness", "parity", b"parity", "scan_parity", b"scan_parity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batching", b"batching", "finiteness", b"finiteness", "graph", b"graph", "parity", b"parity", "scan_parity", b"scan_parity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batching", b"batching", "causality", b"causality", "checkpoint_sha256", b"checkpoint_sha256", "files", b"files", "finiteness", b"finiteness", "format", b"format", "inputs", b"inputs", "labels", b"labels", "model", b"model", "origin", b"origin", "outputs", b"outputs", "parity", b"parity", "replay_limits", b"replay_limits", "scan_parity", b"scan_parity", "self_sha256", b"self_sha256", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batching", b"batching", "causality", b"causality", "checkpoint_sha256", b"checkpoint_sha256", "files", b"files", "finiteness", b"finiteness", "format", b"format", "graph", b"graph", "inputs", b"inputs", "labels", b"labels", "model", b"model", "origin", b"origin", "outputs", b"outputs", "parity", b"parity", "replay_limits", b"replay_limits", "scan_parity", b"scan_parity", "self_sha256", b"self_sha256", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Manifest: _TypeAlias = Manifest  # noqa: Y015
+
+@_typing.final
+class ServingGraph(_message.Message):
+    """Decided when the version is published, so that every server gives the same bits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    file: _builtins.str
+    """"model.onnx" or "model.scan.onnx"."""
+    reason: _builtins.str
+    """Why, as the end of a sentence with "since"."""
+    def __init__(
+        self,
+        *,
+        file: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServingGraph: _TypeAlias = ServingGraph  # noqa: Y015
 
 @_typing.final
 class Finiteness(_message.Message):

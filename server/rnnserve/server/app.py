@@ -14,7 +14,6 @@ from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.errors import ServeError
 from rnnserve.server.process.descriptors import DescriptorWatch
 from rnnserve.server.protocol.service import Service
-from rnnserve.server.repository.decided_graphs import DecidedGraphs
 from rnnserve.server.repository.folders import NEVER_SEEN, Fingerprint, fingerprints
 from rnnserve.server.repository.live import Agreement, LiveRepository
 from rnnserve.server.repository.load_order import Loader
@@ -54,7 +53,6 @@ class Server:
         pins: Pins | None = None,
         trials: Trials | None = None,
         agreement: Agreement | None = None,
-        decided: DecidedGraphs | None = None,
         counts_of_others: Callable[[], Iterable[bytes]] = tuple,
         peers: Peers | None = None,
     ) -> None:
@@ -65,7 +63,6 @@ class Server:
             pins: The versions that other workers serve: no others are. None for those that the configs choose.
             trials: What tries versions; a process that is started now where it is None.
             agreement: With the other workers, about changes of what serves; None where there are none.
-            decided: Which graphs other workers have chosen; None where there are none.
             counts_of_others: Gives what the other workers have counted, each a ModelStatisticsResponse.
             peers: The other workers, from which sequences come and to which they go; None where there are none.
 
@@ -76,7 +73,6 @@ class Server:
         trials = trials or Trials(
             allow_unproven=settings.allow_unproven, max_bytes=settings.max_load_bytes, threads=settings.threads
         )
-        decided = decided or DecidedGraphs()  # one for all that is loaded while this server lives
         try:
             device = choose_device(settings.provider)
             is_live = settings.model_control != "none"
@@ -100,7 +96,6 @@ class Server:
                     allow_unproven=settings.allow_unproven,
                     timeout=settings.load_timeout,
                     graph=settings.graph,
-                    decided=decided,
                     processes=1 if settings.share_port else _trial_processes(settings.threads),
                     threads=settings.threads,
                     allow_non_finite=settings.allow_non_finite,

@@ -95,7 +95,7 @@ class Settings:
         grpc_port: 0 for any that is free.
         provider: "cpu", "cuda", or "auto" for CUDA where a trial of it succeeds.
         graph: Which graph of a version serves: "native" is model.onnx; "scan" is model.scan.onnx, on the CPU and where
-            there is one; "auto" is the faster of the two, as measured when the version is loaded.
+            there is one; "auto" is the one that the manifest says.
         threads: Threads of a run of each model, onnxruntime's intra-op threads. With more than one, a kernel may divide
             its rows by their number, and an answer's bits may depend on the others in its batch: each version is tried
             with as many.
@@ -161,8 +161,8 @@ class Settings:
         kw_only=True,
         metadata=_option(
             "which graph of a model runs: native is model.onnx; scan is model.scan.onnx, which models with RNN "
-            "operators have, for the CPU (native serves the others); auto measures both when it loads, and keeps the "
-            "faster. Their answers differ in the last bits: servers that share sessions need native or scan",
+            "operators have, for the CPU (native serves the others); auto is what was decided when the version was "
+            "published. Their answers differ in the last bits",
             choices=("native", "scan", "auto"),
         ),
     )

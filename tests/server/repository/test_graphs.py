@@ -7,11 +7,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import MANIFEST, SCAN, ArtifactError, dump_manifest, read_version
+from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, ArtifactError, dump_manifest, read_version
+from rnnserve.server import trial
 from rnnserve.server.repository import load_version as loading
 from rnnserve.server.repository import providers
-from rnnserve.server.repository.decided_graphs import DecidedGraphs
-from rnnserve.server.repository.graph_choice import AUTO, NATIVE, SCANNED
+from rnnserve.server.repository.graph_choice import AUTO, NATIVE, SCANNED, GraphChoice
 from rnnserve.server.repository.load_order import Loader
 from rnnserve.server.repository.load_version import load_model, try_version
 from rnnserve.server.repository.repository import Repository
@@ -22,19 +22,6 @@ from support.bad_versions import INPUTS, OUTPUTS, SAMPLE, TWICE, publish_bytes, 
 TWO = {"two": np.array(2, np.float32)}
 MULTIPLIED = build_model([helper.make_node("Mul", ["input", "two"], ["output"])], INPUTS, OUTPUTS, TWO)
 """The same as `TWICE` by another operator, which tells the two apart."""
-
-FAST, SLOW = ({"native": {"2x1": cost}, "scan": {"2x1": 1.0}} for cost in (2.0, 0.5))
-"""Costs by which scan is twice, and half, as fast as native."""
-
-
-@pytest.fixture
-def costs(monkeypatch):
-    """`costs(found)`: what is measured from now on."""
-
-    def find(found):
-        monkeypatch.setattr(loading, "measure_graphs", lambda *_: found)
-
-    return find
 
 
 @pytest.fixture
@@ -51,11 +38,19 @@ def operators(model):
     return [name for names in model.nodes.values() for name in names]
 
 
-@pytest.mark.parametrize(("found", "name", "operator"), [(FAST, SCANNED, "Mul"), (SLOW, NATIVE, "Add")])
-def test_the_faster_one_is_chosen_and_loaded(folder, costs, found, name, operator):
-    costs(found)
+@pytest.mark.parametrize(
+    ("file", "name", "operator", "reason"),
+    [
+        (SCAN, SCANNED, "Mul", "since it was decided so"),
+        (MODEL, NATIVE, "Add", "since it was decided so"),
+        ("", NATIVE, "Add", "since model.onnx has no RNN operator"),
+    ],
+    ids=["scan", "native", "not said"],
+)
+def test_what_the_manifest_says_is_loaded_else_the_rule_decides(tmp_path, file, name, operator, reason):
+    folder = publish_bytes(tmp_path, "m", {SCAN: MULTIPLIED}, graph=file)
     findings = tried(folder)
-    assert (findings.graph.name, findings.graph.microseconds) == (name, found)
+    assert findings.graph == GraphChoice(name, reason)
     for known in (findings, None):
         model = load_model(folder, "m", "1", "cpu", known=known)
         assert model.graph == findings.graph
@@ -64,15 +59,14 @@ def test_the_faster_one_is_chosen_and_loaded(folder, costs, found, name, operato
         np.testing.assert_array_equal(output, 2 * SAMPLE["input"])
 
 
-def test_both_are_measured_for_real(folder):
-    found = tried(folder).graph.microseconds
-    assert list(found) == ["native", "scan"]
-    assert all(cost > 0 for by_size in found.values() for cost in by_size.values())
+def test_a_manifest_that_names_another_file_keeps_the_version_out(tmp_path):
+    folder = publish_bytes(tmp_path, "m", {SCAN: MULTIPLIED}, graph=GOLDEN)
+    with pytest.raises(ArtifactError, match=r'^manifest\.json: lets "golden\.npz" serve, which is no graph'):
+        tried(folder)
 
 
 @pytest.mark.parametrize(("asked", "operator"), [(NATIVE, "Add"), (SCANNED, "Mul")])
-def test_what_is_asked_for_is_loaded(folder, monkeypatch, asked, operator):
-    monkeypatch.setattr(loading, "measure_graphs", lambda *_: pytest.fail("nothing is to be measured"))
+def test_what_is_asked_for_is_loaded(folder, asked, operator):
     findings = tried(folder, graph=asked)
     assert operators(load_model(folder, "m", "1", "cpu", known=findings)) == [operator]
 
@@ -81,7 +75,7 @@ def test_what_is_asked_for_is_loaded(folder, monkeypatch, asked, operator):
 def test_a_version_without_the_file_serves_on_native_and_says_so(tmp_path, asked):
     publish_good(tmp_path, "m")
     graph = tried(tmp_path / "m" / "1", graph=asked).graph
-    assert (graph.name, graph.reason, graph.microseconds) == (NATIVE, "since it has no model.scan.onnx", {})
+    assert graph == GraphChoice(NATIVE, "since it has no model.scan.onnx")
 
 
 def test_cuda_has_native(folder, monkeypatch):
@@ -93,14 +87,6 @@ def test_cuda_has_native(folder, monkeypatch):
     for asked in (AUTO, SCANNED):
         graph = try_version(folder, "m", "1", "cuda", graph=asked).graph
         assert (graph.name, graph.reason) == (NATIVE, "since it runs on CUDA, and scan is for the CPU")
-
-
-def test_what_was_chosen_for_these_bytes_before_stays(folder, costs):
-    digest = read_version(folder).manifest.self_sha256
-    for found, decided in ((FAST, NATIVE), (SLOW, SCANNED)):
-        costs(found)
-        assert tried(folder, decided={digest: decided}).graph.name == decided
-        assert tried(folder, decided={"0" * 64: decided}).graph.name != decided
 
 
 def scaled_by_rows():
@@ -117,21 +103,16 @@ def scaled_by_rows():
     return build_model(nodes, INPUTS, OUTPUTS, constants)
 
 
-def test_a_faster_one_whose_bits_depend_on_the_batch_is_not_chosen(tmp_path, costs):
-    costs(FAST)
-    publish_bytes(tmp_path, "m", {SCAN: scaled_by_rows()})
-    findings = tried(tmp_path / "m" / "1")
-    assert (findings.graph.name, findings.batch_invariant) == (NATIVE, True)
-    assert findings.graph.reason == "since on model.scan.onnx answers do not keep their bits"
-    asked = tried(tmp_path / "m" / "1", graph=SCANNED)
-    assert (asked.graph.name, asked.batch_invariant) == (SCANNED, False)
-
-
-def test_where_neither_keeps_its_bits_the_faster_one_serves(tmp_path, costs):
-    costs(FAST)
-    publish_bytes(tmp_path, "m", {"model.onnx": scaled_by_rows(), SCAN: scaled_by_rows()})
-    findings = tried(tmp_path / "m" / "1")
-    assert (findings.graph.name, findings.batch_invariant) == (SCANNED, False)
+@pytest.mark.parametrize(
+    ("native", "scan", "better"),
+    [(TWICE, scaled_by_rows(), NATIVE), (scaled_by_rows(), scaled_by_rows(), None), (TWICE, MULTIPLIED, None)],
+    ids=["native keeps them", "neither keeps them", "both keep them"],
+)
+def test_the_trial_tells_where_the_other_graph_keeps_more_bits(tmp_path, capsys, native, scan, better):
+    folder = publish_bytes(tmp_path, "m", {MODEL: native, SCAN: scan})
+    assert trial.main([str(folder)]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["serves"], said["graph"], said.get("better")) == (True, SCANNED, better)
 
 
 ROWS = [tensor("output", "FP32", "rows", "sequence", ("features", 2))]
@@ -179,40 +160,32 @@ def test_a_version_that_was_changed_since_it_was_tried_is_not_loaded(folder):
         load_model(folder, "m", "1", "cpu", known=findings)
 
 
-def loaded(root, graph, decided):
+def loaded(root, graph):
     models = Repository(root)
     trials = Trials(allow_unproven=False, max_bytes=512 << 20)
-    Loader(models, trials, "cpu", allow_unproven=False, timeout=60.0, graph=graph, decided=decided).load()
+    Loader(models, trials, "cpu", allow_unproven=False, timeout=60.0, graph=graph).load()
     return models
 
 
-def test_the_loader_asks_the_process_that_tries_remembers_and_logs(tmp_path, caplog):
-    """In the process that tries versions nothing is patched: what was chosen before is what is told to it."""
+@pytest.mark.parametrize(
+    ("asked", "name", "logged"),
+    [
+        (
+            SCANNED,
+            SCANNED,
+            [
+                ("WARNING", "one version 1: --graph scan: graph native, since it has no model.scan.onnx"),
+                ("INFO", "two version 1: graph scan, since --graph scan asks for it"),
+            ],
+        ),
+        (NATIVE, NATIVE, []),
+        (AUTO, SCANNED, [("INFO", "two version 1: graph scan, since it was decided so")]),
+    ],
+)
+def test_the_loader_asks_the_process_that_tries_and_logs(tmp_path, caplog, asked, name, logged):
     publish_bytes(tmp_path, "two", {SCAN: MULTIPLIED})
     publish_good(tmp_path, "one")
     with caplog.at_level("INFO"):
-        for asked, name in ((SCANNED, SCANNED), (NATIVE, NATIVE)):
-            caplog.clear()
-            decided = DecidedGraphs()
-            models = loaded(tmp_path, asked, decided)
-            served = models.find("two").model
-            assert (served.graph.name, models.find("one").model.graph.name) == (name, NATIVE)
-            assert decided.find("two") == {served.manifest.self_sha256: name}
-            assert models.pins()["two"].versions[1].graph == name
-            said = [(r.levelname, r.getMessage()) for r in caplog.records if "graph" in r.getMessage()]
-            assert said == (
-                [
-                    ("WARNING", "one version 1: --graph scan: graph native, since it has no model.scan.onnx"),
-                    ("INFO", "two version 1: graph scan, since --graph scan asks for it"),
-                ]
-                if asked == SCANNED
-                else []
-            )
-        caplog.clear()
-        digest = models.find("two").model.manifest.self_sha256
-        for name in (NATIVE, SCANNED):
-            decided = DecidedGraphs(json.dumps({"two": {digest: name}}))
-            served = loaded(tmp_path, AUTO, decided).find("two").model
-            assert served.graph.name == name
-            assert set(served.graph.microseconds) == {"native", "scan"}
-            assert f"two version 1: {served.graph}" in caplog.messages
+        models = loaded(tmp_path, asked)
+    assert (models.find("two").model.graph.name, models.find("one").model.graph.name) == (name, NATIVE)
+    assert [(r.levelname, r.getMessage()) for r in caplog.records if "graph" in r.getMessage()] == logged

@@ -181,7 +181,6 @@ def test_models_that_were_not_loaded_stay_so(root):
     [
         ({1: Pin("d")}, {1: Pin("d")}, False),
         ({1: Pin("d")}, {1: Pin("d"), 2: Pin("", "gone")}, False),
-        ({1: Pin("d", graph="scan")}, {1: Pin("d", graph="native")}, True),
         ({1: Pin("d")}, {1: Pin("e")}, True),
         ({1: Pin("d")}, {2: Pin("d")}, True),
         ({1: Pin("d"), 2: Pin("")}, {2: Pin("e")}, False),  # 2 was being loaded

@@ -64,7 +64,7 @@ def test_the_process_that_tries_is_told_and_each_thread_may_compute_as_long(tmp_
     monkeypatch.setattr(trials, "GuardedProcess", lambda *_, **more: made.append(FakeProcess(**more)) or made[-1])
     one = Trials(allow_unproven=False, max_bytes=1, threads=4)
     for number, each in enumerate((one, one.further(64 << 20))):
-        each.begin(tmp_path, "m", "1", "cpu", graph="auto", decided={}, seconds=5.0, processor_seconds=0.5)
+        each.begin(tmp_path, "m", "1", "cpu", graph="auto", seconds=5.0, processor_seconds=0.5)
         assert json.loads(made[number].sent[-1])["threads"] == 4
         assert each._most_computed == FakeProcess.processor_seconds + 4 * 0.5
 
@@ -81,7 +81,6 @@ def test_its_limits_leave_room_for_threads(tmp_path, monkeypatch, threads, secon
         "1",
         "cpu",
         graph="auto",
-        decided={},
         allow_unproven=False,
         max_bytes=1000,
         threads=threads,

@@ -33,7 +33,6 @@ class Tried:
             "1",
             "cpu",
             graph="auto",
-            decided={},
             seconds=PATIENCE,
             processor_seconds=seconds,
         )
@@ -103,7 +102,6 @@ def test_an_option_says_how_much_memory_a_version_may_take(tmp_path):
         "1",
         "cpu",
         graph="auto",
-        decided={},
         seconds=PATIENCE,
         processor_seconds=PATIENCE,
     )
@@ -115,9 +113,7 @@ def test_an_option_says_how_much_memory_a_version_may_take(tmp_path):
 def test_what_ends_from_outside_is_a_reason_too(tmp_path, tried):
     BAD_GRAPHS["endless"][0](tmp_path, "endless")
     folder = tmp_path / "endless" / "1"
-    tried.trials.begin(
-        folder, "endless", "1", "cpu", graph="auto", decided={}, seconds=PATIENCE, processor_seconds=PATIENCE
-    )
+    tried.trials.begin(folder, "endless", "1", "cpu", graph="auto", seconds=PATIENCE, processor_seconds=PATIENCE)
     os.kill(pid(tried), signal.SIGKILL)
     with pytest.raises(Refused, match=r"^ended the process that tried it with SIGKILL$"):
         tried.trials.outcome()
@@ -128,7 +124,7 @@ def test_the_clock_limits_what_does_not_compute(tmp_path, tried):
     tried("good")
     os.kill(pid(tried), signal.SIGSTOP)
     tried.trials.begin(
-        tmp_path / "good" / "1", "good", "1", "cpu", graph="auto", decided={}, seconds=0.3, processor_seconds=PATIENCE
+        tmp_path / "good" / "1", "good", "1", "cpu", graph="auto", seconds=0.3, processor_seconds=PATIENCE
     )
     with pytest.raises(TooSlow):
         tried.trials.outcome()
@@ -159,10 +155,10 @@ def test_a_process_that_cannot_start_is_the_end_of_it(tmp_path, monkeypatch):
     monkeypatch.setattr(trials, "_WORKER", "rnnserve.no_such_module")
     none = Trials(allow_unproven=False, max_bytes=1)
     with pytest.raises(StartError, match=r"^the process that tries models ended, with exit status 1$"):
-        none.begin(tmp_path, "good", "1", "cpu", graph="auto", decided={}, seconds=PATIENCE, processor_seconds=PATIENCE)
+        none.begin(tmp_path, "good", "1", "cpu", graph="auto", seconds=PATIENCE, processor_seconds=PATIENCE)
     monkeypatch.setattr("sys.executable", str(tmp_path / "no python"))
     with pytest.raises(StartError, match=r"^cannot start a process that tries models: No such file or directory$"):
-        none.begin(tmp_path, "good", "1", "cpu", graph="auto", decided={}, seconds=PATIENCE, processor_seconds=PATIENCE)
+        none.begin(tmp_path, "good", "1", "cpu", graph="auto", seconds=PATIENCE, processor_seconds=PATIENCE)
 
 
 def test_it_logs_and_prints_nothing(tmp_path, tried, capfd, caplog):

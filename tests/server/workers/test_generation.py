@@ -10,7 +10,6 @@ import time
 import pytest
 
 from rnnserve.server.errors import StartError
-from rnnserve.server.repository.decided_graphs import DecidedGraphs
 from rnnserve.server.repository.pins import ModelPins, Pin, dump_pins
 from rnnserve.server.workers import generation as generations
 from rnnserve.server.workers.generation import Generation
@@ -47,7 +46,7 @@ def generation():
     made = []
 
     def make(*texts):
-        made.append(Generation(code(texts[0]), len(texts), DecidedGraphs()))
+        made.append(Generation(code(texts[0]), len(texts)))
         for worker, text in zip(made[-1].workers, texts, strict=True):
             worker._command = code(text)
         return made[-1]
@@ -111,14 +110,14 @@ def test_one_that_loaded_something_else_loads_what_the_first_one_has(generation,
     until(two, lambda: two.is_ready)
     assert [worker.pins for worker in two.workers] == ["{}", "{}"]
     assert two.workers[1].is_pinned
-    assert caplog.messages == ["worker 1 has loaded other versions or graphs than the first one: it loads again"]
+    assert caplog.messages == ["worker 1 has loaded other versions than the first one: it loads again"]
 
 
 def pins(**versions):
     """Pins as text: of each model, the version that serves, whose digest is its number; 0 for none."""
     return dump_pins(
         {
-            name: ModelPins({number: Pin(f"d{number}", graph="native")} if number else {1: Pin("", "is missing")})
+            name: ModelPins({number: Pin(f"d{number}")} if number else {1: Pin("", "is missing")})
             for name, number in versions.items()
         }
     )

@@ -59,6 +59,7 @@ def json_report(record: VersionRecord, address: str) -> dict[str, Any]:
         "causality": {name: _finding(finding) for name, finding in sorted(manifest.causality.items())},
         "proof": _proof(manifest.parity),
         "scan_proof": _proof(manifest.scan_parity) if manifest.HasField("scan_parity") else None,
+        "graph": {"file": manifest.graph.file, "reason": manifest.graph.reason} if manifest.HasField("graph") else None,
         "finiteness": {
             "outputs": list(manifest.finiteness.outputs),
             "lost_inputs": list(manifest.finiteness.lost_inputs),

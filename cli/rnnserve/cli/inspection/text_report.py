@@ -40,6 +40,8 @@ def text_report(record: VersionRecord, address: str) -> Iterator[str]:
     yield from _titled("proof", list(_proof(manifest.parity)))
     if manifest.HasField("scan_parity"):
         yield from _titled("scan", [f"{SCAN}, with loops for RNN operators:", *_proof(manifest.scan_parity)])
+        graph = manifest.graph
+        yield from _titled("graph", [f"{graph.file} serves on the CPU, since {graph.reason}"] if graph.file else [])
     yield from _titled("finite", list(_finiteness(manifest.finiteness)))
     yield from _titled("files", [f"{record.folder / file.name}  {file.bytes:,} bytes" for file in manifest.files])
     yield "  in Python"

@@ -19,7 +19,6 @@ from rnnserve.server.errors import StartError
 from rnnserve.server.grpcio_private.polling import choose_polling
 from rnnserve.server.process.allocation import give_back_large_blocks, use_few_arenas
 from rnnserve.server.process.start_check import check_room, start_error
-from rnnserve.server.repository.decided_graphs import DecidedGraphs
 from rnnserve.server.repository.pins import dump_pins, read_pins
 from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import Settings
@@ -86,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     # What a supervisor tells its workers.
     parser.add_argument("--peers", help=argparse.SUPPRESS)
-    for name in ("--report-fd", "--lifeline-fd", "--pins-fd", "--graphs-fd"):
+    for name in ("--report-fd", "--lifeline-fd", "--pins-fd"):
         parser.add_argument(name, type=int, help=argparse.SUPPRESS)
 
 
@@ -106,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         if args.report_fd is None:
             _serve(settings, None)
         else:
-            supervised = Supervised(args.report_fd, args.lifeline_fd, args.pins_fd, args.graphs_fd, args.peers)
+            supervised = Supervised(args.report_fd, args.lifeline_fd, args.pins_fd, args.peers)
             _serve(dataclasses.replace(settings, share_port=True), supervised)
     except (ImportError, MemoryError, OSError, RuntimeError) as error:
         reason = start_error(error)
@@ -152,12 +151,9 @@ def _serve(settings: Settings, supervised: Supervised | None) -> None:
 
         pins = None if supervised is None or supervised.pins is None else read_pins(supervised.pins)
         agreement = None if supervised is None else WorkerAgreement(supervised.say)
-        decided = None
-        if supervised is not None and supervised.graphs is not None:
-            decided = DecidedGraphs(supervised.graphs)
         counts_of_others = tuple if supervised is None else supervised.counts.of_others
         peers = None if supervised is None else _peers(settings, supervised.peers_token)
-        server = Server(settings, pins, trials, agreement, decided, counts_of_others, peers)
+        server = Server(settings, pins, trials, agreement, counts_of_others, peers)
         ending.reload = server.reload
         if supervised is not None:
             supervised.count_with(server.own_counts)

@@ -217,7 +217,6 @@ class Service:
             "nodes": json.dumps(model.nodes),
             "graph": model.graph.name,
             "graph_reason": model.graph.reason,
-            "graph_microseconds": json.dumps(model.graph.microseconds),
         }
         return pb.ModelMetadataResponse(
             name=model.name,

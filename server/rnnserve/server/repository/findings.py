@@ -37,6 +37,16 @@ class Findings:
     is_cut: bool
     why_not_in_parts: str
 
+    @property
+    def bits_kept(self) -> tuple[bool, bool, bool]:
+        """What is promised of an answer's bits, the most important first."""
+        return self.batch_invariant, not self.why_not_in_parts, self.is_cut
+
+    @property
+    def may_keep_more_bits(self) -> bool:
+        """Whether another graph may promise more: what a bidirectional model cannot do, no graph can."""
+        return not self.batch_invariant or not self.is_cut or (self.continues and bool(self.why_not_in_parts))
+
     def as_fields(self) -> dict[str, Any]:
         """Give what JSON takes; `from_fields` reads it."""
         return dataclasses.asdict(self)

@@ -21,7 +21,6 @@ from rnnserve.protos import model_config_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.triton_config import check_tensors, read_config
 from rnnserve.server.errors import StartError, one_line
-from rnnserve.server.repository.decided_graphs import DecidedGraphs
 from rnnserve.server.repository.early_trials import EARLY_BYTES, VERSIONS_EACH, EarlyTrials
 from rnnserve.server.repository.findings import Findings
 from rnnserve.server.repository.graph_choice import AUTO, NATIVE, SCANNED, GraphChoice
@@ -95,7 +94,6 @@ class Loader:
         allow_unproven: bool,
         timeout: float,
         graph: str = AUTO,
-        decided: DecidedGraphs | None = None,
         processes: int = 1,
         threads: int = 1,
         allow_non_finite: bool = False,
@@ -109,7 +107,6 @@ class Loader:
             allow_unproven: Serve versions, too, that were adopted from an ONNX file and not proven.
             timeout: Seconds that a version may take to be tried.
             graph: Which graph of a version is to serve, as `Settings.graph`.
-            decided: Which were chosen before; those that are chosen now are added.
             processes: How many processes may try versions at the same time, where there are many.
             threads: Of a run, as `trials` has them.
             allow_non_finite: Give answers that are NaN or infinite.
@@ -120,7 +117,6 @@ class Loader:
         self._allow_unproven = allow_unproven
         self._timeout = timeout
         self._graph = graph
-        self._decided = decided or DecidedGraphs()
         self._processes = processes
         self._threads = threads
         self._allow_non_finite = allow_non_finite
@@ -293,7 +289,7 @@ class Loader:
     def _trial_of(self, candidate: _Candidate) -> Callable[[Trials], None]:
         """Give what begins a version's trial in a process."""
         name, version = candidate.name, str(candidate.version)
-        folder, decided = self._models.folder(name) / version, dict(self._decided.find(name))
+        folder = self._models.folder(name) / version
 
         def begin(trials: Trials) -> None:
             trials.begin(
@@ -302,7 +298,6 @@ class Loader:
                 version,
                 self._device,
                 graph=self._graph,
-                decided=decided,
                 seconds=min(_BLOCKED * candidate.seconds, self._timeout),
                 processor_seconds=candidate.seconds,
                 inside=self._models.inside,
@@ -381,7 +376,6 @@ class Loader:
             _log.debug("%s version %d", name, version, exc_info=error)
             return
         self.found[name, version] = findings
-        self._decided.remember(name, model.manifest.self_sha256, findings.graph.name)
         _log.info("%s version %d is ready on %s: its golden results hold", name, version, model.device)
         self._tell_graph(candidate, findings.graph)
         self._let_serve(candidate, model)
@@ -397,7 +391,7 @@ class Loader:
         """Log which graph serves, where there was a choice, and where it is not the one that was asked for."""
         if self._graph == SCANNED and graph.name == NATIVE:
             _log.warning("%s version %d: --graph scan: %s", candidate.name, candidate.version, graph)
-        elif graph.microseconds or graph.name == SCANNED:
+        elif graph.name == SCANNED:
             _log.info("%s version %d: %s", candidate.name, candidate.version, graph)
 
     def _refuse(self, candidate: _Candidate, said: str) -> None:

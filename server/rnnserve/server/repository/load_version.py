@@ -9,11 +9,10 @@ import dataclasses
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import DEFAULTS, GOLDEN, MANIFEST, SCAN, ArtifactError, Version, read_version
+from rnnserve.protos.artifact import DEFAULTS, GOLDEN, MANIFEST, ArtifactError, Version, read_version
 from rnnserve.protos.golden import Case, load_cases, replay
 from rnnserve.protos.recorded_defaults import load_defaults
 from rnnserve.server.batching.batch_arrays import join, rows_of_run
@@ -24,8 +23,7 @@ from rnnserve.server.errors import StartError, one_line
 from rnnserve.server.repository.continuation import try_parts
 from rnnserve.server.repository.cost_measurement import measure_cost
 from rnnserve.server.repository.findings import Findings
-from rnnserve.server.repository.graph_choice import AUTO, FILES, NATIVE, SCANNED, GraphChoice, choose_graph
-from rnnserve.server.repository.graph_measurement import measure_graphs
+from rnnserve.server.repository.graph_choice import AUTO, FILES, GraphChoice, choose_graph
 from rnnserve.server.repository.invariance import is_batch_invariant
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.providers import new_session, nodes_by_provider
@@ -60,7 +58,6 @@ def try_version(
     device: str,
     *,
     graph: str = AUTO,
-    decided: Mapping[str, str] = MappingProxyType({}),
     allow_unproven: bool = False,
     threads: int = 1,
     inside: Path | None = None,
@@ -73,7 +70,6 @@ def try_version(
         version: Its number, as text.
         device: "cpu" or "cuda".
         graph: "auto", "native" or "scan", as `Settings.graph`.
-        decided: The graphs that were chosen before for versions of the model, by the manifest's `self_sha256`.
         allow_unproven: Let versions pass, too, that were adopted from an ONNX file and not compared with its framework.
         threads: Of a run.
         inside: Folder in which its files have to lie, after all links; None: anywhere.
@@ -82,7 +78,7 @@ def try_version(
         ArtifactError: If anything about the version does not hold; the message names the file.
         StartError: If the device cannot be had.
     """
-    return _try(_read(folder, name, allow_unproven, inside), name, version, _Place(device, threads), graph, decided)[1]
+    return _try(_read(folder, name, allow_unproven, inside), name, version, _Place(device, threads), graph)[1]
 
 
 def load_model(
@@ -108,8 +104,7 @@ def load_model(
         allow_non_finite: Give answers that are NaN or infinite; refused otherwise.
         threads: Of a run.
         inside: Folder in which its files have to lie, after all links; None: anywhere.
-        known: What `try_version` has found. Then only the golden cases are run. None to find it here, on the graph that
-            is chosen by measuring.
+        known: What `try_version` has found. Then only the golden cases are run. None to find it here.
 
     Raises:
         ArtifactError: If anything about the version does not hold, or it has changed since it was tried; the message
@@ -119,7 +114,7 @@ def load_model(
     artifact = _read(folder, name, allow_unproven, inside, None if known is None else known.graph.file)
     place = _Place(device, threads)
     if known is None:
-        model, known = _try(artifact, name, version, place, AUTO, {})
+        model, known = _try(artifact, name, version, place, AUTO)
     else:
         if artifact.digest != known.digest:
             raise ArtifactError(f"{MANIFEST}: has changed since the version was tried; start the server again")
@@ -167,47 +162,13 @@ def _read(folder: Path, name: str, allow_unproven: bool, inside: Path | None, gr
     return artifact
 
 
-def _try(
-    artifact: Version, name: str, version: str, place: _Place, asked: str, decided: Mapping[str, str]
-) -> tuple[Model, Findings]:
-    """Choose a graph, prove it, and find out the rest on it."""
-    cases, device = load_cases(artifact.files[GOLDEN]), place.device
-
-    def proven(graph: str) -> tuple[Model, TrialRequests]:
-        return _proven(artifact, cases, name, version, place, GraphChoice(graph, ""))
-
-    why_not_scan = "it runs on CUDA, and scan is for the CPU" if device != "cpu" else ""
-    if SCAN not in artifact.files:
-        why_not_scan = f"it has no {SCAN}"
-    known = decided.get(artifact.manifest.self_sha256)
-    if asked != AUTO or why_not_scan:
-        choice = choose_graph(asked, known, why_not_scan, {})
-        model, trials = proven(choice.name)
-        return _found(artifact.digest, model, choice, cases, trials)
-    (native, trials), (scan, _) = proven(NATIVE), proven(SCANNED)
-    models = {NATIVE: native, SCANNED: scan}
-    with _said_as(f"{FILES[NATIVE]} and {SCAN}: do not run on inputs like those of their golden cases on {device}"):
-        microseconds = measure_graphs(models, trials)
-    choice = choose_graph(asked, known, "", microseconds)
-    model, findings = _found(artifact.digest, models[choice.name], choice, cases, trials)
-    if choice.name == SCANNED and known is None and _may_be_worse(findings):
-        other = GraphChoice(NATIVE, f"since on {SCAN} answers do not keep their bits", microseconds)
-        model_too, findings_too = _found(artifact.digest, native, other, cases, trials)
-        if _bits_kept(findings_too) > _bits_kept(findings):
-            return model_too, findings_too
-    return model, findings
-
-
-def _may_be_worse(findings: Findings) -> bool:
-    """Whether native may promise more: what a bidirectional model cannot do, no graph can."""
-    return (
-        not findings.batch_invariant or not findings.is_cut or (findings.continues and bool(findings.why_not_in_parts))
-    )
-
-
-def _bits_kept(findings: Findings) -> tuple[bool, bool, bool]:
-    """What is promised of an answer's bits, the most important first."""
-    return findings.batch_invariant, not findings.why_not_in_parts, findings.is_cut
+def _try(artifact: Version, name: str, version: str, place: _Place, asked: str) -> tuple[Model, Findings]:
+    """Prove the graph that serves, and find out the rest on it."""
+    cases, choice = load_cases(artifact.files[GOLDEN]), choose_graph(asked, artifact, place.device)
+    model, trials = _proven(artifact, cases, name, version, place, choice)
+    # What a graph does with some inputs it need not do with others.
+    with _said_as(f"{choice.file}: does not run on inputs like those of its golden cases on {place.device}"):
+        return model, _findings(artifact.digest, model, cases, trials)
 
 
 def _proven(
@@ -230,15 +191,6 @@ def _proven(
     with _said_as(f"{GOLDEN}: {file} does not run these cases on {device}"):
         _replay(model, cases)
     return model, trials
-
-
-def _found(
-    digest: str, model: Model, choice: GraphChoice, cases: Sequence[Case], trials: TrialRequests
-) -> tuple[Model, Findings]:
-    """Run requests that are drawn; what a graph does with some inputs it need not do with others."""
-    model = dataclasses.replace(model, graph=choice)
-    with _said_as(f"{choice.file}: does not run on inputs like those of its golden cases on {model.device}"):
-        return model, _findings(digest, model, cases, trials)
 
 
 def _findings(digest: str, model: Model, cases: Sequence[Case], trials: TrialRequests) -> Findings:

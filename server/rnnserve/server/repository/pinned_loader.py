@@ -142,6 +142,6 @@ def find_versions(folder: Path, pins: ModelPins, inside: Path | None = None) -> 
         OSError: If it cannot be read.
     """
     read_config(folder, inside)
-    for number, (digest, _) in digests(pins).items():
+    for number, digest in digests(pins).items():
         if read_version(folder / str(number), keep=(), inside=inside).manifest.self_sha256 != digest:
             raise ArtifactError(f"version {number} was published anew")

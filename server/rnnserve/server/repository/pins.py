@@ -17,12 +17,10 @@ class Pin:
     Attributes:
         digest: The manifest's own, `self_sha256`, which covers the digest of every file; empty if it does not serve.
         reason: Why it does not serve; empty if it does, or was still being loaded.
-        graph: On which graph it serves, "native" or "scan"; empty if it does not serve.
     """
 
     digest: str
     reason: str = ""
-    graph: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +42,12 @@ Pins = Mapping[str, ModelPins]
 """By the model's name."""
 
 
-def digests(model: ModelPins) -> Mapping[int, tuple[str, str]]:
-    """The digests and the graphs of the versions that serve, by number."""
-    return {number: (pin.digest, pin.graph) for number, pin in model.versions.items() if pin.digest}
+def digests(model: ModelPins) -> Mapping[int, str]:
+    """The digests of the versions that serve, by number."""
+    return {number: pin.digest for number, pin in model.versions.items() if pin.digest}
 
 
-def serving(pins: Pins, name: str) -> Mapping[int, tuple[str, str]]:
+def serving(pins: Pins, name: str) -> Mapping[int, str]:
     """The same of a model by its name; nothing where it is not among the pins."""
     return digests(pins[name]) if name in pins else {}
 
@@ -84,10 +82,12 @@ def dump_pins(pins: Pins) -> str:
 
 
 def read_pins(text: str) -> Pins:
-    """Read what `dump_pins` has written."""
+    """Read what `dump_pins` has written, also that of a supervisor which runs an earlier release, with more fields."""
     return {
         name: ModelPins(
-            {int(number): Pin(**pin) for number, pin in model["versions"].items()}, model["reason"], model["is_needed"]
+            {int(number): Pin(pin["digest"], pin["reason"]) for number, pin in model["versions"].items()},
+            model["reason"],
+            model["is_needed"],
         )
         for name, model in json.loads(text).items()
     }

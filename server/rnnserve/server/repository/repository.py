@@ -344,7 +344,7 @@ class Repository:
         }
 
     def serves(self, pins: Pins) -> bool:
-        """Whether it serves the versions, with the digests and graphs, that another worker serves of its models."""
+        """Whether it serves the versions, with the digests, that another worker serves of its models."""
         return all(digests(model) == digests(pins[name]) for name, model in self.pins().items() if name in pins)
 
     def find(self, name: str, version: str = "") -> ServedVersion:
@@ -467,4 +467,4 @@ class Repository:
 
 def _pin(model: Model) -> Pin:
     """What another worker needs to serve the same as a version that serves."""
-    return Pin(model.manifest.self_sha256, graph=model.graph.name)
+    return Pin(model.manifest.self_sha256)

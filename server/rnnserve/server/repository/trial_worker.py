@@ -8,7 +8,7 @@ for another; {"start_error": "why"} where no version can be tried.
 import json
 import re
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,6 @@ def try_out(
     device: str,
     *,
     graph: str,
-    decided: Mapping[str, str],
     allow_unproven: bool,
     max_bytes: int,
     threads: int,
@@ -66,7 +65,6 @@ def try_out(
         version: Its number.
         device: "cpu" or "cuda".
         graph: As for `try_version`.
-        decided: The same.
         allow_unproven: As for `load_model`.
         max_bytes: Memory that it may take beyond `FILE_COPIES` times the bytes of its files, and stacks of threads.
         threads: Of a run.
@@ -86,7 +84,6 @@ def try_out(
             version,
             device,
             graph=graph,
-            decided=decided,
             allow_unproven=allow_unproven,
             threads=threads,
             inside=None if inside is None else Path(inside),

@@ -7,7 +7,6 @@ or takes too long.
 import json
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from rnnserve.common.guarded_process import GuardedProcess, ProcessEnded, ProcessTooSlow
@@ -86,7 +85,6 @@ class Trials:
         device: str,
         *,
         graph: str,
-        decided: Mapping[str, str],
         seconds: float,
         processor_seconds: float,
         inside: Path | None = None,
@@ -99,7 +97,6 @@ class Trials:
             version: Its number, as text.
             device: "cpu" or "cuda": where it is to serve.
             graph: As `Settings.graph`.
-            decided: As for `try_version`.
             seconds: How long it may take.
             processor_seconds: How long it may compute, for each of its threads.
             inside: As for `load_model`.
@@ -115,7 +112,6 @@ class Trials:
             "version": version,
             "device": device,
             "graph": graph,
-            "decided": dict(decided),
             "allow_unproven": self._allow_unproven,
             "max_bytes": self._max_bytes,
             "threads": self._threads,

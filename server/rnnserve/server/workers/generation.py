@@ -1,8 +1,7 @@
 """Workers that serve the same versions: started together, kept alive, and replaced by others of the same kind.
 
 All of a generation load before any of them listens: so none listens where one cannot be started. Those that loaded
-something else than the first one load again: the repository may have changed meanwhile, or they may have measured the
-costs of two graphs of a version otherwise, and chosen the other one.
+something else than the first one load again: the repository may have changed meanwhile.
 
 One that replaces another later is to serve what the others do. Where it cannot, it serves what the repository holds
 then, and the log says so; it is mended when the files are back (`transport.mending`). Where no other serves any more
@@ -16,7 +15,6 @@ from collections.abc import Callable, Sequence
 
 from rnnserve.server.errors import StartError
 from rnnserve.server.process.resources import why_no_resource
-from rnnserve.server.repository.decided_graphs import DecidedGraphs
 from rnnserve.server.repository.pins import Pins, differing, dump_pins, read_pins, replace_pins, serving
 from rnnserve.server.workers.joint_loading import Change, Coordinator
 from rnnserve.server.workers.worker_process import Worker
@@ -46,7 +44,6 @@ class Generation:
         self,
         command: Callable[[Sequence[str]], Sequence[str]],
         count: int,
-        decided: DecidedGraphs,
         *,
         poll: float | None = None,
         timeout: float = 60.0,
@@ -56,14 +53,12 @@ class Generation:
         Args:
             command: Makes a worker's command line from the arguments for it alone, `--report-fd` and others.
             count: How many workers.
-            decided: Which graphs were chosen; those that this generation chooses are added.
             poll: Seconds between two looks at the repository; None where workers change only what they are asked to.
             timeout: Seconds that the others may take to load what one has loaded.
         """
         self.workers = [Worker(number, command) for number in range(count)]
         self._coordinator = Coordinator(self.workers, poll, timeout)
         self.is_ready = False
-        self._decided = decided
         self._pins: str | None = None
 
     def look(self) -> None:
@@ -121,7 +116,7 @@ class Generation:
 
     def _start(self, worker: Worker) -> None:
         try:
-            worker.start(self._pins, self._decided.dump())
+            worker.start(self._pins)
         except OSError as error:
             why = why_no_resource(error)
             if not self.is_ready:
@@ -131,11 +126,11 @@ class Generation:
     def _let_listen(self) -> None:
         loaded = [worker for worker in self.workers if worker.is_loaded]
         if self._pins is None and loaded and loaded[0].pins is not None:
-            self._set_pins(loaded[0].pins)
+            self._pins = loaded[0].pins
         for worker in loaded:
             if worker.pins != self._pins and not worker.is_pinned:
                 _log.warning(
-                    "worker %d has loaded other versions or graphs than the first one: it loads again",
+                    "worker %d has loaded other versions than the first one: it loads again",
                     worker.number,
                 )
                 worker.kill()
@@ -147,15 +142,10 @@ class Generation:
     def _take_change(self, change: Change) -> None:
         """Note what all workers serve from now on: of the models that have changed, what was proposed."""
         new = read_pins(change.pins)
-        self._set_pins(dump_pins(replace_pins(read_pins(self._pins or "{}"), change.names, new)))
+        self._pins = dump_pins(replace_pins(read_pins(self._pins or "{}"), change.names, new))
         for worker in change.workers:
             pins = replace_pins(read_pins(worker.pins or "{}"), change.names, new)
             worker.serves(dump_pins(pins), all_of_it=not differing(read_pins(self._pins or "{}"), pins))
-
-    def _set_pins(self, pins: str) -> None:
-        """Let all workers serve the same from now on."""
-        self._pins = pins
-        self._decided.take(read_pins(pins))
 
     def _let(self, worker: Worker) -> None:
         if worker.pins != self._pins and worker.pins is not None and self._pins is not None:
@@ -176,7 +166,7 @@ class Generation:
             if serving(found, name) and not any(serving(other, name) == serving(wanted, name) for other in others)
         ]
         if lost:
-            self._set_pins(dump_pins(replace_pins(wanted, lost, found)))
+            self._pins = dump_pins(replace_pins(wanted, lost, found))
         kept = [name for name in names if name not in lost]
         if kept:
             worker.serves(dump_pins(found), all_of_it=False)

@@ -22,7 +22,6 @@ import time
 from collections.abc import Callable, Sequence
 
 from rnnserve.server.errors import StartError
-from rnnserve.server.repository.decided_graphs import DecidedGraphs
 from rnnserve.server.workers.generation import Generation, exit_text
 from rnnserve.server.workers.signals import SAME_SECONDS, SignalPipe
 from rnnserve.server.workers.worker_process import Worker
@@ -105,9 +104,7 @@ class Supervisor:
         self._terminal_has_gone = terminal_has_gone
         self._grace = grace
         self._leave = leave
-        self._new_generation = functools.partial(
-            Generation, command, count, DecidedGraphs(), poll=poll, timeout=load_timeout
-        )
+        self._new_generation = functools.partial(Generation, command, count, poll=poll, timeout=load_timeout)
         self._current = self._new_generation()
         self._next: Generation | None = None
         self._leaving: list[_Leaving] = []

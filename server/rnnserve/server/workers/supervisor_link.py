@@ -21,7 +21,6 @@ class Supervised:
 
     Attributes:
         pins: What to serve; None for what the repository holds.
-        graphs: Which graphs were chosen before, as `DecidedGraphs` writes it; None for none.
         orders: What the supervisor has said about changes: lines, as in `transport.agreement`.
         counts: What the other workers have counted.
         peers_token: What names the messages between the workers (`transport.peers`).
@@ -32,7 +31,6 @@ class Supervised:
         report_fd: int,
         lifeline_fd: int,
         pins_fd: int | None,
-        graphs_fd: int | None = None,
         peers_token: str = "",
     ) -> None:
         """Speak through descriptors that the supervisor has opened.
@@ -41,7 +39,6 @@ class Supervised:
             report_fd: Where to write.
             lifeline_fd: Where the supervisor writes; it ends with the supervisor.
             pins_fd: A file with what to serve; None for what the repository holds.
-            graphs_fd: A file with the graphs that were chosen before; None for none.
             peers_token: Text that all workers of the supervisor have in common.
         """
         self.peers_token = peers_token
@@ -53,7 +50,6 @@ class Supervised:
         self.orders: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.counts = WorkerCounts(self.say)
         self.pins = None if pins_fd is None else _read_all(pins_fd)
-        self.graphs = None if graphs_fd is None else _read_all(graphs_fd)
 
     def follow(self, on_end: Callable[[], None]) -> None:
         """Call `on_end`, on a thread of its own, when the supervisor has ended, for whatever reason."""

@@ -157,12 +157,11 @@ class Worker:
         """Whether it has a process that has not been cleaned up."""
         return self._process is not None
 
-    def start(self, pins: str | None = None, graphs: str | None = None) -> None:
+    def start(self, pins: str | None = None) -> None:
         """Start the process.
 
         Args:
             pins: What it shall serve; None for what the repository holds.
-            graphs: Which graphs were chosen before, as `DecidedGraphs` writes it; None for none.
 
         Raises:
             OSError: If no process can be started: as many run as may, or as many files are open.
@@ -173,9 +172,8 @@ class Worker:
             os.set_blocking(report_fd, False)
             os.set_blocking(lifeline_fd, False)
             passed = {"--report-fd": report_write, "--lifeline-fd": lifeline_read}
-            for name, text in (("pins", pins), ("graphs", graphs)):
-                if text is not None:
-                    passed[f"--{name}-fd"] = its.enter_context(_readable(name, text))
+            if pins is not None:
+                passed["--pins-fd"] = its.enter_context(_readable("pins", pins))
             popen = subprocess.Popen(  # noqa: S603 - our own command line
                 self._command([word for name, fd in passed.items() for word in (name, str(fd))]),
                 pass_fds=tuple(passed.values()),
