@@ -20,7 +20,6 @@ from rnnserve.client.errors import ClientError, DeadlineExceeded, Unavailable, U
 from rnnserve.client.metadata import ModelMetadata
 from rnnserve.client.reading import FORMATS, NamedRows, read_rows
 from rnnserve.client.sync_client import Client
-from rnnserve.load.argument_types import argument_type, parse_seconds
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
