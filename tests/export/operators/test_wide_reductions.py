@@ -27,8 +27,11 @@ def moments(name):
     if not name.endswith("_mean"):  # torch's own decomposition of that form of theirs raises
         yield Operator(f"{name}(1, False)", lambda x: compute(x.nan_to_num(), 1, False))
     yield Operator(f"{name}() of one element", lambda x: compute(x[:, :1, :1].nan_to_num(), (1, 2)))
-    # The means of rows that cancel are as small as float64 rounds.
-    yield Operator(f"{name} of steps", lambda x: compute(x.flatten(1).nan_to_num().clamp(-1e30, 1e30), 1))
+    yield Operator(f"{name} of steps", lambda x: compute(_steps(x), 1), terms=lambda x: _steps(x).abs().mean(1))
+
+
+def _steps(x):
+    return x.flatten(1).nan_to_num().clamp(-1e30, 1e30)
 
 
 def running(name):
@@ -89,5 +92,7 @@ FAMILIES = [
 @pytest.mark.filterwarnings("ignore:.*degrees of freedom")  # what is asked for
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_operators_are_as_in_eager(family):
-    wrong = {name: lines for name, lines in try_family(family).items() if lines}
+    found = try_family(family).items()
+    # Signs of zeros are the grid's (support/operator_grid/signs.py).
+    wrong = {name: other for name, lines in found if (other := [line for line in lines if "signs: " not in line])}
     assert not wrong, "\n".join(f"{name}: {line}" for name, lines in wrong.items() for line in lines)

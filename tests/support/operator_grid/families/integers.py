@@ -52,7 +52,7 @@ INTEGER_PAIRS = Family(
         Operator("x >> y", lambda x, y: x >> y, refused="No ONNX function found"),
         Operator("gcd", torch.gcd, refused="No ONNX function found"),
         Operator("isnan", lambda x, y: torch.isnan(x), refused="not valid ONNX"),
-        Operator("cumprod(1)", lambda x, y: x.cumprod(1), refused="No ONNX function found"),
+        Operator("cumprod(1)", lambda x, y: x.cumprod(1)),
         Operator("x + 0.5", lambda x, y: x + 0.5),
         Operator("sqrt", lambda x, y: torch.sqrt(x)),
         *(Operator(name, lambda x, _, name=name: getattr(x, name)()) for name in ("neg", "abs", "sign", "bitwise_not")),
