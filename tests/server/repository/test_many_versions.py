@@ -185,7 +185,6 @@ def test_stop_ends_further_processes_too(tmp_path):
         "1",
         "cpu",
         graph="auto",
-        decided={},
         seconds=60.0,
         processor_seconds=60.0,
     )

@@ -165,7 +165,7 @@ def test_what_no_worker_serves_any_more_none_is_to_serve(generation, caplog):
 
 
 def test_what_was_still_being_loaded_is_no_difference(generation, caplog):
-    loading = dump_pins({"a": ModelPins({1: Pin("d1", graph="native"), 2: Pin("")})})
+    loading = dump_pins({"a": ModelPins({1: Pin("d1"), 2: Pin("")})})
     two = generation(serves(loading), serves(loading))
     until(two, lambda: two.is_ready)
     replaced(two, pins(a=2))

@@ -6,6 +6,7 @@ Of what they are taken apart into, the grid tries each operator (`completeness.t
 import re
 from collections.abc import Set
 
+import torch
 from torch.onnx._internal.exporter import _decomp
 
 __all__ = ["decomposed", "not_tried_because"]
@@ -52,7 +53,8 @@ _BY_PATTERN = {
 def decomposed() -> Set[str]:
     """Name the operators of aten in the table of decompositions that torch.onnx uses."""
     table = _decomp.create_onnx_friendly_decomposition_table(set())
-    return {key._schema.name.partition("::")[2] for key in table if key.namespace == "aten"}
+    overloads = [key for key in table if isinstance(key, torch._ops.OpOverload)]
+    return {key._schema.name.partition("::")[2] for key in overloads if key.namespace == "aten"}
 
 
 def not_tried_because(name: str) -> str:
