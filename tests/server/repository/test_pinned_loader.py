@@ -89,11 +89,11 @@ def loaded(root, pins=None, wanted=None, control="none"):
 
 
 def served(models):
-    return {name: sorted(digest for digest, _ in found(models, name)) for name in sorted(models.pins())}
+    return {name: sorted(found(models, name)) for name in sorted(models.pins())}
 
 
 def found(models, name):
-    return [(pin.digest, pin.graph) for pin in models.pins()[name].versions.values() if pin.digest]
+    return [pin.digest for pin in models.pins()[name].versions.values() if pin.digest]
 
 
 def remove_version(root):
