@@ -10,7 +10,7 @@ from benchmarks.errors import LoadGeneratorFailed, Saturated, ServerFailed
 from benchmarks.load_generators import perf_analyzer
 from benchmarks.load_generators.perf_analyzer import _run, parse_report
 from benchmarks.scenarios import LoadSettings
-from support.workers import until
+from support.waiting import until
 
 HEAD = "Concurrency,Inferences/Second,Client Send,Client Recv,p50 latency,p90 latency,p95 latency,p99 latency\n"
 

@@ -13,7 +13,8 @@ import pytest
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from support.factors import ask_factor, factor_of, publish_factor
-from support.workers import new_channel, serving, until
+from support.waiting import until
+from support.workers import new_channel, serving
 
 PATIENCE = 60.0
 OLDER, NEWER, ANEW, GONE = ("1", 1.5), ("2", 2.5), ("2", 9.5), ("nothing", 0.0)

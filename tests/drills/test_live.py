@@ -4,7 +4,8 @@ import os
 import signal
 
 from support.factors import AskingForFactor, answers, publish_factor
-from support.workers import serving, until
+from support.waiting import until
+from support.workers import serving
 
 
 def test_workers_follow_the_folder_together(tmp_path):

@@ -15,7 +15,8 @@ import pytest
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from support.inference_requests import arrays, request
-from support.workers import PATIENCE, new_channel, serving, until
+from support.waiting import PATIENCE, until
+from support.workers import new_channel, serving
 
 CLIENTS = 8
 STEPS = 60

@@ -10,7 +10,8 @@ import pytest
 from support.drilled import drilled, points
 from support.inference_requests import request
 from support.open_loop import Outcome, answers_per_second, open_loop, quantile
-from support.workers import new_channel, until
+from support.waiting import until
+from support.workers import new_channel
 
 MODEL = "direction_bidirectional"
 HEAVY = request(MODEL, {"input": points(1000, 64)}, ["logits"]).SerializeToString()

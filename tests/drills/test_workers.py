@@ -17,7 +17,8 @@ import pytest
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from support.inference_requests import request
-from support.workers import PATIENCE, Load, Serving, ask, is_running, new_channel, serving, until
+from support.waiting import PATIENCE, until
+from support.workers import Load, Serving, ask, is_running, new_channel, serving
 
 TWO = ("--workers", "2")
 

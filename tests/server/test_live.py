@@ -15,7 +15,8 @@ from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.repository import live, repository
 from support.factors import AskingForFactor, answers, ask_factor, factor_of, publish_factor
-from support.workers import new_channel, until
+from support.waiting import until
+from support.workers import new_channel
 from support.workers import serving as workers_of
 
 

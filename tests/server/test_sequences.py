@@ -17,7 +17,7 @@ from rnnserve.server import Server, Settings
 from rnnserve.server.lane import streams
 from support.inference_requests import request
 from support.sequence_requests import PATIENCE, SIMPLE, Stream, eventually, raw, refusal, step, walk
-from support.workers import until
+from support.waiting import until
 
 STACKED, BIDIRECTIONAL = "direction_stacked", "direction_bidirectional"
 

@@ -15,7 +15,8 @@ from rnnserve.protos import inference_pb2_grpc as rpc
 from support.artifacts import build_model, publish_model, tensor
 from support.example_models import node
 from support.inference_requests import arrays, request
-from support.workers import new_channel, until
+from support.waiting import until
+from support.workers import new_channel
 
 __all__ = ["AskingForFactor", "answers", "ask_factor", "factor_of", "publish_factor"]
 

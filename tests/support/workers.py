@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,18 +18,9 @@ import numpy as np
 
 from rnnserve.protos import inference_pb2_grpc as rpc
 from support.inference_requests import request
+from support.waiting import PATIENCE
 
-__all__ = ["PATIENCE", "Load", "Serving", "ask", "is_running", "new_channel", "serving", "until"]
-
-PATIENCE = 30.0
-
-
-def until(condition: Callable[[], object], patience: float = PATIENCE) -> None:
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
+__all__ = ["Load", "Serving", "ask", "is_running", "new_channel", "serving"]
 
 
 def is_running(pid: int) -> bool:

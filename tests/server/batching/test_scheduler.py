@@ -15,7 +15,7 @@ from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.clock import now
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, QueueFull, ShuttingDown
 from support.checked_requests import checked_request, signature
-from support.workers import until
+from support.waiting import until
 
 PATIENCE = 10.0
 

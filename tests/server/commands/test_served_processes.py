@@ -21,7 +21,8 @@ import grpc
 import pytest
 
 from support.factors import answers, publish_factor
-from support.workers import is_running, serving, until
+from support.waiting import until
+from support.workers import is_running, serving
 
 PATIENCE = 30.0
 WORKERS = pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["alone", "workers"])

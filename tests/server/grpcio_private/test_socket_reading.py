@@ -15,7 +15,7 @@ from rnnserve.server import Server, Settings
 from rnnserve.server.grpcio_private import socket_reading
 from rnnserve.server.grpcio_private.socket_reading import ArrivalPace, use_serving_queue
 from support.inference_requests import request
-from support.workers import until
+from support.waiting import until
 
 TIMEOUT, EVENT = SimpleNamespace(completion_type="time-out"), SimpleNamespace(completion_type="event")
 

@@ -18,8 +18,7 @@ from rnnserve.server.connections.byte_budget import LARGE, ByteBudget
 from rnnserve.server.errors import ShuttingDown
 from rnnserve.server.lane import completion_queue
 from rnnserve.server.lane.completion_queue import Lane, missing_parts
-
-PATIENCE = 20.0
+from support.waiting import PATIENCE, until
 
 STOP_AT_ONCE = """
 import random, time
@@ -104,13 +103,6 @@ def running(handler, budget=None):
     """A lane on a server of its own: the server, the lane, and a client's call of its method."""
     with connected(handler, budget) as (server, lane, channel):
         yield server, lane, channel.unary_unary("/a.B/C")
-
-
-def wait_until(is_so):
-    deadline = time.monotonic() + PATIENCE
-    while not is_so():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_the_lane_ends_after_the_last_answer_and_not_before():
@@ -235,7 +227,7 @@ def test_calls_whose_messages_do_not_arrive_keep_no_others_waiting():
         infer = channel.unary_unary("/a.B/C")
         messages, calls = open_calls(channel, 3 * completion_queue._RECEIVING)
         ends.callback(lambda: [one.put(None) for one in messages])
-        wait_until(lambda: len(lane._unfinished) == len(calls))
+        until(lambda: len(lane._unfinished) == len(calls))
         response = infer.future(b"question")
         call = held.calls.get(timeout=PATIENCE)
         assert call.payload == b"question"
@@ -255,9 +247,9 @@ def test_late_calls_are_ended_with_words_the_oldest_first():
     with connected(held) as (_, lane, channel), contextlib.ExitStack() as ends:
         messages, calls = open_calls(channel, 5)
         ends.callback(lambda: [one.put(None) for one in messages])
-        wait_until(lambda: len(lane._unfinished) == 5)
+        until(lambda: len(lane._unfinished) == 5)
         assert lane.end_late(3) == 3
-        wait_until(lambda: sum(call.done() for call in calls) == 3)
+        until(lambda: sum(call.done() for call in calls) == 3)
         ended = [call for call in calls if call.done()]
         assert {call.code() for call in ended} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
         assert {call.details() for call in ended} == {"the server's memory is short: slow down"}
@@ -273,7 +265,7 @@ def test_bytes_are_held_from_arrival_until_they_are_sent():
         assert budget.held == 100_000
         call.answer(b"a" * 50_000)
         assert response.result(PATIENCE) == b"a" * 50_000
-        wait_until(lambda: budget.held == 0)
+        until(lambda: budget.held == 0)
         assert call.payload == b""
 
 
@@ -282,12 +274,12 @@ def test_a_request_beyond_the_budget_is_refused_at_once():
     with running(held, budget) as (_, _, infer):
         first, second = infer.future(b"q" * 100_000), infer.future(b"q" * 100_000)
         call = held.calls.get(timeout=PATIENCE)
-        wait_until(lambda: first.done() or second.done())
+        until(lambda: first.done() or second.done())
         refused = first if first.done() else second
         assert refused.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
         assert refused.details().startswith("requests and unread responses of this connection take 100,000 bytes")
         call.refuse(ShuttingDown("done"))
-        wait_until(lambda: budget.held == 0)
+        until(lambda: budget.held == 0)
 
 
 def test_a_response_beyond_the_budget_is_refused_instead():
@@ -296,7 +288,7 @@ def test_a_response_beyond_the_budget_is_refused_instead():
         response = infer.future(b"question")
         held.calls.get(timeout=PATIENCE).answer(b"a" * 100_000)  # it takes twice as much until it has been sent
         assert response.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-        wait_until(lambda: budget.held == 0)
+        until(lambda: budget.held == 0)
 
 
 def test_large_calls_are_handed_on_as_such_and_a_defect_there_ends_no_lane(caplog):
@@ -329,12 +321,12 @@ def test_an_idle_lane_makes_turns_and_a_held_up_one_does_not():
 
     with running(Blocks()) as (_, lane, infer):
         at = lane.turns
-        wait_until(lambda: lane.turns > at + 1)
+        until(lambda: lane.turns > at + 1)
         response = infer.future(b"question")
-        wait_until(lambda: not makes_turns(lane))
+        until(lambda: not makes_turns(lane))
         may_go.set()
         assert response.result(PATIENCE) == b"answer"
-        wait_until(lambda: makes_turns(lane))
+        until(lambda: makes_turns(lane))
 
 
 def makes_turns(lane):

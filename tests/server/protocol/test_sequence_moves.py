@@ -10,7 +10,7 @@ from rnnserve.server.boundary.sequence_parameters import SequenceControl
 from rnnserve.server.errors import NotFound, ServeError, TooManyCalls
 from rnnserve.server.protocol import sequence_moves
 from rnnserve.server.protocol.sequences import Sequences
-from support.workers import until
+from support.waiting import until
 
 MODEL = "m"
 KEY = "a secret of 16 or more"

@@ -18,7 +18,7 @@ from rnnserve.server.repository.load_order import Loader
 from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Repository, Status
 from rnnserve.server.repository.trials import Refused
 from support.fake_trials import FOUND, NO_GOOD, load_fake, serve_newest
-from support.workers import until
+from support.waiting import until
 
 NEWER = Status(UNAVAILABLE, "a newer version serves")
 KEPT = Status(READY, f"was loaded before; what its folder holds now: {NO_GOOD}")

@@ -18,7 +18,8 @@ from rnnserve.server import Server, Settings
 from rnnserve.server.sockets.goaway import GOAWAY, say_goodbye
 from support.drilled import Infer, unread
 from support.inference_requests import request
-from support.workers import new_channel, until
+from support.waiting import until
+from support.workers import new_channel
 
 PATIENCE = 20.0
 METHOD = "/inference.GRPCInferenceService/ModelInfer"

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from rnnserve.server.transport.thread_stack import ThreadStack
-from support.workers import until
+from support.waiting import until
 
 PATIENCE = 20.0
 

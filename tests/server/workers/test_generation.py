@@ -13,8 +13,7 @@ from rnnserve.server.errors import StartError
 from rnnserve.server.repository.pins import ModelPins, Pin, dump_pins
 from rnnserve.server.workers import generation as generations
 from rnnserve.server.workers.generation import Generation
-
-PATIENCE = 20.0
+from support import waiting
 
 START = """
 import os, signal, sys, time
@@ -33,11 +32,7 @@ def code(text):
 
 def until(generation, condition):
     """Look until a condition holds."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
-        generation.look()
+    waiting.until(condition, meanwhile=generation.look)
 
 
 @pytest.fixture

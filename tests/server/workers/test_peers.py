@@ -13,7 +13,7 @@ import pytest
 from rnnserve.server.errors import StartError
 from rnnserve.server.workers import peers
 from rnnserve.server.workers.peers import Peers
-from support.workers import until
+from support.waiting import until
 
 OTHER = """
 import sys

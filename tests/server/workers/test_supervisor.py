@@ -15,8 +15,7 @@ from rnnserve.server.errors import StartError
 from rnnserve.server.workers import supervisor as supervision
 from rnnserve.server.workers.signals import SAME_SECONDS
 from rnnserve.server.workers.supervisor import Supervisor, worker_count
-
-PATIENCE = 20.0
+from support.waiting import PATIENCE, until
 
 START = """
 import os, signal, sys, time
@@ -80,13 +79,6 @@ def running():
     yield run
     for one in made:
         one.end(signal.SIGTERM, signal.SIGTERM)
-
-
-def until(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_workers_that_cannot_start_are_the_end_and_none_is_left(running):

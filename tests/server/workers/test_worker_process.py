@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from rnnserve.server.workers.worker_process import Backoff, Worker
-
-PATIENCE = 20.0
+from support.waiting import until
 
 # A worker that says that it has loaded, and ready when it may listen; it ends when its lifeline does.
 WORKER = """
@@ -27,13 +26,6 @@ sys.exit(7)
 
 def command(code):
     return lambda more: [sys.executable, "-c", code, *more]
-
-
-def until(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server.workers import worker_statistics as counting
 from rnnserve.server.workers.worker_statistics import CountCollector, WorkerCounts, answer_leaving
 from support.inference_requests import request
-from support.workers import new_channel, serving, until
+from support.waiting import until
+from support.workers import new_channel, serving
 
 PATIENCE = 20.0
 ONE, TWO = (base64.b64encode(text).decode() for text in (b"one", b"two"))

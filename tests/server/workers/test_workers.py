@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -18,8 +17,7 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server.workers.supervisor import worker_count
 from support.inference_requests import request
-
-PATIENCE = 20.0
+from support.waiting import PATIENCE, until
 
 
 @contextlib.contextmanager
@@ -41,13 +39,6 @@ def serving(repository, *options):
 def workers_of(process) -> list[int]:
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return [int(pid) for pid in children]
-
-
-def until(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 def ask(port: int) -> grpc.StatusCode:
