@@ -19,12 +19,14 @@ from support.delicate_layers import (
     HIDDEN,
     BagOfIds,
     Companded,
+    ConvolvedSound,
     Free,
     FrontEnd,
     Largest,
     LargestStep,
     LearnedLstm,
     LearnedState,
+    LogMel,
     Loudness,
     MinGru,
     Mixture,
@@ -105,6 +107,17 @@ def _x(make: Callable[[], nn.Module], outputs: list[str], **more: Any) -> Delica
     inputs = {"x": Floats("batch", "sequence", ("features", FEATURES))}
     requests, refused = more.pop("requests", _floats), more.pop("refused", "")
     return Delicate(make, inputs | more.pop("states_in", {}), outputs, requests, more, refused)
+
+
+def _sound(make: Callable[[], nn.Module], *samples: int) -> Delicate:
+    """Make a case of audio (batch, samples), from the fewest samples to the most."""
+
+    def requests(random: np.random.Generator) -> list[Arrays]:
+        made = [0.1 * random.standard_normal((1, count)).astype(np.float32) for count in samples]
+        return [{"x": value} for value in (*made, np.zeros_like(made[-1]))]
+
+    inputs = {"x": Floats("batch", "samples", low=-1, high=1)}
+    return Delicate(make, inputs, ["y"], requests, {"sizes": {"samples": (min(samples), max(samples))}})
 
 
 def _ids(make: Callable[[], nn.Module], refused: str = "") -> Delicate:
@@ -200,6 +213,10 @@ DELICATE: dict[str, Delicate] = {
         requests=lambda random: _floats(random, steps=16) + _floats(random, steps=29),
         sizes={"sequence": (8, 400)},
     ),
+    "a window of 400 each 160 samples": _sound(LogMel, 400, 559, 560, 719, 720, 1601, 4000),
+    "a centred window each 160 samples": _sound(lambda: LogMel(stft=True), 400, 479, 480, 641, 3999),
+    "frames of 64 that overlap": _sound(lambda: LogMel(window=64, hop=32), 64, 95, 96, 128, 129, 2000),
+    "strides of 20 and 16": _sound(ConvolvedSound, 700, 767, 768, 1500, 4000),
     "a state alone": Delicate(
         Free,
         {"h": Floats("batch", ("hidden", HIDDEN))},

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from rnnserve.export.described_outputs import describe_outputs
 from rnnserve.export.described_tensors import (
     ModelDescription,
     check_inputs,
     check_model_name,
     check_states,
     complete_sample,
-    describe_outputs,
     limit_sizes,
     name_classes,
     proof_sizes,

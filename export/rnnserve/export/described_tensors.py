@@ -1,24 +1,20 @@
 """The tensors of a model, described as a manifest does: what is checked of them, whatever computes them."""
 
 import dataclasses
-import itertools
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.derived_axes import derive_axis
-from rnnserve.export.descriptions import DYNAMIC, InputDescription
-from rnnserve.export.errors import UnsupportedModule, WrongArguments
-from rnnserve.export.input_drawing import draw_inputs
+from rnnserve.export.descriptions import DYNAMIC
+from rnnserve.export.errors import WrongArguments
 from rnnserve.export.model_names import check_model_name
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.tensor_shapes import axis_of, sequence_axes, shape_of, size_limits, sizes_of
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.datatypes import DTYPES, datatype_of
+from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import fill_left_out
 
@@ -28,7 +24,6 @@ __all__ = [
     "check_model_name",
     "check_states",
     "complete_sample",
-    "describe_outputs",
     "limit_sizes",
     "name_classes",
     "proof_sizes",
@@ -137,116 +132,6 @@ def check_inputs(inputs: Tensors) -> None:
     lengths = [tensor.lengths_of for tensor in inputs if tensor.lengths_of]
     if len(set(lengths)) != len(lengths):
         raise WrongArguments(f"two inputs hold the lengths of one axis: {', '.join(lengths)}")
-
-
-def _probing_sizes(sizes: Mapping[str, tuple[int, int]]) -> list[dict[str, int]]:
-    """Two sizes for each axis, unlike each other and together unlike those of the other axes, within the bounds."""
-    pairs: dict[str, tuple[int, int]] = {}
-    for number, (axis, (low, high)) in enumerate(sizes.items()):
-        usual = (low + 2 + 2 * number, low + 7 + 2 * number)
-        few = range(max(low, high - len(sizes)), high + 1)
-        wanted = [usual] if usual[1] <= high else list(itertools.permutations(few, 2)) or [(low, high)]
-        unused = [pair for pair in wanted if pair not in pairs.values()]
-        pairs[axis] = (unused or wanted)[0]
-    return [{axis: pair[turn] for axis, pair in pairs.items()} for turn in range(2)]
-
-
-def describe_outputs(
-    compute: Callable[[Arrays], Arrays],
-    inputs: Tensors,
-    given: Sequence[str] | Mapping[str, InputDescription],
-    sizes: Mapping[str, tuple[int, int]],
-) -> list[manifest_pb2.Tensor]:
-    """Run a model at two sizes, which tells the datatypes and axes of its outputs.
-
-    Args:
-        compute: The model.
-        inputs: Described.
-        given: The outputs' names, and their descriptions where there are such.
-        sizes: The smallest and the largest size of each dynamic axis.
-
-    Raises:
-        WrongArguments: If a description does not fit.
-        UnsupportedModule: If an output cannot be divided among requests.
-    """
-    probes = _probing_sizes(sizes)
-    results = [compute(draw_inputs(inputs, np.random.default_rng(0), probe)) for probe in probes]
-    outputs = []
-    for name in given:
-        first, second = (result[name] for result in results)
-        datatype = datatype_of(first.dtype)
-        if datatype is None:
-            raise UnsupportedModule(f'output "{name}" is {first.dtype}; models give booleans, integers and floats')
-        if first.ndim != second.ndim:
-            raise UnsupportedModule(
-                f'output "{name}" has shape {first.shape} or {second.shape}, by the size of the inputs'
-            )
-        tensor = manifest_pb2.Tensor(name=name, datatype=datatype)
-        for at, pair in enumerate(zip(first.shape, second.shape, strict=True)):
-            dynamic = [axis for axis in probes[0] if (probes[0][axis], probes[1][axis]) == pair]
-            if pair[0] == pair[1]:
-                tensor.axes.add(name=f"axis {at}", size=pair[0])
-            elif dynamic:
-                tensor.axes.add(name=dynamic[0], size=DYNAMIC)
-            else:
-                size = partial(_size_of, compute, inputs, name, at)
-                derived = derive_axis(
-                    size, {axis: limits for axis, limits in sizes.items() if axis != BATCH}, probes[0]
-                )
-                if derived is None:
-                    raise UnsupportedModule(
-                        f'axis {at} of output "{name}" is {pair[0]} for {probes[0]} and {pair[1]} for {probes[1]}: '
-                        "neither fixed, nor as large as an axis of the inputs, nor (a * size + b) // c of one, so the "
-                        "server could not divide it among requests. Pad the output with zeros to the steps of the "
-                        "input, and return the number of steps of each row, (batch,), as another output"
-                    )
-                tensor.axes.add(name=derived.name, size=DYNAMIC)
-                tensor.derived_axes.append(derived)
-        if axis_of(tensor, BATCH) is None:
-            raise UnsupportedModule(
-                f'output "{name}" of shape {list(first.shape)} has no axis as large as the batch, so it could not be '
-                "divided among "
-                "requests; leave it out, or return a row of it for each row of the inputs."
-                f"{_swapped(first.shape, probes[0])}"
-            )
-        if isinstance(given, Mapping):
-            _name_axes(tensor, given[name])
-        outputs.append(tensor)
-    return outputs
-
-
-def _size_of(compute: Callable[[Arrays], Arrays], inputs: Tensors, name: str, at: int, sizes: Mapping[str, int]) -> int:
-    size: int = compute(draw_inputs(inputs, np.random.default_rng(0), sizes))[name].shape[at]
-    return size
-
-
-def _swapped(shape: Sequence[int], sizes: Mapping[str, int]) -> str:
-    """Say of an output without a batch axis whether the batch is where a sequence axis was described."""
-    axis = next((axis for axis, size in sizes.items() if axis != BATCH and size in shape), None)
-    if axis is None:
-        return ""
-    return f' It has the size of "{axis}", {sizes[axis]}: are "{BATCH}" and "{axis}" exchanged in the inputs\' axes?'
-
-
-def _name_axes(tensor: manifest_pb2.Tensor, described: InputDescription) -> None:
-    derived = [axis.name for axis in tensor.derived_axes]
-    found = [axis.name if axis.size == DYNAMIC else axis.size for axis in tensor.axes]
-    expected: list[str | int] = [name if size == DYNAMIC else size for name, size in described.axes]
-    if len(found) == len(expected):  # an axis whose size is derived has any name
-        expected = [
-            axis if axis in derived and isinstance(name, str) else name
-            for axis, name in zip(found, expected, strict=True)
-        ]
-    if found != expected or DTYPES[tensor.datatype] != described.dtype:
-        raise WrongArguments(
-            f'outputs["{tensor.name}"] describes {described.dtype} {expected}; forward gives '
-            f"{DTYPES[tensor.datatype]} {found}"
-        )
-    by_name = {axis.name: axis for axis in tensor.derived_axes}
-    for axis, (name, _) in zip(tensor.axes, described.axes, strict=True):
-        if axis.name in by_name:
-            by_name[axis.name].name = name
-        axis.name = name
 
 
 def check_states(states: Mapping[str, str], inputs: Tensors, outputs: Tensors) -> None:

@@ -1,0 +1,175 @@
+"""The outputs of a model, described: their datatypes and axes, found by running it at several sizes."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+
+from rnnserve.export.derived_axes import derive_axis
+from rnnserve.export.descriptions import DYNAMIC, InputDescription
+from rnnserve.export.errors import UnsupportedModule, WrongArguments
+from rnnserve.export.input_drawing import draw_inputs
+from rnnserve.export.module_interface import Arrays
+from rnnserve.export.tensor_shapes import axis_of
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.datatypes import DTYPES, datatype_of
+from rnnserve.protos.protocol_words import BATCH
+
+__all__ = ["describe_outputs"]
+
+Tensors = Sequence[manifest_pb2.Tensor]
+_Compute = Callable[[Arrays], Arrays]
+_Sizes = dict[str, int]
+
+
+def describe_outputs(
+    compute: _Compute,
+    inputs: Tensors,
+    given: Sequence[str] | Mapping[str, InputDescription],
+    sizes: Mapping[str, tuple[int, int]],
+) -> list[manifest_pb2.Tensor]:
+    """Run a model at several sizes, which tells the datatypes and axes of its outputs.
+
+    Args:
+        compute: The model.
+        inputs: Described.
+        given: The outputs' names, and their descriptions where there are such.
+        sizes: The smallest and the largest size of each dynamic axis.
+
+    Raises:
+        WrongArguments: If a description does not fit.
+        UnsupportedModule: If an output cannot be divided among requests.
+    """
+    runs = _run_at_probes(compute, inputs, sizes)
+    outputs = []
+    for name in given:
+        first = runs[0][1][name]
+        datatype = datatype_of(first.dtype)
+        if datatype is None:
+            raise UnsupportedModule(f'output "{name}" is {first.dtype}; models give booleans, integers and floats')
+        for _, results in runs:
+            if results[name].ndim != first.ndim:
+                raise UnsupportedModule(
+                    f'output "{name}" has shape {first.shape} or {results[name].shape}, by the size of the inputs'
+                )
+        tensor = manifest_pb2.Tensor(name=name, datatype=datatype)
+        for at in range(first.ndim):
+            found = [(where, results[name].shape[at]) for where, results in runs]
+            _add_axis(tensor, at, found, partial(_size_of, compute, inputs, name, at), sizes)
+        if axis_of(tensor, BATCH) is None:
+            raise UnsupportedModule(
+                f'output "{name}" of shape {list(first.shape)} has no axis as large as the batch, so it could not be '
+                "divided among "
+                "requests; leave it out, or return a row of it for each row of the inputs."
+                f"{_swapped(first.shape, runs[0][0])}"
+            )
+        if isinstance(given, Mapping):
+            _name_axes(tensor, given[name])
+        outputs.append(tensor)
+    return outputs
+
+
+def _run_at_probes(
+    compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int, int]]
+) -> list[tuple[_Sizes, Arrays]]:
+    """Run a model at sizes unlike each other, and with each sequence axis at its largest.
+
+    Sizes that are close together do not tell a fixed axis from one of frames, of which 160 samples make one.
+    """
+    probes = _probing_sizes(sizes)
+    runs = [(probe, compute(draw_inputs(inputs, np.random.default_rng(0), probe))) for probe in probes]
+    for axis, (_, high) in sizes.items():
+        far = {**probes[0], axis: high}
+        if axis == BATCH or far in probes:
+            continue
+        try:
+            runs.append((far, compute(draw_inputs(inputs, np.random.default_rng(0), far))))
+        except WrongArguments:  # the module takes fewer: the trial of sizes says so, and what to write
+            continue
+    return runs
+
+
+def _add_axis(
+    tensor: manifest_pb2.Tensor,
+    at: int,
+    found: Sequence[tuple[_Sizes, int]],
+    size_at: Callable[[Mapping[str, int]], int],
+    sizes: Mapping[str, tuple[int, int]],
+) -> None:
+    """Describe the next axis of an output.
+
+    Args:
+        tensor: The output, with the axes before it.
+        at: Its position.
+        found: Its size at each probe's sizes.
+        size_at: Runs the model for it.
+        sizes: The smallest and the largest size of each dynamic axis.
+
+    Raises:
+        UnsupportedModule: If its size follows from those of the inputs in no known way.
+    """
+    probe, size = found[0]
+    equal = [axis for axis in probe if all(other == where[axis] for where, other in found)]
+    if all(other == size for _, other in found):
+        tensor.axes.add(name=f"axis {at}", size=size)
+        return
+    if equal:
+        tensor.axes.add(name=equal[0], size=DYNAMIC)
+        return
+    derived = derive_axis(size_at, {axis: limits for axis, limits in sizes.items() if axis != BATCH}, probe)
+    if derived is None:
+        shown = ", ".join(f"{other} for {where}" for where, other in found)
+        raise UnsupportedModule(
+            f'axis {at} of output "{tensor.name}" is {shown}: neither fixed, nor as large as an axis of the inputs, '
+            "nor (a * size + b) // c of one, so the server could not divide it among requests. Pad the output with "
+            "zeros to the steps of the input, and return the number of steps of each row, (batch,), as another output"
+        )
+    tensor.axes.add(name=derived.name, size=DYNAMIC)
+    tensor.derived_axes.append(derived)
+
+
+def _probing_sizes(sizes: Mapping[str, tuple[int, int]]) -> list[dict[str, int]]:
+    """Two sizes for each axis, unlike each other and together unlike those of the other axes, within the bounds."""
+    pairs: dict[str, tuple[int, int]] = {}
+    for number, (axis, (low, high)) in enumerate(sizes.items()):
+        usual = (low + 2 + 2 * number, low + 7 + 2 * number)
+        few = range(max(low, high - len(sizes)), high + 1)
+        wanted = [usual] if usual[1] <= high else list(itertools.permutations(few, 2)) or [(low, high)]
+        unused = [pair for pair in wanted if pair not in pairs.values()]
+        pairs[axis] = (unused or wanted)[0]
+    return [{axis: pair[turn] for axis, pair in pairs.items()} for turn in range(2)]
+
+
+def _size_of(compute: _Compute, inputs: Tensors, name: str, at: int, sizes: Mapping[str, int]) -> int:
+    size: int = compute(draw_inputs(inputs, np.random.default_rng(0), sizes))[name].shape[at]
+    return size
+
+
+def _swapped(shape: Sequence[int], sizes: Mapping[str, int]) -> str:
+    """Say of an output without a batch axis whether the batch is where a sequence axis was described."""
+    axis = next((axis for axis, size in sizes.items() if axis != BATCH and size in shape), None)
+    if axis is None:
+        return ""
+    return f' It has the size of "{axis}", {sizes[axis]}: are "{BATCH}" and "{axis}" exchanged in the inputs\' axes?'
+
+
+def _name_axes(tensor: manifest_pb2.Tensor, described: InputDescription) -> None:
+    derived = [axis.name for axis in tensor.derived_axes]
+    found = [axis.name if axis.size == DYNAMIC else axis.size for axis in tensor.axes]
+    expected: list[str | int] = [name if size == DYNAMIC else size for name, size in described.axes]
+    if len(found) == len(expected):  # an axis whose size is derived has any name
+        expected = [
+            axis if axis in derived and isinstance(name, str) else name
+            for axis, name in zip(found, expected, strict=True)
+        ]
+    if found != expected or DTYPES[tensor.datatype] != described.dtype:
+        raise WrongArguments(
+            f'outputs["{tensor.name}"] describes {described.dtype} {expected}; forward gives '
+            f"{DTYPES[tensor.datatype]} {found}"
+        )
+    by_name = {axis.name: axis for axis in tensor.derived_axes}
+    for axis, (name, _) in zip(tensor.axes, described.axes, strict=True):
+        if axis.name in by_name:
+            by_name[axis.name].name = name
+        axis.name = name
