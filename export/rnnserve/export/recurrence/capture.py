@@ -17,6 +17,7 @@ from rnnserve.export.recurrence.interception import intercepted
 from rnnserve.export.recurrence.recurrent_functions import RecurrentFunctionMode
 from rnnserve.export.recurrence.refusals import explain, refuse_random_numbers, refuse_scripts
 from rnnserve.export.recurrence.scan_writes import refuse_writes
+from rnnserve.export.recurrence.size_functions import SizeFunctionMode
 from rnnserve.export.recurrence.zero_states import remove_zero_states
 
 __all__ = ["capture", "frozen", "parameters_of", "prepared"]
@@ -100,7 +101,7 @@ def frozen(module: nn.Module) -> Iterator[None]:
 def prepared(module: nn.Module) -> Iterator[None]:
     """Make the module's forward use our stand-ins in the context; afterwards restore the module's attributes."""
     attributes = [(submodule, dict(submodule.__dict__)) for submodule in module.modules()]
-    with intercepted(), capture_session.opened(module), torch.no_grad(), RecurrentFunctionMode():
+    with intercepted(), capture_session.opened(module), torch.no_grad(), RecurrentFunctionMode(), SizeFunctionMode():
         try:
             yield
         finally:

@@ -18,17 +18,26 @@ class OperationRecorder(TorchFunctionMode):
     Args:
         numbered: A function that has another number in each call; of its arguments, only tensors are recorded.
 
-    Attributes:
-        operations: The function, and its arguments: numbers and texts as they are, tensors that a recorded function
-            has made by their number, other tensors by `id`.
     """
 
     def __init__(self, numbered: Callable[..., Any]) -> None:
         super().__init__()
         self._numbered = numbered
-        self.operations: list[tuple[Any, ...]] = []
+        self._operations: list[tuple[Any, ...]] = []
         self._made: dict[int, int] = {}
         self._alive: list[Tensor] = []  # so that no `id` is used again
+
+    @property
+    def operations(self) -> list[tuple[Any, ...]]:
+        """Each function and its arguments.
+
+        Numbers and texts are as they are, tensors that a recorded function has made are their number, other tensors
+        `id`, and sizes what they are now: an operation may have fixed one that was a symbol when it was recorded.
+        """
+        return [
+            tuple(repr(each) if isinstance(each, torch.SymInt) else each for each in operation)
+            for operation in self._operations
+        ]
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Argument, args: Arguments = (), kwargs: dict[str, Any] | None = None
@@ -38,7 +47,7 @@ class OperationRecorder(TorchFunctionMode):
         leaves = torch.utils._pytree.tree_leaves((args, kwargs))  # noqa: SLF001
         if func is self._numbered:
             leaves = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        self.operations.append((func, *(self._name(leaf) for leaf in leaves)))
+        self._operations.append((func, *(self._name(leaf) for leaf in leaves)))
         result = func(*args, **(kwargs or {}))
         for leaf in torch.utils._pytree.tree_leaves(result):  # noqa: SLF001
             if isinstance(leaf, Tensor):
@@ -51,5 +60,7 @@ class OperationRecorder(TorchFunctionMode):
             self._alive.append(leaf)
             made = self._made.get(id(leaf))
             return ("outside", id(leaf)) if made is None else ("made", made)
-        known = isinstance(leaf, int | float | str | torch.dtype | torch.SymInt | None)
+        if isinstance(leaf, torch.SymInt):
+            return leaf
+        known = isinstance(leaf, int | float | str | torch.dtype | None)
         return repr(leaf) if known else type(leaf).__name__
