@@ -1,8 +1,8 @@
 """Translations of PyTorch's operators to ONNX where torch's own give other values, and refusals where none is right.
 
 One family a file; `TRANSLATIONS` is all of them, by the operator that is translated. `refuse_operators` looks at the
-captured program for what cannot be right. Four passes work on the finished graph: `keep_nan`, `sharpen_sigmoids`,
-`sum_integers_exactly` and `choose_booleans`.
+captured program for what cannot be right. Five passes work on the finished graph: `keep_nan`, `sharpen_sigmoids`,
+`sum_integers_exactly`, `choose_booleans` and `transform_exactly`.
 docs/reference/operators.md has what each operator gives on which values. The package imports torch, onnx and
 onnxscript, and of rnnserve only the errors.
 """
@@ -28,6 +28,8 @@ from rnnserve.export.operators import (
     variances,
 )
 from rnnserve.export.operators.boolean_choices import choose_booleans
+from rnnserve.export.operators.divisions import divided_by_constants_of
+from rnnserve.export.operators.fourier import transform_exactly
 from rnnserve.export.operators.integer_sums import sum_integers_exactly
 from rnnserve.export.operators.nan_reductions import keep_nan
 from rnnserve.export.operators.refusals import refuse_operators
@@ -36,10 +38,12 @@ from rnnserve.export.operators.sigmoids import sharpen_sigmoids
 __all__ = [
     "TRANSLATIONS",
     "choose_booleans",
+    "divided_by_constants_of",
     "keep_nan",
     "refuse_operators",
     "sharpen_sigmoids",
     "sum_integers_exactly",
+    "transform_exactly",
 ]
 
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {

@@ -11,10 +11,12 @@ from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.operators import TRANSLATIONS as OPERATORS
 from rnnserve.export.operators import (
     choose_booleans,
+    divided_by_constants_of,
     keep_nan,
     refuse_operators,
     sharpen_sigmoids,
     sum_integers_exactly,
+    transform_exactly,
 )
 from rnnserve.export.recurrence.argument_types import Arguments, Shapes
 from rnnserve.export.recurrence.axis_names import name_axes
@@ -98,7 +100,8 @@ def export_onnx(
         captured = capture(module, args, axes, sizes)
         refuse_operators(captured)
         _check_outputs(captured, output_names)
-        program = _translate(captured, input_names)
+        with divided_by_constants_of(captured):
+            program = _translate(captured, input_names)
         if program.exported_program is not None:
             refuse_state(program.exported_program)
         refuse_carried_state(module, args)
@@ -109,6 +112,7 @@ def export_onnx(
         sharpen_sigmoids(program.model)
         sum_integers_exactly(program.model)
         choose_booleans(program.model)
+        transform_exactly(program.model)
         simplify_exactly(program.model)
         name_interface(program.model, input_names, output_names)
         translate_scans(program.model)
