@@ -1,5 +1,6 @@
 """What cannot be exported right is refused, and the message says what, where and why."""
 
+import math
 import re
 import warnings
 
@@ -107,6 +108,13 @@ def by_value(self, input):
     return self.rnn(input * 2 if input.sum() > 0 else input)[0]
 
 
+def of_its_batch(self, input):
+    """Keeps a state as long as the batch stays as large."""
+    kept = self.state if self.state is not None and self.state[0].size(1) == input.size(0) else None
+    output, self.state = self.rnn(input, kept)
+    return output
+
+
 def scripted(module):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -155,6 +163,27 @@ PLAIN = {
     "noise": (of(noisy), r"random numbers: aten::randn"),
     "branch on value": (of(by_value), r"depends on the values.*test_refusals\.py:\d+"),
     "attribute written": (of(remembers, state=None), r"keeps \['state'\] from one call to the next"),
+    "state of a batch": (of(of_its_batch, state=None), r"keeps \['state'\].*states=\{\"h_n\": \"h_0\"\}"),
+    "log of a size": (
+        of(lambda self, x: self.rnn(x)[0] - math.log(x.size(1))),
+        r"plain number \(for math\.log\(n\) write torch\.log\(torch\.tensor\(n\)\)",
+    ),
+    "window of a size": (
+        of(lambda self, x: self.rnn(x * torch.hann_window(x.size(1))[:, None])[0]),
+        r"torch\.arange\(n\)",
+    ),
+    "chunks of steps": (
+        of(lambda self, x: torch.stack([part.amax(1) for part in self.rnn(x)[0].chunk(2, 1)], 1)),
+        r'"sequence" 1.*axis 1 is 1 there, not 2.*chunk and split.*sizes=\{"batch": .*"sequence": ',
+    ),
+    "entropy": (
+        of(lambda self, x: torch.distributions.Categorical(logits=self.rnn(x)[0]).entropy()),
+        r"^a distribution of torch\.distributions \(at test_refusals\.py:\d+\).*validate_args=False",
+    ),
+    "log density": (
+        of(lambda self, x: torch.distributions.Normal(self.rnn(x)[0], self.rnn(x)[0].exp()).log_prob(x[..., :1])),
+        r"^a distribution of torch\.distributions \(at test_refusals\.py:\d+\).*validate_args=False",
+    ),
     "buffer written": (of(counts, count=nn.Buffer(torch.zeros(()))), r"buffers \['count'\].*keeps no state"),
     "functional, packed": (
         of(lambda _, x: torch.lstm(x[0], torch.tensor([1] * 4), (x, x), [], True, 1, 0.0, False, False)[0]),
@@ -201,10 +230,11 @@ def export(module, args, shapes, outputs=1):
 
 
 @pytest.mark.parametrize("case", PLAIN)
-def test_refused(case):
+def test_refused(case, capfd):
     module, message = PLAIN[case]
     with pytest.raises(UnsupportedModule, match=re.compile(message, re.DOTALL)):
         export(module, (torch.randn(3, 4, 3),), (AXES,))
+    assert "".join(capfd.readouterr()) == ""  # torch prints the graph that it could not capture
 
 
 @pytest.mark.parametrize("case", LENGTHS)

@@ -7,7 +7,7 @@ from onnx_ir.passes.common import InlinePass
 from torch import nn
 from torch.export.graph_signature import ConstantArgument, OutputKind
 
-from rnnserve.export.errors import ExportError, WrongArguments
+from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
 from rnnserve.export.operators import TRANSLATIONS as OPERATORS
 from rnnserve.export.operators import (
     choose_booleans,
@@ -97,7 +97,7 @@ def export_onnx(
     axes = DynamicAxes.of(parameters_of(module, args), args, dynamic_shapes, input_names)
     # One export at a time: neither torch's exporter nor the filters of warnings support several threads.
     with LOCK, left_as_they_were(module), without_exporter_messages(), frozen(module):
-        captured = capture(module, args, axes, sizes)
+        captured = _capture(module, args, axes, sizes)
         refuse_operators(captured)
         _check_outputs(captured, output_names)
         with divided_by_constants_of(captured):
@@ -124,6 +124,15 @@ def export_onnx(
         mark_translations(program.model)
         check_postconditions(program, axes, input_names, output_names)
     return program
+
+
+def _capture(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limits) -> torch.export.ExportedProgram:
+    try:
+        return capture(module, args, axes, sizes)
+    except UnsupportedModule:
+        # A state from the call before has that call's batch, so that the capture fixes the batch and cannot say why.
+        refuse_carried_state(module, args)
+        raise
 
 
 def _check_outputs(captured: torch.export.ExportedProgram, output_names: Sequence[str]) -> None:

@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 _TORCH = str(pathlib.Path(torch.__file__).parent)
+_DISTRIBUTIONS = str(pathlib.Path(torch.distributions.__file__).parent)
 _OURS = str(pathlib.Path(__file__).parent)
 _SPECIALISED = re.compile(r"L\['(?P<path>[^']+)'\]\S*?\.size\(\)\[(?P<axis>\d+)\].*?constant \((?P<size>\d+)\)")
 
@@ -106,11 +107,18 @@ def explain(error: Exception, module: nn.Module, axes: DynamicAxes) -> ExportErr
         if isinstance(cause, ExportError):
             return cause
         cause = cause.__cause__ or cause.__context__
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_users_code(frame.filename)]
+    passed = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in passed if is_users_code(frame.filename)]
     at = f" (at {source_line(frames[-1].filename, frames[-1].lineno)})" if frames else ""
     text = str(error)
     if lost := _SPECIALISED.search(text):
         return UnsupportedModule(_static(lost, module, axes))
+    if any(frame.filename.startswith(_DISTRIBUTIONS) for frame in passed):
+        return UnsupportedModule(
+            f"a distribution of torch.distributions{at} checks the values of its arguments, and an exported program "
+            "cannot: pass validate_args=False to it, Normal(mean, deviation, validate_args=False), or write its "
+            f"formula. torch says: {_first_line(text)}"
+        )
     if type(error).__name__ == "GuardOnDataDependentSymNode" or "data-dependent" in text:
         return UnsupportedModule(
             f"the module's Python code depends on the values of a tensor{at}: it branches on one, loops over one, or "
@@ -132,7 +140,9 @@ def _static(lost: re.Match[str], module: nn.Module, axes: DynamicAxes) -> str:
     culprit = f" It holds cells, {', '.join(cells)}: is one called in a loop over the steps?" if cells else ""
     return (
         f"axis {axis} of the argument {lost['path']} ({name}) cannot be dynamic: the module's Python code fixes it to "
-        f"the sample's {size}, by a loop over it, by int() or len() (write .size()), or by a tensor of that fixed size."
+        f"the sample's {size}, by a loop over it, by int() or len() (write .size()), by a function that takes a plain "
+        "number (for math.log(n) write torch.log(torch.tensor(n)), for a window of n steps a formula of "
+        "torch.arange(n)), or by a tensor of that fixed size."
         f"{culprit} Exported, the module would be right for that size only. A loop that only calls a cell of PyTorch "
         "becomes nn.RNN, nn.GRU or nn.LSTM, which take the same weights (the cell's names with _l0 after each) and are "
         "one operator a layer. Any other loop over steps becomes a scan, which is a loop in eager and one operator, "

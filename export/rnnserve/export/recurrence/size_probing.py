@@ -159,9 +159,27 @@ def _compare(
         if not same:
             raise UnsupportedModule(
                 f"at {_listed(sizes)} the module's result {number} is {found}, and the captured program's is "
-                f"{tuple(map(str, expected))}: the module treats this size as a special case, as squeeze() without an "
-                "axis does. Name the axis: squeeze(0)."
+                f"{tuple(map(str, expected))}: {_difference(found, expected)}, so the module treats this size as a "
+                f"special case. {_advice(program, sizes)}"
             )
+
+
+def _difference(found: tuple[Any, ...], expected: tuple[Any, ...]) -> str:
+    if len(found) != len(expected):
+        return f"it has {len(found)} axes there, not {len(expected)}"
+    at = next(at for at, (one, other) in enumerate(zip(found, expected, strict=True)) if str(one) != str(other))
+    return f"axis {at} is {found[at]} there, not {expected[at]}"
+
+
+def _advice(program: torch.export.ExportedProgram, sizes: Mapping[str, int]) -> str:
+    """Say what to write; only of modules that use it that it is squeeze()."""
+    if any(node.target is torch.ops.aten.squeeze.default for node in program.graph.nodes):
+        return "squeeze() without an axis does so where an axis is 1. Name the axis: squeeze(0)."
+    named = ", ".join(f'"{name}": (…, …)' for name in sizes)
+    return (
+        "chunk and split do so, which give fewer parts of few steps. If the module does not take this size, name the "
+        f"smallest and the largest that it takes: sizes={{{named}}}."
+    )
 
 
 def _outputs(program: torch.export.ExportedProgram) -> list[Tensor]:
