@@ -70,6 +70,29 @@ def test_sizes_and_lengths_that_the_module_does_not_take(not_published, module, 
     not_published(WrongArguments, match, Publication(module, "model", INPUTS, ["output", "h"], sizes=sizes))
 
 
+class Table(nn.Module):
+    """Has positions for so many steps, as an embedding or as a buffer that is cut."""
+
+    def __init__(self, most, *, cut):
+        super().__init__()
+        self.gru = nn.GRU(2, 5, batch_first=True)
+        self.table = nn.Buffer(torch.zeros(most, 2)) if cut else nn.Embedding(most, 2)
+
+    def forward(self, x):
+        steps = x.size(1)
+        return self.gru(x + (self.table(torch.arange(steps)) if callable(self.table) else self.table[:steps]))[0]
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["embedding", "buffer"])
+@pytest.mark.parametrize("most", [128, 512, 2999])
+def test_a_table_that_ends_beyond_the_sizes_of_the_proof(not_published, most, cut):
+    described = {"inputs": {"x": Floats("batch", "sequence", 2)}, "outputs": ["y"]}
+    match = rf'sequence {most + 1}: .*It takes {most} at most\. Say so: sizes=\{{"sequence": \(1, {most}\)\}}$'
+    not_published(WrongArguments, match, Publication(Table(most, cut=cut), "model", **described))
+    described["sizes"] = {"sequence": (1, most)}
+    assert describe_model(Publication(Table(most, cut=cut), "model", **described)).sizes["sequence"] == (1, most)
+
+
 @pytest.mark.parametrize("sizes", [(3, 8), (8, 8)])
 def test_sizes_that_the_module_takes_are_described(sizes):
     publication = Publication(Positions(least=3), "model", INPUTS, ["output", "h"], sizes={"sequence": sizes})

@@ -23,7 +23,7 @@ from rnnserve.export.described_tensors import (
     name_classes,
     proof_sizes,
 )
-from rnnserve.export.description_trials import bounds_in_words, describe_arrays, try_lengths, try_sizes
+from rnnserve.export.description_trials import bounds_in_words, describe_arrays, try_lengths, try_long, try_sizes
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.finiteness.first_non_finite import non_finite_advice
 from rnnserve.export.forward_parameters import read_parameters
@@ -77,6 +77,7 @@ def describe_model(publication: Publication) -> DescribedModel:
         compute = partial(_compute, module, interface, allow_non_finite=publication.allow_non_finite)
         outputs = describe_outputs(compute, inputs, given, sizes)
         try_sizes(partial(interface.call, module), inputs, sizes)
+        try_long(partial(interface.call, module), inputs, sizes)
         try_lengths(partial(interface.call, module), inputs, outputs, sizes)
         defaults = find_defaults(module, interface, inputs, sizes)
     check_states(states, inputs, outputs)

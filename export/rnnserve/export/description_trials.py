@@ -11,14 +11,17 @@ import numpy as np
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
-from rnnserve.export.tensor_shapes import lengths_inputs, shape_of
+from rnnserve.export.tensor_shapes import lengths_inputs, sequence_axes, shape_of, size_limits
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["bounds_in_words", "describe_arrays", "try_lengths", "try_sizes"]
+__all__ = ["LONGEST", "bounds_in_words", "describe_arrays", "try_lengths", "try_long", "try_sizes"]
 
 Tensors = Sequence[manifest_pb2.Tensor]
 _Compute = Callable[[Arrays], Arrays]
+
+LONGEST = 3000
+"""Steps of the longest sequences of a proof, where the description bounds them no closer."""
 
 _ROWS, _STEPS = 3, 6  # of the trial of lengths, as far as the module takes them
 
@@ -64,6 +67,38 @@ def try_sizes(compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int,
         if error is not None:
             advice = _named({axis: (low, high)}, "({low}, …)")
             raise _raised(error, inputs, smallest | {axis: high}, advice) from error
+
+
+def try_long(compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> None:
+    """Run a module on long sequences, along each axis for which the description names no largest size.
+
+    A server would take them: a table of 512 positions has to be told to it.
+
+    Args:
+        compute: The module.
+        inputs: Described.
+        sizes: The smallest and the largest size of each dynamic axis; the module takes both.
+
+    Raises:
+        WrongArguments: If it raises; the message says up to which size it does not, and how to say so.
+    """
+    smallest = {axis: low for axis, (low, _) in sizes.items()}
+    for axis in sequence_axes(inputs):
+        if size_limits(inputs)[axis][1] is not None:
+            continue
+        taken, refused = sizes[axis][1], LONGEST + 1
+        if taken >= LONGEST or _error(compute, inputs, smallest | {axis: LONGEST}) is None:
+            continue
+        while refused - taken > 1:
+            middle = (taken + refused) // 2
+            if _error(compute, inputs, smallest | {axis: middle}) is None:
+                taken = middle
+            else:
+                refused = middle
+        error = _error(compute, inputs, smallest | {axis: refused})
+        assert error is not None  # noqa: S101 - the size was found by its error
+        advice = f'It takes {taken} at most. Say so: sizes={{"{axis}": ({sizes[axis][0]}, {taken})}}'
+        raise _raised(error, inputs, smallest | {axis: refused}, advice) from error
 
 
 def _named(sizes: Mapping[str, tuple[int, int]], bounds: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from rnnserve.export.described_model import DescribedModel
+from rnnserve.export.description_trials import LONGEST
 from rnnserve.export.input_drawing import draw_inputs, is_state
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity.extreme_values import EXTREMES
@@ -22,7 +23,7 @@ __all__ = ["IDS", "LENGTHS", "LONG", "NOT_FINITE", "ExtremeBatches"]
 IDS, LENGTHS, LONG, NOT_FINITE = "ids", "lengths", "long", "not finite"
 
 _ROWS, _STEPS = 8, 33
-_LONG = {1000: 2, 3000: 1}
+_LONG = {1000: 2, LONGEST: 1}
 """Steps, and rows of a batch of so many."""
 
 _ALL_IDS, _MOST_BATCHES = 1 << 18, 2048
