@@ -52,7 +52,8 @@ class Publication:
             which have no other way. Our own server does both, whatever this says.
         allow_non_finite: Whether NaN and infinity are among the ordinary values of the outputs, and may be among those
             of the inputs: they are then compared as such, recurrent operators keep them, and servers do not refuse
-            them in outputs. Otherwise a module that gives them on ordinary values is refused.
+            them in outputs; in inputs where they run with --allow-non-finite. Otherwise a module that gives them on
+            ordinary values is refused.
         further_checks: Checks that the proof runs beside its own.
         checkpoint_sha256: The digest of the weights' file, where there is one.
     """

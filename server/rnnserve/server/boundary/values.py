@@ -126,7 +126,10 @@ def with_valid_values(array: Array, spec: TensorSpec, lengths: Mapping[str, Arra
         if (allow_non_finite and not spec.must_be_finite) or all_finite(array):
             return array
         valid = np.isfinite(array)
-        rule = "numbers must be finite (--allow-non-finite lets them through)"
+        rule = (
+            "numbers must be finite (--allow-non-finite lets them through; for a model that means something by NaN, "
+            "publish it with allow_non_finite=True, too)"
+        )
         if allow_non_finite:
             rule = (
                 "numbers of this input must be finite, since onnxruntime would make finite ones of it, unlike PyTorch; "
