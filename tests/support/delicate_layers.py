@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - as PyTorch has it
 from torch import nn
 
+from rnnserve.export import scan
+
 __all__ = [
     "FEATURES",
     "HIDDEN",
@@ -25,10 +27,13 @@ __all__ = [
     "Mixture",
     "PaddedMean",
     "Pooled",
+    "Pointers",
     "SelfAttention",
     "StartOfZeros",
     "Strided",
     "Tokens",
+    "clocked",
+    "convolved",
     "running_score",
 ]
 
@@ -298,3 +303,39 @@ class ConvolvedSound(nn.Module):
     def forward(self, x):  # (batch, samples)
         frames = self.second(F.gelu(self.first(x.unsqueeze(1))))
         return self.gru(frames.transpose(1, 2))[0]  # (batch, frames, hidden)
+
+
+class Pointers(nn.Module):
+    """A pointer network: each step chooses the step of the input that fits best of those that are left."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.LSTM(FEATURES, HIDDEN, batch_first=True)
+        self.cell = nn.LSTMCell(FEATURES, HIDDEN)
+
+    def forward(self, x):
+        memory, (h, c) = self.encoder(x)
+
+        def step(state, _):
+            h, c, last, used = state
+            h, c = self.cell(last, (h, c))
+            fits = (memory * h.unsqueeze(1)).sum(-1).masked_fill(used, -1e9)
+            chosen = fits.argmax(-1)
+            last = x.gather(1, chosen[:, None, None].expand(-1, 1, FEATURES)).squeeze(1)
+            return (h, c, last, used | F.one_hot(chosen, x.size(1)).bool()), fits
+
+        used = torch.zeros(x.size(0), x.size(1), dtype=torch.bool)
+        return scan(step, (h[0], c[0], x[:, 0], used), torch.arange(x.size(1)), dim=0)[1].transpose(0, 1)
+
+
+def convolved(x):
+    """Convolve with a kernel as long as the sequence, by transforms of twice its length, as S4D does."""
+    steps = x.size(1)
+    kernel = torch.exp(-torch.arange(steps) / 9.0)[:, None]
+    product = torch.fft.rfft(x, n=2 * steps, dim=1) * torch.fft.rfft(kernel, n=2 * steps, dim=0)
+    return torch.fft.irfft(product, n=2 * steps, dim=1)[:, :steps]
+
+
+def clocked(x):
+    """Let each feature change at its own period, as in a clockwork RNN."""
+    return x * (torch.arange(x.size(1))[:, None] % torch.tensor([1, 2, 4, 8]) == 0)

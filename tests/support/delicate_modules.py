@@ -32,10 +32,13 @@ from support.delicate_layers import (
     Mixture,
     PaddedMean,
     Pooled,
+    Pointers,
     SelfAttention,
     StartOfZeros,
     Strided,
     Tokens,
+    clocked,
+    convolved,
     running_score,
 )
 
@@ -212,6 +215,16 @@ DELICATE: dict[str, Delicate] = {
         ["y"],
         requests=lambda random: _floats(random, steps=16) + _floats(random, steps=29),
         sizes={"sequence": (8, 400)},
+    ),
+    "a convolution by its transform": _front(convolved, nn.GRU),
+    "a clock for each feature": _front(clocked, nn.GRU),
+    "steps from 0 to 1": _front(lambda x: x * torch.linspace(0, 1, x.size(1))[:, None], nn.LSTM),
+    "a pointer to each step": _x(  # of values that saturate the cell, steps fit equally well: any may be chosen
+        Pointers,
+        ["fits"],
+        requests=lambda random: [
+            {"x": random.standard_normal((1, steps, FEATURES)).astype(np.float32)} for steps in (1, 2, 8, 40)
+        ],
     ),
     "a window of 400 each 160 samples": _sound(LogMel, 400, 559, 560, 719, 720, 1601, 4000),
     "a centred window each 160 samples": _sound(lambda: LogMel(stft=True), 400, 479, 480, 641, 3999),
