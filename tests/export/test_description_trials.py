@@ -76,21 +76,44 @@ class Table(nn.Module):
     def __init__(self, most, *, cut):
         super().__init__()
         self.gru = nn.GRU(2, 5, batch_first=True)
-        self.table = nn.Buffer(torch.zeros(most, 2)) if cut else nn.Embedding(most, 2)
+        self.embedding = None if cut else nn.Embedding(most, 2)
+        self.table = nn.Buffer(torch.zeros(most, 2))
 
     def forward(self, x):
         steps = x.size(1)
-        return self.gru(x + (self.table(torch.arange(steps)) if callable(self.table) else self.table[:steps]))[0]
+        positions = self.table[:steps] if self.embedding is None else self.embedding(torch.arange(steps))
+        return self.gru(x + positions)[0]
 
 
 @pytest.mark.parametrize("cut", [False, True], ids=["embedding", "buffer"])
 @pytest.mark.parametrize("most", [128, 512, 2999])
 def test_a_table_that_ends_beyond_the_sizes_of_the_proof(not_published, most, cut):
-    described = {"inputs": {"x": Floats("batch", "sequence", 2)}, "outputs": ["y"]}
+    inputs = {"x": Floats("batch", "sequence", 2)}
     match = rf'sequence {most + 1}: .*It takes {most} at most\. Say so: sizes=\{{"sequence": \(1, {most}\)\}}$'
-    not_published(WrongArguments, match, Publication(Table(most, cut=cut), "model", **described))
-    described["sizes"] = {"sequence": (1, most)}
-    assert describe_model(Publication(Table(most, cut=cut), "model", **described)).sizes["sequence"] == (1, most)
+    not_published(WrongArguments, match, Publication(Table(most, cut=cut), "model", inputs, ["y"]))
+    sizes = {"sequence": (1, most)}
+    assert describe_model(Publication(Table(most, cut=cut), "model", inputs, ["y"], sizes=sizes)).sizes.items() >= (
+        sizes.items()
+    )
+
+
+class Windows(nn.Module):
+    """Needs a window of samples."""
+
+    def __init__(self, window):
+        super().__init__()
+        self.window = window
+        self.gru = nn.GRU(window, 5, batch_first=True)
+
+    def forward(self, x):
+        return self.gru(x.unfold(1, self.window, 16))[0]
+
+
+@pytest.mark.parametrize("window", [6, 32, 400, 3000])
+def test_fewer_steps_than_a_window_has_are_told(not_published, window):
+    inputs = {"x": Floats("batch", "samples")}
+    match = rf'forward does not take .*It takes {window} of "samples" at least\. Say so: .*"samples": \({window}, …\)'
+    not_published(WrongArguments, match, Publication(Windows(window), "model", inputs, ["y"]))
 
 
 @pytest.mark.parametrize("sizes", [(3, 8), (8, 8)])

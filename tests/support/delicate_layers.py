@@ -275,6 +275,9 @@ def running_score(x: torch.Tensor) -> torch.Tensor:
 class LogMel(nn.Module):
     """Audio of 16 kHz as most recognisers take it: windows of 25 ms each 10 ms, mel bands, logarithms, and a GRU."""
 
+    hann: torch.Tensor
+    mel: torch.Tensor
+
     def __init__(self, stft: bool = False, window: int = 400, hop: int = 160):
         super().__init__()
         self.window, self.hop, self.stft = window, hop, stft

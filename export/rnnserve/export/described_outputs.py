@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from rnnserve.export.derived_axes import derive_axis
+from rnnserve.export.description_trials import sizes_taken
 from rnnserve.export.descriptions import DYNAMIC, InputDescription
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.input_drawing import draw_inputs
@@ -78,7 +79,11 @@ def _run_at_probes(
     Sizes that are close together do not tell a fixed axis from one of frames, of which 160 samples make one.
     """
     probes = _probing_sizes(sizes)
-    runs = [(probe, compute(draw_inputs(inputs, np.random.default_rng(0), probe))) for probe in probes]
+    try:
+        runs = [(probe, compute(draw_inputs(inputs, np.random.default_rng(0), probe))) for probe in probes]
+    except WrongArguments as error:
+        advice = sizes_taken(compute, inputs, probes[0])
+        raise (WrongArguments(f"{error}. {advice}") if advice else error) from error.__cause__
     for axis, (_, high) in sizes.items():
         far = {**probes[0], axis: high}
         if axis == BATCH or far in probes:

@@ -15,7 +15,7 @@ from rnnserve.export.tensor_shapes import lengths_inputs, sequence_axes, shape_o
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["LONGEST", "bounds_in_words", "describe_arrays", "try_lengths", "try_long", "try_sizes"]
+__all__ = ["LONGEST", "bounds_in_words", "describe_arrays", "sizes_taken", "try_lengths", "try_long", "try_sizes"]
 
 Tensors = Sequence[manifest_pb2.Tensor]
 _Compute = Callable[[Arrays], Arrays]
@@ -99,6 +99,28 @@ def try_long(compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int, 
         assert error is not None  # noqa: S101 - the size was found by its error
         advice = f'It takes {taken} at most. Say so: sizes={{"{axis}": ({sizes[axis][0]}, {taken})}}'
         raise _raised(error, inputs, smallest | {axis: refused}, advice) from error
+
+
+def sizes_taken(compute: _Compute, inputs: Tensors, refused: Mapping[str, int]) -> str:
+    """Say from which size on a module runs that raises for small ones, as a window of 400 samples does; else nothing.
+
+    Args:
+        compute: The module.
+        inputs: Described.
+        refused: The size of each dynamic axis, for which it raises.
+    """
+    for axis in sequence_axes(inputs):
+        few, enough = refused[axis], size_limits(inputs)[axis][1] or LONGEST
+        if enough <= few or _error(compute, inputs, {**refused, axis: enough}) is not None:
+            continue
+        while enough - few > 1:
+            middle = (few + enough) // 2
+            if _error(compute, inputs, {**refused, axis: middle}) is None:
+                enough = middle
+            else:
+                few = middle
+        return f'It takes {enough} of "{axis}" at least. Say so: sizes={{"{axis}": ({enough}, …)}}'
+    return ""
 
 
 def _named(sizes: Mapping[str, tuple[int, int]], bounds: str) -> str:
