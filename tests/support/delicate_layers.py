@@ -12,6 +12,7 @@ from rnnserve.export import scan
 __all__ = [
     "FEATURES",
     "HIDDEN",
+    "After",
     "BagOfIds",
     "Companded",
     "ConvolvedSound",
@@ -38,6 +39,18 @@ __all__ = [
 ]
 
 FEATURES, HIDDEN = 4, 6
+
+
+class After(nn.Module):
+    """A GRU, and something computed of its results (batch, sequence, hidden)."""
+
+    def __init__(self, compute: Callable[[torch.Tensor], torch.Tensor]):
+        super().__init__()
+        self.cell = nn.GRU(FEATURES, HIDDEN, batch_first=True)
+        self.compute = compute
+
+    def forward(self, x):
+        return self.compute(self.cell(x)[0])
 
 
 class FrontEnd(nn.Module):

@@ -17,6 +17,7 @@ from rnnserve.export import Floats, Integers
 from support.delicate_layers import (
     FEATURES,
     HIDDEN,
+    After,
     BagOfIds,
     Companded,
     ConvolvedSound,
@@ -90,6 +91,12 @@ def _floats(random: np.random.Generator, *, steps: int = 8, long: tuple[int, ...
             *(normal(length) for length in long),
         )
     ]
+
+
+def _long(random: np.random.Generator, steps: int) -> list[Arrays]:
+    """Normal values and a constant of so many steps."""
+    shape = (1, steps, FEATURES)
+    return [{"x": random.standard_normal(shape).astype(np.float32)}, {"x": np.full(shape, 3.7, np.float32)}]
 
 
 def _tokens(random: np.random.Generator, ids: int, *rare: int) -> list[Arrays]:
@@ -210,6 +217,23 @@ DELICATE: dict[str, Delicate] = {
     "a mean of ids": _ids(lambda: BagOfIds("mean")),
     "the largest of ids": _ids(lambda: BagOfIds("max")),
     "attention": _x(SelfAttention, ["y", "weights"]),
+    "ten of the steps": _x(
+        lambda: After(lambda h: F.interpolate(h.mT, size=10).mT),
+        ["y"],
+        requests=lambda random: [request for steps in (34, 35, 65, 70, 257, 611) for request in _long(random, steps)],
+    ),
+    "every third step": _x(
+        lambda: After(lambda h: F.interpolate(h.mT, scale_factor=0.3).mT),
+        ["y"],
+        requests=lambda random: [request for steps in (4, 10, 35, 70, 611) for request in _long(random, steps)],
+        sizes={"sequence": (4, 700)},
+    ),
+    "normalised instances": _x(
+        lambda: FrontEnd(lambda x: F.instance_norm(x.mT).mT, nn.GRU),
+        ["y"],
+        requests=lambda random: _long(random, 3000),
+        sizes={"sequence": (2, 4000)},
+    ),
     "an eighth of the steps": _x(
         Strided,
         ["y"],

@@ -18,13 +18,16 @@ from rnnserve.export.parity.input_batches import InputBatch
 from rnnserve.export.tensor_shapes import lengths_inputs, sequence_axes, shape_of, size_limits
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["IDS", "LENGTHS", "LONG", "NOT_FINITE", "ExtremeBatches"]
+__all__ = ["IDS", "LENGTHS", "LONG", "NOT_FINITE", "UNEVEN", "ExtremeBatches"]
 
-IDS, LENGTHS, LONG, NOT_FINITE = "ids", "lengths", "long", "not finite"
+IDS, LENGTHS, LONG, NOT_FINITE, UNEVEN = "ids", "lengths", "long", "not finite", "uneven lengths"
 
 _ROWS, _STEPS = 8, 33
 _LONG = {1000: 2, LONGEST: 1}
 """Steps, and rows of a batch of so many."""
+
+_UNEVEN = range(35, 1000, 23)
+"""Lengths that are nothing special: a place that is computed from a size is another one at one length in ten."""
 
 _ALL_IDS, _MOST_BATCHES = 1 << 18, 2048
 """Up to how many ids each is drawn, in how many batches; of more ids as many are drawn as that."""
@@ -38,11 +41,18 @@ class ExtremeBatches:
         not_drawn: What is not drawn, and why, a sentence each.
     """
 
-    def __init__(self, model: DescribedModel, seed: int) -> None:
-        """Look at what the model takes; the same model and seed give the same batches."""
+    def __init__(self, model: DescribedModel, seed: int, *, computes_with_sizes: bool = False) -> None:
+        """Look at what the model takes; the same model and seed give the same batches.
+
+        Args:
+            model: Described.
+            seed: Of what is drawn.
+            computes_with_sizes: Whether its graph does, so that lengths are drawn that are nothing special.
+        """
         self.drawn: dict[str, str] = {}
         self.not_drawn: list[str] = []
         self._model = model
+        self._uneven = _UNEVEN if computes_with_sizes else range(0)
         self._inputs = model.inputs
         self._random = np.random.default_rng(seed)
         self._axes = sequence_axes(model.inputs)
@@ -64,6 +74,7 @@ class ExtremeBatches:
         yield from self._both_lengths(sizes)
         yield from self._ids()
         yield from self._long()
+        yield from self._uneven_lengths()
 
     def _sizes(self, steps: int) -> dict[str, int]:
         """Sizes of the sequence axes near a number of steps, unlike each other."""
@@ -137,3 +148,13 @@ class ExtremeBatches:
                 self.drawn[LONG] = f"up to {steps:,} steps"
                 inputs = draw_inputs(self._inputs, self._random, sizes)
                 yield dataclasses.replace(self._batch(LONG, inputs, sizes), length=sizes[axis])
+
+    def _uneven_lengths(self) -> Iterator[InputBatch]:
+        for axis in self._axes:
+            low, high = self._limits[axis]
+            for steps in self._uneven:
+                if low <= steps and (high is None or steps <= high):
+                    sizes = self._sizes(8) | {axis: steps, BATCH: self._rows(1)}
+                    self.drawn[UNEVEN] = f"every {self._uneven.step}th from {self._uneven[0]} on"
+                    inputs = draw_inputs(self._inputs, self._random, sizes)
+                    yield dataclasses.replace(self._batch(UNEVEN, inputs, sizes), length=steps)

@@ -24,6 +24,7 @@ from rnnserve.export.parity.onnx_process import OnnxProcess
 from rnnserve.export.parity.onnx_runner import PROVIDERS, OnnxRunner
 from rnnserve.export.parity.place_comparison import PlaceComparison
 from rnnserve.export.parity.reference import FLOAT64, Reference
+from rnnserve.export.parity.size_arithmetic import computes_with_sizes
 from rnnserve.export.parity.tensor_checks import check_onnx, check_script
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.parity.value_comparison import ValueComparison
@@ -105,7 +106,8 @@ def _prove(
         values = ComparedValues(onnx_model, providers=PROVIDERS[device])
         places = PlaceComparison(reference, values, limits, failures)
     comparison = ValueComparison(model, reference, limits, failures, places)
-    batches, extremes = list(input_batches(model, seed)), ExtremeBatches(model, seed)
+    batches = list(input_batches(model, seed))
+    extremes = ExtremeBatches(model, seed, computes_with_sizes=runner is not None and computes_with_sizes(onnx_model))
     every = [*batches, *extremes]
     for batch in tqdm(every, desc="parity", unit=" batches", leave=False, disable=not progress):
         if batch.is_usual or not comparison.refused:  # what does not run at all is said once

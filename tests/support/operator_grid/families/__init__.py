@@ -7,7 +7,7 @@ from support.operator_grid.families.integer_types import BOOLEANS, INT8, INT16, 
 from support.operator_grid.families.integers import INTEGER_PAIRS
 from support.operator_grid.families.linear_algebra import LINEAR_ALGEBRA
 from support.operator_grid.families.losses import LOSSES
-from support.operator_grid.families.normalisations import NORMALISATIONS
+from support.operator_grid.families.normalisations import LONG_NORMALISATIONS, NORMALISATIONS
 from support.operator_grid.families.rows import ROW_WISE
 from support.operator_grid.families.scans import SCANS
 from support.operator_grid.families.shapes import SHAPES
@@ -25,6 +25,7 @@ FAMILIES = (
     ROW_WISE,
     SCANS,
     NORMALISATIONS,
+    LONG_NORMALISATIONS,
     LOSSES,
     INDEXING,
     SHAPES,
