@@ -1,8 +1,9 @@
 """Translations of PyTorch's operators to ONNX where torch's own give other values, and refusals where none is right.
 
 One family a file; `TRANSLATIONS` is all of them, by the operator that is translated. `refuse_operators` looks at the
-captured program for what cannot be right. Five passes work on the finished graph: `keep_nan`, `sharpen_sigmoids`,
-`sum_integers_exactly`, `choose_booleans` and `transform_exactly`.
+captured program for what cannot be right, and `unify_numbers` gives the numbers in it one type. Six passes work on the
+finished graph: `keep_nan`, `sharpen_sigmoids`, `sum_integers_exactly`, `choose_booleans`, `transform_exactly` and
+`write_out_doubles`.
 docs/reference/operators.md has what each operator gives on which values. The package imports torch, onnx and
 onnxscript, and of rnnserve only the errors.
 """
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rnnserve.export.operators import (
+    adaptive_pooling,
     clamping,
     diagonals,
     divisions,
@@ -30,9 +32,11 @@ from rnnserve.export.operators import (
 )
 from rnnserve.export.operators.boolean_choices import choose_booleans
 from rnnserve.export.operators.divisions import divided_by_constants_of
+from rnnserve.export.operators.double_kernels import write_out_doubles
 from rnnserve.export.operators.fourier import transform_exactly
 from rnnserve.export.operators.integer_sums import sum_integers_exactly
 from rnnserve.export.operators.nan_reductions import keep_nan
+from rnnserve.export.operators.number_types import unify_numbers
 from rnnserve.export.operators.refusals import refuse_operators
 from rnnserve.export.operators.sigmoids import sharpen_sigmoids
 
@@ -45,9 +49,12 @@ __all__ = [
     "sharpen_sigmoids",
     "sum_integers_exactly",
     "transform_exactly",
+    "unify_numbers",
+    "write_out_doubles",
 ]
 
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    **adaptive_pooling.TRANSLATIONS,
     **clamping.TRANSLATIONS,
     **diagonals.TRANSLATIONS,
     **divisions.TRANSLATIONS,

@@ -40,6 +40,12 @@ def _topk(node: torch.fx.Node) -> str:
     )
 
 
+def _adaptive_max_pool(node: torch.fx.Node) -> str:
+    if not any(user.args[1] == 1 and user.users for user in node.users):
+        return ""
+    return "its indices have no form in ONNX. Use the values alone, without return_indices=True."
+
+
 def _rank(node: torch.fx.Node) -> int:
     source = node.args[0]
     return source.meta["val"].dim() if isinstance(source, torch.fx.Node) else 0
@@ -92,6 +98,9 @@ def _unique(node: torch.fx.Node) -> str:
 
 
 _CHECKS: dict[object, Callable[[torch.fx.Node], str]] = {
+    _ATEN.adaptive_max_pool1d.default: _adaptive_max_pool,
+    _ATEN.adaptive_max_pool2d.default: _adaptive_max_pool,
+    _ATEN.adaptive_max_pool3d.default: _adaptive_max_pool,
     _ATEN.argsort.default: _sort,
     _ATEN.kthvalue.default: _median,
     _ATEN.median.dim: _median,

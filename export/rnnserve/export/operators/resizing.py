@@ -1,7 +1,7 @@
 """Interpolation as gathers, by PyTorch's own arithmetic: onnxruntime's Resize divides in another order.
 
 Resize computes i / (k / n) for the step of n that the i-th of k results takes, PyTorch i * (n / k), both in float32,
-and for one length in ten the floor of one is another step: 35 steps to 10 took step 27 for 28. With `scale_factor` Resize
+and for one length in ten the floor of one is another step: 35 steps to 10 took step 27 for 28. With `scale_factor` it
 computes the number of results in float32, too, and PyTorch in float64 (aten/src/ATen/native/UpSample.h).
 """
 

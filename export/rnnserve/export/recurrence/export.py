@@ -17,6 +17,8 @@ from rnnserve.export.operators import (
     sharpen_sigmoids,
     sum_integers_exactly,
     transform_exactly,
+    unify_numbers,
+    write_out_doubles,
 )
 from rnnserve.export.recurrence.argument_types import Arguments, Shapes
 from rnnserve.export.recurrence.axis_names import name_axes
@@ -99,6 +101,7 @@ def export_onnx(
     with LOCK, left_as_they_were(module), without_exporter_messages(), frozen(module):
         captured = _capture(module, args, axes, sizes)
         refuse_operators(captured)
+        unify_numbers(captured)
         _check_outputs(captured, output_names)
         with divided_by_constants_of(captured):
             program = _translate(captured, input_names)
@@ -113,6 +116,7 @@ def export_onnx(
         sum_integers_exactly(program.model)
         choose_booleans(program.model)
         transform_exactly(program.model)
+        write_out_doubles(program.model)
         simplify_exactly(program.model)
         name_interface(program.model, input_names, output_names)
         translate_scans(program.model)

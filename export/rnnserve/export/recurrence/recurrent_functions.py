@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.argument_types import Argument, Arguments
+from rnnserve.export.recurrence.pooling_functions import POOLING
 from rnnserve.export.recurrence.recurrent_modules import LayerStack, refuse_dtype, run
 
 __all__ = ["RecurrentFunctionMode"]
@@ -32,11 +33,11 @@ class RecurrentFunctionMode(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Argument, args: Arguments = (), kwargs: dict[str, Any] | None = None
     ) -> Argument:
-        """Run `func` or, for a recurrent function, its stand-in."""
+        """Run `func` or, for a recurrent function, its stand-in; pooling of sequences as that of images."""
         del types
         mode = _MODES.get(func)
         if mode is None:
-            return func(*args, **(kwargs or {}))
+            return POOLING.get(func, func)(*args, **(kwargs or {}))
         return _function(mode, *args, **(kwargs or {}))
 
 

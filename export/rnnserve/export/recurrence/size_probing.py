@@ -24,6 +24,7 @@ from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
 from rnnserve.export.recurrence.fake_tensors import fake_arguments
 from rnnserve.export.recurrence.refusals import is_users_code, source_line
+from rnnserve.export.recurrence.shape_probing import first_other_shape
 
 __all__ = ["ANY_SIZES", "Limits", "check_other_sizes", "symbols_of"]
 
@@ -78,6 +79,13 @@ def check_other_sizes(
         shapes = _run(module, args, axes, sizes)
         if shapes is not None:
             _compare(shapes, program, symbols, sizes)
+            other = first_other_shape(program, {symbol: sizes[name] for symbol, name in symbols.items()})
+            if other:
+                raise UnsupportedModule(
+                    f"at {_listed(sizes)} {other}: the operator treats some sizes as special cases, and an exported "
+                    "program has one path for all. Name the axis (squeeze(0)), or compute the sizes of parts from "
+                    ".size() (x[:, : x.size(1) // 2])."
+                )
     for guard, at in _guards(program):
         breaking = _breaking(guard, symbols, axes, limits)
         if breaking is not None and _run(module, args, axes, breaking) is not None:
@@ -91,7 +99,11 @@ def check_other_sizes(
 def _usual_sizes(axes: DynamicAxes, limits: Limits = ANY_SIZES) -> Iterator[dict[str, int]]:
     for name in axes.sizes:
         yield {**axes.sizes, name: _within(1, name, limits)}
-    yield {name: _within(2 * size + 1 + number, name, limits) for number, (name, size) in enumerate(axes.sizes.items())}
+    for more in (1, 2):  # an odd size and an even one of each axis, at least
+        yield {
+            name: _within(2 * size + more + number, name, limits)
+            for number, (name, size) in enumerate(axes.sizes.items())
+        }
 
 
 def _within(size: int, name: str, limits: Limits) -> int:

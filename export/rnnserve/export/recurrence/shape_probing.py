@@ -1,0 +1,84 @@
+"""Running a captured program without values at other sizes: each node has the shape that was captured for it.
+
+Some operators take another path at other sizes, without a condition in the user's own code: tensor_split makes parts of
+other lengths where a size does not divide, squeeze() drops an axis of 1. The results of the module need not show it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sympy  # type: ignore[import-untyped]  # a dependency of torch
+import torch
+from torch import Tensor
+
+from rnnserve.export.recurrence.refusals import is_users_code, source_line
+
+__all__ = ["first_other_shape"]
+
+
+def first_other_shape(program: torch.export.ExportedProgram, at: Mapping[sympy.Symbol, int]) -> str:
+    """Name the first operator whose result has another shape at some sizes than was captured, and its line.
+
+    Args:
+        program: Captured.
+        at: The size of each symbol.
+
+    Returns:
+        Words for a message; empty where all shapes are as captured, or the program does not run at these sizes.
+    """
+    for node in program.graph.nodes:
+        if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):  # noqa: SLF001
+            continue
+        if node.target.namespace != "aten":
+            continue
+        captured = _shapes(node.meta.get("val"), at)
+        found = _run(node, at)
+        if found is not None and captured is not None and found != captured:
+            return f"{node.target}{_line(node)} gives {found} there, and {captured} by what was captured"
+    return ""
+
+
+def _run(node: torch.fx.Node, at: Mapping[sympy.Symbol, int]) -> list[tuple[int, ...]] | None:
+    """Give the shapes of a node's result, of arguments with the captured shapes; None where that is not known."""
+    try:
+        arguments, named = torch.fx.node.map_arg((node.args, node.kwargs), lambda argument: _value(argument, at))
+        result = node.target(*arguments, **named)  # type: ignore[operator]  # an operator, as the caller has seen
+    except Exception:  # noqa: BLE001 - an operator without a meta kernel, or one that refuses the size
+        return None
+    return _shapes(result, {})
+
+
+def _value(node: torch.fx.Node, at: Mapping[sympy.Symbol, int]) -> Any:  # noqa: ANN401 - a tensor, a number, a list
+    return torch.utils._pytree.tree_map(lambda leaf: _concrete(leaf, at), node.meta["val"])  # noqa: SLF001
+
+
+def _concrete(leaf: Any, at: Mapping[sympy.Symbol, int]) -> Any:  # noqa: ANN401 - as it comes
+    if isinstance(leaf, Tensor):
+        return torch.empty(_sizes(leaf.shape, at), dtype=leaf.dtype, device="meta")
+    return _size(leaf, at) if isinstance(leaf, torch.SymInt) else leaf
+
+
+def _shapes(value: Any, at: Mapping[sympy.Symbol, int]) -> list[tuple[int, ...]] | None:  # noqa: ANN401 - of any kind
+    tensors = [leaf for leaf in torch.utils._pytree.tree_leaves(value) if isinstance(leaf, Tensor)]  # noqa: SLF001
+    try:
+        return [_sizes(tensor.shape, at) for tensor in tensors] or None
+    except TypeError:  # a size that depends on values
+        return None
+
+
+def _sizes(shape: Sequence[Any], at: Mapping[sympy.Symbol, int]) -> tuple[int, ...]:
+    return tuple(_size(size, at) for size in shape)
+
+
+def _size(size: Any, at: Mapping[sympy.Symbol, int]) -> int:  # noqa: ANN401 - an int, or torch's SymInt
+    return size if isinstance(size, int) else int(size.node.expr.subs(at))
+
+
+def _line(node: torch.fx.Node) -> str:
+    """Name the line of the user's code, as far as torch has kept it."""
+    for line in reversed(str(node.meta.get("stack_trace") or "").splitlines()):
+        if line.strip().startswith("File "):
+            file, _, rest = line.strip().removeprefix("File ").partition(", line ")
+            if is_users_code(file.strip('"')):
+                return f" (at {source_line(file.strip(chr(34)), int(rest.partition(',')[0]))})"
+    return ""
