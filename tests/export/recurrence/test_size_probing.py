@@ -15,11 +15,12 @@ def axes(**sizes):
     return DynamicAxes((), sizes, (), ())
 
 
-def test_each_size_is_tried_as_one_and_all_of_them_larger():
+def test_each_size_is_tried_as_one_and_all_of_them_larger_odd_and_even():
     assert list(_usual_sizes(axes(batch=3, sequence=4))) == [
         {"batch": 1, "sequence": 4},
         {"batch": 3, "sequence": 1},
         {"batch": 7, "sequence": 10},
+        {"batch": 8, "sequence": 11},
     ]
 
 

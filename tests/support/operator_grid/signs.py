@@ -15,7 +15,7 @@ _BY_FAMILY = {
         "copysign|where(y > 0, x, log(x))|max, min|lerp(x, x, y)"
     ),
     "Two integers": "copysign",
-    "Normalisations": "layer_norm|layer_norm(eps=1e-12)",
+    "Normalisations": "layer_norm|layer_norm(eps=1e-12)|instance_norm",
     "Linear algebra and rare operators, of finite rows": "diag_embed|matrix_power",
     "Rows and indices": (
         "interpolate(linear)|scatter_reduce('amax')|scatter_reduce('amin', include_self=False)|einsum('bs,bt->bst')|"

@@ -43,8 +43,9 @@ class _TypedOperators:
                 constant.dtype = arguments[1].dtype
                 return constant
             result = operator(*arguments, **attributes)
-            if isinstance(result, ir.Value) and result.dtype is None:
-                result.dtype = _type_of(name, arguments, attributes)
+            dtype = _type_of(name, arguments, attributes)
+            if isinstance(result, ir.Value) and result.dtype is None and dtype is not None:
+                result.dtype = dtype
             return result
 
         return typed
