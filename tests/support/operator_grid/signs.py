@@ -18,7 +18,7 @@ _BY_FAMILY = {
     "Normalisations": "layer_norm|layer_norm(eps=1e-12)|instance_norm",
     "Linear algebra and rare operators, of finite rows": "diag_embed|matrix_power",
     "Rows and indices": (
-        "interpolate(linear)|scatter_reduce('amax')|scatter_reduce('amin', include_self=False)|einsum('bs,bt->bst')|"
+        "max_pool1d|scatter_reduce('amax')|scatter_reduce('amin', include_self=False)|einsum('bs,bt->bst')|"
         "adaptive_max_pool1d"
     ),
     "Rows": "msort|topk(2).values|topk(2, largest=False).values|kthvalue(2, 1)",

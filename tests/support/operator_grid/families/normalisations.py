@@ -58,7 +58,12 @@ LONG_NORMALISATIONS = Family(
     [torch.cat([_LEVELS, _LEVELS + LONG[:1], LONG])],
     [
         Operator("layer_norm", lambda x: F.layer_norm(x, (3000,)), terms=_one),
-        Operator("rms_norm", lambda x: F.rms_norm(x, (3000,)), terms=_one),
+        Operator(
+            "rms_norm",
+            lambda x: F.rms_norm(x, (3000,)),
+            terms=_one,
+            differs="in the sixth digit: ReduceMean adds up 3,000 equal squares in float32",
+        ),
         Operator("group_norm", lambda x: F.group_norm(x[:, None], 1), terms=_one),
         Operator("instance_norm", lambda x: F.instance_norm(x[:, None]), terms=_one),
         Operator("instance_norm of images", lambda x: F.instance_norm(x.view(-1, 1, 50, 60)), terms=_one),
