@@ -1,5 +1,7 @@
 """Translations in float64: right to float64's own digits, or refused by name; no graph that does not load."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -64,7 +66,7 @@ class _Compute(nn.Module):
 
 
 def _export(compute, x):
-    names = {"input_names": ["x"], "output_names": ["y"], "dynamic_shapes": ({0: "batch"},)}
+    names: Any = {"input_names": ["x"], "output_names": ["y"], "dynamic_shapes": ({0: "batch"},)}
     return export_onnx(_Compute(compute), (x,), **names).model_proto.SerializeToString()
 
 

@@ -1,5 +1,7 @@
 """Numbers of both types beside floats: whole ones and others."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -46,7 +48,7 @@ class _Use(nn.Module):
 def test_both_types_are_numbers(use, dtype):
     x = torch.tensor([[-2.0, -0.3, 0.0, 0.2], [0.7, 1.2, 3.0, 1e-9]], dtype=dtype)
     module = _Use(use)
-    names = {"input_names": ["x"], "output_names": ["y"], "dynamic_shapes": ({0: "batch"},)}
+    names: Any = {"input_names": ["x"], "output_names": ["y"], "dynamic_shapes": ({0: "batch"},)}
     runner = OnnxRunner(export_onnx(module, (x,), **names).model_proto.SerializeToString())
     (found,) = runner({"x": x.numpy()}).values()
     torch.testing.assert_close(torch.from_numpy(found), module(x))

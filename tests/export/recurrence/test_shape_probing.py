@@ -1,5 +1,7 @@
 """Operators that take another path at other sizes are refused by name, though the module's results do not show it."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -37,7 +39,7 @@ class _After(nn.Module):
 
 
 def _export(module, steps):
-    names = {"input_names": ["x"], "output_names": ["y"], "dynamic_shapes": ({0: "batch", 1: "sequence"},)}
+    names: Any = {"input_names": ["x"], "output_names": ["y"], "dynamic_shapes": ({0: "batch", 1: "sequence"},)}
     return export_onnx(module, (torch.zeros(2, steps, 3),), **names)
 
 
