@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 
 from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.source_lines import line_of
 
 __all__ = ["refuse_operators"]
 
@@ -22,7 +23,7 @@ def refuse_operators(program: torch.export.ExportedProgram) -> None:
         check = _CHECKS.get(node.target)
         why = "" if check is None else check(node)
         if why:
-            raise UnsupportedModule(f"{node.target}{_line(node)} cannot be exported right: {why}")
+            raise UnsupportedModule(f"{node.target}{line_of(node)} cannot be exported right: {why}")
 
 
 def _topk(node: torch.fx.Node) -> str:
@@ -113,13 +114,3 @@ _CHECKS: dict[object, Callable[[torch.fx.Node], str]] = {
     _ATEN.unique_dim.default: _unique,
     _ATEN.unique_consecutive.default: _unique,
 }
-
-
-def _line(node: torch.fx.Node) -> str:
-    """Name the line of the user's code that a node comes from, as far as torch has kept it."""
-    trace = [line.strip() for line in str(node.meta.get("stack_trace") or "").splitlines() if "File" in line]
-    if not trace:
-        return ""
-    file, _, line = trace[-1].removeprefix("File ").partition(", line ")
-    name = file.strip('"').replace("\\", "/").rpartition("/")[2]
-    return f" (at {name}:{line.partition(',')[0]})"

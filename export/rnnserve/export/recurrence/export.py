@@ -33,11 +33,12 @@ from rnnserve.export.recurrence.float16 import compute_float16_in_float32
 from rnnserve.export.recurrence.interception import LOCK
 from rnnserve.export.recurrence.interface_names import name_interface
 from rnnserve.export.recurrence.postconditions import check_postconditions
-from rnnserve.export.recurrence.refusals import refuse_state, untranslated
+from rnnserve.export.recurrence.refusals import refuse_state
 from rnnserve.export.recurrence.scan_translation import translate_scans
 from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits, check_other_sizes
 from rnnserve.export.recurrence.translation_registry import registry_kept
 from rnnserve.export.recurrence.translations import TRANSLATIONS
+from rnnserve.export.recurrence.untranslated import untranslated
 from rnnserve.export.recurrence.value_types import fill_types
 from rnnserve.export.recurrence.weight_folding import fold_weights
 from rnnserve.export.surroundings import left_as_they_were
@@ -167,6 +168,6 @@ def _translate(captured: torch.export.ExportedProgram, input_names: Sequence[str
     except ExportError:
         raise
     except Exception as error:
-        raise untranslated(error) from error
+        raise untranslated(error, captured) from error
     assert program is not None  # noqa: S101 - torch gives None for its older exporter only
     return program

@@ -20,7 +20,6 @@ __all__ = [
     "refuse_scripts",
     "refuse_state",
     "source_line",
-    "untranslated",
 ]
 
 _TORCH = str(pathlib.Path(torch.__file__).parent)
@@ -148,21 +147,6 @@ def _static(lost: re.Match[str], module: nn.Module, axes: DynamicAxes) -> str:
         "one operator a layer. Any other loop over steps becomes a scan, which is a loop in eager and one operator, "
         f"Scan, in ONNX:\n\n"
         f"{rewritten_loop(module, int(axis))}\n"
-    )
-
-
-def untranslated(error: Exception) -> UnsupportedModule:
-    """Turn an error of torch.onnx into one that names the operator without a translation; a translation's own stays."""
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    if isinstance(cause, UnsupportedModule):
-        return cause
-    operator = re.search(r"target=torch\.ops\.([\w.]+)", str(error) + str(cause))
-    what = f" its {operator[1]}" if operator else ""
-    return UnsupportedModule(
-        f"the module was captured, but torch.onnx cannot translate{what or ' it'}: {type(cause).__name__}: "
-        f"{_first_line(str(cause))}"
     )
 
 

@@ -8,7 +8,7 @@ from support.operator_grid.values import FLOATS, pairs
 
 __all__ = ["BINARY"]
 
-_NO_FORM = "No ONNX function found"
+_NO_FORM = "has no form in ONNX"
 _FUSED = "where a product beyond 3.4e38 is added to a number of the other sign: eager does not round the product"
 _BY_ZERO = {
     "%": lambda x, y: x % 0.0,

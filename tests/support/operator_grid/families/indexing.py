@@ -8,7 +8,7 @@ from support.operator_grid.values import INDICES, ROWS
 
 __all__ = ["INDEXING"]
 
-_NO_FORM = "No ONNX function found"
+_NO_FORM = "has no form in ONNX"
 _NAN_PASSED = "where nan is among what is scattered: it is passed over"
 
 _TABLE = torch.linspace(-2.0, 3.0, 24).reshape(6, 4)

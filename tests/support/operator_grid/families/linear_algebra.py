@@ -9,7 +9,7 @@ from support.operator_grid.values import ROWS
 __all__ = ["LINEAR_ALGEBRA"]
 
 _FINITE = ROWS[ROWS.isfinite().all(1) & (ROWS.abs() < 1e5).all(1)]
-_NO_FORM = "No ONNX function found"
+_NO_FORM = "has no form in ONNX"
 _ON_VALUES = "depends on the values of a tensor"
 _RAISED = "its forward raised"
 

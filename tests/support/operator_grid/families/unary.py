@@ -7,7 +7,7 @@ from support.operator_grid.values import FLOATS, table
 
 __all__ = ["CASTS", "OUT_OF_RANGE", "UNARY"]
 
-_NO_FORM = "No ONNX function found"
+_NO_FORM = "has no form in ONNX"
 _FAR = "of 3.4e38, whose remainder eager gives as nan"
 
 UNARY = Family(
