@@ -4,15 +4,16 @@ import types
 
 from rnnserve.protos import model_config_pb2
 from rnnserve.server.batching.cost import Cost
-from rnnserve.server.repository import load_order as loader
-from rnnserve.server.repository import repository
+from rnnserve.server.repository import loader, repository
 from rnnserve.server.repository.findings import Findings
 from rnnserve.server.repository.graph_choice import GraphChoice
-from rnnserve.server.repository.trials import Refused, TooSlow, Trials
+from rnnserve.server.repository.trial_process import Refused, TooSlow, Trial, TrialProcess
+from rnnserve.server.repository.trials import Trials
 
 __all__ = ["FOUND", "NO_GOOD", "FakeTrials", "fake_models", "load_fake", "serve_newest"]
 
 NO_GOOD = "golden.npz: no good"
+ALL_BYTES, SMALL_BYTES = 512 << 20, 64 << 20
 COST = Cost(0.0, 0.0, 0.0, 0.0)
 FOUND = Findings(
     "0" * 64,
@@ -32,15 +33,17 @@ class FakeTrials(Trials):
     Attributes:
         begun: The versions that were tried, in this order, and with how many seconds each.
         graphs: Which graph was asked for.
+        made: The processes, each with the versions that it has tried.
         is_closed: Whether it was closed.
     """
 
-    def __init__(self):  # without a process
+    def __init__(self):
         self.begun = []
         self.graphs = []
+        self.made = []
         self.is_closed = False
         self._outcomes = {}
-        self._now = ""
+        super().__init__()
 
     def refuse(self, *versions: str):
         for version in versions:
@@ -50,23 +53,58 @@ class FakeTrials(Trials):
         """Say what comes of a version's trials, in order: an exception, seconds that it takes, or success."""
         self._outcomes[version] = list(outcomes)
 
-    def begin(self, folder, name, version, device, *, graph, seconds, processor_seconds, inside=None):
-        assert processor_seconds <= seconds <= 60
-        assert folder.parts[-2:] == (name, version)
-        assert inside in (None, folder.parent.parent)
-        assert device == "cpu"
-        self._now = f"{name}/{version}"
-        self.begun.append((self._now, processor_seconds))
-        self.graphs.append(graph)
+    def trial(self, trial: Trial):
+        """Begin a trial, as a process does."""
+        assert trial.processor_seconds <= trial.seconds <= 60
+        assert trial.folder.parts[-2:] == (trial.name, trial.version)
+        assert trial.inside in (None, trial.folder.parent.parent)
+        assert (trial.device, trial.allow_unproven, trial.threads) == ("cpu", False, 1)
+        assert trial.max_bytes in (ALL_BYTES, SMALL_BYTES)
+        self.begun.append((f"{trial.name}/{trial.version}", trial.processor_seconds))
+        self.graphs.append(trial.graph)
 
-    def outcome(self):
-        outcomes = self._outcomes.get(self._now)
+    def outcome(self, version: str, seconds: float, *, is_small: bool):  # noqa: ARG002 - what it takes is for others
+        """What comes of a trial; for the thread that waits for it."""
+        outcomes = self._outcomes.get(version)
         outcome = None if outcomes is None else outcomes[0] if len(outcomes) == 1 else outcomes.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
-        if outcome is not None and outcome > self.begun[-1][1]:
+        if outcome is not None and outcome > seconds:
             raise TooSlow
         return FOUND
+
+    def _new_process(self):
+        self.made.append(FakeProcess(self))
+        return self.made[-1]
+
+    def close(self):
+        super().close()
+        self.is_closed = True
+
+
+class FakeProcess(TrialProcess):
+    """Tries what `FakeTrials` says.
+
+    Attributes:
+        tried: The versions that it has tried.
+        is_closed: Whether it was closed.
+    """
+
+    def __init__(self, trials: FakeTrials):  # without a process
+        self._trials = trials
+        self._now: Trial | None = None
+        self.is_ready = True
+        self.tried = []
+        self.is_closed = False
+
+    def begin(self, trial: Trial):
+        self._trials.trial(trial)
+        self._now = trial
+        self.tried.append(f"{trial.name}/{trial.version}")
+
+    def outcome(self):
+        is_small = self._now.max_bytes == SMALL_BYTES
+        return self._trials.outcome(self.tried[-1], self._now.processor_seconds, is_small=is_small)
 
     def stop(self):
         pass

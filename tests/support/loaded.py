@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rnnserve.server.repository.load_order import Loader
+from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.pins import Pins
 from rnnserve.server.repository.repository import Repository
 from rnnserve.server.repository.trials import Trials
@@ -25,7 +25,7 @@ def load_repository(
         StartError: If none may serve.
     """
     models = Repository(root, pins, ready=ready)
-    trials = trials or Trials(allow_unproven=allow_unproven, max_bytes=512 << 20)
+    trials = trials or Trials()
     loader = Loader(models, trials, "cpu", allow_unproven=allow_unproven, timeout=timeout)
     loader.load()
     loader.wait()

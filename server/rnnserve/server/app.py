@@ -16,7 +16,7 @@ from rnnserve.server.process.descriptors import DescriptorWatch
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.folders import NEVER_SEEN, Fingerprint, fingerprints
 from rnnserve.server.repository.live import Agreement, LiveRepository
-from rnnserve.server.repository.load_order import Loader
+from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.pinned_loader import PinnedLoader
 from rnnserve.server.repository.pins import Pins
 from rnnserve.server.repository.providers import choose_device
@@ -61,7 +61,7 @@ class Server:
         Args:
             settings: What to serve, and how.
             pins: The versions that other workers serve: no others are. None for those that the configs choose.
-            trials: What tries versions; a process that is started now where it is None.
+            trials: What tries versions; made now, with a first process, where it is None.
             agreement: With the other workers, about changes of what serves; None where there are none.
             counts_of_others: Gives what the other workers have counted, each a ModelStatisticsResponse.
             peers: The other workers, from which sequences come and to which they go; None where there are none.
@@ -70,9 +70,7 @@ class Server:
             StartError: If the repository, the provider or the port cannot be had.
         """
         self._settings = settings
-        trials = trials or Trials(
-            allow_unproven=settings.allow_unproven, max_bytes=settings.max_load_bytes, threads=settings.threads
-        )
+        trials = trials or Trials()
         try:
             device = choose_device(settings.provider)
             is_live = settings.model_control != "none"
@@ -95,6 +93,7 @@ class Server:
                     device,
                     allow_unproven=settings.allow_unproven,
                     timeout=settings.load_timeout,
+                    max_bytes=settings.max_load_bytes,
                     graph=settings.graph,
                     processes=1 if settings.share_port else _trial_processes(settings.threads),
                     threads=settings.threads,

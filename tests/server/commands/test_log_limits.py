@@ -79,12 +79,12 @@ def test_the_kinds_themselves_are_bounded(logged, monkeypatch):
 
 def test_each_version_that_is_loaded_or_not_has_its_line():
     limits = LogLimits(lambda: 0.0)
-    record = logging.makeLogRecord({"name": "rnnserve.server.repository.load_order", "pathname": "x", "lineno": 1})
+    record = logging.makeLogRecord({"name": "rnnserve.server.repository.loader", "pathname": "x", "lineno": 1})
     assert all(limits.filter(record) for _ in range(500))
 
 
 def test_the_lines_of_versions_have_a_limit_too():
     """A repository that is polled, and a client that loads a damaged model again and again, cause any number."""
     limits = LogLimits(lambda: 0.0)
-    record = logging.makeLogRecord({"name": "rnnserve.server.repository.load_order", "pathname": "x", "lineno": 1})
+    record = logging.makeLogRecord({"name": "rnnserve.server.repository.loader", "pathname": "x", "lineno": 1})
     assert sum(limits.filter(record) for _ in range(5000)) == 1000

@@ -12,8 +12,8 @@ from rnnserve.server import trial
 from rnnserve.server.repository import load_version as loading
 from rnnserve.server.repository import providers
 from rnnserve.server.repository.graph_choice import AUTO, NATIVE, SCANNED, GraphChoice
-from rnnserve.server.repository.load_order import Loader
 from rnnserve.server.repository.load_version import load_model, try_version
+from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.repository import Repository
 from rnnserve.server.repository.trials import Trials
 from support.artifacts import build_model, tensor
@@ -162,7 +162,7 @@ def test_a_version_that_was_changed_since_it_was_tried_is_not_loaded(folder):
 
 def loaded(root, graph):
     models = Repository(root)
-    trials = Trials(allow_unproven=False, max_bytes=512 << 20)
+    trials = Trials()
     Loader(models, trials, "cpu", allow_unproven=False, timeout=60.0, graph=graph).load()
     return models
 

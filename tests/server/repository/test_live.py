@@ -10,13 +10,12 @@ import pytest
 
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.server.errors import LoadFailed, NotFound, NotReady, ShuttingDown, StartError, TooManyCalls
-from rnnserve.server.repository import entries, live, pinned_loader, repository
-from rnnserve.server.repository import load_order as loader
+from rnnserve.server.repository import entries, live, loader, pinned_loader, repository
 from rnnserve.server.repository.folders import fingerprints, version_numbers, way_out
 from rnnserve.server.repository.live import LiveRepository
-from rnnserve.server.repository.load_order import Loader
+from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Repository, Status
-from rnnserve.server.repository.trials import Refused
+from rnnserve.server.repository.trial_process import Refused
 from support.fake_trials import FOUND, NO_GOOD, load_fake, serve_newest
 from support.waiting import until
 
@@ -252,7 +251,7 @@ def test_a_folder_that_changes_all_the_while_is_left_until_it_has_settled(publis
 def test_what_is_loaded_beside_others_is_listed_as_loading_and_the_server_stays_ready(published, monkeypatch):
     seen = {}
 
-    def outcome():
+    def outcome(*_, **__):
         seen.update({name: dict(versions) for name, versions in published.models.statuses()})
         seen["ready"] = published.models.is_ready()
         raise Refused(NO_GOOD)
@@ -326,12 +325,14 @@ def test_loading_and_unloading(explicit):
 def test_changes_are_made_one_after_another(explicit, monkeypatch):
     running, most = [], []
 
-    def outcome(answer=explicit.trials.outcome):
+    answer = explicit.trials.outcome
+
+    def outcome(*args, **more):
         running.append(1)
         most.append(len(running))
         time.sleep(0.02)
         running.pop()
-        return answer()
+        return answer(*args, **more)
 
     monkeypatch.setattr(explicit.trials, "outcome", outcome)
     for number in range(2, 7):

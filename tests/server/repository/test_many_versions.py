@@ -1,38 +1,37 @@
 """Many versions: tried by several processes where there are cores, told of one by one, and none refused for that."""
 
+import dataclasses
 import threading
 import time
+from typing import Any
 
 import pytest
 
+from rnnserve.protos import model_config_pb2
 from rnnserve.server.errors import StartError
-from rnnserve.server.repository.load_order import Loader
+from rnnserve.server.repository.findings import Findings
+from rnnserve.server.repository.load_order import Candidate
+from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Repository, Status
-from rnnserve.server.repository.trials import Refused, Stopped, TooSlow, Trials
+from rnnserve.server.repository.trial_process import Refused, Stopped, TooSlow, Trial
+from rnnserve.server.repository.trials import Trials
 from support.bad_versions import BAD_FILES, BAD_GRAPHS, publish_good
 from support.fake_trials import FakeTrials
 
 PATIENCE = 30.0
 
 
-class Several(FakeTrials):
-    """Trials of which there are further ones, each of which is a fake, too."""
+class Together(FakeTrials):
+    """Trials that end when as many have begun at the same time, the first time in each process."""
 
-    def __init__(self, *, begun: threading.Barrier | None = None):
+    def __init__(self, processes):
         super().__init__()
-        self.others: list[FakeTrials] = []
-        self._begun = begun
+        self._begun = threading.Barrier(processes)
 
-    def further(self, max_bytes):
-        assert max_bytes == 64 << 20
-        self.others.append(Several(begun=self._begun))
-        self.others[-1]._outcomes = self._outcomes
-        return self.others[-1]
-
-    def outcome(self):
-        if self._begun is not None and len(self.begun) == 1:
-            self._begun.wait(PATIENCE)  # until as many are tried at the same time
-        return super().outcome()
+    def outcome(self, version, seconds, *, is_small):
+        if any(process.tried == [version] for process in self.made):
+            self._begun.wait(PATIENCE)
+        return super().outcome(version, seconds, is_small=is_small)
 
 
 def make(root, *versions, trials, processes, timeout=60.0):
@@ -47,7 +46,7 @@ def names(count):
 
 
 def begun(trials):
-    return sorted(version for each in (trials, *trials.others) for version, _ in each.begun)
+    return sorted(version for version, _ in trials.begun)
 
 
 @pytest.mark.usefixtures("fake_loading")
@@ -55,18 +54,18 @@ def begun(trials):
     ("count", "processes", "further"), [(15, 4, 0), (16, 4, 1), (24, 4, 2), (40, 4, 3), (40, 1, 0)]
 )
 def test_as_many_processes_as_there_are_cores_and_work_for(tmp_path, count, processes, further):
-    trials = Several()
+    trials = FakeTrials()
     load, models = make(tmp_path, *names(count), trials=trials, processes=processes)
     load.load()
     assert models.is_ready()
-    assert len(trials.others) == further
+    assert len(trials.made) == 1 + further
     assert begun(trials) == names(count)  # each is tried once
-    assert all(each.is_closed for each in (trials, *trials.others))
+    assert all(process.is_closed for process in trials.made)
 
 
 @pytest.mark.usefixtures("fake_loading")
 def test_they_try_at_the_same_time(tmp_path):
-    trials = Several(begun=threading.Barrier(3))
+    trials = Together(3)
     load, models = make(tmp_path, *names(24), trials=trials, processes=3)
     load.load()
     assert models.is_ready()
@@ -74,7 +73,7 @@ def test_they_try_at_the_same_time(tmp_path):
 
 @pytest.mark.usefixtures("fake_loading")
 def test_no_two_versions_of_a_model_are_tried_at_the_same_time(tmp_path):
-    trials = Several()
+    trials = FakeTrials()
     versions = [f"m{number:02}/{version}" for number in range(16) for version in (1, 2)]
     trials.refuse("m03/2")
     load, models = make(tmp_path, *versions, trials=trials, processes=4)
@@ -85,39 +84,49 @@ def test_no_two_versions_of_a_model_are_tried_at_the_same_time(tmp_path):
     }
 
 
-class OnlyEarly(Several):
-    """Further ones do not let pass what the first one does."""
+class Little(FakeTrials):
+    """No version passes with little memory; says which had little, and which all there is for one."""
 
     def __init__(self, outcome: Exception):
         super().__init__()
         self._early = outcome
+        self.small, self.all = [], []
+        self._now_all = self.most_all = 0
 
-    def further(self, max_bytes):
-        other = super().further(max_bytes)
-        other._outcomes = {version: [self._early] for version in names(16)}
-        return other
+    def outcome(self, version, seconds, *, is_small):
+        (self.small if is_small else self.all).append(version)
+        if is_small:
+            raise self._early
+        self._now_all += 1
+        self.most_all = max(self.most_all, self._now_all)
+        time.sleep(0.01)
+        self._now_all -= 1
+        return super().outcome(version, seconds, is_small=is_small)
 
 
 @pytest.mark.usefixtures("fake_loading")
 @pytest.mark.parametrize("outcome", [Refused("needs more memory"), TooSlow(), StartError("cannot start")])
-def test_what_does_not_pass_early_keeps_its_turn(tmp_path, outcome):
-    trials = OnlyEarly(outcome)
+def test_what_does_not_pass_with_little_memory_has_its_turn_again_with_all(tmp_path, outcome):
+    trials = Little(outcome)
     trials.give("m15/1", Refused("golden.npz: no good"))
     load, models = make(tmp_path, *names(16), trials=trials, processes=2)
     load.load()
-    assert trials.others[0].begun
+    assert trials.small
     assert len(models.served()) == 16 - 1
     assert dict(models.statuses())["m15"][1] == Status(UNAVAILABLE, "golden.npz: no good")
     assert load.faults == ["m15 version 1: golden.npz: no good"]
-    tried = [version for version, _ in trials.begun]
-    assert sorted(tried) == sorted(set(tried))  # by the first process, once each
+    assert sorted(trials.all) == names(16)  # once each
+    assert sorted(trials.small) == sorted(set(trials.small))  # and before that once at most
+    assert trials.most_all == 1  # never two at the same time
 
 
 @pytest.mark.usefixtures("fake_loading")
 def test_where_no_further_process_starts_one_tries_all(tmp_path, caplog):
     class Lonely(FakeTrials):
-        def further(self, _):
-            raise StartError("cannot start a process")
+        def _new_process(self):
+            if self.made:
+                raise StartError("cannot start a process")
+            return super()._new_process()
 
     trials = Lonely()
     load, models = make(tmp_path, *names(16), trials=trials, processes=2)
@@ -131,15 +140,11 @@ def test_each_model_is_told_of_as_soon_as_it_serves(tmp_path):
     """The last of twenty stands still in its trial: the others are ready, but for one that may have passed."""
     go = threading.Event()
 
-    class Waiting(Several):
-        def further(self, _):
-            self.others.append(Waiting())
-            return self.others[-1]
-
-        def outcome(self):
-            if self._now == "m19/1":
+    class Waiting(FakeTrials):
+        def outcome(self, version, seconds, *, is_small):
+            if version == "m19/1":
                 assert go.wait(PATIENCE)
-            return FakeTrials.outcome(self)
+            return super().outcome(version, seconds, is_small=is_small)
 
     load, models = make(tmp_path, *names(20), trials=Waiting(), processes=2)
     thread = threading.Thread(target=load.load)
@@ -167,31 +172,78 @@ def test_bad_versions_among_many_good_ones(tmp_path):
     said = []
     for processes in (3, 1):
         models = Repository(tmp_path)
-        trials = Trials(allow_unproven=False, max_bytes=512 << 20)
-        Loader(models, trials, "cpu", allow_unproven=False, timeout=60.0, processes=processes).load()
+        Loader(models, Trials(), "cpu", allow_unproven=False, timeout=60.0, processes=processes).load()
         assert sorted(served.model.name for served in models.served()) == good
         said.append({name: versions for name, versions in models.statuses() if name not in good})
     assert said[0].keys() == bad.keys()
     assert said[0] == said[1]
 
 
-def test_stop_ends_further_processes_too(tmp_path):
-    BAD_GRAPHS["endless"][0](tmp_path, "endless")
-    trials = Trials(allow_unproven=False, max_bytes=512 << 20)
-    further = trials.further(64 << 20)
-    further.begin(
-        tmp_path / "endless" / "1",
-        "endless",
-        "1",
-        "cpu",
-        graph="auto",
-        seconds=60.0,
-        processor_seconds=60.0,
-    )
+def candidate(name):
+    return Candidate(name, 1, model_config_pb2.ModelConfig(name=name), 1, 60.0)
+
+
+def endless(root, name):
+    if not (root / name).exists():
+        BAD_GRAPHS["endless"][0](root, name)
+    may_take: dict[str, Any] = {"max_bytes": 512 << 20, "seconds": 60.0, "processor_seconds": 60.0}
+    return Trial(root / name / "1", name, "1", "cpu", "auto", allow_unproven=False, threads=1, **may_take)
+
+
+def test_stop_ends_all_processes(tmp_path):
+    trials = Trials()
+    for name in ("a", "b"):
+        trials.begin(candidate(name), endless(tmp_path, name))
+    assert (trials.take(wait=False), trials.running) == ([], 2)
     threading.Timer(0.5, trials.stop).start()
-    with pytest.raises(Stopped):
-        further.outcome()
-    with pytest.raises(Stopped):
-        trials.further(1)
-    further.close()
+    outcomes = {version.name: outcome for version, outcome in [*trials.take(), *trials.take()]}
+    assert sorted(outcomes) == ["a", "b"]
+    assert all(isinstance(outcome, Stopped) for outcome in outcomes.values())
+    trials.begin(candidate("a"), endless(tmp_path, "a"))
+    assert isinstance(trials.take()[0][1], Stopped)
     trials.close()
+    with pytest.raises(Stopped):
+        trials.begin(candidate("a"), endless(tmp_path, "a"))
+
+
+def test_close_ends_what_runs_and_further_trials_start_anew(tmp_path):
+    publish_good(tmp_path, "good")
+    good = dataclasses.replace(endless(tmp_path, "a"), folder=tmp_path / "good" / "1", name="good")
+    trials = Trials()
+    trials.begin(candidate("a"), endless(tmp_path, "a"))
+    trials.close()
+    assert (trials.running, trials.take()) == (0, [])
+    trials.give_way()
+    trials.begin(candidate("good"), good)
+    ((version, outcome),) = trials.take()
+    assert (version.name, isinstance(outcome, Findings)) == ("good", True)
+    trials.close()
+
+
+@pytest.mark.usefixtures("fake_loading")
+@pytest.mark.parametrize("threads", [0, 1, 2])
+def test_where_no_further_thread_starts_all_are_tried(tmp_path, monkeypatch, caplog, threads):
+    left, start = [None] * threads, threading.Thread.start
+
+    def refuse(thread):
+        if thread.name != "trial":
+            return start(thread)
+        if not left:
+            raise RuntimeError("can't start new thread")
+        left.pop()
+        return start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    load, models = make(tmp_path, *names(40), trials=FakeTrials(), processes=4)
+    load.load()
+    assert models.is_ready()
+    said = "versions are tried by fewer processes: cannot start a thread that waits for a trial"
+    assert said in caplog.messages
+
+
+@pytest.mark.usefixtures("fake_loading")
+def test_one_process_needs_no_thread(tmp_path, monkeypatch):
+    monkeypatch.setattr(threading.Thread, "start", lambda _: pytest.fail("a thread was started"))
+    load, models = make(tmp_path, *names(15), trials=FakeTrials(), processes=4)
+    load.load()
+    assert models.is_ready()

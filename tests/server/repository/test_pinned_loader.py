@@ -8,9 +8,8 @@ import pytest
 from rnnserve.protos import model_config_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.server.errors import StartError
-from rnnserve.server.repository import load_order as loader
-from rnnserve.server.repository import pinned_loader, repository
-from rnnserve.server.repository.load_order import Loader
+from rnnserve.server.repository import loader, pinned_loader, repository
+from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.pinned_loader import PinnedLoader, find_versions
 from rnnserve.server.repository.pins import ModelPins, Pin, differing
 from rnnserve.server.repository.repository import Repository
@@ -66,10 +65,10 @@ def digest(folder):
 class Trying(FakeTrials):
     """Lets pass what is there and no nonsense."""
 
-    def begin(self, folder, name, version, device, **more):
-        super().begin(folder, name, version, device, **more)
-        if not (folder / "manifest.json").exists() or "nonsense" in digest(folder):
-            self.refuse(f"{name}/{version}")
+    def trial(self, trial):
+        super().trial(trial)
+        if not (trial.folder / "manifest.json").exists() or "nonsense" in digest(trial.folder):
+            self.refuse(f"{trial.name}/{trial.version}")
 
 
 def loaded(root, pins=None, wanted=None, control="none"):

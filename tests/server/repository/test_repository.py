@@ -9,7 +9,7 @@ import pytest
 from rnnserve.protos import model_config_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.server.errors import NotFound, NotReady, StartError
-from rnnserve.server.repository import load_order as loader
+from rnnserve.server.repository import loader
 from rnnserve.server.repository.pins import ModelPins, Pin, dump_pins, read_pins
 from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Repository, Status
 from support.fake_trials import NO_GOOD, FakeTrials, serve_newest

@@ -1,6 +1,7 @@
 """Runs with several threads: a version is tried as it will run, and metadata say with how many."""
 
 import json
+from typing import Any
 
 import grpc
 import numpy as np
@@ -10,9 +11,9 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.repository import load_version as loading
-from rnnserve.server.repository import trial_worker, trials
+from rnnserve.server.repository import trial_process, trial_worker
 from rnnserve.server.repository.load_version import load_model, try_version
-from rnnserve.server.repository.trials import Trials
+from rnnserve.server.repository.trial_process import Trial, TrialProcess
 from support.bad_versions import SAMPLE, publish_good
 from support.fake_trials import FOUND
 from support.inference_requests import arrays, request
@@ -61,12 +62,12 @@ class FakeProcess:
 
 def test_the_process_that_tries_is_told_and_each_thread_may_compute_as_long(tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(trials, "GuardedProcess", lambda *_, **more: made.append(FakeProcess(**more)) or made[-1])
-    one = Trials(allow_unproven=False, max_bytes=1, threads=4)
-    for number, each in enumerate((one, one.further(64 << 20))):
-        each.begin(tmp_path, "m", "1", "cpu", graph="auto", seconds=5.0, processor_seconds=0.5)
-        assert json.loads(made[number].sent[-1])["threads"] == 4
-        assert each._most_computed == FakeProcess.processor_seconds + 4 * 0.5
+    monkeypatch.setattr(trial_process, "GuardedProcess", lambda *_, **more: made.append(FakeProcess(**more)) or made[0])
+    one = TrialProcess()
+    may_take: dict[str, Any] = {"max_bytes": 1, "seconds": 5.0, "processor_seconds": 0.5}
+    one.begin(Trial(tmp_path, "m", "1", "cpu", "auto", allow_unproven=False, threads=4, **may_take))
+    assert json.loads(made[0].sent[-1])["threads"] == 4
+    assert one._most_computed == FakeProcess.processor_seconds + 4 * 0.5
 
 
 @pytest.mark.parametrize(("threads", "seconds", "stacks"), [(1, 6.0, 0), (2, 6.0, 16 << 20), (8, 24.0, 7 * 16 << 20)])

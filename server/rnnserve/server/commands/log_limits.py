@@ -11,7 +11,7 @@ _BURST = 20
 
 _MOST_KINDS = 1000
 
-_LARGE_BURSTS = {"rnnserve.server.repository.load_order": 1000}
+_LARGE_BURSTS = {"rnnserve.server.repository.loader": 1000}
 """Lines in a row by logger, where more are usual: at a start, each version that stays out has one."""
 
 

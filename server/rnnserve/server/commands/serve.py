@@ -141,9 +141,7 @@ def _serve(settings: Settings, supervised: Supervised | None) -> None:
         if supervised is not None:
             supervised.follow(ending.abandon)
         # The process that tries models imports onnxruntime while this one imports grpc, each for 0.3 s.
-        trials = Trials(
-            allow_unproven=settings.allow_unproven, max_bytes=settings.max_load_bytes, threads=settings.threads
-        )
+        trials = Trials()
         try:
             from rnnserve.server.app import Server  # imports grpc, which reads the choice then
         except ModuleNotFoundError as missing:

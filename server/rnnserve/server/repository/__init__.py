@@ -2,10 +2,10 @@
 
 In: a folder of artifacts. Out: `ServedVersion`s, whose models run batches; a version serves only after its digests held
 and its golden results came out right on this machine's provider: in a process that tries versions (`trials`,
-`trial_worker`) first, then in the server's own. `loader` is the order of it.
+`trial_worker`) first, then in the server's own (`loader`).
 
 Imports `batching`, `boundary`, `settings`, `errors`, the contracts (`rnnserve.protos`) and onnxruntime; makes no
-threads, and does without gRPC.
+threads but those that wait for trials, and does without gRPC.
 """
 
 import os

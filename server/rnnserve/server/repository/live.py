@@ -31,7 +31,7 @@ from rnnserve.server.errors import (
 from rnnserve.server.repository.findings import Findings
 from rnnserve.server.repository.folders import Fingerprint, fingerprints
 from rnnserve.server.repository.giving_way import giving_way
-from rnnserve.server.repository.load_order import Loader
+from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.pinned_loader import find_versions
 from rnnserve.server.repository.pins import Pins
 from rnnserve.server.repository.repository import Repository

@@ -14,7 +14,7 @@ from rnnserve.protos.artifact import ArtifactError, read_version
 from rnnserve.protos.triton_config import read_config
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.folders import model_folders
-from rnnserve.server.repository.load_order import LOOK_SECONDS, Loader
+from rnnserve.server.repository.loader import LOOK_SECONDS, Loader
 from rnnserve.server.repository.pins import ModelPins, Pins, differing, digests
 from rnnserve.server.repository.repository import Repository
 

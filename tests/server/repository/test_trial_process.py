@@ -11,31 +11,28 @@ import pytest
 
 from rnnserve.protos.artifact import read_version
 from rnnserve.server.errors import StartError
-from rnnserve.server.repository import trials
+from rnnserve.server.repository import trial_process
 from rnnserve.server.repository.load_version import load_model
-from rnnserve.server.repository.trials import Refused, Stopped, TooSlow, Trials
+from rnnserve.server.repository.trial_process import Refused, Stopped, TooSlow, Trial, TrialProcess
 from support.bad_versions import BAD_GRAPHS, publish_good
 
 PATIENCE = 60.0
+
+
+def trial_of(root: Path, name: str, **more) -> Trial:
+    may_take = {"max_bytes": 512 << 20, "seconds": PATIENCE, "processor_seconds": PATIENCE, **more}
+    return Trial(root / name / "1", name, "1", "cpu", "auto", allow_unproven=False, threads=1, **may_take)
 
 
 class Tried:
     """Tries versions of a folder, and gives what came of it."""
 
     def __init__(self, root: Path):
-        self.trials = Trials(allow_unproven=False, max_bytes=512 << 20)
+        self.trials = TrialProcess()
         self._root = root
 
     def __call__(self, name: str, seconds: float = PATIENCE):
-        self.trials.begin(
-            self._root / name / "1",
-            name,
-            "1",
-            "cpu",
-            graph="auto",
-            seconds=PATIENCE,
-            processor_seconds=seconds,
-        )
+        self.trials.begin(trial_of(self._root, name, processor_seconds=seconds))
         return self.trials.outcome()
 
 
@@ -95,16 +92,8 @@ def test_a_version_that_was_replaced_after_its_trial_is_not_loaded(tmp_path, tri
 
 def test_an_option_says_how_much_memory_a_version_may_take(tmp_path):
     publish_good(tmp_path)
-    few = Trials(allow_unproven=False, max_bytes=1)
-    few.begin(
-        tmp_path / "good" / "1",
-        "good",
-        "1",
-        "cpu",
-        graph="auto",
-        seconds=PATIENCE,
-        processor_seconds=PATIENCE,
-    )
+    few = TrialProcess()
+    few.begin(trial_of(tmp_path, "good", max_bytes=1))
     with pytest.raises(Refused, match=r"^needs more than [\d,]+ bytes of memory \(--max-load-bytes\)$"):
         few.outcome()
     few.close()
@@ -112,8 +101,7 @@ def test_an_option_says_how_much_memory_a_version_may_take(tmp_path):
 
 def test_what_ends_from_outside_is_a_reason_too(tmp_path, tried):
     BAD_GRAPHS["endless"][0](tmp_path, "endless")
-    folder = tmp_path / "endless" / "1"
-    tried.trials.begin(folder, "endless", "1", "cpu", graph="auto", seconds=PATIENCE, processor_seconds=PATIENCE)
+    tried.trials.begin(trial_of(tmp_path, "endless"))
     os.kill(pid(tried), signal.SIGKILL)
     with pytest.raises(Refused, match=r"^ended the process that tried it with SIGKILL$"):
         tried.trials.outcome()
@@ -123,9 +111,7 @@ def test_the_clock_limits_what_does_not_compute(tmp_path, tried):
     publish_good(tmp_path)
     tried("good")
     os.kill(pid(tried), signal.SIGSTOP)
-    tried.trials.begin(
-        tmp_path / "good" / "1", "good", "1", "cpu", graph="auto", seconds=0.3, processor_seconds=PATIENCE
-    )
+    tried.trials.begin(trial_of(tmp_path, "good", seconds=0.3))
     with pytest.raises(TooSlow):
         tried.trials.outcome()
     tried("good")
@@ -152,13 +138,13 @@ def test_stop_ends_the_trial_at_once(tmp_path, tried):
 
 
 def test_a_process_that_cannot_start_is_the_end_of_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(trials, "_WORKER", "rnnserve.no_such_module")
-    none = Trials(allow_unproven=False, max_bytes=1)
+    monkeypatch.setattr(trial_process, "_WORKER", "rnnserve.no_such_module")
+    none = TrialProcess()
     with pytest.raises(StartError, match=r"^the process that tries models ended, with exit status 1$"):
-        none.begin(tmp_path, "good", "1", "cpu", graph="auto", seconds=PATIENCE, processor_seconds=PATIENCE)
+        none.begin(trial_of(tmp_path, "good"))
     monkeypatch.setattr("sys.executable", str(tmp_path / "no python"))
     with pytest.raises(StartError, match=r"^cannot start a process that tries models: No such file or directory$"):
-        none.begin(tmp_path, "good", "1", "cpu", graph="auto", seconds=PATIENCE, processor_seconds=PATIENCE)
+        none.begin(trial_of(tmp_path, "good"))
 
 
 def test_it_logs_and_prints_nothing(tmp_path, tried, capfd, caplog):
