@@ -13,7 +13,7 @@ import pytest
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
-from rnnserve.server.repository import live, repository
+from rnnserve.server.repository import draft, live
 from support.factors import AskingForFactor, answers, ask_factor, factor_of, publish_factor
 from support.waiting import until
 from support.workers import new_channel
@@ -168,7 +168,7 @@ def test_no_name_leads_out_of_the_repository(root, tmp_path):
 
 def test_links_that_are_made_while_a_version_is_loaded_lead_nowhere(root, tmp_path, monkeypatch):
     """Each path is looked at before; here as if it had been a file then."""
-    monkeypatch.setattr(repository, "way_out", lambda *_: None)
+    monkeypatch.setattr(draft, "way_out", lambda *_: None)
     outside = tmp_path / "outside"
     publish_factor(outside, "scale", 1, 7.0)
     leads_out = "is a link that leads out of the repository"

@@ -4,7 +4,7 @@ import types
 
 from rnnserve.protos import model_config_pb2
 from rnnserve.server.batching.cost import Cost
-from rnnserve.server.repository import loader, repository
+from rnnserve.server.repository import draft, loader
 from rnnserve.server.repository.findings import Findings
 from rnnserve.server.repository.graph_choice import GraphChoice
 from rnnserve.server.repository.trial_process import Refused, TooSlow, Trial, TrialProcess
@@ -134,4 +134,4 @@ def serve_newest(monkeypatch, wanted: int = 1, not_chosen: tuple[int, ...] = ())
     def choose(_, versions):
         return sorted(set(versions) - set(not_chosen), reverse=True), wanted
 
-    monkeypatch.setattr(repository, "versions_to_serve", choose)
+    monkeypatch.setattr(draft, "versions_to_serve", choose)

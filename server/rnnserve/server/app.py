@@ -14,6 +14,7 @@ from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.errors import ServeError
 from rnnserve.server.process.descriptors import DescriptorWatch
 from rnnserve.server.protocol.service import Service
+from rnnserve.server.repository.draft import Draft
 from rnnserve.server.repository.folders import NEVER_SEEN, Fingerprint, fingerprints
 from rnnserve.server.repository.live import Agreement, LiveRepository
 from rnnserve.server.repository.loader import Loader
@@ -86,7 +87,7 @@ class Server:
                 ready=settings.ready,
             )
 
-            def new_loader(models: Repository) -> Loader:
+            def new_loader(models: Draft) -> Loader:
                 return Loader(
                     models,
                     trials,

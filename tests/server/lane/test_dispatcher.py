@@ -335,9 +335,9 @@ def test_a_lone_run_that_fails_is_answered_and_counted(service, dispatcher, monk
 def with_cost(service, schedulers, **cost):
     """A dispatcher whose model "direction_simple" has other costs, and that model."""
     models = load_repository(service.settings.repository)
-    entry = models._entries["direction_simple"].served
-    model = dataclasses.replace(entry[1].model, cost=Cost(**cost))
-    entry[1] = dataclasses.replace(entry[1], model=model)
+    served = models.find("direction_simple")
+    model = dataclasses.replace(served.model, cost=Cost(**cost))
+    models.serve(dataclasses.replace(served, model=model))
     return Dispatcher(Service(models, service.settings), schedulers), model
 
 
@@ -393,9 +393,7 @@ def test_what_serves_may_change(service, schedulers):
     dispatcher.take([asks()])
     models = dispatcher._admission._service.repository
     other = dataclasses.replace(model, version="2", statistics=Statistics())
-    entry = models._entries["direction_simple"]
-    entry.served[1] = dataclasses.replace(entry.served[1], model=other)
-    models.generation += 1
+    models.serve(dataclasses.replace(models.find("direction_simple"), model=other))
     call = asks()
     dispatcher.take([call])
     while dispatcher.work():
@@ -410,10 +408,9 @@ def test_what_waits_for_a_model_that_serves_no_more_is_answered_by_it_and_then_i
     dispatcher.take(waiting)
     assert not any(call.answers for call in waiting)
     models = dispatcher._admission._service.repository
-    entry = models._entries["direction_simple"]
     other = dataclasses.replace(model, version="2", statistics=Statistics())
-    entry.served = {2: dataclasses.replace(entry.served[1], model=other)}
-    models.generation += 1
+    models.serve(dataclasses.replace(models.find("direction_simple"), model=other))
+    models.leave_out("direction_simple", 1, "a newer version serves")
     dispatcher.take([])  # as when nothing arrives
     assert model in dispatcher._queues
     while dispatcher.work():

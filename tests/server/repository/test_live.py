@@ -10,7 +10,7 @@ import pytest
 
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.server.errors import LoadFailed, NotFound, NotReady, ShuttingDown, StartError, TooManyCalls
-from rnnserve.server.repository import entries, live, loader, pinned_loader, repository
+from rnnserve.server.repository import draft, entries, live, loader, pinned_loader
 from rnnserve.server.repository.folders import fingerprints, version_numbers, way_out
 from rnnserve.server.repository.live import LiveRepository
 from rnnserve.server.repository.loader import Loader
@@ -35,8 +35,8 @@ class Published:
         self.live = self.follow(self.models)
 
     def follow(self, models):
-        def new_loader(draft):
-            return Loader(draft, self.trials, "cpu", allow_unproven=False, timeout=60.0)
+        def new_loader(of):
+            return Loader(of, self.trials, "cpu", allow_unproven=False, timeout=60.0)
 
         new_loader(models).load()
         self.trials.begun.clear()
@@ -72,7 +72,7 @@ def fakes(fake_loading, monkeypatch):
         return model
 
     monkeypatch.setattr(loader, "load_model", load)
-    monkeypatch.setattr(repository, "read_version", read_fake)
+    monkeypatch.setattr(draft, "read_version", read_fake)
     monkeypatch.setattr(live, "_SETTLED_SECONDS", 0.0)
     return fake_loading
 
@@ -155,7 +155,7 @@ def test_a_model_that_does_not_serve_leaves_the_server_ready_unless_all_are_aske
 def test_a_version_policy_that_chooses_nothing_changes_nothing(published, monkeypatch):
     """A typing error in config.pbtxt is no reason to take out a model that serves."""
     before = published.models.find("a")
-    monkeypatch.setattr(repository, "versions_to_serve", lambda *_: ([], 0))
+    monkeypatch.setattr(draft, "versions_to_serve", lambda *_: ([], 0))
     published.publish("a/2")
     why = "was loaded before; what its folder holds now: config.pbtxt: version_policy names no version that its folder"
     assert published.look()["a"][1].reason.startswith(why)

@@ -8,7 +8,7 @@ import pytest
 from rnnserve.protos import model_config_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.server.errors import StartError
-from rnnserve.server.repository import loader, pinned_loader, repository
+from rnnserve.server.repository import draft, loader, pinned_loader
 from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.pinned_loader import PinnedLoader, find_versions
 from rnnserve.server.repository.pins import ModelPins, Pin, differing
@@ -44,7 +44,7 @@ def root(tmp_path, monkeypatch):
     monkeypatch.setattr(pinned_loader, "read_config", config)
     monkeypatch.setattr(loader, "load_model", load)
     monkeypatch.setattr(loader, "check_tensors", lambda *_: None)
-    monkeypatch.setattr(repository, "read_version", read)
+    monkeypatch.setattr(draft, "read_version", read)
     monkeypatch.setattr(pinned_loader, "read_version", read)
     return root
 

@@ -19,7 +19,7 @@ __all__ = [
     "Status",
     "entry_of",
     "pinned_entry",
-    "unload",
+    "unloaded",
 ]
 
 LOADING, READY, UNAVAILABLE = "LOADING", "READY", "UNAVAILABLE"
@@ -53,9 +53,9 @@ class ServedVersion:
     config: model_config_pb2.ModelConfig
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Entry:
-    """A model's folder.
+    """What is known of a model. It never changes: `dataclasses.replace` makes another one.
 
     Attributes:
         versions: Status of each version, by number.
@@ -66,8 +66,8 @@ class Entry:
             others served does not, until it has served.
     """
 
-    versions: dict[int, Status]
-    served: dict[int, ServedVersion]
+    versions: Mapping[int, Status]
+    served: Mapping[int, ServedVersion]
     reason: str = ""
     is_wanted: bool = True
     is_needed: bool = True
@@ -88,10 +88,10 @@ def entry_of(folder: Path, serving: Mapping[int, ServedVersion]) -> Entry:
         return Entry(dict.fromkeys(serving, kept), dict(serving), reason)
 
 
-def unload(entry: Entry) -> None:
-    """Let a model's versions not be loaded."""
-    entry.versions = dict.fromkeys(entry.versions, Status(UNAVAILABLE, NOT_LOADED))
-    entry.served, entry.reason, entry.is_wanted, entry.is_needed = {}, NOT_LOADED, False, False
+def unloaded(entry: Entry) -> Entry:
+    """The entry of the same model, where its versions are not loaded."""
+    versions = dict.fromkeys(entry.versions, Status(UNAVAILABLE, NOT_LOADED))
+    return Entry(versions, {}, NOT_LOADED, is_wanted=False, is_needed=False)
 
 
 def pinned_entry(pins: ModelPins) -> Entry:

@@ -28,12 +28,13 @@ from rnnserve.server.errors import (
     TooManyCalls,
     quoted,
 )
+from rnnserve.server.repository.draft import Draft
 from rnnserve.server.repository.findings import Findings
 from rnnserve.server.repository.folders import Fingerprint, fingerprints
 from rnnserve.server.repository.giving_way import giving_way
 from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.pinned_loader import find_versions
-from rnnserve.server.repository.pins import Pins
+from rnnserve.server.repository.pins import Pins, replace_pins
 from rnnserve.server.repository.repository import Repository
 
 __all__ = ["Agreement", "Alone", "Found", "LiveRepository"]
@@ -105,7 +106,7 @@ class LiveRepository:
     def __init__(
         self,
         models: Repository,
-        new_loader: Callable[[Repository], Loader],
+        new_loader: Callable[[Draft], Loader],
         *,
         poll: float | None,
         seen: Mapping[str, Fingerprint],
@@ -134,7 +135,7 @@ class LiveRepository:
         self._is_stopped = threading.Event()
         self._may_ask = threading.Lock()
         self._seen = seen
-        self._prepared: tuple[Repository, Collection[str]] | None = None
+        self._prepared: tuple[Draft, Collection[str]] | None = None
 
     def run(self) -> None:
         """Make changes, one after another, until `stop`."""
@@ -302,13 +303,15 @@ class LiveRepository:
     def _unload(self, name: str) -> None:
         if self._models.has(name):
             try:
-                self._propose(self._models.draft_without(name), [name], [])
+                draft = self._models.draft([name])
+                draft.unload()
+                self._propose(draft, [name], [])
             except StartError as error:
                 raise LoadFailed(f"failed to unload {quoted(name)}: {error}") from error
 
-    def _propose(self, draft: Repository, names: Collection[str], found: Found) -> None:
+    def _propose(self, draft: Draft, names: Collection[str], found: Found) -> None:
         self._models.settle(draft)
-        self._agreement.propose(names, self._models.pins_with(draft, names), found)
+        self._agreement.propose(names, replace_pins(self._models.pins(), names, draft.pins()), found)
         self._let_serve(draft, names)
         self._agreement.adopted()
 
@@ -333,7 +336,7 @@ class LiveRepository:
     def _abandon(self) -> None:
         self._prepared = None
 
-    def _let_serve(self, draft: Repository, names: Collection[str]) -> None:
+    def _let_serve(self, draft: Draft, names: Collection[str]) -> None:
         self._models.adopt(draft, names)
         self._on_tick()
         for name in names:

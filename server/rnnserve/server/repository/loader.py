@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.triton_config import check_tensors, read_config
 from rnnserve.server.errors import StartError, one_line
+from rnnserve.server.repository.draft import Draft
+from rnnserve.server.repository.entries import LOADING, ServedVersion
 from rnnserve.server.repository.findings import Findings
 from rnnserve.server.repository.graph_choice import AUTO, NATIVE, SCANNED, GraphChoice
 from rnnserve.server.repository.load_order import Candidate, LoadOrder
 from rnnserve.server.repository.load_version import load_model
 from rnnserve.server.repository.model import Model
-from rnnserve.server.repository.repository import LOADING, Repository, ServedVersion
 from rnnserve.server.repository.trial_process import Refused, Stopped, TooSlow, Trial
 from rnnserve.server.repository.trials import Trials
 
@@ -58,7 +59,7 @@ class Loader:
 
     def __init__(
         self,
-        models: Repository,
+        models: Draft,
         trials: Trials,
         device: str,
         *,
@@ -73,7 +74,7 @@ class Loader:
         """Prepare; `load` loads.
 
         Args:
-            models: The repository.
+            models: What is loaded: a draft, or the repository itself at the start.
             trials: Tries versions.
             device: "cpu" or "cuda".
             allow_unproven: Serve versions, too, that were adopted from an ONNX file and not proven.

@@ -13,6 +13,7 @@ from pathlib import Path
 from rnnserve.protos.artifact import ArtifactError, read_version
 from rnnserve.protos.triton_config import read_config
 from rnnserve.server.errors import StartError
+from rnnserve.server.repository.draft import Draft
 from rnnserve.server.repository.folders import model_folders
 from rnnserve.server.repository.loader import LOOK_SECONDS, Loader
 from rnnserve.server.repository.pins import ModelPins, Pins, differing, digests
@@ -31,7 +32,7 @@ class PinnedLoader:
         models: Repository,
         pins: Pins,
         wanted: Collection[str] | None,
-        new_loader: Callable[[Repository], Loader],
+        new_loader: Callable[[Draft], Loader],
     ) -> None:
         """Prepare; `load` loads.
 

@@ -1,0 +1,84 @@
+"""What is asked of a repository's models is answered of one moment, whatever changes meanwhile; without files."""
+
+import dataclasses
+import types
+from pathlib import Path
+
+import pytest
+
+from rnnserve.protos import model_config_pb2
+from rnnserve.server.errors import NotReady
+from rnnserve.server.repository.catalogue import Catalogue
+from rnnserve.server.repository.draft import Draft
+from rnnserve.server.repository.entries import LOADING, READY, UNAVAILABLE, Entry, ServedVersion, Status
+
+ROOT = Path("/repository")
+
+
+def loading(*versions: int) -> Entry:
+    return Entry(dict.fromkeys(versions, Status(LOADING)), {})
+
+
+def served(name, version):
+    manifest = types.SimpleNamespace(self_sha256=f"{name}/{version}")
+    model = types.SimpleNamespace(name=name, version=str(version), manifest=manifest)
+    return ServedVersion(model, model_config_pb2.ModelConfig(name=name))
+
+
+@pytest.fixture
+def draft():
+    return Draft(ROOT, {"a": loading(1, 2), "b": loading(1)}, "any")
+
+
+def test_an_entry_does_not_change():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        loading(1).reason = "none"  # type: ignore[misc]
+
+
+CHANGES = {
+    "serve": lambda draft: draft.serve(served("a", 2)),
+    "leave out": lambda draft: draft.leave_out("a", 1, "a newer version serves"),
+    "refuse": lambda draft: draft.refuse("a", 1, "golden.npz: no good"),
+    "refuse all": lambda draft: draft.refuse_all("a", "config.pbtxt: is missing"),
+    "unload": lambda draft: draft.unload(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_was_taken_before_a_change_stays_as_it_was(draft, change):
+    draft.serve(served("a", 1))
+    before = Catalogue(ROOT, draft._entries, "any")
+    told = [(name, dict(versions)) for name, versions in before.statuses()], before.served(), before.pins()
+    CHANGES[change](draft)
+    assert ([(name, dict(versions)) for name, versions in before.statuses()], before.served(), before.pins()) == told
+    assert [(name, dict(versions)) for name, versions in draft.statuses()] != told[0]
+
+
+def test_answers_that_are_given_one_by_one_are_of_one_moment(draft):
+    statuses = draft.statuses()
+    assert next(statuses) == ("a", {1: Status(LOADING), 2: Status(LOADING)})
+    draft.refuse("b", 1, "golden.npz: no good")
+    assert next(statuses) == ("b", {1: Status(LOADING)})
+    assert dict(draft.statuses())["b"] == {1: Status(UNAVAILABLE, "golden.npz: no good")}
+
+
+def test_only_what_changes_what_serves_counts_as_a_new_generation(draft):
+    draft.refuse("a", 2, "golden.npz: no good")
+    assert draft.generation == 0
+    draft.serve(served("a", 1))
+    draft.serve(served("b", 1))
+    assert (draft.generation, draft.is_ready()) == (2, True)
+    draft.leave_out("b", 1, "gone")
+    assert draft.generation == 3
+    with pytest.raises(NotReady, match=r'^model "b" does not serve: version 1: gone$'):
+        draft.find("b")
+
+
+def test_beside_what_serves_a_version_that_is_refused_serves_on():
+    before = Draft(ROOT, {"a": loading(1)}, "any")
+    before.serve(served("a", 1))
+    draft = Draft(ROOT, {"a": loading(1)}, "any", serving=before._entries)
+    draft.refuse("a", 1, "golden.npz: no good")
+    said = "was loaded before; what its folder holds now: golden.npz: no good"
+    assert dict(draft.statuses())["a"] == {1: Status(READY, said)}
+    assert draft.find("a") is before.find("a")
