@@ -80,7 +80,9 @@ def test_what_is_slow_is_tried_after_all_others_and_alone():
     assert said(rest) == ["c/1", "d/1"]
     assert not made.tries_slow
     assert made.too_slow(dataclasses.replace(other, is_small=False))
+    assert [candidate.is_small for candidate in rest] == [False, True]
     for candidate in rest:
+        assert taken(made) == []  # though one may take all again
         made.end(candidate)
     (again,) = taken(made)
     assert (again.name, again.seconds, again.is_small, made.tries_slow) == ("a", 4 * FIRST_SECONDS, False, True)

@@ -121,5 +121,5 @@ class LoadOrder:
         if candidate.seconds >= self._timeout:
             return False
         seconds = min(_LONGER * candidate.seconds, self._timeout)
-        self._waiting.append(dataclasses.replace(candidate, seconds=seconds, is_slow=True, needs_all=True))
+        self._waiting.append(dataclasses.replace(candidate, seconds=seconds, is_slow=True))
         return True
