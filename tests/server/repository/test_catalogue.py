@@ -3,6 +3,7 @@
 import dataclasses
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ def loading(*versions: int) -> Entry:
 
 def served(name, version):
     manifest = types.SimpleNamespace(self_sha256=f"{name}/{version}")
-    model = types.SimpleNamespace(name=name, version=str(version), manifest=manifest)
+    model: Any = types.SimpleNamespace(name=name, version=str(version), manifest=manifest)
     return ServedVersion(model, model_config_pb2.ModelConfig(name=name))
 
 
