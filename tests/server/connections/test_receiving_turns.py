@@ -5,7 +5,6 @@ import time
 
 import pytest
 
-from rnnserve.server.connections import receiving_turns
 from rnnserve.server.connections.receiving_turns import ReceivingTurns
 
 LARGE = 1 << 20
@@ -67,10 +66,9 @@ def test_connections_take_turns(order):
         thread.join()
 
 
-def test_more_pass_each_time_after_a_large_message(order, monkeypatch):
+def test_more_pass_each_time_after_a_large_message(order):
     clock = [100.0]
-    monkeypatch.setattr(receiving_turns, "now", lambda: clock[0])
-    turns = ReceivingTurns()
+    turns = ReceivingTurns(lambda: clock[0])
     turns.take_free()
     turns.give_back(LARGE)
     assert taken_at_once(turns) == 2
@@ -88,10 +86,9 @@ def test_more_pass_each_time_after_a_large_message(order, monkeypatch):
         thread.join()
 
 
-def test_others_pass_those_that_do_not_arrive_a_while_after_the_last_that_did(order, monkeypatch):
+def test_others_pass_those_that_do_not_arrive_a_while_after_the_last_that_did(order):
     clock = [100.0]
-    monkeypatch.setattr(receiving_turns, "now", lambda: clock[0])
-    turns = ReceivingTurns()
+    turns = ReceivingTurns(lambda: clock[0])
     taken_at_once(turns)
     turns.give_back(0)
     turns.take_free()

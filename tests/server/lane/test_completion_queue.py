@@ -16,8 +16,9 @@ from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import LARGE, ByteBudget
 from rnnserve.server.errors import ShuttingDown
+from rnnserve.server.grpcio_private.missing_parts import missing_parts
 from rnnserve.server.lane import completion_queue
-from rnnserve.server.lane.completion_queue import Lane, missing_parts
+from rnnserve.server.lane.completion_queue import Lane
 from support.waiting import PATIENCE, until
 
 STOP_AT_ONCE = """

@@ -1,7 +1,7 @@
 """The queue of a model: which request is next, and how many of those that wait share the next batch."""
 
 import math
-from collections import deque
+import operator
 from typing import Generic, Protocol, TypeVar
 
 from rnnserve.server.batching import MAX_REQUESTS
@@ -33,6 +33,8 @@ class QueueItem(Protocol):
 
 T = TypeVar("T", bound=QueueItem)
 
+_CONNECTION = operator.attrgetter("connection")
+
 
 class FairQueue(Generic[T]):
     """First come, first served, until it is crowded: then connections take turns.
@@ -47,7 +49,6 @@ class FairQueue(Generic[T]):
 
     def __init__(self) -> None:
         """Start empty."""
-        self._first: deque[T] = deque()
         self._turns: ConnectionTurns[T] = ConnectionTurns()
         self._length = 0
         self.points = 0
@@ -58,17 +59,17 @@ class FairQueue(Generic[T]):
     @property
     def is_crowded(self) -> bool:
         """Whether so many wait that connections take turns: then an item is added with `add_from`."""
-        return self._length >= MAX_REQUESTS or self._length > len(self._first)
+        return self._length >= MAX_REQUESTS or self._turns.grouped > 0
 
     def add(self, item: T) -> None:
         """Add an item after the others. For a queue that is not crowded."""
-        self._first.append(item)
+        self._turns.ungrouped.append(item)
         self._length += 1
         self.points += item.rows * item.steps
 
     def extend(self, items: list[T], points: int) -> None:
         """Add items, of `points` rows * steps together, after the others. For a queue that is not crowded with them."""
-        self._first.extend(items)
+        self._turns.ungrouped.extend(items)
         self._length += len(items)
         self.points += points
 
@@ -88,7 +89,7 @@ class FairQueue(Generic[T]):
         Returns:
             What has been taken out; None where nothing may give way to this one.
         """
-        self._let_all_take_turns()
+        self._turns.group(_CONNECTION)
 
         def may(other: T) -> bool:
             return other.may_be_displaced and other.rows * other.steps >= least_points
@@ -101,14 +102,14 @@ class FairQueue(Generic[T]):
 
     def has_of(self, connection: str) -> bool:
         """Whether something of a connection waits."""
-        self._let_all_take_turns()
+        self._turns.group(_CONNECTION)
         return self._turns.count_of(connection) > 0
 
     def points_before(self, connection: str) -> int:
         """About how many rows * steps are run before the next item of a connection would be: all without turns."""
-        if not self._turns:
+        if not self._turns.grouped:
             return self.points
-        before = len(self._first) + (self._turns.count_of(connection) + 1) * self._turns.connections
+        before = len(self._turns.ungrouped) + (self._turns.count_of(connection) + 1) * self._turns.connections
         return self.points * min(before, self._length) // self._length
 
     def take(self, cost: Cost, most_points: float = math.inf) -> list[T]:
@@ -121,33 +122,22 @@ class FairQueue(Generic[T]):
             cost: What a run costs.
             most_points: With as many rows * steps, a batch is complete.
         """
-        if self._length == len(self._first) <= MAX_REQUESTS and self.points <= min(cost.enough(1), most_points):
-            taken = list(self._first)  # for more steps, `enough` is more
-            self._first.clear()
+        waiting, in_order = self._turns, self._turns.ungrouped
+        if self._length == len(in_order) <= MAX_REQUESTS and self.points <= min(cost.enough(1), most_points):
+            taken = list(in_order)  # for more steps, `enough` is more
+            in_order.clear()
             self._length = self.points = 0
             return taken
         most, half = min(self._length, MAX_REQUESTS), (self._length + 1) // 2
         points, steps, enough = 0, 0, 0.0
         taken = []
         while len(taken) < most and points < most_points and (len(taken) < half or points < enough):
-            item = self._next()
+            item = waiting.pop()
             taken.append(item)
             points += item.rows * item.steps
             if item.steps > steps:
                 steps = item.steps
                 enough = cost.enough(steps)
+        self._length -= len(taken)
         self.points -= points
         return taken
-
-    def _next(self) -> T:
-        """Those that came before the queue was crowded, then one of each connection in turn."""
-        self._length -= 1
-        if self._first:
-            return self._first.popleft()
-        return self._turns.pop()
-
-    def _let_all_take_turns(self) -> None:
-        """Group those that came before the queue was crowded, too."""
-        while self._first:
-            item = self._first.popleft()
-            self._turns.add(item.connection, item)

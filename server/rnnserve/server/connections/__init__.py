@@ -1,10 +1,10 @@
 """Connections: what both transports do with the connections of clients, so that no one of them takes from the others.
 
-`connection_turns` and `connection_counts`: whose turn it is, and what each has; `deferred_calls` and
-`receiving_turns`: whose message is received next; `byte_budget`: bytes in hand; `slow_senders`: which call gives way
-where memory is short; `header_limit`, `flood_guard`, `memory_guard`: ends of connections and calls that cost more
-than they may; `open_connections`: which of the connections that own sequences are open; `pooled_call`: a call of the
-public transport as these see it.
+`connection_turns` and `connection_counts`: whose turn it is, and what each has; `receive_window` and
+`receiving_turns`: how many messages are received at once, and whose is next; `byte_budget`: bytes in hand;
+`slow_senders`: which call gives way where memory is short; `header_limit`, `flood_guard`, `memory_guard`: ends of
+connections and calls that cost more than they may; `open_connections`: which of the connections that own sequences are
+open; `pooled_call`: a call of the public transport as these see it.
 
 Imports `sockets`, `process`, `clock` and `errors`. Only `header_limit` imports grpc.
 """

@@ -1,6 +1,7 @@
 """What waits, by connection: connections take turns, so that one with much of it delays the others little.
 
-And where something has to give way, it is of the connection that has the most.
+Where something has to give way, it is of the connection that has the most. And while little waits, nothing need be
+grouped by connection: it is taken in the order of its arrival.
 """
 
 from collections import deque
@@ -18,26 +19,33 @@ _LOOKED_AT = 8
 
 
 class ConnectionTurns(Generic[T]):
-    """Items that wait. For one thread at a time."""
+    """Items that wait. For one thread at a time.
 
-    __slots__ = ("_by_connection", "_count", "_counts")
+    Attributes:
+        ungrouped: Items that are taken before all others, in the order of their arrival. Users append to it: of few
+            items, the connections need not be told, and each call costs a request of the lane.
+        grouped: How many other items there are: of these, connections take turns.
+    """
+
+    __slots__ = ("_by_connection", "_counts", "grouped", "ungrouped")
 
     def __init__(self) -> None:
         """Start without any."""
+        self.ungrouped: deque[T] = deque()
         self._by_connection: dict[Hashable, deque[T]] = {}
-        self._count = 0
+        self.grouped = 0
         self._counts: ConnectionCounts | None = None  # from the first time that they matter until nothing waits
 
     def __len__(self) -> int:
-        return self._count
+        return self.grouped + len(self.ungrouped)
 
     @property
     def connections(self) -> int:
-        """How many connections have items."""
+        """How many connections have grouped items."""
         return len(self._by_connection)
 
     def count_of(self, connection: Hashable) -> int:
-        """How many of one connection there are."""
+        """How many of one connection there are among the grouped."""
         return len(self._by_connection.get(connection, ()))
 
     def add(self, connection: Hashable, item: T) -> None:
@@ -46,12 +54,18 @@ class ConnectionTurns(Generic[T]):
         if items is None:
             items = self._by_connection[connection] = deque()
         items.append(item)
-        self._count += 1
+        self.grouped += 1
         if self._counts is not None:
             self._counts.change(connection)
 
+    def group(self, connection_of: Callable[[T], Hashable]) -> None:
+        """Let connections take turns of the items that were not grouped, too."""
+        while self.ungrouped:
+            item = self.ungrouped.popleft()
+            self.add(connection_of(item), item)
+
     def pop(self, may: Callable[[Hashable], bool] | None = None) -> T:
-        """Take the first item of the connection whose turn it is.
+        """Take the first item that is not grouped, or else the first of the connection whose turn it is.
 
         Args:
             may: Whether a connection may have its turn; None where each may.
@@ -59,18 +73,20 @@ class ConnectionTurns(Generic[T]):
         Raises:
             StopIteration: If there is none.
         """
+        if self.ungrouped:
+            return self.ungrouped.popleft()
         connection = next(iter(self._by_connection) if may is None else filter(may, self._by_connection))
         items = self._by_connection.pop(connection)
         taken = items.popleft()
         if items:
             self._by_connection[connection] = items  # at the end: the next connection's turn
-        self._count -= 1
+        self.grouped -= 1
         if self._counts is not None:
             self._is_taken(connection)
         return taken
 
     def displace(self, connection: Hashable, may: Callable[[T], bool] | None = None) -> T | None:
-        """Take out one of the newest items of the connection with the most, in favour of another connection's.
+        """Take out one of the newest grouped items of the connection with the most, in favour of another connection's.
 
         Args:
             connection: Of the item that is to come in its place.
@@ -87,7 +103,7 @@ class ConnectionTurns(Generic[T]):
             item = items[-at]
             if may is None or may(item):
                 del items[-at]
-                self._count -= 1
+                self.grouped -= 1
                 self._is_taken(fullest)
                 return item
         return None
@@ -102,7 +118,7 @@ class ConnectionTurns(Generic[T]):
 
     def _is_taken(self, connection: Hashable) -> None:
         """Count one less of a connection, or none any more where nothing waits."""
-        if not self._count:
+        if not self.grouped:
             self._counts = None
         elif self._counts is not None:
             self._counts.change(connection, -1)

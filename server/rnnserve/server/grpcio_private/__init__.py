@@ -1,8 +1,8 @@
 """What grpcio keeps to itself and this server uses: one place to look when grpcio moves.
 
-Each module says what it needs, what is done where a grpcio lacks it, and when it can go. `operations` and
-`socket_reading`: the lane's completion queue; `serving_thread`: whether grpcio's own thread runs; `polling`: which
-engine reads sockets; `accepting`: how many calls the public transport asks its core for at once.
+Each module says what it needs, what is done where a grpcio lacks it, and when it can go. `operations`,
+`socket_reading` and `missing_parts`: the lane's completion queue; `serving_thread`: whether grpcio's own thread runs;
+`polling`: which engine reads sockets; `accepting`: how many calls the public transport asks its core for at once.
 
 Imports `protocol` for the details of errors, `clock` and `errors`.
 """

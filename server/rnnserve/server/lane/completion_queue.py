@@ -4,8 +4,8 @@ grpcio's server takes an event at a time on one thread and hands each request to
 on one thread, takes everything that has arrived, and hands it on as one list. Ports, TLS, limits and every other method
 stay with the public server (docs/findings.md, "The lane").
 
-Of the lane, this module and `socket_reading` are the only ones that use what grpcio keeps private
-(`grpc._cython.cygrpc`, `server._state`); `missing_parts` says what of it a grpcio lacks.
+Of the lane, this module is the only one that uses what grpcio keeps private (`grpc._cython.cygrpc`, `server._state`):
+`grpcio_private.missing_parts` says what of it a grpcio lacks.
 
 How a call proceeds, as the queue reports it: a request-call event brings the call; one batch of operations receives its
 message; one batch sends the answer and its status. Where a cancellation has to be known, a third waits for the call to
@@ -27,7 +27,7 @@ import grpc
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.clock import from_wall_clock, now
 from rnnserve.server.connections.byte_budget import LARGE, SMALL, ByteBudget
-from rnnserve.server.connections.deferred_calls import DeferredCalls
+from rnnserve.server.connections.receive_window import ReceiveWindow
 from rnnserve.server.connections.slow_senders import MEMORY_IS_SHORT, SILENT_SECONDS
 from rnnserve.server.errors import InternalError, ServeError, TooManyStreams, Unsupported
 from rnnserve.server.grpcio_private.operations import Operations
@@ -36,21 +36,9 @@ from rnnserve.server.lane.arrived_requests import ArrivedRequest, LaneCall
 from rnnserve.server.lane.open_streams import GAVE_WAY, OpenStreams
 from rnnserve.server.lane.streams import LaneStream
 
-__all__ = ["CallHandler", "Lane", "missing_parts"]
+__all__ = ["CallHandler", "Lane"]
 
 _log = logging.getLogger(__name__)
-
-_NEEDED = (
-    "CompletionType",
-    "ReceiveCloseOnServerOperation",
-    "ReceiveMessageOperation",
-    "SendInitialMetadataOperation",
-    "SendMessageOperation",
-    "SendStatusFromServerOperation",
-    "StatusCode",
-    "peer_identities",
-)
-_NEEDED_OF_SERVER = ("register_completion_queue", "register_method", "request_registered_call")
 
 _IDLE_SECONDS = 0.5
 """Seconds that the lane's thread waits at most for something to arrive before it makes a turn, which shows that it
@@ -59,16 +47,16 @@ runs. grpcio's own wait looks for signals every 0.2 s, so this wakes the process
 _OUTSTANDING = MAX_REQUESTS
 """How many calls may arrive between two looks at the queue without waiting for one of them."""
 
-_RECEIVING = 12
-"""Messages that are received at once: nobody has counted their bytes yet, which may be 16 MB each. Usual ones have
-arrived with their calls, so that receiving one takes a turn of the loop, whatever this number."""
-
-_RECEIVING_LARGE = 2
-"""The same after a large message, and one more for each small one. After a large one, the next is received only after
-the sockets have been looked at: meanwhile nobody else is heard."""
+_RECEIVING, _RECEIVING_AFTER_LARGE = 12, 2
+"""Messages that are received at once, and after a large one. Usual ones have arrived with their calls, so that
+receiving one takes a turn of the loop, whatever this number. A large one blocks the loop: before the next, the sockets
+are looked at."""
 
 _LATE_SECONDS = 50e-3
-"""Seconds without any event after which the next are received beside those whose messages do not arrive."""
+"""Seconds without any event after which others are received beside those whose messages do not arrive."""
+
+_IN_ORDER = 256
+"""Calls that may wait in the order of their arrival to be received; where there are more, connections take turns."""
 
 _OUTSTANDING_STREAMS = 64
 """How many streams may be opened between two looks at the queue without waiting for one of them."""
@@ -79,20 +67,6 @@ acknowledges the limit of 16 kB, less than 500 fields; and grpcio makes texts of
 
 _ACCEPT, _ACCEPT_STREAM = object(), object()
 """Tags of the events that bring a new call of either method."""
-
-
-def missing_parts(server: grpc.Server) -> str | None:
-    """Say what this grpcio lacks of what the lane needs, or None where it has everything."""
-    try:
-        cygrpc = importlib.import_module("grpc._cython.cygrpc")
-        state = server._state  # type: ignore[attr-defined]  # noqa: SLF001 - see above
-        core, _ = state.server, state.completion_queue
-        type("Queue", (cygrpc.CompletionQueue,), {})
-    except (ImportError, AttributeError, TypeError) as error:
-        return f"grpcio {grpc.__version__}: {error}"
-    lacking = [name for name in _NEEDED if not hasattr(cygrpc, name)]
-    lacking += [f"Server.{name}" for name in _NEEDED_OF_SERVER if not hasattr(core, name)]
-    return f"grpcio {grpc.__version__} lacks {', '.join(lacking)}" if lacking else None
 
 
 class CallHandler(Protocol):
@@ -155,6 +129,9 @@ class Lane:
         self._streams = OpenStreams(max_streams)
         self._open_calls = 0  # of both methods
         self._unfinished: dict[LaneCall, None] = {}  # calls whose message is being received, in order
+        self._window: ReceiveWindow[LaneCall] = ReceiveWindow(
+            _RECEIVING, _RECEIVING_AFTER_LARGE, _LATE_SECONDS, in_order=_IN_ORDER
+        )
         self._may_accept = threading.Lock()
         self._is_told_to_stop = False
         self._is_holding = False
@@ -301,32 +278,28 @@ class Lane:
         stream.begin()
 
     def _loop(self) -> None:
-        queue, method, may_accept = self._queue, self._method, self._may_accept
+        queue, method, may_accept, window = self._queue, self._method, self._may_accept, self._window
         poll, request_call = queue.poll, self._core.request_registered_call
         receive = self.operations.receive_message
         shut_down = self._cygrpc.CompletionType.queue_shutdown
         unfinished, pace = self._unfinished, self._pace
-        deferred: DeferredCalls[LaneCall] = DeferredCalls()
-        defer, next_deferred = deferred.add, deferred.pop
-        waiting = 0  # of the deferred
-        late = 0  # of the unfinished: they have had their time, and others are received beside them
-        receiving = _RECEIVING  # at once, beside those: fewer after large messages
-        accepting = sum(self._accept(self._method, _ACCEPT) for _ in range(_OUTSTANDING))
+        accepting = sum(self._accept(method, _ACCEPT) for _ in range(_OUTSTANDING))
         if self._stream_method:
             accepting += sum(self._accept(self._stream_method, _ACCEPT_STREAM) for _ in range(_OUTSTANDING_STREAMS))
         arrived: list[ArrivedRequest] = []
         has_work = False
         came_alone = False  # the last call that was handed on
         call: LaneCall | None
+        message: ArrivedRequest | None = None
         turn_at = time.time() + _IDLE_SECONDS
         while True:
             if not (accepting or self._open_calls or arrived):
                 accepting = -1
-                self._queue.shutdown()  # no operation may be started after this
-            if arrived or has_work or pace.look_until or (waiting and len(unfinished) < receiving + late):
+                queue.shutdown()  # no operation may be started after this
+            if arrived or has_work or pace.look_until or (window.waiting and window.taken < window.limit):
                 event = poll(LONG_AGO)
             else:
-                event = poll(time.time() + _LATE_SECONDS if waiting else turn_at)
+                event = poll(time.time() + _LATE_SECONDS if window.waiting else turn_at)
             tag = event.tag
             if type(tag) is LaneCall:
                 if tag.is_answered:
@@ -335,29 +308,18 @@ class Lane:
                         tag.let_go()
                 else:  # its message has arrived
                     del unfinished[tag]
-                    if late:
-                        late = min(late, len(unfinished))
                     payload = event.batch_operations[0].message()
+                    size = len(payload or b"")
+                    if window.is_wide and size <= SMALL:
+                        window.taken -= 1
+                    elif (call := window.give_back(size)) is not None:
+                        unfinished[call] = None
+                        call.call.start_server_batch((receive(0),), call)
                     if payload is None:
                         self._refuse_without_message(tag)
-                    elif len(payload) <= SMALL:
-                        tag.payload = payload
-                        arrived.append(tag)
-                        if receiving < _RECEIVING:
-                            receiving += 1
-                        if waiting:
-                            waiting -= 1
-                            call = next_deferred()
-                            unfinished[call] = None
-                            call.call.start_server_batch((receive(0),), call)
                     else:
-                        receiving = _RECEIVING_LARGE
-                        deferred.take_turns()
                         tag.payload = payload
-                        arrived += self._take_large(tag)
-                    if len(arrived) >= MAX_REQUESTS or (came_alone and self._open_calls == 1 and arrived):
-                        has_work = self._hand_on(arrived)
-                        arrived = []
+                        message = tag
             elif tag is _ACCEPT:
                 if event.success:
                     with may_accept:
@@ -369,37 +331,33 @@ class Lane:
                     if len(event.invocation_metadata) > _HOSTILE_FIELDS:
                         self._end_connection(event.call.peer().decode())
                     call = LaneCall(self, event.call, from_wall_clock(event.call_details.deadline))
-                    if len(unfinished) < receiving + late:
+                    if window.taken < window.limit:
+                        window.taken += 1
                         unfinished[call] = None
                         call.call.start_server_batch((receive(0),), call)
                     else:
-                        defer(call, receiving < _RECEIVING)
-                        waiting += 1
+                        window.wait(call)
                 else:
                     accepting -= 1  # the server is being stopped
             elif tag is None:
                 if event.completion_type == shut_down:
                     return
                 self.turns += 1
-                if waiting:
-                    if not (arrived or has_work) and len(unfinished) >= receiving + late:
-                        late = len(unfinished)
-                    for _ in range(min(receiving + late - len(unfinished), waiting)):
-                        waiting -= 1
-                        call = next_deferred()
-                        unfinished[call] = None
-                        call.call.start_server_batch((receive(0),), call)
-                if not (arrived or has_work):
-                    if pace.look_until:
-                        if now() > pace.look_until:
-                            pace.look_until = 0.0
-                        continue
+                is_idle = not (arrived or has_work)
+                if window.waiting and is_idle and not pace.look_until:
+                    window.pass_late()
+                while window.waiting and window.taken < window.limit and (call := window.next()) is not None:
+                    unfinished[call] = None
+                    call.call.start_server_batch((receive(0),), call)
+                if not is_idle:
+                    came_alone = len(arrived) == 1
+                    has_work = self._hand_on(arrived)
+                    arrived = []
+                elif not pace.look_until:
                     turn_at = time.time() + _IDLE_SECONDS
                     self._hand_on([])
-                    continue
-                came_alone = len(arrived) == 1
-                has_work = self._hand_on(arrived)
-                arrived = []
+                elif now() > pace.look_until:
+                    pace.look_until = 0.0
             elif tag is _ACCEPT_STREAM:
                 if event.success:
                     accepting += self._accept(self._stream_method, _ACCEPT_STREAM) - 1
@@ -408,16 +366,15 @@ class Lane:
                     accepting -= 1
             else:
                 message = tag.complete(event)
-                if message is not None:
-                    if len(message.payload) <= SMALL:
-                        arrived.append(message)
-                    else:
-                        arrived += self._take_large(message)
-                    if len(arrived) >= MAX_REQUESTS or (came_alone and self._open_calls == 1):
-                        has_work = self._hand_on(arrived)
-                        arrived = []
-                message = None
-            event = tag = call = payload = None  # a call lives as long as anything that refers to it
+            if message is not None:
+                if len(message.payload) <= SMALL:
+                    arrived.append(message)
+                else:
+                    arrived += self._take_large(message)
+                if len(arrived) >= MAX_REQUESTS or (came_alone and self._open_calls == 1 and arrived):
+                    has_work = self._hand_on(arrived)
+                    arrived = []
+            event = tag = call = payload = message = None  # a call lives as long as anything that refers to it
 
     def _hand_on(self, arrived: list[ArrivedRequest]) -> bool:
         if arrived:

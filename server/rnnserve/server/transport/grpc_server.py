@@ -27,8 +27,9 @@ from rnnserve.server.connections.header_limit import HeaderLimit, HostileConnect
 from rnnserve.server.connections.memory_guard import Activity, MemoryGuard
 from rnnserve.server.errors import QueueFull, ShuttingDown, StartError, TooManyCalls
 from rnnserve.server.grpcio_private.accepting import Accepting
+from rnnserve.server.grpcio_private.missing_parts import missing_parts
 from rnnserve.server.grpcio_private.serving_thread import ServingThread
-from rnnserve.server.lane.completion_queue import Lane, missing_parts
+from rnnserve.server.lane.completion_queue import Lane
 from rnnserve.server.lane.dispatcher import Dispatcher
 from rnnserve.server.process.address_space import address_space_left, bytes_for_requests, stack_bytes
 from rnnserve.server.protocol.service import Service

@@ -8,7 +8,7 @@ or in its place one of the connection that has the most. And a call whose messag
 import contextlib
 import math
 import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from concurrent import futures
 from typing import Any, ParamSpec, TypeVar
@@ -90,7 +90,7 @@ class CallPool(futures.ThreadPoolExecutor):
         )
         self.in_hand = self.taken = 0
         self._lock = threading.Lock()
-        self._next: deque[PooledCall] = deque()  # each has a thread already, or one that is woken
+        # Of these, the ungrouped have a thread each, or one that is woken.
         self._waiting: ConnectionTurns[PooledCall] = ConnectionTurns()
         self._has_thread: Counter[Hashable] = Counter()  # calls by connection, where that is limited
         self._has_refused = False
@@ -230,11 +230,11 @@ class CallPool(futures.ThreadPoolExecutor):
         if self._of_connection is not None:
             return False
         with self._lock:
-            if self._waiting or self.in_hand >= self._at_once:
+            if self._waiting.grouped or self.in_hand >= self._at_once:
                 return False
             self.taken += 1
             self.in_hand += 1
-            self._next.append(call)
+            self._waiting.ungrouped.append(call)
         self._threads_of_calls.wake()
         return True
 
@@ -268,8 +268,6 @@ class CallPool(futures.ThreadPoolExecutor):
 
     def _take(self) -> PooledCall | None:
         """The next call, of the connections that may have one more thread the one whose turn it is."""
-        if self._next:
-            return self._next.popleft()
         if self._of_connection is None:
             return self._waiting.pop() if self._waiting else None
         try:
@@ -321,6 +319,6 @@ class CallPool(futures.ThreadPoolExecutor):
             while (self.in_hand or self._has_refused) and not self._is_closed.wait(_LOOK_SECONDS):
                 if not self.is_short_of_memory:
                     self._turns.pass_late()
-                if self._waiting or self._has_refused:
+                if self._waiting.grouped or self._has_refused:
                     self._has_refused = False
                     self._end_hopeless()

@@ -1,0 +1,152 @@
+"""How many messages are received at once, and whose is next: the one rule of both transports.
+
+Nobody has counted the bytes of a message that is being received, which may be 16 MB: so few are received at once, and
+fewer after a large one. Those that do not arrive must not keep others waiting: after a while they are passed over.
+"""
+
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+from rnnserve.server.clock import now
+from rnnserve.server.connections.byte_budget import SMALL
+from rnnserve.server.connections.connection_turns import ConnectionTurns
+
+__all__ = ["ReceiveWindow"]
+
+
+class _Receiver(Protocol):
+    def peer(self) -> str:
+        """Name its connection."""
+
+
+R = TypeVar("R", bound=_Receiver)
+
+
+class ReceiveWindow(Generic[R]):
+    """Counts the messages that are being received, and orders those that wait for that. For one thread at a time.
+
+    The transports read its attributes, since a call costs each request of the lane: while `is_wide` and for a small
+    message, `taken -= 1` does what `give_back` does; and one may be received while `taken < limit`.
+
+    Attributes:
+        taken: Messages that are being received.
+        limit: How many may be: those that are passed over are not counted.
+        waiting: How many wait.
+        is_wide: Whether none waits, none is passed over and the last messages were small: the usual state.
+    """
+
+    __slots__ = (
+        "_after_large",
+        "_at_once",
+        "_changed_at",
+        "_clock",
+        "_in_order",
+        "_late",
+        "_late_seconds",
+        "_most",
+        "_turns",
+        "is_wide",
+        "limit",
+        "taken",
+        "waiting",
+    )
+
+    def __init__(
+        self,
+        at_once: int,
+        after_large: int,
+        late_seconds: float,
+        *,
+        in_order: int = 0,
+        clock: Callable[[], float] = now,
+    ) -> None:
+        """Start with none.
+
+        Args:
+            at_once: Messages that are received at once.
+            after_large: The same after a large message; each small one raises it by one.
+            late_seconds: Seconds without a message after which those that are being received are passed over.
+            in_order: Receivers that may wait in the order of their arrival. Where more wait, and after a large message,
+                connections take turns until none waits: to name the connection of each, and to take turns, costs 2 of
+                the 20 microseconds of a request on the lane.
+            clock: Gives the time in seconds.
+        """
+        self._at_once = self._most = self.limit = at_once
+        self._after_large = after_large
+        self._late_seconds = late_seconds
+        self._in_order = in_order
+        self._clock = clock
+        self._turns: ConnectionTurns[R] = ConnectionTurns()
+        self._late = 0  # of the taken: others are received beside them
+        self._changed_at = 0.0  # when a message came, or the first began to wait
+        self.taken = self.waiting = 0
+        self.is_wide = True
+
+    def wait(self, receiver: R) -> None:
+        """Add a receiver after the others, or after those of its connection. `next` gives it when it is its turn."""
+        turns = self._turns
+        if not self.waiting:
+            self._changed_at = self._clock()  # before, none had to arrive
+            self.is_wide = False
+        self.waiting += 1
+        if turns.grouped or self._most < self._at_once or self.waiting > self._in_order:
+            turns.group(_peer)
+            turns.add(receiver.peer(), receiver)
+        else:
+            turns.ungrouped.append(receiver)
+
+    def give_back(self, size: int) -> R | None:
+        """Count a message that has been received.
+
+        Args:
+            size: Bytes of the message; 0 where none has come.
+
+        Returns:
+            The receiver whose turn it is now, counted. None where there is none, and after a large message, which has
+            taken so long that the transport first looks at what else has come: then `next` gives it.
+        """
+        self.taken -= 1
+        if self._late > self.taken:
+            self._late = self.taken
+        if size > SMALL:
+            self._most = self._after_large
+            self._turns.group(_peer)
+        elif self._most < self._at_once:
+            self._most += 1
+        self.limit = self._most + self._late
+        waiting = self.waiting
+        if not waiting:
+            self.is_wide = self.limit == self._at_once and not self._late
+            return None
+        self._changed_at = self._clock()
+        if size > SMALL or self.taken >= self.limit:
+            return None
+        self.taken += 1
+        self.waiting = waiting - 1
+        self.is_wide = waiting == 1 and self.limit == self._at_once and not self._late
+        turns = self._turns
+        return turns.ungrouped.popleft() if turns.ungrouped else turns.pop()
+
+    def next(self) -> R | None:
+        """Give the receiver whose turn it is, counted; None where there is none, or none may be received now."""
+        if not self.waiting or self.taken >= self.limit:
+            return None
+        self.taken += 1
+        self.waiting -= 1
+        return self._turns.pop()
+
+    def pass_late(self) -> None:
+        """Pass over those whose messages do not arrive, where others wait for that. To be called again and again.
+
+        Each time, twice as many are received beside them as before, up to the usual number: no large one came of late.
+        """
+        if not self.waiting or self.taken < self.limit or self._clock() < self._changed_at + self._late_seconds:
+            return
+        self._changed_at = self._clock()
+        self._late = self.taken
+        self._most = min(2 * self._most, self._at_once)
+        self.limit = self._most + self._late
+
+
+def _peer(receiver: _Receiver) -> str:
+    return receiver.peer()

@@ -1,0 +1,241 @@
+"""How many messages are received at once, and whose is next, for the numbers of both transports."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnnserve.server.connections.byte_budget import SMALL
+from rnnserve.server.connections.receive_window import ReceiveWindow
+
+LARGE = SMALL + 1
+LATE = 0.5
+
+
+class Receiver:
+    """One of a connection; the connection's name costs time, so it may not be asked for where that is not needed."""
+
+    def __init__(self, name, *, may_be_named=True):
+        self.name = name
+        self._may_be_named = may_be_named
+
+    def peer(self):
+        assert self._may_be_named
+        return self.name[0]
+
+
+class Clock:
+    def __init__(self):
+        self.at = 100.0
+
+    def __call__(self):
+        return self.at
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def full(clock, at_once=4, after_large=2, **options):
+    """A window with as many messages as may be received."""
+    window = ReceiveWindow(at_once, after_large, LATE, clock=clock, **options)
+    window.taken = window.limit
+    return window
+
+
+def wait(window, names, **options):
+    for name in names:
+        window.wait(Receiver(name, **options))
+
+
+def names_of(receivers):
+    return [receiver.name for receiver in receivers if receiver is not None]
+
+
+def those_whose_turn_it_is(window):
+    return names_of(iter(window.next, None))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "limit"),
+    [
+        ([], 4),
+        ([100], 4),
+        ([0, 0, 0], 4),
+        ([SMALL], 4),
+        ([LARGE], 2),
+        ([LARGE, LARGE], 2),
+        ([LARGE, 1], 3),
+        ([LARGE, 0], 3),
+        ([LARGE, 1, 1], 4),
+        ([LARGE, 1, 1, 1], 4),
+        ([LARGE, 1, LARGE], 2),
+    ],
+)
+def test_fewer_at_once_after_a_large_message_and_one_more_after_each_small_one(clock, sizes, limit):
+    window = full(clock)
+    for size in sizes:
+        assert window.give_back(size) is None
+    assert window.limit == limit
+    assert window.taken == 4 - len(sizes)
+    assert window.is_wide == (limit == 4)
+
+
+@pytest.mark.parametrize(
+    ("taken", "size", "at_once", "later"),
+    [
+        (4, 1, ["a1"], []),
+        (4, LARGE, [], []),  # three are being received still, and two may be
+        (2, LARGE, [], ["a1"]),  # not before what else has come has been looked at
+        (1, LARGE, [], ["a1", "a2"]),
+        (1, 1, ["a1"], ["a2", "a3"]),
+    ],
+)
+def test_whose_turn_it_is_after_a_message(clock, taken, size, at_once, later):
+    window = full(clock)
+    wait(window, ["a1", "a2", "a3"])
+    window.taken = taken
+    assert names_of([window.give_back(size)]) == at_once
+    assert those_whose_turn_it_is(window) == later
+
+
+@pytest.mark.parametrize(
+    ("in_order", "is_after_large", "expected"),
+    [
+        (9, False, ["a1", "a2", "a3", "b1"]),
+        (4, False, ["a1", "a2", "a3", "b1"]),
+        (3, False, ["a1", "b1", "a2", "a3"]),  # more wait than may in the order of their arrival
+        (0, False, ["a1", "b1", "a2", "a3"]),
+        (9, True, ["a1", "b1", "a2", "a3"]),
+    ],
+)
+def test_connections_take_turns_where_many_wait_and_after_a_large_message(clock, in_order, is_after_large, expected):
+    window = full(clock, in_order=in_order)
+    wait(window, ["a1", "a2", "a3"])
+    if is_after_large:
+        window.give_back(LARGE)
+        window.taken += 1
+    wait(window, ["b1"])
+    window.taken = -9
+    assert those_whose_turn_it_is(window) == expected
+    assert window.waiting == 0
+
+
+def test_those_that_come_while_a_large_message_is_the_last_take_turns_too(clock):
+    window = full(clock)
+    window.give_back(LARGE)
+    window.taken = window.limit
+    wait(window, ["a1", "a2", "b1"])
+    window.taken = -9
+    assert those_whose_turn_it_is(window) == ["a1", "b1", "a2"]
+
+
+def test_few_wait_in_the_order_of_their_arrival_and_are_not_named(clock):
+    window = full(clock, in_order=256)
+    wait(window, [f"x{number}" for number in range(256)], may_be_named=False)
+    order = [window.give_back(1).name for _ in range(256)]
+    assert order == [f"x{number}" for number in range(256)]
+    assert window.next() is None
+
+
+def test_turns_last_until_none_waits_and_then_arrival_counts_again(clock):
+    window = full(clock, in_order=2)
+    wait(window, ["a1", "a2", "a3", "b1", "b2"])
+    assert names_of(window.give_back(1) for _ in range(5)) == ["a1", "b1", "a2", "b2", "a3"]
+    wait(window, ["c1", "c2"], may_be_named=False)
+    assert names_of(window.give_back(1) for _ in range(3)) == ["c1", "c2"]
+
+
+def test_those_that_do_not_arrive_are_passed_over_after_a_while(clock):
+    window = full(clock)
+    clock.at += 10  # nobody waits: that is no reason
+    wait(window, [f"a{number}" for number in range(9)])
+    for seconds, passed in [(0.0, 0), (0.9 * LATE, 0), (0.1 * LATE, 4), (0.5 * LATE, 0), (0.5 * LATE, 4), (LATE, 1)]:
+        clock.at += seconds
+        window.pass_late()
+        assert len(those_whose_turn_it_is(window)) == passed
+    assert (window.taken, window.waiting) == (13, 0)
+
+
+def test_a_message_that_comes_starts_the_while_again(clock):
+    window = full(clock)
+    wait(window, ["a1", "a2", "a3"])
+    clock.at += 0.9 * LATE
+    assert window.give_back(1).name == "a1"
+    clock.at += 0.9 * LATE
+    window.pass_late()
+    assert window.next() is None
+
+
+def test_after_a_large_message_twice_as_many_are_passed_each_time(clock):
+    window = full(clock, at_once=8)
+    window.give_back(LARGE)
+    window.taken = window.limit
+    wait(window, [f"a{number}" for number in range(14)])
+    passed = []
+    for _ in range(3):
+        clock.at += LATE
+        window.pass_late()
+        passed.append(len(those_whose_turn_it_is(window)))
+    assert passed == [4, 8, 2]
+
+
+def test_no_more_at_once_than_before_when_those_that_were_late_have_come(clock):
+    window = full(clock)
+    wait(window, ["a1"])
+    clock.at += LATE
+    window.pass_late()
+    assert those_whose_turn_it_is(window) == ["a1"]
+    for _ in range(5):
+        assert not window.is_wide
+        window.give_back(1)
+    assert (window.taken, window.limit, window.is_wide) == (0, 4, True)
+
+
+STEPS = st.lists(st.sampled_from(["come", "small", "large", "pass", "next"]), max_size=200)
+
+
+@given(STEPS, st.sampled_from([(8, 2, 0), (12, 2, 256), (3, 1, 2)]))
+def test_nobody_is_lost_and_no_more_are_received_than_may(steps, numbers):
+    """Whatever happens, and with the short way that the lane takes while the window is wide."""
+    clock = Clock()
+    at_once, after_large, in_order = numbers
+    window = ReceiveWindow(at_once, after_large, LATE, in_order=in_order, clock=clock)
+    came, received, late = 0, 0, 0
+    for step in steps:
+        started = None
+        if step == "come":
+            came += 1
+            if window.taken < window.limit:
+                window.taken += 1
+                received += 1
+            else:
+                window.wait(Receiver(f"{'abc'[came % 3]}{came}"))
+        elif step in ("small", "large") and window.taken:
+            late = min(late, window.taken - 1)
+            if window.is_wide and step == "small":
+                assert window.waiting == 0
+                window.taken -= 1
+                assert window.limit == at_once
+            else:
+                started = window.give_back(1 if step == "small" else LARGE)
+                assert started is None or step == "small"
+        elif step == "pass":
+            clock.at += LATE
+            is_held_up = window.waiting and window.taken >= window.limit
+            window.pass_late()
+            late = window.taken if is_held_up else late
+            assert not is_held_up or window.taken < window.limit
+        elif step == "next":
+            may_start = window.waiting > 0 and window.taken < window.limit
+            started = window.next()
+            assert (started is not None) == may_start
+        received += started is not None
+        assert after_large <= window.limit - late <= at_once
+        assert started is None or window.taken <= window.limit
+        assert window.waiting == came - received
+    while window.waiting:
+        clock.at += LATE
+        window.pass_late()
+        received += len(those_whose_turn_it_is(window))
+    assert received == came
