@@ -249,7 +249,7 @@ def test_late_calls_are_ended_with_words_the_oldest_first():
         messages, calls = open_calls(channel, 5)
         ends.callback(lambda: [one.put(None) for one in messages])
         until(lambda: len(lane._unfinished) == 5)
-        assert lane.end_late(3) == 3
+        assert lane.late.end_silent(3) == 3
         until(lambda: sum(call.done() for call in calls) == 3)
         ended = [call for call in calls if call.done()]
         assert {call.code() for call in ended} == {grpc.StatusCode.RESOURCE_EXHAUSTED}

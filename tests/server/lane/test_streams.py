@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from rnnserve.server.lane.streams import ConnectionStreams, LaneStream
+from rnnserve.server.lane.connection_streams import ConnectionStreams
+from rnnserve.server.lane.streams import LaneStream
 
 FOREVER = 1e9
 

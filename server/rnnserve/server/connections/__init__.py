@@ -4,7 +4,7 @@
 `receiving_turns`: how many messages are received at once, and whose is next; `byte_budget`: bytes in hand;
 `slow_senders`: which call gives way where memory is short; `header_limit`, `flood_guard`, `memory_guard`: ends of
 connections and calls that cost more than they may; `open_connections`: which of the connections that own sequences are
-open; `pooled_call`: a call of the public transport as these see it.
+open; `held_answers`: answers that wait while a server goes; `pooled_call`: a call of the public transport.
 
 Imports `sockets`, `process`, `clock` and `errors`. Only `header_limit` imports grpc.
 """

@@ -2,16 +2,32 @@
 
 import abc
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from rnnserve.server.connections.byte_budget import RESPONSE_COPIES, SMALL
+from rnnserve.server.connections.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
 from rnnserve.server.errors import ServeError, TooMuchHeld
+from rnnserve.server.grpcio_private.operations import Operations
 from rnnserve.server.protocol.sequence_callers import StreamOwner
 
-if TYPE_CHECKING:
-    from rnnserve.server.lane.completion_queue import Lane
+__all__ = ["ArrivedRequest", "CallServices", "LaneCall"]
 
-__all__ = ["ArrivedRequest", "LaneCall"]
+
+class CallServices(Protocol):
+    """What a request needs of the lane that it has arrived on."""
+
+    @property
+    def operations(self) -> Operations:
+        """What is started on calls."""
+
+    @property
+    def budget(self) -> ByteBudget:
+        """The budget of bytes that requests and responses hold."""
+
+    def wait_to_answer(self) -> None:
+        """Wait while answers are held back."""
+
+    def identity_of(self, call: Any, /) -> str:  # noqa: ANN401 - grpcio's own
+        """Give the names in the certificate that the client of a call has shown; empty where it has shown none."""
 
 
 class ArrivedRequest(abc.ABC):
@@ -27,7 +43,7 @@ class ArrivedRequest(abc.ABC):
 
     __slots__ = ("_connection", "_lane", "deadline", "held_bytes", "is_answered", "payload", "stream")
 
-    def __init__(self, lane: "Lane", payload: bytes, deadline: float, stream: StreamOwner | None) -> None:
+    def __init__(self, lane: CallServices, payload: bytes, deadline: float, stream: StreamOwner | None) -> None:
         self._lane = lane
         self.payload = payload
         self.deadline = deadline
@@ -94,7 +110,7 @@ class LaneCall(ArrivedRequest):
 
     stream = None
 
-    def __init__(self, lane: "Lane", call: Any, deadline: float) -> None:  # noqa: ANN401 - grpcio's own
+    def __init__(self, lane: CallServices, call: Any, deadline: float) -> None:  # noqa: ANN401 - grpcio's own
         """Begin without the message: `payload` is set when it has arrived.
 
         Args:

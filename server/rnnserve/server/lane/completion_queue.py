@@ -18,25 +18,26 @@ import logging
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.clock import from_wall_clock, now
 from rnnserve.server.connections.byte_budget import LARGE, SMALL, ByteBudget
+from rnnserve.server.connections.held_answers import HeldAnswers
 from rnnserve.server.connections.receive_window import ReceiveWindow
-from rnnserve.server.connections.slow_senders import MEMORY_IS_SHORT, SILENT_SECONDS
 from rnnserve.server.errors import InternalError, ServeError, TooManyStreams, Unsupported
 from rnnserve.server.grpcio_private.operations import Operations
 from rnnserve.server.grpcio_private.socket_reading import LONG_AGO, ArrivalPace, use_serving_queue
 from rnnserve.server.lane.arrived_requests import ArrivedRequest, LaneCall
+from rnnserve.server.lane.call_handler import CallHandler
+from rnnserve.server.lane.late_calls import LateCalls
 from rnnserve.server.lane.open_streams import GAVE_WAY, OpenStreams
 from rnnserve.server.lane.streams import LaneStream
 
-__all__ = ["CallHandler", "Lane"]
+__all__ = ["Lane"]
 
 _log = logging.getLogger(__name__)
 
@@ -69,25 +70,15 @@ _ACCEPT, _ACCEPT_STREAM = object(), object()
 """Tags of the events that bring a new call of either method."""
 
 
-class CallHandler(Protocol):
-    """What answers the calls, on the lane's thread."""
-
-    def take(self, arrived: list[ArrivedRequest]) -> None:
-        """Take requests that have arrived together; each is to be answered, now or later. None where all is idle."""
-
-    def take_large(self, request: ArrivedRequest) -> None:
-        """Take a request of more than `LARGE` bytes, and answer it later: the lane has no time for it."""
-
-    def work(self) -> bool:
-        """Do some of what is to be done, and return whether more is: in between, the lane collects what arrives."""
-
-
-class Lane:
+class Lane(HeldAnswers):
     """Serve one unary method of a server that has not been started yet, and its form for streams.
+
+    Calls that arrive while answers are held back wait, too.
 
     Attributes:
         operations: What is started on calls.
         budget: Of the bytes that its calls hold.
+        late: Calls and streams that wait for a message.
         turns: How often the thread has handed on what had arrived, or has waited in vain: it grows at least once in
             `_IDLE_SECONDS` while the thread runs, whatever the load.
         taken: How many calls have arrived.
@@ -115,6 +106,7 @@ class Lane:
             stream_method: The name of the same with a stream of requests and one of responses; empty for none.
             max_streams: How many calls of `stream_method` may be open.
         """
+        super().__init__()
         self._cygrpc: Any = importlib.import_module("grpc._cython.cygrpc")
         self.operations = Operations(self._cygrpc)
         self._method = method
@@ -129,14 +121,13 @@ class Lane:
         self._streams = OpenStreams(max_streams)
         self._open_calls = 0  # of both methods
         self._unfinished: dict[LaneCall, None] = {}  # calls whose message is being received, in order
+        self._exhausted = self._cygrpc.StatusCode.resource_exhausted
+        self.late = LateCalls(self._unfinished.keys(), self._streams, self._exhausted)
         self._window: ReceiveWindow[LaneCall] = ReceiveWindow(
             _RECEIVING, _RECEIVING_AFTER_LARGE, _LATE_SECONDS, in_order=_IN_ORDER
         )
         self._may_accept = threading.Lock()
         self._is_told_to_stop = False
-        self._is_holding = False
-        self._may_answer = threading.Event()
-        self._may_answer.set()
         self._held: list[ArrivedRequest] = []
         self.turns = self.taken = 0
         self._pace = ArrivalPace()
@@ -161,62 +152,9 @@ class Lane:
         for stream in self._streams:
             stream.end(error)
 
-    def hold(self) -> None:
-        """Let calls that arrive wait, and large answers of other threads, until `release`."""
-        self._may_answer.clear()
-        self._is_holding = True
-
-    def release(self) -> None:
-        """Hand on the calls that wait."""
-        self._is_holding = False
-        self._may_answer.set()
-
-    def wait_to_answer(self) -> None:
-        """Wait while answers are held back."""
-        if self._is_holding:
-            self._may_answer.wait()
-
     def join(self, timeout: float | None = None) -> None:
         """Wait for the end, which comes when the server has been stopped and every call has been answered."""
         self._thread.join(timeout)
-
-    @property
-    def is_receiving(self) -> bool:
-        """Whether the message of a call has not arrived yet."""
-        return bool(self._unfinished)
-
-    def receiving(self) -> Counter[str]:
-        """How many messages may be arriving, by connection: of calls, and of streams. For any thread."""
-        return self._streams.open_of_connections() + Counter(call.peer() for call in list(self._unfinished))
-
-    @property
-    def has_streams(self) -> bool:
-        """Whether streams are open, on any of which a message may be arriving."""
-        return len(self._streams) > 0
-
-    def end_late(self, count: int) -> int:
-        """End calls whose message does not arrive within a while, the oldest first. For another thread than the lane's.
-
-        Where there are none, streams from which nothing comes are ended, first those of connections that have most of
-        them: what has arrived of a message is not known before all of it has.
-
-        Args:
-            count: How many calls at most; eight times as many streams.
-
-        Returns:
-            How many.
-        """
-        status, words = self._cygrpc.StatusCode.resource_exhausted, MEMORY_IS_SHORT
-        before = list(self._unfinished)
-        if before:
-            time.sleep(SILENT_SECONDS)
-        late = [call for call in before if call in self._unfinished][:count]
-        for call in late:
-            call.call.cancel(status, words)
-        streams = [] if late else self._streams.silent()[: 8 * count]
-        for stream in streams:
-            stream.cancel(status, words)
-        return len(late) + len(streams)
 
     def is_running(self) -> bool:
         """Whether the lane's thread runs."""
@@ -269,7 +207,7 @@ class Lane:
             LaneCall(self, event.call, deadline).refuse(error)
             return
         if displaced is not None:
-            displaced.cancel(self._cygrpc.StatusCode.resource_exhausted, GAVE_WAY)
+            displaced.cancel(self._exhausted, GAVE_WAY)
         if len(event.invocation_metadata) > _HOSTILE_FIELDS:
             self._end_connection(name)
         connection = self._streams.connection(name)
@@ -316,7 +254,8 @@ class Lane:
                         unfinished[call] = None
                         call.call.start_server_batch((receive(0),), call)
                     if payload is None:
-                        self._refuse_without_message(tag)
+                        # It was half-closed, or lost: with the public server's message.
+                        tag.refuse(Unsupported(f"{method} requires exactly one request message."))
                     else:
                         tag.payload = payload
                         message = tag
@@ -380,7 +319,7 @@ class Lane:
         if arrived:
             self.taken += len(arrived)
             self._pace.note(arrived)
-        if self._is_holding:
+        if self.is_holding:
             self._held += arrived
             return True  # so that the loop comes back soon
         if self._held:
@@ -406,7 +345,3 @@ class Lane:
         except Exception as error:  # noqa: BLE001 - a defect must neither keep the caller waiting nor end the lane
             request.refuse(InternalError.hiding(error))
         return []
-
-    def _refuse_without_message(self, call: LaneCall) -> None:
-        """Refuse a call that was half-closed, or lost, before it sent a message: with the public server's message."""
-        call.refuse(Unsupported(f"{self._method} requires exactly one request message."))

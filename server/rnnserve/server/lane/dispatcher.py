@@ -39,7 +39,8 @@ from rnnserve.server.lane.arrived_requests import ArrivedRequest
 from rnnserve.server.lane.large_requests import LargeRequests
 from rnnserve.server.lane.pending_calls import PendingCall, StepCall
 from rnnserve.server.lane.prefixes import RequestPrefix
-from rnnserve.server.lane.same_prefix import SamePrefixBatch, SamePrefixRuns, SameStepBatch
+from rnnserve.server.lane.same_prefix import SamePrefixRuns
+from rnnserve.server.lane.same_prefix_batches import SamePrefixBatch, SameStepBatch
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.model import Model
 

@@ -12,7 +12,8 @@ from rnnserve.server.clock import now
 from rnnserve.server.connections.connection_counts import ConnectionCounts
 from rnnserve.server.connections.slow_senders import SILENT_SECONDS, crowded_first
 from rnnserve.server.errors import TooManyStreams
-from rnnserve.server.lane.streams import ConnectionStreams, LaneStream
+from rnnserve.server.lane.connection_streams import ConnectionStreams
+from rnnserve.server.lane.streams import LaneStream
 
 __all__ = ["GAVE_WAY", "OpenStreams"]
 

@@ -1,4 +1,4 @@
-"""Requests with one prefix, run together: they differ by their values alone, so there is nothing to plan.
+"""Runs of requests with one prefix: they differ by their values alone, so there is nothing to plan.
 
 For a prefix and a number of requests, the arrays of a run are kept, and only filled. Most of what such a request costs
 beside gRPC is Python that runs with cold caches, so the code here executes as little as possible.
@@ -13,11 +13,9 @@ from rnnserve.server.batching.batch_arrays import full_lengths, left_out, rows_o
 from rnnserve.server.boundary.checked_request import Array
 from rnnserve.server.boundary.signature import TensorSpec
 from rnnserve.server.boundary.values import all_finite
-from rnnserve.server.lane.arrived_requests import ArrivedRequest
-from rnnserve.server.lane.pending_calls import StepCall
 from rnnserve.server.lane.prefixes import RequestPrefix
 
-__all__ = ["SamePrefixBatch", "SamePrefixRun", "SamePrefixRuns", "SameStepBatch"]
+__all__ = ["SamePrefixRun", "SamePrefixRuns"]
 
 _MAX_RUNS, _MAX_BYTES, _MAX_STEP_BYTES = 512, 1 << 14, 1 << 18
 """For how many prefixes and numbers of requests the arrays of a run are kept, and how large they may be, in bytes: of
@@ -235,117 +233,6 @@ class SamePrefixRuns:
                     self._runs.clear()
                 self._runs[prefix, count] = run
         return run
-
-
-class SamePrefixBatch:
-    """Calls with one prefix, as one batch.
-
-    Attributes:
-        members: The calls.
-        rows: Rows of all of them.
-        arrived: Sum of their arrivals, in seconds on the clock of `batching.clock`.
-    """
-
-    __slots__ = ("_arrivals", "_id_fields", "_prefix", "_runs", "arrived", "members", "rows")
-
-    def __init__(
-        self,
-        runs: SamePrefixRuns,
-        prefix: RequestPrefix,
-        calls: Sequence[ArrivedRequest],
-        id_fields: Sequence[bytes],
-        arrivals: Sequence[float],
-    ) -> None:
-        """Make a batch.
-
-        Args:
-            runs: The runs that are kept.
-            prefix: The calls'.
-            calls: The calls.
-            id_fields: The id's field of each, tag and size included, empty for none; or nothing where none has an id.
-            arrivals: When each arrived, in seconds on the clock of `batching.clock`.
-        """
-        self._runs = runs
-        self._prefix = prefix
-        self._id_fields = id_fields
-        self._arrivals = arrivals
-        self.members = calls
-        self.rows = len(calls) * prefix.batch
-        self.arrived = sum(arrivals)
-
-    def run(self) -> list[bytes] | None:
-        """Run them, and give the responses; None where a value is not plainly valid."""
-        run = self._runs.get(self._prefix, len(self.members))
-        return run.run([call.payload for call in self.members], self._id_fields)
-
-    def part(self, part: slice) -> "SamePrefixBatch":
-        """Give some of the calls as a batch of their own."""
-        return SamePrefixBatch(
-            self._runs,
-            self._prefix,
-            self.members[part],
-            self._id_fields[part],
-            self._arrivals[part],
-        )
-
-
-class SameStepBatch:
-    """Requests of sequences with one prefix, as one batch.
-
-    Attributes:
-        members: What is answered, each with the bytes of its response and of its states.
-        rows: Rows of all of them.
-        arrived: Sum of their arrivals, in seconds on the clock of `batching.clock`.
-    """
-
-    __slots__ = ("_calls", "_prefix", "_runs", "arrived", "members", "rows")
-
-    def __init__(self, runs: SamePrefixRuns, prefix: RequestPrefix, calls: Sequence[StepCall]) -> None:
-        """Make a batch.
-
-        Args:
-            runs: The runs that are kept.
-            prefix: The calls'.
-            calls: The calls.
-        """
-        self._runs = runs
-        self._prefix = prefix
-        self._calls = calls
-        self.members = [_StepMember(call) for call in calls]
-        self.rows = len(calls) * prefix.batch
-        self.arrived = sum([call.arrived for call in calls])
-
-    def run(self) -> list[tuple[bytes, tuple[bytes, ...]]] | None:
-        """Run them, and give the responses and the states; None where one is not plainly valid."""
-        calls, batch = self._calls, self._prefix.batch
-        before: list[tuple[bytes, ...]] = []
-        for call in calls:
-            states = call.step.states(batch)
-            if states is None:
-                return None
-            before.append(states)
-        run = self._runs.get(self._prefix, len(calls))
-        run.set_states(before)
-        responses = run.run([call.call.payload for call in calls], [call.id_field for call in calls])
-        return None if responses is None else list(zip(responses, run.states(), strict=True))
-
-    def part(self, part: slice) -> "SameStepBatch":
-        """Give some of the calls as a batch of their own."""
-        return SameStepBatch(self._runs, self._prefix, self._calls[part])
-
-
-class _StepMember:
-    """Answers a call with the bytes of its response and of its states."""
-
-    __slots__ = ("_call", "refuse")
-
-    def __init__(self, call: StepCall) -> None:
-        self._call = call
-        self.refuse = call.refuse
-
-    def answer(self, answer: tuple[bytes, tuple[bytes, ...]]) -> None:
-        """Send the response, and keep the states."""
-        self._call.answer_encoded(*answer)
 
 
 def _by_request(array: Array, spec: TensorSpec, count: int, batch: int) -> Array:

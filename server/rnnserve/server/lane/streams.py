@@ -12,27 +12,19 @@ may be, or a large one, no further one is received: the client's messages then w
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from rnnserve.server.boundary.compression import is_compressed
 from rnnserve.server.clock import now
-from rnnserve.server.connections.byte_budget import SMALL
 from rnnserve.server.errors import ServeError
-from rnnserve.server.lane.arrived_requests import ArrivedRequest
-from rnnserve.server.lane.varying_fields import find_varying_fields
-from rnnserve.server.protocol.responses import ERRORS_AS_STATUSES, encode_stream_error, encode_stream_response
-from rnnserve.server.protocol.sequence_callers import StreamOwner
+from rnnserve.server.lane.arrived_requests import CallServices
+from rnnserve.server.lane.connection_streams import ConnectionStreams
+from rnnserve.server.lane.stream_messages import MessageStream, StreamMessage
+from rnnserve.server.protocol.responses import ERRORS_AS_STATUSES
 
-if TYPE_CHECKING:
-    from rnnserve.server.lane.completion_queue import Lane
-
-__all__ = ["ConnectionStreams", "LaneStream", "StreamMessage"]
+__all__ = ["LaneStream"]
 
 _IN_HAND = 256
 """Requests of one stream that are in hand at once, with those whose responses have not been sent."""
-
-_IN_HAND_OF_CONNECTION = 1024
-"""The same of all streams of one connection; as many more as it has streams may be received at that moment."""
 
 _ALONE = 4
 """Messages in a row that were answered before the next one came. From then on the client is taken to wait for each
@@ -45,116 +37,18 @@ _EXCHANGED_BYTES = 2 << 10
 """A larger response is sent by itself: one that is sent with the receipt of a message is kept until that comes."""
 
 
-class ConnectionStreams:
-    """The streams of one connection: how many of their requests are in hand. Any thread may use it.
+class StreamServices(CallServices, Protocol):
+    """What a stream needs of the lane that it has arrived on."""
 
-    Attributes:
-        name: The connection's.
-    """
-
-    __slots__ = ("__weakref__", "_in_hand", "_lock", "_paused", "name")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self._lock = threading.Lock()
-        self._in_hand = 0
-        self._paused: set[LaneStream] = set()
-
-    def may_receive(self, stream: "LaneStream") -> bool:
-        """Whether a stream may receive now; if not, it is told later."""
-        with self._lock:
-            if self._in_hand < _IN_HAND_OF_CONNECTION:
-                return True
-            self._paused.add(stream)
-            return False
-
-    def take(self) -> None:
-        """Count a request that has been received."""
-        with self._lock:
-            self._in_hand += 1
-
-    def give_back(self, count: int) -> "Iterable[LaneStream]":
-        """Count requests that are no longer in hand, and give the streams that may receive again."""
-        with self._lock:
-            self._in_hand -= count
-            if not self._paused or self._in_hand >= _IN_HAND_OF_CONNECTION:
-                return ()
-            resumed, self._paused = self._paused, set()
-            return resumed
+    def stream_is_over(self, stream: "LaneStream", /) -> None:
+        """Note that the last event of a stream has come. On the lane's thread."""
 
 
-class StreamMessage(ArrivedRequest):
-    """One request on a stream.
-
-    Attributes:
-        response: The bytes of its ModelStreamInferResponse; None until it is answered.
-        status: The operation that ends the stream in the place of the response; None where it goes on.
-        is_parsed_elsewhere: Whether another thread than the lane's may parse it: until it is answered, no further one
-            of its stream is received, so that they stay in order.
-        on_cancel: What is called if the stream ends before it is answered; None where nobody watches.
-    """
-
-    __slots__ = ("_stream", "is_parsed_elsewhere", "on_cancel", "response", "status")
-
-    def __init__(self, lane: "Lane", stream: "LaneStream", payload: bytes) -> None:
-        super().__init__(lane, payload, stream.deadline, stream)
-        self._connection = stream.connection.name
-        self._stream = stream
-        self.response: bytes | None = None
-        self.status: tuple[object, ...] | None = None
-        self.on_cancel: Callable[[], None] | None = None
-        self.is_parsed_elsewhere = len(payload) > SMALL or is_compressed(payload)
-
-    def peer(self) -> str:
-        """Name the connection: the same for all of its requests."""
-        return self._connection
-
-    def identity(self) -> str:
-        """Give the names in the client's certificate; empty where it has shown none."""
-        return self._stream.identity()
-
-    def watch(self, on_cancel: Callable[[], None]) -> None:
-        """Call `on_cancel`, on the lane's thread, if the stream ends before the request is answered."""
-        self.on_cancel = on_cancel
-        if not self._stream.is_open:
-            on_cancel()
-
-    def answer(self, payload: bytes) -> None:
-        """Send the response in its turn, or that the budget of bytes is spent."""
-        is_counted = self.held_bytes or self._stream.unsent_bytes + len(payload) > SMALL
-        if is_counted and not self.hold_response(payload):
-            return
-        self._finish(encode_stream_response(payload))
-
-    def refuse(self, error: ServeError) -> None:
-        """Send an error in its turn, with the request's id where that stands at its beginning."""
-        if self.is_answered:
-            return
-        self.let_go()
-        if self._stream.errors_end_it:
-            self.status = (self._lane.operations.status(error),)
-        start, id_end, _ = find_varying_fields(self.payload)
-        self._finish(encode_stream_error(error, self.payload[start:id_end]))
-
-    def _finish(self, response: bytes) -> None:
-        if self.is_answered:
-            return  # after a failure in the middle of a batch, all of the batch may be refused
-        self.is_answered = True
-        self.payload = b""
-        self.on_cancel = None
-        self.response = response
-        self._stream.answered(self)
-
-
-class LaneStream(StreamOwner):
+class LaneStream(MessageStream):
     """A stream. Its events come on the lane's thread; its requests are answered from any.
 
     Attributes:
-        connection: The streams of its connection.
-        deadline: In seconds on the clock of `batching.clock`; far in the future where the caller set none.
-        errors_end_it: Whether its client asks that the first error end it, with its status.
-        heard: When its last message came, in seconds on the same clock.
-        unsent_bytes: Bytes of responses that wait to be sent.
+        heard: When its last message came, in seconds on the clock of `batching.clock`.
     """
 
     __slots__ = (
@@ -173,16 +67,12 @@ class LaneStream(StreamOwner):
         "_receive_tag",
         "_send_tag",
         "_sending",
-        "connection",
-        "deadline",
-        "errors_end_it",
         "heard",
-        "unsent_bytes",
     )
 
     def __init__(
         self,
-        lane: "Lane",
+        lane: StreamServices,
         call: Any,  # noqa: ANN401 - grpcio's own
         connection: ConnectionStreams,
         deadline: float,

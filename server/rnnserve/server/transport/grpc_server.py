@@ -378,22 +378,24 @@ class GrpcTransport:
 
     def _expected(self) -> dict[str, int]:
         """Bytes of messages that may be arriving on the lane, by the address of the connection's peer."""
-        receiving = {} if self._lane is None else self._lane.receiving()
+        receiving = {} if self._lane is None else self._lane.late.receiving()
         size = self._settings.max_message_bytes * 5 // 4
         return {address_of(peer): size * min(count, _LARGE_AT_ONCE) for peer, count in receiving.items()}
 
     def _activity(self) -> Activity:
         lane = self._lane
         return Activity(
-            has_requests=bool(self._budget.held) or (lane is not None and lane.is_receiving),
-            has_streams=self._inference.has_silent or self._streams.has_silent if lane is None else lane.has_streams,
+            has_requests=bool(self._budget.held) or (lane is not None and lane.late.is_receiving),
+            has_streams=self._inference.has_silent or self._streams.has_silent
+            if lane is None
+            else lane.late.has_streams,
             is_loading=self._repository.is_loading(),
         )
 
     def _end_late(self, count: int) -> int:
         if self._lane is None:
             return self._inference.late.end_silent(count) or self._streams.late.end_silent(_STREAMS_A_CALL * count)
-        return self._lane.end_late(count)
+        return self._lane.late.end_silent(count)
 
     def _note_short(self, is_short: bool) -> None:
         self._inference.is_short_of_memory = is_short

@@ -18,6 +18,7 @@ import grpc
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import OfConnection
 from rnnserve.server.connections.connection_turns import ConnectionTurns
+from rnnserve.server.connections.held_answers import HeldAnswers
 from rnnserve.server.connections.pooled_call import CallOfThread, PooledCall
 from rnnserve.server.connections.receiving_turns import ReceivingTurns
 from rnnserve.server.errors import Cancelled, ServeError, Unsupported, WaitTooLong
@@ -38,7 +39,7 @@ connection with the most of these on which no bytes arrive."""
 _LOOK_SECONDS = 0.05
 
 
-class CallPool(futures.ThreadPoolExecutor):
+class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
     """Threads that answer calls, and those that refuse what is too much.
 
     Attributes:
@@ -76,6 +77,7 @@ class CallPool(futures.ThreadPoolExecutor):
             max_wait: Seconds that a call may have waited for a thread, and for its turn to be received; later it is
                 refused. For calls of one message.
         """
+        HeldAnswers.__init__(self)
         super().__init__(threads)  # grpcio wants a pool of this class; the threads are our own
         self._threads_of_calls = ThreadStack(threads, name, self._run_next)
         self._at_once = min(threads, capacity)
@@ -99,8 +101,6 @@ class CallPool(futures.ThreadPoolExecutor):
         self._turns = ReceivingTurns()
         self.late = LateMessages()
         self.is_short_of_memory = False
-        self._may_answer = threading.Event()
-        self._may_answer.set()
         self._is_closed = threading.Event()
         self._has_come = threading.Event()  # a call
         self._watchdog = threading.Thread(target=self._watch, name=f"{name} watchdog", daemon=True)
@@ -203,24 +203,11 @@ class CallPool(futures.ThreadPoolExecutor):
         if waited > self._max_wait:
             raise WaitTooLong.for_its_turn(waited, self._max_wait)
 
-    def hold(self) -> None:
-        """Let answers wait, until `release`."""
-        self._may_answer.clear()
-
-    def release(self) -> None:
-        """Let answers be sent."""
-        self._may_answer.set()
-
-    def wait_to_answer(self) -> None:
-        """Wait while answers are held back; on the thread that has one."""
-        if not self._may_answer.is_set():
-            self._may_answer.wait()
-
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the threads when they have done what they have."""
         self._is_closed.set()
         self._has_come.set()
-        self._may_answer.set()
+        self.release()
         self._refusing.shutdown(wait, cancel_futures=cancel_futures)
         self._threads_of_calls.close(wait)
         super().shutdown(wait, cancel_futures=cancel_futures)
