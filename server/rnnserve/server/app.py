@@ -24,7 +24,7 @@ from rnnserve.server.repository.providers import choose_device
 from rnnserve.server.repository.repository import Repository
 from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import Settings
-from rnnserve.server.transport.grpc_server import GrpcTransport
+from rnnserve.server.transport.grpc_server import GrpcServer
 from rnnserve.server.workers.peers import Peers
 from rnnserve.server.workers.pulse import Pulse
 
@@ -123,7 +123,7 @@ class Server:
             if peers is not None:
                 self._moves = self._service.sequences.move_between(peers, self._repository)
                 peers.start(self._moves.answer)
-            self._transport = GrpcTransport(self._service, self._schedulers, settings)
+            self._transport = GrpcServer(self._service, self._schedulers, settings)
         except BaseException:
             trials.close()
             raise

@@ -4,6 +4,7 @@ import contextlib
 import time
 from concurrent import futures
 from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import numpy as np
@@ -206,7 +207,8 @@ def test_both_methods_are_answered_while_one_client_asks_again_and_again(reposit
         ]
         pool = stack.enter_context(futures.ThreadPoolExecutor(1))
         message = request("direction_simple", {"input": np.zeros((1, 1, 2), np.float32)}, ["logits"])
-        pace = server._transport._lane._pace
+        transport: Any = server._transport._transport
+        pace = transport._lane._pace
         seen = []
 
         def ask():

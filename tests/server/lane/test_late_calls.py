@@ -1,11 +1,11 @@
 """Which calls and streams of the lane give way where memory is short."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from rnnserve.server.connections.slow_senders import MEMORY_IS_SHORT
-from rnnserve.server.lane import late_calls
 from rnnserve.server.lane.late_calls import LateCalls
 
 
@@ -44,8 +44,13 @@ class Streams:
 def pause(monkeypatch):
     """What happens while it is waited whether messages arrive."""
     meanwhile = []
-    monkeypatch.setattr(late_calls.time, "sleep", lambda _: [one() for one in meanwhile])
+    monkeypatch.setattr("rnnserve.server.lane.late_calls.time.sleep", lambda _: [one() for one in meanwhile])
     return meanwhile
+
+
+def late_calls_of(unfinished: Any, *streams: Any) -> LateCalls:
+    open_streams: Any = Streams(*streams)
+    return LateCalls(unfinished.keys(), open_streams, "exhausted")
 
 
 def ended(calls):
@@ -56,7 +61,7 @@ def test_the_oldest_calls_whose_messages_have_not_arrived_meanwhile(pause):
     calls, streams = [Call("a") for _ in range(4)], [Call("s")]
     unfinished = dict.fromkeys(calls)
     pause.append(lambda: unfinished.pop(calls[0]))
-    late = LateCalls(unfinished.keys(), Streams(*streams), "exhausted")
+    late = late_calls_of(unfinished, *streams)
     assert late.end_silent(2) == 2
     assert ended([*calls, *streams]) == calls[1:3]
 
@@ -66,17 +71,17 @@ def test_streams_where_no_call_is_late_and_eight_times_as_many(pause, arrives):
     streams = [Call("s") for _ in range(20)]
     unfinished = dict.fromkeys([Call("a")] if arrives else [])
     pause.append(unfinished.clear)
-    late = LateCalls(unfinished.keys(), Streams(*streams), "exhausted")
+    late = late_calls_of(unfinished, *streams)
     assert late.end_silent(2) == 16
     assert ended(streams) == streams[:16]
 
 
 def test_what_may_be_arriving():
     unfinished = dict.fromkeys([Call("a"), Call("a"), Call("b")])
-    late = LateCalls(unfinished.keys(), Streams(Call("b"), Call("c")), "exhausted")
+    late = late_calls_of(unfinished, Call("b"), Call("c"))
     assert late.receiving() == {"a": 2, "b": 2, "c": 1}
     assert late.is_receiving
     assert late.has_streams
     unfinished.clear()
     assert not late.is_receiving
-    assert not LateCalls(unfinished.keys(), Streams(), "exhausted").has_streams
+    assert not late_calls_of(unfinished).has_streams

@@ -75,7 +75,7 @@ def test_a_server_that_stops_answers_what_is_in_its_hands(repository, files, kin
             time.sleep(0.2)
             assert not any(call.done() for call in calls)
 
-        monkeypatch.setattr(server._transport, "_wait_for_quiet", wait)
+        monkeypatch.setattr(server._transport._stopping, "_wait_for_quiet", wait)
         assert server.stop() == []
         assert all(call.result(PATIENCE).outputs for call in calls)
 

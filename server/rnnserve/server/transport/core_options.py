@@ -3,7 +3,7 @@
 from rnnserve.server.connections.header_limit import MAX_HEADER_BYTES
 from rnnserve.server.settings import Settings
 
-__all__ = ["core_options"]
+__all__ = ["core_options", "message_bytes"]
 
 _CALLS_OF_CONNECTION = 1024
 """Calls in hand of one connection; a client's further calls wait at the client."""
@@ -20,16 +20,23 @@ that still waits for a thread: 48 calls of 15 MB, of which two are received at o
 message that is received has a window of its size. Small calls of a client 0.1 s away may have 2.5 MB a second."""
 
 
+def message_bytes(settings: Settings) -> int:
+    """Bytes of a message, as sent, that the core takes: a quarter above `max_message_bytes`.
+
+    So a message somewhat too large is refused by the boundary, which says more.
+    """
+    return settings.max_message_bytes * 5 // 4
+
+
 def core_options(settings: Settings) -> list[tuple[str, int]]:
     """Options of gRPC's core: it refuses what is far too large or too much, and leaves the rest to this server.
 
-    Its limit on messages counts bytes as sent, and is a quarter above `max_message_bytes`, so that a message somewhat
-    too large is refused by the boundary, which says more.
+    Its limit on messages is `message_bytes`.
     """
     ahead = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", _AHEAD)]
     age, age_grace = settings.connection_age, settings.max_connection_age_grace
     return [
-        ("grpc.max_receive_message_length", settings.max_message_bytes * 5 // 4),
+        ("grpc.max_receive_message_length", message_bytes(settings)),
         ("grpc.max_send_message_length", -1),
         ("grpc.per_message_decompression", 0),  # see `boundary.compression`
         ("grpc.max_concurrent_streams", _CALLS_OF_CONNECTION),

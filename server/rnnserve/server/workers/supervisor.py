@@ -6,7 +6,7 @@ it has loaded. Requests that a dead worker had accepted, and connections that it
 UNAVAILABLE; no others do. One that lives but makes no progress is killed, and replaced the same way.
 
 SIGHUP restarts all of them without failing a request: workers of a new generation load what the repository holds now,
-listen when all have, and then those of the old one leave (`GrpcTransport.leave`).
+listen when all have, and then those of the old one leave (`GrpcServer.leave`).
 
 onnxruntime aborts the process on some inputs (docs/findings.md, "onnxruntime"); with workers, such an abort ends one
 worker and not the service.

@@ -1,0 +1,114 @@
+"""The pools of threads that answer calls the public way: how many threads and calls each may have."""
+
+import dataclasses
+
+from rnnserve.server.batching import MAX_REQUESTS
+from rnnserve.server.errors import QueueFull, TooManyCalls
+from rnnserve.server.settings import Settings
+from rnnserve.server.transport.stream_pool import StreamPool
+from rnnserve.server.transport.thread_pool import CallPool
+
+__all__ = ["INFERENCE_THREADS", "Pools"]
+
+INFERENCE_THREADS = MAX_REQUESTS
+"""As many ModelInfer requests can be in one batch on the public way, since each waits on a thread of its own."""
+
+_CONTROL_CALLS = 1024
+"""Calls of all other methods that may be in hand. They answer at once."""
+
+_CONTROL_THREADS, _CONTROL_OF_CONNECTION, _CONTROL_AT_WORK = 64, 32, 16
+"""Threads for these; how many of them calls of one connection may have, so that calls whose messages do not arrive keep
+no one from being answered; and how many answer at once: each takes Python's lock from the lane."""
+
+_CONTROL_HOPELESS = 0.25
+"""Seconds after which a call without a message, which is small, is ended where others wait for its thread."""
+
+_LOADING_THREADS, _LOADING_CALLS = 4, 64
+"""The same for methods that load models: changes are made one after another, so that most threads wait."""
+
+_WATCHES = 256
+"""Watches of the server's health: each keeps a thread, since grpcio has a send wait for its client."""
+
+_STREAM_THREADS = 256
+"""Streams on the public way: each keeps a thread. The lane needs none."""
+
+_REFLECTIONS = 16
+"""Streams of server reflection: each keeps a thread."""
+
+_STREAM_HOPELESS = 1.0
+"""Seconds after which one of these whose next message has not arrived is ended, where others were refused."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pools:
+    """The threads of each kind of call.
+
+    Attributes:
+        control: Methods that answer at once.
+        loading: Methods that load models.
+        watches: Watches of the server's health.
+        reflections: Streams of server reflection.
+        inference: ModelInfer on the public transport.
+        streams: ModelStreamInfer on the public transport.
+    """
+
+    control: CallPool
+    loading: CallPool
+    watches: CallPool
+    reflections: CallPool
+    inference: CallPool
+    streams: CallPool
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Pools":
+        """Make them, without threads yet."""
+        return cls(
+            control=CallPool(
+                _CONTROL_THREADS,
+                _CONTROL_CALLS,
+                "control",
+                TooManyCalls("methods other than ModelInfer", _CONTROL_CALLS),
+                of_connection=_CONTROL_OF_CONNECTION,
+                at_work=_CONTROL_AT_WORK,
+                hopeless_seconds=_CONTROL_HOPELESS,
+            ),
+            loading=CallPool(
+                _LOADING_THREADS,
+                _LOADING_CALLS,
+                "loading",
+                TooManyCalls("RepositoryModelLoad and Unload", _LOADING_CALLS),
+            ),
+            watches=CallPool(
+                _WATCHES, _WATCHES, "watch", TooManyCalls("Watch", _WATCHES), hopeless_seconds=_STREAM_HOPELESS
+            ),
+            reflections=CallPool(
+                _REFLECTIONS,
+                _REFLECTIONS,
+                "reflection",
+                TooManyCalls("ServerReflectionInfo", _REFLECTIONS),
+                hopeless_seconds=_STREAM_HOPELESS,
+            ),
+            inference=CallPool(
+                INFERENCE_THREADS,
+                settings.max_queue + MAX_REQUESTS,
+                "inference",
+                QueueFull("this server", settings.max_queue),
+                max_wait=settings.max_wait,
+            ),
+            streams=StreamPool(min(_STREAM_THREADS, settings.max_streams)),
+        )
+
+    def hold(self) -> None:
+        """Hold answers back of methods that are served alike on both transports, until `release`."""
+        self.control.hold()
+        self.loading.hold()
+
+    def release(self) -> None:
+        """Let these be sent."""
+        self.control.release()
+        self.loading.release()
+
+    def shutdown(self) -> None:
+        """End the threads when they have done what they have."""
+        for pool in (self.control, self.loading, self.watches, self.reflections, self.inference, self.streams):
+            pool.shutdown(wait=False)
