@@ -207,8 +207,8 @@ def test_both_methods_are_answered_while_one_client_asks_again_and_again(reposit
         ]
         pool = stack.enter_context(futures.ThreadPoolExecutor(1))
         message = request("direction_simple", {"input": np.zeros((1, 1, 2), np.float32)}, ["logits"])
-        transport: Any = server._transport._transport
-        pace = transport._lane._pace
+        lane: Any = server._transport._transport
+        pace = lane._pace
         seen = []
 
         def ask():

@@ -130,8 +130,7 @@ def test_a_client_that_does_not_read_costs_no_other_its_answer(repository):
 def test_a_machine_that_stalls_leaves_no_thread_that_only_had_to_be_told(repository, monkeypatch):
     server = Server(Settings(repository, grpc_port=0, provider="cpu", transport="lane"))
     server.start()
-    transport: Any = server._transport._transport
-    lane = transport._lane
+    lane: Any = server._transport._transport
     ended = lane.join
     monkeypatch.setattr(lane, "join", lambda timeout: (ended(timeout), time.sleep(1.5)))
     assert server.stop(grace=0.1) == []

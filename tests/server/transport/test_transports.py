@@ -3,13 +3,13 @@
 from collections import Counter
 from concurrent import futures
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import pytest
 
 from rnnserve.server.clock import now
-from rnnserve.server.errors import ShuttingDown
+from rnnserve.server.connections.byte_budget import ByteBudget
 from rnnserve.server.settings import Settings
 from rnnserve.server.transport.lane_transport import LaneTransport
 from rnnserve.server.transport.pools import INFERENCE_THREADS, Pools
@@ -18,43 +18,44 @@ from rnnserve.server.transport.public_transport import PublicTransport
 MESSAGE = 1000
 
 
-class Lane:
-    """Notes what it is told."""
+class Dispatcher:
+    """Says what it is told to say."""
 
-    def __init__(self):
-        self.told = []
-        self.taken, self.turns = 5, 7
-        self.runs, self.seconds = False, None
-        self.late = SimpleNamespace(
-            is_receiving=True,
-            has_streams=False,
-            receiving=lambda: Counter({"ipv4:127.0.0.1:1": 9, "ipv4:127.0.0.1:2": 1}),
-            end_silent=lambda count: 10 * count,
-        )
+    is_late = False
+    closes = True
 
-    def __getattr__(self, name):
-        return lambda *args: self.told.append((name, *args))
+    def is_hung(self):
+        return self.is_late
 
-    def is_running(self):
-        return self.runs
-
-    def seconds_of_poll(self):
-        return self.seconds
+    def close(self, _):
+        return self.closes
 
 
-@pytest.fixture
-def lane():
-    return Lane()
+class Late:
+    """The calls and streams that wait for a message."""
+
+    is_receiving, has_streams = True, False
+
+    def receiving(self):
+        return Counter({"ipv4:127.0.0.1:1": 9, "ipv4:127.0.0.1:2": 1})
+
+    def end_silent(self, count):
+        return 10 * count
 
 
 @pytest.fixture
 def dispatcher():
-    return SimpleNamespace(is_hung=lambda: False, close=lambda _: True)
+    return Dispatcher()
 
 
 @pytest.fixture
-def on_lane(lane, dispatcher):
-    return LaneTransport(lane, dispatcher, lambda: 1, MESSAGE)
+def on_lane(dispatcher) -> Any:
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    lane: Any = LaneTransport(
+        server, dispatcher, ByteBudget(1), print, lambda: 1, Settings(Path(), max_message_bytes=4 * MESSAGE // 5)
+    )
+    lane.late = Late()
+    return lane
 
 
 @pytest.fixture
@@ -69,32 +70,24 @@ def public(pools):
     return PublicTransport(grpc.server(futures.ThreadPoolExecutor(1)), pools, lambda: 1)
 
 
-def test_what_the_lane_is_told(on_lane, lane):
-    error = ShuttingDown("now")
-    on_lane.hold()
-    on_lane.release()
-    on_lane.end_streams(error)
-    on_lane.stop_accepting()
-    on_lane.note_short(True)
-    assert lane.told == [("hold",), ("release",), ("end_streams", error), ("stop_accepting",)]
-
-
-def test_what_the_lane_tells(on_lane, lane, dispatcher):
+def test_what_the_lane_tells(on_lane, dispatcher):
+    on_lane.taken, on_lane.turns = 5, 7
     assert (on_lane.threads, on_lane.taken, on_lane.is_receiving, on_lane.has_streams) == (0, 5, True, False)
-    (turns,) = on_lane.turns().values()
+    (turns,) = on_lane.turns_of_threads().values()
     assert turns() == 7
-    lane.turns += 1
+    on_lane.turns += 1
     assert turns() == 8
     assert on_lane.end_late(3) == 30
     assert on_lane.hung() == []
-    dispatcher.is_hung = lambda: True
+    dispatcher.is_late = True
     assert on_lane.hung() == ["the parsing of a large request"]
 
 
-def test_what_may_arrive_on_the_lane_and_how_far_it_has_come(on_lane, lane):
+def test_what_may_arrive_on_the_lane_and_how_far_it_has_come(on_lane, monkeypatch):
     assert set(on_lane._expected().values()) == {4 * MESSAGE, MESSAGE}
-    assert on_lane._progress() is None
-    lane.seconds = 0.5
+    assert on_lane._progress() is None  # it has no thread yet
+    monkeypatch.setattr(on_lane, "seconds_of_poll", lambda: 0.5)
+    on_lane.taken, on_lane.turns = 5, 7
     assert on_lane._progress() == (12, 0.5)
 
 
@@ -107,9 +100,10 @@ def test_what_may_arrive_on_the_lane_and_how_far_it_has_come(on_lane, lane):
         (True, False, ["requests on the lane", "large requests"]),
     ],
 )
-def test_what_of_the_lane_has_not_ended(on_lane, lane, dispatcher, runs, closes, left):
-    lane.runs = runs
-    dispatcher.close = lambda _: closes
+def test_what_of_the_lane_has_not_ended(on_lane, dispatcher, monkeypatch, runs, closes, left):
+    monkeypatch.setattr(on_lane, "is_running", lambda: runs)
+    monkeypatch.setattr(on_lane, "join", lambda _: None)
+    dispatcher.closes = closes
     assert on_lane.end(now()) == left
 
 
@@ -131,7 +125,7 @@ def test_what_the_public_threads_tell(public, pools):
     assert public.taken == 1
     pools.streams.late.silent[object()] = 0.0
     assert public.has_streams
-    assert (public.turns(), public.hung(), public.end(now())) == ({}, [], [])
+    assert (public.turns_of_threads(), public.hung(), public.end(now())) == ({}, [], [])
 
 
 def test_pools_hold_the_answers_of_the_other_methods(pools):

@@ -19,16 +19,15 @@ from rnnserve.server.connections.memory_guard import Activity, MemoryGuard
 from rnnserve.server.errors import StartError
 from rnnserve.server.grpcio_private.missing_parts import missing_parts
 from rnnserve.server.grpcio_private.serving_thread import ServingThread
-from rnnserve.server.lane.completion_queue import Lane
 from rnnserve.server.lane.dispatcher import Dispatcher
 from rnnserve.server.process.address_space import address_space_left, bytes_for_requests, stack_bytes
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.settings import Settings
 from rnnserve.server.sockets.listening import end_connection
 from rnnserve.server.sockets.ports import probe_port
-from rnnserve.server.transport.core_options import core_options, message_bytes
+from rnnserve.server.transport.core_options import core_options
 from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
-from rnnserve.server.transport.lane_transport import LaneTransport
+from rnnserve.server.transport.lane_transport import SERVICE, LaneTransport
 from rnnserve.server.transport.pools import Pools
 from rnnserve.server.transport.public_calls import PublicCalls, conversing, unary, watching
 from rnnserve.server.transport.public_transport import PublicTransport
@@ -40,8 +39,6 @@ from rnnserve.server.transport.transport import Transport
 __all__ = ["GrpcServer"]
 
 _log = logging.getLogger(__name__)
-
-_SERVICE = "inference.GRPCInferenceService"
 
 _UNCOUNTED = 144 << 20
 """Bytes of memory, beside those that are counted, that the largest requests take while they are read and run."""
@@ -74,9 +71,9 @@ class GrpcServer:
         self._hostile = HostileConnections(self._end_connection)
         self._server = grpc.server(pools.control, options=core_options(settings))
         self._budget = ByteBudget(settings.max_held_bytes)
-        self._health = HealthService(("", _SERVICE), service.repository)
+        self._health = HealthService(("", SERVICE), service.repository)
         calls = PublicCalls(service, schedulers, self._budget)
-        self._add_service(_SERVICE, calls.methods(pools.control, pools.loading, pools.inference, pools.streams))
+        self._add_service(SERVICE, calls.methods(pools.control, pools.loading, pools.inference, pools.streams))
         self._add_service(
             HEALTH_SERVICE,
             {
@@ -131,7 +128,7 @@ class GrpcServer:
 
     def turns(self) -> dict[str, Callable[[], float]]:
         """By the name of each thread that takes calls: a number that is another after each of its turns."""
-        return {"grpcio's serving thread": ServingThread(self._server).turn, **self._transport.turns()}
+        return {"grpcio's serving thread": ServingThread(self._server).turn, **self._transport.turns_of_threads()}
 
     def hung(self) -> list[str]:
         """What takes too long: names the parsing of a large request, or nothing."""
@@ -192,17 +189,14 @@ class GrpcServer:
             )
         if settings.transport == "public" or lacking is not None:
             return PublicTransport(self._server, self._pools, self._port)
-        dispatcher = Dispatcher(service, schedulers)
-        lane = Lane(
+        return LaneTransport(
             self._server,
-            f"/{_SERVICE}/ModelInfer",
-            dispatcher,
+            Dispatcher(service, schedulers),
             self._budget,
             self._hostile.end_and_wait,
-            stream_method=f"/{_SERVICE}/ModelStreamInfer",
-            max_streams=settings.max_streams,
+            self._port,
+            settings,
         )
-        return LaneTransport(lane, dispatcher, self._port, message_bytes(settings))
 
     def _bind(self) -> int:
         """Bind the port and listen on it: gRPC does both at once, and accepts what has connected from `start` on."""

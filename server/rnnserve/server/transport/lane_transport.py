@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 
+import grpc
+
 from rnnserve.server.clock import now
+from rnnserve.server.connections.byte_budget import ByteBudget
 from rnnserve.server.connections.flood_guard import (
     FloodGuard,
     LaneProgress,
@@ -10,11 +13,14 @@ from rnnserve.server.connections.flood_guard import (
     arrived_by_connection,
     bound_window,
 )
-from rnnserve.server.errors import ServeError
 from rnnserve.server.lane.completion_queue import Lane
 from rnnserve.server.lane.dispatcher import Dispatcher
+from rnnserve.server.settings import Settings
+from rnnserve.server.transport.core_options import message_bytes
 
-__all__ = ["LaneTransport"]
+__all__ = ["SERVICE", "LaneTransport"]
+
+SERVICE = "inference.GRPCInferenceService"
 
 _LARGE_AT_ONCE = 4
 """Of the messages that may be arriving on one connection, as many may be large. After the first, the lane receives two
@@ -24,23 +30,32 @@ _CLOSE_SECONDS = 1.0
 """Seconds in which the large requests that wait may end."""
 
 
-class LaneTransport:
+class LaneTransport(Lane):
     """Implements `Transport`."""
 
-    threads = 0  # all on the lane's own
+    threads = 0  # beside the lane's own
 
-    def __init__(self, lane: Lane, dispatcher: Dispatcher, port: Callable[[], int], message_bytes: int) -> None:
-        """Start without looking; `start` begins.
-
-        Args:
-            lane: The lane.
-            dispatcher: What answers its calls.
-            port: Where the server listens.
-            message_bytes: Bytes that one message may have.
-        """
-        self._lane = lane
+    def __init__(
+        self,
+        server: grpc.Server,
+        dispatcher: Dispatcher,
+        budget: ByteBudget,
+        end_connection: Callable[[str], None],
+        port: Callable[[], int],
+        settings: Settings,
+    ) -> None:
+        """Prepare, as `Lane` does; `port` gives where the server listens."""
+        super().__init__(
+            server,
+            f"/{SERVICE}/ModelInfer",
+            dispatcher,
+            budget,
+            end_connection,
+            stream_method=f"/{SERVICE}/ModelStreamInfer",
+            max_streams=settings.max_streams,
+        )
         self._dispatcher = dispatcher
-        self._message_bytes = message_bytes
+        self._message_bytes = message_bytes(settings)
         self._flood_guard = FloodGuard(
             self._progress,
             lambda: arrived_by_connection(port()),
@@ -49,28 +64,23 @@ class LaneTransport:
         )
 
     @property
-    def taken(self) -> int:
-        """How many calls have arrived."""
-        return self._lane.taken
-
-    @property
     def is_receiving(self) -> bool:
         """Whether the message of a call has not arrived yet."""
-        return self._lane.late.is_receiving
+        return self.late.is_receiving
 
     @property
     def has_streams(self) -> bool:
         """Whether streams are open."""
-        return self._lane.late.has_streams
+        return self.late.has_streams
 
     def start(self) -> None:
         """Begin to serve."""
-        self._lane.start()
+        super().start()
         self._flood_guard.start()
 
-    def turns(self) -> dict[str, Callable[[], float]]:
+    def turns_of_threads(self) -> dict[str, Callable[[], float]]:
         """Turns of the lane's thread."""
-        return {"the lane's thread": lambda: self._lane.turns}
+        return {"the lane's thread": lambda: self.turns}
 
     def hung(self) -> list[str]:
         """Name the parsing of a large request, where it takes too long."""
@@ -78,33 +88,17 @@ class LaneTransport:
 
     def end_late(self, count: int) -> int:
         """End calls whose message does not arrive, or else streams from which nothing comes."""
-        return self._lane.late.end_silent(count)
+        return self.late.end_silent(count)
 
     def note_short(self, is_short: bool) -> None:
-        """Nothing: where messages are late, the lane receives few beside them."""
-
-    def hold(self) -> None:
-        """Hold answers back, and calls that arrive."""
-        self._lane.hold()
-
-    def release(self) -> None:
-        """Let answers be sent, and hand on the calls."""
-        self._lane.release()
-
-    def end_streams(self, error: ServeError) -> None:
-        """End every stream when what is in hand of it has been answered."""
-        self._lane.end_streams(error)
-
-    def stop_accepting(self) -> None:
-        """Request no more calls."""
-        self._lane.stop_accepting()
+        """Nothing: the lane receives few messages beside those that are late."""
 
     def end(self, deadline: float, /) -> list[str]:
         """Wait for the lane's last answer, and for the last large request."""
         left = []
-        if self._lane.is_running():  # not where the server has never started
-            self._lane.join(max(0.0, deadline - now()))
-            if self._lane.is_running():
+        if self.is_running():  # not where the server has never started
+            self.join(max(0.0, deadline - now()))
+            if self.is_running():
                 left.append("requests on the lane")
         if not self._dispatcher.close(_CLOSE_SECONDS):
             left.append("large requests")
@@ -113,10 +107,10 @@ class LaneTransport:
 
     def _progress(self) -> LaneProgress | None:
         """How far the lane's thread has come: it makes turns, or hands calls on."""
-        seconds = self._lane.seconds_of_poll()
-        return None if seconds is None else LaneProgress(self._lane.turns + self._lane.taken, seconds)
+        seconds = self.seconds_of_poll()
+        return None if seconds is None else LaneProgress(self.turns + self.taken, seconds)
 
     def _expected(self) -> dict[str, int]:
         """Bytes of messages that may be arriving on the lane, by the address of the connection's peer."""
-        receiving = self._lane.late.receiving()
+        receiving = self.late.receiving()
         return {address_of(peer): self._message_bytes * min(count, _LARGE_AT_ONCE) for peer, count in receiving.items()}

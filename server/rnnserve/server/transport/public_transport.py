@@ -53,7 +53,7 @@ class PublicTransport:
         """Take many calls at a time from gRPC's core where a crowd waits there."""
         self._accepting.start()
 
-    def turns(self) -> dict[str, Callable[[], float]]:
+    def turns_of_threads(self) -> dict[str, Callable[[], float]]:
         """None beside those of grpcio's own thread."""
         return {}
 

@@ -9,11 +9,13 @@ __all__ = ["Transport"]
 
 
 class Transport(Protocol):
-    """A way of requests from gRPC's core to their answers. Any thread may use it."""
+    """A way of requests from gRPC's core to their answers. Any thread may use it.
 
-    @property
-    def threads(self) -> int:
-        """Threads of requests that may run at once, each with a stack, beside those of the models."""
+    Attributes:
+        threads: Threads of requests that may run at once, each with a stack, beside those of the models.
+    """
+
+    threads: int
 
     @property
     def taken(self) -> int:
@@ -21,7 +23,7 @@ class Transport(Protocol):
 
     @property
     def is_receiving(self) -> bool:
-        """Whether bytes of a message may have arrived that no budget counts yet."""
+        """Whether bytes of a call's message may have arrived that no budget counts yet."""
 
     @property
     def has_streams(self) -> bool:
@@ -30,21 +32,14 @@ class Transport(Protocol):
     def start(self) -> None:
         """Begin to serve, after the gRPC server has been started."""
 
-    def turns(self) -> dict[str, Callable[[], float]]:
+    def turns_of_threads(self) -> dict[str, Callable[[], float]]:
         """By the name of each thread that takes calls: a number that is another after each of its turns."""
 
     def hung(self) -> list[str]:
         """What takes too long, in words; or nothing."""
 
     def end_late(self, count: int) -> int:
-        """End calls and streams whose messages do not arrive, since memory is short.
-
-        Args:
-            count: How many calls at most; several times as many streams.
-
-        Returns:
-            How many.
-        """
+        """End as many calls whose messages do not arrive, or several times as many streams; return how many."""
 
     def note_short(self, is_short: bool) -> None:
         """Note whether memory is short."""
@@ -56,17 +51,13 @@ class Transport(Protocol):
         """Let answers be sent."""
 
     def end_streams(self, error: ServeError) -> None:
-        """End every stream when what is in hand of it has been answered, where a stream can go on elsewhere."""
+        """End every stream when what is in hand of it has been answered."""
 
     def stop_accepting(self) -> None:
         """Request no more calls of gRPC's core. To be called before the gRPC server is stopped."""
 
     def end(self, deadline: float, /) -> list[str]:
-        """Wait for the end of what it does, after the gRPC server has been stopped.
+        """Wait, until `deadline` on the clock of `clock`, for what is under way; return what has not ended, in words.
 
-        Args:
-            deadline: In seconds on the clock of `batching.clock`.
-
-        Returns:
-            What has not ended, in words.
+        To be called when the gRPC server has been stopped.
         """
