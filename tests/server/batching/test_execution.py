@@ -8,6 +8,7 @@ import pytest
 from rnnserve.server.batching import execution
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.execution import run_batch, run_pending
+from rnnserve.server.batching.lateness import reason_to_drop
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest
@@ -215,7 +216,7 @@ def test_requests_that_are_dropped_or_refused_are_not_run():
     waiting = [
         Pending(1),
         cancelled,
-        Pending(4, deadline=-math.inf),
+        Pending(4, deadline=-1e9),
         Pending(5, defect=InvalidRequest("no")),
         Pending(6, defect=KeyError("secret")),
         Pending(2),
@@ -255,5 +256,5 @@ def test_rows_are_counted_each():
 
 
 def test_a_deadline_passes_just_after_its_moment():
-    assert Pending(1, deadline=5.0).reason_to_drop(5.0) is None
-    assert isinstance(Pending(1, deadline=4.9).reason_to_drop(5.0), DeadlinePassed)
+    assert reason_to_drop(Pending(1, deadline=5.0), 5.0) is None
+    assert isinstance(reason_to_drop(Pending(1, deadline=4.9), 5.0), DeadlinePassed)

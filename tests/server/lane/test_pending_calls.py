@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from rnnserve.server.batching.lateness import reason_to_drop
 from rnnserve.server.errors import DeadlinePassed, TimeoutExpired
 from rnnserve.server.lane.pending_calls import ParsedCall
 from support.checked_requests import checked_request
@@ -33,5 +34,5 @@ def waiting(call, request):
 def test_the_earlier_of_deadline_and_timeout_counts(deadline, timeout, late_after, error):
     request = dataclasses.replace(checked_request(1, 4, {}, ("logits",)), timeout=timeout)
     pending = waiting(Call(deadline), request)
-    assert pending.reason_to_drop(late_after) is None
-    assert isinstance(pending.reason_to_drop(late_after + 0.1), error)
+    assert reason_to_drop(pending, late_after) is None
+    assert isinstance(reason_to_drop(pending, late_after + 0.1), error)

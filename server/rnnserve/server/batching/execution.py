@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from rnnserve.server.batching.cost import Cost
+from rnnserve.server.batching.lateness import reason_to_drop
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.planning import plan
 from rnnserve.server.batching.statistics import Statistics
@@ -113,7 +114,7 @@ def run_pending(model: BatchModel, waiting: Iterable[PendingRequest]) -> None:
     checked: list[CheckedRequest] = []
     at = now()
     for pending in waiting:
-        dropped = pending.reason_to_drop(at)
+        dropped = reason_to_drop(pending, at)
         if dropped is not None:
             model.statistics.record_dropped(at - pending.arrived)
             pending.refuse(dropped)

@@ -1,10 +1,12 @@
 """A request that waits to be run: the last of its three stages, after arrival and the boundary."""
 
 import abc
+import math
 from collections.abc import Mapping
 
+from rnnserve.server.batching.lateness import CANCELLED
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.errors import Cancelled, DeadlinePassed, ServeError
+from rnnserve.server.errors import ServeError
 
 __all__ = ["PendingRequest"]
 
@@ -15,22 +17,22 @@ class PendingRequest(abc.ABC):
     Attributes:
         rows: Size of its batch axis.
         steps: Its longest length, or the size of its sequence axis where its lengths have not been read yet.
-        deadline: When its caller stops waiting, in seconds on the clock of `batching.clock`.
+        deadline: When it is late (`lateness`), in seconds on the server's clock.
+        timeout: Seconds of its own time-out where that is what the deadline says, else infinity.
         arrived: When it arrived, in seconds on the same clock.
-        is_cancelled: Whether its caller is known to have cancelled.
         may_be_displaced: Whether it may be refused in favour of another connection's, although it waits already.
     """
 
     may_be_displaced = True
 
-    __slots__ = ("arrived", "deadline", "is_cancelled", "rows", "steps")
+    __slots__ = ("arrived", "deadline", "rows", "steps", "timeout")
 
-    def __init__(self, rows: int, steps: int, deadline: float, arrived: float) -> None:
+    def __init__(self, rows: int, steps: int, deadline: float, arrived: float, timeout: float = math.inf) -> None:
         self.rows = rows
         self.steps = steps
         self.deadline = deadline
         self.arrived = arrived
-        self.is_cancelled = False
+        self.timeout = timeout
 
     @property
     @abc.abstractmethod
@@ -55,20 +57,4 @@ class PendingRequest(abc.ABC):
 
     def cancel(self) -> None:
         """Note that the caller has cancelled: the request need not be run."""
-        self.is_cancelled = True
-
-    def reason_to_drop(self, now: float) -> ServeError | None:
-        """Say why the request need not be run any more, or None where it has to be.
-
-        Args:
-            now: In seconds on the clock of `batching.clock`.
-        """
-        if self.is_cancelled:
-            return Cancelled("the request was cancelled before it was run")
-        if self.deadline < now:
-            return self.reason_it_is_late()
-        return None
-
-    def reason_it_is_late(self) -> ServeError:
-        """Say what was to be met: the caller's deadline, unless the request has a time-out of its own."""
-        return DeadlinePassed("the deadline passed before the request was run")
+        self.deadline = CANCELLED

@@ -5,6 +5,7 @@ from typing import NamedTuple, TypeVar
 
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.fair_queue import FairQueue
+from rnnserve.server.batching.lateness import seconds_left
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.clock import now
 from rnnserve.server.errors import QueueFull, ServeError, WaitTooLong
@@ -56,9 +57,9 @@ class WaitingLimits:
             queue: What waits for it.
             pending: The request. If it is not the one that is refused, it is to be added with `add_from`.
         """
-        if not queue:
-            return None
         count = len(queue)
+        if not count:
+            return None
         if count >= self.requests:
             full = QueueFull(model, self.requests)
             return self._one_of(queue, pending, full, count < self.requests + self.requests // _BEYOND)
@@ -67,8 +68,8 @@ class WaitingLimits:
             too_long = WaitTooLong.beyond_limit(model, seconds, self.seconds)
             points = pending.rows * pending.steps
             return self._one_of(queue, pending, too_long, seconds < self.seconds * (1 + 1 / _BEYOND), points)
-        remaining = pending.deadline - now()
-        if 0 < remaining < seconds:  # one whose deadline has passed is dropped, and counted, by its run
+        remaining = seconds_left(pending.deadline, now())
+        if remaining < seconds:
             seconds = cost.seconds_of_queue(queue.points_before(pending.connection))
             if remaining < seconds:
                 return Refusal(pending, WaitTooLong.beyond_deadline(model, seconds, remaining))

@@ -30,6 +30,7 @@ from typing import cast
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.execution import run_batch, run_pending
 from rnnserve.server.batching.fair_queue import FairQueue
+from rnnserve.server.batching.lateness import all_in_time
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.clock import now
@@ -147,9 +148,7 @@ class Dispatcher:
             return False
         cost, count = prefix.served.model.cost, len(calls)
         most_points = min(cost.enough(prefix.steps), cost.points_within(_LANE_SECONDS), cost.max_points)
-        if count > MAX_REQUESTS or count * prefix.points > most_points:
-            return False
-        if [call for call in calls if call.deadline < arrived]:
+        if count > MAX_REQUESTS or count * prefix.points > most_points or not all_in_time(calls, arrived):
             return False
         batch = SamePrefixBatch(self._runs, prefix, calls, (), [arrived] * count)
         return run_batch(prefix.served.model.statistics, batch)
@@ -249,9 +248,11 @@ def _refuse_all(calls: list[PendingCall], error: Exception) -> None:
 
 def _shared_prefix(calls: list[PendingCall]) -> RequestPrefix | None:
     """The prefix of all of these, where it is known, one and the same, and all are still to be run."""
-    prefix, at = calls[0].prefix, now()
-    others = [p for p in calls if p.prefix is not prefix or p.is_cancelled or p.deadline < at]
-    return None if others else prefix
+    prefix = calls[0].prefix
+    for pending in calls:
+        if pending.prefix is not prefix:
+            return None
+    return prefix if all_in_time(calls, now()) else None
 
 
 def _points(calls: list[PendingCall]) -> int:

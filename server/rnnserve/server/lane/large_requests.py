@@ -2,11 +2,12 @@
 
 import threading
 
+from rnnserve.server.batching.lateness import check_unread
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.boundary.compression import decompress, is_compressed
 from rnnserve.server.clock import now
 from rnnserve.server.connections.connection_turns import ConnectionTurns
-from rnnserve.server.errors import DeadlinePassed, InternalError, ServeError, TooManyCalls
+from rnnserve.server.errors import InternalError, ServeError, TooManyCalls
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
 from rnnserve.server.lane.pending_calls import ParsedCall, PendingCall, StepCall
 from rnnserve.server.protocol.service import Service
@@ -94,8 +95,7 @@ class LargeRequests:
             return self._waiting.pop() if self._waiting else None
 
     def _admit(self, call: ArrivedRequest, arrived: float) -> None:
-        if call.deadline < now():
-            raise DeadlinePassed("the deadline passed before the request was read")
+        check_unread(call.deadline, now())
         payload = call.payload
         if is_compressed(payload):
             payload = decompress(payload, self._service.settings.max_message_bytes)

@@ -1,10 +1,12 @@
 """Calls on the lane that wait to be run: parsed ones, and those recognised by their prefix."""
 
+import math
 from collections.abc import Callable, Mapping
 
+from rnnserve.server.batching.lateness import earlier
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.errors import InternalError, ServeError, TimeoutExpired
+from rnnserve.server.errors import InternalError, ServeError
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
 from rnnserve.server.lane.prefixes import Recognised, RequestPrefix
 from rnnserve.server.protocol.responses import encode_response
@@ -42,7 +44,7 @@ class PendingCall(PendingRequest):
         self.steps = steps
         self.deadline = call.deadline
         self.arrived = arrived
-        self.is_cancelled = False
+        self.timeout = math.inf
         self.call = call
         self.served = served
         self.prefix = prefix
@@ -70,16 +72,11 @@ class ParsedCall(PendingCall):
     def __init__(self, call: ArrivedRequest, served: ServedVersion, checked: CheckedRequest, arrived: float) -> None:
         super().__init__(call, served, checked.batch, checked.steps, arrived)
         self._checked = checked
-        self.deadline = min(self.deadline, arrived + checked.timeout)
+        self.deadline, self.timeout = earlier(call.deadline, arrived, checked.timeout)
 
     def check(self) -> CheckedRequest:
         """Give the checked request."""
         return self._checked
-
-    def reason_it_is_late(self) -> ServeError:
-        """Say whether it was the deadline or the request's time-out, which is the earlier one."""
-        late = super().reason_it_is_late()
-        return late if self.deadline == self.call.deadline else TimeoutExpired(self._checked.timeout)
 
     def answer(self, outputs: Mapping[str, Array]) -> None:
         """Answer with the outputs asked for."""
@@ -132,7 +129,7 @@ class StepCall(PendingCall):
         self._call = call
         self._submit: Callable[[StepCall], None] = _lost
         self.step = step
-        self.deadline = call.deadline
+        self.deadline, self.timeout = call.deadline, call.timeout
 
     def line_up(self, submit: Callable[["StepCall"], None]) -> bool:
         """Line up in its sequence; return whether it may be submitted now. If not, that comes later, or a refusal."""
@@ -146,10 +143,6 @@ class StepCall(PendingCall):
     def take_turn(self) -> None:
         """Be submitted, now that the requests before it have been answered."""
         self._submit(self)
-
-    def reason_it_is_late(self) -> ServeError:
-        """Say what was to be met."""
-        return self._call.reason_it_is_late()
 
     def check(self) -> CheckedRequest:
         """Give the checked request with its sequence's states.

@@ -8,12 +8,13 @@ from typing import NoReturn
 import grpc
 from google.protobuf.message import DecodeError
 
+from rnnserve.server.batching.lateness import cancelled, check_unread
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.boundary.compression import decompress, is_compressed
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import SMALL, ByteBudget, HeldBytes
-from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest, ServeError
+from rnnserve.server.errors import InternalError, InvalidRequest, ServeError
 from rnnserve.server.lane.varying_fields import find_varying_fields
 from rnnserve.server.protocol.error_details import details_metadata
 from rnnserve.server.protocol.responses import (
@@ -159,7 +160,7 @@ class PublicCalls:
         held = HeldBytes(self._budget, pool.call)
         call = _UnaryCall(held)
         if not context.add_callback(call.close):
-            raise Cancelled("the call ended when its message had arrived")
+            raise cancelled("read")
         held.hold(self._bytes_of(received[0]))
         return self._run(received, context, _Caller(context), call, held)
 
@@ -202,10 +203,9 @@ class PublicCalls:
         held: HeldBytes,
     ) -> bytes:
         """Answer a request, of which nothing but its tensors is kept when it has been read: those are a copy."""
-        remaining = context.time_remaining()
-        deadline = math.inf if remaining is None else now() + remaining
-        if deadline < now():
-            raise DeadlinePassed("the deadline passed before the request was read")
+        remaining, at = context.time_remaining(), now()
+        deadline = math.inf if remaining is None else at + remaining
+        check_unread(deadline, at)
         served, checked = self._service.accept(received.pop(), caller)
         if checked.sequence is None:
             waiting = WaitingCall(checked, deadline, held)

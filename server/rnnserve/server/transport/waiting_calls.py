@@ -3,12 +3,13 @@
 import threading
 from collections.abc import Mapping
 
+from rnnserve.server.batching.lateness import cancelled, earlier
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import RESPONSE_COPIES, HeldBytes
-from rnnserve.server.errors import Cancelled, ServeError, TimeoutExpired
+from rnnserve.server.errors import ServeError
 from rnnserve.server.protocol.sequence_turns import Step
 
 __all__ = ["WaitingCall", "WaitingStep"]
@@ -19,14 +20,13 @@ _NO_ANSWER: Mapping[str, Array] = {}
 class WaitingCall(PendingRequest):
     """A request whose caller's thread waits for it."""
 
-    __slots__ = ("_answer", "_checked", "_held", "_is_answered", "_is_limited", "_is_told", "_timeout")
+    __slots__ = ("_answer", "_checked", "_held", "_is_answered", "_is_told")
 
     def __init__(self, checked: CheckedRequest, deadline: float, held: HeldBytes) -> None:
         arrived = now()
-        super().__init__(checked.batch, checked.steps, min(deadline, arrived + checked.timeout), arrived)
-        self._is_limited = self.deadline < deadline
+        deadline, timeout = earlier(deadline, arrived, checked.timeout)
+        super().__init__(checked.batch, checked.steps, deadline, arrived, timeout)
         self._checked: CheckedRequest | None = checked
-        self._timeout = checked.timeout
         self._held = held
         self._answer: Mapping[str, Array] | ServeError = _NO_ANSWER
         self._is_told = False
@@ -52,16 +52,12 @@ class WaitingCall(PendingRequest):
         """
         checked = self._checked
         if checked is None:
-            raise Cancelled("the request was cancelled before it was answered")
+            raise cancelled("answered")
         return checked
 
     def check(self) -> CheckedRequest:
         """Give the checked request."""
         return self.request
-
-    def reason_it_is_late(self) -> ServeError:
-        """Say whether it was the deadline or the request's time-out, which is the earlier one."""
-        return TimeoutExpired(self._timeout) if self._is_limited else super().reason_it_is_late()
 
     def answer(self, outputs: Mapping[str, Array]) -> None:
         """Hand the outputs to the thread that waits, unless they are more than may be held.

@@ -1,0 +1,91 @@
+"""Lateness: which requests need not be run any more, and what their callers are told. Both transports ask here.
+
+A request is late when its caller has cancelled it, when its caller's deadline has passed, or when it has waited for
+longer than its parameter `timeout` says. To tell all three takes one comparison: a request has one time after which it
+is late, the earlier of its deadline and the end of its time-out, and once it was cancelled it is late at any time.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Literal, Protocol
+
+from rnnserve.server.errors import Cancelled, DeadlinePassed, ServeError, TimeoutExpired
+
+__all__ = ["CANCELLED", "all_in_time", "cancelled", "check_unread", "earlier", "reason_to_drop", "seconds_left"]
+
+CANCELLED = -math.inf
+"""The deadline of a request whose caller has cancelled."""
+
+
+class HasDeadline(Protocol):
+    """What has to be done by a time, in seconds on the server's clock."""
+
+    @property
+    def deadline(self) -> float:
+        """When it is late; `CANCELLED` where its caller has cancelled."""
+
+
+class HasTimeout(HasDeadline, Protocol):
+    """What may have a time-out of its own."""
+
+    @property
+    def timeout(self) -> float:
+        """Seconds of its parameter `timeout` where the deadline is the end of these, else infinity."""
+
+
+def earlier(deadline: float, arrived: float, timeout: float) -> tuple[float, float]:
+    """When a request is late, and the time-out that says so: infinity where its caller's deadline does.
+
+    Args:
+        deadline: Its caller's, in seconds on the server's clock.
+        arrived: When it arrived, on the same clock.
+        timeout: Seconds that it may wait for its run; infinity for no such limit.
+    """
+    end = arrived + timeout
+    return (end, timeout) if end < deadline else (deadline, math.inf)
+
+
+def all_in_time(requests: Iterable[HasDeadline], at: float) -> bool:
+    """Whether none of these is late at a time."""
+    for request in requests:  # noqa: SIM110 - `all` would take a call for each of them
+        if request.deadline < at:
+            return False
+    return True
+
+
+def seconds_left(deadline: float, at: float) -> float:
+    """Seconds from a time to a deadline; infinity where that has passed: what is late its run drops, and counts."""
+    return math.inf if deadline < at else deadline - at
+
+
+def check_unread(deadline: float, at: float) -> None:
+    """Refuse a request that has not been read yet where it is late.
+
+    Raises:
+        DeadlinePassed: If it is.
+    """
+    if deadline < at:
+        raise _passed("read")
+
+
+def reason_to_drop(request: HasTimeout, at: float) -> ServeError | None:
+    """Say why a request that waits need not be run any more; None where it has to be.
+
+    Args:
+        request: The request.
+        at: A time, in seconds on the server's clock.
+    """
+    if not request.deadline < at:
+        return None
+    if request.deadline == CANCELLED:
+        return cancelled("run")
+    return _passed("run") if request.timeout == math.inf else TimeoutExpired(request.timeout)
+
+
+def cancelled(before: Literal["read", "run", "answered"]) -> Cancelled:
+    """Say that a request was cancelled before something was done with it."""
+    return Cancelled(f"the request was cancelled before it was {before}")
+
+
+def _passed(before: Literal["read", "run"]) -> DeadlinePassed:
+    return DeadlinePassed(f"the deadline passed before the request was {before}")
