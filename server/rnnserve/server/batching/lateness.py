@@ -17,20 +17,14 @@ CANCELLED = -math.inf
 """The deadline of a request whose caller has cancelled."""
 
 
-class HasDeadline(Protocol):
-    """What has to be done by a time, in seconds on the server's clock."""
-
+class _HasDeadline(Protocol):
     @property
-    def deadline(self) -> float:
-        """When it is late; `CANCELLED` where its caller has cancelled."""
+    def deadline(self) -> float: ...
 
 
-class HasTimeout(HasDeadline, Protocol):
-    """What may have a time-out of its own."""
-
+class _HasTimeout(_HasDeadline, Protocol):
     @property
-    def timeout(self) -> float:
-        """Seconds of its parameter `timeout` where the deadline is the end of these, else infinity."""
+    def timeout(self) -> float: ...
 
 
 def earlier(deadline: float, arrived: float, timeout: float) -> tuple[float, float]:
@@ -45,7 +39,7 @@ def earlier(deadline: float, arrived: float, timeout: float) -> tuple[float, flo
     return (end, timeout) if end < deadline else (deadline, math.inf)
 
 
-def all_in_time(requests: Iterable[HasDeadline], at: float) -> bool:
+def all_in_time(requests: Iterable[_HasDeadline], at: float) -> bool:
     """Whether none of these is late at a time."""
     for request in requests:  # noqa: SIM110 - `all` would take a call for each of them
         if request.deadline < at:
@@ -68,11 +62,11 @@ def check_unread(deadline: float, at: float) -> None:
         raise _passed("read")
 
 
-def reason_to_drop(request: HasTimeout, at: float) -> ServeError | None:
+def reason_to_drop(request: _HasTimeout, at: float) -> ServeError | None:
     """Say why a request that waits need not be run any more; None where it has to be.
 
     Args:
-        request: The request.
+        request: With its `deadline` and `timeout` as `earlier` gives them.
         at: A time, in seconds on the server's clock.
     """
     if not request.deadline < at:

@@ -14,7 +14,7 @@ from rnnserve.server.batching.fair_queue import FairQueue
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.clock import now
-from rnnserve.server.errors import ShuttingDown
+from rnnserve.server.errors import ServeError, ShuttingDown
 
 __all__ = ["Scheduler", "Schedulers"]
 
@@ -190,6 +190,13 @@ class Schedulers:
                     raise
             else:
                 return
+
+    def submit_or_refuse(self, model: BatchModel, pending: PendingRequest) -> None:
+        """Put a request into its model's queue, or answer it with what `submit` raises."""
+        try:
+            self.submit(model, pending)
+        except ServeError as error:
+            pending.refuse(error)
 
     def keep(self, models: Collection[BatchModel]) -> None:
         """End the threads of all other models, each when it has run what waits for it.

@@ -18,15 +18,22 @@ __all__ = ["Admission"]
 class Admission:
     """Admits calls, and keeps the prefixes of those that passed the boundary. For one thread, the lane's."""
 
-    def __init__(self, service: Service, take_large: Callable[[ArrivedRequest], None]) -> None:
+    def __init__(
+        self,
+        service: Service,
+        take_large: Callable[[ArrivedRequest], None],
+        take_step: Callable[[Model, StepCall], None],
+    ) -> None:
         """Start without any prefix.
 
         Args:
             service: Takes requests through the boundary.
             take_large: Takes calls for which the lane has no time, since they are large when they are decompressed.
+            take_step: Takes requests of sequences whose turn comes later.
         """
         self._service = service
         self._take_large = take_large
+        self._take_step = take_step
         self._prefixes = PrefixCache(allow_non_finite=service.settings.allow_non_finite)
         self._of_sequences: dict[RequestPrefix, RequestPrefix | None] = {}
         self._generation = service.repository.generation
@@ -51,6 +58,8 @@ class Admission:
 
     def admit(self, calls: Iterable[ArrivedRequest], arrived: float) -> list[PendingCall]:
         """Admit calls that arrived together; refuse those that do not pass the boundary.
+
+        Without those that come later: large ones, and requests of sequences that wait for their turn.
 
         Args:
             calls: The calls.
@@ -84,23 +93,21 @@ class Admission:
                 return recognised
             if found.sequence.starts:
                 recognised.check()  # a wrong request must not begin a sequence in the place of another
-            of_sequences = self._prefix_of_sequences(found.prefix)
+            step = StepCall(recognised, self._prefix_of_sequences(found.prefix), self._take_step)
             try:
-                step = sequences.enter(found.prefix.served, found.sequence, call, call.stream)
+                return step.enter(sequences, found.prefix.served, found.sequence, call, call.stream)
             except BeganOnAnotherVersion:
                 pass  # which one the request asks, its parsing tells
             except ServeError:
                 recognised.check()  # what is wrong with the request itself is told first
                 raise
-            else:
-                return StepCall(recognised, step, of_sequences)
         served, checked = service.accept(call.payload, call)
         if found is None:
             self._prefixes.add(call.payload, served, checked)
         parsed = ParsedCall(call, served, checked, arrived)
         if checked.sequence is None:
             return parsed
-        return StepCall(parsed, sequences.enter(served, checked.sequence, call, call.stream), None)
+        return StepCall(parsed, None, self._take_step).enter(sequences, served, checked.sequence, call, call.stream)
 
     def _prefix_of_sequences(self, prefix: RequestPrefix) -> RequestPrefix | None:
         try:

@@ -34,7 +34,7 @@ from rnnserve.server.batching.lateness import all_in_time
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.clock import now
-from rnnserve.server.errors import InternalError, ServeError
+from rnnserve.server.errors import InternalError
 from rnnserve.server.lane.admission import Admission
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
 from rnnserve.server.lane.large_requests import LargeRequests
@@ -71,7 +71,7 @@ class Dispatcher:
         self._limits = WaitingLimits(service.settings.max_queue, service.settings.max_wait)
         self._schedulers = schedulers
         self._large_requests = LargeRequests(service, schedulers)
-        self._admission = Admission(service, self.take_large)
+        self._admission = Admission(service, self.take_large, self._step)
         self._runs = SamePrefixRuns()
         self._queues: dict[Model, FairQueue[PendingCall]] = {}
         self._turns: deque[Model] = deque()
@@ -93,9 +93,7 @@ class Dispatcher:
         at = now()
         if not self._turns and self._run_at_once(arrived, at):
             return
-        admitted = self._admission.admit(arrived, at)
-        # A step lines up in its sequence: with others before it, it comes later.
-        self._enqueue_all([p for p in admitted if not isinstance(p, StepCall) or p.line_up(self._step)])
+        self._enqueue_all(self._admission.admit(arrived, at))
 
     def take_large(self, request: ArrivedRequest) -> None:
         """Let a request of many bytes be parsed and run on other threads."""
@@ -173,12 +171,12 @@ class Dispatcher:
                     return
         run_pending(model, taken)
 
-    def _step(self, pending: StepCall) -> None:
+    def _step(self, model: Model, pending: StepCall) -> None:
         """Take a request of a sequence whose turn has come: on the thread that has answered the one before it."""
         if threading.get_ident() == self._thread:
             self._next_steps.append(pending)
         else:
-            self._submit(pending.served.model, pending)
+            self._submit(model, pending)
 
     def _enqueue_all(self, calls: list[PendingCall]) -> None:
         """Put calls, and the steps whose turn has come, into their models' queues."""
@@ -234,10 +232,7 @@ class Dispatcher:
 
     def _submit(self, model: Model, pending: PendingCall) -> None:
         pending.watch()
-        try:
-            self._schedulers.submit(model, pending)
-        except ServeError as error:
-            pending.refuse(error)
+        self._schedulers.submit_or_refuse(model, pending)
 
 
 def _refuse_all(calls: list[PendingCall], error: Exception) -> None:

@@ -11,6 +11,7 @@ from rnnserve.server.errors import InternalError, ServeError, TooManyCalls
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
 from rnnserve.server.lane.pending_calls import ParsedCall, PendingCall, StepCall
 from rnnserve.server.protocol.service import Service
+from rnnserve.server.repository.model import Model
 
 __all__ = ["LargeRequests"]
 
@@ -102,18 +103,14 @@ class LargeRequests:
             call.hold(len(payload))
         served, checked = self._service.accept(payload, call)
         call.payload = payload = b""  # the checked request has its bytes
-        pending = ParsedCall(call, served, checked, arrived)
-        if checked.sequence is None:
-            self._submit(pending)
-        else:
-            step = self._service.sequences.enter(served, checked.sequence, call, call.stream)
-            step_call = StepCall(pending, step, None)
-            if step_call.line_up(self._submit):
-                self._submit(step_call)
+        parsed = ParsedCall(call, served, checked, arrived)
+        pending: PendingCall | None = parsed
+        if checked.sequence is not None:
+            step = StepCall(parsed, None, self._submit)
+            pending = step.enter(self._service.sequences, served, checked.sequence, call, call.stream)
+        if pending is not None:
+            self._submit(served.model, pending)
 
-    def _submit(self, pending: PendingCall) -> None:
+    def _submit(self, model: Model, pending: PendingCall) -> None:
         pending.watch()
-        try:
-            self._schedulers.submit(pending.served.model, pending)
-        except ServeError as error:
-            pending.refuse(error)
+        self._schedulers.submit_or_refuse(model, pending)

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from rnnserve.server.batching.lateness import earlier
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.errors import InternalError, ServeError
+from rnnserve.server.errors import ServeError
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
 from rnnserve.server.lane.prefixes import Recognised, RequestPrefix
+from rnnserve.server.protocol.pending_steps import PendingStep
 from rnnserve.server.protocol.responses import encode_response
-from rnnserve.server.protocol.sequence_turns import Step
 from rnnserve.server.protocol.service import Service
+from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.repository import ServedVersion
 
 __all__ = ["ParsedCall", "PendingCall", "RecognisedCall", "StepCall"]
@@ -110,56 +111,25 @@ class RecognisedCall(PendingCall):
         self.call.answer(self._known.head.encode(self.id_field, outputs.values()))
 
 
-class StepCall(PendingCall):
-    """A call that is a request of a sequence. It refers to its step, and its step not to it: so it leaves no cycle."""
+class StepCall(PendingStep, PendingCall):
+    """A call that is a request of a sequence."""
 
-    may_be_displaced = False  # those that wait for their turn behind it would be run without it
+    __slots__ = ("_pending", "_submit", "step")
 
-    __slots__ = ("_call", "_submit", "step")
-
-    def __init__(self, call: PendingCall, step: Step, prefix: RequestPrefix | None) -> None:
+    def __init__(
+        self, call: PendingCall, prefix: RequestPrefix | None, submit: Callable[[Model, "StepCall"], None]
+    ) -> None:
         """Wait in the place of `call`.
 
         Args:
             call: The request without its sequence.
-            step: What it is in its sequence.
             prefix: The prefix of requests of sequences that it has; None where it has none.
+            submit: Takes it when its turn comes later.
         """
         super().__init__(call.call, call.served, call.rows, call.steps, call.arrived, prefix, call.id_field)
-        self._call = call
-        self._submit: Callable[[StepCall], None] = _lost
-        self.step = step
         self.deadline, self.timeout = call.deadline, call.timeout
-
-    def line_up(self, submit: Callable[["StepCall"], None]) -> bool:
-        """Line up in its sequence; return whether it may be submitted now. If not, that comes later, or a refusal."""
+        self._pending = call
         self._submit = submit
-        try:
-            return self.step.line_up(self)
-        except Exception as error:  # noqa: BLE001 - a defect must neither keep the caller waiting nor hold up the sequence
-            self.refuse(error if isinstance(error, ServeError) else InternalError.hiding(error))
-            return False
-
-    def take_turn(self) -> None:
-        """Be submitted, now that the requests before it have been answered."""
-        self._submit(self)
-
-    def check(self) -> CheckedRequest:
-        """Give the checked request with its sequence's states.
-
-        Raises:
-            ServeError: If the request does not pass the boundary, or does not continue its sequence.
-        """
-        return self.step.with_states(self._call.check())
-
-    def answer(self, outputs: Mapping[str, Array]) -> None:
-        """Keep the states, and answer with the outputs asked for."""
-        try:
-            asked = self.step.finish(outputs)
-        except ServeError as error:
-            self.refuse(error)
-        else:
-            self._call.answer(asked)
 
     def answer_encoded(self, response: bytes, states: tuple[bytes, ...]) -> None:
         """Keep the states, and answer with the bytes of a response."""
@@ -169,14 +139,3 @@ class StepCall(PendingCall):
             self.refuse(error)
         else:
             self.call.answer(response)
-
-    def refuse(self, error: ServeError) -> None:
-        """Leave the sequence as it was, and answer with an error."""
-        try:
-            self._call.refuse(error)
-        finally:
-            self.step.fail()
-
-
-def _lost(_: StepCall) -> None:
-    raise AssertionError("the step was queued before it could be submitted")

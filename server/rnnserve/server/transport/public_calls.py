@@ -207,20 +207,19 @@ class PublicCalls:
         deadline = math.inf if remaining is None else at + remaining
         check_unread(deadline, at)
         served, checked = self._service.accept(received.pop(), caller)
-        if checked.sequence is None:
-            waiting = WaitingCall(checked, deadline, held)
-            del checked  # a call that is cancelled lets go of it, while this thread waits on
-            call.note(waiting)
-            self._schedulers.submit(served.model, waiting, may_run_now=True)
-        else:
-            step = self._service.sequences.enter(served, checked.sequence, caller, call.owner)
-            waiting = step_waiting = WaitingStep(checked, deadline, held, step, self._schedulers)
-            del checked
-            call.note(waiting)
-            step_waiting.line_up()
+        waiting, control = WaitingCall(checked, deadline, held), checked.sequence
+        del checked  # a call that is cancelled lets go of it, while this thread waits on
         try:
+            if control is None:
+                call.note(waiting)
+                self._schedulers.submit(served.model, waiting, may_run_now=True)
+            else:
+                step = WaitingStep(waiting, self._schedulers.submit_or_refuse)
+                call.note(step)
+                if step.enter(self._service.sequences, served, control, caller, call.owner):
+                    step.take_turn()
             outputs = waiting.wait()
-            return encode_response(served.model, waiting.request, outputs)
+            return encode_response(served.model, waiting.check(), outputs)
         finally:
             call.forget()
 

@@ -1,16 +1,16 @@
 """Requests on the public transport that wait to be run, and the threads of their callers with them."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from rnnserve.server.batching.lateness import cancelled, earlier
 from rnnserve.server.batching.pending import PendingRequest
-from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import RESPONSE_COPIES, HeldBytes
 from rnnserve.server.errors import ServeError
-from rnnserve.server.protocol.sequence_turns import Step
+from rnnserve.server.protocol.pending_steps import PendingStep
+from rnnserve.server.repository.model import Model
 
 __all__ = ["WaitingCall", "WaitingStep"]
 
@@ -20,7 +20,7 @@ _NO_ANSWER: Mapping[str, Array] = {}
 class WaitingCall(PendingRequest):
     """A request whose caller's thread waits for it."""
 
-    __slots__ = ("_answer", "_checked", "_held", "_is_answered", "_is_told")
+    __slots__ = ("_answer", "_checked", "_has_room", "_held", "_is_answered", "_is_told")
 
     def __init__(self, checked: CheckedRequest, deadline: float, held: HeldBytes) -> None:
         arrived = now()
@@ -28,6 +28,7 @@ class WaitingCall(PendingRequest):
         super().__init__(checked.batch, checked.steps, deadline, arrived, timeout)
         self._checked: CheckedRequest | None = checked
         self._held = held
+        self._has_room = False
         self._answer: Mapping[str, Array] | ServeError = _NO_ANSWER
         self._is_told = False
         self._is_answered = threading.Lock()
@@ -43,9 +44,8 @@ class WaitingCall(PendingRequest):
         super().cancel()
         self._checked = None
 
-    @property
-    def request(self) -> CheckedRequest:
-        """The checked request, as it came.
+    def check(self) -> CheckedRequest:
+        """Give the checked request: for its run, and for its answer.
 
         Raises:
             Cancelled: If its caller has cancelled.
@@ -55,26 +55,24 @@ class WaitingCall(PendingRequest):
             raise cancelled("answered")
         return checked
 
-    def check(self) -> CheckedRequest:
-        """Give the checked request."""
-        return self.request
+    def make_room(self, outputs: Mapping[str, Array]) -> None:
+        """Hold the outputs' bytes: the threads that encode them come when further runs may have made as many again.
+
+        Raises:
+            TooMuchHeld: If the budget is spent.
+        """
+        self._held.hold(RESPONSE_COPIES * sum([array.nbytes for array in outputs.values()]))
+        self._has_room = True
 
     def answer(self, outputs: Mapping[str, Array]) -> None:
-        """Hand the outputs to the thread that waits, unless they are more than may be held.
-
-        They are counted here: the threads that encode them come later, when further runs may have made as many again.
-        """
+        """Hand the outputs to the thread that waits, unless they are more than may be held."""
         try:
-            self._held.hold(RESPONSE_COPIES * sum([array.nbytes for array in outputs.values()]))
-            asked = self._finish(outputs)
+            if not self._has_room:
+                self.make_room(outputs)
         except ServeError as error:
             self.refuse(error)
         else:
-            self._tell(asked)
-
-    def _finish(self, outputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Give the outputs that were asked for."""
-        return outputs
+            self._tell(outputs)
 
     def refuse(self, error: ServeError) -> None:
         """Raise the error on the thread that waits: without the traceback, whose frames have this request."""
@@ -104,51 +102,39 @@ class WaitingCall(PendingRequest):
         self._is_answered.release()
 
 
-class WaitingStep(WaitingCall):
-    """A request of a sequence whose caller's thread waits for it. It refers to its step, and its step not to it."""
+class WaitingStep(PendingStep):
+    """A request of a sequence whose caller's thread waits for it."""
 
-    may_be_displaced = False  # those that wait for their turn behind it would be run without it
+    __slots__ = ("_pending", "_submit", "step")
 
-    __slots__ = ("_schedulers", "_step")
+    _pending: WaitingCall
 
-    def __init__(
-        self, checked: CheckedRequest, deadline: float, held: HeldBytes, step: Step, schedulers: Schedulers
-    ) -> None:
-        super().__init__(checked, deadline, held)
-        self._step = step
-        self._schedulers = schedulers
+    def __init__(self, call: WaitingCall, submit: Callable[[Model, "WaitingStep"], None]) -> None:
+        """Wait in the place of `call`.
 
-    def line_up(self) -> None:
-        """Line up in its sequence, and be submitted when its turn comes.
-
-        Raises:
-            ServeError: If it cannot.
+        Args:
+            call: The request without its sequence.
+            submit: Takes it when its turn comes later.
         """
-        if self._step.line_up(self):
-            self.take_turn()
+        super().__init__(call.rows, call.steps, call.deadline, call.arrived, call.timeout)
+        self._pending = call
+        self._submit = submit
 
-    def take_turn(self) -> None:
-        """Be submitted to the thread of its model."""
+    @property
+    def connection(self) -> str:
+        """Names its connection."""
+        return self._pending.connection
+
+    def cancel(self) -> None:
+        """Note that the caller has cancelled, and keep nothing of the request."""
+        super().cancel()
+        self._pending.cancel()
+
+    def answer(self, outputs: Mapping[str, Array]) -> None:
+        """Keep the states, and answer; where the outputs are more than may be held, the sequence stays as it was."""
         try:
-            self._schedulers.submit(self._step.served.model, self)
+            self._pending.make_room(outputs)
         except ServeError as error:
             self.refuse(error)
-
-    def check(self) -> CheckedRequest:
-        """Give the checked request with its sequence's states.
-
-        Raises:
-            ServeError: If it does not continue its sequence.
-        """
-        return self._step.with_states(super().check())
-
-    def _finish(self, outputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Keep the states, and give the outputs that were asked for."""
-        return self._step.finish(outputs)
-
-    def refuse(self, error: ServeError) -> None:
-        """Leave the sequence as it was, and raise the error on the thread that waits."""
-        try:
-            super().refuse(error)
-        finally:
-            self._step.fail()
+        else:
+            super().answer(outputs)
