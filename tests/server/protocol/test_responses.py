@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tritonclient.utils import deserialize_bytes_tensor
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.protocol.responses import ResponseHead, encode_response, encode_varint
+from rnnserve.server.protocol.responses import ResponseHead, encode_response, encode_varint, errors_end_stream
 from support.checked_requests import checked_request
 from support.inference_requests import DATATYPES
 
@@ -88,3 +88,17 @@ def test_a_head_needs_an_array_for_each_output(service):
 @given(st.integers(0, 2**64 - 1) | st.sampled_from([0, 127, 128, 16383, 16384, 2**32]))
 def test_a_varint_is_what_protobuf_writes(number):
     assert encode_varint(number) == encoder._VarintBytes(number)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "is_asked"),
+    [
+        ((), False),
+        ((("triton_grpc_error", "true"),), True),
+        ((("user-agent", "x"), ("triton_grpc_error", "true")), True),
+        ((("triton_grpc_error", "false"),), False),
+        ((("other", "true"), ("bytes-bin", b"true")), False),
+    ],
+)
+def test_a_stream_ends_with_its_first_error_where_its_metadata_ask_so(metadata, is_asked):
+    assert errors_end_stream(metadata) == is_asked

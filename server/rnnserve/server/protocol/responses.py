@@ -24,6 +24,7 @@ __all__ = [
     "encode_stream_error",
     "encode_stream_response",
     "encode_varint",
+    "errors_end_stream",
 ]
 
 # Tags of length-delimited fields of ModelInferResponse, and of ModelStreamInferResponse: number << 3 | 2.
@@ -159,6 +160,11 @@ def encode_stream_error(error: ServeError, id_field: bytes) -> bytes:
     refused = pb.ModelInferResponse(parameters={_STATUS: pb.InferParameter(string_param=error.status)})
     inner = encode_stream_response(id_field + refused.SerializeToString())
     return _ERROR_MESSAGE + encode_varint(len(message)) + message + inner
+
+
+def errors_end_stream(metadata: Iterable[tuple[str, str | bytes]]) -> bool:
+    """Whether a stream's metadata ask that the first error end it."""
+    return (ERRORS_AS_STATUSES, "true") in metadata
 
 
 def _parameters_of(values: Mapping[str, str | int]) -> pb.ModelInferResponse:

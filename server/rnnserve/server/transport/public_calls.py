@@ -18,10 +18,10 @@ from rnnserve.server.errors import InternalError, InvalidRequest, ServeError
 from rnnserve.server.lane.varying_fields import find_varying_fields
 from rnnserve.server.protocol.error_details import details_metadata
 from rnnserve.server.protocol.responses import (
-    ERRORS_AS_STATUSES,
     encode_response,
     encode_stream_error,
     encode_stream_response,
+    errors_end_stream,
 )
 from rnnserve.server.protocol.sequence_callers import StreamOwner
 from rnnserve.server.protocol.service import Method, Service
@@ -172,7 +172,7 @@ class PublicCalls:
         if not context.add_callback(stream.close):
             stream.close()  # the call has ended already
         caller = _Caller(context)
-        errors_end = (ERRORS_AS_STATUSES, "true") in context.invocation_metadata()
+        errors_end = errors_end_stream(context.invocation_metadata())
         for payload in messages:
             held = HeldBytes(self._budget, pool.call)
             received, beginning = [payload], payload[:SMALL]
