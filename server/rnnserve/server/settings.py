@@ -107,7 +107,8 @@ class Settings:
         session_key: File with the keys that seal the states of sessions, 32 random bytes each: the first seals, all
             open. None for a server that seals none.
         session_age: Seconds after which a sealed state is too old to be continued.
-        max_queue: Number of requests that may wait for each model.
+        max_queue: Number of requests that may wait for each model; as many more of its sequences may wait for their
+            turn, and on the public transport as many calls of all models for a thread that reads them.
         max_wait: Seconds that what waits for a model may take, as estimated from measured costs.
         max_message_bytes: Largest request, in bytes as sent.
         max_response_bytes: Largest response, in bytes of its outputs.
@@ -211,7 +212,11 @@ class Settings:
     )
     max_queue: int = dataclasses.field(
         default=4096,
-        metadata=_option("requests that may wait for each model; more are refused at once", _count),
+        metadata=_option(
+            "requests that may wait for each model; as many more of its sequences for their turn, and on the public "
+            "transport as many calls of all models for a thread that reads them; more are refused at once",
+            _count,
+        ),
     )
     max_wait: float = dataclasses.field(
         default=10.0,

@@ -22,9 +22,9 @@ SERVED = fake_served()
 class Request:
     """A request of a sequence, as a transport has it: what it is told is noted, in order, with all others."""
 
-    def __init__(self, sequences, told, name, *, starts=False, ends=False, on_turn=None):
+    def __init__(self, sequences, told, name, *, starts=False, ends=False, on_turn=None, served=SERVED):
         self.told, self.name, self._on_turn = told, name, on_turn
-        self.step = sequences.enter(SERVED, SequenceControl(7, starts, ends), FakeCaller())
+        self.step = sequences.enter(served, SequenceControl(7, starts, ends), FakeCaller())
 
     def line_up(self):
         if self.step.line_up(self):
@@ -120,6 +120,23 @@ def test_too_many_that_wait_are_refused_and_have_no_part_in_it(sequences, told):
     assert told == ["a"]
     first.answer()
     assert told == ["a", *"01234567"]
+
+
+def test_each_model_has_as_many_that_wait(sequences, told):
+    models = [fake_served("model"), fake_served("other"), fake_served("third")]
+    firsts = [Request(sequences, told, "a", starts=True, served=served).line_up() for served in models]
+    for served in models[:2]:
+        for number in range(8):
+            Request(sequences, told, str(number), on_turn=Request.answer, served=served).line_up()
+        with pytest.raises(QueueFull, match=f'sequence 7 of model "{served.model.name}".*: 8 requests wait already'):
+            Request(sequences, told, "late", served=served).line_up()
+    Request(sequences, told, "of the third", served=models[2]).line_up()
+    firsts[0].answer()
+    assert told == ["a", "a", "a", *"01234567"]
+    Request(sequences, told, "again", starts=True, served=models[0]).line_up()
+    Request(sequences, told, "waits", served=models[0]).line_up()
+    with pytest.raises(QueueFull):
+        Request(sequences, told, "late", served=models[1]).line_up()
 
 
 def test_thousands_that_are_refused_in_their_turn_are_refused_one_after_another(told):
@@ -241,7 +258,7 @@ def test_no_order_of_events_holds_a_sequence_up(events):
     while running:
         running.popleft().answer()
     store: SequenceStore = sequences._store
-    assert store.waiting == 0
+    assert not any(store.waiting.values())
     assert all(not kept.has_turn and not kept.waiting and not kept.is_passing for kept in store._kept.values())
     send("start")
     assert running.popleft().name == "start"

@@ -110,8 +110,8 @@ class SequenceStore:
         get: Gives a sequence by its key; None for none.
         move_to_end: Puts the sequence of a key after all others: it has been used last.
         idle_seconds: Seconds without a request after which a sequence is dropped.
-        waiting: Requests of all sequences that wait for their turn.
-        max_waiting: How many may.
+        waiting: Requests of a model's sequences that wait for their turn, by the model's name.
+        max_waiting: How many may, of each model.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -121,7 +121,7 @@ class SequenceStore:
             settings: How many there may be, of how many bytes, and how long they may be idle.
         """
         self.lock = threading.Lock()
-        self.waiting = 0
+        self.waiting: dict[str, int] = {}
         self.max_waiting = settings.max_queue
         self._settings = settings
         self._kept: OrderedDict[SequenceKey, KeptSequence] = OrderedDict()  # the one used longest ago first

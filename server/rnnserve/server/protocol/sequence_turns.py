@@ -58,7 +58,7 @@ class Step:
 
         Raises:
             NotFound: If the sequence has ended since the request arrived.
-            QueueFull: If too many requests wait for their turn.
+            QueueFull: If too many requests of the model's sequences wait for their turn.
         """
         store, sequence = self._store, self._sequence
         with store.lock:
@@ -68,10 +68,12 @@ class Step:
             if sequence.is_over and not sequence.has_turn:
                 self._is_over = True
                 raise store.unknown(sequence.key, sequence.why_over)
-            if store.waiting >= store.max_waiting:
+            model = sequence.key[1]
+            waiting = store.waiting.get(model, 0)
+            if waiting >= store.max_waiting:
                 self._is_over = True  # it has no part in its sequence
-                raise QueueFull(str(sequence), store.max_waiting)
-            store.waiting += 1
+                raise QueueFull(f"{sequence}, with the model's other sequences", store.max_waiting)
+            store.waiting[model] = waiting + 1
             sequence.waiting.append((self, waiter))
             return False
 
@@ -217,7 +219,7 @@ def _next(store: SequenceStore, sequence: KeptSequence) -> tuple[Step, Waiter, S
         sequence.has_turn = sequence.was_passed = False
         while sequence.waiting:
             step, waiter = sequence.waiting.popleft()
-            store.waiting -= 1
+            store.waiting[sequence.key[1]] -= 1
             if sequence.is_over:
                 step._give_up()  # noqa: SLF001 - of this module
                 return step, waiter, store.unknown(sequence.key, sequence.why_over)

@@ -1,0 +1,75 @@
+"""`--max-queue` has one meaning: each model has a queue of its own on both transports, and so have its sequences."""
+
+import threading
+
+import grpc
+import numpy as np
+import pytest
+
+from rnnserve.protos import inference_pb2_grpc as rpc
+from rnnserve.server import Server, Settings
+from rnnserve.server.repository.model import Model
+from support.inference_requests import request
+
+MODELS = ["direction_simple", "direction_stacked"]
+MAX_QUEUE, SENT = 8, 20
+HELD_STEPS = 77
+PATIENCE = 20.0
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """Models that stand still in a run of so many steps until they are told to go on."""
+    started, may_go = threading.Semaphore(0), threading.Event()
+    run = Model.run
+
+    def held_run(self, requests):
+        if any(r.sizes.get("sequence") == HELD_STEPS for r in requests):  # not while loading
+            started.release()
+            assert may_go.wait(PATIENCE)
+        return run(self, requests)
+
+    monkeypatch.setattr(Model, "run", held_run)
+    monkeypatch.setattr("rnnserve.server.lane.dispatcher._LANE_SECONDS", 0.0)
+    yield started, may_go
+    may_go.set()
+
+
+def asks(model, steps, *, of_sequence=False, starts=False):
+    sent = request(model, {"input": np.zeros((1, steps, 2), np.float32)})
+    if of_sequence:
+        sent.parameters["sequence_id"].int64_param = 7
+        sent.parameters["sequence_start"].bool_param = starts
+    return sent
+
+
+@pytest.mark.parametrize("of_sequence", [False, True], ids=["requests", "steps"])
+@pytest.mark.parametrize("kind", ["lane", "public"])
+def test_two_models_have_a_queue_each(repository, held, kind, of_sequence):
+    started, may_go = held
+    settings = Settings(repository, grpc_port=0, provider="cpu", transport=kind, max_queue=MAX_QUEUE)
+    with Server(settings) as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        infer = rpc.GRPCInferenceServiceStub(channel).ModelInfer
+        first = []
+        for model in MODELS:
+            if of_sequence:
+                infer(asks(model, 3, of_sequence=True, starts=True), timeout=PATIENCE)
+            first.append(infer.future(asks(model, HELD_STEPS, of_sequence=of_sequence)))
+            assert started.acquire(timeout=PATIENCE)
+        calls, ended = {}, threading.Semaphore(0)
+        for model in MODELS:
+            sent = asks(model, HELD_STEPS, of_sequence=of_sequence)
+            calls[model] = [infer.future(sent) for _ in range(SENT)]
+            for call in calls[model]:
+                call.add_done_callback(lambda _: ended.release())
+            for _ in range(SENT - MAX_QUEUE):
+                assert ended.acquire(timeout=PATIENCE), f"fewer of {model} are refused than beyond its queue"
+            assert not ended.acquire(timeout=0.3), f"more of {model} are refused: it has no queue of its own"
+        may_go.set()
+        assert [call.code() for call in first] == [grpc.StatusCode.OK] * len(MODELS)
+        for model, of_model in calls.items():
+            codes = [call.code() for call in of_model]
+            assert codes.count(grpc.StatusCode.OK) == MAX_QUEUE, model
+            assert codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED) == SENT - MAX_QUEUE, model
+            told = {call.details() for call in of_model if call.code() != grpc.StatusCode.OK}
+            assert all(model in said and f"{MAX_QUEUE} requests wait already (--max-queue)" in said for said in told)
