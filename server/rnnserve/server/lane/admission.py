@@ -15,15 +15,14 @@ from rnnserve.server.repository.model import Model
 __all__ = ["Admission"]
 
 
+TakeLarge = Callable[[ArrivedRequest], None]
+TakeStep = Callable[[Model, StepCall], None]
+
+
 class Admission:
     """Admits calls, and keeps the prefixes of those that passed the boundary. For one thread, the lane's."""
 
-    def __init__(
-        self,
-        service: Service,
-        take_large: Callable[[ArrivedRequest], None],
-        take_step: Callable[[Model, StepCall], None],
-    ) -> None:
+    def __init__(self, service: Service, take_large: TakeLarge, take_step: TakeStep) -> None:
         """Start without any prefix.
 
         Args:
