@@ -70,7 +70,7 @@ class Batch(Protocol[A]):
 
     @property
     def arrived(self) -> float:
-        """Sum of their arrivals, in seconds on the clock of `batching.clock`."""
+        """Sum of their arrivals, in seconds on the clock of `clock`."""
 
     def run(self) -> Sequence[A] | None:
         """Make the run, and give the answers in the members' order; None where a value is not plainly valid."""
@@ -85,7 +85,7 @@ class CheckedBatch:
     Attributes:
         members: The requests as they waited.
         rows: Rows of all of them.
-        arrived: Sum of their arrivals, in seconds on the clock of `batching.clock`.
+        arrived: Sum of their arrivals, in seconds on the clock of `clock`.
     """
 
     __slots__ = ("_model", "_requests", "arrived", "members", "rows")

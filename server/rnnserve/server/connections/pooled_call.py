@@ -22,7 +22,7 @@ class PooledCall:
     """A call, from the time it comes.
 
     Attributes:
-        came: When that was, in seconds on the clock of `batching.clock`.
+        came: When that was, in seconds on the clock of `clock`.
         future: What its caller, grpcio, was given.
         must_refuse: Whether it is one too many.
     """

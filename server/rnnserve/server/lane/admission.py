@@ -62,7 +62,7 @@ class Admission:
 
         Args:
             calls: The calls.
-            arrived: When, in seconds on the clock of `batching.clock`.
+            arrived: When, in seconds on the clock of `clock`.
         """
         admitted: list[PendingCall] = []
         for call in calls:

@@ -35,7 +35,7 @@ class ArrivedRequest(abc.ABC):
 
     Attributes:
         payload: Its bytes, until it is answered.
-        deadline: In seconds on the clock of `batching.clock`; far in the future where the caller set none.
+        deadline: In seconds on the clock of `clock`; far in the future where the caller set none.
         is_answered: Whether it has been answered or refused.
         held_bytes: What it holds of the lane's budget.
         stream: The stream that it came on; None for a call of its own.
@@ -116,7 +116,7 @@ class LaneCall(ArrivedRequest):
         Args:
             lane: Which the call has arrived on.
             call: The call.
-            deadline: In seconds on the clock of `batching.clock`.
+            deadline: In seconds on the clock of `clock`.
         """
         # Without `super().__init__`, which costs half a microsecond, as this does once a request.
         self._lane = lane

@@ -16,7 +16,7 @@ class SamePrefixBatch:
     Attributes:
         members: The calls.
         rows: Rows of all of them.
-        arrived: Sum of their arrivals, in seconds on the clock of `batching.clock`.
+        arrived: Sum of their arrivals, in seconds on the clock of `clock`.
     """
 
     __slots__ = ("_arrivals", "_id_fields", "_prefix", "_runs", "arrived", "members", "rows")
@@ -36,7 +36,7 @@ class SamePrefixBatch:
             prefix: The calls'.
             calls: The calls.
             id_fields: The id's field of each, tag and size included, empty for none; or nothing where none has an id.
-            arrivals: When each arrived, in seconds on the clock of `batching.clock`.
+            arrivals: When each arrived, in seconds on the clock of `clock`.
         """
         self._runs = runs
         self._prefix = prefix
@@ -68,7 +68,7 @@ class SameStepBatch:
     Attributes:
         members: What is answered, each with the bytes of its response and of its states.
         rows: Rows of all of them.
-        arrived: Sum of their arrivals, in seconds on the clock of `batching.clock`.
+        arrived: Sum of their arrivals, in seconds on the clock of `clock`.
     """
 
     __slots__ = ("_calls", "_prefix", "_runs", "arrived", "members", "rows")

@@ -20,7 +20,7 @@ class MessageStream(StreamOwner, abc.ABC):
 
     Attributes:
         connection: The streams of its connection.
-        deadline: In seconds on the clock of `batching.clock`; far in the future where the caller set none.
+        deadline: In seconds on the clock of `clock`; far in the future where the caller set none.
         errors_end_it: Whether its client asks that the first error end it, with its status.
         unsent_bytes: Bytes of responses that wait to be sent.
     """

@@ -19,7 +19,7 @@ from rnnserve.server.errors import ServeError
 from rnnserve.server.lane.arrived_requests import CallServices
 from rnnserve.server.lane.connection_streams import ConnectionStreams
 from rnnserve.server.lane.stream_messages import MessageStream, StreamMessage
-from rnnserve.server.protocol.responses import ERRORS_AS_STATUSES
+from rnnserve.server.protocol.responses import errors_end_stream
 
 __all__ = ["LaneStream"]
 
@@ -48,7 +48,7 @@ class LaneStream(MessageStream):
     """A stream. Its events come on the lane's thread; its requests are answered from any.
 
     Attributes:
-        heard: When its last message came, in seconds on the clock of `batching.clock`.
+        heard: When its last message came, in seconds on the clock of `clock`.
     """
 
     __slots__ = (
@@ -84,7 +84,7 @@ class LaneStream(MessageStream):
             lane: Whose events it has.
             call: The call.
             connection: The streams of its connection.
-            deadline: In seconds on the clock of `batching.clock`.
+            deadline: In seconds on the clock of `clock`.
             metadata: Of the call: pairs of key and value.
         """
         super().__init__()
@@ -93,7 +93,7 @@ class LaneStream(MessageStream):
         self.deadline = deadline
         self.heard = now()
         self.unsent_bytes = 0
-        self.errors_end_it = any(key == ERRORS_AS_STATUSES and value == "true" for key, value in metadata)
+        self.errors_end_it = errors_end_stream(metadata)
         self._lock = threading.Lock()
         self._in_hand: deque[StreamMessage] = deque()  # in the order of their arrival
         self._sending: StreamMessage | None = None

@@ -18,7 +18,6 @@ from rnnserve.server.protocol.class_ranking import rank_classes
 from rnnserve.server.repository.model import Model
 
 __all__ = [
-    "ERRORS_AS_STATUSES",
     "ResponseHead",
     "encode_response",
     "encode_stream_error",
@@ -31,7 +30,7 @@ __all__ = [
 _ID, _RAW_OUTPUT = b"\x1a", b"\x32"
 _ERROR_MESSAGE, _INFER_RESPONSE = b"\x0a", b"\x12"
 
-ERRORS_AS_STATUSES = "triton_grpc_error"
+_ERRORS_AS_STATUSES = "triton_grpc_error"
 """Metadata of a stream whose client asks that the first error end it, with its status, as in Triton: "true"."""
 
 _STATUS = "status"
@@ -164,7 +163,7 @@ def encode_stream_error(error: ServeError, id_field: bytes) -> bytes:
 
 def errors_end_stream(metadata: Iterable[tuple[str, str | bytes]]) -> bool:
     """Whether a stream's metadata ask that the first error end it."""
-    return (ERRORS_AS_STATUSES, "true") in metadata
+    return (_ERRORS_AS_STATUSES, "true") in metadata
 
 
 def _parameters_of(values: Mapping[str, str | int]) -> pb.ModelInferResponse:

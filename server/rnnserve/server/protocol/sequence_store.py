@@ -42,7 +42,7 @@ class KeptSequence:
             first request has been run.
         rows: Size of their batch axis.
         nbytes: Bytes of the states.
-        used: When its last request arrived or was answered, in seconds on the clock of `batching.clock`.
+        used: When its last request arrived or was answered, in seconds on the clock of `clock`.
         is_wanted: Whether its states are still asked for, from another worker.
         is_over: Whether it has ended, or its first request was refused: what has arrived for it since is refused.
         why_over: Why it could not be continued, where its requests are told so; empty otherwise.

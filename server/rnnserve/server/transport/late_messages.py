@@ -30,7 +30,7 @@ class LateMessages:
     """The calls of a pool that wait for a message, and how they are ended. Any thread may use it.
 
     Attributes:
-        receiving: Calls that have a turn to receive their message: since when, on the clock of `batching.clock`.
+        receiving: Calls that have a turn to receive their message: since when, on the clock of `clock`.
         silent: Streams that wait for their client: since when.
         arriving: Tells the connections whose bytes keep arriving; None where it is not known.
     """
