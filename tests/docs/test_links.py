@@ -28,7 +28,7 @@ AREAS = (
 )
 """The folders whose files are checked, and into which paths in documents are checked."""
 
-CITED_PAGE = "docs/findings.md"
+CITED_PAGE = "docs/lab/findings.md"
 
 # Written in parts, so that this file does not contain them.
 OUTSIDE = {
@@ -250,7 +250,7 @@ def test_broken_citations_are_found(text: str, broken: list[str]) -> None:
 
 
 def test_missing_paths_are_found() -> None:
-    text = "`docs/findings.md`, `docs/no.md`, `benchmarks/results/`, `docs/*.md`, `docs/*.no`, `cli`, `a b`, `tests/x…`"
+    text = "`docs/style.md`, `docs/no.md`, `benchmarks/results/`, `docs/*.md`, `docs/*.no`, `cli`, `a b`, `tests/x…`"
     assert missing_paths(text, is_in_repository) == ["docs/no.md", "docs/*.no"]
 
 

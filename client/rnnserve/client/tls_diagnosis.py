@@ -1,7 +1,7 @@
 """Why a connection failed, where TLS is the reason: the server speaks it and the client does not, and the like.
 
-gRPC's messages do not tell (docs/findings.md, "Clients and peers"), so a TLS handshake is tried with Python's `ssl`,
-after a failure only.
+gRPC's messages do not tell (docs/lab/findings.md, "Clients and peers"), so a TLS handshake is tried with Python's
+`ssl`, after a failure only.
 """
 
 import socket

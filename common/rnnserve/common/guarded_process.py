@@ -1,7 +1,7 @@
 """A process for work that may crash, hang, or take all memory: then that process ends, and the one that asked does not.
 
 onnxruntime ends its process on some files: with SIGSEGV or SIGABRT, in an endless Loop of the graph, or with an
-allocation of any size. None of it can be caught where it happens (docs/findings.md, "onnxruntime"). So a file of
+allocation of any size. None of it can be caught where it happens (docs/lab/findings.md, "onnxruntime"). So a file of
 unknown origin is tried in a process of its own first, whose work is in a module that calls
 `rnnserve.common.guarded_work.answer_requests`. One process takes any number of requests, one after the other, since
 its imports cost 0.3 s.

@@ -12,8 +12,8 @@ from rnnserve.load.machine import usable_cores
 __all__ = ["GrowingGenerators", "most_generators"]
 
 _RATE_OF_ONE = 3000.0
-"""Requests per second for which one generator is planned: less than half of what it sends (docs/findings.md, "Clients
-and peers")."""
+"""Requests per second for which one generator is planned: less than half of what it sends (docs/lab/findings.md,
+"Clients and peers")."""
 
 
 def most_generators() -> int:

@@ -1,6 +1,6 @@
 """Golden results: eager PyTorch's results for some inputs, and how near another runtime must come to them.
 
-A trained recurrence amplifies rounding, so no single tolerance is right for whole sequences (docs/findings.md,
+A trained recurrence amplifies rounding, so no single tolerance is right for whole sequences (docs/lab/findings.md,
 "Comparing recurrent models"). Each kind of case has its own rule:
 
 - `step`: one step from an arbitrary state. Nothing is amplified, so every value lies within a few ulps of eager's.

@@ -14,7 +14,7 @@ __all__ = ["LEAST_HIDDEN", "choose_file"]
 
 LEAST_HIDDEN = 32
 """Hidden size from which on the loop serves: there it is 1.7 times as fast in the geometric mean over sizes of runs,
-and 0.84 times at the least (docs/findings.md, "The RNN kernel")."""
+and 0.84 times at the least (docs/lab/findings.md, "The RNN kernel")."""
 
 
 def choose_file(model: bytes) -> tuple[str, str]:

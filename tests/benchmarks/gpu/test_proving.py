@@ -21,7 +21,12 @@ TANH, RELU = Subject("rnn", Architecture()), Subject("relu", Architecture(nonlin
         (TANH, {CUDA: {"RNN": 1}, CPU: {"Gather": 3, "Concat": 1}}, HELD, "on the CPU: 1 Concat, 3 Gather"),
         (TANH, {CUDA: {"Gemm": 1}, CPU: {"RNN": 1}}, FAILED, "on the CPU: 1 RNN"),
         (RELU, {CUDA: {"Gemm": 1}, CPU: {"RNN": 1}}, HELD, "on the CPU: 1 RNN"),
-        (RELU, {CUDA: {"RNN": 1}}, FAILED, 'none fell back; docs/findings.md, "onnxruntime", says that its RNN does'),
+        (
+            RELU,
+            {CUDA: {"RNN": 1}},
+            FAILED,
+            'none fell back; docs/lab/findings.md, "onnxruntime", says that its RNN does',
+        ),
     ],
 )
 def test_recurrent_operators_are_where_they_are_known_to_be(subject, nodes, verdict, note):

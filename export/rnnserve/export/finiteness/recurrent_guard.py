@@ -1,7 +1,7 @@
 """Recurrent operators whose results are NaN where PyTorch's are.
 
 onnxruntime's kernels of GRU, LSTM, and RNN with relu clamp what they compute with `min` and `max`, which drop NaN: a
-NaN in a step gives finite numbers, in that step and all later ones (docs/findings.md, "NaN in recurrent kernels").
+NaN in a step gives finite numbers, in that step and all later ones (docs/lab/findings.md, "NaN in recurrent kernels").
 Where one can arise, nodes beside the operator look for it: what the operator reads is multiplied by the weights, or by
 some rows of them, and a step whose products hold NaN makes the results of this row NaN from there on. Infinity alone
 saturates the gates and gives finite numbers, here as in PyTorch; two infinities of which the weights make a difference

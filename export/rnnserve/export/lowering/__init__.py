@@ -3,7 +3,7 @@
 `lower_rnn` takes the bytes of model.onnx and gives those of model.scan.onnx: `rnn_layers` replaces each RNN operator of
 the graph, `rnn_loop` makes the nodes that stand for one, `node_builder` makes nodes. onnxruntime's RNN kernel computes
 tanh by a function call for each element; from a hidden size of some tens on the loop is several times as fast
-(docs/findings.md, "The RNN kernel").
+(docs/lab/findings.md, "The RNN kernel").
 
 The package imports onnx and onnx_ir, and of rnnserve only `recurrence.graph_values`. What it makes is proven like what
 the exporter makes.

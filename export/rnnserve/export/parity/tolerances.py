@@ -1,6 +1,6 @@
 """The table of limits: how far values of float32 may lie apart, by device.
 
-A trained recurrence amplifies rounding, so no single tolerance is right for whole sequences (docs/findings.md,
+A trained recurrence amplifies rounding, so no single tolerance is right for whole sequences (docs/lab/findings.md,
 "Comparing recurrent models"). Single steps amplify nothing and have tight limits; whole sequences are judged by their
 distance from float64, as a multiple of eager's own.
 """

@@ -1,6 +1,6 @@
 """Comparing shapes and values over many batches: TorchScript bit for bit, ONNX by kind of input.
 
-A trained recurrence amplifies rounding, so each kind of input has a rule of its own (docs/findings.md, "Comparing
+A trained recurrence amplifies rounding, so each kind of input has a rule of its own (docs/lab/findings.md, "Comparing
 recurrent models"): single steps are compared with eager, value by value; whole sequences with float64, by root mean
 square over all their rows. Integers and booleans are equal wherever eager and float64 agree about them, but for places
 among values that differ by rounding alone (`place_comparison`). NaN and infinity are in the same places as in eager;

@@ -9,7 +9,7 @@ def cast_before_transposing(model: ir.Model) -> None:
     """Exchange every Transpose and the Cast after it, in place: the values are the same.
 
     MatmulTransposeFusion of onnxruntime 1.32 causes a segmentation fault when it does this itself, with a Transpose
-    that does not exchange the last two axes (docs/findings.md, "Exporting recurrent modules").
+    that does not exchange the last two axes (docs/lab/findings.md, "Exporting recurrent modules").
     """
     for graph in model.graphs():
         for cast in [node for node in graph if node.op_type == "Cast"]:

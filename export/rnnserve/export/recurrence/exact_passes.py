@@ -1,8 +1,8 @@
 """Making the exported graph small without changing a bit of what it computes.
 
 torch's own optimizer stays off (`optimize=False`): it matches constants within 1e-8, so that `x + 1e-8` becomes `x` and
-the logarithm after it -inf (docs/findings.md, "Operators in ONNX"). What runs instead is listed here. Of onnxscript's
-rules these are left out on purpose:
+the logarithm after it -inf (docs/lab/findings.md, "Operators in ONNX"). What runs instead is listed here. Of
+onnxscript's rules these are left out on purpose:
 
 - add 0, subtract 0, multiply by 1, divide by 1: they match within 1e-8 and 1e-5, and -0.0 + 0.0 is 0.0;
 - Min and Max to Clip, Relu and Clip to Clip, Clip of Clip: other results for nan, and where the bounds cross;

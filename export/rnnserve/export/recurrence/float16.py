@@ -2,8 +2,8 @@
 
 onnxruntime's CPU provider has few float16 kernels, and puts a Cast before and after each other operator. Where the
 operators are a Transpose and a MatMul, as of a Linear layer after a batch-first recurrent one, its optimizer then ends
-the process (docs/findings.md, "Exporting recurrent modules"). In float32 there is no such graph, and values are rounded
-once, at the outputs, which brings them nearer to float64 than those of eager.
+the process (docs/lab/findings.md, "Exporting recurrent modules"). In float32 there is no such graph, and values are
+rounded once, at the outputs, which brings them nearer to float64 than those of eager.
 """
 
 import numpy as np

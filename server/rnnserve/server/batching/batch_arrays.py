@@ -22,7 +22,7 @@ def rows_of_run(signature: Signature, rows: int) -> int:
     """The rows of a run for this many rows of requests: even, by a row of padding, where requests may share a run.
 
     onnxruntime's kernels compute a last odd row along another path than a row of a pair, so that the bits of an answer
-    would depend on the other requests in its batch (docs/findings.md, "Even rows").
+    would depend on the other requests in its batch (docs/lab/findings.md, "Even rows").
     """
     return rows if signature.batching is Batching.ALONE else rows + (rows & 1)
 

@@ -2,8 +2,8 @@
 
 What passes is safe to run: names, datatypes, ranks and sizes are the model's, sizes agree with the bytes, no axis is 0
 (onnxruntime aborts the process on some of those), lengths lie in 1..sequence (a 0 reads foreign memory before
-onnxruntime 1.26), numbers are finite (docs/findings.md, "onnxruntime"), integers are within the bounds that the model
-was published with.
+onnxruntime 1.26), numbers are finite (docs/lab/findings.md, "onnxruntime"), integers are within the bounds that the
+model was published with.
 """
 
 import difflib

@@ -2,7 +2,7 @@
 
 grpcio's server takes an event at a time on one thread and hands each request to another. The lane polls its own queue
 on one thread, takes everything that has arrived, and hands it on as one list. Ports, TLS, limits and every other method
-stay with the public server (docs/findings.md, "The lane").
+stay with the public server (docs/lab/findings.md, "The lane").
 
 Of the lane, this module is the only one that uses what grpcio keeps private (`grpc._cython.cygrpc`, `server._state`):
 `grpcio_private.missing_parts` says what of it a grpcio lacks.

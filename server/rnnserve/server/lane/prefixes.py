@@ -3,7 +3,7 @@
 Clients send the same prefix over and over: everything before `raw_input_contents`, the protocol's last field, repeats
 byte for byte while model, shapes and outputs do, except for the `id`, which some clients count up, and the parameters
 that name a sequence (`varying_fields`). What such a prefix meant once it means again, before any data of the same
-sizes; only the values are left to check (docs/findings.md, "Request prefixes"). gRPC's headers are something else:
+sizes; only the values are left to check (docs/lab/findings.md, "Request prefixes"). gRPC's headers are something else:
 metadata, which is not looked at here.
 
 That crafted bytes cannot deceive the cache rests on two facts of protobuf: a message's bytes may be cut between two

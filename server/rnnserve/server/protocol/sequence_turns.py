@@ -3,7 +3,7 @@
 A request that has its turn passes it on when it has been answered or refused, whatever refuses it. Nothing here refers
 to a request's bytes once it has had its turn, and a request's step refers to nothing of the request: so an answered
 request is freed at once. Python's collector counts objects and not bytes: 140 steps of 14 MB that referred to
-themselves stayed in memory (docs/findings.md, "Requests without cycles").
+themselves stayed in memory (docs/lab/findings.md, "Requests without cycles").
 """
 
 import contextlib

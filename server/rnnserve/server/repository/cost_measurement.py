@@ -19,8 +19,8 @@ def measure_cost(model: BatchModel, trials: TrialRequests) -> Cost:
     """Time a small run, a large one, a long one, and one that is nearly all padding, and solve for the costs.
 
     They are run in turns, and of each the shortest run counts: whatever else the machine does can only add to it. So a
-    moment in which the machine is slow is one for all of them, and their times fit together (docs/findings.md, "Batch
-    size and grouping").
+    moment in which the machine is slow is one for all of them, and their times fit together (docs/lab/findings.md,
+    "Batch size and grouping").
     """
     signature = model.signature
     least, most = trials.sizes(1), trials.sizes(64)

@@ -57,7 +57,7 @@ def new_session(model: bytes, device: str, threads: int = 1) -> ort.InferenceSes
         model: The file.
         device: Where it runs.
         threads: Of each run. With more than one, a kernel may divide its rows by their number, so that an answer's bits
-            may depend on the other requests of its batch (docs/findings.md, "Even rows").
+            may depend on the other requests of its batch (docs/lab/findings.md, "Even rows").
 
     Raises:
         StartError: If the session was made on another device than asked.

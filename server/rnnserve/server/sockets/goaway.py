@@ -2,9 +2,9 @@
 
 HTTP/2 has a frame for it, GOAWAY: the client makes no new call on the connection, and those under way end as usual.
 gRPC's core sends it when the server is stopped, but refuses what arrives from that moment on: calls that a client made
-before it was told end with CANCELLED (docs/findings.md, "Stopping a server"). It has no way to send the frame to all
-earlier. So it is written here, to the sockets themselves, while the server takes calls as before. A second GOAWAY, the
-core's own, is as the protocol has it (RFC 9113, section 6.8).
+before it was told end with CANCELLED (docs/lab/findings.md, "Stopping a server"). It has no way to send the frame to
+all earlier. So it is written here, to the sockets themselves, while the server takes calls as before. A second GOAWAY,
+the core's own, is as the protocol has it (RFC 9113, section 6.8).
 
 That is possible on connections without TLS only, and only between two frames of the core: while nothing waits to be
 sent.

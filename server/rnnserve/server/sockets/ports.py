@@ -38,7 +38,7 @@ def reserve_port(host: str, port: int) -> Iterator[int]:
     probe_port(host, port)
     with socket.socket(_family(host), socket.SOCK_STREAM) as held:
         # Without SO_REUSEADDR, as gRPC sets it, connections that a server without workers has left in TIME_WAIT keep
-        # the port for a minute: they are of sockets without SO_REUSEPORT (docs/findings.md, "Stopping a server").
+        # the port for a minute: they are of sockets without SO_REUSEPORT (docs/lab/findings.md, "Stopping a server").
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         _bind(held, host, port)

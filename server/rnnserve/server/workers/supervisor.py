@@ -8,8 +8,8 @@ UNAVAILABLE; no others do. One that lives but makes no progress is killed, and r
 SIGHUP restarts all of them without failing a request: workers of a new generation load what the repository holds now,
 listen when all have, and then those of the old one leave (`GrpcServer.leave`).
 
-onnxruntime aborts the process on some inputs (docs/findings.md, "onnxruntime"); with workers, such an abort ends one
-worker and not the service.
+onnxruntime aborts the process on some inputs (docs/lab/findings.md, "onnxruntime"); with workers, such an abort ends
+one worker and not the service.
 """
 
 import dataclasses
