@@ -10,7 +10,7 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, ArtifactError, dump_manifest, read_version
 from rnnserve.server import trial
 from rnnserve.server.repository import load_version as loading
-from rnnserve.server.repository import providers
+from rnnserve.server.repository import providers, trial_worker
 from rnnserve.server.repository.graph_choice import AUTO, NATIVE, SCANNED, GraphChoice
 from rnnserve.server.repository.load_version import load_model, try_version
 from rnnserve.server.repository.loader import Loader
@@ -108,11 +108,15 @@ def scaled_by_rows():
     [(TWICE, scaled_by_rows(), NATIVE), (scaled_by_rows(), scaled_by_rows(), None), (TWICE, MULTIPLIED, None)],
     ids=["native keeps them", "neither keeps them", "both keep them"],
 )
-def test_the_trial_tells_where_the_other_graph_keeps_more_bits(tmp_path, capsys, native, scan, better):
+def test_the_trial_tells_where_the_other_graph_keeps_more_bits(tmp_path, capsys, monkeypatch, native, scan, better):
+    limited = []  # not this process, for all tests after this one
+    monkeypatch.setattr(trial_worker, "limit_memory", limited.append)
+    monkeypatch.setattr(trial_worker, "limit_processor_seconds", limited.append)
     folder = publish_bytes(tmp_path, "m", {MODEL: native, SCAN: scan})
     assert trial.main([str(folder)]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["serves"], said["graph"], said.get("better")) == (True, SCANNED, better)
+    assert len(limited) >= 2
 
 
 ROWS = [tensor("output", "FP32", "rows", "sequence", ("features", 2))]
