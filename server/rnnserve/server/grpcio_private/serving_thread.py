@@ -5,10 +5,11 @@ grpcio tells nothing of it, so it is found among the threads of this process by 
 neither, the thread is not watched.
 """
 
-import sys
 from types import FrameType
 
 import grpc
+
+from rnnserve.server.process.thread_frames import thread_frames
 
 __all__ = ["ServingThread"]
 
@@ -30,7 +31,7 @@ class ServingThread:
         return float(self._looks) if frame is None else float(frame.f_locals.get(_VARIABLE, self._looks))
 
     def _frame(self) -> FrameType | None:
-        for frame in sys._current_frames().values():  # noqa: SLF001 - documented, in spite of its name
+        for frame in thread_frames().values():
             at: FrameType | None = frame
             while at is not None:
                 if at.f_code.co_name == _FUNCTION and at.f_locals.get("state") is self._state:

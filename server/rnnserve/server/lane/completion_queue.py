@@ -15,7 +15,6 @@ close; elsewhere that operation is part of the last batch, which saves an event 
 
 import importlib
 import logging
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -36,6 +35,7 @@ from rnnserve.server.lane.call_handler import CallHandler
 from rnnserve.server.lane.late_calls import LateCalls
 from rnnserve.server.lane.open_streams import GAVE_WAY, OpenStreams
 from rnnserve.server.lane.streams import LaneStream
+from rnnserve.server.process.thread_frames import thread_frames
 
 __all__ = ["Lane"]
 
@@ -166,7 +166,7 @@ class Lane(HeldAnswers):
         Two of the same number of turns and of calls taken are of one poll, or of several that brought little.
         """
         thread = self._thread.ident
-        frame = None if thread is None else sys._current_frames().get(thread)  # noqa: SLF001 - documented
+        frame = None if thread is None else thread_frames().get(thread)
         if thread is None or frame is None or frame.f_code is not Lane._loop.__code__:
             return None
         try:
