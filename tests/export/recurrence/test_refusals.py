@@ -7,6 +7,7 @@ import warnings
 import pytest
 import torch
 from torch import nn
+from torch.distributions import Normal
 from torch.nn.utils.rnn import (
     PackedSequence,
     pack_padded_sequence,
@@ -177,11 +178,11 @@ PLAIN = {
         r'"sequence" 1.*axis 1 is 1 there, not 2.*chunk and split.*sizes=\{"batch": .*"sequence": ',
     ),
     "entropy": (
-        of(lambda self, x: torch.distributions.Categorical(logits=self.rnn(x)[0]).entropy()),
+        of(lambda self, x: torch.distributions.Categorical(logits=self.rnn(x)[0], validate_args=True).entropy()),
         r"^a distribution of torch\.distributions \(at test_refusals\.py:\d+\).*validate_args=False",
     ),
     "log density": (
-        of(lambda self, x: torch.distributions.Normal(self.rnn(x)[0], self.rnn(x)[0].exp()).log_prob(x[..., :1])),
+        of(lambda self, x: Normal(self.rnn(x)[0], self.rnn(x)[0].exp(), validate_args=True).log_prob(x[..., :1])),
         r"^a distribution of torch\.distributions \(at test_refusals\.py:\d+\).*validate_args=False",
     ),
     "buffer written": (of(counts, count=nn.Buffer(torch.zeros(()))), r"buffers \['count'\].*keeps no state"),
