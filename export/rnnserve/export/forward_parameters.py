@@ -153,7 +153,7 @@ class _WithKeywords(nn.Module):
 
 
 class _WithLayer(nn.Module):
-    """nn.RNN or nn.GRU in a module that TorchScript gives a `forward`: it knows two, of other names."""
+    """nn.RNN or nn.GRU in a module that TorchScript gives a `forward`: it has two, of other names."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()

@@ -33,7 +33,7 @@ def describe_version(
     origin: manifest_pb2.Origin.ValueType = manifest_pb2.ORIGIN_EXPORTED,
     scan_parity: manifest_pb2.Parity | None = None,
 ) -> manifest_pb2.Manifest:
-    """Describe a version: everything but its own digest, and nothing of when, where or by whom it was exported."""
+    """Describe a version: everything but its own digest, and nothing of the time, place or author of the export."""
     outputs = []
     for tensor in model.outputs:
         described = manifest_pb2.Tensor()

@@ -65,7 +65,7 @@ def write_config(folder: Path, text: str) -> Path:
 
 
 def _state(tensor: manifest_pb2.Tensor, final: str) -> list[str]:
-    """The lines of a state: Triton wants to know all sizes of its zeros, for which a batch of one is meant."""
+    """The lines of a state: Triton needs all sizes of its zeros, for which a batch of one is meant."""
     sizes, zeros = (
         ", ".join(str(axis.size if axis.size >= 0 else any_size) for axis in tensor.axes) for any_size in (-1, 1)
     )

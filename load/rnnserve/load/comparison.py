@@ -57,7 +57,7 @@ class Comparison:
 
     Attributes:
         differences: Each figure of each load that both have.
-        notes: What else a reader has to know, one sentence each.
+        notes: What else a reader should see, one sentence each.
         confidence: If nothing has changed, the probability that every difference is called noise.
     """
 

@@ -50,7 +50,7 @@ FORMAT = 2
 """The format of manifests that this code writes."""
 
 FORMAT_OF_DEFAULTS = 3
-"""The format where inputs have defaults of which format 2 knows nothing; its readers would take zeros."""
+"""The format where inputs have defaults that format 2 does not have; its readers would take zeros."""
 
 _FORMATS = (1, FORMAT, FORMAT_OF_DEFAULTS)  # that it reads
 

@@ -52,7 +52,7 @@ class SizeTrials:
         self._lengths = lengths_inputs(described.inputs)
 
     def faults(self) -> Iterator[str]:
-        """Search for frozen sizes; yields a sentence for each, and remembers inputs on which values differ."""
+        """Search for frozen sizes; yields a sentence for each, and keeps inputs on which values differ."""
         base, refusal = self._first_that_runs()
         if base is None:
             yield f"it runs at no size that was tried: {refusal}"

@@ -25,7 +25,7 @@ _LIKE_FIRST = frozenset(
 class _TypedOperators:
     """onnxscript's operators, whose results get their type at once.
 
-    onnxscript gives a number the type of the value beside it, where it knows that; else it takes float32, which is no
+    onnxscript gives a number the type of the value beside it, where that is given; else it takes float32, which is no
     valid ONNX beside float64. A number that is cast like a float64 would have gone through float32, too: 0.7 lost half
     of its digits.
     """

@@ -156,7 +156,7 @@ def run_batch(statistics: Statistics, batch: Batch[A]) -> bool:
     started = now()
     try:
         answers = batch.run()
-    except Exception as error:  # noqa: BLE001 - whatever it is, the callers must hear, and the next batch must run
+    except Exception as error:  # noqa: BLE001 - whatever it is, the callers must be told, and the next batch must run
         if count > 1:
             for half in (slice(0, count // 2), slice(count // 2, count)):
                 run_batch(statistics, batch.part(half))

@@ -34,7 +34,7 @@ class Refusal(NamedTuple):
 class WaitingLimits:
     """Limits of what waits for one model.
 
-    A limit on the number alone let heavy requests wait for 23 s behind each other. What is refused hears so at once;
+    A limit on the number alone let heavy requests wait for 23 s behind each other. What is refused is told so at once;
     what is admitted is answered in time, or its deadline would have passed anyhow.
 
     Where a limit is reached, the connection with the most is refused first: a request of another takes the place of the

@@ -1,6 +1,6 @@
 """Standard output and error that never make this process wait, whoever reads them, and however slowly.
 
-A pipe that nobody reads is full after 64 KiB, and then each write waits: threads that log would wait for ever, and with
+A pipe that is not read is full after 64 KiB, and then each write waits: threads that log would wait for ever, and with
 them changes of models, and the end. So what cannot be written at once waits in memory, up to a bound, and is written by
 a thread of its own when there is room. What does not fit is left out, and a line says later how much that was.
 

@@ -168,7 +168,7 @@ class FloodGuard:
         self._bound(name, size)
 
     def _open_again(self, at: float) -> None:
-        """Open the windows whose time is over, and forget those that were opened long ago."""
+        """Open the windows whose time is over, and drop those that were opened long ago."""
         over = [name for name, (until, _) in self._bounded.items() if until <= at]
         for name in over:
             del self._bounded[name]

@@ -50,8 +50,8 @@ class PooledCall:
     def run(self) -> None:
         """Answer it, unless it was cancelled, and tell its future how that went.
 
-        Then it keeps nothing of grpcio's: who knows this call for longer, as the batch that it was in does, would keep
-        a stream of gRPC's core, which refuses further ones where there are many.
+        Then it keeps nothing of grpcio's: what refers to this call for longer, as the batch that it was in does, would
+        keep a stream of gRPC's core, which refuses further ones where there are many.
         """
         if not self.future.set_running_or_notify_cancel():
             return
@@ -65,7 +65,7 @@ class PooledCall:
 
 
 class CallOfThread(threading.local):
-    """What a thread of a pool knows.
+    """What a thread of a pool works on.
 
     Attributes:
         call: The call that it has.

@@ -1,6 +1,6 @@
 """How many messages are received at once, and whose is next: the one rule of both transports.
 
-Nobody has counted the bytes of a message that is being received, which may be 16 MB: so few are received at once, and
+The bytes of a message that is being received are not counted yet, which may be 16 MB: so few are received at once, and
 fewer after a large one. Those that do not arrive must not keep others waiting: after a while they are passed over.
 """
 

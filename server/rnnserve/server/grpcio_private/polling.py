@@ -6,8 +6,9 @@ A B A B on 2 cores: one request at a time takes 0.82 times as long, 4 to 64 conn
 1.5 times as many answers, 1,000 connections 1.3 times as many, busy or among 1,000 idle ones.
 
 Without the lane it is left as it is: grpcio's thread gains less, 1.15 times the requests one at a time and none with 64
-in flight. And it hears of the first of many calls only when it has read all that has arrived: of 27 calls with 100,000
-header fields each, 24 had been read before the first was refused, and a client beside them waited for 1.6 s, not 0.16.
+in flight. And it is told of the first of many calls only when it has read all that has arrived: of 27 calls with
+100,000 header fields each, 24 had been read before the first was refused, and a client beside them waited for 1.6 s,
+not 0.16.
 """
 
 import importlib.util
@@ -26,7 +27,7 @@ def choose_polling() -> bool:
 
     grpcio decides when it is first imported, so this is called before; it sets the environment variable
     `GRPC_EXPERIMENTS`. It changes nothing where grpcio is imported already, where its experiments have been chosen by
-    `GRPC_EXPERIMENTS`, or where grpcio no longer knows the choice.
+    `GRPC_EXPERIMENTS`, or where grpcio no longer has the choice.
 
     Returns:
         Whether it has chosen.

@@ -130,7 +130,7 @@ class Dispatcher:
         return bool(self._turns or self._next_steps)
 
     def _forget_models(self) -> None:
-        """Forget models that serve no more, as soon as nothing waits for them."""
+        """Drop models that serve no more, as soon as nothing waits for them."""
         unserved = set(self._queues) - self._admission.models()
         self._leaving = {model for model in unserved if self._queues[model]}
         for model in unserved - self._leaving:

@@ -49,7 +49,7 @@ class StreamMessage(ArrivedRequest):
         status: The operation that ends the stream in the place of the response; None where it goes on.
         is_parsed_elsewhere: Whether another thread than the lane's may parse it: until it is answered, no further one
             of its stream is received, so that they stay in order.
-        on_cancel: What is called if the stream ends before it is answered; None where nobody watches.
+        on_cancel: What is called if the stream ends before it is answered; None where none watches.
     """
 
     __slots__ = ("_stream", "is_parsed_elsewhere", "on_cancel", "response", "status")

@@ -1,7 +1,7 @@
 """LogSettings and TraceSetting: what the settings are. Clients can read them, and change none.
 
 This server has no authentication: what a client could set would hold for all others, and a log that it turns off, or
-writes to a file of its choice, would serve nobody but an attacker. To set what is set already is no change, and is
+writes to a file of its choice, would serve an attacker alone. To set what is set already is no change, and is
 answered: clients do so to read all settings.
 """
 

@@ -31,7 +31,7 @@ class ModelControl:
         A model that is loaded already is loaded again as far as its files have changed.
 
         Raises:
-            InvalidRequest: If the request has a parameter that Triton does not know either.
+            InvalidRequest: If the request has a parameter that Triton does not have either.
             LoadFailed: If something of it cannot be loaded. Versions that served before serve on.
             NotFound: If the repository has no such model.
             NotReady: If this server's models are not controlled by requests.
@@ -57,7 +57,7 @@ class ModelControl:
         """Let a model not serve any more; what waits or runs is answered. One that does not serve is no error.
 
         Raises:
-            InvalidRequest: If the request has a parameter that Triton does not know either.
+            InvalidRequest: If the request has a parameter that Triton does not have either.
             LoadFailed: If the workers do not agree.
             NotReady: If this server's models are not controlled by requests.
             ShuttingDown: If the server is stopping.

@@ -43,7 +43,7 @@ def scope_of_key(key: str) -> str:
 
 
 def origin_of(caller: Caller) -> str:
-    """Name where a caller's connections come from: whom its certificate names, or else its address without the port.
+    """Name where a caller's connections come from: the names in its certificate, or else its address without the port.
 
     A client that connects anew has the same one.
     """

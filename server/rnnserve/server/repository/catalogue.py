@@ -13,7 +13,7 @@ __all__ = ["Catalogue"]
 class Catalogue:
     """Answers what is asked of a repository's models. Any thread may ask.
 
-    What it knows is one reference to a mapping of entries, neither of which ever changes. A change puts another one in
+    What it holds is one reference to a mapping of entries, neither of which ever changes. A change puts another one in
     its place, so that each answer is that of one moment.
 
     Attributes:

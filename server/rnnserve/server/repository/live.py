@@ -216,7 +216,7 @@ class LiveRepository:
         return self._ask(self._adopt)
 
     def abandon(self) -> None:
-        """Forget what was prepared."""
+        """Drop what was prepared."""
         with contextlib.suppress(ServeError):
             self._ask(self._abandon)
 

@@ -68,11 +68,11 @@ def stop_listening(port: int, *, is_shared: bool = True, longest: float = _ACCEP
         deadline = time.monotonic() + min(longest, _ACCEPT_SECONDS)
         while any(_unaccepted(listener) for _, listener in listeners) and time.monotonic() < deadline:
             time.sleep(1e-3)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as nobody:
-            nobody.bind("")  # a name that the kernel chooses, outside of any file system
-            nobody.listen(1)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as closed:
+            closed.bind("")  # a name that the kernel chooses, outside of any file system
+            closed.listen(1)
             for fd, _ in listeners:
-                os.dup2(nobody.fileno(), fd, inheritable=False)
+                os.dup2(closed.fileno(), fd, inheritable=False)
 
 
 def count_connections(port: int) -> int:
@@ -144,7 +144,7 @@ def _is_listening(of: socket.socket) -> bool:
 
 
 def _reset(connection: socket.socket) -> None:
-    """Reset a connection, for all descriptors of it, and have the kernel forget what has arrived.
+    """Reset a connection, for all descriptors of it, and have the kernel drop what has arrived.
 
     Where it is only shut down, gRPC reads on what has arrived: 26 further calls of 100 kB of header fields.
     """

@@ -16,7 +16,7 @@ than can be, since this server refuses what is too much itself, and says so. The
 _AHEAD = 256 << 10
 """Bytes that a connection, and each call of it, may send before a message is received, on the public transport. By
 default the core measures what a connection would take, on one machine 8 MB and more, and takes as much of each call
-that still waits for a thread: 48 calls of 15 MB, of which two are received at once, took 600 MB that nobody counts. A
+that still waits for a thread: 48 calls of 15 MB, of which two are received at once, took 600 MB that are not counted. A
 message that is received has a window of its size. Small calls of a client 0.1 s away may have 2.5 MB a second."""
 
 

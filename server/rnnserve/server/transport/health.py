@@ -25,7 +25,7 @@ HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _Response = health_pb2.HealthCheckResponse
 
 _LOOK_SECONDS = 1.0
-"""Seconds after which a watch looks whether its model's state has changed, or its call has ended, should nobody have
+"""Seconds after which a watch looks whether its model's state has changed, or its call has ended, should none have
 told it."""
 
 _MAX_NAME = 1000

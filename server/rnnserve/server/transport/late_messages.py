@@ -1,6 +1,6 @@
 """Calls of a pool whose messages do not arrive: they give way where others wait for their threads, or memory is short.
 
-A caller that gives way hears RESOURCE_EXHAUSTED and why, and may send its request again. From outside of its handler,
+A caller that gives way gets RESOURCE_EXHAUSTED and why, and may send its request again. From outside of its handler,
 grpcio ends a call with a bare CANCELLED; so what it keeps private (`context._rpc_event`) is asked, where there is such.
 """
 

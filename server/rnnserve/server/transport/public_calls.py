@@ -60,7 +60,7 @@ class _InferenceCall(StreamOwner):
         if not self.is_open:
             waiting.cancel()
 
-    def forget(self) -> None:
+    def drop(self) -> None:
         """Note that the request does not wait any more. A stream may be open for long: it is not to keep it."""
         self._waiting = None
 
@@ -221,7 +221,7 @@ class PublicCalls:
             outputs = waiting.wait()
             return encode_response(served.model, waiting.check(), outputs)
         finally:
-            call.forget()
+            call.drop()
 
 
 def _answering(method: Method) -> Answer:

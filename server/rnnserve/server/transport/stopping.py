@@ -87,7 +87,7 @@ class Stopping:
         """Accept no new requests, and let those in progress end within `grace` seconds.
 
         Those that have not are cut off by gRPC's core some seconds later, with CANCELLED. A process that ends before
-        closes their connections, so that they hear UNAVAILABLE.
+        closes their connections, so that they get UNAVAILABLE.
 
         Args:
             grace: Seconds.

@@ -213,7 +213,7 @@ class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
         super().shutdown(wait, cancel_futures=cancel_futures)
 
     def _take_free(self, call: PooledCall) -> bool:
-        """Give a call a thread of those that nobody waits for; return whether there was one."""
+        """Give a call a thread of those that no call waits for; return whether there was one."""
         if self._of_connection is not None:
             return False
         with self._lock:

@@ -80,7 +80,7 @@ class WaitingCall(PendingRequest):
         self._tell(error)
 
     def wait(self) -> Mapping[str, Array]:
-        """Wait for the outputs. They are given once: the call knows this request until the response has been sent.
+        """Wait for the outputs. They are given once: the call refers to this request until the response has been sent.
 
         Raises:
             ServeError: If the request was refused.

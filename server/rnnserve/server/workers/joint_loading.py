@@ -22,7 +22,7 @@ supervisor says      meaning
 `prepare PROPOSAL`   load this beside what serves
 `mend PROPOSAL`      the same, if it can be had again: all others serve it (`transport.mending`)
 `adopt`              serve it: all have it
-`abandon`            forget it
+`abandon`            drop it
 `done`               all serve what you have proposed
 `failed REASON`      none does
 ===================  ======================================================================================

@@ -64,7 +64,7 @@ class _Process:
         pins: What it serves, once it has loaded.
         serves_all: Whether that is what all are to serve.
         ready_at: When it said that it listens, in seconds on the monotonic clock.
-        beat_at: When it was last heard of, on the same clock.
+        beat_at: When its last beat came, on the same clock.
     """
 
     popen: subprocess.Popen[bytes]
@@ -234,7 +234,7 @@ class Worker:
         return said
 
     def silence(self) -> float:
-        """Seconds for which a process that listens has not been heard of; 0 where there is none."""
+        """Seconds for which a process that listens has given no beat; 0 where there is none."""
         process = self._process
         return 0.0 if process is None or process.ready_at is None else time.monotonic() - process.beat_at
 

@@ -42,7 +42,7 @@ _OF_ZERO: Mapping[str, Callable[[float], float]] = {
     "Mish": lambda number: math.nan if number else 0.0,
     "Elu": lambda number: math.nan if number else 0.0,
 }
-"""What operators make of the one number that all steps after a row's length have; nan where no rule needs to know."""
+"""What operators make of the one number that all steps after a row's length have; nan where no rule needs it."""
 
 
 @rule("Identity Dropout")
