@@ -41,7 +41,7 @@ class ArrivedRequest(abc.ABC):
         stream: The stream that it came on; None for a call of its own.
     """
 
-    __slots__ = ("_connection", "_lane", "deadline", "held_bytes", "is_answered", "payload", "stream")
+    __slots__ = ("_connection", "_lane", "_room", "deadline", "held_bytes", "is_answered", "payload", "stream")
 
     def __init__(self, lane: CallServices, payload: bytes, deadline: float, stream: StreamOwner | None) -> None:
         self._lane = lane
@@ -51,6 +51,7 @@ class ArrivedRequest(abc.ABC):
         self.is_answered = False
         self.held_bytes = 0  # bytes of the lane's budget
         self._connection = ""  # its name, where that was asked for
+        self._room = 0  # bytes of a response that its held bytes are for
 
     @abc.abstractmethod
     def peer(self) -> str:
@@ -82,9 +83,28 @@ class ArrivedRequest(abc.ABC):
         self._lane.budget.take(self.peer(), size)
         self.held_bytes = size
 
+    @abc.abstractmethod
+    def is_counted(self, size: int) -> bool:
+        """Tell whether a response of so many bytes takes them from the lane's budget."""
+
+    def make_room(self, size: int) -> None:
+        """Take the bytes of a response before it is sent: before states are kept, which a refusal could not undo.
+
+        Args:
+            size: Bytes of the response, or more.
+
+        Raises:
+            TooMuchHeld: If the budget is spent; then it holds none.
+        """
+        if self.is_counted(size):
+            self.hold(RESPONSE_COPIES * size)
+            self._room = size
+
     def hold_response(self, payload: bytes) -> bool:
         """Take a response's bytes from the lane's budget; False where that is spent, and the request is refused."""
         self._lane.wait_to_answer()
+        if self._room >= len(payload) > 0:
+            return True
         try:
             self.hold(RESPONSE_COPIES * len(payload))
         except TooMuchHeld as error:
@@ -145,6 +165,7 @@ class LaneCall(ArrivedRequest):
 
     def answer(self, payload: bytes) -> None:
         """Send the response, or that the budget of bytes is spent."""
+        # `is_counted`, without a call for each answer.
         if (len(payload) > SMALL or self.held_bytes) and not self.hold_response(payload):
             return
         if self.is_answered:
@@ -157,6 +178,10 @@ class LaneCall(ArrivedRequest):
             self.call.start_server_batch((operations.no_metadata, message, operations.ok), self)
         else:
             self.call.start_server_batch((operations.no_metadata, message, operations.ok, operations.close), self)
+
+    def is_counted(self, size: int) -> bool:
+        """Tell whether a response of so many bytes takes them from the lane's budget."""
+        return size > SMALL or self.held_bytes > 0
 
     def refuse(self, error: ServeError) -> None:
         """Send the status of an error."""

@@ -17,6 +17,9 @@ from rnnserve.server.repository.repository import ServedVersion
 
 __all__ = ["ParsedCall", "PendingCall", "RecognisedCall", "StepCall"]
 
+_MOST_BESIDE = 4096
+"""Bytes of a response beside those of its tensors, at the most: names, shapes and parameters."""
+
 
 class PendingCall(PendingRequest):
     """A call on the lane that waits.
@@ -131,9 +134,19 @@ class StepCall(PendingStep, PendingCall):
         self._pending = call
         self._submit = submit
 
-    def answer_encoded(self, response: bytes, states: tuple[bytes, ...]) -> None:
-        """Keep the states, and answer with the bytes of a response."""
+    def answer(self, outputs: Mapping[str, Array]) -> None:
+        """Keep the states, and answer; where the outputs are more than may be held, the sequence stays as it was."""
         try:
+            self.call.make_room(sum([array.nbytes for array in outputs.values()]) + _MOST_BESIDE)
+        except ServeError as error:
+            self.refuse(error)
+        else:
+            super().answer(outputs)
+
+    def answer_encoded(self, response: bytes, states: tuple[bytes, ...]) -> None:
+        """Keep the states, and answer with the bytes of a response; the same where they are too many."""
+        try:
+            self.call.make_room(len(response))
             self.step.keep(states, self.rows)
         except ServeError as error:
             self.refuse(error)

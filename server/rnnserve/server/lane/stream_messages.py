@@ -79,10 +79,13 @@ class StreamMessage(ArrivedRequest):
 
     def answer(self, payload: bytes) -> None:
         """Send the response in its turn, or that the budget of bytes is spent."""
-        is_counted = self.held_bytes or self._stream.unsent_bytes + len(payload) > SMALL
-        if is_counted and not self.hold_response(payload):
+        if self.is_counted(len(payload)) and not self.hold_response(payload):
             return
         self._finish(encode_stream_response(payload))
+
+    def is_counted(self, size: int) -> bool:
+        """Tell whether a response of so many bytes takes them from the lane's budget."""
+        return self.held_bytes > 0 or self._stream.unsent_bytes + size > SMALL
 
     def refuse(self, error: ServeError) -> None:
         """Send an error in its turn, with the request's id where that stands at its beginning."""
