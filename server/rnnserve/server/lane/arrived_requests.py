@@ -145,6 +145,7 @@ class LaneCall(ArrivedRequest):
         self.is_answered = False
         self.held_bytes = 0
         self._connection = ""
+        self._room = 0
         self.call = call
         self._is_watched = False
 
