@@ -14,7 +14,7 @@ import pytest
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
-from rnnserve.server.lane import streams
+from rnnserve.server.lane import connection_streams, streams
 from support.inference_requests import request
 from support.sequence_requests import PATIENCE, SIMPLE, Stream, eventually, raw, refusal, step, walk
 from support.waiting import until
@@ -338,7 +338,7 @@ def test_where_the_client_waits_for_each_answer_a_step_is_one_event(repository, 
 
 
 def test_streams_whose_clients_wait_for_each_answer_are_not_in_hand(repository, monkeypatch):
-    monkeypatch.setattr(streams, "_IN_HAND_OF_CONNECTION", 3)
+    monkeypatch.setattr(connection_streams, "_IN_HAND_OF_CONNECTION", 3)
     small = request(SIMPLE, {"input": walk(1)}, ["logits"])
     with serving(repository, "lane") as stub, contextlib.ExitStack() as stack:
         idle = [stack.enter_context(stream_of(stub)) for _ in range(8)]
@@ -406,7 +406,7 @@ def test_more_requests_than_may_be_in_hand_wait_at_their_client(repository):
 
 
 def test_streams_that_end_with_an_error_leave_room_for_others(repository, monkeypatch):
-    monkeypatch.setattr(streams, "_IN_HAND_OF_CONNECTION", 3)
+    monkeypatch.setattr(connection_streams, "_IN_HAND_OF_CONNECTION", 3)
     with serving(repository, "lane") as stub, stream_of(stub) as stays:
         assert not stays.ask(request(SIMPLE, {"input": walk(1)})).error_message
         for _ in range(5):

@@ -40,7 +40,7 @@ def test_workers_and_their_trials_do_not_outlive_a_supervisor_that_was_killed_ev
     slow = (
         "import os, sys, time\n"
         f"if 'trial_worker' in ' '.join(sys.orig_argv) and os.path.exists({str(mark)!r}):\n"
-        "    from rnnserve.protos import guarded_work\n"
+        "    from rnnserve.common import guarded_work\n"
         f"    guarded_work.limit_memory = lambda _: (open({str(mark)!r}, 'a').write('x'), time.sleep(3600))\n"
     )
     with serving(root, tmp_path, "--workers", "2", patch=slow) as server:
