@@ -6,13 +6,12 @@ an option is used. A new option is one field here and its use.
 """
 
 import dataclasses
-import math
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rnnserve.server.errors import StartError
+from rnnserve.server.option import option, read_count, read_period, read_port, read_seconds
 
-__all__ = ["Option", "Settings"]
+__all__ = ["Settings"]
 
 
 _SHARED_CONNECTION_AGE = 60.0
@@ -20,69 +19,8 @@ _SHARED_CONNECTION_AGE = 60.0
 are with others. A new connection costs its first request about 1 ms."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Option:
-    """How a field of `Settings` appears on the command line: as `--max-queue` for `max_queue`.
-
-    Attributes:
-        help: What the option does, for `--help`.
-        parse: Turns the argument's text into the field's value; raises ValueError with a message for the user.
-        choices: The values that are accepted; empty for any that `parse` accepts.
-        metavar: The argument's name in `--help`.
-        is_positional: Whether the option is given by its place instead of by its name.
-    """
-
-    help: str
-    parse: Callable[[str], object] = str
-    choices: tuple[str, ...] = ()
-    metavar: str | None = None
-    is_positional: bool = False
-
-
 _RESPONSE_HEAD = 1 << 20
 """Bytes of a response beside its outputs, at most."""
-
-
-def _port(text: str) -> int:
-    port = int(text) if text.isascii() and text.isdigit() else -1
-    if not 0 <= port <= 65535:
-        raise ValueError(f"{text!r} is not a port: 0 to 65535")
-    return port
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise ValueError(f"{text!r} is not a number of 1 or more")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise ValueError(f"{text!r} is not a number of seconds")
-    return seconds
-
-
-def _period(text: str) -> float:
-    seconds = _seconds(text)
-    if not seconds:
-        raise ValueError("0 is not a number of seconds between two looks")
-    return seconds
-
-
-def _option(
-    help: str,
-    parse: Callable[[str], object] = str,
-    *,
-    choices: tuple[str, ...] = (),
-    metavar: str | None = None,
-    is_positional: bool = False,
-) -> Mapping[str, Option]:
-    """Metadata of a field that is an option."""
-    return {"option": Option(help, parse, choices, metavar, is_positional)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,20 +85,20 @@ class Settings:
 
     repository: Path = dataclasses.field(
         default=Path("repository"),
-        metadata=_option(
+        metadata=option(
             "folder with the models, as `rnnserve export` fills it", Path, metavar="REPOSITORY", is_positional=True
         ),
     )
-    host: str = dataclasses.field(default="127.0.0.1", metadata=_option("name or address to listen on"))
-    grpc_port: int = dataclasses.field(default=8001, metadata=_option("port for gRPC; 0 takes a free one", _port))
+    host: str = dataclasses.field(default="127.0.0.1", metadata=option("name or address to listen on"))
+    grpc_port: int = dataclasses.field(default=8001, metadata=option("port for gRPC; 0 takes a free one", read_port))
     provider: str = dataclasses.field(
         default="auto",
-        metadata=_option("where models run; auto is CUDA where it works", choices=("cpu", "cuda", "auto")),
+        metadata=option("where models run; auto is CUDA where it works", choices=("cpu", "cuda", "auto")),
     )
     graph: str = dataclasses.field(
         default="auto",
         kw_only=True,
-        metadata=_option(
+        metadata=option(
             "which graph of a model runs: native is model.onnx; scan is model.scan.onnx, which models with RNN "
             "operators have, for the CPU (native serves the others); auto is what was decided when the version was "
             "published. Their answers differ in the last bits",
@@ -170,34 +108,34 @@ class Settings:
     threads: int = dataclasses.field(
         default=1,
         kw_only=True,
-        metadata=_option(
+        metadata=option(
             "threads of a run, for large models on machines with cores to spare; each model has as many of its own. "
             "Small models gain nothing. Workers times threads should be no more than the cores",
-            _count,
+            read_count,
         ),
     )
     transport: str = dataclasses.field(
         default="auto",
-        metadata=_option(
+        metadata=option(
             "how inference requests are received; auto is the lane, the fast way, where grpcio has what it needs",
             choices=("auto", "lane", "public"),
         ),
     )
     tls_certificate: Path | None = dataclasses.field(
-        default=None, metadata=_option("serve over TLS: certificate chain in PEM", Path, metavar="FILE")
+        default=None, metadata=option("serve over TLS: certificate chain in PEM", Path, metavar="FILE")
     )
     tls_key: Path | None = dataclasses.field(
-        default=None, metadata=_option("serve over TLS: private key in PEM", Path, metavar="FILE")
+        default=None, metadata=option("serve over TLS: private key in PEM", Path, metavar="FILE")
     )
     tls_client_ca: Path | None = dataclasses.field(
         default=None,
-        metadata=_option(
+        metadata=option(
             "admit only clients with a certificate of these authorities: certificates in PEM", Path, metavar="FILE"
         ),
     )
     session_key: Path | None = dataclasses.field(
         default=None,
-        metadata=_option(
+        metadata=option(
             "seal the states of sessions, for clients that ask for it: file with a key of 32 random bytes; of several, "
             "one after another, the first seals and all open",
             Path,
@@ -206,77 +144,83 @@ class Settings:
     )
     session_age: float = dataclasses.field(
         default=86400.0,
-        metadata=_option(
-            "how long a sealed state may wait for the next step of its session", _seconds, metavar="SECONDS"
+        metadata=option(
+            "how long a sealed state may wait for the next step of its session", read_seconds, metavar="SECONDS"
         ),
     )
     max_queue: int = dataclasses.field(
         default=4096,
-        metadata=_option(
+        metadata=option(
             "requests that may wait for each model; as many more of its sequences for their turn, and on the public "
             "transport as many calls of all models for a thread that reads them; more are refused at once",
-            _count,
+            read_count,
         ),
     )
     max_wait: float = dataclasses.field(
         default=10.0,
-        metadata=_option(
+        metadata=option(
             "seconds that what waits for a model may take, by its measured costs; more is refused at once",
-            _seconds,
+            read_seconds,
             metavar="SECONDS",
         ),
     )
-    max_message_bytes: int = dataclasses.field(default=16 << 20, metadata=_option("largest request, in bytes", _count))
+    max_message_bytes: int = dataclasses.field(
+        default=16 << 20, metadata=option("largest request, in bytes", read_count)
+    )
     max_response_bytes: int = dataclasses.field(
-        default=64 << 20, metadata=_option("largest response, in bytes of its outputs", _count)
+        default=64 << 20, metadata=option("largest response, in bytes of its outputs", read_count)
     )
     max_held_bytes: int = dataclasses.field(
         default=288 << 20,
-        metadata=_option(
+        metadata=option(
             "bytes of requests in hand and responses not yet sent, half of it for one connection; more are refused",
-            _count,
+            read_count,
         ),
     )
-    max_batch: int = dataclasses.field(default=16384, metadata=_option("most sequences in one request", _count))
-    max_sequence: int = dataclasses.field(default=4096, metadata=_option("most steps of one sequence", _count))
+    max_batch: int = dataclasses.field(default=16384, metadata=option("most sequences in one request", read_count))
+    max_sequence: int = dataclasses.field(default=4096, metadata=option("most steps of one sequence", read_count))
     max_sequences: int = dataclasses.field(
         default=16384,
-        metadata=_option("sequences whose states are kept, half of them for one connection; more are refused", _count),
+        metadata=option(
+            "sequences whose states are kept, half of them for one connection; more are refused", read_count
+        ),
     )
     max_sequence_bytes: int = dataclasses.field(
-        default=256 << 20, metadata=_option("bytes of the states of sequences, half of them for one connection", _count)
+        default=256 << 20,
+        metadata=option("bytes of the states of sequences, half of them for one connection", read_count),
     )
     sequence_idle: float = dataclasses.field(
         default=60.0,
-        metadata=_option(
+        metadata=option(
             "seconds without a request after which a sequence is dropped, and its states with it",
-            _seconds,
+            read_seconds,
             metavar="SECONDS",
         ),
     )
     share_sequences: bool = dataclasses.field(
         default=False,
         kw_only=True,
-        metadata=_option(
+        metadata=option(
             "let any connection continue, replace and end any sequence whose id it names, as in Triton; else each "
             "connection has ids of its own, and a sequence_key leads to a sequence from any"
         ),
     )
     max_streams: int = dataclasses.field(
-        default=8192, metadata=_option("streams (calls of ModelStreamInfer) that may be open; more are refused", _count)
+        default=8192,
+        metadata=option("streams (calls of ModelStreamInfer) that may be open; more are refused", read_count),
     )
     allow_non_finite: bool = dataclasses.field(
-        default=False, metadata=_option("let NaN and infinity through to the models")
+        default=False, metadata=option("let NaN and infinity through to the models")
     )
     allow_unproven: bool = dataclasses.field(
         default=False,
-        metadata=_option(
+        metadata=option(
             "serve versions, too, that were adopted from ONNX files and never compared with their framework"
         ),
     )
     model_control: str = dataclasses.field(
         default="none",
-        metadata=_option(
+        metadata=option(
             "what changes the models that serve: poll is the repository's folder, explicit is RepositoryModelLoad and "
             "RepositoryModelUnload",
             choices=("none", "poll", "explicit"),
@@ -284,20 +228,20 @@ class Settings:
     )
     poll: float = dataclasses.field(
         default=5.0,
-        metadata=_option(
-            "with --model-control poll: how often the repository's folder is looked at", _period, metavar="SECONDS"
+        metadata=option(
+            "with --model-control poll: how often the repository's folder is looked at", read_period, metavar="SECONDS"
         ),
     )
     load_model: str = dataclasses.field(
         default="",
-        metadata=_option(
+        metadata=option(
             "with --model-control explicit: models to load at the start, separated by commas; * for all",
             metavar="NAMES",
         ),
     )
     ready: str = dataclasses.field(
         default="any",
-        metadata=_option(
+        metadata=option(
             "when the server as a whole is ready, once all its models have been tried: any while one of them serves, "
             "all only while every one does",
             choices=("any", "all"),
@@ -305,45 +249,45 @@ class Settings:
     )
     load_timeout: float = dataclasses.field(
         default=60.0,
-        metadata=_option(
+        metadata=option(
             "how long a version may take to be tried before it serves; one that takes longer stays out",
-            _seconds,
+            read_seconds,
             metavar="SECONDS",
         ),
     )
     max_load_bytes: int = dataclasses.field(
         default=512 << 20,
-        metadata=_option(
-            "most memory that a version may take while it is tried, in bytes, beyond eight times its files", _count
+        metadata=option(
+            "most memory that a version may take while it is tried, in bytes, beyond eight times its files", read_count
         ),
     )
     drain: float = dataclasses.field(
         default=0.0,
-        metadata=_option(
+        metadata=option(
             "how long requests are answered after SIGTERM as before, while health checks are told NOT_SERVING, so that "
             "balancers send no new ones",
-            _seconds,
+            read_seconds,
             metavar="SECONDS",
         ),
     )
     grace: float = dataclasses.field(
         default=5.0,
-        metadata=_option("how long requests in progress may take to end after SIGTERM", _seconds, metavar="SECONDS"),
+        metadata=option("how long requests in progress may take to end after SIGTERM", read_seconds, metavar="SECONDS"),
     )
     max_connection_age: float | None = dataclasses.field(
         default=None,
-        metadata=_option(
+        metadata=option(
             "age at which a connection is renewed, without failing a request, so that clients move to other workers; "
             "0 for never. Where not given: 60 with workers, else never",
-            _seconds,
+            read_seconds,
             metavar="SECONDS",
         ),
     )
     max_connection_age_grace: float = dataclasses.field(
         default=0.0,
-        metadata=_option(
+        metadata=option(
             "how long calls on a connection that has come of age may take to end; 0 for as long as they take",
-            _seconds,
+            read_seconds,
             metavar="SECONDS",
         ),
     )

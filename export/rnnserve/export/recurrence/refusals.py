@@ -12,30 +12,17 @@ from torch.export.graph_signature import InputKind
 from rnnserve.export.errors import ExportError, UnsupportedModule
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.loop_advice import rewritten_loop
+from rnnserve.export.source_lines import is_users_code, source_line
 
 __all__ = [
     "explain",
-    "is_users_code",
     "refuse_random_numbers",
     "refuse_scripts",
     "refuse_state",
-    "source_line",
 ]
 
-_TORCH = str(pathlib.Path(torch.__file__).parent)
 _DISTRIBUTIONS = str(pathlib.Path(torch.distributions.__file__).parent)
-_OURS = str(pathlib.Path(__file__).parent)
 _SPECIALISED = re.compile(r"L\['(?P<path>[^']+)'\]\S*?\.size\(\)\[(?P<axis>\d+)\].*?constant \((?P<size>\d+)\)")
-
-
-def is_users_code(filename: str) -> bool:
-    """Whether a file is the user's: neither torch's nor this package's."""
-    return not filename.startswith((_TORCH, _OURS))
-
-
-def source_line(filename: str, line: int | None) -> str:
-    """Name a line of the user's code for messages: the file without its folder, and the number."""
-    return f"{pathlib.PurePath(filename).name}:{line}"
 
 
 def refuse_scripts(module: nn.Module) -> None:

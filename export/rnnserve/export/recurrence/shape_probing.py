@@ -11,7 +11,7 @@ import sympy  # type: ignore[import-untyped]  # a dependency of torch
 import torch
 from torch import Tensor
 
-from rnnserve.export.recurrence.refusals import is_users_code, source_line
+from rnnserve.export.source_lines import line_of
 
 __all__ = ["first_other_shape"]
 
@@ -34,7 +34,7 @@ def first_other_shape(program: torch.export.ExportedProgram, at: Mapping[sympy.S
         captured = _shapes(node.meta.get("val"), at)
         found = _run(node, at)
         if found is not None and captured is not None and found != captured:
-            return f"{node.target}{_line(node)} gives {found} there, and {captured} by what was captured"
+            return f"{node.target}{line_of(node)} gives {found} there, and {captured} by what was captured"
     return ""
 
 
@@ -72,13 +72,3 @@ def _sizes(shape: Sequence[Any], at: Mapping[sympy.Symbol, int]) -> tuple[int, .
 
 def _size(size: Any, at: Mapping[sympy.Symbol, int]) -> int:  # noqa: ANN401 - an int, or torch's SymInt
     return size if isinstance(size, int) else int(size.node.expr.subs(at))
-
-
-def _line(node: torch.fx.Node) -> str:
-    """Name the line of the user's code, as far as torch has kept it."""
-    for line in reversed(str(node.meta.get("stack_trace") or "").splitlines()):
-        if line.strip().startswith("File "):
-            file, _, rest = line.strip().removeprefix("File ").partition(", line ")
-            if is_users_code(file.strip('"')):
-                return f" (at {source_line(file.strip(chr(34)), int(rest.partition(',')[0]))})"
-    return ""

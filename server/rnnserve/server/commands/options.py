@@ -5,7 +5,8 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rnnserve.server.settings import Option, Settings
+from rnnserve.server.option import Option
+from rnnserve.server.settings import Settings
 
 __all__ = ["add_options", "argument_type", "read_options", "write_options"]
 
