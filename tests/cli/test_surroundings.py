@@ -6,10 +6,10 @@ before anything large is imported where that is enough.
 
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from onnx import helper
 from rnnserve.cli.command_table import COMMANDS
 from rnnserve.cli.limits import Needs, missing
 from support.artifacts import build_model, publish_model, tensor
+from support.narrowed import closed, limited
 
 COMMAND = [sys.executable, "-m", "rnnserve"]
 OTHERS = [name for name in COMMANDS if name != "serve"]
@@ -49,10 +50,11 @@ def folder(tmp_path_factory):
     return folder
 
 
-def run(words, folder, **settings):
+def run(words, folder, narrow=list, **settings):
+    """Run a command with `DIR` in its words replaced; `narrow` takes the command line and gives the one to start."""
     words = [word.replace("DIR", str(folder)) for word in words]
-    settings = {"stdout": subprocess.PIPE, "env": ENVIRONMENT, **settings}
-    return subprocess.run([*COMMAND, *words], stderr=subprocess.PIPE, timeout=120, check=False, **settings)
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": ENVIRONMENT, **settings}
+    return subprocess.run(narrow([*COMMAND, *words]), timeout=120, check=False, **settings)
 
 
 def one_line(done, command):
@@ -62,44 +64,37 @@ def one_line(done, command):
     return said
 
 
-def limited(limit, value):
-    return lambda: resource.setrlimit(limit, (value, value))
-
-
 @pytest.mark.parametrize("command", OTHERS)
 def test_little_address_space(command, folder):
     """`ulimit -v`: below what numpy needs, and for those that import torch below what that needs."""
     for kibibytes in (100_000, *([400_000, 700_000] if command in TORCH else [])):
-        done = run([command, *ARGUMENTS[command]], folder, preexec_fn=limited(resource.RLIMIT_AS, kibibytes * 1024))
+        narrow = partial(limited, RLIMIT_AS=kibibytes * 1024)
+        done = run([command, *ARGUMENTS[command]], folder, narrow)
         assert done.returncode == 1
         assert done.stdout == b""
         said = one_line(done, command)
         assert f"the limit is {kibibytes // 1024} MiB: raise it, with `ulimit -v " in said
 
 
-def without_threads(tmp_path):
-    """A prefix of a command line, and what to do before it, for which no thread can be started.
+def without_threads():
+    """A function of a command line: the one under which no thread can be started.
 
     Root has no limit of processes. Another user has; with the right to read files, since Python may be in root's
     folder.
     """
     if os.geteuid() != 0:
-        return [], limited(resource.RLIMIT_NPROC, 1)
+        return partial(limited, RLIMIT_NPROC=1)
     if shutil.which("setpriv") is None:
         pytest.skip("needs setpriv to be another user")
     capabilities = "+dac_read_search,+dac_override"
     other = ["setpriv", "--reuid", "54321", "--clear-groups", "--inh-caps", capabilities]
-    return [*other, "--ambient-caps", capabilities], limited(resource.RLIMIT_NPROC, 1)
+    return lambda command: limited([*other, "--ambient-caps", capabilities, *command], RLIMIT_NPROC=1)
 
 
 @pytest.mark.parametrize("command", OTHERS)
 def test_no_threads(command, folder):
     """`ulimit -u`: OpenBLAS and gRPC would print 40 lines and end the process."""
-    prefix, limit = without_threads(folder)
-    words = [word.replace("DIR", str(folder)) for word in [command, *ARGUMENTS[command]]]
-    done = subprocess.run(
-        [*prefix, *COMMAND, *words], capture_output=True, preexec_fn=limit, env=ENVIRONMENT, timeout=120, check=False
-    )
+    done = run([command, *ARGUMENTS[command]], folder, without_threads())
     if b"setpriv" in done.stderr:
         pytest.skip(done.stderr.decode())
     said = one_line(done, command)
@@ -129,7 +124,7 @@ def test_a_full_disk_behind_standard_output(words, folder, unbuffered):
 def test_a_closed_standard_output(command, folder):
     """Told before anything is done: the next file that is opened would be standard output."""
     words = [command, *ARGUMENTS[command]] if command else ["--help"]
-    done = run(words, folder, stdout=None, preexec_fn=lambda: os.close(1))
+    done = run(words, folder, partial(closed, descriptor=1), stdout=None)
     said = one_line(done, command)
     assert done.returncode == 1
     assert "standard output is closed" in said
@@ -137,16 +132,15 @@ def test_a_closed_standard_output(command, folder):
 
 @pytest.mark.parametrize("descriptor", [0, 2])
 def test_other_streams_that_are_closed_matter_to_no_one(descriptor, folder):
-    done = run(["inspect", "DIR/repository"], folder, preexec_fn=lambda: os.close(descriptor))
+    done = run(["inspect", "DIR/repository"], folder, partial(closed, descriptor=descriptor))
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"FP32" in done.stdout
 
 
-@pytest.mark.parametrize("prepare", [lambda: os.close(2), None], ids=["closed", "full"])
-def test_a_mistake_cannot_be_told_without_standard_error(folder, prepare):
-    command = [*COMMAND, "inspect", str(folder / "nowhere")]
+@pytest.mark.parametrize("narrow", [partial(closed, descriptor=2), list], ids=["closed", "full"])
+def test_a_mistake_cannot_be_told_without_standard_error(folder, narrow):
     with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=full, check=False, preexec_fn=prepare)
+        done = run(["inspect", "DIR/nowhere"], folder, narrow, stderr=full)
     assert (done.returncode, done.stdout) == (1, b"")
 
 

@@ -1,12 +1,12 @@
 """A server under a tight limit on its address space: large requests are refused, and it serves on."""
 
-import resource
 import subprocess
 from collections import Counter
 from typing import Any
 
 import pytest
 
+from support import narrowed
 from support.drilled import MODEL, Bystander, Infer, drilled, points
 from support.inference_requests import request
 
@@ -19,11 +19,11 @@ def limited(monkeypatch, transport):
 
     Each thread of the public transport takes 8 more.
     """
-    limits = ((600 if transport == "lane" else 900) << 20,) * 2
+    limit = (600 if transport == "lane" else 900) << 20
     start: Any = subprocess.Popen.__init__
 
-    def start_limited(self, *args, **kwargs):
-        start(self, *args, **kwargs, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, limits))
+    def start_limited(self, command, **kwargs):
+        start(self, narrowed.limited(command, RLIMIT_AS=limit), **kwargs)
 
     monkeypatch.setattr(subprocess.Popen, "__init__", start_limited)
 

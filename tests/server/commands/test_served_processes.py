@@ -21,6 +21,7 @@ import grpc
 import pytest
 
 from support.factors import answers, publish_factor
+from support.narrowed import closed, limited
 from support.waiting import until
 from support.workers import is_running, serving
 
@@ -147,10 +148,8 @@ def test_it_serves_changes_and_ends_though_nobody_reads_what_it_logs(root, worke
         os.set_blocking(write_fd, True)
     command = [sys.executable, "-m", "rnnserve.cli", "serve", str(root), "--grpc-port", "0", "--provider", "cpu"]
     options = ["--model-control", "poll", "--poll", "0.1", "--log-level", "debug", "--grace", "1", *workers]
-    closed = (lambda: os.close(2)) if state == "closed" else None
-    with subprocess.Popen(
-        [*command, *options], stdout=subprocess.PIPE, stderr=write_fd, preexec_fn=closed, text=True
-    ) as process:
+    command = [*command, *options] if state != "closed" else closed([*command, *options], descriptor=2)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=write_fd, text=True) as process:
         os.close(write_fd)
         if state == "gone":
             os.close(read_fd)
@@ -243,12 +242,7 @@ def test_descriptors_that_run_out_are_told_of_once_and_it_goes_on(root, tmp_path
 def test_too_little_address_space_is_one_line_of_each_process(root, limit, workers):
     command = [sys.executable, "-m", "rnnserve.cli", "serve", str(root), "--grpc-port", "0", "--provider", "cpu"]
     run = subprocess.run(
-        [*command, *workers],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit << 10, limit << 10)),
+        limited([*command, *workers], RLIMIT_AS=limit << 10), capture_output=True, text=True, timeout=60, check=False
     )
     lines = run.stderr.splitlines()
     said = f"rnnserve serve: cannot start: there is no memory, or address space, left (limit {limit:,}: ulimit -v)"

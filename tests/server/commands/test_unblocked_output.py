@@ -6,11 +6,13 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import pytest
 
 from rnnserve.server.commands import unblocked_output
 from rnnserve.server.commands.unblocked_output import UnblockedStream
+from support.narrowed import closed
 
 PATIENCE = 20.0
 PIPE_BYTES = 4096
@@ -102,9 +104,9 @@ def test_what_waits_at_the_end_has_a_moment(pipe):
     assert pipe.got == written
 
 
-def run(code, **how):
+def run(code, narrow=list, **how):
     code = f"from rnnserve.server.commands.unblocked_output import unblock_output; unblock_output()\n{code}"
-    return subprocess.Popen([sys.executable, "-c", code], **how)
+    return subprocess.Popen(narrow([sys.executable, "-c", code]), **how)
 
 
 NOISE = "import os, sys, logging\nfor _ in range(3000): {}\n"
@@ -136,7 +138,7 @@ def test_the_c_library_does_not_wait_either():
 def test_a_descriptor_that_is_closed_is_no_connection(fd):
     """Otherwise the next socket had its number, and what is written to it were sent to a client."""
     code = f"import os, sys; fd = os.open('/proc/self/maps', os.O_RDONLY); print(fd); os._exit(0 if fd > {fd} else 1)"
-    with run(code, preexec_fn=lambda: os.close(fd)) as process:
+    with run(code, partial(closed, descriptor=fd)) as process:
         assert process.wait(PATIENCE) == 0
 
 
