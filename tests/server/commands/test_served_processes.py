@@ -208,14 +208,19 @@ def test_a_terminal_that_is_closed_ends_it(root, workers):
     pid, fd = pty.fork()
     if not pid:
         os.execv(sys.executable, [*command, *workers])
-    said = b""
-    while not re.search(rb"gRPC on [^\r]*\r", said):
-        said += os.read(fd, 1 << 16)
-    os.close(fd)
-    deadline = time.monotonic() + PATIENCE
-    while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    said, ended = b"", (0, 0)
+    try:
+        while not re.search(rb"gRPC on [^\r]*\r", said):
+            said += os.read(fd, 1 << 16)
+        os.close(fd)
+        deadline = time.monotonic() + PATIENCE
+        while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        if not ended[0]:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(ended[1]) == 0
 
 
