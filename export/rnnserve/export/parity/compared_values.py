@@ -14,6 +14,7 @@ import numpy.typing as npt
 import onnx
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnserve.export.module_interface import Arrays, ModuleInterface, flatten_results
@@ -28,6 +29,8 @@ _CHOOSING = {
     **dict.fromkeys((_ATEN.max.dim, _ATEN.min.dim, _ATEN.sort.stable, _ATEN.cummax.default, _ATEN.cummin.default), 1),
 }
 """Operators whose choice among equal values PyTorch defines, and which of their results is the place."""
+
+_RECURRENT = frozenset({torch.gru, torch.lstm, torch.rnn_relu, torch.rnn_tanh})
 
 _PASSES = frozenset({"Identity", "Squeeze", "Unsqueeze"})  # of a place, the same place
 
@@ -99,6 +102,23 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch ha
         return result
 
 
+class _UnwatchedRecurrence(TorchFunctionMode):
+    """Runs PyTorch's recurrent functions without the recorder: each is hundreds of operators, and chooses no place."""
+
+    def __torch_function__(
+        self,
+        func: Any,  # noqa: ANN401 - as torch declares it
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Run a function."""
+        if func in _RECURRENT:
+            with torch._C._DisableTorchDispatch():  # noqa: SLF001 - it has no public name
+                return func(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
 class EagerChoices:
     """The choices that are outputs of a module, as they are."""
 
@@ -126,7 +146,7 @@ def _choices(
     module: nn.Module, interface: ModuleInterface, inputs: Arrays, *, double: bool = False
 ) -> dict[str, Choice]:
     recorder = _Recorder()
-    with torch.no_grad(), recorder:
+    with torch.no_grad(), recorder, _UnwatchedRecurrence():
         results = flatten_results(module(*interface.arguments(inputs, double=double)))
     found = {}
     for name, result in zip(interface.outputs, results, strict=True):

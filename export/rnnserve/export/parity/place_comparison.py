@@ -110,8 +110,8 @@ class PlaceComparison:
             kind, length = lead.batch.kind, lead.batch.length
             row = self._distances.rows[kind, lead.name, length]
             if row.failure(self._limits) or lead.largest > self._allowed(lead):
+                exact = self._choices.exact(lead.batch.inputs)[lead.name].values.numpy().astype(np.float64)
                 for choices in self._choices.moved(lead.batch.inputs):
-                    exact = self._choices.exact(lead.batch.inputs)[lead.name].values.numpy().astype(np.float64)
                     moved = choices[lead.name].values.numpy()
                     self._distances.add_moved(kind, lead.name, length, moved=moved, exact=exact)
         for lead in self._leads:
