@@ -8,7 +8,8 @@ all else is judged without them.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -138,9 +139,10 @@ class ValueComparison:
             return
         self._batches.append(batch)
         exact = self._reference.exact(batch.inputs)
+        moved = functools.cache(lambda: list(self._reference.moved(batch.inputs)))  # once for all outputs, if at all
         for tensor in self._model.outputs:
             if tensor.name in found:  # `check_onnx` reports it otherwise
-                self._compare_onnx(batch, tensor, found[tensor.name], eager[tensor.name], exact[tensor.name])
+                self._compare_onnx(batch, tensor, found[tensor.name], eager[tensor.name], exact[tensor.name], moved)
 
     def judge(self) -> None:
         """Judge distances from float64, and labels, after every batch was compared.
@@ -206,7 +208,13 @@ class ValueComparison:
             self._failures.compare_values("torchscript, bit for bit", name, pair[0], pair[1], 0.0, batch)
 
     def _compare_onnx(
-        self, batch: InputBatch, tensor: manifest_pb2.Tensor, found: _Array, eager: _Array, exact: _Array
+        self,
+        batch: InputBatch,
+        tensor: manifest_pb2.Tensor,
+        found: _Array,
+        eager: _Array,
+        exact: _Array,
+        moved: Callable[[], list[Arrays]],
     ) -> None:
         """Compare one output: arrays of one shape, ONNX's and eager's of its dtype and float64's."""
         name = tensor.name
@@ -233,7 +241,7 @@ class ValueComparison:
             eager=eager,
             exact=exact,
             mask=mask,
-            moved=(outputs[name] for outputs in self._reference.moved(batch.inputs)),
+            moved=(outputs[name] for outputs in moved()),
         )
         counted = (found, eager) if mask is None else (np.where(mask, found, 0), np.where(mask, eager, 0))
         self._failures.compare_values(f"onnx, {batch.kind}", name, *counted, limit, batch)
