@@ -11,9 +11,8 @@ from rnnserve.export.descriptions import InputDescription
 
 if TYPE_CHECKING:
     from rnnserve.export.described_model import DescribedModel
+    from rnnserve.export.parity import OnnxRunner, Reference
     from rnnserve.export.parity.failure_collector import FailureCollector
-    from rnnserve.export.parity.onnx_runner import OnnxRunner
-    from rnnserve.export.parity.reference import Reference
     from rnnserve.export.parity.tolerances import ParityLimits
 
 __all__ = ["FurtherCheck", "InputDescriptions", "Publication"]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rnnserve.client.metadata import ModelMetadata
-from rnnserve.client.predictions import Prediction, read_predictions
+from rnnserve.client import ModelMetadata, Prediction
+from rnnserve.client.predictions import read_predictions
 from rnnserve.client.row_inputs import RowInputs
 from rnnserve.client.tensors import Array, read_outputs
 from rnnserve.protos.differences import coarseness

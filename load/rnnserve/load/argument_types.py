@@ -3,8 +3,8 @@
 import math
 from typing import Literal
 
+from rnnserve.client import InvalidRequest
 from rnnserve.client.commands.argument_types import parse_number, parse_seconds
-from rnnserve.client.errors import InvalidRequest
 
 __all__ = [
     "parse_confidence",

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rnnserve.client import InvalidRequest
 from rnnserve.client.aligned_table import format_aligned_table
-from rnnserve.client.errors import InvalidRequest
 from rnnserve.load.distributions import student_quantile
 from rnnserve.load.repetition import FIGURES
 from rnnserve.load.units import format_confidence, format_duration, format_rate

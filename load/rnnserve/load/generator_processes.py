@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, Self
 
-from rnnserve.client.errors import ClientError
+from rnnserve.client import ClientError
 from rnnserve.load.generator_worker import LoadTarget, run_generator_worker
 from rnnserve.load.latency_counts import LatencyCounts
 from rnnserve.load.load_level import LoadLevel, Measurement

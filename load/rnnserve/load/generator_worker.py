@@ -14,9 +14,9 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
+from rnnserve.client import ClientError, Unavailable
 from rnnserve.client.channel import channel_options
 from rnnserve.client.endpoint import Endpoint
-from rnnserve.client.errors import ClientError, Unavailable
 from rnnserve.load.answer_checks import AnswerChecker
 from rnnserve.load.arrivals import draw_schedule
 from rnnserve.load.even_draws import draw_rounds

@@ -5,8 +5,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.client.errors import InvalidRequest
-from rnnserve.client.metadata import ModelMetadata, TensorMetadata
+from rnnserve.client import InvalidRequest, ModelMetadata, TensorMetadata
 from rnnserve.client.row_inputs import dtype_of
 from rnnserve.client.tensors import Array
 

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from rnnserve.client.errors import InvalidRequest
+from rnnserve.client import InvalidRequest
 from rnnserve.load.units import parse_duration
 
 __all__ = ["CONFIDENCE", "LatencyObjective", "parse_objective"]

@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
-from rnnserve.client.errors import InvalidAnswer
+from rnnserve.client import InvalidAnswer
 from rnnserve.load.answer_checks import AnswerChecker
 from rnnserve.load.samples import (
     DIFFERENT,

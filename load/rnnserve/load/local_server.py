@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rnnserve.client.errors import InvalidRequest, Unavailable
+from rnnserve.client import InvalidRequest, Unavailable
 
 __all__ = ["serve_repository"]
 

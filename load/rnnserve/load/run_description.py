@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rnnserve.client.metadata import ModelMetadata
+from rnnserve.client import ModelMetadata
 from rnnserve.load.server_inspector import ServerIdentity
 
 __all__ = ["RunDescription"]

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from rnnserve.client import ModelMetadata, TensorMetadata, UnreadableInput
 from rnnserve.client.casting import check_numbers
-from rnnserve.client.errors import UnreadableInput
-from rnnserve.client.metadata import ModelMetadata, TensorMetadata
 from rnnserve.client.reading import read_arrays
 from rnnserve.client.tensors import Array
 

@@ -8,10 +8,11 @@ from typing import Any, Self
 
 import grpc
 
+from rnnserve.client import InvalidRequest, ModelMetadata, Unavailable
 from rnnserve.client.channel import channel_options
 from rnnserve.client.endpoint import Endpoint
-from rnnserve.client.errors import InvalidRequest, Unavailable, from_rpc_error
-from rnnserve.client.metadata import ModelMetadata, read_metadata
+from rnnserve.client.errors import from_rpc_error
+from rnnserve.client.metadata import read_metadata
 from rnnserve.client.tls_diagnosis import explain_connection_failure
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceStub

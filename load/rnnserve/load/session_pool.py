@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnserve.client.metadata import ModelMetadata
+from rnnserve.client import ModelMetadata
 from rnnserve.client.request_builder import build_request
 from rnnserve.client.row_inputs import check_rows
 from rnnserve.client.session_operations import require_sessions

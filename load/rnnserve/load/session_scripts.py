@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rnnserve.client.errors import InvalidAnswer
+from rnnserve.client import InvalidAnswer
 from rnnserve.protos.inference_pb2 import ModelInferRequest, ModelInferResponse
 
 __all__ = ["SessionScript", "state_fields"]

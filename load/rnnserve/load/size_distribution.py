@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.client.errors import InvalidRequest
+from rnnserve.client import InvalidRequest
 
 __all__ = ["SizeDistribution", "parse_size_distribution", "parse_weights"]
 

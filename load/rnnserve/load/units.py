@@ -2,7 +2,7 @@
 
 import re
 
-from rnnserve.client.errors import InvalidRequest
+from rnnserve.client import InvalidRequest
 
 __all__ = ["format_confidence", "format_duration", "format_rate", "parse_duration", "parse_think_time"]
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from rnnserve.client import InvalidAnswer, InvalidRequest, ModelMetadata
 from rnnserve.client.classification import classified_output
-from rnnserve.client.errors import InvalidAnswer, InvalidRequest
-from rnnserve.client.metadata import ModelMetadata
 from rnnserve.client.predictions import read_predictions
 from rnnserve.client.request_builder import build_request
 from rnnserve.client.row_inputs import RowInputs, check_rows

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rnnserve.export.commands.early_checks import check_checkpoint, check_repository
 from rnnserve.export.errors import ExportError
 from rnnserve.export.target_names import check_target, is_target
-from rnnserve.models.errors import CheckpointError
+from rnnserve.models import CheckpointError
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.batching_modes import BATCHING_MODES
 

@@ -9,10 +9,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from rnnserve.client import ClientError, InvalidRequest, ModelMetadata, UnreadableInput
 from rnnserve.client.commands.result_files import check_writable, write_whole
 from rnnserve.client.endpoint import parse_endpoint
-from rnnserve.client.errors import ClientError, InvalidRequest, UnreadableInput
-from rnnserve.client.metadata import ModelMetadata
 from rnnserve.client.session_operations import require_sessions
 from rnnserve.load.commands.load_arguments import add_arguments
 from rnnserve.load.commands.load_workload import (

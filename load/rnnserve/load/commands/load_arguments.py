@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from rnnserve.client import InvalidRequest
 from rnnserve.client.commands.argument_types import argument_type, parse_seconds
 from rnnserve.client.commands.connection_options import URL_HELP, add_tls_options
-from rnnserve.client.errors import InvalidRequest
 from rnnserve.load.argument_types import (
     parse_confidence,
     parse_count,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rnnserve.client.errors import InvalidRequest, UnreadableInput
+from rnnserve.client import InvalidRequest, UnreadableInput
 from rnnserve.load.commands.load_arguments import DEFAULTS, WORKLOAD_OPTIONS, parse_workload
 from rnnserve.load.early_stopping import requests_to_decide, risks_at_end
 from rnnserve.load.load_level import LoadLevel
