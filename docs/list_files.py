@@ -1,5 +1,7 @@
 """Write docs/files.md: every source file of the product with the first sentence of its docstring, folder by folder.
 
+Of each folder the page has what its door names, too: the paragraph "Door:" in the docstring of its `__init__`.
+
 `python docs/list_files.py` writes the page, and `--check` fails if it differs from what the sources say.
 """
 
@@ -18,7 +20,8 @@ HEAD = """\
 
 In which file is …? Paths begin at the area: `server/app.py` is `server/rnnserve/server/app.py`.
 [architecture.md](architecture.md) follows a module and a request through them. `make docs` writes this page from the
-docstrings.
+docstrings. A folder's *door* names what other folders import of it; `__all__` stands for the names of the folder
+itself, and all else in it is its own ([style.md](style.md)).
 """
 
 
@@ -33,8 +36,8 @@ def modules(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.py") if not path.stem.endswith(("_pb2", "_pb2_grpc")))
 
 
-def first_line(path: Path) -> str:
-    """The first line of a module's docstring, for a cell of a table.
+def docstring(path: Path) -> str:
+    """A module's docstring.
 
     Raises:
         SystemExit: If it has none.
@@ -42,7 +45,17 @@ def first_line(path: Path) -> str:
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     if not text:
         raise SystemExit(f"{path.relative_to(ROOT)} has no docstring")
-    return text.splitlines()[0].rstrip(".:").replace("|", "\\|")
+    return text
+
+
+def first_line(path: Path) -> str:
+    """The first line of a module's docstring, for a cell of a table."""
+    return docstring(path).splitlines()[0].rstrip(".:").replace("|", "\\|")
+
+
+def door(path: Path) -> list[str]:
+    """The paragraph of a folder's docstring that begins with "Door:"; import-linter refuses a folder without one."""
+    return [text for text in docstring(path).split("\n\n") if text.startswith("Door: ")]
 
 
 def lines() -> Iterator[str]:
@@ -51,10 +64,8 @@ def lines() -> Iterator[str]:
     for area in AREAS:
         for depth, folder in enumerate(folders(area)):
             yield f"{'###' if depth else '##'} `{shown(area, folder)}/`\n"
-            door, files = [], []
-            for path in modules(folder):
-                (door if path.stem == "__init__" else files).append(path)
-            yield from (f"{first_line(path)}.\n" for path in door)
+            init, files = folder / "__init__.py", [path for path in modules(folder) if path.stem != "__init__"]
+            yield from (f"{text}\n" for text in (f"{first_line(init)}.", *door(init)))
             if files:
                 yield "| file | holds |\n| --- | --- |"
                 yield from (f"| `{shown(area, path)}` | {first_line(path)} |" for path in files)

@@ -1,4 +1,9 @@
-"""The console script `rnnserve`."""
+"""The console script `rnnserve`.
+
+Threads: `limits`.
+
+Door: `__all__`.
+"""
 
 from collections.abc import Sequence
 

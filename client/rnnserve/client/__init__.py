@@ -1,7 +1,10 @@
-"""The client library, and the commands `rnnserve infer` and `rnnserve load`.
+"""The client library, and the command `rnnserve infer`.
 
 The client uses the Open Inference Protocol, so it works with Triton and other servers as well as with `rnnserve serve`.
 The library needs numpy, protobuf and grpcio; it imports nothing of the server, of the export or of training.
+
+Door: `__all__`, `aligned_table`, `casting`, `channel`, `classification`, `commands`, `endpoint`, `errors`, `metadata`,
+`predictions`, `reading`, `request_builder`, `row_inputs`, `session_operations`, `tensors`, `tls_diagnosis`.
 """
 
 from rnnserve.client.async_client import AsyncClient

@@ -5,4 +5,8 @@ process's end; `parent_death` ends a process with its parent. `regular_files` op
 or elsewhere. `array_archives` reads .npz files within bounds.
 
 Imports no area.
+
+Threads: `guarded_work`, `parent_death`.
+
+Door: `array_archives`, `guarded_process`, `guarded_work`, `parent_death`, `regular_files`.
 """

@@ -9,6 +9,8 @@ the server or the client.
 
 A public name is imported when it is first used: torch and onnx take 3 to 5 seconds, and the commands tell mistakes that
 can be seen without them, such as a file that does not exist, at once.
+
+Door: `__all__`.
 """
 
 import importlib

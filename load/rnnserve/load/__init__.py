@@ -23,6 +23,8 @@ needs matplotlib and Jinja2.
                     output: progress bar, sentences, table, JSON, HTML page
     argument_types, units
                     from text to numbers and back
+
+Door: nothing.
 """
 
 __all__: list[str] = []

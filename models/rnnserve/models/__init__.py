@@ -4,6 +4,8 @@ Walks go in, and checkpoints (trained weights with their description) come out; 
 package imports no other area: a classifier does not depend on how it is exported or served.
 
 A public name is imported when it is first used: torch takes seconds, and `rnnserve train --help` needs none of it.
+
+Door: `__all__`.
 """
 
 import importlib

@@ -11,4 +11,8 @@
 - `names`, `repository_folders`: names of models and versions in a repository, and their folders.
 
 The package imports protobuf, numpy and, for the service's stubs, grpc; it imports no other area but `common`.
+
+Door: `artifact`, `batching_modes`, `datatypes`, `differences`, `golden`, `health_pb2`, `inference_pb2`,
+`inference_pb2_grpc`, `manifest_pb2`, `model_config_pb2`, `names`, `protocol_words`, `recorded_defaults`,
+`repository_folders`, `serving_graph`, `tensors_in_words`, `triton_config`.
 """

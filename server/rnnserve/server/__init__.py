@@ -5,7 +5,7 @@
     from rnnserve.server import Server, Settings
 
     with Server(Settings(repository=Path("repository"), grpc_port=0)) as server:
-        print(server.port)
+        print(server.address)
 
 The rooms, top first; each imports only rooms below it (`make check` holds this):
 
@@ -14,6 +14,7 @@ room               what it does
 =================  =====================================================================================
 `commands/`        `rnnserve serve`
 `testing.py`       a server inside a `with`, for the tests of code that uses one
+`trial.py`         tries one version, as `rnnserve export` ends
 `app.py`           puts a server together
 `transport/`       the gRPC server and its end, health, reflection, the public calls
 `lane/`            the completion queue and the fast way of the requests on it
@@ -27,6 +28,7 @@ room               what it does
 `sockets/`         ports, listening, telling clients to go elsewhere
 `process/`         threads, memory and descriptors that the system gives
 `settings.py`      every option, declared once
+`option.py`        how a field of the settings is an option of the command line
 `errors.py`        what can go wrong, and the gRPC status of each
 `clock.py`         the one clock of deadlines and durations
 =================  =====================================================================================
@@ -34,6 +36,10 @@ room               what it does
 Importing this package has no effect and imports neither grpc nor onnxruntime: `Server` and `Settings` are imported at
 their first use. A process that wants the faster way of reading sockets calls
 `rnnserve.server.choose_polling()` before anything imports grpc, as `rnnserve serve` does.
+
+Threads: `app`.
+
+Door: `__all__`.
 """
 
 import importlib

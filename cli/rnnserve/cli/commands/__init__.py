@@ -1,1 +1,4 @@
-"""The commands of this area: those that need no other area than protos."""
+"""The commands of this area: those that need no other area than protos.
+
+Door: nothing.
+"""

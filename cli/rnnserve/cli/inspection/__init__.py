@@ -2,4 +2,6 @@
 
 `version_record` reads a version; `text_report`, `json_report` and `client_snippet` show it. The package imports protos
 only, so that it works without torch, onnx and onnxruntime.
+
+Door: `json_report`, `text_report`, `version_record`.
 """

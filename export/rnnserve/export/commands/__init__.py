@@ -1,1 +1,4 @@
-"""The commands of this area, for the console script."""
+"""The commands of this area, for the console script.
+
+Door: nothing.
+"""

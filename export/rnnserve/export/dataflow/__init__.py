@@ -11,6 +11,8 @@ of results; `flow` draws from that what follows for each property; `graph_walk` 
 these are never taken from the file: what it says of its own tensors may be wrong.
 
 The package imports onnx and protos, and of rnnserve.export what describes tensors. It never runs a model.
+
+Door: `__all__`.
 """
 
 from rnnserve.export.dataflow.tracks import Property

@@ -3,6 +3,8 @@
 `check_file` matches the tensors of the file with those of the module, tries sizes, and leaves the verdict to the proof
 that exports must pass. Where the file is wrong, its recurrent operators are compared with those of a right export of
 the module, and the first node is named whose result no node of the right export gives.
+
+Door: `__all__`.
 """
 
 from rnnserve.export.diagnosis.file_check import CheckedFile, check_file

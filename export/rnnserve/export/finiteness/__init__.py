@@ -4,6 +4,8 @@
 infinite though the inputs are finite. `recurrent_guard` adds nodes behind recurrent operators that make finite numbers
 of NaN, where one can reach them. `finiteness_record` says of both what the manifest has. `first_non_finite` runs a
 module and finds the operator that gave the first one.
+
+Door: `__all__`, `first_non_finite`.
 """
 
 from rnnserve.export.finiteness.finiteness_record import describe_finiteness

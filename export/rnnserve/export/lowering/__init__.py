@@ -7,6 +7,8 @@ tanh by a function call for each element; from a hidden size of some tens on the
 
 The package imports onnx and onnx_ir, and of rnnserve only `recurrence.graph_values`. What it makes is proven like what
 the exporter makes.
+
+Door: `__all__`, `node_builder`.
 """
 
 from rnnserve.export.lowering.rnn_layers import lower_rnn

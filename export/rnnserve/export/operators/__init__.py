@@ -5,7 +5,9 @@ captured program for what cannot be right, and `unify_numbers` gives the numbers
 finished graph: `keep_nan`, `sharpen_sigmoids`, `sum_integers_exactly`, `choose_booleans`, `transform_exactly` and
 `write_out_doubles`.
 docs/reference/operators.md has what each operator gives on which values. The package imports torch, onnx and
-onnxscript, and of rnnserve only the errors.
+onnxscript, and of rnnserve only the errors and `source_lines`.
+
+Door: `__all__`.
 """
 
 from collections.abc import Callable

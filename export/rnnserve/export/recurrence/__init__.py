@@ -13,7 +13,10 @@ torch translates to something else are in `rnnserve.export.operators`.
 `scan_translation` makes ONNX's Scan of them; `scan_loop`, `scan_writes` and `operation_recorder` are for its refusals.
 `projections` is LSTM with `proj_size`, as a scan; `loop_advice` is what the refusal of a Python loop shows.
 
-The package imports torch, onnx and onnxscript, and of rnnserve only the errors and `rnnserve.export.operators`.
+The package imports torch, onnx and onnxscript, and of rnnserve only the errors, `source_lines`, `surroundings` and
+`rnnserve.export.operators`.
+
+Door: `__all__`, `exporter_metadata`, `graph_values`, `interception`, `scan`.
 """
 
 from rnnserve.export.recurrence.export import export_onnx

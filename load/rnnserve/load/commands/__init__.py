@@ -1,1 +1,4 @@
-"""The command `rnnserve load`: its options, and what it prints."""
+"""The command `rnnserve load`: its options, and what it prints.
+
+Door: nothing.
+"""

@@ -1,1 +1,4 @@
-"""The commands of `rnnserve` that this area provides: `train`."""
+"""The commands of `rnnserve` that this area provides: `train`.
+
+Door: nothing.
+"""

@@ -1,6 +1,8 @@
 """The tutorial on recurrent layers as code: its demonstrations, and layers that are composed by hand.
 
 Each function returns tensors that the tutorial prints; the tests compare them with the printed numbers.
+
+Door: nothing.
 """
 
 from rnnserve.models.tutorial.demonstrations import (

@@ -4,12 +4,19 @@ In: `PendingRequest`s, from the lane or from the public transport, and a model t
 answered exactly once, with its own rows of the results or with an error.
 
 Here stand, once each: what a run costs (`cost`), which requests share one (`planning`), the even-row rule and the only
-assembly of a batch of checked requests (`joining`), the queue of a model (`fair_queue`), the turns of connections
-elsewhere (`connection_turns`), the one function that runs a batch, records it and answers (`execution`), the threads of
-models (`scheduler`), the counts (`statistics`), and the clock that deadlines and durations are measured on (`clock`).
+assembly of a batch of checked requests (`batch_arrays`), the queue of a model (`fair_queue`), the one function that
+runs a batch, records it and answers (`execution`), the threads of models (`scheduler`), what comes too late
+(`lateness`), and the counts (`statistics`).
 
-Imports `boundary`, `settings` and `errors`; no repository, no protocol, no gRPC.
+Imports `boundary`, `connections`, `errors` and `clock`; no gRPC.
+
+Threads: `scheduler`.
+
+Door: `__all__`, `batch_arrays`, `cost`, `execution`, `fair_queue`, `lateness`, `pending`, `scheduler`, `statistics`,
+`waiting_limits`.
 """
+
+__all__ = ["MAX_REQUESTS"]
 
 MAX_REQUESTS = 256
 """How many requests are in one batch, and how many the lane collects before it hands them on: after as many, the thread

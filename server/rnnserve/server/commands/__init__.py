@@ -1,1 +1,6 @@
-"""The command that this area brings to `rnnserve`."""
+"""The command that this area brings to `rnnserve`.
+
+Threads: `unblocked_output`.
+
+Door: nothing.
+"""

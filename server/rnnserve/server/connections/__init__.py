@@ -6,5 +6,10 @@
 connections and calls that cost more than they may; `open_connections`: which of the connections that own sequences are
 open; `held_answers`: answers that wait while a server goes; `pooled_call`: a call of the public transport.
 
-Imports `sockets`, `process`, `clock` and `errors`. Only `header_limit` imports grpc.
+Imports `sockets`, `process`, `clock` and `errors`; no gRPC but in `header_limit`.
+
+Threads: `flood_guard`, `header_limit`, `memory_guard`.
+
+Door: `byte_budget`, `connection_counts`, `connection_turns`, `flood_guard`, `header_limit`, `held_answers`,
+`memory_guard`, `open_connections`, `pooled_call`, `receive_window`, `receiving_turns`, `slow_senders`.
 """

@@ -4,5 +4,9 @@ Each module says what it needs, what is done where a grpcio lacks it, and when i
 `socket_reading` and `missing_parts`: the lane's completion queue; `serving_thread`: whether grpcio's own thread runs;
 `polling`: which engine reads sockets; `accepting`: how many calls the public transport asks its core for at once.
 
-Imports `protocol` for the details of errors, `clock` and `errors`.
+Imports `protocol` (the details of errors), `process`, `clock` and `errors`.
+
+Threads: `accepting`.
+
+Door: `accepting`, `missing_parts`, `operations`, `polling`, `serving_thread`, `socket_reading`.
 """

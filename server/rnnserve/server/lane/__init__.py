@@ -9,4 +9,8 @@ on the public transport, by `batching.execution`. Out: each request answered onc
 transport serves both methods.
 
 Imports `grpcio_private`, `protocol` and every room below that.
+
+Threads: `completion_queue`, `large_requests`.
+
+Door: `completion_queue`, `dispatcher`, `open_streams`, `varying_fields`.
 """

@@ -4,5 +4,9 @@
 for requests; `allocation`: how the C library gives memory back; `descriptors`: a line where no descriptor is left;
 `resources`: which limit an error comes from.
 
-Imports `errors` only; no gRPC.
+Imports `errors`; no gRPC.
+
+Threads: `start_check`.
+
+Door: `address_space`, `allocation`, `descriptors`, `resources`, `start_check`, `thread_frames`.
 """

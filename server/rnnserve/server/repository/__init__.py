@@ -4,8 +4,13 @@ In: a folder of artifacts. Out: `ServedVersion`s, whose models run batches; a ve
 and its golden results came out right on this machine's provider: in a process that tries versions (`trials`,
 `trial_worker`) first, then in the server's own (`loader`).
 
-Imports `batching`, `boundary`, `settings`, `errors`, the contracts (`rnnserve.protos`) and onnxruntime; makes no
-threads but those that wait for trials, and does without gRPC.
+Imports `batching`, `boundary`, `process`, `errors`, the contracts (`rnnserve.protos`), `rnnserve.common` and
+onnxruntime; no gRPC.
+
+Threads: `trials`.
+
+Door: `draft`, `findings`, `folders`, `graph_choice`, `live`, `loader`, `model`, `pinned_loader`, `pins`, `providers`,
+`repository`, `trial_worker`, `trials`.
 """
 
 import os

@@ -3,5 +3,7 @@
 `ports` tries and reserves ports; `listening` finds the sockets that gRPC has opened, and leaves a shared port to the
 other workers; `goaway` tells connected clients to go elsewhere.
 
-Imports `errors` only; no gRPC.
+Imports `errors`; no gRPC.
+
+Door: `goaway`, `listening`, `ports`.
 """

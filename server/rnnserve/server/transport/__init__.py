@@ -7,4 +7,8 @@ a `thread_pool` (`thread_stack`; streams on those of `stream_pool`) as `waiting_
 and `reflection` those who ask for descriptions. Out: responses and statuses.
 
 Imports every room below it.
+
+Threads: `thread_pool`, `thread_stack`.
+
+Door: `grpc_server`.
 """

@@ -5,5 +5,9 @@ ended. `supervisor_link` is a worker's end of the pipe. `joint_loading` has all 
 `worker_statistics` sums their counters; `peers` are the sockets by which workers ask each other for kept states;
 `signals` receives those of the process; `pulse` says whether requests make progress.
 
-Imports `repository` and what is below it; no lane, no transport, no gRPC.
+Imports `repository`, `process` and `errors`; no gRPC.
+
+Threads: `joint_loading`, `peers`, `signals`, `supervisor_link`.
+
+Door: `joint_loading`, `peers`, `pulse`, `signals`, `supervisor`, `supervisor_link`.
 """

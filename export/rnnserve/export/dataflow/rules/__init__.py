@@ -2,6 +2,8 @@
 
 Each file registers its rules when it is imported. A rule gives what is known of a node's results; for what it does not
 cover it raises `NotCovered`, and the results are undecided.
+
+Door: `__all__`.
 """
 
 from rnnserve.export.dataflow.rules import (
