@@ -45,6 +45,7 @@ class Server:
 
     Attributes:
         port: Where it listens for gRPC.
+        address: Host and port, for clients.
         live: What changes what serves. With `model_control` "none", no client can, and the folder alone cannot.
     """
 
@@ -128,6 +129,7 @@ class Server:
             trials.close()
             raise
         self.port = self._transport.port
+        self.address = f"{settings.host}:{self.port}"
         self._loading = threading.Thread(target=self._load, name="loader", daemon=True)
         self._announcing = threading.Lock()
         self._descriptors = DescriptorWatch()
