@@ -61,11 +61,11 @@ class Server:
         """Look at the repository and, unless the port is shared, listen; nothing is loaded yet.
 
         Args:
-            settings: What to serve, and how.
+            settings: Settings of what is served, and how.
             pins: The versions that other workers serve: no others are. None for those that the configs choose.
-            trials: What tries versions; made now, with a first process, where it is None.
-            agreement: With the other workers, about changes of what serves; None where there are none.
-            counts_of_others: Gives what the other workers have counted, each a ModelStatisticsResponse.
+            trials: The trials of versions; made now, with a first process, where it is None.
+            agreement: An agreement with the other workers about changes of what serves; None where there are none.
+            counts_of_others: A function that gives what the other workers have counted, each a ModelStatisticsResponse.
             peers: The other workers, from which sequences come and to which they go; None where there are none.
 
         Raises:
@@ -190,7 +190,7 @@ class Server:
         """Give the shared port to the other processes, and answer until every client is with them.
 
         Args:
-            told_to_stop: Ends the wait.
+            told_to_stop: The event that ends the wait.
         """
         self._transport.leave(told_to_stop)
 

@@ -91,8 +91,8 @@ class ServeError(Exception):
         """Say what is wrong.
 
         Args:
-            message: For the caller.
-            field: As in the attribute of the same name.
+            message: Text for the caller.
+            field: Value of the attribute of the same name.
         """
         super().__init__(message)
         self.field = field
@@ -153,8 +153,8 @@ class QueueFull(ServeError):
         """Say which queue is full.
 
         Args:
-            model: Its name.
-            capacity: How many requests may wait.
+            model: Name of the model.
+            capacity: Number of requests that may wait.
         """
         super().__init__(f"{model}: {capacity} requests wait already (--max-queue); slow down")
 

@@ -132,10 +132,10 @@ def split(
     """Split the results of a run into what each request asked for, in its own shapes.
 
     Args:
-        requests: In the order in which they were joined.
-        results: By output name, the arrays of the run: `logits` (batch, classes), `output` (batch, sequence,
+        requests: The requests, in the order in which they were joined.
+        results: Arrays of the run, by output name: `logits` (batch, classes), `output` (batch, sequence,
             directions * hidden), states (layers * directions, batch, hidden).
-        signature: The model's.
+        signature: Signature of the model.
 
     Returns:
         For each request its outputs by name, in the order asked: views of the results where no padding is added.
@@ -164,7 +164,7 @@ def split_rows(request: CheckedRequest, signature: Signature, most_points: int) 
 
     Args:
         request: One whose rows may be in different runs: not of a model that runs requests alone.
-        signature: The model's.
+        signature: Signature of the model.
         most_points: Rows * steps of a part.
     """
     rows = max(most_points // max(request.steps, 1) // 2 * 2, 2)

@@ -145,7 +145,7 @@ def run_batch(statistics: Statistics, batch: Batch[A]) -> bool:
     all others are answered. One such request of n costs about 2 log2 n further runs.
 
     Args:
-        statistics: Of the model.
+        statistics: Statistics of the model.
         batch: The requests.
 
     Returns:

@@ -83,7 +83,7 @@ class FairQueue(Generic[T]):
         """Take out one of the newest items of the connection with the most, in favour of one that is to be added.
 
         Args:
-            item: What is to be added, with `add_from`.
+            item: The item that is to be added, with `add_from`.
             least_points: Rows * steps that it has to have.
 
         Returns:
@@ -119,8 +119,8 @@ class FairQueue(Generic[T]):
         as they are answered, all of them would wait for the server, and then the server for all of them.
 
         Args:
-            cost: What a run costs.
-            most_points: With as many rows * steps, a batch is complete.
+            cost: Cost of a run.
+            most_points: Rows * steps with which a batch is complete.
         """
         waiting, in_order = self._turns, self._turns.ungrouped
         if self._length == len(in_order) <= MAX_REQUESTS and self.points <= min(cost.enough(1), most_points):

@@ -31,8 +31,8 @@ def earlier(deadline: float, arrived: float, timeout: float) -> tuple[float, flo
     """When a request is late, and the time-out that says so: infinity where its caller's deadline does.
 
     Args:
-        deadline: Its caller's, in seconds on the server's clock.
-        arrived: When it arrived, on the same clock.
+        deadline: The caller's deadline, in seconds on the server's clock.
+        arrived: Time of its arrival, on the same clock.
         timeout: Seconds that it may wait for its run; infinity for no such limit.
     """
     end = arrived + timeout
@@ -66,7 +66,7 @@ def reason_to_drop(request: _HasTimeout, at: float) -> ServeError | None:
     """Say why a request that waits need not be run any more; None where it has to be.
 
     Args:
-        request: With its `deadline` and `timeout` as `earlier` gives them.
+        request: The request, with its `deadline` and `timeout` as `earlier` gives them.
         at: A time, in seconds on the server's clock.
     """
     if not request.deadline < at:

@@ -29,9 +29,9 @@ def plan(requests: Sequence[CheckedRequest], signature: Signature, cost: Cost) -
     """Decide which requests share a run.
 
     Args:
-        requests: In the order of their arrival.
-        signature: The model's, which says whether rows may be padded, or joined at all.
-        cost: What a run costs.
+        requests: The requests, in the order of their arrival.
+        signature: Signature of the model, which says whether rows may be padded, or joined at all.
+        cost: Cost of a run.
 
     Returns:
         Groups of indices, each to be one run; within a group the order of arrival is kept.
@@ -60,7 +60,7 @@ def plan_lengths(lengths: Sequence[int], rows: Sequence[int], cost: Cost) -> lis
     Args:
         lengths: The longest sequence of each request, in steps.
         rows: The size of each request's batch axis.
-        cost: What a run costs.
+        cost: Cost of a run.
 
     Returns:
         Groups of indices, each to be one run; within a group the order of arrival is kept.

@@ -39,8 +39,8 @@ class Scheduler:
         """Start the thread.
 
         Args:
-            model: What runs the batches.
-            limits: How much may wait.
+            model: The model, which runs the batches.
+            limits: Limits of what may wait.
         """
         self._model = model
         self._limits = limits
@@ -92,7 +92,7 @@ class Scheduler:
         """Accept no more requests, answer those that wait, and end the thread.
 
         Args:
-            timeout: How many seconds that may take.
+            timeout: Seconds that this may take.
 
         Returns:
             Whether the thread has ended.
@@ -152,7 +152,7 @@ class Schedulers:
         """Start without any.
 
         Args:
-            limits: How much may wait for each of them.
+            limits: Limits of what may wait for each of them.
         """
         self._limits = limits
         self._by_model: dict[tuple[BatchModel, bool], Scheduler] = {}  # and by whether a request takes long
@@ -164,7 +164,7 @@ class Schedulers:
         """Put a request into its model's queue.
 
         Args:
-            model: The request's; compared by identity.
+            model: The model that is asked; compared by identity.
             pending: The request.
             may_run_now: Whether it may be run before this returns.
 
@@ -216,7 +216,7 @@ class Schedulers:
         """Accept no more requests, answer those that wait, and end the threads.
 
         Args:
-            timeout: How many seconds that may take.
+            timeout: Seconds that this may take.
 
         Returns:
             The names of the models whose threads have not ended.

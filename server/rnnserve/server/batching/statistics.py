@@ -46,10 +46,10 @@ class Statistics:
         """Count a run whose requests are answered.
 
         Args:
-            requests: How many.
-            rows: Of all of them.
-            run_seconds: Of the run.
-            wait_seconds: That they have waited for it, together.
+            requests: Number of the requests.
+            rows: Number of their rows, together.
+            run_seconds: Seconds of the run.
+            wait_seconds: Seconds that they have waited for it, together.
         """
         with self._lock:
             self.requests += requests

@@ -53,8 +53,8 @@ class WaitingLimits:
 
         Args:
             model: The model's name.
-            cost: What its runs cost.
-            queue: What waits for it.
+            cost: Cost of its runs.
+            queue: Queue of the requests that wait for it.
             pending: The request. If it is not the one that is refused, it is to be added with `add_from`.
         """
         count = len(queue)

@@ -47,7 +47,7 @@ def decompress(payload: bytes, most: int) -> bytes:
 
     Args:
         payload: The message's bytes.
-        most: How many it may have, decompressed (--max-message-bytes).
+        most: Largest number of bytes, decompressed (--max-message-bytes).
 
     Raises:
         InvalidRequest: If it is damaged, or has more.

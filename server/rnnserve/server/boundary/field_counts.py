@@ -56,9 +56,9 @@ def _count(data: bytes, at: int, end: int, count: int, *looked_into: tuple[int, 
 
     Args:
         data: The request.
-        at: Where a message in it begins.
-        end: Where it ends.
-        count: What to add to.
+        at: Offset at which a message in it begins.
+        end: Offset of its end.
+        count: The count to add to.
         looked_into: Numbers of the message's fields whose own fields are counted, too; of theirs; and so on.
 
     Raises:

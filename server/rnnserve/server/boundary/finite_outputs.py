@@ -16,9 +16,9 @@ def refuse_non_finite(request: CheckedRequest, outputs: Mapping[str, Array], sig
     """Check the answer to a request. Steps after a row's length do not count.
 
     Args:
-        request: What was asked.
-        outputs: What was computed, by name, in the request's own shapes.
-        signature: The model's.
+        request: The request that was answered.
+        outputs: The results, by name, in the request's own shapes.
+        signature: Signature of the model.
 
     Raises:
         InvalidRequest: If a number is NaN or infinite, in an output that is marked as `may_be_non_finite`.

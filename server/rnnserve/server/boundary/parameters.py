@@ -63,8 +63,8 @@ def read_classes(request: ModelInferRequest, signature: Signature) -> dict[str, 
     """Which outputs are to be answered as classes, and how many: as many as are asked for, or as there are.
 
     Args:
-        request: Its outputs are those of the signature.
-        signature: The model's.
+        request: The request. Its outputs are those of the signature.
+        signature: Signature of the model.
 
     Raises:
         InvalidRequest: If that is not a number of 1 or more, or the output's values cannot be ranked.
@@ -98,10 +98,10 @@ def refuse_too_many_classes(
     """Refuse a request whose classes take long to find or to write.
 
     Args:
-        classes: By output, how many are asked for.
-        signature: The model's.
+        classes: Number of classes that are asked for, by output.
+        signature: Signature of the model.
         batch: Rows of the request.
-        sizes: Of its sequence axes.
+        sizes: Sizes of its sequence axes.
 
     Raises:
         InvalidRequest: If they do.

@@ -38,10 +38,10 @@ def wrong_size(
 
     Args:
         spec: The input.
-        shape: Its shape.
+        shape: Shape of the tensor.
         axis: The axis, which both inputs have: the batch, or a sequence axis.
         other: The input that sets the size.
-        other_shape: Its shape.
+        other_shape: Shape of the other one.
     """
     at, other_at = spec.axes.index(axis), other.axes.index(axis)
     size, expected = shape[at], other_shape[other_at]

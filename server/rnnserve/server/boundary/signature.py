@@ -284,7 +284,7 @@ class Signature:
         are zeros there.
 
         Args:
-            sizes: Of the sequence axes, as sent.
+            sizes: Sizes of the sequence axes, as sent.
             arrays: The inputs sent, by name; lengths (batch,) int32 or int64 among them.
             outputs: Names of the outputs asked for.
         """

@@ -43,11 +43,12 @@ def read_signature(
     """Read the signature from a session's tensors, and compare the manifest with it.
 
     Args:
-        inputs: The session's.
-        outputs: The session's.
-        manifest: The version's.
+        inputs: Inputs of the session.
+        outputs: Outputs of the session.
+        manifest: Manifest of the version.
         file: The name of the session's file, for messages.
-        defaults: What stands for inputs that are left out, by name, where the manifest says that it is recorded.
+        defaults: Values that stand for inputs that are left out, by name, where the manifest says that they are
+            recorded.
 
     Raises:
         ArtifactError: If graph and manifest disagree, or it is a signature that cannot be served.

@@ -115,9 +115,9 @@ def with_valid_values(array: Array, spec: TensorSpec, lengths: Mapping[str, Arra
     Args:
         array: An input, of the spec's axes.
         spec: The input.
-        lengths: By sequence axis, (batch) int64 or int32: steps after a row's length are padding. Empty where every row
-            has full length, and where padding must be as the model takes it.
-        allow_non_finite: Let NaN and infinity through.
+        lengths: Lengths by sequence axis, (batch) int64 or int32: steps after a row's length are padding. Empty where
+            every row has full length, and where padding must be as the model takes it.
+        allow_non_finite: Whether NaN and infinity may pass.
 
     Raises:
         InvalidRequest: If a value that is not padding is not finite, or not within the spec's bounds.
@@ -157,7 +157,7 @@ def validator(spec: TensorSpec, *, allow_non_finite: bool) -> Callable[[bytes], 
 
     Args:
         spec: The input; not one that holds lengths.
-        allow_non_finite: Let NaN and infinity through.
+        allow_non_finite: Whether NaN and infinity may pass.
     """
     if spec.is_float and (spec.must_be_finite or not allow_non_finite):
         return are_finite if spec.datatype == "FP32" else lambda data: all_finite(np.frombuffer(data, spec.dtype))

@@ -38,8 +38,8 @@ class Ending:
         Args:
             is_worker: Whether a supervisor has started this process: it decides what a second signal means, and ends
                 its workers itself. Whoever signals all processes of a service would end a worker at once otherwise.
-            terminal_has_gone: Says, at SIGHUP, whether that is why it came.
-            clock: Gives the time in seconds.
+            terminal_has_gone: A function that says, at SIGHUP, whether that is why it came.
+            clock: Clock, in seconds.
         """
         self.drains = True
         self.told = threading.Event()

@@ -25,7 +25,7 @@ class LogLimits(logging.Filter):
         """Start with nothing logged.
 
         Args:
-            clock: Gives the time in seconds.
+            clock: Clock, in seconds.
         """
         super().__init__()
         self._clock = clock

@@ -89,7 +89,7 @@ class ConnectionTurns(Generic[T]):
         """Take out one of the newest grouped items of the connection with the most, in favour of another connection's.
 
         Args:
-            connection: Of the item that is to come in its place.
+            connection: Connection of the item that is to come in its place.
             may: Whether an item may give way; None where each may.
 
         Returns:

@@ -97,10 +97,10 @@ class FloodGuard:
         """Start without looking.
 
         Args:
-            progress: How far the lane's thread has come; None where it does not poll.
-            arrived: What has arrived on each connection so far, by its name.
+            progress: Count of the turns of the lane's thread; None where it does not poll.
+            arrived: Bytes that have arrived on each connection so far, by its name.
             expected: Bytes of messages that may be arriving, by connection: so much may be read from it in one poll.
-            bound: Bounds the receive window of a connection to so many bytes.
+            bound: A function that bounds the receive window of a connection to so many bytes.
         """
         self._progress = progress
         self._arrived = arrived

@@ -53,7 +53,7 @@ class HostileConnections:
         """Start without any.
 
         Args:
-            end: Ends a connection, by its name.
+            end: A function that ends a connection, by its name.
         """
         self.thread = futures.ThreadPoolExecutor(1, thread_name_prefix="refusing")
         self.refusing = _EndingFirst(self)
@@ -91,8 +91,8 @@ class HeaderLimit(grpc.GenericRpcHandler):
         """Limit the calls that come to handlers.
 
         Args:
-            handlers: Of the service.
-            connections: Ends those of calls with far too many; of all services of a server.
+            handlers: Handlers of the service.
+            connections: The ender of connections whose calls have far too many; one for all services of a server.
         """
         self._handlers = handlers
         self._connections = connections

@@ -78,9 +78,9 @@ class MemoryGuard:
         Args:
             most_bytes: Resident bytes, beyond those of the last moment without any activity, above which calls are
                 ended.
-            look: Says what the server has in hand.
-            end_late: Ends up to as many calls whose message is late as it is told, and says how many.
-            note_short: Is told at each look whether memory is short.
+            look: A function that says what the server has in hand.
+            end_late: A function that ends up to as many calls whose message is late as it is told, and says how many.
+            note_short: A function that is told at each look whether memory is short.
         """
         self._most = most_bytes
         self._look = look

@@ -35,7 +35,7 @@ class OpenConnections:
         """Whether a connection is open: neither side has closed it. True of a name that cannot be read.
 
         Args:
-            peer: As gRPC names it, "ipv4:127.0.0.1:50000" or "ipv6:%5B::1%5D:50000".
+            peer: The connection's name in gRPC, "ipv4:127.0.0.1:50000" or "ipv6:%5B::1%5D:50000".
         """
         address = _address_of(peer)
         if address is None:

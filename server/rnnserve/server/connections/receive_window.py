@@ -64,12 +64,12 @@ class ReceiveWindow(Generic[R]):
 
         Args:
             at_once: Messages that are received at once.
-            after_large: The same after a large message; each small one raises it by one.
+            after_large: Messages that are received at once after a large one; each small one raises the number by one.
             late_seconds: Seconds without a message after which those that are being received are passed over.
             in_order: Receivers that may wait in the order of their arrival. Where more wait, and after a large message,
                 connections take turns until none waits: to name the connection of each, and to take turns, costs 2 of
                 the 20 microseconds of a request on the lane.
-            clock: Gives the time in seconds.
+            clock: Clock, in seconds.
         """
         self._at_once = self._most = self.limit = at_once
         self._after_large = after_large

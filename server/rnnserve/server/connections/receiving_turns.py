@@ -42,7 +42,7 @@ class ReceivingTurns:
         """Start with all turns free.
 
         Args:
-            clock: Gives the time in seconds.
+            clock: Clock, in seconds.
         """
         self._window: ReceiveWindow[_Waiter] = ReceiveWindow(_AT_ONCE, _AT_ONCE_AFTER_LARGE, _LATE_SECONDS, clock=clock)
         self._clock = clock

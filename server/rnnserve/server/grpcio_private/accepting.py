@@ -49,9 +49,9 @@ class Accepting:
 
         Args:
             server: A public server.
-            in_hand: How many calls are in hand.
-            taken: How many have been taken so far.
-            capacity: How many may be in hand: beyond it none are asked for, since they would be refused.
+            in_hand: A function that gives the number of calls in hand.
+            taken: A function that gives the number of calls that have been taken so far.
+            capacity: Number of calls that may be in hand: beyond it none are asked for, since they would be refused.
         """
         self._in_hand, self._taken, self._capacity = in_hand, taken, capacity
         self._is_closed = threading.Event()

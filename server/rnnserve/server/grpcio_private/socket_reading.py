@@ -123,7 +123,7 @@ def use_serving_queue(server: Any, cygrpc: Any, pace: ArrivalPace) -> object:  #
     Args:
         server: A `grpc.Server`.
         cygrpc: The module `grpc._cython.cygrpc`.
-        pace: Says whether few requests come.
+        pace: The pace, which says whether few requests come.
 
     Returns:
         The queue that it had, which is registered and unused.

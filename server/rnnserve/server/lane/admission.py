@@ -26,9 +26,10 @@ class Admission:
         """Start without any prefix.
 
         Args:
-            service: Takes requests through the boundary.
-            take_large: Takes calls for which the lane has no time, since they are large when they are decompressed.
-            take_step: Takes requests of sequences whose turn comes later.
+            service: The service, which takes requests through the boundary.
+            take_large: A function that takes calls for which the lane has no time, since they are large when they are
+                decompressed.
+            take_step: A function that takes requests of sequences whose turn comes later.
         """
         self._service = service
         self._take_large = take_large
@@ -62,7 +63,7 @@ class Admission:
 
         Args:
             calls: The calls.
-            arrived: When, in seconds on the clock of `clock`.
+            arrived: Time of its arrival, in seconds on the clock of `clock`.
         """
         admitted: list[PendingCall] = []
         for call in calls:

@@ -134,9 +134,9 @@ class LaneCall(ArrivedRequest):
         """Begin without the message: `payload` is set when it has arrived.
 
         Args:
-            lane: Which the call has arrived on.
+            lane: The lane on which the call has arrived.
             call: The call.
-            deadline: In seconds on the clock of `clock`.
+            deadline: The caller's deadline, in seconds on the clock of `clock`.
         """
         # Without `super().__init__`, which costs half a microsecond, as this does once a request.
         self._lane = lane

@@ -65,7 +65,8 @@ class Dispatcher:
         """Start with nothing waiting.
 
         Args:
-            service: What takes requests through the boundary; its settings say how much may wait for each model.
+            service: The service, which takes requests through the boundary; its settings say how much may wait for each
+                model.
             schedulers: The models' own threads.
         """
         self._limits = WaitingLimits(service.settings.max_queue, service.settings.max_wait)

@@ -29,7 +29,7 @@ class LargeRequests:
         """Start the thread.
 
         Args:
-            service: Takes requests through the boundary.
+            service: The service, which takes requests through the boundary.
             schedulers: The models' threads, which run them.
         """
         self._service = service
@@ -65,7 +65,7 @@ class LargeRequests:
         """Take what waits, and end the thread. To be called when no more calls arrive.
 
         Args:
-            timeout: How many seconds that may take.
+            timeout: Seconds that this may take.
 
         Returns:
             Whether the thread has ended.

@@ -50,7 +50,7 @@ class LateCalls:
         them: what has arrived of a message is not known before all of it has.
 
         Args:
-            count: How many calls at most; eight times as many streams.
+            count: Largest number of calls; eight times as many streams.
 
         Returns:
             How many.

@@ -35,7 +35,7 @@ class OpenStreams:
         """Start without any.
 
         Args:
-            most: How many may be open.
+            most: Number of streams that may be open.
         """
         self._most = most
         self._streams: set[LaneStream] = set()

@@ -127,7 +127,7 @@ class StepCall(PendingStep, PendingCall):
         Args:
             call: The request without its sequence.
             prefix: The prefix of requests of sequences that it has; None where it has none.
-            submit: Takes it when its turn comes later.
+            submit: A function that takes it when its turn comes later.
         """
         super().__init__(call.call, call.served, call.rows, call.steps, call.arrived, prefix, call.id_field)
         self.deadline, self.timeout = call.deadline, call.timeout

@@ -170,7 +170,7 @@ class PrefixCache:
         """Start empty.
 
         Args:
-            allow_non_finite: Let NaN and infinity through.
+            allow_non_finite: Whether NaN and infinity may pass.
         """
         self._allow_non_finite = allow_non_finite
         # By the payload's size, then by the prefix's, then by its bytes, those of the first tag of data after it

@@ -102,8 +102,8 @@ class SamePrefixRun:
         """Make the arrays.
 
         Args:
-            prefix: The requests'; one that is bindable.
-            count: How many requests; 1 where those with the prefix are not joined.
+            prefix: Prefix of the requests; one that is bindable.
+            count: Number of requests; 1 where those with the prefix are not joined.
         """
         self._prefix = prefix
         self._count = count
@@ -163,7 +163,7 @@ class SamePrefixRun:
         """Run requests as one batch.
 
         Args:
-            payloads: Of as many requests as were told.
+            payloads: Bytes of as many requests as were told.
             id_fields: The id's field of each, tag and size included, empty for none; or nothing where none has an id.
 
         Returns:
@@ -239,9 +239,10 @@ def _by_request(array: Array, spec: TensorSpec, count: int, batch: int) -> Array
     """View the rows that requests have in a kept array of a tensor: (requests, *axes of one request's tensor).
 
     Args:
-        array: Of the tensor's axes, such as (layers * directions, rows, hidden), with at least count * batch rows.
+        array: Array of the tensor's axes, such as (layers * directions, rows, hidden), with at least count * batch
+            rows.
         spec: The tensor.
-        count: How many requests.
+        count: Number of requests.
         batch: Rows of each.
     """
     axis = spec.batch_axis

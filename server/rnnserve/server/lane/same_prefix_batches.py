@@ -33,10 +33,10 @@ class SamePrefixBatch:
 
         Args:
             runs: The runs that are kept.
-            prefix: The calls'.
+            prefix: Prefix of the calls.
             calls: The calls.
             id_fields: The id's field of each, tag and size included, empty for none; or nothing where none has an id.
-            arrivals: When each arrived, in seconds on the clock of `clock`.
+            arrivals: Times of their arrivals, in seconds on the clock of `clock`.
         """
         self._runs = runs
         self._prefix = prefix
@@ -78,7 +78,7 @@ class SameStepBatch:
 
         Args:
             runs: The runs that are kept.
-            prefix: The calls'.
+            prefix: Prefix of the calls.
             calls: The calls.
         """
         self._runs = runs

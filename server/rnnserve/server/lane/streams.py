@@ -81,11 +81,11 @@ class LaneStream(MessageStream):
         """Take a call, as grpcio's core gives it.
 
         Args:
-            lane: Whose events it has.
+            lane: The lane whose events it has.
             call: The call.
             connection: The streams of its connection.
-            deadline: In seconds on the clock of `clock`.
-            metadata: Of the call: pairs of key and value.
+            deadline: The caller's deadline, in seconds on the clock of `clock`.
+            metadata: Metadata of the call: pairs of key and value.
         """
         super().__init__()
         self._lane = lane
@@ -172,7 +172,7 @@ class LaneStream(MessageStream):
         """End the stream when what is in hand has been answered, whatever else the client would send.
 
         Args:
-            error: Why.
+            error: The error that ends it.
         """
         with self._lock:
             self._is_half_closed = True

@@ -43,7 +43,7 @@ def bytes_for_requests(wanted: int, uncounted: int, left: int | None) -> tuple[i
     Args:
         wanted: Bytes that they may take by the settings.
         uncounted: Bytes that the largest take beside those that are counted.
-        left: What `address_space_left` gives.
+        left: Result of `address_space_left`.
     """
     if left is None or left >= wanted + uncounted:
         return wanted, None

@@ -26,7 +26,7 @@ class DescriptorWatch:
         """Start with nothing said.
 
         Args:
-            clock: Gives the time in seconds.
+            clock: Clock, in seconds.
         """
         self._clock = clock
         self._say_at = 0.0

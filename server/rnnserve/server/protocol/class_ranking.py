@@ -19,8 +19,8 @@ def rank_classes(values: Array, count: int, labels: Sequence[str]) -> tuple[tupl
 
     Args:
         values: (…, classes), of a numeric dtype.
-        count: How many of them, at most as many as there are.
-        labels: Of the classes, by index; empty for none.
+        count: Number of classes, at most as many as there are.
+        labels: Labels of the classes, by index; empty for none.
 
     Returns:
         The shape (…, count), and as many elements as the protocol's BYTES: each is a size, uint32 and little-endian,

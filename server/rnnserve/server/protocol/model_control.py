@@ -19,7 +19,7 @@ class ModelControl:
         """Answer for a repository.
 
         Args:
-            live: What changes what serves; None where nothing does.
+            live: The changes of what serves; None where there are none.
             mode: "none", "poll" or "explicit": only in the last one, requests may change what serves.
         """
         self._live = live

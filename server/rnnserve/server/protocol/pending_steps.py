@@ -45,10 +45,10 @@ class PendingStep(PendingRequest):
         """Take the request into its sequence, where it lines up behind those that arrived before it.
 
         Args:
-            sequences: Those of the server.
+            sequences: Sequences of the server.
             served: The version that it asks.
-            control: What it says of its sequence.
-            caller: What sends it.
+            control: The request's words about its sequence.
+            caller: The caller that sends it.
             owner: The stream that it came on.
 
         Returns:

@@ -60,9 +60,9 @@ class ResponseHead:
         """Build the head of the responses to requests of these sizes for these outputs.
 
         Args:
-            model: What runs them.
-            batch: Their rows.
-            sizes: Of their sequence axes.
+            model: The model that runs them.
+            batch: Number of their rows.
+            sizes: Sizes of their sequence axes.
             outputs: Names of the outputs asked for.
         """
         before = pb.ModelInferResponse(model_name=model.name, model_version=model.version)
@@ -81,7 +81,7 @@ class ResponseHead:
 
         Args:
             id_field: The id's field, tag and size included, or other fields that differ between responses; or nothing.
-            outputs: In the order asked, each of the request's own shape.
+            outputs: Outputs in the order asked, each of the request's own shape.
         """
         if len(self.before_outputs) == 1:
             (array,) = outputs
@@ -103,9 +103,9 @@ def encode_response(model: Model, request: CheckedRequest, outputs: Mapping[str,
     """Write the response to a request. Its outputs are raw, also where the request's inputs were typed, as in Triton.
 
     Args:
-        model: What ran it.
+        model: The model that ran it.
         request: The request.
-        outputs: By name, in the order of the request's `outputs`, each of the request's own shape.
+        outputs: Arrays by name, in the order of the request's `outputs`, each of the request's own shape.
     """
     said: pb.ModelInferResponse | None = None
     if request.keeper is not None:

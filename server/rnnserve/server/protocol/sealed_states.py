@@ -106,7 +106,7 @@ class SealedStates:
         Args:
             keys: 32 bytes each: the first seals, all open.
             max_age: Seconds after which a token is too old.
-            allow_non_finite: Take back states with NaN and infinity.
+            allow_non_finite: Whether states with NaN and infinity are taken back.
 
         Raises:
             StartError: If what seals is missing.
@@ -167,9 +167,9 @@ class SealedStates:
         """Give a request the states of its token, and have its final states sealed.
 
         Args:
-            sealed: What the token holds; None where the request begins a session.
+            sealed: Content of the token; None where the request begins a session.
             checked: The request, with the states that it sends itself.
-            model: What runs it.
+            model: The model that runs it.
 
         Raises:
             InvalidRequest: If the model cannot be continued, or the states do not fit the request.

@@ -98,8 +98,9 @@ class SequenceMoves:
 
         Args:
             store: The sequences of this worker.
-            versions: What this worker serves.
-            is_orphan: Says whether a sequence's connection is closed. Called with the store's lock held.
+            versions: The versions that this worker serves.
+            is_orphan: A function that says whether a sequence's connection is closed. Called with the store's lock
+                held.
             others: The other workers.
         """
         self._store = store
@@ -117,7 +118,7 @@ class SequenceMoves:
 
         Args:
             sequence: A new one, in the store, whose turn is taken.
-            wanted: What is asked for.
+            wanted: The sequence that is asked for.
 
         Raises:
             TooManyCalls: If too many are asked for.

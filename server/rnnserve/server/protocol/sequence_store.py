@@ -118,7 +118,7 @@ class SequenceStore:
         """Start without any.
 
         Args:
-            settings: How many there may be, of how many bytes, and how long they may be idle.
+            settings: Limits: how many there may be, of how many bytes, and how long they may be idle.
         """
         self.lock = threading.Lock()
         self.waiting: dict[str, int] = {}
@@ -140,10 +140,10 @@ class SequenceStore:
         """Make a sequence, in the place of one of this key that was in the middle.
 
         Args:
-            key: What it is found by.
+            key: The key by which it is found.
             served: The version that it begins on.
-            connection: Names the connection that begins it.
-            origin: Where that comes from; empty where no other connection is to take the sequence over.
+            connection: Name of the connection that begins it.
+            origin: Origin of that connection; empty where no other connection is to take the sequence over.
 
         Raises:
             TooManySequences: If there are as many as may be, in all or of the connection.
@@ -253,8 +253,8 @@ class SequenceStore:
         """Say that there is no such sequence. Whether another connection has one of this id, this does not tell.
 
         Args:
-            key: What it would be found by.
-            why: Why one that there is cannot be continued; empty otherwise.
+            key: The key by which it would be found.
+            why: The reason why one that there is cannot be continued; empty otherwise.
         """
         if why:
             return NotFound(f"{_said(key)} cannot be continued: {why}")

@@ -54,7 +54,7 @@ class Step:
         """Line up behind the earlier requests of the sequence; return whether there are none, so that it may be run.
 
         Args:
-            waiter: What is told when the turn has come, where there are some.
+            waiter: The function that is told when the turn has come, where there are some.
 
         Raises:
             NotFound: If the sequence has ended since the request arrived.
@@ -123,7 +123,7 @@ class Step:
         """Keep the states, and pass the turn on.
 
         Args:
-            outputs: Of the run, by name: those asked for, and the final states.
+            outputs: Outputs of the run, by name: those asked for, and the final states.
 
         Returns:
             Those asked for, in the order asked.

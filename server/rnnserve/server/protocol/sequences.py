@@ -52,9 +52,10 @@ class Sequences:
         """Start without any.
 
         Args:
-            settings: How many there may be, of how many bytes, how long they may be idle, and whether connections share
-                their ids.
-            is_open: Says whether a connection is open, by its name; None to look at the sockets of this process.
+            settings: Limits: how many there may be, of how many bytes, how long they may be idle, and whether
+                connections share their ids.
+            is_open: A function that says whether a connection is open, by its name; None to look at the sockets of this
+                process.
         """
         self._store = SequenceStore(settings)
         self._share = settings.share_sequences
@@ -66,7 +67,7 @@ class Sequences:
 
         Args:
             others: The other workers.
-            versions: What this worker serves.
+            versions: The versions that this worker serves.
         """
         self._moves = SequenceMoves(self._store, versions, self._is_orphan, others)
         return self._moves
@@ -89,8 +90,8 @@ class Sequences:
 
         Args:
             served: The version that it asks, and that it was checked for.
-            control: What it says of its sequence.
-            caller: What sends it.
+            control: The request's words about its sequence.
+            caller: The caller that sends it.
             owner: The stream that it came on.
 
         Raises:

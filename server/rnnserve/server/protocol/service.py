@@ -79,8 +79,9 @@ class Service:
         Args:
             repository: The models.
             settings: The limits of requests, and the provider that was asked for.
-            live: What changes what serves; None where nothing does.
-            counts_of_others: Gives what other processes on the same port have counted, each a ModelStatisticsResponse.
+            live: The changes of what serves; None where there are none.
+            counts_of_others: A function that gives what other processes on the same port have counted, each a
+                ModelStatisticsResponse.
 
         Raises:
             StartError: If the key for sealed sessions cannot be used.
@@ -127,8 +128,8 @@ class Service:
         """Take a ModelInfer request through the boundary.
 
         Args:
-            payload: Its bytes.
-            caller: What sends it; None where it cannot be of a sequence that is kept.
+            payload: Bytes of the request.
+            caller: The caller that sends it; None where it cannot be of a sequence that is kept.
 
         Returns:
             The version that it asks, and the checked request.

@@ -42,7 +42,7 @@ class TokenSealing:
 
         Args:
             keys: 32 bytes each: the first seals, all open.
-            most_bytes: That a token holds.
+            most_bytes: Largest number of bytes that a token holds.
 
         Raises:
             StartError: If the package `cryptography` is missing, or its OpenSSL is older than 3.2.

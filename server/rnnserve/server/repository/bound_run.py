@@ -45,10 +45,10 @@ class BoundRun:
         """Bind arrays.
 
         Args:
-            session: On the CPU.
-            inputs: By name, each read again by every run; contiguous.
-            outputs: By name, each written by every run; contiguous.
-            options: Of every run.
+            session: A session on the CPU.
+            inputs: Arrays by name, each read again by every run; contiguous.
+            outputs: Arrays by name, each written by every run; contiguous.
+            options: Options of every run.
         """
         self._session = session
         self._options = options

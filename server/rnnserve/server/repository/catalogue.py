@@ -25,8 +25,9 @@ class Catalogue:
 
         Args:
             root: The repository's folder.
-            entries: What is known of each model, by its name, in order.
-            ready: What makes the server as a whole ready: "any" or "all" of its models, as in `Settings`.
+            entries: Entries of the models, by name, in order.
+            ready: The rule for the server as a whole: ready while "any" or while "all" of its models are, as in
+                `Settings`.
         """
         self.root = root
         self._entries = entries

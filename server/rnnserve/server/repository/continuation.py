@@ -43,9 +43,9 @@ def try_parts(run: _Run, signature: Signature, trials: TrialRequests) -> Parts:
     """Run sequences whole, and cut into parts that continue from one another, and compare the answers.
 
     Args:
-        run: Runs requests as one batch.
-        signature: The model's.
-        trials: Draws its requests.
+        run: A function that runs requests as one batch.
+        signature: Signature of the model.
+        trials: The source of its requests.
     """
     if not signature.states:
         return Parts("no output is declared as the state that an input continues from (states= of publish)", False)

@@ -47,10 +47,10 @@ class Draft(Catalogue):
 
         Args:
             root: The repository's folder.
-            entries: As for `Catalogue`.
-            ready: The same.
-            pins: What another worker serves: no other versions are looked at. None for what the folder holds.
-            serving: What serves while this is loaded beside it.
+            entries: Entries, as for `Catalogue`.
+            ready: The rule of readiness, as for `Catalogue`.
+            pins: The versions that another worker serves: no others are looked at. None for what the folder holds.
+            serving: The catalogue that serves while this is loaded beside it.
             may_change: Whether what serves changes while the server runs. Then whoever may write to the repository must
                 not have the server read other files.
         """
@@ -147,8 +147,8 @@ class Draft(Catalogue):
         They are those that its config chooses; or those that another worker serves, or was still loading.
 
         Args:
-            name: The model's.
-            config: Its config.pbtxt.
+            name: Name of the model.
+            config: The model's config.pbtxt.
 
         Raises:
             ArtifactError: If the config chooses none.

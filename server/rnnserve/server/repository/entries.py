@@ -77,8 +77,8 @@ def entry_of(folder: Path, serving: Mapping[int, ServedVersion]) -> Entry:
     """Look which versions a model's folder holds: they are to be loaded.
 
     Args:
-        folder: The model's.
-        serving: What serves it: that serves on where the folder cannot be read.
+        folder: Folder of the model.
+        serving: The versions that serve it, and serve on where the folder cannot be read.
     """
     try:
         return Entry(dict.fromkeys(version_numbers(folder), Status(LOADING)), {})

@@ -22,9 +22,9 @@ def is_batch_invariant(run: _Run, signature: Signature, trials: TrialRequests) -
     """Run requests alone and in company, and compare all outputs byte for byte.
 
     Args:
-        run: Runs requests as one batch.
-        signature: The model's.
-        trials: Draws its requests.
+        run: A function that runs requests as one batch.
+        signature: Signature of the model.
+        trials: The source of its requests.
     """
     if signature.batching is Batching.ALONE:
         return True

@@ -69,8 +69,8 @@ class Agreement(Protocol):
 
         Args:
             names: The models that change.
-            pins: What serves then, of all models.
-            found: What was found of the versions that are new.
+            pins: The versions that serve then, of all models.
+            found: Findings about the versions that are new.
 
         Raises:
             LoadFailed: If one of them cannot load it, so that none adopts it.
@@ -117,12 +117,12 @@ class LiveRepository:
         """Prepare; `run` makes the changes.
 
         Args:
-            models: What serves.
-            new_loader: Makes what loads a draft.
+            models: The models that serve.
+            new_loader: A function that makes what loads a draft.
             poll: Seconds between two looks at the folder; None for none but those asked for.
-            seen: What the folder held when `models` was made or before: what differs from it has changed.
-            on_tick: Called after each change, and about once a second.
-            agreement: With the other servers of the repository.
+            seen: Content of the folder when `models` was made or before: what differs from it has changed.
+            on_tick: A function that is called after each change, and about once a second.
+            agreement: An agreement with the other servers of the repository.
             start_with: The models that a start loads; None for all.
         """
         self._start_with = start_with

@@ -65,13 +65,14 @@ def try_version(
     """Load and prove a version as `load_model` does, and return what was found of it.
 
     Args:
-        folder: The version's.
-        name: The model's, as its folder is named.
-        version: Its number, as text.
+        folder: Folder of the version.
+        name: Name of the model, as its folder is named.
+        version: Number of the version, as text.
         device: "cpu" or "cuda".
         graph: "auto", "native" or "scan", as `Settings.graph`.
-        allow_unproven: Let versions pass, too, that were adopted from an ONNX file and not compared with its framework.
-        threads: Of a run.
+        allow_unproven: Whether versions pass, too, that were adopted from an ONNX file and not compared with its
+            framework.
+        threads: Threads of a run.
         inside: Folder in which its files have to lie, after all links; None: anywhere.
 
     Raises:
@@ -96,15 +97,16 @@ def load_model(
     """Load the graph of a version that serves, and prove it: digests, signature, and the golden results on this device.
 
     Args:
-        folder: The version's.
-        name: The model's, as its folder is named.
-        version: Its number, as text.
+        folder: Folder of the version.
+        name: Name of the model, as its folder is named.
+        version: Number of the version, as text.
         device: "cpu" or "cuda".
-        allow_unproven: Load versions, too, that were adopted from an ONNX file and not compared with its framework.
-        allow_non_finite: Give answers that are NaN or infinite; refused otherwise.
-        threads: Of a run.
+        allow_unproven: Whether versions are loaded, too, that were adopted from an ONNX file and not compared with its
+            framework.
+        allow_non_finite: Whether answers may be NaN or infinite; refused otherwise.
+        threads: Threads of a run.
         inside: Folder in which its files have to lie, after all links; None: anywhere.
-        known: What `try_version` has found. Then only the golden cases are run. None to find it here.
+        known: Findings of `try_version`. Then only the golden cases are run. None to find it here.
 
     Raises:
         ArtifactError: If anything about the version does not hold, or it has changed since it was tried; the message
@@ -143,10 +145,10 @@ def _read(folder: Path, name: str, allow_unproven: bool, inside: Path | None, gr
     """Read a version whose digests hold.
 
     Args:
-        folder: The version's.
-        name: The model's.
-        allow_unproven: As for `load_model`.
-        inside: The same.
+        folder: Folder of the version.
+        name: Name of the model.
+        allow_unproven: Whether such versions pass, as for `load_model`.
+        inside: Folder, as for `load_model`.
         graph_file: The only graph that is kept; None for all.
 
     Raises:

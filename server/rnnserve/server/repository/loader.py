@@ -74,16 +74,16 @@ class Loader:
         """Prepare; `load` loads.
 
         Args:
-            models: What is loaded: a draft, or the repository itself at the start.
-            trials: Tries versions.
+            models: The models to load: a draft, or the repository itself at the start.
+            trials: The trials of versions.
             device: "cpu" or "cuda".
-            allow_unproven: Serve versions, too, that were adopted from an ONNX file and not proven.
+            allow_unproven: Whether versions serve, too, that were adopted from an ONNX file and not proven.
             timeout: Seconds that a version may take to be tried.
             max_bytes: Memory that a version may take to be tried, beyond eight times its files.
-            graph: Which graph of a version is to serve, as `Settings.graph`.
-            processes: How many processes may try versions at the same time, where there are many versions.
-            threads: Of a run.
-            allow_non_finite: Give answers that are NaN or infinite.
+            graph: The graph of a version that is to serve, as `Settings.graph`.
+            processes: Number of processes that may try versions at the same time, where there are many versions.
+            threads: Threads of a run.
+            allow_non_finite: Whether answers may be NaN or infinite.
         """
         self._models = models
         self._trials = trials
@@ -109,7 +109,7 @@ class Loader:
         """Try and load every version that is to serve. Raises nothing: `wait` tells what went wrong.
 
         Args:
-            known: What another server on this machine has found of some versions, which need not be tried again.
+            known: Findings of another server on this machine about some versions, which need not be tried again.
         """
         self._known = known or {}
         try:

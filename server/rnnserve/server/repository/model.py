@@ -125,7 +125,7 @@ class Model:
         Args:
             names: The outputs wanted.
             feeds: Every input by name, with as many rows as the signature says for a run.
-            options: Of the run.
+            options: Options of the run.
 
         Returns:
             The outputs named, in their order.

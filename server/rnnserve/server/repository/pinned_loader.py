@@ -38,9 +38,9 @@ class PinnedLoader:
 
         Args:
             models: The repository, made with the pins.
-            pins: What the other workers serve.
+            pins: The versions that the other workers serve.
             wanted: The models that a fresh start would load; None for all.
-            new_loader: Makes what loads the repository, or a draft of it.
+            new_loader: A function that makes what loads the repository, or a draft of it.
         """
         self._models = models
         self._pins = pins
@@ -134,8 +134,8 @@ def find_versions(folder: Path, pins: ModelPins, inside: Path | None = None) -> 
     """Look whether a model's folder holds, undamaged, what pins say that serves; nothing is loaded.
 
     Args:
-        folder: The model's.
-        pins: What serves of it.
+        folder: Folder of the model.
+        pins: The versions of it that serve.
         inside: Folder in which its files have to lie, after all links; None: anywhere.
 
     Raises:

@@ -58,8 +58,8 @@ def differing(wanted: Pins, found: Pins) -> list[str]:
     What was still being loaded when the pins were written tells nothing: each worker ends that by itself.
 
     Args:
-        wanted: What it was to serve.
-        found: What it serves.
+        wanted: The models that it was to serve.
+        found: The versions that it serves.
     """
     names = []
     for name, model in wanted.items():

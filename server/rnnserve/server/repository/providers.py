@@ -55,9 +55,9 @@ def new_session(model: bytes, device: str, threads: int = 1) -> ort.InferenceSes
 
     Args:
         model: The file.
-        device: Where it runs.
-        threads: Of each run. With more than one, a kernel may divide its rows by their number, so that an answer's bits
-            may depend on the other requests of its batch (docs/lab/findings.md, "Even rows").
+        device: The device that runs it.
+        threads: Threads of each run. With more than one, a kernel may divide its rows by their number, so that an
+            answer's bits may depend on the other requests of its batch (docs/lab/findings.md, "Even rows").
 
     Raises:
         StartError: If the session was made on another device than asked.

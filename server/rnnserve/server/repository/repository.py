@@ -47,11 +47,12 @@ class Repository(Draft):
 
         Args:
             root: The repository's folder.
-            pins: What another worker serves: no other versions are looked at. None for what the folder holds.
+            pins: The versions that another worker serves: no others are looked at. None for what the folder holds.
             wanted: The names of the models to load; None for all.
-            control: What changes what serves: "none", "poll" or "explicit", as in `Settings`. Where anything does, the
-                folder may be empty, and no link may lead out of it.
-            ready: What makes the server as a whole ready: "any" or "all" of its models, as in `Settings`.
+            control: Cause of changes of what serves: "none", "poll" or "explicit", as in `Settings`. Where anything
+                does, the folder may be empty, and no link may lead out of it.
+            ready: The rule for the server as a whole: ready while "any" or while "all" of its models are, as in
+                `Settings`.
 
         Raises:
             StartError: If there is no such folder, it cannot be read, or no model is in it; or it does not have a model
@@ -77,7 +78,7 @@ class Repository(Draft):
 
         Args:
             names: The models; those that have no folder are not in the draft.
-            pins: What another worker serves of them; None for what the folder holds.
+            pins: The versions of them that another worker serves; None for what the folder holds.
 
         Raises:
             StartError: If the repository's folder cannot be read.
@@ -112,8 +113,8 @@ class Repository(Draft):
         """Let what a draft has loaded serve, from one moment to the next.
 
         Args:
-            draft: Of this repository, loaded and settled.
-            names: What it was made of: models that it does not have are removed.
+            draft: A draft of this repository, loaded and settled.
+            names: The models that it was made of: those that it does not have are removed.
         """
         others = {name: entry for name, entry in self._entries.items() if name not in names}
         self._entries = dict(sorted({**others, **draft._entries}.items()))  # noqa: SLF001 - the same

@@ -96,7 +96,7 @@ class TrialProcess:
         """Start the process, which imports what it needs while the server goes on.
 
         Args:
-            niceness: How far the process gives way to others, as for nice(1).
+            niceness: Degree to which the process gives way to others, as for nice(1).
 
         Raises:
             StartError: If no process can be started.

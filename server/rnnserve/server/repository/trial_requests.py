@@ -20,8 +20,8 @@ def as_request(signature: Signature, inputs: Mapping[str, Array], outputs: Itera
     """Turn arrays of inputs, whose shapes are the model's, into a request.
 
     Args:
-        signature: The model's.
-        inputs: By name.
+        signature: Signature of the model.
+        inputs: Inputs by name.
         outputs: Names of the outputs to ask for; all where there are none.
     """
     names = tuple(outputs) or tuple(signature.outputs)
@@ -43,9 +43,9 @@ class TrialRequests:
         """Look at the golden cases.
 
         Args:
-            signature: The model's.
-            cases: Its golden cases.
-            seed: Of the values.
+            signature: Signature of the model.
+            cases: Golden cases of the version.
+            seed: Seed of the values.
 
         Raises:
             ArtifactError: If a case's inputs are not those of the signature.
@@ -83,8 +83,8 @@ class TrialRequests:
         """Draw a request without optional inputs but lengths and states.
 
         Args:
-            batch: Its rows.
-            sizes: Of its sequence axes.
+            batch: Number of its rows.
+            sizes: Sizes of its sequence axes.
             lengths: "" for none, "drawn" for one from the shortest golden length on each, or one number for all.
             outputs: Names of the outputs to ask for; all where there are none.
         """

@@ -60,16 +60,16 @@ def try_out(
     """Try a version.
 
     Args:
-        folder: The version's.
-        name: The model's.
-        version: Its number.
+        folder: Folder of the version.
+        name: Name of the model.
+        version: Number of the version.
         device: "cpu" or "cuda".
-        graph: As for `try_version`.
-        allow_unproven: As for `load_model`.
+        graph: The graph, as for `try_version`.
+        allow_unproven: Whether such versions pass, as for `load_model`.
         max_bytes: Memory that it may take beyond `FILE_COPIES` times the bytes of its files, and stacks of threads.
-        threads: Of a run.
-        seconds: On the clock that it may take.
-        inside: As for `load_model`.
+        threads: Threads of a run.
+        seconds: Seconds on the clock that it may take.
+        inside: Folder, as for `load_model`.
 
     Returns:
         The answer's fields.

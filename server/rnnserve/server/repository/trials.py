@@ -49,8 +49,8 @@ class Trials:
         """Begin to try a version, in a process that is idle or else a new one; `take` gives what came of it.
 
         Args:
-            version: What `take` gives with its outcome.
-            trial: What is tried.
+            version: The version, which `take` gives with its outcome.
+            trial: The trial.
 
         Raises:
             StartError: If no process can be started.
@@ -71,7 +71,7 @@ class Trials:
         """Give the versions whose trials have ended, in this order, with what came of them.
 
         Args:
-            wait: Wait until there is one, where trials are running.
+            wait: Whether to wait until there is one, where trials are running.
         """
         first = self._first
         if first is not None and (len(self._running) > 1 and _has_started(first)):

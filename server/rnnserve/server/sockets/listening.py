@@ -90,8 +90,8 @@ def end_connection(port: int, peer: str) -> bool:
     What has arrived on it and was not read is not read any more.
 
     Args:
-        port: The server's.
-        peer: As gRPC names it, "ipv4:127.0.0.1:50000" or "ipv6:%5B::1%5D:50000".
+        port: Port of the server.
+        peer: The connection's name in gRPC, "ipv4:127.0.0.1:50000" or "ipv6:%5B::1%5D:50000".
 
     Returns:
         Whether there was such a connection.

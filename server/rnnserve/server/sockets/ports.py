@@ -25,7 +25,7 @@ def reserve_port(host: str, port: int) -> Iterator[int]:
     """Hold a port for workers to share, without listening on it.
 
     Args:
-        host: Where the workers will listen.
+        host: The address on which the workers will listen.
         port: 0 for any that is free.
 
     Yields:

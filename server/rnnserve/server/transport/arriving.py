@@ -30,8 +30,8 @@ class Arriving:
         """Start without a look.
 
         Args:
-            arrived: What has arrived on each connection so far, by the address of its peer.
-            clock: Gives seconds.
+            arrived: Bytes that have arrived on each connection so far, by the address of its peer.
+            clock: Clock, in seconds.
         """
         self._arrived = arrived
         self._clock = clock
@@ -42,7 +42,7 @@ class Arriving:
         """Find the connections whose bytes keep arriving.
 
         Args:
-            messages: How many messages may be arriving, by connection, as gRPC names it.
+            messages: Number of messages that may be arriving, by connection, as gRPC names it.
 
         Returns:
             Those connections; None where that is not known yet: it takes two looks.

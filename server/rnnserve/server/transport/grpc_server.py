@@ -58,9 +58,9 @@ class GrpcServer:
         that shares the port does not, since the kernel would give it a part of the connections: it listens at `start`.
 
         Args:
-            service: What answers.
+            service: The service, which answers.
             schedulers: The models' threads, which run what does not run on the lane.
-            settings: Where and how to listen.
+            settings: Settings of where and how to listen.
 
         Raises:
             StartError: If the port or the certificate cannot be had, or the lane was asked for and cannot run.
@@ -138,7 +138,7 @@ class GrpcServer:
         """Stop listening, and answer until every client has gone (`Stopping.leave`).
 
         Args:
-            told_to_stop: Ends the wait.
+            told_to_stop: The event that ends the wait.
         """
         self._stopping.leave(told_to_stop)
 

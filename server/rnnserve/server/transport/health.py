@@ -39,7 +39,7 @@ class HealthService:
         """Start with none serving.
 
         Args:
-            names: Of the services that serve together; the empty name stands for the server.
+            names: Names of the services that serve together; the empty name stands for the server.
             repository: The models.
         """
         self._names = names

@@ -47,7 +47,7 @@ class LateMessages:
         First those of connections with most of them. Where bytes keep arriving, a message may take some seconds.
 
         Args:
-            count: How many at most.
+            count: Largest number of them.
         """
         at = now()
         waiting = [

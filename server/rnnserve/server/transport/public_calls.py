@@ -129,9 +129,9 @@ class PublicCalls:
         """Answer for a service.
 
         Args:
-            service: What answers.
+            service: The service, which answers.
             schedulers: The models' threads, which run ModelInfer.
-            budget: Of the bytes that ModelInfer's requests and responses hold.
+            budget: Budget of the bytes that ModelInfer's requests and responses hold.
         """
         self._service = service
         self._schedulers = schedulers
@@ -239,8 +239,8 @@ def unary(answer: Answer, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, bytes
     """Make a handler of a method with one request and one response.
 
     Args:
-        answer: From the request's bytes to the response's.
-        pool: Whose threads call it.
+        answer: A function from the request's bytes to the response's.
+        pool: The pool whose threads call it.
     """
     return _letting_go(lambda received, context: answer(received.pop(), context), pool)
 
@@ -265,8 +265,8 @@ def streaming(stream: Stream, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, b
     """Make a handler of a method with many requests and many responses.
 
     Args:
-        stream: From the requests' bytes to the responses'.
-        pool: Whose threads call it: each keeps one for as long as it goes on.
+        stream: A function from the requests' bytes to the responses'.
+        pool: The pool whose threads call it: each keeps one for as long as it goes on.
     """
 
     def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
@@ -286,8 +286,8 @@ def watching(watch: Watch, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, byte
     """Make a handler of a method with one request and many responses.
 
     Args:
-        watch: From the request's bytes to the responses'.
-        pool: Whose threads call it: each keeps one for as long as it goes on.
+        watch: A function from the request's bytes to the responses'.
+        pool: The pool whose threads call it: each keeps one for as long as it goes on.
     """
 
     def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
@@ -302,8 +302,9 @@ def conversing(answer: Answer, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, 
     """Make a handler of a method that answers each request of a stream before it takes the next.
 
     Args:
-        answer: From a request's bytes to the response's.
-        pool: Whose threads call it: each keeps one until its client ends it, or others wait while it sends nothing.
+        answer: A function from a request's bytes to the response's.
+        pool: The pool whose threads call it: each keeps one until its client ends it, or others wait while it sends
+            nothing.
     """
 
     def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:

@@ -27,7 +27,7 @@ class PublicTransport:
         Args:
             server: The server, which has not been started.
             pools: The threads that answer.
-            port: Where the server listens.
+            port: The port on which the server listens.
         """
         self._inference = pool = pools.inference
         self._streams = pools.streams

@@ -54,10 +54,10 @@ class Stopping:
 
         Args:
             server: The server.
-            transport: What serves ModelInfer.
-            pools: What serves the other methods.
-            settings: How long clients may take.
-            port: Where the server listens.
+            transport: The transport, which serves ModelInfer.
+            pools: The pools, which serve the other methods.
+            settings: Settings of how long clients may take.
+            port: The port on which the server listens.
             can_tell: Whether clients can be told: not over TLS.
         """
         self._server = server
@@ -73,7 +73,7 @@ class Stopping:
         Clients go when they are told to, or where they cannot be told (TLS), when their connection comes of age.
 
         Args:
-            told_to_stop: Ends the wait.
+            told_to_stop: The event that ends the wait.
         """
         stop_listening(self._port())
         self._say_goodbye()

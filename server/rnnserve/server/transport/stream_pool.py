@@ -20,7 +20,7 @@ class StreamPool(CallPool):
         """Start with no thread.
 
         Args:
-            most: How many streams may be open.
+            most: Number of streams that may be open.
         """
         self._share = (most + 1) // 2
         super().__init__(most, most, "stream", TooManyStreams(most), of_connection=self._share)

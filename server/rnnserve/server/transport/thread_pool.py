@@ -65,15 +65,15 @@ class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
         """Start with no thread.
 
         Args:
-            threads: How many calls have a thread at once.
-            capacity: How many calls may be in hand, those that wait for a thread included.
-            name: Of the threads.
-            full: What further calls are told.
-            of_connection: How many calls of one connection have a thread at once; None for all.
-            at_work: How many calls whose message has arrived are answered at once; None for all.
-            hopeless_seconds: After which a call whose message has not arrived is ended, where others wait for a thread
-                or were refused. None is half a second, and only where such calls have half of the threads: for large
-                messages.
+            threads: Number of calls that have a thread at once.
+            capacity: Number of calls that may be in hand, those that wait for a thread included.
+            name: Name of the threads.
+            full: The message that further calls get.
+            of_connection: Number of calls of one connection that have a thread at once; None for all.
+            at_work: Number of calls whose message has arrived that are answered at once; None for all.
+            hopeless_seconds: Seconds after which a call whose message has not arrived is ended, where others wait for a
+                thread or were refused. None is half a second, and only where such calls have half of the threads: for
+                large messages.
             max_wait: Seconds that a call may have waited for a thread, and for its turn to be received; later it is
                 refused. For calls of one message.
         """

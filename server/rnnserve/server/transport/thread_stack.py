@@ -17,9 +17,10 @@ class ThreadStack:
         """Start with no thread.
 
         Args:
-            most: How many threads there may be.
-            name: Of the threads.
-            work: Does all that there is to do, and returns when nothing is left for another thread to do.
+            most: Largest number of threads.
+            name: Name of the threads.
+            work: A function that does all that there is to do, and returns when nothing is left for another thread to
+                do.
         """
         self._most = most
         self._name = name

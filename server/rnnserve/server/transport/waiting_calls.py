@@ -114,7 +114,7 @@ class WaitingStep(PendingStep):
 
         Args:
             call: The request without its sequence.
-            submit: Takes it when its turn comes later.
+            submit: A function that takes it when its turn comes later.
         """
         super().__init__(call.rows, call.steps, call.deadline, call.arrived, call.timeout)
         self._pending = call
