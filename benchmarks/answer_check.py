@@ -32,7 +32,7 @@ def check_answers(
         port: Port of the server on 127.0.0.1.
         model: Name of the model.
         requests: The requests with eager's logits.
-        in_steps: Send each as a sequence of requests of one point, and compare the last answer.
+        in_steps: Whether to send each as a sequence of requests of one point, and compare the last answer.
 
     Returns:
         The size of a response in bytes, with which the load generators' responses are compared.

@@ -64,7 +64,7 @@ def compare_trees(
         others: The other tree's models, from `preparation.make_models_of_tree`.
         rounds: Number of rounds.
         work: Folder with the models of this tree, and for logs.
-        versions: As in `measure_scenario`.
+        versions: Versions, as in `measure_scenario`.
 
     Returns:
         The metrics of each server by `server_name`, one entry for each round.
@@ -103,7 +103,7 @@ def render_comparison(
     Args:
         found: The rounds of each scenario by its name.
         trees: This working tree and the other tree.
-        description: What `run_description.describe_run` returned.
+        description: Result of `run_description.describe_run`.
     """
     this, other = trees
     lines = [*(tree.description for tree in trees), ""]

@@ -81,7 +81,7 @@ def measure_scenario(
         rounds: Number of rounds; in each round every server has one turn, and each round begins with another server.
         seconds: Duration of the measurement in a turn.
         work: Folder with the models, and for logs.
-        versions: Gets the version that Triton reports.
+        versions: Versions by name, to which this adds the version that Triton reports.
         start_server: The function that starts a server.
         with_cpu: Whether to measure `CPU_METRIC` too; then each name must be of a server with ModelStatistics.
 

@@ -46,7 +46,7 @@ class ModelLoop:
         """Run batches for some time.
 
         Args:
-            what: What runs them, from `graphs_of` or `eager_of`.
+            what: The model, from `graphs_of` or `eager_of`.
             batches: The file of `write_batches`.
             seconds: Duration of the measurement.
 

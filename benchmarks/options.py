@@ -11,7 +11,7 @@ def names_among(known: Collection[str], what: str = "") -> Callable[[str], list[
 
     Args:
         known: The names there are.
-        what: What they are names of, for the message; empty where that is plain.
+        what: Word for what they are names of, for the message; empty where that is plain.
     """
     kind = f"{what} " if what else ""
 

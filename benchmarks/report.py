@@ -72,7 +72,7 @@ def render_report(found: Mapping[str, Rounds], description: Mapping[str, Mapping
 
     Args:
         found: The rounds of each scenario by its name.
-        description: What `run_description.describe_run` returned.
+        description: Result of `run_description.describe_run`.
     """
     lines = []
     for name, rounds in found.items():

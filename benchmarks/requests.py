@@ -113,9 +113,9 @@ def perf_analyzer_steps(request: BenchmarkRequest, steps: int, *, with_batch: bo
     """Return perf_analyzer's JSON input of one sequence: so many requests of one point each.
 
     Args:
-        request: Gives the points, again and again.
-        steps: How many requests.
-        with_batch: As for `perf_analyzer_input`.
+        request: The request whose points are sent, again and again.
+        steps: Number of requests.
+        with_batch: Whether requests have a batch axis, as for `perf_analyzer_input`.
     """
     points = request.input.astype("<f4")[0]  # (sequence, features)
     shape = [1, 1, points.shape[1]][0 if with_batch else 1 :]

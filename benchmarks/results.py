@@ -31,7 +31,7 @@ def write_report(
     Args:
         folder: Folder for the files.
         found: The rounds of each scenario by its name.
-        description: What `run_description.describe_run` returned.
+        description: Result of `run_description.describe_run`.
         text: The printed report.
         quick: Whether the turns were shortened.
     """

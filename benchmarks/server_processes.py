@@ -58,7 +58,7 @@ class ServerProcess:
             log: File for the output.
             environment: Environment variables beside those of this process.
             timeout_s: Seconds within which it has to be ready.
-            folder: Where it starts; None is here.
+            folder: Folder in which it starts; None is here.
 
         Raises:
             ServerFailed: If the server ends before it is ready, or is not ready in time.

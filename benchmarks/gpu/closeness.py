@@ -31,10 +31,10 @@ def needed_by_batches(
     """Run the batches of the proof.
 
     Args:
-        model: What is run.
-        reference: Its module.
+        model: The model that is run.
+        reference: Module of the model.
         runs: The ONNX model, by the device that it runs on.
-        seed: Of the inputs; the proof has 0.
+        seed: Seed of the inputs; the proof has 0.
 
     Returns:
         `step`, `sample`, `sequence_rms_factor` and `sequence_rms_floor`, by device.
@@ -73,7 +73,7 @@ def needed_by_cases(cases: Sequence[Case], run: Inference, factor: float) -> Nee
     """Run golden cases.
 
     Args:
-        cases: Of one model.
+        cases: Cases of one model.
         run: The model.
         factor: `sequence_rms_factor` of the limits.
 

@@ -71,7 +71,7 @@ def place_nodes(subject: Subject, device: str, nodes: Mapping[str, Mapping[str, 
     Args:
         subject: The model.
         device: "cpu" or "cuda".
-        nodes: How many of each operator, by provider, as `nodes_by_provider` gives it.
+        nodes: Number of nodes of each operator, by provider, as `nodes_by_provider` gives them.
     """
     wanted = PROVIDERS[device][0]
     outside = {op: count for provider, ops in nodes.items() if provider != wanted for op, count in ops.items()}

@@ -20,7 +20,7 @@ def render_table(rows: Sequence[Row], description: Mapping[str, str], *, rehears
     """Write the report as Markdown: where it was measured, the verdicts counted, and one table.
 
     Args:
-        rows: Of all steps.
+        rows: Rows of all steps.
         description: Facts about machine and versions, by name.
         rehearsed: Whether the CPU stood in for CUDA.
     """

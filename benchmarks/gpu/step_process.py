@@ -35,7 +35,7 @@ def run_step(step: str, work: Path, device: str, seconds: float) -> list[Row]:
         step: One of `STEPS`.
         work: The folder that all steps work in.
         device: "cuda", or "cpu" to rehearse.
-        seconds: How long it may take.
+        seconds: Seconds that it may take.
 
     Returns:
         Its rows; where it did not end by itself and well, a last one says so.

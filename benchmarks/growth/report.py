@@ -16,7 +16,7 @@ def render_growth(found: Sequence[Growth], description: Mapping[str, Mapping[str
 
     Args:
         found: The measurement of each size.
-        description: What `run_description.describe_run` returned.
+        description: Result of `run_description.describe_run`.
     """
     lines = []
     for growth in found:

@@ -48,7 +48,7 @@ def measure_size(size: Size, points: Sequence[int], rounds: int, seconds: float,
 
     Args:
         size: A size with a load.
-        points: Its points.
+        points: Points at which it is measured.
         rounds: Number of rounds.
         seconds: Duration of a turn's measurement.
         deadline: The moment of `time.monotonic` after which no turn begins.

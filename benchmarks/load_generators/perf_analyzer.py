@@ -38,7 +38,8 @@ def run_perf_analyzer(
         model: Name of the model.
         data: The requests, from `requests.perf_analyzer_input`, or of a sequence, from `perf_analyzer_steps`.
         work: A folder for perf_analyzer's files.
-        check_server: Raises what is to be raised where the server has ended; perf_analyzer would wait for it.
+        check_server: A function that raises what is to be raised where the server has ended; perf_analyzer would wait
+            for it.
 
     Returns:
         "inferences/s", "p50 ms" and "p99 ms".

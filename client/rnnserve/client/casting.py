@@ -34,9 +34,9 @@ def cast_losslessly(array: Array, dtype: np.dtype[Any], what: str) -> Array:
     range of the dtype, an integer that a float cannot represent, a number other than 0 and 1 as a boolean.
 
     Args:
-        array: Of any shape, real numbers or booleans.
-        dtype: The model's.
-        what: Names the array in errors.
+        array: An array of any shape, real numbers or booleans.
+        dtype: Dtype of the model.
+        what: Name of the array in errors.
 
     Raises:
         InvalidRequest: A value would change.

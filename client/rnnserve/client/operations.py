@@ -220,7 +220,7 @@ class ClientOperations:
         Args:
             model: The model's name.
             version: The model's version.
-            prepare: Checks the call, and returns what to send.
+            prepare: A function that checks the call, and returns what to send.
 
         Returns:
             The metadata, and what `prepare` returned.

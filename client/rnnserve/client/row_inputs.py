@@ -58,7 +58,7 @@ def check_rows(metadata: ModelMetadata, inputs: InputsLike) -> RowInputs:
 
     Args:
         metadata: The model's metadata.
-        inputs: What the caller passed.
+        inputs: The inputs that the caller passed.
 
     Raises:
         InvalidRequest: The rows do not match the model; the message says how.

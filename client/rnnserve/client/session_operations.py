@@ -61,12 +61,12 @@ class SessionOperations:
         """Prepare; nothing is asked yet.
 
         Args:
-            operations: Of the client.
+            operations: Operations of the client.
             model: The model's name.
             outputs: Names of the outputs to return; all but the final states if empty.
             rows: Number of sequences that are stepped together; None for one.
-            state: How the state travels; None for "sealed" where the server offers it, else "carried".
-            continue_from: What each row continues from at the beginning; None for zeros.
+            state: The way of the state; None for "sealed" where the server offers it, else "carried".
+            continue_from: The states from which the rows continue at the beginning; None for zeros.
             version: The model's version; empty for the server's choice.
 
         Raises:

@@ -47,7 +47,7 @@ class SessionPoints:
 
         Args:
             metadata: The model's metadata.
-            given: What the caller passed, by input: one row, or a list of as many as the session has.
+            given: The points that the caller passed, by input: one row, or a list of as many as the session has.
             rows: Number of the session's rows; None for one, which is passed without a list.
 
         Raises:
@@ -69,7 +69,7 @@ class SessionPoints:
         are those after the last step.
 
         Args:
-            answers: For each request, the prediction of each row.
+            answers: Predictions of the rows, for each request.
         """
         if not self._are_points and not self._axis:
             return [self._stack(row) for row in zip(*answers, strict=True)]

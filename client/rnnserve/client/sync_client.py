@@ -132,8 +132,8 @@ class Client(ClientBase[grpc.Channel]):
 
         Args:
             model: The model's name.
-            sequences: As in `predict`: for the classifiers of directions, a list of arrays (length, features), or one
-                array (batch, sequence, features). An empty list is allowed; then no request is sent.
+            sequences: The sequences, as in `predict`: for the classifiers of directions, a list of arrays (length,
+                features), or one array (batch, sequence, features). An empty list is allowed; then no request is sent.
             version: The model's version; empty for the server's choice.
             h_0: Initial hidden states, zeros if None: one array (layers * directions, batch, hidden), axes in
                 PyTorch's order, or a list with one array (layers * directions, hidden) or None per sequence.

@@ -36,7 +36,7 @@ def add_input(request: inference_pb2.ModelInferRequest, name: str, value: npt.Ar
     """Append a tensor with raw contents to a request.
 
     Args:
-        request: Gets one entry in `inputs` and one in `raw_input_contents`.
+        request: The request, which gets one entry in `inputs` and one in `raw_input_contents`.
         name: The tensor's name.
         value: An array of any shape. The datatype follows the dtype; text and bytes become BYTES.
 

@@ -50,8 +50,8 @@ class GuardedProcess:
         """Start the process; it imports its modules while this one goes on.
 
         Args:
-            arguments: What Python runs, with this process's `sys.path`: a file, or "-m" and a module.
-            niceness: How far it gives way to other processes, as for nice(1).
+            arguments: Arguments for Python, which has this process's `sys.path`: a file, or "-m" and a module.
+            niceness: Degree to which it gives way to other processes, as for nice(1).
 
         Raises:
             OSError: If no process, or no thread that starts it, can be started.

@@ -21,7 +21,7 @@ def answer_requests(answer: Callable[[bytes], bytes]) -> None:
     """Say that this process is ready, by an empty answer; then answer requests until the other process closes its end.
 
     Args:
-        answer: Gives the answer to a request. What it raises ends this process.
+        answer: A function that gives the answer to a request. What it raises ends this process.
     """
     die_with_parent(sys.stdin.fileno())
     answers = os.dup(sys.stdout.fileno())

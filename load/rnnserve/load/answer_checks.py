@@ -48,7 +48,7 @@ class AnswerChecker:
     """Compares answers with golden ones, and keeps the first answer to each request.
 
     Args:
-        checks: For each request that is checked, by its index in the pool, how.
+        checks: Checks of the requests that are checked, by index in the pool.
     """
 
     def __init__(self, checks: Mapping[int, AnswerCheck]) -> None:

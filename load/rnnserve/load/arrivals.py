@@ -26,7 +26,7 @@ def draw_schedule(
             `"constant"`, one request per tick (the generators take turns).
         rate: Requests per second of all generators together.
         seconds: Duration.
-        random: Draws the gaps; of Poisson arrivals another one for each generator, of gamma arrivals equal ones.
+        random: Source of the gaps; of Poisson arrivals another one for each generator, of gamma arrivals equal ones.
         part: Index of this generator, from 0.
         parts: Number of generators.
         gap_cv: Standard deviation of gamma-distributed gaps divided by their mean: 1 as for Poisson arrivals, more for

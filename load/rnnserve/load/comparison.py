@@ -84,8 +84,8 @@ def compare_documents(
     Args:
         before: The first document.
         after: The second document.
-        confidence: See `Comparison`.
-        names: Their names, for errors and notes.
+        confidence: Confidence of the intervals; see `Comparison`.
+        names: Names of the two, for errors and notes.
 
     Raises:
         InvalidRequest: A document is of another kind, the workloads differ, or there is nothing to compare.

@@ -66,7 +66,7 @@ def student_quantile(probability: float, degrees: float) -> float:
     """Return the value that Student's t distribution does not exceed with a probability of 0.5 or more, below 1.
 
     Args:
-        probability: Of a value up to the quantile.
+        probability: Probability of a value up to the quantile.
         degrees: Degrees of freedom, above 0; need not be whole.
     """
     low, high = 0.0, 1.0

@@ -22,7 +22,7 @@ def draw_evenly(probabilities: npt.ArrayLike, count: int, random: np.random.Gene
     Args:
         probabilities: (choices,) with the sum 1.
         count: Number of draws.
-        random: Draws the first place, and the order.
+        random: Source of the first place, and of the order.
 
     Returns:
         (count,) int64, indices below the number of choices.
@@ -38,7 +38,7 @@ def draw_rounds(items: int, fewest: int, random: np.random.Generator) -> npt.NDA
     Args:
         items: Number of items, 1 or more.
         fewest: Least length of the result.
-        random: Draws the orders.
+        random: Source of the orders.
 
     Returns:
         (rounds * items,) int64, indices below `items`.

@@ -25,10 +25,10 @@ class GrowingGenerators:
     """Generators whose number doubles when one of them was busy, up to half of the cores; the load is then run again.
 
     Args:
-        start: Starts a number of generators, the first level of which has a number.
+        start: A function that starts a number of generators, the first level of which has a number.
         rate: Highest rate of the test, requests per second; 0 if it is not known.
         most: Largest number of generators.
-        tell: Told in words when the number grows.
+        tell: A function that is told in words when the number grows.
     """
 
     def __init__(

@@ -31,7 +31,7 @@ class GeneratorProcesses:
 
     Args:
         target: The server, and the connections to it.
-        spec: What to send.
+        spec: The requests to send.
         processes: Number of generators; each sends an equal part of the load.
         first: Number of the first level. Levels of one number and one seed have the same schedule.
     """

@@ -82,7 +82,7 @@ def run_generator_worker(
     Args:
         pipe: Connection to the parent process.
         target: The server, and the connections to it.
-        spec: What to send.
+        spec: The requests to send.
         index: Index of this generator.
         count: Number of generators.
         counters: (2 * count + 1,) int64, shared memory: requests started and requests ended, for each generator; then

@@ -32,7 +32,7 @@ def draw_inputs(
         batch: Number of rows.
         lengths: Sizes of each axis that a request chooses. Each row has its own where rows may be padded; otherwise
             all rows of the request have the same.
-        random: Draws sizes and values.
+        random: Source of sizes and values.
 
     Returns:
         For each input, one array for each row: all axes of the input but the batch.

@@ -26,7 +26,7 @@ def draw_labelled_walks(
 
     Args:
         lengths: (batch,) int64, points per walk, each at least 1.
-        random: Draws starts, directions and noise.
+        random: Source of starts, directions and noise.
 
     Returns:
         walks: One (length, features=2) float32 array per walk.

@@ -40,7 +40,7 @@ def parse_objective(text: str, confidence: float = CONFIDENCE) -> LatencyObjecti
 
     Args:
         text: One limit, `"p99=5ms"`, or several: `"p50=1ms,p99.9=20ms"`.
-        confidence: See `LatencyObjective`.
+        confidence: Confidence of the verdict; see `LatencyObjective`.
 
     Raises:
         InvalidRequest: `text` has another form.

@@ -72,9 +72,9 @@ class LoadGenerator:
         senders: One per connection, used in turn.
         order: (any,) int64, indices into the pool: the requests are sent in this order, which repeats.
         timeout: Seconds that a request has from its due time.
-        clock: Returns nanoseconds; must be the same clock in all processes.
-        checker: Compares answers with golden ones; one for all load levels, since it keeps the first answers. None to
-            compare nothing.
+        clock: Clock, in nanoseconds; must be the same in all processes.
+        checker: The comparison of answers with golden ones; one for all load levels, since it keeps the first answers.
+            None to compare nothing.
     """
 
     def __init__(
@@ -219,11 +219,11 @@ class LoadGenerator:
         """Send a request and record what became of it.
 
         Args:
-            due: When it was due.
-            item: Its index in the pool.
-            payload: Its bytes.
-            number: Chooses the connection.
-            script: That of its session; None for a request of its own.
+            due: Time at which it was due.
+            item: Index in the pool.
+            payload: Bytes of the request.
+            number: Number that chooses the connection.
+            script: The script of its session; None for a request of its own.
 
         Returns:
             The fields of the states with which its session goes on, None if it cannot; and when it ended.

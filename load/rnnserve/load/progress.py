@@ -20,7 +20,7 @@ class LoadProgress:
     Args:
         stream: Standard error, usually; the bar appears only if it is a terminal.
         loads: Number of loads of the test; None if it is not known.
-        clock: Returns seconds.
+        clock: Clock, in seconds.
     """
 
     def __init__(self, stream: TextIO, loads: int | None, clock: Callable[[], float] = time.monotonic) -> None:

@@ -12,7 +12,7 @@ def find_highest_rate(passes: Callable[[float], bool], start: float, *, loads: i
     """Find the highest rate that passes: double the rate (or halve it, if the first rate fails), then bisect.
 
     Args:
-        passes: Runs a load at a rate, requests per second, and returns whether it met the objective.
+        passes: A function that runs a load at a rate, requests per second, and returns whether it met the objective.
         start: The first rate, requests per second.
         loads: Largest number of loads to run.
 

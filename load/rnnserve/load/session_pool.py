@@ -34,7 +34,7 @@ def build_pool(spec: WorkloadSpec, part: int = 0) -> RequestPool:
     """Draw and serialize the requests of one generator: those of sessions, if the workload has any.
 
     Args:
-        spec: What to send.
+        spec: The requests to send.
         part: Index of the generator; each generator sends different requests.
 
     Raises:

@@ -123,7 +123,7 @@ def judge(result: LoadResult, objective: LatencyObjective) -> Verdict:
 
     Args:
         result: The load's result; of repeated runs, the sum.
-        objective: What it has to meet.
+        objective: The objective that it has to meet.
     """
     if result.look is not None:
         limits = _judge_limits(result.look, objective, _risks_at_look(result.look, objective), is_end=False)

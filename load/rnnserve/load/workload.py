@@ -112,7 +112,7 @@ def build_request_pool(spec: WorkloadSpec, part: int = 0) -> RequestPool:
     The pool has fewer than `spec.pool` requests if they would take more than 64 MiB.
 
     Args:
-        spec: What to send.
+        spec: The requests to send.
         part: Index of the generator; each generator sends different requests.
 
     Raises:

@@ -119,7 +119,7 @@ def replay(cases: Sequence[Case], compute: Inference, limits: manifest_pb2.Repla
     Args:
         cases: Inputs, with eager's results.
         compute: The model, on the runtime that is judged.
-        limits: For that runtime's device.
+        limits: Limits for that runtime's device.
 
     Returns:
         What is wrong, a sentence each; empty if nothing is.

@@ -44,8 +44,8 @@ def load_defaults(files: Mapping[str, bytes], inputs: Sequence[manifest_pb2.Tens
     """Read the defaults of a version's inputs, by name: of each that says so, and of no other.
 
     Args:
-        files: The version's, by name.
-        inputs: The manifest's.
+        files: Files of the version, by name.
+        inputs: Inputs of the manifest.
 
     Raises:
         ArtifactError: If one is missing, or has another shape or datatype than its input, or values that the input does
@@ -88,10 +88,10 @@ def fill_left_out(
     """Give every input by name, in order: those that are not among the arrays as the manifest says.
 
     Args:
-        inputs: The manifest's.
-        arrays: What is given.
-        defaults: From `load_defaults`.
-        sizes: Of the axes whose size a request chooses.
+        inputs: Inputs of the manifest.
+        arrays: The arrays that are given.
+        defaults: Result of `load_defaults`.
+        sizes: Sizes of the axes whose size a request chooses.
     """
     filled: dict[str, _Array] = {}
     for tensor in inputs:

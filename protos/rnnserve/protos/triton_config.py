@@ -69,9 +69,9 @@ def check_tensors(
     """Compare the tensors that a config declares with those of a version of the model.
 
     Args:
-        config: From `read_config`.
-        inputs: The manifest's, in its order.
-        outputs: The manifest's, in its order.
+        config: Result of `read_config`.
+        inputs: Inputs of the manifest, in its order.
+        outputs: Outputs of the manifest, in its order.
 
     Raises:
         ConfigError: If they differ in name, datatype, size of an axis, or order. States that the config has Triton keep
@@ -91,7 +91,7 @@ def versions_to_serve(config: model_config_pb2.ModelConfig, versions: Iterable[i
     """Apply the config's version policy; without one, the latest version serves.
 
     Args:
-        config: From `read_config`.
+        config: Result of `read_config`.
         versions: The numbers of the versions that there are.
 
     Returns:

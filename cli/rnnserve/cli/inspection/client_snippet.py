@@ -16,8 +16,8 @@ def client_snippet(manifest: manifest_pb2.Manifest, address: str) -> str:
     It asks for two rows of zeros, or of the lowest integers that the model takes.
 
     Args:
-        manifest: The version's.
-        address: The server's, host and port.
+        manifest: Manifest of the version.
+        address: Address of the server, host and port.
     """
     return "\n".join(_lines(manifest, address)) + "\n"
 

@@ -33,7 +33,7 @@ def batching_findings(batching: manifest_pb2.Batching) -> Iterator[str]:
     """Say how it was found which requests may share a run; nothing where the manifest does not.
 
     Args:
-        batching: The manifest's.
+        batching: Batching of the manifest.
     """
     named: tuple[tuple[Literal["rows", "padding", "scan_rows", "scan_padding"], str], ...] = (
         ("rows", "whether a row depends on other rows"),
@@ -50,7 +50,7 @@ def causality_findings(causality: Mapping[str, manifest_pb2.Finding]) -> Iterato
     """Say of which outputs a step depends on no later step.
 
     Args:
-        causality: The manifest's, by output.
+        causality: Causality of the manifest, by output.
     """
     for means, words in _IN_WORDS.items():
         names = [f'"{name}"' for name, finding in sorted(causality.items()) if finding.means == means]

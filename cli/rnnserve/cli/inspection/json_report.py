@@ -30,8 +30,8 @@ def json_report(record: VersionRecord, address: str) -> dict[str, Any]:
     """Give what `text_report` shows, as values for JSON.
 
     Args:
-        record: Of the version.
-        address: A server's, for the client's program.
+        record: Record of the version.
+        address: Address of a server, for the client's program.
 
     Returns:
         "problem" is empty where the version can be used; otherwise only "model", "version" and "folder" are there, too.

@@ -18,8 +18,8 @@ def text_report(record: VersionRecord, address: str) -> Iterator[str]:
     """Give the lines of a report.
 
     Args:
-        record: Of the version.
-        address: A server's, for the client's program.
+        record: Record of the version.
+        address: Address of a server, for the client's program.
     """
     served = "" if record.is_chosen else ", not served: config.pbtxt chooses others"
     if record.manifest is None:

@@ -32,7 +32,7 @@ def follow_points(
     Args:
         session: The session, which has been entered.
         lines: The lines; a blank one begins a new sequence.
-        source: Where they come from, for messages.
+        source: Origin of the lines, for messages.
         input_format: "json", "csv" or "auto".
         output_format: "table" or "json", for one JSON object a line.
         classified: Name of the output with the classes, to print labels; None to print the outputs.

@@ -68,9 +68,9 @@ def read_numbers(value: object, words: list[str], place: str, *, allows_booleans
     """Return nested lists of numbers as an array.
 
     Args:
-        value: What the document holds.
-        words: What messages call the parts of each level, outermost first; none for a single number.
-        place: Where it is in the document, for messages.
+        value: Value that the document holds.
+        words: Words of messages for the parts of each level, outermost first; none for a single number.
+        place: Place in the document, for messages.
         allows_booleans: Whether booleans count as numbers.
 
     Raises:

@@ -31,7 +31,7 @@ class PointLines:
 
         Args:
             metadata: The model's metadata.
-            source: Where the lines come from, for messages.
+            source: Origin of the lines, for messages.
             format_: "json", "csv", or "auto": by the first character.
 
         Raises:
@@ -51,7 +51,7 @@ class PointLines:
 
         Args:
             line: The line.
-            number: Its number, from 1.
+            number: Number of the line, from 1.
 
         Raises:
             UnreadableInput: The line holds no point of this model.

@@ -82,7 +82,7 @@ class SvgChart:
     """One chart: lines or bars over linear or logarithmic axes. Must be used inside `chart_style`.
 
     Args:
-        title: What screen readers say about the chart.
+        title: Words of screen readers for the chart.
         x_title: Title of the horizontal axis.
     """
 
