@@ -99,12 +99,12 @@ class Lane(HeldAnswers):
 
         Args:
             server: A public server, for which `missing_parts` gives None.
-            method: Its full name, "/package.Service/Method".
-            handler: What answers the requests.
-            budget: Of the bytes that its calls hold.
-            end_connection: Ends a connection, by its name, without a long wait.
+            method: The method's full name, "/package.Service/Method".
+            handler: The handler, which answers the requests.
+            budget: Budget of the bytes that its calls hold.
+            end_connection: A function that ends a connection, by its name, without a long wait.
             stream_method: The name of the same with a stream of requests and one of responses; empty for none.
-            max_streams: How many calls of `stream_method` may be open.
+            max_streams: Number of calls of `stream_method` that may be open.
         """
         super().__init__()
         self._cygrpc: Any = importlib.import_module("grpc._cython.cygrpc")

@@ -51,8 +51,9 @@ class Generation:
         """Prepare; each `look` starts those that are due.
 
         Args:
-            command: Makes a worker's command line from the arguments for it alone, `--report-fd` and others.
-            count: How many workers.
+            command: A function that makes a worker's command line from the arguments for it alone, `--report-fd` and
+                others.
+            count: Number of workers.
             poll: Seconds between two looks at the repository; None where workers change only what they are asked to.
             timeout: Seconds that the others may take to load what one has loaded.
         """

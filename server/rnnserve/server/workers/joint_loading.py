@@ -69,7 +69,7 @@ class WorkerAgreement:
         """Prepare; `follow` takes what the supervisor says.
 
         Args:
-            say: Writes a line to the supervisor.
+            say: A function that writes a line to the supervisor.
         """
         self._say = say
         self._asking = threading.Lock()
@@ -201,7 +201,7 @@ class Coordinator:
         """Begin with no change under way.
 
         Args:
-            workers: The generation's.
+            workers: Workers of the generation.
             poll: Seconds between two looks at the repository; None where changes are asked for.
             timeout: Seconds that the others may take to load what one has proposed.
         """

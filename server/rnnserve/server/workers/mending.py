@@ -29,7 +29,7 @@ class Mending:
         """Begin with nothing to mend.
 
         Args:
-            workers: The generation's.
+            workers: Workers of the generation.
             timeout: Seconds that a worker may take to load.
         """
         self._workers = workers
@@ -74,7 +74,7 @@ class Mending:
         """Take the next step.
 
         Args:
-            pins: What all are to serve.
+            pins: The versions that all are to serve.
             may_begin: Whether no other change is under way.
         """
         now = time.monotonic()

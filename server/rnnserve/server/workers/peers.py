@@ -76,7 +76,8 @@ class Peers:
         """Answer what others ask from now on.
 
         Args:
-            answer: Answers a message of another worker, on any thread. What it raises is logged; the answer is empty.
+            answer: A function that answers a message of another worker, on any thread. What it raises is logged; the
+                answer is empty.
         """
         threading.Thread(target=self._accept, args=(answer,), name="peers", daemon=True).start()
 

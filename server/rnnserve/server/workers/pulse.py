@@ -13,8 +13,8 @@ class Pulse:
         """Start with the first look.
 
         Args:
-            turns: By the name of a thread that takes requests: a number that is another after each of its turns.
-            hung: Names what hangs that is run or parsed.
+            turns: A number by the name of each thread that takes requests, which is another after each of its turns.
+            hung: A function that names what hangs of what is run or parsed.
         """
         self._turns = turns
         self._hung = hung

@@ -90,15 +90,16 @@ class Supervisor:
         """Prepare; `run` starts the workers.
 
         Args:
-            command: Makes a worker's command line from the arguments for it alone, `--report-fd` and others.
-            count: How many workers.
+            command: A function that makes a worker's command line from the arguments for it alone, `--report-fd` and
+                others.
+            count: Number of workers.
             signals: SIGTERM and SIGINT end the workers, a second one at once; SIGHUP restarts them. SIGUSR1 and SIGQUIT
                 are passed on.
-            grace: How many seconds their requests in progress may take to end.
-            leave: How many seconds their clients may take to leave them when they are restarted.
-            poll: After how many seconds they look at the repository; None for not by themselves.
-            load_timeout: How many seconds they may take to load what one of them has loaded.
-            terminal_has_gone: Says, at SIGHUP, whether that is why it came.
+            grace: Seconds that their requests in progress may take to end.
+            leave: Seconds that their clients may take to leave them when they are restarted.
+            poll: Seconds between looks at the repository; None for not by themselves.
+            load_timeout: Seconds that they may take to load what one of them has loaded.
+            terminal_has_gone: A function that says, at SIGHUP, whether that is why it came.
         """
         self._signals = signals
         self._terminal_has_gone = terminal_has_gone
@@ -116,7 +117,7 @@ class Supervisor:
         """Start the workers, and replace those that die or hang, until a signal asks for the end.
 
         Args:
-            on_ready: Called when all of them are ready for the first time.
+            on_ready: A function that is called when all of them are ready for the first time.
 
         Returns:
             The exit status: 0, or 128 and the signal's number where a second signal asked for the end at once.

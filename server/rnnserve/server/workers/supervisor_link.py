@@ -36,8 +36,8 @@ class Supervised:
         """Speak through descriptors that the supervisor has opened.
 
         Args:
-            report_fd: Where to write.
-            lifeline_fd: Where the supervisor writes; it ends with the supervisor.
+            report_fd: Descriptor to write to.
+            lifeline_fd: Descriptor on which the supervisor writes; it ends with the supervisor.
             pins_fd: A file with what to serve; None for what the repository holds.
             peers_token: Text that all workers of the supervisor have in common.
         """
@@ -92,8 +92,8 @@ class Supervised:
         """Beat, on a thread of its own, as long as there is no complaint.
 
         Args:
-            complaint: Says what makes no progress, or None.
-            log: Takes a complaint, once.
+            complaint: A function that says what makes no progress, or gives None.
+            log: A function that takes a complaint, once.
         """
 
         def beat_on() -> None:

@@ -93,8 +93,8 @@ class Worker:
         """Prepare; `start` starts the process.
 
         Args:
-            number: From 0.
-            command: Makes the process's command line, which includes the arguments given.
+            number: Number of the worker, from 0.
+            command: A function that makes the process's command line, which includes the arguments given.
         """
         self.number = number
         self._command = command
@@ -161,7 +161,7 @@ class Worker:
         """Start the process.
 
         Args:
-            pins: What it shall serve; None for what the repository holds.
+            pins: The versions that it shall serve; None for what the repository holds.
 
         Raises:
             OSError: If no process can be started: as many run as may, or as many files are open.
@@ -202,7 +202,7 @@ class Worker:
         """Note what the process serves from now on.
 
         Args:
-            pins: What.
+            pins: The versions.
             all_of_it: Whether that is what all are to serve.
         """
         if self._process is not None:

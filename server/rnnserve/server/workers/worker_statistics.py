@@ -45,7 +45,7 @@ class WorkerCounts:
         """Start without a question.
 
         Args:
-            say: Writes a line to the supervisor.
+            say: A function that writes a line to the supervisor.
         """
         self._say = say
         self._changed = threading.Condition()
@@ -109,7 +109,7 @@ class CountCollector:
         """Start without a question.
 
         Args:
-            workers: The generation's.
+            workers: Workers of the generation.
         """
         self._workers = workers
         self._collections: dict[str, _Collection] = {}  # by our own numbers
