@@ -1,6 +1,7 @@
 """A repository that changes under load: no request fails, none is answered by what does not serve, and all is freed."""
 
 import contextlib
+import functools
 import gc
 import os
 import shutil
@@ -12,8 +13,9 @@ import pytest
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server import Server, Settings
-from rnnserve.server.repository import draft, live
+from rnnserve.server import Server, Settings, app
+from rnnserve.server.repository import draft
+from rnnserve.server.repository.live import LiveRepository
 from support.factors import AskingForFactor, answers, ask_factor, factor_of, publish_factor
 from support.waiting import until
 from support.workers import new_channel
@@ -22,7 +24,7 @@ from support.workers import serving as workers_of
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    monkeypatch.setattr(live, "_SETTLED_SECONDS", 0.05)
+    monkeypatch.setattr(app, "LiveRepository", functools.partial(LiveRepository, settled_seconds=0.05))
     root = tmp_path / "repository"
     publish_factor(root, "scale", 1, 1.5)
     return root

@@ -6,7 +6,6 @@ import threading
 import numpy as np
 import pytest
 
-from rnnserve.server.batching import scheduler as scheduling
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.scheduler import Scheduler, Schedulers
@@ -130,16 +129,15 @@ def test_what_arrives_while_a_caller_runs_its_own_request_is_run_after_it(schedu
     assert model.batches == [[1], [2, 3]]
 
 
-def test_a_run_of_a_caller_can_be_taken_for_hung(scheduler, model, monkeypatch):
+def test_a_run_of_a_caller_can_be_taken_for_hung(scheduler, model):
     running = threading.Thread(target=scheduler.submit, args=[Caller(1)], kwargs={"may_run_now": True})
     running.start()
     assert model.started.wait(PATIENCE)
-    monkeypatch.setattr(scheduling, "_HANG_SECONDS", -1.0)
-    monkeypatch.setattr(scheduling, "_HANG_FACTOR", 0.0)
-    assert scheduler.is_hung()
+    assert not scheduler.is_hung()
+    assert scheduler.is_hung(-1.0, 0.0)
     model.may_go.set()
     running.join(PATIENCE)
-    assert not scheduler.is_hung()
+    assert not scheduler.is_hung(-1.0, 0.0)
 
 
 def test_a_full_queue_refuses_at_once(scheduler, model):

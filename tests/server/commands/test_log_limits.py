@@ -4,7 +4,6 @@ import logging
 
 import pytest
 
-from rnnserve.server.commands import log_limits
 from rnnserve.server.commands.log_limits import LogLimits
 
 
@@ -69,12 +68,11 @@ def test_after_a_quiet_time_there_may_be_many_again(logged, seconds):
     assert lines[20] == "often (5 more like this left out)"
 
 
-def test_the_kinds_themselves_are_bounded(logged, monkeypatch):
-    monkeypatch.setattr(log_limits, "_MOST_KINDS", 2)
-    log, lines = logged
+def test_the_kinds_themselves_are_bounded():
+    limits = LogLimits(lambda: 0.0, most_kinds=2)
     for number in range(10):
-        log.handle(log.makeRecord("limited", logging.ERROR, "file.py", number, "line", (), None))
-    assert len(lines) == 10
+        assert limits.filter(logging.makeLogRecord({"name": "limited", "pathname": "file.py", "lineno": number}))
+    assert len(limits._by_kind) <= 2
 
 
 def test_each_version_that_is_loaded_or_not_has_its_line():

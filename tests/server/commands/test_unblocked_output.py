@@ -10,7 +10,6 @@ from functools import partial
 
 import pytest
 
-from rnnserve.server.commands import unblocked_output
 from rnnserve.server.commands.unblocked_output import UnblockedStream
 from support.narrowed import closed
 
@@ -21,11 +20,11 @@ PIPE_BYTES = 4096
 class Pipe:
     """A small pipe, and a stream to it."""
 
-    def __init__(self, *, at_once):
+    def __init__(self, *, at_once, **more):
         self.read_fd, self.write_fd = os.pipe()
         fcntl.fcntl(self.write_fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         os.set_blocking(self.write_fd, not at_once)
-        self.stream = UnblockedStream(self.write_fd, may_write_at_once=at_once)
+        self.stream = UnblockedStream(self.write_fd, may_write_at_once=at_once, **more)
 
     def fill(self):
         """Write lines until none is taken any more; within a bound, or the write has waited."""
@@ -44,11 +43,23 @@ class Pipe:
 
 
 @pytest.fixture(params=[True, False], ids=["does not block", "blocks"])
-def pipe(request):
-    pipe = Pipe(at_once=request.param)
-    yield pipe
-    os.set_blocking(pipe.read_fd, False)
-    os.close(pipe.read_fd)  # its thread's writes fail from now on
+def new_pipe(request):
+    """Makes a pipe, with arguments of its stream."""
+    pipes = []
+
+    def make(**more):
+        pipes.append(Pipe(at_once=request.param, **more))
+        return pipes[-1]
+
+    yield make
+    for pipe in pipes:
+        os.set_blocking(pipe.read_fd, False)
+        os.close(pipe.read_fd)  # its thread's writes fail from now on
+
+
+@pytest.fixture
+def pipe(new_pipe):
+    return new_pipe()
 
 
 def test_what_has_room_is_written(pipe):
@@ -65,8 +76,8 @@ def test_what_is_not_read_waits_and_keeps_its_order(pipe):
     assert pipe.read(5) == "more\n"
 
 
-def test_what_would_wait_beyond_the_bound_is_left_out_and_counted(pipe, monkeypatch):
-    monkeypatch.setattr(unblocked_output, "_MOST_BYTES", 3 * PIPE_BYTES)
+def test_what_would_wait_beyond_the_bound_is_left_out_and_counted(new_pipe):
+    pipe = new_pipe(most_bytes=3 * PIPE_BYTES)
     written = pipe.fill()
     pipe.stream.finish(0.2)  # nobody reads: it gives up
     assert pipe.stream._bytes <= 3 * PIPE_BYTES

@@ -9,7 +9,6 @@ import grpc
 import pytest
 
 from drills.wire.http2 import END_HEADERS, HEADERS, Http2Connection, call_headers, frame, literal
-from rnnserve.server.connections import header_limit
 from rnnserve.server.connections.header_limit import HeaderLimit, HostileConnections
 from support.call_events import CallEvent
 
@@ -97,10 +96,9 @@ def test_a_connection_has_been_ended_before_its_call_is_refused():
     connections.thread.shutdown()
 
 
-def test_a_connection_that_cannot_be_ended_keeps_others_waiting_for_a_moment_only(monkeypatch):
+def test_a_connection_that_cannot_be_ended_keeps_others_waiting_for_a_moment_only():
     may_end = threading.Event()
-    connections = HostileConnections(functools.partial(wait_for, may_end))
-    monkeypatch.setattr(header_limit, "_LONGEST_SECONDS", 0.01)
+    connections = HostileConnections(functools.partial(wait_for, may_end), longest_seconds=0.01)
     connections.end_and_wait("one")
     assert not may_end.is_set()
     may_end.set()

@@ -111,8 +111,8 @@ def guarding():
     """Start guards, which are closed after the test."""
     guards = []
 
-    def start(*args):
-        guards.append(MemoryGuard(*args))
+    def start(*args, **more):
+        guards.append(MemoryGuard(*args, **more))
         return guards[-1]
 
     yield start
@@ -207,18 +207,16 @@ def test_memory_that_grows_little_by_little_is_given_back(memory, guarding):
     assert memory.given_back == 1
 
 
-def test_what_was_in_use_is_given_back_later(memory, guarding, monkeypatch):
+def test_what_was_in_use_is_given_back_later(memory, guarding):
     """Free memory is given back again and again, but ever less often while nothing comes of it."""
-    monkeypatch.setattr(memory_guard, "_SOONEST", 0.02)
-    guarding(500 << 20, lambda: IDLE, lambda _: 0)
+    guarding(500 << 20, lambda: IDLE, lambda _: 0, soonest=0.02)
     memory.resident = 200 << 20
     time.sleep(1.5)
     assert 3 <= memory.given_back <= 7
 
 
-def test_the_memory_of_models_is_not_given_back_again_and_again(memory, guarding, monkeypatch):
-    monkeypatch.setattr(memory_guard, "_SOONEST", 0.02)
-    guard = guarding(500 << 20, lambda: IDLE, lambda _: 0)
+def test_the_memory_of_models_is_not_given_back_again_and_again(memory, guarding):
+    guard = guarding(500 << 20, lambda: IDLE, lambda _: 0, soonest=0.02)
     memory.resident = 200 << 20
     guard.take_models_into_account()
     time.sleep(0.5)

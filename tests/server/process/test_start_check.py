@@ -7,7 +7,6 @@ import threading
 import pytest
 
 from rnnserve.server.errors import StartError
-from rnnserve.server.process import start_check as room
 from rnnserve.server.process.start_check import check_room, start_error
 
 
@@ -33,10 +32,9 @@ def test_threads_that_cannot_be_started_are_told_of_and_the_others_end(monkeypat
     assert threading.active_count() == before
 
 
-def test_memory_that_cannot_be_had_is_told_of(monkeypatch):
-    monkeypatch.setattr(room, "_BYTES", 1 << 60)
+def test_memory_that_cannot_be_had_is_told_of():
     with pytest.raises(StartError, match=r"^cannot start: there is no memory, or address space, left"):
-        check_room()
+        check_room(1 << 60)
 
 
 @pytest.mark.parametrize(

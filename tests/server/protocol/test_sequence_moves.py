@@ -8,7 +8,7 @@ import pytest
 from rnnserve.server import Settings
 from rnnserve.server.boundary.sequence_parameters import SequenceControl
 from rnnserve.server.errors import NotFound, ServeError, TooManyCalls
-from rnnserve.server.protocol import sequence_moves
+from rnnserve.server.protocol.sequence_moves import MoveBounds
 from rnnserve.server.protocol.sequences import Sequences
 from support.waiting import until
 
@@ -52,11 +52,11 @@ class Worker:
         open: The connections that are open, of all workers.
     """
 
-    def __init__(self, open_connections, **settings):
+    def __init__(self, open_connections, most_asked=1024, **settings):
         self.served = version("1")
         self.others = []
         self.sequences = Sequences(Settings(**settings), open_connections.__contains__)
-        self.moves = self.sequences.move_between(self, self)
+        self.moves = self.sequences.move_between(self, self, MoveBounds(0.3, most_asked))
 
     def ask_all(self, message):
         return [answer for other in self.others if (answer := other.moves.answer(message))]
@@ -103,14 +103,24 @@ def open_connections():
 
 
 @pytest.fixture
-def workers(open_connections, monkeypatch):
-    monkeypatch.setattr(sequence_moves, "_WAIT_SECONDS", 0.3)
-    three = [Worker(open_connections) for _ in range(3)]
-    for worker in three:
-        worker.others = [other for other in three if other is not worker]
-    yield three
+def new_workers(open_connections):
+    """Makes three workers, with arguments of `Worker`."""
+    three = []
+
+    def make(**more):
+        three.extend(Worker(open_connections, **more) for _ in range(3))
+        for worker in three:
+            worker.others = [other for other in three if other is not worker]
+        return three
+
+    yield make
     for worker in three:
         worker.moves.close()
+
+
+@pytest.fixture
+def workers(new_workers):
+    return new_workers()
 
 
 OLD, NEW, ELSEWHERE = Peer("10.0.0.1", 1111), Peer("10.0.0.1", 2222), Peer("10.0.0.2", 1111)
@@ -281,9 +291,8 @@ def test_without_room_it_is_lost_and_its_client_is_told(workers, open_connection
     small.moves.close()
 
 
-def test_how_many_are_asked_for_is_bounded(workers, open_connections, monkeypatch):
-    monkeypatch.setattr(sequence_moves, "_MOST_ASKED", 3)
-    one, two, _ = workers
+def test_how_many_are_asked_for_is_bounded(new_workers, open_connections):
+    one, two, _ = new_workers(most_asked=3)
     for number in range(3):
         open_connections.add(f"ipv4:10.0.0.1:{number}")
         one.begin(Peer("10.0.0.1", number), identity=1 + number)

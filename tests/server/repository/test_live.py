@@ -10,7 +10,7 @@ import pytest
 
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.server.errors import LoadFailed, NotFound, NotReady, ShuttingDown, StartError, TooManyCalls
-from rnnserve.server.repository import draft, entries, live, loader, pinned_loader
+from rnnserve.server.repository import draft, entries, loader, pinned_loader
 from rnnserve.server.repository.folders import fingerprints, version_numbers, way_out
 from rnnserve.server.repository.live import LiveRepository
 from rnnserve.server.repository.loader import Loader
@@ -27,8 +27,9 @@ PATIENCE = 20.0
 class Published:
     """A repository whose versions are folders with one word in them, which stands for their digest."""
 
-    def __init__(self, root, trials, control="poll", wanted=None, ready="any"):
+    def __init__(self, root, trials, control="poll", wanted=None, ready="any", **bounds):
         self.root, self.trials = root, trials
+        self.bounds = {"settled_seconds": 0.0, **bounds}
         self.publish("a/1")
         self.publish("b/1")
         self.models = Repository(root, wanted=wanted, control=control, ready=ready)
@@ -41,7 +42,7 @@ class Published:
         new_loader(models).load()
         self.trials.begun.clear()
         seen = fingerprints(self.root)
-        return LiveRepository(models, new_loader, poll=None, seen=seen, on_tick=lambda: None)
+        return LiveRepository(models, new_loader, poll=None, seen=seen, on_tick=lambda: None, **self.bounds)
 
     def publish(self, version, digest="first"):
         folder = self.root / version
@@ -73,7 +74,6 @@ def fakes(fake_loading, monkeypatch):
 
     monkeypatch.setattr(loader, "load_model", load)
     monkeypatch.setattr(draft, "read_version", read_fake)
-    monkeypatch.setattr(live, "_SETTLED_SECONDS", 0.0)
     return fake_loading
 
 
@@ -236,8 +236,8 @@ def test_a_defect_is_not_the_last_look(published, monkeypatch, caplog):
     assert published.look()["a"] == {1: NEWER, 2: Status(READY)}
 
 
-def test_a_folder_that_changes_all_the_while_is_left_until_it_has_settled(published, monkeypatch):
-    monkeypatch.setattr(live, "_SETTLED_SECONDS", 0.2)
+def test_a_folder_that_changes_all_the_while_is_left_until_it_has_settled(tmp_path, fakes):
+    published = Published(tmp_path, fakes, settled_seconds=0.2)
     copying = threading.Timer(0.1, published.publish, ("a/2", "more"))
     published.publish("a/2", "half")
     copying.start()
@@ -346,9 +346,8 @@ def test_changes_are_made_one_after_another(explicit, monkeypatch):
     assert explicit.models.find("b").model.version == "6"
 
 
-def test_what_waits_when_the_server_stops_is_told_so(tmp_path, fakes, monkeypatch):
-    monkeypatch.setattr(live, "_WAITING", 2)
-    published = Published(tmp_path, fakes, "explicit")
+def test_what_waits_when_the_server_stops_is_told_so(tmp_path, fakes):
+    published = Published(tmp_path, fakes, "explicit", most_waiting=2)
     said = []
 
     def load():

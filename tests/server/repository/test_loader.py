@@ -2,6 +2,7 @@
 
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -21,11 +22,12 @@ NEVER = 1e9
 def make(tmp_path, fake_loading):
     """Makes a loader of versions such as "a/1"."""
 
-    def make(*versions: str, timeout: float = 60.0) -> tuple[Loader, Repository, FakeTrials]:
+    def make(*versions: str, timeout: float = 60.0, **more: Any) -> tuple[Loader, Repository, FakeTrials]:
         for version in versions:
             (tmp_path / version).mkdir(parents=True)
         models = Repository(tmp_path)
-        return Loader(models, fake_loading, "cpu", allow_unproven=False, timeout=timeout), models, fake_loading
+        load = Loader(models, fake_loading, "cpu", allow_unproven=False, timeout=timeout, **more)
+        return load, models, fake_loading
 
     return make
 
@@ -184,21 +186,20 @@ class Waiting(FakeTrials):
         return super().outcome(version, seconds, is_small=is_small)
 
 
-def waiting(tmp_path, *versions, short=0, bad=()):
+def waiting(tmp_path, *versions, lost_seconds, short=0, bad=()):
     for version in versions:
         (tmp_path / version).mkdir(parents=True)
     models, trials = Repository(tmp_path), Waiting(short)
     trials.refuse(*bad)
-    load = Loader(models, trials, "cpu", allow_unproven=False, timeout=60.0)
+    load = Loader(models, trials, "cpu", allow_unproven=False, timeout=60.0, lost_seconds=lost_seconds)
     thread = threading.Thread(target=load.load)
     thread.start()
     return load, models, trials, thread
 
 
 @pytest.mark.usefixtures("fake_loading")
-def test_what_serves_does_not_wait_for_what_takes_long(tmp_path, monkeypatch):
-    monkeypatch.setattr(loader, "_LOST_SECONDS", 0.2)
-    load, models, trials, thread = waiting(tmp_path, "a/1", "b/1", "c/1", short=1)
+def test_what_serves_does_not_wait_for_what_takes_long(tmp_path):
+    load, models, trials, thread = waiting(tmp_path, "a/1", "b/1", "c/1", lost_seconds=0.2, short=1)
     load.wait()
     assert (statuses(models, "a"), statuses(models, "b")) == ({1: Status(READY)}, {1: Status(LOADING)})
     assert not models.is_ready()
@@ -208,9 +209,8 @@ def test_what_serves_does_not_wait_for_what_takes_long(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("fake_loading")
-def test_a_first_trial_is_waited_for_since_a_busy_machine_makes_it_long(tmp_path, monkeypatch):
-    monkeypatch.setattr(loader, "_LOST_SECONDS", 0.2)
-    load, models, trials, thread = waiting(tmp_path, "a/1", "b/1")
+def test_a_first_trial_is_waited_for_since_a_busy_machine_makes_it_long(tmp_path):
+    load, models, trials, thread = waiting(tmp_path, "a/1", "b/1", lost_seconds=0.2)
     threading.Timer(1.0, trials.go.set).start()
     load.wait()
     assert models.is_ready()
@@ -218,9 +218,8 @@ def test_a_first_trial_is_waited_for_since_a_busy_machine_makes_it_long(tmp_path
 
 
 @pytest.mark.usefixtures("fake_loading")
-def test_where_nothing_serves_yet_the_start_waits(tmp_path, monkeypatch):
-    monkeypatch.setattr(loader, "_LOST_SECONDS", 0.0)
-    load, models, trials, thread = waiting(tmp_path, "b/1", "c/1", short=1, bad=["c/1"])
+def test_where_nothing_serves_yet_the_start_waits(tmp_path):
+    load, models, trials, thread = waiting(tmp_path, "b/1", "c/1", lost_seconds=0.0, short=1, bad=["c/1"])
     threading.Timer(0.3, trials.go.set).start()
     load.wait()
     assert models.is_served("b")
@@ -228,8 +227,7 @@ def test_where_nothing_serves_yet_the_start_waits(tmp_path, monkeypatch):
 
 
 def test_versions_that_come_to_serve_are_waited_for_however_many(make, monkeypatch):
-    monkeypatch.setattr(loader, "_LOST_SECONDS", 0.2)
-    load, models, trials = make(*[f"m{number}/1" for number in range(8)])
+    load, models, trials = make(*[f"m{number}/1" for number in range(8)], lost_seconds=0.2)
     outcome = trials.outcome
 
     def slow(*args, **more):

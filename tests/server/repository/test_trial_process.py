@@ -11,7 +11,6 @@ import pytest
 
 from rnnserve.protos.artifact import read_version
 from rnnserve.server.errors import StartError
-from rnnserve.server.repository import trial_process
 from rnnserve.server.repository.load_version import load_model
 from rnnserve.server.repository.trial_process import Refused, Stopped, TooSlow, Trial, TrialProcess
 from support.bad_versions import BAD_GRAPHS, publish_good
@@ -138,8 +137,7 @@ def test_stop_ends_the_trial_at_once(tmp_path, tried):
 
 
 def test_a_process_that_cannot_start_is_the_end_of_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(trial_process, "_WORKER", "rnnserve.no_such_module")
-    none = TrialProcess()
+    none = TrialProcess(worker="rnnserve.no_such_module")
     with pytest.raises(StartError, match=r"^the process that tries models ended, with exit status 1$"):
         none.begin(trial_of(tmp_path, "good"))
     monkeypatch.setattr("sys.executable", str(tmp_path / "no python"))

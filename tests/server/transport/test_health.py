@@ -84,14 +84,13 @@ class WatchedCall:
         return True
 
 
-def new_service(models):
-    return HealthService(("", SERVICE), models)
+def new_service(models, **more):
+    return HealthService(("", SERVICE), models, **more)
 
 
-def test_a_model_serves_by_itself(monkeypatch):
-    monkeypatch.setattr("rnnserve.server.transport.health._LOOK_SECONDS", 0.01)
+def test_a_model_serves_by_itself():
     models, call = Models(good=True, bad=False), WatchedCall()
-    health = new_service(models)
+    health = new_service(models, look_seconds=0.01)
 
     def check(name):
         asked = health_pb2.HealthCheckRequest(service=name).SerializeToString()

@@ -108,16 +108,21 @@ class Scheduler:
         """The name of its model."""
         return self._model.name
 
-    def is_hung(self) -> bool:
-        """Whether the batch that runs takes much longer than its cost says."""
+    def is_hung(self, seconds: float = _HANG_SECONDS, factor: float = _HANG_FACTOR) -> bool:
+        """Whether the batch that runs takes much longer than its cost says.
+
+        Args:
+            seconds: Seconds that a batch may take, whatever its cost.
+            factor: Ratio to its cost that it may reach.
+        """
         running = self._running
         if running is None:
             return False
         batch, since = running
-        seconds, cost = now() - since, self._model.cost
-        if seconds <= _HANG_SECONDS:
+        took, cost = now() - since, self._model.cost
+        if took <= seconds:
             return False
-        return seconds > _HANG_FACTOR * sum(cost.of(pending.rows, pending.steps) for pending in batch)
+        return took > factor * sum(cost.of(pending.rows, pending.steps) for pending in batch)
 
     def _loop(self) -> None:
         while True:

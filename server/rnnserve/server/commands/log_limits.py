@@ -21,14 +21,16 @@ class LogLimits(logging.Filter):
     Records are of one kind that come from the same line of the program, whatever they say.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, most_kinds: int = _MOST_KINDS) -> None:
         """Start with nothing logged.
 
         Args:
             clock: Clock, in seconds.
+            most_kinds: Number of kinds that are counted; beyond it, counting begins anew.
         """
         super().__init__()
         self._clock = clock
+        self._most_kinds = most_kinds
         self._by_kind: dict[tuple[str, int], _Allowance] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -36,7 +38,7 @@ class LogLimits(logging.Filter):
         now, kind = self._clock(), (record.pathname, record.lineno)
         allowance = self._by_kind.get(kind)
         if allowance is None:
-            if len(self._by_kind) >= _MOST_KINDS:
+            if len(self._by_kind) >= self._most_kinds:
                 self._by_kind.clear()
             allowance = self._by_kind[kind] = _Allowance(now, _LARGE_BURSTS.get(record.name, _BURST))
         if not allowance.take(now):

@@ -40,14 +40,16 @@ _ATOMIC = 4096
 class UnblockedStream(io.TextIOBase):
     """A text stream to a descriptor. Any thread may write; none ever waits for the reader."""
 
-    def __init__(self, fd: int, *, may_write_at_once: bool) -> None:
+    def __init__(self, fd: int, *, may_write_at_once: bool, most_bytes: int = _MOST_BYTES) -> None:
         """Start with nothing waiting.
 
         Args:
             fd: The descriptor.
             may_write_at_once: Whether a write to it never waits: it is no pipe, or does not block.
+            most_bytes: Number of bytes that may wait; more are left out.
         """
         self._fd = fd
+        self._most_bytes = most_bytes
         self._may_write_at_once = may_write_at_once
         self._changed = threading.Condition()
         self._waiting: deque[bytes] = deque()
@@ -103,7 +105,7 @@ class UnblockedStream(io.TextIOBase):
             data = _written(self._fd, data)
         if not data:
             return
-        if self._bytes + len(data) > _MOST_BYTES:
+        if self._bytes + len(data) > self._most_bytes:
             self._left_out += 1
             return
         self._waiting.append(data)

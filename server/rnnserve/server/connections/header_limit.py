@@ -49,20 +49,22 @@ class HostileConnections:
         refusing: The same, for calls whose connection is ended before anything else.
     """
 
-    def __init__(self, end: Callable[[str], None]) -> None:
+    def __init__(self, end: Callable[[str], None], *, longest_seconds: float = _LONGEST_SECONDS) -> None:
         """Start without any.
 
         Args:
             end: A function that ends a connection, by its name.
+            longest_seconds: Seconds that others wait for a connection to be ended.
         """
         self.thread = futures.ThreadPoolExecutor(1, thread_name_prefix="refusing")
         self.refusing = _EndingFirst(self)
         self._end = end
+        self._longest_seconds = longest_seconds
 
     def end_and_wait(self, peer: str) -> None:
         """End a connection, on the thread, and wait for that, but not for long."""
         with contextlib.suppress(TimeoutError):
-            self.thread.submit(self._end_or_log, peer).result(_LONGEST_SECONDS)
+            self.thread.submit(self._end_or_log, peer).result(self._longest_seconds)
 
     def _end_or_log(self, peer: str) -> None:
         try:

@@ -72,6 +72,8 @@ class MemoryGuard:
         look: Callable[[], Activity],
         end_late: Callable[[int], int],
         note_short: Callable[[bool], None] = lambda _: None,
+        *,
+        soonest: float = _SOONEST,
     ) -> None:
         """Start the thread, where the operating system tells the memory.
 
@@ -81,11 +83,13 @@ class MemoryGuard:
             look: A function that says what the server has in hand.
             end_late: A function that ends up to as many calls whose message is late as it is told, and says how many.
             note_short: A function that is told at each look whether memory is short.
+            soonest: Seconds between two times that free memory is given back, while much comes of it.
         """
         self._most = most_bytes
         self._look = look
         self._end_late = end_late
         self._note_short = note_short
+        self._soonest = soonest
         self._is_closed = threading.Event()
         self._has_new_models = False
         resident = resident_bytes()
@@ -102,7 +106,7 @@ class MemoryGuard:
 
     def _loop(self, lowest: int) -> None:
         usual_bytes = lowest
-        pause, due = _SOONEST, 0.0
+        pause, due = self._soonest, 0.0
         while not self._is_closed.wait(_LOOK_SECONDS):
             resident, activity = resident_bytes(), self._look()
             if resident is None:  # no descriptor is left to look with
@@ -112,7 +116,7 @@ class MemoryGuard:
                     before = resident
                     give_back_free_memory()
                     resident = resident_bytes() or before
-                    pause = _SOONEST if before - resident > _FRUITFUL else min(2 * pause, _LATEST)
+                    pause = self._soonest if before - resident > _FRUITFUL else min(2 * pause, _LATEST)
                     due = time.monotonic() + pause
                     if self._has_new_models:
                         self._has_new_models, lowest = False, resident

@@ -56,10 +56,14 @@ class LargeRequests:
             self._waiting.add(connection, (call, now()))
             self._changed.notify()
 
-    def is_hung(self) -> bool:
-        """Whether one takes much longer to parse than any should. For any thread."""
+    def is_hung(self, seconds: float = _HANG_SECONDS) -> bool:
+        """Whether one takes much longer to parse than any should. For any thread.
+
+        Args:
+            seconds: Seconds that one may take.
+        """
         since = self._since
-        return since is not None and now() - since > _HANG_SECONDS
+        return since is not None and now() - since > seconds
 
     def close(self, timeout: float | None = None) -> bool:
         """Take what waits, and end the thread. To be called when no more calls arrive.

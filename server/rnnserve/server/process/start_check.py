@@ -22,8 +22,11 @@ _OUT_OF_ADDRESSES = ("failed to map segment", "cannot allocate memory")
 """What the loader of shared libraries says where there is no address space left for one."""
 
 
-def check_room() -> None:
+def check_room(nbytes: int = _BYTES) -> None:
     """Start as many threads as a server has, and reserve as much memory, for a moment: it takes 2 ms.
+
+    Args:
+        nbytes: Address space beside the threads' stacks.
 
     Raises:
         StartError: If the system does not give as much; the message says which limit that is.
@@ -36,7 +39,7 @@ def check_room() -> None:
             thread = threading.Thread(target=may_end.wait, daemon=True)
             thread.start()
             threads.append(thread)
-        mmap.mmap(-1, _BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=0).close()
+        mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=0).close()
     except (RuntimeError, OSError) as error:
         raise start_error(error) or error from error
     finally:

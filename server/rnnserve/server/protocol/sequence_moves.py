@@ -26,18 +26,13 @@ from rnnserve.server.protocol.sequence_store import KeptSequence, SequenceKey, S
 from rnnserve.server.protocol.sequence_turns import pass_turn
 from rnnserve.server.repository.repository import ServedVersion
 
-__all__ = ["OtherWorkers", "SequenceMoves", "ServedVersions", "WantedSequence"]
+__all__ = ["MoveBounds", "OtherWorkers", "SequenceMoves", "ServedVersions", "WantedSequence"]
 
 _log = logging.getLogger(__name__)
-
-_WAIT_SECONDS = 2.0
-"""Seconds for which a sequence that is in use, or whose connection is not closed yet, is waited for."""
 
 _LOOK_SECONDS = 0.02
 
 _AT_ONCE = 8
-_MOST_ASKED = 1024
-"""Sequences that are asked for, or wait to be, at most."""
 
 _BATCH_BYTES = 1 << 20
 _BATCH = 1000
@@ -63,6 +58,19 @@ class ServedVersions(Protocol):
         Raises:
             NotFound: If there is no such model.
         """
+
+
+@dataclasses.dataclass(frozen=True)
+class MoveBounds:
+    """Bounds of asking for sequences.
+
+    Attributes:
+        wait_seconds: For which a sequence that is in use, or whose connection is not closed yet, is waited for.
+        most_asked: Sequences that are asked for, or wait to be, at most.
+    """
+
+    wait_seconds: float = 2.0
+    most_asked: int = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +101,7 @@ class SequenceMoves:
         versions: ServedVersions,
         is_orphan: Callable[[KeptSequence], bool],
         others: OtherWorkers,
+        bounds: MoveBounds,
     ) -> None:
         """Begin with nothing asked for.
 
@@ -102,7 +111,9 @@ class SequenceMoves:
             is_orphan: A function that says whether a sequence's connection is closed. Called with the store's lock
                 held.
             others: The other workers.
+            bounds: Bounds of asking for sequences.
         """
+        self._bounds = bounds
         self._store = store
         self._versions = versions
         self._is_orphan = is_orphan
@@ -123,8 +134,8 @@ class SequenceMoves:
         Raises:
             TooManyCalls: If too many are asked for.
         """
-        if self._asked >= _MOST_ASKED:
-            raise TooManyCalls("requests of sequences that other workers may have", _MOST_ASKED)
+        if self._asked >= self._bounds.most_asked:
+            raise TooManyCalls("requests of sequences that other workers may have", self._bounds.most_asked)
         self._asked += 1
         try:
             self._asking.submit(self._fill, sequence, wanted)
@@ -186,7 +197,7 @@ class SequenceMoves:
     def _find(self, wanted: WantedSequence) -> tuple[tuple[dict[str, Any], list[list[bytes]]] | None, str]:
         """Ask until the only sequence that fits may move; or None, and why there is none."""
         message = {"wanted": dataclasses.asdict(wanted)}
-        deadline = time.monotonic() + _WAIT_SECONDS
+        deadline = time.monotonic() + self._bounds.wait_seconds
         while True:
             is_late = time.monotonic() > deadline
             counts = [self._count(wanted), *map(json.loads, self._others.ask_all(_write({"op": "count", **message})))]

@@ -28,7 +28,13 @@ from rnnserve.server.protocol.sequence_callers import (
     origin_of,
     scope_of_key,
 )
-from rnnserve.server.protocol.sequence_moves import OtherWorkers, SequenceMoves, ServedVersions, WantedSequence
+from rnnserve.server.protocol.sequence_moves import (
+    MoveBounds,
+    OtherWorkers,
+    SequenceMoves,
+    ServedVersions,
+    WantedSequence,
+)
 from rnnserve.server.protocol.sequence_store import KeptSequence, SequenceKey, SequenceStore
 from rnnserve.server.protocol.sequence_turns import Step
 from rnnserve.server.repository.model import Model
@@ -36,6 +42,8 @@ from rnnserve.server.repository.repository import ServedVersion
 from rnnserve.server.settings import Settings
 
 __all__ = ["BeganOnAnotherVersion", "Sequences"]
+
+_BOUNDS = MoveBounds()
 
 _MOST_OF_ORIGIN = 64
 """Sequences of one id and origin among which one whose connection is closed is looked for: among more, none is."""
@@ -62,14 +70,17 @@ class Sequences:
         self._is_open = OpenConnections().has if is_open is None else is_open
         self._moves: SequenceMoves | None = None
 
-    def move_between(self, others: OtherWorkers, versions: ServedVersions) -> SequenceMoves:
+    def move_between(
+        self, others: OtherWorkers, versions: ServedVersions, bounds: MoveBounds = _BOUNDS
+    ) -> SequenceMoves:
         """Ask other workers from now on for sequences that this one does not have.
 
         Args:
             others: The other workers.
             versions: The versions that this worker serves.
+            bounds: Bounds of asking for sequences.
         """
-        self._moves = SequenceMoves(self._store, versions, self._is_orphan, others)
+        self._moves = SequenceMoves(self._store, versions, self._is_orphan, others, bounds)
         return self._moves
 
     def find(self, model: str, control: SequenceControl, caller: Caller) -> ServedVersion | None:

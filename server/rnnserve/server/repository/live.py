@@ -41,12 +41,6 @@ __all__ = ["Agreement", "Alone", "Found", "LiveRepository"]
 
 _log = logging.getLogger(__name__)
 
-_WAITING = 64
-"""Changes that may wait to be made."""
-
-_SETTLED_SECONDS = 0.25
-"""Seconds for which a folder has to stay as it is before it is loaded: a version may be being copied into it."""
-
 _TICK_SECONDS = 1.0
 """Seconds at most between two calls of `on_tick`."""
 
@@ -113,6 +107,8 @@ class LiveRepository:
         on_tick: Callable[[], None],
         agreement: Agreement | None = None,
         start_with: Collection[str] | None = None,
+        settled_seconds: float = 0.25,
+        most_waiting: int = 64,
     ) -> None:
         """Prepare; `run` makes the changes.
 
@@ -124,14 +120,18 @@ class LiveRepository:
             on_tick: A function that is called after each change, and about once a second.
             agreement: An agreement with the other servers of the repository.
             start_with: The models that a start loads; None for all.
+            settled_seconds: Seconds for which a folder has to stay as it is before it is loaded: a version may be being
+                copied into it.
+            most_waiting: Number of changes that may wait to be made.
         """
+        self._settled_seconds = settled_seconds
         self._start_with = start_with
         self._models = models
         self._new_loader = new_loader
         self._poll = poll
         self._on_tick = on_tick
         self._agreement = agreement or Alone()
-        self._changes: queue.Queue[tuple[Callable[[], None], futures.Future[None]]] = queue.Queue(_WAITING)
+        self._changes: queue.Queue[tuple[Callable[[], None], futures.Future[None]]] = queue.Queue(most_waiting)
         self._is_stopped = threading.Event()
         self._may_ask = threading.Lock()
         self._seen = seen
@@ -228,7 +228,7 @@ class LiveRepository:
             try:
                 self._changes.put_nowait((change, done))
             except queue.Full:
-                raise TooManyCalls("RepositoryModelLoad and RepositoryModelUnload", _WAITING) from None
+                raise TooManyCalls("RepositoryModelLoad and RepositoryModelUnload", self._changes.maxsize) from None
         return done
 
     def _make(self, change: Callable[[], None], done: "futures.Future[None]") -> None:
@@ -244,7 +244,7 @@ class LiveRepository:
         try:
             before = fingerprints(self._models.root)
             changed = {name for name in {*before, *self._seen} if before.get(name) != self._seen.get(name)}
-            if not changed or self._is_stopped.wait(_SETTLED_SECONDS):
+            if not changed or self._is_stopped.wait(self._settled_seconds):
                 return
             after = fingerprints(self._models.root)
             settled = {name for name in changed if before.get(name) == after.get(name)}

@@ -70,6 +70,7 @@ class Loader:
         processes: int = 1,
         threads: int = 1,
         allow_non_finite: bool = False,
+        lost_seconds: float = _LOST_SECONDS,
     ) -> None:
         """Prepare; `load` loads.
 
@@ -84,7 +85,9 @@ class Loader:
             processes: Number of processes that may try versions at the same time, where there are many versions.
             threads: Threads of a run.
             allow_non_finite: Whether answers may be NaN or infinite.
+            lost_seconds: Seconds that versions which do not come to serve may delay the start.
         """
+        self._lost_seconds = lost_seconds
         self._models = models
         self._trials = trials
         self._device = device
@@ -130,7 +133,7 @@ class Loader:
             self._is_done.set()
 
     def wait(self) -> None:
-        """Wait until all is loaded; or something serves, and others have delayed the start for `_LOST_SECONDS`.
+        """Wait until all is loaded; or something serves, and others have delayed the start for as long as they may.
 
         Raises:
             StartError: If no version may serve, with the reasons, a line each; or the device cannot be had.
@@ -144,7 +147,7 @@ class Loader:
     @property
     def delays_the_start(self) -> bool:
         """Whether versions that have not come to serve have delayed the start for as long as they may."""
-        return self._lost + (time.monotonic() - self._began if self._order.tries_slow else 0.0) > _LOST_SECONDS
+        return self._lost + (time.monotonic() - self._began if self._order.tries_slow else 0.0) > self._lost_seconds
 
     def stop(self) -> None:
         """Try no further version. `load` returns when the one that is being loaded, if any, has been."""

@@ -92,16 +92,18 @@ class TrialProcess:
         is_ready: Whether the process has started, so that `begin` does not wait for it.
     """
 
-    def __init__(self, niceness: int = 0) -> None:
+    def __init__(self, niceness: int = 0, *, worker: str = _WORKER) -> None:
         """Start the process, which imports what it needs while the server goes on.
 
         Args:
             niceness: Degree to which the process gives way to others, as for nice(1).
+            worker: Module that the process runs.
 
         Raises:
             StartError: If no process can be started.
         """
         self._niceness = niceness
+        self._worker = worker
         self._lock = threading.Lock()  # of the two below: `stop` ends whatever process there is
         self._is_stopped = False
         self._process: GuardedProcess | None = None
@@ -188,7 +190,7 @@ class TrialProcess:
             if self._is_stopped:
                 raise Stopped
             try:
-                self._process = GuardedProcess("-m", _WORKER, niceness=self._niceness)
+                self._process = GuardedProcess("-m", self._worker, niceness=self._niceness)
             except OSError as error:
                 raise StartError(f"cannot start a process that tries models: {why_no_resource(error)}") from error
             return self._process

@@ -35,14 +35,16 @@ _MAX_NAME = 1000
 class HealthService:
     """The states of the services: of the server and its inference service together, and of each model."""
 
-    def __init__(self, names: tuple[str, ...], repository: Repository) -> None:
+    def __init__(self, names: tuple[str, ...], repository: Repository, *, look_seconds: float = _LOOK_SECONDS) -> None:
         """Start with none serving.
 
         Args:
             names: Names of the services that serve together; the empty name stands for the server.
             repository: The models.
+            look_seconds: Seconds after which a watch looks whether anything has changed, should none have told it.
         """
         self._names = names
+        self._look_seconds = look_seconds
         self._repository = repository
         self._serves = False
         self._is_draining = self._is_shut_down = False
@@ -112,7 +114,7 @@ class HealthService:
         while context.is_active():
             with self._changed:
                 if self._status(name) == told and not self._is_shut_down:
-                    self._changed.wait(_LOOK_SECONDS)
+                    self._changed.wait(self._look_seconds)
                 status, is_last = self._status(name), self._is_shut_down
             if status != told:
                 yield _Response(status=status).SerializeToString()
