@@ -100,33 +100,31 @@ def test_at_least_two_load_at_once(monkeypatch):
 
 
 def test_one_that_loaded_something_else_loads_what_the_first_one_has(generation, caplog):
-    other = 'if "--pins-fd" not in fds: time.sleep(0.3); pins = "other"\n'
+    other = f'if "--pins-fd" not in fds: time.sleep(0.3); pins = {dump_pins(pins(a=1))!r}\n'
     two = generation(WORKER, other + WORKER)
     until(two, lambda: two.is_ready)
-    assert [worker.pins for worker in two.workers] == ["{}", "{}"]
+    assert [worker.pins for worker in two.workers] == [{}, {}]
     assert two.workers[1].is_pinned
     assert caplog.messages == ["worker 1 has loaded other versions than the first one: it loads again"]
 
 
 def pins(**versions):
-    """Pins as text: of each model, the version that serves, whose digest is its number; 0 for none."""
-    return dump_pins(
-        {
-            name: ModelPins({number: Pin(f"d{number}")} if number else {1: Pin("", "is missing")})
-            for name, number in versions.items()
-        }
-    )
+    """Pins: of each model, the version that serves, whose digest is its number; 0 for none."""
+    return {
+        name: ModelPins({number: Pin(f"d{number}")} if number else {1: Pin("", "is missing")})
+        for name, number in versions.items()
+    }
 
 
-def serves(text):
+def serves(wanted):
     """A worker that loads these pins, whatever it is told to."""
-    return f"pins = {text!r}\n" + WORKER
+    return f"pins = {dump_pins(wanted)!r}\n" + WORKER
 
 
-def replaced(generation, *texts, at=0):
+def replaced(generation, wanted, at=0):
     """Let a worker die, and be replaced by one that serves these pins."""
     worker = generation.workers[at]
-    worker._command = code(serves(texts[0]))
+    worker._command = code(serves(wanted))
     before = worker.pid
     worker.signal(signal.SIGKILL)
     until(generation, lambda: worker.is_ready and worker.pid != before)
@@ -160,7 +158,7 @@ def test_what_no_worker_serves_any_more_none_is_to_serve(generation, caplog):
 
 
 def test_what_was_still_being_loaded_is_no_difference(generation, caplog):
-    loading = dump_pins({"a": ModelPins({1: Pin("d1"), 2: Pin("")})})
+    loading = {"a": ModelPins({1: Pin("d1"), 2: Pin("")})}
     two = generation(serves(loading), serves(loading))
     until(two, lambda: two.is_ready)
     replaced(two, pins(a=2))
@@ -209,7 +207,7 @@ def test_one_that_dies_is_replaced_serves_the_same_and_the_log_tells(generation,
     with caplog.at_level(logging.INFO):
         until(two, lambda: "worker 0 is ready again" in caplog.messages)
     assert first.is_pinned
-    assert first.pins == "{}"
+    assert first.pins == {}
     assert not second.is_pinned
     assert caplog.messages == [
         "worker 0 died with signal SIGKILL; another starts in 0.05 s",

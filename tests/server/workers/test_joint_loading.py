@@ -10,6 +10,22 @@ import pytest
 from rnnserve.server.errors import LoadFailed, ShuttingDown
 from rnnserve.server.repository.pins import ModelPins, Pin
 from rnnserve.server.workers.joint_loading import Change, Coordinator, WorkerAgreement
+from rnnserve.server.workers.messages import (
+    Abandon,
+    Adopt,
+    Adopted,
+    Cannot,
+    Done,
+    Failed,
+    Look,
+    Prepare,
+    Prepared,
+    Proposal,
+    Propose,
+    Release,
+    Turn,
+    Want,
+)
 
 PATIENCE = 20.0
 
@@ -27,14 +43,14 @@ class FakeWorker:
         said, self.saying = self.saying, []
         return said
 
-    def tell(self, line):
-        self.told.append(line)
+    def tell(self, message):
+        self.told.append(message)
 
     def kill(self):
         self.killed += 1
 
-    def says(self, *lines):
-        self.saying += lines
+    def says(self, *messages):
+        self.saying += messages
 
     def hears(self):
         told, self.told = self.told, []
@@ -51,48 +67,50 @@ def coordinator(workers):
     return Coordinator(workers, None, PATIENCE)
 
 
-PROPOSAL = '{"names": ["a"], "pins": "PINS"}'
+FOUND = (("a", 2, {"is_cut": True}),)
+PINS = {"a": ModelPins({2: Pin("d" * 64)})}
+PROPOSAL = Proposal(("a",), PINS, FOUND)
 
 
 def propose(coordinator, workers):
     """The first worker asks, loads, and proposes; the others are told to prepare."""
     first, *others = workers
-    first.says("want")
+    first.says(Want())
     assert coordinator.step() is None
-    assert first.hears() == ["turn"]
-    first.says(f"propose {PROPOSAL}")
+    assert first.hears() == [Turn()]
+    first.says(Propose(PROPOSAL))
     assert coordinator.step() is None
-    assert [other.hears() for other in others] == [[f"prepare {PROPOSAL}"]] * len(others)
+    assert [other.hears() for other in others] == [[Prepare(PROPOSAL)]] * len(others)
 
 
 def test_all_adopt_what_one_proposes_after_all_have_loaded_it(coordinator, workers):
     first, second, third = workers
     propose(coordinator, workers)
-    second.says("prepared")
+    second.says(Prepared())
     assert coordinator.step() is None
     assert [worker.hears() for worker in workers] == [[], [], []]
-    third.says("prepared")
-    assert coordinator.step() == Change(["a"], "PINS", [second, third, first])
-    assert [worker.hears() for worker in workers] == [["adopt"]] * 3
-    first.says("adopted")
-    second.says("adopted")
+    third.says(Prepared())
+    assert coordinator.step() == Change(("a",), PINS, [second, third, first])
+    assert [worker.hears() for worker in workers] == [[Adopt()]] * 3
+    first.says(Adopted())
+    second.says(Adopted())
     assert coordinator.step() is None
     assert first.hears() == []
-    third.says("adopted")
+    third.says(Adopted())
     coordinator.step()
-    assert first.hears() == ["done"]
+    assert first.hears() == [Done()]
     assert [worker.killed for worker in workers] == [0, 0, 0]
 
 
 def test_none_adopts_what_one_could_not_load(coordinator, workers):
     first, second, third = workers
     propose(coordinator, workers)
-    second.says("prepared")
-    third.says("cannot a version 2: model.onnx: is missing")
+    second.says(Prepared())
+    third.says(Cannot("a version 2: model.onnx: is missing"))
     assert coordinator.step() is None
-    assert (second.hears(), third.hears()) == (["abandon"], ["abandon"])
-    assert first.hears() == ["failed worker 2: a version 2: model.onnx: is missing"]
-    first.says("release")
+    assert (second.hears(), third.hears()) == ([Abandon()], [Abandon()])
+    assert first.hears() == [Failed("worker 2: a version 2: model.onnx: is missing")]
+    first.says(Release())
     coordinator.step()
     propose(coordinator, workers)  # again
 
@@ -100,26 +118,26 @@ def test_none_adopts_what_one_could_not_load(coordinator, workers):
 def test_the_others_wait_for_their_turn(coordinator, workers):
     first, second, third = workers
     for worker in workers:
-        worker.says("want")
+        worker.says(Want())
     coordinator.step()
-    assert [worker.hears() for worker in workers] == [["turn"], [], []]
-    first.says("release")
+    assert [worker.hears() for worker in workers] == [[Turn()], [], []]
+    first.says(Release())
     coordinator.step()
     coordinator.step()
-    assert [worker.hears() for worker in workers] == [[], ["turn"], []]
+    assert [worker.hears() for worker in workers] == [[], [Turn()], []]
     second.pid = 777  # it died
     coordinator.step()
     coordinator.step()
-    assert third.hears() == ["turn"]
+    assert third.hears() == [Turn()]
 
 
 def test_a_worker_that_dies_while_the_others_load_counts_no_more(coordinator, workers):
     first, second, third = workers
     propose(coordinator, workers)
     second.pid, second.is_ready = 777, False
-    third.says("prepared")
-    assert coordinator.step() == Change(["a"], "PINS", [third, first])
-    assert (first.hears(), third.hears()) == (["adopt"], ["adopt"])
+    third.says(Prepared())
+    assert coordinator.step() == Change(("a",), PINS, [third, first])
+    assert (first.hears(), third.hears()) == ([Adopt()], [Adopt()])
     assert second.killed == 1  # the one in its place loads what was served before
 
 
@@ -127,17 +145,17 @@ def test_a_worker_that_comes_meanwhile_loads_it_too(coordinator, workers):
     first, second, third = workers
     third.is_ready = False
     third.is_about_to_listen = True
-    first.says("want")
+    first.says(Want())
     coordinator.step()
-    first.says(f"propose {PROPOSAL}")
+    first.says(Propose(PROPOSAL))
     coordinator.step()
-    second.says("prepared")
+    second.says(Prepared())
     assert coordinator.step() is None
     third.is_ready, third.is_about_to_listen = True, False
     assert coordinator.step() is None
-    assert third.hears() == [f"prepare {PROPOSAL}"]
-    third.says("prepared")
-    assert coordinator.step() == Change(["a"], "PINS", [second, third, first])
+    assert third.hears() == [Prepare(PROPOSAL)]
+    third.says(Prepared())
+    assert coordinator.step() == Change(("a",), PINS, [second, third, first])
 
 
 def test_where_the_one_that_proposed_dies_none_adopts(coordinator, workers):
@@ -145,48 +163,48 @@ def test_where_the_one_that_proposed_dies_none_adopts(coordinator, workers):
     propose(coordinator, workers)
     first.pid = 777
     coordinator.step()
-    assert (second.hears(), third.hears()) == (["abandon"], ["abandon"])
-    second.says("want")
+    assert (second.hears(), third.hears()) == ([Abandon()], [Abandon()])
+    second.says(Want())
     coordinator.step()
     coordinator.step()
-    assert second.hears() == ["turn"]
+    assert second.hears() == [Turn()]
 
 
 def test_where_it_dies_after_all_have_loaded_the_others_adopt(coordinator, workers):
     first, second, third = workers
     propose(coordinator, workers)
-    second.says("prepared")
-    third.says("prepared")
+    second.says(Prepared())
+    third.says(Prepared())
     assert coordinator.step() is not None
     first.pid = 777
-    second.says("adopted", "want")
-    third.says("adopted")
+    second.says(Adopted(), Want())
+    third.says(Adopted())
     for _ in range(3):
         coordinator.step()
-    assert second.hears() == [f"prepare {PROPOSAL}", "adopt", "turn"][1:]
+    assert second.hears() == [Prepare(PROPOSAL), Adopt(), Turn()][1:]
 
 
 def test_those_that_take_too_long_are_not_waited_for(workers):
     coordinator = Coordinator(workers, None, 0.0)
     propose_only = workers[0]
-    propose_only.says("want")
+    propose_only.says(Want())
     coordinator.step()
-    propose_only.says(f"propose {PROPOSAL}")
+    propose_only.says(Propose(PROPOSAL))
     coordinator.step()
-    assert propose_only.hears() == ["turn", "failed the other workers did not load it within 0 s"]
+    assert propose_only.hears() == [Turn(), Failed("the other workers did not load it within 0 s")]
 
 
 def test_one_worker_looks_at_the_repository_for_all(workers):
     coordinator = Coordinator(workers, 0.0, PATIENCE)
     workers[0].is_ready = False
     coordinator.step()
-    assert [worker.hears() for worker in workers] == [[], ["look"], []]
+    assert [worker.hears() for worker in workers] == [[], [Look()], []]
     coordinator.step()
     assert [worker.hears() for worker in workers] == [[], [], []]
-    workers[1].says("release")
+    workers[1].says(Release())
     coordinator.step()
     coordinator.step()
-    assert workers[1].hears() == ["look"]
+    assert workers[1].hears() == [Look()]
 
 
 def test_one_that_serves_less_than_the_others_does_not_look_for_them(workers):
@@ -194,12 +212,12 @@ def test_one_that_serves_less_than_the_others_does_not_look_for_them(workers):
     coordinator = Coordinator(workers, 0.0, PATIENCE)
     workers[0].serves_all = False
     coordinator.step()
-    assert [worker.hears() for worker in workers] == [[], ["look"], []]
-    workers[1].says("release")
+    assert [worker.hears() for worker in workers] == [[], [Look()], []]
+    workers[1].says(Release())
     workers[1].serves_all = workers[2].serves_all = False
     coordinator.step()
     coordinator.step()
-    assert workers[0].hears() == ["look"]  # all do
+    assert workers[0].hears() == [Look()]  # all do
 
 
 class FakeLive:
@@ -223,20 +241,16 @@ class FakeLive:
 
 
 def following(**more):
-    """A worker's agreement, what it says, and what tells it something."""
-    said, orders = queue.SimpleQueue(), queue.SimpleQueue()
+    """A worker's agreement, and what it says."""
+    said = queue.SimpleQueue()
     agreement = WorkerAgreement(said.put)
     live: Any = FakeLive(**more)
-    agreement.follow(orders, live)
-    return agreement, live, said, orders
-
-
-FOUND = [["a", 2, {"is_cut": True}]]
-PINS = {"a": ModelPins({2: Pin("d" * 64)})}
+    agreement.follow(live)
+    return agreement, live, said
 
 
 def test_a_worker_that_changes_something_waits_for_the_others():
-    agreement, _, said, orders = following()
+    agreement, _, said = following()
     steps = []
 
     def change():
@@ -248,43 +262,43 @@ def test_a_worker_that_changes_something_waits_for_the_others():
 
     thread = threading.Thread(target=change)
     thread.start()
-    assert said.get(timeout=PATIENCE) == "want"
-    orders.put("turn")
-    assert said.get(timeout=PATIENCE).startswith('propose {"names": ["a"], "pins": ')
+    assert said.get(timeout=PATIENCE) == Want()
+    agreement.take(Turn())
+    assert said.get(timeout=PATIENCE) == Propose(PROPOSAL)
     assert steps == []
-    orders.put("adopt")
-    assert said.get(timeout=PATIENCE) == "adopted"
+    agreement.take(Adopt())
+    assert said.get(timeout=PATIENCE) == Adopted()
     assert steps == ["adopts"]
-    orders.put("done")
-    assert said.get(timeout=PATIENCE) == "release"
+    agreement.take(Done())
+    assert said.get(timeout=PATIENCE) == Release()
     thread.join(PATIENCE)
     assert steps == ["adopts", "is done"]
 
 
-@pytest.mark.parametrize(("fails", "answer"), [((), "prepared"), (("prepare",), "cannot a version 2: is missing")])
+@pytest.mark.parametrize(("fails", "answer"), [((), Prepared()), (("prepare",), Cannot("a version 2: is missing"))])
 def test_a_worker_loads_what_another_proposes(fails, answer):
-    proposing, _, proposed, _ = following()
+    proposing, _, proposed = following()
     threading.Thread(target=lambda: proposing.propose(["a"], PINS, FOUND), daemon=True).start()
-    _, live, said, orders = following(fails=fails)
-    orders.put("prepare " + proposed.get(timeout=PATIENCE).removeprefix("propose "))
+    agreement, live, said = following(fails=fails)
+    agreement.take(Prepare(proposed.get(timeout=PATIENCE).proposal))
     assert said.get(timeout=PATIENCE) == answer
-    assert live.asked == [("prepare", ["a"], PINS, FOUND)]
-    orders.put("adopt")
-    assert said.get(timeout=PATIENCE) == "adopted"
-    orders.put("abandon")
-    orders.put("look")
-    assert said.get(timeout=PATIENCE) == "release"
+    assert live.asked == [("prepare", ("a",), PINS, FOUND)]
+    agreement.take(Adopt())
+    assert said.get(timeout=PATIENCE) == Adopted()
+    agreement.take(Abandon())
+    agreement.take(Look())
+    assert said.get(timeout=PATIENCE) == Release()
     assert [name for name, *_ in live.asked] == ["prepare", "adopt", "abandon", "look"]
 
 
 def test_a_change_that_the_others_cannot_make_fails_and_so_does_one_that_is_not_allowed():
-    agreement, _, said, orders = following()
-    orders.put("turn")
-    orders.put("failed worker 1: a version 2: is missing")
+    agreement, _, said = following()
+    agreement.take(Turn())
+    agreement.take(Failed("worker 1: a version 2: is missing"))
     with pytest.raises(LoadFailed, match=r"^worker 1: a version 2: is missing$"), agreement.turn():
         agreement.propose(["a"], PINS, FOUND)
-    assert [said.get(timeout=PATIENCE).partition(" ")[0] for _ in range(3)] == ["want", "propose", "release"]
-    orders.put("failed the workers are being replaced: ask again")
+    assert [said.get(timeout=PATIENCE) for _ in range(3)] == [Want(), Propose(PROPOSAL), Release()]
+    agreement.take(Failed("the workers are being replaced: ask again"))
     with pytest.raises(LoadFailed, match=r"^the workers are being replaced: ask again$"), agreement.turn():
         pass
 

@@ -1,36 +1,39 @@
 """A worker that serves less than the others is asked from time to time whether it can serve the same again."""
 
 import itertools
-import json
 import types
 
 import pytest
 
-from rnnserve.server.repository.pins import ModelPins, Pin, dump_pins, read_pins
+from rnnserve.server.repository.pins import ModelPins, Pin
 from rnnserve.server.workers import mending
 from rnnserve.server.workers.mending import Mending
+from rnnserve.server.workers.messages import Abandon, Adopt, Adopted, Cannot, Mend, Prepared, Proposal
 
 TIMEOUT = 100.0
 
 
 def pins(**versions):
-    return dump_pins({name: ModelPins({number: Pin(f"d{number}")}) for name, number in versions.items()})
+    return {name: ModelPins({number: Pin(f"d{number}")}) for name, number in versions.items()}
 
 
 class FakeWorker:
-    def __init__(self, number, text):
-        self.number, self.pid, self.is_ready, self.pins = number, 100 + number, True, text
+    def __init__(self, number, pins):
+        self.number, self.pid, self.is_ready, self.pins = number, 100 + number, True, pins
         self.told = []
 
-    def tell(self, line):
-        self.told.append(line)
+    def tell(self, message):
+        self.told.append(message)
 
-    def serves(self, text):
-        self.pins = text
+    def serves(self, pins):
+        self.pins = pins
 
-    def words(self):
+    def hears(self):
         told, self.told = self.told, []
-        return [line.partition(" ")[0] for line in told]
+        return told
+
+    def kinds(self):
+        return [type(message) for message in self.hears()]
 
 
 @pytest.fixture
@@ -52,20 +55,19 @@ def test_one_after_another_they_load_what_they_lack_and_then_serve_it(workers, c
     mender = Mending(workers, TIMEOUT)
     mender.step(ALL, may_begin=True)
     assert mender.is_under_way
-    word, _, proposal = workers[1].told[0].partition(" ")
-    assert (word, json.loads(proposal)["names"], json.loads(proposal)["pins"]) == ("mend", ["a"], ALL)
     assert not workers[0].told
     assert not workers[2].told
-    assert not mender.take(workers[2], "prepared")  # it is about something else
-    assert mender.take(workers[1], "prepared")
-    assert workers[1].words() == ["mend", "adopt"]
+    assert [mender.is_of(worker) for worker in workers] == [False, True, False]
+    mender.take(workers[1], Prepared())
+    assert workers[1].hears() == [Mend(Proposal(("a",), ALL)), Adopt()]
     assert mender.is_under_way
-    assert mender.take(workers[1], "adopted")
+    mender.take(workers[1], Adopted())
     assert not mender.is_under_way
-    assert read_pins(workers[1].pins) == read_pins(ALL)
+    assert not mender.is_of(workers[1])
+    assert workers[1].pins == ALL
     clock.now += 10
     mender.step(ALL, may_begin=True)
-    assert json.loads(workers[2].told[0].partition(" ")[2])["names"] == ["a", "b"]
+    assert workers[2].told == [Mend(Proposal(("a", "b"), ALL))]
 
 
 def test_one_that_cannot_is_asked_again_ever_more_rarely(workers, clock):
@@ -73,9 +75,10 @@ def test_one_that_cannot_is_asked_again_ever_more_rarely(workers, clock):
     mender, asked = Mending(workers, TIMEOUT), []
     while clock.now < 600:
         mender.step(ALL, may_begin=True)
-        if workers[1].words():
+        if workers[1].told:
+            workers[1].told.clear()
             asked.append(clock.now)
-            assert mender.take(workers[1], "cannot a: is missing")
+            mender.take(workers[1], Cannot("a: is missing"))
         clock.now += 1
     waits = [after - before for before, after in itertools.pairwise(asked)]
     assert waits[0] < 10
@@ -84,7 +87,7 @@ def test_one_that_cannot_is_asked_again_ever_more_rarely(workers, clock):
     mender.begin_soon()
     clock.now += 3
     mender.step(ALL, may_begin=True)
-    assert workers[1].words() == ["mend"]
+    assert workers[1].kinds() == [Mend]
 
 
 def test_none_is_asked_while_another_change_is_under_way_or_where_all_agree(workers, clock):
@@ -95,7 +98,7 @@ def test_none_is_asked_while_another_change_is_under_way_or_where_all_agree(work
     for worker in workers:
         worker.pins = ALL
     mender.step(ALL, may_begin=True)
-    assert [worker.words() for worker in workers] == [[], [], []]
+    assert [worker.kinds() for worker in workers] == [[], [], []]
 
 
 @pytest.mark.parametrize("end", ["dies", "hangs"])
@@ -109,5 +112,5 @@ def test_one_that_never_answers_does_not_keep_others_from_changes(workers, clock
         clock.now += TIMEOUT + 1
     mender.step(ALL, may_begin=True)
     assert not mender.is_under_way
-    assert workers[1].words() == ["mend"] + ["abandon"] * (end == "hangs")
-    assert not mender.take(workers[1], "prepared")
+    assert workers[1].kinds() == [Mend] + [Abandon] * (end == "hangs")
+    assert not mender.is_of(workers[1])

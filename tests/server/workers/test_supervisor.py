@@ -139,7 +139,7 @@ def test_one_request_that_arrives_twice_counts_once(running, second):
 
 
 def test_signals_for_all_are_passed_on(running, caplog):
-    shows = "signal.signal(signal.SIGUSR1, lambda *_: say('shown'))\n"
+    shows = "signal.signal(signal.SIGUSR1, lambda *_: say('adopted'))\n"
     two = running(shows + READY + "while True: time.sleep(1)\n", 2)
     assert two.ready.wait(PATIENCE)
     processes = two.processes()
@@ -228,6 +228,24 @@ def test_one_that_does_not_leave_is_killed_and_one_that_dies_is_told_of(running,
         "worker 0 did not leave in time: it is killed",
         "worker 0, which was leaving, died with signal SIGHUP",
     ]
+
+
+def test_a_worker_that_is_leaving_is_answered(running, tmp_path):
+    """It has no others any more: it may change nothing, and what it has counted is all."""
+    told = tmp_path / "told"
+    asks = f"""
+def leave(*_):
+    say("want")
+    say("sum 3")
+    with open(fds["--lifeline-fd"], "rb") as lines, open({str(told)!r}, "wb") as file:
+        file.write(lines.readline() + lines.readline())
+    sys.exit(0)
+signal.signal(signal.SIGHUP, leave)
+"""
+    one = running(asks + READY + UNTIL_TOLD)
+    assert one.ready.wait(PATIENCE)
+    one.signals.send(signal.SIGHUP)
+    until(lambda: told.exists() and told.read_text() == "failed the workers are being replaced: ask again\ncounts 3\n")
 
 
 def test_an_end_in_the_middle_of_a_restart_leaves_no_process(running):

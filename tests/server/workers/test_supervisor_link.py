@@ -4,8 +4,10 @@ import os
 import threading
 import time
 
+from rnnserve.server.repository.pins import ModelPins, Pin, dump_pins
 from rnnserve.server.workers import supervisor_link as supervised
 from rnnserve.server.workers.supervisor_link import Supervised
+from support.waiting import until
 
 PATIENCE = 20.0
 
@@ -21,7 +23,7 @@ def test_it_waits_until_it_may_listen_however_long_its_pins_are():
     worker, reports, lifeline = pipes()
     ended = threading.Event()
     worker.follow(ended.set)
-    pins = "x" * 200_000  # a pipe holds 64 kB
+    pins = {"a": ModelPins({1: Pin("x" * 200_000)})}  # a pipe holds 64 kB
     done = threading.Event()
 
     def load():
@@ -31,7 +33,7 @@ def test_it_waits_until_it_may_listen_however_long_its_pins_are():
 
     threading.Thread(target=load, daemon=True).start()
     with os.fdopen(reports) as reader:
-        assert reader.readline() == f"loaded {pins}\n"
+        assert reader.readline() == f"loaded {dump_pins(pins)}\n"
         assert not done.is_set()
         os.write(lifeline, b"listen\n")
         assert reader.readline() == "ready\n"
@@ -72,5 +74,29 @@ def test_a_supervisor_that_has_ended_does_not_end_what_is_said():
 
 def test_pins_are_read_from_their_file(tmp_path):
     file = tmp_path / "pins"
-    file.write_text("these")
-    assert Supervised(0, 0, os.open(file, os.O_RDONLY)).pins == "these"
+    pins = {"a": ModelPins({1: Pin("d")})}
+    file.write_text(dump_pins(pins))
+    assert Supervised(0, 0, os.open(file, os.O_RDONLY)).pins == pins
+
+
+def test_what_is_malformed_or_cannot_be_done_is_logged_and_the_rest_is_done(caplog):
+    """The thread that reads is what notices that the supervisor has ended."""
+    worker, reports, lifeline = pipes()
+    ended = threading.Event()
+
+    def fail():
+        raise RuntimeError("no counts")
+
+    worker.count_with(fail)
+    worker.follow(ended.set)
+    os.write(lifeline, b"count 1\nlisten now\nturn\ncounts 7 Zm9v\n")
+    until(lambda: len(caplog.messages) == 3)
+    worker.count_with(lambda: b"own")
+    os.write(lifeline, b"count 2\n")
+    assert os.read(reports, 1000) == b"counted 2 b3du\n"
+    failed, malformed, early = caplog.messages
+    assert failed == "Count of the supervisor could not be done"
+    assert malformed.startswith('the supervisor writes what is left out: "listen now" (10 bytes) is no message of the')
+    assert early == "Turn of the supervisor could not be done"  # nothing is served yet
+    os.close(lifeline)
+    assert ended.wait(PATIENCE)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rnnserve.server.repository.pins import ModelPins, Pin
+from rnnserve.server.workers.messages import Want
 from rnnserve.server.workers.worker_process import Backoff, Worker
 from support.waiting import until
 
@@ -15,7 +17,7 @@ from support.waiting import until
 WORKER = """
 import os, sys
 fds = dict(zip(sys.argv[1::2], map(int, sys.argv[2::2])))
-pins = os.fdopen(fds["--pins-fd"]).read() if "--pins-fd" in fds else "found"
+pins = os.fdopen(fds["--pins-fd"]).read() if "--pins-fd" in fds else "{}"
 os.write(fds["--report-fd"], f"loaded {pins}\\n".encode())
 os.read(fds["--lifeline-fd"], 100)
 os.write(fds["--report-fd"], b"ready\\nbe")
@@ -54,7 +56,7 @@ def test_it_loads_listens_when_it_may_and_ends_with_its_lifeline(worker):
     assert worker.is_loading
     assert not worker.is_due
     until(lambda: worker.look() or worker.is_loaded)
-    assert (worker.pins, worker.is_pinned, worker.is_ready) == ("found", False, False)
+    assert (worker.pins, worker.is_pinned, worker.is_ready) == ({}, False, False)
     worker.go()
     assert not worker.is_loaded
     until(lambda: worker.look() or worker.is_ready)
@@ -66,9 +68,10 @@ def test_it_loads_listens_when_it_may_and_ends_with_its_lifeline(worker):
 
 
 def test_it_is_told_what_to_serve_however_long_that_is(worker):
-    worker.start("y" * 200_000)
+    pins = {"a": ModelPins({1: Pin("y" * 200_000)})}
+    worker.start(pins)
     until(lambda: worker.look() or worker.is_loaded)
-    assert worker.pins == "y" * 200_000
+    assert worker.pins == pins
     assert worker.is_pinned
 
 
@@ -134,6 +137,20 @@ def test_a_command_that_cannot_be_started_leaves_no_descriptor_open():
     for _ in range(times):
         worker = Worker(0, lambda _: ["/nonexistent"])
         with pytest.raises(FileNotFoundError):
-            worker.start("pins")
+            worker.start({})
     assert len(list(Path("/proc/self/fd").iterdir())) < before + times
     assert worker.is_due
+
+
+def test_what_is_malformed_is_logged_and_is_no_sign_of_life(worker, caplog):
+    """A worker that writes nothing else is silent, and is killed for that."""
+    worker._command = command(WORKER.replace('b"ready\\nbe"', 'b"ready\\nbeat now\\n\\nwant\\n"'))
+    worker.start()
+    until(lambda: worker.look() or worker.is_loaded)
+    worker.go()
+    until(lambda: worker.look() or worker.take_said() == [Want()])
+    assert [message.partition(" bytes)")[0] for message in caplog.messages] == [
+        'worker 3 writes what is left out: "beat now" (8',
+        'worker 3 writes what is left out: "" (0',
+    ]
+    assert worker.is_ready

@@ -1,6 +1,5 @@
 """The counts of all workers are summed, whichever of them a client asks; one that does not answer keeps no client."""
 
-import base64
 import threading
 from concurrent import futures
 
@@ -10,13 +9,13 @@ import pytest
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server.workers import worker_statistics as counting
-from rnnserve.server.workers.worker_statistics import CountCollector, WorkerCounts, answer_leaving
+from rnnserve.server.workers.messages import Count, Counts, Sum
+from rnnserve.server.workers.worker_statistics import CountCollector, WorkerCounts
 from support.inference_requests import request
 from support.waiting import until
 from support.workers import new_channel, serving
 
 PATIENCE = 20.0
-ONE, TWO = (base64.b64encode(text).decode() for text in (b"one", b"two"))
 
 
 class FakeWorker:
@@ -25,8 +24,8 @@ class FakeWorker:
     def __init__(self, number):
         self.number, self.pid, self.is_ready, self.told = number, 100 + number, True, []
 
-    def tell(self, line):
-        self.told.append(line)
+    def tell(self, message):
+        self.told.append(message)
 
 
 @pytest.fixture
@@ -41,44 +40,37 @@ def collector(workers):
 
 def test_a_worker_is_told_what_all_others_have_counted(collector, workers):
     asker, one, two = workers
-    assert collector.take(asker, "sum 7")
-    assert (asker.told, one.told, two.told) == ([], ["count 1"], ["count 1"])
-    collector.take(one, f"counted 1 {ONE}")
-    collector.take(one, f"counted 1 {ONE}")  # a second time does not count
+    collector.ask(asker, 7)
+    assert (asker.told, one.told, two.told) == ([], [Count(1)], [Count(1)])
+    collector.add(one, 1, b"one")
+    collector.add(one, 1, b"one")  # a second time does not count
     assert not asker.told
-    collector.take(two, f"counted 1 {TWO}")
-    assert asker.told == [f"counts 7 {ONE} {TWO}"]
-    assert not collector.take(asker, "want")
+    collector.add(two, 1, b"two")
+    assert asker.told == [Counts(7, (b"one", b"two"))]
 
 
 def test_one_that_has_died_or_takes_long_is_not_waited_for(collector, workers, monkeypatch, caplog):
     asker, one, two = workers
-    collector.take(asker, "sum 1")
-    collector.take(one, f"counted 1 {ONE}")
+    collector.ask(asker, 1)
+    collector.add(one, 1, b"one")
     two.is_ready = False
     collector.answer()
-    assert asker.told == [f"counts 1 {ONE}"]
+    assert asker.told == [Counts(1, (b"one",))]
     assert not caplog.messages
     two.is_ready = True
     monkeypatch.setattr(counting, "_COLLECT_SECONDS", 0.0)
-    collector.take(asker, "sum 2")
-    assert asker.told[1:] == ["counts 2"]
+    collector.ask(asker, 2)
+    assert asker.told[1:] == [Counts(2, ())]
     assert caplog.messages == ["workers do not say what they have counted: [1, 2]"]
 
 
 def test_the_next_process_in_the_askers_place_is_told_nothing(collector, workers):
     asker, one, two = workers
-    collector.take(asker, "sum 1")
+    collector.ask(asker, 1)
     asker.pid += 1
-    collector.take(one, f"counted 1 {ONE}")
-    collector.take(two, f"counted 1 {TWO}")
+    collector.add(one, 1, b"one")
+    collector.add(two, 1, b"two")
     assert not asker.told
-
-
-def test_a_worker_that_leaves_is_answered(workers):
-    answer_leaving(workers[0], "sum 3")
-    answer_leaving(workers[0], "want")
-    assert workers[0].told == ["counts 3"]
 
 
 def test_calls_share_an_answer_whose_question_came_after_them():
@@ -86,21 +78,21 @@ def test_calls_share_an_answer_whose_question_came_after_them():
     counts = WorkerCounts(said.append)
     with futures.ThreadPoolExecutor(8) as pool:
         first = pool.submit(counts.of_others)
-        until(lambda: said == ["sum 1"])
+        until(lambda: said == [Sum(1)])
         later = [pool.submit(counts.of_others) for _ in range(7)]
         until(lambda: len(counts._changed._waiters) == 8)  # type: ignore[attr-defined]
-        counts.take(f"1 {ONE}")
-        assert first.result(PATIENCE) == [b"one"]
-        until(lambda: said == ["sum 1", "sum 2"])
-        counts.take(f"1 {ONE}")  # late: not for them
-        counts.take(f"2 {ONE} {TWO}")
-        assert [one.result(PATIENCE) for one in later] == 7 * [[b"one", b"two"]]
+        counts.take(Counts(1, (b"one",)))
+        assert first.result(PATIENCE) == (b"one",)
+        until(lambda: said == [Sum(1), Sum(2)])
+        counts.take(Counts(1, (b"one",)))  # late: not for them
+        counts.take(Counts(2, (b"one", b"two")))
+        assert [one.result(PATIENCE) for one in later] == 7 * [(b"one", b"two")]
 
 
 def test_a_worker_answers_without_its_supervisor(monkeypatch, caplog):
     monkeypatch.setattr(counting, "_ASK_SECONDS", 0.05)
     counts = WorkerCounts(lambda _: None)
-    assert counts.of_others() == []
+    assert counts.of_others() == ()
     assert caplog.messages == ["the supervisor does not say what the other workers have counted"]
     asking = threading.Thread(target=counts.of_others)
     asking.start()

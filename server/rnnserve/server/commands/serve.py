@@ -19,11 +19,9 @@ from rnnserve.server.errors import StartError
 from rnnserve.server.grpcio_private.polling import choose_polling
 from rnnserve.server.process.allocation import give_back_large_blocks, use_few_arenas
 from rnnserve.server.process.start_check import check_room, start_error
-from rnnserve.server.repository.pins import dump_pins, read_pins
 from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import Settings
 from rnnserve.server.sockets.ports import reserve_port
-from rnnserve.server.workers.joint_loading import WorkerAgreement
 from rnnserve.server.workers.peers import Peers
 from rnnserve.server.workers.signals import follow_signals, receive_signals, watch_terminal
 from rnnserve.server.workers.supervisor import Supervisor, worker_count
@@ -147,16 +145,15 @@ def _serve(settings: Settings, supervised: Supervised | None) -> None:
         except ModuleNotFoundError as missing:
             raise StartError(f"needs the package {missing.name}: pip install 'rnnserve[server]'") from missing
 
-        pins = None if supervised is None or supervised.pins is None else read_pins(supervised.pins)
-        agreement = None if supervised is None else WorkerAgreement(supervised.say)
-        counts_of_others = tuple if supervised is None else supervised.counts.of_others
-        peers = None if supervised is None else _peers(settings, supervised.peers_token)
-        server = Server(settings, pins, trials, agreement, counts_of_others, peers)
-        ending.reload = server.reload
-        if supervised is not None:
+        if supervised is None:
+            server, peers = Server(settings, trials=trials), None
+        else:
+            peers = _peers(settings, supervised.peers_token)
+            others = supervised.counts.of_others
+            server = Server(settings, supervised.pins, trials, supervised.agreement, others, peers)
             supervised.count_with(server.own_counts)
-        if supervised is not None and agreement is not None:
-            agreement.follow(supervised.orders, server.live)
+            supervised.agreement.follow(server.live)
+        ending.reload = server.reload
         left: list[str] = []
         try:
             if supervised is None:
@@ -164,7 +161,7 @@ def _serve(settings: Settings, supervised: Supervised | None) -> None:
                 _print_ready(settings.host, server.port)
             else:
                 server.load()
-                supervised.say_loaded(dump_pins(server.pins()))
+                supervised.say_loaded(server.pins())
                 server.listen()
                 supervised.say_ready()
                 supervised.beat(server.pulse().complaint, _log.error)

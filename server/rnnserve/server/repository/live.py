@@ -13,9 +13,9 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from concurrent import futures
-from typing import Any, Protocol
+from typing import Protocol
 
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.server.errors import (
@@ -34,18 +34,15 @@ from rnnserve.server.repository.folders import Fingerprint, fingerprints
 from rnnserve.server.repository.giving_way import giving_way
 from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.pinned_loader import find_versions
-from rnnserve.server.repository.pins import Pins, replace_pins
+from rnnserve.server.repository.pins import Found, Pins, replace_pins
 from rnnserve.server.repository.repository import Repository
 
-__all__ = ["Agreement", "Alone", "Found", "LiveRepository"]
+__all__ = ["Agreement", "Alone", "LiveRepository"]
 
 _log = logging.getLogger(__name__)
 
 _TICK_SECONDS = 1.0
 """Seconds at most between two calls of `on_tick`."""
-
-Found = Sequence[tuple[str, int, Mapping[str, Any]]]
-"""What was found of versions, as JSON has it: model, version, and the fields of its `Findings`."""
 
 
 class Agreement(Protocol):

@@ -5,9 +5,21 @@ A replacement that cannot have them serves what the folder gives now; `differing
 
 import dataclasses
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
-__all__ = ["ModelPins", "Pin", "Pins", "differing", "digests", "dump_pins", "read_pins", "replace_pins", "serving"]
+__all__ = [
+    "Found",
+    "ModelPins",
+    "Pin",
+    "Pins",
+    "differing",
+    "digests",
+    "dump_pins",
+    "read_pins",
+    "replace_pins",
+    "serving",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +52,9 @@ class ModelPins:
 
 Pins = Mapping[str, ModelPins]
 """By the model's name."""
+
+Found = Sequence[tuple[str, int, Mapping[str, Any]]]
+"""What was found of versions, as JSON has it: model, version, and the fields of its `Findings`."""
 
 
 def digests(model: ModelPins) -> Mapping[int, str]:
@@ -82,12 +97,27 @@ def dump_pins(pins: Pins) -> str:
 
 
 def read_pins(text: str) -> Pins:
-    """Read what `dump_pins` has written, also that of a supervisor which runs an earlier release, with more fields."""
-    return {
-        name: ModelPins(
-            {int(number): Pin(pin["digest"], pin["reason"]) for number, pin in model["versions"].items()},
-            model["reason"],
-            model["is_needed"],
-        )
-        for name, model in json.loads(text).items()
-    }
+    """Read what `dump_pins` has written, also that of a supervisor which runs an earlier release, with more fields.
+
+    Raises:
+        ValueError: If the text is something else.
+    """
+    match json.loads(text):
+        case dict(models):
+            return {name: _read_model(name, fields) for name, fields in models.items()}
+    raise ValueError("pins are an object of models")
+
+
+def _read_model(name: str, fields: object) -> ModelPins:
+    match fields:
+        case {"versions": dict(versions), "reason": str(reason), "is_needed": bool(is_needed)}:
+            pins = {int(number): _read_pin(name, number, pin) for number, pin in versions.items()}
+            return ModelPins(pins, reason, is_needed)
+    raise ValueError(f'the pins of {name} are no object with "versions", "reason" and "is_needed"')
+
+
+def _read_pin(name: str, number: str, fields: object) -> Pin:
+    match fields:
+        case {"digest": str(digest), "reason": str(reason)}:
+            return Pin(digest, reason)
+    raise ValueError(f'the pin of {name} {number} is no object with "digest" and "reason"')

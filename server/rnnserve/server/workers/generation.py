@@ -4,7 +4,7 @@ All of a generation load before any of them listens: so none listens where one c
 something else than the first one load again: the repository may have changed meanwhile.
 
 One that replaces another later is to serve what the others do. Where it cannot, it serves what the repository holds
-then, and the log says so; it is mended when the files are back (`transport.mending`). Where no other serves any more
+then, and the log says so; it is mended when the files are back (`mending`). Where no other serves any more
 what all were to serve of a model, they follow it.
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from rnnserve.server.errors import StartError
 from rnnserve.server.process.resources import why_no_resource
-from rnnserve.server.repository.pins import Pins, differing, dump_pins, read_pins, replace_pins, serving
+from rnnserve.server.repository.pins import Pins, differing, replace_pins, serving
 from rnnserve.server.workers.joint_loading import Change, Coordinator
 from rnnserve.server.workers.worker_process import Worker
 
@@ -60,7 +60,7 @@ class Generation:
         self.workers = [Worker(number, command) for number in range(count)]
         self._coordinator = Coordinator(self.workers, poll, timeout)
         self.is_ready = False
-        self._pins: str | None = None
+        self._pins: Pins | None = None
 
     def look(self) -> None:
         """Start workers that are due, let those listen that may, and replace those that have died or hang.
@@ -142,35 +142,30 @@ class Generation:
 
     def _take_change(self, change: Change) -> None:
         """Note what all workers serve from now on: of the models that have changed, what was proposed."""
-        new = read_pins(change.pins)
-        self._pins = dump_pins(replace_pins(read_pins(self._pins or "{}"), change.names, new))
+        wanted = self._pins = replace_pins(self._pins or {}, change.names, change.pins)
         for worker in change.workers:
-            pins = replace_pins(read_pins(worker.pins or "{}"), change.names, new)
-            worker.serves(dump_pins(pins), all_of_it=not differing(read_pins(self._pins or "{}"), pins))
+            pins = replace_pins(worker.pins or {}, change.names, change.pins)
+            worker.serves(pins, all_of_it=not differing(wanted, pins))
 
     def _let(self, worker: Worker) -> None:
-        if worker.pins != self._pins and worker.pins is not None and self._pins is not None:
-            self._note_difference(worker, read_pins(worker.pins))
+        if worker.pins is not None and self._pins is not None and worker.pins != self._pins:
+            self._note_difference(worker, self._pins, worker.pins)
         worker.go()
 
-    def _note_difference(self, worker: Worker, found: Pins) -> None:
+    def _note_difference(self, worker: Worker, wanted: Pins, found: Pins) -> None:
         """Say, in one line, what a worker does not serve as the others do; what no other does, none is to serve."""
-        assert self._pins is not None  # noqa: S101 - a worker was told to serve them
-        wanted = read_pins(self._pins)
         names = differing(wanted, found)
-        others = [
-            read_pins(other.pins) for other in self.workers if other is not worker and other.is_ready and other.pins
-        ]
+        others = [other.pins for other in self.workers if other is not worker and other.is_ready and other.pins]
         lost = [
             name
             for name in names
             if serving(found, name) and not any(serving(other, name) == serving(wanted, name) for other in others)
         ]
         if lost:
-            self._pins = dump_pins(replace_pins(wanted, lost, found))
+            self._pins = replace_pins(wanted, lost, found)
         kept = [name for name in names if name not in lost]
         if kept:
-            worker.serves(dump_pins(found), all_of_it=False)
+            worker.serves(found, all_of_it=False)
         if names:
             self._coordinator.mend_soon()
             _log.error(

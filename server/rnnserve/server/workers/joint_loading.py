@@ -1,39 +1,20 @@
 """How the workers of a generation change what they serve together: all of them, or none.
 
 One worker at a time has the turn: it was asked for a change (RepositoryModelLoad), or told to look at the repository.
-The supervisor (`Coordinator`) and the workers (`WorkerAgreement`) say these lines to one another:
+The supervisor's side is `Coordinator`, a worker's `WorkerAgreement`:
 
-===================  ======================================================================================
-worker says          meaning
-===================  ======================================================================================
-`want`               it was asked for a change, and waits for the turn
-`propose PROPOSAL`   it has loaded a change beside what serves, and waits until the others have
-`prepared`           it has loaded what was proposed, and keeps it
-`cannot REASON`      it could not load the same versions with the same digests
-`adopted`            it serves what was proposed
-`release`            it gives back the turn
-===================  ======================================================================================
-
-===================  ======================================================================================
-supervisor says      meaning
-===================  ======================================================================================
-`turn`               make the change that you want
-`look`               the same, for changes of the repository's folder
-`prepare PROPOSAL`   load this beside what serves
-`mend PROPOSAL`      the same, if it can be had again: all others serve it (`transport.mending`)
-`adopt`              serve it: all have it
-`abandon`            drop it
-`done`               all serve what you have proposed
-`failed REASON`      none does
-===================  ======================================================================================
-
-A proposal is the names of the models that change, the pins of all models afterwards, and what was found of versions
-where they were tried, which the other workers take over: one line of JSON. A worker that is started later is given
-these pins.
+=========================  =====================================================================================
+the worker with the turn   the supervisor, and the other workers
+=========================  =====================================================================================
+`Want`                     `Turn`; or `Look`, without being asked
+`Propose`                  `Prepare` to the others, which answer `Prepared` or `Cannot`; after that `Adopt` to
+                           all, or `Failed` to the one and `Abandon` to the others
+`Adopted`                  `Adopted` of the others; `Done`
+`Release`                  the next `Turn`
+=========================  =====================================================================================
 """
 
 import contextlib
-import json
 import logging
 import queue
 import threading
@@ -44,13 +25,14 @@ from concurrent import futures
 from typing import TYPE_CHECKING, NamedTuple
 
 from rnnserve.server.errors import LoadFailed, ServeError, ShuttingDown, one_line
-from rnnserve.server.repository.pins import Pins, dump_pins, read_pins
+from rnnserve.server.repository.pins import Found, Pins
+from rnnserve.server.workers import messages
 from rnnserve.server.workers.mending import Mending
 from rnnserve.server.workers.worker_process import Worker
 from rnnserve.server.workers.worker_statistics import CountCollector
 
 if TYPE_CHECKING:  # it imports onnxruntime, which the supervisor does without
-    from rnnserve.server.repository.live import Found, LiveRepository
+    from rnnserve.server.repository.live import LiveRepository
 
 __all__ = ["Change", "Coordinator", "WorkerAgreement"]
 
@@ -65,27 +47,23 @@ _MAX_REASON = 1000
 class WorkerAgreement:
     """A worker's agreement with the others, through its supervisor."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        """Prepare; `follow` takes what the supervisor says.
+    def __init__(self, say: Callable[[messages.WorkerMessage], None]) -> None:
+        """Prepare; `follow` says what is to be changed.
 
         Args:
-            say: A function that writes a line to the supervisor.
+            say: A function that writes a message to the supervisor.
         """
         self._say = say
+        self._live: LiveRepository | None = None
         self._asking = threading.Lock()
         self._has_turn = False
-        self._grants: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._replies: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._grants: queue.SimpleQueue[messages.SupervisorMessage] = queue.SimpleQueue()
+        self._replies: queue.SimpleQueue[messages.SupervisorMessage] = queue.SimpleQueue()
         self._is_closed = threading.Event()
 
-    def follow(self, orders: "queue.SimpleQueue[str]", live: "LiveRepository") -> None:
-        """Do what the supervisor says, on a thread of its own."""
-
-        def follow_on() -> None:
-            while True:
-                self._take(orders.get(), live)
-
-        threading.Thread(target=follow_on, name="orders", daemon=True).start()
+    def follow(self, live: "LiveRepository") -> None:
+        """Change a repository from now on, as the supervisor says. Before this worker says that it is ready."""
+        self._live = live
 
     def close(self) -> None:
         """Let what waits for others fail: this worker stops."""
@@ -100,23 +78,22 @@ class WorkerAgreement:
             ShuttingDown: If the worker is stopping.
         """
         with self._asking:
-            self._say("want")
-            _expect("turn", self._wait(self._grants))
+            self._say(messages.Want())
+            _expect(messages.Turn, self._wait(self._grants))
             try:
                 yield
             finally:
                 self._release()
 
-    def propose(self, names: Collection[str], pins: Pins, found: "Found") -> None:
+    def propose(self, names: Collection[str], pins: Pins, found: Found) -> None:
         """Have the others load what this one has loaded; return when all have. Then it is to be adopted.
 
         Raises:
             LoadFailed: If one of them cannot load it, so that none adopts it.
             ShuttingDown: If the worker is stopping.
         """
-        proposal = {"names": sorted(names), "pins": dump_pins(pins), "found": found}
-        self._say(f"propose {json.dumps(proposal)}")
-        _expect("adopt", self._wait(self._replies))
+        self._say(messages.Propose(messages.Proposal(tuple(sorted(names)), pins, found)))
+        _expect(messages.Adopt, self._wait(self._replies))
 
     def adopted(self) -> None:
         """Say that this server has adopted what it proposed; return when all have.
@@ -124,36 +101,35 @@ class WorkerAgreement:
         Raises:
             ShuttingDown: If the worker is stopping.
         """
-        self._say("adopted")
-        _expect("done", self._wait(self._replies))
+        self._say(messages.Adopted())
+        _expect(messages.Done, self._wait(self._replies))
 
-    def _take(self, line: str, live: "LiveRepository") -> None:
-        word, _, rest = line.partition(" ")
-        if word == "turn":
-            self._has_turn = True
-            self._grants.put(line)
-        elif word == "failed" and not self._has_turn:
-            self._grants.put(line)
-        elif word in ("adopt", "done", "failed") and self._has_turn:
-            self._replies.put(line)
-        elif word == "look":
-            self._has_turn = True
-            self._then(live.look, lambda _: self._release())
-        elif word == "prepare":
-            proposal = json.loads(rest)
-            pins, found = read_pins(proposal["pins"]), proposal["found"]
-            self._then(lambda: live.prepare(proposal["names"], pins, found), self._say_prepared)
-        elif word == "mend":
-            proposal = json.loads(rest)
-            wanted = read_pins(proposal["pins"])
-            self._then(lambda: live.mend(proposal["names"], wanted), self._say_prepared)
-        elif word == "adopt":
-            self._then(live.adopt, lambda _: self._say("adopted"))
-        elif word == "abandon":
-            live.abandon()
+    def take(self, message: messages.SupervisorMessage) -> None:
+        """Do what the supervisor says of changes. It waits for none of them."""
+        assert self._live is not None  # noqa: S101 - the supervisor speaks of changes once this worker is ready
+        live = self._live
+        match message:
+            case messages.Turn():
+                self._has_turn = True
+                self._grants.put(message)
+            case messages.Failed() if not self._has_turn:
+                self._grants.put(message)
+            case messages.Adopt() | messages.Done() | messages.Failed() if self._has_turn:
+                self._replies.put(message)
+            case messages.Look():
+                self._has_turn = True
+                self._then(live.look, lambda _: self._release())
+            case messages.Prepare(messages.Proposal(names, pins, found)):
+                self._then(lambda: live.prepare(names, pins, found), self._say_prepared)
+            case messages.Mend(messages.Proposal(names, pins)):
+                self._then(lambda: live.mend(names, pins), self._say_prepared)
+            case messages.Adopt():
+                self._then(live.adopt, lambda _: self._say(messages.Adopted()))
+            case messages.Abandon():
+                live.abandon()
 
     def _say_prepared(self, error: BaseException | None) -> None:
-        self._say("prepared" if error is None else f"cannot {one_line(str(error), _MAX_REASON)}")
+        self._say(messages.Prepared() if error is None else messages.Cannot(one_line(str(error), _MAX_REASON)))
 
     def _then(self, ask: "Callable[[], futures.Future[None]]", say: Callable[[BaseException | None], None]) -> None:
         """Ask for a change, and say how it ended."""
@@ -166,18 +142,18 @@ class WorkerAgreement:
 
     def _release(self) -> None:
         self._has_turn = False
-        self._say("release")
+        self._say(messages.Release())
 
-    def _wait(self, answers: "queue.SimpleQueue[str]") -> str:
+    def _wait(self, answers: "queue.SimpleQueue[messages.SupervisorMessage]") -> messages.SupervisorMessage:
         while not self._is_closed.is_set():
             with contextlib.suppress(queue.Empty):
                 return answers.get(timeout=_CLOSED_SECONDS)
         raise ShuttingDown("the server is shutting down")
 
 
-def _expect(word: str, answer: str) -> None:
-    if answer != word:
-        raise LoadFailed(answer.removeprefix("failed "))
+def _expect(kind: type[messages.SupervisorMessage], answer: messages.SupervisorMessage) -> None:
+    if not isinstance(answer, kind):
+        raise LoadFailed(answer.reason if isinstance(answer, messages.Failed) else f"the supervisor says {answer}")
 
 
 class Change(NamedTuple):
@@ -190,7 +166,7 @@ class Change(NamedTuple):
     """
 
     names: Collection[str]
-    pins: str
+    pins: Pins
     workers: Collection[Worker]
 
 
@@ -214,7 +190,7 @@ class Coordinator:
         self._wanting: deque[Worker] = deque()
         self._leader: Worker | None = None
         self._leader_pid = 0
-        self._proposal = ""
+        self._proposal: messages.Proposal | None = None
         self._taking_part: dict[Worker, int] = {}  # those that were told to prepare, and the process of each
         self._awaited: set[Worker] = set()
         self._is_adopting = False
@@ -227,23 +203,22 @@ class Coordinator:
             What all serve from now on, where that has changed in this step.
         """
         for worker in self._workers:
-            for line in worker.take_said():
-                if not self._counts.take(worker, line) and not self._mending.take(worker, line):
-                    self._take(worker, line)
+            for message in worker.take_said():
+                self._take(worker, message)
         self._counts.answer()
         self._notice_deaths()
         if self._leader is None:
             if not self._mending.is_under_way:
                 self._give_turn()
-        elif self._proposal and not self._is_adopting:
-            return self._go_on()
+        elif self._proposal is not None and not self._is_adopting:
+            return self._go_on(self._leader, self._proposal)
         elif self._is_adopting and not self._awaited:
-            self._proposal, self._is_adopting = "", False
+            self._proposal, self._is_adopting = None, False
             self._taking_part.clear()
-            self._leader.tell("done")
+            self._leader.tell(messages.Done())
         return None
 
-    def mend(self, pins: str) -> None:
+    def mend(self, pins: Pins) -> None:
         """Let workers that do not serve what all are to serve try again to load it."""
         self._mending.step(pins, may_begin=self._leader is None)
 
@@ -251,18 +226,24 @@ class Coordinator:
         """Let them try soon."""
         self._mending.begin_soon()
 
-    def _take(self, worker: Worker, line: str) -> None:
-        word, _, rest = line.partition(" ")
-        if word == "want":
-            self._wanting.append(worker)
-        elif word == "propose" and worker is self._leader:
-            self._proposal, self._deadline = rest, time.monotonic() + self._timeout
-        elif word in ("prepared", "adopted"):
-            self._awaited.discard(worker)
-        elif word == "cannot" and worker in self._awaited:
-            self._give_up(f"worker {worker.number}: {rest}")
-        elif word == "release" and worker is self._leader:
-            self._leader = None
+    def _take(self, worker: Worker, message: messages.WorkerMessage) -> None:
+        match message:
+            case messages.Sum(number):
+                self._counts.ask(worker, number)
+            case messages.Counted(number, counts):
+                self._counts.add(worker, number, counts)
+            case messages.Prepared() | messages.Cannot() | messages.Adopted() if self._mending.is_of(worker):
+                self._mending.take(worker, message)
+            case messages.Want():
+                self._wanting.append(worker)
+            case messages.Propose(proposal) if worker is self._leader:
+                self._proposal, self._deadline = proposal, time.monotonic() + self._timeout
+            case messages.Prepared() | messages.Adopted():
+                self._awaited.discard(worker)
+            case messages.Cannot(reason) if worker in self._awaited:
+                self._give_up(f"worker {worker.number}: {reason}")
+            case messages.Release() if worker is self._leader:
+                self._leader = None
 
     def _notice_deaths(self) -> None:
         for worker, pid in list(self._taking_part.items()):
@@ -275,54 +256,52 @@ class Coordinator:
                 return  # the others serve it, and so will the next one in its place
             if self._proposal and not self._is_adopting:
                 self._give_up("the worker that loaded it has died")
-            self._leader, self._proposal, self._is_adopting = None, "", False
+            self._leader, self._proposal, self._is_adopting = None, None, False
 
     def _give_turn(self) -> None:
+        word: messages.SupervisorMessage
         if self._wanting:
-            self._leader, word = self._wanting.popleft(), "turn"
+            self._leader, word = self._wanting.popleft(), messages.Turn()
         elif self._poll is not None and time.monotonic() >= self._look_at:
             ready = [worker for worker in self._workers if worker.is_ready]
             if not ready:
                 return
-            # One that serves less than the others (`transport.mending`) would have them serve as little.
-            self._leader = max(ready, key=lambda worker: worker.serves_all)
-            word = "look"
+            # One that serves less than the others (`mending`) would have them serve as little.
+            self._leader, word = max(ready, key=lambda worker: worker.serves_all), messages.Look()
             self._look_at = time.monotonic() + self._poll
         else:
             return
         self._leader_pid = self._leader.pid
         self._leader.tell(word)
 
-    def _go_on(self) -> Change | None:
+    def _go_on(self, leader: Worker, proposal: messages.Proposal) -> Change | None:
         """Have all workers that listen prepare; once they have, let all adopt, and give the change."""
-        assert self._leader is not None  # noqa: S101 - it has proposed
         for worker in self._workers:
-            if worker.is_ready and worker is not self._leader and worker not in self._taking_part:
+            if worker.is_ready and worker is not leader and worker not in self._taking_part:
                 self._taking_part[worker] = worker.pid
                 self._awaited.add(worker)
-                worker.tell(f"prepare {self._proposal}")
+                worker.tell(messages.Prepare(proposal))
         if time.monotonic() > self._deadline:
             self._give_up(f"the other workers did not load it within {self._timeout:g} s")
             return None
         if self._awaited or any(worker.is_about_to_listen for worker in self._workers):
             return None
-        self._taking_part[self._leader] = self._leader.pid
+        self._taking_part[leader] = leader.pid
         self._is_adopting = True
         self._awaited = set(self._taking_part)
         for worker in self._workers:
             if worker in self._taking_part:
-                worker.tell("adopt")
+                worker.tell(messages.Adopt())
             else:
                 worker.kill()  # it loads what was served before, and is started again
-        proposal = json.loads(self._proposal)
-        return Change(proposal["names"], proposal["pins"], list(self._taking_part))
+        return Change(proposal.names, proposal.pins, list(self._taking_part))
 
     def _give_up(self, reason: str) -> None:
         _log.error("what serves stays as it is: %s", reason)
         for worker in self._taking_part:
-            worker.tell("abandon")
+            worker.tell(messages.Abandon())
         if self._leader is not None:
-            self._leader.tell(f"failed {reason}")
-        self._proposal = ""
+            self._leader.tell(messages.Failed(reason))
+        self._proposal = None
         self._taking_part.clear()
         self._awaited.clear()

@@ -2,16 +2,16 @@
 
 One that replaces another cannot load what the others serve where its files have gone or changed: it serves what the
 folder gives then (`repository.pinned_loader`). The others go on with what they have in memory. From time to time the
-supervisor asks such a worker whether it can load the same by now. It says `mend PROPOSAL`, as `prepare` of
-`transport.agreement`; the worker answers `prepared` or `cannot REASON`, and is told to `adopt`.
+supervisor asks such a worker whether it can load the same by now: it says `Mend`; the worker answers `Prepared` or
+`Cannot`, and is told to `Adopt`.
 """
 
-import json
 import logging
 import time
 from collections.abc import Collection, Sequence
 
-from rnnserve.server.repository.pins import Pins, differing, dump_pins, read_pins, replace_pins
+from rnnserve.server.repository.pins import Pins, differing, replace_pins
+from rnnserve.server.workers.messages import Abandon, Adopt, Adopted, Cannot, Mend, Prepared, Proposal
 from rnnserve.server.workers.worker_process import Worker
 
 __all__ = ["Mending"]
@@ -53,24 +53,25 @@ class Mending:
         self._wait = _FIRST_SECONDS
         self._at = time.monotonic() + self._wait
 
-    def take(self, worker: Worker, line: str) -> bool:
-        """Take a line that a worker has said; False where it is about something else."""
-        word, _, _ = line.partition(" ")
-        if worker is not self._worker or word not in ("prepared", "cannot", "adopted"):
-            return False
-        if word == "prepared" and not self._is_adopting:
-            self._is_adopting = True
-            worker.tell("adopt")
-        elif word == "adopted":
-            worker.serves(dump_pins(replace_pins(read_pins(worker.pins or "{}"), self._names, self._pins)))
-            _log.info("worker %d serves %s like the others again", worker.number, ", ".join(self._names))
-            self._worker = None
-            self.begin_soon()
-        elif word == "cannot":
-            self._try_later()
-        return True
+    def is_of(self, worker: Worker) -> bool:
+        """Whether what a worker says of a change is about this."""
+        return worker is self._worker
 
-    def step(self, pins: str, *, may_begin: bool) -> None:
+    def take(self, worker: Worker, message: Prepared | Adopted | Cannot) -> None:
+        """Take what the worker that loads has said."""
+        match message:
+            case Prepared() if not self._is_adopting:
+                self._is_adopting = True
+                worker.tell(Adopt())
+            case Adopted():
+                worker.serves(replace_pins(worker.pins or {}, self._names, self._pins))
+                _log.info("worker %d serves %s like the others again", worker.number, ", ".join(self._names))
+                self._worker = None
+                self.begin_soon()
+            case Cannot():
+                self._try_later()
+
+    def step(self, pins: Pins, *, may_begin: bool) -> None:
         """Take the next step.
 
         Args:
@@ -83,16 +84,16 @@ class Mending:
             if worker.pid != self._pid:
                 self._worker = None
             elif now > self._deadline:
-                worker.tell("abandon")
+                worker.tell(Abandon())
                 self._try_later()
             return
         if not may_begin or now < self._at:
             return
         self._at = now + self._wait
-        self._pins = read_pins(pins)
+        self._pins = pins
         for candidate in self._workers:
             if candidate.is_ready and candidate.pins and candidate.pins != pins:
-                names = differing(self._pins, read_pins(candidate.pins))
+                names = differing(pins, candidate.pins)
                 if names:
                     self._ask(candidate, names)
                     return
@@ -100,8 +101,7 @@ class Mending:
     def _ask(self, worker: Worker, names: Collection[str]) -> None:
         self._worker, self._pid, self._names = worker, worker.pid, names
         self._is_adopting, self._deadline = False, time.monotonic() + self._timeout
-        proposal = {"names": list(names), "pins": dump_pins(self._pins), "found": []}
-        worker.tell(f"mend {json.dumps(proposal)}")
+        worker.tell(Mend(Proposal(tuple(names), self._pins)))
 
     def _try_later(self) -> None:
         self._worker = None

@@ -23,9 +23,9 @@ from collections.abc import Callable, Sequence
 
 from rnnserve.server.errors import StartError
 from rnnserve.server.workers.generation import Generation, exit_text
+from rnnserve.server.workers.messages import Counts, Failed, Sum, Want
 from rnnserve.server.workers.signals import SAME_SECONDS, SignalPipe
 from rnnserve.server.workers.worker_process import Worker
-from rnnserve.server.workers.worker_statistics import answer_leaving
 
 __all__ = ["Supervisor", "worker_count"]
 
@@ -179,10 +179,12 @@ class Supervisor:
         for leaving in list(self._leaving):
             worker = leaving.worker
             status = worker.look()
-            for line in worker.take_said():
-                if line == "want":
-                    worker.tell("failed the workers are being replaced: ask again")
-                answer_leaving(worker, line)
+            for message in worker.take_said():
+                match message:
+                    case Want():
+                        worker.tell(Failed("the workers are being replaced: ask again"))
+                    case Sum(number):  # it has no others any more
+                        worker.tell(Counts(number, ()))
             if status is None and worker.has_process:
                 if time.monotonic() < leaving.deadline:
                     continue

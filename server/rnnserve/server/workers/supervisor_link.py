@@ -1,14 +1,20 @@
-"""A worker's ends of the pipes to its supervisor: see `transport.worker` for what is said on them."""
+"""A worker's ends of the pipes to its supervisor: see `messages` for what is said on them."""
 
+import logging
 import os
-import queue
 import threading
 import time
 from collections.abc import Callable
 
+from rnnserve.server.repository.pins import Pins, read_pins
+from rnnserve.server.workers import messages
+from rnnserve.server.workers.joint_loading import WorkerAgreement
+from rnnserve.server.workers.message_lines import MessageReader, encode
 from rnnserve.server.workers.worker_statistics import WorkerCounts
 
 __all__ = ["Supervised"]
+
+_log = logging.getLogger(__name__)
 
 _BEAT_SECONDS = 1.0
 
@@ -21,9 +27,9 @@ class Supervised:
 
     Attributes:
         pins: What to serve; None for what the repository holds.
-        orders: What the supervisor has said about changes: lines, as in `transport.agreement`.
+        agreement: With the other workers, about changes.
         counts: What the other workers have counted.
-        peers_token: What names the messages between the workers (`transport.peers`).
+        peers_token: What names the messages between the workers (`peers`).
     """
 
     def __init__(
@@ -46,47 +52,49 @@ class Supervised:
         self._lifeline_fd = lifeline_fd
         self._writing = threading.Lock()
         self._may_listen = threading.Event()
-        self._say_own_counts: Callable[[], bytes] = bytes
-        self.orders: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._own_counts: Callable[[], bytes] = bytes
+        self.agreement = WorkerAgreement(self.say)
         self.counts = WorkerCounts(self.say)
-        self.pins = None if pins_fd is None else _read_all(pins_fd)
+        self.pins = None if pins_fd is None else _read_pins(pins_fd)
 
     def follow(self, on_end: Callable[[], None]) -> None:
         """Call `on_end`, on a thread of its own, when the supervisor has ended, for whatever reason."""
 
         def read() -> None:
-            unread = b""
+            reader = MessageReader(messages.SupervisorMessage, "the supervisor")
             while said := os.read(self._lifeline_fd, 1 << 16):
-                *lines, unread = (unread + said).split(b"\n")
-                for line in lines:
-                    self._take(line.decode())
+                for message in reader.read(said):
+                    try:
+                        self._take(message)
+                    except Exception:  # noqa: BLE001 - this thread is what notices the supervisor's end
+                        _log.exception("%s of the supervisor could not be done", type(message).__name__)
             on_end()
 
         threading.Thread(target=read, name="lifeline", daemon=True).start()
 
     def count_with(self, own: Callable[[], bytes]) -> None:
         """Say from now on what this worker has counted: a ModelStatisticsResponse, made by `own`."""
-        self._say_own_counts = own
+        self._own_counts = own
 
-    def _take(self, line: str) -> None:
-        word, _, rest = line.partition(" ")
-        if word == "listen":
-            self._may_listen.set()
-        elif word == "counts":
-            self.counts.take(rest)
-        elif word == "count":
-            self.counts.say_own(rest, self._say_own_counts())
-        else:
-            self.orders.put(line)
+    def _take(self, message: messages.SupervisorMessage) -> None:
+        match message:
+            case messages.Listen():
+                self._may_listen.set()
+            case messages.Count(number):
+                self.say(messages.Counted(number, self._own_counts()))
+            case messages.Counts():
+                self.counts.take(message)
+            case _:
+                self.agreement.take(message)
 
-    def say_loaded(self, pins: str) -> None:
+    def say_loaded(self, pins: Pins) -> None:
         """Say what has been loaded, and wait until the supervisor lets this worker listen."""
-        self.say(f"loaded {pins}")
+        self.say(messages.Loaded(pins))
         self._may_listen.wait()
 
     def say_ready(self) -> None:
         """Say that this worker listens."""
-        self.say("ready")
+        self.say(messages.Ready())
 
     def beat(self, complaint: Callable[[], str | None], log: Callable[[str], None]) -> None:
         """Beat, on a thread of its own, as long as there is no complaint.
@@ -102,7 +110,7 @@ class Supervised:
                 said = complaint()
                 if said is None:
                     count = 0
-                    self.say("beat")
+                    self.say(messages.Beat())
                 else:
                     count += 1
                     if count == _COMPLAINTS:
@@ -111,9 +119,9 @@ class Supervised:
 
         threading.Thread(target=beat_on, name="heartbeat", daemon=True).start()
 
-    def say(self, line: str) -> None:
-        """Write a line, on any thread. What is longer than the pipe holds is written as the supervisor reads it."""
-        rest = line.encode() + b"\n"
+    def say(self, message: messages.WorkerMessage) -> None:
+        """Write a message, on any thread. What is longer than the pipe holds is written as the supervisor reads it."""
+        rest = encode(message)
         try:
             with self._writing:
                 while rest:
@@ -122,6 +130,6 @@ class Supervised:
             return  # the supervisor has ended; `follow` tells
 
 
-def _read_all(fd: int) -> str:
+def _read_pins(fd: int) -> Pins:
     with os.fdopen(fd, "rb") as file:
-        return file.read().decode()
+        return read_pins(file.read().decode())

@@ -1,16 +1,7 @@
 """One worker process as its supervisor sees it: started, watched, ended, and started again after a wait.
 
-The two ends speak through two pipes. On the first, the worker writes lines (`transport.supervised` is its end):
-
-================  ==================================================================================================
-`loaded PINS`     its models are loaded and proven; PINS is what another worker needs to serve the same
-`ready`           it listens
-`beat`            about once a second from then on, as long as the threads that take and run requests make progress
-================  ==================================================================================================
-
-On the second, its lifeline, the supervisor writes `listen` when the worker may. That it is closed means that the
-supervisor has ended. Further lines in both directions change what the workers serve (`transport.agreement`), and sum
-what they have counted (`transport.counting`).
+The two ends speak through two pipes (`messages`; `supervisor_link` is the worker's end). On the first, the worker
+writes; on the second, its lifeline, the supervisor. That this one is closed means that the supervisor has ended.
 """
 
 import contextlib
@@ -21,6 +12,10 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+from rnnserve.server.repository.pins import Pins, dump_pins
+from rnnserve.server.workers import messages
+from rnnserve.server.workers.message_lines import MessageReader, encode
 
 __all__ = ["Backoff", "Worker"]
 
@@ -53,14 +48,14 @@ class _Process:
 
     Attributes:
         popen: The process.
-        report_fd: It writes lines to the other end.
+        report_fd: It writes messages to the other end.
         lifeline_fd: It ends when this end is closed.
         is_pinned: Whether it was told what to serve.
+        reader: Makes messages of what it writes.
         may_listen: Whether it has been told that it may listen.
         has_hung_up: Whether its end of the pipe is closed.
-        unread: The beginning of a line that has not arrived whole.
         unsent: What has been told, and not written, since the process has not read what was told before.
-        said: Lines that are for others.
+        said: Messages that are for others.
         pins: What it serves, once it has loaded.
         serves_all: Whether that is what all are to serve.
         ready_at: When it said that it listens, in seconds on the monotonic clock.
@@ -71,12 +66,12 @@ class _Process:
     report_fd: int
     lifeline_fd: int
     is_pinned: bool
+    reader: MessageReader[messages.WorkerMessage]
     may_listen: bool = False
     has_hung_up: bool = False
-    unread: bytes = b""
     unsent: bytes = b""
-    said: list[str] = dataclasses.field(default_factory=list)
-    pins: str | None = None
+    said: list[messages.WorkerMessage] = dataclasses.field(default_factory=list)
+    pins: Pins | None = None
     serves_all: bool = True
     ready_at: float | None = None
     beat_at: float = dataclasses.field(default_factory=time.monotonic)
@@ -118,7 +113,7 @@ class Worker:
         return self._process is not None and self._process.is_pinned
 
     @property
-    def pins(self) -> str | None:
+    def pins(self) -> Pins | None:
         """What its process serves; None until it has loaded."""
         return None if self._process is None else self._process.pins
 
@@ -157,7 +152,7 @@ class Worker:
         """Whether it has a process that has not been cleaned up."""
         return self._process is not None
 
-    def start(self, pins: str | None = None) -> None:
+    def start(self, pins: Pins | None = None) -> None:
         """Start the process.
 
         Args:
@@ -173,14 +168,15 @@ class Worker:
             os.set_blocking(lifeline_fd, False)
             passed = {"--report-fd": report_write, "--lifeline-fd": lifeline_read}
             if pins is not None:
-                passed["--pins-fd"] = its.enter_context(_readable("pins", pins))
+                passed["--pins-fd"] = its.enter_context(_readable("pins", dump_pins(pins)))
             popen = subprocess.Popen(  # noqa: S603 - our own command line
                 self._command([word for name, fd in passed.items() for word in (name, str(fd))]),
                 pass_fds=tuple(passed.values()),
                 start_new_session=True,  # a Ctrl-C is for the supervisor, which passes it on once
             )
             ours.pop_all()
-        self._process = _Process(popen, report_fd, lifeline_fd, is_pinned=pins is not None)
+        reader = MessageReader(messages.WorkerMessage, f"worker {self.number}")
+        self._process = _Process(popen, report_fd, lifeline_fd, is_pinned=pins is not None, reader=reader)
 
     def look(self) -> int | None:
         """Read what the process has said; return its exit status where it has died."""
@@ -192,13 +188,12 @@ class Worker:
             while not process.has_hung_up:
                 said = os.read(process.report_fd, 1 << 16)
                 process.has_hung_up = not said
-                *lines, process.unread = (process.unread + said).split(b"\n")
-                for line in lines:
-                    self._take(process, line.decode())
+                for message in process.reader.read(said):
+                    self._take(process, message)
         self._write(process)
         return status
 
-    def serves(self, pins: str, *, all_of_it: bool = True) -> None:
+    def serves(self, pins: Pins, *, all_of_it: bool = True) -> None:
         """Note what the process serves from now on.
 
         Args:
@@ -218,16 +213,16 @@ class Worker:
         """Let the process listen, after it has loaded."""
         if self._process is not None:
             self._process.may_listen = True
-            self.tell("listen")
+            self.tell(messages.Listen())
 
-    def tell(self, line: str) -> None:
-        """Write a line to the process, at once as far as it has read what was written before."""
+    def tell(self, message: messages.SupervisorMessage) -> None:
+        """Write a message to the process, at once as far as it has read what was written before."""
         if self._process is not None:
-            self._process.unsent += line.encode() + b"\n"
+            self._process.unsent += encode(message)
             self._write(self._process)
 
-    def take_said(self) -> list[str]:
-        """Take the lines that the process has said to others."""
+    def take_said(self) -> list[messages.WorkerMessage]:
+        """Take the messages of the process that are for others."""
         if self._process is None:
             return []
         said, self._process.said = self._process.said, []
@@ -276,15 +271,17 @@ class Worker:
             self._process.popen.wait()
         self.clean_up()
 
-    def _take(self, process: _Process, line: str) -> None:
+    def _take(self, process: _Process, message: messages.WorkerMessage) -> None:
         process.beat_at = time.monotonic()
-        word, _, rest = line.partition(" ")
-        if word == "loaded":
-            process.pins = rest
-        elif word == "ready":
-            process.ready_at = process.beat_at
-        elif word != "beat":
-            process.said.append(line)
+        match message:
+            case messages.Loaded(pins):
+                process.pins = pins
+            case messages.Ready():
+                process.ready_at = process.beat_at
+            case messages.Beat():
+                pass
+            case _:
+                process.said.append(message)
 
     def _write(self, process: _Process) -> None:
         with contextlib.suppress(BlockingIOError, BrokenPipeError):  # later; or it has died, which `look` will tell
