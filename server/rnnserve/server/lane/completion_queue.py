@@ -128,7 +128,11 @@ class Lane(HeldAnswers):
         )
         self._may_accept = threading.Lock()
         self._is_told_to_stop = False
-        self._held: list[ArrivedRequest] = []
+        self._accepting = 0  # calls and streams that are asked for; -1 after the queue was told to end
+        self._arrived: list[ArrivedRequest] = []  # and not handed on
+        self._held: list[ArrivedRequest] = []  # while answers are held back
+        self._came_alone = False  # the last call that was handed on
+        self._has_work = False  # whether there is work beside what arrives
         self.turns = self.taken = 0
         self._pace = ArrivalPace()
         self._queue: Any = use_serving_queue(server, self._cygrpc, self._pace)
@@ -188,16 +192,25 @@ class Lane(HeldAnswers):
         self._streams.discard(stream)
         self.call_is_over()
 
-    def _accept(self, method: str, tag: object) -> bool:
-        """Request one more call of a method; False where the lane has been told not to."""
+    def _begin(self) -> None:
+        """Request the first calls of both methods."""
+        self._accept(self._method, _ACCEPT, _OUTSTANDING)
+        if self._stream_method:
+            self._accept(self._stream_method, _ACCEPT_STREAM, _OUTSTANDING_STREAMS)
+
+    def _accept(self, method: str, tag: object, count: int = 1) -> None:
+        """Request more calls of a method, unless the lane has been told not to."""
         with self._may_accept:
-            if self._is_told_to_stop:
-                return False
-            self._core.request_registered_call(self._queue, self._queue, method, tag)
-        return True
+            for _ in range(0 if self._is_told_to_stop else count):
+                self._core.request_registered_call(self._queue, self._queue, method, tag)
+                self._accepting += 1
 
     def _open_stream(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
         """Begin a stream that has arrived, or refuse it."""
+        self._accepting -= 1
+        if not event.success:
+            return  # the server is being stopped
+        self._accept(self._stream_method, _ACCEPT_STREAM)
         self._open_calls += 1
         deadline = from_wall_clock(event.call_details.deadline)
         name = event.call.peer().decode()
@@ -215,26 +228,26 @@ class Lane(HeldAnswers):
         self._streams.add(stream)
         stream.begin()
 
+    def _receive_waiting(self) -> None:
+        """Receive the messages whose turn it is, beside those that do not arrive."""
+        self._window.pass_late()
+        while (call := self._window.next()) is not None:
+            self._unfinished[call] = None
+            call.call.start_server_batch((self.operations.receive_message(0),), call)
+
     def _loop(self) -> None:
-        queue, method, may_accept, window = self._queue, self._method, self._may_accept, self._window
-        poll, request_call = queue.poll, self._core.request_registered_call
-        receive = self.operations.receive_message
-        shut_down = self._cygrpc.CompletionType.queue_shutdown
-        unfinished, pace = self._unfinished, self._pace
-        accepting = sum(self._accept(method, _ACCEPT) for _ in range(_OUTSTANDING))
-        if self._stream_method:
-            accepting += sum(self._accept(self._stream_method, _ACCEPT_STREAM) for _ in range(_OUTSTANDING_STREAMS))
-        arrived: list[ArrivedRequest] = []
-        has_work = False
-        came_alone = False  # the last call that was handed on
-        call: LaneCall | None
+        queue, window, unfinished, pace = self._queue, self._window, self._unfinished, self._pace
+        poll, request_call, receive = queue.poll, self._core.request_registered_call, self.operations.receive_message
+        method, may_accept, shut_down = self._method, self._may_accept, self._cygrpc.CompletionType.queue_shutdown
+        call: LaneCall | None = None  # whose message is to be received
         message: ArrivedRequest | None = None
         turn_at = time.time() + _IDLE_SECONDS
+        self._begin()
         while True:
-            if not (accepting or self._open_calls or arrived):
-                accepting = -1
+            if not (self._accepting or self._open_calls or self._arrived):
+                self._accepting = -1
                 queue.shutdown()  # no operation may be started after this
-            if arrived or has_work or pace.look_until or (window.waiting and window.taken < window.limit):
+            if self._arrived or self._has_work or pace.look_until or (window.waiting and window.taken < window.limit):
                 event = poll(LONG_AGO)
             else:
                 event = poll(time.time() + _LATE_SECONDS if window.waiting else turn_at)
@@ -247,91 +260,78 @@ class Lane(HeldAnswers):
                 else:  # its message has arrived
                     del unfinished[tag]
                     payload = event.batch_operations[0].message()
-                    size = len(payload or b"")
-                    if window.is_wide and size <= SMALL:
+                    if window.is_wide and len(payload or b"") <= SMALL:
                         window.taken -= 1
-                    elif (call := window.give_back(size)) is not None:
-                        unfinished[call] = None
-                        call.call.start_server_batch((receive(0),), call)
-                    if payload is None:
-                        # It was half-closed, or lost: with the public server's message.
+                    else:
+                        call = window.give_back(len(payload or b""))
+                    if payload is None:  # it was half-closed, or lost: with the public server's message
                         tag.refuse(Unsupported(f"{method} requires exactly one request message."))
                     else:
-                        tag.payload = payload
-                        message = tag
+                        message, tag.payload = tag, payload
             elif tag is _ACCEPT:
+                with may_accept:
+                    if event.success and not self._is_told_to_stop:
+                        request_call(queue, queue, method, _ACCEPT)
+                    else:
+                        self._accepting -= 1
                 if event.success:
-                    with may_accept:
-                        if self._is_told_to_stop:
-                            accepting -= 1
-                        else:
-                            request_call(queue, queue, method, _ACCEPT)
                     self._open_calls += 1
                     if len(event.invocation_metadata) > _HOSTILE_FIELDS:
                         self._end_connection(event.call.peer().decode())
                     call = LaneCall(self, event.call, from_wall_clock(event.call_details.deadline))
                     if window.taken < window.limit:
                         window.taken += 1
-                        unfinished[call] = None
-                        call.call.start_server_batch((receive(0),), call)
                     else:
                         window.wait(call)
-                else:
-                    accepting -= 1  # the server is being stopped
+                        call = None
             elif tag is None:
                 if event.completion_type == shut_down:
                     return
                 self.turns += 1
-                is_idle = not (arrived or has_work)
-                if window.waiting and is_idle and not pace.look_until:
-                    window.pass_late()
-                while window.waiting and window.taken < window.limit and (call := window.next()) is not None:
-                    unfinished[call] = None
-                    call.call.start_server_batch((receive(0),), call)
+                is_idle = not (self._arrived or self._has_work)
+                if window.waiting and (window.taken < window.limit or (is_idle and not pace.look_until)):
+                    self._receive_waiting()
                 if not is_idle:
-                    came_alone = len(arrived) == 1
-                    has_work = self._hand_on(arrived)
-                    arrived = []
+                    self._hand_on()
                 elif not pace.look_until:
                     turn_at = time.time() + _IDLE_SECONDS
-                    self._hand_on([])
+                    self._hand_on()
                 elif now() > pace.look_until:
                     pace.look_until = 0.0
             elif tag is _ACCEPT_STREAM:
-                if event.success:
-                    accepting += self._accept(self._stream_method, _ACCEPT_STREAM) - 1
-                    self._open_stream(event)
-                else:
-                    accepting -= 1
+                self._open_stream(event)
             else:
                 message = tag.complete(event)
+            if call is not None:
+                unfinished[call] = None
+                call.call.start_server_batch((receive(0),), call)
             if message is not None:
-                if len(message.payload) <= SMALL:
-                    arrived.append(message)
-                else:
-                    arrived += self._take_large(message)
-                if len(arrived) >= MAX_REQUESTS or (came_alone and self._open_calls == 1 and arrived):
-                    has_work = self._hand_on(arrived)
-                    arrived = []
+                self._arrived += (message,) if len(message.payload) <= SMALL else self._take_large(message)
+                if len(self._arrived) >= MAX_REQUESTS or (self._came_alone and self._open_calls == 1 and self._arrived):
+                    self._hand_on()
             event = tag = call = payload = message = None  # a call lives as long as anything that refers to it
 
-    def _hand_on(self, arrived: list[ArrivedRequest]) -> bool:
+    def _hand_on(self) -> None:
+        """Hand on what has arrived, and have further work done; while answers are held back, keep it."""
+        arrived, self._arrived = self._arrived, []
         if arrived:
             self.taken += len(arrived)
+            self._came_alone = len(arrived) == 1
             self._pace.note(arrived)
         if self.is_holding:
             self._held += arrived
-            return True  # so that the loop comes back soon
+            self._has_work = bool(self._held) or self._has_work  # so that the loop comes back soon
+            return
         if self._held:
             arrived, self._held = self._held + arrived, []
         try:
             self._handler.take(arrived)
-            return self._handler.work()
+            self._has_work = self._handler.work()
         except Exception as error:  # noqa: BLE001 - a defect must neither keep callers waiting nor end the lane
             hidden = InternalError.hiding(error)
             for request in arrived:
                 request.refuse(hidden)
-            return True
+            self._has_work = True
 
     def _take_large(self, request: ArrivedRequest) -> list[ArrivedRequest]:
         """Take a request's bytes from the budget; give it back if it is for the lane, neither refused nor handed on."""
