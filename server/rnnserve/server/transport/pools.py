@@ -7,6 +7,7 @@ from rnnserve.server.errors import QueueFull, TooManyCalls
 from rnnserve.server.settings import Settings
 from rnnserve.server.transport.stream_pool import StreamPool
 from rnnserve.server.transport.thread_pool import CallPool
+from rnnserve.server.transport.watchdog import Watchdog
 
 __all__ = ["INFERENCE_THREADS", "Pools"]
 
@@ -61,7 +62,8 @@ class Pools:
 
     @classmethod
     def of(cls, settings: Settings) -> "Pools":
-        """Make them, without threads yet."""
+        """Make them, without threads yet but one that looks at all of them."""
+        watchdog = Watchdog()
         return cls(
             control=CallPool(
                 _CONTROL_THREADS,
@@ -71,15 +73,22 @@ class Pools:
                 of_connection=_CONTROL_OF_CONNECTION,
                 at_work=_CONTROL_AT_WORK,
                 hopeless_seconds=_CONTROL_HOPELESS,
+                watchdog=watchdog,
             ),
             loading=CallPool(
                 _LOADING_THREADS,
                 _LOADING_CALLS,
                 "loading",
                 TooManyCalls("RepositoryModelLoad and Unload", _LOADING_CALLS),
+                watchdog=watchdog,
             ),
             watches=CallPool(
-                _WATCHES, _WATCHES, "watch", TooManyCalls("Watch", _WATCHES), hopeless_seconds=_STREAM_HOPELESS
+                _WATCHES,
+                _WATCHES,
+                "watch",
+                TooManyCalls("Watch", _WATCHES),
+                hopeless_seconds=_STREAM_HOPELESS,
+                watchdog=watchdog,
             ),
             reflections=CallPool(
                 _REFLECTIONS,
@@ -87,6 +96,7 @@ class Pools:
                 "reflection",
                 TooManyCalls("ServerReflectionInfo", _REFLECTIONS),
                 hopeless_seconds=_STREAM_HOPELESS,
+                watchdog=watchdog,
             ),
             inference=CallPool(
                 INFERENCE_THREADS,
@@ -94,8 +104,9 @@ class Pools:
                 "inference",
                 QueueFull("this server", settings.max_queue),
                 max_wait=settings.max_wait,
+                watchdog=watchdog,
             ),
-            streams=StreamPool(min(_STREAM_THREADS, settings.max_streams)),
+            streams=StreamPool(min(_STREAM_THREADS, settings.max_streams), watchdog),
         )
 
     def hold(self) -> None:

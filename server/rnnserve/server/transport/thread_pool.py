@@ -24,6 +24,7 @@ from rnnserve.server.connections.receiving_turns import ReceivingTurns
 from rnnserve.server.errors import Cancelled, ServeError, Unsupported, WaitTooLong
 from rnnserve.server.transport.late_messages import LateMessages
 from rnnserve.server.transport.thread_stack import ThreadStack
+from rnnserve.server.transport.watchdog import Watchdog
 
 __all__ = ["CallPool"]
 
@@ -35,8 +36,6 @@ _REFUSING_THREADS = 2
 _HOPELESS_SECONDS = 0.5
 """Seconds after which a call whose message has not arrived is ended, where others wait for a thread: a call of the
 connection with the most of these on which no bytes arrive."""
-
-_LOOK_SECONDS = 0.05
 
 
 class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
@@ -61,6 +60,7 @@ class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
         at_work: int | None = None,
         hopeless_seconds: float | None = None,
         max_wait: float = math.inf,
+        watchdog: Watchdog | None = None,
     ) -> None:
         """Start with no thread.
 
@@ -76,6 +76,7 @@ class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
                 large messages.
             max_wait: Seconds that a call may have waited for a thread, and for its turn to be received; later it is
                 refused. For calls of one message.
+            watchdog: Looks at the calls; None for one of its own.
         """
         HeldAnswers.__init__(self)
         super().__init__(threads)  # grpcio wants a pool of this class; the threads are our own
@@ -102,9 +103,9 @@ class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
         self.late = LateMessages()
         self.is_short_of_memory = False
         self._is_closed = threading.Event()
-        self._has_come = threading.Event()  # a call
-        self._watchdog = threading.Thread(target=self._watch, name=f"{name} watchdog", daemon=True)
-        self._watchdog.start()
+        self._watchdog = watchdog or Watchdog()
+        self._has_come = self._watchdog.has_come
+        self._watchdog.watch(self)
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> futures.Future[R]:
         """Have a call answered, or refused."""
@@ -189,6 +190,19 @@ class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
         """Whether calls or streams wait for their clients, on any of which a message may be arriving."""
         return bool(self.late.silent or self.late.receiving)
 
+    @property
+    def has_calls(self) -> bool:
+        """Whether it has calls in hand, or has just refused one."""
+        return self.in_hand > 0 or self._has_refused
+
+    def look(self) -> None:
+        """Look at the calls whose messages do not arrive: others do not wait for them. To be called again and again."""
+        if not self.is_short_of_memory:
+            self._turns.pass_late()
+        if self._waiting.grouped or self._has_refused:
+            self._has_refused = False
+            self._end_hopeless()
+
     def refuse_if_full(self) -> None:
         """To be called on the thread that has the call.
 
@@ -206,7 +220,7 @@ class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the threads when they have done what they have."""
         self._is_closed.set()
-        self._has_come.set()
+        self._watchdog.leave(self)
         self.release()
         self._refusing.shutdown(wait, cancel_futures=cancel_futures)
         self._threads_of_calls.close(wait)
@@ -297,15 +311,3 @@ class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
         if receiving < self._crowd and now() - self._turns.received_at < self._hopeless_seconds:
             return  # those that wait for their turn have it soon: large messages take long on a busy machine
         self.late.end_hopeless(self._hopeless_seconds)
-
-    def _watch(self) -> None:
-        """Look at the calls now and then, as long as there are some: each look takes Python's lock from the lane."""
-        while not self._is_closed.is_set():
-            self._has_come.wait()
-            self._has_come.clear()
-            while (self.in_hand or self._has_refused) and not self._is_closed.wait(_LOOK_SECONDS):
-                if not self.is_short_of_memory:
-                    self._turns.pass_late()
-                if self._waiting.grouped or self._has_refused:
-                    self._has_refused = False
-                    self._end_hopeless()
