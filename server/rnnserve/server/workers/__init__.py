@@ -8,7 +8,7 @@ requests make progress.
 
 Imports `repository`, `process` and `errors`; no gRPC.
 
-Threads: `joint_loading`, `peers`, `signals`, `supervisor_link`.
+Threads: `peers`, `signals`, `supervisor_link`.
 
-Door: `joint_loading`, `peers`, `pulse`, `signals`, `supervisor`, `supervisor_link`.
+Door: `peers`, `pulse`, `signals`, `supervisor`, `supervisor_link`.
 """

@@ -96,7 +96,7 @@ class MessageReader(Generic[M]):
 
         Args:
             side: `WorkerMessage` or `SupervisorMessage`: whose pipe it is.
-            sender: Its name, for the log.
+            sender: Name of it, for the log.
         """
         self._side = side
         self._sender = sender

@@ -101,7 +101,7 @@ class CountCollector:
 
         Args:
             asker: The worker that wants it.
-            number: Its own number of the question.
+            number: Number that it has given the question.
         """
         self._count += 1
         others = {worker for worker in self._workers if worker.is_ready and worker is not asker}
