@@ -19,9 +19,9 @@ import torch
 from tabulate import tabulate
 
 from rnnserve.export import Publication
-from rnnserve.export.described_model import DescribedModel, describe_model
+from rnnserve.export.description.described_model import DescribedModel, describe_model
+from rnnserve.export.description.publication_targets import load_publications
 from rnnserve.export.input_drawing import draw_inputs
-from rnnserve.export.publication_targets import load_publications
 
 __all__ = ["describe_outcome", "main"]
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from rnnserve.export.described_model import DescribedModel
+from rnnserve.export.description.described_model import DescribedModel
 from rnnserve.export.parity.distances import DistanceRow, Distances
 from rnnserve.export.parity.input_batches import input_batches
 from rnnserve.export.parity.reference import Reference

@@ -9,7 +9,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.gpu.closeness import needed_by_batches, needed_by_cases
 from benchmarks.gpu.rows import FAILED, HELD, MEASURED, Row, one_line, rows_or_failure
 from benchmarks.gpu.subjects import REPOSITORY, SUBJECTS, Subject, publication_of, published_version
-from rnnserve.export.described_model import describe_model, evaluating
+from rnnserve.export.description.described_model import describe_model, evaluating
 from rnnserve.export.errors import ParityError
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.onnx_runner import PROVIDERS

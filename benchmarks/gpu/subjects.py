@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.errors import BenchmarkError
 from rnnserve.export.classifiers import classifier_publication
-from rnnserve.export.publication import Publication
+from rnnserve.export.description.publication import Publication
 from rnnserve.models import Architecture, Checkpoint, DirectionClassifier
 from rnnserve.protos.artifact import Version, read_version
 from rnnserve.protos.repository_folders import version_folders

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rnnserve.export import Floats, Publication
-from rnnserve.export.described_model import describe_model
+from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.golden_cases import make_cases
 from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.parity.tolerances import replay_limits

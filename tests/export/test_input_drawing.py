@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rnnserve.export.descriptions import Axis, Flags, Floats, Integers, Lengths
+from rnnserve.export.description.input_descriptions import Axis, Flags, Floats, Integers, Lengths
 from rnnserve.export.input_drawing import draw_inputs
 
 SIZES = {"batch": 400, "sequence": 6}

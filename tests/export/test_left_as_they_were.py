@@ -200,7 +200,7 @@ def test_so_does_checking_a_file(module, moved, tmp_path):
 
 
 def to_onnx_of(module):
-    from rnnserve.export.described_model import describe_model
+    from rnnserve.export.description.described_model import describe_model
 
     with left_as_they_were():
         return to_onnx(describe_model(described(module)))

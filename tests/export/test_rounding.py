@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnnserve.export.descriptions import Floats, Integers, Lengths
+from rnnserve.export.description.input_descriptions import Floats, Integers, Lengths
 from rnnserve.export.parity.reference import FLOAT64, MOVED
 from rnnserve.export.rounding import Rounding
 

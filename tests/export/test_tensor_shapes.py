@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rnnserve.export.descriptions import Floats, Integers, Lengths
+from rnnserve.export.description.input_descriptions import Floats, Integers, Lengths
 from rnnserve.export.tensor_shapes import (
     lengths_inputs,
     mask_before_lengths,

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnserve.export import Floats, Lengths, Publication
-from rnnserve.export.described_model import describe_model
+from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.diagnosis import check_file
 from rnnserve.export.pipeline import to_onnx
 

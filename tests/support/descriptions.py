@@ -3,7 +3,7 @@
 import torch
 
 from rnnserve.export.classifiers import classifier_publication
-from rnnserve.export.described_model import DescribedModel, describe_model
+from rnnserve.export.description.described_model import DescribedModel, describe_model
 from rnnserve.models import Architecture, Checkpoint, DirectionClassifier
 
 __all__ = ["describe_architecture", "describe_classifier"]

@@ -8,11 +8,11 @@ import onnx
 import torch
 
 from rnnserve.export.classifiers import classifier_publication
-from rnnserve.export.described_model import describe_model
-from rnnserve.export.described_tensors import ModelDescription
+from rnnserve.export.description.described_model import describe_model
+from rnnserve.export.description.described_tensors import ModelDescription
+from rnnserve.export.description.publication import Publication
 from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.pipeline import to_onnx
-from rnnserve.export.publication import Publication
 from rnnserve.models import LABELS, Architecture, Checkpoint, DirectionClassifier
 from support.own_modules import PUBLICATIONS, own_module
 

@@ -1,11 +1,11 @@
 """From a module to a proven artifact: TorchScript, ONNX, parity, and publishing.
 
-`publish` describes any module (`descriptions`, `publication`), exports it (`export_onnx`, `script`), proves the results
-(`parity`), makes golden cases (`golden_cases`) and publishes the version (`publishing`); `pipeline` is the order of it.
-`scan` is a loop over steps that `export_onnx` can export. `classifiers` describes the direction classifiers; `verify`
-proves a published version again. Files that others exported are compared with their modules by `diagnosis`, and
-published without a proof by `adoption`. The area imports models, protos, torch, onnx and onnxruntime, and nothing of
-the server or the client.
+`publish` describes any module (`description`), exports it (`export_onnx`, `script`), proves the results (`parity`),
+makes golden cases (`golden_cases`) and publishes the version (`publishing`); `pipeline` is the order of it. `scan` is a
+loop over steps that `export_onnx` can export. `classifiers` describes the direction classifiers; `verify` proves a
+published version again. Files that others exported are compared with their modules by `diagnosis`, and published
+without a proof by `adoption`. The area imports models, protos, torch, onnx and onnxruntime, and nothing of the server
+or the client.
 
 A public name is imported when it is first used: torch and onnx take 3 to 5 seconds, and the commands tell mistakes that
 can be seen without them, such as a file that does not exist, at once.
@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from rnnserve.export.descriptions import Flags, Floats, Integers, Lengths
+    from rnnserve.export.description.input_descriptions import Flags, Floats, Integers, Lengths
+    from rnnserve.export.description.publication import Publication
     from rnnserve.export.errors import BrokenPostcondition, ExportError, ParityError, UnsupportedModule, WrongArguments
     from rnnserve.export.pipeline import ExportResult, publish
-    from rnnserve.export.publication import Publication
     from rnnserve.export.recurrence import export_onnx, scan
     from rnnserve.export.torchscript import script, script_bytes
 
@@ -53,12 +53,12 @@ __all__ = [
 ]
 
 _MODULES = {
-    **dict.fromkeys(("Flags", "Floats", "Integers", "Lengths"), "descriptions"),
+    **dict.fromkeys(("Flags", "Floats", "Integers", "Lengths"), "description.input_descriptions"),
     **dict.fromkeys(
         ("BrokenPostcondition", "ExportError", "ParityError", "UnsupportedModule", "WrongArguments"), "errors"
     ),
     **dict.fromkeys(("ExportResult", "publish"), "pipeline"),
-    "Publication": "publication",
+    "Publication": "description.publication",
     **dict.fromkeys(("export_onnx", "scan"), "recurrence"),
     **dict.fromkeys(("script", "script_bytes"), "torchscript"),
 }

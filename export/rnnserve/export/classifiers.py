@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy.typing as npt
 
-from rnnserve.export.descriptions import Floats, InputDescription, Lengths
+from rnnserve.export.description.input_descriptions import Floats, InputDescription, Lengths
+from rnnserve.export.description.publication import Publication
 from rnnserve.export.parity.tutorial_equalities import check_tutorial_equalities
 from rnnserve.export.pipeline import ExportResult, publish
-from rnnserve.export.publication import Publication
 from rnnserve.models import Architecture, Checkpoint, generate_walks, load_checkpoint, pad
 
 __all__ = ["classifier_publication", "export_checkpoint"]

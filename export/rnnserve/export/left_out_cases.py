@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.described_tensors import ModelDescription
+from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.golden_cases import GoldenCases
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity.reference import Reference

@@ -10,7 +10,7 @@ import onnxruntime
 import onnxscript
 import torch
 
-from rnnserve.export.described_tensors import ModelDescription
+from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.finiteness import describe_finiteness
 from rnnserve.export.golden_cases import GoldenCases
 from rnnserve.export.parity.proof import Proof

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from rnnserve.export.described_model import DescribedModel, describe_model, evaluating
-from rnnserve.export.descriptions import DYNAMIC, InputDescription
+from rnnserve.export.description.described_model import DescribedModel, describe_model, evaluating
+from rnnserve.export.description.input_descriptions import DYNAMIC, InputDescription
+from rnnserve.export.description.publication import InputDescriptions, Publication
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
 from rnnserve.export.finiteness import guard_recurrences
 from rnnserve.export.golden_cases import GoldenCases, make_cases
@@ -23,7 +24,6 @@ from rnnserve.export.manifest import KEEPS_BITS, describe_version
 from rnnserve.export.module_interface import FlatOutputs, ModuleInterface, is_flat
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.proof import reference_of
-from rnnserve.export.publication import InputDescriptions, Publication
 from rnnserve.export.publishing import Published
 from rnnserve.export.recurrence import export_onnx
 from rnnserve.export.scan_file import try_lowering

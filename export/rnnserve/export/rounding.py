@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.described_tensors import ModelDescription
+from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.parity.reference import MOVED, Truth
 from rnnserve.export.tensor_shapes import axis_of, lengths_inputs, mask_before_lengths
 from rnnserve.protos.differences import coarseness, equally_non_finite, scale

@@ -7,7 +7,7 @@ result of `publish` says why.
 import dataclasses
 from collections.abc import Sequence
 
-from rnnserve.export.described_model import DescribedModel, evaluating
+from rnnserve.export.description.described_model import DescribedModel, evaluating
 from rnnserve.export.errors import ParityError
 from rnnserve.export.golden_cases import GoldenCases
 from rnnserve.export.left_out_cases import filling

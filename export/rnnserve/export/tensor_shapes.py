@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.descriptions import DYNAMIC
+from rnnserve.export.description.input_descriptions import DYNAMIC
 from rnnserve.export.module_interface import Arrays
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH

@@ -11,11 +11,11 @@ import onnx
 import torch
 from google.protobuf.message import DecodeError
 
-from rnnserve.export.described_model import DescribedModel
+from rnnserve.export.description.described_model import DescribedModel
+from rnnserve.export.description.omitted_inputs import wrong_defaults
 from rnnserve.export.errors import ParityError, WrongArguments
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.old_translations import old_translations
-from rnnserve.export.omitted_inputs import wrong_defaults
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.graph_findings import contradictions, walk_graph
 from rnnserve.export.surroundings import left_as_they_were

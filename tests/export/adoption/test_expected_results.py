@@ -8,7 +8,7 @@ import pytest
 
 from rnnserve.export.adoption.expected_results import expected_cases
 from rnnserve.export.adoption.onnx_truth import OnnxTruth
-from rnnserve.export.descriptions import Floats, Integers, Lengths
+from rnnserve.export.description.input_descriptions import Floats, Integers, Lengths
 from rnnserve.export.errors import ExportError, WrongArguments
 
 DESCRIBED = {"x": Floats("sequence", "batch", 2), "lengths": Lengths()}

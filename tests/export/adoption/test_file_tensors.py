@@ -13,7 +13,7 @@ from rnnserve.export.adoption.file_tensors import (
     write_axis_names,
 )
 from rnnserve.export.adoption.roles import Roles
-from rnnserve.export.descriptions import Floats
+from rnnserve.export.description.input_descriptions import Floats
 from rnnserve.export.errors import WrongArguments
 from rnnserve.protos import manifest_pb2
 

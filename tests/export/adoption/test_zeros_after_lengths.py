@@ -8,7 +8,7 @@ import pytest
 
 from rnnserve.export.adoption.adoption import _zeros
 from rnnserve.export.adoption.onnx_truth import OnnxTruth
-from rnnserve.export.descriptions import Floats, Lengths
+from rnnserve.export.description.input_descriptions import Floats, Lengths
 
 
 def zeros(run, *, inputs=None, sizes=None):

@@ -8,7 +8,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnserve.export import Floats, Lengths, Publication, export_onnx
 from rnnserve.export.dataflow import decide
-from rnnserve.export.described_model import describe_model
+from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.finiteness import guard_recurrences
 
 CELLS = {"relu": lambda **more: nn.RNN(4, 6, nonlinearity="relu", **more), "gru": lambda **more: nn.GRU(4, 6, **more)}

@@ -1,7 +1,7 @@
 """`rnnserve check`: what it prints, and how it exits."""
 
 from rnnserve.cli import main
-from rnnserve.export.publication_targets import load_publications
+from rnnserve.export.description.publication_targets import load_publications
 from support.checked_files import (
     exported,
     wrong_reset,

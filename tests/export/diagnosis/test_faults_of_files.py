@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from rnnserve.export.described_model import describe_model
+from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.pipeline import to_onnx
 from support.checked_files import (
     change_head,

@@ -9,7 +9,7 @@ import pytest
 from torch import nn
 
 from rnnserve.export import Floats, Lengths, Publication
-from rnnserve.export.described_model import describe_model
+from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.diagnosis.size_trials import SizeTrials
 from rnnserve.export.diagnosis.tensor_matching import MatchedFile
 from rnnserve.export.parity.proof import reference_of

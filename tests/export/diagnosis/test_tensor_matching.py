@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from rnnserve.export import Floats, Lengths, Publication
-from rnnserve.export.described_model import describe_model
+from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.diagnosis.tensor_matching import match_tensors
 from rnnserve.export.parity import OnnxRunner
 

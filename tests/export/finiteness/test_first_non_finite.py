@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from rnnserve.export import Floats, Publication
-from rnnserve.export.described_model import describe_model
+from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.finiteness.first_non_finite import find_first_non_finite, non_finite_advice
 from rnnserve.export.module_interface import ModuleInterface

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rnnserve.export import script
-from rnnserve.export.described_model import DescribedModel
+from rnnserve.export.description.described_model import DescribedModel
 from rnnserve.export.parity import prove
 from rnnserve.export.pipeline import to_onnx
 from rnnserve.models import Architecture, DirectionClassifier

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnserve.export import Floats, Lengths, Publication
-from rnnserve.export.described_model import describe_model
+from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.parity.tolerances import limits_for

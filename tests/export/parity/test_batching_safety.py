@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnnserve.export.descriptions import Floats, Integers, Lengths
+from rnnserve.export.description.input_descriptions import Floats, Integers, Lengths
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.reference import FLOAT64, MOVED
 from rnnserve.export.parity.tolerances import limits_for

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from rnnserve.export import Flags, Floats, Integers, Lengths, Publication
-from rnnserve.export.described_model import describe_model
+from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.parity import extreme_batches
 from rnnserve.export.parity.extreme_batches import ExtremeBatches
 

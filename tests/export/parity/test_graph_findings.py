@@ -12,7 +12,7 @@ from torch import nn
 
 from rnnserve.export import Floats, Integers, Lengths, Publication, publish
 from rnnserve.export.dataflow import Decision, Verdict
-from rnnserve.export.described_model import describe_model
+from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.errors import ParityError
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.graph_findings import GraphFindings, contradictions, finding, walk_graph

@@ -6,7 +6,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from rnnserve.export.described_model import describe_model
+from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.parity.input_batches import input_batches
 from rnnserve.models import Architecture
 from support.descriptions import describe_architecture

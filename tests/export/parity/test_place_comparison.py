@@ -11,7 +11,7 @@ from onnx import helper, numpy_helper
 from torch import nn
 
 from rnnserve.export import Floats, Publication
-from rnnserve.export.described_model import describe_model
+from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.parity import ParityError, prove
 from rnnserve.export.pipeline import to_onnx
 

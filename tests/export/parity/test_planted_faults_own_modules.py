@@ -9,7 +9,7 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 
-from rnnserve.export.described_model import DescribedModel, describe_model
+from rnnserve.export.description.described_model import DescribedModel, describe_model
 from rnnserve.export.parity import ParityError, prove
 from rnnserve.export.pipeline import to_onnx
 from support.own_modules import PUBLICATIONS, own_module

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from rnnserve.export import Floats, Lengths, Publication
-from rnnserve.export.described_model import describe_model
+from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.parity import ParityError
 from rnnserve.export.parity.failure_collector import FailureCollector
 from rnnserve.export.parity.input_batches import InputBatch

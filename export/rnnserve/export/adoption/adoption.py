@@ -20,8 +20,8 @@ from rnnserve.export.adoption.file_tensors import (
 from rnnserve.export.adoption.onnx_truth import OnnxTruth
 from rnnserve.export.adoption.roles import Roles
 from rnnserve.export.adoption.sample_file import Sample
-from rnnserve.export.described_outputs import describe_outputs
-from rnnserve.export.described_tensors import (
+from rnnserve.export.description.described_outputs import describe_outputs
+from rnnserve.export.description.described_tensors import (
     ModelDescription,
     check_inputs,
     check_model_name,

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnserve.export.adoption.onnx_truth import OnnxTruth
-from rnnserve.export.described_tensors import ModelDescription
+from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.golden_cases import GoldenCases
 from rnnserve.export.module_interface import Arrays

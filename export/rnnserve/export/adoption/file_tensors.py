@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import onnx
 
 from rnnserve.export.adoption.roles import Roles
-from rnnserve.export.descriptions import DYNAMIC
+from rnnserve.export.description.input_descriptions import DYNAMIC
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.onnx_files import model_inputs
 from rnnserve.export.tensor_shapes import sequence_axes

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from rnnserve.export.commands.early_checks import check_file
 from rnnserve.export.commands.run_timeout import add_run_timeout
+from rnnserve.export.description.target_names import check_target
 from rnnserve.export.errors import ExportError, WrongArguments
-from rnnserve.export.target_names import check_target
 
 if TYPE_CHECKING:
-    from rnnserve.export.publication import Publication
+    from rnnserve.export.description.publication import Publication
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _publication(target: str, name: str | None) -> "Publication":
-    from rnnserve.export.publication_targets import load_publications
+    from rnnserve.export.description.publication_targets import load_publications
 
     publications = load_publications(target)
     names = [publication.name for publication in publications]

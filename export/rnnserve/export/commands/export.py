@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnserve.export.commands.early_checks import check_checkpoint, check_repository
+from rnnserve.export.description.target_names import check_target, is_target
 from rnnserve.export.errors import ExportError
-from rnnserve.export.target_names import check_target, is_target
 from rnnserve.models import CheckpointError
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.batching_modes import BATCHING_MODES
 
 if TYPE_CHECKING:
+    from rnnserve.export.description.publication import Publication
     from rnnserve.export.pipeline import ExportResult
-    from rnnserve.export.publication import Publication
     from rnnserve.protos.manifest_pb2 import Tensor
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 def _publications(names: Sequence[str], checkpoints: Path) -> "Iterator[Publication]":
     """Read what is to be published; own modules first of all, so that a mistake in them is told at once."""
     from rnnserve.export.classifiers import classifier_publication
-    from rnnserve.export.publication_targets import load_publications
+    from rnnserve.export.description.publication_targets import load_publications
     from rnnserve.models import load_checkpoint
 
     loaded = {name: load_publications(name) for name in names if is_target(name)}

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from rnnserve.export.commands.early_checks import check_file, check_repository
 from rnnserve.export.commands.run_timeout import add_run_timeout
+from rnnserve.export.description.model_names import check_model_name
 from rnnserve.export.errors import ExportError
-from rnnserve.export.model_names import check_model_name
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.batching_modes import BATCHING_MODES

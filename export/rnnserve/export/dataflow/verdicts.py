@@ -10,7 +10,7 @@ from rnnserve.export.dataflow.graph_walk import GraphWalk
 from rnnserve.export.dataflow.sizes import named
 from rnnserve.export.dataflow.tracks import LAST, Key, Property, Reach, Track
 from rnnserve.export.dataflow.values import Ends, Shape, Value, plain
-from rnnserve.export.descriptions import DYNAMIC
+from rnnserve.export.description.input_descriptions import DYNAMIC
 from rnnserve.export.tensor_shapes import axis_of, lengths_inputs, sequence_axes
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH

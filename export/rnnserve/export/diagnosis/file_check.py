@@ -7,7 +7,8 @@ from pathlib import Path
 
 import onnx
 
-from rnnserve.export.described_model import DescribedModel, describe_model, evaluating
+from rnnserve.export.description.described_model import DescribedModel, describe_model, evaluating
+from rnnserve.export.description.publication import Publication
 from rnnserve.export.diagnosis.graph_values import GraphValues
 from rnnserve.export.diagnosis.graph_walk import first_wrong_node, mistaken_outputs
 from rnnserve.export.diagnosis.recurrent_nodes import compare_recurrent_nodes, layout_faults
@@ -19,7 +20,6 @@ from rnnserve.export.onnx_files import read_onnx
 from rnnserve.export.parity import RUN_SECONDS, OnnxProcess, OnnxRunner, prove
 from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.pipeline import to_onnx
-from rnnserve.export.publication import Publication
 from rnnserve.export.surroundings import left_as_they_were
 from rnnserve.export.torch_threads import one_thread
 

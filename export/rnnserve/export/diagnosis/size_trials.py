@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from rnnserve.export.described_model import DescribedModel
+from rnnserve.export.description.described_model import DescribedModel
 from rnnserve.export.diagnosis.tensor_matching import MatchedFile
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import onnx
 import onnx_ir as ir
 
-from rnnserve.export.described_model import DescribedModel
-from rnnserve.export.descriptions import DYNAMIC
+from rnnserve.export.description.described_model import DescribedModel
+from rnnserve.export.description.input_descriptions import DYNAMIC
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.protocol_words import BATCH

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnserve.export.dataflow import Decision, Verdict
-from rnnserve.export.described_tensors import ModelDescription
-from rnnserve.export.descriptions import DYNAMIC
+from rnnserve.export.description.described_tensors import ModelDescription
+from rnnserve.export.description.input_descriptions import DYNAMIC
 from rnnserve.export.errors import ParityError
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays

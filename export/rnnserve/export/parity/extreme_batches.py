@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from rnnserve.export.described_model import DescribedModel
-from rnnserve.export.description_trials import LONGEST
+from rnnserve.export.description.described_model import DescribedModel
+from rnnserve.export.description.forward_trials import LONGEST
 from rnnserve.export.input_drawing import draw_inputs, is_state
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity.extreme_values import EXTREMES

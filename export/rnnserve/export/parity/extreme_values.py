@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.descriptions import DYNAMIC
+from rnnserve.export.description.input_descriptions import DYNAMIC
 from rnnserve.export.input_drawing import is_state
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.tensor_shapes import Tensors, axis_of

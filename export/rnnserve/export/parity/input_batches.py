@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rnnserve.export.described_model import DescribedModel
+from rnnserve.export.description.described_model import DescribedModel
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.tensor_shapes import lengths_inputs, sequence_axes, sizes_of

@@ -9,7 +9,7 @@ import torch
 from google.protobuf.message import DecodeError
 from tqdm import tqdm
 
-from rnnserve.export.described_model import DescribedModel, evaluating
+from rnnserve.export.description.described_model import DescribedModel, evaluating
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import ModuleInterface

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rnnserve.export.described_model import DescribedModel
+from rnnserve.export.description.described_model import DescribedModel
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.parity.distances import Distances

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnserve.export import Floats, Lengths, Publication, WrongArguments
-from rnnserve.export.described_model import describe_model
+from rnnserve.export.description.described_model import describe_model
 
 INPUTS = {"x": Floats("batch", "sequence", 2), "lengths": Lengths()}
 

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
+from rnnserve.export.description.publication_targets import load_publications
+from rnnserve.export.description.target_names import is_target
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.publication_targets import load_publications
-from rnnserve.export.target_names import is_target
 
 FILE = """
 from torch import nn

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from rnnserve.export import Flags, Floats, Integers, Lengths, Publication, UnsupportedModule, WrongArguments
-from rnnserve.export.described_model import describe_model
-from rnnserve.export.descriptions import InputDescription
+from rnnserve.export.description.described_model import describe_model
+from rnnserve.export.description.input_descriptions import InputDescription
 from support.own_modules import PUBLICATIONS, own_module
 
 X = Floats("batch", "sequence", 2)

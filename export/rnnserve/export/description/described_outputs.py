@@ -6,9 +6,9 @@ from functools import partial
 
 import numpy as np
 
-from rnnserve.export.derived_axes import derive_axis
-from rnnserve.export.description_trials import sizes_taken
-from rnnserve.export.descriptions import DYNAMIC, InputDescription
+from rnnserve.export.description.derived_axes import derive_axis
+from rnnserve.export.description.forward_trials import sizes_taken
+from rnnserve.export.description.input_descriptions import DYNAMIC, InputDescription
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays

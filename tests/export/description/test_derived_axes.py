@@ -2,7 +2,7 @@
 
 import pytest
 
-from rnnserve.export.derived_axes import derive_axis
+from rnnserve.export.description.derived_axes import derive_axis
 
 
 def convolutions(*layers: tuple[int, int, int]):

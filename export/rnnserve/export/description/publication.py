@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 from torch import nn
 
-from rnnserve.export.descriptions import InputDescription
+from rnnserve.export.description.input_descriptions import InputDescription
 
 if TYPE_CHECKING:
-    from rnnserve.export.described_model import DescribedModel
+    from rnnserve.export.description.described_model import DescribedModel
     from rnnserve.export.parity import OnnxRunner, Reference
     from rnnserve.export.parity.failure_collector import FailureCollector
     from rnnserve.export.parity.tolerances import ParityLimits

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
+from rnnserve.export.description.publication import Publication
+from rnnserve.export.description.target_names import check_target, search, split_target
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.publication import Publication
-from rnnserve.export.target_names import check_target, search, split_target
 
 __all__ = ["load_publications"]
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from rnnserve.export.described_outputs import describe_outputs
-from rnnserve.export.described_tensors import (
+from rnnserve.export.description.described_outputs import describe_outputs
+from rnnserve.export.description.described_tensors import (
     ModelDescription,
     check_inputs,
     check_model_name,
@@ -23,13 +23,19 @@ from rnnserve.export.described_tensors import (
     name_classes,
     proof_sizes,
 )
-from rnnserve.export.description_trials import bounds_in_words, describe_arrays, try_lengths, try_long, try_sizes
+from rnnserve.export.description.forward_parameters import read_parameters
+from rnnserve.export.description.forward_trials import (
+    bounds_in_words,
+    describe_arrays,
+    try_lengths,
+    try_long,
+    try_sizes,
+)
+from rnnserve.export.description.omitted_inputs import find_defaults
+from rnnserve.export.description.publication import FurtherCheck, Publication
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.finiteness.first_non_finite import non_finite_advice
-from rnnserve.export.forward_parameters import read_parameters
 from rnnserve.export.module_interface import Arrays, ModuleInterface
-from rnnserve.export.omitted_inputs import find_defaults
-from rnnserve.export.publication import FurtherCheck, Publication
 
 __all__ = ["DescribedModel", "describe_model", "evaluating"]
 

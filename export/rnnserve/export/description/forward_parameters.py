@@ -11,10 +11,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from rnnserve.export.descriptions import InputDescription
+from rnnserve.export.description.input_descriptions import InputDescription
+from rnnserve.export.description.publication import InputDescriptions
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.module_interface import Constant, Parameter
-from rnnserve.export.publication import InputDescriptions
 
 __all__ = ["ForwardParameters", "read_parameters"]
 

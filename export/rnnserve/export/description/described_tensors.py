@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.descriptions import DYNAMIC
+from rnnserve.export.description.input_descriptions import DYNAMIC
+from rnnserve.export.description.model_names import check_model_name
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.model_names import check_model_name
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.tensor_shapes import axis_of, sequence_axes, shape_of, size_limits, sizes_of
 from rnnserve.protos import manifest_pb2

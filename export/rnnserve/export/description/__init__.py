@@ -1,0 +1,11 @@
+"""Describing a module: what a user says of it, checked against what it does when it is run.
+
+In: a module with the descriptions of its inputs (`input_descriptions`), which together are a `publication`; a command
+finds it by its name (`target_names`, `publication_targets`). Out: a `described_model`, whose tensors have the form that
+a manifest gives them. `forward_parameters` reads how forward takes its arguments, `described_tensors` holds what is
+checked of tensors whatever computes them, `described_outputs` and `derived_axes` find the axes of outputs,
+`forward_trials` runs the module at the limits of its sizes, and `omitted_inputs` without the arguments that may be left
+out. Nothing is exported, compared or written here.
+
+The door imports nothing: commands tell a mistake in a name (`target_names`, `model_names`) before torch is imported.
+"""
