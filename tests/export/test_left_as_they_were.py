@@ -14,7 +14,7 @@ from torch import nn
 from rnnserve.export import ExportError, Floats, Publication, export_onnx, publish
 from rnnserve.export.diagnosis import check_file
 from rnnserve.export.errors import ParityError
-from rnnserve.export.pipeline import to_onnx
+from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.surroundings import left_as_they_were
 from rnnserve.protos.artifact import ArtifactError
 

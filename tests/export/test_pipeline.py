@@ -23,10 +23,10 @@ import torch
 from rnnserve.export import ExportError, pipeline
 from rnnserve.export.classifiers import export_checkpoint
 from rnnserve.export.golden_cases import make_cases
+from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity import OnnxRunner, ParityError
 from rnnserve.export.parity.proof import Proof, reference_of
 from rnnserve.export.parity.tolerances import replay_limits
-from rnnserve.export.pipeline import to_onnx
 from rnnserve.export.torch_threads import one_thread
 from rnnserve.models import LABELS, Architecture, DirectionClassifier, load_checkpoint, save_checkpoint
 from rnnserve.protos import manifest_pb2

@@ -11,6 +11,7 @@ EXPORTED = {
         "BrokenPostcondition",
         "ExportError",
         "ExportResult",
+        "FailedPass",
         "Flags",
         "Floats",
         "Integers",
@@ -52,6 +53,7 @@ def test_every_error_has_one_root():
     assert errors.__all__ == [
         "BrokenPostcondition",
         "ExportError",
+        "FailedPass",
         "ParityError",
         "PublishingFailed",
         "UnsupportedModule",

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from rnnserve.export import Floats, Lengths, Publication
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.diagnosis import check_file
-from rnnserve.export.pipeline import to_onnx
+from rnnserve.export.model_onnx import to_onnx
 
 __all__ = [
     "SIZES",

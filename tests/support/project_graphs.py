@@ -12,7 +12,7 @@ from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.description.publication import Publication
 from rnnserve.export.lowering import lower_rnn
-from rnnserve.export.pipeline import to_onnx
+from rnnserve.export.model_onnx import to_onnx
 from rnnserve.models import LABELS, Architecture, Checkpoint, DirectionClassifier
 from support.own_modules import PUBLICATIONS, own_module
 

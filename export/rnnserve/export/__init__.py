@@ -24,7 +24,14 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 if TYPE_CHECKING:
     from rnnserve.export.description.input_descriptions import Flags, Floats, Integers, Lengths
     from rnnserve.export.description.publication import Publication
-    from rnnserve.export.errors import BrokenPostcondition, ExportError, ParityError, UnsupportedModule, WrongArguments
+    from rnnserve.export.errors import (
+        BrokenPostcondition,
+        ExportError,
+        FailedPass,
+        ParityError,
+        UnsupportedModule,
+        WrongArguments,
+    )
     from rnnserve.export.pipeline import ExportResult, publish
     from rnnserve.export.recurrence import export_onnx, scan
     from rnnserve.export.torchscript import script, script_bytes
@@ -37,6 +44,7 @@ __all__ = [
     "BrokenPostcondition",
     "ExportError",
     "ExportResult",
+    "FailedPass",
     "Flags",
     "Floats",
     "Integers",
@@ -55,7 +63,8 @@ __all__ = [
 _MODULES = {
     **dict.fromkeys(("Flags", "Floats", "Integers", "Lengths"), "description.input_descriptions"),
     **dict.fromkeys(
-        ("BrokenPostcondition", "ExportError", "ParityError", "UnsupportedModule", "WrongArguments"), "errors"
+        ("BrokenPostcondition", "ExportError", "FailedPass", "ParityError", "UnsupportedModule", "WrongArguments"),
+        "errors",
     ),
     **dict.fromkeys(("ExportResult", "publish"), "pipeline"),
     "Publication": "description.publication",

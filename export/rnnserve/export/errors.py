@@ -6,6 +6,7 @@
     ├── UnsupportedModule      the module does something that has no right ONNX form; says what, where and why
     ├── WrongArguments         names, sample arguments and dynamic shapes that do not fit the module or each other
     ├── BrokenPostcondition    the exporter gave something else than was asked for; nothing is returned
+    ├── FailedPass             a pass of the export failed, which is a defect; has its name, and the cause
     ├── ParityError            eager, TorchScript and ONNX do not compute the same; has everything that differs
     └── PublishingFailed       the repository cannot be written (also an OSError); nothing was published
 """
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 __all__ = [
     "BrokenPostcondition",
     "ExportError",
+    "FailedPass",
     "ParityError",
     "PublishingFailed",
     "UnsupportedModule",
@@ -36,6 +38,18 @@ class WrongArguments(ExportError):
 
 class BrokenPostcondition(ExportError):
     """The exported graph is not what was asked for: a lost axis, a missing name, a layer too many or too few."""
+
+
+class FailedPass(ExportError):
+    """A pass of the export raised what is no refusal; `__cause__` is what it raised.
+
+    Attributes:
+        name: The pass, one of `rnnserve.export.recurrence.passes`.
+    """
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
 
 
 class ParityError(ExportError):

@@ -12,7 +12,7 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["draw_inputs", "is_state"]
+__all__ = ["draw_inputs", "draw_sample", "is_state"]
 
 _STATES = (manifest_pb2.DEFAULT_ZEROS, manifest_pb2.DEFAULT_RECORDED)
 
@@ -68,6 +68,18 @@ def draw_inputs(
             array = random.standard_normal(shape)
         arrays[tensor.name] = array.astype(dtype)
     return arrays
+
+
+def draw_sample(inputs: Sequence[manifest_pb2.Tensor], limits: Mapping[str, tuple[int, int]]) -> Arrays:
+    """Draw the inputs that a module is exported with: three rows of five, six, … steps, as far as it takes them.
+
+    Args:
+        inputs: Described as in a manifest.
+        limits: The smallest and the largest size of each dynamic axis.
+    """
+    wanted = {axis: 3 if axis == BATCH else 4 + number for number, axis in enumerate(limits)}
+    sizes = {axis: min(max(wanted[axis], low), high) for axis, (low, high) in limits.items()}
+    return draw_inputs(inputs, np.random.default_rng(0), sizes)
 
 
 def is_state(tensor: manifest_pb2.Tensor) -> bool:

@@ -6,30 +6,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 from tqdm import tqdm
 
 from rnnserve.export.description.described_model import DescribedModel, describe_model, evaluating
-from rnnserve.export.description.input_descriptions import DYNAMIC, InputDescription
+from rnnserve.export.description.input_descriptions import InputDescription
 from rnnserve.export.description.publication import InputDescriptions, Publication
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
-from rnnserve.export.finiteness import guard_recurrences
 from rnnserve.export.golden_cases import GoldenCases, make_cases
-from rnnserve.export.input_drawing import draw_inputs
+from rnnserve.export.input_drawing import draw_sample
 from rnnserve.export.left_out_cases import filling, with_left_out
 from rnnserve.export.manifest import KEEPS_BITS, describe_version
-from rnnserve.export.module_interface import FlatOutputs, ModuleInterface, is_flat
+from rnnserve.export.model_onnx import to_onnx
+from rnnserve.export.module_interface import ModuleInterface
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.publishing import Published
-from rnnserve.export.recurrence import export_onnx
 from rnnserve.export.scan_file import try_lowering
 from rnnserve.export.server_trial import OtherGraph, publish_tried
 from rnnserve.export.surroundings import left_as_they_were
-from rnnserve.export.tensor_shapes import size_limits
 from rnnserve.export.torch_threads import one_thread
 from rnnserve.export.torchscript import script, script_bytes, try_script
 from rnnserve.export.triton_config_writing import render_config
@@ -40,7 +37,7 @@ from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import dump_defaults
 from rnnserve.protos.triton_config import MissingConfigError, check_tensors, read_config
 
-__all__ = ["ExportResult", "publish", "to_onnx"]
+__all__ = ["ExportResult", "publish"]
 
 _LONGEST_REASON = 300  # characters
 
@@ -221,70 +218,12 @@ def _keeps_states(publication: Publication, model: DescribedModel) -> bool:
     return bool(publication.states) and set(model.sizes) == {BATCH} and not begin and not only_states
 
 
-def to_onnx(model: DescribedModel) -> bytes:
-    """Export a described model with every input, and its dynamic axes named; recurrences that lose NaN are guarded.
-
-    Raises:
-        ExportError: If it cannot be exported.
-    """
-    sizes = _sample_sizes(model)
-    arrays = draw_inputs(model.inputs, np.random.default_rng(0), sizes)
-    arguments = model.interface.arguments(arrays)
-    limits = size_limits(model.inputs)
-    one_size = {axis for axis, (low, high) in limits.items() if low == high}
-    named = {
-        tensor.name: {
-            at: axis.name for at, axis in enumerate(tensor.axes) if axis.size == DYNAMIC and axis.name not in one_size
-        }
-        for tensor in model.inputs
-    }
-    shapes = tuple(
-        named[parameter]
-        if isinstance(parameter, str)
-        else tuple(named[name] for name in parameter)
-        if isinstance(parameter, tuple)
-        else None
-        for parameter in model.interface.parameters
-    )
-    with evaluating(model.module):
-        with torch.no_grad():
-            flat = is_flat(model.module(*arguments))
-        program = export_onnx(
-            model.module if flat else FlatOutputs(model.module).eval(),
-            arguments,
-            input_names=[tensor.name for tensor in model.inputs],
-            output_names=[tensor.name for tensor in model.outputs],
-            dynamic_shapes=shapes,
-            sizes=limits,
-        )
-    proto = program.model_proto
-    for value, tensor in zip(proto.graph.input, model.inputs, strict=True):
-        # An axis that has one size only is captured with that size, on which forward may depend; its name is written
-        # here, since requests have the axis, and servers hold its size against the limits.
-        for dim, axis in zip(value.type.tensor_type.shape.dim, tensor.axes, strict=True):
-            if axis.name in one_size and axis.size == DYNAMIC:
-                dim.dim_param = axis.name
-    for value, tensor in zip(proto.graph.output, model.outputs, strict=True):
-        derived = [axis.name for axis in tensor.derived_axes]
-        for dim, axis in zip(value.type.tensor_type.shape.dim, tensor.axes, strict=False):
-            if axis.name in derived:  # the exporter names it by its formula
-                dim.dim_param = axis.name
-    data: bytes = proto.SerializeToString(deterministic=True)
-    return guard_recurrences(data, finite_inputs=not model.allow_non_finite)
-
-
-def _sample_sizes(model: DescribedModel) -> dict[str, int]:
-    """A batch of three rows and sequences of five, six, … steps, as far as the module takes them."""
-    wanted = {axis: 3 if axis == BATCH else 4 + number for number, axis in enumerate(model.sizes)}
-    return {axis: min(max(wanted[axis], low), high) for axis, (low, high) in model.sizes.items()}
-
-
 def _scripted(model: DescribedModel) -> tuple[torch.jit.ScriptModule | None, str]:
     """Script the module; None, and why, where TorchScript cannot compile it, or where its script does not run."""
     try:
         scripted = script(model.module)
         interface = ModuleInterface.of_script(scripted, model.interface.inputs, model.interface.outputs)
-        try_script(scripted, interface, draw_inputs(model.inputs, np.random.default_rng(0), _sample_sizes(model)))
+        try_script(scripted, interface, draw_sample(model.inputs, model.sizes))
         script_bytes(scripted)
     except UnsupportedModule as error:
         reason = " ".join(str(error).split())

@@ -5,7 +5,7 @@ import pytest
 from torch import nn
 
 from rnnserve.export.description.described_model import describe_model
-from rnnserve.export.pipeline import to_onnx
+from rnnserve.export.model_onnx import to_onnx
 from support.checked_files import (
     change_head,
     change_weights,

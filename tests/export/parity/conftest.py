@@ -9,8 +9,8 @@ import torch
 
 from rnnserve.export import script
 from rnnserve.export.description.described_model import DescribedModel
+from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity import prove
-from rnnserve.export.pipeline import to_onnx
 from rnnserve.models import Architecture, DirectionClassifier
 from support.descriptions import describe_classifier
 

@@ -14,11 +14,11 @@ from rnnserve.export import Floats, Integers, Lengths, Publication, publish
 from rnnserve.export.dataflow import Decision, Verdict
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.errors import ParityError
+from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.graph_findings import GraphFindings, contradictions, finding, walk_graph
 from rnnserve.export.parity.reference import FLOAT64, MOVED
 from rnnserve.export.parity.tolerances import limits_for
-from rnnserve.export.pipeline import to_onnx
 from rnnserve.export.verify import verify_version
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MANIFEST, MODEL, describe_file, dump_manifest, read_version

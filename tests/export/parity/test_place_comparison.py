@@ -12,8 +12,8 @@ from torch import nn
 
 from rnnserve.export import Floats, Publication
 from rnnserve.export.description.described_model import describe_model
+from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity import ParityError, prove
-from rnnserve.export.pipeline import to_onnx
 
 CHOICES = {
     "argmax over steps": lambda y: y.argmax(1),

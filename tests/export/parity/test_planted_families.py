@@ -13,8 +13,8 @@ from torch import nn
 from rnnserve.export import Floats, Integers, Publication
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.finiteness import guard_recurrences
+from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity import OnnxRunner, ParityError, prove
-from rnnserve.export.pipeline import to_onnx
 
 
 class FrontEnd(nn.Module):

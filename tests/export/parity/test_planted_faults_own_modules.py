@@ -10,8 +10,8 @@ import torch
 from onnx import helper, numpy_helper
 
 from rnnserve.export.description.described_model import DescribedModel, describe_model
+from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity import ParityError, prove
-from rnnserve.export.pipeline import to_onnx
 from support.own_modules import PUBLICATIONS, own_module
 
 

@@ -15,11 +15,11 @@ from rnnserve.export.diagnosis.recurrent_nodes import compare_recurrent_nodes, l
 from rnnserve.export.diagnosis.size_trials import SizeTrials
 from rnnserve.export.diagnosis.tensor_matching import MatchedFile, match_tensors
 from rnnserve.export.errors import ExportError, ParityError
+from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.onnx_files import read_onnx
 from rnnserve.export.parity import RUN_SECONDS, OnnxProcess, OnnxRunner, prove
 from rnnserve.export.parity.proof import reference_of
-from rnnserve.export.pipeline import to_onnx
 from rnnserve.export.surroundings import left_as_they_were
 from rnnserve.export.torch_threads import one_thread
 

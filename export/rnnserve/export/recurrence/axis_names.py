@@ -1,7 +1,6 @@
 """The names that dynamic axes have in the exported graph."""
 
 import re
-from typing import cast
 
 import onnx_ir as ir
 import torch
@@ -16,18 +15,22 @@ __all__ = ["name_axes"]
 _SYMBOL = re.compile(r"\b[A-Za-z_]\w*")
 
 
-def name_axes(program: torch.onnx.ONNXProgram, axes: DynamicAxes) -> None:
+def name_axes(model: ir.Model, captured: torch.export.ExportedProgram, axes: DynamicAxes) -> None:
     """Give every dynamic axis the name asked for, in place, in every tensor that has the axis.
 
     `pad_packed_sequence` trims its result to the longest row. That axis is called `longest` (`longest_1`, … where there
     are several), unless an axis that was asked for is known to have the same size.
 
+    Args:
+        model: The graph, whose sizes have the symbols of the program.
+        captured: The program that it was translated from.
+        axes: The names that were asked for.
+
     Raises:
         WrongArguments: If the module makes axes of different names one size.
     """
-    captured = cast(torch.export.ExportedProgram, program.exported_program)
     names: dict[str, str] = {}
-    for value, asked, label in zip(program.model.graph.inputs, axes.names, axes.labels, strict=True):
+    for value, asked, label in zip(model.graph.inputs, axes.names, axes.labels, strict=True):
         for axis, name in asked.items():
             size = value.shape[axis] if value.shape is not None else None
             symbol = str(getattr(size, "value", size))
@@ -40,7 +43,7 @@ def name_axes(program: torch.onnx.ONNXProgram, axes: DynamicAxes) -> None:
     unnamed = dict.fromkeys(symbol for symbol in trimmed if symbol not in names and symbol.isidentifier())
     for number, symbol in enumerate(unnamed):
         names[symbol] = f"longest_{number}" if number else "longest"
-    for value in values_of(program.model):
+    for value in values_of(model):
         if value.shape is not None:
             value.shape = ir.Shape([_renamed(size, names) for size in value.shape])
 

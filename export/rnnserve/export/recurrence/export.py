@@ -3,44 +3,22 @@
 from collections.abc import Sequence
 
 import torch
-from onnx_ir.passes.common import InlinePass
 from torch import nn
-from torch.export.graph_signature import ConstantArgument, OutputKind
 
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
 from rnnserve.export.operators import TRANSLATIONS as OPERATORS
-from rnnserve.export.operators import (
-    choose_booleans,
-    divided_by_constants_of,
-    keep_nan,
-    refuse_operators,
-    sharpen_sigmoids,
-    sum_integers_exactly,
-    transform_exactly,
-    unify_numbers,
-    write_out_doubles,
-)
+from rnnserve.export.operators import divided_by_constants_of
 from rnnserve.export.recurrence.argument_types import Arguments, Shapes
-from rnnserve.export.recurrence.axis_names import name_axes
 from rnnserve.export.recurrence.capture import capture, frozen, parameters_of
 from rnnserve.export.recurrence.carried_state import refuse_carried_state
-from rnnserve.export.recurrence.cast_order import cast_before_transposing
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
-from rnnserve.export.recurrence.exact_passes import simplify_exactly
 from rnnserve.export.recurrence.exporter_messages import without_exporter_messages
-from rnnserve.export.recurrence.exporter_metadata import mark_translations, remove_metadata
-from rnnserve.export.recurrence.float16 import compute_float16_in_float32
 from rnnserve.export.recurrence.interception import LOCK
-from rnnserve.export.recurrence.interface_names import name_interface
-from rnnserve.export.recurrence.postconditions import check_postconditions
-from rnnserve.export.recurrence.refusals import refuse_state
-from rnnserve.export.recurrence.scan_translation import translate_scans
-from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits, check_other_sizes
+from rnnserve.export.recurrence.passes import ON_GRAPH, ON_PROGRAM, Captured, Translated
+from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits
 from rnnserve.export.recurrence.translation_registry import registry_kept
 from rnnserve.export.recurrence.translations import TRANSLATIONS
 from rnnserve.export.recurrence.untranslated import untranslated
-from rnnserve.export.recurrence.value_types import fill_types
-from rnnserve.export.recurrence.weight_folding import fold_weights
 from rnnserve.export.surroundings import left_as_they_were
 
 __all__ = ["export_onnx"]
@@ -83,6 +61,7 @@ def export_onnx(
         UnsupportedModule: If the module does something that would be exported wrong; the message says what, where and
             why.
         BrokenPostcondition: If the exporter gave something else than was asked for.
+        FailedPass: If a pass of the export fails, whose name the message has.
     """
     if not isinstance(module, nn.Module):
         raise WrongArguments(f"export_onnx got a {type(module).__name__}; expected an nn.Module")
@@ -100,34 +79,21 @@ def export_onnx(
     axes = DynamicAxes.of(parameters_of(module, args), args, dynamic_shapes, input_names)
     # One export at a time: neither torch's exporter nor the filters of warnings support several threads.
     with LOCK, left_as_they_were(module), without_exporter_messages(), frozen(module):
-        captured = _capture(module, args, axes, sizes)
-        refuse_operators(captured)
-        unify_numbers(captured)
-        _check_outputs(captured, output_names)
-        with divided_by_constants_of(captured):
-            program = _translate(captured, input_names)
-        if program.exported_program is not None:
-            refuse_state(program.exported_program)
-        refuse_carried_state(module, args)
-        check_other_sizes(module, args, axes, captured, sizes)
-        InlinePass()(program.model)  # functions of the exporter's own domain become the operators that they consist of
-        fill_types(program.model)
-        keep_nan(program.model)
-        sharpen_sigmoids(program.model)
-        sum_integers_exactly(program.model)
-        choose_booleans(program.model)
-        transform_exactly(program.model)
-        write_out_doubles(program.model)
-        simplify_exactly(program.model)
-        name_interface(program.model, input_names, output_names)
-        translate_scans(program.model)
-        name_axes(program, axes)
-        fold_weights(program.model)
-        compute_float16_in_float32(program.model)
-        cast_before_transposing(program.model)
-        remove_metadata(program.model)
-        mark_translations(program.model)
-        check_postconditions(program, axes, input_names, output_names)
+        captured = Captured(
+            module=module,
+            args=args,
+            axes=axes,
+            sizes=sizes,
+            input_names=input_names,
+            output_names=output_names,
+            program=_capture(module, args, axes, sizes),
+        )
+        for on_program in ON_PROGRAM:
+            on_program(captured)
+        program = _translate(captured.program, input_names)
+        translated = Translated(captured=captured, program=program)
+        for on_graph in ON_GRAPH:
+            on_graph(translated)
     return program
 
 
@@ -140,29 +106,16 @@ def _capture(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limit
         raise
 
 
-def _check_outputs(captured: torch.export.ExportedProgram, output_names: Sequence[str]) -> None:
-    results = [
-        spec
-        for spec in captured.graph_signature.output_specs
-        if spec.kind is OutputKind.USER_OUTPUT and not isinstance(spec.arg, ConstantArgument)
-    ]
-    if len(results) != len(output_names) or len(set(output_names)) != len(output_names):
-        raise WrongArguments(
-            f"output_names has {len(set(output_names))} different names, {list(output_names)}, for the module's "
-            f"{len(results)} results; give one name a tensor, nested ones in order (h_n and c_n are two)"
-        )
-
-
 def _translate(captured: torch.export.ExportedProgram, input_names: Sequence[str]) -> torch.onnx.ONNXProgram:
     try:
-        with registry_kept():
+        with registry_kept(), divided_by_constants_of(captured):
             program = torch.onnx.export(
                 captured,
                 dynamo=True,
                 verbose=False,
                 input_names=list(input_names),
                 custom_translation_table=OPERATORS | TRANSLATIONS,
-                # torch's optimizer erases constants of 1e-8 and less; `exact_passes` says which passes may run.
+                # torch's optimizer erases constants of 1e-8 and less; `exact_passes` says what may run instead.
                 optimize=False,
             )
     except ExportError:

@@ -1,0 +1,118 @@
+"""model.onnx of a described model: exported with every input, and finished by three passes of its own."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import onnx
+import torch
+
+from rnnserve.export.description.described_model import DescribedModel, evaluating
+from rnnserve.export.description.input_descriptions import DYNAMIC
+from rnnserve.export.finiteness import guard_recurrences
+from rnnserve.export.input_drawing import draw_sample
+from rnnserve.export.module_interface import FlatOutputs, is_flat
+from rnnserve.export.recurrence import export_onnx
+from rnnserve.export.recurrence.graph_pass import GraphPass
+from rnnserve.export.tensor_shapes import size_limits
+from rnnserve.protos import manifest_pb2
+
+__all__ = ["ON_FILE", "Exported", "to_onnx"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """A described model, and the file that was exported.
+
+    Attributes:
+        model: The model.
+        file: The file, which passes change.
+    """
+
+    model: DescribedModel
+    file: onnx.ModelProto
+
+
+def to_onnx(model: DescribedModel) -> bytes:
+    """Export a described model with every input, and its dynamic axes named; recurrences that lose NaN are guarded.
+
+    Raises:
+        ExportError: If it cannot be exported.
+    """
+    arguments = model.interface.arguments(draw_sample(model.inputs, model.sizes))
+    with evaluating(model.module):
+        with torch.no_grad():
+            flat = is_flat(model.module(*arguments))
+        program = export_onnx(
+            model.module if flat else FlatOutputs(model.module).eval(),
+            arguments,
+            input_names=[tensor.name for tensor in model.inputs],
+            output_names=[tensor.name for tensor in model.outputs],
+            dynamic_shapes=_dynamic_shapes(model),
+            sizes=size_limits(model.inputs),
+        )
+    exported = Exported(model, program.model_proto)
+    for on_file in ON_FILE:
+        on_file(exported)
+    data: bytes = exported.file.SerializeToString(deterministic=True)
+    return data
+
+
+def _dynamic_shapes(model: DescribedModel) -> tuple[Mapping[int, str] | tuple[Mapping[int, str], ...] | None, ...]:
+    """Name the dynamic axes of each of forward's parameters, but those that have one size only."""
+    fixed = _of_one_size(model.inputs)
+    named = {
+        tensor.name: {
+            at: axis.name for at, axis in enumerate(tensor.axes) if axis.size == DYNAMIC and axis.name not in fixed
+        }
+        for tensor in model.inputs
+    }
+    return tuple(
+        named[parameter]
+        if isinstance(parameter, str)
+        else tuple(named[name] for name in parameter)
+        if isinstance(parameter, tuple)
+        else None
+        for parameter in model.interface.parameters
+    )
+
+
+def _of_one_size(inputs: Sequence[manifest_pb2.Tensor]) -> set[str]:
+    return {axis for axis, (low, high) in size_limits(inputs).items() if low == high}
+
+
+def _name_fixed_axes(exported: Exported) -> None:
+    """Name axes of inputs that have one size only: captured so, since forward may depend on it.
+
+    Requests have the axis, and servers hold its size against the limits.
+    """
+    fixed = _of_one_size(exported.model.inputs)
+    for value, tensor in zip(exported.file.graph.input, exported.model.inputs, strict=True):
+        for dim, axis in zip(value.type.tensor_type.shape.dim, tensor.axes, strict=True):
+            if axis.name in fixed and axis.size == DYNAMIC:
+                dim.dim_param = axis.name
+
+
+def _name_derived_axes(exported: Exported) -> None:
+    """Name axes of outputs whose sizes follow from others: the exporter names them by their formulas."""
+    for value, tensor in zip(exported.file.graph.output, exported.model.outputs, strict=True):
+        derived = [axis.name for axis in tensor.derived_axes]
+        for dim, axis in zip(value.type.tensor_type.shape.dim, tensor.axes, strict=False):
+            if axis.name in derived:
+                dim.dim_param = axis.name
+
+
+def _guard_recurrences(exported: Exported) -> None:
+    data = exported.file.SerializeToString(deterministic=True)
+    exported.file.ParseFromString(guard_recurrences(data, finite_inputs=not exported.model.allow_non_finite))
+
+
+ON_FILE: Sequence[GraphPass[Exported]] = (
+    GraphPass("name_fixed_axes", "Axes of inputs that have one size only are named, too.", _name_fixed_axes),
+    GraphPass("name_derived_axes", "Axes of outputs have the names of the description.", _name_derived_axes),
+    GraphPass(
+        "guard_recurrences",
+        "Recurrent operators give NaN where eager does, if a NaN can reach them.",
+        _guard_recurrences,
+    ),
+)
+"""Passes on the exported file, in the order in which they run."""

@@ -1,0 +1,194 @@
+"""The passes of an export, in the order in which they run: first on the captured program, then on the graph.
+
+Between the two, torch.onnx translates the program, operator by operator (`translations`, `rnnserve.export.operators`).
+Each pass says what holds after it. A pass may rely on those before it; where its place matters for another reason, a
+comment says why. docs/reference/passes.md has the same list.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import onnx_ir as ir
+import torch
+from onnx_ir.passes.common import InlinePass
+from torch import nn
+from torch.export.graph_signature import ConstantArgument, OutputKind
+
+from rnnserve.export.errors import WrongArguments
+from rnnserve.export.operators import (
+    choose_booleans,
+    keep_nan,
+    refuse_operators,
+    sharpen_sigmoids,
+    sum_integers_exactly,
+    transform_exactly,
+    unify_numbers,
+    write_out_doubles,
+)
+from rnnserve.export.recurrence.argument_types import Arguments
+from rnnserve.export.recurrence.axis_names import name_axes
+from rnnserve.export.recurrence.carried_state import refuse_carried_state
+from rnnserve.export.recurrence.cast_order import cast_before_transposing
+from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
+from rnnserve.export.recurrence.exact_passes import simplify_exactly
+from rnnserve.export.recurrence.exporter_metadata import mark_translations, remove_metadata
+from rnnserve.export.recurrence.float16 import compute_float16_in_float32
+from rnnserve.export.recurrence.graph_pass import GraphPass
+from rnnserve.export.recurrence.interface_names import name_interface
+from rnnserve.export.recurrence.postconditions import check_postconditions
+from rnnserve.export.recurrence.refusals import refuse_state
+from rnnserve.export.recurrence.scan_translation import translate_scans
+from rnnserve.export.recurrence.size_probing import Limits, check_other_sizes
+from rnnserve.export.recurrence.value_types import fill_types
+from rnnserve.export.recurrence.weight_folding import fold_weights
+
+__all__ = ["ON_GRAPH", "ON_PROGRAM", "Captured", "Translated"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Captured:
+    """A module that torch.export has captured, and what was asked for.
+
+    Attributes:
+        module: The module.
+        args: Sample arguments of its forward.
+        axes: Their dynamic axes.
+        sizes: The sizes that the module takes.
+        input_names: One name a tensor among the arguments.
+        output_names: One name a tensor among the results.
+        program: What was captured.
+    """
+
+    module: nn.Module
+    args: Arguments
+    axes: DynamicAxes
+    sizes: Limits
+    input_names: Sequence[str]
+    output_names: Sequence[str]
+    program: torch.export.ExportedProgram
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Translated:
+    """A captured module, and the graph that torch.onnx has made of it.
+
+    Attributes:
+        captured: The module, and what was asked for.
+        program: The graph, and the captured program as torch.onnx has decomposed it.
+    """
+
+    captured: Captured
+    program: torch.onnx.ONNXProgram
+
+    @property
+    def model(self) -> ir.Model:
+        """The graph."""
+        return self.program.model
+
+    @property
+    def decomposed(self) -> torch.export.ExportedProgram:
+        """The captured program, with the operators that were translated."""
+        return cast(torch.export.ExportedProgram, self.program.exported_program)
+
+
+def _check_outputs(captured: Captured) -> None:
+    results = [
+        spec
+        for spec in captured.program.graph_signature.output_specs
+        if spec.kind is OutputKind.USER_OUTPUT and not isinstance(spec.arg, ConstantArgument)
+    ]
+    names = captured.output_names
+    if len(results) != len(names) or len(set(names)) != len(names):
+        raise WrongArguments(
+            f"output_names has {len(set(names))} different names, {list(names)}, for the module's "
+            f"{len(results)} results; give one name a tensor, nested ones in order (h_n and c_n are two)"
+        )
+
+
+def _check_other_sizes(it: Translated) -> None:
+    captured = it.captured
+    check_other_sizes(captured.module, captured.args, captured.axes, captured.program, captured.sizes)
+
+
+def _check_postconditions(it: Translated) -> None:
+    captured = it.captured
+    check_postconditions(it.program, captured.axes, captured.input_names, captured.output_names)
+
+
+def _inline_functions(model: ir.Model) -> None:
+    InlinePass()(model)
+
+
+def _of_model(change: Callable[[ir.Model], None], ensures: str) -> GraphPass[Translated]:
+    """Make a pass of a function that takes nothing but the graph."""
+    return GraphPass(change.__name__.lstrip("_"), ensures, lambda it: change(it.model))
+
+
+ON_PROGRAM: Sequence[GraphPass[Captured]] = (
+    GraphPass(
+        "refuse_operators",
+        "The program has no operator whose results would be right for some values only.",
+        lambda it: refuse_operators(it.program),
+    ),
+    GraphPass(
+        "unify_numbers",
+        "Bounds and choices beside a tensor of floats are floats, for which torch.onnx has translations.",
+        lambda it: unify_numbers(it.program),
+    ),
+    GraphPass("check_outputs", "There is one name for each tensor that the module gives.", _check_outputs),
+)
+"""Passes on the captured program."""
+
+ON_GRAPH: Sequence[GraphPass[Translated]] = (
+    # Refusals come after the translation: an operator that has none is named before a state that is kept.
+    GraphPass("refuse_state", "The module writes to no buffer.", lambda it: refuse_state(it.decomposed)),
+    GraphPass(
+        "refuse_carried_state",
+        "No call of the module reads what the call before it has written.",
+        lambda it: refuse_carried_state(it.captured.module, it.captured.args),
+    ),
+    GraphPass(
+        "check_other_sizes",
+        "The module takes the path of the sample at all sizes that it is said to take.",
+        _check_other_sizes,
+    ),
+    _of_model(_inline_functions, "Every node is an operator of ONNX, or a marker of a scan: no function is called."),
+    _of_model(fill_types, "Every value has a type, where its operator tells it."),
+    _of_model(keep_nan, "The largest and the smallest of floats are NaN where one of the floats is."),
+    _of_model(
+        sharpen_sigmoids, "Small results of a sigmoid are right where a logarithm, a division or a power uses them."
+    ),
+    _of_model(sum_integers_exactly, "Sums of int64 have all digits, and wrap round as in PyTorch."),
+    _of_model(choose_booleans, "No Where chooses between booleans, for which onnxruntime has no kernel."),
+    _of_model(transform_exactly, "Fourier transforms compute in float64."),
+    _of_model(write_out_doubles, "No operator of float64 is left for which onnxruntime has no kernel."),
+    _of_model(simplify_exactly, "The graph is small: sizes are folded, and no node is there twice or without use."),
+    # Outputs are values of their own from here on, so that each can have its name.
+    GraphPass(
+        "name_interface",
+        "Inputs and outputs have the names that were asked for, and no other value has one of them.",
+        lambda it: name_interface(it.model, it.captured.input_names, it.captured.output_names),
+    ),
+    _of_model(translate_scans, "Each scan is one Scan of ONNX, and no marker is left."),
+    # Bodies of scans have their values' shapes by now.
+    GraphPass(
+        "name_axes",
+        "Dynamic axes have the names that were asked for, in every tensor.",
+        lambda it: name_axes(it.model, it.decomposed, it.captured.axes),
+    ),
+    _of_model(
+        fold_weights, "Weights of recurrent operators are initializers in ONNX's layout, where no input changes them."
+    ),
+    _of_model(compute_float16_in_float32, "Every operator computes in float32 or float64; float16 is at the edges."),
+    # Casts of the pass before it are among those that are exchanged.
+    _of_model(cast_before_transposing, "No Cast comes after a Transpose, which ends onnxruntime's process."),
+    _of_model(remove_metadata, "Nothing in the model tells of the exporting machine."),
+    _of_model(mark_translations, "The model says that these translations made it."),
+    GraphPass(
+        "check_postconditions",
+        "Names and axes are those asked for, each layer is one operator, and the model is valid ONNX.",
+        _check_postconditions,
+    ),
+)
+"""Passes on the graph that torch.onnx gives."""
