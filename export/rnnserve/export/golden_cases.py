@@ -17,7 +17,7 @@ from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity.extreme_values import EXTREMES
 from rnnserve.export.parity.reference import Truth
-from rnnserve.export.parity.tolerances import limits_for, replay_limits
+from rnnserve.export.parity.tolerances import CALM, limits_for, replay_limits
 from rnnserve.export.rounding import Rounding
 from rnnserve.export.tensor_shapes import lengths_inputs, sequence_axes, sizes_of, stack_rows, take_row
 from rnnserve.protos.differences import scale
@@ -35,8 +35,6 @@ _EXTREME_ROWS, _EXTREME_STEPS = 4, 16
 """Rows of extreme values of which calm ones are chosen, and their steps."""
 
 _CANDIDATES = 64
-_CALM = 0.25
-"""The part of a limit that rounding may use here: on another runtime it may use more."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,7 +189,7 @@ def _calm(furthest: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.intp]
 
 
 def _limit() -> float:
-    return _CALM * limits_for("cpu").sequence_largest
+    return CALM * limits_for("cpu").sequence_largest
 
 
 def _fitting(sizes: Sequence[int], least: int, most: int) -> list[int]:

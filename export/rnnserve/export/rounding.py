@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.parity.reference import MOVED, Truth
+from rnnserve.export.parity.tolerances import ULP
 from rnnserve.export.tensor_shapes import axis_of, lengths_inputs, mask_before_lengths
 from rnnserve.protos.differences import coarseness, equally_non_finite, scale
 from rnnserve.protos.golden import Inference
@@ -18,7 +19,6 @@ __all__ = ["Rounding"]
 _Array = npt.NDArray[Any]
 
 _SAMPLES = 4
-_STEP = float(np.finfo(np.float32).eps)  # float32's step from 1 to 2
 
 
 class Rounding:
@@ -96,5 +96,5 @@ class Rounding:
         """Move floats by up to one step of float32 near 1; the result is float64."""
         if array.dtype.kind != "f":
             return array
-        moved: _Array = array + _STEP * self._random.uniform(-1, 1, array.shape)
+        moved: _Array = array + ULP * self._random.uniform(-1, 1, array.shape)
         return moved

@@ -1,5 +1,8 @@
 """The limits that a manifest records: the table's, wider only where rounding was found to move values further."""
 
+import ast
+from pathlib import Path
+
 import pytest
 
 from rnnserve.export.parity.tolerances import limits_for, replay_limits
@@ -38,3 +41,30 @@ def test_four_times_what_rounding_was_found_to_do_is_allowed():
 def test_a_device_without_limits_is_an_error():
     with pytest.raises(KeyError, match="tpu"):
         limits_for("tpu")
+
+
+EXPORT = Path(__file__).parents[3] / "export" / "rnnserve" / "export"
+
+
+def is_small(node):
+    """Whether a part of an expression is a small number, or a power with a negative exponent, as of an ulp."""
+    if isinstance(node, ast.BinOp):
+        return isinstance(node.op, ast.Pow) and isinstance(node.right, ast.UnaryOp)
+    return isinstance(node, ast.Constant) and isinstance(node.value, float) and 0 < node.value < 1e-3
+
+
+def has_small_constants(path):
+    assigned = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Assign | ast.AnnAssign)]
+    return any(is_small(part) for node in assigned if node.value for part in ast.walk(node.value))
+
+
+ELSEWHERE = {
+    "description/omitted_inputs.py": "two calls of one module are compared, before there is anything to prove",
+    "old_translations.py": "what the pattern matcher of another library takes for 0 and for 1",
+}
+"""Files with small constants that are no tolerance of a proof, by what they are."""
+
+
+def test_tolerances_are_in_one_file():
+    found = {path.relative_to(EXPORT).as_posix() for path in EXPORT.rglob("*.py") if has_small_constants(path)}
+    assert found == {"parity/tolerances.py", *ELSEWHERE}

@@ -11,7 +11,7 @@ from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.golden_cases import GoldenCases
 from rnnserve.export.module_interface import Arrays
-from rnnserve.export.parity.tolerances import limits_for
+from rnnserve.export.parity.tolerances import ADOPTED_RMS, OTHER_RUNTIME, limits_for
 from rnnserve.export.tensor_shapes import axis_of, lengths_inputs, mask_before_lengths
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
@@ -22,8 +22,6 @@ from rnnserve.protos.protocol_words import BATCH
 __all__ = ["expected_cases"]
 
 _MOST_ROWS = 64  # of a sample that servers replay
-_SPARE = 2.5  # the limit of a root mean square is that much tighter than that of the largest distance
-_ROUNDING = 4.0  # a framework's rounding may move a value further than the samples of it did
 
 
 def expected_cases(model: ModelDescription, truth: OnnxTruth, known: Sequence[tuple[Arrays, Arrays]]) -> GoldenCases:
@@ -51,7 +49,7 @@ def expected_cases(model: ModelDescription, truth: OnnxTruth, known: Sequence[tu
             moved = max(
                 (largest_difference(_masked(each[name], mask), found).distance for each in rounding), default=0.0
             )
-            limit = limits_for("cpu").sample * unit + _ROUNDING * moved if array.dtype.kind == "f" else 0.0
+            limit = limits_for("cpu").sample * unit + OTHER_RUNTIME * moved if array.dtype.kind == "f" else 0.0
             worst = largest_difference(found, expected)
             if not worst.distance <= limit:
                 raise ExportError(
@@ -64,7 +62,7 @@ def expected_cases(model: ModelDescription, truth: OnnxTruth, known: Sequence[tu
             outputs[name] = array if mask is None else np.where(mask, array, outputs[name])
         exact = {name: a.astype(np.float64) if a.dtype.kind == "f" else a for name, a in outputs.items()}
         cases.append(Case("sample", inputs, eager=outputs, float64=exact))
-    return GoldenCases(cases, step=0.0, sequence=_SPARE * furthest)
+    return GoldenCases(cases, step=0.0, sequence=ADOPTED_RMS * furthest)
 
 
 def _checked(

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from rnnserve.export.diagnosis.graph_values import GraphValues
 from rnnserve.export.diagnosis.recurrent_nodes import node_title
-from rnnserve.export.diagnosis.size_trials import TOLERANCE
+from rnnserve.export.parity.tolerances import OTHER_FORMULA
 from rnnserve.protos.differences import scale
 
 __all__ = ["first_wrong_node", "mistaken_outputs"]
@@ -64,7 +64,7 @@ def mistaken_outputs(found: GraphValues, right: GraphValues) -> Iterator[str]:
 def _same(some: _Array, others: _Array) -> bool:
     return some.shape == others.shape and float(
         np.abs(some.astype(np.float64) - others.astype(np.float64)).max(initial=0.0)
-    ) <= TOLERANCE * scale(others)
+    ) <= OTHER_FORMULA * scale(others)
 
 
 def _ancestors(graph: GraphValues, names: Set[str | None]) -> set[str | None]:
@@ -87,7 +87,7 @@ class _Known:
                 self._by_shape.setdefault(tuple(sorted(squeezed.shape)), []).append(squeezed)
 
     def has(self, array: _Array) -> bool:
-        return _counts(array) and self.distance(array) <= TOLERANCE * scale(array)
+        return _counts(array) and self.distance(array) <= OTHER_FORMULA * scale(array)
 
     def distance(self, array: _Array) -> float:
         """How far the nearest tensor is, in any order of its axes; infinite where none has such sizes."""

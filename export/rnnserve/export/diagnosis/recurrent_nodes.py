@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from rnnserve.export.diagnosis.graph_values import GraphValues
+from rnnserve.export.parity.tolerances import SAME_WEIGHTS
 
 __all__ = ["compare_recurrent_nodes", "layout_faults", "node_title"]
 
@@ -18,7 +19,6 @@ _Array = npt.NDArray[Any]
 _GATES = {"RNN": "i", "GRU": "zrh", "LSTM": "iofc"}
 _ACTIVATIONS = {"RNN": ["tanh"], "GRU": ["sigmoid", "tanh"], "LSTM": ["sigmoid", "tanh", "tanh"]}
 _LENGTHS, _INITIAL_H, _INITIAL_C = 4, 5, 6  # positions among the operators' inputs
-_CLOSE = 1e-6  # weights are the same numbers; some exporters add two biases
 
 
 def layout_faults(model: onnx.ModelProto) -> Iterator[str]:
@@ -154,7 +154,9 @@ def _effective_bias(operator: str, bias: _Array | None, recurrent: _Array | None
 
 
 def _same(some: _Array, others: _Array) -> bool:
-    return some.shape == others.shape and bool(np.abs(some.astype(np.float64) - others).max(initial=0.0) <= _CLOSE)
+    return some.shape == others.shape and bool(
+        np.abs(some.astype(np.float64) - others).max(initial=0.0) <= SAME_WEIGHTS
+    )
 
 
 def _integer(node: ir.Node, name: str) -> int:

@@ -11,16 +11,14 @@ from rnnserve.export.diagnosis.tensor_matching import MatchedFile
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity import OnnxRunner, Reference
+from rnnserve.export.parity.tolerances import OTHER_FORMULA
 from rnnserve.export.tensor_shapes import lengths_inputs, mask_before_lengths, sequence_axes, shape_of
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.differences import scale
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["TOLERANCE", "SizeTrials"]
-
-TOLERANCE = 2e-5
-"""Of a value of 1: rounding moves short sequences by less, and a wrong formula by more."""
+__all__ = ["SizeTrials"]
 
 _FIRST = {"batch": (3, 2, 1, 4, 5, 8, 16, 32), "sequence": (5, 4, 3, 2, 6, 7, 8, 10, 12, 16, 20, 32, 64, 100, 128, 1)}
 _MOST = {"batch": 33, "sequence": 40}
@@ -152,7 +150,7 @@ class SizeTrials:
             mask = mask_before_lengths(tensor, others.shape, inputs, self._lengths)
             change = np.abs(some.astype(np.float64) - others.astype(np.float64))
             change = change if mask is None else np.where(mask, change, 0)
-            limit = TOLERANCE * scale(others) if others.dtype.kind == "f" else 0
+            limit = OTHER_FORMULA * scale(others) if others.dtype.kind == "f" else 0
             if not float(change.max(initial=0.0)) <= limit:
                 return _Outcome()
         return _Outcome(agrees=True)

@@ -23,7 +23,7 @@ from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity.graph_findings import UNDECIDED, GraphFindings, finding
 from rnnserve.export.parity.reference import FLOAT64, Truth
-from rnnserve.export.parity.tolerances import ParityLimits
+from rnnserve.export.parity.tolerances import AMPLIFIED, EAGER_ROUNDING, ParityLimits
 from rnnserve.export.tensor_shapes import (
     lengths_inputs,
     mask_before_lengths,
@@ -41,9 +41,7 @@ __all__ = ["find_batching"]
 _ROWS = 5
 _LENGTHS = (1, 2, 3, 7, 12)
 _CHECKED = (1, 3)  # of the lengths, where it is proven what they would show
-_AMPLIFIED = 100.0  # times what inputs moved by an ulp do, which is more than the order of a sum does
 _MORE = 9  # steps of padding that are added, as far as the model takes them
-_EAGER_ROUNDING = 1e-4  # of a value of 1, over short sequences; a dependence moves results by more
 
 _NOTHING_TO_PAD = "the model has no sequence axis, so there is nothing to pad"
 
@@ -152,7 +150,7 @@ class _BatchingTries:
         self._reference = reference
         self._model = model
         self._compute: _Compute = reference.exact
-        self._rounding = limits.double if reference.exact_by == FLOAT64 else _EAGER_ROUNDING
+        self._rounding = limits.double if reference.exact_by == FLOAT64 else EAGER_ROUNDING
         self._random = random
         self._axes = sequence_axes(model.inputs)
         self._lengths = lengths_inputs(model.inputs)
@@ -258,7 +256,7 @@ class _BatchingTries:
         if results[0].dtype.kind != "f":
             return True
         spread = np.ptp(np.stack(results).astype(np.float64), axis=0).max(initial=0.0)
-        return change <= _AMPLIFIED * float(spread)
+        return change <= AMPLIFIED * float(spread)
 
 
 def _place(tensor: manifest_pb2.Tensor, change: npt.NDArray[Any]) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from rnnserve.export.module_interface import Arrays, ModuleInterface
+from rnnserve.export.parity.tolerances import ULP
 
 __all__ = ["FLOAT64", "MOVED", "Reference", "Truth", "moved_inputs"]
 
@@ -17,7 +18,6 @@ FLOAT64, MOVED = "float64", "inputs moved by an ulp"
 """What whole sequences are compared with, as a manifest's parity record says it."""
 
 _MOVES = 8
-_ULP = 2.0**-23  # float32's step from 1 to 2
 
 
 class Truth(Protocol):
@@ -91,7 +91,7 @@ def moved_inputs(inputs: Mapping[str, npt.NDArray[Any]]) -> Iterator[Arrays]:
 def _moved(array: npt.NDArray[Any], random: np.random.Generator) -> npt.NDArray[Any]:
     if array.dtype.kind != "f":
         return array
-    factors = 1 + random.integers(-1, 1, size=array.shape, endpoint=True) * _ULP
+    factors = 1 + random.integers(-1, 1, size=array.shape, endpoint=True) * ULP
     moved: npt.NDArray[Any] = (array * factors).astype(array.dtype)
     return moved
 

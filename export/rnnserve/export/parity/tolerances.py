@@ -1,4 +1,4 @@
-"""The table of limits: how far values of float32 may lie apart, by device.
+"""The table of limits: how far values of float32 may lie apart, by device; and the tolerances of other comparisons.
 
 A trained recurrence amplifies rounding, so no single tolerance is right for whole sequences (docs/lab/findings.md,
 "Comparing recurrent models"). Single steps amplify nothing and have tight limits; whole sequences are judged by their
@@ -11,10 +11,44 @@ from types import MappingProxyType
 
 from rnnserve.protos import manifest_pb2
 
-__all__ = ["LIMITS", "ParityLimits", "limits_for", "replay_limits"]
+__all__ = [
+    "ADOPTED_RMS",
+    "AMPLIFIED",
+    "CALM",
+    "EAGER_ROUNDING",
+    "LIMITS",
+    "OTHER_FORMULA",
+    "OTHER_RUNTIME",
+    "SAME_WEIGHTS",
+    "ULP",
+    "ParityLimits",
+    "limits_for",
+    "replay_limits",
+]
 
-_ULP = 2.0**-23  # float32's step from 1 to 2
-_SPARE = 4.0  # another runtime's rounding may move a value further than the samples of it did
+ULP = 2.0**-23
+"""float32's step from 1 to 2."""
+
+OTHER_RUNTIME = 4.0
+"""How many times further than the samples of rounding another runtime's may move a value."""
+
+CALM = 0.25
+"""The part of a limit that rounding may use in the rows that golden results have: another runtime may use more."""
+
+ADOPTED_RMS = 2.5
+"""How much tighter the limit of a root mean square is than that of the largest distance, for files that are adopted."""
+
+AMPLIFIED = 100.0
+"""How many times the change by inputs moved by an ulp is no rounding any more: the order of a sum changes less."""
+
+EAGER_ROUNDING = 1e-4
+"""Rounding of a value of 1 over short sequences, where there is no float64; a dependence moves results by more."""
+
+OTHER_FORMULA = 2e-5
+"""Distance of values of 1 from which on a file computes another formula: rounding moves short sequences by less."""
+
+SAME_WEIGHTS = 1e-6
+"""Distance of weights that are the same numbers: some exporters add two biases."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,20 +79,20 @@ class ParityLimits:
 LIMITS: Mapping[str, ParityLimits] = MappingProxyType(
     {
         "cpu": ParityLimits(
-            step=32 * _ULP,
+            step=32 * ULP,
             sample=4e-6,
             sequence_rms_factor=4.0,
-            sequence_rms_floor=4 * _ULP,
+            sequence_rms_floor=4 * ULP,
             sequence_largest=4e-6,
             double=1e-9,
         ),
         # Not measured: twice the CPU's, since the golden results come from the CPU and cuDNN adds in another order.
         # `make gpu` measures what they have to be. They are not for TF32, which keeps 10 bits of a product's factors.
         "cuda": ParityLimits(
-            step=64 * _ULP,
+            step=64 * ULP,
             sample=8e-6,
             sequence_rms_factor=8.0,
-            sequence_rms_floor=8 * _ULP,
+            sequence_rms_floor=8 * ULP,
             sequence_largest=8e-6,
             double=1e-9,
         ),
@@ -84,8 +118,8 @@ def replay_limits(*, step: float = 0.0, sequence: float = 0.0) -> list[manifest_
         sequence: The same in whole sequences.
     """
     cpu = LIMITS["cpu"]
-    wider_step = max(1.0, _SPARE * step / cpu.step)
-    wider_sequence = max(1.0, _SPARE * sequence / cpu.sequence_largest)
+    wider_step = max(1.0, OTHER_RUNTIME * step / cpu.step)
+    wider_sequence = max(1.0, OTHER_RUNTIME * sequence / cpu.sequence_largest)
     messages = []
     for device, limits in LIMITS.items():
         step_limit = limits.step * wider_step
