@@ -22,7 +22,7 @@ def classifier_publication(checkpoint: Checkpoint, *, seed: int = 0) -> Publicat
 
     Args:
         checkpoint: What was trained.
-        seed: Of the walks.
+        seed: Seed of the walks.
     """
     architecture = checkpoint.classifier.architecture
     states = ["h", "c"] if architecture.cell == "lstm" else ["h"]

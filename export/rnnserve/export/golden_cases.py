@@ -64,7 +64,7 @@ def make_cases(model: ModelDescription, reference: Truth, compute: Inference, *,
         model: What is published.
         reference: Its module, in evaluation mode, or what stands for it.
         compute: Its ONNX model, proven: used only to find rows on which rounding remains small.
-        seed: Of the inputs.
+        seed: Seed of the inputs.
     """
     random = np.random.default_rng(seed)
     rounding = Rounding(model, reference, compute, random)

@@ -31,9 +31,9 @@ def draw_inputs(
     """Draw every input of a model.
 
     Args:
-        inputs: Described as in a manifest.
+        inputs: Inputs, described as in a manifest.
         random: Where values are drawn from.
-        sizes: Of every dynamic axis, the batch among them.
+        sizes: Sizes of every dynamic axis, the batch among them.
         ragged: Whether rows have any length that the axis may have, up to its size, and one of them the size; otherwise
             all have it.
         bounded_states: Whether states lie within -1 and 1, where tanh keeps them; otherwise some are larger.
@@ -74,7 +74,7 @@ def draw_sample(inputs: Sequence[manifest_pb2.Tensor], limits: Mapping[str, tupl
     """Draw the inputs that a module is exported with: three rows of five, six, … steps, as far as it takes them.
 
     Args:
-        inputs: Described as in a manifest.
+        inputs: Inputs, described as in a manifest.
         limits: The smallest and the largest size of each dynamic axis.
     """
     wanted = {axis: 3 if axis == BATCH else 4 + number for number, axis in enumerate(limits)}

@@ -37,7 +37,7 @@ def with_left_out(
     """Add cases without the inputs whose defaults are recorded: eager's results are those of the forward without them.
 
     Args:
-        golden: With every input.
+        golden: Cases with every input.
         model: What is published.
         reference: Its module, in evaluation mode.
         compute: Its ONNX model.

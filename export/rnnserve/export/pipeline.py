@@ -111,8 +111,8 @@ def publish(
             Or a `Publication`, which holds all that follows but `repository` and `progress`.
         name: The model's.
         repository: Where models are published, as `<repository>/<model>/<version>`.
-        inputs: By the names of forward's parameters, in its order: `Floats`, `Integers`, `Lengths` or `Flags`, or for
-            a parameter that is a tuple of tensors a dict of names and such descriptions.
+        inputs: Descriptions by the names of forward's parameters, in its order: `Floats`, `Integers`, `Lengths` or
+            `Flags`, or for a parameter that is a tuple of tensors a dict of names and such descriptions.
         outputs: Names of what forward returns, in its order, nested ones flattened.
         states: Which output continues as which input: {"h_n": "h_0"}.
         labels: Names of the classes.

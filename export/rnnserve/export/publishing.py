@@ -47,7 +47,8 @@ def publish_version(
         model: `<repository>/<model>`, made where it is missing.
         files: The version's, by name.
         config: Text of config.pbtxt, written if there is none.
-        check: Called with the folder of the version's files before they are published; what it raises is raised.
+        check: Function that is called with the folder of the version's files before they are published; what it raises
+            is raised.
 
     Raises:
         ExportError: If other exports take every number first.

@@ -82,7 +82,7 @@ def mask_before_lengths(
         tensor: An input or output.
         shape: Its shape; a sequence axis may be shorter than in the inputs, where a module trims it.
         arrays: The inputs, lengths among them.
-        lengths: From `lengths_inputs`.
+        lengths: Inputs that hold lengths, from `lengths_inputs`.
 
     Returns:
         A boolean array that broadcasts to `shape`; None where the tensor has no axis with lengths: all values count.

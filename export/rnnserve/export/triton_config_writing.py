@@ -20,8 +20,8 @@ def render_config(name: str, inputs: _Tensors, outputs: _Tensors, *, keeps_state
 
     Args:
         name: The model's.
-        inputs: In order; `dims` are whole shapes, -1 where a request chooses the size.
-        outputs: In order.
+        inputs: Inputs in order; `dims` are whole shapes, -1 where a request chooses the size.
+        outputs: Outputs in order.
         keeps_states: Whether Triton keeps the states between the requests of a sequence. They are no inputs then.
     """
     initial = {tensor.continues_as: tensor for tensor in outputs if tensor.continues_as} if keeps_states else {}

@@ -32,7 +32,7 @@ class SequenceDataset(Dataset[tuple[NDArray[np.floating], int]]):
     """Pairs of a sequence, (length, features), and its class.
 
     Attributes:
-        points: For each sequence an array (length, features), float32 or float64.
+        points: Array (length, features), float32 or float64, for each sequence.
         directions: Classes, (sequences,) int64.
 
     Raises:

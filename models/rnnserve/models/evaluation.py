@@ -21,10 +21,12 @@ class Accuracies(NamedTuple):
     """Shares of held-out sequences that are classified correctly, 0 to 1.
 
     Attributes:
-        tutorial_fixed: Of the tutorial's sequences of 4 points, with the 128 of the tutorial itself among them.
-        tutorial_variable: Of the tutorial's sequences of 2 to 4 points.
-        walks: Of walks of 2 to 64 points.
-        prefixes: Of all prefixes of 2 or more points of walks of 64, which is what a client that streams points sends.
+        tutorial_fixed: Accuracy on the tutorial's sequences of 4 points, with the 128 of the tutorial itself among
+            them.
+        tutorial_variable: Accuracy on the tutorial's sequences of 2 to 4 points.
+        walks: Accuracy on walks of 2 to 64 points.
+        prefixes: Accuracy on all prefixes of 2 or more points of walks of 64, which is what a client that streams
+            points sends.
     """
 
     tutorial_fixed: float

@@ -26,8 +26,8 @@ class Sample:
     """Inputs of a model, and the outputs that are expected for them.
 
     Attributes:
-        inputs: By name; lengths and states may be left out.
-        outputs: By name; those that are known.
+        inputs: Arrays by name; lengths and states may be left out.
+        outputs: Arrays by name; those that are known.
     """
 
     inputs: Arrays

@@ -20,7 +20,7 @@ class At:
     """The values at an index of this axis reach the result's values at the same index of one axis.
 
     Attributes:
-        axis: Of the result.
+        axis: Axis of the result.
         reach: Which indices are read, where it is not the same one.
     """
 
@@ -53,8 +53,8 @@ class Last:
     """The result is what there is at the last index of this axis, after all others.
 
     Attributes:
-        does: As of `Over`.
-        neutral: As of `Over`.
+        does: Words as of `Over`.
+        neutral: Sequence axes as of `Over`.
     """
 
     does: str

@@ -47,7 +47,7 @@ class GraphWalk:
         Args:
             graph: The model's, or that of a loop or a branch.
             known: The graph's inputs, and the tensors of the graphs around it.
-            path: Of the graph in the model, to name its nodes; empty for the model's.
+            path: Path of the graph in the model, to name its nodes; empty for the model's.
         """
         values = dict(known)
         given = {value.name for value in graph.input}  # which an initializer would only give a default

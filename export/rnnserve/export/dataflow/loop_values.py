@@ -87,7 +87,7 @@ def stacked(node: Node, value: Value, at: int, size: Axis, loop: Place, *, align
         node: The loop.
         value: That of one step.
         at: The new axis.
-        size: Of the new axis.
+        size: Size of the new axis.
         loop: Stands for the axis in the body.
         aligned: Whether the steps have the order that they have in what the loop runs over.
     """

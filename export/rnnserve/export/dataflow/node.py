@@ -19,7 +19,7 @@ class Node:
         title: How it is named to people.
         inputs: What is known of its inputs; None for those that are left out.
         outputs: The names of its results; empty for those that are left out.
-        attributes: By name, as Python values.
+        attributes: Python values by name.
         keys: What is decided: properties, each with an axis of the inputs.
         opset: The version of the operator set.
     """

@@ -32,7 +32,7 @@ class Size:
     """A polynomial with integer coefficients.
 
     Attributes:
-        terms: By monomial, its symbols sorted; no coefficient is 0, the constant's monomial is empty.
+        terms: Coefficients by monomial, its symbols sorted; no coefficient is 0, the constant's monomial is empty.
     """
 
     terms: tuple[tuple[Monomial, int], ...]

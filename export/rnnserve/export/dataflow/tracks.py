@@ -78,7 +78,7 @@ class Reason:
 
     Attributes:
         node: The operator, and the node's name or first result.
-        sentence: For a mixing node, what it does; empty for a node that no rule covers.
+        sentence: What a mixing node does; empty for a node that no rule covers.
     """
 
     node: str

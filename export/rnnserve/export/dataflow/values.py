@@ -104,17 +104,17 @@ class Value:
 
     Attributes:
         shape: None where not even the number of axes is known.
-        tracks: By property and axis of the inputs; what is missing is free.
+        tracks: Tracks by property and axis of the inputs; what is missing is free.
         content: The values, where they are known and few.
         pattern: What they are, where that is known.
-        after: By sequence axis with lengths: the one value that all steps after their row's length have. Only in
+        after: The one value that all steps after their row's length have, by sequence axis with lengths. Only in
             tensors that lie along the axis.
         fill: The one number that all values are; None where they differ, or where that is not known.
         finite: Whether all values, but those of `after`, are finite wherever those of the inputs are and none leaves
             its datatype's range.
-        held: By sequence axis with lengths, inside a loop over it: the tensor whose values these are at all steps after
-            their row's length.
-        name: Of the tensor, unique in its graph; empty for what a rule makes on the way.
+        held: The tensor whose values these are at all steps after their row's length, by sequence axis with lengths,
+            inside a loop over it.
+        name: Name of the tensor, unique in its graph; empty for what a rule makes on the way.
     """
 
     shape: Shape | None

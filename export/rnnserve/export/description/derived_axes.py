@@ -32,7 +32,7 @@ def derive_axis(
     Args:
         size_at: Runs the module, and gives the size of the output's axis.
         limits: The smallest and the largest size of each sequence axis of the inputs.
-        sizes: Of all axes, the batch among them: where one is changed, the others have these.
+        sizes: Sizes of all axes, the batch among them: where one is changed, the others have these.
 
     Returns:
         None where it follows from more than one axis, or in another way.

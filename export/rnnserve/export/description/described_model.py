@@ -47,7 +47,7 @@ class DescribedModel(ModelDescription):
     Attributes:
         module: The module itself, not compiled; or, where that takes not all arguments by position, a wrapper.
         interface: How it is called.
-        further_checks: Of the publication.
+        further_checks: Checks of the publication's own.
     """
 
     module: nn.Module

@@ -34,7 +34,7 @@ def describe_outputs(
 
     Args:
         compute: The model.
-        inputs: Described.
+        inputs: Inputs, described.
         given: The outputs' names, and their descriptions where there are such.
         sizes: The smallest and the largest size of each dynamic axis.
 

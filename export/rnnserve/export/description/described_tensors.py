@@ -40,8 +40,8 @@ class ModelDescription:
 
     Attributes:
         name: The model's.
-        inputs: As a manifest describes them, in order.
-        outputs: Likewise.
+        inputs: Inputs as a manifest describes them, in order.
+        outputs: Outputs, likewise.
         labels: Names of the classes; empty where there are none.
         labelled: The output whose last axis has the classes; empty where there are no labels.
         samples: Given inputs, complete: every input by name.
@@ -68,7 +68,7 @@ def limit_sizes(inputs: Tensors, given: Mapping[str, tuple[int, int]]) -> None:
     """Write the smallest and the largest size of dynamic axes into the inputs.
 
     Args:
-        inputs: Described.
+        inputs: Inputs, described.
         given: The sizes that the model takes, by axis.
 
     Raises:

@@ -43,7 +43,7 @@ def read_parameters(module: nn.Module, inputs: InputDescriptions) -> ForwardPara
 
     Args:
         module: The module: not compiled, not wrapped.
-        inputs: By forward's parameters, in its order, as in a `Publication`.
+        inputs: Descriptions by forward's parameters, in its order, as in a `Publication`.
 
     Raises:
         WrongArguments: If forward has no such parameters, or needs others.

@@ -51,7 +51,7 @@ def try_sizes(compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int,
 
     Args:
         compute: The module.
-        inputs: Described.
+        inputs: Inputs, described.
         sizes: The smallest and the largest size of each dynamic axis.
 
     Raises:
@@ -76,7 +76,7 @@ def try_long(compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int, 
 
     Args:
         compute: The module.
-        inputs: Described.
+        inputs: Inputs, described.
         sizes: The smallest and the largest size of each dynamic axis; the module takes both.
 
     Raises:
@@ -106,7 +106,7 @@ def sizes_taken(compute: _Compute, inputs: Tensors, refused: Mapping[str, int]) 
 
     Args:
         compute: The module.
-        inputs: Described.
+        inputs: Inputs, described.
         refused: The size of each dynamic axis, for which it raises.
     """
     for axis in sequence_axes(inputs):
@@ -156,8 +156,8 @@ def try_lengths(compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Map
 
     Args:
         compute: The module.
-        inputs: Described.
-        outputs: Described.
+        inputs: Inputs, described.
+        outputs: Outputs, described.
         sizes: The smallest and the largest size of each dynamic axis.
 
     Raises:

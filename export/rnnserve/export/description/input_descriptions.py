@@ -30,10 +30,10 @@ class InputDescription:
 
     Attributes:
         axes: Name and size of each axis, outermost first; the size is -1 where it is dynamic.
-        dtype: Of its values.
+        dtype: Type of its values.
         low: The lowest value; None for any.
         high: The highest value of floats, one more than the highest of integers; None for any.
-        lengths_of: For lengths, the axis whose steps they count; else empty.
+        lengths_of: Axis whose steps it counts, if it holds lengths; else empty.
     """
 
     axes: tuple[tuple[str, int], ...]

@@ -51,9 +51,9 @@ def find_defaults(
     Where forward has no default for a parameter, or does not run without it, states are zeros, as `states=` says.
 
     Args:
-        module: In evaluation mode.
+        module: Module in evaluation mode.
         interface: How it is called.
-        inputs: Described; `default`, `required_because` and `left_out_with` are written.
+        inputs: Inputs, described; `default`, `required_because` and `left_out_with` are written.
         sizes: The smallest and the largest size of each dynamic axis.
 
     Returns:
@@ -92,7 +92,7 @@ def _of_states(trials: "_Trials", states: Sequence[tuple[str, ...]]) -> tuple[Ar
 
     Args:
         trials: Call the module.
-        states: Of each parameter of forward that has a default: the names of its tensors.
+        states: Names of the tensors of each parameter of forward that has a default.
     """
     together = trials.find(_flat(states))
     if together is not None:
@@ -119,9 +119,9 @@ def wrong_defaults(
     """Say which inputs that may be left out mean something else to a module; a sentence each.
 
     Args:
-        module: In evaluation mode, eager or scripted.
+        module: Module in evaluation mode, eager or scripted.
         interface: How it is called.
-        inputs: As a manifest describes them.
+        inputs: Inputs as a manifest describes them.
         sizes: The smallest and the largest size of each dynamic axis.
         defaults: What is recorded, by input.
     """

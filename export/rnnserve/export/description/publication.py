@@ -35,8 +35,8 @@ class Publication:
     Attributes:
         module: Any nn.Module that `export_onnx` takes, float32, on the CPU.
         name: The model's.
-        inputs: By the names of forward's parameters, in its order; parameters with a default may be left out. For a
-            parameter that is a tuple of tensors, a dict of the tensors' names and descriptions.
+        inputs: Descriptions by the names of forward's parameters, in its order; parameters with a default may be left
+            out. For a parameter that is a tuple of tensors, a dict of the tensors' names and descriptions.
         outputs: Names of what forward returns, in its order, nested ones flattened; or a dict of names and
             descriptions, which names fixed axes, too.
         states: Which output continues as which input: {"h_n": "h_0"}. Such inputs are zeros where a request leaves them

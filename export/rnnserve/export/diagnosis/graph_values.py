@@ -19,7 +19,7 @@ class GraphValues:
 
     Attributes:
         graph: The graph itself, its nodes in topological order.
-        values: By name, every tensor of the graph, of subgraphs none.
+        values: Every tensor of the graph by name, of subgraphs none.
         variable: The names of values that depend on the inputs.
     """
 
@@ -30,7 +30,7 @@ class GraphValues:
 
         Args:
             model: The graph.
-            inputs: By name.
+            inputs: Arrays by name.
             process: Where it runs, if it is of unknown origin; in this process where it is None.
 
         Raises:

@@ -36,8 +36,8 @@ def compare_recurrent_nodes(found: GraphValues, right: GraphValues) -> Iterator[
     """Compare the recurrent operators of two graphs one by one, in topological order.
 
     Args:
-        found: Of the file.
-        right: Of a right export of the same module.
+        found: Values of the file.
+        right: Values of a right export of the same module.
 
     Yields:
         A sentence for each difference that changes results.

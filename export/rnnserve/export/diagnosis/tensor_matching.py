@@ -25,7 +25,7 @@ class MatchedFile:
         model: The file's model; inputs and outputs that have a counterpart have its name, axis names and datatype.
         inputs: The names of the module's inputs that it has.
         outputs: The names of the module's outputs that it has.
-        fixed: By name, the sizes of axes that are dynamic in the module and fixed in the file's inputs.
+        fixed: Sizes, by name, of axes that are dynamic in the module and fixed in the file's inputs.
         differences: What differs without an effect on values, a sentence each.
         faults: What makes it another model, a sentence each.
     """

@@ -48,7 +48,7 @@ class Origin(NamedTuple):
     """Where NaN or infinity arises.
 
     Attributes:
-        operator: Of torch: "log".
+        operator: Name of torch's operator: "log".
         module: The name of the module that calls it; empty for the outermost.
         line: File and line that call it: "model.py:12"; empty where that is not known.
         is_summed: Whether running sums, or products, are computed of what it gives.
@@ -78,9 +78,9 @@ def find_first_non_finite(
     comes of infinity, what gave that.
 
     Args:
-        module: In evaluation mode.
+        module: Module in evaluation mode.
         interface: How it is called.
-        inputs: Of which it gives NaN or infinity.
+        inputs: Arrays for which it gives NaN or infinity.
 
     Returns:
         The operator; None where none was found, as in a script.

@@ -25,7 +25,7 @@ class Operands:
 
     Attributes:
         node: The node.
-        ranges: Of each of its inputs; of one that is left out, zeros.
+        ranges: Ranges of each of its inputs; of one that is left out, zeros.
     """
 
     def __init__(self, node: ir.Node, ranges: Sequence[Range]) -> None:

@@ -14,7 +14,7 @@ class NodeBuilder:
 
     Attributes:
         prefix: Begins all names.
-        nodes: In the order in which they were made.
+        nodes: Nodes in the order in which they were made.
         constants: What they use, to be initializers of their graph.
     """
 
@@ -22,7 +22,7 @@ class NodeBuilder:
         """Begin without nodes.
 
         Args:
-            prefix: Of all names.
+            prefix: Beginning of all names.
         """
         self.prefix = prefix
         self.nodes: list[ir.Node] = []

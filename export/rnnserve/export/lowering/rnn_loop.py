@@ -31,7 +31,7 @@ class Layer:
         bias: (directions, hidden), the sum of both biases; None for none.
         initial: (directions, batch, hidden); None for zeros.
         activation: "Tanh" or "Relu".
-        reversed: Of each direction, whether it reads from the end.
+        reversed: Whether each direction reads from the end.
     """
 
     input: ir.Value
@@ -94,7 +94,7 @@ def add_layer(
     Args:
         to: Takes the nodes.
         layer: The operator.
-        lengths: Of its rows; None where every row has all steps.
+        lengths: Lengths of its rows; None where every row has all steps.
         gives_output: Whether `Y` is used.
         gives_state: Whether `Y_h` is used.
 

@@ -56,8 +56,8 @@ def find_batching(
     Args:
         model: What is run.
         reference: Its module; or the ONNX model itself where there is no other, and then the results are its own.
-        limits: For the device that it runs on.
-        seed: Of the inputs.
+        limits: Limits for the device that it runs on.
+        seed: Seed of the inputs.
         graph: What a walk through the graph that serves has decided; None where there is no graph to walk.
 
     Raises:
@@ -141,8 +141,8 @@ class _BatchingTries:
         Args:
             model: What is run.
             reference: What runs.
-            limits: For the device.
-            random: From which inputs are drawn.
+            limits: Limits for the device.
+            random: Generator from which inputs are drawn.
             check_only: Whether it is proven that no change is to be seen: fewer rows are tried, and only a change is
                 told that rounding does not explain.
         """

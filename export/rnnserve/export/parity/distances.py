@@ -46,11 +46,11 @@ class DistanceRow:
     """The distances of one kind of input, one tensor and one length.
 
     Attributes:
-        found_eager: Of the found values from eager's.
-        eager_exact: Of eager's values from those in float64.
-        found_exact: Of the found values from those in float64.
-        moved_exact: Of eager's values from those in float64, when eager's inputs are moved by an ulp.
-        scale: By how much limits grow, see `rnnserve.protos.differences.scale`.
+        found_eager: Distance of the found values from eager's.
+        eager_exact: Distance of eager's values from those in float64.
+        found_exact: Distance of the found values from those in float64.
+        moved_exact: Distance of eager's values from those in float64, when eager's inputs are moved by an ulp.
+        scale: Factor by which limits grow, see `rnnserve.protos.differences.scale`.
     """
 
     found_eager: Spread = dataclasses.field(default_factory=Spread)
@@ -84,7 +84,7 @@ class Distances:
     """Distances between found values, eager's and float64's, by kind of input, tensor and length.
 
     Attributes:
-        rows: By kind, name of the tensor and length of the sequence axis.
+        rows: Distances by kind, name of the tensor and length of the sequence axis.
     """
 
     def __init__(self) -> None:
@@ -96,12 +96,12 @@ class Distances:
         """Take in one tensor of a batch.
 
         Args:
-            kind: Of input: "step", "random" or "sample", or another one that the caller chooses.
+            kind: Kind of input: "step", "random" or "sample", or another one that the caller chooses.
             name: The tensor's.
             length: The size of the first sequence axis.
-            found: As computed by what is judged; floats.
-            eager: Of the same shape; floats.
-            exact: Of the same shape, float64.
+            found: Floats as computed by what is judged.
+            eager: Eager's floats, of the same shape.
+            exact: Float64's, of the same shape.
             mask: Which values count, broadcast to that shape; None for all.
         """
         count = _count(mask, exact)
@@ -119,12 +119,12 @@ class Distances:
         """Take in eager's values for inputs moved by an ulp, after `add` took the batch in.
 
         Args:
-            kind: As for `add`.
-            name: As for `add`.
-            length: As for `add`.
+            kind: Kind of input, as for `add`.
+            name: Name of the tensor, as for `add`.
+            length: Length of the sequence axis, as for `add`.
             moved: Eager's values; floats.
-            exact: Of the same shape, of the inputs that were not moved, float64.
-            mask: As for `add`.
+            exact: Float64's values of the same shape, for the inputs that were not moved.
+            mask: Values that count, as for `add`.
         """
         self.rows[kind, name, length].moved_exact.add(_masked(moved - exact, mask), _count(mask, exact))
 

@@ -37,7 +37,7 @@ class ExtremeBatches:
     """The batches of a model, and what could not be drawn.
 
     Attributes:
-        drawn: By kind, what it has, in words.
+        drawn: Words for what each kind has, by kind.
         not_drawn: What is not drawn, and why, a sentence each.
     """
 
@@ -45,8 +45,8 @@ class ExtremeBatches:
         """Look at what the model takes; the same model and seed give the same batches.
 
         Args:
-            model: Described.
-            seed: Of what is drawn.
+            model: Model, described.
+            seed: Seed of what is drawn.
             computes_with_sizes: Whether its graph does, so that lengths are drawn that are nothing special.
         """
         self.drawn: dict[str, str] = {}

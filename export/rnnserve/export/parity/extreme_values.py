@@ -47,7 +47,7 @@ class _Usual:
 
     Attributes:
         values: Drawn, (batch, sequence, …) float64.
-        bounds: Of the input.
+        bounds: Bounds of the input.
         random: Where further values are drawn from.
     """
 
@@ -63,7 +63,7 @@ class Extreme:
     Attributes:
         text: What it has, for the record.
         floats: Changes normal values of a float input, (batch, sequence, …) or with the axes that it has.
-        integers: Likewise, of an integer input that has bounds; None where they stay as they are.
+        integers: Function for an integer input that has bounds; None where they stay as they are.
         is_of_states: Whether it changes the states instead.
         needs_bounds: Whether it is for inputs with described bounds only.
         widens: Whether it leaves the usual range, and so does nothing to floats with bounds.
@@ -84,7 +84,7 @@ class Extreme:
         """Change drawn inputs.
 
         Args:
-            inputs: Described.
+            inputs: Inputs, described.
             arrays: Drawn, by name.
             random: Where further values are drawn from.
         """

@@ -50,7 +50,7 @@ class FailureCollector:
 
         Args:
             check: What is checked.
-            name: Of the tensor.
+            name: Name of the tensor.
             found: What is judged.
             expected: What it has to be like.
             where: Which batch.
@@ -79,9 +79,9 @@ class FailureCollector:
 
         Args:
             check: What is checked.
-            name: Of the tensor.
+            name: Name of the tensor.
             found: What is judged.
-            expected: Of the same shape.
+            expected: Values that are right, of the same shape.
             limit: The largest difference allowed, in the unit of the tensor; 0 asks for equal numbers.
             where: Which batch.
             advice: A sentence without its full stop, to follow.
@@ -100,7 +100,7 @@ class FailureCollector:
 
         Args:
             check: What was checked.
-            name: Of the tensor.
+            name: Name of the tensor.
             distance: How far apart its values are; 0 where there is no distance.
             text: The sentence about this batch.
         """

@@ -25,7 +25,7 @@ class GraphFindings:
         rows: Whether a row's results depend on no other row.
         padding: Whether they depend on nothing after the row's length; None where not every
             sequence axis has lengths.
-        causality: By output, whether its steps depend on no later ones; empty where there is no sequence axis.
+        causality: Whether the steps of each output depend on no later ones; empty where there is no sequence axis.
     """
 
     rows: Decision

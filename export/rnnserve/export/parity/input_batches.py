@@ -25,7 +25,7 @@ class InputBatch:
 
     Attributes:
         kind: "step", "random" or "sample", as in a manifest's parity record; or a kind of extreme values.
-        inputs: By name, in the order of forward. Values after a row's length are arbitrary.
+        inputs: Arrays by name, in the order of forward. Values after a row's length are arbitrary.
         rows: The size of the batch axis.
         length: The size of the first sequence axis; 1 for a model without any.
     """

@@ -20,7 +20,7 @@ def differing_places(found: _Array, eager: _Array, mask: npt.NDArray[np.bool_] |
 
     Args:
         found: What is judged, any shape with the values of a row and step on the last axis.
-        eager: Of the same shape.
+        eager: Eager's values, of the same shape.
         mask: Which values count, broadcast to that shape; None for all.
         where: Which batch.
 
@@ -48,7 +48,7 @@ def without_non_finite(
 
     Args:
         mask: Which values count, broadcast to the shape of the arrays; None for all.
-        arrays: Of one shape.
+        arrays: Arrays of one shape.
 
     Returns:
         The mask without them, and the arrays with zeros in their places; as they were where all values are finite.

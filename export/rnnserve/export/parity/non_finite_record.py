@@ -20,7 +20,7 @@ def say_non_finite(
 
     Args:
         model: What was compared.
-        found: By kind, the first batch for which eager gives NaN or infinity, and the output.
+        found: The first batch of each kind for which eager gives NaN or infinity, and the output.
         failures: What is refused is added to it: such an answer to ordinary values, unless the model is published so.
 
     Returns:

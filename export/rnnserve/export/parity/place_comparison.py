@@ -33,8 +33,8 @@ class _Lead:
 
     Attributes:
         batch: The inputs.
-        name: Of the output.
-        largest: In float64.
+        name: Name of the output.
+        largest: The largest values, in float64.
     """
 
     batch: InputBatch
@@ -57,7 +57,7 @@ class PlaceComparison:
         Args:
             reference: The module.
             values: Gives ONNX's values.
-            limits: For the device that the ONNX model runs on.
+            limits: Limits for the device that the ONNX model runs on.
             failures: What differs is added to it.
         """
         self.accepted: set[str] = set()
@@ -73,7 +73,7 @@ class PlaceComparison:
 
         Args:
             batch: The inputs.
-            name: Of the output.
+            name: Name of the output.
             found: ONNX's places.
 
         Returns:

@@ -44,7 +44,7 @@ class Proof:
         parity: The record of what was compared, and how far apart it was.
         batching: Which requests may share a run.
         zeros_after_lengths: Names of the outputs that are zeros after each row's length.
-        causality: By output, how it was found whether its steps depend on no later ones.
+        causality: Way, by output, in which it was found whether its steps depend on no later ones.
     """
 
     parity: manifest_pb2.Parity
@@ -69,7 +69,7 @@ def prove(
         model: The module that was exported.
         script: Made from it by `torch.jit.script`; None if there is none.
         onnx_model: Made from it by `export_onnx`.
-        seed: Of the inputs: the same seed gives the same inputs.
+        seed: Seed of the inputs: the same seed gives the same inputs.
         progress: Whether to show a progress bar on standard error.
         process: Where the ONNX model runs, if it is of unknown origin; in this process where it is None.
         device: "cpu" or "cuda": what the ONNX model runs on, and whose limits hold. The module runs on the CPU.

@@ -50,7 +50,7 @@ class Reference:
         """Make the copy in float64.
 
         Args:
-            module: In evaluation mode, on the CPU.
+            module: Module in evaluation mode, on the CPU.
             interface: How it is called.
             probe: Inputs on which the copy is tried.
         """

@@ -33,8 +33,8 @@ def limit_of(
     """Give the limit of one output of a batch; infinity where only the distance from float64 counts.
 
     Args:
-        limits: For the device.
-        kind: Of the batch.
+        limits: Limits for the device.
+        kind: Kind of the batch.
         found: ONNX's values, finite, of any shape.
         eager: Eager's, likewise.
         exact: Float64's.

@@ -43,9 +43,9 @@ def check_tutorial_equalities(
         model: A direction classifier.
         reference: Its module.
         runner: Its ONNX model; None if it does not run.
-        limits: For the device "cpu".
+        limits: Limits for the device "cpu".
         failures: What differs is added to it.
-        seed: Of the inputs.
+        seed: Seed of the inputs.
 
     Returns:
         What was compared, a line each; the lines are part of every manifest.
@@ -151,7 +151,7 @@ def _in_two_parts(compute: _Compute, inputs: Arrays, carried: Mapping[str, str])
 
     Args:
         compute: Gives outputs by name.
-        inputs: By name; every row is as long as the sequence axis.
+        inputs: Arrays by name; every row is as long as the sequence axis.
         carried: Which output becomes which input of the second part: {"h_n": "h_0", …}.
 
     Returns:

@@ -69,8 +69,8 @@ class ValueComparison:
     Attributes:
         distances: Between ONNX, eager and float64, so far.
         refused: Whether onnxruntime refused to run any batch.
-        unanswered: By kind of extreme values, what the module itself raised for them.
-        non_finite: By kind of values, the first batch for which eager gives NaN or infinity, and the output.
+        unanswered: What the module itself raised, by kind of extreme values.
+        non_finite: The first batch of each kind of values for which eager gives NaN or infinity, and the output.
         zeros_after_lengths: The outputs with lengths that were zeros after each row's length so far.
     """
 
@@ -87,7 +87,7 @@ class ValueComparison:
         Args:
             model: What is compared.
             reference: Its module.
-            limits: For the device that the ONNX model runs on.
+            limits: Limits for the device that the ONNX model runs on.
             failures: What differs is added to it.
             places: Judges places that differ; None where they are wrong.
         """

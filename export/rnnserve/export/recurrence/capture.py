@@ -52,7 +52,7 @@ def capture(
     """Capture a module with one stand-in operator for each recurrent layer.
 
     Args:
-        module: As it is, in training or evaluation mode.
+        module: Module as it is, in training or evaluation mode.
         args: The sample arguments. Only their shapes and dtypes matter.
         axes: Which of their axes are dynamic.
         limits: The smallest and the largest size of axes that the module takes, by name; None for no largest.

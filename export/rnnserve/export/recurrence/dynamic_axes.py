@@ -19,9 +19,9 @@ class DynamicAxes:
     """Which axes of which inputs are dynamic.
 
     Attributes:
-        names: For each tensor among the arguments, in order: axis -> the name asked for.
+        names: Axis -> the name asked for, for each tensor among the arguments, in order.
         sizes: Name -> its size in the sample arguments.
-        labels: For each tensor, its name in messages.
+        labels: Name of each tensor in messages.
         shapes: What torch.export takes as `dynamic_shapes`.
     """
 
@@ -39,8 +39,8 @@ class DynamicAxes:
         Args:
             parameters: The names of the forward's parameters that `args` are passed to.
             args: The sample arguments: tensors, nested tuples, lists and dicts of them, and constants.
-            dynamic_shapes: As for torch.onnx.export: a tuple parallel to `args`, or a dict by parameter name; at each
-                tensor None or axis -> name.
+            dynamic_shapes: Shapes as for torch.onnx.export: a tuple parallel to `args`, or a dict by parameter name; at
+                each tensor None or axis -> name.
             input_names: One name per tensor among the arguments, in order.
 
         Raises:

@@ -32,12 +32,12 @@ def embedding_bag(
         weight: (vocabulary, features).
         offsets: None, for rows.
         max_norm: None: eager would change the weights.
-        norm_type: Of no meaning without `max_norm`.
-        scale_grad_by_freq: Of gradients.
+        norm_type: Norm, without a meaning where there is no `max_norm`.
+        scale_grad_by_freq: Option of gradients.
         mode: "sum", "mean" or "max" over the ids of a row that are not padding; 0 where all are.
-        sparse: Of gradients.
+        sparse: Option of gradients.
         per_sample_weights: (batch, ids), a factor for each id; with "sum" only.
-        include_last_offset: Of offsets.
+        include_last_offset: Option of offsets.
         padding_idx: The id that does not count.
 
     Returns:

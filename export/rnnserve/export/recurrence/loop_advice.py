@@ -26,7 +26,7 @@ def rewritten_loop(module: nn.Module, axis: int) -> str:
 
     Args:
         module: Whose Python loop cannot be exported.
-        axis: Of the input, over which it loops.
+        axis: Axis of the input, over which it loops.
     """
     cells = ((name, cell) for name, cell in module.named_modules() if name and isinstance(cell, nn.RNNCellBase))
     name, cell = next(cells, ("cell", None))

@@ -107,7 +107,7 @@ def pack_padded_sequence(
         input: (batch, sequence, …) where `batch_first`, else (sequence, batch, …).
         lengths: (batch,) of integers: a tensor that depends on the module's inputs. A list becomes a constant of the
             file, which is only right where the batch has a fixed size.
-        batch_first: As in PyTorch.
+        batch_first: Order of the axes, as in PyTorch.
         enforce_sorted: Eager refuses unsorted lengths where it is True. An export has no values to check, and rows keep
             their order in either case, so the exported module takes any order.
 
@@ -157,8 +157,8 @@ def pad_packed_sequence(
     """Return the padded tensor and its lengths, of the size and with the padding of eager.
 
     Args:
-        sequence: From `pack_padded_sequence` or a recurrent module.
-        batch_first: As in PyTorch.
+        sequence: Result of `pack_padded_sequence` or of a recurrent module.
+        batch_first: Order of the axes, as in PyTorch.
         padding_value: The value after each row's length.
         total_length: The size of the sequence axis; None is the longest length, known at run time only. Eager refuses a
             `total_length` below the longest length; the exported module cuts, since it does not check values.

@@ -23,8 +23,8 @@ def check_postconditions(
     Args:
         program: What is to be returned.
         axes: The dynamic ones.
-        input_names: In order.
-        output_names: In order.
+        input_names: Names of the inputs, in order.
+        output_names: Names of the outputs, in order.
 
     Raises:
         BrokenPostcondition: If anything differs; the message has all of it.

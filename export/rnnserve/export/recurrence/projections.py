@@ -66,7 +66,7 @@ def _direction(
         inside: (sequence, batch) bool, whether a step is within its row's length; None where all are.
         h: (batch, projection), before the first step.
         c: (batch, hidden), before the first step.
-        weights: Of the direction.
+        weights: Weights of the direction.
         reverse: Whether the last step is the first.
 
     Returns:

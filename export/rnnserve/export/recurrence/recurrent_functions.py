@@ -68,7 +68,7 @@ def _function(
         dropout: Between layers.
         train: Whether dropout is on.
         bidirectional: Whether each layer runs in both directions.
-        batch_first: As in PyTorch.
+        batch_first: Order of the axes, as in PyTorch.
 
     Returns:
         output, in the form of the input, h_n like h_0 and, for LSTM, c_n like c_0.

@@ -28,9 +28,9 @@ def mark_begin(
     """Put ScanBegin into the captured program.
 
     Args:
-        loop: Of the scan.
+        loop: Loop of the scan.
         number: Another one for each scan of the program.
-        states: Before the first step.
+        states: States before the first step.
         sequences: Each with `loop.steps` steps along the axis `loop.dim`.
 
     Returns:
@@ -58,12 +58,12 @@ def mark_end(
     """Put ScanEnd into the captured program.
 
     Args:
-        loop: Of the scan.
-        number: As for `mark_begin`.
-        states: As for `mark_begin`.
-        sequences: As for `mark_begin`.
-        states_after: After the step.
-        outputs: Of the step.
+        loop: Loop of the scan.
+        number: Number of the scan, as for `mark_begin`.
+        states: States before the first step, as for `mark_begin`.
+        sequences: Sequences of the scan, as for `mark_begin`.
+        states_after: States after the step.
+        outputs: Outputs of the step.
 
     Returns:
         The states after the last step, and the outputs with the axis of the steps.

@@ -37,7 +37,7 @@ def _translate(graph: ir.Graph, begin: ir.Node | None, end: ir.Node, name: str) 
         graph: That holds them.
         begin: None where no node uses the step, so that the exporter has removed the marker.
         end: Its inputs are states after the step, outputs of the step, states, sequences.
-        name: Of the body.
+        name: Name of the body.
     """
     states, outputs = end.attributes["states"].as_int(), end.attributes["outputs"].as_int()
     dim, reverse = end.attributes["dim"].as_int(), end.attributes["reverse"].as_int()

@@ -53,11 +53,11 @@ class BidirectionalOutput(NamedTuple):
     Attributes:
         input: Points, (batch, sequence, features).
         input_reversed: The same points in reverse order, (batch, sequence, features).
-        forwards: Of the direction that reads input: output (batch, sequence, hidden), h_n (1, batch, hidden).
-        backwards: Of the direction that reads input_reversed; its output, (batch, sequence, hidden), is reversed again,
-            so that it is aligned to input.
-        together: Of both, as the bidirectional layer returns them: output (batch, sequence, 2 * hidden), h_n (2, batch,
-            hidden).
+        forwards: Results of the direction that reads input: output (batch, sequence, hidden), h_n (1, batch, hidden).
+        backwards: Results of the direction that reads input_reversed; its output, (batch, sequence, hidden), is
+            reversed again, so that it is aligned to input.
+        together: Results of both, as the bidirectional layer returns them: output (batch, sequence, 2 * hidden), h_n
+            (2, batch, hidden).
     """
 
     input: Tensor

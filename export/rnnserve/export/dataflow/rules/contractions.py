@@ -95,7 +95,7 @@ def _over(node: Node, contracted: Mapping[int, tuple[Value, int]], all_values: S
 
     Args:
         node: The operator.
-        contracted: By number, the inputs that have it, and where.
+        contracted: Inputs that have it, by number, and where.
         all_values: All inputs, where there are others.
     """
     values = list(all_values) if all_values is not None else [value for value, _ in contracted.values()]
