@@ -9,6 +9,6 @@ out. Nothing is exported, compared or written here.
 
 The door imports nothing: commands tell a mistake in a name (`target_names`, `model_names`) before torch is imported.
 
-Door: `described_model`, `described_outputs`, `described_tensors`, `forward_trials`, `input_descriptions`, `model_names`,
-`omitted_inputs`, `publication`, `publication_targets`, `target_names`.
+Door: `described_model`, `described_outputs`, `described_tensors`, `forward_trials`, `input_descriptions`,
+`model_names`, `omitted_inputs`, `publication`, `publication_targets`, `target_names`.
 """
