@@ -15,11 +15,11 @@ LARGE = request(MODEL, {"input": points(260, 4000)}).SerializeToString()  # 8 MB
 
 @pytest.fixture
 def limited(monkeypatch, transport):
-    """Processes that are started have an address space of so many MB, of which a server takes 450 before any request.
+    """Processes that are started have an address space of so many MB, of which a server takes 410 before any request.
 
     Each thread of the public transport takes 8 more.
     """
-    limit = (600 if transport == "lane" else 900) << 20
+    limit = (560 if transport == "lane" else 860) << 20
     start: Any = subprocess.Popen.__init__
 
     def start_limited(self, command, **kwargs):

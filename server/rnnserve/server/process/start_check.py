@@ -12,8 +12,8 @@ from rnnserve.server.process.resources import why_no_resource
 
 __all__ = ["check_room", "start_error"]
 
-_THREADS, _MOST_OF_CORES = 20, 16
-"""Threads of a server that has just started: 21 on two cores, of which gRPC's core has one a core, 16 at most."""
+_THREADS, _MOST_OF_CORES = 15, 16
+"""Threads of a server that has just started: 17 on two cores, of which gRPC's core has one a core, 16 at most."""
 
 _BYTES = 160 << 20
 """Address space that it takes beside its threads' stacks: libraries, and what the C library reserves."""
