@@ -8,28 +8,10 @@ few do, it only looks at its queue now and then.
 And where few requests come one soon after the other, the lane's thread looks for the next one before it waits: to wake
 a thread, and a core that sleeps, takes longer than to answer.
 
-Both together (2 cores of an AMD EPYC, virtual; A B A B against a server without them):
-
-==============================================  ==================  =====================
-load                                            answers per second  processor time each
-==============================================  ==================  =====================
-1 request in flight, hidden 16, h2load           1.6 x              0.7 x
-2, 4, 8 of one connection                        1.4, 1.2, 1.2 x    0.7 x
-2, 4 of as many connections                      1.1 x              0.8, 1.0 x
-64 of 4 connections                              1.0 x              1.0 x
-1 sequence, hidden 128, perf_analyzer            1.5 x              0.7 x
-4, 8, 32 sequences                               1.2, 1.2, 1.0 x    0.9, 0.9, 1.0 x
-==============================================  ==================  =====================
-
-On a slower processor, where the steps of one sequence came every 350 microseconds, a look that lasted as long as the
-interval between arrivals, and half as long again, gave 1.15 x the steps per second of one of 150 microseconds, with as
-much processor time; two and four requests in flight as before.
-
 That one thread reads the sockets of all queues is so with epoll. With gRPC's other way, `poll`, each queue has sockets
 of its own, and both threads wait.
 
-With grpcio's thread only looking, 3 and 4 requests in flight of as many connections had 0.8 and 0.9 times as many
-answers, 16 of one connection 0.9, and 64 of it 0.8.
+Figures: docs/lab/findings.md, "The lane".
 """
 
 import os

@@ -9,7 +9,7 @@ from rnnserve.server.errors import ServeError, TooMuchHeld
 from rnnserve.server.grpcio_private.operations import Operations
 from rnnserve.server.protocol.sequence_callers import StreamOwner
 
-__all__ = ["ArrivedRequest", "CallServices", "LaneCall"]
+__all__ = ["ArrivedRequest", "CallHandler", "CallServices", "LaneCall"]
 
 
 class CallServices(Protocol):
@@ -117,6 +117,19 @@ class ArrivedRequest(abc.ABC):
         if self.held_bytes:
             self._lane.budget.give_back(self._connection, self.held_bytes)
             self.held_bytes = 0
+
+
+class CallHandler(Protocol):
+    """What answers the requests, on the lane's thread."""
+
+    def take(self, arrived: list[ArrivedRequest]) -> None:
+        """Take requests that have arrived together; each is to be answered, now or later. None where all is idle."""
+
+    def take_large(self, request: ArrivedRequest) -> None:
+        """Take a request of more than `LARGE` bytes, and answer it later: the lane has no time for it."""
+
+    def work(self) -> bool:
+        """Do some of what is to be done, and return whether more is: in between, the lane collects what arrives."""
 
 
 class LaneCall(ArrivedRequest):

@@ -30,8 +30,7 @@ from rnnserve.server.connections.receive_window import ReceiveWindow
 from rnnserve.server.errors import InternalError, ServeError, TooManyStreams, Unsupported
 from rnnserve.server.grpcio_private.operations import Operations
 from rnnserve.server.grpcio_private.socket_reading import LONG_AGO, ArrivalPace, use_serving_queue
-from rnnserve.server.lane.arrived_requests import ArrivedRequest, LaneCall
-from rnnserve.server.lane.call_handler import CallHandler
+from rnnserve.server.lane.arrived_requests import ArrivedRequest, CallHandler, LaneCall
 from rnnserve.server.lane.late_calls import LateCalls
 from rnnserve.server.lane.open_streams import GAVE_WAY, OpenStreams
 from rnnserve.server.lane.streams import LaneStream

@@ -4,23 +4,7 @@ What takes little runs on the lane's own thread, a batch of one model at a time:
 Where nothing waits, calls that have just arrived are run at once. A large model, or a request that takes long by
 itself, runs on the model's own thread, so that it delays no other; a request of many bytes is parsed on another, too.
 
-What a request costs, in microseconds (`[1, 4, 2]`, logits, hidden 16; onnxruntime 1.32, grpcio 1.85, 2 cores of an AMD
-EPYC; `make bench`, whose scenarios are throughput and alone; gRPC's share is the lane answering a constant):
-
-=====================================  =============  =====
-step                                   64 together    alone
-=====================================  =============  =====
-gRPC: accept, receive, poll, send             15.1      50
-the rest                                       1.2      12
-of which onnxruntime, in a bare loop           0.5       7.5
-=====================================  =============  =====
-
-The rest is, in this order: onnxruntime; checking and joining the data; splitting the answer; queues, planning and
-counting; recognising the prefix, 0.1 for one of 64. A prefix that is not recognised costs some 60 more, for parsing and
-checking, and 5 for building the response. Alone, most of gRPC's share is the system calls of both processes and the way
-between their cores: each looks for what the other sends (`socket_reading`). With hidden 128, lengths of 1 to 64
-and 32 in flight a request takes 67, of which onnxruntime 12 in a bare loop: a response is one system call, which wakes
-the client, and the client has the other core.
+What a request costs, step by step: docs/lab/findings.md, "What a request costs".
 """
 
 import threading

@@ -1,6 +1,7 @@
 """The pools of threads that answer calls the public way: how many threads and calls each may have."""
 
 import dataclasses
+import functools
 
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.errors import QueueFull, TooManyCalls
@@ -64,8 +65,9 @@ class Pools:
     def of(cls, settings: Settings) -> "Pools":
         """Make them, without threads yet but one that looks at all of them."""
         watchdog = Watchdog()
+        new_pool = functools.partial(CallPool, watchdog=watchdog)
         return cls(
-            control=CallPool(
+            control=new_pool(
                 _CONTROL_THREADS,
                 _CONTROL_CALLS,
                 "control",
@@ -73,38 +75,29 @@ class Pools:
                 of_connection=_CONTROL_OF_CONNECTION,
                 at_work=_CONTROL_AT_WORK,
                 hopeless_seconds=_CONTROL_HOPELESS,
-                watchdog=watchdog,
             ),
-            loading=CallPool(
+            loading=new_pool(
                 _LOADING_THREADS,
                 _LOADING_CALLS,
                 "loading",
                 TooManyCalls("RepositoryModelLoad and Unload", _LOADING_CALLS),
-                watchdog=watchdog,
             ),
-            watches=CallPool(
-                _WATCHES,
-                _WATCHES,
-                "watch",
-                TooManyCalls("Watch", _WATCHES),
-                hopeless_seconds=_STREAM_HOPELESS,
-                watchdog=watchdog,
+            watches=new_pool(
+                _WATCHES, _WATCHES, "watch", TooManyCalls("Watch", _WATCHES), hopeless_seconds=_STREAM_HOPELESS
             ),
-            reflections=CallPool(
+            reflections=new_pool(
                 _REFLECTIONS,
                 _REFLECTIONS,
                 "reflection",
                 TooManyCalls("ServerReflectionInfo", _REFLECTIONS),
                 hopeless_seconds=_STREAM_HOPELESS,
-                watchdog=watchdog,
             ),
-            inference=CallPool(
+            inference=new_pool(
                 INFERENCE_THREADS,
                 settings.max_queue + MAX_REQUESTS,
                 "inference",
                 QueueFull("this server", settings.max_queue),
                 max_wait=settings.max_wait,
-                watchdog=watchdog,
             ),
             streams=StreamPool(min(_STREAM_THREADS, settings.max_streams), watchdog),
         )
