@@ -48,7 +48,7 @@ def version(repository) -> Path:
 def not_published(tmp_path, monkeypatch):
     """`not_published(error, match, publication)`: the publication is refused, before anything is exported."""
     monkeypatch.setattr(pipeline, "to_onnx", lambda *_: pytest.fail("nothing is to be exported"))
-    monkeypatch.setattr(pipeline, "script", lambda *_: pytest.fail("nothing is to be exported"))
+    monkeypatch.setattr(pipeline, "script_model", lambda *_: pytest.fail("nothing is to be exported"))
 
     def check(error, match, publication):
         with pytest.raises(error, match=match):

@@ -250,7 +250,7 @@ def test_torch_has_its_threads_back(checkpoint, tmp_path, monkeypatch):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        monkeypatch.setattr(pipeline, "script", lambda _: 1 / 0)
+        monkeypatch.setattr(pipeline, "script_model", lambda _: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             export(checkpoint, tmp_path)
         assert torch.get_num_threads() == 2
@@ -277,7 +277,7 @@ def test_a_bar_shows_the_stage_and_how_many_are_done(checkpoint, tmp_path, monke
         raise ExportError("stop")
 
     monkeypatch.setattr(pipeline, "tqdm", Bar)
-    monkeypatch.setattr(pipeline, "_scripted", stop)
+    monkeypatch.setattr(pipeline, "script_model", stop)
     monkeypatch.setattr(pipeline, "to_onnx", lambda _: b"")
     with pytest.raises(ExportError, match=r"^stop$"):
         export(checkpoint, tmp_path / "repository")

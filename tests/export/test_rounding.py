@@ -1,21 +1,16 @@
 """How far rounding moves a row: which runs are samples of it, and which outputs count."""
 
-from types import SimpleNamespace
-from typing import Any
-
 import numpy as np
 import pytest
 
 from rnnserve.export.description.input_descriptions import Floats, Integers, Lengths
+from rnnserve.export.golden_cases import Rounding
 from rnnserve.export.parity.reference import FLOAT64, MOVED
-from rnnserve.export.rounding import Rounding
+from support.descriptions import tensors_described
 
-MODEL: Any = SimpleNamespace(
-    inputs=[Floats("batch", "sequence").tensor("x"), Lengths().tensor("lengths")],
-    outputs=[
-        Floats("sequence", "batch").tensor("y"),
-        Integers("batch", high=99).tensor("tags"),
-    ],
+MODEL = tensors_described(
+    {"x": Floats("batch", "sequence"), "lengths": Lengths()},
+    {"y": Floats("sequence", "batch"), "tags": Integers("batch", high=99)},
 )
 INPUTS = {"x": np.full((2, 3), 0.5, np.float32), "lengths": np.array([1, 3])}
 

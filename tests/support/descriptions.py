@@ -1,12 +1,17 @@
-"""Publications and described models of direction classifiers, for the tests that need their tensors."""
+"""Described models for the tests that need their tensors: of direction classifiers, and of tensors alone."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 
 from rnnserve.export.classifiers import classifier_publication
 from rnnserve.export.description.described_model import DescribedModel, describe_model
+from rnnserve.export.description.described_tensors import ModelDescription
+from rnnserve.export.description.input_descriptions import InputDescription
 from rnnserve.models import Architecture, Checkpoint, DirectionClassifier
 
-__all__ = ["describe_architecture", "describe_classifier"]
+__all__ = ["describe_architecture", "describe_classifier", "tensors_described"]
 
 
 def describe_classifier(classifier: DirectionClassifier, name: str = "direction_small") -> DescribedModel:
@@ -20,3 +25,21 @@ def describe_architecture(architecture: Architecture) -> DescribedModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         return describe_classifier(DirectionClassifier.of(architecture).eval())
+
+
+def tensors_described(
+    inputs: Mapping[str, InputDescription],
+    outputs: Mapping[str, InputDescription],
+    sizes: Mapping[str, tuple[int, int]] = MappingProxyType({}),
+) -> ModelDescription:
+    """The description of a model that nothing computes yet, by the names of its tensors."""
+    return ModelDescription(
+        name="told",
+        inputs=[described.tensor(name) for name, described in inputs.items()],
+        outputs=[described.tensor(name) for name, described in outputs.items()],
+        labels=(),
+        labelled="",
+        samples=(),
+        sizes=sizes,
+        checkpoint_sha256="",
+    )

@@ -7,7 +7,8 @@ values there are rows of extreme ones, such as zeros, constants and silence.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +17,17 @@ from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity.extreme_values import EXTREMES
-from rnnserve.export.parity.reference import Truth
-from rnnserve.export.parity.tolerances import CALM, limits_for, replay_limits
-from rnnserve.export.rounding import Rounding
-from rnnserve.export.tensor_shapes import lengths_inputs, sequence_axes, sizes_of, stack_rows, take_row
-from rnnserve.protos.differences import scale
+from rnnserve.export.parity.reference import MOVED, Truth
+from rnnserve.export.parity.tolerances import CALM, ULP, limits_for, replay_limits
+from rnnserve.export.tensor_shapes import axis_of, mask_before_lengths, sizes_of, stack_rows, take_row
+from rnnserve.protos.differences import coarseness, equally_non_finite, scale
 from rnnserve.protos.golden import Case, Inference, replay
 from rnnserve.protos.protocol_words import BATCH
+from rnnserve.protos.recorded_defaults import fill_left_out
 
-__all__ = ["GoldenCases", "make_cases"]
+__all__ = ["GoldenCases", "Rounding", "make_cases"]
+
+_Array = npt.NDArray[Any]
 
 _STEPS = (1, 2, 5, 8)
 _RANDOM = ((1, 16), (2, 64), (5, 33), (4, 48))
@@ -35,6 +38,88 @@ _EXTREME_ROWS, _EXTREME_STEPS = 4, 16
 """Rows of extreme values of which calm ones are chosen, and their steps."""
 
 _CANDIDATES = 64
+
+_MOVES = 4
+"""Runs in float64 on inputs that are moved."""
+
+
+class Rounding:
+    """Samples of what rounding does to a model's results.
+
+    Eager's results and another runtime's are two samples, in which a row's rounding may be small by luck. Float64 on
+    inputs that are moved by as much as float32 rounds gives further samples.
+
+    Attributes:
+        reference: What computes the results that are judged by.
+    """
+
+    def __init__(
+        self, model: ModelDescription, reference: Truth, compute: Inference, random: np.random.Generator
+    ) -> None:
+        """Take what computes the samples.
+
+        Args:
+            model: What is computed.
+            reference: Its module, or what stands for it.
+            compute: Its ONNX model.
+            random: Moves the inputs.
+        """
+        self.reference = reference
+        self._outputs = model.outputs
+        self._lengths = model.lengths
+        self._compute = compute
+        self._random = random
+
+    def distances(self, inputs: Mapping[str, _Array], *, with_model: bool = True) -> npt.NDArray[np.float64]:
+        """Measure how far the results of each row move.
+
+        Args:
+            inputs: Every input by name, as in a golden case.
+            with_model: Whether the ONNX model's results are one of the samples. They are not where limits are made:
+                what is judged by a limit must not widen it. Where rows are chosen, those whose integers differ are
+                infinitely far: a place among values that are equal but for rounding is no golden result.
+
+        Returns:
+            (batch,) float64: the distance of the value that moves furthest, in the unit of limits.
+        """
+        exact, eager = self.reference.exact(inputs), self.reference.eager(inputs)
+        rows = next(exact[tensor.name].shape[axis_of(tensor, BATCH) or 0] for tensor in self._outputs)
+        furthest = np.zeros(rows)
+        for sample in self._samples(inputs, with_model=with_model):
+            for tensor in self._outputs:
+                found, expected = sample[tensor.name], exact[tensor.name]
+                if found.shape != expected.shape or (expected.dtype.kind != "f" and not with_model):
+                    continue
+                mask = mask_before_lengths(tensor, expected.shape, inputs, self._lengths)
+                if expected.dtype.kind != "f":
+                    distance = np.where(found == eager[tensor.name], 0.0, np.inf)
+                else:
+                    with np.errstate(invalid="ignore"):
+                        distance = np.abs(found.astype(np.float64) - expected)
+                    distance = np.where(equally_non_finite(found, expected), 0, np.nan_to_num(distance, nan=np.inf))
+                distance = distance if mask is None else np.where(mask, distance, 0)
+                is_float = expected.dtype.kind == "f"
+                unit = scale(expected) * (coarseness(found.dtype) if found.dtype.kind == "f" else 1) if is_float else 1
+                by_row = np.moveaxis(distance, axis_of(tensor, BATCH) or 0, 0).reshape(rows, -1)
+                furthest = np.maximum(furthest, by_row.max(axis=1) / unit)
+        return furthest
+
+    def _samples(self, inputs: Mapping[str, _Array], *, with_model: bool) -> Iterator[Mapping[str, _Array]]:
+        yield self.reference.eager(inputs)
+        if with_model:
+            yield self._compute(inputs)
+        if self.reference.exact_by == MOVED:
+            yield from self.reference.moved(inputs)
+            return
+        for _ in range(_MOVES):
+            yield self.reference.exact({name: self._moved(array) for name, array in inputs.items()})
+
+    def _moved(self, array: _Array) -> _Array:
+        """Move floats by up to one step of float32 near 1; the result is float64."""
+        if array.dtype.kind != "f":
+            return array
+        moved: _Array = array + ULP * self._random.uniform(-1, 1, array.shape)
+        return moved
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,10 +136,19 @@ class GoldenCases:
     step: float
     sequence: float
 
-    def failures(self, compute: Inference) -> list[str]:
-        """Replay the cases on the CPU as servers will; say what is wrong, a sentence each."""
+    def failures(self, model: ModelDescription, compute: Inference) -> list[str]:
+        """Replay the cases on the CPU as servers will, which fill in what is left out; say what is wrong.
+
+        Args:
+            model: What the cases are of.
+            compute: Its ONNX model.
+        """
+
+        def filled(inputs: Mapping[str, _Array]) -> Mapping[str, _Array]:
+            return compute(fill_left_out(model.inputs, inputs, model.defaults, sizes_of(model.inputs, inputs)))
+
         limits = next(at for at in replay_limits(step=self.step, sequence=self.sequence) if at.device == "cpu")
-        return replay(self.cases, compute, limits)
+        return replay(self.cases, filled, limits)
 
 
 def make_cases(model: ModelDescription, reference: Truth, compute: Inference, *, seed: int = 0) -> GoldenCases:
@@ -93,7 +187,7 @@ def _extremes(
 
     Limits grow with the largest value of all cases, so kinds whose results are larger than usual ones are left out.
     """
-    axes = sequence_axes(model.inputs)
+    axes = model.sequence_axes
     sizes = {axis: int(np.clip(_EXTREME_STEPS + 3 * at, *model.sizes[axis])) for at, axis in enumerate(axes)}
     rows = int(np.clip(_EXTREME_ROWS, *model.sizes[BATCH]))
     for extreme in EXTREMES.values():
@@ -116,7 +210,7 @@ def _extremes(
 
 
 def _steps(model: ModelDescription, random: np.random.Generator) -> Iterator[Arrays]:
-    axes = sequence_axes(model.inputs)
+    axes = model.sequence_axes
     if any(model.sizes[axis][0] > 1 for axis in axes):
         return
     for batch in _fitting(_STEPS, *model.sizes[BATCH]):
@@ -136,7 +230,7 @@ def _samples(model: ModelDescription, rounding: Rounding) -> Iterator[Arrays]:
 
 
 def _sequences(model: ModelDescription, rounding: Rounding, random: np.random.Generator) -> Iterator[Arrays]:
-    axes = sequence_axes(model.inputs)
+    axes = model.sequence_axes
     if not axes:
         return
     for number, (batch, length) in enumerate(_RANDOM):
@@ -153,7 +247,7 @@ def _calm_batch(
     Where every sequence axis has lengths, rows are ragged, and one of them, anywhere in the batch, is as long as the
     axes.
     """
-    lengths = lengths_inputs(model.inputs)
+    lengths = model.lengths
     if lengths.keys() < sizes.keys():
         rows = _calm_rows(model, rounding, random, batch, sizes)
         return stack_rows(model.inputs, rows, sizes_of(model.inputs, rows[0]))

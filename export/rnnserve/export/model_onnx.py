@@ -13,8 +13,6 @@ from rnnserve.export.input_drawing import draw_sample
 from rnnserve.export.module_interface import FlatOutputs, is_flat
 from rnnserve.export.recurrence import export_onnx
 from rnnserve.export.recurrence.graph_pass import GraphPass
-from rnnserve.export.tensor_shapes import size_limits
-from rnnserve.protos import manifest_pb2
 
 __all__ = ["ON_FILE", "Exported", "to_onnx"]
 
@@ -48,7 +46,7 @@ def to_onnx(model: DescribedModel) -> bytes:
             input_names=[tensor.name for tensor in model.inputs],
             output_names=[tensor.name for tensor in model.outputs],
             dynamic_shapes=_dynamic_shapes(model),
-            sizes=size_limits(model.inputs),
+            sizes=model.size_limits,
         )
     exported = Exported(model, program.model_proto)
     for on_file in ON_FILE:
@@ -59,7 +57,7 @@ def to_onnx(model: DescribedModel) -> bytes:
 
 def _dynamic_shapes(model: DescribedModel) -> tuple[Mapping[int, str] | tuple[Mapping[int, str], ...] | None, ...]:
     """Name the dynamic axes of each of forward's parameters, but those that have one size only."""
-    fixed = _of_one_size(model.inputs)
+    fixed = _of_one_size(model)
     named = {
         tensor.name: {
             at: axis.name for at, axis in enumerate(tensor.axes) if axis.size == DYNAMIC and axis.name not in fixed
@@ -76,8 +74,8 @@ def _dynamic_shapes(model: DescribedModel) -> tuple[Mapping[int, str] | tuple[Ma
     )
 
 
-def _of_one_size(inputs: Sequence[manifest_pb2.Tensor]) -> set[str]:
-    return {axis for axis, (low, high) in size_limits(inputs).items() if low == high}
+def _of_one_size(model: DescribedModel) -> set[str]:
+    return {axis for axis, (low, high) in model.size_limits.items() if low == high}
 
 
 def _name_fixed_axes(exported: Exported) -> None:
@@ -85,7 +83,7 @@ def _name_fixed_axes(exported: Exported) -> None:
 
     Requests have the axis, and servers hold its size against the limits.
     """
-    fixed = _of_one_size(exported.model.inputs)
+    fixed = _of_one_size(exported.model)
     for value, tensor in zip(exported.file.graph.input, exported.model.inputs, strict=True):
         for dim, axis in zip(value.type.tensor_type.shape.dim, tensor.axes, strict=True):
             if axis.name in fixed and axis.size == DYNAMIC:

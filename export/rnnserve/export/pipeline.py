@@ -7,39 +7,31 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy.typing as npt
-import torch
 from torch import nn
 from tqdm import tqdm
 
-from rnnserve.export.description.described_model import DescribedModel, describe_model, evaluating
+from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.description.input_descriptions import InputDescription
 from rnnserve.export.description.publication import InputDescriptions, Publication
-from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
-from rnnserve.export.golden_cases import GoldenCases, make_cases
-from rnnserve.export.input_drawing import draw_sample
-from rnnserve.export.left_out_cases import filling, with_left_out
+from rnnserve.export.errors import ExportError
 from rnnserve.export.manifest import KEEPS_BITS, describe_version
 from rnnserve.export.model_onnx import to_onnx
-from rnnserve.export.module_interface import ModuleInterface
-from rnnserve.export.parity import OnnxRunner, prove
-from rnnserve.export.parity.proof import reference_of
+from rnnserve.export.module_cases import prove_cases
+from rnnserve.export.parity import prove
 from rnnserve.export.publishing import Published
 from rnnserve.export.scan_file import try_lowering
 from rnnserve.export.server_trial import OtherGraph, publish_tried
 from rnnserve.export.surroundings import left_as_they_were
 from rnnserve.export.torch_threads import one_thread
-from rnnserve.export.torchscript import script, script_bytes, try_script
-from rnnserve.export.triton_config_writing import render_config
+from rnnserve.export.torchscript import script_bytes, script_model
+from rnnserve.export.triton_config_writing import render_config, triton_keeps_states
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import DEFAULTS, GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, dump_manifest
 from rnnserve.protos.golden import dump_cases
-from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import dump_defaults
 from rnnserve.protos.triton_config import MissingConfigError, check_tensors, read_config
 
 __all__ = ["ExportResult", "publish"]
-
-_LONGEST_REASON = 300  # characters
 
 _STAGES = ("description", "ONNX", "TorchScript", "proof", "golden results", "scan", "publish")
 
@@ -162,7 +154,7 @@ def _publish(publication: Publication, repository: Path, *, progress: bool) -> E
 
         advance(0)
         model = describe_model(publication)
-        keeps_states = _keeps_states(publication, model)
+        keeps_states = triton_keeps_states(publication, model.inputs, model.sizes)
         if repository.exists() and not repository.is_dir():
             raise ExportError(f"the repository {repository} is a file, expected a folder")
         with contextlib.suppress(MissingConfigError):  # publishing writes it
@@ -170,11 +162,11 @@ def _publish(publication: Publication, repository: Path, *, progress: bool) -> E
         advance()
         onnx_model = to_onnx(model)
         advance()
-        scripted, unscripted = _scripted(model)
+        scripted, unscripted = script_model(model)
         advance()
         proof = prove(model, scripted, onnx_model, progress=progress)
         advance()
-        golden = _golden(model, onnx_model)
+        golden = prove_cases(model, onnx_model)
         advance()
         scan, unlowered = try_lowering(model, onnx_model, golden, proof.batching, progress=progress)
         advance()
@@ -200,44 +192,3 @@ def _publish(publication: Publication, repository: Path, *, progress: bool) -> E
             published, untried = publish_files()
         bar.update()
     return ExportResult(model.name, published, manifest, unscripted, unlowered, untried)
-
-
-def _keeps_states(publication: Publication, model: DescribedModel) -> bool:
-    """Whether Triton is to keep the model's states."""
-    if publication.sequences and not publication.states:
-        raise WrongArguments("sequences: the model has no states to keep; name them with states=")
-    kept = publication.states.values()
-    begin = [t.name for t in model.inputs if t.name in kept and t.default != manifest_pb2.DEFAULT_ZEROS]
-    if publication.sequences and begin:
-        raise WrongArguments(
-            f'sequences: Triton begins with zeros, and the state "{begin[0]}" of this model begins with its own default'
-        )
-    if publication.sequences is not None:
-        return publication.sequences
-    only_states = all(tensor.name in kept for tensor in model.inputs)  # Triton takes no request without an input
-    return bool(publication.states) and set(model.sizes) == {BATCH} and not begin and not only_states
-
-
-def _scripted(model: DescribedModel) -> tuple[torch.jit.ScriptModule | None, str]:
-    """Script the module; None, and why, where TorchScript cannot compile it, or where its script does not run."""
-    try:
-        scripted = script(model.module)
-        interface = ModuleInterface.of_script(scripted, model.interface.inputs, model.interface.outputs)
-        try_script(scripted, interface, draw_sample(model.inputs, model.sizes))
-        script_bytes(scripted)
-    except UnsupportedModule as error:
-        reason = " ".join(str(error).split())
-        return None, reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
-    return scripted, ""
-
-
-def _golden(model: DescribedModel, onnx_model: bytes) -> GoldenCases:
-    """Make the golden cases, and replay them on the ONNX model as servers will."""
-    runner = OnnxRunner(onnx_model)
-    with evaluating(model.module):
-        reference = reference_of(model)
-        golden = with_left_out(make_cases(model, reference, runner), model, reference, runner)
-    failures = golden.failures(filling(model, runner))
-    if failures:
-        raise ExportError(f"{MODEL} does not give the golden results, so nothing is published: {'; '.join(failures)}")
-    return golden

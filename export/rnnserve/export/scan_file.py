@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from rnnserve.export.description.described_model import DescribedModel, evaluating
 from rnnserve.export.errors import ParityError
 from rnnserve.export.golden_cases import GoldenCases
-from rnnserve.export.left_out_cases import filling
 from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.protos import manifest_pb2
@@ -80,7 +79,7 @@ def try_lowering(
     except ParityError as error:
         return None, _left_out("computes something else", error.failures)
     with evaluating(model.module):
-        failures = golden.failures(filling(model, OnnxRunner(data)))
+        failures = golden.failures(model, OnnxRunner(data))
     if _MODES.index(proof.batching.mode) > _MODES.index(batching.mode):
         return None, _left_out("cannot share runs as model.onnx can", proof.batching.reasons)
     if failures:

@@ -4,7 +4,7 @@ import pathlib
 
 import torch
 
-__all__ = ["is_users_code", "line_of", "source_line"]
+__all__ = ["first_line", "is_users_code", "line_of", "source_line"]
 
 _NOT_THE_USERS = (str(pathlib.Path(torch.__file__).parent), str(pathlib.Path(__file__).parent))
 
@@ -17,6 +17,11 @@ def is_users_code(filename: str) -> bool:
 def source_line(filename: str, line: int | None) -> str:
     """Name a line of code: the file without its folder, and the number."""
     return f"{pathlib.PurePath(filename).name}:{line}"
+
+
+def first_line(text: str) -> str:
+    """Give the first line of another library's message that says something."""
+    return next((line.strip() for line in text.splitlines() if line.strip()), "no message")
 
 
 def line_of(node: torch.fx.Node) -> str:

@@ -8,12 +8,16 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from rnnserve.export.description.described_model import DescribedModel
 from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.input_drawing import draw_sample
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.recurrence.interception import LOCK
 from rnnserve.export.script_archive import canonical
 
-__all__ = ["load_script", "script", "script_bytes", "try_script"]
+__all__ = ["load_script", "script", "script_bytes", "script_model", "try_script"]
+
+_LONGEST_REASON = 300  # characters
 
 
 def script(module: nn.Module) -> torch.jit.ScriptModule:
@@ -64,6 +68,19 @@ def try_script(scripted: torch.jit.ScriptModule, interface: ModuleInterface, arr
             "TorchScript's form of the module raises where the module does not. If a parameter of forward may be None, "
             f"annotate it: h: torch.Tensor | None = None. TorchScript: {last}"
         ) from error
+
+
+def script_model(model: DescribedModel) -> tuple[torch.jit.ScriptModule | None, str]:
+    """Script a described module; None, and why, where TorchScript cannot compile it, or its script does not run."""
+    try:
+        scripted = script(model.module)
+        interface = ModuleInterface.of_script(scripted, model.interface.inputs, model.interface.outputs)
+        try_script(scripted, interface, draw_sample(model.inputs, model.sizes))
+        script_bytes(scripted)
+    except UnsupportedModule as error:
+        reason = " ".join(str(error).split())
+        return None, reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
+    return scripted, ""
 
 
 def script_bytes(scripted: torch.jit.ScriptModule) -> bytes:

@@ -3,16 +3,44 @@
 import itertools
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from rnnserve.export.description.publication import Publication
+from rnnserve.export.errors import WrongArguments
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import DEFAULTS
+from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.triton_config import CONFIG
 
-__all__ = ["render_config", "write_config"]
+__all__ = ["render_config", "triton_keeps_states", "write_config"]
 
 _Tensors = Sequence[manifest_pb2.Tensor]
+
+
+def triton_keeps_states(publication: Publication, inputs: _Tensors, sizes: Collection[str]) -> bool:
+    """Decide whether Triton is to keep a model's states.
+
+    Args:
+        publication: What is published.
+        inputs: Its inputs, described.
+        sizes: Names of its dynamic axes.
+
+    Raises:
+        WrongArguments: If it is asked to, and cannot.
+    """
+    if publication.sequences and not publication.states:
+        raise WrongArguments("sequences: the model has no states to keep; name them with states=")
+    kept = publication.states.values()
+    begin = [t.name for t in inputs if t.name in kept and t.default != manifest_pb2.DEFAULT_ZEROS]
+    if publication.sequences and begin:
+        raise WrongArguments(
+            f'sequences: Triton begins with zeros, and the state "{begin[0]}" of this model begins with its own default'
+        )
+    if publication.sequences is not None:
+        return publication.sequences
+    only_states = all(tensor.name in kept for tensor in inputs)  # Triton takes no request without an input
+    return bool(publication.states) and set(sizes) == {BATCH} and not begin and not only_states
 
 
 def render_config(name: str, inputs: _Tensors, outputs: _Tensors, *, keeps_states: bool = False) -> str:

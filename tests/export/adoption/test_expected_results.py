@@ -1,6 +1,5 @@
 """Results that a user gives for a file: how far the file's may lie from them, and what becomes of them."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,11 @@ from rnnserve.export.adoption.expected_results import expected_cases
 from rnnserve.export.adoption.onnx_truth import OnnxTruth
 from rnnserve.export.description.input_descriptions import Floats, Integers, Lengths
 from rnnserve.export.errors import ExportError, WrongArguments
+from support.descriptions import tensors_described
 
 DESCRIBED = {"x": Floats("sequence", "batch", 2), "lengths": Lengths()}
 OUTPUTS = {"y": Floats("sequence", "batch", 2), "tags": Integers("batch", high=9)}
-MODEL: Any = SimpleNamespace(
-    inputs=[described.tensor(name) for name, described in DESCRIBED.items()],
-    outputs=[described.tensor(name) for name, described in OUTPUTS.items()],
-)
+MODEL = tensors_described(DESCRIBED, OUTPUTS)
 
 
 def computed(inputs):

@@ -1,6 +1,5 @@
 """Which outputs of an ONNX file are zeros after each row's length: found by running it."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,14 +8,14 @@ import pytest
 from rnnserve.export.adoption.adoption import _zeros
 from rnnserve.export.adoption.onnx_truth import OnnxTruth
 from rnnserve.export.description.input_descriptions import Floats, Lengths
+from support.descriptions import tensors_described
 
 
 def zeros(run, *, inputs=None, sizes=None):
-    described = inputs or {"x": Floats("batch", "sequence"), "lengths": Lengths()}
-    model: Any = SimpleNamespace(
-        inputs=[each.tensor(name) for name, each in described.items()],
-        outputs=[Floats("batch", "sequence").tensor("steps"), Floats("batch", 1).tensor("last")],
-        sizes=sizes or {"batch": (1, 33), "sequence": (1, 128)},
+    model = tensors_described(
+        inputs or {"x": Floats("batch", "sequence"), "lengths": Lengths()},
+        {"steps": Floats("batch", "sequence"), "last": Floats("batch", 1)},
+        sizes or {"batch": (1, 33), "sequence": (1, 128)},
     )
     shapes = []
 

@@ -11,6 +11,7 @@ from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.reference import FLOAT64, MOVED
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.protos import manifest_pb2
+from support.descriptions import tensors_described
 
 DESCRIBED = {
     "x": Floats("batch", "sequence"),
@@ -32,11 +33,7 @@ def found(compute, *, described=None, exact_by=FLOAT64, sizes=None, outputs=None
         seen.append(inputs)
         return compute(inputs)
 
-    model: Any = SimpleNamespace(
-        inputs=[each.tensor(name) for name, each in (described or DESCRIBED).items()],
-        outputs=[each.tensor(name) for name, each in (outputs or {"y": Floats("batch", 1)}).items()],
-        sizes=sizes or SIZES,
-    )
+    model = tensors_described(described or DESCRIBED, outputs or {"y": Floats("batch", 1)}, sizes or SIZES)
     for tensor in model.inputs:
         tensor.axes[0].smallest, tensor.axes[0].largest = rows
     reference: Any = SimpleNamespace(exact=run, exact_by=exact_by)

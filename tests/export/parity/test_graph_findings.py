@@ -22,6 +22,7 @@ from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.verify import verify_version
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MANIFEST, MODEL, describe_file, dump_manifest, read_version
+from support.descriptions import tensors_described
 from support.own_modules import own_module
 
 PROVEN = Decision(Verdict.PROVEN)
@@ -53,11 +54,7 @@ def test_a_rare_token_that_mixes_rows_is_found_for_all_values():
 
 def batching(compute, rows, padding=PROVEN, exact_by=FLOAT64, moved=0.0):
     described = {"x": Floats("batch", "sequence"), "lengths": Lengths()}
-    model: Any = SimpleNamespace(
-        inputs=[each.tensor(name) for name, each in described.items()],
-        outputs=[Floats("batch", 1).tensor("y")],
-        sizes={"batch": (1, 33), "sequence": (1, 128)},
-    )
+    model = tensors_described(described, {"y": Floats("batch", 1)}, {"batch": (1, 33), "sequence": (1, 128)})
     calls = []
 
     def run(inputs):

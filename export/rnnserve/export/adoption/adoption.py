@@ -27,9 +27,7 @@ from rnnserve.export.description.described_tensors import (
     check_model_name,
     check_states,
     complete_sample,
-    limit_sizes,
     name_classes,
-    proof_sizes,
 )
 from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.golden_cases import GoldenCases, make_cases
@@ -43,7 +41,7 @@ from rnnserve.export.parity.graph_findings import walk_graph
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.pipeline import ExportResult
 from rnnserve.export.server_trial import publish_tried
-from rnnserve.export.tensor_shapes import lengths_inputs, mask_before_lengths
+from rnnserve.export.tensor_shapes import mask_before_lengths
 from rnnserve.export.triton_config_writing import render_config
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, dump_manifest
@@ -110,9 +108,7 @@ def _truth(path: Path, data: bytes, process: OnnxProcess) -> OnnxTruth:
 def _describe(
     truth: OnnxTruth, inputs: list[manifest_pb2.Tensor], names: Sequence[str], name: str, roles: Roles
 ) -> ModelDescription:
-    check_inputs(inputs)
-    limit_sizes(inputs, roles.sizes)
-    sizes = proof_sizes(inputs)
+    sizes = check_inputs(inputs, roles.sizes)
 
     def compute(arrays: Arrays) -> Arrays:
         try:
@@ -156,7 +152,7 @@ def _publish(
     expected = expected_cases(model, truth, known)
     drawn = make_cases(model, truth, truth.runner)
     golden = GoldenCases([*drawn.cases, *expected.cases], drawn.step, max(drawn.sequence, expected.sequence))
-    failures = golden.failures(truth.runner)
+    failures = golden.failures(model, truth.runner)
     if failures:
         raise ExportError(
             f"{MODEL} does not give its own results again, so nothing is published: {'; '.join(failures)}"
@@ -188,7 +184,7 @@ def _found(
 
 def _zeros(model: ModelDescription, truth: OnnxTruth) -> set[str]:
     """Name the outputs that are zeros after each row's length."""
-    lengths = lengths_inputs(model.inputs)
+    lengths = model.lengths
     zeros = {tensor.name for tensor in model.outputs if any(axis.name in lengths for axis in tensor.axes)}
     random = np.random.default_rng(0)
     for _ in range(_RAGGED_BATCHES):

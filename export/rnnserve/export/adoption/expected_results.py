@@ -12,7 +12,7 @@ from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.golden_cases import GoldenCases
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity.tolerances import ADOPTED_RMS, OTHER_RUNTIME, limits_for
-from rnnserve.export.tensor_shapes import axis_of, lengths_inputs, mask_before_lengths
+from rnnserve.export.tensor_shapes import axis_of, mask_before_lengths
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.differences import coarseness, largest_difference, scale
@@ -43,7 +43,7 @@ def expected_cases(model: ModelDescription, truth: OnnxTruth, known: Sequence[tu
         rounding = list(truth.moved(inputs))
         for name, array in _checked(number, model, given, outputs):
             tensor = next(tensor for tensor in model.outputs if tensor.name == name)
-            mask = mask_before_lengths(tensor, array.shape, inputs, lengths_inputs(model.inputs))
+            mask = mask_before_lengths(tensor, array.shape, inputs, model.lengths)
             found, expected = (_masked(side, mask) for side in (outputs[name], array))
             unit = scale(expected) * coarseness(array.dtype) if array.dtype.kind == "f" else 1.0
             moved = max(

@@ -19,17 +19,13 @@ from rnnserve.export.description.described_tensors import (
     check_model_name,
     check_states,
     complete_sample,
-    limit_sizes,
     name_classes,
-    proof_sizes,
 )
 from rnnserve.export.description.forward_parameters import read_parameters
 from rnnserve.export.description.forward_trials import (
     bounds_in_words,
     describe_arrays,
-    try_lengths,
-    try_long,
-    try_sizes,
+    try_forward,
 )
 from rnnserve.export.description.omitted_inputs import find_defaults
 from rnnserve.export.description.publication import FurtherCheck, Publication
@@ -68,7 +64,7 @@ def describe_model(publication: Publication) -> DescribedModel:
     module, described = forward.module, forward.described
     states = dict(publication.states)
     inputs = [what.tensor(name, is_state=name in states.values()) for name, what in described.items()]
-    check_inputs(inputs)
+    sizes = check_inputs(inputs, publication.sizes)
     given = publication.outputs
     if isinstance(given, str) or not given or len(set(given)) != len(given):
         raise WrongArguments(f"outputs is {given!r}; expected the name of each tensor that forward returns, each once")
@@ -77,14 +73,10 @@ def describe_model(publication: Publication) -> DescribedModel:
         raise WrongArguments(f'"{both[0]}" names an input and an output; name the output otherwise, "{both[0]}_n"')
     _check_numbers(module)
     interface = ModuleInterface(forward.parameters, tuple(given), forward.defaults)
-    limit_sizes(inputs, publication.sizes)
-    sizes = proof_sizes(inputs)
     with evaluating(module):
         compute = partial(_compute, module, interface, allow_non_finite=publication.allow_non_finite)
         outputs = describe_outputs(compute, inputs, given, sizes)
-        try_sizes(partial(interface.call, module), inputs, sizes)
-        try_long(partial(interface.call, module), inputs, sizes)
-        try_lengths(partial(interface.call, module), inputs, outputs, sizes)
+        try_forward(partial(interface.call, module), inputs, outputs, sizes)
         defaults = find_defaults(module, interface, inputs, sizes)
     check_states(states, inputs, outputs)
     if isinstance(publication.samples, Mapping):

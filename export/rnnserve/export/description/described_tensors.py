@@ -12,7 +12,7 @@ from rnnserve.export.description.input_descriptions import DYNAMIC
 from rnnserve.export.description.model_names import check_model_name
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.module_interface import Arrays
-from rnnserve.export.tensor_shapes import axis_of, sequence_axes, shape_of, size_limits, sizes_of
+from rnnserve.export.tensor_shapes import axis_of, lengths_inputs, sequence_axes, shape_of, size_limits, sizes_of
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.protocol_words import BATCH
@@ -24,9 +24,7 @@ __all__ = [
     "check_model_name",
     "check_states",
     "complete_sample",
-    "limit_sizes",
     "name_classes",
-    "proof_sizes",
 ]
 
 Tensors = Sequence[manifest_pb2.Tensor]
@@ -63,17 +61,66 @@ class ModelDescription:
     allow_non_finite: bool = False
     defaults: Mapping[str, npt.NDArray[Any]] = dataclasses.field(default_factory=dict)
 
+    @property
+    def sequence_axes(self) -> list[str]:
+        """Names of the dynamic axes of the inputs but the batch, in the order in which the inputs have them first."""
+        return sequence_axes(self.inputs)
 
-def limit_sizes(inputs: Tensors, given: Mapping[str, tuple[int, int]]) -> None:
-    """Write the smallest and the largest size of dynamic axes into the inputs.
+    @property
+    def lengths(self) -> dict[str, str]:
+        """The input that holds the lengths of a sequence axis, by axis."""
+        return lengths_inputs(self.inputs)
+
+    @property
+    def size_limits(self) -> dict[str, tuple[int, int | None]]:
+        """The smallest and the largest size of each dynamic axis that the model takes; None for no largest."""
+        return size_limits(self.inputs)
+
+
+def check_inputs(inputs: Tensors, given: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    """Check that inputs can be batched and that their axes fit together; write the sizes that they take into them.
 
     Args:
         inputs: Inputs, described.
         given: The sizes that the model takes, by axis.
 
+    Returns:
+        The smallest and the largest size of each dynamic axis that a proof uses: of those that the model takes.
+
     Raises:
-        WrongArguments: If sizes are given for an axis that there is not, or are none.
+        WrongArguments: If they do not fit, or sizes are given for an axis that there is not, or are none.
     """
+    _check_axes(inputs)
+    _limit_sizes(inputs, given)
+    return _proof_sizes(inputs)
+
+
+def _check_axes(inputs: Tensors) -> None:
+    """Check that each input has a batch, and that the roles of axes fit together."""
+    fixed = {axis.name for tensor in inputs for axis in tensor.axes if axis.size != DYNAMIC}
+    axes = sequence_axes(inputs)
+    for tensor in inputs:
+        if axis_of(tensor, BATCH) is None:
+            raise WrongArguments(
+                f'input "{tensor.name}" has no axis "{BATCH}", so requests could not share a run; give it one, or '
+                "make it a "
+                "constant of the module"
+            )
+        if tensor.lengths_of and tensor.lengths_of not in axes:
+            raise WrongArguments(
+                f'input "{tensor.name}" holds lengths of "{tensor.lengths_of}", which is no dynamic axis; there are '
+                f"{', '.join(axes) or 'none'}"
+            )
+    twice = [axis for axis in axes if axis in fixed]
+    if twice:
+        raise WrongArguments(f'the axis "{twice[0]}" is dynamic in one input and fixed in another; use two names')
+    lengths = [tensor.lengths_of for tensor in inputs if tensor.lengths_of]
+    if len(set(lengths)) != len(lengths):
+        raise WrongArguments(f"two inputs hold the lengths of one axis: {', '.join(lengths)}")
+
+
+def _limit_sizes(inputs: Tensors, given: Mapping[str, tuple[int, int]]) -> None:
+    """Write the smallest and the largest size of dynamic axes into the inputs."""
     axes = [BATCH, *sequence_axes(inputs)]
     unknown = sorted(set(given) - set(axes))
     if unknown:
@@ -97,41 +144,13 @@ def _one_batch(size: int) -> str:
     )
 
 
-def proof_sizes(inputs: Tensors) -> dict[str, tuple[int, int]]:
+def _proof_sizes(inputs: Tensors) -> dict[str, tuple[int, int]]:
     """Give the smallest and the largest size of each dynamic axis that a proof uses: those that the model takes."""
     sizes = {}
     for axis, (low, high) in size_limits(inputs).items():
         largest = _LARGEST_BATCH if axis == BATCH else max(_LARGEST_SEQUENCE, low)
         sizes[axis] = (low, high or largest)
     return {axis: sizes[axis] for axis in (BATCH, *sequence_axes(inputs))}
-
-
-def check_inputs(inputs: Tensors) -> None:
-    """Check that inputs can be batched, and that the roles of their axes fit together.
-
-    Raises:
-        WrongArguments: If they do not.
-    """
-    fixed = {axis.name for tensor in inputs for axis in tensor.axes if axis.size != DYNAMIC}
-    axes = sequence_axes(inputs)
-    for tensor in inputs:
-        if axis_of(tensor, BATCH) is None:
-            raise WrongArguments(
-                f'input "{tensor.name}" has no axis "{BATCH}", so requests could not share a run; give it one, or '
-                "make it a "
-                "constant of the module"
-            )
-        if tensor.lengths_of and tensor.lengths_of not in axes:
-            raise WrongArguments(
-                f'input "{tensor.name}" holds lengths of "{tensor.lengths_of}", which is no dynamic axis; there are '
-                f"{', '.join(axes) or 'none'}"
-            )
-    twice = [axis for axis in axes if axis in fixed]
-    if twice:
-        raise WrongArguments(f'the axis "{twice[0]}" is dynamic in one input and fixed in another; use two names')
-    lengths = [tensor.lengths_of for tensor in inputs if tensor.lengths_of]
-    if len(set(lengths)) != len(lengths):
-        raise WrongArguments(f"two inputs hold the lengths of one axis: {', '.join(lengths)}")
 
 
 def check_states(states: Mapping[str, str], inputs: Tensors, outputs: Tensors) -> None:

@@ -15,7 +15,7 @@ from rnnserve.export.tensor_shapes import lengths_inputs, sequence_axes, shape_o
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["LONGEST", "bounds_in_words", "describe_arrays", "sizes_taken", "try_lengths", "try_long", "try_sizes"]
+__all__ = ["LONGEST", "bounds_in_words", "describe_arrays", "sizes_taken", "try_forward"]
 
 Tensors = Sequence[manifest_pb2.Tensor]
 _Compute = Callable[[Arrays], Arrays]
@@ -46,17 +46,25 @@ def bounds_in_words(arrays: Arrays) -> str:
     )
 
 
-def try_sizes(compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> None:
-    """Run a module at the smallest sizes, and with each dynamic axis at its largest.
+def try_forward(compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> None:
+    """Run a module at its smallest and largest sizes, on long sequences, and on rows of any lengths.
 
     Args:
         compute: The module.
         inputs: Inputs, described.
+        outputs: Outputs, described.
         sizes: The smallest and the largest size of each dynamic axis.
 
     Raises:
-        WrongArguments: If it raises; the message says how to name the sizes that it takes.
+        WrongArguments: If it raises, or gives fewer steps than its inputs have; the message says what to change.
     """
+    _try_sizes(compute, inputs, sizes)
+    _try_long(compute, inputs, sizes)
+    _try_lengths(compute, inputs, outputs, sizes)
+
+
+def _try_sizes(compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> None:
+    """Run a module at the smallest sizes, and with each dynamic axis at its largest."""
     smallest = {axis: low for axis, (low, _) in sizes.items()}
     error = _error(compute, inputs, smallest)
     if error is not None:
@@ -69,18 +77,10 @@ def try_sizes(compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int,
             raise _raised(error, inputs, smallest | {axis: high}, advice) from error
 
 
-def try_long(compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> None:
+def _try_long(compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> None:
     """Run a module on long sequences, along each axis for which the description names no largest size.
 
     A server would take them: a table of 512 positions has to be told to it.
-
-    Args:
-        compute: The module.
-        inputs: Inputs, described.
-        sizes: The smallest and the largest size of each dynamic axis; the module takes both.
-
-    Raises:
-        WrongArguments: If it raises; the message says up to which size it does not, and how to say so.
     """
     smallest = {axis: low for axis, (low, _) in sizes.items()}
     for axis in sequence_axes(inputs):
@@ -151,18 +151,8 @@ def _raised(error: Exception, inputs: Tensors, sizes: Mapping[str, int], advice:
     )
 
 
-def try_lengths(compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> None:
-    """Run a module on rows that are not sorted by their lengths, and all shorter than the sequence axis.
-
-    Args:
-        compute: The module.
-        inputs: Inputs, described.
-        outputs: Outputs, described.
-        sizes: The smallest and the largest size of each dynamic axis.
-
-    Raises:
-        WrongArguments: If it raises, or gives fewer steps than its inputs have; the message says what to change.
-    """
+def _try_lengths(compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> None:
+    """Run a module on rows that are not sorted by their lengths, and all shorter than the sequence axis."""
     trial = {axis: min(max(low, _ROWS if axis == BATCH else _STEPS), high) for axis, (low, high) in sizes.items()}
     arrays = draw_inputs(inputs, np.random.default_rng(0), trial)
     for axis, name in lengths_inputs(inputs).items():

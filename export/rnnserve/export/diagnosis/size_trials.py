@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from rnnserve.export.description.described_model import DescribedModel
-from rnnserve.export.diagnosis.tensor_matching import MatchedFile
+from rnnserve.export.diagnosis.tensor_matching import MatchedFile, what_of
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity import OnnxRunner, Reference
 from rnnserve.export.parity.tolerances import OTHER_FORMULA
-from rnnserve.export.tensor_shapes import lengths_inputs, mask_before_lengths, sequence_axes, shape_of
+from rnnserve.export.tensor_shapes import mask_before_lengths, shape_of
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.differences import scale
@@ -46,8 +46,8 @@ class SizeTrials:
         self._reference = reference
         self._matched = matched
         self._runner = runner
-        self._axes = [BATCH, *sequence_axes(described.inputs)]
-        self._lengths = lengths_inputs(described.inputs)
+        self._axes = [BATCH, *described.sequence_axes]
+        self._lengths = described.lengths
 
     def faults(self) -> Iterator[str]:
         """Search for frozen sizes; yields a sentence for each, and keeps inputs on which values differ."""
@@ -88,7 +88,7 @@ class SizeTrials:
         refused = [size for size, outcome in outcomes.items() if outcome.refusal]
         if len(outcomes) > 1 and len(refused) == len(outcomes) - 1:
             message = outcomes[refused[0]].refusal
-            yield f'frozen {_what(axis)}: it runs only with "{axis}" {base[axis]}; at {refused[0]}, {message}'
+            yield f'frozen {what_of(axis)}: it runs only with "{axis}" {base[axis]}; at {refused[0]}, {message}'
             return
         running = {size: outcome for size, outcome in outcomes.items() if not outcome.refusal}
         refusals = ""
@@ -108,7 +108,7 @@ class SizeTrials:
         # One step is no evidence: many wrong recurrences are right for one.
         if agreeing and differing and (axis == BATCH or max(agreeing) > 1):
             shown = f"{agreeing[0]}" if len(agreeing) == 1 else f"{agreeing[0]} to {agreeing[-1]}"
-            yield f'frozen {_what(axis)}: its values are right only with "{axis}" {shown}, not with {min(differing)}'
+            yield f'frozen {what_of(axis)}: its values are right only with "{axis}" {shown}, not with {min(differing)}'
         yield from filter(None, [refusals])
 
     def _search_ragged(self, base: dict[str, int]) -> None:
@@ -158,7 +158,3 @@ class SizeTrials:
 
 def _kind(axis: str) -> str:
     return "batch" if axis == BATCH else "sequence"
-
-
-def _what(axis: str) -> str:
-    return "batch" if axis == BATCH else "length"

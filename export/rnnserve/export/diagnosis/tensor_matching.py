@@ -12,7 +12,7 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["MatchedFile", "match_tensors"]
+__all__ = ["MatchedFile", "match_tensors", "what_of"]
 
 _Tensors = Sequence[manifest_pb2.Tensor]
 
@@ -121,8 +121,8 @@ class _Matching:
         for at, (size, axis) in enumerate(zip(sizes, tensor.axes, strict=True)):
             if axis.size == DYNAMIC and isinstance(size, int):
                 self._faults.append(
-                    f'frozen {_what(axis.name)}: axis {at} of input "{tensor.name}" is always {size}; export with the '
-                    f'axis dynamic, as "{axis.name}"'
+                    f'frozen {what_of(axis.name)}: axis {at} of input "{tensor.name}" is always {size}; export with '
+                    f'the axis dynamic, as "{axis.name}"'
                 )
                 self._fixed[axis.name] = size
             elif axis.size != DYNAMIC and isinstance(size, int) and size != axis.size:
@@ -217,5 +217,6 @@ def _name(size: object) -> str:
     return str(size.value or "") if isinstance(size, ir.SymbolicDim) else ""
 
 
-def _what(axis: str) -> str:
+def what_of(axis: str) -> str:
+    """Say what of a request an axis is."""
     return "batch" if axis == BATCH else "length"

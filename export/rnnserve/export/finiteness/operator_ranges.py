@@ -188,10 +188,6 @@ def _batch_normalized(given: Operands) -> Range:
     return Range(-largest, largest, all(r.finite for r in given.ranges))
 
 
-def _softmax(given: Operands) -> Range:
-    return Range(0.0, 1.0, given[0].finite)
-
-
 def _log_softmax(given: Operands) -> Range:
     return Range(-2 * given[0].size - math.log(_MANY), 0.0, given[0].finite)
 
@@ -288,7 +284,7 @@ RULES: Mapping[str, Callable[[Operands], Range]] = MappingProxyType(
         "Relu": lambda given: given[0].map(lambda x: max(x, 0.0)),
         "Sigmoid": _unit,
         "HardSigmoid": _unit,
-        "Softmax": _softmax,
+        "Softmax": _unit,
         "LogSoftmax": _log_softmax,
         "Tanh": _signed_unit,
         "Erf": _signed_unit,

@@ -25,10 +25,7 @@ from rnnserve.export.parity.graph_findings import UNDECIDED, GraphFindings, find
 from rnnserve.export.parity.reference import FLOAT64, Truth
 from rnnserve.export.parity.tolerances import AMPLIFIED, EAGER_ROUNDING, ParityLimits
 from rnnserve.export.tensor_shapes import (
-    lengths_inputs,
     mask_before_lengths,
-    sequence_axes,
-    size_limits,
     stack_rows,
     take_row,
 )
@@ -65,7 +62,7 @@ def find_batching(
     """
     rows = UNDECIDED if graph is None else graph.rows
     padding = (None if graph is None else graph.padding) or UNDECIDED
-    fewest, most = size_limits(model.inputs)[BATCH]
+    fewest, most = model.size_limits[BATCH]
     if fewest > 1 or most is not None:
         reason = f"the model takes {fewest} to {most} rows only, so the number of rows in a run cannot be chosen"
         return manifest_pb2.Batching(mode=manifest_pb2.BATCHING_ALONE, reasons=[reason])
@@ -98,7 +95,7 @@ def find_batching(
 
 
 def _nothing_to_pad(model: ModelDescription) -> list[str]:
-    axes, lengths = sequence_axes(model.inputs), lengths_inputs(model.inputs)
+    axes, lengths = model.sequence_axes, model.lengths
     if not axes:
         return [_NOTHING_TO_PAD]
     reasons = [
@@ -152,8 +149,8 @@ class _BatchingTries:
         self._compute: _Compute = reference.exact
         self._rounding = limits.double if reference.exact_by == FLOAT64 else EAGER_ROUNDING
         self._random = random
-        self._axes = sequence_axes(model.inputs)
-        self._lengths = lengths_inputs(model.inputs)
+        self._axes = model.sequence_axes
+        self._lengths = model.lengths
 
     def neighbours(self) -> list[str]:
         """Try rows in batches of other rows, and beside the row of zeros by which servers make a batch even."""

@@ -15,7 +15,7 @@ from rnnserve.export.input_drawing import draw_inputs, is_state
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity.extreme_values import EXTREMES
 from rnnserve.export.parity.input_batches import InputBatch
-from rnnserve.export.tensor_shapes import lengths_inputs, sequence_axes, shape_of, size_limits
+from rnnserve.export.tensor_shapes import shape_of
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["IDS", "LENGTHS", "LONG", "NOT_FINITE", "UNEVEN", "ExtremeBatches"]
@@ -55,9 +55,9 @@ class ExtremeBatches:
         self._uneven = _UNEVEN if computes_with_sizes else range(0)
         self._inputs = model.inputs
         self._random = np.random.default_rng(seed)
-        self._axes = sequence_axes(model.inputs)
-        self._lengths = lengths_inputs(model.inputs)
-        self._limits = size_limits(model.inputs)
+        self._axes = model.sequence_axes
+        self._lengths = model.lengths
+        self._limits = model.size_limits
 
     def __iter__(self) -> Iterator[InputBatch]:
         """Give every batch."""

@@ -8,7 +8,7 @@ import numpy as np
 from rnnserve.export.description.described_model import DescribedModel
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
-from rnnserve.export.tensor_shapes import lengths_inputs, sequence_axes, sizes_of
+from rnnserve.export.tensor_shapes import sizes_of
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["LENGTHS", "USUAL", "InputBatch", "input_batches"]
@@ -51,7 +51,7 @@ def input_batches(model: DescribedModel, seed: int) -> Iterator[InputBatch]:
     lengths, ragged; the given samples. All within the sizes that the model takes.
     """
     random = np.random.default_rng(seed)
-    axes = sequence_axes(model.inputs)
+    axes = model.sequence_axes
     least, most = model.sizes[BATCH]
     batches = range(least, most + 1)
     if all(model.sizes[axis][0] <= 1 for axis in axes):
@@ -59,7 +59,7 @@ def input_batches(model: DescribedModel, seed: int) -> Iterator[InputBatch]:
             sizes = dict.fromkeys(axes, 1) | {BATCH: batch}
             yield InputBatch("step", draw_inputs(model.inputs, random, sizes), batch, 1)
     if axes:
-        has_lengths = bool(lengths_inputs(model.inputs))
+        has_lengths = bool(model.lengths)
         by_axis = {axis: _lengths(*model.sizes[axis]) for axis in axes}
         for number in range(max(map(len, by_axis.values()))):
             # Several axes have lengths unlike each other.

@@ -28,7 +28,6 @@ from rnnserve.export.parity.size_arithmetic import computes_with_sizes
 from rnnserve.export.parity.tensor_checks import check_onnx, check_script
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.parity.value_comparison import ValueComparison
-from rnnserve.export.tensor_shapes import sequence_axes
 from rnnserve.export.torch_threads import one_thread
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
@@ -155,7 +154,7 @@ def _checks(
     """What was compared, a line each."""
     kinds = {batch.kind for batch in batches}
     exact = "float64" if reference.exact_by == FLOAT64 else "itself on inputs moved by an ulp"
-    has_axes = bool(sequence_axes(model.inputs))
+    has_axes = bool(model.sequence_axes)
     lines = {
         "torchscript: names, shapes, dtypes, values as in eager, bit for bit": script is not None,
         "onnx: names, axis names, dtypes, shapes": True,

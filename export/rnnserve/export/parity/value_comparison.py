@@ -28,7 +28,7 @@ from rnnserve.export.parity.place_comparison import PlaceComparison
 from rnnserve.export.parity.reference import MOVED, Reference
 from rnnserve.export.parity.step_limits import limit_of
 from rnnserve.export.parity.tolerances import ParityLimits
-from rnnserve.export.tensor_shapes import lengths_inputs, mask_before_lengths
+from rnnserve.export.tensor_shapes import mask_before_lengths
 from rnnserve.protos import manifest_pb2
 
 __all__ = ["ValueComparison"]
@@ -96,7 +96,7 @@ class ValueComparison:
         self.unanswered: dict[str, str] = {}
         self.non_finite: dict[str, tuple[InputBatch, str]] = {}
         self._model = model
-        self._lengths = lengths_inputs(model.inputs)
+        self._lengths = model.lengths
         self._reference = reference
         self._limits = limits
         self._failures = failures

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-__all__ = ["remove_unused", "values_of"]
+__all__ = ["integers_of", "remove_unused", "values_of"]
 
 
 def values_of(model: ir.Model) -> Iterator[ir.Value]:
@@ -14,6 +14,12 @@ def values_of(model: ir.Model) -> Iterator[ir.Value]:
         yield from graph.initializers.values()
         for node in graph:
             yield from node.outputs
+
+
+def integers_of(value: ir.Value | None) -> list[int] | None:
+    """Give the elements of a constant, in order; None where the value is none."""
+    constant = None if value is None else value.const_value
+    return None if constant is None else [int(number) for number in constant.numpy().flat]
 
 
 def remove_unused(graph: ir.Graph) -> None:

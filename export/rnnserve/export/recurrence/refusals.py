@@ -12,7 +12,7 @@ from torch.export.graph_signature import InputKind
 from rnnserve.export.errors import ExportError, UnsupportedModule
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.loop_advice import rewritten_loop
-from rnnserve.export.source_lines import is_users_code, source_line
+from rnnserve.export.source_lines import first_line, is_users_code, source_line
 
 __all__ = [
     "explain",
@@ -103,7 +103,7 @@ def explain(error: Exception, module: nn.Module, axes: DynamicAxes) -> ExportErr
         return UnsupportedModule(
             f"a distribution of torch.distributions{at} checks the values of its arguments, and an exported program "
             "cannot: pass validate_args=False to it, Normal(mean, deviation, validate_args=False), or write its "
-            f"formula. torch says: {_first_line(text)}"
+            f"formula. torch says: {first_line(text)}"
         )
     if type(error).__name__ == "GuardOnDataDependentSymNode" or "data-dependent" in text:
         return UnsupportedModule(
@@ -111,10 +111,10 @@ def explain(error: Exception, module: nn.Module, axes: DynamicAxes) -> ExportErr
             "makes a number of one (.item(), .tolist(), int(...)). Exported, it would be right for the sample's values "
             "only. Keep lengths and masks as tensors. A loop up to the longest length becomes rnnserve.export.scan "
             "over all steps, with torch.where for rows that have ended. If it is the size of what pad_packed_sequence "
-            f"gives, which is the longest length, pass total_length=input.size(1). torch says: {_first_line(text)}"
+            f"gives, which is the longest length, pass total_length=input.size(1). torch says: {first_line(text)}"
         )
     return UnsupportedModule(
-        f"the module cannot be captured: its forward raised {type(error).__name__}{at}: {_first_line(text)}"
+        f"the module cannot be captured: its forward raised {type(error).__name__}{at}: {first_line(text)}"
     )
 
 
@@ -135,7 +135,3 @@ def _static(lost: re.Match[str], module: nn.Module, axes: DynamicAxes) -> str:
         f"Scan, in ONNX:\n\n"
         f"{rewritten_loop(module, int(axis))}\n"
     )
-
-
-def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "no message")

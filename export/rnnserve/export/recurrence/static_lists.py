@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from rnnserve.export.recurrence.graph_values import integers_of
+
 __all__ = ["lists_to_tensors"]
 
 _READERS = frozenset({"ConcatFromSequence", "SequenceAt", "SequenceLength"})
@@ -29,7 +31,7 @@ def _replace_list(main: ir.Graph, node: ir.Node) -> None:
     result = node.outputs[0]
     if result.is_graph_output() or any(use.op_type not in _READERS for use, _ in result.uses()):
         return
-    indices = [_integers(use.inputs[1]) for use, _ in result.uses() if use.op_type == "SequenceAt"]
+    indices = [integers_of(use.inputs[1]) for use, _ in result.uses() if use.op_type == "SequenceAt"]
     if None in indices:
         return
     read = [index[0] for index in indices if index is not None]
@@ -47,7 +49,7 @@ def _parts(main: ir.Graph, node: ir.Node, read: list[int], *, whole: bool) -> li
     """Give the parts that SplitToSequence makes; None where they are not known."""
     source = node.inputs[0]
     split = node.inputs[1] if len(node.inputs) > 1 else None
-    sizes = _integers(split)
+    sizes = integers_of(split)
     if source is None or split is None or not sizes or split.const_value is None:
         return None  # without sizes, all parts have one entry, and `keepdims` counts
     axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
@@ -82,7 +84,7 @@ def _read_from(main: ir.Graph, use: ir.Node, parts: Sequence[ir.Value | None]) -
     """Put what a reader of a list gives in the reader's place."""
     result = use.outputs[0]
     if use.op_type == "SequenceAt":
-        index = _integers(use.inputs[1]) or [0]
+        index = integers_of(use.inputs[1]) or [0]
         part = parts[index[0]]
         if part is not None:
             part.shape = part.shape or result.shape
@@ -104,11 +106,6 @@ def _read_from(main: ir.Graph, use: ir.Node, parts: Sequence[ir.Value | None]) -
         made.outputs[0].name, made.outputs[0].type, made.outputs[0].shape = result.name, result.type, result.shape
         _before(use, made)
         _replace(use, made.outputs[0])
-
-
-def _integers(value: ir.Value | None) -> list[int] | None:
-    constant = None if value is None else value.const_value
-    return None if constant is None else [int(number) for number in constant.numpy().flat]
 
 
 def _size(value: ir.Value, axis: int) -> int | None:

@@ -2,6 +2,8 @@
 
 import onnx_ir as ir
 
+from rnnserve.export.recurrence.graph_values import integers_of
+
 __all__ = ["inferred_shape", "reshaped_size", "static_sizes"]
 
 
@@ -24,7 +26,7 @@ def static_sizes(node: ir.Node) -> list[int] | int | None:
     sizes = _sizes(shape)
     if sizes is None:
         return None
-    given = [_elements(value) for value in node.inputs[1:]]
+    given = [integers_of(value) for value in node.inputs[1:]]
     if node.op_type == "Gather":
         index = node.inputs[1]
         scalar = index is not None and index.const_value is not None and index.const_value.shape.rank() == 0
@@ -43,7 +45,7 @@ def reshaped_size(node: ir.Node) -> ir.Value | None:
 
     So the exporter writes each size of `x.reshape(batch, steps, -1)`: Shape, Squeeze, Reshape to (-1,), Concat.
     """
-    if node.op_type != "Reshape" or _elements(node.inputs[1]) not in ([-1], [1]) or node.inputs[0] is None:
+    if node.op_type != "Reshape" or integers_of(node.inputs[1]) not in ([-1], [1]) or node.inputs[0] is None:
         return None
     number = node.inputs[0].producer()
     value = number.inputs[0] if number is not None and number.op_type == "Squeeze" else None
@@ -60,7 +62,7 @@ def inferred_shape(node: ir.Node) -> list[int] | None:
         return None
     sizes: list[int] = []
     for value in shape.inputs:
-        known = _elements(value)
+        known = integers_of(value)
         if known is None and value is not None and (_is_one_entry(value.producer()) or value.shape == ir.Shape([1])):
             known = [-1]
         if known is None:
@@ -89,8 +91,3 @@ def _sizes(shape: ir.Node) -> list[int | ir.SymbolicDim] | None:
 def _numbers(sizes: list[int | ir.SymbolicDim] | None) -> list[int] | None:
     numbers = [size for size in sizes or [] if isinstance(size, int)]
     return None if sizes is None or len(numbers) < len(sizes) else numbers
-
-
-def _elements(value: ir.Value | None) -> list[int] | None:
-    constant = None if value is None else value.const_value
-    return None if constant is None else [int(number) for number in constant.numpy().flat]

@@ -5,7 +5,7 @@ import re
 import torch
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.source_lines import line_of
+from rnnserve.export.source_lines import first_line, line_of
 
 __all__ = ["untranslated"]
 
@@ -39,12 +39,12 @@ def untranslated(error: Exception, program: torch.export.ExportedProgram) -> Uns
     if found is None:
         return UnsupportedModule(
             f"the module was captured, but torch.onnx cannot translate it: {type(cause).__name__}: "
-            f"{_first_line(str(cause))}"
+            f"{first_line(str(cause))}"
         )
     name = _name(found[1])
     why = "has no form in ONNX"
     if "No ONNX function found" not in said:
-        why = f"cannot be translated: {_first_line(str(cause)).rstrip('.')}"
+        why = f"cannot be translated: {first_line(str(cause)).rstrip('.')}"
     advice = _WRITE.get(name, "write it with operators that can: docs/reference/operators.md lists them")
     return UnsupportedModule(f"{name}{_line(name, program)} {why}. Instead, {advice}.")
 
@@ -59,7 +59,3 @@ def _name(overload: str) -> str:
     """Name an operator as users do: `_cdist_forward.default` is cdist, `special_i0` and `bessel_i0` are i0."""
     name = overload.partition(".")[0].strip("_").removesuffix("_forward")
     return name.removeprefix("special_").removeprefix("bessel_")
-
-
-def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "no message")

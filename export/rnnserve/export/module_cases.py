@@ -1,39 +1,42 @@
-"""Golden cases with inputs left out, of models whose own defaults are recorded: servers replay them, too."""
+"""The golden cases of a module, proven: beside those with every input, some without what has a recorded default."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from rnnserve.export.description.described_tensors import ModelDescription
-from rnnserve.export.golden_cases import GoldenCases
-from rnnserve.export.module_interface import Arrays
-from rnnserve.export.parity.reference import Reference
-from rnnserve.export.rounding import Rounding
+from rnnserve.export.description.described_model import DescribedModel, evaluating
+from rnnserve.export.errors import ExportError
+from rnnserve.export.golden_cases import GoldenCases, Rounding, make_cases
+from rnnserve.export.parity import OnnxRunner, Reference
+from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.tensor_shapes import sizes_of
 from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import MODEL
 from rnnserve.protos.golden import Case, Inference
 from rnnserve.protos.recorded_defaults import fill_left_out
 
-__all__ = ["filling", "with_left_out"]
+__all__ = ["prove_cases"]
 
 _CASES = 2  # of each kind
 
 
-def filling(model: ModelDescription, compute: Inference) -> Inference:
-    """Compute as a server does: an input that is not given is what the model's description says."""
+def prove_cases(model: DescribedModel, onnx_model: bytes) -> GoldenCases:
+    """Make a model's golden cases, some with inputs left out, and replay them on its ONNX model as servers will.
 
-    def filled(inputs: Mapping[str, npt.NDArray[Any]]) -> Mapping[str, npt.NDArray[Any]]:
-        return compute(_filled(model, inputs))
+    Raises:
+        ExportError: If the ONNX model does not give them.
+    """
+    runner = OnnxRunner(onnx_model)
+    with evaluating(model.module):
+        reference = reference_of(model)
+        golden = _with_left_out(make_cases(model, reference, runner), model, reference, runner)
+    failures = golden.failures(model, runner)
+    if failures:
+        raise ExportError(f"{MODEL} does not give the golden results, so nothing is published: {'; '.join(failures)}")
+    return golden
 
-    return filled
 
-
-def with_left_out(
-    golden: GoldenCases, model: ModelDescription, reference: Reference, compute: Inference
-) -> GoldenCases:
+def _with_left_out(golden: GoldenCases, model: DescribedModel, reference: Reference, compute: Inference) -> GoldenCases:
     """Add cases without the inputs whose defaults are recorded: eager's results are those of the forward without them.
 
     Args:
@@ -59,12 +62,8 @@ def with_left_out(
             inputs = {name: array for name, array in case.inputs.items() if name not in names}
             if not inputs:  # nothing would say how many rows there are
                 continue
-            filled = _filled(model, inputs)
+            filled = fill_left_out(model.inputs, inputs, model.defaults, sizes_of(model.inputs, inputs))
             of = "step" if kind == "step" else "sequence"
             furthest[of] = max(furthest[of], float(rounding.distances(filled, with_model=False).max()))
             cases.append(Case(kind, inputs, eager=reference.eager(inputs), float64=reference.exact(filled)))
     return dataclasses.replace(golden, cases=cases, step=furthest["step"], sequence=furthest["sequence"])
-
-
-def _filled(model: ModelDescription, inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
-    return fill_left_out(model.inputs, inputs, model.defaults, sizes_of(model.inputs, inputs))
