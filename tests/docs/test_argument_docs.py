@@ -1,7 +1,4 @@
-"""Argument docs begin with a noun: "Seconds between scans of the folder", not "Of it" or "How long it waits".
-
-Those of `export` and `models` are not held to it yet.
-"""
+"""Argument docs begin with a noun: "Seconds between scans of the folder", not "Of it" or "How long it waits"."""
 
 import ast
 import re
@@ -12,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[2]
-AREAS = ("benchmarks", "cli", "client", "common", "load", "protos", "server")
+AREAS = ("benchmarks", "cli", "client", "common", "export", "load", "models", "protos", "server")
 PREPOSITIONS = "After As At Before By For From In Of On Since Than To Until With Without"
 PRONOUNS = "He Her His How It Its She That Their Them These They Those What When Where Which Who Whom Whose Why"
 VERBS = """

@@ -21,7 +21,7 @@ def classifier_publication(checkpoint: Checkpoint, *, seed: int = 0) -> Publicat
     """Describe a classifier as a publication.
 
     Args:
-        checkpoint: What was trained.
+        checkpoint: Trained classifier.
         seed: Seed of the walks.
     """
     architecture = checkpoint.classifier.architecture
@@ -54,8 +54,8 @@ def export_checkpoint(checkpoint: Path | Checkpoint, repository: Path, *, progre
     """Export a checkpoint into a repository: the same checkpoint gives the same bytes on every machine, at any time.
 
     Args:
-        checkpoint: What was trained, or its folder.
-        repository: Where models are published, as `<repository>/<model>/<version>`.
+        checkpoint: Trained classifier, or its folder.
+        repository: Folder where models are published, as `<repository>/<model>/<version>`.
         progress: Whether to show a progress bar on standard error.
 
     Raises:

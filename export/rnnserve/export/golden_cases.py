@@ -59,10 +59,10 @@ class Rounding:
         """Take what computes the samples.
 
         Args:
-            model: What is computed.
-            reference: Its module, or what stands for it.
-            compute: Its ONNX model.
-            random: Moves the inputs.
+            model: Model that is computed.
+            reference: Module of the model, or what stands for it.
+            compute: ONNX model.
+            random: Generator by which inputs are moved.
         """
         self.reference = reference
         self._outputs = model.outputs
@@ -140,8 +140,8 @@ class GoldenCases:
         """Replay the cases on the CPU as servers will, which fill in what is left out; say what is wrong.
 
         Args:
-            model: What the cases are of.
-            compute: Its ONNX model.
+            model: Model that the cases are of.
+            compute: ONNX model.
         """
 
         def filled(inputs: Mapping[str, _Array]) -> Mapping[str, _Array]:
@@ -155,9 +155,9 @@ def make_cases(model: ModelDescription, reference: Truth, compute: Inference, *,
     """Make the golden cases: the same model and seed give the same ones.
 
     Args:
-        model: What is published.
-        reference: Its module, in evaluation mode, or what stands for it.
-        compute: Its ONNX model, proven: used only to find rows on which rounding remains small.
+        model: Model that is published.
+        reference: Module of the model, in evaluation mode, or what stands for it.
+        compute: ONNX model, proven: used only to find rows on which rounding remains small.
         seed: Seed of the inputs.
     """
     random = np.random.default_rng(seed)

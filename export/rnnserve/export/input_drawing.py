@@ -32,7 +32,7 @@ def draw_inputs(
 
     Args:
         inputs: Inputs, described as in a manifest.
-        random: Where values are drawn from.
+        random: Generator from which values are drawn.
         sizes: Sizes of every dynamic axis, the batch among them.
         ragged: Whether rows have any length that the axis may have, up to its size, and one of them the size; otherwise
             all have it.

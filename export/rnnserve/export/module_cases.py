@@ -41,9 +41,9 @@ def _with_left_out(golden: GoldenCases, model: DescribedModel, reference: Refere
 
     Args:
         golden: Cases with every input.
-        model: What is published.
-        reference: Its module, in evaluation mode.
-        compute: Its ONNX model.
+        model: Model that is published.
+        reference: Module of the model, in evaluation mode.
+        compute: ONNX model.
     """
     own = {
         tensor.name

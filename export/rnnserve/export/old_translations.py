@@ -28,7 +28,7 @@ def old_translations(model: bytes, script: torch.nn.Module | None) -> Iterator[s
 
     Args:
         model: The bytes of model.onnx.
-        script: What the version's model.pt holds, if it has one.
+        script: Module that the version's model.pt holds, if it has one.
     """
     graph = ir.from_proto(onnx.load_model_from_string(model))
     if TRANSLATED_BY in graph.metadata_props:

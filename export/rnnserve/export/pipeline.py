@@ -101,12 +101,12 @@ def publish(
     Args:
         module: Any nn.Module that `export_onnx` takes, on the CPU. It is used in evaluation mode, and left as it was.
             Or a `Publication`, which holds all that follows but `repository` and `progress`.
-        name: The model's.
-        repository: Where models are published, as `<repository>/<model>/<version>`.
+        name: Name of the model.
+        repository: Folder where models are published, as `<repository>/<model>/<version>`.
         inputs: Descriptions by the names of forward's parameters, in its order: `Floats`, `Integers`, `Lengths` or
             `Flags`, or for a parameter that is a tuple of tensors a dict of names and such descriptions.
         outputs: Names of what forward returns, in its order, nested ones flattened.
-        states: Which output continues as which input: {"h_n": "h_0"}.
+        states: Input that an output continues as: {"h_n": "h_0"}.
         labels: Names of the classes.
         samples: Real inputs, each a dict of arrays by input name; lengths and states may be left out.
         sizes: The smallest and the largest size of a dynamic axis that the module takes: {"sequence": (5, 64)}. No row

@@ -45,7 +45,7 @@ def publish_version(
 
     Args:
         model: `<repository>/<model>`, made where it is missing.
-        files: The version's, by name.
+        files: Files of the version, by name.
         config: Text of config.pbtxt, written if there is none.
         check: Function that is called with the folder of the version's files before they are published; what it raises
             is raised.

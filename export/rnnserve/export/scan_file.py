@@ -64,8 +64,8 @@ def try_lowering(
     Args:
         model: The module that was exported.
         onnx_model: Made from it, and proven.
-        golden: Its golden cases.
-        batching: Which requests may share a run of it.
+        golden: Golden cases of the module.
+        batching: Requests that may share a run of it.
         progress: Whether to show a progress bar on standard error.
 
     Returns:

@@ -67,7 +67,7 @@ def try_on_server(folder: Path, model: str, *, is_adopted: bool = False) -> Trie
     """Try a version's files as a server does before it serves them.
 
     Args:
-        folder: Where the version's files are.
+        folder: Folder of the version's files.
         model: The model's name.
         is_adopted: Whether it was adopted from an ONNX file, so that a server takes it with `--allow-unproven` only.
 

@@ -80,7 +80,7 @@ def mask_before_lengths(
 
     Args:
         tensor: An input or output.
-        shape: Its shape; a sequence axis may be shorter than in the inputs, where a module trims it.
+        shape: Shape of the tensor; a sequence axis may be shorter than in the inputs, where a module trims it.
         arrays: The inputs, lengths among them.
         lengths: Inputs that hold lengths, from `lengths_inputs`.
 

@@ -22,8 +22,8 @@ def triton_keeps_states(publication: Publication, inputs: _Tensors, sizes: Colle
     """Decide whether Triton is to keep a model's states.
 
     Args:
-        publication: What is published.
-        inputs: Its inputs, described.
+        publication: Publication that Triton is to serve.
+        inputs: Inputs of the publication, described.
         sizes: Names of its dynamic axes.
 
     Raises:
@@ -47,7 +47,7 @@ def render_config(name: str, inputs: _Tensors, outputs: _Tensors, *, keeps_state
     """Write the text of a model's config.
 
     Args:
-        name: The model's.
+        name: Name of the model.
         inputs: Inputs in order; `dims` are whole shapes, -1 where a request chooses the size.
         outputs: Outputs in order.
         keeps_states: Whether Triton keeps the states between the requests of a sequence. They are no inputs then.

@@ -93,7 +93,7 @@ def _evaluate_on(
     Args:
         classifier: The classifier.
         points: Sequences, each (length, features), float32 or float64.
-        directions: Their classes, (sequences,) int64.
+        directions: Classes of the sequences, (sequences,) int64.
     """
     right, largest = 0, 0.0
     with torch.inference_mode():

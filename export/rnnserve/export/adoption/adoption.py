@@ -67,9 +67,9 @@ def adopt(
 
     Args:
         path: The file, with its weights in it.
-        name: The model's.
-        repository: Where models are published, as `<repository>/<model>/<version>`.
-        roles: What the file does not say of its tensors.
+        name: Name of the model.
+        repository: Folder where models are published, as `<repository>/<model>/<version>`.
+        roles: Roles of its tensors that the file does not tell.
         samples: Real inputs; where they have outputs, the file has to give these, and servers replay them.
         timeout: Seconds that onnxruntime may take to load the file, and for each run of it.
 

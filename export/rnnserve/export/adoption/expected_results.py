@@ -28,7 +28,7 @@ def expected_cases(model: ModelDescription, truth: OnnxTruth, known: Sequence[tu
     """Compare a file's results with expected ones, and make golden cases of these.
 
     Args:
-        model: What the file takes and gives.
+        model: Description of what the file takes and gives.
         truth: The file.
         known: Complete inputs, and the outputs that are known for them.
 

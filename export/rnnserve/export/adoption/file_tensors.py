@@ -68,7 +68,7 @@ def describe_inputs(model: onnx.ModelProto, roles: Roles) -> list[manifest_pb2.T
 
     Args:
         model: The file.
-        roles: What the user says.
+        roles: Roles that the user gives.
 
     Raises:
         WrongArguments: If the file and the roles do not say enough; the message says what to add.

@@ -22,7 +22,7 @@ def either(node: Node, condition: Value, branches: list[list[Value]]) -> list[Va
 
     Args:
         node: The If.
-        condition: Its condition.
+        condition: Value of its condition.
         branches: The results of each graph that may be taken.
     """
     results = []

@@ -70,7 +70,7 @@ def flow(node: Node, shape: Shape, sources: Iterable[Source], copies: Collection
 
     Args:
         node: The operator.
-        shape: The result's.
+        shape: Shape of the result.
         sources: The inputs that it is computed from, each with how each of its axes is read. An input of which nothing
             is known makes a result of which nothing is known.
         copies: Axes of the result along which all values are equal.
@@ -104,7 +104,7 @@ def numbered(node: Node, result: Value, size: Size, kept: Collection[str] = ()) 
 
     Args:
         node: The operator.
-        result: What it gives.
+        result: Value that it gives.
         size: The number.
         kept: Axes for which it makes no difference.
     """

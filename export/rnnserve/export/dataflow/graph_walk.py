@@ -27,7 +27,7 @@ class GraphWalk:
     """A walk through a model.
 
     Attributes:
-        keys: What is decided of each tensor.
+        keys: Properties that are decided of each tensor.
     """
 
     def __init__(self, model: onnx.ModelProto, keys: Sequence[Key]) -> None:
@@ -35,7 +35,7 @@ class GraphWalk:
 
         Args:
             model: The graph.
-            keys: What is decided of each tensor.
+            keys: Properties that are decided of each tensor.
         """
         self.keys = keys
         self._functions = {function.name for function in model.functions}
@@ -45,7 +45,7 @@ class GraphWalk:
         """Give what is known of each tensor of a graph, by name.
 
         Args:
-            graph: The model's, or that of a loop or a branch.
+            graph: Graph of the model, or of a loop or a branch.
             known: The graph's inputs, and the tensors of the graphs around it.
             path: Path of the graph in the model, to name its nodes; empty for the model's.
         """

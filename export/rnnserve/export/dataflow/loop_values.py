@@ -85,7 +85,7 @@ def stacked(node: Node, value: Value, at: int, size: Axis, loop: Place, *, align
 
     Args:
         node: The loop.
-        value: That of one step.
+        value: Value of one step.
         at: The new axis.
         size: Size of the new axis.
         loop: Stands for the axis in the body.

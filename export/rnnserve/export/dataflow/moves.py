@@ -25,9 +25,9 @@ def moved(
 
     Args:
         node: The operator.
-        shape: The result's.
+        shape: Shape of the result.
         value: The input.
-        reads: How each of its axes is read.
+        reads: Reading of each of its axes.
         content: The result's values, where they are known.
         copies: Axes of the result along which values are repeated.
     """

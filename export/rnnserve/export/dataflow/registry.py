@@ -17,7 +17,7 @@ def rule(operators: str | Iterable[str]) -> Callable[[Rule], Rule]:
     """Register the rule of operators of ONNX's own domain.
 
     Args:
-        operators: Their names; in one string, separated by spaces.
+        operators: Names of the operators; in one string, separated by spaces.
     """
 
     def register(function: Rule) -> Rule:

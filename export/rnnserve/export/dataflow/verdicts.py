@@ -59,8 +59,8 @@ def decide(
 
     Args:
         model: The graph.
-        inputs: Its inputs, described: their axes, and which of them hold lengths.
-        outputs: Its outputs, described.
+        inputs: Inputs, described: their axes, and which of them hold lengths.
+        outputs: Outputs, described.
         finite_inputs: Whether no input is NaN or infinite, so that a product with zero is zero.
 
     Returns:

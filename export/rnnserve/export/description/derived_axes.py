@@ -30,7 +30,7 @@ def derive_axis(
     """Find the axis of the inputs from which the size of an output's axis follows, and how.
 
     Args:
-        size_at: Runs the module, and gives the size of the output's axis.
+        size_at: Function that runs the module, and gives the size of the output's axis.
         limits: The smallest and the largest size of each sequence axis of the inputs.
         sizes: Sizes of all axes, the batch among them: where one is changed, the others have these.
 
@@ -62,7 +62,7 @@ class _Measured:
     """Sizes of an output's axis by those of an axis of the inputs.
 
     Args:
-        size_at: Runs the module.
+        size_at: Function that runs the module.
 
     Attributes:
         pairs: What was found, by the size of the inputs' axis.

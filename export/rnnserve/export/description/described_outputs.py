@@ -106,9 +106,9 @@ def _add_axis(
 
     Args:
         tensor: The output, with the axes before it.
-        at: Its position.
-        found: Its size at each probe's sizes.
-        size_at: Runs the model for it.
+        at: Position of the axis.
+        found: Sizes of the axis, each with the probe's sizes.
+        size_at: Function that runs the model for it.
         sizes: The smallest and the largest size of each dynamic axis.
 
     Raises:

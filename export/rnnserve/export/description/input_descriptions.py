@@ -46,7 +46,7 @@ class InputDescription:
         """Describe the input as a manifest does.
 
         Args:
-            name: Its name.
+            name: Name of the input.
             is_state: Whether it is an initial state, which is zeros where a request leaves it out.
 
         Raises:
@@ -78,7 +78,7 @@ def Floats(  # noqa: N802 - it reads as a description where it is used
     """Describe an input of floats.
 
     Args:
-        axes: Its axes, outermost first: `"batch", "sequence", ("features", 2)`.
+        axes: Axes, outermost first: `"batch", "sequence", ("features", 2)`.
         low: The lowest usual value, from which on proofs and load tests draw; given together with `high`.
         high: The highest usual value. Without the two, values are drawn from a standard normal distribution.
         dtype: "float32", "float64" or "float16".
@@ -95,7 +95,7 @@ def Integers(*axes: Axis, high: int, low: int = 0, dtype: str = "int64") -> Inpu
     """Describe an input of integers, such as token ids; servers refuse values outside its bounds.
 
     Args:
-        axes: Its axes, outermost first.
+        axes: Axes, outermost first.
         high: One more than the highest value that the module takes: an embedding's number of entries.
         low: The lowest value that the module takes.
         dtype: "int64", or another integer type.
@@ -114,7 +114,7 @@ def Flags(*axes: Axis) -> InputDescription:  # noqa: N802
     """Describe an input of booleans.
 
     Args:
-        axes: Its axes, outermost first.
+        axes: Axes, outermost first.
 
     Raises:
         WrongArguments: If the axes are none.

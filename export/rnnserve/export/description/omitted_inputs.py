@@ -52,7 +52,7 @@ def find_defaults(
 
     Args:
         module: Module in evaluation mode.
-        interface: How it is called.
+        interface: Order and names of its arguments and results.
         inputs: Inputs, described; `default`, `required_because` and `left_out_with` are written.
         sizes: The smallest and the largest size of each dynamic axis.
 
@@ -91,7 +91,7 @@ def _of_states(trials: "_Trials", states: Sequence[tuple[str, ...]]) -> tuple[Ar
     """Find what stands for states where it is not zeros, and which of them cannot be left out.
 
     Args:
-        trials: Call the module.
+        trials: Calls of the module.
         states: Names of the tensors of each parameter of forward that has a default.
     """
     together = trials.find(_flat(states))
@@ -120,10 +120,10 @@ def wrong_defaults(
 
     Args:
         module: Module in evaluation mode, eager or scripted.
-        interface: How it is called.
+        interface: Order and names of its arguments and results.
         inputs: Inputs as a manifest describes them.
         sizes: The smallest and the largest size of each dynamic axis.
-        defaults: What is recorded, by input.
+        defaults: Recorded defaults, by input.
     """
     by_name = {tensor.name: tensor for tensor in inputs}
     trials = _Trials(module, interface, inputs, sizes)

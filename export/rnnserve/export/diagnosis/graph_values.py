@@ -31,7 +31,7 @@ class GraphValues:
         Args:
             model: The graph.
             inputs: Arrays by name.
-            process: Where it runs, if it is of unknown origin; in this process where it is None.
+            process: Process in which it runs, if it is of unknown origin; this one where it is None.
 
         Raises:
             RuntimeError: If onnxruntime does not run it.

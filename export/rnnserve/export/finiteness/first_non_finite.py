@@ -79,7 +79,7 @@ def find_first_non_finite(
 
     Args:
         module: Module in evaluation mode.
-        interface: How it is called.
+        interface: Order and names of its arguments and results.
         inputs: Arrays for which it gives NaN or infinity.
 
     Returns:

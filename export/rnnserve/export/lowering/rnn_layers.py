@@ -94,11 +94,11 @@ def _replace(
     """Put a loop in an operator's place.
 
     Args:
-        graph: That holds the operator.
+        graph: Graph that holds the operator.
         node: The operator.
-        layer: What it computes.
-        made: Without nodes yet.
-        known: What was made of the lengths of layers before, by the lengths and the name of the sequence axis.
+        layer: Layer that it computes.
+        made: Builder without nodes yet.
+        known: Lengths that were made for layers before, by the lengths and the name of the sequence axis.
     """
     given = node.inputs[_LENGTHS] if len(node.inputs) > _LENGTHS else None
     lengths = None

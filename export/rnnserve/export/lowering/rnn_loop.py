@@ -69,7 +69,7 @@ def add_lengths(to: NodeBuilder, lengths: ir.Value, input: ir.Value) -> Lengths:
     """Make what layers read of their lengths.
 
     Args:
-        to: Takes the nodes.
+        to: Builder that takes the nodes.
         lengths: (batch), of an integer type.
         input: (sequence, batch, features), of one of the layers.
     """
@@ -92,7 +92,7 @@ def add_layer(
     """Make the nodes of a layer.
 
     Args:
-        to: Takes the nodes.
+        to: Builder that takes the nodes.
         layer: The operator.
         lengths: Lengths of its rows; None where every row has all steps.
         gives_output: Whether `Y` is used.

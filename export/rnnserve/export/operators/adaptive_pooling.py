@@ -26,8 +26,8 @@ def _windows(size: Value, results: int) -> tuple[Value, Value, Value]:
     """Give the windows of an axis.
 
     Args:
-        size: How many steps it has, a scalar.
-        results: How many windows.
+        size: Number of its steps, a scalar.
+        results: Number of windows.
 
     Returns:
         Steps (results, longest), beyond a window's end any; where they are of the window, likewise; and how many each

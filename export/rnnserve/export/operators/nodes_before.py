@@ -15,9 +15,9 @@ class NodesBefore:
         """Start with none.
 
         Args:
-            graph: That of `before`.
+            graph: Graph of `before`.
             before: The node that the new ones precede.
-            name: What the names of the new values begin with; a number follows.
+            name: Beginning of the names of new values; a number follows.
         """
         self._graph, self._before, self._name, self._number = graph, before, name, 0
 

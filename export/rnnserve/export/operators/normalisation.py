@@ -23,11 +23,11 @@ def _group_norm(
 
     Args:
         x: (batch, channels, …).
-        num_groups: How many groups the channels form.
+        num_groups: Number of groups that the channels form.
         weight: (channels,), or None.
         bias: (channels,), or None.
-        eps: What is added to the variance.
-        cudnn_enabled: Of no meaning here.
+        eps: Number that is added to the variance.
+        cudnn_enabled: Choice of a library, without a meaning here.
     """
     del cudnn_enabled
     grouped = op.Reshape(x, op.Constant(value_ints=[0, num_groups, -1]))
@@ -55,9 +55,9 @@ def _instance_norm(
         running_mean: (channels,), or None.
         running_var: (channels,), or None.
         use_input_stats: Whether mean and variance are those of the input; else the running ones are taken.
-        momentum: Of no meaning here.
-        eps: What is added to the variance.
-        cudnn_enabled: Of no meaning here.
+        momentum: Weight of running numbers, without a meaning here.
+        eps: Number that is added to the variance.
+        cudnn_enabled: Choice of a library, without a meaning here.
     """
     del momentum, cudnn_enabled
     rank = len(input.shape)

@@ -26,8 +26,8 @@ def _moments(x: Value, dim: Sequence[int] | int | None, correction: float, keepd
     Args:
         x: Floats of any shape.
         dim: The axes; none for all.
-        correction: What is subtracted from the number of values. Where nothing is left the divisor is 0: of one value
-            the variance is nan, 0 / 0.
+        correction: Number that is subtracted from the number of values. Where nothing is left the divisor is 0: of one
+            value the variance is nan, 0 / 0.
         keepdim: Whether the axes stay, with size 1.
     """
     wide = op.Cast(x, to=_DOUBLE.value)

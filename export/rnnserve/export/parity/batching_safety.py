@@ -51,11 +51,12 @@ def find_batching(
     """Find the freest mode in which a model's requests may share runs, and why not a freer one.
 
     Args:
-        model: What is run.
-        reference: Its module; or the ONNX model itself where there is no other, and then the results are its own.
+        model: Model that is run.
+        reference: Module of the model; or the ONNX model itself where there is no other, and then the results are its
+            own.
         limits: Limits for the device that it runs on.
         seed: Seed of the inputs.
-        graph: What a walk through the graph that serves has decided; None where there is no graph to walk.
+        graph: Decisions of a walk through the graph that serves; None where there is no graph to walk.
 
     Raises:
         ParityError: If rows that are tried contradict what is proven of the graph.
@@ -136,8 +137,8 @@ class _BatchingTries:
         """Prepare tries.
 
         Args:
-            model: What is run.
-            reference: What runs.
+            model: Model that is run.
+            reference: Module, or ONNX model, that runs.
             limits: Limits for the device.
             random: Generator from which inputs are drawn.
             check_only: Whether it is proven that no change is to be seen: fewer rows are tried, and only a change is

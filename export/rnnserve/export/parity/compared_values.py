@@ -172,7 +172,7 @@ class ComparedValues:
 
         Args:
             model: The bytes of an ONNX file.
-            more: How it is run, as for `OnnxRunner`.
+            more: Arguments of `OnnxRunner`, by which it is run.
         """
         proto = onnx.load_model_from_string(model)
         producers = {name: node for node in proto.graph.node for name in node.output}

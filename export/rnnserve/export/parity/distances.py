@@ -29,7 +29,7 @@ class Spread:
 
         Args:
             differences: Any shape, float64.
-            count: How many of them are values that count; the others are zeros.
+            count: Number of values that count; the others are zeros.
         """
         self.largest = max(self.largest, float(np.abs(differences).max()))
         self.squares += float(np.square(differences).sum())
@@ -97,12 +97,12 @@ class Distances:
 
         Args:
             kind: Kind of input: "step", "random" or "sample", or another one that the caller chooses.
-            name: The tensor's.
+            name: Name of the tensor.
             length: The size of the first sequence axis.
             found: Floats as computed by what is judged.
             eager: Eager's floats, of the same shape.
-            exact: Float64's, of the same shape.
-            mask: Which values count, broadcast to that shape; None for all.
+            exact: Values of the same shape, in float64.
+            mask: Values that count, broadcast to that shape; None for all.
         """
         count = _count(mask, exact)
         if not count:

@@ -48,7 +48,7 @@ class _Usual:
     Attributes:
         values: Drawn, (batch, sequence, …) float64.
         bounds: Bounds of the input.
-        random: Where further values are drawn from.
+        random: Generator from which further values are drawn.
     """
 
     values: _Array
@@ -86,7 +86,7 @@ class Extreme:
         Args:
             inputs: Inputs, described.
             arrays: Drawn, by name.
-            random: Where further values are drawn from.
+            random: Generator from which further values are drawn.
         """
         changed = dict(arrays)
         for tensor in inputs:

@@ -37,9 +37,9 @@ class FailureCollector:
         """Add that a batch could not be run at all.
 
         Args:
-            check: What was checked.
-            error: What was raised.
-            where: Which batch.
+            check: Name of the check.
+            error: Error that was raised.
+            where: Batch that was run.
         """
         self.add_difference(check, "", 0.0, f"{check}: {where}: {error}")
 
@@ -49,11 +49,11 @@ class FailureCollector:
         """Compare dtypes and shapes, and add what differs.
 
         Args:
-            check: What is checked.
+            check: Name of the check.
             name: Name of the tensor.
-            found: What is judged.
-            expected: What it has to be like.
-            where: Which batch.
+            found: Array that is judged.
+            expected: Array that it has to be like.
+            where: Batch that was run.
 
         Returns:
             Whether the shapes are the same, so that values can be compared.
@@ -78,12 +78,12 @@ class FailureCollector:
         """Compare values one by one, and add the largest difference if it is beyond the limit.
 
         Args:
-            check: What is checked.
+            check: Name of the check.
             name: Name of the tensor.
-            found: What is judged.
+            found: Array that is judged.
             expected: Values that are right, of the same shape.
             limit: The largest difference allowed, in the unit of the tensor; 0 asks for equal numbers.
-            where: Which batch.
+            where: Batch that was run.
             advice: A sentence without its full stop, to follow.
         """
         worst = largest_difference(found, expected)
@@ -99,9 +99,9 @@ class FailureCollector:
         """Add a failure of one batch; of a check and a tensor, the batch of the largest distance is told.
 
         Args:
-            check: What was checked.
+            check: Name of the check.
             name: Name of the tensor.
-            distance: How far apart its values are; 0 where there is no distance.
+            distance: Distance of its values; 0 where there is none.
             text: The sentence about this batch.
         """
         known = self._worst.get((check, name))

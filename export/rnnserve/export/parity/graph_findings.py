@@ -42,8 +42,8 @@ def walk_graph(graph: onnx.ModelProto, inputs: Tensors, outputs: Tensors, *, fin
 
     Args:
         graph: The graph.
-        inputs: What it takes.
-        outputs: What it gives.
+        inputs: Inputs of the graph, described.
+        outputs: Outputs of the graph, described.
         finite_inputs: Whether no input is NaN or infinite: servers refuse these, unless they were allowed.
     """
     found = decide(graph, inputs, outputs, finite_inputs=finite_inputs)
@@ -60,7 +60,7 @@ def contradictions(recorded: manifest_pb2.Manifest, found: GraphFindings, *, sca
 
     Args:
         recorded: The manifest.
-        found: What a walk through the graph decides now.
+        found: Decisions of a walk through the graph now.
         scan: Whether it is the graph of model.scan.onnx.
     """
     batching = recorded.batching
@@ -90,7 +90,7 @@ def finding(decision: Decision, *, tried: bool) -> manifest_pb2.Finding:
     """Give what a manifest says of how a property was found.
 
     Args:
-        decision: What the walk decided.
+        decision: Decision of the walk.
         tried: Whether drawn values were compared where the walk did not decide.
     """
     means = {

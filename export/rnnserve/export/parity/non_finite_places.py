@@ -19,10 +19,10 @@ def differing_places(found: _Array, eager: _Array, mask: npt.NDArray[np.bool_] |
     other gates; so a row and step that holds one in eager may hold more.
 
     Args:
-        found: What is judged, any shape with the values of a row and step on the last axis.
+        found: Array that is judged, any shape with the values of a row and step on the last axis.
         eager: Eager's values, of the same shape.
-        mask: Which values count, broadcast to that shape; None for all.
-        where: Which batch.
+        mask: Values that count, broadcast to that shape; None for all.
+        where: Batch that was run.
 
     Returns:
         What differs, in words; empty where nothing does.
@@ -47,7 +47,7 @@ def without_non_finite(
     """Leave out the values that are not finite in one of the arrays.
 
     Args:
-        mask: Which values count, broadcast to the shape of the arrays; None for all.
+        mask: Values that count, broadcast to the shape of the arrays; None for all.
         arrays: Arrays of one shape.
 
     Returns:

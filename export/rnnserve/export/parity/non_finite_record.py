@@ -19,9 +19,10 @@ def say_non_finite(
     """Say for each kind of values which output is not finite, where that begins, and what to do.
 
     Args:
-        model: What was compared.
+        model: Model that was compared.
         found: The first batch of each kind for which eager gives NaN or infinity, and the output.
-        failures: What is refused is added to it: such an answer to ordinary values, unless the model is published so.
+        failures: Collector to which refusals are added: of such an answer to ordinary values, unless the model is
+            published so.
 
     Returns:
         A sentence for each kind, for the record. It has no line of a file: the same module gives the same record.

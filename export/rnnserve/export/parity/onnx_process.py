@@ -25,7 +25,7 @@ class OnnxProcess:
         """Prepare; the process is started for the first model.
 
         Args:
-            seconds: How long loading a model may take, and each run.
+            seconds: Seconds that loading a model may take, and each run.
         """
         self._seconds = seconds
         self._process: GuardedProcess | None = None

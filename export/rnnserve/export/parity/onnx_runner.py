@@ -41,9 +41,9 @@ class OnnxRunner:
 
         Args:
             model: The bytes of an ONNX file.
-            providers: onnxruntime's, the wanted one first.
+            providers: Providers of onnxruntime, the wanted one first.
             optimized: Whether onnxruntime may rewrite the graph.
-            process: Where the model runs, if it is of unknown origin; in this process where it is None.
+            process: Process in which the model runs, if it is of unknown origin; this one where it is None.
 
         Raises:
             RuntimeError: If onnxruntime refuses the model or does not have the provider; with its message.

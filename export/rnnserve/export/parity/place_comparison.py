@@ -56,9 +56,9 @@ class PlaceComparison:
 
         Args:
             reference: The module.
-            values: Gives ONNX's values.
+            values: Source of ONNX's values.
             limits: Limits for the device that the ONNX model runs on.
-            failures: What differs is added to it.
+            failures: Collector to which differences are added.
         """
         self.accepted: set[str] = set()
         self._choices = EagerChoices(reference)

@@ -70,7 +70,7 @@ def prove(
         onnx_model: Made from it by `export_onnx`.
         seed: Seed of the inputs: the same seed gives the same inputs.
         progress: Whether to show a progress bar on standard error.
-        process: Where the ONNX model runs, if it is of unknown origin; in this process where it is None.
+        process: Process in which the ONNX model runs, if it is of unknown origin; this one where it is None.
         device: "cpu" or "cuda": what the ONNX model runs on, and whose limits hold. The module runs on the CPU.
 
     Raises:

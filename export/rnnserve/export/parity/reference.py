@@ -42,7 +42,7 @@ class Reference:
 
     Attributes:
         module: The module itself.
-        interface: How it is called.
+        interface: Order and names of its arguments and results.
         double: A copy of it in float64; None where it does not run in float64.
     """
 
@@ -51,7 +51,7 @@ class Reference:
 
         Args:
             module: Module in evaluation mode, on the CPU.
-            interface: How it is called.
+            interface: Order and names of its arguments and results.
             probe: Inputs on which the copy is tried.
         """
         self.module = module

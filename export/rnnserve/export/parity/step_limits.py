@@ -36,9 +36,9 @@ def limit_of(
         limits: Limits for the device.
         kind: Kind of the batch.
         found: ONNX's values, finite, of any shape.
-        eager: Eager's, likewise.
-        exact: Float64's.
-        mask: Which of them count, broadcast to that shape; None for all.
+        eager: Values of eager, likewise.
+        exact: Values in float64.
+        mask: Values that count, broadcast to that shape; None for all.
         moved: Eager's for inputs moved by an ulp, computed when asked for; values that are not finite do not count.
     """
     if kind not in ("step", "sample"):

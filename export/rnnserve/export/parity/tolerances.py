@@ -113,9 +113,9 @@ def replay_limits(*, step: float = 0.0, sequence: float = 0.0) -> list[manifest_
     """Give the limits for replaying golden results as the manifest has them, a message for each device.
 
     Args:
-        step: How far rounding was found to move a value in one step, in the unit of the limit; wide layers need more
-            than the table has.
-        sequence: The same in whole sequences.
+        step: Distance by which rounding was found to move a value in one step, in the unit of the limit; wide layers
+            need more than the table has.
+        sequence: Distance in whole sequences, likewise.
     """
     cpu = LIMITS["cpu"]
     wider_step = max(1.0, OTHER_RUNTIME * step / cpu.step)

@@ -41,10 +41,10 @@ def check_tutorial_equalities(
 
     Args:
         model: A direction classifier.
-        reference: Its module.
-        runner: Its ONNX model; None if it does not run.
+        reference: Module of the model.
+        runner: ONNX model; None if it does not run.
         limits: Limits for the device "cpu".
-        failures: What differs is added to it.
+        failures: Collector to which differences are added.
         seed: Seed of the inputs.
 
     Returns:
@@ -150,9 +150,9 @@ def _in_two_parts(compute: _Compute, inputs: Arrays, carried: Mapping[str, str])
     """Compute full sequences in two parts, the second from the states after the first.
 
     Args:
-        compute: Gives outputs by name.
+        compute: Function that gives outputs by name.
         inputs: Arrays by name; every row is as long as the sequence axis.
-        carried: Which output becomes which input of the second part: {"h_n": "h_0", …}.
+        carried: Outputs that become inputs of the second part: {"h_n": "h_0", …}.
 
     Returns:
         The outputs for the whole sequences, by name.

@@ -85,10 +85,10 @@ class ValueComparison:
         """Start with no batches.
 
         Args:
-            model: What is compared.
-            reference: Its module.
+            model: Model that is compared.
+            reference: Module of the model.
             limits: Limits for the device that the ONNX model runs on.
-            failures: What differs is added to it.
+            failures: Collector to which differences are added.
             places: Judges places that differ; None where they are wrong.
         """
         self.distances = Distances()

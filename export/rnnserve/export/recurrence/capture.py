@@ -54,7 +54,7 @@ def capture(
     Args:
         module: Module as it is, in training or evaluation mode.
         args: The sample arguments. Only their shapes and dtypes matter.
-        axes: Which of their axes are dynamic.
+        axes: Dynamic axes of the arguments.
         limits: The smallest and the largest size of axes that the module takes, by name; None for no largest.
 
     Raises:

@@ -169,7 +169,7 @@ def resize(args: Arguments, axes: DynamicAxes, sizes: Mapping[str, int]) -> Argu
 
     Args:
         args: The sample arguments.
-        axes: Their dynamic axes.
+        axes: Dynamic axes of the arguments.
         sizes: Name -> size; a name that is missing keeps its size.
     """
     leaves, spec = torch.utils._pytree.tree_flatten(args)  # noqa: SLF001

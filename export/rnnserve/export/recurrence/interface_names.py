@@ -16,7 +16,7 @@ def name_interface(model: ir.Model, input_names: Sequence[str], output_names: Se
     """Name the inputs and outputs, in place, and rename other values of these names.
 
     Args:
-        model: Its outputs are different values, none of them an input.
+        model: Model whose outputs are different values, none of them an input.
         input_names: One an input, in order.
         output_names: One an output, in order.
     """

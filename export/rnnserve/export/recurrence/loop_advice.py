@@ -25,7 +25,7 @@ def rewritten_loop(module: nn.Module, axis: int) -> str:
     """Write a forward that calls the module's first cell in a `scan`; of `self.cell` where it has no cell of PyTorch.
 
     Args:
-        module: Whose Python loop cannot be exported.
+        module: Module whose Python loop cannot be exported.
         axis: Axis of the input, over which it loops.
     """
     cells = ((name, cell) for name, cell in module.named_modules() if name and isinstance(cell, nn.RNNCellBase))

@@ -21,7 +21,7 @@ def check_postconditions(
     """Compare a program with what was asked for.
 
     Args:
-        program: What is to be returned.
+        program: Program that is to be returned.
         axes: The dynamic ones.
         input_names: Names of the inputs, in order.
         output_names: Names of the outputs, in order.

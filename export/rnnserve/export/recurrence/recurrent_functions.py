@@ -64,7 +64,7 @@ def _function(
         hx: h_0 (layers * directions, batch, hidden) or, for LSTM, the pair (h_0, c_0).
         params: All layers' weights, in PyTorch's order.
         has_biases: Whether each layer has bias_ih and bias_hh.
-        num_layers: How many layers.
+        num_layers: Number of layers.
         dropout: Between layers.
         train: Whether dropout is on.
         bidirectional: Whether each layer runs in both directions.

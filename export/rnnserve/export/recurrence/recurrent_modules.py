@@ -52,7 +52,7 @@ def run(
     """Put one stand-in per layer into the captured program; a scan for each direction of a layer with projections.
 
     Args:
-        stack: What to run.
+        stack: Layers to run.
         steps: (sequence, batch, features).
         lengths: (batch,) int64, or None where all rows are as long as the sequence.
         h_0: (layers * directions, batch, hidden), or None for zeros; with projections, hidden is their size.

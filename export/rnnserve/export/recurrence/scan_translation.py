@@ -34,9 +34,9 @@ def _translate(graph: ir.Graph, begin: ir.Node | None, end: ir.Node, name: str) 
     """Replace one pair of markers.
 
     Args:
-        graph: That holds them.
+        graph: Graph that holds them.
         begin: None where no node uses the step, so that the exporter has removed the marker.
-        end: Its inputs are states after the step, outputs of the step, states, sequences.
+        end: Marker whose inputs are states after the step, outputs of the step, states, sequences.
         name: Name of the body.
     """
     states, outputs = end.attributes["states"].as_int(), end.attributes["outputs"].as_int()

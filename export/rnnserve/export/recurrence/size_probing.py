@@ -65,8 +65,8 @@ def check_other_sizes(
     Args:
         module: The one that was captured.
         args: The sample arguments.
-        axes: Which of their axes are dynamic.
-        program: What was captured.
+        axes: Dynamic axes of the arguments.
+        program: Captured program.
         limits: The sizes that the module takes: it is run at no others.
 
     Raises:

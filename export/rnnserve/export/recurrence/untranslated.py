@@ -26,8 +26,8 @@ def untranslated(error: Exception, program: torch.export.ExportedProgram) -> Uns
     """Turn an error of torch.onnx into one that names the operator without a translation; a translation's own stays.
 
     Args:
-        error: What torch.onnx raised.
-        program: What was to be translated.
+        error: Error of torch.onnx.
+        program: Program that was to be translated.
     """
     cause: BaseException = error
     while cause.__cause__ is not None:
