@@ -4,10 +4,12 @@ import logging
 import re
 
 import grpc
+import numpy as np
 import pytest
 
 from rnnserve.server import errors
-from rnnserve.server.errors import InternalError, InvalidRequest, QueueFull, ServeError, one_line, quoted
+from rnnserve.server.error_texts import one_line, quoted
+from rnnserve.server.errors import InternalError, InvalidRequest, NoMemory, QueueFull, ServeError
 
 STATUSES = {
     "InvalidRequest": "INVALID_ARGUMENT",
@@ -21,6 +23,7 @@ STATUSES = {
     "HeadersTooLarge": "RESOURCE_EXHAUSTED",
     "WaitTooLong": "RESOURCE_EXHAUSTED",
     "TooMuchHeld": "RESOURCE_EXHAUSTED",
+    "NoMemory": "RESOURCE_EXHAUSTED",
     "TooManyStreams": "RESOURCE_EXHAUSTED",
     "TooManySequences": "RESOURCE_EXHAUSTED",
     "SequenceInUse": "ABORTED",
@@ -69,6 +72,30 @@ def test_a_defect_is_logged_under_the_id_that_the_caller_is_told(caplog):
     assert (record.levelno, record.getMessage()) == (logging.ERROR, f"internal error {said[1]}")
     assert "ZeroDivisionError: secret" in caplog.text
     assert str(InternalError.hiding(ValueError())) != told
+
+
+def raised_by(call):
+    with pytest.raises(MemoryError) as raised:
+        call()
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        MemoryError(),
+        raised_by(lambda: np.empty(1 << 58)),
+        RuntimeError("std::bad_alloc"),
+        RuntimeError("BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer of size 64"),
+    ],
+    ids=lambda cause: type(cause).__name__,
+)
+def test_want_of_memory_is_no_defect(cause, caplog):
+    told = InternalError.hiding(cause)
+    assert isinstance(told, NoMemory)
+    (record,) = caplog.records
+    assert re.search(r"\(error ([0-9a-f]{8})\)", str(told))[1] in record.getMessage()
+    assert "Traceback" not in caplog.text
 
 
 @pytest.mark.parametrize(

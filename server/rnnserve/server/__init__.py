@@ -30,6 +30,7 @@ room               what it does
 `settings.py`      every option, declared once
 `option.py`        how a field of the settings is an option of the command line
 `errors.py`        what can go wrong, and the gRPC status of each
+`error_texts.py`   what libraries and callers said, made fit for a message
 `clock.py`         the one clock of deadlines and durations
 =================  =====================================================================================
 

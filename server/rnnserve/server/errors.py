@@ -14,6 +14,7 @@
     ├── HeadersTooLarge     RESOURCE_EXHAUSTED   the call's header fields take more bytes than they may
     ├── WaitTooLong         RESOURCE_EXHAUSTED   what waits takes longer than a request may wait: slow down
     ├── TooMuchHeld         RESOURCE_EXHAUSTED   as many bytes are in hand as may be: slow down, and read responses
+    ├── NoMemory            RESOURCE_EXHAUSTED   the system gives no memory for the request or its answer
     ├── TooManyStreams      RESOURCE_EXHAUSTED   as many streams are open as may be
     ├── TooManySequences    RESOURCE_EXHAUSTED   as many sequences, or bytes of their states, are kept as may be
     ├── SequenceInUse       ABORTED              the sequence is on another stream, which is open
@@ -30,9 +31,10 @@ else is ever sent to a caller.
 """
 
 import logging
-import re
 import secrets
 from typing import ClassVar, Self
+
+from rnnserve.server.error_texts import cut, is_of_memory, one_line
 
 __all__ = [
     "Cancelled",
@@ -41,6 +43,7 @@ __all__ = [
     "InternalError",
     "InvalidRequest",
     "LoadFailed",
+    "NoMemory",
     "NotFound",
     "NotReady",
     "QueueFull",
@@ -56,25 +59,9 @@ __all__ = [
     "TooMuchHeld",
     "Unsupported",
     "WaitTooLong",
-    "one_line",
-    "quoted",
 ]
 
 _log = logging.getLogger(__name__)
-
-_MAX_FOREIGN = 300
-"""Characters of another library's message that are passed on."""
-
-_MAX_QUOTED = 100
-"""Characters of a caller's own text, such as a name, that are repeated to it."""
-
-_MAX_MESSAGE = 4096
-"""Bytes of a message as HTTP/2 carries it. gRPC lets no more than 8 kB of metadata through."""
-
-_PATH = re.compile(
-    r"(?<![\w.])(?:[A-Za-z]:)?(?:[/\\][\w.+@-]+){2,}(?::\d+)?:?|[\w./\\-]+\.(?:cc|cpp|cu|h|hpp|py):\d+:?"
-)
-"""Paths of the machine that runs or that built a library, and places in its source."""
 
 
 class ServeError(Exception):
@@ -99,7 +86,7 @@ class ServeError(Exception):
 
     def __str__(self) -> str:
         """The message for the caller, of bounded size."""
-        return _cut(super().__str__())
+        return cut(super().__str__())
 
 
 class InvalidRequest(ServeError):
@@ -231,6 +218,12 @@ class TooMuchHeld(ServeError):
         )
 
 
+class NoMemory(ServeError):
+    """The system gives no memory, or address space, for a request or its answer."""
+
+    status = "RESOURCE_EXHAUSTED"
+
+
 class TooManyStreams(ServeError):
     """As many streams are open as may be."""
 
@@ -310,39 +303,17 @@ class InternalError(ServeError):
     status = "INTERNAL"
 
     @classmethod
-    def hiding(cls, cause: BaseException) -> "InternalError":
-        """Log `cause` with its traceback, and return an error that tells only the id."""
+    def hiding(cls, cause: BaseException) -> ServeError:
+        """Log `cause` with its traceback, and return an error that tells only the id; `NoMemory` where that was it."""
         error_id = secrets.token_hex(4)
+        if is_of_memory(cause):
+            _log.error("no memory for a request (%s): %s", error_id, one_line(str(cause)))
+            return NoMemory(
+                f"there is no memory for this request and its answer (error {error_id}); send less at once, or later"
+            )
         _log.error("internal error %s", error_id, exc_info=cause)
         return cls(f"internal error {error_id}: the server's log has the details")
 
 
 class StartError(Exception):
     """The server cannot start as asked: no models, a provider that is missing, a port in use."""
-
-
-def one_line(message: str, most: int = _MAX_FOREIGN) -> str:
-    """Make another library's message fit for a caller or a status: one line of at most `most` characters, no paths."""
-    line = " ".join(_PATH.sub("", message).split())
-    return line if len(line) <= most else line[: most - 1] + "…"
-
-
-def quoted(text: str) -> str:
-    """Put a caller's own text into quotation marks, to repeat it in a message: its beginning, if it is long."""
-    if len(text) <= _MAX_QUOTED:
-        return f'"{text}"'
-    return f'"{text[:_MAX_QUOTED]}…" ({len(text):,} characters)'
-
-
-def _cut(message: str) -> str:
-    """The message, or its beginning, as far as it fits. gRPC writes other bytes than plain ASCII as three: %C3."""
-    if len(message) <= _MAX_MESSAGE // 12:  # a character is four bytes at most
-        return message
-    size = kept = 0
-    for at, character in enumerate(message):
-        if size <= _MAX_MESSAGE - 9:  # as much as the ellipsis takes
-            kept = at
-        size += 1 if " " <= character <= "~" and character != "%" else 3 * len(character.encode(errors="replace"))
-        if size > _MAX_MESSAGE:
-            return message[:kept] + "…"
-    return message

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from rnnserve.protos.inference_pb2 import InferParameter, ModelInferRequest
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.server.boundary.signature import Signature
-from rnnserve.server.errors import InvalidRequest, Unsupported, quoted
+from rnnserve.server.error_texts import quoted
+from rnnserve.server.errors import InvalidRequest, Unsupported
 
 __all__ = ["read_classes", "read_timeout", "refuse_shared_memory", "refuse_too_many_classes"]
 

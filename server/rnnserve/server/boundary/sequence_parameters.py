@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.errors import InvalidRequest, quoted
+from rnnserve.server.error_texts import quoted
+from rnnserve.server.errors import InvalidRequest
 
 __all__ = ["VARYING_PARAMETERS", "SequenceControl", "check_final_response", "read_sequence_control"]
 

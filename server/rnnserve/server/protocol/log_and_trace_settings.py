@@ -9,7 +9,8 @@ import logging
 from collections.abc import Mapping
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.errors import InvalidRequest, Unsupported, quoted
+from rnnserve.server.error_texts import quoted
+from rnnserve.server.errors import InvalidRequest, Unsupported
 
 __all__ = ["log_settings", "trace_settings"]
 

@@ -6,7 +6,8 @@ KServe's.
 """
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.errors import InvalidRequest, NotReady, Unsupported, quoted
+from rnnserve.server.error_texts import quoted
+from rnnserve.server.errors import InvalidRequest, NotReady, Unsupported
 from rnnserve.server.repository.live import LiveRepository
 
 __all__ = ["ModelControl"]

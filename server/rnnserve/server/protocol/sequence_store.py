@@ -7,7 +7,8 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from rnnserve.server.clock import now
-from rnnserve.server.errors import NotFound, TooManySequences, quoted
+from rnnserve.server.error_texts import quoted
+from rnnserve.server.errors import NotFound, TooManySequences
 from rnnserve.server.protocol.sequence_callers import ANY_CONNECTION, StreamOwner
 from rnnserve.server.repository.repository import ServedVersion
 from rnnserve.server.settings import Settings

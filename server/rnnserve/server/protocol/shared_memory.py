@@ -8,7 +8,8 @@ request is checked has other values run than those that were checked.
 from google.protobuf.message import Message
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.errors import NotFound, Unsupported, quoted
+from rnnserve.server.error_texts import quoted
+from rnnserve.server.errors import NotFound, Unsupported
 
 __all__ = ["cuda_regions", "cuda_unregistered", "refuse_region", "system_regions", "system_unregistered"]
 

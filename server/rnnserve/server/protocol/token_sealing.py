@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from rnnserve.server.errors import InvalidRequest, StartError, quoted
+from rnnserve.server.error_texts import quoted
+from rnnserve.server.errors import InvalidRequest, StartError
 
 __all__ = ["TokenSealing", "read_keys"]
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from rnnserve.server.errors import NotFound, NotReady, quoted
+from rnnserve.server.error_texts import quoted
+from rnnserve.server.errors import NotFound, NotReady
 from rnnserve.server.repository.entries import LOADING, Entry, ServedVersion, Status
 from rnnserve.server.repository.pins import ModelPins, Pin, Pins, digests
 

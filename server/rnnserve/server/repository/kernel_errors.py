@@ -9,7 +9,8 @@ from typing import NoReturn
 
 import onnxruntime as ort
 
-from rnnserve.server.errors import InvalidRequest, one_line
+from rnnserve.server.error_texts import one_line
+from rnnserve.server.errors import InvalidRequest
 
 __all__ = ["KERNEL_ERRORS", "reraise"]
 

@@ -18,6 +18,7 @@ from concurrent import futures
 from typing import Protocol
 
 from rnnserve.protos.artifact import ArtifactError
+from rnnserve.server.error_texts import quoted
 from rnnserve.server.errors import (
     InternalError,
     LoadFailed,
@@ -26,7 +27,6 @@ from rnnserve.server.errors import (
     ShuttingDown,
     StartError,
     TooManyCalls,
-    quoted,
 )
 from rnnserve.server.repository.draft import Draft
 from rnnserve.server.repository.findings import Findings

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.triton_config import check_tensors, read_config
-from rnnserve.server.errors import StartError, one_line
+from rnnserve.server.error_texts import one_line
+from rnnserve.server.errors import StartError
 from rnnserve.server.repository.draft import Draft
 from rnnserve.server.repository.entries import LOADING, ServedVersion
 from rnnserve.server.repository.findings import Findings

@@ -6,7 +6,6 @@ for another; {"start_error": "why"} where no version can be tried.
 """
 
 import json
-import re
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any
 
 from rnnserve.common.guarded_work import answer_requests, limit_memory, limit_processor_seconds
 from rnnserve.protos.artifact import GOLDEN, MODEL, SCAN, ArtifactError
-from rnnserve.server.errors import StartError, one_line
+from rnnserve.server.error_texts import is_of_memory, one_line
+from rnnserve.server.errors import StartError
 from rnnserve.server.repository.cuda_trial import find_cuda_fault
 from rnnserve.server.repository.load_version import try_version
 
@@ -29,8 +29,6 @@ _PROCESSOR_TIME = 2
 
 _THREAD_BYTES = 16 << 20
 """Memory of one more thread of a run: a stack of 8 MiB, in the session of each of two graphs."""
-
-_MEMORY = re.compile(r"bad_alloc|Failed to allocate|out of memory|cannot allocate", re.IGNORECASE)
 
 
 def main() -> None:
@@ -91,7 +89,7 @@ def try_out(
     except StartError as error:
         return {"start_error": str(error)}
     except Exception as error:  # noqa: BLE001 - whatever a version does is the reason why it does not serve
-        if any(isinstance(cause, MemoryError) or _MEMORY.search(str(cause)) for cause in _causes(error)):
+        if any(map(is_of_memory, _causes(error))):
             return {"refused": f"needs more than {most:,} bytes of memory (--max-load-bytes)"}
         if isinstance(error, ArtifactError):
             return {"refused": str(error)}

@@ -15,7 +15,8 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from rnnserve.protos import health_pb2
-from rnnserve.server.errors import InvalidRequest, NotFound, quoted
+from rnnserve.server.error_texts import quoted
+from rnnserve.server.errors import InvalidRequest, NotFound
 from rnnserve.server.repository.repository import Repository
 
 __all__ = ["HEALTH_SERVICE", "HealthService"]

@@ -24,7 +24,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent import futures
 from typing import TYPE_CHECKING, NamedTuple
 
-from rnnserve.server.errors import LoadFailed, ServeError, ShuttingDown, one_line
+from rnnserve.server.error_texts import one_line
+from rnnserve.server.errors import LoadFailed, ServeError, ShuttingDown
 from rnnserve.server.repository.pins import Found, Pins
 from rnnserve.server.workers import messages
 from rnnserve.server.workers.mending import Mending
