@@ -66,8 +66,15 @@ def pytest_collection_modifyitems(items, config):
 
 
 def pytest_collection_finish():
+    if "rnnserve.server.repository.trials" in sys.modules:
+        importlib.import_module("support.kept_trials").keep()
     if coverage.Coverage.current() is not None and "torch" in sys.modules:
         torch_unmeasured.leave_out()
+
+
+def pytest_sessionfinish():
+    if kept_trials := sys.modules.get("support.kept_trials"):
+        kept_trials.end_kept()
 
 
 def pytest_runtest_setup(item):

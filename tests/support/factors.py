@@ -18,7 +18,7 @@ from support.inference_requests import arrays, request
 from support.waiting import until
 from support.workers import new_channel
 
-__all__ = ["AskingForFactor", "answers", "ask_factor", "factor_of", "publish_factor"]
+__all__ = ["AskingForFactor", "answers", "ask_factor", "factor_of", "is_answered_by", "publish_factor"]
 
 
 def publish_factor(root: Path, name: str, version: int, factor: float) -> Path:
@@ -104,8 +104,18 @@ class AskingForFactor:
 
 def answers(port: int, name: str = "scale") -> set[tuple[str, float]]:
     """Which versions and factors answer, on 20 connections: with two workers, both are met all but surely."""
+    return _answers(port, name, 20)
+
+
+def is_answered_by(port: int, version: str, factor: float, name: str = "scale") -> bool:
+    """Whether `answers` gives this and nothing else. One connection tells most times that it does not yet."""
+    expected = {(version, factor)}
+    return _answers(port, name, 1) == expected and answers(port, name) == expected
+
+
+def _answers(port: int, name: str, connections: int) -> set[tuple[str, float]]:
     met = set()
-    for _ in range(20):
+    for _ in range(connections):
         with new_channel(port) as channel:
             stub = rpc.GRPCInferenceServiceStub(channel)
             met.add(factor_of(stub.ModelInfer(ask_factor(name), timeout=30)))

@@ -20,7 +20,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from support.factors import answers, publish_factor
+from support.factors import answers, is_answered_by, publish_factor
 from support.narrowed import closed, limited
 from support.waiting import until
 from support.workers import is_running, serving
@@ -163,7 +163,7 @@ def test_it_serves_changes_and_ends_though_nobody_reads_what_it_logs(root, worke
             process.send_signal(signal.SIGUSR1)  # more than the pipe holds
             for version in range(2, 5):
                 publish_factor(root, "scale", version, 0.5 + version)
-                until(functools.partial(is_served, port, {(str(version), 0.5 + version)}))
+                until(functools.partial(is_served, port, str(version), 0.5 + version))
             process.send_signal(signal.SIGTERM)
             assert process.wait(PATIENCE) == 0
         finally:
@@ -183,7 +183,7 @@ def test_a_full_standard_output_keeps_no_server_from_serving(root, tmp_path):
     command = [sys.executable, "-m", "rnnserve.cli", "serve", str(root), "--grpc-port", str(port), "--provider", "cpu"]
     with subprocess.Popen(command, stdout=write_fd, stderr=subprocess.DEVNULL) as process:
         try:
-            until(lambda: is_served(port, {("1", 1.5)}))
+            until(lambda: is_served(port, "1", 1.5))
             assert os.read(read_fd, 4096) == b"x" * 4096
             assert os.read(read_fd, 4096) == f"gRPC on 127.0.0.1:{port}\n".encode()
             process.send_signal(signal.SIGTERM)
@@ -194,9 +194,9 @@ def test_a_full_standard_output_keeps_no_server_from_serving(root, tmp_path):
     os.close(write_fd)
 
 
-def is_served(port, expected):
+def is_served(port, version, factor):
     try:
-        return answers(port) == expected
+        return is_answered_by(port, version, factor)
     except grpc.RpcError:  # it does not listen yet
         return False
 
