@@ -18,6 +18,10 @@ from support.test_costs import MARKS, marks_of_file, marks_of_fixtures
 
 STARTED = time.time()
 
+# Threads of OpenMP wait asleep, here and in processes that tests start: by default they spin between two runs of torch.
+# With more threads than cores, as in `make test`, the training of a small module took 5.5 s of processor time, not 0.2.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 if choose_polling():  # before anything imports grpc, as `rnnserve serve` does
     importlib.import_module("grpc")
     del os.environ["GRPC_EXPERIMENTS"]  # the servers that tests start choose by themselves
