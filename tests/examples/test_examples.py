@@ -1,6 +1,5 @@
 """Each example runs whole: it trains, publishes, serves, asks, and compares the answers with eager PyTorch."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 
 from rnnserve.cli import main
 
+FORKED = Path(__file__).parents[1] / "support" / "forked_programs.py"
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 
 
@@ -16,19 +16,22 @@ def test_examples_are_found():
     assert EXAMPLES
 
 
+@pytest.fixture(scope="module")
+def ran(request, tmp_path_factory):
+    """The folder in which the examples that are tested have run: of each, what it has printed, and its exit status."""
+    items = [item for item in request.session.items if "ran" in getattr(item, "fixturenames", ())]
+    wanted = {item.callspec.params["example"] for item in items}
+    folder = tmp_path_factory.mktemp("examples")
+    subprocess.run([sys.executable, "-W", "error", FORKED, folder, *sorted(wanted)], check=True)
+    return folder
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_runs_without_warnings(example, tmp_path):
-    result = subprocess.run(
-        [sys.executable, "-W", "error", example],
-        cwd=tmp_path,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert "Warning" not in result.stderr
-    assert result.stdout
+def test_an_example_runs_without_warnings(example, ran):
+    status, said, warned = [(ran / example.stem / name).read_text() for name in ("status", "stdout", "stderr")]
+    assert status == "0", warned
+    assert "Warning" not in warned
+    assert said
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
