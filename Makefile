@@ -22,9 +22,10 @@ FUZZ_REQUESTS ?= 1000000
 
 # Many modules, many mutated inputs: they try again what other tests have executed. Measuring their coverage would add
 # little to it, and two thirds to their time, most of which torch's Python takes.
-UNMEASURED_TESTS := tests/examples tests/fuzzing tests/server/test_differential.py \
-	$(addprefix tests/export/,test_own_modules_bytes.py test_random_modules.py) \
+UNMEASURED_EXPORTS := $(addprefix tests/export/,test_own_modules_bytes.py test_random_modules.py) \
 	$(addprefix tests/export/recurrence/,test_bytes.py test_grid.py test_odd_modules.py test_scan.py)
+UNMEASURED_OTHERS := tests/end_to_end/test_delicate_modules.py tests/examples tests/fuzzing tests/server/test_differential.py
+UNMEASURED_TESTS := $(UNMEASURED_EXPORTS) $(UNMEASURED_OTHERS)
 
 # Those that run beside the other tests of export and beside those of the server, about as long as each.
 EXPORTING_TESTS := tests/end_to_end \
@@ -86,20 +87,22 @@ load: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## load-test a server of it
 
 test-fast: setup ## run the tests that need no model, no torch and no process of their own, in some 80 seconds
 	@# Two processes. A shell's background jobs ignore Ctrl-C; tests/conftest.py ends that.
-	$(BIN)/python -m pytest --fast tests/client & client=$$!; \
-	$(BIN)/python -m pytest --fast --ignore tests/client; \
-	status=$$?; wait $$client && exit $$status
+	$(BIN)/python -m pytest --fast tests/load & load=$$!; \
+	$(BIN)/python -m pytest --fast --ignore tests/load; \
+	status=$$?; wait $$load && exit $$status
 
 test: setup ## run the tests, but for the drills, and measure their coverage
 	$(BIN)/coverage erase
 	@# Three at a time on two cores, since tests also wait: each has its own exit status, and all must be 0.
 	{ status=0; \
-	$(BIN)/python -m pytest $(UNMEASURED_TESTS) || status=$$?; \
+	$(BIN)/python -m pytest $(UNMEASURED_EXPORTS) || status=$$?; \
 	$(MEASURED) tests/export $(UNMEASURED_TESTS:%=--ignore %) $(EXPORTING_TESTS:%=--ignore %) || status=$$?; \
 	exit $$status; } & publishing=$$!; \
 	$(MEASURED) $(EXPORTING_TESTS) $(UNMEASURED_TESTS:%=--ignore %) & exporting=$$!; \
-	$(MEASURED) $(UNMEASURED_TESTS:%=--ignore %) $(EXPORTING_TESTS:%=--ignore %) --ignore tests/export --ignore tests/drills; \
-	status=$$?; wait $$publishing || status=$$?; wait $$exporting || status=$$?; exit $$status
+	status=0; $(BIN)/python -m pytest $(UNMEASURED_OTHERS) || status=$$?; \
+	$(MEASURED) $(UNMEASURED_TESTS:%=--ignore %) $(EXPORTING_TESTS:%=--ignore %) --ignore tests/export \
+		--ignore tests/drills || status=$$?; \
+	wait $$publishing || status=$$?; wait $$exporting || status=$$?; exit $$status
 	$(BIN)/coverage combine --quiet
 
 drills: setup ## try to break servers, beside a bystander that must notice little of it

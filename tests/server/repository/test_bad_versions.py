@@ -16,7 +16,7 @@ def planted(tmp_path_factory):
     publish_good(root, "good")
     for name, (plant, _) in {**BAD_FILES, **BAD_GRAPHS}.items():
         plant(root, name)
-    models = load_repository(root, timeout=4.0)
+    models = load_repository(root, timeout=2.0)  # seconds of computing: three take all of it
     return root, {name: versions[1] for name, versions in models.statuses()}
 
 
