@@ -3,6 +3,7 @@
 import onnxruntime as ort
 import pytest
 
+from rnnserve.common.refusing_nodes import refusing_name
 from rnnserve.server.errors import InvalidRequest
 from rnnserve.server.repository.kernel_errors import reraise
 
@@ -28,6 +29,13 @@ def test_values_that_are_refused_are_told_to_the_sender(raised, said):
     with pytest.raises(InvalidRequest) as refused:
         reraise(state.Fail(raised))
     assert str(refused.value) == f"onnxruntime refuses the values of this request: Gather: {said}"
+
+
+def test_what_eager_refuses_is_told_in_words():
+    name = refusing_name("the largest of no values", "y0/0")
+    with pytest.raises(InvalidRequest) as refused:
+        reraise(state.Fail(REFUSED.replace("/e/Gather", name) + "The input tensor cannot be reshaped"))
+    assert "the model computes the largest of no values: PyTorch raises an error there, too" in str(refused.value)
 
 
 @pytest.mark.parametrize("raised", ["bad allocation", "Failed to allocate memory for requested buffer of size 9"])

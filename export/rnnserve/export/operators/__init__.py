@@ -1,11 +1,11 @@
 """Translations of PyTorch's operators to ONNX where torch's own give other values, and refusals where none is right.
 
 One family a file; `TRANSLATIONS` is all of them, by the operator that is translated. `refuse_operators` looks at the
-captured program for what cannot be right, and `unify_numbers` gives the numbers in it one type. Six passes work on the
-finished graph: `keep_nan`, `sharpen_sigmoids`, `sum_integers_exactly`, `choose_booleans`, `transform_exactly` and
-`write_out_doubles`.
+captured program for what cannot be right, and `unify_numbers` gives the numbers in it one type. Seven passes work on
+the finished graph: `guard_empty_axes`, `keep_nan`, `sharpen_sigmoids`, `sum_integers_exactly`, `choose_booleans`,
+`transform_exactly` and `write_out_doubles`.
 docs/reference/operators.md has what each operator gives on which values. The package imports torch, onnx and
-onnxscript, and of rnnserve only the errors and `source_lines`.
+onnxscript, and of rnnserve only the errors, `source_lines` and `common`.
 
 Door: `__all__`.
 """
@@ -24,6 +24,7 @@ from rnnserve.export.operators import (
     medians,
     normalisation,
     powers,
+    quantifiers,
     resizing,
     scans,
     signs,
@@ -35,6 +36,7 @@ from rnnserve.export.operators import (
 from rnnserve.export.operators.boolean_choices import choose_booleans
 from rnnserve.export.operators.divisions import divided_by_constants_of
 from rnnserve.export.operators.double_kernels import write_out_doubles
+from rnnserve.export.operators.empty_axes import MayBeEmpty, guard_empty_axes, refuse_empty
 from rnnserve.export.operators.fourier import transform_exactly
 from rnnserve.export.operators.integer_sums import sum_integers_exactly
 from rnnserve.export.operators.nan_reductions import keep_nan
@@ -44,9 +46,12 @@ from rnnserve.export.operators.sigmoids import sharpen_sigmoids
 
 __all__ = [
     "TRANSLATIONS",
+    "MayBeEmpty",
     "choose_booleans",
     "divided_by_constants_of",
+    "guard_empty_axes",
     "keep_nan",
+    "refuse_empty",
     "refuse_operators",
     "sharpen_sigmoids",
     "sum_integers_exactly",
@@ -66,6 +71,7 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     **medians.TRANSLATIONS,
     **normalisation.TRANSLATIONS,
     **powers.TRANSLATIONS,
+    **quantifiers.TRANSLATIONS,
     **resizing.TRANSLATIONS,
     **scans.TRANSLATIONS,
     **signs.TRANSLATIONS,

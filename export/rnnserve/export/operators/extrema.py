@@ -4,14 +4,16 @@ torch has no translation of them. The running product is in float64 or int64, as
 factors loses three digits. Of equal values PyTorch takes the later place; a nan stays, and a later nan is the place.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 import torch
 from torch.onnx._internal.exporter._torchlib.ops.hop import call_op
 
-from rnnserve.export.operators.values import Value, is_floating, op
+from rnnserve.export.operators.values import Value, filled_without, is_floating, op
 
 __all__ = ["TRANSLATIONS"]
 
@@ -71,7 +73,7 @@ def _cumprod(x: Value, dim: int, dtype: int = -1) -> Value:
         return op.Cast(wide, to=result.value)
     axis = dim % len(x.shape)
     body = _Body("cumprod", {"state": inner, "step": inner})
-    start = op.Expand(op.CastLike(1, wide), op.Shape(op.Gather(wide, op.Constant(value_int=0), axis=axis)))
+    start = filled_without(axis, len(x.shape), x, op.CastLike(1, wide))
     product = body("Mul", *body.inputs)
     (products,) = _scan(body.graph([(product, inner)]), [start], [(wide, axis)], axis)
     return op.Cast(products, to=result.value)
@@ -83,8 +85,9 @@ def _extreme(x: Value, dim: int, *, largest: bool) -> tuple[Value, Value]:
     axis = dim % len(x.shape)
     inner = x.dtype if x.dtype in _COMPARED else ir.DataType.FLOAT
     values = op.Cast(x, to=inner.value)
-    first = op.Gather(values, op.Constant(value_int=0), axis=axis)
-    place = op.Expand(op.Constant(value_int=0), op.Shape(first))
+    # The first step is taken in any case: it is no further from the end than what is compared with it.
+    start = filled_without(axis, len(x.shape), x, op.CastLike(_end(inner, largest=not largest), values))
+    place = filled_without(axis, len(x.shape), x, op.Constant(value_int=0))
     size = op.Squeeze(op.Gather(op.Shape(x), op.Constant(value_ints=[axis])))
     numbers = op.Range(op.Constant(value_int=0), size, op.Constant(value_int=1))
     name = "cummax" if largest else "cummin"
@@ -95,8 +98,16 @@ def _extreme(x: Value, dim: int, *, largest: bool) -> tuple[Value, Value]:
         # The comparison with a nan is false; a nan in the step is taken, and one that was taken before stays.
         taken = body("Or", taken, body("IsNaN", step))
     results = [(body("Where", taken, step, best), inner), (body("Where", taken, number, where), ir.DataType.INT64)]
-    found, places = _scan(body.graph(results), [first, place], [(values, axis), (numbers, 0)], axis)
+    found, places = _scan(body.graph(results), [start, place], [(values, axis), (numbers, 0)], axis)
     return op.CastLike(found, x), places
+
+
+def _end(dtype: ir.DataType, *, largest: bool) -> float | int:
+    """Give the largest number of a type, or its smallest."""
+    if dtype.is_floating_point():
+        return math.inf if largest else -math.inf
+    bounds = np.iinfo(dtype.numpy())
+    return int(bounds.max if largest else bounds.min)
 
 
 def _cummax(x: Value, dim: int) -> tuple[Value, Value]:

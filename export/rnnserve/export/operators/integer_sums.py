@@ -12,7 +12,7 @@ import torch
 from torch.onnx._internal.exporter._torchlib.ops.hop import call_op
 
 from rnnserve.export.operators.nodes_before import NodesBefore
-from rnnserve.export.operators.values import Value, is_floating, op
+from rnnserve.export.operators.values import Value, filled_without, is_floating, op
 
 __all__ = ["TRANSLATIONS", "sum_integers_exactly"]
 
@@ -53,16 +53,16 @@ def _sum_in_halves(graph: ir.Graph, node: ir.Node, source: ir.Value) -> None:
 def _product(x: Value, dim: int | None = None, keepdim: bool = False, dtype: int = -1) -> Value:
     """Multiply along an axis, or all; of integers in a loop."""
     result = ir.DataType(dtype) if dtype not in (-1, None) else x.dtype if is_floating(x) else _INT64
+    rank = len(x.shape)
     x = x if x.dtype == result else op.Cast(x, to=result.value)
-    if not x.shape and x.shape is not None:
+    if not rank:
         return op.Identity(x)
     if result.is_floating_point():
         return op.ReduceProd(x, keepdims=0) if dim is None else op.ReduceProd(x, _axes(dim), keepdims=int(keepdim))
     if dim is None:
-        x, dim = op.Reshape(x, _axes(-1)), 0
-    axis = dim % len(x.shape) if x.shape is not None else dim
-    first = op.Slice(x, _axes(0), _axes(1), _axes(axis))
-    ones = op.Expand(op.CastLike(1, x), op.Shape(op.Squeeze(first, _axes(axis))))
+        x, dim, rank = op.Reshape(x, _axes(-1)), 0, 1
+    axis = dim % rank
+    ones = filled_without(axis, rank, x, op.CastLike(1, x))
     product, _ = call_op(
         "Scan", ones, x, _num_outputs=2, body=_multiply(result), num_scan_inputs=1, scan_input_axes=[axis]
     )

@@ -88,6 +88,11 @@ def _of_all(compute: Callable[..., Any]) -> Callable[[Value], Value]:
         if not len(x.shape):
             return op.Identity(x)
         flat = op.Reshape(x, op.Constant(value_ints=[-1]))
+        if is_floating(x) and not all(isinstance(size, int) for size in x.shape):
+            # The median of no values is nan, as that of one nan.
+            one: Value = op.Constant(value_ints=[1])
+            missing = op.Sub(one, op.Min(op.Shape(flat), one))
+            flat = op.Concat(flat, op.Expand(op.CastLike(math.nan, x), missing), axis=0)
         flat.type, flat.shape = ir.TensorType(x.dtype), ir.Shape([None])  # the exporter infers them afterwards
         return compute(flat, 0)[0]
 

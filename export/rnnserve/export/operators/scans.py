@@ -14,7 +14,7 @@ import torch
 from torch.onnx._internal.exporter._torchlib.ops.hop import call_op
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.operators.values import Value, is_floating, op
+from rnnserve.export.operators.values import Value, filled_without, is_floating, op
 
 __all__ = ["TRANSLATIONS"]
 
@@ -41,8 +41,7 @@ def _logcumsumexp(x: Value, dim: int) -> Value:
         return op.Identity(x)
     axis = dim % len(x.shape)
     wide = op.Cast(x, to=_DOUBLE.value)
-    first = op.Gather(wide, op.Constant(value_int=0), axis=axis)
-    start = op.Expand(op.CastLike(-math.inf, wide), op.Shape(first))
+    start = filled_without(axis, len(x.shape), x, op.CastLike(-math.inf, wide))
     # onnxscript has no call of an operator with two results and a graph; torch's own translations of loops use this.
     _, prefixes = call_op(
         "Scan",

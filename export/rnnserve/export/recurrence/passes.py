@@ -6,6 +6,7 @@ comment says why. docs/reference/passes.md has the same list.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -17,7 +18,9 @@ from torch.export.graph_signature import ConstantArgument, OutputKind
 
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.operators import (
+    MayBeEmpty,
     choose_booleans,
+    guard_empty_axes,
     keep_nan,
     refuse_operators,
     sharpen_sigmoids,
@@ -31,6 +34,7 @@ from rnnserve.export.recurrence.axis_names import name_axes
 from rnnserve.export.recurrence.carried_state import refuse_carried_state
 from rnnserve.export.recurrence.cast_order import cast_before_transposing
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
+from rnnserve.export.recurrence.empty_sizes import sizes_that_may_be_empty
 from rnnserve.export.recurrence.exact_passes import simplify_exactly
 from rnnserve.export.recurrence.exporter_metadata import mark_translations, remove_metadata
 from rnnserve.export.recurrence.float16 import compute_float16_in_float32
@@ -90,6 +94,12 @@ class Translated:
     def decomposed(self) -> torch.export.ExportedProgram:
         """The captured program, with the operators that were translated."""
         return cast(torch.export.ExportedProgram, self.program.exported_program)
+
+    @functools.cached_property
+    def may_be_empty(self) -> MayBeEmpty | None:
+        """Whether a size of the graph, by the name that torch.onnx gives it, may be 0; None where none may."""
+        captured = self.captured
+        return sizes_that_may_be_empty(captured.program, self.decomposed, captured.axes, captured.sizes)
 
 
 def _check_outputs(captured: Captured) -> None:
@@ -155,6 +165,11 @@ ON_GRAPH: Sequence[GraphPass[Translated]] = (
     ),
     _of_model(_inline_functions, "Every node is an operator of ONNX, or a marker of a scan: no function is called."),
     _of_model(fill_types, "Every value has a type, where its operator tells it."),
+    GraphPass(
+        "guard_empty_axes",
+        "Of axes that are empty for a request everything is as in eager, or a node fails whose name says why.",
+        lambda it: guard_empty_axes(it.model, it.may_be_empty),
+    ),
     _of_model(keep_nan, "The largest and the smallest of floats are NaN where one of the floats is."),
     _of_model(
         sharpen_sigmoids, "Small results of a sigmoid are right where a logarithm, a division or a power uses them."
@@ -170,7 +185,11 @@ ON_GRAPH: Sequence[GraphPass[Translated]] = (
         "Inputs and outputs have the names that were asked for, and no other value has one of them.",
         lambda it: name_interface(it.model, it.captured.input_names, it.captured.output_names),
     ),
-    _of_model(translate_scans, "Each scan is one Scan of ONNX, and no marker is left."),
+    GraphPass(
+        "translate_scans",
+        "Each scan is one Scan of ONNX, and no marker is left.",
+        lambda it: translate_scans(it.model, it.may_be_empty),
+    ),
     # Bodies of scans have their values' shapes by now.
     GraphPass(
         "name_axes",

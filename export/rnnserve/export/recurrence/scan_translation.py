@@ -6,16 +6,22 @@ depend on the step; what they use of the rest (weights, the module's other input
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import onnx_ir as ir
 
 from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.operators import MayBeEmpty, refuse_empty
 from rnnserve.export.recurrence.scan_markers import BEGIN, DOMAIN, END
 
 __all__ = ["translate_scans"]
 
 
-def translate_scans(model: ir.Model) -> None:
+def translate_scans(model: ir.Model, may_be_empty: MayBeEmpty | None = None) -> None:
     """Replace the markers and the nodes between them by Scan, in place.
+
+    Args:
+        model: With the markers.
+        may_be_empty: Whether a size may be 0 for a request: onnxruntime ends the process there, so a node before fails.
 
     Raises:
         UnsupportedModule: If a value of a single step is used outside the step.
@@ -26,8 +32,20 @@ def translate_scans(model: ir.Model) -> None:
         number = end.attributes["number"].as_int()
         begins = (node for node in graph if node.domain == DOMAIN and node.op_type == BEGIN)
         begin = next((node for node in begins if node.attributes["number"].as_int() == number), None)
+        if may_be_empty is not None:
+            _refuse_empty(graph, end, may_be_empty)
         _translate(graph, begin, end, f"scan_{number}")
     model.opset_imports.pop(DOMAIN, None)
+
+
+def _refuse_empty(graph: ir.Graph, end: ir.Node, may_be_empty: MayBeEmpty) -> None:
+    """Let what a scan is over fail where it has no steps, as in eager, or no rows."""
+    for at in range(end.attributes["states"].as_int() + end.attributes["outputs"].as_int(), len(end.inputs)):
+        value = end.inputs[at]
+        if value is not None and value.shape is not None:
+            refused = np.array([may_be_empty(size) for size in value.shape], np.bool_)
+            if refused.any():
+                refuse_empty(graph, end, at, refused, "a scan over no steps, or of no rows")
 
 
 def _translate(graph: ir.Graph, begin: ir.Node | None, end: ir.Node, name: str) -> None:

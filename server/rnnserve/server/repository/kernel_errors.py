@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import onnxruntime as ort
 
+from rnnserve.common.refusing_nodes import refusal_of_node
 from rnnserve.server.error_texts import one_line
 from rnnserve.server.errors import InvalidRequest
 
@@ -21,7 +22,7 @@ KERNEL_ERRORS = (_state.InvalidArgument, _state.RuntimeException, _state.Fail, R
 is that of bound runs."""
 
 _NODE = re.compile(
-    r"Non-zero status code returned while running (\S+) node\. Name:'[^']*' Status Message: (.*)", re.DOTALL
+    r"Non-zero status code returned while running (\S+) node\. Name:'([^']*)' Status Message: (.*)", re.DOTALL
 )
 _NOT_OF_VALUES = re.compile(r"alloc|out of memory|\b(?:CUDA|CUDNN|CUBLAS)\w* (?:failure|error)", re.IGNORECASE)
 """What a node also fails of, whatever its inputs are: too little memory, and a device that does not work."""
@@ -34,7 +35,12 @@ def reraise(error: Exception) -> NoReturn:
         InvalidRequest: If a kernel refused the values of a request; otherwise the error itself.
     """
     refused = _NODE.search(str(error))
-    if refused is None or _NOT_OF_VALUES.search(refused[2]):
+    if refused is None or _NOT_OF_VALUES.search(refused[3]):
         raise error
-    operator, said = refused.groups()
+    operator, name, said = refused.groups()
+    if why := refusal_of_node(name):
+        raise InvalidRequest(
+            f"the values of this request leave an axis within the model empty, and the model computes {why}: PyTorch "
+            "raises an error there, too. Send values of which the model chooses some"
+        ) from error
     raise InvalidRequest(f"onnxruntime refuses the values of this request: {operator}: {one_line(said)}") from error
