@@ -9,11 +9,12 @@ from support.operator_grid import FAMILIES
 from support.operator_grid.completeness import UNTRIED, translated, tried
 from support.operator_grid.decomposed import decomposed, not_tried_because
 from support.operator_grid.document import document
+from support.operator_grid.empty import DIFFERS_OF_NOTHING
 from support.operator_grid.signs import SIGNS_LOST
 from support.operator_grid.trial import refusal_of, try_family
 
 _REFUSED = [
-    pytest.param(operator, family.inputs, id=operator.name)
+    pytest.param(operator, family, id=operator.name)
     for family in FAMILIES
     for operator in family.operators
     if operator.refused
@@ -25,7 +26,13 @@ def test_operators_are_right_or_documented(family):
     found = try_family(family)
     signs = {name for name, lines in found.items() if any(line.startswith("signs") for line in lines)}
     assert signs == {name for of, name in SIGNS_LOST if of == family.name}, "signs of zeros: see signs.py"
-    found = {name: [line for line in lines if not line.startswith("signs")] for name, lines in found.items()}
+    nothing = {name: [line for line in lines if line.startswith("of nothing")] for name, lines in found.items()}
+    unlike = {name for of, name in DIFFERS_OF_NOTHING if of == family.name}
+    assert {name for name, lines in nothing.items() if lines} == unlike, f"of nothing: see empty.py; {nothing}"
+    assert not [line for lines in nothing.values() for line in lines if "ended the process" in line]
+    found = {
+        name: [line for line in lines if not line.startswith(("signs", "of nothing"))] for name, lines in found.items()
+    }
     documented = {operator.name for operator in family.operators if operator.differs}
     wrong = {name: lines for name, lines in found.items() if lines and name not in documented}
     assert not wrong, "\n".join(f"{name}: {line}" for name, lines in wrong.items() for line in lines)
@@ -33,9 +40,9 @@ def test_operators_are_right_or_documented(family):
     assert not healed, f"these are right on all values now: remove `differs` of {healed}"
 
 
-@pytest.mark.parametrize(("operator", "inputs"), _REFUSED)
-def test_refusals_say_why(operator, inputs):
-    message = refusal_of(operator, inputs)
+@pytest.mark.parametrize(("operator", "family"), _REFUSED)
+def test_refusals_say_why(operator, family):
+    message = refusal_of(operator, family)
     assert message, f"{operator.name} is exported: remove `refused`, and see whether it is right"
     # The last one is the proof's: publishing ends with it.
     assert re.match(r"UnsupportedModule|BrokenPostcondition|RuntimeError: onnxruntime does not take", message), message

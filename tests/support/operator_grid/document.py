@@ -1,5 +1,6 @@
 """docs/reference/operators.md, from the entries of the grid: the tests hold that each entry is true."""
 
+from support.operator_grid.empty import DIFFERS_OF_NOTHING
 from support.operator_grid.families import FAMILIES
 from support.operator_grid.operators import KERNELS, Family, Operator
 from support.operator_grid.signs import SIGNS_LOST
@@ -10,7 +11,8 @@ _HEAD = """\
 # Operators
 
 What onnxruntime gives for the operators that a module may use, beside eager PyTorch and float64, on the values where
-exports go wrong: zeros of either sign, denormals, 1e-10, ±20, ±100, ±1e4, ±inf, nan, equal values, extreme integers.
+exports go wrong: zeros of either sign, denormals, 1e-10, ±20, ±100, ±1e4, ±inf, nan, equal values, extreme integers,
+and nothing: no rows, no steps.
 
 **right**: the same nan and inf, and of finite values at most 4 times as far from float64's result as eager is, and 8
 units in the last place beside that. It is one rule for all. **right for its terms**: the result is a sum that cancels,
@@ -19,6 +21,10 @@ and the units are those of its terms. **right within** a distance: the exception
 **differs**: another result than eager's on the values named. **refused**: the export ends with a message that has these
 words, and says what to write instead or that there is no form in ONNX. **sign of zero lost**: onnxruntime's Where, Max
 and Min do not keep it, where eager gives the same sign for any layout of its input.
+
+**Empty**: every family is also run on no rows, and the family of steps on no steps, as `x[mask]` and `x[:, 1:]` may
+give within a module. There the results are eager's, values and shapes; and where eager raises an error, such as for the
+largest of no values, so does the run, and the server's answer says why. **of nothing** has the exceptions.
 
 {tried} entries are tried, {refused} are refused. `tests/support/operator_grid/` has the operators, one a line, and the
 values; `tests/export/operators/` tries every line. This page is written by
@@ -49,6 +55,8 @@ def _verdict(operator: Operator, family: Family) -> str:
     exact = f"right within {KERNELS[operator.kernel][0]:g}" if operator.kernel else "right"
     exact += " for its terms" if operator.terms is not None else ""
     exact += ", sign of zero lost" if (family.name, operator.name) in SIGNS_LOST else ""
+    nothing = DIFFERS_OF_NOTHING.get((family.name, operator.name), "")
+    exact += f"; of nothing: {_escaped(nothing)}" if nothing else ""
     return f"differs: {_escaped(operator.differs)}; otherwise {exact}" if operator.differs else exact
 
 

@@ -44,13 +44,17 @@ class Family:
 
     Attributes:
         name: The heading in the documentation.
-        inputs: Tensors (batch, …), the first axis dynamic.
+        inputs: Tensors (batch, …).
         operators: Those.
+        axis: Which axis of the inputs is dynamic.
+        tries_nothing: Whether they are also tried on no values along that axis.
     """
 
     name: str
     inputs: Sequence[torch.Tensor]
     operators: Sequence[Operator]
+    axis: int = 0
+    tries_nothing: bool = True
 
 
 def named(module: Any, names: str, **attributes: Any) -> list[Operator]:

@@ -1,7 +1,8 @@
 """The operators whose zeros have another sign than eager's: onnxruntime's Where adds up, and Max and Min compare.
 
 Where(c, x, y) is x * c + y * (1 - c) there, in effect, and -0.0 + 0.0 is 0.0. Of two equal numbers Max and Min take
-either. Nothing is lost but the sign of an infinity, where the result is divided by.
+either. CumSum begins with the first value, to which eager adds 0.0. Nothing is lost but the sign of an infinity, where
+the result is divided by.
 """
 
 __all__ = ["SIGNS_LOST"]
@@ -20,6 +21,9 @@ _BY_FAMILY = {
     "Rows and indices": (
         "max_pool1d|scatter_reduce('amax')|scatter_reduce('amin', include_self=False)|einsum('bs,bt->bst')|"
         "adaptive_max_pool1d"
+    ),
+    "Steps (batch, steps, features), of which there may be none": (
+        "cumsum(1)|cummax(1)|cummin(1)|topk(1).values|kthvalue(1, 1).values"
     ),
     "Rows": "msort|topk(2).values|topk(2, largest=False).values|kthvalue(2, 1)",
 }

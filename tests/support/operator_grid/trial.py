@@ -1,22 +1,26 @@
 """Exporting and comparing the operators of a family."""
 
+import itertools
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import torch
 from torch import nn
 from torch.utils import _pytree
 
 from rnnserve.export import export_onnx
 from rnnserve.export.parity import OnnxRunner
+from support.operator_grid.empty import EmptyRuns
 from support.operator_grid.operators import KERNELS, Family, Operator
 
 __all__ = ["differences", "refusal_of", "try_family"]
 
-_SIGNS = "signs"
+_SIGNS, _NOTHING = "signs", "of nothing"
+_DYNAMIC = "batch"
 _ULPS = 8  # onnxruntime's kernels are not correctly rounded, nor are eager's
 _EAGERS = 4  # as in export's proof: of two that round, chance decides which is nearer
 _TINY = 1.2e-38  # float32's smallest normal number: kernels may flush what is below it
@@ -28,6 +32,7 @@ class _Operators(nn.Module):
     def __init__(self, operators: Sequence[Operator]) -> None:
         super().__init__()
         self.operators = operators
+        self.layers = nn.ModuleList(one.compute for one in operators if isinstance(one.compute, nn.Module))
 
     def forward(self, *inputs):
         return tuple(leaf.clone() for one in self.operators for leaf in _pytree.tree_leaves(one.compute(*inputs)))
@@ -38,21 +43,25 @@ def try_family(family: Family, *, sample: int = 3) -> dict[str, list[str]]:
 
     Args:
         family: The operators.
-        sample: How many rows the export sees; it runs with all.
+        sample: How many rows, or steps, the export sees; it runs with all.
 
     Returns:
         By name, what differs; empty where an operator is right.
     """
     operators = [operator for operator in family.operators if not operator.refused]
-    runner = _export(operators, family.inputs, sample)
-    found = iter(runner({f"x{at}": tensor.numpy() for at, tensor in enumerate(family.inputs)}).values())
+    model, counts = _export(operators, family, sample)
+    found = iter(
+        OnnxRunner(model.SerializeToString())(
+            {f"x{at}": tensor.numpy() for at, tensor in enumerate(family.inputs)}
+        ).values()
+    )
     doubles = [tensor.double() if tensor.dtype == torch.float32 else tensor for tensor in family.inputs]
     result = {}
     for operator in operators:
         eager = _leaves(operator, family.inputs)
         try:
             exact = _leaves(operator, doubles)
-        except (RuntimeError, TypeError):
+        except (RuntimeError, TypeError, ValueError):
             exact = eager
         terms = _terms(operator, doubles)
         lines, results = [], [next(found) for _ in eager]
@@ -60,7 +69,33 @@ def try_family(family: Family, *, sample: int = 3) -> dict[str, list[str]]:
             lines += differences(one.numpy(), other, reference.numpy(), terms, KERNELS.get(operator.kernel, (0.0,))[0])
         lost = _lost_signs(operator, family.inputs, eager, results)
         result[operator.name] = lines + ([f"{_SIGNS}: {lost}"] if lost else [])
+    if family.tries_nothing:
+        for name, line in _of_nothing(family, operators, model, counts):
+            result[name].append(f"{_NOTHING}: {line}")
     return result
+
+
+def _of_nothing(
+    family: Family, operators: Sequence[Operator], model: onnx.ModelProto, counts: Sequence[int]
+) -> Iterator[tuple[str, str]]:
+    """Compare with eager where there are no values: of those that eager computes all at once, if that runs."""
+    ends = list(itertools.accumulate(counts))
+    names = [[f"y{at}" for at in range(end - count, end)] for end, count in zip(ends, counts, strict=True)]
+    with EmptyRuns(family, model) as run:
+        eager = [run.eager(lambda inputs, one=one: _leaves(one, inputs)) for one in operators]
+        together = [name for some, of in zip(names, eager, strict=True) if of is not None for name in some]
+        results = run(together)
+        known = {} if isinstance(results, str) else dict(zip(together, results, strict=True))
+        for operator, some, expected in zip(operators, names, eager, strict=True):
+            found = [known[name] for name in some] if expected is not None and known else run(some)
+            if isinstance(found, str):
+                if expected is not None or "ended the process" in found:
+                    yield operator.name, f"onnxruntime has an error: {found}"
+            elif expected is None:
+                yield operator.name, f"eager raises an error, onnxruntime gives {[array.shape for array in found]}"
+            else:
+                for one, other in zip(expected, found, strict=True):
+                    yield from ((operator.name, line) for line in differences(one.numpy(), other, one.numpy()))
 
 
 def _terms(operator: Operator, doubles: Sequence[torch.Tensor]) -> npt.NDArray[Any] | None:
@@ -87,26 +122,27 @@ def _lost_signs(
     return ""
 
 
-def refusal_of(operator: Operator, inputs: Sequence[torch.Tensor]) -> str:
+def refusal_of(operator: Operator, family: Family) -> str:
     """Export one operator, and give the message that it is refused with; empty if it is not."""
     try:
-        _export([operator], inputs, 3)
+        OnnxRunner(_export([operator], family, 3)[0].SerializeToString())
     except Exception as error:  # noqa: BLE001 - the test looks at the class, too
         return f"{type(error).__name__}: {error}"
     return ""
 
 
-def _export(operators: Sequence[Operator], inputs: Sequence[torch.Tensor], sample: int) -> OnnxRunner:
-    module = _Operators(operators).eval()
-    count = sum(len(_leaves(operator, inputs)) for operator in operators)
+def _export(operators: Sequence[Operator], family: Family, sample: int) -> tuple[onnx.ModelProto, list[int]]:
+    """Export operators as one module; give the graph, and how many results each has."""
+    counts = [len(_leaves(operator, family.inputs)) for operator in operators]
     program = export_onnx(
-        module,
-        tuple(tensor[:sample] for tensor in inputs),
-        input_names=[f"x{at}" for at in range(len(inputs))],
-        output_names=[f"y{at}" for at in range(count)],
-        dynamic_shapes=tuple({0: "batch"} for _ in inputs),
+        _Operators(operators).eval(),
+        tuple(tensor.narrow(family.axis, 0, min(sample, tensor.size(family.axis))) for tensor in family.inputs),
+        input_names=[f"x{at}" for at in range(len(family.inputs))],
+        output_names=[f"y{at}" for at in range(sum(counts))],
+        dynamic_shapes=tuple({family.axis: _DYNAMIC} for _ in family.inputs),
+        sizes={_DYNAMIC: (0 if family.tries_nothing else 1, None)},
     )
-    return OnnxRunner(program.model_proto.SerializeToString())
+    return program.model_proto, counts
 
 
 def _leaves(operator: Operator, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -11,6 +11,7 @@ from support.operator_grid.families.normalisations import LONG_NORMALISATIONS, N
 from support.operator_grid.families.rows import ROW_WISE
 from support.operator_grid.families.scans import SCANS
 from support.operator_grid.families.shapes import SHAPES
+from support.operator_grid.families.steps import STEPS
 from support.operator_grid.families.unary import CASTS, OUT_OF_RANGE, UNARY
 
 __all__ = ["FAMILIES"]
@@ -24,6 +25,7 @@ FAMILIES = (
     INTEGER_PAIRS,
     ROW_WISE,
     SCANS,
+    STEPS,
     NORMALISATIONS,
     LONG_NORMALISATIONS,
     LOSSES,

@@ -84,4 +84,5 @@ LONG_NORMALISATIONS = Family(
         ),
         Operator("local_response_norm", lambda x: F.local_response_norm(x[:, None], 2)),
     ],
+    tries_nothing=False,
 )
