@@ -2,11 +2,12 @@
 
 `guarded_process` runs work that may crash, hang or take memory in a process of its own, and `guarded_work` is that
 process's end; `parent_death` ends a process with its parent. `regular_files` opens files that may not be links, pipes
-or elsewhere. `array_archives` reads .npz files within bounds.
+or elsewhere. `array_archives` reads .npz files within bounds. `refusing_nodes` names nodes of a graph that raise an
+error.
 
 Imports no area.
 
 Threads: `guarded_work`, `parent_death`.
 
-Door: `array_archives`, `guarded_process`, `guarded_work`, `parent_death`, `regular_files`.
+Door: `array_archives`, `guarded_process`, `guarded_work`, `parent_death`, `refusing_nodes`, `regular_files`.
 """

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from rnnserve.common.refusing_nodes import refusal_of_node
 from rnnserve.export import FailedPass, UnsupportedModule, export_onnx, scan
 from rnnserve.export.model_onnx import ON_FILE
 from rnnserve.export.parity import OnnxRunner
@@ -28,7 +29,7 @@ LISTED: tuple[GraphPass[Any], ...] = (*ON_PROGRAM, *ON_GRAPH)
 
 RUN = "rnnserve.export.recurrence.export"
 
-AGAIN = ("keep_nan", "sum_integers_exactly", "transform_exactly", "compute_float16_in_float32")
+AGAIN = ("guard_empty_axes", "keep_nan", "sum_integers_exactly", "transform_exactly", "compute_float16_in_float32")
 """Passes that add nodes beside those that they find, so that they would find them again."""
 
 
@@ -50,10 +51,11 @@ class Everything(nn.Module):
         spectrum = torch.fft.rfft(x, dim=-1).abs()
         _, summed = scan(lambda states, steps: ([states[0] + steps[0]],) * 2, [h_n[0]], [gates], dim=1)
         double = torch.nn.functional.elu(spectrum.double())
-        return h_n, gates, total, largest, mask, double, summed[0], x.half().transpose(1, 2).float() * 2
+        chosen = x[x > 0].max()
+        return h_n, gates, total, largest, mask, double, summed[0], x.half().transpose(1, 2).float() * 2, chosen
 
 
-OUTPUTS = ["h_n", "gates", "total", "largest", "mask", "double", "summed", "halves"]
+OUTPUTS = ["h_n", "gates", "total", "largest", "mask", "double", "summed", "halves", "chosen"]
 SHAPES = ({0: "batch", 1: "sequence"}, {0: "batch"}, {0: "batch", 1: "sequence"})
 
 
@@ -150,6 +152,10 @@ def types_are_told(model):
     assert untyped <= {"Shape", "Squeeze"}  # in the schema of Shape its one type has a letter
 
 
+def nothing_is_refused(model):
+    assert [refusal_of_node(node.name or "") for node in nodes(model, "Reshape")].count("the largest of no values") == 1
+
+
 def nan_is_kept(model):
     assert any(node.op_type == "IsNaN" for node in model.graph)
 
@@ -238,6 +244,7 @@ def graph_is_marked(model):
 ENSURED = {
     "inline_functions": no_functions,
     "fill_types": types_are_told,
+    "guard_empty_axes": nothing_is_refused,
     "keep_nan": nan_is_kept,
     "sharpen_sigmoids": small_sigmoids_are_right,
     "sum_integers_exactly": integers_are_summed_in_halves,

@@ -8,7 +8,8 @@ of `layer_operators` for each layer; `translations` turns these into ONNX, besid
 `carried_state`, `size_probing` and `shape_probing` refuse what would be exported wrong; `empty_sizes` finds axes that
 may have no values; `value_types`, `exact_passes`, `interface_names`, `axis_names`, `weight_folding`, `float16`,
 `cast_order` and `exporter_metadata` work on the graph (`static_lists` and `static_sizes` are parts of `exact_passes`);
-`postconditions` checks it. `graph_pass` names a pass that fails. Operators that torch translates to something else are in `rnnserve.export.operators`.
+`postconditions` checks it. `graph_pass` names a pass that fails. Operators that torch translates to something else are
+in `rnnserve.export.operators`.
 
 `scan` is a loop over steps of any kind: `scan_markers` are in the captured program where a step begins and ends, and
 `scan_translation` makes ONNX's Scan of them; `scan_loop`, `scan_writes` and `operation_recorder` are for its refusals.

@@ -1,6 +1,7 @@
 """Which sizes within a program may be 0, though no axis of a request is: of what is chosen by values, and of parts."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import sympy  # type: ignore[import-untyped]  # a dependency of torch
 import torch
@@ -38,7 +39,7 @@ def sizes_that_may_be_empty(
         value = node.meta.get("val")
         for tensor in value if isinstance(value, tuple | list) else (value,):
             if isinstance(tensor, torch.Tensor):
-                sizes = [size for size in tensor.shape if isinstance(size, torch.SymInt)]
+                sizes: list[Any] = [size for size in tensor.shape if hasattr(size, "node")]  # a torch.SymInt, unlike int
                 expressions |= {str(size.node): size.node.expr for size in sizes}
                 if node.target is TRIM:
                     least.setdefault(str(sizes[0].node), 1)
