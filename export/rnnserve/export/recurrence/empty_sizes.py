@@ -39,7 +39,7 @@ def sizes_that_may_be_empty(
         value = node.meta.get("val")
         for tensor in value if isinstance(value, tuple | list) else (value,):
             if isinstance(tensor, torch.Tensor):
-                sizes: list[Any] = [size for size in tensor.shape if hasattr(size, "node")]  # a torch.SymInt, unlike int
+                sizes: list[Any] = [size for size in tensor.shape if hasattr(size, "node")]  # SymInt
                 expressions |= {str(size.node): size.node.expr for size in sizes}
                 if node.target is TRIM:
                     least.setdefault(str(sizes[0].node), 1)
