@@ -12,8 +12,8 @@ def refusing_name(why: str, unique: str) -> str:
     """Name a node that fails where eager raises an error.
 
     Args:
-        why: What eager does not compute, such as "the largest of no values"; without a slash.
-        unique: What makes the name another one than those of its like.
+        why: Words for what eager does not compute, such as "the largest of no values"; without a slash.
+        unique: Text that makes the name another one than those of its like.
     """
     return f"{_PREFIX}/{why}/{unique}"
 

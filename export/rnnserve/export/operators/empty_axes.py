@@ -124,11 +124,11 @@ def refuse_empty(graph: ir.Graph, node: ir.Node, at: int, refused: npt.NDArray[n
     """Put a node before another one that fails where an axis is empty: it asks for a size of 1 there.
 
     Args:
-        graph: That of the node.
-        node: What eager does not compute of no values.
-        at: Which of its inputs has the axes.
+        graph: Graph of the node.
+        node: Node that eager does not compute of no values.
+        at: Number of the input that has the axes.
         refused: (rank,): the axes.
-        why: What the node computes, in words for a client.
+        why: Words for a client: what the node computes.
     """
     source = node.inputs[at]
     assert source is not None  # noqa: S101 - its shape is known

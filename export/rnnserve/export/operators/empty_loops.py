@@ -26,10 +26,10 @@ def guard_loop(graph: ir.Graph, node: ir.Node, shape: ir.Shape) -> None:
     """Let a loop of ours compute with a row or a step of zeros where there is none, and cut that off what it gives.
 
     Args:
-        graph: That of the loop.
+        graph: Graph of the loop.
         node: A Scan of one of `TRANSLATIONS`: its states and outputs have the shape of what it is over, states without
             the axis of the steps; what else it is over counts the steps.
-        shape: Of what it is over.
+        shape: Shape of what it is over.
     """
     states = len(node.inputs) - node.attributes["num_scan_inputs"].as_int()
     axis = node.attributes["scan_input_axes"].as_ints()[0]
@@ -61,7 +61,7 @@ def guard_rows(graph: ir.Graph, node: ir.Node) -> None:
     """Let a GRU or an LSTM compute a row of zeros where there is none, and cut it off its results.
 
     Args:
-        graph: That of the node.
+        graph: Graph of the node.
         node: The operator, (sequence, batch, features).
     """
     maker = NodesBefore(graph, node, f"{node.outputs[0].name}/some_rows")

@@ -20,7 +20,7 @@ def translate_scans(model: ir.Model, may_be_empty: MayBeEmpty | None = None) -> 
     """Replace the markers and the nodes between them by Scan, in place.
 
     Args:
-        model: With the markers.
+        model: Model with the markers.
         may_be_empty: Whether a size may be 0 for a request: onnxruntime ends the process there, so a node before fails.
 
     Raises:
