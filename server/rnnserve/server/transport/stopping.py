@@ -25,7 +25,7 @@ _WRITTEN_SECONDS = 2e-3
 
 _QUIET_SECONDS = 0.1
 """Seconds without a call after which none is under way from a client that was told: a round trip, of any but the most
-distant clients."""
+distant clients. They are counted in looks, which take longer where the machine has too much to do, as the clients do."""
 
 _UNTOLD_SECONDS = 1.0
 """The same in all, where clients have not been told since they do not read their answers: they make calls on."""
@@ -150,13 +150,13 @@ class Stopping:
 
     def _wait_for_quiet(self, seconds: float, longest: float) -> None:
         """Wait until no call has arrived for so many seconds, or for so many in all."""
-        started = quiet_since = now()
-        before = self._arrived()
-        while (at := now()) < min(quiet_since + seconds, started + longest):
-            arrived = self._arrived()
-            if arrived != before:
-                before, quiet_since = arrived, at
+        deadline = now() + longest
+        before, quiet_looks = self._arrived(), 0
+        while quiet_looks * _WRITTEN_SECONDS < seconds and now() < deadline:
             time.sleep(_WRITTEN_SECONDS)
+            arrived = self._arrived()
+            quiet_looks = quiet_looks + 1 if arrived == before else 0
+            before = arrived
 
     def _arrived(self) -> int:
         """How many calls have arrived so far."""
