@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from rnnserve.export import export_onnx
+from rnnserve.export import UnsupportedModule, export_onnx, scan
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.export.parity.onnx_process import OnnxProcess
 from rnnserve.server.errors import InvalidRequest
@@ -88,11 +88,17 @@ def test_a_part_of_one_step_is_empty():
         _assert_same(module, model, torch.randn(2, steps, 3), torch.ones(steps).bool())
 
 
+def _sums(x):
+    states, sums = scan(lambda states, steps: ([states[0] + steps[0]],) * 2, [x.new_zeros(x.size(0), 3)], [x], dim=1)
+    return *states, *sums
+
+
 _REFUSED = {
     "the largest of no values": lambda x, keep: (x[:, keep].amax(1),),
     "the smallest of no values": lambda x, keep: (x[:, keep].long().min(),),
     "the place of the largest of no values": lambda x, keep: (x[:, keep].argmax(1),),
     "a GRU over no steps": lambda x, keep, gru: gru(x[:, keep]),
+    "a scan over no steps": lambda x, keep: _sums(x[:, keep]),
 }
 
 
@@ -102,12 +108,18 @@ def test_what_eager_refuses_of_nothing_fails_with_words(why):
     module, model = _export(_REFUSED[why], *layers)
     x, nothing = torch.randn(4, 5, 3), torch.zeros(5).bool()
     _assert_same(module, model, x, ~nothing)
-    with pytest.raises((RuntimeError, IndexError)), torch.no_grad():
+    with pytest.raises((RuntimeError, IndexError, UnsupportedModule)), torch.no_grad():
         module(x, nothing)
     with OnnxProcess(60.0) as process, pytest.raises(RuntimeError, match="does not run") as raised:
         OnnxRunner(model, process=process)({"x": x.numpy(), "keep": nothing.numpy()})
-    with pytest.raises(InvalidRequest, match=f"computes {why}: PyTorch raises an error there, too"):
+    with pytest.raises(InvalidRequest, match=f"computes {why}.*, which is an error"):
         reraise(raised.value)
+
+
+def test_a_scan_of_no_rows_does_not_end_the_process():
+    _, model = _export(lambda x, keep: _sums(x[keep]), flags="batch")
+    with OnnxProcess(60.0) as process, pytest.raises(RuntimeError, match="a scan over no steps, or of no rows"):
+        OnnxRunner(model, process=process)({"x": np.ones((4, 5, 3), np.float32), "keep": np.zeros(4, np.bool_)})
 
 
 def test_graphs_whose_axes_have_values_hold_no_guard():

@@ -42,7 +42,7 @@ from rnnserve.export.recurrence.graph_pass import GraphPass
 from rnnserve.export.recurrence.interface_names import name_interface
 from rnnserve.export.recurrence.postconditions import check_postconditions
 from rnnserve.export.recurrence.refusals import refuse_state
-from rnnserve.export.recurrence.scan_translation import translate_scans
+from rnnserve.export.recurrence.scan_translation import refuse_empty_scans, translate_scans
 from rnnserve.export.recurrence.size_probing import Limits, check_other_sizes
 from rnnserve.export.recurrence.value_types import fill_types
 from rnnserve.export.recurrence.weight_folding import fold_weights
@@ -126,6 +126,11 @@ def _check_postconditions(it: Translated) -> None:
     check_postconditions(it.program, captured.axes, captured.input_names, captured.output_names)
 
 
+def _guard_empty_axes(it: Translated) -> None:
+    guard_empty_axes(it.model, it.may_be_empty)
+    refuse_empty_scans(it.model, it.may_be_empty)
+
+
 def _inline_functions(model: ir.Model) -> None:
     InlinePass()(model)
 
@@ -168,7 +173,7 @@ ON_GRAPH: Sequence[GraphPass[Translated]] = (
     GraphPass(
         "guard_empty_axes",
         "Of axes that are empty for a request everything is as in eager, or a node fails whose name says why.",
-        lambda it: guard_empty_axes(it.model, it.may_be_empty),
+        _guard_empty_axes,
     ),
     _of_model(keep_nan, "The largest and the smallest of floats are NaN where one of the floats is."),
     _of_model(
@@ -185,11 +190,7 @@ ON_GRAPH: Sequence[GraphPass[Translated]] = (
         "Inputs and outputs have the names that were asked for, and no other value has one of them.",
         lambda it: name_interface(it.model, it.captured.input_names, it.captured.output_names),
     ),
-    GraphPass(
-        "translate_scans",
-        "Each scan is one Scan of ONNX, and no marker is left.",
-        lambda it: translate_scans(it.model, it.may_be_empty),
-    ),
+    _of_model(translate_scans, "Each scan is one Scan of ONNX, and no marker is left."),
     # Bodies of scans have their values' shapes by now.
     GraphPass(
         "name_axes",

@@ -13,15 +13,29 @@ from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.operators import MayBeEmpty, refuse_empty
 from rnnserve.export.recurrence.scan_markers import BEGIN, DOMAIN, END
 
-__all__ = ["translate_scans"]
+__all__ = ["refuse_empty_scans", "translate_scans"]
 
 
-def translate_scans(model: ir.Model, may_be_empty: MayBeEmpty | None = None) -> None:
-    """Replace the markers and the nodes between them by Scan, in place.
+def refuse_empty_scans(model: ir.Model, may_be_empty: MayBeEmpty | None) -> None:
+    """Let a node fail before what a scan is over has no steps, as in eager, or no rows, which ends onnxruntime.
 
     Args:
-        model: Model with the markers.
-        may_be_empty: Whether a size may be 0 for a request: onnxruntime ends the process there, so a node before fails.
+        model: Model with the markers, and with the shapes that torch.onnx has given to values.
+        may_be_empty: Whether a size may be 0 for a request; None where none may.
+    """
+    if may_be_empty is None:
+        return
+    for end in [node for node in model.graph if node.domain == DOMAIN and node.op_type == END]:
+        for at in range(end.attributes["states"].as_int() + end.attributes["outputs"].as_int(), len(end.inputs)):
+            value = end.inputs[at]
+            if value is not None and value.shape is not None:
+                refused = np.array([may_be_empty(size) for size in value.shape], np.bool_)
+                if refused.any():
+                    refuse_empty(model.graph, end, at, refused, "a scan over no steps, or of no rows")
+
+
+def translate_scans(model: ir.Model) -> None:
+    """Replace the markers and the nodes between them by Scan, in place.
 
     Raises:
         UnsupportedModule: If a value of a single step is used outside the step.
@@ -32,20 +46,8 @@ def translate_scans(model: ir.Model, may_be_empty: MayBeEmpty | None = None) -> 
         number = end.attributes["number"].as_int()
         begins = (node for node in graph if node.domain == DOMAIN and node.op_type == BEGIN)
         begin = next((node for node in begins if node.attributes["number"].as_int() == number), None)
-        if may_be_empty is not None:
-            _refuse_empty(graph, end, may_be_empty)
         _translate(graph, begin, end, f"scan_{number}")
     model.opset_imports.pop(DOMAIN, None)
-
-
-def _refuse_empty(graph: ir.Graph, end: ir.Node, may_be_empty: MayBeEmpty) -> None:
-    """Let what a scan is over fail where it has no steps, as in eager, or no rows."""
-    for at in range(end.attributes["states"].as_int() + end.attributes["outputs"].as_int(), len(end.inputs)):
-        value = end.inputs[at]
-        if value is not None and value.shape is not None:
-            refused = np.array([may_be_empty(size) for size in value.shape], np.bool_)
-            if refused.any():
-                refuse_empty(graph, end, at, refused, "a scan over no steps, or of no rows")
 
 
 def _translate(graph: ir.Graph, begin: ir.Node | None, end: ir.Node, name: str) -> None:

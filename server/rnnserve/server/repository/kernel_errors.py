@@ -40,7 +40,7 @@ def reraise(error: Exception) -> NoReturn:
     operator, name, said = refused.groups()
     if why := refusal_of_node(name):
         raise InvalidRequest(
-            f"the values of this request leave an axis within the model empty, and the model computes {why}: PyTorch "
-            "raises an error there, too. Send values of which the model chooses some"
+            f"the values of this request leave an axis within the model empty, and the model computes {why}, which "
+            "is an error. Send values of which the model chooses some"
         ) from error
     raise InvalidRequest(f"onnxruntime refuses the values of this request: {operator}: {one_line(said)}") from error
