@@ -66,6 +66,8 @@ _WRONG = {
     "Sigmoid": F.logsigmoid,
     "two Exp": lambda x: torch.logaddexp(x, -x),
     "Softplus": lambda x: torch.log(F.softplus(x) + 1e-10),
+    "InstanceNormalization": lambda x: F.instance_norm(x[:, None]),
+    "Resize": lambda x: F.interpolate(x[:, None], size=3),
     "divides by a Sqrt": lambda x: x / (x.std(1, keepdim=True) + 1e-9),
     "divides by a ReduceL2": lambda x: x / (x.norm(dim=1, keepdim=True) + 1e-8),
 }

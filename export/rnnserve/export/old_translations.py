@@ -19,6 +19,10 @@ from rnnserve.export.recurrence.graph_values import values_of
 __all__ = ["old_translations"]
 
 _AGAIN = "publish it again"
+_WRONG_WHEREVER = {
+    "Resize": "as torch translated interpolate: it takes other steps where one length is no multiple of the other",
+    "InstanceNormalization": "as torch translated instance and group norm: wrong where a channel is all but constant",
+}
 _LARGEST_ERASED = 1e-8  # what torch's optimizer takes for 0, as onnxscript's pattern matcher has it
 _NEAR_ONE = 1e-5  # and for 1
 
@@ -83,7 +87,9 @@ def _constants(model: ir.Model) -> Iterator[float]:
 def _unstable(model: ir.Model, script: torch.nn.Module | None) -> Iterator[str]:
     """Find the shapes of torch's unstable translations, and what has a pole at 0 without anything added."""
     for node in model.graph.all_nodes():
-        if node.op_type == "Log":
+        if node.op_type in _WRONG_WHEREVER:
+            yield f"{_title(node)} is {_WRONG_WHEREVER[node.op_type]}"
+        elif node.op_type == "Log":
             yield from _of_log(node, script)
         elif node.op_type in ("Div", "Reciprocal") and script is None:
             source = _producer(node, 1 if node.op_type == "Div" else 0)
