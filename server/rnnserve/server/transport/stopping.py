@@ -25,7 +25,7 @@ _WRITTEN_SECONDS = 2e-3
 
 _QUIET_SECONDS = 0.1
 """Seconds without a call after which none is under way from a client that was told: a round trip, of any but the most
-distant clients. They are counted in looks: these take longer where the machine has too much to do, and so do clients."""
+distant clients. Counted in looks: these take longer where the machine has too much to do, and so do clients."""
 
 _UNTOLD_SECONDS = 1.0
 """The same in all, where clients have not been told since they do not read their answers: they make calls on."""
