@@ -1,0 +1,78 @@
+"""Compressed bodies are bounded, and are one whole stream."""
+
+import gzip
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnnserve.web.errors import RestError
+from rnnserve.web.rest.compression import Inflater, choose_coding, compress
+
+PACK = {"gzip": gzip.compress, "deflate": zlib.compress}
+
+
+def inflate(data, coding, most=1 << 20, step=1 << 16):
+    inflater = Inflater(coding, most)
+    made = b"".join(inflater.feed(data[at : at + step]) for at in range(0, len(data), step))
+    inflater.end()
+    return made
+
+
+@given(st.binary(max_size=3000), st.sampled_from(sorted(PACK)), st.integers(1, 50))
+def test_bodies_come_out_as_they_went_in(body, coding, step):
+    assert inflate(PACK[coding](body), coding, step=step) == body
+
+
+@pytest.mark.parametrize("coding", PACK)
+def test_a_bomb_is_refused_after_its_bound(coding):
+    bomb = PACK[coding](bytes(64 << 20))
+    inflater = Inflater(coding, 1 << 20)
+    with pytest.raises(RestError, match="more than the 1,048,576 bytes") as caught:
+        inflater.feed(bomb)
+    assert (caught.value.status, caught.value.closes) == (413, True)
+    assert len(inflate(PACK[coding](bytes(1 << 20)), coding)) == 1 << 20
+
+
+@pytest.mark.parametrize("coding", PACK)
+def test_damaged_cut_and_several_streams_are_refused(coding):
+    whole = PACK[coding](b"a body of some bytes")
+    for wrong, said in (
+        (b"no" + whole, "decompressed as"),
+        (whole[:-1], "in the middle"),
+        (whole + whole, "after the"),
+    ):
+        with pytest.raises(RestError, match=said) as caught:
+            inflate(wrong, coding)
+        assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("coding", ["br", "gzip, gzip", "x-gzip", ""])
+def test_other_codings_are_refused(coding):
+    with pytest.raises(RestError) as caught:
+        Inflater(coding, 1)
+    assert caught.value.status == 415
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [
+        ("", ""),
+        ("gzip", "gzip"),
+        ("deflate", "deflate"),
+        ("deflate, gzip", "deflate"),
+        ("gzip;q=0.5, deflate;q=0.8", "deflate"),
+        ("gzip;q=0", ""),
+        ("gzip;q=x", ""),
+        ("identity, br, *", ""),
+    ],
+)
+def test_answers_are_compressed_as_is_asked(accepted, coding):
+    assert choose_coding(accepted) == coding
+
+
+@pytest.mark.parametrize("coding", PACK)
+def test_an_answer_is_compressed_where_it_is_worth_it(coding):
+    assert compress(b"short", coding) is None
+    assert inflate(compress(b"long " * 1000, coding), coding) == b"long " * 1000

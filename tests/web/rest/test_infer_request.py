@@ -1,0 +1,281 @@
+"""From bodies to messages: what is read, and what each mistake is told."""
+
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from rnnserve.protos.datatypes import CONTENTS, DTYPES
+from rnnserve.web.errors import RestError
+from rnnserve.web.rest.infer_request import AnswerForm, read_infer_request
+
+WALK = [[[0.5, -1.0], [2.0, 3.0]]]
+
+
+def tensor(data=WALK, shape=(1, 2, 2), datatype="FP32", **more):
+    return {"name": "x", "shape": list(shape), "datatype": datatype, "data": data, **more}
+
+
+def body(*inputs, **more):
+    return json.dumps({"inputs": list(inputs), **more}).encode()
+
+
+def read(text, header_length=None):
+    return read_infer_request(text, header_length, "model", "")
+
+
+def refusal(text, header_length=None):
+    with pytest.raises(RestError) as caught:
+        read(text, header_length)
+    assert caught.value.status == 400
+    return str(caught.value)
+
+
+def raw_of(text, header_length=None):
+    request, _ = read(text, header_length)
+    return list(request.raw_input_contents)
+
+
+@pytest.mark.parametrize("data", [WALK, [0.5, -1.0, 2.0, 3.0], [0.5, -1, 2, 3]])
+def test_nested_flat_and_whole_numbers_give_the_same_bytes(data):
+    assert raw_of(body(tensor(data))) == [np.array(WALK, "<f4").tobytes()]
+
+
+def test_a_request_is_read_whole():
+    text = body(
+        tensor(),
+        id="a:b",
+        parameters={"sequence_id": 7, "sequence_start": True, "timeout": 2**63, "share": 0.5, "key": "k"},
+        outputs=[
+            {"name": "logits", "parameters": {"classification": 2}},
+            {"name": "h_n", "parameters": {"binary_data": True}},
+        ],
+    )
+    request, form = read_infer_request(text, None, "m", "3")
+    assert (request.model_name, request.model_version, request.id) == ("m", "3", "a:b")
+    kinds = {name: value.WhichOneof("parameter_choice") for name, value in request.parameters.items()}
+    assert kinds == {
+        "sequence_id": "int64_param",
+        "sequence_start": "bool_param",
+        "timeout": "uint64_param",
+        "share": "double_param",
+        "key": "string_param",
+    }
+    assert [output.name for output in request.outputs] == ["logits", "h_n"]
+    assert request.outputs[0].parameters["classification"].int64_param == 2
+    assert not request.outputs[1].parameters
+    assert form == AnswerForm(frozenset({"h_n"}))
+
+
+def test_which_outputs_are_binary_is_as_in_triton():
+    every = read(body(tensor(), parameters={"binary_data_output": True}))[1]
+    named = read(body(tensor(), parameters={"binary_data_output": True}, outputs=[{"name": "y"}]))[1]
+    assert every.is_binary("y") and not named.is_binary("y")
+
+
+@given(
+    arrays.arrays(
+        st.sampled_from([dtype for name, dtype in DTYPES.items() if name != "FP16"]),
+        arrays.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=4),
+        elements={"allow_nan": True, "allow_infinity": True},
+    ),
+    st.booleans(),
+)
+def test_arrays_arrive_bit_for_bit(array, is_nested):
+    """NaN and infinities, too, as Python's json writes them."""
+    name = next(name for name, dtype in DTYPES.items() if dtype == array.dtype)
+    data = (array if is_nested else array.reshape(-1)).tolist()
+    (raw,) = raw_of(body(tensor(data, array.shape, name)))
+    arrived = np.frombuffer(raw, array.dtype).reshape(array.shape)
+    np.testing.assert_array_equal(arrived, array)
+
+
+@given(st.lists(st.binary(max_size=40), min_size=1, max_size=4), st.data())
+def test_binary_inputs_have_their_bytes_in_order(pieces, draw):
+    in_json = draw.draw(st.integers(0, len(pieces) - 1))
+    inputs, binary, expected = [], b"", []
+    for index, piece in enumerate(pieces):
+        if index == in_json:
+            inputs.append(tensor([1, 2], (2,), "INT8"))
+            expected.append(b"\1\2")
+        else:
+            inputs.append({**tensor(), "parameters": {"binary_data_size": len(piece)}})
+            del inputs[-1]["data"]
+            binary += piece
+            expected.append(piece)
+    head = body(*inputs)
+    assert raw_of(head + binary, len(head)) == expected
+
+
+@pytest.mark.parametrize(
+    ("datatype", "data", "said"),
+    [
+        ("FP32", [1, True], "element 1 of data is true; an element of FP32 is a number"),
+        ("FP32", ["1"], 'element 0 of data is "1"'),
+        ("FP32", [None], "element 0 of data is null"),
+        ("FP32", [1, 1e39], "element 1 of data is 1e+39; an element of FP32 is at most 3.4028235e+38"),
+        ("FP32", [10**400], "element 0 of data is 1000"),
+        ("FP64", [10**400], "element 0 of data is 1000"),
+        ("INT64", [1, 2.0], "element 1 of data is 2.0; an element of INT64 is a whole number, without a point"),
+        ("INT64", [True], "element 0 of data is true"),
+        ("INT64", [2**63], f"element 0 of data is {2**63}; an element of INT64 is {-(2**63)}..{2**63 - 1}"),
+        ("UINT64", [2**64], "element 0 of data is 1.8446744073709552e+19"),
+        ("UINT8", [0, -1], "element 1 of data is -1; an element of UINT8 is 0..255"),
+        ("INT8", [128], "an element of INT8 is -128..127"),
+        ("BOOL", [2], "an element of BOOL is true or false"),
+        ("BOOL", [1.0], "an element of BOOL is true or false"),
+        ("FP16", [1.0], "FP16 has no form in JSON"),
+        ("BYTES", [1], "an element of BYTES is text"),
+    ],
+)
+def test_elements_that_the_datatype_does_not_hold(datatype, data, said):
+    assert said in refusal(body(tensor(data, (len(data),), datatype)))
+
+
+def test_booleans_are_true_and_false_or_1_and_0():
+    assert raw_of(body(tensor([True, False], (2,), "BOOL"))) == raw_of(body(tensor([1, 0], (2,), "BOOL")))
+
+
+def test_texts_of_bytes():
+    assert raw_of(body(tensor(["é", ""], (2,), "BYTES"))) == [b"\2\0\0\0\xc3\xa9\0\0\0\0"]
+    assert "half of a surrogate pair" in refusal(body(tensor(["\ud800"], (1,), "BYTES")))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"", "not JSON"),
+        (b"{", "line 1, column 2"),
+        (b"\xff{}", "not UTF-8 at byte 0"),
+        (b"[]", "a JSON list; send an object"),
+        (b"null", "a JSON null"),
+        (b"7", "a JSON number"),
+        (b'{"inputs":' + b"[" * 5000 + b"]" * 5000 + b"}", "nested too deeply"),
+        (b'{"inputs":' + b"9" * 5000 + b"}", "can be read"),
+        (b'{"id": "a", "id": "b", "inputs": []}', 'the name "id" stands twice'),
+        (b'{"inputs": [{"name": "x", "name": "y"}]}', 'the name "name" stands twice'),
+        (b'{"inputs": [{"name": "x:", "name": "y"}]}', 'the name "name" stands twice'),
+        (b"{}", "inputs is missing"),
+        (b'{"inputs": {}}', "inputs is to be a list of objects"),
+        (b'{"inputs": [1]}', "inputs is to be a list of objects"),
+        (b'{"id": 7, "inputs": []}', "id is to be text"),
+        (b'{"parameters": [], "inputs": []}', "parameters is to be an object"),
+        (b'{"parameters": {"a": null}, "inputs": []}', 'the value of "a" is to be text'),
+        (b'{"parameters": {"a": 18446744073709551616}, "inputs": []}', None),
+        (b'{"parameters": {"a": [1]}, "inputs": []}', 'the value of "a" is to be text'),
+        (b'{"parameters": {"binary_data_output": 1}, "inputs": []}', "binary_data_output is true or false"),
+        (b'{"inputs": [], "outputs": [{"name": "y", "parameters": {"binary_data": "yes"}}]}', "true or false"),
+        (b'{"inputs": [], "outputs": [{}]}', "outputs[0].name is missing"),
+        (b'{"inputs": [], "outputs": 3}', "outputs is to be a list"),
+    ],
+)
+def test_bodies_that_are_no_request(text, said):
+    if said is None:  # orjson reads such a number as a float
+        assert read(text)[0].parameters["a"].double_param == 2.0**64
+    else:
+        assert re.search(said if "|" in said else re.escape(said), refusal(text))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"name": None}, "inputs[0].name is missing"),
+        ({"name": ""}, "inputs[0].name is to be text"),
+        ({"name": "\ud800"}, "inputs[0].name is no Unicode"),
+        ({"datatype": 7}, "inputs[0].datatype is to be text"),
+        ({"shape": None}, "inputs[0].shape is missing"),
+        ({"shape": [1.0]}, "inputs[0].shape is wrong"),
+        ({"shape": [True]}, "inputs[0].shape is wrong"),
+        ({"shape": [2**63]}, "beyond 64 bits"),
+        ({"data": 5}, "data is to be a list"),
+        ({"data": [[1, 2], [3]]}, "ragged: the lists at depth 1 have 1 elements and 2 elements"),
+        ({"data": [[1, 2], 3]}, "ragged: the lists at depth 1 have 2 elements and no list"),
+        ({"data": [[0.5, -1.0, 2.0, 3.0]]}, "data is nested as [1, 4], and shape is [1, 2, 2]"),
+        ({"data": json.loads("[" * 40 + "]" * 40)}, "nested deeper than 16 lists"),
+        ({"parameters": {"binary_data_size": 16}}, "data and parameters.binary_data_size exclude each other"),
+        ({"parameters": 3}, "inputs[0].parameters is to be an object"),
+    ],
+)
+def test_tensors_that_are_none(change, said):
+    assert said in refusal(body(tensor() | change))
+
+
+def test_data_may_not_be_left_out():
+    without = tensor()
+    del without["data"]
+    assert "inputs[0].data is missing" in refusal(body(without))
+
+
+@pytest.mark.parametrize(
+    ("size", "length", "said"),
+    [
+        (8, -1, "Inference-Header-Content-Length is -1, and the body has"),
+        (8, 10**9, "Inference-Header-Content-Length is 1,000,000,000, and the body has"),
+        (8, 5, "the body is not JSON"),
+        (9, None, "binary_data_size is 9, and 8 bytes are left"),
+        (7, None, "1 bytes of the body belong to no input"),
+        (-1, None, "the number of the input's bytes, 0 or more"),
+        (True, None, "the number of the input's bytes, 0 or more"),
+        (8.0, None, "the number of the input's bytes, 0 or more"),
+    ],
+)
+def test_sizes_of_binary_data_that_do_not_agree(size, length, said):
+    head = body({"name": "x", "shape": [2], "datatype": "FP32", "parameters": {"binary_data_size": size}})
+    assert said in refusal(head + bytes(8), len(head) if length is None else length)
+
+
+def test_binary_data_without_the_header_is_told_of_it():
+    head = b'{"inputs": [{"name": "x", "shape": [2], "datatype": "FP32", "parameters": {"binary_data_size": 8}}]}'
+    assert "Inference-Header-Content-Length" in refusal(head)
+    assert "Inference-Header-Content-Length" in refusal(head + b"\0\1\2\3\4\5\6\7")
+
+
+@pytest.mark.parametrize("datatype", CONTENTS)
+def test_a_wrong_number_of_elements_is_for_the_server_to_tell(datatype):
+    """It names the axes, and counts elements where they come as typed contents."""
+    request, _ = read(body(tensor([1, 0, 1], (2, 2), datatype), tensor([1, 0], (2,), datatype)))
+    assert not request.raw_input_contents
+    contents = [list(getattr(each.contents, CONTENTS[datatype])) for each in request.inputs]
+    assert contents == [[1, 0, 1], [1, 0]]
+
+
+@pytest.mark.parametrize("shape", [(-1, 2), (2**62, 2**62, 4), (0, 2), ()])
+def test_shapes_that_only_a_model_can_judge_are_passed_on(shape):
+    request, _ = read(body(tensor([1, 0], shape)))
+    assert tuple(request.inputs[0].shape) == shape
+
+
+def test_datatypes_that_are_none_and_shared_memory_are_for_the_server_to_refuse():
+    assert read(body(tensor(datatype="FP33")))[0].inputs[0].datatype == "FP33"
+    region = {"parameters": {"shared_memory_region": "r", "shared_memory_byte_size": 8}}
+    request, _ = read(body(tensor() | region))
+    assert request.inputs[0].parameters["shared_memory_region"].string_param == "r"
+
+
+@settings(max_examples=100)
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5), lambda inner: (
+    st.lists(inner, max_size=4)
+    | st.dictionaries(
+        st.sampled_from(["inputs", "outputs", "name", "datatype", "shape", "data", "parameters", "id", "é"]),
+        inner, max_size=5,
+    )
+), max_leaves=25), st.none() | st.integers(-3, 60))  # fmt: skip
+def test_any_json_is_read_or_refused(value, length):
+    """Nothing but RestError comes of it."""
+    text = json.dumps(value).encode()
+    try:
+        request, _ = read(text, length)
+    except RestError as error:
+        assert error.status == 400 and str(error)
+    else:
+        assert request.SerializeToString()
+
+
+def test_numbers_of_fp32_round_as_numpy_rounds_them():
+    (raw,) = raw_of(body(tensor([0.1, 16777217, math.pi], (3,))))
+    assert raw == np.array([0.1, 16777217, math.pi], "f4").tobytes()

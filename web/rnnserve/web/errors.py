@@ -1,0 +1,46 @@
+"""What the front refuses: an HTTP status, and a message that says what to do."""
+
+from collections.abc import Mapping
+
+__all__ = ["RestError", "bad_request", "quoted"]
+
+_MAX_QUOTED = 100
+"""Characters of a caller's own text that are repeated to it."""
+
+
+class RestError(Exception):
+    """A request that is answered with an error.
+
+    Attributes:
+        status: HTTP status.
+        headers: Further headers of the answer, by name.
+        closes: Whether the connection is closed after the answer: what is left of the request is not read.
+    """
+
+    def __init__(
+        self, status: int, message: str, *, headers: Mapping[str, str] | None = None, closes: bool = False
+    ) -> None:
+        """Say what is wrong.
+
+        Args:
+            status: HTTP status.
+            message: For the caller.
+            headers: As in the attribute of the same name.
+            closes: As in the attribute of the same name.
+        """
+        super().__init__(message)
+        self.status = status
+        self.headers = dict(headers or {})
+        self.closes = closes
+
+
+def bad_request(message: str) -> RestError:
+    """Make the error of a request that is wrong however often it is sent."""
+    return RestError(400, message)
+
+
+def quoted(text: str) -> str:
+    """Put a caller's own text into quotation marks, to repeat it in a message: its beginning, if it is long."""
+    if len(text) <= _MAX_QUOTED:
+        return f'"{text}"'
+    return f'"{text[:_MAX_QUOTED]}…" ({len(text):,} characters)'

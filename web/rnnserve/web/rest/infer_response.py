@@ -1,0 +1,51 @@
+"""From a ModelInferResponse to the body of an answer: JSON, or JSON and the bytes of the outputs that are binary."""
+
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.web.rest.infer_request import AnswerForm
+from rnnserve.web.rest.json_tensors import write_elements, write_strings
+from rnnserve.web.rest.json_text import dump
+from rnnserve.web.rest.parameters import write_parameters
+
+__all__ = ["write_infer_response"]
+
+
+def write_infer_response(response: pb.ModelInferResponse, form: AnswerForm, id: str) -> tuple[bytes, int | None]:
+    """Write the answer to a request.
+
+    Args:
+        response: The server's; its outputs are raw.
+        form: Which outputs are to be binary.
+        id: Stands for the id where the request had none: KServe's client wants one in every answer.
+
+    Returns:
+        The body, and how many bytes of it are JSON where there are others: Inference-Header-Content-Length.
+
+    Raises:
+        RestError: If an output has no form in JSON, and is not to be binary.
+    """
+    binary: list[bytes] = []
+    outputs: list[bytes] = []
+    for tensor, data in zip(response.outputs, response.raw_output_contents, strict=True):
+        parameters = write_parameters(tensor.parameters) if tensor.parameters else {}
+        head: dict[str, object] = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
+        if form.is_binary(tensor.name):
+            parameters["binary_data_size"] = len(data)
+            binary.append(data)
+            outputs.append(dump(head | {"parameters": parameters}))
+            continue
+        if parameters:
+            head["parameters"] = parameters
+        write = write_strings(data, tensor.name) if tensor.datatype == "BYTES" else None
+        elements = write if write is not None else write_elements(data, tensor.datatype, tensor.name)
+        outputs.append(b'%s,"data":%s}' % (dump(head)[:-1], elements))
+    said: dict[str, object] = {
+        "model_name": response.model_name,
+        "model_version": response.model_version,
+        "id": response.id or id,
+    }
+    if response.parameters:
+        said["parameters"] = write_parameters(response.parameters)
+    text = b'%s,"outputs":[%s]}' % (dump(said)[:-1], b",".join(outputs))
+    if not binary:
+        return text, None
+    return b"".join((text, *binary)), len(text)
