@@ -74,6 +74,12 @@ COMMANDS = MappingProxyType(
             _NUMPY,
         ),
         "serve": CommandEntry("rnnserve.server.commands.serve", "server", "serve a repository over gRPC", None),
+        "web": CommandEntry(
+            "rnnserve.web.commands.web",
+            "web",
+            "serve HTTP (REST v2) before a server that speaks gRPC",
+            Needs(memory=230, memory_of_core=25, threads=7, threads_of_core=1),
+        ),
         "infer": CommandEntry(
             "rnnserve.client.commands.infer",
             "client",

@@ -31,7 +31,7 @@ def test_a_bomb_is_refused_after_its_bound(coding):
     inflater = Inflater(coding, 1 << 20)
     with pytest.raises(RestError, match="more than the 1,048,576 bytes") as caught:
         inflater.feed(bomb)
-    assert (caught.value.status, caught.value.closes) == (413, True)
+    assert caught.value.status == 413
     assert len(inflate(PACK[coding](bytes(1 << 20)), coding)) == 1 << 20
 
 

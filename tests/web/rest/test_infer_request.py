@@ -75,7 +75,8 @@ def test_a_request_is_read_whole():
 def test_which_outputs_are_binary_is_as_in_triton():
     every = read(body(tensor(), parameters={"binary_data_output": True}))[1]
     named = read(body(tensor(), parameters={"binary_data_output": True}, outputs=[{"name": "y"}]))[1]
-    assert every.is_binary("y") and not named.is_binary("y")
+    assert every.is_binary("y")
+    assert not named.is_binary("y")
 
 
 @given(
@@ -270,10 +271,10 @@ def test_any_json_is_read_or_refused(value, length):
     text = json.dumps(value).encode()
     try:
         request, _ = read(text, length)
+        said = request.SerializeToString()
     except RestError as error:
-        assert error.status == 400 and str(error)
-    else:
-        assert request.SerializeToString()
+        said = str(error)
+    assert said
 
 
 def test_numbers_of_fp32_round_as_numpy_rounds_them():

@@ -14,24 +14,19 @@ class RestError(Exception):
     Attributes:
         status: HTTP status.
         headers: Further headers of the answer, by name.
-        closes: Whether the connection is closed after the answer: what is left of the request is not read.
     """
 
-    def __init__(
-        self, status: int, message: str, *, headers: Mapping[str, str] | None = None, closes: bool = False
-    ) -> None:
+    def __init__(self, status: int, message: str, *, headers: Mapping[str, str] | None = None) -> None:
         """Say what is wrong.
 
         Args:
             status: HTTP status.
             message: For the caller.
             headers: As in the attribute of the same name.
-            closes: As in the attribute of the same name.
         """
         super().__init__(message)
         self.status = status
         self.headers = dict(headers or {})
-        self.closes = closes
 
 
 def bad_request(message: str) -> RestError:

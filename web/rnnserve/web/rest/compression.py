@@ -1,4 +1,4 @@
-"""Compressed bodies: gzip and deflate (zlib's format), decompressed up to a bound, compressed where that is asked for."""
+"""Compressed bodies: gzip and deflate (zlib's format), decompressed up to a bound, compressed where asked for."""
 
 import zlib
 
@@ -29,7 +29,7 @@ class Inflater:
         """
         if coding not in _WINDOWS:
             raise RestError(
-                415, f"Content-Encoding {coding[:100]!r}: bodies may be gzip or deflate", closes=True,
+                415, f"Content-Encoding {coding[:100]!r}: bodies may be gzip or deflate",
                 headers={"Accept-Encoding": "gzip, deflate"},
             )  # fmt: skip
         self._coding = coding
@@ -53,7 +53,6 @@ class Inflater:
                 413,
                 f"the body has more than the {self._most:,} bytes, decompressed, that are taken: send fewer rows (the "
                 "batch axis) a request",
-                closes=True,
             )
         if self._zlib.unused_data:
             raise bad_request(f"the body has bytes after the end of its one {self._coding} stream")

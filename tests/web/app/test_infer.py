@@ -1,0 +1,187 @@
+"""Inference over HTTP: what reaches the server, and in which form its answer comes back."""
+
+import gzip
+import json
+import zlib
+
+import grpc
+import numpy as np
+import pytest
+
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.web.app.application import FrontLimits
+from rnnserve.web.upstream.statuses import error_of_status
+from support.fronts import FakeUpstream, ask
+
+PATH = "/v2/models/m/infer"
+WALK = np.array([[[1, 2], [3, 4]]], "<f4")
+INPUT = {"name": "input", "datatype": "FP32", "shape": [1, 2, 2]}
+BODY = json.dumps({"inputs": [{**INPUT, "data": WALK.tolist()}]}).encode()
+
+
+@pytest.fixture
+def upstream():
+    return FakeUpstream()
+
+
+def test_json_comes_back_as_json(upstream):
+    reply = ask(upstream, PATH, BODY)
+    assert reply.status == 200
+    assert reply.headers["content-type"] == "application/json"
+    assert "inference-header-content-length" not in reply.headers
+    assert reply.json["outputs"] == [{"name": "y", "datatype": "FP32", "shape": [1, 2, 2], "data": [1, 2, 3, 4]}]
+
+
+def test_name_and_version_are_those_of_the_path(upstream):
+    ask(upstream, "/v2/models/a b/versions/3/infer", BODY)
+    (_, request, _) = upstream.asked[0]
+    assert (request.model_name, request.model_version) == ("a b", "3")
+
+
+def test_an_answer_has_an_id_always(upstream):
+    given = ask(upstream, PATH, json.dumps({"id": "mine", "inputs": json.loads(BODY)["inputs"]}).encode())
+    assert given.json["id"] == "mine"
+    made = ask(upstream, PATH, BODY, headers={"X-Request-Id": "abc"})
+    assert made.json["id"] == made.headers["x-request-id"] == "abc"
+    new = ask(upstream, PATH, BODY, headers={"X-Request-Id": "with space"})
+    assert new.json["id"] == new.headers["x-request-id"] != "with space"
+
+
+def test_binary_data_both_ways(upstream):
+    head = {"inputs": [{**INPUT, "parameters": {"binary_data_size": 16}}], "parameters": {"binary_data_output": True}}
+    text = json.dumps(head).encode()
+    reply = ask(upstream, PATH, text + WALK.tobytes(), headers={"Inference-Header-Content-Length": str(len(text))})
+    length = int(reply.headers["inference-header-content-length"])
+    assert reply.headers["content-type"] == "application/octet-stream"
+    assert reply.body[length:] == WALK.tobytes()
+    (output,) = json.loads(reply.body[:length])["outputs"]
+    assert output["parameters"] == {"binary_data_size": 16}
+
+
+@pytest.mark.parametrize("length", [{}, {"Inference-Header-Content-Length": "0"}])
+def test_a_raw_binary_request(upstream, length):
+    reply = ask(upstream, PATH, WALK.tobytes(), headers={"Content-Type": "application/octet-stream", **length})
+    assert reply.json["outputs"][0]["shape"] == [1, 2, 2]
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", "application/json; charset=utf-8"])
+def test_any_other_content_type_is_json(upstream, kind):
+    assert ask(upstream, PATH, BODY, headers={"Content-Type": kind}).status == 200
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_bodies_and_answers_are_compressed_as_the_headers_say(upstream, coding):
+    """Inference-Header-Content-Length counts bytes that are not compressed."""
+    pack, unpack = {"gzip": (gzip.compress, gzip.decompress), "deflate": (zlib.compress, zlib.decompress)}[coding]
+    walk = np.ones((1, 500, 2), "<f4")
+    tensor = {"name": "input", "datatype": "FP32", "shape": [1, 500, 2], "parameters": {"binary_data_size": 4000}}
+    text = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+    headers = {
+        "Inference-Header-Content-Length": str(len(text)),
+        "Content-Encoding": coding,
+        "Accept-Encoding": coding,
+    }
+    reply = ask(upstream, PATH, pack(text + walk.tobytes()), headers=headers)
+    assert reply.headers["content-encoding"] == coding
+    assert len(reply.body) < 1000
+    whole = unpack(reply.body)
+    assert whole[int(reply.headers["inference-header-content-length"]) :] == walk.tobytes()
+
+
+def test_an_answer_is_not_compressed_where_nobody_asks(upstream):
+    body = json.dumps({"inputs": [{**INPUT, "shape": [1, 500, 2], "data": [1.0] * 1000}]}).encode()
+    assert "content-encoding" not in ask(upstream, PATH, body).headers
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "said"),
+    [
+        ({"Inference-Header-Content-Length": "-1"}, 400, "number of bytes of the JSON"),
+        ({"Inference-Header-Content-Length": "+5"}, 400, "number of bytes of the JSON"),
+        ({"Inference-Header-Content-Length": "9" * 30}, 400, "number of bytes of the JSON"),
+        ({"Inference-Header-Content-Length": "99999"}, 400, "(decompressed)"),
+        ({"Content-Encoding": "br"}, 415, "gzip or deflate"),
+        ({"Content-Encoding": "gzip"}, 400, "cannot be decompressed"),
+        ({"Content-Length": "99999999"}, 413, "--max-body-bytes"),
+        ({"Authorization": "Bearer \xe9"}, 400, "not printable ASCII"),
+    ],
+)
+def test_headers_that_are_wrong(upstream, headers, status, said):
+    reply = ask(upstream, PATH, BODY, headers=headers)
+    assert reply.status == status
+    assert said in reply.error
+
+
+def test_a_length_of_the_json_that_comes_twice(upstream):
+    reply = ask(upstream, PATH, BODY, headers={"Inference-Header-Content-Length": "3", "inference-header-Content-length": "4"})  # fmt: skip # noqa: E501
+    assert "comes twice" in reply.error
+
+
+def test_a_bomb_is_refused_by_what_it_becomes(upstream):
+    limits = FrontLimits(max_body_bytes=1 << 20)
+    reply = ask(upstream, PATH, gzip.compress(bytes(8 << 20)), headers={"Content-Encoding": "gzip"}, limits=limits)
+    assert reply.status == 413
+    assert "decompressed" in reply.error
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "retry"),
+    [
+        (grpc.StatusCode.INVALID_ARGUMENT, 400, None),
+        (grpc.StatusCode.NOT_FOUND, 404, None),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, 429, "1"),
+        (grpc.StatusCode.UNAVAILABLE, 503, "1"),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, 504, None),
+        (grpc.StatusCode.UNIMPLEMENTED, 501, None),
+        (grpc.StatusCode.UNAUTHENTICATED, 401, None),
+        (grpc.StatusCode.PERMISSION_DENIED, 403, None),
+        (grpc.StatusCode.INTERNAL, 500, None),
+        (grpc.StatusCode.FAILED_PRECONDITION, 400, None),
+        (grpc.StatusCode.ABORTED, 400, None),
+        (grpc.StatusCode.ALREADY_EXISTS, 400, None),
+        (grpc.StatusCode.OUT_OF_RANGE, 400, None),
+    ],
+)
+def test_statuses_of_the_server(upstream, code, status, retry):
+    def refuse(_):
+        raise error_of_status(code, "what the server says")
+
+    upstream.on_infer = refuse
+    reply = ask(upstream, PATH, BODY)
+    assert (reply.status, reply.error) == (status, "what the server says")
+    assert reply.headers.get("retry-after") == retry
+    assert ("www-authenticate" in reply.headers) == (status == 401)
+
+
+def test_a_defect_tells_an_id_and_no_more(upstream, caplog):
+    def fail(_):
+        raise RuntimeError("/secret")
+
+    upstream.on_infer = fail
+    reply = ask(upstream, PATH, BODY)
+    assert reply.status == 500
+    error_id = reply.error.removeprefix("internal error ")[:8]
+    assert "/secret" not in reply.error
+    assert error_id in caplog.text
+
+
+def test_what_goes_with_a_call():
+    """The client's address is told to a server that believes it, and to no other."""
+    headers = {
+        "Authorization": "Bearer t",
+        "Traceparent": "00-1-2-01",
+        "rnnserve-peer": "ipv4:6.6.6.6:6",
+        "Cookie": "c",
+    }
+    for trusts_peer in (True, False):
+        upstream = FakeUpstream(trusts_peer=trusts_peer)
+        ask(upstream, PATH, BODY, headers={**headers, "X-Request-Id": "r"})
+        said = [("x-request-id", "r"), ("authorization", "Bearer t"), ("traceparent", "00-1-2-01")]
+        peer = [("rnnserve-peer", "ipv4:127.0.0.1:50000")] if trusts_peer else []
+        assert list(upstream.asked[0][2].metadata) == said + peer
+
+
+def test_sequences_are_parameters(upstream):
+    parameters = {"sequence_id": "s", "sequence_start": True, "sequence_end": False, "sequence_key": "k" * 20}
+    ask(upstream, PATH, json.dumps({**json.loads(BODY), "parameters": parameters}).encode())
+    assert upstream.asked[0][1].parameters["sequence_key"] == pb.InferParameter(string_param="k" * 20)

@@ -1,0 +1,196 @@
+"""Paths, methods, and what each of the other routes answers."""
+
+import grpc
+import pytest
+
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.web.app.routes import protocol_routes
+from rnnserve.web.upstream.statuses import error_of_status
+from support.fronts import FakeUpstream, ask, metadata_of
+
+
+@pytest.fixture
+def upstream():
+    return FakeUpstream()
+
+
+def asked(upstream):
+    return [(method, request) for method, request, _ in upstream.asked]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/v2/",
+        "/v2//models",
+        "/v2/models/",
+        "/v2/models/m/",
+        "/v2/models/m/nothing",
+        "/V2",
+        "/v3",
+        "/v2/models//infer",
+    ],
+)
+def test_unknown_paths(upstream, path):
+    """None is redirected: a trailing slash is another path."""
+    reply = ask(upstream, path)
+    assert (reply.status, reply.error) == (404, "Not Found")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v2/models/a%2Fb", "/v2/models/a%2fb", "/v2/models/a%5Cb", "/v2/models/a%00", "/v2/models/%2e%2e/health/live",
+     "/v2/models/../health/live", "/v2/./models", "/v2/models/%2E"],
+)  # fmt: skip
+def test_paths_that_others_read_otherwise(upstream, path):
+    assert ask(upstream, path).status == 400
+    assert not upstream.asked
+
+
+@pytest.mark.parametrize("path", ["/v2/models/m", "/v2/health/live", "/v2/logging"])
+def test_a_wrong_method(upstream, path):
+    reply = ask(upstream, path, b"", method="DELETE")
+    assert (reply.status, reply.error) == (405, "Method Not Allowed")
+    assert "GET" in reply.headers["allow"]
+
+
+def test_head_and_options(upstream):
+    assert ask(upstream, "/v2", method="HEAD").status == 200
+    reply = ask(upstream, "/v2/logging", method="OPTIONS")
+    assert (reply.status, reply.headers["allow"]) == (204, "GET, HEAD, OPTIONS, POST")
+    assert ask(upstream, "*", method="OPTIONS").status == 204
+    assert ask(upstream, "/v9", method="OPTIONS").status == 404
+
+
+@pytest.mark.parametrize("route", protocol_routes(), ids=lambda route: route.path)
+def test_every_route_asks_the_server(upstream, route):
+    """Whatever its method: what the server refuses is passed on, and so none answers by itself."""
+    path = route.path.format(model="m", version="1", repository="r", region="g")
+    refusal = error_of_status(grpc.StatusCode.UNAVAILABLE, "told")
+    upstream.answers = dict.fromkeys(pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name, refusal)
+
+    def refuse(_):
+        raise refusal
+
+    upstream.on_infer = refuse
+    body = b'{"inputs": []}' if route.name == "infer" else b"{}"
+    for method in route.handlers:
+        reply = ask(upstream, path, body if method == "POST" else None, method=method)
+        assert (reply.status, reply.error) == (503, "told")
+
+
+def test_another_sites_page_may_not_post(upstream):
+    body, path = b"", "/v2/repository/models/m/load"
+    assert ask(upstream, path, body, headers={"Origin": "http://evil.example"}).status == 403
+    assert ask(upstream, path, body, headers={"Origin": "null"}).status == 403
+    assert not upstream.asked
+    assert ask(upstream, path, body, headers={"Origin": "http://localhost"}).status == 200
+
+
+def test_health(upstream):
+    upstream.answers |= {
+        "ServerLive": pb.ServerLiveResponse(live=True),
+        "ServerReady": pb.ServerReadyResponse(ready=True),
+        "ModelReady": pb.ModelReadyResponse(ready=True),
+    }
+    assert ask(upstream, "/v2/health/live").json == {"live": True}
+    assert ask(upstream, "/v2/health/ready").json == {"ready": True}
+    assert ask(upstream, "/v2/models/m/versions/1/ready").json == {"name": "m", "ready": True}
+    assert asked(upstream)[-1] == ("ModelReady", pb.ModelReadyRequest(name="m", version="1"))
+
+
+def test_what_is_not_ready_says_when_to_ask_again(upstream):
+    for path in ("/v2/health/ready", "/v2/models/m/ready"):
+        reply = ask(upstream, path)
+        assert (reply.status, reply.headers["retry-after"], reply.json["ready"]) == (503, "1", False)
+    upstream.answers["ModelMetadata"] = error_of_status(grpc.StatusCode.NOT_FOUND, "no model")
+    assert ask(upstream, "/v2/models/m/ready").status == 404
+
+
+def test_models(upstream):
+    index = pb.RepositoryIndexResponse()
+    for name, version in (("b", "1"), ("a", "1"), ("a", "2")):
+        index.models.add(name=name, version=version, state="READY")
+    upstream.answers["RepositoryIndex"] = index
+    assert ask(upstream, "/v2/models").json == {"models": ["a", "b"]}
+    assert asked(upstream) == [("RepositoryIndex", pb.RepositoryIndexRequest(ready=True))]
+
+
+def test_metadata_has_the_names_of_axes(upstream):
+    upstream.answers["ModelMetadata"] = metadata_of("m")
+    said = ask(upstream, "/v2/models/m").json
+    assert said["inputs"][0] == {
+        "name": "input",
+        "datatype": "FP32",
+        "shape": [-1, -1, 2],
+        "parameters": {"axes": "batch, sequence, features"},
+    }
+
+
+def test_statistics_and_config_have_whole_numbers(upstream):
+    """64 bits and 0, too, which protobuf's own JSON writes as text, or leaves out."""
+    statistics = pb.ModelStatisticsResponse()
+    statistics.model_stats.add(name="m", version="1", inference_count=2**60)
+    statistics.model_stats[0].inference_stats.success.count = 3
+    upstream.answers["ModelStatistics"] = statistics
+    (said,) = ask(upstream, "/v2/models/m/stats").json["model_stats"]
+    assert (said["inference_count"], said["execution_count"]) == (2**60, 0)
+    assert said["inference_stats"] == {"success": {"count": 3, "ns": 0}}
+    config = pb.ModelConfigResponse()
+    config.config.name = "m"
+    config.config.input.add(name="input", data_type="TYPE_FP32", dims=[-1, 2])
+    upstream.answers["ModelConfig"] = config
+    said = ask(upstream, "/v2/models/m/config").json
+    assert said["max_batch_size"] == 0
+    assert (said["input"][0]["data_type"], said["input"][0]["dims"]) == ("TYPE_FP32", [-1, 2])
+
+
+def test_the_repository(upstream):
+    index = pb.RepositoryIndexResponse()
+    index.models.add(name="a", version="1", state="UNAVAILABLE", reason="why")
+    upstream.answers["RepositoryIndex"] = index
+    reply = ask(upstream, "/v2/repository/index", b"")
+    assert reply.json == [{"name": "a", "version": "1", "state": "UNAVAILABLE", "reason": "why"}]
+    ask(upstream, "/v2/repository/r/index", b'{"ready": true}')
+    assert asked(upstream)[-1][1] == pb.RepositoryIndexRequest(repository_name="r", ready=True)
+    assert ask(upstream, "/v2/repository/index", b'{"ready": 1}').status == 400
+
+
+def test_control(upstream):
+    assert ask(upstream, "/v2/repository/models/m/load", b"").json == {"name": "m", "load": True}
+    body = b'{"parameters": {"config": "{}", "file:1/model.onnx": "AAE=", "n": 1, "unload_dependents": true}}'
+    assert ask(upstream, "/v2/repository/models/m/unload", body).json == {"name": "m", "unload": True}
+    parameters = asked(upstream)[-1][1].parameters
+    assert parameters["file:1/model.onnx"].bytes_param == b"\0\1"
+    assert (parameters["config"].string_param, parameters["n"].int64_param) == ("{}", 1)
+    assert parameters["unload_dependents"].bool_param
+    for wrong in (b'{"parameters": {"file:x": "?"}}', b'{"parameters": {"a": null}}', b'{"parameters": 1}', b"[]"):
+        assert ask(upstream, "/v2/repository/models/m/load", wrong).status == 400
+
+
+def test_settings(upstream):
+    log = pb.LogSettingsResponse()
+    log.settings["log_info"].bool_param = True
+    log.settings["log_file"].string_param = ""
+    upstream.answers["LogSettings"] = log
+    assert ask(upstream, "/v2/logging").json == {"log_info": True, "log_file": ""}
+    ask(upstream, "/v2/logging", b'{"log_info": false, "log_verbose_level": 2, "log_format": "x"}')
+    settings = asked(upstream)[-1][1].settings
+    assert settings["log_info"].WhichOneof("parameter_choice") == "bool_param"
+    assert (settings["log_verbose_level"].uint32_param, settings["log_format"].string_param) == (2, "x")
+    trace = pb.TraceSettingResponse()
+    trace.settings["trace_level"].value.append("OFF")
+    trace.settings["trace_rate"].value.append("1000")
+    upstream.answers["TraceSetting"] = trace
+    said = ask(upstream, "/v2/models/m/trace/setting", b'{"trace_level": ["MAX"], "trace_rate": 5, "trace_file": null}')
+    assert said.json == {"trace_level": ["OFF"], "trace_rate": "1000"}
+    request = asked(upstream)[-1][1]
+    assert request.model_name == "m"
+    assert {name: list(value.value) for name, value in request.settings.items()} == {
+        "trace_level": ["MAX"],
+        "trace_rate": ["5"],
+        "trace_file": [],
+    }
+    for path in ("/v2/logging", "/v2/trace/setting"):
+        assert ask(upstream, path, b'{"a": {}}').status == 400

@@ -1,0 +1,172 @@
+"""The ASGI application."""
+
+import asyncio
+import dataclasses
+import logging
+import secrets
+from collections.abc import Iterable, MutableMapping
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route, Router
+from starlette.types import Receive, Scope, Send
+
+from rnnserve.web.app.bodies import BodyReader, ClientGone
+from rnnserve.web.app.edge import check_origin, check_path, error_answer, request_id_of
+from rnnserve.web.app.exchange import Answer, Exchange
+from rnnserve.web.app.routes import Handler, RouteEntry
+from rnnserve.web.errors import RestError
+from rnnserve.web.rest.compression import choose_coding, compress
+from rnnserve.web.upstream.upstream import Upstream
+
+__all__ = ["GONE", "Application", "FrontLimits"]
+
+_log = logging.getLogger(__name__)
+
+GONE = "rnnserve.gone"
+"""Key of a scope whose client has closed its connection: its task is cancelled, and that is no defect."""
+
+_MESSAGES = {404: "Not Found", 405: "Method Not Allowed"}
+
+
+@dataclasses.dataclass(frozen=True)
+class FrontLimits:
+    """Bounds of the front.
+
+    Attributes:
+        max_body_bytes: Of a body, as sent and decompressed.
+        max_held_bytes: Of all bodies in hand.
+        timeout: Seconds that a request may take at the server.
+    """
+
+    max_body_bytes: int = 32 << 20
+    max_held_bytes: int = 96 << 20
+    timeout: float = 60.0
+
+
+class Application:
+    """Answers every request: by its route, or with an error in JSON.
+
+    Attributes:
+        routes: The table that it was made from.
+    """
+
+    def __init__(self, upstream: Upstream, routes: Iterable[RouteEntry], limits: FrontLimits | None = None) -> None:
+        """Prepare.
+
+        Args:
+            upstream: The server.
+            routes: The first that fits answers.
+            limits: Bounds; None for the usual ones.
+        """
+        self.routes = tuple(routes)
+        self._limits = limits or FrontLimits()
+        self._upstream = upstream
+        self._bodies = BodyReader(self._limits.max_body_bytes, self._limits.max_held_bytes)
+        self._routes = [
+            Route(entry.path, _Endpoint(self, entry), methods=list(entry.handlers), name=entry.name)
+            for entry in self.routes
+        ]
+        # No redirects: a POST that is sent again to another path is a request that nobody has meant.
+        self._router = Router(self._routes, redirect_slashes=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; no other kind of scope is for this application."""
+        if scope["type"] != "http":
+            return
+        headers = dict(scope["headers"])
+        scope["rnnserve.id"] = request_id = request_id_of(headers)
+        scope["app"] = self  # so that Starlette raises what it would answer in plain text
+        try:
+            check_path(scope["raw_path"])
+            check_origin(scope["method"], headers)
+            if scope["method"] == "OPTIONS":
+                await self.send(scope, send, self._options(scope))
+            else:
+                await self._router(scope, receive, send)
+        except RestError as error:
+            await self.send(scope, send, error_answer(error))
+        except HTTPException as error:
+            said = RestError(error.status_code, _MESSAGES.get(error.status_code, error.detail), headers=error.headers)
+            await self.send(scope, send, error_answer(said))
+        except ClientGone:
+            pass
+        except asyncio.CancelledError:
+            if not scope.get(GONE):
+                raise
+        except Exception:  # noqa: BLE001 - a defect is told by its id, and leaves the front as it was
+            error_id = secrets.token_hex(4)
+            _log.exception("internal error %s, request %s", error_id, request_id)
+            said = RestError(500, f"internal error {error_id}: the log of the HTTP front has the details")
+            await self.send(scope, send, error_answer(said))
+        finally:
+            self._bodies.let_go(scope)
+
+    async def answer(self, entry: RouteEntry, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that has found its route."""
+        method: str = scope["method"]
+        handler: Handler = entry.handlers["GET" if method == "HEAD" else method]
+        request_id: str = scope["rnnserve.id"]
+        exchange = Exchange(scope, receive, request_id, self._upstream, self._bodies, self._limits.timeout)
+        await self.send(scope, send, await handler(exchange))
+
+    async def send(self, scope: Scope, send: Send, answer: Answer) -> None:
+        """Send an answer, compressed where the client asks for that, or events as they come."""
+        headers = [
+            (b"content-type", answer.content_type.encode()),
+            (b"x-request-id", scope["rnnserve.id"].encode()),
+            *((name.lower().encode(), value.encode("latin-1")) for name, value in answer.headers.items()),
+        ]
+        start: MutableMapping[str, Any] = {"type": "http.response.start", "status": answer.status, "headers": headers}
+        if answer.status >= 400 and not scope.get("rnnserve.read") and _has_body(scope):
+            headers.append((b"connection", b"close"))  # what is left of the request is not read
+        if answer.events is not None and scope["method"] != "HEAD":
+            await send(start)
+            async for event in answer.events:
+                await send({"type": "http.response.body", "body": event, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        body = answer.body
+        coding = _coding_asked(scope) if answer.status == 200 else ""
+        if coding and (compressed := compress(body, coding)) is not None:
+            body = compressed
+            headers.append((b"content-encoding", coding.encode()))
+        headers.append((b"content-length", str(len(body)).encode()))
+        await send(start)
+        await send({"type": "http.response.body", "body": body})
+
+    def _options(self, scope: Scope) -> Answer:
+        """Say which methods a path has."""
+        methods = {"OPTIONS"}
+        for route in self._routes:
+            if route.matches(scope)[0] is not Match.NONE:
+                methods |= route.methods or set()
+                break
+        if methods == {"OPTIONS"} and scope["raw_path"] != b"*":
+            raise RestError(404, _MESSAGES[404])
+        return Answer(status=204, headers={"allow": ", ".join(sorted(methods))})
+
+
+class _Endpoint:
+    """A route's ASGI application."""
+
+    def __init__(self, application: Application, entry: RouteEntry) -> None:
+        self._application = application
+        self._entry = entry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._application.answer(self._entry, scope, receive, send)
+
+
+def _has_body(scope: Scope) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+        for name, value in scope["headers"]
+    )
+
+
+def _coding_asked(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"accept-encoding":
+            return choose_coding(value.decode("latin-1"))
+    return ""

@@ -1,0 +1,135 @@
+"""One request as handlers see it, and what they give for an answer."""
+
+import dataclasses
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from starlette.types import Receive, Scope
+
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.web.app.bodies import BodyReader
+from rnnserve.web.errors import bad_request
+from rnnserve.web.rest.json_text import dump, parse_object
+from rnnserve.web.upstream.upstream import CallContext, Upstream
+
+__all__ = ["Answer", "Exchange", "json_answer"]
+
+_FORWARDED = (b"authorization", b"traceparent", b"tracestate")
+"""Headers that the server sees."""
+
+PEER = "rnnserve-peer"
+"""Metadata with the client's address, as gRPC names it. The server believes it from its private socket alone."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """What a handler gives.
+
+    Attributes:
+        body: All of it.
+        status: HTTP status.
+        content_type: Header Content-Type.
+        headers: Further headers, lower case.
+        events: Pieces that are sent as they come, in the place of the body.
+    """
+
+    body: bytes = b""
+    status: int = 200
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    events: AsyncIterator[bytes] | None = None
+
+
+class Exchange:
+    """A request that has found its route.
+
+    Attributes:
+        headers: By name, lower case; of one that comes twice, the last.
+        request_id: The client's X-Request-Id, or one that was made.
+        upstream: The server.
+    """
+
+    __slots__ = ("_bodies", "_receive", "_timeout", "headers", "request_id", "scope", "upstream")
+
+    def __init__(
+        self, scope: Scope, receive: Receive, request_id: str, upstream: Upstream, bodies: BodyReader, timeout: float
+    ) -> None:
+        """Begin.
+
+        Args:
+            scope: ASGI's.
+            receive: ASGI's.
+            request_id: As in the attribute of the same name.
+            upstream: The server.
+            bodies: Reads bodies.
+            timeout: Seconds that a call may take.
+        """
+        self.scope = scope
+        self._receive = receive
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.request_id = request_id
+        self.upstream = upstream
+        self._bodies = bodies
+        self._timeout = timeout
+
+    def parameter(self, name: str) -> str:
+        """A part of the path; empty where the route has none of this name."""
+        value: str = self.scope["path_params"].get(name, "")
+        return value
+
+    async def body(self) -> bytes:
+        """Read the body, decompressed.
+
+        Raises:
+            RestError: If it is too large, damaged or cut short.
+        """
+        return await self._bodies.read(self.scope, self.headers, self._receive)
+
+    async def json(self) -> dict[str, Any]:
+        """Read the body as a JSON object; an empty body is an empty one.
+
+        Raises:
+            RestError: If it is none.
+        """
+        body = await self.body()
+        return parse_object(body) if body.strip() else {}
+
+    def context(self, timeout: float | None = None) -> CallContext:
+        """What goes with a call for this request.
+
+        Args:
+            timeout: Seconds that it may take; None for the usual ones.
+
+        Raises:
+            RestError: If a header cannot be passed on.
+        """
+        metadata = [("x-request-id", self.request_id)]
+        for name in _FORWARDED:
+            value = self.headers.get(name)
+            if value is not None:
+                metadata.append((name.decode(), _text(name, value)))
+        if self.upstream.trusts_peer and (client := self.scope.get("client")) is not None:
+            host, port = client
+            metadata.append((PEER, f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"))
+        return CallContext(tuple(metadata), self._timeout if timeout is None else timeout)
+
+    async def metadata(self) -> pb.ModelMetadataResponse:
+        """Ask for the metadata of the model in the path."""
+        return await self.upstream.call(
+            "ModelMetadata",
+            pb.ModelMetadataRequest(name=self.parameter("model"), version=self.parameter("version")),
+            pb.ModelMetadataResponse,
+            self.context(),
+        )
+
+
+def json_answer(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+    """Make an answer of JSON."""
+    return Answer(dump(value), status, headers=headers or {})
+
+
+def _text(name: bytes, value: bytes) -> str:
+    text = value.decode("latin-1")
+    if not (text.isascii() and text.isprintable()):
+        raise bad_request(f"the header {name.decode()} has characters that are not printable ASCII")
+    return text

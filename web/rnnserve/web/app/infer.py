@@ -1,0 +1,38 @@
+"""`POST /v2/models/{model}[/versions/{version}]/infer`."""
+
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.web.app.bodies import read_header_length
+from rnnserve.web.app.exchange import Answer, Exchange
+from rnnserve.web.rest.infer_request import AnswerForm, read_infer_request
+from rnnserve.web.rest.infer_response import write_infer_response
+from rnnserve.web.rest.raw_request import read_raw_request
+
+__all__ = ["infer"]
+
+_BINARY = "application/octet-stream"
+
+
+async def infer(exchange: Exchange) -> Answer:
+    """Answer an inference request: JSON, JSON and binary data, or the bytes of the one input.
+
+    Which of them it is, the headers say: with Inference-Header-Content-Length there is JSON, and binary data after it;
+    without, or with 0, and with the content type application/octet-stream, the body is a raw binary request; else JSON,
+    whatever the content type, since curl's own is application/x-www-form-urlencoded.
+    """
+    scope = exchange.scope
+    header_length = read_header_length(exchange.headers, scope["headers"])
+    body = await exchange.body()
+    model, version = exchange.parameter("model"), exchange.parameter("version")
+    if not header_length and exchange.headers.get(b"content-type", b"").strip().lower() == _BINARY.encode():
+        request, form = read_raw_request(body, await exchange.metadata(), model, version), AnswerForm()
+    else:
+        request, form = read_infer_request(body, header_length, model, version)
+    del body  # the request's message has a copy of what matters
+    return _answer(await exchange.upstream.infer(request, exchange.context()), form, exchange.request_id)
+
+
+def _answer(response: pb.ModelInferResponse, form: AnswerForm, request_id: str) -> Answer:
+    text, header_length = write_infer_response(response, form, request_id)
+    if header_length is None:
+        return Answer(text)
+    return Answer(text, content_type=_BINARY, headers={"inference-header-content-length": str(header_length)})

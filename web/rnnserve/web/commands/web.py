@@ -1,0 +1,167 @@
+"""`rnnserve web`: the HTTP front before a server. `rnnserve serve` starts it, too, with sockets of its own."""
+
+import argparse
+import functools
+import logging
+import os
+import resource
+import signal
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+import uvloop
+
+from rnnserve.client.endpoint import parse_endpoint
+from rnnserve.client.errors import ClientError
+from rnnserve.common.parent_death import die_with_parent
+from rnnserve.web.app.application import Application, FrontLimits
+from rnnserve.web.app.routes import protocol_routes
+from rnnserve.web.http1.connection_table import ConnectionTable
+from rnnserve.web.http1.limits import HttpLimits
+from rnnserve.web.http1.protocol import FrontProtocol
+from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
+
+__all__ = ["MISTAKES", "add_arguments", "run"]
+
+
+class FrontStartError(Exception):
+    """The front cannot start as asked."""
+
+
+MISTAKES = (FrontStartError, ClientError)
+
+_BACKLOG = 2048
+_GRACE_SECONDS = 5
+"""Seconds that requests in hand may take at the end."""
+
+_DESCRIPTORS_BESIDE = 64
+"""Descriptors that a process needs beside its connections."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
+    parser.add_argument(
+        "--upstream",
+        required=True,
+        metavar="HOST:PORT",
+        help="gRPC address of the server; of several, IP:PORT,IP:PORT, the first that answers; or unix:PATH",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="name or address to listen on")
+    parser.add_argument("--http-port", type=int, default=8000, metavar="PORT", help="port for HTTP; 0 takes a free one")
+    parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="how long the server may take")
+    parser.add_argument(
+        "--max-body-bytes", type=int, default=32 << 20, metavar="BYTES", help="largest body, also decompressed"
+    )
+    parser.add_argument("--max-connections", type=int, default=4096, metavar="N", help="connections that may be open")
+    parser.add_argument("--tls-certificate", type=Path, metavar="FILE", help="serve over TLS: certificate chain in PEM")
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="serve over TLS: private key in PEM")
+    parser.add_argument(
+        "--tls-client-ca", type=Path, metavar="FILE", help="admit only clients with a certificate of these authorities"
+    )
+    upstream = parser.add_argument_group("TLS to the server", "for --upstream grpcs://HOST:PORT")
+    upstream.add_argument("--upstream-tls-ca", metavar="FILE", help="certificates of the authorities to trust, in PEM")
+    upstream.add_argument("--upstream-tls-certificate", metavar="FILE", help="the front's certificate chain, in PEM")
+    upstream.add_argument("--upstream-tls-key", metavar="FILE", help="its private key, in PEM")
+    parser.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="how much to log"
+    )
+    # What `rnnserve serve` tells the fronts that it starts.
+    for name in ("--listen-fd", "--lifeline-fd"):
+        parser.add_argument(name, type=int, help=argparse.SUPPRESS)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    if args.lifeline_fd is not None:
+        die_with_parent(args.lifeline_fd)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the server, which ends this process
+    logging.basicConfig(
+        level=args.log_level.upper(),
+        format=f"%(asctime)s %(levelname)s [{os.getpid()}] %(name)s: %(message)s",
+    )
+    if (args.tls_certificate is None) != (args.tls_key is None):
+        raise FrontStartError("TLS needs both --tls-certificate and --tls-key")
+    if args.tls_client_ca is not None and args.tls_certificate is None:
+        raise FrontStartError("--tls-client-ca needs TLS: --tls-certificate and --tls-key")
+    upstream = _upstream(args)
+    with _listening(args) as listener:
+        if args.listen_fd is None:
+            print(f"HTTP on {args.host}:{listener.getsockname()[1]}", flush=True)
+        # uvicorn raises again the signal that has ended it.
+        for number in (signal.SIGTERM, signal.SIGINT) if args.lifeline_fd is None else (signal.SIGTERM,):
+            signal.signal(number, lambda *_: None)
+        uvloop.run(_serve(args, upstream, listener))
+    return 0
+
+
+def _upstream(args: argparse.Namespace) -> Callable[[], GrpcUpstream]:
+    """What connects to the server, once a loop runs."""
+    socket_, _, path = args.upstream.partition(":")
+    if socket_ == "unix":
+        return lambda: GrpcUpstream.at_socket(path)
+    endpoint = parse_endpoint(
+        args.upstream,
+        tls_ca=args.upstream_tls_ca,
+        tls_certificate=args.upstream_tls_certificate,
+        tls_key=args.upstream_tls_key,
+    )
+    return lambda: GrpcUpstream.at_endpoint(endpoint)
+
+
+def _listening(args: argparse.Namespace) -> socket.socket:
+    """The socket to listen on: the one that was handed down, or a new one."""
+    if args.listen_fd is not None:
+        return socket.socket(fileno=args.listen_fd)
+    family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((args.host, args.http_port))
+        listener.listen(_BACKLOG)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise FrontStartError(f"cannot listen on {args.host}:{args.http_port}: {error}") from error
+    return listener
+
+
+async def _serve(args: argparse.Namespace, connect: Callable[[], GrpcUpstream], listener: socket.socket) -> None:
+    limits = HttpLimits(max_connections=_connections(args.max_connections))
+    upstream = connect()
+    bounds = FrontLimits(args.max_body_bytes, max(args.max_body_bytes, 96 << 20), args.timeout)
+    config = uvicorn.Config(
+        Application(upstream, protocol_routes(), bounds),
+        http=functools.partial(FrontProtocol, table=ConnectionTable(limits)),  # type: ignore[arg-type]
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=int(limits.keep_alive_seconds),
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        backlog=_BACKLOG,
+        ssl_certfile=args.tls_certificate,
+        ssl_keyfile=args.tls_key,
+        ssl_ca_certs=None if args.tls_client_ca is None else str(args.tls_client_ca),
+        ssl_cert_reqs=ssl.CERT_NONE if args.tls_client_ca is None else ssl.CERT_REQUIRED,
+    )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    try:
+        await uvicorn.Server(config).serve(sockets=[listener])
+    finally:
+        await upstream.close()
+
+
+def _connections(most: int) -> int:
+    """As many as are asked for, and as the process may have; its soft limit of descriptors is raised for them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < most + _DESCRIPTORS_BESIDE:
+        wanted = most + _DESCRIPTORS_BESIDE
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(1, min(most, soft - _DESCRIPTORS_BESIDE))

@@ -1,0 +1,36 @@
+"""Bounds of connections."""
+
+import dataclasses
+
+__all__ = ["HttpLimits"]
+
+
+@dataclasses.dataclass(frozen=True)
+class HttpLimits:
+    """What a client may take, and for how long.
+
+    Attributes:
+        header_seconds: From the first byte of a request, or the opening of a connection, to the end of the head.
+        header_bytes: Of a head, with the request line.
+        header_fields: Of a head.
+        url_bytes: Of the request line's target.
+        body_seconds: For a body, beside the time that its bytes may take.
+        body_rate: Bytes a second that a body brings at least, after `body_seconds`.
+        write_seconds: In which a client takes something of what is written.
+        keep_alive_seconds: Between two requests.
+        linger_seconds: For which what a refused request still sends is read and dropped, so that the client reads why.
+        linger_bytes: As much as is read then.
+        max_connections: Open at a time.
+    """
+
+    header_seconds: float = 10.0
+    header_bytes: int = 32 << 10
+    header_fields: int = 100
+    url_bytes: int = 8 << 10
+    body_seconds: float = 30.0
+    body_rate: float = 64 << 10
+    write_seconds: float = 30.0
+    keep_alive_seconds: float = 75.0
+    linger_seconds: float = 2.0
+    linger_bytes: int = 4 << 20
+    max_connections: int = 4096

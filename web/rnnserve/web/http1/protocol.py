@@ -1,0 +1,309 @@
+"""uvicorn's protocol, with the bounds that it lacks.
+
+Of uvicorn 0.54 (`uvicorn.protocols.http.httptools_impl`): the deadline between two requests ends with any byte, and
+there is none for a head, a body, or for writing; heads may have any size; what is refused there is answered in plain
+text. The parser, llhttp, is strict: it refuses two Content-Lengths, one beside Transfer-Encoding, and bare line feeds.
+"""
+
+import asyncio
+from typing import Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from rnnserve.web.http1.connection_table import ConnectionTable
+from rnnserve.web.http1.refusals import refusal
+
+__all__ = ["FrontProtocol"]
+
+_GONE = "rnnserve.gone"  # as in app.application, which this room cannot import
+
+
+class _Refused(Exception):
+    """A request that is refused while it is parsed."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class FrontProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        table: ConnectionTable,
+    ) -> None:
+        """As uvicorn does; `table` has all connections, and their bounds."""
+        super().__init__(config, server_state, app_state, _loop)
+        self._table = table
+        self._limits = table.limits
+        self._since = self.loop.time()  # that the present wait for the client lasts
+        self._is_in_head = True
+        self._messages = self._fields = self._head_bytes = self._body_bytes = 0
+        self._head_arrived = 0  # bytes of a head that is not whole, about; 0 between requests
+        self._refused: _Refused | None = None
+        self._dropped: int | None = None  # bytes of a refused request that were dropped, while it lingers
+        self._is_deaf = False  # what comes after the request in hand cannot be read
+        self._unwritten = 0
+        self._written_at = self._since
+        self._running: Any = None  # uvicorn's cycle of the request that is answered, or was last
+        self._task: asyncio.Task[None] | None = None
+
+    # asyncio's events
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection, unless there are too many."""
+        super().connection_made(transport)
+        if not self._table.admit(self, self.loop):
+            transport.write(refusal(503, "there are as many connections as may be, all with requests in hand"))
+            transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let what works on a request for this connection end."""
+        self._table.remove(self)
+        running, task = self._running, self._task
+        super().connection_lost(exc)
+        self.pipeline.clear()
+        if self._is_busy and task is not None:
+            running.disconnected = True
+            running.scope[_GONE] = True
+            task.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what has arrived."""
+        if self._dropped is not None:
+            self._dropped += len(data)
+            if self._dropped > self._limits.linger_bytes:
+                self.transport.abort()
+            return
+        if self._is_deaf or self.transport.is_closing():
+            return
+        self._unset_keepalive_if_required()
+        messages = self._messages
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._hear_no_more()  # the request is answered; no other protocol is spoken
+        except httptools.HttpParserError as error:
+            self._refuse(self._refused or _Refused(400, f"this is no HTTP request that can be read: {error}"))
+            return
+        if self._is_in_head and self._head_arrived and messages == self._messages:
+            self._head_arrived += len(data)
+            if self._head_arrived > self._limits.header_bytes:
+                self._refuse(_Refused(431, f"the head has more than {self._limits.header_bytes:,} bytes"))
+
+    def pause_writing(self) -> None:
+        """Note that the client does not read as fast as is written."""
+        super().pause_writing()
+        self._table.wait(self)
+
+    def resume_writing(self) -> None:
+        """Note that it does again."""
+        super().resume_writing()
+        if self._is_busy and not self._running.more_body:
+            self._table.work(self)
+
+    # The parser's events
+
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        super().on_message_begin()
+        self._messages += 1
+        self._is_in_head = True
+        self._head_arrived = 1
+        self._head_bytes = self._fields = 0
+        if not self._is_busy:
+            self._wait()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the request line's target."""
+        super().on_url(url)
+        if len(self.url) > self._limits.url_bytes:
+            raise self._refusing(414, f"the path has more than {self._limits.url_bytes:,} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a field of the head. Fields after a body are dropped: none of them means anything here."""
+        self._fields += 1
+        self._head_bytes += len(name) + len(value)
+        if self._fields > self._limits.header_fields or self._head_bytes > self._limits.header_bytes:
+            raise self._refusing(
+                431,
+                f"the head has more than {self._limits.header_fields} fields, or {self._limits.header_bytes:,} bytes",
+            )
+        if self._is_in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Begin to answer."""
+        self._is_in_head = False
+        self._head_arrived = self._body_bytes = 0
+        self._check_head()
+        super().on_headers_complete()
+        cycle: Any = self.cycle
+        cycle.transport = _Lingering(self, cycle)
+        if self._running is cycle:
+            self._wait()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Note that all of the request has arrived: the client waits now."""
+        super().on_message_complete()
+        self._is_in_head = True
+        if self._is_busy and self._running is self.cycle:
+            self._table.work(self)
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, or answer the one that came with this one."""
+        running = self._running
+        if running.more_body:
+            self.linger()  # what is left of the request is not read
+            return
+        super().on_response_complete()
+        if self._running is running:
+            self._wait()
+
+    # uvicorn's
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request."""
+        self._refuse(_Refused(400, msg))
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:  # noqa: ANN401 - uvicorn's own
+        self._running = cycle
+        task = self._task = self.loop.create_task(cycle.run_asgi(app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    # The table's
+
+    def is_late(self, now: float) -> bool:
+        """Whether the client has been waited for too long."""
+        limits = self._limits
+        unwritten = self.transport.get_write_buffer_size()
+        if unwritten and unwritten == self._unwritten:
+            if now - self._written_at > limits.write_seconds:
+                return True
+        else:
+            self._unwritten, self._written_at = unwritten, now
+        waited = now - self._since
+        if self._dropped is not None:
+            return waited > limits.linger_seconds
+        if self._is_busy:
+            if self._running.more_body and self._running is self.cycle:
+                return waited > limits.body_seconds + self._body_bytes / limits.body_rate
+            return False
+        is_idle = not self._head_arrived and self._running is not None
+        return waited > (limits.keep_alive_seconds if is_idle else limits.header_seconds)
+
+    def end_late(self) -> None:
+        """End the connection: with a word, where the client has begun a request and reads."""
+        has_begun = not self._running.response_started if self._is_busy else self._head_arrived > 0
+        if self._unwritten or self._dropped is not None:
+            self.transport.abort()
+        elif has_begun and not self.transport.is_closing():
+            self.transport.write(refusal(408, "the request did not arrive in time, and the connection is closed"))
+        self.transport.close()
+
+    def give_way(self) -> None:
+        """End the connection for the sake of another."""
+        self.transport.abort()
+
+    def linger(self) -> None:
+        """Close, once the client had the time to read the answer: what it still sends is dropped meanwhile.
+
+        Where a socket is closed that has unread bytes, the kernel resets the connection, and with it the answer.
+        """
+        if self.transport.is_closing() or self._dropped is not None:
+            return
+        self._dropped = 0
+        self.pipeline.clear()
+        self._wait()
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether a request is in hand: at least its head has come, and its answer is not complete."""
+        return self._running is not None and not self._running.response_complete
+
+    def _wait(self) -> None:
+        self._since = self.loop.time()
+        self._table.wait(self)
+
+    def _check_head(self) -> None:
+        """Refuse heads that the parser lets through, and that have no one meaning."""
+        version = self.parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            raise self._refusing(505, f"HTTP/{version} is not spoken here: HTTP/1.1 is")
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (not hosts and version == "1.1"):
+            raise self._refusing(400, "a request has one header Host")
+        for name, value in self.headers:
+            if name == b"transfer-encoding" and (value.strip().lower() != b"chunked" or version == "1.0"):
+                raise self._refusing(501, "Transfer-Encoding may be chunked, of HTTP/1.1, and nothing else")
+            if name == b"expect" and value.strip().lower() != b"100-continue":
+                raise self._refusing(417, "the header Expect may be 100-continue, and nothing else")
+
+    def _refusing(self, status: int, message: str) -> _Refused:
+        self._refused = _Refused(status, message)
+        return self._refused
+
+    def _refuse(self, refused: _Refused) -> None:
+        """Answer in the place of the application, and close; a request that came whole before is answered first."""
+        running = self._running
+        if self._is_busy:
+            if not running.more_body:
+                self._hear_no_more()
+                return
+            if running.response_started:
+                self.transport.abort()
+                return
+            running.disconnected = True  # what it would say is too late
+            running.message_event.set()
+        self.transport.write(refusal(refused.status, str(refused)))
+        self.linger()
+
+    def _hear_no_more(self) -> None:
+        """Answer the requests that have come whole, and close."""
+        self._is_deaf = True
+        if self.pipeline and self.pipeline[0][0].more_body:
+            self.pipeline.popleft()  # the newest; the rest of it cannot be read
+        if not self._is_busy:
+            self.transport.close()
+            return
+        last = self.pipeline[0][0] if self.pipeline else self._running
+        last.keep_alive = False
+
+
+class _Lingering:
+    """The transport as a request's cycle sees it: where it closes before all of the request has come, it lingers."""
+
+    __slots__ = ("_cycle", "_protocol", "_transport", "write")
+
+    def __init__(self, protocol: FrontProtocol, cycle: Any) -> None:  # noqa: ANN401 - uvicorn's own
+        self._protocol = protocol
+        self._cycle = cycle
+        self._transport = protocol.transport
+        self.write = protocol.transport.write
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        if self._cycle.more_body:
+            self._protocol.linger()
+        else:
+            self._transport.close()

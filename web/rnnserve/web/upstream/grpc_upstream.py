@@ -1,0 +1,115 @@
+"""The server behind the front, over one gRPC channel of asyncio."""
+
+import logging
+from collections.abc import Callable
+from typing import Self, TypeVar, cast
+
+import grpc
+from google.protobuf.message import Message
+
+from rnnserve.client.channel import channel_options
+from rnnserve.client.endpoint import Endpoint
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.web.errors import RestError
+from rnnserve.web.upstream.statuses import error_of_status
+from rnnserve.web.upstream.upstream import CallContext
+
+__all__ = ["GrpcUpstream"]
+
+_log = logging.getLogger(__name__)
+
+Answered = TypeVar("Answered", bound=Message)
+
+_SERVICE = "inference.GRPCInferenceService"
+_MOST_ANSWER_BYTES = -1
+"""The server bounds its answers (--max-response-bytes), and says so."""
+
+_NOT_CONNECTED = ("failed to connect", "DNS resolution failed", "empty address list")
+"""How gRPC's own messages begin where it has no connection; they name addresses, which are nobody's business."""
+
+_SOCKET_OPTIONS = [("grpc.default_authority", "localhost")]
+"""Where the path of a socket stands for the name of a host, gRPC's server refuses the call."""
+
+
+class GrpcUpstream:
+    """Implements `Upstream`.
+
+    Attributes:
+        trusts_peer: Whether the server believes what the metadata say of the client's address.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, *, trusts_peer: bool) -> None:
+        """Speak on a channel, which is closed with this.
+
+        Args:
+            channel: Of the loop that runs.
+            trusts_peer: As in the attribute of the same name.
+        """
+        self.trusts_peer = trusts_peer
+        self._channel = channel
+        self._infer: grpc.aio.UnaryUnaryMultiCallable[pb.ModelInferRequest, pb.ModelInferResponse] = self._method(
+            "ModelInfer", pb.ModelInferResponse.FromString
+        )
+        self._methods: dict[str, grpc.aio.UnaryUnaryMultiCallable[Message, Message]] = {}
+
+    @classmethod
+    def at_socket(cls, path: str) -> Self:
+        """Speak to the server at its private socket."""
+        options = [*channel_options(_MOST_ANSWER_BYTES), *_SOCKET_OPTIONS]
+        return cls(grpc.aio.insecure_channel(f"unix:{path}", options), trusts_peer=True)
+
+    @classmethod
+    def at_endpoint(cls, endpoint: Endpoint) -> Self:
+        """Speak to a server at its port.
+
+        Raises:
+            InvalidRequest: A file for TLS cannot be read.
+        """
+        return cls(endpoint.open_async_channel(channel_options(_MOST_ANSWER_BYTES)), trusts_peer=False)
+
+    async def infer(self, request: pb.ModelInferRequest, context: CallContext) -> pb.ModelInferResponse:
+        """Have an inference request answered.
+
+        Raises:
+            RestError: With the server's message.
+        """
+        try:
+            return await self._infer(request, timeout=context.timeout, metadata=context.metadata)
+        except grpc.aio.AioRpcError as error:
+            raise _told(error) from None
+
+    async def call(self, method: str, request: Message, answer: type[Answered], context: CallContext) -> Answered:
+        """Call another method that has one request and one answer.
+
+        Raises:
+            RestError: With the server's message.
+        """
+        callable_ = self._methods.get(method)
+        if callable_ is None:
+            callable_ = self._methods[method] = self._method(method, answer.FromString)
+        try:
+            return cast(Answered, await callable_(request, timeout=context.timeout, metadata=context.metadata))
+        except grpc.aio.AioRpcError as error:
+            raise _told(error) from None
+
+    async def close(self) -> None:
+        """End the connection to the server."""
+        await self._channel.close()
+
+    def _method(
+        self, name: str, read: Callable[[bytes], Answered]
+    ) -> "grpc.aio.UnaryUnaryMultiCallable[Message, Answered]":
+        return self._channel.unary_unary(f"/{_SERVICE}/{name}", request_serializer=_write, response_deserializer=read)
+
+
+def _write(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def _told(error: grpc.aio.AioRpcError) -> RestError:
+    """The error that a client is told: the server's, or that there is none."""
+    said = error.details() or ""
+    if error.code() is grpc.StatusCode.UNAVAILABLE and said.startswith(_NOT_CONNECTED):
+        _log.warning("no server answers: %s", said)
+        said = "the server behind this HTTP front does not answer: it starts, has ended, or is elsewhere (--upstream)"
+    return error_of_status(error.code(), said)
