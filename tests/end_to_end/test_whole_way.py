@@ -85,7 +85,7 @@ def test_a_second_export_publishes_nothing_new(checkpoints, repository, capsys):
 
 
 def test_a_port_in_use_is_one_line(serving, repository, tmp_path):
-    command = [RNNSERVE, "serve", repository, "--grpc-port", str(serving[1]), "--log-level", "error"]
+    command = [RNNSERVE, "serve", repository, "--no-http", "--grpc-port", str(serving[1]), "--log-level", "error"]
     # Where a user has no home, onnxruntime warns that it cannot keep an identifier there.
     environment = os.environ | {"HOME": str(tmp_path)}
     run = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)

@@ -40,6 +40,7 @@ class AttackedServer:
             "0",
             "--log-level",
             "warning",
+            "--no-http",
             *options,
         ]
         self._model = model

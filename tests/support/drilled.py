@@ -139,7 +139,8 @@ class DrilledServer:
 @contextlib.contextmanager
 def drilled(repository: Path, *options: str) -> Iterator[DrilledServer]:
     """Serve `repository` in a process. After the block it must still run, have logged no traceback, and end well."""
-    command = [str(RNNSERVE), "serve", str(repository), "--grpc-port", "0", "--provider", "cpu", *options]
+    command = [str(RNNSERVE), "serve", str(repository), "--grpc-port", "0", "--provider", "cpu"]
+    command += ["--no-http", *options]
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with log.open("w") as stderr, subprocess.Popen(command, stdout=-1, stderr=stderr, text=True) as process:

@@ -27,7 +27,8 @@ class ServedProcess:
         self.repository = repository
         self._log = log
         self._port = 0
-        command = [sys.executable, "-m", "rnnserve.cli", "serve", str(repository), "--grpc-port", "0", *options]
+        command = [sys.executable, "-m", "rnnserve.cli", "serve", str(repository), "--grpc-port", "0"]
+        command += [*([] if "--http-port" in options else ["--no-http"]), *options]
         with log.open("wb") as file:
             self._popen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file, text=True)
         self._most = 0.0

@@ -71,6 +71,7 @@ def serving(repository: Path, folder: Path, *options: str, patch: str = "") -> I
         patch: Python that each of the processes runs at its start.
     """
     command = [sys.executable, "-m", "rnnserve.cli", "serve", str(repository), "--grpc-port", "0", "--provider", "cpu"]
+    command += [] if "--http-port" in options else ["--no-http"]
     log_file = folder / "log"
     (folder / "sitecustomize.py").write_text(patch)
     path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])

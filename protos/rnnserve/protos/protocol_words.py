@@ -5,6 +5,7 @@ __all__ = [
     "BATCH",
     "JOINED",
     "PADDED",
+    "PEER",
     "SEALED_SESSIONS",
     "SESSION",
     "SESSION_BEGIN",
@@ -16,6 +17,10 @@ BATCH = "batch"
 
 PADDED, JOINED, ALONE = "padded", "joined", "alone"
 """Which rows may share a request: of any lengths; of equal sizes; none."""
+
+PEER = "rnnserve-peer"
+"""Metadata with a client's address, as gRPC names it, of a call that an HTTP front makes for it. A server believes it
+from its private socket alone."""
 
 SEALED_SESSIONS = "sealed_sessions"
 """Extension that a server's metadata name where it seals the states of sessions."""

@@ -7,6 +7,7 @@ an option is used. A new option is one field here and its use.
 
 import dataclasses
 from pathlib import Path
+from typing import Self
 
 from rnnserve.server.errors import StartError
 from rnnserve.server.option import option, read_count, read_period, read_port, read_seconds
@@ -76,6 +77,9 @@ class Settings:
             minute where workers share the port, and no limit elsewhere; 0 is no limit.
         max_connection_age_grace: Seconds that calls in progress on such a connection may take to end; 0 for no limit.
         share_port: Let other processes listen on the port too, as workers do. Not an option of the command.
+        http_port: Where HTTP is served beside this server; None for nowhere. Not one, either: the command's own is.
+        private_sockets: Folder for a socket of this server, which nobody else can open: calls on it are those of the
+            HTTP front, and say whose they are. None for no such socket.
 
     Raises:
         StartError: If only one of certificate and key is given, or `tls_client_ca` without them; if `max_held_bytes`
@@ -292,6 +296,8 @@ class Settings:
         ),
     )
     share_port: bool = False
+    http_port: int | None = dataclasses.field(default=None, kw_only=True)
+    private_sockets: Path | None = dataclasses.field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -312,6 +318,10 @@ class Settings:
                 f"{self.max_message_bytes} and its response of --max-response-bytes {self.max_response_bytes}: give it "
                 f"{least} or more"
             )
+
+    def beside_http(self, port: int, folder: Path) -> Self:
+        """The same, of a server with an HTTP front on a port, which reaches it over a socket in a folder."""
+        return dataclasses.replace(self, http_port=port, private_sockets=folder)
 
     @property
     def wanted_models(self) -> list[str] | None:

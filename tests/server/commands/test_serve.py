@@ -35,7 +35,7 @@ def done(monkeypatch):
 
 
 def test_without_workers_it_is_the_server(done):
-    assert serve.run(parse("models")) == 0
+    assert serve.run(parse("models", "--no-http")) == 0
     plain = {"level": "INFO", "format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
     assert done == [plain, ("serve", Settings(Path("models")), None)]
 
@@ -49,7 +49,7 @@ def test_a_worker_names_its_process_in_the_log_and_shares_its_port(done):
 
 
 def test_with_workers_it_supervises(done):
-    assert serve.run(parse("models", "--workers", "2", "--log-level", "debug")) == 143
+    assert serve.run(parse("models", "--no-http", "--workers", "2", "--log-level", "debug")) == 143
     assert done[1:] == [("supervise", Settings(Path("models")), 2, "debug")]
     assert parse("models").workers == 1
 
@@ -112,6 +112,8 @@ def test_the_line_that_says_where_is_written_at_once(monkeypatch):
     monkeypatch.setattr(sys, "stdout", output)
     serve._print_ready("::1", 8001)
     assert output.buffer.getvalue() == b"gRPC on ::1:8001\n"
+    serve._print_ready("::1", 8001, 8000)
+    assert output.buffer.getvalue().endswith(b"\ngRPC on ::1:8001\nHTTP on ::1:8000\n")
 
 
 def test_what_there_is_once_it_serves_is_exempt_from_garbage_collection():

@@ -23,7 +23,18 @@ from support.waiting import PATIENCE, until
 @contextlib.contextmanager
 def serving(repository, *options):
     """`rnnserve serve --workers 2`: the process, its port, and where it logs."""
-    command = [sys.executable, "-m", "rnnserve.cli", "serve", str(repository), "--grpc-port", "0", "--workers", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "rnnserve.cli",
+        "serve",
+        str(repository),
+        "--no-http",
+        "--grpc-port",
+        "0",
+        "--workers",
+        "2",
+    ]
     with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -119,7 +130,18 @@ def is_running(pid: int) -> bool:
 
 def test_workers_that_cannot_start_are_the_end_of_it(tmp_path):
     (tmp_path / "direction_simple" / "1").mkdir(parents=True)
-    command = [sys.executable, "-m", "rnnserve.cli", "serve", str(tmp_path), "--grpc-port", "0", "--workers", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "rnnserve.cli",
+        "serve",
+        str(tmp_path),
+        "--no-http",
+        "--grpc-port",
+        "0",
+        "--workers",
+        "2",
+    ]
     run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 1
     last = run.stderr.splitlines()[-1]

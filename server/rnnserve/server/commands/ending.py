@@ -1,5 +1,6 @@
 """How signals, or the end of its supervisor, end a server or a worker."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -10,9 +11,11 @@ from collections.abc import Callable
 from rnnserve.server.commands.unblocked_output import finish_output
 from rnnserve.server.workers.signals import SAME_SECONDS
 
-__all__ = ["Ending", "end_at_once"]
+__all__ = ["Ending", "before_end_at_once", "end_at_once"]
 
 _log = logging.getLogger(__name__)
+
+_CLEANUPS: list[Callable[[], None]] = []
 
 
 class Ending:
@@ -91,7 +94,15 @@ class Ending:
             self.reload()
 
 
+def before_end_at_once(clean_up: Callable[[], None]) -> None:
+    """Have something done first where this process ends at once; it may not wait."""
+    _CLEANUPS.append(clean_up)
+
+
 def end_at_once(status: int) -> None:
     """End this process without waiting for its threads; what it has logged is written, if someone reads it."""
+    for clean_up in _CLEANUPS:
+        with contextlib.suppress(Exception):
+            clean_up()
     finish_output()
     os._exit(status)

@@ -8,15 +8,18 @@ import os
 import secrets
 import signal
 import sys
+from pathlib import Path
 
 from rnnserve.common.parent_death import die_with_parent
 from rnnserve.server.commands.ending import Ending, end_at_once
+from rnnserve.server.commands.http_front import add_http_arguments, http_front
 from rnnserve.server.commands.log_limits import LogLimits
 from rnnserve.server.commands.options import add_options, argument_type, read_options, write_options
 from rnnserve.server.commands.stacks import show_stacks_at_signals
 from rnnserve.server.commands.unblocked_output import unblock_output
 from rnnserve.server.errors import StartError
 from rnnserve.server.grpcio_private.polling import choose_polling
+from rnnserve.server.option import read_count, read_port
 from rnnserve.server.process.allocation import give_back_large_blocks, use_few_arenas
 from rnnserve.server.process.start_check import check_room, start_error
 from rnnserve.server.repository.trials import Trials
@@ -74,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes that share the port; auto is one a core. One that dies or hangs is replaced",
     )
+    add_http_arguments(parser, argument_type(read_port), argument_type(read_count))
     parser.add_argument(
         "--log-level",
         choices=("debug", "info", "warning", "error"),
@@ -83,6 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     # What a supervisor tells its workers.
     parser.add_argument("--peers", help=argparse.SUPPRESS)
+    parser.add_argument("--private-sockets", type=Path, help=argparse.SUPPRESS)
     for name in ("--report-fd", "--lifeline-fd", "--pins-fd"):
         parser.add_argument(name, type=int, help=argparse.SUPPRESS)
 
@@ -98,13 +103,17 @@ def run(args: argparse.Namespace) -> int:
         handler.addFilter(LogLimits())
     settings = read_options(args)
     try:
-        if args.workers > 1:
-            return _supervise(settings, args.workers, args.log_level)
-        if args.report_fd is None:
-            _serve(settings, None)
-        else:
+        if args.report_fd is not None:
             supervised = Supervised(args.report_fd, args.lifeline_fd, args.pins_fd, args.peers)
-            _serve(dataclasses.replace(settings, share_port=True), supervised)
+            settings = dataclasses.replace(settings, share_port=True, private_sockets=args.private_sockets)
+            has_threads = _serve(settings, supervised)
+        else:
+            with http_front(args, settings) as settings:
+                if args.workers > 1:
+                    return _supervise(settings, args.workers, args.log_level)
+                has_threads = _serve(settings, None)
+        if has_threads:
+            end_at_once(0)  # Python would wait for them
     except (ImportError, MemoryError, OSError, RuntimeError) as error:
         reason = start_error(error)
         if reason is None:
@@ -124,8 +133,8 @@ def _prepare_process(lifeline_fd: int | None) -> None:
     unblock_output()
 
 
-def _serve(settings: Settings, supervised: Supervised | None) -> None:
-    """Be the server, or one worker of it."""
+def _serve(settings: Settings, supervised: Supervised | None) -> bool:
+    """Be the server, or one worker of it; return whether threads are left."""
     if settings.transport != "public":
         choose_polling()
     give_back_large_blocks()
@@ -158,7 +167,7 @@ def _serve(settings: Settings, supervised: Supervised | None) -> None:
         try:
             if supervised is None:
                 server.start()
-                _print_ready(settings.host, server.port)
+                _print_ready(settings.host, server.port, settings.http_port)
             else:
                 server.load()
                 supervised.say_loaded(server.pins())
@@ -176,8 +185,7 @@ def _serve(settings: Settings, supervised: Supervised | None) -> None:
             left = server.stop()
             if settings.share_port and not ending.told_to_stop.is_set():
                 server.give_sequences()
-        if left or peers is not None:
-            end_at_once(0)  # Python would wait for the threads that are left
+        return bool(left) or peers is not None
 
 
 def _peers(settings: Settings, token: str) -> Peers:
@@ -206,6 +214,8 @@ def _supervise(settings: Settings, workers: int, log_level: str) -> int:
         show_stacks_at_signals()  # beside the handlers that there are now
         command = [sys.executable, "-m", "rnnserve.cli", "serve", f"--log-level={log_level}"]
         command.append(f"--peers={secrets.token_hex(8)}")
+        if settings.private_sockets is not None:
+            command.append(f"--private-sockets={settings.private_sockets}")
         options = write_options(dataclasses.replace(settings, grpc_port=port))
         supervisor = Supervisor(
             lambda more: [*command, *more, *options],
@@ -217,8 +227,10 @@ def _supervise(settings: Settings, workers: int, log_level: str) -> int:
             terminal_has_gone=terminal_has_gone,
             leave=1.1 * dataclasses.replace(settings, share_port=True).connection_age,
         )
-        return supervisor.run(lambda: _print_ready(settings.host, port))
+        return supervisor.run(lambda: _print_ready(settings.host, port, settings.http_port))
 
 
-def _print_ready(host: str, port: int) -> None:
+def _print_ready(host: str, port: int, http_port: int | None = None) -> None:
     print(f"gRPC on {host}:{port}", flush=True)
+    if http_port is not None:
+        print(f"HTTP on {host}:{http_port}", flush=True)

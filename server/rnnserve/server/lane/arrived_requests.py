@@ -1,10 +1,11 @@
 """A request that has arrived on the lane: the first of its three stages. By a call of its own, or on a stream."""
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from rnnserve.server.connections.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
+from rnnserve.server.connections.private_socket import believed_peer
 from rnnserve.server.errors import ServeError, TooMuchHeld
 from rnnserve.server.grpcio_private.operations import Operations
 from rnnserve.server.protocol.sequence_callers import StreamOwner
@@ -139,17 +140,18 @@ class LaneCall(ArrivedRequest):
         call: The call, as grpcio's core gives it.
     """
 
-    __slots__ = ("_is_watched", "call")
+    __slots__ = ("_is_watched", "_told", "call")
 
     stream = None
 
-    def __init__(self, lane: CallServices, call: Any, deadline: float) -> None:  # noqa: ANN401 - grpcio's own
+    def __init__(self, lane: CallServices, call: Any, deadline: float, told: Sequence[Any] = ()) -> None:  # noqa: ANN401 - grpcio's own
         """Begin without the message: `payload` is set when it has arrived.
 
         Args:
             lane: The lane on which the call has arrived.
             call: The call.
             deadline: The caller's deadline, in seconds on the clock of `clock`.
+            told: The call's metadata, where they may say whose call it is.
         """
         # Without `super().__init__`, which costs half a microsecond, as this does once a request.
         self._lane = lane
@@ -160,12 +162,13 @@ class LaneCall(ArrivedRequest):
         self._connection = ""
         self._room = 0
         self.call = call
+        self._told = told
         self._is_watched = False
 
     def peer(self) -> str:
         """Name the connection: the same for all of its calls."""
         if not self._connection:
-            self._connection = self.call.peer().decode()
+            self._connection = believed_peer(self.call.peer().decode(), self._told)
         return self._connection
 
     def identity(self) -> str:

@@ -93,6 +93,7 @@ class Lane(HeldAnswers):
         *,
         stream_method: str = "",
         max_streams: int = 0,
+        believes_callers: bool = False,
     ) -> None:
         """Register the methods; `start` begins to serve them, after the server has been started.
 
@@ -104,6 +105,7 @@ class Lane(HeldAnswers):
             end_connection: A function that ends a connection, by its name, without a long wait.
             stream_method: The name of the same with a stream of requests and one of responses; empty for none.
             max_streams: Number of calls of `stream_method` that may be open.
+            believes_callers: Whether there is a socket whose calls say whose they are.
         """
         super().__init__()
         self._cygrpc: Any = importlib.import_module("grpc._cython.cygrpc")
@@ -116,7 +118,7 @@ class Lane(HeldAnswers):
         self._core.register_method(method)
         if stream_method:
             self._core.register_method(stream_method)
-        self._stream_method = stream_method
+        self._stream_method, self._believes_callers = stream_method, believes_callers
         self._streams = OpenStreams(max_streams)
         self._open_calls = 0  # of both methods
         self._unfinished: dict[LaneCall, None] = {}  # calls whose message is being received, in order
@@ -277,7 +279,8 @@ class Lane(HeldAnswers):
                     self._open_calls += 1
                     if len(event.invocation_metadata) > _HOSTILE_FIELDS:
                         self._end_connection(event.call.peer().decode())
-                    call = LaneCall(self, event.call, from_wall_clock(event.call_details.deadline))
+                    told = event.invocation_metadata if self._believes_callers else ()
+                    call = LaneCall(self, event.call, from_wall_clock(event.call_details.deadline), told)
                     if window.taken < window.limit:
                         window.taken += 1
                     else:

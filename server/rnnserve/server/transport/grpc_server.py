@@ -6,6 +6,7 @@ each request that waits.
 """
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.connections.byte_budget import ByteBudget
 from rnnserve.server.connections.header_limit import HeaderLimit, HostileConnections
 from rnnserve.server.connections.memory_guard import Activity, MemoryGuard
+from rnnserve.server.connections.private_socket import address_of_socket
 from rnnserve.server.errors import StartError
 from rnnserve.server.grpcio_private.missing_parts import missing_parts
 from rnnserve.server.grpcio_private.serving_thread import ServingThread
@@ -198,6 +200,11 @@ class GrpcServer:
             settings,
         )
 
+    def _bind_private_socket(self) -> None:
+        """Listen for the HTTP front, too, if there is one: without TLS, since nobody else can open the socket."""
+        if self._settings.private_sockets is not None:
+            self._server.add_insecure_port(address_of_socket(self._settings.private_sockets, str(os.getpid())))
+
     def _bind(self) -> int:
         """Bind the port and listen on it: gRPC does both at once, and accepts what has connected from `start` on."""
         settings = self._settings
@@ -206,6 +213,7 @@ class GrpcServer:
         if not settings.share_port:
             probe_port(host, port)  # gRPC would log its own description of a port in use, at length
         try:
+            self._bind_private_socket()
             if self._credentials is None:
                 return self._server.add_insecure_port(address)
             return self._server.add_secure_port(address, self._credentials)

@@ -53,6 +53,7 @@ class LaneTransport(Lane):
             end_connection,
             stream_method=f"/{SERVICE}/ModelStreamInfer",
             max_streams=settings.max_streams,
+            believes_callers=settings.private_sockets is not None,
         )
         self._dispatcher = dispatcher
         self._message_bytes = message_bytes(settings)

@@ -14,6 +14,7 @@ from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.boundary.compression import decompress, is_compressed
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import SMALL, ByteBudget, HeldBytes
+from rnnserve.server.connections.private_socket import believed_peer
 from rnnserve.server.errors import InternalError, InvalidRequest, ServeError
 from rnnserve.server.lane.varying_fields import find_varying_fields
 from rnnserve.server.protocol.error_details import details_metadata
@@ -110,7 +111,7 @@ class _Caller:
     def peer(self) -> str:
         """Name its connection."""
         if not self._name:
-            self._name = self._context.peer()
+            self._name = believed_peer(self._context.peer(), self._context.invocation_metadata())
         return self._name
 
     def identity(self) -> str:

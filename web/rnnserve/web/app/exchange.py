@@ -7,6 +7,7 @@ from typing import Any
 from starlette.types import Receive, Scope
 
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos.protocol_words import PEER
 from rnnserve.web.app.bodies import BodyReader
 from rnnserve.web.errors import bad_request
 from rnnserve.web.rest.json_text import dump, parse_object
@@ -16,9 +17,6 @@ __all__ = ["Answer", "Exchange", "json_answer"]
 
 _FORWARDED = (b"authorization", b"traceparent", b"tracestate")
 """Headers that the server sees."""
-
-PEER = "rnnserve-peer"
-"""Metadata with the client's address, as gRPC names it. The server believes it from its private socket alone."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ from rnnserve.web.http1.connection_table import ConnectionTable
 from rnnserve.web.http1.limits import HttpLimits
 from rnnserve.web.http1.protocol import FrontProtocol
 from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
+from rnnserve.web.upstream.private_sockets import PrivateSockets
+from rnnserve.web.upstream.upstream import Upstream
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
@@ -48,7 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--upstream",
         required=True,
         metavar="HOST:PORT",
-        help="gRPC address of the server; of several, IP:PORT,IP:PORT, the first that answers; or unix:PATH",
+        help="gRPC address of the server; of several, IP:PORT,IP:PORT, the first that answers; or unix:PATH, of a "
+        "socket or a folder of sockets",
     )
     parser.add_argument("--host", default="127.0.0.1", help="name or address to listen on")
     parser.add_argument("--http-port", type=int, default=8000, metavar="PORT", help="port for HTTP; 0 takes a free one")
@@ -98,11 +101,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _upstream(args: argparse.Namespace) -> Callable[[], GrpcUpstream]:
+def _upstream(args: argparse.Namespace) -> Callable[[], Upstream]:
     """What connects to the server, once a loop runs."""
-    socket_, _, path = args.upstream.partition(":")
-    if socket_ == "unix":
-        return lambda: GrpcUpstream.at_socket(path)
+    kind, _, path = args.upstream.partition(":")
+    if kind == "unix":
+        return lambda: PrivateSockets(Path(path)) if Path(path).is_dir() else GrpcUpstream.at_socket(path)
     endpoint = parse_endpoint(
         args.upstream,
         tls_ca=args.upstream_tls_ca,
@@ -128,7 +131,7 @@ def _listening(args: argparse.Namespace) -> socket.socket:
     return listener
 
 
-async def _serve(args: argparse.Namespace, connect: Callable[[], GrpcUpstream], listener: socket.socket) -> None:
+async def _serve(args: argparse.Namespace, connect: Callable[[], Upstream], listener: socket.socket) -> None:
     limits = HttpLimits(max_connections=_connections(args.max_connections))
     upstream = connect()
     bounds = FrontLimits(args.max_body_bytes, max(args.max_body_bytes, 96 << 20), args.timeout)

@@ -6,7 +6,6 @@ protobuf's own json_format writes numbers of 64 bits as strings, and leaves out 
 import base64
 from typing import Any
 
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 __all__ = ["message_json"]
@@ -29,7 +28,7 @@ def message_json(message: Message) -> dict[str, Any]:
     return made
 
 
-def _value(field: FieldDescriptor, value: Any) -> Any:  # noqa: ANN401 - of any field
+def _value(field: Any, value: Any) -> Any:  # noqa: ANN401 - protobuf has two kinds of descriptors
     if field.message_type is not None:
         return message_json(value)
     if field.enum_type is not None:

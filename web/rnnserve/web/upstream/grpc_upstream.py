@@ -11,10 +11,10 @@ from rnnserve.client.channel import channel_options
 from rnnserve.client.endpoint import Endpoint
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.errors import RestError
-from rnnserve.web.upstream.statuses import error_of_status
+from rnnserve.web.upstream.statuses import RETRY_SECONDS, error_of_status
 from rnnserve.web.upstream.upstream import CallContext
 
-__all__ = ["GrpcUpstream"]
+__all__ = ["GrpcUpstream", "NotConnected"]
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +29,10 @@ _NOT_CONNECTED = ("failed to connect", "DNS resolution failed", "empty address l
 
 _SOCKET_OPTIONS = [("grpc.default_authority", "localhost")]
 """Where the path of a socket stands for the name of a host, gRPC's server refuses the call."""
+
+
+class NotConnected(RestError):
+    """No server answers: the request has reached none."""
 
 
 class GrpcUpstream:
@@ -47,9 +51,8 @@ class GrpcUpstream:
         """
         self.trusts_peer = trusts_peer
         self._channel = channel
-        self._infer: grpc.aio.UnaryUnaryMultiCallable[pb.ModelInferRequest, pb.ModelInferResponse] = self._method(
-            "ModelInfer", pb.ModelInferResponse.FromString
-        )
+        self._is_lost = False
+        self._infer = self._method("ModelInfer", pb.ModelInferResponse.FromString)
         self._methods: dict[str, grpc.aio.UnaryUnaryMultiCallable[Message, Message]] = {}
 
     @classmethod
@@ -76,7 +79,7 @@ class GrpcUpstream:
         try:
             return await self._infer(request, timeout=context.timeout, metadata=context.metadata)
         except grpc.aio.AioRpcError as error:
-            raise _told(error) from None
+            raise self._told(error) from None
 
     async def call(self, method: str, request: Message, answer: type[Answered], context: CallContext) -> Answered:
         """Call another method that has one request and one answer.
@@ -90,11 +93,26 @@ class GrpcUpstream:
         try:
             return cast(Answered, await callable_(request, timeout=context.timeout, metadata=context.metadata))
         except grpc.aio.AioRpcError as error:
-            raise _told(error) from None
+            raise self._told(error) from None
 
-    async def close(self) -> None:
-        """End the connection to the server."""
-        await self._channel.close()
+    async def close(self, grace: float | None = None) -> None:
+        """End the connection to the server: calls in hand may take `grace` seconds to end."""
+        await self._channel.close(grace)
+
+    def _told(self, error: grpc.aio.AioRpcError) -> RestError:
+        """The error that a client is told: the server's, or that there is none."""
+        said = error.details() or ""
+        if error.code() is not grpc.StatusCode.UNAVAILABLE or not said.startswith(_NOT_CONNECTED):
+            self._is_lost = False
+            return error_of_status(error.code(), said)
+        if not self._is_lost:
+            self._is_lost = True  # a line for each request would say no more
+            _log.warning("no server answers: %s", said)
+        return NotConnected(
+            503,
+            "the server behind this HTTP front does not answer: it starts, has ended, or is elsewhere (--upstream)",
+            headers={"retry-after": str(RETRY_SECONDS)},
+        )
 
     def _method(
         self, name: str, read: Callable[[bytes], Answered]
@@ -104,12 +122,3 @@ class GrpcUpstream:
 
 def _write(message: Message) -> bytes:
     return message.SerializeToString()
-
-
-def _told(error: grpc.aio.AioRpcError) -> RestError:
-    """The error that a client is told: the server's, or that there is none."""
-    said = error.details() or ""
-    if error.code() is grpc.StatusCode.UNAVAILABLE and said.startswith(_NOT_CONNECTED):
-        _log.warning("no server answers: %s", said)
-        said = "the server behind this HTTP front does not answer: it starts, has ended, or is elsewhere (--upstream)"
-    return error_of_status(error.code(), said)

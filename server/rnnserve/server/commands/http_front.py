@@ -1,0 +1,235 @@
+"""The HTTP front beside the server: processes of `rnnserve web`, started, watched and replaced.
+
+They accept connections on one socket, which this process holds: while one is replaced, connections wait for it and are
+not refused. They reach the server, or each worker, over a socket in a folder that only this user can open; on it, and
+nowhere else, the server believes what a call's metadata say of the client's address. What they do, or that they end,
+changes nothing for gRPC.
+"""
+
+import argparse
+import contextlib
+import importlib.util
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rnnserve.server.commands.ending import before_end_at_once
+from rnnserve.server.errors import StartError
+from rnnserve.server.settings import Settings
+from rnnserve.server.workers.worker_process import Backoff
+
+__all__ = ["HTTP_PORT", "HttpFront", "add_http_arguments", "http_front"]
+
+_log = logging.getLogger(__name__)
+
+HTTP_PORT = 8000
+"""Where users of the protocol look for HTTP."""
+
+_NEEDED = ("uvicorn", "starlette", "httptools", "orjson", "uvloop")
+
+_BACKLOG = 2048
+_END_SECONDS = 7.0
+"""Seconds that a front may take to end: five for the requests in hand."""
+
+_LONGEST_PATH = 90
+"""Characters of the folder's path: with a socket's name, a path of 107 is the longest that the kernel takes."""
+
+_LEAST_BODY_BYTES = 32 << 20
+
+
+def add_http_arguments(parser: argparse.ArgumentParser, port: object, count: object) -> None:
+    """Declare the arguments that concern HTTP.
+
+    Args:
+        parser: The command's.
+        port: Reads a port.
+        count: Reads a number of 1 or more.
+    """
+    parser.add_argument(
+        "--http-port",
+        type=port,  # type: ignore[arg-type]  # what argparse takes
+        metavar="PORT",
+        help=f"port for HTTP (REST v2); 0 takes a free one. Where not given: {HTTP_PORT}, if it is free and the extra "
+        "`web` is installed",
+    )
+    parser.add_argument("--no-http", action="store_true", help="serve gRPC alone")
+    parser.add_argument(
+        "--http-workers",
+        type=count,  # type: ignore[arg-type]  # what argparse takes
+        default=1,
+        metavar="N",
+        help="processes that speak HTTP; one that dies is replaced",
+    )
+
+
+class HttpFront:
+    """The processes of the front.
+
+    Attributes:
+        port: Where they listen.
+        folder: Where the server is to have its sockets.
+    """
+
+    def __init__(self, listener: socket.socket, folder: Path, command: Sequence[str], count: int) -> None:
+        """Prepare; `start` starts them.
+
+        Args:
+            listener: Where they listen.
+            folder: As in the attribute of the same name.
+            command: Their command line; descriptors are added to it.
+            count: How many.
+        """
+        self.port: int = listener.getsockname()[1]
+        self.folder = folder
+        self._listener = listener
+        self._command = command
+        self._is_told_to_stop = threading.Event()
+        self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._threads = [
+            threading.Thread(target=self._keep, args=(index,), name=f"http front {index}", daemon=True)
+            for index in range(count)
+        ]
+
+    def start(self) -> None:
+        """Start the processes, and keep as many running."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End the processes: those that do not end by themselves are killed."""
+        self._is_told_to_stop.set()
+        for process in list(self._running.values()):
+            process.send_signal(signal.SIGTERM)
+        for thread in self._threads:
+            thread.join(_END_SECONDS)
+        for process in list(self._running.values()):
+            process.kill()
+
+    def discard(self) -> None:
+        """Leave nothing behind where this process ends at once: the kernel ends the processes."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _keep(self, index: int) -> None:
+        """Run one process after another. This thread starts each, and lives as long: the kernel ends them with it."""
+        backoff = Backoff()
+        wait = 0.0
+        while not self._is_told_to_stop.wait(wait):
+            try:
+                lived = self._run(index)
+            except OSError as error:
+                _log.error("no process for HTTP can be started: %s", error.strerror or error)
+                lived = 0.0
+            wait = backoff.seconds_after(lived)
+
+    def _run(self, index: int) -> float:
+        """Run one process to its end; return for how many seconds it has run."""
+        ours, its = os.pipe()
+        try:
+            process = subprocess.Popen(  # noqa: S603 - our own command line
+                [*self._command, f"--listen-fd={self._listener.fileno()}", f"--lifeline-fd={ours}"],
+                pass_fds=(self._listener.fileno(), ours),
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+            )
+            started = time.monotonic()
+            self._running[index] = process
+            if self._is_told_to_stop.is_set():
+                process.send_signal(signal.SIGTERM)
+            status = process.wait()
+            del self._running[index]
+            lived = time.monotonic() - started
+            if not self._is_told_to_stop.is_set():
+                _log.error("a process for HTTP has ended with status %d after %.0f s: it is replaced", status, lived)
+            return lived
+        finally:
+            os.close(ours)
+            os.close(its)
+
+
+@contextlib.contextmanager
+def http_front(args: argparse.Namespace, settings: Settings) -> Iterator[Settings]:
+    """Have HTTP served beside gRPC inside the block, where that is wanted and can be.
+
+    Args:
+        args: Of the command: `http_port`, `no_http`, `http_workers`, `log_level`.
+        settings: Of the server.
+
+    Yields:
+        The settings, with what the server has to know of the front.
+
+    Raises:
+        StartError: If a port for HTTP is asked for, and cannot be had, or the extra `web` is missing.
+    """
+    listener = _listener(args, settings)
+    if listener is None:
+        yield settings
+        return
+    with listener, _private_folder() as folder:
+        front = HttpFront(listener, folder, _command(args, settings, folder), args.http_workers)
+        before_end_at_once(front.discard)
+        front.start()
+        try:
+            yield settings.beside_http(front.port, folder)
+        finally:
+            front.stop()
+
+
+def _listener(args: argparse.Namespace, settings: Settings) -> socket.socket | None:
+    """A socket to listen on; None where there is to be no HTTP."""
+    is_asked = args.http_port is not None
+    if args.no_http:
+        if is_asked:
+            raise StartError("--http-port and --no-http exclude each other")
+        return None
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        if is_asked:
+            raise StartError(f"--http-port needs the package {missing[0]}: pip install 'rnnserve[web]'")
+        _log.info("no HTTP: that needs the package %s: pip install 'rnnserve[web]'", missing[0])
+        return None
+    port = args.http_port if is_asked else HTTP_PORT
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        said = f"cannot listen on {settings.host}:{port} for HTTP: {error.strerror or error}"
+        if is_asked:
+            raise StartError(said) from error
+        _log.warning("no HTTP: %s; choose another port with --http-port", said)
+        return None
+    return listener
+
+
+@contextlib.contextmanager
+def _private_folder() -> Iterator[Path]:
+    """A folder that only this user can open, with a short path."""
+    root = tempfile.gettempdir()
+    folder = Path(tempfile.mkdtemp(prefix="rnnserve-", dir=root if len(root) <= _LONGEST_PATH - 20 else "/tmp"))  # noqa: S108 - made for us alone, with mode 0700
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _command(args: argparse.Namespace, settings: Settings, folder: Path) -> list[str]:
+    command = [sys.executable, "-m", "rnnserve.cli", "web", f"--upstream=unix:{folder}", f"--host={settings.host}"]
+    command.append(f"--log-level={args.log_level}")
+    command.append(f"--max-body-bytes={max(_LEAST_BODY_BYTES, 2 * settings.max_message_bytes)}")
+    for name in ("tls_certificate", "tls_key", "tls_client_ca"):
+        value = getattr(settings, name)
+        if value is not None:
+            command.append(f"--{name.replace('_', '-')}={value}")
+    return command

@@ -1,0 +1,36 @@
+"""The socket of a server that only its own HTTP front can open, and whose calls it believes to come from others.
+
+A call on it is a request of one of many clients, each on a connection of its own to the front. Its metadata say which:
+fairness, budgets, and the ids of sequences go by that, as they go by the connection elsewhere. On every other socket
+the same metadata mean nothing.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rnnserve.protos.protocol_words import PEER
+
+__all__ = ["address_of_socket", "believed_peer"]
+
+_PRIVATE = "unix:"
+"""How gRPC names the other end of any connection over a Unix socket, since that has no name."""
+
+
+def address_of_socket(folder: Path, name: str) -> str:
+    """Give the address, as gRPC writes it, of a socket in a folder."""
+    return f"unix:{folder / name}.sock"
+
+
+def believed_peer(connection: str, metadata: Iterable[Any]) -> str:
+    """Name the connection that a call is of: the client's of the front, where it came over the private socket.
+
+    Args:
+        connection: As gRPC names it.
+        metadata: Of the call, each entry a key and a value.
+    """
+    if connection.startswith(_PRIVATE):
+        for entry in metadata:
+            if entry[0] == PEER:
+                return str(entry[1])
+    return connection

@@ -1,0 +1,156 @@
+"""The processes that speak HTTP beside the server: when there are any, and what happens when one ends."""
+
+import argparse
+import os
+import signal
+import socket
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from rnnserve.server import Settings
+from rnnserve.server.commands import http_front, serve
+from rnnserve.server.commands.http_front import HttpFront
+from rnnserve.server.errors import StartError
+from support.waiting import until
+
+ECHO = """
+import os, signal, socket, sys
+fd = int(next(word for word in sys.argv if word.startswith("--listen-fd=")).partition("=")[2])
+listener = socket.socket(fileno=fd)
+while True:
+    connection, _ = listener.accept()
+    connection.sendall(str(os.getpid()).encode())
+    connection.close()
+"""
+
+
+def arguments(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+    return parser.parse_args(["models", *words])
+
+
+@pytest.fixture
+def without_the_extra(monkeypatch):
+    find = http_front.importlib.util.find_spec
+    monkeypatch.setattr(http_front.importlib.util, "find_spec", lambda name: None if name == "orjson" else find(name))
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """The usual port, in use."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setattr(http_front, "HTTP_PORT", listener.getsockname()[1])
+        yield listener.getsockname()[1]
+
+
+def settings_within(args):
+    with http_front.http_front(args, Settings(Path("models"))) as settings:
+        return settings
+
+
+def test_without_http(caplog):
+    assert settings_within(arguments("--no-http")) == Settings(Path("models"))
+    assert not caplog.records
+
+
+def test_without_the_extra_grpc_is_served_and_one_line_says_how_to_have_http(without_the_extra, caplog):
+    caplog.set_level("INFO")
+    assert settings_within(arguments()) == Settings(Path("models"))
+    (line,) = caplog.messages
+    assert "pip install 'rnnserve[web]'" in line
+
+
+def test_a_port_that_was_asked_for_needs_the_extra(without_the_extra):
+    with pytest.raises(StartError, match=r"needs the package orjson: pip install 'rnnserve\[web\]'"):
+        settings_within(arguments("--http-port", "0"))
+
+
+def test_the_usual_port_in_use_costs_http_alone(taken, caplog):
+    assert settings_within(arguments()) == Settings(Path("models"))
+    (line,) = caplog.messages
+    assert f"127.0.0.1:{taken}" in line
+    assert "--http-port" in line
+
+
+def test_a_port_that_was_asked_for_has_to_be_free(taken):
+    with pytest.raises(StartError, match=f"cannot listen on 127.0.0.1:{taken} for HTTP"):
+        settings_within(arguments("--http-port", str(taken)))
+
+
+def test_a_port_and_none_exclude_each_other():
+    with pytest.raises(StartError, match="exclude each other"):
+        settings_within(arguments("--http-port", "0", "--no-http"))
+
+
+def test_the_server_has_a_socket_in_a_folder_of_its_own_until_the_end(monkeypatch):
+    monkeypatch.setattr(HttpFront, "start", lambda _: None)
+    monkeypatch.setattr(HttpFront, "stop", lambda _: None)
+    with http_front.http_front(arguments("--http-port", "0"), Settings(Path("models"))) as settings:
+        folder = settings.private_sockets
+        assert settings.http_port
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        (folder / "1.sock").touch()
+    assert not folder.exists()
+
+
+def test_the_command_of_a_front_has_the_files_for_tls():
+    settings = Settings(Path("m"), tls_certificate=Path("c"), tls_key=Path("k"), tls_client_ca=Path("a"), host="::1")
+    command = http_front._command(arguments("--log-level", "error"), settings, Path("/sockets"))
+    assert command[3:] == [
+        "web",
+        "--upstream=unix:/sockets",
+        "--host=::1",
+        "--log-level=error",
+        "--max-body-bytes=33554432",
+        "--tls-certificate=c",
+        "--tls-key=k",
+        "--tls-client-ca=a",
+    ]
+
+
+def answering(port: int) -> int:
+    """The process that takes a connection."""
+    with socket.create_connection(("127.0.0.1", port), 30) as connection:
+        return int(connection.recv(100))
+
+
+def test_a_process_that_ends_is_replaced_and_no_connection_is_refused(tmp_path, caplog):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        front = HttpFront(listener, tmp_path, [sys.executable, "-c", ECHO], 1)
+        front.start()
+        try:
+            first = answering(front.port)
+            os.kill(first, signal.SIGKILL)
+            until(lambda: not Path(f"/proc/{first}").exists())
+            second = answering(front.port)
+            assert second != first
+        finally:
+            front.stop()
+    assert not Path(f"/proc/{second}").exists()
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+def test_a_process_that_does_not_end_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(http_front, "_END_SECONDS", 0.1)
+    stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)" + ECHO
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        front = HttpFront(listener, tmp_path, [sys.executable, "-c", stubborn], 2)
+        front.start()
+        pids = set()
+        until(lambda: pids.add(answering(front.port)) or len(front._running) == 2)
+        running = [process.pid for process in front._running.values()]
+        front.stop()
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in running))
+
+
+def test_a_command_that_cannot_be_started_is_tried_again(tmp_path, caplog):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        front = HttpFront(listener, tmp_path, [str(tmp_path / "missing")], 1)
+        front.start()
+        until(lambda: len(caplog.records) >= 2)
+        front.stop()
+    assert "no process for HTTP can be started" in caplog.messages[0]

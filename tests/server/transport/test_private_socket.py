@@ -1,0 +1,48 @@
+"""A server believes whose a call is on its private socket, and nowhere else."""
+
+import os
+
+import grpc
+import pytest
+
+from rnnserve.protos import inference_pb2_grpc as rpc
+from rnnserve.protos.protocol_words import PEER
+from rnnserve.server import Server, Settings
+from rnnserve.server.connections.private_socket import believed_peer
+from support.sequence_requests import step, walk
+
+MINE, OTHER = "ipv4:10.1.1.1:1111", "ipv4:10.2.2.2:2222"
+
+
+@pytest.mark.parametrize(
+    ("connection", "peer"), [("unix:", MINE), ("ipv4:127.0.0.1:5", "ipv4:127.0.0.1:5"), ("ipv6:%5B::1%5D:5", "ipv6:%5B::1%5D:5")]
+)  # fmt: skip
+def test_who_is_believed(connection, peer):
+    assert believed_peer(connection, [("user-agent", "x"), (PEER, MINE)]) == peer
+    assert believed_peer(connection, []) == connection
+
+
+@pytest.fixture(scope="module", params=["lane", "public"])
+def stubs(repository, request, tmp_path_factory):
+    """Of the port, and of the private socket."""
+    folder = tmp_path_factory.mktemp("s")
+    settings = Settings(repository, grpc_port=0, provider="cpu", transport=request.param, private_sockets=folder)
+    with Server(settings) as server:
+        path = folder / f"{os.getpid()}.sock"
+        with (
+            grpc.insecure_channel(f"127.0.0.1:{server.port}") as public,
+            grpc.insecure_channel(f"unix:{path}", [("grpc.default_authority", "localhost")]) as private,
+        ):
+            yield rpc.GRPCInferenceServiceStub(public), rpc.GRPCInferenceServiceStub(private)
+    assert not path.exists()
+
+
+def test_sequences_go_by_the_client_of_the_front(stubs):
+    public, private = stubs
+    private.ModelInfer(step(walk(2), 7, starts=True), metadata=[(PEER, MINE)])
+    private.ModelInfer(step(walk(1), 7), metadata=[(PEER, MINE)])
+    for stub, metadata in ((private, [(PEER, OTHER)]), (public, [(PEER, MINE)]), (private, [])):
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.ModelInfer(step(walk(1), 7), metadata=metadata)
+        assert refused.value.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
+    private.ModelInfer(step(walk(1), 7, ends=True), metadata=[(PEER, MINE)])
