@@ -11,15 +11,15 @@ from rnnserve.server import Server, Settings
 from rnnserve.server.connections.private_socket import believed_peer
 from support.sequence_requests import step, walk
 
-MINE, OTHER = "ipv4:10.1.1.1:1111", "ipv4:10.2.2.2:2222"
+MINE, OTHER = "ipv4:10.1.1.1:1111", "ipv4:10.1.1.1:2222"
 
 
-@pytest.mark.parametrize(
-    ("connection", "peer"), [("unix:", MINE), ("ipv4:127.0.0.1:5", "ipv4:127.0.0.1:5"), ("ipv6:%5B::1%5D:5", "ipv6:%5B::1%5D:5")]
-)  # fmt: skip
-def test_who_is_believed(connection, peer):
-    assert believed_peer(connection, [("user-agent", "x"), (PEER, MINE)]) == peer
-    assert believed_peer(connection, []) == connection
+def test_who_is_believed():
+    told = [("user-agent", "x"), (PEER, MINE)]
+    assert believed_peer("unix:", told) == f"http:{MINE}"
+    assert believed_peer("unix:", []) == "unix:"
+    for connection in ("ipv4:127.0.0.1:5", "ipv6:%5B::1%5D:5"):
+        assert believed_peer(connection, told) == connection
 
 
 @pytest.fixture(scope="module", params=["lane", "public"])

@@ -16,6 +16,10 @@ __all__ = ["address_of_socket", "believed_peer"]
 _PRIVATE = "unix:"
 """How gRPC names the other end of any connection over a Unix socket, since that has no name."""
 
+_OF_HTTP = "http:"
+"""Precedes the address of a client of the front. No connection of gRPC is meant by it, and whether the client's is open
+cannot be told here: sequences of one that has gone are not taken over by another from the same address."""
+
 
 def address_of_socket(folder: Path, name: str) -> str:
     """Give the address, as gRPC writes it, of a socket in a folder."""
@@ -32,5 +36,5 @@ def believed_peer(connection: str, metadata: Iterable[Any]) -> str:
     if connection.startswith(_PRIVATE):
         for entry in metadata:
             if entry[0] == PEER:
-                return str(entry[1])
+                return f"{_OF_HTTP}{entry[1]}"
     return connection
