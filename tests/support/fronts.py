@@ -14,7 +14,7 @@ import uvloop
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app.application import Application, FrontLimits
-from rnnserve.web.app.routes import protocol_routes
+from rnnserve.web.app.reference import site_routes
 from rnnserve.web.http1.connection_table import ConnectionTable
 from rnnserve.web.http1.limits import HttpLimits
 from rnnserve.web.http1.protocol import FrontProtocol
@@ -112,7 +112,7 @@ def ask(
     limits: FrontLimits | None = None,
 ) -> Reply:
     """Ask an application with this server behind it, without sockets."""
-    application = Application(upstream, protocol_routes(), limits)
+    application = Application(upstream, site_routes(), limits)
     raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in (headers or {}).items()]
     if body is not None and b"content-length" not in dict(raw):
         raw.append((b"content-length", str(len(body)).encode()))
@@ -152,7 +152,7 @@ def running_front(
     with socket.create_server(("127.0.0.1", 0)) as listener:
         table = ConnectionTable(http or HttpLimits())
         config = uvicorn.Config(
-            Application(upstream, protocol_routes(), limits),
+            Application(upstream, site_routes(), limits),
             http=functools.partial(FrontProtocol, table=table),
             ws="none",
             lifespan="off",

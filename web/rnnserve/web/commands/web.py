@@ -18,7 +18,7 @@ from rnnserve.client.endpoint import parse_endpoint
 from rnnserve.client.errors import ClientError
 from rnnserve.common.parent_death import die_with_parent
 from rnnserve.web.app.application import Application, FrontLimits
-from rnnserve.web.app.routes import protocol_routes
+from rnnserve.web.app.reference import site_routes
 from rnnserve.web.http1.connection_table import ConnectionTable
 from rnnserve.web.http1.limits import HttpLimits
 from rnnserve.web.http1.protocol import FrontProtocol
@@ -136,7 +136,7 @@ async def _serve(args: argparse.Namespace, connect: Callable[[], Upstream], list
     upstream = connect()
     bounds = FrontLimits(args.max_body_bytes, max(args.max_body_bytes, 96 << 20), args.timeout)
     config = uvicorn.Config(
-        Application(upstream, protocol_routes(), bounds),
+        Application(upstream, site_routes(), bounds),
         http=functools.partial(FrontProtocol, table=ConnectionTable(limits)),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",

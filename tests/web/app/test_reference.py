@@ -1,0 +1,131 @@
+"""The document says what the routes are, and its examples are requests that models take."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import grpc
+import pytest
+
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.web.app.example_requests import example_request
+from rnnserve.web.app.reference import CONTENT_SECURITY_POLICY, site_routes
+from rnnserve.web.upstream.statuses import error_of_status
+from support.fronts import FakeUpstream, ask, metadata_of
+
+
+@pytest.fixture
+def upstream():
+    made = FakeUpstream()
+    index = pb.RepositoryIndexResponse()
+    index.models.add(name="m", version="1", state="READY")
+    made.answers["RepositoryIndex"] = index
+    return made
+
+
+def test_every_route_is_in_the_document_and_nothing_else(upstream):
+    document = ask(upstream, "/openapi.json").json
+    assert document["openapi"] == "3.1.0"
+    described = {
+        (path, method.upper()) for path, item in document["paths"].items() for method in item if method != "parameters"
+    }
+    assert described == {(route.path, method) for route in site_routes() for method in route.handlers}
+    names = [operation["operationId"] for item in document["paths"].values() for operation in item.values() if "tags" in operation]  # fmt: skip # noqa: E501
+    assert len(set(names)) == len(described)
+
+
+def test_parameters_of_paths_are_declared(upstream):
+    for path, item in ask(upstream, "/openapi.json").json["paths"].items():
+        declared = {parameter["name"] for parameter in item.get("parameters", ())}
+        assert declared == set(re.findall(r"\{(\w+)\}", path))
+
+
+def test_references_resolve(upstream):
+    document = ask(upstream, "/openapi.json").json
+    for name in re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)):
+        assert name in document["components"]["schemas"]
+
+
+def test_examples_are_taken(upstream):
+    """Of each model that serves, by both routes."""
+    paths = ask(upstream, "/openapi.json").json["paths"]
+    for path in ("/v2/models/{model}/infer", "/v2/models/{model}/generate"):
+        content = paths[path]["post"]["requestBody"]["content"]["application/json"]
+        body = json.dumps(content["examples"]["m"]["value"]).encode()
+        reply = ask(upstream, path.format(model="m"), body)
+        assert reply.status == 200, reply.body
+        request = upstream.asked[-1][1]
+        assert list(request.inputs[0].shape) == [1, 4, 2]
+
+
+def test_without_a_server_the_document_has_no_examples(upstream):
+    upstream.answers["RepositoryIndex"] = error_of_status(grpc.StatusCode.UNAVAILABLE, "gone")
+    assert ask(upstream, "/openapi.json").status == 200
+    upstream.answers["RepositoryIndex"] = pb.RepositoryIndexResponse()
+    assert "MODEL" in ask(upstream, "/docs").body.decode()
+
+
+def described(datatype, axes, shape, **parameters):
+    metadata = pb.ModelMetadataResponse(name="m")
+    tensor = metadata.inputs.add(name="x", datatype=datatype, shape=shape)
+    tensor.parameters["axes"].string_param = axes
+    for name, value in parameters.items():
+        kind = {bool: "bool_param", int: "int64_param", str: "string_param"}[type(value)]
+        setattr(tensor.parameters[name], kind, value)
+    return metadata
+
+
+@pytest.mark.parametrize(
+    ("metadata", "shape", "data"),
+    [
+        (described("INT64", "batch, tokens", [-1, -1], low=5, high=7), [1, 4], [5, 6, 5, 6]),
+        (described("INT64", "batch", [-1], lengths_of="sequence"), [1], [4]),
+        (described("BOOL", "batch, sequence", [-1, 2]), [1, 2], [True, False]),
+        (described("INT8", "batch, time", [-1, -1], limits='{"time": [6, null]}'), [1, 6], [0, 1, 2, 0, 1, 2]),
+        (described("INT8", "batch, time", [-1, -1], limits='{"time": [1, 2]}'), [1, 2], [0, 1]),
+    ],
+)
+def test_examples_are_within_bounds(metadata, shape, data):
+    (tensor,) = example_request(metadata)["inputs"]
+    assert (tensor["shape"], tensor["data"]) == (shape, data)
+
+
+def test_what_has_no_short_form_in_json_has_no_example():
+    assert example_request(described("FP16", "batch", [-1])) is None
+    assert example_request(described("FP32", "batch, features", [-1, 100_000])) is None
+    assert example_request(described("FP32", "batch", [-1], optional=True)) == {"inputs": []}
+
+
+class _Loaded(HTMLParser):
+    """What a page loads, and scripts in its text."""
+
+    def __init__(self):
+        super().__init__()
+        self.loaded, self.inline = [], []
+
+    def handle_starttag(self, tag, attributes):
+        named = dict(attributes)
+        if tag in ("script", "link", "img"):
+            self.loaded.append(named.get("src") or named.get("href"))
+        self.inline += [name for name in named if name.startswith("on") or name == "style"]
+
+
+def test_the_page_is_whole_without_a_network(upstream):
+    reply = ask(upstream, "/docs")
+    assert reply.headers["content-type"] == "text/html; charset=utf-8"
+    assert reply.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+    page = _Loaded()
+    page.feed(reply.body.decode())
+    assert page.inline == []
+    assert page.loaded
+    for path in page.loaded:
+        assert path.startswith("/static/")
+        assert ask(upstream, path).status == 200
+    assert ask(upstream, "/static/nothing.js").status == 404
+
+
+def test_names_of_models_are_text_on_the_page(upstream):
+    name = "<script>\"'&"
+    upstream.answers["RepositoryIndex"].models[0].name = name
+    upstream.answers["ModelMetadata"] = metadata_of(name)
+    assert "<script>" not in ask(upstream, "/docs").body.decode().replace('<script src="/static/reference.js"', "")

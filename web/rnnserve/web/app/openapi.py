@@ -1,0 +1,197 @@
+"""The document that describes every route: OpenAPI 3.1, made from the table of routes."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rnnserve.web.app.routes import RouteEntry
+
+__all__ = ["openapi_document"]
+
+_PARAMETER = re.compile(r"\{(\w+)\}")
+
+_ERRORS = {
+    400: "The request is wrong: the message says what came, what was expected, and what to do",
+    401: "The request needs credentials",
+    403: "The credentials, or the page that the request comes from, are not admitted",
+    404: "There is no such path, model or version",
+    405: "The path has other methods",
+    413: "The body is larger than is read",
+    415: "The body is compressed in a way that is not known",
+    429: "The server is full: ask again after Retry-After seconds",
+    500: "A defect: the log has the detail, under the message's id",
+    501: "The protocol has it, the server does not",
+    503: "Not ready, or no server answers: ask again after Retry-After seconds",
+    504: "No answer in time",
+}
+
+_TENSOR = {
+    "type": "object",
+    "required": ["name", "datatype", "shape"],
+    "properties": {
+        "name": {"type": "string"},
+        "datatype": {
+            "enum": ["BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP16", "FP32",
+                     "FP64", "BYTES"],
+        },
+        "shape": {"type": "array", "items": {"type": "integer"}},
+        "parameters": {"type": "object"},
+        "data": {"type": "array", "description": "elements in row-major order; of an input nested or flat"},
+    },
+}  # fmt: skip
+
+_SCHEMAS: dict[str, Any] = {
+    "Error": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}},
+    "Tensor": _TENSOR,
+    "InferRequest": {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {
+            "id": {"type": "string"},
+            "parameters": {
+                "type": "object",
+                "description": "sequence_id, sequence_start, sequence_end, sequence_key, timeout, binary_data_output",
+            },
+            "inputs": {"type": "array", "items": {"$ref": "#/components/schemas/Tensor"}},
+            "outputs": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["name"],
+                    "properties": {
+                        "name": {"type": "string"},
+                        "parameters": {"type": "object", "description": "binary_data, classification"},
+                    },
+                },
+            },
+        },
+    },
+    "InferResponse": {
+        "type": "object",
+        "required": ["model_name", "model_version", "id", "outputs"],
+        "properties": {
+            "model_name": {"type": "string"},
+            "model_version": {"type": "string"},
+            "id": {"type": "string"},
+            "parameters": {"type": "object"},
+            "outputs": {"type": "array", "items": {"$ref": "#/components/schemas/Tensor"}},
+        },
+    },
+}
+
+_LENGTH = "Inference-Header-Content-Length"
+_BINARY = {"type": "string", "contentMediaType": "application/octet-stream"}
+
+
+def openapi_document(
+    routes: Iterable[RouteEntry], version: str, examples: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Make the document.
+
+    Args:
+        routes: Every route.
+        version: Of the server.
+        examples: By the name of a model that serves, an inference request that it takes.
+    """
+    paths: dict[str, Any] = {}
+    for route in routes:
+        paths[route.path] = {method.lower(): _operation(route, method, examples) for method in sorted(route.handlers)}
+        names = _PARAMETER.findall(route.path)
+        if names:
+            paths[route.path]["parameters"] = [_path_parameter(name, examples) for name in names]
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "rnnserve",
+            "version": version,
+            "summary": "The Open Inference Protocol (REST v2), with Triton's extensions",
+        },
+        "paths": paths,
+        "components": {"schemas": _SCHEMAS},
+    }
+
+
+def _operation(route: RouteEntry, method: str, examples: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": f"{method.lower()}_{re.sub(r'[^a-z0-9]+', '_', route.path.lower()).strip('_')}",
+        "summary": route.summary,
+        "tags": [route.name],
+        "responses": {"200": _success(route)} | {str(status): _error(said) for status, said in _ERRORS.items()},
+    }
+    if route.name == "infer":
+        operation["parameters"] = [_header_parameter()]
+        operation["requestBody"] = {
+            "required": True,
+            "content": {
+                "application/json": _with_examples({"schema": {"$ref": "#/components/schemas/InferRequest"}}, examples),
+                "application/octet-stream": {"schema": _BINARY},
+            },
+        }
+    elif route.name == "generate":
+        named = {name: {tensor["name"]: tensor["data"] for tensor in each["inputs"]} for name, each in examples.items()}
+        short = {name: _without_batch(examples[name], inputs) for name, inputs in named.items()}
+        content = _with_examples({"schema": {"type": "object"}}, short)
+        operation["requestBody"] = {"required": True, "content": {"application/json": content}}
+    elif method == "POST":
+        operation["requestBody"] = {"content": {"application/json": {"schema": {"type": "object"}}}}
+    return operation
+
+
+def _success(route: RouteEntry) -> dict[str, Any]:
+    said: dict[str, Any] = {"description": "OK", "content": {"application/json": {"schema": {}}}}
+    if route.name == "infer":
+        said["content"] = {
+            "application/json": {"schema": {"$ref": "#/components/schemas/InferResponse"}},
+            "application/octet-stream": {"schema": _BINARY},
+        }
+        said["headers"] = {
+            _LENGTH: {"schema": {"type": "integer"}, "description": "bytes of the JSON before binary data"},
+            "Content-Encoding": {"schema": {"enum": ["gzip", "deflate"]}},
+        }
+    elif route.path.endswith("generate_stream"):
+        said["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
+    elif route.name in ("reference", "static"):
+        said["content"] = {"text/html": {"schema": {"type": "string"}}}
+    return said
+
+
+def _error(said: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Error"}
+    return {"description": said, "content": {"application/json": {"schema": schema}}}
+
+
+def _path_parameter(name: str, examples: Mapping[str, Any]) -> dict[str, Any]:
+    described: dict[str, Any] = {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+    if name == "model" and examples:
+        described["examples"] = {model: {"value": model} for model in examples}
+    elif name == "version":
+        described["example"] = "1"
+    return described
+
+
+def _header_parameter() -> dict[str, Any]:
+    return {
+        "name": _LENGTH,
+        "in": "header",
+        "schema": {"type": "integer", "minimum": 0},
+        "description": "With binary data after the JSON: how many bytes of the body, decompressed, are JSON",
+    }
+
+
+def _with_examples(content: dict[str, Any], examples: Mapping[str, Any]) -> dict[str, Any]:
+    return content | ({"examples": {name: {"value": value} for name, value in examples.items()}} if examples else {})
+
+
+def _without_batch(request: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs of a request, nested, without their first axis of size 1."""
+    shapes = {tensor["name"]: tensor["shape"] for tensor in request["inputs"]}
+    return {name: _nested(data, shapes[name][1:]) for name, data in inputs.items()}
+
+
+def _nested(data: list[Any], shape: list[int]) -> Any:  # noqa: ANN401 - lists in lists, or one element
+    if not shape:
+        return data[0]
+    if len(shape) == 1:
+        return data
+    step = len(data) // shape[0]
+    return [_nested(data[at : at + step], shape[1:]) for at in range(0, len(data), step)]
