@@ -179,6 +179,14 @@ def test_an_early_refusal_closes_where_a_body_was_announced(front, path):
     assert [status for status, _ in parsed(exchange(front, smuggled))] in ([404], [405])
 
 
+def test_an_answer_without_a_body_comes_at_once(front):
+    """The head is written with what follows it, and here nothing does."""
+    with socket.create_connection(("127.0.0.1", front), LONGEST) as connection:
+        for start in (b"HEAD /v2/health/live", b"OPTIONS /v2/health/live"):
+            connection.sendall(start + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert connection.recv(1 << 16).endswith(b"\r\n\r\n")
+
+
 def test_a_connection_is_kept(front):
     with socket.create_connection(("127.0.0.1", front), LONGEST) as connection:
         for _ in range(3):

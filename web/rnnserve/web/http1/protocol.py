@@ -148,7 +148,7 @@ class FrontProtocol(HttpToolsProtocol):
         self._check_head()
         super().on_headers_complete()
         cycle: Any = self.cycle
-        cycle.transport = _Lingering(self, cycle)
+        cycle.transport = _CycleTransport(self, cycle)
         if self._running is cycle:
             self._wait()
 
@@ -167,6 +167,7 @@ class FrontProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Wait for the next request, or answer the one that came with this one."""
         running = self._running
+        running.transport.flush()
         if running.more_body:
             self.linger()  # what is left of the request is not read
             return
@@ -288,21 +289,41 @@ class FrontProtocol(HttpToolsProtocol):
         last.keep_alive = False
 
 
-class _Lingering:
-    """The transport as a request's cycle sees it: where it closes before all of the request has come, it lingers."""
+class _CycleTransport:
+    """The transport as a request's cycle sees it.
 
-    __slots__ = ("_cycle", "_protocol", "_transport", "write")
+    The head of an answer is written together with what follows it: a system call is what an answer costs most. And
+    where the cycle closes before all of the request has come, the connection lingers.
+    """
+
+    __slots__ = ("_cycle", "_head", "_protocol", "_transport")
 
     def __init__(self, protocol: FrontProtocol, cycle: Any) -> None:  # noqa: ANN401 - uvicorn's own
         self._protocol = protocol
         self._cycle = cycle
         self._transport = protocol.transport
-        self.write = protocol.transport.write
+        self._head: bytes | None = b""  # None once it has been written; empty before there is one
+
+    def write(self, data: bytes) -> None:
+        if self._head is None or not self._cycle.response_started:
+            self._transport.write(data)
+        elif not self._head:
+            self._head = data
+        else:
+            self._transport.write(self._head + data)
+            self._head = None
+
+    def flush(self) -> None:
+        """Write a head that nothing follows."""
+        if self._head:
+            self._transport.write(self._head)
+            self._head = None
 
     def is_closing(self) -> bool:
         return self._transport.is_closing()
 
     def close(self) -> None:
+        self.flush()
         if self._cycle.more_body:
             self._protocol.linger()
         else:

@@ -30,6 +30,7 @@ _OF_TENSORS = frozenset((_BINARY_SIZE, _BINARY_OUTPUT))
 _SHARED_MEMORY = "shared_memory_region"
 _MOST_TENSORS = 1024
 _INT64 = 1 << 63
+_INT = {int}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,10 +236,10 @@ def _check_unicode(text: str, where: str) -> None:
 
 def _shape_of(tensor: Mapping[str, Any], where: str) -> list[int]:
     shape = tensor.get("shape")
-    if not isinstance(shape, list) or not all(type(size) is int for size in shape):
+    if not isinstance(shape, list) or not set(map(type, shape)) <= _INT:
         what = "is missing" if shape is None else "is wrong"
         raise bad_request(f"{where}shape {what}: the size of each axis, whole numbers, such as [1, 4, 2]")
-    if not all(-_INT64 <= size < _INT64 for size in shape):
+    if shape and not (-_INT64 <= min(shape) and max(shape) < _INT64):
         raise bad_request(f"{where}shape has a size beyond 64 bits")
     return shape
 

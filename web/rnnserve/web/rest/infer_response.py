@@ -23,21 +23,6 @@ def write_infer_response(response: pb.ModelInferResponse, form: AnswerForm, id: 
     Raises:
         RestError: If an output has no form in JSON, and is not to be binary.
     """
-    binary: list[bytes] = []
-    outputs: list[bytes] = []
-    for tensor, data in zip(response.outputs, response.raw_output_contents, strict=True):
-        parameters = write_parameters(tensor.parameters) if tensor.parameters else {}
-        head: dict[str, object] = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
-        if form.is_binary(tensor.name):
-            parameters["binary_data_size"] = len(data)
-            binary.append(data)
-            outputs.append(dump(head | {"parameters": parameters}))
-            continue
-        if parameters:
-            head["parameters"] = parameters
-        write = write_strings(data, tensor.name) if tensor.datatype == "BYTES" else None
-        elements = write if write is not None else write_elements(data, tensor.datatype, tensor.name)
-        outputs.append(b'%s,"data":%s}' % (dump(head)[:-1], elements))
     said: dict[str, object] = {
         "model_name": response.model_name,
         "model_version": response.model_version,
@@ -45,6 +30,22 @@ def write_infer_response(response: pb.ModelInferResponse, form: AnswerForm, id: 
     }
     if response.parameters:
         said["parameters"] = write_parameters(response.parameters)
+    binary: list[bytes] = []
+    outputs: list[bytes] = []
+    for tensor, data in zip(response.outputs, response.raw_output_contents, strict=True):
+        name, datatype = tensor.name, tensor.datatype
+        head: dict[str, object] = {"name": name, "datatype": datatype, "shape": list(tensor.shape)}
+        parameters = write_parameters(tensor.parameters) if tensor.parameters else {}
+        if form.is_binary(name):
+            parameters["binary_data_size"] = len(data)
+            binary.append(data)
+        if parameters:
+            head["parameters"] = parameters
+        written = dump(head)
+        if not form.is_binary(name):
+            elements = write_strings(data, name) if datatype == "BYTES" else write_elements(data, datatype, name)
+            written = b'%s,"data":%s}' % (written[:-1], elements)
+        outputs.append(written)
     text = b'%s,"outputs":[%s]}' % (dump(said)[:-1], b",".join(outputs))
     if not binary:
         return text, None

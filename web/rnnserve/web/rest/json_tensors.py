@@ -21,6 +21,17 @@ BINARY_ONLY = frozenset(("FP16", "BF16"))
 MAX_AXES = 16
 """Lists in one another; no tensor has as many axes."""
 
+_FORMATS = {
+    "BOOL": "?", "INT8": "b", "INT16": "h", "INT32": "i", "INT64": "q", "UINT8": "B", "UINT16": "H", "UINT32": "I",
+    "UINT64": "Q", "FP32": "f", "FP64": "d",
+}  # fmt: skip
+
+_KINDS: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
+"""By numpy's kind of a datatype: of which types its elements are in JSON."""
+
+_FEW = 64
+"""Elements up to which `struct` is faster than numpy: 0.7 microseconds for eight instead of 5."""
+
 _MOST_FINITE = {"FP32": float(np.finfo("f4").max), "FP64": math.inf}
 
 
@@ -68,6 +79,11 @@ def read_elements(flat: list[Any], datatype: str, name: str) -> bytes:
         )
     dtype = DTYPES[datatype]
     kinds = set(map(type, flat))
+    if len(flat) <= _FEW and kinds <= _KINDS[dtype.kind]:
+        try:
+            return struct.pack(f"<{len(flat)}{_FORMATS[datatype]}", *flat)
+        except (OverflowError, struct.error):
+            pass  # the way of many says which it is
     if datatype == "BOOL":
         if not kinds <= {bool} and not (kinds <= {bool, int} and set(flat) <= {0, 1}):
             raise _wrong(flat, name, datatype, "true or false", lambda value: value is True or value is False)
@@ -124,9 +140,10 @@ def write_elements(data: bytes, datatype: str, name: str) -> bytes:
             '"binary_data": true of the output',
         )
     array = np.frombuffer(data, DTYPES[datatype])
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    written = orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
+    if b"null" in written:  # as orjson writes what is not finite
         return json.dumps([float(str(number)) for number in array]).encode()
-    return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
+    return written
 
 
 def write_strings(data: bytes, name: str) -> bytes:

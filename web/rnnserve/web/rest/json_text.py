@@ -41,11 +41,13 @@ def dump(value: object) -> bytes:
 
 def _names_of(value: object) -> int:
     """Count the names in an object and in the objects in it; lists of numbers or of lists hold none."""
-    if isinstance(value, dict):
-        return len(value) + sum(_names_of(each) for each in value.values() if isinstance(each, dict | list))
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        return sum(map(_names_of, value))
-    return 0
+    if type(value) is dict:
+        count = len(value)
+        for each in value.values():
+            if type(each) is dict or (type(each) is list and each and type(each[0]) is dict):
+                count += _names_of(each)
+        return count
+    return sum(map(_names_of, value)) if type(value) is list else 0
 
 
 def _parse_again(text: bytes) -> Any:  # noqa: ANN401 - any JSON
