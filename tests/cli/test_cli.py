@@ -8,7 +8,7 @@ import pytest
 
 from rnnserve.cli import main
 
-COMMANDS = ["train", "export", "verify", "check", "import", "inspect", "serve", "infer", "load"]
+COMMANDS = ["train", "export", "verify", "check", "import", "inspect", "serve", "web", "infer", "load"]
 
 
 def test_help_names_every_command(capsys):

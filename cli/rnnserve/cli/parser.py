@@ -66,9 +66,10 @@ class CommandParser(argparse.ArgumentParser):
 def closest(word: str, known: Iterable[str]) -> str | None:
     """Return what was probably meant by a word: the entry that is most like it, wholly or in a part of its name.
 
-    `--prot` is near to `--grpc-port`, though not as a whole.
+    `--prot` is near to `--grpc-port`, though not as a whole. Of several that are as like, it is the first.
     """
-    likeness, entry = max(((_likeness(word, entry), entry) for entry in known), default=(0.0, ""))
+    found = [(_likeness(word, entry), entry) for entry in known]
+    likeness, entry = max(found, key=lambda pair: pair[0], default=(0.0, ""))
     return entry if likeness >= _LIKENESS else None
 
 

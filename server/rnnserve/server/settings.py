@@ -78,7 +78,7 @@ class Settings:
         max_connection_age_grace: Seconds that calls in progress on such a connection may take to end; 0 for no limit.
         share_port: Let other processes listen on the port too, as workers do. Not an option of the command.
         http_port: Where HTTP is served beside this server; None for nowhere. Not one, either: the command's own is.
-        private_sockets: Folder for a socket of this server, which nobody else can open: calls on it are those of the
+        private_sockets: Folder for a socket of this server, which no other user can open: calls on it are those of the
             HTTP front, and say whose they are. None for no such socket.
 
     Raises:

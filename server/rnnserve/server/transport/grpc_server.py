@@ -201,7 +201,7 @@ class GrpcServer:
         )
 
     def _bind_private_socket(self) -> None:
-        """Listen for the HTTP front, too, if there is one: without TLS, since nobody else can open the socket."""
+        """Listen for the HTTP front, too, if there is one: without TLS, since no other user can open the socket."""
         if self._settings.private_sockets is not None:
             self._server.add_insecure_port(address_of_socket(self._settings.private_sockets, str(os.getpid())))
 

@@ -67,7 +67,7 @@ class Application:
             Route(entry.path, _Endpoint(self, entry), methods=list(entry.handlers), name=entry.name)
             for entry in self.routes
         ]
-        # No redirects: a POST that is sent again to another path is a request that nobody has meant.
+        # No redirects: a POST that is sent again to another path is a request that no one has meant.
         self._router = Router(self._routes, redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -239,7 +239,7 @@ def _shape_of(tensor: Mapping[str, Any], where: str) -> list[int]:
     if not isinstance(shape, list) or not set(map(type, shape)) <= _INT:
         what = "is missing" if shape is None else "is wrong"
         raise bad_request(f"{where}shape {what}: the size of each axis, whole numbers, such as [1, 4, 2]")
-    if shape and not (-_INT64 <= min(shape) and max(shape) < _INT64):
+    if shape and not (min(shape) >= -_INT64 and max(shape) < _INT64):
         raise bad_request(f"{where}shape has a size beyond 64 bits")
     return shape
 

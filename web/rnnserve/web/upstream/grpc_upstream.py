@@ -25,7 +25,7 @@ _MOST_ANSWER_BYTES = -1
 """The server bounds its answers (--max-response-bytes), and says so."""
 
 _NOT_CONNECTED = ("failed to connect", "DNS resolution failed", "empty address list")
-"""How gRPC's own messages begin where it has no connection; they name addresses, which are nobody's business."""
+"""How gRPC's own messages begin where it has no connection; they name addresses, which clients are not told."""
 
 _SOCKET_OPTIONS = [("grpc.default_authority", "localhost")]
 """Where the path of a socket stands for the name of a host, gRPC's server refuses the call."""
