@@ -11,7 +11,10 @@ from typing import Any
 
 from rnnserve.protos.protocol_words import PEER
 
-__all__ = ["address_of_socket", "believed_peer"]
+__all__ = ["EXCHANGE", "address_of_socket", "believed_peer", "is_private", "of_http"]
+
+EXCHANGE = "/rnnserve.Front/Exchange"
+"""The method on which a front sends many requests in one message; of the private socket alone."""
 
 _PRIVATE = "unix:"
 """How gRPC names the other end of any connection over a Unix socket, since that has no name."""
@@ -33,8 +36,18 @@ def believed_peer(connection: str, metadata: Iterable[Any]) -> str:
         connection: As gRPC names it.
         metadata: Of the call, each entry a key and a value.
     """
-    if connection.startswith(_PRIVATE):
+    if is_private(connection):
         for entry in metadata:
             if entry[0] == PEER:
-                return f"{_OF_HTTP}{entry[1]}"
+                return of_http(entry[1])
     return connection
+
+
+def of_http(peer: str) -> str:
+    """Name the connection of a client of the front, of which the front says that it comes from there."""
+    return f"{_OF_HTTP}{peer}"
+
+
+def is_private(connection: str) -> bool:
+    """Whether a connection, as gRPC names it, is one over a Unix socket."""
+    return connection.startswith(_PRIVATE)

@@ -27,12 +27,14 @@ from rnnserve.server.clock import from_wall_clock, now
 from rnnserve.server.connections.byte_budget import LARGE, SMALL, ByteBudget
 from rnnserve.server.connections.held_answers import HeldAnswers
 from rnnserve.server.connections.receive_window import ReceiveWindow
-from rnnserve.server.errors import InternalError, ServeError, TooManyStreams, Unsupported
+from rnnserve.server.errors import InternalError, ServeError, Unsupported
 from rnnserve.server.grpcio_private.operations import Operations
 from rnnserve.server.grpcio_private.socket_reading import LONG_AGO, ArrivalPace, use_serving_queue
 from rnnserve.server.lane.arrived_requests import ArrivedRequest, CallHandler, LaneCall
+from rnnserve.server.lane.front_stream import FrontBatch
 from rnnserve.server.lane.late_calls import LateCalls
-from rnnserve.server.lane.open_streams import GAVE_WAY, OpenStreams
+from rnnserve.server.lane.new_streams import HOSTILE_FIELDS, Acceptance, NewStreams
+from rnnserve.server.lane.open_streams import OpenStreams
 from rnnserve.server.lane.streams import LaneStream
 from rnnserve.server.process.thread_frames import thread_frames
 
@@ -61,12 +63,8 @@ _IN_ORDER = 256
 _OUTSTANDING_STREAMS = 64
 """How many streams may be opened between two looks at the queue without waiting for one of them."""
 
-_HOSTILE_FIELDS = 512
-"""Header fields of a call above which its connection is ended. gRPC's core lets half a million through until a client
-acknowledges the limit of 16 kB, less than 500 fields; and grpcio makes texts of each, on the lane's thread."""
-
-_ACCEPT, _ACCEPT_STREAM = object(), object()
-"""Tags of the events that bring a new call of either method."""
+_ACCEPT = object()
+"""Tag of the events that bring a new call of the unary method."""
 
 
 class Lane(HeldAnswers):
@@ -81,6 +79,7 @@ class Lane(HeldAnswers):
         turns: How often the thread has handed on what had arrived, or has waited in vain: it grows at least once in
             `_IDLE_SECONDS` while the thread runs, whatever the load.
         taken: How many calls have arrived.
+        handing_on: The thread's number while what has arrived is answered; 0 in between.
     """
 
     def __init__(
@@ -93,7 +92,7 @@ class Lane(HeldAnswers):
         *,
         stream_method: str = "",
         max_streams: int = 0,
-        believes_callers: bool = False,
+        front_method: str = "",
     ) -> None:
         """Register the methods; `start` begins to serve them, after the server has been started.
 
@@ -105,7 +104,7 @@ class Lane(HeldAnswers):
             end_connection: A function that ends a connection, by its name, without a long wait.
             stream_method: The name of the same with a stream of requests and one of responses; empty for none.
             max_streams: Number of calls of `stream_method` that may be open.
-            believes_callers: Whether there is a socket whose calls say whose they are.
+            front_method: The name of a front's method (`front_stream`), whose socket's calls say whose they are.
         """
         super().__init__()
         self._cygrpc: Any = importlib.import_module("grpc._cython.cygrpc")
@@ -116,13 +115,19 @@ class Lane(HeldAnswers):
         self._end_connection = end_connection
         self._core = server._state.server  # type: ignore[attr-defined]  # noqa: SLF001 - see above
         self._core.register_method(method)
-        if stream_method:
-            self._core.register_method(stream_method)
-        self._stream_method, self._believes_callers = stream_method, believes_callers
+        self._believes_callers = bool(front_method)
         self._streams = OpenStreams(max_streams)
+        self._exhausted = self._cygrpc.StatusCode.resource_exhausted
+        self._new = NewStreams(self, self._streams, self._exhausted, end_connection)
+        self._acceptances: list[Acceptance] = []
+        if stream_method:
+            self._acceptances.append(Acceptance(stream_method, self._new.begin, _OUTSTANDING_STREAMS))
+        if front_method:
+            self._acceptances.append(Acceptance(front_method, self._new.begin_front, 1))
+        for kind in self._acceptances:
+            self._core.register_method(kind.method)
         self._open_calls = 0  # of both methods
         self._unfinished: dict[LaneCall, None] = {}  # calls whose message is being received, in order
-        self._exhausted = self._cygrpc.StatusCode.resource_exhausted
         self.late = LateCalls(self._unfinished.keys(), self._streams, self._exhausted)
         self._window: ReceiveWindow[LaneCall] = ReceiveWindow(
             _RECEIVING, _RECEIVING_AFTER_LARGE, _LATE_SECONDS, in_order=_IN_ORDER
@@ -134,7 +139,7 @@ class Lane(HeldAnswers):
         self._held: list[ArrivedRequest] = []  # while answers are held back
         self._came_alone = False  # the last call that was handed on
         self._has_work = False  # whether there is work beside what arrives
-        self.turns = self.taken = 0
+        self.turns = self.taken = self.handing_on = self._ident = 0
         self._pace = ArrivalPace()
         self._queue: Any = use_serving_queue(server, self._cygrpc, self._pace)
         self._thread = threading.Thread(target=self._loop, name="lane", daemon=True)
@@ -156,6 +161,7 @@ class Lane(HeldAnswers):
         """End every stream when what is in hand of it has been answered. For another thread than the lane's."""
         for stream in self._streams:
             stream.end(error)
+        self._new.end_fronts()
 
     def join(self, timeout: float | None = None) -> None:
         """Wait for the end, which comes when the server has been stopped and every call has been answered."""
@@ -194,10 +200,11 @@ class Lane(HeldAnswers):
         self.call_is_over()
 
     def _begin(self) -> None:
-        """Request the first calls of both methods."""
+        """Request the first calls of every method."""
+        self._ident = threading.get_ident()
         self._accept(self._method, _ACCEPT, _OUTSTANDING)
-        if self._stream_method:
-            self._accept(self._stream_method, _ACCEPT_STREAM, _OUTSTANDING_STREAMS)
+        for kind in self._acceptances:
+            self._accept(kind.method, kind, kind.count)
 
     def _accept(self, method: str, tag: object, count: int = 1) -> None:
         """Request more calls of a method, unless the lane has been told not to."""
@@ -206,28 +213,14 @@ class Lane(HeldAnswers):
                 self._core.request_registered_call(self._queue, self._queue, method, tag)
                 self._accepting += 1
 
-    def _open_stream(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
+    def _open_stream(self, kind: Acceptance, event: Any) -> None:  # noqa: ANN401 - grpcio's own
         """Begin a stream that has arrived, or refuse it."""
         self._accepting -= 1
         if not event.success:
             return  # the server is being stopped
-        self._accept(self._stream_method, _ACCEPT_STREAM)
+        self._accept(kind.method, kind)
         self._open_calls += 1
-        deadline = from_wall_clock(event.call_details.deadline)
-        name = event.call.peer().decode()
-        try:
-            displaced = self._streams.make_room(name)
-        except TooManyStreams as error:
-            LaneCall(self, event.call, deadline).refuse(error)
-            return
-        if displaced is not None:
-            displaced.cancel(self._exhausted, GAVE_WAY)
-        if len(event.invocation_metadata) > _HOSTILE_FIELDS:
-            self._end_connection(name)
-        connection = self._streams.connection(name)
-        stream = LaneStream(self, event.call, connection, deadline, event.invocation_metadata)
-        self._streams.add(stream)
-        stream.begin()
+        kind.open(event)
 
     def _receive_waiting(self) -> None:
         """Receive the messages whose turn it is, beside those that do not arrive."""
@@ -277,7 +270,7 @@ class Lane(HeldAnswers):
                         self._accepting -= 1
                 if event.success:
                     self._open_calls += 1
-                    if len(event.invocation_metadata) > _HOSTILE_FIELDS:
+                    if len(event.invocation_metadata) > HOSTILE_FIELDS:
                         self._end_connection(event.call.peer().decode())
                     told = event.invocation_metadata if self._believes_callers else ()
                     call = LaneCall(self, event.call, from_wall_clock(event.call_details.deadline), told)
@@ -300,8 +293,8 @@ class Lane(HeldAnswers):
                     self._hand_on()
                 elif now() > pace.look_until:
                     pace.look_until = 0.0
-            elif tag is _ACCEPT_STREAM:
-                self._open_stream(event)
+            elif type(tag) is Acceptance:
+                self._open_stream(tag, event)
             else:
                 message = tag.complete(event)
             if call is not None:
@@ -326,6 +319,7 @@ class Lane(HeldAnswers):
             return
         if self._held:
             arrived, self._held = self._held + arrived, []
+        self.handing_on = self._ident
         try:
             self._handler.take(arrived)
             self._has_work = self._handler.work()
@@ -334,9 +328,19 @@ class Lane(HeldAnswers):
             for request in arrived:
                 request.refuse(hidden)
             self._has_work = True
+        finally:
+            self.handing_on = 0
+            if self._new.fronts:
+                self._new.send_collected()
 
-    def _take_large(self, request: ArrivedRequest) -> list[ArrivedRequest]:
+    def _take_large(self, request: Any) -> list[ArrivedRequest]:  # noqa: ANN401 - a request, or many
         """Take a request's bytes from the budget; give it back if it is for the lane, neither refused nor handed on."""
+        if type(request) is FrontBatch:
+            return [
+                taken
+                for each in request.requests
+                for taken in ([each] if len(each.payload) <= SMALL else self._take_large(each))
+            ]
         try:
             request.hold(len(request.payload))
             if len(request.payload) <= LARGE:

@@ -13,6 +13,7 @@ from rnnserve.server.connections.flood_guard import (
     arrived_by_connection,
     bound_window,
 )
+from rnnserve.server.connections.private_socket import EXCHANGE
 from rnnserve.server.lane.completion_queue import Lane
 from rnnserve.server.lane.dispatcher import Dispatcher
 from rnnserve.server.settings import Settings
@@ -53,7 +54,7 @@ class LaneTransport(Lane):
             end_connection,
             stream_method=f"/{SERVICE}/ModelStreamInfer",
             max_streams=settings.max_streams,
-            believes_callers=settings.private_sockets is not None,
+            front_method=EXCHANGE if settings.private_sockets is not None else "",
         )
         self._dispatcher = dispatcher
         self._message_bytes = message_bytes(settings)

@@ -11,7 +11,8 @@ from rnnserve.client.channel import channel_options
 from rnnserve.client.endpoint import Endpoint
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.errors import RestError
-from rnnserve.web.upstream.statuses import RETRY_SECONDS, error_of_status
+from rnnserve.web.upstream.exchange_stream import ExchangeStream, NotTaken
+from rnnserve.web.upstream.statuses import NOT_CONNECTED, RETRY_SECONDS, error_of_status
 from rnnserve.web.upstream.upstream import CallContext
 
 __all__ = ["GrpcUpstream", "NotConnected"]
@@ -24,8 +25,8 @@ _SERVICE = "inference.GRPCInferenceService"
 _MOST_ANSWER_BYTES = -1
 """The server bounds its answers (--max-response-bytes), and says so."""
 
-_NOT_CONNECTED = ("failed to connect", "DNS resolution failed", "empty address list")
-"""How gRPC's own messages begin where it has no connection; they name addresses, which clients are not told."""
+_SMALL = 64 << 10
+"""Bytes of a request that goes with others in one message; a larger one is a call of its own."""
 
 _SOCKET_OPTIONS = [("grpc.default_authority", "localhost")]
 """Where the path of a socket stands for the name of a host, gRPC's server refuses the call."""
@@ -52,6 +53,7 @@ class GrpcUpstream:
         self.trusts_peer = trusts_peer
         self._channel = channel
         self._is_lost = False
+        self._exchange = ExchangeStream(channel) if trusts_peer else None
         self._infer = self._method("ModelInfer", pb.ModelInferResponse.FromString)
         self._methods: dict[str, grpc.aio.UnaryUnaryMultiCallable[Message, Message]] = {}
 
@@ -76,6 +78,14 @@ class GrpcUpstream:
         Raises:
             RestError: With the server's message.
         """
+        if self._exchange is not None:
+            payload = request.SerializeToString()
+            if len(payload) <= _SMALL:
+                try:
+                    return await self._exchange.infer(payload, context)
+                except NotTaken as error:
+                    if error.is_unknown:
+                        self._exchange = None  # a server on the public transport
         try:
             return await self._infer(request, timeout=context.timeout, metadata=context.metadata)
         except grpc.aio.AioRpcError as error:
@@ -97,12 +107,14 @@ class GrpcUpstream:
 
     async def close(self, grace: float | None = None) -> None:
         """End the connection to the server: calls in hand may take `grace` seconds to end."""
+        if self._exchange is not None and not grace:
+            await self._exchange.close()
         await self._channel.close(grace)
 
     def _told(self, error: grpc.aio.AioRpcError) -> RestError:
         """The error that a client is told: the server's, or that there is none."""
         said = error.details() or ""
-        if error.code() is not grpc.StatusCode.UNAVAILABLE or not said.startswith(_NOT_CONNECTED):
+        if error.code() is not grpc.StatusCode.UNAVAILABLE or not said.startswith(NOT_CONNECTED):
             self._is_lost = False
             return error_of_status(error.code(), said)
         if not self._is_lost:

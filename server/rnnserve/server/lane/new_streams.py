@@ -1,0 +1,106 @@
+"""Streams that arrive on the lane: begun, or refused."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from rnnserve.server.clock import from_wall_clock
+from rnnserve.server.connections.private_socket import is_private
+from rnnserve.server.errors import TooManyStreams, Unsupported
+from rnnserve.server.lane.arrived_requests import LaneCall
+from rnnserve.server.lane.front_stream import FrontServices, FrontStream
+from rnnserve.server.lane.open_streams import GAVE_WAY, OpenStreams
+from rnnserve.server.lane.streams import LaneStream, StreamServices
+
+__all__ = ["HOSTILE_FIELDS", "Acceptance", "NewStreams"]
+
+HOSTILE_FIELDS = 512
+"""Header fields of a call above which its connection is ended. gRPC's core lets half a million through until a client
+acknowledges the limit of 16 kB, less than 500 fields; and grpcio makes texts of each, on the lane's thread."""
+
+
+class Acceptance(NamedTuple):
+    """Tag of the events that bring a new stream.
+
+    Attributes:
+        method: Of which method.
+        open: Begins it.
+        count: How many may be opened between two looks at the queue without waiting for one of them.
+    """
+
+    method: str
+    open: Callable[[Any], None]
+    count: int
+
+
+class LaneServices(StreamServices, FrontServices, Protocol):
+    """What streams need of the lane."""
+
+    def call_is_over(self) -> None:
+        """Note that the last event of a call has come. For the lane's thread."""
+
+
+class NewStreams:
+    """Begins streams. For the lane's thread.
+
+    Attributes:
+        fronts: Those of HTTP fronts that are open.
+    """
+
+    def __init__(
+        self, lane: LaneServices, streams: OpenStreams, exhausted: object, end_connection: Callable[[str], None]
+    ) -> None:
+        """Begin none yet.
+
+        Args:
+            lane: What they arrive on.
+            streams: Those of clients that are open.
+            exhausted: grpcio's status of a stream that gives way to another.
+            end_connection: Ends a connection, by its name, without a long wait.
+        """
+        self._lane = lane
+        self._streams = streams
+        self._exhausted = exhausted
+        self._end_connection = end_connection
+        self.fronts: set[FrontStream] = set()
+
+    def begin(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
+        """Begin a client's stream, or refuse it."""
+        deadline = from_wall_clock(event.call_details.deadline)
+        name = event.call.peer().decode()
+        try:
+            displaced = self._streams.make_room(name)
+        except TooManyStreams as error:
+            LaneCall(self._lane, event.call, deadline).refuse(error)
+            return
+        if displaced is not None:
+            displaced.cancel(self._exhausted, GAVE_WAY)
+        if len(event.invocation_metadata) > HOSTILE_FIELDS:
+            self._end_connection(name)
+        connection = self._streams.connection(name)
+        stream = LaneStream(self._lane, event.call, connection, deadline, event.invocation_metadata)
+        self._streams.add(stream)
+        stream.begin()
+
+    def begin_front(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
+        """Begin the stream of a front, or refuse it where it has not come over the private socket."""
+        if not is_private(event.call.peer().decode()):
+            deadline = from_wall_clock(event.call_details.deadline)
+            LaneCall(self._lane, event.call, deadline).refuse(Unsupported("this method is for the server's own front"))
+            return
+        stream = FrontStream(self._lane, event.call, self._front_is_over)
+        self.fronts.add(stream)
+        stream.begin()
+
+    def send_collected(self) -> None:
+        """Send to fronts what has been answered in a turn of the lane."""
+        for front in self.fronts:
+            front.send_collected()
+
+    def end_fronts(self) -> None:
+        """End the streams of fronts when what is in hand of them has been answered. For another thread."""
+        for front in list(self.fronts):
+            front.end()
+
+    def _front_is_over(self, stream: FrontStream) -> None:
+        self.fronts.discard(stream)
+        self._lane.call_is_over()

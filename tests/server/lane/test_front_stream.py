@@ -1,0 +1,246 @@
+"""Many requests in one message, on the private socket: each has the answer, or refusal, of a call of its own."""
+
+import asyncio
+import os
+import random
+
+import grpc
+import numpy as np
+import pytest
+
+from rnnserve.protos import front_pb2
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos import inference_pb2_grpc as rpc
+from rnnserve.protos.protocol_words import PEER
+from rnnserve.server import Server, Settings
+from rnnserve.server.connections.private_socket import EXCHANGE
+from rnnserve.web.errors import RestError
+from rnnserve.web.upstream.exchange_stream import METHOD, ExchangeStream, NotTaken
+from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
+from rnnserve.web.upstream.statuses import error_of_status
+from rnnserve.web.upstream.upstream import CallContext
+from support.inference_requests import request
+from support.sequence_requests import step, walk
+from support.waiting import until
+
+MODELS = ("direction_simple", "direction_stacked", "direction_bidirectional")
+MINE, OTHER = (CallContext(((PEER, f"ipv4:10.0.0.1:{port}"),), 30.0) for port in (1111, 2222))
+
+
+def serving(repository, folder, **settings):
+    return Server(Settings(repository, grpc_port=0, provider="cpu", private_sockets=folder, **settings))
+
+
+@pytest.fixture(scope="module")
+def server(repository, tmp_path_factory):
+    with serving(repository, tmp_path_factory.mktemp("s"), transport="lane") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def stub(server):
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}", [("grpc.max_receive_message_length", -1)]) as channel:
+        yield rpc.GRPCInferenceServiceStub(channel)
+
+
+def socket_of(server):
+    return f"{server._settings.private_sockets}/{os.getpid()}.sock"
+
+
+def with_stream(server, use):
+    """Run a coroutine of a stream."""
+
+    async def go():
+        upstream = GrpcUpstream.at_socket(socket_of(server))
+        try:
+            return await use(ExchangeStream(upstream._channel))
+        finally:
+            await upstream.close()
+
+    return asyncio.run(go())
+
+
+def outcome_of_call(stub, message):
+    try:
+        return stub.ModelInfer(message).SerializeToString(deterministic=True)
+    except grpc.RpcError as error:
+        told = error_of_status(error.code(), error.details())
+        return told.status, str(told)
+
+
+async def outcome(stream, message, context=MINE):
+    try:
+        return (await stream.infer(message.SerializeToString(), context)).SerializeToString(deterministic=True)
+    except RestError as error:
+        return error.status, str(error)
+
+
+def test_both_ends_name_the_method_alike():
+    assert METHOD == EXCHANGE
+
+
+def test_every_request_has_the_answer_of_a_call_of_its_own(server, stub):
+    """Of several models, lengths and outputs; wrong ones among them, and a few that are large."""
+    draw = random.Random(7)
+    messages = []
+    for number in range(400):
+        steps = draw.choice([1, 4, 4, 4, 9, 600])
+        message = request(draw.choice(MODELS), {"input": walk(steps, seed=number)}, draw.choice([("logits",), ()]))
+        message.id = f"n{number}"
+        if number % 10 == 3:
+            message.inputs[0].shape[2] = 5
+        if number % 10 == 7:
+            message.model_name = "nope"
+        messages.append(message)
+
+    async def use(stream):
+        return await asyncio.gather(*(outcome(stream, message) for message in messages))
+
+    expected = [outcome_of_call(stub, message) for message in messages]
+    assert with_stream(server, use) == expected
+    assert {type(each) for each in expected} == {bytes, tuple}
+    until(lambda: server._transport._budget.held == 0)
+
+
+def test_sequences_are_those_of_the_fronts_client(server):
+    async def use(stream):
+        said = [
+            await outcome(stream, step(walk(2), 7, starts=True)),
+            await outcome(stream, step(walk(1), 7)),
+            await outcome(stream, step(walk(1), 7), OTHER),
+            await outcome(stream, step(walk(1), 7, ends=True)),
+        ]
+        return [type(each) for each in said]
+
+    assert with_stream(server, use) == [bytes, bytes, tuple, bytes]
+
+
+def test_a_request_that_is_late_is_told_so(server):
+    async def use(stream):
+        return await outcome(stream, request(MODELS[0], {"input": walk(4)}), CallContext(MINE.metadata, 0.0))
+
+    status, _ = with_stream(server, use)
+    assert status == 504
+
+
+def test_a_cancelled_request_costs_no_other(server):
+    async def use(stream):
+        tasks = [asyncio.create_task(outcome(stream, request(MODELS[0], {"input": walk(400, 60)}))) for _ in range(20)]
+        await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        said = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(each, asyncio.CancelledError) for each in said[::2])
+        assert not stream._waiting
+        return said[1::2]
+
+    assert {type(each) for each in with_stream(server, use)} == {bytes}
+    until(lambda: server._transport._budget.held == 0)
+
+
+def test_the_stream_is_refused_elsewhere(server):
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        call = channel.stream_stream(EXCHANGE)(iter([]), metadata=[(PEER, "ipv4:1.2.3.4:5")])
+        assert call.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_bytes_that_are_no_message_end_the_stream(server):
+    with grpc.insecure_channel(f"unix:{socket_of(server)}", [("grpc.default_authority", "localhost")]) as channel:
+        call = channel.stream_stream(EXCHANGE)(iter([b"\xff\xff"]))
+        assert call.code() is grpc.StatusCode.INVALID_ARGUMENT
+    until(lambda: not server._transport._transport._new.fronts)
+
+
+def test_a_client_that_half_closes_has_its_answers(server):
+    message = front_pb2.FrontRequests()
+    for number in range(30):
+        payload = request(MODELS[0], {"input": walk(4)}).SerializeToString()
+        message.entries.add(number=number, request=payload, peer="ipv4:1.2.3.4:5", timeout=30.0)
+    with grpc.insecure_channel(f"unix:{socket_of(server)}", [("grpc.default_authority", "localhost")]) as channel:
+        call = channel.stream_stream(EXCHANGE)(iter([message.SerializeToString()]))
+        answers = [front_pb2.FrontAnswers.FromString(each) for each in call]
+        assert call.code() is grpc.StatusCode.OK
+    assert sorted(entry.number for answer in answers for entry in answer.entries) == list(range(30))
+    assert len(answers) < 30
+    until(lambda: not server._transport._transport._new.fronts)
+
+
+def test_a_server_that_stops_answers_what_it_has_taken(repository, tmp_path):
+    """What it has not taken can be sent elsewhere: nothing is lost, and nothing is run twice."""
+
+    async def use(stream):
+        message = request(MODELS[0], {"input": walk(4)}).SerializeToString()
+        taken = refused = 0
+        stopping = None
+        while not refused:
+            said = await asyncio.gather(*(stream.infer(message, MINE) for _ in range(20)), return_exceptions=True)
+            answered = sum(isinstance(each, pb.ModelInferResponse) for each in said)
+            others = [each for each in said if not isinstance(each, pb.ModelInferResponse)]
+            assert all(isinstance(each, NotTaken) for each in others), others
+            taken, refused = taken + answered, refused + len(others)
+            stopping = stopping or asyncio.create_task(asyncio.to_thread(server.stop))
+        await stopping
+        return taken
+
+    server = serving(repository, tmp_path, transport="lane")
+    server.start()
+    assert with_stream(server, use) >= 20
+
+
+def test_a_server_on_the_public_transport_is_asked_by_calls(repository, tmp_path):
+    async def go():
+        upstream = GrpcUpstream.at_socket(socket_of(server))
+        try:
+            said = [await upstream.infer(request(MODELS[0], {"input": walk(4)}), MINE) for _ in range(2)]
+            assert upstream._exchange is None
+            return said
+        finally:
+            await upstream.close()
+
+    with serving(repository, tmp_path, transport="public") as server:
+        first, second = asyncio.run(go())
+    assert first == second
+    assert np.frombuffer(first.raw_output_contents[0], "<f4").size
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(grpc.StatusCode.OK, NotTaken), (grpc.StatusCode.UNAVAILABLE, RestError), (grpc.StatusCode.INTERNAL, RestError)],
+)
+def test_what_a_stream_that_ends_tells(code, kind, tmp_path):
+    """After a break nothing is sent to another server: what ended this one would end that, too."""
+
+    async def handle(messages, context):
+        await anext(aiter(messages))
+        if code is not grpc.StatusCode.OK:
+            await context.abort(code, "Socket closed")
+
+    async def go():
+        fake = grpc.aio.server()
+        handler = grpc.stream_stream_rpc_method_handler(handle)
+        fake.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("rnnserve.Front", {"Exchange": handler}),))
+        fake.add_insecure_port(f"unix:{tmp_path}/1.sock")
+        await fake.start()
+        upstream = GrpcUpstream.at_socket(f"{tmp_path}/1.sock")
+        stream = ExchangeStream(upstream._channel)
+        try:
+            with pytest.raises(kind):
+                await stream.infer(b"", MINE)
+        finally:
+            await upstream.close()
+            await fake.stop(0)
+
+    asyncio.run(go())
+
+
+def test_where_none_listens_nothing_is_taken(tmp_path):
+    async def go():
+        upstream = GrpcUpstream.at_socket(f"{tmp_path}/none.sock")
+        try:
+            with pytest.raises(NotTaken) as refused:
+                await upstream._exchange.infer(b"", MINE)
+            assert not refused.value.is_unknown
+        finally:
+            await upstream.close()
+
+    asyncio.run(go())
