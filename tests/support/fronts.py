@@ -153,7 +153,7 @@ def running_front(
         table = ConnectionTable(http or HttpLimits())
         config = uvicorn.Config(
             Application(upstream, site_routes(), limits),
-            http=functools.partial(FrontProtocol, table=table),
+            http=functools.partial(FrontProtocol, table=table),  # type: ignore[arg-type]  # as in `rnnserve web`
             ws="none",
             lifespan="off",
             log_config=None,

@@ -1,6 +1,7 @@
 """The contracts between the areas, and the code that reads and writes them.
 
 - `inference_pb2`, `inference_pb2_grpc`, `model_config_pb2`: the inference protocol, made from the .proto files.
+- `front_pb2`: what an HTTP front and its server exchange, many requests in a message.
 - `descriptor_pool`: where these stubs register their messages.
 - `manifest_pb2`, `artifact`: a published version, its files and its manifest.
 - `golden`, `differences`: golden results, and how near another runtime must come to them.
@@ -12,7 +13,7 @@
 
 The package imports protobuf, numpy and, for the service's stubs, grpc; it imports no other area but `common`.
 
-Door: `artifact`, `batching_modes`, `datatypes`, `differences`, `golden`, `health_pb2`, `inference_pb2`,
+Door: `artifact`, `batching_modes`, `datatypes`, `differences`, `front_pb2`, `golden`, `health_pb2`, `inference_pb2`,
 `inference_pb2_grpc`, `manifest_pb2`, `model_config_pb2`, `names`, `protocol_words`, `recorded_defaults`,
 `repository_folders`, `serving_graph`, `tensors_in_words`, `triton_config`.
 """

@@ -3,6 +3,7 @@
 __all__ = [
     "ALONE",
     "BATCH",
+    "FRONT_EXCHANGE",
     "JOINED",
     "PADDED",
     "PEER",
@@ -17,6 +18,9 @@ BATCH = "batch"
 
 PADDED, JOINED, ALONE = "padded", "joined", "alone"
 """Which rows may share a request: of any lengths; of equal sizes; none."""
+
+FRONT_EXCHANGE = "/rnnserve.Front/Exchange"
+"""Method on which an HTTP front sends many requests in one message (front.proto), on a server's private socket."""
 
 PEER = "rnnserve-peer"
 """Metadata with a client's address, as gRPC names it, of a call that an HTTP front makes for it. A server believes it

@@ -1,6 +1,7 @@
 """The processes that speak HTTP beside the server: when there are any, and what happens when one ends."""
 
 import argparse
+import importlib.util
 import os
 import signal
 import socket
@@ -35,8 +36,8 @@ def arguments(*words: str) -> argparse.Namespace:
 
 @pytest.fixture
 def without_the_extra(monkeypatch):
-    find = http_front.importlib.util.find_spec
-    monkeypatch.setattr(http_front.importlib.util, "find_spec", lambda name: None if name == "orjson" else find(name))
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "orjson" else find(name))
 
 
 @pytest.fixture

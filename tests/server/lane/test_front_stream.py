@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+from typing import Any
 
 import grpc
 import numpy as np
@@ -11,11 +12,10 @@ import pytest
 from rnnserve.protos import front_pb2
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.protos.protocol_words import PEER
+from rnnserve.protos.protocol_words import FRONT_EXCHANGE, PEER
 from rnnserve.server import Server, Settings
-from rnnserve.server.connections.private_socket import EXCHANGE
 from rnnserve.web.errors import RestError
-from rnnserve.web.upstream.exchange_stream import METHOD, ExchangeStream, NotTaken
+from rnnserve.web.upstream.exchange_stream import ExchangeStream, NotTaken
 from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
 from rnnserve.web.upstream.statuses import error_of_status
 from rnnserve.web.upstream.upstream import CallContext
@@ -47,6 +47,10 @@ def socket_of(server):
     return f"{server._settings.private_sockets}/{os.getpid()}.sock"
 
 
+def exchange(channel) -> Any:
+    return channel.stream_stream(FRONT_EXCHANGE)
+
+
 def with_stream(server, use):
     """Run a coroutine of a stream."""
 
@@ -73,10 +77,6 @@ async def outcome(stream, message, context=MINE):
         return (await stream.infer(message.SerializeToString(), context)).SerializeToString(deterministic=True)
     except RestError as error:
         return error.status, str(error)
-
-
-def test_both_ends_name_the_method_alike():
-    assert METHOD == EXCHANGE
 
 
 def test_every_request_has_the_answer_of_a_call_of_its_own(server, stub):
@@ -140,13 +140,13 @@ def test_a_cancelled_request_costs_no_other(server):
 
 def test_the_stream_is_refused_elsewhere(server):
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        call = channel.stream_stream(EXCHANGE)(iter([]), metadata=[(PEER, "ipv4:1.2.3.4:5")])
+        call = exchange(channel)(iter([]), metadata=((PEER, "ipv4:1.2.3.4:5"),))
         assert call.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_bytes_that_are_no_message_end_the_stream(server):
     with grpc.insecure_channel(f"unix:{socket_of(server)}", [("grpc.default_authority", "localhost")]) as channel:
-        call = channel.stream_stream(EXCHANGE)(iter([b"\xff\xff"]))
+        call = exchange(channel)(iter([b"\xff\xff"]))
         assert call.code() is grpc.StatusCode.INVALID_ARGUMENT
     until(lambda: not server._transport._transport._new.fronts)
 
@@ -157,7 +157,7 @@ def test_a_client_that_half_closes_has_its_answers(server):
         payload = request(MODELS[0], {"input": walk(4)}).SerializeToString()
         message.entries.add(number=number, request=payload, peer="ipv4:1.2.3.4:5", timeout=30.0)
     with grpc.insecure_channel(f"unix:{socket_of(server)}", [("grpc.default_authority", "localhost")]) as channel:
-        call = channel.stream_stream(EXCHANGE)(iter([message.SerializeToString()]))
+        call = exchange(channel)(iter([message.SerializeToString()]))
         answers = [front_pb2.FrontAnswers.FromString(each) for each in call]
         assert call.code() is grpc.StatusCode.OK
     assert sorted(entry.number for answer in answers for entry in answer.entries) == list(range(30))
@@ -178,13 +178,13 @@ def test_a_server_that_stops_answers_what_it_has_taken(repository, tmp_path):
             others = [each for each in said if not isinstance(each, pb.ModelInferResponse)]
             assert all(isinstance(each, NotTaken) for each in others), others
             taken, refused = taken + answered, refused + len(others)
-            stopping = stopping or asyncio.create_task(asyncio.to_thread(server.stop))
+            stopping = stopping or asyncio.create_task(asyncio.to_thread(stopping_server.stop))
         await stopping
         return taken
 
-    server = serving(repository, tmp_path, transport="lane")
-    server.start()
-    assert with_stream(server, use) >= 20
+    stopping_server = serving(repository, tmp_path, transport="lane")
+    stopping_server.start()
+    assert with_stream(stopping_server, use) >= 20
 
 
 def test_a_server_on_the_public_transport_is_asked_by_calls(repository, tmp_path):

@@ -3,6 +3,7 @@
 import gzip
 import json
 import zlib
+from typing import Any
 
 import grpc
 import numpy as np
@@ -17,6 +18,9 @@ PATH = "/v2/models/m/infer"
 WALK = np.array([[[1, 2], [3, 4]]], "<f4")
 INPUT = {"name": "input", "datatype": "FP32", "shape": [1, 2, 2]}
 BODY = json.dumps({"inputs": [{**INPUT, "data": WALK.tolist()}]}).encode()
+
+
+CODINGS: dict[str, Any] = {"gzip": (gzip.compress, gzip.decompress), "deflate": (zlib.compress, zlib.decompress)}
 
 
 @pytest.fixture
@@ -72,7 +76,7 @@ def test_any_other_content_type_is_json(upstream, kind):
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
 def test_bodies_and_answers_are_compressed_as_the_headers_say(upstream, coding):
     """Inference-Header-Content-Length counts bytes that are not compressed."""
-    pack, unpack = {"gzip": (gzip.compress, gzip.decompress), "deflate": (zlib.compress, zlib.decompress)}[coding]
+    pack, unpack = CODINGS[coding]
     walk = np.ones((1, 500, 2), "<f4")
     tensor = {"name": "input", "datatype": "FP32", "shape": [1, 500, 2], "parameters": {"binary_data_size": 4000}}
     text = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()

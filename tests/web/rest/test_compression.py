@@ -2,6 +2,7 @@
 
 import gzip
 import zlib
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from rnnserve.web.errors import RestError
 from rnnserve.web.rest.compression import Inflater, choose_coding, compress
 
-PACK = {"gzip": gzip.compress, "deflate": zlib.compress}
+PACK: dict[str, Any] = {"gzip": gzip.compress, "deflate": zlib.compress}
 
 
 def inflate(data, coding, most=1 << 20, step=1 << 16):

@@ -22,6 +22,8 @@ New routes go into `app.routes`, and into the document of `app.openapi`: a test 
 the page at `/` have their places there.
 
 May import `client` and `protos`; never `server`.
+
+Door: nothing.
 """
 
 __all__: list[str] = []

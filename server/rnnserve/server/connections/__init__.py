@@ -4,12 +4,14 @@
 `receiving_turns`: how many messages are received at once, and whose is next; `byte_budget`: bytes in hand;
 `slow_senders`: which call gives way where memory is short; `header_limit`, `flood_guard`, `memory_guard`: ends of
 connections and calls that cost more than they may; `open_connections`: which of the connections that own sequences are
-open; `held_answers`: answers that wait while a server goes; `pooled_call`: a call of the public transport.
+open; `held_answers`: answers that wait while a server goes; `pooled_call`: a call of the public transport;
+`private_socket`: whose the calls of the HTTP front are.
 
 Imports `sockets`, `process`, `clock` and `errors`; no gRPC but in `header_limit`.
 
 Threads: `flood_guard`, `header_limit`, `memory_guard`.
 
 Door: `byte_budget`, `connection_counts`, `connection_turns`, `flood_guard`, `header_limit`, `held_answers`,
-`memory_guard`, `open_connections`, `pooled_call`, `receive_window`, `receiving_turns`, `slow_senders`.
+`memory_guard`, `open_connections`, `pooled_call`, `private_socket`, `receive_window`, `receiving_turns`,
+`slow_senders`.
 """

@@ -11,10 +11,7 @@ from typing import Any
 
 from rnnserve.protos.protocol_words import PEER
 
-__all__ = ["EXCHANGE", "address_of_socket", "believed_peer", "is_private", "of_http"]
-
-EXCHANGE = "/rnnserve.Front/Exchange"
-"""The method on which a front sends many requests in one message; of the private socket alone."""
+__all__ = ["address_of_socket", "believed_peer", "is_private", "of_http"]
 
 _PRIVATE = "unix:"
 """How gRPC names the other end of any connection over a Unix socket, since that has no name."""

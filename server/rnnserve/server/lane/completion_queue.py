@@ -204,7 +204,7 @@ class Lane(HeldAnswers):
         self._ident = threading.get_ident()
         self._accept(self._method, _ACCEPT, _OUTSTANDING)
         for kind in self._acceptances:
-            self._accept(kind.method, kind, kind.count)
+            self._accept(kind.method, kind, kind.outstanding)
 
     def _accept(self, method: str, tag: object, count: int = 1) -> None:
         """Request more calls of a method, unless the lane has been told not to."""
@@ -336,11 +336,7 @@ class Lane(HeldAnswers):
     def _take_large(self, request: Any) -> list[ArrivedRequest]:  # noqa: ANN401 - a request, or many
         """Take a request's bytes from the budget; give it back if it is for the lane, neither refused nor handed on."""
         if type(request) is FrontBatch:
-            return [
-                taken
-                for each in request.requests
-                for taken in ([each] if len(each.payload) <= SMALL else self._take_large(each))
-            ]
+            return request.small(self._take_large)
         try:
             request.hold(len(request.payload))
             if len(request.payload) <= LARGE:

@@ -118,6 +118,13 @@ class FrontBatch:
     def __init__(self, requests: list[FrontRequest]) -> None:
         self.requests = requests
 
+    def small(self, take_large: Callable[[FrontRequest], list[ArrivedRequest]]) -> list[ArrivedRequest]:
+        """Give the small ones, and what `take_large` gives of each of the others."""
+        taken: list[ArrivedRequest] = []
+        for request in self.requests:
+            taken += [request] if len(request.payload) <= SMALL else take_large(request)
+        return taken
+
 
 class FrontStream:
     """A stream. Its events come on the lane's thread; its requests are answered from any."""

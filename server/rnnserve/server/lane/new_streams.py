@@ -24,12 +24,12 @@ class Acceptance(NamedTuple):
     Attributes:
         method: Of which method.
         open: Begins it.
-        count: How many may be opened between two looks at the queue without waiting for one of them.
+        outstanding: How many may be opened between two looks at the queue without waiting for one of them.
     """
 
     method: str
     open: Callable[[Any], None]
-    count: int
+    outstanding: int
 
 
 class LaneServices(StreamServices, FrontServices, Protocol):

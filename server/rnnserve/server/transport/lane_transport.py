@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import grpc
 
+from rnnserve.protos.protocol_words import FRONT_EXCHANGE
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import ByteBudget
 from rnnserve.server.connections.flood_guard import (
@@ -13,7 +14,6 @@ from rnnserve.server.connections.flood_guard import (
     arrived_by_connection,
     bound_window,
 )
-from rnnserve.server.connections.private_socket import EXCHANGE
 from rnnserve.server.lane.completion_queue import Lane
 from rnnserve.server.lane.dispatcher import Dispatcher
 from rnnserve.server.settings import Settings
@@ -54,7 +54,7 @@ class LaneTransport(Lane):
             end_connection,
             stream_method=f"/{SERVICE}/ModelStreamInfer",
             max_streams=settings.max_streams,
-            front_method=EXCHANGE if settings.private_sockets is not None else "",
+            front_method=FRONT_EXCHANGE if settings.private_sockets is not None else "",
         )
         self._dispatcher = dispatcher
         self._message_bytes = message_bytes(settings)

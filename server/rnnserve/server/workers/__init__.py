@@ -10,5 +10,5 @@ Imports `repository`, `process`, `errors` and `error_texts`; no gRPC.
 
 Threads: `peers`, `signals`, `supervisor_link`.
 
-Door: `peers`, `pulse`, `signals`, `supervisor`, `supervisor_link`.
+Door: `peers`, `pulse`, `signals`, `supervisor`, `supervisor_link`, `worker_process`.
 """

@@ -4,6 +4,8 @@
 the handlers of one kind of route. What every request passes is in `edge` (paths, ids, errors) and `bodies`.
 
 Imports `upstream`, `rest`, and Starlette.
+
+Door: `application`, `reference`.
 """
 
 __all__: list[str] = []

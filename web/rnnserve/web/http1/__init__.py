@@ -5,6 +5,8 @@ head and its body, a least rate, a deadline for writing, most bytes and fields o
 refused before the application has seen it is refused in JSON, too.
 
 Imports uvicorn and `errors`.
+
+Door: `connection_table`, `limits`, `protocol`.
 """
 
 __all__: list[str] = []

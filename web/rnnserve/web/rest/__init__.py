@@ -6,6 +6,9 @@ tensor and nothing else, `generation` the requests of Triton's generate extensio
 
 What only the body's form can show is refused here; what a tensor may be is the server's to say, in its own words.
 Imports `errors`, the protocol's messages and numpy.
+
+Door: `compression`, `generation`, `infer_request`, `infer_response`, `json_tensors`, `json_text`, `message_json`,
+`parameters`, `raw_request`.
 """
 
 __all__: list[str] = []

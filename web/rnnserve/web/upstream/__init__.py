@@ -4,6 +4,8 @@
 into errors of HTTP.
 
 Imports the protocol's messages, grpc and `errors`.
+
+Door: `grpc_upstream`, `private_sockets`, `statuses`, `upstream`.
 """
 
 __all__: list[str] = []

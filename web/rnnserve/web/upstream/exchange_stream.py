@@ -13,14 +13,12 @@ import grpc
 
 from rnnserve.protos import front_pb2
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos.protocol_words import PEER
+from rnnserve.protos.protocol_words import FRONT_EXCHANGE, PEER
 from rnnserve.web.errors import RestError
 from rnnserve.web.upstream.statuses import NOT_CONNECTED, RETRY_SECONDS, error_of_status
 from rnnserve.web.upstream.upstream import CallContext
 
 __all__ = ["ExchangeStream", "NotTaken"]
-
-METHOD = "/rnnserve.Front/Exchange"
 
 _MOST_ENTRIES, _MOST_BYTES = 512, 1 << 20
 """Of one message, about: a larger one would keep the server's thread for milliseconds."""
@@ -48,7 +46,7 @@ class ExchangeStream:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         """Begin without a stream."""
-        self._open = channel.stream_stream(METHOD)
+        self._open: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(FRONT_EXCHANGE)
         self._numbers = itertools.count(1)
         self._waiting: dict[int, tuple[asyncio.Future[bytes], float]] = {}  # until when, on the loop's clock
         self._unsent: deque[front_pb2.FrontRequests.Entry] = deque()
