@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import threading
 import zlib
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.web.app import infer
 from rnnserve.web.app.application import FrontLimits
 from rnnserve.web.upstream.statuses import error_of_status
 from support.fronts import FakeUpstream, ask
@@ -189,3 +191,32 @@ def test_sequences_are_parameters(upstream):
     parameters = {"sequence_id": "s", "sequence_start": True, "sequence_end": False, "sequence_key": "k" * 20}
     ask(upstream, PATH, json.dumps({**json.loads(BODY), "parameters": parameters}).encode())
     assert upstream.asked[0][1].parameters["sequence_key"] == pb.InferParameter(string_param="k" * 20)
+
+
+def test_large_bodies_are_read_and_written_on_one_thread_beside_the_loop(upstream, monkeypatch):
+    """Others are answered meanwhile. Small ones are not handed over, which would take longer than to read them."""
+    threads = []
+
+    def note(read):
+        def noting(*args):
+            threads.append(threading.current_thread().name)
+            return read(*args)
+
+        return noting
+
+    monkeypatch.setattr(infer, "read_infer_request", note(infer.read_infer_request))
+    monkeypatch.setattr(infer, "write_infer_response", note(infer.write_infer_response))
+    large = np.ones((1, 200_000, 2), "<f4")
+    tensor = {"name": "input", "datatype": "FP32", "shape": list(large.shape), "data": large.reshape(-1).tolist()}
+    reply = ask(upstream, PATH, json.dumps({"inputs": [tensor]}).encode())
+    assert len(reply.json["outputs"][0]["data"]) == 400_000
+    assert ask(upstream, PATH, BODY).status == 200
+    main = threading.current_thread().name
+    assert threads == ["large bodies_0", "large bodies_0", main, main]
+
+
+def test_a_mistake_in_a_large_body_is_told(upstream):
+    tensor = {"name": "input", "datatype": "FP32", "shape": [600_000], "data": [0] * 599_999 + ["x"]}
+    reply = ask(upstream, PATH, json.dumps({"inputs": [tensor]}).encode())
+    assert reply.status == 400
+    assert "element 599,999 of data" in reply.error

@@ -3,6 +3,7 @@
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app.bodies import read_header_length
 from rnnserve.web.app.exchange import Answer, Exchange
+from rnnserve.web.app.large_bodies import beside_loop
 from rnnserve.web.rest.infer_request import AnswerForm, read_infer_request
 from rnnserve.web.rest.infer_response import write_infer_response
 from rnnserve.web.rest.raw_request import read_raw_request
@@ -26,9 +27,12 @@ async def infer(exchange: Exchange) -> Answer:
     if not header_length and exchange.headers.get(b"content-type", b"").strip().lower() == _BINARY.encode():
         request, form = read_raw_request(body, await exchange.metadata(), model, version), AnswerForm()
     else:
-        request, form = read_infer_request(body, header_length, model, version)
+        size = len(body) if header_length is None else header_length  # bytes that follow the JSON cost little
+        request, form = await beside_loop(size, read_infer_request, body, header_length, model, version)
     del body  # the request's message has a copy of what matters
-    return _answer(await exchange.upstream.infer(request, exchange.context()), form, exchange.request_id)
+    response = await exchange.upstream.infer(request, exchange.context())
+    size = sum(map(len, response.raw_output_contents))
+    return await beside_loop(size, _answer, response, form, exchange.request_id)
 
 
 def _answer(response: pb.ModelInferResponse, form: AnswerForm, request_id: str) -> Answer:
