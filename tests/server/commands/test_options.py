@@ -84,6 +84,8 @@ def test_the_defaults():
         "max_connection_age": None,
         "max_connection_age_grace": 0.0,
         "share_port": False,
+        "http_port": None,
+        "private_sockets": None,
     }
 
 

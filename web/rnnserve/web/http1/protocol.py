@@ -2,7 +2,7 @@
 
 Of uvicorn 0.54 (`uvicorn.protocols.http.httptools_impl`): the deadline between two requests ends with any byte, and
 there is none for a head, a body, or for writing; heads may have any size; what is refused there is answered in plain
-text. The parser, llhttp, is strict: it refuses two Content-Lengths, one beside Transfer-Encoding, and bare line feeds.
+text. The parser, llhttp, is strict (docs/lab/findings.md, "HTTP in Python"); what it lets through is refused here.
 """
 
 import asyncio
