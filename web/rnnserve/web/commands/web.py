@@ -86,10 +86,7 @@ def run(args: argparse.Namespace) -> int:
         level=args.log_level.upper(),
         format=f"%(asctime)s %(levelname)s [{os.getpid()}] %(name)s: %(message)s",
     )
-    if (args.tls_certificate is None) != (args.tls_key is None):
-        raise FrontStartError("TLS needs both --tls-certificate and --tls-key")
-    if args.tls_client_ca is not None and args.tls_certificate is None:
-        raise FrontStartError("--tls-client-ca needs TLS: --tls-certificate and --tls-key")
+    _check_tls(args)
     upstream = _upstream(args)
     with _listening(args) as listener:
         if args.listen_fd is None:
@@ -99,6 +96,30 @@ def run(args: argparse.Namespace) -> int:
             signal.signal(number, lambda *_: None)
         uvloop.run(_serve(args, upstream, listener))
     return 0
+
+
+def _check_tls(args: argparse.Namespace) -> None:
+    """Try the files for TLS: uvicorn would raise what OpenSSL says of them, once it has begun.
+
+    Raises:
+        FrontStartError: If they cannot be used, or one is missing.
+    """
+    if (args.tls_certificate is None) != (args.tls_key is None):
+        raise FrontStartError("TLS needs both --tls-certificate and --tls-key")
+    if args.tls_certificate is None:
+        if args.tls_client_ca is not None:
+            raise FrontStartError("--tls-client-ca needs TLS: --tls-certificate and --tls-key")
+        return
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(args.tls_certificate, args.tls_key)
+        if args.tls_client_ca is not None:
+            context.load_verify_locations(args.tls_client_ca)
+    except OSError as error:  # an SSLError is one
+        raise FrontStartError(
+            "the files for TLS cannot be used: --tls-certificate is a certificate chain in PEM, --tls-key its private "
+            f"key, --tls-client-ca certificates of authorities: {error}"
+        ) from error
 
 
 def _upstream(args: argparse.Namespace) -> Callable[[], Upstream]:

@@ -1,0 +1,101 @@
+"""`rnnserve web` as a process, before a server that is not there."""
+
+import json
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import pytest
+
+from rnnserve.cli import main
+from support.certificates import write_certificates
+from support.waiting import PATIENCE
+
+COMMAND = [sys.executable, "-m", "rnnserve.cli", "web"]
+
+
+def asked(url):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(url, timeout=PATIENCE)
+    return refused.value
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_says_where_it_is_and_ends_well(number, tmp_path):
+    upstream = "127.0.0.1:1" if number == signal.SIGTERM else f"unix:{tmp_path}"
+    command = [*COMMAND, "--upstream", upstream, "--http-port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        printed = re.fullmatch(r"HTTP on (127\.0\.0\.1:\d+)\n", process.stdout.readline())
+        assert printed
+        reply = asked(f"http://{printed[1]}/v2/health/live")
+        assert (reply.code, reply.headers["retry-after"]) == (503, "1")
+        said = json.loads(reply.read())["error"]
+        assert "127.0.0.1:1" not in said
+        assert str(tmp_path) not in said
+        with urllib.request.urlopen(f"http://{printed[1]}/openapi.json", timeout=PATIENCE) as document:
+            assert json.loads(document.read())["openapi"] == "3.1.0"
+        process.send_signal(number)
+        assert process.wait(PATIENCE) == 0
+        assert "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--upstream", "nowhere"], "has no host and port"),
+        (["--upstream", "127.0.0.1:1", "--tls-key", "k"], "TLS needs both --tls-certificate and --tls-key"),
+        (["--upstream", "127.0.0.1:1", "--tls-client-ca", "c"], "--tls-client-ca needs TLS"),
+        (["--upstream", "127.0.0.1:1", "--upstream-tls-ca", "c"], "without TLS"),
+    ],
+)
+def test_mistakes_are_one_line(words, said, capsys):
+    assert main(["web", *words]) == 1
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert said in line
+
+
+def test_a_port_in_use_is_told(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert main(["web", "--upstream", "127.0.0.1:1", "--http-port", port]) == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+def test_https(mutual, tmp_path):
+    """With the files that the server has for gRPC: where it admits only clients with a certificate, so does HTTPS."""
+    files = write_certificates(tmp_path)
+    command = [*COMMAND, "--upstream", "127.0.0.1:1", "--http-port", "0", "--tls-certificate", str(files.server)]
+    command += ["--tls-key", str(files.key(files.server)), *(["--tls-client-ca", str(files.ca)] if mutual else [])]
+    known = ssl.create_default_context(cafile=str(files.ca))
+    known.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    stranger = ssl.create_default_context(cafile=str(files.ca))
+    stranger.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    known.load_cert_chain(files.client, files.key(files.client))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        port = int(process.stdout.readline().rpartition(":")[2])
+        url = f"https://127.0.0.1:{port}/openapi.json"
+        with urllib.request.urlopen(url, timeout=PATIENCE, context=known) as document:
+            assert document.status == 200
+        if mutual:
+            with pytest.raises((urllib.error.URLError, ConnectionError, ssl.SSLError)):
+                urllib.request.urlopen(url, timeout=PATIENCE, context=stranger)
+        else:
+            assert urllib.request.urlopen(url, timeout=PATIENCE, context=stranger).status == 200
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+
+
+def test_files_that_cannot_be_used_are_told_in_one_line(tmp_path):
+    (tmp_path / "c").write_text("no certificate")
+    command = [*COMMAND, "--upstream", "127.0.0.1:1", "--http-port", "0", "--tls-certificate", str(tmp_path / "c")]
+    done = subprocess.run([*command, "--tls-key", str(tmp_path / "c")], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "TLS" in done.stderr

@@ -1,0 +1,140 @@
+"""The sockets of a folder: which worker is asked, what comes and goes, and what is asked again elsewhere."""
+
+import asyncio
+import os
+import subprocess
+
+import grpc
+import pytest
+
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos.protocol_words import PEER
+from rnnserve.web.errors import RestError
+from rnnserve.web.upstream import private_sockets
+from rnnserve.web.upstream.grpc_upstream import NotConnected
+from rnnserve.web.upstream.private_sockets import PrivateSockets
+from rnnserve.web.upstream.statuses import error_of_status
+from rnnserve.web.upstream.upstream import CallContext
+from support.waiting import PATIENCE
+
+
+class FakeWorker:
+    """A worker that answers with its own name, or raises what it is told to."""
+
+    raising: dict[str, Exception]
+    closed: list[str]
+
+    def __init__(self, path):
+        self.name = path.rpartition("/")[2]
+
+    async def infer(self, *_):
+        return await self.call()
+
+    async def call(self, *_):
+        if self.name in self.raising:
+            raise self.raising[self.name]
+        return self.name
+
+    async def close(self, *_):
+        self.closed.append(self.name)
+
+
+@pytest.fixture
+def workers(monkeypatch):
+    """What workers raise, by the name of their socket, and which connections were ended."""
+    FakeWorker.raising, FakeWorker.closed = {}, []
+    monkeypatch.setattr(private_sockets.GrpcUpstream, "at_socket", FakeWorker)
+    monkeypatch.setattr(private_sockets, "_LOOK_SECONDS", 0.01)
+    return FakeWorker
+
+
+def asked(sockets, port=1):
+    return sockets.infer(pb.ModelInferRequest(), CallContext(((PEER, f"ipv4:127.0.0.1:{port}"),)))
+
+
+def run(folder, use):
+    async def go():
+        sockets = PrivateSockets(folder)
+        try:
+            return await asyncio.wait_for(use(sockets), PATIENCE)
+        finally:
+            await sockets.close()
+
+    return asyncio.run(go())
+
+
+def refused(status, text="x"):
+    return error_of_status(status, text)
+
+
+def test_a_connection_has_one_worker_and_connections_have_all(tmp_path, workers):
+    for name in "abc":
+        (tmp_path / f"{name}.sock").touch()
+
+    async def use(sockets):
+        return [[await asked(sockets, port) for _ in range(3)] for port in range(60)]
+
+    said = run(tmp_path, use)
+    assert all(len(set(of_one)) == 1 for of_one in said)
+    assert {of_one[0] for of_one in said} == {"a.sock", "b.sock", "c.sock"}
+
+
+@pytest.mark.parametrize("method", ["infer", "call"])
+def test_a_worker_that_does_not_answer_is_passed_over(tmp_path, workers, method):
+    for name in "abc":
+        (tmp_path / f"{name}.sock").touch()
+    workers.raising = {f"{name}.sock": NotConnected(503, "no") for name in "ab"}
+
+    async def use(sockets):
+        if method == "infer":
+            return [await asked(sockets, port) for port in range(20)]
+        return [await sockets.call("ServerLive", None, str, CallContext()) for _ in range(3)]
+
+    assert set(run(tmp_path, use)) == {"c.sock"}
+
+
+@pytest.mark.parametrize("status", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INVALID_ARGUMENT])
+def test_what_a_worker_says_is_said_and_not_asked_elsewhere(tmp_path, workers, status):
+    for name in "ab":
+        (tmp_path / f"{name}.sock").touch()
+    workers.raising = {f"{name}.sock": refused(status, name) for name in "ab"}
+    with pytest.raises(RestError) as told:
+        run(tmp_path, asked)
+    assert str(told.value) in ("a", "b")
+    assert not isinstance(told.value, NotConnected)
+
+
+def test_without_workers_it_is_503(tmp_path, workers):
+    with pytest.raises(RestError, match="no server behind this HTTP front answers") as told:
+        run(tmp_path, asked)
+    assert (told.value.status, told.value.headers["retry-after"]) == (503, "1")
+    (tmp_path / "a.sock").touch()
+    workers.raising = {"a.sock": NotConnected(503, "no")}
+    with pytest.raises(RestError):
+        run(tmp_path, asked)
+
+
+def test_workers_come_and_go(tmp_path, workers):
+    async def use(sockets):
+        (tmp_path / "a.sock").touch()
+        assert await asked(sockets) == "a.sock"  # at once: there was none
+        (tmp_path / "b.sock").touch()
+        (tmp_path / "a.sock").unlink()
+        while await asked(sockets) != "b.sock":
+            await asyncio.sleep(0.01)
+
+    run(tmp_path, use)
+    assert "a.sock" in workers.closed
+
+
+def test_the_socket_of_a_killed_worker_is_removed(tmp_path, workers):
+    with subprocess.Popen(["true"]) as process:
+        pid = process.pid
+    for name in (pid, os.getpid()):
+        (tmp_path / f"{name}.sock").touch()
+
+    async def use(sockets):
+        return [await asked(sockets, port) for port in range(10)]
+
+    assert set(run(tmp_path, use)) == {f"{os.getpid()}.sock"}
+    assert not (tmp_path / f"{pid}.sock").exists()
