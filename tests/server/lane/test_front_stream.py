@@ -244,3 +244,27 @@ def test_where_none_listens_nothing_is_taken(tmp_path):
             await upstream.close()
 
     asyncio.run(go())
+
+
+@pytest.mark.parametrize("has_headers", [False, True])
+def test_headers_of_a_client_go_with_a_call_of_its_own(server, monkeypatch, has_headers):
+    """A message of many requests has no metadata for each."""
+    taken = []
+    infer = ExchangeStream.infer
+
+    async def noting(self, payload, context):
+        taken.append(context)
+        return await infer(self, payload, context)
+
+    monkeypatch.setattr(ExchangeStream, "infer", noting)
+    context = CallContext((*MINE.metadata, ("authorization", "Bearer t")), 30.0, has_headers)
+
+    async def go():
+        upstream = GrpcUpstream.at_socket(socket_of(server))
+        try:
+            return await upstream.infer(request(MODELS[0], {"input": walk(4)}), context)
+        finally:
+            await upstream.close()
+
+    assert asyncio.run(go()).outputs
+    assert len(taken) == (not has_headers)

@@ -185,6 +185,9 @@ def test_what_goes_with_a_call():
         said = [("x-request-id", "r"), ("authorization", "Bearer t"), ("traceparent", "00-1-2-01")]
         peer = [("rnnserve-peer", "ipv4:127.0.0.1:50000")] if trusts_peer else []
         assert list(upstream.asked[0][2].metadata) == said + peer
+        assert upstream.asked[0][2].has_headers
+        ask(upstream, PATH, BODY)
+        assert not upstream.asked[1][2].has_headers
 
 
 def test_sequences_are_parameters(upstream):
@@ -204,8 +207,8 @@ def test_large_bodies_are_read_and_written_on_one_thread_beside_the_loop(upstrea
 
         return noting
 
-    monkeypatch.setattr(infer, "read_infer_request", note(infer.read_infer_request))
-    monkeypatch.setattr(infer, "write_infer_response", note(infer.write_infer_response))
+    for name in ("read_infer_request", "write_infer_response"):
+        monkeypatch.setattr(infer, name, note(vars(infer)[name]))
     large = np.ones((1, 200_000, 2), "<f4")
     tensor = {"name": "input", "datatype": "FP32", "shape": list(large.shape), "data": large.reshape(-1).tolist()}
     reply = ask(upstream, PATH, json.dumps({"inputs": [tensor]}).encode())

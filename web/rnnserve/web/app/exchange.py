@@ -106,10 +106,11 @@ class Exchange:
             value = self.headers.get(name)
             if value is not None:
                 metadata.append((name.decode(), _text(name, value)))
+        has_headers = len(metadata) > 1
         if self.upstream.trusts_peer and (client := self.scope.get("client")) is not None:
             host, port = client
             metadata.append((PEER, f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"))
-        return CallContext(tuple(metadata), self._timeout if timeout is None else timeout)
+        return CallContext(tuple(metadata), self._timeout if timeout is None else timeout, has_headers)
 
     async def metadata(self) -> pb.ModelMetadataResponse:
         """Ask for the metadata of the model in the path."""

@@ -26,7 +26,8 @@ _MOST_ANSWER_BYTES = -1
 """The server bounds its answers (--max-response-bytes), and says so."""
 
 _SMALL = 64 << 10
-"""Bytes of a request that goes with others in one message; a larger one is a call of its own."""
+"""Bytes of a request that goes with others in one message; a larger one is a call of its own, and so is one
+with headers of its client, such as Authorization, which are the metadata of a call."""
 
 _SOCKET_OPTIONS = [("grpc.default_authority", "localhost")]
 """Where the path of a socket stands for the name of a host, gRPC's server refuses the call."""
@@ -78,7 +79,7 @@ class GrpcUpstream:
         Raises:
             RestError: With the server's message.
         """
-        if self._exchange is not None:
+        if self._exchange is not None and not context.has_headers:
             payload = request.SerializeToString()
             if len(payload) <= _SMALL:
                 try:

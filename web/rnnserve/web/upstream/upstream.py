@@ -19,10 +19,12 @@ class CallContext:
     Attributes:
         metadata: The headers of the client that the server is to see, and the request's id.
         timeout: Seconds that the call may take.
+        has_headers: Whether there are headers of the client among the metadata.
     """
 
     metadata: tuple[tuple[str, str], ...] = ()
     timeout: float = 60.0
+    has_headers: bool = False
 
 
 class Upstream(Protocol):
