@@ -169,6 +169,7 @@ def measure_start(rounds: int, work: Path) -> dict[str, list[Metrics]]:
     """Start this server with three models: measure the time until it is ready, memory, and mapped files of torch."""
     found: list[Metrics] = []
     command = [servers.CONSOLE_SCRIPT, "serve", str(work / "models" / "three_models"), "--grpc-port", "0"]
+    command.append("--no-http")
     for number in range(1, rounds + 1):
         with servers.running_rnnserve("rnnserve", command, work / "start.log") as process:
             metrics = {

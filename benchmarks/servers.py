@@ -59,7 +59,15 @@ def start_server(
     log = folder.with_suffix(".log")
     onnx = repository / model / "1" / "model.onnx"
     if server in _RNNSERVE_OPTIONS:
-        command = [CONSOLE_SCRIPT, "serve", str(repository), "--grpc-port", "0", *_RNNSERVE_OPTIONS[server]]
+        command = [
+            CONSOLE_SCRIPT,
+            "serve",
+            str(repository),
+            "--grpc-port",
+            "0",
+            "--no-http",
+            *_RNNSERVE_OPTIONS[server],
+        ]
         return running_rnnserve(server, command, log)
     if server in _PLAIN_KINDS:
         command = [sys.executable, "-m", "benchmarks.peers.plain", _PLAIN_KINDS[server], model, str(onnx)]

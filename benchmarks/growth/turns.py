@@ -95,7 +95,7 @@ def serve_lane(
 ) -> contextlib.AbstractContextManager[ServerProcess]:
     """Start this server on a repository, with room for all requests in flight; it ends with the context."""
     options = ["--grpc-port", "0", "--transport", "lane", f"--max-queue={_MAX_QUEUE}"]
-    command = [servers.CONSOLE_SCRIPT, "serve", str(repository), *options]
+    command = [servers.CONSOLE_SCRIPT, "serve", str(repository), "--no-http", *options]
     return servers.running_rnnserve(LANE, command, log, timeout_s=timeout_s)
 
 

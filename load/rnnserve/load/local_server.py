@@ -34,7 +34,8 @@ def serve_repository(repository: Path, flags: str = "") -> Iterator[str]:
     except ValueError as error:
         raise InvalidRequest(f"--serve-flags {flags!r}: {error}") from error
     # The same Python, independent of PATH. The server's modules are not imported here: see the import contracts.
-    command = [sys.executable, "-c", _SERVE, "serve", str(repository), "--grpc-port", "0", "--log-level", "warning"]
+    command = [sys.executable, "-c", _SERVE, "serve", str(repository), "--grpc-port", "0", "--no-http"]
+    command += ["--log-level", "warning"]
     # In a session of its own: Ctrl-C ends the test first, and the test ends the server.
     with subprocess.Popen(  # noqa: S603 - the user's own options
         [*command, *options], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, start_new_session=True

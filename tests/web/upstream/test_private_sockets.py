@@ -11,7 +11,7 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import PEER
 from rnnserve.web.errors import RestError
 from rnnserve.web.upstream import private_sockets
-from rnnserve.web.upstream.grpc_upstream import NotConnected
+from rnnserve.web.upstream.grpc_upstream import GrpcUpstream, NotConnected
 from rnnserve.web.upstream.private_sockets import PrivateSockets
 from rnnserve.web.upstream.statuses import error_of_status
 from rnnserve.web.upstream.upstream import CallContext
@@ -43,7 +43,7 @@ class FakeWorker:
 def workers(monkeypatch):
     """What workers raise, by the name of their socket, and which connections were ended."""
     FakeWorker.raising, FakeWorker.closed = {}, []
-    monkeypatch.setattr(private_sockets.GrpcUpstream, "at_socket", FakeWorker)
+    monkeypatch.setattr(GrpcUpstream, "at_socket", FakeWorker)
     monkeypatch.setattr(private_sockets, "_LOOK_SECONDS", 0.01)
     return FakeWorker
 
