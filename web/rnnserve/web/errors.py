@@ -21,8 +21,8 @@ class RestError(Exception):
 
         Args:
             status: HTTP status.
-            message: For the caller.
-            headers: As in the attribute of the same name.
+            message: Words for the caller.
+            headers: Further headers of the answer, by name.
         """
         super().__init__(message)
         self.status = status

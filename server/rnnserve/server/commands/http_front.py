@@ -50,9 +50,9 @@ def add_http_arguments(parser: argparse.ArgumentParser, port: object, count: obj
     """Declare the arguments that concern HTTP.
 
     Args:
-        parser: The command's.
-        port: Reads a port.
-        count: Reads a number of 1 or more.
+        parser: Parser of the command.
+        port: Type of a port, for argparse.
+        count: Type of a number of 1 or more, for argparse.
     """
     parser.add_argument(
         "--http-port",
@@ -83,10 +83,10 @@ class HttpFront:
         """Prepare; `start` starts them.
 
         Args:
-            listener: Where they listen.
-            folder: As in the attribute of the same name.
-            command: Their command line; descriptors are added to it.
-            count: How many.
+            listener: Socket on which they listen.
+            folder: Folder for the server's sockets.
+            command: Command line of each; descriptors are added to it.
+            count: Number of processes.
         """
         self.port: int = listener.getsockname()[1]
         self.folder = folder
@@ -160,8 +160,8 @@ def http_front(args: argparse.Namespace, settings: Settings) -> Iterator[Setting
     """Have HTTP served beside gRPC inside the block, where that is wanted and can be.
 
     Args:
-        args: Of the command: `http_port`, `no_http`, `http_workers`, `log_level`.
-        settings: Of the server.
+        args: Arguments of the command: `http_port`, `no_http`, `http_workers`, `log_level`.
+        settings: Settings of the server.
 
     Yields:
         The settings, with what the server has to know of the front.

@@ -30,8 +30,8 @@ def believed_peer(connection: str, metadata: Iterable[Any]) -> str:
     """Name the connection that a call is of: the client's of the front, where it came over the private socket.
 
     Args:
-        connection: As gRPC names it.
-        metadata: Of the call, each entry a key and a value.
+        connection: Name that gRPC has for it.
+        metadata: Metadata of the call, each entry a key and a value.
     """
     if is_private(connection):
         for entry in metadata:

@@ -52,10 +52,10 @@ class NewStreams:
         """Begin none yet.
 
         Args:
-            lane: What they arrive on.
-            streams: Those of clients that are open.
-            exhausted: grpcio's status of a stream that gives way to another.
-            end_connection: Ends a connection, by its name, without a long wait.
+            lane: Lane on which they arrive.
+            streams: Open streams of clients.
+            exhausted: Status, as grpcio has it, of a stream that gives way to another.
+            end_connection: Function that ends a connection, by its name, without a long wait.
         """
         self._lane = lane
         self._streams = streams

@@ -5,6 +5,8 @@ the handlers of one kind of route. What every request passes is in `edge` (paths
 
 Imports `upstream`, `rest`, and Starlette.
 
+Threads: `large_bodies`.
+
 Door: `application`, `reference`.
 """
 

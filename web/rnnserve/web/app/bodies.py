@@ -36,9 +36,9 @@ class BodyReader:
         """Read a request's body, decompressed. What it takes is held until `let_go`.
 
         Args:
-            scope: ASGI's; `let_go` needs it again.
-            headers: Of the request.
-            receive: ASGI's.
+            scope: Scope of ASGI; `let_go` needs it again.
+            headers: Headers of the request.
+            receive: Function of ASGI that gives the next part.
 
         Raises:
             ClientGone: If the client has.
@@ -102,8 +102,8 @@ def read_header_length(headers: Mapping[bytes, bytes], all_headers: list[tuple[b
     """Read Inference-Header-Content-Length; None where the request has none.
 
     Args:
-        headers: By name.
-        all_headers: As they came.
+        headers: Headers by name.
+        all_headers: Headers in the order in which they came.
 
     Raises:
         RestError: If it comes twice, or is no number.

@@ -18,7 +18,7 @@ def example_request(metadata: pb.ModelMetadataResponse) -> dict[str, Any] | None
     """Make a request with one row of a few steps; None where there is none in JSON that is short.
 
     Args:
-        metadata: The model's: an axis of any size is the batch, or has its steps within the limits that they say.
+        metadata: Metadata of the model: an axis of any size is the batch, or has steps within their limits.
     """
     inputs = []
     for tensor in metadata.inputs:

@@ -55,9 +55,9 @@ class Exchange:
         """Begin.
 
         Args:
-            scope: ASGI's.
-            receive: ASGI's.
-            request_id: As in the attribute of the same name.
+            scope: Scope of ASGI.
+            receive: Function of ASGI that gives the next part of the body.
+            request_id: Name of the request, in logs and answers.
             upstream: The server.
             bodies: Reads bodies.
             timeout: Seconds that a call may take.

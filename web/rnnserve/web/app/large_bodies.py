@@ -24,10 +24,10 @@ async def beside_loop(size: int, function: Callable[P, T], *args: P.args, **kwar
     """Call a function: on another thread, where what it works on has many bytes.
 
     Args:
-        size: How many.
-        function: What to call, with the arguments that follow.
-        args: Its arguments.
-        kwargs: Its arguments by name.
+        size: Number of these bytes.
+        function: Function to call, with the arguments that follow.
+        args: Arguments by position.
+        kwargs: Arguments by name.
     """
     if size < _LARGE:
         return function(*args, **kwargs)

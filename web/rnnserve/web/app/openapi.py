@@ -90,8 +90,8 @@ def openapi_document(
 
     Args:
         routes: Every route.
-        version: Of the server.
-        examples: By the name of a model that serves, an inference request that it takes.
+        version: Version of the server.
+        examples: Requests that models take, by the name of a model that serves.
     """
     paths: dict[str, Any] = {}
     for route in routes:

@@ -12,7 +12,7 @@ def refusal(status: int, message: str) -> bytes:
 
     Args:
         status: HTTP status.
-        message: For the client.
+        message: Words for the client.
     """
     body = orjson.dumps({"error": message})
     retry = b"retry-after: 1\r\n" if status == 503 else b""

@@ -27,9 +27,9 @@ def read_generate_request(
 
     Args:
         parsed: The body.
-        metadata: The model's.
+        metadata: Metadata of the model.
         model: The name in the path.
-        version: That in the path; empty where there is none.
+        version: Version in the path; empty where there is none.
 
     Raises:
         RestError: If a value fits no input.
@@ -60,7 +60,7 @@ def write_generate_response(response: pb.ModelInferResponse, id: str) -> bytes:
     """Write the answer.
 
     Args:
-        response: The server's; its outputs are raw.
+        response: Answer of the server; its outputs are raw.
         id: Stands for the id where the request had none.
 
     Raises:

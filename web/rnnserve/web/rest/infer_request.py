@@ -59,7 +59,7 @@ def read_infer_request(
         body: All of it.
         header_length: Bytes of it that are JSON; None for all.
         model: The name in the path.
-        version: That in the path; empty where there is none.
+        version: Version in the path; empty where there is none.
 
     Raises:
         RestError: If it is no such request.

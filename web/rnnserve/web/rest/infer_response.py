@@ -13,8 +13,8 @@ def write_infer_response(response: pb.ModelInferResponse, form: AnswerForm, id: 
     """Write the answer to a request.
 
     Args:
-        response: The server's; its outputs are raw.
-        form: Which outputs are to be binary.
+        response: Answer of the server; its outputs are raw.
+        form: Form of the answer: names of binary outputs.
         id: Stands for the id where the request had none: KServe's client wants one in every answer.
 
     Returns:

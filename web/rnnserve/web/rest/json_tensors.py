@@ -39,8 +39,8 @@ def flatten(data: object, name: str) -> tuple[list[Any], tuple[int, ...]]:
     """Take lists in lists apart.
 
     Args:
-        data: What JSON had.
-        name: The tensor's, for messages.
+        data: Value that JSON had.
+        name: Name of the tensor, for messages.
 
     Returns:
         The elements in row-major order, and the sizes of the lists from the outside in; of a flat list, one size.
@@ -67,7 +67,7 @@ def read_elements(flat: list[Any], datatype: str, name: str) -> bytes:
     Args:
         flat: The elements; not of BYTES.
         datatype: The protocol's name, one of `DTYPES`.
-        name: The tensor's, for messages.
+        name: Name of the tensor, for messages.
 
     Raises:
         RestError: If one is of another kind, or too large.

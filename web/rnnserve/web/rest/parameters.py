@@ -16,7 +16,7 @@ def parameters_of(holder: Mapping[str, Any], where: str) -> dict[str, Any]:
 
     Args:
         holder: The object that may have them.
-        where: Its place in the body, for messages; empty for the body itself.
+        where: Place in the body, for messages; empty for the body itself.
 
     Raises:
         RestError: If they are no object.
@@ -35,9 +35,9 @@ def read_parameters(
     """Write JSON values into a map of a message.
 
     Args:
-        values: By name.
+        values: Values by name.
         to: The map.
-        where: Its place in the body, for messages.
+        where: Place in the body, for messages.
         without: Names that are meant for the front alone.
 
     Raises:

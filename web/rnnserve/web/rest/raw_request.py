@@ -19,9 +19,9 @@ def read_raw_request(body: bytes, metadata: pb.ModelMetadataResponse, model: str
 
     Args:
         body: The bytes of the input, row-major, little-endian.
-        metadata: The model's.
+        metadata: Metadata of the model.
         model: The name in the path.
-        version: That in the path; empty where there is none.
+        version: Version in the path; empty where there is none.
 
     Raises:
         RestError: If the model has several inputs that must be sent, or the bytes leave its shape open.

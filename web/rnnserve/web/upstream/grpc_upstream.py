@@ -48,8 +48,8 @@ class GrpcUpstream:
         """Speak on a channel, which is closed with this.
 
         Args:
-            channel: Of the loop that runs.
-            trusts_peer: As in the attribute of the same name.
+            channel: Channel of the loop that runs.
+            trusts_peer: Whether the server believes what the metadata say of the client's address.
         """
         self.trusts_peer = trusts_peer
         self._channel = channel

@@ -41,7 +41,7 @@ class PrivateSockets:
         """Look at the folder from now on. For a loop that runs.
 
         Args:
-            folder: Holds a socket of each worker; it may be empty yet.
+            folder: Folder with a socket of each worker; it may be empty yet.
         """
         self._folder = folder
         self._workers: dict[str, GrpcUpstream] = {}

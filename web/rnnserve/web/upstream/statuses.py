@@ -45,7 +45,7 @@ def error_of_status(code: grpc.StatusCode, message: str) -> RestError:
 
     Args:
         code: The call's status; not OK.
-        message: The server's, passed on as it is.
+        message: Message of the server, passed on as it is.
     """
     status = _STATUSES.get(code, 400)
     headers: dict[str, str] = {}

@@ -41,10 +41,10 @@ class Upstream(Protocol):
         """Call another method that has one request and one answer.
 
         Args:
-            method: Its name, such as "ModelMetadata".
-            request: Its message.
+            method: Name of the method, such as "ModelMetadata".
+            request: Message that it takes.
             answer: The type of its answer.
-            context: What goes with it.
+            context: Metadata and time for the call.
         """
 
     async def close(self) -> None:
