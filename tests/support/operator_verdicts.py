@@ -1,0 +1,70 @@
+"""What is decided of a few operators, given as words, for a batch of rows with lengths."""
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from rnnserve.export.dataflow import Property, decide, worst
+from rnnserve.protos import manifest_pb2
+from support.proven_graphs import INPUTS
+
+__all__ = ["BATCH", "ROW", "WHOLE", "verdicts"]
+
+FAR = 2**31 - 1
+BATCH, SEQUENCE = ("batch", -1), ("sequence", -1)
+# Axes of an output: steps of features for each row, or features alone.
+WHOLE, ROW = [BATCH, SEQUENCE, ("features", 3)], [BATCH, ("features", 3)]
+# What the operators of a graph may take beside the inputs x (batch, sequence, 3) and lengths (batch,).
+CONSTANTS = {
+    "zero": np.array([0]),
+    "one": np.array([1]),
+    "two": np.array([2]),
+    "three": np.array([3]),
+    "minus": np.array([-1]),
+    "far": np.array([FAR]),
+    "scalar_0": np.array(0),
+    "scalar_1": np.array(1),
+    "last": np.array(-1),
+    "half": np.float32(0.5),
+    "nothing": np.float32(0),
+    "infinite": np.float32(-np.inf),
+    "weights": np.ones((3, 3), np.float32),
+    "W": np.ones((1, 3, 3), np.float32),
+    "W2": np.ones((2, 3, 3), np.float32),
+    "kernel": np.ones((3, 3, 3), np.float32),
+    "table": np.ones((40, 3), np.float32),
+    "flat": np.array([-1, 3]),
+    "head": np.array([0, 1, 0, 0, 0, 0]),
+    "tail": np.array([0, 0, 0, 0, 1, 0]),
+    "pads": np.array([1]),
+    "yes": np.array(True),
+    "bias": np.zeros((1, 6), np.float32),
+    "values": np.array([0, 1], np.float32),
+}
+
+
+def verdicts(nodes, axes, functions=()):
+    """Decide rows, padding and causality of a graph: for each "+" for proven, "-" for refuted, "?" for not decided.
+
+    Args:
+        nodes: For each node its operator, its inputs and its outputs, as words, and its attributes.
+        axes: Name and size of each axis of the output y.
+        functions: Functions of the file.
+    """
+    graph = helper.make_graph(
+        [helper.make_node(op, given.split(), results.split(), **more) for op, given, results, more in nodes],
+        "graph",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "sequence", 3]),
+            helper.make_tensor_value_info("lengths", TensorProto.INT64, ["batch"]),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in CONSTANTS.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], functions=functions)
+    output = manifest_pb2.Tensor(name="y")
+    for name, size in axes:
+        output.axes.add(name=name, size=size)
+    found = decide(model, INPUTS, [output])
+    return "".join(
+        {"proven": "+", "refuted": "-", "not decided": "?"}[worst(found[kind].values()).verdict] for kind in Property
+    )
