@@ -1,7 +1,9 @@
 """Requests of kept sequences, and how tests send them: by calls, and on streams."""
 
+import contextlib
 import queue
 import time
+from collections.abc import Iterator, Sequence
 
 import grpc
 import numpy as np
@@ -9,7 +11,20 @@ import numpy as np
 from rnnserve.protos import inference_pb2 as pb
 from support.inference_requests import request
 
-__all__ = ["PATIENCE", "SIMPLE", "Calls", "Stream", "eventually", "raw", "refusal", "step", "walk"]
+__all__ = [
+    "PATIENCE",
+    "SIMPLE",
+    "Calls",
+    "Stream",
+    "answers_of",
+    "eventually",
+    "in_parts",
+    "raw",
+    "refusal",
+    "step",
+    "stream_of",
+    "walk",
+]
 
 SIMPLE = "direction_simple"
 PATIENCE = 30.0
@@ -26,6 +41,15 @@ def step(inputs, identity, *, name=SIMPLE, starts=False, ends=False, outputs=("l
     return message
 
 
+def in_parts(inputs, parts: Sequence[int], identity, **kwargs) -> Iterator[pb.ModelInferRequest]:
+    """The requests of a sequence that is cut into parts of so many steps."""
+    at = 0
+    for number, steps in enumerate(parts):
+        ends = number == len(parts) - 1
+        yield step(inputs[:, at : at + steps], identity, starts=not number, ends=ends, id=f"part {number}", **kwargs)
+        at += steps
+
+
 def walk(steps: int, rows: int = 1, seed: int = 0) -> np.ndarray:
     """Input (batch, sequence, features)."""
     return np.random.default_rng(seed).normal(size=(rows, steps, 2)).astype(np.float32)
@@ -39,6 +63,11 @@ def refusal(response: pb.ModelStreamInferResponse) -> str:
     """The status of a refusal on a stream."""
     assert response.error_message
     return response.infer_response.parameters["status"].string_param
+
+
+def answers_of(stub, messages) -> list[pb.ModelStreamInferResponse]:
+    """The answers to messages on a stream that are sent without waiting for any."""
+    return list(stub.ModelStreamInfer(messages, timeout=PATIENCE))
 
 
 def eventually(ask):
@@ -70,6 +99,14 @@ class Stream:
     def end(self) -> list[pb.ModelStreamInferResponse]:
         self._sent.put(None)
         return list(self.call)
+
+
+@contextlib.contextmanager
+def stream_of(stub):
+    """A stream that is ended, and whose answers are all read, at last."""
+    stream = Stream(stub)
+    yield stream
+    stream.end()
 
 
 class Calls:
