@@ -1,11 +1,16 @@
-"""What runs requests that do not run on the lane."""
+"""What runs requests that do not run on the lane, a lane without calls, and models that stand still."""
 
+import dataclasses
 import math
+import threading
 
 import pytest
 
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
+from rnnserve.server.lane.dispatcher import Dispatcher
+from rnnserve.server.protocol.service import Service
+from rnnserve.server.repository.model import Model
 
 
 @pytest.fixture
@@ -13,3 +18,27 @@ def schedulers():
     schedulers = Schedulers(WaitingLimits(300, math.inf))
     yield schedulers
     schedulers.close()
+
+
+@pytest.fixture
+def dispatcher(service, schedulers):
+    """A lane without calls, on which 300 may wait for a model."""
+    settings = dataclasses.replace(service.settings, max_queue=300)
+    return Dispatcher(Service(service.repository, settings), schedulers)
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """Models that stand still in a run until they are told to go on."""
+    started, may_go = threading.Event(), threading.Event()
+    run = Model.run
+
+    def held_run(self, requests):
+        if any(r.sizes.get("sequence") == 77 for r in requests):  # not while loading
+            started.set()
+            assert may_go.wait(20)
+        return run(self, requests)
+
+    monkeypatch.setattr(Model, "run", held_run)
+    yield started, may_go
+    may_go.set()

@@ -1,0 +1,82 @@
+"""Full queues: which call is refused, which gives way, and which never does."""
+
+import threading
+
+import grpc
+import numpy as np
+import pytest
+
+from rnnserve.protos import inference_pb2_grpc as rpc
+from rnnserve.server import Server, Settings
+from rnnserve.server.errors import QueueFull
+from support.inference_requests import request
+from support.lane_calls import FakeCall, asks
+
+
+@pytest.mark.parametrize("kind", ["lane", "public"])
+def test_a_full_queue_refuses_and_what_waits_is_answered(repository, held, monkeypatch, kind):
+    started, may_go = held
+    monkeypatch.setattr("rnnserve.server.lane.dispatcher._LANE_SECONDS", 0.0)
+    settings = Settings(repository, grpc_port=0, provider="cpu", transport=kind, max_queue=8)
+    sent = request("direction_simple", {"input": np.zeros((1, 77, 2), np.float32)})
+    with Server(settings) as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        infer = rpc.GRPCInferenceServiceStub(channel).ModelInfer
+        first = infer.future(sent)
+        assert started.wait(20)
+        calls = [infer.future(sent) for _ in range(20)]
+        ended = threading.Semaphore(0)
+        for call in calls:
+            call.add_done_callback(lambda _: ended.release())
+        for _ in range(12):
+            assert ended.acquire(timeout=20)
+        may_go.set()
+        codes = [call.code() for call in calls]
+        assert first.code() == grpc.StatusCode.OK
+        assert codes.count(grpc.StatusCode.OK) == 8
+        assert codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED) == 12
+        told = [call.details() for call in calls if call.code() != grpc.StatusCode.OK]
+        assert all("requests wait already (--max-queue)" in said for said in told)
+
+
+def test_a_full_queue_of_a_small_model_refuses_at_once(dispatcher):
+    calls = [asks(sequence=1 + number % 9) for number in range(310)]
+    dispatcher.take(calls)
+    assert [type(call.answers[0]) for call in calls[300:]] == [QueueFull] * 10
+    assert not any(call.answers for call in calls[:300])
+    while dispatcher.work():
+        pass
+    assert all(len(call.answers) == 1 and isinstance(call.answers[0], bytes) for call in calls[:300])
+
+
+def test_in_a_full_queue_the_connection_with_most_gives_way(dispatcher):
+    flood = [asks(sequence=1 + number % 9) for number in range(300)]
+    dispatcher.take(flood)
+    polite = [asks(sequence=2, peer="b"), asks(sequence=3, peer="c")]
+    for call in polite:
+        dispatcher.take([call])
+    assert [number for number, call in enumerate(flood) if call.answers] == [298, 299]
+    assert all(type(call.answers[0]) is QueueFull for call in flood[298:])
+    dispatcher.work()
+    assert all(call.answers for call in polite), "each connection has its turn"
+    while dispatcher.work():
+        pass
+    assert all(len(call.answers) == 1 and isinstance(call.answers[0], bytes) for call in (*flood[:298], *polite))
+
+
+def test_steps_of_sequences_do_not_give_way(dispatcher):
+    """The next step of the same sequence would be run without the one that was refused."""
+    steps = []
+    for number in range(300):
+        sent = request("direction_simple", {"input": np.zeros((1, 1 + number % 9, 2), np.float32)}, ["logits"])
+        sent.parameters["sequence_id"].int64_param = 1 + number
+        sent.parameters["sequence_start"].bool_param = True
+        steps.append(FakeCall(sent.SerializeToString()))
+    dispatcher.take(steps)
+    polite, again = asks(sequence=2, peer="b"), asks(sequence=2, peer="b")
+    dispatcher.take([polite])
+    dispatcher.take([again])
+    assert [type(answer) for answer in again.answers] == [QueueFull]
+    assert not any(call.answers for call in steps)
+    while dispatcher.work():
+        pass
+    assert all(isinstance(call.answers[0], bytes) for call in (*steps, polite))
