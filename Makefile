@@ -26,7 +26,7 @@ FUZZ_REQUESTS ?= 1000000
 GRAPH_TESTS := $(addprefix tests/export/,adoption dataflow diagnosis finiteness lowering operators recurrence)
 UNMEASURED_GRAPHS := $(addprefix tests/export/,operators/test_constants.py operators/test_grid.py \
 	operators/test_pooling.py operators/test_resizing.py recurrence/test_bytes.py recurrence/test_grid.py \
-	recurrence/test_odd_modules.py recurrence/test_scan.py)
+	recurrence/test_odd_modules.py recurrence/test_scan.py recurrence/test_scan_refusals.py)
 UNMEASURED_EXPORTS := $(addprefix tests/export/,parity/test_planted_families.py parity/test_planted_faults.py \
 	parity/test_planted_faults_own_modules.py test_own_modules_bytes.py test_published_means_servable.py \
 	test_random_modules.py)
