@@ -1,0 +1,112 @@
+"""Replays of golden results: what comes near enough passes, and one wrong number does not."""
+
+import re
+
+import numpy as np
+import pytest
+
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.golden import Case, replay
+from support.running_means import LIMITS, rounded
+
+
+def test_another_rounding_passes(cases):
+    assert replay(cases, lambda inputs: rounded(inputs, seed=1), LIMITS) == []
+
+
+def altered(cases, number, change):
+    """A run that gives eager's results, but for one case, in which they are changed in place."""
+    answers = iter(range(len(cases)))
+
+    def run(inputs):
+        at = next(answers)
+        results = {name: array.copy() for name, array in cases[at].eager.items()}
+        return change(results) or results if at == number else results
+
+    return run
+
+
+@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("tensor", ["logits", "output", "h_n"])
+@pytest.mark.parametrize("wrong", [1e-3, -1e-3, np.nan, np.inf])
+def test_one_wrong_number_is_caught_and_named(cases, number, tensor, wrong):
+    expected = cases[number].eager[tensor]
+    at = tuple(size // 2 for size in expected.shape)
+
+    def change(results):
+        results[tensor][at] += np.float32(wrong)
+
+    first = replay(cases, altered(cases, number, change), LIMITS)[0]
+    assert first.startswith(f'case {number}, {cases[number]}: "{tensor}" at {[int(i) for i in at]} is ')
+    assert "allowed" in first
+
+
+@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize(("tensor", "axis"), [("logits", 0), ("output", 0), ("h_n", 1)])
+def test_swapped_rows_are_caught(cases, number, tensor, axis):
+    def change(results):
+        results[tensor] = np.roll(results[tensor], 1, axis)
+
+    failures = replay(cases, altered(cases, number, change), LIMITS)
+    assert any(failure.startswith(f'case {number}, {cases[number]}: "{tensor}" at ') for failure in failures)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: {n: a for n, a in r.items() if n != "h_n"}, 'no output "h_n"; there are logits, output'),
+        (lambda r: {**r, "h_n": r["h_n"][0]}, r'"h_n" has shape \[5, 3\], eager gave \[1, 5, 3\]'),
+        (lambda r: {**r, "h_n": r["h_n"].astype(float)}, '"h_n" is float64, eager gave float32'),
+        (lambda r: {**r, "c_n": r["h_n"]}, 'an output "c_n" that eager does not have'),
+    ],
+)
+def test_names_shapes_and_datatypes_are_held(cases, change, message):
+    (failure,) = replay(cases, altered(cases, 1, change), LIMITS)
+    assert failure.startswith('case 1, walk of "input" [5, 9, 2]: ')
+    assert re.search(message, failure)
+
+
+def test_all_failures_are_told_not_only_the_first(cases):
+    def run(inputs):
+        return {name: array + np.float32(0.1) for name, array in rounded(inputs).items()}
+
+    failures = replay(cases, run, LIMITS)
+    # Each of three tensors in each of four cases, and the two rules over all random ones.
+    assert len(failures) == 3 * 4 + 3
+    assert failures[-1].startswith('random sequences: "h_n" is 0.1 from float64 (root mean square), eager ')
+
+
+def test_random_sequences_are_held_to_float64_by_root_mean_square(cases):
+    """Every number near enough on its own, all of them ten times as far from the truth as eager is."""
+
+    def run(inputs):
+        return rounded(inputs, size=1e-5, seed=1)
+
+    loose = manifest_pb2.ReplayLimits()
+    loose.CopyFrom(LIMITS)
+    loose.step_state = loose.step_logits = loose.walk_logits = 1e-3
+    failures = replay(cases, run, loose)
+    assert len(failures) == 3
+    assert all(failure.startswith("random sequences: ") for failure in failures)
+
+
+def test_without_limits_nothing_but_equality_passes(cases):
+    assert replay(cases, lambda inputs: rounded(inputs, seed=1), manifest_pb2.ReplayLimits(device="cpu"))
+
+
+def test_a_root_mean_square_of_exactly_what_is_allowed_passes(cases):
+    """What gives eager's own bits is as far from float64 as eager is."""
+    random = [case for case in cases if case.kind == "random"]
+    limits = manifest_pb2.ReplayLimits(sequence_largest=1, sequence_rms_factor=1)
+    assert replay(random, altered(random, -1, None), limits) == []
+
+
+def test_integers_and_booleans_are_equal_or_wrong():
+    inputs = {"x": np.ones((2, 3), np.float32)}
+    results = {"tags": np.array([1, 2]), "flags": np.array([True, False])}
+    case = Case("sample", inputs, results, results)
+    assert replay([case], lambda _: results, LIMITS) == []
+    (failure,) = replay([case], lambda _: {**results, "tags": np.array([1, 3])}, LIMITS)
+    assert failure.startswith('case 0, sample of "x" [2, 3]: "tags" at [1] is 3, eager gave 2')
+    (failure,) = replay([case], lambda _: {**results, "flags": np.array([True, True])}, LIMITS)
+    assert '"flags" at [1] is 1, eager gave 0' in failure
