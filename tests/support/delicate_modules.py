@@ -19,16 +19,12 @@ from support.delicate_layers import (
     HIDDEN,
     After,
     BagOfIds,
-    Companded,
-    ConvolvedSound,
     Free,
     FrontEnd,
     Largest,
     LargestStep,
     LearnedLstm,
     LearnedState,
-    LogMel,
-    Loudness,
     MinGru,
     Mixture,
     PaddedMean,
@@ -40,8 +36,8 @@ from support.delicate_layers import (
     Tokens,
     clocked,
     convolved,
-    running_score,
 )
+from support.delicate_sound import Companded, ConvolvedSound, LogMel, Loudness, running_score
 
 __all__ = ["DELICATE", "Delicate"]
 
