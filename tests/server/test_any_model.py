@@ -2,24 +2,20 @@
 
 import random
 
-import grpc
 import numpy as np
 import pytest
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.protos.datatypes import DTYPES
-from rnnserve.server import Server, Settings
 from support.example_models import Arrays
 from support.examples import EXAMPLES
 from support.inference_requests import arrays, request
+from support.served_here import asking
 
 
 @pytest.fixture(scope="module", params=["lane", "public"])
 def infer(zoo, request):
-    settings = Settings(zoo, grpc_port=0, provider="cpu", transport=request.param)
-    with Server(settings) as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        stub = rpc.GRPCInferenceServiceStub(channel)
+    with asking(zoo, transport=request.param) as stub:
         index = stub.RepositoryIndex(pb.RepositoryIndexRequest()).models
         assert {model.name: model.reason for model in index} == dict.fromkeys(sorted(EXAMPLES), "")
         yield stub.ModelInfer

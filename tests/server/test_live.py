@@ -1,6 +1,5 @@
 """A repository that changes under load: no request fails, none is answered by what does not serve, and all is freed."""
 
-import contextlib
 import functools
 import gc
 import os
@@ -13,10 +12,11 @@ import pytest
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server import Server, Settings, app
+from rnnserve.server import app
 from rnnserve.server.repository import draft
 from rnnserve.server.repository.live import LiveRepository
 from support.factors import AskingForFactor, answers, ask_factor, factor_of, publish_factor
+from support.served_here import serving
 from support.waiting import until
 from support.workers import new_channel
 from support.workers import serving as workers_of
@@ -28,15 +28,6 @@ def root(tmp_path, monkeypatch):
     root = tmp_path / "repository"
     publish_factor(root, "scale", 1, 1.5)
     return root
-
-
-@contextlib.contextmanager
-def serving(root, **settings):
-    with (
-        Server(Settings(root, grpc_port=0, provider="cpu", **settings)) as server,
-        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
-    ):
-        yield server, rpc.GRPCInferenceServiceStub(channel)
 
 
 def index(stub):

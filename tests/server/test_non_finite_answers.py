@@ -9,9 +9,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnserve.export import Floats, Lengths, publish
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from support.inference_requests import arrays, request
+from support.served_here import asking
 
 
 class Spectrogram(nn.Module):
@@ -78,18 +78,14 @@ def repository(tmp_path_factory, modules):
 
 @pytest.fixture(params=["lane", "public"])
 def stub(repository, request):
-    with (
-        Server(Settings(repository, grpc_port=0, provider="cpu", transport=request.param)) as server,
-        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
-    ):
-        yield rpc.GRPCInferenceServiceStub(channel)
+    with asking(repository, transport=request.param) as stub:
+        yield stub
 
 
 @pytest.fixture(params=["lane", "public"])
 def lenient(repository, request):
-    settings = Settings(repository, grpc_port=0, provider="cpu", transport=request.param, allow_non_finite=True)
-    with Server(settings) as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        yield rpc.GRPCInferenceServiceStub(channel)
+    with asking(repository, transport=request.param, allow_non_finite=True) as stub:
+        yield stub
 
 
 def mel_of(steps=6, rows=1, zero_at=None, seed=0):

@@ -6,10 +6,9 @@ import grpc
 import numpy as np
 import pytest
 
-from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server import Server, Settings
-from rnnserve.server.repository.model import Model
+from support.held_runs import hold_runs
 from support.inference_requests import request
+from support.served_here import asking
 
 MODELS = ["direction_simple", "direction_stacked"]
 MAX_QUEUE, SENT = 8, 20
@@ -20,19 +19,13 @@ PATIENCE = 20.0
 @pytest.fixture
 def held(monkeypatch):
     """Models that stand still in a run of so many steps until they are told to go on."""
-    started, may_go = threading.Semaphore(0), threading.Event()
-    run = Model.run
-
-    def held_run(self, requests):
-        if any(r.sizes.get("sequence") == HELD_STEPS for r in requests):  # not while loading
-            started.release()
-            assert may_go.wait(PATIENCE)
-        return run(self, requests)
-
-    monkeypatch.setattr(Model, "run", held_run)
     monkeypatch.setattr("rnnserve.server.lane.dispatcher._LANE_SECONDS", 0.0)
-    yield started, may_go
-    may_go.set()
+
+    def is_held(_, requests):
+        return any(r.sizes.get("sequence") == HELD_STEPS for r in requests)  # not while loading
+
+    with hold_runs(monkeypatch, is_held) as held:
+        yield held
 
 
 def asks(model, steps, *, of_sequence=False, starts=False):
@@ -47,9 +40,8 @@ def asks(model, steps, *, of_sequence=False, starts=False):
 @pytest.mark.parametrize("kind", ["lane", "public"])
 def test_two_models_have_a_queue_each(repository, held, kind, of_sequence):
     started, may_go = held
-    settings = Settings(repository, grpc_port=0, provider="cpu", transport=kind, max_queue=MAX_QUEUE)
-    with Server(settings) as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        infer = rpc.GRPCInferenceServiceStub(channel).ModelInfer
+    with asking(repository, transport=kind, max_queue=MAX_QUEUE) as stub:
+        infer = stub.ModelInfer
         first = []
         for model in MODELS:
             if of_sequence:

@@ -3,11 +3,10 @@
 import grpc
 import pytest
 
-from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server import Server, Settings
 from rnnserve.server.connections.byte_budget import ByteBudget
 from rnnserve.server.errors import TooMuchHeld
 from support.sequence_requests import Stream, raw, refusal, step, walk
+from support.served_here import asking
 
 PARTS = [walk(3, seed=1), walk(4, seed=2)]
 TOO_MUCH = walk(4000, seed=3)
@@ -25,9 +24,8 @@ def stub(repository, request, monkeypatch):
         take(budget, connection, size)
 
     monkeypatch.setattr(ByteBudget, "take", take_little)
-    settings = Settings(repository, grpc_port=0, provider="cpu", transport=request.param)
-    with Server(settings) as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        yield rpc.GRPCInferenceServiceStub(channel)
+    with asking(repository, transport=request.param) as stub:
+        yield stub
 
 
 def large(identity):

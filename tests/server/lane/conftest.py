@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import threading
 
 import pytest
 
@@ -10,7 +9,7 @@ from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.lane.dispatcher import Dispatcher
 from rnnserve.server.protocol.service import Service
-from rnnserve.server.repository.model import Model
+from support.held_runs import hold_runs
 
 
 @pytest.fixture
@@ -29,16 +28,10 @@ def dispatcher(service, schedulers):
 
 @pytest.fixture
 def held(monkeypatch):
-    """Models that stand still in a run until they are told to go on."""
-    started, may_go = threading.Event(), threading.Event()
-    run = Model.run
+    """Models that stand still in a run of 77 steps until they are told to go on."""
 
-    def held_run(self, requests):
-        if any(r.sizes.get("sequence") == 77 for r in requests):  # not while loading
-            started.set()
-            assert may_go.wait(20)
-        return run(self, requests)
+    def is_held(_, requests):
+        return any(r.sizes.get("sequence") == 77 for r in requests)  # not while loading
 
-    monkeypatch.setattr(Model, "run", held_run)
-    yield started, may_go
-    may_go.set()
+    with hold_runs(monkeypatch, is_held) as held:
+        yield held

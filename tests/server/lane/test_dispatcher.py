@@ -6,14 +6,13 @@ import grpc
 import numpy as np
 import pytest
 
-from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server import Server, Settings
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.clock import now
 from rnnserve.server.errors import Cancelled, DeadlinePassed
 from rnnserve.server.repository.model import Model
 from support.inference_requests import request
 from support.lane_calls import asks
+from support.served_here import serving
 
 
 def test_a_late_call_does_not_overtake_a_crowd(dispatcher):
@@ -116,13 +115,10 @@ def test_a_deadline_that_passes_in_the_queue_costs_no_run(repository, held, monk
 
     monkeypatch.setattr(PendingRequest, "cancel", cancel_and_tell)
     sent = request("direction_simple", {"input": np.zeros((1, 77, 2), np.float32)})
-    with (
-        Server(Settings(repository, grpc_port=0, provider="cpu", transport=kind)) as server,
-        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
-    ):
-        infer = rpc.GRPCInferenceServiceStub(channel).ModelInfer
+    with serving(repository, transport=kind) as (server, stub):
+        infer = stub.ModelInfer
         first = infer.future(sent)
-        assert started.wait(20)
+        assert started.acquire(timeout=20)
         late = infer.future(sent, timeout=0.2)
         gone = infer.future(sent)
         assert late.code() == grpc.StatusCode.DEADLINE_EXCEEDED

@@ -6,23 +6,21 @@ import grpc
 import numpy as np
 import pytest
 
-from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server import Server, Settings
 from rnnserve.server.errors import QueueFull
 from support.inference_requests import request
 from support.lane_calls import FakeCall, asks
+from support.served_here import asking
 
 
 @pytest.mark.parametrize("kind", ["lane", "public"])
 def test_a_full_queue_refuses_and_what_waits_is_answered(repository, held, monkeypatch, kind):
     started, may_go = held
     monkeypatch.setattr("rnnserve.server.lane.dispatcher._LANE_SECONDS", 0.0)
-    settings = Settings(repository, grpc_port=0, provider="cpu", transport=kind, max_queue=8)
     sent = request("direction_simple", {"input": np.zeros((1, 77, 2), np.float32)})
-    with Server(settings) as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        infer = rpc.GRPCInferenceServiceStub(channel).ModelInfer
+    with asking(repository, transport=kind, max_queue=8) as stub:
+        infer = stub.ModelInfer
         first = infer.future(sent)
-        assert started.wait(20)
+        assert started.acquire(timeout=20)
         calls = [infer.future(sent) for _ in range(20)]
         ended = threading.Semaphore(0)
         for call in calls:

@@ -3,13 +3,10 @@
 import json
 from typing import Any
 
-import grpc
 import numpy as np
 import pytest
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server import Server, Settings
 from rnnserve.server.repository import load_version as loading
 from rnnserve.server.repository import trial_process, trial_worker
 from rnnserve.server.repository.load_version import load_model, try_version
@@ -17,6 +14,7 @@ from rnnserve.server.repository.trial_process import Trial, TrialProcess
 from support.bad_versions import SAMPLE, publish_good
 from support.fake_trials import FOUND
 from support.inference_requests import arrays, request
+from support.served_here import serving
 
 
 def threads_of(model) -> int:
@@ -95,9 +93,7 @@ def test_its_limits_leave_room_for_threads(tmp_path, monkeypatch, threads, secon
 
 def test_a_server_says_how_many_its_runs_have(tmp_path):
     publish_good(tmp_path)
-    settings = Settings(tmp_path, grpc_port=0, provider="cpu", threads=2)
-    with Server(settings) as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        stub = rpc.GRPCInferenceServiceStub(channel)
+    with serving(tmp_path, threads=2) as (server, stub):
         assert stub.ModelMetadata(pb.ModelMetadataRequest(name="good")).properties["threads"] == "2"
         assert threads_of(server._repository.find("good").model) == 2
         answer = stub.ModelInfer(request("good", SAMPLE))

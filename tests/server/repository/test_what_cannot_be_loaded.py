@@ -7,15 +7,14 @@ import pytest
 from onnx import helper
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.golden import Case
-from rnnserve.server import Server, Settings
 from rnnserve.server.repository.load_version import load_model
 from support.artifacts import build_model, publish_model
 from support.bad_versions import INPUTS, OUTPUTS, SAMPLE, TWICE
 from support.inference_requests import arrays, request
+from support.served_here import asking
 
 
 def case(inputs, output) -> Case:
@@ -81,9 +80,7 @@ BAD = {
 def test_a_bad_version_is_unavailable_and_the_others_serve(tmp_path, make, said):
     publish_model(tmp_path, "good", TWICE, INPUTS, OUTPUTS, [SAMPLE])
     make(tmp_path)
-    settings = Settings(tmp_path, grpc_port=0, provider="cpu")
-    with Server(settings) as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        stub = rpc.GRPCInferenceServiceStub(channel)
+    with asking(tmp_path) as stub:
         index = {m.name: (m.state, m.reason) for m in stub.RepositoryIndex(pb.RepositoryIndexRequest()).models}
         assert index["good"] == ("READY", "")
         state, reason = index["bad"]

@@ -16,22 +16,13 @@ from rnnserve.server import Server, Settings
 from rnnserve.server.errors import StartError
 from rnnserve.server.transport import grpc_server
 from support.inference_requests import request
+from support.served_here import asking
 
 FLOOD = b"\x40" + literal("x-key", "y" * 100)[1:] + b"\xbe" * 600
 """A header field of 100 bytes, and 600 references to it."""
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 STATES = {"direction_simple": 1, "direction_stacked": 2, "direction_bidirectional": 2}
-
-
-@contextlib.contextmanager
-def asking(repository, kind):
-    """A stub connected to a server of one's own."""
-    with (
-        Server(Settings(repository, grpc_port=0, provider="cpu", transport=kind)) as server,
-        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
-    ):
-        yield rpc.GRPCInferenceServiceStub(channel)
 
 
 @pytest.mark.parametrize("method", ["ModelInfer", "ServerLive"])
@@ -67,7 +58,7 @@ def test_both_transports_answer_alike_in_any_company(repository):
     sent = list(mixed(1500, seed=3))
     answers = []
     for kind in ("lane", "public"):
-        with asking(repository, kind) as stub, futures.ThreadPoolExecutor(64) as pool:
+        with asking(repository, transport=kind) as stub, futures.ThreadPoolExecutor(64) as pool:
             answers.append([answer.SerializeToString() for answer in pool.map(stub.ModelInfer, sent)])
             backwards = [answer.SerializeToString() for answer in pool.map(stub.ModelInfer, sent[::-1])]
             assert backwards[::-1] == answers[-1]
@@ -80,7 +71,7 @@ def test_a_large_model_is_queued_and_answers_the_same(repository, monkeypatch):
     answers = []
     for small in (1e9, 0.0):
         monkeypatch.setattr("rnnserve.server.lane.dispatcher._LANE_SECONDS", small)
-        with asking(repository, "lane") as stub, futures.ThreadPoolExecutor(32) as pool:
+        with asking(repository, transport="lane") as stub, futures.ThreadPoolExecutor(32) as pool:
             answers.append([answer.SerializeToString() for answer in pool.map(stub.ModelInfer, sent)])
     assert answers[0] == answers[1]
 
@@ -160,6 +151,6 @@ def test_a_grpcio_without_what_the_lane_needs(repository, monkeypatch, caplog):
     monkeypatch.setattr(grpc_server, "missing_parts", lambda _: "grpcio 9.9 lacks CompletionQueue")
     with pytest.raises(StartError, match=r"transport lane: cannot run here: grpcio 9\.9 lacks CompletionQueue"):
         Server(Settings(repository, grpc_port=0, provider="cpu", transport="lane"))
-    with asking(repository, "auto") as stub:
+    with asking(repository, transport="auto") as stub:
         assert stub.ModelInfer(request("direction_simple", {"input": np.zeros((1, 2, 2), np.float32)})).outputs
     assert "ModelInfer takes the public transport, which is slower" in caplog.text
