@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import coverage
+import hypothesis
 import pytest
 
 from rnnserve.cli import main
@@ -46,6 +47,8 @@ def pytest_configure(config):
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # that of a shell's background job
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup` ignores it, and the servers that tests start would as well
+    hypothesis.settings.register_profile("untimed", deadline=None)  # no test asserts a time
+    hypothesis.settings.load_profile("untimed")
     for mark, meaning in MARKS.items():
         config.addinivalue_line("markers", f"{mark}: {meaning}; set by support.test_costs")
 

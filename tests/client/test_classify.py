@@ -43,7 +43,7 @@ def test_a_classification_holds_label_probabilities_and_states(client):
     assert first.output is None
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(sequences=walks, max_rows=st.integers(1, 5), max_request_bytes=st.integers(1, 500))
 def test_ragged_lists_come_back_in_order_however_they_are_split(connect, sequences, max_rows, max_request_bytes):
     client = connect(max_rows=max_rows, max_request_bytes=max_request_bytes)

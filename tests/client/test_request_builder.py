@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnserve.client import InvalidRequest, ModelMetadata, TensorMetadata
@@ -19,7 +19,6 @@ def model(*inputs, batching="padded"):
     return ModelMetadata("m", ("1",), "", named, {"logits": LOGITS}, properties={"batching": batching})
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(1, 40), min_size=1),
     st.integers(1, 7),

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -25,7 +25,6 @@ def echoed(name, value):
     return answer_of((name, sent.datatype, sent.shape, None), raw=request.raw_input_contents)
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(list(DTYPES.values())).flatmap(
         lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, min_side=0, max_dims=4))
@@ -45,7 +44,6 @@ def test_big_endian_arrays_are_sent_little_endian():
     )
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=9)))
 def test_bytes_come_back_as_they_were(values):
     array = np.empty(len(values), dtype=object)

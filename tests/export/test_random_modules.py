@@ -37,7 +37,7 @@ class Packed(Plain):
         return pad_packed_sequence(self.recurrence(packed)[0], batch_first=batch_first, total_length=total)[0]
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=8, derandomize=True)
 @given(
     st.sampled_from(sorted(CELLS)),
     st.integers(1, 3),

@@ -42,7 +42,7 @@ def companies(draw) -> list[CheckedRequest]:
     return requests
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(companies())
 def test_every_cell_in_any_company(models, requests):
     for model in models:

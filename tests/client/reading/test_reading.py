@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnserve.client import ModelMetadata, TensorMetadata, UnreadableInput
@@ -59,7 +59,6 @@ def npz(**arrays):
 cut_npz = st.tuples(st.integers(0, 300), st.binary()).map(lambda cut: npz(input=np.zeros((2, 2)))[: cut[0]] + cut[1])
 
 
-@settings(deadline=None)
 @given(RAGGED)
 def test_json_gives_the_numbers_that_were_written(sequences):
     found = read_sequences(json.dumps(sequences).encode(), "standard input")
@@ -67,14 +66,12 @@ def test_json_gives_the_numbers_that_were_written(sequences):
     assert found.names == [str(index) for index in range(len(sequences))]
 
 
-@settings(deadline=None)
 @given(RAGGED, st.sampled_from(["\n", "\r\n"]))
 def test_csv_gives_the_numbers_that_were_written(sequences, newline):
     text = (newline * 2).join(newline.join(",".join(map(repr, point)) for point in sequence) for sequence in sequences)
     assert lists(read_sequences(text.encode(), "walks.csv")) == sequences
 
 
-@settings(deadline=None)
 @given(st.integers(0, 999), st.integers(1, 3), st.integers(1, 4), st.integers(1, 3))
 def test_npy_gives_the_numbers_that_were_written(seed, batch, sequence, features):
     array = np.random.default_rng(seed).normal(size=(batch, sequence, features)).astype(np.float32)
@@ -82,7 +79,6 @@ def test_npy_gives_the_numbers_that_were_written(seed, batch, sequence, features
     assert lists(read_sequences(npy(array[0]), "standard input")) == [array[0].tolist()]
 
 
-@settings(deadline=None)
 @given(
     st.binary() | st.binary().map(lambda tail: npy(np.zeros((2, 2)))[:70] + tail) | cut_npz, st.sampled_from(FORMATS)
 )

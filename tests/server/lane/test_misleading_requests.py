@@ -61,7 +61,7 @@ def test_another_prefix_is_not(service, change):
     assert not agrees(service, prefixes, message.SerializeToString())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, 2**32))
 def test_no_change_of_bytes_fools_it(service, seed):
     chance, numbers = random.Random(seed), np.random.default_rng(seed)

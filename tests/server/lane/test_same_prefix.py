@@ -51,7 +51,7 @@ def alone(service, payload: bytes) -> bytes:
     return encode_response(served.model, checked, outputs)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 2**32), min_size=1, max_size=9))
 def test_each_is_answered_as_it_is_alone(service, seeds):
     prefixes = PrefixCache(allow_non_finite=False)
@@ -66,7 +66,7 @@ def test_each_is_answered_as_it_is_alone(service, seeds):
     assert responses == [alone(service, payload) for payload in payloads]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32), st.integers(0, 2**32), st.integers(1, 9))
 def test_those_with_one_prefix_too(service, seed, values, count):
     prefixes = PrefixCache(allow_non_finite=False)

@@ -215,7 +215,7 @@ KINDS = ["start", "step", "end", "answer", "refuse", "pass", "busy"]
 EVENTS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 5)), max_size=60)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(EVENTS)
 def test_no_order_of_events_holds_a_sequence_up(events):
     """Starts, steps and ends, answered, refused while they wait or run, or refused as soon as they have their turn."""
