@@ -87,10 +87,11 @@ load: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## load-test a server of it
 	$(BIN)/rnnserve load --serve $(REPOSITORY) --html load.html --json load.json $(LOAD_FLAGS)
 
 test-fast: setup ## run the tests that need no model, no torch and no process of their own, in some 80 seconds
-	@# Two processes. A shell's background jobs ignore Ctrl-C; tests/conftest.py ends that.
+	@# Three processes, since tests also wait. A shell's background jobs ignore Ctrl-C; tests/conftest.py ends that.
 	$(BIN)/python -m pytest --fast tests/load & load=$$!; \
-	$(BIN)/python -m pytest --fast --ignore tests/load; \
-	status=$$?; wait $$load && exit $$status
+	$(BIN)/python -m pytest --fast tests/server & server=$$!; \
+	$(BIN)/python -m pytest --fast --ignore tests/load --ignore tests/server; \
+	status=$$?; wait $$load || status=$$?; wait $$server || status=$$?; exit $$status
 
 test: setup ## run the tests, but for the drills, and measure their coverage
 	$(BIN)/coverage erase

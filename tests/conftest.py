@@ -46,7 +46,9 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # that of a shell's background job
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup` ignores it, and the servers that tests start would as well
+    # `nohup` ignores the one and such a shell the other, and the servers that tests start would, too.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     hypothesis.settings.register_profile("untimed", deadline=None)  # no test asserts a time
     hypothesis.settings.load_profile("untimed")
     for mark, meaning in MARKS.items():
