@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent import futures
 from typing import Self
@@ -11,6 +12,8 @@ from typing import Self
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
+from rnnserve.server.counting import places
+from rnnserve.server.counting.table import used_table
 from rnnserve.server.errors import ServeError
 from rnnserve.server.process.descriptors import DescriptorWatch
 from rnnserve.server.protocol.service import Service
@@ -185,6 +188,19 @@ class Server:
     def own_counts(self) -> bytes:
         """What this server has counted of its models: a ModelStatisticsResponse."""
         return self._service.own_statistics(pb.ModelStatisticsRequest()).SerializeToString()
+
+    def count_gauges(self) -> None:
+        """Write down what is true now: what waits, what is held, what serves."""
+        table = used_table()
+        table.process[places.HELD_BYTES] = self._transport.held_bytes
+        table.process[places.SEQUENCES] = self._service.sequences.count
+        served = {(each.model.name, each.model.version) for each in self._repository.served()}
+        queued: Counter[tuple[str, str]] = Counter()
+        for model, count in (*self._schedulers.queued().items(), *self._transport.queued_on_lane().items()):
+            queued[model.name, model.version] += count
+        for row in table.rows():
+            row.counts[places.READY] = (row.model, row.version) in served
+            row.counts[places.QUEUED] = queued[row.model, row.version]
 
     def leave(self, told_to_stop: threading.Event) -> None:
         """Give the shared port to the other processes, and answer until every client is with them.

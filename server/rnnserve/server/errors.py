@@ -70,9 +70,13 @@ class ServeError(Exception):
     Attributes:
         status: Name of a `grpc.StatusCode`. A name, so that the rooms below the transports do without grpc.
         field: The field of the request that is wrong, such as "inputs[0].shape"; empty where it is no single one.
+        counts: Where it is counted: the numbers of the version that the request is for; None where that is not known.
+        is_after_run: Whether the request was run, and counted as answered, before it was refused.
     """
 
     status: ClassVar[str] = "INTERNAL"
+    counts: "memoryview | None" = None
+    is_after_run = False
 
     def __init__(self, message: str = "", *, field: str = "") -> None:
         """Say what is wrong.
@@ -83,6 +87,13 @@ class ServeError(Exception):
         """
         super().__init__(message)
         self.field = field
+
+    def of(self, counts: memoryview, *, is_after_run: bool = False) -> Self:
+        """Note where it is to be counted; what was noted first stays."""
+        if self.counts is None:
+            self.counts = counts
+        self.is_after_run |= is_after_run
+        return self
 
     def __str__(self) -> str:
         """The message for the caller, of bounded size."""

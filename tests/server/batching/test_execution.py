@@ -48,6 +48,7 @@ class Batch:
         self._rows = rows or [1] * len(members)
         self._arrived = arrived or [0.0] * len(members)
         self.rows, self.arrived = sum(self._rows), sum(self._arrived)
+        self.arrivals, self.steps, self.padded_steps = self._arrived, 4 * self.rows, self.rows & 1
 
     def run(self):
         return self._run(self.numbers)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
+from rnnserve.server.batching.batch_arrays import rows_of_run
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.lateness import reason_to_drop
 from rnnserve.server.batching.pending import PendingRequest
@@ -22,6 +23,10 @@ class BatchModel(Protocol):
     @property
     def name(self) -> str:
         """Its name, for messages."""
+
+    @property
+    def version(self) -> str:
+        """Its number, as text."""
 
     @property
     def signature(self) -> Signature:
@@ -72,6 +77,18 @@ class Batch(Protocol[A]):
     def arrived(self) -> float:
         """Sum of their arrivals, in seconds on the clock of `clock`."""
 
+    @property
+    def arrivals(self) -> Sequence[float]:
+        """Their arrivals, on the same clock."""
+
+    @property
+    def steps(self) -> int:
+        """Steps of all of their rows, together."""
+
+    @property
+    def padded_steps(self) -> int:
+        """Steps of the run beside these: of padding after shorter rows, and of a padding row."""
+
     def run(self) -> Sequence[A] | None:
         """Make the run, and give the answers in the members' order; None where a value is not plainly valid."""
 
@@ -86,9 +103,12 @@ class CheckedBatch:
         members: The requests as they waited.
         rows: Rows of all of them.
         arrived: Sum of their arrivals, in seconds on the clock of `clock`.
+        arrivals: Their arrivals, on the same clock.
+        steps: Steps of all of their rows, together.
+        padded_steps: Steps of the run beside these.
     """
 
-    __slots__ = ("_model", "_requests", "arrived", "members", "rows")
+    __slots__ = ("_model", "_requests", "arrivals", "arrived", "members", "padded_steps", "rows", "steps")
 
     def __init__(
         self, model: BatchModel, members: Sequence[PendingRequest], requests: Sequence[CheckedRequest]
@@ -97,7 +117,11 @@ class CheckedBatch:
         self._requests = requests
         self.members = members
         self.rows = sum([request.batch for request in requests])
-        self.arrived = sum([pending.arrived for pending in members])
+        self.arrivals = [pending.arrived for pending in members]
+        self.arrived = sum(self.arrivals)
+        self.steps = sum([request.batch * request.steps for request in requests])
+        longest = max([request.steps for request in requests])
+        self.padded_steps = rows_of_run(model.signature, self.rows) * longest - self.steps
 
     def run(self) -> list[dict[str, Array]]:
         """Run them, and give each its outputs by name."""
@@ -117,12 +141,12 @@ def run_pending(model: BatchModel, waiting: Iterable[PendingRequest]) -> None:
         dropped = reason_to_drop(pending, at)
         if dropped is not None:
             model.statistics.record_dropped(at - pending.arrived)
-            pending.refuse(dropped)
+            pending.refuse(dropped.of(model.statistics.counts))
             continue
         try:
             checked.append(pending.check())
         except ServeError as error:
-            pending.refuse(error)
+            pending.refuse(error.of(model.statistics.counts))
         except Exception as error:  # noqa: BLE001 - one request's defect must not cost the others' answers
             pending.refuse(InternalError.hiding(error))
         else:
@@ -162,16 +186,26 @@ def run_batch(statistics: Statistics, batch: Batch[A]) -> bool:
                 run_batch(statistics, batch.part(half))
         else:
             statistics.record_failure(now() - batch.arrived)
-            members[0].refuse(error if isinstance(error, ServeError) else InternalError.hiding(error))
+            refused = error if isinstance(error, ServeError) else InternalError.hiding(error)
+            members[0].refuse(refused.of(statistics.counts))
         return True
     if answers is None:
         return False
+    ended = now()
     statistics.record(
-        requests=count, rows=batch.rows, run_seconds=now() - started, wait_seconds=count * started - batch.arrived
+        requests=count,
+        rows=batch.rows,
+        run_seconds=ended - started,
+        wait_seconds=count * started - batch.arrived,
+        arrivals=batch.arrivals,
+        ended=ended,
+        steps=batch.steps,
+        padded_steps=batch.padded_steps,
     )
     for member, answer in zip(members, answers, strict=True):
         try:
             member.answer(answer)
         except Exception as error:  # noqa: BLE001 - the rest of the batch must be answered
-            member.refuse(InternalError.hiding(error))
+            refused = error if isinstance(error, ServeError) else InternalError.hiding(error)
+            member.refuse(refused.of(statistics.counts, is_after_run=True))
     return True

@@ -7,6 +7,7 @@ wait for no run of these.
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Collection
 
 from rnnserve.server.batching.execution import BatchModel, run_pending
@@ -104,6 +105,11 @@ class Scheduler:
         return not self._thread.is_alive()
 
     @property
+    def queued(self) -> int:
+        """How many requests wait."""
+        return len(self._queue)
+
+    @property
     def name(self) -> str:
         """The name of its model."""
         return self._model.name
@@ -195,6 +201,13 @@ class Schedulers:
                     raise
             else:
                 return
+
+    def queued(self) -> Counter[BatchModel]:
+        """How many requests wait, by model."""
+        queued: Counter[BatchModel] = Counter()
+        for (model, _), scheduler in list(self._by_model.items()):
+            queued[model] += scheduler.queued
+        return queued
 
     def submit_or_refuse(self, model: BatchModel, pending: PendingRequest) -> None:
         """Put a request into its model's queue, or answer it with what `submit` raises."""

@@ -1,8 +1,13 @@
-"""What a model has done, counted once a run."""
+"""What a model has done, counted once a run, and why requests were refused."""
 
 import dataclasses
 import threading
 import time
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from rnnserve.server.counting import places
+from rnnserve.server.counting.table import Counts, private_counts
 
 __all__ = ["Statistics"]
 
@@ -20,6 +25,8 @@ class Statistics:
         failed_seconds: Seconds from the arrival of failed and dropped requests to their refusal, together.
         last: When the last run ended, in seconds since the epoch; 0 before the first.
         sizes: By rows of a run, its padding row not counted: how many runs there were, and their seconds.
+        counts: The numbers for `/metrics` (`counting.places`), which other processes may read: of all models of this
+            name and version that this process has loaded.
     """
 
     requests: int = 0
@@ -30,6 +37,7 @@ class Statistics:
     failed_seconds: float = 0.0
     last: float = 0.0
     sizes: dict[int, tuple[int, float]] = dataclasses.field(default_factory=dict)
+    counts: Counts = dataclasses.field(default_factory=private_counts, repr=False, compare=False)
     _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock, repr=False)
 
     @property
@@ -42,7 +50,18 @@ class Statistics:
         """Answered rows: a request of batch 3 counts 3."""
         return sum(rows * count for rows, (count, _) in self.sizes.copy().items())
 
-    def record(self, *, requests: int, rows: int, run_seconds: float, wait_seconds: float) -> None:
+    def record(
+        self,
+        *,
+        requests: int,
+        rows: int,
+        run_seconds: float,
+        wait_seconds: float,
+        arrivals: Sequence[float] = (),
+        ended: float = 0.0,
+        steps: int = 0,
+        padded_steps: int = 0,
+    ) -> None:
         """Count a run whose requests are answered.
 
         Args:
@@ -50,7 +69,14 @@ class Statistics:
             rows: Number of their rows, together.
             run_seconds: Seconds of the run.
             wait_seconds: Seconds that they have waited for it, together.
+            arrivals: Time of each one's arrival, in seconds on the clock of `clock`.
+            ended: When the run ended, on the same clock.
+            steps: Steps of all of their rows, together.
+            padded_steps: Steps that the run has made beside these.
         """
+        counts, bounds = self.counts, places.SECONDS_BOUNDS
+        waited = answered = 0
+        last = -1.0
         with self._lock:
             self.requests += requests
             self.run_seconds += requests * run_seconds
@@ -58,15 +84,34 @@ class Statistics:
             self.last = time.time()
             count, seconds = self.sizes.get(rows, (0, 0.0))
             self.sizes[rows] = (count + 1, seconds + run_seconds)
+            counts[places.ANSWERED] += requests
+            counts[places.ROWS] += rows
+            counts[places.RUNS] += 1
+            counts[places.STEPS] += steps
+            counts[places.PADDED_STEPS] += padded_steps
+            counts[places.RUN_SECONDS] += run_seconds
+            counts[places.REQUEST_RUN_SECONDS] += requests * run_seconds
+            counts[places.WAIT_SECONDS] += wait_seconds
+            counts[places.row_bucket(rows)] += 1
+            counts[places.RUN_BUCKETS + bisect_left(bounds, run_seconds)] += 1
+            for arrived in arrivals:
+                if arrived != last:  # those that have arrived together have one time
+                    last, seconds = arrived, ended - arrived
+                    answered = places.ANSWER_BUCKETS + bisect_left(bounds, seconds)
+                    waited = places.WAIT_BUCKETS + bisect_left(bounds, seconds - run_seconds)
+                counts[answered] += 1
+                counts[waited] += 1
 
     def record_failure(self, seconds: float) -> None:
         """Count a request whose run failed, `seconds` after its arrival."""
         with self._lock:
             self.failures += 1
             self.failed_seconds += seconds
+            self.counts[places.FAILED_SECONDS] += seconds
 
     def record_dropped(self, seconds: float) -> None:
         """Count a request that was not run, since its caller no longer waits, `seconds` after its arrival."""
         with self._lock:
             self.dropped += 1
             self.failed_seconds += seconds
+            self.counts[places.FAILED_SECONDS] += seconds

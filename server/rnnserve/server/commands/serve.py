@@ -14,9 +14,11 @@ from rnnserve.common.parent_death import die_with_parent
 from rnnserve.server.commands.ending import Ending, end_at_once
 from rnnserve.server.commands.http_front import add_http_arguments, http_front
 from rnnserve.server.commands.log_limits import LogLimits
+from rnnserve.server.commands.metrics import Metrics, add_metrics_arguments, metrics_served
 from rnnserve.server.commands.options import add_options, argument_type, read_options, write_options
 from rnnserve.server.commands.stacks import show_stacks_at_signals
 from rnnserve.server.commands.unblocked_output import unblock_output
+from rnnserve.server.counting.table import CountTable, use_table, used_table
 from rnnserve.server.errors import StartError
 from rnnserve.server.grpcio_private.polling import choose_polling
 from rnnserve.server.option import read_count, read_port
@@ -78,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="processes that share the port; auto is one a core. One that dies or hangs is replaced",
     )
     add_http_arguments(parser, argument_type(read_port), argument_type(read_count))
+    add_metrics_arguments(parser, argument_type(read_port))
     parser.add_argument(
         "--log-level",
         choices=("debug", "info", "warning", "error"),
@@ -88,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # What a supervisor tells its workers.
     parser.add_argument("--peers", help=argparse.SUPPRESS)
     parser.add_argument("--private-sockets", type=Path, help=argparse.SUPPRESS)
-    for name in ("--report-fd", "--lifeline-fd", "--pins-fd"):
+    for name in ("--report-fd", "--lifeline-fd", "--pins-fd", "--counts-fd"):
         parser.add_argument(name, type=int, help=argparse.SUPPRESS)
 
 
@@ -106,12 +109,13 @@ def run(args: argparse.Namespace) -> int:
         if args.report_fd is not None:
             supervised = Supervised(args.report_fd, args.lifeline_fd, args.pins_fd, args.peers)
             settings = dataclasses.replace(settings, share_port=True, private_sockets=args.private_sockets)
+            _count_in(args.counts_fd)
             has_threads = _serve(settings, supervised)
         else:
-            with http_front(args, settings) as settings:
+            with http_front(args, settings) as settings, metrics_served(args, settings) as metrics:
                 if args.workers > 1:
-                    return _supervise(settings, args.workers, args.log_level)
-                has_threads = _serve(settings, None)
+                    return _supervise(settings, args.workers, args.log_level, metrics)
+                has_threads = _serve(settings, None, metrics)
         if has_threads:
             end_at_once(0)  # Python would wait for them
     except (ImportError, MemoryError, OSError, RuntimeError) as error:
@@ -133,7 +137,16 @@ def _prepare_process(lifeline_fd: int | None) -> None:
     unblock_output()
 
 
-def _serve(settings: Settings, supervised: Supervised | None) -> bool:
+def _count_in(counts_fd: int | None) -> None:
+    """Have a worker count in the memory that its supervisor reads; one of another release has none that fits."""
+    if counts_fd is not None:
+        try:
+            use_table(CountTable(counts_fd))
+        except ValueError as error:
+            _log.warning("the metrics do not have what this worker counts: %s", error)
+
+
+def _serve(settings: Settings, supervised: Supervised | None, metrics: Metrics | None = None) -> bool:
     """Be the server, or one worker of it; return whether threads are left."""
     if settings.transport != "public":
         choose_polling()
@@ -163,17 +176,20 @@ def _serve(settings: Settings, supervised: Supervised | None) -> bool:
             supervised.count_with(server.own_counts)
             supervised.agreement.follow(server.live)
         ending.reload = server.reload
+        if metrics is not None:
+            metrics.totals.add(used_table())
+            metrics.before = server.count_gauges
         left: list[str] = []
         try:
             if supervised is None:
                 server.start()
-                _print_ready(settings.host, server.port, settings.http_port)
+                _print_ready(settings.host, server.port, settings.http_port, metrics)
             else:
                 server.load()
                 supervised.say_loaded(server.pins())
                 server.listen()
                 supervised.say_ready()
-                supervised.beat(server.pulse().complaint, _log.error)
+                supervised.beat(server.pulse().complaint, _log.error, server.count_gauges)
             ending.is_loading = False
             _keep_from_garbage_collection()
             ending.told.wait()
@@ -204,7 +220,7 @@ def _keep_from_garbage_collection() -> None:
     gc.set_threshold(_COLLECT_OBJECTS, 20, 20)
 
 
-def _supervise(settings: Settings, workers: int, log_level: str) -> int:
+def _supervise(settings: Settings, workers: int, log_level: str, metrics: Metrics) -> int:
     """Keep workers, each of which runs this command with some more arguments; return the exit status."""
     terminal_has_gone = watch_terminal()  # before SIGHUP has another handler
     with (
@@ -226,11 +242,14 @@ def _supervise(settings: Settings, workers: int, log_level: str) -> int:
             load_timeout=2 * settings.load_timeout,
             terminal_has_gone=terminal_has_gone,
             leave=1.1 * dataclasses.replace(settings, share_port=True).connection_age,
+            totals=metrics.totals,
         )
-        return supervisor.run(lambda: _print_ready(settings.host, port, settings.http_port))
+        return supervisor.run(lambda: _print_ready(settings.host, port, settings.http_port, metrics))
 
 
-def _print_ready(host: str, port: int, http_port: int | None = None) -> None:
+def _print_ready(host: str, port: int, http_port: int | None = None, metrics: Metrics | None = None) -> None:
     print(f"gRPC on {host}:{port}", flush=True)
     if http_port is not None:
         print(f"HTTP on {host}:{http_port}", flush=True)
+    if metrics is not None and metrics.port is not None:
+        print(f"Metrics on {host}:{metrics.port}", flush=True)

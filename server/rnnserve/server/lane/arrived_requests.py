@@ -6,7 +6,8 @@ from typing import Any, Protocol
 
 from rnnserve.server.connections.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
 from rnnserve.server.connections.private_socket import believed_peer
-from rnnserve.server.errors import ServeError, TooMuchHeld
+from rnnserve.server.counting.table import count_refusal
+from rnnserve.server.errors import ServeError
 from rnnserve.server.grpcio_private.operations import Operations
 from rnnserve.server.protocol.sequence_callers import StreamOwner
 
@@ -68,7 +69,11 @@ class ArrivedRequest(abc.ABC):
 
     @abc.abstractmethod
     def answer(self, payload: bytes) -> None:
-        """Send the bytes of a ModelInferResponse, or that the budget of bytes is spent."""
+        """Send the bytes of a ModelInferResponse.
+
+        Raises:
+            TooMuchHeld: If the budget of bytes is spent: it is to be refused.
+        """
 
     @abc.abstractmethod
     def refuse(self, error: ServeError) -> None:
@@ -101,17 +106,15 @@ class ArrivedRequest(abc.ABC):
             self.hold(RESPONSE_COPIES * size)
             self._room = size
 
-    def hold_response(self, payload: bytes) -> bool:
-        """Take a response's bytes from the lane's budget; False where that is spent, and the request is refused."""
+    def hold_response(self, payload: bytes) -> None:
+        """Take a response's bytes from the lane's budget.
+
+        Raises:
+            TooMuchHeld: If the budget is spent; then it holds none.
+        """
         self._lane.wait_to_answer()
-        if self._room >= len(payload) > 0:
-            return True
-        try:
+        if not self._room >= len(payload) > 0:
             self.hold(RESPONSE_COPIES * len(payload))
-        except TooMuchHeld as error:
-            self.refuse(error)
-            return False
-        return True
 
     def let_go(self) -> None:
         """Give back what it holds of the lane's budget."""
@@ -181,10 +184,10 @@ class LaneCall(ArrivedRequest):
         self.call.start_server_batch((self._lane.operations.new_close(),), _Watch(on_cancel))
 
     def answer(self, payload: bytes) -> None:
-        """Send the response, or that the budget of bytes is spent."""
+        """Send the response."""
         # `is_counted`, without a call for each answer.
-        if (len(payload) > SMALL or self.held_bytes) and not self.hold_response(payload):
-            return
+        if len(payload) > SMALL or self.held_bytes:
+            self.hold_response(payload)
         if self.is_answered:
             return  # after a failure in the middle of a batch, all of the batch may be refused
         self.is_answered = True
@@ -205,6 +208,7 @@ class LaneCall(ArrivedRequest):
         if self.is_answered:
             return
         self.let_go()
+        count_refusal(error)
         self.is_answered = True
         self.payload = b""
         operations = self._lane.operations

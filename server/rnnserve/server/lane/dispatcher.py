@@ -84,6 +84,10 @@ class Dispatcher:
         """Let a request of many bytes be parsed and run on other threads."""
         self._large_requests.submit(request)
 
+    def queued(self) -> dict[Model, int]:
+        """How many requests wait on the lane, by model. For any thread."""
+        return {model: len(queue) for model, queue in list(self._queues.items())}
+
     def is_hung(self) -> bool:
         """Whether the thread of large requests does not get on."""
         return self._large_requests.is_hung()

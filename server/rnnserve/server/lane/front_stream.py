@@ -18,6 +18,7 @@ from rnnserve.protos import front_pb2
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import SMALL
 from rnnserve.server.connections.private_socket import of_http
+from rnnserve.server.counting.table import count_refusal
 from rnnserve.server.errors import InvalidRequest, ServeError
 from rnnserve.server.lane.arrived_requests import ArrivedRequest, CallServices
 
@@ -79,9 +80,9 @@ class FrontRequest(ArrivedRequest):
             on_cancel()
 
     def answer(self, payload: bytes) -> None:
-        """Send the response, or that the budget of bytes is spent."""
-        if (len(payload) > SMALL or self.held_bytes) and not self.hold_response(payload):
-            return
+        """Send the response."""
+        if len(payload) > SMALL or self.held_bytes:
+            self.hold_response(payload)
         self._finish(0, payload, "")
 
     def is_counted(self, size: int) -> bool:
@@ -92,6 +93,7 @@ class FrontRequest(ArrivedRequest):
         """Send an error."""
         if not self.is_answered:
             self.let_go()
+            count_refusal(error)
             self._finish(_CODES[error.status], b"", str(error))
 
     def _finish(self, status: int, response: bytes, message: str) -> None:

@@ -65,7 +65,7 @@ class PendingCall(PendingRequest):
 
     def refuse(self, error: ServeError) -> None:
         """Answer with an error."""
-        self.call.refuse(error)
+        self.call.refuse(error.of(self.served.model.statistics.counts))
 
 
 class ParsedCall(PendingCall):
@@ -139,7 +139,7 @@ class StepCall(PendingStep, PendingCall):
         try:
             self.call.make_room(sum([array.nbytes for array in outputs.values()]) + _MOST_BESIDE)
         except ServeError as error:
-            self.refuse(error)
+            self.refuse(error.of(self.served.model.statistics.counts, is_after_run=True))
         else:
             super().answer(outputs)
 
@@ -149,6 +149,6 @@ class StepCall(PendingStep, PendingCall):
             self.call.make_room(len(response))
             self.step.keep(states, self.rows)
         except ServeError as error:
-            self.refuse(error)
+            self.refuse(error.of(self.served.model.statistics.counts, is_after_run=True))
         else:
             self.call.answer(response)

@@ -17,9 +17,12 @@ class SamePrefixBatch:
         members: The calls.
         rows: Rows of all of them.
         arrived: Sum of their arrivals, in seconds on the clock of `clock`.
+        arrivals: Their arrivals, on the same clock.
+        steps: Steps of all of their rows, together.
+        padded_steps: Steps of the run beside these: a padding row's.
     """
 
-    __slots__ = ("_arrivals", "_id_fields", "_prefix", "_runs", "arrived", "members", "rows")
+    __slots__ = ("_id_fields", "_prefix", "_runs", "arrivals", "arrived", "members", "padded_steps", "rows", "steps")
 
     def __init__(
         self,
@@ -41,10 +44,12 @@ class SamePrefixBatch:
         self._runs = runs
         self._prefix = prefix
         self._id_fields = id_fields
-        self._arrivals = arrivals
+        self.arrivals = arrivals
         self.members = calls
         self.rows = len(calls) * prefix.batch
         self.arrived = sum(arrivals)
+        self.steps = self.rows * prefix.steps
+        self.padded_steps = (self.rows & 1) * prefix.steps if prefix.is_joined else 0
 
     def run(self) -> list[bytes] | None:
         """Run them, and give the responses; None where a value is not plainly valid."""
@@ -58,7 +63,7 @@ class SamePrefixBatch:
             self._prefix,
             self.members[part],
             self._id_fields[part],
-            self._arrivals[part],
+            self.arrivals[part],
         )
 
 
@@ -69,9 +74,12 @@ class SameStepBatch:
         members: What is answered, each with the bytes of its response and of its states.
         rows: Rows of all of them.
         arrived: Sum of their arrivals, in seconds on the clock of `clock`.
+        arrivals: Their arrivals, on the same clock.
+        steps: Steps of all of their rows, together.
+        padded_steps: Steps of the run beside these: a padding row's.
     """
 
-    __slots__ = ("_calls", "_prefix", "_runs", "arrived", "members", "rows")
+    __slots__ = ("_calls", "_prefix", "_runs", "arrivals", "arrived", "members", "padded_steps", "rows", "steps")
 
     def __init__(self, runs: SamePrefixRuns, prefix: RequestPrefix, calls: Sequence[StepCall]) -> None:
         """Make a batch.
@@ -86,7 +94,10 @@ class SameStepBatch:
         self._calls = calls
         self.members = [_StepMember(call) for call in calls]
         self.rows = len(calls) * prefix.batch
-        self.arrived = sum([call.arrived for call in calls])
+        self.arrivals = [call.arrived for call in calls]
+        self.arrived = sum(self.arrivals)
+        self.steps = self.rows * prefix.steps
+        self.padded_steps = (self.rows & 1) * prefix.steps if prefix.is_joined else 0
 
     def run(self) -> list[tuple[bytes, tuple[bytes, ...]]] | None:
         """Run them, and give the responses and the states; None where one is not plainly valid."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from rnnserve.server.boundary.compression import is_compressed
 from rnnserve.server.connections.byte_budget import SMALL
+from rnnserve.server.counting.table import count_refusal
 from rnnserve.server.errors import ServeError
 from rnnserve.server.lane.arrived_requests import ArrivedRequest, CallServices
 from rnnserve.server.lane.connection_streams import ConnectionStreams
@@ -78,9 +79,9 @@ class StreamMessage(ArrivedRequest):
             on_cancel()
 
     def answer(self, payload: bytes) -> None:
-        """Send the response in its turn, or that the budget of bytes is spent."""
-        if self.is_counted(len(payload)) and not self.hold_response(payload):
-            return
+        """Send the response in its turn."""
+        if self.is_counted(len(payload)):
+            self.hold_response(payload)
         self._finish(encode_stream_response(payload))
 
     def is_counted(self, size: int) -> bool:
@@ -92,6 +93,7 @@ class StreamMessage(ArrivedRequest):
         if self.is_answered:
             return
         self.let_go()
+        count_refusal(error)
         if self._stream.errors_end_it:
             self.status = (self._lane.operations.status(error),)
         start, id_end, _ = find_varying_fields(self.payload)

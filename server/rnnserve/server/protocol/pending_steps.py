@@ -83,7 +83,7 @@ class PendingStep(PendingRequest):
         try:
             asked = self.step.finish(outputs)
         except ServeError as error:
-            self.refuse(error)
+            self.refuse(error.of(self.step.served.model.statistics.counts, is_after_run=True))
         else:
             self._pending.answer(asked)
 

@@ -7,6 +7,8 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from rnnserve.server.clock import now
+from rnnserve.server.counting.places import EVICTED
+from rnnserve.server.counting.table import used_table
 from rnnserve.server.error_texts import quoted
 from rnnserve.server.errors import NotFound, TooManySequences
 from rnnserve.server.protocol.sequence_callers import ANY_CONNECTION, StreamOwner
@@ -247,8 +249,14 @@ class SequenceStore:
                 continue
             self._remove(sequence)
             self._dropped[sequence.key] = None
+            used_table().process[EVICTED] += 1
             if len(self._dropped) > _REMEMBERED:
                 self._dropped.popitem(last=False)
+
+    @property
+    def count(self) -> int:
+        """How many there are. Without the lock, too."""
+        return len(self._kept)
 
     def unknown(self, key: SequenceKey, why: str = "") -> NotFound:
         """Say that there is no such sequence. Whether another connection has one of this id, this does not tell.

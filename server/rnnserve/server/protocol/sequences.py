@@ -83,6 +83,11 @@ class Sequences:
         self._moves = SequenceMoves(self._store, versions, self._is_orphan, others, bounds)
         return self._moves
 
+    @property
+    def count(self) -> int:
+        """How many are kept."""
+        return self._store.count
+
     def find(self, model: str, control: SequenceControl, caller: Caller) -> ServedVersion | None:
         """The version that a request's sequence began on; None where it begins one, or there is none."""
         if control.starts:

@@ -14,7 +14,7 @@ from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.checking import check_request, parse_request
 from rnnserve.server.boundary.sequence_parameters import read_sequence_control
 from rnnserve.server.boundary.signature import TensorSpec
-from rnnserve.server.errors import InvalidRequest, Unsupported
+from rnnserve.server.errors import InvalidRequest, ServeError, Unsupported
 from rnnserve.server.protocol.log_and_trace_settings import log_settings, trace_settings
 from rnnserve.server.protocol.model_control import ModelControl
 from rnnserve.server.protocol.sealed_states import NO_KEY, open_sealed_states
@@ -145,7 +145,10 @@ class Service:
         if SESSION in request.parameters:
             return self._accept_session(request)
         served = self._version_asked(request, caller)
-        return served, check_request(request, served.model.signature, self.settings)
+        try:
+            return served, check_request(request, served.model.signature, self.settings)
+        except ServeError as error:
+            raise error.of(served.model.statistics.counts)  # noqa: B904 - the same error
 
     def check(self, payload: bytes, served: ServedVersion) -> CheckedRequest:
         """Take a ModelInfer request through the boundary, to a version that may have stopped serving since it arrived.
@@ -154,7 +157,10 @@ class Service:
             InvalidRequest: If it is not one that may be run.
             Unsupported: If it asks for what this server does not do.
         """
-        return check_request(parse_request(payload, self.settings), served.model.signature, self.settings)
+        try:
+            return check_request(parse_request(payload, self.settings), served.model.signature, self.settings)
+        except ServeError as error:
+            raise error.of(served.model.statistics.counts)  # noqa: B904 - the same error
 
     def _version_asked(self, request: pb.ModelInferRequest, caller: Caller | None) -> ServedVersion:
         """The version that a request names; without a name, the newest one, or the one that its sequence began on."""

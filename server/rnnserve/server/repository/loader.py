@@ -12,6 +12,8 @@ from collections.abc import Mapping
 
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.triton_config import check_tensors, read_config
+from rnnserve.server.counting.places import LOADED, NOT_LOADED
+from rnnserve.server.counting.table import used_table
 from rnnserve.server.error_texts import one_line
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.draft import Draft
@@ -305,6 +307,7 @@ class Loader:
             _log.debug("%s version %d", name, version, exc_info=error)
             return
         self.found[name, version] = findings
+        used_table().process[LOADED] += 1
         _log.info("%s version %d is ready on %s: its golden results hold", name, version, model.device)
         self._tell_graph(candidate, findings.graph)
         self._let_serve(candidate, model)
@@ -313,6 +316,9 @@ class Loader:
         """Let a version that holds serve in the place of an older one."""
         name = candidate.name
         self._models.serve(ServedVersion(model, candidate.config))
+        about = {"origin": model.origin, "provider": model.device, "graph": model.graph.name}
+        about["batching"] = model.signature.batching.value
+        used_table().tell(name, model.version, about)
         for older in self._models.newest(name, candidate.wanted + 1)[candidate.wanted :]:
             self._models.leave_out(name, older, "a newer version serves")
 
@@ -325,6 +331,7 @@ class Loader:
 
     def _refuse(self, candidate: Candidate, said: str) -> None:
         reason = one_line(said, _MAX_REASON)
+        used_table().process[NOT_LOADED] += 1
         self.faults.append(f"{candidate.name} version {candidate.version}: {reason}")
         self._models.refuse(candidate.name, candidate.version, reason)
         _log.error("%s version %d stays out: %s", candidate.name, candidate.version, reason)

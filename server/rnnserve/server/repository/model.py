@@ -14,6 +14,7 @@ from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.finite_outputs import refuse_non_finite
 from rnnserve.server.boundary.signature import Batching, Signature
+from rnnserve.server.counting.table import used_table
 from rnnserve.server.repository.bound_run import LARGE_RUN_OPTIONS, RUN_OPTIONS, BoundRun
 from rnnserve.server.repository.graph_choice import GraphChoice
 from rnnserve.server.repository.kernel_errors import KERNEL_ERRORS, reraise
@@ -61,6 +62,10 @@ class Model:
     why_not_in_parts: str = "it has not been tried"
     refuses_non_finite: bool = False
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
+
+    def __post_init__(self) -> None:
+        """Count where `/metrics` are read: of a version that is loaded again, beside what was counted before."""
+        self.statistics.counts = used_table().row(self.name, self.version)
 
     @property
     def origin(self) -> str:

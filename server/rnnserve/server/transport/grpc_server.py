@@ -8,7 +8,7 @@ each request that waits.
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
@@ -24,6 +24,7 @@ from rnnserve.server.grpcio_private.serving_thread import ServingThread
 from rnnserve.server.lane.dispatcher import Dispatcher
 from rnnserve.server.process.address_space import address_space_left, bytes_for_requests, stack_bytes
 from rnnserve.server.protocol.service import Service
+from rnnserve.server.repository.model import Model
 from rnnserve.server.settings import Settings
 from rnnserve.server.sockets.listening import end_connection
 from rnnserve.server.sockets.ports import probe_port
@@ -73,6 +74,7 @@ class GrpcServer:
         self._hostile = HostileConnections(self._end_connection)
         self._server = grpc.server(pools.control, options=core_options(settings))
         self._budget = ByteBudget(settings.max_held_bytes)
+        self._queued_on_lane: Callable[[], Mapping[Model, int]] = dict
         self._health = HealthService(("", SERVICE), service.repository)
         calls = PublicCalls(service, schedulers, self._budget)
         self._add_service(SERVICE, calls.methods(pools.control, pools.loading, pools.inference, pools.streams))
@@ -168,6 +170,15 @@ class GrpcServer:
         """End a connection. Among thousands it takes some milliseconds to find."""
         end_connection(self.port, peer)
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that requests and responses in hand hold."""
+        return self._budget.held
+
+    def queued_on_lane(self) -> Mapping[Model, int]:
+        """How many requests wait on the lane, by model."""
+        return self._queued_on_lane()
+
     def _activity(self) -> Activity:
         return Activity(
             has_requests=bool(self._budget.held) or self._transport.is_receiving,
@@ -191,9 +202,11 @@ class GrpcServer:
             )
         if settings.transport == "public" or lacking is not None:
             return PublicTransport(self._server, self._pools, self._port)
+        dispatcher = Dispatcher(service, schedulers)
+        self._queued_on_lane = dispatcher.queued
         return LaneTransport(
             self._server,
-            Dispatcher(service, schedulers),
+            dispatcher,
             self._budget,
             self._hostile.end_and_wait,
             self._port,

@@ -15,6 +15,7 @@ from rnnserve.server.boundary.compression import decompress, is_compressed
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import SMALL, ByteBudget, HeldBytes
 from rnnserve.server.connections.private_socket import believed_peer
+from rnnserve.server.counting.table import count_refusal
 from rnnserve.server.errors import InternalError, InvalidRequest, ServeError
 from rnnserve.server.lane.varying_fields import find_varying_fields
 from rnnserve.server.protocol.error_details import details_metadata
@@ -160,10 +161,14 @@ class PublicCalls:
     def _infer(self, pool: CallPool, received: list[bytes], context: grpc.ServicerContext) -> bytes:
         held = HeldBytes(self._budget, pool.call)
         call = _UnaryCall(held)
-        if not context.add_callback(call.close):
-            raise cancelled("read")
-        held.hold(self._bytes_of(received[0]))
-        return self._run(received, context, _Caller(context), call, held)
+        try:
+            if not context.add_callback(call.close):
+                raise cancelled("read")
+            held.hold(self._bytes_of(received[0]))
+            return self._run(received, context, _Caller(context), call, held)
+        except ServeError as error:
+            count_refusal(error)
+            raise
 
     def _infer_stream(
         self, pool: CallPool, messages: Iterator[bytes], context: grpc.ServicerContext
@@ -182,11 +187,14 @@ class PublicCalls:
                 held.hold(self._bytes_of(received[0]))
                 yield encode_stream_response(self._run(received, context, caller, stream, held))
             except ServeError as error:
+                count_refusal(error)
                 if errors_end:
                     raise
                 yield _stream_error(error, beginning)
             except Exception as error:  # noqa: BLE001 - a defect must not end the stream
-                yield _stream_error(InternalError.hiding(error), beginning)
+                hidden = InternalError.hiding(error)
+                count_refusal(hidden)
+                yield _stream_error(hidden, beginning)
             finally:
                 held.end()  # what was yielded has been sent
                 received.clear()  # where it was refused before it was read
@@ -221,6 +229,9 @@ class PublicCalls:
                     step.take_turn()
             outputs = waiting.wait()
             return encode_response(served.model, waiting.check(), outputs)
+        except ServeError as error:
+            error.of(served.model.statistics.counts)
+            raise
         finally:
             call.drop()
 
@@ -332,7 +343,9 @@ class _ErrorsAsStatuses:
         if isinstance(error, ServeError):
             _abort(self._context, error)
         if isinstance(error, Exception):  # a defect must neither reach a caller nor end the thread
-            _abort(self._context, InternalError.hiding(error))
+            hidden = InternalError.hiding(error)
+            count_refusal(hidden)
+            _abort(self._context, hidden)
 
 
 def _abort(context: grpc.ServicerContext, error: ServeError) -> NoReturn:

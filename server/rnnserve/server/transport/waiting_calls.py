@@ -70,6 +70,7 @@ class WaitingCall(PendingRequest):
             if not self._has_room:
                 self.make_room(outputs)
         except ServeError as error:
+            error.is_after_run = True
             self.refuse(error)
         else:
             self._tell(outputs)
@@ -135,6 +136,7 @@ class WaitingStep(PendingStep):
         try:
             self._pending.make_room(outputs)
         except ServeError as error:
+            error.is_after_run = True
             self.refuse(error)
         else:
             super().answer(outputs)

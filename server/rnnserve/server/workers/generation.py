@@ -13,6 +13,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 
+from rnnserve.server.counting.totals import Totals
 from rnnserve.server.errors import StartError
 from rnnserve.server.process.resources import why_no_resource
 from rnnserve.server.repository.pins import Pins, differing, replace_pins, serving
@@ -47,6 +48,7 @@ class Generation:
         *,
         poll: float | None = None,
         timeout: float = 60.0,
+        totals: Totals | None = None,
     ) -> None:
         """Prepare; each `look` starts those that are due.
 
@@ -56,8 +58,11 @@ class Generation:
             count: Number of workers.
             poll: Seconds between two looks at the repository; None where workers change only what they are asked to.
             timeout: Seconds that the others may take to load what one has loaded.
+            totals: Sums what they count; None where no one asks.
         """
-        self.workers = [Worker(number, command) for number in range(count)]
+        self._totals = totals or Totals()
+        self.workers = [Worker(number, command, self._totals) for number in range(count)]
+        self._killed_because: dict[Worker, str] = {}
         self._coordinator = Coordinator(self.workers, poll, timeout)
         self.is_ready = False
         self._pins: Pins | None = None
@@ -95,13 +100,16 @@ class Generation:
         if not self.is_ready:
             raise StartError(f"worker {worker.number} ended before it was ready, with {exit_text(status)}")
         wait = worker.clean_up()
+        self._totals.restarts[self._killed_because.pop(worker, "died")] += 1
         _log.error("worker %d died with %s; another starts in %.2f s", worker.number, exit_text(status), wait)
 
     def _end_if_hung(self, worker: Worker) -> None:
         silence = worker.silence()
         if silence > _STOPPED_SECONDS and worker.is_stopped():
+            self._killed_because[worker] = "stopped"
             _log.error("worker %d is stopped, for %.1f s at least: it is killed", worker.number, silence)
         elif silence > _SILENT_SECONDS:
+            self._killed_because[worker] = "hung"
             _log.error("worker %d has made no progress for %.1f s: it is killed", worker.number, silence)
         else:
             return

@@ -21,6 +21,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
+from rnnserve.server.counting.totals import Totals
 from rnnserve.server.errors import StartError
 from rnnserve.server.workers.generation import Generation, exit_text
 from rnnserve.server.workers.messages import Counts, Failed, Sum, Want
@@ -86,6 +87,7 @@ class Supervisor:
         poll: float | None = None,
         load_timeout: float = 60.0,
         terminal_has_gone: Callable[[], bool] = lambda: False,
+        totals: Totals | None = None,
     ) -> None:
         """Prepare; `run` starts the workers.
 
@@ -100,12 +102,15 @@ class Supervisor:
             poll: Seconds between looks at the repository; None for not by themselves.
             load_timeout: Seconds that they may take to load what one of them has loaded.
             terminal_has_gone: A function that says, at SIGHUP, whether that is why it came.
+            totals: Sums what the workers count; None where no one asks.
         """
         self._signals = signals
         self._terminal_has_gone = terminal_has_gone
         self._grace = grace
         self._leave = leave
-        self._new_generation = functools.partial(Generation, command, count, poll=poll, timeout=load_timeout)
+        self._new_generation = functools.partial(
+            Generation, command, count, poll=poll, timeout=load_timeout, totals=totals
+        )
         self._current = self._new_generation()
         self._next: Generation | None = None
         self._leaving: list[_Leaving] = []

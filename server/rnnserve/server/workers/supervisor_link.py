@@ -96,24 +96,31 @@ class Supervised:
         """Say that this worker listens."""
         self.say(messages.Ready())
 
-    def beat(self, complaint: Callable[[], str | None], log: Callable[[str], None]) -> None:
+    def beat(
+        self,
+        complaint: Callable[[], str | None],
+        log: Callable[[str], None],
+        count: Callable[[], None] = lambda: None,
+    ) -> None:
         """Beat, on a thread of its own, as long as there is no complaint.
 
         Args:
             complaint: A function that says what makes no progress, or gives None.
             log: A function that takes a complaint, once.
+            count: A function that writes down what is true now, for the metrics.
         """
 
         def beat_on() -> None:
-            count = 0
+            complaints = 0
             while True:
+                count()
                 said = complaint()
                 if said is None:
-                    count = 0
+                    complaints = 0
                     self.say(messages.Beat())
                 else:
-                    count += 1
-                    if count == _COMPLAINTS:
+                    complaints += 1
+                    if complaints == _COMPLAINTS:
                         log(said)
                 time.sleep(_BEAT_SECONDS)
 

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from rnnserve.server.counting.table import CountTable
+from rnnserve.server.counting.totals import Totals
 from rnnserve.server.repository.pins import Pins, dump_pins
 from rnnserve.server.workers import messages
 from rnnserve.server.workers.message_lines import MessageReader, encode
@@ -58,6 +60,7 @@ class _Process:
         said: Messages that are for others.
         pins: What it serves, once it has loaded.
         serves_all: Whether that is what all are to serve.
+        table: What it counts.
         ready_at: When it said that it listens, in seconds on the monotonic clock.
         beat_at: When its last beat came, on the same clock.
     """
@@ -66,6 +69,7 @@ class _Process:
     report_fd: int
     lifeline_fd: int
     is_pinned: bool
+    table: CountTable
     reader: MessageReader[messages.WorkerMessage]
     may_listen: bool = False
     has_hung_up: bool = False
@@ -84,13 +88,17 @@ class Worker:
         number: Its number, from 0, for messages.
     """
 
-    def __init__(self, number: int, command: Callable[[Sequence[str]], Sequence[str]]) -> None:
+    def __init__(
+        self, number: int, command: Callable[[Sequence[str]], Sequence[str]], totals: Totals | None = None
+    ) -> None:
         """Prepare; `start` starts the process.
 
         Args:
             number: Number of the worker, from 0.
             command: A function that makes the process's command line, which includes the arguments given.
+            totals: Sums what its processes count; None where no one asks.
         """
+        self._totals = totals or Totals()
         self.number = number
         self._command = command
         self._backoff = Backoff()
@@ -166,7 +174,13 @@ class Worker:
             lifeline_read, lifeline_fd = _pipe(its, ours)
             os.set_blocking(report_fd, False)
             os.set_blocking(lifeline_fd, False)
-            passed = {"--report-fd": report_write, "--lifeline-fd": lifeline_read}
+            table = CountTable()
+            ours.callback(table.close)
+            passed = {
+                "--report-fd": report_write,
+                "--lifeline-fd": lifeline_read,
+                "--counts-fd": table.descriptor,
+            }
             if pins is not None:
                 passed["--pins-fd"] = its.enter_context(_readable("pins", dump_pins(pins)))
             popen = subprocess.Popen(  # noqa: S603 - our own command line
@@ -176,7 +190,8 @@ class Worker:
             )
             ours.pop_all()
         reader = MessageReader(messages.WorkerMessage, f"worker {self.number}")
-        self._process = _Process(popen, report_fd, lifeline_fd, is_pinned=pins is not None, reader=reader)
+        self._process = _Process(popen, report_fd, lifeline_fd, is_pinned=pins is not None, table=table, reader=reader)
+        self._totals.add(table)
 
     def look(self) -> int | None:
         """Read what the process has said; return its exit status where it has died."""
@@ -254,6 +269,7 @@ class Worker:
             return 0.0
         os.close(process.report_fd)
         os.close(process.lifeline_fd)
+        self._totals.keep(process.table)
         wait = self._backoff.seconds_after(0.0 if process.ready_at is None else time.monotonic() - process.ready_at)
         self._process = None
         self._start_at = time.monotonic() + wait

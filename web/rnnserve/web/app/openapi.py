@@ -150,6 +150,8 @@ def _success(route: RouteEntry) -> dict[str, Any]:
         }
     elif route.path.endswith("generate_stream"):
         said["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
+    elif route.name == "metrics":
+        said["content"] = {"text/plain": {"schema": {"type": "string"}}}
     elif route.name in ("reference", "static"):
         said["content"] = {"text/html": {"schema": {"type": "string"}}}
     return said

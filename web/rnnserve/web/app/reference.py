@@ -10,12 +10,14 @@ import importlib.metadata
 import importlib.resources
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app.example_requests import example_request
 from rnnserve.web.app.exchange import Answer, Exchange, json_answer
+from rnnserve.web.app.metrics import metrics_of
 from rnnserve.web.app.openapi import openapi_document
 from rnnserve.web.app.routes import RouteEntry, protocol_routes
 from rnnserve.web.errors import RestError
@@ -43,12 +45,17 @@ _KINDS = MappingProxyType({"css": "text/css; charset=utf-8", "js": "text/javascr
 _STATIC = ("reference.css", "reference.js")
 
 
-def site_routes() -> list[RouteEntry]:
-    """Every route: the protocol's, and those that describe it."""
+def site_routes(metrics_socket: Path | None = None) -> list[RouteEntry]:
+    """Every route: the protocol's, and those that describe it.
+
+    Args:
+        metrics_socket: The server's socket for scrapes; None where the server is elsewhere.
+    """
     routes = protocol_routes()
     reference = _Reference(routes)
     routes += [
         RouteEntry("/openapi.json", "document", {"GET": reference.document}, "This document"),
+        RouteEntry("/metrics", "metrics", {"GET": metrics_of(metrics_socket)}, "What the server has counted"),
         RouteEntry("/docs", "reference", {"GET": reference.page}, "A page of it, to read and to try"),
         RouteEntry("/static/{file}", "static", {"GET": _static}, "What pages need"),
     ]

@@ -157,7 +157,7 @@ async def _serve(args: argparse.Namespace, connect: Callable[[], Upstream], list
     upstream = connect()
     bounds = FrontLimits(args.max_body_bytes, max(args.max_body_bytes, 96 << 20), args.timeout)
     config = uvicorn.Config(
-        Application(upstream, site_routes(), bounds),
+        Application(upstream, site_routes(_metrics_socket(args.upstream)), bounds),
         http=functools.partial(FrontProtocol, table=ConnectionTable(limits)),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
@@ -179,6 +179,12 @@ async def _serve(args: argparse.Namespace, connect: Callable[[], Upstream], list
         await uvicorn.Server(config).serve(sockets=[listener])
     finally:
         await upstream.close()
+
+
+def _metrics_socket(upstream: str) -> Path | None:
+    """The server's socket for scrapes, in the folder of its sockets."""
+    scheme, _, path = upstream.partition(":")
+    return Path(path, "metrics") if scheme == "unix" and Path(path).is_dir() else None
 
 
 def _connections(most: int) -> int:

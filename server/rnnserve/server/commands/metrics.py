@@ -1,0 +1,109 @@
+"""Where a server's metrics are had: a socket for the HTTP front, and a port of their own."""
+
+import argparse
+import contextlib
+import importlib.metadata
+import socket
+from collections.abc import Callable, Iterator
+
+from rnnserve.server.counting.endpoint import MetricsEndpoint
+from rnnserve.server.counting.exposition import exposition
+from rnnserve.server.counting.totals import Totals
+from rnnserve.server.errors import StartError
+from rnnserve.server.settings import Settings
+
+__all__ = ["Metrics", "add_metrics_arguments", "metrics_served"]
+
+_BACKLOG = 16
+
+SOCKET_NAME = "metrics"
+"""In the folder of the private sockets; the workers' have names that end in .sock."""
+
+
+def add_metrics_arguments(parser: argparse.ArgumentParser, port: object) -> None:
+    """Declare the arguments that concern metrics.
+
+    Args:
+        parser: The command's.
+        port: Reads a port.
+    """
+    parser.add_argument(
+        "--metrics-port",
+        type=port,  # type: ignore[arg-type]  # what argparse takes
+        metavar="PORT",
+        help="a port of its own for /metrics, beside that of HTTP; 0 takes a free one. Where not given: none",
+    )
+    parser.add_argument(
+        "--no-triton-metrics", action="store_true", help="leave out the names of Triton's metrics, nv_inference_…"
+    )
+
+
+class Metrics:
+    """What a scrape tells.
+
+    Attributes:
+        totals: The counts of all processes.
+        before: What is called before a scrape.
+        port: Where they are served; None where they have no port of their own.
+    """
+
+    def __init__(self, *, has_triton_names: bool) -> None:
+        """Start with no counts.
+
+        Args:
+            has_triton_names: Whether Triton's names are told, too.
+        """
+        self.totals = Totals()
+        self.before: Callable[[], None] = lambda: None
+        self.port: int | None = None
+        self._has_triton_names = has_triton_names
+        self._version = importlib.metadata.version("rnnserve")
+
+    def text(self) -> bytes:
+        """Give the text of a scrape."""
+        self.before()
+        return exposition(
+            self.totals.sums(), self.totals.restarts, self._version, has_triton_names=self._has_triton_names
+        )
+
+
+@contextlib.contextmanager
+def metrics_served(args: argparse.Namespace, settings: Settings) -> Iterator[Metrics]:
+    """Answer scrapes inside the block.
+
+    Args:
+        args: Of the command: `metrics_port`, `no_triton_metrics`.
+        settings: Of the server.
+
+    Raises:
+        StartError: If the port cannot be had.
+    """
+    metrics = Metrics(has_triton_names=not args.no_triton_metrics)
+    listeners: list[socket.socket] = []
+    if settings.private_sockets is not None:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(settings.private_sockets / SOCKET_NAME))
+        listener.listen(_BACKLOG)
+        listeners.append(listener)
+    if args.metrics_port is not None:
+        listener = _listen(settings.host, args.metrics_port)
+        metrics.port = listener.getsockname()[1]
+        listeners.append(listener)
+    endpoint = MetricsEndpoint(listeners, metrics.text)
+    endpoint.start()
+    try:
+        yield metrics
+    finally:
+        endpoint.stop()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise StartError(f"cannot listen on {host}:{port} for metrics: {error.strerror or error}") from error
+    return listener

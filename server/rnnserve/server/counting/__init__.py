@@ -1,0 +1,12 @@
+"""Counts of what a server does: numbers in memory that outlives the process that adds to them.
+
+A process adds to its own table (`table`), whose places are fixed (`places`). A supervisor makes the table of each
+worker, and reads it at any time, after a kill, too; it keeps what the dead have counted (`totals`). `exposition` writes
+all of it as Prometheus reads it, and `endpoint` answers scrapes.
+
+Imports `errors`; no gRPC.
+
+Threads: `endpoint`.
+
+Door: `endpoint`, `exposition`, `places`, `table`, `totals`.
+"""

@@ -1,0 +1,98 @@
+"""Answers scrapes: over a private socket for the HTTP front, and on a port of its own where that is asked for.
+
+One thread, one connection at a time, each for a second at most: a scraper comes every few seconds, and nothing else is
+to be had here. It is in the process that was started, which with workers serves no request itself.
+"""
+
+import logging
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from rnnserve.server.counting.exposition import CONTENT_TYPE
+
+__all__ = ["MetricsEndpoint"]
+
+_log = logging.getLogger(__name__)
+
+_SECONDS = 1.0
+"""Seconds that a scraper may take to ask, and again to read."""
+
+_MOST_BYTES = 8192
+_PATHS = ("/metrics", "/")
+
+
+class MetricsEndpoint:
+    """Answers on sockets that listen."""
+
+    def __init__(self, listeners: Sequence[socket.socket], scrape: Callable[[], bytes]) -> None:
+        """Prepare.
+
+        Args:
+            listeners: The sockets; they are closed at the end.
+            scrape: A function that gives the text.
+        """
+        self._listeners = listeners
+        self._scrape = scrape
+        self._wake, self._woken = socket.socketpair()
+        self._thread = threading.Thread(target=self._serve, name="metrics", daemon=True)
+
+    def start(self) -> None:
+        """Answer from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer no more."""
+        self._wake.close()
+        self._thread.join(3 * _SECONDS)
+        for listener in self._listeners:
+            listener.close()
+        self._woken.close()
+
+    def _serve(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            for each in (*self._listeners, self._woken):
+                each.setblocking(False)
+                selector.register(each, selectors.EVENT_READ)
+            while True:
+                for key, _ in selector.select():
+                    if key.fileobj is self._woken:
+                        return
+                    self._accept(key.fileobj)  # type: ignore[arg-type]  # one of ours
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            connection, _ = listener.accept()
+        except OSError:  # it has gone again, or there is no descriptor left
+            time.sleep(0.01)
+            return
+        with connection:
+            try:
+                self._answer(connection)
+            except OSError:
+                pass  # the scraper has gone, or is too slow
+            except Exception:  # noqa: BLE001 - the next scrape is to be answered
+                _log.exception("a scrape of the metrics could not be answered")
+
+    def _answer(self, connection: socket.socket) -> None:
+        deadline = time.monotonic() + _SECONDS
+        asked = b""
+        while b"\r\n\r\n" not in asked:
+            connection.settimeout(max(deadline - time.monotonic(), 1e-3))
+            data = connection.recv(_MOST_BYTES)
+            asked += data
+            if not data or len(asked) > _MOST_BYTES or time.monotonic() > deadline:
+                return
+        method, path = [*asked.split(b" ", 2), b"", b""][:2]
+        status, kind, body = "200 OK", CONTENT_TYPE, b""
+        if method not in (b"GET", b"HEAD"):
+            status, kind, body = "405 Method Not Allowed", "text/plain", b"GET /metrics\n"
+        elif path.split(b"?")[0].decode("latin-1") not in _PATHS:
+            status, kind, body = "404 Not Found", "text/plain", b"the metrics are at /metrics\n"
+        else:
+            body = self._scrape()
+        head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        connection.settimeout(_SECONDS)
+        connection.sendall(head.encode() + (b"" if method == b"HEAD" else body))

@@ -1,0 +1,174 @@
+"""A table of counts: a row for the process, one for what has no model, and one for each version.
+
+It lies in memory that a supervisor can give to a worker as a descriptor: what a process has counted is there after it
+was killed, to the last request. No reader locks: a number is written whole.
+"""
+
+import json
+import mmap
+import os
+import threading
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from rnnserve.server.counting.places import LAYOUT, PLACES, REFUSED_AFTER_RUN, refusal_place
+from rnnserve.server.errors import ServeError
+
+__all__ = ["OTHER", "CountTable", "Counts", "TableRow", "count_refusal", "private_counts", "use_table", "used_table"]
+
+Counts = memoryview
+"""Numbers of a row (places), float64."""
+
+OTHER = "other"
+"""The model of requests for models that do not serve: their names are their clients', of which there may be any."""
+
+_HEAD = 4096
+_NAME_BYTES = 512
+_ROW_BYTES = _NAME_BYTES + 8 * PLACES
+_ROWS = 1024
+
+
+class TableRow(NamedTuple):
+    """What a table says of a version, or of the process, which has no name.
+
+    Attributes:
+        model: Its name.
+        version: Its number, as text.
+        about: What else there is to tell, by key.
+        counts: Its numbers (places), float64.
+    """
+
+    model: str
+    version: str
+    about: dict[str, str]
+    counts: Counts
+
+
+class CountTable:
+    """Counts of one process."""
+
+    def __init__(self, fd: int | None = None) -> None:
+        """Open a table, or make one.
+
+        Args:
+            fd: Descriptor that another process has got from `descriptor`; None makes a table. It stays open.
+
+        Raises:
+            ValueError: If another release has made it, with other places.
+        """
+        is_new = fd is None
+        size = _HEAD + _ROWS * _ROW_BYTES
+        if is_new:
+            fd = os.memfd_create("rnnserve-counts")
+            os.ftruncate(fd, size)  # takes no memory until it is written to
+        assert fd is not None  # noqa: S101 - for the type checker
+        self._fd = fd if is_new else None
+        if os.fstat(fd).st_size != size:
+            raise ValueError("this table of counts is of another release")
+        self._memory = mmap.mmap(fd, size)
+        if is_new:
+            self._memory[: len(LAYOUT)] = LAYOUT
+        elif self._memory[: len(LAYOUT)] != LAYOUT:
+            raise ValueError("this table of counts is of another release")
+        self._view = memoryview(self._memory)
+        self._lock = threading.Lock()
+        self._by_name: dict[tuple[str, str], int] = {}
+        for at, row in enumerate(self.rows()):
+            self._by_name[row.model, row.version] = at
+        self.process = self.row("", "")
+        self.other = self.row(OTHER, "")
+
+    @property
+    def descriptor(self) -> int:
+        """The descriptor of the memory, to be given to another process."""
+        if self._fd is None:
+            raise ValueError("this table is another process's")
+        return self._fd
+
+    def row(self, model: str, version: str) -> Counts:
+        """The counts of a version, made at the first call.
+
+        Where the table is full, those of what has no model: a repository has changed its names a thousand times.
+        """
+        with self._lock:
+            at = self._by_name.get((model, version))
+            if at is None:
+                name = json.dumps([model, version, {}]).encode()
+                if len(self._by_name) >= _ROWS or len(name) > _NAME_BYTES:
+                    return self.other
+                at = self._by_name[model, version] = len(self._by_name)
+                start = _HEAD + at * _ROW_BYTES
+                self._memory[start : start + len(name)] = name
+            return self._counts(at)
+
+    def tell(self, model: str, version: str, about: dict[str, str]) -> None:
+        """Say more of a version that has a row, as far as there is room."""
+        with self._lock:
+            at = self._by_name.get((model, version))
+            name = json.dumps([model, version, about]).encode()
+            if at is not None and len(name) <= _NAME_BYTES:
+                start = _HEAD + at * _ROW_BYTES
+                self._memory[start : start + _NAME_BYTES] = name.ljust(_NAME_BYTES, b"\0")
+
+    def rows(self) -> Iterator[TableRow]:
+        """What it says, row by row."""
+        for at in range(_ROWS):
+            name = self._name(at)
+            if not name:
+                return
+            model, version, about = json.loads(name)
+            yield TableRow(model, version, about, self._counts(at))
+
+    def close(self) -> None:
+        """Give back the descriptor; the memory goes with the table."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def _name(self, at: int) -> bytes:
+        """A row's name, written whole: it is read again while its process writes it."""
+        start = _HEAD + at * _ROW_BYTES
+        while True:
+            name = self._memory[start : start + _NAME_BYTES]
+            if name == self._memory[start : start + _NAME_BYTES] and (not name[0] or name.rstrip(b"\0")[-1:] == b"]"):
+                return name.rstrip(b"\0")
+
+    def _counts(self, at: int) -> Counts:
+        start = _HEAD + at * _ROW_BYTES + _NAME_BYTES
+        return self._view[start : start + 8 * PLACES].cast("d")
+
+
+def count_refusal(error: ServeError) -> None:
+    """Count an error that is sent to a caller, once: by its reason, with the version that it notes. On any thread."""
+    counts = error.counts
+    if counts is None:
+        counts = used_table().other
+    with _refusing:
+        counts[refusal_place(error)] += 1
+        counts[REFUSED_AFTER_RUN] += error.is_after_run
+
+
+_refusing = threading.Lock()
+
+
+def private_counts() -> Counts:
+    """Counts that no table has."""
+    return memoryview(bytearray(8 * PLACES)).cast("d")
+
+
+_used: list[CountTable] = []
+_using = threading.Lock()
+
+
+def use_table(table: CountTable) -> None:
+    """Have this process add to a table. Before anything is counted."""
+    with _using:
+        _used[:] = [table]
+
+
+def used_table() -> CountTable:
+    """The table that this process adds to."""
+    with _using:
+        if not _used:
+            _used.append(CountTable())
+        return _used[0]

@@ -1,0 +1,51 @@
+"""`/metrics`: what the server behind this front has counted, as it writes it; this front adds nothing."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+from rnnserve.web.app.exchange import Answer, Exchange
+from rnnserve.web.app.routes import Handler
+from rnnserve.web.errors import RestError
+
+__all__ = ["metrics_of"]
+
+_SECONDS = 5.0
+_MOST_BYTES = 64 << 20
+
+
+def metrics_of(socket: Path | None) -> Handler:
+    """Make the handler.
+
+    Args:
+        socket: The server's socket for scrapes; None where the server is elsewhere, and is to be asked itself.
+    """
+
+    async def metrics(_: Exchange) -> Answer:
+        """Give the metrics of the server, as Prometheus reads them."""
+        if socket is None:
+            raise RestError(404, "this front has no metrics: ask its servers (rnnserve serve --metrics-port)")
+        try:
+            async with asyncio.timeout(_SECONDS):
+                kind, body = await _ask(socket)
+        except (OSError, TimeoutError, ValueError):
+            raise RestError(503, "the server does not say its metrics: it starts, or has ended") from None
+        return Answer(body, content_type=kind)
+
+    return metrics
+
+
+async def _ask(socket: Path) -> tuple[str, bytes]:
+    reader, writer = await asyncio.open_unix_connection(str(socket), limit=_MOST_BYTES)
+    try:
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: metrics\r\n\r\n")
+        head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+    status, *lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    if " 200 " not in status or len(body) != int(headers.get("content-length", -1)):
+        raise ValueError("no whole answer")
+    return headers["content-type"], body
