@@ -27,6 +27,8 @@ class Statistics:
         sizes: By rows of a run, its padding row not counted: how many runs there were, and their seconds.
         counts: The numbers for `/metrics` (`counting.places`), which other processes may read: of all models of this
             name and version that this process has loaded.
+        refused_before: How many refusals there were among these when the model was loaded.
+        unsent_before: The same of those after a run.
     """
 
     requests: int = 0
@@ -38,7 +40,25 @@ class Statistics:
     last: float = 0.0
     sizes: dict[int, tuple[int, float]] = dataclasses.field(default_factory=dict)
     counts: Counts = dataclasses.field(default_factory=private_counts, repr=False, compare=False)
+    refused_before: float = 0.0
+    unsent_before: float = 0.0
     _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock, repr=False)
+
+    def count_in(self, counts: Counts) -> None:
+        """Add to these numbers from now on."""
+        self.counts = counts
+        self.refused_before = sum(counts[places.REFUSED : places.PLACES])
+        self.unsent_before = counts[places.REFUSED_AFTER_RUN]
+
+    @property
+    def unsent(self) -> int:
+        """Requests among the answered ones that were refused after their run, since the answer could not be held."""
+        return round(self.counts[places.REFUSED_AFTER_RUN] - self.unsent_before)
+
+    @property
+    def refused(self) -> int:
+        """Requests that were refused, for whatever reason."""
+        return round(sum(self.counts[places.REFUSED : places.PLACES]) - self.refused_before)
 
     @property
     def runs(self) -> int:

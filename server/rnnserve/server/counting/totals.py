@@ -52,6 +52,11 @@ class Totals:
             _add(self._kept, table, is_living=False)
         table.close()
 
+    def ended(self) -> dict[tuple[str, str], list[float]]:
+        """What processes have counted that have ended, by model and version."""
+        with self._lock:
+            return {name: list(total.counts) for name, total in self._kept.items() if name[0]}
+
     def sums(self) -> dict[tuple[str, str], Total]:
         """The totals by model and version; the process's are those of ("", "")."""
         with self._lock:

@@ -10,5 +10,6 @@ contracts (`rnnserve.protos`); no gRPC.
 
 Threads: `sequence_moves`, `sequence_store`.
 
-Door: `error_details`, `pending_steps`, `responses`, `sequence_callers`, `sequences`, `service`.
+Door: `error_details`, `pending_steps`, `responses`, `sequence_callers`, `sequences`, `service`,
+`statistics_messages`.
 """

@@ -1,13 +1,14 @@
 """A model's counts as the protocol describes them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from google.protobuf.message import Message
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.batching.statistics import Statistics
+from rnnserve.server.counting import places
 
-__all__ = ["add_statistics", "statistics_message"]
+__all__ = ["add_statistics", "statistics_message", "statistics_of_ended"]
 
 
 def statistics_message(name: str, version: str, statistics: Statistics) -> pb.ModelStatistics:
@@ -26,7 +27,7 @@ def statistics_message(name: str, version: str, statistics: Statistics) -> pb.Mo
         )
         for rows, (count, seconds) in sorted(statistics.sizes.copy().items())
     ]
-    requests = statistics.requests
+    requests = statistics.requests - statistics.unsent
     run_ns, wait_ns = _nanoseconds(statistics.run_seconds), _nanoseconds(statistics.wait_seconds)
     return pb.ModelStatistics(
         name=name,
@@ -36,8 +37,10 @@ def statistics_message(name: str, version: str, statistics: Statistics) -> pb.Mo
         execution_count=statistics.runs,
         inference_stats=pb.InferStatistics(
             success=pb.StatisticDuration(count=requests, ns=wait_ns + run_ns),
+            # Each failure is a refusal, too, once its caller is told.
             fail=pb.StatisticDuration(
-                count=statistics.failures + statistics.dropped, ns=_nanoseconds(statistics.failed_seconds)
+                count=max(statistics.refused, statistics.failures + statistics.dropped),
+                ns=_nanoseconds(statistics.failed_seconds),
             ),
             queue=pb.StatisticDuration(count=requests, ns=wait_ns),
             compute_input=pb.StatisticDuration(count=requests),
@@ -46,6 +49,36 @@ def statistics_message(name: str, version: str, statistics: Statistics) -> pb.Mo
         ),
         batch_stats=batches,
     )
+
+
+def statistics_of_ended(totals: Mapping[tuple[str, str], Sequence[float]]) -> pb.ModelStatisticsResponse:
+    """Describe what processes have done that have ended, without the sizes of their runs.
+
+    Args:
+        totals: Their numbers (`counting.places`), by model and version.
+    """
+    response = pb.ModelStatisticsResponse()
+    for (name, version), numbers in totals.items():
+        requests = round(numbers[places.ANSWERED] - numbers[places.REFUSED_AFTER_RUN])
+        wait_ns = _nanoseconds(numbers[places.WAIT_SECONDS])
+        run_ns = _nanoseconds(numbers[places.REQUEST_RUN_SECONDS])
+        failed_ns = _nanoseconds(numbers[places.FAILED_SECONDS])
+        refused = round(sum(numbers[places.REFUSED : places.PLACES]))
+        response.model_stats.add(
+            name=name,
+            version=version,
+            inference_count=round(numbers[places.ROWS]),
+            execution_count=round(numbers[places.RUNS]),
+            inference_stats=pb.InferStatistics(
+                success=pb.StatisticDuration(count=requests, ns=wait_ns + run_ns),
+                fail=pb.StatisticDuration(count=refused, ns=failed_ns),
+                queue=pb.StatisticDuration(count=requests, ns=wait_ns),
+                compute_input=pb.StatisticDuration(count=requests),
+                compute_infer=pb.StatisticDuration(count=requests, ns=run_ns),
+                compute_output=pb.StatisticDuration(count=requests),
+            ),
+        )
+    return response
 
 
 def add_statistics(total: pb.ModelStatisticsResponse, others: Iterable[pb.ModelStatisticsResponse]) -> None:

@@ -65,7 +65,7 @@ class Model:
 
     def __post_init__(self) -> None:
         """Count where `/metrics` are read: of a version that is loaded again, beside what was counted before."""
-        self.statistics.counts = used_table().row(self.name, self.version)
+        self.statistics.count_in(used_table().row(self.name, self.version))
 
     @property
     def origin(self) -> str:

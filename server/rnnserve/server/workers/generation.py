@@ -63,7 +63,7 @@ class Generation:
         self._totals = totals or Totals()
         self.workers = [Worker(number, command, self._totals) for number in range(count)]
         self._killed_because: dict[Worker, str] = {}
-        self._coordinator = Coordinator(self.workers, poll, timeout)
+        self._coordinator = Coordinator(self.workers, poll, timeout, self._counts_of_ended)
         self.is_ready = False
         self._pins: Pins | None = None
 
@@ -90,6 +90,16 @@ class Generation:
                 self._take_change(change)
             if self._pins is not None:
                 self._coordinator.mend(self._pins)
+
+    def _counts_of_ended(self) -> bytes:
+        """What workers have counted that have ended, for those that are asked for their statistics."""
+        ended = self._totals.ended()
+        if not ended:
+            return b""
+        # Imported once one has ended: a supervisor whose workers all live does without protobuf.
+        from rnnserve.server.protocol.statistics_messages import statistics_of_ended
+
+        return statistics_of_ended(ended).SerializeToString()
 
     def excuse(self) -> None:
         """Begin to count the silence of all workers anew."""

@@ -174,16 +174,23 @@ class Change(NamedTuple):
 class Coordinator:
     """Has the workers of a generation change what they serve together. For one thread, the supervisor's."""
 
-    def __init__(self, workers: Sequence[Worker], poll: float | None, timeout: float) -> None:
+    def __init__(
+        self,
+        workers: Sequence[Worker],
+        poll: float | None,
+        timeout: float,
+        of_ended: Callable[[], bytes] = bytes,
+    ) -> None:
         """Begin with no change under way.
 
         Args:
             workers: Workers of the generation.
             poll: Seconds between two looks at the repository; None where changes are asked for.
             timeout: Seconds that the others may take to load what one has proposed.
+            of_ended: A function that gives what workers have counted that have ended, a ModelStatisticsResponse.
         """
         self._workers = workers
-        self._counts = CountCollector(workers)
+        self._counts = CountCollector(workers, of_ended)
         self._mending = Mending(workers, timeout)
         self._poll = poll
         self._timeout = timeout

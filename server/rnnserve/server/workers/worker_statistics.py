@@ -86,12 +86,14 @@ class _Collection:
 class CountCollector:
     """The supervisor's side, for the workers of a generation. For one thread."""
 
-    def __init__(self, workers: Sequence[Worker]) -> None:
+    def __init__(self, workers: Sequence[Worker], of_ended: Callable[[], bytes] = bytes) -> None:
         """Start without a question.
 
         Args:
             workers: Workers of the generation.
+            of_ended: A function that gives what workers have counted that have ended, a ModelStatisticsResponse.
         """
+        self._of_ended = of_ended
         self._workers = workers
         self._collections: dict[int, _Collection] = {}  # by our own numbers
         self._count = 0
@@ -130,4 +132,5 @@ class CountCollector:
                 numbers = sorted(worker.number for worker in awaited)
                 _log.warning("workers do not say what they have counted: %s", numbers)
             if collection.asker.pid == collection.pid:
-                collection.asker.tell(Counts(collection.number, tuple(collection.counts)))
+                ended = [counts] if (counts := self._of_ended()) else []
+                collection.asker.tell(Counts(collection.number, (*collection.counts, *ended)))

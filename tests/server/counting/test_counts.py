@@ -1,0 +1,125 @@
+"""Counts outlive the process that adds to them, and are summed; each refusal has a place of its own."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from rnnserve.server import errors
+from rnnserve.server.batching.statistics import Statistics
+from rnnserve.server.counting import places
+from rnnserve.server.counting.table import OTHER, CountTable, count_refusal, use_table, used_table
+from rnnserve.server.counting.totals import Totals
+
+
+@pytest.fixture
+def table():
+    before = used_table()
+    made = CountTable()
+    use_table(made)
+    yield made
+    use_table(before)
+    made.close()
+
+
+def test_what_a_process_has_counted_is_there_after_it_was_killed():
+    table = CountTable()
+    code = (
+        "import os, sys; from rnnserve.server.counting.table import CountTable\n"
+        "row = CountTable(int(sys.argv[1])).row('a', '1'); row[0] += 41; row[0] += 1; os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(table.descriptor)], pass_fds=[table.descriptor], check=False)
+    assert done.returncode == -9
+    totals = Totals()
+    totals.add(table)
+    assert totals.sums()["a", "1"].counts[places.ANSWERED] == 42
+    totals.keep(table)
+    assert totals.sums()["a", "1"].counts[places.ANSWERED] == 42
+    assert totals.ended() == {(OTHER, ""): [0.0] * places.PLACES, ("a", "1"): [42.0] + [0.0] * (places.PLACES - 1)}
+
+
+def test_of_processes_that_have_ended_counters_are_kept_and_gauges_are_not():
+    totals, living, ended = Totals(), CountTable(), CountTable()
+    for table in (living, ended):
+        totals.add(table)
+        row = table.row("a", "1")
+        row[places.ROWS], row[places.READY], row[places.QUEUED] = 5, 1, 7
+        table.process[places.HELD_BYTES], table.process[places.LOADED] = 100, 1
+        table.tell("a", "1", {"graph": "native"})
+    totals.keep(ended)
+    sums = totals.sums()
+    numbers, process = sums["a", "1"].counts, sums["", ""].counts
+    assert (numbers[places.ROWS], numbers[places.READY], numbers[places.QUEUED]) == (10, 1, 7)
+    assert (process[places.HELD_BYTES], process[places.LOADED]) == (100, 2)
+    assert sums["a", "1"].about == {"graph": "native"}
+    totals.keep(living)
+    assert totals.sums()["a", "1"].about == {}
+
+
+def test_a_table_of_another_release_is_not_read():
+    fd = os.memfd_create("other")
+    try:
+        os.write(fd, bytes(100))
+        with pytest.raises(ValueError, match="another release"):
+            CountTable(fd)
+    finally:
+        os.close(fd)
+
+
+def test_a_full_table_counts_with_what_has_no_model():
+    table = CountTable()
+    for number in range(1100):
+        table.row(f"model {number}", "1")[0] += 1
+    assert table.row("x" * 1000, "1") is table.other
+    assert sum(row.counts[0] for row in table.rows()) == 1100
+    assert len(list(table.rows())) == 1024
+    assert table.other[0] == 1100 - 1022
+
+
+def kinds(kind=errors.ServeError):
+    return [each for sub in kind.__subclasses__() for each in (sub, *kinds(sub))]
+
+
+def test_each_refusal_is_counted_once_by_status_and_reason(table):
+    own = [kind for kind in kinds() if kind.__module__ == errors.__name__]
+    assert len(own) == len(places.REFUSALS), "an error has no place of its own"
+    for kind in kinds():
+        error = kind.__new__(kind)
+        place = places.refusal_place(error)
+        before = table.other[place]
+        count_refusal(error)
+        assert table.other[place] == before + 1
+        assert places.REFUSALS[place - places.REFUSED][0] == kind.status
+    assert sum(table.other[places.REFUSED : places.PLACES]) == len(kinds())
+    assert ("RESOURCE_EXHAUSTED", "queue_full") in places.REFUSALS
+
+
+def test_a_refusal_is_counted_where_it_was_noted_first(table):
+    statistics = Statistics()
+    statistics.count_in(table.row("a", "1"))
+    statistics.record(requests=1, rows=1, run_seconds=0.1, wait_seconds=0.0)
+    error = errors.NotReady("no").of(statistics.counts).of(table.other, is_after_run=True)
+    count_refusal(error)
+    assert (statistics.refused, statistics.unsent, sum(table.other)) == (1, 1, 0)
+    statistics.count_in(statistics.counts)  # the same version is loaded again
+    assert (statistics.refused, statistics.unsent) == (0, 0)
+
+
+def test_each_request_is_in_one_bucket_of_each_histogram(table):
+    statistics = Statistics()
+    statistics.count_in(table.row("a", "1"))
+    arrivals = [100.0, 100.0, 99.0, 100.0, 80.0]
+    statistics.record(requests=5, rows=300, run_seconds=0.5, wait_seconds=1.0, arrivals=arrivals, ended=101.0)
+    numbers = statistics.counts.tolist()
+
+    def buckets(first, bounds):
+        edges = [*bounds, float("inf")]
+        return {edge: number for edge, number in zip(edges, numbers[first:], strict=False) if number}
+
+    inf = float("inf")
+    assert buckets(places.ANSWER_BUCKETS, places.SECONDS_BOUNDS) == {1: 3, 2: 1, inf: 1}
+    assert buckets(places.WAIT_BUCKETS, places.SECONDS_BOUNDS) == {0.5: 3, 2: 1, inf: 1}
+    assert buckets(places.RUN_BUCKETS, places.SECONDS_BOUNDS) == {0.5: 1}
+    assert buckets(places.ROW_BUCKETS, places.ROW_BOUNDS) == {inf: 1}
+    assert [places.row_bucket(rows) - places.ROW_BUCKETS for rows in (1, 2, 3, 4, 5, 256, 257)] == [0, 1, 2, 2, 3, 8, 9]
