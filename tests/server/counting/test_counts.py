@@ -122,4 +122,4 @@ def test_each_request_is_in_one_bucket_of_each_histogram(table):
     assert buckets(places.WAIT_BUCKETS, places.SECONDS_BOUNDS) == {0.5: 3, 2: 1, inf: 1}
     assert buckets(places.RUN_BUCKETS, places.SECONDS_BOUNDS) == {0.5: 1}
     assert buckets(places.ROW_BUCKETS, places.ROW_BOUNDS) == {inf: 1}
-    assert [places.row_bucket(rows) - places.ROW_BUCKETS for rows in (1, 2, 3, 4, 5, 256, 257)] == [0, 1, 2, 2, 3, 8, 9]
+    assert [places.ROW_BUCKET[rows] - places.ROW_BUCKETS for rows in (1, 2, 3, 4, 5, 256)] == [0, 1, 2, 2, 3, 8]

@@ -7,9 +7,26 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 from rnnserve.server.counting import places
+from rnnserve.server.counting.places import (
+    ANSWER_BUCKETS,
+    ANSWERED,
+    PADDED_STEPS,
+    REQUEST_RUN_SECONDS,
+    ROW_BUCKET,
+    ROWS,
+    RUN_BUCKETS,
+    RUN_SECONDS,
+    RUNS,
+    SECONDS_BOUNDS,
+    STEPS,
+    WAIT_BUCKETS,
+    WAIT_SECONDS,
+)
 from rnnserve.server.counting.table import Counts, private_counts
 
 __all__ = ["Statistics"]
+
+_MANY_ROWS, _MANY_ROWS_BUCKET = len(ROW_BUCKET), places.REFUSED - 1
 
 
 @dataclasses.dataclass
@@ -94,9 +111,7 @@ class Statistics:
             steps: Steps of all of their rows, together.
             padded_steps: Steps that the run has made beside these.
         """
-        counts, bounds = self.counts, places.SECONDS_BOUNDS
-        waited = answered = 0
-        last = -1.0
+        counts = self.counts
         with self._lock:
             self.requests += requests
             self.run_seconds += requests * run_seconds
@@ -104,23 +119,25 @@ class Statistics:
             self.last = time.time()
             count, seconds = self.sizes.get(rows, (0, 0.0))
             self.sizes[rows] = (count + 1, seconds + run_seconds)
-            counts[places.ANSWERED] += requests
-            counts[places.ROWS] += rows
-            counts[places.RUNS] += 1
-            counts[places.STEPS] += steps
-            counts[places.PADDED_STEPS] += padded_steps
-            counts[places.RUN_SECONDS] += run_seconds
-            counts[places.REQUEST_RUN_SECONDS] += requests * run_seconds
-            counts[places.WAIT_SECONDS] += wait_seconds
-            counts[places.row_bucket(rows)] += 1
-            counts[places.RUN_BUCKETS + bisect_left(bounds, run_seconds)] += 1
-            for arrived in arrivals:
+            counts[ANSWERED] += requests
+            counts[ROWS] += rows
+            counts[RUNS] += 1
+            counts[STEPS] += steps
+            counts[PADDED_STEPS] += padded_steps
+            counts[RUN_SECONDS] += run_seconds
+            counts[REQUEST_RUN_SECONDS] += requests * run_seconds
+            counts[WAIT_SECONDS] += wait_seconds
+            counts[ROW_BUCKET[rows] if rows < _MANY_ROWS else _MANY_ROWS_BUCKET] += 1
+            counts[RUN_BUCKETS + bisect_left(SECONDS_BOUNDS, run_seconds)] += 1
+            last, together = -1.0, 0
+            for arrived in (*arrivals, -1.0):
                 if arrived != last:  # those that have arrived together have one time
-                    last, seconds = arrived, ended - arrived
-                    answered = places.ANSWER_BUCKETS + bisect_left(bounds, seconds)
-                    waited = places.WAIT_BUCKETS + bisect_left(bounds, seconds - run_seconds)
-                counts[answered] += 1
-                counts[waited] += 1
+                    if together:
+                        seconds = ended - last
+                        counts[ANSWER_BUCKETS + bisect_left(SECONDS_BOUNDS, seconds)] += together
+                        counts[WAIT_BUCKETS + bisect_left(SECONDS_BOUNDS, seconds - run_seconds)] += together
+                    last, together = arrived, 0
+                together += 1
 
     def record_failure(self, seconds: float) -> None:
         """Count a request whose run failed, `seconds` after its arrival."""

@@ -3,7 +3,7 @@
 Counters are of all processes that there have been, gauges of those that live. Histograms have seconds, or rows.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 from rnnserve.server.counting import places
@@ -53,8 +53,8 @@ _HISTOGRAMS = (
     ),
 )
 
-_Labels = Mapping[str, str]
-_Samples = list[tuple[str, _Labels, float]]
+_Samples = list[tuple[str, float]]
+"""What follows a family's name, and the value."""
 
 
 def exposition(
@@ -68,14 +68,47 @@ def exposition(
         version: Version of the server.
         has_triton_names: Whether to write the same numbers under Triton's names, `nv_inference_…`, too.
     """
-    process = totals.get(("", ""), Total()).counts
-    models = [(name, total) for name, total in sorted(totals.items()) if name[0]]
+    models = [_Numbers(model, version, total) for (model, version), total in sorted(totals.items()) if model]
     text = _Text()
-    _add_models(text, models)
-    _add_process(text, process, restarts, version)
+    _add_requests(text, models)
+    serving = [model for model in models if not model.is_other]
+    _add_models(text, serving)
+    _add_process(text, totals.get(("", ""), Total()).counts, restarts, version)
     if has_triton_names:
-        _add_triton(text, models)
+        _add_triton(text, serving)
     return text.encoded()
+
+
+class _Numbers:
+    """What there is of a version.
+
+    Attributes:
+        labels: Its labels, without braces.
+        about: Further labels that describe it; empty where none are known.
+        counts: Its numbers (places).
+        is_other: Whether it is what has no model.
+    """
+
+    __slots__ = ("about", "counts", "is_other", "labels")
+
+    def __init__(self, model: str, version: str, total: Total) -> None:
+        self.is_other = model == OTHER
+        self.labels = _labels({"model": model, "version": version})
+        self.about = _labels(total.about)
+        self.counts = total.counts
+
+    @property
+    def succeeded(self) -> float:
+        """Requests whose answers were sent."""
+        return self.counts[places.ANSWERED] - self.counts[places.REFUSED_AFTER_RUN]
+
+    def refusals(self) -> list[tuple[str, str, float]]:
+        """Status, reason and count of all refusals.
+
+        Also where there is none: Prometheus sees no increase in a series that begins with 1.
+        """
+        numbers = self.counts[places.REFUSED : places.PLACES]
+        return [(code, reason, number) for (code, reason), number in zip(places.REFUSALS, numbers, strict=True)]
 
 
 class _Text:
@@ -84,118 +117,100 @@ class _Text:
     def __init__(self) -> None:
         self._lines: list[str] = []
 
-    def add(self, name: str, kind: str, about: str, samples: Iterable[tuple[_Labels, float]]) -> None:
-        """Write a family whose samples have its name."""
-        self.add_parts(name, kind, about, [("", labels, value) for labels, value in samples])
-
-    def add_parts(self, name: str, kind: str, about: str, samples: _Samples) -> None:
-        """Write a family of samples whose names have these ends."""
+    def add(self, name: str, kind: str, about: str, samples: _Samples) -> None:
+        """Write a family."""
         if samples:
-            self._lines += [f"# HELP {name} {about}", f"# TYPE {name} {kind}"]
-            self._lines += [f"{name}{end}{_labels(labels)} {_number(value)}" for end, labels, value in samples]
+            self._lines += [f"# HELP {name} {about}\n", f"# TYPE {name} {kind}\n"]
+            self._lines += [f"{name}{labels} {_number(value)}\n" for labels, value in samples]
 
     def encoded(self) -> bytes:
         """The whole text."""
-        return "".join(f"{line}\n" for line in self._lines).encode()
+        return "".join(self._lines).encode()
 
 
-def _add_models(text: _Text, models: list[tuple[tuple[str, str], Total]]) -> None:
-    requests: list[tuple[_Labels, float]] = []
-    refusals: list[tuple[_Labels, float]] = []
-    for (model, version), total in models:
-        labels = {"model": model, "version": version}
-        by_code: dict[str, float] = {}
-        if model != OTHER:
-            by_code["OK"] = total.counts[places.ANSWERED] - total.counts[places.REFUSED_AFTER_RUN]
-        for (code, reason), value in zip(places.REFUSALS, total.counts[places.REFUSED : places.PLACES], strict=True):
-            if value:
-                by_code[code] = by_code.get(code, 0.0) + value
-                refusals.append(({**labels, "code": code, "reason": reason}, value))
-        requests += [({**labels, "code": code}, value) for code, value in by_code.items()]
+def _add_requests(text: _Text, models: Sequence[_Numbers]) -> None:
+    requests: _Samples = []
+    refusals: _Samples = []
+    for model in models:
+        by_code = {} if model.is_other else {"OK": model.succeeded}
+        for code, reason, number in model.refusals():
+            by_code[code] = by_code.get(code, 0.0) + number
+            refusals.append((f'{{{model.labels},code="{code}",reason="{reason}"}}', number))
+        requests += [(f'{{{model.labels},code="{code}"}}', number) for code, number in by_code.items()]
     text.add("rnnserve_requests_total", "counter", "Inference requests that were answered, by status.", requests)
     text.add("rnnserve_refusals_total", "counter", "Those that were refused, by status and reason.", refusals)
-    serving = [(name, total) for name, total in models if name[0] != OTHER]
+
+
+def _add_models(text: _Text, models: Sequence[_Numbers]) -> None:
     for name, about, first, bounds, sums in _HISTOGRAMS:
+        edges = [f',le="{edge}"}}' for edge in (*map(_number, bounds), "+Inf")]
         samples: _Samples = []
-        for (model, version), total in serving:
-            samples += _histogram({"model": model, "version": version}, total.counts, first, bounds, sums)
-        text.add_parts(name, "histogram", about, samples)
+        for model in models:
+            cumulative = list(accumulate(model.counts[first : first + len(edges)]))
+            start = f"_bucket{{{model.labels}"
+            samples += [(start + edge, number) for edge, number in zip(edges, cumulative, strict=True)]
+            samples.append((f"_sum{{{model.labels}}}", sum([model.counts[place] for place in sums])))
+            samples.append((f"_count{{{model.labels}}}", cumulative[-1]))
+        text.add(name, "histogram", about, samples)
     for name, kind, about, place in (
         ("rnnserve_steps_total", "counter", "Steps of the rows of all runs, without padding.", places.STEPS),
         ("rnnserve_padded_steps_total", "counter", "Steps of padding of all runs.", places.PADDED_STEPS),
         ("rnnserve_requests_queued", "gauge", "Requests that wait for their run.", places.QUEUED),
     ):
-        text.add(name, kind, about, _values(serving, place))
-    ready = [({"model": name[0], "version": name[1]}, float(total.counts[places.READY] > 0)) for name, total in serving]
+        text.add(name, kind, about, [(f"{{{model.labels}}}", model.counts[place]) for model in models])
+    ready = [(f"{{{model.labels}}}", float(model.counts[places.READY] > 0)) for model in models]
     text.add("rnnserve_model_ready", "gauge", "Whether a process serves this version.", ready)
-    info = [({"model": name[0], "version": name[1], **total.about}, 1.0) for name, total in serving if total.about]
-    text.add("rnnserve_model_info", "gauge", "What serves, and what was proven of it.", info)
+    info = [(f"{{{model.labels},{model.about}}}", 1.0) for model in models if model.about]
+    text.add("rnnserve_model_info", "gauge", "What serves, and how.", info)
 
 
-def _add_process(text: _Text, process: list[float], restarts: Mapping[str, int], version: str) -> None:
+def _add_process(text: _Text, process: Sequence[float], restarts: Mapping[str, int], version: str) -> None:
     held, sequences = process[places.HELD_BYTES], process[places.SEQUENCES]
-    text.add("rnnserve_held_bytes", "gauge", "Bytes that requests and responses in hand hold.", [({}, held)])
-    text.add("rnnserve_sequences_live", "gauge", "Sequences whose states are kept.", [({}, sequences)])
-    evicted = [({"reason": "idle"}, process[places.EVICTED])]
+    text.add("rnnserve_held_bytes", "gauge", "Bytes that requests and responses in hand hold.", [("", held)])
+    text.add("rnnserve_sequences_live", "gauge", "Sequences whose states are kept.", [("", sequences)])
+    evicted = [('{reason="idle"}', process[places.EVICTED])]
     text.add("rnnserve_sequence_evictions_total", "counter", "Sequences that were dropped.", evicted)
     loads = [
-        ({"outcome": "proven"}, process[places.LOADED]),
-        ({"outcome": "refused"}, process[places.NOT_LOADED]),
+        ('{outcome="ready"}', process[places.LOADED]),
+        ('{outcome="refused"}', process[places.NOT_LOADED]),
     ]
-    text.add("rnnserve_model_loads_total", "counter", "Versions that were loaded, each in each process.", loads)
-    replaced = [({"reason": reason}, float(restarts.get(reason, 0))) for reason in ("died", "hung", "stopped")]
+    text.add("rnnserve_model_loads_total", "counter", "Versions that were tried, in each process.", loads)
+    replaced = [(f'{{reason="{reason}"}}', float(restarts.get(reason, 0))) for reason in ("died", "hung", "stopped")]
     text.add("rnnserve_worker_restarts_total", "counter", "Workers that were replaced.", replaced)
-    text.add("rnnserve_build_info", "gauge", "The server.", [({"version": version}, 1.0)])
+    text.add("rnnserve_build_info", "gauge", "The server.", [(f"{{{_labels({'version': version})}}}", 1.0)])
 
 
-def _add_triton(text: _Text, models: list[tuple[tuple[str, str], Total]]) -> None:
+def _add_triton(text: _Text, models: Sequence[_Numbers]) -> None:
     """The same numbers under Triton's names: durations in microseconds."""
-    serving = [(name, total) for name, total in models if name[0] != OTHER]
-    labelled = [({"model": name[0], "version": name[1]}, total.counts) for name, total in serving]
-    success = [(labels, n[places.ANSWERED] - n[places.REFUSED_AFTER_RUN]) for labels, n in labelled]
+    success = [(f"{{{model.labels}}}", model.succeeded) for model in models]
     text.add("nv_inference_request_success", "counter", "Answered requests.", success)
-    failures: list[tuple[_Labels, float]] = []
-    for labels, numbers in labelled:
+    failures: _Samples = []
+    for model in models:
         by_reason = dict.fromkeys(("REJECTED", "CANCELED", "BACKEND", "OTHER"), 0.0)
-        for (code, _), value in zip(places.REFUSALS, numbers[places.REFUSED : places.PLACES], strict=True):
-            by_reason[_TRITON_REASONS.get(code, "OTHER")] += value
-        failures += [({**labels, "reason": reason}, value) for reason, value in by_reason.items()]
+        for code, _, number in model.refusals():
+            by_reason[_TRITON_REASONS.get(code, "OTHER")] += number
+        failures += [(f'{{{model.labels},reason="{reason}"}}', number) for reason, number in by_reason.items()]
     text.add("nv_inference_request_failure", "counter", "Refused requests.", failures)
-    for name, kind, about, place, factor in (
-        ("nv_inference_count", "counter", "Answered rows.", places.ROWS, 1),
-        ("nv_inference_exec_count", "counter", "Runs.", places.RUNS, 1),
-        ("nv_inference_pending_request_count", "gauge", "Requests that wait.", places.QUEUED, 1),
-        ("nv_inference_queue_duration_us", "counter", "Microseconds of waiting.", places.WAIT_SECONDS, 1e6),
-        ("nv_inference_compute_infer_duration_us", "counter", "Of runs.", places.REQUEST_RUN_SECONDS, 1e6),
+    for name, kind, about, factor, sums in (
+        ("nv_inference_count", "counter", "Answered rows.", 1, (places.ROWS,)),
+        ("nv_inference_exec_count", "counter", "Runs.", 1, (places.RUNS,)),
+        ("nv_inference_pending_request_count", "gauge", "Requests that wait.", 1, (places.QUEUED,)),
+        ("nv_inference_queue_duration_us", "counter", "Of waiting.", 1e6, (places.WAIT_SECONDS,)),
+        ("nv_inference_compute_infer_duration_us", "counter", "Of runs.", 1e6, (places.REQUEST_RUN_SECONDS,)),
+        (
+            "nv_inference_request_duration_us",
+            "counter",
+            "Of waiting and runs.",
+            1e6,
+            (places.WAIT_SECONDS, places.REQUEST_RUN_SECONDS),
+        ),
     ):
-        text.add(name, kind, about, [(labels, factor * numbers[place]) for labels, numbers in labelled])
-    whole = [
-        (labels, 1e6 * (numbers[places.WAIT_SECONDS] + numbers[places.REQUEST_RUN_SECONDS]))
-        for labels, numbers in labelled
-    ]
-    text.add("nv_inference_request_duration_us", "counter", "Microseconds of requests.", whole)
+        numbers = [(f"{{{model.labels}}}", factor * sum([model.counts[place] for place in sums])) for model in models]
+        text.add(name, kind, about, numbers)
 
 
-def _values(models: list[tuple[tuple[str, str], Total]], place: int) -> list[tuple[_Labels, float]]:
-    return [({"model": name[0], "version": name[1]}, total.counts[place]) for name, total in models]
-
-
-def _histogram(
-    labels: _Labels, numbers: list[float], first: int, bounds: tuple[float, ...], sums: tuple[int, ...]
-) -> _Samples:
-    cumulative = list(accumulate(numbers[first : first + len(bounds) + 1]))
-    edges = [*map(_number, bounds), "+Inf"]
-    samples: _Samples = [
-        ("_bucket", {**labels, "le": edge}, value) for edge, value in zip(edges, cumulative, strict=True)
-    ]
-    total = sum(numbers[place] for place in sums)
-    return [*samples, ("_sum", labels, total), ("_count", labels, cumulative[-1])]
-
-
-def _labels(labels: _Labels) -> str:
-    if not labels:
-        return ""
-    return "{" + ",".join(f'{key}="{_escaped(value)}"' for key, value in labels.items()) + "}"
+def _labels(labels: Mapping[str, str]) -> str:
+    return ",".join([f'{key}="{_escaped(value)}"' for key, value in labels.items()])
 
 
 def _escaped(value: str) -> str:

@@ -29,6 +29,7 @@ __all__ = [
     "REQUEST_RUN_SECONDS",
     "ROWS",
     "ROW_BOUNDS",
+    "ROW_BUCKET",
     "ROW_BUCKETS",
     "RUNS",
     "RUN_BUCKETS",
@@ -39,7 +40,6 @@ __all__ = [
     "WAIT_BUCKETS",
     "WAIT_SECONDS",
     "refusal_place",
-    "row_bucket",
 ]
 
 SECONDS_BOUNDS = (50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 0.1, 0.2, 0.5, 1, 2, 5, 10)
@@ -95,14 +95,10 @@ LAYOUT = hashlib.sha256(repr((SECONDS_BOUNDS, ROW_BOUNDS, REFUSALS, PLACES)).enc
 """What a table begins with, so that processes of two releases do not read one another's wrongly."""
 
 _PLACE_OF: dict[type, int] = {kind: REFUSED + index for index, kind in enumerate(_REASONS)}
-_ROW_BUCKET = [ROW_BUCKETS + bisect_left(ROW_BOUNDS, rows) for rows in range(ROW_BOUNDS[-1] + 1)]
+ROW_BUCKET = tuple(ROW_BUCKETS + bisect_left(ROW_BOUNDS, rows) for rows in range(ROW_BOUNDS[-1] + 1))
+"""The place of a run's rows, as far as there are bounds; all others' is the one before `REFUSED`."""
 
 
 def refusal_place(error: ServeError) -> int:
     """The place of an error's count; that of the nearest class above it, where it has none."""
     return next(_PLACE_OF[kind] for kind in (*type(error).__mro__, errors.InternalError) if kind in _PLACE_OF)
-
-
-def row_bucket(rows: int) -> int:
-    """The place of a run's rows."""
-    return _ROW_BUCKET[rows] if rows < len(_ROW_BUCKET) else REFUSED - 1

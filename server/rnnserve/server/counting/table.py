@@ -9,7 +9,7 @@ import mmap
 import os
 import threading
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from rnnserve.server.counting.places import LAYOUT, PLACES, REFUSED_AFTER_RUN, refusal_place
 from rnnserve.server.errors import ServeError
@@ -138,7 +138,10 @@ class CountTable:
         return self._view[start : start + 8 * PLACES].cast("d")
 
 
-def count_refusal(error: ServeError) -> None:
+E = TypeVar("E", bound=ServeError)
+
+
+def count_refusal(error: E) -> E:
     """Count an error that is sent to a caller, once: by its reason, with the version that it notes. On any thread."""
     counts = error.counts
     if counts is None:
@@ -146,6 +149,7 @@ def count_refusal(error: ServeError) -> None:
     with _refusing:
         counts[refusal_place(error)] += 1
         counts[REFUSED_AFTER_RUN] += error.is_after_run
+    return error
 
 
 _refusing = threading.Lock()

@@ -316,9 +316,7 @@ class Loader:
         """Let a version that holds serve in the place of an older one."""
         name = candidate.name
         self._models.serve(ServedVersion(model, candidate.config))
-        about = {"origin": model.origin, "provider": model.device, "graph": model.graph.name}
-        about["batching"] = model.signature.batching.value
-        used_table().tell(name, model.version, about)
+        used_table().tell(name, model.version, model.about)
         for older in self._models.newest(name, candidate.wanted + 1)[candidate.wanted :]:
             self._models.leave_out(name, older, "a newer version serves")
 

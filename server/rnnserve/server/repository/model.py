@@ -72,6 +72,12 @@ class Model:
         """Where it is from: "exported" from a module and compared with it, or "adopted" from an ONNX file, unproven."""
         return "adopted" if self.manifest.origin == manifest_pb2.ORIGIN_ADOPTED else "exported"
 
+    @property
+    def about(self) -> dict[str, str]:
+        """What metrics say of it beside numbers."""
+        batching = self.signature.batching.value
+        return {"origin": self.origin, "provider": self.device, "graph": self.graph.name, "batching": batching}
+
     def run(self, requests: Sequence[CheckedRequest]) -> list[dict[str, Array]]:
         """Run requests as one batch, or a single large request in parts of its rows.
 

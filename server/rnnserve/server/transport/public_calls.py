@@ -167,8 +167,7 @@ class PublicCalls:
             held.hold(self._bytes_of(received[0]))
             return self._run(received, context, _Caller(context), call, held)
         except ServeError as error:
-            count_refusal(error)
-            raise
+            raise count_refusal(error)  # noqa: B904 - the same error
 
     def _infer_stream(
         self, pool: CallPool, messages: Iterator[bytes], context: grpc.ServicerContext
@@ -192,9 +191,7 @@ class PublicCalls:
                     raise
                 yield _stream_error(error, beginning)
             except Exception as error:  # noqa: BLE001 - a defect must not end the stream
-                hidden = InternalError.hiding(error)
-                count_refusal(hidden)
-                yield _stream_error(hidden, beginning)
+                yield _stream_error(count_refusal(InternalError.hiding(error)), beginning)
             finally:
                 held.end()  # what was yielded has been sent
                 received.clear()  # where it was refused before it was read
@@ -230,8 +227,7 @@ class PublicCalls:
             outputs = waiting.wait()
             return encode_response(served.model, waiting.check(), outputs)
         except ServeError as error:
-            error.of(served.model.statistics.counts)
-            raise
+            raise error.of(served.model.statistics.counts)  # noqa: B904 - the same error
         finally:
             call.drop()
 
@@ -343,9 +339,7 @@ class _ErrorsAsStatuses:
         if isinstance(error, ServeError):
             _abort(self._context, error)
         if isinstance(error, Exception):  # a defect must neither reach a caller nor end the thread
-            hidden = InternalError.hiding(error)
-            count_refusal(hidden)
-            _abort(self._context, hidden)
+            _abort(self._context, count_refusal(InternalError.hiding(error)))
 
 
 def _abort(context: grpc.ServicerContext, error: ServeError) -> NoReturn:

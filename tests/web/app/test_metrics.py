@@ -1,0 +1,47 @@
+"""`/metrics` passes on what the server says, whole, and says so where it says nothing."""
+
+import asyncio
+
+import pytest
+
+from rnnserve.web.app.metrics import metrics_of
+from rnnserve.web.errors import RestError
+
+TEXT = b"a 1\n" * 300_000
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: %d\r\n\r\n"
+
+
+def answer(socket, said):
+    async def run():
+        async def serve(reader, writer):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(said)
+            await writer.drain()
+            writer.close()
+
+        async with await asyncio.start_unix_server(serve, socket):
+            return await metrics_of(socket)(None)
+
+    return asyncio.run(run())
+
+
+def test_a_scrape_is_passed_on(tmp_path):
+    got = answer(tmp_path / "metrics", HEAD % len(TEXT) + TEXT)
+    assert (got.status, got.content_type, got.body) == (200, "text/plain; version=0.0.4", TEXT)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"HTTP/1.1 500 No\r\n\r\n", HEAD % 5 + b"abc", b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nabc"],
+)
+def test_half_an_answer_is_none(tmp_path, said):
+    with pytest.raises(RestError) as caught:
+        answer(tmp_path / "metrics", said)
+    assert caught.value.status == 503
+
+
+def test_without_a_server_it_says_so(tmp_path):
+    for socket, status in ((None, 404), (tmp_path / "nothing", 503)):
+        with pytest.raises(RestError) as caught:
+            asyncio.run(metrics_of(socket)(None))
+        assert caught.value.status == status
