@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
@@ -37,7 +38,7 @@ def done(monkeypatch):
 def test_without_workers_it_is_the_server(done):
     assert serve.run(parse("models", "--no-http")) == 0
     plain = {"level": "INFO", "format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
-    assert done == [plain, ("serve", Settings(Path("models")), None)]
+    assert done == [plain, ("serve", Settings(Path("models")), None, ANY)]
 
 
 def test_a_worker_names_its_process_in_the_log_and_shares_its_port(done):
@@ -50,7 +51,7 @@ def test_a_worker_names_its_process_in_the_log_and_shares_its_port(done):
 
 def test_with_workers_it_supervises(done):
     assert serve.run(parse("models", "--no-http", "--workers", "2", "--log-level", "debug")) == 143
-    assert done[1:] == [("supervise", Settings(Path("models")), 2, "debug")]
+    assert done[1:] == [("supervise", Settings(Path("models")), 2, "debug", "text", ANY)]
     assert parse("models").workers == 1
 
 

@@ -106,8 +106,8 @@ class Statistics:
             rows: Number of their rows, together.
             run_seconds: Seconds of the run.
             wait_seconds: Seconds that they have waited for it, together.
-            arrivals: Time of each one's arrival, in seconds on the clock of `clock`.
-            ended: When the run ended, on the same clock.
+            arrivals: Times of their arrivals, in seconds on the clock of `clock`.
+            ended: End of the run, on the same clock.
             steps: Steps of all of their rows, together.
             padded_steps: Steps that the run has made beside these.
         """

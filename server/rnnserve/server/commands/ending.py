@@ -64,6 +64,8 @@ class Ending:
             self.told.set()
         elif not self.told_to_stop.is_set():
             self._asked_at = self._clock()
+            if not self._is_worker:
+                _log.info("%s: this server ends", number.name)
             self.stop()
         elif not self._is_worker and self._clock() - self._asked_at > SAME_SECONDS:
             _log.warning("a second signal: ends at once")

@@ -24,8 +24,8 @@ def add_metrics_arguments(parser: argparse.ArgumentParser, port: object) -> None
     """Declare the arguments that concern metrics.
 
     Args:
-        parser: The command's.
-        port: Reads a port.
+        parser: Parser of the command.
+        port: Function that reads a port.
     """
     parser.add_argument(
         "--metrics-port",
@@ -72,8 +72,8 @@ def metrics_served(args: argparse.Namespace, settings: Settings) -> Iterator[Met
     """Answer scrapes inside the block.
 
     Args:
-        args: Of the command: `metrics_port`, `no_triton_metrics`.
-        settings: Of the server.
+        args: Arguments of the command: `metrics_port`, `no_triton_metrics`.
+        settings: Settings of the server.
 
     Raises:
         StartError: If the port cannot be had.

@@ -8,7 +8,7 @@ from typing import Any
 from rnnserve.server.option import Option
 from rnnserve.server.settings import Settings
 
-__all__ = ["add_options", "argument_type", "read_options", "write_options"]
+__all__ = ["add_options", "argument_type", "changed_options", "read_options", "write_options"]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +36,16 @@ def read_options(args: argparse.Namespace) -> Settings:
         StartError: If they do not fit together.
     """
     return Settings(**{field.name: getattr(args, field.name) for field, _ in _options()})
+
+
+def changed_options(settings: Settings) -> list[str]:
+    """The options that differ from their defaults, as arguments: for the log. Of keys they have the files."""
+    usual = {field.name: field.default for field, _ in _options()}
+    return [
+        f"{_flag(field.name)}={getattr(settings, field.name)}"
+        for field, _ in _options()
+        if getattr(settings, field.name) != usual[field.name]
+    ]
 
 
 def write_options(settings: Settings) -> list[str]:

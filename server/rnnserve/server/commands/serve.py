@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import gc
+import importlib.metadata
 import logging
 import os
 import secrets
@@ -13,9 +14,11 @@ from pathlib import Path
 from rnnserve.common.parent_death import die_with_parent
 from rnnserve.server.commands.ending import Ending, end_at_once
 from rnnserve.server.commands.http_front import add_http_arguments, http_front
+from rnnserve.server.commands.log_format import LOG_FORMATS, log_formatter
 from rnnserve.server.commands.log_limits import LogLimits
 from rnnserve.server.commands.metrics import Metrics, add_metrics_arguments, metrics_served
-from rnnserve.server.commands.options import add_options, argument_type, read_options, write_options
+from rnnserve.server.commands.options import add_options, argument_type, changed_options, read_options, write_options
+from rnnserve.server.commands.refusal_log import refusals_logged
 from rnnserve.server.commands.stacks import show_stacks_at_signals
 from rnnserve.server.commands.unblocked_output import unblock_output
 from rnnserve.server.counting.table import CountTable, use_table, used_table
@@ -87,6 +90,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="info",
         help="how much to log on standard error",
     )
+    parser.add_argument(
+        "--log-format", choices=LOG_FORMATS, default=LOG_FORMATS[0], help="lines of text, or a JSON object a line"
+    )
 
     # What a supervisor tells its workers.
     parser.add_argument("--peers", help=argparse.SUPPRESS)
@@ -104,6 +110,8 @@ def run(args: argparse.Namespace) -> int:
     )
     for handler in logging.getLogger().handlers:
         handler.addFilter(LogLimits())
+        if type(handler) is logging.StreamHandler:  # the one that has just been made
+            handler.setFormatter(log_formatter(args.log_format, has_process=bool(process)))
     settings = read_options(args)
     try:
         if args.report_fd is not None:
@@ -112,10 +120,18 @@ def run(args: argparse.Namespace) -> int:
             _count_in(args.counts_fd)
             has_threads = _serve(settings, supervised)
         else:
-            with http_front(args, settings) as settings, metrics_served(args, settings) as metrics:
+            version, options = importlib.metadata.version("rnnserve"), changed_options(settings)
+            _log.info("rnnserve %s starts, process %d: %s", version, os.getpid(), " ".join(options))
+            with (
+                http_front(args, settings) as settings,
+                metrics_served(args, settings) as metrics,
+                refusals_logged(metrics.totals),
+            ):
                 if args.workers > 1:
-                    return _supervise(settings, args.workers, args.log_level, metrics)
+                    return _supervise(settings, args.workers, args.log_level, args.log_format, metrics)
                 has_threads = _serve(settings, None, metrics)
+        if args.report_fd is None:
+            _log.info("the server has ended")
         if has_threads:
             end_at_once(0)  # Python would wait for them
     except (ImportError, MemoryError, OSError, RuntimeError) as error:
@@ -220,7 +236,9 @@ def _keep_from_garbage_collection() -> None:
     gc.set_threshold(_COLLECT_OBJECTS, 20, 20)
 
 
-def _supervise(settings: Settings, workers: int, log_level: str, metrics: Metrics) -> int:
+def _supervise(
+    settings: Settings, workers: int, log_level: str, log_format: str = LOG_FORMATS[0], metrics: Metrics | None = None
+) -> int:
     """Keep workers, each of which runs this command with some more arguments; return the exit status."""
     terminal_has_gone = watch_terminal()  # before SIGHUP has another handler
     with (
@@ -229,6 +247,8 @@ def _supervise(settings: Settings, workers: int, log_level: str, metrics: Metric
     ):
         show_stacks_at_signals()  # beside the handlers that there are now
         command = [sys.executable, "-m", "rnnserve.cli", "serve", f"--log-level={log_level}"]
+        if log_format != LOG_FORMATS[0]:
+            command.append(f"--log-format={log_format}")
         command.append(f"--peers={secrets.token_hex(8)}")
         if settings.private_sockets is not None:
             command.append(f"--private-sockets={settings.private_sockets}")
@@ -242,9 +262,11 @@ def _supervise(settings: Settings, workers: int, log_level: str, metrics: Metric
             load_timeout=2 * settings.load_timeout,
             terminal_has_gone=terminal_has_gone,
             leave=1.1 * dataclasses.replace(settings, share_port=True).connection_age,
-            totals=metrics.totals,
+            totals=None if metrics is None else metrics.totals,
         )
-        return supervisor.run(lambda: _print_ready(settings.host, port, settings.http_port, metrics))
+        status = supervisor.run(lambda: _print_ready(settings.host, port, settings.http_port, metrics))
+        _log.info("the server has ended")
+        return status
 
 
 def _print_ready(host: str, port: int, http_port: int | None = None, metrics: Metrics | None = None) -> None:

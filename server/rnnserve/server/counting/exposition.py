@@ -64,7 +64,7 @@ def exposition(
 
     Args:
         totals: Totals by model and version; the process's are those of ("", "").
-        restarts: How often a worker was replaced, by reason.
+        restarts: Number of workers that were replaced, by reason.
         version: Version of the server.
         has_triton_names: Whether to write the same numbers under Triton's names, `nv_inference_…`, too.
     """

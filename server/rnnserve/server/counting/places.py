@@ -7,8 +7,29 @@ import hashlib
 import re
 from bisect import bisect_left
 
-from rnnserve.server import errors
-from rnnserve.server.errors import ServeError
+from rnnserve.server.errors import (
+    Cancelled,
+    DeadlinePassed,
+    HeadersTooLarge,
+    InternalError,
+    InvalidRequest,
+    LoadFailed,
+    NoMemory,
+    NotFound,
+    NotReady,
+    QueueFull,
+    SequenceInUse,
+    ServeError,
+    SessionEnded,
+    ShuttingDown,
+    TimeoutExpired,
+    TooManyCalls,
+    TooManySequences,
+    TooManyStreams,
+    TooMuchHeld,
+    Unsupported,
+    WaitTooLong,
+)
 
 __all__ = [
     "ANSWERED",
@@ -64,25 +85,26 @@ REFUSED = ROW_BUCKETS + len(ROW_BOUNDS) + 1
 """The first place of the refusals by reason."""
 
 _REASONS: tuple[type[ServeError], ...] = (
-    errors.InternalError,
-    errors.InvalidRequest,
-    errors.NotFound,
-    errors.NotReady,
-    errors.LoadFailed,
-    errors.ShuttingDown,
-    errors.TimeoutExpired,
-    errors.QueueFull,
-    errors.TooManyCalls,
-    errors.HeadersTooLarge,
-    errors.WaitTooLong,
-    errors.TooMuchHeld,
-    errors.TooManyStreams,
-    errors.TooManySequences,
-    errors.SequenceInUse,
-    errors.DeadlinePassed,
-    errors.Cancelled,
-    errors.Unsupported,
-    errors.SessionEnded,
+    InternalError,
+    InvalidRequest,
+    NotFound,
+    NotReady,
+    LoadFailed,
+    ShuttingDown,
+    TimeoutExpired,
+    QueueFull,
+    TooManyCalls,
+    HeadersTooLarge,
+    WaitTooLong,
+    TooMuchHeld,
+    NoMemory,
+    TooManyStreams,
+    TooManySequences,
+    SequenceInUse,
+    DeadlinePassed,
+    Cancelled,
+    Unsupported,
+    SessionEnded,
 )
 
 REFUSALS = tuple((kind.status, re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()) for kind in _REASONS)
@@ -101,4 +123,4 @@ ROW_BUCKET = tuple(ROW_BUCKETS + bisect_left(ROW_BOUNDS, rows) for rows in range
 
 def refusal_place(error: ServeError) -> int:
     """The place of an error's count; that of the nearest class above it, where it has none."""
-    return next(_PLACE_OF[kind] for kind in (*type(error).__mro__, errors.InternalError) if kind in _PLACE_OF)
+    return next(_PLACE_OF[kind] for kind in (*type(error).__mro__, InternalError) if kind in _PLACE_OF)

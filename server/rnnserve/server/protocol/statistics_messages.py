@@ -55,7 +55,7 @@ def statistics_of_ended(totals: Mapping[tuple[str, str], Sequence[float]]) -> pb
     """Describe what processes have done that have ended, without the sizes of their runs.
 
     Args:
-        totals: Their numbers (`counting.places`), by model and version.
+        totals: Numbers of theirs (`counting.places`), by model and version.
     """
     response = pb.ModelStatisticsResponse()
     for (name, version), numbers in totals.items():

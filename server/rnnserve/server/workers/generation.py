@@ -58,7 +58,7 @@ class Generation:
             count: Number of workers.
             poll: Seconds between two looks at the repository; None where workers change only what they are asked to.
             timeout: Seconds that the others may take to load what one has loaded.
-            totals: Sums what they count; None where no one asks.
+            totals: Sum of what they count; None where no one asks.
         """
         self._totals = totals or Totals()
         self.workers = [Worker(number, command, self._totals) for number in range(count)]

@@ -102,7 +102,7 @@ class Supervisor:
             poll: Seconds between looks at the repository; None for not by themselves.
             load_timeout: Seconds that they may take to load what one of them has loaded.
             terminal_has_gone: A function that says, at SIGHUP, whether that is why it came.
-            totals: Sums what the workers count; None where no one asks.
+            totals: Sum of what the workers count; None where no one asks.
         """
         self._signals = signals
         self._terminal_has_gone = terminal_has_gone
@@ -225,6 +225,8 @@ class Supervisor:
             elif not self._ends:
                 if number == signal.SIGHUP:
                     _log.warning("SIGHUP: the terminal has gone, and the workers end; with nohup they would stay")
+                else:
+                    _log.info("%s: the workers end", number.name)
                 self._ends, self._asked_at = [number], time.monotonic()
             elif number != signal.SIGHUP and time.monotonic() - self._asked_at > SAME_SECONDS:
                 self._ends.append(number)

@@ -96,7 +96,7 @@ class Worker:
         Args:
             number: Number of the worker, from 0.
             command: A function that makes the process's command line, which includes the arguments given.
-            totals: Sums what its processes count; None where no one asks.
+            totals: Sum of what its processes count; None where no one asks.
         """
         self._totals = totals or Totals()
         self.number = number

@@ -1,0 +1,49 @@
+"""How a line of the log is written: as text, or as JSON for what collects logs. Either has the time's zone."""
+
+import datetime as dt
+import json
+import logging
+import os
+
+__all__ = ["LOG_FORMATS", "log_formatter"]
+
+LOG_FORMATS = ("text", "json")
+
+
+def log_formatter(name: str, *, has_process: bool) -> logging.Formatter:
+    """Make a formatter.
+
+    Args:
+        name: One of `LOG_FORMATS`.
+        has_process: Whether a line of text names the process: where several write to one log. JSON always does.
+    """
+    if name == "json":
+        return _JsonFormatter()
+    process = f" [{os.getpid()}]" if has_process else ""
+    return _TextFormatter(f"%(asctime)s %(levelname)s{process} %(name)s: %(message)s")
+
+
+def _time(record: logging.LogRecord, separator: str) -> str:
+    """A record's time in the machine's zone: 2026-11-27 12:00:00.123+01:00."""
+    return dt.datetime.fromtimestamp(record.created).astimezone().isoformat(separator, "milliseconds")
+
+
+class _TextFormatter(logging.Formatter):
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - logging's name
+        return _time(record, " ")
+
+
+class _JsonFormatter(logging.Formatter):
+    """One object a line: time, level, process, logger, message, and the traceback where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": _time(record, "T"),
+            "level": record.levelname,
+            "process": record.process,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line)

@@ -1,0 +1,71 @@
+"""The log's lines: their form, and what they say of refusals."""
+
+import datetime as dt
+import json
+import logging
+import os
+
+import pytest
+
+from rnnserve.server.commands.log_format import log_formatter
+from rnnserve.server.commands.options import changed_options
+from rnnserve.server.commands.refusal_log import RefusalLog
+from rnnserve.server.counting import places
+from rnnserve.server.counting.table import CountTable
+from rnnserve.server.counting.totals import Totals
+from rnnserve.server.errors import InvalidRequest, QueueFull
+from rnnserve.server.settings import Settings
+
+
+def record(message, *args, error=None):
+    exc_info = (type(error), error, error.__traceback__) if error else None
+    return logging.LogRecord("rnnserve.some", logging.WARNING, __file__, 1, message, args, exc_info)
+
+
+@pytest.mark.parametrize("has_process", [True, False])
+def test_text_has_the_time_with_its_zone(has_process):
+    date, time, level, *process, name, message = (
+        log_formatter("text", has_process=has_process).format(record("a%d", 1)).split()
+    )
+    assert dt.datetime.fromisoformat(f"{date} {time}").tzinfo is not None
+    assert (level, name, message) == ("WARNING", "rnnserve.some:", "a1")
+    assert process == ([f"[{os.getpid()}]"] if has_process else [])
+
+
+def test_json_is_an_object_a_line():
+    said = log_formatter("json", has_process=False).format(record('"a"\n%s', "ü", error=ValueError("x")))
+    assert "\n" not in said
+    line = json.loads(said)
+    assert (line["level"], line["process"], line["logger"]) == ("WARNING", os.getpid(), "rnnserve.some")
+    assert line["message"] == '"a"\nü'
+    assert "ValueError: x" in line["traceback"]
+    assert dt.datetime.fromisoformat(line["time"]).tzinfo is not None
+
+
+def test_options_that_differ_are_named(tmp_path):
+    assert changed_options(Settings(tmp_path, max_queue=7)) == [f"--repository={tmp_path}", "--max-queue=7"]
+
+
+def test_a_flood_of_refusals_is_one_line(caplog):
+    totals, table = Totals(), CountTable()
+    totals.add(table)
+    row = table.row("a", "1")
+    row[places.refusal_place(InvalidRequest())] = 3
+    log = RefusalLog(totals)
+    log.look()
+    assert caplog.messages == []
+    row[places.refusal_place(QueueFull("a", 1))] += 1316
+    table.other[places.refusal_place(InvalidRequest())] += 2
+    log.look()
+    log.look()
+    (line,) = caplog.messages
+    assert line == (
+        "requests were refused: a RESOURCE_EXHAUSTED queue_full 1,316; other INVALID_ARGUMENT invalid_request 2"
+    )
+    for place in range(places.REFUSED, places.PLACES):
+        row[place] += 10 + place
+    log.look()
+    assert "; others " in caplog.messages[-1]
+    totals.keep(table)  # its process has ended: nothing is new
+    log.look()
+    assert len(caplog.messages) == 2
