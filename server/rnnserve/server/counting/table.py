@@ -9,14 +9,14 @@ import mmap
 import os
 import threading
 from collections.abc import Iterator
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from rnnserve.server.counting.places import LAYOUT, PLACES, REFUSED_AFTER_RUN, refusal_place
 from rnnserve.server.errors import ServeError
 
 __all__ = ["OTHER", "CountTable", "Counts", "TableRow", "count_refusal", "private_counts", "use_table", "used_table"]
 
-Counts = memoryview
+Counts: TypeAlias = "memoryview[float]"
 """Numbers of a row (places), float64."""
 
 OTHER = "other"
