@@ -4,6 +4,7 @@ It lies in memory that a supervisor can give to a worker as a descriptor: what a
 was killed, to the last request. No reader locks: a number is written whole.
 """
 
+import contextlib
 import json
 import mmap
 import os
@@ -14,7 +15,17 @@ from typing import NamedTuple, TypeAlias, TypeVar
 from rnnserve.server.counting.places import LAYOUT, PLACES, REFUSED_AFTER_RUN, refusal_place
 from rnnserve.server.errors import ServeError
 
-__all__ = ["OTHER", "CountTable", "Counts", "TableRow", "count_refusal", "private_counts", "use_table", "used_table"]
+__all__ = [
+    "OTHER",
+    "CountTable",
+    "Counts",
+    "TableRow",
+    "count_refusal",
+    "private_counts",
+    "refusals_counted",
+    "use_table",
+    "used_table",
+]
 
 Counts: TypeAlias = "memoryview[float]"
 """Numbers of a row (places), float64."""
@@ -150,6 +161,16 @@ def count_refusal(error: E) -> E:
         counts[refusal_place(error)] += 1
         counts[REFUSED_AFTER_RUN] += error.is_after_run
     return error
+
+
+@contextlib.contextmanager
+def refusals_counted() -> Iterator[None]:
+    """Count an error that leaves the block: its caller is told of it."""
+    try:
+        yield
+    except ServeError as error:
+        count_refusal(error)
+        raise
 
 
 _refusing = threading.Lock()

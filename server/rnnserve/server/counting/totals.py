@@ -69,7 +69,7 @@ class Totals:
 def _add(totals: dict[tuple[str, str], Total], table: CountTable, *, is_living: bool) -> None:
     for row in table.rows():
         total = totals.setdefault((row.model, row.version), Total())
-        numbers = row.counts.tolist()
+        numbers = list(row.counts)
         if is_living:
             total.about.update(row.about)
         else:

@@ -7,6 +7,7 @@ both call `Service`.
 
 Imports `repository`, `batching`, `boundary`, `connections`, `counting`, `settings`, `errors`, `error_texts`, `clock`
 and the contracts (`rnnserve.protos`); no gRPC.
+
 Threads: `sequence_moves`, `sequence_store`.
 
 Door: `error_details`, `pending_steps`, `responses`, `sequence_callers`, `sequences`, `service`,

@@ -15,7 +15,7 @@ from rnnserve.server.boundary.compression import decompress, is_compressed
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import SMALL, ByteBudget, HeldBytes
 from rnnserve.server.connections.private_socket import believed_peer
-from rnnserve.server.counting.table import count_refusal
+from rnnserve.server.counting.table import count_refusal, refusals_counted
 from rnnserve.server.errors import InternalError, InvalidRequest, ServeError
 from rnnserve.server.lane.varying_fields import find_varying_fields
 from rnnserve.server.protocol.error_details import details_metadata
@@ -159,15 +159,12 @@ class PublicCalls:
         return handlers
 
     def _infer(self, pool: CallPool, received: list[bytes], context: grpc.ServicerContext) -> bytes:
-        held = HeldBytes(self._budget, pool.call)
-        call = _UnaryCall(held)
-        try:
+        call = _UnaryCall(held := HeldBytes(self._budget, pool.call))
+        with refusals_counted():
             if not context.add_callback(call.close):
                 raise cancelled("read")
             held.hold(self._bytes_of(received[0]))
             return self._run(received, context, _Caller(context), call, held)
-        except ServeError as error:
-            raise count_refusal(error)  # noqa: B904 - the same error
 
     def _infer_stream(
         self, pool: CallPool, messages: Iterator[bytes], context: grpc.ServicerContext
