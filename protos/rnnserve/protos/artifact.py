@@ -26,6 +26,7 @@ from google.protobuf import json_format
 
 from rnnserve.common.regular_files import LeadsOutError, read_blocks, read_regular
 from rnnserve.protos import manifest_pb2
+from rnnserve.protos.parity_summary import summarise_parity
 
 __all__ = [
     "DEFAULTS",
@@ -83,11 +84,13 @@ class Version:
         manifest: Its description.
         files: The bytes of the other files, by name: the bytes that were checked are the ones that are used.
         digest: The SHA-256 of manifest.json. It has the digests of the other files, so this is one for all of them.
+        parity: By field of the manifest, "parity" or "scan_parity", a summary of the record, also where that was not read.
     """
 
     manifest: manifest_pb2.Manifest
     files: Mapping[str, bytes]
     digest: str
+    parity: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def read_version(
@@ -105,7 +108,7 @@ def read_version(
         ArtifactError: If a file is missing, too large, or has changed since the version was published.
     """
     data = _whole(folder, MANIFEST, _MOST_MANIFEST_BYTES, inside)
-    manifest = _read_manifest(data, with_parity=with_parity)
+    manifest, parity = _read_manifest(data, with_parity=with_parity)
     if len(manifest.files) > _MOST_FILES:
         raise ArtifactError(f"{MANIFEST}: lists {len(manifest.files):,} files, and may list {_MOST_FILES}")
     listed = {file.name: file for file in manifest.files}
@@ -125,7 +128,7 @@ def read_version(
                 f"{name}: is not the file that was published: it has {found.bytes:,} bytes and SHA-256 {found.sha256}, "
                 f"{MANIFEST} says {expected.bytes:,} and {expected.sha256}; export the model again"
             )
-    return Version(manifest, files, hashlib.sha256(data).hexdigest())
+    return Version(manifest, files, hashlib.sha256(data).hexdigest(), parity)
 
 
 def describe_file(name: str, data: bytes) -> manifest_pb2.File:
@@ -144,7 +147,8 @@ def dump_manifest(manifest: manifest_pb2.Manifest) -> bytes:
     return _SELF.sub(b'"self_sha256": "' + digest + b'"', data)
 
 
-def _read_manifest(data: bytes, *, with_parity: bool = True) -> manifest_pb2.Manifest:
+def _read_manifest(data: bytes, *, with_parity: bool = True) -> tuple[manifest_pb2.Manifest, dict[str, str]]:
+    """Read a manifest, and its summaries of parity."""
     found = _SELF.findall(data)
     if len(found) != 1:
         raise ArtifactError(f"{MANIFEST}: does not hold its own digest, self_sha256, once; export the model again")
@@ -154,10 +158,12 @@ def _read_manifest(data: bytes, *, with_parity: bool = True) -> manifest_pb2.Man
             f"{MANIFEST}: is not as it was published: its own digest does not hold; export the model again"
         )
     try:
+        fields = json.loads(data)
+        parity = {name: summarise_parity(fields[name]) for name in _PARITY if name in fields}
         if not with_parity:
-            data = json.dumps({name: field for name, field in json.loads(data).items() if name not in _PARITY}).encode()
+            data = json.dumps({name: field for name, field in fields.items() if name not in _PARITY}).encode()
         manifest = json_format.Parse(data, manifest_pb2.Manifest(), ignore_unknown_fields=True)
-    except (json_format.ParseError, ValueError, AttributeError, RecursionError) as error:
+    except (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"{MANIFEST}: is no manifest: {error}") from error
     if manifest.format not in _FORMATS:
         raise ArtifactError(
@@ -165,7 +171,7 @@ def _read_manifest(data: bytes, *, with_parity: bool = True) -> manifest_pb2.Man
         )
     if manifest.format == 1:
         _add_implied(manifest)
-    return manifest
+    return manifest, parity
 
 
 def _add_implied(manifest: manifest_pb2.Manifest) -> None:

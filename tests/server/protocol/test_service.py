@@ -66,6 +66,10 @@ def test_model_metadata(stub, name, shape):
     assert json.loads(said["labels"]) == ["counter-clockwise", "clockwise"]
     assert (said["provider_requested"], said["provider"]) == ("cpu", "cpu")
     assert said["batch_invariant"] == "true"
+    parity = json.loads(said["parity"])
+    assert parity["exact"] == "float64"
+    assert [distances[0] for distances in parity["distances"]] == [1, 2, 3, 4, 5, 8, 13, 16, 31, 32, 33, 64, 100, 128]
+    assert all(0 < largest < 1e-3 for _, *row in parity["distances"] for largest in row)
     nodes = json.loads(said["nodes"])
     assert list(nodes) == ["CPUExecutionProvider"]
     assert nodes["CPUExecutionProvider"]["RNN"] == (2 if name == "direction_stacked" else 1)

@@ -224,6 +224,7 @@ class Service:
             "nodes": json.dumps(model.nodes),
             "graph": model.graph.name,
             "graph_reason": model.graph.reason,
+            "parity": model.parity,
         }
         return pb.ModelMetadataResponse(
             name=model.name,

@@ -24,7 +24,7 @@ from rnnserve.server.errors import StartError
 from rnnserve.server.repository.continuation import try_parts
 from rnnserve.server.repository.cost_measurement import measure_cost
 from rnnserve.server.repository.findings import Findings
-from rnnserve.server.repository.graph_choice import AUTO, FILES, GraphChoice, choose_graph
+from rnnserve.server.repository.graph_choice import AUTO, FILES, NATIVE, SCANNED, GraphChoice, choose_graph
 from rnnserve.server.repository.invariance import is_batch_invariant
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.providers import new_session, nodes_by_provider
@@ -165,6 +165,10 @@ def _read(folder: Path, name: str, allow_unproven: bool, inside: Path | None, gr
     return artifact
 
 
+_PARITY_OF = {NATIVE: "parity", SCANNED: "scan_parity"}
+"""The manifest's record of each graph."""
+
+
 def _try(artifact: Version, name: str, version: str, place: _Place, asked: str) -> tuple[Model, Findings]:
     """Prove the graph that serves, and find out the rest on it."""
     cases, choice = load_cases(artifact.files[GOLDEN]), choose_graph(asked, artifact, place.device)
@@ -191,6 +195,7 @@ def _proven(
     signature = signature.with_shortest(trials.shortest)
     nodes = nodes_by_provider(session)
     model = Model(name, version, artifact.manifest, signature, device, choice, nodes, _UNMEASURED, session)
+    model = dataclasses.replace(model, parity=artifact.parity.get(_PARITY_OF[choice.name], ""))
     with _said_as(f"{GOLDEN}: {file} does not run these cases on {device}"):
         _replay(model, cases)
     return model, trials

@@ -44,6 +44,7 @@ class Model:
         continues: Whether a sequence may be cut into parts, each continuing from the final states of the one before.
         why_not_in_parts: Why the server may not keep the states of its sequences; empty where it may.
         refuses_non_finite: Whether answers are refused that are NaN or infinite, in the outputs that may be.
+        parity: Summary of what its graph was compared with when published, as JSON; empty where with nothing.
         statistics: Counts of what it has done.
     """
 
@@ -61,6 +62,7 @@ class Model:
     continues: bool = False
     why_not_in_parts: str = "it has not been tried"
     refuses_non_finite: bool = False
+    parity: str = ""
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
 
     def __post_init__(self) -> None:
