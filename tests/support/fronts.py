@@ -14,7 +14,7 @@ import uvloop
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app.application import Application, FrontLimits
-from rnnserve.web.app.reference import site_routes
+from rnnserve.web.app.site import site_routes
 from rnnserve.web.http1.connection_table import ConnectionTable
 from rnnserve.web.http1.limits import HttpLimits
 from rnnserve.web.http1.protocol import FrontProtocol

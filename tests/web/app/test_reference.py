@@ -9,7 +9,8 @@ import pytest
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app.example_requests import example_request
-from rnnserve.web.app.reference import CONTENT_SECURITY_POLICY, site_routes
+from rnnserve.web.app.site import site_routes
+from rnnserve.web.app.static_files import CONTENT_SECURITY_POLICY
 from rnnserve.web.upstream.statuses import error_of_status
 from support.fronts import FakeUpstream, ask, metadata_of
 

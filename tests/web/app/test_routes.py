@@ -21,7 +21,6 @@ def asked(upstream):
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
         "/v2/",
         "/v2//models",
         "/v2/models/",

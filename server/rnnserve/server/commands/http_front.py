@@ -69,6 +69,13 @@ def add_http_arguments(parser: argparse.ArgumentParser, port: object, count: obj
         metavar="N",
         help="processes that speak HTTP; one that dies is replaced",
     )
+    parser.add_argument(
+        "--http-allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="name that a proxy on this machine passes on in the header Host; may be given several times",
+    )
 
 
 class HttpFront:
@@ -228,6 +235,7 @@ def _command(args: argparse.Namespace, settings: Settings, folder: Path) -> list
     command = [sys.executable, "-m", "rnnserve.cli", "web", f"--upstream=unix:{folder}", f"--host={settings.host}"]
     command.append(f"--log-level={args.log_level}")
     command.append(f"--max-body-bytes={max(_LEAST_BODY_BYTES, 2 * settings.max_message_bytes)}")
+    command += [f"--allow-host={name}" for name in args.http_allow_host]
     for name in ("tls_certificate", "tls_key", "tls_client_ca"):
         value = getattr(settings, name)
         if value is not None:

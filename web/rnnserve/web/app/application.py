@@ -12,7 +12,7 @@ from starlette.routing import Match, Route, Router
 from starlette.types import Receive, Scope, Send
 
 from rnnserve.web.app.bodies import BodyReader, ClientGone
-from rnnserve.web.app.edge import check_origin, check_path, error_answer, request_id_of
+from rnnserve.web.app.edge import check_host, check_origin, check_path, error_answer, request_id_of
 from rnnserve.web.app.exchange import Answer, Exchange
 from rnnserve.web.app.routes import Handler, RouteEntry
 from rnnserve.web.errors import RestError
@@ -37,11 +37,13 @@ class FrontLimits:
         max_body_bytes: Of a body, as sent and decompressed.
         max_held_bytes: Of all bodies in hand.
         timeout: Seconds that a request may take at the server.
+        hosts: Names in the header Host, lower case, that are the front's own on a loopback address, beside localhost.
     """
 
     max_body_bytes: int = 32 << 20
     max_held_bytes: int = 96 << 20
     timeout: float = 60.0
+    hosts: frozenset[str] = frozenset()
 
 
 class Application:
@@ -79,6 +81,7 @@ class Application:
         scope["app"] = self  # so that Starlette raises what it would answer in plain text
         try:
             check_path(scope["raw_path"])
+            check_host(headers, scope.get("server"), self._limits.hosts)
             check_origin(scope["method"], headers)
             if scope["method"] == "OPTIONS":
                 await self.send(scope, send, self._options(scope))

@@ -1,20 +1,28 @@
 """What every request passes before its route: its path, where it comes from, its id; and how errors are written."""
 
+import functools
+import ipaddress
 import itertools
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
 from rnnserve.web.app.exchange import Answer, json_answer
-from rnnserve.web.errors import RestError, bad_request
+from rnnserve.web.errors import RestError, bad_request, quoted
 
-__all__ = ["check_origin", "check_path", "error_answer", "request_id_of"]
+__all__ = ["check_host", "check_origin", "check_path", "error_answer", "request_id_of"]
 
 _ENCODED = re.compile(rb"%(?:2[fF]|5[cC]|00|2[eE](?:%2[eE]|\.)?(?=/|$))")
 """Slashes, backslashes, NUL, and segments of encoded dots: one part of the path to some readers, several to others."""
 
 _DOTS = re.compile(rb"(?:^|/)\.{1,2}(?:/|$)")
+
+_LONGEST_HOST = 300
+"""Characters: a name has 253 at most, and a port five."""
+
+_CACHED = 256
+"""Hosts and addresses whose meaning is kept: clients of a front use few."""
 
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 
@@ -34,6 +42,35 @@ def check_path(raw_path: bytes) -> None:
         raise bad_request("the path has a dot segment")
 
 
+def check_host(headers: Mapping[bytes, bytes], server: tuple[str, int | None] | None, allowed: Collection[str]) -> None:
+    """Refuse what comes to this machine's own address under a public name.
+
+    A page of another site can have its name resolved to 127.0.0.1 (DNS rebinding): to the browser this front is then
+    that site, and the page reads all that it answers. No such page can have an address for its name, or a name without
+    a dot.
+
+    Args:
+        headers: By name, lower case.
+        server: Address and port that the client has connected to; None where it is not known.
+        allowed: Names that are this front's own, lower case, as a proxy before it passes them on.
+
+    Raises:
+        RestError: If the header Host has another name.
+    """
+    if server is None or not _is_loopback(server[0]):
+        return
+    host = headers.get(b"host", b"").decode("latin-1").lower()
+    if len(host) <= _LONGEST_HOST:
+        name = _name_of(host)
+        if name in allowed or _is_private(name):
+            return
+    raise RestError(
+        403,
+        f"the header Host is {quoted(host)}, and this is a machine's own address: that may be a page of another site. "
+        "Ask as localhost, or start with --allow-host (rnnserve serve: --http-allow-host) where a proxy passes it on",
+    )
+
+
 def check_origin(method: str, headers: Mapping[bytes, bytes]) -> None:
     """Refuse what a page of another site has a browser send: it needs no answer to do harm.
 
@@ -48,6 +85,34 @@ def check_origin(method: str, headers: Mapping[bytes, bytes]) -> None:
     host = headers.get(b"host", b"").decode("latin-1").lower()
     if urlsplit(origin.decode("latin-1").lower()).netloc != host:
         raise RestError(403, "this request comes from a page of another site (header Origin): it is not answered")
+
+
+@functools.lru_cache(_CACHED)
+def _name_of(host: str) -> str:
+    """A header Host without its port; as it stands, where it is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return host
+
+
+@functools.lru_cache(_CACHED)
+def _is_private(name: str) -> bool:
+    """Whether no name server of another site can have a say in what a name means."""
+    return "." not in name or name.endswith(".localhost") or _address(name) is not None
+
+
+@functools.lru_cache(_CACHED)
+def _is_loopback(address: str) -> bool:
+    found = _address(address)
+    return found is not None and found.is_loopback
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
 
 
 def request_id_of(headers: Mapping[bytes, bytes]) -> str:

@@ -8,7 +8,7 @@ from rnnserve.web.app.health import not_ready
 from rnnserve.web.rest.message_json import message_json
 from rnnserve.web.rest.parameters import write_parameters
 
-__all__ = ["list_models", "model_config", "model_metadata", "model_ready", "statistics"]
+__all__ = ["described", "list_models", "model_config", "model_metadata", "model_ready", "statistics"]
 
 
 async def list_models(exchange: Exchange) -> Answer:
@@ -21,17 +21,19 @@ async def list_models(exchange: Exchange) -> Answer:
 
 async def model_metadata(exchange: Exchange) -> Answer:
     """Describe a model: its tensors with the names of their axes, and how it is served."""
-    said = await exchange.metadata()
-    return json_answer(
-        {
-            "name": said.name,
-            "versions": list(said.versions),
-            "platform": said.platform,
-            "inputs": [_tensor(tensor) for tensor in said.inputs],
-            "outputs": [_tensor(tensor) for tensor in said.outputs],
-            "properties": dict(said.properties),
-        }
-    )
+    return json_answer(described(await exchange.metadata()))
+
+
+def described(said: pb.ModelMetadataResponse) -> dict[str, Any]:
+    """Metadata as JSON has them."""
+    return {
+        "name": said.name,
+        "versions": list(said.versions),
+        "platform": said.platform,
+        "inputs": [_tensor(tensor) for tensor in said.inputs],
+        "outputs": [_tensor(tensor) for tensor in said.outputs],
+        "properties": dict(said.properties),
+    }
 
 
 async def model_ready(exchange: Exchange) -> Answer:

@@ -148,11 +148,11 @@ def _success(route: RouteEntry) -> dict[str, Any]:
             _LENGTH: {"schema": {"type": "integer"}, "description": "bytes of the JSON before binary data"},
             "Content-Encoding": {"schema": {"enum": ["gzip", "deflate"]}},
         }
-    elif route.path.endswith("generate_stream"):
+    elif route.path.endswith("generate_stream") or route.name == "page_live":
         said["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
     elif route.name == "metrics":
         said["content"] = {"text/plain": {"schema": {"type": "string"}}}
-    elif route.name in ("reference", "static"):
+    elif route.name in ("reference", "static", "page"):
         said["content"] = {"text/html": {"schema": {"type": "string"}}}
     return said
 

@@ -4,65 +4,23 @@ The page is whole without a network: its style and its script are files of this 
 so that the browser can be told to run none (Content-Security-Policy).
 """
 
-import asyncio
 import html
 import importlib.metadata
-import importlib.resources
 import json
 from collections.abc import Sequence
-from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app.example_requests import example_request
 from rnnserve.web.app.exchange import Answer, Exchange, json_answer
-from rnnserve.web.app.metrics import metrics_of
 from rnnserve.web.app.openapi import openapi_document
-from rnnserve.web.app.routes import RouteEntry, protocol_routes
-from rnnserve.web.errors import RestError
+from rnnserve.web.app.routes import RouteEntry
+from rnnserve.web.app.served_models import served_models
+from rnnserve.web.app.static_files import PAGE_HEADERS
 
-__all__ = ["CONTENT_SECURITY_POLICY", "site_routes"]
-
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-
-_PAGE_HEADERS = MappingProxyType(
-    {
-        "content-security-policy": CONTENT_SECURITY_POLICY,
-        "x-content-type-options": "nosniff",
-        "referrer-policy": "no-referrer",
-        "cache-control": "no-cache",
-    }
-)
-
-_MOST_EXAMPLES = 32
-"""Models whose metadata are asked for, for one document."""
-
-_KINDS = MappingProxyType({"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"})
-_STATIC = ("reference.css", "reference.js")
+__all__ = ["Reference"]
 
 
-def site_routes(metrics_socket: Path | None = None) -> list[RouteEntry]:
-    """Every route: the protocol's, and those that describe it.
-
-    Args:
-        metrics_socket: The server's socket for scrapes; None where the server is elsewhere.
-    """
-    routes = protocol_routes()
-    reference = _Reference(routes)
-    routes += [
-        RouteEntry("/openapi.json", "document", {"GET": reference.document}, "This document"),
-        RouteEntry("/metrics", "metrics", {"GET": metrics_of(metrics_socket)}, "What the server has counted"),
-        RouteEntry("/docs", "reference", {"GET": reference.page}, "A page of it, to read and to try"),
-        RouteEntry("/static/{file}", "static", {"GET": _static}, "What pages need"),
-    ]
-    return routes
-
-
-class _Reference:
+class Reference:
     """Makes the document and its page."""
 
     def __init__(self, routes: Sequence[RouteEntry]) -> None:
@@ -75,43 +33,14 @@ class _Reference:
     async def page(self, exchange: Exchange) -> Answer:
         """The same as a page."""
         text = _page_of(await self._made(exchange))
-        return Answer(text.encode(), content_type="text/html; charset=utf-8", headers=_PAGE_HEADERS)
+        return Answer(text.encode(), content_type="text/html; charset=utf-8", headers=PAGE_HEADERS)
 
     async def _made(self, exchange: Exchange) -> dict[str, Any]:
         version = importlib.metadata.version("rnnserve")
-        return openapi_document(self._routes, version, await _examples(exchange))
-
-
-async def _examples(exchange: Exchange) -> dict[str, Any]:
-    """By model, a request that it takes; none where the server does not answer: the document is needed then, too."""
-    try:
-        index = await exchange.upstream.call(
-            "RepositoryIndex", pb.RepositoryIndexRequest(ready=True), pb.RepositoryIndexResponse, exchange.context()
-        )
-    except RestError:
-        return {}
-    names = sorted({model.name for model in index.models})[:_MOST_EXAMPLES]
-
-    async def example_of(name: str) -> dict[str, Any] | None:
-        try:
-            return example_request(
-                await exchange.upstream.call(
-                    "ModelMetadata", pb.ModelMetadataRequest(name=name), pb.ModelMetadataResponse, exchange.context()
-                )
-            )
-        except RestError:  # it has stopped serving
-            return None
-
-    found = await asyncio.gather(*map(example_of, names))
-    return {name: example for name, example in zip(names, found, strict=True) if example is not None}
-
-
-async def _static(exchange: Exchange) -> Answer:
-    name = exchange.parameter("file")
-    if name not in _STATIC:
-        raise RestError(404, "Not Found")
-    data = importlib.resources.files("rnnserve.web.app").joinpath("static", name).read_bytes()
-    return Answer(data, content_type=_KINDS[name.rpartition(".")[2]], headers=_PAGE_HEADERS)
+        served = await served_models(exchange)
+        examples = {name: example_request(metadata) for name, metadata in served.items()}
+        taken = {name: example for name, example in examples.items() if example is not None}
+        return openapi_document(self._routes, version, taken)
 
 
 def _page_of(document: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from rnnserve.client.endpoint import parse_endpoint
 from rnnserve.client.errors import ClientError
 from rnnserve.common.parent_death import die_with_parent
 from rnnserve.web.app.application import Application, FrontLimits
-from rnnserve.web.app.reference import site_routes
+from rnnserve.web.app.site import site_routes
 from rnnserve.web.http1.connection_table import ConnectionTable
 from rnnserve.web.http1.limits import HttpLimits
 from rnnserve.web.http1.protocol import FrontProtocol
@@ -58,6 +58,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="how long the server may take")
     parser.add_argument(
         "--max-body-bytes", type=int, default=32 << 20, metavar="BYTES", help="largest body, also decompressed"
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="name that a proxy on this machine passes on in the header Host; may be given several times",
     )
     parser.add_argument("--max-connections", type=int, default=4096, metavar="N", help="connections that may be open")
     parser.add_argument("--tls-certificate", type=Path, metavar="FILE", help="serve over TLS: certificate chain in PEM")
@@ -155,7 +162,8 @@ def _listening(args: argparse.Namespace) -> socket.socket:
 async def _serve(args: argparse.Namespace, connect: Callable[[], Upstream], listener: socket.socket) -> None:
     limits = HttpLimits(max_connections=_connections(args.max_connections))
     upstream = connect()
-    bounds = FrontLimits(args.max_body_bytes, max(args.max_body_bytes, 96 << 20), args.timeout)
+    hosts = frozenset(name.lower() for name in args.allow_host)
+    bounds = FrontLimits(args.max_body_bytes, max(args.max_body_bytes, 96 << 20), args.timeout, hosts)
     config = uvicorn.Config(
         Application(upstream, site_routes(_metrics_socket(args.upstream)), bounds),
         http=functools.partial(FrontProtocol, table=ConnectionTable(limits)),  # type: ignore[arg-type]

@@ -1,0 +1,32 @@
+"""Every route of the front: the protocol's, those that describe it, and those of the page."""
+
+from pathlib import Path
+
+from rnnserve.web.app.live_numbers import LiveNumbers
+from rnnserve.web.app.metrics import metrics_of
+from rnnserve.web.app.overview import overview
+from rnnserve.web.app.reference import Reference
+from rnnserve.web.app.routes import RouteEntry, protocol_routes
+from rnnserve.web.app.static_files import front_page, static_file
+
+__all__ = ["site_routes"]
+
+
+def site_routes(metrics_socket: Path | None = None) -> list[RouteEntry]:
+    """Make the table: the first that fits answers.
+
+    Args:
+        metrics_socket: The server's socket for scrapes; None where the server is elsewhere.
+    """
+    routes = protocol_routes()
+    reference, live = Reference(routes), LiveNumbers()
+    routes += [
+        RouteEntry("/openapi.json", "document", {"GET": reference.document}, "This document"),
+        RouteEntry("/metrics", "metrics", {"GET": metrics_of(metrics_socket)}, "What the server has counted"),
+        RouteEntry("/docs", "reference", {"GET": reference.page}, "A page of it, to read and to try"),
+        RouteEntry("/", "page", {"GET": front_page}, "A page of what serves, to look at and to try"),
+        RouteEntry("/page/models", "page_models", {"GET": overview}, "What the page shows of each model"),
+        RouteEntry("/page/live", "page_live", {"GET": live.stream}, "What models do now, as server-sent events"),
+        RouteEntry("/static/{file}", "static", {"GET": static_file}, "What pages need"),
+    ]
+    return routes
