@@ -78,8 +78,8 @@ $(REPOSITORY)/%/config.pbtxt: $(CHECKPOINTS)/%/checkpoint.json | setup
 verify: setup ## prove again what the repository holds
 	$(BIN)/rnnserve verify $(REPOSITORY)
 
-serve: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## train, export and verify what is missing; serve on 127.0.0.1:8001
-	@echo 'make: when the server is ready, ask it from a second terminal:' >&2
+serve: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## train, export and verify what is missing; serve on 127.0.0.1:8001, and a page on :8000
+	@echo 'make: when the server is ready, open the page whose address it logs, or ask it from a second terminal:' >&2
 	@echo "    echo '[[[-1, -1], [-1, 1], [1, 1]], [[1, 1], [-1, 1]]]' | $(BIN)/rnnserve infer direction_simple" >&2
 	$(BIN)/rnnserve serve $(REPOSITORY) $(SERVE_FLAGS)
 

@@ -14,6 +14,7 @@ import uvloop
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app.application import Application, FrontLimits
+from rnnserve.web.app.front_server import FrontServer
 from rnnserve.web.app.site import site_routes
 from rnnserve.web.http1.connection_table import ConnectionTable
 from rnnserve.web.http1.limits import HttpLimits
@@ -151,8 +152,9 @@ def running_front(
     """Serve an application on a free port, by a thread; gives the port and the connections."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         table = ConnectionTable(http or HttpLimits())
+        application = Application(upstream, site_routes(), limits)
         config = uvicorn.Config(
-            Application(upstream, site_routes(), limits),
+            application,
             http=functools.partial(FrontProtocol, table=table),  # type: ignore[arg-type]  # as in `rnnserve web`
             ws="none",
             lifespan="off",
@@ -161,7 +163,7 @@ def running_front(
             proxy_headers=False,
             timeout_graceful_shutdown=1,
         )
-        server = uvicorn.Server(config)
+        server = FrontServer(config, application)
         thread = threading.Thread(target=lambda: uvloop.run(server.serve(sockets=[listener])), daemon=True)
         thread.start()
         try:

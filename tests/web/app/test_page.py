@@ -97,8 +97,12 @@ def test_a_server_that_asks_for_a_token_is_told_from_one_that_is_away(upstream):
         assert ask(upstream, "/page/models").status == expected
 
 
-def exchange_of(upstream, **headers):
-    scope = {"headers": [(name.encode(), value.encode()) for name, value in headers.items()], "path_params": {}}
+def exchange_of(upstream, ending=None, **headers):
+    scope = {
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        "path_params": {},
+        "rnnserve.ending": ending or asyncio.Event(),
+    }
     return Exchange(scope, None, "id", upstream, BodyReader(1, 1), 5.0)
 
 
@@ -192,6 +196,19 @@ def test_a_server_that_goes_is_told_and_asked_again(upstream, monkeypatch):
         while "models" not in read(await anext(tab)):
             pass
         await tab.aclose()
+
+    asyncio.run(run())
+
+
+def test_streams_end_with_the_front(upstream):
+    async def run():
+        ending = asyncio.Event()
+        tab = (await LiveNumbers().stream(exchange_of(upstream, ending))).events
+        await anext(tab)
+        ending.set()
+        async with asyncio.timeout(10):
+            async for _ in tab:
+                pass
 
     asyncio.run(run())
 

@@ -167,7 +167,7 @@ def http_front(args: argparse.Namespace, settings: Settings) -> Iterator[Setting
     """Have HTTP served beside gRPC inside the block, where that is wanted and can be.
 
     Args:
-        args: Arguments of the command: `http_port`, `no_http`, `http_workers`, `log_level`.
+        args: Arguments of the command: `http_port`, `no_http`, `http_workers`, `http_allow_host`, `log_level`.
         settings: Settings of the server.
 
     Yields:
@@ -182,6 +182,7 @@ def http_front(args: argparse.Namespace, settings: Settings) -> Iterator[Setting
         return
     with listener, _private_folder() as folder:
         front = HttpFront(listener, folder, _command(args, settings, folder), args.http_workers)
+        _log.info("a page of what serves, when it does: %s", _page(settings, front.port))
         before_end_at_once(front.discard)
         front.start()
         try:
@@ -229,6 +230,11 @@ def _private_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _page(settings: Settings, port: int) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{'http' if settings.tls_certificate is None else 'https'}://{host}:{port}/"
 
 
 def _command(args: argparse.Namespace, settings: Settings, folder: Path) -> list[str]:

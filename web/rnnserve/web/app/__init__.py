@@ -2,15 +2,14 @@
 
 `application` makes it, from an `Upstream` and a few settings; `routes` is the table of paths. Each further module holds
 the handlers of one kind of route. What every request passes is in `edge` (paths, ids, errors) and `bodies`.
-
 `site` is the whole table, with the pages: `reference`, and the page of what serves (`static/page.html`), which asks
-`overview` and `live_numbers`.
+`overview` and `live_numbers`. `front_server` tells the application when it ends.
 
-Imports `upstream`, `rest`, and Starlette.
+Imports `upstream`, `rest`, Starlette, and Uvicorn.
 
 Threads: `large_bodies`.
 
-Door: `application`, `site`.
+Door: `application`, `front_server`, `site`.
 """
 
 __all__: list[str] = []

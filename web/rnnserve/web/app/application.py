@@ -51,6 +51,7 @@ class Application:
 
     Attributes:
         routes: The table that it was made from.
+        ending: Set when the front ends: answers that have no end end then.
     """
 
     def __init__(self, upstream: Upstream, routes: Iterable[RouteEntry], limits: FrontLimits | None = None) -> None:
@@ -62,6 +63,7 @@ class Application:
             limits: Bounds; None for the usual ones.
         """
         self.routes = tuple(routes)
+        self.ending = asyncio.Event()
         self._limits = limits or FrontLimits()
         self._upstream = upstream
         self._bodies = BodyReader(self._limits.max_body_bytes, self._limits.max_held_bytes)
@@ -78,6 +80,7 @@ class Application:
             return
         headers = dict(scope["headers"])
         scope["rnnserve.id"] = request_id = request_id_of(headers)
+        scope["rnnserve.ending"] = self.ending
         scope["app"] = self  # so that Starlette raises what it would answer in plain text
         try:
             check_path(scope["raw_path"])

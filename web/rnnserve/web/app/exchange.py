@@ -1,5 +1,6 @@
 """One request as handlers see it, and what they give for an answer."""
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -69,6 +70,12 @@ class Exchange:
         self.upstream = upstream
         self._bodies = bodies
         self._timeout = timeout
+
+    @property
+    def ending(self) -> asyncio.Event:
+        """Set when the front ends: an answer without an end ends then."""
+        ending: asyncio.Event = self.scope["rnnserve.ending"]
+        return ending
 
     def parameter(self, name: str) -> str:
         """A part of the path; empty where the route has none of this name."""

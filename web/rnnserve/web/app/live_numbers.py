@@ -54,8 +54,8 @@ class LiveNumbers:
         sampler.tabs.add(tab)
         try:
             yield first
-            while True:
-                yield await tab.get()
+            while event := await tab.get():
+                yield event
         finally:
             sampler.tabs.discard(tab)
             if not sampler.tabs:
@@ -68,7 +68,8 @@ class _Sampler:
     """Asks with the credentials of the tab that came first: all its tabs have the same.
 
     Attributes:
-        tabs: Each has room for one sample: a tab that does not read misses some, and holds up no other.
+        tabs: Each has room for one sample: a tab that does not read misses some, and holds up no other. An
+            empty one is the end.
     """
 
     def __init__(self, exchange: Exchange) -> None:
@@ -80,15 +81,21 @@ class _Sampler:
 
     async def _run(self, exchange: Exchange) -> None:
         while True:
-            await asyncio.sleep(_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(exchange.ending.wait(), _SECONDS)
+                self._tell(b"")
+                return
             try:
                 event = await _sample(exchange)
             except RestError as error:  # the server restarts, say: the page shows it, and goes on
                 event = _event({"error": str(error)})
-            for tab in self.tabs:
-                with contextlib.suppress(asyncio.QueueEmpty):
-                    tab.get_nowait()
-                tab.put_nowait(event)
+            self._tell(event)
+
+    def _tell(self, event: bytes) -> None:
+        for tab in self.tabs:
+            with contextlib.suppress(asyncio.QueueEmpty):
+                tab.get_nowait()
+            tab.put_nowait(event)
 
 
 async def _sample(exchange: Exchange) -> bytes:

@@ -18,6 +18,7 @@ from rnnserve.client.endpoint import parse_endpoint
 from rnnserve.client.errors import ClientError
 from rnnserve.common.parent_death import die_with_parent
 from rnnserve.web.app.application import Application, FrontLimits
+from rnnserve.web.app.front_server import FrontServer
 from rnnserve.web.app.site import site_routes
 from rnnserve.web.http1.connection_table import ConnectionTable
 from rnnserve.web.http1.limits import HttpLimits
@@ -164,8 +165,9 @@ async def _serve(args: argparse.Namespace, connect: Callable[[], Upstream], list
     upstream = connect()
     hosts = frozenset(name.lower() for name in args.allow_host)
     bounds = FrontLimits(args.max_body_bytes, max(args.max_body_bytes, 96 << 20), args.timeout, hosts)
+    application = Application(upstream, site_routes(_metrics_socket(args.upstream)), bounds)
     config = uvicorn.Config(
-        Application(upstream, site_routes(_metrics_socket(args.upstream)), bounds),
+        application,
         http=functools.partial(FrontProtocol, table=ConnectionTable(limits)),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
@@ -184,7 +186,7 @@ async def _serve(args: argparse.Namespace, connect: Callable[[], Upstream], list
     )
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
-        await uvicorn.Server(config).serve(sockets=[listener])
+        await FrontServer(config, application).serve(sockets=[listener])
     finally:
         await upstream.close()
 

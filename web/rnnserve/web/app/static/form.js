@@ -6,6 +6,10 @@ import { showOutputs } from "./outputs.js";
 import { asInput, nest, written } from "./tensors.js";
 
 export function requestForm(metadata, example) {
+  const binary = metadata.inputs.filter((tensor) => !tensor.parameters?.optional && tensor.datatype === "FP16").map(({ name }) => name);
+  if (binary.length) {
+    return panel("Try it", "wide", element("p", {}, `${binary.join(", ")}: FP16 has no form in JSON, which this page sends. rnnserve.client and tritonclient send it.`));
+  }
   const given = new Map((example?.inputs ?? []).map((tensor) => [tensor.name, written(nest(tensor.data, tensor.shape))]));
   const fields = metadata.inputs.map((tensor) => field(tensor, given.get(tensor.name) ?? ""));
   const [required, optional] = [false, true].map((which) => fields.filter((each) => Boolean(each.tensor.parameters?.optional) === which));

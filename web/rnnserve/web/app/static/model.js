@@ -18,7 +18,7 @@ export function showModel(place, { metadata, example }) {
     panels.push(walkPanel(metadata));
   } else {
     panels.push(requestForm(metadata, example));
-    if (statesOf(metadata).size && property(metadata, "continuable", false)) panels.push(sessionPanel(metadata, example));
+    if (example && statesOf(metadata).size && property(metadata, "continuable", false)) panels.push(sessionPanel(metadata, example));
   }
   panels.push(servingPanel(metadata), numbers.panel, proofPanel(metadata), tensorsPanel(metadata), snippetPanel(metadata, example));
   place.replaceChildren(

@@ -9,7 +9,7 @@ const NUMPY = {
 };
 
 export function snippetPanel(metadata, example) {
-  if (!example) return panel("Ask it", "wide", element("p", {}, "Its inputs are too large for an example."));
+  if (!example) return panel("Ask it", "wide", element("p", {}, "Its inputs have no short example in JSON: they are large, or FP16. The reference says how they are sent."));
   const inputs = example.inputs.map((tensor) => ({ ...tensor, nested: nest(tensor.data, tensor.shape) }));
   return panel("Ask it", "wide",
     snippet("curl", "curl", curl(metadata, inputs)),

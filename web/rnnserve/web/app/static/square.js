@@ -7,6 +7,9 @@ const CORNERS = [[-1, -1], [-1, 1], [1, 1], [1, -1]];
 const APART = 0.3, NEAR = 0.75, STEP = 0.25;
 const MOST = 64;
 
+// Of a long walk every fifth point has its number.
+const isNumbered = (index, count) => count <= 12 || index === 0 || (index + 1) % 5 === 0;
+
 const place = (value) => SIZE / 2 + value * SIZE / 2 / REACH;
 const at = ([x, y]) => [place(x), place(-y)];
 const rounded = (value) => Math.round(value * 100) / 100;
@@ -114,7 +117,7 @@ export class Square {
       seen.set(key, before + 1);
       return [
         drawn("circle", { class: index === places.length - 1 ? "point last" : "point", cx: x, cy: y, r: 6 }),
-        drawn("text", { class: "order", x: x + out * (14 + 20 * (before % 3)), y: y + 5 + 16 * Math.floor(before / 3), "text-anchor": out < 0 ? "end" : "start" }, String(index + 1)),
+        isNumbered(index, places.length) ? drawn("text", { class: "order", x: x + out * (14 + 20 * (before % 3)), y: y + 5 + 16 * Math.floor(before / 3), "text-anchor": out < 0 ? "end" : "start" }, String(index + 1)) : "",
       ];
     }));
     const [x, y] = at(this.cursor);

@@ -71,7 +71,7 @@ export function walkPanel(metadata) {
           button("Counter-clockwise", () => square.set(CLOCKWISE.toReversed().map((point) => [...point]))),
           button("Undo", () => square.undo()), button("Clear", () => square.clear())),
         element("label", { class: "inline" }, element("input", { type: "checkbox", checked: true, onchange: (event) => square.snap(event.target.checked) }),
-          "To corners")),
+          "To corners, as the model was trained; between them its answer is a guess")),
       element("div", {}, answer, details, problem, trace),
       element("div", { class: "states" }, element("h4", {}, "Hidden states over time"), element("p", { class: "quiet" }, "A column a point, a row a unit: blue below zero, orange above."), states)));
 }

@@ -1,0 +1,28 @@
+"""Uvicorn's server, which ends what would never end by itself, as it begins to end."""
+
+import socket
+
+import uvicorn
+
+from rnnserve.web.app.application import Application
+
+__all__ = ["FrontServer"]
+
+
+class FrontServer(uvicorn.Server):
+    """Tells the application that it ends: pages that look would else hold up the end for all of the grace."""
+
+    def __init__(self, config: uvicorn.Config, application: Application) -> None:
+        """Prepare.
+
+        Args:
+            config: Uvicorn's, of the application.
+            application: What is told.
+        """
+        super().__init__(config)
+        self._application = application
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End as uvicorn does, once the application knows."""
+        self._application.ending.set()
+        await super().shutdown(sockets)
