@@ -84,7 +84,7 @@ class Version:
         manifest: Its description.
         files: The bytes of the other files, by name: the bytes that were checked are the ones that are used.
         digest: The SHA-256 of manifest.json. It has the digests of the other files, so this is one for all of them.
-        parity: By field of the manifest, "parity" or "scan_parity", a summary of the record, also where that was not read.
+        parity: Summaries of the records of parity, by the field of the manifest: also where those were not read.
     """
 
     manifest: manifest_pb2.Manifest
@@ -163,7 +163,7 @@ def _read_manifest(data: bytes, *, with_parity: bool = True) -> tuple[manifest_p
         if not with_parity:
             data = json.dumps({name: field for name, field in fields.items() if name not in _PARITY}).encode()
         manifest = json_format.Parse(data, manifest_pb2.Manifest(), ignore_unknown_fields=True)
-    except (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (json_format.ParseError, ValueError, TypeError, ArithmeticError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"{MANIFEST}: is no manifest: {error}") from error
     if manifest.format not in _FORMATS:
         raise ArtifactError(

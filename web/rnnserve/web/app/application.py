@@ -1,6 +1,7 @@
 """The ASGI application."""
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import secrets
@@ -128,8 +129,9 @@ class Application:
             headers.append((b"connection", b"close"))  # what is left of the request is not read
         if answer.events is not None and scope["method"] != "HEAD":
             await send(start)
-            async for event in answer.events:
-                await send({"type": "http.response.body", "body": event, "more_body": True})
+            async with contextlib.aclosing(answer.events) as events:  # what it holds is let go now
+                async for event in events:
+                    await send({"type": "http.response.body", "body": event, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
             return
         body = answer.body

@@ -50,7 +50,7 @@ def check_host(headers: Mapping[bytes, bytes], server: tuple[str, int | None] | 
     a dot.
 
     Args:
-        headers: By name, lower case.
+        headers: Headers of the request by name, lower case.
         server: Address and port that the client has connected to; None where it is not known.
         allowed: Names that are this front's own, lower case, as a proxy before it passes them on.
 

@@ -16,13 +16,13 @@ class FrontServer(uvicorn.Server):
         """Prepare.
 
         Args:
-            config: Uvicorn's, of the application.
-            application: What is told.
+            config: Settings for uvicorn, with the application.
+            application: Application that is served.
         """
         super().__init__(config)
         self._application = application
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End as uvicorn does, once the application knows."""
+        """Tell the application, then end as uvicorn does."""
         self._application.ending.set()
         await super().shutdown(sockets)

@@ -5,7 +5,7 @@ takes a step has all that it needs. Any other model has one event, with its whol
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.datatypes import DTYPES
@@ -50,7 +50,7 @@ async def _events(
     steps: list[pb.ModelInferRequest],
     response: pb.ModelInferResponse,
     metadata: pb.ModelMetadataResponse,
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     states = _states_of(metadata)
     try:
         for index in range(len(steps)):

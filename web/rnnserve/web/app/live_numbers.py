@@ -7,7 +7,7 @@ credentials have samples of their own: what one may see, another may not.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from rnnserve.protos import inference_pb2 as pb
@@ -45,7 +45,7 @@ class LiveNumbers:
             events=self._events(exchange, first),
         )
 
-    async def _events(self, exchange: Exchange, first: bytes) -> AsyncIterator[bytes]:
+    async def _events(self, exchange: Exchange, first: bytes) -> AsyncGenerator[bytes, None]:
         who = exchange.headers.get(b"authorization", b"")
         sampler = self._samplers.get(who)
         if sampler is None:
