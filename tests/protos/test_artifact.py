@@ -53,6 +53,13 @@ def test_what_was_written_is_read(folder):
     assert version.manifest == expected
 
 
+def test_parity_is_summarised_where_its_record_is_left_out_too(folder):
+    whole, short = read_version(folder), read_version(folder, with_parity=False)
+    assert json.loads(whole.parity["parity"])["distances"] == [[64, 1.25e-6, 0.0, 0.0]]
+    assert short.parity == whole.parity
+    assert not short.manifest.HasField("parity")
+
+
 def test_a_manifest_is_readable_and_the_same_every_time():
     data = dump_manifest(a_manifest())
     assert data == dump_manifest(a_manifest())
@@ -211,13 +218,24 @@ def test_the_names_and_the_format_are_those_that_others_read():
     assert (MODEL, SCRIPT, GOLDEN, MANIFEST, FORMAT) == ("model.onnx", "model.pt", "golden.npz", "manifest.json", 2)
 
 
-def test_what_is_signed_and_still_no_manifest_is_refused(folder):
+@pytest.mark.parametrize(
+    "fields",
+    [
+        '"format": "one"',
+        '"format": 2, "parity": 5',
+        '"format": 2, "parity": {"distances": 5}',
+        '"format": 2, "parity": {"distances": [{"length": 1e999}]}',
+        '"format": 2, "scan_parity": {"distances": [{"onnx_from_eager_max": []}]}',
+    ],
+)
+@pytest.mark.parametrize("with_parity", [True, False])
+def test_what_is_signed_and_still_no_manifest_is_refused(folder, fields, with_parity):
     zeros = b"0" * 64
-    unsigned = b'{"format": "one", "self_sha256": "' + zeros + b'"}\n'
+    unsigned = b"{" + fields.encode() + b', "self_sha256": "' + zeros + b'"}\n'
     digest = hashlib.sha256(unsigned).hexdigest().encode()
     (folder / MANIFEST).write_bytes(unsigned.replace(zeros, digest))
     with pytest.raises(ArtifactError, match=f"^{MANIFEST}: is no manifest: "):
-        read_version(folder)
+        read_version(folder, with_parity=with_parity)
 
 
 def test_fields_of_a_later_time_are_left_alone(folder):
