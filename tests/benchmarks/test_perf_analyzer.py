@@ -1,7 +1,6 @@
 """perf_analyzer's report, and its processes."""
 
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +9,7 @@ from benchmarks.errors import LoadGeneratorFailed, Saturated, ServerFailed
 from benchmarks.load_generators import perf_analyzer
 from benchmarks.load_generators.perf_analyzer import _run, parse_report
 from benchmarks.scenarios import LoadSettings
+from support.running_processes import is_running
 from support.waiting import until
 
 HEAD = "Concurrency,Inferences/Second,Client Send,Client Recv,p50 latency,p90 latency,p95 latency,p99 latency\n"
@@ -74,13 +74,6 @@ def test_it_is_ended_where_its_server_has_ended(tmp_path):
 
     with pytest.raises(ServerFailed, match="it died"):
         _run([sys.executable, "-c", SCRIPT, str(tmp_path / "pid")], 50.0, check)
-
-
-def is_running(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_its_status_and_words_are_given():

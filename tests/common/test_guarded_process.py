@@ -13,6 +13,7 @@ import pytest
 
 from rnnserve.common.guarded_process import GuardedProcess, ProcessEnded, ProcessTooSlow
 from support import guarded_tasks
+from support.running_processes import is_running
 
 PATIENCE = 60.0
 
@@ -197,13 +198,6 @@ def test_a_fork_can_start_one():
     path = os.pathsep.join(filter(None, sys.path))
     env = {**os.environ, "PYTHONPATH": path}
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], timeout=PATIENCE, check=True, env=env)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_it_gives_way_as_far_as_it_is_told():

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from rnnserve.server.errors import InvalidRequest
 from rnnserve.server.lane.prefixes import PrefixCache, RequestPrefix
 from rnnserve.server.lane.same_prefix import _MAX_BYTES, _MAX_RUNS, SamePrefixRun, SamePrefixRuns
-from rnnserve.server.protocol.responses import encode_response
 from support.inference_requests import request
+from support.kept_prefixes import parsed
 
 NAME = "direction_bidirectional"
 STATE = (2, 16)  # layers * directions, hidden
@@ -45,12 +45,6 @@ def recognised(service, prefixes: PrefixCache, payload: bytes) -> tuple[RequestP
     return found.prefix, found.id_field
 
 
-def alone(service, payload: bytes) -> bytes:
-    served, checked = service.accept(payload)
-    (outputs,) = served.model.run([checked])
-    return encode_response(served.model, checked, outputs)
-
-
 @settings(max_examples=60)
 @given(st.lists(st.integers(0, 2**32), min_size=1, max_size=9))
 def test_each_is_answered_as_it_is_alone(service, seeds):
@@ -63,7 +57,7 @@ def test_each_is_answered_as_it_is_alone(service, seeds):
         prefix.head.encode(id_field, outputs.values())
         for (prefix, id_field), outputs in zip(found, answers, strict=True)
     ]
-    assert responses == [alone(service, payload) for payload in payloads]
+    assert responses == [parsed(service, payload) for payload in payloads]
 
 
 @settings(max_examples=100)
@@ -75,7 +69,7 @@ def test_those_with_one_prefix_too(service, seed, values, count):
     prefix = found[0][0]
     assert all(other is prefix for other, _ in found)
     run = SamePrefixRun(prefix, count)
-    assert run.run(payloads, [id_field for _, id_field in found]) == [alone(service, payload) for payload in payloads]
+    assert run.run(payloads, [id_field for _, id_field in found]) == [parsed(service, payload) for payload in payloads]
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -122,7 +116,7 @@ def test_large_numbers_are_finite(service):
     payload = request(NAME, {"input": np.full((1, 3, 2), 3e38, np.float32)}, ["logits"]).SerializeToString()
     prefix, id_field = recognised(service, PrefixCache(allow_non_finite=False), payload)
     assert prefix.read(payload, len(id_field)) is not None
-    assert SamePrefixRun(prefix, 1).run([payload]) == [alone(service, payload)]
+    assert SamePrefixRun(prefix, 1).run([payload]) == [parsed(service, payload)]
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 4])

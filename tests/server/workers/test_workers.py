@@ -17,6 +17,7 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server.workers.supervisor import worker_count
 from support.inference_requests import request
+from support.running_processes import is_running
 from support.waiting import PATIENCE, until
 
 
@@ -119,13 +120,6 @@ def test_workers_do_not_outlive_a_supervisor_that_was_killed(repository):
         process.kill()
         process.wait(PATIENCE)
         until(lambda: not any(is_running(pid) for pid in workers))
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_workers_that_cannot_start_are_the_end_of_it(tmp_path):
