@@ -4,7 +4,6 @@ import logging
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent import futures
 from typing import Self
@@ -194,13 +193,12 @@ class Server:
         table = used_table()
         table.process[places.HELD_BYTES] = self._transport.held_bytes
         table.process[places.SEQUENCES] = self._service.sequences.count
-        served = {(each.model.name, each.model.version) for each in self._repository.served()}
-        queued: Counter[tuple[str, str]] = Counter()
-        for model, count in (*self._schedulers.queued().items(), *self._transport.queued_on_lane().items()):
-            queued[model.name, model.version] += count
+        waiting, on_lane = self._schedulers.queued(), self._transport.queued_on_lane()
+        models = [served.model for served in self._repository.served()]
+        queued = {(each.name, each.version): waiting[each] + on_lane.get(each, 0) for each in models}
         for row in table.rows():
-            row.counts[places.READY] = (row.model, row.version) in served
-            row.counts[places.QUEUED] = queued[row.model, row.version]
+            row.counts[places.READY] = (row.model, row.version) in queued
+            row.counts[places.QUEUED] = queued.get((row.model, row.version), 0)
 
     def leave(self, told_to_stop: threading.Event) -> None:
         """Give the shared port to the other processes, and answer until every client is with them.

@@ -88,7 +88,7 @@ class ServeError(Exception):
         super().__init__(message)
         self.field = field
 
-    def of(self, counts: "memoryview[float]", *, is_after_run: bool = False) -> Self:
+    def of(self, counts: "memoryview[float] | None", *, is_after_run: bool = False) -> Self:
         """Note where it is to be counted; what was noted first stays."""
         if self.counts is None:
             self.counts = counts

@@ -11,6 +11,10 @@ TEXT = b"a 1\n" * 300_000
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: %d\r\n\r\n"
 
 
+async def ask(socket):
+    return await metrics_of(socket)(None)
+
+
 def answer(socket, said):
     async def run():
         async def serve(reader, writer):
@@ -20,7 +24,7 @@ def answer(socket, said):
             writer.close()
 
         async with await asyncio.start_unix_server(serve, socket):
-            return await metrics_of(socket)(None)
+            return await ask(socket)
 
     return asyncio.run(run())
 
@@ -43,5 +47,5 @@ def test_half_an_answer_is_none(tmp_path, said):
 def test_without_a_server_it_says_so(tmp_path):
     for socket, status in ((None, 404), (tmp_path / "nothing", 503)):
         with pytest.raises(RestError) as caught:
-            asyncio.run(metrics_of(socket)(None))
+            asyncio.run(ask(socket))
         assert caught.value.status == status

@@ -12,6 +12,7 @@ from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.signature import Signature
 from rnnserve.server.clock import now
+from rnnserve.server.counting.table import answering
 from rnnserve.server.errors import InternalError, ServeError
 
 __all__ = ["Batch", "BatchModel", "CheckedBatch", "Recipient", "run_batch", "run_pending"]
@@ -23,10 +24,6 @@ class BatchModel(Protocol):
     @property
     def name(self) -> str:
         """Its name, for messages."""
-
-    @property
-    def version(self) -> str:
-        """Its number, as text."""
 
     @property
     def signature(self) -> Signature:
@@ -202,6 +199,7 @@ def run_batch(statistics: Statistics, batch: Batch[A]) -> bool:
         steps=batch.steps,
         padded_steps=batch.padded_steps,
     )
+    answering.counts = statistics.counts
     for member, answer in zip(members, answers, strict=True):
         try:
             member.answer(answer)

@@ -20,6 +20,7 @@ __all__ = [
     "CountTable",
     "Counts",
     "TableRow",
+    "answering",
     "count_refusal",
     "private_counts",
     "refusals_counted",
@@ -161,6 +162,20 @@ def count_refusal(error: E) -> E:
         counts[refusal_place(error)] += 1
         counts[REFUSED_AFTER_RUN] += error.is_after_run
     return error
+
+
+class _Answering(threading.local):
+    """What is being answered on this thread.
+
+    Attributes:
+        counts: Numbers of the version whose run it was; None before the first.
+    """
+
+    counts: "Counts | None" = None
+
+
+answering = _Answering()
+"""So that an answer that cannot be held is counted as refused, with its model: a call does not know which it is."""
 
 
 @contextlib.contextmanager

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 from rnnserve.server.connections.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
 from rnnserve.server.connections.private_socket import believed_peer
-from rnnserve.server.counting.table import count_refusal
-from rnnserve.server.errors import ServeError
+from rnnserve.server.counting.table import answering, count_refusal
+from rnnserve.server.errors import ServeError, TooMuchHeld
 from rnnserve.server.grpcio_private.operations import Operations
 from rnnserve.server.protocol.sequence_callers import StreamOwner
 
@@ -69,11 +69,7 @@ class ArrivedRequest(abc.ABC):
 
     @abc.abstractmethod
     def answer(self, payload: bytes) -> None:
-        """Send the bytes of a ModelInferResponse.
-
-        Raises:
-            TooMuchHeld: If the budget of bytes is spent: it is to be refused.
-        """
+        """Send the bytes of a ModelInferResponse, or that the budget of bytes is spent."""
 
     @abc.abstractmethod
     def refuse(self, error: ServeError) -> None:
@@ -106,15 +102,17 @@ class ArrivedRequest(abc.ABC):
             self.hold(RESPONSE_COPIES * size)
             self._room = size
 
-    def hold_response(self, payload: bytes) -> None:
-        """Take a response's bytes from the lane's budget.
-
-        Raises:
-            TooMuchHeld: If the budget is spent; then it holds none.
-        """
+    def hold_response(self, payload: bytes) -> bool:
+        """Take a response's bytes from the lane's budget; False where that is spent, and the request is refused."""
         self._lane.wait_to_answer()
-        if not self._room >= len(payload) > 0:
+        if self._room >= len(payload) > 0:
+            return True
+        try:
             self.hold(RESPONSE_COPIES * len(payload))
+        except TooMuchHeld as error:
+            self.refuse(error.of(answering.counts, is_after_run=True))
+            return False
+        return True
 
     def let_go(self) -> None:
         """Give back what it holds of the lane's budget."""
@@ -184,10 +182,10 @@ class LaneCall(ArrivedRequest):
         self.call.start_server_batch((self._lane.operations.new_close(),), _Watch(on_cancel))
 
     def answer(self, payload: bytes) -> None:
-        """Send the response."""
+        """Send the response, or that the budget of bytes is spent."""
         # `is_counted`, without a call for each answer.
-        if len(payload) > SMALL or self.held_bytes:
-            self.hold_response(payload)
+        if (len(payload) > SMALL or self.held_bytes) and not self.hold_response(payload):
+            return
         if self.is_answered:
             return  # after a failure in the middle of a batch, all of the batch may be refused
         self.is_answered = True

@@ -80,9 +80,9 @@ class FrontRequest(ArrivedRequest):
             on_cancel()
 
     def answer(self, payload: bytes) -> None:
-        """Send the response."""
-        if len(payload) > SMALL or self.held_bytes:
-            self.hold_response(payload)
+        """Send the response, or that the budget of bytes is spent."""
+        if (len(payload) > SMALL or self.held_bytes) and not self.hold_response(payload):
+            return
         self._finish(0, payload, "")
 
     def is_counted(self, size: int) -> bool:

@@ -79,9 +79,9 @@ class StreamMessage(ArrivedRequest):
             on_cancel()
 
     def answer(self, payload: bytes) -> None:
-        """Send the response in its turn."""
-        if self.is_counted(len(payload)):
-            self.hold_response(payload)
+        """Send the response in its turn, or that the budget of bytes is spent."""
+        if self.is_counted(len(payload)) and not self.hold_response(payload):
+            return
         self._finish(encode_stream_response(payload))
 
     def is_counted(self, size: int) -> bool:
