@@ -142,7 +142,9 @@ def test_an_answer_that_cannot_be_kept_is_a_refusal(sequences):
     step, _ = enter(sequences, [], starts=True, call=call)
     step.step = types.SimpleNamespace(finish=_full, fail=lambda: None)
     step.answer({})
-    assert [type(told) for told in call.told] == [QueueFull]
+    (told,) = call.told
+    assert type(told) is QueueFull
+    assert told.is_after_run  # it is counted among the answered ones no more
 
 
 def _full(_):

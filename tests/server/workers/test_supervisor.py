@@ -180,6 +180,7 @@ def test_a_restart_starts_others_and_lets_the_old_ones_leave(running, caplog):
     assert caplog.messages == [
         "SIGHUP: new workers load what the repository holds now",
         "SIGHUP: the new workers are ready; the others leave within 10 s",
+        "SIGTERM: the workers end",
     ]
 
 

@@ -83,7 +83,8 @@ class PendingStep(PendingRequest):
         try:
             asked = self.step.finish(outputs)
         except ServeError as error:
-            self.refuse(error.of(self.step.served.model.statistics.counts, is_after_run=True))
+            error.is_after_run = True
+            self.refuse(error)
         else:
             self._pending.answer(asked)
 
