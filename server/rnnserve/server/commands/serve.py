@@ -120,8 +120,6 @@ def run(args: argparse.Namespace) -> int:
             _count_in(args.counts_fd)
             has_threads = _serve(settings, supervised)
         else:
-            version, options = importlib.metadata.version("rnnserve"), changed_options(settings)
-            _log.info("rnnserve %s starts, process %d: %s", version, os.getpid(), " ".join(options))
             with (
                 http_front(args, settings) as settings,
                 metrics_served(args, settings) as metrics,
@@ -199,6 +197,7 @@ def _serve(settings: Settings, supervised: Supervised | None, metrics: Metrics |
         try:
             if supervised is None:
                 server.start()
+                _log_start(settings)
                 _print_ready(settings.host, server.port, settings.http_port, metrics)
             else:
                 server.load()
@@ -264,9 +263,20 @@ def _supervise(
             leave=1.1 * dataclasses.replace(settings, share_port=True).connection_age,
             totals=None if metrics is None else metrics.totals,
         )
-        status = supervisor.run(lambda: _print_ready(settings.host, port, settings.http_port, metrics))
+
+        def tell() -> None:
+            _log_start(settings)
+            _print_ready(settings.host, port, settings.http_port, metrics)
+
+        status = supervisor.run(tell)
         _log.info("the server has ended")
         return status
+
+
+def _log_start(settings: Settings) -> None:
+    """Log what serves from now on, with the options that differ from their defaults."""
+    version, options = importlib.metadata.version("rnnserve"), " ".join(changed_options(settings))
+    _log.info("rnnserve %s serves, process %d: %s", version, os.getpid(), options)
 
 
 def _print_ready(host: str, port: int, http_port: int | None = None, metrics: Metrics | None = None) -> None:
