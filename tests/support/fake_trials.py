@@ -118,7 +118,9 @@ def load_fake(folder, name, version, device, *, allow_unproven, allow_non_finite
     assert (folder.parts[-2:], device, allow_unproven, known) == ((name, version), "cpu", False, FOUND)
     assert (threads, allow_non_finite) == (1, False)
     manifest = types.SimpleNamespace(inputs=[], outputs=[], self_sha256=f"{name}/{version}")
-    return types.SimpleNamespace(name=name, version=version, manifest=manifest, device=device, graph=known.graph)
+    return types.SimpleNamespace(
+        name=name, version=version, manifest=manifest, device=device, graph=known.graph, about={}
+    )
 
 
 def fake_models(monkeypatch):
