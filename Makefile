@@ -86,7 +86,7 @@ serve: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## train, export and verif
 load: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## load-test a server of its own: load.html and load.json
 	$(BIN)/rnnserve load --serve $(REPOSITORY) --html load.html --json load.json $(LOAD_FLAGS)
 
-test-fast: setup ## run the tests that need no model, no torch and no process of their own, in some 80 seconds
+test-fast: setup ## run the tests that need no model, no torch and no process of their own, in about a minute
 	@# Three processes, since tests also wait. A shell's background jobs ignore Ctrl-C; tests/conftest.py ends that.
 	$(BIN)/python -m pytest --fast tests/load & load=$$!; \
 	$(BIN)/python -m pytest --fast tests/server & server=$$!; \
