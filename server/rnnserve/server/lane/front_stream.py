@@ -21,6 +21,7 @@ from rnnserve.server.connections.private_socket import of_http
 from rnnserve.server.counting.table import count_refusal
 from rnnserve.server.errors import InvalidRequest, ServeError
 from rnnserve.server.lane.arrived_requests import ArrivedRequest, CallServices
+from rnnserve.server.lane.stream_tags import OVER, StreamTag
 
 __all__ = ["FrontBatch", "FrontRequest", "FrontStream"]
 
@@ -172,8 +173,9 @@ class FrontStream:
         self._is_ending = self._is_receiving = self._is_sending = self._has_begun_to_send = self._has_status = False
         self._end_error: ServeError | None = None
         self._operations = 0  # batches that have been started and whose events have not come
-        self._receive_tag, self._send_tag = _Tag(self._received), _Tag(self._sent)
-        self._close_tag = _Tag(self._closed)
+        self._receive_tag: StreamTag[FrontBatch] = StreamTag(self._received)
+        self._send_tag: StreamTag[FrontBatch] = StreamTag(self._sent)
+        self._close_tag: StreamTag[FrontBatch] = StreamTag(self._closed)
 
     def begin(self) -> None:
         """Wait for its messages, and for its end."""
@@ -291,7 +293,7 @@ class FrontStream:
             self._is_receiving = True
             self._start((self._lane.operations.receive_message(0),), self._receive_tag)
 
-    def _start(self, operations: tuple[object, ...], tag: "_Tag") -> None:
+    def _start(self, operations: tuple[object, ...], tag: StreamTag[FrontBatch]) -> None:
         if not self._has_begun_to_send and tag is self._send_tag:
             self._has_begun_to_send = True
             operations = (self._lane.operations.no_metadata, *operations)
@@ -301,26 +303,5 @@ class FrontStream:
     def _tell_if_over(self) -> None:
         """Tell the lane where the stream has closed and its last event has come. On the lane's thread."""
         if not (self._is_open or self._operations):
-            self._receive_tag = self._send_tag = self._close_tag = _OVER
+            self._receive_tag = self._send_tag = self._close_tag = OVER
             self._on_end(self)
-
-
-class _Tag:
-    """Tag of the events of a stream that one method of it handles.
-
-    Attributes:
-        complete: Handles an event, and gives the requests that it brings, if it does.
-    """
-
-    __slots__ = ("complete",)
-
-    def __init__(self, complete: Callable[[Any], FrontBatch | None]) -> None:
-        self.complete = complete
-
-
-def _no_more(_: Any) -> None:  # noqa: ANN401 - grpcio's own
-    raise AssertionError("an event came after the last one of its stream")
-
-
-_OVER = _Tag(_no_more)
-"""In the place of the tags of a stream that is over."""

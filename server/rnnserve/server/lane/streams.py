@@ -11,7 +11,7 @@ may be, or a large one, no further one is received: the client's messages then w
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from rnnserve.server.clock import now
@@ -19,6 +19,7 @@ from rnnserve.server.errors import ServeError
 from rnnserve.server.lane.arrived_requests import CallServices
 from rnnserve.server.lane.connection_streams import ConnectionStreams
 from rnnserve.server.lane.stream_messages import MessageStream, StreamMessage
+from rnnserve.server.lane.stream_tags import OVER, StreamTag
 from rnnserve.server.protocol.responses import errors_end_stream
 
 __all__ = ["LaneStream"]
@@ -105,9 +106,9 @@ class LaneStream(MessageStream):
         self._operations = 0  # batches that have been started and whose events have not come
         self.connection = connection
         self._end_error: ServeError | None = None
-        self._receive_tag = _Tag(self._received)
-        self._send_tag = _Tag(self._sent)
-        self._close_tag = _Tag(self._closed)
+        self._receive_tag: StreamTag[StreamMessage] = StreamTag(self._received)
+        self._send_tag: StreamTag[StreamMessage] = StreamTag(self._sent)
+        self._close_tag: StreamTag[StreamMessage] = StreamTag(self._closed)
 
     @property
     def is_waiting(self) -> bool:
@@ -268,7 +269,7 @@ class LaneStream(MessageStream):
         self._has_status = True
         self._start(status, self._send_tag)
 
-    def _start(self, operations: tuple[object, ...], tag: "_Tag") -> None:
+    def _start(self, operations: tuple[object, ...], tag: StreamTag[StreamMessage]) -> None:
         if not self._has_begun_to_send and tag is self._send_tag:
             self._has_begun_to_send = True
             operations = (self._lane.operations.no_metadata, *operations)
@@ -282,26 +283,5 @@ class LaneStream(MessageStream):
         tags refer to the stream: without them, it is freed with the last that refers to it.
         """
         if not (self.is_open or self._operations):
-            self._receive_tag = self._send_tag = self._close_tag = _OVER
+            self._receive_tag = self._send_tag = self._close_tag = OVER
             self._lane.stream_is_over(self)
-
-
-class _Tag:
-    """Tag of the events of a stream that one method of it handles.
-
-    Attributes:
-        complete: Handles an event, and gives the message that it brings, if it does.
-    """
-
-    __slots__ = ("complete",)
-
-    def __init__(self, complete: Callable[[Any], StreamMessage | None]) -> None:
-        self.complete = complete
-
-
-def _no_more(_: Any) -> None:  # noqa: ANN401 - grpcio's own
-    raise AssertionError("an event came after the last one of its stream")
-
-
-_OVER = _Tag(_no_more)
-"""In the place of the tags of a stream that is over."""
