@@ -147,6 +147,9 @@ def test_the_stream_is_refused_elsewhere(server):
 def test_bytes_that_are_no_message_end_the_stream(server):
     with grpc.insecure_channel(f"unix:{socket_of(server)}", [("grpc.default_authority", "localhost")]) as channel:
         call = exchange(channel)(iter([b"\xff\xff"]))
+        assert next(call) == b""  # a stream that is taken is told so, before anything is written to it
+        with pytest.raises(grpc.RpcError):
+            next(call)
         assert call.code() is grpc.StatusCode.INVALID_ARGUMENT
     until(lambda: not server._transport._transport._new.fronts)
 
@@ -211,6 +214,7 @@ def test_what_a_stream_that_ends_tells(code, kind, tmp_path):
     """After a break nothing is sent to another server: what ended this one would end that, too."""
 
     async def handle(messages, context):
+        await context.write(b"")
         await anext(aiter(messages))
         if code is not grpc.StatusCode.OK:
             await context.abort(code, "Socket closed")

@@ -178,9 +178,11 @@ class FrontStream:
         self._close_tag: StreamTag[FrontBatch] = StreamTag(self._closed)
 
     def begin(self) -> None:
-        """Wait for its messages, and for its end."""
+        """Say that it is taken, by a message without answers; wait for its messages, and for its end."""
         with self._lock:
             self._start((self._lane.operations.new_close(),), self._close_tag)
+            self._is_sending = True
+            self._start((self._lane.operations.send_message(b"", 0),), self._send_tag)
             self._receive()
 
     def has(self, number: int) -> bool:

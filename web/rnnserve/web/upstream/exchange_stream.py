@@ -27,6 +27,9 @@ _MOST_ENTRIES, _MOST_BYTES = 512, 1 << 20
 _LOOK_SECONDS = _END_SECONDS = 1.0
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
+_BROKEN = "Internal error from Core"
+"""What gRPC says in the place of a status where a message could not be written: it has not come, or not yet."""
+
 _Stream = grpc.aio.StreamStreamCall[bytes, bytes]
 
 
@@ -89,8 +92,9 @@ class ExchangeStream:
 
     async def _run(self) -> None:
         """Open a stream, and use it until it ends."""
-        stream = self._open()
-        tasks = [asyncio.create_task(work) for work in (self._write(stream), self._read(stream), self._look())]
+        stream, is_taken = self._open(), asyncio.Event()
+        works = (self._write(stream, is_taken), self._read(stream, is_taken), self._look())
+        tasks = [asyncio.create_task(work) for work in works]
         code, said = grpc.StatusCode.CANCELLED, "the HTTP front is ending"
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -110,7 +114,8 @@ class ExchangeStream:
                     future.set_exception(_error_at_end(code, said))
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _write(self, stream: _Stream) -> None:
+    async def _write(self, stream: _Stream, is_taken: asyncio.Event) -> None:
+        await is_taken.wait()  # what is written to a server that refuses the stream may hide the refusal
         unsent, has_work = self._unsent, self._has_work
         while True:
             await has_work.wait()
@@ -126,8 +131,9 @@ class ExchangeStream:
                 has_work.clear()
             await stream.write(message.SerializeToString())
 
-    async def _read(self, stream: _Stream) -> None:
+    async def _read(self, stream: _Stream, is_taken: asyncio.Event) -> None:
         async for message in stream:
+            is_taken.set()
             for entry in front_pb2.FrontAnswers.FromString(message).entries:
                 found = self._waiting.pop(entry.number, None)
                 if found is None or found[0].done():
@@ -158,7 +164,7 @@ def _error_at_end(code: grpc.StatusCode, said: str) -> Exception:
     is_unknown = code is grpc.StatusCode.UNIMPLEMENTED
     if code is grpc.StatusCode.OK or is_unknown or said.startswith(NOT_CONNECTED):
         return NotTaken(said, is_unknown=is_unknown)
-    if code is grpc.StatusCode.UNAVAILABLE:
+    if code is grpc.StatusCode.UNAVAILABLE or said.startswith(_BROKEN):
         message = "the server has ended before it answered: whether it has run the request is not known"
         return RestError(503, message, headers={"retry-after": str(RETRY_SECONDS)})
     return error_of_status(code, said)
