@@ -9,7 +9,7 @@ all else is judged without them.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -241,7 +241,7 @@ class ValueComparison:
             eager=eager,
             exact=exact,
             mask=mask,
-            moved=(outputs[name] for outputs in moved()),
+            moved=_values_of(name, moved),
         )
         counted = (found, eager) if mask is None else (np.where(mask, found, 0), np.where(mask, eager, 0))
         self._failures.compare_values(f"onnx, {batch.kind}", name, *counted, limit, batch)
@@ -315,3 +315,9 @@ def _rows_of(values: Sequence[_Array], mask: npt.NDArray[np.bool_] | None) -> li
 
 def _said(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_ERROR]
+
+
+def _values_of(name: str, results: Callable[[], list[Arrays]]) -> Iterator[_Array]:
+    """Give one output of several runs, which are made when the first is asked for."""
+    for outputs in results():
+        yield outputs[name]

@@ -53,4 +53,4 @@ def _least(expression: sympy.Expr, least: Mapping[str, int]) -> int:
     """Give a bound below which a size is not, from those of its symbols."""
     ranges = {symbol: ValueRanges(least.get(str(symbol), 0), int_oo) for symbol in expression.free_symbols}
     lower = bound_sympy(expression, ranges).lower
-    return int(lower) if lower.is_finite else 0
+    return 0 if lower in (-int_oo, -sympy.oo) else int(lower)  # is_finite holds for -int_oo
