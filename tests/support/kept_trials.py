@@ -6,6 +6,7 @@ server lets one process try all its models, one after the other, with limits of 
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from rnnserve.server.repository.trial_process import Trial, TrialProcess
@@ -82,4 +83,5 @@ def end_kept() -> None:
 
 def _surroundings(niceness: int) -> object:
     """What a process has of the one that starts it."""
-    return niceness, tuple(sys.path), {name: os.environ[name] for name in os.environ if name != "PYTEST_CURRENT_TEST"}
+    environment = {name: os.environ[name] for name in os.environ if name != "PYTEST_CURRENT_TEST"}
+    return niceness, Path.cwd(), tuple(sys.path), environment  # a repository may be named from where it is asked for

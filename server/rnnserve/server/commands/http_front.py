@@ -27,7 +27,7 @@ from rnnserve.server.errors import StartError
 from rnnserve.server.settings import Settings
 from rnnserve.server.workers.worker_process import Backoff
 
-__all__ = ["HTTP_PORT", "HttpFront", "add_http_arguments", "http_front"]
+__all__ = ["HTTP_PORT", "HttpFront", "add_http_arguments", "http_front", "page_address"]
 
 _log = logging.getLogger(__name__)
 
@@ -182,7 +182,6 @@ def http_front(args: argparse.Namespace, settings: Settings) -> Iterator[Setting
         return
     with listener, _private_folder() as folder:
         front = HttpFront(listener, folder, _command(args, settings, folder), args.http_workers)
-        _log.info("a page of what serves, when it does: %s", _page(settings, front.port))
         before_end_at_once(front.discard)
         front.start()
         try:
@@ -232,9 +231,10 @@ def _private_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _page(settings: Settings, port: int) -> str:
+def page_address(settings: Settings) -> str:
+    """Give the address of the page, of a server with a front."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"{'http' if settings.tls_certificate is None else 'https'}://{host}:{port}/"
+    return f"{'http' if settings.tls_certificate is None else 'https'}://{host}:{settings.http_port}/"
 
 
 def _command(args: argparse.Namespace, settings: Settings, folder: Path) -> list[str]:

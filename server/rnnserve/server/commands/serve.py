@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rnnserve.common.parent_death import die_with_parent
 from rnnserve.server.commands.ending import Ending, end_at_once
-from rnnserve.server.commands.http_front import add_http_arguments, http_front
+from rnnserve.server.commands.http_front import add_http_arguments, http_front, page_address
 from rnnserve.server.commands.log_format import LOG_FORMATS, log_formatter
 from rnnserve.server.commands.log_limits import LogLimits
 from rnnserve.server.commands.metrics import Metrics, add_metrics_arguments, metrics_served
@@ -277,6 +277,8 @@ def _log_start(settings: Settings) -> None:
     """Log what serves from now on, with the options that differ from their defaults."""
     version, options = importlib.metadata.version("rnnserve"), " ".join(changed_options(settings))
     _log.info("rnnserve %s serves, process %d: %s", version, os.getpid(), options)
+    if settings.http_port is not None:
+        _log.info("a page of what serves: %s", page_address(settings))
 
 
 def _print_ready(host: str, port: int, http_port: int | None = None, metrics: Metrics | None = None) -> None:
