@@ -24,12 +24,10 @@ FUZZ_REQUESTS ?= 1000000
 # and publishes them, and all else. In each some tests run first, whose coverage is not measured: many modules, many
 # mutated inputs, that try again what other tests have executed. Measuring them would add little but a fifth of their time.
 GRAPH_TESTS := $(addprefix tests/export/,adoption dataflow diagnosis finiteness lowering operators recurrence)
-UNMEASURED_GRAPHS := $(addprefix tests/export/,operators/test_constants.py operators/test_grid.py \
-	operators/test_pooling.py operators/test_resizing.py recurrence/test_bytes.py recurrence/test_grid.py \
-	recurrence/test_odd_modules.py recurrence/test_scan.py recurrence/test_scan_refusals.py)
-UNMEASURED_EXPORTS := $(addprefix tests/export/,parity/test_planted_families.py parity/test_planted_faults.py \
-	parity/test_planted_faults_own_modules.py test_own_modules_bytes.py test_published_means_servable.py \
-	test_random_modules.py)
+UNMEASURED_GRAPHS := $(addprefix tests/export/recurrence/,test_bytes.py test_grid.py test_odd_modules.py test_scan.py \
+	test_scan_refusals.py)
+UNMEASURED_EXPORTS := $(addprefix tests/export/,parity/test_planted_faults.py parity/test_planted_faults_own_modules.py \
+	test_own_modules_bytes.py test_random_modules.py)
 UNMEASURED_OTHERS := tests/end_to_end/test_delicate_modules.py tests/examples tests/fuzzing tests/server/test_differential.py
 MEASURED := $(BIN)/coverage run -m pytest
 

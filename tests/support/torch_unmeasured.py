@@ -15,7 +15,7 @@ from typing import Any
 
 __all__ = ["FOLLOWED", "follow", "leave_out"]
 
-FOLLOWED = ("tests/export/recurrence/",)
+FOLLOWED = ("tests/export/operators/", "tests/export/recurrence/")
 
 _followed = False
 
