@@ -26,9 +26,8 @@ FUZZ_REQUESTS ?= 1000000
 GRAPH_TESTS := $(addprefix tests/export/,adoption dataflow diagnosis finiteness lowering operators recurrence)
 UNMEASURED_GRAPHS := $(addprefix tests/export/recurrence/,test_bytes.py test_grid.py test_odd_modules.py test_scan.py \
 	test_scan_refusals.py)
-UNMEASURED_EXPORTS := $(addprefix tests/export/,parity/test_planted_faults.py parity/test_planted_faults_own_modules.py \
-	test_own_modules_bytes.py test_random_modules.py)
-UNMEASURED_OTHERS := tests/end_to_end/test_delicate_modules.py tests/examples tests/fuzzing tests/server/test_differential.py
+UNMEASURED_EXPORTS := $(addprefix tests/export/,test_own_modules_bytes.py test_random_modules.py)
+UNMEASURED_OTHERS := tests/examples tests/fuzzing tests/server/test_differential.py
 MEASURED := $(BIN)/coverage run -m pytest
 
 # What does not pay in tests: annotations of every test and fixture; None, since one in the place of a value fails the
