@@ -201,7 +201,7 @@ def _extremes(
             if not all(np.isfinite(array).all() and scale(array) == 1 for array in floats):
                 continue
             furthest = rounding.distances(inputs)
-        except Exception:  # noqa: BLE001, S112 - the module may not be made for such values, and then raise anything
+        except Exception:  # noqa: BLE001, S112 - a module may raise anything for such values; the proof has told of it
             continue
         calm = np.flatnonzero(furthest <= _limit())[: max(2, model.sizes[BATCH][0])]
         if calm.size:

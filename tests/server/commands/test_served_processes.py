@@ -29,6 +29,11 @@ PATIENCE = 30.0
 WORKERS = pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["alone", "workers"])
 
 
+def serve_command(root, port=0):
+    options = ["--no-http", "--grpc-port", str(port), "--provider", "cpu"]
+    return [sys.executable, "-m", "rnnserve.cli", "serve", str(root), *options]
+
+
 @pytest.fixture
 def root(tmp_path):
     root = tmp_path / "repository"
@@ -146,18 +151,7 @@ def test_it_serves_changes_and_ends_though_nobody_reads_what_it_logs(root, worke
             while True:
                 os.write(write_fd, b"x" * 512)
         os.set_blocking(write_fd, True)
-    command = [
-        sys.executable,
-        "-m",
-        "rnnserve.cli",
-        "serve",
-        str(root),
-        "--no-http",
-        "--grpc-port",
-        "0",
-        "--provider",
-        "cpu",
-    ]
+    command = serve_command(root)
     options = ["--model-control", "poll", "--poll", "0.1", "--log-level", "debug", "--grace", "1", *workers]
     command = [*command, *options] if state != "closed" else closed([*command, *options], descriptor=2)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=write_fd, text=True) as process:
@@ -191,18 +185,7 @@ def test_a_full_standard_output_keeps_no_server_from_serving(root, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "rnnserve.cli",
-        "serve",
-        str(root),
-        "--no-http",
-        "--grpc-port",
-        str(port),
-        "--provider",
-        "cpu",
-    ]
+    command = serve_command(root, port)
     with subprocess.Popen(command, stdout=write_fd, stderr=subprocess.DEVNULL) as process:
         try:
             until(lambda: is_served(port, "1", 1.5))
@@ -226,18 +209,7 @@ def is_served(port, version, factor):
 @WORKERS
 def test_a_terminal_that_is_closed_ends_it(root, workers):
     """As it ended before a hang up was a reason to load the repository again."""
-    command = [
-        sys.executable,
-        "-m",
-        "rnnserve.cli",
-        "serve",
-        str(root),
-        "--no-http",
-        "--grpc-port",
-        "0",
-        "--provider",
-        "cpu",
-    ]
+    command = serve_command(root)
     pid, fd = pty.fork()
     if not pid:
         os.execv(sys.executable, [*command, *workers])
@@ -278,18 +250,7 @@ def test_descriptors_that_run_out_are_told_of_once_and_it_goes_on(root, tmp_path
 @pytest.mark.parametrize("limit", [100_000, 250_000, 400_000])
 @WORKERS
 def test_too_little_address_space_is_one_line_of_each_process(root, limit, workers):
-    command = [
-        sys.executable,
-        "-m",
-        "rnnserve.cli",
-        "serve",
-        str(root),
-        "--no-http",
-        "--grpc-port",
-        "0",
-        "--provider",
-        "cpu",
-    ]
+    command = serve_command(root)
     run = subprocess.run(
         limited([*command, *workers], RLIMIT_AS=limit << 10), capture_output=True, text=True, timeout=60, check=False
     )
