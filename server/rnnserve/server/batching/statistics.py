@@ -4,7 +4,8 @@ import dataclasses
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from rnnserve.server.counting import places
 from rnnserve.server.counting.places import (
@@ -129,15 +130,10 @@ class Statistics:
             counts[WAIT_SECONDS] += wait_seconds
             counts[ROW_BUCKET[rows] if rows < _MANY_ROWS else _MANY_ROWS_BUCKET] += 1
             counts[RUN_BUCKETS + bisect_left(SECONDS_BOUNDS, run_seconds)] += 1
-            last, together = -1.0, 0
-            for arrived in (*arrivals, -1.0):
-                if arrived != last:  # those that have arrived together have one time
-                    if together:
-                        seconds = ended - last
-                        counts[ANSWER_BUCKETS + bisect_left(SECONDS_BOUNDS, seconds)] += together
-                        counts[WAIT_BUCKETS + bisect_left(SECONDS_BOUNDS, seconds - run_seconds)] += together
-                    last, together = arrived, 0
-                together += 1
+            for arrived, together in _by_arrival(arrivals):
+                seconds = ended - arrived
+                counts[ANSWER_BUCKETS + bisect_left(SECONDS_BOUNDS, seconds)] += together
+                counts[WAIT_BUCKETS + bisect_left(SECONDS_BOUNDS, seconds - run_seconds)] += together
 
     def record_failure(self, seconds: float) -> None:
         """Count a request whose run failed, `seconds` after its arrival."""
@@ -152,3 +148,10 @@ class Statistics:
             self.dropped += 1
             self.failed_seconds += seconds
             self.counts[places.FAILED_SECONDS] += seconds
+
+
+def _by_arrival(arrivals: Sequence[float]) -> Iterable[tuple[float, int]]:
+    """Give each time at which some have arrived, with how many: what the lane has read together has one time."""
+    if arrivals and arrivals.count(arrivals[0]) == len(arrivals):
+        return ((arrivals[0], len(arrivals)),)
+    return Counter(arrivals).items()
