@@ -169,7 +169,8 @@ class LaneCall(ArrivedRequest):
     def peer(self) -> str:
         """Name the connection: the same for all of its calls."""
         if not self._connection:
-            self._connection = believed_peer(self.call.peer().decode(), self._told)
+            connection = self.call.peer().decode()
+            self._connection = believed_peer(connection, self._told) if self._told else connection
         return self._connection
 
     def identity(self) -> str:
