@@ -1,5 +1,6 @@
 """The log's lines: their form, and what they say of refusals."""
 
+import argparse
 import datetime as dt
 import json
 import logging
@@ -7,6 +8,7 @@ import os
 
 import pytest
 
+from rnnserve.server.commands import serve
 from rnnserve.server.commands.log_format import log_formatter
 from rnnserve.server.commands.options import changed_options
 from rnnserve.server.commands.refusal_log import RefusalLog
@@ -14,7 +16,6 @@ from rnnserve.server.counting import places
 from rnnserve.server.counting.table import CountTable
 from rnnserve.server.counting.totals import Totals
 from rnnserve.server.errors import InvalidRequest, QueueFull
-from rnnserve.server.settings import Settings
 
 
 def record(message, *args, error=None):
@@ -43,7 +44,12 @@ def test_json_is_an_object_a_line():
 
 
 def test_options_that_differ_are_named(tmp_path):
-    assert changed_options(Settings(tmp_path, max_queue=7)) == [f"--repository={tmp_path}", "--max-queue=7"]
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+    told = ["--max-queue=7", "--http-port=0", "--no-triton-metrics", "--workers=2", "--log-format=json"]
+    changed = changed_options(parser.parse_args([str(tmp_path), *told]), serve.add_arguments)
+    assert sorted(changed) == sorted(told)
+    assert changed_options(parser.parse_args([str(tmp_path)]), serve.add_arguments) == []
 
 
 def test_a_flood_of_refusals_is_one_line(caplog):

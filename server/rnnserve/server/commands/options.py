@@ -38,13 +38,20 @@ def read_options(args: argparse.Namespace) -> Settings:
     return Settings(**{field.name: getattr(args, field.name) for field, _ in _options()})
 
 
-def changed_options(settings: Settings) -> list[str]:
-    """The options that differ from their defaults, as arguments: for the log. Of keys they have the files."""
-    usual = {field.name: field.default for field, _ in _options()}
+def changed_options(args: argparse.Namespace, declare: Callable[[argparse.ArgumentParser], None]) -> list[str]:
+    """The options that differ from their defaults, as arguments: for the log. Of keys they have the files.
+
+    Args:
+        args: Parsed arguments of `serve`.
+        declare: What declares them on a parser.
+    """
+    parser = argparse.ArgumentParser(add_help=False)
+    declare(parser)
+    usual = vars(parser.parse_args([str(args.repository)]))
     return [
-        f"{_flag(field.name)}={getattr(settings, field.name)}"
-        for field, _ in _options()
-        if getattr(settings, field.name) != usual[field.name]
+        _flag(name) if value is True else f"{_flag(name)}={value}"
+        for name, value in vars(args).items()
+        if name in usual and value != usual[name]
     ]
 
 

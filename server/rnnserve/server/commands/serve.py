@@ -125,6 +125,7 @@ def run(args: argparse.Namespace) -> int:
                 metrics_served(args, settings) as metrics,
                 refusals_logged(metrics.totals),
             ):
+                _log.info("options: %s", " ".join(changed_options(args, add_arguments)) or "the defaults")
                 if args.workers > 1:
                     return _supervise(settings, args.workers, args.log_level, args.log_format, metrics)
                 has_threads = _serve(settings, None, metrics)
@@ -274,9 +275,9 @@ def _supervise(
 
 
 def _log_start(settings: Settings) -> None:
-    """Log what serves from now on, with the options that differ from their defaults."""
-    version, options = importlib.metadata.version("rnnserve"), " ".join(changed_options(settings))
-    _log.info("rnnserve %s serves, process %d: %s", version, os.getpid(), options)
+    """Log what serves from now on."""
+    version = importlib.metadata.version("rnnserve")
+    _log.info("rnnserve %s serves %s, process %d", version, settings.repository, os.getpid())
     if settings.http_port is not None:
         _log.info("a page of what serves: %s", page_address(settings))
 
