@@ -962,6 +962,8 @@ class ModelStatistics(_message.Message):
     BATCH_STATS_FIELD_NUMBER: _builtins.int
     MEMORY_USAGE_FIELD_NUMBER: _builtins.int
     RESPONSE_STATS_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    DURATION_BUCKETS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     last_inference: _builtins.int
@@ -975,6 +977,12 @@ class ModelStatistics(_message.Message):
     def memory_usage(self) -> _containers.RepeatedCompositeFieldContainer[Global___MemoryUsage]: ...
     @_builtins.property
     def response_stats(self) -> _containers.MessageMap[_builtins.str, Global___InferResponseStatistics]: ...
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusalStatistics]:
+        """This server's own: why requests were refused, and how long answered ones took. Other clients do not read them."""
+
+    @_builtins.property
+    def duration_buckets(self) -> _containers.RepeatedCompositeFieldContainer[Global___DurationBucket]: ...
     def __init__(
         self,
         *,
@@ -987,14 +995,67 @@ class ModelStatistics(_message.Message):
         batch_stats: _abc.Iterable[Global___InferBatchStatistics] | None = ...,
         memory_usage: _abc.Iterable[Global___MemoryUsage] | None = ...,
         response_stats: _abc.Mapping[_builtins.str, Global___InferResponseStatistics] | None = ...,
+        refusals: _abc.Iterable[Global___RefusalStatistics] | None = ...,
+        duration_buckets: _abc.Iterable[Global___DurationBucket] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["inference_stats", b"inference_stats"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_stats", b"batch_stats", "execution_count", b"execution_count", "inference_count", b"inference_count", "inference_stats", b"inference_stats", "last_inference", b"last_inference", "memory_usage", b"memory_usage", "name", b"name", "response_stats", b"response_stats", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_stats", b"batch_stats", "duration_buckets", b"duration_buckets", "execution_count", b"execution_count", "inference_count", b"inference_count", "inference_stats", b"inference_stats", "last_inference", b"last_inference", "memory_usage", b"memory_usage", "name", b"name", "refusals", b"refusals", "response_stats", b"response_stats", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelStatistics: _TypeAlias = ModelStatistics  # noqa: Y015
+
+@_typing.final
+class RefusalStatistics(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    status: _builtins.str
+    """The name of a gRPC status."""
+    reason: _builtins.str
+    """The name of the server's error, such as "queue_full"."""
+    count: _builtins.int
+    def __init__(
+        self,
+        *,
+        status: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "reason", b"reason", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusalStatistics: _TypeAlias = RefusalStatistics  # noqa: Y015
+
+@_typing.final
+class DurationBucket(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPPER_BOUND_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    upper_bound: _builtins.float
+    """Seconds from the arrival to the end of the run: those of this bucket are above the bound of the one before it."""
+    count: _builtins.int
+    """Answered requests in this bucket alone."""
+    def __init__(
+        self,
+        *,
+        upper_bound: _builtins.float = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "upper_bound", b"upper_bound"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DurationBucket: _TypeAlias = DurationBucket  # noqa: Y015
 
 @_typing.final
 class ModelStatisticsResponse(_message.Message):

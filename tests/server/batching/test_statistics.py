@@ -1,6 +1,17 @@
 """Counts start at 0 and grow by what was done."""
 
+import threading
+
 from rnnserve.server.batching.statistics import Statistics
+from rnnserve.server.counting import places
+from rnnserve.server.counting.table import CountTable
+
+
+def count(statistics, *, requests, rows, run_seconds, wait_seconds):
+    """Count a run that has ended at 100, of requests that have waited as long as each other."""
+    arrived = 100.0 - run_seconds - wait_seconds / requests
+    statistics.answering(requests)
+    statistics.record(rows=rows, run_seconds=run_seconds, arrivals=[arrived] * requests, ended=100.0)
 
 
 def test_counts_start_at_nothing():
@@ -13,13 +24,13 @@ def test_counts_start_at_nothing():
 def test_two_runs_are_the_sum_of_both(monkeypatch):
     statistics = Statistics()
     monkeypatch.setattr("time.time", lambda: 1234.5)
-    statistics.record(requests=3, rows=4, run_seconds=0.5, wait_seconds=0.25)
-    statistics.record(requests=1, rows=4, run_seconds=1.0, wait_seconds=2.0)
-    statistics.record(requests=2, rows=2, run_seconds=0.125, wait_seconds=0.0)
+    count(statistics, requests=3, rows=4, run_seconds=0.5, wait_seconds=0.375)
+    count(statistics, requests=1, rows=4, run_seconds=1.0, wait_seconds=2.0)
+    count(statistics, requests=2, rows=2, run_seconds=0.125, wait_seconds=0.0)
     assert (statistics.requests, statistics.rows, statistics.runs) == (6, 10, 3)
     assert (statistics.run_seconds, statistics.wait_seconds) == (
         3 * 0.5 + 1.0 + 2 * 0.125,
-        2.25,
+        2.375,
     )  # a run counts for each request in it
     assert statistics.sizes == {4: (2, 1.5), 2: (1, 0.125)}
     assert statistics.last == 1234.5
@@ -32,3 +43,62 @@ def test_failures_and_dropped_requests_are_counted_apart():
     statistics.record_dropped(2.0)
     assert (statistics.failures, statistics.dropped, statistics.requests, statistics.runs) == (2, 1, 0, 0)
     assert statistics.failed_seconds == 2.75
+
+
+def test_models_and_threads_that_count_in_one_row_lose_nothing():
+    """A version that is loaded again counts beside the one that it replaces, which still runs."""
+    row = CountTable().row("a", "1")
+    models = [Statistics(), Statistics()]
+    for statistics in models:
+        statistics.count_in(row)
+    ready = threading.Barrier(4)
+
+    def run(statistics):
+        ready.wait()
+        for _ in range(2000):
+            count(statistics, requests=2, rows=3, run_seconds=0.5, wait_seconds=1.0)
+            statistics.record_failure(1.0)
+
+    threads = [threading.Thread(target=run, args=(models[number % 2],)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (row[places.ANSWERED], row[places.ROWS], row[places.FAILED]) == (16_000, 24_000, 8_000)
+    assert sum(row[places.ANSWER_BUCKETS : places.WAIT_BUCKETS]) == 16_000
+    assert (places.runs(row), row[places.RUN_SECONDS]) == (8_000, 4_000.0)
+    assert sum(number for model in models for number, _ in model.sizes.values()) == 8_000
+
+
+def test_a_reader_waits_until_all_of_the_last_answers_is_counted():
+    statistics, is_asked, read = Statistics(), threading.Event(), []
+    statistics.answering(3)  # they are being sent
+
+    def ask():
+        is_asked.set()
+        read.append(statistics.runs)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    assert is_asked.wait(10)
+    statistics.record(rows=3, run_seconds=0.1, arrivals=[99.0] * 3, ended=100.0)
+    thread.join()
+    assert read == [1]
+
+
+def test_a_reader_does_not_wait_for_ever():
+    statistics = Statistics()
+    statistics.answering(3)
+    assert (statistics.requests, statistics.runs) == (3, 0)
+
+
+def test_a_model_counts_since_it_was_loaded():
+    row = CountTable().row("a", "1")
+    before, after = Statistics(), Statistics()
+    before.count_in(row)
+    count(before, requests=2, rows=2, run_seconds=0.5, wait_seconds=1.0)
+    before.record_dropped(1.0)
+    after.count_in(row)
+    assert (after.requests, after.runs, after.dropped, after.sizes) == (0, 0, 0, {})
+    count(after, requests=1, rows=1, run_seconds=0.5, wait_seconds=1.0)
+    assert (after.requests, after.runs, row[places.ANSWERED]) == (1, 1, 3)

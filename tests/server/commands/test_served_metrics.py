@@ -1,5 +1,6 @@
 """What `/metrics` says of two workers is what their clients have counted, after one was killed, too."""
 
+import collections
 import contextlib
 import os
 import re
@@ -28,8 +29,12 @@ def scrape(address):
 
 def requests(found):
     """By model and status, how many requests were answered."""
-    told = re.compile(r'rnnserve_requests_total\{model="(\w+)",version="\d*",code="(\w+)"\}')
-    return {match.groups(): value for name, value in found.items() if value and (match := told.fullmatch(name))}
+    told = re.compile(r'rnnserve_requests_total\{model="(\w+)",version="\d*",protocol="\w+",code="(\w+)"\}')
+    counted = collections.Counter()
+    for name, value in found.items():
+        if value and (match := told.fullmatch(name)):
+            counted[match.groups()] += value
+    return dict(counted)
 
 
 @pytest.fixture(scope="module")

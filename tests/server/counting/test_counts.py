@@ -92,13 +92,18 @@ def test_each_refusal_is_counted_once_by_status_and_reason(table):
         assert table.other[place] == before + 1
         assert places.REFUSALS[place - places.REFUSED][0] == kind.status
     assert sum(table.other[places.REFUSED : places.PLACES]) == len(kinds())
+    assert sum(table.other[places.HTTP_REFUSED : places.PLACES]) == 0
+    count_refusal(errors.QueueFull("no", 1), is_http=True)
+    assert sum(table.other[places.HTTP_REFUSED : places.PLACES]) == 1
+    assert places.refusals(table.other)[places.REFUSALS.index(("RESOURCE_EXHAUSTED", "queue_full"))] >= 2
     assert ("RESOURCE_EXHAUSTED", "queue_full") in places.REFUSALS
 
 
 def test_a_refusal_is_counted_where_it_was_noted_first(table):
     statistics = Statistics()
     statistics.count_in(table.row("a", "1"))
-    statistics.record(requests=1, rows=1, run_seconds=0.1, wait_seconds=0.0)
+    statistics.answering(1)
+    statistics.record(rows=1, run_seconds=0.1, arrivals=[1.0], ended=1.1)
     error = errors.NotReady("no").of(statistics.counts).of(table.other, is_after_run=True)
     count_refusal(error)
     assert (statistics.refused, statistics.unsent, sum(table.other)) == (1, 1, 0)
@@ -110,7 +115,7 @@ def test_each_request_is_in_one_bucket_of_each_histogram(table):
     statistics = Statistics()
     statistics.count_in(table.row("a", "1"))
     arrivals = [100.0, 100.0, 99.0, 100.0, 80.0]
-    statistics.record(requests=5, rows=300, run_seconds=0.5, wait_seconds=1.0, arrivals=arrivals, ended=101.0)
+    statistics.record(rows=300, run_seconds=0.5, arrivals=arrivals, ended=101.0)
     numbers = statistics.counts.tolist()
 
     def buckets(first, bounds):

@@ -26,7 +26,8 @@ def total(**numbers):
 
 
 def totals():
-    served = total(ANSWERED=7, REFUSED_AFTER_RUN=1, ROWS=9, RUNS=3, READY=2, QUEUED=4, WAIT_SECONDS=0.5)
+    served = total(ANSWERED=7, HTTP_ANSWERED=2, REFUSED_AFTER_RUN=1, ROWS=9, READY=2, QUEUED=4, WAIT_SECONDS=0.5)
+    served.counts[places.RUN_BUCKETS + 1] = 3
     served.counts[places.REQUEST_RUN_SECONDS] = 1.25
     served.counts[places.ANSWER_BUCKETS] = 2
     served.counts[places.ANSWER_BUCKETS + 3] = 4
@@ -64,9 +65,13 @@ def test_answers_and_refusals_are_what_callers_were_told():
     found = samples(text())
     of = {name: value for name, value in found.items() if name[0] == "rnnserve_requests_total"}
     model = r'model="a\"b\\c\n",version="1"'
-    assert of["rnnserve_requests_total", f'{model},code="OK"'] == 6
-    assert of["rnnserve_requests_total", 'model="other",version="",code="NOT_FOUND"'] == 3
+    assert of["rnnserve_requests_total", f'{model},protocol="grpc",code="OK"'] == 4
+    assert of["rnnserve_requests_total", f'{model},protocol="http",code="OK"'] == 2
+    assert of["rnnserve_requests_total", 'model="other",version="",protocol="grpc",code="NOT_FOUND"'] == 3
+    assert of["rnnserve_requests_total", 'model="other",version="",protocol="http",code="NOT_FOUND"'] == 0
     assert not any('code="OK"' in labels for (_, labels) in of if OTHER in labels)
+    of_http = sum(value for (_, labels), value in of.items() if model in labels and 'http",code' in labels)
+    assert of_http == 2 + sum(range(places.HTTP_REFUSED, places.PLACES))
     by_code = sum(value for (_, labels), value in of.items() if model in labels and '"OK"' not in labels)
     by_reason = sum(v for (n, labels), v in found.items() if n == "rnnserve_refusals_total" and model in labels)
     triton = sum(v for (n, labels), v in found.items() if n == "nv_inference_request_failure" and model in labels)

@@ -71,12 +71,8 @@ class Batch(Protocol[A]):
         """Rows of all of them."""
 
     @property
-    def arrived(self) -> float:
-        """Sum of their arrivals, in seconds on the clock of `clock`."""
-
-    @property
     def arrivals(self) -> Sequence[float]:
-        """Their arrivals, on the same clock."""
+        """Their arrivals, in seconds on the clock of `clock`."""
 
     @property
     def steps(self) -> int:
@@ -99,13 +95,10 @@ class CheckedBatch:
     Attributes:
         members: The requests as they waited.
         rows: Rows of all of them.
-        arrived: Sum of their arrivals, in seconds on the clock of `clock`.
-        arrivals: Their arrivals, on the same clock.
-        steps: Steps of all of their rows, together.
-        padded_steps: Steps of the run beside these.
+        arrivals: Their arrivals, in seconds on the clock of `clock`.
     """
 
-    __slots__ = ("_model", "_requests", "arrivals", "arrived", "members", "padded_steps", "rows", "steps")
+    __slots__ = ("_model", "_requests", "arrivals", "members", "rows")
 
     def __init__(
         self, model: BatchModel, members: Sequence[PendingRequest], requests: Sequence[CheckedRequest]
@@ -115,10 +108,17 @@ class CheckedBatch:
         self.members = members
         self.rows = sum([request.batch for request in requests])
         self.arrivals = [pending.arrived for pending in members]
-        self.arrived = sum(self.arrivals)
-        self.steps = sum([request.batch * request.steps for request in requests])
-        longest = max([request.steps for request in requests])
-        self.padded_steps = rows_of_run(model.signature, self.rows) * longest - self.steps
+
+    @property
+    def steps(self) -> int:
+        """Steps of all of their rows, together."""
+        return sum([request.batch * request.steps for request in self._requests])
+
+    @property
+    def padded_steps(self) -> int:
+        """Steps of the run beside these."""
+        longest = max([request.steps for request in self._requests])
+        return rows_of_run(self._model.signature, self.rows) * longest - self.steps
 
     def run(self) -> list[dict[str, Array]]:
         """Run them, and give each its outputs by name."""
@@ -160,7 +160,7 @@ def run_pending(model: BatchModel, waiting: Iterable[PendingRequest]) -> None:
 
 
 def run_batch(statistics: Statistics, batch: Batch[A]) -> bool:
-    """Run a batch, record the run, and answer each of its members.
+    """Run a batch, answer each of its members, and record the run.
 
     A run that raises is made again in halves, until the requests that it fails for are found: these are refused, and
     all others are answered. One such request of n costs about 2 log2 n further runs.
@@ -182,23 +182,14 @@ def run_batch(statistics: Statistics, batch: Batch[A]) -> bool:
             for half in (slice(0, count // 2), slice(count // 2, count)):
                 run_batch(statistics, batch.part(half))
         else:
-            statistics.record_failure(now() - batch.arrived)
+            statistics.record_failure(now() - batch.arrivals[0])
             refused = error if isinstance(error, ServeError) else InternalError.hiding(error)
             members[0].refuse(refused.of(statistics.counts))
         return True
     if answers is None:
         return False
     ended = now()
-    statistics.record(
-        requests=count,
-        rows=batch.rows,
-        run_seconds=ended - started,
-        wait_seconds=count * started - batch.arrived,
-        arrivals=batch.arrivals,
-        ended=ended,
-        steps=batch.steps,
-        padded_steps=batch.padded_steps,
-    )
+    statistics.answering(count)
     answering.counts = statistics.counts
     for member, answer in zip(members, answers, strict=True):
         try:
@@ -206,4 +197,12 @@ def run_batch(statistics: Statistics, batch: Batch[A]) -> bool:
         except Exception as error:  # noqa: BLE001 - the rest of the batch must be answered
             refused = error if isinstance(error, ServeError) else InternalError.hiding(error)
             member.refuse(refused.of(statistics.counts, is_after_run=True))
+    statistics.record(
+        rows=batch.rows,
+        run_seconds=ended - started,
+        arrivals=batch.arrivals,
+        ended=ended,
+        steps=batch.steps,
+        padded_steps=batch.padded_steps,
+    )
     return True

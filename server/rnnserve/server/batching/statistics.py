@@ -1,7 +1,9 @@
-"""What a model has done, counted once a run, and why requests were refused."""
+"""What a model has done: the numbers of its version in the process's table, since it was loaded.
 
-import dataclasses
-import threading
+A run's requests are counted before they are answered, so that a process that is killed has counted what its clients
+have; all else is counted after that, while the answers travel.
+"""
+
 import time
 from bisect import bisect_left
 from collections import Counter
@@ -17,141 +19,165 @@ from rnnserve.server.counting.places import (
     ROWS,
     RUN_BUCKETS,
     RUN_SECONDS,
-    RUNS,
     SECONDS_BOUNDS,
     STEPS,
     WAIT_BUCKETS,
     WAIT_SECONDS,
 )
-from rnnserve.server.counting.table import Counts, private_counts
+from rnnserve.server.counting.table import ADDING, Counts, private_counts
 
 __all__ = ["Statistics"]
 
-_MANY_ROWS, _MANY_ROWS_BUCKET = len(ROW_BUCKET), places.REFUSED - 1
+_MANY_ROWS, _MANY_ROWS_BUCKET = len(ROW_BUCKET), places.ROW_BUCKETS_END - 1
+
+_SETTLING_SECONDS, _LOOK_SECONDS = 0.1, 0.2e-3
+"""Seconds that a reader waits until all of the last answers is counted, and between two looks."""
 
 
-@dataclasses.dataclass
 class Statistics:
-    """Counts since the model was loaded. Any thread may write or read.
+    """Counts of a version. Any thread may write or read.
 
     Attributes:
-        requests: Answered requests.
-        failures: Requests whose run failed.
-        dropped: Requests that were cancelled, or past their deadline, before their run.
-        run_seconds: Seconds of runs, each counted once for each of its requests: how long these were run, together.
-        wait_seconds: Seconds that requests have waited for their run, together.
-        failed_seconds: Seconds from the arrival of failed and dropped requests to their refusal, together.
+        counts: Its numbers (`counting.places`), which other processes may read: of all models of this name and version
+            that this process has loaded. What the properties say is what has been added since this one was.
+        sizes: By rows of a run, its padding row not counted: how many runs of this model there were, and their seconds.
         last: When the last run ended, in seconds since the epoch; 0 before the first.
-        sizes: By rows of a run, its padding row not counted: how many runs there were, and their seconds.
-        counts: The numbers for `/metrics` (`counting.places`), which other processes may read: of all models of this
-            name and version that this process has loaded.
-        refused_before: How many refusals there were among these when the model was loaded.
-        unsent_before: The same of those after a run.
     """
 
-    requests: int = 0
-    failures: int = 0
-    dropped: int = 0
-    run_seconds: float = 0.0
-    wait_seconds: float = 0.0
-    failed_seconds: float = 0.0
-    last: float = 0.0
-    sizes: dict[int, tuple[int, float]] = dataclasses.field(default_factory=dict)
-    counts: Counts = dataclasses.field(default_factory=private_counts, repr=False, compare=False)
-    refused_before: float = 0.0
-    unsent_before: float = 0.0
-    _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock, repr=False)
+    __slots__ = ("_before", "counts", "last", "sizes")
+
+    def __init__(self) -> None:
+        """Begin with nothing, in numbers that nobody else reads."""
+        self.counts: Counts = private_counts()
+        self.sizes: dict[int, tuple[int, float]] = {}
+        self.last = 0.0
+        self._before = self.counts.tolist()
 
     def count_in(self, counts: Counts) -> None:
         """Add to these numbers from now on."""
         self.counts = counts
-        self.refused_before = sum(counts[places.REFUSED : places.PLACES])
-        self.unsent_before = counts[places.REFUSED_AFTER_RUN]
+        self._before = counts.tolist()
 
-    @property
-    def unsent(self) -> int:
-        """Requests among the answered ones that were refused after their run, since the answer could not be held."""
-        return round(self.counts[places.REFUSED_AFTER_RUN] - self.unsent_before)
+    def since_loaded(self) -> list[float]:
+        """The numbers that have been added since the model was loaded, when all of the last answers is counted."""
+        deadline = time.monotonic() + _SETTLING_SECONDS
+        while True:
+            with ADDING:
+                counts = self.counts.tolist()
+            if places.is_settled(counts) or time.monotonic() > deadline:
+                return [now - before for now, before in zip(counts, self._before, strict=True)]
+            time.sleep(_LOOK_SECONDS)
 
-    @property
-    def refused(self) -> int:
-        """Requests that were refused, for whatever reason."""
-        return round(sum(self.counts[places.REFUSED : places.PLACES]) - self.refused_before)
-
-    @property
-    def runs(self) -> int:
-        """Batches run."""
-        return sum(count for count, _ in self.sizes.copy().values())
-
-    @property
-    def rows(self) -> int:
-        """Answered rows: a request of batch 3 counts 3."""
-        return sum(rows * count for rows, (count, _) in self.sizes.copy().items())
+    def answering(self, requests: int) -> None:
+        """Count requests that have been run, and are answered next."""
+        with ADDING:
+            self.counts[ANSWERED] += requests
 
     def record(
         self,
         *,
-        requests: int,
         rows: int,
         run_seconds: float,
-        wait_seconds: float,
-        arrivals: Sequence[float] = (),
-        ended: float = 0.0,
+        arrivals: Sequence[float],
+        ended: float,
         steps: int = 0,
         padded_steps: int = 0,
     ) -> None:
-        """Count a run whose requests are answered.
+        """Count all else of a run whose requests have been answered.
 
         Args:
-            requests: Number of the requests.
-            rows: Number of their rows, together.
+            rows: Number of rows of the requests, together.
             run_seconds: Seconds of the run.
-            wait_seconds: Seconds that they have waited for it, together.
-            arrivals: Times of their arrivals, in seconds on the clock of `clock`.
+            arrivals: Times of the requests' arrivals, in seconds on the clock of `clock`.
             ended: End of the run, on the same clock.
             steps: Steps of all of their rows, together.
             padded_steps: Steps that the run has made beside these.
         """
-        counts = self.counts
-        with self._lock:
-            self.requests += requests
-            self.run_seconds += requests * run_seconds
-            self.wait_seconds += wait_seconds
-            self.last = time.time()
-            count, seconds = self.sizes.get(rows, (0, 0.0))
-            self.sizes[rows] = (count + 1, seconds + run_seconds)
-            counts[ANSWERED] += requests
+        counts, requests = self.counts, len(arrivals)
+        run_bucket = RUN_BUCKETS + bisect_left(SECONDS_BOUNDS, run_seconds)
+        self.last = time.time()
+        with ADDING:
+            number, seconds = self.sizes.get(rows, (0, 0.0))
+            self.sizes[rows] = number + 1, seconds + run_seconds
             counts[ROWS] += rows
-            counts[RUNS] += 1
             counts[STEPS] += steps
             counts[PADDED_STEPS] += padded_steps
             counts[RUN_SECONDS] += run_seconds
             counts[REQUEST_RUN_SECONDS] += requests * run_seconds
-            counts[WAIT_SECONDS] += wait_seconds
+            counts[WAIT_SECONDS] += requests * (ended - run_seconds) - sum(arrivals)
             counts[ROW_BUCKET[rows] if rows < _MANY_ROWS else _MANY_ROWS_BUCKET] += 1
-            counts[RUN_BUCKETS + bisect_left(SECONDS_BOUNDS, run_seconds)] += 1
-            for arrived, together in _by_arrival(arrivals):
+            counts[run_bucket] += 1
+            for arrived, together in _by_arrival(arrivals, requests):
                 seconds = ended - arrived
-                counts[ANSWER_BUCKETS + bisect_left(SECONDS_BOUNDS, seconds)] += together
                 counts[WAIT_BUCKETS + bisect_left(SECONDS_BOUNDS, seconds - run_seconds)] += together
+                counts[ANSWER_BUCKETS + bisect_left(SECONDS_BOUNDS, seconds)] += together  # the last: `is_settled`
 
     def record_failure(self, seconds: float) -> None:
         """Count a request whose run failed, `seconds` after its arrival."""
-        with self._lock:
-            self.failures += 1
-            self.failed_seconds += seconds
-            self.counts[places.FAILED_SECONDS] += seconds
+        self._count(places.FAILED, seconds)
 
     def record_dropped(self, seconds: float) -> None:
         """Count a request that was not run, since its caller no longer waits, `seconds` after its arrival."""
-        with self._lock:
-            self.dropped += 1
-            self.failed_seconds += seconds
+        self._count(places.DROPPED, seconds)
+
+    def _count(self, place: int, seconds: float) -> None:
+        with ADDING:
+            self.counts[place] += 1
             self.counts[places.FAILED_SECONDS] += seconds
 
+    @property
+    def requests(self) -> int:
+        """Answered requests."""
+        return round(self.since_loaded()[ANSWERED])
 
-def _by_arrival(arrivals: Sequence[float]) -> Iterable[tuple[float, int]]:
+    @property
+    def unsent(self) -> int:
+        """Requests among the answered ones that were refused after their run, since the answer could not be held."""
+        return round(self.since_loaded()[places.REFUSED_AFTER_RUN])
+
+    @property
+    def refused(self) -> int:
+        """Requests that were refused, for whatever reason."""
+        return round(sum(places.refusals(self.since_loaded())))
+
+    @property
+    def failures(self) -> int:
+        """Requests whose run failed."""
+        return round(self.since_loaded()[places.FAILED])
+
+    @property
+    def dropped(self) -> int:
+        """Requests that were cancelled, or past their deadline, before their run."""
+        return round(self.since_loaded()[places.DROPPED])
+
+    @property
+    def runs(self) -> int:
+        """Batches run."""
+        return round(places.runs(self.since_loaded()))
+
+    @property
+    def rows(self) -> int:
+        """Answered rows: a request of batch 3 counts 3."""
+        return round(self.since_loaded()[ROWS])
+
+    @property
+    def run_seconds(self) -> float:
+        """Seconds of runs, each counted once for each of its requests: how long these were run, together."""
+        return self.since_loaded()[REQUEST_RUN_SECONDS]
+
+    @property
+    def wait_seconds(self) -> float:
+        """Seconds that requests have waited for their run, together."""
+        return self.since_loaded()[WAIT_SECONDS]
+
+    @property
+    def failed_seconds(self) -> float:
+        """Seconds from the arrival of failed and dropped requests to their refusal, together."""
+        return self.since_loaded()[places.FAILED_SECONDS]
+
+
+def _by_arrival(arrivals: Sequence[float], requests: int) -> Iterable[tuple[float, int]]:
     """Give each time at which some have arrived, with how many: what the lane has read together has one time."""
-    if arrivals and arrivals.count(arrivals[0]) == len(arrivals):
-        return ((arrivals[0], len(arrivals)),)
+    if requests == 1 or arrivals.count(arrivals[0]) == requests:
+        return ((arrivals[0], requests),)
     return Counter(arrivals).items()

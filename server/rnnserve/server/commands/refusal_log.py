@@ -51,9 +51,7 @@ class RefusalLog:
             (model, version, status, reason): round(number)
             for (model, version), total in self._totals.sums().items()
             if model
-            for (status, reason), number in zip(
-                places.REFUSALS, total.counts[places.REFUSED : places.PLACES], strict=True
-            )
+            for (status, reason), number in zip(places.REFUSALS, places.refusals(total.counts), strict=True)
         }
 
 

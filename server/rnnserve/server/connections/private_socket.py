@@ -5,13 +5,13 @@ fairness, budgets, and the ids of sequences go by that, as they go by the connec
 the same metadata mean nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rnnserve.protos.protocol_words import PEER
 
-__all__ = ["address_of_socket", "believed_peer", "is_private", "of_http"]
+__all__ = ["address_of_socket", "believed_peer", "is_of_http", "is_private", "of_http", "said_of_peer"]
 
 _PRIVATE = "unix:"
 """How gRPC names the other end of any connection over a Unix socket, since that has no name."""
@@ -40,9 +40,22 @@ def believed_peer(connection: str, metadata: Iterable[Any]) -> str:
     return connection
 
 
+def said_of_peer(metadata: Sequence[Any]) -> Sequence[Any]:
+    """Give the metadata of a call where they say whose it is, and nothing of any other call."""
+    for entry in metadata:
+        if entry[0] == PEER:
+            return metadata
+    return ()
+
+
 def of_http(peer: str) -> str:
     """Name the connection of a client of the front, of which the front says that it comes from there."""
     return f"{_OF_HTTP}{peer}"
+
+
+def is_of_http(peer: str) -> bool:
+    """Whether a connection, as `believed_peer` names it, is one of a client of the front."""
+    return peer.startswith(_OF_HTTP)
 
 
 def is_private(connection: str) -> bool:

@@ -1,212 +1,127 @@
 """The text that Prometheus reads: format 0.0.4, written here, since all of it is made of one table of numbers.
 
-Counters are of all processes that there have been, gauges of those that live. Histograms have seconds, or rows.
+Counters are of all processes that there have been, gauges of those that live. Histograms have seconds, or rows. What is
+not a number stays the same from one scrape to the next while the same versions are known: it is written once, and the
+numbers are put into it.
 """
 
-from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 
 from rnnserve.server.counting import places
+from rnnserve.server.counting.families import OF_OTHER, OF_PROCESS, OF_VERSIONS, TRITON, Family
 from rnnserve.server.counting.table import OTHER
 from rnnserve.server.counting.totals import Total
 
-__all__ = ["CONTENT_TYPE", "exposition"]
+__all__ = ["CONTENT_TYPE", "Exposition", "exposition"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-_TRITON_REASONS = {
-    "CANCELLED": "CANCELED",
-    "RESOURCE_EXHAUSTED": "REJECTED",
-    "UNAVAILABLE": "REJECTED",
-    "INTERNAL": "BACKEND",
-}
-"""Triton's reason of a failure by its status; OTHER for all others."""
+_RESTARTS = ("died", "hung", "stopped")
 
-_HISTOGRAMS = (
-    (
-        "rnnserve_request_duration_seconds",
-        "Seconds from the arrival of an answered request to the end of its run.",
-        places.ANSWER_BUCKETS,
-        places.SECONDS_BOUNDS,
-        (places.WAIT_SECONDS, places.REQUEST_RUN_SECONDS),
-    ),
-    (
-        "rnnserve_queue_duration_seconds",
-        "Seconds that an answered request has waited for its run.",
-        places.WAIT_BUCKETS,
-        places.SECONDS_BOUNDS,
-        (places.WAIT_SECONDS,),
-    ),
-    (
-        "rnnserve_run_duration_seconds",
-        "Seconds of a run, of which requests may share one.",
-        places.RUN_BUCKETS,
-        places.SECONDS_BOUNDS,
-        (places.RUN_SECONDS,),
-    ),
-    (
-        "rnnserve_batch_rows",
-        "Rows of a run, without padding.",
-        places.ROW_BUCKETS,
-        places.ROW_BOUNDS,
-        (places.ROWS,),
-    ),
-)
+_Names = list[tuple[str, str, dict[str, str]]]
+"""Model, version, and what else there is to tell of it."""
 
-_Samples = list[tuple[str, float]]
-"""What follows a family's name, and the value."""
+
+class Exposition:
+    """Writes metrics again and again."""
+
+    def __init__(self, version: str, *, has_triton_names: bool = True) -> None:
+        """Prepare.
+
+        Args:
+            version: Version of the server.
+            has_triton_names: Whether to write the same numbers under Triton's names, `nv_inference_…`, too.
+        """
+        self._version = version
+        self._of_versions = OF_VERSIONS + TRITON if has_triton_names else OF_VERSIONS
+        self._names: _Names = []
+        self._has_certificate = False
+        self._text = ""
+
+    def text(self, totals: Mapping[tuple[str, str], Total], restarts: Mapping[str, int]) -> bytes:
+        """Write all metrics.
+
+        Args:
+            totals: Totals by model and version; the process's are those of ("", "").
+            restarts: Number of workers that were replaced, by reason.
+        """
+        process = totals[_PROCESS].counts if _PROCESS in totals else Total().counts
+        found = sorted([(*name, total.about) for name, total in totals.items() if name != _PROCESS], key=_by_name)
+        certificate = process[places.TLS_NOT_AFTER]
+        if not self._text or found != self._names or bool(certificate) != self._has_certificate:
+            self._names, self._has_certificate = found, bool(certificate)
+            self._text = self._form(found)
+        rows = [totals[model, version].counts for model, version, _ in found if model != OTHER]
+        others = [totals[model, version].counts for model, version, _ in found if model == OTHER]
+        numbers = chain(
+            _numbers(self._of_versions, rows, others),
+            _numbers(OF_PROCESS, [process]),
+            [certificate] if certificate else [],
+            [restarts.get(reason, 0) for reason in _RESTARTS],
+        )
+        return (self._text % tuple(numbers)).encode()
+
+    def _form(self, names: _Names) -> str:
+        """Write all that is no number."""
+        labels = [_labels({"model": model, "version": version}) for model, version, _ in names if model != OTHER]
+        others = [_labels({"model": model, "version": version}) for model, version, _ in names if model == OTHER]
+        made = [_family(family, labels, others) for family in self._of_versions]
+        made += [_family(family, [""]) for family in OF_PROCESS]
+        if self._has_certificate:
+            made.append(_head("rnnserve_tls_not_after_timestamp_seconds", "gauge", "When the certificate ends."))
+            made.append("rnnserve_tls_not_after_timestamp_seconds %d\n")
+        made.append(_head("rnnserve_worker_restarts_total", "counter", "Workers that were replaced."))
+        made += [f'rnnserve_worker_restarts_total{{reason="{reason}"}} %d\n' for reason in _RESTARTS]
+        known = [
+            f"rnnserve_model_info{{{_labels({'model': model, 'version': version, **about})}}} 1\n"
+            for model, version, about in names
+            if about
+        ]
+        if known:
+            made.append(_head("rnnserve_model_info", "gauge", "What serves, and how."))
+            made += [line.replace("%", "%%") for line in known]
+        made.append(_head("rnnserve_build_info", "gauge", "The server."))
+        made.append(f"rnnserve_build_info{{{_labels({'version': self._version})}}} 1\n")
+        return "".join(made)
 
 
 def exposition(
     totals: Mapping[tuple[str, str], Total], restarts: Mapping[str, int], version: str, *, has_triton_names: bool = True
 ) -> bytes:
-    """Write all metrics.
-
-    Args:
-        totals: Totals by model and version; the process's are those of ("", "").
-        restarts: Number of workers that were replaced, by reason.
-        version: Version of the server.
-        has_triton_names: Whether to write the same numbers under Triton's names, `nv_inference_…`, too.
-    """
-    models = [_Numbers(model, version, total) for (model, version), total in sorted(totals.items()) if model]
-    text = _Text()
-    _add_requests(text, models)
-    serving = [model for model in models if not model.is_other]
-    _add_models(text, serving)
-    _add_process(text, totals.get(("", ""), Total()).counts, restarts, version)
-    if has_triton_names:
-        _add_triton(text, serving)
-    return text.encoded()
+    """Write all metrics once; the arguments are those of `Exposition` and of its `text`."""
+    return Exposition(version, has_triton_names=has_triton_names).text(totals, restarts)
 
 
-class _Numbers:
-    """What there is of a version.
-
-    Attributes:
-        labels: Its labels, without braces.
-        about: Further labels that describe it; empty where none are known.
-        counts: Its numbers (places).
-        is_other: Whether it is what has no model.
-    """
-
-    __slots__ = ("about", "counts", "is_other", "labels")
-
-    def __init__(self, model: str, version: str, total: Total) -> None:
-        self.is_other = model == OTHER
-        self.labels = _labels({"model": model, "version": version})
-        self.about = _labels(total.about)
-        self.counts = total.counts
-
-    @property
-    def succeeded(self) -> float:
-        """Requests whose answers were sent."""
-        return self.counts[places.ANSWERED] - self.counts[places.REFUSED_AFTER_RUN]
-
-    def refusals(self) -> list[tuple[str, str, float]]:
-        """Status, reason and count of all refusals.
-
-        Also where there is none: Prometheus sees no increase in a series that begins with 1.
-        """
-        numbers = self.counts[places.REFUSED : places.PLACES]
-        return [(code, reason, number) for (code, reason), number in zip(places.REFUSALS, numbers, strict=True)]
+_PROCESS = ("", "")
+_OF_OTHER = {family.name: family for family in OF_OTHER}
 
 
-class _Text:
-    """Families, written one after another."""
-
-    def __init__(self) -> None:
-        self._lines: list[str] = []
-
-    def add(self, name: str, kind: str, about: str, samples: _Samples) -> None:
-        """Write a family."""
-        if samples:
-            self._lines += [f"# HELP {name} {about}\n", f"# TYPE {name} {kind}\n"]
-            self._lines += [f"{name}{labels} {_number(value)}\n" for labels, value in samples]
-
-    def encoded(self) -> bytes:
-        """The whole text."""
-        return "".join(self._lines).encode()
+def _by_name(found: tuple[str, str, dict[str, str]]) -> tuple[str, str]:
+    return found[:2]
 
 
-def _add_requests(text: _Text, models: Sequence[_Numbers]) -> None:
-    requests: _Samples = []
-    refusals: _Samples = []
-    for model in models:
-        by_code = {} if model.is_other else {"OK": model.succeeded}
-        for code, reason, number in model.refusals():
-            by_code[code] = by_code.get(code, 0.0) + number
-            refusals.append((f'{{{model.labels},code="{code}",reason="{reason}"}}', number))
-        requests += [(f'{{{model.labels},code="{code}"}}', number) for code, number in by_code.items()]
-    text.add("rnnserve_requests_total", "counter", "Inference requests that were answered, by status.", requests)
-    text.add("rnnserve_refusals_total", "counter", "Those that were refused, by status and reason.", refusals)
+def _family(family: Family, rows: Sequence[str], others: Sequence[str] = ()) -> str:
+    """Write a family of rows with these labels, and of those without a model; nothing where there is no sample."""
+    lines = [family.lines(labels) for labels in rows]
+    lines += [_OF_OTHER[family.name].lines(labels) for labels in others if family.name in _OF_OTHER]
+    return family.head() + "".join(lines) if lines else ""
 
 
-def _add_models(text: _Text, models: Sequence[_Numbers]) -> None:
-    for name, about, first, bounds, sums in _HISTOGRAMS:
-        edges = [f',le="{edge}"}}' for edge in (*map(_number, bounds), "+Inf")]
-        samples: _Samples = []
-        for model in models:
-            cumulative = list(accumulate(model.counts[first : first + len(edges)]))
-            start = f"_bucket{{{model.labels}"
-            samples += [(start + edge, number) for edge, number in zip(edges, cumulative, strict=True)]
-            samples.append((f"_sum{{{model.labels}}}", sum([model.counts[place] for place in sums])))
-            samples.append((f"_count{{{model.labels}}}", cumulative[-1]))
-        text.add(name, "histogram", about, samples)
-    for name, kind, about, place in (
-        ("rnnserve_steps_total", "counter", "Steps of the rows of all runs, without padding.", places.STEPS),
-        ("rnnserve_padded_steps_total", "counter", "Steps of padding of all runs.", places.PADDED_STEPS),
-        ("rnnserve_requests_queued", "gauge", "Requests that wait for their run.", places.QUEUED),
-    ):
-        text.add(name, kind, about, [(f"{{{model.labels}}}", model.counts[place]) for model in models])
-    ready = [(f"{{{model.labels}}}", float(model.counts[places.READY] > 0)) for model in models]
-    text.add("rnnserve_model_ready", "gauge", "Whether a process serves this version.", ready)
-    info = [(f"{{{model.labels},{model.about}}}", 1.0) for model in models if model.about]
-    text.add("rnnserve_model_info", "gauge", "What serves, and how.", info)
+def _numbers(
+    families: Sequence[Family], rows: Sequence[Sequence[float]], others: Sequence[Sequence[float]] = ()
+) -> Iterator[float]:
+    """The numbers of the same samples, in their order."""
+    for family in families:
+        for row in rows:
+            yield from family.numbers(row)
+        if family.name in _OF_OTHER:
+            for row in others:
+                yield from _OF_OTHER[family.name].numbers(row)
 
 
-def _add_process(text: _Text, process: Sequence[float], restarts: Mapping[str, int], version: str) -> None:
-    held, sequences = process[places.HELD_BYTES], process[places.SEQUENCES]
-    text.add("rnnserve_held_bytes", "gauge", "Bytes that requests and responses in hand hold.", [("", held)])
-    text.add("rnnserve_sequences_live", "gauge", "Sequences whose states are kept.", [("", sequences)])
-    evicted = [('{reason="idle"}', process[places.EVICTED])]
-    text.add("rnnserve_sequence_evictions_total", "counter", "Sequences that were dropped.", evicted)
-    loads = [
-        ('{outcome="ready"}', process[places.LOADED]),
-        ('{outcome="refused"}', process[places.NOT_LOADED]),
-    ]
-    text.add("rnnserve_model_loads_total", "counter", "Versions that were tried, in each process.", loads)
-    replaced = [(f'{{reason="{reason}"}}', float(restarts.get(reason, 0))) for reason in ("died", "hung", "stopped")]
-    text.add("rnnserve_worker_restarts_total", "counter", "Workers that were replaced.", replaced)
-    text.add("rnnserve_build_info", "gauge", "The server.", [(f"{{{_labels({'version': version})}}}", 1.0)])
-
-
-def _add_triton(text: _Text, models: Sequence[_Numbers]) -> None:
-    """The same numbers under Triton's names: durations in microseconds."""
-    success = [(f"{{{model.labels}}}", model.succeeded) for model in models]
-    text.add("nv_inference_request_success", "counter", "Answered requests.", success)
-    failures: _Samples = []
-    for model in models:
-        by_reason = dict.fromkeys(("REJECTED", "CANCELED", "BACKEND", "OTHER"), 0.0)
-        for code, _, number in model.refusals():
-            by_reason[_TRITON_REASONS.get(code, "OTHER")] += number
-        failures += [(f'{{{model.labels},reason="{reason}"}}', number) for reason, number in by_reason.items()]
-    text.add("nv_inference_request_failure", "counter", "Refused requests.", failures)
-    for name, kind, about, factor, sums in (
-        ("nv_inference_count", "counter", "Answered rows.", 1, (places.ROWS,)),
-        ("nv_inference_exec_count", "counter", "Runs.", 1, (places.RUNS,)),
-        ("nv_inference_pending_request_count", "gauge", "Requests that wait.", 1, (places.QUEUED,)),
-        ("nv_inference_queue_duration_us", "counter", "Of waiting.", 1e6, (places.WAIT_SECONDS,)),
-        ("nv_inference_compute_infer_duration_us", "counter", "Of runs.", 1e6, (places.REQUEST_RUN_SECONDS,)),
-        (
-            "nv_inference_request_duration_us",
-            "counter",
-            "Of waiting and runs.",
-            1e6,
-            (places.WAIT_SECONDS, places.REQUEST_RUN_SECONDS),
-        ),
-    ):
-        numbers = [(f"{{{model.labels}}}", factor * sum([model.counts[place] for place in sums])) for model in models]
-        text.add(name, kind, about, numbers)
+def _head(name: str, kind: str, about: str) -> str:
+    return f"# HELP {name} {about}\n# TYPE {name} {kind}\n"
 
 
 def _labels(labels: Mapping[str, str]) -> str:
@@ -215,7 +130,3 @@ def _labels(labels: Mapping[str, str]) -> str:
 
 def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) else repr(float(value))

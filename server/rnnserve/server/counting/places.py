@@ -6,6 +6,7 @@ Histograms are counts by bucket, not cumulative, each with one place more, for w
 import hashlib
 import re
 from bisect import bisect_left
+from collections.abc import Sequence
 
 from rnnserve.server.errors import (
     Cancelled,
@@ -34,12 +35,21 @@ from rnnserve.server.errors import (
 __all__ = [
     "ANSWERED",
     "ANSWER_BUCKETS",
+    "DRAINS",
+    "DRAIN_SECONDS",
+    "DROPPED",
     "EVICTED",
+    "FAILED",
     "FAILED_SECONDS",
+    "GRPC_IN_FLIGHT",
     "HELD_BYTES",
+    "HTTP_ANSWERED",
+    "HTTP_IN_FLIGHT",
+    "HTTP_REFUSED",
     "LAYOUT",
     "LOADED",
     "NOT_LOADED",
+    "NOT_RELOADED",
     "PADDED_STEPS",
     "PLACES",
     "QUEUED",
@@ -47,42 +57,50 @@ __all__ = [
     "REFUSALS",
     "REFUSED",
     "REFUSED_AFTER_RUN",
+    "RELOADED",
     "REQUEST_RUN_SECONDS",
     "ROWS",
     "ROW_BOUNDS",
     "ROW_BUCKET",
     "ROW_BUCKETS",
-    "RUNS",
+    "ROW_BUCKETS_END",
     "RUN_BUCKETS",
     "RUN_SECONDS",
     "SECONDS_BOUNDS",
     "SEQUENCES",
     "STEPS",
+    "TLS_NOT_AFTER",
     "WAIT_BUCKETS",
     "WAIT_SECONDS",
+    "is_settled",
     "refusal_place",
+    "refusals",
+    "runs",
 ]
 
-SECONDS_BOUNDS = (50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+_FINE_BOUNDS = (50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3)
+SECONDS_BOUNDS = (*_FINE_BOUNDS, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Upper bounds of the buckets of durations, in seconds."""
 
 ROW_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """Upper bounds of the buckets of a run's rows."""
 
-# Of a version; `READY` and `QUEUED` are gauges.
-ANSWERED, REFUSED_AFTER_RUN, ROWS, RUNS, STEPS, PADDED_STEPS = range(6)
-WAIT_SECONDS, RUN_SECONDS, REQUEST_RUN_SECONDS, FAILED_SECONDS, READY, QUEUED = range(6, 12)
+# Of a version; `READY` and `QUEUED` are gauges. How many runs there were, the buckets of their durations say together.
+ANSWERED, HTTP_ANSWERED, REFUSED_AFTER_RUN, FAILED, DROPPED, ROWS, STEPS, PADDED_STEPS = range(8)
+WAIT_SECONDS, RUN_SECONDS, REQUEST_RUN_SECONDS, FAILED_SECONDS, READY, QUEUED = range(8, 14)
 
-# Of the process, in its first row; the first two are gauges.
-HELD_BYTES, SEQUENCES, EVICTED, LOADED, NOT_LOADED = range(12, 17)
+# Of the process, in its first row; those of the first line are gauges.
+HELD_BYTES, SEQUENCES, GRPC_IN_FLIGHT, HTTP_IN_FLIGHT, TLS_NOT_AFTER = range(14, 19)
+EVICTED, LOADED, NOT_LOADED, RELOADED, NOT_RELOADED, DRAINS, DRAIN_SECONDS = range(19, 26)
 
 _DURATION_PLACES = len(SECONDS_BOUNDS) + 1
-ANSWER_BUCKETS = 17
+ANSWER_BUCKETS = 26
 WAIT_BUCKETS = ANSWER_BUCKETS + _DURATION_PLACES
 RUN_BUCKETS = WAIT_BUCKETS + _DURATION_PLACES
 ROW_BUCKETS = RUN_BUCKETS + _DURATION_PLACES
-REFUSED = ROW_BUCKETS + len(ROW_BOUNDS) + 1
-"""The first place of the refusals by reason."""
+ROW_BUCKETS_END = ROW_BUCKETS + len(ROW_BOUNDS) + 1
+REFUSED = ROW_BUCKETS_END
+"""The first place of the refusals by reason: those over gRPC, and then those over HTTP."""
 
 _REASONS: tuple[type[ServeError], ...] = (
     InternalError,
@@ -110,7 +128,8 @@ _REASONS: tuple[type[ServeError], ...] = (
 REFUSALS = tuple((kind.status, re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()) for kind in _REASONS)
 """Status and reason of each refusal, in the order of their places."""
 
-PLACES = REFUSED + len(REFUSALS)
+HTTP_REFUSED = REFUSED + len(REFUSALS)
+PLACES = HTTP_REFUSED + len(REFUSALS)
 """How many numbers a version has."""
 
 LAYOUT = hashlib.sha256(repr((SECONDS_BOUNDS, ROW_BOUNDS, REFUSALS, PLACES)).encode()).digest()[:8]
@@ -118,9 +137,26 @@ LAYOUT = hashlib.sha256(repr((SECONDS_BOUNDS, ROW_BOUNDS, REFUSALS, PLACES)).enc
 
 _PLACE_OF: dict[type, int] = {kind: REFUSED + index for index, kind in enumerate(_REASONS)}
 ROW_BUCKET = tuple(ROW_BUCKETS + bisect_left(ROW_BOUNDS, rows) for rows in range(ROW_BOUNDS[-1] + 1))
-"""The place of a run's rows, as far as there are bounds; all others' is the one before `REFUSED`."""
+"""The place of a run's rows, as far as there are bounds; all others' is the last one."""
 
 
-def refusal_place(error: ServeError) -> int:
+def refusal_place(error: ServeError, *, is_http: bool = False) -> int:
     """The place of an error's count; that of the nearest class above it, where it has none."""
-    return next(_PLACE_OF[kind] for kind in (*type(error).__mro__, InternalError) if kind in _PLACE_OF)
+    place = next(_PLACE_OF[kind] for kind in (*type(error).__mro__, InternalError) if kind in _PLACE_OF)
+    return place + len(REFUSALS) if is_http else place
+
+
+def refusals(counts: Sequence[float]) -> list[float]:
+    """How many refusals there are among the numbers of a row, in the order of `REFUSALS`, whatever the protocol."""
+    over = counts[REFUSED:HTTP_REFUSED], counts[HTTP_REFUSED:PLACES]
+    return [grpc + http for grpc, http in zip(*over, strict=True)]
+
+
+def runs(counts: Sequence[float]) -> float:
+    """How many runs there are among the numbers of a row."""
+    return sum(counts[RUN_BUCKETS:ROW_BUCKETS])
+
+
+def is_settled(counts: Sequence[float]) -> bool:
+    """Whether all is counted of the requests that have been answered: most of it is after the answers were sent."""
+    return counts[ANSWERED] == sum(counts[ANSWER_BUCKETS:WAIT_BUCKETS])

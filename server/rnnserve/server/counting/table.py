@@ -9,18 +9,21 @@ import json
 import mmap
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeAlias, TypeVar
 
-from rnnserve.server.counting.places import LAYOUT, PLACES, REFUSED_AFTER_RUN, refusal_place
+from rnnserve.server.counting.places import HTTP_ANSWERED, LAYOUT, PLACES, REFUSED_AFTER_RUN, refusal_place
 from rnnserve.server.errors import ServeError
 
 __all__ = [
+    "ADDING",
     "OTHER",
     "CountTable",
     "Counts",
     "TableRow",
     "answering",
+    "count_http_answer",
+    "count_in_process",
     "count_refusal",
     "private_counts",
     "refusals_counted",
@@ -31,11 +34,15 @@ __all__ = [
 Counts: TypeAlias = "memoryview[float]"
 """Numbers of a row (places), float64."""
 
+ADDING = threading.Lock()
+"""Held while anything is added to this process's table: a version's numbers are those of all models that it has been
+loaded as, and of all threads that run them."""
+
 OTHER = "other"
 """The model of requests for models that do not serve: their names are their clients', of which there may be any."""
 
 _HEAD = 4096
-_NAME_BYTES = 512
+_NAME_BYTES = 768
 _ROW_BYTES = _NAME_BYTES + 8 * PLACES
 _ROWS = 1024
 
@@ -84,6 +91,7 @@ class CountTable:
             raise ValueError("this table of counts is of another release")
         self._view = memoryview(self._memory)
         self._lock = threading.Lock()
+        self._read: dict[int, tuple[bytes, str, str, dict[str, str]]] = {}  # by row, what its name means
         self._by_name: dict[tuple[str, str], int] = {}
         for at, row in enumerate(self.rows()):
             self._by_name[row.model, row.version] = at
@@ -128,7 +136,10 @@ class CountTable:
             name = self._name(at)
             if not name:
                 return
-            model, version, about = json.loads(name)
+            known = self._read.get(at)
+            if known is None or known[0] != name:
+                known = self._read[at] = name, *json.loads(name)
+            _, model, version, about = known
             yield TableRow(model, version, about, self._counts(at))
 
     def close(self) -> None:
@@ -153,15 +164,29 @@ class CountTable:
 E = TypeVar("E", bound=ServeError)
 
 
-def count_refusal(error: E) -> E:
+def count_refusal(error: E, *, is_http: bool = False) -> E:
     """Count an error that is sent to a caller, once: by its reason, with the version that it notes. On any thread."""
     counts = error.counts
     if counts is None:
         counts = used_table().other
-    with _refusing:
-        counts[refusal_place(error)] += 1
+    with ADDING:
+        counts[refusal_place(error, is_http=is_http)] += 1
         counts[REFUSED_AFTER_RUN] += error.is_after_run
     return error
+
+
+def count_http_answer(counts: "Counts | None") -> None:
+    """Count an answer that is sent over HTTP, with the version of its run: it is counted as answered already."""
+    if counts is not None:
+        with ADDING:
+            counts[HTTP_ANSWERED] += 1
+
+
+def count_in_process(place: int, number: float = 1.0) -> None:
+    """Add to a number of the process. On any thread."""
+    process = used_table().process
+    with ADDING:
+        process[place] += number
 
 
 class _Answering(threading.local):
@@ -179,16 +204,17 @@ answering = _Answering()
 
 
 @contextlib.contextmanager
-def refusals_counted() -> Iterator[None]:
-    """Count an error that leaves the block: its caller is told of it."""
+def refusals_counted(is_http: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Count an error that leaves the block: its caller is told of it.
+
+    Args:
+        is_http: A function that says whether the request came over HTTP.
+    """
     try:
         yield
     except ServeError as error:
-        count_refusal(error)
+        count_refusal(error, is_http=is_http())
         raise
-
-
-_refusing = threading.Lock()
 
 
 def private_counts() -> Counts:

@@ -1,16 +1,32 @@
 """The sum of the tables of several processes, with what those that have ended had counted."""
 
 import dataclasses
+import math
+import operator
 import threading
+import time
 from collections import Counter
 
-from rnnserve.server.counting.places import HELD_BYTES, PLACES, QUEUED, READY, SEQUENCES
+from rnnserve.server.counting.places import (
+    GRPC_IN_FLIGHT,
+    HELD_BYTES,
+    HTTP_IN_FLIGHT,
+    PLACES,
+    QUEUED,
+    READY,
+    SEQUENCES,
+    TLS_NOT_AFTER,
+    is_settled,
+)
 from rnnserve.server.counting.table import CountTable
 
 __all__ = ["Total", "Totals"]
 
-_GAUGES = (READY, QUEUED, HELD_BYTES, SEQUENCES)
+_GAUGES = (READY, QUEUED, HELD_BYTES, SEQUENCES, GRPC_IN_FLIGHT, HTTP_IN_FLIGHT, TLS_NOT_AFTER)
 """What a process that has ended has none of."""
+
+_SETTLING_SECONDS = 5e-3
+"""Seconds that a reader waits for processes that are just answering (`places.is_settled`), in all."""
 
 
 @dataclasses.dataclass
@@ -59,20 +75,29 @@ class Totals:
 
     def sums(self) -> dict[tuple[str, str], Total]:
         """The totals by model and version; the process's are those of ("", "")."""
+        until = time.monotonic() + _SETTLING_SECONDS
         with self._lock:
             totals = {name: Total({}, list(total.counts)) for name, total in self._kept.items()}
             for table in self._living:
-                _add(totals, table, is_living=True)
+                _add(totals, table, is_living=True, until=until)
         return totals
 
 
-def _add(totals: dict[tuple[str, str], Total], table: CountTable, *, is_living: bool) -> None:
+def _add(totals: dict[tuple[str, str], Total], table: CountTable, *, is_living: bool, until: float = -math.inf) -> None:
     for row in table.rows():
-        total = totals.setdefault((row.model, row.version), Total())
         numbers = list(row.counts)
-        if is_living:
-            total.about.update(row.about)
-        else:
+        while not is_settled(numbers) and time.monotonic() < until:
+            time.sleep(0.1e-3)
+            numbers = list(row.counts)
+        if not is_living:
             for place in _GAUGES:
                 numbers[place] = 0.0
-        total.counts = [mine + its for mine, its in zip(total.counts, numbers, strict=True)]
+        total = totals.get((row.model, row.version))
+        if total is None:
+            totals[row.model, row.version] = Total(dict(row.about) if is_living else {}, numbers)
+            continue
+        if is_living:
+            total.about.update(row.about)
+        ends = [each for each in (total.counts[TLS_NOT_AFTER], numbers[TLS_NOT_AFTER]) if each]
+        total.counts = list(map(operator.add, total.counts, numbers))
+        total.counts[TLS_NOT_AFTER] = min(ends, default=0.0)

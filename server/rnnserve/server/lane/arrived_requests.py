@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from rnnserve.server.connections.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
-from rnnserve.server.connections.private_socket import believed_peer
-from rnnserve.server.counting.table import answering, count_refusal
+from rnnserve.server.connections.private_socket import believed_peer, is_of_http
+from rnnserve.server.counting.table import answering, count_http_answer, count_refusal
 from rnnserve.server.errors import ServeError, TooMuchHeld
 from rnnserve.server.grpcio_private.operations import Operations
 from rnnserve.server.protocol.sequence_callers import StreamOwner
@@ -177,6 +177,10 @@ class LaneCall(ArrivedRequest):
         """Give the names in the client's certificate; empty where it has shown none."""
         return self._lane.identity_of(self.call)
 
+    def _is_of_http(self) -> bool:
+        """Whether it is of a client of the HTTP front."""
+        return bool(self._told) and is_of_http(self.peer())
+
     def watch(self, on_cancel: Callable[[], None]) -> None:
         """Call `on_cancel`, on the lane's thread, if the call is cancelled before it is answered."""
         self._is_watched = True
@@ -190,6 +194,8 @@ class LaneCall(ArrivedRequest):
         if self.is_answered:
             return  # after a failure in the middle of a batch, all of the batch may be refused
         self.is_answered = True
+        if self._told and self._is_of_http():
+            count_http_answer(answering.counts)
         self.payload = b""  # what is sent may wait for its reader for long
         operations = self._lane.operations
         message = operations.send_message(payload, 0)
@@ -207,7 +213,7 @@ class LaneCall(ArrivedRequest):
         if self.is_answered:
             return
         self.let_go()
-        count_refusal(error)
+        count_refusal(error, is_http=self._is_of_http())
         self.is_answered = True
         self.payload = b""
         operations = self._lane.operations

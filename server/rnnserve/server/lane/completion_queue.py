@@ -26,6 +26,7 @@ from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.clock import from_wall_clock, now
 from rnnserve.server.connections.byte_budget import LARGE, SMALL, ByteBudget
 from rnnserve.server.connections.held_answers import HeldAnswers
+from rnnserve.server.connections.private_socket import said_of_peer
 from rnnserve.server.connections.receive_window import ReceiveWindow
 from rnnserve.server.errors import InternalError, ServeError, Unsupported
 from rnnserve.server.grpcio_private.operations import Operations
@@ -272,7 +273,7 @@ class Lane(HeldAnswers):
                     self._open_calls += 1
                     if len(event.invocation_metadata) > HOSTILE_FIELDS:
                         self._end_connection(event.call.peer().decode())
-                    told = event.invocation_metadata if self._believes_callers else ()
+                    told = said_of_peer(event.invocation_metadata) if self._believes_callers else ()
                     call = LaneCall(self, event.call, from_wall_clock(event.call_details.deadline), told)
                     if window.taken < window.limit:
                         window.taken += 1

@@ -18,7 +18,7 @@ from rnnserve.protos import front_pb2
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import SMALL
 from rnnserve.server.connections.private_socket import of_http
-from rnnserve.server.counting.table import count_refusal
+from rnnserve.server.counting.table import answering, count_http_answer, count_refusal
 from rnnserve.server.errors import InvalidRequest, ServeError
 from rnnserve.server.lane.arrived_requests import ArrivedRequest, CallServices
 from rnnserve.server.lane.stream_tags import OVER, StreamTag
@@ -84,6 +84,8 @@ class FrontRequest(ArrivedRequest):
         """Send the response, or that the budget of bytes is spent."""
         if (len(payload) > SMALL or self.held_bytes) and not self.hold_response(payload):
             return
+        if not self.is_answered:
+            count_http_answer(answering.counts)
         self._finish(0, payload, "")
 
     def is_counted(self, size: int) -> bool:
@@ -94,7 +96,7 @@ class FrontRequest(ArrivedRequest):
         """Send an error."""
         if not self.is_answered:
             self.let_go()
-            count_refusal(error)
+            count_refusal(error, is_http=True)
             self._finish(_CODES[error.status], b"", str(error))
 
     def _finish(self, status: int, response: bytes, message: str) -> None:

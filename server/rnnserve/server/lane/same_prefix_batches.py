@@ -16,13 +16,10 @@ class SamePrefixBatch:
     Attributes:
         members: The calls.
         rows: Rows of all of them.
-        arrived: Sum of their arrivals, in seconds on the clock of `clock`.
-        arrivals: Their arrivals, on the same clock.
-        steps: Steps of all of their rows, together.
-        padded_steps: Steps of the run beside these: a padding row's.
+        arrivals: Their arrivals, in seconds on the clock of `clock`.
     """
 
-    __slots__ = ("_id_fields", "_prefix", "_runs", "arrivals", "arrived", "members", "padded_steps", "rows", "steps")
+    __slots__ = ("_id_fields", "_prefix", "_runs", "arrivals", "members", "rows")
 
     def __init__(
         self,
@@ -47,9 +44,16 @@ class SamePrefixBatch:
         self.arrivals = arrivals
         self.members = calls
         self.rows = len(calls) * prefix.batch
-        self.arrived = sum(arrivals)
-        self.steps = self.rows * prefix.steps
-        self.padded_steps = (self.rows & 1) * prefix.steps if prefix.is_joined else 0
+
+    @property
+    def steps(self) -> int:
+        """Steps of all of their rows, together."""
+        return self.rows * self._prefix.steps
+
+    @property
+    def padded_steps(self) -> int:
+        """Steps of the run beside these: a padding row's."""
+        return (self.rows & 1) * self._prefix.steps if self._prefix.is_joined else 0
 
     def run(self) -> list[bytes] | None:
         """Run them, and give the responses; None where a value is not plainly valid."""
@@ -73,13 +77,10 @@ class SameStepBatch:
     Attributes:
         members: What is answered, each with the bytes of its response and of its states.
         rows: Rows of all of them.
-        arrived: Sum of their arrivals, in seconds on the clock of `clock`.
-        arrivals: Their arrivals, on the same clock.
-        steps: Steps of all of their rows, together.
-        padded_steps: Steps of the run beside these: a padding row's.
+        arrivals: Their arrivals, in seconds on the clock of `clock`.
     """
 
-    __slots__ = ("_calls", "_prefix", "_runs", "arrivals", "arrived", "members", "padded_steps", "rows", "steps")
+    __slots__ = ("_calls", "_prefix", "_runs", "arrivals", "members", "rows")
 
     def __init__(self, runs: SamePrefixRuns, prefix: RequestPrefix, calls: Sequence[StepCall]) -> None:
         """Make a batch.
@@ -95,9 +96,16 @@ class SameStepBatch:
         self.members = [_StepMember(call) for call in calls]
         self.rows = len(calls) * prefix.batch
         self.arrivals = [call.arrived for call in calls]
-        self.arrived = sum(self.arrivals)
-        self.steps = self.rows * prefix.steps
-        self.padded_steps = (self.rows & 1) * prefix.steps if prefix.is_joined else 0
+
+    @property
+    def steps(self) -> int:
+        """Steps of all of their rows, together."""
+        return self.rows * self._prefix.steps
+
+    @property
+    def padded_steps(self) -> int:
+        """Steps of the run beside these: a padding row's."""
+        return (self.rows & 1) * self._prefix.steps if self._prefix.is_joined else 0
 
     def run(self) -> list[tuple[bytes, tuple[bytes, ...]]] | None:
         """Run them, and give the responses and the states; None where one is not plainly valid."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rnnserve.server.clock import now
 from rnnserve.server.counting.places import EVICTED
-from rnnserve.server.counting.table import used_table
+from rnnserve.server.counting.table import count_in_process
 from rnnserve.server.error_texts import quoted
 from rnnserve.server.errors import NotFound, TooManySequences
 from rnnserve.server.protocol.sequence_callers import ANY_CONNECTION, StreamOwner
@@ -249,7 +249,7 @@ class SequenceStore:
                 continue
             self._remove(sequence)
             self._dropped[sequence.key] = None
-            used_table().process[EVICTED] += 1
+            count_in_process(EVICTED)
             if len(self._dropped) > _REMEMBERED:
                 self._dropped.popitem(last=False)
 

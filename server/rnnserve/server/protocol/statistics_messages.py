@@ -1,4 +1,4 @@
-"""A model's counts as the protocol describes them."""
+"""A version's counts as the protocol describes them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -10,45 +10,21 @@ from rnnserve.server.counting import places
 
 __all__ = ["add_statistics", "statistics_message", "statistics_of_ended"]
 
+_BOUNDS = (*places.SECONDS_BOUNDS, float("inf"))
+
 
 def statistics_message(name: str, version: str, statistics: Statistics) -> pb.ModelStatistics:
-    """Describe what a model has done in this process, as Triton's statistics extension does.
-
-    In `inference_stats` the whole time of a run counts for each request in it, in `batch_stats` once. `compute_infer`
-    is the whole of a run here, joining and splitting included. `compute_input` and `compute_output` have the same count
-    and no time of their own: perf_analyzer ends with an error where the three counts differ.
-    """
-    batches = [
-        pb.InferBatchStatistics(
+    """Describe what a model has done in this process, as Triton's statistics extension does."""
+    described = _described(name, version, statistics.since_loaded())
+    described.last_inference = int(statistics.last * 1000)  # milliseconds since the epoch
+    for rows, (count, seconds) in sorted(statistics.sizes.copy().items()):
+        described.batch_stats.add(
             batch_size=rows,
             compute_input=pb.StatisticDuration(count=count),
             compute_infer=pb.StatisticDuration(count=count, ns=_nanoseconds(seconds)),
             compute_output=pb.StatisticDuration(count=count),
         )
-        for rows, (count, seconds) in sorted(statistics.sizes.copy().items())
-    ]
-    requests = statistics.requests - statistics.unsent
-    run_ns, wait_ns = _nanoseconds(statistics.run_seconds), _nanoseconds(statistics.wait_seconds)
-    return pb.ModelStatistics(
-        name=name,
-        version=version,
-        last_inference=int(statistics.last * 1000),  # milliseconds since the epoch
-        inference_count=statistics.rows,
-        execution_count=statistics.runs,
-        inference_stats=pb.InferStatistics(
-            success=pb.StatisticDuration(count=requests, ns=wait_ns + run_ns),
-            # Each failure is a refusal, too, once its caller is told.
-            fail=pb.StatisticDuration(
-                count=max(statistics.refused, statistics.failures + statistics.dropped),
-                ns=_nanoseconds(statistics.failed_seconds),
-            ),
-            queue=pb.StatisticDuration(count=requests, ns=wait_ns),
-            compute_input=pb.StatisticDuration(count=requests),
-            compute_infer=pb.StatisticDuration(count=requests, ns=run_ns),
-            compute_output=pb.StatisticDuration(count=requests),
-        ),
-        batch_stats=batches,
-    )
+    return described
 
 
 def statistics_of_ended(totals: Mapping[tuple[str, str], Sequence[float]]) -> pb.ModelStatisticsResponse:
@@ -57,28 +33,46 @@ def statistics_of_ended(totals: Mapping[tuple[str, str], Sequence[float]]) -> pb
     Args:
         totals: Numbers of theirs (`counting.places`), by model and version.
     """
-    response = pb.ModelStatisticsResponse()
-    for (name, version), numbers in totals.items():
-        requests = round(numbers[places.ANSWERED] - numbers[places.REFUSED_AFTER_RUN])
-        wait_ns = _nanoseconds(numbers[places.WAIT_SECONDS])
-        run_ns = _nanoseconds(numbers[places.REQUEST_RUN_SECONDS])
-        failed_ns = _nanoseconds(numbers[places.FAILED_SECONDS])
-        refused = round(sum(numbers[places.REFUSED : places.PLACES]))
-        response.model_stats.add(
-            name=name,
-            version=version,
-            inference_count=round(numbers[places.ROWS]),
-            execution_count=round(numbers[places.RUNS]),
-            inference_stats=pb.InferStatistics(
-                success=pb.StatisticDuration(count=requests, ns=wait_ns + run_ns),
-                fail=pb.StatisticDuration(count=refused, ns=failed_ns),
-                queue=pb.StatisticDuration(count=requests, ns=wait_ns),
-                compute_input=pb.StatisticDuration(count=requests),
-                compute_infer=pb.StatisticDuration(count=requests, ns=run_ns),
-                compute_output=pb.StatisticDuration(count=requests),
-            ),
-        )
-    return response
+    return pb.ModelStatisticsResponse(
+        model_stats=[_described(name, version, numbers) for (name, version), numbers in totals.items()]
+    )
+
+
+def _described(name: str, version: str, numbers: Sequence[float]) -> pb.ModelStatistics:
+    """Describe numbers (`counting.places`).
+
+    In `inference_stats` the whole time of a run counts for each request in it, in `batch_stats` once. `compute_infer`
+    is the whole of a run here, joining and splitting included. `compute_input` and `compute_output` have the same count
+    and no time of their own: perf_analyzer ends with an error where the three counts differ.
+    """
+    requests = round(numbers[places.ANSWERED] - numbers[places.REFUSED_AFTER_RUN])
+    run_ns, wait_ns = _nanoseconds(numbers[places.REQUEST_RUN_SECONDS]), _nanoseconds(numbers[places.WAIT_SECONDS])
+    refusals = places.refusals(numbers)
+    buckets = numbers[places.ANSWER_BUCKETS : places.WAIT_BUCKETS]
+    return pb.ModelStatistics(
+        name=name,
+        version=version,
+        inference_count=round(numbers[places.ROWS]),
+        execution_count=round(places.runs(numbers)),
+        inference_stats=pb.InferStatistics(
+            success=pb.StatisticDuration(count=requests, ns=wait_ns + run_ns),
+            fail=pb.StatisticDuration(count=round(sum(refusals)), ns=_nanoseconds(numbers[places.FAILED_SECONDS])),
+            queue=pb.StatisticDuration(count=requests, ns=wait_ns),
+            compute_input=pb.StatisticDuration(count=requests),
+            compute_infer=pb.StatisticDuration(count=requests, ns=run_ns),
+            compute_output=pb.StatisticDuration(count=requests),
+        ),
+        refusals=[
+            pb.RefusalStatistics(status=status, reason=reason, count=round(number))
+            for (status, reason), number in zip(places.REFUSALS, refusals, strict=True)
+            if number
+        ],
+        duration_buckets=[
+            pb.DurationBucket(upper_bound=bound, count=round(number))
+            for bound, number in zip(_BOUNDS, buckets, strict=True)
+            if number
+        ],
+    )
 
 
 def add_statistics(total: pb.ModelStatisticsResponse, others: Iterable[pb.ModelStatisticsResponse]) -> None:
@@ -105,6 +99,24 @@ def _add(total: pb.ModelStatistics, other: pb.ModelStatistics) -> None:
     in_order = pb.ModelStatistics(batch_stats=[sizes[size] for size in sorted(sizes)])
     total.ClearField("batch_stats")
     total.batch_stats.MergeFrom(in_order.batch_stats)
+    _add_counts(total, other)
+
+
+def _add_counts(total: pb.ModelStatistics, other: pb.ModelStatistics) -> None:
+    """Add the refusals by reason, and the buckets of durations, each of which may be of one of the two alone."""
+    refusals = {(each.status, each.reason): each for each in total.refusals}
+    for refusal in other.refusals:
+        known = refusals.get((refusal.status, refusal.reason))
+        if known is None:
+            total.refusals.append(refusal)
+        else:
+            known.count += refusal.count
+    buckets = {each.upper_bound: each.count for each in total.duration_buckets}
+    for bucket in other.duration_buckets:
+        buckets[bucket.upper_bound] = buckets.get(bucket.upper_bound, 0) + bucket.count
+    total.ClearField("duration_buckets")
+    for bound in sorted(buckets):
+        total.duration_buckets.add(upper_bound=bound, count=buckets[bound])
 
 
 def _add_durations(total: Message, other: Message) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.triton_config import check_tensors, read_config
 from rnnserve.server.counting.places import LOADED, NOT_LOADED
-from rnnserve.server.counting.table import used_table
+from rnnserve.server.counting.table import count_in_process, used_table
 from rnnserve.server.error_texts import one_line
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.draft import Draft
@@ -307,7 +307,7 @@ class Loader:
             _log.debug("%s version %d", name, version, exc_info=error)
             return
         self.found[name, version] = findings
-        used_table().process[LOADED] += 1
+        count_in_process(LOADED)
         _log.info("%s version %d is ready on %s: its golden results hold", name, version, model.device)
         self._tell_graph(candidate, findings.graph)
         self._let_serve(candidate, model)
@@ -329,7 +329,7 @@ class Loader:
 
     def _refuse(self, candidate: Candidate, said: str) -> None:
         reason = one_line(said, _MAX_REASON)
-        used_table().process[NOT_LOADED] += 1
+        count_in_process(NOT_LOADED)
         self.faults.append(f"{candidate.name} version {candidate.version}: {reason}")
         self._models.refuse(candidate.name, candidate.version, reason)
         _log.error("%s version %d stays out: %s", candidate.name, candidate.version, reason)

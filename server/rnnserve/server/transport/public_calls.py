@@ -14,8 +14,7 @@ from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.boundary.compression import decompress, is_compressed
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import SMALL, ByteBudget, HeldBytes
-from rnnserve.server.connections.private_socket import believed_peer
-from rnnserve.server.counting.table import count_refusal, refusals_counted
+from rnnserve.server.counting.table import count_http_answer, count_refusal, refusals_counted
 from rnnserve.server.errors import InternalError, InvalidRequest, ServeError
 from rnnserve.server.lane.varying_fields import find_varying_fields
 from rnnserve.server.protocol.error_details import details_metadata
@@ -27,6 +26,7 @@ from rnnserve.server.protocol.responses import (
 )
 from rnnserve.server.protocol.sequence_callers import StreamOwner
 from rnnserve.server.protocol.service import Method, Service
+from rnnserve.server.transport.callers import PublicCaller
 from rnnserve.server.transport.thread_pool import CallPool
 from rnnserve.server.transport.waiting_calls import WaitingCall, WaitingStep
 
@@ -100,26 +100,6 @@ class _StreamCall(_InferenceCall):
         return self
 
 
-class _Caller:
-    """What sends the requests of a call. Its name is asked for once: grpcio lets go of Python's lock meanwhile."""
-
-    __slots__ = ("_context", "_name")
-
-    def __init__(self, context: grpc.ServicerContext) -> None:
-        self._context = context
-        self._name = ""
-
-    def peer(self) -> str:
-        """Name its connection."""
-        if not self._name:
-            self._name = believed_peer(self._context.peer(), self._context.invocation_metadata())
-        return self._name
-
-    def identity(self) -> str:
-        """Give the names in the client's certificate; empty where it has shown none."""
-        return b" ".join(self._context.peer_identities() or ()).decode(errors="replace")
-
-
 class PublicCalls:
     """Makes handlers from bytes to bytes.
 
@@ -138,6 +118,7 @@ class PublicCalls:
         self._service = service
         self._schedulers = schedulers
         self._budget = budget
+        self._believes_callers = service.settings.private_sockets is not None
 
     def methods(
         self, control: CallPool, loading: CallPool, inference: CallPool, streams: CallPool
@@ -160,11 +141,12 @@ class PublicCalls:
 
     def _infer(self, pool: CallPool, received: list[bytes], context: grpc.ServicerContext) -> bytes:
         call = _UnaryCall(held := HeldBytes(self._budget, pool.call))
-        with refusals_counted():
+        caller = PublicCaller(context, believes=self._believes_callers)
+        with refusals_counted(caller.is_of_http):
             if not context.add_callback(call.close):
                 raise cancelled("read")
             held.hold(self._bytes_of(received[0]))
-            return self._run(received, context, _Caller(context), call, held)
+            return self._run(received, context, caller, call, held)
 
     def _infer_stream(
         self, pool: CallPool, messages: Iterator[bytes], context: grpc.ServicerContext
@@ -173,7 +155,7 @@ class PublicCalls:
         stream = _StreamCall()
         if not context.add_callback(stream.close):
             stream.close()  # the call has ended already
-        caller = _Caller(context)
+        caller = PublicCaller(context, believes=self._believes_callers)
         errors_end = errors_end_stream(context.invocation_metadata())
         for payload in messages:
             held = HeldBytes(self._budget, pool.call)
@@ -201,7 +183,7 @@ class PublicCalls:
         self,
         received: list[bytes],
         context: grpc.ServicerContext,
-        caller: _Caller,
+        caller: PublicCaller,
         call: _InferenceCall,
         held: HeldBytes,
     ) -> bytes:
@@ -222,9 +204,13 @@ class PublicCalls:
                 if step.enter(self._service.sequences, served, control, caller, call.owner):
                     step.take_turn()
             outputs = waiting.wait()
-            return encode_response(served.model, waiting.check(), outputs)
+            response = encode_response(served.model, waiting.check(), outputs)
         except ServeError as error:
             raise error.of(served.model.statistics.counts)  # noqa: B904 - the same error
+        else:
+            if caller.is_of_http():
+                count_http_answer(served.model.statistics.counts)
+            return response
         finally:
             call.drop()
 
