@@ -30,10 +30,32 @@ class FrontRequests(_message.Message):
     class Entry(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
+        @_typing.final
+        class HeadersEntry(_message.Message):
+            DESCRIPTOR: _descriptor.Descriptor
+
+            KEY_FIELD_NUMBER: _builtins.int
+            VALUE_FIELD_NUMBER: _builtins.int
+            key: _builtins.str
+            value: _builtins.str
+            def __init__(
+                self,
+                *,
+                key: _builtins.str = ...,
+                value: _builtins.str = ...,
+            ) -> None: ...
+            _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+            _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            def WhichOneof(self, oneof_group: _Never) -> None: ...
+
         NUMBER_FIELD_NUMBER: _builtins.int
         REQUEST_FIELD_NUMBER: _builtins.int
         PEER_FIELD_NUMBER: _builtins.int
         TIMEOUT_FIELD_NUMBER: _builtins.int
+        REQUEST_ID_FIELD_NUMBER: _builtins.int
+        HEADERS_FIELD_NUMBER: _builtins.int
         number: _builtins.int
         """The front's own; its answer has the same."""
         request: _builtins.bytes
@@ -42,6 +64,14 @@ class FrontRequests(_message.Message):
         """The client's address, as gRPC would name it."""
         timeout: _builtins.float
         """Seconds that the answer may take."""
+        request_id: _builtins.str
+        """The request's name in logs and answers."""
+        @_builtins.property
+        def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+            """What else the server is to see of the client's headers, by name in lower case: "authorization", "traceparent".
+            Most requests have none.
+            """
+
         def __init__(
             self,
             *,
@@ -49,10 +79,12 @@ class FrontRequests(_message.Message):
             request: _builtins.bytes = ...,
             peer: _builtins.str = ...,
             timeout: _builtins.float = ...,
+            request_id: _builtins.str = ...,
+            headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "peer", b"peer", "request", b"request", "timeout", b"timeout"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["headers", b"headers", "number", b"number", "peer", b"peer", "request", b"request", "request_id", b"request_id", "timeout", b"timeout"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,6 +7,7 @@ __all__ = [
     "JOINED",
     "PADDED",
     "PEER",
+    "REQUEST_ID",
     "SEALED_SESSIONS",
     "SESSION",
     "SESSION_BEGIN",
@@ -25,6 +26,10 @@ FRONT_EXCHANGE = "/rnnserve.Front/Exchange"
 PEER = "rnnserve-peer"
 """Metadata with a client's address, as gRPC names it, of a call that an HTTP front makes for it. A server believes it
 from its private socket alone."""
+
+REQUEST_ID = "x-request-id"
+"""Metadata, and header of HTTP, with a request's name in logs: a client's own, which a refusal's trailing metadata
+repeat, or else the server's."""
 
 SEALED_SESSIONS = "sealed_sessions"
 """Extension that a server's metadata name where it seals the states of sessions."""

@@ -12,8 +12,9 @@ import pytest
 from rnnserve.protos import front_pb2
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.protos.protocol_words import FRONT_EXCHANGE, PEER
+from rnnserve.protos.protocol_words import FRONT_EXCHANGE, PEER, REQUEST_ID
 from rnnserve.server import Server, Settings
+from rnnserve.server.lane.front_stream import FrontRequest
 from rnnserve.web.errors import RestError
 from rnnserve.web.upstream.exchange_stream import ExchangeStream, NotTaken
 from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
@@ -113,6 +114,41 @@ def test_sequences_are_those_of_the_fronts_client(server):
         return [type(each) for each in said]
 
     assert with_stream(server, use) == [bytes, bytes, tuple, bytes]
+
+
+def test_ids_and_headers_go_with_the_request(server, monkeypatch):
+    """Those with a client's headers, too, are no calls of their own; only headers that are large are."""
+    came, calls = {}, []
+    begin = FrontRequest.__init__
+
+    def noting(self, *args):
+        begin(self, *args)
+        came[self.request_id] = self.peer(), dict(self.headers)
+
+    monkeypatch.setattr(FrontRequest, "__init__", noting)
+    peer, message = (PEER, "ipv4:10.0.0.1:1111"), request(MODELS[0], {"input": walk(4)})
+    headers = (("authorization", "Bearer x"), ("traceparent", "00-aa-bb-01"))
+    large = (("authorization", "x" * 9000),)
+
+    async def use(_):
+        upstream = GrpcUpstream.at_socket(socket_of(server))
+        unary = upstream._infer
+
+        def calling(*args, **more):
+            calls.append(more)
+            return unary(*args, **more)
+
+        upstream._infer = calling
+        try:
+            for name, with_it in (("plain", ()), ("told", headers), ("large", large)):
+                metadata = ((REQUEST_ID, name), *with_it, peer)
+                await upstream.infer(message, CallContext(metadata, 30.0, has_headers=bool(with_it)))
+        finally:
+            await upstream.close()
+
+    with_stream(server, use)
+    assert came == {"plain": ("http:ipv4:10.0.0.1:1111", {}), "told": ("http:ipv4:10.0.0.1:1111", dict(headers))}
+    assert [dict(call["metadata"])[REQUEST_ID] for call in calls] == ["large"]
 
 
 def test_a_request_that_is_late_is_told_so(server):
@@ -248,27 +284,3 @@ def test_where_none_listens_nothing_is_taken(tmp_path):
             await upstream.close()
 
     asyncio.run(go())
-
-
-@pytest.mark.parametrize("has_headers", [False, True])
-def test_headers_of_a_client_go_with_a_call_of_its_own(server, monkeypatch, has_headers):
-    """A message of many requests has no metadata for each."""
-    taken = []
-    infer = ExchangeStream.infer
-
-    async def noting(self, payload, context):
-        taken.append(context)
-        return await infer(self, payload, context)
-
-    monkeypatch.setattr(ExchangeStream, "infer", noting)
-    context = CallContext((*MINE.metadata, ("authorization", "Bearer t")), 30.0, has_headers)
-
-    async def go():
-        upstream = GrpcUpstream.at_socket(socket_of(server))
-        try:
-            return await upstream.infer(request(MODELS[0], {"input": walk(4)}), context)
-        finally:
-            await upstream.close()
-
-    assert asyncio.run(go()).outputs
-    assert len(taken) == (not has_headers)

@@ -8,7 +8,7 @@ Requests are answered in any order, each as soon as it can be: while answers are
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import grpc
@@ -29,6 +29,8 @@ _IN_HAND = 2048
 """Requests of one stream that are in hand at once, with those whose answers have not been sent: then none is received,
 and further ones wait in the front."""
 
+_NO_HEADERS: Mapping[str, str] = {}
+
 _CODES = {code.name: code.value[0] for code in grpc.StatusCode}
 
 
@@ -45,10 +47,13 @@ class FrontRequest(ArrivedRequest):
 
     Attributes:
         number: The front's.
+        request_id: Its name in logs.
+        headers: What else the server is to see of the client's headers, by name in lower case. They are the client's
+            own, and as true as metadata of a call are; believed they are from the private socket alone.
         on_cancel: What is called if its client goes before it is answered; None where none watches.
     """
 
-    __slots__ = ("_front", "number", "on_cancel")
+    __slots__ = ("_front", "headers", "number", "on_cancel", "request_id")
 
     stream = None
 
@@ -64,6 +69,9 @@ class FrontRequest(ArrivedRequest):
         self._room = 0
         self._front = front
         self.number: int = entry.number
+        self.request_id: str = entry.request_id
+        headers = entry.headers
+        self.headers: Mapping[str, str] = dict(headers) if headers else _NO_HEADERS
         self.on_cancel: Callable[[], None] | None = None
 
     def peer(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.types import Receive, Scope
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos.protocol_words import PEER
+from rnnserve.protos.protocol_words import PEER, REQUEST_ID
 from rnnserve.web.app.bodies import BodyReader
 from rnnserve.web.errors import bad_request
 from rnnserve.web.rest.json_text import dump, parse_object
@@ -108,7 +108,7 @@ class Exchange:
         Raises:
             RestError: If a header cannot be passed on.
         """
-        metadata = [("x-request-id", self.request_id)]
+        metadata = [(REQUEST_ID, self.request_id)]
         for name in _FORWARDED:
             value = self.headers.get(name)
             if value is not None:

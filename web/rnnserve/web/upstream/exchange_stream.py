@@ -14,7 +14,7 @@ import grpc
 
 from rnnserve.protos import front_pb2
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos.protocol_words import FRONT_EXCHANGE, PEER
+from rnnserve.protos.protocol_words import FRONT_EXCHANGE, PEER, REQUEST_ID
 from rnnserve.web.errors import RestError
 from rnnserve.web.upstream.statuses import NOT_CONNECTED, RETRY_SECONDS, error_of_status
 from rnnserve.web.upstream.upstream import CallContext
@@ -69,10 +69,15 @@ class ExchangeStream:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[bytes] = loop.create_future()
         self._waiting[number] = future, loop.time() + context.timeout
-        peer = next((value for key, value in context.metadata if key == PEER), "")
-        self._unsent.append(
-            front_pb2.FrontRequests.Entry(number=number, request=request, peer=peer, timeout=context.timeout)
-        )
+        entry = front_pb2.FrontRequests.Entry(number=number, request=request, timeout=context.timeout)
+        for key, value in context.metadata:
+            if key == PEER:
+                entry.peer = value
+            elif key == REQUEST_ID:
+                entry.request_id = value
+            else:
+                entry.headers[key] = value
+        self._unsent.append(entry)
         self._has_work.set()
         if self._running is None:
             self._running = loop.create_task(self._run())

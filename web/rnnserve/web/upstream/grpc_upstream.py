@@ -25,9 +25,9 @@ _SERVICE = "inference.GRPCInferenceService"
 _MOST_ANSWER_BYTES = -1
 """The server bounds its answers (--max-response-bytes), and says so."""
 
-_SMALL = 64 << 10
-"""Bytes of a request that goes with others in one message; a larger one is a call of its own, and so is one
-with headers of its client, such as Authorization, which are the metadata of a call."""
+_SMALL, _SMALL_HEADERS = 64 << 10, 8 << 10
+"""Bytes of a request, and characters of what goes with it, that goes with others in one message; a larger one is a call
+of its own, whose bounds are gRPC's."""
 
 _SOCKET_OPTIONS = [("grpc.default_authority", "localhost")]
 """Where the path of a socket stands for the name of a host, gRPC's server refuses the call."""
@@ -79,7 +79,7 @@ class GrpcUpstream:
         Raises:
             RestError: With the server's message.
         """
-        if self._exchange is not None and not context.has_headers:
+        if self._exchange is not None and (not context.has_headers or _size(context) <= _SMALL_HEADERS):
             payload = request.SerializeToString()
             if len(payload) <= _SMALL:
                 try:
@@ -131,6 +131,10 @@ class GrpcUpstream:
         self, name: str, read: Callable[[bytes], Answered]
     ) -> "grpc.aio.UnaryUnaryMultiCallable[Message, Answered]":
         return self._channel.unary_unary(f"/{_SERVICE}/{name}", request_serializer=_write, response_deserializer=read)
+
+
+def _size(context: CallContext) -> int:
+    return sum(len(value) for _, value in context.metadata)
 
 
 def _write(message: Message) -> bytes:
