@@ -17,8 +17,8 @@ from rnnserve.web.app.application import Application, FrontLimits
 from rnnserve.web.app.front_server import FrontServer
 from rnnserve.web.app.site import site_routes
 from rnnserve.web.http1.connection_table import ConnectionTable
+from rnnserve.web.http1.direct_protocol import DirectProtocol, DirectWay
 from rnnserve.web.http1.limits import HttpLimits
-from rnnserve.web.http1.protocol import FrontProtocol
 
 __all__ = ["FakeUpstream", "Reply", "ask", "exchange", "metadata_of", "rest_of", "running_front"]
 
@@ -50,10 +50,14 @@ class FakeUpstream:
         answers: By method, what it answers, or an error that it raises.
         on_infer: Answers inference requests, where it is set.
         cancelled: How many calls were cancelled.
+        has_stream: Whether there is a stream for small requests, and with it the direct way.
+        streamed: How many requests came on the stream.
     """
 
-    def __init__(self, *, trusts_peer: bool = True) -> None:
+    def __init__(self, *, trusts_peer: bool = True, has_stream: bool = True) -> None:
         self.trusts_peer = trusts_peer
+        self.has_stream = has_stream
+        self.streamed = 0
         self.asked: list[tuple[str, Any, Any]] = []
         self.answers: dict[str, Any] = {"ModelMetadata": metadata_of()}
         self.on_infer: Callable[[pb.ModelInferRequest], Any] | None = None
@@ -74,6 +78,9 @@ class FakeUpstream:
         response.raw_output_contents.extend(request.raw_input_contents[:1])
         return response
 
+    def stream_for(self, *_: object) -> "FakeStream | None":
+        return FakeStream(self) if self.has_stream else None
+
     async def call(self, method: str, request: Any, answer: Any, context: Any) -> Any:
         self.asked.append((method, request, context))
         said = self.answers.get(method, answer())
@@ -83,6 +90,31 @@ class FakeUpstream:
 
     async def close(self) -> None:
         """Nothing to close."""
+
+
+class FakeStream:
+    """The stream of a fake upstream: a task for each request, whose answer goes to the waiter."""
+
+    def __init__(self, upstream: FakeUpstream) -> None:
+        self._upstream = upstream
+        self._task: asyncio.Task[None] | None = None
+
+    def send(self, request: bytes, context: Any, waiter: Any) -> int:
+        self._upstream.streamed += 1
+        self._task = asyncio.get_running_loop().create_task(self._answer(request, context, waiter))
+        return self._upstream.streamed
+
+    def cancel(self, number: int) -> None:
+        assert number
+        self._task.cancel()
+
+    async def _answer(self, request: bytes, context: Any, waiter: Any) -> None:
+        try:
+            response = await self._upstream.infer(pb.ModelInferRequest.FromString(request), context)
+        except Exception as error:  # noqa: BLE001 - as it is told
+            waiter.failed(error)
+        else:
+            waiter.answered(response.SerializeToString())
 
 
 class Reply(NamedTuple):
@@ -155,7 +187,7 @@ def running_front(
         application = Application(upstream, site_routes(), limits)
         config = uvicorn.Config(
             application,
-            http=functools.partial(FrontProtocol, table=table),  # type: ignore[arg-type]  # as in `rnnserve web`
+            http=functools.partial(DirectProtocol, table=table, way=DirectWay(application.direct)),  # type: ignore[arg-type]  # as in `rnnserve web`
             ws="none",
             lifespan="off",
             log_config=None,

@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import dataclasses
-import logging
-import secrets
 from collections.abc import Iterable, MutableMapping
 from typing import Any
 
@@ -13,7 +11,8 @@ from starlette.routing import Match, Route, Router
 from starlette.types import Receive, Scope, Send
 
 from rnnserve.web.app.bodies import BodyReader, ClientGone
-from rnnserve.web.app.edge import check_host, check_origin, check_path, error_answer, request_id_of
+from rnnserve.web.app.direct_infer import DirectInfer
+from rnnserve.web.app.edge import check_host, check_origin, check_path, defect_answer, error_answer, request_id_of
 from rnnserve.web.app.exchange import Answer, Exchange
 from rnnserve.web.app.routes import Handler, RouteEntry
 from rnnserve.web.errors import RestError
@@ -21,8 +20,6 @@ from rnnserve.web.rest.compression import choose_coding, compress
 from rnnserve.web.upstream.upstream import Upstream
 
 __all__ = ["GONE", "Application", "FrontLimits"]
-
-_log = logging.getLogger(__name__)
 
 GONE = "rnnserve.gone"
 """Key of a scope whose client has closed its connection: its task is cancelled, and that is no defect."""
@@ -53,6 +50,7 @@ class Application:
     Attributes:
         routes: The table that it was made from.
         ending: Set when the front ends: answers that have no end end then.
+        direct: Answers most inference requests at once, before any of this.
     """
 
     def __init__(self, upstream: Upstream, routes: Iterable[RouteEntry], limits: FrontLimits | None = None) -> None:
@@ -68,6 +66,7 @@ class Application:
         self._limits = limits or FrontLimits()
         self._upstream = upstream
         self._bodies = BodyReader(self._limits.max_body_bytes, self._limits.max_held_bytes)
+        self.direct = DirectInfer(upstream, self._bodies, self._limits.hosts, self._limits.timeout)
         self._routes = [
             Route(entry.path, _Endpoint(self, entry), methods=list(entry.handlers), name=entry.name)
             for entry in self.routes
@@ -102,10 +101,7 @@ class Application:
             if not scope.get(GONE):
                 raise
         except Exception:  # noqa: BLE001 - a defect is told by its id, and leaves the front as it was
-            error_id = secrets.token_hex(4)
-            _log.exception("internal error %s, request %s", error_id, request_id)
-            said = RestError(500, f"internal error {error_id}: the log of the HTTP front has the details")
-            await self.send(scope, send, error_answer(said))
+            await self.send(scope, send, defect_answer(request_id))
         finally:
             self._bodies.let_go(scope)
 
@@ -119,11 +115,7 @@ class Application:
 
     async def send(self, scope: Scope, send: Send, answer: Answer) -> None:
         """Send an answer, compressed where the client asks for that, or events as they come."""
-        headers = [
-            (b"content-type", answer.content_type.encode()),
-            (b"x-request-id", scope["rnnserve.id"].encode()),
-            *((name.lower().encode(), value.encode("latin-1")) for name, value in answer.headers.items()),
-        ]
+        headers = answer.fields(scope["rnnserve.id"])
         start: MutableMapping[str, Any] = {"type": "http.response.start", "status": answer.status, "headers": headers}
         if answer.status >= 400 and not scope.get("rnnserve.read") and _has_body(scope):
             headers.append((b"connection", b"close"))  # what is left of the request is not read

@@ -74,6 +74,17 @@ class BodyReader:
             inflater.end()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def take(self, size: int) -> bool:
+        """Hold a body that has come whole; False where others take all the room, or it is too large."""
+        if size > self._most or (self.held and self.held + size > self._most_of_all):
+            return False
+        self.held += size
+        return True
+
+    def give_back(self, size: int) -> None:
+        """Note that a request whose body was taken has been answered."""
+        self.held -= size
+
     def let_go(self, scope: Scope) -> None:
         """Note that a request has been answered."""
         self.held -= scope.get("rnnserve.held", 0)

@@ -3,6 +3,7 @@
 import functools
 import ipaddress
 import itertools
+import logging
 import re
 import secrets
 from collections.abc import Collection, Mapping
@@ -11,7 +12,9 @@ from urllib.parse import urlsplit
 from rnnserve.web.app.exchange import Answer, json_answer
 from rnnserve.web.errors import RestError, bad_request, quoted
 
-__all__ = ["check_host", "check_origin", "check_path", "error_answer", "request_id_of"]
+__all__ = ["check_host", "check_origin", "check_path", "defect_answer", "error_answer", "request_id_of"]
+
+_log = logging.getLogger(__name__)
 
 _ENCODED = re.compile(rb"%(?:2[fF]|5[cC]|00|2[eE](?:%2[eE]|\.)?(?=/|$))")
 """Slashes, backslashes, NUL, and segments of encoded dots: one part of the path to some readers, several to others."""
@@ -121,6 +124,13 @@ def request_id_of(headers: Mapping[bytes, bytes]) -> str:
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given.decode("ascii")
     return f"{_PREFIX}-{next(_COUNT):x}"
+
+
+def defect_answer(request_id: str) -> Answer:
+    """Write of an exception that is handled: it is a defect, told by an id; the log has the details."""
+    error_id = secrets.token_hex(4)
+    _log.exception("internal error %s, request %s", error_id, request_id)
+    return error_answer(RestError(500, f"internal error {error_id}: the log of the HTTP front has the details"))
 
 
 def error_answer(error: RestError) -> Answer:

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import functools
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
@@ -14,10 +15,13 @@ from rnnserve.web.errors import bad_request
 from rnnserve.web.rest.json_text import dump, parse_object
 from rnnserve.web.upstream.upstream import CallContext, Upstream
 
-__all__ = ["Answer", "Exchange", "json_answer"]
+__all__ = ["Answer", "Exchange", "json_answer", "name_of_peer"]
 
 _FORWARDED = (b"authorization", b"traceparent", b"tracestate")
 """Headers that the server sees."""
+
+_CACHED = 256
+"""Clients whose names are kept, which each of their requests needs."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,6 +41,18 @@ class Answer:
     content_type: str = "application/json"
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     events: AsyncGenerator[bytes, None] | None = None
+
+    def fields(self, request_id: str) -> list[tuple[bytes, bytes]]:
+        """Give the fields of its head, without those of its body's size and form.
+
+        Args:
+            request_id: Name of the request, which every answer tells.
+        """
+        return [
+            (b"content-type", self.content_type.encode()),
+            (b"x-request-id", request_id.encode()),
+            *((name.lower().encode(), value.encode("latin-1")) for name, value in self.headers.items()),
+        ]
 
 
 class Exchange:
@@ -115,8 +131,7 @@ class Exchange:
                 metadata.append((name.decode(), _text(name, value)))
         has_headers = len(metadata) > 1
         if self.upstream.trusts_peer and (client := self.scope.get("client")) is not None:
-            host, port = client
-            metadata.append((PEER, f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"))
+            metadata.append((PEER, name_of_peer(client)))
         return CallContext(tuple(metadata), self._timeout if timeout is None else timeout, has_headers)
 
     async def metadata(self) -> pb.ModelMetadataResponse:
@@ -127,6 +142,13 @@ class Exchange:
             pb.ModelMetadataResponse,
             self.context(),
         )
+
+
+@functools.lru_cache(_CACHED)
+def name_of_peer(client: tuple[str, int]) -> str:
+    """Write a client's address and port as gRPC names a connection."""
+    host, port = client
+    return f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"
 
 
 def json_answer(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:

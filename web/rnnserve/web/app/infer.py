@@ -8,7 +8,7 @@ from rnnserve.web.rest.infer_request import AnswerForm, read_infer_request
 from rnnserve.web.rest.infer_response import write_infer_response
 from rnnserve.web.rest.raw_request import read_raw_request
 
-__all__ = ["infer"]
+__all__ = ["answer_of", "infer"]
 
 _BINARY = "application/octet-stream"
 
@@ -32,10 +32,20 @@ async def infer(exchange: Exchange) -> Answer:
     del body  # the request's message has a copy of what matters
     response = await exchange.upstream.infer(request, exchange.context())
     size = sum(map(len, response.raw_output_contents))
-    return await beside_loop(size, _answer, response, form, exchange.request_id)
+    return await beside_loop(size, answer_of, response, form, exchange.request_id)
 
 
-def _answer(response: pb.ModelInferResponse, form: AnswerForm, request_id: str) -> Answer:
+def answer_of(response: pb.ModelInferResponse, form: AnswerForm, request_id: str) -> Answer:
+    """Write the answer to a request.
+
+    Args:
+        response: Answer of the server.
+        form: Form that the request asks for.
+        request_id: Name of the request.
+
+    Raises:
+        RestError: If an output has no form in JSON, and is not to be binary.
+    """
     text, header_length = write_infer_response(response, form, request_id)
     if header_length is None:
         return Answer(text)

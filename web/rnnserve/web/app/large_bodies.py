@@ -9,12 +9,12 @@ from collections.abc import Callable
 from concurrent import futures
 from typing import ParamSpec, TypeVar
 
-__all__ = ["beside_loop"]
+__all__ = ["LARGE", "beside_loop"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_LARGE = 1 << 20
+LARGE = 1 << 20
 """Bytes from which on a body is large: to hand it over and back takes 0.1 ms."""
 
 _THREAD = futures.ThreadPoolExecutor(1, thread_name_prefix="large bodies")
@@ -29,7 +29,7 @@ async def beside_loop(size: int, function: Callable[P, T], *args: P.args, **kwar
         args: Arguments by position.
         kwargs: Arguments by name.
     """
-    if size < _LARGE:
+    if size < LARGE:
         return function(*args, **kwargs)
     call = asyncio.get_running_loop().run_in_executor(_THREAD, lambda: function(*args, **kwargs))
     return await call

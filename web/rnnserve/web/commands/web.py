@@ -21,8 +21,8 @@ from rnnserve.web.app.application import Application, FrontLimits
 from rnnserve.web.app.front_server import FrontServer
 from rnnserve.web.app.site import site_routes
 from rnnserve.web.http1.connection_table import ConnectionTable
+from rnnserve.web.http1.direct_protocol import DirectProtocol, DirectWay
 from rnnserve.web.http1.limits import HttpLimits
-from rnnserve.web.http1.protocol import FrontProtocol
 from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
 from rnnserve.web.upstream.private_sockets import PrivateSockets
 from rnnserve.web.upstream.upstream import Upstream
@@ -168,7 +168,7 @@ async def _serve(args: argparse.Namespace, connect: Callable[[], Upstream], list
     application = Application(upstream, site_routes(_metrics_socket(args.upstream)), bounds)
     config = uvicorn.Config(
         application,
-        http=functools.partial(FrontProtocol, table=ConnectionTable(limits)),  # type: ignore[arg-type]
+        http=functools.partial(DirectProtocol, table=ConnectionTable(limits), way=DirectWay(application.direct)),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         interface="asgi3",

@@ -6,7 +6,7 @@ refused before the application has seen it is refused in JSON, too.
 
 Imports uvicorn and `errors`.
 
-Door: `connection_table`, `limits`, `protocol`.
+Door: `connection_table`, `direct_protocol`, `known_heads`, `limits`.
 """
 
 __all__: list[str] = []

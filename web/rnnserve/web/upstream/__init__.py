@@ -5,7 +5,7 @@ into errors of HTTP.
 
 Imports the protocol's messages, grpc and `errors`.
 
-Door: `grpc_upstream`, `private_sockets`, `statuses`, `upstream`.
+Door: `exchange_stream`, `grpc_upstream`, `private_sockets`, `statuses`, `upstream`.
 """
 
 __all__: list[str] = []

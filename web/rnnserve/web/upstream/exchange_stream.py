@@ -17,7 +17,7 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import FRONT_EXCHANGE, PEER, REQUEST_ID
 from rnnserve.web.errors import RestError
 from rnnserve.web.upstream.statuses import NOT_CONNECTED, RETRY_SECONDS, error_of_status
-from rnnserve.web.upstream.upstream import CallContext
+from rnnserve.web.upstream.upstream import CallContext, Waiter
 
 __all__ = ["ExchangeStream", "NotTaken"]
 
@@ -52,7 +52,7 @@ class ExchangeStream:
         """Begin without a stream."""
         self._open: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(FRONT_EXCHANGE)
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, tuple[asyncio.Future[bytes], float]] = {}  # until when, on the loop's clock
+        self._waiting: dict[int, tuple[Waiter, float]] = {}  # until when, on the loop's clock
         self._unsent: deque[front_pb2.FrontRequests.Entry] = deque()
         self._cancelled: list[int] = []
         self._has_work = asyncio.Event()
@@ -65,10 +65,25 @@ class ExchangeStream:
             NotTaken: If the server has not taken it.
             RestError: With the server's message.
         """
+        waiter = _FutureAnswer(asyncio.get_running_loop())
+        number = self.send(request, context, waiter)
+        try:
+            return pb.ModelInferResponse.FromString(await waiter.future)
+        except asyncio.CancelledError:
+            self.cancel(number)
+            raise
+
+    def send(self, request: bytes, context: CallContext, waiter: Waiter) -> int:
+        """Send a request, and return its number, by which it can be cancelled. For a callback of the loop.
+
+        Args:
+            request: Bytes of a ModelInferRequest.
+            context: Metadata and time for it.
+            waiter: Waiter for its answer.
+        """
         number = next(self._numbers)
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[bytes] = loop.create_future()
-        self._waiting[number] = future, loop.time() + context.timeout
+        self._waiting[number] = waiter, loop.time() + context.timeout
         entry = front_pb2.FrontRequests.Entry(number=number, request=request, timeout=context.timeout)
         for key, value in context.metadata:
             if key == PEER:
@@ -81,13 +96,13 @@ class ExchangeStream:
         self._has_work.set()
         if self._running is None:
             self._running = loop.create_task(self._run())
-        try:
-            return pb.ModelInferResponse.FromString(await future)
-        except asyncio.CancelledError:
-            if self._waiting.pop(number, None) is not None:
-                self._cancelled.append(number)
-                self._has_work.set()
-            raise
+        return number
+
+    def cancel(self, number: int) -> None:
+        """Tell the server that the client of a request has gone; its waiter gets no answer."""
+        if self._waiting.pop(number, None) is not None:
+            self._cancelled.append(number)
+            self._has_work.set()
 
     async def close(self) -> None:
         """End the stream; what waits for an answer is told so."""
@@ -114,9 +129,8 @@ class ExchangeStream:
             self._unsent.clear()
             self._cancelled.clear()
             waiting, self._waiting = self._waiting, {}
-            for future, _ in waiting.values():
-                if not future.done():
-                    future.set_exception(_error_at_end(code, said))
+            for waiter, _ in waiting.values():
+                waiter.failed(_error_at_end(code, said))
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _write(self, stream: _Stream, is_taken: asyncio.Event) -> None:
@@ -141,12 +155,12 @@ class ExchangeStream:
             is_taken.set()
             for entry in front_pb2.FrontAnswers.FromString(message).entries:
                 found = self._waiting.pop(entry.number, None)
-                if found is None or found[0].done():
+                if found is None:
                     continue
                 if entry.status:
-                    found[0].set_exception(error_of_status(_CODES[entry.status], entry.message))
+                    found[0].failed(error_of_status(_CODES[entry.status], entry.message))
                 else:
-                    found[0].set_result(entry.response)
+                    found[0].answered(entry.response)
 
     async def _look(self) -> None:
         """End the wait for answers that have not come in time: the server refuses what is late, unless it hangs."""
@@ -155,9 +169,25 @@ class ExchangeStream:
             await asyncio.sleep(_LOOK_SECONDS)
             now = loop.time()
             for number in [number for number, (_, until) in self._waiting.items() if until + _LOOK_SECONDS < now]:
-                future, _ = self._waiting.pop(number)
-                if not future.done():
-                    future.set_exception(RestError(504, "the server has not answered in time"))
+                waiter, _ = self._waiting.pop(number)
+                waiter.failed(RestError(504, "the server has not answered in time"))
+
+
+class _FutureAnswer:
+    """Implements `Waiter` for a coroutine."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.future: asyncio.Future[bytes] = loop.create_future()
+
+    def answered(self, response: bytes) -> None:
+        if not self.future.done():
+            self.future.set_result(response)
+
+    def failed(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
 
 
 def _error_at_end(code: grpc.StatusCode, said: str) -> Exception:

@@ -81,9 +81,10 @@ class GrpcUpstream:
         """
         if self._exchange is not None and (not context.has_headers or _size(context) <= _SMALL_HEADERS):
             payload = request.SerializeToString()
-            if len(payload) <= _SMALL:
+            stream = self.stream_for(context, len(payload))
+            if stream is not None:
                 try:
-                    return await self._exchange.infer(payload, context)
+                    return await stream.infer(payload, context)
                 except NotTaken as error:
                     if error.is_unknown:
                         self._exchange = None  # a server on the public transport
@@ -91,6 +92,10 @@ class GrpcUpstream:
             return await self._infer(request, timeout=context.timeout, metadata=context.metadata)
         except grpc.aio.AioRpcError as error:
             raise self._told(error) from None
+
+    def stream_for(self, context: CallContext, size: int) -> ExchangeStream | None:
+        """Give the stream on which a request of so many bytes goes; None where it is a call of its own."""
+        return self._exchange if size <= _SMALL and not context.has_headers else None
 
     async def call(self, method: str, request: Message, answer: type[Answered], context: CallContext) -> Answered:
         """Call another method that has one request and one answer.

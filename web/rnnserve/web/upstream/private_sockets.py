@@ -17,7 +17,7 @@ from rnnserve.protos.protocol_words import PEER
 from rnnserve.web.errors import RestError
 from rnnserve.web.upstream.grpc_upstream import GrpcUpstream, NotConnected
 from rnnserve.web.upstream.statuses import RETRY_SECONDS
-from rnnserve.web.upstream.upstream import CallContext
+from rnnserve.web.upstream.upstream import CallContext, SharedStream
 
 __all__ = ["PrivateSockets"]
 
@@ -26,6 +26,9 @@ Answered = TypeVar("Answered", bound=Message)
 _LOOK_SECONDS = 0.5
 _LEAVING_SECONDS = 60.0
 """Seconds that calls to a worker whose socket has gone may take to end."""
+
+_MOST_ORDERS = 4096
+"""Clients whose order of workers is kept: as many as there are connections, as a rule."""
 
 
 class PrivateSockets:
@@ -45,6 +48,7 @@ class PrivateSockets:
         """
         self._folder = folder
         self._workers: dict[str, GrpcUpstream] = {}
+        self._orders: dict[str, list[GrpcUpstream]] = {}  # by the client's address
         self._look()
         self._looking = asyncio.create_task(self._keep_looking())
         self._closing: set[asyncio.Task[None]] = set()
@@ -64,6 +68,11 @@ class PrivateSockets:
             except NotConnected:
                 continue
         raise _none()
+
+    def stream_for(self, context: CallContext, size: int) -> SharedStream | None:
+        """Give the stream on which a request of so many bytes goes; None where it is a call of its own."""
+        workers = self._in_order(context)
+        return workers[0].stream_for(context, size) if workers else None
 
     async def call(self, method: str, request: Message, answer: type[Answered], context: CallContext) -> Answered:
         """Call another method that has one request and one answer.
@@ -93,14 +102,22 @@ class PrivateSockets:
         if len(self._workers) < 2:
             return list(self._workers.values())
         peer = next((value for key, value in context.metadata if key == PEER), "")
+        order = self._orders.get(peer)
+        if order is not None:
+            return order
 
         def rank(name: str) -> bytes:
             return hashlib.blake2b(f"{peer} {name}".encode(), digest_size=8).digest()
 
-        return [self._workers[name] for name in sorted(self._workers, key=rank)]
+        if len(self._orders) >= _MOST_ORDERS:
+            self._orders.clear()
+        order = self._orders[peer] = [self._workers[name] for name in sorted(self._workers, key=rank)]
+        return order
 
     def _look(self) -> None:
         there = {path.name for path in self._folder.glob("*.sock") if _is_of_living(path)}
+        if self._workers.keys() != there:
+            self._orders.clear()
         for name in self._workers.keys() - there:
             task = asyncio.create_task(self._workers.pop(name).close(_LEAVING_SECONDS))
             self._closing.add(task)

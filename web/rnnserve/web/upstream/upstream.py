@@ -7,7 +7,7 @@ from google.protobuf.message import Message
 
 from rnnserve.protos import inference_pb2 as pb
 
-__all__ = ["CallContext", "Upstream"]
+__all__ = ["CallContext", "SharedStream", "Upstream", "Waiter"]
 
 Answered = TypeVar("Answered", bound=Message)
 
@@ -25,6 +25,26 @@ class CallContext:
     metadata: tuple[tuple[str, str], ...] = ()
     timeout: float = 60.0
     has_headers: bool = False
+
+
+class Waiter(Protocol):
+    """What waits for the answer to a request on a stream: it is called once, in a later turn of the loop."""
+
+    def answered(self, response: bytes) -> None:
+        """Take the bytes of a ModelInferResponse. Raises nothing."""
+
+    def failed(self, error: Exception) -> None:
+        """Take what the server says, or why there is none: then the request may go another way. Raises nothing."""
+
+
+class SharedStream(Protocol):
+    """A stream to the server that all small requests share."""
+
+    def send(self, request: bytes, context: CallContext, waiter: Waiter, /) -> int:
+        """Send a ModelInferRequest, and return its number; its answer goes to the waiter."""
+
+    def cancel(self, number: int, /) -> None:
+        """Tell the server that the client of a request has gone; its waiter gets no answer."""
 
 
 class Upstream(Protocol):
@@ -45,6 +65,14 @@ class Upstream(Protocol):
             request: Message that it takes.
             answer: The type of its answer.
             context: Metadata and time for the call.
+        """
+
+    def stream_for(self, context: CallContext, size: int, /) -> SharedStream | None:
+        """Give the stream on which a request goes; None where it is a call of its own.
+
+        Args:
+            context: Metadata and time for the request.
+            size: Bytes of its message.
         """
 
     async def close(self) -> None:

@@ -1,0 +1,184 @@
+"""Inference requests that are answered at once, by callbacks: what `http1.direct_protocol` is given to answer.
+
+These are requests as clients send most of them: small, not compressed, of a head that asks for nothing but this. What
+is read and written is by the same functions as on the general way, and every answer has the same bytes
+(`tests/web/test_ways.py`). A request that is wrong goes the general way, which says so.
+"""
+
+import asyncio
+import dataclasses
+import re
+from collections.abc import Collection
+
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos.protocol_words import PEER
+from rnnserve.web.app.bodies import BodyReader, read_header_length
+from rnnserve.web.app.edge import check_host, defect_answer, error_answer, request_id_of
+from rnnserve.web.app.exchange import Answer, name_of_peer
+from rnnserve.web.app.infer import answer_of
+from rnnserve.web.app.large_bodies import LARGE, beside_loop
+from rnnserve.web.errors import RestError
+from rnnserve.web.http1.direct_protocol import DirectReply
+from rnnserve.web.http1.known_heads import RequestHead
+from rnnserve.web.rest.compression import choose_coding, compress
+from rnnserve.web.rest.infer_request import AnswerForm, read_infer_request
+from rnnserve.web.upstream.exchange_stream import NotTaken
+from rnnserve.web.upstream.upstream import CallContext, SharedStream, Upstream
+
+__all__ = ["DirectInfer", "InferPlan"]
+
+_PATH = re.compile(rb"/v2/models/([A-Za-z0-9_-][A-Za-z0-9_.-]*)(?:/versions/([A-Za-z0-9_-][A-Za-z0-9_.-]*))?/infer")
+"""The routes "infer", of names that stand for themselves."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InferPlan:
+    """What a head asks for.
+
+    Attributes:
+        model: Name of the model.
+        version: Version of it; empty for any.
+        header_length: Bytes of the body that are JSON; None for all.
+        coding: How an answer that is large enough is compressed; empty for not at all.
+        request_id: The client's; empty where each request gets one.
+    """
+
+    model: str
+    version: str
+    header_length: int | None
+    coding: str
+    request_id: str
+
+
+class DirectInfer:
+    """Implements `DirectRoute`."""
+
+    method = b"POST"
+
+    def __init__(self, upstream: Upstream, bodies: BodyReader, hosts: Collection[str], timeout: float) -> None:
+        """Prepare.
+
+        Args:
+            upstream: The server.
+            bodies: Bound of the bodies in hand.
+            hosts: Names that are the front's own.
+            timeout: Seconds that a request may take at the server.
+        """
+        self._upstream = upstream
+        self._bodies = bodies
+        self._hosts = hosts
+        self._timeout = timeout
+
+    def plan(self, head: RequestHead) -> InferPlan | None:
+        """Say what a head asks for; None where it takes the general way to say it."""
+        path = _PATH.fullmatch(head.path)
+        if path is None:
+            return None
+        fields = head.fields
+        try:
+            check_host(fields, head.server, self._hosts)
+            length = read_header_length(fields, [])
+        except RestError:
+            return None
+        if length == 0 or (length is None and b"octet-stream" in fields.get(b"content-type", b"").lower()):
+            return None  # the bytes of a model's one input
+        model, version = path.groups(b"")
+        coding = choose_coding(fields.get(b"accept-encoding", b"").decode("latin-1"))
+        request_id = request_id_of(fields) if b"x-request-id" in fields else ""
+        return InferPlan(model.decode(), version.decode(), length, coding, request_id)
+
+    def begin(self, plan: InferPlan, body: bytes, reply: DirectReply) -> "_Call | None":
+        """Begin to answer; None where the request is to go the general way."""
+        try:
+            request, form = read_infer_request(body, plan.header_length, plan.model, plan.version)
+        except Exception:  # noqa: BLE001 - RestError, or a defect: the general way meets it again, and tells it
+            return None
+        payload = request.SerializeToString()
+        request_id = plan.request_id or request_id_of({})
+        metadata = [("x-request-id", request_id)]
+        if self._upstream.trusts_peer and reply.client is not None:
+            metadata.append((PEER, name_of_peer(reply.client)))
+        context = CallContext(tuple(metadata), self._timeout)
+        stream = self._upstream.stream_for(context, len(payload))
+        if stream is None or not self._bodies.take(len(body)):
+            return None
+        call = _Call(self._bodies, len(body), stream, reply, form, plan.coding, request_id)
+        call.number = stream.send(payload, context, call)
+        return call
+
+
+class _Call:
+    """A request that the server is answering."""
+
+    __slots__ = ("_bodies", "_coding", "_form", "_reply", "_request_id", "_size", "_stream", "_task", "number")
+
+    def __init__(
+        self,
+        bodies: BodyReader,
+        size: int,
+        stream: SharedStream,
+        reply: DirectReply,
+        form: AnswerForm,
+        coding: str,
+        request_id: str,
+    ) -> None:
+        self._bodies = bodies
+        self._size = size
+        self._stream = stream
+        self._reply = reply
+        self._form = form
+        self._coding = coding
+        self._request_id = request_id
+        self._task: asyncio.Task[None] | None = None
+        self.number = 0
+
+    def cancel(self) -> None:
+        """Note that the client has gone: there is to be no answer."""
+        self._stream.cancel(self.number)
+        self._let_go()
+
+    def answered(self, response: bytes) -> None:
+        """Write the server's answer."""
+        if len(response) >= LARGE:
+            self._task = asyncio.get_running_loop().create_task(self._write_beside(response))
+            return
+        try:
+            answer = answer_of(pb.ModelInferResponse.FromString(response), self._form, self._request_id)
+        except RestError as error:
+            answer = error_answer(error)
+        except Exception:  # noqa: BLE001 - a defect is told by its id, and leaves the front as it was
+            answer = defect_answer(self._request_id)
+        self._write(answer)
+
+    def failed(self, error: Exception) -> None:
+        """Write what the server says, or ask it on the general way, where it has not taken the request."""
+        if isinstance(error, NotTaken):
+            self._let_go()
+            self._reply.fall_back()
+        else:
+            self._write(error_answer(error) if isinstance(error, RestError) else defect_answer(self._request_id))
+
+    async def _write_beside(self, response: bytes) -> None:
+        """Write an answer that takes long: others are answered meanwhile."""
+        try:
+            message = pb.ModelInferResponse.FromString(response)
+            answer = await beside_loop(len(response), answer_of, message, self._form, self._request_id)
+        except RestError as error:
+            answer = error_answer(error)
+        except Exception:  # noqa: BLE001 - as above
+            answer = defect_answer(self._request_id)
+        self._write(answer)
+
+    def _write(self, answer: Answer) -> None:
+        self._let_go()
+        body = answer.body
+        fields = answer.fields(self._request_id)
+        if self._coding and answer.status == 200 and (compressed := compress(body, self._coding)) is not None:
+            body = compressed
+            fields.append((b"content-encoding", self._coding.encode()))
+        text = b"".join([b"%s: %s\r\n" % field for field in fields])
+        self._reply.reply(answer.status, b"%scontent-length: %d\r\n" % (text, len(body)), body)
+
+    def _let_go(self) -> None:
+        self._bodies.give_back(self._size)
+        self._size = 0
