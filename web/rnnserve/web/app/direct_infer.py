@@ -15,13 +15,15 @@ from rnnserve.protos.protocol_words import PEER
 from rnnserve.web.app.bodies import BodyReader, read_header_length
 from rnnserve.web.app.edge import check_host, defect_answer, error_answer, request_id_of
 from rnnserve.web.app.exchange import Answer, name_of_peer
-from rnnserve.web.app.infer import answer_of
+from rnnserve.web.app.infer import answer_of, written_answer
 from rnnserve.web.app.large_bodies import LARGE, beside_loop
 from rnnserve.web.errors import RestError
 from rnnserve.web.http1.direct_protocol import DirectReply
 from rnnserve.web.http1.known_heads import RequestHead
 from rnnserve.web.rest.compression import choose_coding, compress
-from rnnserve.web.rest.infer_request import AnswerForm, read_infer_request
+from rnnserve.web.rest.infer_request import AnswerForm
+from rnnserve.web.rest.infer_response import write_infer_response
+from rnnserve.web.rest.known_requests import KnownRequests
 from rnnserve.web.upstream.exchange_stream import NotTaken
 from rnnserve.web.upstream.upstream import CallContext, SharedStream, Upstream
 
@@ -29,6 +31,9 @@ __all__ = ["DirectInfer", "InferPlan"]
 
 _PATH = re.compile(rb"/v2/models/([A-Za-z0-9_-][A-Za-z0-9_.-]*)(?:/versions/([A-Za-z0-9_-][A-Za-z0-9_.-]*))?/infer")
 """The routes "infer", of names that stand for themselves."""
+
+
+_JSON_FIELDS = b"content-type: application/json\r\nx-request-id: %s\r\ncontent-length: %d\r\n"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,6 +73,7 @@ class DirectInfer:
         self._bodies = bodies
         self._hosts = hosts
         self._timeout = timeout
+        self._requests = KnownRequests()
 
     def plan(self, head: RequestHead) -> InferPlan | None:
         """Say what a head asks for; None where it takes the general way to say it."""
@@ -90,10 +96,9 @@ class DirectInfer:
     def begin(self, plan: InferPlan, body: bytes, reply: DirectReply) -> "_Call | None":
         """Begin to answer; None where the request is to go the general way."""
         try:
-            request, form = read_infer_request(body, plan.header_length, plan.model, plan.version)
+            payload, form = self._requests.read(body, plan.header_length, plan.model, plan.version)
         except Exception:  # noqa: BLE001 - RestError, or a defect: the general way meets it again, and tells it
             return None
-        payload = request.SerializeToString()
         request_id = plan.request_id or request_id_of({})
         metadata = [("x-request-id", request_id)]
         if self._upstream.trusts_peer and reply.client is not None:
@@ -142,13 +147,19 @@ class _Call:
         if len(response) >= LARGE:
             self._task = asyncio.get_running_loop().create_task(self._write_beside(response))
             return
+        request_id = self._request_id
         try:
-            answer = answer_of(pb.ModelInferResponse.FromString(response), self._form, self._request_id)
+            text, size = write_infer_response(pb.ModelInferResponse.FromString(response), self._form, request_id)
         except RestError as error:
-            answer = error_answer(error)
+            self._write(error_answer(error))
         except Exception:  # noqa: BLE001 - a defect is told by its id, and leaves the front as it was
-            answer = defect_answer(self._request_id)
-        self._write(answer)
+            self._write(defect_answer(request_id))
+        else:
+            if size is not None or self._coding:
+                self._write(written_answer(text, size))
+                return
+            self._let_go()  # what `_write` does, without the objects in between: 4 microseconds less
+            self._reply.reply(200, _JSON_FIELDS % (request_id.encode(), len(text)), text)
 
     def failed(self, error: Exception) -> None:
         """Write what the server says, or ask it on the general way, where it has not taken the request."""

@@ -8,7 +8,7 @@ from rnnserve.web.rest.infer_request import AnswerForm, read_infer_request
 from rnnserve.web.rest.infer_response import write_infer_response
 from rnnserve.web.rest.raw_request import read_raw_request
 
-__all__ = ["answer_of", "infer"]
+__all__ = ["answer_of", "infer", "written_answer"]
 
 _BINARY = "application/octet-stream"
 
@@ -46,7 +46,11 @@ def answer_of(response: pb.ModelInferResponse, form: AnswerForm, request_id: str
     Raises:
         RestError: If an output has no form in JSON, and is not to be binary.
     """
-    text, header_length = write_infer_response(response, form, request_id)
+    return written_answer(*write_infer_response(response, form, request_id))
+
+
+def written_answer(text: bytes, header_length: int | None) -> Answer:
+    """Make an answer of what `write_infer_response` gives."""
     if header_length is None:
         return Answer(text)
     return Answer(text, content_type=_BINARY, headers={"inference-header-content-length": str(header_length)})

@@ -22,7 +22,7 @@ from rnnserve.web.rest.json_tensors import flatten, read_elements, read_strings
 from rnnserve.web.rest.json_text import parse_object
 from rnnserve.web.rest.parameters import parameters_of, read_parameters
 
-__all__ = ["AnswerForm", "read_infer_request"]
+__all__ = ["AnswerForm", "read_infer_request", "read_parsed_request", "split_body"]
 
 _BINARY_OUTPUTS, _BINARY_OUTPUT, _BINARY_SIZE = "binary_data_output", "binary_data", "binary_data_size"
 _FOR_THE_FRONT = frozenset((_BINARY_OUTPUTS,))
@@ -64,6 +64,19 @@ def read_infer_request(
     Raises:
         RestError: If it is no such request.
     """
+    return read_parsed_request(*split_body(body, header_length), model, version)
+
+
+def split_body(body: bytes, header_length: int | None) -> tuple[dict[str, Any], memoryview]:
+    """Split a body into JSON, which is read, and the bytes of binary inputs.
+
+    Args:
+        body: All of it, decompressed.
+        header_length: Bytes of it that are JSON; None for all.
+
+    Raises:
+        RestError: If the JSON is none, or ends after the body.
+    """
     if header_length is None:
         binary = memoryview(b"")
         parsed = parse_object(body)
@@ -75,6 +88,13 @@ def read_infer_request(
             )
         view = memoryview(body)
         parsed, binary = parse_object(view[:header_length]), view[header_length:]
+    return parsed, binary
+
+
+def read_parsed_request(
+    parsed: Mapping[str, Any], binary: memoryview, model: str, version: str
+) -> tuple[pb.ModelInferRequest, AnswerForm]:
+    """Read a body that is split; the arguments are those of `read_infer_request`, and what `split_body` gives."""
     request = pb.ModelInferRequest(model_name=model, model_version=version, id=_id_of(parsed))
     parameters = parameters_of(parsed, "")
     if parameters:
