@@ -20,7 +20,7 @@ from rnnserve.web.http1.connection_table import ConnectionTable
 from rnnserve.web.http1.direct_protocol import DirectProtocol, DirectWay
 from rnnserve.web.http1.limits import HttpLimits
 
-__all__ = ["FakeUpstream", "Reply", "ask", "exchange", "metadata_of", "rest_of", "running_front"]
+__all__ = ["FakeUpstream", "Reply", "answers_in", "ask", "exchange", "metadata_of", "rest_of", "running_front"]
 
 LONGEST = 20.0
 
@@ -212,6 +212,26 @@ def exchange(port: int, *pieces: bytes) -> bytes:
         for piece in pieces:
             connection.sendall(piece)
         return rest_of(connection)
+
+
+def answers_in(said: bytes) -> list[tuple[int, Any]]:
+    """The answers in what came, but 100 Continue: status, and JSON or None. An error is JSON."""
+    answers = []
+    while said:
+        head, _, said = said.partition(b"\r\n\r\n")
+        lines = head.split(b"\r\n")
+        fields = {
+            name.strip().lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines[1:])
+        }
+        size, status = int(fields.get(b"content-length", b"0")), int(lines[0].split()[1])
+        body, said = said[:size], said[size:]
+        if status == 100:
+            continue
+        is_json = fields.get(b"content-type") == b"application/json"
+        assert is_json or status < 400, head
+        answers.append((status, json.loads(body) if body and is_json else None))
+        assert status < 400 or list(answers[-1][1]) == ["error"], body
+    return answers
 
 
 def rest_of(connection: socket.socket) -> bytes:

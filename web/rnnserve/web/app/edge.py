@@ -7,7 +7,7 @@ import logging
 import re
 import secrets
 from collections.abc import Collection, Mapping
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from rnnserve.web.app.exchange import Answer, json_answer
 from rnnserve.web.errors import RestError, bad_request, quoted
@@ -16,8 +16,9 @@ __all__ = ["check_host", "check_origin", "check_path", "defect_answer", "error_a
 
 _log = logging.getLogger(__name__)
 
-_ENCODED = re.compile(rb"%(?:2[fF]|5[cC]|00|2[eE](?:%2[eE]|\.)?(?=/|$))")
-"""Slashes, backslashes, NUL, and segments of encoded dots: one part of the path to some readers, several to others."""
+_ENCODED = re.compile(rb"%(?:2[fF]|5[cC]|[01][0-9a-fA-F]|7[fF]|2[eE](?:%2[eE]|\.)?(?=/|$)|(?![0-9a-fA-F]{2}))")
+"""Slashes, backslashes and segments of encoded dots: one part of the path to some readers, several to others. Control
+characters, and what is no encoding."""
 
 _DOTS = re.compile(rb"(?:^|/)\.{1,2}(?:/|$)")
 
@@ -40,7 +41,12 @@ def check_path(raw_path: bytes) -> None:
         RestError: If it is one.
     """
     if b"%" in raw_path and _ENCODED.search(raw_path):
-        raise bad_request("the path has an encoded slash, backslash, dot segment or NUL: names have none of these")
+        raise bad_request(
+            "the path has an encoded slash, backslash, dot segment or control character, or a % without two digits "
+            "after it: names have none of these"
+        )
+    if b"%" in raw_path and not _is_utf8(unquote_to_bytes(raw_path)):
+        raise bad_request("the path is not UTF-8, decoded: names are")
     if b"/." in raw_path and _DOTS.search(raw_path):
         raise bad_request("the path has a dot segment")
 
@@ -86,8 +92,24 @@ def check_origin(method: str, headers: Mapping[bytes, bytes]) -> None:
     if origin is None or method in ("GET", "HEAD", "OPTIONS"):
         return
     host = headers.get(b"host", b"").decode("latin-1").lower()
-    if urlsplit(origin.decode("latin-1").lower()).netloc != host:
+    if _host_of_origin(origin.decode("latin-1").lower()) != host:
         raise RestError(403, "this request comes from a page of another site (header Origin): it is not answered")
+
+
+def _host_of_origin(origin: str) -> str | None:
+    """Name and port of a header Origin; None where it is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # "http://["
+        return None
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 @functools.lru_cache(_CACHED)

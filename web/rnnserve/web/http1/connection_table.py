@@ -32,7 +32,8 @@ class ConnectionTable:
     """The open connections of a process.
 
     Attributes:
-        limits: Bounds of each.
+        limits: Bounds of each, and of all.
+        held: Bytes that they hold together, apart from requests that are answered.
     """
 
     def __init__(self, limits: HttpLimits) -> None:
@@ -40,6 +41,8 @@ class ConnectionTable:
         self.limits = limits
         self._open: set[WaitingConnection] = set()
         self._waiting: dict[WaitingConnection, None] = {}  # the longest first
+        self._holding: dict[WaitingConnection, int] = {}  # bytes; what has held some for longest comes first
+        self.held = 0
         self._looks = False
 
     def __len__(self) -> int:
@@ -69,10 +72,23 @@ class ConnectionTable:
         """Note that a request of it is in hand, for which the client waits."""
         self._waiting.pop(connection, None)
 
+    def hold(self, connection: WaitingConnection, size: int) -> None:
+        """Note how many bytes it holds, 0 for none. Where all hold too many, those that do so for longest are ended."""
+        self.held += size - self._holding.get(connection, 0)
+        if size:
+            self._holding[connection] = size
+        else:
+            self._holding.pop(connection, None)
+        while self.held > self.limits.max_held_bytes:
+            longest = next(iter(self._holding))
+            self.remove(longest)
+            longest.give_way()
+
     def remove(self, connection: WaitingConnection) -> None:
         """Note that it has ended, or is about to."""
         self._open.discard(connection)
         self._waiting.pop(connection, None)
+        self.held -= self._holding.pop(connection, 0)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()

@@ -11,16 +11,21 @@ class HttpLimits:
 
     Attributes:
         header_seconds: From the first byte of a request, or the opening of a connection, to the end of the head.
-        header_bytes: Of a head, with the request line.
-        header_fields: Of a head.
+        header_bytes: Of a head, with the request line; and of what comes beside a body, between two of its bytes.
+        header_fields: Of a head, and of what follows a body.
         url_bytes: Of the request line's target.
         body_seconds: For a body, beside the time that its bytes may take.
         body_rate: Bytes a second that a body brings at least, after `body_seconds`.
-        write_seconds: In which a client takes something of what is written.
+        write_seconds: In which a client takes something of what is written; and for all of it, beside the time that
+            its bytes may take.
+        write_rate: Bytes a second that a client takes at least, after `write_seconds`.
         keep_alive_seconds: Between two requests.
         linger_seconds: For which what a refused request still sends is read and dropped, so that the client reads why.
         linger_bytes: As much as is read then.
+        half_closed_seconds: For which a client that sends no more is still answered: it may have gone.
         max_connections: Open at a time.
+        max_held_bytes: Of all connections together, of what has arrived and is in no request that is answered: heads
+            that are not whole, and requests that wait for those before them on their connection.
     """
 
     header_seconds: float = 10.0
@@ -30,7 +35,10 @@ class HttpLimits:
     body_seconds: float = 30.0
     body_rate: float = 64 << 10
     write_seconds: float = 30.0
+    write_rate: float = 16 << 10
     keep_alive_seconds: float = 75.0
     linger_seconds: float = 2.0
     linger_bytes: int = 4 << 20
+    half_closed_seconds: float = 0.5
     max_connections: int = 4096
+    max_held_bytes: int = 32 << 20

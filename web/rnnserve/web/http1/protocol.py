@@ -14,19 +14,21 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from rnnserve.web.http1.connection_table import ConnectionTable
+from rnnserve.web.http1.cycle_transport import CycleTransport
+from rnnserve.web.http1.heads import Refused, check_head, path_of_target
+from rnnserve.web.http1.held_bytes import SMALL_BODY, held_bytes
 from rnnserve.web.http1.refusals import refusal
+from rnnserve.web.http1.upgrades import parser_of_body
+from rnnserve.web.http1.write_progress import WriteProgress
 
 __all__ = ["FrontProtocol"]
 
 _GONE = "rnnserve.gone"  # as in app.application, which this room cannot import
 
+_HEAD_PIECE, _BODY_PIECE = 4 << 10, 16 << 10
+"""Bytes that are parsed at a time: what is parsed cannot be stopped, and 4 KiB may hold 200 requests already."""
 
-class _Refused(Exception):
-    """A request that is refused while it is parsed."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+_NOTHING = memoryview(b"")
 
 
 class FrontProtocol(HttpToolsProtocol):
@@ -49,11 +51,14 @@ class FrontProtocol(HttpToolsProtocol):
         self._is_in_head = True
         self._messages = self._fields = self._head_bytes = self._body_bytes = 0
         self._head_arrived = 0  # bytes of a head that is not whole, about; 0 between requests
-        self._refused: _Refused | None = None
+        self._beside_arrived = 0  # bytes since the last one of a body: extensions of chunks, fields after it
+        self._unparsed = _NOTHING  # requests that follow one that waits
+        self._held = 0  # bytes that the table counts for this connection
+        self._ended_at: float | None = None  # when the client has closed its half of the connection
+        self._refused: Refused | None = None
         self._dropped: int | None = None  # bytes of a refused request that were dropped, while it lingers
         self._is_deaf = False  # what comes after the request in hand cannot be read
-        self._unwritten = 0
-        self._written_at = self._since
+        self.written = WriteProgress(table.limits)
         self._running: Any = None  # uvicorn's cycle of the request that is answered, or was last
         self._task: asyncio.Task[None] | None = None
 
@@ -86,19 +91,21 @@ class FrontProtocol(HttpToolsProtocol):
             return
         if self._is_deaf or self.transport.is_closing():
             return
-        self._unset_keepalive_if_required()
-        messages = self._messages
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._hear_no_more()  # the request is answered; no other protocol is spoken
-        except httptools.HttpParserError as error:
-            self._refuse(self._refused or _Refused(400, f"this is no HTTP request that can be read: {error}"))
-            return
-        if self._is_in_head and self._head_arrived and messages == self._messages:
-            self._head_arrived += len(data)
-            if self._head_arrived > self._limits.header_bytes:
-                self._refuse(_Refused(431, f"the head has more than {self._limits.header_bytes:,} bytes"))
+        if len(data) <= _HEAD_PIECE and not self._unparsed:
+            self._unset_keepalive_if_required()
+            self._parse(data)
+        else:
+            self._unparsed = memoryview(bytes(self._unparsed) + data if self._unparsed else data)
+            self._parse_on()
+        if self._head_arrived or self.pipeline or self._unparsed or self._held or self._body_bytes > SMALL_BODY:
+            self._count_held()
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """Answer what has come whole: the client sends no more. Or it has gone, which looks the same, for a while."""
+        if self.scheme == "https" or not (self._unparsed or (self._is_busy and not self._running.more_body)):
+            return None
+        self._ended_at = self.loop.time()
+        return True
 
     def pause_writing(self) -> None:
         """Note that the client does not read as fast as is written."""
@@ -145,10 +152,18 @@ class FrontProtocol(HttpToolsProtocol):
         """Begin to answer."""
         self._is_in_head = False
         self._head_arrived = self._body_bytes = 0
-        self._check_head()
+        version = self.parser.get_http_version()
+        try:
+            host = check_head(version, self.headers)
+            self.url = path_of_target(self.parser.get_method(), self.url, host)
+        except Refused as refused:
+            self._refused = refused
+            raise
+        if version == "1.0":
+            self.expect_100_continue = False  # such a client reads no 100 Continue
         super().on_headers_complete()
         cycle: Any = self.cycle
-        cycle.transport = _CycleTransport(self, cycle)
+        cycle.transport = CycleTransport(self, cycle)
         if self._running is cycle:
             self._wait()
 
@@ -172,14 +187,22 @@ class FrontProtocol(HttpToolsProtocol):
             self.linger()  # what is left of the request is not read
             return
         super().on_response_complete()
+        if self._unparsed:
+            self._parse_on()
+        if self._held:
+            self._count_held()
         if self._running is running:
             self._wait()
+        if self._ended_at is not None:
+            self._ended_at = self.loop.time()
+            if not self._is_busy:
+                self.transport.close()
 
     # uvicorn's
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request."""
-        self._refuse(_Refused(400, msg))
+        self._refuse(Refused(400, msg))
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:  # noqa: ANN401 - uvicorn's own
         self._running = cycle
@@ -192,12 +215,10 @@ class FrontProtocol(HttpToolsProtocol):
     def is_late(self, now: float) -> bool:
         """Whether the client has been waited for too long."""
         limits = self._limits
-        unwritten = self.transport.get_write_buffer_size()
-        if unwritten and unwritten == self._unwritten:
-            if now - self._written_at > limits.write_seconds:
-                return True
-        else:
-            self._unwritten, self._written_at = unwritten, now
+        if self.written.is_late(self.transport.get_write_buffer_size(), now):
+            return True
+        if self._ended_at is not None and self._is_busy:
+            return now - self._ended_at > limits.half_closed_seconds
         waited = now - self._since
         if self._dropped is not None:
             return waited > limits.linger_seconds
@@ -211,7 +232,7 @@ class FrontProtocol(HttpToolsProtocol):
     def end_late(self) -> None:
         """End the connection: with a word, where the client has begun a request and reads."""
         has_begun = not self._running.response_started if self._is_busy else self._head_arrived > 0
-        if self._unwritten or self._dropped is not None:
+        if self.written.has_backlog or self._ended_at or self._dropped is not None:
             self.transport.abort()
         elif has_begun and not self.transport.is_closing():
             self.transport.write(refusal(408, "the request did not arrive in time, and the connection is closed"))
@@ -230,6 +251,7 @@ class FrontProtocol(HttpToolsProtocol):
             return
         self._dropped = 0
         self.pipeline.clear()
+        self._unparsed = _NOTHING
         self._wait()
         self.flow.resume_reading()
         if self.transport.can_write_eof():
@@ -240,29 +262,67 @@ class FrontProtocol(HttpToolsProtocol):
         """Whether a request is in hand: at least its head has come, and its answer is not complete."""
         return self._running is not None and not self._running.response_complete
 
+    def _parse(self, data: bytes | memoryview) -> None:
+        messages, body_bytes = self._messages, self._body_bytes
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._decline(data[offer.args[0] :])
+        except httptools.HttpParserError as error:
+            self._refuse(self._refused or Refused(400, f"this is no HTTP request that can be read: {error}"))
+            return
+        most = self._limits.header_bytes
+        if not self._is_in_head:
+            has_come = messages != self._messages or body_bytes != self._body_bytes
+            self._beside_arrived = 0 if has_come else self._beside_arrived + len(data)
+            if self._beside_arrived > most:
+                self._refuse(Refused(431, f"more than {most:,} bytes come between two of the body, or after it"))
+        elif self._head_arrived:
+            self._head_arrived = len(data) + (self._head_arrived if messages == self._messages else 0)
+            if self._head_arrived > most:
+                self._refuse(Refused(431, f"the head has more than {most:,} bytes"))
+
+    def _decline(self, rest: bytes | memoryview) -> None:
+        """Answer a request that offers another protocol as if it did not; nothing that follows it is read."""
+        parser = parser_of_body(self.headers, self)
+        if parser is None:
+            self._hear_no_more()
+            return
+        self.parser = parser
+        cycle: Any = self.cycle
+        cycle.more_body, cycle.keep_alive = True, False
+        self._is_in_head = False
+        if self._running is cycle:
+            self._wait()
+        self._parse(rest)
+
+    def _parse_on(self) -> None:
+        """Parse what has arrived, up to a request that waits for one before it: what follows stays as it is."""
+        self._unset_keepalive_if_required()
+        while self._unparsed and not self.pipeline and not self._is_deaf and not self.transport.is_closing():
+            size = _HEAD_PIECE if self._is_in_head else _BODY_PIECE
+            piece, self._unparsed = self._unparsed[:size], self._unparsed[size:]
+            self._parse(piece)
+        if self._unparsed:
+            self.flow.pause_reading()
+
+    def _count_held(self) -> None:
+        """Have the table count what this connection holds, apart from the request that is answered."""
+        body = len(self._running.body) if self._is_busy else 0
+        size = held_bytes(len(self._unparsed), self._head_arrived, self._fields, self.pipeline, body)
+        if size != self._held:
+            self._held = size
+            self._table.hold(self, size)
+
     def _wait(self) -> None:
         self._since = self.loop.time()
         self._table.wait(self)
 
-    def _check_head(self) -> None:
-        """Refuse heads that the parser lets through, and that have no one meaning."""
-        version = self.parser.get_http_version()
-        if version not in ("1.0", "1.1"):
-            raise self._refusing(505, f"HTTP/{version} is not spoken here: HTTP/1.1 is")
-        hosts = sum(name == b"host" for name, _ in self.headers)
-        if hosts > 1 or (not hosts and version == "1.1"):
-            raise self._refusing(400, "a request has one header Host")
-        for name, value in self.headers:
-            if name == b"transfer-encoding" and (value.strip().lower() != b"chunked" or version == "1.0"):
-                raise self._refusing(501, "Transfer-Encoding may be chunked, of HTTP/1.1, and nothing else")
-            if name == b"expect" and value.strip().lower() != b"100-continue":
-                raise self._refusing(417, "the header Expect may be 100-continue, and nothing else")
-
-    def _refusing(self, status: int, message: str) -> _Refused:
-        self._refused = _Refused(status, message)
+    def _refusing(self, status: int, message: str) -> Refused:
+        self._refused = Refused(status, message)
         return self._refused
 
-    def _refuse(self, refused: _Refused) -> None:
+    def _refuse(self, refused: Refused) -> None:
         """Answer in the place of the application, and close; a request that came whole before is answered first."""
         running = self._running
         if self._is_busy:
@@ -280,6 +340,7 @@ class FrontProtocol(HttpToolsProtocol):
     def _hear_no_more(self) -> None:
         """Answer the requests that have come whole, and close."""
         self._is_deaf = True
+        self._unparsed = _NOTHING
         if self.pipeline and self.pipeline[0][0].more_body:
             self.pipeline.popleft()  # the newest; the rest of it cannot be read
         if not self._is_busy:
@@ -287,44 +348,3 @@ class FrontProtocol(HttpToolsProtocol):
             return
         last = self.pipeline[0][0] if self.pipeline else self._running
         last.keep_alive = False
-
-
-class _CycleTransport:
-    """The transport as a request's cycle sees it.
-
-    The head of an answer is written together with what follows it: a system call is what an answer costs most. And
-    where the cycle closes before all of the request has come, the connection lingers.
-    """
-
-    __slots__ = ("_cycle", "_head", "_protocol", "_transport")
-
-    def __init__(self, protocol: FrontProtocol, cycle: Any) -> None:  # noqa: ANN401 - uvicorn's own
-        self._protocol = protocol
-        self._cycle = cycle
-        self._transport = protocol.transport
-        self._head: bytes | None = b""  # None once it has been written; empty before there is one
-
-    def write(self, data: bytes) -> None:
-        if self._head is None or not self._cycle.response_started:
-            self._transport.write(data)
-        elif not self._head:
-            self._head = data
-        else:
-            self._transport.write(self._head + data)
-            self._head = None
-
-    def flush(self) -> None:
-        """Write a head that nothing follows."""
-        if self._head:
-            self._transport.write(self._head)
-            self._head = None
-
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
-
-    def close(self) -> None:
-        self.flush()
-        if self._cycle.more_body:
-            self._protocol.linger()
-        else:
-            self._transport.close()
