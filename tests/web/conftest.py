@@ -1,7 +1,5 @@
 """One server with HTTP beside gRPC, as `rnnserve serve` makes it, on the trained models."""
 
-import re
-
 import pytest
 
 from support.served_process import serve_repository
@@ -14,7 +12,5 @@ def served(repository, tmp_path_factory):
     """The process, and where it speaks HTTP: "127.0.0.1:8000"."""
     log = tmp_path_factory.mktemp("served") / "log"
     with serve_repository(repository, log, *OPTIONS) as process:
-        printed = re.fullmatch(r"HTTP on (127\.0\.0\.1:\d+)\n", process._popen.stdout.readline())
-        assert printed, process.log()
-        yield process, printed[1]
+        yield process, process.http_address()
         assert "Traceback" not in process.log()

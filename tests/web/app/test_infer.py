@@ -14,7 +14,7 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app import infer
 from rnnserve.web.app.application import FrontLimits
 from rnnserve.web.upstream.statuses import error_of_status
-from support.fronts import FakeUpstream, ask
+from support.fronts import FakeUpstream, ask, metadata_of
 
 PATH = "/v2/models/m/infer"
 WALK = np.array([[[1, 2], [3, 4]]], "<f4")
@@ -70,6 +70,20 @@ def test_a_raw_binary_request(upstream, length):
     assert reply.json["outputs"][0]["shape"] == [1, 2, 2]
 
 
+def test_json_that_is_said_to_be_binary(upstream):
+    """As aiohttp says of each body, and so tritonclient's asyncio client. A length of 0 means a tensor in any case."""
+    kind = {"Content-Type": "application/octet-stream"}
+    for body in (BODY, BODY.replace(b"4.0", b"NaN")):
+        reply = ask(upstream, PATH, body, headers=kind)
+        assert (reply.status, reply.json["outputs"][0]["shape"]) == (200, [1, 2, 2])
+    text = BODY + b" " * (-len(BODY) % 8)
+    for raw in (ask(upstream, PATH, text, headers={**kind, "Inference-Header-Content-Length": "0"}),
+                ask(upstream, PATH, b"{" + bytes(15), headers=kind), ask(upstream, PATH, b'{"a": 1}', headers=kind)):  # fmt: skip # noqa: E501
+        assert raw.status == 200
+    sent = [request.raw_input_contents[0] for method, request, _ in upstream.asked if method == "ModelInfer"]
+    assert sent[2:] == [text, b"{" + bytes(15), b'{"a": 1}']
+
+
 @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", "application/json; charset=utf-8"])
 def test_any_other_content_type_is_json(upstream, kind):
     assert ask(upstream, PATH, BODY, headers={"Content-Type": kind}).status == 200
@@ -92,6 +106,15 @@ def test_bodies_and_answers_are_compressed_as_the_headers_say(upstream, coding):
     assert len(reply.body) < 1000
     whole = unpack(reply.body)
     assert whole[int(reply.headers["inference-header-content-length"]) :] == walk.tobytes()
+
+
+def test_only_inference_and_pages_are_compressed(upstream):
+    """tritonclient's asyncio client has aiohttp ask for it always, and reads no other answer that is compressed."""
+    metadata = upstream.answers["ModelMetadata"] = metadata_of()
+    metadata.properties["long"] = "x" * 2000
+    asked = {"Accept-Encoding": "gzip, deflate"}
+    assert "content-encoding" not in ask(upstream, "/v2/models/m", headers=asked).headers
+    assert ask(upstream, "/openapi.json", headers=asked).headers["content-encoding"] == "gzip"
 
 
 def test_an_answer_is_not_compressed_where_nobody_asks(upstream):

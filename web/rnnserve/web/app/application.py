@@ -110,6 +110,7 @@ class Application:
         method: str = scope["method"]
         handler: Handler = entry.handlers["GET" if method == "HEAD" else method]
         request_id: str = scope["rnnserve.id"]
+        scope["rnnserve.compresses"] = entry.is_compressed
         exchange = Exchange(scope, receive, request_id, self._upstream, self._bodies, self._limits.timeout)
         await self.send(scope, send, await handler(exchange))
 
@@ -127,7 +128,7 @@ class Application:
             await send({"type": "http.response.body", "body": b""})
             return
         body = answer.body
-        coding = _coding_asked(scope) if answer.status == 200 else ""
+        coding = _coding_asked(scope) if answer.status == 200 and scope["rnnserve.compresses"] else ""
         if coding and (compressed := compress(body, coding)) is not None:
             body = compressed
             headers.append((b"content-encoding", coding.encode()))

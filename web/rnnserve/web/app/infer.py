@@ -6,7 +6,7 @@ from rnnserve.web.app.exchange import Answer, Exchange
 from rnnserve.web.app.large_bodies import beside_loop
 from rnnserve.web.rest.infer_request import AnswerForm, read_infer_request
 from rnnserve.web.rest.infer_response import write_infer_response
-from rnnserve.web.rest.raw_request import read_raw_request
+from rnnserve.web.rest.raw_request import is_json_request, read_raw_request
 
 __all__ = ["answer_of", "infer", "written_answer"]
 
@@ -18,13 +18,17 @@ async def infer(exchange: Exchange) -> Answer:
 
     Which of them it is, the headers say: with Inference-Header-Content-Length there is JSON, and binary data after it;
     without, or with 0, and with the content type application/octet-stream, the body is a raw binary request; else JSON,
-    whatever the content type, since curl's own is application/x-www-form-urlencoded.
+    whatever the content type, since curl's own is application/x-www-form-urlencoded. But aiohttp, and so tritonclient's
+    asyncio client, sends JSON as application/octet-stream, too: without the header, such a body is looked at.
     """
     scope = exchange.scope
     header_length = read_header_length(exchange.headers, scope["headers"])
     body = await exchange.body()
     model, version = exchange.parameter("model"), exchange.parameter("version")
-    if not header_length and exchange.headers.get(b"content-type", b"").strip().lower() == _BINARY.encode():
+    is_binary = exchange.headers.get(b"content-type", b"").strip().lower() == _BINARY.encode()
+    if is_binary and header_length is None and await beside_loop(len(body), is_json_request, body):
+        is_binary = False
+    if is_binary and not header_length:
         request, form = read_raw_request(body, await exchange.metadata(), model, version), AnswerForm()
     else:
         size = len(body) if header_length is None else header_length  # bytes that follow the JSON cost little

@@ -24,20 +24,26 @@ class RouteEntry:
         name: Says what it is: of the routes with and without a version the same.
         handlers: By method; HEAD and OPTIONS follow from them.
         summary: What it does, for the document.
+        is_compressed: Whether answers are, where the header Accept-Encoding asks for that. tritonclient's asyncio
+            client asks for it always, and reads compressed answers to inference alone.
     """
 
     path: str
     name: str
     handlers: Mapping[str, Handler]
     summary: str
+    is_compressed: bool = False
 
 
-def _of_model(action: str, name: str, handlers: Mapping[str, Handler], summary: str) -> list[RouteEntry]:
+def _of_model(
+    action: str, name: str, handlers: Mapping[str, Handler], summary: str, *, is_compressed: bool = False
+) -> list[RouteEntry]:
     """A route of a model, with and without a version."""
+    path, of_version = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
     tail = f"/{action}" if action else ""
     return [
-        RouteEntry(f"/v2/models/{{model}}{tail}", name, handlers, summary),
-        RouteEntry(f"/v2/models/{{model}}/versions/{{version}}{tail}", name, handlers, f"{summary}, of one version"),
+        RouteEntry(path + tail, name, handlers, summary, is_compressed),
+        RouteEntry(of_version + tail, name, handlers, f"{summary}, of one version", is_compressed),
     ]
 
 
@@ -64,7 +70,7 @@ def protocol_routes() -> list[RouteEntry]:
     post_infer, stats = {"POST": infer.infer}, {"GET": models.statistics}
     log, trace = server_settings.logging_settings, server_settings.trace_settings
     return [
-        *_of_model("infer", "infer", post_infer, "Run a model"),
+        *_of_model("infer", "infer", post_infer, "Run a model", is_compressed=True),
         RouteEntry("/v2", "server_metadata", {"GET": health.server_metadata}, "Name, version and extensions"),
         RouteEntry("/v2/health/live", "live", {"GET": health.live}, "Whether the server is up"),
         RouteEntry("/v2/health/ready", "ready", {"GET": health.ready}, "Whether the server as a whole is ready"),
@@ -74,7 +80,13 @@ def protocol_routes() -> list[RouteEntry]:
         *_of_model("ready", "model_ready", {"GET": models.model_ready}, "Whether a model serves"),
         *_of_model("config", "model_config", {"GET": models.model_config}, "A model's configuration"),
         *_of_model("stats", "statistics", stats, "What a model has done"),
-        *_of_model("generate", "generate", {"POST": generation.generate}, "Run a model: inputs and outputs by name"),
+        *_of_model(
+            "generate",
+            "generate",
+            {"POST": generation.generate},
+            "Run a model: inputs and outputs by name",
+            is_compressed=True,
+        ),
         *_of_model(
             "generate_stream",
             "generate",

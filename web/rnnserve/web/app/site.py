@@ -1,5 +1,6 @@
 """Every route of the front: the protocol's, those that describe it, and those of the page."""
 
+import functools
 from pathlib import Path
 
 from rnnserve.web.app.live_numbers import LiveNumbers
@@ -20,13 +21,14 @@ def site_routes(metrics_socket: Path | None = None) -> list[RouteEntry]:
     """
     routes = protocol_routes()
     reference, live = Reference(routes), LiveNumbers()
+    whole = functools.partial(RouteEntry, is_compressed=True)
     routes += [
-        RouteEntry("/openapi.json", "document", {"GET": reference.document}, "This document"),
-        RouteEntry("/metrics", "metrics", {"GET": metrics_of(metrics_socket)}, "What the server has counted"),
-        RouteEntry("/docs", "reference", {"GET": reference.page}, "A page of it, to read and to try"),
-        RouteEntry("/", "page", {"GET": front_page}, "A page of what serves, to look at and to try"),
-        RouteEntry("/page/models", "page_models", {"GET": overview}, "What the page shows of each model"),
+        whole("/openapi.json", "document", {"GET": reference.document}, "This document"),
+        whole("/metrics", "metrics", {"GET": metrics_of(metrics_socket)}, "What the server has counted"),
+        whole("/docs", "reference", {"GET": reference.page}, "A page of it, to read and to try"),
+        whole("/", "page", {"GET": front_page}, "A page of what serves, to look at and to try"),
+        whole("/page/models", "page_models", {"GET": overview}, "What the page shows of each model"),
         RouteEntry("/page/live", "page_live", {"GET": live.stream}, "What models do now, as server-sent events"),
-        RouteEntry("/static/{file}", "static", {"GET": static_file}, "What pages need"),
+        whole("/static/{file}", "static", {"GET": static_file}, "What pages need"),
     ]
     return routes

@@ -9,9 +9,20 @@ import math
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.protocol_words import BATCH
-from rnnserve.web.errors import bad_request
+from rnnserve.web.errors import RestError, bad_request
+from rnnserve.web.rest.json_text import parse_object
 
-__all__ = ["read_raw_request"]
+__all__ = ["is_json_request", "read_raw_request"]
+
+
+def is_json_request(body: bytes) -> bool:
+    """Whether a body is an inference request in JSON, and so no tensor, whatever its type is said to be."""
+    if not body.startswith(b"{"):
+        return False
+    try:
+        return "inputs" in parse_object(body)
+    except RestError:
+        return False
 
 
 def read_raw_request(body: bytes, metadata: pb.ModelMetadataResponse, model: str, version: str) -> pb.ModelInferRequest:
