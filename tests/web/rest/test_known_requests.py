@@ -26,7 +26,8 @@ FORMS = [
 ODD = [
     None, True, False, 0, 1, -1, 1.0, 1.5, 2**63, 2**64, 1e39, float("nan"), float("inf"), "", "x", "é", "FP16",
     "BYTES", "FP64", [], [1], [[1]], [1, 2, 2], [True, 2, 2], [1.0, 2, 2], [1, 2, 2, 1], [-1], {}, {"a": 1},
-    {"binary_data_size": 4}, {"binary_data_size": True}, {"binary_data": 1}, {"binary_data_output": 0}, {"sequence_id": 1},
+    {"binary_data_size": 4}, {"binary_data_size": True}, {"binary_data": 1}, {"binary_data_output": 0},
+    {"sequence_id": 1},
 ]  # fmt: skip
 
 

@@ -22,7 +22,7 @@ __all__ = ["DirectCall", "DirectProtocol", "DirectReply", "DirectRoute", "Direct
 
 Plan = TypeVar("Plan")
 
-_HELD_SECONDS = 0.5
+_HEAD_SECONDS = 0.5
 """For which a head waits for its body: then it goes the general way, which has the bounds for that."""
 
 
@@ -93,6 +93,7 @@ class _DirectCycle:
 
     __slots__ = ("call", "data", "disconnected", "keep_alive", "response_complete", "scope")
 
+    body = b""
     more_body = response_started = False
     message_event = _NoEvent()
 
@@ -122,7 +123,7 @@ class DirectProtocol(FrontProtocol):
         self._way = way
         self._start = way.route.method + b" "
         self._direct: _DirectCycle | None = None
-        self._held = b""  # a head whose body has not come
+        self._known_head = b""  # a head whose body has not come
         self._later = b""  # what came after the request in hand
 
     def data_received(self, data: bytes) -> None:
@@ -130,7 +131,8 @@ class DirectProtocol(FrontProtocol):
         if self._direct is not None:
             self._later += data
             self.flow.pause_reading()
-        elif self._held:
+            self._count_held()
+        elif self._known_head:
             self._take_with_head(data)
         elif (
             data.startswith(self._start)
@@ -180,20 +182,20 @@ class DirectProtocol(FrontProtocol):
         """Let what works on a request for this connection end."""
         cycle, self._direct = self._direct, None
         super().connection_lost(exc)
-        self._held = self._later = b""
+        self._known_head = self._later = b""
         if cycle is not None and cycle.call is not None:
             cycle.disconnected = True
             cycle.call.cancel()
 
     def is_late(self, now: float) -> bool:
         """Whether the client has been waited for too long."""
-        if self._held and now - self._since > _HELD_SECONDS:
-            self.loop.call_soon(self._parse_held)  # not now: the table is looking at its connections
+        if self._known_head and now - self._since > _HEAD_SECONDS:
+            self.loop.call_soon(self._parse_known_head)  # not now: the table is looking at its connections
         return super().is_late(now)
 
     def shutdown(self) -> None:
         """End after the request in hand."""
-        self._parse_held()
+        self._parse_known_head()
         super().shutdown()
 
     @property
@@ -211,12 +213,12 @@ class DirectProtocol(FrontProtocol):
     def _hold(self, head: bytes) -> None:
         """Wait for the body: clients write it by a call of its own, and it comes a moment later."""
         self._unset_keepalive_if_required()
-        self._held = head
+        self._known_head = head
         self._wait()
 
     def _take_with_head(self, data: bytes) -> None:
         """Take what comes after a head: its body, where it is exactly that."""
-        head, self._held = self._held, b""
+        head, self._known_head = self._known_head, b""
         found = self._way.heads.find(head, self.server)
         if found is not None and found[1] == len(data):
             self._begin(found[0], head + data, len(head))
@@ -235,14 +237,18 @@ class DirectProtocol(FrontProtocol):
         cycle.call = call
         self._table.work(self)
 
-    def _parse_held(self) -> None:
-        if self._held:
-            held, self._held = self._held, b""
-            super().data_received(held)
+    def _parse_known_head(self) -> None:
+        if self._known_head:
+            head, self._known_head = self._known_head, b""
+            super().data_received(head)
 
     def _go_on(self) -> None:
         """Take what has come meanwhile."""
         self.flow.resume_reading()
         if self._later:
             later, self._later = self._later, b""
+            self._count_held()
             self.data_received(later)
+
+    def _waiting_bytes(self) -> int:
+        return super()._waiting_bytes() + len(self._later)

@@ -114,7 +114,7 @@ class _HeadReader:
         """Give the head; None where it is another one than may be answered at once."""
         try:
             self._parser.feed_data(self._head)
-        except httptools.HttpParserError:  # an upgrade is one, too
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             return None
         fields = dict(self._fields)
         length = fields.get(b"content-length", b"")

@@ -309,10 +309,14 @@ class FrontProtocol(HttpToolsProtocol):
     def _count_held(self) -> None:
         """Have the table count what this connection holds, apart from the request that is answered."""
         body = len(self._running.body) if self._is_busy else 0
-        size = held_bytes(len(self._unparsed), self._head_arrived, self._fields, self.pipeline, body)
+        size = held_bytes(self._waiting_bytes(), self._head_arrived, self._fields, self.pipeline, body)
         if size != self._held:
             self._held = size
             self._table.hold(self, size)
+
+    def _waiting_bytes(self) -> int:
+        """Bytes that have come, and are not parsed."""
+        return len(self._unparsed)
 
     def _wait(self) -> None:
         self._since = self.loop.time()
