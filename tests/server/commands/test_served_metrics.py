@@ -2,10 +2,15 @@
 
 import collections
 import contextlib
+import http.client
+import itertools
+import json
+import math
 import os
 import re
 import signal
 import urllib.request
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -15,7 +20,7 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from support.inference_requests import request
 from support.waiting import PATIENCE, until
-from support.workers import Load, new_channel, serving
+from support.workers import Load, ask, is_running, new_channel, serving
 
 SIMPLE = "direction_simple"
 
@@ -28,13 +33,27 @@ def scrape(address):
 
 
 def requests(found):
-    """By model and status, how many requests were answered."""
-    told = re.compile(r'rnnserve_requests_total\{model="(\w+)",version="\d*",protocol="\w+",code="(\w+)"\}')
-    counted = collections.Counter()
-    for name, value in found.items():
-        if value and (match := told.fullmatch(name)):
-            counted[match.groups()] += value
-    return dict(counted)
+    """By model, protocol and status, how many requests were answered."""
+    told = re.compile(r'rnnserve_requests_total\{model="(\w+)",version="\d*",protocol="(\w+)",code="(\w+)"\}')
+    return {match.groups(): value for name, value in found.items() if value and (match := told.fullmatch(name))}
+
+
+STATUSES = {200: "OK", 400: "INVALID_ARGUMENT", 404: "NOT_FOUND"}
+
+
+def over_http(address, model, features, *, points=3, count=1, headers=None):
+    """Ask over HTTP, on one connection; the statuses in gRPC's names."""
+    data = [[[0.0] * features] * points]
+    body = json.dumps({"inputs": [{"name": "input", "datatype": "FP32", "shape": [1, points, features], "data": data}]})
+    connection = http.client.HTTPConnection(address, timeout=PATIENCE)
+    said = []
+    for _ in range(count):
+        connection.request("POST", f"/v2/models/{model}/infer", body, headers or {})
+        reply = connection.getresponse()
+        reply.read()
+        said.append(STATUSES[reply.status])
+    connection.close()
+    return said
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +92,24 @@ def test_counts_are_the_clients_after_a_worker_was_killed(served):
             assert refused(stub, request(SIMPLE, {"input": np.zeros((1, 3, 5), np.float32)})) == "INVALID_ARGUMENT"
     with Load(server.port, clients=4, reconnect=True).running() as load:
         until(lambda: load.answered() >= 200)
+        over = [over_http(by_http, SIMPLE, 2, count=3) for _ in range(6)]  # workers share connections
+        over += [over_http(by_http, SIMPLE, 5, count=2), over_http(by_http, "no_such_model", 2, count=4)]
+        over.append(over_http(by_http, SIMPLE, 2, points=3000))  # in a call of its own, being large
+        over.append(over_http(by_http, SIMPLE, 2, headers={"Authorization": "Bearer x"}))  # likewise
+        over.append(over_http(by_http, SIMPLE, 5, headers={"Authorization": "Bearer x"}))
     assert not load.failed
-    before = {("other", "NOT_FOUND"): 8, (SIMPLE, "INVALID_ARGUMENT"): 8, (SIMPLE, "OK"): load.answered()}
+    told = collections.Counter(itertools.chain.from_iterable(over))
+    assert told == {"OK": 20, "INVALID_ARGUMENT": 3, "NOT_FOUND": 4}
+    before = {
+        ("other", "grpc", "NOT_FOUND"): 8,
+        ("other", "http", "NOT_FOUND"): 4,
+        (SIMPLE, "grpc", "INVALID_ARGUMENT"): 8,
+        (SIMPLE, "http", "INVALID_ARGUMENT"): 3,
+        (SIMPLE, "grpc", "OK"): load.answered(),
+        (SIMPLE, "http", "OK"): 20,
+    }
     assert requests(scrape(by_port)) == before
-    assert scrape(by_http) == scrape(by_port)
+    assert without_gauges(scrape(by_http)) == without_gauges(scrape(by_port))
 
     victim = server.workers()[0]
     os.kill(victim, signal.SIGKILL)  # at once after its last answer: it has told no one what it has counted
@@ -86,30 +119,82 @@ def test_counts_are_the_clients_after_a_worker_was_killed(served):
     assert not more.failed
     answered = load.answered() + more.answered()
     found = scrape(by_port)
-    assert requests(found) == {**before, (SIMPLE, "OK"): answered}
+    assert requests(found) == {**before, (SIMPLE, "grpc", "OK"): answered}
+    answered += 20
     labels = f'{{model="{SIMPLE}",version="1"}}'
     for name in ("request", "queue"):
         assert found[f"rnnserve_{name}_duration_seconds_count{labels}"] == answered
-    assert found[f"rnnserve_steps_total{labels}"] == 3 * answered
+    assert found[f"rnnserve_steps_total{labels}"] == 3 * answered + 2997
     assert found['rnnserve_worker_restarts_total{reason="died"}'] == 1
     assert found[f"nv_inference_request_success{labels}"] == answered
     with new_channel(server.port) as channel:
         said = statistics(channel)
     stats = said.inference_stats
-    assert (stats.success.count, stats.fail.count, said.inference_count) == (answered, 8, answered)
+    assert (stats.success.count, stats.fail.count, said.inference_count) == (answered, 11, answered)
     assert said.execution_count == found[f"nv_inference_exec_count{labels}"]
+    assert [(each.status, each.reason, each.count) for each in said.refusals] == [
+        ("INVALID_ARGUMENT", "invalid_request", 11)
+    ]
+    counted = 0
+    for bucket in said.duration_buckets:  # those of the metrics are cumulative
+        counted += bucket.count
+        edge = "+Inf" if bucket.upper_bound == math.inf else repr(bucket.upper_bound)
+        name = f'rnnserve_request_duration_seconds_bucket{{model="{SIMPLE}",version="1",le="{edge}"}}'
+        assert found[name] == counted
+    assert counted == answered
 
 
 def test_names_that_clients_make_up_make_no_series(served):
-    server, _, by_port = served
+    server, by_http, by_port = served
     before = scrape(by_port)
+    unknown = [pb.ModelInferRequest(model_name=f"{number} \n\"'") for number in range(10_000)]
     with new_channel(server.port) as channel:
         stub = rpc.GRPCInferenceServiceStub(channel)
-        calls = [
-            stub.ModelInfer.future(pb.ModelInferRequest(model_name=f"{number} \n\"'"), timeout=PATIENCE)
-            for number in range(500)
-        ]
+        calls = [stub.ModelInfer.future(each, timeout=PATIENCE) for each in unknown[:500]]
         assert {call.code().name for call in calls if call.exception()} == {"NOT_FOUND"}
+        answers = list(stub.ModelStreamInfer(iter(unknown[500:9900]), timeout=PATIENCE))
+        assert len(answers) == 9400
+        assert all("no model" in each.error_message for each in answers)
+        with pytest.raises(grpc.RpcError, match="UNIMPLEMENTED"):
+            channel.unary_unary("/inference.GRPCInferenceService/NoMethod")(b"", timeout=PATIENCE)
+    assert {over_http(by_http, f"a{number}", 2)[0] for number in range(100)} == {"NOT_FOUND"}
     after = scrape(by_port)
     assert after.keys() == before.keys()
-    assert sum(requests(after).values()) - sum(requests(before).values()) == 500
+    assert sum(requests(after).values()) - sum(requests(before).values()) == 10_000
+
+
+def test_a_server_without_workers_is_scraped_beside_its_interpreter(repository, tmp_path):
+    """By a process that begins with the first scrape; one that dies is replaced."""
+    with serving(repository, tmp_path, "--http-port", "0", "--metrics-port", "0") as server:
+        by_http, by_port = [server.process.stdout.readline().split()[-1] for _ in range(2)]
+        assert not scrapers(server)
+        with new_channel(server.port) as channel:
+            assert ask(channel) == "OK"
+        assert over_http(by_http, SIMPLE, 2, count=2) == ["OK", "OK"]
+        counted = {(SIMPLE, "grpc", "OK"): 1, (SIMPLE, "http", "OK"): 2}
+        found = scrape(by_http)
+        assert requests(found) == counted
+        assert found[f'rnnserve_model_ready{{model="{SIMPLE}",version="1"}}'] == 1
+        (scraper,) = scrapers(server)
+        os.kill(scraper, signal.SIGKILL)
+        until(lambda: "the process for metrics has ended" in server.log)
+        assert requests(scrape(by_port)) == counted
+        (another,) = scrapers(server)
+        assert another != scraper
+    assert not is_running(another)
+    assert "Traceback" not in server.log
+
+
+def scrapers(server):
+    """The processes that answer scrapes."""
+    tasks = Path(f"/proc/{server.process.pid}/task").glob("*/children")
+    children = [pid for path in tasks for pid in path.read_text().split()]
+    found = [int(pid) for pid in children if b"counting.scraper" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in found if is_running(pid)]
+
+
+def without_gauges(found):
+    """What does not change from one moment to the next."""
+    return {
+        name: value for name, value in found.items() if not re.match("rnnserve_(held_bytes|requests_in_flight)", name)
+    }

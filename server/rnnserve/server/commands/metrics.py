@@ -6,8 +6,9 @@ import importlib.metadata
 import socket
 from collections.abc import Callable, Iterator
 
+from rnnserve.server.commands.scrape_process import ScrapeProcess
 from rnnserve.server.counting.endpoint import MetricsEndpoint
-from rnnserve.server.counting.exposition import exposition
+from rnnserve.server.counting.exposition import Exposition
 from rnnserve.server.counting.totals import Totals
 from rnnserve.server.errors import StartError
 from rnnserve.server.settings import Settings
@@ -43,7 +44,8 @@ class Metrics:
 
     Attributes:
         totals: The counts of all processes.
-        before: What is called before a scrape.
+        count_gauges: What writes down what is true now, before the first scrape and each second after it. With workers
+            each of them does so itself.
         port: Where they are served; None where they have no port of their own.
     """
 
@@ -54,17 +56,19 @@ class Metrics:
             has_triton_names: Whether Triton's names are told, too.
         """
         self.totals = Totals()
-        self.before: Callable[[], None] = lambda: None
+        self.count_gauges: Callable[[], None] = lambda: None
         self.port: int | None = None
         self._has_triton_names = has_triton_names
         self._version = importlib.metadata.version("rnnserve")
+        self._exposition = Exposition(self._version, has_triton_names=has_triton_names)
 
     def text(self) -> bytes:
         """Give the text of a scrape."""
-        self.before()
-        return exposition(
-            self.totals.sums(), self.totals.restarts, self._version, has_triton_names=self._has_triton_names
-        )
+        return self._exposition.text(self.totals.sums(), self.totals.restarts)
+
+    def options(self) -> list[str]:
+        """The options of a process that gives the same."""
+        return [f"--server-version={self._version}", *([] if self._has_triton_names else ["--no-triton-metrics"])]
 
 
 @contextlib.contextmanager
@@ -72,7 +76,7 @@ def metrics_served(args: argparse.Namespace, settings: Settings) -> Iterator[Met
     """Answer scrapes inside the block.
 
     Args:
-        args: Arguments of the command: `metrics_port`, `no_triton_metrics`.
+        args: Arguments of the command: `metrics_port`, `no_triton_metrics`, `workers`.
         settings: Settings of the server.
 
     Raises:
@@ -89,7 +93,11 @@ def metrics_served(args: argparse.Namespace, settings: Settings) -> Iterator[Met
         listener = _listen(settings.host, args.metrics_port)
         metrics.port = listener.getsockname()[1]
         listeners.append(listener)
-    endpoint = MetricsEndpoint(listeners, metrics.text)
+    endpoint: MetricsEndpoint | ScrapeProcess
+    if args.workers > 1:
+        endpoint = MetricsEndpoint(listeners, metrics.text)
+    else:  # the lane is in this process: a scrape would take its interpreter for milliseconds
+        endpoint = ScrapeProcess(listeners, metrics.options(), lambda: metrics.count_gauges())
     endpoint.start()
     try:
         yield metrics

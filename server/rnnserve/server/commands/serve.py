@@ -193,7 +193,7 @@ def _serve(settings: Settings, supervised: Supervised | None, metrics: Metrics |
         ending.reload = server.reload
         if metrics is not None:
             metrics.totals.add(used_table())
-            metrics.before = server.count_gauges
+            metrics.count_gauges = server.count_gauges
         left: list[str] = []
         try:
             if supervised is None:

@@ -2,7 +2,8 @@
 
 A process adds to its own table (`table`), whose places are fixed (`places`). A supervisor makes the table of each
 worker, and reads it at any time, after a kill, too; it keeps what the dead have counted (`totals`). `exposition` writes
-all of it as Prometheus reads it, and `endpoint` answers scrapes.
+all of it (`families`) as Prometheus reads it, and `endpoint` answers scrapes: for a server without workers in a process
+of its own (`scraper`).
 
 Imports `errors`; no gRPC.
 

@@ -1,7 +1,8 @@
 """Answers scrapes: over a private socket for the HTTP front, and on a port of its own where that is asked for.
 
 One thread, one connection at a time, each for a second at most: a scraper comes every few seconds, and nothing else is
-to be had here. It is in the process that was started, which with workers serves no request itself.
+to be had here. With workers it is in the process that was started, which serves no request itself; without, in one of
+its own (`scraper`).
 """
 
 import logging
@@ -37,7 +38,7 @@ class MetricsEndpoint:
         self._listeners = listeners
         self._scrape = scrape
         self._wake, self._woken = socket.socketpair()
-        self._thread = threading.Thread(target=self._serve, name="metrics", daemon=True)
+        self._thread = threading.Thread(target=self.serve, name="metrics", daemon=True)
 
     def start(self) -> None:
         """Answer from now on."""
@@ -51,7 +52,8 @@ class MetricsEndpoint:
             listener.close()
         self._woken.close()
 
-    def _serve(self) -> None:
+    def serve(self) -> None:
+        """Answer on this thread, until `stop` is called on another."""
         with selectors.DefaultSelector() as selector:
             for each in (*self._listeners, self._woken):
                 each.setblocking(False)

@@ -1,0 +1,39 @@
+"""A process that answers scrapes of one server, from the table that the server adds to: `python -m` this module.
+
+So what a scrape costs, some milliseconds with a hundred models, is no time of the server's own interpreter.
+"""
+
+import argparse
+import signal
+import socket
+from collections.abc import Sequence
+
+from rnnserve.common.parent_death import die_with_parent
+from rnnserve.server.counting.endpoint import MetricsEndpoint
+from rnnserve.server.counting.exposition import Exposition
+from rnnserve.server.counting.table import CountTable
+from rnnserve.server.counting.totals import Totals
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Answer until the server ends, or ends this process."""
+    parser = argparse.ArgumentParser()
+    for name in ("--table-fd", "--lifeline-fd"):
+        parser.add_argument(name, type=int, required=True)
+    parser.add_argument("--listen-fd", type=int, action="append", required=True)
+    parser.add_argument("--server-version", required=True)
+    parser.add_argument("--no-triton-metrics", action="store_true")
+    args = parser.parse_args(arguments)
+    die_with_parent(args.lifeline_fd)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the server, which ends this process
+    totals = Totals()
+    totals.add(CountTable(args.table_fd))
+    exposition = Exposition(args.server_version, has_triton_names=not args.no_triton_metrics)
+    listeners = [socket.socket(fileno=fd) for fd in args.listen_fd]
+    MetricsEndpoint(listeners, lambda: exposition.text(totals.sums(), totals.restarts)).serve()
+
+
+if __name__ == "__main__":
+    main()
