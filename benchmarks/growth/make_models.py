@@ -17,7 +17,7 @@ from rnnserve.export.triton_config_writing import render_config
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MANIFEST, Version, dump_manifest, read_version
 
-__all__ = ["make_models"]
+__all__ = ["make_models", "publish_copy"]
 
 
 def make_models(folder: Path) -> None:
@@ -28,10 +28,11 @@ def make_models(folder: Path) -> None:
                 publish_classifier(model_of(hidden), make_classifier("rnn", hidden), folder / "hidden")
             version = read_version(folder / "hidden" / model_of(HIDDEN_SIZES[0]) / "1")
             for number in range(max(MODEL_COUNTS)):
-                _publish_copy(version, folder / "copies" / copy_name(number))
+                publish_copy(version, folder / "copies" / copy_name(number))
 
 
-def _publish_copy(version: Version, model: Path) -> None:
+def publish_copy(version: Version, model: Path) -> None:
+    """Publish a version again, under the name of its folder."""
     manifest = manifest_pb2.Manifest()
     manifest.CopyFrom(version.manifest)
     manifest.model = model.name
