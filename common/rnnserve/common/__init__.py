@@ -1,13 +1,15 @@
-"""What several areas need, and what is no contract: guarded processes, regular files, archives of arrays.
+"""What several areas need, and what is no contract: guarded processes, regular files, archives of arrays, the log.
 
 `guarded_process` runs work that may crash, hang or take memory in a process of its own, and `guarded_work` is that
 process's end; `parent_death` ends a process with its parent. `regular_files` opens files that may not be links, pipes
 or elsewhere. `array_archives` reads .npz files within bounds. `refusing_nodes` names nodes of a graph that raise an
-error.
+error. `log_format`, `log_limits` and `unblocked_output` are how processes that serve write their log, and
+`request_lines` is what it says of single requests. `telemetry` exports traces.
 
 Imports no area.
 
-Threads: `guarded_work`, `parent_death`.
+Threads: `guarded_work`, `parent_death`, `unblocked_output`.
 
-Door: `array_archives`, `guarded_process`, `guarded_work`, `parent_death`, `refusing_nodes`, `regular_files`.
+Door: `array_archives`, `guarded_process`, `guarded_work`, `log_format`, `log_limits`, `parent_death`, `refusing_nodes`,
+`regular_files`, `request_lines`, `telemetry`, `unblocked_output`.
 """

@@ -72,11 +72,19 @@ class ServeError(Exception):
         field: The field of the request that is wrong, such as "inputs[0].shape"; empty where it is no single one.
         counts: Where it is counted: the numbers of the version that the request is for; None where that is not known.
         is_after_run: Whether the request was run, and counted as answered, before it was refused.
+        rows: Rows of the request; 0 where they are not known.
+        arrived: When it arrived, in seconds on the clock of `clock`; 0 where that is not known.
+        run_seconds: Seconds of its run; 0 where there was none.
+        request_id: Id that its client is told, where it has been told of already; else empty.
     """
 
     status: ClassVar[str] = "INTERNAL"
     counts: "memoryview[float] | None" = None
     is_after_run = False
+    rows = 0
+    arrived = 0.0
+    run_seconds = 0.0
+    request_id = ""
 
     def __init__(self, message: str = "", *, field: str = "") -> None:
         """Say what is wrong.
@@ -93,6 +101,12 @@ class ServeError(Exception):
         if self.counts is None:
             self.counts = counts
         self.is_after_run |= is_after_run
+        return self
+
+    def of_request(self, rows: int, arrived: float) -> Self:
+        """Note of which request it is now: one error may be told to several, one after another."""
+        self.rows = rows
+        self.arrived = arrived
         return self
 
     def __str__(self) -> str:

@@ -9,11 +9,11 @@ import dataclasses
 from pathlib import Path
 from typing import Self
 
+from rnnserve.common.request_lines import LOG_REQUESTS
 from rnnserve.server.errors import StartError
 from rnnserve.server.option import option, read_count, read_period, read_port, read_seconds
 
 __all__ = ["Settings"]
-
 
 _SHARED_CONNECTION_AGE = 60.0
 """Seconds that a connection to one of several workers lasts: after so long at most, the clients of a worker that leaves
@@ -76,6 +76,8 @@ class Settings:
         max_connection_age: Seconds, give or take a tenth, after which a client is asked to connect anew. None is a
             minute where workers share the port, and no limit elsewhere; 0 is no limit.
         max_connection_age_grace: Seconds that calls in progress on such a connection may take to end; 0 for no limit.
+        log_requests: Which requests have a line in the log: "errors", "none" or "all". Of the command only.
+        traces: Export traces of requests. Of the command only.
         share_port: Let other processes listen on the port too, as workers do. Not an option of the command.
         http_port: Where HTTP is served beside this server; None for nowhere. Not one, either: the command's own is.
         private_sockets: Folder for a socket of this server, which no other user can open: calls on it are those of the
@@ -294,6 +296,16 @@ class Settings:
             read_seconds,
             metavar="SECONDS",
         ),
+    )
+    log_requests: str = dataclasses.field(
+        default=LOG_REQUESTS[0],
+        kw_only=True,
+        metadata=option("which requests have a line in the log; of errors some of each reason", choices=LOG_REQUESTS),
+    )
+    traces: bool = dataclasses.field(
+        default=False,
+        kw_only=True,
+        metadata=option("export traces (OpenTelemetry) as the variables OTEL_… say; needs the extra `otel`"),
     )
     share_port: bool = False
     http_port: int | None = dataclasses.field(default=None, kw_only=True)

@@ -184,6 +184,9 @@ class Pending(PendingRequest):
 
     connection = "one"
 
+    def origin(self):
+        raise NotImplementedError
+
     def check(self):
         if self._defect is not None:
             raise self._defect

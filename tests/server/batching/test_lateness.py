@@ -27,6 +27,9 @@ class Pending(PendingRequest):
 
     connection = "a"
 
+    def origin(self):
+        raise NotImplementedError
+
     def check(self):
         raise NotImplementedError
 

@@ -50,6 +50,9 @@ class Caller(PendingRequest):
         self._answered = threading.Event()
         self.connection = connection
 
+    def origin(self):
+        raise NotImplementedError
+
     def check(self):
         return checked_request(1, self.steps)
 

@@ -8,8 +8,8 @@ import os
 
 import pytest
 
+from rnnserve.common.log_format import log_formatter
 from rnnserve.server.commands import serve
-from rnnserve.server.commands.log_format import log_formatter
 from rnnserve.server.commands.options import changed_options
 from rnnserve.server.commands.refusal_log import RefusalLog
 from rnnserve.server.counting import places

@@ -19,6 +19,8 @@ OTHER = Settings(
     max_sequences=13, max_sequence_bytes=14, sequence_idle=3.5, max_streams=15, share_sequences=True,
     allow_non_finite=True, allow_unproven=True, load_timeout=0.5, max_load_bytes=12, grace=0.25, max_connection_age=0.0,
     max_connection_age_grace=3.0, model_control="explicit", poll=2.0, load_model="*", ready="all", drain=1.5,
+    log_requests="all",
+    traces=True,
 )  # fmt: skip
 
 
@@ -82,6 +84,8 @@ def test_the_defaults():
         "drain": 0.0,
         "grace": 5.0,
         "max_connection_age": None,
+        "log_requests": "errors",
+        "traces": False,
         "max_connection_age_grace": 0.0,
         "share_port": False,
         "http_port": None,

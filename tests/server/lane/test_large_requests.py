@@ -17,6 +17,7 @@ from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.clock import now
 from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest, QueueFull, TooManyCalls
 from rnnserve.server.lane.large_requests import LargeRequests
+from rnnserve.server.lane.varying_fields import HEAD_BYTES
 from rnnserve.server.protocol.service import Service
 from support.inference_requests import arrays, request
 
@@ -72,7 +73,7 @@ def test_they_are_answered_from_the_thread_of_their_model(large):
     assert arrays(pb.ModelInferResponse.FromString(answer))["logits"].shape == (3000, 2)
     assert thread == "scheduler direction_simple"
     assert call.is_watched
-    assert call.payload == b""  # the checked request has its bytes: they are in memory once
+    assert len(call.payload) <= HEAD_BYTES  # the checked request has its bytes: they are in memory once
 
 
 def test_what_is_wrong_with_one_is_told_and_costs_no_other(large):

@@ -35,6 +35,9 @@ class Call(PendingRequest):
         super().__init__(1, 1, deadline, 0.0, timeout)
         self.told = []
 
+    def origin(self):
+        raise NotImplementedError
+
     def check(self):
         raise InvalidRequest("wrong")
 

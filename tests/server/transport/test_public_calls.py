@@ -18,6 +18,14 @@ class Call:
     connection = "a"
 
 
+class Asked:
+    def origin(self):
+        raise NotImplementedError
+
+
+ASKED = Asked()
+
+
 @pytest.fixture
 def without_garbage_collection():
     gc.disable()
@@ -27,7 +35,7 @@ def without_garbage_collection():
 
 def test_outputs_that_may_not_be_held_are_not_kept_by_the_error(without_garbage_collection):
     """In a cycle of the error, its traceback and a frame they stayed until Python looked for garbage: 200 MB."""
-    waiting = WaitingCall(checked_request(1, 4), math.inf, HeldBytes(ByteBudget(1 << 20), Call()))
+    waiting = WaitingCall(checked_request(1, 4), math.inf, HeldBytes(ByteBudget(1 << 20), Call()), ASKED)
     array = np.zeros(1 << 20, np.float32)
     kept = weakref.ref(array)
     waiting.answer({"output": array})
@@ -43,7 +51,7 @@ def test_a_request_that_is_cancelled_is_let_go_of_while_it_waits(without_garbage
     request = dataclasses.replace(checked_request(1, 4), inputs={"input": array})
     kept = weakref.ref(array)
     del array
-    waiting = WaitingCall(request, math.inf, HeldBytes(ByteBudget(1 << 20), Call()))
+    waiting = WaitingCall(request, math.inf, HeldBytes(ByteBudget(1 << 20), Call()), ASKED)
     assert waiting.check() is request
     del request
     waiting.cancel()
@@ -53,7 +61,7 @@ def test_a_request_that_is_cancelled_is_let_go_of_while_it_waits(without_garbage
 
 
 def test_outputs_are_given_once(without_garbage_collection):
-    waiting = WaitingCall(checked_request(1, 4), math.inf, HeldBytes(ByteBudget(1 << 20), Call()))
+    waiting = WaitingCall(checked_request(1, 4), math.inf, HeldBytes(ByteBudget(1 << 20), Call()), ASKED)
     array = np.zeros(4, np.float32)
     kept = weakref.ref(array)
     waiting.answer({"logits": array})

@@ -14,17 +14,22 @@ class RestError(Exception):
     Attributes:
         status: HTTP status.
         headers: Further headers of the answer, by name.
+        is_of_server: Whether the server has refused the request: then it has told of that.
     """
 
-    def __init__(self, status: int, message: str, *, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, message: str, *, headers: Mapping[str, str] | None = None, is_of_server: bool = False
+    ) -> None:
         """Say what is wrong.
 
         Args:
             status: HTTP status.
             message: Words for the caller.
             headers: Further headers of the answer, by name.
+            is_of_server: Value of the attribute of the same name.
         """
         super().__init__(message)
+        self.is_of_server = is_of_server
         self.status = status
         self.headers = dict(headers or {})
 

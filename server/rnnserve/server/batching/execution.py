@@ -12,8 +12,10 @@ from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.signature import Signature
 from rnnserve.server.clock import now
-from rnnserve.server.counting.table import answering
+from rnnserve.server.counting.table import after_run, answering
 from rnnserve.server.errors import InternalError, ServeError
+from rnnserve.server.observing.origins import Origin
+from rnnserve.server.observing.runs import WatchedRun, observed
 
 __all__ = ["Batch", "BatchModel", "CheckedBatch", "Recipient", "run_batch", "run_pending"]
 
@@ -58,6 +60,9 @@ class Recipient(Protocol[A_contra]):
     def refuse(self, error: ServeError, /) -> None:
         """Take an error instead."""
 
+    def origin(self) -> Origin:
+        """Say where it comes from; before it is answered."""
+
 
 class Batch(Protocol[A]):
     """Requests that are run together."""
@@ -73,6 +78,10 @@ class Batch(Protocol[A]):
     @property
     def arrivals(self) -> Sequence[float]:
         """Their arrivals, in seconds on the clock of `clock`."""
+
+    @property
+    def rows_each(self) -> Sequence[int]:
+        """Rows of each of them."""
 
     @property
     def steps(self) -> int:
@@ -119,6 +128,11 @@ class CheckedBatch:
         """Steps of the run beside these."""
         longest = max([request.steps for request in self._requests])
         return rows_of_run(self._model.signature, self.rows) * longest - self.steps
+
+    @property
+    def rows_each(self) -> list[int]:
+        """Rows of each of them."""
+        return [request.batch for request in self._requests]
 
     def run(self) -> list[dict[str, Array]]:
         """Run them, and give each its outputs by name."""
@@ -182,21 +196,27 @@ def run_batch(statistics: Statistics, batch: Batch[A]) -> bool:
             for half in (slice(0, count // 2), slice(count // 2, count)):
                 run_batch(statistics, batch.part(half))
         else:
-            statistics.record_failure(now() - batch.arrivals[0])
+            failed = now()
+            statistics.record_failure(failed - batch.arrivals[0])
             refused = error if isinstance(error, ServeError) else InternalError.hiding(error)
-            members[0].refuse(refused.of(statistics.counts))
+            refused.run_seconds = failed - started
+            members[0].refuse(refused.of(statistics.counts).of_request(batch.rows, batch.arrivals[0]))
         return True
     if answers is None:
         return False
     ended = now()
     statistics.answering(count)
-    answering.counts = statistics.counts
+    answering.counts, answering.run_seconds = statistics.counts, ended - started
+    watched = None
+    if observed.runs is not None:
+        watched = WatchedRun(observed.runs, statistics.counts, batch, started, ended)
+        members = watched.members
     for member, answer in zip(members, answers, strict=True):
         try:
             member.answer(answer)
         except Exception as error:  # noqa: BLE001 - the rest of the batch must be answered
             refused = error if isinstance(error, ServeError) else InternalError.hiding(error)
-            member.refuse(refused.of(statistics.counts, is_after_run=True))
+            member.refuse(after_run(refused))
     statistics.record(
         rows=batch.rows,
         run_seconds=ended - started,
@@ -205,4 +225,6 @@ def run_batch(statistics: Statistics, batch: Batch[A]) -> bool:
         steps=batch.steps,
         padded_steps=batch.padded_steps,
     )
+    if watched is not None:
+        watched.tell()
     return True

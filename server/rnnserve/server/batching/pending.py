@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from rnnserve.server.batching.lateness import CANCELLED
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.errors import ServeError
+from rnnserve.server.observing.origins import Origin
 
 __all__ = ["PendingRequest"]
 
@@ -54,6 +55,10 @@ class PendingRequest(abc.ABC):
     @abc.abstractmethod
     def refuse(self, error: ServeError) -> None:
         """Answer with an error. Called after `answer` too, where that raised."""
+
+    @abc.abstractmethod
+    def origin(self) -> Origin:
+        """Say where it comes from; before it is answered."""
 
     def cancel(self) -> None:
         """Note that the caller has cancelled: the request need not be run."""

@@ -1,6 +1,6 @@
 """The command that this area brings to `rnnserve`.
 
-Threads: `http_front`, `refusal_log`, `unblocked_output`.
+Threads: `http_front`, `refusal_log`.
 
 Door: nothing.
 """

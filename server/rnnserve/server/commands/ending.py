@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from rnnserve.server.commands.unblocked_output import finish_output
+from rnnserve.common.unblocked_output import finish_output
 from rnnserve.server.workers.signals import SAME_SECONDS
 
 __all__ = ["Ending", "before_end_at_once", "end_at_once"]

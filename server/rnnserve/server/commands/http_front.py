@@ -167,7 +167,8 @@ def http_front(args: argparse.Namespace, settings: Settings) -> Iterator[Setting
     """Have HTTP served beside gRPC inside the block, where that is wanted and can be.
 
     Args:
-        args: Arguments of the command: `http_port`, `no_http`, `http_workers`, `http_allow_host`, `log_level`.
+        args: Arguments of the command: `http_port`, `no_http`, `http_workers`, `http_allow_host`, `log_level`,
+            `log_format`.
         settings: Settings of the server.
 
     Yields:
@@ -239,7 +240,8 @@ def page_address(settings: Settings) -> str:
 
 def _command(args: argparse.Namespace, settings: Settings, folder: Path) -> list[str]:
     command = [sys.executable, "-m", "rnnserve.cli", "web", f"--upstream=unix:{folder}", f"--host={settings.host}"]
-    command.append(f"--log-level={args.log_level}")
+    command += [f"--log-level={args.log_level}", f"--log-format={args.log_format}"]
+    command += [f"--log-requests={settings.log_requests}", *(["--traces"] if settings.traces else [])]
     command.append(f"--max-body-bytes={max(_LEAST_BODY_BYTES, 2 * settings.max_message_bytes)}")
     command += [f"--allow-host={name}" for name in args.http_allow_host]
     for name in ("tls_certificate", "tls_key", "tls_client_ca"):

@@ -1,4 +1,7 @@
-"""Lines that say which requests were refused, and why: a line for all of some seconds, however many there were."""
+"""Lines that say which requests were refused, and why: a line for all of some seconds, however many there were.
+
+Of the first of each reason there are lines of their own (`common.request_lines`); these say how many there were.
+"""
 
 import contextlib
 import logging
@@ -56,8 +59,16 @@ class RefusalLog:
 
 
 @contextlib.contextmanager
-def refusals_logged(totals: Totals) -> Iterator[None]:
-    """Log what is refused inside the block, on a thread of its own, and at its end."""
+def refusals_logged(totals: Totals, log_requests: str = "errors") -> Iterator[None]:
+    """Log what is refused inside the block, on a thread of its own, and at its end.
+
+    Args:
+        totals: Counts of all processes.
+        log_requests: One of `LOG_REQUESTS`: with "none" nothing is logged.
+    """
+    if log_requests == "none":
+        yield
+        return
     log, is_over = RefusalLog(totals), threading.Event()
 
     def look_on() -> None:

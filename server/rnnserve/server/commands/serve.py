@@ -11,16 +11,17 @@ import signal
 import sys
 from pathlib import Path
 
+from rnnserve.common.log_format import LOG_FORMATS, log_formatter
+from rnnserve.common.log_limits import LogLimits
 from rnnserve.common.parent_death import die_with_parent
+from rnnserve.common.unblocked_output import unblock_output
 from rnnserve.server.commands.ending import Ending, end_at_once
 from rnnserve.server.commands.http_front import add_http_arguments, http_front, page_address
-from rnnserve.server.commands.log_format import LOG_FORMATS, log_formatter
-from rnnserve.server.commands.log_limits import LogLimits
 from rnnserve.server.commands.metrics import Metrics, add_metrics_arguments, metrics_served
 from rnnserve.server.commands.options import add_options, argument_type, changed_options, read_options, write_options
 from rnnserve.server.commands.refusal_log import refusals_logged
+from rnnserve.server.commands.request_telling import check_tracing, requests_told
 from rnnserve.server.commands.stacks import show_stacks_at_signals
-from rnnserve.server.commands.unblocked_output import unblock_output
 from rnnserve.server.counting.table import CountTable, use_table, used_table
 from rnnserve.server.errors import StartError
 from rnnserve.server.grpcio_private.polling import choose_polling
@@ -118,17 +119,20 @@ def run(args: argparse.Namespace) -> int:
             supervised = Supervised(args.report_fd, args.lifeline_fd, args.pins_fd, args.peers)
             settings = dataclasses.replace(settings, share_port=True, private_sockets=args.private_sockets)
             _count_in(args.counts_fd)
-            has_threads = _serve(settings, supervised)
+            with requests_told(settings):
+                has_threads = _serve(settings, supervised)
         else:
+            check_tracing(settings)  # before anything is started
             with (
                 http_front(args, settings) as settings,
                 metrics_served(args, settings) as metrics,
-                refusals_logged(metrics.totals),
+                refusals_logged(metrics.totals, settings.log_requests),
             ):
                 _log.info("options: %s", " ".join(changed_options(args, add_arguments)) or "the defaults")
                 if args.workers > 1:
                     return _supervise(settings, args.workers, args.log_level, args.log_format, metrics)
-                has_threads = _serve(settings, None, metrics)
+                with requests_told(settings):
+                    has_threads = _serve(settings, None, metrics)
         if args.report_fd is None:
             _log.info("the server has ended")
         if has_threads:

@@ -21,6 +21,7 @@ __all__ = [
     "CountTable",
     "Counts",
     "TableRow",
+    "after_run",
     "answering",
     "count_http_answer",
     "count_in_process",
@@ -93,6 +94,7 @@ class CountTable:
         self._lock = threading.Lock()
         self._read: dict[int, tuple[bytes, str, str, dict[str, str]]] = {}  # by row, what its name means
         self._by_name: dict[tuple[str, str], int] = {}
+        self._views: dict[int, Counts] = {}
         for at, row in enumerate(self.rows()):
             self._by_name[row.model, row.version] = at
         self.process = self.row("", "")
@@ -119,7 +121,17 @@ class CountTable:
                 at = self._by_name[model, version] = len(self._by_name)
                 start = _HEAD + at * _ROW_BYTES
                 self._memory[start : start + len(name)] = name
-            return self._counts(at)
+            if at not in self._views:
+                self._views[at] = self._counts(at)
+            return self._views[at]
+
+    def name_of(self, counts: Counts) -> tuple[str, str]:
+        """Give the model and the version whose row this is; those of `other` for numbers that are no row of it."""
+        with self._lock:
+            for (model, version), at in self._by_name.items():
+                if self._views.get(at) is counts:
+                    return model, version
+        return OTHER, ""
 
     def tell(self, model: str, version: str, about: dict[str, str]) -> None:
         """Say more of a version that has a row, as far as there is room."""
@@ -194,13 +206,25 @@ class _Answering(threading.local):
 
     Attributes:
         counts: Numbers of the version whose run it was; None before the first.
+        run_seconds: Seconds of this run.
+        unsent: How many answers could not be sent on this thread, and were refused.
     """
 
     counts: "Counts | None" = None
+    run_seconds = 0.0
+    unsent = 0
 
 
 answering = _Answering()
 """So that an answer that cannot be held is counted as refused, with its model: a call does not know which it is."""
+
+
+def after_run(error: E) -> E:
+    """Note that an error takes the place of an answer of the run that is being answered on this thread."""
+    error.of(answering.counts, is_after_run=True)
+    error.run_seconds = answering.run_seconds
+    answering.unsent += 1
+    return error
 
 
 @contextlib.contextmanager

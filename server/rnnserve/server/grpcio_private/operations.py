@@ -5,7 +5,7 @@ from typing import Any
 import grpc
 
 from rnnserve.server.errors import ServeError
-from rnnserve.server.protocol.error_details import details_metadata
+from rnnserve.server.protocol.error_details import trailing_metadata
 
 __all__ = ["Operations"]
 
@@ -44,10 +44,10 @@ class Operations:
         """An operation that completes when a call closes, and tells whether it was cancelled."""
         return self._cygrpc.ReceiveCloseOnServerOperation(0)
 
-    def status(self, error: ServeError | None) -> object:
-        """The operation that ends a call: well, or with an error's status."""
+    def status(self, error: ServeError | None, request_id: str = "") -> object:
+        """The operation that ends a call: well, or with an error's status, and the request's id where that is known."""
         if error is None:
             return self.ok
         return self._cygrpc.SendStatusFromServerOperation(
-            details_metadata(error), self._codes[error.status], str(error).encode(), 0
+            trailing_metadata(error, request_id), self._codes[error.status], str(error).encode(), 0
         )

@@ -6,9 +6,12 @@ from typing import Any, Protocol
 
 from rnnserve.server.connections.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
 from rnnserve.server.connections.private_socket import believed_peer, is_of_http
-from rnnserve.server.counting.table import answering, count_http_answer, count_refusal
+from rnnserve.server.counting.table import after_run, answering, count_http_answer, count_refusal
 from rnnserve.server.errors import ServeError, TooMuchHeld
 from rnnserve.server.grpcio_private.operations import Operations
+from rnnserve.server.lane.varying_fields import read_id
+from rnnserve.server.observing.origins import Origin, origin_of
+from rnnserve.server.observing.refusals import tell_refusal
 from rnnserve.server.protocol.sequence_callers import StreamOwner
 
 __all__ = ["ArrivedRequest", "CallHandler", "CallServices", "LaneCall"]
@@ -64,6 +67,10 @@ class ArrivedRequest(abc.ABC):
         """Give the names in the client's certificate; empty where it has shown none."""
 
     @abc.abstractmethod
+    def origin(self) -> Origin:
+        """Say where it comes from; before it is answered."""
+
+    @abc.abstractmethod
     def watch(self, on_cancel: Callable[[], None]) -> None:
         """Call `on_cancel`, on the lane's thread, if the request is cancelled before it is answered."""
 
@@ -110,7 +117,7 @@ class ArrivedRequest(abc.ABC):
         try:
             self.hold(RESPONSE_COPIES * len(payload))
         except TooMuchHeld as error:
-            self.refuse(error.of(answering.counts, is_after_run=True))
+            self.refuse(after_run(error))
             return False
         return True
 
@@ -141,11 +148,18 @@ class LaneCall(ArrivedRequest):
         call: The call, as grpcio's core gives it.
     """
 
-    __slots__ = ("_is_watched", "_told", "call")
+    __slots__ = ("_is_watched", "_metadata", "_told", "call")
 
     stream = None
 
-    def __init__(self, lane: CallServices, call: Any, deadline: float, told: Sequence[Any] = ()) -> None:  # noqa: ANN401 - grpcio's own
+    def __init__(
+        self,
+        lane: CallServices,
+        call: Any,  # noqa: ANN401 - grpcio's own
+        deadline: float,
+        told: Sequence[Any] = (),
+        metadata: Sequence[Any] = (),
+    ) -> None:
         """Begin without the message: `payload` is set when it has arrived.
 
         Args:
@@ -153,6 +167,7 @@ class LaneCall(ArrivedRequest):
             call: The call.
             deadline: The caller's deadline, in seconds on the clock of `clock`.
             told: The call's metadata, where they may say whose call it is.
+            metadata: The same, whoever has sent it, for what is told of the request.
         """
         # Without `super().__init__`, which costs half a microsecond, as this does once a request.
         self._lane = lane
@@ -164,6 +179,7 @@ class LaneCall(ArrivedRequest):
         self._room = 0
         self.call = call
         self._told = told
+        self._metadata = metadata
         self._is_watched = False
 
     def peer(self) -> str:
@@ -172,6 +188,10 @@ class LaneCall(ArrivedRequest):
             connection = self.call.peer().decode()
             self._connection = believed_peer(connection, self._told) if self._told else connection
         return self._connection
+
+    def origin(self) -> Origin:
+        """Say where it comes from; before it is answered."""
+        return origin_of(self.peer(), self._metadata, read_id(self.payload), "ModelInfer")
 
     def identity(self) -> str:
         """Give the names in the client's certificate; empty where it has shown none."""
@@ -214,11 +234,12 @@ class LaneCall(ArrivedRequest):
             return
         self.let_go()
         count_refusal(error, is_http=self._is_of_http())
+        request_id = tell_refusal(self, error)
         self.is_answered = True
         self.payload = b""
         operations = self._lane.operations
         close = () if self._is_watched else (operations.close,)
-        self.call.start_server_batch((operations.no_metadata, operations.status(error), *close), self)
+        self.call.start_server_batch((operations.no_metadata, operations.status(error, request_id), *close), self)
 
 
 class _Watch:

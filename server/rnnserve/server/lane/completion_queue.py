@@ -34,9 +34,10 @@ from rnnserve.server.grpcio_private.socket_reading import LONG_AGO, ArrivalPace,
 from rnnserve.server.lane.arrived_requests import ArrivedRequest, CallHandler, LaneCall
 from rnnserve.server.lane.front_stream import FrontBatch
 from rnnserve.server.lane.late_calls import LateCalls
-from rnnserve.server.lane.new_streams import HOSTILE_FIELDS, Acceptance, NewStreams
+from rnnserve.server.lane.new_streams import Acceptance, NewStreams
 from rnnserve.server.lane.open_streams import OpenStreams
 from rnnserve.server.lane.streams import LaneStream
+from rnnserve.server.observing.origins import MANY_FIELDS
 from rnnserve.server.process.thread_frames import thread_frames
 
 __all__ = ["Lane"]
@@ -134,12 +135,10 @@ class Lane(HeldAnswers):
             _RECEIVING, _RECEIVING_AFTER_LARGE, _LATE_SECONDS, in_order=_IN_ORDER
         )
         self._may_accept = threading.Lock()
-        self._is_told_to_stop = False
+        self._is_told_to_stop = self._came_alone = self._has_work = False  # came alone: the last call handed on
         self._accepting = 0  # calls and streams that are asked for; -1 after the queue was told to end
         self._arrived: list[ArrivedRequest] = []  # and not handed on
         self._held: list[ArrivedRequest] = []  # while answers are held back
-        self._came_alone = False  # the last call that was handed on
-        self._has_work = False  # whether there is work beside what arrives
         self.turns = self.taken = self.handing_on = self._ident = 0
         self._pace = ArrivalPace()
         self._queue: Any = use_serving_queue(server, self._cygrpc, self._pace)
@@ -271,10 +270,11 @@ class Lane(HeldAnswers):
                         self._accepting -= 1
                 if event.success:
                     self._open_calls += 1
-                    if len(event.invocation_metadata) > HOSTILE_FIELDS:
-                        self._end_connection(event.call.peer().decode())
-                    told = said_of_peer(event.invocation_metadata) if self._believes_callers else ()
-                    call = LaneCall(self, event.call, from_wall_clock(event.call_details.deadline), told)
+                    metadata = event.invocation_metadata
+                    if len(metadata) > MANY_FIELDS:
+                        metadata = self._new.few_fields(event)
+                    told = said_of_peer(metadata) if self._believes_callers else ()
+                    call = LaneCall(self, event.call, from_wall_clock(event.call_details.deadline), told, metadata)
                     if window.taken < window.limit:
                         window.taken += 1
                     else:

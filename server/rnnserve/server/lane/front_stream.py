@@ -15,6 +15,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from rnnserve.protos import front_pb2
+from rnnserve.protos.protocol_words import REQUEST_ID
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import SMALL
 from rnnserve.server.connections.private_socket import of_http
@@ -22,6 +23,9 @@ from rnnserve.server.counting.table import answering, count_http_answer, count_r
 from rnnserve.server.errors import InvalidRequest, ServeError
 from rnnserve.server.lane.arrived_requests import ArrivedRequest, CallServices
 from rnnserve.server.lane.stream_tags import OVER, StreamTag
+from rnnserve.server.lane.varying_fields import read_id
+from rnnserve.server.observing.origins import Origin, origin_of
+from rnnserve.server.observing.refusals import tell_refusal
 
 __all__ = ["FrontBatch", "FrontRequest", "FrontStream"]
 
@@ -78,6 +82,11 @@ class FrontRequest(ArrivedRequest):
         """Name the connection of the front's client."""
         return self._connection
 
+    def origin(self) -> Origin:
+        """Say where it comes from; before it is answered."""
+        told = ((REQUEST_ID, self.request_id), *self.headers.items())
+        return origin_of(self._connection, told, read_id(self.payload), "ModelInfer")
+
     def identity(self) -> str:
         """Nothing: the front's clients show their certificates to the front."""
         return ""
@@ -105,6 +114,7 @@ class FrontRequest(ArrivedRequest):
         if not self.is_answered:
             self.let_go()
             count_refusal(error, is_http=True)
+            tell_refusal(self, error)
             self._finish(_CODES[error.status], b"", str(error))
 
     def _finish(self, status: int, response: bytes, message: str) -> None:

@@ -10,6 +10,7 @@ from rnnserve.server.connections.connection_turns import ConnectionTurns
 from rnnserve.server.errors import InternalError, ServeError, TooManyCalls
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
 from rnnserve.server.lane.pending_calls import ParsedCall, PendingCall, StepCall
+from rnnserve.server.lane.varying_fields import HEAD_BYTES
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.model import Model
 
@@ -106,7 +107,7 @@ class LargeRequests:
             payload = decompress(payload, self._service.settings.max_message_bytes)
             call.hold(len(payload))
         served, checked = self._service.accept(payload, call)
-        call.payload = payload = b""  # the checked request has its bytes
+        call.payload, payload = payload[:HEAD_BYTES], b""  # its id is needed; the checked request has the other bytes
         parsed = ParsedCall(call, served, checked, arrived)
         pending: PendingCall | None = parsed
         if checked.sequence is not None:

@@ -10,6 +10,7 @@ from rnnserve.server.lane.arrived_requests import LaneCall
 from rnnserve.server.lane.front_stream import FrontServices, FrontStream
 from rnnserve.server.lane.open_streams import GAVE_WAY, OpenStreams
 from rnnserve.server.lane.streams import LaneStream, StreamServices
+from rnnserve.server.observing.origins import MANY_FIELDS, kept_metadata
 
 __all__ = ["HOSTILE_FIELDS", "Acceptance", "NewStreams"]
 
@@ -70,16 +71,21 @@ class NewStreams:
         try:
             displaced = self._streams.make_room(name)
         except TooManyStreams as error:
-            LaneCall(self._lane, event.call, deadline).refuse(error)
+            LaneCall(self._lane, event.call, deadline, (), event.invocation_metadata).refuse(error)
             return
         if displaced is not None:
             displaced.cancel(self._exhausted, GAVE_WAY)
-        if len(event.invocation_metadata) > HOSTILE_FIELDS:
-            self._end_connection(name)
+        metadata = self.few_fields(event) if len(event.invocation_metadata) > MANY_FIELDS else event.invocation_metadata
         connection = self._streams.connection(name)
-        stream = LaneStream(self._lane, event.call, connection, deadline, event.invocation_metadata)
+        stream = LaneStream(self._lane, event.call, connection, deadline, metadata)
         self._streams.add(stream)
         stream.begin()
+
+    def few_fields(self, event: Any) -> tuple[Any, ...]:  # noqa: ANN401 - grpcio's own
+        """Give the header fields that are looked at, of a call with many; of one with a flood, end the connection."""
+        if len(event.invocation_metadata) > HOSTILE_FIELDS:
+            self._end_connection(event.call.peer().decode())
+        return kept_metadata(event.invocation_metadata)
 
     def begin_front(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
         """Begin the stream of a front, or refuse it where it has not come over the private socket."""

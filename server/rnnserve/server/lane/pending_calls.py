@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from rnnserve.server.batching.lateness import earlier
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
+from rnnserve.server.counting.table import after_run
 from rnnserve.server.errors import ServeError
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
 from rnnserve.server.lane.prefixes import Recognised, RequestPrefix
+from rnnserve.server.observing.origins import Origin
 from rnnserve.server.protocol.pending_steps import PendingStep
 from rnnserve.server.protocol.responses import encode_response
 from rnnserve.server.protocol.service import Service
@@ -65,7 +67,11 @@ class PendingCall(PendingRequest):
 
     def refuse(self, error: ServeError) -> None:
         """Answer with an error."""
-        self.call.refuse(error.of(self.served.model.statistics.counts))
+        self.call.refuse(error.of(self.served.model.statistics.counts).of_request(self.rows, self.arrived))
+
+    def origin(self) -> Origin:
+        """Say where it comes from; before it is answered."""
+        return self.call.origin()
 
 
 class ParsedCall(PendingCall):
@@ -139,7 +145,7 @@ class StepCall(PendingStep, PendingCall):
         try:
             self.call.make_room(sum([array.nbytes for array in outputs.values()]) + _MOST_BESIDE)
         except ServeError as error:
-            self.refuse(error.of(self.served.model.statistics.counts, is_after_run=True))
+            self.refuse(after_run(error))
         else:
             super().answer(outputs)
 
@@ -149,6 +155,6 @@ class StepCall(PendingStep, PendingCall):
             self.call.make_room(len(response))
             self.step.keep(states, self.rows)
         except ServeError as error:
-            self.refuse(error.of(self.served.model.statistics.counts, is_after_run=True))
+            self.refuse(after_run(error))
         else:
             self.call.answer(response)

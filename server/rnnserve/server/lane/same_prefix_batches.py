@@ -55,6 +55,11 @@ class SamePrefixBatch:
         """Steps of the run beside these: a padding row's."""
         return (self.rows & 1) * self._prefix.steps if self._prefix.is_joined else 0
 
+    @property
+    def rows_each(self) -> list[int]:
+        """Rows of each of them."""
+        return [self._prefix.batch] * len(self.members)
+
     def run(self) -> list[bytes] | None:
         """Run them, and give the responses; None where a value is not plainly valid."""
         run = self._runs.get(self._prefix, len(self.members))
@@ -107,6 +112,11 @@ class SameStepBatch:
         """Steps of the run beside these: a padding row's."""
         return (self.rows & 1) * self._prefix.steps if self._prefix.is_joined else 0
 
+    @property
+    def rows_each(self) -> list[int]:
+        """Rows of each of them."""
+        return [self._prefix.batch] * len(self.members)
+
     def run(self) -> list[tuple[bytes, tuple[bytes, ...]]] | None:
         """Run them, and give the responses and the states; None where one is not plainly valid."""
         calls, batch = self._calls, self._prefix.batch
@@ -129,11 +139,11 @@ class SameStepBatch:
 class _StepMember:
     """Answers a call with the bytes of its response and of its states."""
 
-    __slots__ = ("_call", "refuse")
+    __slots__ = ("_call", "origin", "refuse")
 
     def __init__(self, call: StepCall) -> None:
         self._call = call
-        self.refuse = call.refuse
+        self.refuse, self.origin = call.refuse, call.origin
 
     def answer(self, answer: tuple[bytes, tuple[bytes, ...]]) -> None:
         """Send the response, and keep the states."""

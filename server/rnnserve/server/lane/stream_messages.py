@@ -1,7 +1,8 @@
 """A request on a stream, and what it needs of the stream, which sends its response in its turn."""
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from rnnserve.server.boundary.compression import is_compressed
 from rnnserve.server.connections.byte_budget import SMALL
@@ -9,7 +10,9 @@ from rnnserve.server.counting.table import count_refusal
 from rnnserve.server.errors import ServeError
 from rnnserve.server.lane.arrived_requests import ArrivedRequest, CallServices
 from rnnserve.server.lane.connection_streams import ConnectionStreams
-from rnnserve.server.lane.varying_fields import find_varying_fields
+from rnnserve.server.lane.varying_fields import find_varying_fields, read_id
+from rnnserve.server.observing.origins import Origin, origin_of
+from rnnserve.server.observing.refusals import tell_refusal
 from rnnserve.server.protocol.responses import encode_stream_error, encode_stream_response
 from rnnserve.server.protocol.sequence_callers import StreamOwner
 
@@ -22,14 +25,16 @@ class MessageStream(StreamOwner, abc.ABC):
     Attributes:
         connection: The streams of its connection.
         deadline: In seconds on the clock of `clock`; far in the future where the caller set none.
+        metadata: What it was opened with: pairs of key and value.
         errors_end_it: Whether its client asks that the first error end it, with its status.
         unsent_bytes: Bytes of responses that wait to be sent.
     """
 
-    __slots__ = ("connection", "deadline", "errors_end_it", "unsent_bytes")
+    __slots__ = ("connection", "deadline", "errors_end_it", "metadata", "unsent_bytes")
 
     connection: ConnectionStreams
     deadline: float
+    metadata: Iterable[Any]
     errors_end_it: bool
     unsent_bytes: int
 
@@ -68,6 +73,10 @@ class StreamMessage(ArrivedRequest):
         """Name the connection: the same for all of its requests."""
         return self._connection
 
+    def origin(self) -> Origin:
+        """Say where it comes from; before it is answered."""
+        return origin_of(self._connection, self._stream.metadata, read_id(self.payload), "ModelStreamInfer")
+
     def identity(self) -> str:
         """Give the names in the client's certificate; empty where it has shown none."""
         return self._stream.identity()
@@ -94,8 +103,9 @@ class StreamMessage(ArrivedRequest):
             return
         self.let_go()
         count_refusal(error)
+        request_id = tell_refusal(self, error)
         if self._stream.errors_end_it:
-            self.status = (self._lane.operations.status(error),)
+            self.status = (self._lane.operations.status(error, request_id),)
         start, id_end, _ = find_varying_fields(self.payload)
         self._finish(encode_stream_error(error, self.payload[start:id_end]))
 

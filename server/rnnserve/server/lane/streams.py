@@ -20,6 +20,7 @@ from rnnserve.server.lane.arrived_requests import CallServices
 from rnnserve.server.lane.connection_streams import ConnectionStreams
 from rnnserve.server.lane.stream_messages import MessageStream, StreamMessage
 from rnnserve.server.lane.stream_tags import OVER, StreamTag
+from rnnserve.server.observing.origins import kept_metadata
 from rnnserve.server.protocol.responses import errors_end_stream
 
 __all__ = ["LaneStream"]
@@ -94,6 +95,7 @@ class LaneStream(MessageStream):
         self.deadline = deadline
         self.heard = now()
         self.unsent_bytes = 0
+        self.metadata = kept_metadata(metadata)
         self.errors_end_it = errors_end_stream(metadata)
         self._lock = threading.Lock()
         self._in_hand: deque[StreamMessage] = deque()  # in the order of their arrival

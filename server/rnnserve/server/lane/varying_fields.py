@@ -15,7 +15,7 @@ from rnnserve.server.boundary.sequence_parameters import (
 )
 from rnnserve.server.errors import InvalidRequest
 
-__all__ = ["ID", "SequenceParameters", "find_varying_fields"]
+__all__ = ["HEAD_BYTES", "ID", "SequenceParameters", "find_varying_fields", "read_id"]
 
 # Tags of length-delimited fields of ModelInferRequest: number << 3 | 2.
 _MODEL_NAME, _MODEL_VERSION, ID, _PARAMETER = 0x0A, 0x12, 0x1A, 0x22
@@ -46,6 +46,20 @@ def find_varying_fields(payload: bytes) -> tuple[int, int, int]:
     except IndexError:
         pass  # a payload as short as that is parsed, and refused
     return 0, 0, 0
+
+
+HEAD_BYTES = 1024
+"""Bytes at a message's beginning among which the id is found, if it is."""
+
+
+def read_id(payload: bytes) -> str:
+    """Give the id of a request, where `find_varying_fields` finds it; else nothing.
+
+    Args:
+        payload: The request, or its first `HEAD_BYTES`.
+    """
+    start, id_end, _ = find_varying_fields(payload)
+    return payload[start + 2 : id_end].decode("ascii")
 
 
 class SequenceParameters:

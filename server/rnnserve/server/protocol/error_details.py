@@ -6,9 +6,10 @@ They are trailing metadata of a call that is refused, as clients' libraries for 
 
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from rnnserve.protos.protocol_words import REQUEST_ID
 from rnnserve.server.errors import ServeError
 
-__all__ = ["details_metadata"]
+__all__ = ["details_metadata", "trailing_metadata"]
 
 _KEY = "grpc-status-details-bin"
 
@@ -33,3 +34,14 @@ def details_metadata(error: ServeError) -> tuple[tuple[str, bytes], ...]:
         if len(details) <= _MAX_BYTES:
             return ((_KEY, details),)
     return ()
+
+
+def trailing_metadata(error: ServeError, request_id: str) -> tuple[tuple[str, str | bytes], ...]:
+    """The trailing metadata of a call that is refused: an error's details, and the request's id, by which logs have it.
+
+    Args:
+        error: The error.
+        request_id: Id of the request; empty for none.
+    """
+    details = details_metadata(error)
+    return (*details, (REQUEST_ID, request_id)) if request_id else details

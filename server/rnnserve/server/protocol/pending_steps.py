@@ -6,7 +6,9 @@ from typing import Any, Self
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.sequence_parameters import SequenceControl
+from rnnserve.server.counting.table import after_run
 from rnnserve.server.errors import InternalError, ServeError
+from rnnserve.server.observing.origins import Origin
 from rnnserve.server.protocol.sequence_callers import Caller, StreamOwner
 from rnnserve.server.protocol.sequence_turns import Step
 from rnnserve.server.protocol.sequences import Sequences
@@ -83,10 +85,13 @@ class PendingStep(PendingRequest):
         try:
             asked = self.step.finish(outputs)
         except ServeError as error:
-            error.is_after_run = True
-            self.refuse(error)
+            self.refuse(after_run(error))
         else:
             self._pending.answer(asked)
+
+    def origin(self) -> Origin:
+        """Say where it comes from; before it is answered."""
+        return self._pending.origin()
 
     def refuse(self, error: ServeError) -> None:
         """Leave the sequence as it was, and answer with an error."""

@@ -1,32 +1,32 @@
 """Calls the public way: on grpcio's own threads, one for each request that waits."""
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterator
-from typing import NoReturn
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from rnnserve.server.batching.lateness import cancelled, check_unread
-from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.boundary.compression import decompress, is_compressed
 from rnnserve.server.clock import now
-from rnnserve.server.connections.byte_budget import SMALL, ByteBudget, HeldBytes
+from rnnserve.server.connections.byte_budget import ByteBudget, HeldBytes
 from rnnserve.server.counting.table import count_http_answer, count_refusal, refusals_counted
 from rnnserve.server.errors import InternalError, InvalidRequest, ServeError
-from rnnserve.server.lane.varying_fields import find_varying_fields
-from rnnserve.server.protocol.error_details import details_metadata
+from rnnserve.server.lane.varying_fields import HEAD_BYTES, find_varying_fields
+from rnnserve.server.observing.refusals import tell_refusal
 from rnnserve.server.protocol.responses import (
     encode_response,
     encode_stream_error,
     encode_stream_response,
     errors_end_stream,
 )
-from rnnserve.server.protocol.sequence_callers import StreamOwner
 from rnnserve.server.protocol.service import Method, Service
 from rnnserve.server.transport.callers import PublicCaller
+from rnnserve.server.transport.error_statuses import ErrorsAsStatuses
+from rnnserve.server.transport.inference_calls import InferenceCall, StreamCall, UnaryCall
 from rnnserve.server.transport.thread_pool import CallPool
 from rnnserve.server.transport.waiting_calls import WaitingCall, WaitingStep
 
@@ -40,64 +40,6 @@ Answer = Callable[[bytes, grpc.ServicerContext], bytes]
 AnswerReceived = Callable[[list[bytes], grpc.ServicerContext], bytes]
 Watch = Callable[[bytes, grpc.ServicerContext], Iterator[bytes]]
 Stream = Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]
-
-
-class _InferenceCall(StreamOwner):
-    """A call of ModelInfer or ModelStreamInfer, with the request of it that is in hand."""
-
-    __slots__ = ("_waiting",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._waiting: PendingRequest | None = None
-
-    @property
-    def owner(self) -> StreamOwner | None:
-        """The stream that its sequences belong to; None where they belong to none."""
-        return None
-
-    def note(self, waiting: PendingRequest) -> None:
-        """Note that a request waits."""
-        self._waiting = waiting
-        if not self.is_open:
-            waiting.cancel()
-
-    def drop(self) -> None:
-        """Note that the request does not wait any more. A stream may be open for long: it is not to keep it."""
-        self._waiting = None
-
-    def close(self) -> None:
-        """Note that the call has ended."""
-        self.is_open = False
-        waiting = self._waiting
-        if waiting is not None:
-            waiting.cancel()
-
-
-class _UnaryCall(_InferenceCall):
-    """A call with one request, and what it holds until it has ended."""
-
-    __slots__ = ("_held",)
-
-    def __init__(self, held: HeldBytes) -> None:
-        super().__init__()
-        self._held = held
-
-    def close(self) -> None:
-        """Note that the call has ended."""
-        super().close()
-        self._held.end()
-
-
-class _StreamCall(_InferenceCall):
-    """A stream."""
-
-    __slots__ = ()
-
-    @property
-    def owner(self) -> StreamOwner:
-        """Itself."""
-        return self
 
 
 class PublicCalls:
@@ -132,17 +74,21 @@ class PublicCalls:
             streams: The threads of ModelStreamInfer: each stream keeps one.
         """
         handlers = {
-            name: unary(_answering(method), loading if method.takes_long else control)
+            name: unary(_answering(method), loading if method.takes_long else control, name)
             for name, method in self._service.methods.items()
         }
-        handlers["ModelInfer"] = _letting_go(functools.partial(self._infer, inference), inference)
-        handlers["ModelStreamInfer"] = streaming(functools.partial(self._infer_stream, streams), streams)
+        handlers["ModelInfer"] = _letting_go(functools.partial(self._infer, inference), inference, "ModelInfer")
+        handlers["ModelStreamInfer"] = streaming(
+            functools.partial(self._infer_stream, streams), streams, "ModelStreamInfer"
+        )
         return handlers
 
     def _infer(self, pool: CallPool, received: list[bytes], context: grpc.ServicerContext) -> bytes:
-        call = _UnaryCall(held := HeldBytes(self._budget, pool.call))
-        caller = PublicCaller(context, believes=self._believes_callers)
-        with refusals_counted(caller.is_of_http):
+        call = UnaryCall(held := HeldBytes(self._budget, pool.call))
+        caller = PublicCaller(
+            context, "ModelInfer", believes=self._believes_callers, beginning=received[0][:HEAD_BYTES]
+        )
+        with _refusals_told(caller):
             if not context.add_callback(call.close):
                 raise cancelled("read")
             held.hold(self._bytes_of(received[0]))
@@ -152,25 +98,28 @@ class PublicCalls:
         self, pool: CallPool, messages: Iterator[bytes], context: grpc.ServicerContext
     ) -> Iterator[bytes]:
         """Answer the requests of a stream, one after another."""
-        stream = _StreamCall()
+        stream = StreamCall()
         if not context.add_callback(stream.close):
             stream.close()  # the call has ended already
-        caller = PublicCaller(context, believes=self._believes_callers)
+        caller = PublicCaller(context, "ModelStreamInfer", believes=self._believes_callers)
         errors_end = errors_end_stream(context.invocation_metadata())
         for payload in messages:
             held = HeldBytes(self._budget, pool.call)
-            received, beginning = [payload], payload[:SMALL]
+            received, caller.beginning = [payload], payload[:HEAD_BYTES]
             del payload  # it may have 16 MB, and the next one may come in an hour
             try:
                 held.hold(self._bytes_of(received[0]))
                 yield encode_stream_response(self._run(received, context, caller, stream, held))
             except ServeError as error:
                 count_refusal(error)
+                error.request_id = tell_refusal(caller, error)
                 if errors_end:
                     raise
-                yield _stream_error(error, beginning)
+                yield _stream_error(error, caller.beginning)
             except Exception as error:  # noqa: BLE001 - a defect must not end the stream
-                yield _stream_error(count_refusal(InternalError.hiding(error)), beginning)
+                hidden = count_refusal(InternalError.hiding(error))
+                tell_refusal(caller, hidden)
+                yield _stream_error(hidden, caller.beginning)
             finally:
                 held.end()  # what was yielded has been sent
                 received.clear()  # where it was refused before it was read
@@ -184,7 +133,7 @@ class PublicCalls:
         received: list[bytes],
         context: grpc.ServicerContext,
         caller: PublicCaller,
-        call: _InferenceCall,
+        call: InferenceCall,
         held: HeldBytes,
     ) -> bytes:
         """Answer a request, of which nothing but its tensors is kept when it has been read: those are a copy."""
@@ -192,7 +141,7 @@ class PublicCalls:
         deadline = math.inf if remaining is None else at + remaining
         check_unread(deadline, at)
         served, checked = self._service.accept(received.pop(), caller)
-        waiting, control = WaitingCall(checked, deadline, held), checked.sequence
+        waiting, control = WaitingCall(checked, deadline, held, caller), checked.sequence
         del checked  # a call that is cancelled lets go of it, while this thread waits on
         try:
             if control is None:
@@ -226,21 +175,33 @@ def _answering(method: Method) -> Answer:
     return answer
 
 
-def unary(answer: Answer, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, bytes]":
+@contextlib.contextmanager
+def _refusals_told(caller: PublicCaller) -> Iterator[None]:
+    """Count an error that leaves the block, and tell of it: its caller is told of it."""
+    with refusals_counted(caller.is_of_http):
+        try:
+            yield
+        except ServeError as error:
+            error.request_id = tell_refusal(caller, error)
+            raise
+
+
+def unary(answer: Answer, pool: CallPool, method: str = "") -> "grpc.RpcMethodHandler[bytes, bytes]":
     """Make a handler of a method with one request and one response.
 
     Args:
         answer: A function from the request's bytes to the response's.
         pool: The pool whose threads call it.
+        method: Name of the method.
     """
-    return _letting_go(lambda received, context: answer(received.pop(), context), pool)
+    return _letting_go(lambda received, context: answer(received.pop(), context), pool, method)
 
 
-def _letting_go(answer: AnswerReceived, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, bytes]":
+def _letting_go(answer: AnswerReceived, pool: CallPool, method: str) -> "grpc.RpcMethodHandler[bytes, bytes]":
     """The same for a method whose requests are large: `answer` takes the request out of a list, which alone has it."""
 
     def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-        with _ErrorsAsStatuses(context):
+        with ErrorsAsStatuses(context, method):
             received = [pool.receive(messages, context)]
             with pool.at_work:
                 try:
@@ -252,16 +213,17 @@ def _letting_go(answer: AnswerReceived, pool: CallPool) -> "grpc.RpcMethodHandle
     return grpc.stream_unary_rpc_method_handler(handle)
 
 
-def streaming(stream: Stream, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, bytes]":
+def streaming(stream: Stream, pool: CallPool, method: str) -> "grpc.RpcMethodHandler[bytes, bytes]":
     """Make a handler of a method with many requests and many responses.
 
     Args:
         stream: A function from the requests' bytes to the responses'.
         pool: The pool whose threads call it: each keeps one for as long as it goes on.
+        method: Name of the method.
     """
 
     def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        with _ErrorsAsStatuses(context):
+        with ErrorsAsStatuses(context, method):
             yield from stream(pool.messages_of_stream(messages, context), context)
 
     handle.experimental_thread_pool = pool  # type: ignore[attr-defined]
@@ -282,7 +244,7 @@ def watching(watch: Watch, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, byte
     """
 
     def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        with _ErrorsAsStatuses(context):
+        with ErrorsAsStatuses(context, ""):
             yield from watch(pool.receive(messages, context), context)
 
     handle.experimental_thread_pool = pool  # type: ignore[attr-defined]
@@ -299,38 +261,9 @@ def conversing(answer: Answer, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, 
     """
 
     def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        with _ErrorsAsStatuses(context):
+        with ErrorsAsStatuses(context, ""):
             while (payload := pool.receive_next(messages, context)) is not None:
                 yield answer(payload, context)
 
     handle.experimental_thread_pool = pool  # type: ignore[attr-defined]
     return grpc.stream_stream_rpc_method_handler(handle)
-
-
-class _ErrorsAsStatuses:
-    """Ends the call with an error's status. This is the one place where errors become statuses on this transport."""
-
-    __slots__ = ("_context",)
-
-    def __init__(self, context: grpc.ServicerContext) -> None:
-        self._context = context
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, ServeError):
-            _abort(self._context, error)
-        if isinstance(error, Exception):  # a defect must neither reach a caller nor end the thread
-            _abort(self._context, count_refusal(InternalError.hiding(error)))
-
-
-def _abort(context: grpc.ServicerContext, error: ServeError) -> NoReturn:
-    # A frame that has the error as a variable, and is in its traceback, would keep the call until Python looks for
-    # garbage. gRPC's core refuses streams where it has many such calls, with a bare REFUSED_STREAM.
-    error.__traceback__ = None
-    details = details_metadata(error)
-    if details:
-        context.set_trailing_metadata(details)
-    context.abort(grpc.StatusCode[error.status], str(error))
-    raise error  # `abort` raises; this tells the type checker

@@ -8,7 +8,9 @@ from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import RESPONSE_COPIES, HeldBytes
+from rnnserve.server.counting.table import after_run
 from rnnserve.server.errors import ServeError
+from rnnserve.server.observing.origins import Asked, Origin
 from rnnserve.server.protocol.pending_steps import PendingStep
 from rnnserve.server.repository.model import Model
 
@@ -20,14 +22,23 @@ _NO_ANSWER: Mapping[str, Array] = {}
 class WaitingCall(PendingRequest):
     """A request whose caller's thread waits for it."""
 
-    __slots__ = ("_answer", "_checked", "_has_room", "_held", "_is_answered", "_is_told")
+    __slots__ = ("_answer", "_asked", "_checked", "_has_room", "_held", "_is_answered", "_is_told")
 
-    def __init__(self, checked: CheckedRequest, deadline: float, held: HeldBytes) -> None:
+    def __init__(self, checked: CheckedRequest, deadline: float, held: HeldBytes, asked: Asked) -> None:
+        """Wait.
+
+        Args:
+            checked: The request.
+            deadline: Its caller's deadline, in seconds on the clock of `clock`.
+            held: What the call holds of the budget of bytes.
+            asked: What says where it comes from.
+        """
         arrived = now()
         deadline, timeout = earlier(deadline, arrived, checked.timeout)
         super().__init__(checked.batch, checked.steps, deadline, arrived, timeout)
         self._checked: CheckedRequest | None = checked
         self._held = held
+        self._asked = asked
         self._has_room = False
         self._answer: Mapping[str, Array] | ServeError = _NO_ANSWER
         self._is_told = False
@@ -43,6 +54,10 @@ class WaitingCall(PendingRequest):
         """Note that the caller has cancelled, and keep nothing of the request: it may wait for long, with 16 MB."""
         super().cancel()
         self._checked = None
+
+    def origin(self) -> Origin:
+        """Say where it comes from."""
+        return self._asked.origin()
 
     def check(self) -> CheckedRequest:
         """Give the checked request: for its run, and for its answer.
@@ -70,15 +85,14 @@ class WaitingCall(PendingRequest):
             if not self._has_room:
                 self.make_room(outputs)
         except ServeError as error:
-            error.is_after_run = True
-            self.refuse(error)
+            self.refuse(after_run(error))
         else:
             self._tell(outputs)
 
     def refuse(self, error: ServeError) -> None:
         """Raise the error on the thread that waits: without the traceback, whose frames have this request."""
         error.__traceback__ = error.__context__ = None
-        self._tell(error)
+        self._tell(error.of_request(self.rows, self.arrived))
 
     def wait(self) -> Mapping[str, Array]:
         """Wait for the outputs. They are given once: the call refers to this request until the response has been sent.
@@ -136,7 +150,6 @@ class WaitingStep(PendingStep):
         try:
             self._pending.make_room(outputs)
         except ServeError as error:
-            error.is_after_run = True
-            self.refuse(error)
+            self.refuse(after_run(error))
         else:
             super().answer(outputs)

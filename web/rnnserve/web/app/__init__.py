@@ -9,7 +9,7 @@ Imports `upstream`, `rest`, Starlette, and Uvicorn.
 
 Threads: `large_bodies`.
 
-Door: `application`, `front_server`, `site`.
+Door: `application`, `front_server`, `http_spans`, `request_log`, `site`.
 """
 
 __all__: list[str] = []

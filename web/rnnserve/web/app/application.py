@@ -12,8 +12,10 @@ from starlette.types import Receive, Scope, Send
 
 from rnnserve.web.app.bodies import BodyReader, ClientGone
 from rnnserve.web.app.direct_infer import DirectInfer
-from rnnserve.web.app.edge import check_host, check_origin, check_path, defect_answer, error_answer, request_id_of
+from rnnserve.web.app.edge import check_host, check_origin, check_path, defect_of, error_answer, request_id_of
 from rnnserve.web.app.exchange import Answer, Exchange
+from rnnserve.web.app.http_spans import HttpSpans
+from rnnserve.web.app.request_log import RequestLog, words_of
 from rnnserve.web.app.routes import Handler, RouteEntry
 from rnnserve.web.errors import RestError
 from rnnserve.web.rest.compression import choose_coding, compress
@@ -53,20 +55,39 @@ class Application:
         direct: Answers most inference requests at once, before any of this.
     """
 
-    def __init__(self, upstream: Upstream, routes: Iterable[RouteEntry], limits: FrontLimits | None = None) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        routes: Iterable[RouteEntry],
+        limits: FrontLimits | None = None,
+        *,
+        requests: RequestLog | None = None,
+        spans: HttpSpans | None = None,
+    ) -> None:
         """Prepare.
 
         Args:
             upstream: The server.
             routes: The first that fits answers.
             limits: Bounds; None for the usual ones.
+            requests: What the log says of requests; None for the usual.
+            spans: Maker of spans; None where there are to be none.
         """
         self.routes = tuple(routes)
         self.ending = asyncio.Event()
         self._limits = limits or FrontLimits()
         self._upstream = upstream
+        self._requests = requests or RequestLog()
+        self._spans = spans
         self._bodies = BodyReader(self._limits.max_body_bytes, self._limits.max_held_bytes)
-        self.direct = DirectInfer(upstream, self._bodies, self._limits.hosts, self._limits.timeout)
+        self.direct = DirectInfer(
+            upstream,
+            self._bodies,
+            self._limits.hosts,
+            self._limits.timeout,
+            self._requests,
+            is_traced=spans is not None,
+        )
         self._routes = [
             Route(entry.path, _Endpoint(self, entry), methods=list(entry.handlers), name=entry.name)
             for entry in self.routes
@@ -82,6 +103,7 @@ class Application:
         scope["rnnserve.id"] = request_id = request_id_of(headers)
         scope["rnnserve.ending"] = self.ending
         scope["app"] = self  # so that Starlette raises what it would answer in plain text
+        span = None if self._spans is None else self._spans.begin(scope)
         try:
             check_path(scope["raw_path"])
             check_host(headers, scope.get("server"), self._limits.hosts)
@@ -91,19 +113,21 @@ class Application:
             else:
                 await self._router(scope, receive, send)
         except RestError as error:
-            await self.send(scope, send, error_answer(error))
+            await self._refuse(scope, send, error)
         except HTTPException as error:
             said = RestError(error.status_code, _MESSAGES.get(error.status_code, error.detail), headers=error.headers)
-            await self.send(scope, send, error_answer(said))
+            await self._refuse(scope, send, said)
         except ClientGone:
             pass
         except asyncio.CancelledError:
             if not scope.get(GONE):
                 raise
-        except Exception:  # noqa: BLE001 - a defect is told by its id, and leaves the front as it was
-            await self.send(scope, send, defect_answer(request_id))
+        except Exception as error:  # noqa: BLE001 - a defect is told by its id, and leaves the front as it was
+            await self._refuse(scope, send, defect_of(request_id, error))
         finally:
             self._bodies.let_go(scope)
+            if span is not None and self._spans is not None:
+                self._spans.end(span, scope)
 
     async def answer(self, entry: RouteEntry, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that has found its route."""
@@ -112,11 +136,20 @@ class Application:
         request_id: str = scope["rnnserve.id"]
         scope["rnnserve.compresses"] = entry.is_compressed
         exchange = Exchange(scope, receive, request_id, self._upstream, self._bodies, self._limits.timeout)
-        await self.send(scope, send, await handler(exchange))
+        answer = await handler(exchange)
+        await self.send(scope, send, answer)
+        if self._requests.wants_answers:
+            self._requests.answered(answer.status, words_of(scope))
+
+    async def _refuse(self, scope: Scope, send: Send, error: RestError) -> None:
+        """Tell of a request that is refused, and answer it so."""
+        self._requests.refused(error, words_of(scope))
+        await self.send(scope, send, error_answer(error, scope["rnnserve.id"]))
 
     async def send(self, scope: Scope, send: Send, answer: Answer) -> None:
         """Send an answer, compressed where the client asks for that, or events as they come."""
         headers = answer.fields(scope["rnnserve.id"])
+        scope["rnnserve.status"] = answer.status
         start: MutableMapping[str, Any] = {"type": "http.response.start", "status": answer.status, "headers": headers}
         if answer.status >= 400 and not scope.get("rnnserve.read") and _has_body(scope):
             headers.append((b"connection", b"close"))  # what is left of the request is not read

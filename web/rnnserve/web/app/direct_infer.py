@@ -13,10 +13,11 @@ from collections.abc import Collection
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import PEER
 from rnnserve.web.app.bodies import BodyReader, read_header_length
-from rnnserve.web.app.edge import check_host, defect_answer, error_answer, request_id_of
+from rnnserve.web.app.edge import check_host, defect_of, error_answer, request_id_of
 from rnnserve.web.app.exchange import Answer, name_of_peer
 from rnnserve.web.app.infer import answer_of, written_answer
 from rnnserve.web.app.large_bodies import LARGE, beside_loop
+from rnnserve.web.app.request_log import RequestLog, RequestWords
 from rnnserve.web.errors import RestError
 from rnnserve.web.http1.direct_protocol import DirectReply
 from rnnserve.web.http1.known_heads import RequestHead
@@ -32,6 +33,8 @@ __all__ = ["DirectInfer", "InferPlan"]
 _PATH = re.compile(rb"/v2/models/([A-Za-z0-9_-][A-Za-z0-9_.-]*)(?:/versions/([A-Za-z0-9_-][A-Za-z0-9_.-]*))?/infer")
 """The routes "infer", of names that stand for themselves."""
 
+
+_ROUTE = "/v2/models/{model}/infer"
 
 _JSON_FIELDS = b"content-type: application/json\r\nx-request-id: %s\r\ncontent-length: %d\r\n"
 
@@ -60,7 +63,16 @@ class DirectInfer:
 
     method = b"POST"
 
-    def __init__(self, upstream: Upstream, bodies: BodyReader, hosts: Collection[str], timeout: float) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        bodies: BodyReader,
+        hosts: Collection[str],
+        timeout: float,
+        log: RequestLog,
+        *,
+        is_traced: bool,
+    ) -> None:
         """Prepare.
 
         Args:
@@ -68,7 +80,11 @@ class DirectInfer:
             bodies: Bound of the bodies in hand.
             hosts: Names that are the front's own.
             timeout: Seconds that a request may take at the server.
+            log: What the log says of requests.
+            is_traced: Whether requests have spans: then all go the general way, which makes them.
         """
+        self._log = log
+        self._is_traced = is_traced
         self._upstream = upstream
         self._bodies = bodies
         self._hosts = hosts
@@ -78,7 +94,7 @@ class DirectInfer:
     def plan(self, head: RequestHead) -> InferPlan | None:
         """Say what a head asks for; None where it takes the general way to say it."""
         path = _PATH.fullmatch(head.path)
-        if path is None:
+        if path is None or self._is_traced:
             return None
         fields = head.fields
         try:
@@ -107,7 +123,7 @@ class DirectInfer:
         stream = self._upstream.stream_for(context, len(payload))
         if stream is None or not self._bodies.take(len(body)):
             return None
-        call = _Call(self._bodies, len(body), stream, reply, form, plan.coding, request_id)
+        call = _Call(self._bodies, len(body), stream, reply, form, plan.coding, request_id, self._log)
         call.number = stream.send(payload, context, call)
         return call
 
@@ -115,7 +131,7 @@ class DirectInfer:
 class _Call:
     """A request that the server is answering."""
 
-    __slots__ = ("_bodies", "_coding", "_form", "_reply", "_request_id", "_size", "_stream", "_task", "number")
+    __slots__ = ("_bodies", "_coding", "_form", "_log", "_reply", "_request_id", "_size", "_stream", "_task", "number")
 
     def __init__(
         self,
@@ -126,7 +142,9 @@ class _Call:
         form: AnswerForm,
         coding: str,
         request_id: str,
+        log: RequestLog,
     ) -> None:
+        self._log = log
         self._bodies = bodies
         self._size = size
         self._stream = stream
@@ -150,10 +168,8 @@ class _Call:
         request_id = self._request_id
         try:
             text, size = write_infer_response(pb.ModelInferResponse.FromString(response), self._form, request_id)
-        except RestError as error:
-            self._write(error_answer(error))
-        except Exception:  # noqa: BLE001 - a defect is told by its id, and leaves the front as it was
-            self._write(defect_answer(request_id))
+        except Exception as error:  # noqa: BLE001 - a defect is told by its id, and leaves the front as it was
+            self._refuse(error)
         else:
             if size is not None or self._coding:
                 self._write(written_answer(text, size))
@@ -167,18 +183,23 @@ class _Call:
             self._let_go()
             self._reply.fall_back()
         else:
-            self._write(error_answer(error) if isinstance(error, RestError) else defect_answer(self._request_id))
+            self._refuse(error)
 
     async def _write_beside(self, response: bytes) -> None:
         """Write an answer that takes long: others are answered meanwhile."""
         try:
             message = pb.ModelInferResponse.FromString(response)
             answer = await beside_loop(len(response), answer_of, message, self._form, self._request_id)
-        except RestError as error:
-            answer = error_answer(error)
-        except Exception:  # noqa: BLE001 - as above
-            answer = defect_answer(self._request_id)
-        self._write(answer)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._refuse(error)
+        else:
+            self._write(answer)
+
+    def _refuse(self, error: Exception) -> None:
+        """Tell of a refusal or a defect, and write it."""
+        refused = error if isinstance(error, RestError) else defect_of(self._request_id, error)
+        self._log.refused(refused, RequestWords(self._request_id, "POST", _ROUTE, self._reply.client))
+        self._write(error_answer(refused, self._request_id))
 
     def _write(self, answer: Answer) -> None:
         self._let_go()

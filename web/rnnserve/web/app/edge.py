@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from rnnserve.web.app.exchange import Answer, json_answer
 from rnnserve.web.errors import RestError, bad_request, quoted
 
-__all__ = ["check_host", "check_origin", "check_path", "defect_answer", "error_answer", "request_id_of"]
+__all__ = ["check_host", "check_origin", "check_path", "defect_of", "error_answer", "request_id_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -148,13 +148,18 @@ def request_id_of(headers: Mapping[bytes, bytes]) -> str:
     return f"{_PREFIX}-{next(_COUNT):x}"
 
 
-def defect_answer(request_id: str) -> Answer:
-    """Write of an exception that is handled: it is a defect, told by an id; the log has the details."""
+def defect_of(request_id: str, error: Exception) -> RestError:
+    """Make the error that is told of an exception: it is a defect, told by an id; the log has the details."""
     error_id = secrets.token_hex(4)
-    _log.exception("internal error %s, request %s", error_id, request_id)
-    return error_answer(RestError(500, f"internal error {error_id}: the log of the HTTP front has the details"))
+    _log.error("internal error %s, request %s", error_id, request_id, exc_info=error)
+    return RestError(500, f"internal error {error_id}: the log of the HTTP front has the details")
 
 
-def error_answer(error: RestError) -> Answer:
-    """Write an error. Its content type is exactly application/json: KServe's client reads no other's message."""
-    return json_answer({"error": str(error)}, error.status, error.headers)
+def error_answer(error: RestError, request_id: str) -> Answer:
+    """Write an error. Its content type is exactly application/json: KServe's client reads no other's message.
+
+    Args:
+        error: The error.
+        request_id: Name of the request, by which logs and traces have it.
+    """
+    return json_answer({"error": str(error), "id": request_id}, error.status, error.headers)

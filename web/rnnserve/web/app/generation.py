@@ -59,7 +59,7 @@ async def _events(
                 response = await exchange.upstream.infer(steps[index], exchange.context())
             yield b"data: %s\n\n" % write_generate_response(response, exchange.request_id)
     except RestError as error:
-        yield b"data: %s\n\n" % dump({"error": str(error)})
+        yield b"data: %s\n\n" % dump({"error": str(error), "id": exchange.request_id})
 
 
 def _states_of(metadata: pb.ModelMetadataResponse) -> dict[str, str]:

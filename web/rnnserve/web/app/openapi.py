@@ -41,7 +41,11 @@ _TENSOR = {
 }  # fmt: skip
 
 _SCHEMAS: dict[str, Any] = {
-    "Error": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}},
+    "Error": {
+        "type": "object",
+        "required": ["error"],
+        "properties": {"error": {"type": "string"}, "id": {"type": "string"}},
+    },
     "Tensor": _TENSOR,
     "InferRequest": {
         "type": "object",

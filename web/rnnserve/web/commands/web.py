@@ -3,11 +3,11 @@
 import argparse
 import functools
 import logging
-import os
 import resource
 import signal
 import socket
 import ssl
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,9 +16,16 @@ import uvloop
 
 from rnnserve.client.endpoint import parse_endpoint
 from rnnserve.client.errors import ClientError
+from rnnserve.common.log_format import LOG_FORMATS, log_formatter
+from rnnserve.common.log_limits import LogLimits
 from rnnserve.common.parent_death import die_with_parent
+from rnnserve.common.request_lines import LOG_REQUESTS
+from rnnserve.common.telemetry import Traces, TracesUnavailable, start_traces
+from rnnserve.common.unblocked_output import unblock_output
 from rnnserve.web.app.application import Application, FrontLimits
 from rnnserve.web.app.front_server import FrontServer
+from rnnserve.web.app.http_spans import HttpSpans
+from rnnserve.web.app.request_log import RequestLog
 from rnnserve.web.app.site import site_routes
 from rnnserve.web.http1.connection_table import ConnectionTable
 from rnnserve.web.http1.direct_protocol import DirectProtocol, DirectWay
@@ -39,6 +46,8 @@ MISTAKES = (FrontStartError, ClientError)
 _BACKLOG = 2048
 _GRACE_SECONDS = 5
 """Seconds that requests in hand may take at the end."""
+
+_SPANS_SECONDS = 1.0
 
 _DESCRIPTORS_BESIDE = 64
 """Descriptors that a process needs beside its connections."""
@@ -80,6 +89,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="how much to log"
     )
+    parser.add_argument(
+        "--log-format", choices=LOG_FORMATS, default=LOG_FORMATS[0], help="lines of text, or a JSON object a line"
+    )
+    parser.add_argument(
+        "--log-requests",
+        choices=LOG_REQUESTS,
+        default=LOG_REQUESTS[0],
+        help="which requests have a line in the log: those that are refused, none, or all",
+    )
+    parser.add_argument(
+        "--traces",
+        action="store_true",
+        help="export traces (OpenTelemetry, OTLP/HTTP) as the variables OTEL_… say; needs the extra `otel`",
+    )
     # What `rnnserve serve` tells the fronts that it starts.
     for name in ("--listen-fd", "--lifeline-fd"):
         parser.add_argument(name, type=int, help=argparse.SUPPRESS)
@@ -90,10 +113,11 @@ def run(args: argparse.Namespace) -> int:
     if args.lifeline_fd is not None:
         die_with_parent(args.lifeline_fd)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the server, which ends this process
-    logging.basicConfig(
-        level=args.log_level.upper(),
-        format=f"%(asctime)s %(levelname)s [{os.getpid()}] %(name)s: %(message)s",
-    )
+    unblock_output()
+    logging.basicConfig(level=args.log_level.upper())
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(LogLimits())
+        handler.setFormatter(log_formatter(args.log_format, has_process=True))
     _check_tls(args)
     upstream = _upstream(args)
     with _listening(args) as listener:
@@ -102,8 +126,32 @@ def run(args: argparse.Namespace) -> int:
         # uvicorn raises again the signal that has ended it.
         for number in (signal.SIGTERM, signal.SIGINT) if args.lifeline_fd is None else (signal.SIGTERM,):
             signal.signal(number, lambda *_: None)
-        uvloop.run(_serve(args, upstream, listener))
+        traces = _traces(args)
+        try:
+            uvloop.run(_serve(args, upstream, listener, traces))
+        finally:
+            _close(traces)
     return 0
+
+
+def _traces(args: argparse.Namespace) -> Traces | None:
+    """Begin to export traces, where they are asked for.
+
+    Raises:
+        FrontStartError: If they cannot be exported.
+    """
+    try:
+        return start_traces() if args.traces else None
+    except TracesUnavailable as error:
+        raise FrontStartError(str(error)) from error
+
+
+def _close(traces: Traces | None) -> None:
+    """Export what waits, for a second at most: what collects spans may not answer."""
+    if traces is not None:
+        closing = threading.Thread(target=traces.close, name="spans", daemon=True)
+        closing.start()
+        closing.join(_SPANS_SECONDS)
 
 
 def _check_tls(args: argparse.Namespace) -> None:
@@ -160,12 +208,20 @@ def _listening(args: argparse.Namespace) -> socket.socket:
     return listener
 
 
-async def _serve(args: argparse.Namespace, connect: Callable[[], Upstream], listener: socket.socket) -> None:
+async def _serve(
+    args: argparse.Namespace, connect: Callable[[], Upstream], listener: socket.socket, traces: Traces | None
+) -> None:
     limits = HttpLimits(max_connections=_connections(args.max_connections))
     upstream = connect()
     hosts = frozenset(name.lower() for name in args.allow_host)
     bounds = FrontLimits(args.max_body_bytes, max(args.max_body_bytes, 96 << 20), args.timeout, hosts)
-    application = Application(upstream, site_routes(_metrics_socket(args.upstream)), bounds)
+    application = Application(
+        upstream,
+        site_routes(_metrics_socket(args.upstream)),
+        bounds,
+        requests=RequestLog(args.log_requests, has_server_log=upstream.trusts_peer),
+        spans=None if traces is None else HttpSpans(traces),
+    )
     config = uvicorn.Config(
         application,
         http=functools.partial(DirectProtocol, table=ConnectionTable(limits), way=DirectWay(application.direct)),  # type: ignore[arg-type]

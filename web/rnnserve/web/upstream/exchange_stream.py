@@ -202,4 +202,6 @@ def _error_at_end(code: grpc.StatusCode, said: str) -> Exception:
     if code is grpc.StatusCode.UNAVAILABLE or said.startswith(_BROKEN):
         message = "the server has ended before it answered: whether it has run the request is not known"
         return RestError(503, message, headers={"retry-after": str(RETRY_SECONDS)})
-    return error_of_status(code, said)
+    error = error_of_status(code, said)
+    error.is_of_server = False  # it has refused the stream, and told of no request of it
+    return error

@@ -79,7 +79,7 @@ class GrpcUpstream:
         Raises:
             RestError: With the server's message.
         """
-        if self._exchange is not None and (not context.has_headers or _size(context) <= _SMALL_HEADERS):
+        if self._exchange is not None:
             payload = request.SerializeToString()
             stream = self.stream_for(context, len(payload))
             if stream is not None:
@@ -95,7 +95,9 @@ class GrpcUpstream:
 
     def stream_for(self, context: CallContext, size: int) -> ExchangeStream | None:
         """Give the stream on which a request of so many bytes goes; None where it is a call of its own."""
-        return self._exchange if size <= _SMALL and not context.has_headers else None
+        if size > _SMALL or (context.has_headers and _size(context) > _SMALL_HEADERS):
+            return None
+        return self._exchange
 
     async def call(self, method: str, request: Message, answer: type[Answered], context: CallContext) -> Answered:
         """Call another method that has one request and one answer.

@@ -41,7 +41,7 @@ _STATUSES = MappingProxyType(
 
 
 def error_of_status(code: grpc.StatusCode, message: str) -> RestError:
-    """Make the error that a client of HTTP is told.
+    """Make the error that a client of HTTP is told, of a request that the server has refused.
 
     Args:
         code: The call's status; not OK.
@@ -53,4 +53,4 @@ def error_of_status(code: grpc.StatusCode, message: str) -> RestError:
         headers["retry-after"] = str(RETRY_SECONDS)
     elif status == 401:
         headers["www-authenticate"] = "Bearer"
-    return RestError(status, message or code.name, headers=headers)
+    return RestError(status, message or code.name, headers=headers, is_of_server=True)

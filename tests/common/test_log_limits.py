@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from rnnserve.server.commands.log_limits import LogLimits
+from rnnserve.common.log_limits import LogLimits
 
 
 class Lines(logging.Handler):

@@ -4,6 +4,8 @@ import logging
 import time
 from collections.abc import Callable
 
+from rnnserve.common.request_lines import REQUESTS_LOGGER
+
 __all__ = ["LogLimits"]
 
 _BURST = 20
@@ -18,7 +20,8 @@ _LARGE_BURSTS = {"rnnserve.server.repository.loader": 1000}
 class LogLimits(logging.Filter):
     """Lets so many records of one kind through, then one a second, which says how many were left out before it.
 
-    Records are of one kind that come from the same line of the program, whatever they say.
+    Records are of one kind that come from the same line of the program, whatever they say. Those of single requests
+    pass: there are no more of them than `request_lines` lets be.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, *, most_kinds: int = _MOST_KINDS) -> None:
@@ -35,6 +38,8 @@ class LogLimits(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Say whether a record is logged; a record after some that were not says how many."""
+        if record.name == REQUESTS_LOGGER:
+            return True
         now, kind = self._clock(), (record.pathname, record.lineno)
         allowance = self._by_kind.get(kind)
         if allowance is None:

@@ -5,6 +5,8 @@ import json
 import logging
 import os
 
+from rnnserve.common.request_lines import fields_of
+
 __all__ = ["LOG_FORMATS", "log_formatter"]
 
 LOG_FORMATS = ("text", "json")
@@ -34,7 +36,10 @@ class _TextFormatter(logging.Formatter):
 
 
 class _JsonFormatter(logging.Formatter):
-    """One object a line: time, level, process, logger, message, and the traceback where there is one."""
+    """One object a line: time, level, process, logger, message, the traceback where there is one.
+
+    A line of a request has what it says of it as entries of their own.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -43,6 +48,7 @@ class _JsonFormatter(logging.Formatter):
             "process": record.process,
             "logger": record.name,
             "message": record.getMessage(),
+            **fields_of(record),
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)

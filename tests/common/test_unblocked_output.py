@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from rnnserve.server.commands.unblocked_output import UnblockedStream
+from rnnserve.common.unblocked_output import UnblockedStream
 from support.narrowed import closed
 
 PATIENCE = 20.0
@@ -116,7 +116,7 @@ def test_what_waits_at_the_end_has_a_moment(pipe):
 
 
 def run(code, narrow=list, **how):
-    code = f"from rnnserve.server.commands.unblocked_output import unblock_output; unblock_output()\n{code}"
+    code = f"from rnnserve.common.unblocked_output import unblock_output; unblock_output()\n{code}"
     return subprocess.Popen(narrow([sys.executable, "-c", code]), **how)
 
 

@@ -1,0 +1,99 @@
+"""Traces of OpenTelemetry, as a process exports them: over OTLP, where the OTEL_… variables of its environment say.
+
+The variables are the SDK's own (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/):
+where to (OTEL_EXPORTER_OTLP_ENDPOINT, …_HEADERS), how many (OTEL_TRACES_SAMPLER), what the process is
+(OTEL_RESOURCE_ATTRIBUTES, OTEL_SERVICE_NAME), how much may wait (OTEL_BSP_MAX_QUEUE_SIZE).
+"""
+
+import importlib.util
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+    from opentelemetry.trace import Tracer
+
+__all__ = ["Traces", "TracesUnavailable", "check_traces", "start_traces", "traces_to"]
+
+_NEEDED = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
+_PROTOCOL = "http/protobuf"
+_SERVICE_NAME = "rnnserve"
+
+
+class TracesUnavailable(Exception):
+    """Traces cannot be exported as asked; the message is for the user."""
+
+
+class Traces(NamedTuple):
+    """What makes spans.
+
+    Attributes:
+        requests: Makes spans of requests, as the sampler of the environment decides.
+        batches: Makes spans of batches: each that is asked for, since some request of it has one.
+        providers: What they come from.
+    """
+
+    requests: "Tracer"
+    batches: "Tracer"
+    providers: "tuple[TracerProvider, ...]"
+
+    def close(self) -> None:
+        """Export what waits, and end. May take as long as what collects spans does not answer."""
+        for provider in self.providers:
+            provider.shutdown()
+
+
+def check_traces() -> None:
+    """Look whether traces can be exported as the environment says.
+
+    Raises:
+        TracesUnavailable: If the extra `otel` is not installed, or another exporter or protocol is asked for.
+    """
+    for name in _NEEDED:
+        if not _is_there(name):
+            raise TracesUnavailable(f"--traces needs the package {name}: pip install 'rnnserve[otel]'")
+    exporter = os.environ.get("OTEL_TRACES_EXPORTER", "") or "otlp"
+    if exporter not in ("otlp", "none"):
+        raise TracesUnavailable(f"--traces exports over OTLP: OTEL_TRACES_EXPORTER={exporter} is neither otlp nor none")
+    for variable in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+        protocol = os.environ.get(variable, "") or _PROTOCOL
+        if protocol != _PROTOCOL:
+            raise TracesUnavailable(f"--traces exports over {_PROTOCOL}: {variable}={protocol} is another protocol")
+
+
+def start_traces() -> Traces | None:
+    """Begin to export over OTLP; None where the environment says that nothing is to be exported.
+
+    Raises:
+        TracesUnavailable: As `check_traces` does.
+    """
+    check_traces()
+    if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none":
+        return None
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    # Its queue is bounded, and a thread of its own exports: spans that find no room are dropped.
+    return traces_to(BatchSpanProcessor(OTLPSpanExporter()))
+
+
+def traces_to(processor: "SpanProcessor") -> Traces:
+    """Have spans go to a processor."""
+    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+
+    is_named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    resource = Resource.create({} if is_named else {SERVICE_NAME: _SERVICE_NAME})
+    requests = TracerProvider(resource=resource, shutdown_on_exit=False)
+    batches = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
+    for provider in (requests, batches):
+        provider.add_span_processor(processor)
+    return Traces(requests.get_tracer("rnnserve"), batches.get_tracer("rnnserve"), (requests, batches))
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False

@@ -1,0 +1,13 @@
+"""What is told of single requests to those who run the server: lines of the log, and spans.
+
+The rooms above tell of what they refuse (`refusals`) and of what they have run (`runs`). Where none listens, that costs
+one comparison a run. Where one does (`observer`), a thread of its own writes the lines (`request_log`) and makes the
+spans (`spans`): the threads that answer wait for neither, and what is too much is left out and counted.
+
+Imports `counting`, `errors`, and the log's parts of `common`; of OpenTelemetry, `spans` what it needs, where spans are
+wanted. No gRPC.
+
+Threads: `observer`.
+
+Door: `observer`, `origins`, `refusals`, `runs`, `spans`.
+"""

@@ -1,0 +1,79 @@
+"""Lines about single requests: how many there may be, and how what a client has chosen stands in them."""
+
+import json
+import logging
+
+import pytest
+
+from rnnserve.common.log_format import log_formatter
+from rnnserve.common.log_limits import LogLimits
+from rnnserve.common.request_lines import (
+    REQUESTS_LOGGER,
+    LineBudget,
+    log_request,
+    new_request_id,
+    trace_id_of,
+    usable_id,
+)
+
+
+def test_of_each_kind_there_are_some_and_then_one_a_second():
+    seconds = [0.0]
+    budget = LineBudget(lambda: seconds[0])
+    said = [budget.take("a") for _ in range(1316)]
+    assert [said.count(0), said.count(None)] == [10, 1306]
+    assert budget.take("b") == 0  # another reason is not hidden by the first
+    seconds[0] += 1.0
+    assert [budget.take("a") for _ in range(3)] == [1306, None, None]
+    seconds[0] += 60.0
+    assert [budget.take("a") for _ in range(11)] == [2] + 9 * [0] + [None]
+
+
+def test_of_all_kinds_there_are_so_many_a_second():
+    seconds = [0.0]
+    budget = LineBudget(lambda: seconds[0])
+    kinds = [f"kind {number % 40}" for number in range(400)]
+    assert sum(budget.take(kind) is not None for kind in kinds) == 50
+    seconds[0] += 0.5
+    assert sum(budget.take(kind) is not None for kind in kinds) == 25
+
+
+def test_what_was_left_out_elsewhere_is_told_once():
+    budget = LineBudget()
+    budget.leave_out("a", 3)
+    assert [budget.left_out("a"), budget.left_out("a"), budget.take("a")] == [3, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_usable"), [("mine-1", True), ("x" * 128, True), ("x" * 129, False), ("a b", False), ("ü", False)]
+)
+def test_ids_are_short_and_printable(text, is_usable):
+    assert usable_id(text) == (text if is_usable else "")
+
+
+def test_ids_that_are_made_are_usable_and_unique():
+    made = [new_request_id() for _ in range(100)]
+    assert len(set(made)) == 100
+    assert all(map(usable_id, made))
+
+
+def test_only_a_traceparent_has_a_trace():
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert trace_id_of(f"00-{trace}-00f067aa0ba902b7-01") == trace
+    for wrong in ("", trace, f"00-{trace.upper()}-00f067aa0ba902b7-01", f"00-{trace}\n-00f067aa0ba902b7-01"):
+        assert trace_id_of(wrong) == ""
+
+
+def test_a_line_is_one_line_whatever_stands_in_it(caplog):
+    caplog.set_level(logging.INFO)
+    log_request(
+        {"request_id": "a", "peer": 'x"\n y', "version": "", "rows": None, "queue_seconds": 0.5},
+        has_failed=True,
+        left_out=7,
+    )
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == (REQUESTS_LOGGER, "WARNING")
+    assert record.getMessage() == r'request_id=a peer="x\"\n y" queue_seconds=0.500000 left_out=7'
+    line = json.loads(log_formatter("json", has_process=False).format(record))
+    assert (line["request_id"], line["queue_seconds"], line["left_out"]) == ("a", 0.5, 7)
+    assert all(LogLimits().filter(record) for _ in range(100))

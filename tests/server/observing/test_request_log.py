@@ -1,0 +1,247 @@
+"""Requests that are refused, or all, have lines in the log, with the id that their client is told; on every way in."""
+
+import logging
+import threading
+
+import grpc
+import numpy as np
+import pytest
+
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos.protocol_words import REQUEST_ID
+from rnnserve.server.connections.byte_budget import ByteBudget
+from rnnserve.server.errors import InvalidRequest, ServeError, TooMuchHeld
+from rnnserve.server.observing import observer as observer_module
+from rnnserve.server.observing.observer import requests_observed
+from rnnserve.server.observing.origins import MANY_FIELDS, Origin, kept_metadata, origin_of
+from rnnserve.server.observing.refusals import tell_refusal
+from rnnserve.server.observing.runs import observed
+from rnnserve.server.repository.model import Model
+from support.inference_requests import request
+from support.sequence_requests import walk
+from support.served_here import serving
+from support.waiting import PATIENCE, until
+
+MODEL = "direction_simple"
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
+
+
+@pytest.fixture(scope="module", params=["lane", "public"])
+def served(repository, request):
+    with serving(repository, transport=request.param) as found:
+        yield found
+
+
+@pytest.fixture
+def stub(served):
+    return served[1]
+
+
+@pytest.fixture
+def lines(caplog):
+    """What is logged of requests: names and values of each line."""
+    caplog.set_level(logging.INFO)
+
+    def found():
+        return [record.request_fields for record in caplog.records if hasattr(record, "request_fields")]
+
+    return found
+
+
+def good(id="", steps=4, rows=1, outputs=("logits",)):
+    return request(MODEL, {"input": np.concatenate([walk(steps)] * rows)}, outputs, id=id)
+
+
+def wrong(id=""):
+    message = good(id)
+    message.inputs[0].shape[2] = 3
+    return message
+
+
+def refused(call, *args, **more):
+    with pytest.raises(grpc.RpcError) as told:
+        call(*args, **more)
+    return dict(told.value.trailing_metadata())[REQUEST_ID]
+
+
+def test_a_refused_request_is_found_by_the_id_of_its_client(stub, lines):
+    metadata = ((REQUEST_ID, "mine-7"), ("traceparent", TRACEPARENT))
+    with requests_observed("errors"):
+        assert refused(stub.ModelInfer, wrong(id="in-message"), metadata=metadata) == "mine-7"
+        stub.ModelInfer(good())
+    (line,) = lines()
+    peer = line.pop("peer")
+    assert peer.startswith("ipv4:127.0.0.1:")
+    assert line.pop("queue_seconds") >= 0
+    assert line == {
+        "request_id": "mine-7",
+        "message_id": "in-message",
+        "trace_id": TRACE,
+        "model": MODEL,
+        "version": "1",
+        "status": "INVALID_ARGUMENT",
+        "reason": "invalid_request",
+        "field": "inputs[0].shape",
+        "run_seconds": 0.0,
+    }
+
+
+@pytest.mark.parametrize(("message", "said"), [(wrong("in-message"), "in-message"), (wrong(), None)])
+def test_one_without_has_that_of_its_message_or_a_new_one(stub, lines, message, said):
+    with requests_observed("errors"):
+        told = [refused(stub.ModelInfer, message) for _ in range(2)]
+    assert [line["request_id"] for line in lines()] == told
+    assert told == [said, said] if said else len(set(told)) == 2
+
+
+def test_an_id_is_told_whatever_is_logged(stub, lines):
+    with requests_observed("none"):
+        assert observed.refusals is None
+        assert refused(stub.ModelInfer, wrong(), metadata=((REQUEST_ID, "mine"),)) == "mine"
+        assert refused(stub.ModelInfer, wrong())
+    assert lines() == []
+
+
+def test_a_client_s_data_and_names_are_in_no_line(stub, lines, caplog):
+    unknown = good()
+    unknown.model_name = "secret-name"
+    with requests_observed("errors"):
+        refused(stub.ModelInfer, unknown)
+        refused(stub.ModelInfer, unknown, metadata=((REQUEST_ID, "no good id"),))
+        infinite = request(MODEL, {"input": np.full((1, 4, 2), np.inf, "f4")})
+        refused(stub.ModelInfer, infinite)
+    assert [(line["model"], line["reason"]) for line in lines()] == [
+        ("other", "not_found"), ("other", "not_found"), (MODEL, "invalid_request"),
+    ]  # fmt: skip
+    for text in ("secret-name", "no good id", "inf"):
+        assert text not in str(lines())
+
+
+def test_other_methods_have_lines_too(stub, lines):
+    with requests_observed("errors"):
+        told = refused(stub.ModelMetadata, pb.ModelMetadataRequest(name="nope"))
+    (line,) = lines()
+    assert (line["request_id"], line["status"], line["reason"]) == (told, "NOT_FOUND", "not_found")
+
+
+def test_on_a_stream_each_request_has_its_own(stub, lines):
+    with requests_observed("errors"):
+        said = list(stub.ModelStreamInfer(iter([wrong("one"), good("two"), wrong()]), metadata=((REQUEST_ID, "all"),)))
+    assert [bool(each.error_message) for each in said] == [True, False, True]
+    assert [(line["request_id"], line.get("message_id")) for line in lines()] == [("all", "one"), ("all", None)]
+
+
+def test_all_are_logged_where_that_is_wanted(stub, lines):
+    with requests_observed("all"):
+        stub.ModelInfer(good("first"))
+        for _ in range(3):
+            stub.ModelInfer(good("again"))
+        stub.ModelInfer(good("rows", rows=3))
+        stub.ModelInfer(good("large", steps=4000, rows=30))
+        list(stub.ModelStreamInfer(iter([good("streamed")])))
+        refused(stub.ModelInfer, wrong("wrong"))
+        until(lambda: len(lines()) == 8)  # a client may have its answer before
+    found = {line["request_id"]: line for line in lines()}
+    assert [line["request_id"] for line in lines()].count("again") == 3
+    assert {name: (line["status"], line.get("rows")) for name, line in found.items()} == {
+        "first": ("OK", 1),
+        "again": ("OK", 1),
+        "rows": ("OK", 3),
+        "large": ("OK", 30),
+        "streamed": ("OK", 1),
+        "wrong": ("INVALID_ARGUMENT", None),
+    }
+    assert all(line["model"] == MODEL and line["run_seconds"] > 0 for line in lines() if line["status"] == "OK")
+    assert all(line["queue_seconds"] >= 0 for line in lines())
+
+
+def test_an_answer_that_cannot_be_held_has_one_line(stub, lines, monkeypatch):
+    """The run is over then: its line is that of the refusal, with the time that it took."""
+    take = ByteBudget.take
+
+    def taking(self, connection, size):
+        if size > 4 << 20:  # the answer's, not the request's
+            raise TooMuchHeld("of this answer")
+        take(self, connection, size)
+
+    monkeypatch.setattr(ByteBudget, "take", taking)
+    with requests_observed("all"):
+        refused(stub.ModelInfer, good("much", steps=4000, rows=30, outputs=()))
+    (line,) = lines()
+    assert (line["request_id"], line["model"], line["reason"]) == ("much", MODEL, "too_much_held")
+    assert line["run_seconds"] > 0
+
+
+def test_a_request_whose_run_fails_has_its_rows_and_its_time(stub, lines, monkeypatch):
+    def failing(*_):
+        raise InvalidRequest("of its values")
+
+    monkeypatch.setattr(Model, "run", failing)
+    with requests_observed("errors"):
+        refused(stub.ModelInfer, good("failing", steps=7, rows=3))
+    (line,) = lines()
+    assert (line["request_id"], line["rows"], line["reason"]) == ("failing", 3, "invalid_request")
+    assert line["run_seconds"] > 0
+
+
+class Asked:
+    def origin(self):
+        return Origin("peer", "id")
+
+
+def test_a_flood_is_few_lines_and_none_waits_for_them(lines, monkeypatch):
+    """Where the log's writer hangs, what is told waits within a bound, and the rest is left out."""
+    may_go_on, has_begun, written = threading.Event(), threading.Event(), []
+
+    def hanging(*args):
+        has_begun.set()
+        may_go_on.wait(PATIENCE)
+        written.append(args)
+
+    monkeypatch.setattr(observer_module, "log_refusal", hanging)
+    monkeypatch.setattr(observer_module, "_MOST_WAITING", 3)
+    with requests_observed("all"):
+        tell_refusal(Asked(), InvalidRequest("x"))
+        assert has_begun.wait(PATIENCE)
+        for _ in range(2000):
+            tell_refusal(Asked(), InvalidRequest("x"))
+        may_go_on.set()
+        until(lambda: len(written) == 4)
+        tell_refusal(Asked(), InvalidRequest("x"))
+    assert len(written) == 5
+    assert sum(left_out for _, _, left_out in written) == 1997
+    assert lines() == []
+
+
+def test_a_flood_of_errors_is_sampled(lines):
+    with requests_observed("errors"):
+        for _ in range(2000):
+            tell_refusal(Asked(), InvalidRequest("x"))
+        tell_refusal(Asked(), ServeError("x"))
+    reasons = [line["reason"] for line in lines()]
+    assert 10 <= reasons.count("invalid_request") < 100  # and one a second more, on a machine that is slow
+    assert reasons.count("internal_error") == 1
+
+
+def test_a_defect_costs_a_line_and_nothing_else(lines, monkeypatch, caplog):
+    monkeypatch.setattr(observer_module, "log_refusal", lambda *_: 1 / 0)
+    with requests_observed("errors"):
+        tell_refusal(Asked(), InvalidRequest("x"))
+    assert "could not be told" in caplog.text
+
+
+def test_of_many_fields_few_are_kept():
+    fields = [(f"f{number}", "x") for number in range(100)]
+    mine = [(REQUEST_ID, "mine"), ("traceparent", TRACEPARENT)]
+    assert kept_metadata([*fields[:50], mine[0], *fields[50:], mine[1]]) == tuple(mine)
+    origin = origin_of("peer", [*mine, ("tracestate", "a=b")], "other", "ModelInfer")
+    assert origin == Origin("peer", "mine", "other", TRACEPARENT, "a=b", "ModelInfer")
+    binary = origin_of("peer", [(REQUEST_ID, b"\xff"), ("traceparent", b"\xff")], "", "")
+    assert (binary.traceparent, bool(binary.request_id)) == ("", True)
+
+
+def test_calls_with_many_fields_are_found_too(stub, lines):
+    fields = [(f"field-{number}", "x") for number in range(MANY_FIELDS)]
+    with requests_observed("errors"):
+        assert refused(stub.ModelInfer, wrong(), metadata=(*fields, (REQUEST_ID, "mine"))) == "mine"

@@ -1,0 +1,213 @@
+"""Spans of requests: what they hang together, what they say, and that there are none where none are wanted."""
+
+import os
+import re
+import threading
+
+import grpc
+import pytest
+
+from rnnserve.common.telemetry import TracesUnavailable, check_traces, start_traces, traces_to
+from rnnserve.protos.protocol_words import REQUEST_ID
+from rnnserve.server.observing.observer import requests_observed
+from rnnserve.server.observing.spans import Spans
+from support.inference_requests import request
+from support.sequence_requests import walk
+from support.served_here import serving
+from support.waiting import until
+
+pytest.importorskip("opentelemetry.sdk", reason="the extra `otel` is not installed")
+
+MODEL = "direction_simple"
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+SAMPLED, UNSAMPLED = (("traceparent", f"00-{TRACE}-{PARENT}-{flags}") for flags in ("01", "00"))
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="module", params=["lane", "public"])
+def stub(repository, request):
+    with serving(repository, transport=request.param) as (_, stub):
+        yield stub
+
+
+@pytest.fixture
+def traced(stub):
+    """Ask, and give the spans that were made of it."""
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    def ask(ask, count, log_requests="none"):
+        exporter = InMemorySpanExporter()
+        with requests_observed(log_requests, Spans(traces_to(SimpleSpanProcessor(exporter)))):
+            ask(stub)
+            # A client may have its answer before.
+            until(lambda: [span.name for span in exporter.get_finished_spans()].count("request") == count)
+        return exporter.get_finished_spans()
+
+    return ask
+
+
+def message(steps=4):
+    return request(MODEL, {"input": walk(steps)}, ("logits",))
+
+
+def hex_of(span):
+    return f"{span.context.trace_id:032x}"
+
+
+def named(spans, name):
+    (span,) = [span for span in spans if span.name == name]
+    return span
+
+
+def wrong():
+    broken = message()
+    broken.inputs[0].shape[2] = 3
+    return broken
+
+
+def refused(stub, *metadata):
+    with pytest.raises(grpc.RpcError):
+        stub.ModelInfer(wrong(), metadata=metadata)
+
+
+def test_a_request_its_wait_and_its_run_are_in_the_clients_trace(traced):
+    metadata = (SAMPLED, ("tracestate", "vendor=1"), (REQUEST_ID, "mine"))
+    spans = traced(lambda stub: stub.ModelInfer(message(), metadata=metadata), 1)
+    assert sorted(span.name for span in spans) == ["batch", "queue", "request", "run"]
+    whole, queue, run, batch = (named(spans, name) for name in ("request", "queue", "run", "batch"))
+    assert hex_of(whole) == hex_of(queue) == hex_of(run) == TRACE
+    assert f"{whole.parent.span_id:016x}" == PARENT
+    assert whole.context.trace_state["vendor"] == "1"
+    assert queue.parent.span_id == run.parent.span_id == whole.context.span_id
+    assert whole.start_time == queue.start_time <= queue.end_time == run.start_time < run.end_time == whole.end_time
+    assert whole.kind.name == "SERVER"
+    assert dict(whole.attributes) == {
+        "rpc.system.name": "grpc",
+        "rpc.method": "inference.GRPCInferenceService/ModelInfer",
+        "rpc.response.status_code": "OK",
+        "client.address": "127.0.0.1",
+        "rnnserve.request.id": "mine",
+        "rnnserve.request.rows": 1,
+        "rnnserve.model.name": MODEL,
+        "rnnserve.model.version": "1",
+    }
+    assert batch.parent is None
+    assert hex_of(batch) != TRACE
+    assert [link.context.span_id for link in batch.links] == [whole.context.span_id]
+    assert [link.context.span_id for link in run.links] == [batch.context.span_id]
+    assert (batch.start_time, batch.end_time) == (run.start_time, run.end_time)
+    assert batch.attributes["rnnserve.batch.rows"] == 1
+
+
+def test_a_batch_is_linked_to_each_of_its_requests(traced):
+    def many(stub):
+        stub.ModelInfer(message(300), metadata=(UNSAMPLED,))  # known from now on, so that they share runs
+        calls = [stub.ModelInfer.future(message(300), metadata=(SAMPLED,)) for _ in range(40)]
+        for call in calls:
+            call.result()
+
+    spans = traced(many, 40)
+    requests = {span.context.span_id for span in spans if span.name == "request"}
+    linked = [link.context.span_id for span in spans if span.name == "batch" for link in span.links]
+    assert len(requests) == 40
+    assert sorted(linked) == sorted(requests)
+
+
+def test_where_the_client_does_not_record_there_is_nothing(traced):
+    def ask(stub):
+        stub.ModelInfer(message(), metadata=(UNSAMPLED,))
+        refused(stub, UNSAMPLED)
+
+    assert traced(ask, 0) == ()
+
+
+def test_without_a_parent_the_environment_says_how_many(traced, monkeypatch):
+    spans = traced(lambda stub: stub.ModelInfer(message()), 1)
+    assert named(spans, "request").parent is None
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
+    assert traced(lambda stub: stub.ModelInfer(message()), 0) == ()
+    assert len(traced(lambda stub: stub.ModelInfer(message(), metadata=(SAMPLED,)), 1)) == 4
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+    assert traced(lambda stub: stub.ModelInfer(message(), metadata=(SAMPLED,)), 0) == ()
+
+
+def test_a_refusal_is_an_error_and_its_line_has_the_trace(traced, caplog):
+    (span,) = traced(lambda stub: refused(stub, SAMPLED, (REQUEST_ID, "mine")), 1, "errors")
+    assert hex_of(span) == TRACE
+    assert not span.status.is_ok
+    said = dict(span.attributes)
+    assert (said["rpc.response.status_code"], said["error.type"]) == ("INVALID_ARGUMENT", "invalid_request")
+    assert said["rnnserve.request.id"] == "mine"
+    assert caplog.records[-1].request_fields["trace_id"] == TRACE
+    (span,) = traced(refused, 1, "errors")
+    assert caplog.records[-1].request_fields["trace_id"] == hex_of(span)
+
+
+def test_streams_have_them_too(traced):
+    spans = traced(lambda stub: list(stub.ModelStreamInfer(iter([message(), wrong()]), metadata=(SAMPLED,))), 2)
+    requests = [span for span in spans if span.name == "request"]
+    assert {span.attributes["rpc.method"] for span in requests} == {"inference.GRPCInferenceService/ModelStreamInfer"}
+    assert [span.attributes["rpc.response.status_code"] for span in requests] == ["OK", "INVALID_ARGUMENT"]
+
+
+def test_what_collects_spans_holds_up_nothing(stub):
+    """Neither an answer nor the end: there is a second for what waits."""
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+    class Hanging(SpanExporter):
+        def export(self, _):
+            return SpanExportResult.FAILURE
+
+        def shutdown(self):
+            is_ended.wait(60)
+
+    is_ended = threading.Event()
+    with requests_observed("none", Spans(traces_to(BatchSpanProcessor(Hanging())))):
+        for _ in range(100):
+            stub.ModelInfer(message(), metadata=(SAMPLED,))
+    is_ended.set()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_TRACES_EXPORTER", "zipkin"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc"),
+    ],
+)
+def test_other_ways_to_export_are_refused(monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(TracesUnavailable, match=f"{variable}={value}"):
+        check_traces()
+
+
+def test_without_the_extra_it_is_refused_in_a_line(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(TracesUnavailable, match=re.escape("pip install 'rnnserve[otel]'")):
+        check_traces()
+
+
+@pytest.mark.parametrize(("variable", "value"), [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")])
+def test_the_environment_can_switch_it_off(monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    assert start_traces() is None
+
+
+def test_the_service_has_a_name_and_may_have_another(monkeypatch):
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    def name():
+        traces = traces_to(SimpleSpanProcessor(InMemorySpanExporter()))
+        return traces.providers[0].resource.attributes["service.name"]
+
+    assert name() == "rnnserve"
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "mine")
+    assert name() == "mine"
