@@ -97,6 +97,25 @@ def test_aio(served, expected):
         np.testing.assert_array_equal(said.as_numpy("logits"), expected["logits"])
 
 
+def test_large_answers_in_json(served, client):
+    """They come in pieces, in chunks, to either client, and compressed where it asks for that."""
+    walk = np.random.default_rng(0).normal(size=(8, 4000, 2)).astype("f4")
+    outputs = [triton.InferRequestedOutput("output", binary_data=False)]
+    expected = client.infer(SIMPLE, [tensor(walk)], outputs=asked(["output"])).as_numpy("output")
+
+    async def go(coding):
+        async with triton_aio.InferenceServerClient(served[1]) as aio:
+            made = triton_aio.InferRequestedOutput("output", binary_data=False)
+            return await aio.infer(SIMPLE, [tensor(walk)], outputs=[made], response_compression_algorithm=coding)
+
+    for coding in (None, "gzip", "deflate"):
+        for said in (
+            client.infer(SIMPLE, [tensor(walk)], outputs=outputs, response_compression_algorithm=coding),
+            asyncio.run(go(coding)),
+        ):
+            np.testing.assert_array_equal(said.as_numpy("output"), expected)
+
+
 def test_what_there_is(client):
     assert client.is_server_live()
     assert client.is_server_ready()

@@ -107,15 +107,16 @@ class GuardedProcess:
             ProcessTooSlow: If it does not take the request within `seconds`.
         """
         deadline = time.monotonic() + seconds
-        unsent = memoryview(len(request).to_bytes(SIZE_BYTES, "little") + request)
-        while unsent:
-            self._wait(self._requests, select.POLLOUT, deadline)
-            try:
-                unsent = unsent[os.write(self._requests, unsent[:_BLOCK]) :]
-            except BlockingIOError:
-                continue
-            except BrokenPipeError:
-                raise self._ended() from None
+        for part in (len(request).to_bytes(SIZE_BYTES, "little"), request):
+            unsent = memoryview(part)
+            while unsent:
+                self._wait(self._requests, select.POLLOUT, deadline)
+                try:
+                    unsent = unsent[os.write(self._requests, unsent[:_BLOCK]) :]
+                except BlockingIOError:
+                    continue
+                except BrokenPipeError:
+                    raise self._ended() from None
 
     def receive(self, seconds: float) -> bytes:
         """Wait for the next answer.

@@ -33,6 +33,13 @@ class RestError(Exception):
         self.status = status
         self.headers = dict(headers or {})
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restored, (self.status, str(self), self.headers)
+
+
+def _restored(status: int, message: str, headers: dict[str, str]) -> RestError:
+    return RestError(status, message, headers=headers)
+
 
 def bad_request(message: str) -> RestError:
     """Make the error of a request that is wrong however often it is sent."""

@@ -15,6 +15,7 @@ from rnnserve.web.app.direct_infer import DirectInfer
 from rnnserve.web.app.edge import check_host, check_origin, check_path, defect_of, error_answer, request_id_of
 from rnnserve.web.app.exchange import Answer, Exchange
 from rnnserve.web.app.http_spans import HttpSpans
+from rnnserve.web.app.large_bodies import beside_loop
 from rnnserve.web.app.request_log import RequestLog, words_of
 from rnnserve.web.app.routes import Handler, RouteEntry
 from rnnserve.web.errors import RestError
@@ -162,7 +163,7 @@ class Application:
             return
         body = answer.body
         coding = _coding_asked(scope) if answer.status == 200 and scope["rnnserve.compresses"] else ""
-        if coding and (compressed := compress(body, coding)) is not None:
+        if coding and (compressed := await beside_loop(len(body), compress, body, coding)) is not None:
             body = compressed
             headers.append((b"content-encoding", coding.encode()))
         headers.append((b"content-length", str(len(body)).encode()))

@@ -1,24 +1,60 @@
 """The bodies of requests: bounded before they are read, where a header tells their size, and while they are."""
 
+import asyncio
+import dataclasses
 from collections.abc import Mapping
 
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive, Scope
 
+from rnnserve.web.app.turns import Turns
 from rnnserve.web.errors import RestError, bad_request
 from rnnserve.web.rest.compression import Inflater
 
 __all__ = ["BodyReader", "ClientGone", "read_header_length"]
 
 
+_SMALL = 64 << 10
+"""Bytes of a body that finds room where large ones do not."""
+
+_FOR_SMALL_SHARE = 6
+"""Of all the room, the share that only small bodies may take: a sixth."""
+
+_TURN_BYTES = 4 << 20
+"""Bytes of requests of more than 64 KiB that are at the server at a time."""
+
+_SLOW_RATE, _SLOW_SECONDS, _SLOW_SECONDS_FOR_SMALL = 1 << 20, 2.0, 0.1
+"""A body that arrives with fewer bytes a second, for as many seconds, gives way where others find no room."""
+
+
 class ClientGone(Exception):
     """The client has closed its connection before its request was whole."""
+
+
+@dataclasses.dataclass
+class _Arriving:
+    """A body that has not come whole.
+
+    Attributes:
+        scope: Scope of its request.
+        task: What reads it.
+        since: When it began, on the loop's clock.
+        size: Bytes that have arrived.
+        gives_way: Whether it has to end for the sake of others.
+    """
+
+    scope: Scope
+    task: "asyncio.Task[object]"
+    since: float
+    size: int = 0
+    gives_way: bool = False
 
 
 class BodyReader:
     """Reads bodies: each bounded, and all that are in hand together.
 
     Attributes:
-        held: Bytes of the bodies that are being read, or are read and not let go.
+        held: Bytes of the bodies that are being read, or are read and not let go, and of large answers.
+        turns: Turns of large requests at the server.
     """
 
     def __init__(self, most: int, most_of_all: int) -> None:
@@ -31,6 +67,8 @@ class BodyReader:
         self._most = most
         self._most_of_all = most_of_all
         self.held = 0
+        self.turns = Turns(_TURN_BYTES)
+        self._arriving: dict[int, _Arriving] = {}  # by the identity of its scope; the oldest first
 
     async def read(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         """Read a request's body, decompressed. What it takes is held until `let_go`.
@@ -44,35 +82,60 @@ class BodyReader:
             ClientGone: If the client has.
             RestError: If the body is larger than one may be, others take all the room, or it is damaged.
         """
-        length = headers.get(b"content-length")
-        if length is not None and int(length) > self._most:
-            raise self._too_large(f"{int(length):,} bytes")
-        self._hold(scope, int(length or b"0"))
+        length = int(headers.get(b"content-length", b"0"))
+        if length > self._most:
+            raise self._too_large(f"{length:,} bytes")
+        if length > _SMALL:  # of a small one, what has arrived
+            self.hold(scope, length)
         coding = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()
         inflater = Inflater(coding, self._most) if coding and coding != "identity" else None
+        message = await receive()
+        if inflater is None and message["type"] == "http.request" and not message.get("more_body", False):
+            body: bytes = message.get("body", b"")
+        else:
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101 - every request is one
+            arriving = self._arriving[id(scope)] = _Arriving(scope, task, asyncio.get_running_loop().time())
+            try:
+                body = await self._read_on(scope, arriving, message, receive, inflater)
+            except asyncio.CancelledError:
+                if not arriving.gives_way:
+                    raise
+                arriving.task.uncancel()
+                raise RestError(408, "the body arrived slowly while others found no room; send it again") from None
+            finally:
+                del self._arriving[id(scope)]
+        self._count(scope, len(body))
+        if len(body) > self._most:
+            raise self._too_large("more")
+        scope["rnnserve.read"] = True
+        return body
+
+    async def _read_on(
+        self, scope: Scope, arriving: "_Arriving", message: Message, receive: Receive, inflater: Inflater | None
+    ) -> bytes:
+        """Read a body that has not come whole, or is compressed."""
         pieces: list[bytes] = []
-        arrived = made = 0
+        made = 0
         while True:
-            message = await receive()
             if message["type"] != "http.request":
                 raise ClientGone
-            piece: bytes = message.get("body", b"")
-            arrived += len(piece)
-            if arrived > self._most:
+            arrived: bytes = message.get("body", b"")
+            arriving.size += len(arrived)
+            if arriving.size > self._most:
                 raise self._too_large("more")
-            if inflater is not None and piece:
-                piece = inflater.feed(piece)
-            made += len(piece)
-            if made > scope["rnnserve.held"]:
-                self._hold(scope, made - scope["rnnserve.held"])
-            if piece:
+            for piece in [arrived] if inflater is None else inflater.feed(arrived):
+                made += len(piece)
+                self._count(scope, made)
                 pieces.append(piece)
+                if inflater is not None:
+                    await asyncio.sleep(0)  # others are answered between two steps
             if not message.get("more_body", False):
                 break
-        scope["rnnserve.read"] = True
+            message = await receive()
         if inflater is not None:
             inflater.end()
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return b"".join(pieces)
 
     def take(self, size: int) -> bool:
         """Hold a body that has come whole; False where others take all the room, or it is too large."""
@@ -87,19 +150,46 @@ class BodyReader:
 
     def let_go(self, scope: Scope) -> None:
         """Note that a request has been answered."""
-        self.held -= scope.get("rnnserve.held", 0)
+        self.held -= scope.pop("rnnserve.held", 0)
 
-    def _hold(self, scope: Scope, size: int) -> None:
+    def hold(self, scope: Scope, size: int) -> None:
+        """Count bytes of a request or its answer among those in hand, until `let_go`.
+
+        Raises:
+            RestError: If others take all the room.
+        """
         held = scope.get("rnnserve.held", 0)
-        if size and self.held + size > self._most_of_all and self.held > held:
+        is_small = held + size <= _SMALL
+        most = self._most_of_all if is_small else self._most_of_all - self._most_of_all // _FOR_SMALL_SHARE
+        if size and self.held + size > most and self.held > held and not self._make_room(most - size, is_small):
             raise RestError(
                 429,
-                f"the bodies of other requests take {self.held - held:,} bytes of the {self._most_of_all:,} that are "
-                "read at a time; slow down",
+                f"the bodies of other requests, and answers, take {self.held - held:,} bytes of the {most:,} that may "
+                "be in hand at a time; slow down",
                 headers={"retry-after": "1"},
             )
         self.held += size
         scope["rnnserve.held"] = held + size
+
+    def _count(self, scope: Scope, size: int) -> None:
+        """Hold so many bytes at least."""
+        held = scope.get("rnnserve.held", 0)
+        if size > held:
+            self.hold(scope, size - held)
+
+    def _make_room(self, most: int, is_small: bool) -> bool:
+        """Have bodies give way that arrive slowly, the oldest first, until others hold no more than `most` bytes."""
+        now = asyncio.get_running_loop().time()
+        seconds = _SLOW_SECONDS_FOR_SMALL if is_small else _SLOW_SECONDS
+        for arriving in list(self._arriving.values()):
+            if self.held <= most:
+                break
+            waited = now - arriving.since
+            if waited > seconds and arriving.size < waited * _SLOW_RATE:
+                arriving.gives_way = True
+                self.let_go(arriving.scope)
+                arriving.task.cancel()
+        return self.held <= most
 
     def _too_large(self, what: str) -> RestError:
         return RestError(

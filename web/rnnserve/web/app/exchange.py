@@ -1,6 +1,7 @@
 """One request as handlers see it, and what they give for an answer."""
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
 from collections.abc import AsyncGenerator, Mapping
@@ -11,6 +12,7 @@ from starlette.types import Receive, Scope
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import PEER, REQUEST_ID
 from rnnserve.web.app.bodies import BodyReader
+from rnnserve.web.app.large_bodies import read_beside_loop
 from rnnserve.web.errors import bad_request
 from rnnserve.web.rest.json_text import dump, parse_object
 from rnnserve.web.upstream.upstream import CallContext, Upstream
@@ -106,6 +108,18 @@ class Exchange:
         """
         return await self._bodies.read(self.scope, self.headers, self._receive)
 
+    def turn(self, size: int) -> contextlib.AbstractAsyncContextManager[None]:
+        """Wait for a turn at the server, where a request has many bytes; and have it within the block."""
+        return self._bodies.turns.turn(size)
+
+    def hold(self, size: int) -> None:
+        """Count bytes of the answer among those in hand, until it has been sent.
+
+        Raises:
+            RestError: If others take all the room.
+        """
+        self._bodies.hold(self.scope, size)
+
     async def json(self) -> dict[str, Any]:
         """Read the body as a JSON object; an empty body is an empty one.
 
@@ -113,7 +127,7 @@ class Exchange:
             RestError: If it is none.
         """
         body = await self.body()
-        return parse_object(body) if body.strip() else {}
+        return await read_beside_loop(len(body), parse_object, body) if body.strip() else {}
 
     def context(self, timeout: float | None = None) -> CallContext:
         """What goes with a call for this request.

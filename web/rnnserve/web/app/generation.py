@@ -5,14 +5,15 @@ takes a step has all that it needs. Any other model has one event, with its whol
 """
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.web.app.exchange import Answer, Exchange
+from rnnserve.web.app.large_bodies import beside_loop, read_beside_loop
 from rnnserve.web.errors import RestError
-from rnnserve.web.rest.generation import read_generate_request, write_generate_response
+from rnnserve.web.rest.generation import read_generate_body, write_generate_response
 from rnnserve.web.rest.json_text import dump
 
 __all__ = ["generate", "generate_stream"]
@@ -23,41 +24,50 @@ _EVENT_STREAM = "text/event-stream"
 async def generate(exchange: Exchange) -> Answer:
     """Answer inputs by name with outputs by name."""
     metadata = await exchange.metadata()
-    request = read_generate_request(
-        await exchange.json(), metadata, exchange.parameter("model"), exchange.parameter("version")
-    )
-    response = await exchange.upstream.infer(request, exchange.context())
-    return Answer(write_generate_response(response, exchange.request_id))
+    request, size = await _request_of(exchange, metadata)
+    async with exchange.turn(size):
+        response = await exchange.upstream.infer(request, exchange.context())
+    size = sum(map(len, response.raw_output_contents))
+    return Answer(await beside_loop(size, write_generate_response, response, exchange.request_id))
 
 
 async def generate_stream(exchange: Exchange) -> Answer:
     """The same, an event a step. The first step is answered before the status is: a mistake is an error as usual."""
     metadata = await exchange.metadata()
-    request = read_generate_request(
-        await exchange.json(), metadata, exchange.parameter("model"), exchange.parameter("version")
-    )
-    steps = _steps_of(request, metadata)
-    first = await exchange.upstream.infer(steps[0], exchange.context())
+    request, size = await _request_of(exchange, metadata)
+    count, step = _steps_of(request, metadata)
+    async with exchange.turn(size):
+        first = await exchange.upstream.infer(step(0), exchange.context())
     return Answer(
         content_type=_EVENT_STREAM,
         headers={"cache-control": "no-store", "x-accel-buffering": "no"},
-        events=_events(exchange, steps, first, metadata),
+        events=_events(exchange, count, step, first, metadata),
     )
+
+
+async def _request_of(exchange: Exchange, metadata: pb.ModelMetadataResponse) -> tuple[pb.ModelInferRequest, int]:
+    """The request in the body, and the body's size."""
+    body = await exchange.body()
+    names = exchange.parameter("model"), exchange.parameter("version")
+    return await read_beside_loop(len(body), read_generate_body, body, metadata, *names), len(body)
 
 
 async def _events(
     exchange: Exchange,
-    steps: list[pb.ModelInferRequest],
+    count: int,
+    step: Callable[[int], pb.ModelInferRequest],
     response: pb.ModelInferResponse,
     metadata: pb.ModelMetadataResponse,
 ) -> AsyncGenerator[bytes, None]:
     states = _states_of(metadata)
     try:
-        for index in range(len(steps)):
+        for index in range(count):
             if index:
-                _carry(response, states, steps[index])
-                response = await exchange.upstream.infer(steps[index], exchange.context())
-            yield b"data: %s\n\n" % write_generate_response(response, exchange.request_id)
+                request = step(index)
+                _carry(response, states, request)
+                response = await exchange.upstream.infer(request, exchange.context())
+            size = sum(map(len, response.raw_output_contents))
+            yield b"data: %s\n\n" % await beside_loop(size, write_generate_response, response, exchange.request_id)
     except RestError as error:
         yield b"data: %s\n\n" % dump({"error": str(error), "id": exchange.request_id})
 
@@ -68,18 +78,24 @@ def _states_of(metadata: pb.ModelMetadataResponse) -> dict[str, str]:
     return {name: continued for name, continued in said.items() if continued}
 
 
-def _steps_of(request: pb.ModelInferRequest, metadata: pb.ModelMetadataResponse) -> list[pb.ModelInferRequest]:
-    """The requests for the steps of a request, or the request itself where the model does not go in steps."""
+def _steps_of(
+    request: pb.ModelInferRequest, metadata: pb.ModelMetadataResponse
+) -> tuple[int, Callable[[int], pb.ModelInferRequest]]:
+    """How many steps a request has, and what makes the request for one.
+
+    The only one is the request itself, where the model does not go in steps. Requests for all at once would be a
+    million messages, for a few MiB of JSON.
+    """
     states = _states_of(metadata)
     if not states or not json.loads(metadata.properties["continuable"] or "false"):
-        return [request]
+        return 1, lambda _: request
     axes = {tensor.name: tensor.parameters["axes"].string_param.split(", ") for tensor in metadata.inputs}
     fixed = set(states.values())
     cut = [index for index, tensor in enumerate(request.inputs) if tensor.name not in fixed]
     moving = {name for index in cut for name in axes[request.inputs[index].name] if name != BATCH}
     named = [axis for axis in moving if axis in _sequence_axes(metadata)]
     if len(named) != 1 or any(tensor.parameters["lengths_of"].string_param for tensor in _sent(request, metadata)):
-        return [request]  # several axes of time, or rows of several lengths: one answer for all
+        return 1, lambda _: request  # several axes of time, or rows of several lengths: one answer for all
     axis = named[0]
     sizes = {
         request.inputs[index].shape[axes[request.inputs[index].name].index(axis)]
@@ -87,8 +103,9 @@ def _steps_of(request: pb.ModelInferRequest, metadata: pb.ModelMetadataResponse)
         if axis in axes[request.inputs[index].name]
     }
     if len(sizes) != 1 or not next(iter(sizes)):
-        return [request]  # the server says what is wrong with that
-    return [_step(request, step, axis, axes, states) for step in range(sizes.pop())]
+        return 1, lambda _: request  # the server says what is wrong with that
+    contents = list(request.raw_input_contents)  # each look at them makes a copy
+    return sizes.pop(), lambda step: _step(request, contents, step, axis, axes, states)
 
 
 def _sequence_axes(metadata: pb.ModelMetadataResponse) -> set[str]:
@@ -109,13 +126,18 @@ def _sent(
 
 
 def _step(
-    request: pb.ModelInferRequest, step: int, axis: str, axes: dict[str, list[str]], states: dict[str, str]
+    request: pb.ModelInferRequest,
+    contents: list[bytes],
+    step: int,
+    axis: str,
+    axes: dict[str, list[str]],
+    states: dict[str, str],
 ) -> pb.ModelInferRequest:
     """A request with one step of the inputs; the states that it begins with are of the first step only."""
     made = pb.ModelInferRequest(
         model_name=request.model_name, model_version=request.model_version, id=request.id, parameters=request.parameters
     )
-    for tensor, data in zip(request.inputs, request.raw_input_contents, strict=True):
+    for tensor, data in zip(request.inputs, contents, strict=True):
         if tensor.name in states.values():
             if step == 0:
                 made.inputs.append(tensor)

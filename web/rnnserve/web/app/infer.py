@@ -3,7 +3,8 @@
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app.bodies import read_header_length
 from rnnserve.web.app.exchange import Answer, Exchange
-from rnnserve.web.app.large_bodies import beside_loop
+from rnnserve.web.app.large_answers import LARGE_ANSWER, large_answer
+from rnnserve.web.app.large_bodies import beside_loop, read_beside_loop
 from rnnserve.web.rest.infer_request import AnswerForm, read_infer_request
 from rnnserve.web.rest.infer_response import write_infer_response
 from rnnserve.web.rest.raw_request import is_json_request, read_raw_request
@@ -32,10 +33,17 @@ async def infer(exchange: Exchange) -> Answer:
         request, form = read_raw_request(body, await exchange.metadata(), model, version), AnswerForm()
     else:
         size = len(body) if header_length is None else header_length  # bytes that follow the JSON cost little
-        request, form = await beside_loop(size, read_infer_request, body, header_length, model, version)
+        request, form = await read_beside_loop(size, read_infer_request, body, header_length, model, version)
+    size_of_request = len(body)
     del body  # the request's message has a copy of what matters
-    response = await exchange.upstream.infer(request, exchange.context())
+    async with exchange.turn(size_of_request):
+        response = await exchange.upstream.infer(request, exchange.context())
+    del request
     size = sum(map(len, response.raw_output_contents))
+    if size >= LARGE_ANSWER:
+        exchange.hold(size)
+        if (answer := large_answer(exchange, response, form)) is not None:
+            return answer
     return await beside_loop(size, answer_of, response, form, exchange.request_id)
 
 

@@ -12,12 +12,19 @@ from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.web.errors import bad_request, quoted
 from rnnserve.web.rest.json_tensors import flatten, read_elements, read_strings, write_elements, write_strings
-from rnnserve.web.rest.json_text import dump
+from rnnserve.web.rest.json_text import dump, parse_object
 from rnnserve.web.rest.parameters import parameters_of, read_parameters
 
-__all__ = ["read_generate_request", "write_generate_response"]
+__all__ = ["read_generate_body", "read_generate_request", "write_generate_response"]
 
 _NO_INPUTS = frozenset(("id", "parameters"))
+
+
+def read_generate_body(
+    body: bytes, metadata: pb.ModelMetadataResponse, model: str, version: str
+) -> pb.ModelInferRequest:
+    """Read a request from its body: an empty one has no inputs. As `read_generate_request`."""
+    return read_generate_request(parse_object(body) if body.strip() else {}, metadata, model, version)
 
 
 def read_generate_request(

@@ -13,7 +13,16 @@ import orjson
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.web.errors import RestError, bad_request, quoted
 
-__all__ = ["BINARY_ONLY", "MAX_AXES", "flatten", "read_elements", "read_strings", "write_elements", "write_strings"]
+__all__ = [
+    "BINARY_ONLY",
+    "MAX_AXES",
+    "check_json_form",
+    "flatten",
+    "read_elements",
+    "read_strings",
+    "write_elements",
+    "write_strings",
+]
 
 BINARY_ONLY = frozenset(("FP16", "BF16"))
 """Datatypes without a form in JSON, as in Triton and KServe."""
@@ -127,11 +136,11 @@ def read_strings(flat: list[Any], name: str) -> bytes:
     return b"".join(pieces)
 
 
-def write_elements(data: bytes, datatype: str, name: str) -> bytes:
-    """Write a tensor's bytes as a flat JSON list. NaN and infinities are as Python, tritonclient and Triton write them.
+def check_json_form(datatype: str, name: str) -> None:
+    """Refuse to write an output that has no form in JSON.
 
     Raises:
-        RestError: If the datatype has no form in JSON.
+        RestError: If the datatype has none.
     """
     if datatype in BINARY_ONLY:
         raise RestError(
@@ -139,6 +148,15 @@ def write_elements(data: bytes, datatype: str, name: str) -> bytes:
             f"output {quoted(name)}: {datatype} has no form in JSON; ask for it with the parameter "
             '"binary_data": true of the output',
         )
+
+
+def write_elements(data: bytes, datatype: str, name: str) -> bytes:
+    """Write a tensor's bytes as a flat JSON list. NaN and infinities are as Python, tritonclient and Triton write them.
+
+    Raises:
+        RestError: If the datatype has no form in JSON.
+    """
+    check_json_form(datatype, name)
     array = np.frombuffer(data, DTYPES[datatype])
     written = orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
     if b"null" in written:  # as orjson writes what is not finite

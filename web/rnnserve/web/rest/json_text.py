@@ -10,17 +10,25 @@ from typing import Any
 
 import orjson
 
-from rnnserve.web.errors import bad_request, quoted
+from rnnserve.web.errors import RestError, bad_request, quoted
 
 __all__ = ["dump", "parse_object"]
+
+_LARGE = 1 << 20
+"""Bytes of a text whose values are counted before it is read."""
+
+_MOST_VALUES = 6_000_000
+"""Numbers, texts and lists of a text, about: each takes 16 bytes in orjson's own form, and 8 to 88 as an object."""
 
 
 def parse_object(text: bytes | memoryview) -> dict[str, Any]:
     """Read an object.
 
     Raises:
-        RestError: If the text is no JSON, no object, nested too deeply, or names a value twice.
+        RestError: If the text is no JSON, no object, nested too deeply, has too many values, or names one twice.
     """
+    if len(text) > _LARGE:
+        _check_values(bytes(text))
     try:
         parsed = orjson.loads(text)
         # A name is followed by a colon: where there are no more colons than names, no name stands twice.
@@ -37,6 +45,16 @@ def parse_object(text: bytes | memoryview) -> dict[str, Any]:
 def dump(value: object) -> bytes:
     """Write JSON; arrays of numpy are lists, flat."""
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _check_values(text: bytes) -> None:
+    count = sum(map(text.count, (b",", b"[", b"{")))
+    if count > _MOST_VALUES:
+        raise RestError(
+            413,
+            f"the JSON has some {count:,} values, and at most {_MOST_VALUES:,} are read: send fewer rows (the batch "
+            "axis) a request, or binary tensors",
+        )
 
 
 def _names_of(value: object) -> int:

@@ -1,0 +1,27 @@
+"""What the process that reads large bodies is told to call: a module that takes little to import."""
+
+import os
+
+from rnnserve.web.errors import RestError
+
+__all__ = ["allocate", "end_by", "process_of", "refuse"]
+
+
+def process_of(body: bytes) -> tuple[int, int]:
+    """The process, and the size of the body."""
+    return os.getpid(), len(body)
+
+
+def end_by(body: bytes, number: int) -> None:
+    """End this process by a signal."""
+    os.kill(os.getpid(), number)
+
+
+def allocate(body: bytes, size: int) -> int:
+    """Take so many bytes."""
+    return len(bytearray(size))
+
+
+def refuse(body: bytes) -> None:
+    """Refuse the body."""
+    raise RestError(418, "said", headers={"a": "b"})
