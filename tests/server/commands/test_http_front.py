@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import os
+import re
 import signal
 import socket
 import stat
@@ -132,7 +133,20 @@ def test_a_process_that_ends_is_replaced_and_no_connection_is_refused(tmp_path, 
         finally:
             front.stop()
     assert not Path(f"/proc/{second}").exists()
-    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    (line,) = caplog.messages
+    assert "a process for HTTP has ended by SIGKILL" in line
+
+
+def test_processes_that_end_at_once_are_started_more_and_more_rarely(tmp_path, caplog):
+    """Each end has a line that says how, and when another is started."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        front = HttpFront(listener, tmp_path, [sys.executable, "-S", "-c", "raise SystemExit(7)"], 1)
+        front.start()
+        until(lambda: len(caplog.messages) >= 4)
+        front.stop()
+    said = r"a process for HTTP has ended with status 7, after .* another is started in (\d\.\d\d) s; .*"
+    waits = [float(re.fullmatch(said, line)[1]) for line in caplog.messages[:4]]
+    assert waits == [0.05, 0.1, 0.2, 0.4]
 
 
 def test_a_process_that_does_not_end_is_killed(tmp_path, monkeypatch):

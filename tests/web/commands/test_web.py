@@ -1,6 +1,7 @@
 """`rnnserve web` as a process, before a server that is not there."""
 
 import json
+import queue
 import re
 import signal
 import socket
@@ -13,6 +14,7 @@ import urllib.request
 import pytest
 
 from rnnserve.cli import main
+from rnnserve.web.commands.memory_limit import end_beyond, least_memory_bytes
 from support.certificates import write_certificates
 from support.waiting import PATIENCE
 
@@ -33,7 +35,7 @@ def test_it_says_where_it_is_and_ends_well(number, tmp_path):
         printed = re.fullmatch(r"HTTP on (127\.0\.0\.1:\d+)\n", process.stdout.readline())
         assert printed
         reply = asked(f"http://{printed[1]}/v2/health/live")
-        assert (reply.code, reply.headers["retry-after"]) == (503, "1")
+        assert (reply.code, reply.headers["retry-after"], reply.headers["connection"]) == (503, "1", "close")
         said = json.loads(reply.read())["error"]
         assert "127.0.0.1:1" not in said
         assert str(tmp_path) not in said
@@ -42,6 +44,21 @@ def test_it_says_where_it_is_and_ends_well(number, tmp_path):
         process.send_signal(number)
         assert process.wait(PATIENCE) == 0
         assert "Traceback" not in process.stderr.read()
+
+
+def test_it_ends_where_it_takes_more_memory_than_it_may():
+    command = [*COMMAND, "--upstream", "127.0.0.1:1", "--http-port", "0", "--max-memory-bytes", "1000000"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "--max-memory-bytes: it ends at once" in line
+
+
+def test_its_memory_is_watched_until_then():
+    held, ended = iter([5, 10, 11]), queue.SimpleQueue()
+    end_beyond(10, held=lambda: next(held), end=ended.put)
+    assert ended.get(timeout=PATIENCE) == 1
+    assert least_memory_bytes(32 << 20) == 512 << 20
 
 
 @pytest.mark.parametrize(

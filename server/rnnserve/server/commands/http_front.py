@@ -40,6 +40,9 @@ _BACKLOG = 2048
 _END_SECONDS = 7.0
 """Seconds that a front may take to end: five for the requests in hand."""
 
+_GROWN_UP_SECONDS = 10.0
+"""Seconds after which the end of a front is not the fault of its start, which takes one or two on a busy machine."""
+
 _LONGEST_PATH = 90
 """Characters of the folder's path: with a socket's name, a path of 107 is the longest that the kernel takes."""
 
@@ -127,18 +130,26 @@ class HttpFront:
 
     def _keep(self, index: int) -> None:
         """Run one process after another. This thread starts each, and lives as long: the kernel ends them with it."""
-        backoff = Backoff()
+        backoff = Backoff(grown_up=_GROWN_UP_SECONDS)
         wait = 0.0
         while not self._is_told_to_stop.wait(wait):
+            started = time.monotonic()
             try:
-                lived = self._run(index)
+                ended = f"a process for HTTP has ended {self._run(index)}"
             except OSError as error:
-                _log.error("no process for HTTP can be started: %s", error.strerror or error)
-                lived = 0.0
+                ended = f"no process for HTTP can be started: {error.strerror or error}"
+            lived = time.monotonic() - started
             wait = backoff.seconds_after(lived)
+            if not self._is_told_to_stop.is_set():
+                _log.error(
+                    "%s, after %.1f s: another is started in %.2f s; connections wait for it, and gRPC goes on",
+                    ended,
+                    lived,
+                    wait,
+                )
 
-    def _run(self, index: int) -> float:
-        """Run one process to its end; return for how many seconds it has run."""
+    def _run(self, index: int) -> str:
+        """Run one process to its end; return how it has ended."""
         ours, its = os.pipe()
         try:
             process = subprocess.Popen(  # noqa: S603 - our own command line
@@ -147,16 +158,12 @@ class HttpFront:
                 start_new_session=True,
                 stdin=subprocess.DEVNULL,
             )
-            started = time.monotonic()
             self._running[index] = process
             if self._is_told_to_stop.is_set():
                 process.send_signal(signal.SIGTERM)
             status = process.wait()
             del self._running[index]
-            lived = time.monotonic() - started
-            if not self._is_told_to_stop.is_set():
-                _log.error("a process for HTTP has ended with status %d after %.0f s: it is replaced", status, lived)
-            return lived
+            return f"with status {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
         finally:
             os.close(ours)
             os.close(its)

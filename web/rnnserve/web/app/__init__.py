@@ -4,8 +4,8 @@
 the handlers of one kind of route. What every request passes is in `edge` (paths, ids, errors) and `bodies`.
 `site` is the whole table, with the pages: `reference`, and the page of what serves (`static/page.html`), which asks
 `overview` and `live_numbers`. `front_server` tells the application when it ends. Large bodies are read, and answers
-written, by `large_bodies` (with a process that does `body_process_work`) and `large_answers`; `turns` are those of large
-requests at the server.
+written, by `large_bodies` (in a process that does `body_process_work`) and `large_answers`; large requests have `turns`
+at the server.
 
 Imports `upstream`, `rest`, Starlette, and Uvicorn.
 

@@ -27,6 +27,7 @@ from rnnserve.web.app.front_server import FrontServer
 from rnnserve.web.app.http_spans import HttpSpans
 from rnnserve.web.app.request_log import RequestLog
 from rnnserve.web.app.site import site_routes
+from rnnserve.web.commands.memory_limit import end_beyond, least_memory_bytes
 from rnnserve.web.http1.connection_table import ConnectionTable
 from rnnserve.web.http1.direct_protocol import DirectProtocol, DirectWay
 from rnnserve.web.http1.limits import HttpLimits
@@ -76,6 +77,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="name that a proxy on this machine passes on in the header Host; may be given several times",
     )
+    parser.add_argument(
+        "--max-memory-bytes",
+        type=int,
+        metavar="BYTES",
+        help="memory beyond which the process ends, as a last resort; where not given, 256 MiB and eight of the "
+        "largest bodies",
+    )
     parser.add_argument("--max-connections", type=int, default=4096, metavar="N", help="connections that may be open")
     parser.add_argument("--tls-certificate", type=Path, metavar="FILE", help="serve over TLS: certificate chain in PEM")
     parser.add_argument("--tls-key", type=Path, metavar="FILE", help="serve over TLS: private key in PEM")
@@ -120,6 +128,7 @@ def run(args: argparse.Namespace) -> int:
         handler.setFormatter(log_formatter(args.log_format, has_process=True))
     _check_tls(args)
     upstream = _upstream(args)
+    end_beyond(least_memory_bytes(args.max_body_bytes) if args.max_memory_bytes is None else args.max_memory_bytes)
     with _listening(args) as listener:
         if args.listen_fd is None:
             print(f"HTTP on {args.host}:{listener.getsockname()[1]}", flush=True)

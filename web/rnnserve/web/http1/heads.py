@@ -53,7 +53,7 @@ def check_head(version: str, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Refuse a head that has no one meaning, and give its Host.
 
     Args:
-        version: Of HTTP, as the request line says it.
+        version: Version of HTTP, as the request line says it.
         headers: Fields in their order; names in lower case.
 
     Raises:

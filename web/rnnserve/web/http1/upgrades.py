@@ -32,7 +32,7 @@ def parser_of_body(headers: Sequence[tuple[bytes, bytes]], to: _TakesBody) -> "h
 
     Args:
         headers: Fields of the head, which were checked; names in lower case.
-        to: What is told of the body, and of its end.
+        to: Object that is told of the body, and of its end.
     """
     kept = [b"%s: %s\r\n" % field for field in headers if field[0] in (b"content-length", b"transfer-encoding")]
     if not kept or kept == [b"content-length: 0\r\n"]:

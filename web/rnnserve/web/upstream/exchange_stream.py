@@ -16,7 +16,7 @@ from rnnserve.protos import front_pb2
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import FRONT_EXCHANGE, PEER, REQUEST_ID
 from rnnserve.web.errors import RestError
-from rnnserve.web.upstream.statuses import NOT_CONNECTED, RETRY_SECONDS, error_of_status
+from rnnserve.web.upstream.statuses import NO_SERVER_HEADERS, NOT_CONNECTED, error_of_status
 from rnnserve.web.upstream.upstream import CallContext, Waiter
 
 __all__ = ["ExchangeStream", "NotTaken"]
@@ -201,7 +201,7 @@ def _error_at_end(code: grpc.StatusCode, said: str) -> Exception:
         return NotTaken(said, is_unknown=is_unknown)
     if code is grpc.StatusCode.UNAVAILABLE or said.startswith(_BROKEN):
         message = "the server has ended before it answered: whether it has run the request is not known"
-        return RestError(503, message, headers={"retry-after": str(RETRY_SECONDS)})
+        return RestError(503, message, headers=NO_SERVER_HEADERS)
     error = error_of_status(code, said)
     error.is_of_server = False  # it has refused the stream, and told of no request of it
     return error

@@ -12,7 +12,7 @@ from rnnserve.client.endpoint import Endpoint
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.errors import RestError
 from rnnserve.web.upstream.exchange_stream import ExchangeStream, NotTaken
-from rnnserve.web.upstream.statuses import NOT_CONNECTED, RETRY_SECONDS, error_of_status
+from rnnserve.web.upstream.statuses import NO_SERVER_HEADERS, NOT_CONNECTED, error_of_status
 from rnnserve.web.upstream.upstream import CallContext
 
 __all__ = ["GrpcUpstream", "NotConnected"]
@@ -131,7 +131,7 @@ class GrpcUpstream:
         return NotConnected(
             503,
             "the server behind this HTTP front does not answer: it starts, has ended, or is elsewhere (--upstream)",
-            headers={"retry-after": str(RETRY_SECONDS)},
+            headers=NO_SERVER_HEADERS,
         )
 
     def _method(

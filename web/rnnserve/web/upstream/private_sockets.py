@@ -16,7 +16,7 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import PEER
 from rnnserve.web.errors import RestError
 from rnnserve.web.upstream.grpc_upstream import GrpcUpstream, NotConnected
-from rnnserve.web.upstream.statuses import RETRY_SECONDS
+from rnnserve.web.upstream.statuses import NO_SERVER_HEADERS
 from rnnserve.web.upstream.upstream import CallContext, SharedStream
 
 __all__ = ["PrivateSockets"]
@@ -143,5 +143,5 @@ def _none() -> RestError:
     return RestError(
         503,
         "no server behind this HTTP front answers: it starts, or has ended",
-        headers={"retry-after": str(RETRY_SECONDS)},
+        headers=NO_SERVER_HEADERS,
     )

@@ -11,11 +11,14 @@ import grpc
 
 from rnnserve.web.errors import RestError
 
-__all__ = ["NOT_CONNECTED", "RETRY_SECONDS", "error_of_status"]
+__all__ = ["NOT_CONNECTED", "NO_SERVER_HEADERS", "RETRY_SECONDS", "error_of_status"]
 
 RETRY_SECONDS = 1
 """Value of Retry-After. What fills a server's queues takes less than --max-wait, some seconds; a model's load, longer:
 clients that ask each second cost nothing."""
+
+NO_SERVER_HEADERS = MappingProxyType({"retry-after": str(RETRY_SECONDS), "connection": "close"})
+"""Headers where the server ends, or has ended: a new connection may lead to another one, behind a proxy."""
 
 NOT_CONNECTED = ("failed to connect", "DNS resolution failed", "empty address list")
 """How gRPC's own messages begin where it has no connection; they name addresses, which clients are not told."""
