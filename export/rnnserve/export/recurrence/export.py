@@ -11,6 +11,7 @@ from rnnserve.export.operators import divided_by_constants_of
 from rnnserve.export.recurrence.argument_types import Arguments, Shapes
 from rnnserve.export.recurrence.capture import capture, frozen, parameters_of
 from rnnserve.export.recurrence.carried_state import refuse_carried_state
+from rnnserve.export.recurrence.decomposition_tables import decompositions_kept
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.exporter_messages import without_exporter_messages
 from rnnserve.export.recurrence.interception import LOCK
@@ -108,7 +109,7 @@ def _capture(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limit
 
 def _translate(captured: torch.export.ExportedProgram, input_names: Sequence[str]) -> torch.onnx.ONNXProgram:
     try:
-        with registry_kept(), divided_by_constants_of(captured):
+        with registry_kept(), decompositions_kept(), divided_by_constants_of(captured):
             program = torch.onnx.export(
                 captured,
                 dynamo=True,
