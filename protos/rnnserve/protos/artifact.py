@@ -2,10 +2,12 @@
 
 ::
 
-    <repository>/<model>/<version>/model.onnx, model.scan.onnx, model.pt, golden.npz, defaults.npz, manifest.json
+    <repository>/<model>/<version>/model.onnx, model.scan.onnx, model.parts.onnx, model.pt, golden.npz, defaults.npz,
+                                   manifest.json
 
 model.scan.onnx is the same model with loops in the place of RNN operators, for the CPU; only models with such operators
-have it. model.pt is left out where a module cannot be scripted, or there is none. defaults.npz has what stands for
+have it. model.parts.onnx is the one of the two that serves, with states as inputs and outputs that were found in it: it
+serves the parts of sequences. model.pt is left out where a module cannot be scripted, or there is none. defaults.npz has what stands for
 inputs that a request leaves out, where that is neither zeros nor full lengths; only format 3 has it. Format 1, of the
 direction classifiers, does not say which input holds lengths nor which requests may share a run; `read_version` adds
 what that format implies.
@@ -35,6 +37,7 @@ __all__ = [
     "GOLDEN",
     "MANIFEST",
     "MODEL",
+    "PARTS",
     "SCAN",
     "SCRIPT",
     "ArtifactError",
@@ -44,7 +47,7 @@ __all__ = [
     "read_version",
 ]
 
-MODEL, SCAN, SCRIPT = "model.onnx", "model.scan.onnx", "model.pt"
+MODEL, SCAN, PARTS, SCRIPT = "model.onnx", "model.scan.onnx", "model.parts.onnx", "model.pt"
 GOLDEN, DEFAULTS, MANIFEST = "golden.npz", "defaults.npz", "manifest.json"
 
 FORMAT = 2
@@ -56,7 +59,7 @@ FORMAT_OF_DEFAULTS = 3
 _FORMATS = (1, FORMAT, FORMAT_OF_DEFAULTS)  # that it reads
 
 _MOST_MANIFEST_BYTES = 4 << 20
-_MOST_BYTES = {MODEL: 2 << 30, SCAN: 2 << 30, GOLDEN: 1 << 30, DEFAULTS: 1 << 28}
+_MOST_BYTES = {MODEL: 2 << 30, SCAN: 2 << 30, PARTS: 2 << 30, GOLDEN: 1 << 30, DEFAULTS: 1 << 28}
 """How large files may be. protobuf, and so ONNX without external data, has no messages of more than 2 GiB."""
 
 _MOST_OTHER_BYTES = 16 << 30

@@ -188,6 +188,7 @@ class Manifest(_message.Message):
     CAUSALITY_FIELD_NUMBER: _builtins.int
     GRAPH_FIELD_NUMBER: _builtins.int
     FINITENESS_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
     format: _builtins.int
     """Of this description. Readers refuse formats that they do not know. 3 is what has inputs whose default is recorded, or
     that are left out together only: earlier servers would take zeros for them.
@@ -246,6 +247,8 @@ class Manifest(_message.Message):
 
     @_builtins.property
     def finiteness(self) -> Global___Finiteness: ...
+    @_builtins.property
+    def parts(self) -> Global___Parts: ...
     def __init__(
         self,
         *,
@@ -267,14 +270,67 @@ class Manifest(_message.Message):
         causality: _abc.Mapping[_builtins.str, Global___Finding] | None = ...,
         graph: Global___ServingGraph | None = ...,
         finiteness: Global___Finiteness | None = ...,
+        parts: Global___Parts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batching", b"batching", "finiteness", b"finiteness", "graph", b"graph", "parity", b"parity", "scan_parity", b"scan_parity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batching", b"batching", "finiteness", b"finiteness", "graph", b"graph", "parity", b"parity", "parts", b"parts", "scan_parity", b"scan_parity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batching", b"batching", "causality", b"causality", "checkpoint_sha256", b"checkpoint_sha256", "files", b"files", "finiteness", b"finiteness", "format", b"format", "graph", b"graph", "inputs", b"inputs", "labels", b"labels", "model", b"model", "origin", b"origin", "outputs", b"outputs", "parity", b"parity", "replay_limits", b"replay_limits", "scan_parity", b"scan_parity", "self_sha256", b"self_sha256", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batching", b"batching", "causality", b"causality", "checkpoint_sha256", b"checkpoint_sha256", "files", b"files", "finiteness", b"finiteness", "format", b"format", "graph", b"graph", "inputs", b"inputs", "labels", b"labels", "model", b"model", "origin", b"origin", "outputs", b"outputs", "parity", b"parity", "parts", b"parts", "replay_limits", b"replay_limits", "scan_parity", b"scan_parity", "self_sha256", b"self_sha256", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Manifest: _TypeAlias = Manifest  # noqa: Y015
+
+@_typing.final
+class Parts(_message.Message):
+    """Whether a sequence may be cut into parts, though the model does not declare every state that this needs. Absent in
+    versions that were published before this was looked for, and in those without a sequence axis.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: _builtins.int
+    MADE_OF_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    file: _builtins.str
+    """"model.parts.onnx": the graph that serves whole sequences, with states that were found in it as further inputs and
+    outputs. Empty where none was found, or a sequence may not be cut.
+    """
+    made_of: _builtins.str
+    """The file that it was made of, and whose bits its answers have."""
+    reason: _builtins.str
+    """Why a sequence may not be cut, as the end of a sentence with "since"; empty where it may."""
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tensor]:
+        """The further inputs: initial states. No part of the model's interface."""
+
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tensor]:
+        """The further outputs: final states."""
+
+    @_builtins.property
+    def steps(self) -> Global___Finding:
+        """How it was found that a step depends on others by states only."""
+
+    def __init__(
+        self,
+        *,
+        file: _builtins.str = ...,
+        made_of: _builtins.str = ...,
+        inputs: _abc.Iterable[Global___Tensor] | None = ...,
+        outputs: _abc.Iterable[Global___Tensor] | None = ...,
+        reason: _builtins.str = ...,
+        steps: Global___Finding | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["steps", b"steps"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "inputs", b"inputs", "made_of", b"made_of", "outputs", b"outputs", "reason", b"reason", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Parts: _TypeAlias = Parts  # noqa: Y015
 
 @_typing.final
 class ServingGraph(_message.Message):

@@ -230,6 +230,12 @@ def casts_come_first(model):
     assert nodes(model, "Transpose")
 
 
+def carrying_nodes_have_paths(model):
+    carrying = [node for node in model.graph if node.op_type in ("RNN", "GRU", "LSTM")]
+    assert carrying
+    assert all("/" in node.name for node in carrying)
+
+
 def nothing_tells_of_the_machine(model):
     assert model.doc_string is None
     assert set(model.metadata_props) <= {TRANSLATED_BY}
@@ -258,6 +264,7 @@ ENSURED = {
     "fold_weights": weights_are_initializers,
     "compute_float16_in_float32": halves_are_at_the_edges,
     "cast_before_transposing": casts_come_first,
+    "name_after_modules": carrying_nodes_have_paths,
     "remove_metadata": nothing_tells_of_the_machine,
     "mark_translations": graph_is_marked,
 }

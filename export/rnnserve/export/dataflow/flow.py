@@ -11,6 +11,7 @@ from rnnserve.export.dataflow.node import Node
 from rnnserve.export.dataflow.sizes import Size, named
 from rnnserve.export.dataflow.tracks import FREE, LAST, SAME, Key, Property, Reach, Reason, Track, join, not_decided
 from rnnserve.export.dataflow.values import Axis, Shape, Value, size_of
+from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["At", "First", "Last", "Over", "Read", "Source", "created", "flow", "guarded", "numbered"]
 
@@ -161,7 +162,8 @@ def _read(node: Node, key: Key, value: Value, at: int, read: Read, reach: Reach)
         if read.reach == SAME:
             return read.axis, reach
         if kind is Property.ROWS and not read.reach.exact:
-            return Track(mixing=(Reason(node.title, "reads the rows beside each row"),))
+            beside = "rows beside each row" if key[1] == BATCH else "steps beside each step"
+            return Track(mixing=(Reason(node.title, f"reads the {beside}"),))
         if joined or kind is Property.ROWS:  # rows that are moved may be moved back
             return not_decided(node.title)
         return read.axis, reach.then(dataclasses.replace(read.reach, by=node.title))
@@ -188,7 +190,7 @@ def _read(node: Node, key: Key, value: Value, at: int, read: Read, reach: Reach)
 def _mixing(node: Node, key: Key, does: str) -> Track:
     kind, axis = key
     over = {
-        Property.ROWS: "the rows of the batch",
+        Property.ROWS: "the rows of the batch" if axis == BATCH else f'all steps of "{axis}"',
         Property.PADDING: f'all steps of "{axis}", those after a row\'s length included',
         Property.CAUSALITY: f'all steps of "{axis}"',
     }[kind]

@@ -56,7 +56,7 @@ class GraphWalk:
                 values[tensor.name] = constant(onnx.numpy_helper.to_array(tensor), tensor.name)
         for proto in graph.node:
             node = self._node(proto, values, path)
-            for name, value in zip(proto.output, self._of_node(proto, node, values, path), strict=True):
+            for name, value in zip(proto.output, self.of_node(proto, node, values, path), strict=True):
                 if name:
                     values[name] = dataclasses.replace(entry_by_entry(node, value), name=name)
         return values
@@ -68,7 +68,15 @@ class GraphWalk:
         inputs = [values.get(name, node.undecided()) if name else None for name in proto.input]
         return dataclasses.replace(node, inputs=inputs)
 
-    def _of_node(self, proto: onnx.NodeProto, node: Node, values: Mapping[str, Value], path: str) -> list[Value]:
+    def of_node(self, proto: onnx.NodeProto, node: Node, values: Mapping[str, Value], path: str) -> list[Value]:
+        """Give what is known of each result of a node.
+
+        Args:
+            proto: The node in its graph.
+            node: The node as rules see it.
+            values: What is known so far, by name.
+            path: Path of its graph in the model; empty for the model's.
+        """
         try:
             found = self._by_rule(proto, node, values, path)
         except (NotCovered, ArithmeticError, IndexError, TypeError, ValueError):

@@ -40,6 +40,7 @@ from rnnserve.export.recurrence.exporter_metadata import mark_translations, remo
 from rnnserve.export.recurrence.float16 import compute_float16_in_float32
 from rnnserve.export.recurrence.graph_pass import GraphPass
 from rnnserve.export.recurrence.interface_names import name_interface
+from rnnserve.export.recurrence.module_names import name_after_modules
 from rnnserve.export.recurrence.postconditions import check_postconditions
 from rnnserve.export.recurrence.refusals import refuse_state
 from rnnserve.export.recurrence.scan_translation import refuse_empty_scans, translate_scans
@@ -203,6 +204,10 @@ ON_GRAPH: Sequence[GraphPass[Translated]] = (
     _of_model(compute_float16_in_float32, "Every operator computes in float32 or float64; float16 is at the edges."),
     # Casts of the pass before it are among those that are exchanged.
     _of_model(cast_before_transposing, "No Cast comes after a Transpose, which ends onnxruntime's process."),
+    _of_model(
+        name_after_modules,
+        "Nodes that may carry something from step to step have the path of their module before their names.",
+    ),
     _of_model(remove_metadata, "Nothing in the model tells of the exporting machine."),
     _of_model(mark_translations, "The model says that these translations made it."),
     GraphPass(

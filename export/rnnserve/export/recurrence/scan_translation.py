@@ -85,6 +85,7 @@ def _translate(graph: ir.Graph, begin: ir.Node | None, end: ir.Node, name: str) 
         },
         num_outputs=states + outputs,
         name=name,
+        metadata_props=dict(end.metadata_props),
     )
     graph.insert_before(end, scan)
     for old, new in zip(end.outputs, scan.outputs, strict=True):

@@ -22,6 +22,7 @@ from rnnserve.export.dataflow.values import (
     plain,
     size_of,
 )
+from rnnserve.protos.protocol_words import BATCH
 
 __all__: list[str] = []
 
@@ -34,7 +35,7 @@ def of_sizes(node: Node, sizes: list[Size], shape: Shape) -> Value:
     tracks = {}
     for kind, axis in node.keys:
         if any((axis in size.made_of and kind is Property.ROWS) or size.tainted == {axis} for size in sizes):
-            said = "reads the number of rows" if kind is Property.ROWS else f'reads the number of steps of "{axis}"'
+            said = "reads the number of rows" if axis == BATCH else f'reads the number of steps of "{axis}"'
             tracks[kind, axis] = mixed(node.title, said)
         elif any(axis in size.tainted for size in sizes):
             tracks[kind, axis] = not_decided(node.title)

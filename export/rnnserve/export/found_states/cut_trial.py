@@ -1,0 +1,152 @@
+"""Trying a graph whose states were found: sequences whole and in parts have to give the same bits."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnserve.export.input_drawing import draw_inputs
+from rnnserve.export.tensor_shapes import axis_of, lengths_inputs, shape_of, size_limits, sizes_of
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.datatypes import DTYPES
+from rnnserve.protos.protocol_words import BATCH
+
+__all__ = ["CutTrial", "Run"]
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+Tensors = Sequence[manifest_pb2.Tensor]
+Run = Callable[[Arrays], Arrays]
+
+_STEPS = (2, 3, 7, 12)
+_ROWS = (2, 4)  # even: of an odd number of rows onnxruntime computes the last one by another kernel
+
+
+@dataclasses.dataclass(frozen=True)
+class CutTrial:
+    """Runs of a graph, whole and in parts.
+
+    Attributes:
+        whole: The graph that serves.
+        parts: The same with found states as further inputs and outputs.
+        inputs: Inputs of the graph that serves, described.
+        outputs: Outputs, likewise.
+        initial: Further inputs of the other.
+        final: Further outputs, in the same order.
+        defaults: What stands for initial states that are not zeros, by name.
+        axis: The sequence axis.
+        samples: Given inputs.
+    """
+
+    whole: Run
+    parts: Run
+    inputs: Tensors
+    outputs: Tensors
+    initial: Tensors
+    final: Tensors
+    defaults: Arrays
+    axis: str
+    samples: Sequence[Arrays] = ()
+
+    def reason(self) -> str:
+        """Say what differs where a sequence is cut; empty where nothing does."""
+        for inputs, ragged in self._batches():
+            if said := self._differs(inputs) or (self._lost(inputs) if ragged else ""):
+                return said
+        return ""
+
+    def _batches(self) -> Iterator[tuple[dict[str, npt.NDArray[Any]], bool]]:
+        """Draw inputs: of full lengths, and, where the model takes lengths, of others."""
+        random = np.random.default_rng(0)
+        limits = size_limits(self.inputs)
+        has_lengths = self.axis in lengths_inputs(self.inputs)
+        for sample in self.samples[:1]:
+            yield {name: np.concatenate([array, array], self._batch_at(name)) for name, array in sample.items()}, False
+        for steps, rows in ((steps, rows) for steps in _STEPS for rows in _ROWS):
+            sizes = {axis: 1 for axis in limits} | {self.axis: steps, BATCH: rows}
+            sizes = {axis: _within(size, *limits.get(axis, (1, None))) for axis, size in sizes.items()}
+            yield draw_inputs(self.inputs, random, sizes), False
+            if has_lengths:
+                yield draw_inputs(self.inputs, random, sizes, ragged=True), True
+
+    def _differs(self, inputs: Arrays) -> str:
+        """Compare the whole with parts."""
+        steps = sizes_of(self.inputs, inputs)[self.axis]
+        smallest = size_limits(self.inputs)[self.axis][0]
+        inputs = {**inputs, **self._full_lengths(inputs, steps)}
+        wanted = self.whole(inputs)
+        cuts = [[steps], [1] * steps, [steps // 2, steps - steps // 2], [1, steps - 1], [steps - 1, 1]]
+        for parts in (parts for parts in cuts if min(parts) >= smallest and (len(parts) > 1 or steps > 1)):
+            found = self._in_parts(inputs, parts)
+            for tensor in self.outputs:
+                one, other = wanted[tensor.name], found[tensor.name]
+                if one.tobytes() != other.tobytes():
+                    return f'cutting a sequence changes its output "{tensor.name}"{_by(one, other)}'
+        return ""
+
+    def _in_parts(self, inputs: Arrays, parts: Sequence[int]) -> dict[str, npt.NDArray[Any]]:
+        """Run parts one after the other, each from the states of the one before."""
+        given = {**inputs, **self._begun(inputs)}
+        pairs = [(tensor.continues_as, tensor.name) for tensor in (*self.outputs, *self.final) if tensor.continues_as]
+        collected: dict[str, list[npt.NDArray[Any]]] = {tensor.name: [] for tensor in self.outputs}
+        at = 0
+        for steps in parts:
+            part = {**given, **self._steps(inputs, at, steps)}
+            results = self.parts(part)
+            for name, arrays in collected.items():
+                arrays.append(results[name])
+            given |= {initial: results[final] for initial, final in pairs}
+            at += steps
+        places = {tensor.name: axis_of(tensor, self.axis) for tensor in self.outputs}
+        return {
+            name: arrays[-1] if places[name] is None else np.concatenate(arrays, places[name])
+            for name, arrays in collected.items()
+        }
+
+    def _lost(self, inputs: Arrays) -> str:
+        """Compare the states of rows that are shorter than the batch with those of rows of their length."""
+        lengths = inputs[lengths_inputs(self.inputs)[self.axis]]
+        states = self.parts({**inputs, **self._begun(inputs)})
+        for row, length in enumerate(lengths):
+            shorter = {**inputs, **self._steps(inputs, 0, int(length)), **self._begun(inputs)}
+            alone = self.parts(shorter)
+            for tensor in self.final:
+                at = axis_of(tensor, BATCH) or 0
+                if np.take(states[tensor.name], row, at).tobytes() != np.take(alone[tensor.name], row, at).tobytes():
+                    return f'its state "{tensor.continues_as}" goes on after the length of a row'
+        return ""
+
+    def _begun(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+        sizes = sizes_of(self.inputs, inputs)
+        begun = {}
+        for tensor in self.initial:
+            default = self.defaults.get(tensor.name, np.zeros((), DTYPES[tensor.datatype]))
+            begun[tensor.name] = np.ascontiguousarray(np.broadcast_to(default, shape_of(tensor, sizes)))
+        return begun
+
+    def _steps(self, inputs: Arrays, start: int, steps: int) -> dict[str, npt.NDArray[Any]]:
+        """Cut inputs to some of their steps; lengths are all of these."""
+        cut = self._full_lengths(inputs, steps)
+        for tensor in self.inputs:
+            at = axis_of(tensor, self.axis)
+            if at is not None:
+                cut[tensor.name] = np.take(inputs[tensor.name], range(start, start + steps), at)
+        return cut
+
+    def _full_lengths(self, inputs: Arrays, steps: int) -> dict[str, npt.NDArray[Any]]:
+        name = lengths_inputs(self.inputs).get(self.axis)
+        return {} if name is None else {name: np.full_like(inputs[name], steps)}
+
+    def _batch_at(self, name: str) -> int:
+        return next(axis_of(tensor, BATCH) or 0 for tensor in self.inputs if tensor.name == name)
+
+
+def _within(size: int, low: int, high: int | None) -> int:
+    return min(max(size, low), size if high is None else high)
+
+
+def _by(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> str:
+    if one.shape != other.shape or one.dtype.kind != "f":
+        return ""
+    return f" by {float(np.nanmax(np.abs(one - other))):.2g} in one trial"

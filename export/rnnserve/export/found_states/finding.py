@@ -1,0 +1,137 @@
+"""Finding what a graph carries from step to step, and whether a sequence may be cut into parts there."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import onnx
+
+from rnnserve.export.dataflow import Decision, Property, Verdict, decide, worst
+from rnnserve.export.dataflow.stepwise import decide_steps, tensor_values
+from rnnserve.export.found_states.known_graph import KnownGraph
+from rnnserve.export.found_states.place import FoundState, Obstacle, Place
+from rnnserve.export.found_states.reasons import in_words
+from rnnserve.export.found_states.recurrences import RECURRENT, find_recurrence, find_scan, name_results
+from rnnserve.export.found_states.state_names import name_prefixes
+from rnnserve.export.found_states.running_sums import find_sum
+from rnnserve.export.found_states.windows import find_convolution, find_join, find_padding
+from rnnserve.export.tensor_shapes import sequence_axes
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.datatypes import DTYPES
+
+__all__ = ["FoundStates", "find_states"]
+
+Tensors = Sequence[manifest_pb2.Tensor]
+
+_FINDERS: dict[str, Callable[[KnownGraph, int, onnx.NodeProto, str], Place | None]] = {
+    **dict.fromkeys(RECURRENT, find_recurrence),
+    "Scan": find_scan,
+    "Pad": find_padding,
+    "Conv": find_convolution,
+    "Concat": find_join,
+    "CumSum": find_sum,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class FoundStates:
+    """What was found of a graph.
+
+    Attributes:
+        states: What it carries from step to step, but for what the model declares.
+        model: The same graph with these states as inputs and outputs; None where it may not be cut, or nothing was
+            found.
+        reason: Why a sequence may not be cut into parts; empty where it may.
+        decision: Whether steps depend on others only by states, of all outputs together.
+    """
+
+    states: Sequence[FoundState] = ()
+    model: onnx.ModelProto | None = None
+    reason: str = ""
+    decision: Decision = Decision(Verdict.NOT_DECIDED)
+
+
+def find_states(
+    model: onnx.ModelProto, inputs: Tensors, outputs: Tensors, *, finite_inputs: bool = True
+) -> FoundStates:
+    """Find what a graph carries from step to step, and expose it.
+
+    What is found is to be tried: `cut_trial` does.
+
+    Args:
+        model: The graph; it is left as it was.
+        inputs: Inputs of the graph, described.
+        outputs: Outputs of the graph, described, those that are declared as final states among them.
+        finite_inputs: Whether no input is NaN or infinite.
+    """
+    axes = sequence_axes(inputs)
+    if len(axes) != 1:
+        said = f"more than one sequence axis: {', '.join(axes)}" if axes else "no sequence axis"
+        return FoundStates(reason=f"it has {said}")
+    (axis,) = axes
+    derived = next((tensor.name for tensor in outputs if tensor.derived_axes or _twice(tensor, axis)), "")
+    if derived:
+        return FoundStates(reason=f'its output "{derived}" is not made a step at a time')
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    name_results(copy)
+    causal = worst(decide(copy, inputs, outputs, finite_inputs=finite_inputs)[Property.CAUSALITY].values())
+    if causal.verdict is Verdict.REFUTED:
+        return FoundStates(reason=in_words(causal.reasons, copy, axis), decision=causal)
+    values = tensor_values(copy, inputs, finite_inputs=finite_inputs)
+    graph = KnownGraph(copy, inputs, outputs, axis, values)
+    try:
+        places = _places(graph)
+    except Obstacle as obstacle:
+        return FoundStates(reason=str(obstacle))
+    carrying = [name for place in places for name in (*copy.graph.node[place.node].output, *place.before) if name]
+    steps = decide_steps(copy, inputs, outputs, axis, values, carrying)
+    decision = worst([causal, *steps.values()])
+    if decision.verdict is Verdict.REFUTED:
+        return FoundStates(reason=in_words(decision.reasons, copy, axis), decision=decision)
+    states = [state for place in places for state in place.states]
+    return FoundStates(states, _cut(copy, places) if states else None, decision=decision)
+
+
+def _twice(tensor: manifest_pb2.Tensor, axis: str) -> bool:
+    return [each.name for each in tensor.axes].count(axis) > 1
+
+
+def _places(graph: KnownGraph) -> list[Place]:
+    """Find all places; raises Obstacle where the graph cannot be cut, with the node in its message."""
+    nodes = graph.model.graph.node
+    numbers = [number for number, node in enumerate(nodes) if node.op_type in _FINDERS and not node.domain]
+    # Names count only nodes that carry something, so that they are found first.
+    first = [place for number in numbers if (place := _place(graph, number, f"found/{number}")) is not None]
+    prefixes = name_prefixes(graph.model.graph, [place.node for place in first if place.states])
+    found = [_place(graph, place.node, prefixes.get(place.node, f"found/{place.node}")) for place in first]
+    return [place for place in found if place is not None]
+
+
+def _place(graph: KnownGraph, number: int, prefix: str) -> Place | None:
+    node = graph.model.graph.node[number]
+    try:
+        return _FINDERS[node.op_type](graph, number, node, prefix)
+    except Obstacle as obstacle:
+        raise Obstacle(f"{graph.title(node)}: {obstacle}") from None
+
+
+def _cut(model: onnx.ModelProto, places: Sequence[Place]) -> onnx.ModelProto:
+    """Put the nodes of places in, and their states among the inputs and outputs."""
+    changed = {number: nodes for place in places for number, nodes in place.nodes.items()}
+    nodes = [new for number, node in enumerate(model.graph.node) for new in changed.get(number, [node])]
+    cut = onnx.ModelProto()
+    cut.CopyFrom(model)
+    del cut.graph.node[:]
+    cut.graph.node.extend(nodes)
+    for place in places:
+        cut.graph.initializer.extend(place.initializers)
+        for state in place.states:
+            cut.graph.input.append(_value(state.initial))
+            cut.graph.output.append(_value(state.final))
+    return cut
+
+
+def _value(tensor: manifest_pb2.Tensor) -> onnx.ValueInfoProto:
+    shape = [axis.name if axis.size < 0 else axis.size for axis in tensor.axes]
+    element_type = onnx.helper.np_dtype_to_tensor_dtype(DTYPES[tensor.datatype])
+    return onnx.helper.make_tensor_value_info(tensor.name, element_type, shape)

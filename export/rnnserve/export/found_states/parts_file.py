@@ -1,0 +1,112 @@
+"""model.parts.onnx: the graph that serves, with states that were found in it as further inputs and outputs."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from rnnserve.export.description.described_tensors import ModelDescription
+from rnnserve.export.found_states.cut_trial import Arrays, CutTrial, Run
+from rnnserve.export.found_states.finding import FoundStates, find_states
+from rnnserve.export.found_states.reasons import undecided_in_words
+from rnnserve.export.input_drawing import draw_inputs
+from rnnserve.export.parity.graph_findings import finding
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import PARTS
+from rnnserve.protos.protocol_words import BATCH
+
+__all__ = ["PartsFile", "find_parts"]
+
+
+@dataclasses.dataclass(frozen=True)
+class PartsFile:
+    """What a version says of parts of sequences.
+
+    Attributes:
+        record: What its manifest has; None for a model without sequences.
+        data: The bytes of the file; None where there is none.
+        defaults: What stands for initial states that are not zeros, by name.
+    """
+
+    record: manifest_pb2.Parts | None = None
+    data: bytes | None = None
+    defaults: Mapping[str, npt.NDArray[Any]] = dataclasses.field(default_factory=dict)
+
+
+def find_parts(model: ModelDescription, served: str, data: bytes, load: Callable[[bytes], Run]) -> PartsFile:
+    """Find what a graph carries from step to step, expose it, and try the result.
+
+    Args:
+        model: Description of the model.
+        served: The file of the graph, by name.
+        data: Its bytes.
+        load: A function that makes a graph ready to run.
+    """
+    if not model.sequence_axes:
+        return PartsFile()
+    graph = onnx.load_model_from_string(data)
+    found = find_states(graph, model.inputs, model.outputs, finite_inputs=not model.allow_non_finite)
+    record = manifest_pb2.Parts(reason=found.reason, steps=finding(found.decision, tried=not found.reason))
+    if found.reason:
+        return PartsFile(record)
+    whole = load(data)
+    try:
+        defaults = _defaults(model, graph, found, load)
+    except ValueError as error:
+        record.reason = str(error)
+        return PartsFile(record)
+    cut: bytes | None = None if found.model is None else found.model.SerializeToString(deterministic=True)
+    initial, final = [state.initial for state in found.states], [state.final for state in found.states]
+    trial = CutTrial(
+        whole=whole,
+        parts=whole if cut is None else load(cut),
+        inputs=model.inputs,
+        outputs=model.outputs,
+        initial=initial,
+        final=final,
+        defaults=defaults,
+        axis=model.sequence_axes[0],
+        samples=model.samples,
+    )
+    differs = trial.reason()
+    if differs:
+        record.reason = undecided_in_words(found.decision.nodes) + differs
+        return PartsFile(record)
+    if cut is not None:
+        record.file, record.made_of = PARTS, served
+        record.inputs.extend(initial)
+        record.outputs.extend(final)
+    return PartsFile(record, cut, defaults)
+
+
+def _defaults(
+    model: ModelDescription, graph: onnx.ModelProto, found: FoundStates, load: Callable[[bytes], Run]
+) -> dict[str, npt.NDArray[Any]]:
+    """Give what stands for states that do not begin with zeros; raises ValueError where rows begin differently."""
+    defaults = {state.initial.name: state.default for state in found.states if state.default is not None}
+    computed = {state.computed: state.initial for state in found.states if state.computed}
+    if not computed:
+        return defaults
+    shown = onnx.ModelProto()
+    shown.CopyFrom(graph)
+    del shown.graph.output[:]
+    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in computed)
+    results = load(shown.SerializeToString())(_drawn(model))
+    for name, tensor in computed.items():
+        rows = next(at for at, axis in enumerate(tensor.axes) if axis.size < 0)
+        array = results[name]
+        first = np.take(array, [0], rows)
+        if array.shape[rows] > 1 and not (array == first).all():
+            raise ValueError(f'"{tensor.name}" begins with another value for each row')
+        if not np.isfinite(first).all():
+            raise ValueError(f'"{tensor.name}" begins with values that are not finite')
+        defaults[tensor.name] = first
+    return defaults
+
+
+def _drawn(model: ModelDescription) -> Arrays:
+    sizes = {axis: min(max(2 if axis == BATCH else 3, low), high) for axis, (low, high) in model.sizes.items()}
+    return draw_inputs(model.inputs, np.random.default_rng(0), sizes)

@@ -1,0 +1,68 @@
+"""Why a sequence may not be cut, in a user's words: the operator that stands in the way, and what it reads."""
+
+import re
+from collections.abc import Sequence
+
+import onnx
+
+__all__ = ["in_words", "undecided_in_words"]
+
+_NODE = re.compile(r'(?:"[^"]*": )?(?P<title>\w+ "(?P<name>[^"]*)") (?P<sentence>.*)', re.DOTALL)
+_OVER = {
+    "ReduceSum": "sum",
+    "ReduceMean": "mean",
+    "ReduceMax": "largest",
+    "ReduceMin": "smallest",
+    "ReduceProd": "product",
+    "Softmax": "softmax",
+    "LogSoftmax": "softmax",
+    "GlobalAveragePool": "mean",
+    "GlobalMaxPool": "largest",
+    "TopK": "sorting",
+}
+_DIRECTIONS = {b"bidirectional": " (bidirectional)", b"reverse": " (backward)"}
+_MOST = 2
+
+
+def in_words(reasons: Sequence[str], model: onnx.ModelProto, axis: str) -> str:
+    """Say what stands in the way of a cut.
+
+    Args:
+        reasons: Sentences of a walk, each beginning with a node's operator and name.
+        model: The graph, in which these nodes are.
+        axis: The sequence axis.
+    """
+    nodes = {name: node for node in model.graph.node for name in (node.name, *node.output) if name}
+    said = list(dict.fromkeys(_sentence(reason, nodes, axis) for reason in reasons))
+    more = f" (and {len(said) - _MOST} more)" if len(said) > _MOST else ""
+    return "; ".join(said[:_MOST]) + more
+
+
+def undecided_in_words(nodes: Sequence[str]) -> str:
+    """Name the first node of which no rule says that it reads each step alone, before what a trial has found of it."""
+    return f"{nodes[0]} reads other steps: " if nodes else ""
+
+
+def _sentence(reason: str, nodes: dict[str, onnx.NodeProto], axis: str) -> str:
+    found = _NODE.fullmatch(reason)
+    if found is None:
+        return reason
+    node = nodes.get(found["name"])
+    operator, sentence = found["title"].split()[0], found["sentence"]
+    path = found["name"].rpartition("/")[0]
+    if "runs backward" in sentence:
+        direction = next((each.s for each in node.attribute if each.name == "direction"), b"") if node else b""
+        who = path or operator.lower()
+        return f"{who}{_DIRECTIONS.get(direction, '')} reads the sequence from its end"
+    whole = f'all steps of "{axis}"'
+    if sentence.endswith(whole) and operator in _OVER:
+        return f"{_OVER[operator]} over the axis {axis}{_of(path)}"
+    if "steps ahead of" in sentence:
+        count = re.search(r"reads (\d+) steps ahead", sentence)
+        ahead = f"{count[1]} step{'s' if count[1] != '1' else ''}" if count else "steps"
+        return f"{path or operator.lower()} ({operator}) reads {ahead} ahead"
+    return f"{path or operator.lower()} ({operator}) {sentence}"
+
+
+def _of(path: str) -> str:
+    return f", in {path}" if path else ""

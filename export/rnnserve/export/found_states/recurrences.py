@@ -1,0 +1,120 @@
+"""Recurrent operators and scans: their states have inputs and outputs already, which are given names."""
+
+from collections.abc import Iterator
+
+import onnx
+
+from rnnserve.export.dataflow.stepwise import padding_key
+from rnnserve.export.found_states.initial_values import Beginning, initial_of
+from rnnserve.export.found_states.known_graph import KnownGraph
+from rnnserve.export.found_states.place import FoundState, Obstacle, Place, datatype_of
+from rnnserve.protos import manifest_pb2
+
+__all__ = ["RECURRENT", "find_recurrence", "find_scan", "name_results"]
+
+RECURRENT = {"RNN": "h", "GRU": "h", "LSTM": "hc"}
+"""Recurrent operators, each with the letters of its states: inputs from the sixth, outputs from the second on."""
+
+_FIRST_STATE = 5
+
+
+def name_results(model: onnx.ModelProto) -> None:
+    """Name the results of recurrent operators and scans that have none, in place, so that a walk tells of them."""
+    for number, node in enumerate(model.graph.node):
+        count = 1 + len(RECURRENT.get(node.op_type, "")) if node.op_type in RECURRENT else len(node.output)
+        if node.op_type in RECURRENT or node.op_type == "Scan":
+            names = [*node.output, *[""] * (count - len(node.output))]
+            del node.output[:]
+            node.output.extend(name or f"found/{number}/{at}" for at, name in enumerate(names))
+
+
+def find_recurrence(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
+    """Find the states of an RNN, GRU or LSTM operator that runs over the sequence; None where it does not.
+
+    Args:
+        graph: The graph.
+        number: Number of the node.
+        node: The node.
+        prefix: Prefix of the states' names, such as "encoder.gru".
+
+    Raises:
+        Obstacle: If a sequence cannot be cut there.
+    """
+    if graph.steps_at(node.input[0]) != 0:
+        return None
+    hidden = next(each.i for each in node.attribute if each.name == "hidden_size")
+    axes = [
+        manifest_pb2.Axis(name="directions", size=1),
+        manifest_pb2.Axis(name="batch", size=-1),
+        manifest_pb2.Axis(name="hidden", size=hidden),
+    ]
+    datatype = datatype_of(graph.element_types.get(node.input[0], 0))
+    names = [(f"{prefix}.{letter}", axes) for letter in RECURRENT[node.op_type]]
+    return _exposed(graph, number, node, _FIRST_STATE, 1, [(name, its, datatype) for name, its in names])
+
+
+def find_scan(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
+    """Find the states of a Scan that runs over the sequence; None where it does not.
+
+    Raises:
+        Obstacle: If a sequence cannot be cut there.
+    """
+    attributes = {each.name: each for each in node.attribute}
+    count = len(node.input) - attributes["num_scan_inputs"].i
+    scanned = [name for name in node.input[count:] if graph.depends_on_steps(name)]
+    if not any(graph.steps_at(name) is not None for name in scanned):
+        return None
+    for name in _captured(attributes["body"].g):
+        if graph.depends_on_steps(name):
+            raise Obstacle("each of its steps reads what is computed of other steps")
+    states = []
+    for at in range(count):
+        final = node.output[at]
+        datatype = datatype_of(graph.element_types.get(final, 0) or graph.element_types.get(node.input[at], 0))
+        states.append((f"{prefix}.state" + (f"_{at}" if count > 1 else ""), graph.axes_of(final), datatype))
+    return _exposed(graph, number, node, 0, 0, states)
+
+
+def _exposed(
+    graph: KnownGraph,
+    number: int,
+    node: onnx.NodeProto,
+    first_input: int,
+    first_output: int,
+    states: list[tuple[str, list[manifest_pb2.Axis], str]],
+) -> Place:
+    """Give the states of a node names of their own, where the model does not declare them."""
+    changed = onnx.NodeProto()
+    changed.CopyFrom(node)
+    changed.input.extend([""] * (first_input + len(states) - len(changed.input)))
+    nodes, found = [changed], []
+    for at, (name, axes, datatype) in enumerate(states):
+        final = node.output[first_output + at]
+        if graph.lengths and graph.values[final].track(padding_key(graph.axis)).is_lost:
+            raise Obstacle("it runs past the lengths of rows, so that its state at the end of a row is not known")
+        initial = initial_of(graph, changed.input[first_input + at])
+        if initial.kind is Beginning.DECLARED:
+            continue
+        is_zeros = initial.kind is Beginning.ZEROS
+        default = manifest_pb2.DEFAULT_ZEROS if is_zeros else manifest_pb2.DEFAULT_RECORDED
+        changed.input[first_input + at] = name
+        nodes.append(onnx.helper.make_node("Identity", [final], [f"{name}_n"], name=f"{name}_n"))
+        found.append(
+            FoundState(
+                manifest_pb2.Tensor(name=name, datatype=datatype, axes=axes, default=default),
+                manifest_pb2.Tensor(name=f"{name}_n", datatype=datatype, axes=axes, continues_as=name),
+                computed="" if is_zeros else initial.tensor,
+            )
+        )
+    return Place(number, {number: nodes}, [], found)
+
+
+def _captured(body: onnx.GraphProto) -> Iterator[str]:
+    """Name the tensors of outer graphs that a body reads."""
+    own = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
+    own |= {name for node in body.node for name in node.output}
+    for node in body.node:
+        yield from (name for name in node.input if name and name not in own)
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from (name for name in _captured(attribute.g) if name not in own)

@@ -1,0 +1,29 @@
+"""Names of nodes that carry something from step to step: after the module that they are of."""
+
+import ast
+
+import onnx_ir as ir
+
+__all__ = ["name_after_modules"]
+
+_CARRYING = {"RNN", "GRU", "LSTM", "Scan", "Conv", "CumSum", "Pad", "Concat"}
+_SCOPES = "pkg.torch.onnx.name_scopes"
+"""Where the exporter writes the paths of the modules around a node, outermost first, and then the node's own name."""
+
+
+def name_after_modules(model: ir.Model) -> None:
+    """Write the path of their module before the names of such nodes, in place: "encoder.0/node_gru__1"."""
+    for node in model.graph:
+        path = _module(node.metadata_props.get(_SCOPES, ""))
+        if node.op_type in _CARRYING and path and node.name and not node.name.startswith(f"{path}/"):
+            node.name = f"{path}/{node.name}"
+
+
+def _module(scopes: str) -> str:
+    """The path of the innermost module; empty where it is the exported one, or not known."""
+    try:
+        found = ast.literal_eval(scopes)
+    except (ValueError, SyntaxError):
+        return ""
+    paths = found[:-1] if isinstance(found, list) else []
+    return str(paths[-1]) if paths and isinstance(paths[-1], str) else ""
