@@ -160,7 +160,7 @@ def _write(form: _Form, parsed: Mapping[str, Any], binary: memoryview) -> bytes 
         if type(id_) is not str or not id_.isascii():
             return None
         id_field = pb.ModelInferRequest(id=id_).SerializeToString()
-    pieces = [form.before_id, id_field, form.after_id]
+    pieces: list[bytes | memoryview] = [form.before_id, id_field, form.after_id]
     at = 0
     for tensor, known in zip(parsed["inputs"], form.inputs, strict=True):
         if known.is_binary:
