@@ -168,4 +168,4 @@ growth: setup ## measure what a request costs as sizes grow, beside what bounds 
 
 clean: ## remove what the targets above have made, models included
 	rm -rf $(VENV) $(CHECKPOINTS) $(REPOSITORY) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	rm -rf .coverage .coverage.* .venv-bench .venv-perf .venv-conformance .venv-gpu .bench benchmarks/results load.html load.json
+	rm -rf .coverage .coverage.* .venv-bench* .venv-perf .venv-conformance .venv-gpu .bench benchmarks/results load.html load.json

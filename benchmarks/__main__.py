@@ -13,10 +13,17 @@ from pathlib import Path
 from benchmarks import comparison, results
 from benchmarks.earlier_commit import EarlierCommit, prepare_earlier_commit
 from benchmarks.errors import BenchmarkError
+from benchmarks.http_measurement import measure_beside_json, measure_http_scenario
 from benchmarks.measurement import measure_scenario, measure_soak, measure_start
 from benchmarks.metrics import Metrics
 from benchmarks.options import names_among
-from benchmarks.preparation import find_load_generators, install_triton, make_models, make_models_of_tree
+from benchmarks.preparation import (
+    find_load_generators,
+    install_http_peers,
+    install_triton,
+    make_models,
+    make_models_of_tree,
+)
 from benchmarks.report import render_report
 from benchmarks.run_description import describe_run, is_machine_busy
 from benchmarks.scenarios import ALL_SERVERS, LANE, SCENARIOS, SOAK
@@ -26,8 +33,10 @@ from benchmarks.source_trees import unpack_commit, working_tree
 __all__ = ["main"]
 
 _ROOT = Path(__file__).parents[1]
-_NAMES = (*(scenario.name for scenario in SCENARIOS), "start", "soak")
+_NAMES = (*(scenario.name for scenario in SCENARIOS), "start", "soak", "http_large")
 _ROUNDS = 5
+_BESIDE_SECONDS, _QUICK_SECONDS = 5.0, 2.0
+"""Of gRPC beside large JSON: some posts are to be read and answered in each turn."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,6 +54,8 @@ def _compare_with_peers(args: argparse.Namespace) -> int:
     chosen = args.only or [name for name in _NAMES if name != "soak" or args.soak]
     find_load_generators(chosen)
     install_triton(chosen, args.without)
+    missing = install_http_peers(chosen, args.without)
+    args.without += missing
     make_models(args.work)
     earlier = prepare_earlier_commit(_ROOT, args.peer, args.work) if args.peer else None
     _warn_if_busy()
@@ -60,6 +71,7 @@ def _compare_with_peers(args: argparse.Namespace) -> int:
     if earlier is not None:
         description["versions"][earlier.server] = earlier.tree.description
         text += "".join(f"NOT MEASURED {line}\n" for line in _left_out(earlier, chosen))
+    text += "".join(f"NOT MEASURED {server}: {reason}\n" for server, reason in missing.items())
     print(text, end="")
     results.write_report(args.output, found, description, text, quick=args.quick)
     return 1 if failures else 0
@@ -79,10 +91,14 @@ def _measure(
         return measure_start(args.rounds, args.work)
     if name == "soak":
         return measure_soak(SOAK, args.work)
+    if name == "http_large":
+        return measure_beside_json(args.rounds, _QUICK_SECONDS if args.quick else _BESIDE_SECONDS, args.work)
     scenario = next(scenario for scenario in SCENARIOS if scenario.name == name)
     seconds = scenario.load.quick if args.quick else scenario.load.seconds
     names = [server for server in scenario.servers if server not in args.without]
     rounds = args.rounds if args.quick else args.rounds * scenario.turns
+    if scenario.load.generator in ("json", "binary"):
+        return measure_http_scenario(scenario, names, rounds, seconds, args.work)
     if earlier is None:
         return measure_scenario(scenario, names, rounds, seconds, args.work, versions)
     names = earlier.names_in(scenario, names)

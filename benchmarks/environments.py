@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.errors import MissingDependency
 
-__all__ = ["PERF_ANALYZER", "TRITON", "Environment", "find_h2load"]
+__all__ = ["BENTOML", "LITSERVE", "MLSERVER", "MOSEC", "PERF_ANALYZER", "TRITON", "Environment", "find_h2load"]
 
 _ROOT = Path(__file__).parents[1]
 
@@ -61,6 +61,11 @@ class Environment:
 
 # nvidia-pytriton 0.7.0 contains tritonserver 2.51.0, and needs numpy before version 2.
 TRITON = Environment(_ROOT / ".venv-bench", ("nvidia-pytriton==0.7.0", "numpy<2", "onnxruntime==1.32.0"), "Triton")
+_ONNX = ("numpy==2.4.6", "onnxruntime==1.32.0")
+MOSEC = Environment(_ROOT / ".venv-bench-mosec", ("mosec==0.9.8", *_ONNX), "mosec")
+LITSERVE = Environment(_ROOT / ".venv-bench-litserve", ("litserve==0.2.19", *_ONNX), "LitServe")
+BENTOML = Environment(_ROOT / ".venv-bench-bentoml", ("bentoml==1.4.40", *_ONNX), "BentoML")
+MLSERVER = Environment(_ROOT / ".venv-bench-mlserver", ("mlserver==1.7.1", *_ONNX), "MLServer")
 PERF_ANALYZER = Environment(_ROOT / ".venv-perf", ("perf-analyzer==2.60.0",), "perf_analyzer")
 
 

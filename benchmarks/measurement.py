@@ -32,7 +32,17 @@ from benchmarks.server_processes import (
 )
 from rnnserve.protos import inference_pb2 as pb
 
-__all__ = ["CPU_METRIC", "WorkDone", "measure_scenario", "measure_soak", "measure_start", "read_work_done"]
+__all__ = [
+    "CPU_METRIC",
+    "WorkDone",
+    "format_metrics",
+    "measure_scenario",
+    "measure_soak",
+    "measure_start",
+    "print_progress",
+    "read_work_done",
+    "turns",
+]
 
 _MB = 1e6
 
@@ -101,18 +111,18 @@ def measure_scenario(
             if name in scenarios.MODEL_LIMITS:
                 loops[name] = stack.enter_context(running_model_loop(work / f"loop-{scenario.model}.log"))
                 continue
-            _print_progress(f"{scenario.name}: starting and checking {name}")
+            print_progress(f"{scenario.name}: starting and checking {name}")
             process = stack.enter_context(start_server(name, repository, scenario.model, work, requests[0]))
             steps = bool(scenario.load.steps)
             running[name] = process, check_answers(name, process.port, scenario.model, requests, in_steps=steps)
             if name == scenarios.TRITON:
                 versions["Triton"] = _read_server_version(process.port)
-        for number, name in _turns(names, rounds):
+        for number, name in turns(names, rounds):
             prefix = f"{scenario.name}, round {number} of {rounds}: {name}"
             if name in loops:
                 metrics = _run_model_loop(scenario, name, loops[name], requests, seconds, work)
                 found[name].append(metrics)
-                _print_progress(f"{prefix}: {_format_metrics(metrics, scenario)}")
+                print_progress(f"{prefix}: {format_metrics(metrics, scenario)}")
                 continue
             process, response_bytes = running[name]
             for lives_left in reversed(range(_LIVES if name in scenarios.STARTED_ANEW else 1)):
@@ -126,9 +136,9 @@ def measure_scenario(
                 except (ServerFailed, LoadGeneratorFailed) as error:
                     if not lives_left:
                         raise
-                    _print_progress(f"{prefix}: once more: {error}")
+                    print_progress(f"{prefix}: once more: {error}")
             found[name].append(metrics)
-            _print_progress(f"{prefix}: {_format_metrics(metrics, scenario) if metrics else 'saturated'}")
+            print_progress(f"{prefix}: {format_metrics(metrics, scenario) if metrics else 'saturated'}")
     return found
 
 
@@ -153,7 +163,7 @@ def _load(
     try:
         metrics = _run_load_generator(process, scenario, name, requests, response_bytes, seconds, work)
     except Saturated as error:
-        _print_progress(f"{name}: {error}")
+        print_progress(f"{name}: {error}")
         return {}
     except LoadGeneratorFailed as error:
         raise LoadGeneratorFailed(f"{name}: {error}") from error
@@ -179,7 +189,7 @@ def measure_start(rounds: int, work: Path) -> dict[str, list[Metrics]]:
             }
         found.append(metrics)
         values = ", ".join(f"{value:.4g} {name}" for name, value in metrics.items())
-        _print_progress(f"start, round {number} of {rounds}: {values}")
+        print_progress(f"start, round {number} of {rounds}: {values}")
     return {scenarios.LANE: found}
 
 
@@ -201,7 +211,7 @@ def measure_soak(settings: SoakSettings, work: Path) -> dict[str, list[Metrics]]
             resident = resident_bytes(process.pids)
             largest = max(largest, resident)
             growth = (resident - settled) / _MB
-            _print_progress(f"soak: {sent:,} requests, {resident / _MB:.1f} MB, {growth:+.2f} MB")
+            print_progress(f"soak: {sent:,} requests, {resident / _MB:.1f} MB, {growth:+.2f} MB")
     metrics = {"growth MB": (largest - settled) / _MB, "resident MB": resident / _MB, "requests": float(sent)}
     return {scenarios.LANE: [metrics]}
 
@@ -213,7 +223,7 @@ def _outputs_of(scenario: Scenario) -> str:
     return "all_outputs" if scenario.load.generator == "h2load" else "logits_only"
 
 
-def _turns(names: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:
+def turns(names: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:
     """Yield the number of the round, from 1, and the server of each turn."""
     for number in range(rounds):
         first = number % len(names) if names else 0
@@ -257,8 +267,9 @@ def _run_model_loop(
     return {rate: measured["rows/s"], "p50 ms": measured["p50 ms"], "p99 ms": measured["p99 ms"]}
 
 
-def _format_metrics(metrics: Metrics, scenario: Scenario) -> str:
-    return ", ".join(f"{metrics[metric]:,.6g} {metric}" for metric in scenario.metrics)
+def format_metrics(metrics: Metrics, scenario: Scenario) -> str:
+    """Write the scenario's metrics in a line; those that a server does not have are left out."""
+    return ", ".join(f"{metrics[metric]:,.6g} {metric}" for metric in scenario.metrics if metric in metrics)
 
 
 def read_work_done(process: ServerProcess, model: str) -> WorkDone:
@@ -286,5 +297,6 @@ def _read_server_version(port: int) -> str:
     return response.version
 
 
-def _print_progress(line: str) -> None:
+def print_progress(line: str) -> None:
+    """Tell on standard error what is being measured."""
     print(line, file=sys.stderr, flush=True)

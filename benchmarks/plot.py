@@ -10,12 +10,23 @@ from matplotlib.figure import Figure
 
 from benchmarks.metrics import Rounds
 from benchmarks.peers.triton import NOT_MEASURED
-from benchmarks.scenarios import CONSTANT, EAGER, LANE, PUBLIC, SCENARIOS, SESSION_RUN, TWO_WORKERS
+from benchmarks.scenarios import (
+    BESIDE_HTTP,
+    CONSTANT,
+    EAGER,
+    HTTP,
+    HTTP_TWO,
+    LANE,
+    PUBLIC,
+    SCENARIOS,
+    SESSION_RUN,
+    TWO_WORKERS,
+)
 
 __all__ = ["draw_plot"]
 
 _RNNSERVE, _OTHERS, _UPPER_LIMIT = "#1f6f8b", "#b8b8b8", "#e3c16f"
-_COLOURS = dict.fromkeys((LANE, PUBLIC, TWO_WORKERS), _RNNSERVE) | dict.fromkeys(
+_COLOURS = dict.fromkeys((LANE, PUBLIC, TWO_WORKERS, BESIDE_HTTP, HTTP, HTTP_TWO), _RNNSERVE) | dict.fromkeys(
     (CONSTANT, SESSION_RUN, EAGER), _UPPER_LIMIT
 )
 _COLUMNS = 2

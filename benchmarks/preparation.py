@@ -9,10 +9,11 @@ from pathlib import Path
 from benchmarks import environments
 from benchmarks.environments import PERF_ANALYZER, find_h2load
 from benchmarks.errors import BenchmarkError, MissingDependency
+from benchmarks.http_servers import ENVIRONMENTS
 from benchmarks.scenarios import SCENARIOS, TRITON, TRITON_RAGGED, TRITON_SEQUENCES
 from benchmarks.source_trees import SourceTree
 
-__all__ = ["find_load_generators", "install_triton", "make_models", "make_models_of_tree"]
+__all__ = ["find_load_generators", "install_http_peers", "install_triton", "make_models", "make_models_of_tree"]
 
 _ROOT = Path(__file__).parents[1]
 
@@ -53,6 +54,26 @@ def install_triton(chosen: Collection[str], without: Collection[str]) -> None:
     except MissingDependency as error:
         options = " ".join(f"--without {server!r}" for server in measured)
         raise MissingDependency(f"{error}; or leave it out: {options}") from error
+
+
+def install_http_peers(chosen: Collection[str], without: Collection[str]) -> dict[str, str]:
+    """Install the peers that speak HTTP, if a chosen scenario measures them.
+
+    Args:
+        chosen: Names of the chosen scenarios.
+        without: Names of the servers to leave out.
+
+    Returns:
+        By the name of each that cannot be had, why not.
+    """
+    missing: dict[str, str] = {}
+    names = {server for scenario in SCENARIOS if scenario.name in chosen for server in scenario.servers}
+    for server in sorted(names & ENVIRONMENTS.keys() - set(without)):
+        try:
+            ENVIRONMENTS[server].ensure()
+        except MissingDependency as error:
+            missing[server] = str(error)
+    return missing
 
 
 def make_models_of_tree(tree: SourceTree, work: Path) -> Mapping[str, Path]:

@@ -3,16 +3,20 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from benchmarks.http_measurement import FRONT_CPU_METRIC
 from benchmarks.metrics import Rounds, median_of_rounds, median_ratio
 from benchmarks.peers.triton import NOT_MEASURED
 from benchmarks.scenarios import (
     CONSTANT,
     GOALS,
+    HTTP,
     LANE,
     MODEL_LIMITS,
+    MOSEC,
     SCENARIOS,
     SOAK,
     TRITON,
+    TRITON_HTTP,
     TRITON_RAGGED,
     PerformanceGoal,
     is_of_commit,
@@ -21,13 +25,18 @@ from rnnserve.client.aligned_table import format_aligned_table
 
 __all__ = ["GoalResult", "describe_lines", "evaluate_goals", "format_metric", "render_report"]
 
+_BASES = (TRITON, TRITON_RAGGED, TRITON_HTTP, MOSEC)
+"""Servers by whose metrics those of all are divided."""
+
 _TITLES = {scenario.name: scenario.title for scenario in SCENARIOS} | {
     "start": "start to ready, three models",
     "soak": f"{SOAK.requests:,} requests, memory from the first {SOAK.settle:,} on",
+    "http_large": "gRPC, one at a time, alone and beside two clients that post 16 MiB of JSON without a pause",
 }
 _METRICS = {scenario.name: scenario.metrics for scenario in SCENARIOS} | {
     "start": ("ready s", "resident MB", "torch files mapped"),
     "soak": ("growth MB", "resident MB", "requests"),
+    "http_large": ("p50 ms", "p99 ms", "max ms"),
 }
 
 
@@ -85,7 +94,7 @@ def render_report(found: Mapping[str, Rounds], description: Mapping[str, Mapping
     if any(not metrics for rounds in found.values() for each in rounds.values() for metrics in each):
         lines.append("-: saturated: in some round it answered so much slower than the rate that there are no figures")
     lines.append("ratios: the median over the rounds of a metric divided by the other server's in the same round")
-    if any(TRITON in rounds or TRITON_RAGGED in rounds for rounds in found.values()):
+    if any({TRITON, TRITON_RAGGED, TRITON_HTTP} & rounds.keys() for rounds in found.values()):
         lines.append(NOT_MEASURED)
     return "\n".join([*lines, *describe_lines(description)]) + "\n"
 
@@ -105,7 +114,7 @@ def format_metric(value: float | None) -> str:
 
 
 def _scenario_table(rounds: Rounds, metrics: Sequence[str]) -> str:
-    bases = [base for base in (TRITON, TRITON_RAGGED) if rounds.get(base)]
+    bases = [base for base in _BASES if rounds.get(base)]
     header = ["server"]
     for metric in metrics:
         header += [metric, *(f"/ {base}" for base in bases)]
@@ -120,7 +129,10 @@ def _scenario_table(rounds: Rounds, metrics: Sequence[str]) -> str:
 
 
 def _limit_lines(rounds: Rounds, metric: str) -> list[str]:
-    """Compare the lane with what bounds it and with what stood, in a line."""
+    """Compare the lane with what bounds it and with what stood, in a line; say what a core of the front carries."""
+    front = median_of_rounds(rounds, HTTP, FRONT_CPU_METRIC)
+    if front:
+        return [f"a core of the front carries {1e6 / front:,.0f} requests/s"]
     others = [name for name in rounds if name in (*MODEL_LIMITS, CONSTANT) or is_of_commit(name)]
     ratios = [(name, median_ratio(rounds, LANE, name, metric)) for name in others]
     texts = [f"{_format_ratio(ratio)} {name}" for name, ratio in ratios if ratio is not None]

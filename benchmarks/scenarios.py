@@ -4,20 +4,30 @@ import dataclasses
 
 __all__ = [
     "ALL_SERVERS",
+    "ALONE",
+    "BENTOML",
+    "BESIDE_HTTP",
+    "BESIDE_JSON",
     "CONSTANT",
     "EAGER",
     "GOALS",
     "GRPC_AIO",
     "GRPC_SERVER",
+    "HTTP",
+    "HTTP_TWO",
     "LANE",
+    "LITSERVE",
+    "MLSERVER",
     "MODELS",
     "MODEL_LIMITS",
+    "MOSEC",
     "PUBLIC",
     "SCENARIOS",
     "SESSION_RUN",
     "SOAK",
     "STARTED_ANEW",
     "TRITON",
+    "TRITON_HTTP",
     "TRITON_RAGGED",
     "TRITON_SEQUENCES",
     "TWO_WORKERS",
@@ -33,6 +43,10 @@ LANE, PUBLIC, TWO_WORKERS = "rnnserve (lane)", "rnnserve (public)", "rnnserve (l
 TRITON, TRITON_RAGGED, TRITON_SEQUENCES = "Triton", "Triton ragged", "Triton sequences"
 GRPC_AIO, GRPC_SERVER, CONSTANT = "grpc.aio", "grpc.server", "lane, constant"
 
+HTTP, HTTP_TWO, BESIDE_HTTP = "rnnserve (HTTP)", "rnnserve (HTTP), 2 fronts", "rnnserve (lane), HTTP idle"
+TRITON_HTTP, MOSEC, LITSERVE, MLSERVER, BENTOML = "Triton (HTTP)", "mosec", "LitServe", "MLServer", "BentoML"
+ALONE, BESIDE_JSON = "gRPC alone", "gRPC beside 16 MiB JSON"
+
 SESSION_RUN, EAGER = "session.run", "eager PyTorch"
 
 MODEL_LIMITS = (SESSION_RUN, EAGER)
@@ -42,7 +56,16 @@ could reach if receiving, batching and answering cost nothing."""
 _INFERENCE_SERVERS = (LANE, TRITON, TRITON_RAGGED, PUBLIC, GRPC_AIO, GRPC_SERVER)
 """The order of the turns: servers whose metrics are divided by each other have neighbouring turns."""
 
-ALL_SERVERS = (CONSTANT, *_INFERENCE_SERVERS, TWO_WORKERS, TRITON_SEQUENCES, *MODEL_LIMITS)
+_HTTP_SERVERS = (HTTP, MOSEC, TRITON_HTTP)
+
+ALL_SERVERS = (
+    CONSTANT,
+    *_INFERENCE_SERVERS,
+    TWO_WORKERS,
+    TRITON_SEQUENCES,
+    *MODEL_LIMITS,
+    *(BESIDE_HTTP, *_HTTP_SERVERS, HTTP_TWO, MLSERVER, LITSERVE, BENTOML),
+)
 
 _OF_COMMIT = "rnnserve at "
 
@@ -75,9 +98,9 @@ class LoadSettings:
     """Settings of a load generator.
 
     Attributes:
-        generator: "h2load" or "perf_analyzer".
+        generator: "h2load" or "perf_analyzer", for gRPC; or what is sent over HTTP/1.1 by h2load, "json" or "binary".
         in_flight: Number of requests under way at once, for a closed loop.
-        connections: Number of HTTP/2 connections of h2load; perf_analyzer chooses its own.
+        connections: Number of connections of h2load; perf_analyzer chooses its own. HTTP/1.1 has one for each request.
         steps: Requests of one sequence, each a point on a stream, with the states kept by the server; 0 for requests by
             themselves. Only for perf_analyzer.
         rate: Requests a second, which arrive as a Poisson process; 0 for a closed loop.
@@ -121,6 +144,8 @@ class Scenario:
     servers: tuple[str, ...]
     turns: int = 1
 
+
+_HTTP_METRICS = ("requests/s", "p50 ms", "front CPU µs", "CPU µs")
 
 SCENARIOS = (
     Scenario(
@@ -200,8 +225,48 @@ SCENARIOS = (
         LoadSettings("perf_analyzer", in_flight=1, steps=100, seconds=4.5),
         _SEQUENCE_SERVERS,
     ),
+    Scenario(
+        "http_json",
+        "HTTP, JSON, input (1, 4, 2), hidden 16, 32 in flight, h2load",
+        "hidden_16",
+        (4, 4),
+        _HTTP_METRICS,
+        LoadSettings("json", in_flight=32, connections=32, warm_up=0.0, seconds=1.5),
+        (*_HTTP_SERVERS, HTTP_TWO, MLSERVER, LITSERVE, BENTOML),
+        turns=2,
+    ),
+    Scenario(
+        "http_binary",
+        "HTTP, binary tensors, input (1, 4, 2), hidden 16, 32 in flight, h2load",
+        "hidden_16",
+        (4, 4),
+        _HTTP_METRICS,
+        LoadSettings("binary", in_flight=32, connections=32, warm_up=0.0, seconds=1.5),
+        (*_HTTP_SERVERS, HTTP_TWO),
+        turns=2,
+    ),
+    Scenario(
+        "http_alone",
+        "HTTP, JSON, input (1, 4, 2), hidden 16, one at a time, h2load",
+        "hidden_16",
+        (4, 4),
+        ("p50 ms", "p99 ms", *_HTTP_METRICS[2:]),
+        LoadSettings("json", in_flight=1, warm_up=0.0, seconds=2.0, quick=1.0),
+        _HTTP_SERVERS,
+    ),
+    Scenario(
+        "http_idle",
+        "gRPC with and without HTTP beside it, 4 connections x 16 streams, h2load",
+        "hidden_16",
+        (4, 4),
+        ("requests/s", "p99 ms"),
+        LoadSettings("h2load", in_flight=64, connections=4, warm_up=0.5, seconds=1.5),
+        (LANE, BESIDE_HTTP),
+        turns=3,
+    ),
 )
-"""Two measurements are not scenarios: `start` (start to ready, three models) and `soak` (memory over many requests)."""
+"""Three measurements are not scenarios: `start` (start to ready, three models), `soak` (memory over many requests), and
+`http_large` (gRPC beside clients that post 16 MiB of JSON)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,7 +292,7 @@ class PerformanceGoal:
     """A limit that a metric, or a ratio of two servers' metrics, should keep.
 
     Attributes:
-        scenario: Name of the scenario, or "start" or "soak".
+        scenario: Name of the scenario, or "start", "soak" or "http_large".
         metric: Name of the metric.
         server: Name of the measured server.
         against: Name of the server whose metric is the divisor; None for the metric itself.
@@ -267,6 +332,15 @@ GOALS = (
     PerformanceGoal("steps_gru", "p50 ms", against=TRITON_SEQUENCES, at_most=0.5),
     PerformanceGoal("one_sequence", "inferences/s", against=TRITON_SEQUENCES, at_least=2.0),
     PerformanceGoal("one_sequence", "p50 ms", against=TRITON_SEQUENCES, at_most=0.5),
+    *(
+        PerformanceGoal("http_json", "requests/s", server=HTTP, against=peer, at_least=least)
+        for peer, least in ((LITSERVE, 4), (MLSERVER, 4), (BENTOML, 4), (MOSEC, 0.5), (TRITON_HTTP, 0.5))
+    ),
+    PerformanceGoal("http_binary", "requests/s", server=HTTP, against=MOSEC, at_least=0.5),
+    PerformanceGoal("http_binary", "requests/s", server=HTTP, against=TRITON_HTTP, at_least=0.5),
+    PerformanceGoal("http_idle", "requests/s", server=BESIDE_HTTP, against=LANE, at_least=0.97),
+    PerformanceGoal("http_large", "p50 ms", server=BESIDE_JSON, against=ALONE, at_most=2),
+    PerformanceGoal("http_large", "max ms", server=BESIDE_JSON, at_most=1000),
     PerformanceGoal("soak", "growth MB", at_most=5),
     PerformanceGoal("start", "ready s", at_most=1.5),
     PerformanceGoal("start", "resident MB", at_most=200),

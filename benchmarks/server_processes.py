@@ -20,6 +20,7 @@ __all__ = [
     "ServerProcess",
     "count_mapped_files",
     "cpu_seconds",
+    "descendants",
     "free_port",
     "interrupt_on_signal",
     "resident_bytes",
@@ -89,6 +90,17 @@ class ServerProcess:
     def pids(self) -> list[int]:
         """The process and its children, which are in its session."""
         return _pids_in_session(self._process.pid)
+
+    def port_after(self, pattern: str) -> int:
+        """Find another port in what it has printed: the first group of a regular expression.
+
+        Raises:
+            ServerFailed: If it has printed none.
+        """
+        found = re.search(pattern, self.log.read_text(errors="replace"))
+        if found is None:
+            raise ServerFailed(f"{self.name} has not printed {pattern}: {self._last_line()}")
+        return int(found[1])
 
     def check_alive(self) -> None:
         """Check that the server still runs.
@@ -212,6 +224,18 @@ def count_mapped_files(pids: Sequence[int], word: str) -> int:
         if len(line.split(maxsplit=5)) == 6
     }
     return sum(word in Path(path).name or f"/{word}/" in path for path in paths)
+
+
+def descendants(pids: Sequence[int]) -> list[int]:
+    """Return the running processes that these have started, and that those have, but for these themselves."""
+    parents: dict[int, int] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, IndexError):
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+    found = set(pids)
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return sorted(found - set(pids))
 
 
 def _pids_in_session(leader: int) -> list[int]:

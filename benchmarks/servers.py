@@ -18,6 +18,7 @@ __all__ = [
     "CONSOLE_SCRIPT",
     "READY_PATTERN",
     "StartServer",
+    "folder_of_server",
     "running_rnnserve",
     "start_server",
     "start_server_from_tree",
@@ -32,9 +33,10 @@ StartServer = Callable[[str, Path, str, Path, BenchmarkRequest], AbstractContext
 """A function with the arguments of `start_server`."""
 
 _RNNSERVE_OPTIONS = {
-    scenarios.LANE: ("--transport", "lane"),
-    scenarios.PUBLIC: ("--transport", "public"),
-    scenarios.TWO_WORKERS: ("--transport", "lane", "--workers", "2"),
+    scenarios.LANE: ("--transport", "lane", "--no-http"),
+    scenarios.PUBLIC: ("--transport", "public", "--no-http"),
+    scenarios.TWO_WORKERS: ("--transport", "lane", "--workers", "2", "--no-http"),
+    scenarios.BESIDE_HTTP: ("--transport", "lane", "--http-port", "0"),
 }
 _PLAIN_KINDS = {scenarios.GRPC_AIO: "aio", scenarios.GRPC_SERVER: "threads"}
 
@@ -55,7 +57,7 @@ def start_server(
         ServerFailed: If the server does not become ready.
         MissingDependency: If the server cannot be installed.
     """
-    folder = _server_folder(work, server, model)
+    folder = folder_of_server(work, server, model)
     log = folder.with_suffix(".log")
     onnx = repository / model / "1" / "model.onnx"
     if server in _RNNSERVE_OPTIONS:
@@ -65,7 +67,6 @@ def start_server(
             str(repository),
             "--grpc-port",
             "0",
-            "--no-http",
             *_RNNSERVE_OPTIONS[server],
         ]
         return running_rnnserve(server, command, log)
@@ -107,7 +108,7 @@ def start_server_from_tree(
         ServerFailed: If the server does not become ready, or other code than the tree's would run.
     """
     command = tree.command(["serve", str(repository), "--grpc-port", "0", "--transport", "lane"])
-    log = _server_folder(work, server, model).with_suffix(".log")
+    log = folder_of_server(work, server, model).with_suffix(".log")
     return running_rnnserve(server, command, log, tree.environment)
 
 
@@ -128,7 +129,8 @@ def running_rnnserve(
         yield process
 
 
-def _server_folder(work: Path, server: str, model: str) -> Path:
+def folder_of_server(work: Path, server: str, model: str) -> Path:
+    """Make a folder for the files of a server; its log has the same name."""
     folder = work / f"{re.sub(r'[^a-z0-9]+', '_', server.lower()).strip('_')}-{model}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -1,4 +1,4 @@
-"""h2load: an HTTP/2 load generator in C++, without support for gRPC.
+"""h2load: a load generator in C++ for HTTP/2 and HTTP/1.1, without support for gRPC.
 
 It counts every response with HTTP status 200 as a success, and errors of gRPC have this status too. An error has no
 message, so the number of received bytes shows whether there were errors.
@@ -6,6 +6,7 @@ message, so the number of received bytes shows whether there were errors.
 
 import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.answer_check import INFER_METHOD
@@ -15,7 +16,7 @@ from benchmarks.metrics import percentile
 from benchmarks.requests import add_grpc_frame
 from benchmarks.scenarios import LoadSettings
 
-__all__ = ["parse_log", "parse_output", "run_h2load", "send_requests"]
+__all__ = ["parse_log", "parse_output", "run_h2load", "run_h2load_over_http", "send_requests"]
 
 _MISSING_BYTES_LIMIT = 0.01
 """Share of the expected bytes that may be missing: responses under way when the time ends."""
@@ -35,7 +36,7 @@ def run_h2load(
         work: A folder for h2load's files.
 
     Returns:
-        "requests/s", "requests", "mean ms", "p50 ms" and "p99 ms".
+        "requests/s", "requests", "mean ms", "p50 ms", "p99 ms" and "max ms".
 
     Raises:
         LoadGeneratorFailed: If h2load fails, or requests do.
@@ -49,12 +50,55 @@ def run_h2load(
     ]
     streams = load.in_flight // load.connections
     output = _run(timing, load.connections, streams, port, message, work, load.warm_up + seconds + 30)
-    metrics = parse_output(output, response_bytes)
+    return parse_output(output, response_bytes) | _read_times(log)
+
+
+def run_h2load_over_http(
+    load: LoadSettings,
+    seconds: float,
+    url: str,
+    fields: Mapping[str, str],
+    body: bytes,
+    response_bytes: int,
+    work: Path,
+) -> dict[str, float]:
+    """Send requests over HTTP/1.1, one at a time on each connection; what it returns and raises is as of `run_h2load`.
+
+    Args:
+        load: Connections.
+        seconds: Duration of the measurement.
+        url: Address of what is asked.
+        fields: Header fields.
+        body: Body of all requests.
+        response_bytes: Size of a response's body.
+        work: A folder for h2load's files.
+    """
+    log = work / "h2load.log"
+    log.unlink(missing_ok=True)
+    file = work / "request"
+    file.write_bytes(body)
+    options = [
+        url,
+        "--h1",
+        f"--data={file}",
+        *(f"--header={name}: {value}" for name, value in fields.items()),
+        f"--clients={load.in_flight}",
+        f"--duration={round(seconds * 1000)}ms",
+        f"--log-file={log}",
+    ]
+    return parse_output(_run_h2load(options, seconds + 30), response_bytes, over_http=True) | _read_times(log)
+
+
+def _read_times(log: Path) -> dict[str, float]:
     durations = parse_log(log.read_text())
     log.unlink()
     if not durations:
         raise LoadGeneratorFailed("h2load has logged no request")
-    return metrics | {"p50 ms": percentile(durations, 0.5) / 1e3, "p99 ms": percentile(durations, 0.99) / 1e3}
+    return {
+        "p50 ms": percentile(durations, 0.5) / 1e3,
+        "p99 ms": percentile(durations, 0.99) / 1e3,
+        "max ms": max(durations) / 1e3,
+    }
 
 
 def send_requests(requests: int, port: int, message: bytes, response_bytes: int, work: Path) -> dict[str, float]:
@@ -71,17 +115,20 @@ def _run(
 ) -> str:
     body = work / "request"
     body.write_bytes(add_grpc_frame(message))
-    command = [
-        find_h2load(),
+    options = [
         f"http://127.0.0.1:{port}{INFER_METHOD}",
         f"--data={body}",
         "--header=content-type: application/grpc",
         "--header=te: trailers",
         f"--clients={connections}",
         f"--max-concurrent-streams={streams}",
-        "--threads=1",
         *duration_options,
     ]
+    return _run_h2load(options, timeout_s)
+
+
+def _run_h2load(options: list[str], timeout_s: float) -> str:
+    command = [find_h2load(), "--threads=1", *options]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)  # noqa: S603 - no shell
     except subprocess.TimeoutExpired as error:
@@ -91,12 +138,13 @@ def _run(
     return done.stdout
 
 
-def parse_output(text: str, response_bytes: int) -> dict[str, float]:
+def parse_output(text: str, response_bytes: int, *, over_http: bool = False) -> dict[str, float]:
     """Read "requests/s", "requests" and "mean ms" from h2load's output.
 
     Args:
         text: The output.
         response_bytes: Size of a response that is no error.
+        over_http: Whether it is the body of an answer of HTTP, and not gRPC's message with a frame around it.
 
     Raises:
         LoadGeneratorFailed: If requests failed, or fewer bytes were received than that number of responses has.
@@ -110,8 +158,10 @@ def parse_output(text: str, response_bytes: int) -> dict[str, float]:
     done, succeeded, failed, errored, late = (int(count) for count in counts.groups())
     if not done or succeeded < done or failed or errored or late:
         raise LoadGeneratorFailed(f"h2load: of {done} requests {succeeded} succeeded")
-    expected = succeeded * (response_bytes + len(add_grpc_frame(b"")))
-    if int(data[1]) < expected * (1 - _MISSING_BYTES_LIMIT):
+    size = response_bytes + (0 if over_http else len(add_grpc_frame(b"")))
+    expected = succeeded * size
+    # One response more: where each takes long, few come, and the one under way is a larger share of them.
+    if int(data[1]) < expected * (1 - _MISSING_BYTES_LIMIT) - size:
         raise LoadGeneratorFailed(
             f"h2load: {succeeded} responses have {data[1]} bytes, expected {expected}: some are errors"
         )

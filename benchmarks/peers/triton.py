@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.environments import Environment
 from benchmarks.errors import MissingDependency
 
-__all__ = ["NOT_MEASURED", "READY_PATTERN", "TritonCommand", "prepare_triton"]
+__all__ = ["HTTP_READY_PATTERN", "NOT_MEASURED", "READY_PATTERN", "TritonCommand", "prepare_triton"]
 
 NOT_MEASURED = (
     "Triton here is its C++ front end with the Python backend calling onnxruntime, dynamic batching on; Triton's C++ "
@@ -23,6 +23,8 @@ NOT_MEASURED = (
 
 READY_PATTERN = r"Started GRPCInferenceService at 127\.0\.0\.1:(\d+)"
 """Its output after its models are loaded and it answers; the group is its port."""
+
+HTTP_READY_PATTERN = r"Started HTTPService at 127\.0\.0\.1:(\d+)"
 
 _SEQUENCES = """\
 output { name: "h_n" data_type: TYPE_FP32 dims: [ -1, -1 ] }
@@ -73,6 +75,7 @@ def prepare_triton(
     *,
     ragged: bool = False,
     sequences: bool = False,
+    http_port: int | None = None,
 ) -> TritonCommand:
     """Write a model repository with one model, and return the command that serves it.
 
@@ -85,6 +88,7 @@ def prepare_triton(
         ragged: Whether requests with sequences of different lengths may share a batch.
         sequences: Whether requests are steps of sequences, whose states the model keeps. It answers with them, too, as
             this server does: perf_analyzer asks for all outputs of a model.
+        http_port: Port for HTTP on 127.0.0.1; None for gRPC alone.
 
     Raises:
         MissingDependency: If the wheel lacks a file for this version of Python.
@@ -121,7 +125,7 @@ def prepare_triton(
         "--backend-directory=backends",
         "--grpc-address=127.0.0.1",
         f"--grpc-port={port}",
-        "--allow-http=false",
+        *(["--allow-http=false"] if http_port is None else ["--http-address=127.0.0.1", f"--http-port={http_port}"]),
         "--allow-metrics=false",
     ]
     libraries = [str(site / "nvidia_pytriton.libs"), os.environ.get("LD_LIBRARY_PATH", "")]

@@ -34,6 +34,20 @@ def test_answers_without_a_message_are_errors_though_their_http_status_is_200():
         parse_output(PRINTED.replace("(3775793) data", "(0) data"), response_bytes=63)
 
 
+def test_over_http_no_frame_precedes_an_answer():
+    size = 3775793 // 55608
+    assert parse_output(PRINTED, size, over_http=True)["requests"] == 55608
+    with pytest.raises(LoadGeneratorFailed, match="some are errors"):
+        parse_output(PRINTED, size)
+
+
+def test_of_few_responses_one_may_be_under_way():
+    few = PRINTED.replace("55608", "20").replace("(3775793) data", f"({19 * 68}) data")
+    assert parse_output(few, response_bytes=63)["requests"] == 20
+    with pytest.raises(LoadGeneratorFailed, match="some are errors"):
+        parse_output(few.replace(f"({19 * 68})", f"({18 * 68})"), response_bytes=63)
+
+
 def test_a_tenth_of_errors_is_noticed():
     with pytest.raises(LoadGeneratorFailed, match="some are errors"):
         parse_output(PRINTED.replace("(3775793) data", f"({int(3775793 * 0.9)}) data"), response_bytes=63)

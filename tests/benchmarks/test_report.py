@@ -5,7 +5,19 @@ from typing import Any
 import pytest
 
 from benchmarks.report import evaluate_goals, render_report
-from benchmarks.scenarios import CONSTANT, GOALS, LANE, SCENARIOS, TRITON, TRITON_RAGGED, PerformanceGoal
+from benchmarks.scenarios import (
+    ALONE,
+    BESIDE_JSON,
+    CONSTANT,
+    GOALS,
+    HTTP,
+    LANE,
+    LITSERVE,
+    SCENARIOS,
+    TRITON,
+    TRITON_RAGGED,
+    PerformanceGoal,
+)
 
 ABOUT = {"hardware": {"processor": "a processor", "cores": "2"}, "versions": {"grpcio": "1.85.3"}}
 
@@ -31,8 +43,8 @@ def test_every_goal_is_of_a_scenario_that_measures_its_metric_on_its_servers():
             assert goal.metric in scenario.metrics
             assert {goal.server, goal.against} <= set(scenario.servers)
         else:
-            assert goal.scenario in ("start", "soak")
-            assert goal.against is None
+            assert goal.scenario in ("start", "soak", "http_large")
+            assert goal.against is None or {goal.server, goal.against} == {ALONE, BESIDE_JSON}
 
 
 @pytest.mark.parametrize(
@@ -69,6 +81,20 @@ def test_the_report_names_servers_machine_and_versions():
 
 def test_triton_is_not_mentioned_if_it_was_not_measured():
     assert "Triton" not in render_report({"throughput": {LANE: FOUND["throughput"][LANE]}}, ABOUT)
+
+
+def test_the_report_says_what_a_core_of_the_front_carries():
+    found: Any = {
+        "http_json": {
+            HTTP: [{"requests/s": 9000.0, "p50 ms": 2.0, "front CPU µs": 50.0, "CPU µs": 80.0}],
+            LITSERVE: [{"requests/s": 900.0, "p50 ms": 20.0, "CPU µs": 1500.0}],
+        }
+    }
+    text = render_report(found, ABOUT)
+    assert "a core of the front carries 20,000 requests/s" in text
+    (line,) = [line for line in text.splitlines() if line.startswith(LITSERVE)]
+    assert "-" in line.split()
+    assert [(result.goal.against, result.value) for result in evaluate_goals(found)] == [(LITSERVE, 10.0)]
 
 
 def test_a_saturated_server_has_no_metrics_and_the_report_says_so():

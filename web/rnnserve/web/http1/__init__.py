@@ -9,6 +9,9 @@ refused in JSON, too.
 what waits, `write_progress` how fast a client reads, `cycle_transport` how answers are written, and `connection_table`
 all connections.
 
+`direct_protocol` hands requests that need no more to what answers at once, and `known_heads` finds which these are; all
+others take uvicorn's way to the ASGI application.
+
 Imports uvicorn and `errors`.
 
 Door: `connection_table`, `direct_protocol`, `known_heads`, `limits`.

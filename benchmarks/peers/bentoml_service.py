@@ -1,0 +1,28 @@
+"""BentoML: `bentoml serve benchmarks.peers.bentoml_service:WalkService`.
+
+The environment says which model: BENCH_MODEL, a path.
+"""
+
+import os
+
+import bentoml  # type: ignore[import-not-found]  # in its own environment
+import numpy as np
+
+from benchmarks.peers.http_model import MAX_BATCH, WalkModel
+
+__all__ = ["WalkService"]
+
+
+@bentoml.service(workers=1, metrics={"enabled": False}, logging={"access": {"enabled": False}})
+class WalkService:
+    """Takes {"input": (batch, sequence, features)}, and gives the logits (batch, classes)."""
+
+    def __init__(self) -> None:
+        """Load the model."""
+        self._model = WalkModel(os.environ["BENCH_MODEL"])
+
+    @bentoml.api(batchable=True, max_batch_size=MAX_BATCH)  # type: ignore[untyped-decorator]
+    def predict(self, input: np.ndarray) -> np.ndarray:
+        """Run a batch, which BentoML has joined."""
+        logits: np.ndarray = self._model.run(input.astype(np.float32))
+        return logits
