@@ -13,6 +13,7 @@ import grpc
 import pytest
 
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos.protocol_words import PEER
 from rnnserve.web.app import edge
 from rnnserve.web.app.application import FrontLimits
 from rnnserve.web.http1.limits import HttpLimits
@@ -121,6 +122,7 @@ FIELDS = [
     {"Origin": b"http://evil.example"},
     {"Authorization": b"Bearer t"},
     {"Traceparent": b"00-1-2-01"},
+    {"Authorization": b"Bearer \xe9"},
     {"Connection": b"keep-alive"},
     {"Expect": b"100-continue"},
     {"Inference_Header_Content_Length": b"0"},
@@ -166,8 +168,15 @@ def test_any_mixture_on_one_connection(fronts, upstreams, seed):
         pieces = [sent[a:b] for a, b in zip([0, *cuts], [*cuts, len(sent)], strict=True)]
         answers += both(fronts, *pieces).count(b"HTTP/1.1 ")
     assert answers > 200
-    requests = [[(request, context.metadata[0]) for _, request, context in each.asked] for each in upstreams]
-    assert requests[0] == requests[1]
+    assert asked(upstreams[0]) == asked(upstreams[1])
+
+
+def asked(upstream):
+    """Requests with what goes with them, but for the port of the client."""
+    return [
+        (request, [pair for pair in context.metadata if pair[0] != PEER], context.has_headers, context.timeout)
+        for _, request, context in upstream.asked
+    ]
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda text: text[:40].decode("latin-1"))
@@ -175,6 +184,15 @@ def test_a_body(fronts, upstreams, text):
     """One request a connection that stays, so that the direct way may take it, then the last one."""
     answers = [turn_by_turn(port, [message(text), LAST]) for port in fronts]
     assert answers[0] == answers[1]
+
+
+def test_headers_that_the_server_sees_take_the_direct_way(fronts, upstreams):
+    fields = {"Authorization": b"Bearer t", "Traceparent": b"00-1-2-01", "X_Request_Id": b"mine"}
+    answers = [turn_by_turn(port, [message(TEXTS[0], **fields), LAST]) for port in fronts]
+    assert answers[0] == answers[1]
+    assert upstreams[0].streamed == 1
+    assert asked(upstreams[0]) == asked(upstreams[1])
+    assert [name for name, _ in asked(upstreams[0])[0][1]] == ["x-request-id", "authorization", "traceparent"]
 
 
 @pytest.mark.parametrize("fields", FIELDS + REFUSED_FIELDS, ids=str)
@@ -258,15 +276,18 @@ def test_what_the_server_refuses(fronts, upstreams, error):
 
 
 def test_answers_that_have_no_form_in_json_and_large_ones(fronts, upstreams):
-    request = message(json.dumps(WHOLE).encode())
+    body = json.dumps(WHOLE).encode()
     for datatype, data in (("FP16", bytes(2)), ("BYTES", b"\1\0\0\0\xff"), ("FP32", b"\0\0\xc0\x7f" * (1 << 18))):
         response = pb.ModelInferResponse(model_name="m", model_version="1")
         response.outputs.add(name="y", datatype=datatype, shape=[1])
         response.raw_output_contents.append(data)
         for upstream in upstreams:
             upstream.on_infer = lambda _, response=response: response
-        answers = [turn_by_turn(port, [request, LAST]) for port in fronts]
-        assert answers[0] == answers[1]
+            upstream.asked.clear()
+        for fields in ({}, {"Accept_Encoding": b"gzip"}):
+            answers = [turn_by_turn(port, [message(body, **fields), LAST]) for port in fronts]
+            assert answers[0] == answers[1]
+        assert len(upstreams[0].asked) == len(upstreams[1].asked) == 4
 
 
 def test_a_request_as_clients_send_it_takes_the_direct_way(fronts, upstreams):

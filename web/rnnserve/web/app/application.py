@@ -101,7 +101,7 @@ class Application:
         if scope["type"] != "http":
             return
         headers = dict(scope["headers"])
-        scope["rnnserve.id"] = request_id = request_id_of(headers)
+        scope["rnnserve.id"] = request_id = scope.get("rnnserve.id") or request_id_of(headers)
         scope["rnnserve.ending"] = self.ending
         scope["app"] = self  # so that Starlette raises what it would answer in plain text
         span = None if self._spans is None else self._spans.begin(scope)

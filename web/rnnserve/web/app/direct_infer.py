@@ -5,18 +5,17 @@ is read and written is by the same functions as on the general way, and every an
 (`tests/web/test_ways.py`). A request that is wrong goes the general way, which says so.
 """
 
-import asyncio
 import dataclasses
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos.protocol_words import PEER
+from rnnserve.protos.protocol_words import PEER, REQUEST_ID
 from rnnserve.web.app.bodies import BodyReader, read_header_length
 from rnnserve.web.app.edge import check_host, defect_of, error_answer, request_id_of
-from rnnserve.web.app.exchange import Answer, name_of_peer
-from rnnserve.web.app.infer import answer_of, written_answer
-from rnnserve.web.app.large_bodies import LARGE, beside_loop
+from rnnserve.web.app.exchange import Answer, forwarded_headers, name_of_peer
+from rnnserve.web.app.infer import ANSWERED, written_answer
+from rnnserve.web.app.large_answers import LARGE_ANSWER
 from rnnserve.web.app.request_log import RequestLog, RequestWords
 from rnnserve.web.errors import RestError
 from rnnserve.web.http1.direct_protocol import DirectReply
@@ -49,6 +48,7 @@ class InferPlan:
         header_length: Bytes of the body that are JSON; None for all.
         coding: How an answer that is large enough is compressed; empty for not at all.
         request_id: The client's; empty where each request gets one.
+        forwarded: Headers that the server is to see.
     """
 
     model: str
@@ -56,6 +56,7 @@ class InferPlan:
     header_length: int | None
     coding: str
     request_id: str
+    forwarded: tuple[tuple[str, str], ...]
 
 
 class DirectInfer:
@@ -100,6 +101,7 @@ class DirectInfer:
         try:
             check_host(fields, head.server, self._hosts)
             length = read_header_length(fields, [])
+            forwarded = tuple(forwarded_headers(fields))
         except RestError:
             return None
         if length == 0 or (length is None and b"octet-stream" in fields.get(b"content-type", b"").lower()):
@@ -107,7 +109,7 @@ class DirectInfer:
         model, version = path.groups(b"")
         coding = choose_coding(fields.get(b"accept-encoding", b"").decode("latin-1"))
         request_id = request_id_of(fields) if b"x-request-id" in fields else ""
-        return InferPlan(model.decode(), version.decode(), length, coding, request_id)
+        return InferPlan(model.decode(), version.decode(), length, coding, request_id, forwarded)
 
     def begin(self, plan: InferPlan, body: bytes, reply: DirectReply) -> "_Call | None":
         """Begin to answer; None where the request is to go the general way."""
@@ -116,10 +118,10 @@ class DirectInfer:
         except Exception:  # noqa: BLE001 - RestError, or a defect: the general way meets it again, and tells it
             return None
         request_id = plan.request_id or request_id_of({})
-        metadata = [("x-request-id", request_id)]
+        metadata = [(REQUEST_ID, request_id), *plan.forwarded]
         if self._upstream.trusts_peer and reply.client is not None:
             metadata.append((PEER, name_of_peer(reply.client)))
-        context = CallContext(tuple(metadata), self._timeout)
+        context = CallContext(tuple(metadata), self._timeout, bool(plan.forwarded))
         stream = self._upstream.stream_for(context, len(payload))
         if stream is None or not self._bodies.take(len(body)):
             return None
@@ -131,7 +133,7 @@ class DirectInfer:
 class _Call:
     """A request that the server is answering."""
 
-    __slots__ = ("_bodies", "_coding", "_form", "_log", "_reply", "_request_id", "_size", "_stream", "_task", "number")
+    __slots__ = ("_bodies", "_coding", "_form", "_log", "_reply", "_request_id", "_size", "_stream", "number")
 
     def __init__(
         self,
@@ -152,7 +154,6 @@ class _Call:
         self._form = form
         self._coding = coding
         self._request_id = request_id
-        self._task: asyncio.Task[None] | None = None
         self.number = 0
 
     def cancel(self) -> None:
@@ -162,15 +163,18 @@ class _Call:
 
     def answered(self, response: bytes) -> None:
         """Write the server's answer."""
-        if len(response) >= LARGE:
-            self._task = asyncio.get_running_loop().create_task(self._write_beside(response))
-            return
         request_id = self._request_id
+        if len(response) >= LARGE_ANSWER:
+            self._fall_back({ANSWERED: response})
+            return
         try:
             text, size = write_infer_response(pb.ModelInferResponse.FromString(response), self._form, request_id)
         except Exception as error:  # noqa: BLE001 - a defect is told by its id, and leaves the front as it was
             self._refuse(error)
         else:
+            if self._coding and len(text) >= LARGE_ANSWER:
+                self._fall_back({ANSWERED: response})
+                return
             if size is not None or self._coding:
                 self._write(written_answer(text, size))
                 return
@@ -180,20 +184,13 @@ class _Call:
     def failed(self, error: Exception) -> None:
         """Write what the server says, or ask it on the general way, where it has not taken the request."""
         if isinstance(error, NotTaken):
-            self._let_go()
-            self._reply.fall_back()
+            self._fall_back({})
         else:
             self._refuse(error)
 
-    async def _write_beside(self, response: bytes) -> None:
-        """Write an answer that takes long: others are answered meanwhile."""
-        try:
-            message = pb.ModelInferResponse.FromString(response)
-            answer = await beside_loop(len(response), answer_of, message, self._form, self._request_id)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._refuse(error)
-        else:
-            self._write(answer)
+    def _fall_back(self, known: Mapping[str, object]) -> None:
+        self._let_go()
+        self._reply.fall_back({"rnnserve.id": self._request_id, **known})
 
     def _refuse(self, error: Exception) -> None:
         """Tell of a refusal or a defect, and write it."""

@@ -17,7 +17,7 @@ from rnnserve.web.errors import bad_request
 from rnnserve.web.rest.json_text import dump, parse_object
 from rnnserve.web.upstream.upstream import CallContext, Upstream
 
-__all__ = ["Answer", "Exchange", "json_answer", "name_of_peer"]
+__all__ = ["Answer", "Exchange", "forwarded_headers", "json_answer", "name_of_peer"]
 
 _FORWARDED = (b"authorization", b"traceparent", b"tracestate")
 """Headers that the server sees."""
@@ -138,11 +138,7 @@ class Exchange:
         Raises:
             RestError: If a header cannot be passed on.
         """
-        metadata = [(REQUEST_ID, self.request_id)]
-        for name in _FORWARDED:
-            value = self.headers.get(name)
-            if value is not None:
-                metadata.append((name.decode(), _text(name, value)))
+        metadata = [(REQUEST_ID, self.request_id), *forwarded_headers(self.headers)]
         has_headers = len(metadata) > 1
         if self.upstream.trusts_peer and (client := self.scope.get("client")) is not None:
             metadata.append((PEER, name_of_peer(client)))
@@ -156,6 +152,18 @@ class Exchange:
             pb.ModelMetadataResponse,
             self.context(),
         )
+
+
+def forwarded_headers(headers: Mapping[bytes, bytes]) -> list[tuple[str, str]]:
+    """Give the headers that the server sees.
+
+    Args:
+        headers: Headers by name, lower case.
+
+    Raises:
+        RestError: If one cannot be passed on.
+    """
+    return [(name.decode(), _text(name, headers[name])) for name in _FORWARDED if name in headers]
 
 
 @functools.lru_cache(_CACHED)

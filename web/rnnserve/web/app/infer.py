@@ -9,9 +9,13 @@ from rnnserve.web.rest.infer_request import AnswerForm, read_infer_request
 from rnnserve.web.rest.infer_response import write_infer_response
 from rnnserve.web.rest.raw_request import is_json_request, read_raw_request
 
-__all__ = ["answer_of", "infer", "written_answer"]
+__all__ = ["ANSWERED", "answer_of", "infer", "written_answer"]
 
 _BINARY = "application/octet-stream"
+
+ANSWERED = "rnnserve.answered"
+"""Key of a scope whose request the server has answered already: the bytes of the answer, which takes too long to be
+written at once."""
 
 
 async def infer(exchange: Exchange) -> Answer:
@@ -36,8 +40,12 @@ async def infer(exchange: Exchange) -> Answer:
         request, form = await read_beside_loop(size, read_infer_request, body, header_length, model, version)
     size_of_request = len(body)
     del body  # the request's message has a copy of what matters
-    async with exchange.turn(size_of_request):
-        response = await exchange.upstream.infer(request, exchange.context())
+    answered: bytes | None = scope.get(ANSWERED)
+    if answered is None:
+        async with exchange.turn(size_of_request):
+            response = await exchange.upstream.infer(request, exchange.context())
+    else:
+        response = pb.ModelInferResponse.FromString(answered)
     del request
     size = sum(map(len, response.raw_output_contents))
     if size >= LARGE_ANSWER:

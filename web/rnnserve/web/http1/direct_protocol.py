@@ -8,6 +8,7 @@ goes the general way, byte for byte as it came.
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar
 
 from uvicorn.config import Config
@@ -42,8 +43,12 @@ class DirectReply(Protocol):
             body: All of the body.
         """
 
-    def fall_back(self) -> None:
-        """Have the request answered on the general way."""
+    def fall_back(self, known: Mapping[str, object], /) -> None:
+        """Have the request answered on the general way.
+
+        Args:
+            known: Entries of its scope: what is known of it already.
+        """
 
 
 class DirectCall(Protocol):
@@ -167,13 +172,14 @@ class DirectProtocol(FrontProtocol):
         self._wait()
         self._go_on()
 
-    def fall_back(self) -> None:
+    def fall_back(self, known: Mapping[str, object]) -> None:
         """Answer the request in hand on the general way."""
         cycle, self._direct = self._direct, None
         if cycle is None or cycle.disconnected:
             return
         cycle.response_complete = True
         super().data_received(cycle.data)
+        self.scope.update(known)  # type: ignore[typeddict-item]  # what the application has put there
         if not cycle.keep_alive:
             super().shutdown()
         self._go_on()

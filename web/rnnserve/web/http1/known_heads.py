@@ -25,10 +25,14 @@ _OWN_BODIES = 64 << 10
 """Bytes of a body from which on a request is not answered at once."""
 
 _INERT = frozenset(
-    (b"accept", b"accept-encoding", b"accept-language", b"cache-control", b"connection", b"content-length",
-     b"content-type", b"host", b"inference-header-content-length", b"pragma", b"user-agent", b"x-request-id")
+    (b"accept", b"accept-encoding", b"accept-language", b"authorization", b"cache-control", b"connection",
+     b"content-length", b"content-type", b"host", b"inference-header-content-length", b"pragma", b"traceparent",
+     b"tracestate", b"user-agent", b"x-request-id")
 )  # fmt: skip
 """Fields that a head may have. Any other may mean something: such a request goes the general way."""
+
+_EACH_TIME = frozenset((b"traceparent", b"tracestate", b"x-request-id"))
+"""Fields that are others in each request: heads with them are read each time, and not kept."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ class KnownHeads(Generic[Plan]):
         read = _HeadReader(head).read(self._planner.method, server)
         plan = None if read is None else self._planner.plan(read)
         found = None if read is None or plan is None else (plan, read.length)
-        if b"x-request-id" not in (read.fields if read else ()):  # which is another one each time
+        if read is None or not _EACH_TIME & read.fields.keys():
             if len(self._plans) >= _MOST_HEADS:
                 self._plans.clear()
             self._plans[key] = found
