@@ -8,7 +8,7 @@ error. `log_format`, `log_limits` and `unblocked_output` are how processes that 
 
 Imports no area.
 
-Threads: `guarded_work`, `parent_death`, `unblocked_output`.
+Threads: `guarded_work`, `parent_death`, `telemetry`, `unblocked_output`.
 
 Door: `array_archives`, `guarded_process`, `guarded_work`, `log_format`, `log_limits`, `parent_death`, `refusing_nodes`,
 `regular_files`, `request_lines`, `telemetry`, `unblocked_output`.

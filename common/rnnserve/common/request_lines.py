@@ -64,7 +64,7 @@ def log_request(fields: Mapping[str, object], *, has_failed: bool, left_out: int
     """Write a line.
 
     Args:
-        fields: What it says, in order; what is None or empty is left out.
+        fields: Names and values, in order; those that are None or empty are left out.
         has_failed: Whether the request was refused.
         left_out: Number of lines of the same kind that were left out before it.
     """

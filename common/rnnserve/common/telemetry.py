@@ -7,6 +7,7 @@ where to (OTEL_EXPORTER_OTLP_ENDPOINT, …_HEADERS), how many (OTEL_TRACES_SAMPL
 
 import importlib.util
 import os
+import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ __all__ = ["Traces", "TracesUnavailable", "check_traces", "start_traces", "trace
 _NEEDED = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 _PROTOCOL = "http/protobuf"
 _SERVICE_NAME = "rnnserve"
+_END_SECONDS = 1.0
 
 
 class TracesUnavailable(Exception):
@@ -38,7 +40,12 @@ class Traces(NamedTuple):
     providers: "tuple[TracerProvider, ...]"
 
     def close(self) -> None:
-        """Export what waits, and end. May take as long as what collects spans does not answer."""
+        """Export what waits, and end: within a second, since what collects spans may not answer."""
+        closing = threading.Thread(target=self._shut_down, name="spans", daemon=True)
+        closing.start()
+        closing.join(_END_SECONDS)
+
+    def _shut_down(self) -> None:
         for provider in self.providers:
             provider.shutdown()
 

@@ -94,7 +94,7 @@ def is_alive(port):
 def test_what_is_no_request(front, head, status):
     """One answer in JSON, and the connection is closed."""
     ((got, body),) = parsed(exchange(front, head))
-    assert (got, list(body)) == (status, ["error"])
+    assert (got, list(body)) == (status, ["error", "id"])
     is_alive(front)
 
 
@@ -281,7 +281,7 @@ def test_as_many_requests_as_may_be_are_in_hand():
             connection.sendall(CLOSING)
         until(lambda: len(upstream.asked) == 2)
         ((status, said),) = parsed(exchange(port))
-        assert (status, list(said)) == (503, ["error"])
+        assert (status, list(said)) == (503, ["error", "id"])
         goes_on.set()
         for connection in waiting:
             assert [status for status, _ in parsed(rest_of(connection))] == [200]

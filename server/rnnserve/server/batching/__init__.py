@@ -8,7 +8,7 @@ assembly of a batch of checked requests (`batch_arrays`), the queue of a model (
 runs a batch, records it and answers (`execution`), the threads of models (`scheduler`), what comes too late
 (`lateness`), and the counts (`statistics`).
 
-Imports `boundary`, `connections`, `counting`, `errors` and `clock`; no gRPC.
+Imports `boundary`, `connections`, `counting`, `observing`, `errors` and `clock`; no gRPC.
 
 Threads: `scheduler`.
 

@@ -4,8 +4,8 @@ The rooms above tell of what they refuse (`refusals`) and of what they have run 
 one comparison a run. Where one does (`observer`), a thread of its own writes the lines (`request_log`) and makes the
 spans (`spans`): the threads that answer wait for neither, and what is too much is left out and counted.
 
-Imports `counting`, `errors`, and the log's parts of `common`; of OpenTelemetry, `spans` what it needs, where spans are
-wanted. No gRPC.
+Imports `counting`, `clock`, `errors`, `rnnserve.common` and the contracts (`rnnserve.protos`); no gRPC. Where spans are
+wanted, `spans` imports OpenTelemetry.
 
 Threads: `observer`.
 

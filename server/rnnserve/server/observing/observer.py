@@ -102,7 +102,7 @@ class RequestObserver:
         self._waiting.put(None)
         self._thread.join(_END_SECONDS)
         if self._spans is not None:
-            self._spans.close(_END_SECONDS)
+            self._spans.close()
 
     def _put(self, seen: _Traced | SeenRun, kind: str, lines: int) -> None:
         if self._waiting.qsize() < _MOST_WAITING:

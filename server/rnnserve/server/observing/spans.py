@@ -10,7 +10,6 @@
 Requests whose client has said that it does not record its trace have none.
 """
 
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -108,11 +107,9 @@ class Spans:
         span.end(epoch_ns(refusal.ended))
         return trace_id
 
-    def close(self, seconds: float) -> None:
-        """Send what waits, for so many seconds at most: what collects spans may not answer."""
-        closing = threading.Thread(target=self._traces.close, name="spans", daemon=True)
-        closing.start()
-        closing.join(seconds)
+    def close(self) -> None:
+        """Send what waits, within a second."""
+        self._traces.close()
 
     def _request(self, origin: Origin, arrived: int, said: "dict[str, Any]") -> "Span":
         carrier = {"traceparent": origin.traceparent, "tracestate": origin.tracestate}

@@ -24,7 +24,7 @@ class PublicCaller:
         """Ask nothing yet.
 
         Args:
-            context: The call's.
+            context: Context of the call.
             method: Name of the call's method.
             believes: Whether there is an HTTP front, whose calls say whose they are.
             beginning: Value of the attribute of the same name.

@@ -29,9 +29,9 @@ class WaitingCall(PendingRequest):
 
         Args:
             checked: The request.
-            deadline: Its caller's deadline, in seconds on the clock of `clock`.
-            held: What the call holds of the budget of bytes.
-            asked: What says where it comes from.
+            deadline: Deadline of its caller, in seconds on the clock of `clock`.
+            held: Bytes of the budget that the call holds.
+            asked: Source of its origin.
         """
         arrived = now()
         deadline, timeout = earlier(deadline, arrived, checked.timeout)

@@ -71,7 +71,7 @@ class Application:
             upstream: The server.
             routes: The first that fits answers.
             limits: Bounds; None for the usual ones.
-            requests: What the log says of requests; None for the usual.
+            requests: Log of requests; None for the usual one.
             spans: Maker of spans; None where there are to be none.
         """
         self.routes = tuple(routes)

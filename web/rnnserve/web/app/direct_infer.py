@@ -81,7 +81,7 @@ class DirectInfer:
             bodies: Bound of the bodies in hand.
             hosts: Names that are the front's own.
             timeout: Seconds that a request may take at the server.
-            log: What the log says of requests.
+            log: Log of requests.
             is_traced: Whether requests have spans: then all go the general way, which makes them.
         """
         self._log = log

@@ -7,7 +7,6 @@ import resource
 import signal
 import socket
 import ssl
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from rnnserve.client.errors import ClientError
 from rnnserve.common.log_format import LOG_FORMATS, log_formatter
 from rnnserve.common.log_limits import LogLimits
 from rnnserve.common.parent_death import die_with_parent
-from rnnserve.common.request_lines import LOG_REQUESTS
+from rnnserve.common.request_lines import LOG_REQUESTS, REQUESTS_LOGGER
 from rnnserve.common.telemetry import Traces, TracesUnavailable, start_traces
 from rnnserve.common.unblocked_output import unblock_output
 from rnnserve.web.app.application import Application, FrontLimits
@@ -47,8 +46,6 @@ MISTAKES = (FrontStartError, ClientError)
 _BACKLOG = 2048
 _GRACE_SECONDS = 5
 """Seconds that requests in hand may take at the end."""
-
-_SPANS_SECONDS = 1.0
 
 _DESCRIPTORS_BESIDE = 64
 """Descriptors that a process needs beside its connections."""
@@ -126,6 +123,8 @@ def run(args: argparse.Namespace) -> int:
     for handler in logging.getLogger().handlers:
         handler.addFilter(LogLimits())
         handler.setFormatter(log_formatter(args.log_format, has_process=True))
+    if args.log_requests == "none":
+        logging.getLogger(REQUESTS_LOGGER).disabled = True
     _check_tls(args)
     upstream = _upstream(args)
     end_beyond(least_memory_bytes(args.max_body_bytes) if args.max_memory_bytes is None else args.max_memory_bytes)
@@ -139,7 +138,8 @@ def run(args: argparse.Namespace) -> int:
         try:
             uvloop.run(_serve(args, upstream, listener, traces))
         finally:
-            _close(traces)
+            if traces is not None:
+                traces.close()
     return 0
 
 
@@ -153,14 +153,6 @@ def _traces(args: argparse.Namespace) -> Traces | None:
         return start_traces() if args.traces else None
     except TracesUnavailable as error:
         raise FrontStartError(str(error)) from error
-
-
-def _close(traces: Traces | None) -> None:
-    """Export what waits, for a second at most: what collects spans may not answer."""
-    if traces is not None:
-        closing = threading.Thread(target=traces.close, name="spans", daemon=True)
-        closing.start()
-        closing.join(_SPANS_SECONDS)
 
 
 def _check_tls(args: argparse.Namespace) -> None:

@@ -17,7 +17,7 @@ from rnnserve.web.http1.connection_table import ConnectionTable
 from rnnserve.web.http1.cycle_transport import CycleTransport
 from rnnserve.web.http1.heads import Refused, check_head, path_of_target
 from rnnserve.web.http1.held_bytes import SMALL_BODY, held_bytes
-from rnnserve.web.http1.refusals import refusal
+from rnnserve.web.http1.refusals import TOO_LATE, TOO_MANY, refusal
 from rnnserve.web.http1.upgrades import parser_of_body
 from rnnserve.web.http1.write_progress import WriteProgress
 
@@ -68,7 +68,7 @@ class FrontProtocol(HttpToolsProtocol):
         """Take the connection, unless there are too many."""
         super().connection_made(transport)
         if not self._table.admit(self, self.loop):
-            transport.write(refusal(503, "there are as many connections as may be, all with requests in hand"))
+            transport.write(refusal(503, TOO_MANY, self.client))
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -235,7 +235,7 @@ class FrontProtocol(HttpToolsProtocol):
         if self.written.has_backlog or self._ended_at or self._dropped is not None:
             self.transport.abort()
         elif has_begun and not self.transport.is_closing():
-            self.transport.write(refusal(408, "the request did not arrive in time, and the connection is closed"))
+            self.transport.write(refusal(408, TOO_LATE, self.client))
         self.transport.close()
 
     def give_way(self) -> None:
@@ -338,7 +338,7 @@ class FrontProtocol(HttpToolsProtocol):
                 return
             running.disconnected = True  # what it would say is too late
             running.message_event.set()
-        self.transport.write(refusal(refused.status, str(refused)))
+        self.transport.write(refusal(refused.status, str(refused), self.client))
         self.linger()
 
     def _hear_no_more(self) -> None:

@@ -1,0 +1,112 @@
+"""One failing request is found by its id: from its client's error to the log to the trace, over gRPC and HTTP."""
+
+import http.server
+import json
+import os
+import re
+import threading
+import urllib.error
+import urllib.request
+
+import grpc
+import pytest
+
+from rnnserve.protos import inference_pb2_grpc as rpc
+from rnnserve.protos.protocol_words import REQUEST_ID
+from support.inference_requests import request
+from support.sequence_requests import walk
+from support.served_process import serve_repository
+from support.waiting import until
+
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+MODEL = "direction_simple"
+
+
+class Collector(http.server.BaseHTTPRequestHandler):
+    """Takes spans over OTLP/HTTP."""
+
+    def do_POST(self):
+        self.server.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def collector():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        server.bodies = []
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def spans_of(collector):
+    """What has come so far: name, trace, and attributes of each span."""
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    found = []
+    for body in list(collector.bodies):
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            for span in [span for scope in resource.scope_spans for span in scope.spans]:
+                said = {entry.key: entry.value.string_value or entry.value.int_value for entry in span.attributes}
+                found.append((span.name, span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex(), said))
+    return found
+
+
+def lines_of(process):
+    lines = [json.loads(line) for line in process.log().splitlines()]
+    return {line["request_id"]: line for line in lines if "request_id" in line}
+
+
+def post(url, body, **headers):
+    asked = urllib.request.Request(url, body, {"Content-Type": "application/json", **headers})
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(asked, timeout=30)
+    return refused.value.headers["X-Request-Id"], json.loads(refused.value.read())
+
+
+def test_from_the_clients_error_to_the_log_to_the_trace(repository, tmp_path, monkeypatch, collector):
+    pytest.importorskip("opentelemetry.sdk", reason="the extra `otel` is not installed")
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+    broken = request(MODEL, {"input": walk(4)})
+    broken.inputs[0].shape[2] = 3
+    tensor = {"name": "input", "datatype": "FP32", "shape": [1, 1, 3], "data": [[[1, 2, 3]]]}
+    text = json.dumps({"inputs": [tensor], "id": "of-the-body"}).encode()
+    options = ("--http-port", "0", "--provider", "cpu", "--log-format", "json", "--traces")
+    with serve_repository(repository, tmp_path / "log", *options) as process:
+        printed = re.fullmatch(r"HTTP on (127\.0\.0\.1:\d+)\n", process._popen.stdout.readline())
+        url = f"http://{printed[1]}/v2/models/{MODEL}/infer"
+        with process.channel() as channel, pytest.raises(grpc.RpcError) as refused:
+            rpc.GRPCInferenceServiceStub(channel).ModelInfer(broken)
+        over_grpc = dict(refused.value.trailing_metadata())[REQUEST_ID]
+        mine, said = post(url, text, **{"X-Request-Id": "mine", "traceparent": f"00-{TRACE}-{PARENT}-01"})
+        assert (mine, said["id"]) == ("mine", "mine")
+        at_the_front, said = post(url, b"{")
+        assert at_the_front == said["id"]
+        wanted = {over_grpc, "mine", at_the_front}
+        until(lambda: wanted <= lines_of(process).keys())
+
+        def told():
+            return {(said.get("rnnserve.request.id"), name.split(" ")[0]) for name, *_, said in spans_of(collector)}
+
+        expected = {(over_grpc, "request"), ("mine", "request"), ("mine", "POST"), (at_the_front, "POST")}
+        until(lambda: expected <= told())
+    lines, spans = lines_of(process), spans_of(collector)
+    assert [lines[name]["status"] for name in (over_grpc, "mine", at_the_front)] == [
+        "INVALID_ARGUMENT", "INVALID_ARGUMENT", 400,
+    ]  # fmt: skip
+    assert (lines["mine"]["message_id"], lines["mine"]["peer"].split(":")[0]) == ("of-the-body", "http")
+    by_name = {(said["rnnserve.request.id"], name.split(" ")[0]): rest for name, *rest, said in spans}
+    for name in (over_grpc, at_the_front):
+        ((trace, *_),) = [rest for (request_id, _), rest in by_name.items() if request_id == name]
+        assert lines[name]["trace_id"] == trace
+    (trace, front, parent), (same, _, within) = by_name["mine", "POST"], by_name["mine", "request"]
+    assert (trace, same, lines["mine"]["trace_id"]) == (TRACE, TRACE, TRACE)
+    assert (parent, within) == (PARENT, front)
