@@ -14,6 +14,7 @@ import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
+from rnnserve.cli import main
 from rnnserve.client import Client
 from support.waiting import until
 
@@ -129,6 +130,16 @@ def test_what_there_is(client):
     assert client.get_trace_settings()["trace_level"] == ["OFF"]
     assert client.get_system_shared_memory_status() == []
     assert {entry["name"] for entry in client.get_model_repository_index()} >= {SIMPLE}
+
+
+def test_the_command_for_probes_asks_either_way(served, capsys):
+    process, address = served
+    for asked in (process.address, f"http://{address}"):
+        assert main(["health", asked]) == 0
+        assert main(["health", asked, "--live"]) == 0
+        assert main(["health", asked, "--model", SIMPLE]) == 0
+        assert main(["health", asked, "--model", "no_such_model"]) == 1
+        assert "no_such_model" in capsys.readouterr().err
 
 
 def test_statistics_count_what_came_by_http(client):

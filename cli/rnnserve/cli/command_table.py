@@ -86,6 +86,12 @@ COMMANDS = MappingProxyType(
             "ask any model on a server; rows from a file",
             Needs(memory=200, memory_of_core=25, threads=7, threads_of_core=1),
         ),
+        "health": CommandEntry(
+            "rnnserve.client.commands.health",
+            "client",
+            "say whether a server, or a model of it, is ready; for probes",
+            Needs(memory=150, memory_of_core=25, threads=7, threads_of_core=1),
+        ),
         "load": CommandEntry(
             "rnnserve.load.commands.load",
             "client",

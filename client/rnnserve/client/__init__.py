@@ -1,32 +1,37 @@
-"""The client library, and the command `rnnserve infer`.
+"""The client library, and the commands `rnnserve infer` and `rnnserve health`.
 
 The client uses the Open Inference Protocol, so it works with Triton and other servers as well as with `rnnserve serve`.
-The library needs numpy, protobuf and grpcio; it imports nothing of the server, of the export or of training.
+The library needs numpy, protobuf and grpcio; it imports nothing of the server, of the export or of training. Importing
+this package imports none of them: each name is imported at its first use, so that `rnnserve health` starts fast.
 
 Door: `__all__`, `aligned_table`, `casting`, `channel`, `classification`, `commands`, `endpoint`, `errors`, `metadata`,
 `predictions`, `reading`, `request_builder`, `row_inputs`, `session_operations`, `tensors`, `tls_diagnosis`.
 """
 
-from rnnserve.client.async_client import AsyncClient
-from rnnserve.client.classification import Classification
-from rnnserve.client.errors import (
-    Cancelled,
-    ClientError,
-    DeadlineExceeded,
-    FailedPrecondition,
-    InternalError,
-    InvalidAnswer,
-    InvalidRequest,
-    ModelNotFound,
-    ResourceExhausted,
-    Unavailable,
-    Unimplemented,
-    UnreadableInput,
-)
-from rnnserve.client.metadata import ModelMetadata, TensorMetadata
-from rnnserve.client.predictions import Prediction
-from rnnserve.client.sessions import AsyncSession, Session
-from rnnserve.client.sync_client import Client
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rnnserve.client.async_client import AsyncClient
+    from rnnserve.client.classification import Classification
+    from rnnserve.client.errors import (
+        Cancelled,
+        ClientError,
+        DeadlineExceeded,
+        FailedPrecondition,
+        InternalError,
+        InvalidAnswer,
+        InvalidRequest,
+        ModelNotFound,
+        ResourceExhausted,
+        Unavailable,
+        Unimplemented,
+        UnreadableInput,
+    )
+    from rnnserve.client.metadata import ModelMetadata, TensorMetadata
+    from rnnserve.client.predictions import Prediction
+    from rnnserve.client.sessions import AsyncSession, Session
+    from rnnserve.client.sync_client import Client
 
 __all__ = [
     "AsyncClient",
@@ -50,3 +55,27 @@ __all__ = [
     "Unimplemented",
     "UnreadableInput",
 ]
+
+_HOMES = {
+    "AsyncClient": "async_client",
+    "AsyncSession": "sessions",
+    "Classification": "classification",
+    "Client": "sync_client",
+    "ModelMetadata": "metadata",
+    "Prediction": "predictions",
+    "Session": "sessions",
+    "TensorMetadata": "metadata",
+}
+"""The modules of these names; the others are errors."""
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+    if name in __all__:
+        value = getattr(importlib.import_module(f"rnnserve.client.{_HOMES.get(name, 'errors')}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

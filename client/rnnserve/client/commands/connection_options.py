@@ -1,4 +1,4 @@
-"""The options that say how to connect to a server, for the commands `infer` and `load`."""
+"""The options that say how to connect to a server, for the commands `infer`, `health` and `load`."""
 
 import argparse
 
