@@ -1,7 +1,7 @@
 """`python -m benchmarks.scrape REPOSITORY`: what a scrape takes with many models, and what a request notices of it.
 
 One model of the repository is published again under many names. A client asks one request at a time, all models in
-turn; by turns nobody scrapes, and someone does without a pause, far more often than Prometheus would.
+turn; by turns there is a scraper, which asks twenty times a second, and there is none.
 """
 
 import argparse

@@ -12,8 +12,9 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.counting import places
-from rnnserve.server.counting.table import used_table
+from rnnserve.server.counting.table import count_in_process, used_table
 from rnnserve.server.errors import ServeError
+from rnnserve.server.process.certificate_watch import CertificateWatch
 from rnnserve.server.process.descriptors import DescriptorWatch
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.draft import Draft
@@ -135,6 +136,8 @@ class Server:
         self._loading = threading.Thread(target=self._load, name="loader", daemon=True)
         self._announcing = threading.Lock()
         self._descriptors = DescriptorWatch()
+        self._certificate = CertificateWatch(used_table().process[places.TLS_NOT_AFTER])
+        self._ends_since: float | None = None
 
     def start(self) -> None:
         """Answer (live, not ready), load and prove the models, and become ready.
@@ -192,6 +195,7 @@ class Server:
         """Write down what is true now: what waits, what is held, what serves."""
         table = used_table()
         table.process[places.HELD_BYTES] = self._transport.held_bytes
+        table.process[places.IN_FLIGHT] = self._transport.in_flight
         table.process[places.SEQUENCES] = self._service.sequences.count
         waiting, on_lane = self._schedulers.queued(), self._transport.queued_on_lane()
         models = [served.model for served in self._repository.served()]
@@ -206,6 +210,7 @@ class Server:
         Args:
             told_to_stop: The event that ends the wait.
         """
+        self._note_end()
         self._transport.leave(told_to_stop)
 
     def reload(self) -> None:
@@ -213,6 +218,7 @@ class Server:
         _log.info("SIGHUP: what the repository holds now is loaded beside what serves")
 
         def tell(done: "futures.Future[None]") -> None:
+            count_in_process(places.RELOADED if done.exception() is None else places.NOT_RELOADED)
             if done.exception() is None:
                 _log.info("SIGHUP: the repository has been loaded again")
             else:
@@ -221,6 +227,7 @@ class Server:
         try:
             self.live.reload().add_done_callback(tell)
         except ServeError as error:
+            count_in_process(places.NOT_RELOADED)
             _log.error("SIGHUP: %s; what serves stays as it is", error)
 
     def give_sequences(self) -> None:
@@ -230,6 +237,7 @@ class Server:
 
     def drain(self) -> None:
         """Say that this server is not ready, and answer as before, for `settings.drain` seconds."""
+        self._note_end()
         if self._settings.drain:
             self._service.is_draining = True
             self._transport.drain()
@@ -247,9 +255,12 @@ class Server:
         """
         self.live.stop()
         self._trials.stop()
+        self._note_end()
         seconds = self._settings.grace if grace is None else grace
         started = time.monotonic()
         left = self._transport.stop(seconds)
+        count_in_process(places.DRAIN_SECONDS, time.monotonic() - (self._ends_since or started))
+        count_in_process(places.DRAINS)
         rest = max(seconds - (time.monotonic() - started), 0.0) + _END_SECONDS
         left += [f"a run of {name}" for name in self._schedulers.close(rest)]
         if self._loading.is_alive():
@@ -257,6 +268,11 @@ class Server:
         if left:
             _log.warning("did not end within the grace of %g s, and is left: %s", seconds, ", ".join(left))
         return left
+
+    def _note_end(self) -> None:
+        """Note, the first time, since when this server has been about to end."""
+        if self._ends_since is None:
+            self._ends_since = time.monotonic()
 
     def _load(self) -> None:
         self._loader.load()
@@ -274,6 +290,7 @@ class Server:
     def _tick(self) -> None:
         """Tell health checks, and free what versions that serve no more leave behind."""
         self._descriptors.look()
+        self._certificate.look()
         self._announce()
         self._schedulers.keep({served.model for served in self._repository.served()})
 

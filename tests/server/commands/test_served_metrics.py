@@ -163,6 +163,23 @@ def test_names_that_clients_make_up_make_no_series(served):
     assert sum(requests(after).values()) - sum(requests(before).values()) == 10_000
 
 
+def test_counts_outlive_a_restart_of_all_workers(served):
+    server, _, by_port = served
+    before = scrape(by_port)
+    assert before['rnnserve_config_reload_total{outcome="ready"}'] == 0
+    old = set(server.workers())
+    server.send(signal.SIGHUP)
+    until(lambda: scrape(by_port)['rnnserve_config_reload_total{outcome="ready"}'] == 1)
+    until(lambda: not old & set(server.workers()))
+    until(lambda: scrape(by_port)["rnnserve_drain_duration_seconds_count"] == 2)
+    after = scrape(by_port)
+    assert requests(after) == requests(before)
+    assert 0 < after["rnnserve_drain_duration_seconds_sum"] < PATIENCE
+    assert after["rnnserve_requests_in_flight"] == 0
+    (said,) = [name for name in after if name.startswith("rnnserve_model_info") and f'"{SIMPLE}"' in name]
+    assert re.search(r'digest8="[0-9a-f]{8}",opset="\d\d",parity="proven",origin="exported"', said)
+
+
 def test_a_server_without_workers_is_scraped_beside_its_interpreter(repository, tmp_path):
     """By a process that begins with the first scrape; one that dies is replaced."""
     with serving(repository, tmp_path, "--http-port", "0", "--metrics-port", "0") as server:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from rnnserve.server.counting import places
 from rnnserve.server.counting.exposition import exposition
 from rnnserve.server.counting.totals import Total
 
-FOLDER = Path(__file__).parents[3] / "deploy" / "monitoring"
+ROOT = Path(__file__).parents[3]
+FOLDER, DOCUMENT = ROOT / "deploy" / "monitoring", ROOT / "docs" / "metrics.md"
 
 
 @pytest.mark.parametrize("arguments", [["check", "rules", "rules.yml"], ["test", "rules", "rules.test.yml"]])
@@ -21,6 +23,37 @@ def test_the_rules_hold(arguments):
         pytest.skip("promtool is not installed: apt-get install prometheus")
     done = subprocess.run([promtool, *arguments], cwd=FOLDER, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_documentation_has_each_family_and_no_other():
+    process = Total()
+    process.counts[places.TLS_NOT_AFTER] = 1.0
+    text = exposition({("a", "1"): Total({"graph": "native"}), ("", ""): process}, {}, "1").decode()
+    exposed = set(re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE))
+    document = DOCUMENT.read_text()
+    documented = {
+        (name, kind)
+        for names, kind in re.findall(r"^\| (`rnnserve_[^|]+`) \| (\w+) \|", document, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", names)
+    }
+    assert documented == {(name, kind) for name, kind in exposed if name.startswith("rnnserve_")}
+    triton = {name for name, _ in exposed if name.startswith("nv_inference_")}
+    assert set(re.findall(r"`(nv_inference_\w+)`", document)) == triton
+
+
+def test_the_documentation_has_the_labels():
+    text = exposition({("a", "1"): Total({"graph": "native"})}, {}, "1").decode()
+    document = DOCUMENT.read_text()
+    for names, labels in re.findall(r"^\| (`rnnserve_[^|]+`) \| \w+ \| ([^|]*)\|", document, re.MULTILINE):
+        for name in re.findall(r"`(\w+)`", names):
+            samples = re.findall(rf"^{name}(?:_bucket|_sum|_count)?{{(.*)}} ", text, re.MULTILINE)
+            found = {label for sample in samples for label in re.findall(r'(\w+)="', sample)} - {
+                "model",
+                "version",
+                "le",
+            }
+            told = set(re.findall(r"`(\w+)`", labels)) - {"version"}
+            assert found == told or name == "rnnserve_model_info", name
 
 
 def test_all_that_they_ask_for_is_exposed():

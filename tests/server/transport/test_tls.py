@@ -1,6 +1,7 @@
 """TLS on both transports, with and without certificates of clients, and files that cannot be used."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -9,7 +10,10 @@ import pytest
 
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
+from rnnserve.server.counting.places import TLS_NOT_AFTER
+from rnnserve.server.counting.table import used_table
 from rnnserve.server.errors import StartError
+from rnnserve.server.transport.tls import server_credentials
 from support.certificates import write_certificates
 from support.inference_requests import request
 
@@ -106,3 +110,13 @@ def test_files_that_cannot_be_used_are_named(repository, files, names, said):
     )
     with pytest.raises(StartError, match=said):
         Server(settings)
+
+
+def test_metrics_say_when_the_certificate_ends(files):
+    settings = Settings(Path(), tls_certificate=files.server, tls_key=files.key(files.server))
+    assert server_credentials(settings) is not None
+    process = used_table().process
+    try:
+        assert process[TLS_NOT_AFTER] > time.time()
+    finally:
+        process[TLS_NOT_AFTER] = 0.0

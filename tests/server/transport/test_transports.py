@@ -1,5 +1,6 @@
 """Both transports are one thing to the server: what each makes of what it is asked."""
 
+import types
 from collections import Counter
 from concurrent import futures
 from pathlib import Path
@@ -81,6 +82,17 @@ def test_what_the_lane_tells(on_lane, dispatcher):
     assert on_lane.hung() == []
     dispatcher.is_late = True
     assert on_lane.hung() == ["the parsing of a large request"]
+
+
+def test_what_is_in_flight_is_calls_and_requests_of_streams(on_lane, public, pools, monkeypatch):
+    assert (on_lane.in_flight, public.in_flight) == (0, 0)
+    on_lane._open_calls = 5  # two streams and a front among them
+    monkeypatch.setattr(on_lane, "_streams", [types.SimpleNamespace(in_hand=number) for number in (0, 3)])
+    monkeypatch.setattr(on_lane._new, "fronts", [types.SimpleNamespace(in_hand=7)])
+    assert on_lane.in_flight == 2 + 3 + 7
+    pools.inference.in_hand = 4
+    assert public.in_flight == 4
+    pools.inference.in_hand = 0
 
 
 def test_what_may_arrive_on_the_lane_and_how_far_it_has_come(on_lane, monkeypatch):

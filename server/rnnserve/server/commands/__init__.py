@@ -1,6 +1,6 @@
 """The command that this area brings to `rnnserve`.
 
-Threads: `http_front`, `refusal_log`.
+Threads: `http_front`, `refusal_log`, `scrape_process`.
 
 Door: nothing.
 """

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from rnnserve.server.commands.scrape_process import ScrapeProcess
 from rnnserve.server.counting.endpoint import MetricsEndpoint
 from rnnserve.server.counting.exposition import Exposition
+from rnnserve.server.counting.table import used_table
 from rnnserve.server.counting.totals import Totals
 from rnnserve.server.errors import StartError
 from rnnserve.server.settings import Settings
@@ -95,6 +96,7 @@ def metrics_served(args: argparse.Namespace, settings: Settings) -> Iterator[Met
         listeners.append(listener)
     endpoint: MetricsEndpoint | ScrapeProcess
     if args.workers > 1:
+        metrics.totals.add(used_table())  # what the supervisor counts itself
         endpoint = MetricsEndpoint(listeners, metrics.text)
     else:  # the lane is in this process: a scrape would take its interpreter for milliseconds
         endpoint = ScrapeProcess(listeners, metrics.options(), lambda: metrics.count_gauges())

@@ -192,7 +192,7 @@ OF_PROCESS = (
         "rnnserve_requests_in_flight",
         "gauge",
         "Inference requests that have arrived, and whose answers have not been sent.",
-        [('{protocol="grpc"}', places.GRPC_IN_FLIGHT), ('{protocol="http"}', places.HTTP_IN_FLIGHT)],
+        [("", places.IN_FLIGHT)],
     ),
     _of_process(
         "rnnserve_held_bytes",
@@ -212,6 +212,12 @@ OF_PROCESS = (
         "counter",
         "Versions that were tried, in each process.",
         [('{outcome="ready"}', places.LOADED), ('{outcome="refused"}', places.NOT_LOADED)],
+    ),
+    _of_process(
+        "rnnserve_connections_ended_total",
+        "counter",
+        "Connections of gRPC clients that were ended because they do harm.",
+        [('{reason="header_fields"}', places.HOSTILE)],
     ),
     _of_process(
         "rnnserve_config_reload_total",

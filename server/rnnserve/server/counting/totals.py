@@ -8,9 +8,8 @@ import time
 from collections import Counter
 
 from rnnserve.server.counting.places import (
-    GRPC_IN_FLIGHT,
     HELD_BYTES,
-    HTTP_IN_FLIGHT,
+    IN_FLIGHT,
     PLACES,
     QUEUED,
     READY,
@@ -22,7 +21,7 @@ from rnnserve.server.counting.table import CountTable
 
 __all__ = ["Total", "Totals"]
 
-_GAUGES = (READY, QUEUED, HELD_BYTES, SEQUENCES, GRPC_IN_FLIGHT, HTTP_IN_FLIGHT, TLS_NOT_AFTER)
+_GAUGES = (READY, QUEUED, HELD_BYTES, SEQUENCES, IN_FLIGHT, TLS_NOT_AFTER)
 """What a process that has ended has none of."""
 
 _SETTLING_SECONDS = 5e-3

@@ -205,6 +205,11 @@ class FrontStream:
             self._start((self._lane.operations.send_message(b"", 0),), self._send_tag)
             self._receive()
 
+    @property
+    def in_hand(self) -> int:
+        """How many of its requests are in hand, with those whose answers have not been sent."""
+        return self._count
+
     def has(self, number: int) -> bool:
         """Whether a request is in hand, and its client is there, as far as is known."""
         return number in self._in_hand

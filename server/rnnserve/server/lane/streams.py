@@ -118,6 +118,11 @@ class LaneStream(MessageStream):
         return not self._in_hand
 
     @property
+    def in_hand(self) -> int:
+        """How many of its requests have not been answered, or are being."""
+        return len(self._in_hand) + (self._sending is not None)
+
+    @property
     def is_idle(self) -> bool:
         """Whether it waits for its client, and nothing is being sent to it."""
         return not self._in_hand and self._sending is None

@@ -8,5 +8,5 @@ Imports `errors`; no gRPC.
 
 Threads: `start_check`.
 
-Door: `address_space`, `allocation`, `descriptors`, `resources`, `start_check`, `thread_frames`.
+Door: `address_space`, `allocation`, `certificate_watch`, `descriptors`, `resources`, `start_check`, `thread_frames`.
 """

@@ -27,6 +27,7 @@ from rnnserve.server.repository.findings import Findings
 from rnnserve.server.repository.graph_choice import AUTO, FILES, NATIVE, SCANNED, GraphChoice, choose_graph
 from rnnserve.server.repository.invariance import is_batch_invariant
 from rnnserve.server.repository.model import Model
+from rnnserve.server.repository.opset import read_opset
 from rnnserve.server.repository.providers import new_session, nodes_by_provider
 from rnnserve.server.repository.trial_requests import TrialRequests, as_request
 
@@ -195,7 +196,8 @@ def _proven(
     signature = signature.with_shortest(trials.shortest)
     nodes = nodes_by_provider(session)
     model = Model(name, version, artifact.manifest, signature, device, choice, nodes, _UNMEASURED, session)
-    model = dataclasses.replace(model, parity=artifact.parity.get(_PARITY_OF[choice.name], ""))
+    parity = artifact.parity.get(_PARITY_OF[choice.name], "")
+    model = dataclasses.replace(model, parity=parity, opset=read_opset(artifact.files[choice.file]))
     with _said_as(f"{GOLDEN}: {file} does not run these cases on {device}"):
         _replay(model, cases)
     return model, trials

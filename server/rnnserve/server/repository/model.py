@@ -45,6 +45,7 @@ class Model:
         why_not_in_parts: Why the server may not keep the states of its sequences; empty where it may.
         refuses_non_finite: Whether answers are refused that are NaN or infinite, in the outputs that may be.
         parity: Summary of what its graph was compared with when published, as JSON; empty where with nothing.
+        opset: Version of ONNX's operators that its graph is of; 0 where that is not known.
         statistics: Counts of what it has done.
     """
 
@@ -63,6 +64,7 @@ class Model:
     why_not_in_parts: str = "it has not been tried"
     refuses_non_finite: bool = False
     parity: str = ""
+    opset: int = 0
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
 
     def __post_init__(self) -> None:
@@ -78,7 +80,20 @@ class Model:
     def about(self) -> dict[str, str]:
         """What metrics say of it beside numbers."""
         batching = self.signature.batching.value
-        return {"origin": self.origin, "provider": self.device, "graph": self.graph.name, "batching": batching}
+        return {
+            "digest8": self.digest[:8],
+            "opset": str(self.opset),
+            "parity": "proven" if self.parity else "none",
+            "origin": self.origin,
+            "provider": self.device,
+            "graph": self.graph.name,
+            "batching": batching,
+        }
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the graph that runs, in hexadecimal; empty where the manifest does not have it."""
+        return next((file.sha256 for file in self.manifest.files if file.name == self.graph.file), "")
 
     def run(self, requests: Sequence[CheckedRequest]) -> list[dict[str, Array]]:
         """Run requests as one batch, or a single large request in parts of its rows.

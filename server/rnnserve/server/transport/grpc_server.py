@@ -18,6 +18,8 @@ from rnnserve.server.connections.byte_budget import ByteBudget
 from rnnserve.server.connections.header_limit import HeaderLimit, HostileConnections
 from rnnserve.server.connections.memory_guard import Activity, MemoryGuard
 from rnnserve.server.connections.private_socket import address_of_socket
+from rnnserve.server.counting.places import HOSTILE
+from rnnserve.server.counting.table import count_in_process
 from rnnserve.server.errors import StartError
 from rnnserve.server.grpcio_private.missing_parts import missing_parts
 from rnnserve.server.grpcio_private.serving_thread import ServingThread
@@ -167,13 +169,19 @@ class GrpcServer:
         return self.port  # it is known at `start` only, where it is shared
 
     def _end_connection(self, peer: str) -> None:
-        """End a connection. Among thousands it takes some milliseconds to find."""
+        """End a connection that harms. Among thousands it takes some milliseconds to find."""
+        count_in_process(HOSTILE)
         end_connection(self.port, peer)
 
     @property
     def held_bytes(self) -> int:
         """Bytes that requests and responses in hand hold."""
         return self._budget.held
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests have arrived, and have not been answered."""
+        return self._transport.in_flight
 
     def queued_on_lane(self) -> Mapping[Model, int]:
         """How many requests wait on the lane, by model."""

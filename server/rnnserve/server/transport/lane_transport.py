@@ -75,6 +75,13 @@ class LaneTransport(Lane):
         """Whether streams are open."""
         return self.late.has_streams
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests are in hand: those of streams, of fronts, and calls of their own."""
+        streams, fronts = list(self._streams), list(self._new.fronts)
+        calls = max(self._open_calls - len(streams) - len(fronts), 0)
+        return calls + sum([stream.in_hand for stream in streams]) + sum([front.in_hand for front in fronts])
+
     def start(self) -> None:
         """Begin to serve."""
         super().start()

@@ -40,6 +40,11 @@ class PublicTransport:
         return self._inference.taken
 
     @property
+    def in_flight(self) -> int:
+        """How many calls of ModelInfer are in hand; which streams wait for an answer is not known here."""
+        return self._inference.in_hand
+
+    @property
     def is_receiving(self) -> bool:
         """Whether the message of a call is awaited: that of a stream may be, too, so `has_streams` tells both."""
         return False

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import grpc
 
+from rnnserve.server.counting.places import TLS_NOT_AFTER
+from rnnserve.server.counting.table import used_table
 from rnnserve.server.errors import StartError
+from rnnserve.server.process.certificate_watch import certificate_end
 from rnnserve.server.settings import Settings
 
 __all__ = ["server_credentials"]
@@ -23,6 +26,7 @@ def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
     if settings.tls_certificate is None or settings.tls_key is None:
         return None
     certificate, key = _read(settings.tls_certificate), _read(settings.tls_key)
+    used_table().process[TLS_NOT_AFTER] = certificate_end(certificate)
     client_ca = None if settings.tls_client_ca is None else _read(settings.tls_client_ca)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:

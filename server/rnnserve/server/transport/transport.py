@@ -22,6 +22,10 @@ class Transport(Protocol):
         """How many calls have arrived."""
 
     @property
+    def in_flight(self) -> int:
+        """How many requests have arrived, and have not been answered."""
+
+    @property
     def is_receiving(self) -> bool:
         """Whether bytes of a call's message may have arrived that no budget counts yet."""
 

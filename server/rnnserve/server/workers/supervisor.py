@@ -21,6 +21,8 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
+from rnnserve.server.counting.places import NOT_RELOADED, RELOADED
+from rnnserve.server.counting.table import count_in_process
 from rnnserve.server.counting.totals import Totals
 from rnnserve.server.errors import StartError
 from rnnserve.server.workers.generation import Generation, exit_text
@@ -162,6 +164,7 @@ class Supervisor:
             self._next.look()
         except StartError as error:
             _log.error("SIGHUP: %s; the workers that there are serve on", error)
+            count_in_process(NOT_RELOADED)
             self._give_up_restart()
             return
         if self._next.is_ready:
@@ -170,6 +173,7 @@ class Supervisor:
                 worker.signal(signal.SIGHUP)
                 self._leaving.append(_Leaving(worker, deadline))
             self._current, self._next = self._next, None
+            count_in_process(RELOADED)
             _log.info("SIGHUP: the new workers are ready; the others leave within %g s", self._leave + self._grace)
 
     def _give_up_restart(self) -> None:

@@ -1,0 +1,66 @@
+"""The end of a certificate is read as `ssl` reads it, and said in time."""
+
+import datetime as dt
+import logging
+import ssl
+
+import pytest
+import trustme
+
+from rnnserve.server.process.certificate_watch import CertificateWatch, certificate_end
+
+DAY = 86400.0
+
+
+def chain(authority, year):
+    end = dt.datetime(year, 3, 4, 5, 6, 7, tzinfo=dt.UTC)
+    issued = authority.issue_cert("localhost", not_before=dt.datetime(1960, 1, 1, tzinfo=dt.UTC), not_after=end)
+    return b"".join(part.bytes() for part in issued.cert_chain_pems), end.timestamp()
+
+
+@pytest.mark.parametrize("year", [1999, 2030, 2049, 2050, 2099])  # written with two digits up to 2049
+@pytest.mark.parametrize("key_type", list(trustme.KeyType))
+def test_the_end_is_read_from_the_bytes(year, key_type):
+    pem, end = chain(trustme.CA(key_type=key_type), year)
+    assert certificate_end(pem) == end
+
+
+def test_it_is_that_of_an_authority_as_ssl_reads_it():
+    pem = trustme.CA().cert_pem.bytes()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=pem.decode())
+    (read,) = context.get_ca_certs()
+    assert certificate_end(pem) == ssl.cert_time_to_seconds(read["notAfter"])
+
+
+def test_of_a_chain_the_first_end_counts():
+    early, late = chain(trustme.CA(), 2030), chain(trustme.CA(), 2040)
+    assert certificate_end(late[0] + early[0]) == certificate_end(early[0] + late[0]) == early[1]
+
+
+@pytest.mark.parametrize("size", [0, 40, 200, 400])
+def test_what_cannot_be_read_has_no_end(size):
+    assert certificate_end(b"") == certificate_end(b"no certificate") == 0.0
+    der = ssl.PEM_cert_to_DER_cert(trustme.CA().cert_pem.bytes().decode())
+    assert certificate_end(ssl.DER_cert_to_PEM_cert(der[:size]).encode()) == 0.0
+
+
+def test_it_is_said_once_a_day_from_two_weeks_before(caplog):
+    caplog.set_level(logging.INFO)
+    now = [0.0]
+    watch = CertificateWatch(30 * DAY, lambda: now[0])
+    said = {}
+    for hour in range(24 * 32):
+        now[0] = 3600.0 * hour
+        watch.look()
+        if caplog.records:
+            said[hour / 24] = caplog.records[-1]
+            caplog.clear()
+    assert list(said) == list(range(16, 32))
+    assert {day for day, record in said.items() if record.levelno == logging.ERROR} == {30, 31}
+    assert "in 14.0 days" in said[16].getMessage()
+
+
+def test_a_server_without_tls_says_nothing(caplog):
+    CertificateWatch(0.0).look()
+    assert not caplog.records
