@@ -3,6 +3,7 @@
 import json
 import re
 from html.parser import HTMLParser
+from urllib.parse import quote
 
 import grpc
 import pytest
@@ -45,6 +46,32 @@ def test_references_resolve(upstream):
     document = ask(upstream, "/openapi.json").json
     for name in re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)):
         assert name in document["components"]["schemas"]
+
+
+def test_every_answer_and_body_is_described(upstream):
+    """But those that are empty, and what is no JSON. Schemathesis compares them with answers: `make conformance`."""
+    open_ended = {"system_shared_memory", "cuda_shared_memory"}
+    for path, item in ask(upstream, "/openapi.json").json["paths"].items():
+        for method, operation in item.items():
+            if method == "parameters":
+                continue
+            (tag,) = operation["tags"]
+            content = operation["responses"]["200"]["content"]
+            if "application/json" in content and not (tag in open_ended and method == "post"):
+                assert content["application/json"]["schema"], path
+            if method == "post" and not (tag in open_ended and path.endswith("unregister")):
+                assert operation["requestBody"]["content"]["application/json"]["schema"], path
+
+
+def test_names_in_paths_are_those_that_are_taken(upstream):
+    (name,) = ask(upstream, "/openapi.json").json["paths"]["/v2/models/{model}"]["parameters"]
+    pattern = re.compile(name["schema"]["pattern"])
+    for good in ("m", "direction_simple", "ä b", "..a", "a.b", "%41"):
+        assert pattern.search(good)
+        assert ask(upstream, f"/v2/models/{quote(good)}").status == 200
+    for bad in ("", ".", "..", "a/b", "a\\b", "a\0", "a\nb", "\x7f"):
+        assert not pattern.search(bad)
+        assert ask(upstream, f"/v2/models/{quote(bad, safe='')}").status in (400, 404)
 
 
 def test_examples_are_taken(upstream):

@@ -158,7 +158,7 @@ def test_the_repository(upstream):
 
 def test_control(upstream):
     assert ask(upstream, "/v2/repository/models/m/load", b"").json == {"name": "m", "load": True}
-    body = b'{"parameters": {"config": "{}", "file:1/model.onnx": "AAE=", "n": 1, "unload_dependents": true}}'
+    body = b'{"parameters": {"config": "{}", "file:1/model.onnx": "AAE=", "n": 1.0, "unload_dependents": true}}'
     assert ask(upstream, "/v2/repository/models/m/unload", body).json == {"name": "m", "unload": True}
     parameters = asked(upstream)[-1][1].parameters
     assert parameters["file:1/model.onnx"].bytes_param == b"\0\1"
@@ -174,7 +174,7 @@ def test_settings(upstream):
     log.settings["log_file"].string_param = ""
     upstream.answers["LogSettings"] = log
     assert ask(upstream, "/v2/logging").json == {"log_info": True, "log_file": ""}
-    ask(upstream, "/v2/logging", b'{"log_info": false, "log_verbose_level": 2, "log_format": "x"}')
+    ask(upstream, "/v2/logging", b'{"log_info": false, "log_verbose_level": 2.0, "log_format": "x"}')
     settings = asked(upstream)[-1][1].settings
     assert settings["log_info"].WhichOneof("parameter_choice") == "bool_param"
     assert (settings["log_verbose_level"].uint32_param, settings["log_format"].string_param) == (2, "x")
@@ -182,7 +182,9 @@ def test_settings(upstream):
     trace.settings["trace_level"].value.append("OFF")
     trace.settings["trace_rate"].value.append("1000")
     upstream.answers["TraceSetting"] = trace
-    said = ask(upstream, "/v2/models/m/trace/setting", b'{"trace_level": ["MAX"], "trace_rate": 5, "trace_file": null}')
+    said = ask(
+        upstream, "/v2/models/m/trace/setting", b'{"trace_level": ["MAX"], "trace_rate": 5.0, "trace_file": null}'
+    )
     assert said.json == {"trace_level": ["OFF"], "trace_rate": "1000"}
     request = asked(upstream)[-1][1]
     assert request.model_name == "m"

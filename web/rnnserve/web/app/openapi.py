@@ -4,11 +4,15 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rnnserve.web.app.openapi_schemas import ANSWERS, BODIES, SCHEMAS, said_of
 from rnnserve.web.app.routes import RouteEntry
 
 __all__ = ["openapi_document"]
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
+
+_NAME = r"^(?!\.{1,2}$)[^/\\\x00-\x1f\x7f]+$"
+"""What a part of a path may be, decoded: `edge.check_path` refuses the others."""
 
 _ERRORS = {
     400: "The request is wrong: the message says what came, what was expected, and what to do",
@@ -23,64 +27,6 @@ _ERRORS = {
     501: "The protocol has it, the server does not",
     503: "Not ready, or no server answers: ask again after Retry-After seconds",
     504: "No answer in time",
-}
-
-_TENSOR = {
-    "type": "object",
-    "required": ["name", "datatype", "shape"],
-    "properties": {
-        "name": {"type": "string"},
-        "datatype": {
-            "enum": ["BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP16", "FP32",
-                     "FP64", "BYTES"],
-        },
-        "shape": {"type": "array", "items": {"type": "integer"}},
-        "parameters": {"type": "object"},
-        "data": {"type": "array", "description": "elements in row-major order; of an input nested or flat"},
-    },
-}  # fmt: skip
-
-_SCHEMAS: dict[str, Any] = {
-    "Error": {
-        "type": "object",
-        "required": ["error"],
-        "properties": {"error": {"type": "string"}, "id": {"type": "string"}},
-    },
-    "Tensor": _TENSOR,
-    "InferRequest": {
-        "type": "object",
-        "required": ["inputs"],
-        "properties": {
-            "id": {"type": "string"},
-            "parameters": {
-                "type": "object",
-                "description": "sequence_id, sequence_start, sequence_end, sequence_key, timeout, binary_data_output",
-            },
-            "inputs": {"type": "array", "items": {"$ref": "#/components/schemas/Tensor"}},
-            "outputs": {
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "required": ["name"],
-                    "properties": {
-                        "name": {"type": "string"},
-                        "parameters": {"type": "object", "description": "binary_data, classification"},
-                    },
-                },
-            },
-        },
-    },
-    "InferResponse": {
-        "type": "object",
-        "required": ["model_name", "model_version", "id", "outputs"],
-        "properties": {
-            "model_name": {"type": "string"},
-            "model_version": {"type": "string"},
-            "id": {"type": "string"},
-            "parameters": {"type": "object"},
-            "outputs": {"type": "array", "items": {"$ref": "#/components/schemas/Tensor"}},
-        },
-    },
 }
 
 _LENGTH = "Inference-Header-Content-Length"
@@ -111,7 +57,7 @@ def openapi_document(
             "summary": "The Open Inference Protocol (REST v2), with Triton's extensions",
         },
         "paths": paths,
-        "components": {"schemas": _SCHEMAS},
+        "components": {"schemas": dict(SCHEMAS)},
     }
 
 
@@ -136,13 +82,14 @@ def _operation(route: RouteEntry, method: str, examples: Mapping[str, Mapping[st
         short = {name: _without_batch(examples[name], inputs) for name, inputs in named.items()}
         content = _with_examples({"schema": {"type": "object"}}, short)
         operation["requestBody"] = {"required": True, "content": {"application/json": content}}
-    elif method == "POST":
-        operation["requestBody"] = {"content": {"application/json": {"schema": {"type": "object"}}}}
+    elif method == "POST" and (body := said_of(BODIES, route.name, route.path)) is not None:
+        operation["requestBody"] = {"content": {"application/json": {"schema": body}}}
     return operation
 
 
 def _success(route: RouteEntry) -> dict[str, Any]:
-    said: dict[str, Any] = {"description": "OK", "content": {"application/json": {"schema": {}}}}
+    schema = said_of(ANSWERS, route.name, route.path)
+    said: dict[str, Any] = {"description": "OK", "content": {"application/json": {"schema": schema or {}}}}
     if route.name == "infer":
         said["content"] = {
             "application/json": {"schema": {"$ref": "#/components/schemas/InferResponse"}},
@@ -153,7 +100,8 @@ def _success(route: RouteEntry) -> dict[str, Any]:
             "Content-Encoding": {"schema": {"enum": ["gzip", "deflate"]}},
         }
     elif route.path.endswith("generate_stream") or route.name == "page_live":
-        said["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
+        # What a schema of events describes, all of the text or one event, OpenAPI says from 3.2 on only.
+        said["content"] = {"text/event-stream": {"schema": {}}}
     elif route.name == "metrics":
         said["content"] = {"text/plain": {"schema": {"type": "string"}}}
     elif route.name in ("reference", "static", "page"):
@@ -167,7 +115,8 @@ def _error(said: str) -> dict[str, Any]:
 
 
 def _path_parameter(name: str, examples: Mapping[str, Any]) -> dict[str, Any]:
-    described: dict[str, Any] = {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+    schema = {"type": "string", "pattern": _NAME}
+    described: dict[str, Any] = {"name": name, "in": "path", "required": True, "schema": schema}
     if name == "model" and examples:
         described["examples"] = {model: {"value": model} for model in examples}
     elif name == "version":

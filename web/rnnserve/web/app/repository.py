@@ -7,6 +7,7 @@ from typing import Any
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app.exchange import Answer, Exchange, json_answer
 from rnnserve.web.errors import bad_request, quoted
+from rnnserve.web.rest.parameters import whole
 
 __all__ = ["index", "load", "unload"]
 
@@ -61,7 +62,8 @@ def _read_parameters(
     parameters = asked.get("parameters") or {}
     if not isinstance(parameters, dict):
         raise bad_request("parameters is to be an object")
-    for name, value in parameters.items():
+    for name, given in parameters.items():
+        value = whole(given)
         to = request.parameters[name]
         if isinstance(value, bool):
             to.bool_param = value

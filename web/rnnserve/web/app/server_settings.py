@@ -5,6 +5,7 @@ from typing import Any
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app.exchange import Answer, Exchange, json_answer
 from rnnserve.web.errors import bad_request, quoted
+from rnnserve.web.rest.parameters import whole
 
 __all__ = ["logging_settings", "trace_settings"]
 
@@ -15,7 +16,8 @@ _LISTS = frozenset(("trace_level",))
 async def logging_settings(exchange: Exchange) -> Answer:
     """Say what is logged; a POST names settings, with values."""
     request = pb.LogSettingsRequest()
-    for name, value in (await _asked(exchange)).items():
+    for name, given in (await _asked(exchange)).items():
+        value = whole(given)
         if isinstance(value, bool):
             request.settings[name].bool_param = value
         elif isinstance(value, int) and 0 <= value < 1 << 32:
@@ -34,7 +36,7 @@ async def trace_settings(exchange: Exchange) -> Answer:
     """Say what is traced, of the server or of a model; a POST names settings, with values."""
     request = pb.TraceSettingRequest(model_name=exchange.parameter("model"))
     for name, value in (await _asked(exchange)).items():
-        values = [] if value is None else value if isinstance(value, list) else [value]
+        values = [] if value is None else [whole(each) for each in (value if isinstance(value, list) else [value])]
         if not all(isinstance(each, str | int) and not isinstance(each, bool) for each in values):
             raise bad_request(f"the value of {quoted(name)} is to be text, a list of texts, or null")
         request.settings[name].value.extend(map(str, values))

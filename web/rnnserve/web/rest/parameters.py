@@ -6,7 +6,7 @@ from typing import Any
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.errors import bad_request, quoted
 
-__all__ = ["parameters_of", "read_parameters", "write_parameters"]
+__all__ = ["parameters_of", "read_parameters", "whole", "write_parameters"]
 
 _INT64, _UINT64 = 1 << 63, 1 << 64
 
@@ -60,6 +60,11 @@ def read_parameters(
             raise bad_request(
                 f"{where}parameters: the value of {quoted(name)} is to be text, a number of 64 bits, true or false"
             )
+
+
+def whole(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Give a number without a fraction as an int, since to JSON Schema 5.0 is an integer; anything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def write_parameters(parameters: "Mapping[str, pb.InferParameter]") -> dict[str, Any]:
