@@ -5,12 +5,15 @@ file                   what it does
 =====================  =========================================================================================
 `__main__.py`          the command: servers, clients, table
 `features.py`          the features, one a row
-`clients.py`           the clients, one a column: environment, program, and what they do not offer
+`clients.py`           the clients of gRPC, one a column: environment, program, and what they do not offer
+`http_clients.py`      the clients of HTTP
 `environments.py`      makes an environment for each client, once, from package registries
 `served.py`            the models and servers that clients ask, and the right answers
+`drawn_walks.py`       10,000 walks for a trained model, and what gRPC answers to each
 `outcomes.py`          from what a program printed to works, refused, not offered or FAILED
 `running.py`           runs a client's program
 `table.py`             prints the table
+`document.py`          the OpenAPI document against what the server answers, by schemathesis
 `programs/`            a program for each client, which runs in the client's own environment and imports nothing of ours
 =====================  =========================================================================================
 

@@ -6,16 +6,21 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.environments import Environment
 from benchmarks.errors import MissingDependency
 from conformance.clients import CLIENTS, TRITON, Client
+from conformance.document import SCHEMATHESIS, DocumentRun, run_schemathesis
 from conformance.examples import EXAMPLES, ExampleRun, print_examples, run_examples
-from conformance.features import FEATURES
+from conformance.features import FEATURES, HTTP_FEATURES
+from conformance.http_clients import HTTP_CLIENTS
 from conformance.outcomes import Kind, Outcome
 from conformance.running import run_program
 from conformance.served import publish_models, serve_all
 from conformance.table import merge_transports, render_table
 
 _TRANSPORTS = ("lane", "public")
+_ALL = (*CLIENTS, *HTTP_CLIENTS)
+_DOCUMENT = "schemathesis"
 
 _EPILOG = """\
 Each client has an environment of its own under .venv-conformance, made once, from PyPI, npm or Debian's packages. One
@@ -28,45 +33,54 @@ exit status: 0 where nothing FAILED, 1 where something did, 2 for a mistake in t
 def main() -> int:
     args = _parse_arguments()
     if args.list:
-        for client in CLIENTS:
-            print(f"{client.name:18} {client.title}".replace("\\", ""))
+        for client in _ALL:
+            print(f"{client.name:24} {client.title}".replace("\\", ""))
+        print(f"{_DOCUMENT:24} the OpenAPI document against what the server answers")
         return 0
-    chosen = [client for client in CLIENTS if not args.client or client.name in args.client]
+    chosen = [client for client in _ALL if not args.client or client.name in args.client]
     commands, skipped = _prepare(chosen)
-    if args.examples:
-        try:
-            TRITON.ensure()
-        except MissingDependency as error:
-            _say(f"tritonclient's examples: skipped, since {error}")
-            args.examples = None
-    else:
+    has_document = (not args.client or _DOCUMENT in args.client) and _is_there(SCHEMATHESIS, _DOCUMENT)
+    has_examples = args.examples is not None and _is_there(TRITON, "tritonclient's examples")
+    if args.examples is None:
         _say("tritonclient's examples: skipped, since no package has them; see --examples")
 
     found: dict[str, dict[str, dict[str, Outcome]]] = {client.name: {} for client in chosen}
     examples: dict[str, list[ExampleRun]] = {}
+    documents: dict[str, DocumentRun] = {}
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
         work = Path(folder)
         _say("publishing the models")
-        answers = publish_models(work / "repository")
+        answers = publish_models(work / "repository", work / "checkpoints")
         for transport in args.transport or _TRANSPORTS:
             (work / transport).mkdir()
             with serve_all(work / "repository", answers, transport, work / transport) as plan:
                 for client in chosen:
                     if client.name in commands:
                         _say(f"{client.name}, on the {transport} transport")
-                        found[client.name][transport] = run_program(commands[client.name], plan, client.lacks)
-                if args.examples:
+                        found[client.name][transport] = run_program(
+                            commands[client.name], plan, client.lacks, features=client.features
+                        )
+                if has_document:
+                    _say(f"{_DOCUMENT}, on the {transport} transport")
+                    documents[transport] = run_schemathesis(plan)
+                if has_examples:
                     _say(f"tritonclient's examples, on the {transport} transport")
                     examples[transport] = run_examples(args.examples, plan)
 
-    columns = {client.title: _column(client, found[client.name], skipped) for client in chosen}
-    versions = {client.title: client.environment.version() for client in chosen if client.name in commands}
-    print(render_table(columns, versions, markdown=args.markdown))
+    columns = {client.name: _column(client, found[client.name], skipped) for client in chosen}
+    for features in (FEATURES, HTTP_FEATURES):
+        some = [client for client in chosen if client.features is features]
+        if some:
+            titled = {client.title: columns[client.name] for client in some}
+            versions = {client.title: client.environment.version() for client in some if client.name in commands}
+            print(render_table(titled, versions, markdown=args.markdown, features=features), end="\n\n")
     print_examples(examples)
+    for transport, run in documents.items():
+        print(f"{_DOCUMENT}, {transport}: {'works' if run.holds else 'FAILED'}: {run.words}")
     kinds = [outcome.kind for outcomes in columns.values() for outcome in outcomes.values()]
     _say(", ".join(f"{kinds.count(kind)} {kind.value}" for kind in Kind))
-    failed = Kind.FAILED in kinds or any(not run.holds for runs in examples.values() for run in runs)
-    return 1 if failed else 0
+    others = [*documents.values(), *(run for runs in examples.values() for run in runs)]
+    return 1 if Kind.FAILED in kinds or not all(run.holds for run in others) else 0
 
 
 def _prepare(chosen: Sequence[Client]) -> tuple[dict[str, list[str]], dict[str, str]]:
@@ -81,9 +95,19 @@ def _prepare(chosen: Sequence[Client]) -> tuple[dict[str, list[str]], dict[str, 
     return commands, skipped
 
 
+def _is_there(environment: Environment, name: str) -> bool:
+    """Make an environment; say it where it cannot be made."""
+    try:
+        environment.ensure()
+    except MissingDependency as error:
+        _say(f"{name}: skipped, since {error}")
+        return False
+    return True
+
+
 def _column(client: Client, by_transport: dict[str, dict[str, Outcome]], skipped: dict[str, str]) -> dict[str, Outcome]:
     if client.name in skipped:
-        return {feature.name: Outcome(Kind.SKIPPED, skipped[client.name]) for feature in FEATURES}
+        return {feature.name: Outcome(Kind.SKIPPED, skipped[client.name]) for feature in client.features}
     return merge_transports(by_transport)
 
 
@@ -94,7 +118,7 @@ def _parse_arguments() -> argparse.Namespace:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    names = [client.name for client in CLIENTS]
+    names = [*(client.name for client in _ALL), _DOCUMENT]
     parser.add_argument(
         "--client", action="append", choices=names, metavar="NAME", help="only this one; may be repeated"
     )

@@ -1,14 +1,15 @@
-"""The clients, with what each of them does not offer."""
+"""The clients of gRPC, with what each of them does not offer."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from benchmarks.environments import PERF_ANALYZER, Environment
 from conformance.environments import ROOT, ClientEnvironment, CppProgram, NodeProgram, PythonProgram
+from conformance.features import FEATURES, Feature
 
-__all__ = ["CLIENTS", "TRITON", "Client"]
+__all__ = ["CLIENTS", "FOLDER", "TRITON", "Client", "lacking"]
 
-_FOLDER = ROOT / ".venv-conformance"
+FOLDER = ROOT / ".venv-conformance"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,22 +21,24 @@ class Client:
         title: What the table calls it.
         environment: Where its program runs.
         lacks: What it does not offer: reasons by the features' names.
+        features: What it is tried with.
     """
 
     name: str
     title: str
     environment: ClientEnvironment
     lacks: Mapping[str, str]
+    features: Sequence[Feature] = FEATURES
 
 
-def _lacking(reasons: Mapping[str, str]) -> dict[str, str]:
+def lacking(reasons: Mapping[str, str]) -> dict[str, str]:
     """From reasons and the names of features, separated by spaces, to reasons by feature."""
     return {name: reason for reason, names in reasons.items() for name in names.split()}
 
 
-TRITON = Environment(_FOLDER / "tritonclient", ("tritonclient[grpc]==2.73.0",), "tritonclient")
-_KSERVE = Environment(_FOLDER / "kserve", ("kserve==0.21.0",), "KServe's SDK")
-_REFLECTION = Environment(_FOLDER / "reflection", ("grpc-requests==0.1.21", "numpy"), "grpc_requests")
+TRITON = Environment(FOLDER / "tritonclient", ("tritonclient[grpc]==2.73.0",), "tritonclient")
+_KSERVE = Environment(FOLDER / "kserve", ("kserve==0.21.0",), "KServe's SDK")
+_REFLECTION = Environment(FOLDER / "reflection", ("grpc-requests==0.1.21", "numpy"), "grpc_requests")
 
 _NOT_OF_TRITON = {
     "it leaves shapes as they are": "batch-option",
@@ -46,12 +49,12 @@ _NOT_OF_TRITON = {
 _NOT_BUT_OF_PERF_ANALYZER = {"it leaves shapes as they are": "batch-option"}
 
 CLIENTS = (
-    Client("tritonclient", "tritonclient", PythonProgram(TRITON, "triton_sync"), _lacking(_NOT_OF_TRITON)),
+    Client("tritonclient", "tritonclient", PythonProgram(TRITON, "triton_sync"), lacking(_NOT_OF_TRITON)),
     Client(
         "tritonclient-aio",
         "tritonclient (asyncio)",
         PythonProgram(TRITON, "triton_aio"),
-        _lacking(
+        lacking(
             _NOT_OF_TRITON
             | {
                 "its requests are raw; the synchronous client's package has the stubs": "infer-typed",
@@ -62,7 +65,7 @@ CLIENTS = (
         "perf-analyzer",
         "perf\\_analyzer",
         PythonProgram(PERF_ANALYZER, "perf_analyzer"),
-        _lacking(
+        lacking(
             {
                 "it asks for these before it measures, and shows none of them": "live ready server-metadata "
                 "model-metadata model-config",
@@ -80,7 +83,7 @@ CLIENTS = (
         "kserve",
         "KServe's SDK",
         PythonProgram(_KSERVE, "kserve_sdk"),
-        _lacking(
+        lacking(
             _NOT_BUT_OF_PERF_ANALYZER
             | {
                 "its proto has no such method": "model-config stream stream-final stream-error stream-end "
@@ -95,33 +98,33 @@ CLIENTS = (
         "grpc-js",
         "grpc-js",
         NodeProgram(
-            _FOLDER / "grpc-js",
+            FOLDER / "grpc-js",
             ("@grpc/grpc-js@1.14.7", "@grpc/proto-loader@0.8.1", "grpc-js-reflection-client@1.4.2"),
             "grpc_js.cjs",
         ),
-        _lacking(_NOT_BUT_OF_PERF_ANALYZER),
+        lacking(_NOT_BUT_OF_PERF_ANALYZER),
     ),
     Client(
         "connect",
         "Connect",
         NodeProgram(
-            _FOLDER / "connect",
+            FOLDER / "connect",
             ("@connectrpc/connect-node@2.1.2", "@connectrpc/connect@2.1.2", "@bufbuild/protobuf@2.17.0"),
             "connect.mjs",
         ),
-        _lacking(_NOT_BUT_OF_PERF_ANALYZER | {"it takes descriptors, and asks for none": "reflection"}),
+        lacking(_NOT_BUT_OF_PERF_ANALYZER | {"it takes descriptors, and asks for none": "reflection"}),
     ),
     Client(
         "reflection",
         "grpc\\_requests",
         PythonProgram(_REFLECTION, "reflection"),
-        _lacking(_NOT_BUT_OF_PERF_ANALYZER | {"it waits for each answer": "infer-async cancellation"}),
+        lacking(_NOT_BUT_OF_PERF_ANALYZER | {"it waits for each answer": "infer-async cancellation"}),
     ),
     Client(
         "cpp",
         "C++",
-        CppProgram(_FOLDER / "cpp", ("cpp.cc", "cpp_trial.h")),
-        _lacking(_NOT_BUT_OF_PERF_ANALYZER | {"its reflection database is another library": "reflection"}),
+        CppProgram(FOLDER / "cpp", ("cpp.cc", "cpp_trial.h")),
+        lacking(_NOT_BUT_OF_PERF_ANALYZER | {"its reflection database is another library": "reflection"}),
     ),
 )
-"""In the order of the table's columns."""
+"""In the order of the table's columns; those of HTTP are in `http_clients.py`."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-__all__ = ["BY_CLIENT", "FEATURES", "Feature"]
+__all__ = ["BY_CLIENT", "FEATURES", "HTTP_FEATURES", "Feature"]
 
 BY_CLIENT = "by the client"
 """Refused by the client itself, for what the server says of a model."""
@@ -15,7 +15,8 @@ class Feature:
     Attributes:
         name: What programs call it.
         title: What it is, for the table.
-        refused: The gRPC status with which the server has to refuse it, or `BY_CLIENT`; empty where it has to work.
+        refused: The status with which the server has to refuse it, gRPC's name or HTTP's number, or `BY_CLIENT`; empty
+            where it has to work.
     """
 
     name: str
@@ -72,4 +73,49 @@ FEATURES = (
     Feature("health-list", "`grpc.health.v1` `List`"),
     Feature("reflection", "server reflection: services are listed, a method called"),
 )
-"""In the order of the table's rows."""
+"""What clients of gRPC are tried with, in the order of the table's rows."""
+
+HTTP_FEATURES = (
+    Feature("live", "`GET /v2/health/live`"),
+    Feature("ready", "`…/ready`, of the server, a model, an unknown model too"),
+    Feature("server-metadata", "`GET /v2`"),
+    Feature("models", "`GET /v2/models`"),
+    Feature("model-metadata", "a model's metadata: names, datatypes, axes"),
+    Feature("model-config", "a model's config"),
+    Feature("infer-json", "inference, JSON both ways, the right answers"),
+    Feature("infer-binary", "inference, binary tensors both ways"),
+    Feature("infer-raw", "inference, a raw binary request"),
+    Feature("infer-integers", "a GRU of tokens (INT64)"),
+    Feature("walks", "10,000 walks: the bits of gRPC's answers, the right direction"),
+    Feature("infer-async", "many requests in flight"),
+    Feature("outputs", "a subset of the outputs, in the order asked for"),
+    Feature("id", "the request's id in the answer"),
+    Feature("batch", "batches of 1 to 64 rows, padded, with `lengths`"),
+    Feature("classification", "`classification`, with labels"),
+    Feature("timeout", "`timeout`: enough, and too short"),
+    Feature("priority", "`priority`"),
+    Feature("parameters", "parameters of one's own"),
+    Feature("headers", "`X-Request-Id` comes back"),
+    Feature("error", "errors: status and message"),
+    Feature("compressed-requests", "compressed requests (gzip, deflate)"),
+    Feature("compressed-answers", "compressed answers (gzip, deflate)"),
+    Feature("tls", "TLS"),
+    Feature("sequence", "sequences, on one connection"),
+    Feature("sequence-key", "sequences with `sequence_key`, a connection for each step"),
+    Feature("carried", "states that the client carries, a connection for each step"),
+    Feature("generate", "`generate`"),
+    Feature("generate-stream", "`generate_stream`: an event for each step"),
+    Feature("statistics", "statistics"),
+    Feature("index", "repository index"),
+    Feature("load", "load and unload (`--model-control explicit`)"),
+    Feature("load-closed", "the same, without `--model-control explicit`", refused="503"),
+    Feature("load-config", "load with a config of the request", refused="501"),
+    Feature("memory-status", "shared memory: status, unregister"),
+    Feature("memory-register", "shared memory: register", refused="501"),
+    Feature("trace-settings", "trace settings: read"),
+    Feature("trace-change", "trace settings: change", refused="501"),
+    Feature("log-settings", "log settings: read"),
+    Feature("log-change", "log settings: change", refused="501"),
+    Feature("metrics", "`GET /metrics`"),
+)
+"""The same for HTTP."""

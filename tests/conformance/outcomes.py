@@ -3,7 +3,7 @@
 import dataclasses
 import enum
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from conformance.features import FEATURES, Feature
 
@@ -33,7 +33,9 @@ class Outcome:
     words: str = ""
 
 
-def judge(printed: Iterable[str], lacks: Mapping[str, str], end: str = "") -> dict[str, Outcome]:
+def judge(
+    printed: Iterable[str], lacks: Mapping[str, str], end: str = "", features: Sequence[Feature] = FEATURES
+) -> dict[str, Outcome]:
     """Judge what a program printed, feature by feature.
 
     A feature that was refused and has to work has FAILED; so has one that worked and has to be refused, since the table
@@ -43,6 +45,7 @@ def judge(printed: Iterable[str], lacks: Mapping[str, str], end: str = "") -> di
         printed: The lines of its output.
         lacks: What the client does not offer: reasons by the features' names.
         end: Why the program ended too early; empty where it did not.
+        features: The features that it tries.
 
     Returns:
         Outcomes by the names of the features, in the table's order.
@@ -50,7 +53,7 @@ def judge(printed: Iterable[str], lacks: Mapping[str, str], end: str = "") -> di
     Raises:
         ValueError: If a line is not one of `programs/__init__.py`, or names no feature or one twice.
     """
-    known = {feature.name for feature in FEATURES}
+    known = {feature.name for feature in features}
     lines: dict[str, dict[str, str]] = {}
     for line in printed:
         said = json.loads(line)
@@ -60,7 +63,7 @@ def judge(printed: Iterable[str], lacks: Mapping[str, str], end: str = "") -> di
     for name in lacks:
         if name not in known:
             raise ValueError(f"{name}: no feature")
-    return {feature.name: _judge_one(feature, lines.get(feature.name), lacks, end) for feature in FEATURES}
+    return {feature.name: _judge_one(feature, lines.get(feature.name), lacks, end) for feature in features}
 
 
 def _judge_one(feature: Feature, said: Mapping[str, str] | None, lacks: Mapping[str, str], end: str) -> Outcome:

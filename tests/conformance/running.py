@@ -5,18 +5,23 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from conformance.features import FEATURES, Feature
 from conformance.outcomes import Outcome, judge
 
 __all__ = ["run_program"]
 
-_SECONDS = 180.0
+_SECONDS = 300.0
 
 
 def run_program(
-    command: list[str], plan: Path, lacks: Mapping[str, str], seconds: float = _SECONDS
+    command: list[str],
+    plan: Path,
+    lacks: Mapping[str, str],
+    seconds: float = _SECONDS,
+    features: Sequence[Feature] = FEATURES,
 ) -> dict[str, Outcome]:
     """Run a program and judge what it prints.
 
@@ -25,6 +30,7 @@ def run_program(
         plan: From `served.serve_all`.
         lacks: What the client does not offer: reasons by the features' names.
         seconds: How long it may take; then it is ended, and what it has not tried has FAILED.
+        features: The features that it tries.
 
     Returns:
         Outcomes by the names of the features, in the table's order.
@@ -46,4 +52,4 @@ def run_program(
                 printed, _ = process.communicate()
         errors.seek(0)
         last = [line.strip() for line in errors.read().splitlines() if line.strip()][-1:]
-    return judge(printed.splitlines(), lacks, ": ".join([end, *last]))
+    return judge(printed.splitlines(), lacks, ": ".join([end, *last]), features)

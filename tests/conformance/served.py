@@ -12,6 +12,7 @@ from google.protobuf import descriptor_pb2
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from conformance.drawn_walks import ask_by_grpc, publish_direction
 from rnnserve.export import Floats, Integers, Lengths, publish
 from rnnserve.protos import health_pb2, inference_pb2, model_config_pb2
 from support.certificates import Certificates, write_certificates
@@ -81,8 +82,14 @@ class Answers:
     text: dict[str, Any]
 
 
-def publish_models(repository: Path) -> Answers:
-    """Write all models, in some four seconds; weights are random, from a seed."""
+def publish_models(repository: Path, work: Path) -> Answers:
+    """Write all models, in some twenty seconds: one is trained, the weights of the others are random, from a seed.
+
+    Args:
+        repository: What is written.
+        work: A folder for a checkpoint.
+    """
+    publish_direction(repository, work)
     torch.manual_seed(11)
     classifier, text = Classifier().eval(), Text().eval()
     labels = {"direction": ["clockwise", "counter-clockwise"], "text": ["negative", "neutral", "positive"]}
@@ -164,8 +171,9 @@ def serve_all(repository: Path, answers: Answers, transport: str, work: Path) ->
         work: A folder for logs and the programs' plan.
 
     Yields:
-        The plan: a JSON file with `servers` (addresses of "plain", "explicit", "tls"), `ca` (a PEM file), `protos` (the
-        folder of the .proto files), `descriptors` (a file with a FileDescriptorSet of them), and all of `Answers`.
+        The plan: a JSON file with `servers` (addresses of "plain", "explicit", "tls") and `http` (where the same ones
+        speak HTTP), `ca` (a PEM file), `protos` (the folder of the .proto files), `descriptors` (a file with a
+        FileDescriptorSet of them), `direction` (from `ask_by_grpc`), and all of `Answers`.
     """
     files: Certificates = write_certificates(work)
     options = {
@@ -174,17 +182,20 @@ def serve_all(repository: Path, answers: Answers, transport: str, work: Path) ->
         "tls": ["--tls-certificate", str(files.server), "--tls-key", str(files.key(files.server))],
     }
     with contextlib.ExitStack() as stack:
-        servers = {
+        processes = {
             name: stack.enter_context(
-                serve_repository(repository, work / f"{name}.log", "--transport", transport, *more)
-            ).address
+                serve_repository(repository, work / f"{name}.log", "--transport", transport, "--http-port", "0", *more)
+            )
             for name, more in options.items()
         }
+        servers = {name: process.address for name, process in processes.items()}
         descriptors = work / "descriptors.binpb"
         descriptors.write_bytes(_descriptor_set().SerializeToString())
         plan = work / "plan.json"
         content = {
             "servers": servers,
+            "http": {name: process.http_address() for name, process in processes.items()},
+            "direction": ask_by_grpc(servers["plain"], work / "walks.json"),
             "ca": str(files.ca),
             "protos": str(_PROTOS),
             "descriptors": str(descriptors),

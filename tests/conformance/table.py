@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from conformance.features import FEATURES
+from conformance.features import FEATURES, Feature
 from conformance.outcomes import Kind, Outcome
 
 __all__ = ["merge_transports", "render_table"]
@@ -30,19 +30,27 @@ def merge_transports(by_transport: Mapping[str, Outcomes]) -> dict[str, Outcome]
     return merged
 
 
-def render_table(columns: Mapping[str, Outcomes], versions: Mapping[str, str], *, markdown: bool) -> str:
+def render_table(
+    columns: Mapping[str, Outcomes],
+    versions: Mapping[str, str],
+    *,
+    markdown: bool,
+    features: Sequence[Feature] = FEATURES,
+) -> str:
     """Render the table, and what the server or the client said under it, each sentence once.
 
     Args:
         columns: Outcomes by the clients' titles, in order.
         versions: The versions of the clients by their titles, of those that were tried.
         markdown: Whether for a document; else for a terminal.
+        features: The table's rows.
     """
     titles = [f"{title} {versions.get(title, '')}".strip() for title in columns]
     rows = [
-        [feature.title, *(outcomes[feature.name].kind.value for outcomes in columns.values())] for feature in FEATURES
+        [feature.title, *(outcomes[feature.name].kind.value for outcomes in columns.values())] for feature in features
     ]
-    return "\n".join([*_grid(["feature", *titles], rows, markdown=markdown), "", *_notes(columns, markdown=markdown)])
+    grid, notes = _grid(["feature", *titles], rows, markdown=markdown), _notes(columns, features, markdown=markdown)
+    return "\n".join([*grid, "", *notes])
 
 
 def _grid(head: Sequence[str], rows: Sequence[Sequence[str]], *, markdown: bool) -> list[str]:
@@ -55,9 +63,9 @@ def _grid(head: Sequence[str], rows: Sequence[Sequence[str]], *, markdown: bool)
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *rows]]
 
 
-def _notes(columns: Mapping[str, Outcomes], *, markdown: bool) -> list[str]:
+def _notes(columns: Mapping[str, Outcomes], features: Sequence[Feature], *, markdown: bool) -> list[str]:
     lines = []
-    for feature in FEATURES:
+    for feature in features:
         said: dict[tuple[Kind, str], list[str]] = {}
         for title, outcomes in columns.items():
             outcome = outcomes[feature.name]
@@ -69,7 +77,7 @@ def _notes(columns: Mapping[str, Outcomes], *, markdown: bool) -> list[str]:
     lacked: dict[tuple[str, str], list[str]] = {}
     for title, outcomes in columns.items():
         by_reason: dict[str, list[str]] = {}
-        for feature in FEATURES:
+        for feature in features:
             if outcomes[feature.name].kind is Kind.NOT_OFFERED:
                 by_reason.setdefault(outcomes[feature.name].words, []).append(feature.title)
         for reason, names in by_reason.items():

@@ -9,7 +9,8 @@ import pytest
 from benchmarks.errors import MissingDependency
 from conformance.clients import CLIENTS
 from conformance.environments import ROOT, CppProgram, NodeProgram, PythonProgram
-from conformance.features import FEATURES
+from conformance.features import FEATURES, HTTP_FEATURES
+from conformance.http_clients import HTTP_CLIENTS
 from conformance.outcomes import Kind, Outcome, judge
 from conformance.running import run_program
 from conformance.table import merge_transports, render_table
@@ -32,12 +33,16 @@ def every_feature():
     }
 
 
-def test_every_client_accounts_for_features_that_there_are():
-    names = [feature.name for feature in FEATURES]
+@pytest.mark.parametrize(("clients", "features"), [(CLIENTS, FEATURES), (HTTP_CLIENTS, HTTP_FEATURES)])
+def test_every_client_accounts_for_features_that_there_are(clients, features):
+    names = [feature.name for feature in features]
     assert len(set(names)) == len(names)
-    assert len({client.name for client in CLIENTS}) == len({client.title for client in CLIENTS}) == len(CLIENTS)
-    for client in CLIENTS:
+    assert len({client.title for client in clients}) == len(clients)
+    for client in clients:
+        assert client.features is features
         assert set(client.lacks) < set(names), client.name
+    everyone = [client.name for client in (*CLIENTS, *HTTP_CLIENTS)]
+    assert len(set(everyone)) == len(everyone)
 
 
 def test_what_is_as_it_has_to_be():
@@ -142,7 +147,7 @@ def test_a_tool_that_is_missing_is_the_reason_why_a_client_is_skipped(monkeypatc
 
 def test_each_client_has_a_program_of_its_own():
     files = []
-    for client in CLIENTS:
+    for client in (*CLIENTS, *HTTP_CLIENTS):
         match client.environment:
             case PythonProgram(_, module):
                 files.append(f"{module}.py")
@@ -155,15 +160,19 @@ def test_each_client_has_a_program_of_its_own():
         assert (PROGRAMS / file).is_file()
 
 
-def test_the_document_has_a_row_for_each_feature_and_a_column_for_each_client():
-    """`make conformance CONFORMANCE_FLAGS=--markdown` prints the table."""
-    lines = (ROOT / "docs" / "reference" / "protocol.md").read_text().splitlines()
+@pytest.mark.parametrize(
+    ("clients", "features", "document"),
+    [(CLIENTS, FEATURES, "protocol.md"), (HTTP_CLIENTS, HTTP_FEATURES, "http-clients.md")],
+)
+def test_the_document_has_a_row_for_each_feature_and_a_column_for_each_client(clients, features, document):
+    """`make conformance CONFORMANCE_FLAGS=--markdown` prints the tables."""
+    lines = (ROOT / "docs" / "reference" / document).read_text().splitlines()
     (head,) = [at for at, line in enumerate(lines) if line.startswith("| feature |")]
     columns = [cell.strip().rpartition(" ")[0] for cell in lines[head].strip("| ").split(" | ")[1:]]
-    assert columns == [client.title for client in CLIENTS]
-    rows = [line.strip("| ").split(" | ") for line in lines[head + 2 : head + 2 + len(FEATURES)]]
-    assert [row[0] for row in rows] == [feature.title for feature in FEATURES]
-    for feature, row in zip(FEATURES, rows, strict=True):
+    assert columns == [client.title for client in clients]
+    rows = [line.strip("| ").split(" | ") for line in lines[head + 2 : head + 2 + len(features)]]
+    assert [row[0] for row in rows] == [feature.title for feature in features]
+    for feature, row in zip(features, rows, strict=True):
         expected = "refused" if feature.refused else "works"
-        found = {client.name: cell for client, cell in zip(CLIENTS, row[1:], strict=True)}
-        assert found == {client.name: "-" if feature.name in client.lacks else expected for client in CLIENTS}
+        found = {client.name: cell for client, cell in zip(clients, row[1:], strict=True)}
+        assert found == {client.name: "-" if feature.name in client.lacks else expected for client in clients}

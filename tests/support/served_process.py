@@ -42,6 +42,13 @@ class ServedProcess:
         self._port = int(printed[1]) if printed else 0
         return line
 
+    def http_address(self) -> str:
+        """Where it speaks HTTP; what it prints next. For a server with --http-port, once, after `first_line`."""
+        line = self._popen.stdout.readline()
+        printed = re.fullmatch(r"HTTP on (127\.0\.0\.1:\d+)\n", line)
+        assert printed, self.log()
+        return printed[1]
+
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self._port}"
