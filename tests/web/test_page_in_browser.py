@@ -147,7 +147,11 @@ def test_numbers_live(served, opened):
     page = opened(served[1], "/#direction_simple")
     page.get_by_role("button", name="Clockwise", exact=True).click()
     logits_of(page, 4)
-    page.get_by_text(re.compile("^In the last second; [1-9]")).wait_for()
+    page.get_by_text(re.compile("^In the last second, p50 and p99 in the last 10; [1-9]")).wait_for()
+    for title in ("p50", "p99"):  # the walk's requests are in the first samples already, or come between two
+        page.get_by_role("button", name="Clockwise", exact=True).click()
+        shown = page.locator("dl.numbers div", has=page.get_by_text(title, exact=True)).locator("dd")
+        shown.filter(has_text=re.compile(r"^[\d.e-]+ ms$")).wait_for()
 
 
 @pytest.mark.parametrize("name", MODELS[1:])

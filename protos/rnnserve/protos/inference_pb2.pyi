@@ -1039,19 +1039,23 @@ class DurationBucket(_message.Message):
 
     UPPER_BOUND_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
+    LOWER_BOUND_FIELD_NUMBER: _builtins.int
     upper_bound: _builtins.float
-    """Seconds from the arrival to the end of the run: those of this bucket are above the bound of the one before it."""
+    """Seconds from the arrival to the end of the run, this bound included; 0 where there is none."""
     count: _builtins.int
-    """Answered requests in this bucket alone."""
+    """Answered requests in this bucket alone. Buckets without any are left out."""
+    lower_bound: _builtins.float
+    """The same, not included."""
     def __init__(
         self,
         *,
         upper_bound: _builtins.float = ...,
         count: _builtins.int = ...,
+        lower_bound: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "upper_bound", b"upper_bound"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "lower_bound", b"lower_bound", "upper_bound", b"upper_bound"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -39,6 +39,8 @@ def upstream():
     made.answers["RepositoryIndex"] = index
     said = pb.ModelStatisticsResponse()
     model = said.model_stats.add(name="m", version="1", inference_count=6, execution_count=2)
+    model.duration_buckets.add(upper_bound=5e-5, count=1)
+    model.duration_buckets.add(lower_bound=10.0, count=2)
     model.inference_stats.success.count, model.inference_stats.success.ns = 3, 900
     model.inference_stats.queue.ns, model.inference_stats.compute_infer.ns = 200, 500
     model.batch_stats.add(batch_size=3).compute_infer.count = 2
@@ -145,6 +147,7 @@ def test_all_tabs_share_a_sampler_which_ends_with_the_last(upstream, monkeypatch
         "run_ns": 500,
         "rows": 6,
         "runs": 2,
+        "durations": [[0.0, 5e-5, 1], [10.0, 0.0, 2]],
         "batches": [[3, 2]],
     }
 

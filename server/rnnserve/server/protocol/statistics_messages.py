@@ -1,5 +1,6 @@
 """A version's counts as the protocol describes them."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from google.protobuf.message import Message
@@ -10,7 +11,7 @@ from rnnserve.server.counting import places
 
 __all__ = ["add_statistics", "statistics_message", "statistics_of_ended"]
 
-_BOUNDS = (*places.SECONDS_BOUNDS, float("inf"))
+_BOUNDS = tuple(zip((0.0, *places.SECONDS_BOUNDS), (*places.SECONDS_BOUNDS, 0.0), strict=True))
 
 
 def statistics_message(name: str, version: str, statistics: Statistics) -> pb.ModelStatistics:
@@ -68,8 +69,8 @@ def _described(name: str, version: str, numbers: Sequence[float]) -> pb.ModelSta
             if number
         ],
         duration_buckets=[
-            pb.DurationBucket(upper_bound=bound, count=round(number))
-            for bound, number in zip(_BOUNDS, buckets, strict=True)
+            pb.DurationBucket(lower_bound=lower, upper_bound=upper, count=round(number))
+            for (lower, upper), number in zip(_BOUNDS, buckets, strict=True)
             if number
         ],
     )
@@ -111,12 +112,12 @@ def _add_counts(total: pb.ModelStatistics, other: pb.ModelStatistics) -> None:
             total.refusals.append(refusal)
         else:
             known.count += refusal.count
-    buckets = {each.upper_bound: each.count for each in total.duration_buckets}
-    for bucket in other.duration_buckets:
-        buckets[bucket.upper_bound] = buckets.get(bucket.upper_bound, 0) + bucket.count
+    buckets: Counter[tuple[float, float]] = Counter()
+    for bucket in (*total.duration_buckets, *other.duration_buckets):
+        buckets[bucket.lower_bound, bucket.upper_bound] += bucket.count
     total.ClearField("duration_buckets")
-    for bound in sorted(buckets):
-        total.duration_buckets.add(upper_bound=bound, count=buckets[bound])
+    for lower, upper in sorted(buckets):
+        total.duration_buckets.add(lower_bound=lower, upper_bound=upper, count=buckets[lower, upper])
 
 
 def _add_durations(total: Message, other: Message) -> None:

@@ -106,7 +106,10 @@ async def _sample(exchange: Exchange) -> bytes:
 
 
 def _counts(model: pb.ModelStatistics) -> dict[str, Any]:
-    """What has been counted since the version was loaded; times in nanoseconds, summed over requests."""
+    """What has been counted since the version was loaded; times in nanoseconds, summed over requests.
+
+    `durations` are buckets in seconds, each with its bounds, 0 for none above, and its requests.
+    """
     stats = model.inference_stats
     return {
         "name": model.name,
@@ -118,6 +121,7 @@ def _counts(model: pb.ModelStatistics) -> dict[str, Any]:
         "run_ns": stats.compute_infer.ns,
         "rows": model.inference_count,
         "runs": model.execution_count,
+        "durations": [[bucket.lower_bound, bucket.upper_bound, bucket.count] for bucket in model.duration_buckets],
         "batches": [[batch.batch_size, batch.compute_infer.count] for batch in model.batch_stats],
     }
 

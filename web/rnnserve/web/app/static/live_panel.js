@@ -3,11 +3,12 @@
 import { barChart, lineChart } from "./chart.js";
 import { element, panel } from "./dom.js";
 import { milliseconds, short } from "./numbers.js";
+import { added, quantile, together } from "./quantiles.js";
 
-const KEPT = 60;
+const KEPT = 60, WINDOW = 10;
 
 export function livePanel(name) {
-  const shown = new Map(["requests/s", "mean time", "in the queue", "in the run", "rows a run", "refused"]
+  const shown = new Map(["requests/s", "mean time", "p50", "p99", "in the queue", "in the run", "rows a run", "refused"]
     .map((title) => [title, element("dd", {}, "–")]));
   const state = element("p", { class: "quiet" }, "Waiting for the first two samples …");
   const rates = element("div"), batches = element("div");
@@ -25,11 +26,16 @@ export function livePanel(name) {
     const runs = counts.runs - before.runs;
     shown.get("requests/s").textContent = short(rate(before, counts));
     shown.get("mean time").textContent = milliseconds(mean("success_ns"));
+    const lately = added(samples.at(-Math.min(samples.length, WINDOW + 1)).durations, counts.durations);
+    for (const [title, share] of [["p50", 0.5], ["p99", 0.99]]) {
+      const seconds = quantile(share, lately);
+      shown.get(title).textContent = seconds === null ? "–" : milliseconds(1e9 * seconds);
+    }
     shown.get("in the queue").textContent = milliseconds(mean("queue_ns"));
     shown.get("in the run").textContent = milliseconds(mean("run_ns"));
     shown.get("rows a run").textContent = runs > 0 ? short((counts.rows - before.rows) / runs) : "–";
     shown.get("refused").textContent = String(counts.fail);
-    state.textContent = `In the last second; ${counts.success} answered since it was loaded.`;
+    state.textContent = `In the last second, p50 and p99 in the last ${WINDOW}; ${counts.success} answered since it was loaded.`;
     draw(counts);
     return undefined;
   }
@@ -71,6 +77,7 @@ function total({ seconds, models }, name) {
   for (const key of ["success", "success_ns", "fail", "queue_ns", "run_ns", "rows", "runs"]) {
     sum[key] = versions.reduce((so_far, version) => so_far + version[key], 0);
   }
+  sum.durations = together(versions.map((version) => version.durations));
   for (const [rows, count] of versions.flatMap((version) => version.batches)) {
     sum.batches.set(rows, (sum.batches.get(rows) ?? 0) + count);
   }
