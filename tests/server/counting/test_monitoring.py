@@ -25,11 +25,15 @@ def test_the_rules_hold(arguments):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_documentation_has_each_family_and_no_other():
+def everything():
+    """The text of a server that has all that there can be."""
     process = Total()
     process.counts[places.TLS_NOT_AFTER] = 1.0
-    text = exposition({("a", "1"): Total({"graph": "native"}), ("", ""): process}, {}, "1").decode()
-    exposed = set(re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE))
+    return exposition({("a", "1"): Total({"graph": "native"}), ("", ""): process}, {}, "1").decode()
+
+
+def test_the_documentation_has_each_family_and_no_other():
+    exposed = set(re.findall(r"^# TYPE (\w+) (\w+)$", everything(), re.MULTILINE))
     document = DOCUMENT.read_text()
     documented = {
         (name, kind)
@@ -42,7 +46,7 @@ def test_the_documentation_has_each_family_and_no_other():
 
 
 def test_the_documentation_has_the_labels():
-    text = exposition({("a", "1"): Total({"graph": "native"})}, {}, "1").decode()
+    text = everything()
     document = DOCUMENT.read_text()
     for names, labels in re.findall(r"^\| (`rnnserve_[^|]+`) \| \w+ \| ([^|]*)\|", document, re.MULTILINE):
         for name in re.findall(r"`(\w+)`", names):
@@ -57,7 +61,7 @@ def test_the_documentation_has_the_labels():
 
 
 def test_all_that_they_ask_for_is_exposed():
-    text = exposition({("a", "1"): Total({"graph": "native"})}, {}, "1").decode()
+    text = everything()
     exposed = set(re.findall(r"^(\w+)", text, re.MULTILINE))
     rules = (FOLDER / "rules.yml").read_text()
     expressions = re.findall(r"\brnnserve_\w+", "\n".join(line for line in rules.splitlines() if "name:" not in line))
