@@ -7,7 +7,7 @@ have; all else is counted after that, while the answers travel.
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rnnserve.server.counting import places
 from rnnserve.server.counting.places import (
@@ -30,6 +30,7 @@ __all__ = ["Statistics"]
 
 _MANY_ROWS, _MANY_ROWS_BUCKET = len(ROW_BUCKET), places.ROW_BUCKETS_END - 1
 
+_NONE = (0, 0.0)
 _SETTLING_SECONDS, _LOOK_SECONDS = 0.1, 0.2e-3
 """Seconds that a reader waits until all of the last answers is counted, and between two looks."""
 
@@ -93,24 +94,27 @@ class Statistics:
             steps: Steps of all of their rows, together.
             padded_steps: Steps that the run has made beside these.
         """
-        counts, requests = self.counts, len(arrivals)
-        run_bucket = RUN_BUCKETS + bisect_left(SECONDS_BOUNDS, run_seconds)
+        counts, requests, arrived = self.counts, len(arrivals), arrivals[0]
+        seconds = ended - arrived
+        waited = seconds - run_seconds
         self.last = time.time()
         with ADDING:
-            number, seconds = self.sizes.get(rows, (0, 0.0))
-            self.sizes[rows] = number + 1, seconds + run_seconds
+            number, together = self.sizes.get(rows, _NONE)
+            self.sizes[rows] = number + 1, together + run_seconds
             counts[ROWS] += rows
             counts[STEPS] += steps
-            counts[PADDED_STEPS] += padded_steps
+            if padded_steps:
+                counts[PADDED_STEPS] += padded_steps
             counts[RUN_SECONDS] += run_seconds
             counts[REQUEST_RUN_SECONDS] += requests * run_seconds
-            counts[WAIT_SECONDS] += requests * (ended - run_seconds) - sum(arrivals)
             counts[ROW_BUCKET[rows] if rows < _MANY_ROWS else _MANY_ROWS_BUCKET] += 1
-            counts[run_bucket] += 1
-            for arrived, together in _by_arrival(arrivals, requests):
-                seconds = ended - arrived
-                counts[WAIT_BUCKETS + bisect_left(SECONDS_BOUNDS, seconds - run_seconds)] += together
-                counts[ANSWER_BUCKETS + bisect_left(SECONDS_BOUNDS, seconds)] += together  # the last: `is_settled`
+            counts[RUN_BUCKETS + bisect_left(SECONDS_BOUNDS, run_seconds)] += 1
+            if requests == 1 or arrivals.count(arrived) == requests:  # what the lane has read together has one time
+                counts[WAIT_SECONDS] += requests * waited
+                counts[WAIT_BUCKETS + bisect_left(SECONDS_BOUNDS, waited)] += requests
+                counts[ANSWER_BUCKETS + bisect_left(SECONDS_BOUNDS, seconds)] += requests  # the last: `is_settled`
+            else:
+                _add_each(counts, arrivals, ended, run_seconds)
 
     def record_failure(self, seconds: float) -> None:
         """Count a request whose run failed, `seconds` after its arrival."""
@@ -176,8 +180,10 @@ class Statistics:
         return self.since_loaded()[places.FAILED_SECONDS]
 
 
-def _by_arrival(arrivals: Sequence[float], requests: int) -> Iterable[tuple[float, int]]:
-    """Give each time at which some have arrived, with how many: what the lane has read together has one time."""
-    if requests == 1 or arrivals.count(arrivals[0]) == requests:
-        return ((arrivals[0], requests),)
-    return Counter(arrivals).items()
+def _add_each(counts: Counts, arrivals: Sequence[float], ended: float, run_seconds: float) -> None:
+    """Add how long requests have waited that have come at several times. With the lock."""
+    counts[WAIT_SECONDS] += len(arrivals) * (ended - run_seconds) - sum(arrivals)
+    for arrived, together in Counter(arrivals).items():
+        seconds = ended - arrived
+        counts[WAIT_BUCKETS + bisect_left(SECONDS_BOUNDS, seconds - run_seconds)] += together
+        counts[ANSWER_BUCKETS + bisect_left(SECONDS_BOUNDS, seconds)] += together
