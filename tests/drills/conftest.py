@@ -49,7 +49,7 @@ def _note(request, server, waits):
     note_cost(request, len(waits), max(waits, default=0.0), server.peak, server.resident)
 
 
-def note_cost(request, answers: int, longest: float, peak: int, resident: int) -> None:
+def note_cost(request, answers: int, longest: float, peak: int, resident: int, of: str = "") -> None:
     """Add a drill to the table.
 
     Args:
@@ -58,7 +58,8 @@ def note_cost(request, answers: int, longest: float, peak: int, resident: int) -
         longest: Seconds of its longest wait.
         peak: Bytes of the server's resident memory, at most.
         resident: The same at the end.
+        of: Which bystander, where there are several.
     """
     waited = [str(answers), f"{longest * 1e3:.0f}"] if answers else ["", ""]
-    row = [request.node.name, *waited, f"{peak >> 20}", f"{resident >> 20}"]
+    row = [f"{request.node.name} {of}".rstrip(), *waited, f"{peak >> 20}", f"{resident >> 20}"]
     request.config.stash.setdefault(COSTS, []).append(row)

@@ -12,14 +12,15 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 
 import grpc
 
-__all__ = ["Bystander", "Sighting"]
+__all__ = ["TIMEOUT", "Bystander", "Loop", "Sighting", "answer_reports"]
 
 _PATH = "/inference.GRPCInferenceService/ModelInfer"
 _PAUSE = 2e-3  # seconds between an answer and the next request: about 300 requests a second
-_TIMEOUT = 60.0
+TIMEOUT = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,14 +43,15 @@ class Sighting:
 class Bystander:
     """The handle of the process, in a `with`."""
 
-    def __init__(self, address: str, payload: bytes) -> None:
+    def __init__(self, address: str, payload: bytes, module: str = f"{__package__}.bystander") -> None:
         """Start to ask.
 
         Args:
             address: Host and port of the server.
-            payload: A valid ModelInferRequest.
+            payload: A valid ModelInferRequest, or what another bystander sends.
+            module: Module of the bystander.
         """
-        command = [sys.executable, "-m", f"{__package__}.bystander"]
+        command = [sys.executable, "-m", module]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
@@ -74,12 +76,10 @@ class Bystander:
         return self._process.stdout.readline()
 
 
-class _Loop:
+class Loop:
     """Asks without end, and counts."""
 
-    def __init__(self, address: str, payload: bytes) -> None:
-        self._send = grpc.insecure_channel(address).unary_unary(_PATH)
-        self._payload = payload
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._asked_at: float | None = None
         self._requests = 0
@@ -91,11 +91,7 @@ class _Loop:
         while True:
             with self._lock:
                 started = self._asked_at = time.monotonic()
-            status, text = "OK", ""
-            try:
-                self._send(self._payload, timeout=_TIMEOUT)
-            except grpc.RpcError as error:
-                status, text = error.code().name, error.details() or ""
+            status, text = self.ask()
             with self._lock:
                 self._asked_at = None
                 self._requests += 1
@@ -104,6 +100,10 @@ class _Loop:
                     self._failures[status] += 1
                     self._text = self._text or text
             time.sleep(_PAUSE if status == "OK" else 0.05)
+
+    def ask(self) -> tuple[str, str]:
+        """Ask once; give "OK", or another status and what was said with it."""
+        raise NotImplementedError
 
     def report(self) -> dict[str, object]:
         with self._lock:
@@ -119,9 +119,24 @@ class _Loop:
             return said
 
 
-def _main() -> None:
+class _GrpcLoop(Loop):
+    def __init__(self, address: str, payload: bytes) -> None:
+        super().__init__()
+        self._send = grpc.insecure_channel(address).unary_unary(_PATH)
+        self._payload = payload
+
+    def ask(self) -> tuple[str, str]:
+        try:
+            self._send(self._payload, timeout=TIMEOUT)
+        except grpc.RpcError as error:
+            return error.code().name, error.details() or ""
+        return "OK", ""
+
+
+def answer_reports(kind: Callable[[str, bytes], Loop]) -> None:
+    """Be the process: ask as standard input says, and report for each further line of it."""
     started = json.loads(sys.stdin.readline())
-    loop = _Loop(started["address"], bytes.fromhex(started["payload"]))
+    loop = kind(started["address"], bytes.fromhex(started["payload"]))
     threading.Thread(target=loop.run, daemon=True).start()
     print(flush=True)
     for _ in sys.stdin:
@@ -129,4 +144,4 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    _main()
+    answer_reports(_GrpcLoop)

@@ -36,7 +36,7 @@ HTTP_PORT = 8000
 
 _NEEDED = ("uvicorn", "starlette", "httptools", "orjson", "uvloop")
 
-_BACKLOG = 2048
+_BACKLOG = 4096
 _END_SECONDS = 7.0
 """Seconds that a front may take to end: five for the requests in hand."""
 

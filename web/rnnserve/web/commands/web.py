@@ -43,7 +43,7 @@ class FrontStartError(Exception):
 
 MISTAKES = (FrontStartError, ClientError)
 
-_BACKLOG = 2048
+_BACKLOG = 4096
 _GRACE_SECONDS = 5
 """Seconds that requests in hand may take at the end."""
 

@@ -1,0 +1,83 @@
+"""Attacks over HTTP, each for some seconds: the front serves on, and bystanders over HTTP and gRPC wait little.
+
+slowhttptest's three, where it is installed, and our own of the same kind, which need no package.
+"""
+
+import shutil
+import subprocess
+
+import pytest
+
+from drills.conftest import note_cost
+from drills.http.attacks import ATTACKS, CONNECTIONS
+from drills.http.crowd import may_open
+from support.drilled_front import drilled_front
+
+HOSTILE_SECONDS = 1.0
+"""A bystander's longest wait."""
+
+MOST_BYTES, AFTERWARDS_BYTES = 300 << 20, 200 << 20
+"""Resident memory of the front: while it is attacked, and within ten seconds after it."""
+
+ANSWERED = {"posts_of_16_mib": 200, "names_of_models": 404, "pipelined_and_read": "10,001 answers"}
+"""Attacks of which each request is answered so."""
+
+SLOWHTTPTEST = shutil.which("slowhttptest")
+
+
+@pytest.fixture(scope="module")
+def front(repository):
+    with drilled_front(repository) as front:
+        yield front
+
+
+@pytest.fixture
+def survives(front, request):
+    """The front, before an attack; after it, what is promised is checked."""
+    pid, log = front.front(), len(front.process.log())
+    front.sightings()
+    front.forget_peak()
+    yield front
+    seen = front.sightings()
+    peak = front.peak
+    is_small_again = front.settles_below(AFTERWARDS_BYTES)
+    logged = front.process.log()[log:]
+    for name, sighting in seen.items():
+        note_cost(request, sighting.requests, sighting.longest, peak, front.resident()[1], name)
+    assert front.front() == pid, logged
+    for name, sighting in seen.items():
+        assert sighting.failures == {}, (name, sighting)
+        assert sighting.requests > 0, name
+        assert sighting.longest < HOSTILE_SECONDS, name
+    assert peak < MOST_BYTES
+    assert is_small_again, front.resident()
+    assert "Traceback" not in logged, logged[:2000]
+    assert "internal error" not in logged, logged[:2000]
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_front_survives(survives, attack):
+    if not may_open(CONNECTIONS.get(attack, 0)):
+        pytest.skip("this process may not open as many connections (ulimit -n)")
+    said = ATTACKS[attack](survives.port)
+    print(f"{attack}: {dict(said)}")
+    assert not [status for status in said if isinstance(status, int) and 500 <= status < 503], said
+    if attack in ANSWERED:
+        assert set(said) == {ANSWERED[attack]}, said
+
+
+@pytest.mark.skipif(SLOWHTTPTEST is None, reason="slowhttptest is not installed (Debian: slowhttptest)")
+@pytest.mark.parametrize("kind", ["-H", "-B", "-X"])
+def test_slowhttptest(survives, kind):
+    """3,000 connections: heads, bodies, and reading."""
+    if not may_open(3000):
+        pytest.skip("this process may not open as many connections (ulimit -n)")
+    path = "openapi.json" if kind == "-X" else "v2/models/direction_simple/infer"
+    command = [SLOWHTTPTEST, kind, "-c", "3000", "-r", "1500", "-i", "1", "-l", "6", "-p", "2"]
+    command += ["-w", "10", "-y", "20", "-n", "1", "-z", "1"] if kind == "-X" else ["-s", "100000"]
+    url = f"http://127.0.0.1:{survives.port}/{path}"
+    done = subprocess.run([*command, "-u", url], capture_output=True, text=True, check=False, timeout=60)
+    assert "service available" in done.stdout, done.stdout + done.stderr
+    assert "service available:" in done.stdout.replace("  ", " ")
+    last = done.stdout.rpartition("service available:")[2]
+    assert "YES" in last[:40], last[:200]
