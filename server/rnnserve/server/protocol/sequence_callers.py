@@ -8,6 +8,8 @@ all connections share their ids, as in Triton.
 
 from typing import Protocol
 
+from rnnserve.server.connections.private_socket import is_of_http
+
 __all__ = ["ANY_CONNECTION", "Caller", "StreamOwner", "origin_of", "scope_of_key"]
 
 ANY_CONNECTION = ""
@@ -45,6 +47,8 @@ def scope_of_key(key: str) -> str:
 def origin_of(caller: Caller) -> str:
     """Name where a caller's connections come from: the names in its certificate, or else its address without the port.
 
-    A client that connects anew has the same one.
+    A client that connects anew has the same one. Empty for a client of the HTTP front: whether its connection is
+    closed, so that another one may have what it began, cannot be told here.
     """
-    return caller.identity() or caller.peer().rpartition(":")[0]
+    peer = caller.peer()
+    return "" if is_of_http(peer) else caller.identity() or peer.rpartition(":")[0]
