@@ -113,9 +113,7 @@ class CutGraph:
         outputs = [manifest_pb2.Tensor(name="y", datatype="FP32", axes=y)]
         for final, initial in self.states.items():
             outputs.append(
-                manifest_pb2.Tensor(
-                    name=final, datatype="FP32", axes=[layers, batch, features], continues_as=initial
-                )
+                manifest_pb2.Tensor(name=final, datatype="FP32", axes=[layers, batch, features], continues_as=initial)
             )
         return ModelDescription(
             name="graph",

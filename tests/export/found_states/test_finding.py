@@ -216,7 +216,10 @@ IN_THE_WAY = {
         'cutting a sequence changes its output "y"',
     ),
     "a scan that runs backward": (CutGraph(scan(backward=1)), "cell reads the sequence from its end"),
-    "a sum that runs backward": (CutGraph([("CumSum", "x scalar_1", "y", {"reverse": 1})]), "sums backwards over all steps"),
+    "a sum that runs backward": (
+        CutGraph([("CumSum", "x scalar_1", "y", {"reverse": 1})]),
+        "sums backwards over all steps",
+    ),
     "a beginning that is computed of the sequence": (
         CutGraph(
             [

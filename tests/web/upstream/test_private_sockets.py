@@ -127,6 +127,29 @@ def test_workers_come_and_go(tmp_path, workers):
     assert "a.sock" in workers.closed
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_workers_that_all_were_replaced_since_the_last_look_are_found(tmp_path, workers, monkeypatch, count):
+    """As when the server restarts them: no request is refused for it. None is asked whose connection has been ended."""
+    monkeypatch.setattr(private_sockets, "_LOOK_SECONDS", 1000)
+    for name in "ab"[:count]:
+        (tmp_path / f"{name}.sock").touch()
+
+    async def use(sockets):
+        assert await asked(sockets) in ("a.sock", "b.sock")
+        for name in "ab"[:count]:
+            (tmp_path / f"{name}.sock").unlink()
+            workers.raising[f"{name}.sock"] = NotConnected(503, "no")
+            (tmp_path / f"new {name}.sock").touch()
+        said = [await asked(sockets), await sockets.call("ServerLive", None, str, CallContext())]
+        assert {each[:3] for each in said} == {"new"}
+        for name in "ab"[:count]:
+            workers.raising[f"new {name}.sock"] = NotConnected(503, "no")
+        with pytest.raises(RestError, match="no server behind this HTTP front answers"):
+            await asked(sockets)
+
+    run(tmp_path, use)
+
+
 def test_the_socket_of_a_killed_worker_is_removed(tmp_path, workers):
     with subprocess.Popen(["true"]) as process:
         pid = process.pid

@@ -6,7 +6,9 @@ begun are; where a worker has gone, or does not listen yet, another one is asked
 """
 
 import asyncio
+import contextlib
 import hashlib
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -59,15 +61,12 @@ class PrivateSockets:
         Raises:
             RestError: With the server's message.
         """
+        tried: list[GrpcUpstream] = []
         if len(self._workers) == 1:
-            (worker,) = self._workers.values()
-            return await worker.infer(request, context)
-        for worker in self._in_order(context):
-            try:
-                return await worker.infer(request, context)
-            except NotConnected:
-                continue
-        raise _none()
+            tried = list(self._workers.values())
+            with contextlib.suppress(NotConnected):
+                return await tried[0].infer(request, context)
+        return await self._ask_one(context, lambda worker: worker.infer(request, context), tried)
 
     def stream_for(self, context: CallContext, size: int) -> SharedStream | None:
         """Give the stream on which a request of so many bytes goes; None where it is a call of its own."""
@@ -80,12 +79,7 @@ class PrivateSockets:
         Raises:
             RestError: With the server's message.
         """
-        for worker in self._in_order(context):
-            try:
-                return await worker.call(method, request, answer, context)
-            except NotConnected:
-                continue
-        raise _none()
+        return await self._ask_one(context, lambda worker: worker.call(method, request, answer, context), [])
 
     async def close(self) -> None:
         """End the connections."""
@@ -94,6 +88,32 @@ class PrivateSockets:
             await worker.close()
         for task in list(self._closing):
             task.cancel()
+
+    async def _ask_one(
+        self, context: CallContext, ask: Callable[[GrpcUpstream], Awaitable[Answered]], tried: list[GrpcUpstream]
+    ) -> Answered:
+        """Ask one worker after another until one can be reached: those that have come meanwhile, too.
+
+        Args:
+            context: What goes with the call.
+            ask: Asks a worker.
+            tried: Workers that were asked already.
+
+        Raises:
+            RestError: With the server's message, or since no worker can be reached.
+        """
+        has_looked = False
+        while True:
+            worker = next((each for each in self._in_order(context) if each not in tried), None)
+            if worker is not None:
+                tried.append(worker)
+                with contextlib.suppress(NotConnected):
+                    return await ask(worker)
+            elif has_looked:
+                raise _none()
+            else:
+                has_looked = True
+                self._look()  # all have gone since the last look: others may have come
 
     def _in_order(self, context: CallContext) -> list[GrpcUpstream]:
         """The workers, that of the client's connection first."""
