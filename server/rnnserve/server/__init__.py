@@ -27,6 +27,7 @@ room               what it does
 `connections/`     what both transports do with the connections of clients
 `sockets/`         ports, listening, telling clients to go elsewhere
 `process/`         threads, memory and descriptors that the system gives
+`observing/`       what is told of single requests: lines of the log, and spans
 `counting/`        counts that outlive their process, and the text that Prometheus reads
 `settings.py`      every option, declared once
 `option.py`        how a field of the settings is an option of the command line
