@@ -125,7 +125,7 @@ class DirectInfer:
         stream = self._upstream.stream_for(context, len(payload))
         if stream is None or not self._bodies.take(len(body)):
             return None
-        call = _Call(self._bodies, len(body), stream, reply, form, plan.coding, request_id, self._log)
+        call = _Call(self._bodies, len(body), stream, reply, form, plan, request_id, self._log)
         call.number = stream.send(payload, context, call)
         return call
 
@@ -133,7 +133,7 @@ class DirectInfer:
 class _Call:
     """A request that the server is answering."""
 
-    __slots__ = ("_bodies", "_coding", "_form", "_log", "_reply", "_request_id", "_size", "_stream", "number")
+    __slots__ = ("_bodies", "_form", "_log", "_plan", "_reply", "_request_id", "_size", "_stream", "number")
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class _Call:
         stream: SharedStream,
         reply: DirectReply,
         form: AnswerForm,
-        coding: str,
+        plan: InferPlan,
         request_id: str,
         log: RequestLog,
     ) -> None:
@@ -152,7 +152,7 @@ class _Call:
         self._stream = stream
         self._reply = reply
         self._form = form
-        self._coding = coding
+        self._plan = plan
         self._request_id = request_id
         self.number = 0
 
@@ -172,10 +172,10 @@ class _Call:
         except Exception as error:  # noqa: BLE001 - a defect is told by its id, and leaves the front as it was
             self._refuse(error)
         else:
-            if self._coding and len(text) >= LARGE_ANSWER:
+            if self._plan.coding and len(text) >= LARGE_ANSWER:
                 self._fall_back({ANSWERED: response})
                 return
-            if size is not None or self._coding:
+            if size is not None or self._plan.coding:
                 self._write(written_answer(text, size))
                 return
             self._let_go()  # what `_write` does, without the objects in between: 4 microseconds less
@@ -195,16 +195,18 @@ class _Call:
     def _refuse(self, error: Exception) -> None:
         """Tell of a refusal or a defect, and write it."""
         refused = error if isinstance(error, RestError) else defect_of(self._request_id, error)
-        self._log.refused(refused, RequestWords(self._request_id, "POST", _ROUTE, self._reply.client))
+        traceparent = dict(self._plan.forwarded).get("traceparent", "")
+        words = RequestWords(self._request_id, "POST", _ROUTE, self._reply.client, traceparent)
+        self._log.refused(refused, words)
         self._write(error_answer(refused, self._request_id))
 
     def _write(self, answer: Answer) -> None:
         self._let_go()
         body = answer.body
         fields = answer.fields(self._request_id)
-        if self._coding and answer.status == 200 and (compressed := compress(body, self._coding)) is not None:
+        if self._plan.coding and answer.status == 200 and (compressed := compress(body, self._plan.coding)) is not None:
             body = compressed
-            fields.append((b"content-encoding", self._coding.encode()))
+            fields.append((b"content-encoding", self._plan.coding.encode()))
         text = b"".join([b"%s: %s\r\n" % field for field in fields])
         self._reply.reply(answer.status, b"%scontent-length: %d\r\n" % (text, len(body)), body)
 
