@@ -12,6 +12,7 @@ import struct
 import grpc
 import pytest
 
+from rnnserve.common import request_lines
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import PEER
 from rnnserve.web.app import edge
@@ -45,6 +46,7 @@ def fronts(upstreams):
 @pytest.fixture(autouse=True)
 def same_ids(monkeypatch, upstreams):
     monkeypatch.setattr(edge, "_COUNT", itertools.repeat(7))
+    monkeypatch.setattr(request_lines, "_COUNT", itertools.repeat(7))
     for upstream in upstreams:
         upstream.on_infer = None
         upstream.asked.clear()

@@ -16,13 +16,15 @@
 gRPC uses one status, UNAVAILABLE, both for a failed connection and for a server that answers UNAVAILABLE; only the
 message differs. `is_live()` tells them apart with one more call.
 
-The message is the server's, unchanged. If one call was sent as several requests, a note (`__notes__`) says which
-sequences the failing request held.
+The message is the server's, unchanged; `request_id` is the id by which its log has the request. If one call was sent as
+several requests, a note (`__notes__`) says which sequences the failing request held.
 """
 
 from typing import ClassVar
 
 import grpc
+
+from rnnserve.protos.protocol_words import REQUEST_ID
 
 __all__ = [
     "Cancelled",
@@ -49,6 +51,9 @@ class ClientError(Exception):
 
     status: grpc.StatusCode
     """The server's status, or the status that the server would have answered."""
+
+    request_id: str = ""
+    """Id by which the server's log and traces have the request; empty where the server has told none."""
 
     def __init__(self, message: str, status: grpc.StatusCode | None = None) -> None:
         super().__init__(message)
@@ -149,4 +154,8 @@ def from_rpc_error(error: grpc.RpcError) -> ClientError:
     """
     if not isinstance(error, grpc.Call | grpc.aio.AioRpcError):
         return ClientError(str(error))
-    return from_status(error.code(), error.details() or "")
+    raised = from_status(error.code(), error.details() or "")
+    for key, value in error.trailing_metadata() or ():
+        if key == REQUEST_ID and isinstance(value, str):
+            raised.request_id = value
+    return raised

@@ -1,5 +1,6 @@
 """Requests that are refused, or all, have lines in the log, with the id that their client is told; on every way in."""
 
+import asyncio
 import logging
 import threading
 
@@ -7,6 +8,8 @@ import grpc
 import numpy as np
 import pytest
 
+from rnnserve.client import AsyncClient, Client
+from rnnserve.client.errors import ModelNotFound
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import REQUEST_ID
 from rnnserve.server.connections.byte_budget import ByteBudget
@@ -123,6 +126,23 @@ def test_other_methods_have_lines_too(stub, lines):
         told = refused(stub.ModelMetadata, pb.ModelMetadataRequest(name="nope"))
     (line,) = lines()
     assert (line["request_id"], line["status"], line["reason"]) == (told, "NOT_FOUND", "not_found")
+
+
+def test_the_client_library_has_the_id_too(served, lines):
+    server, _ = served
+
+    async def ask():
+        async with AsyncClient(f"127.0.0.1:{server.port}") as client:
+            await client.predict("nope", walk(4))
+
+    with requests_observed("errors"):
+        with Client(f"127.0.0.1:{server.port}") as client, pytest.raises(ModelNotFound) as told:
+            client.predict("nope", walk(4))
+        with pytest.raises(ModelNotFound) as told_later:
+            asyncio.run(ask())
+    ids = [told.value.request_id, told_later.value.request_id]
+    assert [line["request_id"] for line in lines()] == ids
+    assert all(ids)
 
 
 def test_on_a_stream_each_request_has_its_own(stub, lines):

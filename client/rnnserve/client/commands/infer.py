@@ -227,7 +227,9 @@ def _explained(client: Client) -> Iterator[None]:
     except ClientError as error:
         # The command prints one line, which does not include notes.
         notes = getattr(error, "__notes__", [])
-        raise type(error)("; ".join([str(error), *notes]), error.status) from error
+        raised = type(error)("; ".join([str(error), *notes]), error.status)
+        raised.request_id = error.request_id
+        raise raised from error
 
 
 def _lengths(rows: NamedRows, metadata: ModelMetadata) -> list[int] | None:
