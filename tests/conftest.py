@@ -1,5 +1,6 @@
 """Options, and the real thing that several areas test against: the three classifiers, trained and published once."""
 
+import gc
 import importlib
 import os
 import signal
@@ -22,6 +23,8 @@ STARTED = time.time()
 # Threads of OpenMP wait asleep, here and in processes that tests start: by default they spin between two runs of torch.
 # With more threads than cores, as in `make test`, the training of a small module took 5.5 s of processor time, not 0.2.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+gc.disable()  # until `pytest_collection_finish`: see rnnserve.common.lasting_imports
 
 if choose_polling():  # before anything imports grpc, as `rnnserve serve` does
     importlib.import_module("grpc")
@@ -75,6 +78,10 @@ def pytest_collection_modifyitems(items, config):
 
 
 def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
+    # torch imports more when it exports for the first time; looking at that again and again was 12 % of tests/export.
+    gc.set_threshold(*gc.get_threshold()[:2], 100)
     if "rnnserve.server.repository.trials" in sys.modules:
         importlib.import_module("support.kept_trials").keep()
     if coverage.Coverage.current() is not None and "torch" in sys.modules:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rnnserve.common.lasting_imports import lasting_imports
 from rnnserve.export.commands.early_checks import check_file
 from rnnserve.export.commands.run_timeout import add_run_timeout
 from rnnserve.export.description.target_names import check_target
@@ -52,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
     check_file(args.file)
     check_target(args.against)
 
-    from rnnserve.export import diagnosis  # imports torch, after the mistakes that can be seen without it
+    with lasting_imports():  # of torch, after the mistakes that can be seen without it
+        from rnnserve.export import diagnosis
 
     publication = _publication(args.against, args.model)
     checked = diagnosis.check_file(args.file, publication, progress=sys.stderr.isatty(), timeout=args.timeout)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rnnserve.common.lasting_imports import lasting_imports
 from rnnserve.export.commands.early_checks import check_checkpoint, check_repository
 from rnnserve.export.description.target_names import check_target, is_target
 from rnnserve.export.errors import ExportError
@@ -71,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
             check_checkpoint(args.checkpoints / name)
     check_repository(args.repository)
 
-    from rnnserve.export.pipeline import publish  # imports torch, after the mistakes that can be seen without it
+    with lasting_imports():  # of torch, after the mistakes that can be seen without it
+        from rnnserve.export.pipeline import publish
 
     for publication in _publications(names, args.checkpoints):
         done = publish(publication, repository=args.repository, progress=sys.stderr.isatty())

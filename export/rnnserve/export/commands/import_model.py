@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rnnserve.common.lasting_imports import lasting_imports
 from rnnserve.export.commands.early_checks import check_file, check_repository
 from rnnserve.export.commands.run_timeout import add_run_timeout
 from rnnserve.export.description.model_names import check_model_name
@@ -112,8 +113,9 @@ def run(args: argparse.Namespace) -> int:
         check_file(args.samples)
     check_repository(args.repository)
 
-    from rnnserve.export.adoption import Roles, adopt  # imports torch, after the mistakes that can be seen without it
-    from rnnserve.export.adoption.sample_file import read_samples
+    with lasting_imports():  # of torch, after the mistakes that can be seen without it
+        from rnnserve.export.adoption import Roles, adopt
+        from rnnserve.export.adoption.sample_file import read_samples
 
     roles = Roles(
         axes=dict(args.axis),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rnnserve.common.lasting_imports import lasting_imports
 from rnnserve.export.errors import ExportError
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.repository_folders import version_folders
@@ -44,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
     failed = []
     folders = version_folders(args.repository, args.models)
 
-    from rnnserve.export.verify import verify_version  # imports torch, after the mistakes that can be seen without it
+    with lasting_imports():  # of torch, after the mistakes that can be seen without it
+        from rnnserve.export.verify import verify_version
 
     for folder in folders:
         title = f"{folder.parent.name} version {folder.name}"
