@@ -19,7 +19,7 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import FORMAT, FORMAT_OF_DEFAULTS, MODEL, SCAN, describe_file
 from rnnserve.protos.serving_graph import choose_file
 
-__all__ = ["KEEPS_BITS", "describe_version"]
+__all__ = ["KEEPS_BITS", "describe_version", "served_file"]
 
 KEEPS_BITS = manifest_pb2.ServingGraph(file=MODEL, reason=f"answers keep bits on it that they do not keep on {SCAN}")
 """What serves where the server's own trial has found so."""
@@ -32,6 +32,7 @@ def describe_version(
     files: Mapping[str, bytes],
     origin: manifest_pb2.Origin.ValueType = manifest_pb2.ORIGIN_EXPORTED,
     scan_parity: manifest_pb2.Parity | None = None,
+    parts: manifest_pb2.Parts | None = None,
 ) -> manifest_pb2.Manifest:
     """Describe a version: everything but its own digest, and nothing of the time, place or author of the export."""
     outputs = []
@@ -59,12 +60,19 @@ def describe_version(
         scan_parity=scan_parity,
         causality=proof.causality,
         graph=_serving_graph(files),
+        parts=parts,
         finiteness=describe_finiteness(
             files[MODEL],
             finite_inputs=not model.allow_non_finite,
             is_guarded=origin == manifest_pb2.ORIGIN_EXPORTED,
         ),
     )
+
+
+def served_file(files: Mapping[str, bytes]) -> str:
+    """Give the graph of a version that serves on the CPU, by the name of its file."""
+    graph = _serving_graph(files)
+    return MODEL if graph is None else graph.file
 
 
 def _serving_graph(files: Mapping[str, bytes]) -> manifest_pb2.ServingGraph | None:

@@ -14,10 +14,11 @@ from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.description.input_descriptions import InputDescription
 from rnnserve.export.description.publication import InputDescriptions, Publication
 from rnnserve.export.errors import ExportError
-from rnnserve.export.manifest import KEEPS_BITS, describe_version
+from rnnserve.export.found_states.parts_file import find_parts
+from rnnserve.export.manifest import KEEPS_BITS, describe_version, served_file
 from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.module_cases import prove_cases
-from rnnserve.export.parity import prove
+from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.publishing import Published
 from rnnserve.export.scan_file import try_lowering
 from rnnserve.export.server_trial import OtherGraph, publish_tried
@@ -26,14 +27,13 @@ from rnnserve.export.torch_threads import one_thread
 from rnnserve.export.torchscript import script_bytes, script_model
 from rnnserve.export.triton_config_writing import render_config, triton_keeps_states
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import DEFAULTS, GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, dump_manifest
+from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, dump_manifest
 from rnnserve.protos.golden import dump_cases
-from rnnserve.protos.recorded_defaults import dump_defaults
 from rnnserve.protos.triton_config import MissingConfigError, check_tensors, read_config
 
 __all__ = ["ExportResult", "publish"]
 
-_STAGES = ("description", "ONNX", "TorchScript", "proof", "golden results", "scan", "publish")
+_STAGES = ("description", "ONNX", "TorchScript", "proof", "golden results", "scan", "parts", "publish")
 
 
 @dataclass(frozen=True)
@@ -171,23 +171,30 @@ def _publish(publication: Publication, repository: Path, *, progress: bool) -> E
         scan, unlowered = try_lowering(model, onnx_model, golden, proof.batching, progress=progress)
         advance()
         files = {MODEL: onnx_model, GOLDEN: dump_cases(golden.cases)}
-        if model.defaults:
-            files[DEFAULTS] = dump_defaults(model.defaults)
         if scripted is not None:
             files[SCRIPT] = script_bytes(scripted)
         if scan is not None:
             files[SCAN] = scan.data
             proof = replace(proof, batching=scan.recorded(proof.batching))
-        manifest = describe_version(model, proof, golden, files, scan_parity=None if scan is None else scan.parity)
+        scan_parity = None if scan is None else scan.parity
+
+        def described(served: str) -> tuple[dict[str, bytes], manifest_pb2.Manifest]:
+            parts = find_parts(model, served, files[served], OnnxRunner)
+            every = {**files, **parts.files(model.defaults)}
+            return every, describe_version(model, proof, golden, every, scan_parity=scan_parity, parts=parts.record)
+
+        every, manifest = described(served_file(files))
+        advance()
         config = render_config(model.name, model.inputs, model.outputs, keeps_states=keeps_states)
 
         def publish_files() -> tuple[Published, str]:
             # The manifest comes last: on a file system that lost the rename no version has it without its files.
-            return publish_tried(repository / model.name, {**files, MANIFEST: dump_manifest(manifest)}, config)
+            return publish_tried(repository / model.name, {**every, MANIFEST: dump_manifest(manifest)}, config)
 
         try:
             published, untried = publish_files()
         except OtherGraph:
+            every, manifest = described(MODEL)
             manifest.graph.CopyFrom(KEEPS_BITS)
             published, untried = publish_files()
         bar.update()

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from rnnserve.export.description.described_model import DescribedModel
 from rnnserve.export.description.omitted_inputs import wrong_defaults
 from rnnserve.export.errors import ParityError, WrongArguments
+from rnnserve.export.found_states.parts_record import parts_failures
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.old_translations import old_translations
 from rnnserve.export.parity import OnnxRunner, prove
@@ -96,6 +97,7 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
             _check(f"{GOLDEN}: {name} gives its results", partial(_golden, version, runner))
             for name, (_, runner) in graphs.items()
         ]
+        checks.append(_check(f"{MANIFEST}: what it says of parts of sequences", lambda: parts_failures(version)))
         if model is None:
             return [*checks, Check(f"parity and batching: not repeated, since {_unrepeated(version.manifest)}")]
 

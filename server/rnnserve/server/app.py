@@ -198,8 +198,10 @@ class Server:
         table.process[places.IN_FLIGHT] = self._transport.in_flight
         table.process[places.SEQUENCES] = self._service.sequences.count
         waiting, on_lane = self._schedulers.queued(), self._transport.queued_on_lane()
-        models = [served.model for served in self._repository.served()]
-        queued = {(each.name, each.version): waiting[each] + on_lane.get(each, 0) for each in models}
+        queued = {
+            (served.model.name, served.model.version): sum(waiting[each] + on_lane.get(each, 0) for each in served.models)
+            for served in self._repository.served()
+        }
         for row in table.rows():
             row.counts[places.READY] = (row.model, row.version) in queued
             row.counts[places.QUEUED] = queued.get((row.model, row.version), 0)
@@ -292,7 +294,7 @@ class Server:
         self._descriptors.look()
         self._certificate.look()
         self._announce()
-        self._schedulers.keep({served.model for served in self._repository.served()})
+        self._schedulers.keep({model for served in self._repository.served() for model in served.models})
 
     def _announce(self) -> None:
         """Tell health checks whether the server is ready; of two threads the later one tells what is true then."""

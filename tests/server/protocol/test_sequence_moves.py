@@ -94,7 +94,9 @@ def version(number):
     model = types.SimpleNamespace(
         name=MODEL, version=number, why_not_in_parts="", signature=signature, manifest=manifest
     )
-    return types.SimpleNamespace(model=model)
+    served = types.SimpleNamespace(model=model)
+    served.of_sequences = served
+    return served
 
 
 @pytest.fixture

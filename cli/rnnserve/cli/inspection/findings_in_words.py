@@ -6,7 +6,7 @@ from typing import Literal
 
 from rnnserve.protos import manifest_pb2
 
-__all__ = ["MEANS", "batching_findings", "causality_findings"]
+__all__ = ["MEANS", "batching_findings", "causality_findings", "finding_in_words"]
 
 MEANS: Mapping[int, str] = MappingProxyType(
     {
@@ -43,7 +43,7 @@ def batching_findings(batching: manifest_pb2.Batching) -> Iterator[str]:
     )
     for name, what in named:
         if batching.HasField(name):
-            yield f"{what}: {_in_words(getattr(batching, name))}"
+            yield f"{what}: {finding_in_words(getattr(batching, name))}"
 
 
 def causality_findings(causality: Mapping[str, manifest_pb2.Finding]) -> Iterator[str]:
@@ -58,7 +58,8 @@ def causality_findings(causality: Mapping[str, manifest_pb2.Finding]) -> Iterato
             yield f"no later step is read for {', '.join(names)}: {words}"
 
 
-def _in_words(finding: manifest_pb2.Finding) -> str:
+def finding_in_words(finding: manifest_pb2.Finding) -> str:
+    """Say how something was found, and of what was tried, which nodes were not decided."""
     words = _IN_WORDS.get(finding.means, "not recorded")
     if finding.means != manifest_pb2.MEANS_TRIED or not finding.nodes:
         return words

@@ -57,6 +57,7 @@ def json_report(record: VersionRecord, address: str) -> dict[str, Any]:
             **_findings(manifest.batching),
         },
         "causality": {name: _finding(finding) for name, finding in sorted(manifest.causality.items())},
+        "parts": _parts(manifest.parts) if manifest.HasField("parts") else None,
         "proof": _proof(manifest.parity),
         "scan_proof": _proof(manifest.scan_parity) if manifest.HasField("scan_parity") else None,
         "graph": {"file": manifest.graph.file, "reason": manifest.graph.reason} if manifest.HasField("graph") else None,
@@ -77,6 +78,16 @@ def _findings(batching: manifest_pb2.Batching) -> dict[str, Any]:
 
 def _finding(finding: manifest_pb2.Finding) -> dict[str, Any]:
     return {"found": MEANS.get(finding.means), "nodes": list(finding.nodes), "reasons": list(finding.reasons)}
+
+
+def _parts(parts: manifest_pb2.Parts) -> dict[str, Any]:
+    return {
+        "file": parts.file or None,
+        "made_of": parts.made_of or None,
+        "states": [_input(tensor) for tensor in parts.inputs],
+        "reason": parts.reason or None,
+        "steps": _finding(parts.steps),
+    }
 
 
 def _proof(parity: manifest_pb2.Parity) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from rnnserve.cli.inspection.client_snippet import client_snippet
 from rnnserve.cli.inspection.findings_in_words import batching_findings, causality_findings
+from rnnserve.cli.inspection.parts_in_words import parts_in_words
 from rnnserve.cli.inspection.proof_summary import largest_distances
 from rnnserve.cli.inspection.version_record import VersionRecord
 from rnnserve.protos import manifest_pb2
@@ -37,6 +38,7 @@ def text_report(record: VersionRecord, address: str) -> Iterator[str]:
     yield from (f"            since {reason}" for reason in manifest.batching.reasons)
     yield from (f"            {line}" for line in batching_findings(manifest.batching))
     yield from _titled("steps", list(causality_findings(manifest.causality)))
+    yield from _titled("parts", list(parts_in_words(manifest)))
     yield from _titled("proof", list(_proof(manifest.parity)))
     if manifest.HasField("scan_parity"):
         yield from _titled("scan", [f"{SCAN}, with loops for RNN operators:", *_proof(manifest.scan_parity)])

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from rnnserve.export.description.described_tensors import (
     name_classes,
 )
 from rnnserve.export.errors import ExportError, WrongArguments
+from rnnserve.export.found_states.parts_file import PartsFile, find_parts
 from rnnserve.export.golden_cases import GoldenCases, make_cases
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.manifest import describe_version
@@ -91,7 +93,9 @@ def adopt(
             description = _describe(truth, inputs, [v.name for v in model.graph.output], name, roles)
             write_axis_names(model, description.inputs, description.outputs)
             data = model.SerializeToString(deterministic=True)
-            return _publish(description, _truth(path, data, process), data, repository, samples, constants)
+            truth = _truth(path, data, process)
+            parts = find_parts(description, MODEL, data, partial(OnnxRunner, process=process))
+            return _publish(description, truth, data, repository, samples, constants, parts)
         except RuntimeError as error:  # what `OnnxRunner` raises
             raise ExportError(
                 f"{path}: {error}; if the model does not take all sizes, say which: --size AXIS=LOW:HIGH"
@@ -142,6 +146,7 @@ def _publish(
     repository: Path,
     samples: Sequence[Sample],
     constants: str,
+    parts: PartsFile,
 ) -> ExportResult:
     with contextlib.suppress(MissingConfigError):  # publishing writes it
         check_tensors(read_config(repository / model.name), model.inputs, model.outputs)
@@ -157,9 +162,9 @@ def _publish(
         raise ExportError(
             f"{MODEL} does not give its own results again, so nothing is published: {'; '.join(failures)}"
         )
-    files = {MODEL: data, GOLDEN: dump_cases(golden.cases)}
+    files = {MODEL: data, GOLDEN: dump_cases(golden.cases), **parts.files({})}
     found = _found(model, truth, data, known, constants)
-    manifest = describe_version(model, found, golden, files, origin=manifest_pb2.ORIGIN_ADOPTED)
+    manifest = describe_version(model, found, golden, files, origin=manifest_pb2.ORIGIN_ADOPTED, parts=parts.record)
     files[MANIFEST] = dump_manifest(manifest)
     config = render_config(model.name, model.inputs, model.outputs)
     published, untried = publish_tried(repository / model.name, files, config, is_adopted=True)

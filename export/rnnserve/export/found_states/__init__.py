@@ -8,5 +8,5 @@ operator by which a sequence may not be cut into parts.
 sequences whole and in parts, and compares their bits. A kind of place is a function in `_FINDERS` of `finding`: it gives
 the nodes that take its node's place, and the states that these read and give.
 
-Door: `parts_file`.
+Door: `parts_file`, `parts_record`.
 """

@@ -7,6 +7,7 @@ import onnx
 
 from rnnserve.export.dataflow import Decision, Property, Verdict, decide, worst
 from rnnserve.export.dataflow.stepwise import decide_steps, tensor_values
+from rnnserve.export.dataflow.values import NotCovered
 from rnnserve.export.found_states.known_graph import KnownGraph
 from rnnserve.export.found_states.place import FoundState, Obstacle, Place
 from rnnserve.export.found_states.reasons import in_words
@@ -113,6 +114,8 @@ def _place(graph: KnownGraph, number: int, prefix: str) -> Place | None:
         return _FINDERS[node.op_type](graph, number, node, prefix)
     except Obstacle as obstacle:
         raise Obstacle(f"{graph.title(node)}: {obstacle}") from None
+    except (NotCovered, LookupError, StopIteration, TypeError, ValueError):  # as for a rule: a file may hold anything
+        raise Obstacle(f"{graph.title(node)}: it is a {node.op_type} in a form that is not looked into") from None
 
 
 def _cut(model: onnx.ModelProto, places: Sequence[Place]) -> onnx.ModelProto:

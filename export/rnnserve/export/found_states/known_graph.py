@@ -54,7 +54,10 @@ class KnownGraph:
     @functools.cached_property
     def element_types(self) -> dict[str, int]:
         """By name, the datatype of each tensor of which ONNX's own inference tells it."""
-        graph = onnx.shape_inference.infer_shapes(self.model).graph
+        try:
+            graph = onnx.shape_inference.infer_shapes(self.model).graph
+        except (onnx.shape_inference.InferenceError, ValueError):  # of more than 2 GiB, or with wrong shapes in it
+            graph = self.model.graph
         typed = (*graph.value_info, *graph.input, *graph.output)
         found = {value.name: value.type.tensor_type.elem_type for value in typed}
         return found | {tensor.name: tensor.data_type for tensor in graph.initializer}

@@ -15,8 +15,9 @@ from rnnserve.export.found_states.reasons import undecided_in_words
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.parity.graph_findings import finding
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import PARTS
+from rnnserve.protos.artifact import DEFAULTS, PARTS
 from rnnserve.protos.protocol_words import BATCH
+from rnnserve.protos.recorded_defaults import dump_defaults
 
 __all__ = ["PartsFile", "find_parts"]
 
@@ -35,6 +36,16 @@ class PartsFile:
     data: bytes | None = None
     defaults: Mapping[str, npt.NDArray[Any]] = dataclasses.field(default_factory=dict)
 
+    def files(self, defaults: Arrays) -> dict[str, bytes]:
+        """Give the files of a version that parts of sequences need, and those that stand for inputs left out.
+
+        Args:
+            defaults: What stands for inputs of the interface.
+        """
+        every = {**defaults, **self.defaults}
+        files = {} if self.data is None else {PARTS: self.data}
+        return files | ({DEFAULTS: dump_defaults(every)} if every else {})
+
 
 def find_parts(model: ModelDescription, served: str, data: bytes, load: Callable[[bytes], Run]) -> PartsFile:
     """Find what a graph carries from step to step, expose it, and try the result.
@@ -52,12 +63,38 @@ def find_parts(model: ModelDescription, served: str, data: bytes, load: Callable
     record = manifest_pb2.Parts(reason=found.reason, steps=finding(found.decision, tried=not found.reason))
     if found.reason:
         return PartsFile(record)
-    whole = load(data)
     try:
-        defaults = _defaults(model, graph, found, load)
+        return _tried(model, (served, data), found, record, load)
+    except RuntimeError as error:  # of onnxruntime, which the graph itself has passed
+        record.reason = f"onnxruntime does not run its graph in parts: {' '.join(str(error).split())}"
     except ValueError as error:
         record.reason = str(error)
-        return PartsFile(record)
+    return PartsFile(record)
+
+
+def _tried(
+    model: ModelDescription,
+    served: tuple[str, bytes],
+    found: FoundStates,
+    record: manifest_pb2.Parts,
+    load: Callable[[bytes], Run],
+) -> PartsFile:
+    """Run sequences whole and in parts.
+
+    Args:
+        model: Description of the model.
+        served: Name and bytes of the file of its graph.
+        found: What was found in it.
+        record: The record, to be completed.
+        load: A function that makes a graph ready to run.
+
+    Raises:
+        RuntimeError: If onnxruntime refuses a graph, or inputs.
+        ValueError: If a state does not begin with one value for every row.
+    """
+    file, data = served
+    defaults = _defaults(model, onnx.load_model_from_string(data), found, load)
+    whole = load(data)
     cut: bytes | None = None if found.model is None else found.model.SerializeToString(deterministic=True)
     initial, final = [state.initial for state in found.states], [state.final for state in found.states]
     trial = CutTrial(
@@ -76,7 +113,7 @@ def find_parts(model: ModelDescription, served: str, data: bytes, load: Callable
         record.reason = undecided_in_words(found.decision.nodes) + differs
         return PartsFile(record)
     if cut is not None:
-        record.file, record.made_of = PARTS, served
+        record.file, record.made_of = PARTS, file
         record.inputs.extend(initial)
         record.outputs.extend(final)
     return PartsFile(record, cut, defaults)

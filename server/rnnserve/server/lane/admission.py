@@ -50,7 +50,7 @@ class Admission:
 
     def models(self) -> set[Model]:
         """The models that serve."""
-        return {served.model for served in self._service.repository.served()}
+        return {model for served in self._service.repository.served() for model in served.models}
 
     def shared_prefix(self, calls: Iterable[ArrivedRequest]) -> RequestPrefix | None:
         """The prefix of all of these where it is one, known, and none has varying fields; None otherwise."""

@@ -114,7 +114,7 @@ class LargeRequests:
             step = StepCall(parsed, None, self._submit)
             pending = step.enter(self._service.sequences, served, checked.sequence, call, call.stream)
         if pending is not None:
-            self._submit(served.model, pending)
+            self._submit(pending.served.model, pending)
 
     def _submit(self, model: Model, pending: PendingCall) -> None:
         pending.watch()

@@ -135,7 +135,8 @@ class StepCall(PendingStep, PendingCall):
             prefix: The prefix of requests of sequences that it has; None where it has none.
             submit: A function that takes it when its turn comes later.
         """
-        super().__init__(call.call, call.served, call.rows, call.steps, call.arrived, prefix, call.id_field)
+        served = call.served.of_sequences
+        super().__init__(call.call, served, call.rows, call.steps, call.arrived, prefix, call.id_field)
         self.deadline, self.timeout = call.deadline, call.timeout
         self._pending = call
         self._submit = submit

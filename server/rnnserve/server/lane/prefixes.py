@@ -131,11 +131,12 @@ class RequestPrefix:
 
     def of_sequences(self) -> Self | None:
         """The same for requests of sequences; None where they bring states, or cannot share the arrays of a run."""
-        signature = self.served.model.signature
+        served = self.served.of_sequences
+        signature = served.model.signature
         if not self.is_bindable or any(sent.spec.name in signature.states for sent in self.inputs):
             return None
         pairs = tuple((signature.inputs[name], final) for name, final in signature.states.items())
-        return dataclasses.replace(self, states=pairs)
+        return dataclasses.replace(self, served=served, states=pairs)
 
     def read(self, payload: bytes, varying_size: int) -> CheckedRequest | None:
         """Read the values of a request with this prefix.

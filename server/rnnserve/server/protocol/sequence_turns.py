@@ -35,7 +35,7 @@ class Step:
     """A request of a sequence, from its arrival to its answer.
 
     Attributes:
-        served: The version that its sequence began on.
+        served: The version that its sequence began on, as it runs parts of sequences.
     """
 
     __slots__ = ("_asked", "_control", "_has_turn", "_is_over", "_rows", "_sequence", "_store", "served")
@@ -48,7 +48,7 @@ class Step:
         self._rows = 0
         self._has_turn = False
         self._is_over = False
-        self.served = sequence.served
+        self.served = sequence.served.of_sequences
 
     def line_up(self, waiter: Waiter) -> bool:
         """Line up behind the earlier requests of the sequence; return whether there are none, so that it may be run.

@@ -118,7 +118,7 @@ class Sequences:
             TooManySequences: If it would start one sequence too many.
             Unsupported: If the model's sequences may not be cut into requests.
         """
-        model, store = served.model, self._store
+        model, store = served.of_sequences.model, self._store
         if model.why_not_in_parts or model.signature.required_state:
             raise Unsupported(
                 f'model "{model.name}" takes no sequences a part at a time: {_why_not_in_parts(model)}; send each '

@@ -180,6 +180,7 @@ class Service:
             )
         served, sealed = self._sealed_states.find(request, self.repository)
         checked = check_request(request, served.model.signature, self.settings)
+        served = served.of_sequences
         return served, self._sealed_states.continue_from(sealed, checked, served.model)
 
     def server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
@@ -210,12 +211,13 @@ class Service:
             NotReady: If it does not serve.
         """
         served = self.repository.find(request.name, request.version)
-        model = served.model
+        model, in_parts = served.model, served.of_sequences.model
         properties = {
             "batching": model.signature.batching.value,
             "batch_invariant": json.dumps(model.batch_invariant),
             "continuable": json.dumps(model.continues),
-            "sequences": model.why_not_in_parts or "kept",
+            "sequences": in_parts.why_not_in_parts or "kept",
+            "found_states": json.dumps([name for name in in_parts.signature.states if name not in model.signature.inputs]),
             "labels": json.dumps(list(model.manifest.labels)),
             "origin": model.origin,
             "provider_requested": self.settings.provider,

@@ -1,6 +1,7 @@
 """What is known of a model of a repository: the status of each version, and those that serve."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -51,6 +52,16 @@ class ServedVersion:
 
     model: Model
     config: model_config_pb2.ModelConfig
+
+    @functools.cached_property
+    def of_sequences(self) -> "ServedVersion":
+        """The same version for parts of sequences: on the graph that has their states, where that is another one."""
+        return self if self.model.parts is None else ServedVersion(self.model.parts, self.config)
+
+    @property
+    def models(self) -> list[Model]:
+        """All that may run of it."""
+        return [self.model] if self.model.parts is None else [self.model, self.model.parts]
 
 
 @dataclasses.dataclass(frozen=True)

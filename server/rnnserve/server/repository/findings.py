@@ -26,6 +26,7 @@ class Findings:
         is_cut: Whether steps after the longest length may be left out, as the manifest says.
         why_not_in_parts: Why the server may not keep the states of its sequences; empty where it may: then all answers
             are the same bits.
+        parts: The same of the graph that runs the parts of sequences, where that is another one.
     """
 
     digest: str
@@ -36,6 +37,7 @@ class Findings:
     continues: bool
     is_cut: bool
     why_not_in_parts: str
+    parts: "Findings | None" = None
 
     @property
     def bits_kept(self) -> tuple[bool, bool, bool]:
@@ -55,4 +57,5 @@ class Findings:
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:
         """Read what `as_fields` has given."""
         graph, cost = GraphChoice.from_fields(fields["graph"]), Cost(**fields["cost"])
-        return cls(**{**fields, "graph": graph, "cost": cost})
+        parts = cls.from_fields(fields["parts"]) if fields["parts"] else None
+        return cls(**{**fields, "graph": graph, "cost": cost, "parts": parts})

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import DEFAULTS, GOLDEN, MANIFEST, ArtifactError, Version, read_version
+from rnnserve.protos.artifact import DEFAULTS, GOLDEN, MANIFEST, PARTS, ArtifactError, Version, read_version
 from rnnserve.protos.golden import Case, load_cases, replay
 from rnnserve.protos.recorded_defaults import load_defaults
 from rnnserve.server.batching.batch_arrays import join, rows_of_run
@@ -24,6 +24,7 @@ from rnnserve.server.errors import StartError
 from rnnserve.server.repository.continuation import try_parts
 from rnnserve.server.repository.cost_measurement import measure_cost
 from rnnserve.server.repository.findings import Findings
+from rnnserve.server.repository.found_states import begun_cases, why_not_found, with_found_states
 from rnnserve.server.repository.graph_choice import AUTO, FILES, NATIVE, SCANNED, GraphChoice, choose_graph
 from rnnserve.server.repository.invariance import is_batch_invariant
 from rnnserve.server.repository.model import Model
@@ -124,8 +125,24 @@ def load_model(
             raise ArtifactError(f"{MANIFEST}: has changed since the version was tried; start the server again")
         cases = load_cases(artifact.files[GOLDEN])
         model, _ = _proven(artifact, cases, name, version, place, known.graph)
+        if known.parts is not None:
+            parts, _ = _proven_parts(artifact, cases, name, version, place, known.graph)
+            model = dataclasses.replace(model, parts=parts)
+    model = _with_findings(model, known, allow_non_finite=allow_non_finite)
+    if model.parts is not None and known.parts is not None:
+        parts = _with_findings(model.parts, known.parts, allow_non_finite=allow_non_finite)
+        model = dataclasses.replace(model, parts=dataclasses.replace(parts, statistics=model.statistics))
+    if model.origin == "adopted":
+        _log.warning("%s version %s: %s", name, version, _ADOPTED)
+    if not known.batch_invariant:
+        _log.warning("%s version %s: on %s, an answer's bits depend on the others in its batch", name, version, device)
+    return model
+
+
+def _with_findings(model: Model, known: Findings, *, allow_non_finite: bool) -> Model:
+    """Give a model what its trial has shown."""
     signature = model.signature
-    model = dataclasses.replace(
+    return dataclasses.replace(
         model,
         signature=signature if known.is_cut else signature.without_cuts(),
         cost=known.cost,
@@ -136,11 +153,6 @@ def load_model(
         # Not in the trials: what they draw may be out of the range that the model is meant for.
         refuses_non_finite=bool(signature.may_be_non_finite) and not allow_non_finite,
     )
-    if model.origin == "adopted":
-        _log.warning("%s version %s: %s", name, version, _ADOPTED)
-    if not known.batch_invariant:
-        _log.warning("%s version %s: on %s, an answer's bits depend on the others in its batch", name, version, device)
-    return model
 
 
 def _read(folder: Path, name: str, allow_unproven: bool, inside: Path | None, graph_file: str | None = None) -> Version:
@@ -156,7 +168,7 @@ def _read(folder: Path, name: str, allow_unproven: bool, inside: Path | None, gr
     Raises:
         ArtifactError: If it cannot be trusted, is another model's, or is adopted and may not be.
     """
-    keep = (*(FILES.values() if graph_file is None else (graph_file,)), GOLDEN, DEFAULTS)
+    keep = (*(FILES.values() if graph_file is None else (graph_file,)), PARTS, GOLDEN, DEFAULTS)
     # The parity record is read by the trial only.
     artifact = read_version(folder, keep, with_parity=graph_file is None, inside=inside)
     if artifact.manifest.model != name:
@@ -176,22 +188,59 @@ def _try(artifact: Version, name: str, version: str, place: _Place, asked: str) 
     model, trials = _proven(artifact, cases, name, version, place, choice)
     # What a graph does with some inputs it need not do with others.
     with _said_as(f"{choice.file}: does not run on inputs like those of its golden cases on {place.device}"):
-        return model, _findings(artifact.digest, model, cases, trials)
+        found = _findings(artifact.digest, model, cases, trials)
+    reason = artifact.manifest.parts.reason  # it names the operator
+    if found.why_not_in_parts and reason:
+        said = f"{reason}: {found.why_not_in_parts}" if model.signature.states else reason
+        found = dataclasses.replace(found, why_not_in_parts=said)
+    if not artifact.manifest.parts.file:
+        return model, found
+    reason = why_not_found(artifact.manifest, choice)
+    if reason:
+        return model, dataclasses.replace(found, why_not_in_parts=reason)
+    parts, trials = _proven_parts(artifact, cases, name, version, place, choice)
+    with _said_as(f"{PARTS}: does not run on inputs like those of its golden cases on {place.device}"):
+        found = dataclasses.replace(found, parts=_findings(artifact.digest, parts, cases, trials))
+    return dataclasses.replace(model, parts=parts), found
 
 
 def _proven(
     artifact: Version, cases: Sequence[Case], name: str, version: str, place: _Place, choice: GraphChoice
 ) -> tuple[Model, TrialRequests]:
-    """Load a graph of a version, and replay the golden cases on it."""
-    file, device = choice.file, place.device
+    """Load the graph of a version that serves, and replay the golden cases on it."""
+    return _proven_graph(artifact, cases, name, version, place, choice, choice.file, artifact.manifest)
+
+
+def _proven_parts(
+    artifact: Version, cases: Sequence[Case], name: str, version: str, place: _Place, choice: GraphChoice
+) -> tuple[Model, TrialRequests]:
+    """Load the graph of a version that has found states, and replay the golden cases from the states of the beginning."""
+    manifest = with_found_states(artifact.manifest)
+    if PARTS not in artifact.files:
+        raise ArtifactError(f"{MANIFEST}: lists no {PARTS}, in which it has states")
+    begun = begun_cases(cases, artifact.manifest, load_defaults(artifact.files, manifest.inputs))
+    return _proven_graph(artifact, begun, name, version, place, choice, PARTS, manifest)
+
+
+def _proven_graph(
+    artifact: Version,
+    cases: Sequence[Case],
+    name: str,
+    version: str,
+    place: _Place,
+    choice: GraphChoice,
+    file: str,
+    manifest: manifest_pb2.Manifest,
+) -> tuple[Model, TrialRequests]:
+    device = place.device
     try:
         session = new_session(artifact.files[file], device, place.threads)
     except StartError:
         raise
     except Exception as error:
         raise ArtifactError(f"{file}: onnxruntime cannot load it: {one_line(str(error))}") from error
-    defaults = load_defaults(artifact.files, artifact.manifest.inputs)
-    signature = read_signature(session.get_inputs(), session.get_outputs(), artifact.manifest, file, defaults)
+    defaults = load_defaults(artifact.files, manifest.inputs)
+    signature = read_signature(session.get_inputs(), session.get_outputs(), manifest, file, defaults)
     trials = TrialRequests(signature, cases)
     signature = signature.with_shortest(trials.shortest)
     nodes = nodes_by_provider(session)
@@ -199,7 +248,7 @@ def _proven(
     parity = artifact.parity.get(_PARITY_OF[choice.name], "")
     model = dataclasses.replace(model, parity=parity, opset=read_opset(artifact.files[choice.file]))
     with _said_as(f"{GOLDEN}: {file} does not run these cases on {device}"):
-        _replay(model, cases)
+        _replay(model, cases, file)
     return model, trials
 
 
@@ -228,7 +277,7 @@ def _said_as(what: str) -> Iterator[None]:
         raise ArtifactError(f"{what}: {type(error).__name__}: {one_line(str(error))}") from error
 
 
-def _replay(model: Model, cases: Sequence[Case]) -> None:
+def _replay(model: Model, cases: Sequence[Case], file: str) -> None:
     """Run the golden cases as requests are run, joined and split, and compare with what eager PyTorch gave."""
     limits = next((at for at in model.manifest.replay_limits if at.device == model.device), None)
     if limits is None:
@@ -241,15 +290,16 @@ def _replay(model: Model, cases: Sequence[Case]) -> None:
             expected, found = spec.shape(request.batch, request.sizes), outputs[spec.name].shape
             if found != expected:
                 raise ArtifactError(
-                    f"{model.graph.file}: {spec} comes out as {list(found)} where {list(expected)} is expected"
+                    f"{file}: {spec} comes out as {list(found)} where {list(expected)} is expected"
                 )
-        return outputs
+        return {name: array for name, array in outputs.items() if name in asked}
 
+    asked = {tensor.name for tensor in model.manifest.outputs}  # of states that were found, no results are recorded
     failures = replay(cases, compute, limits)
     if failures:
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
         raise ArtifactError(
-            f"{GOLDEN}: {model.graph.file} does not give these results on {model.device}: {failures[0]}{more}"
+            f"{GOLDEN}: {file} does not give these results on {model.device}: {failures[0]}{more}"
         )
 
 

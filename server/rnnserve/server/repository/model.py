@@ -47,6 +47,8 @@ class Model:
         parity: Summary of what its graph was compared with when published, as JSON; empty where with nothing.
         opset: Version of ONNX's operators that its graph is of; 0 where that is not known.
         statistics: Counts of what it has done.
+        parts: The same on a graph with states that were found in it, which runs the parts of sequences; None where this
+            one does, or none may be sent.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Model:
     parity: str = ""
     opset: int = 0
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
+    parts: "Model | None" = None
 
     def __post_init__(self) -> None:
         """Count where `/metrics` are read: of a version that is loaded again, beside what was counted before."""

@@ -1,0 +1,27 @@
+"""Whether sequences of a model may be sent in parts, in words."""
+
+from collections.abc import Iterator
+
+from rnnserve.cli.inspection.findings_in_words import finding_in_words
+from rnnserve.protos import manifest_pb2
+
+__all__ = ["parts_in_words"]
+
+
+def parts_in_words(manifest: manifest_pb2.Manifest) -> Iterator[str]:
+    """Say whether sequences may be cut into parts, which states this needs, and how it was found.
+
+    Args:
+        manifest: Manifest of the version; nothing is said where it does not say it.
+    """
+    if not manifest.HasField("parts"):
+        return
+    parts = manifest.parts
+    if parts.reason:
+        yield f"sequences are served whole: {parts.reason}"
+        return
+    declared = [f'"{tensor.continues_as}"' for tensor in manifest.outputs if tensor.continues_as]
+    found = [f'"{tensor.name}"' for tensor in parts.inputs]
+    kept = [f"{', '.join(names)}, {how}" for names, how in ((declared, "declared"), (found, "found")) if names]
+    yield f"sequences may be sent in parts; what is kept between them: {'; '.join(kept) or 'nothing'}"
+    yield f"a step depends on others by these alone: {finding_in_words(parts.steps)}"
