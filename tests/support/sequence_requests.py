@@ -41,12 +41,15 @@ def step(inputs, identity, *, name=SIMPLE, starts=False, ends=False, outputs=("l
     return message
 
 
-def in_parts(inputs, parts: Sequence[int], identity, **kwargs) -> Iterator[pb.ModelInferRequest]:
+def in_parts(
+    inputs, parts: Sequence[int], identity, *, input_name: str = "input", **kwargs
+) -> Iterator[pb.ModelInferRequest]:
     """The requests of a sequence that is cut into parts of so many steps."""
     at = 0
     for number, steps in enumerate(parts):
         ends = number == len(parts) - 1
-        yield step(inputs[:, at : at + steps], identity, starts=not number, ends=ends, id=f"part {number}", **kwargs)
+        part = {input_name: inputs[:, at : at + steps]}
+        yield step(part, identity, starts=not number, ends=ends, id=f"part {number}", **kwargs)
         at += steps
 
 

@@ -116,6 +116,15 @@ class ModelMetadata:
         return {tensor.continues_as: name for name, tensor in self.outputs.items() if tensor.continues_as}
 
     @functools.cached_property
+    def found_states(self) -> tuple[str, ...]:
+        """The states that the server keeps, or seals, beside those of the interface: found in the model's graph."""
+        try:
+            found = json.loads(self.properties.get("found_states", "[]"))
+        except ValueError:
+            found = []
+        return tuple(map(str, found)) if isinstance(found, list) and self.properties.get("sequences") == "kept" else ()
+
+    @functools.cached_property
     def batching(self) -> str:
         """PADDED, JOINED or ALONE: which rows may share a request."""
         reported = self.properties.get("batching")

@@ -3,6 +3,9 @@
 A session's state travels with its requests: as the final states, which are sent as the initial ones (`h_n` as `h_0`),
 or as the one token in which a server has sealed them. So the server keeps nothing, and a step that was lost with its
 server is sent again to another one: it gets the same answer, whether or not the lost server had computed it.
+
+States that were found in a model's graph cannot be carried, since its interface does not have them. A server without a
+key keeps them (`kept_sequences`).
 """
 
 import contextlib
@@ -11,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from rnnserve.client.errors import ClientError, InvalidAnswer, InvalidRequest, Unimplemented
+from rnnserve.client.kept_sequences import KeptSequence
 from rnnserve.client.metadata import ModelMetadata
 from rnnserve.client.operations import (
     ClientOperations,
@@ -32,8 +36,9 @@ __all__ = ["SessionOperations", "StateForm", "require_sessions"]
 
 T = TypeVar("T")
 
-StateForm = Literal["carried", "sealed"]
-"""How a session's state travels: as the model's own tensors, or as one token that only servers can read."""
+StateForm = Literal["carried", "sealed", "kept"]
+"""How a session's state travels: as the model's own tensors, or as one token that only servers can read; or not at all,
+where the server keeps it."""
 
 _Rows = Sequence[Mapping[str, Array] | None]
 """For each row an earlier result, which has the final states; None for a row that begins with zeros."""
@@ -65,7 +70,8 @@ class SessionOperations:
             model: The model's name.
             outputs: Names of the outputs to return; all but the final states if empty.
             rows: Number of sequences that are stepped together; None for one.
-            state: The way of the state; None for "sealed" where the server offers it, else "carried".
+            state: The way of the state; None for "sealed" where the server offers it, else "carried", or "kept" where
+                states were found in the model's graph.
             continue_from: The states from which the rows continue at the beginning; None for zeros.
             version: The model's version; empty for the server's choice.
 
@@ -75,8 +81,12 @@ class SessionOperations:
         check_model(model)
         if rows is not None and rows < 1:
             raise InvalidRequest(f"rows {rows}: expected 1 or more, or None for a single sequence")
-        if state not in (None, "carried", "sealed"):
-            raise InvalidRequest(f'state {state!r}: expected "carried", "sealed", or None for what the server offers')
+        if state not in (None, "carried", "sealed", "kept"):
+            raise InvalidRequest(
+                f'state {state!r}: expected "carried", "sealed", "kept", or None for what the server offers'
+            )
+        if state == "kept" and continue_from is not None:
+            raise InvalidRequest('state "kept" begins with the model\'s own states: leave out continue_from')
         if continue_from is not None and len(continue_from) != (rows or 1):
             raise InvalidRequest(f"continue_from has {len(continue_from)} rows; the session has {rows or 1}")
         self.model = model
@@ -90,7 +100,7 @@ class SessionOperations:
         self._version = version
         self._metadata: ModelMetadata | None = None
         self._outputs: list[str] = []
-        self._kept: _Rows | str | None = continue_from
+        self._kept: _Rows | str | KeptSequence | None = continue_from
         self._busy = threading.Lock()
         self._closed = False
 
@@ -108,11 +118,11 @@ class SessionOperations:
         """Ask for the model's metadata and for what the server offers, if that is not known yet."""
         if self._metadata is None:
             metadata = yield from self._operations.metadata(self.model, self._version)
-            require_sessions(metadata)
+            self._require_sessions(metadata)
             answered = [name for name, tensor in metadata.outputs.items() if not tensor.continues_as]
             self._outputs = check_outputs(metadata, self._asked or answered)
-            if self._state != "carried":
-                self._state = yield from self._choose_form()
+            if self._state in (None, "sealed"):
+                self._state = yield from self._choose_form(metadata)
             self._metadata = metadata
         return self._metadata
 
@@ -161,11 +171,15 @@ class SessionOperations:
         axis, kept, answers, steps = sequence_axis(metadata), self._kept, [], 0
         for asked in points.requests:
             inputs: dict[str, Any] = dict(asked)
-            if kept is not None and not isinstance(kept, str):
+            if kept is not None and not isinstance(kept, str | KeptSequence):
                 inputs = add_states(metadata, inputs, kept)
             rows = check_rows(metadata, inputs)
             if self._state == "sealed":
-                answered, kept = yield from self._ask_sealed(metadata, rows, kept)
+                token = kept if isinstance(kept, str) else SESSION_BEGIN
+                answered, kept = yield from self._ask_sealed(metadata, rows, token)
+            elif self._state == "kept":
+                kept = self._kept = kept if isinstance(kept, KeptSequence) else KeptSequence()
+                answered = yield from self._ask_kept(metadata, rows, kept)
             else:
                 answered, kept = yield from self._ask_carried(metadata, rows)
             answers.append(answered)
@@ -174,11 +188,23 @@ class SessionOperations:
         self.steps += steps
         return points.combine(answers)
 
-    def _choose_form(self) -> OperationSteps[StateForm]:
+    def _require_sessions(self, metadata: ModelMetadata) -> None:
+        found = metadata.found_states
+        if not found:
+            require_sessions(metadata)
+        elif self._state == "carried" or self._initial is not None:
+            raise InvalidRequest(
+                f"model {metadata.name} has states that are no part of its interface ({', '.join(found)}), so that they "
+                'cannot be carried, nor continued from: leave out state="carried" and continue_from, or declare them '
+                "with states= of publish"
+            )
+        sequence_axis(metadata)
+
+    def _choose_form(self, metadata: ModelMetadata) -> OperationSteps[StateForm]:
         is_offered = SEALED_SESSIONS in (yield from self._operations.server_extensions())
         if self._state == "sealed" and not is_offered:
             raise Unimplemented('the server seals no states: it has no key for them. state="carried" needs none')
-        return "sealed" if is_offered else "carried"
+        return "sealed" if is_offered else "kept" if metadata.found_states else "carried"
 
     def _ask_carried(self, metadata: ModelMetadata, rows: RowInputs) -> OperationSteps[tuple[list[Prediction], _Rows]]:
         """Ask for the final states, too; return the outputs, and the states."""
@@ -194,18 +220,31 @@ class SessionOperations:
         return outputs, [{name: prediction[name] for name in finals} for prediction, _ in answers]
 
     def _ask_sealed(
-        self, metadata: ModelMetadata, rows: RowInputs, kept: _Rows | str | None
+        self, metadata: ModelMetadata, rows: RowInputs, token: str
     ) -> OperationSteps[tuple[list[Prediction], str]]:
         """Send the token, or begin; return the outputs, and the next token."""
-        if self._operations.count_requests(metadata, rows, self._outputs) > 1:
-            raise InvalidRequest(
-                "the rows of this step do not share one request, and a sealed state is that of one: make their sizes "
-                'equal, raise max_rows and max_request_bytes of the client, or use state="carried"'
-            )
+        self._require_one_request(metadata, rows)
         asked = self._operations.ask(self.model, self._asked_version, metadata, rows, self._outputs)
-        answers, token = yield from repeat_calls(_with_token(asked, kept if isinstance(kept, str) else SESSION_BEGIN))
+        answers, token = yield from repeat_calls(_with_token(asked, token))
         self._metadata = answers[0][1]
         return [prediction for prediction, _ in answers], token
+
+    def _ask_kept(
+        self, metadata: ModelMetadata, rows: RowInputs, sequence: KeptSequence
+    ) -> OperationSteps[list[Prediction]]:
+        """Send the next request of a sequence whose states the server keeps; return the outputs."""
+        self._require_one_request(metadata, rows)
+        asked = self._operations.ask(self.model, self._asked_version, metadata, rows, self._outputs)
+        answers = yield from sequence.send(asked)
+        self._metadata = answers[0][1]
+        return [prediction for prediction, _ in answers]
+
+    def _require_one_request(self, metadata: ModelMetadata, rows: RowInputs) -> None:
+        if self._operations.count_requests(metadata, rows, self._outputs) > 1:
+            raise InvalidRequest(
+                f"the rows of this step do not share one request, and a {self._state} state is that of one: make their "
+                'sizes equal, raise max_rows and max_request_bytes of the client, or use state="carried"'
+            )
 
 
 def require_sessions(metadata: ModelMetadata) -> None:
@@ -215,8 +254,10 @@ def require_sessions(metadata: ModelMetadata) -> None:
         InvalidRequest: They cannot; the message says why.
     """
     if not metadata.states:
+        why = metadata.properties.get("sequences", "")
         raise InvalidRequest(
             f"model {metadata.name} has no states, so that it has no sessions: predict() asks it about whole sequences"
+            + (f". The server takes none of its sequences a part at a time: {why}" if why not in ("", "kept") else "")
         )
     if metadata.properties.get("continuable") == "false":
         raise InvalidRequest(

@@ -226,7 +226,9 @@ def open_sealed_states(settings: Settings) -> SealedStates | None:
 def _refuse_uncontinuable(model: Model) -> None:
     signature = model.signature
     if not signature.states:
-        raise InvalidRequest(f'model "{model.name}" has no states, so that it has no sessions')
+        raise InvalidRequest(
+            f'model "{model.name}" has no states, so that it has no sessions: {model.why_not_in_parts}'
+        )
     if not model.continues:
         raise InvalidRequest(
             f'model "{model.name}" has no sessions: the parts of a sequence, each continued from the one before, do '

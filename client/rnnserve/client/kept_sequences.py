@@ -1,0 +1,73 @@
+"""A sequence whose states the server keeps: what names it in requests, and whether it is still known where it stands."""
+
+import secrets
+from typing import TypeVar
+
+import grpc
+
+from rnnserve.client.errors import ClientError, FailedPrecondition
+from rnnserve.client.operations import OperationSteps, RemoteCall
+from rnnserve.protos.inference_pb2 import ModelInferRequest
+
+__all__ = ["KeptSequence"]
+
+T = TypeVar("T")
+
+_LEFT_AS_IT_WAS = {
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.UNIMPLEMENTED,
+    grpc.StatusCode.FAILED_PRECONDITION,
+}
+"""Statuses of a server that has refused a request: its sequence is as it was."""
+
+
+class KeptSequence:
+    """One sequence of a session, from its first request on.
+
+    A request is sent once: sent again, it might count twice.
+    """
+
+    def __init__(self) -> None:
+        """Begin a sequence; the server knows nothing of it yet."""
+        self._identity = secrets.randbits(63) | 1
+        self._has_begun = False
+        self._is_lost = False
+
+    def send(self, steps: OperationSteps[T]) -> OperationSteps[T]:
+        """Make an operation's inference request the next one of the sequence.
+
+        Raises:
+            FailedPrecondition: If it is not known which steps the server has counted.
+        """
+        if self._is_lost:
+            raise FailedPrecondition(
+                "the session is over: an answer was lost, so that it is not known which steps the server has counted; "
+                "reset() begins anew. A server with a key for sealed sessions (--session-key) would lose none"
+            )
+        self._is_lost = True  # until it is answered: a step that is cancelled has an unknown end
+        try:
+            result = yield from self._named(steps)
+        except ClientError as error:
+            self._is_lost = error.status not in _LEFT_AS_IT_WAS
+            raise
+        self._is_lost, self._has_begun = False, True
+        return result
+
+    def _named(self, steps: OperationSteps[T]) -> OperationSteps[T]:
+        try:
+            call = next(steps)
+            while True:
+                if isinstance(call, RemoteCall) and isinstance(call.request, ModelInferRequest):
+                    call.request.parameters["sequence_id"].int64_param = self._identity
+                    if not self._has_begun:
+                        call.request.parameters["sequence_start"].bool_param = True
+                try:
+                    answer = yield call
+                except ClientError as error:
+                    call = steps.throw(error)
+                else:
+                    call = steps.send(answer)
+        except StopIteration as done:
+            result: T = done.value
+            return result
