@@ -7,6 +7,7 @@ import re
 import threading
 import urllib.error
 import urllib.request
+from typing import Any
 
 import grpc
 import pytest
@@ -25,8 +26,10 @@ MODEL = "direction_simple"
 class Collector(http.server.BaseHTTPRequestHandler):
     """Takes spans over OTLP/HTTP."""
 
+    bodies: list[bytes] = []  # noqa: RUF012 - all that has come: each request has a handler of its own
+
     def do_POST(self):
-        self.server.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -38,18 +41,18 @@ class Collector(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def collector():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
-        server.bodies = []
+        Collector.bodies.clear()
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
 
 
-def spans_of(collector):
+def collected():
     """What has come so far: name, trace, and attributes of each span."""
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
     found = []
-    for body in list(collector.bodies):
+    for body in list(Collector.bodies):
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
             for span in [span for scope in resource.scope_spans for span in scope.spans]:
                 said = {entry.key: entry.value.string_value or entry.value.int_value for entry in span.attributes}
@@ -85,7 +88,8 @@ def test_from_the_clients_error_to_the_log_to_the_trace(repository, tmp_path, mo
         url = f"http://{printed[1]}/v2/models/{MODEL}/infer"
         with process.channel() as channel, pytest.raises(grpc.RpcError) as refused:
             rpc.GRPCInferenceServiceStub(channel).ModelInfer(broken)
-        over_grpc = dict(refused.value.trailing_metadata())[REQUEST_ID]
+        metadata: Any = refused.value.trailing_metadata()
+        over_grpc = dict(metadata)[REQUEST_ID]
         mine, said = post(url, text, **{"X-Request-Id": "mine", "traceparent": f"00-{TRACE}-{PARENT}-01"})
         assert (mine, said["id"]) == ("mine", "mine")
         at_the_front, said = post(url, b"{")
@@ -94,11 +98,11 @@ def test_from_the_clients_error_to_the_log_to_the_trace(repository, tmp_path, mo
         until(lambda: wanted <= lines_of(process).keys())
 
         def told():
-            return {(said.get("rnnserve.request.id"), name.split(" ")[0]) for name, *_, said in spans_of(collector)}
+            return {(said.get("rnnserve.request.id"), name.split(" ")[0]) for name, *_, said in collected()}
 
         expected = {(over_grpc, "request"), ("mine", "request"), ("mine", "POST"), (at_the_front, "POST")}
         until(lambda: expected <= told())
-    lines, spans = lines_of(process), spans_of(collector)
+    lines, spans = lines_of(process), collected()
     assert [lines[name]["status"] for name in (over_grpc, "mine", at_the_front)] == [
         "INVALID_ARGUMENT", "INVALID_ARGUMENT", 400,
     ]  # fmt: skip

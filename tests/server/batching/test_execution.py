@@ -30,6 +30,9 @@ class Member:
     def refuse(self, error):
         self.got.append(error)
 
+    def origin(self):
+        raise NotImplementedError
+
 
 @pytest.fixture
 def clock(monkeypatch):
@@ -45,7 +48,7 @@ class Batch:
         self.members = members
         self.numbers = list(range(len(members))) if numbers is None else numbers
         self._run = run
-        self._rows = rows or [1] * len(members)
+        self._rows = self.rows_each = rows or [1] * len(members)
         self._arrived = arrived or [0.0] * len(members)
         self.rows, self.arrived = sum(self._rows), sum(self._arrived)
         self.arrivals, self.steps, self.padded_steps = self._arrived, 4 * self.rows, self.rows & 1

@@ -132,13 +132,13 @@ def test_ids_and_headers_go_with_the_request(server, monkeypatch):
 
     async def use(_):
         upstream = GrpcUpstream.at_socket(socket_of(server))
-        unary = upstream._infer
+        unary: Any = upstream._infer
 
         def calling(*args, **more):
             calls.append(more)
             return unary(*args, **more)
 
-        upstream._infer = calling
+        monkeypatch.setattr(upstream, "_infer", calling)
         try:
             for name, with_it in (("plain", ()), ("told", headers), ("large", large)):
                 metadata = ((REQUEST_ID, name), *with_it, peer)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+from typing import Any
 
 import grpc
 import numpy as np
@@ -65,7 +66,8 @@ def wrong(id=""):
 def refused(call, *args, **more):
     with pytest.raises(grpc.RpcError) as told:
         call(*args, **more)
-    return dict(told.value.trailing_metadata())[REQUEST_ID]
+    metadata: Any = told.value.trailing_metadata()
+    return dict(metadata)[REQUEST_ID]
 
 
 def test_a_refused_request_is_found_by_the_id_of_its_client(stub, lines):
