@@ -4,13 +4,13 @@
 process's end; `parent_death` ends a process with its parent. `regular_files` opens files that may not be links, pipes
 or elsewhere. `array_archives` reads .npz files within bounds. `refusing_nodes` names nodes of a graph that raise an
 error. `log_format`, `log_limits` and `unblocked_output` are how processes that serve write their log, and
-`request_lines` is what it says of single requests. `telemetry` exports traces. `lasting_imports` pauses the garbage
-collector of a command while torch is imported.
+`request_lines` is what it says of single requests. `front_counts` is what an HTTP front counts for its server.
+`telemetry` exports traces. `lasting_imports` pauses the garbage collector of a command while torch is imported.
 
 Imports no area.
 
 Threads: `guarded_work`, `parent_death`, `telemetry`, `unblocked_output`.
 
-Door: `array_archives`, `guarded_process`, `guarded_work`, `lasting_imports`, `log_format`, `log_limits`,
+Door: `array_archives`, `front_counts`, `guarded_process`, `guarded_work`, `lasting_imports`, `log_format`, `log_limits`,
 `parent_death`, `refusing_nodes`, `regular_files`, `request_lines`, `telemetry`, `unblocked_output`.
 """

@@ -191,6 +191,16 @@ def test_a_server_without_workers_is_scraped_beside_its_interpreter(repository, 
         found = scrape(by_http)
         assert requests(found) == counted
         assert found[f'rnnserve_model_ready{{model="{SIMPLE}",version="1"}}'] == 1
+        assert refused_by_front(found) == {}
+        wrong = [("POST", f"/v2/models/{SIMPLE}/infer", "no JSON"), ("GET", "/nowhere", None), ("PUT", "/v2", None)]
+        assert [status_of(by_http, *each) for each in wrong] == [400, 404, 405]
+        (front,) = children(server, b"rnnserve.cli\0web")
+        os.kill(front, signal.SIGKILL)
+        until(lambda: len(set(children(server, b"rnnserve.cli\0web")) - {front}) == 1)
+        until(lambda: can_be_asked(by_http))
+        found = scrape(by_http)
+        assert requests(found) == counted
+        assert refused_by_front(found) == {"400": 1, "404": 1, "405": 1}  # a front that replaces another goes on
         (scraper,) = scrapers(server)
         os.kill(scraper, signal.SIGKILL)
         until(lambda: "the process for metrics has ended" in server.log)
@@ -201,11 +211,39 @@ def test_a_server_without_workers_is_scraped_beside_its_interpreter(repository, 
     assert "Traceback" not in server.log
 
 
+def status_of(address, method, path, body):
+    """The status of an answer over HTTP."""
+    connection = http.client.HTTPConnection(address, timeout=PATIENCE)
+    connection.request(method, path, body)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def can_be_asked(address):
+    """Whether HTTP answers again."""
+    try:
+        return status_of(address, "GET", "/v2/health/ready", None) == 200
+    except OSError:
+        return False
+
+
+def refused_by_front(found):
+    """By HTTP status, what the front has refused itself."""
+    told = re.compile(r'rnnserve_http_refusals_total\{status="(\w+)"\}')
+    return {match[1]: value for name, value in found.items() if value and (match := told.fullmatch(name))}
+
+
 def scrapers(server):
     """The processes that answer scrapes."""
+    return children(server, b"counting.scraper")
+
+
+def children(server, words):
+    """The processes that it has started, on any of its threads, whose command line has these words."""
     tasks = Path(f"/proc/{server.process.pid}/task").glob("*/children")
-    children = [pid for path in tasks for pid in path.read_text().split()]
-    found = [int(pid) for pid in children if b"counting.scraper" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    pids = [pid for path in tasks for pid in path.read_text().split()]
+    found = [int(pid) for pid in pids if words in Path(f"/proc/{pid}/cmdline").read_bytes()]
     return [pid for pid in found if is_running(pid)]
 
 

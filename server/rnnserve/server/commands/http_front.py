@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from rnnserve.common.front_counts import FrontCounts
 from rnnserve.server.commands.ending import before_end_at_once
 from rnnserve.server.errors import StartError
 from rnnserve.server.settings import Settings
@@ -89,7 +90,14 @@ class HttpFront:
         folder: Where the server is to have its sockets.
     """
 
-    def __init__(self, listener: socket.socket, folder: Path, command: Sequence[str], count: int) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        folder: Path,
+        command: Sequence[str],
+        count: int,
+        counts: Sequence[FrontCounts] = (),
+    ) -> None:
         """Prepare; `start` starts them.
 
         Args:
@@ -97,6 +105,7 @@ class HttpFront:
             folder: Folder for the server's sockets.
             command: Command line of each; descriptors are added to it.
             count: Number of processes.
+            counts: Memory for what each of them counts itself; one that replaces another goes on with it.
         """
         self.port: int = listener.getsockname()[1]
         self.folder = folder
@@ -108,6 +117,7 @@ class HttpFront:
             threading.Thread(target=self._keep, args=(index,), name=f"http front {index}", daemon=True)
             for index in range(count)
         ]
+        self._counts = counts or [FrontCounts() for _ in range(count)]
 
     def start(self) -> None:
         """Start the processes, and keep as many running."""
@@ -151,10 +161,11 @@ class HttpFront:
     def _run(self, index: int) -> str:
         """Run one process to its end; return how it has ended."""
         ours, its = os.pipe()
+        listen, counts = self._listener.fileno(), self._counts[index].descriptor
         try:
             process = subprocess.Popen(  # noqa: S603 - our own command line
-                [*self._command, f"--listen-fd={self._listener.fileno()}", f"--lifeline-fd={ours}"],
-                pass_fds=(self._listener.fileno(), ours),
+                [*self._command, f"--listen-fd={listen}", f"--lifeline-fd={ours}", f"--counts-fd={counts}"],
+                pass_fds=(listen, ours, counts),
                 start_new_session=True,
                 stdin=subprocess.DEVNULL,
             )
@@ -170,13 +181,14 @@ class HttpFront:
 
 
 @contextlib.contextmanager
-def http_front(args: argparse.Namespace, settings: Settings) -> Iterator[Settings]:
+def http_front(args: argparse.Namespace, settings: Settings, counts: Sequence[FrontCounts] = ()) -> Iterator[Settings]:
     """Have HTTP served beside gRPC inside the block, where that is wanted and can be.
 
     Args:
         args: Arguments of the command: `http_port`, `no_http`, `http_workers`, `http_allow_host`, `log_level`,
             `log_format`.
         settings: Settings of the server.
+        counts: Memory for what each process of the front counts itself.
 
     Yields:
         The settings, with what the server has to know of the front.
@@ -189,7 +201,7 @@ def http_front(args: argparse.Namespace, settings: Settings) -> Iterator[Setting
         yield settings
         return
     with listener, _private_folder() as folder:
-        front = HttpFront(listener, folder, _command(args, settings, folder), args.http_workers)
+        front = HttpFront(listener, folder, _command(args, settings, folder), args.http_workers, counts)
         before_end_at_once(front.discard)
         front.start()
         try:

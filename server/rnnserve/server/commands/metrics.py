@@ -4,8 +4,9 @@ import argparse
 import contextlib
 import importlib.metadata
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
+from rnnserve.common.front_counts import FrontCounts
 from rnnserve.server.commands.scrape_process import ScrapeProcess
 from rnnserve.server.counting.endpoint import MetricsEndpoint
 from rnnserve.server.counting.exposition import Exposition
@@ -65,7 +66,7 @@ class Metrics:
 
     def text(self) -> bytes:
         """Give the text of a scrape."""
-        return self._exposition.text(self.totals.sums(), self.totals.restarts)
+        return self._exposition.text(self.totals.sums(), self.totals.restarts, self.totals.of_fronts())
 
     def options(self) -> list[str]:
         """The options of a process that gives the same."""
@@ -73,17 +74,21 @@ class Metrics:
 
 
 @contextlib.contextmanager
-def metrics_served(args: argparse.Namespace, settings: Settings) -> Iterator[Metrics]:
+def metrics_served(
+    args: argparse.Namespace, settings: Settings, fronts: Sequence[FrontCounts] = ()
+) -> Iterator[Metrics]:
     """Answer scrapes inside the block.
 
     Args:
         args: Arguments of the command: `metrics_port`, `no_triton_metrics`, `workers`.
         settings: Settings of the server.
+        fronts: Numbers of the HTTP fronts.
 
     Raises:
         StartError: If the port cannot be had.
     """
     metrics = Metrics(has_triton_names=not args.no_triton_metrics)
+    metrics.totals.fronts += fronts
     listeners: list[socket.socket] = []
     if settings.private_sockets is not None:
         listener = socket.socket(socket.AF_UNIX)
@@ -99,7 +104,7 @@ def metrics_served(args: argparse.Namespace, settings: Settings) -> Iterator[Met
         metrics.totals.add(used_table())  # what the supervisor counts itself
         endpoint = MetricsEndpoint(listeners, metrics.text)
     else:  # the lane is in this process: a scrape would take its interpreter for milliseconds
-        endpoint = ScrapeProcess(listeners, metrics.options(), lambda: metrics.count_gauges())
+        endpoint = ScrapeProcess(listeners, metrics.options(), fronts, lambda: metrics.count_gauges())
     endpoint.start()
     try:
         yield metrics

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from rnnserve.common.front_counts import FrontCounts
 from rnnserve.server.counting.table import used_table
 from rnnserve.server.process.resources import why_no_resource
 
@@ -28,17 +29,23 @@ class ScrapeProcess:
     """Waits for a scraper: a server that is not scraped has one sleeping thread for it, and nothing else."""
 
     def __init__(
-        self, listeners: Sequence[socket.socket], options: Sequence[str], count_gauges: Callable[[], None]
+        self,
+        listeners: Sequence[socket.socket],
+        options: Sequence[str],
+        fronts: Sequence[FrontCounts],
+        count_gauges: Callable[[], None],
     ) -> None:
         """Prepare.
 
         Args:
             listeners: The sockets on which scrapers connect; they are closed at the end.
             options: Options of the process.
+            fronts: Numbers of the HTTP fronts.
             count_gauges: A function that writes down what is true now.
         """
         self._listeners = listeners
         self._options = options
+        self._fronts = fronts
         self._count_gauges = count_gauges
         self._wake, self._woken = socket.socketpair()
         self._is_told_to_stop = threading.Event()
@@ -83,11 +90,13 @@ class ScrapeProcess:
         ours, its = os.pipe()
         try:
             fds = [listener.fileno() for listener in self._listeners]
+            fronts = [front.descriptor for front in self._fronts]
             table = used_table().descriptor
             command = [sys.executable, "-m", "rnnserve.server.counting.scraper", f"--table-fd={table}"]
             command += [f"--lifeline-fd={ours}", *[f"--listen-fd={fd}" for fd in fds], *self._options]
+            command += [f"--front-fd={fd}" for fd in fronts]
             self._process = process = subprocess.Popen(  # noqa: S603 - our own command line
-                command, pass_fds=(ours, table, *fds), start_new_session=True, stdin=subprocess.DEVNULL
+                command, pass_fds=(ours, table, *fds, *fronts), start_new_session=True, stdin=subprocess.DEVNULL
             )
             if self._is_told_to_stop.is_set():
                 process.kill()

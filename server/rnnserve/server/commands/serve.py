@@ -11,6 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
+from rnnserve.common.front_counts import FrontCounts
 from rnnserve.common.log_format import LOG_FORMATS, log_formatter
 from rnnserve.common.log_limits import LogLimits
 from rnnserve.common.parent_death import die_with_parent
@@ -123,9 +124,10 @@ def run(args: argparse.Namespace) -> int:
                 has_threads = _serve(settings, supervised)
         else:
             check_tracing(settings)  # before anything is started
+            fronts = [FrontCounts() for _ in range(args.http_workers)]
             with (
-                http_front(args, settings) as settings,
-                metrics_served(args, settings) as metrics,
+                http_front(args, settings, fronts) as settings,
+                metrics_served(args, settings, fronts) as metrics,
                 refusals_logged(metrics.totals, settings.log_requests),
             ):
                 _log.info("options: %s", " ".join(changed_options(args, add_arguments)) or "the defaults")

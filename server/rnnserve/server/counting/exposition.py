@@ -8,8 +8,9 @@ numbers are put into it.
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
+from rnnserve.common.front_counts import NUMBERS
 from rnnserve.server.counting import places
-from rnnserve.server.counting.families import OF_OTHER, OF_PROCESS, OF_VERSIONS, TRITON, Family
+from rnnserve.server.counting.families import OF_FRONTS, OF_OTHER, OF_PROCESS, OF_VERSIONS, TRITON, Family
 from rnnserve.server.counting.table import OTHER
 from rnnserve.server.counting.totals import Total
 
@@ -39,12 +40,18 @@ class Exposition:
         self._has_certificate = False
         self._text = ""
 
-    def text(self, totals: Mapping[tuple[str, str], Total], restarts: Mapping[str, int]) -> bytes:
+    def text(
+        self,
+        totals: Mapping[tuple[str, str], Total],
+        restarts: Mapping[str, int],
+        of_fronts: Sequence[float] = (0.0,) * NUMBERS,
+    ) -> bytes:
         """Write all metrics.
 
         Args:
             totals: Totals by model and version; the process's are those of ("", "").
             restarts: Number of workers that were replaced, by reason.
+            of_fronts: Numbers of the HTTP fronts together (`front_counts`).
         """
         process = totals[_PROCESS].counts if _PROCESS in totals else Total().counts
         found = sorted([(*name, total.about) for name, total in totals.items() if name != _PROCESS], key=_by_name)
@@ -57,6 +64,7 @@ class Exposition:
         numbers = chain(
             _numbers(self._of_versions, rows, others),
             _numbers(OF_PROCESS, [process]),
+            _numbers(OF_FRONTS, [of_fronts]),
             [certificate] if certificate else [],
             [restarts.get(reason, 0) for reason in _RESTARTS],
         )
@@ -67,7 +75,7 @@ class Exposition:
         labels = [_labels({"model": model, "version": version}) for model, version, _ in names if model != OTHER]
         others = [_labels({"model": model, "version": version}) for model, version, _ in names if model == OTHER]
         made = [_family(family, labels, others) for family in self._of_versions]
-        made += [_family(family, [""]) for family in OF_PROCESS]
+        made += [_family(family, [""]) for family in OF_PROCESS + OF_FRONTS]
         if self._has_certificate:
             made.append(_head("rnnserve_tls_not_after_timestamp_seconds", "gauge", "When the certificate ends."))
             made.append("rnnserve_tls_not_after_timestamp_seconds %d\n")

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from operator import itemgetter
 
+from rnnserve.common import front_counts
 from rnnserve.server.counting import places
 
-__all__ = ["LABELS", "OF_OTHER", "OF_PROCESS", "OF_VERSIONS", "TRITON", "Family"]
+__all__ = ["LABELS", "OF_FRONTS", "OF_OTHER", "OF_PROCESS", "OF_VERSIONS", "TRITON", "Family"]
 
 LABELS = "LABELS"
 
@@ -233,6 +234,26 @@ OF_PROCESS = (
         form="%r",
     ),
 )
+
+_STATUSES = len(front_counts.STATUSES) + 1
+
+OF_FRONTS = (
+    Family(
+        "rnnserve_http_refusals_total",
+        "counter",
+        "Requests that the HTTP front has refused itself, without the server, by HTTP status.",
+        tuple(f'{{status="{status}"}} %d' for status in (*front_counts.STATUSES, "other")),
+        lambda numbers: numbers[:_STATUSES],
+    ),
+    Family(
+        "rnnserve_http_connections_ended_total",
+        "counter",
+        "Connections that the HTTP front has ended.",
+        tuple(f'{{reason="{reason}"}} %d' for reason in front_counts.ENDED),
+        lambda numbers: numbers[_STATUSES:],
+    ),
+)
+"""What HTTP fronts count themselves; their row is that of `front_counts`."""
 
 TRITON = (
     Family(

@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Sequence
 
+from rnnserve.common.front_counts import FrontCounts
 from rnnserve.common.parent_death import die_with_parent
 from rnnserve.server.counting.endpoint import MetricsEndpoint
 from rnnserve.server.counting.exposition import Exposition
@@ -23,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in ("--table-fd", "--lifeline-fd"):
         parser.add_argument(name, type=int, required=True)
     parser.add_argument("--listen-fd", type=int, action="append", required=True)
+    parser.add_argument("--front-fd", type=int, action="append", default=[])
     parser.add_argument("--server-version", required=True)
     parser.add_argument("--no-triton-metrics", action="store_true")
     args = parser.parse_args(arguments)
@@ -30,9 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the server, which ends this process
     totals = Totals()
     totals.add(CountTable(args.table_fd))
+    totals.fronts += [FrontCounts(fd) for fd in args.front_fd]
     exposition = Exposition(args.server_version, has_triton_names=not args.no_triton_metrics)
     listeners = [socket.socket(fileno=fd) for fd in args.listen_fd]
-    MetricsEndpoint(listeners, lambda: exposition.text(totals.sums(), totals.restarts)).serve()
+    MetricsEndpoint(listeners, lambda: exposition.text(totals.sums(), totals.restarts, totals.of_fronts())).serve()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 
+from rnnserve.common.front_counts import NUMBERS, FrontCounts
 from rnnserve.server.counting.places import (
     HELD_BYTES,
     IN_FLIGHT,
@@ -46,11 +47,13 @@ class Totals:
 
     Attributes:
         restarts: How often a worker was replaced, by reason.
+        fronts: What each HTTP front counts itself.
     """
 
     def __init__(self) -> None:
         """Start with none."""
         self.restarts: Counter[str] = Counter()
+        self.fronts: list[FrontCounts] = []
         self._lock = threading.Lock()
         self._living: list[CountTable] = []
         self._kept: dict[tuple[str, str], Total] = {}
@@ -71,6 +74,12 @@ class Totals:
         """What processes have counted that have ended, by model and version."""
         with self._lock:
             return {name: list(total.counts) for name, total in self._kept.items() if name[0]}
+
+    def of_fronts(self) -> list[float]:
+        """What the HTTP fronts have counted together."""
+        return [
+            sum(numbers) for numbers in zip([0.0] * NUMBERS, *[front.numbers() for front in self.fronts], strict=True)
+        ]
 
     def sums(self) -> dict[tuple[str, str], Total]:
         """The totals by model and version; the process's are those of ("", "")."""

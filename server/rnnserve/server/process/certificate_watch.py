@@ -67,7 +67,7 @@ def certificate_end(pem: bytes) -> float:
         try:
             ends.append(_not_after(base64.b64decode(found[1])))
         except (ValueError, IndexError):
-            continue  # OpenSSL has taken it: this function knows less
+            continue  # OpenSSL has taken it, which reads more than this function
     return min(ends, default=0.0)
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from starlette.types import Scope
 
+from rnnserve.common.front_counts import used_front_counts
 from rnnserve.common.request_lines import LOG_REQUESTS, LineBudget, log_request, trace_id_of
 from rnnserve.web.errors import RestError
 
@@ -69,7 +70,9 @@ class RequestLog:
         return self._says_all and not self._has_server_log
 
     def refused(self, error: RestError, words: RequestWords) -> None:
-        """Write the line of a request that is refused, unless the server has one."""
+        """Count a request that this front refuses, and write the line of any that is, unless the server has one."""
+        if not error.is_of_server:
+            used_front_counts().count_refusal(error.status)
         if not self._is_on or (error.is_of_server and self._has_server_log):
             return
         status = error.status

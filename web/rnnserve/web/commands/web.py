@@ -15,6 +15,7 @@ import uvloop
 
 from rnnserve.client.endpoint import parse_endpoint
 from rnnserve.client.errors import ClientError
+from rnnserve.common.front_counts import FrontCounts, use_front_counts
 from rnnserve.common.log_format import LOG_FORMATS, log_formatter
 from rnnserve.common.log_limits import LogLimits
 from rnnserve.common.parent_death import die_with_parent
@@ -30,6 +31,7 @@ from rnnserve.web.commands.memory_limit import end_beyond, least_memory_bytes
 from rnnserve.web.http1.connection_table import ConnectionTable
 from rnnserve.web.http1.direct_protocol import DirectProtocol, DirectWay
 from rnnserve.web.http1.limits import HttpLimits
+from rnnserve.web.http1.tls_handshakes import count_failed_handshakes
 from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
 from rnnserve.web.upstream.private_sockets import PrivateSockets
 from rnnserve.web.upstream.upstream import Upstream
@@ -109,7 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="export traces (OpenTelemetry, OTLP/HTTP) as the variables OTEL_… say; needs the extra `otel`",
     )
     # What `rnnserve serve` tells the fronts that it starts.
-    for name in ("--listen-fd", "--lifeline-fd"):
+    for name in ("--listen-fd", "--lifeline-fd", "--counts-fd"):
         parser.add_argument(name, type=int, help=argparse.SUPPRESS)
 
 
@@ -118,6 +120,8 @@ def run(args: argparse.Namespace) -> int:
     if args.lifeline_fd is not None:
         die_with_parent(args.lifeline_fd)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the server, which ends this process
+    if args.counts_fd is not None:
+        use_front_counts(FrontCounts(args.counts_fd))
     unblock_output()
     logging.basicConfig(level=args.log_level.upper())
     for handler in logging.getLogger().handlers:
@@ -241,6 +245,9 @@ async def _serve(
         ssl_ca_certs=None if args.tls_client_ca is None else str(args.tls_client_ca),
         ssl_cert_reqs=ssl.CERT_NONE if args.tls_client_ca is None else ssl.CERT_REQUIRED,
     )
+    config.load()
+    if config.ssl is not None:
+        count_failed_handshakes(config.ssl)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         await FrontServer(config, application).serve(sockets=[listener])

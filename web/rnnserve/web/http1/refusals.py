@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 import orjson
 
+from rnnserve.common.front_counts import used_front_counts
 from rnnserve.common.request_lines import LineBudget, log_request, new_request_id
 
 __all__ = ["TOO_LATE", "TOO_MANY", "refusal"]
@@ -19,13 +20,14 @@ _LINES = LineBudget()
 
 
 def refusal(status: int, message: str, client: tuple[str, int] | None) -> bytes:
-    """Write a whole answer, and a line of the log.
+    """Write a whole answer, and a line of the log; count it.
 
     Args:
         status: HTTP status.
         message: Words for the client.
         client: Address and port of the client, for the log; None where they are not known.
     """
+    used_front_counts().count_refusal(status)
     request_id = new_request_id()
     reason, peer = HTTPStatus(status).name.lower(), "http:{}:{}".format(*client) if client else ""
     left_out = _LINES.take(reason)

@@ -1,0 +1,71 @@
+"""What an HTTP front counts itself, in memory that the server before which it is reads: it outlives the front.
+
+The server that starts a front makes the memory; a front that was started otherwise counts where no one reads. Each
+front has memory of its own, which the one that replaces it goes on with.
+"""
+
+import mmap
+import os
+
+__all__ = ["ENDED", "NUMBERS", "STATUSES", "FrontCounts", "use_front_counts", "used_front_counts"]
+
+STATUSES = (400, 401, 403, 404, 405, 408, 411, 412, 413, 414, 415, 421, 422, 429, 431, 500, 501, 503, 504, 505)
+"""Statuses of refusals that have a number of their own; all others have one together."""
+
+ENDED = ("late", "gave_way", "too_many", "tls_handshake")
+"""Why connections were ended: their client was waited for too long; another one needed the place; there was no place;
+or they have not become connections of TLS."""
+
+NUMBERS = len(STATUSES) + 1 + len(ENDED)
+
+_SIZE = 4096
+_PLACE_OF = {status: place for place, status in enumerate(STATUSES)}
+_ENDED_AT = {reason: len(STATUSES) + 1 + place for place, reason in enumerate(ENDED)}
+
+
+class FrontCounts:
+    """Numbers of one front, which adds to them on one thread; another process may read."""
+
+    def __init__(self, fd: int | None = None) -> None:
+        """Open the memory behind a descriptor, or make some.
+
+        Args:
+            fd: Descriptor of memory that another process has made; None makes it. It stays open.
+
+        Raises:
+            ValueError: If it is no such memory.
+        """
+        if fd is None:
+            fd = os.memfd_create("rnnserve-front-counts")
+            os.ftruncate(fd, _SIZE)
+        self.descriptor = fd
+        if os.fstat(fd).st_size != _SIZE:
+            raise ValueError("this is no memory for the counts of a front")
+        self._numbers = memoryview(mmap.mmap(fd, _SIZE)).cast("d")
+
+    def count_refusal(self, status: int) -> None:
+        """Count a request that the front refuses itself."""
+        self._numbers[_PLACE_OF.get(status, len(STATUSES))] += 1
+
+    def count_end(self, reason: str) -> None:
+        """Count a connection that was ended for one of the reasons."""
+        self._numbers[_ENDED_AT[reason]] += 1
+
+    def numbers(self) -> list[float]:
+        """Refusals by `STATUSES`, all others, and ends by `ENDED`."""
+        return list(self._numbers[:NUMBERS])
+
+
+_used: list[FrontCounts] = []
+
+
+def use_front_counts(counts: FrontCounts) -> None:
+    """Have this process count there."""
+    _used[:] = [counts]
+
+
+def used_front_counts() -> FrontCounts:
+    """Where this process counts."""
+    if not _used:
+        _used.append(FrontCounts())
+    return _used[0]
