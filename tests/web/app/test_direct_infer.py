@@ -8,6 +8,8 @@ import pytest
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app.application import Application, FrontLimits
+from rnnserve.web.app.infer import ANSWERED
+from rnnserve.web.app.request_log import RequestLog
 from rnnserve.web.http1.known_heads import RequestHead
 from rnnserve.web.upstream.exchange_stream import NotTaken
 from rnnserve.web.upstream.statuses import error_of_status
@@ -59,7 +61,12 @@ def application(stream):
     upstream.stream_for = lambda *_: stream
 
     async def make():
-        return Application(upstream, [], FrontLimits(max_body_bytes=1 << 20, max_held_bytes=len(BODY) + 1))
+        return Application(
+            upstream,
+            [],
+            FrontLimits(max_body_bytes=1 << 20, max_held_bytes=len(BODY) + 1),
+            requests=RequestLog(has_server_log=False),
+        )
 
     return asyncio.run(make())
 
@@ -137,17 +144,34 @@ def test_however_it_ends_its_body_is_let_go(application, stream, end, status):
     assert len(stream.sent) == 2
 
 
+def test_a_long_text_is_not_compressed_at_once(application, stream):
+    response = pb.ModelInferResponse(model_name="m", model_version="1")
+    response.outputs.add(name="y", datatype="BOOL", shape=[1 << 18])
+    response.raw_output_contents.append(bytes(1 << 18))
+    reply = Reply()
+    application.direct.begin(application.direct.plan(head(accept_encoding=b"gzip")), BODY, reply)
+    stream.sent[0][2].answered(response.SerializeToString())
+    (known,) = reply.fallen_back
+    assert known[ANSWERED] == response.SerializeToString()
+    assert known["rnnserve.id"] == stream.sent[0][1].metadata[0][1]
+
+
 def test_what_is_cancelled_is_cancelled_at_the_server(application, stream):
     begin(application, Reply()).cancel()
     assert stream.cancelled == [1]
 
 
 def test_refusals_are_logged_with_their_id(application, stream, caplog):
-    begin(application, Reply())
-    stream.sent[0][2].failed(error_of_status(grpc.StatusCode.INTERNAL, "words"))
-    begin(application, Reply())
-    stream.sent[1][2].answered(b"\xff")
-    assert stream.sent[1][1].metadata[0][1] in caplog.text
+    for end in (
+        lambda waiter: waiter.failed(error_of_status(grpc.StatusCode.NOT_FOUND, "no")),
+        lambda waiter: waiter.answered(b"\xff"),
+    ):
+        caplog.clear()
+        begin(application, Reply())
+        _, context, waiter = stream.sent[-1]
+        end(waiter)
+        lines = [record.getMessage() for record in caplog.records if record.name == "rnnserve.requests"]
+        assert [f"request_id={context.metadata[0][1]}" in line for line in lines] == [True]
 
 
 def test_a_request_that_is_wrong_goes_the_general_way(application, stream):

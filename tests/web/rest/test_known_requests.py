@@ -80,6 +80,14 @@ def test_whatever_differs_is_read_as_any_other_request(form):
             assert outcome(requests.read, *args) == outcome(read_infer_request, *args)
 
 
+@pytest.mark.parametrize("id_", ["", "a", "x" * 1000, "é", "\ud800", None, 5, True, ["a"]], ids=ascii)
+def test_the_id_is_read_as_any_others(id_):
+    requests = KnownRequests()
+    for value in (FORMS[0], {**FORMS[0], "id": id_}):
+        args = json.dumps(value).encode(), None, "m", ""
+        assert outcome(requests.read, *args) == outcome(read_infer_request, *args)
+
+
 def test_a_known_form_is_not_read_again(monkeypatch):
     requests = KnownRequests()
     text = json.dumps(FORMS[0]).encode()
