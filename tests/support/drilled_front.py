@@ -30,14 +30,14 @@ class DrilledFront:
     Attributes:
         process: The server.
         port: Where HTTP is spoken.
-        peak: The highest resident memory of the front so far, in bytes; with the process that reads large bodies.
-        peak_alone: The same, without that.
+        peak: The highest resident memory of the front so far, in bytes.
+        reader_peak: The same, of the process that reads large bodies.
     """
 
     def __init__(self, process: ServedProcess, port: int) -> None:
         self.process = process
         self.port = port
-        self.peak = self.peak_alone = 0
+        self.peak = self.reader_peak = 0
         self._pid = self.front()
         self._ends = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
@@ -59,18 +59,18 @@ class DrilledFront:
         return {name: bystander.report() for name, bystander in self._bystanders.items()}
 
     def resident(self) -> tuple[int, int]:
-        """Resident memory in bytes: of the front, and with the process that reads large bodies."""
+        """Resident memory in bytes: of the front, and of the process that reads large bodies."""
         alone = int(Path(f"/proc/{self._pid}/statm").read_text().split()[1]) * resource.getpagesize()
-        return alone, resident_bytes(self._pid)
+        return alone, resident_bytes(self._pid) - alone
 
     def forget_peak(self) -> None:
         """Begin anew."""
-        self.peak = self.peak_alone = 0
+        self.peak = self.reader_peak = 0
 
     def settles_below(self, most: int, seconds: float = 10.0) -> bool:
-        """Whether the front's memory falls below so many bytes within some seconds."""
+        """Whether the memory of both falls below so many bytes within some seconds."""
         deadline = time.monotonic() + seconds
-        while self.resident()[1] >= most:
+        while sum(self.resident()) >= most:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.1)
@@ -85,8 +85,8 @@ class DrilledFront:
     def _watch(self) -> None:
         while not self._ends.wait(0.01):
             with contextlib.suppress(OSError):
-                alone, both = self.resident()
-                self.peak_alone, self.peak = max(self.peak_alone, alone), max(self.peak, both)
+                alone, reader = self.resident()
+                self.peak, self.reader_peak = max(self.peak, alone), max(self.reader_peak, reader)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from drills.http.crowd import Crowd
 __all__ = ["ATTACKS", "CONNECTIONS", "INFER", "JSON_16_MIB"]
 
 SECONDS = 4.0
-CONNECTIONS = {"idle": 10_000, "slow_heads": 3000, "slow_bodies": 3000, "slow_readers": 1000, "large_heads": 4000}
+CONNECTIONS = {"idle": 10_000, "slow_heads": 3000, "slow_bodies": 3000, "slow_readers": 500, "large_heads": 4000}
 """By attack, how many it needs, where it needs many."""
 
 INFER = b"POST /v2/models/direction_simple/infer HTTP/1.1\r\nHost: localhost\r\n"

@@ -22,7 +22,7 @@ print(resident_bytes() - before)
 """
 
 SCATTERED_BLOCKS = """
-from rnnserve.server.process.allocation import give_back_free_memory
+from rnnserve.common.allocation import give_back_free_memory
 from rnnserve.server.connections.memory_guard import resident_bytes
 
 blocks = [bytearray(b"x") * (100 << 10) for _ in range(1000)]
@@ -35,7 +35,7 @@ print(before - resident_bytes())
 
 BLOCKS_OF_THREADS = """
 import sys, threading
-from rnnserve.server.process.allocation import use_few_arenas
+from rnnserve.common.allocation import use_few_arenas
 
 if sys.argv[1] == "few":
     assert use_few_arenas()
@@ -59,7 +59,7 @@ print(len({0 if start <= id(block) < end else id(block) >> 26 for block in block
 
 LARGE_BLOCKS = """
 import sys
-from rnnserve.server.process.allocation import give_back_large_blocks
+from rnnserve.common.allocation import give_back_large_blocks
 from rnnserve.server.connections.memory_guard import resident_bytes
 
 if sys.argv[1] == "fixed":

@@ -12,7 +12,7 @@ import pytest
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app import large_bodies
-from rnnserve.web.app.large_bodies import read_beside_loop
+from rnnserve.web.app.large_bodies import VERY_LARGE, read_beside_loop
 from rnnserve.web.app.turns import Turns
 from rnnserve.web.errors import RestError
 from rnnserve.web.rest.infer_request import AnswerForm
@@ -40,13 +40,13 @@ def refused(size, function, body, *args):
 @pytest.fixture(autouse=True)
 def _ended():
     yield
-    large_bodies._THREAD.submit(large_bodies._READER._end).result()
+    large_bodies._PROCESS_THREAD.submit(large_bodies._READER._end).result()
 
 
 def test_only_what_is_very_large_goes_to_the_process():
     body = bytes(3 * MIB)
-    assert read(MIB - 1, process_of, body) == (os.getpid(), len(body))
-    other, size = read(MIB, process_of, body)
+    assert read(VERY_LARGE - 1, process_of, body) == (os.getpid(), len(body))
+    other, size = read(VERY_LARGE, process_of, body)
     assert other != os.getpid()
     assert size == len(body)
     assert read(MIB, process_of, body)[0] == other  # it stays for the next one

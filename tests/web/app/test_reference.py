@@ -1,5 +1,6 @@
 """The document says what the routes are, and its examples are requests that models take."""
 
+import asyncio
 import json
 import re
 from html.parser import HTMLParser
@@ -9,7 +10,11 @@ import grpc
 import pytest
 
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.web.app import reference
+from rnnserve.web.app.bodies import BodyReader
 from rnnserve.web.app.example_requests import example_request
+from rnnserve.web.app.exchange import Exchange
+from rnnserve.web.app.reference import Reference
 from rnnserve.web.app.site import site_routes
 from rnnserve.web.app.static_files import CONTENT_SECURITY_POLICY
 from rnnserve.web.upstream.statuses import error_of_status
@@ -157,3 +162,33 @@ def test_names_of_models_are_text_on_the_page(upstream):
     upstream.answers["RepositoryIndex"].models[0].name = name
     upstream.answers["ModelMetadata"] = metadata_of(name)
     assert "<script>" not in ask(upstream, "/docs").body.decode().replace('<script src="/static/reference.js"', "")
+
+
+def test_the_document_is_made_once_for_all_who_ask_within_a_second(monkeypatch):
+    """For the same credentials; a client that goes meanwhile costs the others nothing."""
+    upstream = FakeUpstream()
+    upstream.answers["RepositoryIndex"] = pb.RepositoryIndexResponse()
+    made = Reference(site_routes())
+
+    async def test():
+        def asking(who):
+            scope = {"headers": [(b"authorization", who)], "path_params": {}}
+            exchange = Exchange(scope, None, "id", upstream, BodyReader(1, 1), 1.0)
+            return asyncio.create_task(made.document(exchange))
+
+        first = asking(b"a")
+        await asyncio.sleep(0)
+        first.cancel()
+        answers = await asyncio.gather(*(asking(b"a") for _ in range(50)))
+        assert len({id(answer) for answer in answers}) == 1
+        assert len(upstream.asked) == 1
+        await asking(b"b")
+        assert len(upstream.asked) == 2
+        monkeypatch.setattr(reference, "_FRESH_SECONDS", -1.0)
+        for number in range(40):
+            await asking(b"%d" % number)
+            await asking(b"%d" % number)
+        assert len(upstream.asked) == 82
+        assert len(made._kept) <= 16
+
+    asyncio.run(test())

@@ -1,5 +1,6 @@
 """What a hostile client may send: it has an answer in JSON, or a closed connection, and leaves nothing in the log."""
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -233,3 +234,21 @@ def test_a_request_that_offers_another_protocol_has_a_body(front, coding, size):
     rest = sent[sum(map(len, pieces)) :]
     ((status, said),) = answers_in(exchange(front, *pieces, rest, LIVE + b"\r\n"))
     assert (status, said["outputs"][0]["data"]) == (200, data)
+
+
+def test_a_client_that_goes_cancels_its_call_whatever_the_size_of_its_body():
+    """Reading had been paused while a large body came, and no one noticed that the client went."""
+
+    async def for_ever(_):
+        await asyncio.sleep(3600)
+
+    upstream = FakeUpstream()
+    upstream.on_infer = for_ever
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 60_000], "data": [0.5] * 60_000}
+    body = json.dumps({"inputs": [tensor]}).encode()
+    with running_front(upstream) as (port, table):
+        with socket.create_connection(("127.0.0.1", port), LONGEST) as connection:
+            connection.sendall(post(body=body))
+            until(lambda: len(upstream.asked) == 1)
+        until(lambda: upstream.cancelled == 1)
+        assert len(table) == 0

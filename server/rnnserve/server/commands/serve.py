@@ -11,6 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
+from rnnserve.common.allocation import give_back_large_blocks, use_few_arenas
 from rnnserve.common.front_counts import FrontCounts
 from rnnserve.common.log_format import LOG_FORMATS, log_formatter
 from rnnserve.common.log_limits import LogLimits
@@ -27,7 +28,6 @@ from rnnserve.server.counting.table import CountTable, use_table, used_table
 from rnnserve.server.errors import StartError
 from rnnserve.server.grpcio_private.polling import choose_polling
 from rnnserve.server.option import read_count, read_port
-from rnnserve.server.process.allocation import give_back_large_blocks, use_few_arenas
 from rnnserve.server.process.start_check import check_room, start_error
 from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import Settings

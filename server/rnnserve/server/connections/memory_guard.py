@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from rnnserve.server.process.allocation import give_back_free_memory
+from rnnserve.common.allocation import give_back_free_memory
 
 __all__ = ["Activity", "MemoryGuard", "resident_bytes"]
 

@@ -42,7 +42,7 @@ class FrontLimits:
     """
 
     max_body_bytes: int = 32 << 20
-    max_held_bytes: int = 96 << 20
+    max_held_bytes: int = 64 << 20
     timeout: float = 60.0
     hosts: frozenset[str] = frozenset()
 

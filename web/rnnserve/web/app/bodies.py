@@ -2,10 +2,11 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from starlette.types import Message, Receive, Scope
 
+from rnnserve.web.app.large_bodies import LARGE, beside_loop
 from rnnserve.web.app.turns import Turns
 from rnnserve.web.errors import RestError, bad_request
 from rnnserve.web.rest.compression import Inflater
@@ -115,8 +116,7 @@ class BodyReader:
         self, scope: Scope, arriving: "_Arriving", message: Message, receive: Receive, inflater: Inflater | None
     ) -> bytes:
         """Read a body that has not come whole, or is compressed."""
-        pieces: list[bytes] = []
-        made = 0
+        body = bytearray()
         while True:
             if message["type"] != "http.request":
                 raise ClientGone
@@ -124,18 +124,23 @@ class BodyReader:
             arriving.size += len(arrived)
             if arriving.size > self._most:
                 raise self._too_large("more")
-            for piece in [arrived] if inflater is None else inflater.feed(arrived):
-                made += len(piece)
-                self._count(scope, made)
-                pieces.append(piece)
-                if inflater is not None:
-                    await asyncio.sleep(0)  # others are answered between two steps
+            if inflater is None:
+                self._count(scope, len(body) + len(arrived))
+                body += arrived
+            else:
+                steps: Iterator[bytes | None] = inflater.feed(arrived)
+                step = next(steps)
+                while step is not None:
+                    self._count(scope, len(body) + len(step))
+                    body += step
+                    # What is more than one step goes to a thread, which has one step of one body at a time.
+                    step = await beside_loop(LARGE, _next, steps)
             if not message.get("more_body", False):
                 break
             message = await receive()
         if inflater is not None:
             inflater.end()
-        return b"".join(pieces)
+        return bytes(body)
 
     def take(self, size: int) -> bool:
         """Hold a body that has come whole; False where others take all the room, or it is too large."""
@@ -197,6 +202,10 @@ class BodyReader:
             f"the body has {what}, and at most {self._most:,} bytes are read (--max-body-bytes): send fewer rows (the "
             "batch axis) a request, or binary tensors",
         )
+
+
+def _next(steps: Iterator[bytes | None]) -> bytes | None:
+    return next(steps, None)
 
 
 def read_header_length(headers: Mapping[bytes, bytes], all_headers: list[tuple[bytes, bytes]]) -> int | None:

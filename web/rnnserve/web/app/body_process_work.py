@@ -9,6 +9,7 @@ import pickle
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+from rnnserve.common.allocation import give_back_free_memory, give_back_large_blocks
 from rnnserve.common.guarded_work import answer_requests, limit_memory
 from rnnserve.web.errors import RestError
 
@@ -43,6 +44,7 @@ class _Work:
         if task is None:
             self._task = pickle.loads(request)  # noqa: S301 - from the process that has started this one
             return b""
+        give_back_free_memory()  # of the one before
         limit_memory(task.memory)
         try:
             said = task.function(request, *task.args, **task.kwargs)
@@ -54,5 +56,6 @@ class _Work:
 
 
 if __name__ == "__main__":
+    give_back_large_blocks()
     gc.disable()  # no list of JSON is part of a cycle, and to look for one takes twice as long as to read it
     answer_requests(_Work().answer)

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import pickle
 import time
+import weakref
 from collections.abc import Callable
 from concurrent import futures
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -19,7 +20,7 @@ from rnnserve.common.guarded_process import GuardedProcess, ProcessEnded, Proces
 from rnnserve.web.app.body_process_work import TOO_MUCH_MEMORY, ReadingTask
 from rnnserve.web.errors import RestError
 
-__all__ = ["LARGE", "beside_loop", "read_beside_loop"]
+__all__ = ["LARGE", "VERY_LARGE", "beside_loop", "read_beside_loop"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,16 +30,16 @@ _log = logging.getLogger(__name__)
 LARGE = 128 << 10
 """Bytes from which on a body is worked on by another thread: to hand it over and back takes 0.1 ms."""
 
-_VERY_LARGE = 1 << 20
-"""Bytes from which on a body is read by the other process: to hand it over and back takes some ms a MiB."""
+VERY_LARGE = 256 << 10
+"""Bytes from which on a body is read by the other process: to hand it over and back takes a ms, and some ms a MiB."""
 
-_MEMORY_BYTES = 144 << 20
+_MEMORY_BYTES = 128 << 20
 """Bytes that the objects of one body may take in the other process: lists, numbers, and the tensors made of them."""
 
 _ORJSON_TIMES = 12
 """Times the size of a text that orjson allocates beside it, and does not write to but for 16 bytes a value."""
 
-_READ_SECONDS = 30.0
+_READ_SECONDS = 60.0
 """In which a body is read: 16 MiB take 0.3 s where nothing else runs."""
 
 _IDLE_SECONDS = 5.0
@@ -48,6 +49,11 @@ _NICENESS = 10
 """Degree to which it gives way: requests over gRPC, and small ones over HTTP, come first."""
 
 _THREAD = futures.ThreadPoolExecutor(1, thread_name_prefix="large bodies")
+_LOCKS: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[futures.Executor, asyncio.Lock]]" = (
+    weakref.WeakKeyDictionary()
+)
+_PROCESS_THREAD = futures.ThreadPoolExecutor(1, thread_name_prefix="very large bodies")
+"""Waits for the process: what another thread can do goes on meanwhile."""
 
 
 async def beside_loop(size: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -61,8 +67,7 @@ async def beside_loop(size: int, function: Callable[P, T], *args: P.args, **kwar
     """
     if size < LARGE:
         return function(*args, **kwargs)
-    call = asyncio.get_running_loop().run_in_executor(_THREAD, lambda: function(*args, **kwargs))
-    return await call
+    return await _in_turn(_THREAD, lambda: function(*args, **kwargs))
 
 
 async def read_beside_loop(
@@ -80,15 +85,23 @@ async def read_beside_loop(
     Raises:
         RestError: Also if that takes more memory or time than there is for it.
     """
-    if size < _VERY_LARGE:
+    if size < VERY_LARGE:
         return await beside_loop(size, function, body, *args, **kwargs)
     loop = asyncio.get_running_loop()
     task = ReadingTask(function, args, kwargs, _MEMORY_BYTES + _ORJSON_TIMES * size)
     try:
-        result: T = await loop.run_in_executor(_THREAD, _READER.read, task, body)
+        result: T = await _in_turn(_PROCESS_THREAD, lambda: _READER.read(task, body))
         return result
     finally:
-        loop.call_later(_IDLE_SECONDS, _THREAD.submit, _READER.end_if_idle)
+        loop.call_later(_IDLE_SECONDS, _PROCESS_THREAD.submit, _READER.end_if_idle)
+
+
+async def _in_turn(thread: futures.Executor, call: Callable[[], T]) -> T:
+    """Call a function on a thread when it is free: what waits, and is cancelled, is not kept in the thread's queue."""
+    loop = asyncio.get_running_loop()
+    locks = _LOCKS.setdefault(loop, {})
+    async with locks.setdefault(thread, asyncio.Lock()):
+        return await loop.run_in_executor(thread, call)
 
 
 class _Reader:

@@ -4,6 +4,7 @@ The page is whole without a network: its style and its script are files of this 
 so that the browser can be told to run none (Content-Security-Policy).
 """
 
+import asyncio
 import html
 import importlib.metadata
 import json
@@ -20,20 +21,46 @@ from rnnserve.web.app.static_files import PAGE_HEADERS
 __all__ = ["Reference"]
 
 
+_FRESH_SECONDS = 1.0
+"""For which the document is what it was: to make it takes 3.5 ms and a call for each model, whoever asks how often."""
+
+_MOST_KEPT = 16
+"""Documents that are kept: one for each client's credentials, since what one may see, another may not."""
+
+
 class Reference:
     """Makes the document and its page."""
 
     def __init__(self, routes: Sequence[RouteEntry]) -> None:
         self._routes = routes
+        self._kept: dict[tuple[bool, bytes], tuple[float, asyncio.Task[Answer]]] = {}
 
     async def document(self, exchange: Exchange) -> Answer:
         """Describe every route, with an example of each model that serves."""
-        return json_answer(await self._made(exchange))
+        return await self._fresh(exchange, is_page=False)
 
     async def page(self, exchange: Exchange) -> Answer:
         """The same as a page."""
-        text = _page_of(await self._made(exchange))
-        return Answer(text.encode(), content_type="text/html; charset=utf-8", headers=PAGE_HEADERS)
+        return await self._fresh(exchange, is_page=True)
+
+    async def _fresh(self, exchange: Exchange, *, is_page: bool) -> Answer:
+        """What was made a moment ago, or is being made, for the same credentials; else make it."""
+        who = is_page, exchange.headers.get(b"authorization", b"")
+        now = asyncio.get_running_loop().time()
+        found = self._kept.get(who)
+        if found is None or now >= found[0]:
+            if len(self._kept) >= _MOST_KEPT:
+                del self._kept[next(iter(self._kept))]
+            task = asyncio.create_task(self._answer(exchange, is_page=is_page))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # which no one may wait for
+            found = self._kept[who] = now + _FRESH_SECONDS, task
+        return await asyncio.shield(found[1])
+
+    async def _answer(self, exchange: Exchange, *, is_page: bool) -> Answer:
+        made = await self._made(exchange)
+        if not is_page:
+            return json_answer(made)
+        return Answer(_page_of(made).encode(), content_type="text/html; charset=utf-8", headers=PAGE_HEADERS)
 
     async def _made(self, exchange: Exchange) -> dict[str, Any]:
         version = importlib.metadata.version("rnnserve")

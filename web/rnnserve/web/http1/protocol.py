@@ -141,10 +141,9 @@ class FrontProtocol(HttpToolsProtocol):
         self._fields += 1
         self._head_bytes += len(name) + len(value)
         if self._fields > self._limits.header_fields or self._head_bytes > self._limits.header_bytes:
-            raise self._refusing(
-                431,
-                f"the head has more than {self._limits.header_fields} fields, or {self._limits.header_bytes:,} bytes",
-            )
+            limits = self._limits
+            said = f"the head has more than {limits.header_fields} fields, or {limits.header_bytes:,} bytes"
+            raise self._refusing(431, said)
         if self._is_in_head:
             super().on_header(name, value)
 
@@ -178,6 +177,8 @@ class FrontProtocol(HttpToolsProtocol):
         self._is_in_head = True
         if self._is_busy and self._running is self.cycle:
             self._table.work(self)
+            if self.flow.read_paused and not self._unparsed:
+                self.flow.resume_reading()  # else that the client goes is not told
 
     def on_response_complete(self) -> None:
         """Wait for the next request, or answer the one that came with this one."""
@@ -200,10 +201,6 @@ class FrontProtocol(HttpToolsProtocol):
 
     # uvicorn's
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is no request."""
-        self._refuse(Refused(400, msg))
-
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:  # noqa: ANN401 - uvicorn's own
         self._running = cycle
         task = self._task = self.loop.create_task(cycle.run_asgi(app))
@@ -214,9 +211,9 @@ class FrontProtocol(HttpToolsProtocol):
 
     def is_late(self, now: float) -> bool:
         """Whether the client has been waited for too long."""
-        limits = self._limits
         if self.written.is_late(self.transport.get_write_buffer_size(), now):
             return True
+        limits = self._limits
         if self._ended_at is not None and self._is_busy:
             return now - self._ended_at > limits.half_closed_seconds
         waited = now - self._since
@@ -323,8 +320,8 @@ class FrontProtocol(HttpToolsProtocol):
         self._table.wait(self)
 
     def _refusing(self, status: int, message: str) -> Refused:
-        self._refused = Refused(status, message)
-        return self._refused
+        self._refused = refused = Refused(status, message)
+        return refused
 
     def _refuse(self, refused: Refused) -> None:
         """Answer in the place of the application, and close; a request that came whole before is answered first."""
@@ -347,8 +344,8 @@ class FrontProtocol(HttpToolsProtocol):
         self._unparsed = _NOTHING
         if self.pipeline and self.pipeline[0][0].more_body:
             self.pipeline.popleft()  # the newest; the rest of it cannot be read
-        if not self._is_busy:
+        if self._is_busy:
+            last = self.pipeline[0][0] if self.pipeline else self._running
+            last.keep_alive = False
+        else:
             self.transport.close()
-            return
-        last = self.pipeline[0][0] if self.pipeline else self._running
-        last.keep_alive = False
