@@ -38,7 +38,7 @@ MYPY_TESTS := --follow-imports silent --allow-untyped-defs --allow-incomplete-de
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
 .PHONY: help setup docs export verify serve test test-fast drills drills-long check lint mutants fuzz conformance format \
-	protos load bench compare growth gpu gpu-setup clean
+	picture protos load bench compare growth gpu gpu-setup clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -141,6 +141,10 @@ format: setup ## format the code
 
 docs: setup ## write docs/files.md again from the docstrings
 	$(BIN)/python docs/list_files.py
+
+picture: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## take the pictures of the page again; needs Debian's chromium
+	$(BIN)/python -m pip install --quiet playwright
+	$(BIN)/python docs/picture.py $(REPOSITORY)
 
 protos: setup ## make the stubs again from the .proto files
 	$(BIN)/python protos/generate.py
