@@ -201,6 +201,30 @@ def test_data_flat_and_nested_and_raw_are_one_request(host):
     assert raw.json["outputs"] == expected
 
 
+def test_an_id_of_a_sequence_is_its_connections_own(host):
+    """Also where a front is one client to the server: no client reaches another's, nor do two that took one id meet."""
+
+    def step(connection, **control):
+        body = {"inputs": [BODY["inputs"][0] | {"shape": [1, 1, 2], "data": WALK[0]}]}
+        connection.request("POST", f"{M}/infer", json.dumps(body | {"parameters": {"sequence_id": 77, **control}}))
+        reply = connection.getresponse()
+        return reply.status, json.loads(reply.read())
+
+    with contextlib.ExitStack() as stack:
+        one, other = (
+            stack.enter_context(contextlib.closing(http.client.HTTPConnection(host, timeout=PATIENCE)))
+            for _ in range(2)
+        )
+        first = step(one, sequence_start=True)[1]["outputs"]
+        status, said = step(other)
+        assert status == 404
+        assert "sequence_key" in said["error"]
+        assert step(other, sequence_start=True)[1]["outputs"] == first
+        second = step(one, sequence_end=True)
+        assert second[0] == 200
+        assert step(other, sequence_end=True)[1]["outputs"] == second[1]["outputs"] != first
+
+
 def test_a_walks_steps_are_events(host):
     reply = ask(host, "POST", f"{M}/generate_stream", {"input": WALK})
     assert (reply.status, reply.headers["content-type"]) == (200, "text/event-stream")

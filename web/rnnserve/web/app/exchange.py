@@ -140,9 +140,11 @@ class Exchange:
         """
         metadata = [(REQUEST_ID, self.request_id), *forwarded_headers(self.headers)]
         has_headers = len(metadata) > 1
-        if self.upstream.trusts_peer and (client := self.scope.get("client")) is not None:
-            metadata.append((PEER, name_of_peer(client)))
-        return CallContext(tuple(metadata), self._timeout if timeout is None else timeout, has_headers)
+        client = self.scope.get("client")
+        name = "" if client is None else name_of_peer(client)
+        if name and self.upstream.trusts_peer:
+            metadata.append((PEER, name))
+        return CallContext(tuple(metadata), self._timeout if timeout is None else timeout, has_headers, name)
 
     async def metadata(self) -> pb.ModelMetadataResponse:
         """Ask for the metadata of the model in the path."""

@@ -115,6 +115,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="export traces (OpenTelemetry, OTLP/HTTP) as the variables OTEL_… say; needs the extra `otel`",
     )
+    parser.add_argument(
+        "--share-sequences",
+        action="store_true",
+        help="ids of sequences are common to all clients, as in Triton; otherwise each connection has ids of its own",
+    )
     # What `rnnserve serve` tells the fronts that it starts.
     for name in ("--listen-fd", "--lifeline-fd", "--counts-fd"):
         parser.add_argument(name, type=int, help=argparse.SUPPRESS)
@@ -213,7 +218,7 @@ def _upstream(args: argparse.Namespace) -> Callable[[], Upstream]:
         tls_certificate=args.upstream_tls_certificate,
         tls_key=args.upstream_tls_key,
     )
-    return lambda: GrpcUpstream.at_endpoint(endpoint)
+    return lambda: GrpcUpstream.at_endpoint(endpoint, share_sequences=args.share_sequences)
 
 
 def _listening(args: argparse.Namespace) -> socket.socket:

@@ -12,6 +12,7 @@ from rnnserve.client.endpoint import Endpoint
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.errors import RestError
 from rnnserve.web.upstream.exchange_stream import ExchangeStream, NotTaken
+from rnnserve.web.upstream.sequence_ids import keep_ids_apart
 from rnnserve.web.upstream.statuses import NO_SERVER_HEADERS, NOT_CONNECTED, error_of_status
 from rnnserve.web.upstream.upstream import CallContext
 
@@ -44,14 +45,16 @@ class GrpcUpstream:
         trusts_peer: Whether the server believes what the metadata say of the client's address.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, *, trusts_peer: bool) -> None:
+    def __init__(self, channel: grpc.aio.Channel, *, trusts_peer: bool, share_sequences: bool = False) -> None:
         """Speak on a channel, which is closed with this.
 
         Args:
             channel: Channel of the loop that runs.
             trusts_peer: Whether the server believes what the metadata say of the client's address.
+            share_sequences: Whether clients share the ids of their sequences, where it does not.
         """
         self.trusts_peer = trusts_peer
+        self._keeps_ids_apart = not (trusts_peer or share_sequences)
         self._channel = channel
         self._is_lost = False
         self._exchange = ExchangeStream(channel) if trusts_peer else None
@@ -65,13 +68,18 @@ class GrpcUpstream:
         return cls(grpc.aio.insecure_channel(f"unix:{path}", options), trusts_peer=True)
 
     @classmethod
-    def at_endpoint(cls, endpoint: Endpoint) -> Self:
+    def at_endpoint(cls, endpoint: Endpoint, *, share_sequences: bool = False) -> Self:
         """Speak to a server at its port.
+
+        Args:
+            endpoint: Where it is.
+            share_sequences: Whether clients share the ids of their sequences.
 
         Raises:
             InvalidRequest: A file for TLS cannot be read.
         """
-        return cls(endpoint.open_async_channel(channel_options(_MOST_ANSWER_BYTES)), trusts_peer=False)
+        channel = endpoint.open_async_channel(channel_options(_MOST_ANSWER_BYTES))
+        return cls(channel, trusts_peer=False, share_sequences=share_sequences)
 
     async def infer(self, request: pb.ModelInferRequest, context: CallContext) -> pb.ModelInferResponse:
         """Have an inference request answered.
@@ -79,6 +87,8 @@ class GrpcUpstream:
         Raises:
             RestError: With the server's message.
         """
+        if self._keeps_ids_apart:
+            keep_ids_apart(request, context.client)
         if self._exchange is not None:
             payload = request.SerializeToString()
             stream = self.stream_for(context, len(payload))

@@ -20,11 +20,13 @@ class CallContext:
         metadata: The headers of the client that the server is to see, and the request's id.
         timeout: Seconds that the call may take.
         has_headers: Whether there are headers of the client among the metadata.
+        client: Name of the client's connection; empty where it is not known.
     """
 
     metadata: tuple[tuple[str, str], ...] = ()
     timeout: float = 60.0
     has_headers: bool = False
+    client: str = ""
 
 
 class Waiter(Protocol):

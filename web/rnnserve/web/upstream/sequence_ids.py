@@ -1,0 +1,28 @@
+"""Ids of sequences where all clients of a front have one connection to the server: each client has its own.
+
+A server keeps the ids of its connections apart, so that two clients that both take 1000 do not meet. Of a front
+elsewhere it sees one connection. So the front sends a key with each request that names a sequence and has none, one for
+each connection of a client, which no client can guess.
+"""
+
+import hashlib
+import secrets
+
+from rnnserve.protos import inference_pb2 as pb
+
+__all__ = ["keep_ids_apart"]
+
+_ID, _KEY = "sequence_id", "sequence_key"
+_SECRET = secrets.token_bytes(32)
+
+
+def keep_ids_apart(request: pb.ModelInferRequest, client: str) -> None:
+    """Give a request of a sequence the key of its client's connection, where it has none.
+
+    Args:
+        request: What is sent to the server.
+        client: Name of the client's connection.
+    """
+    if client and _ID in request.parameters and _KEY not in request.parameters:
+        digest = hashlib.blake2b(client.encode(), key=_SECRET, digest_size=24)
+        request.parameters[_KEY].string_param = digest.hexdigest()
