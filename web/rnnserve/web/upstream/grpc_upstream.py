@@ -72,7 +72,7 @@ class GrpcUpstream:
         """Speak to a server at its port.
 
         Args:
-            endpoint: Where it is.
+            endpoint: Address of the server.
             share_sequences: Whether clients share the ids of their sequences.
 
         Raises:

@@ -95,8 +95,8 @@ class PrivateSockets:
         """Ask one worker after another until one can be reached: those that have come meanwhile, too.
 
         Args:
-            context: What goes with the call.
-            ask: Asks a worker.
+            context: Metadata and time for the call.
+            ask: Function that asks a worker.
             tried: Workers that were asked already.
 
         Raises:

@@ -20,7 +20,7 @@ def keep_ids_apart(request: pb.ModelInferRequest, client: str) -> None:
     """Give a request of a sequence the key of its client's connection, where it has none.
 
     Args:
-        request: What is sent to the server.
+        request: Message to the server.
         client: Name of the client's connection.
     """
     if client and _ID in request.parameters and _KEY not in request.parameters:
