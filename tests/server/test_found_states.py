@@ -72,7 +72,9 @@ def test_what_is_found_is_in_the_manifest_and_not_in_the_interface(repository, s
 @pytest.mark.parametrize("rows", [1, 2])
 def test_however_a_sequence_is_cut_the_answers_are_the_same_bits(stub, rows):
     inputs = drawn(12, rows)
-    whole = np.frombuffer(raw(stub.ModelInfer(request(MODEL, {"x": inputs}, ["y"])))[0], np.float32).reshape(rows, 12, -1)
+    whole = np.frombuffer(raw(stub.ModelInfer(request(MODEL, {"x": inputs}, ["y"])))[0], np.float32).reshape(
+        rows, 12, -1
+    )
     for number, parts in enumerate(([12], [1] * 12, [5, 7], [1, 11], [11, 1])):
         answers = [
             stub.ModelInfer(message)

@@ -37,6 +37,7 @@ CONSTANTS = {
     "weights": _weights(FEATURES, FEATURES),
     "kernel": _weights(FEATURES, FEATURES, 3),
     "bias": _weights(FEATURES),
+    "scale": np.abs(_weights(FEATURES)) + 1,
     "before_two": np.array([0, 0, 2, 0, 0, 0]),
     "W": _weights(1, 3 * FEATURES, FEATURES),
     "R": _weights(1, 3 * FEATURES, FEATURES),

@@ -1,4 +1,4 @@
-"""A sequence whose states the server keeps: what names it in requests, and whether it is still known where it stands."""
+"""A sequence whose states the server keeps: what names it in requests, and whether it is known where it stands."""
 
 import secrets
 from typing import TypeVar

@@ -194,7 +194,7 @@ class SessionOperations:
             require_sessions(metadata)
         elif self._state == "carried" or self._initial is not None:
             raise InvalidRequest(
-                f"model {metadata.name} has states that are no part of its interface ({', '.join(found)}), so that they "
+                f"model {metadata.name} has states that are no part of its interface ({', '.join(found)}), so they "
                 'cannot be carried, nor continued from: leave out state="carried" and continue_from, or declare them '
                 "with states= of publish"
             )

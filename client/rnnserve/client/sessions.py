@@ -48,7 +48,10 @@ class _SessionBase(Generic[Answer]):
 
     @property
     def state(self) -> StateForm | None:
-        """How the state travels, "carried" or "sealed", or "kept" by the server; None before the first step of a session not entered."""
+        """How the state travels, "carried" or "sealed", or "kept" by the server.
+
+        None before the first step of a session that was not entered.
+        """
         return self._operations.state
 
     @property

@@ -7,10 +7,10 @@
 
 model.scan.onnx is the same model with loops in the place of RNN operators, for the CPU; only models with such operators
 have it. model.parts.onnx is the one of the two that serves, with states as inputs and outputs that were found in it: it
-serves the parts of sequences. model.pt is left out where a module cannot be scripted, or there is none. defaults.npz has what stands for
-inputs that a request leaves out, where that is neither zeros nor full lengths; only format 3 has it. Format 1, of the
-direction classifiers, does not say which input holds lengths nor which requests may share a run; `read_version` adds
-what that format implies.
+serves the parts of sequences. model.pt is left out where a module cannot be scripted, or there is none. defaults.npz
+has what stands for inputs that a request leaves out, where that is neither zeros nor full lengths: of inputs of the
+interface only in format 3. Format 1, of the direction classifiers, does not say which input holds lengths nor which
+requests may share a run; `read_version` adds what that format implies.
 
 The manifest holds the SHA-256 of every other file and, in `self_sha256`, that of its own bytes with those 64 digits
 replaced by zeros: a change of any byte of a version is detected.

@@ -199,7 +199,9 @@ class Server:
         table.process[places.SEQUENCES] = self._service.sequences.count
         waiting, on_lane = self._schedulers.queued(), self._transport.queued_on_lane()
         queued = {
-            (served.model.name, served.model.version): sum(waiting[each] + on_lane.get(each, 0) for each in served.models)
+            (served.model.name, served.model.version): sum(
+                waiting[each] + on_lane.get(each, 0) for each in served.models
+            )
             for served in self._repository.served()
         }
         for row in table.rows():

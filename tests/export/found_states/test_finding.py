@@ -87,6 +87,28 @@ FOUND = {
         CutGraph([CHANNELS, ("Conv", "c kernel bias", "v", {"pads": [2, 0], "name": "conv/node"}), CONVOLVED]),
         ["conv.last"],
     ),
+    "a convolution with a normalisation that onnxruntime folds into it": (
+        CutGraph(
+            [
+                CHANNELS,
+                ("Conv", "c kernel bias", "w", {"pads": [2, 0], "name": "conv/node"}),
+                ("BatchNormalization", "w bias bias bias scale", "v", {}),
+                CONVOLVED,
+            ]
+        ),
+        ["conv.last"],
+    ),
+    "a mean of the last three steps": (
+        CutGraph(
+            [
+                CHANNELS,
+                ("Pad", "c before_two", "p", {}),
+                ("AveragePool", "p", "v", {"kernel_shape": [3], "name": "pool/node"}),
+                CONVOLVED,
+            ]
+        ),
+        ["pad.last"],
+    ),
     "padding before a convolution": (
         CutGraph(
             [

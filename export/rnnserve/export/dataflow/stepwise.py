@@ -24,6 +24,8 @@ __all__ = ["causal_key", "decide_steps", "padding_key", "rows_key", "tensor_valu
 
 Tensors = Sequence[manifest_pb2.Tensor]
 
+_WINDOWS = ("Conv", "Slice", "AveragePool", "MaxPool")  # each step is made of a stretch of steps
+
 rows_key: Key = (Property.ROWS, BATCH)
 
 
@@ -100,7 +102,7 @@ class _StepWalk(GraphWalk):
             lost = join(_lost(value.track(self.key)) for value in node.given)
             return [self._carried(name, lost) if name else Value(None) for name in proto.output]
         wide = self._wide.get(proto.input[0]) if proto.input else None
-        if wide is not None and proto.op_type in ("Conv", "Slice") and self._is_within(proto.output[0]):
+        if wide is not None and proto.op_type in _WINDOWS and self._is_within(proto.output[0]):
             return [self._carried(proto.output[0], wide)]
         return [self._last(node, value) for value in super().of_node(proto, node, values, path)]
 

@@ -64,7 +64,7 @@ class CutTrial:
         for sample in self.samples[:1]:
             yield {name: np.concatenate([array, array], self._batch_at(name)) for name, array in sample.items()}, False
         for steps, rows in ((steps, rows) for steps in _STEPS for rows in _ROWS):
-            sizes = {axis: 1 for axis in limits} | {self.axis: steps, BATCH: rows}
+            sizes = dict.fromkeys(limits, 1) | {self.axis: steps, BATCH: rows}
             sizes = {axis: _within(size, *limits.get(axis, (1, None))) for axis, size in sizes.items()}
             yield draw_inputs(self.inputs, random, sizes), False
             if has_lengths:

@@ -12,8 +12,8 @@ from rnnserve.export.found_states.known_graph import KnownGraph
 from rnnserve.export.found_states.place import FoundState, Obstacle, Place
 from rnnserve.export.found_states.reasons import in_words
 from rnnserve.export.found_states.recurrences import RECURRENT, find_recurrence, find_scan, name_results
-from rnnserve.export.found_states.state_names import name_prefixes
 from rnnserve.export.found_states.running_sums import find_sum
+from rnnserve.export.found_states.state_names import name_prefixes
 from rnnserve.export.found_states.windows import find_convolution, find_join, find_padding
 from rnnserve.export.tensor_shapes import sequence_axes
 from rnnserve.protos import manifest_pb2
@@ -33,6 +33,9 @@ _FINDERS: dict[str, Callable[[KnownGraph, int, onnx.NodeProto, str], Place | Non
 }
 
 
+_UNDECIDED = Decision(Verdict.NOT_DECIDED)
+
+
 @dataclasses.dataclass(frozen=True)
 class FoundStates:
     """What was found of a graph.
@@ -48,7 +51,7 @@ class FoundStates:
     states: Sequence[FoundState] = ()
     model: onnx.ModelProto | None = None
     reason: str = ""
-    decision: Decision = Decision(Verdict.NOT_DECIDED)
+    decision: Decision = _UNDECIDED
 
 
 def find_states(
@@ -125,6 +128,7 @@ def _cut(model: onnx.ModelProto, places: Sequence[Place]) -> onnx.ModelProto:
     cut = onnx.ModelProto()
     cut.CopyFrom(model)
     del cut.graph.node[:]
+    del cut.graph.value_info[:]  # some have a step more now, and onnxruntime believes what it says
     cut.graph.node.extend(nodes)
     for place in places:
         cut.graph.initializer.extend(place.initializers)

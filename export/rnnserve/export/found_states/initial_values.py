@@ -46,7 +46,9 @@ def initial_of(graph: KnownGraph, name: str) -> Initial:
     if behind & graph.declared:
         return Initial(Beginning.DECLARED, name)
     if behind:
-        raise Obstacle(f'it begins with what is computed of "{min(behind)}", which a later part would have to send again')
+        raise Obstacle(
+            f'it begins with what is computed of "{min(behind)}", which a later part would have to send again'
+        )
     value = graph.values.get(name)
     fill = None if value is None else value.fill
     return Initial(Beginning.ZEROS if fill == 0 else Beginning.CONSTANT, name)

@@ -136,5 +136,5 @@ class KnownGraph:
 
     def title(self, node: onnx.NodeProto) -> str:
         """Name a node to people: the path of its module, else its own name, else its operator."""
-        path, _, _ = node.name.rpartition("/")
+        path = node.name.rpartition("/")[0]
         return path or node.name or node.op_type.lower()

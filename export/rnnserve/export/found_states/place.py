@@ -41,8 +41,8 @@ class Place:
 
     Attributes:
         node: Its number in the graph.
-        nodes: By number of a node, itself or one that reads its result: the nodes that take the place of that one, which
-            read initial states and give final ones.
+        nodes: By number of a node, itself or one that reads its result: the nodes that take the place of that one,
+            which read initial states and give final ones.
         initializers: Constants of these.
         states: What it carries; without those that the model declares.
         before: The results of nodes that only prepare what it reads.

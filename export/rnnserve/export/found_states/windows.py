@@ -25,6 +25,9 @@ from rnnserve.protos import manifest_pb2
 __all__ = ["StateAxes", "find_convolution", "find_join", "find_padding", "last_steps"]
 
 
+_FOLDED = ("BatchNormalization", "Mul", "Add")
+
+
 @dataclasses.dataclass(frozen=True)
 class StateAxes:
     """Where steps and rows lie in a state.
@@ -65,7 +68,8 @@ def find_padding(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: s
         pieces.add("Pad", [f"{prefix}/joined", pieces.constant(rest), *node.input[2:3]], node.output[0])
     else:
         pieces.add("Identity", [f"{prefix}/joined"], node.output[0])
-    return Place(number, {number: pieces.nodes, **_shortened(pieces, readers, steps)}, pieces.initializers, [state])
+    own = list(pieces.nodes)
+    return Place(number, {number: own, **_shortened(graph, pieces, readers, steps)}, pieces.initializers, [state])
 
 
 def find_convolution(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
@@ -90,12 +94,16 @@ def find_convolution(graph: KnownGraph, number: int, node: onnx.NodeProto, prefi
     else:
         first = pieces.steps(node.input[0], steps, 0, 1)
         pieces.add("Concat", [first, node.input[0]], f"{prefix}/joined", axis=steps)
-    changed = pieces.moved(node, f"{prefix}/joined", f"{prefix}/more")
+    changed = onnx.NodeProto()
+    changed.CopyFrom(node)
+    changed.input[0] = f"{prefix}/joined"
     for each in changed.attribute:
         if each.name == "pads":
             each.ints[at] = 0
-    pieces.steps(f"{prefix}/more", steps, 1, FAR, node.output[0])
-    return Place(number, {number: pieces.nodes}, pieces.initializers, states)
+    begun = list(pieces.nodes)
+    nodes = _shortened(graph, pieces, {number: changed}, steps)
+    nodes[number] = [*begun, *nodes[number]]
+    return Place(number, nodes, pieces.initializers, states)
 
 
 def find_join(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
@@ -127,7 +135,8 @@ def find_join(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str)
     else:
         pieces.steps(f"{prefix}/joined", steps, 0, -kept, node.output[0])
     before = [] if source == second else [second]
-    nodes = {number: pieces.nodes, **_shortened(pieces, readers, steps)}
+    own = list(pieces.nodes)
+    nodes = {number: own, **_shortened(graph, pieces, readers, steps)}
     return Place(number, nodes, pieces.initializers, [state], before)
 
 
@@ -162,17 +171,43 @@ def _convolutions(graph: KnownGraph, name: str) -> dict[int, onnx.NodeProto]:
 
 
 def _shortened(
-    pieces: NodePieces, readers: Mapping[int, onnx.NodeProto], steps: int
+    graph: KnownGraph, pieces: NodePieces, convolutions: Mapping[int, onnx.NodeProto], steps: int
 ) -> dict[int, Sequence[onnx.NodeProto]]:
-    """Let convolutions that compute a step more than before drop it."""
+    """Let convolutions that compute a step more drop it: after what onnxruntime makes one node of with them.
+
+    Between the two, the step would keep it from doing so, and the last bits would differ.
+    """
     changed: dict[int, Sequence[onnx.NodeProto]] = {}
-    own = len(pieces.nodes)
-    for number, node in readers.items():
-        pieces.moved(node, node.input[0], f"{node.output[0]}/more")
-        pieces.steps(f"{node.output[0]}/more", steps, 1, FAR, node.output[0])
-        changed[number] = pieces.nodes[own:]
-        del pieces.nodes[own:]
+    for number, node in convolutions.items():
+        chain = {number: node, **_fused(graph, node)}
+        last = max(chain)
+        begun = len(pieces.nodes)
+        more = f"{chain[last].output[0]}/more"
+        pieces.moved(chain[last], chain[last].input[0], more)
+        pieces.steps(more, steps, 1, FAR, chain[last].output[0])
+        changed |= {at: [each] for at, each in chain.items()} | {last: pieces.nodes[begun:]}
     return changed
+
+
+def _fused(graph: KnownGraph, node: onnx.NodeProto) -> dict[int, onnx.NodeProto]:
+    """The nodes after a convolution that onnxruntime folds into its weights, by number."""
+    nodes = graph.model.graph.node
+    constants = {tensor.name for tensor in graph.model.graph.initializer}
+    outputs = {value.name for value in graph.model.graph.output}
+    found: dict[int, onnx.NodeProto] = {}
+    name = node.output[0]
+    while name not in outputs:
+        readers = [number for number, each in enumerate(nodes) if name in each.input]
+        reader = nodes[readers[0]] if len(readers) == 1 else None
+        if (
+            reader is None
+            or reader.op_type not in _FOLDED
+            or not {each for each in reader.input if each != name} <= constants
+        ):
+            break
+        found[readers[0]] = reader
+        name = reader.output[0]
+    return found
 
 
 def _uncut(graph: KnownGraph, name: str, steps: int, cut: int) -> str:

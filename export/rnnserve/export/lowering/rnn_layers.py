@@ -40,7 +40,8 @@ def lower_rnn(model: bytes) -> bytes | None:
         return None
     known: dict[tuple[ir.Value, str], Lengths] = {}
     for number, (node, layer) in enumerate(found):
-        _replace(graph, node, layer, NodeBuilder(f"loop_{number}"), known)
+        path = (node.name or "").rpartition("/")[0]  # of its module
+        _replace(graph, node, layer, NodeBuilder(f"{path}/loop_{number}" if path else f"loop_{number}"), known)
     remove_unused(graph)
     proto = ir.serde.serialize_model(lowered)
     onnx.checker.check_model(proto, full_check=True)

@@ -217,7 +217,9 @@ class Service:
             "batch_invariant": json.dumps(model.batch_invariant),
             "continuable": json.dumps(model.continues),
             "sequences": in_parts.why_not_in_parts or "kept",
-            "found_states": json.dumps([name for name in in_parts.signature.states if name not in model.signature.inputs]),
+            "found_states": json.dumps(
+                [name for name in in_parts.signature.states if name not in model.signature.inputs]
+            ),
             "labels": json.dumps(list(model.manifest.labels)),
             "origin": model.origin,
             "provider_requested": self.settings.provider,

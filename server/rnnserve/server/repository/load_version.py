@@ -214,7 +214,7 @@ def _proven(
 def _proven_parts(
     artifact: Version, cases: Sequence[Case], name: str, version: str, place: _Place, choice: GraphChoice
 ) -> tuple[Model, TrialRequests]:
-    """Load the graph of a version that has found states, and replay the golden cases from the states of the beginning."""
+    """Load the graph of a version that has found states, and replay the golden cases from where sequences begin."""
     manifest = with_found_states(artifact.manifest)
     if PARTS not in artifact.files:
         raise ArtifactError(f"{MANIFEST}: lists no {PARTS}, in which it has states")
@@ -289,18 +289,14 @@ def _replay(model: Model, cases: Sequence[Case], file: str) -> None:
         for spec in model.signature.outputs.values():
             expected, found = spec.shape(request.batch, request.sizes), outputs[spec.name].shape
             if found != expected:
-                raise ArtifactError(
-                    f"{file}: {spec} comes out as {list(found)} where {list(expected)} is expected"
-                )
+                raise ArtifactError(f"{file}: {spec} comes out as {list(found)} where {list(expected)} is expected")
         return {name: array for name, array in outputs.items() if name in asked}
 
     asked = {tensor.name for tensor in model.manifest.outputs}  # of states that were found, no results are recorded
     failures = replay(cases, compute, limits)
     if failures:
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-        raise ArtifactError(
-            f"{GOLDEN}: {file} does not give these results on {model.device}: {failures[0]}{more}"
-        )
+        raise ArtifactError(f"{GOLDEN}: {file} does not give these results on {model.device}: {failures[0]}{more}")
 
 
 def _trims_outputs(model: Model, trials: TrialRequests) -> bool:
