@@ -94,7 +94,11 @@ _CUDA_REGION = _object(
 _TRACE_SETTING: Schema = {"type": ["string", "integer", "null", "array"], "items": {"type": ["string", "integer"]}}
 
 _TRACE_SETTINGS = _object(
-    **dict.fromkeys(("trace_level", "trace_rate", "trace_count", "log_frequency", "trace_file"), _TRACE_SETTING)
+    trace_level=_TRACE_SETTING,
+    trace_rate=_TRACE_SETTING,
+    trace_count=_TRACE_SETTING,
+    log_frequency=_TRACE_SETTING,
+    trace_file=_TRACE_SETTING,
 )
 _LOG_SETTINGS = _object(
     log_file=_TEXT,

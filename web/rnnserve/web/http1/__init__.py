@@ -14,7 +14,7 @@ others take uvicorn's way to the ASGI application.
 
 Imports uvicorn and `errors`.
 
-Door: `connection_table`, `direct_protocol`, `known_heads`, `limits`.
+Door: `connection_table`, `direct_protocol`, `known_heads`, `limits`, `tls_handshakes`.
 """
 
 __all__: list[str] = []

@@ -48,7 +48,6 @@ class FrontProtocol(HttpToolsProtocol):
         self._table = table
         self._limits = table.limits
         self._since = self.loop.time()  # that the present wait for the client lasts
-        self._is_in_head = True
         self._messages = self._fields = self._head_bytes = self._body_bytes = 0
         self._head_arrived = 0  # bytes of a head that is not whole, about; 0 between requests
         self._beside_arrived = 0  # bytes since the last one of a body: extensions of chunks, fields after it
@@ -57,7 +56,7 @@ class FrontProtocol(HttpToolsProtocol):
         self._ended_at: float | None = None  # when the client has closed its half of the connection
         self._refused: Refused | None = None
         self._dropped: int | None = None  # bytes of a refused request that were dropped, while it lingers
-        self._is_deaf = False  # what comes after the request in hand cannot be read
+        self._is_in_head, self._is_deaf = True, False  # deaf: what comes after the request in hand cannot be read
         self.written = WriteProgress(table.limits)
         self._running: Any = None  # uvicorn's cycle of the request that is answered, or was last
         self._task: asyncio.Task[None] | None = None
