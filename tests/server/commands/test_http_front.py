@@ -99,14 +99,19 @@ def test_the_server_has_a_socket_in_a_folder_of_its_own_until_the_end(monkeypatc
     assert not folder.exists()
 
 
-def test_the_command_of_a_front_has_the_files_for_tls():
-    settings = Settings(Path("m"), tls_certificate=Path("c"), tls_key=Path("k"), tls_client_ca=Path("a"), host="::1")
-    command = http_front._command(arguments("--log-level", "error"), settings, Path("/sockets"))
+def test_the_command_of_a_front_has_what_its_server_has():
+    tls = {"tls_certificate": Path("c"), "tls_key": Path("k"), "tls_client_ca": Path("a")}
+    settings = Settings(Path("m"), host="::1", log_requests="all", traces=True, **tls)
+    told = arguments("--log-level", "error", "--log-format", "json")
+    command = http_front._command(told, settings, Path("/sockets"))
     assert command[3:] == [
         "web",
         "--upstream=unix:/sockets",
         "--host=::1",
         "--log-level=error",
+        "--log-format=json",
+        "--log-requests=all",
+        "--traces",
         "--max-body-bytes=33554432",
         "--tls-certificate=c",
         "--tls-key=k",
