@@ -193,6 +193,7 @@ def test_bodies_that_are_no_request(text, said):
         ({"shape": [1.0]}, "inputs[0].shape is wrong"),
         ({"shape": [True]}, "inputs[0].shape is wrong"),
         ({"shape": [2**63]}, "beyond 64 bits"),
+        ({"shape": [1] * 1_000_000}, "inputs[0].shape has 1,000,000 axes, and no tensor has more than 16"),
         ({"data": 5}, "data is to be a list"),
         ({"data": [[1, 2], [3]]}, "ragged: the lists at depth 1 have 1 elements and 2 elements"),
         ({"data": [[1, 2], 3]}, "ragged: the lists at depth 1 have 2 elements and no list"),

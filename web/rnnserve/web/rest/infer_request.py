@@ -18,7 +18,7 @@ import numpy as np
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.datatypes import CONTENTS, DTYPES
 from rnnserve.web.errors import bad_request, quoted
-from rnnserve.web.rest.json_tensors import flatten, read_elements, read_strings
+from rnnserve.web.rest.json_tensors import MAX_AXES, flatten, read_elements, read_strings
 from rnnserve.web.rest.json_text import parse_object
 from rnnserve.web.rest.parameters import parameters_of, read_parameters
 
@@ -259,6 +259,8 @@ def _shape_of(tensor: Mapping[str, Any], where: str) -> list[int]:
     if not isinstance(shape, list) or not set(map(type, shape)) <= _INT:
         what = "is missing" if shape is None else "is wrong"
         raise bad_request(f"{where}shape {what}: the size of each axis, whole numbers, such as [1, 4, 2]")
+    if len(shape) > MAX_AXES:  # which messages would repeat, all of them
+        raise bad_request(f"{where}shape has {len(shape):,} axes, and no tensor has more than {MAX_AXES}")
     if shape and not (min(shape) >= -_INT64 and max(shape) < _INT64):
         raise bad_request(f"{where}shape has a size beyond 64 bits")
     return shape
