@@ -13,7 +13,7 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import PEER, REQUEST_ID
 from rnnserve.web.app.bodies import BodyReader
 from rnnserve.web.app.large_bodies import read_beside_loop
-from rnnserve.web.errors import bad_request
+from rnnserve.web.errors import RestError, bad_request
 from rnnserve.web.rest.json_text import dump, parse_object
 from rnnserve.web.upstream.upstream import CallContext, Upstream
 
@@ -21,6 +21,9 @@ __all__ = ["Answer", "Exchange", "forwarded_headers", "json_answer", "name_of_pe
 
 _FORWARDED = (b"authorization", b"traceparent", b"tracestate")
 """Headers that the server sees."""
+
+_FORWARDED_BYTES = 7 << 10
+"""Of one of them: gRPC refuses calls with more than 8 KiB of metadata now and then, and as if the server were full."""
 
 _CACHED = 256
 """Clients whose names are kept, which each of their requests needs."""
@@ -136,7 +139,7 @@ class Exchange:
             timeout: Seconds that it may take; None for the usual ones.
 
         Raises:
-            RestError: If a header cannot be passed on.
+            RestError: If a header cannot be passed on, or is too large.
         """
         metadata = [(REQUEST_ID, self.request_id), *forwarded_headers(self.headers)]
         has_headers = len(metadata) > 1
@@ -181,6 +184,11 @@ def json_answer(value: object, status: int = 200, headers: Mapping[str, str] | N
 
 
 def _text(name: bytes, value: bytes) -> str:
+    if len(value) > _FORWARDED_BYTES:
+        raise RestError(
+            431,
+            f"the header {name.decode()} has {len(value):,} bytes, and at most {_FORWARDED_BYTES:,} reach the server",
+        )
     text = value.decode("latin-1")
     if not (text.isascii() and text.isprintable()):
         raise bad_request(f"the header {name.decode()} has characters that are not printable ASCII")
