@@ -79,7 +79,7 @@ def main() -> int:
         print(f"{_DOCUMENT}, {transport}: {'works' if run.holds else 'FAILED'}: {run.words}")
     kinds = [outcome.kind for outcomes in columns.values() for outcome in outcomes.values()]
     _say(", ".join(f"{kinds.count(kind)} {kind.value}" for kind in Kind))
-    others = [*documents.values(), *(run for runs in examples.values() for run in runs)]
+    others: list[DocumentRun | ExampleRun] = [*documents.values(), *(run for runs in examples.values() for run in runs)]
     return 1 if Kind.FAILED in kinds or not all(run.holds for run in others) else 0
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def fronts(process):
 class Carried:
     """The client has the states."""
 
-    inputs = ()
+    inputs: Any = ()
 
     def step(self, connection, at):
         status, said = connection.ask(WALK[:, at : at + 1], *self.inputs)

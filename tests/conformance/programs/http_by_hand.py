@@ -101,10 +101,10 @@ class Session:
         self._library.close()
 
 
-_libraries: list[type[Library]] = []
+_libraries: list[Callable[[str], Library]] = []
 
 
-def run_with(library: type[Library]) -> None:
+def run_with(library: Callable[[str], Library]) -> None:
     """Try all features with a library, whose sessions are made with a file of certificates, or an empty text."""
     _libraries.append(library)
     run(lambda error: (error.status, error.words) if isinstance(error, Refused) else None)

@@ -31,25 +31,25 @@ class Direction(NamedTuple):
     counter_clockwise: float
 
 
-class Walks(InputsBaseModel):
+class Walks(InputsBaseModel):  # type: ignore[misc]  # it is Any where the package is not installed
     """Walks of one length."""
 
     input: list[list[Point]]
 
 
-class Tokens(InputsBaseModel):
+class Tokens(InputsBaseModel):  # type: ignore[misc]  # it is Any where the package is not installed
     """Rows of one length."""
 
     tokens: list[list[int]]
 
 
-class Logits(OutputsBaseModel):
+class Logits(OutputsBaseModel):  # type: ignore[misc]  # it is Any where the package is not installed
     """Without the other outputs, which are not asked for then."""
 
     logits: list[Direction]
 
 
-class Classes(OutputsBaseModel):
+class Classes(OutputsBaseModel):  # type: ignore[misc]  # it is Any where the package is not installed
     """Of a model of tokens."""
 
     logits: list[Sentiment]

@@ -112,8 +112,8 @@ async def _made(address: str, **more: Any) -> Any:
     return triton_aio.InferenceServerClient(address, conn_limit=_AT_ONCE, conn_timeout=_SECONDS, **more)
 
 
-_WAYS = {"sync": Way, "gevent": GreenletWay, "aio": AioWay}
-_chosen: list[type[Way] | type[AioWay]] = []
+_WAYS: dict[str, Any] = {"sync": Way, "gevent": GreenletWay, "aio": AioWay}
+_chosen: list[Any] = []
 
 
 def choose(name: str) -> None:

@@ -1,5 +1,6 @@
 """tritonclient over HTTP: requests, sequences, and how they are sent."""
 
+import functools
 import secrets
 
 import numpy as np
@@ -133,7 +134,7 @@ def errors() -> None:
     asked = client()
     for binary in (True, False):
         wrong = inputs(np.zeros((1, 2, 3), np.float32), binary=binary)
-        refused(lambda wrong=wrong: asked.infer(MODEL, wrong), "400", '"input"', "features")
+        refused(functools.partial(asked.infer, MODEL, wrong), "400", '"input"', "features")
     refused(lambda: asked.infer("unknown", walk()[0]), "404", "unknown")
     refused(lambda: asked.infer(MODEL, walk()[0], model_version="7"), "404", "7")
 
