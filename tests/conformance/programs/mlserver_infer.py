@@ -16,7 +16,7 @@ from conformance.programs.reporting import PLAN, feature, run
 CLASSIFIER, TEXT = PLAN["classifier"], PLAN["text"]
 MODEL = CLASSIFIER["model"]
 
-_SECONDS = 120
+_SECONDS = 400
 
 
 def infer(requests: list[dict[str, Any]], *options: str, model: str = MODEL, server: str = "plain") -> list[Any]:
