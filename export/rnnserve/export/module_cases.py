@@ -20,15 +20,20 @@ __all__ = ["prove_cases"]
 _CASES = 2  # of each kind
 
 
-def prove_cases(model: DescribedModel, onnx_model: bytes) -> GoldenCases:
+def prove_cases(model: DescribedModel, onnx_model: bytes, reference: Reference | None = None) -> GoldenCases:
     """Make a model's golden cases, some with inputs left out, and replay them on its ONNX model as servers will.
+
+    Args:
+        model: Model that is published.
+        onnx_model: Made from it, and proven.
+        reference: Reference by which it was proven; None for a new one.
 
     Raises:
         ExportError: If the ONNX model does not give them.
     """
     runner = OnnxRunner(onnx_model)
     with evaluating(model.module):
-        reference = reference_of(model)
+        reference = reference_of(model) if reference is None else reference
         golden = _with_left_out(make_cases(model, reference, runner), model, reference, runner)
     failures = golden.failures(model, runner)
     if failures:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from torch import nn
 from tqdm import tqdm
 
-from rnnserve.export.description.described_model import describe_model
+from rnnserve.export.description.described_model import describe_model, evaluating
 from rnnserve.export.description.input_descriptions import InputDescription
 from rnnserve.export.description.publication import InputDescriptions, Publication
 from rnnserve.export.errors import ExportError
@@ -19,6 +19,7 @@ from rnnserve.export.manifest import KEEPS_BITS, describe_version, served_file
 from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.module_cases import prove_cases
 from rnnserve.export.parity import OnnxRunner, prove
+from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.publishing import Published
 from rnnserve.export.scan_file import try_lowering
 from rnnserve.export.server_trial import OtherGraph, publish_tried
@@ -164,11 +165,13 @@ def _publish(publication: Publication, repository: Path, *, progress: bool) -> E
         advance()
         scripted, unscripted = script_model(model)
         advance()
-        proof = prove(model, scripted, onnx_model, progress=progress)
+        with evaluating(model.module):
+            reference = reference_of(model, keeps=True)
+        proof = prove(model, scripted, onnx_model, progress=progress, reference=reference)
         advance()
-        golden = prove_cases(model, onnx_model)
+        golden = prove_cases(model, onnx_model, reference)
         advance()
-        scan, unlowered = try_lowering(model, onnx_model, golden, proof.batching, progress=progress)
+        scan, unlowered = try_lowering(model, onnx_model, golden, proof.batching, reference, progress=progress)
         advance()
         files = {MODEL: onnx_model, GOLDEN: dump_cases(golden.cases)}
         if scripted is not None:

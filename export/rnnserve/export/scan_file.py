@@ -11,7 +11,7 @@ from rnnserve.export.description.described_model import DescribedModel, evaluati
 from rnnserve.export.errors import ParityError
 from rnnserve.export.golden_cases import GoldenCases
 from rnnserve.export.lowering import lower_rnn
-from rnnserve.export.parity import OnnxRunner, prove
+from rnnserve.export.parity import OnnxRunner, Reference, prove
 from rnnserve.protos import manifest_pb2
 
 __all__ = ["ScanFile", "try_lowering"]
@@ -56,6 +56,7 @@ def try_lowering(
     onnx_model: bytes,
     golden: GoldenCases,
     batching: manifest_pb2.Batching,
+    reference: Reference | None = None,
     *,
     progress: bool = True,
 ) -> tuple[ScanFile | None, str]:
@@ -66,6 +67,7 @@ def try_lowering(
         onnx_model: Made from it, and proven.
         golden: Golden cases of the module.
         batching: Requests that may share a run of it.
+        reference: Reference by which it was proven; None for a new one.
         progress: Whether to show a progress bar on standard error.
 
     Returns:
@@ -75,7 +77,7 @@ def try_lowering(
     if data is None:
         return None, ""
     try:
-        proof = prove(model, None, data, progress=progress)
+        proof = prove(model, None, data, progress=progress, reference=reference)
     except ParityError as error:
         return None, _left_out("computes something else", error.failures)
     with evaluating(model.module):

@@ -11,14 +11,15 @@ import onnx
 import torch
 from google.protobuf.message import DecodeError
 
-from rnnserve.export.description.described_model import DescribedModel
+from rnnserve.export.description.described_model import DescribedModel, evaluating
 from rnnserve.export.description.omitted_inputs import wrong_defaults
 from rnnserve.export.errors import ParityError, WrongArguments
 from rnnserve.export.found_states.parts_record import parts_failures
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.old_translations import old_translations
-from rnnserve.export.parity import OnnxRunner, prove
+from rnnserve.export.parity import OnnxRunner, Reference, prove
 from rnnserve.export.parity.graph_findings import contradictions, walk_graph
+from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.surroundings import left_as_they_were
 from rnnserve.export.tensor_shapes import sequence_axes, size_limits, sizes_of
 from rnnserve.export.torch_threads import one_thread
@@ -255,24 +256,27 @@ def _golden(version: Version, compute: Inference) -> list[str]:
 
 def _proof(model: DescribedModel, version: Version, *, progress: bool) -> list[Check]:
     name = f"parity: {SCRIPT} and {MODEL} compute the same"
+    with evaluating(model.module):
+        reference = reference_of(model, keeps=True)
     try:
-        proof = prove(model, None, version.files[MODEL], progress=progress)
+        proof = prove(model, None, version.files[MODEL], progress=progress, reference=reference)
     except ParityError as error:
-        return [Check(name, error.failures), *_scan_proof(model, version, progress=progress)]
+        return [Check(name, error.failures), *_scan_proof(model, version, reference, progress=progress)]
     recorded, found = (manifest_pb2.BatchingMode.Name(b.mode) for b in (version.manifest.batching, proof.batching))
     failures = [] if found == recorded else [f"{MANIFEST}: says {recorded}, found {found}: {proof.batching.reasons}"]
     return [
         Check(name, parity=proof.parity),
         Check(f"batching: {MANIFEST} says what is safe", failures),
-        *_scan_proof(model, version, progress=progress),
+        *_scan_proof(model, version, reference, progress=progress),
     ]
 
 
-def _scan_proof(model: DescribedModel, version: Version, *, progress: bool) -> list[Check]:
+def _scan_proof(model: DescribedModel, version: Version, reference: Reference, *, progress: bool) -> list[Check]:
     if SCAN not in version.files:
         return []
     name = f"parity: {SCRIPT} and {SCAN} compute the same"
     try:
-        return [Check(name, parity=prove(model, None, version.files[SCAN], progress=progress).parity)]
+        proof = prove(model, None, version.files[SCAN], progress=progress, reference=reference)
+        return [Check(name, parity=proof.parity)]
     except ParityError as error:
         return [Check(name, error.failures)]

@@ -19,6 +19,7 @@ from rnnserve.export.parity.extreme_batches import ExtremeBatches
 from rnnserve.export.parity.failure_collector import FailureCollector
 from rnnserve.export.parity.graph_findings import walk_graph
 from rnnserve.export.parity.input_batches import USUAL, InputBatch, input_batches
+from rnnserve.export.parity.kept_results import KeptResults
 from rnnserve.export.parity.non_finite_record import say_non_finite
 from rnnserve.export.parity.onnx_process import OnnxProcess
 from rnnserve.export.parity.onnx_runner import PROVIDERS, OnnxRunner
@@ -61,6 +62,7 @@ def prove(
     progress: bool = True,
     process: OnnxProcess | None = None,
     device: str = "cpu",
+    reference: Reference | None = None,
 ) -> Proof:
     """Prove that a script and an ONNX model compute what a module computes in eager mode.
 
@@ -72,32 +74,49 @@ def prove(
         progress: Whether to show a progress bar on standard error.
         process: Process in which the ONNX model runs, if it is of unknown origin; this one where it is None.
         device: "cpu" or "cuda": what the ONNX model runs on, and whose limits hold. The module runs on the CPU.
+        reference: Reference of the model that other proofs have used, too; None for a new one.
 
     Raises:
         ParityError: If anything differs; the message has a line for everything that does.
     """
     with one_thread(), evaluating(model.module):
-        return _prove(model, script, onnx_model, seed=seed, progress=progress, process=process, device=device)
+        return _prove(
+            model,
+            script,
+            onnx_model,
+            reference_of(model) if reference is None else reference,
+            seed=seed,
+            progress=progress,
+            process=process,
+            device=device,
+        )
 
 
-def reference_of(model: DescribedModel) -> Reference:
-    """Make the reference of a described model."""
+def reference_of(model: DescribedModel, *, keeps: bool = False) -> Reference:
+    """Make the reference of a described model, in evaluation mode.
+
+    Args:
+        model: The model.
+        keeps: Whether it keeps its results for further proofs; the module must not change until then.
+    """
     sizes = {axis: low for axis, (low, _) in model.sizes.items()}
     sizes[BATCH] = min(max(2, sizes[BATCH]), model.sizes[BATCH][1])
-    return Reference(model.module, model.interface, draw_inputs(model.inputs, np.random.default_rng(0), sizes))
+    kind = KeptResults if keeps else Reference
+    return kind(model.module, model.interface, draw_inputs(model.inputs, np.random.default_rng(0), sizes))
 
 
 def _prove(
     model: DescribedModel,
     script: torch.jit.ScriptModule | None,
     onnx_model: bytes,
+    reference: Reference,
     *,
     seed: int,
     progress: bool,
     process: OnnxProcess | None,
     device: str,
 ) -> Proof:
-    reference, limits, failures = reference_of(model), limits_for(device), FailureCollector()
+    limits, failures = limits_for(device), FailureCollector()
     scripted = None if script is None else _script_interface(model, script, failures)
     runner = _runner(onnx_model, model, failures, process, device)
     places = None
