@@ -74,7 +74,7 @@ class GraphWalk:
         Args:
             proto: The node in its graph.
             node: The node as rules see it.
-            values: What is known so far, by name.
+            values: Tensors before it, by name: what is known of them.
             path: Path of its graph in the model; empty for the model's.
         """
         try:

@@ -99,7 +99,7 @@ class KnownGraph:
         Args:
             name: Name of the tensor.
             steps: The axis of steps, of which some are kept; None where it has none.
-            kept: How many.
+            kept: Number of these.
 
         Raises:
             Obstacle: If its size is not fixed.

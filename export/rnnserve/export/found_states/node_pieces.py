@@ -1,6 +1,7 @@
 """The nodes that take the place of one, as they are put together."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,13 +25,13 @@ class NodePieces:
         """Begin without any.
 
         Args:
-            prefix: What the names begin with.
+            prefix: Beginning of their names.
         """
         self._prefix = prefix
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
 
-    def add(self, operator: str, inputs: Sequence[str], output: str = "", **attributes: object) -> str:
+    def add(self, operator: str, inputs: Sequence[str], output: str = "", **attributes: Any) -> str:  # noqa: ANN401 - as ONNX's own
         """Add a node, and give the name of its result."""
         name = output or f"{self._prefix}/{len(self.nodes)}"
         self.nodes.append(onnx.helper.make_node(operator, inputs, [name], name=name, **attributes))

@@ -29,7 +29,7 @@ class PartsFile:
     Attributes:
         record: What its manifest has; None for a model without sequences.
         data: The bytes of the file; None where there is none.
-        defaults: What stands for initial states that are not zeros, by name.
+        defaults: Values that stand for initial states that are not zeros, by name.
     """
 
     record: manifest_pb2.Parts | None = None
@@ -40,7 +40,7 @@ class PartsFile:
         """Give the files of a version that parts of sequences need, and those that stand for inputs left out.
 
         Args:
-            defaults: What stands for inputs of the interface.
+            defaults: Values that stand for inputs of the interface.
         """
         every = {**defaults, **self.defaults}
         files = {} if self.data is None else {PARTS: self.data}
@@ -53,7 +53,7 @@ def find_parts(model: ModelDescription, served: str, data: bytes, load: Callable
     Args:
         model: Description of the model.
         served: The file of the graph, by name.
-        data: Its bytes.
+        data: Bytes of that file.
         load: A function that makes a graph ready to run.
     """
     if not model.sequence_axes:
@@ -84,7 +84,7 @@ def _tried(
     Args:
         model: Description of the model.
         served: Name and bytes of the file of its graph.
-        found: What was found in it.
+        found: States and reason that were found in it.
         record: The record, to be completed.
         load: A function that makes a graph ready to run.
 

@@ -28,7 +28,7 @@ def name_prefixes(graph: onnx.GraphProto, numbers: Sequence[int]) -> dict[int, s
     users = _users(graph)
     paths = {number: _path(graph.node[number], users) for number in numbers}
     taken = [name for node in graph.node for name in (*node.input, *node.output)]
-    taken += [value.name for value in (*graph.input, *graph.output, *graph.initializer)]
+    taken += [value.name for value in (*graph.input, *graph.output)] + [tensor.name for tensor in graph.initializer]
     prefixes: dict[int, str] = {}
     for number, path in paths.items():
         alike = [other for other, its in paths.items() if its == path]

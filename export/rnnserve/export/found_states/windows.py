@@ -134,10 +134,10 @@ def find_join(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str)
         pieces.add("Identity", [f"{prefix}/joined"], node.output[0])
     else:
         pieces.steps(f"{prefix}/joined", steps, 0, -kept, node.output[0])
-    before = [] if source == second else [second]
+    prepared = [] if source == second else [second]
     own = list(pieces.nodes)
     nodes = {number: own, **_shortened(graph, pieces, readers, steps)}
-    return Place(number, nodes, pieces.initializers, [state], before)
+    return Place(number, nodes, pieces.initializers, [state], prepared)
 
 
 def last_steps(graph: KnownGraph, pieces: NodePieces, joined: str, state: str, axes: StateAxes) -> None:

@@ -57,7 +57,7 @@ def begun_cases(cases: Sequence[Case], manifest: manifest_pb2.Manifest, defaults
     Args:
         cases: Cases of the version.
         manifest: Manifest of the version.
-        defaults: What stands for inputs that are left out, where it is not zeros.
+        defaults: Values that stand for inputs that are left out, where they are not zeros.
     """
     rows = {tensor.name: [axis.name for axis in tensor.axes].index(BATCH) for tensor in manifest.inputs}
     begun = []
