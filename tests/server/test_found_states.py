@@ -132,7 +132,7 @@ def test_sequences_count_as_requests_of_their_model(stub):
 
 @pytest.mark.parametrize("key", [False, True])
 def test_a_session_gives_the_bits_of_the_whole(repository, tmp_path, key):
-    """The state is kept by a server without a key, and sealed by one that has one."""
+    """The states are kept by a server without a key, and sealed by one that has one."""
     inputs = drawn(5)
     file = tmp_path / "key"
     file.write_bytes(bytes(range(128, 160)))
@@ -142,7 +142,7 @@ def test_a_session_gives_the_bits_of_the_whole(repository, tmp_path, key):
         (whole,) = client.predict(MODEL, inputs)
         with client.session(MODEL) as session:
             steps = np.stack([session.step(point)["y"] for point in inputs[0]])
-            assert session.state == ("sealed" if key else "kept")
+            assert session.state == ("sealed" if key else "server")
             assert steps.tobytes() == whole["y"].tobytes()
             session.reset()
             assert session.step(inputs[0])["y"].tobytes() == whole["y"].tobytes()

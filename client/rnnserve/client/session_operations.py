@@ -36,7 +36,7 @@ __all__ = ["SessionOperations", "StateForm", "require_sessions"]
 
 T = TypeVar("T")
 
-StateForm = Literal["carried", "sealed", "kept"]
+StateForm = Literal["carried", "sealed", "server"]
 """How a session's state travels: as the model's own tensors, or as one token that only servers can read; or not at all,
 where the server keeps it."""
 
@@ -70,7 +70,7 @@ class SessionOperations:
             model: The model's name.
             outputs: Names of the outputs to return; all but the final states if empty.
             rows: Number of sequences that are stepped together; None for one.
-            state: The way of the state; None for "sealed" where the server offers it, else "carried", or "kept" where
+            state: The way of the state; None for "sealed" where the server offers it, else "carried", or "server" where
                 states were found in the model's graph.
             continue_from: The states from which the rows continue at the beginning; None for zeros.
             version: The model's version; empty for the server's choice.
@@ -81,12 +81,12 @@ class SessionOperations:
         check_model(model)
         if rows is not None and rows < 1:
             raise InvalidRequest(f"rows {rows}: expected 1 or more, or None for a single sequence")
-        if state not in (None, "carried", "sealed", "kept"):
+        if state not in (None, "carried", "sealed", "server"):
             raise InvalidRequest(
-                f'state {state!r}: expected "carried", "sealed", "kept", or None for what the server offers'
+                f'state {state!r}: expected "carried", "sealed", "server", or None for what the server offers'
             )
-        if state == "kept" and continue_from is not None:
-            raise InvalidRequest('state "kept" begins with the model\'s own states: leave out continue_from')
+        if state == "server" and continue_from is not None:
+            raise InvalidRequest('state "server" begins with the model\'s own states: leave out continue_from')
         if continue_from is not None and len(continue_from) != (rows or 1):
             raise InvalidRequest(f"continue_from has {len(continue_from)} rows; the session has {rows or 1}")
         self.model = model
@@ -177,7 +177,7 @@ class SessionOperations:
             if self._state == "sealed":
                 token = kept if isinstance(kept, str) else SESSION_BEGIN
                 answered, kept = yield from self._ask_sealed(metadata, rows, token)
-            elif self._state == "kept":
+            elif self._state == "server":
                 kept = self._kept = kept if isinstance(kept, KeptSequence) else KeptSequence()
                 answered = yield from self._ask_kept(metadata, rows, kept)
             else:
@@ -204,7 +204,7 @@ class SessionOperations:
         is_offered = SEALED_SESSIONS in (yield from self._operations.server_extensions())
         if self._state == "sealed" and not is_offered:
             raise Unimplemented('the server seals no states: it has no key for them. state="carried" needs none')
-        return "sealed" if is_offered else "kept" if metadata.found_states else "carried"
+        return "sealed" if is_offered else "server" if metadata.found_states else "carried"
 
     def _ask_carried(self, metadata: ModelMetadata, rows: RowInputs) -> OperationSteps[tuple[list[Prediction], _Rows]]:
         """Ask for the final states, too; return the outputs, and the states."""
@@ -242,7 +242,7 @@ class SessionOperations:
     def _require_one_request(self, metadata: ModelMetadata, rows: RowInputs) -> None:
         if self._operations.count_requests(metadata, rows, self._outputs) > 1:
             raise InvalidRequest(
-                f"the rows of this step do not share one request, and a {self._state} state is that of one: make their "
+                f"the rows of this step do not share one request, and the session has the states of one: make their "
                 'sizes equal, raise max_rows and max_request_bytes of the client, or use state="carried"'
             )
 

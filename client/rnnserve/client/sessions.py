@@ -48,7 +48,7 @@ class _SessionBase(Generic[Answer]):
 
     @property
     def state(self) -> StateForm | None:
-        """How the state travels, "carried" or "sealed", or "kept" by the server.
+        """How the state travels, "carried" or "sealed", or "server" where that keeps it.
 
         None before the first step of a session that was not entered.
         """

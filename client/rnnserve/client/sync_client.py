@@ -205,9 +205,9 @@ class Client(ClientBase[grpc.Channel]):
             outputs: Names of the outputs that `step` returns; all but the final states if empty.
             rows: Number of sequences that are stepped together; None for a single one.
             state: "carried" for final states that are sent on as initial ones, which any server can do that serves the
-                model; "sealed" for a token that only servers with the same key can read; "kept" for states that the
-                server keeps, which end with it. None for sealed where the server offers it, else carried, or kept where
-                the states are no part of the model's interface.
+                model; "sealed" for a token that only servers with the same key can read; "server" for states that
+                the server keeps, which end with it. None for sealed where the server offers it, else carried, or server
+                where the states are no part of the model's interface.
             continue_from: An earlier result with the final states from which the session begins, or one for each row;
                 None for zeros.
             version: The model's version; empty for the server's choice.
