@@ -242,7 +242,7 @@ class SessionOperations:
     def _require_one_request(self, metadata: ModelMetadata, rows: RowInputs) -> None:
         if self._operations.count_requests(metadata, rows, self._outputs) > 1:
             raise InvalidRequest(
-                f"the rows of this step do not share one request, and the session has the states of one: make their "
+                "the rows of this step do not share one request, and the session has the states of one: make their "
                 'sizes equal, raise max_rows and max_request_bytes of the client, or use state="carried"'
             )
 
