@@ -38,7 +38,7 @@ def done(monkeypatch):
 def test_without_workers_it_is_the_server(done):
     assert serve.run(parse("models", "--no-http")) == 0
     plain = {"level": "INFO", "format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
-    assert done == [plain, ("serve", Settings(Path("models")), None, ANY)]
+    assert done == [plain, ("serve", Settings(Path("models")), None, ANY, "--no-http")]
 
 
 def test_a_worker_names_its_process_in_the_log_and_shares_its_port(done):
@@ -51,7 +51,7 @@ def test_a_worker_names_its_process_in_the_log_and_shares_its_port(done):
 
 def test_with_workers_it_supervises(done):
     assert serve.run(parse("models", "--no-http", "--workers", "2", "--log-level", "debug")) == 143
-    assert done[1:] == [("supervise", Settings(Path("models")), 2, "debug", "text", ANY)]
+    assert done[1:] == [("supervise", Settings(Path("models")), 2, "debug", "text", ANY, ANY)]
     assert parse("models").workers == 1
 
 

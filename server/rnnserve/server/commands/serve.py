@@ -130,11 +130,11 @@ def run(args: argparse.Namespace) -> int:
                 metrics_served(args, settings, fronts) as metrics,
                 refusals_logged(metrics.totals, settings.log_requests),
             ):
-                _log.info("options: %s", " ".join(changed_options(args, add_arguments)) or "the defaults")
+                options = " ".join(changed_options(args, add_arguments))
                 if args.workers > 1:
-                    return _supervise(settings, args.workers, args.log_level, args.log_format, metrics)
+                    return _supervise(settings, args.workers, args.log_level, args.log_format, metrics, options)
                 with requests_told(settings):
-                    has_threads = _serve(settings, None, metrics)
+                    has_threads = _serve(settings, None, metrics, options)
         if args.report_fd is None:
             _log.info("the server has ended")
         if has_threads:
@@ -167,7 +167,9 @@ def _count_in(counts_fd: int | None) -> None:
             _log.warning("the metrics do not have what this worker counts: %s", error)
 
 
-def _serve(settings: Settings, supervised: Supervised | None, metrics: Metrics | None = None) -> bool:
+def _serve(
+    settings: Settings, supervised: Supervised | None, metrics: Metrics | None = None, options: str = ""
+) -> bool:
     """Be the server, or one worker of it; return whether threads are left."""
     if settings.transport != "public":
         choose_polling()
@@ -204,7 +206,7 @@ def _serve(settings: Settings, supervised: Supervised | None, metrics: Metrics |
         try:
             if supervised is None:
                 server.start()
-                _log_start(settings)
+                _log_start(settings, options)
                 _print_ready(settings.host, server.port, settings.http_port, metrics)
             else:
                 server.load()
@@ -243,7 +245,12 @@ def _keep_from_garbage_collection() -> None:
 
 
 def _supervise(
-    settings: Settings, workers: int, log_level: str, log_format: str = LOG_FORMATS[0], metrics: Metrics | None = None
+    settings: Settings,
+    workers: int,
+    log_level: str,
+    log_format: str = LOG_FORMATS[0],
+    metrics: Metrics | None = None,
+    options: str = "",
 ) -> int:
     """Keep workers, each of which runs this command with some more arguments; return the exit status."""
     terminal_has_gone = watch_terminal()  # before SIGHUP has another handler
@@ -258,9 +265,9 @@ def _supervise(
         command.append(f"--peers={secrets.token_hex(8)}")
         if settings.private_sockets is not None:
             command.append(f"--private-sockets={settings.private_sockets}")
-        options = write_options(dataclasses.replace(settings, grpc_port=port))
+        told = write_options(dataclasses.replace(settings, grpc_port=port))
         supervisor = Supervisor(
-            lambda more: [*command, *more, *options],
+            lambda more: [*command, *more, *told],
             workers,
             signals,
             grace=settings.drain + settings.grace,
@@ -272,7 +279,7 @@ def _supervise(
         )
 
         def tell() -> None:
-            _log_start(settings)
+            _log_start(settings, options)
             _print_ready(settings.host, port, settings.http_port, metrics)
 
         status = supervisor.run(tell)
@@ -280,10 +287,10 @@ def _supervise(
         return status
 
 
-def _log_start(settings: Settings) -> None:
-    """Log what serves from now on."""
+def _log_start(settings: Settings, options: str) -> None:
+    """Log what serves from now on, and the options that differ from their defaults."""
     version = importlib.metadata.version("rnnserve")
-    _log.info("rnnserve %s serves %s, process %d", version, settings.repository, os.getpid())
+    _log.info("rnnserve %s serves %s, process %d: %s", version, settings.repository, os.getpid(), options or "defaults")
     if settings.http_port is not None:
         _log.info("a page of what serves: %s", page_address(settings))
 
