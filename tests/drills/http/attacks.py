@@ -236,15 +236,21 @@ def resets(port: int) -> Counter[int | str]:
 async def _again_and_again(request: bytes, crowd: Crowd, connection: socket.socket) -> None:
     """Send a request that closes; then on a new connection, until the time is over."""
     address = connection.getpeername()
-    loop = asyncio.get_running_loop()
+    await _once(request, crowd, connection)
     while True:
-        sending = asyncio.create_task(crowd.send(connection, request))
+        with socket.socket() as another:
+            another.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(another, address)
+            await _once(request, crowd, another)
+
+
+async def _once(request: bytes, crowd: Crowd, connection: socket.socket) -> None:
+    sending = asyncio.create_task(crowd.send(connection, request))
+    try:
         await crowd.read_all(connection)
+    finally:
+        sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
-        connection.close()
-        connection = socket.socket()
-        connection.setblocking(False)
-        await loop.sock_connect(connection, address)
 
 
 def _run(port: int, count: int, work: object, *, seconds: float = SECONDS, window: int = 0) -> Counter[int | str]:
