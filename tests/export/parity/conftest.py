@@ -10,7 +10,8 @@ import torch
 from rnnserve.export import script
 from rnnserve.export.description.described_model import DescribedModel
 from rnnserve.export.model_onnx import to_onnx
-from rnnserve.export.parity import prove
+from rnnserve.export.parity import Reference, prove
+from rnnserve.export.parity.proof import reference_of
 from rnnserve.models import Architecture, DirectionClassifier
 from support.descriptions import describe_classifier
 
@@ -28,6 +29,11 @@ class Subject:
         described = describe_classifier(classifier)
         return cls(described, script(classifier), to_onnx(described))
 
+    @functools.cached_property
+    def reference(self) -> Reference:
+        """What all proofs of the subject are judged by: each batch is computed once."""
+        return reference_of(self.described, keeps=True)
+
     @property
     def classifier(self) -> DirectionClassifier:
         assert isinstance(self.described.module, DirectionClassifier)
@@ -39,7 +45,7 @@ class Subject:
 
     def prove(self, model=None, *, scripted=None, seed=0):
         data = self.model if model is None else model.SerializeToString()
-        return prove(self.described, scripted or self.script, data, seed=seed, progress=False)
+        return prove(self.described, scripted or self.script, data, seed=seed, progress=False, reference=self.reference)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from rnnserve.export import Floats, Publication
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity import ParityError, prove
+from rnnserve.export.parity.proof import reference_of
 
 CHOICES = {
     "argmax over steps": lambda y: y.argmax(1),
@@ -45,13 +46,13 @@ def exported(name, relu=False):
     module = Chosen(CHOICES[name], layer).eval()
     inputs = {"x": Floats("batch", "sequence", ("features", 4))}
     model = describe_model(Publication(module, "m", inputs, ["places"]))
-    return model, to_onnx(model)
+    return model, to_onnx(model), reference_of(model, keeps=True)
 
 
 @pytest.mark.parametrize("name", CHOICES)
 def test_places_are_judged_by_the_values_compared(name):
-    model, data = exported(name)
-    proof = prove(model, None, data, progress=False)
+    model, data, reference = exported(name)
+    proof = prove(model, None, data, progress=False, reference=reference)
     assert 'onnx: "places", where it differs, by the values compared' in proof.parity.checks
 
 
@@ -105,7 +106,7 @@ def rounded(node):
     ],
 )
 def test_wrong_places_are_refused(name, fault, relu):
-    model, data = exported(name, relu)
+    model, data, reference = exported(name, relu)
     proto = onnx.load_model_from_string(data)
     constants = {"_one": np.array(1), "_minus": np.array([-1]), "_far": np.array([-(2**62)])}
     constants |= {"_axis_1": np.array([1]), "_axis_-1": np.array([-1])}
@@ -119,4 +120,4 @@ def test_wrong_places_are_refused(name, fault, relu):
     proto.graph.node.extend([*nodes[:at], *first, nodes[at], *last, *nodes[at + 1 :]])
     onnx.checker.check_model(proto)
     with pytest.raises(ParityError, match="places"):
-        prove(model, None, proto.SerializeToString(), progress=False)
+        prove(model, None, proto.SerializeToString(), progress=False, reference=reference)

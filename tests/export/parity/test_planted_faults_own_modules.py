@@ -11,7 +11,8 @@ from onnx import helper, numpy_helper
 
 from rnnserve.export.description.described_model import DescribedModel, describe_model
 from rnnserve.export.model_onnx import to_onnx
-from rnnserve.export.parity import ParityError, prove
+from rnnserve.export.parity import ParityError, Reference, prove
+from rnnserve.export.parity.proof import reference_of
 from support.own_modules import PUBLICATIONS, own_module
 
 
@@ -21,13 +22,14 @@ class Exported:
 
     model: DescribedModel
     onnx_model: bytes
+    reference: Reference
 
     def caught(self, plant) -> str:
         """Prove the ONNX model after `plant` changed it."""
         changed = onnx.load_model_from_string(self.onnx_model)
         plant(changed)
         with pytest.raises(ParityError) as raised:
-            prove(self.model, None, changed.SerializeToString(), progress=False)
+            prove(self.model, None, changed.SerializeToString(), progress=False, reference=self.reference)
         return str(raised.value)
 
 
@@ -36,8 +38,8 @@ def exported():
     @functools.cache
     def make(name) -> Exported:
         kind, describe = PUBLICATIONS[name]
-        model = describe_model(describe(own_module(kind)))
-        return Exported(model, to_onnx(model))
+        model = describe_model(describe(own_module(kind).eval()))
+        return Exported(model, to_onnx(model), reference_of(model, keeps=True))
 
     return make
 
