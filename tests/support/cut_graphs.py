@@ -132,5 +132,5 @@ class CutGraph:
         return find_parts(self.description, MODEL, self.model.SerializeToString(), OnnxRunner)
 
     def _value(self, name):
-        last = ["batch", "sequence", FEATURES] if self.has_steps else ["batch", FEATURES]
+        last: list[str | int] = ["batch", "sequence", FEATURES] if self.has_steps else ["batch", FEATURES]
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, "batch", FEATURES] if name != "y" else last)

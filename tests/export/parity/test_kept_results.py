@@ -23,7 +23,7 @@ class Counted(nn.Module):
         return x * self.factor, x
 
 
-INTERFACE = ModuleInterface(("x",), ("y", "same"), ())
+INTERFACE = ModuleInterface(("x",), ("y", "same"), {})
 
 
 def inputs(*values, dtype=np.float32):
@@ -83,7 +83,9 @@ def test_what_is_kept_is_no_part_of_the_inputs_and_cannot_be_written():
     with pytest.raises(ValueError, match="read-only"):
         again["same"][0] = 3
     again.clear()
-    assert_same(reference.eager(inputs(1, 2)), {"y": np.float32([2, 4]), "same": np.float32([1, 2])})
+    assert_same(
+        reference.eager(inputs(1, 2)), {"y": np.array([2, 4], np.float32), "same": np.array([1, 2], np.float32)}
+    )
 
 
 def test_what_has_no_room_is_computed_each_time():

@@ -19,7 +19,7 @@ TRANSLATED = {torch.ops.aten.relu.default, torch.ops.aten.linear.default}
 
 
 def replaced():
-    return getattr(_decomp, TABLE), getattr(exported_program, SPLIT), torch._ops.Callable
+    return getattr(_decomp, TABLE), getattr(exported_program, SPLIT), vars(torch._ops)["Callable"]
 
 
 ORIGINALS = replaced()

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from typing import Any, cast
 
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.counting import places
@@ -67,7 +68,7 @@ def test_models_and_threads_that_count_in_one_row_lose_nothing():
     row = CountTable().row("a", "1")
     models = [Statistics(), Statistics()]
     for statistics in models:
-        statistics.count_in(Yielding(row))
+        statistics.count_in(cast(Any, Yielding(row)))
     ready = threading.Barrier(4)
 
     def run(statistics):

@@ -100,8 +100,15 @@ def test_the_server_has_a_socket_in_a_folder_of_its_own_until_the_end(monkeypatc
 
 
 def test_the_command_of_a_front_has_what_its_server_has():
-    tls = {"tls_certificate": Path("c"), "tls_key": Path("k"), "tls_client_ca": Path("a")}
-    settings = Settings(Path("m"), host="::1", log_requests="all", traces=True, **tls)
+    settings = Settings(
+        Path("m"),
+        host="::1",
+        log_requests="all",
+        traces=True,
+        tls_certificate=Path("c"),
+        tls_key=Path("k"),
+        tls_client_ca=Path("a"),
+    )
     told = arguments("--log-level", "error", "--log-format", "json")
     command = http_front._command(told, settings, Path("/sockets"))
     assert command[3:] == [

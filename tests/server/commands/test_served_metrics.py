@@ -155,7 +155,7 @@ def test_names_that_clients_make_up_make_no_series(served):
         assert len(answers) == 9400
         assert all("no model" in each.error_message for each in answers)
         with pytest.raises(grpc.RpcError, match="UNIMPLEMENTED"):
-            channel.unary_unary("/inference.GRPCInferenceService/NoMethod")(b"", timeout=PATIENCE)
+            channel.unary_unary("/inference.GRPCInferenceService/NoMethod", bytes, bytes)(b"", timeout=PATIENCE)
     assert {over_http(by_http, f"a{number}", 2)[0] for number in range(100)} == {"NOT_FOUND"}
     after = scrape(by_port)
     assert after.keys() == before.keys()

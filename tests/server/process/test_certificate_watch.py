@@ -30,7 +30,7 @@ def test_it_is_that_of_an_authority_as_ssl_reads_it():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cadata=pem.decode())
     (read,) = context.get_ca_certs()
-    assert certificate_end(pem) == ssl.cert_time_to_seconds(read["notAfter"])
+    assert certificate_end(pem) == ssl.cert_time_to_seconds(str(read["notAfter"]))
 
 
 def test_of_a_chain_the_first_end_counts():

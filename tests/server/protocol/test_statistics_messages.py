@@ -73,8 +73,8 @@ def test_what_others_have_counted_is_added():
         (6, 2, 1_000_000_000, 2),
     ]
     assert {each.reason: each.count for each in said.refusals} == {"queue_full": 2, "internal_error": 4}
-    said = [(each.lower_bound, each.upper_bound, each.count) for each in said.duration_buckets]
-    assert said == [(0.0, 50e-6, 5), (100e-6, 200e-6, 5)]
+    buckets = [(each.lower_bound, each.upper_bound, each.count) for each in said.duration_buckets]
+    assert buckets == [(0.0, 50e-6, 5), (100e-6, 200e-6, 5)]
 
 
 def test_of_processes_that_have_ended_all_is_told_but_the_sizes_of_runs():

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Any
 
 import grpc
 import pytest
@@ -57,7 +58,7 @@ def stream():
 
 @pytest.fixture
 def application(stream):
-    upstream = FakeUpstream()
+    upstream: Any = FakeUpstream()
     upstream.stream_for = lambda *_: stream
 
     async def make():

@@ -3,6 +3,7 @@
 import copy
 import json
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ IDS = {"name": "ids", "datatype": "INT64", "shape": [3], "data": [1, 2, 2**60]}
 MASK = {"name": "mask", "datatype": "BOOL", "shape": [2], "data": [True, False]}
 RAW = {"name": "raw", "datatype": "FP32", "shape": [2], "parameters": {"binary_data_size": 8}}
 BINARY_OUTPUT = {"name": "y", "parameters": {"binary_data": True}}
-FORMS = [
+FORMS: list[dict[str, Any]] = [
     {"inputs": [WALK], "outputs": [{"name": "logits"}]},
     {"id": "a", "inputs": [WALK, IDS], "outputs": [{"name": "logits"}, BINARY_OUTPUT]},
     {"inputs": [MASK], "parameters": {"binary_data_output": True}},
