@@ -16,7 +16,7 @@ class Counted(nn.Module):
     def __init__(self, factor=2.0):
         super().__init__()
         self.factor = nn.Parameter(torch.tensor(factor), requires_grad=False)
-        self.calls = []
+        self.calls: list[torch.dtype] = []
 
     def forward(self, x):
         self.calls.append(x.dtype)
@@ -33,7 +33,8 @@ def inputs(*values, dtype=np.float32):
 def kept(module, **options):
     reference = KeptResults(module, INTERFACE, inputs(0.0), **options)
     for one in (reference.module, reference.double):
-        vars(one)["calls"].clear()
+        assert isinstance(one, Counted)
+        one.calls.clear()
     return reference
 
 
