@@ -91,4 +91,4 @@ def test_an_option_may_be_shortened_as_long_as_it_is_clear_which():
 
 def test_words_that_are_like_nothing_have_no_suggestion():
     assert closest("--bogus", ["--runs", "--rate"]) is None
-    assert closest("help", COMMANDS) is None
+    assert closest("bogus", COMMANDS) is None

@@ -11,7 +11,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from rnnserve.protos import health_pb2, inference_pb2, manifest_pb2, model_config_pb2
 from rnnserve.protos.descriptor_pool import POOL
 
-# The Open Inference Protocol has the first, nobody the second, KServe the rest: tritonclient skips them as unknown.
+# The Open Inference Protocol has the first, nobody the second, KServe the next four, and the rest is this server's own:
+# tritonclient skips them as unknown.
 OURS = {
     "message ModelMetadataResponse field 6 properties",
     "message ModelMetadataResponse.TensorMetadata field 4 parameters",
@@ -19,6 +20,16 @@ OURS = {
     "message RepositoryModelLoadResponse field 2 is_loaded",
     "message RepositoryModelUnloadResponse field 1 model_name",
     "message RepositoryModelUnloadResponse field 2 is_unloaded",
+    "message ModelStatistics field 1001 refusals",
+    "message ModelStatistics field 1002 duration_buckets",
+    "message RefusalStatistics",
+    "message RefusalStatistics field 1 status",
+    "message RefusalStatistics field 2 reason",
+    "message RefusalStatistics field 3 count",
+    "message DurationBucket",
+    "message DurationBucket field 1 upper_bound",
+    "message DurationBucket field 2 count",
+    "message DurationBucket field 3 lower_bound",
 }
 
 
