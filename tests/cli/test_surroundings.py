@@ -32,6 +32,7 @@ ARGUMENTS = {
     "import": ["DIR/model.onnx", "--name", "one", "--repository", "DIR/repository"],
     "inspect": ["DIR/repository"],
     "infer": ["one", "DIR/rows.json", "--url", "127.0.0.1:1"],
+    "health": ["127.0.0.1:1"],
     "web": ["--upstream", "127.0.0.1:1", "--http-port", "0"],
     "load": ["one", "--url", "127.0.0.1:1"],
 }

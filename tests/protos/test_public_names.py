@@ -14,6 +14,7 @@ EXPORTED = {
         "GOLDEN",
         "MANIFEST",
         "MODEL",
+        "PARTS",
         "SCAN",
         "SCRIPT",
         "ArtifactError",

@@ -43,7 +43,7 @@ def changed_options(args: argparse.Namespace, declare: Callable[[argparse.Argume
 
     Args:
         args: Parsed arguments of `serve`.
-        declare: What declares them on a parser.
+        declare: Function that declares them on a parser.
     """
     parser = argparse.ArgumentParser(add_help=False)
     declare(parser)

@@ -7,7 +7,7 @@ connections and calls that cost more than they may; `open_connections`: which of
 open; `held_answers`: answers that wait while a server goes; `pooled_call`: a call of the public transport;
 `private_socket`: whose the calls of the HTTP front are.
 
-Imports `sockets`, `process`, `clock`, `errors` and `rnnserve.protos`; no gRPC but in `header_limit`.
+Imports `sockets`, `clock`, `errors`, `rnnserve.common` and `rnnserve.protos`; no gRPC but in `header_limit`.
 
 Threads: `flood_guard`, `header_limit`, `memory_guard`.
 
