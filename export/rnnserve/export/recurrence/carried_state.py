@@ -53,9 +53,10 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
     with contextlib.suppress(Exception), fake_arguments(module, args) as fakes:
         before = _attributes(module)
         module(*fakes)
+        after = _attributes(module)  # kept for the second call, so that no new tensor has the `id` of one of these
         written = {
             id(leaf): name
-            for name, value in _attributes(module).items()
+            for name, value in after.items()
             if value is not before.get(name)
             for leaf in torch.utils._pytree.tree_leaves(value)  # noqa: SLF001
             if isinstance(leaf, Tensor)
