@@ -54,11 +54,17 @@ def with_lengths(expression):
 
 
 def cell_in_a_loop(self, input):
-    h, hidden = input.new_zeros(input.size(0), 4), []
-    for step in range(input.size(1)):
+    """Loops in another way than with `for`: what is written so becomes a scan."""
+    h, hidden, step = input.new_zeros(input.size(0), 4), [], 0
+    while step < input.size(1):
         h = self.cell(input[:, step], h)
         hidden.append(h)
+        step += 1
     return torch.stack(hidden, 1)
+
+
+def of_one_batch(self, input):
+    return self.rnn(input)[0] + self.offsets
 
 
 def refilled(self, input, lengths):
@@ -156,6 +162,18 @@ PLAIN = {
         r"holds torch\.bfloat16.*float32 and float16 only",
     ),
     "input of another dtype": (of(lambda self, x: self.rnn(x.double())[0]), r"torch\.float64; its weights"),
+    "one batch": (
+        of(of_one_batch, offsets=nn.Parameter(torch.zeros(3, 1, 4))),
+        r'"batch"\) cannot be dynamic.*the sample\'s 3 rows(?!.*scan)',
+    ),
+    "one batch in an attribute": (
+        of(
+            lambda self, x: self.rnn(x)[0] + torch.zeros(self.batch_size, 1, 4),
+            batch_size=3,
+            scale=torch.ones(2, 2),
+        ),
+        r"the sample\'s 3 rows.*`batch_size`(?!.*scan)",
+    ),
     "cell in a loop": (of(cell_in_a_loop, cell=nn.RNNCell(3, 4)), r'axis 1 of.*"sequence".*`cell`.*loop'),
     "branch on size": (of(branches), r"condition on sizes \(at test_refusals\.py:\d+\)"),
     "even or odd": (of(even_or_odd), r"condition on sizes \(at test_refusals\.py:\d+\)"),

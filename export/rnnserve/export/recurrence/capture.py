@@ -2,8 +2,8 @@
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping, Sequence
+from types import CodeType, FunctionType, MappingProxyType
 
 import torch
 import torch.fx.experimental._config
@@ -14,6 +14,7 @@ from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
 from rnnserve.export.recurrence.interception import intercepted
+from rnnserve.export.recurrence.loops.functions import loops_captured
 from rnnserve.export.recurrence.recurrent_functions import RecurrentFunctionMode
 from rnnserve.export.recurrence.refusals import explain, refuse_random_numbers, refuse_scripts
 from rnnserve.export.recurrence.scan_writes import refuse_writes
@@ -48,6 +49,7 @@ def capture(
     args: Arguments,
     axes: DynamicAxes,
     limits: Mapping[str, tuple[int, int | None]] = MappingProxyType({}),
+    loops: Sequence[tuple[FunctionType, CodeType]] = (),
 ) -> torch.export.ExportedProgram:
     """Capture a module with one stand-in operator for each recurrent layer.
 
@@ -56,6 +58,7 @@ def capture(
         args: The sample arguments. Only their shapes and dtypes matter.
         axes: Dynamic axes of the arguments.
         limits: The smallest and the largest size of axes that the module takes, by name; None for no largest.
+        loops: Functions with the code to run in the place of theirs, whose loops over steps become scans.
 
     Raises:
         UnsupportedModule: If the module cannot be captured for every size of its dynamic axes.
@@ -64,7 +67,7 @@ def capture(
     larger = {name: number + 2 for number, (name, size) in enumerate(sorted(axes.sizes.items())) if size == 1}
     larger = {name: min(size, limits.get(name, (1, None))[1] or size) for name, size in larger.items()}
     refuse_scripts(module)
-    with prepared(module), backed_sizes_of_any_value():
+    with prepared(module), backed_sizes_of_any_value(), loops_captured(loops) if loops else contextlib.nullcontext():
         try:
             program = torch.export.export(module, resize(args, axes, larger), dynamic_shapes=axes.shapes, strict=False)
         except Exception as error:  # torch's errors and the module's own: `explain` has a message for each

@@ -15,7 +15,9 @@ from rnnserve.export.recurrence.decomposition_tables import decompositions_kept
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.exporter_messages import without_exporter_messages
 from rnnserve.export.recurrence.interception import LOCK
+from rnnserve.export.recurrence.loops.functions import rewritten_functions
 from rnnserve.export.recurrence.passes import ON_GRAPH, ON_PROGRAM, Captured, Translated
+from rnnserve.export.recurrence.refusals import FixedSize
 from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits
 from rnnserve.export.recurrence.translation_registry import registry_kept
 from rnnserve.export.recurrence.translations import TRANSLATIONS
@@ -101,10 +103,13 @@ def export_onnx(
 def _capture(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limits) -> torch.export.ExportedProgram:
     try:
         return capture(module, args, axes, sizes)
-    except UnsupportedModule:
+    except UnsupportedModule as refused:
         # A state from the call before has that call's batch, so that the capture fixes the batch and cannot say why.
         refuse_carried_state(module, args)
-        raise
+        loops = rewritten_functions(module) if isinstance(refused, FixedSize) else []
+        if not loops:
+            raise
+    return capture(module, args, axes, sizes, loops)
 
 
 def _translate(captured: torch.export.ExportedProgram, input_names: Sequence[str]) -> torch.onnx.ONNXProgram:

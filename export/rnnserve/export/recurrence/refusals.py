@@ -13,8 +13,10 @@ from rnnserve.export.errors import ExportError, UnsupportedModule
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.loop_advice import rewritten_loop
 from rnnserve.export.source_lines import first_line, is_users_code, source_line
+from rnnserve.protos.protocol_words import BATCH
 
 __all__ = [
+    "FixedSize",
     "explain",
     "refuse_random_numbers",
     "refuse_scripts",
@@ -23,6 +25,10 @@ __all__ = [
 
 _DISTRIBUTIONS = str(pathlib.Path(torch.distributions.__file__).parent)
 _SPECIALISED = re.compile(r"L\['(?P<path>[^']+)'\]\S*?\.size\(\)\[(?P<axis>\d+)\].*?constant \((?P<size>\d+)\)")
+
+
+class FixedSize(UnsupportedModule):
+    """The module's Python code fixes an axis to the size of the sample, as a loop over it does."""
 
 
 def refuse_scripts(module: nn.Module) -> None:
@@ -98,7 +104,7 @@ def explain(error: Exception, module: nn.Module, axes: DynamicAxes) -> ExportErr
     at = f" (at {source_line(frames[-1].filename, frames[-1].lineno)})" if frames else ""
     text = str(error)
     if lost := _SPECIALISED.search(text):
-        return UnsupportedModule(_static(lost, module, axes))
+        return FixedSize(_static(lost, module, axes))
     if any(frame.filename.startswith(_DISTRIBUTIONS) for frame in passed):
         return UnsupportedModule(
             f"a distribution of torch.distributions{at} checks the values of its arguments, and an exported program "
@@ -122,6 +128,8 @@ def _static(lost: re.Match[str], module: nn.Module, axes: DynamicAxes) -> str:
     axis, size = int(lost["axis"]), lost["size"]
     names = {name for tensor in axes.names for position, name in tensor.items() if position == axis}
     name = " or ".join(f'"{name}"' for name in sorted(names))
+    if names == {BATCH}:
+        return _one_batch(f"axis {axis} of the argument {lost['path']} ({name})", int(size), module)
     cells = [f"`{name}`" for name, submodule in module.named_modules() if isinstance(submodule, nn.RNNCellBase)]
     culprit = f" It holds cells, {', '.join(cells)}: is one called in a loop over the steps?" if cells else ""
     return (
@@ -134,4 +142,22 @@ def _static(lost: re.Match[str], module: nn.Module, axes: DynamicAxes) -> str:
         "one operator a layer. Any other loop over steps becomes a scan, which is a loop in eager and one operator, "
         f"Scan, in ONNX:\n\n"
         f"{rewritten_loop(module, int(axis))}\n"
+    )
+
+
+def _one_batch(axis: str, size: int, module: nn.Module) -> str:
+    """Say what may fix the number of rows."""
+    kept = [
+        f"`{name}.{attribute}`".replace("`.", "`")
+        for name, submodule in module.named_modules()
+        for attribute, value in (*submodule.__dict__.items(), *submodule.named_buffers(recurse=False))
+        if (isinstance(value, torch.Tensor) and size in value.shape)
+        or (isinstance(value, int) and value == size and "batch" in attribute)
+    ]
+    held = f" These hold that number: {', '.join(kept)}." if kept else ""
+    return (
+        f"{axis} cannot be dynamic: the module's Python code fixes it to the sample's {size} rows, by a state or "
+        "another tensor of that size, by an attribute such as self.batch_size, by int() or len() (write .size()), or "
+        f"by a loop over the rows.{held} Make what has an axis for the rows in the forward, of the size of its input: "
+        "x.new_zeros(x.size(0), hidden). A request has another number of rows than the sample."
     )

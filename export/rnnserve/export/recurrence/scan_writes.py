@@ -18,9 +18,11 @@ def refuse_writes(program: torch.export.ExportedProgram) -> None:
         UnsupportedModule: If there is one.
     """
     positions = {node: position for position, node in enumerate(program.graph.nodes)}
+    # The step of a loop in the user's code is captured several times: what has no end comes to nothing.
+    ended = {_number(node) for node in positions if is_marker(node, END)}
     begins: list[int] = []
     for node, position in positions.items():
-        if is_marker(node, BEGIN):
+        if is_marker(node, BEGIN) and _number(node) in ended:
             begins.append(position)
         elif is_marker(node, END):
             begins.pop()
@@ -29,6 +31,13 @@ def refuse_writes(program: torch.export.ExportedProgram) -> None:
                 f"a step of scan writes to a tensor that it has not made ({node.target}). Make the tensor a part of "
                 "the state, and let the step return its new value."
             )
+
+
+def _number(marker: fx.Node) -> object:
+    """Give the number of the scan that a marker is of."""
+    numbers = marker.kwargs["attr_ints"]
+    assert isinstance(numbers, list | tuple)  # noqa: S101 - as torch.onnx.ops writes attributes
+    return numbers[0]
 
 
 def _written(node: fx.Node) -> list[fx.Node]:

@@ -1,0 +1,217 @@
+"""Loops over steps in the user's own code become scans: in many spellings, against eager at sizes unlike the sample."""
+
+import ast
+import types
+
+import pytest
+import torch
+from torch import nn
+
+from rnnserve.export import UnsupportedModule, export_onnx
+from rnnserve.export.recurrence.loops.functions import functions_of, loops_captured, rewritten_functions
+from rnnserve.export.recurrence.loops.names import read_before_written, stored
+from support.looped_modules import LOOPS, Looped
+from support.scanned_modules import module_of
+
+NAMES = list(LOOPS)
+SIZES = [(1, 1), (2, 2), (5, 3), (1, 7), (3, 40)]
+"""(batch, sequence)"""
+
+
+@pytest.fixture(scope="module")
+def rewritten():
+    """The code of every loop in its captured form."""
+    return dict(rewritten_functions(Looped(NAMES)))
+
+
+# An export of one loop takes 2 s, and one of nine of them 5 s.
+@pytest.mark.parametrize("group", range(3))
+def test_loops_equal_eager_at_other_sizes(exported, group):
+    torch.manual_seed(group)
+    module = Looped(NAMES[group::3])
+    result = exported(module, (torch.randn(3, 4, 3),), ({0: "batch", 1: "sequence"},))
+    for batch, sequence in SIZES:
+        result.agrees(torch.randn(batch, sequence, 3), limit=3e-5 if sequence > 7 else 3e-6)
+    assert result.operators.count("Scan") >= len(module.names)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rewritten_functions_compute_the_same_in_eager(rewritten, name):
+    torch.manual_seed(0)
+    module = Looped([name])
+    before = LOOPS[name]
+    after = types.FunctionType(rewritten[before], before.__globals__, closure=before.__closure__)
+    for sizes in SIZES:
+        x = torch.randn(*sizes, 3)
+        expected, found = (torch.utils._pytree.tree_leaves(each(module, x.clone())) for each in (before, after))
+        assert len(expected) == len(found)
+        assert all(torch.equal(one, other) for one, other in zip(expected, found, strict=True))
+
+
+def leaves(self, x):
+    h = x[:, 0]
+    for t in range(x.size(1)):
+        h = torch.tanh(h + x[:, t])
+        if t > 0:
+            break
+    return h
+
+
+def returns(self, x):
+    h = x[:, 0]
+    for x_t in x.unbind(1):
+        h = torch.tanh(h + x_t)
+        if self.training is False:
+            return h
+    return h
+
+
+def by_value(self, x):
+    h = x[:, 0]
+    for x_t in x.unbind(1):
+        if h.sum() > 0:
+            h = h + x_t
+    return h
+
+
+def until_then(self, x):
+    outputs = []
+    for t in range(x.size(1)):
+        total = x[:, :t].sum(1)
+        outputs.append(total)
+    return torch.stack(outputs, 1)
+
+
+def another_module(self, x):
+    h = x[:, 0]
+    for t in range(x.size(1)):
+        h = self.layers[t](h)
+    return h
+
+
+def last_step(self, x):
+    h = x[:, 0]
+    for t in range(x.size(1)):
+        h = h * 2 if t == x.size(1) - 1 else h + x[:, t]
+    return h
+
+
+def grows(self, x):
+    h = x[:, :1]
+    for t in range(x.size(1)):
+        h = torch.cat([h, x[:, t : t + 1]], 1)
+    return h
+
+
+def writes_to_its_step(self, x):
+    h = x[:, 0]
+    for x_t in x.clone().unbind(1):
+        x_t += 1
+        h = h + x_t
+    return h
+
+
+def one_tensor(self, x):
+    h, outputs = torch.zeros_like(x[:, 0]), []
+    for x_t in x.unbind(1):
+        h += x_t
+        outputs.append(h)
+    return torch.stack(outputs, 1)
+
+
+def counts(self, x):
+    calls, h = iter(range(1000)), x[:, 0]
+    for x_t in x.unbind(1):
+        h = h * 0.5 + x_t * next(calls)
+    return h
+
+
+def of_another_function(self, x):
+    outputs = made_elsewhere()
+    for x_t in x.unbind(1):
+        outputs.append(x_t)
+    return torch.stack(outputs, 1)
+
+
+def made_elsewhere():
+    return []
+
+
+REFUSED = {
+    "break": (leaves, r"line \d+ leaves it with `break`"),
+    "return": (returns, r"line \d+ leaves it with `return`"),
+    "a condition on values": (by_value, r"depends on the values of a tensor \(at test_loops.py:\d+\)"),
+    "a slice up to the step": (until_then, r"slice has the number of the step as a bound"),
+    "a list of modules": (another_module, r"plain number is made of the number of the step"),
+    "the last step": (last_step, r"condition on the number of the step"),
+    "a state that grows": (grows, r"`h` is a tensor .* before a step, and a tensor"),
+    "a write to a part": (writes_to_its_step, r"x_t = x_t \+ 1"),
+    "one tensor in a list": (one_tensor, r"`outputs` that the next step writes to"),
+    "a count of calls": (counts, r"computes something else when it is run again"),
+    "a list of another function": (of_another_function, r"another function has made"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_with_the_line(case):
+    forward, message = REFUSED[case]
+    module = module_of(forward, layers=nn.ModuleList([nn.Linear(3, 3) for _ in range(9)]))
+    before = forward.__code__
+    with pytest.raises(UnsupportedModule, match=message) as refused:
+        export_onnx(
+            module,
+            (torch.randn(3, 4, 3),),
+            input_names=["x"],
+            output_names=["y"],
+            dynamic_shapes=({0: "batch", 1: "sequence"},),
+        )
+    assert "test_loops.py:" in str(refused.value)
+    assert forward.__code__ is before
+
+
+def test_other_code_runs_in_the_context_only():
+    module = Looped(NAMES[:1])
+    functions = rewritten_functions(module)
+    before = {function: function.__code__ for function, _ in functions}
+    assert LOOPS[NAMES[0]] in before
+    with loops_captured(functions):
+        assert all(function.__code__ is code for function, code in functions)
+    assert all(function.__code__ is code for function, code in before.items())
+
+
+def test_functions_of_a_module_are_the_users():
+    module = Looped(NAMES)
+    found = functions_of(module)
+    assert Looped.forward in found
+    assert LOOPS[NAMES[0]] in found
+    assert not [each for each in found if "torch" in each.__module__.split(".")]
+
+
+@pytest.mark.parametrize(
+    ("statements", "reads", "writes"),
+    [
+        ("a = b", "b", "a"),
+        ("a = a + 1", "a", "a"),
+        ("a += b", "a b", "a"),
+        ("a, (b, *c) = d", "d", "a b c"),
+        ("a.b = c", "a c", ""),
+        ("a[b] = c", "a b c", ""),
+        ("a = 1\nb = a", "", "a b"),
+        ("if c:\n a = 1\nb = a", "a c", "a b"),
+        ("if c:\n a = 1\nelse:\n a = 2\nb = a", "c", "a b"),
+        ("if c:\n a = 1\nelse:\n raise d\nb = a", "c d", "a b"),
+        ("for a in b:\n c = a\nd = c", "b c", "a c d"),
+        ("while a:\n b = a\nc = b", "a b", "b c"),
+        ("with a as b:\n c = b", "a", "b c"),
+        ("try:\n a = b\nexcept E as e:\n c = a", "E a b", "a c e"),
+        ("def f(x):\n return x + y\na = f(b)", "b x y", "a f"),
+        ("a = [x * y for x in b]", "b x y", "a"),
+        ("(a := b) + a", "a b", "a"),
+        ("import m\nm.f(a)", "a", "m"),
+        ("a: int\na", "a", "a"),
+    ],
+)
+def test_names_that_are_read_first_and_written(statements, reads, writes):
+    tree = ast.parse(statements).body
+    assert read_before_written(tree) == set(reads.split())
+    assert stored(tree) == set(writes.split())
