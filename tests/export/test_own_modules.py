@@ -211,6 +211,7 @@ def test_a_script_that_does_not_run_is_left_out_with_what_to_annotate(tmp_path):
         "golden.npz",
         "manifest.json",
         "model.onnx",
+        "model.parts.onnx",
     ]
 
 

@@ -40,7 +40,7 @@ def test_the_version_says_that_it_is_adopted_and_its_results_replay(tmp_path):
     assert manifest.parity.checks[0] == "adopted: not compared with its framework"
     assert not manifest.parity.distances
     assert manifest.parity.samples == 0
-    assert sorted(version.files) == ["golden.npz", "model.onnx"]
+    assert sorted(version.files) == ["golden.npz", "model.onnx", "model.parts.onnx"]
     assert manifest.inputs[1].lengths_of == "sequence"
     assert manifest.outputs[0].zeros_after_lengths
     assert manifest.batching.mode == manifest_pb2.BATCHING_PADDED
