@@ -21,13 +21,14 @@ FUZZ_INPUTS ?= 100000
 FUZZ_REQUESTS ?= 1000000
 
 # `make test` runs three processes side by side, about as long as each other: what turns modules into graphs, what proves
-# and publishes them, and all else. In each some tests run first, whose coverage is not measured: many modules, many
+# and publishes them, and all else. In the first two some run without their coverage being measured: many modules, many
 # mutated inputs, that try again what other tests have executed. Measuring them would add little but a fifth of their time.
-GRAPH_TESTS := $(addprefix tests/export/,adoption dataflow diagnosis finiteness lowering operators recurrence)
+GRAPH_TESTS := $(addprefix tests/export/,adoption dataflow diagnosis finiteness found_states lowering operators recurrence)
 UNMEASURED_GRAPHS := $(addprefix tests/export/recurrence/,test_bytes.py test_grid.py test_odd_modules.py test_scan.py \
 	test_scan_refusals.py)
-UNMEASURED_EXPORTS := $(addprefix tests/export/,test_own_modules_bytes.py test_random_modules.py)
-UNMEASURED_OTHERS := tests/examples tests/fuzzing tests/server/test_differential.py
+EXPORT_TESTS := tests/export tests/end_to_end/test_delicate_modules.py
+UNMEASURED_EXPORTS := $(addprefix tests/export/,test_own_modules_bytes.py test_random_modules.py) \
+	tests/examples tests/fuzzing tests/server/test_differential.py
 MEASURED := $(BIN)/coverage run -m pytest
 
 # What does not pay in tests: annotations of every test and fixture; None, since one in the place of a value fails the
@@ -96,10 +97,9 @@ test: setup ## run the tests, but for the drills, and measure their coverage
 	{ status=0; $(BIN)/python -m pytest $(UNMEASURED_GRAPHS) || status=$$?; \
 	$(MEASURED) $(GRAPH_TESTS) $(UNMEASURED_GRAPHS:%=--ignore %) || status=$$?; exit $$status; } & graphs=$$!; \
 	{ status=0; $(BIN)/python -m pytest $(UNMEASURED_EXPORTS) || status=$$?; \
-	$(MEASURED) tests/export $(patsubst %,--ignore %,$(GRAPH_TESTS) $(UNMEASURED_EXPORTS)) || status=$$?; \
-	exit $$status; } & exports=$$!; \
-	status=0; $(BIN)/python -m pytest $(UNMEASURED_OTHERS) || status=$$?; \
-	$(MEASURED) $(patsubst %,--ignore %,tests/export tests/drills $(UNMEASURED_OTHERS)) || status=$$?; \
+	$(MEASURED) $(EXPORT_TESTS) $(patsubst %,--ignore %,$(GRAPH_TESTS) $(UNMEASURED_EXPORTS)) || status=$$?; \
+	exit $$status; } & exports=$$!; status=0; \
+	$(MEASURED) $(patsubst %,--ignore %,$(EXPORT_TESTS) $(UNMEASURED_EXPORTS) tests/drills) || status=$$?; \
 	wait $$graphs || status=$$?; wait $$exports || status=$$?; exit $$status
 	$(BIN)/coverage combine --quiet
 

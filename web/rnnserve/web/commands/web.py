@@ -127,6 +127,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
+    _check_tls(args)
+    upstream = _upstream(args)
+    with _listening(args) as listener:
+        _prepare_process(args)
+        if args.listen_fd is None:
+            print(f"HTTP on {args.host}:{listener.getsockname()[1]}", flush=True)
+        traces = _traces(args)
+        _keep_from_garbage_collection()
+        try:
+            uvloop.run(_serve(args, upstream, listener, traces))
+        finally:
+            if traces is not None:
+                traces.close()
+    return 0
+
+
+def _prepare_process(args: argparse.Namespace) -> None:
+    """Do what is for a process of its own only, when nothing is left that its user could have told wrong."""
     if args.lifeline_fd is not None:
         die_with_parent(args.lifeline_fd)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the server, which ends this process
@@ -139,25 +157,12 @@ def run(args: argparse.Namespace) -> int:
         handler.setFormatter(log_formatter(args.log_format, has_process=True))
     if args.log_requests == "none":
         logging.getLogger(REQUESTS_LOGGER).disabled = True
-    _check_tls(args)
     give_back_large_blocks()
     use_few_arenas()
-    upstream = _upstream(args)
     end_beyond(least_memory_bytes(args.max_body_bytes) if args.max_memory_bytes is None else args.max_memory_bytes)
-    with _listening(args) as listener:
-        if args.listen_fd is None:
-            print(f"HTTP on {args.host}:{listener.getsockname()[1]}", flush=True)
-        # uvicorn raises again the signal that has ended it.
-        for number in (signal.SIGTERM, signal.SIGINT) if args.lifeline_fd is None else (signal.SIGTERM,):
-            signal.signal(number, lambda *_: None)
-        traces = _traces(args)
-        _keep_from_garbage_collection()
-        try:
-            uvloop.run(_serve(args, upstream, listener, traces))
-        finally:
-            if traces is not None:
-                traces.close()
-    return 0
+    # uvicorn raises again the signal that has ended it.
+    for number in (signal.SIGTERM, signal.SIGINT) if args.lifeline_fd is None else (signal.SIGTERM,):
+        signal.signal(number, lambda *_: None)
 
 
 def _keep_from_garbage_collection() -> None:
