@@ -58,7 +58,9 @@ def measured(tmp_path, which):
 
 def test_the_same_lines_are_measured(tmp_path):
     everything, found = measured(tmp_path, "all"), measured(tmp_path, "paused")
-    # The program takes another way through its own `if`.
-    del everything["program.py"], found["program.py"]
+    # The program takes another way through its own `if`; and torch calls what keeps its tables, whose own tests are in a
+    # folder of `FOLLOWED`.
+    for file in ("program.py", "decomposition_tables.py"):
+        del everything[file], found[file]
     assert found == everything
     assert {"recurrent_modules.py", "interception.py", "translations.py", "size_probing.py"} <= found.keys()

@@ -167,6 +167,7 @@ def test_refused_with_the_line(case):
         )
     assert "test_loops.py:" in str(refused.value)
     assert forward.__code__ is before
+    assert torch._C._len_torch_function_stack() == 0
 
 
 def test_other_code_runs_in_the_context_only():

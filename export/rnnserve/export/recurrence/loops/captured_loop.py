@@ -81,6 +81,12 @@ class CapturedLoop:
         self._variables = dict(variables)
         return next(self._runs)
 
+    def close(self) -> None:
+        """Leave what a run has entered that an exception has ended."""
+        self._runs.close()
+        if self._pass in passes.stack:
+            passes.stack.remove(self._pass)
+
     def gives(self, name: str) -> bool:
         """Whether a variable has a value before the body, or after the loop."""
         return name in self._state.values
@@ -132,7 +138,7 @@ class CapturedLoop:
 
     # The runs.
 
-    def _run(self) -> Iterator[bool]:
+    def _run(self) -> Generator[bool, None, None]:
         while True:
             memory = Memory(self._variables, self._modules, self._site)
             recorder, apart = yield from self._find(memory)

@@ -207,15 +207,20 @@ class _Rewriter:
             "\n".join(
                 [
                     f"{loop} = {_HOOKS}.loop({steps}, {site})",
-                    f"while {loop}.again(locals()):",
-                    *(f"    {line}" for line in taken),
-                    f"    __rnnserve_element = {loop}.element()",
+                    "try:",
+                    f"    while {loop}.again(locals()):",
+                    *(f"        {line}" for line in taken),
+                    f"        __rnnserve_element = {loop}.element()",
+                    "finally:",
+                    f"    {loop}.close()",
                     *taken,
                 ]
             )
         ).body
-        runs = captured[1]
-        assert isinstance(runs, ast.While)  # noqa: S101 - as written above
+        guarded = captured[1]
+        assert isinstance(guarded, ast.Try)  # noqa: S101 - as written above
+        runs = guarded.body[0]
+        assert isinstance(runs, ast.While)  # noqa: S101
         target = runs.body[-1]
         assert isinstance(target, ast.Assign)  # noqa: S101
         target.targets = [copy.deepcopy(node.target)]
