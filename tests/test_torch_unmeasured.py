@@ -58,8 +58,8 @@ def measured(tmp_path, which):
 
 def test_the_same_lines_are_measured(tmp_path):
     everything, found = measured(tmp_path, "all"), measured(tmp_path, "paused")
-    # The program takes another way through its own `if`. What keeps torch's tables is called by torch; its own tests are
-    # in a folder of `FOLLOWED`.
+    # The program takes another way through its own `if`. torch calls what keeps its tables, whose own tests are in a
+    # folder of `FOLLOWED`.
     for file in ("program.py", "decomposition_tables.py"):
         del everything[file], found[file]
     assert found == everything
