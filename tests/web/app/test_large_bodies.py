@@ -10,6 +10,7 @@ import zlib
 import numpy as np
 import pytest
 
+from drills.wire.resident_memory import resident_bytes
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app import large_bodies
 from rnnserve.web.app.large_bodies import VERY_LARGE, read_beside_loop
@@ -18,7 +19,7 @@ from rnnserve.web.errors import RestError
 from rnnserve.web.rest.infer_request import AnswerForm
 from rnnserve.web.rest.infer_response import infer_response_pieces, write_infer_response
 from rnnserve.web.rest.json_text import parse_object
-from support.body_functions import allocate, end_by, process_of, refuse
+from support.body_functions import allocate, end_by, fill_and_refuse, process_of, refuse
 from support.fronts import FakeUpstream, ask, metadata_of
 from support.running_processes import is_running
 from support.waiting import until
@@ -88,6 +89,15 @@ def test_its_memory_has_a_limit():
     assert error.status == 413
     assert "binary tensors" in str(error)
     assert read(MIB, allocate, b"", most // 2) == most // 2
+
+
+def test_refusals_leave_no_memory_held():
+    before, _ = read(VERY_LARGE, process_of, b"")
+    for _ in range(20):
+        assert "bytes" in str(refused(VERY_LARGE, fill_and_refuse, b"x", 64 << 20))
+    pid, _ = read(VERY_LARGE, process_of, b"")
+    assert pid == before
+    assert resident_bytes(pid) < 256 << 20
 
 
 def test_its_time_has_a_limit(monkeypatch):

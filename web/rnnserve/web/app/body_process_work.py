@@ -47,12 +47,11 @@ class _Work:
         give_back_free_memory()  # of the one before
         limit_memory(task.memory)
         try:
-            said = task.function(request, *task.args, **task.kwargs)
+            return pickle.dumps(task.function(request, *task.args, **task.kwargs))
         except RestError as error:
-            said = error
+            return pickle.dumps(error)  # here, since a variable beside would make a cycle of it and of all it has seen
         except MemoryError:
-            said = TOO_MUCH_MEMORY
-        return pickle.dumps(said)
+            return pickle.dumps(TOO_MUCH_MEMORY)
 
 
 if __name__ == "__main__":
