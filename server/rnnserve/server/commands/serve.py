@@ -153,6 +153,8 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescription
 
 def _prepare_process(lifeline_fd: int | None) -> None:
     """Do what is for a process of its own only: a worker ends with its supervisor, and none waits for who reads it."""
+    give_back_large_blocks()
+    use_few_arenas()  # before any thread is started: each thread's arena would take address space
     if lifeline_fd is not None:
         die_with_parent(lifeline_fd)
     unblock_output()
@@ -173,9 +175,7 @@ def _serve(
     """Be the server, or one worker of it; return whether threads are left."""
     if settings.transport != "public":
         choose_polling()
-    give_back_large_blocks()
-    use_few_arenas()
-    check_room()  # after that: each thread's arena would take address space
+    check_room()
     # Whoever started this with SIGHUP ignored (nohup) wants it to outlive the terminal.
     hang_up = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
     ending = Ending(is_worker=supervised is not None, terminal_has_gone=watch_terminal())
