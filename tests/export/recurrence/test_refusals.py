@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import (
     unpad_sequence,
 )
 
-from rnnserve.export import ExportError, UnsupportedModule, WrongArguments, export_onnx
+from rnnserve.export import UnsupportedModule, export_onnx
 
 AXES = {0: "batch", 1: "sequence"}
 
@@ -311,48 +311,3 @@ def test_what_eager_refuses_at_other_sizes_is_no_reason_to_refuse():
 
     program = export(Long().eval(), (torch.randn(3, 6, 3),), (AXES,))
     assert str(program.model.graph.outputs[0].shape[1]) == "sequence - 2"
-
-
-ARGUMENTS = {
-    "names, too few": ({"input_names": []}, r"0 names.*1 tensors"),
-    "names, twice": ({"output_names": ["a", "a"]}, r"output_names has 1 different names.*2 results"),
-    "results": ({"output_names": ["a"]}, r"output_names has 1.*2 results"),
-    "arguments": ({"args": (1, 2, 3)}, r"cannot be called with 3 arguments"),
-    "args no tuple": ({"args": [1]}, r"expected a tuple"),
-    "shapes, too many": ({"dynamic_shapes": (AXES, AXES)}, r"2 entries for 1 arguments"),
-    "shapes of an unknown parameter": ({"dynamic_shapes": {"x": AXES}}, r"names \['x'\].*\['input'\]"),
-    "axis out of range": ({"dynamic_shapes": ({3: "batch"},)}, r"axis 3 of `input`, which has 3 axes"),
-    "axis without a name": ({"dynamic_shapes": ({0: torch.export.Dim.DYNAMIC},)}, r"give the axis a name"),
-    "one name for two sizes": ({"dynamic_shapes": ({0: "n", 1: "n"},)}, r'the axis "n" is 3 at axis 0.*4 at axis 1'),
-    "an empty sample": ({"args": (torch.randn(0, 4, 3),)}, r"sample is empty"),
-    "a tensor where a list is": ({"args": ([torch.randn(3, 4, 3)],)}, r"dynamic_shapes gives"),
-}
-
-
-@pytest.mark.parametrize("case", ARGUMENTS)
-def test_wrong_arguments(case):
-    change, message = ARGUMENTS[case]
-    asked = {
-        "args": (torch.randn(3, 4, 3),),
-        "input_names": ["input"],
-        "output_names": ["output", "h_n"],
-        "dynamic_shapes": (AXES,),
-    }
-    with pytest.raises(WrongArguments, match=message):
-        export_onnx(nn.GRU(3, 4, batch_first=True).eval(), **{**asked, **change})  # type: ignore[arg-type, dict-item]
-
-
-def test_two_names_for_one_size():
-    module = of(lambda self, x, h: self.rnn(x, (h, h))[0])
-    with pytest.raises(WrongArguments, match=r'"batch" and "rows" \(axis 1 of `input_1`\) one size'):
-        export(module, (torch.randn(3, 4, 3), torch.zeros(2, 3, 4)), (AXES, {1: "rows"}))
-
-
-def test_not_a_module():
-    with pytest.raises(WrongArguments, match=r"expected an nn\.Module"):
-        export(lambda x: x, (torch.randn(2, 2),), None)
-
-
-def test_every_error_is_an_export_error():
-    assert issubclass(UnsupportedModule, ExportError)
-    assert issubclass(WrongArguments, ExportError)
