@@ -4,9 +4,10 @@ import secrets
 from typing import TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from rnnserve.client.errors import ClientError, FailedPrecondition
-from rnnserve.client.operations import OperationSteps, RemoteCall
+from rnnserve.client.operations import OperationSteps, Pause, RemoteCall, answer_calls
 from rnnserve.protos.inference_pb2 import ModelInferRequest
 
 __all__ = ["KeptSequence"]
@@ -47,27 +48,16 @@ class KeptSequence:
             )
         self._is_lost = True  # until it is answered: a step that is cancelled has an unknown end
         try:
-            result = yield from self._named(steps)
+            result = yield from answer_calls(steps, self._named)
         except ClientError as error:
             self._is_lost = error.status not in _LEFT_AS_IT_WAS
             raise
         self._is_lost, self._has_begun = False, True
         return result
 
-    def _named(self, steps: OperationSteps[T]) -> OperationSteps[T]:
-        try:
-            call = next(steps)
-            while True:
-                if isinstance(call, RemoteCall) and isinstance(call.request, ModelInferRequest):
-                    call.request.parameters["sequence_id"].int64_param = self._identity
-                    if not self._has_begun:
-                        call.request.parameters["sequence_start"].bool_param = True
-                try:
-                    answer = yield call
-                except ClientError as error:
-                    call = steps.throw(error)
-                else:
-                    call = steps.send(answer)
-        except StopIteration as done:
-            result: T = done.value
-            return result
+    def _named(self, call: RemoteCall | Pause) -> OperationSteps[Message | None]:
+        if isinstance(call, RemoteCall) and isinstance(call.request, ModelInferRequest):
+            call.request.parameters["sequence_id"].int64_param = self._identity
+            if not self._has_begun:
+                call.request.parameters["sequence_start"].bool_param = True
+        return (yield call)

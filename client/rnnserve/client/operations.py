@@ -20,7 +20,16 @@ from rnnserve.client.row_inputs import InputsLike, RowInputs, RowsLike, check_ro
 from rnnserve.client.tensors import Array, add_input, read_outputs
 from rnnserve.protos import inference_pb2
 
-__all__ = ["ClientOperations", "OperationSteps", "Pause", "RemoteCall", "add_states", "check_model", "check_outputs"]
+__all__ = [
+    "ClientOperations",
+    "OperationSteps",
+    "Pause",
+    "RemoteCall",
+    "add_states",
+    "answer_calls",
+    "check_model",
+    "check_outputs",
+]
 
 T = TypeVar("T")
 Answer = TypeVar("Answer", bound=Message)
@@ -55,6 +64,29 @@ class Pause:
 OperationSteps = Generator[RemoteCall | Pause, Message | None, T]
 """Yields calls; receives each answer by `send`, or each error by `throw`; returns the operation's result. After a pause
 it receives None, or the pause's error."""
+
+
+def answer_calls(
+    steps: OperationSteps[T], answer: Callable[[RemoteCall | Pause], OperationSteps[Message | None]]
+) -> OperationSteps[T]:
+    """Go through an operation, with a way of one's own to the answer of each call.
+
+    Args:
+        steps: The operation.
+        answer: Function of a call that gives the steps to its answer; an error of the client's goes to the operation.
+    """
+    try:
+        call = next(steps)
+        while True:
+            try:
+                answered = yield from answer(call)
+            except ClientError as error:
+                call = steps.throw(error)
+            else:
+                call = steps.send(answered)
+    except StopIteration as done:
+        result: T = done.value
+        return result
 
 
 class ClientOperations:

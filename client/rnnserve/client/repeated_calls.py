@@ -6,8 +6,8 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from rnnserve.client.errors import Cancelled, ClientError, DeadlineExceeded, Unavailable
-from rnnserve.client.operations import OperationSteps, Pause, RemoteCall
+from rnnserve.client.errors import Cancelled, DeadlineExceeded, Unavailable
+from rnnserve.client.operations import OperationSteps, Pause, RemoteCall, answer_calls
 
 __all__ = ["repeat_calls"]
 
@@ -22,21 +22,12 @@ def repeat_calls(steps: OperationSteps[T]) -> OperationSteps[T]:
     For operations that may be sent twice, since what they ask does not depend on what the server keeps. gRPC connects
     to another address, if there are several, before the next call.
     """
-    try:
-        call = next(steps)
-        while True:
-            try:
-                answer = (yield from _repeat(call)) if isinstance(call, RemoteCall) else (yield call)
-            except ClientError as error:
-                call = steps.throw(error)
-            else:
-                call = steps.send(answer)
-    except StopIteration as done:
-        result: T = done.value
-        return result
+    return (yield from answer_calls(steps, _repeat))
 
 
-def _repeat(call: RemoteCall) -> OperationSteps[Message | None]:
+def _repeat(call: RemoteCall | Pause) -> OperationSteps[Message | None]:
+    if isinstance(call, Pause):
+        return (yield call)
     lost: Unavailable | Cancelled | None = None
     for seconds in _pauses():
         try:

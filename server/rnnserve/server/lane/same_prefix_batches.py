@@ -10,7 +10,34 @@ from rnnserve.server.lane.same_prefix import SamePrefixRuns
 __all__ = ["SamePrefixBatch", "SameStepBatch"]
 
 
-class SamePrefixBatch:
+class _OfOnePrefix:
+    """What batches of requests with one prefix have in common."""
+
+    __slots__ = ("_prefix", "_runs", "arrivals", "rows")
+
+    def __init__(self, runs: SamePrefixRuns, prefix: RequestPrefix, arrivals: Sequence[float]) -> None:
+        self._runs = runs
+        self._prefix = prefix
+        self.arrivals = arrivals
+        self.rows = len(arrivals) * prefix.batch
+
+    @property
+    def steps(self) -> int:
+        """Steps of all of their rows, together."""
+        return self.rows * self._prefix.steps
+
+    @property
+    def padded_steps(self) -> int:
+        """Steps of the run beside these: a padding row's."""
+        return (self.rows & 1) * self._prefix.steps if self._prefix.is_joined else 0
+
+    @property
+    def rows_each(self) -> list[int]:
+        """Rows of each of them."""
+        return [self._prefix.batch] * len(self.arrivals)
+
+
+class SamePrefixBatch(_OfOnePrefix):
     """Calls with one prefix, as one batch.
 
     Attributes:
@@ -19,7 +46,7 @@ class SamePrefixBatch:
         arrivals: Their arrivals, in seconds on the clock of `clock`.
     """
 
-    __slots__ = ("_id_fields", "_prefix", "_runs", "arrivals", "members", "rows")
+    __slots__ = ("_id_fields", "members")
 
     def __init__(
         self,
@@ -38,27 +65,9 @@ class SamePrefixBatch:
             id_fields: The id's field of each, tag and size included, empty for none; or nothing where none has an id.
             arrivals: Times of their arrivals, in seconds on the clock of `clock`.
         """
-        self._runs = runs
-        self._prefix = prefix
+        _OfOnePrefix.__init__(self, runs, prefix, arrivals)  # once a run, and cheaper than super()
         self._id_fields = id_fields
-        self.arrivals = arrivals
         self.members = calls
-        self.rows = len(calls) * prefix.batch
-
-    @property
-    def steps(self) -> int:
-        """Steps of all of their rows, together."""
-        return self.rows * self._prefix.steps
-
-    @property
-    def padded_steps(self) -> int:
-        """Steps of the run beside these: a padding row's."""
-        return (self.rows & 1) * self._prefix.steps if self._prefix.is_joined else 0
-
-    @property
-    def rows_each(self) -> list[int]:
-        """Rows of each of them."""
-        return [self._prefix.batch] * len(self.members)
 
     def run(self) -> list[bytes] | None:
         """Run them, and give the responses; None where a value is not plainly valid."""
@@ -76,7 +85,7 @@ class SamePrefixBatch:
         )
 
 
-class SameStepBatch:
+class SameStepBatch(_OfOnePrefix):
     """Requests of sequences with one prefix, as one batch.
 
     Attributes:
@@ -85,7 +94,7 @@ class SameStepBatch:
         arrivals: Their arrivals, in seconds on the clock of `clock`.
     """
 
-    __slots__ = ("_calls", "_prefix", "_runs", "arrivals", "members", "rows")
+    __slots__ = ("_calls", "members")
 
     def __init__(self, runs: SamePrefixRuns, prefix: RequestPrefix, calls: Sequence[StepCall]) -> None:
         """Make a batch.
@@ -95,27 +104,9 @@ class SameStepBatch:
             prefix: Prefix of the calls.
             calls: The calls.
         """
-        self._runs = runs
-        self._prefix = prefix
+        _OfOnePrefix.__init__(self, runs, prefix, [call.arrived for call in calls])
         self._calls = calls
         self.members = [_StepMember(call) for call in calls]
-        self.rows = len(calls) * prefix.batch
-        self.arrivals = [call.arrived for call in calls]
-
-    @property
-    def steps(self) -> int:
-        """Steps of all of their rows, together."""
-        return self.rows * self._prefix.steps
-
-    @property
-    def padded_steps(self) -> int:
-        """Steps of the run beside these: a padding row's."""
-        return (self.rows & 1) * self._prefix.steps if self._prefix.is_joined else 0
-
-    @property
-    def rows_each(self) -> list[int]:
-        """Rows of each of them."""
-        return [self._prefix.batch] * len(self.members)
 
     def run(self) -> list[tuple[bytes, tuple[bytes, ...]]] | None:
         """Run them, and give the responses and the states; None where one is not plainly valid."""

@@ -44,7 +44,20 @@ class StepsOwner(Protocol):
         """Refuse the loop."""
 
 
-class StepIndex:
+class _OnTensors:
+    """Lets functions of torch take such a value as a tensor."""
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable[..., Any], types: Argument, args: Arguments = (), kwargs: dict[str, Any] | None = None
+    ) -> Argument:
+        """Run `func` on tensors."""
+        del types
+        args, kwargs = as_tensors((args, kwargs or {}))
+        return func(*args, **kwargs)
+
+
+class StepIndex(_OnTensors):
     """`scale * k + offset`, where k is the number of the step.
 
     Args:
@@ -132,15 +145,6 @@ class StepIndex:
         other = other.tensor() if isinstance(other, StepIndex) else other
         return getattr(operator, name)(self.tensor(), other)
 
-    @classmethod
-    def __torch_function__(
-        cls, func: Callable[..., Any], types: Argument, args: Arguments = (), kwargs: dict[str, Any] | None = None
-    ) -> Argument:
-        """Run `func` on tensors."""
-        del types
-        args, kwargs = as_tensors((args, kwargs or {}))
-        return func(*args, **kwargs)
-
 
 def _arithmetic(name: str) -> None:
     """Let an operator that changes more than scale and offset give a tensor."""
@@ -160,7 +164,7 @@ for _name in ("mod", "floordiv", "truediv", "pow"):
     _arithmetic(_name)
 
 
-class StepCondition:
+class StepCondition(_OnTensors):
     """A comparison of the number of a step with a size: a bool where all steps agree, else a tensor.
 
     Args:
@@ -200,15 +204,6 @@ class StepCondition:
         far = value + (_FAR if direction > 0 else -_FAR)
         passes_zero = self.name in ("eq", "ne") and value * far <= 0
         return bool(compare(value, 0) == compare(far, 0)) and not passes_zero
-
-    @classmethod
-    def __torch_function__(
-        cls, func: Callable[..., Any], types: Argument, args: Arguments = (), kwargs: dict[str, Any] | None = None
-    ) -> Argument:
-        """Run `func` on tensors."""
-        del types
-        args, kwargs = as_tensors((args, kwargs or {}))
-        return func(*args, **kwargs)
 
 
 def as_tensors(values: Argument) -> Argument:
