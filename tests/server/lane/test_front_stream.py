@@ -1,7 +1,6 @@
 """Many requests in one message, on the private socket: each has the answer, or refusal, of a call of its own."""
 
 import asyncio
-import os
 import random
 from typing import Any
 
@@ -10,26 +9,21 @@ import numpy as np
 import pytest
 
 from rnnserve.protos import front_pb2
-from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.protos.protocol_words import FRONT_EXCHANGE, PEER, REQUEST_ID
-from rnnserve.server import Server, Settings
+from rnnserve.protos.protocol_words import PEER, REQUEST_ID
 from rnnserve.server.lane.front_stream import FrontRequest
 from rnnserve.web.errors import RestError
 from rnnserve.web.upstream.exchange_stream import ExchangeStream, NotTaken
 from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
 from rnnserve.web.upstream.statuses import error_of_status
 from rnnserve.web.upstream.upstream import CallContext
+from support.front_streams import MINE, exchange, fake_server, serving, socket_of, with_stream
 from support.inference_requests import request
 from support.sequence_requests import step, walk
 from support.waiting import until
 
 MODELS = ("direction_simple", "direction_stacked", "direction_bidirectional")
-MINE, OTHER = (CallContext(((PEER, f"ipv4:10.0.0.1:{port}"),), 30.0) for port in (1111, 2222))
-
-
-def serving(repository, folder, **settings):
-    return Server(Settings(repository, grpc_port=0, provider="cpu", private_sockets=folder, **settings))
+OTHER = CallContext(((PEER, "ipv4:10.0.0.1:2222"),), 30.0)
 
 
 @pytest.fixture(scope="module")
@@ -42,27 +36,6 @@ def server(repository, tmp_path_factory):
 def stub(server):
     with grpc.insecure_channel(f"127.0.0.1:{server.port}", [("grpc.max_receive_message_length", -1)]) as channel:
         yield rpc.GRPCInferenceServiceStub(channel)
-
-
-def socket_of(server):
-    return f"{server._settings.private_sockets}/{os.getpid()}.sock"
-
-
-def exchange(channel) -> Any:
-    return channel.stream_stream(FRONT_EXCHANGE)
-
-
-def with_stream(server, use):
-    """Run a coroutine of a stream."""
-
-    async def go():
-        upstream = GrpcUpstream.at_socket(socket_of(server))
-        try:
-            return await use(ExchangeStream(upstream._channel))
-        finally:
-            await upstream.close()
-
-    return asyncio.run(go())
 
 
 def outcome_of_call(stub, message):
@@ -204,28 +177,6 @@ def test_a_client_that_half_closes_has_its_answers(server):
     until(lambda: not server._transport._transport._new.fronts)
 
 
-def test_a_server_that_stops_answers_what_it_has_taken(repository, tmp_path):
-    """What it has not taken can be sent elsewhere: nothing is lost, and nothing is run twice."""
-
-    async def use(stream):
-        message = request(MODELS[0], {"input": walk(4)}).SerializeToString()
-        taken = refused = 0
-        stopping = None
-        while not refused:
-            said = await asyncio.gather(*(stream.infer(message, MINE) for _ in range(20)), return_exceptions=True)
-            answered = sum(isinstance(each, pb.ModelInferResponse) for each in said)
-            others = [each for each in said if not isinstance(each, pb.ModelInferResponse)]
-            assert all(isinstance(each, NotTaken) for each in others), others
-            taken, refused = taken + answered, refused + len(others)
-            stopping = stopping or asyncio.create_task(asyncio.to_thread(stopping_server.stop))
-        await stopping
-        return taken
-
-    stopping_server = serving(repository, tmp_path, transport="lane")
-    stopping_server.start()
-    assert with_stream(stopping_server, use) >= 20
-
-
 def test_a_server_on_the_public_transport_is_asked_by_calls(repository, tmp_path):
     async def go():
         upstream = GrpcUpstream.at_socket(socket_of(server))
@@ -256,10 +207,7 @@ def test_what_a_stream_that_ends_tells(code, kind, tmp_path):
             await context.abort(code, "Socket closed")
 
     async def go():
-        fake = grpc.aio.server()
-        handler = grpc.stream_stream_rpc_method_handler(handle)
-        fake.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("rnnserve.Front", {"Exchange": handler}),))
-        fake.add_insecure_port(f"unix:{tmp_path}/1.sock")
+        fake = fake_server(tmp_path, handle)
         await fake.start()
         upstream = GrpcUpstream.at_socket(f"{tmp_path}/1.sock")
         stream = ExchangeStream(upstream._channel)

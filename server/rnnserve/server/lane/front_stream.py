@@ -33,6 +33,9 @@ _IN_HAND = 2048
 """Requests of one stream that are in hand at once, with those whose answers have not been sent: then none is received,
 and further ones wait in the front."""
 
+_FAREWELL_SECONDS = 1.0
+"""Seconds within which a front that is told that the server goes half-closes; it takes milliseconds."""
+
 _NO_HEADERS: Mapping[str, str] = {}
 
 _CODES = {code.name: code.value[0] for code in grpc.StatusCode}
@@ -167,11 +170,13 @@ class FrontStream:
         "_is_sending",
         "_lane",
         "_lock",
+        "_must_tell",
         "_on_end",
         "_operations",
         "_receive_tag",
         "_send_tag",
         "_sent_requests",
+        "_told_at",
     )
 
     def __init__(
@@ -191,6 +196,7 @@ class FrontStream:
         self._sent_requests: list[FrontRequest] = []
         self._is_open = True
         self._is_ending = self._is_receiving = self._is_sending = self._has_begun_to_send = self._has_status = False
+        self._must_tell, self._told_at = False, 0.0  # that the server goes; when it was to be told, if it was
         self._end_error: ServeError | None = None
         self._operations = 0  # batches that have been started and whose events have not come
         self._receive_tag: StreamTag[FrontBatch] = StreamTag(self._received)
@@ -232,13 +238,18 @@ class FrontStream:
                 self._send()
 
     def end(self) -> None:
-        """End the stream well when what is in hand has been answered. For another thread than the lane's.
+        """Tell the front that the server goes: it half-closes, and has what it has written until then answered.
 
-        So the front learns which requests have not been taken: those without an answer. Where the stream ends
-        otherwise, they may have been, and one of them may have been the reason.
+        Where it has not half-closed some time after the first call, the next one ends the stream, with what is in hand
+        answered. To do so at once loses requests: of a message that the front writes meanwhile, gRPC tells it that the
+        stream broke, in the place of the status, so that it cannot know whether they were run. For another thread than
+        the lane's.
         """
         with self._lock:
-            self._is_ending = True
+            if not self._told_at:
+                self._must_tell, self._told_at = True, now()
+            elif now() - self._told_at >= _FAREWELL_SECONDS:
+                self._is_ending = True
             self._send()
 
     def _received(self, event: Any) -> FrontBatch | None:  # noqa: ANN401 - grpcio's own
@@ -301,8 +312,9 @@ class FrontStream:
         """Send the answers that there are, or the end. With the lock."""
         if self._is_sending or self._has_status or not self._is_open:
             return
-        if self._answers:
-            message = front_pb2.FrontAnswers()
+        if self._answers or self._must_tell:
+            message = front_pb2.FrontAnswers(is_ending=self._must_tell)
+            self._must_tell = False
             add = message.entries.add
             for request, status, response, said in self._answers:
                 add(number=request.number, response=response, status=status, message=said)

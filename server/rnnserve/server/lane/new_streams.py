@@ -63,6 +63,7 @@ class NewStreams:
         self._exhausted = exhausted
         self._end_connection = end_connection
         self.fronts: set[FrontStream] = set()
+        self._is_going = False
 
     def begin(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
         """Begin a client's stream, or refuse it."""
@@ -96,6 +97,8 @@ class NewStreams:
         stream = FrontStream(self._lane, event.call, self._front_is_over)
         self.fronts.add(stream)
         stream.begin()
+        if self._is_going:
+            stream.end()
 
     def send_collected(self) -> None:
         """Send to fronts what has been answered in a turn of the lane."""
@@ -103,7 +106,8 @@ class NewStreams:
             front.send_collected()
 
     def end_fronts(self) -> None:
-        """End the streams of fronts when what is in hand of them has been answered. For another thread."""
+        """Tell fronts that the server goes, and those that come yet (`FrontStream.end`). For another thread."""
+        self._is_going = True
         for front in list(self.fronts):
             front.end()
 

@@ -20,6 +20,9 @@ __all__ = ["Stopping"]
 _END_SECONDS, _CUT_SECONDS = 1.0, 3.0
 """Seconds beyond the grace in which what has been answered may end, and after which gRPC's core cuts off the rest."""
 
+_FAREWELL_SECONDS = 1.1
+"""Seconds for which a front that does not say goodbye, since it hangs, is waited for (`lane.front_stream`)."""
+
 _WRITTEN_SECONDS = 2e-3
 """Seconds after which answers that were not held back have been written."""
 
@@ -106,6 +109,8 @@ class Stopping:
             self._end_streams()
             stopped = self._server.stop(max(0.0, deadline - now()) + _CUT_SECONDS)
         deadline = max(deadline, now()) + _END_SECONDS
+        if not stopped.wait(min(_FAREWELL_SECONDS, deadline - _END_SECONDS / 2 - now())):
+            self._end_streams()
         if not stopped.wait(deadline - _END_SECONDS / 2 - now()):
             left.append("calls")
         return left + self._transport.end(deadline - _END_SECONDS / 4)

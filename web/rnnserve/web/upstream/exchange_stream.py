@@ -56,6 +56,7 @@ class ExchangeStream:
         self._unsent: deque[front_pb2.FrontRequests.Entry] = deque()
         self._cancelled: list[int] = []
         self._has_work = asyncio.Event()
+        self._is_ending = False  # the server has said that it goes: nothing is written to it any more
         self._running: asyncio.Task[None] | None = None
 
     async def infer(self, request: bytes, context: CallContext) -> pb.ModelInferResponse:
@@ -94,6 +95,8 @@ class ExchangeStream:
                 entry.headers[key] = value
         self._unsent.append(entry)
         self._has_work.set()
+        if self._is_ending:
+            loop.call_soon(self._keep_unsent)
         if self._running is None:
             self._running = loop.create_task(self._run())
         return number
@@ -114,15 +117,19 @@ class ExchangeStream:
         """Open a stream, and use it until it ends."""
         stream, is_taken = self._open(), asyncio.Event()
         works = (self._write(stream, is_taken), self._read(stream, is_taken), self._look())
-        tasks = [asyncio.create_task(work) for work in works]
-        code, said = grpc.StatusCode.CANCELLED, "the HTTP front is ending"
+        tasks = [writing, *_] = [asyncio.create_task(work) for work in works]
+        code, said, is_refused = grpc.StatusCode.CANCELLED, "the HTTP front is ending", False
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if writing in done and writing.exception() is None:  # half-closed: what was written is answered
+                await asyncio.wait(tasks[1:], return_when=asyncio.FIRST_COMPLETED)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_END_SECONDS):  # for the case that the stream is not what has ended
                     code, said = await stream.code(), await stream.details() or ""
+                    is_refused = not is_taken.is_set()
         finally:
             self._running = None
+            self._is_ending = False
             for task in tasks:
                 task.cancel()
             stream.cancel()
@@ -130,7 +137,7 @@ class ExchangeStream:
             self._cancelled.clear()
             waiting, self._waiting = self._waiting, {}
             for waiter, _ in waiting.values():
-                waiter.failed(_error_at_end(code, said))
+                waiter.failed(_error_at_end(code, said, is_refused=is_refused))
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _write(self, stream: _Stream, is_taken: asyncio.Event) -> None:
@@ -138,6 +145,9 @@ class ExchangeStream:
         unsent, has_work = self._unsent, self._has_work
         while True:
             await has_work.wait()
+            if self._is_ending:
+                await stream.done_writing()
+                return
             message = front_pb2.FrontRequests(cancelled=self._cancelled)
             self._cancelled.clear()
             size = 0
@@ -153,7 +163,12 @@ class ExchangeStream:
     async def _read(self, stream: _Stream, is_taken: asyncio.Event) -> None:
         async for message in stream:
             is_taken.set()
-            for entry in front_pb2.FrontAnswers.FromString(message).entries:
+            answers = front_pb2.FrontAnswers.FromString(message)
+            if answers.is_ending:
+                self._is_ending = True
+                self._has_work.set()  # so that the writer half-closes
+                self._keep_unsent()
+            for entry in answers.entries:
                 found = self._waiting.pop(entry.number, None)
                 if found is None:
                     continue
@@ -161,6 +176,12 @@ class ExchangeStream:
                     found[0].failed(error_of_status(_CODES[entry.status], entry.message))
                 else:
                     found[0].answered(entry.response)
+
+    def _keep_unsent(self) -> None:
+        """Send elsewhere what has not been written to a server that goes."""
+        while self._is_ending and self._unsent:
+            if (found := self._waiting.pop(self._unsent.popleft().number, None)) is not None:
+                found[0].failed(NotTaken("the server is going", is_unknown=False))
 
     async def _look(self) -> None:
         """End the wait for answers that have not come in time: the server refuses what is late, unless it hangs."""
@@ -190,14 +211,16 @@ class _FutureAnswer:
             self.future.set_exception(error)
 
 
-def _error_at_end(code: grpc.StatusCode, said: str) -> Exception:
+def _error_at_end(code: grpc.StatusCode, said: str, *, is_refused: bool) -> Exception:
     """What the requests are told that wait when the stream has ended.
 
-    Where the server has ended it well, it has answered all that it took. Where the connection broke, it may have taken
-    them, and one of them may be why it has ended: none is sent to another server, which it would end, too.
+    Where the server has ended it well, it has answered all that it took. Nothing is written to a stream that has not
+    been taken: gRPC's core refuses those that come when its server has been stopped, with CANCELLED. Where the
+    connection broke, it may have taken them, and one of them may be why it has ended: none is sent to another server,
+    which it would end, too.
     """
     is_unknown = code is grpc.StatusCode.UNIMPLEMENTED
-    if code is grpc.StatusCode.OK or is_unknown or said.startswith(NOT_CONNECTED):
+    if code is grpc.StatusCode.OK or is_refused or is_unknown or said.startswith(NOT_CONNECTED):
         return NotTaken(said, is_unknown=is_unknown)
     if code is grpc.StatusCode.UNAVAILABLE or said.startswith(_BROKEN):
         message = "the server has ended before it answered: whether it has run the request is not known"

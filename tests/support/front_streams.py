@@ -1,0 +1,58 @@
+"""Streams of HTTP fronts: a server that has them, fakes of it, and what speaks to it."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+
+from rnnserve.protos.protocol_words import FRONT_EXCHANGE, PEER
+from rnnserve.server import Server, Settings
+from rnnserve.web.upstream.exchange_stream import ExchangeStream
+from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
+from rnnserve.web.upstream.upstream import CallContext
+
+__all__ = ["MINE", "exchange", "fake_server", "serving", "socket_of", "with_stream"]
+
+_T = TypeVar("_T")
+
+MINE = CallContext(((PEER, "ipv4:10.0.0.1:1111"),), 30.0)
+
+
+def serving(repository: Path, folder: Path, **settings: Any) -> Server:
+    """A server with a private socket in a folder; it has not been started."""
+    return Server(Settings(repository, grpc_port=0, provider="cpu", private_sockets=folder, **settings))
+
+
+def socket_of(server: Server) -> str:
+    """The path of a server's private socket."""
+    return f"{server._settings.private_sockets}/{os.getpid()}.sock"
+
+
+def exchange(channel: grpc.Channel) -> Any:
+    """What opens a stream on a channel."""
+    return channel.stream_stream(FRONT_EXCHANGE)
+
+
+def with_stream(server: Server, use: Callable[[ExchangeStream], Awaitable[_T]]) -> _T:
+    """Run a coroutine of a stream."""
+
+    async def go() -> _T:
+        upstream = GrpcUpstream.at_socket(socket_of(server))
+        try:
+            return await use(ExchangeStream(upstream._channel))
+        finally:
+            await upstream.close()
+
+    return asyncio.run(go())
+
+
+def fake_server(folder: Path, handle: Callable[..., Any]) -> grpc.aio.Server:
+    """A server that handles the stream as told, and has no other method."""
+    fake = grpc.aio.server()
+    handler = grpc.stream_stream_rpc_method_handler(handle)
+    fake.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("rnnserve.Front", {"Exchange": handler}),))
+    fake.add_insecure_port(f"unix:{folder}/1.sock")
+    return fake
