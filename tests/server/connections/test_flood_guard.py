@@ -11,7 +11,7 @@ from rnnserve.server.connections import flood_guard
 from rnnserve.server.connections.flood_guard import (
     Arrived,
     FloodGuard,
-    LaneProgress,
+    Progress,
     arrived_by_connection,
     bound_window,
 )
@@ -24,7 +24,7 @@ class Scene:
     """A lane and its connections; time passes by looks of the guard."""
 
     def __init__(self):
-        self.progress = LaneProgress(0, 0.0)
+        self.progress = Progress(0, 0.0)
         self.read = {"flood": 0, "polite": 0}
         self.unread, self.expected = {}, {}
         self.bounds = []
@@ -41,7 +41,7 @@ class Scene:
         self.at += LOOK
         turned, worked = self.turned_and_worked
         self.turned_and_worked = turned + turns, worked + seconds
-        self.progress = LaneProgress(*self.turned_and_worked) if polls else None
+        self.progress = Progress(*self.turned_and_worked) if polls else None
         for name, size in read.items():
             self.read[name] = self.read.get(name, 0) + size
         self.guard.look(self.at)

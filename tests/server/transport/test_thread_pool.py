@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 
 import grpc
 import pytest
@@ -10,6 +11,7 @@ from rnnserve.server.errors import Cancelled, TooManyCalls, Unsupported, WaitToo
 from rnnserve.server.transport import thread_pool
 from rnnserve.server.transport.thread_pool import CallPool
 from support.call_events import CallEvent
+from support.waiting import until
 
 PATIENCE = 20.0
 
@@ -68,6 +70,38 @@ def test_as_many_calls_as_may_are_in_hand_and_others_are_refused(pool):
     may_go.set()
     assert [one.result(PATIENCE) for one in taken] == [b"message"] * 3
     assert pool.submit(call).result(PATIENCE) == b"message"  # there is room again
+
+
+def test_its_messages_are_counted_and_their_bytes_by_connection_where_that_is_asked_for(pool):
+    def received(count):
+        event = CallEvent("ipv4:127.0.0.1:7")
+        calls = [
+            pool.submit(lambda _: pool.receive(iter([b"message"]), Context()), event),
+            pool.submit(lambda _: list(pool.messages_of_stream(iter([b"a", b"bc"]), Context())), event),
+        ]
+        assert [call.result(PATIENCE) for call in calls] == [b"message", [b"a", b"bc"]]
+        return pool.received.messages == count
+
+    assert received(3)
+    pool.received.by_connection = Counter()
+    assert received(6)
+    assert pool.received.by_connection == {"ipv4:127.0.0.1:7": 10}
+
+
+def test_the_connections_whose_messages_are_awaited_are_known(pool):
+    """Those of calls that have a thread, and of those that wait for one."""
+    contexts = [Context(f"ipv4:127.0.0.1:{number}") for number in range(2)]
+    calls = [pool.submit(receive, pool, Messages(context), context) for context in contexts]
+    until(lambda: len(pool.late.receiving) == 2)
+    waiting = pool.submit(lambda _: None, CallEvent("ipv4:127.0.0.1:7"))
+    assert sorted(pool.awaited()) == [f"ipv4:127.0.0.1:{number}" for number in (0, 1, 7)]
+    for context in contexts:
+        context.cancel()
+    for call in calls:
+        with pytest.raises(Cancelled):
+            call.result(PATIENCE)
+    waiting.result(PATIENCE)
+    assert pool.awaited() == []
 
 
 def test_a_call_that_fails_makes_room_too(pool):

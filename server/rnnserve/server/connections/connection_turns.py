@@ -48,6 +48,10 @@ class ConnectionTurns(Generic[T]):
         """How many of one connection there are among the grouped."""
         return len(self._by_connection.get(connection, ()))
 
+    def counts(self) -> dict[Hashable, int]:
+        """How many of each connection there are among the grouped."""
+        return {connection: len(items) for connection, items in self._by_connection.items()}
+
     def add(self, connection: Hashable, item: T) -> None:
         """Add an item after the others of its connection."""
         items = self._by_connection.get(connection)

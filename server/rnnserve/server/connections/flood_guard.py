@@ -1,9 +1,10 @@
-"""Connections whose bytes keep the lane's thread: they are slowed down, so that it comes back to the others.
+"""Connections whose bytes keep the threads that read: they are slowed down, so that these come back to the others.
 
 gRPC's core reads from a connection for as long as bytes arrive, on the thread that waits for calls. Messages end that:
 their windows close until Python takes them. Frames that need no answer have no window: WINDOW_UPDATE, PRIORITY, PING
 with ACK, and those of unknown types. A client that sent 100 MB of them a second kept the lane's thread in one poll for
-as long as it went on, and a supervisor killed the worker, since its lane made no turns.
+as long as it went on, and a supervisor killed the worker, since its lane made no turns. The public transport has some
+threads that read; eight such clients kept them all (`transport.public_progress` says what a turn is there).
 
 So a thread looks whether the lane's works in one poll for long. Then connections from which more was read meanwhile
 than messages may be have their receive windows bounded to some kilobytes: what has arrived is read soon, and each poll
@@ -28,7 +29,7 @@ from typing import NamedTuple
 
 from rnnserve.server.sockets.listening import connections
 
-__all__ = ["Arrived", "FloodGuard", "LaneProgress", "address_of", "arrived_by_connection", "bound_window"]
+__all__ = ["Arrived", "FloodGuard", "Progress", "address_of", "arrived_by_connection", "bound_window"]
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ _TCPI_BYTES_RECEIVED = 128
 """Offset of 8 bytes in `struct tcp_info` (linux/tcp.h)."""
 
 
-class LaneProgress(NamedTuple):
+class Progress(NamedTuple):
     """How far the lane's thread has come.
 
     Attributes:
@@ -85,11 +86,11 @@ _NOTHING = Arrived(0, 0)
 
 
 class FloodGuard:
-    """Looks at the lane's thread while it serves, and at the connections where that makes no turn."""
+    """Looks at the threads that read while they serve, and at the connections where these make no turn."""
 
     def __init__(
         self,
-        progress: Callable[[], LaneProgress | None],
+        progress: Callable[[], Progress | None],
         arrived: Callable[[], dict[str, Arrived]],
         expected: Callable[[], Mapping[str, int]],
         bound: Callable[[str, int], None],
@@ -106,7 +107,7 @@ class FloodGuard:
         self._arrived = arrived
         self._expected = expected
         self._bound = bound
-        self._since: LaneProgress | None = None  # the last turn, and the processor time at its look
+        self._since: Progress | None = None  # the last turn, and the processor time at its look
         self._first: dict[str, Arrived] = {}  # at the first look at the connections since that turn,
         self._before: dict[str, Arrived] | None = None  # and at the last
         self._bounded: dict[str, tuple[float, int]] = {}  # until when, and to how many bytes

@@ -3,7 +3,7 @@
 from rnnserve.server.connections.header_limit import MAX_HEADER_BYTES
 from rnnserve.server.settings import Settings
 
-__all__ = ["core_options", "message_bytes"]
+__all__ = ["AHEAD", "core_options", "message_bytes"]
 
 _CALLS_OF_CONNECTION = 1024
 """Calls in hand of one connection; a client's further calls wait at the client."""
@@ -13,7 +13,7 @@ _PENDING_CALLS = 1 << 24
 than can be, since this server refuses what is too much itself, and says so. The core's own limit is 1,000."""
 
 
-_AHEAD = 256 << 10
+AHEAD = 256 << 10
 """Bytes that a connection, and each call of it, may send before a message is received, on the public transport. By
 default the core measures what a connection would take, on one machine 8 MB and more, and takes as much of each call
 that still waits for a thread: 48 calls of 15 MB, of which two are received at once, took 600 MB that are not counted. A
@@ -33,7 +33,7 @@ def core_options(settings: Settings) -> list[tuple[str, int]]:
 
     Its limit on messages is `message_bytes`.
     """
-    ahead = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", _AHEAD)]
+    ahead = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", AHEAD)]
     age, age_grace = settings.connection_age, settings.max_connection_age_grace
     return [
         ("grpc.max_receive_message_length", message_bytes(settings)),

@@ -209,7 +209,7 @@ class GrpcServer:
                 "ModelInfer takes the public transport, which is slower: the lane cannot run here: %s", lacking
             )
         if settings.transport == "public" or lacking is not None:
-            return PublicTransport(self._server, self._pools, self._port)
+            return PublicTransport(self._server, self._pools, self._port, settings)
         dispatcher = Dispatcher(service, schedulers)
         self._queued_on_lane = dispatcher.queued
         return LaneTransport(

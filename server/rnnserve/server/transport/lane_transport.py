@@ -9,7 +9,7 @@ from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import ByteBudget
 from rnnserve.server.connections.flood_guard import (
     FloodGuard,
-    LaneProgress,
+    Progress,
     address_of,
     arrived_by_connection,
     bound_window,
@@ -114,10 +114,10 @@ class LaneTransport(Lane):
         self._flood_guard.close()
         return left
 
-    def _progress(self) -> LaneProgress | None:
+    def _progress(self) -> Progress | None:
         """How far the lane's thread has come: it makes turns, or hands calls on."""
         seconds = self.seconds_of_poll()
-        return None if seconds is None else LaneProgress(self.turns + self.taken, seconds)
+        return None if seconds is None else Progress(self.turns + self.taken, seconds)
 
     def _expected(self) -> dict[str, int]:
         """Bytes of messages that may be arriving on the lane, by the address of the connection's peer."""

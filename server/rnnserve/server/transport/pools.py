@@ -6,6 +6,7 @@ import functools
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.errors import QueueFull, TooManyCalls
 from rnnserve.server.settings import Settings
+from rnnserve.server.transport.received_bytes import ReceivedBytes
 from rnnserve.server.transport.stream_pool import StreamPool
 from rnnserve.server.transport.thread_pool import CallPool
 from rnnserve.server.transport.watchdog import Watchdog
@@ -52,6 +53,7 @@ class Pools:
         reflections: Streams of server reflection.
         inference: ModelInfer on the public transport.
         streams: ModelStreamInfer on the public transport.
+        received: Messages that all of them have received.
     """
 
     control: CallPool
@@ -60,12 +62,18 @@ class Pools:
     reflections: CallPool
     inference: CallPool
     streams: CallPool
+    received: ReceivedBytes
+
+    @property
+    def all(self) -> tuple[CallPool, ...]:
+        """Each of them."""
+        return self.control, self.loading, self.watches, self.reflections, self.inference, self.streams
 
     @classmethod
     def of(cls, settings: Settings) -> "Pools":
         """Make them, without threads yet but one that looks at all of them."""
-        watchdog = Watchdog()
-        new_pool = functools.partial(CallPool, watchdog=watchdog)
+        watchdog, received = Watchdog(), ReceivedBytes()
+        new_pool = functools.partial(CallPool, watchdog=watchdog, received=received)
         return cls(
             control=new_pool(
                 _CONTROL_THREADS,
@@ -99,7 +107,8 @@ class Pools:
                 QueueFull("this server", settings.max_queue),
                 max_wait=settings.max_wait,
             ),
-            streams=StreamPool(min(_STREAM_THREADS, settings.max_streams), watchdog),
+            streams=StreamPool(min(_STREAM_THREADS, settings.max_streams), watchdog, received),
+            received=received,
         )
 
     def hold(self) -> None:
@@ -114,5 +123,5 @@ class Pools:
 
     def shutdown(self) -> None:
         """End the threads when they have done what they have."""
-        for pool in (self.control, self.loading, self.watches, self.reflections, self.inference, self.streams):
+        for pool in self.all:
             pool.shutdown(wait=False)

@@ -4,11 +4,14 @@ from collections.abc import Callable
 
 import grpc
 
-from rnnserve.server.connections.flood_guard import arrived_by_connection
+from rnnserve.server.connections.flood_guard import FloodGuard, arrived_by_connection, bound_window
 from rnnserve.server.errors import ServeError
 from rnnserve.server.grpcio_private.accepting import Accepting
+from rnnserve.server.settings import Settings
 from rnnserve.server.transport.arriving import Arriving
+from rnnserve.server.transport.core_options import AHEAD, message_bytes
 from rnnserve.server.transport.pools import INFERENCE_THREADS, Pools
+from rnnserve.server.transport.public_progress import PublicProgress
 
 __all__ = ["PublicTransport"]
 
@@ -21,18 +24,26 @@ class PublicTransport:
 
     threads = INFERENCE_THREADS
 
-    def __init__(self, server: grpc.Server, pools: Pools, port: Callable[[], int]) -> None:
+    def __init__(self, server: grpc.Server, pools: Pools, port: Callable[[], int], settings: Settings) -> None:
         """Prepare.
 
         Args:
             server: The server, which has not been started.
             pools: The threads that answer.
             port: The port on which the server listens.
+            settings: Settings of how large messages may be.
         """
         self._inference = pool = pools.inference
         self._streams = pools.streams
         self._accepting = Accepting(server, lambda: pool.in_hand, lambda: pool.taken, pool.capacity)
         pool.late.arriving = self._streams.late.arriving = Arriving(lambda: arrived_by_connection(port()))
+        progress = PublicProgress(pools.received, pools.all, message_bytes(settings), AHEAD)
+        self._flood_guard = FloodGuard(
+            progress.progress,
+            lambda: arrived_by_connection(port()),
+            progress.expected,
+            lambda connection, size: bound_window(port(), connection, size),
+        )
 
     @property
     def taken(self) -> int:
@@ -57,6 +68,7 @@ class PublicTransport:
     def start(self) -> None:
         """Take many calls at a time from gRPC's core where a crowd waits there."""
         self._accepting.start()
+        self._flood_guard.start()
 
     def turns_of_threads(self) -> dict[str, Callable[[], float]]:
         """None beside those of grpcio's own thread."""
@@ -93,4 +105,5 @@ class PublicTransport:
 
     def end(self, _: float, /) -> list[str]:
         """Nothing: gRPC's core says whether calls have ended."""
+        self._flood_guard.close()
         return []

@@ -8,6 +8,7 @@ from rnnserve.server.connections.pooled_call import PooledCall
 from rnnserve.server.errors import TooManyStreams
 from rnnserve.server.lane.open_streams import GAVE_WAY
 from rnnserve.server.transport.late_messages import end_call
+from rnnserve.server.transport.received_bytes import ReceivedBytes
 from rnnserve.server.transport.thread_pool import CallPool
 from rnnserve.server.transport.watchdog import Watchdog
 
@@ -17,15 +18,18 @@ __all__ = ["StreamPool"]
 class StreamPool(CallPool):
     """Threads that streams keep. Those that are too many are refused at once: none waits for a thread for long."""
 
-    def __init__(self, most: int, watchdog: Watchdog | None = None) -> None:
+    def __init__(self, most: int, watchdog: Watchdog | None = None, received: ReceivedBytes | None = None) -> None:
         """Start with no thread.
 
         Args:
             most: Number of streams that may be open.
             watchdog: The thread that looks at them; None for one of its own.
+            received: Counts the messages; None for a count of its own.
         """
         self._share = (most + 1) // 2
-        super().__init__(most, most, "stream", TooManyStreams(most), of_connection=self._share, watchdog=watchdog)
+        super().__init__(
+            most, most, "stream", TooManyStreams(most), of_connection=self._share, watchdog=watchdog, received=received
+        )
 
     def _add(self, connection: str, call: PooledCall) -> PooledCall | None:
         own = self._has_thread[connection] + self._waiting.count_of(connection)

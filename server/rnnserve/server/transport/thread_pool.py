@@ -23,6 +23,7 @@ from rnnserve.server.connections.pooled_call import CallOfThread, PooledCall
 from rnnserve.server.connections.receiving_turns import ReceivingTurns
 from rnnserve.server.errors import Cancelled, ServeError, Unsupported, WaitTooLong
 from rnnserve.server.transport.late_messages import LateMessages
+from rnnserve.server.transport.received_bytes import ReceivedBytes
 from rnnserve.server.transport.thread_stack import ThreadStack
 from rnnserve.server.transport.watchdog import Watchdog
 
@@ -46,6 +47,7 @@ class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
         in_hand: How many it has now: those that have a thread, and those that wait for one.
         capacity: How many may be.
         late: Those of them that wait for a message, and how they give way.
+        received: Messages that its calls have received.
         is_short_of_memory: To be set while that is so: then no more messages are received beside those that are late.
     """
 
@@ -61,6 +63,7 @@ class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
         hopeless_seconds: float | None = None,
         max_wait: float = math.inf,
         watchdog: Watchdog | None = None,
+        received: ReceivedBytes | None = None,
     ) -> None:
         """Start with no thread.
 
@@ -77,6 +80,7 @@ class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
             max_wait: Seconds that a call may have waited for a thread, and for its turn to be received; later it is
                 refused. For calls of one message.
             watchdog: Looks at the calls; None for one of its own.
+            received: Counts the messages; None for a count of its own.
         """
         HeldAnswers.__init__(self)
         super().__init__(threads)  # grpcio wants a pool of this class; the threads are our own
@@ -101,6 +105,7 @@ class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
         self._on_thread = CallOfThread()
         self._turns = ReceivingTurns()
         self.late = LateMessages()
+        self.received = received or ReceivedBytes()
         self.is_short_of_memory = False
         self._is_closed = threading.Event()
         self._watchdog = watchdog or Watchdog()
@@ -153,6 +158,7 @@ class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
             lost.__traceback__ = None  # see `messages_of_stream`
             raise Cancelled("the call ended before its message had arrived") from None
         finally:
+            self._count(message)
             self.late.receiving.pop(context, None)
             self._turns.give_back(len(message or b""))
         return message
@@ -177,8 +183,17 @@ class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
                 self.late.silent.pop(context, None)
             if message is None:
                 return
+            self._count(message)
             yield message
             del message  # it may have 16 MB, and the next one may come in an hour
+
+    def awaited(self) -> list[str]:
+        """Name the connection of each call that waits for a message, or for a thread to receive it."""
+        with self._lock:
+            ungrouped, counts = list(self._waiting.ungrouped), self._waiting.counts()
+        contexts = [*list(self.late.receiving), *list(self.late.silent)]
+        waiting = [str(connection) for connection, count in counts.items() for _ in range(count)]
+        return [call.connection for call in ungrouped] + waiting + [context.peer() for context in contexts]
 
     @property
     def call(self) -> OfConnection:
@@ -211,6 +226,13 @@ class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
         """
         if self._on_thread.call.must_refuse:
             raise self._full
+
+    def _count(self, message: bytes | None) -> None:
+        """Count a message that has been received, on the thread that has the call."""
+        received = self.received
+        received.messages += 1
+        if message is not None and (by_connection := received.by_connection) is not None:
+            by_connection[self._on_thread.call.connection] += len(message)
 
     def _refuse_if_late(self) -> None:
         waited = now() - self._on_thread.call.came
