@@ -1,6 +1,9 @@
 """`rnnserve web` as a process, before a server that is not there."""
 
+import argparse
+import contextlib
 import json
+import os
 import queue
 import re
 import signal
@@ -14,6 +17,7 @@ import urllib.request
 import pytest
 
 from rnnserve.cli import main
+from rnnserve.web.commands import web
 from rnnserve.web.commands.memory_limit import end_beyond, least_memory_bytes
 from support.certificates import write_certificates
 from support.waiting import PATIENCE
@@ -116,3 +120,22 @@ def test_files_that_cannot_be_used_are_told_in_one_line(tmp_path):
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "TLS" in done.stderr
+
+
+@pytest.mark.parametrize("is_handed_down", [False, True])
+def test_the_kernel_takes_little_of_answers_that_are_not_read(is_handed_down):
+    """2.8 MB for each client, of which no limit on memory tells: thousands of them had as many answers made."""
+    with socket.create_server(("127.0.0.1", 0)) as other, contextlib.ExitStack() as stack:
+        fd = os.dup(other.fileno()) if is_handed_down else None
+        args = argparse.Namespace(listen_fd=fd, host="127.0.0.1", http_port=0)
+        listener = stack.enter_context(web._listening(args))
+        client = stack.enter_context(socket.socket())
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(listener.getsockname())
+        accepted = stack.enter_context(listener.accept()[0])
+        accepted.setblocking(False)
+        taken = 0
+        with contextlib.suppress(BlockingIOError):
+            while taken < 16 << 20:
+                taken += accepted.send(bytes(100_000))
+        assert 100_000 <= taken < 512 << 10
