@@ -64,6 +64,7 @@ def describe_version(
         finiteness=describe_finiteness(
             files[MODEL],
             finite_inputs=not model.allow_non_finite,
+            infinite=model.infinite_inputs,
             is_guarded=origin == manifest_pb2.ORIGIN_EXPORTED,
         ),
     )

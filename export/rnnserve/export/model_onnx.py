@@ -101,7 +101,9 @@ def _name_derived_axes(exported: Exported) -> None:
 
 def _guard_recurrences(exported: Exported) -> None:
     data = exported.file.SerializeToString(deterministic=True)
-    exported.file.ParseFromString(guard_recurrences(data, finite_inputs=not exported.model.allow_non_finite))
+    model = exported.model
+    guarded = guard_recurrences(data, finite_inputs=not model.allow_non_finite, infinite=model.infinite_inputs)
+    exported.file.ParseFromString(guarded)
 
 
 ON_FILE: Sequence[GraphPass[Exported]] = (

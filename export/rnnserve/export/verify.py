@@ -39,7 +39,7 @@ from rnnserve.protos.artifact import (
 from rnnserve.protos.datatypes import datatype_of
 from rnnserve.protos.golden import Inference, load_cases, replay
 from rnnserve.protos.protocol_words import BATCH
-from rnnserve.protos.recorded_defaults import fill_left_out, load_defaults
+from rnnserve.protos.recorded_defaults import fill_left_out, infinite_defaults, load_defaults
 from rnnserve.protos.triton_config import CONFIG, check_tensors, read_config
 
 __all__ = ["Check", "verify_version"]
@@ -85,9 +85,7 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
         _check(f"{MANIFEST}: of this model", lambda: _manifest(folder, version.manifest, graphs)),
     ]
     checks += [
-        _check(
-            f"{name}: its graph does what {MANIFEST} says for all values", partial(_walk, version.manifest, name, graph)
-        )
+        _check(f"{name}: its graph does what {MANIFEST} says for all values", partial(_walk, version, name, graph))
         for name, (graph, _) in graphs.items()
     ]
     if version.manifest.origin != manifest_pb2.ORIGIN_ADOPTED:  # whose truth is the file itself
@@ -201,9 +199,11 @@ def _is_state(tensor: manifest_pb2.Tensor) -> bool:
     )
 
 
-def _walk(manifest: manifest_pb2.Manifest, name: str, model: onnx.ModelProto) -> list[str]:
+def _walk(version: Version, name: str, model: onnx.ModelProto) -> list[str]:
     """Decide again what holds of a graph for all values."""
-    finite = not manifest.finiteness.allowed
+    manifest = version.manifest
+    infinite = infinite_defaults(load_defaults(version.files, manifest.inputs))
+    finite = not manifest.finiteness.allowed and not infinite
     found = walk_graph(model, manifest.inputs, manifest.outputs, finite_inputs=finite)
     return contradictions(manifest, found, scan=name == SCAN)
 

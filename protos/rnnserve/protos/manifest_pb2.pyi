@@ -533,6 +533,7 @@ class Tensor(_message.Message):
     REQUIRED_BECAUSE_FIELD_NUMBER: _builtins.int
     DERIVED_AXES_FIELD_NUMBER: _builtins.int
     LEFT_OUT_WITH_FIELD_NUMBER: _builtins.int
+    DEFAULT_RANGE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     datatype: _builtins.str
     """As in the Open Inference Protocol: "BOOL", "INT8" to "INT64", "UINT8" to "UINT64", "FP16", "FP32", "FP64"."""
@@ -572,6 +573,10 @@ class Tensor(_message.Message):
         module.
         """
 
+    @_builtins.property
+    def default_range(self) -> Global___FloatRange:
+        """For an input whose default is recorded: the smallest and the largest number of it. -infinity is one."""
+
     def __init__(
         self,
         *,
@@ -587,10 +592,11 @@ class Tensor(_message.Message):
         required_because: _builtins.str = ...,
         derived_axes: _abc.Iterable[Global___DerivedAxis] | None = ...,
         left_out_with: _abc.Iterable[_builtins.str] | None = ...,
+        default_range: Global___FloatRange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["floats", b"floats", "integers", b"integers"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["default_range", b"default_range", "floats", b"floats", "integers", b"integers"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["axes", b"axes", "continues_as", b"continues_as", "datatype", b"datatype", "default", b"default", "derived_axes", b"derived_axes", "floats", b"floats", "integers", b"integers", "left_out_with", b"left_out_with", "lengths_of", b"lengths_of", "name", b"name", "required_because", b"required_because", "zeros_after_lengths", b"zeros_after_lengths"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axes", b"axes", "continues_as", b"continues_as", "datatype", b"datatype", "default", b"default", "default_range", b"default_range", "derived_axes", b"derived_axes", "floats", b"floats", "integers", b"integers", "left_out_with", b"left_out_with", "lengths_of", b"lengths_of", "name", b"name", "required_because", b"required_because", "zeros_after_lengths", b"zeros_after_lengths"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

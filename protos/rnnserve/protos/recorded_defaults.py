@@ -17,7 +17,7 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import DEFAULTS, MANIFEST, ArtifactError
 from rnnserve.protos.datatypes import DTYPES
 
-__all__ = ["default_shape", "dump_defaults", "fill_left_out", "load_defaults"]
+__all__ = ["default_shape", "dump_defaults", "fill_left_out", "infinite_defaults", "load_defaults"]
 
 _Array = npt.NDArray[Any]
 
@@ -38,6 +38,11 @@ def dump_defaults(arrays: Mapping[str, _Array]) -> bytes:
             info.create_system = 3  # on every system
             archive.writestr(info, entry.getvalue())
     return buffer.getvalue()
+
+
+def infinite_defaults(defaults: Mapping[str, _Array]) -> frozenset[str]:
+    """Name the inputs that are infinite where they are left out: a running maximum begins with -infinity."""
+    return frozenset(name for name, array in defaults.items() if array.dtype.kind == "f" and np.isinf(array).any())
 
 
 def load_defaults(files: Mapping[str, bytes], inputs: Sequence[manifest_pb2.Tensor]) -> dict[str, _Array]:
@@ -71,7 +76,7 @@ def load_defaults(files: Mapping[str, bytes], inputs: Sequence[manifest_pb2.Tens
                 f'{DEFAULTS}: "{tensor.name}" is {array.dtype} {list(array.shape)}, expected {dtype} {list(shape)}'
             )
         low, high = tensor.integers.low, tensor.integers.high
-        if (array.dtype.kind == "f" and not np.isfinite(array).all()) or (
+        if (array.dtype.kind == "f" and np.isnan(array).any()) or (
             tensor.HasField("integers") and not ((array >= low) & (array < high)).all()
         ):
             raise ArtifactError(f'{DEFAULTS}: "{tensor.name}" has a value that the model does not take')

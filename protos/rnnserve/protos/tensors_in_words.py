@@ -18,6 +18,13 @@ def _axis_in_words(axis: manifest_pb2.Axis) -> str:
     return f"{axis.name}: {axis.smallest or 1} to {axis.largest}" if axis.largest else axis.name
 
 
+def _default_in_words(tensor: manifest_pb2.Tensor) -> str:
+    if not tensor.HasField("default_range"):  # of a version that was published before it was written down
+        return ""
+    low, high = tensor.default_range.low, tensor.default_range.high
+    return f", {low:g}," if low == high else f", {low:.3g} to {high:.3g},"
+
+
 def roles_in_words(tensor: manifest_pb2.Tensor) -> Iterator[str]:
     """Say what a tensor is for, and what values it may have."""
     if tensor.lengths_of:
@@ -27,7 +34,7 @@ def roles_in_words(tensor: manifest_pb2.Tensor) -> Iterator[str]:
     elif tensor.default == manifest_pb2.DEFAULT_ZEROS:
         yield "zeros where a request leaves it out"
     elif tensor.default == manifest_pb2.DEFAULT_RECORDED:
-        yield "the module's own default where a request leaves it out"
+        yield f"the module's own default{_default_in_words(tensor)} where a request leaves it out"
     if tensor.left_out_with:
         yield f"left out together with {', '.join(tensor.left_out_with)} only"
     if tensor.required_because:

@@ -30,6 +30,7 @@ _USES = {
     "elu(1)": lambda x: F.elu(x, 1),
     "lerp(1)": lambda x: x.lerp(x * x, 1),
     "add(alpha=2)": lambda x: torch.add(x, 1, alpha=2),
+    "rpow of whole exponents": lambda x: x + 0.5 ** torch.arange(4),
     "rsub": lambda x: 1 - x,
 }
 

@@ -1,6 +1,7 @@
 """A version's record as JSON."""
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 from rnnserve.cli.inspection.client_snippet import client_snippet
@@ -120,10 +121,15 @@ def _input(tensor: manifest_pb2.Tensor) -> dict[str, Any]:
     return _tensor(tensor) | {
         "lengths_of": tensor.lengths_of or None,
         "default": _DEFAULTS[tensor.default],
+        "default_range": _range(tensor.default_range) if tensor.HasField("default_range") else None,
         "required_because": tensor.required_because or None,
         "left_out_with": list(tensor.left_out_with),
         "bounds": integers or floats,
     }
+
+
+def _range(found: manifest_pb2.FloatRange) -> list[float | str]:
+    return [value if math.isfinite(value) else str(value) for value in (found.low, found.high)]  # JSON has no infinity
 
 
 def _output(tensor: manifest_pb2.Tensor) -> dict[str, Any]:

@@ -181,7 +181,7 @@ def _found(
         checks.append(f"onnx: the outputs given with {len(known)} samples: {', '.join(names)}")
     checks.append("onnx: batching, by the graph and the results of onnxruntime itself")
     graph = walk_graph(
-        onnx.load_model_from_string(data), model.inputs, model.outputs, finite_inputs=not model.allow_non_finite
+        onnx.load_model_from_string(data), model.inputs, model.outputs, finite_inputs=model.finite_inputs
     )
     batching = find_batching(model, truth, limits_for("cpu"), 0, graph)
     return Proof(manifest_pb2.Parity(checks=checks), batching, _zeros(model, truth), graph.recorded_causality())

@@ -27,6 +27,7 @@ from rnnserve.export.description.forward_trials import (
     describe_arrays,
     try_forward,
 )
+from rnnserve.export.description.initial_values import read_initial_values
 from rnnserve.export.description.omitted_inputs import find_defaults
 from rnnserve.export.description.publication import FurtherCheck, Publication
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
@@ -63,6 +64,7 @@ def describe_model(publication: Publication) -> DescribedModel:
     forward = read_parameters(module, publication.inputs)
     module, described = forward.module, forward.described
     states = dict(publication.states)
+    initial = read_initial_values(described, states.values())
     inputs = [what.tensor(name, is_state=name in states.values()) for name, what in described.items()]
     sizes = check_inputs(inputs, publication.sizes)
     given = publication.outputs
@@ -77,7 +79,7 @@ def describe_model(publication: Publication) -> DescribedModel:
         compute = partial(_compute, module, interface, allow_non_finite=publication.allow_non_finite)
         outputs = describe_outputs(compute, inputs, given, sizes)
         try_forward(partial(interface.call, module), inputs, outputs, sizes)
-        defaults = find_defaults(module, interface, inputs, sizes)
+        defaults = find_defaults(module, interface, inputs, sizes, initial)
     check_states(states, inputs, outputs)
     if isinstance(publication.samples, Mapping):
         raise WrongArguments("samples is one dict; expected a list of dicts, one for each batch of real inputs")

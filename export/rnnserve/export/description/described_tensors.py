@@ -16,7 +16,7 @@ from rnnserve.export.tensor_shapes import axis_of, lengths_inputs, sequence_axes
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.protocol_words import BATCH
-from rnnserve.protos.recorded_defaults import fill_left_out
+from rnnserve.protos.recorded_defaults import fill_left_out, infinite_defaults
 
 __all__ = [
     "ModelDescription",
@@ -60,6 +60,16 @@ class ModelDescription:
     checkpoint_sha256: str
     allow_non_finite: bool = False
     defaults: Mapping[str, npt.NDArray[Any]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def finite_inputs(self) -> bool:
+        """Whether no input is NaN or infinite: servers see to it, but for states that begin with infinity."""
+        return not self.allow_non_finite and not self.infinite_inputs
+
+    @property
+    def infinite_inputs(self) -> frozenset[str]:
+        """Names of the states that begin with infinity."""
+        return infinite_defaults(self.defaults)
 
     @property
     def sequence_axes(self) -> list[str]:

@@ -34,6 +34,8 @@ class InputDescription:
         low: The lowest value; None for any.
         high: The highest value of floats, one more than the highest of integers; None for any.
         lengths_of: Axis whose steps it counts, if it holds lengths; else empty.
+        initial: Values of a state before the first step, a number for all or an array of one row; None for what leaving
+            it out means to forward, or zeros.
     """
 
     axes: tuple[tuple[str, int], ...]
@@ -41,6 +43,7 @@ class InputDescription:
     low: float | int | None = None
     high: float | int | None = None
     lengths_of: str = ""
+    initial: Any = dataclasses.field(default=None, compare=False)  # arrays have no one answer to ==
 
     def tensor(self, name: str, *, is_state: bool = False) -> manifest_pb2.Tensor:
         """Describe the input as a manifest does.
@@ -73,7 +76,11 @@ class InputDescription:
 
 
 def Floats(  # noqa: N802 - it reads as a description where it is used
-    *axes: Axis, low: float | None = None, high: float | None = None, dtype: str = "float32"
+    *axes: Axis,
+    low: float | None = None,
+    high: float | None = None,
+    dtype: str = "float32",
+    initial: Any = None,  # noqa: ANN401 - a number, or whatever numpy or torch make an array of
 ) -> InputDescription:
     """Describe an input of floats.
 
@@ -82,16 +89,24 @@ def Floats(  # noqa: N802 - it reads as a description where it is used
         low: The lowest usual value, from which on proofs and load tests draw; given together with `high`.
         high: The highest usual value. Without the two, values are drawn from a standard normal distribution.
         dtype: "float32", "float64" or "float16".
+        initial: Values of a state at the beginning of a sequence: a number for all, `-inf` among them, or an array of
+            one row, of size 1 along the batch. They stand for a state that a request leaves out.
 
     Raises:
         WrongArguments: If the axes, the bounds or the dtype are none.
     """
     if (low is None) != (high is None) or (low is not None and high is not None and not low < high):
         raise WrongArguments(f"Floats(low={low}, high={high}): give both, low below high, or neither")
-    return InputDescription(_axes("Floats", axes), _dtype("Floats", dtype, "f"), low, high)
+    return InputDescription(_axes("Floats", axes), _dtype("Floats", dtype, "f"), low, high, initial=initial)
 
 
-def Integers(*axes: Axis, high: int, low: int = 0, dtype: str = "int64") -> InputDescription:  # noqa: N802
+def Integers(  # noqa: N802
+    *axes: Axis,
+    high: int,
+    low: int = 0,
+    dtype: str = "int64",
+    initial: Any = None,  # noqa: ANN401 - as of Floats
+) -> InputDescription:
     """Describe an input of integers, such as token ids; servers refuse values outside its bounds.
 
     Args:
@@ -99,6 +114,7 @@ def Integers(*axes: Axis, high: int, low: int = 0, dtype: str = "int64") -> Inpu
         high: One more than the highest value that the module takes: an embedding's number of entries.
         low: The lowest value that the module takes.
         dtype: "int64", or another integer type.
+        initial: Values of a state at the beginning of a sequence, as of `Floats`, within the bounds.
 
     Raises:
         WrongArguments: If the axes, the bounds or the dtype are none.
@@ -107,19 +123,20 @@ def Integers(*axes: Axis, high: int, low: int = 0, dtype: str = "int64") -> Inpu
     limits = np.iinfo(found)
     if not limits.min <= low < high <= limits.max + 1:
         raise WrongArguments(f"Integers(low={low}, high={high}, dtype={dtype!r}): no {dtype} lies in this range")
-    return InputDescription(_axes("Integers", axes), found, low, high)
+    return InputDescription(_axes("Integers", axes), found, low, high, initial=initial)
 
 
-def Flags(*axes: Axis) -> InputDescription:  # noqa: N802
+def Flags(*axes: Axis, initial: Any = None) -> InputDescription:  # noqa: ANN401, N802
     """Describe an input of booleans.
 
     Args:
         axes: Axes, outermost first.
+        initial: Values of a state at the beginning of a sequence, as of `Floats`.
 
     Raises:
         WrongArguments: If the axes are none.
     """
-    return InputDescription(_axes("Flags", axes), np.dtype(np.bool_))
+    return InputDescription(_axes("Flags", axes), np.dtype(np.bool_), initial=initial)
 
 
 def Lengths(axis: str = "sequence", dtype: str = "int64") -> InputDescription:  # noqa: N802

@@ -10,6 +10,7 @@ is none that a server could fill in: then the input has to be sent.
 import itertools
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from rnnserve.export.errors import WrongArguments
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays, ModuleInterface, Parameter
 from rnnserve.protos import manifest_pb2
@@ -44,7 +46,11 @@ _REASON = (
 
 
 def find_defaults(
-    module: nn.Module, interface: ModuleInterface, inputs: _Tensors, sizes: Mapping[str, tuple[int, int]]
+    module: nn.Module,
+    interface: ModuleInterface,
+    inputs: _Tensors,
+    sizes: Mapping[str, tuple[int, int]],
+    initial: Mapping[str, _Array] = MappingProxyType({}),
 ) -> Arrays:
     """Find what leaving out each state and each lengths means, and write it into the inputs' descriptions.
 
@@ -55,9 +61,13 @@ def find_defaults(
         interface: Order and names of its arguments and results.
         inputs: Inputs, described; `default`, `required_because` and `left_out_with` are written.
         sizes: The smallest and the largest size of each dynamic axis.
+        initial: Values with which states begin, as described, of sizes 1 along dynamic axes.
 
     Returns:
         The defaults to record, by input, of sizes 1 along dynamic axes.
+
+    Raises:
+        WrongArguments: If described initial values are not those of forward without the state.
     """
     by_name = {tensor.name: tensor for tensor in inputs}
     trials = _Trials(module, interface, inputs, sizes)
@@ -68,7 +78,10 @@ def find_defaults(
     ]
     lengths = [names for names in groups if by_name[names[0]].lengths_of]
     states = [names for names in groups if names not in lengths]
-    recorded, required = _of_states(trials, states)
+    described = [names for names in states if initial.keys() & set(names)]
+    _check_described(trials, described, initial)
+    recorded, required = _of_states(trials, [names for names in states if names not in described])
+    recorded |= {name: array for name, array in initial.items() if array.any()}
     states = [names for names in states if names not in required]
     kept = _flat(states)
     required += [
@@ -82,9 +95,20 @@ def find_defaults(
     for name in kept:
         if are_together:
             by_name[name].left_out_with.extend(other for other in kept if other != name)
-        if name in recorded:
-            by_name[name].default = manifest_pb2.DEFAULT_RECORDED
+    for name, array in recorded.items():
+        by_name[name].default = manifest_pb2.DEFAULT_RECORDED
+        by_name[name].default_range.low, by_name[name].default_range.high = float(array.min()), float(array.max())
     return recorded
+
+
+def _check_described(trials: "_Trials", states: Iterable[tuple[str, ...]], initial: Mapping[str, _Array]) -> None:
+    """Compare described initial values with what forward does without the state, where it runs without."""
+    for names in states:
+        if not trials.agree(names, initial):
+            raise WrongArguments(
+                f'inputs["{names[0]}"] has initial=, but forward without {", ".join(names)} gives other results than '
+                "with these values: leave initial= out, and what forward itself begins with is found and recorded"
+            )
 
 
 def _of_states(trials: "_Trials", states: Sequence[tuple[str, ...]]) -> tuple[Arrays, list[tuple[str, ...]]]:

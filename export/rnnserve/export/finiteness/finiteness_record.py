@@ -1,6 +1,6 @@
 """What a manifest says of NaN and infinity in a model's answers."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import onnx
 import onnx_ir as ir
@@ -13,16 +13,19 @@ __all__ = ["describe_finiteness"]
 _Reach = Mapping[ir.Value, frozenset[str]]
 
 
-def describe_finiteness(model: bytes, *, finite_inputs: bool, is_guarded: bool) -> manifest_pb2.Finiteness:
+def describe_finiteness(
+    model: bytes, *, finite_inputs: bool, is_guarded: bool, infinite: Collection[str] = ()
+) -> manifest_pb2.Finiteness:
     """Say which outputs can be NaN or infinite, and of which inputs a NaN would be lost.
 
     Args:
         model: The bytes of an ONNX file.
-        finite_inputs: Whether the model was published for inputs that are finite.
+        finite_inputs: Whether inputs are finite, as servers see to.
         is_guarded: Whether its recurrent operators are guarded where what they read may not be finite.
+        infinite: Names of inputs that are not finite even so: states that begin with infinity.
     """
     graph = ir.serde.deserialize_model(onnx.load_model_from_string(model)).graph
-    ranges = ValueRanges(graph, finite_inputs=finite_inputs)
+    ranges = ValueRanges(graph, finite_inputs=finite_inputs, infinite=infinite)
     lost: set[str] = set()
     if finite_inputs and is_guarded:
         reached: dict[ir.Value, frozenset[str]] = {}

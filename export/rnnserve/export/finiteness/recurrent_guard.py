@@ -10,6 +10,8 @@ give NaN.
 Finite results keep their bits. Steps after a row's length reach nothing, as in the operator itself.
 """
 
+from collections.abc import Collection
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -27,12 +29,13 @@ _ROWS = 32
 is found: with weights of either sign, one case in 2 ** 32."""
 
 
-def guard_recurrences(model: bytes, *, finite_inputs: bool = True) -> bytes:
+def guard_recurrences(model: bytes, *, finite_inputs: bool = True, infinite: Collection[str] = ()) -> bytes:
     """Guard each recurrent operator that loses NaN, where what it reads may not be finite.
 
     Args:
         model: The bytes of an ONNX file, as `export_onnx` gives it.
         finite_inputs: Whether the floats of the inputs are finite, as servers see to.
+        infinite: Names of inputs that are not.
 
     Returns:
         Those of the other file, the same for the same model; the same bytes where no operator needs a guard, or each
@@ -42,7 +45,7 @@ def guard_recurrences(model: bytes, *, finite_inputs: bool = True) -> bytes:
         onnx.checker.ValidationError: If the result is no valid ONNX model.
     """
     guarded = ir.serde.deserialize_model(onnx.load_model_from_string(model))
-    ranges = ValueRanges(guarded.graph, finite_inputs=finite_inputs)
+    ranges = ValueRanges(guarded.graph, finite_inputs=finite_inputs, infinite=infinite)
     wanted = [
         node
         for node in ir.traversal.RecursiveGraphIterator(guarded.graph)

@@ -3,7 +3,7 @@
 Inputs are taken to be no larger than 1e12: sums of products of larger ones may overflow, which is not looked for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import onnx_ir as ir
 
@@ -21,16 +21,18 @@ _ROUNDS = 4
 class ValueRanges:
     """The ranges of all values of a model, those within the bodies of its loops included."""
 
-    def __init__(self, graph: ir.Graph, *, finite_inputs: bool) -> None:
+    def __init__(self, graph: ir.Graph, *, finite_inputs: bool, infinite: Collection[str] = ()) -> None:
         """Walk a graph.
 
         Args:
             graph: Sorted, as every valid one is.
             finite_inputs: Whether the floats of the inputs are finite, as servers see to.
+            infinite: Names of inputs that are not: states that begin with infinity.
         """
         self._ranges: dict[ir.Value, Range] = {}
         for value in graph.inputs:
-            self._ranges[value] = (_INPUT if finite_inputs else ANY) if value.dtype in _FLOATS else _INPUT
+            is_finite = finite_inputs and value.name not in infinite
+            self._ranges[value] = (_INPUT if is_finite else ANY) if value.dtype in _FLOATS else _INPUT
         self._walk(graph)
 
     def of(self, value: ir.Value | None) -> Range:

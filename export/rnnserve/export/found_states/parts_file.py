@@ -59,7 +59,7 @@ def find_parts(model: ModelDescription, served: str, data: bytes, load: Callable
     if not model.sequence_axes:
         return PartsFile()
     graph = onnx.load_model_from_string(data)
-    found = find_states(graph, model.inputs, model.outputs, finite_inputs=not model.allow_non_finite)
+    found = find_states(graph, model.inputs, model.outputs, finite_inputs=model.finite_inputs)
     record = manifest_pb2.Parts(reason=found.reason, steps=finding(found.decision, tried=not found.reason))
     if found.reason:
         return PartsFile(record)

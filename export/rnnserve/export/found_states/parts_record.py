@@ -5,6 +5,7 @@ from rnnserve.export.found_states.parts_file import find_parts
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.export.tensor_shapes import size_limits
 from rnnserve.protos.artifact import MANIFEST, MODEL, PARTS, Version
+from rnnserve.protos.recorded_defaults import load_defaults
 
 __all__ = ["parts_failures"]
 
@@ -34,6 +35,7 @@ def parts_failures(version: Version) -> list[str]:
             sizes={axis: (low, high or max(low, _LARGEST)) for axis, (low, high) in limits.items()},
             checkpoint_sha256=manifest.checkpoint_sha256,
             allow_non_finite=manifest.finiteness.allowed,
+            defaults=load_defaults(version.files, manifest.inputs),
         ),
         served,
         version.files[served],

@@ -38,6 +38,8 @@ def _pow_tensor(x: Value, exponent: Value) -> Value:
     Beyond that powers overflow, but for those of -1, 0 and 1: of even numbers nothing is left; what is left of odd ones
     has no meaning, and is another number than PyTorch's.
     """
+    if isinstance(x, float) and not is_floating(exponent):  # PyTorch's result is of floats then
+        exponent = op.Cast(exponent, to=ir.DataType.FLOAT.value)
     if is_floating(exponent) or (isinstance(x, ir.Value) and is_floating(x)):
         return op.Pow(x if isinstance(x, ir.Value) else op.CastLike(x, exponent), exponent)
     wide, two = op.Cast(x if isinstance(x, ir.Value) else op.CastLike(x, exponent), to=_INT64), op.Constant(value_int=2)

@@ -17,10 +17,18 @@ from rnnserve.export.parity.extreme_values import EXTREMES
 from rnnserve.export.parity.input_batches import InputBatch
 from rnnserve.export.tensor_shapes import shape_of
 from rnnserve.protos.protocol_words import BATCH
+from rnnserve.protos.recorded_defaults import fill_left_out
 
-__all__ = ["IDS", "LENGTHS", "LONG", "NOT_FINITE", "UNEVEN", "ExtremeBatches"]
+__all__ = ["BEGINNING", "IDS", "LENGTHS", "LONG", "NOT_FINITE", "UNEVEN", "ExtremeBatches"]
 
-IDS, LENGTHS, LONG, NOT_FINITE, UNEVEN = "ids", "lengths", "long", "not finite", "uneven lengths"
+BEGINNING, IDS, LENGTHS, LONG, NOT_FINITE, UNEVEN = (
+    "beginning",
+    "ids",
+    "lengths",
+    "long",
+    "not finite",
+    "uneven lengths",
+)
 
 _ROWS, _STEPS = 8, 33
 _LONG = {1000: 2, LONGEST: 1}
@@ -71,6 +79,7 @@ class ExtremeBatches:
                 self.not_drawn.append(f"{kind}: the description bounds the floats")
         if self._model.allow_non_finite:
             yield from self._not_finite(sizes)
+        yield from self._beginning(sizes)
         yield from self._both_lengths(sizes)
         yield from self._ids()
         yield from self._long()
@@ -96,6 +105,15 @@ class ExtremeBatches:
                 self.drawn[NOT_FINITE] = "NaN and infinity"
         if NOT_FINITE in self.drawn:
             yield self._batch(NOT_FINITE, arrays, sizes)
+
+    def _beginning(self, sizes: Mapping[str, int]) -> Iterator[InputBatch]:
+        if not self._model.defaults:
+            return
+        self.drawn[BEGINNING] = "states with which the module begins"
+        arrays = draw_inputs(self._inputs, self._random, sizes, ragged=bool(self._lengths))
+        given = {name: array for name, array in arrays.items() if name not in self._model.defaults}
+        filled = fill_left_out(self._inputs, given, self._model.defaults, sizes)
+        yield self._batch(BEGINNING, filled, sizes)
 
     def _both_lengths(self, sizes: Mapping[str, int]) -> Iterator[InputBatch]:
         if not self._lengths:

@@ -157,7 +157,7 @@ def _prove(
         non_finite=non_finite,
     )
     graph = walk_graph(
-        onnx.load_model_from_string(onnx_model), model.inputs, model.outputs, finite_inputs=not model.allow_non_finite
+        onnx.load_model_from_string(onnx_model), model.inputs, model.outputs, finite_inputs=model.finite_inputs
     )
     batching = find_batching(model, reference, limits, seed, graph)
     return Proof(parity, batching, comparison.zeros_after_lengths, graph.recorded_causality())

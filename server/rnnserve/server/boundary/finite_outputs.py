@@ -27,7 +27,7 @@ def refuse_non_finite(request: CheckedRequest, outputs: Mapping[str, Array], sig
         spec = signature.outputs[name]
         if not spec.may_be_non_finite or all_finite(array):
             continue
-        wrong = ~np.isfinite(array)
+        wrong = np.isnan(array) if spec.may_be_infinite else ~np.isfinite(array)
         for axis, lengths in signature.lengths.items():
             if axis in spec.sequence_axes and lengths.name in request.inputs:
                 wrong &= before_ends(request.inputs[lengths.name], spec, axis, array.shape)

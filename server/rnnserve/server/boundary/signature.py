@@ -79,6 +79,8 @@ class TensorSpec:
             does not take any.
         must_be_finite: For a float input, whether NaN is refused even where others are let through: a recurrent
             operator would make finite numbers of it.
+        may_be_infinite: For a float input or output, whether infinity passes though NaN does not: a state that begins
+            with infinity.
         may_be_non_finite: For a float output, whether it may be NaN or infinite though the inputs are finite, and is
             refused then.
     """
@@ -96,6 +98,7 @@ class TensorSpec:
     zeros_after_lengths: bool = False
     limits: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict, hash=False)
     must_be_finite: bool = False
+    may_be_infinite: bool = False
     may_be_non_finite: bool = False
     default: Array | None = dataclasses.field(default=None, compare=False)
     required_because: str = ""
@@ -250,6 +253,11 @@ class Signature:
     def states(self) -> Mapping[str, TensorSpec]:
         """By initial state: the final state that continues as it."""
         return MappingProxyType({spec.continues_as: spec for spec in self.outputs.values() if spec.continues_as})
+
+    @functools.cached_property
+    def bounded_states(self) -> tuple[tuple[int, TensorSpec], ...]:
+        """The initial states that take some integers only, each with its place among all: positions that run out."""
+        return tuple((at, self.inputs[name]) for at, name in enumerate(self.states) if self.inputs[name].bounds)
 
     @functools.cached_property
     def left_out_together(self) -> tuple[TensorSpec, ...]:

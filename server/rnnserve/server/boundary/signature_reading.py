@@ -9,6 +9,7 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import DEFAULTS, MANIFEST, MODEL, ArtifactError
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.protocol_words import BATCH
+from rnnserve.protos.recorded_defaults import infinite_defaults
 from rnnserve.server.boundary.checked_request import Array
 from rnnserve.server.boundary.signature import Batching, DerivedSize, Signature, TensorSpec
 
@@ -63,15 +64,22 @@ def read_signature(
         if not specs.keys() >= set(tensor.left_out_with):
             raise ArtifactError(f'{MANIFEST}: "{tensor.name}" is left out with {", ".join(tensor.left_out_with)}')
     specs = {name: dataclasses.replace(spec, default=defaults.get(name)) for name, spec in specs.items()}
+    infinite = infinite_defaults(defaults)
     lost = set(manifest.finiteness.lost_inputs)
     given = set() if manifest.finiteness.allowed else set(manifest.finiteness.outputs)
     signature = Signature(
         {
-            name: dataclasses.replace(spec, must_be_finite=spec.is_float and name in lost)
+            name: dataclasses.replace(
+                spec, must_be_finite=spec.is_float and name in lost, may_be_infinite=name in infinite
+            )
             for name, spec in specs.items()
         },
         {
-            name: dataclasses.replace(spec, may_be_non_finite=spec.is_float and name in given)
+            name: dataclasses.replace(
+                spec,
+                may_be_non_finite=spec.is_float and name in given,
+                may_be_infinite=spec.continues_as in infinite,
+            )
             for name, spec in _specs(outputs, manifest.outputs, file).items()
         },
         _batching_of(manifest),

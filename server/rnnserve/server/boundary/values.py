@@ -17,6 +17,7 @@ __all__ = [
     "are_finite",
     "before_ends",
     "check_lengths",
+    "is_within_bounds",
     "read_raw",
     "read_typed",
     "validator",
@@ -125,7 +126,7 @@ def with_valid_values(array: Array, spec: TensorSpec, lengths: Mapping[str, Arra
     if spec.is_float:
         if (allow_non_finite and not spec.must_be_finite) or all_finite(array):
             return array
-        valid = np.isfinite(array)
+        valid = ~np.isnan(array) if spec.may_be_infinite else np.isfinite(array)
         rule = (
             "numbers must be finite (--allow-non-finite lets them through; for a model that means something by NaN, "
             "publish it with allow_non_finite=True, too)"
@@ -168,6 +169,11 @@ def validator(spec: TensorSpec, *, allow_non_finite: bool) -> Callable[[bytes], 
         return lambda _: True
     low, high = bounds
     return lambda data: _are_within(np.frombuffer(data, spec.dtype), low, high)
+
+
+def is_within_bounds(data: bytes, spec: TensorSpec) -> bool:
+    """Whether all integers of an input with bounds lie within them, given as its bytes in the protocol."""
+    return spec.bounds is None or _are_within(np.frombuffer(data, spec.dtype), *spec.bounds)
 
 
 def all_finite(array: Array) -> bool:

@@ -15,6 +15,8 @@ import numpy as np
 
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.sequence_parameters import SequenceControl
+from rnnserve.server.boundary.signature import TensorSpec
+from rnnserve.server.boundary.values import is_within_bounds, with_valid_values
 from rnnserve.server.errors import InternalError, InvalidRequest, QueueFull, ServeError
 from rnnserve.server.protocol.sequence_store import KeptSequence, SequenceStore
 
@@ -78,19 +80,25 @@ class Step:
             return False
 
     def states(self, rows: int) -> tuple[bytes, ...] | None:
-        """The bytes of each state that a request of so many rows continues from; None where it does not continue.
+        """The bytes of each state that a request of so many rows continues from.
 
+        None where it does not continue, or a state has run out of what the model takes: `with_states` says so.
         Empty for the first request: its states are zeros, or those that it brings.
         """
         if self._control.starts:
             return ()
-        return self._sequence.states if self._sequence.rows == rows else None
+        states = self._sequence.states
+        for at, spec in self.served.model.signature.bounded_states:
+            if not is_within_bounds(states[at], spec):
+                return None
+        return states if self._sequence.rows == rows else None
 
     def with_states(self, request: CheckedRequest) -> CheckedRequest:
         """Give the request with the states that it continues from, asking for those that it leaves.
 
         Raises:
-            InvalidRequest: If it brings states in mid-sequence, or has another number of rows than the sequence.
+            InvalidRequest: If it brings states in mid-sequence, has another number of rows than the sequence, or a
+                state has a value that the model does not take: a position at its end.
         """
         sequence, signature = self._sequence, self.served.model.signature
         inputs = request.inputs
@@ -109,15 +117,23 @@ class Step:
             specs = [signature.inputs[name] for name in signature.states]
             inputs = {
                 **inputs,
-                **{
-                    spec.name: np.ndarray(spec.shape(sequence.rows, {}), spec.dtype, state)
-                    for spec, state in zip(specs, sequence.states, strict=True)
-                },
+                **{spec.name: self._continued(spec, state) for spec, state in zip(specs, sequence.states, strict=True)},
             }
         self._asked = request.outputs
         self._rows = request.batch
         more = [final.name for final in signature.states.values() if final.name not in request.outputs]
         return dataclasses.replace(request, inputs=inputs, outputs=(*request.outputs, *more))
+
+    def _continued(self, spec: TensorSpec, state: bytes) -> Array:
+        array: Array = np.ndarray(spec.shape(self._sequence.rows, {}), spec.dtype, state)
+        if spec.bounds is None:
+            return array
+        try:
+            return with_valid_values(array, spec, {}, allow_non_finite=False)
+        except InvalidRequest as error:
+            raise InvalidRequest(
+                f"{self._sequence} has run out of the values of a state that the model takes: {error}"
+            ) from error
 
     def finish(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
         """Keep the states, and pass the turn on.

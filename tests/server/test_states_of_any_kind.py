@@ -1,0 +1,156 @@
+"""States of floats, integers and booleans that begin with anything, and windows: proven, served, continued, shown."""
+
+import math
+
+import grpc
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rnnserve.cli.inspection.json_report import json_report
+from rnnserve.cli.inspection.text_report import text_report
+from rnnserve.cli.inspection.version_record import read_record
+from rnnserve.client import InvalidRequest
+from rnnserve.export import Flags, Floats, Integers, publish
+from rnnserve.export.verify import verify_version
+from rnnserve.protos.artifact import DEFAULTS, read_version
+from rnnserve.protos.recorded_defaults import load_defaults
+from support.stateful_service import stateful_service
+
+WINDOW, POSITIONS = 4, 40
+
+
+class Kinds(nn.Module):
+    """A learned beginning, a running maximum from -inf, a decay from 1, a position, flags, counters, a window."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.gru = nn.GRU(3, 4, batch_first=True)
+        self.begin = nn.Parameter(torch.randn(4))
+        self.positions = nn.Embedding(2 * POSITIONS, 3)
+
+    def forward(self, x, h, top, decay, position, loud, hits, last):
+        steps = position.unsqueeze(1) + torch.arange(x.size(1))
+        seen = torch.cat([last, x], dim=1)
+        y, h_n = self.gru(x + self.positions(steps), h)
+        y = y + seen[:, :-WINDOW, :1] * 0.3 - seen[:, 1 : 1 - WINDOW, 1:2] * 0.2
+        tops = torch.maximum(top.unsqueeze(1), y.cummax(dim=1).values)
+        was_loud = loud.unsqueeze(1) | ((x > 1.5).int().cumsum(dim=1) > 0)
+        hit = hits.unsqueeze(1) + (x > 0).int().cumsum(dim=1).int()
+        decays = decay.unsqueeze(1) * 0.5 ** torch.arange(1, x.size(1) + 1).view(1, -1, 1)
+        return (
+            y + tops + decays + was_loud.any(dim=2, keepdim=True) + hit.sum(dim=2, keepdim=True),
+            *(h_n, tops[:, -1], decays[:, -1], position + x.size(1), was_loud[:, -1], hit[:, -1]),
+            seen[:, -WINDOW:],
+        )
+
+
+STATES = {
+    "h": Floats(1, "batch", ("hidden", 4)),  # the initial value is the module's own
+    "top": Floats("batch", 4, initial=-math.inf),
+    "decay": Floats("batch", 1, initial=1),
+    "position": Integers("batch", high=POSITIONS, initial=7),
+    "loud": Flags("batch", 3, initial=[False, True, False]),
+    "hits": Integers("batch", 3, low=-9, high=1000, dtype="int32", initial=-3),
+    "last": Floats("batch", ("window", WINDOW), 3, initial=0.5),
+}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    folder, module = tmp_path_factory.mktemp("kinds"), Kinds().eval()
+    states = STATES | {"h": Floats(1, "batch", ("hidden", 4), initial=module.begin)}
+    done = publish(
+        module,
+        "kinds",
+        repository=folder / "repository",
+        inputs={"x": Floats("batch", "sequence", 3), **states},
+        outputs=["y", *(f"{name}_n" for name in states)],
+        states={f"{name}_n": name for name in states},
+        sizes={"sequence": (1, POSITIONS // 4)},
+        progress=False,
+    )
+    return folder, module, done
+
+
+def drawn(rows=2, seed=0):
+    return np.random.default_rng(seed).normal(size=(rows, 9, 3)).astype(np.float32)
+
+
+def eager(module, x):
+    rows = len(x)
+    begin = (
+        module.begin.expand(1, rows, 4).contiguous(),
+        torch.full((rows, 4), -torch.inf),
+        torch.ones(rows, 1),
+        torch.full((rows,), 7),
+        torch.tensor([[False, True, False]]).expand(rows, 3),
+        torch.full((rows, 3), -3, dtype=torch.int32),
+        torch.full((rows, WINDOW, 3), 0.5),
+    )
+    with torch.no_grad():
+        results = module(torch.from_numpy(x), *begin)
+    return {name: array.numpy() for name, array in zip(["y", *(f"{n}_n" for n in STATES)], results, strict=True)}
+
+
+@pytest.mark.parametrize("transport", ["lane", "public"])
+def test_however_a_sequence_is_cut_the_answers_are_the_same_bits(published, tmp_path, transport):
+    folder, module, _ = published
+    x = drawn()
+    with stateful_service(folder / "repository", tmp_path, transport=transport) as service:
+        service.check("kinds", x, eager(module, x), states=[f"{name}_n" for name in STATES])
+
+
+def test_infinity_is_taken_back_where_a_state_begins_with_it_and_nan_is_not(published, tmp_path):
+    folder, _, _ = published
+    x = drawn(1)
+    defaults = load_defaults(read_version(folder / "repository" / "kinds" / "1").files, published[2].manifest.inputs)
+    begin = {name: list(np.moveaxis(array, 1 if name == "h" else 0, 0)) for name, array in defaults.items()}
+    with stateful_service(folder / "repository", tmp_path) as service:
+        (left_out,) = service.client.predict("kinds", list(x))
+        (sent,) = service.client.predict("kinds", {"x": list(x), **begin})
+        np.testing.assert_array_equal(sent["y"], left_out["y"])
+        with pytest.raises(InvalidRequest, match=r'"top".*must be finite'):
+            service.client.predict("kinds", {"x": list(x), **begin, "top": [np.full(4, np.nan, np.float32)]})
+        with pytest.raises(InvalidRequest, match=r'"decay".*must be finite'):
+            service.client.predict("kinds", {"x": list(x), **begin, "decay": [np.full(1, np.inf, np.float32)]})
+
+
+def test_a_counter_that_has_run_out_is_refused_and_costs_no_other(published, tmp_path):
+    """A position beyond the table: with states that the server keeps, sealed, and sent by the client."""
+    folder, module, _ = published
+    x = drawn(1)
+    with stateful_service(folder / "repository", tmp_path) as service:
+        for form in ("sealed", "carried"):
+            with service.client.session("kinds", outputs=["y"], state=form) as session:
+                for _ in range(3):  # positions 7 to 33
+                    session.step(x[0])
+                session.step(x[0, :6])
+                with pytest.raises(InvalidRequest, match=r'"position".*0..39'):
+                    session.step(x[0])
+        with pytest.raises(grpc.RpcError, match=r'has run out of the values.*"position".*0..39'):
+            service.in_parts("kinds", np.concatenate([x] * 6, 1), ["y"], [9] * 6, 5)
+        np.testing.assert_allclose(service.whole("kinds", x, ["y"])["y"], eager(module, x)["y"], atol=2e-6)
+
+
+def test_what_is_recorded_and_shown_of_it(published):
+    _, module, done = published
+    version = read_version(done.published.folder)
+    defaults = load_defaults(version.files, version.manifest.inputs)
+    assert defaults.keys() == STATES.keys()
+    np.testing.assert_array_equal(defaults["h"][0, 0], module.begin.detach())
+    assert DEFAULTS in version.files
+    assert "beginning" in " ".join(version.manifest.parity.drawn)
+    assert not [
+        failure for check in verify_version(done.published.folder, progress=False) for failure in check.failures
+    ]
+    record = read_record(done.published.folder)
+    said = "\n".join(text_report(record, "localhost:8001"))
+    assert "the module's own default, -inf, where a request leaves it out" in said
+    assert "the module's own default, 7, where a request leaves it out; values 0 to 39" in said
+    by_name = {tensor["name"]: tensor["default_range"] for tensor in json_report(record, "")["inputs"]}
+    assert by_name["top"] == ["-inf", "-inf"]
+    assert by_name["loud"] == [0, 1]
+    assert by_name["x"] is None
