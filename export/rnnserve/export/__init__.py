@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from rnnserve.export.description.input_descriptions import Flags, Floats, Integers, Lengths
+    from rnnserve.export.description.input_descriptions import Flags, Floats, Integers, Lengths, Mask
     from rnnserve.export.description.publication import Publication
     from rnnserve.export.errors import (
         BrokenPostcondition,
@@ -49,6 +49,7 @@ __all__ = [
     "Floats",
     "Integers",
     "Lengths",
+    "Mask",
     "ParityError",
     "Publication",
     "UnsupportedModule",
@@ -61,7 +62,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    **dict.fromkeys(("Flags", "Floats", "Integers", "Lengths"), "description.input_descriptions"),
+    **dict.fromkeys(("Flags", "Floats", "Integers", "Lengths", "Mask"), "description.input_descriptions"),
     **dict.fromkeys(
         ("BrokenPostcondition", "ExportError", "FailedPass", "ParityError", "UnsupportedModule", "WrongArguments"),
         "errors",

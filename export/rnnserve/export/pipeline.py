@@ -76,6 +76,7 @@ def publish(
     sizes: Mapping[str, tuple[int, int]] | None = None,
     sequences: bool | None = None,
     allow_non_finite: bool = False,
+    constants: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> ExportResult: ...
 
@@ -93,6 +94,7 @@ def publish(
     sizes: Mapping[str, tuple[int, int]] | None = None,
     sequences: bool | None = None,
     allow_non_finite: bool = False,
+    constants: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> ExportResult:
     """Export a module, prove the export, and publish it as a model's next version.
@@ -104,8 +106,9 @@ def publish(
             Or a `Publication`, which holds all that follows but `repository` and `progress`.
         name: Name of the model.
         repository: Folder where models are published, as `<repository>/<model>/<version>`.
-        inputs: Descriptions by the names of forward's parameters, in its order: `Floats`, `Integers`, `Lengths` or
-            `Flags`, or for a parameter that is a tuple of tensors a dict of names and such descriptions.
+        inputs: Descriptions by the names of forward's parameters, in its order: `Floats`, `Integers`, `Lengths`,
+            `Mask` or `Flags`, or for a parameter that is a tuple or a dict of tensors a dict of names and such
+            descriptions.
         outputs: Names of what forward returns, in its order, nested ones flattened.
         states: Input that an output continues as: {"h_n": "h_0"}.
         labels: Names of the classes.
@@ -114,6 +117,7 @@ def publish(
             is shorter.
         sequences: Whether config.pbtxt tells Triton to keep the states between requests: see `Publication`.
         allow_non_finite: Whether NaN and infinity are among the module's ordinary values: see `Publication`.
+        constants: Values of parameters of forward that are the same in every request: {"temperature": 1.0}.
         progress: Whether to show a progress bar on standard error.
 
     Raises:
@@ -137,6 +141,7 @@ def publish(
         sizes or {},
         sequences=sequences,
         allow_non_finite=allow_non_finite,
+        constants=constants or {},
     )
     return _publish(publication, Path(repository), progress=progress)
 

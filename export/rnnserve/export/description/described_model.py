@@ -21,14 +21,17 @@ from rnnserve.export.description.described_tensors import (
     complete_sample,
     name_classes,
 )
-from rnnserve.export.description.forward_parameters import read_parameters
+from rnnserve.export.description.forward_parameters import ForwardParameters, read_parameters
 from rnnserve.export.description.forward_trials import (
     bounds_in_words,
     describe_arrays,
     try_forward,
 )
+from rnnserve.export.description.grouped_tensors import kinds_of_groups
 from rnnserve.export.description.initial_values import read_initial_values
+from rnnserve.export.description.made_inputs import with_made_inputs
 from rnnserve.export.description.omitted_inputs import find_defaults
+from rnnserve.export.description.padding_ids import refuse_padding_alone
 from rnnserve.export.description.publication import FurtherCheck, Publication
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.finiteness.first_non_finite import non_finite_advice
@@ -61,7 +64,7 @@ def describe_model(publication: Publication) -> DescribedModel:
     """
     check_model_name(publication.name)
     module = _unwrapped(publication.module)
-    forward = read_parameters(module, publication.inputs)
+    forward = _made(module, publication)
     module, described = forward.module, forward.described
     states = dict(publication.states)
     initial = read_initial_values(described, states.values())
@@ -76,6 +79,7 @@ def describe_model(publication: Publication) -> DescribedModel:
     _check_numbers(module)
     interface = ModuleInterface(forward.parameters, tuple(given), forward.defaults)
     with evaluating(module):
+        refuse_padding_alone(partial(interface.call, module), described, inputs, sizes)
         compute = partial(_compute, module, interface, allow_non_finite=publication.allow_non_finite)
         outputs = describe_outputs(compute, inputs, given, sizes)
         try_forward(partial(interface.call, module), inputs, outputs, sizes)
@@ -99,6 +103,14 @@ def describe_model(publication: Publication) -> DescribedModel:
         allow_non_finite=publication.allow_non_finite,
         defaults=defaults,
     )
+
+
+def _made(module: nn.Module, publication: Publication) -> ForwardParameters:
+    """Give what takes the model's inputs: the module, or what makes its arguments of them."""
+    forward = read_parameters(module, publication.inputs, publication.constants)
+    with evaluating(module):
+        kinds = kinds_of_groups(module, forward, publication.sizes)
+    return with_made_inputs(forward, publication.constants, kinds)
 
 
 @contextlib.contextmanager

@@ -112,9 +112,8 @@ def _check_axes(inputs: Tensors) -> None:
     for tensor in inputs:
         if axis_of(tensor, BATCH) is None:
             raise WrongArguments(
-                f'input "{tensor.name}" has no axis "{BATCH}", so requests could not share a run; give it one, or '
-                "make it a "
-                "constant of the module"
+                f'input "{tensor.name}" has no axis "{BATCH}", so requests could not share a run; give it one. If it '
+                f'is the same in every request, leave it out of inputs: constants={{"{tensor.name}": …}}'
             )
         if tensor.lengths_of and tensor.lengths_of not in axes:
             raise WrongArguments(

@@ -7,6 +7,7 @@ passes them on. PyTorch's own recurrent layers get one, too: TorchScript has no 
 import dataclasses
 import inspect
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor, nn
@@ -30,77 +31,117 @@ class ForwardParameters:
         parameters: Those that are passed, in order.
         described: The description of every tensor among them, by name, in order.
         defaults: The default value of each parameter that is passed and has one.
+        names: Forward's own names of the parameters, in order; of those that it has none for, empty.
     """
 
     module: nn.Module
     parameters: tuple[Parameter, ...]
     described: dict[str, InputDescription]
     defaults: dict[Parameter, Any]
+    names: tuple[str, ...] = ()
 
 
-def read_parameters(module: nn.Module, inputs: InputDescriptions) -> ForwardParameters:
+def read_parameters(
+    module: nn.Module, inputs: InputDescriptions, constants: Mapping[str, Any] = MappingProxyType({})
+) -> ForwardParameters:
     """Read how a module's forward takes the tensors that are described.
 
     Args:
         module: The module: not compiled, not wrapped.
         inputs: Descriptions by forward's parameters, in its order, as in a `Publication`.
+        constants: Values of other parameters of forward, the same in every request.
 
     Raises:
         WrongArguments: If forward has no such parameters, or needs others.
     """
-    if not isinstance(inputs, Mapping):
-        raise WrongArguments(
-            f'inputs is a {type(inputs).__name__}; expected a dict by the names of forward\'s parameters: {{"input": '
-            'Floats("batch", "sequence", ("features", 2))}'
-        )
     known = inspect.signature(module.forward).parameters
     by_position = [name for name, parameter in known.items() if parameter.kind in _BY_POSITION]
     by_keyword = [name for name, parameter in known.items() if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
-    variadic = {parameter.kind for parameter in known.values()}
-    further = [name for name in inputs if name not in (*by_position, *by_keyword)]
-    if further and not variadic & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
-        raise WrongArguments(_unknown(module, further[0], [*by_position, *by_keyword]))
-    expected = [*by_position, *by_keyword, *further]
-    if list(inputs) != [name for name in expected if name in inputs]:
-        raise WrongArguments(f"inputs has the order {list(inputs)}; expected that of forward: {', '.join(expected)}")
-    further_by_position = bool(further) and inspect.Parameter.VAR_POSITIONAL in variadic
-    last = max((number for number, name in enumerate(by_position) if name in inputs), default=-1)
+    further = _further(module, inputs, constants, [*by_position, *by_keyword])
+    given = {*inputs, *constants}
+    further_by_position = any(name in inputs for name in further) and _takes(known, inspect.Parameter.VAR_POSITIONAL)
+    last = max((number for number, name in enumerate(by_position) if name in given), default=-1)
     if further_by_position:
         last = len(by_position)
     described: dict[str, InputDescription] = {}
-    parameters: list[Parameter] = []
+    parameters: dict[str, Parameter] = {}
     defaults: dict[Parameter, Any] = {}
     for number, name in enumerate((*by_position, *by_keyword)):
         default = known[name].default
-        if name in inputs:
-            parameter = _describe(name, inputs[name], described)
-            parameters.append(parameter)
+        if name in constants:
+            parameters[name] = Constant(constants[name])
+        elif name in inputs:
+            parameters[name] = _describe(name, inputs[name], described)
             if default is not inspect.Parameter.empty:
-                defaults[parameter] = default
+                defaults[parameters[name]] = default
         elif default is inspect.Parameter.empty:
-            raise WrongArguments(f'inputs does not describe "{name}", which forward needs: it has no default')
+            raise WrongArguments(
+                f'inputs does not describe "{name}", which forward needs: it has no default. If it is the same in '
+                f'every request, give it as a constant: constants={{"{name}": …}}'
+            )
         elif number < last:
-            parameters.append(Constant(default))
-    passed_by_position = len(parameters) - sum(name in inputs for name in by_keyword)
-    passed_by_keyword = [name for name in by_keyword if name in inputs]
-    parameters += [_describe(name, inputs[name], described) for name in further]
+            parameters[name] = Constant(default)
+    passed_by_position = len(parameters) - sum(name in given for name in by_keyword)
+    passed_by_keyword = [name for name in by_keyword if name in given]
+    for name in further:
+        is_constant = name in constants
+        parameters[name] = Constant(constants[name]) if is_constant else _describe(name, inputs[name], described)
     if not further_by_position:
         passed_by_keyword += further
-    elif passed_by_keyword:
+    elif passed_by_keyword or any(name in constants for name in further):
         raise WrongArguments(
-            f"inputs describes {', '.join(passed_by_keyword)}, by keyword, after {', '.join(further)} of *args; write "
-            "a module whose forward names its parameters, and calls this one"
+            f"inputs and constants give {', '.join(passed_by_keyword or constants)}, by keyword, after "
+            f"{', '.join(further)} of *args; write a module whose forward names its parameters, and calls this one"
         )
     if not described:
         raise WrongArguments("inputs describes no tensor; a model takes one at least")
-    return ForwardParameters(
-        _by_position(module, passed_by_position, passed_by_keyword), tuple(parameters), described, defaults
-    )
+    called = _by_position(module, passed_by_position, passed_by_keyword)
+    return ForwardParameters(called, tuple(parameters.values()), described, defaults, tuple(parameters))
 
 
-def _unknown(module: nn.Module, name: str, known: Sequence[str]) -> str:
+def _further(
+    module: nn.Module, inputs: InputDescriptions, constants: Mapping[str, Any], named: Sequence[str]
+) -> list[str]:
+    """Give what forward has no parameter of its own for, and takes as `*args` or `**kwargs`.
+
+    Args:
+        module: The module.
+        inputs: Descriptions, checked to be in forward's order.
+        constants: Values, in any order.
+        named: The parameters of forward that have names, in its order.
+    """
+    both: list[tuple[str, object]] = [("inputs", inputs), ("constants", constants)]
+    for what, given in both:
+        if not isinstance(given, Mapping):
+            example = 'Floats("batch", "sequence", ("features", 2))' if what == "inputs" else "1.0"
+            raise WrongArguments(
+                f"{what} is a {type(given).__name__}; expected a dict by the names of forward's parameters: "
+                f'{{"input": {example}}}'
+            )
+    twice = [name for name in constants if name in inputs]
+    if twice:
+        raise WrongArguments(f'"{twice[0]}" is among inputs and among constants; a parameter is one of them')
+    known = inspect.signature(module.forward).parameters
+    further = [name for name in (*inputs, *constants) if name not in named]
+    by_name_only = [name for name in further if name in constants]
+    if (further and not _takes(known, inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)) or (
+        by_name_only and not _takes(known, inspect.Parameter.VAR_KEYWORD)
+    ):
+        name = (by_name_only or further)[0]
+        raise WrongArguments(_unknown(module, "constants" if name in constants else "inputs", name, named))
+    expected = [*named, *(name for name in further if name in inputs)]
+    if list(inputs) != [name for name in expected if name in inputs]:
+        raise WrongArguments(f"inputs has the order {list(inputs)}; expected that of forward: {', '.join(expected)}")
+    return further
+
+
+def _takes(known: Mapping[str, inspect.Parameter], *kinds: Any) -> bool:  # noqa: ANN401 - kinds of parameters
+    return any(parameter.kind in kinds for parameter in known.values())
+
+
+def _unknown(module: nn.Module, where: str, name: str, known: Sequence[str]) -> str:
     said = (
-        f'inputs names "{name}", which is no parameter of {type(module).__name__}.forward; it has '
+        f'{where} names "{name}", which is no parameter of {type(module).__name__}.forward; it has '
         f"{', '.join(known) or 'none'}"
     )
     if known[-1:] == ["hx"]:
@@ -116,8 +157,9 @@ def _describe(
     for tensor, description in entries.items():
         if not isinstance(description, InputDescription):
             raise WrongArguments(
-                f'inputs["{name}"] is a {type(description).__name__}; expected Floats(…), Integers(…), Lengths(…) or '
-                "Flags(…)"
+                f'inputs["{name}"] is a {type(description).__name__}; expected Floats(…), Integers(…), Lengths(…), '
+                "Mask(…) or Flags(…). A number that is the same in every request is a constant: "
+                f'constants={{"{name}": …}}'
             )
         if tensor in described:
             raise WrongArguments(f'inputs describes "{tensor}" twice')

@@ -16,7 +16,7 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import datatype_of
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["DYNAMIC", "Axis", "Flags", "Floats", "InputDescription", "Integers", "Lengths"]
+__all__ = ["DYNAMIC", "Axis", "Flags", "Floats", "InputDescription", "Integers", "Lengths", "Mask", "MaskDescription"]
 
 DYNAMIC = -1
 
@@ -36,6 +36,8 @@ class InputDescription:
         lengths_of: Axis whose steps it counts, if it holds lengths; else empty.
         initial: Values of a state before the first step, a number for all or an array of one row; None for what leaving
             it out means to forward, or zeros.
+        padding: Id that forward takes for padding; None where there is none.
+        relative: Whether forward takes lengths as shares of the axis.
     """
 
     axes: tuple[tuple[str, int], ...]
@@ -44,6 +46,8 @@ class InputDescription:
     high: float | int | None = None
     lengths_of: str = ""
     initial: Any = dataclasses.field(default=None, compare=False)  # arrays have no one answer to ==
+    padding: int | None = None
+    relative: bool = False
 
     def tensor(self, name: str, *, is_state: bool = False) -> manifest_pb2.Tensor:
         """Describe the input as a manifest does.
@@ -75,6 +79,19 @@ class InputDescription:
         return tensor
 
 
+@dataclasses.dataclass(frozen=True)
+class MaskDescription(InputDescription):
+    """A parameter of forward that is no input of the model: it is made from the lengths of an axis.
+
+    Attributes:
+        inside: Value before the end of a row.
+        after: Value after it.
+    """
+
+    inside: float = True
+    after: float = False
+
+
 def Floats(  # noqa: N802 - it reads as a description where it is used
     *axes: Axis,
     low: float | None = None,
@@ -104,6 +121,7 @@ def Integers(  # noqa: N802
     *axes: Axis,
     high: int,
     low: int = 0,
+    padding: int | None = None,
     dtype: str = "int64",
     initial: Any = None,  # noqa: ANN401 - as of Floats
 ) -> InputDescription:
@@ -113,6 +131,10 @@ def Integers(  # noqa: N802
         axes: Axes, outermost first.
         high: One more than the highest value that the module takes: an embedding's number of entries.
         low: The lowest value that the module takes.
+        padding: Id by which forward tells where a row has ended, as in `tokens != 0`. The model gets an input
+            "lengths", and writes this id after the end of each row, so that requests of different lengths share a run.
+            Where forward takes no rows of nothing else, servers refuse the id in requests, if it is the lowest or the
+            highest one.
         dtype: "int64", or another integer type.
         initial: Values of a state at the beginning of a sequence, as of `Floats`, within the bounds.
 
@@ -123,7 +145,9 @@ def Integers(  # noqa: N802
     limits = np.iinfo(found)
     if not limits.min <= low < high <= limits.max + 1:
         raise WrongArguments(f"Integers(low={low}, high={high}, dtype={dtype!r}): no {dtype} lies in this range")
-    return InputDescription(_axes("Integers", axes), found, low, high, initial=initial)
+    if padding is not None and not limits.min <= padding <= limits.max:
+        raise WrongArguments(f"Integers(padding={padding}, dtype={dtype!r}): {dtype} does not hold this id")
+    return InputDescription(_axes("Integers", axes), found, low, high, padding=padding, initial=initial)
 
 
 def Flags(*axes: Axis, initial: Any = None) -> InputDescription:  # noqa: ANN401, N802
@@ -139,7 +163,7 @@ def Flags(*axes: Axis, initial: Any = None) -> InputDescription:  # noqa: ANN401
     return InputDescription(_axes("Flags", axes), np.dtype(np.bool_), initial=initial)
 
 
-def Lengths(axis: str = "sequence", dtype: str = "int64") -> InputDescription:  # noqa: N802
+def Lengths(axis: str = "sequence", dtype: str = "int64", *, relative: bool = False) -> InputDescription:  # noqa: N802
     """Describe an input (batch,) that tells how many steps of a sequence axis each row has.
 
     A request may leave it out: every row is then as long as the axis.
@@ -147,13 +171,47 @@ def Lengths(axis: str = "sequence", dtype: str = "int64") -> InputDescription:  
     Args:
         axis: The name of the sequence axis.
         dtype: "int64" or "int32".
+        relative: Whether forward takes shares of the axis, from 0 to 1, as SpeechBrain's modules do. Requests have
+            steps all the same, and the model makes float32 shares of them.
 
     Raises:
         WrongArguments: If the dtype is none of them, or the axis is the batch.
     """
     if dtype not in ("int64", "int32") or axis == BATCH:
         raise WrongArguments(f"Lengths({axis!r}, dtype={dtype!r}): name a sequence axis; lengths are int64 or int32")
-    return InputDescription(((BATCH, DYNAMIC),), np.dtype(dtype), lengths_of=axis)
+    return InputDescription(((BATCH, DYNAMIC),), np.dtype(dtype), lengths_of=axis, relative=relative)
+
+
+def Mask(  # noqa: N802 - it reads as a description where it is used
+    axis: str = "sequence",
+    *,
+    axes: Sequence[Axis] = (),
+    inside: float = True,
+    after: float = False,
+    dtype: str = "bool",
+) -> InputDescription:
+    """Describe a parameter of forward that masks a sequence axis: the model makes it from lengths.
+
+    Requests have no mask. They have "lengths", which may be left out: every row is then as long as the axis.
+
+    Args:
+        axis: The name of the sequence axis.
+        axes: Axes of the mask, outermost first, where they are not ("batch", axis): `("batch", 1, "sequence")`.
+        inside: Value before the end of a row.
+        after: Value after it: `Mask(inside=False, after=True)` for a key_padding_mask, which marks padding.
+        dtype: "bool", or a type of floats or integers.
+
+    Raises:
+        WrongArguments: If the dtype is none, or the axes are not the batch, the axis and ones.
+    """
+    found = np.dtype(np.bool_) if dtype == "bool" else _dtype("Mask", dtype, "fiu")
+    named = _axes("Mask", tuple(axes) or (BATCH, axis)) if axis != BATCH else ()
+    dynamic = [name for name, size in named if size == DYNAMIC]
+    if sorted(dynamic) != sorted((BATCH, axis)) or any(size > 1 for _, size in named):
+        raise WrongArguments(
+            f'Mask({axis!r}, axes={tuple(axes)}): expected "{BATCH}" and the sequence axis, in any order, and ones'
+        )
+    return MaskDescription(named, found, lengths_of=axis, inside=inside, after=after)
 
 
 def _dtype(what: str, dtype: str, kinds: str) -> np.dtype[Any]:

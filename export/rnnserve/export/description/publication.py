@@ -53,6 +53,8 @@ class Publication:
             of the inputs: they are then compared as such, recurrent operators keep them, and servers do not refuse
             them in outputs; in inputs where they run with --allow-non-finite. Otherwise a module that gives them on
             ordinary values is refused.
+        constants: Values of parameters of forward that are the same in every request: {"temperature": 1.0}. Numbers,
+            strings, flags, None, or tensors.
         further_checks: Checks that the proof runs beside its own.
         checkpoint_sha256: The digest of the weights' file, where there is one.
     """
@@ -67,5 +69,6 @@ class Publication:
     sizes: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     sequences: bool | None = None
     allow_non_finite: bool = False
+    constants: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     further_checks: Sequence[FurtherCheck] = ()
     checkpoint_sha256: str = ""

@@ -1,0 +1,134 @@
+"""Masks, padding ids, shares of lengths, constants, dicts: what models take in their place, and forwards get."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.support.interface_modules import ARGUMENTS, MaskedMean, PaddedIds, X
+from torch import nn
+
+from rnnserve.export import Flags, Floats, Integers, Lengths, Mask, Publication, WrongArguments
+from rnnserve.export.description.described_model import describe_model
+
+LENGTHS = np.array([5, 2, 4])
+
+
+def rows_of(model: Any) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(0)
+    values = {"x": random.normal(size=(3, 5, 3)).astype(np.float32), "tokens": random.integers(1, 19, (3, 5))}
+    return {tensor.name: values.get(tensor.name, LENGTHS) for tensor in model.inputs}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+@pytest.mark.parametrize("double", [False, True])
+def test_forward_gets_what_its_users_give_it(name, double):
+    interface = ARGUMENTS[name]
+    publication = interface.publication(name)
+    model = describe_model(publication)
+    arrays = rows_of(model)
+    module, user = (
+        (model.module.double(), publication.module.double()) if double else (model.module, publication.module)
+    )
+
+    (found,) = model.interface.call(module, arrays, double=double).values()
+    rows = torch.from_numpy(next(array for name, array in arrays.items() if array.ndim > 1))
+    with torch.no_grad():
+        expected = interface.call(
+            user, rows.double() if double and rows.is_floating_point() else rows, torch.from_numpy(LENGTHS)
+        )
+
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5 if not double else 1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [
+        ("mask", ["x", "lengths"]),
+        ("mask_of_floats", ["x", "lengths"]),
+        ("padded_ids", ["tokens", "lengths"]),
+        ("relative", ["x", "lens"]),
+        ("constants", ["x", "lengths"]),
+        ("typed_dict", ["x", "lengths"]),
+    ],
+)
+def test_requests_have_lengths_and_may_leave_them_out(name, inputs):
+    model = describe_model(ARGUMENTS[name].publication(name))
+    assert [tensor.name for tensor in model.inputs] == inputs
+    assert model.lengths == {"sequence": inputs[-1]}
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"), [("padded_ids", 1, 20), ("padded_with_the_last_id", 0, 19), ("mean_of_ids", 0, 20)]
+)
+def test_a_padding_id_is_refused_where_rows_of_nothing_else_are(name, low, high):
+    model = describe_model(ARGUMENTS[name].publication(name))
+    assert (model.inputs[0].integers.low, model.inputs[0].integers.high) == (low, high)
+
+
+class Two(MaskedMean):
+    def forward(self, x, y, mask, other, lengths=None):
+        if lengths is not None:
+            mask = mask & (lengths > 0).unsqueeze(1)
+        return super().forward(x, mask) + super().forward(y, other)
+
+
+def test_two_masked_axes_have_a_lengths_each_and_one_that_is_described_is_used():
+    inputs = {"x": X, "y": Floats("batch", "further", 3), "mask": Mask(), "other": Mask("further")}
+    model = describe_model(Publication(Two().eval(), "two", inputs, ["sum"]))
+    assert model.lengths == {"sequence": "sequence_lengths", "further": "further_lengths"}
+    model = describe_model(Publication(Two().eval(), "two", inputs | {"lengths": Lengths()}, ["sum"]))
+    assert model.lengths == {"sequence": "lengths", "further": "further_lengths"}
+
+
+class Taken(nn.Module):
+    def forward(self, x, lengths, mask):
+        return x.sum(1) * mask.sum(1, keepdim=True) + lengths
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Mask("batch"), r"^Mask\('batch', axes=\(\)\): expected \"batch\" and the sequence axis"),
+        (lambda: Mask(axes=("batch", 2, "sequence")), r"and ones$"),
+        (lambda: Mask(dtype="str"), r"models do not take such values as Mask"),
+        (lambda: Integers("batch", high=3, padding=300, dtype="uint8"), r"^Integers\(padding=300, dtype='uint8'\)"),
+        (
+            lambda: describe(MaskedMean(), {"x": X, "mask": Mask("steps")}),
+            r'^inputs\["mask"\] is made from the lengths of "steps", but no other input has this axis; there are x ',
+        ),
+        (
+            lambda: describe(PaddedIds(), {"tokens": Integers("batch", high=20, padding=0)}),
+            r'^inputs\["tokens"\] has a padding id, and the axes \[\'batch\'\]; expected "batch" and one dynamic axis',
+        ),
+        (
+            lambda: describe(Taken(), {"x": X, "lengths": Floats("batch", 3), "mask": Mask()}),
+            r'^inputs describes "lengths", and the model needs an input of this name for the lengths of "sequence"',
+        ),
+        (
+            lambda: describe(MaskedMean(), {"x": X, "mask": Flags("batch")}, {"mask": 1}),
+            r'^"mask" is among inputs and among constants; a parameter is one of them$',
+        ),
+        (
+            lambda: describe(MaskedMean(), {"x": X}, {"mask": 1, "masks": 1}),
+            r'^constants names "masks", which is no parameter of MaskedMean.forward; it has x, mask$',
+        ),
+        (lambda: describe(MaskedMean(), {"x": X}, 3), r"^constants is a int; expected a dict by the names of forward"),
+        (
+            lambda: describe(MaskedMean(), {"x": X}),
+            r'^inputs does not describe "mask", which forward needs: it has no default. If it is the same in every '
+            r'request, give it as a constant: constants=\{"mask": …\}$',
+        ),
+        (
+            lambda: describe(MaskedMean(), {"x": X, "mask": Floats(1)}),
+            r'^input "mask" has no axis "batch", .* leave it out of inputs: constants=\{"mask": …\}$',
+        ),
+    ],
+)
+def test_what_cannot_be_made_is_told(make, message):
+    with pytest.raises(WrongArguments, match=message):
+        make()
+
+
+def describe(module: nn.Module, inputs: Any, constants: Any = None) -> Any:
+    return describe_model(Publication(module.eval(), "model", inputs, ["y"], constants=constants or {}))

@@ -1,0 +1,47 @@
+"""Interfaces that real modules have, published and asked: rows of different lengths, alone and together."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.support.interface_modules import ARGUMENTS
+
+from rnnserve.client import Client
+from rnnserve.export import publish
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.batching_modes import BATCHING_MODES
+from rnnserve.server.testing import serve
+
+SERVED = ("mask", "mask_of_padding", "padded_ids", "relative", "constants", "dict")
+"""One of each way; the rest differ in what `MadeArguments` is called with."""
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, dict[str, manifest_pb2.Manifest]]]:
+    repository: Path = tmp_path_factory.mktemp("interfaces")
+    manifests = {
+        name: publish(ARGUMENTS[name].publication(name), repository=repository, progress=False).manifest
+        for name in SERVED
+    }
+    with serve(repository) as server, Client(server.address) as connected:
+        yield connected, manifests
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_rows_of_different_lengths_are_answered_as_the_module_does(name, client):
+    asked, manifests = client
+    interface = ARGUMENTS[name]
+    assert BATCHING_MODES[manifests[name].batching.mode].startswith(interface.mode)
+    module, random = interface.publication(name).module, np.random.default_rng(1)
+    shape = () if manifests[name].inputs[0].datatype == "INT64" else (3,)
+    rows = [
+        random.integers(1, 19, size) if not shape else random.normal(size=(size, *shape)).astype(np.float32)
+        for size in (1, 7, 3, 4)
+    ]
+    answers = asked.predict(name, rows)  # rows of different lengths: padded together
+    for row, answer in zip(rows, answers, strict=True):
+        with torch.no_grad():
+            expected = interface.call(module, torch.from_numpy(row[None]), torch.tensor([len(row)]))
+        np.testing.assert_allclose(answer["hidden"], expected[0].numpy(), rtol=1e-5, atol=1e-6)
