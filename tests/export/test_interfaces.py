@@ -6,24 +6,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.support.interface_modules import ARGUMENTS
 
 from rnnserve.client import Client
 from rnnserve.export import publish
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.batching_modes import BATCHING_MODES
 from rnnserve.server.testing import serve
+from support.interface_modules import ARGUMENTS, PACKED
 
-SERVED = ("mask", "mask_of_padding", "padded_ids", "relative", "constants", "dict")
+NAMES = ("mask", "mask_of_padding", "padded_ids", "relative", "constants", "dict", "sorted", "sorted_and_trimmed")
 """One of each way; the rest differ in what `MadeArguments` is called with."""
+
+SERVED = {name: (ARGUMENTS | PACKED)[name] for name in NAMES}
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, dict[str, manifest_pb2.Manifest]]]:
     repository: Path = tmp_path_factory.mktemp("interfaces")
     manifests = {
-        name: publish(ARGUMENTS[name].publication(name), repository=repository, progress=False).manifest
-        for name in SERVED
+        name: publish(SERVED[name].publication(name), repository=repository, progress=False).manifest for name in SERVED
     }
     with serve(repository) as server, Client(server.address) as connected:
         yield connected, manifests
@@ -32,7 +33,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, d
 @pytest.mark.parametrize("name", SERVED)
 def test_rows_of_different_lengths_are_answered_as_the_module_does(name, client):
     asked, manifests = client
-    interface = ARGUMENTS[name]
+    interface = SERVED[name]
     assert BATCHING_MODES[manifests[name].batching.mode].startswith(interface.mode)
     module, random = interface.publication(name).module, np.random.default_rng(1)
     shape = () if manifests[name].inputs[0].datatype == "INT64" else (3,)

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnserve.export import Floats, Integers, Lengths, Mask, Publication
 
-__all__ = ["ARGUMENTS", "Interface", "X"]
+__all__ = ["ARGUMENTS", "PACKED", "Interface", "MeanOfTrimmed", "Trimmed", "X"]
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -143,6 +143,40 @@ class GivesNone(Layer):
         return {"loss": labels, "last": self.last(x, lengths)}
 
 
+class Sorted(Layer):
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return self.gru(pack_padded_sequence(x, lengths, batch_first=True))[1][0]
+
+
+class SortedAndTrimmed(Layer):
+    """Cuts what it gives to the longest row, and wants sorted rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second = nn.GRU(4, 4)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        packed = self.gru(pack_padded_sequence(x, lengths, batch_first=True))[0]
+        steps, again = pad_packed_sequence(self.second(packed)[0], batch_first=True)
+        last = (again - 1)[:, None, None].expand(-1, 1, steps.shape[2])
+        return steps.gather(1, last)[:, 0]
+
+
+class Trimmed(Layer):
+    """Cuts what it gives to the longest row."""
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(self.gru(packed)[0], batch_first=True, padding_value=0.5)[0]
+
+
+class MeanOfTrimmed(Trimmed):
+    """Gives another mean where it is not trimmed."""
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return super().forward(x, lengths).mean(1)
+
+
 L, HIDDEN = Lengths(), ["hidden"]
 
 
@@ -151,8 +185,6 @@ def described(
 ) -> dict[str, Any]:
     return {"inputs": inputs, "outputs": outputs, "constants": constants or {}}
 
-
-IDS = {"axes": ("batch", "sequence"), "high": 20}
 
 ARGUMENTS: dict[str, Interface] = {
     "mask": Interface(MaskedMean, described(x=X, mask=Mask()), lambda m, x, n: m(x, inside(x, n))),
@@ -196,3 +228,16 @@ ARGUMENTS: dict[str, Interface] = {
     "named_tuple": Interface(TakesNamedTuple, described(batch={"x": X, "lengths": L}), lambda m, x, n: m(Named(x, n))),
     "none_among_outputs": Interface(GivesNone, described(x=X, lengths=L), lambda m, x, n: m(x, n)["last"]),
 }
+
+
+def by_row(module: nn.Module, x: Tensor, lengths: Tensor) -> Tensor:
+    """Call a module that takes rows in one order only with a row at a time, as long as it is."""
+    rows = zip(x.split(1), lengths.split(1), strict=True)
+    return torch.cat([module(row[:, : int(length)], length) for row, length in rows])
+
+
+PACKED: dict[str, Interface] = {
+    "sorted": Interface(Sorted, described(x=X, lengths=L), by_row),
+    "sorted_and_trimmed": Interface(SortedAndTrimmed, described(x=X, lengths=L), by_row),
+}
+"""Modules that pack rows in one order only, or cut them."""

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from rnnserve.export.description.described_model import DescribedModel
+from rnnserve.export.description.lenient_module import LenientModule
 from rnnserve.export.description.made_arguments import MadeArguments
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.input_drawing import draw_sample
@@ -75,6 +76,8 @@ def script_model(model: DescribedModel) -> tuple[torch.jit.ScriptModule | None, 
     """Script a described module; None, and why, where TorchScript cannot compile it, or its script does not run."""
     if isinstance(model.module, MadeArguments):
         return None, "forward's arguments are made of the model's inputs by code that TorchScript does not compile"
+    if isinstance(model.module, LenientModule):
+        return None, "TorchScript packs sorted rows only, or cuts results to the longest row, as the module says"
     try:
         scripted = script(model.module)
         interface = ModuleInterface.of_script(scripted, model.interface.inputs, model.interface.outputs)

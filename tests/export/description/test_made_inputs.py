@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.support.interface_modules import ARGUMENTS, MaskedMean, PaddedIds, X
 from torch import nn
 
 from rnnserve.export import Flags, Floats, Integers, Lengths, Mask, Publication, WrongArguments
 from rnnserve.export.description.described_model import describe_model
+from support.interface_modules import ARGUMENTS, MaskedMean, PaddedIds, X
 
 LENGTHS = np.array([5, 2, 4])
 

@@ -29,6 +29,7 @@ from rnnserve.export.description.forward_trials import (
 )
 from rnnserve.export.description.grouped_tensors import kinds_of_groups
 from rnnserve.export.description.initial_values import read_initial_values
+from rnnserve.export.description.lenient_module import made_lenient
 from rnnserve.export.description.made_inputs import with_made_inputs
 from rnnserve.export.description.omitted_inputs import find_defaults
 from rnnserve.export.description.padding_ids import refuse_padding_alone
@@ -80,6 +81,7 @@ def describe_model(publication: Publication) -> DescribedModel:
     interface = ModuleInterface(forward.parameters, tuple(given), forward.defaults)
     with evaluating(module):
         refuse_padding_alone(partial(interface.call, module), described, inputs, sizes)
+        module = made_lenient(module, interface, inputs, sizes)
         compute = partial(_compute, module, interface, allow_non_finite=publication.allow_non_finite)
         outputs = describe_outputs(compute, inputs, given, sizes)
         try_forward(partial(interface.call, module), inputs, outputs, sizes)

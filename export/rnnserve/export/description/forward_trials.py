@@ -15,7 +15,7 @@ from rnnserve.export.tensor_shapes import lengths_inputs, sequence_axes, shape_o
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["LONGEST", "bounds_in_words", "describe_arrays", "sizes_taken", "try_forward"]
+__all__ = ["LONGEST", "bounds_in_words", "describe_arrays", "sizes_taken", "try_forward", "unsorted_lengths"]
 
 Tensors = Sequence[manifest_pb2.Tensor]
 _Compute = Callable[[Arrays], Arrays]
@@ -153,12 +153,7 @@ def _raised(error: Exception, inputs: Tensors, sizes: Mapping[str, int], advice:
 
 def _try_lengths(compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> None:
     """Run a module on rows that are not sorted by their lengths, and all shorter than the sequence axis."""
-    trial = {axis: min(max(low, _ROWS if axis == BATCH else _STEPS), high) for axis, (low, high) in sizes.items()}
-    arrays = draw_inputs(inputs, np.random.default_rng(0), trial)
-    for axis, name in lengths_inputs(inputs).items():
-        low = sizes[axis][0]
-        ascending = np.linspace(low, max(low, trial[axis] - 1), trial[BATCH])
-        arrays[name] = ascending.astype(arrays[name].dtype)
+    trial, arrays = _trial_sizes(sizes), unsorted_lengths(inputs, sizes)
     try:
         found = compute(arrays)
     except Exception as error:  # whatever the user's module raises
@@ -174,6 +169,26 @@ def _try_lengths(compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Ma
                 f"{list(expected)}, ({', '.join(axis.name for axis in tensor.axes)}). pad_packed_sequence gives as "
                 "many steps as the longest row has: pass total_length=x.size(1) to it, the number of steps of the input"
             )
+
+
+def unsorted_lengths(inputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> Arrays:
+    """Draw rows that are not sorted by their lengths, and are all shorter than the sequence axis.
+
+    Args:
+        inputs: Inputs, described.
+        sizes: The smallest and the largest size of each dynamic axis.
+    """
+    trial = _trial_sizes(sizes)
+    arrays = draw_inputs(inputs, np.random.default_rng(0), trial)
+    for axis, name in lengths_inputs(inputs).items():
+        low = sizes[axis][0]
+        ascending = np.linspace(low, max(low, trial[axis] - 1), trial[BATCH])
+        arrays[name] = ascending.astype(arrays[name].dtype)
+    return arrays
+
+
+def _trial_sizes(sizes: Mapping[str, tuple[int, int]]) -> dict[str, int]:
+    return {axis: min(max(low, _ROWS if axis == BATCH else _STEPS), high) for axis, (low, high) in sizes.items()}
 
 
 def _sorting(error: Exception) -> str:

@@ -30,7 +30,7 @@ def kinds_of_groups(
 
     Args:
         module: Module of the user.
-        forward: How it is called.
+        forward: Parameters of its forward.
         sizes: The sizes that the module takes, as far as the user says.
     """
     groups: dict[Parameter, str] = {

@@ -21,7 +21,7 @@ class Argument(Protocol):
         """Make the argument.
 
         Args:
-            given: What the model is called with.
+            given: Arguments of the model's call.
             floating: float32, or float64 where the module runs in it.
         """
 
@@ -100,7 +100,7 @@ class Steps:
         """Give a boolean that is true before the ends of rows.
 
         Args:
-            given: What the model is called with.
+            given: Arguments of the model's call.
             axes: "batch" and "steps" where the result has them, in its order, and "" for axes of size 1.
         """
         steps = torch.arange(self.size(given), device=given[self.like].device)
@@ -182,8 +182,8 @@ class MadeArguments(nn.Module):
     """A module that is called with the inputs of a model, and makes of them what the user's module takes.
 
     Args:
-        module: What takes the arguments by position.
-        arguments: How each of them comes about, in order.
+        module: Module that takes the arguments by position.
+        arguments: Ways in which each of them comes about, in order.
     """
 
     floating: Tensor

@@ -36,9 +36,9 @@ def with_made_inputs(
     """Give a module that takes a model's inputs in the place of one that takes masks, padded ids, dicts and constants.
 
     Args:
-        forward: How the user's module is called.
+        forward: Parameters of the forward of the user's module.
         constants: Values that the user gave for parameters.
-        kinds: What forward takes for parameters of several tensors, where it is no tuple.
+        kinds: Types that forward takes for parameters of several tensors, where they are no tuples.
 
     Returns:
         The same, where the user's module takes the inputs as they are.
@@ -114,10 +114,10 @@ class _Makes:
     """Decides how each argument of forward is made of a model's inputs.
 
     Args:
-        described: What the user said of forward's tensors.
+        described: Descriptions of forward's tensors.
         inputs: The model's inputs.
         kept: The model's inputs as they are passed, in order.
-        kinds: What forward takes for parameters of several tensors, where it is no tuple.
+        kinds: Types that forward takes for parameters of several tensors, where they are no tuples.
     """
 
     def __init__(

@@ -10,6 +10,7 @@ does, would read ours; so `rnnserve.export.script` waits for the lock.
 """
 
 import contextlib
+import functools
 import threading
 import types
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from typing import Any, cast
 from torch import nn
 from torch.nn.utils import rnn
 
-from rnnserve.export.recurrence import capture_session, embedding_bags, packing, recurrent_modules
+from rnnserve.export.recurrence import capture_session, embedding_bags, lenient_packing, packing, recurrent_modules
 from rnnserve.export.recurrence.argument_types import Argument
 
 __all__ = ["LOCK", "intercepted", "route"]
@@ -102,9 +103,22 @@ def _bag(
 
 
 class _Exchange:
-    """One function of PyTorch: its own code under another name, the stub's code, and our replacement."""
+    """One function of PyTorch: its own code under another name, the stub's code, and our replacements.
 
-    def __init__(self, function: Callable[..., Any], stub: Callable[..., Any], replacement: Callable[..., Any]) -> None:
+    Args:
+        function: Function of PyTorch.
+        stub: Function whose code stands in it.
+        replacement: What runs in a capture.
+        lenient: What runs elsewhere in a lenient context, with the function itself as a further argument.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        stub: Callable[..., Any],
+        replacement: Callable[..., Any],
+        lenient: Callable[..., Any] | None = None,
+    ) -> None:
         self.function = cast(types.FunctionType, function)
         self.code = self.function.__code__
         self.original = types.FunctionType(
@@ -112,14 +126,17 @@ class _Exchange:
         )
         self.stub = cast(types.FunctionType, stub).__code__
         self.replacement = replacement
+        self.lenient = self.original if lenient is None else functools.partial(lenient, self.original)
 
 
 _EXCHANGES = {
     "RNN.forward": _Exchange(nn.RNN.forward, _rnn_forward, recurrent_modules.forward),
     "GRU.forward": _Exchange(nn.GRU.forward, _gru_forward, recurrent_modules.forward),
     "LSTM.forward": _Exchange(nn.LSTM.forward, _lstm_forward, recurrent_modules.forward),
-    "pack_padded_sequence": _Exchange(rnn.pack_padded_sequence, _pack, packing.pack_padded_sequence),
-    "pad_packed_sequence": _Exchange(rnn.pad_packed_sequence, _pad, packing.pad_packed_sequence),
+    "pack_padded_sequence": _Exchange(
+        rnn.pack_padded_sequence, _pack, packing.pack_padded_sequence, lenient_packing.pack
+    ),
+    "pad_packed_sequence": _Exchange(rnn.pad_packed_sequence, _pad, packing.pad_packed_sequence, lenient_packing.pad),
     "pack_sequence": _Exchange(rnn.pack_sequence, _pack_list, packing.pack_sequence),
     "unpack_sequence": _Exchange(rnn.unpack_sequence, _unpack_list, packing.unpack_sequence),
     "embedding_bag": _Exchange(nn.functional.embedding_bag, _bag, embedding_bags.embedding_bag),
@@ -131,7 +148,9 @@ _depth = 0
 def route(name: str, *arguments: Argument) -> Argument:
     """Run our replacement in the thread that captures, and PyTorch's own code in every other thread."""
     exchange = _EXCHANGES[name]
-    return (exchange.replacement if capture_session.active() else exchange.original)(*arguments)
+    if capture_session.active():
+        return exchange.replacement(*arguments)
+    return (exchange.lenient if lenient_packing.is_lenient() else exchange.original)(*arguments)
 
 
 @contextlib.contextmanager

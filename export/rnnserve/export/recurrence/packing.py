@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.argument_types import Argument
+from rnnserve.export.recurrence.lenient_packing import is_lenient
 from rnnserve.export.recurrence.trim_operator import TRIM
 
 __all__ = [
@@ -160,7 +161,8 @@ def pad_packed_sequence(
         sequence: Result of `pack_padded_sequence` or of a recurrent module.
         batch_first: Order of the axes, as in PyTorch.
         padding_value: The value after each row's length.
-        total_length: The size of the sequence axis; None is the longest length, known at run time only. Eager refuses a
+        total_length: The size of the sequence axis; None is the longest length, known at run time only, and in a
+            lenient context the size of the axis that was packed. Eager refuses a
             `total_length` below the longest length; the exported module cuts, since it does not check values.
 
     Returns:
@@ -184,7 +186,7 @@ def pad_packed_sequence(
         inside = steps_so_far.unsqueeze(1) < lengths.to(steps.device).unsqueeze(0)  # (sequence, batch)
         inside = inside.reshape(inside.shape + (1,) * (steps.dim() - 2))
         steps = torch.where(inside, steps, torch.full((), padding_value, dtype=steps.dtype, device=steps.device))
-    if total_length is None:
+    if total_length is None and not is_lenient():
         steps = TRIM(steps, lengths)
     return (steps.transpose(0, 1) if batch_first else steps), lengths
 

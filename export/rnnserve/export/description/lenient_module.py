@@ -1,0 +1,88 @@
+"""Modules that pack rows in one order only, or cut results to the longest row: run leniently, where that is right."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from rnnserve.export.description.forward_trials import unsorted_lengths
+from rnnserve.export.module_interface import Arrays, ModuleInterface
+from rnnserve.export.recurrence.interception import intercepted
+from rnnserve.export.recurrence.lenient_packing import lenient
+from rnnserve.export.tensor_shapes import lengths_inputs
+from rnnserve.protos import manifest_pb2
+
+__all__ = ["LenientModule", "made_lenient"]
+
+_ROUNDING = 1e-5
+
+
+class LenientModule(nn.Module):
+    """A module whose packing functions take rows in any order, and give the steps of their input."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.eval()
+
+    def forward(self, *args: Any) -> Any:  # noqa: ANN401 - what the module takes and gives
+        """Run the module."""
+        with intercepted(), lenient():
+            return self.module(*args)
+
+
+def made_lenient(
+    module: nn.Module,
+    interface: ModuleInterface,
+    inputs: Sequence[manifest_pb2.Tensor],
+    sizes: Mapping[str, tuple[int, int]],
+) -> nn.Module:
+    """Give a module that takes rows in any order, and lengths below the number of steps, where that is the same module.
+
+    Args:
+        module: Module in evaluation mode.
+        interface: Order and names of its arguments and results.
+        inputs: Inputs, described.
+        sizes: The smallest and the largest size of each dynamic axis.
+
+    Returns:
+        The module itself, where it takes such rows, or where it gives other results when it is lenient. Results are
+        compared on sorted rows, which the module takes as it is.
+    """
+    names = list(lengths_inputs(inputs).values())
+    if not names:
+        return module
+    arrays = unsorted_lengths(inputs, sizes)
+    full = {**arrays, **{name: np.full_like(arrays[name], arrays[name].max() + 1) for name in names}}
+    shapes = _shapes(_results(module, interface, full))
+    if shapes is None or _shapes(_results(module, interface, arrays)) == shapes:
+        return module
+    wrapped = LenientModule(module)
+    if _shapes(_results(wrapped, interface, arrays)) != shapes:
+        return module
+    ordered = {**arrays, **{name: arrays[name][::-1].copy() for name in names}}
+    for each in (full, ordered):
+        plain, found = _results(module, interface, each), _results(wrapped, interface, each)
+        if plain is not None and (found is None or not all(_agree(plain[name], found[name]) for name in plain)):
+            return module
+    return wrapped
+
+
+def _results(module: nn.Module, interface: ModuleInterface, arrays: Arrays) -> Arrays | None:
+    try:
+        return interface.call(module, arrays)
+    except Exception:  # noqa: BLE001 - whatever the user's module raises
+        return None
+
+
+def _shapes(results: Arrays | None) -> dict[str, tuple[int, ...]] | None:
+    return None if results is None else {name: array.shape for name, array in results.items()}
+
+
+def _agree(plain: Any, found: Any) -> bool:  # noqa: ANN401 - arrays
+    """Whether two results are the same as far as the first one goes."""
+    if plain.ndim != found.ndim or any(size > other for size, other in zip(plain.shape, found.shape, strict=True)):
+        return False
+    same = found[tuple(slice(size) for size in plain.shape)]
+    return bool(np.allclose(plain, same, rtol=_ROUNDING, atol=_ROUNDING, equal_nan=True))

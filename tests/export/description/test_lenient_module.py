@@ -1,0 +1,72 @@
+"""Modules of other packages that pack sorted rows only, or cut results to the longest row, take rows as they come."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from rnnserve.export import Lengths, Publication, WrongArguments
+from rnnserve.export.description.described_model import describe_model
+from rnnserve.export.description.lenient_module import LenientModule
+from support.interface_modules import ARGUMENTS, PACKED, MeanOfTrimmed, Trimmed, X
+
+LENGTHS = np.array([2, 3, 1])
+INPUTS = {"x": X, "lengths": Lengths()}
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_rows_in_any_order_and_shorter_than_the_steps(name):
+    publication = PACKED[name].publication(name)
+    model = describe_model(publication)
+    x = np.random.default_rng(0).normal(size=(3, 5, 3)).astype(np.float32)
+
+    (found,) = model.interface.call(model.module, {"x": x, "lengths": LENGTHS}).values()
+
+    with torch.no_grad():
+        expected = PACKED[name].call(publication.module, torch.from_numpy(x), torch.from_numpy(LENGTHS))
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_results_have_the_steps_of_the_input_and_their_padding():
+    module = Trimmed().eval()
+    model = describe_model(Publication(module, "trimmed", INPUTS, ["output"]))
+    assert [axis.name for axis in model.outputs[0].axes][:2] == ["batch", "sequence"]
+    x = torch.randn(3, 5, 3)
+
+    (found,) = model.interface.call(model.module, {"x": x.numpy(), "lengths": LENGTHS}).values()
+
+    with torch.no_grad():
+        expected = module(x, torch.from_numpy(LENGTHS))
+    np.testing.assert_array_equal(found[:, :3], expected.numpy())
+    np.testing.assert_array_equal(found[:, 3:], 0.5)
+
+
+def test_a_module_that_gives_other_numbers_then_stays_as_it_is():
+    module = MeanOfTrimmed().eval()
+    model = describe_model(Publication(module, "mean", INPUTS, ["mean"]))
+    assert not isinstance(model.module, LenientModule)
+
+
+def test_a_module_that_needs_nothing_of_it_stays_as_it_is():
+    model = describe_model(ARGUMENTS["none_among_outputs"].publication("model"))
+    assert not isinstance(model.module, LenientModule)
+
+
+class FlippedTrimmed(Trimmed):
+    def forward(self, x, lengths):
+        return super().forward(x, lengths).flip(1)
+
+
+def test_steps_that_cannot_be_added_at_the_end_are_refused():
+    with pytest.raises(WrongArguments, match=r"expected \[3, 6, 4\], .* pass total_length=x\.size\(1\)"):
+        describe_model(Publication(FlippedTrimmed().eval(), "flipped", INPUTS, ["output"]))
+
+
+def test_other_code_packs_as_pytorch_does():
+    """The module's own call, and calls after it."""
+    describe_model(PACKED["sorted"].publication("sorted"))
+    x, lengths = torch.zeros(3, 5, 3), torch.from_numpy(LENGTHS)
+    with pytest.raises(RuntimeError, match="must be sorted"):
+        pack_padded_sequence(x, lengths, batch_first=True)
+    packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    assert pad_packed_sequence(packed, batch_first=True)[0].shape == (3, 3, 3)
