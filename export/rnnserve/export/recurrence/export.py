@@ -22,6 +22,7 @@ from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits
 from rnnserve.export.recurrence.translation_registry import registry_kept
 from rnnserve.export.recurrence.translations import TRANSLATIONS
 from rnnserve.export.recurrence.untranslated import untranslated
+from rnnserve.export.recurrence.written_scans.proposal import with_scan
 from rnnserve.export.surroundings import left_as_they_were
 
 __all__ = ["export_onnx"]
@@ -106,10 +107,15 @@ def _capture(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limit
     except UnsupportedModule as refused:
         # A state from the call before has that call's batch, so that the capture fixes the batch and cannot say why.
         refuse_carried_state(module, args)
-        loops = rewritten_functions(module) if isinstance(refused, FixedSize) else []
+        loops = rewritten_functions(module)
+        if not isinstance(refused, FixedSize):
+            raise with_scan(refused, module, args, axes, sizes, loops) from refused.__cause__
         if not loops:
             raise
-    return capture(module, args, axes, sizes, loops)
+    try:
+        return capture(module, args, axes, sizes, loops)
+    except UnsupportedModule as refused:
+        raise with_scan(refused, module, args, axes, sizes, loops) from refused.__cause__
 
 
 def _translate(captured: torch.export.ExportedProgram, input_names: Sequence[str]) -> torch.onnx.ONNXProgram:

@@ -21,6 +21,7 @@ import inspect
 import types
 from collections.abc import Sequence
 
+from rnnserve.export.recurrence.loops.code_objects import codes_by_place, same_code
 from rnnserve.export.recurrence.loops.hooks import HOOKED
 from rnnserve.export.recurrence.loops.names import loaded, read_before_written, stored
 
@@ -42,7 +43,7 @@ class SourceFile:
     def __init__(self, file: str, text: str) -> None:
         self._file = file
         self._tree = ast.parse(text)
-        self._codes = _codes_by_place(self._compiled())
+        self._codes = codes_by_place(self._compiled())
         self._nodes = {
             (node.name, min([node.lineno, *(each.lineno for each in node.decorator_list)])): node
             for node in ast.walk(self._tree)
@@ -62,7 +63,7 @@ class SourceFile:
         """Give the definition of a function; None where it is not what runs."""
         place = (function.__code__.co_name, function.__code__.co_firstlineno)
         code = self._codes.get(place)
-        return self._nodes.get(place) if code is not None and _same_code(code, function.__code__) else None
+        return self._nodes.get(place) if code is not None and same_code(code, function.__code__) else None
 
     def rewritten(self, functions: Sequence[types.FunctionType]) -> list[tuple[types.FunctionType, types.CodeType]]:
         """Rewrite functions of the file; those are left out that have no loop, or whose source is not what runs."""
@@ -73,11 +74,22 @@ class SourceFile:
                 wanted.append((function, node))
         for function, node in wanted:
             _Rewriter(function).function(node)
-        codes = _codes_by_place(self._compiled()) if wanted else {}
+        codes = codes_by_place(self._compiled()) if wanted else {}
         found = (
             (function, codes[function.__code__.co_name, function.__code__.co_firstlineno]) for function, _ in wanted
         )
         return [(function, code) for function, code in found if code.co_freevars == function.__code__.co_freevars]
+
+    def code_of(self, name: str) -> types.CodeType | None:
+        """Give the code of the first function of a name."""
+        return next((code for (each, _), code in self._codes.items() if each == name), None)
+
+    def rewritten_code(self, function: types.FunctionType, name: str) -> types.CodeType | None:
+        """Give the code of the first function of a name, rewritten as it would be in the place of `function`."""
+        node = next(each for each in ast.walk(self._tree) if isinstance(each, ast.FunctionDef) and each.name == name)
+        _Rewriter(function).function(node)
+        codes = codes_by_place(self._compiled())
+        return next((code for (each, _), code in codes.items() if each == name), None)
 
     def _compiled(self) -> types.CodeType:
         # The whole file: which names of it are imported decides how the compiler writes calls.
@@ -88,25 +100,6 @@ class SourceFile:
 def has_loop(tree: ast.AST) -> bool:
     """Whether there is a loop in a function."""
     return any(isinstance(node, ast.For | ast.ListComp | ast.GeneratorExp) for node in ast.walk(tree))
-
-
-def _codes_by_place(code: types.CodeType) -> dict[tuple[str, int], types.CodeType]:
-    found = {(code.co_name, code.co_firstlineno): code}
-    for each in code.co_consts:
-        if isinstance(each, types.CodeType):
-            found.update(_codes_by_place(each))
-    return found
-
-
-def _same_code(one: types.CodeType, other: types.CodeType) -> bool:
-    if (one.co_code, one.co_names, one.co_varnames) != (other.co_code, other.co_names, other.co_varnames):
-        return False
-    if one.co_freevars != other.co_freevars or len(one.co_consts) != len(other.co_consts):
-        return False
-    return all(
-        _same_code(mine, its) if isinstance(mine, types.CodeType) and isinstance(its, types.CodeType) else mine == its
-        for mine, its in zip(one.co_consts, other.co_consts, strict=True)
-    )
 
 
 class _Rewriter:

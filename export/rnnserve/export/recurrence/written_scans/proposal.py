@@ -1,0 +1,190 @@
+"""What a refusal shows: the user's function with its loop as a scan, tried before it is shown."""
+
+import ast
+import inspect
+import linecache
+import traceback
+import types
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.recurrence.argument_types import Argument, Arguments
+from rnnserve.export.recurrence.capture import capture
+from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
+from rnnserve.export.recurrence.loops.refused import LoopRefused
+from rnnserve.export.recurrence.loops.rewriting import SourceFile
+from rnnserve.export.recurrence.size_probing import Limits
+from rnnserve.export.recurrence.written_scans.branches import Unwritten
+from rnnserve.export.recurrence.written_scans.observed import observe
+from rnnserve.export.recurrence.written_scans.writing import WrittenScan, written_scan
+from rnnserve.export.source_lines import source_line
+
+__all__ = ["with_scan"]
+
+_Loops = Sequence[tuple[types.FunctionType, types.CodeType]]
+_STEPS = (5, 3)
+"""Sizes of every dynamic axis but the batch's, at which a function is compared with the user's."""
+
+
+def with_scan(
+    refused: UnsupportedModule, module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limits, loops: _Loops
+) -> UnsupportedModule:
+    """Add the user's loop as a scan to a refusal, where it can be written as one that holds.
+
+    Args:
+        refused: Refusal of the module's capture.
+        module: The module.
+        args: Sample arguments.
+        axes: Their dynamic axes.
+        sizes: Sizes that the module takes, by axis.
+        loops: The module's functions with loops, and their code as it was captured.
+
+    Returns:
+        The refusal, with what to paste in its message.
+    """
+    for function, line in _loops_of(refused, loops):
+        found = _written(function, line, module, args, axes, sizes)
+        if found is None or not _can_be_exported(found, function, module, args, axes, sizes, loops):
+            continue
+        place = source_line(function.__code__.co_filename, function.__code__.co_firstlineno)
+        values = (
+            "it gives the same values, and can be exported"
+            if found.same_values
+            else "it can be exported, and its outputs have all steps: those after the loop would have ended are zeros"
+        )
+        refused.args = (
+            f"{refused}\n\nThe loop as a scan, which is a loop in eager and one operator in ONNX. In the place of "
+            f"`{function.__qualname__}` ({place}) {values}:\n\n{_imports(function)}\n\n{found.text}",
+        )
+        break
+    return refused
+
+
+def _imports(function: types.FunctionType) -> str:
+    has_torch = function.__globals__.get("torch") is torch
+    return ("" if has_torch else "import torch\n") + "from rnnserve.export import scan\n"
+
+
+def _loops_of(refused: UnsupportedModule, loops: _Loops) -> Iterator[tuple[types.FunctionType, int]]:
+    """Give functions and lines of loops that a refusal may come from, the innermost first."""
+    by_code = {id(each): function for function, code in loops for each in (code, function.__code__)}
+    if isinstance(refused, LoopRefused):
+        of_file = [each for each, _ in loops if each.__code__.co_filename == refused.site.file]
+        yield from ((each, refused.site.line) for each in of_file)
+        return
+    cause: BaseException | None = refused
+    frames: list[tuple[types.FunctionType, int]] = []
+    while cause is not None:
+        walked = traceback.walk_tb(cause.__traceback__)
+        frames += [(by_code[id(each.f_code)], line) for each, line in walked if id(each.f_code) in by_code]
+        cause = cause.__cause__ or cause.__context__
+    for function, line in reversed(frames):
+        file = SourceFile.of(function)
+        node = file.node(function) if file is not None else None
+        around = [each for each in ast.walk(node) if isinstance(each, ast.For)] if node is not None else []
+        inside = [each.lineno for each in around if each.lineno <= line <= (each.end_lineno or 0)]
+        yield from ((function, each) for each in reversed(inside))
+
+
+def _written(
+    function: types.FunctionType, line: int, module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limits
+) -> WrittenScan | None:
+    file = SourceFile.of(function)
+    node = file.node(function) if file is not None else None
+    loop = (
+        next((each for each in ast.walk(node) if isinstance(each, ast.For) and each.lineno == line), None)
+        if node
+        else None
+    )
+    if node is None or loop is None:
+        return None
+    sample = _at(args, axes, sizes, _STEPS[0])
+    seen = observe(function.__code__, line, lambda: _run(module, sample))
+    if seen is None:
+        return None
+    lines, _ = inspect.findsource(function)
+    try:
+        return written_scan(node, loop, lines, seen, function.__globals__)
+    except (Unwritten, SyntaxError, ValueError, StopIteration):
+        return None
+
+
+def _can_be_exported(
+    found: WrittenScan,
+    function: types.FunctionType,
+    module: nn.Module,
+    args: Arguments,
+    axes: DynamicAxes,
+    sizes: Limits,
+    loops: _Loops,
+) -> bool:
+    """Compare a written function with the user's, and capture the module with it."""
+    plain, rewritten = _codes(found, function)
+    if plain is None or rewritten is None:
+        return False
+    samples = [_at(args, axes, sizes, steps) for steps in _STEPS]
+    before = function.__code__
+    try:
+        expected = [_run(module, sample) for sample in samples]
+        function.__code__ = plain
+        given = [_run(module, sample) for sample in samples]
+        function.__code__ = before
+        if found.same_values and not all(map(_same, expected, given)):
+            return False
+        capture(
+            module, args, axes, sizes, [*(pair for pair in loops if pair[0] is not function), (function, rewritten)]
+        )
+    except Exception:  # noqa: BLE001 - whatever it is, what fails is not shown
+        return False
+    finally:
+        function.__code__ = before
+    return True
+
+
+def _codes(found: WrittenScan, function: types.FunctionType) -> tuple[types.CodeType | None, types.CodeType | None]:
+    """Compile a written function, as it is and as it is captured."""
+    free = function.__code__.co_freevars
+    body = ast.parse(found.text)
+    definition = body.body[0]
+    assert isinstance(definition, ast.FunctionDef)  # noqa: S101 - as it was written
+    definition.decorator_list = []
+    definition.body[:0] = ast.parse("import torch\nfrom rnnserve.export.recurrence.scan import scan").body
+    text = ast.unparse(ast.fix_missing_locations(body))
+    if free:
+        given = ", ".join(free)
+        text = f"def around({given}):\n" + "\n".join(f"    {line}" for line in text.splitlines())
+    name = "<the loop as a scan>"
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    codes = [
+        SourceFile(name, text).code_of(definition.name),
+        SourceFile(name, text).rewritten_code(function, definition.name),
+    ]
+    plain, rewritten = (code if code is not None and code.co_freevars == free else None for code in codes)
+    return plain, rewritten
+
+
+def _at(args: Arguments, axes: DynamicAxes, sizes: Limits, steps: int) -> Arguments:
+    wanted = {}
+    for name in axes.sizes:
+        low, high = sizes.get(name, (1, None))
+        wanted[name] = max(low, min(steps if name != "batch" else 2, high or steps))
+    return resize(args, axes, wanted)
+
+
+def _run(module: nn.Module, sample: Arguments) -> list[Any]:
+    copies = torch.utils._pytree.tree_map_only(Tensor, torch.clone, sample)  # noqa: SLF001
+    with torch.no_grad():
+        leaves: list[Any] = torch.utils._pytree.tree_leaves(module(*copies))  # noqa: SLF001
+    return leaves
+
+
+def _same(one: Argument, other: Argument) -> bool:
+    return len(one) == len(other) and all(
+        torch.allclose(a, b, rtol=1e-4, atol=1e-5, equal_nan=True) if a.shape == b.shape else False
+        for a, b in zip(one, other, strict=True)
+        if isinstance(a, Tensor) and isinstance(b, Tensor)
+    )
