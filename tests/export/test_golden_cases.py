@@ -20,8 +20,9 @@ EXTREMES_OF_FLOATS = [("random", 2, 16)] * 9
 
 
 def usual(cases):
-    """The cases but those of extreme values, which are two rows of 16 steps each."""
-    return [case for case in cases if next(iter(case.inputs.values())).shape[:2] != (2, 16)]
+    """The cases but those of extreme values, which come after four drawn ones."""
+    first = [case.kind for case in cases].index("random")
+    return cases[: first + 4]
 
 
 def make(architecture, *, factor=1.0, seed=0):

@@ -37,7 +37,8 @@ _SAMPLES = (1, 2, 4, 3)
 _EXTREME_ROWS, _EXTREME_STEPS = 4, 16
 """Rows of extreme values of which calm ones are chosen, and their steps."""
 
-_CANDIDATES = 64
+_CANDIDATES, _AT_ONCE = 64, 8
+"""Rows of which calm ones are chosen, and how many are run before it is seen whether there are enough."""
 
 _MOVES = 4
 """Runs in float64 on inputs that are moved."""
@@ -268,11 +269,15 @@ def _calm_rows(
     candidates = min(_CANDIDATES, model.sizes[BATCH][1])
     while True:
         drawn = draw_inputs(model.inputs, random, {**sizes, BATCH: candidates}, bounded_states=True)
-        furthest = rounding.distances(drawn)
+        every = [take_row(model.inputs, drawn, row) for row in range(candidates)]
+        furthest = np.zeros(0)
+        while furthest.size < candidates and np.count_nonzero(furthest <= _limit()) < count:
+            some = stack_rows(model.inputs, every[furthest.size :][: max(_AT_ONCE, model.sizes[BATCH][0])], sizes)
+            furthest = np.concatenate([furthest, rounding.distances(some)])
         rows = _calm(furthest, count)
         smaller = {axis: max(model.sizes[axis][0], size // 2) for axis, size in sizes.items()}
         if (len(rows) >= count and furthest[rows].max() <= _limit()) or smaller == sizes:
-            return [take_row(model.inputs, drawn, int(row)) for row in np.resize(rows, count)]
+            return [every[row] for row in np.resize(rows, count)]
         sizes = smaller
 
 

@@ -34,7 +34,16 @@ from rnnserve.protos.triton_config import MissingConfigError, check_tensors, rea
 
 __all__ = ["ExportResult", "publish"]
 
-_STAGES = ("description", "ONNX", "TorchScript", "proof", "golden results", "scan", "parts", "publish")
+_STAGES = (
+    "description: runs the module at several sizes",
+    "ONNX: captures and translates it",
+    "TorchScript",
+    "proof: compares with eager and float64",
+    "golden results: chooses rows that round little",
+    "scan: tries loops in place of RNN operators",
+    "parts: finds what is carried from step to step",
+    "publish: the server tries the version",
+)
 
 
 @dataclass(frozen=True)

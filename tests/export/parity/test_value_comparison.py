@@ -97,6 +97,57 @@ def shifted(told, name, change):
     return eager | {name: (eager[name] + np.float32(change)).astype(np.float32)}
 
 
+def many(told, found, batches, *, judge=True):
+    """The failures, and the comparison, of batches of random values: what each of them found in turn."""
+    failures = FailureCollector()
+    model = dataclasses.replace(described(), labels=[], labelled="")
+    comparison = ValueComparison(model, told, LIMITS, failures)
+    rows = told.eager(None)["flags"].shape[0]
+    inputs = {"x": np.zeros((rows, 1, 3), np.float32), "lengths": np.full(rows, 1)}
+    for number in range(batches):
+        runner: Any = lambda _, number=number: found(number)  # noqa: E731 - typed as a runner
+        comparison.compare(InputBatch("random", inputs, rows, 1), None, runner)
+    if judge:
+        comparison.judge()
+    try:
+        failures.raise_if_any()
+    except ParityError as error:
+        return list(error.failures), comparison
+    return [], comparison
+
+
+class Counted(Told):
+    """Counts how often it is computed in float64."""
+
+    exact_runs = 0
+
+    def exact(self, inputs):
+        self.exact_runs += 1
+        return super().exact(inputs)
+
+
+EIGHT = sums(*[[0.0, 0.0, 0.0]] * 8)
+
+
+@pytest.mark.parametrize(
+    ("change", "runs"), [(0.9e-3, 1), (1.1e-3, 5)], ids=["within the floor of eager", "beyond the floor"]
+)
+def test_float64_is_computed_of_what_lies_beyond_the_floor_of_eager(change, runs):
+    """After the eight rows that are measured in any case."""
+    told = Counted(EIGHT)
+    _, comparison = many(told, lambda number: shifted(told, "steps", change if number else 0), 5, judge=False)
+    assert told.exact_runs == runs
+    assert comparison.distances.rows["random", "steps", 1].found_eager.count == 5 * 8 * 3
+
+
+def test_what_was_not_measured_is_before_a_length_fails():
+    """Eight rows lie beyond the floor, and all rows together within it."""
+    told = Counted(EIGHT)
+    failures, comparison = many(told, lambda number: shifted(told, "steps", 0 if number else 1.5e-3), 5)
+    assert failures == []
+    assert comparison.distances.rows["random", "steps", 1].found_exact.count == 5 * 8 * 3
+
+
 @pytest.mark.parametrize(
     ("kind", "change", "passes"),
     [

@@ -37,8 +37,8 @@ class Spread:
 
     @property
     def rms(self) -> float:
-        """Root mean square of everything that was taken in."""
-        return float(np.sqrt(self.squares / self.count))
+        """Root mean square of everything that was taken in; 0 of nothing."""
+        return float(np.sqrt(self.squares / self.count)) if self.count else 0.0
 
 
 @dataclasses.dataclass
@@ -107,8 +107,45 @@ class Distances:
         count = _count(mask, exact)
         if not count:
             return
-        row = self.rows.setdefault((kind, name, length), DistanceRow())
-        row.found_eager.add(_masked(found.astype(np.float64) - eager, mask), count)
+        self.add_near(kind, name, length, found=found, eager=eager, mask=mask)
+        self.add_exact(kind, name, length, found=found, eager=eager, exact=exact, mask=mask)
+
+    def add_near(
+        self, kind: str, name: str, length: int, *, found: Array, eager: Array, mask: Array | None = None
+    ) -> None:
+        """Take in one tensor of a batch of which float64 is not computed: its distance from eager.
+
+        Args:
+            kind: Kind of input, as for `add`.
+            name: Name of the tensor, as for `add`.
+            length: Length of the sequence axis, as for `add`.
+            found: Floats as computed by what is judged.
+            eager: Eager's floats, of the same shape.
+            mask: Values that count, as for `add`.
+        """
+        count = _count(mask, eager)
+        if count:
+            row = self.rows.setdefault((kind, name, length), DistanceRow())
+            row.found_eager.add(_masked(found.astype(np.float64) - eager, mask), count)
+
+    def add_exact(
+        self, kind: str, name: str, length: int, *, found: Array, eager: Array, exact: Array, mask: Array | None = None
+    ) -> None:
+        """Take in the distances from float64 of a tensor of which `add_near` has that from eager.
+
+        Args:
+            kind: Kind of input, as for `add`.
+            name: Name of the tensor, as for `add`.
+            length: Length of the sequence axis, as for `add`.
+            found: Floats as computed by what is judged.
+            eager: Eager's floats, of the same shape.
+            exact: Values of the same shape, in float64.
+            mask: Values that count, as for `add`.
+        """
+        count = _count(mask, exact)
+        if not count:
+            return
+        row = self.rows[kind, name, length]
         row.eager_exact.add(_masked(eager - exact, mask), count)
         row.found_exact.add(_masked(found - exact, mask), count)
         row.scale = max(row.scale, scale(_masked(exact, mask)))

@@ -127,7 +127,9 @@ def _prove(
     batches = list(input_batches(model, seed))
     extremes = ExtremeBatches(model, seed, computes_with_sizes=runner is not None and computes_with_sizes(onnx_model))
     every = [*batches, *extremes]
-    for batch in tqdm(every, desc="parity", unit=" batches", leave=False, disable=not progress):
+    bar = tqdm(every, desc="parity", unit=" batches", leave=False, disable=not progress)
+    for batch in bar:
+        bar.set_postfix_str(str(batch), refresh=False)
         if batch.is_usual or not comparison.refused:  # what does not run at all is said once
             comparison.compare(batch, scripted, runner)
     comparison.judge()
