@@ -21,7 +21,8 @@ it refuses, `written_scans` writes as `scan`, for the refusal to show.
 The package imports torch, onnx and onnxscript, and of rnnserve only the errors, `source_lines`, `surroundings` and
 `rnnserve.export.operators`.
 
-Door: `__all__`, `exporter_metadata`, `graph_pass`, `graph_values`, `interception`, `scan`.
+Door: `__all__`, `exporter_metadata`, `graph_pass`, `graph_values`, `interception`, `lenient_packing`,
+`scan`.
 """
 
 from rnnserve.export.recurrence.export import export_onnx
