@@ -1,5 +1,6 @@
 """`export_onnx`: any module that holds recurrent layers, with torch's default exporter, one operator a layer."""
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -15,14 +16,15 @@ from rnnserve.export.recurrence.decomposition_tables import decompositions_kept
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.exporter_messages import without_exporter_messages
 from rnnserve.export.recurrence.interception import LOCK
-from rnnserve.export.recurrence.loops.functions import rewritten_functions
+from rnnserve.export.recurrence.loops.functions import functions_exchanged, rewritten_functions, value_check
 from rnnserve.export.recurrence.passes import ON_GRAPH, ON_PROGRAM, Captured, Translated
-from rnnserve.export.recurrence.refusals import FixedSize
+from rnnserve.export.recurrence.refusals import DependsOnValues, FixedSize
 from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits
 from rnnserve.export.recurrence.translation_registry import registry_kept
 from rnnserve.export.recurrence.translations import TRANSLATIONS
 from rnnserve.export.recurrence.untranslated import untranslated
 from rnnserve.export.recurrence.written_scans.proposal import with_scan
+from rnnserve.export.source_lines import source_line
 from rnnserve.export.surroundings import left_as_they_were
 
 __all__ = ["export_onnx"]
@@ -81,6 +83,7 @@ def export_onnx(
     if not isinstance(args, tuple):
         raise WrongArguments(f"args is a {type(args).__name__}; expected a tuple of the forward's arguments")
     axes = DynamicAxes.of(parameters_of(module, args), args, dynamic_shapes, input_names)
+    unchecked: list[tuple[str, int]] = []
     # One export at a time: neither torch's exporter nor the filters of warnings support several threads.
     with LOCK, left_as_they_were(module), without_exporter_messages(), frozen(module):
         captured = Captured(
@@ -90,24 +93,55 @@ def export_onnx(
             sizes=sizes,
             input_names=input_names,
             output_names=output_names,
-            program=_capture(module, args, axes, sizes),
+            program=_capture_unchecked(module, args, axes, sizes, unchecked),
         )
-        for on_program in ON_PROGRAM:
-            on_program(captured)
-        program = _translate(captured.program, input_names)
-        translated = Translated(captured=captured, program=program)
-        for on_graph in ON_GRAPH:
-            on_graph(translated)
+        with functions_exchanged(rewritten_functions(module, unchecked, loops=False) if unchecked else []):
+            for on_program in ON_PROGRAM:
+                on_program(captured)
+            program = _translate(captured.program, input_names)
+            translated = Translated(captured=captured, program=program)
+            for on_graph in ON_GRAPH:
+                on_graph(translated)
+    for file, line in unchecked:
+        warnings.warn(f"the exported module makes no check of values at {source_line(file, line)}", stacklevel=2)
     return program
 
 
-def _capture(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limits) -> torch.export.ExportedProgram:
+def _capture_unchecked(
+    module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limits, unchecked: list[tuple[str, int]]
+) -> torch.export.ExportedProgram:
+    """Capture a module, without the checks that depend on values; their places are added to `unchecked`."""
+    while True:
+        try:
+            return _capture(module, args, axes, sizes, unchecked)
+        except DependsOnValues as refused:
+            check = _check_left(module, refused, unchecked)
+            if check is None:
+                raise
+            unchecked.append(check)
+
+
+def _check_left(
+    module: nn.Module, refused: UnsupportedModule, unchecked: Sequence[tuple[str, int]]
+) -> tuple[str, int] | None:
+    """Where a check of values is that the capture was refused for, and may be left out; None where none is."""
+    if not isinstance(refused, DependsOnValues):
+        return None
+    return value_check(module, [place for place in refused.places if place not in unchecked])
+
+
+def _capture(
+    module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limits, unchecked: Sequence[tuple[str, int]]
+) -> torch.export.ExportedProgram:
     try:
-        return capture(module, args, axes, sizes)
+        unchecking = rewritten_functions(module, unchecked, loops=False) if unchecked else []
+        return capture(module, args, axes, sizes, unchecking)
     except UnsupportedModule as refused:
         # A state from the call before has that call's batch, so that the capture fixes the batch and cannot say why.
         refuse_carried_state(module, args)
-        loops = rewritten_functions(module)
+        if _check_left(module, refused, unchecked) is not None:
+            raise
+        loops = rewritten_functions(module, unchecked)
         if not isinstance(refused, FixedSize):
             raise with_scan(refused, module, args, axes, sizes, loops) from refused.__cause__
         if not loops:

@@ -108,8 +108,8 @@ class _Exchange:
     Args:
         function: Function of PyTorch.
         stub: Function whose code stands in it.
-        replacement: What runs in a capture.
-        lenient: What runs elsewhere in a lenient context, with the function itself as a further argument.
+        replacement: Function that runs in a capture.
+        lenient: Function that runs elsewhere in a lenient context, with PyTorch's own as a further argument.
     """
 
     def __init__(

@@ -3,6 +3,7 @@
 import pathlib
 import re
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from rnnserve.export.source_lines import first_line, is_users_code, source_line
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = [
+    "DependsOnValues",
     "FixedSize",
     "explain",
     "refuse_random_numbers",
@@ -29,6 +31,18 @@ _SPECIALISED = re.compile(r"L\['(?P<path>[^']+)'\]\S*?\.size\(\)\[(?P<axis>\d+)\
 
 class FixedSize(UnsupportedModule):
     """The module's Python code fixes an axis to the size of the sample, as a loop over it does."""
+
+
+class DependsOnValues(UnsupportedModule):
+    """The module's Python code depends on the values of a tensor.
+
+    Attributes:
+        places: Files and lines of the user's code that were running, the innermost first.
+    """
+
+    def __init__(self, message: str, places: Sequence[tuple[str, int]]) -> None:
+        super().__init__(message)
+        self.places = tuple(places)
 
 
 def refuse_scripts(module: nn.Module) -> None:
@@ -112,16 +126,30 @@ def explain(error: Exception, module: nn.Module, axes: DynamicAxes) -> ExportErr
             f"formula. torch says: {first_line(text)}"
         )
     if type(error).__name__ == "GuardOnDataDependentSymNode" or "data-dependent" in text:
-        return UnsupportedModule(
-            f"the module's Python code depends on the values of a tensor{at}: it branches on one, loops over one, or "
-            "makes a number of one (.item(), .tolist(), int(...)). Exported, it would be right for the sample's values "
-            "only. Keep lengths and masks as tensors. A loop up to the longest length becomes rnnserve.export.scan "
-            "over all steps, with torch.where for rows that have ended. If it is the size of what pad_packed_sequence "
-            f"gives, which is the longest length, pass total_length=input.size(1). torch says: {first_line(text)}"
+        return DependsOnValues(
+            _of_values(at, frames, axes), [(each.filename, each.lineno or 0) for each in frames[::-1]]
         )
     return UnsupportedModule(
         f"the module cannot be captured: its forward raised {type(error).__name__}{at}: {first_line(text)}"
     )
+
+
+def _of_values(at: str, frames: list[traceback.FrameSummary], axes: DynamicAxes) -> str:
+    """Say that the module's code depends on values, and what to write: of lengths only where it has some."""
+    line = (frames[-1].line or "").strip() if frames else ""
+    shown = f", {line!r}" if line else ""
+    said = (
+        f"the module's Python code depends on the values of a tensor{at}{shown}: it branches on one, loops over one, "
+        "or makes a number of one (.item(), .tolist(), int(...)). Exported, it would be right for the sample's values "
+        "only. Instead of a branch, write torch.where(condition, one, other), and keep numbers as tensors."
+    )
+    if any("len" in label or "mask" in label for label in axes.labels):
+        said += (
+            " Keep lengths and masks as tensors, too. A loop up to the longest length becomes rnnserve.export.scan "
+            "over all steps, with torch.where for rows that have ended. If it is the size of what pad_packed_sequence "
+            "gives, which is the longest length, pass total_length=input.size(1)."
+        )
+    return said
 
 
 def _static(lost: re.Match[str], module: nn.Module, axes: DynamicAxes) -> str:

@@ -8,16 +8,17 @@ restored afterwards (`interception` says why).
 import contextlib
 import functools
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from torch import nn
 
 from rnnserve.export.recurrence.loops.rewriting import SourceFile
 from rnnserve.export.recurrence.loops.step_functions import StepFunctionMode
+from rnnserve.export.recurrence.loops.value_checks import check_at, codes_of, drop_checks
 from rnnserve.export.source_lines import is_users_code
 
-__all__ = ["functions_of", "loops_captured", "rewritten_functions"]
+__all__ = ["functions_exchanged", "functions_of", "loops_captured", "rewritten_functions", "value_check"]
 
 
 def functions_of(module: nn.Module) -> list[types.FunctionType]:
@@ -33,24 +34,58 @@ def functions_of(module: nn.Module) -> list[types.FunctionType]:
     return list(found.values())
 
 
-def rewritten_functions(module: nn.Module) -> list[tuple[types.FunctionType, types.CodeType]]:
-    """Give the functions of a module that have a loop, with their code as it can be captured."""
+def rewritten_functions(
+    module: nn.Module, without: Collection[tuple[str, int]] = (), *, loops: bool = True
+) -> list[tuple[types.FunctionType, types.CodeType]]:
+    """Give the functions of a module that have a loop, with their code as it can be captured.
+
+    Args:
+        module: The module.
+        without: Files and lines of checks that are left out: the functions of these are given, too.
+        loops: Whether loops are rewritten.
+    """
     of_files: dict[str, list[types.FunctionType]] = {}
     for function in functions_of(module):
         of_files.setdefault(function.__code__.co_filename, []).append(function)
-    files = ((SourceFile.of(functions[0]), functions) for functions in of_files.values())
-    return [pair for file, functions in files if file is not None for pair in file.rewritten(functions)]
+    found: list[tuple[types.FunctionType, types.CodeType]] = []
+    for functions in of_files.values():
+        file = SourceFile.of(functions[0])
+        if file is not None:
+            checking = drop_checks(file, functions, without)
+            looping = file.rewritten(functions) if loops else []
+            found += looping
+            found += codes_of(file, [each for each in checking if all(each is not other for other, _ in looping)])
+    return found
+
+
+def value_check(module: nn.Module, places: Iterable[tuple[str, int]]) -> tuple[str, int] | None:
+    """Give the first of some files and lines at which a function of a module checks values; None where none does."""
+    functions = functions_of(module)
+    for filename, line in places:
+        for function in functions:
+            if function.__code__.co_filename == filename:
+                file = SourceFile.of(function)
+                node = None if file is None else file.node(function)
+                if node is not None and check_at(node, line) is not None:
+                    return filename, line
+    return None
 
 
 @contextlib.contextmanager
 def loops_captured(functions: Iterable[tuple[types.FunctionType, types.CodeType]]) -> Iterator[None]:
     """Run functions with other code in the context."""
+    with functions_exchanged(functions), StepFunctionMode():
+        yield
+
+
+@contextlib.contextmanager
+def functions_exchanged(functions: Iterable[tuple[types.FunctionType, types.CodeType]]) -> Iterator[None]:
+    """Run functions with other code in the context, which has no hooks."""
     before = [(function, function.__code__) for function, _ in functions]
     try:
         for function, code in functions:
             function.__code__ = code
-        with StepFunctionMode():
-            yield
+        yield
     finally:
         for function, code in before:
             function.__code__ = code

@@ -1,0 +1,57 @@
+"""Checks of values that do nothing but raise are left out of a capture, and told; branches on values stay refused."""
+
+import pytest
+import torch
+from torch import nn
+
+from rnnserve.export import UnsupportedModule
+from rnnserve.export.recurrence.loops.functions import functions_of
+from support.checking_modules import Checking, CheckingInALoop
+
+SHAPES = ({0: "batch", 1: "sequence"}, {0: "batch"})
+
+
+@pytest.mark.parametrize(("make", "lines", "x", "lengths"), [(Checking, 4, 0.0, 0), (CheckingInALoop, 1, torch.nan, 2)])
+def test_checks_are_left_out_and_told(exported, make, lines, x, lengths):
+    module = make().eval()
+    codes = [(function, function.__code__) for function in functions_of(module)]
+    with pytest.warns(UserWarning, match=r"makes no check of values at checking_modules\.py:\d+") as told:
+        result = exported(module, (torch.randn(2, 4, 3), torch.tensor([4, 2])), SHAPES)
+    assert len({str(each.message) for each in told if "no check" in str(each.message)}) == lines
+    result.agrees(torch.randn(3, 7, 3), torch.tensor([2, 7, 1]))
+    assert all(function.__code__ is code for function, code in codes)
+    with pytest.raises((ValueError, AssertionError, RuntimeError)):
+        module(torch.full((1, 3, 3), x), torch.tensor([lengths]))
+
+
+class Branching(nn.Module):
+    def __init__(self, how):
+        super().__init__()
+        self.gru = nn.GRU(3, 4, batch_first=True)
+        self.how = how
+
+    def forward(self, x, lengths):
+        y = self.gru(x)[0]
+        if self.how == "else":
+            if y.sum() > 0:
+                raise ValueError
+            else:  # noqa: RET506 - a branch all the same
+                y = y * 2
+        elif self.how == "work before it raises":
+            if y.sum() > 0:
+                y = y * 2
+                raise ValueError
+        elif y.sum() > 0:
+            y = y * 2
+        return y[:, 0] + lengths.unsqueeze(1)
+
+
+@pytest.mark.parametrize("how", ["else", "work before it raises", "branch"])
+def test_what_does_more_than_raise_is_refused(exported, how):
+    module = Branching(how).eval()
+    module.gru.weight_ih_l0.data.zero_()
+    module.gru.weight_hh_l0.data.zero_()
+    for bias in (module.gru.bias_ih_l0, module.gru.bias_hh_l0):
+        bias.data.fill_(-1)  # every state is negative
+    with pytest.raises(UnsupportedModule, match=r"depends on the values of a tensor \(at .*\), '(el)?if y.sum\(\) > 0:'"):
+        exported(module, (torch.randn(2, 4, 3), torch.tensor([4, 2])), SHAPES)
