@@ -1,7 +1,7 @@
 """From a publication to a published version: describe, export, script, prove, and only then write."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
@@ -10,10 +10,11 @@ import numpy.typing as npt
 from torch import nn
 from tqdm import tqdm
 
-from rnnserve.export.description.described_model import describe_model, evaluating
+from rnnserve.export.description.described_model import DescribedModel, describe_model, evaluating
 from rnnserve.export.description.input_descriptions import InputDescription
 from rnnserve.export.description.publication import InputDescriptions, Publication
-from rnnserve.export.errors import ExportError
+from rnnserve.export.diagnosis.first_operator import differing_operator
+from rnnserve.export.errors import ExportError, ParityError
 from rnnserve.export.found_states.parts_file import find_parts
 from rnnserve.export.manifest import KEEPS_BITS, describe_version, served_file
 from rnnserve.export.model_onnx import to_onnx
@@ -181,7 +182,8 @@ def _publish(publication: Publication, repository: Path, *, progress: bool) -> E
         advance()
         with evaluating(model.module):
             reference = reference_of(model, keeps=True)
-        proof = prove(model, scripted, onnx_model, progress=progress, reference=reference)
+        with _naming_the_operator(model, onnx_model):
+            proof = prove(model, scripted, onnx_model, progress=progress, reference=reference)
         advance()
         golden = prove_cases(model, onnx_model, reference)
         advance()
@@ -216,3 +218,15 @@ def _publish(publication: Publication, repository: Path, *, progress: bool) -> E
             published, untried = publish_files()
         bar.update()
     return ExportResult(model.name, published, manifest, unscripted, unlowered, untried)
+
+
+@contextlib.contextmanager
+def _naming_the_operator(model: DescribedModel, onnx_model: bytes) -> Iterator[None]:
+    """Add to a proof's failures the first operator of the module whose result the export does not have."""
+    try:
+        yield
+    except ParityError as error:
+        operator = differing_operator(model, onnx_model)
+        if not operator:
+            raise
+        raise ParityError([*error.failures, operator]) from error

@@ -53,5 +53,7 @@ def test_what_does_more_than_raise_is_refused(exported, how):
     module.gru.weight_hh_l0.data.zero_()
     for bias in (module.gru.bias_ih_l0, module.gru.bias_hh_l0):
         bias.data.fill_(-1)  # every state is negative
-    with pytest.raises(UnsupportedModule, match=r"depends on the values of a tensor \(at .*\), '(el)?if y.sum\(\) > 0:'"):
+    with pytest.raises(
+        UnsupportedModule, match=r"depends on the values of a tensor \(at .*\), '(el)?if y.sum\(\) > 0:'"
+    ):
         exported(module, (torch.randn(2, 4, 3), torch.tensor([4, 2])), SHAPES)

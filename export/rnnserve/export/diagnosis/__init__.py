@@ -4,7 +4,9 @@
 that exports must pass. Where the file is wrong, its recurrent operators are compared with those of a right export of
 the module, and the first node is named whose result no node of the right export gives.
 
-Door: `__all__`.
+`first_operator` names the first operator of a module whose result an export does not have.
+
+Door: `__all__`, `first_operator`.
 """
 
 from rnnserve.export.diagnosis.file_check import CheckedFile, check_file

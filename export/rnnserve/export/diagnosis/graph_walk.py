@@ -13,7 +13,7 @@ from rnnserve.export.diagnosis.recurrent_nodes import node_title
 from rnnserve.export.parity.tolerances import OTHER_FORMULA
 from rnnserve.protos.differences import scale
 
-__all__ = ["first_wrong_node", "mistaken_outputs"]
+__all__ = ["KnownTensors", "counts", "first_wrong_node", "mistaken_outputs", "same_values"]
 
 _Array = npt.NDArray[Any]
 
@@ -34,9 +34,11 @@ def first_wrong_node(found: GraphValues, right: GraphValues) -> str:
     Returns:
         A sentence; empty if every result rejoins the right graph.
     """
-    known = _Known([array for name, array in right.values.items() if name in right.variable])
+    known = KnownTensors([array for name, array in right.values.items() if name in right.variable])
     outputs = [value.name for value in found.graph.outputs if value.name is not None]
-    wrong = {name for name in outputs if name in right.values and not _same(found.values[name], right.values[name])}
+    wrong = {
+        name for name in outputs if name in right.values and not same_values(found.values[name], right.values[name])
+    }
     suspects = _ancestors(found, wrong)
     rejoining = _ancestors(
         found, {name for name in found.variable & found.values.keys() if known.has(found.values[name])}
@@ -45,7 +47,7 @@ def first_wrong_node(found: GraphValues, right: GraphValues) -> str:
         for value in node.outputs:
             name = value.name or ""
             result = found.values.get(name)
-            if name in found.variable & suspects - rejoining and result is not None and _counts(result):
+            if name in found.variable & suspects - rejoining and result is not None and counts(result):
                 return _described(node, result, known)
     return ""
 
@@ -54,14 +56,15 @@ def mistaken_outputs(found: GraphValues, right: GraphValues) -> Iterator[str]:
     """Name outputs that give what the module gives under another name."""
     names = [value.name for value in right.graph.outputs if value.name is not None and value.name in found.values]
     for name in names:
-        if _same(found.values[name], right.values[name]):
+        if same_values(found.values[name], right.values[name]):
             continue
         for other in names:
-            if other != name and _same(found.values[name], right.values[other]):
+            if other != name and same_values(found.values[name], right.values[other]):
                 yield f'output "{name}" gives what the module gives as "{other}": are two outputs swapped?'
 
 
-def _same(some: _Array, others: _Array) -> bool:
+def same_values(some: _Array, others: _Array) -> bool:
+    """Whether two tensors are the same but for rounding."""
     return some.shape == others.shape and float(
         np.abs(some.astype(np.float64) - others.astype(np.float64)).max(initial=0.0)
     ) <= OTHER_FORMULA * scale(others)
@@ -76,18 +79,23 @@ def _ancestors(graph: GraphValues, names: Set[str | None]) -> set[str | None]:
     return found
 
 
-class _Known:
-    """Tensors of the right graph, found by their numbers."""
+class KnownTensors:
+    """Tensors of one computation, found by their numbers.
+
+    Args:
+        arrays: The tensors.
+    """
 
     def __init__(self, arrays: list[_Array]) -> None:
         self._by_shape: dict[tuple[int, ...], list[_Array]] = {}
         for array in arrays:
-            if _counts(array):
+            if counts(array):
                 squeezed = _squeezed(array)
                 self._by_shape.setdefault(tuple(sorted(squeezed.shape)), []).append(squeezed)
 
     def has(self, array: _Array) -> bool:
-        return _counts(array) and self.distance(array) <= OTHER_FORMULA * scale(array)
+        """Whether one is the same, in any order of its axes."""
+        return counts(array) and self.distance(array) <= OTHER_FORMULA * scale(array)
 
     def distance(self, array: _Array) -> float:
         """How far the nearest tensor is, in any order of its axes; infinite where none has such sizes."""
@@ -96,7 +104,7 @@ class _Known:
         return min((_distance(squeezed, candidate) for candidate in candidates), default=np.inf)
 
 
-def _counts(array: _Array) -> bool:
+def counts(array: _Array) -> bool:
     """Whether a tensor tells anything: floats, not all equal. Shapes and masks are computed in many ways."""
     return array.dtype.kind == "f" and array.size > 1 and bool(np.ptp(array) > 0)
 
@@ -115,7 +123,7 @@ def _distance(some: _Array, others: _Array) -> float:
     return min(distances, default=np.inf)
 
 
-def _described(node: ir.Node, array: _Array, known: _Known) -> str:
+def _described(node: ir.Node, array: _Array, known: KnownTensors) -> str:
     distance = known.distance(array)
     near = (
         f"the nearest tensor of a right export is {distance:.3g} away"

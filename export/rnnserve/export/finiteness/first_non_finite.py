@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnserve.export.module_interface import ModuleInterface
 
-__all__ = ["Origin", "find_first_non_finite", "non_finite_advice"]
+__all__ = ["Origin", "find_first_non_finite", "non_finite_advice", "origin_of", "paths_of"]
 
 _TORCH = str(Path(torch.__file__).parent)
 _EXPORT = str(Path(__file__).parents[1])
@@ -86,7 +86,7 @@ def find_first_non_finite(
         The operator; None where none was found, as in a script.
     """
     finder = _Finder()
-    with contextlib.suppress(Exception), torch.no_grad(), _paths(module, finder.path), finder:
+    with contextlib.suppress(Exception), torch.no_grad(), paths_of(module, finder.path), finder:
         module(*interface.arguments(inputs))
     found = finder.nan or finder.infinity
     return None if found is None else found._replace(is_summed=finder.is_summed)
@@ -140,16 +140,23 @@ class _Finder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has 
         if not had_nan and _reads_tensors([args, list((kwargs or {}).values())]):
             results = list(_floats([result]))
             if self.nan is None and any(bool(tensor.isnan().any()) for tensor in results):
-                self.nan = self.infinity if had_infinity and self.infinity else self._here(func)
+                self.nan = self.infinity if had_infinity and self.infinity else origin_of(func, self.path)
             if self.infinity is None and not had_infinity and any(bool(t.isinf().any()) for t in results):
-                self.infinity = self._here(func)
+                self.infinity = origin_of(func, self.path)
         return result
 
-    def _here(self, func: Any) -> Origin:  # noqa: ANN401 - an operator of torch
-        frames = (frame for frame in reversed(traceback.extract_stack()) if not frame.filename.startswith("<"))
-        frame = next((f for f in frames if not f.filename.startswith((_TORCH, _EXPORT))), None)
-        line = "" if frame is None else f"{Path(frame.filename).name}:{frame.lineno}"
-        return Origin(str(func).split(".")[1], self.path[-1] if self.path else "", line)
+
+def origin_of(func: Any, path: Sequence[str]) -> Origin:  # noqa: ANN401 - an operator of torch
+    """Name an operator that is running, and the line of the user's code that calls it.
+
+    Args:
+        func: Operator of torch.
+        path: Names of the modules that are running, the outermost first.
+    """
+    frames = (frame for frame in reversed(traceback.extract_stack()) if not frame.filename.startswith("<"))
+    frame = next((f for f in frames if not f.filename.startswith((_TORCH, _EXPORT))), None)
+    line = "" if frame is None else f"{Path(frame.filename).name}:{frame.lineno}"
+    return Origin(str(func).split(".")[1], path[-1] if path else "", line)
 
 
 def _floats(values: Any) -> Iterator[Tensor]:  # noqa: ANN401 - what operators take and give
@@ -168,7 +175,7 @@ def _reads_tensors(values: Any) -> bool:  # noqa: ANN401 - what operators take
 
 
 @contextlib.contextmanager
-def _paths(module: nn.Module, path: list[str]) -> Iterator[None]:
+def paths_of(module: nn.Module, path: list[str]) -> Iterator[None]:
     """Keep the names of the modules that are running, in the context."""
     handles = []
     for name, part in module.named_modules():

@@ -12,8 +12,7 @@ may have no values; `value_types`, `exact_passes`, `interface_names`, `axis_name
 `postconditions` checks it. `graph_pass` names a pass that fails. Operators that torch translates to something else are
 in `rnnserve.export.operators`.
 
-`loops` makes scans of the loops in the user's own code, where these fix the number of steps; what
-it refuses, `written_scans` writes as `scan`, for the refusal to show.
+`loops` makes scans of the loops in the user's own code, where these fix the number of steps.
 `scan` is a loop over steps of any kind: `scan_markers` are in the captured program where a step begins and ends, and
 `scan_translation` makes ONNX's Scan of them; `scan_loop`, `scan_writes` and `operation_recorder` are for its refusals.
 `projections` is LSTM with `proj_size`, as a scan; `loop_advice` is what the refusal of a Python loop shows.
@@ -21,8 +20,7 @@ it refuses, `written_scans` writes as `scan`, for the refusal to show.
 The package imports torch, onnx and onnxscript, and of rnnserve only the errors, `source_lines`, `surroundings` and
 `rnnserve.export.operators`.
 
-Door: `__all__`, `exporter_metadata`, `graph_pass`, `graph_values`, `interception`, `lenient_packing`,
-`scan`.
+Door: `__all__`, `exporter_metadata`, `graph_pass`, `graph_values`, `interception`, `lenient_packing`, `scan`.
 """
 
 from rnnserve.export.recurrence.export import export_onnx
