@@ -27,7 +27,7 @@ def drop_checks(
     """Leave checks out of the functions of a file, in its tree, and give the functions that had them.
 
     Args:
-        file: Their file.
+        file: Source file of the functions.
         functions: Functions of the file.
         without: Files and lines of the checks.
     """
