@@ -84,7 +84,7 @@ def load_cases(data: bytes) -> list[Case]:
     cases: dict[str, Case] = {}
     try:
         for key, array in read_arrays(data):
-            number, kind, part, name = key.split("/")
+            number, kind, part, name = key.split("/", 3)
             case = cases.setdefault(number, Case(kind, {}, {}, {}))
             {"inputs": case.inputs, "eager": case.eager, "float64": case.float64}[part][name] = array
     except (ValueError, KeyError) as error:

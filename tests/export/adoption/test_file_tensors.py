@@ -8,11 +8,11 @@ from rnnserve.export.adoption.file_tensors import (
     choose_outputs,
     constant_inputs,
     describe_inputs,
-    describe_states,
     name_output_axes,
     write_axis_names,
 )
 from rnnserve.export.adoption.roles import Roles
+from rnnserve.export.adoption.state_pairs import describe_states
 from rnnserve.export.description.input_descriptions import Floats
 from rnnserve.export.errors import WrongArguments
 from rnnserve.protos import manifest_pb2
@@ -137,14 +137,23 @@ def test_lengths_are_what_the_user_says():
 @pytest.mark.parametrize(
     ("value", "roles", "message"),
     [
-        (("x", FLOAT, ["n", "t"]), {}, 'input "x" has no axis "batch": say which axis it is: --axis x.0=batch'),
-        (("x", FLOAT, [1, "t"]), {}, 'input "x" has no axis "batch": say which axis it is: --axis x.1=batch'),
+        (
+            ("x", FLOAT, ["n", "t"]),
+            {},
+            'input "x" has no axis "batch": say which axis has the rows: --axis x.AT=batch, AT of 0 ("n"), 1 ("t")',
+        ),
+        (
+            ("x", FLOAT, [1, "t"]),
+            {},
+            'input "x" has no axis "batch": say which axis has the rows: --axis x.AT=batch, AT of 1 ("t"), 0 (always '
+            "1)",
+        ),
         (
             ("x", FLOAT, [1, 2]),
             {},
-            'input "x" has no axis "batch": all its axes are fixed, so it was exported for one size; export it again '
-            "with the axis dynamic",
+            'input "x" has no axis "batch": say which axis has the rows: --axis x.AT=batch, AT of 0 (always 1)',
         ),
+        (("x", FLOAT, [2, 2]), {}, 'input "x" has no axis "batch"'),
         (
             ("x", FLOAT, ["batch", None]),
             {},

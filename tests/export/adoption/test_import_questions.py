@@ -12,16 +12,6 @@ from rnnserve.export.errors import WrongArguments
 from support.adopted_files import SIZES, mean, one_node, with_lengths
 
 ASKED = {
-    "an axis without a name": (
-        lambda folder: with_lengths(folder, axes=(None, None)),
-        [],
-        'axis 0 of input "x" has no name; say what it is: --axis x.0=batch or --axis x.0=sequence',
-    ),
-    "no batch": (
-        lambda folder: with_lengths(folder, axes=("n", "t")),
-        [],
-        'input "x" has no axis "batch": say which axis it is: --axis x.0=batch',
-    ),
     "a frozen batch": (
         lambda folder: with_lengths(folder, axes=(3, "t")),
         ["--axis", "x.0=batch"],
@@ -46,11 +36,6 @@ ASKED = {
         lambda folder: one_node(folder, "Identity", kind=TensorProto.STRING),
         [],
         'input "x" is string; models take booleans, integers and floats',
-    ),
-    "all axes fixed": (
-        lambda folder: one_node(folder, "Tanh", axes=(1, 2)),
-        [],
-        'input "x" has no axis "batch": all its axes are fixed, so it was exported for one size; export it again',
     ),
     "integers without a table": (
         lambda folder: one_node(folder, "Identity", kind=TensorProto.INT64),

@@ -11,16 +11,20 @@ import onnx
 
 from rnnserve.export.adoption.expected_results import expected_cases
 from rnnserve.export.adoption.file_tensors import (
+    check_kind,
+    check_names,
     choose_outputs,
     constant_inputs,
     describe_inputs,
-    describe_states,
     name_output_axes,
     write_axis_names,
 )
 from rnnserve.export.adoption.onnx_truth import OnnxTruth
+from rnnserve.export.adoption.preparation import Prepared, prepare
 from rnnserve.export.adoption.roles import Roles
+from rnnserve.export.adoption.row_by_row import run_alone
 from rnnserve.export.adoption.sample_file import Sample
+from rnnserve.export.adoption.state_pairs import describe_states
 from rnnserve.export.description.described_outputs import describe_outputs
 from rnnserve.export.description.described_tensors import (
     ModelDescription,
@@ -36,7 +40,7 @@ from rnnserve.export.golden_cases import GoldenCases, make_cases
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.manifest import describe_version
 from rnnserve.export.module_interface import Arrays
-from rnnserve.export.onnx_files import read_onnx
+from rnnserve.export.onnx_files import model_inputs, read_onnx
 from rnnserve.export.parity import RUN_SECONDS, OnnxProcess, OnnxRunner, Proof
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.graph_findings import walk_graph
@@ -86,8 +90,14 @@ def adopt(
     roles = roles or Roles()
     model = read_onnx(path, external_data=False)
     choose_outputs(model, roles.outputs)
-    inputs, constants = describe_inputs(model, roles), constant_inputs(model)
+    constants = constant_inputs(model)
+    check_names(model, roles)
+    for value in model_inputs(model):
+        check_kind(value)
     with OnnxProcess(timeout) as process:
+        prepared = _prepared(path, model, roles, process)
+        model, roles = prepared.model, prepared.roles
+        inputs = describe_inputs(model, roles)
         truth = _truth(path, model.SerializeToString(), process)
         try:
             description = _describe(truth, inputs, [v.name for v in model.graph.output], name, roles)
@@ -95,11 +105,19 @@ def adopt(
             data = model.SerializeToString(deterministic=True)
             truth = _truth(path, data, process)
             parts = find_parts(description, MODEL, data, partial(OnnxRunner, process=process))
-            return _publish(description, truth, data, repository, samples, constants, parts)
+            notes = [*([constants] if constants else []), *prepared.notes]
+            return _publish(description, truth, data, repository, samples, notes, parts, one_row=prepared.one_row)
         except RuntimeError as error:  # what `OnnxRunner` raises
             raise ExportError(
                 f"{path}: {error}; if the model does not take all sizes, say which: --size AXIS=LOW:HIGH"
             ) from error
+
+
+def _prepared(path: Path, model: onnx.ModelProto, roles: Roles, process: OnnxProcess) -> Prepared:
+    try:
+        return prepare(model, roles, process)
+    except RuntimeError as error:
+        raise ExportError(f"{path}: {error}") from error
 
 
 def _truth(path: Path, data: bytes, process: OnnxProcess) -> OnnxTruth:
@@ -145,8 +163,10 @@ def _publish(
     data: bytes,
     repository: Path,
     samples: Sequence[Sample],
-    constants: str,
+    notes: Sequence[str],
     parts: PartsFile,
+    *,
+    one_row: bool,
 ) -> ExportResult:
     with contextlib.suppress(MissingConfigError):  # publishing writes it
         check_tensors(read_config(repository / model.name), model.inputs, model.outputs)
@@ -163,7 +183,9 @@ def _publish(
             f"{MODEL} does not give its own results again, so nothing is published: {'; '.join(failures)}"
         )
     files = {MODEL: data, GOLDEN: dump_cases(golden.cases), **parts.files({})}
-    found = _found(model, truth, data, known, constants)
+    found = _found(model, truth, data, known, notes)
+    if one_row:
+        run_alone(found.batching)
     manifest = describe_version(model, found, golden, files, origin=manifest_pb2.ORIGIN_ADOPTED, parts=parts.record)
     files[MANIFEST] = dump_manifest(manifest)
     config = render_config(model.name, model.inputs, model.outputs)
@@ -172,10 +194,10 @@ def _publish(
 
 
 def _found(
-    model: ModelDescription, truth: OnnxTruth, data: bytes, known: Sequence[tuple[Arrays, Arrays]], constants: str
+    model: ModelDescription, truth: OnnxTruth, data: bytes, known: Sequence[tuple[Arrays, Arrays]], notes: Sequence[str]
 ) -> Proof:
     """Say what onnxruntime told of the file, and that this is no comparison with its framework."""
-    checks = [_NOT_COMPARED, *([constants] if constants else [])]
+    checks = [_NOT_COMPARED, *notes]
     if known:
         names = sorted({name for _, outputs in known for name in outputs})
         checks.append(f"onnx: the outputs given with {len(known)} samples: {', '.join(names)}")

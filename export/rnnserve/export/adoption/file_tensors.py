@@ -1,10 +1,12 @@
 """The inputs of an ONNX file, described as a manifest does; and the file with the axis names of the description."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import onnx
 
+from rnnserve.export.adoption.integer_ranges import LENGTHS, integer_range, range_question
+from rnnserve.export.adoption.open_axes import check_frozen
+from rnnserve.export.adoption.questions import ask
 from rnnserve.export.adoption.roles import Roles
 from rnnserve.export.description.input_descriptions import DYNAMIC
 from rnnserve.export.errors import WrongArguments
@@ -15,20 +17,19 @@ from rnnserve.protos.datatypes import DTYPES, datatype_of
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = [
+    "check_kind",
+    "check_names",
     "choose_outputs",
     "constant_inputs",
     "describe_inputs",
-    "describe_states",
     "name_output_axes",
     "write_axis_names",
 ]
 
 _Tensors = Sequence[manifest_pb2.Tensor]
 
-_LENGTHS = re.compile(r"len", re.IGNORECASE)  # lengths, seq_len, sequence_length
 _WEIGHTS_APART = 4  # the IR version since which initializers need not be inputs
 _SHOWN = 5  # names, of what may be all weights
-_THROUGH = ("Cast", "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze")  # pass ids on to a table
 
 
 def choose_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
@@ -74,7 +75,7 @@ def describe_inputs(model: onnx.ModelProto, roles: Roles) -> list[manifest_pb2.T
         WrongArguments: If the file and the roles do not say enough; the message says what to add.
     """
     values = model_inputs(model)
-    _check_names(model, values, roles)
+    check_names(model, roles)
     inputs = [_describe(value, roles) for value in values]
     axes = sequence_axes(inputs)
     for tensor in inputs:
@@ -83,26 +84,6 @@ def describe_inputs(model: onnx.ModelProto, roles: Roles) -> list[manifest_pb2.T
             if not tensor.lengths_of:
                 _find_range(model.graph, tensor, roles)
     return inputs
-
-
-def describe_states(inputs: _Tensors, outputs: _Tensors, roles: Roles) -> dict[str, str]:
-    """Find which output continues as which input: given by the user, or named X_n and X_0 with equal axes.
-
-    Returns:
-        {"h_n": "h_0"}; the inputs among them are marked as zeros where a request leaves them out.
-    """
-    known = {tensor.name: tensor for tensor in outputs}
-    states = dict(roles.states)
-    for tensor in inputs:
-        final = f"{tensor.name.removesuffix('_0')}_n"
-        if not tensor.name.endswith("_0") or final not in known or tensor.name in states.values():
-            continue
-        if [axis.size for axis in known[final].axes] == [axis.size for axis in tensor.axes]:
-            states[final] = tensor.name
-    for tensor in inputs:
-        if tensor.name in states.values():
-            tensor.default = manifest_pb2.DEFAULT_ZEROS
-    return states
 
 
 def name_output_axes(outputs: _Tensors, roles: Roles) -> None:
@@ -135,9 +116,13 @@ def write_axis_names(model: onnx.ModelProto, inputs: _Tensors, outputs: _Tensors
                 shape.dim.add(dim_value=axis.size)
 
 
-def _check_names(model: onnx.ModelProto, values: Sequence[onnx.ValueInfoProto], roles: Roles) -> None:
-    """Refuse roles of tensors that there are not: the user would think that they hold."""
-    inputs, outputs = [value.name for value in values], [value.name for value in model.graph.output]
+def check_names(model: onnx.ModelProto, roles: Roles) -> None:
+    """Refuse roles of tensors that there are not: the user would think that they hold.
+
+    Raises:
+        WrongArguments: If there are such.
+    """
+    inputs, outputs = [value.name for value in model_inputs(model)], [value.name for value in model.graph.output]
     given: Sequence[tuple[str, Mapping[str, object] | Sequence[str], Sequence[str]]] = (
         ("--axis", [name for name, _ in roles.axes], [*inputs, *outputs]),
         ("--lengths", roles.lengths, inputs),
@@ -151,7 +136,12 @@ def _check_names(model: onnx.ModelProto, values: Sequence[onnx.ValueInfoProto], 
                 raise WrongArguments(f'{option} names "{name}"; there are {", ".join(known)}')
 
 
-def _describe(value: onnx.ValueInfoProto, roles: Roles) -> manifest_pb2.Tensor:
+def check_kind(value: onnx.ValueInfoProto) -> str:
+    """Give an input's datatype.
+
+    Raises:
+        WrongArguments: If it is none that a request can send, or has no known axes.
+    """
     kind = value.type.tensor_type
     try:
         datatype = datatype_of(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
@@ -162,15 +152,17 @@ def _describe(value: onnx.ValueInfoProto, roles: Roles) -> manifest_pb2.Tensor:
         raise WrongArguments(f'input "{value.name}" is {shown}; models take booleans, integers and floats')
     if not kind.HasField("shape"):
         raise WrongArguments(f'input "{value.name}" declares no shape; export the file with its axes')
+    return datatype
+
+
+def _describe(value: onnx.ValueInfoProto, roles: Roles) -> manifest_pb2.Tensor:
+    kind, datatype = value.type.tensor_type, check_kind(value)
     tensor = manifest_pb2.Tensor(name=value.name, datatype=datatype)
     for at, dim in enumerate(kind.shape.dim):
         given = roles.axes.get((value.name, at), "")
         if dim.HasField("dim_value"):
             if given == BATCH:
-                raise WrongArguments(
-                    f"--axis {value.name}.{at}={BATCH}: this axis is always {dim.dim_value}: the file was exported for "
-                    "one size of batch; export it again with the axis dynamic"
-                )
+                check_frozen(value.name, at, dim.dim_value)
             tensor.axes.add(name=given or f"axis {at}", size=dim.dim_value)
             continue
         name = given or (BATCH if dim.dim_param.lower().startswith(BATCH) else dim.dim_param)
@@ -181,13 +173,16 @@ def _describe(value: onnx.ValueInfoProto, roles: Roles) -> manifest_pb2.Tensor:
             )
         tensor.axes.add(name=name, size=DYNAMIC)
     if not any(axis.name == BATCH for axis in tensor.axes):
-        dynamic = [f"{value.name}.{at}" for at, axis in enumerate(tensor.axes) if axis.size == DYNAMIC]
-        advice = (
-            f"say which axis it is: --axis {dynamic[0]}={BATCH}"
-            if dynamic
-            else "all its axes are fixed, so it was exported for one size; export it again with the axis dynamic"
+        axes = [f'{at} ("{axis.name}")' for at, axis in enumerate(tensor.axes) if axis.size == DYNAMIC]
+        axes += [f"{at} (always 1)" for at, axis in enumerate(tensor.axes) if axis.size == 1]
+        raise WrongArguments(
+            f'input "{value.name}" has no axis "{BATCH}"'
+            + (
+                f": say which axis has the rows: --axis {value.name}.AT={BATCH}, AT of {', '.join(axes)}"
+                if axes
+                else ""
+            )
         )
-        raise WrongArguments(f'input "{value.name}" has no axis "{BATCH}": {advice}')
     return tensor
 
 
@@ -202,7 +197,7 @@ def _find_lengths(tensor: manifest_pb2.Tensor, axes: Sequence[str], roles: Roles
                 f"of a sequence axis; there are {', '.join(axes) or 'none'}"
             )
         tensor.lengths_of = given
-    elif fits and _LENGTHS.search(tensor.name) and tensor.name not in roles.integers:
+    elif fits and LENGTHS.search(tensor.name) and tensor.name not in roles.integers:
         if len(axes) != 1:
             raise WrongArguments(
                 f'input "{tensor.name}" may hold lengths, but of which axis? Say --lengths {tensor.name}=AXIS, with '
@@ -214,30 +209,9 @@ def _find_lengths(tensor: manifest_pb2.Tensor, axes: Sequence[str], roles: Roles
 
 
 def _find_range(graph: onnx.GraphProto, tensor: manifest_pb2.Tensor, roles: Roles) -> None:
-    """Find which integers an input takes: the user says it, or the table has so many rows that they choose from."""
-    bounds = roles.integers.get(tensor.name)
+    """Find which integers an input takes."""
+    bounds = integer_range(graph, tensor.name, roles)
     if bounds is None:
-        rows = min(_table_rows(graph, tensor.name), default=None)
-        if rows is None:
-            raise WrongArguments(
-                f'input "{tensor.name}" is {tensor.datatype}, and the file does not say which values it takes: '
-                f"--integers {tensor.name}=LOW:HIGH, where HIGH is one more than the highest"
-            )
-        bounds = (0, rows)
-    tensor.integers.low, tensor.integers.high = bounds
-
-
-def _table_rows(graph: onnx.GraphProto, name: str) -> Iterator[int]:
-    """Give the number of rows of each constant table from which an input chooses."""
-    tables = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
-    for node in graph.node:
-        for attribute in node.attribute if node.op_type == "Constant" else ():
-            if attribute.name == "value":
-                tables[node.output[0]] = list(attribute.t.dims)
-    names = {name}
-    for node in graph.node:  # in topological order, as ONNX demands
-        if node.op_type in _THROUGH and node.input[0] in names:
-            names.add(node.output[0])
-        elif node.op_type == "Gather" and node.input[1] in names and node.input[0] in tables:
-            axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)
-            yield tables[node.input[0]][axis]
+        ask([range_question(tensor.name, tensor.datatype)])
+    else:
+        tensor.integers.low, tensor.integers.high = bounds

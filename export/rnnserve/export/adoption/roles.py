@@ -16,6 +16,8 @@ class Roles:
         states: Which output continues as which input: {"h_n": "h_0"}.
         integers: The lowest value of an integer input, and one more than the highest: {"tokens": (0, 5000)}.
         sizes: The smallest and the largest size of a dynamic axis that the model takes: {"sequence": (1, 64)}.
+        fixed: The size of an axis that never has another one, such as samples of a chunk: {"sequence": 576}.
+        constants: Values of inputs that are the same for all requests, as text: {"sr": "16000"}.
         outputs: Which outputs are published, in this order; empty for all.
         labels: Names of the classes.
     """
@@ -25,5 +27,12 @@ class Roles:
     states: Mapping[str, str] = dataclasses.field(default_factory=dict)
     integers: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     sizes: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    fixed: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    constants: Mapping[str, str] = dataclasses.field(default_factory=dict)
     outputs: Sequence[str] = ()
     labels: Sequence[str] = ()
+
+    @property
+    def limits(self) -> dict[str, tuple[int, int]]:
+        """The smallest and the largest size of axes, fixed ones among them."""
+        return {**self.sizes, **{axis: (size, size) for axis, size in self.fixed.items()}}

@@ -84,9 +84,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--size",
         action="append",
         default=[],
-        type=_range,
+        type=_size,
         metavar="AXIS=LOW:HIGH",
-        help="sizes that the model takes, LOW to HIGH, where that is less than any",
+        help="sizes that the model takes, LOW to HIGH, where that is less than any; AXIS=SIZE: always this size, as of "
+        "a chunk, which is no sequence",
+    )
+    parser.add_argument(
+        "--constant",
+        action="append",
+        default=[],
+        type=_pair,
+        metavar="INPUT=VALUE",
+        help="the value of an input that is the same for all requests, such as sr=16000; several with commas",
     )
     parser.add_argument(
         "--output", action="append", default=[], metavar="NAME", help="an output to publish (default: all)"
@@ -122,7 +131,9 @@ def run(args: argparse.Namespace) -> int:
         lengths=dict(args.lengths),
         states=dict(args.state),
         integers=dict(args.integers),
-        sizes=dict(args.size),
+        sizes={axis: sizes for axis, sizes in args.size if not isinstance(sizes, int)},
+        fixed={axis: size for axis, size in args.size if isinstance(size, int)},
+        constants=dict(args.constant),
         outputs=args.output,
         labels=args.labels,
     )
@@ -163,6 +174,13 @@ def _axis(text: str) -> tuple[tuple[str, int], str]:
     if not (tensor and dot and at.isdecimal()):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form TENSOR.AT=NAME, such as input.0=batch")
     return (tensor, int(at)), place[1]
+
+
+def _size(text: str) -> tuple[str, tuple[int, int] | int]:
+    name, sign, size = text.rpartition("=")
+    if name and sign and size.isdecimal() and int(size) > 0:
+        return name, int(size)
+    return _range(text)
 
 
 def _range(text: str) -> tuple[str, tuple[int, int]]:

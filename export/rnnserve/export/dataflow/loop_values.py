@@ -11,20 +11,21 @@ from rnnserve.export.dataflow.values import Axis, Ends, Inside, NotCovered, Patt
 __all__ = ["before_step", "joined", "mixing", "one_step", "same_shape", "stacked"]
 
 
-def one_step(value: Value, at: int, loop: Place) -> Value:
+def one_step(value: Value, at: int, loop: Place, *, carries: bool = True) -> Value:
     """Give what is known of one step of a tensor, inside the loop that runs over an axis of it.
 
     Args:
         value: The tensor.
         at: The axis.
         loop: Stands for the axis in the body.
+        carries: Whether the loop has states, by which a step may depend on others.
     """
     if value.shape is None or len(value.shape[at]) > 1:
         raise NotCovered
     tracks = {}
     for key, track in value.tracks.items():
-        if key[0] is Property.ROWS and (at, 0) in track.places:
-            raise NotCovered  # a loop over rows
+        if key[0] is Property.ROWS and (at, 0) in track.places and carries:
+            raise NotCovered  # a loop over rows, each of which may reach later ones
         places = {_without(place, at, loop): reach for place, reach in track.places.items()}
         tracks[key] = dataclasses.replace(track, places=places)
     shape = (*value.shape[:at], *value.shape[at + 1 :])

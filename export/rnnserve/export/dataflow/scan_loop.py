@@ -36,7 +36,9 @@ class ScanLoop:
         self._backward = directions == {1}
         axes = [axis % value.rank for axis, value in zip(axes, scanned, strict=True)]
         self._size = meet([value.shape[at] for at, value in zip(axes, scanned, strict=True) if value.shape is not None])
-        self._steps = [one_step(value, at, self._loop) for at, value in zip(axes, scanned, strict=True)]
+        self._steps = [
+            one_step(value, at, self._loop, carries=self._states > 0) for at, value in zip(axes, scanned, strict=True)
+        ]
         self._along = {key for value in self._steps for key in node.keys if self._loop in value.track(key).places}
 
     def first_states(self) -> list[Value]:

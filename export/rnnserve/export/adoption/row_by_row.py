@@ -1,0 +1,121 @@
+"""A file for one row at a time, run for each row of a batch: a Scan over the rows, whose body is the file's graph.
+
+Some files are exported for a batch of 1, and fail with more rows or mix them; others have no batch axis at all. Rows of
+such a Scan have the results that the file gives for each of them alone: no row can reach another.
+"""
+
+from collections.abc import Mapping
+
+import onnx
+from onnx import helper
+
+from rnnserve.export.adoption.subgraphs import rename
+from rnnserve.export.errors import WrongArguments
+from rnnserve.export.onnx_files import model_inputs
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.protocol_words import BATCH
+
+__all__ = ["run_alone", "run_row_by_row"]
+
+_DOMAINS = ("", "ai.onnx")
+_SCAN = 9  # the operator set in which Scan got its present form
+_AXES_ARE_INPUTS = 13  # the operator set since which Squeeze and Unsqueeze take their axes as an input
+_INSIDE = "/row"
+
+
+def run_row_by_row(
+    model: onnx.ModelProto,
+    inputs: Mapping[str, int | None],
+    outputs: Mapping[str, int | None],
+    ranks: Mapping[str, int],
+) -> onnx.ModelProto:
+    """Give a model that runs a graph of one row for each row of a batch.
+
+    Args:
+        model: The model of one row.
+        inputs: By input, the axis of size 1 that becomes the batch; None for a new axis before the others.
+        outputs: Likewise, by output.
+        ranks: The number of axes of each output for one row.
+
+    Raises:
+        WrongArguments: If its operator set is too old.
+    """
+    opset = max((each.version for each in model.opset_import if each.domain in _DOMAINS), default=0)
+    if opset < _SCAN:
+        raise WrongArguments(
+            f"it runs with one row only, and its operator set {opset} is too old to repeat it for each row: convert it "
+            f"with onnx.version_converter.convert_version(model, {_SCAN}) or later"
+        )
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    body, graph = onnx.GraphProto(), result.graph
+    body.CopyFrom(graph)
+    given = {value.name: value for value in model_inputs(model)}
+    del body.input[:], body.output[:], body.value_info[:]
+    rename(body, {name: f"{name}{_INSIDE}" for name in (*given, *(value.name for value in graph.output))})
+    before = []
+    for name, axis in inputs.items():
+        before.extend(_change_rank("Unsqueeze", f"{name}{_INSIDE}/flat", f"{name}{_INSIDE}", axis, opset))
+        body.input.add(name=f"{name}{_INSIDE}/flat").type.tensor_type.elem_type = given[name].type.tensor_type.elem_type
+    nodes = [*before, *body.node]
+    for value in graph.output:
+        axis = outputs[value.name]
+        nodes.extend(_change_rank("Squeeze", f"{value.name}{_INSIDE}", f"{value.name}{_INSIDE}/flat", axis, opset))
+        kind = body.output.add(name=f"{value.name}{_INSIDE}/flat").type.tensor_type
+        kind.elem_type = value.type.tensor_type.elem_type
+        kind.shape.SetInParent()  # onnxruntime wants one
+        for _ in range(ranks[value.name] - (axis is not None)):
+            kind.shape.dim.add()
+    del body.node[:]
+    body.node.extend(nodes)
+    names = [value.name for value in graph.output]
+    scan = helper.make_node(
+        "Scan",
+        list(inputs),
+        names,
+        name="rows",
+        body=body,
+        num_scan_inputs=len(inputs),
+        scan_input_axes=[axis or 0 for axis in inputs.values()],
+        scan_output_axes=[outputs[name] or 0 for name in names],
+    )
+    del graph.node[:], graph.initializer[:], graph.sparse_initializer[:], graph.value_info[:], graph.input[:]
+    graph.node.append(scan)
+    graph.input.extend(_with_batch(given[name], axis) for name, axis in inputs.items())
+    for value in graph.output:
+        value.type.tensor_type.ClearField("shape")
+    return result
+
+
+def _with_batch(value: onnx.ValueInfoProto, axis: int | None) -> onnx.ValueInfoProto:
+    made = onnx.ValueInfoProto()
+    made.CopyFrom(value)
+    dims = list(value.type.tensor_type.shape.dim)
+    batch = onnx.TensorShapeProto.Dimension(dim_param=BATCH)
+    shape = made.type.tensor_type.shape
+    shape.ClearField("dim")
+    shape.dim.extend([batch, *dims] if axis is None else [*dims[:axis], batch, *dims[axis + 1 :]])
+    return made
+
+
+def _change_rank(operator: str, given: str, made: str, axis: int | None, opset: int) -> list[onnx.NodeProto]:
+    """Add the batch axis, or remove it; with no such axis the tensor stays as it is, under the other name."""
+    name = f"{operator} {made}"
+    if axis is None:
+        return [helper.make_node("Identity", [given], [made], name=name)]
+    if opset < _AXES_ARE_INPUTS:
+        return [helper.make_node(operator, [given], [made], name=name, axes=[axis])]
+    axes = helper.make_tensor("axes", onnx.TensorProto.INT64, [1], [axis])
+    return [
+        helper.make_node("Constant", [], [f"{made}/axes/{operator}"], value=axes, name=f"{name} axes"),
+        helper.make_node(operator, [given, f"{made}/axes/{operator}"], [made], name=name),
+    ]
+
+
+def run_alone(batching: manifest_pb2.Batching) -> None:
+    """Let requests of such a model run alone: sharing a run would make each wait for the others, and save nothing."""
+    if batching.mode != manifest_pb2.BATCHING_ALONE:
+        batching.mode = manifest_pb2.BATCHING_ALONE
+        del batching.reasons[:]
+        batching.ClearField("padding")
+    batching.reasons.insert(0, "the file takes one row at a time, so sharing a run would save nothing")

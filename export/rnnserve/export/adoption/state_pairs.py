@@ -1,0 +1,89 @@
+"""Which output continues as which input: as the user says, or as their names do."""
+
+import re
+from collections.abc import Sequence
+
+from rnnserve.export.adoption.roles import Roles
+from rnnserve.export.description.input_descriptions import DYNAMIC
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.protocol_words import BATCH
+
+__all__ = ["describe_states", "possible_states"]
+
+_Tensors = Sequence[manifest_pb2.Tensor]
+
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
+_BEFORE_OR_AFTER = frozenset(
+    {"in", "out", "input", "output", "new", "next", "prev", "previous", "past", "present", "init", "initial"}
+    | {"final", "last", "cur", "current", "n", "o", "i", "0", "t"}
+)
+_STATES = frozenset(
+    {"h", "c", "s", "z", "hx", "cx", "hidden", "cell", "state", "states", "cache", "caches", "memory", "mem"}
+    | {"context", "ctx", "rnn", "lstm", "gru", "carry", "conv"}
+)
+
+
+def describe_states(inputs: _Tensors, outputs: _Tensors, roles: Roles) -> dict[str, str]:
+    """Find which output continues as which input: given by the user, or named as states are, with equal axes.
+
+    X_0 and X_n are a pair, and so are names that differ in words such as "in" and "out" or "new" only, and have a word
+    such as "h", "state" or "cache": state and stateN, in_cache0 and out_cache0, hidden_in and hidden_out.
+
+    Returns:
+        {"h_n": "h_0"}; the inputs among them are marked as zeros where a request leaves them out.
+    """
+    known = {tensor.name: tensor for tensor in outputs}
+    states = dict(roles.states)
+    for tensor in inputs:
+        final = f"{tensor.name.removesuffix('_0')}_n"
+        if not tensor.name.endswith("_0") or final not in known or tensor.name in states.values():
+            continue
+        if [axis.size for axis in known[final].axes] == [axis.size for axis in tensor.axes]:
+            states[final] = tensor.name
+    for tensor in inputs:
+        finals = [each.name for each in outputs if each.name not in states and _named_alike(tensor, each)]
+        rivals = [each.name for each in inputs if any(_named_alike(each, known[final]) for final in finals)]
+        if len(finals) == 1 and rivals == [tensor.name] and tensor.name not in states.values():
+            states[finals[0]] = tensor.name
+    for tensor in inputs:
+        if tensor.name in states.values():
+            tensor.default = manifest_pb2.DEFAULT_ZEROS
+    return states
+
+
+def possible_states(inputs: _Tensors, outputs: _Tensors) -> list[str]:
+    """Give options for further pairs of equal axes, of which names do not say that they are states."""
+    given = {tensor.continues_as for tensor in outputs}
+    found = []
+    for tensor in inputs:
+        if tensor.name in given or not _may_be_state(tensor):
+            continue
+        fitting = [each for each in outputs if not each.continues_as and _is_alike(tensor, each)]
+        rivals = [each for each in inputs if each.name not in given and fitting and _is_alike(each, fitting[0])]
+        if len(fitting) == 1 and len(rivals) == 1:
+            found.append(f"--state {fitting[0].name}={tensor.name}")
+    return found
+
+
+def _named_alike(before: manifest_pb2.Tensor, after: manifest_pb2.Tensor) -> bool:
+    words = _stem(before.name)
+    return bool(words) and words == _stem(after.name) and bool(_STATES & set(words)) and _is_alike(before, after)
+
+
+def _is_alike(before: manifest_pb2.Tensor, after: manifest_pb2.Tensor) -> bool:
+    if before.datatype != after.datatype or not _may_be_state(before) or len(before.axes) != len(after.axes):
+        return False
+    pairs = list(zip(before.axes, after.axes, strict=True))
+    return all(a.size == b.size and (a.size != DYNAMIC or a.name == b.name) for a, b in pairs)
+
+
+def _may_be_state(tensor: manifest_pb2.Tensor) -> bool:
+    """Whether it has a row of numbers for each row, and no steps."""
+    return tensor.datatype.startswith("FP") and all(axis.name == BATCH for axis in tensor.axes if axis.size == DYNAMIC)
+
+
+def _stem(name: str) -> tuple[str, ...]:
+    """Give a name's words without those that say whether it is before or after: hN, h0 and h_in are h."""
+    words = [word.lower() for word in _WORDS.findall(name)]
+    words = [word[:-1] if len(word) > 1 and word[:-1] in _STATES and word[-1] == "n" else word for word in words]
+    return tuple(word for word in words if word not in _BEFORE_OR_AFTER)

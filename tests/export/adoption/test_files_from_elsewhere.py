@@ -1,0 +1,186 @@
+"""Kinds of files that others export: each is adopted by options alone, and gives the file's own answers, row by row."""
+
+import numpy as np
+import onnx
+import pytest
+
+from rnnserve.cli import main
+from rnnserve.export.adoption import Roles, adopt
+from rnnserve.export.errors import WrongArguments
+from rnnserve.export.parity import OnnxRunner
+from rnnserve.protos import manifest_pb2
+from support.foreign_files import chunks, flattened, one_row_loop, quantised, unbatched
+
+ALONE, JOINED = manifest_pb2.BATCHING_ALONE, manifest_pb2.BATCHING_JOINED
+
+
+def axes_of(tensors):
+    return {tensor.name: [axis.name if axis.size < 0 else axis.size for axis in tensor.axes] for tensor in tensors}
+
+
+def published(done):
+    return OnnxRunner((done.published.folder / "model.onnx").read_bytes())
+
+
+def floats(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("opset", [11, 18])
+def test_a_file_without_a_batch_gets_one(opset, tmp_path):
+    path = unbatched(tmp_path, opset=opset)
+    done = adopt(path, "m", tmp_path / "repository")
+    manifest = done.manifest
+    assert axes_of(manifest.inputs) == {"x": ["batch", "time", 2], "h": ["batch", 1, 3]}
+    assert axes_of(manifest.outputs) == {"y": ["batch", "time", 3], "hn": ["batch", 1, 3]}
+    assert manifest.batching.mode == ALONE
+    assert "one row at a time" in manifest.batching.reasons[0]
+    assert manifest.batching.rows.means == manifest.parts.steps.means == manifest_pb2.MEANS_PROVEN
+    assert not manifest.parts.reason
+    assert manifest.outputs[1].continues_as == "h"
+    x, h = floats(4, 5, 2), floats(4, 1, 3, seed=1)
+    found, file = published(done)({"x": x, "h": h}), OnnxRunner(path.read_bytes())
+    for row in range(4):
+        expected = file({"x": x[row], "h": h[row : row + 1]})
+        assert found["y"][row].tobytes() == expected["y"].tobytes()
+        assert found["hn"][row].tobytes() == expected["hn"][0].tobytes()
+
+
+def test_all_that_is_missing_is_asked_for_at_once_and_the_answers_are_enough(tmp_path, capsys):
+    path = chunks(tmp_path)
+    words = ["import", str(path), "--name", "m", "--repository", str(tmp_path / "repository")]
+    assert main(words) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "Add, with your values: --constant sr=16000 --size sequence=4 (" in said
+    assert 'input "sr" is one number (int64, which the file compares with 16000)' in said
+    assert main([*words, "--constant", "sr=16000", "--size", "sequence=4"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[:4] == [
+        "input   x FP32 (batch, sequence: 4)",
+        "input   state FP32 (axis 0: 1, batch, axis 2: 3)  zeros where a request leaves it out",
+        "output  p FP32 (batch, axis 1: 1)",
+        'output  stateN FP32 (axis 0: 1, batch, axis 2: 3)  send it as "state" to continue',
+    ]
+    assert "batching joined: only requests of equal sizes share a run" in said
+    assert 'onnx: inputs with one value for all requests, as you said: "sr" is 16000' in said
+
+
+def test_a_constant_is_what_the_user_says(tmp_path):
+    path = chunks(tmp_path, ("n", 4))
+    file = OnnxRunner(path.read_bytes())
+    inputs = {"x": floats(3, 4), "state": floats(1, 3, 3, seed=1)}
+    answers = []
+    for rate in (16000, 8000):
+        done = adopt(path, f"m{rate}", tmp_path / "repository", Roles(constants={"sr": str(rate)}))
+        found, expected = published(done)(inputs), file({**inputs, "sr": np.array(rate)})
+        assert found["p"].tobytes() == expected["p"].tobytes()
+        answers.append(found["p"])
+    assert not np.array_equal(*answers)
+
+
+def test_rows_may_send_a_number_of_their_own(tmp_path):
+    path = chunks(tmp_path, ("n", 4))
+    roles = Roles(axes={("sr", 0): "batch"}, integers={"sr": (8000, 16001)})
+    done = adopt(path, "m", tmp_path / "repository", roles)
+    assert axes_of(done.manifest.inputs)["sr"] == ["batch"]
+    x, state, rates = floats(3, 4), floats(1, 3, 3, seed=1), np.array([16000, 8000, 16000])
+    found, file = published(done)({"x": x, "state": state, "sr": rates}), OnnxRunner(path.read_bytes())
+    for row, rate in enumerate(rates):
+        expected = file({"x": x[[row]], "state": state[:, [row]], "sr": rate})
+        assert found["p"][row].tobytes() == expected["p"][0].tobytes()
+
+
+def test_rows_that_a_file_would_join_are_run_one_by_one(tmp_path):
+    path = flattened(tmp_path)
+    done = adopt(path, "m", tmp_path / "repository")
+    assert axes_of(done.manifest.inputs) == {"ids": ["batch", "steps"]}
+    assert axes_of(done.manifest.outputs) == {"scores": ["batch", "steps"]}
+    assert done.manifest.inputs[0].integers.high == 7
+    assert done.manifest.batching.mode == ALONE
+    ids = np.random.default_rng(0).integers(0, 7, (3, 6))
+    found, file = published(done)({"ids": ids})["scores"], OnnxRunner(path.read_bytes())
+    for row in range(3):
+        assert found[row].tobytes() == file({"ids": ids[[row]]})["scores"].tobytes()
+
+
+def test_a_batch_of_one_is_made_dynamic(tmp_path):
+    path = one_row_loop(tmp_path)
+    done = adopt(path, "m", tmp_path / "repository")
+    assert axes_of(done.manifest.inputs) == {"x": ["batch", "time", 2]}
+    assert done.manifest.batching.mode == JOINED
+    assert any("its batch was fixed at 1 and is dynamic now" in line for line in done.manifest.parity.checks)
+    x = floats(3, 5, 2)
+    found, file = published(done)({"x": x})["y"], OnnxRunner(path.read_bytes())
+    for row in range(3):
+        assert np.array_equal(found[row], file({"x": x[[row]]})["y"][0])
+
+
+@pytest.mark.parametrize("axes", [(1, "time", 2), (None, None, 2), ("N", "T", 2)])
+def test_int8_of_one_scale_for_all_rows_is_served_alone(axes, tmp_path):
+    path = quantised(tmp_path, axes)
+    done = adopt(path, "m", tmp_path / "repository")
+    assert axes_of(done.manifest.inputs)["x"][0] == "batch"
+    assert done.manifest.batching.mode == ALONE
+    assert done.manifest.parts.reason
+    x = floats(1, 6, 2)
+    found, file = published(done)({"x": x})["y"], OnnxRunner(path.read_bytes())
+    assert found.tobytes() == file({"x": x})["y"].tobytes()
+
+
+@pytest.mark.parametrize("axes", [(None, None, 2), ("n", "t", 2), (-1, -1, 2), ("unk__1", "unk__2", 2)])
+def test_the_batch_is_the_axis_whose_rows_are_apart(axes, tmp_path):
+    """Steps first: the first axis is the one over which the GRU runs."""
+    path = unbatched(tmp_path)
+    model = onnx.load(path)
+    gru = next(node for node in model.graph.node if node.op_type == "GRU")
+    gru.input[0], gru.input[5] = "x", ""
+    gru.output[:] = ["y"]
+    del model.graph.node[:], model.graph.input[1:], model.graph.output[1:]
+    model.graph.node.append(gru)
+    model.graph.output[0].type.tensor_type.shape.dim.add()
+    model.graph.output[0].type.tensor_type.shape.dim.add()
+    shape = model.graph.input[0].type.tensor_type.shape
+    del shape.dim[:]
+    for axis in axes:
+        shape.dim.add(**({} if axis is None else {"dim_param": axis} if isinstance(axis, str) else {"dim_value": axis}))
+    path.write_bytes(model.SerializeToString())
+    done = adopt(path, "m", tmp_path / "repository")
+    assert axes_of(done.manifest.inputs)["x"][1:] == ["batch", 2]
+    assert any('the batch, found by trial: axis 1 of "x"' in line for line in done.manifest.parity.checks)
+    assert done.manifest.parts.file
+
+
+@pytest.mark.parametrize(
+    ("roles", "said"),
+    [
+        (Roles(constants={"rate": "1"}), '--constant names "rate"; there are x, state, sr'),
+        (Roles(constants={"sr": "16k"}), "--constant sr=16k: expected numbers of int64"),
+        (Roles(constants={"sr": "1,2"}), "--constant sr=1,2: 2 numbers; expected one, or 1 with commas"),
+        (Roles(constants={"x": "1", "sr": "1"}), "--constant x=1: this input has an axis of any size"),
+        (
+            Roles(constants={"sr": "16000"}, fixed={"sequence": 4, "time": 4}),
+            '--size names the axis "time"; the dynamic axes are batch, sequence',
+        ),
+    ],
+)
+def test_options_that_do_not_fit(roles, said, tmp_path):
+    with pytest.raises(WrongArguments) as raised:
+        adopt(chunks(tmp_path), "m", tmp_path / "repository", roles)
+    assert str(raised.value).startswith(said)
+    assert not (tmp_path / "repository").exists()
+
+
+def test_sizes_that_the_file_does_not_take(tmp_path):
+    roles = Roles(constants={"sr": "16000"}, fixed={"sequence": 5})
+    with pytest.raises(WrongArguments, match=r'^it does not run with "x" \[3, 5\]'):
+        adopt(chunks(tmp_path, ("batch", "sequence")), "m", tmp_path / "repository", roles)
+
+
+def test_names_may_have_slashes(tmp_path):
+    """As paddle's have: save_infer_model/scale_0.tmp_1."""
+    path = chunks(tmp_path, ("n", 4))
+    model = onnx.load(path)
+    model.graph.node[-1].output[0] = model.graph.output[0].name = "save/scale_0.tmp/1"
+    path.write_bytes(model.SerializeToString())
+    done = adopt(path, "m", tmp_path / "repository", Roles(constants={"sr": "16000"}))
+    assert done.untried == ""
