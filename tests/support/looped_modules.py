@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["LOOPS", "Looped"]
+__all__ = ["LOOPS", "Looped", "loop"]
 
 LOOPS: dict[str, Callable[..., Any]] = {}
 """Functions (module, x) -> tensors, by what their loops are like."""

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+import support.numbered_loops  # noqa: F401 - which adds loops
 from rnnserve.export import UnsupportedModule, export_onnx
 from rnnserve.export.recurrence.loops.functions import functions_of, loops_captured, rewritten_functions
 from rnnserve.export.recurrence.loops.names import read_before_written, stored
@@ -126,6 +127,13 @@ def counts(self, x):
     return h
 
 
+def sets_only_some(self, x):
+    outputs = [None] * x.size(1)
+    for t in range(1, x.size(1)):
+        outputs[t] = x[:, t]
+    return torch.stack(outputs[1:], 1)
+
+
 def of_another_function(self, x):
     outputs = made_elsewhere()
     for x_t in x.unbind(1):
@@ -148,6 +156,7 @@ REFUSED = {
     "a write to a part": (writes_to_its_step, r"x_t = x_t \+ 1"),
     "one tensor in a list": (one_tensor, r"`outputs` that the next step writes to"),
     "a count of calls": (counts, r"computes something else when it is run again"),
+    "some items of a list": (sets_only_some, r"set in another way than one in each step"),
     "a list of another function": (of_another_function, r"another function has made"),
 }
 

@@ -142,14 +142,15 @@ def _capture(
         if _check_left(module, refused, unchecked) is not None:
             raise
         loops = rewritten_functions(module, unchecked)
-        if not isinstance(refused, FixedSize):
-            raise with_scan(refused, module, args, axes, sizes, loops) from refused.__cause__
         if not loops:
             raise
+        first = refused
     try:
         return capture(module, args, axes, sizes, loops)
     except UnsupportedModule as refused:
-        raise with_scan(refused, module, args, axes, sizes, loops) from refused.__cause__
+        # A capture that fails for another reason than a fixed size has one that is nearer to the user's code.
+        shown = refused if isinstance(first, FixedSize) else first
+        raise with_scan(shown, module, args, axes, sizes, loops) from shown.__cause__
 
 
 def _translate(captured: torch.export.ExportedProgram, input_names: Sequence[str]) -> torch.onnx.ONNXProgram:

@@ -92,8 +92,16 @@ def check_other_sizes(
             raise UnsupportedModule(
                 f"the module's code has a condition on sizes (at {at}), and takes another path at {_listed(breaking)} "
                 "than at the sample's sizes. An exported program has one path for all sizes. Make the axis static, or "
-                "write the forward without the condition."
+                f"write the forward without the condition{_kept_out(breaking, axes)}."
             )
+
+
+def _kept_out(breaking: Mapping[str, int], axes: DynamicAxes) -> str:
+    """Say how to keep the sizes out of which the module makes a special case, where they are the smallest."""
+    (name, size), *more = [each for each in breaking.items() if each[1] != axes.sizes[each[0]]] or [("", 0)]
+    if more or not name or size >= axes.sizes[name]:
+        return ""
+    return f', or say that requests have more: sizes={{"{name}": ({size + 1}, None)}}'
 
 
 def _usual_sizes(axes: DynamicAxes, limits: Limits = ANY_SIZES) -> Iterator[dict[str, int]]:

@@ -124,7 +124,7 @@ class CapturedLoop:
     def step_of(self, tensor: Tensor, dim: int, index: StepIndex) -> Tensor:
         """Give one step of a tensor along an axis."""
         self._check_running()
-        if not self._pass.is_outside(tensor) or abs(index.scale) != 1:
+        if not self._pass.is_outside(tensor):
             return tensor.index_select(dim, index.tensor().reshape(1)).squeeze(dim)
         self._pass.read([tensor])
         return self._state.sequences.step(tensor, dim, index)

@@ -16,7 +16,7 @@ from rnnserve.export.recurrence.loops.step_list import StepList, joined, plain, 
 from rnnserve.export.recurrence.loops.steps import RangeSteps, Steps, TensorSteps, ZippedSteps, reversed_steps
 from rnnserve.export.recurrence.loops.symbolic_sizes import is_symbol
 
-__all__ = ["HOOKED", "comprehension", "is_symbolic", "loop", "made", "returned", "stepped", "unzipped"]
+__all__ = ["HOOKED", "comprehension", "counts", "is_symbolic", "loop", "made", "returned", "stepped", "unzipped"]
 
 
 def stepped(items: Argument) -> Argument:
@@ -31,6 +31,11 @@ def stepped(items: Argument) -> Argument:
 def is_symbolic(items: Argument) -> bool:
     """Whether a loop runs over a symbolic number of steps."""
     return isinstance(items, Steps)
+
+
+def counts(counter: Argument, bound: Argument) -> bool:
+    """Whether a counter runs to a bound in a symbolic number of steps."""
+    return all(isinstance(each, int | torch.SymInt) for each in (counter, bound)) and is_symbol(bound - counter)
 
 
 def loop(

@@ -236,6 +236,12 @@ class LoopState:
     def _write(self, assigned: AssignedStep, stacked: Tensor) -> None:
         """Write all steps to the tensor that each step writes to."""
         index, first, last = assigned.index, self._loop.first, self._loop.count - 1
+        if abs(index.scale) != 1:
+            numbers = torch.arange(first, self._loop.count)  # type: ignore[arg-type]  # takes symbols, too
+            in_order = stacked.flip(0) if self._scan.reverse else stacked
+            at: Tensor = numbers * index.scale + index.offset  # type: ignore[assignment]
+            assigned.tensor.index_copy_(assigned.dim, at, in_order.movedim(0, assigned.dim))
+            return
         ascending = index.scale > 0
         start = index.at(first if ascending else last)
         stacked = stacked if ascending != self._scan.reverse else stacked.flip(0)

@@ -22,7 +22,9 @@ import types
 from collections.abc import Sequence
 
 from rnnserve.export.recurrence.loops.code_objects import codes_by_place, same_code
+from rnnserve.export.recurrence.loops.counted import counted_loop
 from rnnserve.export.recurrence.loops.hooks import HOOKED
+from rnnserve.export.recurrence.loops.leaving import Leaving
 from rnnserve.export.recurrence.loops.names import loaded, read_before_written, stored
 
 __all__ = ["SourceFile", "has_loop"]
@@ -99,7 +101,7 @@ class SourceFile:
 
 def has_loop(tree: ast.AST) -> bool:
     """Whether there is a loop in a function."""
-    return any(isinstance(node, ast.For | ast.ListComp | ast.GeneratorExp) for node in ast.walk(tree))
+    return any(isinstance(node, ast.For | ast.While | ast.ListComp | ast.GeneratorExp) for node in ast.walk(tree))
 
 
 class _Rewriter:
@@ -152,10 +154,7 @@ class _Rewriter:
                 node.value = self.call("returned", self.expression(node.value))
                 return [node]
             case ast.While():
-                node.test = self.expression(node.test)
-                again = after | read_before_written([node])
-                node.body, node.orelse = self.block(node.body, again), self.block(node.orelse, after)
-                return [node]
+                return self.while_loop(node, after)
         for field, value in ast.iter_fields(node):
             if isinstance(value, ast.expr):
                 setattr(node, field, self.expression(value))
@@ -179,6 +178,27 @@ class _Rewriter:
         """Rewrite an expression."""
         changed: ast.expr = _Expressions(self).visit(node)
         return changed
+
+    def while_loop(self, node: ast.While, after: set[str]) -> list[ast.stmt]:
+        """Rewrite a `while`: with a counter it is a `for`, where the number of its steps is a symbol."""
+        found = counted_loop(node, lambda: f"__rnnserve_count_{self.loops + 1}")
+        counted: list[ast.stmt] = []
+        if found is not None:
+            counter, bound, loop = found
+            self.names[-1] |= stored([loop.target])
+            chosen = self.call("counts", ast.Name(counter, ast.Load()), self.expression(copy.deepcopy(bound)))
+            counted = [ast.If(chosen, self.loop(loop, after), [])]
+        node.test = self.expression(node.test)
+        again = after | read_before_written([node])
+        node.body, node.orelse = self.block(node.body, again), self.block(node.orelse, after)
+        if not counted:
+            return [node]
+        assert isinstance(counted[0], ast.If)  # noqa: S101 - as made above
+        counted[0].orelse = [node]
+        for each in ast.walk(counted[0]):
+            if not hasattr(each, "lineno"):
+                ast.copy_location(each, node)
+        return counted
 
     def loop(self, node: ast.For, after: set[str]) -> list[ast.stmt]:
         """Rewrite a loop; `after` are names that may be read after it."""
@@ -218,7 +238,7 @@ class _Rewriter:
         assert isinstance(target, ast.Assign)  # noqa: S101
         target.targets = [copy.deepcopy(node.target)]
         through = after | again
-        leaving = _Leaving(loop).changed(copy.deepcopy(node.body))
+        leaving = Leaving(loop).changed(copy.deepcopy(node.body))
         runs.body.extend(self.block(leaving, through))
         orelse = self.block(copy.deepcopy(node.orelse), after)
         plain = ast.For(
@@ -239,7 +259,8 @@ class _Rewriter:
     def call(self, name: str, *arguments: ast.expr) -> ast.Call:
         """Call a function of `hooks`."""
         function = ast.Attribute(ast.Name(_HOOKS, ast.Load()), name, ast.Load())
-        return ast.copy_location(ast.Call(function, list(arguments), []), arguments[0])
+        call = ast.Call(function, list(arguments), [])
+        return ast.copy_location(call, arguments[0]) if hasattr(arguments[0], "lineno") else call
 
 
 _EMPTY = ast.Tuple([], ast.Load())
@@ -288,9 +309,23 @@ class _Expressions(ast.NodeTransformer):
     def visit_GeneratorExp(self, node: ast.GeneratorExp) -> ast.expr:
         return self._comprehension(node)
 
+    def _is_range(self, node: ast.ListComp) -> bool:
+        called = node.generators[0].iter
+        function = called.func if isinstance(called, ast.Call) else None
+        return isinstance(function, ast.Name) and function.id == "range" and self.rewriter.is_hooked("len")
+
     def _comprehension(self, node: _Comprehension) -> ast.expr:
         plain = len(node.generators) == 1 and not node.generators[0].ifs and not node.generators[0].is_async
         plain = plain and not any(isinstance(each, ast.NamedExpr | ast.Await) for each in ast.walk(node))
+        if plain and isinstance(node, ast.ListComp) and isinstance(node.elt, ast.Constant) and self._is_range(node):
+            # As many times the same as there are steps: `[None] * n`.
+            one, items = ast.List([node.elt], ast.Load()), node.generators[0].iter
+            count = ast.Call(ast.Name("len", ast.Load()), [items], [])
+            product = ast.BinOp(one, ast.Mult(), count)
+            for each in (one, count.func, count, product):
+                ast.copy_location(each, node)
+            repeated: ast.expr = self.visit(product)
+            return repeated
         self.generic_visit(node)
         if not plain:
             return node
@@ -306,37 +341,3 @@ class _Expressions(ast.NodeTransformer):
     def visit_Lambda(self, node: ast.Lambda) -> ast.expr:
         node.body = self.visit(node.body)
         return node
-
-
-class _Leaving(ast.NodeTransformer):
-    """Lets a body say that it leaves the loop, before it does."""
-
-    def __init__(self, loop: str) -> None:
-        self.loop, self.depth = loop, 0
-
-    def changed(self, statements: list[ast.stmt]) -> list[ast.stmt]:
-        """Change the statements of a body."""
-        return [self.visit(statement) for statement in statements]
-
-    def visit_For(self, node: ast.For | ast.While) -> ast.stmt:
-        self.depth += 1
-        self.generic_visit(node)
-        self.depth -= 1
-        return node
-
-    visit_While = visit_For  # noqa: N815
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.stmt:
-        return node
-
-    def visit_Break(self, node: ast.Break) -> ast.stmt:
-        return node if self.depth else self._saying(node, "break")
-
-    def visit_Return(self, node: ast.Return) -> ast.stmt:
-        return self._saying(node, "return")
-
-    def _saying(self, node: ast.stmt, how: str) -> ast.stmt:
-        said = ast.parse(f"{self.loop}.leaves({how!r}, {node.lineno})").body[0]
-        for each in ast.walk(said):
-            ast.copy_location(each, node)
-        return ast.copy_location(ast.If(ast.copy_location(ast.Constant(True), node), [said, node], []), node)

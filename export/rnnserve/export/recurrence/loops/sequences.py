@@ -1,4 +1,4 @@
-"""The sequences of one captured loop: tensors of which each step reads its part, at a number `a * k + b`, a 1 or -1."""
+"""The sequences of one captured loop: tensors of which each step reads its part, at a number `a * k + b`."""
 
 import dataclasses
 
@@ -43,7 +43,9 @@ class Sequences:
     @property
     def reverse(self) -> bool:
         """Whether the scan begins at the end of its sequences."""
-        return next((each.scale < 0 for each in self._all.values() if each.tensor is not None), False)
+        return next(
+            (each.scale == -1 for each in self._all.values() if each.tensor is not None and abs(each.scale) == 1), False
+        )
 
     def number(self) -> Tensor:
         """Give the number of the step, (), int64."""
@@ -87,6 +89,8 @@ class Sequences:
             numbers = _numbers(loop.lowest, loop.count)
             return numbers.flip(0) if self.reverse else numbers
         length = loop.count - loop.lowest
+        if abs(sequence.scale) != 1:
+            return self._strided(sequence)
         whole = sequence.tensor.movedim(sequence.dim, 0)
         if sequence.scale > 0:
             start = sequence.offset + loop.lowest
@@ -105,6 +109,16 @@ class Sequences:
         else:
             whole = _part(whole, start, length)
         return whole.flip(0) if (sequence.scale < 0) != self.reverse else whole
+
+    def _strided(self, sequence: _Sequence) -> Tensor:
+        """Give steps that are apart from each other, in the order of the loop."""
+        assert sequence.tensor is not None  # noqa: S101 - numbers count by 1
+        whole = sequence.tensor.movedim(sequence.dim, 0)
+        at: Tensor = _numbers(self._loop.first, self._loop.count) * sequence.scale + sequence.offset  # type: ignore[assignment]
+        whole = whole.index_select(0, at)
+        if self._loop.skips:
+            whole = torch.cat([whole.new_zeros((1, *whole.shape[1:])), whole])
+        return whole.flip(0) if self.reverse else whole
 
 
 def _part(whole: Tensor, start: Size, length: Size) -> Tensor:

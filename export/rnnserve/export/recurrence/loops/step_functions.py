@@ -41,11 +41,11 @@ class StepFunctionMode(TorchFunctionMode):
         if not passes.stack:
             return func(*args, **kwargs)
         tensors = [leaf for leaf in _leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        written = written_by(func, args, kwargs)
+        written = args[0] if func is _write_at_step else written_by(func, args, kwargs)
         inner = passes.stack[-1]
         if written is not None and inner.writes_outside(written):
             inner.write(written)
-            return written if func is not Tensor.__setitem__ else None
+            return written if func not in (Tensor.__setitem__, _write_at_step) else None
         if reads(func):
             inner.read(tensors)
         result = func(*args, **kwargs)
@@ -150,7 +150,7 @@ def _assigned(inner: StepPass, tensor: Tensor, key: Argument, value: Argument) -
     one = index if isinstance(index, StepIndex) else _one_step(index)
     if id(tensor) in inner.whole or axis is None or not plain or one is None or one.loop is not inner.loop:
         return False
-    if not inner.is_outside(tensor) or abs(one.scale) != 1:
+    if not inner.is_outside(tensor):
         return False
     value = as_tensors(value)
     if isinstance(value, Tensor) and not isinstance(index, StepIndex):
@@ -183,6 +183,12 @@ def _unbind(input: Tensor, dim: int = 0) -> Argument:
     return TensorSteps([input], dim % input.dim()) if is_symbol(input.shape[dim]) else None
 
 
+def _narrow(input: Tensor, dim: int, start: Argument, length: int) -> Argument:
+    if not isinstance(start, StepIndex) or length != 1:
+        return None
+    return step_of(input, dim % input.dim(), start).unsqueeze(dim)
+
+
 def _split(tensor: Tensor, split_size_or_sections: Argument = None, dim: int = 0, **named: Argument) -> Argument:
     size = named.get("split_size", split_size_or_sections)
     return TensorSteps([tensor], dim % tensor.dim(), kept=True) if size == 1 and is_symbol(tensor.shape[dim]) else None
@@ -194,6 +200,7 @@ def _chunk(input: Tensor, chunks: Argument, dim: int = 0) -> Argument:
 
 
 _TAKING_APART: dict[Any, Callable[..., Any]] = {
+    torch.narrow: _narrow, Tensor.narrow: _narrow,
     torch.unbind: _unbind, Tensor.unbind: _unbind,
     torch.split: _split, Tensor.split: _split,
     torch.chunk: _chunk, Tensor.chunk: _chunk, torch.tensor_split: _chunk, Tensor.tensor_split: _chunk,

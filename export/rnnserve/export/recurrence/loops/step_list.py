@@ -15,7 +15,7 @@ from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.argument_types import Argument
 from rnnserve.export.recurrence.loops.step_index import StepIndex
 from rnnserve.export.recurrence.loops.steps import Steps, TensorSteps, part_of, reversed_steps
-from rnnserve.export.recurrence.loops.symbolic_sizes import Size
+from rnnserve.export.recurrence.loops.symbolic_sizes import Size, difference, same_size
 
 __all__ = ["StepList", "joined", "plain", "size_of"]
 
@@ -27,12 +27,14 @@ class StepList(list[Any]):
         read_last: While a loop is captured, how many items there were before its step, and what gives the last of them;
             None at all other times.
         inserted: Number of items that have been put before all others.
+        room: Symbolic number of items that are to be set, of `[None] * n`; None for other lists.
     """
 
     def __init__(self, items: Iterable[Any] = ()) -> None:
         super().__init__(items)
         self.read_last: tuple[int, Callable[[], Any]] | None = None
         self.inserted = 0
+        self.room: Size | None = None
 
     @property
     def has_steps(self) -> bool:
@@ -56,19 +58,32 @@ class StepList(list[Any]):
         if self.has_steps:
             return self._of_steps(key)
         if isinstance(key, StepIndex):
-            raise UnsupportedModule(
-                "a list is read at the number of a step, or from its end, while a loop over steps fills it. What a "
-                "step needs of the step before it has to be a variable: h_before = h."
-            )
+            return self._at_step(key)
         return super().__getitem__(key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:  # noqa: ANN401
+        if self.room is None:
+            super().__setitem__(key, value)
+        elif isinstance(key, StepIndex) and self._is_next(key):
+            self.append(value)
+        elif isinstance(key, StepIndex) and self._is_before_all(key):
+            self.insert(0, value)
+        elif isinstance(key, int) and key == list.__len__(self) and not self.has_steps:
+            self.append(value)  # in a first step that runs apart
+        else:
+            raise UnsupportedModule(
+                "items of a list of as many items as there are steps are set in another way than one in each step, all "
+                "of them. Begin with an empty list, and append to it."
+            )
 
     def __mul__(self, times: SupportsIndex) -> Any:  # noqa: ANN401
         if isinstance(times, torch.SymInt):
-            raise UnsupportedModule(
-                "a list of as many items as there are steps is made before the loop. Begin with an empty list, and "
-                "append to it."
-            )
+            reserved = StepList()
+            reserved.room = times
+            return reserved
         return StepList(super().__mul__(times))
+
+    __rmul__ = __mul__
 
     def __add__(self, other: Any) -> Any:  # noqa: ANN401
         return StepList([*list.__iter__(self), *list.__iter__(other)])
@@ -108,6 +123,31 @@ class StepList(list[Any]):
         """
         items = list(list.__iter__(self))
         return items[0] if len(items) == 1 and isinstance(items[0], Steps) else _steps_of(joined(items))
+
+    def _is_next(self, key: StepIndex) -> bool:
+        """Whether a step sets the item after those that are set, so that all steps set all of them."""
+        first = difference(key.at(key.loop.first), list.__len__(self))
+        return key.scale == 1 and first == 0 and self._is_room_for(key)
+
+    def _is_before_all(self, key: StepIndex) -> bool:
+        last = difference(key.at(key.loop.count - 1), 0)
+        return key.scale == -1 and last == 0 and key.loop.first == 0 and self._is_room_for(key)
+
+    def _is_room_for(self, key: StepIndex) -> bool:
+        return self.room is not None and same_size(self.room, key.loop.count)
+
+    def _at_step(self, key: StepIndex) -> Argument:
+        """Give the item that this step has added, or the one that the step before it has."""
+        before = list.__len__(self) if self.read_last is None else self.read_last[0]
+        number = difference(key.at(key.loop.first), before) if key.scale == 1 and self.read_last is not None else None
+        if number == -1 and self.read_last is not None and before:
+            return self.read_last[1]()
+        if number == 0 and list.__len__(self) == before + 1:
+            return super().__getitem__(-1)
+        raise UnsupportedModule(
+            "a list is read at the number of a step, or from its end, while a loop over steps fills it. What a step "
+            "needs of the step before it has to be a variable: h_before = h."
+        )
 
     def _backwards(self) -> list[Any]:
         return list(list.__reversed__(self))

@@ -2,6 +2,7 @@
 
 import sympy  # type: ignore[import-untyped]  # a dependency of torch
 import torch
+from torch.utils._sympy.functions import FloorDiv
 
 from rnnserve.export.recurrence.argument_types import Argument
 
@@ -34,8 +35,16 @@ def same_shape(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 def at_least_one(size: Size) -> bool:
     """Whether a size is certainly 1 or more, if every dynamic axis is."""
-    expression = _expression(size)
+    return _is_positive(_expression(size))
+
+
+def _is_positive(expression: sympy.Expr) -> bool:
+    if isinstance(expression, FloorDiv):
+        size, divisor = expression.args
+        return bool(divisor.is_Integer and divisor > 0) and _is_positive(size - divisor + 1)
     smallest = expression.subs(dict.fromkeys(expression.free_symbols, 1))
+    if not expression.is_polynomial(*expression.free_symbols):
+        return False
     grows = all(expression.coeff(symbol) > 0 for symbol in expression.free_symbols)
     is_sum = sympy.Poly(expression, *expression.free_symbols).is_linear if expression.free_symbols else True
     return bool(is_sum and grows and smallest.is_Integer and smallest >= 1)

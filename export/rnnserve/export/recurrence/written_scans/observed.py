@@ -44,7 +44,7 @@ def observe(code: types.CodeType, line: int, run: Callable[[], Any]) -> Observed
     Args:
         code: Code of the function.
         line: Line of the loop.
-        run: Call of the module.
+        run: Function that calls the module.
 
     Returns:
         What the first run of the loop has shown; None if the line is not reached, or the module fails before.

@@ -39,7 +39,7 @@ def with_scan(
         refused: Refusal of the module's capture.
         module: The module.
         args: Sample arguments.
-        axes: Their dynamic axes.
+        axes: Dynamic axes of the arguments.
         sizes: Sizes that the module takes, by axis.
         loops: The module's functions with loops, and their code as it was captured.
 

@@ -35,8 +35,8 @@ def sequences_of(target: ast.expr, items: ast.expr, is_list: Callable[[str], boo
 
     Args:
         target: Target of the loop.
-        items: What it runs over.
-        is_list: Tells whether a variable holds a list or a tuple.
+        items: Expression that it runs over.
+        is_list: Function that tells whether a variable holds a list or a tuple.
 
     Raises:
         Unwritten: If it is none of the forms below.
@@ -115,8 +115,8 @@ class Reads(ast.NodeTransformer):
         numbers: Numbers of the steps; None where the loop has none.
         counts: Other variables that are numbers, and tensors in a scan.
         changed: Names that the body changes: what is read of them is no sequence.
-        evaluated: Gives the value of an expression before the loop.
-        fresh: Gives a name that is new.
+        evaluated: Function that gives the value of an expression before the loop.
+        fresh: Function that gives a name that is new.
 
     Attributes:
         sequences: Those that were added.

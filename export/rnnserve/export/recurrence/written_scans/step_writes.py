@@ -32,9 +32,9 @@ class Writes:
 
     Args:
         number: Name of the number of the step, or "".
-        is_list: Tells whether a variable holds a list before the loop.
+        is_list: Function that tells whether a variable holds a list before the loop.
         varying: Names that depend on steps: a branch on one has no part in filling.
-        fresh: Gives a name that is new.
+        fresh: Function that gives a name that is new.
 
     Attributes:
         filled: What is filled.

@@ -40,7 +40,7 @@ def written_scan(
         function: Definition of the function.
         loop: Loop in it.
         lines: Lines of the file.
-        seen: What is seen when the module runs.
+        seen: Variables as one run of the module has shown them.
         of_file: Global variables of the function.
 
     Raises:
