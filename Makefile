@@ -39,7 +39,7 @@ MYPY_TESTS := --follow-imports silent --allow-untyped-defs --allow-incomplete-de
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
 .PHONY: help setup docs export verify serve test test-fast drills drills-long check lint mutants fuzz conformance format \
-	picture protos load bench compare growth gpu gpu-setup clean
+	picture protos demo-model load bench compare growth gpu gpu-setup clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -146,6 +146,9 @@ docs: setup ## write docs/files.md again from the docstrings
 picture: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## take the pictures of the page again; needs Debian's chromium
 	$(BIN)/python -m pip install --quiet playwright
 	$(BIN)/python docs/picture.py $(REPOSITORY)
+
+demo-model: setup ## make the model of `rnnserve demo` again, which is part of the package
+	$(BIN)/python load/make_demo_model.py
 
 protos: setup ## make the stubs again from the .proto files
 	$(BIN)/python protos/generate.py

@@ -25,6 +25,7 @@ COMMAND = [sys.executable, "-m", "rnnserve"]
 OTHERS = [name for name in COMMANDS if name != "serve"]
 TORCH = ["train", "export", "verify", "check", "import"]
 ARGUMENTS = {
+    "demo": ["--seconds", "0.1"],
     "train": ["direction_simple", "--checkpoints", "DIR/checkpoints"],
     "export": ["DIR/own.py:one", "--repository", "DIR/repository"],
     "verify": ["DIR/repository"],

@@ -46,6 +46,12 @@ _TORCH = Needs(memory=840, memory_of_core=25, threads=4, threads_of_core=2)
 
 COMMANDS = MappingProxyType(
     {
+        "demo": CommandEntry(
+            "rnnserve.load.commands.demo",
+            "server,client",
+            "begin here: serve, ask, stream and measure a small model that is part of the package",
+            Needs(memory=230, memory_of_core=25, threads=19, threads_of_core=2),
+        ),
         "train": CommandEntry(
             "rnnserve.models.commands.train",
             "train",

@@ -23,6 +23,7 @@ needs matplotlib and Jinja2.
                     output: progress bar, sentences, table, JSON, HTML page
     argument_types, units
                     from text to numbers and back
+    demo_models/    a repository of one model, which `rnnserve demo` serves; load/make_demo_model.py makes it
 
 Door: nothing.
 """

@@ -1,4 +1,4 @@
-"""The command `rnnserve load`: its options, and what it prints.
+"""The commands `rnnserve load` and `rnnserve demo`: their options, and what they print.
 
 Door: nothing.
 """

@@ -1,0 +1,119 @@
+"""`rnnserve demo`: a small model that is part of the package is served, asked, streamed and load-tested."""
+
+import argparse
+import importlib.util
+import shlex
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rnnserve.client import Client, ClientError, Unavailable
+from rnnserve.client.commands.argument_types import argument_type, parse_seconds
+from rnnserve.load.commands import load
+from rnnserve.load.local_server import serve_repository
+
+__all__ = ["DEMO_MODELS", "MISTAKES", "MODEL", "add_arguments", "run"]
+
+DEMO_MODELS = Path(__file__).parents[1] / "demo_models"
+"""A repository of one model, made by `make demo-model`: see load/make_demo_model.py."""
+
+MODEL = "odd_ones"
+
+MISTAKES = (ClientError,)
+
+_ROWS = ([1, 0, 1, 1], [1, 1], [0, 0, 1])
+_STREAM = (1, 1, 0, 1)
+_RATES = "250,1000"
+
+_EXPLANATION = f"""\
+In four steps, on a free port of 127.0.0.1, without torch and without any file of yours:
+
+  served     a server starts, proves that the model computes on this machine what PyTorch computed, and is ready
+  asked      rows of different lengths in one call
+  streamed   a bit at a time; the server keeps what the model has to know of the bits before
+  measured   a load test at {_RATES.replace(",", " and ")} requests a second
+
+The model, {MODEL}, says after each bit of a sequence whether the number of ones so far is odd.
+"""
+
+_NEXT = """\
+Try next:
+  rnnserve serve {folder}
+                                     serve the same model on 127.0.0.1:8001; then, in a second terminal:
+  echo '[[1, 0, 1, 1]]' | rnnserve infer {model}
+  rnnserve load {model} --rate 1000 --slo p99=5ms
+  rnnserve inspect {folder}
+                                     what was proven of it
+  pip install 'rnnserve[all]'        to publish a module of your own: rnnserve.export.publish, ten lines in the README
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EXPLANATION
+    parser.add_argument("--keep", action="store_true", help="go on serving until Ctrl-C, instead of ending")
+    parser.add_argument(
+        "--seconds",
+        type=argument_type(parse_seconds),
+        default=2.0,
+        help="duration of each rate of the load test (default: %(default)g)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve the model, ask it in three ways, and say what to try next."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        sys.exit("rnnserve demo: needs the package onnxruntime: pip install 'rnnserve[server,client]'")
+    begun = time.monotonic()
+    with serve_repository(DEMO_MODELS) as address:
+        _say("served", f"{MODEL} on {address}: proven and ready after {time.monotonic() - begun:.1f} s")
+        with Client(address) as client:
+            _ask(client)
+            _stream(client)
+        _say("measured", f"rnnserve load {MODEL} --url {address} --rate {_RATES} --duration {args.seconds:g}")
+        status = _measure(address, args.seconds)
+        print()
+        print(_NEXT.format(folder=shlex.quote(str(DEMO_MODELS)), model=MODEL), end="")
+        if args.keep:
+            print(f"\nServing on {address} until Ctrl-C.", flush=True)
+            threading.Event().wait()
+    return status
+
+
+def _say(step: str, text: str) -> None:
+    print(f"{step:9} {text}", flush=True)
+
+
+def _ask(client: Client) -> None:
+    for at, (bits, answer) in enumerate(zip(_ROWS, client.predict(MODEL, list(_ROWS)), strict=True)):
+        _say("" if at else "asked", f"{bits} -> {_checked(answer['odd'].tolist(), bits)}")
+
+
+def _stream(client: Client) -> None:
+    with client.session(MODEL) as session:
+        found = [session.step(bit)["odd"].item() for bit in _STREAM]
+    _checked(found, _STREAM)
+    said = ", ".join(f"{bit} -> {odd}" for bit, odd in zip(_STREAM, found, strict=True))
+    _say("streamed", f"a bit at a time: {said}")
+
+
+def _checked(found: list[int], bits: Sequence[int]) -> list[int]:
+    """Compare answers with what counting gives.
+
+    Raises:
+        Unavailable: If they differ.
+    """
+    expected = [sum(bits[: at + 1]) % 2 for at in range(len(bits))]
+    if found != expected:
+        raise Unavailable(f"the server answered {found} to {list(bits)}, expected {expected}; please report it")
+    return found
+
+
+def _measure(address: str, seconds: float) -> int:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    load.add_arguments(parser)
+    words = [MODEL, "--url", address, "--rate", _RATES, "--duration", f"{seconds:g}", "--length", "1:16"]
+    return load.run(parser.parse_args(words))
