@@ -21,7 +21,7 @@ MODEL = "odd_ones"
 
 
 class OddOnes(nn.Module):
-    """Tells whether the number of ones is odd, after each bit; its forward knows nothing of states."""
+    """Tells whether the number of ones is odd, after each bit; its forward has no states."""
 
     def __init__(self) -> None:
         super().__init__()
