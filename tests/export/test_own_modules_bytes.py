@@ -11,6 +11,9 @@ from rnnserve.export.pipeline import publish
 from support.machine_words import machine_words
 from support.own_modules import PUBLICATIONS, own_module
 
+TESTS = str(Path(__file__).parents[1])
+NAMES = ["tagger", "forecaster", "alarm", "single_inside"]
+
 PUBLISH = """
 import sys
 from pathlib import Path
@@ -19,28 +22,35 @@ from rnnserve.export.pipeline import publish
 from support.own_modules import PUBLICATIONS, own_module
 torch.set_num_threads(3)
 torch.manual_seed(99)
-kind, describe = PUBLICATIONS[sys.argv[1]]
-publish(describe(own_module(kind)), repository=Path(sys.argv[2]), progress=False)
+for name in sys.argv[2:]:
+    kind, describe = PUBLICATIONS[name]
+    publish(describe(own_module(kind)), repository=Path(sys.argv[1]), progress=False)
 """
 
 
-@pytest.mark.parametrize("name", ["tagger", "forecaster", "alarm", "single_inside"])
-def test_another_process_gives_the_same_bytes(tmp_path, name):
-    kind, describe = PUBLICATIONS[name]
-    here = publish(describe(own_module(kind)), repository=tmp_path / "here", progress=False).published.folder
-    tests = str(Path(__file__).parents[1])
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """The folder of another process, which has published the modules in another order."""
+    folder = tmp_path_factory.mktemp("elsewhere")
     environment = {
         **os.environ,
         "PYTHONHASHSEED": "5",
-        "HOME": str(tmp_path),
+        "HOME": str(folder),
         "TZ": "Asia/Tokyo",
-        "PYTHONPATH": tests,
+        "PYTHONPATH": TESTS,
     }
-    command = [sys.executable, "-c", PUBLISH, name, str(tmp_path / "there")]
-    subprocess.run(command, check=True, cwd=tmp_path, env=environment)
-    there = tmp_path / "there" / name / "1"
+    command = [sys.executable, "-c", PUBLISH, str(folder / "there"), *reversed(NAMES)]
+    subprocess.run(command, check=True, cwd=folder, env=environment)
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_another_process_gives_the_same_bytes(elsewhere, tmp_path, name):
+    kind, describe = PUBLICATIONS[name]
+    here = publish(describe(own_module(kind)), repository=tmp_path / "here", progress=False).published.folder
+    there = elsewhere / "there" / name / "1"
     assert sorted(path.name for path in there.iterdir()) == sorted(path.name for path in here.iterdir())
-    secrets = machine_words(tmp_path, tests)
+    secrets = machine_words(tmp_path, elsewhere, TESTS)
     for path in here.iterdir():
         data = path.read_bytes()
         assert (there / path.name).read_bytes() == data, f"{path.name} differs"
