@@ -37,6 +37,22 @@ def settings(request):
     return Settings(provider="cpu", transport=request.param)
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """`published(key, module, …)`: a module, its repository, and what `publish` gave: once for both transports."""
+    made = {}
+
+    def publish_once(key, module, **description):
+        if key not in made:
+            repository = tmp_path_factory.mktemp("published")
+            done = publish(module.eval(), "model", repository=repository, progress=False, **description)
+            assert not failures(done)
+            made[key] = module, repository, done
+        return made[key]
+
+    return publish_once
+
+
 class Attention(nn.Module):
     """Weights (batch, sequence, sequence), masked by lengths or not."""
 
@@ -59,15 +75,14 @@ class Attention(nn.Module):
 
 
 @pytest.mark.parametrize("masked", [True, False])
-def test_an_output_that_has_the_sequence_twice(masked, settings, tmp_path):
-    module = Attention(masked).eval()
+def test_an_output_that_has_the_sequence_twice(masked, settings, published):
     inputs = {"x": X, "lengths": Lengths()}
-    done = publish(module, "model", repository=tmp_path, inputs=inputs, outputs=["weights", "y"], progress=False)
+    key = "attention", masked
+    module, repository, done = published(key, Attention(masked), inputs=inputs, outputs=["weights", "y"])
     assert done.manifest.batching.mode == (PADDED if masked else JOINED)
     assert done.manifest.outputs[0].zeros_after_lengths is masked
-    assert not failures(done)
     rows = [drawn(steps, 3) for steps in (5, 2, 7, 5)]
-    with serve(tmp_path, settings) as server, Client(server.address) as client:
+    with serve(repository, settings) as server, Client(server.address) as client:
         for _ in range(2):
             answers = client.predict("model", rows)
             for row, answer in zip(rows, answers, strict=True):
@@ -108,21 +123,12 @@ class PlainDecoder(Decoder):
 @pytest.mark.parametrize(
     ("module", "first"), [(PlainDecoder(False), np.zeros((1, 4))), (Decoder(True), None)], ids=["zeros", "learned"]
 )
-def test_a_step_model_that_takes_states_alone(module, first, settings, tmp_path):
-    module = module.eval()
-    done = publish(
-        module,
-        "model",
-        repository=tmp_path,
-        inputs={"h": Floats("batch", ("hidden", 4))},
-        outputs=["y", "h_n"],
-        states={"h_n": "h"},
-        progress=False,
-    )
-    assert not failures(done)
+def test_a_step_model_that_takes_states_alone(module, first, settings, published):
+    inputs = {"h": Floats("batch", ("hidden", 4))}
+    _, repository, _ = published(module, module, inputs=inputs, outputs=["y", "h_n"], states={"h_n": "h"})
     first = module.h_0.detach().numpy()[None] if first is None else first.astype(np.float32)
     given = drawn(3, 4)
-    with serve(tmp_path, settings) as server, Client(server.address) as client:
+    with serve(repository, settings) as server, Client(server.address) as client:
         for _ in range(2):
             np.testing.assert_allclose(client.infer("model", {})["y"], eager(module, first)[0], atol=1e-6)
             answers = client.predict("model", {"h": given})
@@ -170,47 +176,29 @@ class Pooled(nn.Module):
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
-def test_an_output_whose_size_follows_from_the_inputs(module, expected, settings, tmp_path):
-    module = module.eval()
-    done = publish(
-        module,
-        "model",
-        repository=tmp_path,
-        inputs={"x": X},
-        outputs=["y"],
-        sizes={"sequence": (8, 64)},
-        progress=False,
-    )
+def test_an_output_whose_size_follows_from_the_inputs(module, expected, settings, published):
+    sizes = {"sequence": (8, 64)}
+    _, repository, done = published(module, module, inputs={"x": X}, outputs=["y"], sizes=sizes)
     (axis,) = done.manifest.outputs[0].derived_axes
     assert (axis.name, axis.multiply, axis.add, axis.divide) == expected
     assert axis.of == "sequence"
-    assert not failures(done)
     rows = [drawn(steps, 3) for steps in (8, 9, 16, 23, 24, 64, 16)]
-    with serve(tmp_path, settings) as server, Client(server.address) as client:
+    with serve(repository, settings) as server, Client(server.address) as client:
         for _ in range(2):
             answers = client.predict("model", rows)
             for row, answer in zip(rows, answers, strict=True):
                 np.testing.assert_allclose(answer["y"], eager(module, row[None])[0][0], atol=2e-6)
 
 
-def test_frames_are_cut_at_each_rows_length(settings, tmp_path):
-    module = Pooled().eval()
+def test_frames_are_cut_at_each_rows_length(settings, published):
     inputs = {"x": X, "lengths": Lengths()}
     outputs = {"y": Floats("batch", "frames", 3)}
-    done = publish(
-        module,
-        "model",
-        repository=tmp_path,
-        inputs=inputs,
-        outputs=outputs,
-        sizes={"sequence": (6, 99)},
-        progress=False,
-    )
+    sizes = {"sequence": (6, 99)}
+    module, repository, done = published("pooled", Pooled(), inputs=inputs, outputs=outputs, sizes=sizes)
     assert done.manifest.batching.mode == PADDED
     assert done.manifest.outputs[0].axes[1].name == "frames"
-    assert not failures(done)
     rows = [drawn(steps, 3) for steps in (6, 11, 12, 40, 13)]
-    with serve(tmp_path, settings) as server, Client(server.address) as client:
+    with serve(repository, settings) as server, Client(server.address) as client:
         assert client.metadata("model").outputs["y"].derived == {"frames": ("sequence", 1, 0, 6)}
         for _ in range(2):
             for row, answer in zip(rows, client.predict("model", rows), strict=True):
