@@ -33,6 +33,7 @@ from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.axis_names import name_axes
 from rnnserve.export.recurrence.carried_state import refuse_carried_state
 from rnnserve.export.recurrence.cast_order import cast_before_transposing
+from rnnserve.export.recurrence.complex_numbers import write_complex_in_reals
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.empty_sizes import sizes_that_may_be_empty
 from rnnserve.export.recurrence.exact_passes import simplify_exactly
@@ -142,6 +143,11 @@ def _of_model(change: Callable[[ir.Model], None], ensures: str) -> GraphPass[Tra
 
 
 ON_PROGRAM: Sequence[GraphPass[Captured]] = (
+    GraphPass(
+        "write_complex_in_reals",
+        "Complex numbers are pairs of real ones, but those of Fourier transforms.",
+        lambda it: write_complex_in_reals(it.program),
+    ),
     GraphPass(
         "refuse_operators",
         "The program has no operator whose results would be right for some values only.",
