@@ -120,6 +120,10 @@ class Taken(nn.Module):
             r'request, give it as a constant: constants=\{"mask": …\}$',
         ),
         (
+            lambda: describe(MaskedMean(), {"x": Floats(3), "mask": Floats(1)}),
+            r'^no input has the axis "batch", so .* describe each input with "batch", Floats\("batch", 3\), and',
+        ),
+        (
             lambda: describe(MaskedMean(), {"x": X, "mask": Floats(1)}),
             r'^input "mask" has no axis "batch", .* leave it out of inputs: constants=\{"mask": …\}$',
         ),

@@ -109,6 +109,12 @@ def _check_axes(inputs: Tensors) -> None:
     """Check that each input has a batch, and that the roles of axes fit together."""
     fixed = {axis.name for tensor in inputs for axis in tensor.axes if axis.size != DYNAMIC}
     axes = sequence_axes(inputs)
+    if not any(axis_of(tensor, BATCH) is not None for tensor in inputs):
+        raise WrongArguments(
+            f'no input has the axis "{BATCH}", so requests could not share a run. PyTorch\'s cells, layers and most '
+            f'operators take rows as well as one alone: describe each input with "{BATCH}", Floats("{BATCH}", 3), and '
+            "the module gives a row of its results for each"
+        )
     for tensor in inputs:
         if axis_of(tensor, BATCH) is None:
             raise WrongArguments(
