@@ -114,7 +114,7 @@ class Constants(Layer):
 
 
 class TakesDict(Layer):
-    def forward(self, batch):  # type: ignore[no-untyped-def]  # as users write it
+    def forward(self, batch):
         return self.last(batch["x"], batch["lengths"])
 
 

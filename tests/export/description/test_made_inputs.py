@@ -16,7 +16,10 @@ LENGTHS = np.array([5, 2, 4])
 
 def rows_of(model: Any) -> dict[str, np.ndarray]:
     random = np.random.default_rng(0)
-    values = {"x": random.normal(size=(3, 5, 3)).astype(np.float32), "tokens": random.integers(1, 19, (3, 5))}
+    values: dict[str, Any] = {
+        "x": random.normal(size=(3, 5, 3)).astype(np.float32),
+        "tokens": random.integers(1, 19, (3, 5)),
+    }
     return {tensor.name: values.get(tensor.name, LENGTHS) for tensor in model.inputs}
 
 
@@ -67,7 +70,7 @@ def test_a_padding_id_is_refused_where_rows_of_nothing_else_are(name, low, high)
 
 
 class Two(MaskedMean):
-    def forward(self, x, y, mask, other, lengths=None):
+    def forward(self, x, y, mask, other, lengths=None):  # type: ignore[override]  # another module
         if lengths is not None:
             mask = mask & (lengths > 0).unsqueeze(1)
         return super().forward(x, mask) + super().forward(y, other)
