@@ -24,6 +24,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 if TYPE_CHECKING:
     from rnnserve.export.description.input_descriptions import Flags, Floats, Integers, Lengths, Mask
     from rnnserve.export.description.publication import Publication
+    from rnnserve.export.description.state_trees import StateTree
     from rnnserve.export.errors import (
         BrokenPostcondition,
         ExportError,
@@ -52,6 +53,7 @@ __all__ = [
     "Mask",
     "ParityError",
     "Publication",
+    "StateTree",
     "UnsupportedModule",
     "WrongArguments",
     "export_onnx",
@@ -69,6 +71,7 @@ _MODULES = {
     ),
     **dict.fromkeys(("ExportResult", "publish"), "pipeline"),
     "Publication": "description.publication",
+    "StateTree": "description.state_trees",
     **dict.fromkeys(("export_onnx", "scan"), "recurrence"),
     **dict.fromkeys(("script", "script_bytes"), "torchscript"),
 }

@@ -16,6 +16,9 @@ __all__ = ["draw_inputs", "draw_sample", "is_state"]
 
 _STATES = (manifest_pb2.DEFAULT_ZEROS, manifest_pb2.DEFAULT_RECORDED)
 
+_SMALL = 64
+"""Integers of a state whose bounds are not known lie below it: positions, counters."""
+
 # By row: usual states; zeros, with which a sequence begins; small ones; ones that saturate tanh.
 _STATE_SCALES = np.array([1.0, 0.0, 0.1, 2.0])
 
@@ -58,7 +61,8 @@ def draw_inputs(
             array = random.integers(0, 2, size=shape)
         elif dtype.kind in "iu":
             limits = np.iinfo(dtype)
-            low, high = (tensor.integers.low, tensor.integers.high) if tensor.HasField("integers") else (0, limits.max)
+            largest = min(limits.max, _SMALL) if is_state(tensor) else limits.max  # counters count
+            low, high = (tensor.integers.low, tensor.integers.high) if tensor.HasField("integers") else (0, largest)
             array = random.integers(low, high, size=shape)
         elif tensor.HasField("floats"):
             array = random.uniform(tensor.floats.low, tensor.floats.high, size=shape)

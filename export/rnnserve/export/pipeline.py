@@ -13,6 +13,7 @@ from tqdm import tqdm
 from rnnserve.export.description.described_model import DescribedModel, describe_model, evaluating
 from rnnserve.export.description.input_descriptions import InputDescription
 from rnnserve.export.description.publication import InputDescriptions, Publication
+from rnnserve.export.description.state_trees import StateTree
 from rnnserve.export.diagnosis.first_operator import differing_operator
 from rnnserve.export.errors import ExportError, ParityError
 from rnnserve.export.found_states.parts_file import find_parts
@@ -81,6 +82,7 @@ def publish(
     inputs: InputDescriptions,
     outputs: Sequence[str] | Mapping[str, InputDescription],
     states: Mapping[str, str] | None = None,
+    state_attributes: Sequence[str] | Mapping[str, InputDescription | StateTree] = (),
     labels: Sequence[str] = (),
     samples: Sequence[Mapping[str, npt.NDArray[Any]]] = (),
     sizes: Mapping[str, tuple[int, int]] | None = None,
@@ -99,6 +101,7 @@ def publish(
     inputs: InputDescriptions | None = None,
     outputs: Sequence[str] | Mapping[str, InputDescription] = (),
     states: Mapping[str, str] | None = None,
+    state_attributes: Sequence[str] | Mapping[str, InputDescription | StateTree] = (),
     labels: Sequence[str] = (),
     samples: Sequence[Mapping[str, npt.NDArray[Any]]] = (),
     sizes: Mapping[str, tuple[int, int]] | None = None,
@@ -117,10 +120,11 @@ def publish(
         name: Name of the model.
         repository: Folder where models are published, as `<repository>/<model>/<version>`.
         inputs: Descriptions by the names of forward's parameters, in its order: `Floats`, `Integers`, `Lengths`,
-            `Mask` or `Flags`, or for a parameter that is a tuple or a dict of tensors a dict of names and such
-            descriptions.
+            `Mask` or `Flags`; for a parameter that is a tuple or a dict of tensors a dict of names and such
+            descriptions; for a nested state a `StateTree`.
         outputs: Names of what forward returns, in its order, nested ones flattened.
         states: Input that an output continues as: {"h_n": "h_0"}.
+        state_attributes: Attributes of the module that hold states from call to call: see `Publication`.
         labels: Names of the classes.
         samples: Real inputs, each a dict of arrays by input name; lengths and states may be left out.
         sizes: The smallest and the largest size of a dynamic axis that the module takes: {"sequence": (5, 64)}. No row
@@ -152,6 +156,7 @@ def publish(
         sequences=sequences,
         allow_non_finite=allow_non_finite,
         constants=constants or {},
+        state_attributes=state_attributes,
     )
     return _publish(publication, Path(repository), progress=progress)
 

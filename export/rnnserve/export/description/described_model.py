@@ -21,16 +21,14 @@ from rnnserve.export.description.described_tensors import (
     complete_sample,
     name_classes,
 )
-from rnnserve.export.description.forward_parameters import ForwardParameters, read_parameters
 from rnnserve.export.description.forward_trials import (
     bounds_in_words,
     describe_arrays,
     try_forward,
 )
-from rnnserve.export.description.grouped_tensors import kinds_of_groups
 from rnnserve.export.description.initial_values import read_initial_values
 from rnnserve.export.description.lenient_module import made_lenient
-from rnnserve.export.description.made_inputs import with_made_inputs
+from rnnserve.export.description.nested_states import read_forward
 from rnnserve.export.description.omitted_inputs import find_defaults
 from rnnserve.export.description.padding_ids import refuse_padding_alone
 from rnnserve.export.description.publication import FurtherCheck, Publication
@@ -65,13 +63,13 @@ def describe_model(publication: Publication) -> DescribedModel:
     """
     check_model_name(publication.name)
     module = _unwrapped(publication.module)
-    forward = _made(module, publication)
+    with evaluating(module):
+        read = read_forward(module, publication)
+    forward, given, states = read.forward, read.outputs, read.states
     module, described = forward.module, forward.described
-    states = dict(publication.states)
     initial = read_initial_values(described, states.values())
     inputs = [what.tensor(name, is_state=name in states.values()) for name, what in described.items()]
     sizes = check_inputs(inputs, publication.sizes)
-    given = publication.outputs
     if isinstance(given, str) or not given or len(set(given)) != len(given):
         raise WrongArguments(f"outputs is {given!r}; expected the name of each tensor that forward returns, each once")
     both = [name for name in given if name in described]
@@ -105,14 +103,6 @@ def describe_model(publication: Publication) -> DescribedModel:
         allow_non_finite=publication.allow_non_finite,
         defaults=defaults,
     )
-
-
-def _made(module: nn.Module, publication: Publication) -> ForwardParameters:
-    """Give what takes the model's inputs: the module, or what makes its arguments of them."""
-    forward = read_parameters(module, publication.inputs, publication.constants)
-    with evaluating(module):
-        kinds = kinds_of_groups(module, forward, publication.sizes)
-    return with_made_inputs(forward, publication.constants, kinds)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rnnserve.export.description.input_descriptions import InputDescription
 from rnnserve.export.description.publication import InputDescriptions
+from rnnserve.export.description.state_trees import StateTree
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.module_interface import Constant, Parameter
 
@@ -150,10 +151,12 @@ def _unknown(module: nn.Module, where: str, name: str, known: Sequence[str]) -> 
 
 
 def _describe(
-    name: str, what: InputDescription | Mapping[str, InputDescription], described: dict[str, InputDescription]
+    name: str,
+    what: InputDescription | StateTree | Mapping[str, InputDescription],
+    described: dict[str, InputDescription],
 ) -> Parameter:
     """Add the tensors of a parameter to `described`, and give the parameter."""
-    entries = dict(what) if isinstance(what, Mapping) else {name: what}
+    entries: dict[str, object] = dict(what) if isinstance(what, Mapping) else {name: what}
     for tensor, description in entries.items():
         if not isinstance(description, InputDescription):
             raise WrongArguments(

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from torch import nn
 
 from rnnserve.export.description.input_descriptions import InputDescription
+from rnnserve.export.description.state_trees import StateTree
 
 if TYPE_CHECKING:
     from rnnserve.export.description.described_model import DescribedModel
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FurtherCheck", "InputDescriptions", "Publication"]
 
-InputDescriptions = Mapping[str, InputDescription | Mapping[str, InputDescription]]
+InputDescriptions = Mapping[str, InputDescription | StateTree | Mapping[str, InputDescription]]
 
 FurtherCheck = Callable[
     ["DescribedModel", "Reference", "OnnxRunner | None", "ParityLimits", "FailureCollector", int], Sequence[str]
@@ -36,11 +37,15 @@ class Publication:
         module: Any nn.Module that `export_onnx` takes, float32, on the CPU.
         name: The model's.
         inputs: Descriptions by the names of forward's parameters, in its order; parameters with a default may be left
-            out. For a parameter that is a tuple of tensors, a dict of the tensors' names and descriptions.
+            out. For a parameter that is a tuple of tensors, a dict of the tensors' names and descriptions; for a nested
+            state a `StateTree`.
         outputs: Names of what forward returns, in its order, nested ones flattened; or a dict of names and
             descriptions, which names fixed axes, too.
         states: Which output continues as which input: {"h_n": "h_0"}. Such inputs are zeros where a request leaves them
             out.
+        state_attributes: Attributes that forward reads and writes from call to call, "cell.mem", where the state is not
+            among its parameters; or a dict of them with a description each. Each becomes an input of that name, and an
+            output, "cell.mem_n". What they hold when the module is published is the beginning of a sequence.
         labels: Names of the classes: of the last axis of the first output that has as many.
         samples: Real inputs, each a dict of arrays by input name; lengths and states may be left out. The proof and
             the golden results use them beside drawn ones.
@@ -70,5 +75,6 @@ class Publication:
     sequences: bool | None = None
     allow_non_finite: bool = False
     constants: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    state_attributes: Sequence[str] | Mapping[str, InputDescription | StateTree] = ()
     further_checks: Sequence[FurtherCheck] = ()
     checkpoint_sha256: str = ""

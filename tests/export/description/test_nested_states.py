@@ -1,0 +1,325 @@
+"""States in trees and in attributes: every structure becomes named inputs and outputs; what cannot is told."""
+
+import collections
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rnnserve.export import Floats, Integers, Publication, StateTree, WrongArguments
+from rnnserve.export.description.described_model import describe_model, evaluating
+from rnnserve.protos import manifest_pb2
+
+ZEROS, RECORDED = manifest_pb2.DEFAULT_ZEROS, manifest_pb2.DEFAULT_RECORDED
+X = Floats("batch", 3)
+Pair = collections.namedtuple("Pair", "h c")
+
+
+@dataclasses.dataclass
+class Held:
+    h: torch.Tensor
+    c: torch.Tensor
+
+
+def described(module, *, inputs=None, outputs=("y", "state_n"), states=None, **more):
+    inputs = {"x": X, "state": StateTree()} if inputs is None else inputs
+    states = {"state_n": "state"} if states is None else states
+    return describe_model(Publication(module.eval(), "m", inputs, list(outputs), states, **more))
+
+
+def interface(model):
+    """Names and sizes of the states, and what continues as what."""
+    states = {t.name: [a.size for a in t.axes] for t in model.inputs if t.default != manifest_pb2.DEFAULT_REQUIRED}
+    return states, {t.name: t.continues_as for t in model.outputs if t.continues_as}
+
+
+class Stepped(nn.Module):
+    """A step whose states are h (batch, 3) and c (batch, 1, 3), in any container."""
+
+    def __init__(self, make, *, first=0.0):
+        super().__init__()
+        self.make = make
+        self.first = first
+
+    def begin(self, rows):
+        return self.make(torch.full((rows, 3), self.first), torch.zeros(rows, 1, 3))
+
+    def parts(self, state):
+        if isinstance(state, dict):
+            state = list(state.values()) if "c" not in state else [state["h"], state["c"]]
+        if isinstance(state, Held):
+            state = [state.h, state.c]
+        return state
+
+    def forward(self, x, state):
+        h, c = self.parts(state)
+        h = 0.5 * h + x
+        c = c + h.unsqueeze(1)
+        return h + c[:, 0], self.make(h, c)
+
+
+KINDS = {
+    "tuple": (lambda h, c: (h, c), ("0", "1")),
+    "list": (lambda h, c: [h, c], ("0", "1")),
+    "named tuple": (Pair, ("h", "c")),
+    "dict": (lambda h, c: {"h": h, "c": c}, ("h", "c")),
+    "dict with numbers": (lambda h, c: {0: h, 1: c}, ("0", "1")),
+    "ordered dict": (lambda h, c: collections.OrderedDict(h=h, c=c), ("h", "c")),
+    "dataclass": (Held, ("h", "c")),
+}
+
+
+@pytest.mark.parametrize(("make", "keys"), KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("first", [0.0, 1.0, -math.inf])
+def test_every_container_and_its_beginning(make, keys, first):
+    module = Stepped(make, first=first)
+    for example in (module.begin, module.begin(2)):
+        model = described(module, inputs={"x": X, "state": StateTree(example)})
+        h, c = (f"state.{key}" for key in keys)
+        assert interface(model) == (
+            {h: [-1, 3], c: [-1, 1, 3]},
+            {f"state_n.{keys[0]}": h, f"state_n.{keys[1]}": c},
+        )
+        assert [t.default for t in model.inputs[1:]] == [RECORDED if first else ZEROS, ZEROS]
+        arrays = {
+            "x": np.ones((2, 3), np.float32),
+            h: np.full((2, 3), 2, np.float32),
+            c: np.ones((2, 1, 3), np.float32),
+        }
+        results = model.interface.call(model.module, arrays)
+        np.testing.assert_array_equal(results["y"], np.full((2, 3), 5.0))
+        np.testing.assert_array_equal(results[f"state_n.{keys[1]}"], np.full((2, 1, 3), 3.0))
+
+
+class OtherOrder(Stepped):
+    """Returns its dict in another order, and as tuples what came as lists."""
+
+    def __init__(self):
+        super().__init__(lambda h, c: {"deep": [{"h": h}], "c": c})
+
+    def forward(self, x, state):
+        h, c = 0.5 * state["deep"][0]["h"] + x, state["c"] + 1
+        return {"y": h, "state": {"c": c, "deep": ({"h": h},)}}
+
+
+def test_a_dict_that_comes_back_in_another_order_is_read_by_its_keys():
+    module = OtherOrder()
+    model = described(module, inputs={"x": X, "state": StateTree(module.begin(5))})
+    assert interface(model)[1] == {"state_n.deep.0.h": "state.deep.0.h", "state_n.c": "state.c"}
+    arrays = {tensor.name: np.ones([max(axis.size, 1) for axis in tensor.axes], np.float32) for tensor in model.inputs}
+    results = model.interface.call(model.module, arrays)
+    assert (results["state_n.deep.0.h"].max(), results["state_n.c"].max()) == (1.5, 2)
+
+
+class Optional(Stepped):
+    def forward(self, x, state=None):
+        return super().forward(x, self.begin(x.size(0)) if state is None else state)
+
+
+class NoneAtFirst(Stepped):
+    """As mambapy's cache: None, of which the step makes zeros, or ones."""
+
+    def __init__(self, made):
+        super().__init__(lambda h, c: [(h, c)])
+        self.made = made
+
+    def forward(self, x, state):
+        h, c = state[0]
+        return super().forward(x, (torch.full_like(x, self.made) if h is None else h, c))
+
+
+def test_a_state_that_forward_makes_itself_needs_no_example():
+    for first in (0.0, 2.0):
+        model = described(Optional(KINDS["dict"][0], first=first))
+        assert interface(model)[0] == {"state.h": [-1, 3], "state.c": [-1, 1, 3]}
+        assert model.inputs[1].default == (RECORDED if first else ZEROS)
+    with pytest.raises(WrongArguments, match=r"forward without state.h, state.c gives other results"):
+        described(
+            Optional(KINDS["dict"][0], first=2.0), inputs={"x": X, "state": StateTree(Stepped(KINDS["dict"][0]).begin)}
+        )
+    with pytest.raises(WrongArguments, match=r'forward needs "state": give an example'):
+        described(Stepped(KINDS["dict"][0]))
+
+
+def test_none_in_an_example_has_to_mean_zeros():
+    example = StateTree([(None, torch.zeros(1, 1, 3))])
+    model = described(NoneAtFirst(0.0), inputs={"x": X, "state": example})
+    assert interface(model)[0] == {"state.0.0": [-1, 3], "state.0.1": [-1, 1, 3]}
+    with pytest.raises(WrongArguments, match="None, and zeros in its place give other results"):
+        described(NoneAtFirst(1.0), inputs={"x": X, "state": example})
+
+
+class Counting(nn.Module):
+    def forward(self, x, state):
+        memory, position = state["memory"], state["position"]
+        return x + position.unsqueeze(1), {"position": position + 1, "memory": memory, "name": state["name"]}
+
+
+def test_integers_empty_tensors_and_constants_in_a_tree():
+    example = {"memory": torch.zeros(0, 1, 4), "position": torch.full((1,), 3), "name": "encoder"}
+    tree = StateTree(example, integers={"pos*": (0, 512)})
+    model = described(Counting(), inputs={"x": X, "state": tree})
+    assert interface(model)[0] == {"state.position": [-1]}
+    assert (model.inputs[1].integers.low, model.inputs[1].integers.high) == (0, 512)
+    assert model.defaults["state.position"].tolist() == [3]
+    with pytest.raises(WrongArguments, match="expected values from 0 to below 2"):
+        described(Counting(), inputs={"x": X, "state": StateTree(example, integers={"position": (0, 2)})})
+
+
+def growing(x, state):
+    return x, torch.cat([state, x.unsqueeze(1)], 1)
+
+
+def counted(x, state):
+    return x, {"h": state["h"] + x, "n": state["n"] + 1}
+
+
+def shared(x, state):
+    return x, {"h": state["h"] + x, "t": state["t"] + 1}
+
+
+REFUSED = {
+    "grows": (growing, lambda rows: torch.zeros(rows, 2, 3), r'"state" grows: it is \[2, 2, 3\] before a call'),
+    "python int": (
+        counted,
+        lambda rows: {"h": torch.zeros(rows, 3), "n": 0},
+        r'"state_n.n" is 0 before .* and 1 after',
+    ),
+    "no rows": (
+        shared,
+        lambda rows: {"h": torch.zeros(rows, 3), "t": torch.zeros(1)},
+        r'"state.t" .* no axis of the rows',
+    ),
+    "other rows": (
+        lambda x, state: (x, state + x),
+        torch.arange(6.0).view(2, 3),
+        r'the example of "state" has other values in each row',
+    ),
+    "other dtype": (
+        lambda x, state: (x, (state + x).double()),
+        lambda rows: torch.zeros(rows, 3),
+        r"is torch.float32 in the example and torch.float64",
+    ),
+    "elsewhere": (
+        lambda x, state: (x, [state["h"]]),
+        lambda rows: {"h": torch.zeros(rows, 3)},
+        r"0 parts of its structure",
+    ),
+    "example of no rows": (lambda x, state: (x, state), [torch.zeros(2, 3), torch.zeros(4)], r"has no number of rows"),
+}
+
+
+class Using(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x, state):
+        return self.function(x, state)
+
+
+@pytest.mark.parametrize(("function", "example", "said"), REFUSED.values(), ids=REFUSED)
+def test_what_is_no_state_is_refused_with_its_path(function, example, said):
+    with pytest.raises(WrongArguments, match=said):
+        described(Using(function), inputs={"x": X, "state": StateTree(example)})
+
+
+def test_a_tree_is_named_in_states():
+    for states, outputs in (({}, ["y", "state_n"]), ({"other": "state"}, ["y", "state_n"])):
+        with pytest.raises(WrongArguments, match=r'inputs\["state"\] is a StateTree, but states says'):
+            described(Optional(KINDS["dict"][0]), states=states, outputs=outputs)
+
+
+class Attributes(nn.Module):
+    """None at first, a tuple, a buffer, a dict that is written to, one of a submodule, and one that appears."""
+
+    def __init__(self):
+        super().__init__()
+        self.h = None
+        self.hidden = None
+        self.register_buffer("window", torch.zeros(1, 4, 3), persistent=False)
+        self.cache = {"n": None}
+        self.inner = nn.Identity()
+        self.inner.mem = torch.ones(1, 3)
+
+    def forward(self, x):
+        self.h = x + (0 if self.h is None else self.h)
+        h, c = self.hidden if self.hidden is not None else (torch.zeros_like(x), torch.zeros_like(x))
+        self.hidden = (h + x, c * 0.5 + h)
+        window = self.window.expand(x.size(0), -1, -1).roll(-1, 1).clone()
+        window[:, -1] = x
+        self.window = window
+        if self.cache["n"] is None:
+            self.cache["n"] = torch.zeros(x.size(0), dtype=torch.int64)
+        self.cache["n"] += 1
+        self.inner.mem = self.inner.mem * 0.5 + x
+        self.late = getattr(self, "late", torch.zeros_like(x)) + x
+        return self.h + self.hidden[1] + self.window.sum(1) + self.cache["n"].unsqueeze(1) + self.inner.mem + self.late
+
+
+PATHS = ["h", "hidden", "window", "cache", "inner.mem", "late"]
+
+
+def test_attributes_become_inputs_and_outputs_and_the_module_is_left_as_it_was():
+    module = Attributes().eval()
+    model = described(module, inputs={"x": X}, outputs=["y"], states={}, state_attributes=PATHS)
+    names = ["h", "hidden.0", "hidden.1", "window", "cache.n", "inner.mem", "late"]
+    finals = ["h_n", "hidden_n.0", "hidden_n.1", "window_n", "cache_n.n", "inner.mem_n", "late_n"]
+    assert interface(model)[1] == dict(zip(finals, names, strict=True))
+    assert interface(model)[0]["window"] == [-1, 4, 3]
+    assert {t.name: t.default for t in model.inputs[1:]} == dict.fromkeys(names, ZEROS) | {"inner.mem": RECORDED}
+    reference, x = Attributes().eval(), [torch.randn(2, 3) for _ in range(5)]
+    states = {}
+    with evaluating(model.module):
+        for step in x:
+            found = model.interface.call(model.module, {"x": step.numpy(), **states})
+            np.testing.assert_allclose(found["y"], reference(step).numpy(), rtol=1e-6)
+            states = {name: found[final] for final, name in zip(finals, names, strict=True)}
+    assert (module.h, module.hidden, module.cache, hasattr(module, "late")) == (None, None, {"n": None}, False)
+    assert (module.window.shape, module.inner.mem.tolist()) == ((1, 4, 3), [[1, 1, 1]])
+    assert set(dict(module.named_buffers())) == {"window"}
+
+
+class OneRow(nn.Module):
+    """As BeatNet: attributes for one row, which no other number of rows goes with."""
+
+    def __init__(self, first):
+        super().__init__()
+        self.gru = nn.GRU(3, 4, batch_first=True)
+        self.hidden = torch.full((1, 1, 4), first)
+
+    def forward(self, x):
+        y, self.hidden = self.gru(x, self.hidden)
+        return y
+
+
+@pytest.mark.parametrize("first", [0.0, 0.5])
+def test_an_attribute_of_one_row_is_the_beginning_of_each(first):
+    inputs = {"x": Floats("batch", "sequence", 3)}
+    for attributes in (["hidden"], {"hidden": StateTree()}, {"hidden": StateTree(torch.full((1, 1, 4), first))}):
+        model = described(OneRow(first), inputs=inputs, outputs=["y"], states={}, state_attributes=attributes)
+        assert interface(model) == ({"hidden": [1, -1, 4]}, {"hidden_n": "hidden"})
+        assert model.inputs[1].default == (RECORDED if first else ZEROS)
+    named = Floats(("layers", 1), "batch", ("hidden", 4), initial=first)
+    model = described(OneRow(first), inputs=inputs, outputs=["y"], states={}, state_attributes={"hidden": named})
+    assert [axis.name for axis in model.outputs[1].axes] == ["layers", "batch", "hidden"]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ("h", r'state_attributes is "h"; expected a list'),
+        (["cell.mem"], r'names "cell.mem", but the module has no "cell"'),
+        (["inner"], r'names "inner", which is a Identity'),
+        (["training"], r'"training" holds no tensor after a call'),
+        ({"h": Floats("batch", 4)}, r'\["h"\] describes float32 \[.batch., 4\]; forward writes float32 \[.batch., 3\]'),
+        ({"hidden": Floats("batch", 3)}, r'"hidden" holds a tree of tensors: describe it by StateTree'),
+        ({"cache": Integers("batch", high=9)}, r'"cache" holds a tree of tensors'),
+    ],
+)
+def test_attributes_that_are_no_state_are_refused(attributes, said):
+    with pytest.raises(WrongArguments, match=said):
+        described(Attributes(), inputs={"x": X}, outputs=["y"], states={}, state_attributes=attributes)
