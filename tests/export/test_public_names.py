@@ -18,6 +18,7 @@ EXPORTED = {
         "Lengths",
         "ParityError",
         "Publication",
+        "StateTree",
         "UnsupportedModule",
         "WrongArguments",
         "export_onnx",

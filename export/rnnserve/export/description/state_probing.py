@@ -132,7 +132,7 @@ def probed_states(probe: Probe, begin: Mapping[str, Begin]) -> dict[str, ProbedS
     """Run the module with some rows, more rows, and more steps; give its states by parameter and attribute.
 
     Args:
-        probe: How it is run.
+        probe: Way in which it is run.
         begin: The beginning of each nested state.
 
     Raises:
@@ -233,8 +233,8 @@ def describe_leaves(name: str, what: StateTree, state: ProbedState) -> tuple[Tre
 
     Args:
         name: The parameter or attribute.
-        what: What the user says of it.
-        state: What it was in some calls.
+        what: Description by the user.
+        state: Values of it in some calls.
 
     Returns:
         Its structure; a description of each tensor, by the name that it has as an input; and the axis of rows of the

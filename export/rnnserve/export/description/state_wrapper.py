@@ -74,7 +74,7 @@ class WithStates(nn.Module):
 
         Args:
             module: The module, which takes its arguments by position.
-            trees: For each argument its structure; None for one that is passed as it is.
+            trees: Structure of each argument; None for one that is passed as it is.
             outputs: The names of its results, in order, and those that are nested states.
             attributes: The states in attributes.
         """
