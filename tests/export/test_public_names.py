@@ -16,6 +16,7 @@ EXPORTED = {
         "Floats",
         "Integers",
         "Lengths",
+        "Mask",
         "ParityError",
         "Publication",
         "StateTree",

@@ -67,7 +67,8 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
             read = recorder.read
     if read:
         raise UnsupportedModule(
-            f"the module keeps {sorted(read)} from one call to the next, and an ONNX model keeps no state. Make the "
+            f"the module keeps {sorted(read)} from one call to the next, and an ONNX model keeps no state. "
+            f"Publish it with state_attributes={sorted(read)}, which makes an input and an output of each; or make the "
             'state an input (h_0) and an output (h_n) of the forward, and publish it with states={"h_n": "h_0"}: '
             "clients carry it from call to call."
         )
