@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["chunks", "flattened", "gru_weights", "one_row_loop", "quantised", "save", "unbatched", "value"]
+__all__ = ["chunks", "flattened", "gru_weights", "one_row_loop", "quantised", "save", "strided", "unbatched", "value"]
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 IN, HIDDEN = 2, 3
@@ -168,3 +168,19 @@ def one_row_loop(folder: Path) -> Path:
     ]
     weights = [numpy_helper.from_array(np.array(1), "at"), numbers("axis", 1)]
     return save(folder, nodes, [value("x", (1, "time", IN))], [value("y", (None, None))], weights)
+
+
+def strided(folder: Path) -> Path:
+    """Means of windows of 4 numbers, but of one at least: x (1, width) to y (1, (width + 3) // 4), of short x by Pad."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"], start=1),
+        helper.make_node("Sub", ["most", "shape"], ["lack"]),
+        helper.make_node("Max", ["lack", "none"], ["more"]),
+        helper.make_node("Concat", ["none", "none", "none", "more"], ["pads"], axis=0),
+        helper.make_node("Pad", ["x", "pads"], ["padded"]),
+        helper.make_node("Unsqueeze", ["padded", "one"], ["image"]),
+        helper.make_node("AveragePool", ["image"], ["pooled"], kernel_shape=[4], strides=[4]),
+        helper.make_node("Squeeze", ["pooled", "one"], ["y"]),
+    ]
+    weights = [numbers("most", 9), numbers("none", 0), numbers("one", 1)]
+    return save(folder, nodes, [value("x", (1, "width"))], [value("y", (None, None))], weights)

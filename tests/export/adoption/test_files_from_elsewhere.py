@@ -6,10 +6,10 @@ import pytest
 
 from rnnserve.cli import main
 from rnnserve.export.adoption import Roles, adopt
-from rnnserve.export.errors import WrongArguments
+from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.protos import manifest_pb2
-from support.foreign_files import chunks, flattened, one_row_loop, quantised, unbatched
+from support.foreign_files import chunks, flattened, one_row_loop, quantised, strided, unbatched
 
 ALONE, JOINED = manifest_pb2.BATCHING_ALONE, manifest_pb2.BATCHING_JOINED
 
@@ -174,6 +174,17 @@ def test_sizes_that_the_file_does_not_take(tmp_path):
     roles = Roles(constants={"sr": "16000"}, fixed={"sequence": 5})
     with pytest.raises(WrongArguments, match=r'^it does not run with "x" \[3, 5\]'):
         adopt(chunks(tmp_path, ("batch", "sequence")), "m", tmp_path / "repository", roles)
+
+
+def test_sizes_from_which_an_output_follows_a_rule_are_asked_for(tmp_path):
+    path = strided(tmp_path)
+    with pytest.raises(UnsupportedModule) as raised:
+        adopt(path, "m", tmp_path / "repository")
+    assert str(raised.value).endswith(
+        "From 16 on it follows one rule; say so, with the largest size: --size width=16:4096"
+    )
+    done = adopt(path, "m", tmp_path / "repository", Roles(sizes={"width": (16, 4096)}))
+    assert axes_of(done.manifest.outputs) == {"y": ["batch", "width/4"]}
 
 
 def test_names_may_have_slashes(tmp_path):

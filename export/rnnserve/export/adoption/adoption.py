@@ -24,6 +24,7 @@ from rnnserve.export.adoption.preparation import Prepared, prepare
 from rnnserve.export.adoption.roles import Roles
 from rnnserve.export.adoption.row_by_row import run_alone
 from rnnserve.export.adoption.sample_file import Sample
+from rnnserve.export.adoption.size_advice import advise_sizes
 from rnnserve.export.adoption.state_pairs import describe_states
 from rnnserve.export.description.described_outputs import describe_outputs
 from rnnserve.export.description.described_tensors import (
@@ -34,7 +35,7 @@ from rnnserve.export.description.described_tensors import (
     complete_sample,
     name_classes,
 )
-from rnnserve.export.errors import ExportError, WrongArguments
+from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
 from rnnserve.export.found_states.parts_file import PartsFile, find_parts
 from rnnserve.export.golden_cases import GoldenCases, make_cases
 from rnnserve.export.input_drawing import draw_inputs
@@ -142,7 +143,10 @@ def _describe(
                 f"them one name), or are values out of bounds? {error}"
             ) from error
 
-    outputs = describe_outputs(compute, inputs, names, sizes)
+    try:
+        outputs = describe_outputs(compute, inputs, names, sizes)
+    except UnsupportedModule as error:
+        raise advise_sizes(error, partial(describe_outputs, compute, inputs, names), sizes, roles) from error
     name_output_axes(outputs, roles)
     check_states(describe_states(inputs, outputs, roles), inputs, outputs)
     return ModelDescription(

@@ -46,6 +46,7 @@ class BatchTrial:
         alone: The file.
         together: The file, with each axis that may be the batch dynamic.
         limits: The smallest and the largest size of axes of which the user says it.
+        is_quantised: Whether it scales to int8 by the values that it meets: then rows move each other a little.
 
     Attributes:
         refused: What onnxruntime said of the first sizes that it did not run; empty where it ran.
@@ -57,8 +58,11 @@ class BatchTrial:
         alone: OnnxRunner,
         together: OnnxRunner,
         limits: Mapping[str, tuple[int, int]],
+        *,
+        is_quantised: bool,
     ) -> None:
         self._inputs, self._alone, self._together, self._limits = inputs, alone, together, limits
+        self._is_quantised = is_quantised
         self.refused = ""
 
     def find(self) -> Found | None:
@@ -73,7 +77,7 @@ class BatchTrial:
                 continue
             if change == 0 or self._is_called(batches):
                 return Found(batches, sizes, together=True)
-            if change < QUANTISED:
+            if change < QUANTISED and self._is_quantised:
                 near = near or Found(batches, sizes, together=True)
         return near or self._one_row()
 
@@ -86,9 +90,14 @@ class BatchTrial:
             if not each.is_number
         )
 
-    def results(self, found: Found) -> Arrays:
-        """Give the file's results for one row."""
-        return self._alone(draw(self._inputs, found.batches, 1, found.sizes, np.random.default_rng(0)))
+    def result_shapes(self, found: Found) -> dict[str, tuple[int, ...]]:
+        """Give the shapes of the results for one row, with the largest size of each axis: 1 for those that stay 1."""
+        sizes = [{axis: more * size for axis, size in found.sizes.items()} for more in (1, 2, 8)]
+        runs = [results for each in sizes if (results := self._run(found.batches, each)) is not None]
+        return {
+            name: tuple(max(of_axis) for of_axis in zip(*(results[name].shape for results in runs), strict=True))
+            for name in runs[0]
+        }
 
     def runs(self, found: Found, sizes: Mapping[str, int]) -> bool:
         """Whether the file runs with one row of other sizes."""

@@ -1,6 +1,7 @@
 """The axes of a file's inputs, as far as the file and the user name them; and which of them may be the batch."""
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ Batches = Mapping[str, int | None]
 """By tensor: the axis that is the batch; None for a new axis before the others."""
 
 _STEPS = "sequence"
+_NO_NAMES = re.compile(r"\?|-1|none|unk__\d+|(p2o\.)?dynamicdimension\.\d+", re.IGNORECASE)
+"""What tf2onnx and paddle2onnx write for an axis of any size."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +111,7 @@ def open_input(
                 check_frozen(value.name, at, dim.dim_value)
             dims.append(dim.dim_value)  # a name of a fixed axis changes nothing here
         else:
-            dims.append(given or (BATCH if dim.dim_param.lower().startswith(BATCH) else dim.dim_param))
+            dims.append(given or _name_of(dim.dim_param))
     by_user = [at for at in range(len(dims)) if roles.axes.get((value.name, at)) == BATCH]
     called = by_user or [at for at, dim in enumerate(dims) if dim == BATCH]
     free = [at for at, dim in enumerate(dims) if (value.name, at) not in roles.axes and (dim == 1 or dim != BATCH)]
@@ -122,6 +125,12 @@ def open_input(
         integers,
         is_lengths,
     )
+
+
+def _name_of(written: str) -> str:
+    if _NO_NAMES.fullmatch(written):
+        return ""
+    return BATCH if written.lower().startswith(BATCH) else written
 
 
 def draw(

@@ -13,6 +13,7 @@ from rnnserve.export.adoption.open_axes import Batches, OpenInput, open_input
 from rnnserve.export.adoption.questions import Question, ask
 from rnnserve.export.adoption.roles import Roles
 from rnnserve.export.adoption.row_by_row import run_row_by_row
+from rnnserve.export.adoption.subgraphs import all_nodes
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.onnx_files import model_inputs
 from rnnserve.export.parity import OnnxProcess, OnnxRunner
@@ -67,7 +68,8 @@ def prepare(model: onnx.ModelProto, roles: Roles, process: OnnxProcess) -> Prepa
     inputs = [each for each in inputs if each.dims or each.name not in asked]
     alone = OnnxRunner(trial_model.SerializeToString(), process=process)
     together = OnnxRunner(_with_open_batch(trial_model, inputs).SerializeToString(), process=process)
-    trial = BatchTrial(inputs, alone, together, roles.limits)
+    is_quantised = any(node.op_type.startswith("DynamicQuantize") for node in all_nodes(model.graph))
+    trial = BatchTrial(inputs, alone, together, roles.limits, is_quantised=is_quantised)
     found = trial.find()
     if found is None:
         if any(each.settled is None or "" in each.dims for each in inputs) or questions:
@@ -88,7 +90,7 @@ def prepare(model: onnx.ModelProto, roles: Roles, process: OnnxProcess) -> Prepa
     if found.together:
         made, changed = _named(model, inputs, found.batches), _is_changed(inputs, found)
     else:
-        shapes = {name: array.shape for name, array in trial.results(found).items()}
+        shapes = trial.result_shapes(found)
         ranks = {name: len(shape) for name, shape in shapes.items()}
         by_row = run_row_by_row(model, found.batches, _output_batches(shapes, roles), ranks)
         made, changed = _named(by_row, inputs, found.batches), True
