@@ -171,7 +171,7 @@ def one_row_loop(folder: Path) -> Path:
 
 
 def strided(folder: Path) -> Path:
-    """Means of windows of 4 numbers, but of one at least: x (1, width) to y (1, (width + 3) // 4), of short x by Pad."""
+    """Means of windows of 4 numbers; short rows are padded to 9: x (1, width) to y (1, width / 4)."""
     nodes = [
         helper.make_node("Shape", ["x"], ["shape"], start=1),
         helper.make_node("Sub", ["most", "shape"], ["lack"]),

@@ -121,6 +121,8 @@ def test_int8_of_one_scale_for_all_rows_is_served_alone(axes, tmp_path):
     done = adopt(path, "m", tmp_path / "repository")
     assert axes_of(done.manifest.inputs)["x"][0] == "batch"
     assert done.manifest.batching.mode == ALONE
+    assert "int8 by the largest of a run" in done.manifest.batching.reasons[0]
+    assert "module" not in " ".join(done.manifest.batching.reasons)
     assert done.manifest.parts.reason
     x = floats(1, 6, 2)
     found, file = published(done)({"x": x})["y"], OnnxRunner(path.read_bytes())
@@ -180,10 +182,9 @@ def test_sizes_from_which_an_output_follows_a_rule_are_asked_for(tmp_path):
     path = strided(tmp_path)
     with pytest.raises(UnsupportedModule) as raised:
         adopt(path, "m", tmp_path / "repository")
-    assert str(raised.value).endswith(
-        "From 16 on it follows one rule; say so, with the largest size: --size width=16:4096"
-    )
-    done = adopt(path, "m", tmp_path / "repository", Roles(sizes={"width": (16, 4096)}))
+    assert str(raised.value).endswith("one rule; say so, with the largest size: --size width=8:4096")
+    assert "return the number of steps" not in str(raised.value)
+    done = adopt(path, "m", tmp_path / "repository", Roles(sizes={"width": (8, 4096)}))
     assert axes_of(done.manifest.outputs) == {"y": ["batch", "width/4"]}
 
 

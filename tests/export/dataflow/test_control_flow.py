@@ -66,3 +66,43 @@ def test_a_scan_over_steps(backward, mix, expected):
     }
     nodes = [("Gather", "x scalar_0", "first", {"axis": 1}), ("Scan", "first x", "end y", {"body": body, **settings})]
     assert verdicts(nodes, WHOLE) == expected
+
+
+ROWS_ALONE = [("CumSum", "row scalar_0", "out")]
+OTHER_ROW = [("Gather", "x scalar_0", "first"), ("Add", "row first", "out")]
+MEAN_OF_ROWS = [("ReduceMean", "x zero", "mean"), ("Squeeze", "mean zero", "flat"), ("Add", "row flat", "out")]
+ALL_ROWS = [("ReduceMax", "x", "largest"), ("Squeeze", "largest", "flat"), ("Add", "row flat", "out")]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "settings", "expected"),
+    [
+        (ROWS_ALONE, {}, "+++"),
+        (ROWS_ALONE, {"scan_input_directions": [1], "scan_output_directions": [1]}, "+++"),
+        (ROWS_ALONE, {"scan_output_directions": [1]}, "?++"),
+        (OTHER_ROW, {}, "?++"),
+        (MEAN_OF_ROWS, {}, "-++"),
+        (ALL_ROWS, {}, "---"),
+    ],
+)
+def test_a_scan_over_rows_without_states(nodes, settings, expected):
+    """A row is computed by itself, unless the body reads another from outside."""
+    body = helper.make_graph(
+        [helper.make_node(operator, given.split(), [made]) for operator, given, made in nodes],
+        "body",
+        [helper.make_tensor_value_info("row", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)],
+    )
+    scan = [("Scan", "x", "y", {"body": body, "num_scan_inputs": 1, **settings})]
+    assert verdicts(scan, WHOLE) == expected
+
+
+def test_a_scan_over_rows_with_a_state_is_not_decided():
+    body = helper.make_graph(
+        [helper.make_node("Add", ["sum", "row"], ["next"]), helper.make_node("Identity", ["next"], ["out"])],
+        "body",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("sum", "row")],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("next", "out")],
+    )
+    nodes = [("Gather", "x scalar_0", "first", {}), ("Scan", "first x", "end y", {"body": body, "num_scan_inputs": 1})]
+    assert verdicts(nodes, WHOLE)[0] != "+"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from rnnserve.export.adoption.alone import explain_alone
 from rnnserve.export.adoption.expected_results import expected_cases
 from rnnserve.export.adoption.file_tensors import (
     check_kind,
@@ -22,7 +23,6 @@ from rnnserve.export.adoption.file_tensors import (
 from rnnserve.export.adoption.onnx_truth import OnnxTruth
 from rnnserve.export.adoption.preparation import Prepared, prepare
 from rnnserve.export.adoption.roles import Roles
-from rnnserve.export.adoption.row_by_row import run_alone
 from rnnserve.export.adoption.sample_file import Sample
 from rnnserve.export.adoption.size_advice import advise_sizes
 from rnnserve.export.adoption.state_pairs import describe_states
@@ -106,8 +106,7 @@ def adopt(
             data = model.SerializeToString(deterministic=True)
             truth = _truth(path, data, process)
             parts = find_parts(description, MODEL, data, partial(OnnxRunner, process=process))
-            notes = [*([constants] if constants else []), *prepared.notes]
-            return _publish(description, truth, data, repository, samples, notes, parts, one_row=prepared.one_row)
+            return _publish(description, truth, data, repository, samples, constants, parts, prepared)
         except RuntimeError as error:  # what `OnnxRunner` raises
             raise ExportError(
                 f"{path}: {error}; if the model does not take all sizes, say which: --size AXIS=LOW:HIGH"
@@ -167,10 +166,9 @@ def _publish(
     data: bytes,
     repository: Path,
     samples: Sequence[Sample],
-    notes: Sequence[str],
+    constants: str,
     parts: PartsFile,
-    *,
-    one_row: bool,
+    prepared: Prepared,
 ) -> ExportResult:
     with contextlib.suppress(MissingConfigError):  # publishing writes it
         check_tensors(read_config(repository / model.name), model.inputs, model.outputs)
@@ -187,9 +185,9 @@ def _publish(
             f"{MODEL} does not give its own results again, so nothing is published: {'; '.join(failures)}"
         )
     files = {MODEL: data, GOLDEN: dump_cases(golden.cases), **parts.files({})}
+    notes = [*([constants] if constants else []), *prepared.notes]
     found = _found(model, truth, data, known, notes)
-    if one_row:
-        run_alone(found.batching)
+    explain_alone(found.batching, one_row=prepared.one_row, is_quantised=prepared.is_quantised)
     manifest = describe_version(model, found, golden, files, origin=manifest_pb2.ORIGIN_ADOPTED, parts=parts.record)
     files[MANIFEST] = dump_manifest(manifest)
     config = render_config(model.name, model.inputs, model.outputs)

@@ -42,9 +42,9 @@ class BatchTrial:
     """Trials of a file.
 
     Args:
-        inputs: Its inputs.
-        alone: The file.
-        together: The file, with each axis that may be the batch dynamic.
+        inputs: Inputs of the file.
+        alone: File as it is.
+        together: File with each axis that may be the batch dynamic.
         limits: The smallest and the largest size of axes of which the user says it.
         is_quantised: Whether it scales to int8 by the values that it meets: then rows move each other a little.
 

@@ -30,10 +30,10 @@ def check_rows(
 
     Args:
         inputs: Inputs of the file.
-        batches: Which axis of each is the batch.
+        batches: Axis of each input that is the batch.
         sizes: Sizes of other axes with which it runs.
         alone: The file itself.
-        served: What is published.
+        served: File that is published.
 
     Raises:
         ExportError: If a row has another result.

@@ -95,7 +95,7 @@ def open_input(
 
     Args:
         value: The input, of known shape and type.
-        roles: What the user says.
+        roles: Roles that the user gives.
         integers: The lowest value, and one more than the highest, where they are known.
         is_lengths: Whether it holds lengths.
 
@@ -140,7 +140,7 @@ def draw(
 
     Args:
         inputs: The inputs.
-        batches: Which axis of each is the batch.
+        batches: Axis of each input that is the batch.
         rows: Size of these.
         sizes: Sizes of the other dynamic axes, by name.
         random: Generator of the values.

@@ -33,12 +33,14 @@ class Prepared:
         roles: Roles of its tensors, with those that were found.
         notes: What was done and found, in sentences for the record.
         one_row: Whether the graph takes one row at a time, and is run for each row by itself.
+        is_quantised: Whether it scales numbers to int8 by the largest that it meets.
     """
 
     model: onnx.ModelProto
     roles: Roles
     notes: Sequence[str] = ()
     one_row: bool = False
+    is_quantised: bool = False
 
 
 def prepare(model: onnx.ModelProto, roles: Roles, process: OnnxProcess) -> Prepared:
@@ -46,7 +48,7 @@ def prepare(model: onnx.ModelProto, roles: Roles, process: OnnxProcess) -> Prepa
 
     Args:
         model: The file, whose inputs are tensors of known shapes.
-        roles: What the user says.
+        roles: Roles that the user gives.
         process: Process in which it runs.
 
     Raises:
@@ -98,7 +100,7 @@ def prepare(model: onnx.ModelProto, roles: Roles, process: OnnxProcess) -> Prepa
         served = OnnxRunner(made.SerializeToString(), process=process)
         check_rows(inputs, found.batches, found.sizes, alone, served)
     roles = dataclasses.replace(roles, axes={**_fix_sizes(made, roles.fixed), **roles.axes})
-    return Prepared(made, roles, notes, one_row=not found.together)
+    return Prepared(made, roles, notes, one_row=not found.together, is_quantised=is_quantised)
 
 
 def _opened(model: onnx.ModelProto, value: onnx.ValueInfoProto, roles: Roles) -> OpenInput:

@@ -12,10 +12,9 @@ from onnx import helper
 from rnnserve.export.adoption.subgraphs import rename
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.onnx_files import model_inputs
-from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["run_alone", "run_row_by_row"]
+__all__ = ["run_row_by_row"]
 
 _DOMAINS = ("", "ai.onnx")
 _SCAN = 9  # the operator set in which Scan got its present form
@@ -33,8 +32,8 @@ def run_row_by_row(
 
     Args:
         model: The model of one row.
-        inputs: By input, the axis of size 1 that becomes the batch; None for a new axis before the others.
-        outputs: Likewise, by output.
+        inputs: Axis of size 1 that becomes the batch, by input; None for a new axis before the others.
+        outputs: Axis of each output, likewise.
         ranks: The number of axes of each output for one row.
 
     Raises:
@@ -110,12 +109,3 @@ def _change_rank(operator: str, given: str, made: str, axis: int | None, opset: 
         helper.make_node("Constant", [], [f"{made}/axes/{operator}"], value=axes, name=f"{name} axes"),
         helper.make_node(operator, [given, f"{made}/axes/{operator}"], [made], name=name),
     ]
-
-
-def run_alone(batching: manifest_pb2.Batching) -> None:
-    """Let requests of such a model run alone: sharing a run would make each wait for the others, and save nothing."""
-    if batching.mode != manifest_pb2.BATCHING_ALONE:
-        batching.mode = manifest_pb2.BATCHING_ALONE
-        del batching.reasons[:]
-        batching.ClearField("padding")
-    batching.reasons.insert(0, "the file takes one row at a time, so sharing a run would save nothing")

@@ -22,10 +22,10 @@ def advise_sizes(
     """Say which sizes to name, in the place of what a module's author could change.
 
     Args:
-        error: Why the outputs cannot be described.
+        error: Reason why the outputs cannot be described.
         describe: A function that describes them for the smallest and the largest size of each axis.
-        sizes: Those that were tried.
-        roles: What the user says.
+        sizes: Sizes that were tried.
+        roles: Roles that the user gives.
     """
     said, apart, _ = str(error).partition(_FOR_MODULES)
     if not apart:
