@@ -12,6 +12,7 @@ SERVE_FLAGS ?=
 LOAD_FLAGS ?= --rate 250,500,1000,2000,4000 --slo p99=20ms --length 1:64 --duration 5
 BENCH_FLAGS ?=
 GROWTH_FLAGS ?=
+ZOO_FLAGS ?=
 MUTANTS_FLAGS ?=
 CONFORMANCE_FLAGS ?=
 GPU_FLAGS ?=
@@ -39,7 +40,7 @@ MYPY_TESTS := --follow-imports silent --allow-untyped-defs --allow-incomplete-de
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
 .PHONY: help setup docs export verify serve test test-fast drills drills-long check lint mutants fuzz conformance format \
-	picture protos demo-model load bench compare growth gpu gpu-setup clean
+	picture protos demo-model load zoo bench compare growth gpu gpu-setup clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -152,6 +153,9 @@ demo-model: setup ## make the model of `rnnserve demo` again, which is part of t
 
 protos: setup ## make the stubs again from the .proto files
 	$(BIN)/python protos/generate.py
+
+zoo: setup ## publish a module of each kind from examples/zoo, and print what was found of each
+	$(BIN)/python examples/zoo $(ZOO_FLAGS)
 
 bench: setup ## measure side by side with Triton and others; BENCH_FLAGS=--quick for a short look
 	$(BIN)/python -m benchmarks $(BENCH_FLAGS)

@@ -1,0 +1,41 @@
+"""The zoo: `make zoo` publishes each of its modules; here two of them are, and the table of the documents has all."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ZOO = ROOT / "examples" / "zoo"
+FILES = sorted(path.stem for path in ZOO.glob("[a-z]*.py"))
+
+
+@pytest.fixture(scope="module")
+def documented():
+    """Rows of the table in docs/publishing.md, by module, each without its distance."""
+    rows = re.findall(
+        r"^\| (.+) \| `(\w+)` \| (.+) \| .+ \|$", (ROOT / "docs" / "publishing.md").read_text(), re.MULTILINE
+    )
+    return {module: (like, *rest.split(" | ")) for like, module, rest in rows if module in FILES}
+
+
+def test_the_documents_have_a_row_for_each_module(documented):
+    assert sorted(documented) == FILES
+
+
+def test_modules_are_published_as_the_documents_say(documented, monkeypatch):
+    """One that was exported by another exporter, and one with the rules of lengths."""
+    names = ["crf_tagger", "vad"]
+    monkeypatch.setattr(sys, "argv", ["zoo"])
+    table = runpy.run_path(str(ZOO / "__main__.py"))["table"](names)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    assert {module.strip("`"): (like, *rest[:-1]) for like, module, *rest in rows} == {
+        name: documented[name] for name in names
+    }
+    assert [row[-1] for row in rows] == ["equal", "a file alone"]
+
+
+def test_a_module_of_the_zoo_is_short():
+    assert all(len((ZOO / f"{name}.py").read_text().splitlines()) < 80 for name in FILES)
