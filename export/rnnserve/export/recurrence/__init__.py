@@ -6,14 +6,14 @@
 of `layer_operators` for each layer; `translations` turns these into ONNX, beside those in `translation_registry`; what
 torch takes apart before is in `decomposition_tables`.
 `passes` has the list of what is changed and checked before and after that, in order. Of its files, `refusals`,
-`carried_state`, `size_probing` and `shape_probing` refuse what would be exported wrong; `empty_sizes` finds axes that
-may have no values; `value_types`, `exact_passes`, `interface_names`, `axis_names`, `weight_folding`, `float16`,
-`cast_order` and `exporter_metadata` work on the graph (`static_lists` and `static_sizes` are parts of `exact_passes`);
-`postconditions` checks it. `graph_pass` names a pass that fails. Operators that torch translates to something else are
-in `rnnserve.export.operators`.
+`carried_state`, `size_probing` and `shape_probing` refuse what would be exported wrong; `fixed_sizes` notes the lines
+that fix an axis, and `empty_sizes` finds axes that may have no values; `value_types`, `exact_passes`,
+`interface_names`, `axis_names`, `weight_folding`, `float16`, `cast_order` and `exporter_metadata` work on the graph
+(`static_lists` and `static_sizes` are parts of `exact_passes`); `postconditions` checks it. `graph_pass` names a pass
+that fails. Operators that torch translates to something else are in `rnnserve.export.operators`.
 
-`loops` makes scans of the loops in the user's own code, where these fix the number of steps; what
-it refuses, `written_scans` writes as `scan`, for the refusal to show.
+`loops` makes scans of the loops in the user's own code, where these fix the number of steps; what it refuses,
+`written_scans` writes as `scan`, for the refusal to show.
 `complex_numbers` writes complex numbers as pairs of real ones.
 `scan` is a loop over steps of any kind: `scan_markers` are in the captured program where a step begins and ends, and
 `scan_translation` makes ONNX's Scan of them; `scan_loop`, `scan_writes` and `operation_recorder` are for its refusals.

@@ -13,6 +13,7 @@ from rnnserve.export.errors import WrongArguments
 from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
+from rnnserve.export.recurrence.fixed_sizes import fixed_sizes_noted
 from rnnserve.export.recurrence.interception import intercepted
 from rnnserve.export.recurrence.loops.functions import loops_captured
 from rnnserve.export.recurrence.recurrent_functions import RecurrentFunctionMode
@@ -67,11 +68,12 @@ def capture(
     larger = {name: number + 2 for number, (name, size) in enumerate(sorted(axes.sizes.items())) if size == 1}
     larger = {name: min(size, limits.get(name, (1, None))[1] or size) for name, size in larger.items()}
     refuse_scripts(module)
-    with prepared(module), backed_sizes_of_any_value(), loops_captured(loops) if loops else contextlib.nullcontext():
+    in_scans = loops_captured(loops) if loops else contextlib.nullcontext()
+    with prepared(module), backed_sizes_of_any_value(), in_scans, fixed_sizes_noted() as fixed:
         try:
             program = torch.export.export(module, resize(args, axes, larger), dynamic_shapes=axes.shapes, strict=False)
         except Exception as error:  # torch's errors and the module's own: `explain` has a message for each
-            raise explain(error, module, axes) from error
+            raise explain(error, module, axes, fixed) from error
     refuse_random_numbers(program)
     refuse_writes(program)
     remove_zero_states(program.graph)

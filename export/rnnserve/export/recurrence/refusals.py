@@ -3,7 +3,7 @@
 import pathlib
 import re
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -106,8 +106,15 @@ def refuse_state(program: torch.export.ExportedProgram) -> None:
             raise UnsupportedModule(f"the module holds a TorchScript object, {spec.target}, which ONNX has no form for")
 
 
-def explain(error: Exception, module: nn.Module, axes: DynamicAxes) -> ExportError:
-    """Turn an error of the capture into one whose message says what to change in the module."""
+def explain(error: Exception, module: nn.Module, axes: DynamicAxes, fixed: Mapping[int, str]) -> ExportError:
+    """Turn an error of the capture into one whose message says what to change in the module.
+
+    Args:
+        error: Error of torch, or of the module.
+        module: Module that was captured.
+        axes: Dynamic axes of its arguments.
+        fixed: Line of the user's code that fixes a size, by the size, as far as it was seen.
+    """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ExportError):
@@ -118,7 +125,7 @@ def explain(error: Exception, module: nn.Module, axes: DynamicAxes) -> ExportErr
     at = f" (at {source_line(frames[-1].filename, frames[-1].lineno)})" if frames else ""
     text = str(error)
     if lost := _SPECIALISED.search(text):
-        return FixedSize(_static(lost, module, axes))
+        return FixedSize(_static(lost, module, axes, fixed.get(int(lost["size"]), "")))
     if any(frame.filename.startswith(_DISTRIBUTIONS) for frame in passed):
         return UnsupportedModule(
             f"a distribution of torch.distributions{at} checks the values of its arguments, and an exported program "
@@ -152,19 +159,19 @@ def _of_values(at: str, frames: list[traceback.FrameSummary], axes: DynamicAxes)
     return said
 
 
-def _static(lost: re.Match[str], module: nn.Module, axes: DynamicAxes) -> str:
+def _static(lost: re.Match[str], module: nn.Module, axes: DynamicAxes, line: str) -> str:
     axis, size = int(lost["axis"]), lost["size"]
     names = {name for tensor in axes.names for position, name in tensor.items() if position == axis}
     name = " or ".join(f'"{name}"' for name in sorted(names))
     if names == {BATCH}:
-        return _one_batch(f"axis {axis} of the argument {lost['path']} ({name})", int(size), module)
+        return _one_batch(f"axis {axis} of the argument {lost['path']} ({name})", int(size), module, line)
     cells = [f"`{name}`" for name, submodule in module.named_modules() if isinstance(submodule, nn.RNNCellBase)]
     culprit = f" It holds cells, {', '.join(cells)}: is one called in a loop over the steps?" if cells else ""
     return (
         f"axis {axis} of the argument {lost['path']} ({name}) cannot be dynamic: the module's Python code fixes it to "
-        f"the sample's {size}, by a loop over it, by int() or len() (write .size()), by a function that takes a plain "
-        "number (for math.log(n) write torch.log(torch.tensor(n)), for a window of n steps a formula of "
-        "torch.arange(n)), or by a tensor of that fixed size."
+        f"the sample's {size}{_at(line)}, by a loop over it, by int() or len() (write .size()), by a "
+        "function that takes a plain number (for math.log(n) write torch.log(torch.tensor(n)), for a window "
+        "of n steps a formula of torch.arange(n)), or by a tensor of that fixed size."
         f"{culprit} Exported, the module would be right for that size only. A loop that only calls a cell of PyTorch "
         "becomes nn.RNN, nn.GRU or nn.LSTM, which take the same weights (the cell's names with _l0 after each) and are "
         "one operator a layer. Any other loop over steps becomes a scan, which is a loop in eager and one operator, "
@@ -173,7 +180,11 @@ def _static(lost: re.Match[str], module: nn.Module, axes: DynamicAxes) -> str:
     )
 
 
-def _one_batch(axis: str, size: int, module: nn.Module) -> str:
+def _at(line: str) -> str:
+    return f" (at {line})" if line else ""
+
+
+def _one_batch(axis: str, size: int, module: nn.Module, line: str) -> str:
     """Say what may fix the number of rows."""
     kept = [
         f"`{name}.{attribute}`".replace("`.", "`")
@@ -184,7 +195,8 @@ def _one_batch(axis: str, size: int, module: nn.Module) -> str:
     ]
     held = f" These hold that number: {', '.join(kept)}." if kept else ""
     return (
-        f"{axis} cannot be dynamic: the module's Python code fixes it to the sample's {size} rows, by a state or "
+        f"{axis} cannot be dynamic: the module's Python code fixes it to the sample's {size} rows{_at(line)}, by a "
+        "state or "
         "another tensor of that size, by an attribute such as self.batch_size, by int() or len() (write .size()), or "
         f"by a loop over the rows.{held} Make what has an axis for the rows in the forward, of the size of its input: "
         "x.new_zeros(x.size(0), hidden). A request has another number of rows than the sample."

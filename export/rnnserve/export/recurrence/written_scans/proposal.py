@@ -77,8 +77,10 @@ def _loops_of(refused: UnsupportedModule, loops: _Loops) -> Iterator[tuple[types
         yield from ((each, refused.site.line) for each in of_file)
         return
     cause: BaseException | None = refused
+    seen: set[int] = set()  # a refusal that torch has wrapped is the cause of its own cause
     frames: list[tuple[types.FunctionType, int]] = []
-    while cause is not None:
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
         walked = traceback.walk_tb(cause.__traceback__)
         frames += [(by_code[id(each.f_code)], line) for each, line in walked if id(each.f_code) in by_code]
         cause = cause.__cause__ or cause.__context__
