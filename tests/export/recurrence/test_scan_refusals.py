@@ -119,15 +119,13 @@ def test_writes_to_what_the_step_has_made_are_exported(plain):
 
 
 def looped(self, input):
-    """What is refused: a Python loop over the steps that is no `for`."""
+    """What is refused: a Python loop over the steps with neither `for` nor a counter."""
     cell = self.cell[0] if isinstance(self.cell, nn.ModuleList) else self.cell
     zeros, outputs = input.new_zeros(input.size(0), 4), []
     state = (zeros, zeros) if isinstance(cell, TWO_STATES) else zeros
-    step = 0
-    while step < input.size(1):
-        state = cell(input[:, step], state)
+    while len(outputs) < input.size(1):
+        state = cell(input[:, len(outputs)], state)
         outputs.append(state[0] if isinstance(cell, TWO_STATES) else state)
-        step += 1
     return torch.stack(outputs, 1), *(state if isinstance(cell, TWO_STATES) else (state,))
 
 
