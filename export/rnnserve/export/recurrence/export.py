@@ -148,6 +148,8 @@ def _capture(
     try:
         return capture(module, args, axes, sizes, loops)
     except UnsupportedModule as refused:
+        if _check_left(module, refused, unchecked) is not None:
+            raise
         # A capture that fails for another reason than a fixed size has one that is nearer to the user's code.
         shown = refused if isinstance(first, FixedSize) else first
         raise with_scan(shown, module, args, axes, sizes, loops) from shown.__cause__
