@@ -75,21 +75,24 @@ class CutTrial:
         steps = sizes_of(self.inputs, inputs)[self.axis]
         smallest = size_limits(self.inputs)[self.axis][0]
         inputs = {**inputs, **self._full_lengths(inputs, steps)}
-        wanted = self.whole(inputs)
+        # What there is after all steps is compared, too: a server does, since further parts continue from it.
+        begun = self._in_parts(inputs, [steps])
+        wanted = {**self.whole(inputs), **{tensor.name: begun[tensor.name] for tensor in self.final}}
         cuts = [[steps], [1] * steps, [steps // 2, steps - steps // 2], [1, steps - 1], [steps - 1, 1]]
         for parts in (parts for parts in cuts if min(parts) >= smallest and (len(parts) > 1 or steps > 1)):
             found = self._in_parts(inputs, parts)
-            for tensor in self.outputs:
+            for tensor in (*self.outputs, *self.final):
                 one, other = wanted[tensor.name], found[tensor.name]
                 if one.tobytes() != other.tobytes():
-                    return f'cutting a sequence changes its output "{tensor.name}"{_by(one, other)}'
+                    what = f'state "{tensor.continues_as}"' if tensor in self.final else f'output "{tensor.name}"'
+                    return f"cutting a sequence changes its {what}{_by(one, other)}"
         return ""
 
     def _in_parts(self, inputs: Arrays, parts: Sequence[int]) -> dict[str, npt.NDArray[Any]]:
         """Run parts one after the other, each from the states of the one before."""
         given = {**inputs, **self._begun(inputs)}
         pairs = [(tensor.continues_as, tensor.name) for tensor in (*self.outputs, *self.final) if tensor.continues_as]
-        collected: dict[str, list[npt.NDArray[Any]]] = {tensor.name: [] for tensor in self.outputs}
+        collected: dict[str, list[npt.NDArray[Any]]] = {tensor.name: [] for tensor in (*self.outputs, *self.final)}
         at = 0
         for steps in parts:
             part = {**given, **self._steps(inputs, at, steps)}
@@ -99,6 +102,7 @@ class CutTrial:
             given |= {initial: results[final] for initial, final in pairs}
             at += steps
         places = {tensor.name: axis_of(tensor, self.axis) for tensor in self.outputs}
+        places |= dict.fromkeys(tensor.name for tensor in self.final)
         return {
             name: arrays[-1] if places[name] is None else np.concatenate(arrays, places[name])
             for name, arrays in collected.items()

@@ -138,8 +138,8 @@ def _defaults(
         first = np.take(array, [0], rows)
         if array.shape[rows] > 1 and not (array == first).all():
             raise ValueError(f'"{tensor.name}" begins with another value for each row')
-        if not np.isfinite(first).all():
-            raise ValueError(f'"{tensor.name}" begins with values that are not finite')
+        if np.isnan(first).any():  # infinity is what a running maximum begins with
+            raise ValueError(f'"{tensor.name}" begins with NaN')
         defaults[tensor.name] = first
     return defaults
 

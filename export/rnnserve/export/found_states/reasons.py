@@ -20,6 +20,11 @@ _OVER = {
     "GlobalMaxPool": "largest",
     "TopK": "sorting",
 }
+_READS = {
+    "Range": "counts the steps from the first one of a request",
+    "Shape": "counts the steps of a request",
+    "Size": "counts the steps of a request",
+}
 _DIRECTIONS = {b"bidirectional": " (bidirectional)", b"reverse": " (backward)"}
 _MOST = 2
 
@@ -40,7 +45,10 @@ def in_words(reasons: Sequence[str], model: onnx.ModelProto, axis: str) -> str:
 
 def undecided_in_words(nodes: Sequence[str]) -> str:
     """Name the first node of which no rule says that it reads each step alone, before what a trial has found of it."""
-    return f"{nodes[0]} reads other steps: " if nodes else ""
+    if not nodes:
+        return ""
+    operator = nodes[0].partition(" ")[0]
+    return f"{nodes[0]} {_READS.get(operator, 'reads other steps')}: "
 
 
 def _sentence(reason: str, nodes: dict[str, onnx.NodeProto], axis: str) -> str:

@@ -7,6 +7,7 @@ import onnx
 from rnnserve.export.dataflow.stepwise import padding_key
 from rnnserve.export.found_states.initial_values import Beginning, initial_of
 from rnnserve.export.found_states.known_graph import KnownGraph
+from rnnserve.export.found_states.needed_states import needed_states
 from rnnserve.export.found_states.place import FoundState, Obstacle, Place, datatype_of
 from rnnserve.protos import manifest_pb2
 
@@ -49,8 +50,9 @@ def find_recurrence(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix
         manifest_pb2.Axis(name="hidden", size=hidden),
     ]
     datatype = datatype_of(graph.element_types.get(node.input[0], 0))
-    names = [(f"{prefix}.{letter}", axes) for letter in RECURRENT[node.op_type]]
-    return _exposed(graph, number, node, _FIRST_STATE, 1, [(name, its, datatype) for name, its in names])
+    letters = enumerate(RECURRENT[node.op_type])
+    states = [(at, f"{prefix}.{letter}", axes, datatype) for at, letter in letters]
+    return _exposed(graph, number, node, _FIRST_STATE, 1, states)
 
 
 def find_scan(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
@@ -68,10 +70,11 @@ def find_scan(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str)
         if graph.depends_on_steps(name):
             raise Obstacle("each of its steps reads what is computed of other steps")
     states = []
-    for at in range(count):
+    needed = needed_states(graph.model.graph, node, attributes["body"].g, count)
+    for at in needed:
         final = node.output[at]
         datatype = datatype_of(graph.element_types.get(final, 0) or graph.element_types.get(node.input[at], 0))
-        states.append((f"{prefix}.state" + (f"_{at}" if count > 1 else ""), graph.axes_of(final), datatype))
+        states.append((at, f"{prefix}.state" + (f"_{at}" if len(needed) > 1 else ""), graph.axes_of(final), datatype))
     return _exposed(graph, number, node, 0, 0, states)
 
 
@@ -81,14 +84,14 @@ def _exposed(
     node: onnx.NodeProto,
     first_input: int,
     first_output: int,
-    states: list[tuple[str, list[manifest_pb2.Axis], str]],
+    states: list[tuple[int, str, list[manifest_pb2.Axis], str]],
 ) -> Place:
     """Give the states of a node names of their own, where the model does not declare them."""
     changed = onnx.NodeProto()
     changed.CopyFrom(node)
     changed.input.extend([""] * (first_input + len(states) - len(changed.input)))
     nodes, found = [changed], []
-    for at, (name, axes, datatype) in enumerate(states):
+    for at, name, axes, datatype in states:
         final = node.output[first_output + at]
         if graph.lengths and graph.values[final].track(padding_key(graph.axis)).is_lost:
             raise Obstacle("it runs past the lengths of rows, so that its state at the end of a row is not known")
