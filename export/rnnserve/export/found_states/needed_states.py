@@ -10,9 +10,9 @@ def needed_states(graph: onnx.GraphProto, node: onnx.NodeProto, body: onnx.Graph
 
     Args:
         graph: Graph in which the Scan is.
-        node: The Scan; each of its results has a name.
-        body: Its body.
-        count: Number of its states, which are the first inputs and outputs of the body.
+        node: Scan of which each result has a name.
+        body: Body of the Scan.
+        count: Number of states, which are the first inputs and outputs of the body.
     """
     read = {name for each in graph.node for name in each.input} | {value.name for value in graph.output}
     waiting = [at for at, name in enumerate(node.output) if name in read]
