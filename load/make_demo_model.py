@@ -29,15 +29,13 @@ class OddOnes(nn.Module):
         self.rnn = nn.RNN(1, 2, nonlinearity="relu", batch_first=True)
         self.odd = nn.Linear(2, 1, bias=False)
         weights = {
-            self.rnn.weight_ih_l0: [[1.0], [1.0]],
-            self.rnn.weight_hh_l0: [[1.0, -2.0], [1.0, -2.0]],
-            self.rnn.bias_ih_l0: [0.0, -1.0],
-            self.rnn.bias_hh_l0: [0.0, 0.0],
-            self.odd.weight: [[1.0, -2.0]],
+            "rnn.weight_ih_l0": [[1.0], [1.0]],
+            "rnn.weight_hh_l0": [[1.0, -2.0], [1.0, -2.0]],
+            "rnn.bias_ih_l0": [0.0, -1.0],
+            "rnn.bias_hh_l0": [0.0, 0.0],
+            "odd.weight": [[1.0, -2.0]],
         }
-        with torch.no_grad():
-            for weight, values in weights.items():
-                weight.copy_(torch.tensor(values))
+        self.load_state_dict({name: torch.tensor(values) for name, values in weights.items()})
 
     def forward(self, bits: torch.Tensor) -> torch.Tensor:
         """Give 1 where the number of ones so far is odd, else 0: (batch, sequence) int64 of (batch, sequence) int64."""
