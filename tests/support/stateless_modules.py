@@ -1,6 +1,7 @@
 """Modules whose `forward` neither takes nor returns states, and what is said of their sequences in parts."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
@@ -14,7 +15,7 @@ FEATURES = 3
 class Stateless(nn.Module):
     """A layer, and what a function makes of the layer and the input."""
 
-    def __init__(self, compute: Callable[[nn.Module, Tensor], Tensor], **layers: nn.Module) -> None:
+    def __init__(self, compute: Callable[[Any, Tensor], Tensor], **layers: nn.Module) -> None:
         super().__init__()
         self.compute = compute
         for name, layer in layers.items():
@@ -28,7 +29,7 @@ def _gru(**options: bool) -> nn.GRU:
     return nn.GRU(FEATURES, FEATURES, batch_first=True, **options)
 
 
-def _smoothed(_module: nn.Module, x: Tensor) -> Tensor:
+def _smoothed(_module, x: Tensor) -> Tensor:
     mean, means = torch.zeros_like(x[:, 0]), []
     for t in range(x.size(1)):
         mean = 0.9 * mean + 0.1 * x[:, t]
@@ -36,16 +37,16 @@ def _smoothed(_module: nn.Module, x: Tensor) -> Tensor:
     return torch.stack(means, 1)
 
 
-def _differences(module: nn.Module, x: Tensor) -> Tensor:
+def _differences(module, x: Tensor) -> Tensor:
     before = torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
     return module.gru(x - before)[0]
 
 
-def _convolved(module: nn.Module, x: Tensor) -> Tensor:
+def _convolved(module, x: Tensor) -> Tensor:
     return module.gru(module.conv(F.pad(x.transpose(1, 2), (2, 0))).transpose(1, 2))[0]
 
 
-def _attended(module: nn.Module, x: Tensor) -> Tensor:
+def _attended(module, x: Tensor) -> Tensor:
     output = module.gru(x)[0]
     return torch.softmax(output @ output.transpose(1, 2), -1) @ output
 
