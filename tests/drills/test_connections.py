@@ -61,7 +61,7 @@ def test_pings_whose_answers_are_not_read(server, bystander):
         time.sleep(1)
     time.sleep(3)  # a bystander that waits has told nothing yet
     assert len(bystander.waits) > 10
-    assert max(bystander.waits) < HOSTILE_SECONDS
+    assert bystander.longest < HOSTILE_SECONDS
 
 
 @pytest.mark.parametrize("kind", UNANSWERED)
@@ -70,7 +70,7 @@ def test_frames_that_need_no_answer(server, bystander, kind, connections):
     """One poll of the lane's thread went on for as long as they came."""
     flood_from(server.port, UNANSWERED[kind] * 20_000, connections)
     assert len(bystander.waits) > 10
-    assert max(bystander.waits) < HOSTILE_SECONDS
+    assert bystander.longest < HOSTILE_SECONDS
 
 
 @pytest.mark.parametrize("kind", ["windows", "unknown"])
@@ -80,7 +80,7 @@ def test_no_worker_is_killed_for_them(repository, kind):
             for _ in range(4):  # a lane without a turn is taken for hung after 10 s
                 flood_from(server.port, UNANSWERED[kind] * 20_000, 1)
         assert bystander.failures == []
-        assert max(bystander.waits) < HOSTILE_SECONDS
+        assert bystander.longest < HOSTILE_SECONDS
         assert "no turns" not in server.log.read_text()
 
 

@@ -42,6 +42,7 @@ class Bystander:
     def __init__(self, port: int) -> None:
         self.waits: list[float] = []
         self.failures: list[str] = []
+        self._asked_at: float | None = None
         self._port = port
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._ask, daemon=True)
@@ -57,19 +58,26 @@ class Bystander:
         self._ends.set()
         self._thread.join(60)
 
+    @property
+    def longest(self) -> float:
+        """Seconds of its longest wait, that for an answer that has not come yet included."""
+        asked_at = self._asked_at
+        return max([*self.waits, 0.0 if asked_at is None else time.perf_counter() - asked_at])
+
     def _ask(self) -> None:
         question = request(MODEL, {"input": points(1, 4)}, ["logits"]).SerializeToString()
         with grpc.insecure_channel(f"127.0.0.1:{self._port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
             infer = channel.unary_unary(INFER)
             answer = infer(question, timeout=60)
             while not self._ends.is_set():
-                started = time.perf_counter()
+                started = self._asked_at = time.perf_counter()
                 try:
                     if infer(question, timeout=60) != answer:
                         self.failures.append("another answer")
                 except grpc.RpcError as error:
                     self.failures.append(f"{error.code().name}: {error.details()}")
                 self.waits.append(time.perf_counter() - started)
+                self._asked_at = None
                 time.sleep(2e-3)
 
 

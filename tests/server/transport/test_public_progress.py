@@ -13,7 +13,7 @@ from rnnserve.server.transport.received_bytes import ReceivedBytes
 LOOK = flood_guard._LOOK_SECONDS
 MUCH = flood_guard._MUCH
 MESSAGE, AHEAD = 20 * MUCH, MUCH
-FEW = public_progress._FEW
+MANY, FEW = (int(factor * public_progress._FEW * LOOK) for factor in (1.5, 0.5))
 FLOOD, POLITE = "127.0.0.1:1", "::1:2"
 NAMES = {FLOOD: "ipv4:127.0.0.1:1", POLITE: "ipv6:%5B::1%5D:2"}
 
@@ -27,7 +27,7 @@ class Scene:
         self.read = Counter({FLOOD: 0, POLITE: 0})
         self.worked = self.at = 0.0
         self.bounds = []
-        self.progress = PublicProgress(self.received, [self], MESSAGE, AHEAD, lambda: self.worked)
+        self.progress = PublicProgress(self.received, [self], MESSAGE, AHEAD, lambda: self.worked, lambda: self.at)
         self.guard = FloodGuard(
             self.progress.progress,
             lambda: {name: Arrived(read, 0) for name, read in self.read.items()},
@@ -56,23 +56,30 @@ class Scene:
 @pytest.fixture
 def scene():
     scene = Scene()
-    scene.look(messages=FEW)
+    scene.look(messages=MANY)
     return scene
 
 
 def test_a_connection_whose_bytes_are_no_messages_is_bounded_where_few_come(scene):
     for _ in range(4):
-        scene.look(messages=FEW - 1, flood=4 * MUCH, polite=100)
+        scene.look(messages=FEW, flood=4 * MUCH, polite=100)
     assert scene.bounds[0] == (FLOOD, flood_guard._NARROW)
     assert {name for name, _ in scene.bounds} == {FLOOD}
 
 
-@pytest.mark.parametrize("look", [{"messages": FEW}, {"seconds": 0.0}], ids=["many messages", "no work"])
+@pytest.mark.parametrize("look", [{"messages": MANY}, {"seconds": 0.0}], ids=["many messages", "no work"])
 def test_none_is_where_many_come_or_the_server_has_nothing_to_do(scene, look):
-    for _ in range(50):
-        scene.look(**look, flood=9 * MUCH)
-        assert scene.received.by_connection is None, "none is counted"
+    for number in range(50):
+        scene.look(**look, flood=9 * MUCH if number > public_progress._LOOKS else 0)
+        if number > public_progress._LOOKS:
+            assert scene.received.by_connection is None, "none is counted"
     assert scene.bounds == []
+
+
+def test_a_server_that_a_busy_machine_gives_little_time_is_not_idle(scene):
+    for number in range(20):
+        scene.look(seconds=LOOK if number % 5 == 0 else 0.0, flood=4 * MUCH)
+    assert scene.bounds[0] == (FLOOD, flood_guard._NARROW)
 
 
 def test_large_messages_are_no_flood_however_many_one_after_another(scene):
@@ -97,5 +104,5 @@ def test_calls_that_wait_for_a_thread_have_sent_something_ahead(scene):
     scene.look()
     scene.receive(POLITE, 7)
     assert scene.progress.expected() == {POLITE: 4 * MESSAGE + 30 * AHEAD + 7}
-    scene.look(messages=FEW)
+    scene.look(messages=MANY)
     assert scene.progress.expected() == {POLITE: 4 * MESSAGE + 30 * AHEAD}

@@ -9,8 +9,9 @@ bytes are none: of each connection as much is read as its messages have, and tho
 each connection are counted only in such times, since to name a call's connection costs its thread Python's lock twice.
 """
 
+import math
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
@@ -19,11 +20,12 @@ from rnnserve.server.transport.received_bytes import ReceivedBytes
 
 __all__ = ["PublicProgress", "ReceivingPool"]
 
-_FEW = 8
-"""Messages between two looks of the guard below which few come. One client that asks again and again sends 15."""
+_FEW = 160
+"""Messages a second below which few come. One client that asks again and again sends 300."""
 
-_IDLE_SECONDS = 2e-3
-"""Seconds of processor time between two looks below which the process does not work."""
+_IDLE_SECONDS, _LOOKS = 20e-3, 10
+"""Seconds of processor time within so many looks below which the process does not work. On a machine with too much to
+do a flooded server may have none for the time of a look."""
 
 _LARGE_AT_ONCE = 4
 """Of the messages that may be arriving on one connection, as many may be large: two are received at once."""
@@ -46,6 +48,7 @@ class PublicProgress:
         message_bytes: int,
         ahead: int,
         seconds: Callable[[], float] = time.process_time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin without a look.
 
@@ -55,24 +58,29 @@ class PublicProgress:
             message_bytes: Bytes that a message may have.
             ahead: Bytes of a call that are read before its message is received.
             seconds: Function that gives the processor time that the process has used, in seconds.
+            clock: Clock, in seconds.
         """
         self._received = received
         self._pools = tuple(pools)
         self._message_bytes = message_bytes
         self._ahead = ahead
         self._seconds = seconds
+        self._clock = clock
         self._turns = 0
-        self._messages, self._worked = received.messages, 0.0  # at the last look
+        self._messages, self._at = received.messages, -math.inf  # at the last look
+        self._worked: deque[float] = deque(maxlen=_LOOKS)  # at each of the last looks
 
     def progress(self) -> Progress:
-        """Count a turn where many messages have come since the last look, or the process has not worked."""
-        messages, worked = self._received.messages, self._seconds()
-        if messages - self._messages >= _FEW or worked - self._worked < _IDLE_SECONDS:
+        """Count a turn where many messages have come since the last look, or the process hardly works."""
+        messages, at, worked = self._received.messages, self._clock(), self._seconds()
+        self._worked.append(worked)
+        has_many = messages - self._messages >= _FEW * (at - self._at)
+        if has_many or worked - self._worked[0] < _IDLE_SECONDS:
             self._turns += 1
             self._received.by_connection = None
         elif self._received.by_connection is None:
             self._received.by_connection = Counter()
-        self._messages, self._worked = messages, worked
+        self._messages, self._at = messages, at
         return Progress(self._turns, worked)
 
     def expected(self) -> Mapping[str, int]:
