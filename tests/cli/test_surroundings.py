@@ -180,3 +180,12 @@ def test_what_standard_output_cannot_encode_is_escaped_as_in_json():
             check=True,
         )
         assert json.loads(done.stdout.decode(encoding)) == ["café … \U0001f600 \udce9"]
+
+
+@pytest.mark.parametrize("mebibytes", [300, 400, 600])
+def test_address_space_that_is_enough_is_not_spent_on_arenas(mebibytes, folder):
+    """The threads that were started to be counted took 64 MiB each: OpenBLAS had none left, and ended the process."""
+    narrow = partial(limited, RLIMIT_AS=mebibytes << 20)
+    done = run(["infer", *ARGUMENTS["infer"]], folder, narrow)
+    assert done.returncode == 1
+    assert "no server answers at" in one_line(done, "infer")

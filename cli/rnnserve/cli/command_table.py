@@ -90,7 +90,7 @@ COMMANDS = MappingProxyType(
             "rnnserve.client.commands.infer",
             "client",
             "ask any model on a server; rows from a file",
-            Needs(memory=200, memory_of_core=25, threads=7, threads_of_core=1),
+            Needs(memory=250, memory_of_core=25, threads=7, threads_of_core=1),
         ),
         "health": CommandEntry(
             "rnnserve.client.commands.health",
@@ -102,7 +102,7 @@ COMMANDS = MappingProxyType(
             "rnnserve.load.commands.load",
             "client",
             "measure a server's latency, and the highest rate that it sustains",
-            Needs(memory=230, memory_of_core=25, threads=19, threads_of_core=2),
+            Needs(memory=260, memory_of_core=25, threads=19, threads_of_core=2),
         ),
     }
 )

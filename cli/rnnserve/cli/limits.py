@@ -10,6 +10,8 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
+from rnnserve.common.allocation import use_few_arenas
+
 __all__ = ["Needs", "missing"]
 
 _MIB = 2**20
@@ -34,6 +36,10 @@ class Needs(NamedTuple):
 def missing(needs: Needs) -> str:
     """Say which limit does not leave enough, and how it is raised; empty if all do."""
     cores = len(os.sched_getaffinity(0))
+    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+        # Each thread's arena takes 64 MiB or more of it: those that are started here to be counted took what OpenBLAS
+        # needs later, and it ended `rnnserve infer` under `ulimit -v 600000`, which needs 250 MiB.
+        use_few_arenas()
     return _missing_memory(needs.memory + cores * needs.memory_of_core) or _missing_threads(
         needs.threads + cores * needs.threads_of_core
     )
