@@ -12,5 +12,5 @@ The door imports nothing: commands tell a mistake in a name (`target_names`, `mo
 
 Door: `described_model`, `described_outputs`, `described_tensors`, `forward_trials`, `input_descriptions`,
 `lenient_module`, `made_arguments`, `model_names`, `omitted_inputs`, `publication`, `publication_targets`,
-`target_names`.
+`state_trees`, `target_names`.
 """
