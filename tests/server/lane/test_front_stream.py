@@ -179,7 +179,7 @@ def test_a_client_that_half_closes_has_its_answers(server):
 
 def test_a_server_on_the_public_transport_is_asked_by_calls(repository, tmp_path):
     async def go():
-        upstream = GrpcUpstream.at_socket(socket_of(server))
+        upstream = GrpcUpstream.at_socket(socket_of(public))
         try:
             said = [await upstream.infer(request(MODELS[0], {"input": walk(4)}), MINE) for _ in range(2)]
             assert upstream._exchange is None
@@ -187,7 +187,7 @@ def test_a_server_on_the_public_transport_is_asked_by_calls(repository, tmp_path
         finally:
             await upstream.close()
 
-    with serving(repository, tmp_path, transport="public") as server:
+    with serving(repository, tmp_path, transport="public") as public:
         first, second = asyncio.run(go())
     assert first == second
     assert np.frombuffer(first.raw_output_contents[0], "<f4").size

@@ -68,7 +68,7 @@ def pools():
 
 @pytest.fixture
 def public(pools):
-    return PublicTransport(grpc.server(futures.ThreadPoolExecutor(1)), pools, lambda: 1)
+    return PublicTransport(grpc.server(futures.ThreadPoolExecutor(1)), pools, lambda: 1, Settings(Path()))
 
 
 def test_what_the_lane_tells(on_lane, dispatcher):
