@@ -1,5 +1,7 @@
 """States in a tree, and in attributes of a module: published, and continued however a sequence is cut."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -42,10 +44,10 @@ class Attributes(nn.Module):
         super().__init__()
         torch.manual_seed(2)
         self.lstm = nn.LSTM(3, 4, batch_first=True)
-        self.hidden = None
-        self.cell = nn.Identity()
+        self.hidden: Any = None
+        self.cell: Any = nn.Identity()
         self.cell.register_buffer("window", torch.full((1, 2, 3), 0.5))
-        self.cache = {"count": None}
+        self.cache: Any = {"count": None}
 
     def forward(self, x):
         y, self.hidden = self.lstm(x, self.hidden)

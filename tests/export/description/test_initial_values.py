@@ -69,7 +69,7 @@ class Leaky(nn.Module):
         return h, h.clone()
 
 
-class Required(Leaky):
+class Required(nn.Module):
     def forward(self, x, h):
         h = 0.5 * h + x
         return h, h.clone()
@@ -83,7 +83,7 @@ def described(module, initial):
 
 @pytest.mark.parametrize(("initial", "default"), [(None, ZEROS), (0, ZEROS), (2, RECORDED), (-math.inf, RECORDED)])
 def test_a_forward_that_needs_its_state_begins_as_described(initial, default):
-    model = described(Required(0.0), initial)
+    model = described(Required(), initial)
     assert model.inputs[1].default == default
     assert model.inputs[0].default == manifest_pb2.DEFAULT_REQUIRED
     assert model.infinite_inputs == ({"h"} if initial == -math.inf else set())

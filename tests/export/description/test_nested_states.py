@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -236,13 +237,15 @@ def test_a_tree_is_named_in_states():
 class Attributes(nn.Module):
     """None at first, a tuple, a buffer, a dict that is written to, one of a submodule, and one that appears."""
 
+    window: torch.Tensor
+
     def __init__(self):
         super().__init__()
-        self.h = None
-        self.hidden = None
+        self.h: Any = None
+        self.hidden: Any = None
         self.register_buffer("window", torch.zeros(1, 4, 3), persistent=False)
-        self.cache = {"n": None}
-        self.inner = nn.Identity()
+        self.cache: Any = {"n": None}
+        self.inner: Any = nn.Identity()
         self.inner.mem = torch.ones(1, 3)
 
     def forward(self, x):
