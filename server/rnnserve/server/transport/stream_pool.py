@@ -24,7 +24,7 @@ class StreamPool(CallPool):
         Args:
             most: Number of streams that may be open.
             watchdog: The thread that looks at them; None for one of its own.
-            received: Counts the messages; None for a count of its own.
+            received: Counter of the messages; None for one of its own.
         """
         self._share = (most + 1) // 2
         super().__init__(

@@ -80,7 +80,7 @@ class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
             max_wait: Seconds that a call may have waited for a thread, and for its turn to be received; later it is
                 refused. For calls of one message.
             watchdog: Looks at the calls; None for one of its own.
-            received: Counts the messages; None for a count of its own.
+            received: Counter of the messages; None for one of its own.
         """
         HeldAnswers.__init__(self)
         super().__init__(threads)  # grpcio wants a pool of this class; the threads are our own
