@@ -139,3 +139,18 @@ def test_what_cannot_be_made_is_told(make, message):
 
 def describe(module: nn.Module, inputs: Any, constants: Any = None) -> Any:
     return describe_model(Publication(module.eval(), "model", inputs, ["y"], constants=constants or {}))
+
+
+class Unannotated(nn.Module):
+    """Says nothing of its dict."""
+
+    def forward(self, batch, scale):
+        mask = batch["mask"].unsqueeze(-1)
+        return (batch["x"] * mask).sum(1) / mask.sum(1) * scale
+
+
+def test_a_dict_with_a_mask_is_found_without_an_annotation():
+    publication = Publication(
+        Unannotated(), "masked", inputs={"batch": {"x": X, "mask": Mask()}}, outputs=["mean"], constants={"scale": 2.0}
+    )
+    assert [tensor.name for tensor in describe_model(publication).inputs] == ["x", "lengths"]

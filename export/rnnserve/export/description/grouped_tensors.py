@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from rnnserve.export.description.forward_parameters import ForwardParameters
+from rnnserve.export.description.input_descriptions import MaskDescription
 from rnnserve.export.input_drawing import draw_sample
 from rnnserve.export.module_interface import Arrays, Constant, Parameter
 from rnnserve.export.tensor_shapes import size_limits
@@ -72,7 +73,11 @@ def _kind(annotation: Any) -> type | None:  # noqa: ANN401 - any annotation
 
 def _runs(forward: ForwardParameters, kinds: Mapping[Parameter, type], sizes: Mapping[str, tuple[int, int]]) -> bool:
     """Whether forward runs with tensors that fit their descriptions."""
-    tensors = [what.tensor(name) for name, what in forward.described.items()]
+    described = {
+        name: dataclasses.replace(what, lengths_of="") if isinstance(what, MaskDescription) else what
+        for name, what in forward.described.items()
+    }  # a mask has a value for each step
+    tensors = [what.tensor(name) for name, what in described.items()]
     limits = {axis: sizes.get(axis, (1, _LARGEST)) for axis in size_limits(tensors)}
     arrays = draw_sample(tensors, limits)
     try:
