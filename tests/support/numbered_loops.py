@@ -1,5 +1,7 @@
 """More loops for `LOOPS`: of steps that are counted, strided or numbered in another way, and lists by number."""
 
+from typing import Any
+
 import torch
 
 from support.looped_modules import loop
@@ -23,7 +25,9 @@ def _(self, x):
 @loop("a list of as many items as steps")
 def _(self, x):
     length = x.size(1)
-    outputs, backwards, others = [None] * length, [None for _ in range(length)], length * [0]
+    outputs: list[Any] = [None] * length
+    backwards: list[Any] = [None for _ in range(length)]
+    others: list[Any] = length * [0]
     h = g = x.new_zeros(x.size(0), 4)
     for t in range(length):
         h = self.cell(x[:, t], h)

@@ -2,6 +2,7 @@
 
 import ast
 import types
+from typing import Any
 
 import pytest
 import torch
@@ -128,7 +129,7 @@ def counts(self, x):
 
 
 def sets_only_some(self, x):
-    outputs = [None] * x.size(1)
+    outputs: list[Any] = [None] * x.size(1)
     for t in range(1, x.size(1)):
         outputs[t] = x[:, t]
     return torch.stack(outputs[1:], 1)

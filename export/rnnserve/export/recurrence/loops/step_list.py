@@ -71,10 +71,13 @@ class StepList(list[Any]):
         elif isinstance(key, int) and key == list.__len__(self) and not self.has_steps:
             self.append(value)  # in a first step that runs apart
         else:
-            raise UnsupportedModule(
+            reason = (
                 "items of a list of as many items as there are steps are set in another way than one in each step, all "
                 "of them. Begin with an empty list, and append to it."
             )
+            if isinstance(key, StepIndex):
+                key.loop.refuse(reason)
+            raise UnsupportedModule(reason)
 
     def __mul__(self, times: SupportsIndex) -> Any:  # noqa: ANN401
         if isinstance(times, torch.SymInt):
