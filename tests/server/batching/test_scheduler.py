@@ -23,6 +23,7 @@ class Model:
     """Counts batches, and stands still until it is told to go on."""
 
     name = "slow"
+    in_steps = None
     signature = signature()
     cost = Cost(run=1.0, step=0.0, point=0.0, padding=0.0)
 

@@ -1,6 +1,6 @@
 """Running what waits: grouped into batches, each run, recorded and answered by one function."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from rnnserve.server.batching.batch_arrays import rows_of_run
@@ -17,7 +17,7 @@ from rnnserve.server.errors import InternalError, ServeError
 from rnnserve.server.observing.origins import Origin
 from rnnserve.server.observing.runs import WatchedRun, observed
 
-__all__ = ["Batch", "BatchModel", "CheckedBatch", "Recipient", "run_batch", "run_pending"]
+__all__ = ["Batch", "BatchModel", "CheckedBatch", "Recipient", "StepModel", "answer_all", "run_batch", "run_pending"]
 
 
 class BatchModel(Protocol):
@@ -39,11 +39,30 @@ class BatchModel(Protocol):
     def statistics(self) -> Statistics:
         """Counts of what it has done."""
 
+    @property
+    def in_steps(self) -> "StepModel | None":
+        """What runs its requests a few steps at a time; None where they are run whole."""
+
     def run(self, requests: Sequence[CheckedRequest]) -> list[dict[str, Array]]:
         """Run requests as one batch, and give each its own outputs by name.
 
         Raises:
             InvalidRequest: If a request has values that the model refuses.
+        """
+
+
+class StepModel(BatchModel, Protocol):
+    """A model whose sequences may be cut, and continued from their states with the same bits."""
+
+    @property
+    def refuses_non_finite(self) -> bool:
+        """Whether answers are refused that are not finite, in the outputs that may be."""
+
+    def run_arrays(self, names: list[str], feeds: Mapping[str, Array], /) -> list[Array]:
+        """Run arrays as they are, and give the outputs named.
+
+        Raises:
+            InvalidRequest: If values are refused.
         """
 
 
@@ -64,16 +83,12 @@ class Recipient(Protocol[A_contra]):
         """Say where it comes from; before it is answered."""
 
 
-class Batch(Protocol[A]):
-    """Requests that are run together."""
+class AnsweredBatch(Protocol[A_contra]):
+    """Requests that are answered together."""
 
     @property
-    def members(self) -> Sequence[Recipient[A]]:
+    def members(self) -> Sequence[Recipient[A_contra]]:
         """What is answered."""
-
-    @property
-    def rows(self) -> int:
-        """Rows of all of them."""
 
     @property
     def arrivals(self) -> Sequence[float]:
@@ -84,12 +99,20 @@ class Batch(Protocol[A]):
         """Rows of each of them."""
 
     @property
-    def steps(self) -> int:
-        """Steps of all of their rows, together."""
+    def padded_steps(self) -> int:
+        """Steps of the run beside theirs: of padding after shorter rows, and of a padding row."""
+
+
+class Batch(AnsweredBatch[A], Protocol[A]):
+    """Requests that are run together."""
 
     @property
-    def padded_steps(self) -> int:
-        """Steps of the run beside these: of padding after shorter rows, and of a padding row."""
+    def rows(self) -> int:
+        """Rows of all of them."""
+
+    @property
+    def steps(self) -> int:
+        """Steps of all of their rows, together."""
 
     def run(self) -> Sequence[A] | None:
         """Make the run, and give the answers in the members' order; None where a value is not plainly valid."""
@@ -205,7 +228,32 @@ def run_batch(statistics: Statistics, batch: Batch[A]) -> bool:
     if answers is None:
         return False
     ended = now()
-    statistics.answering(count)
+    answer_all(statistics, batch, answers, started, ended)
+    statistics.record(
+        rows=batch.rows,
+        run_seconds=ended - started,
+        arrivals=batch.arrivals,
+        ended=ended,
+        steps=batch.steps,
+        padded_steps=batch.padded_steps,
+    )
+    return True
+
+
+def answer_all(
+    statistics: Statistics, batch: AnsweredBatch[A], answers: Sequence[A], started: float, ended: float
+) -> None:
+    """Answer each member of a batch, and tell who observes.
+
+    Args:
+        statistics: Statistics of the model.
+        batch: The requests.
+        answers: The answers in the members' order.
+        started: When their run began, in seconds on the clock of `clock`.
+        ended: When it ended.
+    """
+    members = batch.members
+    statistics.answering(len(members))
     answering.counts, answering.run_seconds = statistics.counts, ended - started
     watched = None
     if observed.runs is not None:
@@ -217,14 +265,5 @@ def run_batch(statistics: Statistics, batch: Batch[A]) -> bool:
         except Exception as error:  # noqa: BLE001 - the rest of the batch must be answered
             refused = error if isinstance(error, ServeError) else InternalError.hiding(error)
             member.refuse(after_run(refused))
-    statistics.record(
-        rows=batch.rows,
-        run_seconds=ended - started,
-        arrivals=batch.arrivals,
-        ended=ended,
-        steps=batch.steps,
-        padded_steps=batch.padded_steps,
-    )
     if watched is not None:
         watched.tell()
-    return True

@@ -112,6 +112,18 @@ class FairQueue(Generic[T]):
         before = len(self._turns.ungrouped) + (self._turns.count_of(connection) + 1) * self._turns.connections
         return self.points * min(before, self._length) // self._length
 
+    def take_rows(self, most: int) -> list[T]:
+        """Take what is next, until it has so many rows; the last may have more."""
+        taken: list[T] = []
+        rows = 0
+        while rows < most and self._length:
+            item = self._turns.pop()
+            taken.append(item)
+            rows += item.rows
+            self._length -= 1
+            self.points -= item.rows * item.steps
+        return taken
+
     def take(self, cost: Cost, most_points: float = math.inf) -> list[T]:
         """Take the next batch: half of what waits, or more, until a run of it is worth making.
 

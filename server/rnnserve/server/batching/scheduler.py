@@ -13,6 +13,7 @@ from collections.abc import Collection
 from rnnserve.server.batching.execution import BatchModel, run_pending
 from rnnserve.server.batching.fair_queue import FairQueue
 from rnnserve.server.batching.pending import PendingRequest
+from rnnserve.server.batching.step_run import CHUNK_SECONDS, StepRun
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.clock import now
 from rnnserve.server.errors import ServeError, ShuttingDown
@@ -49,6 +50,8 @@ class Scheduler:
         self._changed = threading.Condition()
         self._is_closed = False
         self._running: tuple[list[PendingRequest], float] | None = None  # the batch that runs, and since when
+        in_steps = model.in_steps
+        self._step_run = StepRun(in_steps) if in_steps is not None else None
         self._thread = threading.Thread(target=self._loop, name=f"scheduler {model.name}", daemon=True)
         self._thread.start()
 
@@ -76,6 +79,8 @@ class Scheduler:
                 finally:
                     del refused  # the error's traceback has this frame: they would keep each other, and the request
             runs_now = may_run_now and self._running is None and not self._queue
+            if runs_now and self._step_run is not None:
+                runs_now = not self._step_run.is_busy and cost.of(pending.rows, pending.steps) < CHUNK_SECONDS
             if runs_now:
                 self._running = [pending], now()
             elif self._queue.is_crowded or self._queue.points > cost.points_taking(_BATCH_SECONDS):
@@ -87,7 +92,7 @@ class Scheduler:
         if refused is not None:
             refused.request.refuse(refused.error)
         if runs_now:
-            self._run([pending])
+            self._run([pending], is_whole=True)
 
     def close(self, timeout: float | None = None) -> bool:
         """Accept no more requests, answer those that wait, and end the thread.
@@ -131,21 +136,33 @@ class Scheduler:
         return took > factor * sum(cost.of(pending.rows, pending.steps) for pending in batch)
 
     def _loop(self) -> None:
+        steps = self._step_run
         while True:
             with self._changed:
-                while self._running is not None or not (self._queue or self._is_closed):
+                while self._running is not None or not (self._queue or self._is_closed or self._goes_on()):
                     self._changed.wait()
-                if not self._queue:
+                if not self._queue and not self._goes_on():
                     return
-                batch = self._queue.take(self._model.cost, self._model.cost.points_taking(_BATCH_SECONDS))
-                self._running = batch, now()
+                if steps is None:
+                    batch = self._queue.take(self._model.cost, self._model.cost.points_taking(_BATCH_SECONDS))
+                    self._running = batch, now()
+                else:
+                    batch = self._queue.take_rows(steps.room)
+                    self._running = [*steps.pending, *batch], now()
             self._run(batch)
             del batch  # it may hold 16 MB until the next one comes
 
-    def _run(self, batch: list[PendingRequest]) -> None:
-        """Run a batch that `_running` names already, and let the thread take the next."""
+    def _goes_on(self) -> bool:
+        """Whether requests are in hand of which steps are to be run."""
+        return self._step_run is not None and self._step_run.is_busy
+
+    def _run(self, batch: list[PendingRequest], *, is_whole: bool = False) -> None:
+        """Run a batch that `_running` names already, or some steps of it, and let the thread take the next."""
         try:
-            run_pending(self._model, batch)
+            if self._step_run is None or is_whole:
+                run_pending(self._model, batch)
+            else:
+                self._step_run.go_on(batch)
         finally:
             with self._changed:
                 self._running = None
@@ -184,7 +201,7 @@ class Schedulers:
             WaitTooLong: If what waits takes longer than it may, or than until the request's deadline.
             ShuttingDown: If the schedulers have been closed.
         """
-        key = model, model.cost.of(pending.rows, pending.steps) > _BATCH_SECONDS
+        key = model, model.in_steps is None and model.cost.of(pending.rows, pending.steps) > _BATCH_SECONDS
         while True:
             scheduler = self._by_model.get(key)
             if scheduler is None:

@@ -116,6 +116,41 @@ class Statistics:
             else:
                 _add_each(counts, arrivals, ended, run_seconds)
 
+    def record_chunk(self, *, rows: int, run_seconds: float, steps: int, padded_steps: int) -> None:
+        """Count a run of a few steps of requests that are answered when they have ended.
+
+        Args:
+            rows: Number of rows of the run, without a padding row.
+            run_seconds: Seconds of the run.
+            steps: Steps of all of the rows, together.
+            padded_steps: Steps that the run has made beside these.
+        """
+        counts = self.counts
+        with ADDING:
+            number, together = self.sizes.get(rows, _NONE)
+            self.sizes[rows] = number + 1, together + run_seconds
+            counts[STEPS] += steps
+            counts[PADDED_STEPS] += padded_steps
+            counts[RUN_SECONDS] += run_seconds
+            counts[ROW_BUCKET[rows] if rows < _MANY_ROWS else _MANY_ROWS_BUCKET] += 1
+            counts[RUN_BUCKETS + bisect_left(SECONDS_BOUNDS, run_seconds)] += 1
+
+    def record_answers(self, *, rows: int, run_seconds: float, arrivals: Sequence[float], ended: float) -> None:
+        """Count requests that have been answered after their last chunk.
+
+        Args:
+            rows: Number of rows of the requests, together.
+            run_seconds: Seconds since they were taken in hand.
+            arrivals: Times of the requests' arrivals, in seconds on the clock of `clock`.
+            ended: End of their last chunk, on the same clock.
+        """
+        counts = self.counts
+        self.last = time.time()
+        with ADDING:
+            counts[ROWS] += rows
+            counts[REQUEST_RUN_SECONDS] += len(arrivals) * run_seconds
+            _add_each(counts, arrivals, ended, run_seconds)
+
     def record_failure(self, seconds: float) -> None:
         """Count a request whose run failed, `seconds` after its arrival."""
         self._count(places.FAILED, seconds)

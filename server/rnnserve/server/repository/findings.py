@@ -26,6 +26,8 @@ class Findings:
         is_cut: Whether steps after the longest length may be left out, as the manifest says.
         why_not_in_parts: Why the server may not keep the states of its sequences; empty where it may: then all answers
             are the same bits.
+        goes_by_steps: Whether requests that were run by steps, while others joined and left, gave the bits of whole
+            runs.
         parts: The same of the graph that runs the parts of sequences, where that is another one.
     """
 
@@ -37,6 +39,7 @@ class Findings:
     continues: bool
     is_cut: bool
     why_not_in_parts: str
+    goes_by_steps: bool = False
     parts: "Findings | None" = None
 
     @property

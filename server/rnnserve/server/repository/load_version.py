@@ -30,6 +30,7 @@ from rnnserve.server.repository.invariance import is_batch_invariant
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.opset import read_opset
 from rnnserve.server.repository.providers import new_session, nodes_by_provider
+from rnnserve.server.repository.steps_trial import goes_by_steps
 from rnnserve.server.repository.trial_requests import TrialRequests, as_request
 
 __all__ = ["load_model", "try_version"]
@@ -150,6 +151,7 @@ def _with_findings(model: Model, known: Findings, *, allow_non_finite: bool) -> 
         trims_outputs=known.trims_outputs,
         continues=known.continues,
         why_not_in_parts=known.why_not_in_parts,
+        goes_by_steps=known.goes_by_steps,
         # Not in the trials: what they draw may be out of the range that the model is meant for.
         refuses_non_finite=bool(signature.may_be_non_finite) and not allow_non_finite,
     )
@@ -263,7 +265,9 @@ def _findings(digest: str, model: Model, cases: Sequence[Case], trials: TrialReq
     trims = _trims_outputs(model, trials)
     parts = try_parts(model.run, model.signature, trials)
     cost = measure_cost(model, trials)
-    return Findings(digest, model.graph, cost, invariant, trims, parts.continues, is_cut, parts.reason)
+    model = dataclasses.replace(model, cost=cost, batch_invariant=invariant, why_not_in_parts=parts.reason)
+    by_steps = goes_by_steps(model, trials)
+    return Findings(digest, model.graph, cost, invariant, trims, parts.continues, is_cut, parts.reason, by_steps)
 
 
 @contextlib.contextmanager

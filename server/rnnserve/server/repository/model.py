@@ -1,6 +1,7 @@
 """One version of a model, ready to run."""
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 
@@ -43,6 +44,7 @@ class Model:
             inputs.
         continues: Whether a sequence may be cut into parts, each continuing from the final states of the one before.
         why_not_in_parts: Why the server may not keep the states of its sequences; empty where it may.
+        goes_by_steps: Whether its requests may be run by steps, while others join and leave.
         refuses_non_finite: Whether answers are refused that are NaN or infinite, in the outputs that may be.
         parity: Summary of what its graph was compared with when published, as JSON; empty where with nothing.
         opset: Version of ONNX's operators that its graph is of; 0 where that is not known.
@@ -64,6 +66,7 @@ class Model:
     trims_outputs: bool = False
     continues: bool = False
     why_not_in_parts: str = "it has not been tried"
+    goes_by_steps: bool = False
     refuses_non_finite: bool = False
     parity: str = ""
     opset: int = 0
@@ -97,6 +100,12 @@ class Model:
     def digest(self) -> str:
         """SHA-256 of the graph that runs, in hexadecimal; empty where the manifest does not have it."""
         return next((file.sha256 for file in self.manifest.files if file.name == self.graph.file), "")
+
+    @functools.cached_property
+    def in_steps(self) -> "Model | None":
+        """What runs its requests by steps: this model, or its graph with found states; None for neither."""
+        model = self.parts or self
+        return model if model.goes_by_steps else None
 
     def run(self, requests: Sequence[CheckedRequest]) -> list[dict[str, Array]]:
         """Run requests as one batch, or a single large request in parts of its rows.

@@ -1,0 +1,286 @@
+"""Requests that are run by steps, against whole runs, on a model of numpy: running sums."""
+
+import math
+import random
+
+import numpy as np
+import pytest
+
+from rnnserve.server.batching.batch_arrays import join, split
+from rnnserve.server.batching.cost import Cost
+from rnnserve.server.batching.pending import PendingRequest
+from rnnserve.server.batching.statistics import Statistics
+from rnnserve.server.batching.step_run import MOST_ROWS, StepRun, chunk_steps
+from rnnserve.server.boundary.checked_request import CheckedRequest
+from rnnserve.server.boundary.signature import Batching, Signature, TensorSpec
+from rnnserve.server.clock import now
+from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest
+
+INPUT = TensorSpec("input", "FP32", ("batch", "sequence", "features"), (-1, -1, 2))
+LENGTHS = TensorSpec("lengths", "INT64", ("batch",), (-1,), optional=True, lengths_of="sequence")
+SCALE = TensorSpec("scale", "FP32", ("batch",), (-1,), optional=True, default=np.ones(1, np.float32))
+INITIAL = TensorSpec("sum_0", "FP32", ("layers", "batch", "features"), (1, -1, 2), optional=True)
+OUTPUT = TensorSpec("output", "FP32", ("sequence", "batch", "features"), (-1, -1, 2), zeros_after_lengths=True)
+UNCUT = TensorSpec("uncut", "FP32", ("batch", "sequence", "features"), (-1, -1, 2))
+LAST = TensorSpec("last", "FP32", ("batch", "features"), (-1, 2))
+FINAL = TensorSpec("sum_n", "FP32", ("layers", "batch", "features"), (1, -1, 2), continues_as="sum_0")
+
+POISON = 1e30
+"""A value that a run of it refuses."""
+
+
+class Sums:
+    """Sums over the steps, in the order of the steps, so that any cut has the same bits."""
+
+    name = "sums"
+    refuses_non_finite = False
+    in_steps = None
+
+    def __init__(self, *, has_lengths=True, cost=None):
+        inputs = [INPUT, LENGTHS, SCALE, INITIAL] if has_lengths else [INPUT, SCALE, INITIAL]
+        self.signature = Signature(
+            {spec.name: spec for spec in inputs},
+            {spec.name: spec for spec in (OUTPUT, UNCUT, LAST, FINAL)},
+            Batching.PADDED if has_lengths else Batching.JOINED,
+        )
+        self.cost = cost or Cost(run=1e-5, step=1e-5, point=1e-6, padding=1e-6)
+        self.statistics = Statistics()
+        self.runs: list[tuple[int, int]] = []
+
+    def run_arrays(self, names, feeds):
+        rows, steps = feeds["input"].shape[:2]
+        assert rows % 2 == 0
+        self.runs.append((rows, steps))
+        if (feeds["input"] == POISON).any():
+            raise InvalidRequest("poisoned")
+        lengths = feeds.get("lengths", np.full(rows, steps))
+        assert (lengths >= 1).all()
+        assert (lengths <= steps).all()
+        total = feeds["sum_0"][0].copy()
+        output, uncut = np.zeros((steps, rows, 2), np.float32), np.zeros((rows, steps, 2), np.float32)
+        for step in range(steps):
+            after = total * np.float32(0.9) + feeds["input"][:, step] * feeds["scale"][:, None]
+            goes = (step < lengths)[:, None]
+            total = np.where(goes, after, total)
+            output[step] = np.where(goes, after, 0)
+            uncut[:, step] = after
+        results = {"output": output, "uncut": uncut, "last": total + 0, "sum_n": total[None]}
+        return [results[name] for name in names]
+
+    def run(self, requests):
+        wanted = list(self.signature.outputs)
+        results = self.run_arrays(wanted, join(requests, self.signature))
+        return split(requests, dict(zip(wanted, results, strict=True)), self.signature)
+
+
+class Caller(PendingRequest):
+    """Notes its outcomes."""
+
+    connection = "one"
+
+    def __init__(self, request, deadline=math.inf):
+        super().__init__(request.batch, request.steps, deadline, now())
+        self.request = request
+        self.outcomes = []
+
+    def origin(self):
+        raise NotImplementedError
+
+    def check(self):
+        return self.request
+
+    def answer(self, outputs):
+        self.outcomes.append({name: np.array(array) for name, array in outputs.items()})
+
+    def refuse(self, error):
+        self.outcomes.append(error)
+
+    @property
+    def outcome(self):
+        (outcome,) = self.outcomes
+        return outcome
+
+
+def request_of(model, draw, batch=1, steps=None, outputs=(), **sent):
+    steps = steps or draw.randint(1, 40)
+    values = np.random.default_rng(draw.randint(0, 1 << 30))
+    inputs = {"input": values.normal(size=(batch, steps, 2)).astype(np.float32), **sent}
+    names = tuple(outputs) or tuple(draw.sample(list(model.signature.outputs), draw.randint(1, 4)))
+    sizes = {"sequence": steps}
+    longest = model.signature.longest(sizes, inputs, names)
+    return CheckedRequest(batch, sizes, longest, model.signature.steps_of(longest), inputs, names)
+
+
+def any_request(model, draw):
+    """A request with whatever a request may have."""
+    batch, steps = draw.choice((1, 1, 1, 2, 3, 7)), draw.choice((1, 2, 3, 5, 8, 13, 40))
+    values = np.random.default_rng(draw.randint(0, 1 << 30))
+    sent = {}
+    if "lengths" in model.signature.inputs and draw.random() < 0.5:
+        sent["lengths"] = values.integers(1, steps + 1, batch)
+    if draw.random() < 0.5:
+        sent["sum_0"] = values.normal(size=(1, batch, 2)).astype(np.float32)
+    if draw.random() < 0.3:
+        sent["scale"] = values.normal(size=batch).astype(np.float32)
+    return request_of(model, draw, batch, steps, **sent)
+
+
+def assert_as_whole(model, caller):
+    (expected,) = model.run([caller.request])
+    assert caller.outcome.keys() == set(caller.request.outputs)
+    for name, array in caller.outcome.items():
+        assert array.shape == expected[name].shape
+        assert array.tobytes() == expected[name].tobytes(), name
+
+
+@pytest.mark.parametrize("has_lengths", [True, False])
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_joins_and_leaves_each_answer_has_the_bits_of_a_whole_run(seed, has_lengths):
+    draw = random.Random(seed)
+    cost = Cost(run=draw.choice((0.0, 1e-4)), step=draw.choice((0.0, 2e-4, 1e-3)), point=1e-5, padding=1e-5)
+    model = Sums(has_lengths=has_lengths, cost=cost)
+    steps, callers = StepRun(model), []
+    while len(callers) < 120 or steps.is_busy:
+        joining = [Caller(any_request(model, draw)) for _ in range(draw.choice((0, 0, 1, 2, 20)))]
+        if len(callers) >= 120:
+            joining = []
+        callers += joining
+        steps.go_on(joining)
+    for caller in callers:
+        assert_as_whole(model, caller)
+    assert model.statistics.requests == len(callers)
+    assert model.statistics.rows == sum(caller.rows for caller in callers)
+
+
+def test_a_request_is_answered_when_its_own_rows_have_ended():
+    model = Sums(cost=Cost(run=0.0, step=1e-3, point=0.0, padding=0.0))
+    draw = random.Random(0)
+    short, long = (Caller(request_of(model, draw, steps=steps)) for steps in (5, 400))
+    steps = StepRun(model)
+    steps.go_on([long])
+    steps.go_on([short])
+    while not short.outcomes:
+        steps.go_on([])
+    assert not long.outcomes
+    assert sum(size for _, size in model.runs) <= 15
+    late = Caller(request_of(model, draw, steps=3))
+    steps.go_on([late])
+    assert_as_whole(model, late)
+    assert not long.outcomes
+
+
+def test_rows_of_a_large_request_leave_places_for_others():
+    model = Sums()
+    draw = random.Random(0)
+    large = Caller(request_of(model, draw, batch=20 * MOST_ROWS, steps=30))
+    small = [Caller(request_of(model, draw, steps=10)) for _ in range(5)]
+    steps = StepRun(model)
+    steps.go_on([large])
+    assert steps.room > 0
+    steps.go_on(small)
+    while not all(caller.outcomes for caller in small):
+        steps.go_on([])
+    assert not large.outcomes
+    while steps.is_busy:
+        steps.go_on([])
+    for caller in (large, *small):
+        assert_as_whole(model, caller)
+    assert max(rows for rows, _ in model.runs[:-6]) <= MOST_ROWS
+
+
+def test_who_is_late_or_has_cancelled_leaves_between_chunks():
+    model = Sums(cost=Cost(run=0.0, step=1e-3, point=0.0, padding=0.0))
+    draw = random.Random(0)
+    callers = [Caller(request_of(model, draw, steps=30, outputs=("last",))) for _ in range(4)]
+    steps = StepRun(model)
+    steps.go_on(callers)
+    callers[1].cancel()
+    callers[2].deadline = now()
+    while steps.is_busy:
+        steps.go_on([])
+    assert isinstance(callers[1].outcome, Cancelled)
+    assert isinstance(callers[2].outcome, DeadlinePassed)
+    assert_as_whole(model, callers[0])
+    assert_as_whole(model, callers[3])
+    assert model.statistics.dropped == 2
+
+
+@pytest.mark.parametrize("at", [0, 3, 29])
+@pytest.mark.parametrize("culprit", range(5))
+def test_a_chunk_that_raises_costs_its_culprit_alone(culprit, at):
+    model = Sums(cost=Cost(run=0.0, step=1e-3, point=0.0, padding=0.0))
+    draw = random.Random(0)
+    callers = [Caller(request_of(model, draw, batch=1 + number % 2, steps=30)) for number in range(5)]
+    callers[culprit].request.inputs["input"][0, at] = POISON
+    steps = StepRun(model)
+    steps.go_on(callers[:3])
+    steps.go_on(callers[3:])
+    while steps.is_busy:
+        steps.go_on([])
+    for number, caller in enumerate(callers):
+        if number == culprit:
+            assert isinstance(caller.outcome, InvalidRequest)
+        else:
+            assert_as_whole(model, caller)
+    assert model.statistics.failures == 1
+
+
+def test_an_answer_that_is_not_finite_is_refused_where_it_has_to_be():
+    model = Sums()
+    model.refuses_non_finite = True
+    spec = TensorSpec("last", "FP32", ("batch", "features"), (-1, 2), may_be_non_finite=True)
+    model.signature.outputs["last"] = spec
+    draw = random.Random(0)
+    wrong, right = (Caller(request_of(model, draw, steps=9, outputs=("last",))) for _ in range(2))
+    wrong.request.inputs["input"][0, 4] = np.inf
+    steps = StepRun(model)
+    steps.go_on([wrong, right])
+    while steps.is_busy:
+        steps.go_on([])
+    assert isinstance(wrong.outcome, InvalidRequest)
+    assert_as_whole(model, right)
+
+
+def test_a_request_whose_padding_is_no_zeros_is_run_whole():
+    model = Sums()
+    draw = random.Random(0)
+    caller = Caller(request_of(model, draw, 2, 9, outputs=("uncut",), lengths=np.array([4, 9])))
+    steps = StepRun(model)
+    steps.go_on([caller])
+    assert not steps.is_busy
+    assert_as_whole(model, caller)
+
+
+def test_a_defect_refuses_all_in_hand(monkeypatch):
+    model = Sums()
+    callers = [Caller(request_of(model, random.Random(seed))) for seed in range(3)]
+    steps = StepRun(model)
+    monkeypatch.setattr(steps, "_take_results", lambda *_: 1 / 0)
+    steps.go_on(callers)
+    assert not steps.is_busy
+    assert {type(caller.outcome) for caller in callers} == {InternalError}
+
+
+COST = Cost(run=100e-6, step=50e-6, point=5e-6, padding=5e-6)
+
+
+@pytest.mark.parametrize(
+    ("left", "expected"),
+    [
+        ([7], 7),  # one alone goes on to its end
+        ([500], 90),  # for 5 ms
+        ([12] * 8, 12),
+        ([1, 60, 60, 60], 60),  # the short one costs little
+        ([4] * 20 + [60] * 12, 4),  # most end there
+    ],
+)
+def test_the_steps_of_a_chunk(left, expected):
+    assert chunk_steps(left, COST, is_padded=True) == expected
+
+
+def test_the_steps_of_a_chunk_where_rows_may_not_be_padded():
+    assert chunk_steps([9, 5, 20], Cost(run=0.0, step=0.0, point=0.0, padding=0.0), is_padded=False) == 5
+
+
+def test_a_chunk_has_a_step_however_long_it_takes():
+    assert chunk_steps([9, 5, 20], Cost(run=0.0, step=1.0, point=1.0, padding=1.0), is_padded=True) == 1
