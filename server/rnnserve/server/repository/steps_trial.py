@@ -87,4 +87,4 @@ class _TrialOfSteps(PendingRequest):
         """Keep none."""
 
     def origin(self) -> Origin:
-        raise NotImplementedError  # it is told to nobody
+        raise NotImplementedError  # nothing observes it
