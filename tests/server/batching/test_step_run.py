@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 
+from rnnserve.server.batching import step_run
 from rnnserve.server.batching.batch_arrays import join, split
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.pending import PendingRequest
@@ -186,6 +187,21 @@ def test_rows_of_a_large_request_leave_places_for_others():
     for caller in (large, *small):
         assert_as_whole(model, caller)
     assert max(rows for rows, _ in model.runs[:-6]) <= MOST_ROWS
+
+
+def test_outputs_of_requests_in_hand_are_bounded(monkeypatch):
+    model = Sums()
+    draw = random.Random(0)
+    large = [Caller(request_of(model, draw, batch=2, steps=200, outputs=("output",))) for _ in range(8)]  # 3,200 bytes
+    small = Caller(request_of(model, draw, steps=200, outputs=("last",)))
+    monkeypatch.setattr(step_run, "_MOST_BYTES", 10_000)
+    steps = StepRun(model)
+    steps.go_on([*large, small])
+    assert model.runs == [(8, model.runs[0][1])], "three large ones, and the small one, with a row of padding"
+    while steps.is_busy:
+        steps.go_on([])
+    for caller in (*large, small):
+        assert_as_whole(model, caller)
 
 
 def test_who_is_late_or_has_cancelled_leaves_between_chunks():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,9 +24,11 @@ class RequestInHand:
         pending: The request as it waited.
         checked: The same, past the boundary.
         started: When it was taken in hand, in seconds on the clock of `clock`.
-        outputs: What it is answered with, by name, in its own shapes: filled as its rows go on.
         ends: Steps of each of its rows.
+        shapes: Shapes of the outputs that it is answered with, by name.
+        bytes: Size of these.
         has_steps: Whether an output has steps, which are written as they come.
+        outputs: The outputs, filled as its rows go on; none before the first has a place.
         rows_waiting: Rows that have no place yet: the last ones.
         rows_running: Rows that have a place.
         is_over: Whether it has been answered, or refused.
@@ -34,9 +37,11 @@ class RequestInHand:
     pending: PendingRequest
     checked: CheckedRequest
     started: float
-    outputs: dict[str, Array]
     ends: Sequence[int]
+    shapes: Mapping[str, tuple[int, ...]]
+    bytes: int
     has_steps: bool
+    outputs: dict[str, Array] = dataclasses.field(default_factory=dict)
     rows_waiting: int = dataclasses.field(init=False)
     rows_running: int = 0
     is_over: bool = False
@@ -146,18 +151,22 @@ class StepArrays:
         return bool((checked.inputs[self._lengths.name] == size).all())
 
     def request(self, pending: PendingRequest, checked: CheckedRequest, started: float) -> RequestInHand:
-        """Take a request in hand, of which all rows wait. Its outputs with steps are zeros at first."""
-        outputs, has_steps = {}, False
-        for name in checked.outputs:
-            spec = self._signature.outputs[name]
-            has_steps = has_steps or bool(spec.sized_by)
-            make = np.zeros if spec.sized_by else np.empty
-            outputs[name] = make(spec.shape(checked.batch, checked.sizes), spec.dtype)
+        """Take a request in hand, of which all rows wait."""
+        specs = [self._signature.outputs[name] for name in checked.outputs]
+        shapes = {spec.name: spec.shape(checked.batch, checked.sizes) for spec in specs}
+        size = sum([math.prod(shapes[spec.name]) * spec.dtype.itemsize for spec in specs])
         if self._lengths is not None and self._lengths.name in checked.inputs:
             ends = checked.inputs[self._lengths.name].tolist()
         else:
             ends = [checked.longest[self._axis]] * checked.batch
-        return RequestInHand(pending, checked, started, outputs, ends, has_steps)
+        return RequestInHand(pending, checked, started, ends, shapes, size, any(spec.sized_by for spec in specs))
+
+    def make_outputs(self, request: RequestInHand) -> None:
+        """Make the outputs of a request: zeros where they have steps."""
+        specs = self._signature.outputs
+        for name, shape in request.shapes.items():
+            make = np.zeros if specs[name].sized_by else np.empty
+            request.outputs[name] = make(shape, specs[name].dtype)
 
     def wanted(self, asked: Iterable[tuple[str, ...]]) -> list[str]:
         """The outputs that a chunk gives: those asked for, and the final states."""

@@ -28,6 +28,9 @@ __all__ = ["CHUNK_SECONDS", "MOST_ROWS", "StepRun", "chunk_steps"]
 MOST_ROWS = 128
 """Rows of a run. Each further one would take longer by less than it delays the others."""
 
+_MOST_BYTES = 64 << 20
+"""Bytes of outputs of requests that have places, unless one alone has more."""
+
 CHUNK_SECONDS = 5e-3
 """Seconds that the steps of a chunk take, unless one alone takes more: so long does a row wait for a place."""
 
@@ -216,9 +219,18 @@ class StepRun:
         self._rows = [self._rows[at] for at in kept]
 
     def _give_places(self) -> None:
+        """Give rows that wait places: those of a request with large outputs when there is room for these."""
         free = MOST_ROWS - len(self._rows)
         is_alone = len(self._waiting) == 1
+        held = sum([request.bytes for request in self._in_hand if request.outputs])
         for request in list(self._waiting):
+            if not free:
+                return
+            if not request.outputs:
+                if held and held + request.bytes > _MOST_BYTES:
+                    continue
+                self._arrays.make_outputs(request)
+                held += request.bytes
             count = min(free, request.rows_waiting, free if is_alone else self._most_of(request))
             self._rows += request.next_rows(count)
             free -= count
