@@ -234,6 +234,7 @@ def held_up(monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(Model, "run", wait(run))
+        patched.setattr(Model, "run_arrays", wait(Model.run_arrays))
         patched.setattr(same_prefix.SamePrefixRun, "run", wait(run_same))
         try:
             yield
@@ -279,6 +280,7 @@ def runs_that_fail(client, monkeypatch):
 
     assert client.ask(asks(SMALL, sequence=10, starts=True)) == [OK]
     monkeypatch.setattr(Model, "run", fail)
+    monkeypatch.setattr(Model, "run_arrays", fail)
     monkeypatch.setattr(same_prefix.SamePrefixRun, "run", fail)
     for size in (SMALL, MIDDLE, LARGE):
         assert set(client.ask(*[asks(size) for _ in range(7)])) == {"INTERNAL"}

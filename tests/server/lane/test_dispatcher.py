@@ -82,13 +82,13 @@ def test_a_request_that_takes_long_does_not_hold_up_the_lane(dispatcher, monkeyp
         pass
     model = dispatcher._admission._service.repository.find("direction_simple").model
     may_go, ended = threading.Event(), threading.Event()
-    run = Model.run
+    run = Model.run_arrays
 
-    def held(self, requests):
+    def held(*args):
         assert may_go.wait(20)
-        return run(self, requests)
+        return run(*args)
 
-    monkeypatch.setattr(Model, "run", held)
+    monkeypatch.setattr(Model, "run_arrays", held)
     monkeypatch.setattr("rnnserve.server.lane.dispatcher._LANE_SECONDS", model.cost.of(1, 200))
     large, small = asks(sequence=300), asks(sequence=2)
     large.answer = lambda payload: (large.answers.append(payload), ended.set())
