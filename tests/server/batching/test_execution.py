@@ -204,6 +204,7 @@ class Pending(PendingRequest):
 
 class Model:
     name = "fake"
+    in_steps = None
     signature = signature()
 
     def __init__(self, **cost):

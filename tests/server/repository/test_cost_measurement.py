@@ -22,6 +22,7 @@ class Model:
     """Runs take what `cost` says on a clock of their own; in eight of nine rounds something else disturbs them, too."""
 
     name = "priced"
+    in_steps = None
     statistics = Statistics()
 
     def __init__(self, cost: Cost, batching: Batching = Batching.PADDED, most_rows: int | None = None):
