@@ -15,7 +15,7 @@ from rnnserve.server.batching.step_run import MOST_ROWS, StepRun, chunk_steps
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.signature import Batching, Signature, TensorSpec
 from rnnserve.server.clock import now
-from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest
+from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest, TimeoutExpired
 
 INPUT = TensorSpec("input", "FP32", ("batch", "sequence", "features"), (-1, -1, 2))
 LENGTHS = TensorSpec("lengths", "INT64", ("batch",), (-1,), optional=True, lengths_of="sequence")
@@ -219,6 +219,21 @@ def test_who_is_late_or_has_cancelled_leaves_between_chunks():
     assert_as_whole(model, callers[0])
     assert_as_whole(model, callers[3])
     assert model.statistics.dropped == 2
+
+
+def test_a_time_out_is_for_the_wait_and_ends_no_run(monkeypatch):
+    model = Sums(cost=Cost(run=0.0, step=1e-3, point=0.0, padding=0.0))
+    draw = random.Random(0)
+    begun, waits = (Caller(request_of(model, draw, steps=30, outputs=("output",))) for _ in range(2))
+    monkeypatch.setattr(step_run, "_MOST_BYTES", 1)  # so that the second waits for a place
+    steps = StepRun(model)
+    steps.go_on([begun, waits])
+    for caller in (begun, waits):
+        caller.deadline, caller.timeout = now(), 0.1
+    while steps.is_busy:
+        steps.go_on([])
+    assert_as_whole(model, begun)
+    assert isinstance(waits.outcome, TimeoutExpired)
 
 
 @pytest.mark.parametrize("at", [0, 3, 29])

@@ -11,7 +11,16 @@ from typing import Literal, Protocol
 
 from rnnserve.server.errors import Cancelled, DeadlinePassed, ServeError, TimeoutExpired
 
-__all__ = ["CANCELLED", "all_in_time", "cancelled", "check_unread", "earlier", "reason_to_drop", "seconds_left"]
+__all__ = [
+    "CANCELLED",
+    "all_in_time",
+    "cancelled",
+    "check_unread",
+    "earlier",
+    "reason_to_drop",
+    "reason_to_stop",
+    "seconds_left",
+]
 
 CANCELLED = -math.inf
 """The deadline of a request whose caller has cancelled."""
@@ -76,10 +85,24 @@ def reason_to_drop(request: _HasTimeout, at: float) -> ServeError | None:
     return _passed("run") if request.timeout == math.inf else TimeoutExpired(request.timeout)
 
 
+def reason_to_stop(request: _HasTimeout, at: float) -> ServeError | None:
+    """Say why a request whose run has begun, and goes on by steps, need not go on; None where it has to.
+
+    Args:
+        request: The request. Its time-out was for its wait, so that it ends no run.
+        at: A time, in seconds on the server's clock.
+    """
+    if not request.deadline < at:
+        return None
+    if request.deadline == CANCELLED:
+        return cancelled("answered")
+    return _passed("answered") if request.timeout == math.inf else None
+
+
 def cancelled(before: Literal["read", "run", "answered"]) -> Cancelled:
     """Say that a request was cancelled before something was done with it."""
     return Cancelled(f"the request was cancelled before it was {before}")
 
 
-def _passed(before: Literal["read", "run"]) -> DeadlinePassed:
+def _passed(before: Literal["read", "run", "answered"]) -> DeadlinePassed:
     return DeadlinePassed(f"the deadline passed before the request was {before}")

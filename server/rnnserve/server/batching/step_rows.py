@@ -270,6 +270,10 @@ class StepArrays:
         Args:
             finals: For each run of the chunk, the places of rows in its results, and the results by name.
         """
+        self._initial = {}
+        if not any(kept for kept, _ in finals):
+            self._kept, self._states = [], {}
+            return
         if len(finals) == 1:
             (kept, results) = finals[0]
             self._kept = list(kept)
@@ -283,5 +287,4 @@ class StepArrays:
         self._states = {
             name: np.concatenate([part[name] for part in parts], axis=self._signature.inputs[name].batch_axis)
             for name in self._finals
-            if parts
         }

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from rnnserve.server.batching.batch_arrays import rows_of_run
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.execution import StepModel, answer_all, run_pending
-from rnnserve.server.batching.lateness import reason_to_drop
+from rnnserve.server.batching.lateness import reason_to_drop, reason_to_stop
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.batching.step_rows import EndedRequests, RequestInHand, Row, StepArrays
@@ -194,7 +194,8 @@ class StepRun:
         at = now()
         late = [request for request in self._in_hand if request.pending.deadline < at]
         for request in late:
-            dropped = reason_to_drop(request.pending, at)
+            has_begun = bool(request.outputs)
+            dropped = reason_to_stop(request.pending, at) if has_begun else reason_to_drop(request.pending, at)
             if dropped is not None:
                 self._refuse_late(request.pending, dropped, at)
                 self._forget(request)
