@@ -8,7 +8,7 @@ import pytest
 
 from rnnserve.load.load_generator import LoadGenerator
 from rnnserve.load.samples import INVALID_ANSWER, OK
-from rnnserve.load.session_scripts import SessionScript, state_fields
+from rnnserve.load.session_scripts import CarriedScript, KeptScript, state_fields
 from rnnserve.load.workload import RequestPool
 from rnnserve.protos import inference_pb2 as pb
 
@@ -22,7 +22,7 @@ def ms(times):
 def session_pool(scripts=1, steps=3):
     """Scripts whose state is one number of four bytes, which an answer counts up."""
     count = scripts * steps
-    script = [SessionScript(number * steps, steps, (1,), (4,), state_fields([bytes(4)])) for number in range(scripts)]
+    script = [CarriedScript(number * steps, steps, (1,), (4,), state_fields([bytes(4)])) for number in range(scripts)]
     payloads = [b"%d:" % index for index in range(count)]
     ones = np.ones(count, int)
     return RequestPool(("walks",), payloads, np.zeros(count, int), ones, [None] * count, scripts=tuple(script))
@@ -121,3 +121,33 @@ def test_an_answer_without_its_state_is_invalid(loop, answer, said):
     samples, _ = run_sessions(loop, session_pool(), Counter(answer=answer), end=5 * MS)
     assert list(samples.status) == [INVALID_ANSWER]
     assert said in samples.details[INVALID_ANSWER]
+
+
+def test_a_sequence_that_the_server_keeps_begins_anew_after_a_failure(loop):
+    sent = []
+
+    async def send(request, timeout):
+        assert timeout > 0
+        parameters = pb.ModelInferRequest.FromString(request.partition(b":")[2]).parameters
+        starts, ends = "sequence_start" in parameters, "sequence_end" in parameters
+        sent.append((int(request.partition(b":")[0]), parameters["sequence_id"].string_param, starts, ends))
+        if len(sent) == 2:
+            raise grpc.aio.AioRpcError(grpc.StatusCode.NOT_FOUND, grpc.aio.Metadata(), grpc.aio.Metadata(), "gone")
+        return pb.ModelInferResponse().SerializeToString()
+
+    payloads, ones = [b"%d:" % index for index in range(3)], np.ones(3, int)
+    pool = RequestPool(("walks",), payloads, np.zeros(3, int), ones, [None] * 3, scripts=(KeptScript(0, 3),))
+    generator = LoadGenerator(pool, [send], np.zeros(1, int), 5.0, loop.clock)
+    loop.run_until_complete(
+        generator.session_loop(0, measure_from=0, end=50 * MS, sessions=1, think=10 * MS, max_requests=1000)
+    )
+    names = [name for _, name, _, _ in sent]
+    assert len(sent) >= 5
+    assert names[0] == names[1] != names[2] == names[3] == names[4]
+    assert [(item, starts, ends) for item, _, starts, ends in sent[:5]] == [
+        (0, True, False),
+        (1, False, False),
+        (0, True, False),
+        (1, False, False),
+        (2, False, True),
+    ]

@@ -24,7 +24,7 @@ def model(name="gru", **parameters):
 
 
 def whole(pool, script, step, states=None):
-    fields = script.beginning if states is None else states
+    fields = script.begin("a session") if states is None else states
     return pb.ModelInferRequest.FromString(pool.payloads[script.first + step] + fields)
 
 
@@ -49,8 +49,32 @@ def test_the_states_of_an_answer_go_into_the_next_step(spec):
     pool = build_pool(spec(model(), length="1", sessions=1, steps=2))
     (script,) = pool.scripts
     h_n, c_n = b"h" * 24, b"c" * 40
-    states = script.next_states(pb.ModelInferResponse(raw_output_contents=[b"logits", c_n, h_n]))
+    states = script.go_on("a session", 1, pb.ModelInferResponse(raw_output_contents=[b"logits", c_n, h_n]))
     assert list(whole(pool, script, 1, states).raw_input_contents)[1:] == [h_n, c_n]
+
+
+def test_states_that_the_server_keeps_need_a_sequence_of_its_own(spec):
+    """Of models whose states were found: they are no part of the interface."""
+    inputs = {"x": TensorMetadata("x", "FP32", (-1, -1, 4), ("batch", "sequence", "features"))}
+    outputs = {"logits": TensorMetadata("logits", "FP32", (-1, -1, 2), ("batch", "sequence", "classes"))}
+    kept = ModelMetadata(
+        "tagger", ("1",), "", inputs, outputs, None, {"found_states": '["gru.h"]', "sequences": "kept"}
+    )
+    pool = build_pool(spec(kept, length="1", sessions=1, steps=3))
+    (script,) = pool.scripts
+    assert script.begins_anew_after_failure
+    said = [
+        {name: getattr(value, value.WhichOneof("parameter_choice")) for name, value in request.parameters.items()}
+        for request in (
+            whole(pool, script, 0),
+            *(whole(pool, script, step, script.go_on("a session", step, pb.ModelInferResponse())) for step in (1, 2)),
+        )
+    ]
+    assert said == [
+        {"sequence_id": "a session", "sequence_start": True},
+        {"sequence_id": "a session"},
+        {"sequence_id": "a session", "sequence_end": True},
+    ]
 
 
 def test_answers_are_checked_unless_they_are_not_to_be(spec):

@@ -189,16 +189,14 @@ class SessionOperations:
         return points.combine(answers)
 
     def _require_sessions(self, metadata: ModelMetadata) -> None:
+        require_sessions(metadata)
         found = metadata.found_states
-        if not found:
-            require_sessions(metadata)
-        elif self._state == "carried" or self._initial is not None:
+        if found and (self._state == "carried" or self._initial is not None):
             raise InvalidRequest(
                 f"model {metadata.name} has states that are no part of its interface ({', '.join(found)}), so they "
                 'cannot be carried, nor continued from: leave out state="carried" and continue_from, or declare them '
                 "with states= of publish"
             )
-        sequence_axis(metadata)
 
     def _choose_form(self, metadata: ModelMetadata) -> OperationSteps[StateForm]:
         is_offered = SEALED_SESSIONS in (yield from self._operations.server_extensions())
@@ -248,18 +246,18 @@ class SessionOperations:
 
 
 def require_sessions(metadata: ModelMetadata) -> None:
-    """Check that the sequences of a model can be sent step by step.
+    """Check that the sequences of a model can be sent step by step: with its states, or with those that were found.
 
     Raises:
         InvalidRequest: They cannot; the message says why.
     """
-    if not metadata.states:
+    if not (metadata.states or metadata.found_states):
         why = metadata.properties.get("sequences", "")
         raise InvalidRequest(
             f"model {metadata.name} has no states, so that it has no sessions: predict() asks it about whole sequences"
             + (f". The server takes none of its sequences a part at a time: {why}" if why not in ("", "kept") else "")
         )
-    if metadata.properties.get("continuable") == "false":
+    if not metadata.found_states and metadata.properties.get("continuable") == "false":
         raise InvalidRequest(
             f"model {metadata.name} has no sessions: the parts of a sequence, each continued from the one before, do "
             "not get the answers of the whole. A bidirectional layer, or a mean over all steps, needs the whole of it"

@@ -18,9 +18,12 @@ the process asks it not to.
 
 import asyncio
 import ctypes
+import functools
+import itertools
 import selectors
 import sys
 import time
+import uuid
 from array import array
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
@@ -41,7 +44,6 @@ from rnnserve.load.samples import (
     OK,
     RequestSamples,
 )
-from rnnserve.load.session_scripts import SessionScript
 from rnnserve.load.workload import RequestPool
 from rnnserve.protos.inference_pb2 import ModelInferResponse
 
@@ -52,6 +54,8 @@ T = TypeVar("T")
 SendRequest = Callable[[bytes, float], Awaitable[bytes]]
 """Sends one serialized request over one connection, with a timeout in seconds; returns the serialized answer, or raises
 AioRpcError."""
+
+_GoOn = Callable[[ModelInferResponse], bytes]
 
 _SPIN_NS = 30_000
 _SPIN_FRACTION = 0.1
@@ -95,6 +99,7 @@ class LoadGenerator:
         self._timeout = timeout
         self._checker = checker or AnswerChecker({})
         self._clock = clock
+        self._name = uuid.uuid4().hex[:12]  # of its sessions on the server
 
     async def open_loop(self, begin: int, schedule: npt.NDArray[np.int64]) -> None:
         """Send each request when it is due, regardless of earlier requests, and wait for the last answer.
@@ -181,7 +186,9 @@ class LoadGenerator:
     ) -> bool:
         clock, scripts = self._clock, self._pool.scripts
         script = scripts[number % len(scripts)]
-        step, states = 0, script.beginning
+        names = (f"{self._name}-{number}-{time}" for time in itertools.count())
+        session, step = next(names), 0
+        fields = script.begin(session)
         while due < min(end, self.stop_at):
             if due >= measure_from and next(budget, None) is None:
                 return True
@@ -192,11 +199,13 @@ class LoadGenerator:
                 pass
             self.samples.begun.append(due)
             item = script.first + step
-            continued, done = await self._exchange(due, item, self._pool.payloads[item] + states, number, script)
+            go_on = functools.partial(script.go_on, session, step + 1)
+            continued, done = await self._exchange(due, item, self._pool.payloads[item] + fields, number, go_on)
             if continued is not None:
-                step, states = step + 1, continued
-            if step == script.steps:
-                step, states = 0, script.beginning
+                step, fields = step + 1, continued
+            if step == script.steps or (continued is None and script.begins_anew_after_failure):
+                session, step = next(names), 0
+                fields = script.begin(session)
             due = done + think
         return False
 
@@ -214,7 +223,7 @@ class LoadGenerator:
         await self._exchange(due, item, self._pool.payloads[item], number)
 
     async def _exchange(
-        self, due: int, item: int, payload: bytes, number: int, script: SessionScript | None = None
+        self, due: int, item: int, payload: bytes, number: int, go_on: _GoOn | None = None
     ) -> tuple[bytes | None, int]:
         """Send a request and record what became of it.
 
@@ -223,10 +232,11 @@ class LoadGenerator:
             item: Index in the pool.
             payload: Bytes of the request.
             number: Number that chooses the connection.
-            script: The script of its session; None for a request of its own.
+            go_on: Function that gives the fields of the session's next step from an answer; None for a request of its
+                own.
 
         Returns:
-            The fields of the states with which its session goes on, None if it cannot; and when it ended.
+            The fields with which its session goes on, None if it cannot; and when it ended.
         """
         samples = self.samples
         sent = self._clock()
@@ -235,7 +245,7 @@ class LoadGenerator:
             self._record(due, sent, sent, item, NOT_SENT)
             return None, sent
         status, compared = OK, NOT_COMPARED
-        states: bytes | None = None
+        fields: bytes | None = None
         try:
             send = self._senders[number % len(self._senders)]
             answer = await send(payload, seconds_left)
@@ -244,8 +254,8 @@ class LoadGenerator:
                 status, compared = self._compare(item, answer)
             elif self._pool.expected[item] is not None:
                 status = self._keep_logits(item, answer)
-            if script is not None and status == OK:
-                status, states = self._next_states(script, answer)
+            if go_on is not None and status == OK:
+                status, fields = self._next_fields(go_on, answer)
         except grpc.aio.AioRpcError as error:
             done = self._clock()
             code = error.code()
@@ -257,7 +267,7 @@ class LoadGenerator:
                 samples.names[status] = name
                 samples.details[status] = error.details() or ""
         self._record(due, sent, done, item, status, compared)
-        return states, done
+        return fields, done
 
     def _record(self, due: int, sent: int, done: int, item: int, status: int, compared: int = NOT_COMPARED) -> None:
         samples = self.samples
@@ -278,9 +288,9 @@ class LoadGenerator:
             return OK, NOT_COMPARED
         return OK, EQUAL if agrees else DIFFERENT
 
-    def _next_states(self, script: SessionScript, answer: bytes) -> tuple[int, bytes | None]:
+    def _next_fields(self, go_on: _GoOn, answer: bytes) -> tuple[int, bytes | None]:
         try:
-            return OK, script.next_states(ModelInferResponse.FromString(answer))
+            return OK, go_on(ModelInferResponse.FromString(answer))
         except (DecodeError, InvalidAnswer) as error:
             return self._invalid(str(error)), None
 

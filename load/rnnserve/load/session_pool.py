@@ -1,4 +1,4 @@
-"""The requests of sessions: for each step one, without the states, which the answer before it gives."""
+"""The requests of sessions: for each step one, without the states, which the answer before it or the server has."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,7 +13,7 @@ from rnnserve.load.answer_checks import AnswerCheck
 from rnnserve.load.even_draws import EvenSizes, draw_evenly
 from rnnserve.load.input_drawing import Sizes, draw_inputs
 from rnnserve.load.sample_inputs import SampleCase
-from rnnserve.load.session_scripts import SessionScript, state_fields
+from rnnserve.load.session_scripts import CarriedScript, KeptScript, SessionScript, state_fields
 from rnnserve.load.workload import (
     RequestPool,
     WorkloadSpec,
@@ -69,8 +69,11 @@ def _build_session_pool(spec: WorkloadSpec, part: int) -> RequestPool:
             size += len(payload)
         models += [index] * spec.steps
         rows += [batch] * spec.steps
-        sizes = tuple(len(state) for state in beginning)
-        scripts.append(SessionScript(first, spec.steps, finals, sizes, state_fields(beginning)))
+        if finals:
+            sizes = tuple(len(state) for state in beginning)
+            scripts.append(CarriedScript(first, spec.steps, finals, sizes, state_fields(beginning)))
+        else:
+            scripts.append(KeptScript(first, spec.steps))
         if size > _MAX_POOL_BYTES:
             break
     return RequestPool(
