@@ -50,7 +50,7 @@ def test_each_command(command, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "rnnserve: the command is missing; there are train, export"),
+        ([], "rnnserve: the command is missing; there are demo, train, export"),
         (
             ["--html", "x", "load"],
             "rnnserve: --html stands before the command, and options follow it: `rnnserve load -",
