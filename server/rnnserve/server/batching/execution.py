@@ -249,8 +249,8 @@ def answer_all(
         statistics: Statistics of the model.
         batch: The requests.
         answers: The answers in the members' order.
-        started: When their run began, in seconds on the clock of `clock`.
-        ended: When it ended.
+        started: Beginning of their run, in seconds on the clock of `clock`.
+        ended: End of it.
     """
     members = batch.members
     statistics.answering(len(members))

@@ -247,10 +247,10 @@ class StepArrays:
 
         Args:
             row: The row.
-            index: Its place in the results.
+            index: Place of the row in the results.
             start: Steps that had been made of it before.
             steps: Steps that were made of it.
-            results: The results by name.
+            results: Results of the chunk by name.
             is_last: Whether it has ended.
         """
         outputs = row.request.outputs
@@ -268,7 +268,7 @@ class StepArrays:
         """Keep the states of the rows that go on.
 
         Args:
-            finals: For each run of the chunk, the places of rows in its results, and the results by name.
+            finals: Places of the rows that go on in the results of each run of the chunk, and these by name.
         """
         self._initial = {}
         if not any(kept for kept, _ in finals):
