@@ -21,7 +21,7 @@ class FakeCaller:
 
 def fake_served(name: str = "model", version: str = "1", *, why_not_in_parts: str = "") -> Any:
     """A version of a model that keeps its states."""
-    signature = types.SimpleNamespace(states={}, required_state=None)
+    signature = types.SimpleNamespace(states={}, required_state=None, bounded_states=())
     model = types.SimpleNamespace(name=name, version=version, signature=signature, why_not_in_parts=why_not_in_parts)
     served = types.SimpleNamespace(model=model)
     served.of_sequences = served  # it has no states but those of its interface

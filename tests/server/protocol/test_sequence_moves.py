@@ -89,7 +89,7 @@ class Worker:
 
 
 def version(number):
-    signature = types.SimpleNamespace(required_state="", states={})
+    signature = types.SimpleNamespace(required_state="", states={}, bounded_states=())
     manifest = types.SimpleNamespace(self_sha256=f"digest of {number}")
     model = types.SimpleNamespace(
         name=MODEL, version=number, why_not_in_parts="", signature=signature, manifest=manifest

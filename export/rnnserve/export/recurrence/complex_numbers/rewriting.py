@@ -20,14 +20,25 @@ aten = torch.ops.aten
 _OF_POINTS = (aten.fft_fft.default, aten.fft_ifft.default)
 
 
+_TRANSLATED = TRANSFORMS | {"stft", "fft_fft2", "fft_ifft2", "abs", "real", "imag", "view_as_real"}
+"""Operators on complex numbers that torch.onnx translates: transforms, and what is read of them."""
+
+
+def _name(node: fx.Node) -> str:
+    return "getitem" if node.target is operator.getitem else str(getattr(node.target, "_opname", node.target))
+
+
 def write_complex_in_reals(program: torch.export.ExportedProgram) -> None:
     """Write complex numbers as pairs of real ones, in place, but those of Fourier transforms.
+
+    A program that only reads what a transform gives stays as it is.
 
     Raises:
         UnsupportedModule: If an operator has no form in reals here.
     """
     nodes = list(program.graph.nodes)
-    if not any(is_complex(node) for node in nodes):
+    names = {_name(node) for node in nodes if is_complex(node) or any(map(is_complex, node.all_input_nodes))}
+    if names <= _TRANSLATED:
         return
     rewriter = _Rewriter(program)
     for node in nodes:
@@ -64,7 +75,7 @@ class _Rewriter:
         if node.op == "output":
             raise UnsupportedModule("the module gives complex numbers; return torch.view_as_real of them")
         self._build.before(node)
-        name = "getitem" if node.target is operator.getitem else str(getattr(node.target, "_opname", node.target))
+        name = _name(node)
         if name == "_assert_tensor_metadata":
             self._program.graph.erase_node(node)
         elif name in TRANSFORMS:
