@@ -27,7 +27,7 @@ EXPORTED = {
     "differences": ["Difference", "coarseness", "equally_non_finite", "largest_difference", "scale"],
     "golden": ["KINDS", "Case", "Inference", "dump_cases", "load_cases", "replay"],
     "names": ["is_model_name", "version_number"],
-    "recorded_defaults": ["default_shape", "dump_defaults", "fill_left_out", "load_defaults"],
+    "recorded_defaults": ["default_shape", "dump_defaults", "fill_left_out", "infinite_defaults", "load_defaults"],
     "triton_config": [
         "CONFIG",
         "ConfigError",

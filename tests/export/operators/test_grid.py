@@ -45,7 +45,10 @@ def test_refusals_say_why(operator, family):
     message = refusal_of(operator, family)
     assert message, f"{operator.name} is exported: remove `refused`, and see whether it is right"
     # The last one is the proof's: publishing ends with it.
-    assert re.match(r"UnsupportedModule|FixedSize|DependsOnValues|BrokenPostcondition|RuntimeError: onnxruntime does not take", message)
+    assert re.match(
+        r"UnsupportedModule|FixedSize|DependsOnValues|BrokenPostcondition|RuntimeError: onnxruntime does not take",
+        message,
+    )
     assert operator.refused in message
 
 
