@@ -1,7 +1,4 @@
-"""The kinds of calls that a server is asked: each a function, which sends some and checks what is answered.
-
-A further kind of call is a further function with `@kind`.
-"""
+"""The kinds of calls that a server is asked: each a function with `@kind`, which sends some and checks the answers."""
 
 import contextlib
 import queue
@@ -32,6 +29,7 @@ PATIENCE = 20.0
 
 SMALL, MIDDLE, LARGE = (1, 4), (40, 64), (400, 64)  # rows and steps: 32 B, 20 KiB, 200 KiB
 KINDS = {}
+RUNS = (Model, "run"), (Model, "run_arrays"), (same_prefix.SamePrefixRun, "run")
 
 
 def kind(function):
@@ -223,7 +221,7 @@ def too_late(client, _):
 @contextlib.contextmanager
 def held_up(monkeypatch):
     """Let runs wait until the end."""
-    may_go, run, run_same = threading.Event(), Model.run, same_prefix.SamePrefixRun.run
+    may_go = threading.Event()
 
     def wait(run):
         def waiting(*args):
@@ -233,9 +231,8 @@ def held_up(monkeypatch):
         return waiting
 
     with monkeypatch.context() as patched:
-        patched.setattr(Model, "run", wait(run))
-        patched.setattr(Model, "run_arrays", wait(Model.run_arrays))
-        patched.setattr(same_prefix.SamePrefixRun, "run", wait(run_same))
+        for owner, name in RUNS:
+            patched.setattr(owner, name, wait(getattr(owner, name)))
         try:
             yield
         finally:
@@ -279,9 +276,8 @@ def runs_that_fail(client, monkeypatch):
         raise RuntimeError("the kernel says no")
 
     assert client.ask(asks(SMALL, sequence=10, starts=True)) == [OK]
-    monkeypatch.setattr(Model, "run", fail)
-    monkeypatch.setattr(Model, "run_arrays", fail)
-    monkeypatch.setattr(same_prefix.SamePrefixRun, "run", fail)
+    for owner, name in RUNS:
+        monkeypatch.setattr(owner, name, fail)
     for size in (SMALL, MIDDLE, LARGE):
         assert set(client.ask(*[asks(size) for _ in range(7)])) == {"INTERNAL"}
     assert set(client.ask(*[asks(SMALL, sequence=10) for _ in range(7)])) == {"INTERNAL"}
