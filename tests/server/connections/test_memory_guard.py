@@ -12,6 +12,7 @@ import pytest
 
 from rnnserve.server.connections import memory_guard
 from rnnserve.server.connections.memory_guard import Activity, MemoryGuard, resident_bytes
+from support.waiting import until
 
 ONE_BLOCK = """
 from rnnserve.server.connections.memory_guard import resident_bytes
@@ -189,6 +190,29 @@ def test_free_memory_is_given_back_in_an_idle_moment(memory, guarding):
     activity[0] = IDLE
     looks()
     assert memory.given_back == 1
+
+
+def test_what_streams_hold_after_models_were_loaded_is_given_back_when_they_have_ended(memory, guarding):
+    """It had been taken for what the models need, and stayed for good: 380 MB of messages that did not end."""
+    activity = [STREAMS]
+    guard = guarding(900 << 20, lambda: activity[0], lambda _: 0, soonest=0.05)
+    guard.take_models_into_account()
+    memory.resident = 400 << 20
+    looks()
+    activity[0] = IDLE
+    memory.free = 290 << 20
+    until(lambda: memory.resident == 110 << 20)
+
+
+def test_what_models_need_is_taken_into_account_in_the_first_idle_moment(memory, guarding):
+    guard = guarding(900 << 20, lambda: IDLE, lambda _: 0, soonest=0.05)
+    memory.resident = 300 << 20
+    guard.take_models_into_account()
+    looks()
+    given_back = memory.given_back
+    assert given_back
+    looks()
+    assert memory.given_back == given_back, "nothing is left to give back of what the models need"
 
 
 def test_memory_that_grows_little_by_little_is_given_back(memory, guarding):

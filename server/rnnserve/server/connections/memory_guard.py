@@ -112,13 +112,15 @@ class MemoryGuard:
             if resident is None:  # no descriptor is left to look with
                 continue
             if not activity.has_requests:
-                if resident > lowest + _WORTH and time.monotonic() >= due:
+                # What streams hold is none of the models', which would else never be given back.
+                has_new_models = self._has_new_models and not (activity.has_streams or activity.is_loading)
+                if (has_new_models or resident > lowest + _WORTH) and time.monotonic() >= due:
                     before = resident
                     give_back_free_memory()
                     resident = resident_bytes() or before
                     pause = self._soonest if before - resident > _FRUITFUL else min(2 * pause, _LATEST)
                     due = time.monotonic() + pause
-                    if self._has_new_models:
+                    if has_new_models:
                         self._has_new_models, lowest = False, resident
                 lowest = min(lowest, resident)
             if activity.is_loading or not (activity.has_requests or activity.has_streams):
