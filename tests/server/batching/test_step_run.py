@@ -10,8 +10,10 @@ from rnnserve.server.batching import step_run
 from rnnserve.server.batching.batch_arrays import join, split
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.pending import PendingRequest
+from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.batching.step_run import MOST_ROWS, StepRun, chunk_steps
+from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.signature import Batching, Signature, TensorSpec
 from rnnserve.server.clock import now
@@ -315,3 +317,21 @@ def test_the_steps_of_a_chunk_where_rows_may_not_be_padded():
 
 def test_a_chunk_has_a_step_however_long_it_takes():
     assert chunk_steps([9, 5, 20], Cost(run=0.0, step=1.0, point=1.0, padding=1.0), is_padded=True) == 1
+
+
+def test_long_requests_of_many_rows_run_whole_on_a_thread_of_their_own():
+    model = Sums(cost=Cost(run=0.0, step=0.0, point=1e-4, padding=0.0))
+    model.in_steps = model
+    draw = random.Random(0)
+    callers = [
+        Caller(request_of(model, draw, batch=rows, steps=steps, outputs=("output",)))
+        for rows, steps in ((2 * MOST_ROWS, 40), (1, 4000), (1, 3))
+    ]
+    schedulers = Schedulers(WaitingLimits(requests=10, seconds=1e9))
+    for caller in callers:
+        schedulers.submit(model, caller)
+    assert schedulers.close(20.0) == []
+    for caller in callers:
+        assert_as_whole(model, caller)
+    assert (2 * MOST_ROWS, 40) in model.runs[:-3], "whole"
+    assert not any(steps == 4000 for _, steps in model.runs[:-3]), "by steps, however long they take"

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from rnnserve.server.batching.execution import BatchModel, run_pending
 from rnnserve.server.batching.fair_queue import FairQueue
 from rnnserve.server.batching.pending import PendingRequest
-from rnnserve.server.batching.step_run import CHUNK_SECONDS, StepRun
+from rnnserve.server.batching.step_run import CHUNK_SECONDS, MOST_ROWS, StepRun
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.clock import now
 from rnnserve.server.errors import ServeError, ShuttingDown
@@ -37,12 +37,14 @@ wait for 1.1 s."""
 class Scheduler:
     """A queue of one model and the thread that empties it."""
 
-    def __init__(self, model: BatchModel, limits: WaitingLimits) -> None:
+    def __init__(self, model: BatchModel, limits: WaitingLimits, *, runs_whole: bool = False) -> None:
         """Start the thread.
 
         Args:
             model: The model, which runs the batches.
             limits: Limits of what may wait.
+            runs_whole: Whether requests are run whole that might be run by steps: those of many rows, of which a run
+                by steps has a few at a time.
         """
         self._model = model
         self._limits = limits
@@ -50,8 +52,8 @@ class Scheduler:
         self._changed = threading.Condition()
         self._is_closed = False
         self._running: tuple[list[PendingRequest], float] | None = None  # the batch that runs, and since when
-        in_steps = model.in_steps
-        self._step_run = StepRun(in_steps) if in_steps is not None else None
+        in_steps = None if runs_whole else model.in_steps
+        self._step_run = None if in_steps is None else StepRun(in_steps)
         self._thread = threading.Thread(target=self._loop, name=f"scheduler {model.name}", daemon=True)
         self._thread.start()
 
@@ -201,7 +203,8 @@ class Schedulers:
             WaitTooLong: If what waits takes longer than it may, or than until the request's deadline.
             ShuttingDown: If the schedulers have been closed.
         """
-        key = model, model.in_steps is None and model.cost.of(pending.rows, pending.steps) > _BATCH_SECONDS
+        is_long = model.cost.of(pending.rows, pending.steps) > _BATCH_SECONDS
+        key = model, is_long and (model.in_steps is None or pending.rows > MOST_ROWS)
         while True:
             scheduler = self._by_model.get(key)
             if scheduler is None:
@@ -210,7 +213,7 @@ class Schedulers:
                         raise ShuttingDown(f"{model.name}: the server is shutting down")
                     scheduler = self._by_model.get(key)
                     if scheduler is None:
-                        scheduler = self._by_model[key] = Scheduler(model, self._limits)
+                        scheduler = self._by_model[key] = Scheduler(model, self._limits, runs_whole=key[1])
             try:
                 scheduler.submit(pending, may_run_now=may_run_now)
             except ShuttingDown:
