@@ -90,7 +90,7 @@ def test_files_that_are_anything(served):
 
 
 def test_graphs_that_end_block_or_fill_a_process(served):
-    process = served(BAD_GRAPHS, "--load-timeout", "6")
+    process = served(BAD_GRAPHS, "--load-timeout", "6", "--ready", "all")
     with process.channel() as channel:
         stub = rpc.GRPCInferenceServiceStub(channel)
         asked(stub)
