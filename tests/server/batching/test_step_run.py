@@ -37,7 +37,7 @@ class Sums:
 
     name = "sums"
     refuses_non_finite = False
-    in_steps = None
+    in_steps: "Sums | None" = None
 
     def __init__(self, *, has_lengths=True, cost=None):
         inputs = [INPUT, LENGTHS, SCALE, INITIAL] if has_lengths else [INPUT, SCALE, INITIAL]
