@@ -1,5 +1,6 @@
 """`rnnserve demo`: all of it without torch, and what it says is what the server answered."""
 
+import shlex
 import subprocess
 import sys
 
@@ -27,7 +28,7 @@ def test_everything_in_one_command_without_torch():
     assert "asked     [1, 0, 1, 1] -> [1, 1, 0, 1]" in said
     assert "streamed  a bit at a time: 1 -> 1, 1 -> 0, 0 -> 0, 1 -> 1" in said
     assert "agree with the golden ones" in done.stdout
-    assert f"rnnserve serve {demo.DEMO_MODELS}" in done.stdout
+    assert f"rnnserve serve {shlex.quote(str(demo.DEMO_MODELS))}" in done.stdout
     assert done.stdout.index("agree with") < done.stdout.index("Try next")
 
 
