@@ -17,7 +17,17 @@ from rnnserve.server.errors import InternalError, ServeError
 from rnnserve.server.observing.origins import Origin
 from rnnserve.server.observing.runs import WatchedRun, observed
 
-__all__ = ["Batch", "BatchModel", "CheckedBatch", "Recipient", "StepModel", "answer_all", "run_batch", "run_pending"]
+__all__ = [
+    "Batch",
+    "BatchModel",
+    "CheckedBatch",
+    "Recipient",
+    "StepModel",
+    "answer_all",
+    "pass_boundary",
+    "run_batch",
+    "run_pending",
+]
 
 
 class BatchModel(Protocol):
@@ -168,23 +178,7 @@ class CheckedBatch:
 
 def run_pending(model: BatchModel, waiting: Iterable[PendingRequest]) -> None:
     """Run what waits, in the batches that cost least, and answer all of it, dropped requests included."""
-    wanted: list[PendingRequest] = []
-    checked: list[CheckedRequest] = []
-    at = now()
-    for pending in waiting:
-        dropped = reason_to_drop(pending, at)
-        if dropped is not None:
-            model.statistics.record_dropped(at - pending.arrived)
-            pending.refuse(dropped.of(model.statistics.counts))
-            continue
-        try:
-            checked.append(pending.check())
-        except ServeError as error:
-            pending.refuse(error.of(model.statistics.counts))
-        except Exception as error:  # noqa: BLE001 - one request's defect must not cost the others' answers
-            pending.refuse(InternalError.hiding(error))
-        else:
-            wanted.append(pending)
+    wanted, checked = pass_boundary(model.statistics, waiting)
     if not wanted:
         return
     try:
@@ -194,6 +188,30 @@ def run_pending(model: BatchModel, waiting: Iterable[PendingRequest]) -> None:
     except Exception as error:  # noqa: BLE001 - a defect must neither keep callers waiting nor hold up a sequence
         for pending in wanted:
             pending.refuse(InternalError.hiding(error))
+
+
+def pass_boundary(
+    statistics: Statistics, waiting: Iterable[PendingRequest]
+) -> tuple[list[PendingRequest], list[CheckedRequest]]:
+    """Give the requests that are to be run, as they waited and as they have passed the boundary; refuse all others."""
+    wanted: list[PendingRequest] = []
+    checked: list[CheckedRequest] = []
+    at = now()
+    for pending in waiting:
+        dropped = reason_to_drop(pending, at)
+        if dropped is not None:
+            statistics.record_dropped(at - pending.arrived)
+            pending.refuse(dropped.of(statistics.counts))
+            continue
+        try:
+            checked.append(pending.check())
+        except ServeError as error:
+            pending.refuse(error.of(statistics.counts))
+        except Exception as error:  # noqa: BLE001 - one request's defect must not cost the others' answers
+            pending.refuse(InternalError.hiding(error))
+        else:
+            wanted.append(pending)
+    return wanted, checked
 
 
 def run_batch(statistics: Statistics, batch: Batch[A]) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from rnnserve.server.batching.batch_arrays import rows_of_run
 from rnnserve.server.batching.cost import Cost
-from rnnserve.server.batching.execution import StepModel, answer_all, run_pending
+from rnnserve.server.batching.execution import StepModel, answer_all, pass_boundary, run_pending
 from rnnserve.server.batching.lateness import reason_to_drop, reason_to_stop
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.statistics import Statistics
@@ -125,27 +125,14 @@ class StepRun:
         Returns:
             Those that have to be run whole.
         """
-        at = now()
-        whole = []
-        statistics = self._statistics
-        for pending in waiting:
-            dropped = reason_to_drop(pending, at)
-            if dropped is not None:
-                self._refuse_late(pending, dropped, at)
+        at, whole = now(), []
+        for pending, checked in zip(*pass_boundary(self._statistics, waiting), strict=True):
+            if not self._arrays.may_be_cut(checked):
+                whole.append(pending)
                 continue
-            try:
-                checked = pending.check()
-            except ServeError as error:
-                pending.refuse(error.of(statistics.counts))
-            except Exception as error:  # noqa: BLE001 - one request's defect must not cost the others' answers
-                pending.refuse(InternalError.hiding(error))
-            else:
-                if not self._arrays.may_be_cut(checked):
-                    whole.append(pending)
-                    continue
-                request = self._arrays.request(pending, checked, at)
-                self._in_hand.append(request)
-                self._waiting.append(request)
+            request = self._arrays.request(pending, checked, at)
+            self._in_hand.append(request)
+            self._waiting.append(request)
         return whole
 
     def advance(self) -> None:
