@@ -14,7 +14,7 @@ import pytest
 
 from rnnserve.cli import main
 from rnnserve.server import choose_polling
-from support import measuring, torch_unmeasured
+from support import torch_unmeasured
 from support.kept_artifacts import KeptArtifacts, digest_of
 from support.test_costs import MARKS, marks_of_file, marks_of_fixtures
 
@@ -23,9 +23,6 @@ STARTED = time.time()
 # Threads of OpenMP wait asleep, here and in processes that tests start: by default they spin between two runs of torch.
 # With more threads than cores, as in `make test`, the training of a small module took 5.5 s of processor time, not 0.2.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# One thread of torch, as in an export, where a test sets no other number. A second one has to be given a core before a
-# run of microseconds ends: the tests of own modules took 65 s where they took 43 with one, beside other processes.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 gc.disable()  # until `pytest_collection_finish`: see rnnserve.common.lasting_imports
 
@@ -98,12 +95,6 @@ def pytest_sessionfinish():
 
 def pytest_runtest_setup(item):
     torch_unmeasured.follow(item.nodeid.startswith(torch_unmeasured.FOLLOWED))
-    measuring.measure_children(item.nodeid, starts_some=item.get_closest_marker("process") is not None)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_pyfunc_call(pyfuncitem):
-    return (yield from measuring.unmeasured(pyfuncitem.nodeid))
 
 
 @pytest.fixture(scope="session")
