@@ -1,8 +1,9 @@
 """Natural batching: the next batch is of what has arrived while the last one ran. No request waits for a timer.
 
 A scheduler has one thread and one model. Requests come from any thread and are answered on the scheduler's own; a slow
-model therefore delays no other. And a model has a second scheduler for requests that take long by themselves: others
-wait for no run of these.
+model therefore delays no other. Where a model's requests can be run by steps, they are: one that takes long delays
+others by a few steps. A second scheduler runs those whole that take long and cannot, or have many rows: others wait for
+no run of these.
 """
 
 import threading
@@ -175,7 +176,7 @@ class Scheduler:
 class Schedulers:
     """The schedulers of all models, each made at the first request for it. Any thread may submit.
 
-    A model has up to two: of requests that take long by themselves, and of the others.
+    A model has up to two: of requests that take long and are run whole, and of the others.
     """
 
     def __init__(self, limits: WaitingLimits) -> None:
@@ -185,7 +186,7 @@ class Schedulers:
             limits: Limits of what may wait for each of them.
         """
         self._limits = limits
-        self._by_model: dict[tuple[BatchModel, bool], Scheduler] = {}  # and by whether a request takes long
+        self._by_model: dict[tuple[BatchModel, bool], Scheduler] = {}  # and by whether it runs long requests whole
         self._leaving: list[Scheduler] = []  # of models that serve no more
         self._lock = threading.Lock()
         self._is_closed = False

@@ -17,7 +17,7 @@ from rnnserve.server.batching.execution import run_batch, run_pending
 from rnnserve.server.batching.fair_queue import FairQueue
 from rnnserve.server.batching.lateness import all_in_time
 from rnnserve.server.batching.scheduler import Schedulers
-from rnnserve.server.batching.step_run import StepRun
+from rnnserve.server.batching.step_run import MOST_ROWS, StepRun
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.clock import now
 from rnnserve.server.errors import InternalError
@@ -127,14 +127,12 @@ class Dispatcher:
 
         A batch of requests of different lengths that takes long is run by steps, and what comes meanwhile joins it.
         """
-        in_steps = model.in_steps
-        steps = None if in_steps is None else self._step_runs.get(in_steps)
-        if steps is not None and steps.is_busy:
+        if (steps := self._steps_in_hand(model)) is not None:
             steps.go_on(queue.take_rows(steps.room))
             return steps.is_busy
         if not queue:
             return False
-        taken = queue.take(model.cost, model.cost.points_within(_LANE_SECONDS))
+        taken, in_steps = queue.take(model.cost, model.cost.points_within(_LANE_SECONDS)), model.in_steps
         if in_steps is not None and _is_worth_steps(taken, model.cost):
             steps = self._step_runs.setdefault(in_steps, StepRun(in_steps))
             taken += queue.take_rows(steps.room - sum([pending.rows for pending in taken]))
@@ -149,16 +147,16 @@ class Dispatcher:
     def _forget_models(self) -> None:
         """Drop models that serve no more, as soon as nothing waits for them."""
         unserved = set(self._queues) - self._admission.models()
-        self._leaving = {model for model in unserved if self._queues[model] or self._goes_on(model)}
+        self._leaving = {model for model in unserved if self._queues[model] or self._steps_in_hand(model)}
         for model in unserved - self._leaving:
             del self._queues[model]
             if model.in_steps is not None:
                 self._step_runs.pop(model.in_steps, None)
 
-    def _goes_on(self, model: Model) -> bool:
-        """Whether requests are in hand of which steps are to be run."""
+    def _steps_in_hand(self, model: Model) -> StepRun | None:
+        """The run by steps that has requests of a model in hand; None where there is none."""
         steps = None if model.in_steps is None else self._step_runs.get(model.in_steps)
-        return steps is not None and steps.is_busy
+        return steps if steps is not None and steps.is_busy else None
 
     def _run_at_once(self, calls: list[ArrivedRequest], arrived: float) -> bool:
         """Run calls that have just arrived, if they have one prefix and are enough for one run: most often so.
@@ -260,10 +258,10 @@ class Dispatcher:
 
 
 def _is_worth_steps(calls: list[PendingCall], cost: Cost) -> bool:
-    """Whether calls are better run by steps than whole: of different lengths, and long beside what chunks cost."""
-    steps = [pending.steps for pending in calls]
+    """Whether calls are better run by steps than whole: of few rows and different lengths, and long beside chunks."""
+    steps, rows = [pending.steps for pending in calls], [pending.rows for pending in calls]
     longest = max(steps)
-    return min(steps) < longest and cost.of(sum([pending.rows for pending in calls]), longest) > _STEP_SECONDS
+    return min(steps) < longest and max(rows) <= MOST_ROWS and cost.of(sum(rows), longest) > _STEP_SECONDS
 
 
 def _refuse_all(calls: list[PendingCall], error: Exception) -> None:
