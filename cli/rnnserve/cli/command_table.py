@@ -90,7 +90,7 @@ COMMANDS = MappingProxyType(
             "rnnserve.client.commands.infer",
             "client",
             "ask any model on a server; rows from a file",
-            Needs(memory=250, memory_of_core=25, threads=7, threads_of_core=1),
+            Needs(memory=330, memory_of_core=25, threads=7, threads_of_core=1),
         ),
         "health": CommandEntry(
             "rnnserve.client.commands.health",
