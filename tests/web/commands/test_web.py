@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import json
 import os
-import queue
 import re
 import signal
 import socket
@@ -18,7 +17,7 @@ import pytest
 
 from rnnserve.cli import main
 from rnnserve.web.commands import web
-from rnnserve.web.commands.memory_limit import end_beyond, least_memory_bytes
+from rnnserve.web.commands.memory_limit import MemoryWatch, least_memory_bytes
 from support.certificates import write_certificates
 from support.waiting import PATIENCE
 
@@ -58,11 +57,52 @@ def test_it_ends_where_it_takes_more_memory_than_it_may():
     assert "--max-memory-bytes: it ends at once" in line
 
 
+class WatchedProcess:
+    """A process whose memory and work are told, in place of this one."""
+
+    def __init__(self):
+        self.held, self.worked, self.given_back, self.ended = 100 << 20, 1.0, 0, []
+
+    def watch(self, most):
+        return MemoryWatch(
+            most, held=lambda: self.held, work=lambda: self.worked, give_back=self.give_back, end=self.ended.append
+        )
+
+    def give_back(self):
+        self.given_back += 1
+
+
 def test_its_memory_is_watched_until_then():
-    held, ended = iter([5, 10, 11]), queue.SimpleQueue()
-    end_beyond(10, held=lambda: next(held), end=ended.put)
-    assert ended.get(timeout=PATIENCE) == 1
+    process = WatchedProcess()
+    watch = process.watch(110 << 20)
+    assert watch.look()
+    process.held = 110 << 20
+    assert watch.look()
+    assert process.ended == []
+    process.held += 1
+    assert not watch.look()
+    assert process.ended == [1]
     assert least_memory_bytes(32 << 20) == 512 << 20
+
+
+def test_what_is_free_is_given_back_now_and_then():
+    """Not by a process that holds as much as at first, nor by one that has done nothing since the last time."""
+    process = WatchedProcess()
+    watch = process.watch(1 << 30)
+
+    def looks(count):
+        before = process.given_back
+        assert all(watch.look() for _ in range(count))
+        return process.given_back - before
+
+    assert looks(100) == 0
+    process.held += 16 << 20
+    assert looks(100) == 1
+    process.worked += 1.0
+    assert looks(100) == 1
+    process.worked += 1.0
+    process.held -= 1
+    assert looks(100) == 0
 
 
 @pytest.mark.parametrize(

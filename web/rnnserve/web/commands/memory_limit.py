@@ -7,16 +7,27 @@ import logging
 import os
 import resource
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["end_beyond", "least_memory_bytes"]
+from rnnserve.common.allocation import give_back_free_memory
+
+__all__ = ["MemoryWatch", "end_beyond", "least_memory_bytes"]
 
 _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.1
 _STATM = Path("/proc/self/statm")
 _STATUS = 1
+_WORTH_BYTES = 16 << 20
+"""Bytes beyond the least that this process has held, from which what is free among them is given back."""
+
+_LOOKS_BETWEEN = 20
+"""Looks between two times: it takes milliseconds, for which other threads get no memory."""
+
+_WORK_SECONDS = 0.02
+"""Processor time between two times: a process that has done nothing since then has nothing more to give."""
 
 
 def least_memory_bytes(max_body_bytes: int) -> int:
@@ -33,30 +44,70 @@ def resident_bytes() -> int:
     return int(_STATM.read_text().split()[1]) * resource.getpagesize()
 
 
-def end_beyond(
-    most: int,
-    held: Callable[[], int] = resident_bytes,
-    end: Callable[[int], object] = os._exit,  # nothing of what is left to do would be sure to succeed
-) -> None:
+def end_beyond(most: int) -> None:
     """Watch this process from now on, and end it at once where it holds more memory than it may.
 
     Args:
         most: Bytes that it may hold.
-        held: Function that gives the bytes that it holds.
-        end: Function that ends it, with a status.
     """
-    if not _STATM.exists():
-        return
-    threading.Thread(target=_watch, args=(most, held, end), name="memory limit", daemon=True).start()
+    if _STATM.exists():
+        threading.Thread(target=MemoryWatch(most).run, name="memory limit", daemon=True).start()
 
 
-def _watch(most: int, held: Callable[[], int], end: Callable[[int], object]) -> None:
-    pause = threading.Event()
-    while (size := held()) <= most:
-        pause.wait(_LOOK_SECONDS)
-    _log.critical(
-        "this process for HTTP holds %d MB of memory, more than the %d MB of --max-memory-bytes: it ends at once",
-        size >> 20,
-        most >> 20,
-    )
-    end(_STATUS)
+class MemoryWatch:
+    """What is done about the memory of this process.
+
+    What it has taken for requests and has free again is given back to the operating system, from time to time.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        *,
+        held: Callable[[], int] = resident_bytes,
+        work: Callable[[], float] = time.process_time,
+        give_back: Callable[[], object] = give_back_free_memory,
+        end: Callable[[int], object] = os._exit,  # nothing of what is left to do would be sure to succeed
+    ) -> None:
+        """Start with what it holds now.
+
+        Args:
+            most: Bytes that it may hold.
+            held: Function that gives the bytes that it holds.
+            work: Function that gives the processor time that it has used, in seconds.
+            give_back: Function that gives back what is free.
+            end: Function that ends it, with a status.
+        """
+        self._most = most
+        self._held = held
+        self._work = work
+        self._give_back = give_back
+        self._end = end
+        self._least = held()
+        self._looks = 0
+        self._worked = 0.0
+
+    def run(self) -> None:
+        """Look until it holds more than it may."""
+        pause = threading.Event()
+        while self.look():
+            pause.wait(_LOOK_SECONDS)
+
+    def look(self) -> bool:
+        """Look once: whether it holds no more than it may."""
+        size = self._held()
+        if size > self._most:
+            _log.critical(
+                "this process for HTTP holds %d MB of memory, more than the %d MB of --max-memory-bytes: it ends at "
+                "once",
+                size >> 20,
+                self._most >> 20,
+            )
+            self._end(_STATUS)
+            return False
+        self._least, self._looks = min(self._least, size), self._looks + 1
+        is_worth_it = size - self._least >= _WORTH_BYTES and self._work() - self._worked >= _WORK_SECONDS
+        if is_worth_it and self._looks >= _LOOKS_BETWEEN:
+            self._give_back()
+            self._worked, self._looks = self._work(), 0
+        return True
