@@ -11,7 +11,7 @@ from rnnserve.export.diagnosis import check_file
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.verify import verify_version
 
-BOUNDS = [(5, 64), (5, 1 << 20), (28, 28), (1, 1), (2, 2), (4, 8), (300, 310), (1, 3)]
+BOUNDS = [(5, 64), (5, 1 << 17), (28, 28), (1, 1), (2, 2), (4, 8), (300, 310), (1, 3)]
 
 
 class Watched(nn.Module):
@@ -20,7 +20,7 @@ class Watched(nn.Module):
     def __init__(self, low, high, least=1, most=10**9):
         super().__init__()
         self.low, self.high, self.least, self.most = low, high, least, most
-        self.lstm = nn.LSTM(3, 4, batch_first=True)  # in eager the fastest by far: a million steps take half a second
+        self.lstm = nn.LSTM(3, 4, batch_first=True)  # in eager the fastest by far: 100,000 steps take 50 ms
         self.seen = []
 
     def forward(self, x, lengths=None):
