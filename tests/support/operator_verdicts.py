@@ -7,7 +7,7 @@ from rnnserve.export.dataflow import Property, decide, worst
 from rnnserve.protos import manifest_pb2
 from support.proven_graphs import INPUTS
 
-__all__ = ["BATCH", "ROW", "WHOLE", "verdicts"]
+__all__ = ["BATCH", "ROW", "SEQUENCE", "WHOLE", "described", "model_of", "verdicts"]
 
 FAR = 2**31 - 1
 BATCH, SEQUENCE = ("batch", -1), ("sequence", -1)
@@ -39,6 +39,16 @@ CONSTANTS = {
     "yes": np.array(True),
     "bias": np.zeros((1, 6), np.float32),
     "values": np.array([0, 1], np.float32),
+    "two_three": np.array([2, 3]),
+    "parts": np.array([1, 2]),
+    "twice_features": np.array([1, 1, 2]),
+    "twice_steps": np.array([1, 2, 1]),
+    "columns": np.array([0, 0, 3, 1]),
+    "backwards": np.array([1 - 2**31]),
+    "scale": np.ones(3, np.float32),
+    "offset": np.zeros(3, np.float32),
+    "kernel_of_one": np.ones((3, 3, 1), np.float32),
+    "kernel_of_two": np.ones((3, 3, 2), np.float32),
 }
 
 
@@ -50,6 +60,15 @@ def verdicts(nodes, axes, functions=()):
         axes: Name and size of each axis of the output y.
         functions: Functions of the file.
     """
+    found = decide(model_of(nodes, functions), INPUTS, [described(axes)])
+    return "".join(
+        {"proven": "+", "refuted": "-", "not decided": "?"}[worst(found[kind].values()).verdict] for kind in Property
+    )
+
+
+def model_of(nodes, functions=()):
+    """Make the model, which onnxruntime runs."""
+    words = {name for _, given, _, _ in nodes for name in given.split()}
     graph = helper.make_graph(
         [helper.make_node(op, given.split(), results.split(), **more) for op, given, results, more in nodes],
         "graph",
@@ -58,13 +77,14 @@ def verdicts(nodes, axes, functions=()):
             helper.make_tensor_value_info("lengths", TensorProto.INT64, ["batch"]),
         ],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in CONSTANTS.items()],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in CONSTANTS.items() if name in words],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], functions=functions)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], functions=functions, ir_version=10)
+
+
+def described(axes):
+    """Describe the output y, of which name and size of each axis are given."""
     output = manifest_pb2.Tensor(name="y")
     for name, size in axes:
         output.axes.add(name=name, size=size)
-    found = decide(model, INPUTS, [output])
-    return "".join(
-        {"proven": "+", "refuted": "-", "not decided": "?"}[worst(found[kind].values()).verdict] for kind in Property
-    )
+    return output
