@@ -28,7 +28,7 @@ def measure_cost(model: BatchModel, trials: TrialRequests) -> Cost:
     more = long - short
     few, many = trials.rows(2), trials.rows(64)
 
-    def request(rows: int, sizes: Mapping[str, int], *, lengths: int | str = "") -> CheckedRequest:
+    def request(rows: int, sizes: Mapping[str, int], *, lengths: str = "") -> CheckedRequest:
         drawn = trials.draw(rows, sizes, lengths=lengths, outputs=tuple(signature.outputs)[:1])
         drawn.longest = sizes  # all steps are run
         return drawn
@@ -36,14 +36,14 @@ def measure_cost(model: BatchModel, trials: TrialRequests) -> Cost:
     requests = {"small": request(few, least), "large": request(many, most)}
     if more:
         requests["slim"] = request(few, most)
-        if signature.is_padded:
-            requests["padded"] = request(many, most, lengths=1)
+        if signature.is_padded and many > 1:
+            requests["padded"] = request(many, most, lengths="one long")  # kernels make no step that no row has
     seconds = _shortest_seconds(model, requests)
     small, large = seconds["small"], seconds["large"]
     slim = seconds.get("slim", small)
     point = max(large - slim, 0.0) / ((many - few) * long) if many > few else 0.0
     step = max(slim - small - few * more * point, 0.0) / more if more else 0.0
-    padding = max(point - (large - seconds["padded"]) / (many * more), 0.0) if "padded" in seconds else 0.0
+    padding = max(point - (large - seconds["padded"]) / ((many - 1) * more), 0.0) if "padded" in seconds else 0.0
     return Cost(run=max(small - short * step - few * short * point, 0.0), step=step, point=point, padding=padding)
 
 

@@ -85,7 +85,8 @@ class TrialRequests:
         Args:
             batch: Number of its rows.
             sizes: Sizes of its sequence axes.
-            lengths: "" for none, "drawn" for one from the shortest golden length on each, or one number for all.
+            lengths: "" for none, "drawn" for one from the shortest golden length on each, "one long" for the shortest of
+                all rows but the first, or one number for all.
             outputs: Names of the outputs to ask for; all where there are none.
         """
         inputs: dict[str, Array] = {}
@@ -103,7 +104,10 @@ class TrialRequests:
             return np.full(batch, min(max(lengths, low), size), spec.dtype)
         if lengths == "drawn":
             return self._numbers.integers(low, size, batch, endpoint=True).astype(spec.dtype)
-        return np.full(batch, size, spec.dtype)
+        full = np.full(batch, size, spec.dtype)
+        if lengths == "one long":
+            full[1:] = low
+        return full
 
     def _draw(self, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
         if spec.is_float and spec.low is not None and spec.high is not None:
