@@ -6,7 +6,8 @@ torch:
 ::
 
     <FOLDER>/all_outputs/<model>/    as published, with all outputs
-            /logits_only/<model>/    the same weights without the outputs `output` and `h_n`
+            /logits_only/<model>/    the same weights as a module has them that neither takes nor gives states: they are
+                                     found, as `rnnserve export` finds them
             /sequences/<model>/      the same weights without `output`; config.pbtxt says that states are kept; only of
                                      models that a scenario asks step by step
             /three_models/<model>/   the tutorial's three architectures, to measure the start of a server
@@ -21,7 +22,7 @@ import contextlib
 import hashlib
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,9 @@ import torch
 
 from benchmarks.scenarios import MODELS, SCENARIOS
 from rnnserve.export.classifiers import export_checkpoint
+from rnnserve.export.found_states.parts_record import find_parts_of
 from rnnserve.export.lowering import lower_rnn
+from rnnserve.export.manifest import served_file
 from rnnserve.export.publishing import publish_version
 from rnnserve.export.triton_config_writing import render_config
 from rnnserve.models import ARCHITECTURES, Architecture, Checkpoint, DirectionClassifier
@@ -114,15 +117,31 @@ def publish_classifier(name: str, classifier: DirectionClassifier, repository: P
 
 
 def _publish_outputs(complete: Path, model: Path, names: tuple[str, ...]) -> None:
-    """Publish a model again with these of its outputs; with its states, too, where they are among them."""
+    """Publish a model again with these of its outputs; with its states, too, where they are among them.
+
+    Without, they are what `rnnserve export` finds in the graph: a server may run such a model by steps, too.
+    """
+    keeps_states = "h_n" in names
     newest = max((path for path in complete.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
     version = read_version(newest)
     graph = onnx.load_from_string(version.files[MODEL])
     for output in [output for output in graph.graph.output if output.name not in names]:
         graph.graph.output.remove(output)
+    manifest = manifest_pb2.Manifest()
+    manifest.CopyFrom(version.manifest)
+    states = [] if keeps_states else [tensor.name for tensor in manifest.inputs if tensor.name.endswith("_0")]
+    _begin_with_zeros(graph, states)
+    inputs = [tensor for tensor in manifest.inputs if tensor.name not in states]
+    kept = [tensor for tensor in manifest.outputs if tensor.name in names]
     cases = [
-        Case(c.kind, c.inputs, {n: c.eager[n] for n in names}, {n: c.float64[n] for n in names})
+        Case(
+            c.kind,
+            {tensor.name: c.inputs[tensor.name] for tensor in inputs},
+            {n: c.eager[n] for n in names},
+            {n: c.float64[n] for n in names},
+        )
         for c in load_cases(version.files[GOLDEN])
+        if not any(c.inputs[name].any() for name in states)
     ]
     files = {
         MODEL: graph.SerializeToString(deterministic=True),
@@ -132,15 +151,26 @@ def _publish_outputs(complete: Path, model: Path, names: tuple[str, ...]) -> Non
     scan = lower_rnn(files[MODEL])
     if scan is not None:
         files[SCAN] = scan
-    manifest = manifest_pb2.Manifest()
-    manifest.CopyFrom(version.manifest)
-    kept = [tensor for tensor in manifest.outputs if tensor.name in names]
-    inputs = list(manifest.inputs)
-    del manifest.outputs[:], manifest.files[:]
+    del manifest.inputs[:], manifest.outputs[:], manifest.files[:]
+    manifest.inputs.extend(inputs)
     manifest.outputs.extend(kept)
+    if states:
+        parts = find_parts_of(manifest, files, served_file(files))
+        if parts.record is None or parts.record.reason:
+            raise RuntimeError(f"{model.name}: its states were not found: {parts.record}")
+        manifest.parts.CopyFrom(parts.record)
+        files |= parts.files({})
     manifest.files.extend(describe_file(name, data) for name, data in files.items())
     files[MANIFEST] = dump_manifest(manifest)
-    publish_version(model, files, render_config(model.name, inputs, kept, keeps_states="h_n" in names))
+    publish_version(model, files, render_config(model.name, inputs, kept, keeps_states=keeps_states))
+
+
+def _begin_with_zeros(graph: onnx.ModelProto, states: Collection[str]) -> None:
+    """Take initial states out of a graph's inputs: without, its operators begin with zeros."""
+    for input in [input for input in graph.graph.input if input.name in states]:
+        graph.graph.input.remove(input)
+    for node in graph.graph.node:
+        node.input[:] = ["" if name in states else name for name in node.input]
 
 
 def _answer_requests(name: str, classifier: DirectionClassifier) -> dict[str, np.ndarray]:

@@ -31,7 +31,8 @@ class _OnnxModel:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self.name = name
         self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        self._hidden = next(node for node in self._session.get_inputs() if node.name == "h_0").shape[2]
+        # name, num_layers, hidden: of a model that takes states
+        self._states = [(n.name, n.shape[0], n.shape[2]) for n in self._session.get_inputs() if n.name.endswith("_0")]
 
     def infer(self, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
         shape = tuple(request.inputs[0].shape)
@@ -39,7 +40,7 @@ class _OnnxModel:
         feeds = {
             "input": np.frombuffer(request.raw_input_contents[0], "<f4").reshape(shape),  # (batch, sequence, features)
             "lengths": np.full(batch, sequence, np.int64),
-            "h_0": np.zeros((1, batch, self._hidden), np.float32),
+            **{name: np.zeros((layers, batch, hidden), np.float32) for name, layers, hidden in self._states},
         }
         logits = self._session.run(["logits"], feeds)[0]  # (batch, classes) float32
         response = pb.ModelInferResponse(

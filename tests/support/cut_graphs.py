@@ -41,6 +41,8 @@ CONSTANTS = {
     "before_two": np.array([0, 0, 2, 0, 0, 0]),
     "W": _weights(1, 3 * FEATURES, FEATURES),
     "R": _weights(1, 3 * FEATURES, FEATURES),
+    "W1": _weights(1, FEATURES, FEATURES),
+    "R1": _weights(1, FEATURES, FEATURES),
     "W4": _weights(1, 4 * FEATURES, FEATURES),
     "R4": _weights(1, 4 * FEATURES, FEATURES),
     "W_both": _weights(2, 3 * FEATURES, FEATURES),
@@ -129,7 +131,7 @@ class CutGraph:
 
     def parts(self):
         """What is found of it, and tried."""
-        return find_parts(self.description, MODEL, self.model.SerializeToString(), OnnxRunner)
+        return find_parts(self.description, MODEL, {MODEL: self.model.SerializeToString()}, OnnxRunner)
 
     def _value(self, name):
         last: list[str | int] = ["batch", "sequence", FEATURES] if self.has_steps else ["batch", FEATURES]

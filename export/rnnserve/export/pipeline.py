@@ -203,7 +203,7 @@ def _publish(publication: Publication, repository: Path, *, progress: bool) -> E
         scan_parity = None if scan is None else scan.parity
 
         def described(served: str) -> tuple[dict[str, bytes], manifest_pb2.Manifest]:
-            parts = find_parts(model, served, files[served], OnnxRunner)
+            parts = find_parts(model, served, files, OnnxRunner)
             every = {**files, **parts.files(model.defaults)}
             return every, describe_version(model, proof, golden, every, scan_parity=scan_parity, parts=parts.record)
 

@@ -1,11 +1,14 @@
 """What a graph carries from step to step, found though it is not declared; and what stands in the way of a cut."""
 
+import onnx
 import pytest
 from onnx import TensorProto, helper
 
 from rnnserve.export.found_states.parts_file import find_parts
+from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import MODEL, PARTS, SCAN
 from support.cut_graphs import FEATURES, CutGraph
 
 TURNED = ("Transpose", "x", "t", {"perm": [1, 0, 2]})
@@ -13,7 +16,7 @@ TURNED = ("Transpose", "x", "t", {"perm": [1, 0, 2]})
 
 def layer(given, result, operator="GRU", more="", final="-", **attributes):
     """A layer over steps: (sequence, batch, 3) -> (sequence, batch, 3)."""
-    weights = "W4 R4" if operator == "LSTM" else "W R"
+    weights = {"LSTM": "W4 R4", "GRU": "W R", "RNN": "W1 R1"}[operator]
     attributes = {"hidden_size": FEATURES, "name": f"{result}/node"} | attributes
     return [
         (operator, f"{given} {weights} {more}".strip(), f"{result}_all {final}", attributes),
@@ -310,6 +313,26 @@ def test_a_trial_finds_what_a_walk_would_have_missed():
         runner = OnnxRunner(data)
         return lambda inputs: {name: array + (inputs["x"].shape[1] == 1) for name, array in runner(inputs).items()}
 
-    found = find_parts(graph.description, "model.onnx", graph.model.SerializeToString(), load)
+    found = find_parts(graph.description, MODEL, {MODEL: graph.model.SerializeToString()}, load)
     assert 'cutting a sequence changes its output "y" by ' in found.record.reason
     assert found.data is None
+
+
+def test_a_loop_that_was_lowered_has_the_states_of_its_operator():
+    """It runs past the end of short rows, so that its own state there is not known."""
+    nodes = [
+        TURNED,
+        ("Cast", "lengths", "sizes", {"to": TensorProto.INT32}),
+        *layer("t", "rnn", "RNN", more="- sizes", final="h"),
+        ("Squeeze", "h zero", "y", {}),
+    ]
+    graph = CutGraph(nodes, has_steps=False, inputs=("lengths",))
+    native = graph.model.SerializeToString()
+    files = {MODEL: native, SCAN: lower_rnn(native)}
+    found = find_parts(graph.description, SCAN, files, OnnxRunner)
+    assert found.record.reason == ""
+    assert (found.record.file, found.record.made_of) == (PARTS, SCAN)
+    assert [tensor.name for tensor in found.record.inputs] == ["rnn.h"]
+    assert {node.op_type for node in onnx.load_model_from_string(found.data).graph.node} >= {"Scan"}
+    del files[SCAN]
+    assert find_parts(graph.description, MODEL, files, OnnxRunner).record.made_of == MODEL

@@ -105,7 +105,7 @@ def adopt(
             write_axis_names(model, description.inputs, description.outputs)
             data = model.SerializeToString(deterministic=True)
             truth = _truth(path, data, process)
-            parts = find_parts(description, MODEL, data, partial(OnnxRunner, process=process))
+            parts = find_parts(description, MODEL, {MODEL: data}, partial(OnnxRunner, process=process))
             return _publish(description, truth, data, repository, samples, constants, parts, prepared)
         except RuntimeError as error:  # what `OnnxRunner` raises
             raise ExportError(

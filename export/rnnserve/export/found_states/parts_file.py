@@ -13,9 +13,10 @@ from rnnserve.export.found_states.cut_trial import Arrays, CutTrial, Run
 from rnnserve.export.found_states.finding import FoundStates, find_states
 from rnnserve.export.found_states.reasons import undecided_in_words
 from rnnserve.export.input_drawing import draw_inputs
+from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.parity.graph_findings import finding
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import DEFAULTS, PARTS
+from rnnserve.protos.artifact import DEFAULTS, MODEL, PARTS, SCAN
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import dump_defaults
 
@@ -47,24 +48,25 @@ class PartsFile:
         return files | ({DEFAULTS: dump_defaults(every)} if every else {})
 
 
-def find_parts(model: ModelDescription, served: str, data: bytes, load: Callable[[bytes], Run]) -> PartsFile:
+def find_parts(
+    model: ModelDescription, served: str, files: Mapping[str, bytes], load: Callable[[bytes], Run]
+) -> PartsFile:
     """Find what a graph carries from step to step, expose it, and try the result.
 
     Args:
         model: Description of the model.
-        served: The file of the graph, by name.
-        data: Bytes of that file.
+        served: Name of the file of the graph that serves.
+        files: The graphs of its version, by name.
         load: A function that makes a graph ready to run.
     """
     if not model.sequence_axes:
         return PartsFile()
-    graph = onnx.load_model_from_string(data)
-    found = find_states(graph, model.inputs, model.outputs, finite_inputs=model.finite_inputs)
+    found, source = _find(model, served, files)
     record = manifest_pb2.Parts(reason=found.reason, steps=finding(found.decision, tried=not found.reason))
     if found.reason:
         return PartsFile(record)
     try:
-        return _tried(model, (served, data), found, record, load)
+        return _tried(model, (served, files[served]), files[source], found, record, load)
     except RuntimeError as error:  # of onnxruntime, which the graph itself has passed
         record.reason = f"onnxruntime does not run its graph in parts: {' '.join(str(error).split())}"
     except ValueError as error:
@@ -72,9 +74,30 @@ def find_parts(model: ModelDescription, served: str, data: bytes, load: Callable
     return PartsFile(record)
 
 
+def _find(model: ModelDescription, served: str, files: Mapping[str, bytes]) -> tuple[FoundStates, str]:
+    """Find the states of a graph, and the file in which they were found.
+
+    The loop to which an operator was lowered runs past the end of short rows: its state there is not known. So where
+    there are lengths, states are found in the graph with the operator, which is lowered with them.
+    """
+
+    def found_in(file: str) -> FoundStates:
+        graph = onnx.load_model_from_string(files[file])
+        return find_states(graph, model.inputs, model.outputs, finite_inputs=model.finite_inputs)
+
+    found = found_in(served)
+    if found.reason and served == SCAN:
+        native = found_in(MODEL)
+        lowered = None if native.model is None else lower_rnn(native.model.SerializeToString(deterministic=True))
+        if lowered is not None:
+            return dataclasses.replace(native, model=onnx.load_model_from_string(lowered)), MODEL
+    return found, served
+
+
 def _tried(
     model: ModelDescription,
     served: tuple[str, bytes],
+    source: bytes,
     found: FoundStates,
     record: manifest_pb2.Parts,
     load: Callable[[bytes], Run],
@@ -84,7 +107,8 @@ def _tried(
     Args:
         model: Description of the model.
         served: Name and bytes of the file of its graph.
-        found: States and reason that were found in it.
+        source: Bytes of the graph in which states were found.
+        found: The states, and the graph that has them among its inputs and outputs.
         record: The record, to be completed.
         load: A function that makes a graph ready to run.
 
@@ -93,7 +117,7 @@ def _tried(
         ValueError: If a state does not begin with one value for every row.
     """
     file, data = served
-    defaults = _defaults(model, onnx.load_model_from_string(data), found, load)
+    defaults = _defaults(model, onnx.load_model_from_string(source), found, load)
     whole = load(data)
     cut: bytes | None = None if found.model is None else found.model.SerializeToString(deterministic=True)
     initial, final = [state.initial for state in found.states], [state.final for state in found.states]

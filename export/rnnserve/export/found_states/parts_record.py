@@ -1,13 +1,16 @@
 """What a published version says of parts of sequences, found again in its files."""
 
+from collections.abc import Mapping
+
 from rnnserve.export.description.described_tensors import ModelDescription
-from rnnserve.export.found_states.parts_file import find_parts
+from rnnserve.export.found_states.parts_file import PartsFile, find_parts
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.export.tensor_shapes import size_limits
+from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MANIFEST, MODEL, PARTS, Version
 from rnnserve.protos.recorded_defaults import load_defaults
 
-__all__ = ["parts_failures"]
+__all__ = ["find_parts_of", "parts_failures"]
 
 _LARGEST = 64  # steps or rows that are drawn, where the model takes any number
 
@@ -23,8 +26,26 @@ def parts_failures(version: Version) -> list[str]:
     served = manifest.parts.made_of or manifest.graph.file or MODEL
     if served not in version.files:
         return [f"{MANIFEST}: {PARTS} is made of {served}, which there is not"]
+    found = find_parts_of(manifest, version.files, served)
+    reason = "" if found.record is None else found.record.reason
+    if bool(reason) != bool(manifest.parts.reason) or bool(found.data) != bool(manifest.parts.file):
+        said, now = manifest.parts.reason or "may be cut", reason or "may be cut"
+        return [f'{MANIFEST}: says "{said}" of its sequences, but found "{now}"']
+    if found.data is not None and found.data != version.files.get(PARTS):
+        return [f"{PARTS}: is another graph than the one that is found in {served}"]
+    return []
+
+
+def find_parts_of(manifest: manifest_pb2.Manifest, files: Mapping[str, bytes], served: str) -> PartsFile:
+    """Find what a version's graph carries from step to step, expose it, and try the result.
+
+    Args:
+        manifest: The version's manifest, which describes its tensors.
+        files: Its files by name.
+        served: Name of the file of the graph that serves.
+    """
     limits = size_limits(manifest.inputs)
-    found = find_parts(
+    return find_parts(
         ModelDescription(
             name=manifest.model,
             inputs=manifest.inputs,
@@ -35,16 +56,9 @@ def parts_failures(version: Version) -> list[str]:
             sizes={axis: (low, high or max(low, _LARGEST)) for axis, (low, high) in limits.items()},
             checkpoint_sha256=manifest.checkpoint_sha256,
             allow_non_finite=manifest.finiteness.allowed,
-            defaults=load_defaults(version.files, manifest.inputs),
+            defaults=load_defaults(files, manifest.inputs),
         ),
         served,
-        version.files[served],
+        files,
         OnnxRunner,
     )
-    reason = "" if found.record is None else found.record.reason
-    if bool(reason) != bool(manifest.parts.reason) or bool(found.data) != bool(manifest.parts.file):
-        said, now = manifest.parts.reason or "may be cut", reason or "may be cut"
-        return [f'{MANIFEST}: says "{said}" of its sequences, but found "{now}"']
-    if found.data is not None and found.data != version.files.get(PARTS):
-        return [f"{PARTS}: is another graph than the one that is found in {served}"]
-    return []
