@@ -1,6 +1,9 @@
 """Order, turns and bounds of a model's queue."""
 
 import dataclasses
+import random
+
+import pytest
 
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.cost import Cost
@@ -136,3 +139,48 @@ def test_who_has_little_waits_for_a_turn_not_for_all():
     assert queue.points_before("b") == 200
     queue.add_from("b", Item("", rows=100, connection="b"))
     assert queue.points_before("b") == 500
+
+
+LONG = Cost(run=1e-3, step=1e-4, point=1e-3, padding=1e-3)
+"""Of a model of which a hundred steps take 0.1 s."""
+
+
+def test_a_batch_is_of_similar_lengths_among_all_that_wait():
+    queue: FairQueue[Item] = FairQueue()
+    for number, steps in enumerate([60, 2, 61, 3, 2, 58, 3, 2, 59, 62]):
+        queue.add(Item(f"{number}: {steps}", steps=steps))
+    assert names(queue.take(LONG)) == ["0: 60", "2: 61", "5: 58", "8: 59", "9: 62"]
+    queue.add(Item("10: 60", steps=60))
+    queue.add(Item("11: 1", steps=1))
+    assert names(queue.take(LONG)) == ["1: 2", "4: 2", "7: 2", "11: 1"]
+    assert names(queue.take(LONG)) == ["3: 3", "6: 3"]
+    assert names(queue.take(LONG)) == ["10: 60"]
+    assert (len(queue), queue.points) == (0, 0)
+
+
+def test_a_batch_is_of_one_length_where_rows_may_not_be_padded():
+    queue: FairQueue[Item] = FairQueue()
+    for number in range(9):
+        queue.add(Item(str(number), steps=(9, 10, 8)[number % 3]))
+    assert names(queue.take(LONG, is_padded=False)) == ["0", "3", "6"]
+    assert names(queue.take(LONG, is_padded=False)) == ["1", "4", "7"]
+
+
+@pytest.mark.parametrize("is_padded", [True, False])
+def test_whatever_the_lengths_what_waits_longest_is_next(is_padded):
+    draw = random.Random(0)
+    queue: FairQueue[Item] = FairQueue()
+    waiting: list[Item] = []
+    for number in range(300):
+        for _ in range(draw.choice((0, 1, 5))):
+            item = Item(f"{number}", rows=draw.choice((1, 1, 3)), steps=draw.choice((1, 2, 5, 40, 64, 500)))
+            queue.add(item)
+            waiting.append(item)
+        taken = queue.take(LONG, most_points=700, is_padded=is_padded)
+        assert taken[:1] == waiting[:1]
+        assert len(taken) <= 1 or sum(item.rows * item.steps for item in taken[:-1]) < 700
+        for item in taken:
+            waiting.remove(item)
+        assert len(queue) == len(waiting)
+        assert queue.points == sum(item.rows * item.steps for item in waiting)
+        assert [item.name for item in queue] == [item.name for item in waiting]

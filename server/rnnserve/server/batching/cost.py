@@ -34,7 +34,7 @@ class Cost:
     padding: float
     max_points: int = 1 << 16
 
-    def of(self, rows: int, steps: int) -> float:
+    def of(self, rows: float, steps: int) -> float:
         """Seconds that a run of `rows` rows of `steps` steps takes, without padding."""
         return self.run + steps * (self.step + rows * self.point)
 

@@ -13,7 +13,7 @@ from rnnserve.server.batching.cost import Cost
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.signature import Batching, Signature
 
-__all__ = ["plan", "plan_lengths"]
+__all__ = ["plan", "plan_lengths", "with_the_first"]
 
 _STAGES = 8
 """How many lengths `plan` distinguishes; of more, neighbours count as the longer one. Its time grows with the square of
@@ -77,6 +77,23 @@ def plan_lengths(lengths: Sequence[int], rows: Sequence[int], cost: Cost) -> lis
     if padded > cost.max_points:
         groups = [part for group in groups for part in _within_memory(group, lengths, rows, cost.max_points)]
     return groups
+
+
+def with_the_first(lengths: Sequence[int], rows: Sequence[int], cost: Cost, *, is_padded: bool) -> list[int]:
+    """Decide which of the requests that wait best share a run with the one that has waited longest.
+
+    Args:
+        lengths: The longest sequence of each request, in steps, in the order of their arrival.
+        rows: The size of each request's batch axis.
+        cost: Cost of a run.
+        is_padded: Whether requests of different lengths may share a run.
+
+    Returns:
+        Their indices, ascending: the first is 0.
+    """
+    if not is_padded:
+        return [index for index, length in enumerate(lengths) if length == lengths[0]]
+    return next(group for group in plan_lengths(lengths, rows, cost) if group[0] == 0)
 
 
 def _cheapest(lengths: Sequence[int], rows: Sequence[int], cost: Cost) -> tuple[float, list[list[int]]]:

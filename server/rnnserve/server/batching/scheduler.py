@@ -147,7 +147,8 @@ class Scheduler:
                 if not self._queue and not self._goes_on():
                     return
                 if steps is None:
-                    batch = self._queue.take(self._model.cost, self._model.cost.points_taking(_BATCH_SECONDS))
+                    cost, is_padded = self._model.cost, self._model.signature.is_padded
+                    batch = self._queue.take(cost, cost.points_taking(_BATCH_SECONDS), is_padded=is_padded)
                     self._running = batch, now()
                 else:
                     batch = self._queue.take_rows(steps.room)

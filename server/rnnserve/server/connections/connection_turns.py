@@ -4,8 +4,9 @@ Where something has to give way, it is of the connection that has the most. And 
 grouped by connection: it is taken in the order of its arrival.
 """
 
+import itertools
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
 from rnnserve.server.connections.connection_counts import ConnectionCounts
@@ -38,6 +39,9 @@ class ConnectionTurns(Generic[T]):
 
     def __len__(self) -> int:
         return self.grouped + len(self.ungrouped)
+
+    def __iter__(self) -> Iterator[T]:
+        return itertools.chain(self.ungrouped, *self._by_connection.values())
 
     @property
     def connections(self) -> int:

@@ -132,12 +132,12 @@ class Dispatcher:
             return steps.is_busy
         if not queue:
             return False
-        taken, in_steps = queue.take(model.cost, model.cost.points_within(_LANE_SECONDS)), model.in_steps
-        if in_steps is not None and _is_worth_steps(taken, model.cost):
+        cost, in_steps = model.cost, model.in_steps
+        if in_steps is not None and queue.points > cost.points_taking(_STEP_SECONDS) and _is_worth_steps(queue, cost):
             steps = self._step_runs.setdefault(in_steps, StepRun(in_steps))
-            taken += queue.take_rows(steps.room - sum([pending.rows for pending in taken]))
-            steps.go_on(taken)
+            steps.go_on(queue.take_rows(steps.room))
             return steps.is_busy
+        taken = queue.take(cost, cost.points_within(_LANE_SECONDS), is_padded=model.signature.is_padded)
         try:
             self._run(model, taken)
         except Exception as error:  # noqa: BLE001 - a defect must neither keep callers waiting nor hold up a sequence
@@ -257,11 +257,11 @@ class Dispatcher:
         self._schedulers.submit_or_refuse(model, pending)
 
 
-def _is_worth_steps(calls: list[PendingCall], cost: Cost) -> bool:
-    """Whether calls are better run by steps than whole: of few rows and different lengths, and long beside chunks."""
-    steps, rows = [pending.steps for pending in calls], [pending.rows for pending in calls]
+def _is_worth_steps(queue: FairQueue[PendingCall], cost: Cost) -> bool:
+    """Whether what waits is better run by steps: of few rows and different lengths, and half of it long for a run."""
+    steps, rows = [pending.steps for pending in queue], [pending.rows for pending in queue]
     longest = max(steps)
-    return min(steps) < longest and max(rows) <= MOST_ROWS and cost.of(sum(rows), longest) > _STEP_SECONDS
+    return min(steps) < longest and max(rows) <= MOST_ROWS and cost.of(sum(rows) / 2, longest) > _STEP_SECONDS
 
 
 def _refuse_all(calls: list[PendingCall], error: Exception) -> None:

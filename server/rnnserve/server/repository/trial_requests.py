@@ -85,8 +85,8 @@ class TrialRequests:
         Args:
             batch: Number of its rows.
             sizes: Sizes of its sequence axes.
-            lengths: "" for none, "drawn" for one from the shortest golden length on each, "one long" for the shortest of
-                all rows but the first, or one number for all.
+            lengths: "" for none, "drawn" for one from the shortest golden length on each, "one long" for the
+                shortest on all but the first, or one number for all.
             outputs: Names of the outputs to ask for; all where there are none.
         """
         inputs: dict[str, Array] = {}
