@@ -40,8 +40,8 @@ def find_parts_of(manifest: manifest_pb2.Manifest, files: Mapping[str, bytes], s
     """Find what a version's graph carries from step to step, expose it, and try the result.
 
     Args:
-        manifest: The version's manifest, which describes its tensors.
-        files: Its files by name.
+        manifest: Manifest of the version, which describes its tensors.
+        files: Files of the version, by name.
         served: Name of the file of the graph that serves.
     """
     limits = size_limits(manifest.inputs)
