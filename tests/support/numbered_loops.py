@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from support.looped_modules import loop
 
@@ -72,3 +73,15 @@ def _(self, x):
         output[:, t, :4] = h
         output[:, t, 4:] = -h
     return output
+
+
+@loop("beside a packed sequence")
+def _(self, x):
+    lengths = torch.full((x.size(0),), x.size(1))
+    packed = pack_padded_sequence(x, lengths, batch_first=True)
+    steps, _ = pad_packed_sequence(packed, batch_first=True, total_length=x.size(1))
+    h, outputs = x.new_zeros(x.size(0), 4), []
+    for x_t in steps.unbind(1):
+        h = self.cell(x_t, h)
+        outputs.append(h)
+    return torch.stack(outputs, 1), pad_packed_sequence(packed, batch_first=True, total_length=x.size(1))[0]

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import nn
+from torch.nn.utils.rnn import PackedSequence
 
 from rnnserve.export.recurrence.argument_types import Argument
 from rnnserve.export.recurrence.loops.refused import LoopRefused, Site
@@ -204,7 +205,7 @@ class Memory:
         is_record = dataclasses.is_dataclass(value) and not isinstance(value, type)
         if not is_record and not isinstance(value, list | tuple | dict | set | collections.deque):
             return
-        if id(value) in self._seen:
+        if id(value) in self._seen or isinstance(value, PackedSequence):  # a tuple that is never read in a capture
             return
         self._seen.add(id(value))
         if is_record:

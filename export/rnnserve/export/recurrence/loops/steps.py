@@ -134,7 +134,8 @@ class ZippedSteps(Steps):
     def __init__(self, parts: Sequence[Steps]) -> None:
         self.parts = parts
         self.count = parts[0].count
-        if not all(same_size(part.count, self.count) for part in parts):
+        # Axes of one name are symbols of their own, until a comparison makes one of them.
+        if not all(same_size(part.count, self.count) or bool(part.count == self.count) for part in parts):
             raise UnsupportedModule(
                 f"zip got sequences of {', '.join(str(part.count) for part in parts)} steps; expected the same number"
             )
