@@ -32,6 +32,7 @@ from rnnserve.export.description.nested_states import read_forward
 from rnnserve.export.description.omitted_inputs import find_defaults
 from rnnserve.export.description.padding_ids import refuse_padding_alone
 from rnnserve.export.description.publication import FurtherCheck, Publication
+from rnnserve.export.description.single_rows import row_by_row
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.finiteness.first_non_finite import non_finite_advice
 from rnnserve.export.module_interface import Arrays, ModuleInterface
@@ -65,7 +66,8 @@ def describe_model(publication: Publication) -> DescribedModel:
     module = _unwrapped(publication.module)
     with evaluating(module):
         read = read_forward(module, publication)
-    forward, given, states = read.forward, read.outputs, read.states
+        forward = row_by_row(read.forward, list(read.outputs), publication.sizes)
+    given, states = read.outputs, read.states
     module, described = forward.module, forward.described
     initial = read_initial_values(described, states.values())
     inputs = [what.tensor(name, is_state=name in states.values()) for name, what in described.items()]
