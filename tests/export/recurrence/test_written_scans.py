@@ -1,11 +1,17 @@
-"""The refusal of a loop shows it as a scan: what is shown runs as it is, gives the same values, and can be exported."""
+"""A loop that is not captured as it is, is written as a scan: exported if it gives the same values, else shown.
 
+What is shown runs as it is, gives the same values, and can be exported.
+"""
+
+import dataclasses
 import importlib.util
 
 import pytest
 import torch
 
 from rnnserve.export import UnsupportedModule, export_onnx
+from rnnserve.export.recurrence import export
+from rnnserve.export.recurrence.written_scans.proposal import as_scan
 from support.looped_modules import LOOPS, Looped
 from support.refused_loops import LONGER, WRITTEN
 from support.scanned_modules import module_of
@@ -24,12 +30,19 @@ def made_elsewhere():
 
 
 def refusal(function):
-    """The message with which a module of a function is refused."""
+    """The message with which a module of a function is refused, if what is written is shown only."""
     module = module_of(lambda self, x: function(self, x), **dict(Looped([]).named_children()))
-    with pytest.raises(UnsupportedModule) as refused:
-        export_onnx(
-            module.eval(), (torch.randn(3, 4, 3),), input_names=["x"], output_names=["y"], dynamic_shapes=tuple(X)
-        )
+
+    def shown_only(*args):
+        found = as_scan(*args)
+        return found and dataclasses.replace(found, same_values=False)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "as_scan", shown_only)
+        with pytest.raises(UnsupportedModule) as refused:
+            export_onnx(
+                module.eval(), (torch.randn(3, 4, 3),), input_names=["x"], output_names=["y"], dynamic_shapes=tuple(X)
+            )
     return str(refused.value)
 
 
@@ -71,6 +84,27 @@ def test_what_is_shown_can_be_exported(exported, shown, monkeypatch):
     for batch, sequence in SIZES:
         result.agrees(torch.randn(batch, sequence, 3), limit=3e-5)
     assert result.operators.count("Scan") >= len(shown)
+
+
+def test_a_loop_with_the_same_values_is_exported_as_it_is(exported, monkeypatch):
+    own = {name: function for name, function in WRITTEN.items() if name != LONGER}
+    for name, function in own.items():
+        monkeypatch.setitem(LOOPS, name, function)
+    torch.manual_seed(0)
+    module = Looped(own)
+    with pytest.warns(UserWarning, match=r"the function at refused_loops.py:\d+ has a loop that is exported") as told:
+        result = exported(module, (torch.randn(3, 4, 3),), ({0: "batch", 1: "sequence"},))
+    assert len({str(each.message) for each in told if "refused_loops.py" in str(each.message)}) == len(own)
+    for batch, sequence in SIZES:
+        result.agrees(torch.randn(batch, sequence, 3), limit=3e-5)
+
+
+def test_a_loop_whose_outputs_would_be_longer_is_refused():
+    module = module_of(lambda self, x: WRITTEN[LONGER](self, x), **dict(Looped([]).named_children()))
+    with pytest.raises(UnsupportedModule, match="those after the loop would have ended are zeros"):
+        export_onnx(
+            module.eval(), (torch.randn(3, 4, 3),), input_names=["x"], output_names=["y"], dynamic_shapes=tuple(X)
+        )
 
 
 def test_what_goes_on_after_a_break_is_said():

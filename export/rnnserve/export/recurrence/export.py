@@ -23,7 +23,7 @@ from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits
 from rnnserve.export.recurrence.translation_registry import registry_kept
 from rnnserve.export.recurrence.translations import TRANSLATIONS
 from rnnserve.export.recurrence.untranslated import untranslated
-from rnnserve.export.recurrence.written_scans.proposal import with_scan
+from rnnserve.export.recurrence.written_scans.proposal import as_scan
 from rnnserve.export.source_lines import source_line
 from rnnserve.export.surroundings import left_as_they_were
 
@@ -84,6 +84,7 @@ def export_onnx(
         raise WrongArguments(f"args is a {type(args).__name__}; expected a tuple of the forward's arguments")
     axes = DynamicAxes.of(parameters_of(module, args), args, dynamic_shapes, input_names)
     unchecked: list[tuple[str, int]] = []
+    written: list[str] = []
     # One export at a time: neither torch's exporter nor the filters of warnings support several threads.
     with LOCK, left_as_they_were(module), without_exporter_messages(), frozen(module):
         captured = Captured(
@@ -93,7 +94,7 @@ def export_onnx(
             sizes=sizes,
             input_names=input_names,
             output_names=output_names,
-            program=_capture_unchecked(module, args, axes, sizes, unchecked),
+            program=_capture_unchecked(module, args, axes, sizes, unchecked, written),
         )
         with functions_exchanged(rewritten_functions(module, unchecked, loops=False) if unchecked else []):
             for on_program in ON_PROGRAM:
@@ -104,16 +105,30 @@ def export_onnx(
                 on_graph(translated)
     for file, line in unchecked:
         warnings.warn(f"the exported module makes no check of values at {source_line(file, line)}", stacklevel=2)
+    for place in written:
+        warnings.warn(
+            f"the function at {place} has a loop that is exported in another form, as a scan: it computes both sides "
+            "of branches, and gave the same values",
+            stacklevel=2,
+        )
     return program
 
 
 def _capture_unchecked(
-    module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limits, unchecked: list[tuple[str, int]]
+    module: nn.Module,
+    args: Arguments,
+    axes: DynamicAxes,
+    sizes: Limits,
+    unchecked: list[tuple[str, int]],
+    written: list[str],
 ) -> torch.export.ExportedProgram:
-    """Capture a module, without the checks that depend on values; their places are added to `unchecked`."""
+    """Capture a module, without the checks that depend on values; their places are added to `unchecked`.
+
+    The place of a function whose loop is captured as it was written anew is added to `written`.
+    """
     while True:
         try:
-            return _capture(module, args, axes, sizes, unchecked)
+            return _capture(module, args, axes, sizes, unchecked, written)
         except DependsOnValues as refused:
             check = _check_left(module, refused, unchecked)
             if check is None:
@@ -131,7 +146,12 @@ def _check_left(
 
 
 def _capture(
-    module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limits, unchecked: Sequence[tuple[str, int]]
+    module: nn.Module,
+    args: Arguments,
+    axes: DynamicAxes,
+    sizes: Limits,
+    unchecked: Sequence[tuple[str, int]],
+    written: list[str],
 ) -> torch.export.ExportedProgram:
     try:
         unchecking = rewritten_functions(module, unchecked, loops=False) if unchecked else []
@@ -152,7 +172,14 @@ def _capture(
             raise
         # A capture that fails for another reason than a fixed size has one that is nearer to the user's code.
         shown = refused if isinstance(first, FixedSize) else first
-        raise with_scan(shown, module, args, axes, sizes, loops) from shown.__cause__
+        proposal = as_scan(shown, module, args, axes, sizes, loops)
+        if proposal is None:
+            raise shown from shown.__cause__
+        if not proposal.same_values:
+            shown.args = (f"{shown}\n\n{proposal.text}",)
+            raise shown from shown.__cause__
+        written.extend(proposal.places)
+        return proposal.program
 
 
 def _translate(captured: torch.export.ExportedProgram, input_names: Sequence[str]) -> torch.onnx.ONNXProgram:

@@ -1,6 +1,7 @@
-"""What a refusal shows: the user's function with its loop as a scan, tried before it is shown."""
+"""The user's function with its loop as a scan, tried: it is exported if its values are the same, else shown."""
 
 import ast
+import dataclasses
 import inspect
 import linecache
 import traceback
@@ -23,17 +24,41 @@ from rnnserve.export.recurrence.written_scans.observed import observe
 from rnnserve.export.recurrence.written_scans.writing import WrittenScan, written_scan
 from rnnserve.export.source_lines import source_line
 
-__all__ = ["with_scan"]
+__all__ = ["Proposal", "as_scan"]
 
 _Loops = Sequence[tuple[types.FunctionType, types.CodeType]]
 _STEPS = (5, 3)
 """Sizes of every dynamic axis but the batch's, at which a function is compared with the user's."""
 
 
-def with_scan(
-    refused: UnsupportedModule, module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limits, loops: _Loops
-) -> UnsupportedModule:
-    """Add the user's loop as a scan to a refusal, where it can be written as one that holds.
+@dataclasses.dataclass(frozen=True)
+class Proposal:
+    """A user's function with its loop as a scan, which has been tried.
+
+    Attributes:
+        program: The module, captured with it.
+        same_values: Whether it gives what the user's function gives; else its outputs go on after the loop would have
+            ended.
+        places: File and line of the function, and of others with such a loop.
+        text: What a refusal shows.
+    """
+
+    program: torch.export.ExportedProgram
+    same_values: bool
+    places: tuple[str, ...]
+    text: str
+
+
+def as_scan(
+    refused: UnsupportedModule,
+    module: nn.Module,
+    args: Arguments,
+    axes: DynamicAxes,
+    sizes: Limits,
+    loops: _Loops,
+    written: Sequence[types.FunctionType] = (),
+) -> Proposal | None:
+    """Write the user's loop as a scan, and try it.
 
     Args:
         refused: Refusal of the module's capture.
@@ -42,13 +67,19 @@ def with_scan(
         axes: Dynamic axes of the arguments.
         sizes: Sizes that the module takes, by axis.
         loops: The module's functions with loops, and their code as it was captured.
+        written: Those among them that have been written anew.
 
     Returns:
-        The refusal, with what to paste in its message.
+        None where no loop can be written as a scan that holds.
     """
     for function, line in _loops_of(refused, loops):
-        found = _written(function, line, module, args, axes, sizes)
-        if found is None or not _can_be_exported(found, function, module, args, axes, sizes, loops):
+        found = None if function in written else _written(function, line, module, args, axes, sizes)
+        again = None if found is None else _tried(found, function, module, args, axes, sizes)
+        if found is None or again is None:
+            continue
+        kept = [*(pair for pair in loops if pair[0] is not function), (function, again)]
+        program, further = _captured(module, args, axes, sizes, kept, [*written, function])
+        if program is None:
             continue
         place = source_line(function.__code__.co_filename, function.__code__.co_firstlineno)
         values = (
@@ -56,12 +87,12 @@ def with_scan(
             if found.same_values
             else "it can be exported, and its outputs have all steps: those after the loop would have ended are zeros"
         )
-        refused.args = (
-            f"{refused}\n\nThe loop as a scan, which is a loop in eager and one operator in ONNX. In the place of "
-            f"`{function.__qualname__}` ({place}) {values}:\n\n{_imports(function)}\n\n{found.text}",
+        text = (
+            "The loop as a scan, which is a loop in eager and one operator in ONNX. In the place of "
+            f"`{function.__qualname__}` ({place}) {values}:\n\n{_imports(function)}\n\n{found.text}"
         )
-        break
-    return refused
+        return Proposal(program, found.same_values, (place, *further), text)
+    return None
 
 
 def _imports(function: types.FunctionType) -> str:
@@ -115,36 +146,47 @@ def _written(
         return None
 
 
-def _can_be_exported(
+def _tried(
     found: WrittenScan,
     function: types.FunctionType,
     module: nn.Module,
     args: Arguments,
     axes: DynamicAxes,
     sizes: Limits,
-    loops: _Loops,
-) -> bool:
-    """Compare a written function with the user's, and capture the module with it."""
+) -> types.CodeType | None:
+    """Compare a written function with the user's; give its code as it is captured, None where values differ."""
     plain, rewritten = _codes(found, function)
     if plain is None or rewritten is None:
-        return False
+        return None
     samples = [_at(args, axes, sizes, steps) for steps in _STEPS]
     before = function.__code__
     try:
         expected = [_run(module, sample) for sample in samples]
         function.__code__ = plain
         given = [_run(module, sample) for sample in samples]
-        function.__code__ = before
-        if found.same_values and not all(map(_same, expected, given)):
-            return False
-        capture(
-            module, args, axes, sizes, [*(pair for pair in loops if pair[0] is not function), (function, rewritten)]
-        )
-    except Exception:  # noqa: BLE001 - whatever it is, what fails is not shown
-        return False
+    except Exception:  # noqa: BLE001 - whatever it is, what fails is neither used nor shown
+        return None
     finally:
         function.__code__ = before
-    return True
+    return rewritten if not found.same_values or all(map(_same, expected, given)) else None
+
+
+def _captured(
+    module: nn.Module,
+    args: Arguments,
+    axes: DynamicAxes,
+    sizes: Limits,
+    loops: _Loops,
+    written: Sequence[types.FunctionType],
+) -> tuple[torch.export.ExportedProgram | None, tuple[str, ...]]:
+    """Capture a module with what is written; where another of its loops is refused, with that one written, too."""
+    try:
+        return capture(module, args, axes, sizes, loops), ()
+    except UnsupportedModule as refused:
+        other = as_scan(refused, module, args, axes, sizes, loops, written)
+        return (other.program, other.places) if other is not None and other.same_values else (None, ())
+    except Exception:  # noqa: BLE001 - as above
+        return None, ()
 
 
 def _codes(found: WrittenScan, function: types.FunctionType) -> tuple[types.CodeType | None, types.CodeType | None]:
