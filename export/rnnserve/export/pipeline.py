@@ -11,11 +11,13 @@ from torch import nn
 from tqdm import tqdm
 
 from rnnserve.export.description.described_model import DescribedModel, describe_model, evaluating
+from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.description.input_descriptions import InputDescription
 from rnnserve.export.description.publication import InputDescriptions, Publication
 from rnnserve.export.description.state_trees import StateTree
 from rnnserve.export.diagnosis.first_operator import differing_operator
 from rnnserve.export.errors import ExportError, ParityError
+from rnnserve.export.exposed_states import Exposed, expose_states
 from rnnserve.export.found_states.parts_file import find_parts
 from rnnserve.export.manifest import KEEPS_BITS, describe_version, served_file
 from rnnserve.export.model_onnx import to_onnx
@@ -89,6 +91,7 @@ def publish(
     sequences: bool | None = None,
     allow_non_finite: bool = False,
     constants: Mapping[str, Any] | None = None,
+    expose_states: bool = False,
     progress: bool = True,
 ) -> ExportResult: ...
 
@@ -108,6 +111,7 @@ def publish(
     sequences: bool | None = None,
     allow_non_finite: bool = False,
     constants: Mapping[str, Any] | None = None,
+    expose_states: bool = False,
     progress: bool = True,
 ) -> ExportResult:
     """Export a module, prove the export, and publish it as a model's next version.
@@ -132,6 +136,7 @@ def publish(
         sequences: Whether config.pbtxt tells Triton to keep the states between requests: see `Publication`.
         allow_non_finite: Whether NaN and infinity are among the module's ordinary values: see `Publication`.
         constants: Values of parameters of forward that are the same in every request: {"temperature": 1.0}.
+        expose_states: Whether states that are found in the graph become inputs and outputs: see `Publication`.
         progress: Whether to show a progress bar on standard error.
 
     Raises:
@@ -157,6 +162,7 @@ def publish(
         allow_non_finite=allow_non_finite,
         constants=constants or {},
         state_attributes=state_attributes,
+        expose_states=expose_states,
     )
     return _publish(publication, Path(repository), progress=progress)
 
@@ -178,8 +184,8 @@ def _publish(publication: Publication, repository: Path, *, progress: bool) -> E
         keeps_states = triton_keeps_states(publication, model.inputs, model.sizes)
         if repository.exists() and not repository.is_dir():
             raise ExportError(f"the repository {repository} is a file, expected a folder")
-        with contextlib.suppress(MissingConfigError):  # publishing writes it
-            check_tensors(read_config(repository / model.name), model.inputs, model.outputs)
+        if not publication.expose_states:
+            _check_config(repository, model)
         advance()
         onnx_model = to_onnx(model)
         advance()
@@ -194,22 +200,29 @@ def _publish(publication: Publication, repository: Path, *, progress: bool) -> E
         advance()
         scan, unlowered = try_lowering(model, onnx_model, golden, proof.batching, reference, progress=progress)
         advance()
-        files = {MODEL: onnx_model, GOLDEN: dump_cases(golden.cases)}
+        files = {MODEL: onnx_model}
         if scripted is not None:
             files[SCRIPT] = script_bytes(scripted)
         if scan is not None:
             files[SCAN] = scan.data
             proof = replace(proof, batching=scan.recorded(proof.batching))
         scan_parity = None if scan is None else scan.parity
+        shown = Exposed(model, files, golden, proof, unscripted)
+        if publication.expose_states:
+            shown = expose_states(shown)
+            _check_config(repository, shown.model)
 
         def described(served: str) -> tuple[dict[str, bytes], manifest_pb2.Manifest]:
-            parts = find_parts(model, served, files, OnnxRunner)
-            every = {**files, **parts.files(model.defaults)}
-            return every, describe_version(model, proof, golden, every, scan_parity=scan_parity, parts=parts.record)
+            parts = find_parts(shown.model, served, shown.files, OnnxRunner)
+            every = {**shown.files, GOLDEN: dump_cases(shown.golden.cases), **parts.files(shown.model.defaults)}
+            record = describe_version(
+                shown.model, shown.proof, shown.golden, every, scan_parity=scan_parity, parts=parts.record
+            )
+            return every, record
 
-        every, manifest = described(served_file(files))
+        every, manifest = described(served_file(shown.files))
         advance()
-        config = render_config(model.name, model.inputs, model.outputs, keeps_states=keeps_states)
+        config = render_config(model.name, shown.model.inputs, shown.model.outputs, keeps_states=keeps_states)
 
         def publish_files() -> tuple[Published, str]:
             # The manifest comes last: on a file system that lost the rename no version has it without its files.
@@ -222,7 +235,12 @@ def _publish(publication: Publication, repository: Path, *, progress: bool) -> E
             manifest.graph.CopyFrom(KEEPS_BITS)
             published, untried = publish_files()
         bar.update()
-    return ExportResult(model.name, published, manifest, unscripted, unlowered, untried)
+    return ExportResult(model.name, published, manifest, shown.unscripted, unlowered, untried)
+
+
+def _check_config(repository: Path, model: ModelDescription) -> None:
+    with contextlib.suppress(MissingConfigError):  # publishing writes it
+        check_tensors(read_config(repository / model.name), model.inputs, model.outputs)
 
 
 @contextlib.contextmanager

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from rnnserve.export.adoption.expected_results import expected_cases
-from rnnserve.export.adoption.onnx_truth import OnnxTruth
 from rnnserve.export.description.input_descriptions import Floats, Integers, Lengths
 from rnnserve.export.errors import ExportError, WrongArguments
+from rnnserve.export.parity.onnx_truth import OnnxTruth
 from support.descriptions import tensors_described
 
 DESCRIBED = {"x": Floats("sequence", "batch", 2), "lengths": Lengths()}

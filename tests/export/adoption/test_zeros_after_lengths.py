@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rnnserve.export.adoption.adoption import _zeros
-from rnnserve.export.adoption.onnx_truth import OnnxTruth
 from rnnserve.export.description.input_descriptions import Floats, Lengths
+from rnnserve.export.parity.onnx_truth import OnnxTruth
 from support.descriptions import tensors_described
 
 

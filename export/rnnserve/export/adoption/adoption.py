@@ -20,7 +20,6 @@ from rnnserve.export.adoption.file_tensors import (
     name_output_axes,
     write_axis_names,
 )
-from rnnserve.export.adoption.onnx_truth import OnnxTruth
 from rnnserve.export.adoption.preparation import Prepared, prepare
 from rnnserve.export.adoption.roles import Roles
 from rnnserve.export.adoption.sample_file import Sample
@@ -36,6 +35,7 @@ from rnnserve.export.description.described_tensors import (
     name_classes,
 )
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
+from rnnserve.export.exposed_states import exposed_graph
 from rnnserve.export.found_states.parts_file import PartsFile, find_parts
 from rnnserve.export.golden_cases import GoldenCases, make_cases
 from rnnserve.export.input_drawing import draw_inputs
@@ -45,6 +45,7 @@ from rnnserve.export.onnx_files import model_inputs, read_onnx
 from rnnserve.export.parity import RUN_SECONDS, OnnxProcess, OnnxRunner, Proof
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.graph_findings import walk_graph
+from rnnserve.export.parity.onnx_truth import OnnxTruth
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.pipeline import ExportResult
 from rnnserve.export.server_trial import publish_tried
@@ -103,9 +104,11 @@ def adopt(
         try:
             description = _describe(truth, inputs, [v.name for v in model.graph.output], name, roles)
             write_axis_names(model, description.inputs, description.outputs)
-            data = model.SerializeToString(deterministic=True)
+            data, load = model.SerializeToString(deterministic=True), partial(OnnxRunner, process=process)
+            if roles.expose_states:
+                description, data = exposed_graph(description, MODEL, {MODEL: data}, load, guarded=False)
             truth = _truth(path, data, process)
-            parts = find_parts(description, MODEL, {MODEL: data}, partial(OnnxRunner, process=process))
+            parts = find_parts(description, MODEL, {MODEL: data}, load)
             return _publish(description, truth, data, repository, samples, constants, parts, prepared)
         except RuntimeError as error:  # what `OnnxRunner` raises
             raise ExportError(

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.adoption.onnx_truth import OnnxTruth
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.golden_cases import GoldenCases
 from rnnserve.export.module_interface import Arrays
+from rnnserve.export.parity.onnx_truth import OnnxTruth
 from rnnserve.export.parity.tolerances import ADOPTED_RMS, OTHER_RUNTIME, limits_for
 from rnnserve.export.tensor_shapes import axis_of, mask_before_lengths
 from rnnserve.protos import manifest_pb2

@@ -20,6 +20,7 @@ class Roles:
         constants: Values of inputs that are the same for all requests, as text: {"sr": "16000"}.
         outputs: Which outputs are published, in this order; empty for all.
         labels: Names of the classes.
+        expose_states: Whether states that are found in the graph become inputs and outputs.
     """
 
     axes: Mapping[tuple[str, int], str] = dataclasses.field(default_factory=dict)
@@ -31,6 +32,7 @@ class Roles:
     constants: Mapping[str, str] = dataclasses.field(default_factory=dict)
     outputs: Sequence[str] = ()
     labels: Sequence[str] = ()
+    expose_states: bool = False
 
     @property
     def limits(self) -> dict[str, tuple[int, int]]:

@@ -1,6 +1,7 @@
 """`rnnserve export`: export checkpoints and own modules, prove them, publish them."""
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -60,6 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where to publish, as DIR/<model>/<version> (default %(default)s)",
     )
+    parser.add_argument(
+        "--expose-states",
+        action="store_true",
+        help="make states that are found in the graph inputs and outputs, as Publication's expose_states does",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
         from rnnserve.export.pipeline import publish
 
     for publication in _publications(names, args.checkpoints):
+        if args.expose_states:
+            publication = dataclasses.replace(publication, expose_states=True)
         done = publish(publication, repository=args.repository, progress=sys.stderr.isatty())
         print("\n".join(_lines(done)), flush=True)
     return 0

@@ -60,6 +60,9 @@ class Publication:
             ordinary values is refused.
         constants: Values of parameters of forward that are the same in every request: {"temperature": 1.0}. Numbers,
             strings, flags, None, or tensors.
+        expose_states: Whether states that are found in the graph, though forward neither takes nor returns them, become
+            inputs and outputs, named after their module ("encoder.gru.h", "encoder.gru.h_n"). A module whose sequences
+            may not be cut into parts is refused then.
         further_checks: Checks that the proof runs beside its own.
         checkpoint_sha256: The digest of the weights' file, where there is one.
     """
@@ -76,5 +79,6 @@ class Publication:
     allow_non_finite: bool = False
     constants: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     state_attributes: Sequence[str] | Mapping[str, InputDescription | StateTree] = ()
+    expose_states: bool = False
     further_checks: Sequence[FurtherCheck] = ()
     checkpoint_sha256: str = ""

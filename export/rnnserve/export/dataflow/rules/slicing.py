@@ -86,6 +86,8 @@ def _cut(at: int, size: Size, start: Size, end: Size) -> tuple[Read, Size]:
     first = start.number
     if first is not None and first < 0:
         first = None if size.number is None else max(size.number + first, 0)
+        if first is None and size == stop and start.number is not None and _is_natural(size + start):
+            return Last("reads the last of"), -start  # there are always as many: of a sequence, or of it and a window
         if first is None and size + start == stop - 1:
             return Last("reads the last of"), Size.of(1)
     if first is None and start == size - 1:
@@ -96,6 +98,10 @@ def _cut(at: int, size: Size, start: Size, end: Size) -> tuple[Read, Size]:
         first = min(first, size.number)
     left = maximum(stop - first, Size.of(0))
     return At(at, Reach(exact=True, offset=first)), left
+
+
+def _is_natural(size: Size) -> bool:
+    return size.lowest is not None and size.lowest >= 0
 
 
 def _stop(size: Size, end: Size) -> Size:

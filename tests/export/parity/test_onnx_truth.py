@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnserve.export.adoption.onnx_truth import OnnxTruth
+from rnnserve.export.parity.onnx_truth import OnnxTruth
 from rnnserve.export.parity.reference import MOVED
 
 RESULTS = {

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnserve.export.module_interface import Arrays
-from rnnserve.export.parity import OnnxRunner
+from rnnserve.export.parity.onnx_runner import OnnxRunner
 from rnnserve.export.parity.reference import MOVED, moved_inputs
 
 __all__ = ["OnnxTruth"]
