@@ -29,6 +29,10 @@ CONVOLUTION = [
 ]
 
 
+def exposed(model, data, *, guarded):
+    return exposed_graph(model, MODEL, {MODEL: data}, OnnxRunner, guarded=guarded)
+
+
 def layer(given, **attributes):
     attributes = {"hidden_size": FEATURES, "name": "gru/node"} | attributes
     return [
@@ -71,7 +75,7 @@ def test_found_states_become_inputs_and_outputs(name):
     """In parts, from states, the graph gives the bits of the one that has no states; nothing more is found in it."""
     nodes, states = GRAPHS[name]
     before = graph_of(nodes)
-    model, data = exposed_graph(before.description, before.model.SerializeToString(), OnnxRunner, guarded=False)
+    model, data = exposed(before.description, before.model.SerializeToString(), guarded=False)
     assert states_of(model) == {state: f"{state}_n" for state in states}
 
     x = np.random.default_rng(0).normal(size=(2, 9, FEATURES)).astype(np.float32)
@@ -90,14 +94,14 @@ def test_found_states_become_inputs_and_outputs(name):
     whole = run(before.model.SerializeToString(), x, {})
     assert np.concatenate(parts, 1).tobytes() == whole["y"].tobytes()
 
-    again = find_parts(model, MODEL, data, OnnxRunner)
+    again = find_parts(model, MODEL, {MODEL: data}, OnnxRunner)
     assert (again.data, again.record.reason) == (None, "")
 
 
 def test_states_that_a_convolution_reads_are_proven_as_found_ones_are():
     """Their padding is joined by one more node, and their last steps are a stretch of the end."""
     before = graph_of(GRAPHS["a shift by two steps"][0])
-    model, data = exposed_graph(before.description, before.model.SerializeToString(), OnnxRunner, guarded=False)
+    model, data = exposed(before.description, before.model.SerializeToString(), guarded=False)
     graph = onnx.load_model_from_string(data)
     for node in graph.graph.node:
         if node.op_type == "Slice" and node.output[0] == "v":
@@ -115,13 +119,13 @@ def test_states_that_a_convolution_reads_are_proven_as_found_ones_are():
 def test_what_may_not_be_cut_has_no_states_to_expose():
     before = graph_of([TURNED, *layer("t", direction="reverse"), BACK])
     with pytest.raises(ExportError, match=r"expose_states: .* gru \(backward\) reads the sequence from its end"):
-        exposed_graph(before.description, before.model.SerializeToString(), OnnxRunner, guarded=False)
+        exposed(before.description, before.model.SerializeToString(), guarded=False)
 
 
 def test_without_anything_to_find_all_stays_as_it_was():
     before = graph_of([("MatMul", "x weights", "y", {})])
     model, data = before.description, before.model.SerializeToString()
-    assert exposed_graph(model, data, OnnxRunner, guarded=True) == (model, data)
+    assert exposed(model, data, guarded=True) == (model, data)
 
 
 def test_a_file_is_adopted_with_its_states_exposed(tmp_path):

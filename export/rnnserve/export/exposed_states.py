@@ -64,7 +64,7 @@ def exposed_graph(
     Args:
         model: Description of the model.
         served: Name of the file of the graph.
-        files: Its graphs, by name.
+        files: Graphs of its version, by name of the file.
         load: A function that makes a graph ready to run.
         guarded: Whether recurrent operators keep NaN, as those of exported graphs do.
 

@@ -35,7 +35,7 @@ def row_by_row(
     """Give a module that takes batches in the place of one that takes an input without an axis of rows.
 
     Args:
-        forward: How the module is called.
+        forward: Function that calls the module.
         outputs: Names of its results.
         sizes: Sizes of dynamic axes that the module takes, as in a `Publication`.
 

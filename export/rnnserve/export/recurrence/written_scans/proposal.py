@@ -67,7 +67,7 @@ def as_scan(
         axes: Dynamic axes of the arguments.
         sizes: Sizes that the module takes, by axis.
         loops: The module's functions with loops, and their code as it was captured.
-        written: Those among them that have been written anew.
+        written: Functions among them that have been written anew.
 
     Returns:
         None where no loop can be written as a scan that holds.
