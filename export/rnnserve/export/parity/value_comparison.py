@@ -9,6 +9,7 @@ all else is judged without them.
 """
 
 import collections
+import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -28,6 +29,7 @@ from rnnserve.export.parity.near_eager import MEASURED_ROWS, is_near_eager
 from rnnserve.export.parity.non_finite_places import differing_places, without_non_finite
 from rnnserve.export.parity.onnx_runner import OnnxRunner
 from rnnserve.export.parity.place_comparison import PlaceComparison
+from rnnserve.export.parity.recurrent_results import RecurrentResults
 from rnnserve.export.parity.reference import MOVED, Reference
 from rnnserve.export.parity.step_limits import limit_of
 from rnnserve.export.parity.tolerances import ParityLimits
@@ -90,6 +92,7 @@ class ValueComparison:
         self._batches: list[InputBatch] = []
         self._measured: collections.Counter[tuple[str, int]] = collections.Counter()  # rows by kind and length
         self._unmeasured: dict[tuple[str, str, int], list[tuple[InputBatch, OnnxRunner]]] = {}
+        self._scripted: set[tuple[str, int]] = set()  # kinds and lengths that were compared
         self._labelled: list[Labelled] = []
         self.zeros_after_lengths = {
             tensor.name for tensor in model.outputs if any(axis.name in self._lengths for axis in tensor.axes)
@@ -108,15 +111,18 @@ class ValueComparison:
             script: Compared with eager, bit for bit; None if there is none.
             runner: The ONNX model; None if it cannot be loaded.
         """
+        results = RecurrentResults()
+        keeping = results.kept() if script is not None and self._shares(batch) else contextlib.nullcontext()
         try:
-            eager = self._reference.eager(batch.inputs)
+            with keeping:
+                eager = self._reference.eager(batch.inputs)
         except Exception as error:  # whatever the user's module raises for values that it may not be made for
             if batch.is_usual:
                 raise
             self.unanswered[batch.kind] = f"{batch.rows} rows of {batch.length:,} steps: {_said(error)}"
             return
         if script is not None:
-            self._compare_script(batch, *script, eager)
+            self._compare_script(batch, *script, eager, results)
         if runner is None:
             return
         try:
@@ -138,6 +144,13 @@ class ValueComparison:
                 self._unmeasured.setdefault((batch.kind, tensor.name, batch.length), []).append((batch, runner))
             else:
                 self._compare_onnx(batch, tensor, *values, exact()[tensor.name], moved)
+
+    def _shares(self, batch: InputBatch) -> bool:
+        """Whether the script takes results of eager's recurrent operators: not in the first batch of each length."""
+        key = batch.kind, batch.length
+        is_first = key not in self._scripted
+        self._scripted.add(key)
+        return not is_first
 
     def _is_measured(self, batch: InputBatch) -> bool:
         """Whether a batch is compared with float64 in any case."""
@@ -222,10 +235,15 @@ class ValueComparison:
         return mask_before_lengths(tensor, values.shape, inputs, self._lengths)
 
     def _compare_script(
-        self, batch: InputBatch, script: torch.jit.ScriptModule, interface: ModuleInterface, eager: Arrays
+        self,
+        batch: InputBatch,
+        script: torch.jit.ScriptModule,
+        interface: ModuleInterface,
+        eager: Arrays,
+        results: RecurrentResults,
     ) -> None:
         try:
-            found = interface.call(script, batch.inputs)
+            found = results.given_to(lambda: interface.call(script, batch.inputs), eager)
         except WrongArguments:
             self._failures.add(f"torchscript, names: forward does not give the tensors {', '.join(interface.outputs)}")
             return
