@@ -11,7 +11,7 @@ from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.parity.tolerances import replay_limits
 from rnnserve.export.torch_threads import one_thread
 from rnnserve.models import Architecture, DirectionClassifier
-from rnnserve.protos.golden import replay
+from rnnserve.protos.golden import dump_cases, replay
 from support.descriptions import describe_architecture, describe_classifier
 from support.own_modules import PUBLICATIONS, own_module
 
@@ -25,7 +25,7 @@ def usual(cases):
     return cases[: first + 4]
 
 
-def make(architecture, *, factor=1.0, seed=0):
+def make(architecture, *, factor=1.0, seed=0, rows_apart=False):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         classifier = DirectionClassifier.of(architecture).eval()
@@ -34,7 +34,7 @@ def make(architecture, *, factor=1.0, seed=0):
     with one_thread():
         model = describe_classifier(classifier)
         reference = reference_of(model)
-        return reference, make_cases(model, reference, reference.eager, seed=seed).cases
+        return reference, make_cases(model, reference, reference.eager, seed=seed, rows_apart=rows_apart).cases
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +48,14 @@ def test_the_sizes_of_all_cases(lstm):
         ("step", 1, 1), ("step", 2, 1), ("step", 5, 1), ("step", 8, 1),
         ("random", 1, 16), ("random", 2, 64), ("random", 5, 33), ("random", 4, 48), *EXTREMES_OF_FLOATS,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("factor", [1, 20])
+def test_rows_that_may_share_a_run_are_chosen_as_others_are(factor):
+    architecture = Architecture(cell="gru", features=3, hidden=5)
+    _, alone = make(architecture, factor=factor)
+    _, together = make(architecture, factor=factor, rows_apart=True)
+    assert dump_cases(together) == dump_cases(alone)
 
 
 def test_the_sizes_of_a_classifiers_cases():

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from rnnserve.export.description.input_descriptions import Floats, Integers, Lengths
-from rnnserve.export.golden_cases import Rounding
 from rnnserve.export.parity.reference import FLOAT64, MOVED
+from rnnserve.export.rounding import Rounding
 from support.descriptions import tensors_described
 
 MODEL = tensors_described(
@@ -44,8 +44,12 @@ def shifted(x, change, at=(1, 1)):
     return x
 
 
+def rounding_of(told, run=lambda inputs: outputs(inputs["x"]), **options):
+    return Rounding(MODEL, told, run, np.random.default_rng(0), **options)
+
+
 def measure(told, run=lambda inputs: outputs(inputs["x"]), **options):
-    return Rounding(MODEL, told, run, np.random.default_rng(0)).distances(INPUTS, **options)
+    return rounding_of(told, run).distances(INPUTS, **options)
 
 
 def test_float64_on_moved_inputs_gives_four_samples():
@@ -60,6 +64,32 @@ def test_float64_on_moved_inputs_gives_four_samples():
         assert 0 < np.abs(x - 0.5).max() <= step
     expected = np.max([np.abs(x - 0.5) for x in moved], axis=0)
     np.testing.assert_allclose(distances, [expected[0, 0], expected[1].max()], rtol=1e-6)
+
+
+def test_moved_inputs_are_one_run_where_rows_may_share_it():
+    told = Told(eager=0.125)
+    assert rounding_of(told, rows_apart=True).distances(INPUTS).tolist() == measure(Told(eager=0.125)).tolist()
+    assert [len(x) for x in told.seen] == [2, 2 * 4]
+
+
+class Marked(Told):
+    """Eager lies far away in rows of ones."""
+
+    def eager(self, inputs):
+        return outputs(inputs["x"] + np.where(inputs["x"] == 1, np.float32(0.125), 0))
+
+
+def test_only_as_many_rows_are_measured_as_are_needed():
+    rows = {"x": np.full((5, 3), 0.5, np.float32), "lengths": np.full(5, 3)}
+    rows["x"][1] = 1
+    every = rounding_of(Marked()).until_calm(rows, 1, 1e-6)
+    assert np.flatnonzero(every > 1e-6).tolist() == [1]
+    for count, runs in ((1, [1, 4]), (2, [2, 8, 3, 12]), (3, [3, 12, 2, 8]), (5, [5, 20])):
+        told = Marked()
+        found = rounding_of(told, rows_apart=True).until_calm(rows, count, 1e-6)
+        # As if all had been measured: what moves them is drawn for all.
+        assert found.tolist() == every[: 1 if count == 1 else 5].tolist()
+        assert [len(x) for x in told.seen] == runs
 
 
 def test_eager_and_the_model_are_samples_by_row():

@@ -17,15 +17,16 @@ from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity.extreme_values import EXTREMES
-from rnnserve.export.parity.reference import MOVED, Truth
-from rnnserve.export.parity.tolerances import CALM, ULP, limits_for, replay_limits
-from rnnserve.export.tensor_shapes import axis_of, mask_before_lengths, sizes_of, stack_rows, take_row
-from rnnserve.protos.differences import coarseness, equally_non_finite, scale
+from rnnserve.export.parity.reference import Truth
+from rnnserve.export.parity.tolerances import CALM, limits_for, replay_limits
+from rnnserve.export.rounding import Rounding
+from rnnserve.export.tensor_shapes import sizes_of, stack_rows, take_row
+from rnnserve.protos.differences import scale
 from rnnserve.protos.golden import Case, Inference, replay
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import fill_left_out
 
-__all__ = ["GoldenCases", "Rounding", "make_cases"]
+__all__ = ["GoldenCases", "make_cases"]
 
 _Array = npt.NDArray[Any]
 
@@ -39,88 +40,6 @@ _EXTREME_ROWS, _EXTREME_STEPS = 4, 16
 
 _CANDIDATES, _AT_ONCE = 64, 8
 """Rows of which calm ones are chosen, and how many are run before it is seen whether there are enough."""
-
-_MOVES = 4
-"""Runs in float64 on inputs that are moved."""
-
-
-class Rounding:
-    """Samples of what rounding does to a model's results.
-
-    Eager's results and another runtime's are two samples, in which a row's rounding may be small by luck. Float64 on
-    inputs that are moved by as much as float32 rounds gives further samples.
-
-    Attributes:
-        reference: What computes the results that are judged by.
-    """
-
-    def __init__(
-        self, model: ModelDescription, reference: Truth, compute: Inference, random: np.random.Generator
-    ) -> None:
-        """Take what computes the samples.
-
-        Args:
-            model: Model that is computed.
-            reference: Module of the model, or what stands for it.
-            compute: ONNX model.
-            random: Generator by which inputs are moved.
-        """
-        self.reference = reference
-        self._outputs = model.outputs
-        self._lengths = model.lengths
-        self._compute = compute
-        self._random = random
-
-    def distances(self, inputs: Mapping[str, _Array], *, with_model: bool = True) -> npt.NDArray[np.float64]:
-        """Measure how far the results of each row move.
-
-        Args:
-            inputs: Every input by name, as in a golden case.
-            with_model: Whether the ONNX model's results are one of the samples. They are not where limits are made:
-                what is judged by a limit must not widen it. Where rows are chosen, those whose integers differ are
-                infinitely far: a place among values that are equal but for rounding is no golden result.
-
-        Returns:
-            (batch,) float64: the distance of the value that moves furthest, in the unit of limits.
-        """
-        exact, eager = self.reference.exact(inputs), self.reference.eager(inputs)
-        rows = next(exact[tensor.name].shape[axis_of(tensor, BATCH) or 0] for tensor in self._outputs)
-        furthest = np.zeros(rows)
-        for sample in self._samples(inputs, with_model=with_model):
-            for tensor in self._outputs:
-                found, expected = sample[tensor.name], exact[tensor.name]
-                if found.shape != expected.shape or (expected.dtype.kind != "f" and not with_model):
-                    continue
-                mask = mask_before_lengths(tensor, expected.shape, inputs, self._lengths)
-                if expected.dtype.kind != "f":
-                    distance = np.where(found == eager[tensor.name], 0.0, np.inf)
-                else:
-                    with np.errstate(invalid="ignore"):
-                        distance = np.abs(found.astype(np.float64) - expected)
-                    distance = np.where(equally_non_finite(found, expected), 0, np.nan_to_num(distance, nan=np.inf))
-                distance = distance if mask is None else np.where(mask, distance, 0)
-                is_float = expected.dtype.kind == "f"
-                unit = scale(expected) * (coarseness(found.dtype) if found.dtype.kind == "f" else 1) if is_float else 1
-                by_row = np.moveaxis(distance, axis_of(tensor, BATCH) or 0, 0).reshape(rows, -1)
-                furthest = np.maximum(furthest, by_row.max(axis=1) / unit)
-        return furthest
-
-    def _samples(self, inputs: Mapping[str, _Array], *, with_model: bool) -> Iterator[Mapping[str, _Array]]:
-        yield self.reference.eager(inputs)
-        if with_model:
-            yield self._compute(inputs)
-        if self.reference.exact_by == MOVED:
-            yield from self.reference.moved(inputs)
-            return
-        for _ in range(_MOVES):
-            yield self.reference.exact({name: self._moved(array) for name, array in inputs.items()})
-
-    def _moved(self, array: _Array) -> _Array:
-        """Move floats by up to one step of float32 near 1; the result is float64."""
-        if array.dtype.kind != "f":
-            return array
-        moved: _Array = array + ULP * self._random.uniform(-1, 1, array.shape)
-        return moved
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +71,9 @@ class GoldenCases:
         return replay(self.cases, filled, limits)
 
 
-def make_cases(model: ModelDescription, reference: Truth, compute: Inference, *, seed: int = 0) -> GoldenCases:
+def make_cases(
+    model: ModelDescription, reference: Truth, compute: Inference, *, seed: int = 0, rows_apart: bool = False
+) -> GoldenCases:
     """Make the golden cases: the same model and seed give the same ones.
 
     Args:
@@ -160,9 +81,10 @@ def make_cases(model: ModelDescription, reference: Truth, compute: Inference, *,
         reference: Module of the model, in evaluation mode, or what stands for it.
         compute: ONNX model, proven: used only to find rows on which rounding remains small.
         seed: Seed of the inputs.
+        rows_apart: Whether a row's results depend on no other row, so that any rows may share a run.
     """
     random = np.random.default_rng(seed)
-    rounding = Rounding(model, reference, compute, random)
+    rounding = Rounding(model, reference, compute, random, rows_apart=rows_apart)
     steps = [("step", inputs) for inputs in _steps(model, random)]
     sequences = [
         *(("sample", inputs) for inputs in _samples(model, rounding)),
@@ -191,6 +113,7 @@ def _extremes(
     axes = model.sequence_axes
     sizes = {axis: int(np.clip(_EXTREME_STEPS + 3 * at, *model.sizes[axis])) for at, axis in enumerate(axes)}
     rows = int(np.clip(_EXTREME_ROWS, *model.sizes[BATCH]))
+    count = max(2, model.sizes[BATCH][0])
     for extreme in EXTREMES.values():
         usual = draw_inputs(model.inputs, random, {**sizes, BATCH: rows}, bounded_states=True)
         if not axes or not extreme.applies(model.inputs):
@@ -201,10 +124,10 @@ def _extremes(
             floats = [array for array in exact.values() if array.dtype.kind == "f"]
             if not all(np.isfinite(array).all() and scale(array) == 1 for array in floats):
                 continue
-            furthest = rounding.distances(inputs)
+            furthest = rounding.until_calm(inputs, count, _limit())
         except Exception:  # noqa: BLE001, S112 - a module may raise anything for such values; the proof has told of it
             continue
-        calm = np.flatnonzero(furthest <= _limit())[: max(2, model.sizes[BATCH][0])]
+        calm = np.flatnonzero(furthest <= _limit())[:count]
         if calm.size:
             chosen = np.resize(calm, max(calm.size, model.sizes[BATCH][0]))
             yield stack_rows(model.inputs, [take_row(model.inputs, inputs, int(row)) for row in chosen], sizes)
@@ -271,9 +194,9 @@ def _calm_rows(
         drawn = draw_inputs(model.inputs, random, {**sizes, BATCH: candidates}, bounded_states=True)
         every = [take_row(model.inputs, drawn, row) for row in range(candidates)]
         furthest = np.zeros(0)
-        while furthest.size < candidates and np.count_nonzero(furthest <= _limit()) < count:
+        while furthest.size < candidates and (missing := count - np.count_nonzero(furthest <= _limit())) > 0:
             some = stack_rows(model.inputs, every[furthest.size :][: max(_AT_ONCE, model.sizes[BATCH][0])], sizes)
-            furthest = np.concatenate([furthest, rounding.distances(some)])
+            furthest = np.concatenate([furthest, rounding.until_calm(some, missing, _limit())])
         rows = _calm(furthest, count)
         smaller = {axis: max(model.sizes[axis][0], size // 2) for axis, size in sizes.items()}
         if (len(rows) >= count and furthest[rows].max() <= _limit()) or smaller == sizes:

@@ -6,9 +6,10 @@ import numpy as np
 
 from rnnserve.export.description.described_model import DescribedModel, evaluating
 from rnnserve.export.errors import ExportError
-from rnnserve.export.golden_cases import GoldenCases, Rounding, make_cases
+from rnnserve.export.golden_cases import GoldenCases, make_cases
 from rnnserve.export.parity import OnnxRunner, Reference
 from rnnserve.export.parity.proof import reference_of
+from rnnserve.export.rounding import Rounding
 from rnnserve.export.tensor_shapes import sizes_of
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MODEL
@@ -20,13 +21,16 @@ __all__ = ["prove_cases"]
 _CASES = 2  # of each kind
 
 
-def prove_cases(model: DescribedModel, onnx_model: bytes, reference: Reference | None = None) -> GoldenCases:
+def prove_cases(
+    model: DescribedModel, onnx_model: bytes, reference: Reference | None = None, *, rows_apart: bool = False
+) -> GoldenCases:
     """Make a model's golden cases, some with inputs left out, and replay them on its ONNX model as servers will.
 
     Args:
         model: Model that is published.
         onnx_model: Made from it, and proven.
         reference: Reference by which it was proven; None for a new one.
+        rows_apart: Whether a row's results depend on no other row.
 
     Raises:
         ExportError: If the ONNX model does not give them.
@@ -34,7 +38,8 @@ def prove_cases(model: DescribedModel, onnx_model: bytes, reference: Reference |
     runner = OnnxRunner(onnx_model)
     with evaluating(model.module):
         reference = reference_of(model) if reference is None else reference
-        golden = _with_left_out(make_cases(model, reference, runner), model, reference, runner)
+        golden = make_cases(model, reference, runner, rows_apart=rows_apart)
+        golden = _with_left_out(golden, model, reference, runner)
     failures = golden.failures(model, runner)
     if failures:
         raise ExportError(f"{MODEL} does not give the golden results, so nothing is published: {'; '.join(failures)}")

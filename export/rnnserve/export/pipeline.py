@@ -196,7 +196,8 @@ def _publish(publication: Publication, repository: Path, *, progress: bool) -> E
         with _naming_the_operator(model, onnx_model):
             proof = prove(model, scripted, onnx_model, progress=progress, reference=reference)
         advance()
-        golden = prove_cases(model, onnx_model, reference)
+        rows_apart = proof.batching.mode != manifest_pb2.BATCHING_ALONE
+        golden = prove_cases(model, onnx_model, reference, rows_apart=rows_apart)
         advance()
         scan, unlowered = try_lowering(model, onnx_model, golden, proof.batching, reference, progress=progress)
         advance()
