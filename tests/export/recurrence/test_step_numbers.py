@@ -8,7 +8,7 @@ from torch.utils import _pytree
 
 from rnnserve.export import UnsupportedModule
 from rnnserve.export.recurrence.loops.carried import Carried, Unfit, flattened
-from rnnserve.export.recurrence.loops.memory import MISSING
+from rnnserve.export.recurrence.loops.memory import MISSING, Place
 from rnnserve.export.recurrence.loops.step_index import StepIndex, as_tensors
 from rnnserve.export.recurrence.loops.steps import RangeSteps, TensorSteps, ZippedSteps, part_of, reversed_steps
 
@@ -35,10 +35,7 @@ class Loop:
         raise Refused(reason)
 
 
-class Place:
-    """What errors call the place that is carried."""
-
-    label = "h"
+PLACE = Place({}, "h", "h")
 
 
 @pytest.fixture
@@ -71,7 +68,7 @@ def test_arithmetic_is_that_of_the_number(loop, name, swapped, other):
 def test_functions_of_torch_take_it(loop):
     t = StepIndex(loop, 1, 0)
     assert torch.where(t > 1, torch.tensor(5.0), torch.tensor(7.0)) == 5
-    assert torch.add(torch.tensor(1), t) == 3
+    assert torch.add(torch.tensor(1), t) == 3  # type: ignore[call-overload]
     assert -t == torch.tensor(-2)
     assert torch.equal(torch.stack([torch.as_tensor(value_of(each)) for each in (5 - t, t - 5)]), torch.tensor([3, -3]))
 
@@ -163,7 +160,7 @@ def test_steps_are_no_list_elsewhere():
         with pytest.raises(UnsupportedModule, match="takes the steps of a sequence apart"):
             use(steps)
     with pytest.raises(UnsupportedModule, match=r"sum got the list of a loop's results.*torch.stack"):
-        torch.sum(steps)
+        torch.sum(steps)  # type: ignore[call-overload]
     with pytest.raises(UnsupportedModule, match=r"zip got sequences of 6, 5 steps; expected the same number"):
         ZippedSteps([steps, RangeSteps(0, 5, 1)])
     with pytest.raises(UnsupportedModule, match=r"the slice \[None:None:2\] of a list of steps cannot be exported"):
@@ -181,7 +178,7 @@ def test_steps_are_no_list_elsewhere():
     ids=["a number that counts", "a tensor", "lists and dicts", "what stays"],
 )
 def test_what_is_carried(loop, before, after):
-    carried = Carried.of(Place, before, after, loop, is_read=True)
+    carried = Carried.of(PLACE, before, after, loop, is_read=True)
     inside = carried.installed(carried.states)
     for initial, first in zip(flattened(inside)[0], flattened(before)[0], strict=True):
         assert initial is first or initial.at(loop.first) == first
@@ -210,7 +207,7 @@ def test_what_is_carried(loop, before, after):
 )
 def test_what_no_state_can_hold(loop, before, after, reason):
     with pytest.raises(Unfit, match=reason):
-        Carried.of(Place, before, after, loop, is_read=True)
+        Carried.of(PLACE, before, after, loop, is_read=True)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +220,7 @@ def test_what_no_state_can_hold(loop, before, after, reason):
     ],
 )
 def test_a_step_after_the_first_that_does_something_else(loop, again, reason):
-    carried = Carried.of(Place, [3, torch.zeros(2)], [4, torch.ones(2)], loop, is_read=True)
+    carried = Carried.of(PLACE, [3, torch.zeros(2)], [4, torch.ones(2)], loop, is_read=True)
     inside = carried.installed(carried.states)
     assert torch.equal(carried.after([inside[0] + 1, torch.ones(2)])[0], torch.ones(2))
     with pytest.raises(Unfit, match=reason):
