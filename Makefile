@@ -21,16 +21,19 @@ COMMIT ?=
 FUZZ_INPUTS ?= 100000
 FUZZ_REQUESTS ?= 1000000
 
-# `make test` runs three processes side by side, about as long as each other: what turns modules into graphs, what proves
-# and publishes them, and all else. In the first two some run without their coverage being measured: many modules, many
-# mutated inputs, that try again what other tests have executed. Measuring them would add little but a fifth of their time.
+# `make test` runs parts side by side: what turns modules into graphs, what proves and publishes them, the server, all
+# else; and what runs without its coverage being measured: many modules, many mutated inputs, that try again what other
+# tests have executed. Measuring them would add little but a fifth of their time.
 GRAPH_TESTS := $(addprefix tests/export/,adoption dataflow diagnosis finiteness found_states lowering operators recurrence)
-UNMEASURED_GRAPHS := $(addprefix tests/export/recurrence/,test_bytes.py test_grid.py test_odd_modules.py test_scan.py \
-	test_scan_refusals.py)
 EXPORT_TESTS := tests/export tests/end_to_end/test_delicate_modules.py
-UNMEASURED_EXPORTS := $(addprefix tests/export/,test_own_modules_bytes.py test_random_modules.py) \
+SERVER_TESTS := tests/server
+UNMEASURED_TESTS := $(addprefix tests/export/recurrence/,test_bytes.py test_grid.py test_odd_modules.py test_scan.py \
+	test_scan_refusals.py) $(addprefix tests/export/,test_own_modules_bytes.py test_random_modules.py) \
 	tests/examples tests/fuzzing tests/server/test_differential.py
-MEASURED := $(BIN)/coverage run -m pytest
+TEST_PARTS := $(addprefix test-,graphs exports server others unmeasured)
+# Tests that run make are to find no other make's jobs.
+TEST := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL
+MEASURED := $(TEST) $(BIN)/coverage run -m pytest
 
 # What does not pay in tests: annotations of every test and fixture; None, since one in the place of a value fails the
 # test; unreachable code, since mypy believes an assert about a property even after the call that changes it.
@@ -39,8 +42,8 @@ MYPY_TESTS := --follow-imports silent --allow-untyped-defs --allow-incomplete-de
 	--disable-error-code var-annotated --disable-error-code func-returns-value
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
-.PHONY: help setup docs export verify serve test test-fast drills drills-long check lint mutants fuzz conformance format \
-	picture protos demo-model load zoo bench compare growth gpu gpu-setup clean
+.PHONY: help setup docs export verify serve test $(TEST_PARTS) test-fast drills drills-long check lint mutants fuzz \
+	conformance format picture protos demo-model load zoo bench compare growth gpu gpu-setup clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -94,15 +97,24 @@ test-fast: setup ## run the tests that need no model, no torch and no process of
 
 test: setup ## run the tests, but for the drills, and measure their coverage
 	$(BIN)/coverage erase
-	@# Three at a time on two cores, since tests also wait: each has its own exit status, and all must be 0.
-	{ status=0; $(BIN)/python -m pytest $(UNMEASURED_GRAPHS) || status=$$?; \
-	$(MEASURED) $(GRAPH_TESTS) $(UNMEASURED_GRAPHS:%=--ignore %) || status=$$?; exit $$status; } & graphs=$$!; \
-	{ status=0; $(BIN)/python -m pytest $(UNMEASURED_EXPORTS) || status=$$?; \
-	$(MEASURED) $(EXPORT_TESTS) $(patsubst %,--ignore %,$(GRAPH_TESTS) $(UNMEASURED_EXPORTS)) || status=$$?; \
-	exit $$status; } & exports=$$!; status=0; \
-	$(MEASURED) $(patsubst %,--ignore %,$(EXPORT_TESTS) $(UNMEASURED_EXPORTS) tests/drills) || status=$$?; \
-	wait $$graphs || status=$$?; wait $$exports || status=$$?; exit $$status
+	@# Four at a time on two cores, since tests also wait.
+	$(MAKE) --no-print-directory --keep-going --jobs 4 $(TEST_PARTS)
 	$(BIN)/coverage combine --quiet
+
+test-graphs:
+	$(MEASURED) $(GRAPH_TESTS) $(UNMEASURED_TESTS:%=--ignore %)
+
+test-exports:
+	$(MEASURED) $(EXPORT_TESTS) $(patsubst %,--ignore %,$(GRAPH_TESTS) $(UNMEASURED_TESTS))
+
+test-server:
+	$(MEASURED) $(SERVER_TESTS) $(UNMEASURED_TESTS:%=--ignore %)
+
+test-others:
+	$(MEASURED) $(patsubst %,--ignore %,$(EXPORT_TESTS) $(SERVER_TESTS) $(UNMEASURED_TESTS) tests/drills)
+
+test-unmeasured:
+	$(TEST) $(BIN)/python -m pytest $(UNMEASURED_TESTS)
 
 drills: setup ## try to break servers, beside a bystander that must notice little of it
 	$(BIN)/python -m pytest tests/drills

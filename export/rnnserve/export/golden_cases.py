@@ -194,7 +194,7 @@ def _calm_rows(
         drawn = draw_inputs(model.inputs, random, {**sizes, BATCH: candidates}, bounded_states=True)
         every = [take_row(model.inputs, drawn, row) for row in range(candidates)]
         furthest = np.zeros(0)
-        while furthest.size < candidates and (missing := count - np.count_nonzero(furthest <= _limit())) > 0:
+        while furthest.size < candidates and (missing := count - int(np.count_nonzero(furthest <= _limit()))) > 0:
             some = stack_rows(model.inputs, every[furthest.size :][: max(_AT_ONCE, model.sizes[BATCH][0])], sizes)
             furthest = np.concatenate([furthest, rounding.until_calm(some, missing, _limit())])
         rows = _calm(furthest, count)
