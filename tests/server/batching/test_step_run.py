@@ -1,6 +1,7 @@
 """Requests that are run by steps, against whole runs, on a model of numpy: running sums."""
 
 import random
+import threading
 
 import numpy as np
 import pytest
@@ -215,3 +216,22 @@ def test_long_requests_of_many_rows_run_whole_on_a_thread_of_their_own():
         assert_as_whole(model, caller)
     assert (2 * MOST_ROWS, 40) in model.runs[:-3], "whole"
     assert not any(steps == 4000 for _, steps in model.runs[:-3]), "by steps, however long they take"
+
+
+def test_whole_requests_and_steps_of_sequences_are_rows_of_the_same_runs(monkeypatch):
+    """Sequences whose states were found are of another graph of the model, which runs both by steps."""
+    model, parts = Sums(), Sums()
+    model.in_steps = parts.in_steps = parts
+    draw = random.Random(0)
+    all_wait, run_arrays = threading.Event(), parts.run_arrays
+    monkeypatch.setattr(parts, "run_arrays", lambda *args: all_wait.wait(20) and run_arrays(*args))
+    schedulers = Schedulers(WaitingLimits(requests=100, seconds=1e9))
+    callers = [Caller(request_of(model, draw, steps=1 if number % 2 else 9)) for number in range(24)]
+    for number, caller in enumerate(callers):
+        schedulers.submit(parts if number % 2 else model, caller)
+    all_wait.set()
+    assert schedulers.close(20.0) == []
+    assert model.runs == []
+    assert max(rows for rows, _ in parts.runs) >= 22
+    for caller in callers:
+        assert_as_whole(model, caller)

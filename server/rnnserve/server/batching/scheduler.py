@@ -205,8 +205,10 @@ class Schedulers:
             WaitTooLong: If what waits takes longer than it may, or than until the request's deadline.
             ShuttingDown: If the schedulers have been closed.
         """
-        is_long = model.cost.of(pending.rows, pending.steps) > _BATCH_SECONDS
-        key = model, is_long and (model.in_steps is None or pending.rows > MOST_ROWS)
+        is_long, in_steps = model.cost.of(pending.rows, pending.steps) > _BATCH_SECONDS, model.in_steps
+        runs_whole = is_long and (in_steps is None or pending.rows > MOST_ROWS)
+        model = model if in_steps is None or runs_whole else in_steps  # with steps of its sequences in the same runs
+        key = model, runs_whole
         while True:
             scheduler = self._by_model.get(key)
             if scheduler is None:
@@ -215,7 +217,7 @@ class Schedulers:
                         raise ShuttingDown(f"{model.name}: the server is shutting down")
                     scheduler = self._by_model.get(key)
                     if scheduler is None:
-                        scheduler = self._by_model[key] = Scheduler(model, self._limits, runs_whole=key[1])
+                        scheduler = self._by_model[key] = Scheduler(model, self._limits, runs_whole=runs_whole)
             try:
                 scheduler.submit(pending, may_run_now=may_run_now)
             except ShuttingDown:
