@@ -153,8 +153,11 @@ def test_a_script_of_other_results_is_run_again_by_itself():
 
 def test_small_calls_are_computed(monkeypatch):
     monkeypatch.setattr(recurrent_results, "_LEAST_PRODUCTS", 1 << 24)
-    module = made(Padded, "lstm")
-    assert ran(module, scripted(module))[2] == 0
+    for kind in (Padded, Packed):
+        module = made(kind, "lstm")
+        assert ran(module, scripted(module))[2] == 0
+        long = torch.zeros(3, 40, 3), torch.tensor([40, 2, 4])  # each step takes some time
+        assert ran(module, scripted(module), long, long)[2] == 1
 
 
 def test_another_operator_of_the_same_arguments_is_computed():

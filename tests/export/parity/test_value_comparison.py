@@ -34,10 +34,17 @@ class Sums(nn.Module):
         return steps.sum(1), x * 1 if self.kept else steps, steps[..., 0] > 0
 
 
-def described(**options):
+def described(*, most_rows=None, **options):
     inputs = {"x": Floats("batch", "sequence", 3), "lengths": Lengths()}
     return describe_model(
-        Publication(Sums(**options), "sums", inputs, ["sums", "steps", "flags"], labels=["a", "b", "c"])
+        Publication(
+            Sums(**options),
+            "sums",
+            inputs,
+            ["sums", "steps", "flags"],
+            labels=["a", "b", "c"],
+            sizes={"batch": (1, most_rows)} if most_rows else {},
+        )
     )
 
 
@@ -97,10 +104,10 @@ def shifted(told, name, change):
     return eager | {name: (eager[name] + np.float32(change)).astype(np.float32)}
 
 
-def many(told, found, batches, *, judge=True):
+def many(told, found, batches, *, judge=True, most_rows=None):
     """The failures, and the comparison, of batches of random values: what each of them found in turn."""
     failures = FailureCollector()
-    model = dataclasses.replace(described(), labels=[], labelled="")
+    model = dataclasses.replace(described(most_rows=most_rows), labels=[], labelled="")
     comparison = ValueComparison(model, told, LIMITS, failures)
     rows = told.eager(None)["flags"].shape[0]
     inputs = {"x": np.zeros((rows, 1, 3), np.float32), "lengths": np.full(rows, 1)}
@@ -138,6 +145,14 @@ def test_float64_is_computed_of_what_lies_beyond_the_floor_of_eager(change, runs
     _, comparison = many(told, lambda number: shifted(told, "steps", change if number else 0), 5, judge=False)
     assert told.exact_runs == runs
     assert comparison.distances.rows["random", "steps", 1].found_eager.count == 5 * 8 * 3
+
+
+@pytest.mark.parametrize(("most_rows", "runs"), [(None, 0), (10, 0), (9, 2)])
+def test_eight_rows_are_measured_at_once_where_such_a_batch_is_drawn(most_rows, runs):
+    told = Counted(sums(*[[0.0, 0.0, 0.0]] * 4))
+    _, comparison = many(told, lambda _: told.eager(None), 5, judge=False, most_rows=most_rows)
+    assert told.exact_runs == runs
+    assert comparison.distances.rows["random", "steps", 1].found_eager.count == 5 * 4 * 3
 
 
 def test_what_was_not_measured_is_before_a_length_fails():

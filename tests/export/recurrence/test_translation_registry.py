@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 from torch import nn
-from torch.onnx._internal.exporter import _registration
+from torch.onnx._internal.exporter import _registration, _schemas
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from rnnserve.export import export_onnx
@@ -60,6 +60,20 @@ def test_exports_build_it_once(builds):
     assert len(builds) == 1
 
 
+def test_signatures_are_read_once(monkeypatch):
+    read, asked = _schemas.op_signature_from_function, []
+    monkeypatch.setattr(
+        _schemas, "op_signature_from_function", lambda *args, **options: asked.append(args) or read(*args, **options)
+    )
+    counting = _schemas.op_signature_from_function
+    export()
+    first = len(asked)
+    assert first > 50  # the translations of this package
+    export()
+    assert len(asked) == first
+    assert _schemas.op_signature_from_function is counting
+
+
 def test_a_copy_is_what_torch_builds():
     built = ONNXRegistry.from_torchlib()
     with registry_kept():
@@ -92,6 +106,17 @@ def test_operators_that_come_later_are_looked_for(builds):
             ONNXRegistry.from_torchlib()
         ONNXRegistry.from_torchlib()
     assert len(builds) == 3
+
+
+def test_a_torch_that_reads_signatures_elsewhere_exports_the_same(monkeypatch):
+    expected = export()
+    with monkeypatch.context() as patch:
+        patch.delattr(_schemas, "op_signature_from_function")
+        with registry_kept():
+            assert not hasattr(_schemas, "op_signature_from_function")
+    monkeypatch.setitem(sys.modules, _schemas.__name__, None)
+    monkeypatch.delattr(sys.modules["torch.onnx._internal.exporter"], "_schemas")
+    assert export() == expected
 
 
 @pytest.mark.parametrize("moved", ["module", "function"])

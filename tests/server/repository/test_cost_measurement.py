@@ -49,14 +49,14 @@ class Model:
         return [{}]
 
 
-def measured(monkeypatch, model: Model, *sizes: int) -> Cost:
+def measured(monkeypatch, model: Model, *sizes: int, **options: int) -> Cost:
     """What is measured where golden cases have these sizes of the sequence axis."""
     cases = [
         Case("step", {"sequence input": np.ones((1, size, 2), np.float32), "sequence lengths": np.ones(1, int)}, {}, {})
         for size in sizes
     ]
     monkeypatch.setattr("time.perf_counter", lambda: model.time)
-    return measure_cost(model, TrialRequests(model.signature, cases))
+    return measure_cost(model, TrialRequests(model.signature, cases), **options)
 
 
 def test_a_model_of_any_lengths(monkeypatch):
@@ -64,6 +64,12 @@ def test_a_model_of_any_lengths(monkeypatch):
     assert measured(monkeypatch, model, 1, 200) == COST
     first = ("logits",)  # one output is enough
     assert model.ran == 9 * [(2, 1, 1, first), (64, 64, 64, first), (2, 64, 64, first), (64, 64, 1, first)]
+
+
+def test_each_run_is_made_as_often_as_asked(monkeypatch):
+    model = Model(COST)
+    measured(monkeypatch, model, 1, 200, rounds=2)
+    assert [model.ran.count(ran) for ran in dict.fromkeys(model.ran)] == [2] * 4
 
 
 def test_a_model_whose_rows_may_not_be_padded(monkeypatch):

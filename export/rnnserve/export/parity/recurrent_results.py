@@ -25,8 +25,8 @@ _OPERATORS = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
 _TRAINS = 3
 """Place of "train" among the options of every recurrent operator: then dropout draws random numbers."""
 
-_LEAST_PRODUCTS = 1 << 24
-"""Products of a call from which on its results are kept: about a millisecond."""
+_LEAST_PRODUCTS, _OF_A_STEP = 1 << 24, 1 << 19
+"""Products of a call from which on its results are kept; and what a step takes beside its products."""
 
 
 class RecurrentResults:
@@ -168,9 +168,12 @@ def _parts(arguments: object) -> tuple[list[Tensor], list[object]]:
 
 
 def _products(tensors: Sequence[Tensor]) -> int:
-    """Estimate the products of a call, whose first tensor is (…, features) and whose others have its weights."""
-    values = tensors[0]
-    return values.numel() // max(values.size(-1), 1) * sum(each.numel() for each in tensors[1:] if each.dim() == 2)
+    """Estimate the products of a call: its tensors are values (…, features), states (…, batch, hidden), and weights."""
+    values, second = tensors[:2]
+    rows = values.numel() // max(values.size(-1), 1)
+    # Of packed sequences it is the number of rows at each step.
+    steps = rows // max(second.size(-2), 1) if second.is_floating_point() else second.numel()
+    return rows * sum(each.numel() for each in tensors if isinstance(each, torch.nn.Parameter)) + steps * _OF_A_STEP
 
 
 def _copy(tensor: Tensor) -> Tensor:

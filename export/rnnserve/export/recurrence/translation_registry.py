@@ -2,11 +2,13 @@
 
 `torch.onnx.export` reads the source of each of its translations and parses it, at every call: half of the time that the
 export of a small module takes. What it builds depends on nothing of the module; so an export here takes a copy of the
-registry that an earlier one has built, as long as torch's dispatcher and onnxscript have the same operators.
+registry that an earlier one has built, as long as torch's dispatcher and onnxscript have the same operators. The
+translations of this package are registered in each copy: the signature of each function is read once.
 """
 
 import contextlib
 import copy
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -38,9 +40,34 @@ def registry_kept() -> Iterator[None]:
     # torch calls it on the class and on an instance.
     ONNXRegistry.from_torchlib = staticmethod(_keeping(built.__get__(None, ONNXRegistry)))  # type: ignore[method-assign]
     try:
-        yield
+        with _signatures_kept():
+            yield
     finally:
         ONNXRegistry.from_torchlib = built  # type: ignore[method-assign, assignment]
+
+
+@contextlib.contextmanager
+def _signatures_kept() -> Iterator[None]:
+    """Have torch read the signature of a translation once; where a later torch reads it elsewhere, each time."""
+    try:
+        from torch.onnx._internal.exporter import _schemas
+    except ImportError:
+        yield
+        return
+    read = getattr(_schemas, "op_signature_from_function", None)
+    if read is None:
+        yield
+        return
+    _schemas.op_signature_from_function = lambda *args, **options: _signature(read, args, tuple(options.items()))
+    try:
+        yield
+    finally:
+        _schemas.op_signature_from_function = read
+
+
+@functools.lru_cache(maxsize=1024)
+def _signature(read: Callable[..., Any], args: tuple[Any, ...], options: tuple[tuple[str, Any], ...]) -> Any:  # noqa: ANN401 - torch's
+    return read(*args, **dict(options))
 
 
 def _keeping(build: Callable[..., Any]) -> Callable[..., Any]:

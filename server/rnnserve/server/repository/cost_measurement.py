@@ -9,18 +9,23 @@ from rnnserve.server.batching.execution import BatchModel
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.repository.trial_requests import TrialRequests
 
-__all__ = ["measure_cost"]
+__all__ = ["ROUNDS", "measure_cost"]
 
-_ROUNDS = 9
+ROUNDS = 9
 """How often each run is made."""
 
 
-def measure_cost(model: BatchModel, trials: TrialRequests) -> Cost:
+def measure_cost(model: BatchModel, trials: TrialRequests, rounds: int = ROUNDS) -> Cost:
     """Time a small run, a large one, a long one, and one that is nearly all padding, and solve for the costs.
 
     They are run in turns, and of each the shortest run counts: whatever else the machine does can only add to it. So a
     moment in which the machine is slow is one for all of them, and their times fit together (docs/lab/findings.md,
     "Batch size and grouping").
+
+    Args:
+        model: A model.
+        trials: The source of its requests.
+        rounds: How often each run is made.
     """
     signature = model.signature
     least, most = trials.sizes(1), trials.sizes(64)
@@ -38,7 +43,7 @@ def measure_cost(model: BatchModel, trials: TrialRequests) -> Cost:
         requests["slim"] = request(few, most)
         if signature.is_padded and many > 1:
             requests["padded"] = request(many, most, lengths="one long")  # kernels make no step that no row has
-    seconds = _shortest_seconds(model, requests)
+    seconds = _shortest_seconds(model, requests, rounds)
     small, large = seconds["small"], seconds["large"]
     slim = seconds.get("slim", small)
     point = max(large - slim, 0.0) / ((many - few) * long) if many > few else 0.0
@@ -47,10 +52,10 @@ def measure_cost(model: BatchModel, trials: TrialRequests) -> Cost:
     return Cost(run=max(small - short * step - few * short * point, 0.0), step=step, point=point, padding=padding)
 
 
-def _shortest_seconds(model: BatchModel, requests: Mapping[str, CheckedRequest]) -> dict[str, float]:
+def _shortest_seconds(model: BatchModel, requests: Mapping[str, CheckedRequest], rounds: int) -> dict[str, float]:
     """Run each request once a round; give the shortest time of each, in seconds."""
     shortest = dict.fromkeys(requests, math.inf)
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         for name, request in requests.items():
             started = time.perf_counter()
             model.run([request])

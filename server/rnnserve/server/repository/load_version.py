@@ -22,7 +22,7 @@ from rnnserve.server.boundary.signature_reading import read_signature
 from rnnserve.server.error_texts import one_line
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.continuation import try_parts
-from rnnserve.server.repository.cost_measurement import measure_cost
+from rnnserve.server.repository.cost_measurement import ROUNDS, measure_cost
 from rnnserve.server.repository.findings import Findings
 from rnnserve.server.repository.found_states import begun_cases, why_not_found, with_found_states
 from rnnserve.server.repository.graph_choice import AUTO, FILES, NATIVE, SCANNED, GraphChoice, choose_graph
@@ -65,6 +65,7 @@ def try_version(
     allow_unproven: bool = False,
     threads: int = 1,
     inside: Path | None = None,
+    rounds: int = ROUNDS,
 ) -> Findings:
     """Load and prove a version as `load_model` does, and return what was found of it.
 
@@ -78,12 +79,14 @@ def try_version(
             framework.
         threads: Threads of a run.
         inside: Folder in which its files have to lie, after all links; None: anywhere.
+        rounds: How often the runs are made that its cost is measured by.
 
     Raises:
         ArtifactError: If anything about the version does not hold; the message names the file.
         StartError: If the device cannot be had.
     """
-    return _try(_read(folder, name, allow_unproven, inside), name, version, _Place(device, threads), graph)[1]
+    artifact = _read(folder, name, allow_unproven, inside)
+    return _try(artifact, name, version, _Place(device, threads), graph, rounds)[1]
 
 
 def load_model(
@@ -184,13 +187,15 @@ _PARITY_OF = {NATIVE: "parity", SCANNED: "scan_parity"}
 """The manifest's record of each graph."""
 
 
-def _try(artifact: Version, name: str, version: str, place: _Place, asked: str) -> tuple[Model, Findings]:
+def _try(
+    artifact: Version, name: str, version: str, place: _Place, asked: str, rounds: int = ROUNDS
+) -> tuple[Model, Findings]:
     """Prove the graph that serves, and find out the rest on it."""
     cases, choice = load_cases(artifact.files[GOLDEN]), choose_graph(asked, artifact, place.device)
     model, trials = _proven(artifact, cases, name, version, place, choice)
     # What a graph does with some inputs it need not do with others.
     with _said_as(f"{choice.file}: does not run on inputs like those of its golden cases on {place.device}"):
-        found = _findings(artifact.digest, model, cases, trials)
+        found = _findings(artifact.digest, model, cases, trials, rounds)
     reason = artifact.manifest.parts.reason  # it names the operator
     if found.why_not_in_parts and reason:
         said = f"{reason}: {found.why_not_in_parts}" if model.signature.states else reason
@@ -202,7 +207,7 @@ def _try(artifact: Version, name: str, version: str, place: _Place, asked: str) 
         return model, dataclasses.replace(found, why_not_in_parts=reason)
     parts, trials = _proven_parts(artifact, cases, name, version, place, choice)
     with _said_as(f"{PARTS}: does not run on inputs like those of its golden cases on {place.device}"):
-        found = dataclasses.replace(found, parts=_findings(artifact.digest, parts, cases, trials))
+        found = dataclasses.replace(found, parts=_findings(artifact.digest, parts, cases, trials, rounds))
     return dataclasses.replace(model, parts=parts), found
 
 
@@ -254,7 +259,7 @@ def _proven_graph(
     return model, trials
 
 
-def _findings(digest: str, model: Model, cases: Sequence[Case], trials: TrialRequests) -> Findings:
+def _findings(digest: str, model: Model, cases: Sequence[Case], trials: TrialRequests, rounds: int) -> Findings:
     invariant = is_batch_invariant(model.run, model.signature, trials)
     is_cut = invariant
     if not invariant:
@@ -264,7 +269,7 @@ def _findings(digest: str, model: Model, cases: Sequence[Case], trials: TrialReq
         invariant = is_batch_invariant(model.run, whole, trials)
     trims = _trims_outputs(model, trials)
     parts = try_parts(model.run, model.signature, trials)
-    cost = measure_cost(model, trials)
+    cost = measure_cost(model, trials, rounds)
     model = dataclasses.replace(model, cost=cost, batch_invariant=invariant, why_not_in_parts=parts.reason)
     by_steps = goes_by_steps(model, trials)
     return Findings(digest, model.graph, cost, invariant, trims, parts.continues, is_cut, parts.reason, by_steps)

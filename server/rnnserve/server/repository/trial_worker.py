@@ -15,6 +15,7 @@ from rnnserve.common.guarded_work import answer_requests, limit_memory, limit_pr
 from rnnserve.protos.artifact import GOLDEN, MODEL, SCAN, ArtifactError
 from rnnserve.server.error_texts import is_of_memory, one_line
 from rnnserve.server.errors import StartError
+from rnnserve.server.repository.cost_measurement import ROUNDS
 from rnnserve.server.repository.cuda_trial import find_cuda_fault
 from rnnserve.server.repository.load_version import try_version
 
@@ -54,6 +55,7 @@ def try_out(
     threads: int,
     seconds: float,
     inside: str | None,
+    rounds: int = ROUNDS,
 ) -> dict[str, Any]:
     """Try a version.
 
@@ -68,6 +70,7 @@ def try_out(
         threads: Threads of a run.
         seconds: Seconds on the clock that it may take.
         inside: Folder, as for `load_model`.
+        rounds: How often the runs are made that its cost is measured by.
 
     Returns:
         The answer's fields.
@@ -85,6 +88,7 @@ def try_out(
             allow_unproven=allow_unproven,
             threads=threads,
             inside=None if inside is None else Path(inside),
+            rounds=rounds,
         )
     except StartError as error:
         return {"start_error": str(error)}
