@@ -18,8 +18,15 @@ COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 TRANSLATED = {torch.ops.aten.relu.default, torch.ops.aten.linear.default}
 
 
+KEYS = "_AUTOGRAD_ALIAS_BACKEND_KEYS_TO_OVERRIDE", "_BACKEND_KEYS_TO_OVERRIDE"
+
+
+def keys():
+    return [[key.name for key in getattr(exported_program, name)] for name in KEYS]
+
+
 def replaced():
-    return getattr(_decomp, TABLE), getattr(exported_program, SPLIT), vars(torch._ops)["Callable"]
+    return getattr(_decomp, TABLE), getattr(exported_program, SPLIT), vars(torch._ops)["Callable"], keys()
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +78,30 @@ def _contents(table):
         return (value.func.__name__, value.keywords) if isinstance(value, functools.partial) else value
 
     return {operator: of(value) for operator, value in table.items()}
+
+
+class Elsewhere(torch.Tensor):
+    """A tensor that says where it is."""
+
+    def __new__(cls, device):
+        made = torch.zeros(2).as_subclass(cls)
+        made.place = torch.device(device)
+        return made
+
+    @property
+    def device(self):
+        return self.place
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta", "cuda", "xla"])
+def test_composite_operators_have_kernels_for_the_devices_of_the_program(device):
+    every = keys()
+    program = torch.export.export(nn.Linear(3, 3), (torch.zeros(2, 3),))
+    next(iter(program.graph.nodes)).meta["val"] = Elsewhere(device)
+    with decompositions_kept(program):
+        usual = [["AutogradCPU", "AutogradCUDA", "AutogradMeta"], ["CPU", "CUDA", "Meta"]]
+        assert keys() == (every if device == "xla" else usual)
+    assert keys() == every
 
 
 def test_exports_build_them_once(builds):

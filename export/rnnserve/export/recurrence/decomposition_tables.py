@@ -3,7 +3,8 @@
 `torch.onnx.export` asks for them at every call: which operators it takes apart, and by what. torch looks through all of
 its operators for that, and gives each composite one 21 kernels: a third of the time that the export of a small module
 takes. What it builds depends on nothing of the module; so an export here takes copies of what an earlier one has built,
-as long as torch has the same operators, decompositions and kernels.
+as long as torch has the same operators, decompositions and kernels. And composite operators get kernels for usual
+devices only, where the program has no tensor on another.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch.utils import _pytree
 
 __all__ = ["decompositions_kept"]
 
@@ -26,16 +28,25 @@ _BUILDERS = {
 }
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd  # noqa: SLF001
 
+_KEYS = ("_AUTOGRAD_ALIAS_BACKEND_KEYS_TO_OVERRIDE", "_BACKEND_KEYS_TO_OVERRIDE")
+"""torch's lists of keys for which `torch.export.exported_program` gives each composite operator a kernel."""
+
+_USUAL = frozenset({"cpu", "cuda", "meta"})
+"""Devices of programs, in the words of torch; their keys end with them."""
+
 _LOCK = threading.Lock()
 _kept: dict[str, tuple[object, Any]] = {}  # by builder: what it was built from, and the tables
 
 
 @contextlib.contextmanager
-def decompositions_kept() -> Iterator[None]:
+def decompositions_kept(program: torch.export.ExportedProgram | None = None) -> Iterator[None]:
     """Have exports in the context take copies of the tables that were built before.
 
     Exports of other threads in the meantime take them, too: they are what they would have built. Where a later torch
     has its builders elsewhere, each export builds its tables anew.
+
+    Args:
+        program: Program that is exported. Where its tensors are on usual devices, others get no kernels; None: all do.
     """
     operators = _operators()
     with contextlib.ExitStack() as restored:
@@ -43,11 +54,25 @@ def decompositions_kept() -> Iterator[None]:
             with contextlib.suppress(ImportError, AttributeError):
                 module = importlib.import_module(name)
                 _replace(restored, module, function, _keeping(getattr(module, function), operators))
+        if program is not None and _devices(program) <= _USUAL:
+            exporter = importlib.import_module("torch.export.exported_program")
+            for name in _KEYS:
+                if hasattr(exporter, name):
+                    _replace(restored, exporter, name, list(filter(_is_usual, getattr(exporter, name))))
         # torch annotates a function for each kernel, with an alias of collections.abc that is made anew each time;
         # those of typing are cached.
         if getattr(torch._ops, "Callable", None) is Callable:  # noqa: SLF001
             _replace(restored, torch._ops, "Callable", typing.Callable)  # noqa: SLF001
         yield
+
+
+def _devices(program: torch.export.ExportedProgram) -> set[str]:
+    values = _pytree.tree_leaves([node.meta.get("val") for node in program.graph.nodes])
+    return {value.device.type for value in values if isinstance(value, torch.Tensor)}
+
+
+def _is_usual(key: Any) -> bool:  # noqa: ANN401 - a dispatch key
+    return any(key.name.lower() in (device, f"autograd{device}") for device in _USUAL)
 
 
 def _replace(restored: contextlib.ExitStack, module: Any, name: str, value: object) -> None:  # noqa: ANN401 - a module

@@ -184,7 +184,7 @@ def _capture(
 
 def _translate(captured: torch.export.ExportedProgram, input_names: Sequence[str]) -> torch.onnx.ONNXProgram:
     try:
-        with registry_kept(), decompositions_kept(), divided_by_constants_of(captured):
+        with registry_kept(), decompositions_kept(captured), divided_by_constants_of(captured):
             program = torch.onnx.export(
                 captured,
                 dynamo=True,
