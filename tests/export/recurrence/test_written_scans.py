@@ -86,19 +86,6 @@ def test_what_is_shown_can_be_exported(exported, shown, monkeypatch):
     assert result.operators.count("Scan") >= len(shown)
 
 
-def test_a_loop_with_the_same_values_is_exported_as_it_is(exported, monkeypatch):
-    own = {name: function for name, function in WRITTEN.items() if name != LONGER}
-    for name, function in own.items():
-        monkeypatch.setitem(LOOPS, name, function)
-    torch.manual_seed(0)
-    module = Looped(own)
-    with pytest.warns(UserWarning, match=r"the function at refused_loops.py:\d+ has a loop that is exported") as told:
-        result = exported(module, (torch.randn(3, 4, 3),), ({0: "batch", 1: "sequence"},))
-    assert len({str(each.message) for each in told if "refused_loops.py" in str(each.message)}) == len(own)
-    for batch, sequence in SIZES:
-        result.agrees(torch.randn(batch, sequence, 3), limit=3e-5)
-
-
 def test_a_loop_whose_outputs_would_be_longer_is_refused():
     module = module_of(lambda self, x: WRITTEN[LONGER](self, x), **dict(Looped([]).named_children()))
     with pytest.raises(UnsupportedModule, match="those after the loop would have ended are zeros"):
