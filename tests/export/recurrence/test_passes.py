@@ -276,7 +276,7 @@ def test_what_a_pass_ensures_holds_after_it(name, run):
     ENSURED[name](run.after[name].model)
 
 
-CHECKS = {"refuse_state", "refuse_carried_state", "check_other_sizes", "check_postconditions"}
+CHECKS = {"refuse_state", "refuse_carried_state", "check_other_sizes", "check_postconditions", "check_other_paths"}
 
 
 def test_every_pass_that_changes_the_graph_is_looked_at():

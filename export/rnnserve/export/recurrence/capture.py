@@ -9,7 +9,7 @@ import torch
 import torch.fx.experimental._config
 from torch import nn
 
-from rnnserve.export.errors import WrongArguments
+from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
 from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
@@ -17,12 +17,15 @@ from rnnserve.export.recurrence.fixed_sizes import fixed_sizes_noted
 from rnnserve.export.recurrence.interception import intercepted
 from rnnserve.export.recurrence.loops.functions import loops_captured
 from rnnserve.export.recurrence.recurrent_functions import RecurrentFunctionMode
-from rnnserve.export.recurrence.refusals import explain, refuse_random_numbers, refuse_scripts
+from rnnserve.export.recurrence.refusals import FixedSize, explain, refuse_random_numbers, refuse_scripts
 from rnnserve.export.recurrence.scan_writes import refuse_writes
 from rnnserve.export.recurrence.size_functions import SizeFunctionMode
 from rnnserve.export.recurrence.zero_states import remove_zero_states
+from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["capture", "frozen", "parameters_of", "prepared"]
+
+_MORE_ROWS = 4  # of a capture that was refused for the number of rows that the module holds
 
 
 def parameters_of(module: nn.Module, args: Arguments) -> list[str]:
@@ -51,6 +54,8 @@ def capture(
     axes: DynamicAxes,
     limits: Mapping[str, tuple[int, int | None]] = MappingProxyType({}),
     loops: Sequence[tuple[FunctionType, CodeType]] = (),
+    *,
+    more_rows: int = 0,
 ) -> torch.export.ExportedProgram:
     """Capture a module with one stand-in operator for each recurrent layer.
 
@@ -60,20 +65,31 @@ def capture(
         axes: Dynamic axes of the arguments.
         limits: The smallest and the largest size of axes that the module takes, by name; None for no largest.
         loops: Functions with the code to run in the place of theirs, whose loops over steps become scans.
+        more_rows: Rows beside those of the sample.
 
     Raises:
         UnsupportedModule: If the module cannot be captured for every size of its dynamic axes.
     """
     # A sample of one row or one step would be captured as a special case.
     larger = {name: number + 2 for number, (name, size) in enumerate(sorted(axes.sizes.items())) if size == 1}
+    larger |= {BATCH: larger.get(BATCH, axes.sizes[BATCH]) + more_rows} if more_rows else {}
     larger = {name: min(size, limits.get(name, (1, None))[1] or size) for name, size in larger.items()}
     refuse_scripts(module)
     in_scans = loops_captured(loops) if loops else contextlib.nullcontext()
+    refused: ExportError | None = None
     with prepared(module), backed_sizes_of_any_value(), in_scans, fixed_sizes_noted() as fixed:
         try:
             program = torch.export.export(module, resize(args, axes, larger), dynamic_shapes=axes.shapes, strict=False)
         except Exception as error:  # torch's errors and the module's own: `explain` has a message for each
-            raise explain(error, module, axes, fixed) from error
+            refused = explain(error, module, axes, fixed)
+            if not (isinstance(refused, FixedSize) and refused.of_batch) or more_rows:
+                raise refused from error
+            refused.__cause__ = error
+    if refused is not None:
+        # What the module holds may be of a call before, and be made anew for other rows: `other_paths` compares.
+        with contextlib.suppress(UnsupportedModule):
+            return capture(module, args, axes, limits, loops, more_rows=_MORE_ROWS)
+        raise refused from refused.__cause__
     refuse_random_numbers(program)
     refuse_writes(program)
     remove_zero_states(program.graph)

@@ -42,6 +42,7 @@ from rnnserve.export.recurrence.float16 import compute_float16_in_float32
 from rnnserve.export.recurrence.graph_pass import GraphPass
 from rnnserve.export.recurrence.interface_names import name_interface
 from rnnserve.export.recurrence.module_names import name_after_modules
+from rnnserve.export.recurrence.other_paths import OtherPath, check_other_paths
 from rnnserve.export.recurrence.postconditions import check_postconditions
 from rnnserve.export.recurrence.refusals import refuse_state
 from rnnserve.export.recurrence.scan_translation import refuse_empty_scans, translate_scans
@@ -64,6 +65,7 @@ class Captured:
         input_names: One name a tensor among the arguments.
         output_names: One name a tensor among the results.
         program: What was captured.
+        paths: Sizes at which the module takes another path, once `check_other_sizes` has looked for them.
     """
 
     module: nn.Module
@@ -73,6 +75,7 @@ class Captured:
     input_names: Sequence[str]
     output_names: Sequence[str]
     program: torch.export.ExportedProgram
+    paths: list[OtherPath] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,7 +123,14 @@ def _check_outputs(captured: Captured) -> None:
 
 def _check_other_sizes(it: Translated) -> None:
     captured = it.captured
-    check_other_sizes(captured.module, captured.args, captured.axes, captured.program, captured.sizes)
+    captured.paths[:] = check_other_sizes(
+        captured.module, captured.args, captured.axes, captured.program, captured.sizes
+    )
+
+
+def _check_other_paths(it: Translated) -> None:
+    captured = it.captured
+    check_other_paths(captured.paths, captured.module, captured.args, captured.axes, captured.input_names, it.program)
 
 
 def _check_postconditions(it: Translated) -> None:
@@ -172,7 +182,7 @@ ON_GRAPH: Sequence[GraphPass[Translated]] = (
     ),
     GraphPass(
         "check_other_sizes",
-        "The module takes the path of the sample at all sizes that it is said to take.",
+        "At all sizes that the module is said to take, results have the shapes of the program; other paths are noted.",
         _check_other_sizes,
     ),
     _of_model(_inline_functions, "Every node is an operator of ONNX, or a marker of a scan: no function is called."),
@@ -220,6 +230,11 @@ ON_GRAPH: Sequence[GraphPass[Translated]] = (
         "check_postconditions",
         "Names and axes are those asked for, each layer is one operator, and the model is valid ONNX.",
         _check_postconditions,
+    ),
+    GraphPass(
+        "check_other_paths",
+        "Where the module takes another path than at the sample's sizes, the model gives the same values.",
+        _check_other_paths,
     ),
 )
 """Passes on the graph that torch.onnx gives."""

@@ -30,7 +30,15 @@ _SPECIALISED = re.compile(r"L\['(?P<path>[^']+)'\]\S*?\.size\(\)\[(?P<axis>\d+)\
 
 
 class FixedSize(UnsupportedModule):
-    """The module's Python code fixes an axis to the size of the sample, as a loop over it does."""
+    """The module's Python code fixes an axis to the size of the sample, as a loop over it does.
+
+    Attributes:
+        of_batch: Whether the axis is the batch: the module may hold something of as many rows as the sample has.
+    """
+
+    def __init__(self, message: str, *, of_batch: bool = False) -> None:
+        super().__init__(message)
+        self.of_batch = of_batch
 
 
 class DependsOnValues(UnsupportedModule):
@@ -125,7 +133,8 @@ def explain(error: Exception, module: nn.Module, axes: DynamicAxes, fixed: Mappi
     at = f" (at {source_line(frames[-1].filename, frames[-1].lineno)})" if frames else ""
     text = str(error)
     if lost := _SPECIALISED.search(text):
-        return FixedSize(_static(lost, module, axes, fixed.get(int(lost["size"]), "")))
+        said = _static(lost, module, axes, fixed.get(int(lost["size"]), ""))
+        return FixedSize(said, of_batch=_names(lost, axes) == {BATCH})
     if any(frame.filename.startswith(_DISTRIBUTIONS) for frame in passed):
         return UnsupportedModule(
             f"a distribution of torch.distributions{at} checks the values of its arguments, and an exported program "
@@ -161,7 +170,7 @@ def _of_values(at: str, frames: list[traceback.FrameSummary], axes: DynamicAxes)
 
 def _static(lost: re.Match[str], module: nn.Module, axes: DynamicAxes, line: str) -> str:
     axis, size = int(lost["axis"]), lost["size"]
-    names = {name for tensor in axes.names for position, name in tensor.items() if position == axis}
+    names = _names(lost, axes)
     name = " or ".join(f'"{name}"' for name in sorted(names))
     if names == {BATCH}:
         return _one_batch(f"axis {axis} of the argument {lost['path']} ({name})", int(size), module, line)
@@ -178,6 +187,11 @@ def _static(lost: re.Match[str], module: nn.Module, axes: DynamicAxes, line: str
         f"Scan, in ONNX:\n\n"
         f"{rewritten_loop(module, int(axis))}\n"
     )
+
+
+def _names(lost: re.Match[str], axes: DynamicAxes) -> set[str]:
+    """Give the names of the axes that may be meant."""
+    return {name for tensor in axes.names for at, name in tensor.items() if at == int(lost["axis"])}
 
 
 def _at(line: str) -> str:

@@ -4,7 +4,7 @@ A capture follows the sample's path through the module's Python code. A conditio
 becomes a guard, which ONNX cannot express; and some operators behave differently where an axis is 1 (`squeeze()`),
 without a guard. So the module is run, on tensors without values, at sizes of one, at larger sizes, and at sizes that
 break a guard of the user's own code; where it is said which sizes the module takes, at those only. Where eager refuses
-a size, the program need not be right. Where eager accepts it but takes another path, the module is refused.
+a size, the program need not be right. Where eager accepts it but takes another path, `other_paths` compares values.
 """
 
 import contextlib
@@ -23,6 +23,7 @@ from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
 from rnnserve.export.recurrence.fake_tensors import fake_arguments
+from rnnserve.export.recurrence.other_paths import OtherPath
 from rnnserve.export.recurrence.shape_probing import first_other_shape
 from rnnserve.export.source_lines import is_users_code, source_line
 
@@ -59,7 +60,7 @@ def check_other_sizes(
     axes: DynamicAxes,
     program: torch.export.ExportedProgram,
     limits: Limits = ANY_SIZES,
-) -> None:
+) -> list[OtherPath]:
     """Run the module at other sizes than the sample's and compare the shapes of its results.
 
     Args:
@@ -69,11 +70,15 @@ def check_other_sizes(
         program: Captured program.
         limits: The sizes that the module takes: it is run at no others.
 
+    Returns:
+        Sizes at which the module's code takes another path, whose results have the same shapes.
+
     Raises:
-        UnsupportedModule: If the module takes another path at some size.
+        UnsupportedModule: If results have other shapes at some size.
     """
     if not axes.sizes:
-        return
+        return []
+    paths = []
     symbols = symbols_of(program, axes)
     for sizes in _usual_sizes(axes, limits):
         shapes = _run(module, args, axes, sizes)
@@ -89,11 +94,13 @@ def check_other_sizes(
     for guard, at in _guards(program):
         breaking = _breaking(guard, symbols, axes, limits)
         if breaking is not None and _run(module, args, axes, breaking) is not None:
-            raise UnsupportedModule(
+            refusal = UnsupportedModule(
                 f"the module's code has a condition on sizes (at {at}), and takes another path at {_listed(breaking)} "
-                "than at the sample's sizes. An exported program has one path for all sizes. Make the axis static, or "
-                f"write the forward without the condition{_kept_out(breaking, axes)}."
+                "than at the sample's sizes, with other values. An exported program has one path for all sizes. Make "
+                f"the axis static, or write the forward without the condition{_kept_out(breaking, axes)}."
             )
+            paths.append(OtherPath(breaking, refusal))
+    return paths
 
 
 def _kept_out(breaking: Mapping[str, int], axes: DynamicAxes) -> str:
