@@ -4,7 +4,8 @@ A capture follows the sample's path through the module's Python code. A conditio
 becomes a guard, which ONNX cannot express; and some operators behave differently where an axis is 1 (`squeeze()`),
 without a guard. So the module is run, on tensors without values, at sizes of one, at larger sizes, and at sizes that
 break a guard of the user's own code; where it is said which sizes the module takes, at those only. Where eager refuses
-a size, the program need not be right. Where eager accepts it but takes another path, `other_paths` compares values.
+a size, the program need not be right. Where eager accepts it but takes another path, the module is refused; at one
+size of all, `other_paths` compares values.
 """
 
 import contextlib
@@ -71,10 +72,10 @@ def check_other_sizes(
         limits: The sizes that the module takes: it is run at no others.
 
     Returns:
-        Sizes at which the module's code takes another path, whose results have the same shapes.
+        Sizes at which the module's code takes another path than at all others.
 
     Raises:
-        UnsupportedModule: If results have other shapes at some size.
+        UnsupportedModule: If results have other shapes at some size, or another path is that of more than one size.
     """
     if not axes.sizes:
         return []
@@ -96,9 +97,11 @@ def check_other_sizes(
         if breaking is not None and _run(module, args, axes, breaking) is not None:
             refusal = UnsupportedModule(
                 f"the module's code has a condition on sizes (at {at}), and takes another path at {_listed(breaking)} "
-                "than at the sample's sizes, with other values. An exported program has one path for all sizes. Make "
+                "than at the sample's sizes. An exported program has one path for all sizes. Make "
                 f"the axis static, or write the forward without the condition{_kept_out(breaking, axes)}."
             )
+            if not _holds_but_at_one(guard):
+                raise refusal  # a path that many sizes take may have conditions of its own
             paths.append(OtherPath(breaking, refusal))
     return paths
 
@@ -156,6 +159,15 @@ def _breaking(
         if guard.subs({symbol: sizes[symbols[symbol]] for symbol in asked}) == sympy.false:
             return {**axes.sizes, **sizes}
     return None
+
+
+def _holds_but_at_one(guard: sympy.Basic) -> bool:
+    """Whether a condition holds for all sizes of one axis but one, as `s != 1` does."""
+    if not isinstance(guard, sympy.Ne) or len(guard.free_symbols) != 1:
+        return False
+    (symbol,) = guard.free_symbols
+    difference = guard.lhs - guard.rhs
+    return bool(difference.is_polynomial(symbol)) and sympy.degree(difference, symbol) == 1
 
 
 def _run(
