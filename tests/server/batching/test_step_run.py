@@ -220,7 +220,8 @@ def test_long_requests_of_many_rows_run_whole_on_a_thread_of_their_own():
 
 def test_whole_requests_and_steps_of_sequences_are_rows_of_the_same_runs(monkeypatch):
     """Sequences whose states were found are of another graph of the model, which runs both by steps."""
-    model, parts = Sums(), Sums()
+    cost = Cost(run=0.0, step=0.0, point=1e-3, padding=1e-3)
+    model, parts = Sums(cost=cost), Sums(cost=cost)
     model.in_steps = parts.in_steps = parts
     draw = random.Random(0)
     all_wait, run_arrays = threading.Event(), parts.run_arrays
@@ -233,5 +234,19 @@ def test_whole_requests_and_steps_of_sequences_are_rows_of_the_same_runs(monkeyp
     assert schedulers.close(20.0) == []
     assert model.runs == []
     assert max(rows for rows, _ in parts.runs) >= 22
+    for caller in callers:
+        assert_as_whole(model, caller)
+
+
+def test_what_takes_no_longer_than_a_chunk_is_run_whole(monkeypatch):
+    model = Sums()
+    model.in_steps = model
+    draw = random.Random(0)
+    monkeypatch.setattr(StepRun, "go_on", lambda *_: pytest.fail("by steps"))
+    callers = [Caller(request_of(model, draw)) for _ in range(30)]
+    schedulers = Schedulers(WaitingLimits(requests=100, seconds=1e9))
+    for caller in callers:
+        schedulers.submit(model, caller)
+    assert schedulers.close(20.0) == []
     for caller in callers:
         assert_as_whole(model, caller)

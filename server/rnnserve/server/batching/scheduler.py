@@ -146,21 +146,29 @@ class Scheduler:
                     self._changed.wait()
                 if not self._queue and not self._goes_on():
                     return
-                if steps is None:
+                if steps is not None and (steps.is_busy or not self._is_short()):
+                    batch, is_whole = self._queue.take_rows(steps.room), False
+                    self._running = [*steps.pending, *batch], now()
+                else:
                     cost, is_padded = self._model.cost, self._model.signature.is_padded
                     batch = self._queue.take(cost, cost.points_taking(_BATCH_SECONDS), is_padded=is_padded)
-                    self._running = batch, now()
-                else:
-                    batch = self._queue.take_rows(steps.room)
-                    self._running = [*steps.pending, *batch], now()
-            self._run(batch)
+                    self._running, is_whole = (batch, now()), True
+            self._run(batch, is_whole=is_whole)
             del batch  # it may hold 16 MB until the next one comes
+
+    def _is_short(self) -> bool:
+        """Whether a run of all that waits takes no longer than a chunk of steps: then it is made whole."""
+        cost, queue = self._model.cost, self._queue
+        if queue.points > cost.points_taking(CHUNK_SECONDS):
+            return False
+        longest = max([pending.steps for pending in queue], default=0)
+        return cost.of(sum([pending.rows for pending in queue]), longest) < CHUNK_SECONDS
 
     def _goes_on(self) -> bool:
         """Whether requests are in hand of which steps are to be run."""
         return self._step_run is not None and self._step_run.is_busy
 
-    def _run(self, batch: list[PendingRequest], *, is_whole: bool = False) -> None:
+    def _run(self, batch: list[PendingRequest], *, is_whole: bool) -> None:
         """Run a batch that `_running` names already, or some steps of it, and let the thread take the next."""
         try:
             if self._step_run is None or is_whole:
