@@ -2,13 +2,14 @@
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnserve.export.parity import recurrent_results
-from rnnserve.export.parity.recurrent_results import RecurrentResults
+from rnnserve.export.parity.recurrent_results import RecurrentResults, is_same
 
 LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn_tanh": nn.RNN}
 
@@ -149,6 +150,23 @@ def test_a_script_of_other_results_is_run_again_by_itself():
     assert not torch.equal(found, eager)
     with torch.no_grad():
         assert torch.equal(found, other(*INPUTS))
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        (np.array([0.0, np.nan], np.float32), True),
+        (np.array([-0.0, np.nan], np.float32), False),
+        (np.array([0.0, -np.nan], np.float32), False),
+        (np.array([0.0, np.nan]), False),
+        (np.array([[0.0, np.nan]], np.float32), False),
+    ],
+)
+def test_the_same_results_have_the_same_bits(other, same):
+    one = {"y": np.array([0.0, np.nan], np.float32)}
+    assert is_same(one, {"y": other}) is same
+    assert not is_same(one, one | {"z": other})
+    assert is_same({"y": np.array(True)}, {"y": np.array(True)})
 
 
 def test_small_calls_are_computed(monkeypatch):

@@ -10,6 +10,8 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -18,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnserve.export.module_interface import Arrays
 
-__all__ = ["RecurrentResults"]
+__all__ = ["RecurrentResults", "is_same"]
 
 _OPERATORS = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
 
@@ -58,7 +60,7 @@ class RecurrentResults:
             # Below autograd a recurrent operator is one operator yet.
             with contextlib.suppress(RuntimeError), _below_autograd(), _Giving(self._take):
                 found = run()
-                if _is_equal(found, eager):
+                if is_same(found, eager):
                     return found
         return run()
 
@@ -151,11 +153,17 @@ def _below_autograd() -> contextlib.AbstractContextManager[None]:
     return guard
 
 
-def _is_equal(found: Arrays, eager: Arrays) -> bool:
+def is_same(found: Arrays, eager: Arrays) -> bool:
+    """Whether arrays have the same names, shapes, dtypes and bits."""
     return found.keys() == eager.keys() and all(
-        (array.dtype, array.shape, array.tobytes()) == (eager[name].dtype, eager[name].shape, eager[name].tobytes())
+        (array.dtype, array.shape) == (eager[name].dtype, eager[name].shape)
+        and np.array_equal(_bytes_of(array), _bytes_of(eager[name]))
         for name, array in found.items()
     )
+
+
+def _bytes_of(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
 def _parts(arguments: object) -> tuple[list[Tensor], list[object]]:

@@ -19,7 +19,6 @@ import numpy.typing as npt
 import torch
 
 from rnnserve.export.description.described_model import DescribedModel
-from rnnserve.export.errors import WrongArguments
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.parity.distances import Distances
 from rnnserve.export.parity.failure_collector import FailureCollector
@@ -31,6 +30,7 @@ from rnnserve.export.parity.onnx_runner import OnnxRunner
 from rnnserve.export.parity.place_comparison import PlaceComparison
 from rnnserve.export.parity.recurrent_results import RecurrentResults
 from rnnserve.export.parity.reference import MOVED, Reference
+from rnnserve.export.parity.script_comparison import compare_script
 from rnnserve.export.parity.step_limits import limit_of
 from rnnserve.export.parity.tolerances import ParityLimits
 from rnnserve.export.tensor_shapes import mask_before_lengths
@@ -123,7 +123,7 @@ class ValueComparison:
             self.unanswered[batch.kind] = f"{batch.rows} rows of {batch.length:,} steps: {_said(error)}"
             return
         if script is not None:
-            self._compare_script(batch, *script, eager, results)
+            compare_script(*script, batch, eager, results, self._failures)
         if runner is None:
             return
         try:
@@ -147,8 +147,11 @@ class ValueComparison:
                 self._compare_onnx(batch, tensor, *values, exact()[tensor.name], moved)
 
     def _shares(self, batch: InputBatch) -> bool:
-        """Whether the script takes results of eager's recurrent operators: not in the first batch of each length."""
-        key = batch.kind, batch.length
+        """Whether the script takes results of eager's recurrent operators.
+
+        It computes the first batch of each length itself, and the first one of each kind of extreme values.
+        """
+        key = batch.kind, batch.length if batch.is_usual else 0
         is_first = key not in self._scripted
         self._scripted.add(key)
         return not is_first
@@ -236,33 +239,6 @@ class ValueComparison:
 
     def _mask(self, tensor: manifest_pb2.Tensor, values: _Array, inputs: Arrays) -> npt.NDArray[np.bool_] | None:
         return mask_before_lengths(tensor, values.shape, inputs, self._lengths)
-
-    def _compare_script(
-        self,
-        batch: InputBatch,
-        script: torch.jit.ScriptModule,
-        interface: ModuleInterface,
-        eager: Arrays,
-        results: RecurrentResults,
-    ) -> None:
-        try:
-            found = results.given_to(lambda: interface.call(script, batch.inputs), eager)
-        except WrongArguments:
-            self._failures.add(f"torchscript, names: forward does not give the tensors {', '.join(interface.outputs)}")
-            return
-        for name, expected in eager.items():
-            if not self._failures.compare_forms("torchscript", name, found[name], expected, batch):
-                continue
-            if expected.dtype.kind == "f" and not np.array_equal(np.isnan(found[name]), np.isnan(expected)):
-                self._failures.compare_values("torchscript, bit for bit", name, found[name], expected, 0.0, batch)
-                continue
-            either = [
-                np.where(np.isnan(array), 0, array) if array.dtype.kind == "f" else array
-                for array in (found[name], expected)
-            ]
-            same = either[0] == either[1]  # infinities among them, of which no difference can be taken
-            pair = [np.where(same, 0, array) for array in either]
-            self._failures.compare_values("torchscript, bit for bit", name, pair[0], pair[1], 0.0, batch)
 
     def _compare_onnx(
         self,
