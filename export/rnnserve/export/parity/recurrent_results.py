@@ -124,9 +124,9 @@ class _Keeping(TorchFunctionMode):
         return results
 
 
-class _Giving(TorchDispatchMode):
+class _Giving(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, take: Callable[[str, object], tuple[Tensor, ...] | None]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._take = take
 
     def __torch_dispatch__(
