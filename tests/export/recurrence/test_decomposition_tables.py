@@ -83,13 +83,15 @@ def _contents(table):
 class Elsewhere(torch.Tensor):
     """A tensor that says where it is."""
 
+    place: torch.device
+
     def __new__(cls, device):
         made = torch.zeros(2).as_subclass(cls)
         made.place = torch.device(device)
         return made
 
     @property
-    def device(self):
+    def device(self):  # type: ignore[override]  # torch's own can be set, says its stub
         return self.place
 
 

@@ -23,8 +23,8 @@ def compare_script(
     """Run a script on a batch, and compare its results with eager's.
 
     Args:
-        script: The script.
-        interface: Its interface.
+        script: Script of the module.
+        interface: Interface of the script.
         batch: Inputs of the model.
         eager: Results of the module for them.
         results: Results of eager's recurrent operators that the script may take.

@@ -25,7 +25,7 @@ def measure_cost(model: BatchModel, trials: TrialRequests, rounds: int = ROUNDS)
     Args:
         model: A model.
         trials: The source of its requests.
-        rounds: How often each run is made.
+        rounds: Number of times that each run is made.
     """
     signature = model.signature
     least, most = trials.sizes(1), trials.sizes(64)

@@ -79,7 +79,7 @@ def try_version(
             framework.
         threads: Threads of a run.
         inside: Folder in which its files have to lie, after all links; None: anywhere.
-        rounds: How often the runs are made that its cost is measured by.
+        rounds: Number of times that the runs are made by which its cost is measured.
 
     Raises:
         ArtifactError: If anything about the version does not hold; the message names the file.

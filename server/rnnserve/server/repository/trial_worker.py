@@ -70,7 +70,7 @@ def try_out(
         threads: Threads of a run.
         seconds: Seconds on the clock that it may take.
         inside: Folder, as for `load_model`.
-        rounds: How often the runs are made that its cost is measured by.
+        rounds: Number of times that the runs are made by which its cost is measured.
 
     Returns:
         The answer's fields.
