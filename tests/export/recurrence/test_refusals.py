@@ -102,6 +102,16 @@ def one_row(self, input):
     return self.rnn(input)[0]
 
 
+def until_done(self, input):
+    h, outputs = self.rnn(input)[1][0], []
+    for _ in range(5):
+        h = torch.tanh(h)
+        outputs.append(h)
+        if (h.abs() < 0.1).all():
+            break
+    return torch.stack(outputs, 1)
+
+
 def squeezes(self, input):
     return self.rnn(input)[1][0].squeeze()
 
@@ -180,6 +190,10 @@ PLAIN = {
     "squeeze": (of(squeezes), r"squeeze\(0\)"),
     "noise": (of(noisy), r"random numbers: aten::randn"),
     "branch on value": (of(by_value), r"depends on the values.*test_refusals\.py:\d+"),
+    "a length of its own": (
+        of(until_done),
+        r"at test_refusals\.py:\d+\), 'if .*ends a loop.*number of steps of each row",
+    ),
     "attribute written": (of(remembers, state=None), r"keeps \['state'\] from one call to the next"),
     "state of a batch": (of(of_its_batch, state=None), r"keeps \['state'\].*states=\{\"h_n\": \"h_0\"\}"),
     "log of a size": (

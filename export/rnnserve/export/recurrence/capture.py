@@ -121,13 +121,14 @@ def frozen(module: nn.Module) -> Iterator[None]:
 @contextlib.contextmanager
 def prepared(module: nn.Module) -> Iterator[None]:
     """Make the module's forward use our stand-ins in the context; afterwards restore the module's attributes."""
-    attributes = [(submodule, dict(submodule.__dict__)) for submodule in module.modules()]
+    attributes = [(each, dict(each.__dict__), dict(each._buffers)) for each in module.modules()]  # noqa: SLF001
     with intercepted(), capture_session.opened(module), torch.no_grad(), RecurrentFunctionMode(), SizeFunctionMode():
         try:
             yield
         finally:
-            for submodule, before in attributes:
+            for submodule, before, buffers in attributes:
                 now = submodule.__dict__
                 for name in now.keys() - before.keys():
                     del now[name]
                 now.update({name: value for name, value in before.items() if now.get(name, now) is not value})
+                submodule._buffers.update(buffers)  # noqa: SLF001 - a module may set them, too, in a run without values

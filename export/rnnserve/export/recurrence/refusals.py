@@ -1,5 +1,6 @@
 """Refusing what a captured program cannot do in ONNX, and explaining the errors of torch's exporter."""
 
+import linecache
 import pathlib
 import re
 import traceback
@@ -159,6 +160,11 @@ def _of_values(at: str, frames: list[traceback.FrameSummary], axes: DynamicAxes)
         "or makes a number of one (.item(), .tolist(), int(...)). Exported, it would be right for the sample's values "
         "only. Instead of a branch, write torch.where(condition, one, other), and keep numbers as tensors."
     )
+    if _ends_a_loop(frames[-1] if frames else None):
+        said += (
+            " Here it ends a loop, so that the values decide how many outputs there are: leave it out, so that there "
+            "are always as many, and return the number of steps of each row, (batch,), as another output."
+        )
     if any("len" in label or "mask" in label for label in axes.labels):
         said += (
             " Keep lengths and masks as tensors, too. A loop up to the longest length becomes rnnserve.export.scan "
@@ -187,6 +193,14 @@ def _static(lost: re.Match[str], module: nn.Module, axes: DynamicAxes, line: str
         f"Scan, in ONNX:\n\n"
         f"{rewritten_loop(module, int(axis))}\n"
     )
+
+
+def _ends_a_loop(frame: traceback.FrameSummary | None) -> bool:
+    """Whether a line is a condition after which a loop is left."""
+    if frame is None or not (frame.line or "").strip().startswith("if "):
+        return False
+    after = linecache.getline(frame.filename, (frame.lineno or 0) + 1)
+    return "break" in ((frame.line or "").split(": ")[-1].strip(), after.strip())
 
 
 def _names(lost: re.Match[str], axes: DynamicAxes) -> set[str]:

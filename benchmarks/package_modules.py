@@ -1,0 +1,281 @@
+"""Publish recurrent modules of packages on PyPI as they are, serve them, and compare answers with the packages' own code.
+
+    pip install --no-deps --target FOLDER ncps mambapy snntorch minGRU-pytorch spikingjelly cerebral-lstm conv-lstm
+    pip install --no-deps --target FOLDER comfi-fast-grnn-torch liquidnn minimamba pytorch-sublstm pytorch-tcn array-lstm
+    pip install --no-deps --target FOLDER lru-pytorch bi-lstm-crf pytorch-adaptive-computation-time speechbrain xlstm
+    pip install --no-deps --target FOLDER openunmix torchaudio einops loguru hyperpyyaml PyYAML
+    python -m benchmarks.package_modules FOLDER [NAME …]
+
+prints the table of docs/publishing.md. Each module is asked with normal values and with zeros, 300 times the usual,
+1e-12 times, and one value for all, alone, in a crowd, with three rows in a request, and in parts where that is proven.
+A distance is the largest difference from the module itself, as a part of the largest value, or of 1.
+"""
+
+import argparse
+import importlib
+import importlib.metadata
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rnnserve.client import Client
+from rnnserve.export import Floats, Integers, Lengths, Publication, publish
+from rnnserve.export.description.described_model import DescribedModel, describe_model, evaluating
+from rnnserve.export.errors import ExportError
+from rnnserve.export.input_drawing import draw_inputs
+from rnnserve.protos.batching_modes import BATCHING_MODES
+from rnnserve.protos.manifest_pb2 import Manifest
+from rnnserve.server.settings import Settings
+from rnnserve.server.testing import serve
+
+Arrays = dict[str, npt.NDArray[Any]]
+_Description = tuple[str, str, Callable[[Any], torch.nn.Module], dict[str, Any], list[str], dict[str, Any]]
+
+_X: Final = Floats("batch", "sequence", 3)
+_FIRST: Final = Floats("sequence", "batch", 3)  # sequence first
+_H: Final = {"h_n": "hx"}
+
+MODULES: Final[dict[str, _Description]] = {
+    "CfC": (
+        "ncps",
+        "ncps.torch",
+        lambda m: m.CfC(3, 8, backbone_units=8),
+        {"input": _X, "hx": Floats("batch", 8)},
+        ["y", "h_n"],
+        {"states": _H},
+    ),
+    "Mamba": (
+        "mambapy",
+        "mambapy.mamba",
+        lambda m: m.Mamba(m.MambaConfig(d_model=4, n_layers=2, d_state=4, pscan=False)),
+        {"x": Floats("batch", "sequence", 4)},
+        ["y"],
+        {},
+    ),
+    "minGRU": (
+        "minGRU-pytorch",
+        "minGRU_pytorch",
+        lambda m: m.minGRU(6),
+        {"x": Floats("batch", "sequence", 6)},
+        ["y"],
+        {},
+    ),
+    "minLSTM": (
+        "minGRU-pytorch",
+        "minGRU_pytorch.minLSTM",
+        lambda m: m.minLSTM(6),
+        {"x": Floats("batch", "sequence", 6)},
+        ["y"],
+        {},
+    ),
+    "LiGRU": (
+        "speechbrain",
+        "speechbrain.nnet.RNN",
+        lambda m: m.LiGRU(hidden_size=6, input_shape=(2, 10, 3), num_layers=2),
+        {"x": _X},
+        ["y", "h_n"],
+        {},
+    ),
+    "SpikingLSTM": (
+        "spikingjelly",
+        "spikingjelly.activation_based.rnn",
+        lambda m: m.SpikingLSTM(3, 6, 1),
+        {"x": _FIRST},
+        ["y", "h_n", "c_n"],
+        {},
+    ),
+    "CerebralLSTM": (
+        "cerebral-lstm",
+        "cerebral_lstm",
+        lambda m: m.CerebralLSTM(3, 6, 1),
+        {"x": _FIRST},
+        ["y", "h_n", "c_n", "d_n"],
+        {},
+    ),
+    "ConvLSTM": (
+        "conv-lstm",
+        "conv_lstm",
+        lambda m: m.ConvLSTM(2, 4, 3, 1),
+        {"input_tensor": Floats("batch", "sequence", 2, 5, 6)},
+        ["y", "h_n", "c_n"],
+        {},
+    ),
+    "ComfiFastGRNN": (
+        "comfi-fast-grnn-torch",
+        "comfi_fast_grnn_torch",
+        lambda m: m.ComfiFastGRNN(3, 6, bidirectional=True),
+        {"x": _X},
+        ["y", "h_n"],
+        {},
+    ),
+    "LiquidNeuralNetwork": (
+        "liquidnn",
+        "liquidnn",
+        lambda m: m.LiquidNeuralNetwork(3, 6, num_layers=2),
+        {"x": _X},
+        ["h_n"],
+        {},
+    ),
+    "SubLSTM": (
+        "pytorch-sublstm",
+        "subLSTM.nn",
+        lambda m: m.SubLSTM(3, 6, 1, batch_first=True),
+        {"input": _X},
+        ["y", "h_n", "c_n"],
+        {},
+    ),
+    "TCN": (
+        "pytorch-tcn",
+        "pytorch_tcn",
+        lambda m: m.TCN(3, [4, 4], kernel_size=3, causal=True, input_shape="NLC"),
+        {"x": _X},
+        ["y"],
+        {},
+    ),
+    "LRU": ("lru-pytorch", "LRU_pytorch", lambda m: m.LRU(3, 4, 6), {"input": _X}, ["y"], {}),
+    "BiRnnCrf": (
+        "bi-lstm-crf",
+        "bi_lstm_crf",
+        lambda m: m.BiRnnCrf(20, 4, 6, 8),
+        {"xs": Integers("batch", "sequence", high=20, padding=0)},
+        ["score", "tags"],
+        {},
+    ),
+    "AdaptiveGRU": (
+        "pytorch-adaptive-computation-time",
+        "pytorch_adaptive_computation_time",
+        lambda m: m.AdaptiveGRU(3, 6, time_penalty=0.01),
+        {"inputs": _FIRST},
+        ["y", "h_n", "cost", "steps"],
+        {},
+    ),
+    "OpenUnmix": (
+        "openunmix",
+        "openunmix.model",
+        lambda m: m.OpenUnmix(nb_bins=9, nb_channels=2, hidden_size=8, nb_layers=1),
+        {"x": Floats("batch", ("channels", 2), ("bins", 9), "frames")},
+        ["y"],
+        {},
+    ),
+    "DeepSpeech": (
+        "torchaudio",
+        "torchaudio.models",
+        lambda m: m.DeepSpeech(4, 8, 5),
+        {"x": Floats("batch", 1, "sequence", 4)},
+        ["y"],
+        {},
+    ),
+    "RNN-T predictor": (
+        "torchaudio",
+        "torchaudio.models.rnnt",
+        lambda m: m._Predictor(20, 8, 8, 1, 8),  # noqa: SLF001 - the module of its RNNT
+        {"input": Integers("batch", "sequence", high=20), "lengths": Lengths()},
+        ["y", "y_lengths", "h_n", "c_n"],
+        {},
+    ),
+}
+"""By name: package, module of Python, what makes the module, inputs, outputs, and the rest of its description."""
+
+_KINDS: Final = {"usual": 1.0, "zeros": 0.0, "large": 300.0, "tiny": 1e-12, "one value": 1.0}
+_LENGTHS: Final = (1, 2, 7, 23)
+_CROWD, _THREADS = 24, 12
+
+
+class _Asked:
+    """A served model, and the module that it was made of."""
+
+    def __init__(self, name: str, model: DescribedModel, client: Client) -> None:
+        self._name, self._model, self._client = name, model, client
+        self._random = np.random.default_rng(1)
+
+    def _draw(self, rows: int, steps: int, kind: str = "usual") -> Arrays:
+        sizes = {
+            axis: int(np.clip(rows if axis == "batch" else steps + at, low, high))
+            for at, (axis, (low, high)) in enumerate(self._model.sizes.items())
+        }
+        arrays = draw_inputs(self._model.inputs, self._random, sizes)
+        for name, array in arrays.items():
+            if array.dtype.kind == "f":
+                drawn = np.full_like(array, 1.5) if kind == "one value" else array * _KINDS[kind]
+                arrays[name] = drawn.astype(array.dtype)
+        return arrays
+
+    def _distance(self, arrays: Arrays) -> float:
+        found = self._client.infer(self._name, arrays)
+        return max(_apart(found[name], each) for name, each in self._own(arrays).items())
+
+    def _own(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Arrays:
+        with torch.no_grad():
+            return self._model.interface.call(self._model.module, arrays)
+
+    def distances(self) -> list[float]:
+        """Give the largest distances: usual values, others, in a crowd, several rows."""
+        kinds = {kind: max(self._distance(self._draw(1, steps, kind)) for steps in _LENGTHS) for kind in _KINDS}
+        crowd = [self._draw(1, int(self._random.integers(1, 30))) for _ in range(_CROWD)]
+        with ThreadPoolExecutor(_THREADS) as threads:
+            found = list(threads.map(lambda arrays: self._client.infer(self._name, arrays), crowd))
+        own = [self._own(arrays) for arrays in crowd]
+        worst = max(_apart(one[name], other[name]) for one, other in zip(found, own, strict=True) for name in other)
+        return [kinds.pop("usual"), max(kinds.values()), worst, self._distance(self._draw(3, 6))]
+
+
+def _apart(found: npt.NDArray[Any], own: npt.NDArray[Any]) -> float:
+    if found.shape != own.shape:
+        return np.inf
+    one, other = found.astype(float), own.astype(float)
+    return float((np.abs(one - other) / max(1.0, np.abs(other).max(initial=0))).max(initial=0))
+
+
+def _publication(name: str) -> Publication:
+    _, path, make, inputs, outputs, rest = MODULES[name]
+    torch.manual_seed(0)
+    module = make(importlib.import_module(path)).eval()
+    return Publication(module, _served(name), inputs, outputs, **rest)
+
+
+def _served(name: str) -> str:
+    return name.lower().replace(" ", "_").replace("-", "_")
+
+
+def _row(name: str, folder: Path) -> Sequence[str]:
+    package = MODULES[name][0]
+    head = [f"{package} {importlib.metadata.version(package)}", name]
+    try:
+        manifest: Manifest = publish(_publication(name), repository=folder, progress=False).manifest
+    except ExportError as error:
+        return [*head, f"refused: {str(error).partition('. ')[0]}", *[""] * 6]
+    publication = _publication(name)
+    with evaluating(publication.module):
+        model = describe_model(publication)
+    with serve(folder, Settings(provider="cpu")) as server, Client(server.address) as client:
+        found = [f"{each:.1g}" for each in _Asked(publication.name, model, client).distances()]
+    mode = BATCHING_MODES[manifest.batching.mode].partition(":")[0]
+    parts = manifest.parts.reason or ("states found" if manifest.parts.file else "states declared")
+    return [*head, "as it is", mode, parts, *found]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description="publish modules of packages, serve them, and compare answers")
+    parser.add_argument("folder", type=Path, help="where the packages were installed")
+    parser.add_argument("names", nargs="*", help="modules; all if none is named")
+    arguments = parser.parse_args()
+    sys.path.append(str(arguments.folder))
+    warnings.simplefilter("ignore")
+    print("| package | module | how | mode | in parts | usual | other values | crowd | rows |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for name in arguments.names or MODULES:
+        with tempfile.TemporaryDirectory() as repository:
+            print(f"| {' | '.join(_row(name, Path(repository)))} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
