@@ -1,8 +1,8 @@
-"""Publish recurrent modules of packages on PyPI as they are, serve them, and compare answers with the packages' own code.
+"""Publish recurrent modules of packages on PyPI as they are, serve them, and compare answers with the modules' own.
 
     pip install --no-deps --target FOLDER ncps mambapy snntorch minGRU-pytorch spikingjelly cerebral-lstm conv-lstm
-    pip install --no-deps --target FOLDER comfi-fast-grnn-torch liquidnn minimamba pytorch-sublstm pytorch-tcn array-lstm
-    pip install --no-deps --target FOLDER lru-pytorch bi-lstm-crf pytorch-adaptive-computation-time speechbrain xlstm
+    pip install --no-deps --target FOLDER comfi-fast-grnn-torch liquidnn pytorch-sublstm pytorch-tcn lru-pytorch
+    pip install --no-deps --target FOLDER bi-lstm-crf pytorch-adaptive-computation-time speechbrain
     pip install --no-deps --target FOLDER openunmix torchaudio einops loguru hyperpyyaml PyYAML
     python -m benchmarks.package_modules FOLDER [NAME …]
 
@@ -14,6 +14,7 @@ A distance is the largest difference from the module itself, as a part of the la
 import argparse
 import importlib
 import importlib.metadata
+import itertools
 import sys
 import tempfile
 import warnings
@@ -186,6 +187,7 @@ MODULES: Final[dict[str, _Description]] = {
 
 _KINDS: Final = {"usual": 1.0, "zeros": 0.0, "large": 300.0, "tiny": 1e-12, "one value": 1.0}
 _LENGTHS: Final = (1, 2, 7, 23)
+_STEPS, _CUTS = 15, (0, 3, 4, 8, 10)  # of a sequence in parts
 _CROWD, _THREADS = 24, 12
 
 
@@ -226,6 +228,38 @@ class _Asked:
         worst = max(_apart(one[name], other[name]) for one, other in zip(found, own, strict=True) for name in other)
         return [kinds.pop("usual"), max(kinds.values()), worst, self._distance(self._draw(3, 6))]
 
+    def in_parts(self) -> str:
+        """Send a sequence in parts, and give how far the answers are from the whole."""
+        whole = self._draw(1, _STEPS)
+        places = {
+            tensor.name: [axis.name for axis in tensor.axes] for tensor in (*self._model.inputs, *self._model.outputs)
+        }
+        states = {tensor.continues_as for tensor in self._model.outputs if tensor.continues_as}
+        axes = self._model.sequence_axes
+        if len(axes) != 1 or self._model.lengths:
+            return ""
+        whole = {name: np.zeros_like(array) if name in states else array for name, array in whole.items()}
+        steps = next(
+            array.shape[places[name].index(axes[0])] for name, array in whole.items() if axes[0] in places[name]
+        )
+        answers: list[Mapping[str, npt.NDArray[Any]]] = []
+        with self._client.session(self._name) as session:
+            for first, end in itertools.pairwise((*_CUTS, steps)):
+                numbers = range(first, end)
+                part = {
+                    name: array.take(numbers, places[name].index(axes[0])).take(0, places[name].index("batch"))
+                    for name, array in whole.items()
+                    if name not in states
+                }
+                answers.append(session.step(part))
+        worst, kept = 0.0, {tensor.name for tensor in self._model.outputs if tensor.continues_as}
+        for name, own in self._own(whole).items():
+            rest = [axis for axis in places[name] if axis != "batch"]
+            if name not in kept and axes[0] in rest:  # a session keeps its states
+                made = np.concatenate([each[name] for each in answers], rest.index(axes[0]))
+                worst = max(worst, _apart(made, own.take(0, places[name].index("batch"))))
+        return f"{worst:.1g}"
+
 
 def _apart(found: npt.NDArray[Any], own: npt.NDArray[Any]) -> float:
     if found.shape != own.shape:
@@ -251,14 +285,17 @@ def _row(name: str, folder: Path) -> Sequence[str]:
     try:
         manifest: Manifest = publish(_publication(name), repository=folder, progress=False).manifest
     except ExportError as error:
-        return [*head, f"refused: {str(error).partition('. ')[0]}", *[""] * 6]
+        return [*head, f"refused: {str(error).partition('. ')[0]}", *[""] * 7]
     publication = _publication(name)
     with evaluating(publication.module):
         model = describe_model(publication)
     with serve(folder, Settings(provider="cpu")) as server, Client(server.address) as client:
-        found = [f"{each:.1g}" for each in _Asked(publication.name, model, client).distances()]
+        asked = _Asked(publication.name, model, client)
+        found = [f"{each:.1g}" for each in asked.distances()]
+        states = bool(manifest.parts.file) or any(tensor.continues_as for tensor in manifest.outputs)
+        found.append(asked.in_parts() if states else "")
     mode = BATCHING_MODES[manifest.batching.mode].partition(":")[0]
-    parts = manifest.parts.reason or ("states found" if manifest.parts.file else "states declared")
+    parts = manifest.parts.reason or ("states found" if manifest.parts.file else "states declared" if states else "no")
     return [*head, "as it is", mode, parts, *found]
 
 
@@ -270,8 +307,10 @@ def main() -> None:
     arguments = parser.parse_args()
     sys.path.append(str(arguments.folder))
     warnings.simplefilter("ignore")
-    print("| package | module | how | mode | in parts | usual | other values | crowd | rows |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    print(
+        "| package | module | how | mode | states, or why served whole | usual | other values | crowd | rows | parts |"
+    )
+    print(f"|{' --- |' * 10}")
     for name in arguments.names or MODULES:
         with tempfile.TemporaryDirectory() as repository:
             print(f"| {' | '.join(_row(name, Path(repository)))} |", flush=True)

@@ -176,7 +176,10 @@ def test_written_in_another_form(exported):
 REFUSED = {
     "return": (returns, r"line \d+ leaves it with `return`"),
     "a list of modules": (another_module, r"plain number is made of the number of the step"),
-    "a state that grows": (grows, r"`h` is a tensor .* before a step, and a tensor"),
+    "a state that grows": (
+        grows,
+        r"`h` is a tensor .* before a step, and a tensor .* keeps its size .* keep a window",
+    ),
     "one tensor in a list": (one_tensor, r"`outputs` that the next step writes to"),
     "a count of calls": (counts, r"computes something else when it is run again"),
     "some items of a list": (sets_only_some, r"set in another way than one in each step"),
