@@ -144,8 +144,8 @@ def _fitting(place: Place, old: Tensor, new: Argument) -> Tensor:
     if not same_shape(old, new) or old.dtype != new.dtype:
         raise Unfit(
             f"`{place.label}` is {_named(old)}, {old.dtype}, before a step, and {_named(new)}, {new.dtype}, after it. "
-            "The state of a scan keeps its size and its type. Append to a list what each step adds, and read steps before "
-            "from a tensor of all steps with a mask; or keep a window: torch.cat([last, x], dim=1)[:, -4:]"
+            "The state of a scan keeps its size and its type. Append to a list what each step adds, and read steps "
+            "before from a tensor of all steps with a mask; or keep a window: torch.cat([last, x], dim=1)[:, -4:]"
         )
     return new
 
