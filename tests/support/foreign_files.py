@@ -8,7 +8,19 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["chunks", "flattened", "gru_weights", "one_row_loop", "quantised", "save", "strided", "unbatched", "value"]
+__all__ = [
+    "chunks",
+    "flattened",
+    "framed",
+    "gru_weights",
+    "one_row_loop",
+    "quantised",
+    "save",
+    "squeezed",
+    "strided",
+    "unbatched",
+    "value",
+]
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 IN, HIDDEN = 2, 3
@@ -184,3 +196,20 @@ def strided(folder: Path) -> Path:
     ]
     weights = [numbers("most", 9), numbers("none", 0), numbers("one", 1)]
     return save(folder, nodes, [value("x", (1, "width"))], [value("y", (None, None))], weights)
+
+
+def framed(folder: Path) -> Path:
+    """Means of frames of 200 samples, the last one of what is left: x (1, samples) to y (1, frames)."""
+    nodes = [
+        helper.make_node("Unsqueeze", ["x", "one"], ["image"]),
+        helper.make_node("AveragePool", ["image"], ["pooled"], kernel_shape=[200], strides=[200], pads=[100, 100]),
+        helper.make_node("Squeeze", ["pooled", "one"], ["y"]),
+    ]
+    return save(folder, nodes, [value("x", (1, "samples"))], [value("y", (1, "frames"))], [numbers("one", 1)])
+
+
+def squeezed(folder: Path) -> Path:
+    """One number for each row, squeezed: x (n, 2) to y (n,), and of one row to y ()."""
+    weights = numpy_helper.from_array(np.array([[0.5], [0.25]], np.float32), "weights")
+    nodes = [helper.make_node("MatMul", ["x", "weights"], ["column"]), helper.make_node("Squeeze", ["column"], ["y"])]
+    return save(folder, nodes, [value("x", ("n", 2))], [value("y", ())], [weights])

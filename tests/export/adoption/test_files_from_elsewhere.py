@@ -9,7 +9,7 @@ from rnnserve.export.adoption import Roles, adopt
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.protos import manifest_pb2
-from support.foreign_files import chunks, flattened, one_row_loop, quantised, strided, unbatched
+from support.foreign_files import chunks, flattened, framed, one_row_loop, quantised, squeezed, strided, unbatched
 
 ALONE, JOINED = manifest_pb2.BATCHING_ALONE, manifest_pb2.BATCHING_JOINED
 
@@ -196,3 +196,28 @@ def test_names_may_have_slashes(tmp_path):
     path.write_bytes(model.SerializeToString())
     done = adopt(path, "m", tmp_path / "repository", Roles(constants={"sr": "16000"}))
     assert done.untried == ""
+
+
+def test_a_step_for_hundreds_of_samples_is_found_though_short_inputs_have_one(tmp_path):
+    """The file leaves the axis open; a server that took it for fixed would refuse every longer request."""
+    path = framed(tmp_path)
+    done = adopt(path, "m", tmp_path / "repository")
+    (frames,) = done.manifest.outputs[0].derived_axes
+    assert (frames.of, frames.multiply, frames.add, frames.divide) == ("samples", 1, 200, 200)
+    x = floats(1, 901)
+    found = published(done)({"x": x})["y"]
+    assert found.tobytes() == OnnxRunner(path.read_bytes())({"x": x})["y"].tobytes()
+    assert found.shape == (1, (901 + 200) // 200)
+
+
+def test_a_batch_that_one_row_loses_stays(tmp_path):
+    """A Squeeze without axes takes the batch of one row, too, and no row of the result is left."""
+    path = squeezed(tmp_path)
+    done = adopt(path, "m", tmp_path / "repository")
+    assert axes_of(done.manifest.outputs) == {"y": ["batch"]}
+    for rows in (1, 3):
+        x = floats(rows, 2)
+        found = published(done)({"x": x})["y"]
+        assert found.shape == (rows,)
+        for row in range(rows):
+            assert found[row] == OnnxRunner(path.read_bytes())({"x": x[[row]]})["y"]

@@ -9,7 +9,7 @@ from rnnserve.protos.golden import Case
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.boundary.signature import Batching
-from rnnserve.server.repository.cost_measurement import measure_cost
+from rnnserve.server.repository.cost_measurement import many_rows, measure_cost
 from rnnserve.server.repository.trial_requests import TrialRequests
 from support.checked_requests import signature
 
@@ -114,3 +114,22 @@ def test_a_model_of_one_row(monkeypatch):
 def test_nothing_is_cheaper_than_free(monkeypatch, cost, found):
     """As disturbances can make it look; what is less than 0 is then part of something else."""
     assert measured(monkeypatch, Model(cost), 1, 64) == found
+
+
+class Fixed:
+    """An input of a model without sequences: so many values for each row."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def shape(self, rows, sizes):
+        assert sizes == {}
+        return rows, self.values
+
+
+@pytest.mark.parametrize(("values", "rows"), [(3, 64), (16384, 64), (144160, 7), (10**7, 4)])
+def test_rows_that_are_large_by_themselves_are_run_in_smaller_numbers(values, rows):
+    """64 rows of nine seconds of sound took more memory than a version may take while it is tried."""
+    fixed = dataclasses.replace(SIGNATURE, inputs={"sound": Fixed(values)})
+    assert many_rows(fixed, {}) == rows
+    assert many_rows(SIGNATURE, {"sequence": 64}) == 64

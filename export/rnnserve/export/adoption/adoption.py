@@ -20,6 +20,7 @@ from rnnserve.export.adoption.file_tensors import (
     name_output_axes,
     write_axis_names,
 )
+from rnnserve.export.adoption.free_axes import FreeAxes, free_axes, longer_sizes, seem_fixed
 from rnnserve.export.adoption.preparation import Prepared, prepare
 from rnnserve.export.adoption.roles import Roles
 from rnnserve.export.adoption.sample_file import Sample
@@ -92,6 +93,7 @@ def adopt(
     roles = roles or Roles()
     model = read_onnx(path, external_data=False)
     choose_outputs(model, roles.outputs)
+    free = free_axes(model)
     constants = constant_inputs(model)
     check_names(model, roles)
     for value in model_inputs(model):
@@ -102,7 +104,7 @@ def adopt(
         inputs = describe_inputs(model, roles)
         truth = _truth(path, model.SerializeToString(), process)
         try:
-            description = _describe(truth, inputs, [v.name for v in model.graph.output], name, roles)
+            description = _describe(truth, inputs, free, name, roles)
             write_axis_names(model, description.inputs, description.outputs)
             data, load = model.SerializeToString(deterministic=True), partial(OnnxRunner, process=process)
             if roles.expose_states:
@@ -131,7 +133,7 @@ def _truth(path: Path, data: bytes, process: OnnxProcess) -> OnnxTruth:
 
 
 def _describe(
-    truth: OnnxTruth, inputs: list[manifest_pb2.Tensor], names: Sequence[str], name: str, roles: Roles
+    truth: OnnxTruth, inputs: list[manifest_pb2.Tensor], free: FreeAxes, name: str, roles: Roles
 ) -> ModelDescription:
     sizes = check_inputs(inputs, roles.sizes)
 
@@ -145,10 +147,16 @@ def _describe(
                 f"them one name), or are values out of bounds? {error}"
             ) from error
 
+    def described(sizes: Mapping[str, tuple[int, int]]) -> list[manifest_pb2.Tensor]:
+        outputs = describe_outputs(compute, inputs, list(free), sizes)
+        if seem_fixed(outputs, free):
+            outputs = describe_outputs(compute, inputs, list(free), longer_sizes(sizes, roles))
+        return outputs
+
     try:
-        outputs = describe_outputs(compute, inputs, names, sizes)
+        outputs = described(sizes)
     except UnsupportedModule as error:
-        raise advise_sizes(error, partial(describe_outputs, compute, inputs, names), sizes, roles) from error
+        raise advise_sizes(error, described, sizes, roles) from error
     name_output_axes(outputs, roles)
     check_states(describe_states(inputs, outputs, roles), inputs, outputs)
     return ModelDescription(

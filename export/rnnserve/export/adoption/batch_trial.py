@@ -72,13 +72,14 @@ class BatchTrial:
             sizes = self._running_sizes(batches)
             if sizes is None:
                 continue
-            change = self._moved_by_company(batches, sizes)
-            if change is None:
+            company = self._moved_by_company(batches, sizes)
+            if company is None:
                 continue
+            change, keeps_rows = company
             if change == 0 or self._is_called(batches):
-                return Found(batches, sizes, together=True)
+                return Found(batches, sizes, together=keeps_rows)
             if change < QUANTISED and self._is_quantised:
-                near = near or Found(batches, sizes, together=True)
+                near = near or Found(batches, sizes, together=keeps_rows)
         return near or self._one_row()
 
     def _is_called(self, batches: Batches) -> bool:
@@ -188,11 +189,12 @@ class BatchTrial:
             self.refused = self.refused or str(error)
             return None
 
-    def _moved_by_company(self, batches: Batches, sizes: Mapping[str, int]) -> float | None:
+    def _moved_by_company(self, batches: Batches, sizes: Mapping[str, int]) -> tuple[float, bool] | None:
         """Run rows together and alone, and give by how much they move, as a part of what rows differ by.
 
         Returns:
-            0 where that is rounding; None where they do not run together, or a result has no row for each.
+            0 where that is rounding, and whether results of one row have a batch axis, too: a Squeeze removes it. None
+            where they do not run together, or a result has no row for each.
         """
         inputs = draw(self._inputs, batches, _ROWS, sizes, np.random.default_rng(1))
         try:
@@ -201,4 +203,7 @@ class BatchTrial:
         except RuntimeError:
             return None
         changes = [moved(found[name], [row[name] for row in rows]) for name in found]
-        return None if None in changes else max(change for change in changes if change is not None)
+        if None in changes:
+            return None
+        keeps_rows = all(found[name].ndim == array.ndim for name, array in rows[0].items())
+        return max(change for change in changes if change is not None), keeps_rows

@@ -58,20 +58,23 @@ def run_row_by_row(
         body.input.add(name=f"{name}{_INSIDE}/flat").type.tensor_type.elem_type = given[name].type.tensor_type.elem_type
     nodes = [*before, *body.node]
     for value in graph.output:
-        axis = outputs[value.name]
-        nodes.extend(_change_rank("Squeeze", f"{value.name}{_INSIDE}", f"{value.name}{_INSIDE}/flat", axis, opset))
-        kind = body.output.add(name=f"{value.name}{_INSIDE}/flat").type.tensor_type
+        axis, rank, inside = outputs[value.name], ranks[value.name], f"{value.name}{_INSIDE}"
+        # A number goes out as a column of one: onnxruntime's Scan fails where a Squeeze is to write numbers to it.
+        change = ("Squeeze", axis, rank - (axis is not None)) if rank else ("Unsqueeze", 0, 1)
+        nodes.extend(_change_rank(change[0], inside, f"{inside}/flat", change[1], opset))
+        kind = body.output.add(name=f"{inside}/flat").type.tensor_type
         kind.elem_type = value.type.tensor_type.elem_type
         kind.shape.SetInParent()  # onnxruntime wants one
-        for _ in range(ranks[value.name] - (axis is not None)):
+        for _ in range(change[2]):
             kind.shape.dim.add()
     del body.node[:]
     body.node.extend(nodes)
     names = [value.name for value in graph.output]
+    made = {name: name if ranks[name] else f"{name}{_INSIDE}/column" for name in names}
     scan = helper.make_node(
         "Scan",
         list(inputs),
-        names,
+        list(made.values()),
         name="rows",
         body=body,
         num_scan_inputs=len(inputs),
@@ -80,6 +83,9 @@ def run_row_by_row(
     )
     del graph.node[:], graph.initializer[:], graph.sparse_initializer[:], graph.value_info[:], graph.input[:]
     graph.node.append(scan)
+    for name in names:
+        if name != made[name]:
+            graph.node.extend(_change_rank("Squeeze", made[name], name, 1, opset))
     graph.input.extend(_with_batch(given[name], axis) for name, axis in inputs.items())
     for value in graph.output:
         value.type.tensor_type.ClearField("shape")

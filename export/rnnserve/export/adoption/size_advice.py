@@ -8,8 +8,11 @@ from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["advise_sizes"]
 
-_LEAST = (8, 16, 32, 64, 128)  # sizes from which a rule may hold, of strides that are multiplied
+_LEAST = (8, 16, 32, 64, 128, 256, 512, 1024)
+"""Sizes from which a rule may hold: strides that are multiplied, frames of sound."""
+
 _MOST = 4096
+_NEAR, _SPAN = 128, 16  # steps more that are tried first, and times as many
 _FOR_MODULES = ". Pad the output"  # from here on, a message speaks to who can change the module
 
 
@@ -31,12 +34,14 @@ def advise_sizes(
     if not apart:
         return error
     free = [axis for axis in sizes if axis != BATCH and axis not in roles.sizes]
-    for least in _LEAST:
+    for least in _LEAST if free else ():
+        most = max(_MOST, _SPAN * least)
         try:
-            describe({**sizes, **{axis: (least, max(least + 128, sizes[axis][1])) for axis in free}})
+            for high in (max(least + _NEAR, min(sizes[axis][1] for axis in free)), most):
+                describe({**sizes, **dict.fromkeys(free, (least, high))})
         except ExportError:
             continue
-        options = " ".join(f"--size {axis}={least}:{_MOST}" for axis in free)
+        options = " ".join(f"--size {axis}={least}:{most}" for axis in free)
         return UnsupportedModule(
             f"{said}. From {least} on it follows one rule; say so, with the largest size: {options}"
         )

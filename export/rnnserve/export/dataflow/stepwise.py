@@ -25,6 +25,10 @@ __all__ = ["causal_key", "decide_steps", "padding_key", "rows_key", "tensor_valu
 Tensors = Sequence[manifest_pb2.Tensor]
 
 _WINDOWS = ("Conv", "Slice", "AveragePool", "MaxPool")  # each step is made of a stretch of steps
+_ELEMENTWISE = (  # each value is made of one, wherever it stands
+    *("Identity", "Cast", "Transpose", "Squeeze", "Unsqueeze", "IsNaN", "Neg", "Abs", "Sqrt", "Exp", "Log", "Erf"),
+    *("Relu", "LeakyRelu", "Elu", "Gelu", "Sigmoid", "HardSigmoid", "Softplus", "Tanh"),
+)
 
 rows_key: Key = (Property.ROWS, BATCH)
 
@@ -102,25 +106,9 @@ class _StepWalk(GraphWalk):
             lost = join(_lost(value.track(self.key)) for value in node.given)
             return [self._carried(name, lost) if name else Value(None) for name in proto.output]
         wide = self._wide.get(proto.input[0]) if proto.input else None
-        if wide is not None and proto.op_type in _WINDOWS and self._is_within(proto.output[0]):
+        if wide is not None and proto.op_type in (*_WINDOWS, *_ELEMENTWISE) and self._is_within(proto.output[0]):
             return [self._carried(proto.output[0], wide)]
-        found = super().of_node(proto, node, values, path)
-        if len(found) == 1 and self._is_step_by_step(proto, found[0]):
-            self._wide[proto.output[0]] = next(self._wide[name] for name in proto.input if name in self._wide)
-        return [self._last(node, value) for value in found]
-
-    def _is_step_by_step(self, proto: onnx.NodeProto, found: Value) -> bool:
-        """Whether a node only changes each step of a tensor that begins with what was carried."""
-        read = [name for name in proto.input if name and not self._values[name].track(self._causal).is_free]
-        track = found.track(self.key)
-        return (
-            len(read) == 1
-            and read[0] in self._wide
-            and not track.is_lost
-            and all(reach == Reach() for reach in track.places.values())
-            and self._is_within(proto.output[0])
-            and self._more(proto.output[0]) == self._more(read[0])
-        )
+        return [self._last(node, value) for value in super().of_node(proto, node, values, path)]
 
     def _carried(self, name: str, lost: Track) -> Value:
         """Give what is known of a result to which every step that it reads is given."""

@@ -7,12 +7,17 @@ from collections.abc import Mapping
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.execution import BatchModel
 from rnnserve.server.boundary.checked_request import CheckedRequest
+from rnnserve.server.boundary.signature import Signature
 from rnnserve.server.repository.trial_requests import TrialRequests
 
-__all__ = ["ROUNDS", "measure_cost"]
+__all__ = ["ROUNDS", "many_rows", "measure_cost"]
 
 ROUNDS = 9
 """How often each run is made."""
+
+_ROWS = 64
+_MOST_VALUES = 1 << 20
+"""Values of a run of many rows, of a model without sequences: 64 rows of 9 seconds of sound took 600 MB."""
 
 
 def measure_cost(model: BatchModel, trials: TrialRequests, rounds: int = ROUNDS) -> Cost:
@@ -31,7 +36,7 @@ def measure_cost(model: BatchModel, trials: TrialRequests, rounds: int = ROUNDS)
     least, most = trials.sizes(1), trials.sizes(64)
     short, long = signature.steps_of(least), signature.steps_of(most)
     more = long - short
-    few, many = trials.rows(2), trials.rows(64)
+    few, many = trials.rows(2), trials.rows(many_rows(signature, most))
 
     def request(rows: int, sizes: Mapping[str, int], *, lengths: str = "") -> CheckedRequest:
         drawn = trials.draw(rows, sizes, lengths=lengths, outputs=tuple(signature.outputs)[:1])
@@ -50,6 +55,19 @@ def measure_cost(model: BatchModel, trials: TrialRequests, rounds: int = ROUNDS)
     step = max(slim - small - few * more * point, 0.0) / more if more else 0.0
     padding = max(point - (large - seconds["padded"]) / ((many - 1) * more), 0.0) if "padded" in seconds else 0.0
     return Cost(run=max(small - short * step - few * short * point, 0.0), step=step, point=point, padding=padding)
+
+
+def many_rows(signature: Signature, sizes: Mapping[str, int]) -> int:
+    """Say how many rows a large run has: fewer where a row is large by itself.
+
+    Args:
+        signature: Tensors of the model.
+        sizes: Sizes of its sequence axes; empty for a model without.
+    """
+    if sizes:
+        return _ROWS
+    values = sum(math.prod(spec.shape(1, sizes)) for spec in signature.inputs.values())
+    return min(_ROWS, max(4, _MOST_VALUES // max(values, 1)))
 
 
 def _shortest_seconds(model: BatchModel, requests: Mapping[str, CheckedRequest], rounds: int) -> dict[str, float]:
