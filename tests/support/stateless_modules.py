@@ -93,7 +93,7 @@ WHOLE: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "attention": (
         lambda: Stateless(_attended, gru=_gru()),
-        'Softmax "node_softmax" reads other steps: cutting a sequence changes its output',
+        'Softmax "node_softmax" weighs other steps, as attention does: cutting a sequence changes its output',
     ),
 }
 """Those that are served whole, each with the beginning of the reason, which names the operator."""

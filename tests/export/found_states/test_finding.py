@@ -234,7 +234,7 @@ IN_THE_WAY = {
                 ("MatMul", "w x", "y", {}),
             ]
         ),
-        'Softmax "w" reads other steps: cutting a sequence changes its output "y"',
+        'Softmax "w" weighs other steps, as attention does: cutting a sequence changes its output "y"',
     ),
     "the first step": (
         CutGraph([("Slice", "x zero one one", "first", {}), ("Add", "x first", "y", {})]),

@@ -72,9 +72,9 @@ def find_states(
         said = f"more than one sequence axis: {', '.join(axes)}" if axes else "no sequence axis"
         return FoundStates(reason=f"it has {said}")
     (axis,) = axes
-    derived = next((tensor.name for tensor in outputs if tensor.derived_axes or _twice(tensor, axis)), "")
-    if derived:
-        return FoundStates(reason=f'its output "{derived}" is not made a step at a time')
+    other = next(filter(None, (_other_steps(tensor, axis) for tensor in outputs)), "")
+    if other:
+        return FoundStates(reason=other)
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     name_results(copy)
@@ -96,8 +96,13 @@ def find_states(
     return FoundStates(states, _cut(copy, places) if states else None, decision=decision)
 
 
-def _twice(tensor: manifest_pb2.Tensor, axis: str) -> bool:
-    return [each.name for each in tensor.axes].count(axis) > 1
+def _other_steps(tensor: manifest_pb2.Tensor, axis: str) -> str:
+    """Say that an output has other steps than the sequence; empty where it has the same, or none."""
+    for derived in tensor.derived_axes:
+        return f'its output "{tensor.name}" has {derived.name} steps, and not one for each of "{derived.of}"'
+    if [each.name for each in tensor.axes].count(axis) > 1:
+        return f'its output "{tensor.name}" has two axes of the steps of "{axis}", so each step meets all others'
+    return ""
 
 
 def _places(graph: KnownGraph) -> list[Place]:

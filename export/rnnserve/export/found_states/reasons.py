@@ -24,7 +24,14 @@ _READS = {
     "Range": "counts the steps from the first one of a request",
     "Shape": "counts the steps of a request",
     "Size": "counts the steps of a request",
+    "Softmax": "weighs other steps, as attention does",
+    "LayerNormalization": "normalises over the steps of a request",
+    "InstanceNormalization": "normalises over the steps of a request",
+    "GroupNormalization": "normalises over the steps of a request",
+    "TopK": "sorts the steps of a request",
 }
+_FLIP = re.compile(r'Slice "[^"]*flip')
+_REVERSES = "reverses the sequence"
 _DIRECTIONS = {b"bidirectional": " (bidirectional)", b"reverse": " (backward)"}
 _MOST = 2
 
@@ -48,7 +55,8 @@ def undecided_in_words(nodes: Sequence[str]) -> str:
     if not nodes:
         return ""
     operator = nodes[0].partition(" ")[0]
-    return f"{nodes[0]} {_READS.get(operator, 'reads other steps')}: "
+    reads = _REVERSES if _FLIP.match(nodes[0]) else _READS.get(operator, "reads other steps")
+    return f"{nodes[0]} {reads}: "
 
 
 def _sentence(reason: str, nodes: dict[str, onnx.NodeProto], axis: str) -> str:

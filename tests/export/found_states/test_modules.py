@@ -1,0 +1,108 @@
+"""Modules as people write them, exported: which carry states from step to step, and what is in the way of others."""
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
+from torch import nn
+
+from rnnserve.export import Floats, Publication
+from rnnserve.export.description.described_model import describe_model
+from rnnserve.export.found_states.parts_file import find_parts
+from rnnserve.export.model_onnx import to_onnx
+from rnnserve.export.parity import OnnxRunner
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import MODEL
+
+D = 3
+
+
+def record_of(module):
+    torch.manual_seed(0)
+    described = describe_model(Publication(module.eval(), "m", {"x": Floats("batch", "sequence", D)}, ["y"]))
+    return find_parts(described, MODEL, to_onnx(described), OnnxRunner).record
+
+
+class Computed(nn.Module):
+    """What a function makes of a module's layers and the input (batch, sequence, 3)."""
+
+    def __init__(self, compute, **layers):
+        super().__init__()
+        self.compute = compute
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+
+    def forward(self, x):
+        return self.compute(self, x)
+
+
+class Causal(nn.Module):
+    """Forms of causal layers, one after another: each has to be found for the last output to stream."""
+
+    def __init__(self):
+        super().__init__()
+        self.dilated = nn.Conv1d(D, D, 3, dilation=2)
+        self.norm = nn.BatchNorm1d(D)
+        self.depthwise = nn.Conv1d(D, D, 3, groups=D)
+        self.memory = nn.Conv1d(D, D, 10, groups=D, bias=False)
+        self.gated = nn.Conv1d(D, 2 * D, 2)
+        self.chomped = nn.Conv1d(D, D, 3, padding=2)
+        self.plane = nn.Conv2d(1, 1, 3)
+
+    def forward(self, x):
+        x = 0.3 * x + 0.7 * F.pad(x, (0, 0, 1, -1))  # RWKV's time shift
+        y = x.transpose(1, 2)
+        y = self.norm(torch.relu(self.dilated(F.pad(y, (4, 0)))))
+        y = y + self.depthwise(F.pad(y, (2, 0)))
+        y = y + self.memory(F.pad(y, (9, 0)))  # FSMN
+        y = F.glu(self.gated(F.pad(y, (1, 0))), 1)
+        y = y + self.chomped(y)[:, :, :-2]  # a TCN's chomp
+        y = F.avg_pool1d(F.pad(y, (2, 0)), 3, 1)
+        y = F.max_pool1d(F.pad(y, (2, 0), value=float("-inf")), 3, 1)
+        y = self.plane(F.pad(y.transpose(1, 2).unsqueeze(1), (1, 1, 2, 0))).squeeze(1)
+        return torch.cumsum(y, 1) / torch.cumsum(torch.ones_like(y), 1)
+
+
+def test_causal_forms_stream_together():
+    record = record_of(Causal())
+    assert record.reason == ""
+    assert record.steps.means == manifest_pb2.MEANS_PROVEN
+    names = [tensor.name.rpartition(".") for tensor in record.inputs]
+    of_module = {"dilated", "depthwise", "memory", "gated", "chomped", "plane"}
+    assert {path for path, _, kind in names if kind == "last"} >= of_module
+    assert [kind for *_, kind in names].count("sum") == 2
+
+
+def attended(module, x):
+    mask = torch.full((x.size(1), x.size(1)), float("-inf")).triu(1)
+    return torch.softmax(module.query(x) @ x.transpose(1, 2) + mask, -1) @ x
+
+
+WHOLE = {
+    "attention under a causal mask": (
+        lambda: Computed(attended, query=nn.Linear(D, D)),
+        'Softmax "node_softmax" weighs other steps, as attention does: cutting',
+    ),
+    "normalisation over the steps": (
+        lambda: Computed(lambda _, x: F.layer_norm(x.transpose(1, 2), (x.size(1),)).transpose(1, 2)),
+        'LayerNormalization "node_layer_norm" normalises over the steps of a request: cutting',
+    ),
+    "a flip": (lambda: Computed(lambda _, x: x.flip(1)), 'Slice "node_flip" reverses the sequence: cutting'),
+    "a position": (
+        lambda: Computed(lambda _, x: x + torch.sin(torch.arange(x.size(1)).view(1, -1, 1))),
+        'Range "node_arange" counts the steps from the first one of a request: cutting',
+    ),
+    "a mean": (lambda: Computed(lambda _, x: x - x.mean(1, keepdim=True)), "mean over the axis sequence"),
+    "steps ahead": (lambda: Computed(lambda _, x: F.pad(x, (0, 0, 0, 2))[:, 2:]), "slice (Slice) reads 2 steps ahead"),
+    "a stride": (
+        lambda: Computed(
+            lambda m, x: m.conv(F.pad(x.transpose(1, 2), (1, 0))).transpose(1, 2), conv=nn.Conv1d(D, D, 2, 2)
+        ),
+        'its output "y" has sequence/2 steps, and not one for each of "sequence"',
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_what_stands_in_the_way_is_named(name):
+    make, said = WHOLE[name]
+    assert record_of(make()).reason.startswith(said)
