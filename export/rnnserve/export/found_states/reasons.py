@@ -29,10 +29,12 @@ _READS = {
     "InstanceNormalization": "normalises over the steps of a request",
     "GroupNormalization": "normalises over the steps of a request",
     "TopK": "sorts the steps of a request",
+    "Gather": "takes steps by their number",
 }
 _FLIP = re.compile(r'Slice "[^"]*flip')
 _REVERSES = "reverses the sequence"
 _DIRECTIONS = {b"bidirectional": " (bidirectional)", b"reverse": " (backward)"}
+_CARRYING = ("RNN", "GRU", "LSTM", "Scan", "Loop")
 _MOST = 2
 
 
@@ -70,6 +72,10 @@ def _sentence(reason: str, nodes: dict[str, onnx.NodeProto], axis: str) -> str:
         direction = next((each.s for each in node.attribute if each.name == "direction"), b"") if node else b""
         who = path or operator.lower()
         return f"{who}{_DIRECTIONS.get(direction, '')} reads the sequence from its end"
+    if node is None and operator in _CARRYING:
+        return (
+            f"{path or operator.lower()} ({operator}) is in the body of an If, Loop or Scan, where no states are found"
+        )
     whole = f'all steps of "{axis}"'
     if sentence.endswith(whole) and operator in _OVER:
         return f"{_OVER[operator]} over the axis {axis}{_of(path)}"

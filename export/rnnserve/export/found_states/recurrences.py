@@ -63,8 +63,10 @@ def find_scan(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str)
     """
     attributes = {each.name: each for each in node.attribute}
     count = len(node.input) - attributes["num_scan_inputs"].i
-    scanned = [name for name in node.input[count:] if graph.depends_on_steps(name)]
-    if not any(graph.steps_at(name) is not None for name in scanned):
+    every = node.input[count:]
+    axes = list(attributes["scan_input_axes"].ints) if "scan_input_axes" in attributes else [0] * len(every)
+    # A Scan over another axis, over rows for one, is none: what its body does with steps has to be walked.
+    if not any(_runs_over_steps(graph, name, axis) for name, axis in zip(every, axes, strict=True)):
         return None
     for name in _captured(attributes["body"].g):
         if graph.depends_on_steps(name):
@@ -76,6 +78,11 @@ def find_scan(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str)
         datatype = datatype_of(graph.element_types.get(final, 0) or graph.element_types.get(node.input[at], 0))
         states.append((at, f"{prefix}.state" + (f"_{at}" if len(needed) > 1 else ""), graph.axes_of(final), datatype))
     return _exposed(graph, number, node, 0, 0, states)
+
+
+def _runs_over_steps(graph: KnownGraph, name: str, axis: int) -> bool:
+    steps = graph.steps_at(name)
+    return steps is not None and axis % graph.values[name].rank == steps
 
 
 def _exposed(
