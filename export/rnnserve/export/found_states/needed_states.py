@@ -2,7 +2,7 @@
 
 import onnx
 
-__all__ = ["needed_states"]
+__all__ = ["names_behind", "needed_states"]
 
 
 def needed_states(graph: onnx.GraphProto, node: onnx.NodeProto, body: onnx.GraphProto, count: int) -> list[int]:
@@ -24,7 +24,7 @@ def needed_states(graph: onnx.GraphProto, node: onnx.NodeProto, body: onnx.Graph
         if at in seen:
             continue
         seen.add(at)
-        states = {inputs[name] for name in _behind(body, body.output[at].name) if inputs.get(name, count) < count}
+        states = {inputs[name] for name in names_behind(body, body.output[at].name) if inputs.get(name, count) < count}
         if at < count:
             states.add(at)  # its last value is read, or decides what is
         needed |= states
@@ -32,7 +32,7 @@ def needed_states(graph: onnx.GraphProto, node: onnx.NodeProto, body: onnx.Graph
     return sorted(needed)
 
 
-def _behind(body: onnx.GraphProto, name: str) -> set[str]:
+def names_behind(body: onnx.GraphProto, name: str) -> set[str]:
     """Name all that a tensor of a body is computed of; of an operator with a body of its own, all of the outer one."""
     makers = {result: node for node in body.node for result in node.output}
     found: set[str] = set()

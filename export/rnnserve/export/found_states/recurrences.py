@@ -7,7 +7,7 @@ import onnx
 from rnnserve.export.dataflow.stepwise import padding_key
 from rnnserve.export.found_states.initial_values import Beginning, initial_of
 from rnnserve.export.found_states.known_graph import KnownGraph
-from rnnserve.export.found_states.needed_states import needed_states
+from rnnserve.export.found_states.needed_states import names_behind, needed_states
 from rnnserve.export.found_states.place import FoundState, Obstacle, Place, datatype_of
 from rnnserve.protos import manifest_pb2
 
@@ -65,9 +65,11 @@ def find_scan(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str)
     count = len(node.input) - attributes["num_scan_inputs"].i
     every = node.input[count:]
     axes = list(attributes["scan_input_axes"].ints) if "scan_input_axes" in attributes else [0] * len(every)
-    # A Scan over another axis, over rows for one, is none: what its body does with steps has to be walked.
-    if not any(_runs_over_steps(graph, name, axis) for name, axis in zip(every, axes, strict=True)):
+    if not any(graph.steps_at(name) is not None for name in every):
         return None
+    over_steps = any(_runs_over_steps(graph, name, axis) for name, axis in zip(every, axes, strict=True))
+    if not over_steps and not _continues_declared(graph, node, attributes["body"].g):
+        return None  # a Scan over rows, whose body keeps its states to itself
     for name in _captured(attributes["body"].g):
         if graph.depends_on_steps(name):
             raise Obstacle("each of its steps reads what is computed of other steps")
@@ -83,6 +85,18 @@ def find_scan(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str)
 def _runs_over_steps(graph: KnownGraph, name: str, axis: int) -> bool:
     steps = graph.steps_at(name)
     return steps is not None and axis % graph.values[name].rank == steps
+
+
+def _continues_declared(graph: KnownGraph, node: onnx.NodeProto, body: onnx.GraphProto) -> bool:
+    """Whether each recurrent operator of a body begins with an input that is a declared state."""
+    declared = {
+        inner.name
+        for inner, name in zip(body.input, node.input, strict=True)
+        if graph.inputs_behind(name) & graph.declared
+    }
+    recurrent = [each for each in body.node if each.op_type in RECURRENT]
+    initial = [name for each in recurrent for name in each.input[_FIRST_STATE : _FIRST_STATE + 1]]
+    return len(initial) == len(recurrent) > 0 and all(names_behind(body, name) & declared for name in initial)
 
 
 def _exposed(
