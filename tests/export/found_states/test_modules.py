@@ -19,7 +19,7 @@ D = 3
 def record_of(module):
     torch.manual_seed(0)
     described = describe_model(Publication(module.eval(), "m", {"x": Floats("batch", "sequence", D)}, ["y"]))
-    return find_parts(described, MODEL, to_onnx(described), OnnxRunner).record
+    return find_parts(described, MODEL, {MODEL: to_onnx(described)}, OnnxRunner).record
 
 
 class Computed(nn.Module):

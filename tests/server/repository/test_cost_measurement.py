@@ -130,6 +130,6 @@ class Fixed:
 @pytest.mark.parametrize(("values", "rows"), [(3, 64), (16384, 64), (144160, 7), (10**7, 4)])
 def test_rows_that_are_large_by_themselves_are_run_in_smaller_numbers(values, rows):
     """64 rows of nine seconds of sound took more memory than a version may take while it is tried."""
-    fixed = dataclasses.replace(SIGNATURE, inputs={"sound": Fixed(values)})
+    fixed = dataclasses.replace(SIGNATURE, inputs={"sound": Fixed(values)})  # type: ignore[dict-item]
     assert many_rows(fixed, {}) == rows
     assert many_rows(SIGNATURE, {"sequence": 64}) == 64
