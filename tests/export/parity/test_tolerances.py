@@ -61,7 +61,7 @@ def has_small_constants(path):
 ELSEWHERE = {
     "description/omitted_inputs.py": "two calls of one module are compared, before there is anything to prove",
     "description/lenient_module.py": "two calls of one module are compared, before there is anything to prove",
-    "recurrence/other_paths.py": "which path of the code is taken is told by two draws, before there is anything to prove",
+    "recurrence/other_paths.py": "two paths of a module are compared, before there is anything to prove",
     "old_translations.py": "what the pattern matcher of another library takes for 0 and for 1",
 }
 """Files with small constants that are no tolerance of a proof, by what they are."""
