@@ -5,14 +5,19 @@ from typing import Any
 
 import numpy.typing as npt
 
-from rnnserve.export.errors import ParityError
+from rnnserve.export.errors import ParityError, ScriptRounds
+from rnnserve.export.parity.tolerances import EAGER_ROUNDING
 from rnnserve.protos.differences import largest_difference
 
-__all__ = ["FailureCollector"]
+__all__ = ["SCRIPT_BITS", "FailureCollector"]
+
+SCRIPT_BITS = "torchscript, bit for bit"
+"""Name of the check of a script's values."""
 
 
 @dataclasses.dataclass
 class _Worst:
+    check: str
     distance: float
     text: str
     batches: int = 1
@@ -106,7 +111,7 @@ class FailureCollector:
         """
         known = self._worst.get((check, name))
         if known is None:
-            self._worst[check, name] = _Worst(distance, text)
+            self._worst[check, name] = _Worst(check, distance, text)
             self._failures.append(self._worst[check, name])
             return
         known.batches += 1
@@ -117,7 +122,8 @@ class FailureCollector:
         """Raise what was collected.
 
         Raises:
-            ParityError: If anything was.
+            ScriptRounds: If a script's values are all that differs, by no more than rounding.
+            ParityError: If anything else was.
         """
         if not self._failures:
             return
@@ -128,4 +134,8 @@ class FailureCollector:
             else:
                 others = f" (and in {failure.batches - 1} other batches)" if failure.batches > 1 else ""
                 lines.append(failure.text + others)
-        raise ParityError(lines)
+        raise (ScriptRounds if all(map(_is_rounding, self._failures)) else ParityError)(lines)
+
+
+def _is_rounding(failure: str | _Worst) -> bool:
+    return isinstance(failure, _Worst) and failure.check == SCRIPT_BITS and failure.distance <= EAGER_ROUNDING

@@ -5,7 +5,7 @@ import torch
 
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.module_interface import Arrays, ModuleInterface
-from rnnserve.export.parity.failure_collector import FailureCollector
+from rnnserve.export.parity.failure_collector import SCRIPT_BITS, FailureCollector
 from rnnserve.export.parity.input_batches import InputBatch
 from rnnserve.export.parity.recurrent_results import RecurrentResults, is_same
 
@@ -41,7 +41,7 @@ def compare_script(
         if not failures.compare_forms("torchscript", name, found[name], expected, batch):
             continue
         if expected.dtype.kind == "f" and not np.array_equal(np.isnan(found[name]), np.isnan(expected)):
-            failures.compare_values("torchscript, bit for bit", name, found[name], expected, 0.0, batch)
+            failures.compare_values(SCRIPT_BITS, name, found[name], expected, 0.0, batch)
             continue
         either = [
             np.where(np.isnan(array), 0, array) if array.dtype.kind == "f" else array
@@ -49,4 +49,4 @@ def compare_script(
         ]
         same = either[0] == either[1]  # infinities among them, of which no difference can be taken
         pair = [np.where(same, 0, array) for array in either]
-        failures.compare_values("torchscript, bit for bit", name, pair[0], pair[1], 0.0, batch)
+        failures.compare_values(SCRIPT_BITS, name, pair[0], pair[1], 0.0, batch)
