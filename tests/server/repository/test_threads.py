@@ -18,7 +18,7 @@ from support.served_here import serving
 
 
 def threads_of(model) -> int:
-    return model._session.get_session_options().intra_op_num_threads
+    return model.session.get_session_options().intra_op_num_threads
 
 
 @pytest.mark.parametrize("threads", [1, 3])

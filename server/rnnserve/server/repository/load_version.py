@@ -20,7 +20,6 @@ from rnnserve.server.batching.cost import Cost
 from rnnserve.server.boundary.checked_request import Array
 from rnnserve.server.boundary.signature_reading import read_signature
 from rnnserve.server.error_texts import one_line
-from rnnserve.server.errors import StartError
 from rnnserve.server.repository.continuation import try_parts
 from rnnserve.server.repository.cost_measurement import ROUNDS, measure_cost
 from rnnserve.server.repository.findings import Findings
@@ -29,7 +28,8 @@ from rnnserve.server.repository.graph_choice import AUTO, FILES, NATIVE, SCANNED
 from rnnserve.server.repository.invariance import is_batch_invariant
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.opset import read_opset
-from rnnserve.server.repository.providers import new_session, nodes_by_provider
+from rnnserve.server.repository.providers import nodes_by_provider, session_of
+from rnnserve.server.repository.shared_session import LEAST_BYTES, Beginning, gives_the_same_bits
 from rnnserve.server.repository.steps_trial import goes_by_steps
 from rnnserve.server.repository.trial_requests import TrialRequests, as_request
 
@@ -128,14 +128,14 @@ def load_model(
         if artifact.digest != known.digest:
             raise ArtifactError(f"{MANIFEST}: has changed since the version was tried; start the server again")
         cases = load_cases(artifact.files[GOLDEN])
-        model, _ = _proven(artifact, cases, name, version, place, known.graph)
-        if known.parts is not None:
-            parts, _ = _proven_parts(artifact, cases, name, version, place, known.graph)
-            model = dataclasses.replace(model, parts=parts)
+        parts = None if known.parts is None else _proven_parts(artifact, cases, name, version, place, known.graph)[0]
+        over = parts if known.shares_session else None
+        model, _ = _proven(artifact, cases, name, version, place, known.graph, over)
+        model = dataclasses.replace(model, parts=parts)
     model = _with_findings(model, known, allow_non_finite=allow_non_finite)
     if model.parts is not None and known.parts is not None:
-        parts = _with_findings(model.parts, known.parts, allow_non_finite=allow_non_finite)
-        model = dataclasses.replace(model, parts=dataclasses.replace(parts, statistics=model.statistics))
+        in_parts = _with_findings(model.parts, known.parts, allow_non_finite=allow_non_finite)
+        model = dataclasses.replace(model, parts=dataclasses.replace(in_parts, statistics=model.statistics))
     if model.origin == "adopted":
         _log.warning("%s version %s: %s", name, version, _ADOPTED)
     if not known.batch_invariant:
@@ -208,14 +208,24 @@ def _try(
     parts, trials = _proven_parts(artifact, cases, name, version, place, choice)
     with _said_as(f"{PARTS}: does not run on inputs like those of its golden cases on {place.device}"):
         found = dataclasses.replace(found, parts=_findings(artifact.digest, parts, cases, trials, rounds))
+    if place.device == "cpu" and len(artifact.files[PARTS]) >= LEAST_BYTES:
+        shared, trials = _proven(artifact, cases, name, version, place, choice, parts)
+        if gives_the_same_bits(model.run, shared.run, model.signature, cases, trials):
+            model, found = shared, dataclasses.replace(found, shares_session=True)
     return dataclasses.replace(model, parts=parts), found
 
 
 def _proven(
-    artifact: Version, cases: Sequence[Case], name: str, version: str, place: _Place, choice: GraphChoice
+    artifact: Version,
+    cases: Sequence[Case],
+    name: str,
+    version: str,
+    place: _Place,
+    choice: GraphChoice,
+    over: Model | None = None,
 ) -> tuple[Model, TrialRequests]:
-    """Load the graph of a version that serves, and replay the golden cases on it."""
-    return _proven_graph(artifact, cases, name, version, place, choice, choice.file, artifact.manifest)
+    """Load the graph of a version that serves, or take that with found states, and replay the golden cases on it."""
+    return _proven_graph(artifact, cases, name, version, place, choice, choice.file, artifact.manifest, over)
 
 
 def _proven_parts(
@@ -238,20 +248,26 @@ def _proven_graph(
     choice: GraphChoice,
     file: str,
     manifest: manifest_pb2.Manifest,
+    over: Model | None = None,
 ) -> tuple[Model, TrialRequests]:
     device = place.device
-    try:
-        session = new_session(artifact.files[file], device, place.threads)
-    except StartError:
-        raise
-    except Exception as error:
-        raise ArtifactError(f"{file}: onnxruntime cannot load it: {one_line(str(error))}") from error
+    begin = None
+    if over is None:
+        session = session_of(artifact.files, file, device, place.threads)
+    else:
+        session = over.session
+        begin = Beginning(manifest, load_defaults(artifact.files, with_found_states(manifest).inputs))
     defaults = load_defaults(artifact.files, manifest.inputs)
-    signature = read_signature(session.get_inputs(), session.get_outputs(), manifest, file, defaults)
+    hidden = {tensor.name for tensor in (*manifest.parts.inputs, *manifest.parts.outputs)} if over else ()
+    inputs, outputs = (
+        [value for value in values if value.name not in hidden]
+        for values in (session.get_inputs(), session.get_outputs())
+    )
+    signature = read_signature(inputs, outputs, manifest, file, defaults)
     trials = TrialRequests(signature, cases)
     signature = signature.with_shortest(trials.shortest)
     nodes = nodes_by_provider(session)
-    model = Model(name, version, artifact.manifest, signature, device, choice, nodes, _UNMEASURED, session)
+    model = Model(name, version, artifact.manifest, signature, device, choice, nodes, _UNMEASURED, session, begin=begin)
     parity = artifact.parity.get(_PARITY_OF[choice.name], "")
     model = dataclasses.replace(model, parity=parity, opset=read_opset(artifact.files[choice.file]))
     with _said_as(f"{GOLDEN}: {file} does not run these cases on {device}"):

@@ -19,6 +19,7 @@ from rnnserve.server.counting.table import used_table
 from rnnserve.server.repository.bound_run import LARGE_RUN_OPTIONS, RUN_OPTIONS, BoundRun
 from rnnserve.server.repository.graph_choice import GraphChoice
 from rnnserve.server.repository.kernel_errors import KERNEL_ERRORS, reraise
+from rnnserve.server.repository.shared_session import Beginning
 
 __all__ = ["Model"]
 
@@ -48,9 +49,11 @@ class Model:
         refuses_non_finite: Whether answers are refused that are NaN or infinite, in the outputs that may be.
         parity: Summary of what its graph was compared with when published, as JSON; empty where with nothing.
         opset: Version of ONNX's operators that its graph is of; 0 where that is not known.
+        session: What runs.
         statistics: Counts of what it has done.
         parts: The same on a graph with states that were found in it, which runs the parts of sequences; None where this
             one does, or none may be sent.
+        begin: What adds the states of a beginning to the inputs, where it runs on the session of `parts`.
     """
 
     name: str
@@ -61,7 +64,7 @@ class Model:
     graph: GraphChoice
     nodes: Mapping[str, Mapping[str, int]]
     cost: Cost
-    _session: ort.InferenceSession
+    session: ort.InferenceSession
     batch_invariant: bool = False
     trims_outputs: bool = False
     continues: bool = False
@@ -72,6 +75,7 @@ class Model:
     opset: int = 0
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
     parts: "Model | None" = None
+    begin: Beginning | None = None
 
     def __post_init__(self) -> None:
         """Count where `/metrics` are read: of a version that is loaded again, beside what was counted before."""
@@ -154,7 +158,8 @@ class Model:
         sizes = {a: max([request.longest[a] for request in requests]) for a in self.signature.sequence_axes}
         specs = [self.signature.outputs[name] for name in names]
         results = {spec.name: np.empty(spec.shape(rows, sizes), spec.dtype) for spec in specs}
-        BoundRun(self._session, feeds, results, LARGE_RUN_OPTIONS).run()
+        feeds = feeds if self.begin is None else self.begin(feeds)
+        BoundRun(self.session, feeds, results, LARGE_RUN_OPTIONS).run()
         return list(results.values())
 
     def run_arrays(
@@ -173,8 +178,10 @@ class Model:
         Raises:
             InvalidRequest: If onnxruntime refuses their values.
         """
+        if self.begin is not None:
+            feeds = self.begin(feeds)
         try:
-            results: list[Array] = self._session.run(names, feeds, options)
+            results: list[Array] = self.session.run(names, feeds, options)
         except KERNEL_ERRORS as error:
             reraise(error)
         return results
@@ -188,7 +195,7 @@ class Model:
             outputs: The outputs wanted by name, contiguous.
         """
         if self.device == "cpu":
-            return BoundRun(self._session, feeds, outputs).run
+            return BoundRun(self.session, feeds if self.begin is None else self.begin(feeds), outputs).run
 
         def run() -> None:
             for array, result in zip(outputs.values(), self.run_arrays(list(outputs), feeds), strict=True):

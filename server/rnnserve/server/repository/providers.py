@@ -6,13 +6,16 @@ every session is compared with the one asked for. Nor may a session change its p
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 
 import onnxruntime as ort
 
+from rnnserve.protos.artifact import ArtifactError
+from rnnserve.server.error_texts import one_line
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.cuda_trial import find_cuda_fault
 
-__all__ = ["choose_device", "new_session", "nodes_by_provider"]
+__all__ = ["choose_device", "new_session", "nodes_by_provider", "session_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -89,3 +92,24 @@ def nodes_by_provider(session: ort.InferenceSession) -> dict[str, dict[str, int]
         ops = counts.setdefault(subgraph.ep_name, Counter())
         ops.update(node.op_type for node in subgraph.get_nodes())
     return {provider: dict(sorted(ops.items())) for provider, ops in sorted(counts.items())}
+
+
+def session_of(files: Mapping[str, bytes], file: str, device: str, threads: int) -> ort.InferenceSession:
+    """Make a session of a version's file, as `new_session` does.
+
+    Args:
+        files: Files of the version, by name.
+        file: Name of the graph.
+        device: The device that runs it.
+        threads: Threads of each run.
+
+    Raises:
+        ArtifactError: If onnxruntime does not take it.
+        StartError: If the session was made on another device than asked.
+    """
+    try:
+        return new_session(files[file], device, threads)
+    except StartError:
+        raise
+    except Exception as error:
+        raise ArtifactError(f"{file}: onnxruntime cannot load it: {one_line(str(error))}") from error
