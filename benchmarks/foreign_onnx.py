@@ -130,6 +130,9 @@ class _Model:
         for tensor in self.manifest.inputs:
             shape = [sizes[axis.name] if axis.size < 0 else axis.size for axis in tensor.axes]
             whole = tensor.HasField("integers")
+            if tensor.lengths_of:
+                arrays[tensor.name] = np.full(shape, sizes[tensor.lengths_of], DTYPES[tensor.datatype])
+                continue
             array = (
                 self._random.integers(tensor.integers.low, tensor.integers.high, shape)
                 if whole

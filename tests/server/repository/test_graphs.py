@@ -79,7 +79,7 @@ def test_a_version_without_the_file_serves_on_native_and_says_so(tmp_path, asked
 
 
 def test_cuda_has_native(folder, monkeypatch):
-    monkeypatch.setattr(loading, "new_session", lambda model, *_: providers.new_session(model, "cpu"))
+    monkeypatch.setattr(loading, "session_of", lambda files, file, *_: providers.session_of(files, file, "cpu", 1))
     manifest = manifest_pb2.Manifest()
     manifest.CopyFrom(read_version(folder).manifest)
     manifest.replay_limits[0].device = "cuda"
