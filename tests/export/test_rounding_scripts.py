@@ -16,7 +16,7 @@ class Moved(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         output = self.gru(x)[0]
-        if torch.jit.is_scripting():
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
             return output * self.factor
         return output
 
