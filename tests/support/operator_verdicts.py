@@ -1,6 +1,7 @@
 """What is decided of a few operators, given as words, for a batch of rows with lengths."""
 
 import numpy as np
+import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from rnnserve.export.dataflow import Property, decide, worst
@@ -68,7 +69,8 @@ def verdicts(nodes, axes, functions=()):
 
 def model_of(nodes, functions=()):
     """Make the model, which onnxruntime runs."""
-    words = {name for _, given, _, _ in nodes for name in given.split()}
+    bodies = any(isinstance(value, onnx.GraphProto) for *_, more in nodes for value in more.values())
+    read = set(CONSTANTS) if bodies else {name for _, given, _, _ in nodes for name in given.split()}
     graph = helper.make_graph(
         [helper.make_node(op, given.split(), results.split(), **more) for op, given, results, more in nodes],
         "graph",
@@ -77,7 +79,7 @@ def model_of(nodes, functions=()):
             helper.make_tensor_value_info("lengths", TensorProto.INT64, ["batch"]),
         ],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in CONSTANTS.items() if name in words],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in CONSTANTS.items() if name in read],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], functions=functions, ir_version=10)
 
