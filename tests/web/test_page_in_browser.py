@@ -237,6 +237,35 @@ def test_any_other_model_has_a_form_and_a_session_that_carries_states(opened):
         assert [tensor.name for tensor in runs[-1].inputs] == ["input"]
 
 
+def with_found_states():
+    """A server whose model has states that were found in its graph, and no declared ones."""
+    upstream = Counting()
+    said = upstream.answers["ModelMetadata"]
+    del said.inputs[1:], said.outputs[1:]
+    said.properties.update(continuable="false", found_states='["gru.h"]', sequences="kept")
+    return upstream
+
+
+def test_states_that_were_found_are_kept_under_a_key_of_the_tab(opened):
+    upstream = with_found_states()
+    with running_front(upstream) as (port, _):
+        page = opened(f"127.0.0.1:{port}", size=PHONE)
+        session = page.locator("section", has_text="Step by step")
+        assert "found in the graph: gru.h" in page.locator("section", has_text="How it is served").inner_text()
+        for step in (1, 2):
+            session.get_by_role("button", name="Step", exact=True).click()
+            page.wait_for_selector(f"text=Step {step} answered; its states are kept for the next")
+        session.get_by_role("button", name="Start over").click()
+        session.get_by_role("button", name="Step", exact=True).click()
+        page.wait_for_selector("text=Step 1 answered")
+        runs = [request.parameters for method, request, _ in upstream.asked if method == "ModelInfer"]
+        assert [each["sequence_start"].bool_param for each in runs] == [True, False, True]
+        keys = [(each["sequence_id"].string_param, each["sequence_key"].string_param) for each in runs]
+        assert keys[0] == keys[1]
+        assert not {*keys[0]} & {*keys[2]}
+        assert min(len(key) for _, key in keys) >= 32
+
+
 def test_a_token_stays_in_the_tab(opened):
     with running_front(Counting("secret-word")) as (port, _):
         page = opened(f"127.0.0.1:{port}", fails=True)  # the browser's console tells of the 401

@@ -31,14 +31,14 @@ export async function askJson(path) {
 }
 
 // Inputs are {name, datatype, shape, text}: text is JSON, sent as it stands, so that no digit of a number is lost.
-export async function infer(model, inputs, outputs = []) {
+export async function infer(model, inputs, outputs = [], parameters = {}) {
   const said = inputs.map(({ name, datatype, shape, text }) =>
     `{"name":${JSON.stringify(name)},"datatype":"${datatype}","shape":${JSON.stringify(shape)},"data":${text}}`);
   const wanted = outputs.length ? `,"outputs":${JSON.stringify(outputs.map((name) => ({ name })))}` : "";
   const reply = await ask(`/v2/models/${encodeURIComponent(model)}/infer`, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
-    body: `{"inputs":[${said.join(",")}]${wanted}}`,
+    body: `{"inputs":[${said.join(",")}]${wanted},"parameters":${JSON.stringify(parameters)}}`,
   });
   const answer = read(await reply.text());
   return Object.fromEntries(answer.outputs.map((output) => [output.name, output]));

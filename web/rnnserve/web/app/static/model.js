@@ -18,7 +18,7 @@ export function showModel(place, { metadata, example }) {
     panels.push(walkPanel(metadata));
   } else {
     panels.push(requestForm(metadata, example));
-    if (example && statesOf(metadata).size && property(metadata, "continuable", false)) panels.push(sessionPanel(metadata, example));
+    if (example && keepsStates(metadata)) panels.push(sessionPanel(metadata, example));
   }
   panels.push(servingPanel(metadata), numbers.panel, proofPanel(metadata), tensorsPanel(metadata), snippetPanel(metadata, example));
   place.replaceChildren(
@@ -27,6 +27,12 @@ export function showModel(place, { metadata, example }) {
     element("div", { class: "panels" }, ...panels),
   );
   return numbers;
+}
+
+// Declared states, which any client carries, or found ones, which the server keeps.
+function keepsStates(metadata) {
+  if (property(metadata, "continuable", false)) return statesOf(metadata).size > 0;
+  return metadata.properties.sequences === "kept" && property(metadata, "found_states", []).length > 0;
 }
 
 function servingPanel(metadata) {
@@ -40,13 +46,15 @@ function servingPanel(metadata) {
   }[said.batching] ?? "not told";
   const bits = property(metadata, "batch_invariant", null);
   const labels = property(metadata, "labels", []);
+  const found = property(metadata, "found_states", []);
+  const kept = found.length ? `kept by the server, found in the graph: ${found.join(", ")}` : "carried by the client, or kept by the server";
   return panel("How it is served", "", facts([
     ["provider", `${said.provider ?? "not told"}${said.provider_requested && said.provider_requested !== said.provider ? ` (asked for: ${said.provider_requested})` : ""}`],
     ["graph", `${said.graph ?? "not told"}${said.graph_reason ? `, ${said.graph_reason}` : ""}`],
     ["nodes", nodes.join("; ") || "not told"],
     ["batching", `${said.batching ?? ""}: ${batching}`],
     ["bits", bits === null ? "not told" : bits ? "an answer has the same bits alone and in any batch" : "an answer's last bits may depend on what shares its run"],
-    ["states", said.sequences === "kept" ? "carried by the client, or kept by the server" : said.sequences || "none"],
+    ["states", said.sequences === "kept" ? kept : said.sequences || "none"],
     ["threads", said.threads ?? "not told"],
     ["labels", labels.join(", ") || "none"],
   ]));
