@@ -19,7 +19,6 @@ __all__ = [
     "FailedPass",
     "ParityError",
     "PublishingFailed",
-    "ScriptRounds",
     "UnsupportedModule",
     "WrongArguments",
 ]
@@ -63,10 +62,6 @@ class ParityError(ExportError):
     def __init__(self, failures: Sequence[str]) -> None:
         self.failures = tuple(failures)
         super().__init__("\n".join(self.failures))
-
-
-class ScriptRounds(ParityError):
-    """All that differs is TorchScript, in its last bits: it computes in another order than eager."""
 
 
 class PublishingFailed(ExportError, OSError):
