@@ -85,3 +85,15 @@ def _(self, x):
         h = self.cell(x_t, h)
         outputs.append(h)
     return torch.stack(outputs, 1), pad_packed_sequence(packed, batch_first=True, total_length=x.size(1))[0]
+
+
+@loop("classes that are named, not called")
+def _(self, x):
+    kinds, either = (list, tuple), list | tuple
+    made = {"many": list, "few": tuple}
+    h, outputs = x.new_zeros(x.size(0), 4), list()  # noqa: C408 - what is called is ours
+    for x_t in x.unbind(1):
+        state = (h,)
+        h = self.cell(x_t, state[0] if isinstance(state, kinds) and isinstance(state, either) else -state)
+        outputs.append(h)
+    return torch.stack(outputs, 1), len(made["few"]((1, 2))) * h

@@ -1,17 +1,32 @@
 """Lines of the user's code, for messages: of a stack, and of the nodes of a captured program."""
 
+import importlib.util
+import os
 import pathlib
+import sysconfig
 
 import torch
 
 __all__ = ["first_line", "is_users_code", "line_of", "source_line"]
 
-_NOT_THE_USERS = (str(pathlib.Path(torch.__file__).parent), str(pathlib.Path(__file__).parent))
+_ARITHMETIC = ("sympy", "mpmath", "numpy")  # what torch computes sizes with, in a capture, too
+_SPECS = (importlib.util.find_spec(name) for name in _ARITHMETIC)
+_FOLDERS = (torch.__file__, __file__, *(spec.origin for spec in _SPECS if spec is not None and spec.origin))
+# With a separator at the end: torchaudio and torchcrf are not torch.
+_NOT_THE_USERS = tuple(f"{pathlib.Path(each).parent}{os.sep}" for each in _FOLDERS)
+_STANDARD = f"{sysconfig.get_path('stdlib')}{os.sep}"
+_INSTALLED = ("site-packages", "dist-packages")  # folders of packages, within the standard library's
 
 
 def is_users_code(filename: str) -> bool:
-    """Tell whether a file is the user's: neither torch's nor this package's."""
-    return not filename.startswith(_NOT_THE_USERS)
+    """Tell whether a file is the user's, or a package's that the user chose.
+
+    Code of torch, of this package, of what torch computes sizes with, and of Python's own library is not.
+    """
+    if filename.startswith(_NOT_THE_USERS):
+        return False
+    rest = filename.removeprefix(_STANDARD)
+    return rest == filename or rest.startswith(_INSTALLED)
 
 
 def source_line(filename: str, line: int | None) -> str:

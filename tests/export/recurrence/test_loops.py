@@ -1,6 +1,7 @@
 """Loops over steps in the user's own code become scans: in many spellings, against eager at sizes unlike the sample."""
 
 import ast
+import copy
 import types
 from typing import Any
 
@@ -220,6 +221,17 @@ def test_functions_of_a_module_are_the_users():
     assert Looped.forward in found
     assert LOOPS[NAMES[0]] in found
     assert not [each for each in found if "torch" in each.__module__.split(".")]
+
+
+class Copying(nn.Module):
+    """Names a module of Python's library, from which all of sympy can be reached once torch has loaded it."""
+
+    def forward(self, x):
+        return copy.deepcopy(x)
+
+
+def test_code_that_a_capture_itself_runs_is_not_the_users():
+    assert {each.__module__ for each in functions_of(Copying())} == {__name__}
 
 
 @pytest.mark.parametrize(

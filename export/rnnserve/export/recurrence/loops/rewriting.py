@@ -273,20 +273,23 @@ class _Expressions(ast.NodeTransformer):
         self.rewriter = rewriter
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
-        if not isinstance(node.ctx, ast.Load) or not self.rewriter.is_hooked(node.id):
+        # A class that is named, not called, may be for isinstance: `tuple | list`, `kinds = (list, tuple)`.
+        is_class = isinstance(getattr(builtins, node.id, None), type)
+        return node if is_class or not isinstance(node.ctx, ast.Load) else self._hooked(node)
+
+    def _hooked(self, node: ast.Name) -> ast.expr:
+        if not self.rewriter.is_hooked(node.id):
             return node
         hooked = ast.Attribute(ast.Name(_HOOKS, ast.Load()), "HOOKED", ast.Load())
         return ast.copy_location(ast.Subscript(hooked, ast.Constant(node.id), ast.Load()), node)
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
-        # Only what is called is hooked: isinstance(x, list) has Python's own.
-        hooked = isinstance(node.func, ast.Name)
         one = node.args[0] if len(node.args) == 1 else None
         if isinstance(node.func, ast.Name) and node.func.id == "zip" and isinstance(one, ast.Starred):
             if self.rewriter.is_hooked("zip"):
                 return self.rewriter.call("unzipped", self._argument(one.value))
             return node
-        node.func = self.visit(node.func) if hooked or not isinstance(node.func, ast.Name) else node.func
+        node.func = self._hooked(node.func) if isinstance(node.func, ast.Name) else self.visit(node.func)
         node.args = [self._argument(each) for each in node.args]
         node.keywords = [ast.keyword(each.arg, self._argument(each.value)) for each in node.keywords]
         return node
