@@ -3,22 +3,25 @@
     pip install --no-deps --target FOLDER ncps mambapy snntorch minGRU-pytorch spikingjelly cerebral-lstm conv-lstm
     pip install --no-deps --target FOLDER comfi-fast-grnn-torch liquidnn pytorch-sublstm pytorch-tcn lru-pytorch
     pip install --no-deps --target FOLDER bi-lstm-crf pytorch-adaptive-computation-time speechbrain
-    pip install --no-deps --target FOLDER openunmix torchaudio einops loguru hyperpyyaml PyYAML
+    pip install --no-deps --target FOLDER minimamba array-lstm norse nir nirtorch xlstm omegaconf s5-pytorch auto-esn
+    pip install --no-deps --target FOLDER networkx scipy openunmix torchaudio einops loguru hyperpyyaml PyYAML
     python -m benchmarks.package_modules FOLDER [NAME …]
 
-prints the table of docs/publishing.md. Each module is asked with normal values and with zeros, 300 times the usual,
-1e-12 times, and one value for all, alone, in a crowd, with three rows in a request, and in parts where that is proven.
-A distance is the largest difference from the module itself, as a part of the largest value, or of 1.
+prints rows as those of docs/reference/modules.md. Each module is asked with normal values and with zeros,
+300 times the usual, 1e-12 times, and one value for all, alone, in a crowd, with three rows in a request, and in parts
+where that is proven. A distance is the largest difference from the module itself, as a part of the largest value, or
+of 1.
 """
 
 import argparse
 import importlib
 import importlib.metadata
 import itertools
+import re
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -27,8 +30,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from benchmarks.package_descriptions import MODULES
 from rnnserve.client import Client
-from rnnserve.export import Floats, Integers, Lengths, Publication, publish
+from rnnserve.export import Publication, publish
 from rnnserve.export.description.described_model import DescribedModel, describe_model, evaluating
 from rnnserve.export.errors import ExportError
 from rnnserve.export.input_drawing import draw_inputs
@@ -38,152 +42,6 @@ from rnnserve.server.settings import Settings
 from rnnserve.server.testing import serve
 
 Arrays = dict[str, npt.NDArray[Any]]
-_Description = tuple[str, str, Callable[[Any], torch.nn.Module], dict[str, Any], list[str], dict[str, Any]]
-
-_X: Final = Floats("batch", "sequence", 3)
-_FIRST: Final = Floats("sequence", "batch", 3)  # sequence first
-_H: Final = {"h_n": "hx"}
-
-MODULES: Final[dict[str, _Description]] = {
-    "CfC": (
-        "ncps",
-        "ncps.torch",
-        lambda m: m.CfC(3, 8, backbone_units=8),
-        {"input": _X, "hx": Floats("batch", 8)},
-        ["y", "h_n"],
-        {"states": _H},
-    ),
-    "Mamba": (
-        "mambapy",
-        "mambapy.mamba",
-        lambda m: m.Mamba(m.MambaConfig(d_model=4, n_layers=2, d_state=4, pscan=False)),
-        {"x": Floats("batch", "sequence", 4)},
-        ["y"],
-        {},
-    ),
-    "minGRU": (
-        "minGRU-pytorch",
-        "minGRU_pytorch",
-        lambda m: m.minGRU(6),
-        {"x": Floats("batch", "sequence", 6)},
-        ["y"],
-        {},
-    ),
-    "minLSTM": (
-        "minGRU-pytorch",
-        "minGRU_pytorch.minLSTM",
-        lambda m: m.minLSTM(6),
-        {"x": Floats("batch", "sequence", 6)},
-        ["y"],
-        {},
-    ),
-    "LiGRU": (
-        "speechbrain",
-        "speechbrain.nnet.RNN",
-        lambda m: m.LiGRU(hidden_size=6, input_shape=(2, 10, 3), num_layers=2),
-        {"x": _X},
-        ["y", "h_n"],
-        {},
-    ),
-    "SpikingLSTM": (
-        "spikingjelly",
-        "spikingjelly.activation_based.rnn",
-        lambda m: m.SpikingLSTM(3, 6, 1),
-        {"x": _FIRST},
-        ["y", "h_n", "c_n"],
-        {},
-    ),
-    "CerebralLSTM": (
-        "cerebral-lstm",
-        "cerebral_lstm",
-        lambda m: m.CerebralLSTM(3, 6, 1),
-        {"x": _FIRST},
-        ["y", "h_n", "c_n", "d_n"],
-        {},
-    ),
-    "ConvLSTM": (
-        "conv-lstm",
-        "conv_lstm",
-        lambda m: m.ConvLSTM(2, 4, 3, 1),
-        {"input_tensor": Floats("batch", "sequence", 2, 5, 6)},
-        ["y", "h_n", "c_n"],
-        {},
-    ),
-    "ComfiFastGRNN": (
-        "comfi-fast-grnn-torch",
-        "comfi_fast_grnn_torch",
-        lambda m: m.ComfiFastGRNN(3, 6, bidirectional=True),
-        {"x": _X},
-        ["y", "h_n"],
-        {},
-    ),
-    "LiquidNeuralNetwork": (
-        "liquidnn",
-        "liquidnn",
-        lambda m: m.LiquidNeuralNetwork(3, 6, num_layers=2),
-        {"x": _X},
-        ["h_n"],
-        {},
-    ),
-    "SubLSTM": (
-        "pytorch-sublstm",
-        "subLSTM.nn",
-        lambda m: m.SubLSTM(3, 6, 1, batch_first=True),
-        {"input": _X},
-        ["y", "h_n", "c_n"],
-        {},
-    ),
-    "TCN": (
-        "pytorch-tcn",
-        "pytorch_tcn",
-        lambda m: m.TCN(3, [4, 4], kernel_size=3, causal=True, input_shape="NLC"),
-        {"x": _X},
-        ["y"],
-        {},
-    ),
-    "LRU": ("lru-pytorch", "LRU_pytorch", lambda m: m.LRU(3, 4, 6), {"input": _X}, ["y"], {}),
-    "BiRnnCrf": (
-        "bi-lstm-crf",
-        "bi_lstm_crf",
-        lambda m: m.BiRnnCrf(20, 4, 6, 8),
-        {"xs": Integers("batch", "sequence", high=20, padding=0)},
-        ["score", "tags"],
-        {},
-    ),
-    "AdaptiveGRU": (
-        "pytorch-adaptive-computation-time",
-        "pytorch_adaptive_computation_time",
-        lambda m: m.AdaptiveGRU(3, 6, time_penalty=0.01),
-        {"inputs": _FIRST},
-        ["y", "h_n", "cost", "steps"],
-        {},
-    ),
-    "OpenUnmix": (
-        "openunmix",
-        "openunmix.model",
-        lambda m: m.OpenUnmix(nb_bins=9, nb_channels=2, hidden_size=8, nb_layers=1),
-        {"x": Floats("batch", ("channels", 2), ("bins", 9), "frames")},
-        ["y"],
-        {},
-    ),
-    "DeepSpeech": (
-        "torchaudio",
-        "torchaudio.models",
-        lambda m: m.DeepSpeech(4, 8, 5),
-        {"x": Floats("batch", 1, "sequence", 4)},
-        ["y"],
-        {},
-    ),
-    "RNN-T predictor": (
-        "torchaudio",
-        "torchaudio.models.rnnt",
-        lambda m: m._Predictor(20, 8, 8, 1, 8),  # noqa: SLF001 - the module of its RNNT
-        {"input": Integers("batch", "sequence", high=20), "lengths": Lengths()},
-        ["y", "y_lengths", "h_n", "c_n"],
-        {},
-    ),
-}
-"""By name: package, module of Python, what makes the module, inputs, outputs, and the rest of its description."""
 
 _KINDS: Final = {"usual": 1.0, "zeros": 0.0, "large": 300.0, "tiny": 1e-12, "one value": 1.0}
 _LENGTHS: Final = (1, 2, 7, 23)
@@ -276,7 +134,7 @@ def _publication(name: str) -> Publication:
 
 
 def _served(name: str) -> str:
-    return name.lower().replace(" ", "_").replace("-", "_")
+    return re.sub(r"\W+", "_", name.lower())
 
 
 def _row(name: str, folder: Path) -> Sequence[str]:
