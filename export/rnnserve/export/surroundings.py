@@ -5,7 +5,6 @@ sets attributes of its own. What is published must not depend on how often the m
 training it.
 """
 
-import collections
 import contextlib
 import random
 import warnings
@@ -15,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from rnnserve.export.held_modules import containers_in, held_modules, refilling
 
 __all__ = ["left_as_they_were"]
 
@@ -69,12 +70,13 @@ def _flushes_denormals() -> bool:
 
 def _module(module: nn.Module) -> Iterator[Callable[[], object]]:
     tensors: dict[int, Tensor] = {}
-    for submodule in module.modules():
+    for submodule in held_modules(module).values():
         attributes = dict(submodule.__dict__)
         for value in attributes.values():
             tensors.update((id(tensor), tensor) for tensor in _tensors(value))
-            if isinstance(value, dict | list | set | collections.deque):
-                yield _refilling(value)
+            for container in containers_in(value):
+                tensors.update((id(tensor), tensor) for tensor in _tensors(container))
+                yield refilling(container)
         yield _resetting(submodule, attributes)
     for tensor in tensors.values():
         yield _rewriting(tensor)
@@ -84,29 +86,6 @@ def _tensors(value: object) -> list[Tensor]:
     """The tensors of an attribute: itself, or those in it."""
     entries = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
     return [entry for entry in entries if isinstance(entry, Tensor) and not entry.is_meta and not entry.is_sparse]
-
-
-def _refilling(container: Any) -> Callable[[], None]:  # noqa: ANN401 - a dict, list, set or deque
-    before = list(container.items()) if isinstance(container, dict) else list(container)
-    return lambda: _refill(container, before)
-
-
-def _refill(container: Any, entries: list[Any]) -> None:  # noqa: ANN401
-    """Put entries into the container that has had them, if it has others now."""
-    now = list(container.items()) if isinstance(container, dict) else list(container)
-    if len(now) == len(entries) and all(_is_same(one, other) for one, other in zip(now, entries, strict=True)):
-        return
-    container.clear()
-    if isinstance(container, dict | set):
-        container.update(entries)
-    else:
-        container.extend(entries)
-
-
-def _is_same(one: object, other: object) -> bool:
-    if isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other) == 2:  # an item of a dict
-        return one[0] is other[0] and one[1] is other[1]
-    return one is other
 
 
 def _resetting(submodule: nn.Module, attributes: dict[str, Any]) -> Callable[[], None]:

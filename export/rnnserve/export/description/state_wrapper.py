@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rnnserve.export.description.state_trees import Empty, Path, check_constants, filled, parts_of, picked, tensors_of
 from rnnserve.export.errors import WrongArguments
+from rnnserve.export.held_modules import owner_of
 
 __all__ = ["MISSING", "AttributeState", "TreeInput", "TreeOutput", "WithStates", "attribute", "set_attribute", "taken"]
 
@@ -182,14 +183,12 @@ def _taken(result: Any, remaining: list[str | TreeOutput]) -> Iterator[Tensor]: 
 
 def attribute(module: nn.Module, path: str) -> Any:  # noqa: ANN401 - whatever it holds
     """What an attribute holds; `MISSING` where there is none yet."""
-    owner, _, name = path.rpartition(".")
-    return getattr(module.get_submodule(owner), name, MISSING)
+    return getattr(owner_of(module, path), path.rpartition(".")[2], MISSING)
 
 
 def set_attribute(module: nn.Module, path: str, value: Any) -> None:  # noqa: ANN401
     """Set an attribute, a buffer among them; `MISSING` takes it away."""
-    owner, _, name = path.rpartition(".")
-    holder = module.get_submodule(owner)
+    holder, name = owner_of(module, path), path.rpartition(".")[2]
     if value is not MISSING:
         setattr(holder, name, value)
     elif hasattr(holder, name):

@@ -10,6 +10,7 @@ import torch.fx.experimental._config
 from torch import nn
 
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
+from rnnserve.export.held_modules import containers_in, held_modules, refilling
 from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
@@ -121,7 +122,9 @@ def frozen(module: nn.Module) -> Iterator[None]:
 @contextlib.contextmanager
 def prepared(module: nn.Module) -> Iterator[None]:
     """Make the module's forward use our stand-ins in the context; afterwards restore the module's attributes."""
-    attributes = [(each, dict(each.__dict__), dict(each._buffers)) for each in module.modules()]  # noqa: SLF001
+    held = held_modules(module).values()
+    attributes = [(each, dict(each.__dict__), dict(each._buffers)) for each in held]  # noqa: SLF001
+    refill = [refilling(each) for own in held for value in own.__dict__.values() for each in containers_in(value)]
     with intercepted(), capture_session.opened(module), torch.no_grad(), RecurrentFunctionMode(), SizeFunctionMode():
         try:
             yield
@@ -132,3 +135,5 @@ def prepared(module: nn.Module) -> Iterator[None]:
                     del now[name]
                 now.update({name: value for name, value in before.items() if now.get(name, now) is not value})
                 submodule._buffers.update(buffers)  # noqa: SLF001 - a module may set them, too, in a run without values
+            for put_back in refill:
+                put_back()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.held_modules import held_modules
 from rnnserve.export.recurrence.argument_types import Argument, Arguments
 from rnnserve.export.recurrence.fake_tensors import fake_arguments
 
@@ -56,10 +57,9 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
         after = _attributes(module)  # kept for the second call, so that no new tensor has the `id` of one of these
         written = {
             id(leaf): name
-            for name, value in after.items()
-            if value is not before.get(name)
-            for leaf in torch.utils._pytree.tree_leaves(value)  # noqa: SLF001
-            if isinstance(leaf, Tensor)
+            for name, leaves in after.items()
+            for leaf in leaves
+            if isinstance(leaf, Tensor) and all(leaf is not old for old in before.get(name, ()))
         }
         if written:
             with _ReadRecorder(written) as recorder:
@@ -74,10 +74,11 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
         )
 
 
-def _attributes(module: nn.Module) -> dict[str, Any]:
+def _attributes(module: nn.Module) -> dict[str, list[Any]]:
+    """Give what attributes hold, or the lists and dicts that they are, which a forward may write to in place."""
     return {
-        f"{name}.{attribute}" if name else attribute: value
-        for name, submodule in module.named_modules()
+        f"{name}.{attribute}" if name else attribute: torch.utils._pytree.tree_leaves(value)  # noqa: SLF001
+        for name, submodule in held_modules(module).items()
         for attribute, value in submodule.__dict__.items()
         if attribute not in _BOOKKEEPING
     }

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnnserve.export.held_modules import held_modules
 from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.argument_types import Argument
 from rnnserve.export.recurrence.loops.captured_loop import CapturedLoop
@@ -43,7 +44,7 @@ def loop(
 ) -> CapturedLoop:
     """Begin a loop; `Site` has the arguments."""
     site = Site(file, line, frozenset(carried), frozenset(last), frozenset(assignable))
-    return CapturedLoop(steps, site, dict(capture_session.current().root.named_modules()))
+    return CapturedLoop(steps, site, held_modules(capture_session.current().root))
 
 
 def comprehension(items: Argument, of: Callable[[Any], Iterable[Any]], file: str, line: int) -> Argument:

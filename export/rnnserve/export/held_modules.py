@@ -1,0 +1,101 @@
+"""The modules that a module runs: those that it registers, and those in its lists and dicts of Python.
+
+`nn.Module.named_modules` gives the former alone. `self.cells = [Cell(), Cell()]` registers nothing, and runs all the
+same.
+"""
+
+import collections
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import nn
+
+__all__ = ["containers_in", "held_modules", "owner_of", "refilling"]
+
+_REGISTERED = {"_modules", "_parameters", "_buffers"}
+
+
+def held_modules(module: nn.Module) -> dict[str, nn.Module]:
+    """Give all modules by their paths, as "cells.0.linear": the module itself, registered ones, and then others."""
+    named = dict(module.named_modules())
+    seen = {id(each) for each in named.values()}
+    waiting = list(named.items())
+    for path, each in waiting:  # it grows
+        for key, value in each.__dict__.items():
+            for inner, found in _modules_in(f"{path}.{key}".lstrip("."), value) if key not in _REGISTERED else ():
+                if id(found) not in seen:
+                    seen.add(id(found))
+                    named[inner] = found
+                    waiting.append((inner, found))
+    return named
+
+
+def containers_in(value: Any) -> Iterator[Any]:  # noqa: ANN401 - whatever an attribute holds
+    """Give the lists, dicts, sets and deques that an attribute holds, each before those inside of it."""
+    seen: set[int] = set()
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if id(each) not in seen and isinstance(each, dict | list | tuple | set | collections.deque):
+            seen.add(id(each))
+            if not isinstance(each, tuple):
+                yield each
+            waiting.extend(entry for _, entry in _entries(each))
+
+
+def owner_of(module: nn.Module, path: str) -> nn.Module:
+    """Give the module of an attribute "cells.0.mem", that of the path before its last part.
+
+    Raises:
+        AttributeError: If there is none.
+    """
+    owner = path.rpartition(".")[0]
+    try:
+        return module.get_submodule(owner)
+    except AttributeError:
+        held = held_modules(module)
+        if owner not in held:
+            raise
+        return held[owner]
+
+
+def refilling(container: Any) -> Callable[[], None]:  # noqa: ANN401 - a dict, list, set or deque
+    """Give what puts into a container what it holds now, if it holds something else by then."""
+    before = list(container.items()) if isinstance(container, dict) else list(container)
+    return lambda: _refill(container, before)
+
+
+def _refill(container: Any, entries: list[Any]) -> None:  # noqa: ANN401
+    """Put entries into the container that has had them, if it has others now."""
+    now = list(container.items()) if isinstance(container, dict) else list(container)
+    if len(now) == len(entries) and all(_is_same(one, other) for one, other in zip(now, entries, strict=True)):
+        return
+    container.clear()
+    if isinstance(container, dict | set):
+        container.update(entries)
+    else:
+        container.extend(entries)
+
+
+def _is_same(one: object, other: object) -> bool:
+    if isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other) == 2:  # an item of a dict
+        return one[0] is other[0] and one[1] is other[1]
+    return one is other
+
+
+def _modules_in(path: str, value: Any) -> Iterator[tuple[str, nn.Module]]:  # noqa: ANN401
+    waiting, seen = [(path, value)], set[int]()
+    while waiting:
+        at, each = waiting.pop(0)
+        if isinstance(each, nn.Module):
+            yield from each.named_modules(prefix=at)
+        elif id(each) not in seen:
+            seen.add(id(each))
+            waiting.extend((f"{at}.{key}", entry) for key, entry in _entries(each))
+
+
+def _entries(value: Any) -> list[tuple[Any, Any]]:  # noqa: ANN401
+    """Give what is in a container, with its keys or positions."""
+    if isinstance(value, dict):
+        return list(value.items())
+    return list(enumerate(value)) if isinstance(value, list | tuple | set | collections.deque) else []
