@@ -1,5 +1,7 @@
 """Modules that a module keeps in lists and dicts of Python, which it does not register, are seen, too."""
 
+from typing import Any
+
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -78,7 +80,7 @@ HOLDS = {
 
 
 def _keeping(cell):
-    identity = nn.Identity()
+    identity: Any = nn.Identity()
     identity.kept = [cell]
     return identity
 
@@ -86,7 +88,7 @@ def _keeping(cell):
 @pytest.mark.parametrize("name", HOLDS)
 def test_modules_in_containers_are_found_once_and_by_their_paths(name):
     hold, paths = HOLDS[name]
-    module = Holding(hold)
+    module: Any = Holding(hold)
     module.again = [module.held]
     assert [path for path, each in held_modules(module).items() if isinstance(each, Cell)] == paths
 
@@ -142,7 +144,7 @@ def test_a_loop_over_steps_carries_what_they_keep():
 
 
 def test_their_tensors_and_containers_are_left_as_they_were():
-    module = Holding(HOLDS["nested"][0])
+    module: Any = Holding(HOLDS["nested"][0])
     module.tree = [{"seen": [torch.zeros(2)]}]
     weight = module.cells()[1].linear.weight
     before, inner = weight.detach().clone(), module.tree[0]["seen"]

@@ -94,6 +94,6 @@ def _(self, x):
     h, outputs = x.new_zeros(x.size(0), 4), list()  # noqa: C408 - what is called is ours
     for x_t in x.unbind(1):
         state = (h,)
-        h = self.cell(x_t, state[0] if isinstance(state, kinds) and isinstance(state, either) else -state)
+        h = self.cell(x_t, state[0] if isinstance(state, kinds) and isinstance(state, either) else -h)
         outputs.append(h)
     return torch.stack(outputs, 1), len(made["few"]((1, 2))) * h
