@@ -110,8 +110,8 @@ STREAMS, LOADING = Activity(False, True, False), Activity(True, True, True)
 
 @pytest.fixture
 def guarding():
-    """Start guards, which are closed after the test."""
-    guards = []
+    """Start guards, which are closed after the test, and have ended before the next one."""
+    guards, before = [], set(threading.enumerate())
 
     def start(*args, **more):
         guards.append(MemoryGuard(*args, **more))
@@ -120,6 +120,7 @@ def guarding():
     yield start
     for guard in guards:
         guard.close()
+    until(lambda: "memory guard" not in {thread.name for thread in set(threading.enumerate()) - before})
 
 
 def looks():
