@@ -200,6 +200,16 @@ def test_a_chunk_has_a_step_however_long_it_takes():
     assert chunk_steps([9, 5, 20], Cost(run=0.0, step=1.0, point=1.0, padding=1.0), is_padded=True) == 1
 
 
+def assert_answered_as_whole(model, callers):
+    """Have schedulers answer all callers, each with the bits of a run of its own."""
+    schedulers = Schedulers(WaitingLimits(requests=100, seconds=1e9))
+    for caller in callers:
+        schedulers.submit(model, caller)
+    assert schedulers.close(20.0) == []
+    for caller in callers:
+        assert_as_whole(model, caller)
+
+
 def test_long_requests_of_many_rows_run_whole_on_a_thread_of_their_own():
     model = Sums(cost=Cost(run=0.0, step=0.0, point=1e-4, padding=0.0))
     model.in_steps = model
@@ -208,12 +218,7 @@ def test_long_requests_of_many_rows_run_whole_on_a_thread_of_their_own():
         Caller(request_of(model, draw, batch=rows, steps=steps, outputs=("output",)))
         for rows, steps in ((2 * MOST_ROWS, 40), (1, 4000), (1, 3))
     ]
-    schedulers = Schedulers(WaitingLimits(requests=10, seconds=1e9))
-    for caller in callers:
-        schedulers.submit(model, caller)
-    assert schedulers.close(20.0) == []
-    for caller in callers:
-        assert_as_whole(model, caller)
+    assert_answered_as_whole(model, callers)
     assert (2 * MOST_ROWS, 40) in model.runs[:-3], "whole"
     assert not any(steps == 4000 for _, steps in model.runs[:-3]), "by steps, however long they take"
 
@@ -244,9 +249,4 @@ def test_what_takes_no_longer_than_a_chunk_is_run_whole(monkeypatch):
     draw = random.Random(0)
     monkeypatch.setattr(StepRun, "go_on", lambda *_: pytest.fail("by steps"))
     callers = [Caller(request_of(model, draw)) for _ in range(30)]
-    schedulers = Schedulers(WaitingLimits(requests=100, seconds=1e9))
-    for caller in callers:
-        schedulers.submit(model, caller)
-    assert schedulers.close(20.0) == []
-    for caller in callers:
-        assert_as_whole(model, caller)
+    assert_answered_as_whole(model, callers)

@@ -129,8 +129,8 @@ def load_model(
             raise ArtifactError(f"{MANIFEST}: has changed since the version was tried; start the server again")
         cases = load_cases(artifact.files[GOLDEN])
         parts = None if known.parts is None else _proven_parts(artifact, cases, name, version, place, known.graph)[0]
-        over = parts if known.shares_session else None
-        model, _ = _proven(artifact, cases, name, version, place, known.graph, over)
+        shared_with = parts if known.shares_session else None
+        model, _ = _proven(artifact, cases, name, version, place, known.graph, shared_with)
         model = dataclasses.replace(model, parts=parts)
     model = _with_findings(model, known, allow_non_finite=allow_non_finite)
     if model.parts is not None and known.parts is not None:
@@ -222,10 +222,10 @@ def _proven(
     version: str,
     place: _Place,
     choice: GraphChoice,
-    over: Model | None = None,
+    shared_with: Model | None = None,
 ) -> tuple[Model, TrialRequests]:
     """Load the graph of a version that serves, or take that with found states, and replay the golden cases on it."""
-    return _proven_graph(artifact, cases, name, version, place, choice, choice.file, artifact.manifest, over)
+    return _proven_graph(artifact, cases, name, version, place, choice, choice.file, artifact.manifest, shared_with)
 
 
 def _proven_parts(
@@ -248,17 +248,17 @@ def _proven_graph(
     choice: GraphChoice,
     file: str,
     manifest: manifest_pb2.Manifest,
-    over: Model | None = None,
+    shared_with: Model | None = None,
 ) -> tuple[Model, TrialRequests]:
     device = place.device
     begin = None
-    if over is None:
+    if shared_with is None:
         session = session_of(artifact.files, file, device, place.threads)
     else:
-        session = over.session
+        session = shared_with.session
         begin = Beginning(manifest, load_defaults(artifact.files, with_found_states(manifest).inputs))
     defaults = load_defaults(artifact.files, manifest.inputs)
-    hidden = {tensor.name for tensor in (*manifest.parts.inputs, *manifest.parts.outputs)} if over else ()
+    hidden = {tensor.name for tensor in (*manifest.parts.inputs, *manifest.parts.outputs)} if shared_with else ()
     inputs, outputs = (
         [value for value in values if value.name not in hidden]
         for values in (session.get_inputs(), session.get_outputs())
