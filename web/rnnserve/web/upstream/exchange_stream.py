@@ -115,7 +115,11 @@ class ExchangeStream:
 
     async def _run(self) -> None:
         """Open a stream, and use it until it ends."""
-        stream, is_taken = self._open(), asyncio.Event()
+        try:
+            stream, is_taken = self._open(), asyncio.Event()
+        except grpc.aio.UsageError as error:  # the channel has been closed since the first request came
+            self._end(NotTaken(str(error), is_unknown=False))
+            return
         works = (self._write(stream, is_taken), self._read(stream, is_taken), self._look())
         tasks = [writing, *_] = [asyncio.create_task(work) for work in works]
         code, said, is_refused = grpc.StatusCode.CANCELLED, "the HTTP front is ending", False
@@ -128,17 +132,21 @@ class ExchangeStream:
                     code, said = await stream.code(), await stream.details() or ""
                     is_refused = not is_taken.is_set()
         finally:
-            self._running = None
-            self._is_ending = False
             for task in tasks:
                 task.cancel()
             stream.cancel()
-            self._unsent.clear()
-            self._cancelled.clear()
-            waiting, self._waiting = self._waiting, {}
-            for waiter, _ in waiting.values():
-                waiter.failed(_error_at_end(code, said, is_refused=is_refused))
+            self._end(_error_at_end(code, said, is_refused=is_refused))
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _end(self, error: Exception) -> None:
+        """Tell all that wait why the stream has ended; the next request opens another."""
+        self._running = None
+        self._is_ending = False
+        self._unsent.clear()
+        self._cancelled.clear()
+        waiting, self._waiting = self._waiting, {}
+        for waiter, _ in waiting.values():
+            waiter.failed(error)
 
     async def _write(self, stream: _Stream, is_taken: asyncio.Event) -> None:
         await is_taken.wait()  # what is written to a server that refuses the stream may hide the refusal

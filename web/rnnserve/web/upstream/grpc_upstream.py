@@ -98,10 +98,7 @@ class GrpcUpstream:
                 except NotTaken as error:
                     if error.is_unknown:
                         self._exchange = None  # a server on the public transport
-        try:
-            return await self._infer(request, timeout=context.timeout, metadata=context.metadata)
-        except grpc.aio.AioRpcError as error:
-            raise self._told(error) from None
+        return await self._answer_of(self._infer, request, context)
 
     def stream_for(self, context: CallContext, size: int) -> ExchangeStream | None:
         """Give the stream on which a request of so many bytes goes; None where it is a call of its own."""
@@ -118,16 +115,25 @@ class GrpcUpstream:
         callable_ = self._methods.get(method)
         if callable_ is None:
             callable_ = self._methods[method] = self._method(method, answer.FromString)
-        try:
-            return cast(Answered, await callable_(request, timeout=context.timeout, metadata=context.metadata))
-        except grpc.aio.AioRpcError as error:
-            raise self._told(error) from None
+        return cast(Answered, await self._answer_of(callable_, request, context))
 
     async def close(self, grace: float | None = None) -> None:
         """End the connection to the server: calls in hand may take `grace` seconds to end."""
         if self._exchange is not None and not grace:
             await self._exchange.close()
         await self._channel.close(grace)
+
+    async def _answer_of(
+        self, method: "grpc.aio.UnaryUnaryMultiCallable[Message, Answered]", request: Message, context: CallContext
+    ) -> Answered:
+        try:
+            call = method(request, timeout=context.timeout, metadata=context.metadata)
+        except grpc.aio.UsageError:  # closed since this server was chosen for the request, which waited for another way
+            raise _not_connected() from None
+        try:
+            return await call
+        except grpc.aio.AioRpcError as error:
+            raise self._told(error) from None
 
     def _told(self, error: grpc.aio.AioRpcError) -> RestError:
         """The error that a client is told: the server's, or that there is none."""
@@ -138,16 +144,20 @@ class GrpcUpstream:
         if not self._is_lost:
             self._is_lost = True  # a line for each request would say no more
             _log.warning("no server answers: %s", said)
-        return NotConnected(
-            503,
-            "the server behind this HTTP front does not answer: it starts, has ended, or is elsewhere (--upstream)",
-            headers=NO_SERVER_HEADERS,
-        )
+        return _not_connected()
 
     def _method(
         self, name: str, read: Callable[[bytes], Answered]
     ) -> "grpc.aio.UnaryUnaryMultiCallable[Message, Answered]":
         return self._channel.unary_unary(f"/{_SERVICE}/{name}", request_serializer=_write, response_deserializer=read)
+
+
+def _not_connected() -> NotConnected:
+    return NotConnected(
+        503,
+        "the server behind this HTTP front does not answer: it starts, has ended, or is elsewhere (--upstream)",
+        headers=NO_SERVER_HEADERS,
+    )
 
 
 def _size(context: CallContext) -> int:
