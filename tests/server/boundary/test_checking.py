@@ -8,7 +8,7 @@ from rnnserve.server import Settings
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.checking import check_request, parse_request
 from rnnserve.server.boundary.signature import Signature, TensorSpec
-from rnnserve.server.errors import InvalidRequest, ServeError, Unsupported
+from rnnserve.server.errors import InvalidRequest, NoMemory, ServeError, Unsupported
 from support.inference_requests import request
 
 
@@ -49,6 +49,16 @@ def refusal(message: pb.ModelInferRequest, settings: Settings = DEFAULTS, *, of:
     with pytest.raises(InvalidRequest) as refused:
         read(message, settings, of=of)
     return str(refused.value)
+
+
+def test_a_response_for_which_there_is_no_address_space_is_refused_before_the_run():
+    message = request("m", {"input": walks()}, ["output"])  # 3 rows of 4 steps of 16 numbers
+    assert check_request(message, CLASSIFIER, DEFAULTS, 768).outputs == ("output",)
+    with pytest.raises(NoMemory) as refused:
+        check_request(message, CLASSIFIER, DEFAULTS, 767)
+    assert "the response would have 768 bytes" in str(refused.value)
+    assert "(ulimit -v) leaves 767 for one: send fewer rows" in str(refused.value)
+    assert refused.value.status == "RESOURCE_EXHAUSTED"
 
 
 @pytest.mark.parametrize("raw", [True, False])

@@ -146,6 +146,18 @@ def test_turns_last_until_none_waits_and_then_arrival_counts_again(clock):
     assert names_of(window.give_back(1) for _ in range(3)) == ["c1", "c2"]
 
 
+def test_a_narrowed_window_receives_fewer_at_once_and_one_after_a_large_message(clock):
+    window = full(clock)
+    window.narrow(2)
+    wait(window, ["a1", "b1", "c1", "d1"])
+    assert [window.give_back(1), window.give_back(1)] == [None, None]  # two are more than may be
+    assert window.limit == 2
+    assert window.give_back(1).name == "a1"
+    assert window.give_back(LARGE) is None
+    assert (window.limit, window.taken) == (1, 1)
+    assert window.give_back(1).name == "b1"
+
+
 def test_those_that_do_not_arrive_are_passed_over_after_a_while(clock):
     window = full(clock)
     clock.at += 10  # nobody waits: that is no reason

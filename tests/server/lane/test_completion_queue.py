@@ -122,6 +122,26 @@ def test_the_lane_ends_after_the_last_answer_and_not_before():
         assert not lane.is_running()
 
 
+def test_the_lane_goes_on_where_there_was_no_memory_for_a_message():
+    held, lost = Held(), []
+    with running(held) as (_, lane, infer):
+        take_large = lane._take_large
+
+        def fail(request):
+            lane._take_large = take_large
+            lost.append(request)
+            raise MemoryError
+
+        lane._take_large = fail
+        large = infer.future(b"x" * (LARGE + 1))
+        until(lambda: lost)
+        small = infer.future(b"small")
+        held.calls.get(timeout=PATIENCE).answer(b"answered")
+        assert small.result(PATIENCE) == b"answered"
+        lost[0].answer(b"")  # so that the lane may end
+        assert large.result(PATIENCE) == b""
+
+
 def test_a_call_is_answered_once():
     held = Held()
     with running(held) as (_, _, infer):

@@ -85,3 +85,9 @@ def test_what_may_be_arriving():
     unfinished.clear()
     assert not late.is_receiving
     assert not late_calls_of(unfinished).has_streams
+
+
+def test_all_whose_messages_are_being_received_end_where_one_was_lost():
+    calls = {Call("a"): None, Call("b"): None}
+    late_calls_of(calls).end_unfinished()
+    assert ended(calls) == list(calls)

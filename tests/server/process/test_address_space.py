@@ -11,18 +11,18 @@ from rnnserve.server.process.address_space import address_space_left, bytes_for_
 MB = 1 << 20
 
 
-@pytest.mark.parametrize("left", [None, 432 * MB, 10**12])
+@pytest.mark.parametrize("left", [None, 720 * MB, 10**12])
 def test_where_there_is_room_nothing_changes_and_nothing_is_said(left):
     assert bytes_for_requests(288 * MB, 144 * MB, left) == (288 * MB, None)
 
 
-@pytest.mark.parametrize(("left", "held"), [(431, 287), (200, 56), (150, 8), (-5, 8)])
+@pytest.mark.parametrize(("left", "held"), [(718, 287), (200, 28), (150, 8), (-5, 8)])
 def test_where_there_is_little_requests_take_less_and_a_line_says_so(left, held):
     most, said = bytes_for_requests(288 * MB, 144 * MB, left * MB)
     assert most == held * MB
     assert said is not None
-    assert f"(ulimit -v) leaves {left} MB, and requests may take 432" in said
-    assert f"raise the limit by {432 - left} MB" in said
+    assert f"(ulimit -v) leaves {left} MB, and requests may take 720" in said
+    assert f"raise the limit by {720 - left} MB" in said
 
 
 def test_requests_never_take_more_than_the_settings_say():

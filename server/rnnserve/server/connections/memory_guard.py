@@ -64,7 +64,11 @@ class Activity(NamedTuple):
 
 
 class MemoryGuard:
-    """Looks at the memory of the process while it serves."""
+    """Looks at the memory of the process while it serves.
+
+    Attributes:
+        most_bytes: Resident bytes, beyond those of the last moment without any activity, above which calls are ended.
+    """
 
     def __init__(
         self,
@@ -85,7 +89,7 @@ class MemoryGuard:
             note_short: A function that is told at each look whether memory is short.
             soonest: Seconds between two times that free memory is given back, while much comes of it.
         """
-        self._most = most_bytes
+        self.most_bytes = most_bytes
         self._look = look
         self._end_late = end_late
         self._note_short = note_short
@@ -125,7 +129,8 @@ class MemoryGuard:
                 lowest = min(lowest, resident)
             if activity.is_loading or not (activity.has_requests or activity.has_streams):
                 usual_bytes = resident
-            is_short = resident > usual_bytes + self._most and _is_in_use(usual_bytes + self._most)
+            most = usual_bytes + self.most_bytes
+            is_short = resident > most and _is_in_use(most)
             self._note_short(is_short)
             if is_short:
                 ended = self._end_late(_AT_ONCE)

@@ -82,6 +82,19 @@ class ReceiveWindow(Generic[R]):
         self.taken = self.waiting = 0
         self.is_wide = True
 
+    def narrow(self, at_once: int) -> None:
+        """Receive fewer at once from now on, and one after a large one. For any thread.
+
+        What another thread counts at the same moment may undo it until the next message.
+
+        Args:
+            at_once: Messages that are received at once.
+        """
+        self._at_once = at_once
+        self._after_large = 1
+        self._most = min(self._most, at_once)
+        self.limit = self._most + self._late
+
     def wait(self, receiver: R) -> None:
         """Add a receiver after the others, or after those of its connection. `next` gives it when it is its turn."""
         turns = self._turns

@@ -54,6 +54,11 @@ class ReceivingTurns:
         """How many threads wait for a turn."""
         return self._window.waiting
 
+    def narrow(self, at_once: int) -> None:
+        """Give fewer turns at once from now on, and one after a large message."""
+        with self._lock:
+            self._window.narrow(at_once)
+
     def take_free(self) -> bool:
         """Take a turn if one is free, without a wait; return whether one was."""
         window = self._window

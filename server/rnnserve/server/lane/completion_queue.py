@@ -4,8 +4,7 @@ grpcio's server takes an event at a time on one thread and hands each request to
 on one thread, takes everything that has arrived, and hands it on as one list. Ports, TLS, limits and every other method
 stay with the public server (docs/lab/findings.md, "The lane").
 
-Of the lane, this module is the only one that uses what grpcio keeps private (`grpc._cython.cygrpc`, `server._state`):
-`grpcio_private.missing_parts` says what of it a grpcio lacks.
+It uses what grpcio keeps private (`grpc._cython.cygrpc`, `server._state`; `grpcio_private.missing_parts`).
 
 How a call proceeds, as the queue reports it: a request-call event brings the call; one batch of operations receives its
 message; one batch sends the answer and its status. Where a cancellation has to be known, a third waits for the call to
@@ -29,6 +28,7 @@ from rnnserve.server.connections.held_answers import HeldAnswers
 from rnnserve.server.connections.private_socket import said_of_peer
 from rnnserve.server.connections.receive_window import ReceiveWindow
 from rnnserve.server.errors import InternalError, ServeError, Unsupported
+from rnnserve.server.grpcio_private.lasting import run_lasting
 from rnnserve.server.grpcio_private.operations import Operations
 from rnnserve.server.grpcio_private.socket_reading import LONG_AGO, ArrivalPace, use_serving_queue
 from rnnserve.server.lane.arrived_requests import ArrivedRequest, CallHandler, LaneCall
@@ -142,7 +142,7 @@ class Lane(HeldAnswers):
         self.turns = self.taken = self.handing_on = self._ident = 0
         self._pace = ArrivalPace()
         self._queue: Any = use_serving_queue(server, self._cygrpc, self._pace)
-        self._thread = threading.Thread(target=self._loop, name="lane", daemon=True)
+        self._thread = threading.Thread(None, run_lasting, "lane", (self._loop, self.late.end_unfinished), daemon=True)
 
     def start(self) -> None:
         """Begin to serve."""
@@ -151,8 +151,7 @@ class Lane(HeldAnswers):
     def stop_accepting(self) -> None:
         """Request no more calls. To be called before the server is stopped.
 
-        `request_registered_call` releases Python's lock, so a server that is stopped at that moment may be destroyed
-        during the call, which ends the process.
+        To request one releases Python's lock: a server that is stopped then may be destroyed, and the process ends.
         """
         with self._may_accept:
             self._is_told_to_stop = True
@@ -236,7 +235,8 @@ class Lane(HeldAnswers):
         call: LaneCall | None = None  # whose message is to be received
         message: ArrivedRequest | None = None
         turn_at = time.time() + _IDLE_SECONDS
-        self._begin()
+        if not self._ident:  # else it goes on after something was lost
+            self._begin()
         while True:
             if not (self._accepting or self._open_calls or self._arrived):
                 self._accepting = -1

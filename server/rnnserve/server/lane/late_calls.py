@@ -43,6 +43,11 @@ class LateCalls:
         """How many messages may be arriving, by connection: of calls, and of streams."""
         return self._streams.open_of_connections() + Counter(call.peer() for call in list(self._unfinished))
 
+    def end_unfinished(self) -> None:
+        """End all calls whose message is being received: one of these messages was lost."""
+        for call in list(self._unfinished):
+            call.call.cancel(self._status, MEMORY_IS_SHORT)
+
     def end_silent(self, count: int) -> int:
         """End calls whose message does not arrive within a while, the oldest first.
 

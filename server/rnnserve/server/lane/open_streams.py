@@ -29,7 +29,11 @@ hand, so that of many streams most wait."""
 
 
 class OpenStreams:
-    """Streams. The lane's thread changes them; others may iterate over them, and ask for the silent ones."""
+    """Streams. The lane's thread changes them; others may iterate over them, and ask for the silent ones.
+
+    Attributes:
+        most: How many may be open. Any thread may change it, for those that are opened from then on.
+    """
 
     def __init__(self, most: int) -> None:
         """Start without any.
@@ -37,7 +41,7 @@ class OpenStreams:
         Args:
             most: Number of streams that may be open.
         """
-        self._most = most
+        self.most = most
         self._streams: set[LaneStream] = set()
         self._of_connection: dict[str, dict[LaneStream, None]] = {}
         self._counts = ConnectionCounts()
@@ -63,14 +67,14 @@ class OpenStreams:
         Raises:
             TooManyStreams: If it may have no more, or none may give way to it.
         """
-        count, share = self._counts.of(connection), (self._most + 1) // 2
+        count, share = self._counts.of(connection), (self.most + 1) // 2
         if count >= share:
-            raise TooManyStreams(self._most)
-        if len(self._streams) < self._most:
+            raise TooManyStreams(self.most)
+        if len(self._streams) < self.most:
             return None
         idle = self._idle_of_another(count)
         if idle is None:
-            raise TooManyStreams(self._most)
+            raise TooManyStreams(self.most)
         self.discard(idle)
         return idle
 

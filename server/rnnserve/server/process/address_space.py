@@ -16,6 +16,9 @@ _PAGE = resource.getpagesize()
 _LEAST = 8 << 20
 """Bytes that requests may take in any case."""
 
+_COPIES = 2
+"""Bytes of address space of each byte that is held: what was freed of large messages stays reserved for a while."""
+
 _USUAL_STACK = 8 << 20
 """Bytes of a thread's stack where stacks have no limit."""
 
@@ -45,12 +48,13 @@ def bytes_for_requests(wanted: int, uncounted: int, left: int | None) -> tuple[i
         uncounted: Bytes that the largest take beside those that are counted.
         left: Result of `address_space_left`.
     """
-    if left is None or left >= wanted + uncounted:
+    needed = _COPIES * wanted + uncounted
+    if left is None or left >= needed:
         return wanted, None
-    most = min(wanted, max(left - uncounted, _LEAST))
+    most = min(wanted, max((left - uncounted) // _COPIES, _LEAST))
     return most, (
         f"the limit on the address space (ulimit -v) leaves {left >> 20:,} MB, and requests may take "
-        f"{(wanted + uncounted) >> 20:,}: {most >> 20:,} MB of requests and responses are held in the place of "
+        f"{needed >> 20:,}: {most >> 20:,} MB of requests and responses are held in the place of "
         f"{wanted >> 20:,} (--max-held-bytes), and large ones are refused; raise the limit by "
-        f"{(wanted + uncounted - left + (1 << 20) - 1) >> 20:,} MB, or lift it"
+        f"{(needed - left + (1 << 20) - 1) >> 20:,} MB, or lift it"
     )

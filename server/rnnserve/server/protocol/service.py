@@ -63,6 +63,7 @@ class Service:
     Attributes:
         repository: The models.
         settings: The limits of requests, and the provider that was asked for.
+        response_room: Bytes of a response for which there is address space; None where it has no limit.
         sequences: Whose states are kept.
         is_draining: Whether the server is about to stop, so that it is not ready, whatever serves.
     """
@@ -88,6 +89,7 @@ class Service:
         """
         self.repository = repository
         self.settings = settings
+        self.response_room: int | None = None
         self.sequences = Sequences(settings)
         self.is_draining = False
         self._sealed_states = open_sealed_states(settings)
@@ -136,6 +138,7 @@ class Service:
 
         Raises:
             InvalidRequest: If it is not one that may be run.
+            NoMemory: If there is no address space for its response.
             NotFound: If the repository does not have the model or version that it names.
             NotReady: If that model does not serve.
             SessionEnded: If it is of a session that cannot be continued any more.
@@ -146,7 +149,7 @@ class Service:
             return self._accept_session(request)
         served = self._version_asked(request, caller)
         try:
-            return served, check_request(request, served.model.signature, self.settings)
+            return served, check_request(request, served.model.signature, self.settings, self.response_room)
         except ServeError as error:
             raise error.of(served.model.statistics.counts)  # noqa: B904 - the same error
 
@@ -155,10 +158,12 @@ class Service:
 
         Raises:
             InvalidRequest: If it is not one that may be run.
+            NoMemory: If there is no address space for its response.
             Unsupported: If it asks for what this server does not do.
         """
         try:
-            return check_request(parse_request(payload, self.settings), served.model.signature, self.settings)
+            request = parse_request(payload, self.settings)
+            return check_request(request, served.model.signature, self.settings, self.response_room)
         except ServeError as error:
             raise error.of(served.model.statistics.counts)  # noqa: B904 - the same error
 
@@ -179,7 +184,7 @@ class Service:
                 f"the parameters {SESSION} and sequence_id exclude each other: client or server keeps the states"
             )
         served, sealed = self._sealed_states.find(request, self.repository)
-        checked = check_request(request, served.model.signature, self.settings)
+        checked = check_request(request, served.model.signature, self.settings, self.response_room)
         served = served.of_sequences
         return served, self._sealed_states.continue_from(sealed, checked, served.model)
 

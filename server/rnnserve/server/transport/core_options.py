@@ -14,10 +14,11 @@ than can be, since this server refuses what is too much itself, and says so. The
 
 
 AHEAD = 256 << 10
-"""Bytes that a connection, and each call of it, may send before a message is received, on the public transport. By
-default the core measures what a connection would take, on one machine 8 MB and more, and takes as much of each call
-that still waits for a thread: 48 calls of 15 MB, of which two are received at once, took 600 MB that are not counted. A
-message that is received has a window of its size. Small calls of a client 0.1 s away may have 2.5 MB a second."""
+"""Bytes that a connection, and each call of it, may send before a message is received, on the public transport, and on
+the lane where there is little address space. By default the core measures what a connection would take, on one machine
+8 MB and more, and takes as much of each call that still waits for a thread: 48 calls of 15 MB, of which two are
+received at once, took 600 MB that are not counted. A message that is received has a window of its size. Small calls of
+a client 0.1 s away may have 2.5 MB a second."""
 
 
 def message_bytes(settings: Settings) -> int:
@@ -28,10 +29,14 @@ def message_bytes(settings: Settings) -> int:
     return settings.max_message_bytes * 5 // 4
 
 
-def core_options(settings: Settings) -> list[tuple[str, int]]:
+def core_options(settings: Settings, *, is_narrow: bool) -> list[tuple[str, int]]:
     """Options of gRPC's core: it refuses what is far too large or too much, and leaves the rest to this server.
 
     Its limit on messages is `message_bytes`.
+
+    Args:
+        settings: Settings of the server.
+        is_narrow: Whether there is little address space, so that on the lane, too, little is read ahead.
     """
     ahead = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", AHEAD)]
     age, age_grace = settings.connection_age, settings.max_connection_age_grace
@@ -52,7 +57,7 @@ def core_options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.server.max_pending_requests", _PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", _PENDING_CALLS),
         ("grpc.so_reuseport", int(settings.share_port)),
-        *(ahead if settings.transport == "public" else []),
+        *(ahead if settings.transport == "public" or is_narrow else []),
         *([("grpc.max_connection_age_ms", max(1, round(1e3 * age)))] if age else []),
         *([("grpc.max_connection_age_grace_ms", max(1, round(1e3 * age_grace)))] if age_grace else []),
     ]

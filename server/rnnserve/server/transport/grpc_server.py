@@ -14,13 +14,14 @@ from typing import Any
 import grpc
 
 from rnnserve.server.batching.scheduler import Schedulers
-from rnnserve.server.connections.byte_budget import ByteBudget
+from rnnserve.server.connections.byte_budget import RESPONSE_COPIES, ByteBudget
 from rnnserve.server.connections.header_limit import HeaderLimit, HostileConnections
 from rnnserve.server.connections.memory_guard import Activity, MemoryGuard
 from rnnserve.server.connections.private_socket import address_of_socket
 from rnnserve.server.counting.places import HOSTILE
 from rnnserve.server.counting.table import count_in_process
 from rnnserve.server.errors import StartError
+from rnnserve.server.grpcio_private.lasting import make_serving_lasting
 from rnnserve.server.grpcio_private.missing_parts import missing_parts
 from rnnserve.server.grpcio_private.serving_thread import ServingThread
 from rnnserve.server.lane.dispatcher import Dispatcher
@@ -30,7 +31,7 @@ from rnnserve.server.repository.model import Model
 from rnnserve.server.settings import Settings
 from rnnserve.server.sockets.listening import end_connection
 from rnnserve.server.sockets.ports import probe_port
-from rnnserve.server.transport.core_options import core_options
+from rnnserve.server.transport.core_options import core_options, message_bytes
 from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
 from rnnserve.server.transport.lane_transport import SERVICE, LaneTransport
 from rnnserve.server.transport.pools import Pools
@@ -47,6 +48,10 @@ _log = logging.getLogger(__name__)
 
 _UNCOUNTED = 144 << 20
 """Bytes of memory, beside those that are counted, that the largest requests take while they are read and run."""
+
+_COPIES, _FEWEST = 4, 2
+"""Where address space is short: how often a message may be there while it is received, read and refused; and how many
+are received at once in any case, so that one that does not arrive does not keep the others waiting."""
 
 
 class GrpcServer:
@@ -71,10 +76,12 @@ class GrpcServer:
             StartError: If the port or the certificate cannot be had, or the lane was asked for and cannot run.
         """
         self._settings = settings
+        self._service = service
         self._repository = service.repository
         self._pools = pools = Pools.of(settings)
         self._hostile = HostileConnections(self._end_connection)
-        self._server = grpc.server(pools.control, options=core_options(settings))
+        make_serving_lasting()
+        self._server = grpc.server(pools.control, options=core_options(settings, is_narrow=_is_narrow(settings)))
         self._budget = ByteBudget(settings.max_held_bytes)
         self._queued_on_lane: Callable[[], Mapping[Model, int]] = dict
         self._health = HealthService(("", SERVICE), service.repository)
@@ -91,7 +98,7 @@ class GrpcServer:
         reflection = conversing(ReflectionService().answer, pools.reflections)
         for name in REFLECTION_SERVICES:
             self._add_service(name, {"ServerReflectionInfo": reflection})
-        self._is_started = False
+        self._is_started = self._has_told_of_address_space = False
         self._transport = self._new_transport(service, schedulers)
         self._credentials = server_credentials(settings)
         self.port = settings.grpc_port if settings.share_port else self._bind()
@@ -124,13 +131,24 @@ class GrpcServer:
         """
         self._health.set_serving(ready)
         self._memory_guard.take_models_into_account()
-        self._budget.limit, said = bytes_for_requests(
-            self._settings.max_held_bytes,
-            _UNCOUNTED + self._transport.threads * stack_bytes(),
-            address_space_left() if ready else None,
-        )
-        if said is not None:
-            _log.warning("%s", said)
+        if ready:
+            self._fit_into_address_space()
+
+    def _fit_into_address_space(self) -> None:
+        """Hold requests to the address space that is left, where that is limited and little."""
+        uncounted = _UNCOUNTED + self._transport.threads * stack_bytes()
+        left = address_space_left()
+        self._budget.limit, said = bytes_for_requests(self._settings.max_held_bytes, uncounted, left)
+        if left is None or said is None:
+            self._service.response_room = None
+            return
+        self._service.response_room = self._budget.limit // 2 // RESPONSE_COPIES  # of the half of one connection
+        self._memory_guard.most_bytes = max(left // 2, 0)
+        at_once = max(left // (_COPIES * message_bytes(self._settings)), _FEWEST)
+        self._transport.receive_few(at_once)
+        if not self._has_told_of_address_space:  # it may be set ready again
+            self._has_told_of_address_space = True
+            _log.warning("%s. At most %d messages of --max-message-bytes are received at once", said, at_once)
 
     def turns(self) -> dict[str, Callable[[], float]]:
         """By the name of each thread that takes calls: a number that is another after each of its turns."""
@@ -242,3 +260,9 @@ class GrpcServer:
             raise StartError(
                 f"cannot listen on {address}: is the port in use, or the host not this machine's?"
             ) from error
+
+
+def _is_narrow(settings: Settings) -> bool:
+    """Whether there is little address space: less than twice what requests may take, before models are loaded."""
+    left = address_space_left()
+    return left is not None and left < 2 * (settings.max_held_bytes + _UNCOUNTED)

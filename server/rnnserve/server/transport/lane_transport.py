@@ -102,6 +102,11 @@ class LaneTransport(Lane):
     def note_short(self, is_short: bool) -> None:
         """Nothing: the lane receives few messages beside those that are late."""
 
+    def receive_few(self, at_once: int) -> None:
+        """Receive fewer messages at once, and keep fewer streams open."""
+        self._window.narrow(at_once)
+        self._streams.most = min(self._streams.most, at_once)
+
     def end(self, deadline: float, /) -> list[str]:
         """Wait for the lane's last answer, and for the last large request."""
         left = []

@@ -86,6 +86,11 @@ class PublicTransport:
         """While memory is short, receive no more messages beside those that are late."""
         self._inference.is_short_of_memory = is_short
 
+    def receive_few(self, at_once: int) -> None:
+        """Receive fewer messages at once: on streams, too, which take turns."""
+        self._inference.receive_few(at_once)
+        self._streams.receive_few(at_once)
+
     def hold(self) -> None:
         """Hold answers back."""
         self._inference.hold()

@@ -48,6 +48,13 @@ class Transport(Protocol):
     def note_short(self, is_short: bool) -> None:
         """Note whether memory is short."""
 
+    def receive_few(self, at_once: int) -> None:
+        """Receive fewer messages at once from now on, and one after a large one: there is little address space.
+
+        Args:
+            at_once: Messages that are received at once; and streams that may be open, where each may receive one, too.
+        """
+
     def hold(self) -> None:
         """Hold answers back, until `release`."""
 
