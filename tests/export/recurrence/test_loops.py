@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-import support.numbered_loops  # noqa: F401 - which adds loops
+import support.listed_loops
+import support.numbered_loops  # noqa: F401 - which add loops
 from rnnserve.export import UnsupportedModule, export_onnx
 from rnnserve.export.recurrence.loops.functions import functions_of, loops_captured, rewritten_functions
 from rnnserve.export.recurrence.loops.names import read_before_written, stored
@@ -136,6 +137,29 @@ def sets_only_some(self, x):
     return torch.stack(outputs[1:], 1)
 
 
+def reads_what_was_set(self, x):
+    steps = list(x.unbind(1))
+    for t in range(1, x.size(1)):
+        steps[t] = steps[t] + steps[t - 1]
+    return torch.stack(steps, 1)
+
+
+def reads_all_and_sets(self, x):
+    steps = list(x.unbind(1))
+    for t in range(x.size(1)):
+        steps[t] = torch.stack(steps, 1).sum(1)
+    return torch.stack(steps, 1)
+
+
+def reads_all_within(self, x):
+    steps, h = list(x.unbind(1)), x[:, 0]
+    for t in range(x.size(1)):
+        for step in steps:
+            h = torch.tanh(h + step)
+        steps[t] = h
+    return h
+
+
 def of_another_function(self, x):
     outputs = made_elsewhere()
     for x_t in x.unbind(1):
@@ -183,6 +207,9 @@ REFUSED = {
     ),
     "one tensor in a list": (one_tensor, r"`outputs` that the next step writes to"),
     "a count of calls": (counts, r"computes something else when it is run again"),
+    "an item that was set": (reads_what_was_set, r"reads one that a step before it has set.* h_before = h"),
+    "all items while they are set": (reads_all_and_sets, r"reads the list as a whole, too"),
+    "all items in a loop in a loop": (reads_all_within, r"reads the list as a whole, too"),
     "some items of a list": (sets_only_some, r"set in another way than one in each step"),
 }
 

@@ -5,8 +5,9 @@
 and `leaving` finds what leaves a loop). What a rewritten function calls is in `hooks`. `captured_loop` runs the body of
 one loop until `loop_state` has all that it carries (`memory`, `carried`), reads (`sequences`) and writes (`step_pass`),
 and makes one scan of it. `steps` are what loops run over, `step_index` is the number of a step, `step_list` a list that
-a loop fills, and `step_functions` are torch's functions on them. `symbolic_sizes` says what is certain of a dynamic
-size; `refused` is the refusal of a loop, with its line.
+a loop fills (`item_changes` is what a step sets in one that holds all steps), and `step_functions` are torch's
+functions on them. `symbolic_sizes` says what is certain of a dynamic size; `refused` is the refusal of a loop, with its
+line.
 
 The package is a part of `rnnserve.export.recurrence`, and imports of it what `scan` imports.
 

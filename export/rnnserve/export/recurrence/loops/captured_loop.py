@@ -197,8 +197,7 @@ class CapturedLoop:
 
     def _close(self, memory: Memory) -> None:
         """End a run."""
-        for items in memory.step_lists():
-            items.read_last = None
+        memory.leave_lists()
         self._pass.finish()
         passes.stack.pop()
         if self._pass.views_written:

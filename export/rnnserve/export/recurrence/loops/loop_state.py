@@ -10,13 +10,14 @@ from torch.utils import _pytree
 from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.argument_types import Argument
 from rnnserve.export.recurrence.loops.carried import Carried, Unfit, flattened
-from rnnserve.export.recurrence.loops.memory import MISSING, Appended, Memory, Place
+from rnnserve.export.recurrence.loops.item_changes import ItemChanges
+from rnnserve.export.recurrence.loops.memory import MISSING, Appended, Memory, Place, Replaced
 from rnnserve.export.recurrence.loops.refused import Site
 from rnnserve.export.recurrence.loops.sequences import Sequences
 from rnnserve.export.recurrence.loops.step_index import StepIndex, StepsOwner, as_tensors
 from rnnserve.export.recurrence.loops.step_list import StepList
-from rnnserve.export.recurrence.loops.step_pass import AssignedStep, StepPass
-from rnnserve.export.recurrence.loops.steps import TensorSteps, reversed_steps
+from rnnserve.export.recurrence.loops.step_pass import AssignedStep, StepPass, as_written
+from rnnserve.export.recurrence.loops.steps import Steps, TensorSteps, reversed_steps
 from rnnserve.export.recurrence.scan_loop import ScanLoop
 from rnnserve.export.recurrence.scan_markers import mark_begin, mark_end
 
@@ -78,6 +79,7 @@ class LoopState:
             value = each.installed([new.clone() if id(old) in self.whole else new for new, old in pairs])
             self._put(each.place, value)
         for items in memory.step_lists():
+            items.changes = ItemChanges(memory.changes_before(items))
             known = self._last_items.get(id(items))
             value = None if known is None else known[1].installed(states[id(known[1])])
             items.read_last = (list.__len__(items), self._reader(items, value))
@@ -152,9 +154,11 @@ class LoopState:
     def end(self, memory: Memory, variables: Mapping[str, Any], inner: StepPass) -> None:
         """Put the marker where a step ends, and the results of the loop in their places."""
         appended, assigned = memory.appended(), list(inner.assigned.values())
+        replaced = memory.replaced()
         after = self._states_after(memory, variables, appended)
-        lists = [[flattened(as_tensors(item)) for item in each.added] for each in appended]
-        for each, items in zip(appended, lists, strict=True):
+        filled = appended + [Appended(each.items, (each.value,), False, each.label) for each in replaced]
+        lists = [[flattened(as_tensors(item)) for item in each.added] for each in filled]
+        for each, items in zip(filled, lists, strict=True):
             self._check_items(each, items)
         outputs = [leaf for items in lists for leaves, _ in items for leaf in leaves]
         outputs += [self._assigned_value(each) for each in assigned]
@@ -165,10 +169,12 @@ class LoopState:
         finals, stacked = mark_end(self._scan, self._number, *self._inputs, after, outputs)
         steps = iter([self._steps_only(each) for each in stacked])
         self._put_finals(memory, iter(finals))
-        for each, items in zip(appended, lists, strict=True):
+        for each, items in zip(appended, lists, strict=False):
             self._extend(each, [([next(steps) for _ in leaves], spec) for leaves, spec in items])
-        for one in assigned:
-            self._write(one, next(steps))
+        for one, ((leaves, spec),) in zip(replaced, lists[len(appended) :], strict=True):
+            self._replace(one, self._in_order([next(steps) for _ in leaves], spec))
+        for written in assigned:
+            self._write(written, next(steps))
 
     def _states_after(self, memory: Memory, variables: Mapping[str, Any], appended: list[Appended]) -> list[Tensor]:
         now = {place.identity: value for place, _, value in memory.places(variables)}
@@ -221,17 +227,27 @@ class LoopState:
         if in_order is not None:
             columns = [tuple(in_order[at : at + len(items)]) for at in range(0, len(in_order), len(items))]
         tensors = [torch.stack(column, 1).flatten(0, 1) if len(column) > 1 else column[0] for column in columns]
-        steps: Any = TensorSteps(tensors, 0, None if spec.is_leaf() else spec)
-        if self._scan.reverse and in_order is None:
-            steps = reversed_steps(steps)
+        steps: Steps = TensorSteps(tensors, 0, None if spec.is_leaf() else spec)
+        if in_order is None:
+            steps = self._in_order(tensors, spec)
         if appended.at_front:
             list.insert(appended.items, 0, reversed_steps(steps))
         else:
             list.append(appended.items, steps)
 
+    def _in_order(self, tensors: list[Tensor], spec: _pytree.TreeSpec) -> Steps:
+        """Give what a scan has stacked in the order of the loop."""
+        steps = TensorSteps(tensors, 0, None if spec.is_leaf() else spec)
+        return reversed_steps(steps) if self._scan.reverse else steps
+
+    def _replace(self, replaced: Replaced, steps: Steps) -> None:
+        """Put steps in the places of the items that they have set."""
+        index, first, last = replaced.index, self._loop.first, self._loop.count - 1
+        in_order = steps if index.scale > 0 else reversed_steps(steps)
+        replaced.items.put_steps(in_order, index.at(first if index.scale > 0 else last))
+
     def _assigned_value(self, assigned: AssignedStep) -> Tensor:
-        shape = assigned.tensor.select(assigned.dim, 0)
-        return torch.as_tensor(assigned.value).to(shape.dtype).expand_as(shape)
+        return as_written(assigned.value, assigned.tensor.select(assigned.dim, 0))
 
     def _write(self, assigned: AssignedStep, stacked: Tensor) -> None:
         """Write all steps to the tensor that each step writes to."""

@@ -12,10 +12,12 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnserve.export.recurrence.argument_types import Argument
+from rnnserve.export.recurrence.loops.item_changes import ItemChanges
 from rnnserve.export.recurrence.loops.refused import LoopRefused, Site
+from rnnserve.export.recurrence.loops.step_index import StepIndex
 from rnnserve.export.recurrence.loops.step_list import StepList
 
-__all__ = ["MISSING", "Appended", "Memory", "Place"]
+__all__ = ["MISSING", "Appended", "Memory", "Place", "Replaced"]
 
 
 class _Missing:
@@ -75,6 +77,23 @@ class Appended:
     label: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Replaced:
+    """What a run has set in a list that holds all steps.
+
+    Attributes:
+        items: The list.
+        index: Number of the item.
+        value: What it is set to.
+        label: What messages call the list.
+    """
+
+    items: StepList
+    index: StepIndex
+    value: Any
+    label: str
+
+
 class Memory:
     """What may change, as it is now.
 
@@ -98,7 +117,7 @@ class Memory:
                     self._add(f"{name}.{attribute}", value)
         for name, value in variables.items():
             self._add(name, value)
-        self._lengths = {id(items): (len(saved), items.inserted) for _, items, saved in self._lists()}
+        self._before = {id(items): (items.inserted, items.changes, items.read_last) for _, items, _ in self._lists()}
 
     def restore(self) -> None:
         """Give all containers what they held."""
@@ -112,7 +131,7 @@ class Memory:
                     if container.get(key, MISSING) is not value:
                         container[key] = value
             if isinstance(container, StepList):
-                container.inserted = self._lengths[id(container)][1]
+                container.inserted, container.changes, container.read_last = self._before[id(container)]
 
     def places(self, variables: Mapping[str, Any]) -> Iterator[tuple[Place, Any, Any]]:
         """Give each place, what it held before, and what it holds now.
@@ -161,6 +180,11 @@ class Memory:
         """Give the lists that loops may fill."""
         return [container for _, container, _ in self._lists()]
 
+    def leave_lists(self) -> None:
+        """Let lists be read as the step of a loop around this one reads them."""
+        for items in self.step_lists():
+            items.read_last = self._before[id(items)][2]
+
     def holding(self) -> Iterator[tuple[Place, Any]]:
         """Give every variable, item and attribute, with what it held."""
         for name, value in self.variables.items():
@@ -191,8 +215,20 @@ class Memory:
             found.append(Appended(container, tuple(now[:added] if fronted else now[len(saved) :]), fronted, label))
         return found
 
+    def changes_before(self, items: StepList) -> ItemChanges:
+        """Give what had been done to a list when the loop began, by the step of a loop around it."""
+        return self._before[id(items)][1]
+
+    def replaced(self) -> list[Replaced]:
+        """Give the items that a step has set in lists that hold all steps."""
+        return [
+            Replaced(items, items.changes.index, items.changes.value, label)
+            for label, items, _ in self._lists()
+            if items.changes.index is not None
+        ]
+
     def _is_fronted(self, container: list[Any]) -> bool:
-        return isinstance(container, StepList) and container.inserted > self._lengths[id(container)][1]
+        return isinstance(container, StepList) and container.inserted > self._before[id(container)][0]
 
     def _is_attributes(self, container: dict[str, Any]) -> bool:
         return "training" in container

@@ -11,7 +11,7 @@ from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.argument_types import Argument, Arguments
 from rnnserve.export.recurrence.loops.step_index import StepCondition, StepIndex, as_tensors
 from rnnserve.export.recurrence.loops.step_list import StepList, joined
-from rnnserve.export.recurrence.loops.step_pass import AssignedStep, StepPass, passes, reads, written_by
+from rnnserve.export.recurrence.loops.step_pass import AssignedStep, StepPass, as_written, passes, reads, written_by
 from rnnserve.export.recurrence.loops.steps import Steps, TensorSteps, step_of
 from rnnserve.export.recurrence.loops.symbolic_sizes import is_symbol, same_size
 
@@ -66,6 +66,8 @@ def _of_steps(func: Callable[..., Any], args: Arguments, kwargs: dict[str, Any])
     if func in _TAKING_APART:
         return _TAKING_APART[func](*args, **kwargs)
     if name in _TOGETHER and args and _is_list_of_steps(args[0]):
+        if isinstance(args[0], StepList):
+            args[0].changes.read_whole()
         return _TOGETHER[name](list(list.__iter__(args[0])), *args[1:], **kwargs)
     return None
 
@@ -173,10 +175,10 @@ def _write_at_step(tensor: Tensor, key: Argument, value: Argument) -> None:
     before = [part for part in parts[:at] if not isinstance(part, int)]
     axis = view.dim() - 1 - len(after) if Ellipsis in [part for part in before if part is Ellipsis] else len(before)
     whole = view.narrow(axis, 0, 1)
-    given = torch.as_tensor(as_tensors(value)).to(tensor.dtype)
+    given = as_tensors(value)
     if isinstance(key[at] if isinstance(key, tuple) else key, StepIndex):
-        given = given.expand_as(whole.squeeze(axis)).unsqueeze(axis)
-    view.index_copy_(axis, index.tensor().reshape(1), given.expand_as(whole))
+        given = as_written(given, whole.squeeze(axis)).unsqueeze(axis)
+    view.index_copy_(axis, index.tensor().reshape(1), as_written(given, whole))
 
 
 def _unbind(input: Tensor, dim: int = 0) -> Argument:

@@ -13,6 +13,7 @@ from torch.utils import _pytree
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.argument_types import Argument
+from rnnserve.export.recurrence.loops.item_changes import ItemChanges
 from rnnserve.export.recurrence.loops.step_index import StepIndex
 from rnnserve.export.recurrence.loops.steps import Steps, TensorSteps, part_of, reversed_steps
 from rnnserve.export.recurrence.loops.symbolic_sizes import Size, difference, same_size
@@ -28,6 +29,7 @@ class StepList(list[Any]):
             None at all other times.
         inserted: Number of items that have been put before all others.
         room: Symbolic number of items that are to be set, of `[None] * n`; None for other lists.
+        changes: What the step in progress has set and read of a list that holds all steps.
     """
 
     def __init__(self, items: Iterable[Any] = ()) -> None:
@@ -35,6 +37,7 @@ class StepList(list[Any]):
         self.read_last: tuple[int, Callable[[], Any]] | None = None
         self.inserted = 0
         self.room: Size | None = None
+        self.changes = ItemChanges()
 
     @property
     def has_steps(self) -> bool:
@@ -50,6 +53,7 @@ class StepList(list[Any]):
         ):
             return self.read_last[1]()
         if isinstance(key, slice):
+            self.changes.read_whole()
             if key == slice(None) or not self.has_steps:
                 return StepList(super().__getitem__(key))
             if key == slice(None, None, -1):
@@ -62,7 +66,13 @@ class StepList(list[Any]):
         return super().__getitem__(key)
 
     def __setitem__(self, key: Any, value: Any) -> None:  # noqa: ANN401
-        if self.room is None:
+        if self.room is None and self.has_steps and isinstance(key, StepIndex):
+            if self.read_last is None:
+                key.loop.refuse("a step sets an item of a list that no variable of its function holds")
+            self.changes.set(key, value)
+        elif self.room is None and self.has_steps:
+            self._set_between(key, value)
+        elif self.room is None:
             super().__setitem__(key, value)
         elif isinstance(key, StepIndex) and self._is_next(key):
             self.append(value)
@@ -112,6 +122,7 @@ class StepList(list[Any]):
 
     def reverse(self) -> None:
         """Turn the list round."""
+        self.changes.read_whole()
         super().__setitem__(slice(None), list(list.__iter__(self[::-1])))
 
     def copy(self) -> "StepList":
@@ -124,6 +135,39 @@ class StepList(list[Any]):
         Raises:
             UnsupportedModule: If the items have no common structure.
         """
+        self.changes.read_whole()
+        return self._steps()
+
+    def put_steps(self, steps: Steps, start: Size) -> None:
+        """Put steps in the place of as many items, from number `start` on.
+
+        Raises:
+            UnsupportedModule: If it is not certain how many items are before them and after them.
+        """
+        whole = self._steps()
+        before, after = difference(start, 0), difference(whole.count, start + steps.count)
+        if before is None or after is None or before < 0 or after < 0:
+            raise UnsupportedModule(
+                f"a loop sets {steps.count} items of a list of {whole.count}, from item {start} on: how many it leaves "
+                "as they are depends on how many there are. Append what it computes to an empty list."
+            )
+        kept = [whole.item(at) for at in range(before)]
+        left = [whole.item(whole.count - at) for at in range(after, 0, -1)]
+        super().__setitem__(slice(None), [*kept, steps, *left])
+
+    def _set_between(self, key: Argument, value: Argument) -> None:
+        """Set one item by a plain number, counted from either end."""
+        items = list(list.__iter__(self))
+        steps = next((at for at, item in enumerate(items) if isinstance(item, Steps)), 0)
+        whole = self.steps() if len(items) > 1 else items[steps]
+        if not isinstance(key, int):
+            raise UnsupportedModule(f"items {key} of a list of all steps are set at once; set one, or stack the list")
+        known = [whole.item(at) for at in range(key)] if key >= 0 else []
+        last = [whole.item(whole.count + at) for at in range(key + 1, 0)] if key < 0 else []
+        rest = part_of(whole, slice(key + 1, None) if key >= 0 else slice(None, key))
+        super().__setitem__(slice(None), [*known, value, rest] if key >= 0 else [rest, value, *last])
+
+    def _steps(self) -> Steps:
         items = list(list.__iter__(self))
         return items[0] if len(items) == 1 and isinstance(items[0], Steps) else _steps_of(joined(items))
 
@@ -157,6 +201,9 @@ class StepList(list[Any]):
 
     def _of_steps(self, key: Argument) -> Argument:
         items = list(list.__iter__(self))
+        if isinstance(key, StepIndex):
+            return self.changes.value_at(key, self._steps())
+        self.changes.read_whole()
         if isinstance(key, int):
             real = items if key >= 0 else items[::-1]
             at = key if key >= 0 else -1 - key
@@ -165,7 +212,7 @@ class StepList(list[Any]):
             if key == -1 or key == 0:
                 steps = real[0]
                 return steps.item(steps.count - 1 if key else 0)
-        return self.steps()[key]
+        return self._steps()[key]
 
 
 def plain(value: Argument) -> Argument:

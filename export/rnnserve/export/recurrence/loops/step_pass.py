@@ -14,8 +14,9 @@ from torch import Tensor
 
 from rnnserve.export.recurrence.argument_types import Argument
 from rnnserve.export.recurrence.loops.step_index import StepIndex, StepsOwner
+from rnnserve.export.recurrence.loops.symbolic_sizes import same_size
 
-__all__ = ["AssignedStep", "StepPass", "passes"]
+__all__ = ["AssignedStep", "StepPass", "as_written", "passes", "reads", "written_by"]
 
 _INPLACE = frozenset(
     f"__i{name}__"
@@ -129,6 +130,14 @@ def written_by(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
 def reads(func: Callable[..., Any]) -> bool:
     """Whether a function of torch reads values of its arguments."""
     return getattr(func, "__name__", "") not in _NO_READS
+
+
+def as_written(value: Argument, place: Tensor) -> Tensor:
+    """Give a value in the shape and the type of the place that it is written to, as `place[...] = value` does."""
+    given = torch.as_tensor(value).to(place.dtype)
+    while given.dim() > place.dim() and same_size(given.shape[0], 1):
+        given = given.squeeze(0)
+    return given.expand_as(place)
 
 
 def _storage(tensor: Tensor) -> int:
