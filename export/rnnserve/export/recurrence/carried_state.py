@@ -1,20 +1,23 @@
 """Refusing modules that carry state: whether a call reads what the call before it wrote to an attribute.
 
 An ONNX model keeps no state between runs, so a module that carries its hidden state in an attribute would be right in
-its first call only. A module that only stores values for others to read (attention weights, for example) is exported.
+its first call only. A module that only stores values for others to read (attention weights, for example) is exported;
+so is one whose call ends with the state that it began with, whatever it computes: `self.state = torch.zeros(…)`.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.held_modules import held_modules
 from rnnserve.export.recurrence.argument_types import Argument, Arguments
+from rnnserve.export.recurrence.capture import prepared
 from rnnserve.export.recurrence.fake_tensors import fake_arguments
 
 __all__ = ["refuse_carried_state"]
@@ -42,6 +45,64 @@ class _ReadRecorder(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+class _DependenceRecorder(TorchDispatchMode):
+    """Records which values depend on some tensors, by their storages: what is written to a part is in the whole.
+
+    Args:
+        sources: The tensors.
+    """
+
+    def __init__(self, sources: Iterable[Any]) -> None:
+        super().__init__()
+        # Storages are kept, so that no new one has the address of one of these.
+        self._kept = {_address(each): each.untyped_storage() for each in sources if isinstance(each, Tensor)}
+
+    def depends(self, value: Any) -> bool:  # noqa: ANN401 - whatever an attribute holds
+        """Whether a value may depend on one of the tensors."""
+        return not isinstance(value, Tensor) or _address(value) in self._kept
+
+    def __torch_dispatch__(
+        self,
+        func: torch._ops.OpOverload,
+        types: Argument,
+        args: Arguments = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Argument:
+        """Run an operator, and note what it gives and writes to."""
+        del types
+        result = func(*args, **(kwargs or {}))
+        given = torch.utils._pytree.tree_leaves((args, kwargs))  # noqa: SLF001
+        if any(isinstance(each, Tensor) and self.depends(each) for each in given) and not _is_filling(func):
+            written = [value for value, each in zip(args, func._schema.arguments, strict=False) if _is_written(each)]  # noqa: SLF001
+            for leaf in torch.utils._pytree.tree_leaves((result, written)):  # noqa: SLF001
+                if isinstance(leaf, Tensor):
+                    self._kept[_address(leaf)] = leaf.untyped_storage()
+        return result
+
+
+def _address(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)  # noqa: SLF001
+
+
+def _is_filling(func: torch._ops.OpOverload) -> bool:
+    """Whether an operator takes of a tensor its shape and type only."""
+    name = func.overloadpacket.__name__
+    return name in (
+        "zeros_like",
+        "ones_like",
+        "full_like",
+        "empty_like",
+        "new_zeros",
+        "new_ones",
+        "new_full",
+        "new_empty",
+    )
+
+
+def _is_written(argument: Any) -> bool:  # noqa: ANN401 - an argument in a schema of torch
+    return argument.alias_info is not None and argument.alias_info.is_write
+
+
 def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
     """Call the module on tensors without values and, if it writes to its attributes, call it again.
 
@@ -49,12 +110,17 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
         UnsupportedModule: If the second call reads what the first has written.
     """
     read: set[str] = set()
+    same: set[str] = set()
     # An error here says nothing of carried state: the module is called without values, and the capture, with symbols
     # in place of values, has succeeded.
     with contextlib.suppress(Exception), fake_arguments(module, args) as fakes:
         before = _attributes(module)
-        module(*fakes)
+        parameters = {id(each) for each in module.parameters()}
+        states = [leaf for leaves in before.values() for leaf in leaves if id(leaf) not in parameters]
+        with _DependenceRecorder([*torch.utils._pytree.tree_leaves(fakes), *states, *module.buffers()]) as recorder:  # noqa: SLF001
+            module(*fakes)
         after = _attributes(module)  # kept for the second call, so that no new tensor has the `id` of one of these
+        same = {name for name, leaves in after.items() if not any(map(recorder.depends, leaves))}
         written = {
             id(leaf): name
             for name, leaves in after.items()
@@ -62,9 +128,10 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
             if isinstance(leaf, Tensor) and all(leaf is not old for old in before.get(name, ()))
         }
         if written:
-            with _ReadRecorder(written) as recorder:
+            with _ReadRecorder(written) as reads:
                 module(*fakes)
-            read = recorder.read
+            read = reads.read
+    read -= _left_as_they_were(module, args, read & same)
     if read:
         raise UnsupportedModule(
             f"the module keeps {sorted(read)} from one call to the next, and an ONNX model keeps no state. "
@@ -72,6 +139,25 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
             'state an input (h_0) and an output (h_n) of the forward, and publish it with states={"h_n": "h_0"}: '
             "clients carry it from call to call."
         )
+
+
+def _left_as_they_were(module: nn.Module, args: Arguments, names: set[str]) -> set[str]:
+    """Give those of some attributes that hold after a call what they held before; all depend on no argument."""
+    if not names:
+        return set()
+    with contextlib.suppress(Exception), prepared(module), torch.no_grad():
+        before = _attributes(module)
+        module(*args)
+        after = _attributes(module)
+        return {name for name in names if _are_equal(before.get(name, []), after[name])}
+    return set()
+
+
+def _are_equal(some: list[Any], others: list[Any]) -> bool:
+    return len(some) == len(others) and all(
+        isinstance(one, Tensor) and isinstance(other, Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+        for one, other in zip(some, others, strict=True)
+    )
 
 
 def _attributes(module: nn.Module) -> dict[str, list[Any]]:
