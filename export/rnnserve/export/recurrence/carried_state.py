@@ -110,17 +110,12 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
         UnsupportedModule: If the second call reads what the first has written.
     """
     read: set[str] = set()
-    same: set[str] = set()
     # An error here says nothing of carried state: the module is called without values, and the capture, with symbols
     # in place of values, has succeeded.
     with contextlib.suppress(Exception), fake_arguments(module, args) as fakes:
         before = _attributes(module)
-        parameters = {id(each) for each in module.parameters()}
-        states = [leaf for leaves in before.values() for leaf in leaves if id(leaf) not in parameters]
-        with _DependenceRecorder([*torch.utils._pytree.tree_leaves(fakes), *states, *module.buffers()]) as recorder:  # noqa: SLF001
-            module(*fakes)
+        module(*fakes)
         after = _attributes(module)  # kept for the second call, so that no new tensor has the `id` of one of these
-        same = {name for name, leaves in after.items() if not any(map(recorder.depends, leaves))}
         written = {
             id(leaf): name
             for name, leaves in after.items()
@@ -131,7 +126,8 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
             with _ReadRecorder(written) as reads:
                 module(*fakes)
             read = reads.read
-    read -= _left_as_they_were(module, args, read & same)
+    if read:
+        read -= _put_back(module, args)
     if read:
         raise UnsupportedModule(
             f"the module keeps {sorted(read)} from one call to the next, and an ONNX model keeps no state. "
@@ -141,15 +137,21 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
         )
 
 
-def _left_as_they_were(module: nn.Module, args: Arguments, names: set[str]) -> set[str]:
-    """Give those of some attributes that hold after a call what they held before; all depend on no argument."""
-    if not names:
-        return set()
-    with contextlib.suppress(Exception), prepared(module), torch.no_grad():
-        before = _attributes(module)
-        module(*args)
-        after = _attributes(module)
-        return {name for name in names if _are_equal(before.get(name, []), after[name])}
+def _put_back(module: nn.Module, args: Arguments) -> set[str]:
+    """Name the attributes that depend on no argument and no state, and hold after a call what they held before."""
+    with contextlib.suppress(Exception):
+        with fake_arguments(module, args) as fakes:
+            parameters = {id(each) for each in module.parameters()}
+            states = [leaf for each in _attributes(module).values() for leaf in each if id(leaf) not in parameters]
+            sources = [*torch.utils._pytree.tree_leaves(fakes), *states, *module.buffers()]  # noqa: SLF001
+            with _DependenceRecorder(sources) as recorder:
+                module(*fakes)
+            names = {name for name, each in _attributes(module).items() if not any(map(recorder.depends, each))}
+        with prepared(module):
+            before = _attributes(module)
+            module(*args)
+            after = _attributes(module)
+            return {name for name in names if _are_equal(before.get(name, []), after.get(name, []))}
     return set()
 
 
