@@ -69,7 +69,18 @@ def test_float64_on_moved_inputs_gives_four_samples():
 def test_moved_inputs_are_one_run_where_rows_may_share_it():
     told = Told(eager=0.125)
     assert rounding_of(told, rows_apart=True).distances(INPUTS).tolist() == measure(Told(eager=0.125)).tolist()
-    assert [len(x) for x in told.seen] == [2, 2 * 4]
+    assert [len(x) for x in told.seen] == [2 * (1 + 4)]
+
+
+def test_results_that_are_known_are_not_computed_again():
+    known = outputs(INPUTS["x"].astype(np.float64))
+    told = Told(eager=0.125)
+    rounding = rounding_of(told, rows_apart=True)
+    eager = told.eager(INPUTS)
+    told.eager = None
+    found = rounding.distances(INPUTS, with_model=False, eager=eager, exact=known)
+    assert found.tolist() == measure(Told(eager=0.125), with_model=False).tolist()
+    assert [len(x) for x in told.seen] == [2 * 4]
 
 
 class Marked(Told):
@@ -84,12 +95,17 @@ def test_only_as_many_rows_are_measured_as_are_needed():
     rows["x"][1] = 1
     every = rounding_of(Marked()).until_calm(rows, 1, 1e-6)
     assert np.flatnonzero(every > 1e-6).tolist() == [1]
-    for count, runs in ((1, [1, 4]), (2, [2, 8, 3, 12]), (3, [3, 12, 2, 8]), (5, [5, 20])):
+    for count, runs in ((1, [5]), (2, [10, 15]), (3, [15, 10]), (5, [25])):
         told = Marked()
         found = rounding_of(told, rows_apart=True).until_calm(rows, count, 1e-6)
         # As if all had been measured: what moves them is drawn for all.
         assert found.tolist() == every[: 1 if count == 1 else 5].tolist()
         assert [len(x) for x in told.seen] == runs
+        exact = outputs(rows["x"].astype(np.float64))
+        told = Marked()
+        known = rounding_of(told, rows_apart=True).until_calm(rows, count, 1e-6, exact=exact)
+        assert known.tolist() == found.tolist()
+        assert [len(x) for x in told.seen] == [run - run // 5 for run in runs]
 
 
 def test_eager_and_the_model_are_samples_by_row():

@@ -93,14 +93,15 @@ def make_cases(
     # They are judged as drawn sequences are, so that servers of before read them.
     sequences += [("random", inputs) for inputs in _extremes(model, rounding, reference, random)]
 
-    def furthest(batches: Sequence[tuple[str, Arrays]]) -> float:
-        return max((float(rounding.distances(each, with_model=False).max()) for _, each in batches), default=0.0)
+    every = [Case(kind, i, eager=reference.eager(i), float64=reference.exact(i)) for kind, i in (*steps, *sequences)]
 
-    return GoldenCases(
-        [Case(kind, i, eager=reference.eager(i), float64=reference.exact(i)) for kind, i in (*steps, *sequences)],
-        step=furthest(steps),
-        sequence=furthest(sequences),
-    )
+    def furthest(cases: Sequence[Case]) -> float:
+        measured = (
+            rounding.distances(case.inputs, with_model=False, eager=case.eager, exact=case.float64) for case in cases
+        )
+        return max((float(distances.max()) for distances in measured), default=0.0)
+
+    return GoldenCases(every, step=furthest(every[: len(steps)]), sequence=furthest(every[len(steps) :]))
 
 
 def _extremes(
@@ -124,7 +125,7 @@ def _extremes(
             floats = [array for array in exact.values() if array.dtype.kind == "f"]
             if not all(np.isfinite(array).all() and scale(array) == 1 for array in floats):
                 continue
-            furthest = rounding.until_calm(inputs, count, _limit())
+            furthest = rounding.until_calm(inputs, count, _limit(), exact=exact)
         except Exception:  # noqa: BLE001, S112 - a module may raise anything for such values; the proof has told of it
             continue
         calm = np.flatnonzero(furthest <= _limit())[:count]

@@ -1,6 +1,6 @@
 """How far rounding moves the results of each row: golden cases are chosen by it, and their limits follow from it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,27 +64,44 @@ class Rounding:
         every = [*model.inputs, *model.outputs]
         self._rows_apart = rows_apart and all(axis_of(tensor, BATCH) is not None for tensor in every)
 
-    def until_calm(self, inputs: _Inputs, count: int, limit: float) -> npt.NDArray[np.float64]:
+    def until_calm(
+        self, inputs: _Inputs, count: int, limit: float, *, exact: _Inputs | None = None
+    ) -> npt.NDArray[np.float64]:
         """Measure the first rows, and the others only where fewer than `count` of those are within a limit.
 
         Args:
             inputs: Every input by name, as in a golden case.
             count: Rows that are looked for.
             limit: Distance, in the unit of limits.
+            exact: Results of these inputs in float64; None where they are not known.
 
         Returns:
             (rows,) float64: distances of the rows that were measured, from the first on.
         """
         moved = self._moved_inputs(inputs)
-        rows = inputs[self._inputs[0].name].shape[axis_of(self._inputs[0], BATCH) or 0]
+        rows = self._row_count(inputs)
         first = min(count, rows) if self._rows_apart else rows
-        furthest = self._distances(self._rows(inputs, 0, first), [self._rows(each, 0, first) for each in moved])
+
+        def measured(start: int, end: int) -> npt.NDArray[np.float64]:
+            if (start, end) == (0, rows):
+                return self._distances(inputs, moved, exact=exact)
+            known = None if exact is None else _cut(self._outputs, exact, start, end)
+            some, *of_moved = (_cut(self._inputs, each, start, end) for each in (inputs, *moved))
+            return self._distances(some, of_moved, exact=known)
+
+        furthest = measured(0, first)
         if first == rows or np.count_nonzero(furthest <= limit) >= count:
             return furthest
-        others = self._distances(self._rows(inputs, first, rows), [self._rows(each, first, rows) for each in moved])
-        return np.concatenate([furthest, others])
+        return np.concatenate([furthest, measured(first, rows)])
 
-    def distances(self, inputs: _Inputs, *, with_model: bool = True) -> npt.NDArray[np.float64]:
+    def distances(
+        self,
+        inputs: _Inputs,
+        *,
+        with_model: bool = True,
+        eager: _Inputs | None = None,
+        exact: _Inputs | None = None,
+    ) -> npt.NDArray[np.float64]:
         """Measure how far the results of each row move.
 
         Args:
@@ -92,19 +109,34 @@ class Rounding:
             with_model: Whether the ONNX model's results are one of the samples. They are not where limits are made:
                 what is judged by a limit must not widen it. Where rows are chosen, those whose integers differ are
                 infinitely far: a place among values that are equal but for rounding is no golden result.
+            eager: Eager's results of these inputs; None where they are not known.
+            exact: Results of these inputs in float64; likewise.
 
         Returns:
             (batch,) float64: the distance of the value that moves furthest, in the unit of limits.
         """
-        return self._distances(inputs, self._moved_inputs(inputs), with_model=with_model)
+        return self._distances(inputs, self._moved_inputs(inputs), with_model=with_model, eager=eager, exact=exact)
 
     def _distances(
-        self, inputs: _Inputs, moved: Sequence[_Inputs], *, with_model: bool = True
+        self,
+        inputs: _Inputs,
+        moved: Sequence[_Inputs],
+        *,
+        with_model: bool = True,
+        eager: _Inputs | None = None,
+        exact: _Inputs | None = None,
     ) -> npt.NDArray[np.float64]:
-        exact, eager = self.reference.exact(inputs), self.reference.eager(inputs)
+        if exact is None:
+            exact, *of_moved = self._exact_of([inputs, *moved])
+        else:
+            of_moved = self._exact_of(moved)
+        eager = self.reference.eager(inputs) if eager is None else eager
+        samples = [eager, *([self._compute(inputs)] if with_model else []), *of_moved]
+        if self.reference.exact_by == MOVED:
+            samples += self.reference.moved(inputs)
         rows = next(exact[tensor.name].shape[axis_of(tensor, BATCH) or 0] for tensor in self._outputs)
         furthest = np.zeros(rows)
-        for sample in self._samples(inputs, moved, with_model=with_model):
+        for sample in samples:
             for tensor in self._outputs:
                 found, expected = sample[tensor.name], exact[tensor.name]
                 if found.shape != expected.shape or (expected.dtype.kind != "f" and not with_model):
@@ -123,28 +155,17 @@ class Rounding:
                 furthest = np.maximum(furthest, by_row.max(axis=1) / unit)
         return furthest
 
-    def _samples(self, inputs: _Inputs, moved: Sequence[_Inputs], *, with_model: bool) -> Iterator[_Inputs]:
-        yield self.reference.eager(inputs)
-        if with_model:
-            yield self._compute(inputs)
-        if self.reference.exact_by == MOVED:
-            yield from self.reference.moved(inputs)
-            return
-        yield from self._exact_of(moved)
-
-    def _exact_of(self, every: Sequence[_Inputs]) -> Iterator[_Inputs]:
+    def _exact_of(self, every: Sequence[_Inputs]) -> list[_Inputs]:
         """Compute batches of equal sizes in float64, as one where rows may share a run: weights are read once then."""
-        rows = every[0][self._inputs[0].name].shape[axis_of(self._inputs[0], BATCH) or 0]
-        if not self._rows_apart or rows * len(every) > _MOST_ROWS:
-            yield from map(self.reference.exact, every)
-            return
+        rows = self._row_count(every[0]) if every else 0
+        if not self._rows_apart or not 0 < rows * len(every) <= _MOST_ROWS:
+            return [self.reference.exact(inputs) for inputs in every]
         joined = {
             tensor.name: np.concatenate([inputs[tensor.name] for inputs in every], axis_of(tensor, BATCH) or 0)
             for tensor in self._inputs
         }
         results = self.reference.exact(joined)
-        for at in range(len(every)):
-            yield _cut(self._outputs, results, at * rows, (at + 1) * rows)
+        return [_cut(self._outputs, results, at * rows, (at + 1) * rows) for at in range(len(every))]
 
     def _moved_inputs(self, inputs: _Inputs) -> list[Arrays]:
         if self.reference.exact_by == MOVED:
@@ -158,8 +179,8 @@ class Rounding:
         moved: _Array = array + ULP * self._random.uniform(-1, 1, array.shape)
         return moved
 
-    def _rows(self, inputs: _Inputs, first: int, after: int) -> Arrays:
-        return _cut(self._inputs, inputs, first, after)
+    def _row_count(self, inputs: _Inputs) -> int:
+        return inputs[self._inputs[0].name].shape[axis_of(self._inputs[0], BATCH) or 0]
 
 
 def _cut(tensors: Sequence[manifest_pb2.Tensor], arrays: _Inputs, first: int, after: int) -> Arrays:
