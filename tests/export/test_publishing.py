@@ -10,6 +10,7 @@ import pytest
 
 from rnnserve.export import ExportError
 from rnnserve.export.publishing import publish_version
+from rnnserve.export.server_trial import publish_tried
 from rnnserve.protos.names import version_number
 from rnnserve.protos.triton_config import CONFIG
 
@@ -306,3 +307,9 @@ def test_a_failure_keeps_a_folder_that_was_there(model, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         publish_version(model, files(), CONFIG_TEXT)
     assert list(model.iterdir()) == []
+
+
+def test_a_config_that_no_server_reads_is_not_published(model):
+    with pytest.raises(ExportError, match=r"nothing is published: config\.pbtxt"):
+        publish_tried(model, files(), 'name: "model" output { name: "{"1": "a"}" }\n')
+    assert everything(model.parent) == {}

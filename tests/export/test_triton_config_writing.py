@@ -6,6 +6,7 @@ from tritonclient.grpc import model_config_pb2
 
 from rnnserve.export.triton_config_writing import render_config, write_config
 from rnnserve.models import Architecture
+from rnnserve.protos import manifest_pb2
 from rnnserve.protos.triton_config import CONFIG, check_tensors, read_config, versions_to_serve
 from support.descriptions import describe_architecture
 
@@ -81,3 +82,16 @@ def test_states_that_triton_keeps_are_no_inputs(architecture, tmp_path):
     folder.mkdir()
     (folder / CONFIG).write_text(text)
     check_tensors(read_config(folder), described.inputs, described.outputs)
+
+
+@pytest.mark.parametrize("name", ['{"1": "a"}', "a\\b", "a\nb", "längs"])
+def test_tensors_and_axes_may_have_any_name(name, tmp_path):
+    axes = [manifest_pb2.Axis(name="batch", size=-1), manifest_pb2.Axis(name=name, size=2)]
+    inputs = [manifest_pb2.Tensor(name=name, datatype="FP32", axes=axes, default=manifest_pb2.DEFAULT_ZEROS)]
+    outputs = [manifest_pb2.Tensor(name=f"{name}_n", datatype="FP32", axes=axes, continues_as=name)]
+    folder = tmp_path / "named"
+    folder.mkdir()
+    write_config(folder, render_config("named", inputs, outputs))
+    check_tensors(read_config(folder), inputs, outputs)
+    write_config(folder, render_config("named", inputs, outputs, keeps_states=True))
+    check_tensors(read_config(folder), inputs, outputs)

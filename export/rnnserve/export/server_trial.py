@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rnnserve.export.errors import ExportError
 from rnnserve.export.publishing import Published, publish_version
+from rnnserve.protos.triton_config import ConfigError, read_config
 
 __all__ = ["OtherGraph", "Tried", "publish_tried", "try_on_server"]
 
@@ -55,6 +56,10 @@ def publish_tried(
     said = []
 
     def check(folder: Path) -> None:
+        try:
+            read_config(model)
+        except ConfigError as error:
+            raise ExportError(_refused(str(error))) from error
         tried = try_on_server(folder, model.name, is_adopted=is_adopted)
         if not tried.keeps_bits:
             raise OtherGraph

@@ -6,6 +6,8 @@ import secrets
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from google.protobuf import text_encoding
+
 from rnnserve.export.description.publication import Publication
 from rnnserve.export.errors import WrongArguments
 from rnnserve.protos import manifest_pb2
@@ -99,8 +101,8 @@ def _state(tensor: manifest_pb2.Tensor, final: str) -> list[str]:
     )
     return [
         "  state {",
-        f'    input_name: "{tensor.name}"',
-        f'    output_name: "{final}"',
+        f'    input_name: "{_escaped(tensor.name)}"',
+        f'    output_name: "{_escaped(final)}"',
         f"    data_type: TYPE_{tensor.datatype}",
         f"    dims: [ {sizes} ]",
         f'    initial_state {{ name: "zeros" data_type: TYPE_{tensor.datatype} dims: [ {zeros} ] zero_data: true }}',
@@ -108,12 +110,18 @@ def _state(tensor: manifest_pb2.Tensor, final: str) -> list[str]:
     ]
 
 
+def _escaped(name: str) -> str:
+    """Give a name as text format has it between quotes: an ONNX file may call a tensor anything."""
+    escaped: str = text_encoding.CEscape(name, as_utf8=True)
+    return escaped
+
+
 def _block(kind: str, tensor: manifest_pb2.Tensor, more: list[str]) -> list[str]:
     sizes = ", ".join(str(axis.size) for axis in tensor.axes)
     fields = [
-        f'name: "{tensor.name}"',
+        f'name: "{_escaped(tensor.name)}"',
         f"data_type: TYPE_{tensor.datatype}",
-        f"dims: [ {sizes} ]  # {', '.join(axis.name for axis in tensor.axes)}",
+        f"dims: [ {sizes} ]  # {', '.join(_escaped(axis.name) for axis in tensor.axes)}",
         *more,
     ]
     return ["", f"{kind} {{", *(f"  {field}" for field in fields), "}"]

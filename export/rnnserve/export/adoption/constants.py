@@ -1,5 +1,6 @@
 """Inputs that get one value for all requests: a sampling rate, a temperature."""
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -15,9 +16,18 @@ from rnnserve.export.errors import WrongArguments
 from rnnserve.export.onnx_files import model_inputs
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["put_constants", "scalar_questions"]
+__all__ = ["numbers_by_row", "put_constants", "scalar_questions"]
 
 _SHOWN = 4  # numbers with which the file compares an input
+
+
+def numbers_by_row(model: onnx.ModelProto, roles: Roles) -> Roles:
+    """Let each row send its own numbers where all that a file takes are numbers: there is nothing else in a request."""
+    values = [value for value in model_inputs(model) if value.name not in roles.constants]
+    kinds = [value.type.tensor_type for value in values]
+    if not values or not all(kind.HasField("shape") and not kind.shape.dim for kind in kinds):
+        return roles
+    return dataclasses.replace(roles, axes={**{(value.name, 0): BATCH for value in values}, **roles.axes})
 
 
 def put_constants(model: onnx.ModelProto, roles: Roles) -> str:

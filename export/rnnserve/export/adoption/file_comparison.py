@@ -13,7 +13,7 @@ from rnnserve.export.parity import OnnxRunner
 from rnnserve.export.parity.tolerances import EAGER_ROUNDING
 from rnnserve.protos.differences import equally_non_finite, scale
 
-__all__ = ["QUANTISED", "check_rows", "moved", "row_of"]
+__all__ = ["QUANTISED", "check_rows", "is_same_result", "moved", "row_of"]
 
 _Array = npt.NDArray[Any]
 
@@ -81,7 +81,12 @@ def moved(found: _Array, rows: Sequence[_Array]) -> float | None:
     return None
 
 
-def _change(found: _Array, expected: _Array, axis: int) -> float:
+def is_same_result(found: _Array, expected: _Array) -> bool:
+    """Whether a result is another one but for rounding."""
+    return (found.shape, found.dtype) == (expected.shape, expected.dtype) and _change(found, expected, None) == 0
+
+
+def _change(found: _Array, expected: _Array, axis: int | None) -> float:
     if found.dtype.kind != "f":
         return 0.0 if np.array_equal(found, expected) else np.inf
     with np.errstate(invalid="ignore"):

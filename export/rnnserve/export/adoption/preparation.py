@@ -6,15 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 import onnx
 
 from rnnserve.export.adoption.batch_trial import BatchTrial, Found
-from rnnserve.export.adoption.constants import put_constants, scalar_questions
+from rnnserve.export.adoption.constants import numbers_by_row, put_constants, scalar_questions
 from rnnserve.export.adoption.file_comparison import QUANTISED, check_rows
 from rnnserve.export.adoption.integer_ranges import LENGTHS, integer_range, range_question
+from rnnserve.export.adoption.old_operators import check_converted, converted
 from rnnserve.export.adoption.open_axes import Batches, OpenInput, open_input
 from rnnserve.export.adoption.questions import Question, ask
 from rnnserve.export.adoption.roles import Roles
 from rnnserve.export.adoption.row_by_row import run_row_by_row
 from rnnserve.export.adoption.subgraphs import all_nodes
-from rnnserve.export.errors import WrongArguments
+from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.onnx_files import model_inputs
 from rnnserve.export.parity import OnnxProcess, OnnxRunner
 from rnnserve.protos.protocol_words import BATCH
@@ -56,8 +57,37 @@ def prepare(model: onnx.ModelProto, roles: Roles, process: OnnxProcess) -> Prepa
         ExportError: If rows that are run together have other results than the file itself gives.
         RuntimeError: If onnxruntime does not take the file.
     """
+    roles = numbers_by_row(model, roles)
     done = put_constants(model, roles)
     notes = [done] if done else []
+    new = converted(model)
+    if new is None:
+        return _prepare(model, roles, process, notes)
+    try:
+        return _prepare(new, roles, process, notes, before=model)
+    except ExportError as error:
+        try:
+            return _prepare(model, roles, process, notes)
+        except RuntimeError:  # onnxruntime does not run it as it was
+            raise error from None
+
+
+def _prepare(
+    model: onnx.ModelProto,
+    roles: Roles,
+    process: OnnxProcess,
+    notes: Sequence[str],
+    before: onnx.ModelProto | None = None,
+) -> Prepared:
+    """Find the batch of a file that has its constants, and name axes.
+
+    Args:
+        model: The file.
+        roles: Roles that the user gives.
+        process: Process in which it runs.
+        notes: Sentences of what was done before.
+        before: File before its operators were converted; None where they were not.
+    """
     questions = [*scalar_questions(model, roles)]
     inputs = [_opened(model, value, roles) for value in model_inputs(model)]
     questions += [
@@ -81,6 +111,8 @@ def prepare(model: onnx.ModelProto, roles: Roles, process: OnnxProcess) -> Prepa
         found = dataclasses.replace(found, together=False)
     limits, missing = _sizes(trial, found, roles)
     ask([*questions, *missing])
+    if before is not None:
+        notes = [*notes, check_converted(before, inputs, found.batches, found.sizes, alone, process)]
     integers = {each.name: each.integers for each in inputs if each.integers is not None and not each.is_lengths}
     roles = dataclasses.replace(
         roles,
@@ -88,7 +120,7 @@ def prepare(model: onnx.ModelProto, roles: Roles, process: OnnxProcess) -> Prepa
         sizes={**limits, **roles.sizes},
         axes=_other_names(roles, found.batches),
     )
-    notes += _notes(inputs, found, limits, is_quantised=is_quantised)
+    notes = [*notes, *_notes(inputs, found, limits, is_quantised=is_quantised)]
     if found.together:
         made, changed = _named(model, inputs, found.batches), _is_changed(inputs, found)
     else:

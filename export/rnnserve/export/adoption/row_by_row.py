@@ -42,8 +42,8 @@ def run_row_by_row(
     opset = max((each.version for each in model.opset_import if each.domain in _DOMAINS), default=0)
     if opset < _SCAN:
         raise WrongArguments(
-            f"it runs with one row only, and its operator set {opset} is too old to repeat it for each row: convert it "
-            f"with onnx.version_converter.convert_version(model, {_SCAN}) or later"
+            f"it runs with one row only, its operator set {opset} is too old to repeat it for each row, and onnx does "
+            f"not convert it: export it again with operator set {_SCAN} or later"
         )
     result = onnx.ModelProto()
     result.CopyFrom(model)

@@ -71,5 +71,5 @@ class OnnxRunner:
         Raises:
             RuntimeError: If onnxruntime refuses the inputs; with its message.
         """
-        feeds = {name: np.ascontiguousarray(array) for name, array in inputs.items() if name in self.inputs}
+        feeds = {name: np.asarray(array, order="C") for name, array in inputs.items() if name in self.inputs}
         return dict(zip(self.outputs, self._session.run(feeds), strict=True))

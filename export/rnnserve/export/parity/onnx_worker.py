@@ -17,9 +17,12 @@ import onnxruntime
 
 from rnnserve.common.guarded_work import answer_requests, limit_processor_seconds
 
-__all__ = ["Session", "pack", "pack_arrays", "unpack", "unpack_arrays"]
+__all__ = ["REFERENCE", "Session", "pack", "pack_arrays", "unpack", "unpack_arrays"]
 
 _Array = npt.NDArray[Any]
+
+REFERENCE = "onnx.reference"
+"""Stands for a provider: onnx's own reference in Python, which runs operators that are too old for onnxruntime."""
 
 _PROCESSOR_TIME = 2
 """How many seconds of processor time a request may take for each on the clock: several threads may work for it."""
@@ -75,6 +78,39 @@ class Session:
         return results
 
 
+class _Reference:
+    """onnx's reference, used as a `Session` is."""
+
+    provider = REFERENCE
+
+    def __init__(self, model: bytes) -> None:
+        """Load a model.
+
+        Raises:
+            RuntimeError: If it has operators that the reference does not have.
+        """
+        from onnx.reference import ReferenceEvaluator  # few files need it
+
+        try:
+            self._evaluator = ReferenceEvaluator(model)
+        except Exception as error:
+            raise RuntimeError(f"onnx's reference does not take the model: {_in_a_line(error)}") from error
+        self.inputs: list[str] = list(self._evaluator.input_names)
+        self.outputs: list[str] = list(self._evaluator.output_names)
+
+    def run(self, feeds: Mapping[str, _Array]) -> list[Any]:
+        """Run the model.
+
+        Raises:
+            RuntimeError: If the reference refuses the inputs; with its message.
+        """
+        try:
+            results: list[Any] = self._evaluator.run(None, dict(feeds))
+        except Exception as error:
+            raise RuntimeError(f"onnx's reference does not run: {_in_a_line(error)}") from error
+        return results
+
+
 def pack(fields: Mapping[str, Any], data: bytes = b"") -> bytes:
     """Put fields, as JSON in one line, before bytes."""
     return json.dumps(fields).encode() + b"\n" + data
@@ -104,7 +140,7 @@ class _Worker:
     """Answers requests."""
 
     def __init__(self) -> None:
-        self._sessions: list[Session] = []
+        self._sessions: list[Session | _Reference] = []
 
     def answer(self, message: bytes) -> bytes:
         request, data = unpack(message)
@@ -115,7 +151,8 @@ class _Worker:
             return pack({"error": str(error)})
 
     def _load(self, how: Mapping[str, Any], data: bytes) -> bytes:
-        session = Session(data, how["providers"], optimized=how["optimized"])
+        is_reference = how["providers"] == [REFERENCE]
+        session = _Reference(data) if is_reference else Session(data, how["providers"], optimized=how["optimized"])
         self._sessions.append(session)
         described = {name: getattr(session, name) for name in ("provider", "inputs", "outputs")}
         return pack({"number": len(self._sessions) - 1, **described})
