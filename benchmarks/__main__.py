@@ -106,7 +106,7 @@ def _measure(
 
 
 def _compare_with_commit(args: argparse.Namespace) -> int:
-    chosen = [name for name in comparison.COMPARED if not args.only or name in args.only]
+    chosen = [name for name in comparison.COMPARED if name in (args.only or comparison.ALWAYS)]
     other = unpack_commit(_ROOT, args.against, args.work / "commits")
     trees = [working_tree(_ROOT), other]
     find_load_generators(chosen)
@@ -137,7 +137,7 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--against",
         metavar="COMMIT",
         help="compare this working tree's server with the server of a commit of this repository, and with no other; "
-        f"scenarios: {', '.join(comparison.COMPARED)}",
+        f"scenarios: {', '.join(comparison.ALWAYS)}, or what --only names of {', '.join(comparison.COMPARED)}",
     )
     parser.add_argument(
         "--peer",

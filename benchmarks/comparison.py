@@ -27,13 +27,18 @@ from benchmarks.server_processes import ServerProcess
 from benchmarks.source_trees import SourceTree
 from rnnserve.client.aligned_table import format_aligned_table
 
-__all__ = ["COMPARED", "ROUNDS", "compare_trees", "render_comparison", "server_name"]
+__all__ = ["ALWAYS", "COMPARED", "ROUNDS", "compare_trees", "render_comparison", "server_name"]
 
-COMPARED = {"throughput": 1.0, "alone": 1.0, "lengths": 1.5}
-"""The scenarios that commits are compared with, and the seconds of the measurement in a turn."""
+COMPARED = {"throughput": 1.0, "alone": 1.0, "lengths": 1.5} | {
+    scenario.name: 1.5 for scenario in SCENARIOS if scenario.name.startswith("lengths_")
+}
+"""The scenarios that commits can be compared with, and the seconds of the measurement in a turn."""
+
+ALWAYS = ("throughput", "alone", "lengths")
+"""Those of them that are measured unless others are named."""
 
 ROUNDS = 40
-"""Default number of rounds; the three scenarios then take about seven minutes."""
+"""Default number of rounds; `ALWAYS` then takes about seven minutes."""
 
 ROUNDS_A_START = 8
 """After as many rounds the servers are started again. A server measures the costs of runs when it starts, and plans its

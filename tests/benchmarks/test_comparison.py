@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.comparison import COMPARED, render_comparison, server_name
+from benchmarks.comparison import ALWAYS, COMPARED, render_comparison, server_name
 from benchmarks.metrics import fastest_quarter_ratio, median_interval, speed_ratios
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.source_trees import SourceTree
@@ -66,13 +66,14 @@ def test_the_report_has_medians_ratios_and_each_round():
 
 
 def test_what_is_compared_are_scenarios():
-    assert set(COMPARED) < {scenario.name for scenario in SCENARIOS}
+    assert set(ALWAYS) < set(COMPARED) < {scenario.name for scenario in SCENARIOS}
+    assert "lengths_gru_128" in COMPARED
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--only", "soak"], "compares throughput, alone, lengths only"),
+        (["--only", "soak"], "compares throughput, alone, lengths, lengths_hidden_512, "),
         (["--only", "alone,none"], "there is no 'none'"),
         (["--soak"], "do not apply"),
         (["--without", "Triton"], "do not apply"),
