@@ -1,6 +1,8 @@
 """The measurement finds exactly what a run costs, where each run takes what `Cost` says of it."""
 
 import dataclasses
+import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from rnnserve.protos.golden import Case
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.boundary.signature import Batching
-from rnnserve.server.repository.cost_measurement import many_rows, measure_cost
+from rnnserve.server.repository.cost_measurement import clock_of_runs, many_rows, measure_cost
 from rnnserve.server.repository.trial_requests import TrialRequests
 from support.checked_requests import signature
 
@@ -49,55 +51,52 @@ class Model:
         return [{}]
 
 
-def measured(monkeypatch, model: Model, *sizes: int, **options: int) -> Cost:
+def measured(model: Model, *sizes: int, clock: Callable[[], float] | None = None, **options: int) -> Cost:
     """What is measured where golden cases have these sizes of the sequence axis."""
     cases = [
         Case("step", {"sequence input": np.ones((1, size, 2), np.float32), "sequence lengths": np.ones(1, int)}, {}, {})
         for size in sizes
     ]
-    monkeypatch.setattr("time.perf_counter", lambda: model.time)
-    return measure_cost(model, TrialRequests(model.signature, cases), **options)
+    return measure_cost(model, TrialRequests(model.signature, cases), clock or (lambda: model.time), **options)
 
 
-def test_a_model_of_any_lengths(monkeypatch):
+def test_a_model_of_any_lengths():
     model = Model(COST)
-    assert measured(monkeypatch, model, 1, 200) == COST
+    assert measured(model, 1, 200) == COST
     first = ("logits",)  # one output is enough
     assert model.ran == 9 * [(2, 1, 1, first), (64, 64, 64, first), (2, 64, 64, first), (64, 64, 1, first)]
 
 
-def test_each_run_is_made_as_often_as_asked(monkeypatch):
+def test_each_run_is_made_as_often_as_asked():
     model = Model(COST)
-    measured(monkeypatch, model, 1, 200, rounds=2)
+    measured(model, 1, 200, rounds=2)
     assert [model.ran.count(ran) for ran in dict.fromkeys(model.ran)] == [2] * 4
 
 
-def test_a_model_whose_rows_may_not_be_padded(monkeypatch):
+def test_a_model_whose_rows_may_not_be_padded():
     model = Model(COST, Batching.JOINED)
-    assert measured(monkeypatch, model, 1, 33) == dataclasses.replace(COST, padding=0.0)
+    assert measured(model, 1, 33) == dataclasses.replace(COST, padding=0.0)
     assert [ran[:3] for ran in model.ran] == 9 * [(2, 1, 1), (64, 33, 33), (2, 33, 33)]
 
 
-def test_a_model_of_one_length(monkeypatch):
+def test_a_model_of_one_length():
     """A step's price cannot be told from that of the run."""
     model = Model(COST)
-    assert measured(monkeypatch, model, 7) == Cost(
-        run=COST.of(rows=0, steps=7), step=0.0, point=COST.point, padding=0.0
-    )
+    assert measured(model, 7) == Cost(run=COST.of(rows=0, steps=7), step=0.0, point=COST.point, padding=0.0)
     assert [ran[:3] for ran in model.ran] == 9 * [(2, 7, 7), (64, 7, 7)]
 
 
-def test_a_model_of_few_rows(monkeypatch):
+def test_a_model_of_few_rows():
     model = Model(COST, Batching.ALONE, most_rows=6)
-    assert measured(monkeypatch, model, 1, 64) == dataclasses.replace(COST, padding=0.0)
+    assert measured(model, 1, 64) == dataclasses.replace(COST, padding=0.0)
     assert [ran[:2] for ran in model.ran] == 9 * [(2, 1), (6, 64), (2, 64)]
 
 
-def test_a_model_of_one_row(monkeypatch):
+def test_a_model_of_one_row():
     """A row's price cannot be told from that of the step."""
     model = Model(COST, Batching.ALONE, most_rows=1)
     expected = Cost(run=COST.run, step=COST.step + COST.point, point=0.0, padding=0.0)
-    assert measured(monkeypatch, model, 1, 64) == expected
+    assert measured(model, 1, 64) == expected
     assert [ran[:2] for ran in model.ran] == 9 * [(1, 1), (1, 64), (1, 64)]
 
 
@@ -111,9 +110,34 @@ def test_a_model_of_one_row(monkeypatch):
     ],
     ids=["run", "step", "padding", "point"],
 )
-def test_nothing_is_cheaper_than_free(monkeypatch, cost, found):
+def test_nothing_is_cheaper_than_free(cost, found):
     """As disturbances can make it look; what is less than 0 is then part of something else."""
-    assert measured(monkeypatch, Model(cost), 1, 64) == found
+    assert measured(Model(cost), 1, 64) == found
+
+
+class Disturbed(Model):
+    """Another process has the processor while this one's runs are made, in every round, for as long as it likes."""
+
+    def __init__(self):
+        super().__init__(COST)
+        self.elsewhere = 0.0
+
+    def run(self, requests):
+        self.elsewhere += 1e3 * len(self.ran)
+        return super().run(requests)
+
+
+def test_what_else_runs_while_a_model_is_loaded_does_not_decide(monkeypatch):
+    model = Disturbed()
+    monkeypatch.setattr("time.thread_time", lambda: model.time)
+    monkeypatch.setattr("time.perf_counter", lambda: model.time + model.elsewhere)
+    assert measured(model, 1, 64, clock=clock_of_runs("cpu", threads=1)) == COST
+    assert measured(model, 1, 64, clock=clock_of_runs("cpu", threads=2)) != COST
+
+
+def test_threads_of_a_run_and_devices_are_waited_for_by_the_wall_clock():
+    assert clock_of_runs("cpu", threads=1) is time.thread_time
+    assert {clock_of_runs("cpu", threads=2), clock_of_runs("cuda", threads=1)} == {time.perf_counter}
 
 
 class Fixed:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.execution import BatchModel
@@ -10,7 +10,7 @@ from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.signature import Signature
 from rnnserve.server.repository.trial_requests import TrialRequests
 
-__all__ = ["ROUNDS", "many_rows", "measure_cost"]
+__all__ = ["ROUNDS", "clock_of_runs", "many_rows", "measure_cost"]
 
 ROUNDS = 9
 """How often each run is made."""
@@ -20,7 +20,21 @@ _MOST_VALUES = 1 << 20
 """Values of a run of many rows, of a model without sequences: 64 rows of 9 seconds of sound took 600 MB."""
 
 
-def measure_cost(model: BatchModel, trials: TrialRequests, rounds: int = ROUNDS) -> Cost:
+def clock_of_runs(device: str, threads: int) -> Callable[[], float]:
+    """Choose the clock by which runs are timed, in seconds.
+
+    A run on the calling thread alone is timed by that thread's processor time: what else the machine does while a model
+    is loaded would decide, by the wall clock, how its requests are batched as long as it serves. A GRU of 128, loaded
+    beside other work, was taken for a model that needs a thread of its own.
+
+    Args:
+        device: "cpu" or "cuda".
+        threads: Threads of a run.
+    """
+    return time.thread_time if device == "cpu" and threads == 1 else time.perf_counter
+
+
+def measure_cost(model: BatchModel, trials: TrialRequests, clock: Callable[[], float], rounds: int = ROUNDS) -> Cost:
     """Time a small run, a large one, a long one, and one that is nearly all padding, and solve for the costs.
 
     They are run in turns, and of each the shortest run counts: whatever else the machine does can only add to it. So a
@@ -30,6 +44,7 @@ def measure_cost(model: BatchModel, trials: TrialRequests, rounds: int = ROUNDS)
     Args:
         model: A model.
         trials: The source of its requests.
+        clock: Clock of the runs, from `clock_of_runs`.
         rounds: Number of times that each run is made.
     """
     signature = model.signature
@@ -48,7 +63,7 @@ def measure_cost(model: BatchModel, trials: TrialRequests, rounds: int = ROUNDS)
         requests["slim"] = request(few, most)
         if signature.is_padded and many > 1:
             requests["padded"] = request(many, most, lengths="one long")  # kernels make no step that no row has
-    seconds = _shortest_seconds(model, requests, rounds)
+    seconds = _shortest_seconds(model, requests, clock, rounds)
     small, large = seconds["small"], seconds["large"]
     slim = seconds.get("slim", small)
     point = max(large - slim, 0.0) / ((many - few) * long) if many > few else 0.0
@@ -70,12 +85,14 @@ def many_rows(signature: Signature, sizes: Mapping[str, int]) -> int:
     return min(_ROWS, max(4, _MOST_VALUES // max(values, 1)))
 
 
-def _shortest_seconds(model: BatchModel, requests: Mapping[str, CheckedRequest], rounds: int) -> dict[str, float]:
+def _shortest_seconds(
+    model: BatchModel, requests: Mapping[str, CheckedRequest], clock: Callable[[], float], rounds: int
+) -> dict[str, float]:
     """Run each request once a round; give the shortest time of each, in seconds."""
     shortest = dict.fromkeys(requests, math.inf)
     for _ in range(rounds):
         for name, request in requests.items():
-            started = time.perf_counter()
+            started = clock()
             model.run([request])
-            shortest[name] = min(shortest[name], time.perf_counter() - started)
+            shortest[name] = min(shortest[name], clock() - started)
     return shortest

@@ -7,7 +7,7 @@ There only the golden cases are run again; what the other runs have found is kno
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from rnnserve.server.boundary.checked_request import Array
 from rnnserve.server.boundary.signature_reading import read_signature
 from rnnserve.server.error_texts import one_line
 from rnnserve.server.repository.continuation import try_parts
-from rnnserve.server.repository.cost_measurement import ROUNDS, measure_cost
+from rnnserve.server.repository.cost_measurement import ROUNDS, clock_of_runs, measure_cost
 from rnnserve.server.repository.findings import Findings
 from rnnserve.server.repository.found_states import begun_cases, why_not_found, with_found_states
 from rnnserve.server.repository.graph_choice import AUTO, FILES, NATIVE, SCANNED, GraphChoice, choose_graph
@@ -195,7 +195,8 @@ def _try(
     model, trials = _proven(artifact, cases, name, version, place, choice)
     # What a graph does with some inputs it need not do with others.
     with _said_as(f"{choice.file}: does not run on inputs like those of its golden cases on {place.device}"):
-        found = _findings(artifact.digest, model, cases, trials, rounds)
+        clock = clock_of_runs(place.device, place.threads)
+        found = _findings(artifact.digest, model, cases, trials, clock, rounds)
     reason = artifact.manifest.parts.reason  # it names the operator
     if found.why_not_in_parts and reason:
         said = f"{reason}: {found.why_not_in_parts}" if model.signature.states else reason
@@ -207,7 +208,7 @@ def _try(
         return model, dataclasses.replace(found, why_not_in_parts=reason)
     parts, trials = _proven_parts(artifact, cases, name, version, place, choice)
     with _said_as(f"{PARTS}: does not run on inputs like those of its golden cases on {place.device}"):
-        found = dataclasses.replace(found, parts=_findings(artifact.digest, parts, cases, trials, rounds))
+        found = dataclasses.replace(found, parts=_findings(artifact.digest, parts, cases, trials, clock, rounds))
     if place.device == "cpu" and len(artifact.files[PARTS]) >= LEAST_BYTES:
         shared, trials = _proven(artifact, cases, name, version, place, choice, parts)
         if gives_the_same_bits(model.run, shared.run, model.signature, cases, trials):
@@ -275,7 +276,14 @@ def _proven_graph(
     return model, trials
 
 
-def _findings(digest: str, model: Model, cases: Sequence[Case], trials: TrialRequests, rounds: int) -> Findings:
+def _findings(
+    digest: str,
+    model: Model,
+    cases: Sequence[Case],
+    trials: TrialRequests,
+    clock: Callable[[], float],
+    rounds: int,
+) -> Findings:
     invariant = is_batch_invariant(model.run, model.signature, trials)
     is_cut = invariant
     if not invariant:
@@ -285,7 +293,7 @@ def _findings(digest: str, model: Model, cases: Sequence[Case], trials: TrialReq
         invariant = is_batch_invariant(model.run, whole, trials)
     trims = _trims_outputs(model, trials)
     parts = try_parts(model.run, model.signature, trials)
-    cost = measure_cost(model, trials, rounds)
+    cost = measure_cost(model, trials, clock, rounds)
     model = dataclasses.replace(model, cost=cost, batch_invariant=invariant, why_not_in_parts=parts.reason)
     by_steps = goes_by_steps(model, trials)
     return Findings(digest, model.graph, cost, invariant, trims, parts.continues, is_cut, parts.reason, by_steps)
