@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.cost import Cost
-from rnnserve.server.batching.planning import with_the_first
+from rnnserve.server.batching.planning import similar_to_first
 from rnnserve.server.connections.connection_turns import ConnectionTurns
 
 __all__ = ["FairQueue", "QueueItem"]
@@ -36,11 +36,6 @@ class QueueItem(Protocol):
 
 
 T = TypeVar("T", bound=QueueItem)
-
-_GROUPED_SECONDS = 4e-3
-"""Seconds of work of what waits from which on a batch is of similar lengths, of all of it. With less, finding them
-takes longer than it saves: of 32 requests of 1 to 64 steps, hidden 128, a twentieth (GRU) or an eighth (RNN) fewer were
-answered in a second of processor time."""
 
 _CONNECTION = operator.attrgetter("connection")
 
@@ -142,9 +137,9 @@ class FairQueue(Generic[T]):
         A batch of all that waits would keep the first of them waiting for the last. And where clients ask again as soon
         as they are answered, all of them would wait for the server, and then the server for all of them.
 
-        Where what waits takes long, it is of those that best share a run with the one that has waited longest: of all
-        that wait, so that there are many of similar lengths. So what waits longest is always next. Where connections
-        take turns, they do so whatever the lengths.
+        Where more waits than is worth a run, the batch is of those that best share one with the request that has waited
+        longest: of all that wait, so that there are many of similar lengths. So what waits longest is always next.
+        Where connections take turns, they do so whatever the lengths.
 
         Args:
             cost: Cost of a run.
@@ -157,23 +152,24 @@ class FairQueue(Generic[T]):
             in_order.clear()
             self._length = self.points = 0
             return taken
-        if self._length == len(in_order) and self.points > cost.points_taking(_GROUPED_SECONDS):
-            alike = self._with_the_first(cost, is_padded=is_padded)
-            taken = _first_of(alike, cost, most_points, (self._length + 1) // 2)
+        half, items = (self._length + 1) // 2, list(itertools.islice(in_order, MAX_REQUESTS))
+        lengths = [item.steps for item in items]
+        if self._length > len(in_order):
+            in_turn = (waiting.pop() for _ in range(min(self._length, MAX_REQUESTS)))
+            taken = _first_of(in_turn, cost, most_points, half)
+        else:
+            if not is_padded:
+                taken = _first_of([item for item in items if item.steps == items[0].steps], cost, most_points, half)
+            elif self.points > cost.enough(max(lengths)):
+                rows = [item.rows for item in items]
+                taken = [items[index] for index in similar_to_first(lengths, rows, cost, most_points, half)]
+            else:
+                taken = _first_of(items, cost, most_points, half)
             chosen = {id(item) for item in taken}
             self._turns.ungrouped = deque([item for item in in_order if id(item) not in chosen])
-        else:
-            in_turn = (waiting.pop() for _ in range(min(self._length, MAX_REQUESTS)))
-            taken = _first_of(in_turn, cost, most_points, (self._length + 1) // 2)
         self._length -= len(taken)
         self.points -= sum([item.rows * item.steps for item in taken])
         return taken
-
-    def _with_the_first(self, cost: Cost, *, is_padded: bool) -> list[T]:
-        """Those that best share a run with the one that has waited longest."""
-        items = list(itertools.islice(self._turns.ungrouped, MAX_REQUESTS))
-        lengths, rows = [item.steps for item in items], [item.rows for item in items]
-        return [items[index] for index in with_the_first(lengths, rows, cost, is_padded=is_padded)]
 
 
 def _first_of(items: Iterable[T], cost: Cost, most_points: float, half: int) -> list[T]:

@@ -13,7 +13,7 @@ from rnnserve.server.batching.cost import Cost
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.signature import Batching, Signature
 
-__all__ = ["plan", "plan_lengths", "with_the_first"]
+__all__ = ["plan", "plan_lengths", "similar_to_first"]
 
 _STAGES = 8
 """How many lengths `plan` distinguishes; of more, neighbours count as the longer one. Its time grows with the square of
@@ -23,6 +23,9 @@ _WORTH = 0.2
 """What part of a padded run's time a split must save. Each further run costs what no measurement of runs alone shows:
 cold caches, and answers that are sent in smaller groups. Splits that should have saved a tenth made the server slower.
 """
+
+_GOOD_ENOUGH = 0.9
+"""What part of the best rate a run may have that has more requests: as with `_WORTH`, fewer runs are worth as much."""
 
 
 def plan(requests: Sequence[CheckedRequest], signature: Signature, cost: Cost) -> list[list[int]]:
@@ -79,21 +82,42 @@ def plan_lengths(lengths: Sequence[int], rows: Sequence[int], cost: Cost) -> lis
     return groups
 
 
-def with_the_first(lengths: Sequence[int], rows: Sequence[int], cost: Cost, *, is_padded: bool) -> list[int]:
+def similar_to_first(
+    lengths: Sequence[int], rows: Sequence[int], cost: Cost, most_points: float, half: int
+) -> list[int]:
     """Decide which of the requests that wait best share a run with the one that has waited longest.
+
+    Of those of the most similar lengths as many as give the most steps a second: fewer, and a run's fixed costs are
+    paid for little; more, and they are padded.
 
     Args:
         lengths: The longest sequence of each request, in steps, in the order of their arrival.
         rows: The size of each request's batch axis.
         cost: Cost of a run.
-        is_padded: Whether requests of different lengths may share a run.
+        most_points: Rows * steps that are not exceeded, unless one request alone does.
+        half: Number of requests with which a run is complete, if it is worth making.
 
     Returns:
         Their indices, ascending: the first is 0.
     """
-    if not is_padded:
-        return [index for index, length in enumerate(lengths) if length == lengths[0]]
-    return next(group for group in plan_lengths(lengths, rows, cost) if group[0] == 0)
+    own = lengths[0]
+    distance = [2 * (own - steps) if steps <= own else 2 * (steps - own) + 1 for steps in lengths]  # shorter ones first
+    nearest = sorted(range(len(lengths)), key=distance.__getitem__)
+    more = cost.point - cost.padding
+    together = longest = points = count = 0
+    best = 0.0
+    for number, index in enumerate(nearest, 1):
+        points += rows[index] * lengths[index]
+        if number > 1 and points > most_points:
+            break
+        together += rows[index]
+        longest = max(longest, lengths[index])
+        rate = points and points / (cost.run + longest * (cost.step + together * cost.padding) + points * more)
+        if rate >= _GOOD_ENOUGH * best:
+            best, count = max(rate, best), number
+        if number >= half and points >= cost.enough(longest):
+            break
+    return sorted(nearest[:count])
 
 
 def _cheapest(lengths: Sequence[int], rows: Sequence[int], cost: Cost) -> tuple[float, list[list[int]]]:
