@@ -7,6 +7,8 @@ from pathlib import Path
 
 import coverage
 
+from support import torch_unmeasured
+
 TESTS = Path(__file__).parent
 ROOM = TESTS.parent / "export/rnnserve/export/recurrence"
 PROGRAM = """
@@ -58,9 +60,38 @@ def measured(tmp_path, which):
 
 def test_the_same_lines_are_measured(tmp_path):
     everything, found = measured(tmp_path, "all"), measured(tmp_path, "paused")
-    # The program takes another way through its own `if`. torch calls what keeps its tables, whose own tests are in a
-    # folder of `FOLLOWED`.
-    for file in ("program.py", "decomposition_tables.py"):
+    # The program takes another way through its own `if`. torch calls what keeps its tables and its registry, whose own
+    # tests are files of `FOLLOWED`.
+    for file in ("program.py", "decomposition_tables.py", "translation_registry.py"):
         del everything[file], found[file]
     assert found == everything
     assert {"recurrent_modules.py", "interception.py", "translations.py", "size_probing.py"} <= found.keys()
+
+
+def test_files_that_are_followed_are_there():
+    assert all((TESTS.parent / name).is_file() for name in torch_unmeasured.FOLLOWED)
+
+
+def test_the_tracer_goes_on_in_what_torch_calls_and_pauses_in_what_that_calls():
+    seen = []
+
+    def look(then=lambda: None):
+        seen.append(sys.gettrace() is tracer)
+        then()
+        seen.append(sys.gettrace() is tracer)
+
+    def tracer(frame, event, arg):
+        return None
+
+    again = torch_unmeasured._paused(look)
+    ours = torch_unmeasured._resumed(lambda: look(again))
+    of_torch = torch_unmeasured._paused(lambda: look(ours))
+    before = sys.gettrace()
+    sys.settrace(tracer)
+    try:
+        look(of_torch)
+        sys.settrace(None)
+        look(of_torch)
+    finally:
+        sys.settrace(before)
+    assert seen == [True, False, True, False, False, True, False, True] + [False] * 8
