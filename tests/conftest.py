@@ -84,13 +84,16 @@ def pytest_collection_finish():
     gc.set_threshold(*gc.get_threshold()[:2], 100)
     if "rnnserve.server.repository.trials" in sys.modules:
         importlib.import_module("support.kept_trials").keep()
+    if "torch" in sys.modules:
+        importlib.import_module("support.kept_publishing_trials").keep()
     if coverage.Coverage.current() is not None and "torch" in sys.modules:
         torch_unmeasured.leave_out()
 
 
 def pytest_sessionfinish():
-    if kept_trials := sys.modules.get("support.kept_trials"):
-        kept_trials.end_kept()
+    for name in ("support.kept_trials", "support.kept_publishing_trials"):
+        if kept := sys.modules.get(name):
+            kept.end_kept()
 
 
 def pytest_runtest_setup(item):
