@@ -121,7 +121,9 @@ def noisy(self, input):
 
 
 def by_value(self, input):
-    return self.rnn(input * 2 if input.sum() > 0 else input)[0]
+    if input.sum() > 0:
+        self.total = input.sum()
+    return self.rnn(input)[0]
 
 
 def of_its_batch(self, input):

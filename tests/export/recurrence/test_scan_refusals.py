@@ -66,6 +66,13 @@ def takes_turns(self, x):
     return scan(lambda h, each: (h + each * next(weights), h), x[:, 0], x, dim=1)
 
 
+def branches(h, x):
+    outputs = []
+    if h.sum() > 0:
+        outputs.append(x)
+    return h, torch.stack([x, *outputs])
+
+
 REFUSED = {
     "broadcast state": (
         stepping(lambda h, x: (h + x, h), lambda _: torch.zeros(1, 3)),
@@ -86,7 +93,7 @@ REFUSED = {
     "a write to the state": (stepping(lambda h, x: (h.mul_(0.5) + x, x)), r"writes to a tensor"),
     "tensors that take turns": (takes_turns, r"computes something else when it is called again"),
     "a count of calls": (counts, r"computes something else when it is called again"),
-    "a branch": (stepping(lambda h, x: (h, x) if h.sum() > 0 else (x, h)), r"depends on the values"),
+    "a branch": (stepping(branches), r"depends on the values"),
 }
 
 

@@ -42,7 +42,7 @@ class Branching(nn.Module):
                 y = y * 2
                 raise ValueError
         elif y.sum() > 0:
-            y = y * 2
+            y *= 2
         return y[:, 0] + lengths.unsqueeze(1)
 
 

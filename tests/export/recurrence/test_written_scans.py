@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rnnserve.export import UnsupportedModule, export_onnx
-from rnnserve.export.recurrence import export
+from rnnserve.export.recurrence import changed_functions, export
 from rnnserve.export.recurrence.written_scans.proposal import as_scan
 from support.looped_modules import LOOPS, Looped
 from support.refused_loops import LONGER, WRITTEN
@@ -39,6 +39,7 @@ def refusal(function):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "as_scan", shown_only)
+        patch.setattr(changed_functions, "value_branch", lambda *_: None)
         with pytest.raises(UnsupportedModule) as refused:
             export_onnx(
                 module.eval(), (torch.randn(3, 4, 3),), input_names=["x"], output_names=["y"], dynamic_shapes=tuple(X)

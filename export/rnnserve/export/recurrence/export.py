@@ -1,6 +1,5 @@
 """`export_onnx`: any module that holds recurrent layers, with torch's default exporter, one operator a layer."""
 
-import warnings
 from collections.abc import Sequence
 
 import torch
@@ -12,11 +11,12 @@ from rnnserve.export.operators import divided_by_constants_of
 from rnnserve.export.recurrence.argument_types import Arguments, Shapes
 from rnnserve.export.recurrence.capture import capture, frozen, parameters_of
 from rnnserve.export.recurrence.carried_state import refuse_carried_state
+from rnnserve.export.recurrence.changed_functions import Changed
 from rnnserve.export.recurrence.decomposition_tables import decompositions_kept
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.exporter_messages import without_exporter_messages
 from rnnserve.export.recurrence.interception import LOCK
-from rnnserve.export.recurrence.loops.functions import functions_exchanged, rewritten_functions, value_check
+from rnnserve.export.recurrence.loops.functions import functions_exchanged
 from rnnserve.export.recurrence.passes import ON_GRAPH, ON_PROGRAM, Captured, Translated
 from rnnserve.export.recurrence.refusals import DependsOnValues, FixedSize
 from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits
@@ -24,7 +24,6 @@ from rnnserve.export.recurrence.translation_registry import registry_kept
 from rnnserve.export.recurrence.translations import TRANSLATIONS
 from rnnserve.export.recurrence.untranslated import untranslated
 from rnnserve.export.recurrence.written_scans.proposal import as_scan
-from rnnserve.export.source_lines import source_line
 from rnnserve.export.surroundings import left_as_they_were
 
 __all__ = ["export_onnx"]
@@ -83,8 +82,7 @@ def export_onnx(
     if not isinstance(args, tuple):
         raise WrongArguments(f"args is a {type(args).__name__}; expected a tuple of the forward's arguments")
     axes = DynamicAxes.of(parameters_of(module, args), args, dynamic_shapes, input_names)
-    unchecked: list[tuple[str, int]] = []
-    written: list[str] = []
+    changed = Changed()
     # One export at a time: neither torch's exporter nor the filters of warnings support several threads.
     with LOCK, left_as_they_were(module), without_exporter_messages(), frozen(module):
         captured = Captured(
@@ -94,81 +92,49 @@ def export_onnx(
             sizes=sizes,
             input_names=input_names,
             output_names=output_names,
-            program=_capture_unchecked(module, args, axes, sizes, unchecked, written),
+            program=_capture_changed(module, args, axes, sizes, changed),
         )
-        with functions_exchanged(rewritten_functions(module, unchecked, loops=False) if unchecked else []):
+        with functions_exchanged(changed.functions(module)):
             for on_program in ON_PROGRAM:
                 on_program(captured)
             program = _translate(captured.program, input_names)
             translated = Translated(captured=captured, program=program)
             for on_graph in ON_GRAPH:
                 on_graph(translated)
-    for file, line in unchecked:
-        warnings.warn(f"the exported module makes no check of values at {source_line(file, line)}", stacklevel=2)
-    for place in written:
-        warnings.warn(
-            f"the function at {place} has a loop that is exported in another form, as a scan: it computes both sides "
-            "of branches, and gave the same values",
-            stacklevel=2,
-        )
+    changed.warn()
     return program
 
 
-def _capture_unchecked(
-    module: nn.Module,
-    args: Arguments,
-    axes: DynamicAxes,
-    sizes: Limits,
-    unchecked: list[tuple[str, int]],
-    written: list[str],
+def _capture_changed(
+    module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limits, changed: Changed
 ) -> torch.export.ExportedProgram:
-    """Capture a module, without the checks that depend on values; their places are added to `unchecked`.
-
-    The place of a function whose loop is captured as it was written anew is added to `written`.
-    """
+    """Capture a module, without the checks and the branches that depend on values; what is changed is added."""
     while True:
         try:
-            return _capture(module, args, axes, sizes, unchecked, written)
+            return _capture(module, args, axes, sizes, changed)
         except DependsOnValues as refused:
-            check = _check_left(module, refused, unchecked)
-            if check is None:
+            if not changed.goes_on(module, args, axes, sizes, refused):
                 raise
-            unchecked.append(check)
-
-
-def _check_left(
-    module: nn.Module, refused: UnsupportedModule, unchecked: Sequence[tuple[str, int]]
-) -> tuple[str, int] | None:
-    """Where a check of values is that the capture was refused for, and may be left out; None where none is."""
-    if not isinstance(refused, DependsOnValues):
-        return None
-    return value_check(module, [place for place in refused.places if place not in unchecked])
 
 
 def _capture(
-    module: nn.Module,
-    args: Arguments,
-    axes: DynamicAxes,
-    sizes: Limits,
-    unchecked: Sequence[tuple[str, int]],
-    written: list[str],
+    module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limits, changed: Changed
 ) -> torch.export.ExportedProgram:
     try:
-        unchecking = rewritten_functions(module, unchecked, loops=False) if unchecked else []
-        return capture(module, args, axes, sizes, unchecking)
+        return capture(module, args, axes, sizes, changed.functions(module))
     except UnsupportedModule as refused:
         # A state from the call before has that call's batch, so that the capture fixes the batch and cannot say why.
         refuse_carried_state(module, args)
-        if _check_left(module, refused, unchecked) is not None:
+        if changed.check_in(module, refused) is not None:
             raise
-        loops = rewritten_functions(module, unchecked)
+        loops = changed.functions(module, loops=True)
         if not loops:
             raise
         first = refused
     try:
         return capture(module, args, axes, sizes, loops)
     except UnsupportedModule as refused:
-        if _check_left(module, refused, unchecked) is not None:
+        if changed.check_in(module, refused) is not None:
             raise
         # A capture that fails for another reason than a fixed size has one that is nearer to the user's code.
         shown = refused if isinstance(first, FixedSize) else first
@@ -178,7 +144,7 @@ def _capture(
         if not proposal.same_values:
             shown.args = (f"{shown}\n\n{proposal.text}",)
             raise shown from shown.__cause__
-        written.extend(proposal.places)
+        changed.written.extend(proposal.places)
         return proposal.program
 
 

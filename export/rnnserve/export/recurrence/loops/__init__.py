@@ -7,7 +7,8 @@ one loop until `loop_state` has all that it carries (`memory`, `carried`), reads
 and makes one scan of it. `steps` are what loops run over, `step_index` is the number of a step, `step_list` a list that
 a loop fills (`item_changes` is what a step sets in one that holds all steps), and `step_functions` are torch's
 functions on them. `symbolic_sizes` says what is certain of a dynamic size; `refused` is the refusal of a loop, with its
-line.
+line. `value_checks` leaves checks of values out, and `value_branches` lets both sides of branches on values run, of
+which `choices` chooses.
 
 The package is a part of `rnnserve.export.recurrence`, and imports of it what `scan` imports.
 

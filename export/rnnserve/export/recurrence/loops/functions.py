@@ -5,20 +5,29 @@ user's: the code of torch and of this package stays. The function objects stay, 
 restored afterwards (`interception` says why).
 """
 
+import ast
 import contextlib
 import functools
 import types
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from torch import nn
 
 from rnnserve.export.recurrence.loops.rewriting import SourceFile
 from rnnserve.export.recurrence.loops.step_functions import StepFunctionMode
+from rnnserve.export.recurrence.loops.value_branches import branch_at, write_branches
 from rnnserve.export.recurrence.loops.value_checks import check_at, codes_of, drop_checks
 from rnnserve.export.source_lines import is_users_code
 
-__all__ = ["functions_exchanged", "functions_of", "loops_captured", "rewritten_functions", "value_check"]
+__all__ = [
+    "functions_exchanged",
+    "functions_of",
+    "loops_captured",
+    "rewritten_functions",
+    "value_branch",
+    "value_check",
+]
 
 
 def functions_of(module: nn.Module) -> list[types.FunctionType]:
@@ -35,13 +44,18 @@ def functions_of(module: nn.Module) -> list[types.FunctionType]:
 
 
 def rewritten_functions(
-    module: nn.Module, without: Collection[tuple[str, int]] = (), *, loops: bool = True
+    module: nn.Module,
+    without: Collection[tuple[str, int]] = (),
+    chosen: Collection[tuple[str, int]] = (),
+    *,
+    loops: bool = True,
 ) -> list[tuple[types.FunctionType, types.CodeType]]:
     """Give the functions of a module that have a loop, with their code as it can be captured.
 
     Args:
         module: The module.
         without: Files and lines of checks that are left out: the functions of these are given, too.
+        chosen: Files and lines of branches of which both sides run: likewise.
         loops: Whether loops are rewritten.
     """
     of_files: dict[str, list[types.FunctionType]] = {}
@@ -52,6 +66,9 @@ def rewritten_functions(
         file = SourceFile.of(functions[0])
         if file is not None:
             checking = drop_checks(file, functions, without)
+            checking += [
+                each for each in write_branches(file, functions, chosen) if all(each is not other for other in checking)
+            ]
             looping = file.rewritten(functions) if loops else []
             found += looping
             found += codes_of(file, [each for each in checking if all(each is not other for other, _ in looping)])
@@ -60,13 +77,24 @@ def rewritten_functions(
 
 def value_check(module: nn.Module, places: Iterable[tuple[str, int]]) -> tuple[str, int] | None:
     """Give the first of some files and lines at which a function of a module checks values; None where none does."""
+    return _first_with(check_at, module, places)
+
+
+def value_branch(module: nn.Module, places: Iterable[tuple[str, int]]) -> tuple[str, int] | None:
+    """Give the first of some files and lines at which there is a branch whose sides may both run, or None."""
+    return _first_with(branch_at, module, places)
+
+
+def _first_with(
+    find: Callable[[ast.FunctionDef, int], Any], module: nn.Module, places: Iterable[tuple[str, int]]
+) -> tuple[str, int] | None:
     functions = functions_of(module)
     for filename, line in places:
         for function in functions:
             if function.__code__.co_filename == filename:
                 file = SourceFile.of(function)
                 node = None if file is None else file.node(function)
-                if node is not None and check_at(node, line) is not None:
+                if node is not None and find(node, line) is not None:
                     return filename, line
     return None
 

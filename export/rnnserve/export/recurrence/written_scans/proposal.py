@@ -7,19 +7,24 @@ import linecache
 import traceback
 import types
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.recurrence.argument_types import Argument, Arguments
+from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.capture import capture
-from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
+from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.loops.refused import LoopRefused
 from rnnserve.export.recurrence.loops.rewriting import SourceFile
 from rnnserve.export.recurrence.size_probing import Limits
 from rnnserve.export.recurrence.written_scans.branches import Unwritten
+from rnnserve.export.recurrence.written_scans.comparison import (
+    results_at_sizes,
+    results_of,
+    same_results,
+    sample_at,
+)
 from rnnserve.export.recurrence.written_scans.observed import observe
 from rnnserve.export.recurrence.written_scans.writing import WrittenScan, written_scan
 from rnnserve.export.source_lines import source_line
@@ -27,8 +32,6 @@ from rnnserve.export.source_lines import source_line
 __all__ = ["Proposal", "as_scan"]
 
 _Loops = Sequence[tuple[types.FunctionType, types.CodeType]]
-_STEPS = (5, 3)
-"""Sizes of every dynamic axis but the batch's, at which a function is compared with the user's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,8 +138,8 @@ def _written(
     )
     if node is None or loop is None:
         return None
-    sample = _at(args, axes, sizes, _STEPS[0])
-    seen = observe(function.__code__, line, lambda: _run(module, sample))
+    sample = sample_at(args, axes, sizes)
+    seen = observe(function.__code__, line, lambda: results_of(module, sample))
     if seen is None:
         return None
     lines, _ = inspect.findsource(function)
@@ -158,17 +161,18 @@ def _tried(
     plain, rewritten = _codes(found, function)
     if plain is None or rewritten is None:
         return None
-    samples = [_at(args, axes, sizes, steps) for steps in _STEPS]
     before = function.__code__
+    expected = results_at_sizes(module, args, axes, sizes)
     try:
-        expected = [_run(module, sample) for sample in samples]
         function.__code__ = plain
-        given = [_run(module, sample) for sample in samples]
-    except Exception:  # noqa: BLE001 - whatever it is, what fails is neither used nor shown
+        given = results_at_sizes(module, args, axes, sizes)
+    except UnsupportedModule:
         return None
     finally:
         function.__code__ = before
-    return rewritten if not found.same_values or all(map(_same, expected, given)) else None
+    if expected is None or given is None:
+        return None
+    return rewritten if not found.same_values or same_results(expected, given) else None
 
 
 def _captured(
@@ -209,26 +213,3 @@ def _codes(found: WrittenScan, function: types.FunctionType) -> tuple[types.Code
     ]
     plain, rewritten = (code if code is not None and code.co_freevars == free else None for code in codes)
     return plain, rewritten
-
-
-def _at(args: Arguments, axes: DynamicAxes, sizes: Limits, steps: int) -> Arguments:
-    wanted = {}
-    for name in axes.sizes:
-        low, high = sizes.get(name, (1, None))
-        wanted[name] = max(low, min(steps if name != "batch" else 2, high or steps))
-    return resize(args, axes, wanted)
-
-
-def _run(module: nn.Module, sample: Arguments) -> list[Any]:
-    copies = torch.utils._pytree.tree_map_only(Tensor, torch.clone, sample)  # noqa: SLF001
-    with torch.no_grad():
-        leaves: list[Any] = torch.utils._pytree.tree_leaves(module(*copies))  # noqa: SLF001
-    return leaves
-
-
-def _same(one: Argument, other: Argument) -> bool:
-    return len(one) == len(other) and all(
-        torch.allclose(a, b, rtol=1e-4, atol=1e-5, equal_nan=True) if a.shape == b.shape else False
-        for a, b in zip(one, other, strict=True)
-        if isinstance(a, Tensor) and isinstance(b, Tensor)
-    )
