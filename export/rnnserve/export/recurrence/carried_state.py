@@ -45,7 +45,7 @@ class _ReadRecorder(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-class _DependenceRecorder(TorchDispatchMode):
+class _DependenceRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of torch
     """Records which values depend on some tensors, by their storages: what is written to a part is in the whole.
 
     Args:
@@ -53,7 +53,7 @@ class _DependenceRecorder(TorchDispatchMode):
     """
 
     def __init__(self, sources: Iterable[Any]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         # Storages are kept, so that no new one has the address of one of these.
         self._kept = {_address(each): each.untyped_storage() for each in sources if isinstance(each, Tensor)}
 

@@ -65,8 +65,8 @@ def write_branches(
                 if sides is not None:
                     _Replacing(branch, _statements(branch, *sides, f"{_CHOICE}_{number + 1}", where)).visit(node)
         begin = ast.parse(f"from rnnserve.export.recurrence.loops import choices as {_CHOICES}").body[0]
-        for each in ast.walk(begin):
-            ast.copy_location(each, node.body[0])
+        for part in ast.walk(begin):
+            ast.copy_location(part, node.body[0])
         node.body.insert(0, begin)
         found.append(function)
     return found
