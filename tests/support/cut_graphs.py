@@ -9,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.found_states.parts_file import find_parts
 from rnnserve.export.parity import OnnxRunner
+from rnnserve.export.subgraphs import all_nodes
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MODEL
 
@@ -82,13 +83,16 @@ class CutGraph:
             for *_, attributes in self.nodes
             for body in attributes.values()
             if isinstance(body, onnx.GraphProto)
-            for node in body.node
+            for node in all_nodes(body)
             for name in node.input
         }
         graph = helper.make_graph(
             [
                 helper.make_node(
-                    operator, given.replace("-", "").split(" "), results.replace("-", "").split(" "), **attributes
+                    operator,
+                    given.replace("-", "").split(" ") if given else [],
+                    results.replace("-", "").split(" "),
+                    **attributes,
                 )
                 for operator, given, results, attributes in self.nodes
             ],
@@ -136,3 +140,7 @@ class CutGraph:
     def _value(self, name):
         last: list[str | int] = ["batch", "sequence", FEATURES] if self.has_steps else ["batch", FEATURES]
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, "batch", FEATURES] if name != "y" else last)
+
+
+def _words(text):
+    return text.replace("-", "").split(" ") if text else []

@@ -180,7 +180,7 @@ class Rounding:
         return moved
 
     def _row_count(self, inputs: _Inputs) -> int:
-        return inputs[self._inputs[0].name].shape[axis_of(self._inputs[0], BATCH) or 0]
+        return int(inputs[self._inputs[0].name].shape[axis_of(self._inputs[0], BATCH) or 0])
 
 
 def _cut(tensors: Sequence[manifest_pb2.Tensor], arrays: _Inputs, first: int, after: int) -> Arrays:

@@ -112,8 +112,7 @@ def _state(tensor: manifest_pb2.Tensor, final: str) -> list[str]:
 
 def _escaped(name: str) -> str:
     """Give a name as text format has it between quotes: an ONNX file may call a tensor anything."""
-    escaped: str = text_encoding.CEscape(name, as_utf8=True)
-    return escaped
+    return text_encoding.CEscape(name.encode(), as_utf8=True)
 
 
 def _block(kind: str, tensor: manifest_pb2.Tensor, more: list[str]) -> list[str]:

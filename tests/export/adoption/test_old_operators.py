@@ -10,8 +10,7 @@ from rnnserve.export.adoption.old_operators import OLDEST, check_converted, conv
 from rnnserve.export.adoption.open_axes import open_input
 from rnnserve.export.errors import ExportError
 from rnnserve.export.onnx_files import model_inputs
-from rnnserve.export.parity import OnnxProcess, OnnxRunner
-from rnnserve.export.parity.onnx_worker import REFERENCE
+from rnnserve.export.parity import ONNX_REFERENCE, OnnxProcess, OnnxRunner
 
 FEATURES, HIDDEN = 3, 4
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
@@ -103,7 +102,7 @@ def test_what_nothing_runs_as_it_was_is_refused():
 def test_the_reference_answers_as_onnxruntime_does_and_says_what_it_does_not_take():
     x = np.random.default_rng(2).standard_normal((4, 2, FEATURES)).astype(np.float32)
     with OnnxProcess(60.0) as process:
-        reference = OnnxRunner(old_file(9).SerializeToString(), providers=[REFERENCE], process=process)
+        reference = OnnxRunner(old_file(9).SerializeToString(), providers=[ONNX_REFERENCE], process=process)
         found = reference({"x": x})["logits"]
         np.testing.assert_allclose(found, OnnxRunner(old_file(9).SerializeToString())({"x": x})["logits"], atol=1e-6)
         with pytest.raises(RuntimeError, match="onnx's reference does not run"):
@@ -111,7 +110,7 @@ def test_the_reference_answers_as_onnxruntime_does_and_says_what_it_does_not_tak
         unknown = old_file(9)
         unknown.graph.node[0].op_type = "Unknown"
         with pytest.raises(RuntimeError, match="onnx's reference does not take the model"):
-            OnnxRunner(unknown.SerializeToString(), providers=[REFERENCE], process=process)
+            OnnxRunner(unknown.SerializeToString(), providers=[ONNX_REFERENCE], process=process)
 
 
 def test_rows_of_a_file_that_takes_numbers_alone(tmp_path):

@@ -11,9 +11,9 @@ import onnx
 
 from rnnserve.export.adoption.questions import Question
 from rnnserve.export.adoption.roles import Roles
-from rnnserve.export.adoption.subgraphs import all_nodes
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.onnx_files import model_inputs
+from rnnserve.export.subgraphs import all_nodes
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["numbers_by_row", "put_constants", "scalar_questions"]

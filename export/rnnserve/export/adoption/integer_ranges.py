@@ -7,7 +7,7 @@ import onnx
 
 from rnnserve.export.adoption.questions import Question
 from rnnserve.export.adoption.roles import Roles
-from rnnserve.export.adoption.subgraphs import all_nodes
+from rnnserve.export.subgraphs import all_nodes
 
 __all__ = ["LENGTHS", "integer_range", "range_question"]
 

@@ -14,8 +14,7 @@ from onnx import version_converter
 from rnnserve.export.adoption.file_comparison import is_same_result
 from rnnserve.export.adoption.open_axes import Batches, OpenInput, draw
 from rnnserve.export.errors import ExportError
-from rnnserve.export.parity import OnnxProcess, OnnxRunner
-from rnnserve.export.parity.onnx_worker import REFERENCE
+from rnnserve.export.parity import ONNX_REFERENCE, OnnxProcess, OnnxRunner
 
 __all__ = ["OLDEST", "check_converted", "converted", "operator_set"]
 
@@ -147,7 +146,7 @@ def _judge(
     refused = ""
     for by, provider, file in (
         ("onnxruntime for the file as it was", "CPUExecutionProvider", model),
-        ("onnx's reference", REFERENCE, plain),
+        ("onnx's reference", ONNX_REFERENCE, plain),
     ):
         try:
             runner = OnnxRunner(file.SerializeToString(), providers=[provider], process=process)

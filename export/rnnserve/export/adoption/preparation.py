@@ -14,10 +14,10 @@ from rnnserve.export.adoption.open_axes import Batches, OpenInput, open_input
 from rnnserve.export.adoption.questions import Question, ask
 from rnnserve.export.adoption.roles import Roles
 from rnnserve.export.adoption.row_by_row import run_row_by_row
-from rnnserve.export.adoption.subgraphs import all_nodes
 from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.onnx_files import model_inputs
 from rnnserve.export.parity import OnnxProcess, OnnxRunner
+from rnnserve.export.subgraphs import all_nodes
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["Prepared", "prepare"]

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import onnx
 from onnx import helper
 
-from rnnserve.export.adoption.subgraphs import rename
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.onnx_files import model_inputs
+from rnnserve.export.subgraphs import rename
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["run_row_by_row"]

@@ -14,6 +14,7 @@ from rnnserve.export.found_states.reasons import in_words
 from rnnserve.export.found_states.recurrences import RECURRENT, find_recurrence, find_scan, name_results
 from rnnserve.export.found_states.running_sums import find_sum
 from rnnserve.export.found_states.state_names import name_prefixes
+from rnnserve.export.found_states.unfolding import find_loop, unfold
 from rnnserve.export.found_states.windows import find_convolution, find_join, find_padding
 from rnnserve.export.tensor_shapes import sequence_axes
 from rnnserve.protos import manifest_pb2
@@ -26,6 +27,7 @@ Tensors = Sequence[manifest_pb2.Tensor]
 _FINDERS: dict[str, Callable[[KnownGraph, int, onnx.NodeProto, str], Place | None]] = {
     **dict.fromkeys(RECURRENT, find_recurrence),
     "Scan": find_scan,
+    "Loop": find_loop,
     "Pad": find_padding,
     "Conv": find_convolution,
     "Concat": find_join,
@@ -76,7 +78,7 @@ def find_states(
     if other:
         return FoundStates(reason=other)
     copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    copy.CopyFrom(unfold(model, inputs, outputs, axis, finite_inputs=finite_inputs))
     name_results(copy)
     causal = worst(decide(copy, inputs, outputs, finite_inputs=finite_inputs)[Property.CAUSALITY].values())
     if causal.verdict is Verdict.REFUTED:

@@ -1,7 +1,7 @@
 """Why a sequence may not be cut, in a user's words: the operator that stands in the way, and what it reads."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import onnx
 
@@ -34,6 +34,11 @@ _READS = {
 _FLIP = re.compile(r'Slice "[^"]*flip')
 _REVERSES = "reverses the sequence"
 _DIRECTIONS = {b"bidirectional": " (bidirectional)", b"reverse": " (backward)"}
+_PLACES = {
+    "If": 'a branch of If "{}", which is chosen as a request runs',
+    "Loop": 'the body of Loop "{}", which runs over something else than steps',
+    "Scan": 'the body of Scan "{}", which runs over something else than steps',
+}
 _CARRYING = ("RNN", "GRU", "LSTM", "Scan", "Loop")
 _MOST = 2
 
@@ -73,9 +78,7 @@ def _sentence(reason: str, nodes: dict[str, onnx.NodeProto], axis: str) -> str:
         who = path or operator.lower()
         return f"{who}{_DIRECTIONS.get(direction, '')} reads the sequence from its end"
     if node is None and operator in _CARRYING:
-        return (
-            f"{path or operator.lower()} ({operator}) is in the body of an If, Loop or Scan, where no states are found"
-        )
+        return _inside(found["name"], operator, nodes)
     whole = f'all steps of "{axis}"'
     if sentence.endswith(whole) and operator in _OVER:
         return f"{_OVER[operator]} over the axis {axis}{_of(path)}"
@@ -84,6 +87,17 @@ def _sentence(reason: str, nodes: dict[str, onnx.NodeProto], axis: str) -> str:
         ahead = f"{count[1]} step{'s' if count[1] != '1' else ''}" if count else "steps"
         return f"{path or operator.lower()} ({operator}) reads {ahead} ahead"
     return f"{path or operator.lower()} ({operator}) {sentence}"
+
+
+def _inside(name: str, operator: str, nodes: Mapping[str, onnx.NodeProto]) -> str:
+    """Say in which body an operator is: its name in a walk begins with that of the node whose body it is."""
+    outer = next((key for key, node in nodes.items() if node.op_type in _PLACES and name.startswith(f"{key}/")), "")
+    if not outer:
+        return f"{name.rpartition('/')[0] or operator.lower()} ({operator}) is in a body, where no states are found"
+    kind = nodes[outer].op_type
+    inner = name.removeprefix(f"{outer}/").removeprefix("then_branch/").removeprefix("else_branch/")
+    who = inner.rpartition("/")[0] or operator.lower()
+    return f"{who} ({operator}) is in {_PLACES[kind].format(outer)}: no states are found there"
 
 
 def _of(path: str) -> str:

@@ -10,8 +10,19 @@ Door: `__all__`, `batching_safety`, `extreme_values`, `failure_collector`, `grap
 from rnnserve.export.errors import ParityError
 from rnnserve.export.parity.onnx_process import RUN_SECONDS, OnnxProcess
 from rnnserve.export.parity.onnx_runner import OnnxRunner
+from rnnserve.export.parity.onnx_worker import ONNX_REFERENCE
 from rnnserve.export.parity.proof import Proof, prove
 from rnnserve.export.parity.record_table import parity_table
 from rnnserve.export.parity.reference import Reference
 
-__all__ = ["RUN_SECONDS", "OnnxProcess", "OnnxRunner", "ParityError", "Proof", "Reference", "parity_table", "prove"]
+__all__ = [
+    "ONNX_REFERENCE",
+    "RUN_SECONDS",
+    "OnnxProcess",
+    "OnnxRunner",
+    "ParityError",
+    "Proof",
+    "Reference",
+    "parity_table",
+    "prove",
+]

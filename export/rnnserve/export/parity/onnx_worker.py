@@ -17,11 +17,11 @@ import onnxruntime
 
 from rnnserve.common.guarded_work import answer_requests, limit_processor_seconds
 
-__all__ = ["REFERENCE", "Session", "pack", "pack_arrays", "unpack", "unpack_arrays"]
+__all__ = ["ONNX_REFERENCE", "Session", "pack", "pack_arrays", "unpack", "unpack_arrays"]
 
 _Array = npt.NDArray[Any]
 
-REFERENCE = "onnx.reference"
+ONNX_REFERENCE = "onnx.reference"
 """Stands for a provider: onnx's own reference in Python, which runs operators that are too old for onnxruntime."""
 
 _PROCESSOR_TIME = 2
@@ -81,7 +81,7 @@ class Session:
 class _Reference:
     """onnx's reference, used as a `Session` is."""
 
-    provider = REFERENCE
+    provider = ONNX_REFERENCE
 
     def __init__(self, model: bytes) -> None:
         """Load a model.
@@ -105,7 +105,7 @@ class _Reference:
             RuntimeError: If the reference refuses the inputs; with its message.
         """
         try:
-            results: list[Any] = self._evaluator.run(None, dict(feeds))
+            results = list(self._evaluator.run(None, dict(feeds)))
         except Exception as error:
             raise RuntimeError(f"onnx's reference does not run: {_in_a_line(error)}") from error
         return results
@@ -151,7 +151,7 @@ class _Worker:
             return pack({"error": str(error)})
 
     def _load(self, how: Mapping[str, Any], data: bytes) -> bytes:
-        is_reference = how["providers"] == [REFERENCE]
+        is_reference = how["providers"] == [ONNX_REFERENCE]
         session = _Reference(data) if is_reference else Session(data, how["providers"], optimized=how["optimized"])
         self._sessions.append(session)
         described = {name: getattr(session, name) for name in ("provider", "inputs", "outputs")}
