@@ -38,7 +38,7 @@ def describe_states(inputs: _Tensors, outputs: _Tensors, roles: Roles) -> dict[s
         final = f"{tensor.name.removesuffix('_0')}_n"
         if not tensor.name.endswith("_0") or final not in known or tensor.name in states.values():
             continue
-        if [axis.size for axis in known[final].axes] == [axis.size for axis in tensor.axes]:
+        if _has_axes_of(tensor, known[final]):
             states[final] = tensor.name
     for tensor in inputs:
         finals = [each.name for each in outputs if each.name not in states and _named_alike(tensor, each)]
@@ -71,10 +71,15 @@ def _named_alike(before: manifest_pb2.Tensor, after: manifest_pb2.Tensor) -> boo
 
 
 def _is_alike(before: manifest_pb2.Tensor, after: manifest_pb2.Tensor) -> bool:
-    if before.datatype != after.datatype or not _may_be_state(before) or len(before.axes) != len(after.axes):
+    if before.datatype != after.datatype or not _may_be_state(before):
         return False
-    pairs = list(zip(before.axes, after.axes, strict=True))
-    return all(a.size == b.size and (a.size != DYNAMIC or a.name == b.name) for a, b in pairs)
+    return _has_axes_of(before, after)
+
+
+def _has_axes_of(before: manifest_pb2.Tensor, after: manifest_pb2.Tensor) -> bool:
+    """Whether what comes out fits in again, whatever its sizes: a cache that grows does not."""
+    pairs = [[(axis.size, axis.name if axis.size == DYNAMIC else "") for axis in each.axes] for each in (before, after)]
+    return pairs[0] == pairs[1]
 
 
 def _may_be_state(tensor: manifest_pb2.Tensor) -> bool:

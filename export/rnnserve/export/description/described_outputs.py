@@ -127,11 +127,24 @@ def _add_axis(
         shown = ", ".join(f"{other} for {where}" for where, other in found)
         raise UnsupportedModule(
             f'axis {at} of output "{tensor.name}" is {shown}: neither fixed, nor as large as an axis of the inputs, '
-            "nor (a * size + b) // c of one, so the server could not divide it among requests. Pad the output with "
-            "zeros to the steps of the input, and return the number of steps of each row, (batch,), as another output"
+            f"nor (a * size + b) // c of one, so the server could not divide it among requests. {_advice(found)}"
         )
     tensor.axes.add(name=derived.name, size=DYNAMIC)
     tensor.derived_axes.append(derived)
+
+
+def _advice(found: Sequence[tuple[_Sizes, int]]) -> str:
+    """Say what to do about an axis whose size follows from those of the inputs in no known way."""
+    for one, other in itertools.combinations(found[0][0], 2):
+        if all(size == where[one] + where[other] for where, size in found):
+            return (
+                f'It is as large as "{one}" and "{other}" together, as a cache is that grows with each request: give '
+                "it a fixed size, such as that of its last steps, or leave this output out"
+            )
+    return (
+        "Pad the output with zeros to the steps of the input, and return the number of steps of each row, (batch,), as "
+        "another output"
+    )
 
 
 def _probing_sizes(sizes: Mapping[str, tuple[int, int]]) -> list[dict[str, int]]:

@@ -183,6 +183,13 @@ def check_states(states: Mapping[str, str], inputs: Tensors, outputs: Tensors) -
                 "input has "
                 f"{[a.size for a in input.axes]}"
             )
+        for at, (axis, of_input) in enumerate(zip(output.axes, input.axes, strict=True)):
+            if axis.size == DYNAMIC and axis.name != of_input.name:
+                raise WrongArguments(
+                    f'states: "{final}" continues as "{initial}", but its axis {at} has "{axis.name}" entries where '
+                    f'the input has "{of_input.name}": a state keeps its size. Give a cache that grows a fixed one, '
+                    "such as that of its last steps, or do not call it a state: then each request sends its own"
+                )
         output.continues_as = initial
         for axis, of_input in zip(output.axes, input.axes, strict=True):
             axis.name = of_input.name
