@@ -148,6 +148,36 @@ def test_servers_of_other_kinds(scheme, answer, fault):
     assert found == fault or fault in found
 
 
+def test_a_port_of_http_is_said_to_be_one():
+    error = Unavailable("failed to connect to all addresses; last error: … (Trying to connect an http1.x server (400))")
+    found = explain_connection_failure(parse_endpoint("127.0.0.1:8000"), error)
+    assert isinstance(found, InvalidRequest)
+    assert str(found).startswith("grpc://127.0.0.1:8000: an HTTP server answers there: give the port for gRPC")
+
+
+def test_grpc_says_so_of_what_speaks_http():
+    """A front answers the first bytes of HTTP/2 with 400."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer():
+            with contextlib.suppress(OSError):  # closed at the end
+                while True:
+                    connection, _ = listening.accept()
+                    with connection:
+                        connection.recv(1 << 16)
+                        connection.sendall(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with (
+            Client(f"127.0.0.1:{listening.getsockname()[1]}") as client,
+            pytest.raises(InvalidRequest, match="an HTTP server answers there"),
+        ):
+            client.predict("model", WALK)
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
 @pytest.mark.parametrize("error", [Unavailable("the model is not ready"), ClientError("failed to connect")])
 def test_errors_of_other_kinds_stay(error):
     assert explain_connection_failure(parse_endpoint("127.0.0.1:1"), error) is error

@@ -26,6 +26,7 @@ def test_everything_in_one_command_without_torch():
         "served", "asked", "streamed", "measured",
     ]  # fmt: skip
     assert "asked     [1, 0, 1, 1] -> [1, 1, 0, 1]" in said
+    assert "after each bit of a sequence, whether the number of ones so far is odd" in said[0]
     assert "streamed  a bit at a time: 1 -> 1, 1 -> 0, 0 -> 0, 1 -> 1" in said
     assert "agree with the golden ones" in done.stdout
     assert f"rnnserve serve {shlex.quote(str(demo.DEMO_MODELS))}" in done.stdout

@@ -15,17 +15,25 @@ __all__ = ["explain_connection_failure", "find_tls_fault"]
 _NOT_CONNECTED = "failed to connect"
 """In gRPC's message where there is no connection; a server that answers UNAVAILABLE has words of its own."""
 
+_HTTP = "http1.x server"
+"""In gRPC's message where what answers speaks HTTP/1.1."""
+
 _SECONDS = 1.0
 """How long the handshake may wait for each answer of the server."""
 
 
 def explain_connection_failure(endpoint: Endpoint, error: ClientError) -> ClientError:
-    """Return an error that says what is wrong with TLS, or `error` itself where it has another reason.
+    """Return an error that says what is wrong with TLS or the port, or `error` itself where it has another reason.
 
     May block for seconds, and only if `error` is a failure to connect.
     """
     if not isinstance(error, Unavailable) or _NOT_CONNECTED not in str(error):
         return error
+    if _HTTP in str(error):
+        return InvalidRequest(
+            f"{endpoint.url}: an HTTP server answers there: give the port for gRPC, which `rnnserve serve` prints; "
+            "it is 8001 unless --grpc-port says another"
+        )
     fault = find_tls_fault(endpoint)
     return error if fault is None else InvalidRequest(fault)
 

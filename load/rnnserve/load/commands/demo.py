@@ -27,6 +27,8 @@ _ROWS = ([1, 0, 1, 1], [1, 1], [0, 0, 1])
 _STREAM = (1, 1, 0, 1)
 _RATES = "250,1000"
 
+_WHAT = "after each bit of a sequence, whether the number of ones so far is odd: 1, or 0"
+
 _EXPLANATION = f"""\
 In four steps, on a free port of 127.0.0.1, without torch and without any file of yours:
 
@@ -35,7 +37,7 @@ In four steps, on a free port of 127.0.0.1, without torch and without any file o
   streamed   a bit at a time; the server keeps what the model has to know of the bits before
   measured   a load test at {_RATES.replace(",", " and ")} requests a second
 
-The model, {MODEL}, says after each bit of a sequence whether the number of ones so far is odd.
+The model, {MODEL}: {_WHAT}.
 """
 
 _NEXT = """\
@@ -67,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve the model, ask it in three ways, and say what to try next."""
     if importlib.util.find_spec("onnxruntime") is None:
         sys.exit("rnnserve demo: needs the package onnxruntime: pip install 'rnnserve[server,client]'")
+    _say("model", f"{MODEL}, an nn.RNN: {_WHAT}")
     begun = time.monotonic()
     with serve_repository(DEMO_MODELS) as address:
         _say("served", f"{MODEL} on {address}: proven and ready after {time.monotonic() - begun:.1f} s")
