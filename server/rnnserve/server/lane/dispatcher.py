@@ -12,12 +12,10 @@ from collections import deque
 from typing import cast
 
 from rnnserve.server.batching import MAX_REQUESTS
-from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.execution import run_batch, run_pending
 from rnnserve.server.batching.fair_queue import FairQueue
 from rnnserve.server.batching.lateness import all_in_time
 from rnnserve.server.batching.scheduler import Schedulers
-from rnnserve.server.batching.step_run import MOST_ROWS, StepRun
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.clock import now
 from rnnserve.server.errors import InternalError
@@ -36,11 +34,6 @@ __all__ = ["Dispatcher"]
 _LANE_SECONDS = 10e-3
 """Seconds that a run on the lane's own thread may take, during which it does nothing else. A model whose run of 64 rows
 of 64 steps takes more runs on a thread of its own, and so does a request that takes more by itself."""
-
-_STEP_SECONDS = 4e-3
-"""Seconds of a run from which on it is made by steps, where its requests have different lengths: each chunk of steps
-costs a tenth of a millisecond beside them. With 1e-3, GRUs of 128 (32 in flight, 1 to 64 steps) gained nothing, and p99
-was an eighth higher than with runs of half of what waits."""
 
 _FEW_SECONDS = 20e-3
 """Seconds of runs that may wait in a queue before cancellations are watched, which costs two events a request, and
@@ -66,7 +59,6 @@ class Dispatcher:
         self._admission = Admission(service, self.take_large, self._step)
         self._runs = SamePrefixRuns()
         self._queues: dict[Model, FairQueue[PendingCall]] = {}
-        self._step_runs: dict[Model, StepRun] = {}  # by what runs them
         self._turns: deque[Model] = deque()
         self._next_steps: list[StepCall] = []  # whose turn in their sequences has come
         self._leaving: set[Model] = set()  # models that serve no more, and for which requests wait
@@ -115,48 +107,23 @@ class Dispatcher:
             return bool(self._next_steps)
         model = self._turns.popleft()
         queue = self._queues[model]
-        goes_on = self._run_next(model, queue)
-        if queue or goes_on:
+        taken = queue.take(model.cost, model.cost.points_within(_LANE_SECONDS), is_padded=model.signature.is_padded)
+        try:
+            self._run(model, taken)
+        except Exception as error:  # noqa: BLE001 - a defect must neither keep callers waiting nor hold up a sequence
+            _refuse_all(taken, error)
+        if queue:
             self._turns.append(model)
         elif model in self._leaving:
             self._forget_models()
         return bool(self._turns or self._next_steps)
 
-    def _run_next(self, model: Model, queue: FairQueue[PendingCall]) -> bool:
-        """Run the next batch of a queue whole, or the next steps of what is in hand; whether more steps are to be run.
-
-        A batch of requests of different lengths that takes long is run by steps, and what comes meanwhile joins it.
-        """
-        if (steps := self._steps_in_hand(model)) is not None:
-            steps.go_on(queue.take_rows(steps.room))
-            return steps.is_busy
-        if not queue:
-            return False
-        cost, in_steps = model.cost, model.in_steps
-        if in_steps is not None and queue.points > cost.points_taking(_STEP_SECONDS) and _is_worth_steps(queue, cost):
-            steps = self._step_runs.setdefault(in_steps, StepRun(in_steps))
-            steps.go_on(queue.take_rows(steps.room))
-            return steps.is_busy
-        taken = queue.take(cost, cost.points_within(_LANE_SECONDS), is_padded=model.signature.is_padded)
-        try:
-            self._run(model, taken)
-        except Exception as error:  # noqa: BLE001 - a defect must neither keep callers waiting nor hold up a sequence
-            _refuse_all(taken, error)
-        return False
-
     def _forget_models(self) -> None:
         """Drop models that serve no more, as soon as nothing waits for them."""
         unserved = set(self._queues) - self._admission.models()
-        self._leaving = {model for model in unserved if self._queues[model] or self._steps_in_hand(model)}
+        self._leaving = {model for model in unserved if self._queues[model]}
         for model in unserved - self._leaving:
             del self._queues[model]
-            if model.in_steps is not None:
-                self._step_runs.pop(model.in_steps, None)
-
-    def _steps_in_hand(self, model: Model) -> StepRun | None:
-        """The run by steps that has requests of a model in hand; None where there is none."""
-        steps = None if model.in_steps is None else self._step_runs.get(model.in_steps)
-        return steps if steps is not None and steps.is_busy else None
 
     def _run_at_once(self, calls: list[ArrivedRequest], arrived: float) -> bool:
         """Run calls that have just arrived, if they have one prefix and are enough for one run: most often so.
@@ -255,13 +222,6 @@ class Dispatcher:
     def _submit(self, model: Model, pending: PendingCall) -> None:
         pending.watch()
         self._schedulers.submit_or_refuse(model, pending)
-
-
-def _is_worth_steps(queue: FairQueue[PendingCall], cost: Cost) -> bool:
-    """Whether what waits is better run by steps: of few rows and different lengths, and half of it long for a run."""
-    steps, rows = [pending.steps for pending in queue], [pending.rows for pending in queue]
-    longest = max(steps)
-    return min(steps) < longest and max(rows) <= MOST_ROWS and cost.of(sum(rows) / 2, longest) > _STEP_SECONDS
 
 
 def _refuse_all(calls: list[PendingCall], error: Exception) -> None:
