@@ -9,7 +9,7 @@ import pytest
 from rnnserve.server.batching import step_run
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.scheduler import Schedulers
-from rnnserve.server.batching.step_run import MOST_ROWS, StepRun, chunk_steps
+from rnnserve.server.batching.step_run import CHUNK_SECONDS, MOST_ROWS, StepRun, chunk_steps
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.boundary.signature import TensorSpec
 from rnnserve.server.clock import now
@@ -250,3 +250,42 @@ def test_what_takes_no_longer_than_a_chunk_is_run_whole(monkeypatch):
     monkeypatch.setattr(StepRun, "go_on", lambda *_: pytest.fail("by steps"))
     callers = [Caller(request_of(model, draw)) for _ in range(30)]
     assert_answered_as_whole(model, callers)
+
+
+class Clocked(Sums):
+    """Runs take `times` as long as they cost, on a clock of their own; each `disturbed`-th takes a hundred times."""
+
+    def __init__(self, times: float, disturbed: int) -> None:
+        super().__init__(cost=Cost(run=0.0, step=1e-4, point=1e-5, padding=1e-5))
+        self.time, self._times, self._disturbed = 0.0, times, disturbed
+
+    def run_arrays(self, names, feeds):
+        rows, steps = feeds["input"].shape[:2]
+        is_disturbed = len(self.runs) % self._disturbed == self._disturbed - 1
+        self.time += (100 if is_disturbed else self._times) * self.cost.of(rows, steps)
+        return super().run_arrays(names, feeds)
+
+    def chunks(self, monkeypatch) -> list[int]:
+        """Steps of each chunk of a long sequence, in two rows."""
+        monkeypatch.setattr("rnnserve.server.batching.step_run.now", lambda: self.time)
+        steps, caller = StepRun(self), Caller(request_of(self, random.Random(0), batch=2, steps=3000))
+        steps.go_on([caller])
+        while steps.is_busy:
+            steps.go_on([])
+        assert_as_whole(Sums(), caller)
+        return [steps for _, steps in self.runs]
+
+
+def test_a_chunk_that_something_else_has_made_longer_decides_little(monkeypatch):
+    """The one after it is a tenth shorter, and all others are as long as without."""
+    alone, disturbed = (Clocked(1.0, each).chunks(monkeypatch) for each in (10_000, 8))
+    assert min(disturbed[:-1]) >= 0.9 * min(alone[:-1])
+    assert len(disturbed) <= 1.02 * len(alone) + 1
+
+
+@pytest.mark.parametrize("times", [4.0, 0.25])
+def test_chunks_of_a_model_whose_cost_was_measured_wrong_take_their_time_soon(monkeypatch, times):
+    model = Clocked(times, 10_000)
+    chunks = model.chunks(monkeypatch)
+    assert times * model.cost.of(2, chunks[-2]) == pytest.approx(CHUNK_SECONDS, rel=0.2)
+    assert sum(times * model.cost.of(2, steps) > 1.2 * CHUNK_SECONDS for steps in chunks) < 20

@@ -34,9 +34,10 @@ _MOST_BYTES = 64 << 20
 CHUNK_SECONDS = 5e-3
 """Seconds that the steps of a chunk take, unless one alone takes more: so long does a row wait for a place."""
 
-_USUAL = 0.1
-"""Weight of a chunk in how long chunks take beside what the cost says: it was measured at another time, when the
-machine may have been busier, or less."""
+_RISE, _LEAST = 1.1, 0.01
+"""How many times as long as their cost says chunks take, beside the same one chunk before, and at all. The shortest of
+several counts: other work on the machine can only add to it. A chunk of 5 ms that waited 50 for the processor would
+make those after it shorter by half, and each costs its fixed part."""
 
 _CHUNK_FIXED, _ROW_FIXED = 100e-6, 4e-6
 """Seconds that a chunk takes beside the steps: to put its arrays together, and for each of its rows."""
@@ -92,7 +93,7 @@ class StepRun:
         self._in_hand: list[RequestInHand] = []
         self._waiting: deque[RequestInHand] = deque()  # those of which rows have no place yet
         self._rows: list[Row] = []
-        self._times_cost = 1.0  # how many times as long as their cost says chunks have taken
+        self._times_cost = 1.0  # how many times as long as their cost says chunks take, undisturbed
 
     @property
     def pending(self) -> list[PendingRequest]:
@@ -153,7 +154,7 @@ class StepRun:
         ended = now()
         said = cost.of(len(rows), size)
         if said > 0:
-            self._times_cost += _USUAL * (min(max((ended - started) / said, 0.01), 100.0) - self._times_cost)
+            self._times_cost = max(min((ended - started) / said, _RISE * self._times_cost), _LEAST)
         over = self._take_results(ran, taken)
         useful = sum(taken)
         self._statistics.record_chunk(
