@@ -76,17 +76,38 @@ GROWING = [
     helper.make_node("Concat", ["held", "new"], ["next"], axis=0),
     helper.make_node("ReduceMean", ["next", "front"], ["each"], keepdims=0),
 ]
-ROW = helper.make_graph(
-    [
-        helper.make_node("Unsqueeze", ["row", "one"], ["of_one"]),
-        *recurrent("of_one", "four"),
-        helper.make_node("Squeeze", ["four", "second"], ["result"]),
-    ],
-    "row",
-    [value("row", ["steps", FEATURES])],
-    [value("result", ["steps", FEATURES])],
-    [numpy_helper.from_array(np.array([1]), "second")],
-)
+
+
+def row(*, begins=False, passes=False):
+    """The body of a Scan over rows: a layer over the steps of one row, which may begin with its first step."""
+    first = [
+        helper.make_node("Gather", ["of_one", "first"], ["one_step"], axis=0),
+        helper.make_node("Unsqueeze", ["one_step", "front"], ["begin_row"]),
+    ]
+    state = [value("kept", [FEATURES])] if passes else []
+    kept = [helper.make_node("Identity", ["kept"], ["still"])] if passes else []
+    layer = recurrent("of_one", "four")
+    if begins:
+        layer[0].input.extend(["", "", "begin_row"])
+    return helper.make_graph(
+        [
+            helper.make_node("Unsqueeze", ["row", "one"], ["of_one"]),
+            *(first if begins else []),
+            *layer,
+            helper.make_node("Squeeze", ["four", "second"], ["result"]),
+            *kept,
+        ],
+        "row",
+        [*state, value("row", ["steps", FEATURES])],
+        [*([value("still", [FEATURES])] if passes else []), value("result", ["steps", FEATURES])],
+        [
+            numpy_helper.from_array(np.array([1]), "second"),
+            numpy_helper.from_array(np.array(0), "first"),
+            numpy_helper.from_array(np.array([0]), "front"),
+        ],
+    )
+
+
 BEGIN = [
     ("Shape", "x", "rows", {"start": 0, "end": 1}),
     ("Concat", "rows three", "shape", {"axis": 0}),
@@ -155,6 +176,11 @@ CARRIED = {
         "cell.state",
     ),
     "a list that is stacked": (LISTED, "cell.state"),
+    "rows in turn": ([("Scan", "x", "y", {"body": row(), "num_scan_inputs": 1, "name": "rows"})], "layer.h"),
+    "rows in turn, with something that is passed on": (
+        [("Scan", "bias x", "same y", {"body": row(passes=True), "num_scan_inputs": 1, "name": "rows"})],
+        "layer.h",
+    ),
 }
 
 
@@ -195,9 +221,9 @@ BODIES = {
         ],
         r'layer \(GRU\) is in the body of Loop "loop", which runs over something else than steps',
     ),
-    "rows in a scan": (
-        [("Scan", "x", "y", {"body": ROW, "num_scan_inputs": 1, "name": "rows"})],
-        r'layer \(GRU\) is in the body of Scan "rows", which runs over something else than steps',
+    "rows that begin with their first steps": (
+        [("Scan", "x", "y", {"body": row(begins=True), "num_scan_inputs": 1, "name": "rows"})],
+        'rows: layer: it begins with what is computed of "row", which a later part would have to send again',
     ),
     "a loop that ends early": (
         over_steps(step(), go_on=SMALL),

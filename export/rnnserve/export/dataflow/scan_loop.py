@@ -36,10 +36,17 @@ class ScanLoop:
         self._backward = directions == {1}
         axes = [axis % value.rank for axis, value in zip(axes, scanned, strict=True)]
         self._size = meet([value.shape[at] for at, value in zip(axes, scanned, strict=True) if value.shape is not None])
+        carries = any(self._is_changed(at, body) for at in range(self._states))
         self._steps = [
-            one_step(value, at, self._loop, carries=self._states > 0) for at, value in zip(axes, scanned, strict=True)
+            one_step(value, at, self._loop, carries=carries) for at, value in zip(axes, scanned, strict=True)
         ]
         self._along = {key for value in self._steps for key in node.keys if self._loop in value.track(key).places}
+
+    def _is_changed(self, at: int, body: onnx.GraphProto) -> bool:
+        """Whether a step makes another value of a state, rather than pass it on."""
+        copies = {each.output[0]: each.input[0] for each in body.node if each.op_type == "Identity"}
+        name = self._outputs[at]
+        return self._names[at] not in (name, copies.get(name))
 
     def first_states(self) -> list[Value]:
         """Give what is known of the states before the first step."""

@@ -12,6 +12,7 @@ from rnnserve.export.found_states.known_graph import KnownGraph
 from rnnserve.export.found_states.place import FoundState, Obstacle, Place
 from rnnserve.export.found_states.reasons import in_words
 from rnnserve.export.found_states.recurrences import RECURRENT, find_recurrence, find_scan, name_results
+from rnnserve.export.found_states.row_scans import find_in_rows
 from rnnserve.export.found_states.running_sums import find_sum
 from rnnserve.export.found_states.state_names import name_prefixes
 from rnnserve.export.found_states.unfolding import find_loop, unfold
@@ -26,7 +27,7 @@ Tensors = Sequence[manifest_pb2.Tensor]
 
 _FINDERS: dict[str, Callable[[KnownGraph, int, onnx.NodeProto, str], Place | None]] = {
     **dict.fromkeys(RECURRENT, find_recurrence),
-    "Scan": find_scan,
+    "Scan": lambda *given: _find_scan(*given),
     "Loop": find_loop,
     "Pad": find_padding,
     "Conv": find_convolution,
@@ -96,6 +97,11 @@ def find_states(
         return FoundStates(reason=in_words(decision.reasons, copy, axis), decision=decision)
     states = [state for place in places for state in place.states]
     return FoundStates(states, _cut(copy, places) if states else None, decision=decision)
+
+
+def _find_scan(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
+    place = find_scan(graph, number, node, prefix)
+    return find_in_rows(graph, number, node, find_states) if place is None else place
 
 
 def _other_steps(tensor: manifest_pb2.Tensor, axis: str) -> str:

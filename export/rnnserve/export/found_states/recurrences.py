@@ -10,6 +10,7 @@ from rnnserve.export.found_states.known_graph import KnownGraph
 from rnnserve.export.found_states.needed_states import names_behind, needed_states
 from rnnserve.export.found_states.place import FoundState, Obstacle, Place, datatype_of
 from rnnserve.protos import manifest_pb2
+from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["RECURRENT", "find_recurrence", "find_scan", "name_results"]
 
@@ -46,7 +47,7 @@ def find_recurrence(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix
     hidden = next(each.i for each in node.attribute if each.name == "hidden_size")
     axes = [
         manifest_pb2.Axis(name="directions", size=1),
-        manifest_pb2.Axis(name="batch", size=-1),
+        manifest_pb2.Axis(name=BATCH, size=-1) if graph.has_rows else manifest_pb2.Axis(name="row", size=1),
         manifest_pb2.Axis(name="hidden", size=hidden),
     ]
     datatype = datatype_of(graph.element_types.get(node.input[0], 0))

@@ -60,6 +60,9 @@ class StepLoop:
             if numbers and each.op_type not in _SAME and not self._takes_step(each):
                 title = each.name or each.output[0]
                 return f'counts its steps from the first one of a request, in {each.op_type} "{title}"'
+        given_out = {self._source(value.name) for value in self.body.output[1:]}
+        if given_out & {self._number, self._condition}:
+            return "gives the number of the step, or whether it goes on, as a result"
         if not any(map(self._takes_step, self.body.node)):
             return "reads no tensor step by step"
         return ""
@@ -116,6 +119,7 @@ class StepLoop:
         scanned: list[str] = []
         taken: list[onnx.ValueInfoProto] = []
         numbers = {name for name in self._makers if self._source(name) == self._number}
+        inserted = {self._source(self.body.output[1 + at].name) for at in range(len(self._states)) if self._is_list(at)}
         for each in self.body.node:
             if self._takes_step(each):
                 step = onnx.ValueInfoProto(name=f"{each.output[0]}/step")
@@ -123,7 +127,7 @@ class StepLoop:
                 taken.append(step)
                 scanned.append(each.input[0])
                 body.node.append(helper.make_node("Identity", [step.name], [each.output[0]], name=each.name))
-            elif each.output[0] not in numbers and each.op_type != "SequenceInsert":
+            elif each.output[0] not in numbers and each.output[0] not in inserted:
                 body.node.append(each)
         if any(self._condition in each.input for each in all_nodes(body)):
             body.initializer.append(helper.make_tensor(self._condition, onnx.TensorProto.BOOL, [], [True]))

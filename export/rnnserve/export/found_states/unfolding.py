@@ -99,11 +99,11 @@ def _inlined(graph: onnx.GraphProto, node: onnx.NodeProto, branch: onnx.GraphPro
     inner.CopyFrom(branch)
     own = [name for each in inner.node for name in each.output if name]
     own += [tensor.name for tensor in inner.initializer]
-    rename(inner, {name: f"{node.output[0]}/{name}" for name in own})
+    rename(inner, {name: f"{_unique(node)}/{name}" for name in own})
     graph.initializer.extend(inner.initializer)
     yield from inner.node
-    for value, name in zip(inner.output, node.output, strict=True):
-        yield helper.make_node("Identity", [value.name], [name], name=f"{node.name or node.output[0]}/{name}")
+    for value, name in ((value, name) for value, name in zip(inner.output, node.output, strict=False) if name):
+        yield helper.make_node("Identity", [value.name], [name], name=f"{node.name or _unique(node)}/{name}")
 
 
 def _hoisted(graph: onnx.GraphProto, node: onnx.NodeProto, loop: StepLoop) -> Iterator[onnx.NodeProto]:
@@ -113,7 +113,7 @@ def _hoisted(graph: onnx.GraphProto, node: onnx.NodeProto, loop: StepLoop) -> It
     names += [tensor.name for tensor in loop.body.initializer]
     if not names:
         return
-    renamed = {name: f"{node.output[0]}/{name}" for name in names}
+    renamed = {name: f"{_unique(node)}/{name}" for name in names}
     moved = onnx.GraphProto(node=same, initializer=loop.body.initializer)
     for each in same:
         loop.body.node.remove(each)
@@ -122,3 +122,8 @@ def _hoisted(graph: onnx.GraphProto, node: onnx.NodeProto, loop: StepLoop) -> It
     rename(loop.body, renamed)
     graph.initializer.extend(moved.initializer)
     yield from moved.node
+
+
+def _unique(node: onnx.NodeProto) -> str:
+    """Give the name of a result, which no other node of the graph has."""
+    return next(filter(None, node.output), node.name)
