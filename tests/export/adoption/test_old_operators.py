@@ -1,5 +1,7 @@
 """Files of operator sets before 9: converted, and compared with what they were; and files of numbers alone."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -24,9 +26,9 @@ def old_file(opset, operator="LSTM", sizes=("sequence", "batch")):
         numpy_helper.from_array(random.standard_normal(shape).astype(np.float32), name)
         for name, shape in shapes.items()
     ]
-    said = {"broadcast": 1} if opset < 7 else {}
-    switched = {"is_test": 1} if opset < 7 else {}
-    sequence = {"output_sequence": 1} if opset < 7 and operator != "GRU" else {}
+    said: dict[str, Any] = {"broadcast": 1} if opset < 7 else {}
+    switched: dict[str, Any] = {"is_test": 1} if opset < 7 else {}
+    sequence: dict[str, Any] = {"output_sequence": 1} if opset < 7 and operator != "GRU" else {}
     nodes = [
         helper.make_node(operator, ["x", "W", "R", "B"], ["all", "h"], hidden_size=HIDDEN, **sequence),
         helper.make_node("Squeeze", ["all"], ["steps"], axes=[1]),
