@@ -152,15 +152,16 @@ class FairQueue(Generic[T]):
             in_order.clear()
             self._length = self.points = 0
             return taken
-        half, items = (self._length + 1) // 2, list(itertools.islice(in_order, MAX_REQUESTS))
-        lengths = [item.steps for item in items]
+        half = (self._length + 1) // 2
         if self._length > len(in_order):
             in_turn = (waiting.pop() for _ in range(min(self._length, MAX_REQUESTS)))
             taken = _first_of(in_turn, cost, most_points, half)
         else:
+            items = list(itertools.islice(in_order, MAX_REQUESTS))
+            lengths = [item.steps for item in items]
             if not is_padded:
                 taken = _first_of([item for item in items if item.steps == items[0].steps], cost, most_points, half)
-            elif self.points > cost.enough(max(lengths)):
+            elif min(lengths) < (longest := max(lengths)) and self.points > cost.enough(longest):
                 rows = [item.rows for item in items]
                 taken = [items[index] for index in similar_to_first(lengths, rows, cost, most_points, half)]
             else:
