@@ -166,8 +166,11 @@ class FairQueue(Generic[T]):
                 taken = [items[index] for index in similar_to_first(lengths, rows, cost, most_points, half)]
             else:
                 taken = _first_of(items, cost, most_points, half)
-            chosen = {id(item) for item in taken}
-            self._turns.ungrouped = deque([item for item in in_order if id(item) not in chosen])
+            if len(taken) == self._length:
+                in_order.clear()
+            else:
+                chosen = {id(item) for item in taken}
+                self._turns.ungrouped = deque([item for item in in_order if id(item) not in chosen])
         self._length -= len(taken)
         self.points -= sum([item.rows * item.steps for item in taken])
         return taken
