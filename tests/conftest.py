@@ -14,7 +14,7 @@ import pytest
 
 from rnnserve.cli import main
 from rnnserve.server import choose_polling
-from support import torch_unmeasured
+from support import torch_unmeasured, unmeasured_imports
 from support.kept_artifacts import KeptArtifacts, digest_of
 from support.test_costs import MARKS, marks_of_file, marks_of_fixtures
 
@@ -25,6 +25,9 @@ STARTED = time.time()
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 gc.disable()  # until `pytest_collection_finish`: see rnnserve.common.lasting_imports
+
+if coverage.Coverage.current() is not None:
+    unmeasured_imports.leave_out()
 
 if choose_polling():  # before anything imports grpc, as `rnnserve serve` does
     importlib.import_module("grpc")

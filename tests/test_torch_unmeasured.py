@@ -1,13 +1,15 @@
-"""What coverage measures where its tracer does not follow torch: the same lines of this project."""
+"""What coverage measures where its tracer does not follow torch, nor imports: the same lines of this project."""
 
+import importlib.machinery
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import _pytest.assertion.rewrite
 import coverage
 
-from support import torch_unmeasured
+from support import torch_unmeasured, unmeasured_imports
 
 TESTS = Path(__file__).parent
 ROOM = TESTS.parent / "export/rnnserve/export/recurrence"
@@ -18,7 +20,7 @@ import coverage
 import torch
 from torch import nn
 from rnnserve.export import UnsupportedModule, export_onnx
-from support import torch_unmeasured
+from support import torch_unmeasured, unmeasured_imports
 
 class Module(nn.Module):
     def __init__(self, refused=False):
@@ -83,9 +85,9 @@ def test_the_tracer_goes_on_in_what_torch_calls_and_pauses_in_what_that_calls():
     def tracer(frame, event, arg):
         return None
 
-    again = torch_unmeasured._paused(look)
+    again = torch_unmeasured.paused(look)
     ours = torch_unmeasured._resumed(lambda: look(again))
-    of_torch = torch_unmeasured._paused(lambda: look(ours))
+    of_torch = torch_unmeasured.paused(lambda: look(ours))
     before = sys.gettrace()
     sys.settrace(tracer)
     try:
@@ -95,3 +97,28 @@ def test_the_tracer_goes_on_in_what_torch_calls_and_pauses_in_what_that_calls():
     finally:
         sys.settrace(before)
     assert seen == [True, False, True, False, False, True, False, True] + [False] * 8
+
+
+def test_imports_of_what_is_installed_are_not_followed(tmp_path, monkeypatch):
+    loader, rewriting = importlib.machinery.SourceFileLoader, _pytest.assertion.rewrite
+    monkeypatch.setattr(loader, "exec_module", loader.exec_module)
+    monkeypatch.setattr(rewriting, "_rewrite_test", rewriting._rewrite_test)
+    unmeasured_imports.leave_out()
+    (tmp_path / "not_installed.py").write_text("import colorsys\n\nVALUE = colorsys.rgb_to_hls(1, 0, 0)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("colorsys", "not_installed"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    followed = set()
+
+    def tracer(frame, event, arg):
+        followed.add((Path(frame.f_code.co_filename).name, frame.f_code.co_name))
+
+    before = sys.gettrace()
+    sys.settrace(tracer)
+    try:
+        importlib.import_module("not_installed")
+    finally:
+        sys.settrace(before)
+    assert ("not_installed.py", "<module>") in followed
+    assert ("colorsys.py", "rgb_to_hls") in followed
+    assert ("colorsys.py", "<module>") not in followed

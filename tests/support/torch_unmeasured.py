@@ -18,7 +18,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["FOLLOWED", "follow", "leave_out"]
+__all__ = ["FOLLOWED", "follow", "leave_out", "paused"]
 
 FOLLOWED = tuple(
     f"tests/export/recurrence/test_{name}.py" for name in ("decomposition_tables", "passes", "translation_registry")
@@ -79,7 +79,7 @@ def leave_out() -> None:
         *classes, name = path.split(".")
         for each in classes:
             owner = getattr(owner, each)
-        setattr(owner, name, _paused(getattr(owner, name)))
+        setattr(owner, name, paused(getattr(owner, name)))
     room = "rnnserve.export.recurrence"
     for module, name in _MODES:
         mode = getattr(importlib.import_module(f"{room}.{module}"), name)
@@ -87,7 +87,7 @@ def leave_out() -> None:
     for module, name in _SHAPES:
         operator = getattr(importlib.import_module(f"{room}.{module}"), name)
         operator._abstract_fn = _resumed(operator._abstract_fn)
-    torch.onnx.export = _paused(_with_measured_translations(torch.onnx.export))
+    torch.onnx.export = paused(_with_measured_translations(torch.onnx.export))
     _ModuleStackTracer.call_module = _with_measured_forwards(_ModuleStackTracer.call_module)
 
 
@@ -120,9 +120,11 @@ def _with_measured_forwards(call_module: Callable[..., Any]) -> Callable[..., An
 
 # The tracer counts the frames that it enters and leaves. So it is set back in the frame in which it was taken away, and
 # these are no context managers, which have frames of their own.
-def _paused(function: Callable[..., Any]) -> Callable[..., Any]:
+def paused(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Have the tracer pause in a function."""
+
     @functools.wraps(function)
-    def paused(*args: Any, **options: Any) -> Any:
+    def pausing(*args: Any, **options: Any) -> Any:
         tracer = sys.gettrace()
         if tracer is None or _followed:
             return function(*args, **options)
@@ -134,7 +136,7 @@ def _paused(function: Callable[..., Any]) -> Callable[..., Any]:
             _thread.paused = before
             sys.settrace(tracer)
 
-    return _of_torch(paused)
+    return _of_torch(pausing)
 
 
 def _resumed(function: Callable[..., Any]) -> Callable[..., Any]:
