@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -89,6 +90,9 @@ def pytest_collection_finish():
         importlib.import_module("support.kept_trials").keep()
     if "torch" in sys.modules:
         importlib.import_module("support.kept_publishing_trials").keep()
+    # torch writes its trace, whole graphs among it, if this logger has handlers, and pytest gives its own to each that
+    # does not propagate: 2 % of the time of an export.
+    logging.getLogger("torch.__trace").propagate = True
     if coverage.Coverage.current() is not None and "torch" in sys.modules:
         torch_unmeasured.leave_out()
 
