@@ -89,7 +89,8 @@ def pytest_collection_finish():
     if "rnnserve.server.repository.trials" in sys.modules:
         importlib.import_module("support.kept_trials").keep()
     if "torch" in sys.modules:
-        importlib.import_module("support.kept_publishing_trials").keep()
+        for name in ("support.kept_publishing_trials", "support.kept_onnx_processes"):
+            importlib.import_module(name).keep()
     # torch writes its trace, whole graphs among it, if this logger has handlers, and pytest gives its own to each that
     # does not propagate: 2 % of the time of an export.
     logging.getLogger("torch.__trace").propagate = True
@@ -98,7 +99,7 @@ def pytest_collection_finish():
 
 
 def pytest_sessionfinish():
-    for name in ("support.kept_trials", "support.kept_publishing_trials"):
+    for name in ("support.kept_trials", "support.kept_publishing_trials", "support.kept_onnx_processes"):
         if kept := sys.modules.get(name):
             kept.end_kept()
 

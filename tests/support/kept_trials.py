@@ -12,7 +12,7 @@ from typing import Any
 from rnnserve.server.repository.trial_process import Trial, TrialProcess
 from rnnserve.server.repository.trials import Trials
 
-__all__ = ["KeptTrials", "end_kept", "keep"]
+__all__ = ["KeptTrials", "end_kept", "keep", "surroundings_of"]
 
 _MOST = 2
 """Processes that are kept at the same time, with 60 MB each."""
@@ -27,7 +27,7 @@ class _KeptProcess(TrialProcess):
     """Tries versions for one server after the other."""
 
     def __init__(self, niceness: int) -> None:
-        self.surroundings = _surroundings(niceness)
+        self.surroundings = surroundings_of(niceness)
         self._device = ""
         super().__init__(niceness)
 
@@ -57,7 +57,7 @@ class KeptTrials(Trials):
         super().close()
 
     def _new_process(self) -> TrialProcess:
-        wanted = _surroundings(self._niceness)
+        wanted = surroundings_of(self._niceness)
         for one in list(_kept):
             if one.surroundings == wanted:
                 _kept.remove(one)
@@ -81,7 +81,7 @@ def end_kept() -> None:
         _kept.pop().close()
 
 
-def _surroundings(niceness: int) -> object:
+def surroundings_of(niceness: int) -> object:
     """What a process has of the one that starts it."""
     environment = {name: os.environ[name] for name in os.environ if name != "PYTEST_CURRENT_TEST"}
     return niceness, Path.cwd(), tuple(sys.path), environment  # a repository may be named from where it is asked for
