@@ -57,7 +57,9 @@ def test_other_surroundings_have_a_process_of_their_own(exported, kept, monkeypa
 
 def test_words_that_the_program_does_not_know_end_it_as_they_end_a_process():
     command = [sys.executable, "-P", "-m", "rnnserve.server.trial", "--unheard-of"]
-    asked = {"env": dict(os.environ), "timeout": 60, "capture_output": True, "text": True, "check": False}
-    kept, own = (run(command, **asked) for run in (server_trial.subprocess.run, subprocess.run))
+    kept, own = (
+        run(command, env=dict(os.environ), timeout=60, capture_output=True, text=True, check=False)
+        for run in (vars(server_trial)["subprocess"].run, subprocess.run)
+    )
     assert (kept.returncode, kept.stdout) == (own.returncode, own.stdout)
     assert kept.stderr.splitlines()[-1].endswith("the following arguments are required: folder")

@@ -4,6 +4,8 @@ The start of one costs nearly half a second of processor time where coverage is 
 adopts or checks starts one. One that has ended, or has not answered, is not kept.
 """
 
+from typing import Any
+
 from rnnserve.common.guarded_process import GuardedProcess
 from rnnserve.export.parity import onnx_process
 from support.kept_trials import surroundings_of
@@ -50,7 +52,8 @@ class _KeptProcess(GuardedProcess):
 
 def keep() -> None:
     """Let each `OnnxProcess` of this process use the kept one."""
-    onnx_process.GuardedProcess = _start
+    module: Any = onnx_process
+    module.GuardedProcess = _start
 
 
 def end_kept() -> None:

@@ -9,6 +9,7 @@ another module is a process of its own.
 """
 
 import contextlib
+import importlib
 import io
 import json
 import select
@@ -86,9 +87,8 @@ class _Subprocess:
 
 def keep() -> None:
     """Let the publications of this process use the kept process."""
-    from rnnserve.export import server_trial
-
-    server_trial.subprocess = _Subprocess()
+    module: Any = importlib.import_module("rnnserve.export.server_trial")
+    module.subprocess = _Subprocess()
 
 
 def end_kept() -> None:
@@ -101,7 +101,8 @@ def _run_trials() -> None:
     from rnnserve.server import trial
 
     for line in sys.stdin:
-        out, errors, status = io.StringIO(), io.StringIO(), 0
+        out, errors = io.StringIO(), io.StringIO()
+        status: str | int | None = 0
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
             try:
                 status = trial.main(json.loads(line))

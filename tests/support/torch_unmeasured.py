@@ -72,8 +72,9 @@ def follow(followed: bool) -> None:
 def leave_out() -> None:
     """Exchange the functions of torch, and those of this project that it calls, for the rest of the process."""
     import torch.onnx
-    from torch.fx.experimental.proxy_tensor import _ModuleStackTracer
+    from torch.fx.experimental import proxy_tensor
 
+    modules: Any = proxy_tensor._ModuleStackTracer
     for module, path in _PAUSING:
         owner = importlib.import_module(module)
         *classes, name = path.split(".")
@@ -88,7 +89,7 @@ def leave_out() -> None:
         operator = getattr(importlib.import_module(f"{room}.{module}"), name)
         operator._abstract_fn = _resumed(operator._abstract_fn)
     torch.onnx.export = paused(_with_measured_translations(torch.onnx.export))
-    _ModuleStackTracer.call_module = _with_measured_forwards(_ModuleStackTracer.call_module)
+    modules.call_module = _with_measured_forwards(modules.call_module)
 
 
 def _with_measured_translations(export: Callable[..., Any]) -> Callable[..., Any]:

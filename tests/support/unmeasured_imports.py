@@ -20,7 +20,7 @@ _INSTALLED = tuple({sysconfig.get_path(name) for name in ("purelib", "platlib", 
 
 def leave_out() -> None:
     """Exchange what executes modules, and what rewrites tests, for the rest of the process."""
-    loader = importlib.machinery.SourceFileLoader
+    loader: Any = importlib.machinery.SourceFileLoader
     execute = loader.exec_module
     unmeasured = paused(execute)
 
@@ -31,5 +31,5 @@ def leave_out() -> None:
     rewriting = _pytest.assertion.rewrite
     rewriting._rewrite_test = paused(rewriting._rewrite_test)
     # It goes through all loggers, of which torch has 300, twelve times a test.
-    catching = _pytest.logging.catching_logs
+    catching: Any = _pytest.logging.catching_logs
     catching.__enter__ = paused(catching.__enter__)
