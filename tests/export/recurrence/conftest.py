@@ -17,7 +17,7 @@ BATCH_SEQUENCE = {0: "batch", 1: "sequence"}
 class Exported:
     """A module, its program and a session on it."""
 
-    def __init__(self, module: torch.nn.Module, args: tuple[Any, ...], shapes: Any) -> None:
+    def __init__(self, module: torch.nn.Module, args: tuple[Any, ...], shapes: Any, **rest: Any) -> None:
         self.module = module
         tensors = [leaf for leaf in _pytree.tree_leaves(args) if isinstance(leaf, torch.Tensor)]
         with torch.no_grad():
@@ -28,6 +28,7 @@ class Exported:
             input_names=[f"input_{number}" for number in range(len(tensors))],
             output_names=[f"output_{number}" for number in range(len(results))],
             dynamic_shapes=shapes,
+            **rest,
         )
         self.proto = self.program.model_proto
         options = onnxruntime.SessionOptions()
@@ -73,8 +74,8 @@ class Exported:
 def exported() -> Callable[..., Exported]:
     """Export a module in evaluation mode, from sample arguments and dynamic shapes."""
 
-    def export(module: torch.nn.Module, args: tuple[Any, ...], shapes: Any) -> Exported:
-        return Exported(module.eval(), args, shapes)
+    def export(module: torch.nn.Module, args: tuple[Any, ...], shapes: Any, **rest: Any) -> Exported:
+        return Exported(module.eval(), args, shapes, **rest)
 
     return export
 

@@ -1,5 +1,7 @@
 """Functions that take sizes, and operators whose sizes are computed: right at sizes unlike the sample."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - as PyTorch has it
@@ -124,3 +126,36 @@ def test_a_transform_whose_length_is_computed(exported, function):
     result = exported(Of(function), (torch.randn(3, 4, 3),), ({0: "batch", 1: "sequence"},))
     for batch, sequence in ((1, 1), (1, 2), (3, 7), (2, 64), (1, 500)):
         result.agrees(torch.randn(batch, sequence, 3), limit=4e-5)
+
+
+def shortened(self, x):
+    """Frames of a convolution with a stride, padded as speech models do, with numbers of Python in between."""
+    length = math.ceil(x.size(1) * 2)
+    for _ in range(2):
+        length = max(math.ceil((length - 4) / 3) + 1, 1)
+    for _ in range(2):
+        length = (length - 1) * 3 + 4
+    length = int(math.ceil(length / 2))  # noqa: RUF046 - as it was written for Python 2
+    padded = F.pad(x, (0, 0, 0, int(length) - x.size(1)))
+    parts = padded[:, : math.floor(length / 3)], padded[:, :, :1].repeat(1, 2, 1), self.scale.expand(length * 2, 3)
+    return *parts, padded[:, : x.size(1)] * 2
+
+
+def counted(x):
+    return int(x.size(1)) + len(x)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(shortened, id="lengths of frames"),
+        pytest.param(lambda _, x: (x.new_ones(counted(x), 2), x * 2), id="int and len"),
+    ],
+)
+def test_sizes_that_are_made_plain_numbers(exported, function):
+    result = exported(
+        Of(function), (torch.randn(3, 40, 3),), ({0: "batch", 1: "sequence"},), sizes={"sequence": (9, None)}
+    )
+    for batch, sequence in ((1, 9), (2, 10), (1, 11), (3, 12), (2, 13), (1, 500), (2, 77777)):
+        result.agrees(torch.randn(batch, sequence, 3))
+    assert result.axes("outputs")[-1][:2] == ["batch", "sequence"]

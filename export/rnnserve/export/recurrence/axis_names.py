@@ -1,21 +1,28 @@
 """The names that dynamic axes have in the exported graph."""
 
 import re
+from collections.abc import Mapping
 
 import onnx_ir as ir
+import sympy  # type: ignore[import-untyped]  # a dependency of torch
 import torch
 
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.graph_values import values_of
+from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits, outputs_of, symbols_of
 from rnnserve.export.recurrence.trim_operator import TRIM
 
 __all__ = ["name_axes"]
 
+_IN_A_ROW, _FURTHER = 1024, 7
+
 _SYMBOL = re.compile(r"\b[A-Za-z_]\w*")
 
 
-def name_axes(model: ir.Model, captured: torch.export.ExportedProgram, axes: DynamicAxes) -> None:
+def name_axes(
+    model: ir.Model, captured: torch.export.ExportedProgram, axes: DynamicAxes, sizes: Limits = ANY_SIZES
+) -> None:
     """Give every dynamic axis the name asked for, in place, in every tensor that has the axis.
 
     `pad_packed_sequence` trims its result to the longest row. That axis is called `longest` (`longest_1`, … where there
@@ -25,6 +32,7 @@ def name_axes(model: ir.Model, captured: torch.export.ExportedProgram, axes: Dyn
         model: The graph, whose sizes have the symbols of the program.
         captured: The program that it was translated from.
         axes: The names that were asked for.
+        sizes: Sizes that the module takes, by axis.
 
     Raises:
         WrongArguments: If the module makes axes of different names one size.
@@ -46,6 +54,27 @@ def name_axes(model: ir.Model, captured: torch.export.ExportedProgram, axes: Dyn
     for value in values_of(model):
         if value.shape is not None:
             value.shape = ir.Shape([_renamed(size, names) for size in value.shape])
+    for value, computed in zip(model.graph.outputs, outputs_of(captured), strict=True):
+        if value.shape is not None:
+            of_axes = [_axis_of(size, symbols_of(captured, axes), sizes) for size in computed.shape]
+            value.shape = ir.Shape([name or size for name, size in zip(of_axes, value.shape, strict=True)])
+
+
+def _axis_of(size: int | torch.SymInt, symbols: Mapping[sympy.Symbol, str], sizes: Limits) -> str | None:
+    """Give the axis whose size another way to write it always gives: a model pads to a length, and cuts to the input's.
+
+    The expression has minima, maxima and quotients, whose kinds are those of many sizes in a row, and of large ones.
+    """
+    expression = size.node.expr if isinstance(size, torch.SymInt) else sympy.Integer(size)
+    free = expression.free_symbols
+    if len(free) != 1 or expression in free or not free <= set(symbols):
+        return None
+    (symbol,) = free
+    name = symbols[symbol]
+    low, high = sizes.get(name, (1, None))
+    tried = (*range(low, low + _IN_A_ROW), *(low + _IN_A_ROW * 3**each + each for each in range(_FURTHER)))
+    same = all(expression.subs(symbol, each) == each for each in tried if high is None or each <= high)
+    return name if same else None
 
 
 def _renamed(size: int | ir.SymbolicDim, names: dict[str, str]) -> int | ir.SymbolicDim:

@@ -1,5 +1,6 @@
 """`export_onnx`: any module that holds recurrent layers, with torch's default exporter, one operator a layer."""
 
+import contextlib
 from collections.abc import Sequence
 
 import torch
@@ -19,7 +20,7 @@ from rnnserve.export.recurrence.interception import LOCK
 from rnnserve.export.recurrence.loops.functions import functions_exchanged
 from rnnserve.export.recurrence.passes import ON_GRAPH, ON_PROGRAM, Captured, Translated
 from rnnserve.export.recurrence.refusals import DependsOnValues, FixedSize
-from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits
+from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits, fixes_sizes
 from rnnserve.export.recurrence.translation_registry import registry_kept
 from rnnserve.export.recurrence.translations import TRANSLATIONS
 from rnnserve.export.recurrence.untranslated import untranslated
@@ -121,7 +122,8 @@ def _capture(
     module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limits, changed: Changed
 ) -> torch.export.ExportedProgram:
     try:
-        return capture(module, args, axes, sizes, changed.functions(module))
+        program = capture(module, args, axes, sizes, changed.functions(module))
+        return _of_any_size(program, module, args, axes, sizes, changed) if fixes_sizes(program) else program
     except UnsupportedModule as refused:
         # A state from the call before has that call's batch, so that the capture fixes the batch and cannot say why.
         refuse_carried_state(module, args)
@@ -146,6 +148,21 @@ def _capture(
             raise shown from shown.__cause__
         changed.written.extend(proposal.places)
         return proposal.program
+
+
+def _of_any_size(
+    program: torch.export.ExportedProgram,
+    module: nn.Module,
+    args: Arguments,
+    axes: DynamicAxes,
+    sizes: Limits,
+    changed: Changed,
+) -> torch.export.ExportedProgram:
+    """Capture a module again whose code makes a plain number of what it computes of sizes; else give the program."""
+    with contextlib.suppress(UnsupportedModule):
+        again = capture(module, args, axes, sizes, changed.functions(module, loops=True))
+        return program if fixes_sizes(again) else again
+    return program
 
 
 def _translate(captured: torch.export.ExportedProgram, input_names: Sequence[str]) -> torch.onnx.ONNXProgram:

@@ -49,6 +49,7 @@ from rnnserve.export.recurrence.scan_translation import refuse_empty_scans, tran
 from rnnserve.export.recurrence.size_probing import Limits, check_other_sizes
 from rnnserve.export.recurrence.value_types import fill_types
 from rnnserve.export.recurrence.weight_folding import fold_weights
+from rnnserve.export.recurrence.whole_quotients import divide_sizes_exactly
 
 __all__ = ["ON_GRAPH", "ON_PROGRAM", "Captured", "Translated"]
 
@@ -159,6 +160,11 @@ ON_PROGRAM: Sequence[GraphPass[Captured]] = (
         lambda it: write_complex_in_reals(it.program),
     ),
     GraphPass(
+        "divide_sizes_exactly",
+        "Rounded quotients of sizes are computed with integers.",
+        lambda it: divide_sizes_exactly(it.program),
+    ),
+    GraphPass(
         "refuse_operators",
         "The program has no operator whose results would be right for some values only.",
         lambda it: refuse_operators(it.program),
@@ -212,7 +218,7 @@ ON_GRAPH: Sequence[GraphPass[Translated]] = (
     GraphPass(
         "name_axes",
         "Dynamic axes have the names that were asked for, in every tensor.",
-        lambda it: name_axes(it.model, it.decomposed, it.captured.axes),
+        lambda it: name_axes(it.model, it.decomposed, it.captured.axes, it.captured.sizes),
     ),
     _of_model(
         fold_weights, "Weights of recurrent operators are initializers in ONNX's layout, where no input changes them."

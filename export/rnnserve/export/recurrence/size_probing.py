@@ -28,7 +28,7 @@ from rnnserve.export.recurrence.other_paths import OtherPath
 from rnnserve.export.recurrence.shape_probing import first_other_shape
 from rnnserve.export.source_lines import is_users_code, source_line
 
-__all__ = ["ANY_SIZES", "Limits", "check_other_sizes", "symbols_of"]
+__all__ = ["ANY_SIZES", "Limits", "check_other_sizes", "fixes_sizes", "outputs_of", "symbols_of"]
 
 Limits = Mapping[str, tuple[int, int | None]]
 """The smallest and the largest size of axes that the module takes, by name; None for no largest, no entry for any."""
@@ -114,6 +114,11 @@ def _kept_out(breaking: Mapping[str, int], axes: DynamicAxes) -> str:
     return f', or say that requests have more: sizes={{"{name}": ({size + 1}, None)}}'
 
 
+def fixes_sizes(program: torch.export.ExportedProgram) -> bool:
+    """Whether the user's code makes a plain number of what it computes of sizes: `int(math.ceil(n / 4))`."""
+    return any(isinstance(guard, sympy.Eq) and guard.rhs.is_Integer for guard, _ in _guards(program))
+
+
 def _usual_sizes(axes: DynamicAxes, limits: Limits = ANY_SIZES) -> Iterator[dict[str, int]]:
     for name in axes.sizes:
         yield {**axes.sizes, name: _within(1, name, limits)}
@@ -188,7 +193,7 @@ def _compare(
     symbols: Mapping[sympy.Symbol, str],
     sizes: Mapping[str, int],
 ) -> None:
-    for number, (found, captured) in enumerate(zip(shapes, _outputs(program), strict=True)):
+    for number, (found, captured) in enumerate(zip(shapes, outputs_of(program), strict=True)):
         at = {symbol: sizes[name] for symbol, name in symbols.items()}
         expected = tuple(size if isinstance(size, int) else size.node.expr.subs(at) for size in captured.shape)
         same = len(found) == len(expected) and all(
@@ -221,7 +226,8 @@ def _advice(program: torch.export.ExportedProgram, sizes: Mapping[str, int]) -> 
     )
 
 
-def _outputs(program: torch.export.ExportedProgram) -> list[Tensor]:
+def outputs_of(program: torch.export.ExportedProgram) -> list[Tensor]:
+    """Give the results of a program, as tensors without values."""
     values = {node.name: node.meta.get("val") for node in program.graph.nodes}
     specs = program.graph_signature.output_specs
     results = [values.get(spec.arg.name) for spec in specs if spec.kind is OutputKind.USER_OUTPUT]
