@@ -16,7 +16,7 @@ from rnnserve.export.source_lines import source_line
 __all__ = ["branch_at", "write_branches"]
 
 _CHOICES, _CHOICE = "__rnnserve_choices", "__rnnserve_choice"
-_RETURNED = "__rnnserve_returned"
+_RETURNED = "__rnnserve_returned__"  # which Python leaves as it is in a class
 _Branch = ast.If | ast.IfExp
 _PLAIN = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.If, ast.Pass, ast.Assert)
 
@@ -86,6 +86,9 @@ def _sides(function: ast.FunctionDef, branch: ast.If) -> tuple[list[ast.stmt], l
         if not _returns_last(body) or not _returns_last(other):
             return None
         body, other = ([*each[:-1], _returned(each[-1])] for each in (body, other))
+    private = [name for name in stored([*body, *other]) if name.startswith("__") and not name.endswith("__")]
+    if any(not name.startswith(_CHOICE) for name in private):
+        return None  # which Python calls otherwise in a class
     return (body, other, returns) if all(map(_may_run, [*body, *other])) else None
 
 
