@@ -4,7 +4,7 @@ import pytest
 import sympy  # type: ignore[import-untyped]  # a dependency of torch
 
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
-from rnnserve.export.recurrence.size_probing import _breaking, _usual_sizes
+from rnnserve.export.recurrence.size_probing import _breaking, _kept_out, _usual_sizes
 
 NAMES = ("a", "b", "c", "d", "e")
 A, B, C, D, E = (sympy.Symbol(f"s{number}", positive=True, integer=True) for number in range(5))
@@ -58,3 +58,18 @@ def test_the_smallest_sizes_that_break_a_condition(guard, sizes):
 )
 def test_conditions_that_are_not_broken(guard):
     assert _breaking(guard, SYMBOLS, axes(**dict.fromkeys(NAMES, 9))) is None
+
+
+@pytest.mark.parametrize(
+    ("breaking", "advice"),
+    [
+        ({"a": 33}, 'at most so many: sizes={"a": (1, 32)}'),
+        ({"a": 2}, 'requests have more: sizes={"a": (3, None)}'),
+        ({"a": 33, "b": 2}, ""),
+    ],
+)
+def test_advice_keeps_out_what_breaks_a_condition(breaking, advice):
+    sample = dict.fromkeys(NAMES, 9)
+    said = _kept_out(sample | breaking, axes(**sample))
+    assert advice in said
+    assert bool(said) == bool(advice)

@@ -107,10 +107,12 @@ def check_other_sizes(
 
 
 def _kept_out(breaking: Mapping[str, int], axes: DynamicAxes) -> str:
-    """Say how to keep the sizes out of which the module makes a special case, where they are the smallest."""
+    """Say how to keep out sizes that are special to the module, where they are the smallest or the largest."""
     (name, size), *more = [each for each in breaking.items() if each[1] != axes.sizes[each[0]]] or [("", 0)]
-    if more or not name or size >= axes.sizes[name]:
+    if more or not name:
         return ""
+    if size > axes.sizes[name]:
+        return f', or say that requests have at most so many: sizes={{"{name}": (1, {size - 1})}}'
     return f', or say that requests have more: sizes={{"{name}": ({size + 1}, None)}}'
 
 
