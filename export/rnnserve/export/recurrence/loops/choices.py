@@ -22,7 +22,7 @@ class Choice:
     """One branch while it runs.
 
     Args:
-        condition: What the user's code branches on.
+        condition: Value that the user's code branches on.
         place: File and line of it.
 
     Attributes:
