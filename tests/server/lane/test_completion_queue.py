@@ -18,7 +18,7 @@ from rnnserve.server.connections.byte_budget import LARGE, ByteBudget
 from rnnserve.server.errors import ShuttingDown
 from rnnserve.server.grpcio_private.missing_parts import missing_parts
 from rnnserve.server.lane import completion_queue
-from rnnserve.server.lane.completion_queue import Lane
+from support.lanes import Held, connected, running
 from support.waiting import PATIENCE, until
 
 STOP_AT_ONCE = """
@@ -63,49 +63,6 @@ def test_what_is_missing_is_named(monkeypatch):
     assert "has no attribute" in str(missing_parts(object()))  # type: ignore[arg-type]
 
 
-class Held:
-    """Keeps calls until the test answers them."""
-
-    def __init__(self):
-        self.calls, self.large = queue.Queue(), queue.Queue()
-        self.failure = None
-
-    def take_large(self, call):
-        if self.failure is not None:
-            raise self.failure
-        self.large.put(call)
-
-    def take(self, arrived):
-        for call in arrived:
-            self.calls.put(call)
-
-    def work(self):
-        return False
-
-
-@contextlib.contextmanager
-def connected(handler, budget=None):
-    """A lane on a server of its own: the server, the lane, and a client's channel."""
-    server = grpc.server(futures.ThreadPoolExecutor(1))
-    lane = Lane(server, "/a.B/C", handler, budget or ByteBudget(1 << 28), print)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    lane.start()
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield server, lane, channel
-        lane.stop_accepting()
-        server.stop(0).wait()
-        lane.join(PATIENCE)
-        assert not lane.is_running()
-
-
-@contextlib.contextmanager
-def running(handler, budget=None):
-    """A lane on a server of its own: the server, the lane, and a client's call of its method."""
-    with connected(handler, budget) as (server, lane, channel):
-        yield server, lane, channel.unary_unary("/a.B/C")
-
-
 def test_the_lane_ends_after_the_last_answer_and_not_before():
     held = Held()
     with running(held) as (server, lane, infer):
@@ -120,26 +77,6 @@ def test_the_lane_ends_after_the_last_answer_and_not_before():
         assert stopped.wait(PATIENCE)
         lane.join(PATIENCE)
         assert not lane.is_running()
-
-
-def test_the_lane_goes_on_where_there_was_no_memory_for_a_message():
-    held, lost = Held(), []
-    with running(held) as (_, lane, infer):
-        take_large = lane._take_large
-
-        def fail(request):
-            lane._take_large = take_large
-            lost.append(request)
-            raise MemoryError
-
-        lane._take_large = fail
-        large = infer.future(b"x" * (LARGE + 1))
-        until(lambda: lost)
-        small = infer.future(b"small")
-        held.calls.get(timeout=PATIENCE).answer(b"answered")
-        assert small.result(PATIENCE) == b"answered"
-        lost[0].answer(b"")  # so that the lane may end
-        assert large.result(PATIENCE) == b""
 
 
 def test_a_call_is_answered_once():

@@ -1,0 +1,23 @@
+"""The lane where there is no memory for a message that has arrived."""
+
+from rnnserve.server.connections.byte_budget import LARGE
+from support.lanes import Held, running
+from support.waiting import PATIENCE, until
+
+
+def test_the_lane_goes_on_where_there_was_no_memory_for_a_message(monkeypatch):
+    held, lost = Held(), []
+
+    def fail(request):
+        monkeypatch.undo()
+        lost.append(request)
+        raise MemoryError
+
+    with running(held) as (_, lane, infer):
+        monkeypatch.setattr(lane, "_take_large", fail)
+        infer.future(b"x" * (LARGE + 1))
+        until(lambda: lost)
+        response = infer.future(b"small")
+        held.calls.get(timeout=PATIENCE).answer(b"answered")
+        assert response.result(PATIENCE) == b"answered"
+        lost[0].answer(b"")  # so that the lane may end
