@@ -30,6 +30,7 @@ EXPORTED = {
     ],
     "rnnserve.export.commands": None,
     "rnnserve.export.parity": [
+        "ONNX_REFERENCE",
         "RUN_SECONDS",
         "OnnxProcess",
         "OnnxRunner",

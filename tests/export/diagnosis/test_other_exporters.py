@@ -71,9 +71,9 @@ def test_a_length_that_tracing_froze_inside(tmp_path):
         output_names=["mean", "first"],
         dynamic_axes={"input": {0: "batch", 1: "sequence"}},
     )
-    assert checked(tmp_path, data, publication).faults == [
-        'frozen length: its values are right only with "sequence" 5, not with 1'
-    ]
+    frozen, first = checked(tmp_path, data, publication).faults
+    assert frozen == 'frozen length: its values are right only with "sequence" 5, not with 1'
+    assert first.startswith('the first node whose result differs is the node "/Div" (Div), which gives [3, 4]')
 
 
 def test_the_tracing_exporter_without_states_or_lengths(tmp_path):
